@@ -1,0 +1,339 @@
+//! The chunked transfer coding: a decoder of its own, and the framing that an encoder writes.
+//!
+//! It knows neither heads nor connections, and copies no data. Invariant: every byte of framing is checked and looked
+//! at once, however the input is split, and nothing is allocated for a size that was merely announced.
+
+use bytes::{Buf, Bytes, BytesMut};
+use http::HeaderMap;
+
+use super::error::ProtocolError;
+use super::head::{Scan, parse_trailers};
+use super::limits::Limits;
+
+/// The decoder's state: what the next byte must be.
+///
+/// ```text
+///          +--------------------------------------------------------------+
+///          v                                                              |
+///   Size --+--> AfterSize --> Extension --> SizeLf --> Data --> DataCr --> DataLf
+///          |                     ^            |
+///          +---------------------+            +--> Trailers --> Done   (size 0)
+/// ```
+#[derive(Debug)]
+pub(super) struct ChunkDecoder {
+    state: State,
+    /// Bytes of extensions seen so far, over all chunks.
+    extensions: usize,
+}
+
+#[derive(Debug)]
+enum State {
+    Size {
+        digits: u8,
+        size: u64,
+    },
+    /// Whitespace after the size, which only an extension excuses.
+    AfterSize {
+        size: u64,
+    },
+    Extension {
+        size: u64,
+    },
+    SizeLf {
+        size: u64,
+    },
+    /// `remaining > 0`
+    Data {
+        remaining: u64,
+    },
+    DataCr,
+    DataLf,
+    Trailers(Scan),
+    Done,
+}
+
+/// What a chunked body consists of.
+#[derive(Debug)]
+pub(super) enum Piece {
+    Data(Bytes),
+    /// The end, with trailers if there were any.
+    End(Option<HeaderMap>),
+}
+
+impl ChunkDecoder {
+    pub(super) fn new() -> Self {
+        Self { state: State::START, extensions: 0 }
+    }
+
+    /// The next piece; `None`: more bytes are needed. Consumes the framing it has understood.
+    pub(super) fn decode(
+        &mut self,
+        buf: &mut BytesMut,
+        limits: &Limits,
+    ) -> Result<Option<Piece>, ProtocolError> {
+        let used = self.skip_framing(buf, limits)?;
+        buf.advance(used);
+        match &mut self.state {
+            State::Data { remaining } if !buf.is_empty() => {
+                let data = take(buf, remaining);
+                if *remaining == 0 {
+                    self.state = State::DataCr;
+                }
+                Ok(Some(Piece::Data(data)))
+            }
+            State::Trailers(scan) => {
+                let Some(end) = scan.find_end(buf, limits)? else { return Ok(None) };
+                let section = buf.split_to(end).freeze();
+                let trailers = parse_trailers(&section, scan)?;
+                self.state = State::Done;
+                Ok(Some(Piece::End(trailers)))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Judges what is left undecoded in `buf` when nothing will follow it.
+    pub(super) fn check(&self, buf: &[u8]) -> Result<(), ProtocolError> {
+        match &self.state {
+            State::Trailers(scan) => scan.check(buf),
+            _ => Ok(()),
+        }
+    }
+
+    /// Walks over framing until data, trailers or the end of the input; returns how many bytes that took.
+    fn skip_framing(&mut self, bytes: &[u8], limits: &Limits) -> Result<usize, ProtocolError> {
+        for (index, &byte) in bytes.iter().enumerate() {
+            self.state = match self.state {
+                // > chunk-size = 1*HEXDIG
+                // > recipients MUST anticipate potentially large hexadecimal numerals and prevent parsing errors due
+                // > to integer conversion overflows or precision loss
+                // <https://www.rfc-editor.org/rfc/rfc9112#section-7.1>
+                State::Size { digits, size } => match (hex_digit(byte), byte) {
+                    (Some(_), _) if digits == MAX_SIZE_DIGITS => {
+                        return Err(ProtocolError::ChunkSizeTooLarge);
+                    }
+                    (Some(digit), _) => {
+                        State::Size { digits: digits + 1, size: size << 4 | u64::from(digit) }
+                    }
+                    (None, _) if digits == 0 => return Err(ProtocolError::BadChunkSize),
+                    (None, b'\r') => State::SizeLf { size },
+                    (None, b';') => self.extend(size, limits)?,
+                    (None, b' ' | b'\t') => {
+                        self.extend(size, limits)?;
+                        State::AfterSize { size }
+                    }
+                    (None, b'\n') => return Err(ProtocolError::BadChunkLine),
+                    (None, _) => return Err(ProtocolError::BadChunkSize),
+                },
+                // > chunk-ext = *( BWS ";" BWS chunk-ext-name [ BWS "=" BWS chunk-ext-val ] )
+                // <https://www.rfc-editor.org/rfc/rfc9112#section-7.1.1>
+                State::AfterSize { size } => match byte {
+                    b';' => self.extend(size, limits)?,
+                    b' ' | b'\t' => {
+                        self.extend(size, limits)?;
+                        State::AfterSize { size }
+                    }
+                    b'\r' | b'\n' => return Err(ProtocolError::BadChunkLine),
+                    _ => return Err(ProtocolError::BadChunkSize),
+                },
+                // > A recipient MUST ignore unrecognized chunk extensions. [...] ought to limit the total length of
+                // > chunk extensions received
+                State::Extension { size } => match byte {
+                    b'\r' => State::SizeLf { size },
+                    b'\n' => return Err(ProtocolError::BadChunkLine),
+                    b'\t' | b' '..=b'~' | 0x80.. => self.extend(size, limits)?,
+                    _ => return Err(ProtocolError::BadChunkExtension),
+                },
+                // A bare CR or LF never ends a line here: who reads it differently sees other chunks.
+                State::SizeLf { .. } if byte != b'\n' => return Err(ProtocolError::BadChunkLine),
+                State::SizeLf { size: 0 } => State::Trailers(Scan::trailers()),
+                State::SizeLf { size } => State::Data { remaining: size },
+                State::DataCr if byte == b'\r' => State::DataLf,
+                State::DataLf if byte == b'\n' => State::START,
+                State::DataCr | State::DataLf => return Err(ProtocolError::BadChunkEnd),
+                State::Data { .. } | State::Trailers(_) | State::Done => return Ok(index),
+            };
+        }
+        Ok(bytes.len())
+    }
+
+    fn extend(&mut self, size: u64, limits: &Limits) -> Result<State, ProtocolError> {
+        if self.extensions >= limits.chunk_extensions {
+            return Err(ProtocolError::ChunkExtensionsTooLarge);
+        }
+        self.extensions += 1;
+        Ok(State::Extension { size })
+    }
+}
+
+impl State {
+    const START: Self = Self::Size { digits: 0, size: 0 };
+}
+
+/// Takes what is there of `remaining` bytes, without copying. Neither may be empty.
+pub(super) fn take(buf: &mut BytesMut, remaining: &mut u64) -> Bytes {
+    let available = buf.len();
+    let length = usize::try_from(*remaining).map_or(available, |wanted| wanted.min(available));
+    *remaining -= length as u64;
+    buf.split_to(length).freeze()
+}
+
+/// Writes what goes before a chunk's data; [`CHUNK_END`] goes after it. `len > 0`: an empty chunk would be the last.
+pub(super) fn encode_chunk_start(len: usize, dst: &mut BytesMut) {
+    let mut line = [0; usize::BITS as usize / 4 + 2];
+    let mut start = line.len() - 2;
+    line[start..].copy_from_slice(b"\r\n");
+    let mut rest = len;
+    loop {
+        start -= 1;
+        line[start] = b"0123456789abcdef"[rest & 0xf];
+        rest >>= 4;
+        if rest == 0 {
+            break;
+        }
+    }
+    dst.extend_from_slice(&line[start..]);
+}
+
+fn hex_digit(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        b'A'..=b'F' => Some(byte - b'A' + 10),
+        _ => None,
+    }
+}
+
+pub(super) const CHUNK_END: &[u8] = b"\r\n";
+pub(super) const LAST_CHUNK: &[u8] = b"0\r\n";
+/// Sixteen fill a `u64` exactly, so that no size can overflow it.
+const MAX_SIZE_DIGITS: u8 = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Data, trailers once ended, and what was left.
+    type Decoded = (Vec<u8>, Option<Option<HeaderMap>>, Vec<u8>);
+
+    /// Decodes in pieces of at most `step` bytes.
+    fn run(wire: &[u8], step: usize, limits: &Limits) -> Result<Decoded, ProtocolError> {
+        let (mut decoder, mut buf, mut data, mut end) =
+            (ChunkDecoder::new(), BytesMut::new(), Vec::new(), None);
+        for piece in wire.chunks(step) {
+            buf.extend_from_slice(piece);
+            while let Some(piece) = decoder.decode(&mut buf, limits)? {
+                match piece {
+                    Piece::Data(bytes) => {
+                        assert!(!bytes.is_empty());
+                        data.extend_from_slice(&bytes);
+                    }
+                    Piece::End(trailers) => end = Some(trailers),
+                }
+            }
+        }
+        Ok((data, end, buf.to_vec()))
+    }
+
+    #[test]
+    fn accepted_and_refused_alike_at_every_step() {
+        use ProtocolError::*;
+        let limits = Limits::default();
+        for (wire, expected) in [
+            ("5\r\nhello\r\n0\r\n\r\nSURPLUS", Ok("hello")),
+            ("2\r\nhe\r\n003\r\nllo\r\n0000\r\n\r\n", Ok("hello")),
+            ("A\r\n0123456789\r\n0\r\n\r\n", Ok("0123456789")),
+            ("0000000000000005\r\nhello\r\n0\r\n\r\n", Ok("hello")),
+            ("5;a=\"b;c\";d \t; e = f\r\nhello\r\n0;x\r\n\r\n", Ok("hello")),
+            ("5 \t;a\r\nhello\r\n0\r\n\r\n", Ok("hello")),
+            ("7\r\n\r\n0\r\n\r\n\r\n0\r\n\r\n", Ok("\r\n0\r\n\r\n")),
+            ("0\r\nX: a\r\n b\r\n\r\n", Ok("")),
+            ("00000000000000005\r\nhello\r\n0\r\n\r\n", Err(ChunkSizeTooLarge)),
+            ("10000000000000005\r\nhello\r\n0\r\n\r\n", Err(ChunkSizeTooLarge)),
+            ("\r\n", Err(BadChunkSize)),
+            (" 5\r\nhello\r\n0\r\n\r\n", Err(BadChunkSize)),
+            ("+5\r\nhello\r\n0\r\n\r\n", Err(BadChunkSize)),
+            ("-5\r\nhello\r\n0\r\n\r\n", Err(BadChunkSize)),
+            ("0x5\r\nhello\r\n0\r\n\r\n", Err(BadChunkSize)),
+            ("5h\r\nhello\r\n0\r\n\r\n", Err(BadChunkSize)),
+            ("5_0\r\nhello\r\n0\r\n\r\n", Err(BadChunkSize)),
+            (";a\r\nhello\r\n0\r\n\r\n", Err(BadChunkSize)),
+            ("5 5\r\nhello\r\n0\r\n\r\n", Err(BadChunkSize)),
+            ("5 \r\nhello\r\n0\r\n\r\n", Err(BadChunkLine)),
+            ("5\nhello\r\n0\r\n\r\n", Err(BadChunkLine)),
+            ("5\rhello\r\n0\r\n\r\n", Err(BadChunkLine)),
+            ("5;a\nhello\r\n0\r\n\r\n", Err(BadChunkLine)),
+            ("5;a\rb\r\nhello\r\n0\r\n\r\n", Err(BadChunkLine)),
+            ("5;a=\"\n\"\r\nhello\r\n0\r\n\r\n", Err(BadChunkLine)),
+            ("5;a\0\r\nhello\r\n0\r\n\r\n", Err(BadChunkExtension)),
+            ("5;a\x7f\r\nhello\r\n0\r\n\r\n", Err(BadChunkExtension)),
+            ("5\r\nhelloX\r\n0\r\n\r\n", Err(BadChunkEnd)),
+            ("5\r\nhello\n0\r\n\r\n", Err(BadChunkEnd)),
+            ("5\r\nhello\r0\r\n\r\n", Err(BadChunkEnd)),
+            ("5\r\nhello0\r\n\r\n", Err(BadChunkEnd)),
+            ("0\r\n\n", Err(BareLineFeed)),
+            ("0\r\nX: a\n\r\n", Err(BareLineFeed)),
+            ("0\r\n\rX", Err(BareCarriageReturn)),
+            ("0\r\n X: a\r\n\r\n", Err(LeadingWhitespace)),
+            ("0\r\nno colon\r\n\r\n", Err(BadFieldName)),
+            ("0\r\nX: a\rb\r\n\r\n", Err(BadFieldValue)),
+        ] {
+            for step in 1..=wire.len() {
+                let outcome = run(wire.as_bytes(), step, &limits);
+                let outcome = outcome.map(|(data, end, rest)| {
+                    assert!(end.is_some(), "{wire:?} ends");
+                    assert!(matches!(&rest[..], b"" | b"S" | b"SURPLUS") || wire.contains("SURPLUS"));
+                    String::from_utf8(data).unwrap()
+                });
+                assert_eq!(outcome.as_deref(), expected.as_ref().map(|data| *data), "{wire:?} by {step}");
+            }
+        }
+    }
+
+    #[test]
+    fn trailers_are_handed_over_and_surplus_is_left() {
+        let wire = b"1\r\nx\r\n0\r\nX-A:\t1 \r\nX-B: a\r\n\tb\r\nx-a: 2\r\n\r\nHTTP/1.1";
+        for step in 1..=wire.len() {
+            let (data, end, rest) = run(wire, step, &Limits::default()).unwrap();
+            let trailers = end.unwrap().unwrap();
+            assert_eq!((&data[..], &rest[..]), (&b"x"[..], &b"HTTP/1.1"[..]));
+            assert!(trailers.get_all("x-a").iter().eq(["1", "2"]));
+            assert_eq!(trailers["x-b"], "a   b");
+        }
+        assert!(run(b"0\r\n\r\n", 1, &Limits::default()).unwrap().1.unwrap().is_none());
+    }
+
+    #[test]
+    fn limits_hold_at_their_exact_boundary_and_at_every_step() {
+        let limits = Limits { chunk_extensions: 6, trailers: 12, fields: 2, ..Limits::default() };
+        for (wire, expected) in [
+            ("1;ab\r\nx\r\n0;ab\r\n\r\n", None),
+            ("1;ab\r\nx\r\n0;abc\r\n\r\n", Some(ProtocolError::ChunkExtensionsTooLarge)),
+            ("1 \t;abc\r\nx\r\n0\r\n\r\n", None),
+            ("1      ;\r\nx\r\n0\r\n\r\n", Some(ProtocolError::ChunkExtensionsTooLarge)),
+            ("0\r\na: b\r\nc: d\r\n\r\n", None),
+            ("0\r\na: b\r\nc: de\r\n\r\n", Some(ProtocolError::TrailersTooLarge)),
+            ("0\r\na:\r\nb:\r\n\r\n", None),
+            ("0\r\na:\r\nb:\r\nc:\r\n\r\n", Some(ProtocolError::TooManyFields)),
+        ] {
+            for step in 1..=wire.len() {
+                assert_eq!(run(wire.as_bytes(), step, &limits).err(), expected, "{wire:?} by {step}");
+            }
+        }
+    }
+
+    #[test]
+    fn chunk_starts() {
+        for (len, expected) in [
+            (1, "1\r\n"),
+            (15, "f\r\n"),
+            (16, "10\r\n"),
+            (0xdead_beef, "deadbeef\r\n"),
+            (usize::MAX, "ffffffffffffffff\r\n"),
+        ] {
+            let mut dst = BytesMut::new();
+            encode_chunk_start(len, &mut dst);
+            assert_eq!(dst, expected);
+        }
+    }
+}

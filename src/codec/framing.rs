@@ -1,0 +1,311 @@
+//! How long a message is: the numbered steps of RFC 9112, section 6.3, as one pure function.
+//!
+//! It knows what the framing fields said, not where they stood nor what follows them. Invariant: whatever is not
+//! exactly one valid statement about the length is an error, never a guess.
+
+use http::StatusCode;
+
+use super::error::ProtocolError;
+use super::limits::Leniency;
+
+/// How a response's body ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Framing {
+    /// There is no body, whatever the fields say.
+    None,
+    /// After so many bytes.
+    Length(u64),
+    /// With the last chunk and its trailers.
+    Chunked,
+    /// With the connection.
+    UntilClose,
+    /// Never: the connection is a tunnel from here on.
+    Tunnel,
+}
+
+/// How long a request's body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum BodyLength {
+    /// There is no body.
+    None,
+    /// So many bytes; zero is a body too, an empty one.
+    Known(u64),
+    /// Not known beforehand: sent in chunks.
+    Chunked,
+}
+
+/// What the request's method does to the response's framing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    Head,
+    Connect,
+    Other,
+}
+
+/// What the framing fields of one head said, noted line by line.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct FramingFields {
+    pub(super) length: Length,
+    pub(super) coding: Coding,
+}
+
+/// All Content-Length lines taken together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Length {
+    #[default]
+    Absent,
+    Valid(u64),
+    Invalid,
+    Conflicting,
+}
+
+/// All Transfer-Encoding lines taken together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Coding {
+    #[default]
+    Absent,
+    /// The field is there and names nothing.
+    Empty,
+    Chunked,
+    /// Only `identity`, which older servers send and which means nothing.
+    Identity,
+    Unsupported,
+    Parameters,
+    Twice,
+}
+
+/// The length of a response's body.
+///
+/// <https://www.rfc-editor.org/rfc/rfc9112#section-6.3>
+pub(super) fn message_length(
+    asked: Asked,
+    status: StatusCode,
+    fields: FramingFields,
+    leniency: Leniency,
+) -> Result<Framing, ProtocolError> {
+    // 1. HEAD, 1xx, 204, 304: "terminated by the first empty line after the header fields, regardless of the header
+    //    fields present". (204 to CONNECT is a tunnel all the same: RFC 9110, section 9.3.6, says any 2xx.)
+    let is_tunnel = asked == Asked::Connect && status.is_success();
+    let is_bodyless = status.is_informational() || matches!(status.as_u16(), 204 | 304);
+    if asked == Asked::Head || (is_bodyless && !is_tunnel) {
+        return Ok(Framing::None);
+    }
+
+    // 2. 2xx to CONNECT: a tunnel; "a client MUST ignore any Content-Length or Transfer-Encoding".
+    if is_tunnel {
+        return Ok(Framing::Tunnel);
+    }
+
+    // 3. Both: "ought to be handled as an error". Leniency: Transfer-Encoding wins, and the machine closes after it.
+    if fields.coding != Coding::Absent
+        && fields.length != Length::Absent
+        && !leniency.length_with_transfer_encoding
+    {
+        return Err(ProtocolError::LengthWithTransferEncoding);
+    }
+
+    // 4. Transfer-Encoding: chunked as the final coding frames itself, another one runs until close. What was coded
+    //    otherwise cannot be decoded here and must not pass as content, so that it is refused instead.
+    match fields.coding {
+        Coding::Absent => {}
+        Coding::Chunked => return Ok(Framing::Chunked),
+        Coding::Identity => return Ok(Framing::UntilClose),
+        Coding::Empty | Coding::Unsupported => return Err(ProtocolError::UnsupportedTransferCoding),
+        Coding::Parameters => return Err(ProtocolError::ChunkedParameters),
+        Coding::Twice => return Err(ProtocolError::ChunkedTwice),
+    }
+
+    match fields.length {
+        // 5. An invalid Content-Length: "the user agent MUST close the connection and discard the received response".
+        Length::Invalid => Err(ProtocolError::BadContentLength),
+        Length::Conflicting => Err(ProtocolError::ConflictingContentLength),
+        // 6. A valid one.
+        Length::Valid(length) => Ok(Framing::Length(length)),
+        // 7. is for requests. 8. Neither: until the server closes.
+        Length::Absent => Ok(Framing::UntilClose),
+    }
+}
+
+impl Length {
+    /// Notes one line. Equal values, also in one list, collapse; anything but digits is invalid.
+    ///
+    /// <https://www.rfc-editor.org/rfc/rfc9110#section-8.6>
+    pub(super) fn note(&mut self, value: &[u8]) {
+        for element in value.split(|&byte| byte == b',') {
+            *self = match (parse_decimal(element.trim_ascii()), *self) {
+                (Some(length), Self::Absent) => Self::Valid(length),
+                (Some(length), Self::Valid(before)) if length != before => Self::Conflicting,
+                (Some(_), same) => same,
+                (None, _) => Self::Invalid,
+            };
+            if *self == Self::Invalid {
+                return;
+            }
+        }
+    }
+}
+
+impl Coding {
+    /// Notes one line. Lines and list elements are one sequence of codings; empty elements count for nothing.
+    ///
+    /// <https://www.rfc-editor.org/rfc/rfc9112#section-6.1>
+    pub(super) fn note(&mut self, value: &[u8]) {
+        if *self == Self::Absent {
+            *self = Self::Empty;
+        }
+        for element in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
+            let next = match element {
+                b"" => continue,
+                _ if element.eq_ignore_ascii_case(b"chunked") => Self::Chunked,
+                _ if element.eq_ignore_ascii_case(b"identity") => Self::Identity,
+                _ if is_chunked_with_parameters(element) => Self::Parameters,
+                _ => Self::Unsupported,
+            };
+            *self = match (*self, next) {
+                (Self::Absent | Self::Empty, next) => next,
+                (Self::Chunked, Self::Chunked) => Self::Twice,
+                (Self::Identity, Self::Identity) => Self::Identity,
+                (Self::Chunked | Self::Identity, Self::Parameters) => Self::Parameters,
+                (Self::Chunked | Self::Identity, _) => Self::Unsupported,
+                (broken, _) => broken,
+            };
+        }
+    }
+}
+
+/// `1*DIGIT` that fits: no sign, no space, nothing else.
+pub(super) fn parse_decimal(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0u64, |number, &byte| {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        number.checked_mul(10)?.checked_add(u64::from(digit))
+    })
+}
+
+fn is_chunked_with_parameters(element: &[u8]) -> bool {
+    element.split_at_checked(b"chunked".len()).is_some_and(|(name, rest)| {
+        name.eq_ignore_ascii_case(b"chunked") && rest.trim_ascii().starts_with(b";")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn length(lines: &[&str]) -> Length {
+        let mut length = Length::Absent;
+        lines.iter().for_each(|line| length.note(line.as_bytes()));
+        length
+    }
+
+    fn coding(lines: &[&str]) -> Coding {
+        let mut coding = Coding::Absent;
+        lines.iter().for_each(|line| coding.note(line.as_bytes()));
+        coding
+    }
+
+    #[test]
+    fn content_lengths() {
+        for (lines, expected) in [
+            (&["5"][..], Length::Valid(5)),
+            (&["005"], Length::Valid(5)),
+            (&["0"], Length::Valid(0)),
+            (&["18446744073709551615"], Length::Valid(u64::MAX)),
+            (&["5", "5"], Length::Valid(5)),
+            (&["5, 5"], Length::Valid(5)),
+            (&["5,5", "5"], Length::Valid(5)),
+            (&[], Length::Absent),
+            (&["18446744073709551616"], Length::Invalid),
+            (&["99999999999999999999999999"], Length::Invalid),
+            (&["+5"], Length::Invalid),
+            (&["-5"], Length::Invalid),
+            (&["0x5"], Length::Invalid),
+            (&["5 5"], Length::Invalid),
+            (&["5;5"], Length::Invalid),
+            (&["5."], Length::Invalid),
+            (&["5e0"], Length::Invalid),
+            (&["\u{a0}5"], Length::Invalid),
+            (&["\u{ff15}"], Length::Invalid),
+            (&[""], Length::Invalid),
+            (&["5,"], Length::Invalid),
+            (&[",5"], Length::Invalid),
+            (&["5,,5"], Length::Invalid),
+            (&["5", "x"], Length::Invalid),
+            (&["x", "5"], Length::Invalid),
+            (&["5", "6", "x"], Length::Invalid),
+            (&["5,6"], Length::Conflicting),
+            (&["5", "6"], Length::Conflicting),
+            (&["5", "6", "5"], Length::Conflicting),
+        ] {
+            assert_eq!(length(lines), expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn transfer_codings() {
+        for (lines, expected) in [
+            (&["chunked"][..], Coding::Chunked),
+            (&["ChUnKeD"], Coding::Chunked),
+            (&[" \tchunked\t "], Coding::Chunked),
+            (&[",,chunked , ,"], Coding::Chunked),
+            (&["identity"], Coding::Identity),
+            (&[], Coding::Absent),
+            (&[""], Coding::Empty),
+            (&[", ,"], Coding::Empty),
+            (&["chunked, chunked"], Coding::Twice),
+            (&["chunked", "chunked"], Coding::Twice),
+            (&["chunked;q=1"], Coding::Parameters),
+            (&["Chunked ; a = b"], Coding::Parameters),
+            (&["gzip, chunked"], Coding::Unsupported),
+            (&["chunked, gzip"], Coding::Unsupported),
+            (&["identity, chunked"], Coding::Unsupported),
+            (&["chunked", "identity"], Coding::Unsupported),
+            (&["gzip"], Coding::Unsupported),
+            (&["xchunked"], Coding::Unsupported),
+            (&["chunkedx"], Coding::Unsupported),
+            (&["chunked chunked"], Coding::Unsupported),
+            (&["\"chunked\""], Coding::Unsupported),
+            (&["chun\u{212a}ed"], Coding::Unsupported),
+            (&["\u{a0}chunked"], Coding::Unsupported),
+            (&["chunked/1.0"], Coding::Unsupported),
+        ] {
+            assert_eq!(coding(lines), expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn the_steps_of_section_6_3() {
+        let strict = Leniency::default();
+        let mut lenient = strict;
+        lenient.length_with_transfer_encoding = true;
+        let none = FramingFields::default();
+        let five = FramingFields { length: Length::Valid(5), ..none };
+        let bad = FramingFields { length: Length::Invalid, ..none };
+        let chunked = FramingFields { coding: Coding::Chunked, ..none };
+        let both = FramingFields { length: Length::Invalid, coding: Coding::Chunked };
+        for (step, asked, status, fields, leniency, expected) in [
+            (1, Asked::Head, 200, both, strict, Ok(Framing::None)),
+            (1, Asked::Other, 204, five, strict, Ok(Framing::None)),
+            (1, Asked::Other, 304, bad, strict, Ok(Framing::None)),
+            (2, Asked::Connect, 204, none, strict, Ok(Framing::Tunnel)),
+            (2, Asked::Connect, 200, both, strict, Ok(Framing::Tunnel)),
+            (2, Asked::Connect, 407, five, strict, Ok(Framing::Length(5))),
+            (3, Asked::Other, 200, both, strict, Err(ProtocolError::LengthWithTransferEncoding)),
+            (3, Asked::Other, 200, both, lenient, Ok(Framing::Chunked)),
+            (4, Asked::Other, 200, chunked, strict, Ok(Framing::Chunked)),
+            (5, Asked::Other, 200, bad, strict, Err(ProtocolError::BadContentLength)),
+            (6, Asked::Other, 404, five, strict, Ok(Framing::Length(5))),
+            (8, Asked::Other, 200, none, strict, Ok(Framing::UntilClose)),
+        ] {
+            let status = StatusCode::from_u16(status).unwrap();
+            assert_eq!(message_length(asked, status, fields, leniency), expected, "step {step}");
+        }
+    }
+}

@@ -1,0 +1,484 @@
+//! Response heads: finding their end, and reading them.
+//!
+//! [`Scan`] looks for the empty line, and knows lines and limits but no field; httparse then judges every byte. Both
+//! know nothing of framing or of the connection. Invariant: a head is accepted or refused, and with which error, in
+//! the same way however its bytes are split; and no byte is looked at more than a constant number of times.
+
+use std::mem::MaybeUninit;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{HeaderName, HeaderValue};
+use http::{HeaderMap, StatusCode, Version};
+use httparse::Header;
+
+use super::error::ProtocolError;
+use super::framing::{FramingFields, parse_decimal};
+use super::limits::Limits;
+
+/// The head of a response, interim or final.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ResponseHead {
+    /// 100 to 999: codes beyond 599 are handed over as they came, and are no success.
+    pub status: StatusCode,
+    /// HTTP/1.0 or HTTP/1.1; a higher minor version is read as 1.1.
+    pub version: Version,
+    /// The reason phrase, if it is not the usual one of this status.
+    pub reason: Option<Bytes>,
+    /// The fields, in order per name. Their values share the buffer that the head arrived in.
+    pub headers: HeaderMap,
+}
+
+/// What a `Keep-Alive` field promised. Hints, not rules: garbage in it is ignored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KeepAlive {
+    /// How long the peer keeps the idle connection.
+    pub timeout: Option<Duration>,
+    /// How many more requests the peer takes on it.
+    pub max: Option<u64>,
+}
+
+/// What the machine needs to know of a head, noted while its fields are stored.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Notes {
+    pub(super) framing: FramingFields,
+    pub(super) keep_alive: KeepAlive,
+    pub(super) says_close: bool,
+    pub(super) says_keep_alive: bool,
+}
+
+/// Which lines are being scanned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Section {
+    Head,
+    Trailers,
+}
+
+/// The search for the empty line, resumable at any byte.
+#[derive(Debug)]
+pub(super) struct Scan {
+    section: Section,
+    /// All bytes before it have been seen; `at_line_start` tells on which side of a line end it stands.
+    at: usize,
+    at_line_start: bool,
+    /// Where the current field line begins, its continuations included.
+    field: usize,
+    /// Field lines begun so far.
+    fields: usize,
+    /// httparse runs over an unfinished section when it has grown to this: doubling keeps the total linear.
+    next_check: usize,
+    lenient: bool,
+}
+
+impl Scan {
+    pub(super) fn head() -> Self {
+        Self::new(Section::Head)
+    }
+
+    pub(super) fn trailers() -> Self {
+        Self { at_line_start: true, ..Self::new(Section::Trailers) }
+    }
+
+    fn new(section: Section) -> Self {
+        Self { section, at: 0, at_line_start: false, field: 0, fields: 0, next_check: 0, lenient: false }
+    }
+
+    /// Whether a departure was forgiven that may touch the framing.
+    pub(super) fn is_lenient(&self) -> bool {
+        self.lenient
+    }
+
+    /// Finds the end of the section (behind its empty line) in `bytes`, which must begin with all that was given
+    /// before; `None`: not there yet. Readies the bytes for httparse, in place: folds become spaces, and a higher
+    /// minor version becomes 1.
+    pub(super) fn find_end(
+        &mut self,
+        bytes: &mut [u8],
+        limits: &Limits,
+    ) -> Result<Option<usize>, ProtocolError> {
+        let (limit, too_large) = match self.section {
+            Section::Head => (limits.head, ProtocolError::HeadTooLarge),
+            Section::Trailers => (limits.trailers.saturating_add(2), ProtocolError::TrailersTooLarge),
+        };
+        let seen = bytes.len().min(limit);
+        let window = &mut bytes[..seen];
+        if self.section == Section::Head && self.at < STATUS_LINE_VERSION {
+            self.at = check_version(window)?;
+        }
+        let found = if self.section == Section::Head && seen < STATUS_LINE_VERSION {
+            Ok(None)
+        } else {
+            self.walk(window, limits)
+        };
+        match found {
+            Ok(None) if seen == limit => {
+                self.check(window)?;
+                Err(too_large)
+            }
+            Ok(None) => {
+                if seen >= self.next_check {
+                    self.next_check = seen.saturating_mul(2);
+                    self.check(window)?;
+                }
+                Ok(None)
+            }
+            Ok(end) => Ok(end),
+            // What is wrong before this place comes first, as it would have if the bytes had come one by one.
+            Err(error) => {
+                self.check(&window[..self.at])?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Lets httparse judge an unfinished section.
+    pub(super) fn check(&self, bytes: &[u8]) -> Result<(), ProtocolError> {
+        match self.section {
+            Section::Head => with_parsed_head(bytes, self.fields, |outcome, _| outcome.map(|_| ())),
+            Section::Trailers => with_parsed_fields(bytes, self.fields, |outcome| outcome.map(|_| ())),
+        }
+        .map_err(misdeed)
+    }
+
+    fn walk(&mut self, window: &mut [u8], limits: &Limits) -> Result<Option<usize>, ProtocolError> {
+        let bare_lf = self.section == Section::Head && limits.leniency.bare_lf_in_head;
+        loop {
+            if self.at_line_start {
+                match window.get(self.at..).unwrap_or_default() {
+                    [] | [b'\r'] => return Ok(None),
+                    [b'\r', b'\n', ..] => return Ok(Some(self.at + 2)),
+                    [b'\r', ..] => return Err(ProtocolError::BareCarriageReturn),
+                    [b'\n', ..] if !bare_lf => return Err(ProtocolError::BareLineFeed),
+                    [b'\n', ..] => {
+                        self.lenient = true;
+                        return Ok(Some(self.at + 1));
+                    }
+                    [b' ' | b'\t', ..] => self.unfold(window, limits)?,
+                    _ => {
+                        if self.fields >= limits.fields.min(MAX_FIELDS) {
+                            return Err(ProtocolError::TooManyFields);
+                        }
+                        self.fields += 1;
+                        self.field = self.at;
+                    }
+                }
+                self.at_line_start = false;
+            }
+
+            let Some(offset) = find_lf(&window[self.at..]) else {
+                self.at = window.len();
+                return Ok(None);
+            };
+            let lf = self.at + offset;
+            // > a recipient MAY recognize a single LF as a line terminator
+            // <https://www.rfc-editor.org/rfc/rfc9112#section-2.2>
+            if lf == 0 || window[lf - 1] != b'\r' {
+                if !bare_lf {
+                    self.at = lf;
+                    return Err(ProtocolError::BareLineFeed);
+                }
+                self.lenient = true;
+            }
+            self.at = lf + 1;
+            self.at_line_start = true;
+        }
+    }
+
+    /// > A user agent that receives an obs-fold in a response message that is not within a "message/http" container
+    /// > MUST replace each received obs-fold with one or more SP octets prior to interpreting the field value.
+    ///
+    /// <https://www.rfc-editor.org/rfc/rfc9112#section-5.2>
+    fn unfold(&mut self, window: &mut [u8], limits: &Limits) -> Result<(), ProtocolError> {
+        // > A recipient that receives whitespace between the start-line and the first header field MUST either reject
+        // > the message as invalid or consume each whitespace-preceded line without further processing of it
+        // <https://www.rfc-editor.org/rfc/rfc9112#section-2.2>
+        if self.fields == 0 {
+            return Err(ProtocolError::LeadingWhitespace);
+        }
+        if !limits.leniency.obs_fold {
+            return Err(ProtocolError::ObsoleteFold);
+        }
+        let lf = self.at - 1;
+        window[lf] = b' ';
+        window[self.at] = b' ';
+        if window[lf - 1] == b'\r' {
+            window[lf - 1] = b' ';
+        }
+        self.lenient |= FRAMING_NAMES.iter().any(|name| {
+            window
+                .get(self.field..self.field + name.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(name))
+        });
+        Ok(())
+    }
+}
+
+/// Reads a whole head, as [`Scan::find_end`] measured and readied it, into `headers`.
+pub(super) fn parse(
+    head: &Bytes,
+    scan: &Scan,
+    mut headers: HeaderMap,
+) -> Result<(ResponseHead, Notes), ProtocolError> {
+    with_parsed_head(head, scan.fields, |outcome, response| {
+        let (Ok(httparse::Status::Complete(_)), Some(minor), Some(code)) =
+            (outcome, response.version, response.code)
+        else {
+            return Err(outcome.map_or_else(misdeed, |_| ProtocolError::BadStatusLine));
+        };
+        let status = StatusCode::from_u16(code).map_err(|_| ProtocolError::BadStatusCode)?;
+        let version = if minor == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
+        let mut notes = Notes::default();
+        headers.try_reserve(response.headers.len()).map_err(|_| ProtocolError::TooManyFields)?;
+        for field in response.headers.iter() {
+            notes.note(field.name, field.value);
+            store(head, field, &mut headers)?;
+        }
+        let reason = unusual_reason(head, status);
+        Ok((ResponseHead { status, version, reason, headers }, notes))
+    })
+}
+
+/// Reads a whole trailer section, as [`Scan::find_end`] measured and readied it; `None` if it is empty.
+pub(super) fn parse_trailers(section: &Bytes, scan: &Scan) -> Result<Option<HeaderMap>, ProtocolError> {
+    if scan.fields == 0 {
+        return Ok(None);
+    }
+    with_parsed_fields(section, scan.fields, |outcome| {
+        let httparse::Status::Complete((_, fields)) = outcome.map_err(misdeed)? else {
+            return Err(ProtocolError::BadFieldName);
+        };
+        let mut trailers = HeaderMap::new();
+        trailers.try_reserve(fields.len()).map_err(|_| ProtocolError::TooManyFields)?;
+        for field in fields {
+            store(section, field, &mut trailers)?;
+        }
+        Ok(Some(trailers))
+    })
+}
+
+impl Notes {
+    /// Names are compared as they came, so that most fields cost one look at the length.
+    fn note(&mut self, name: &str, value: &[u8]) {
+        match name.len() {
+            10 if name.eq_ignore_ascii_case("connection") => {
+                // Options are case-insensitive; <https://www.rfc-editor.org/rfc/rfc9110#section-7.6.1>
+                for option in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
+                    self.says_close |= option.eq_ignore_ascii_case(b"close");
+                    self.says_keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+                }
+            }
+            10 if name.eq_ignore_ascii_case("keep-alive") => self.keep_alive.note(value),
+            14 if name.eq_ignore_ascii_case("content-length") => self.framing.length.note(value),
+            17 if name.eq_ignore_ascii_case("transfer-encoding") => self.framing.coding.note(value),
+            _ => {}
+        }
+    }
+}
+
+impl KeepAlive {
+    fn note(&mut self, value: &[u8]) {
+        for parameter in value.split(|&byte| byte == b',' || byte == b';') {
+            let mut halves = parameter.splitn(2, |&byte| byte == b'=');
+            let name = halves.next().unwrap_or_default().trim_ascii();
+            let number = halves.next().unwrap_or_default().trim_ascii();
+            let number =
+                number.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or(number);
+            let Some(number) = parse_decimal(number) else { continue };
+            if name.eq_ignore_ascii_case(b"timeout") {
+                self.timeout = Some(Duration::from_secs(number));
+            } else if name.eq_ignore_ascii_case(b"max") {
+                self.max = Some(number);
+            }
+        }
+    }
+}
+
+/// Appends one field. Its name is copied only if it is not a standard one, its value never; httparse has already
+/// excluded the whitespace around the value: <https://www.rfc-editor.org/rfc/rfc9110#section-5.5>.
+fn store(section: &Bytes, field: &Header<'_>, map: &mut HeaderMap) -> Result<(), ProtocolError> {
+    let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| ProtocolError::BadFieldName)?;
+    let value = HeaderValue::from_maybe_shared(section.slice_ref(field.value));
+    let value = value.map_err(|_| ProtocolError::BadFieldValue)?;
+    map.try_append(name, value).map_err(|_| ProtocolError::TooManyFields)?;
+    Ok(())
+}
+
+/// The reason phrase of a head that httparse has accepted, unless it is the canonical one.
+fn unusual_reason(head: &Bytes, status: StatusCode) -> Option<Bytes> {
+    let after_code = head.get(STATUS_LINE_REASON - 1..).unwrap_or_default();
+    let phrase = after_code.strip_prefix(b" ").unwrap_or(after_code);
+    let canonical = status.canonical_reason().unwrap_or_default().as_bytes();
+    if phrase.strip_prefix(canonical).is_some_and(|rest| matches!(rest, [b'\r' | b'\n', ..])) {
+        return None;
+    }
+    let end = find_lf(phrase).unwrap_or(phrase.len());
+    let phrase = phrase[..end].strip_suffix(b"\r").unwrap_or(&phrase[..end]);
+    Some(head.slice_ref(phrase))
+}
+
+/// Checks as much of `HTTP/1.x` as is there, and reads a higher minor version as 1.1. Returns how much that was.
+///
+/// > a recipient that receives a message with a major version number that it implements and a minor version number
+/// > higher than what it implements SHOULD process the message as if it was in the highest minor version
+///
+/// <https://www.rfc-editor.org/rfc/rfc9110#section-2.5>
+fn check_version(bytes: &mut [u8]) -> Result<usize, ProtocolError> {
+    let mut at = 0;
+    for byte in bytes.iter_mut().take(STATUS_LINE_VERSION) {
+        match (at, *byte) {
+            (5, b'1') => {}
+            (5, b'0'..=b'9') => return Err(ProtocolError::UnsupportedVersion),
+            (7, b'0' | b'1') => {}
+            (7, b'2'..=b'9') => *byte = b'1',
+            (6 | 7, _) if at == 7 || *byte != b'.' => return Err(ProtocolError::BadStatusLine),
+            (0..=4 | 6, byte) if byte == b"HTTP/1."[at] => {}
+            _ => return Err(ProtocolError::NotHttp),
+        }
+        at += 1;
+    }
+    Ok(at)
+}
+
+/// Eight bytes at a time: subtracting one borrows into the top bit of exactly the first byte that is zero after the
+/// exclusive or, and of later ones perhaps.
+fn find_lf(bytes: &[u8]) -> Option<usize> {
+    const LOW: u64 = u64::from_ne_bytes([0x01; 8]);
+    const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
+    const LF: u64 = u64::from_ne_bytes([b'\n'; 8]);
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        let zeroed = u64::from_le_bytes(*word) ^ LF;
+        let hits = zeroed.wrapping_sub(LOW) & !zeroed & HIGH;
+        if hits != 0 {
+            return Some(index * 8 + hits.trailing_zeros() as usize / 8);
+        }
+    }
+    rest.iter().position(|&byte| byte == b'\n').map(|offset| words.len() * 8 + offset)
+}
+
+/// Runs httparse with room for `fields` fields: on the stack, or, for more than usual, as many as were counted.
+fn with_parsed_head<R>(
+    bytes: &[u8],
+    fields: usize,
+    read: impl FnOnce(Result<httparse::Status<usize>, httparse::Error>, &httparse::Response<'_, '_>) -> R,
+) -> R {
+    fn run<'b, R>(
+        bytes: &'b [u8],
+        slots: &mut [MaybeUninit<Header<'b>>],
+        read: impl FnOnce(Result<httparse::Status<usize>, httparse::Error>, &httparse::Response<'_, '_>) -> R,
+    ) -> R {
+        let mut response = httparse::Response::new(&mut []);
+        let config = httparse::ParserConfig::default();
+        let outcome = config.parse_response_with_uninit_headers(&mut response, bytes, slots);
+        read(outcome, &response)
+    }
+    if fields <= STACK_FIELDS {
+        run(bytes, &mut [const { MaybeUninit::uninit() }; STACK_FIELDS], read)
+    } else {
+        let mut slots = Vec::new();
+        slots.resize_with(fields, MaybeUninit::uninit);
+        run(bytes, &mut slots, read)
+    }
+}
+
+/// The same for fields without a status line.
+fn with_parsed_fields<R>(
+    bytes: &[u8],
+    fields: usize,
+    read: impl FnOnce(Result<httparse::Status<(usize, &[Header<'_>])>, httparse::Error>) -> R,
+) -> R {
+    if fields <= STACK_FIELDS {
+        read(httparse::parse_headers(bytes, &mut [httparse::EMPTY_HEADER; STACK_FIELDS]))
+    } else {
+        read(httparse::parse_headers(bytes, &mut vec![httparse::EMPTY_HEADER; fields]))
+    }
+}
+
+fn misdeed(error: httparse::Error) -> ProtocolError {
+    match error {
+        httparse::Error::HeaderName => ProtocolError::BadFieldName,
+        httparse::Error::HeaderValue => ProtocolError::BadFieldValue,
+        httparse::Error::NewLine => ProtocolError::BareCarriageReturn,
+        httparse::Error::TooManyHeaders => ProtocolError::TooManyFields,
+        httparse::Error::Status | httparse::Error::Token | httparse::Error::Version => {
+            ProtocolError::BadStatusLine
+        }
+    }
+}
+
+/// The length of `HTTP/1.1`.
+const STATUS_LINE_VERSION: usize = 8;
+/// Where the reason begins: behind `HTTP/1.1 200 `.
+const STATUS_LINE_REASON: usize = 13;
+/// As many fields as fit on the stack: 4 KiB of slots, never initialised.
+const STACK_FIELDS: usize = 128;
+/// More fields are never accepted, whatever the limits say.
+const MAX_FIELDS: usize = 4096;
+/// A fold in one of these may hide how the message is framed from whoever else reads it.
+const FRAMING_NAMES: [&[u8]; 3] = [b"content-length", b"transfer-encoding", b"connection"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn line_feeds_are_found_wherever_they_stand() {
+        for length in 0..40 {
+            let mut bytes = vec![0x0bu8; length];
+            assert_eq!(find_lf(&bytes), None);
+            for at in (0..length).rev() {
+                bytes[at] = b'\n';
+                assert_eq!(find_lf(&bytes), Some(at), "the first of several, in {length} bytes");
+            }
+        }
+        for byte in (0..=255).filter(|&byte| byte != b'\n') {
+            assert_eq!(find_lf(&[byte; 17]), None);
+            assert_eq!(find_lf(&[byte, byte, byte, b'\n', byte, byte, byte, byte, byte]), Some(3));
+        }
+    }
+
+    #[test]
+    fn keep_alive_hints() {
+        for (value, timeout, max) in [
+            ("timeout=5, max=100", Some(5), Some(100)),
+            ("Timeout = 5", Some(5), None),
+            ("timeout=\"7\"", Some(7), None),
+            ("max=0", None, Some(0)),
+            ("timeout=-1, max=x, =, ;;", None, None),
+            ("timeout=99999999999999999999", None, None),
+            ("timeout=18446744073709551615", Some(u64::MAX), None),
+            ("115", None, None),
+            ("", None, None),
+        ] {
+            let mut keep_alive = KeepAlive::default();
+            keep_alive.note(value.as_bytes());
+            assert_eq!(keep_alive, KeepAlive { timeout: timeout.map(Duration::from_secs), max }, "{value}");
+        }
+    }
+
+    #[test]
+    fn versions() {
+        for (bytes, expected) in [
+            (&b"HTTP/1.1 200"[..], Ok(8)),
+            (b"HTTP/1.0", Ok(8)),
+            (b"HTTP/1.9 ", Ok(8)),
+            (b"HTTP/1", Ok(6)),
+            (b"", Ok(0)),
+            (b"HTTP/2", Err(ProtocolError::UnsupportedVersion)),
+            (b"HTTP/0.9", Err(ProtocolError::UnsupportedVersion)),
+            (b"HTTP/11.1", Err(ProtocolError::BadStatusLine)),
+            (b"HTTP/1.x", Err(ProtocolError::BadStatusLine)),
+            (b"HTTP/1.\n", Err(ProtocolError::BadStatusLine)),
+            (b"http/1.1", Err(ProtocolError::NotHttp)),
+            (b"HTTP/x", Err(ProtocolError::NotHttp)),
+            (b"\r\nHTTP/1.1", Err(ProtocolError::NotHttp)),
+            (b"S", Err(ProtocolError::NotHttp)),
+        ] {
+            let mut bytes = bytes.to_vec();
+            assert_eq!(check_version(&mut bytes), expected, "{bytes:?}");
+            assert!(!bytes.starts_with(b"HTTP/1.9"));
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! HTTP/1.1 as bytes: what to send for a request, and what the received bytes mean.
+//!
+//! The codec knows no socket, no clock and no runtime; it depends on `bytes`, `http` and `httparse` alone. One
+//! [`Machine`] serves one exchange, and consists of two halves and one verdict:
+//!
+//! ```text
+//!      send half                          receive half                       verdict
+//!
+//!   Head --> Body --> Done             Head --> Body --> Done        both Done, buffer empty, and
+//!     |        |                        ^ |                          no CloseReason  --> Reuse
+//!     +--------+----> Aborted           +-+ 1xx                      otherwise       --> Close(reasons)
+//! ```
+//!
+//! Invariant: every method is total. Any bytes at all end in events or in one [`ProtocolError`], with the same outcome
+//! however they are split, without a panic, and without an allocation for a number that the peer merely claims.
+//!
+//! # The joint table
+//!
+//! What the two halves mean together, and what [`Machine::verdict`] says:
+//!
+//! | send, receive | Head                         | Body                       | Done                             |
+//! |---------------|------------------------------|----------------------------|----------------------------------|
+//! | **Head**      | idle; peer spoke first: error | cannot be                 | cannot be                        |
+//! | **Body**      | uploading: `Unfinished`      | early response: `Unfinished` | `Close`, the upload is unfinished |
+//! | **Done**      | waiting: `Unfinished`        | downloading: `Unfinished`  | `Reuse`, or `Close` if there are reasons |
+//! | **Aborted**   | may still be answered: `Unfinished` | the same            | `Close`                          |
+//!
+//! On an early response, [`Machine::may_send_body`] says whether the upload is worth going on with.
+//! After a [`ProtocolError`] the verdict is `Close` in every cell.
+//!
+//! # A whole exchange
+//!
+//! ```
+//! use bytes::BytesMut;
+//! use handclasp::codec::{BodyLength, Event, Limits, Machine, RequestHead, Target, Verdict};
+//! use http::{HeaderMap, Method};
+//!
+//! let mut machine = Machine::new(Limits::default());
+//!
+//! // Send: the head, then each piece of the body between what encode_data writes and what it returns.
+//! let (mut out, headers) = (BytesMut::new(), HeaderMap::new());
+//! let mut request = RequestHead::new(&Method::POST, Target::Origin("/echo"), Some(b"example.com"), &headers);
+//! request.body = BodyLength::Chunked;
+//! machine.encode_head(&request, &mut out)?;
+//! let after = machine.encode_data(5, &mut out)?;
+//! out.extend_from_slice(b"hello");
+//! out.extend_from_slice(after);
+//! machine.encode_end(None, &mut out)?;
+//! assert_eq!(
+//!     out,
+//!     "POST /echo HTTP/1.1\r\nhost: example.com\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+//! );
+//!
+//! // Receive: append what arrives, decode until it needs more.
+//! let mut buf = BytesMut::from("HTTP/1.1 200 OK\r\nContent-Le");
+//! assert!(machine.decode(&mut buf)?.is_none());
+//! assert_eq!(machine.verdict(buf.len()), Verdict::Unfinished);
+//! buf.extend_from_slice(b"ngth: 5\r\n\r\nhello");
+//! while let Some(event) = machine.decode(&mut buf)? {
+//!     match event {
+//!         Event::Head(head) => assert_eq!(head.headers["content-length"], "5"),
+//!         Event::Data(data) => assert_eq!(data, "hello"),
+//!         Event::End => break,
+//!         other => panic!("{other:?}"),
+//!     }
+//! }
+//! assert_eq!(machine.verdict(buf.len()), Verdict::Reuse);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod chunked;
+mod close;
+mod error;
+mod framing;
+mod head;
+mod limits;
+mod machine;
+mod request;
+#[cfg(test)]
+mod tests;
+
+pub use close::{CloseReason, CloseReasons};
+pub use error::{Misuse, ProtocolError};
+pub use framing::{BodyLength, Framing};
+pub use head::{KeepAlive, ResponseHead};
+pub use limits::{Leniency, Limits};
+pub use machine::{Event, Machine, Verdict};
+pub use request::{RequestHead, Target};
