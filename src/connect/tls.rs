@@ -1,0 +1,464 @@
+//! TLS: whom to trust, the handshake, and what went wrong in words.
+//!
+//! Knows nothing of names' addresses or of HTTP, except that it is HTTP/1.1 that ALPN offers. rustls types do not
+//! leave this file and `tls_stream.rs`. Invariant: to build a client touches no file; the trust store is read when
+//! the first https connection is dialed, once, and what sessions it learns is shared by all dials of the client.
+
+use std::fmt;
+use std::io;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use rustls_platform_verifier::Verifier;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::client::danger::ServerCertVerifier;
+use tokio_rustls::rustls::client::{Resumption, WebPkiServerVerifier};
+use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::{
+    AlertDescription, CertificateError, ClientConfig, Error, HandshakeKind, InvalidMessage, ProtocolVersion,
+    RootCertStore,
+};
+
+use super::tls_stream::Metered;
+pub(super) use super::tls_stream::TlsStream;
+use super::{DialError, Scope};
+use crate::error::{BoxError, Error as CrateError};
+
+/// The certificate of an authority, to be trusted besides those that the system trusts.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Certificate {
+    der: CertificateDer<'static>,
+}
+
+impl Certificate {
+    /// The first certificate in a PEM text.
+    ///
+    /// # Errors
+    ///
+    /// If there is none, or it cannot be read.
+    pub fn from_pem(pem: impl AsRef<[u8]>) -> Result<Self, CrateError> {
+        let der = CertificateDer::from_pem_slice(pem.as_ref()).map_err(unreadable)?;
+        Self::from_der(der.as_ref())
+    }
+
+    /// All certificates in a PEM text: at least one.
+    ///
+    /// # Errors
+    ///
+    /// If there is none, or one cannot be read.
+    pub fn from_pem_bundle(pem: impl AsRef<[u8]>) -> Result<Vec<Self>, CrateError> {
+        let found = CertificateDer::pem_slice_iter(pem.as_ref());
+        let all = found
+            .map(|der| Self::from_der(der.map_err(unreadable)?.as_ref()))
+            .collect::<Result<Vec<_>, _>>()?;
+        if all.is_empty() {
+            Err(CrateError::request("there is no certificate in the PEM text"))
+        } else {
+            Ok(all)
+        }
+    }
+
+    /// A certificate in DER, the binary form.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be read.
+    pub fn from_der(der: impl AsRef<[u8]>) -> Result<Self, CrateError> {
+        let der = CertificateDer::from(der.as_ref().to_vec());
+        RootCertStore::empty().add(der.clone()).map_err(unreadable)?;
+        Ok(Self { der })
+    }
+}
+
+impl fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Certificate({} bytes)", self.der.len())
+    }
+}
+
+fn unreadable(error: impl Into<BoxError>) -> CrateError {
+    CrateError::request("the certificate cannot be read").because(error)
+}
+
+/// Whom to trust.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TlsConfig {
+    /// Trusted besides the platform's own.
+    pub(crate) roots: Vec<Certificate>,
+}
+
+/// One client's TLS.
+pub(super) struct Tls {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    config: TlsConfig,
+    loaded: OnceLock<Arc<ClientConfig>>,
+    /// Held while loading, by a blocking thread: never by a runtime's.
+    loading: Mutex<()>,
+}
+
+/// TLS that is ready for handshakes.
+pub(super) struct Loaded {
+    connector: TlsConnector,
+}
+
+/// What a handshake gave.
+pub(super) struct Secured {
+    pub(super) stream: TlsStream,
+    pub(super) version: &'static str,
+    pub(super) is_resumed: bool,
+}
+
+impl Tls {
+    /// Touches no file yet.
+    pub(super) fn new(config: TlsConfig) -> Self {
+        Self { shared: Arc::new(Shared { config, loaded: OnceLock::new(), loading: Mutex::new(()) }) }
+    }
+
+    /// Reads the trust store, the first time.
+    pub(super) async fn load(&self) -> Result<Loaded, DialError> {
+        if let Some(config) = self.shared.loaded.get() {
+            return Ok(Loaded::new(config));
+        }
+        // On a blocking thread as a whole: dials of several runtimes may meet here, and none of them may depend on
+        // another's runtime being driven.
+        let shared = Arc::clone(&self.shared);
+        let loaded = tokio::task::spawn_blocking(move || shared.load()).await;
+        match loaded {
+            Ok(Ok(config)) => Ok(Loaded::new(&config)),
+            Ok(Err(error)) => {
+                let message = "no certificate authorities to trust were found on this system";
+                Err(DialError::tls(message.into(), Scope::Host).because(error))
+            }
+            Err(error) => {
+                let message = "the trust store could not be loaded";
+                Err(DialError::tls(message.into(), Scope::Attempt).because(error))
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn load(&self) -> Result<Arc<ClientConfig>, Error> {
+        let _loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(config) = self.loaded.get() {
+            return Ok(Arc::clone(config));
+        }
+        let provider = Arc::new(ring::default_provider());
+        let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()?
+            .dangerous()
+            .with_custom_certificate_verifier(self.config.verifier(provider)?)
+            .with_no_client_auth();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.resumption = Resumption::in_memory_sessions(SESSIONS);
+        Ok(Arc::clone(self.loaded.get_or_init(|| Arc::new(config))))
+    }
+}
+
+impl TlsConfig {
+    /// The platform's judgement, and own roots; own roots alone where the platform has no store.
+    fn verifier(&self, provider: Arc<CryptoProvider>) -> Result<Arc<dyn ServerCertVerifier>, Error> {
+        let own = || self.roots.iter().map(|root| root.der.clone());
+        let none = match Verifier::new_with_extra_roots(own(), Arc::clone(&provider)) {
+            Ok(verifier) => return Ok(Arc::new(verifier)),
+            Err(error) => error,
+        };
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(own());
+        if roots.is_empty() {
+            return Err(none);
+        }
+        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build();
+        verifier.map(|verifier| verifier as _).map_err(|error| Error::General(error.to_string()))
+    }
+}
+
+impl Loaded {
+    fn new(config: &Arc<ClientConfig>) -> Self {
+        Self { connector: Arc::clone(config).into() }
+    }
+
+    /// Shakes hands with `host` over `tcp`.
+    pub(super) async fn handshake(&self, host: &str, tcp: TcpStream) -> Result<Secured, DialError> {
+        let name = server_name(host)?;
+        let tls =
+            self.connector.connect(name, Metered::new(tcp)).await.map_err(|error| refused(host, error))?;
+        let (_, connection) = tls.get_ref();
+        let version = match connection.protocol_version() {
+            Some(ProtocolVersion::TLSv1_3) => "1.3",
+            Some(ProtocolVersion::TLSv1_2) => "1.2",
+            _ => "unknown",
+        };
+        let is_resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
+        Ok(Secured { stream: TlsStream::new(tls), version, is_resumed })
+    }
+}
+
+fn server_name(host: &str) -> Result<ServerName<'static>, DialError> {
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Ok(address.into());
+    }
+    let name = host.strip_suffix('.').unwrap_or(host).to_owned();
+    ServerName::try_from(name).map_err(|error| {
+        let message = format!("no certificate can be valid for the host {host:?}");
+        DialError::tls(message, Scope::Host).because(error)
+    })
+}
+
+/// A handshake that failed, in words.
+fn refused(host: &str, error: io::Error) -> DialError {
+    let Some(why) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) else {
+        let lost = match error.kind() {
+            io::ErrorKind::UnexpectedEof => {
+                format!("{host:?} closed the connection during the TLS handshake")
+            }
+            _ => format!("the connection to {host:?} was lost during the TLS handshake"),
+        };
+        return DialError::tls(lost, Scope::Attempt).because(error);
+    };
+    let message = match why {
+        // These say all there is to say.
+        Error::InvalidCertificate(why) => {
+            return DialError::tls(certificate_refused(host, why), Scope::Host);
+        }
+        Error::AlertReceived(AlertDescription::NoApplicationProtocol) | Error::NoApplicationProtocol => {
+            format!("the server at {host:?} does not offer HTTP/1.1 (perhaps only HTTP/2)")
+        }
+        Error::AlertReceived(_) => format!("the server at {host:?} refused the TLS handshake"),
+        Error::PeerIncompatible(_) => {
+            format!("the server at {host:?} has no TLS version or cipher that this client accepts")
+        }
+        Error::InvalidMessage(
+            InvalidMessage::InvalidContentType | InvalidMessage::UnknownProtocolVersion,
+        ) => {
+            format!("the server at {host:?} does not speak TLS on this port")
+        }
+        _ => format!("the TLS handshake with {host:?} failed"),
+    };
+    let why = why.clone();
+    DialError::tls(message, Scope::Host).because(why)
+}
+
+fn certificate_refused(host: &str, why: &CertificateError) -> String {
+    let so = "the server's certificate";
+    match why {
+        CertificateError::NotValidForNameContext { presented, .. } if presented.is_empty() => {
+            format!("{so} is not valid for {host:?}: it names no host at all")
+        }
+        CertificateError::NotValidForNameContext { presented, .. } => {
+            format!("{so} is not valid for {host:?}: it is for {}", names(presented))
+        }
+        CertificateError::NotValidForName => format!("{so} is not valid for {host:?}"),
+        CertificateError::UnknownIssuer => {
+            format!("{so} for {host:?} is signed by an unknown authority")
+        }
+        CertificateError::ExpiredContext { time, not_after } => {
+            let days = time.as_secs().saturating_sub(not_after.as_secs()) / 86_400;
+            format!("{so} for {host:?} has expired, {days} days ago")
+        }
+        CertificateError::Expired => format!("{so} for {host:?} has expired"),
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            format!("{so} for {host:?} is not valid yet (is this system's clock right?)")
+        }
+        CertificateError::Revoked => format!("{so} for {host:?} was revoked"),
+        other => format!("{so} for {host:?} was not accepted: {other}"),
+    }
+}
+
+/// The first few names of a certificate; they come as `DnsName("example.org")`.
+fn names(presented: &[String]) -> String {
+    let bare = |name: &String| {
+        let inner = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')'));
+        inner.unwrap_or(name).trim_matches('"').to_owned()
+    };
+    let told: Vec<_> = presented.iter().take(MAX_NAMES).map(bare).collect();
+    match presented.len().saturating_sub(MAX_NAMES) {
+        0 => told.join(", "),
+        more => format!("{} and {more} more", told.join(", ")),
+    }
+}
+
+/// Sessions kept for resumption, over all hosts: rustls's own default.
+const SESSIONS: usize = 256;
+
+/// How many of a certificate's names an error tells.
+const MAX_NAMES: usize = 4;
+
+#[cfg(test)]
+pub(super) mod tests {
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio_rustls::rustls::ServerConfig;
+    use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+    use tokio_rustls::{TlsAcceptor, server};
+
+    use super::*;
+
+    type Accepted = io::Result<server::TlsStream<TcpStream>>;
+
+    /// An authority that signs certificates on the spot.
+    pub(crate) struct Authority {
+        issuer: CertifiedIssuer<'static, KeyPair>,
+        tls: Tls,
+    }
+
+    impl Authority {
+        pub(crate) fn new() -> Self {
+            let mut params = CertificateParams::new(Vec::new()).unwrap();
+            // Each of another name: rather an unknown authority than a known one's bad signature.
+            let key = KeyPair::generate().unwrap();
+            let name = format!("{:x?}", &key.public_key_raw()[..8]);
+            params.distinguished_name.push(rcgen::DnType::CommonName, name);
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            let issuer = CertifiedIssuer::self_signed(params, key).unwrap();
+            let root = Certificate::from_pem(issuer.pem()).unwrap();
+            Self { issuer, tls: Tls::new(TlsConfig { roots: vec![root] }) }
+        }
+
+        pub(crate) fn root(&self) -> Certificate {
+            Certificate::from_der(self.issuer.der()).unwrap()
+        }
+
+        pub(crate) fn server(&self, names: &[&str]) -> ServerConfig {
+            self.server_with(names, |_| {})
+        }
+
+        fn server_with(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> ServerConfig {
+            let names: Vec<_> = names.iter().map(ToString::to_string).collect();
+            let mut params = CertificateParams::new(names).unwrap();
+            change(&mut params);
+            let key = KeyPair::generate().unwrap();
+            let certificate = params.signed_by(&key, &self.issuer).unwrap();
+            let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
+            ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+                .with_safe_default_protocol_versions()
+                .unwrap()
+                .with_no_client_auth()
+                .with_single_cert(vec![certificate.der().clone()], key)
+                .unwrap()
+        }
+    }
+
+    /// One handshake, both sides.
+    pub(crate) async fn connect(
+        client: &Authority,
+        server: ServerConfig,
+        host: &str,
+    ) -> (Result<Secured, DialError>, Accepted) {
+        handshake(&client.tls, &Arc::new(server), host).await
+    }
+
+    async fn handshake(
+        client: &Tls,
+        server: &Arc<ServerConfig>,
+        host: &str,
+    ) -> (Result<Secured, DialError>, Accepted) {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (peer, _) = listener.accept().await.unwrap();
+        // Else a second small write would wait for the client's delayed ACK, longer than the tests do.
+        peer.set_nodelay(true).unwrap();
+        let loaded = client.load().await.unwrap_or_else(|error| panic!("{error:?}"));
+        tokio::join!(loaded.handshake(host, tcp), TlsAcceptor::from(Arc::clone(server)).accept(peer))
+    }
+
+    async fn refusal(client: &Authority, server: ServerConfig, host: &str) -> DialError {
+        connect(client, server, host).await.0.err().unwrap()
+    }
+
+    #[tokio::test]
+    async fn names_and_addresses_are_verified_and_sessions_resumed() {
+        let authority = Authority::new();
+        let server = Arc::new(authority.server(&["localhost", "127.0.0.1"]));
+        for (host, is_resumed) in [("localhost", false), ("localhost.", true), ("127.0.0.1", false)] {
+            let (client, accepted) = handshake(&authority.tls, &server, host).await;
+            let (mut client, mut accepted) = (client.unwrap(), accepted.unwrap());
+            assert_eq!((client.version, client.is_resumed), ("1.3", is_resumed), "{host}");
+            accepted.write_all(b"x").await.unwrap();
+            accepted.flush().await.unwrap();
+            assert_eq!(client.stream.read_u8().await.unwrap(), b'x');
+        }
+    }
+
+    #[tokio::test]
+    async fn another_name_is_refused_and_told() {
+        let authority = Authority::new();
+        let error = refusal(&authority, authority.server(&["a.example", "192.0.2.1"]), "b.example").await;
+        let text = "the server's certificate is not valid for \"b.example\": it is for a.example, 192.0.2.1";
+        assert_eq!((error.message(), error.concerns_host()), (text, true));
+        let names = (0..6).map(|n| format!("DnsName(\"{n}.example\")")).collect::<Vec<_>>();
+        assert_eq!(super::names(&names), "0.example, 1.example, 2.example, 3.example and 2 more");
+    }
+
+    #[tokio::test]
+    async fn an_unknown_issuer_is_refused() {
+        let (ours, theirs) = (Authority::new(), Authority::new());
+        let error = refusal(&ours, theirs.server(&["localhost"]), "localhost").await;
+        let text = "the server's certificate for \"localhost\" is signed by an unknown authority";
+        assert_eq!((error.message(), error.concerns_host()), (text, true));
+    }
+
+    #[tokio::test]
+    async fn an_expired_certificate_is_refused() {
+        let authority = Authority::new();
+        let server = authority.server_with(&["localhost"], |params| {
+            params.not_before = rcgen::date_time_ymd(2001, 1, 1);
+            params.not_after = rcgen::date_time_ymd(2002, 1, 1);
+        });
+        let error = refusal(&authority, server, "localhost").await;
+        let start = "the server's certificate for \"localhost\" has expired, ";
+        assert!(error.message().starts_with(start), "{}", error.message());
+    }
+
+    #[tokio::test]
+    async fn a_server_without_http_1_is_named() {
+        let authority = Authority::new();
+        let mut server = authority.server(&["localhost"]);
+        server.alpn_protocols = vec![b"h2".to_vec()];
+        let error = refusal(&authority, server, "localhost").await;
+        assert_eq!(
+            error.message(),
+            "the server at \"localhost\" does not offer HTTP/1.1 (perhaps only HTTP/2)"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_server_that_speaks_no_tls_is_named() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut peer, _) = listener.accept().await.unwrap();
+        peer.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
+        let loaded = Authority::new().tls.load().await.unwrap_or_else(|error| panic!("{error:?}"));
+        let error = loaded.handshake("localhost", tcp).await.err().unwrap();
+        assert_eq!(error.message(), "the server at \"localhost\" does not speak TLS on this port");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_hangs_up_is_told_apart() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut peer, _) = listener.accept().await.unwrap();
+        peer.shutdown().await.unwrap();
+        let loaded = Authority::new().tls.load().await.unwrap_or_else(|error| panic!("{error:?}"));
+        let error = loaded.handshake("localhost", tcp).await.err().unwrap();
+        let text = "\"localhost\" closed the connection during the TLS handshake";
+        assert_eq!((error.message(), error.concerns_host()), (text, false));
+    }
+
+    #[test]
+    fn certificates_are_read_or_refused_when_given() {
+        let authority = Authority::new();
+        let pem = authority.issuer.pem();
+        assert_eq!(Certificate::from_pem(&pem).unwrap(), authority.root());
+        assert_eq!(Certificate::from_pem_bundle(format!("{pem}{pem}")).unwrap().len(), 2);
+        assert!(Certificate::from_pem_bundle("nothing").is_err());
+        assert!(Certificate::from_pem("nothing").is_err());
+        assert!(Certificate::from_der(b"nothing").is_err());
+    }
+}

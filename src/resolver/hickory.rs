@@ -1,0 +1,374 @@
+//! The default resolver: hickory, set up as the system is (its name servers, search domains and hosts file).
+//!
+//! The only file that knows hickory; none of its types leave it. Invariant: a hickory resolver is only ever used on
+//! the runtime that it was made on. Its connections are driven by tasks of that runtime: from another one, a lookup
+//! would wait for a runtime that may be parked or gone, and hang.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::net::IpAddr;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+
+use hickory_resolver::config::ResolveHosts;
+#[cfg(test)]
+use hickory_resolver::config::{ResolverConfig, ResolverOpts};
+use hickory_resolver::lookup::Lookup;
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::{DnsError, NetError};
+use hickory_resolver::proto::op::Query;
+use hickory_resolver::proto::rr::{Name, RecordType};
+use hickory_resolver::{Hosts, TokioResolver};
+use tokio::runtime;
+
+use super::{Answer, Family, Resolve, Resolving};
+use crate::error::BoxError;
+use crate::time;
+
+/// Resolves names by itself, with the system's configuration: its name servers and search domains, and its hosts
+/// file, which comes first. IPv4 and IPv6 addresses are asked for in parallel, and answers say how long they are
+/// valid.
+///
+/// The configuration is read at the first lookup on each runtime. If it cannot be read, lookups fail and say so: no
+/// public name server is asked instead.
+#[derive(Clone)]
+pub struct HickoryResolver {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    source: Source,
+    /// The latest runtimes' resolvers, oldest first: `len <= MAX_RUNTIMES`.
+    made: Mutex<Vec<(runtime::Id, Asked)>>,
+}
+
+/// Where the configuration comes from.
+enum Source {
+    System,
+    #[cfg(test)]
+    Given(Box<(ResolverConfig, ResolverOpts)>),
+}
+
+/// What is asked on one runtime.
+#[derive(Clone)]
+struct Asked {
+    hosts: Arc<Hosts>,
+    servers: Result<TokioResolver, Arc<NetError>>,
+}
+
+impl HickoryResolver {
+    /// With the system's configuration, which is not read yet.
+    pub fn new() -> Self {
+        Self::from_source(Source::System)
+    }
+
+    /// With a configuration of its own, and no hosts file.
+    #[cfg(test)]
+    pub(crate) fn with_config(config: ResolverConfig, options: ResolverOpts) -> Self {
+        Self::from_source(Source::Given(Box::new((config, options))))
+    }
+
+    fn from_source(source: Source) -> Self {
+        Self { shared: Arc::new(Shared { source, made: Mutex::default() }) }
+    }
+}
+
+impl Default for HickoryResolver {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for HickoryResolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HickoryResolver").finish_non_exhaustive()
+    }
+}
+
+impl Resolve for HickoryResolver {
+    fn resolve(&self, name: &str, family: Family) -> Resolving {
+        let shared = Arc::clone(&self.shared);
+        let name = Name::from_ascii(name);
+        Box::pin(async move {
+            let name = name.map_err(|error| format!("not a host name: {error}"))?;
+            shared.asked()?.look_up(name, family).await
+        })
+    }
+}
+
+impl Shared {
+    /// The resolver of the runtime that this is called on.
+    fn asked(&self) -> Result<Asked, BoxError> {
+        let id = runtime::Handle::try_current()?.id();
+        if let Some((_, asked)) = self.lock().iter().find(|(made_on, _)| *made_on == id) {
+            return Ok(asked.clone());
+        }
+        // Reads two small files, once per runtime. What fails is not kept: the network may not be up yet.
+        let asked = self.source.open();
+        if asked.servers.is_err() {
+            return Ok(asked);
+        }
+        let mut made = self.lock();
+        if let Some((_, earlier)) = made.iter().find(|(made_on, _)| *made_on == id) {
+            return Ok(earlier.clone());
+        }
+        let oldest = (made.len() >= MAX_RUNTIMES).then(|| made.remove(0));
+        made.push((id, asked.clone()));
+        drop(made);
+        drop(oldest);
+        Ok(asked)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<(runtime::Id, Asked)>> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Source {
+    fn open(&self) -> Asked {
+        let provider = TokioRuntimeProvider::default();
+        let (hosts, builder) = match self {
+            Self::System => (Hosts::from_system().unwrap_or_default(), TokioResolver::builder(provider)),
+            #[cfg(test)]
+            Self::Given(given) => {
+                let builder = TokioResolver::builder_with_config(given.0.clone(), provider);
+                (Hosts::default(), Ok(builder.with_options(given.1.clone())))
+            }
+        };
+        let servers = builder.and_then(|mut builder| {
+            // The hosts file is asked here: hickory would ask a server for the family that the file lacks.
+            builder.options_mut().use_hosts_file = ResolveHosts::Never;
+            builder.build()
+        });
+        Asked { hosts: Arc::new(hosts), servers: servers.map_err(Arc::new) }
+    }
+}
+
+impl Asked {
+    async fn look_up(&self, name: Name, family: Family) -> Result<Answer, BoxError> {
+        let addresses = self.in_hosts_file(&name, family);
+        if !addresses.is_empty() {
+            return Ok(Answer { addresses, valid_for: None });
+        }
+        let servers = self.servers.as_ref().map_err(|error| {
+            format!("the system's name servers are not known, its configuration (resolv.conf) cannot be used: {error}")
+        })?;
+        let v6 = async { part(servers.lookup(name.clone(), RecordType::AAAA).await) };
+        let v4 = async { part(servers.lookup(name.clone(), RecordType::A).await) };
+        match family {
+            Family::V4 => v4.await,
+            Family::V6 => v6.await,
+            Family::Both => {
+                let (v6, v4) = both(v6, v4).await;
+                merge(v6, v4)
+            }
+        }
+    }
+
+    fn in_hosts_file(&self, name: &Name, family: Family) -> Vec<IpAddr> {
+        let of_type = |kind| self.hosts.lookup_static_host(&Query::query(name.clone(), kind));
+        let found = [of_type(RecordType::AAAA), of_type(RecordType::A)];
+        found.iter().flatten().flat_map(addresses).filter(|&address| family.includes(address)).collect()
+    }
+}
+
+/// One family's answer. That there are no records is an answer too.
+fn part(found: Result<Lookup, NetError>) -> Result<Answer, BoxError> {
+    match found {
+        Ok(found) => Ok(Answer {
+            addresses: addresses(&found).collect(),
+            valid_for: Some(found.valid_until().saturating_duration_since(time::now())),
+        }),
+        Err(NetError::Dns(DnsError::NoRecordsFound(no))) => {
+            let valid_for = no.negative_ttl.map(|seconds| Duration::from_secs(seconds.into()));
+            Ok(Answer { addresses: Vec::new(), valid_for })
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn addresses(found: &Lookup) -> impl Iterator<Item = IpAddr> + '_ {
+    found.answers().iter().filter_map(|record| record.data.ip_addr())
+}
+
+/// Both families' answers as one. If one family could not be looked up, the other's addresses will do, but that it
+/// has none does not mean that there is no such host.
+fn merge(v6: Result<Answer, BoxError>, v4: Result<Answer, BoxError>) -> Result<Answer, BoxError> {
+    match (v6, v4) {
+        (Ok(mut v6), Ok(v4)) => {
+            let empty = v6.addresses.is_empty() && v4.addresses.is_empty();
+            let counts = |answer: &Answer| empty || !answer.addresses.is_empty();
+            let valid_for =
+                [&v6, &v4].into_iter().filter(|answer| counts(answer)).filter_map(|a| a.valid_for).min();
+            v6.addresses.extend(v4.addresses);
+            Ok(Answer { addresses: v6.addresses, valid_for })
+        }
+        (Ok(some), Err(_)) | (Err(_), Ok(some)) if !some.addresses.is_empty() => Ok(some),
+        (Err(error), _) | (_, Err(error)) => Err(error),
+    }
+}
+
+/// Runs two futures to their ends, side by side.
+async fn both<A, B>(a: impl Future<Output = A>, b: impl Future<Output = B>) -> (A, B) {
+    fn advance<F: Future>(future: Pin<&mut F>, out: &mut Option<F::Output>, cx: &mut std::task::Context<'_>) {
+        if out.is_none()
+            && let Poll::Ready(value) = future.poll(cx)
+        {
+            *out = Some(value);
+        }
+    }
+    let (mut a, mut b) = (pin!(a), pin!(b));
+    let (mut a_out, mut b_out) = (None, None);
+    poll_fn(|cx| {
+        advance(a.as_mut(), &mut a_out, cx);
+        advance(b.as_mut(), &mut b_out, cx);
+        match (a_out.take(), b_out.take()) {
+            (Some(a), Some(b)) => Poll::Ready((a, b)),
+            (a, b) => {
+                (a_out, b_out) = (a, b);
+                Poll::Pending
+            }
+        }
+    })
+    .await
+}
+
+/// A program has one or two runtimes; a test suite has one per test.
+const MAX_RUNTIMES: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+
+    use hickory_resolver::config::{ConnectionConfig, NameServerConfig};
+
+    use super::*;
+
+    const NXDOMAIN: u8 = 3;
+    const SERVFAIL: u8 = 2;
+
+    /// A name server on loopback: `dual.` has an address of each family, `four.` only IPv4 and fails for IPv6,
+    /// `broken.` has no IPv6 and fails for IPv4, `empty.` exists without addresses; nothing else exists.
+    fn server() -> u16 {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let port = socket.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            let mut query = [0; 512];
+            while let Ok((len, peer)) = socket.recv_from(&mut query) {
+                socket.send_to(&reply(&query[..len]), peer).unwrap();
+            }
+        });
+        port
+    }
+
+    fn reply(query: &[u8]) -> Vec<u8> {
+        let mut end = 12;
+        let first = String::from_utf8_lossy(&query[13..13 + usize::from(query[12])]).to_ascii_lowercase();
+        while query[end] != 0 {
+            end += usize::from(query[end]) + 1;
+        }
+        let v4 = query[end + 2] == 1;
+        let mut out = query[..end + 5].to_vec();
+        out[2..12].copy_from_slice(&[0x81, 0x80, 0, 1, 0, 0, 0, 0, 0, 0]);
+        match (&*first, v4) {
+            ("dual" | "four", true) => {
+                out[7] = 1;
+                out.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 1]);
+            }
+            ("dual", false) => {
+                out[7] = 1;
+                out.extend([0xc0, 12, 0, 28, 0, 1, 0, 0, 0, 30, 0, 16]);
+                out.extend(std::net::Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).octets());
+            }
+            ("four", false) | ("broken", true) => out[3] |= SERVFAIL,
+            ("broken" | "empty", _) => {}
+            _ => out[3] |= NXDOMAIN,
+        }
+        out
+    }
+
+    fn resolver(port: u16) -> HickoryResolver {
+        let mut udp = ConnectionConfig::udp();
+        udp.port = port;
+        let server = NameServerConfig::new(IpAddr::from([127, 0, 0, 1]), true, vec![udp]);
+        let mut options = ResolverOpts::default();
+        options.timeout = Duration::from_secs(2);
+        options.attempts = 1;
+        HickoryResolver::with_config(ResolverConfig::from_parts(None, vec![], vec![server]), options)
+    }
+
+    fn on_a_runtime<T>(work: impl Future<Output = T>) -> T {
+        runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
+    }
+
+    #[tokio::test]
+    async fn both_families_are_found_with_the_shorter_ttl() {
+        let resolver = resolver(server());
+        let answer = resolver.resolve("dual.example.", Family::Both).await.unwrap();
+        assert_eq!(answer.addresses, ["2001:db8::1", "192.0.2.1"].map(|a| a.parse::<IpAddr>().unwrap()));
+        let valid_for = answer.valid_for.unwrap();
+        assert!(valid_for > Duration::from_secs(25) && valid_for <= Duration::from_secs(30), "{valid_for:?}");
+        let v4 = resolver.resolve("dual.example", Family::V4).await.unwrap();
+        assert_eq!(v4.addresses, ["192.0.2.1".parse::<IpAddr>().unwrap()]);
+        let odd = resolver.resolve("dual.a_b.xn--bcher-kva.example", Family::V4).await.unwrap();
+        assert_eq!(odd.addresses.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn no_such_host_is_told_apart_from_failure() {
+        let resolver = resolver(server());
+        for name in ["none.example.", "empty.example."] {
+            assert_eq!(
+                resolver.resolve(name, Family::Both).await.unwrap().addresses,
+                [] as [IpAddr; 0],
+                "{name}"
+            );
+        }
+        let half = resolver.resolve("four.example.", Family::Both).await.unwrap();
+        assert_eq!(half.addresses, ["192.0.2.1".parse::<IpAddr>().unwrap()]);
+        let error = resolver.resolve("broken.example.", Family::Both).await.unwrap_err().to_string();
+        assert!(error.contains("Server Failure") || error.contains("ServFail"), "{error}");
+        let error = resolver.resolve("a..b", Family::Both).await.unwrap_err().to_string();
+        assert!(error.starts_with("not a host name: "), "{error}");
+    }
+
+    #[test]
+    fn each_runtime_has_its_own() {
+        let resolver = resolver(server());
+        for n in 0..MAX_RUNTIMES + 2 {
+            let parked = runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let name = format!("dual.n{n}.example.");
+            parked.block_on(resolver.resolve(&name, Family::Both)).unwrap();
+            // The first runtime still exists, but nobody drives it.
+            let answer =
+                on_a_runtime(resolver.resolve(&format!("dual.m{n}.example."), Family::Both)).unwrap();
+            assert_eq!(answer.addresses.len(), 2);
+        }
+        assert_eq!(resolver.shared.lock().len(), MAX_RUNTIMES);
+    }
+
+    #[test]
+    fn a_configuration_that_cannot_be_read_is_an_error_of_the_lookup() {
+        let asked = Asked {
+            hosts: Arc::default(),
+            servers: Err(Arc::new(std::io::Error::from(std::io::ErrorKind::NotFound).into())),
+        };
+        let name = Name::from_ascii("a.example").unwrap();
+        let error = on_a_runtime(asked.look_up(name, Family::Both)).unwrap_err().to_string();
+        assert!(error.contains("(resolv.conf) cannot be used: ") && error.contains("not found"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn the_hosts_file_comes_first() {
+        let mut hosts = Hosts::default();
+        hosts.read_hosts_conf(&b"192.0.2.7 Fixed.example fixed"[..]).unwrap();
+        let servers = Err(Arc::new(NetError::NoConnections));
+        let asked = Asked { hosts: Arc::new(hosts), servers };
+        for name in ["fixed", "fixed.example", "fixed.example."] {
+            let answer = asked.look_up(Name::from_ascii(name).unwrap(), Family::Both).await.unwrap();
+            assert_eq!(answer.addresses, ["192.0.2.7".parse::<IpAddr>().unwrap()], "{name}");
+        }
+    }
+}
