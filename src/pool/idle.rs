@@ -1,0 +1,204 @@
+//! Idle connections: each in the stack of its shelf, in the order of age over all hosts, and findable by deadline.
+//!
+//! Index-linked, so that taking the newest of a shelf, the oldest of all, or any one in the middle costs the same
+//! however many there are. Knows nothing of limits. Invariant: an entry is in exactly one age list (those that
+//! stay for the pool's own timeout, whose age is also the order of their deadlines; those that the server gave a
+//! time of its own) and, of the second kind, in the set of deadlines.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use super::policy::Place;
+
+/// An idle connection's slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct IdleId(u32);
+
+/// All idle connections of a pool.
+#[derive(Debug)]
+pub(crate) struct IdleList<T> {
+    slots: Vec<Option<Entry<T>>>,
+    vacant: Vec<u32>,
+    len: usize,
+    ages: [Age; 2],
+    deadlines: BTreeSet<(Instant, IdleId)>,
+}
+
+/// What a shelf needs to know to close the gap.
+#[derive(Debug)]
+pub(crate) struct Taken<T> {
+    pub(crate) conn: T,
+    pub(crate) place: Place,
+    /// The next newer one on the shelf.
+    pub(crate) above: Option<IdleId>,
+    /// The next older one on the shelf.
+    pub(crate) below: Option<IdleId>,
+}
+
+/// How long an entry stays.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Stay {
+    /// As long as the pool's own timeout says.
+    Ours(Option<Instant>),
+    /// As long as the server said.
+    Theirs(Instant),
+}
+
+#[derive(Debug)]
+struct Entry<T> {
+    conn: T,
+    place: Place,
+    since: Instant,
+    stay: Stay,
+    older: Option<IdleId>,
+    newer: Option<IdleId>,
+    above: Option<IdleId>,
+    below: Option<IdleId>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Age {
+    oldest: Option<IdleId>,
+    newest: Option<IdleId>,
+}
+
+impl Stay {
+    fn deadline(self) -> Option<Instant> {
+        match self {
+            Self::Ours(deadline) => deadline,
+            Self::Theirs(deadline) => Some(deadline),
+        }
+    }
+
+    fn list(self) -> usize {
+        matches!(self, Self::Theirs(_)) as usize
+    }
+}
+
+impl<T> IdleList<T> {
+    pub(crate) fn new() -> Self {
+        Self {
+            slots: Vec::new(),
+            vacant: Vec::new(),
+            len: 0,
+            ages: [Age::default(); 2],
+            deadlines: BTreeSet::new(),
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Puts a connection on top of its shelf, above `below`.
+    pub(crate) fn push(
+        &mut self,
+        conn: T,
+        place: Place,
+        since: Instant,
+        stay: Stay,
+        below: Option<IdleId>,
+    ) -> IdleId {
+        let newest = self.ages[stay.list()].newest;
+        let entry = Entry { conn, place, since, stay, older: newest, newer: None, above: None, below };
+        let id = match self.vacant.pop() {
+            Some(slot) => {
+                self.slots[slot as usize] = Some(entry);
+                IdleId(slot)
+            }
+            None => {
+                self.slots.push(Some(entry));
+                IdleId((self.slots.len() - 1) as u32)
+            }
+        };
+        self.len += 1;
+        if let Some(below) = below {
+            self.entry_mut(below).above = Some(id);
+        }
+        if let Some(newest) = newest {
+            self.entry_mut(newest).newer = Some(id);
+        }
+        let age = &mut self.ages[stay.list()];
+        age.newest = Some(id);
+        age.oldest.get_or_insert(id);
+        if let Stay::Theirs(deadline) = stay {
+            self.deadlines.insert((deadline, id));
+        }
+        id
+    }
+
+    /// Takes a connection out, wherever it stands.
+    pub(crate) fn remove(&mut self, id: IdleId) -> Taken<T> {
+        let entry = self.slots[id.0 as usize].take().expect("an IdleId is held only while its slot is taken");
+        self.vacant.push(id.0);
+        self.len -= 1;
+        if let Some(above) = entry.above {
+            self.entry_mut(above).below = entry.below;
+        }
+        if let Some(below) = entry.below {
+            self.entry_mut(below).above = entry.above;
+        }
+        match entry.newer {
+            Some(newer) => self.entry_mut(newer).older = entry.older,
+            None => self.ages[entry.stay.list()].newest = entry.older,
+        }
+        match entry.older {
+            Some(older) => self.entry_mut(older).newer = entry.newer,
+            None => self.ages[entry.stay.list()].oldest = entry.newer,
+        }
+        if let Stay::Theirs(deadline) = entry.stay {
+            self.deadlines.remove(&(deadline, id));
+        }
+        if self.len == 0 && self.slots.len() > KEPT_SLOTS {
+            // A burst leaves no table behind.
+            self.slots.clear();
+            self.slots.shrink_to(KEPT_SLOTS);
+            self.vacant.clear();
+            self.vacant.shrink_to(KEPT_SLOTS);
+        }
+        Taken { conn: entry.conn, place: entry.place, above: entry.above, below: entry.below }
+    }
+
+    /// The one idle for longest.
+    pub(crate) fn oldest(&self) -> Option<IdleId> {
+        let heads = self.ages.iter().filter_map(|age| age.oldest);
+        heads.min_by_key(|id| self.since(*id))
+    }
+
+    /// One whose deadline has passed.
+    pub(crate) fn expired(&self, now: Instant) -> Option<IdleId> {
+        let ours =
+            self.ages[0].oldest.filter(|id| self.deadline(*id).is_some_and(|deadline| deadline <= now));
+        ours.or_else(|| self.deadlines.first().filter(|(deadline, _)| *deadline <= now).map(|(_, id)| *id))
+    }
+
+    /// The next deadline of all.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        let ours = self.ages[0].oldest.and_then(|id| self.deadline(id));
+        let theirs = self.deadlines.first().map(|(deadline, _)| *deadline);
+        ours.into_iter().chain(theirs).min()
+    }
+
+    pub(crate) fn deadline(&self, id: IdleId) -> Option<Instant> {
+        self.entry(id).stay.deadline()
+    }
+
+    pub(crate) fn since(&self, id: IdleId) -> Instant {
+        self.entry(id).since
+    }
+
+    pub(crate) fn place(&self, id: IdleId) -> Place {
+        self.entry(id).place
+    }
+
+    fn entry(&self, id: IdleId) -> &Entry<T> {
+        self.slots[id.0 as usize].as_ref().expect("an IdleId is held only while its slot is taken")
+    }
+
+    fn entry_mut(&mut self, id: IdleId) -> &mut Entry<T> {
+        self.slots[id.0 as usize].as_mut().expect("an IdleId is held only while its slot is taken")
+    }
+}
+
+/// Slots that stay allocated when the list is empty.
+const KEPT_SLOTS: usize = 64;

@@ -1,0 +1,204 @@
+//! Whose connection it is: the route, which is all that changes who the server thinks we are or what was verified.
+//!
+//! A route is rendered once per host (its hash, its Host field) and shared from then on; requests are matched
+//! against it without building one. Invariant: two requests share a connection only if their routes are equal.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::hash::{BuildHasher, Hasher};
+
+use foldhash::fast::RandomState;
+use http::Uri;
+
+use crate::error::Error;
+
+/// The key of the pool: scheme, host (lower case, without a trailing dot), port, and isolation tag.
+#[derive(Debug)]
+pub(crate) struct Route {
+    https: bool,
+    host: Box<str>,
+    port: u16,
+    host_field: Box<str>,
+}
+
+/// A request's route, borrowed from its URI.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RouteRef<'a> {
+    https: bool,
+    host: &'a str,
+    port: u16,
+    /// Host and port as they are written, without user and password.
+    authority: &'a str,
+}
+
+impl<'a> RouteRef<'a> {
+    /// The route to a URI's origin.
+    pub(crate) fn of(uri: &'a Uri) -> Result<Self, Error> {
+        let https = match uri.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
+            Some(other) => {
+                return Err(Error::request(format!(
+                    "the URL's scheme is {other:?}: only http and https can be fetched"
+                )));
+            }
+            None => return Err(Error::request("the URL has no scheme: give http:// or https://")),
+        };
+        let host = uri.host().unwrap_or_default();
+        let host = host.strip_suffix('.').unwrap_or(host);
+        if host.is_empty() {
+            return Err(Error::request("the URL has no host"));
+        }
+        let port = match uri.authority().map(|authority| port_text(authority.as_str())) {
+            Some(Some("")) | Some(None) | None => {
+                if https {
+                    443
+                } else {
+                    80
+                }
+            }
+            Some(Some(text)) => match text.parse() {
+                Ok(port) if port > 0 => port,
+                _ => {
+                    return Err(Error::request(format!(
+                        "the URL's port {text:?} is not a number from 1 to 65535"
+                    )));
+                }
+            },
+        };
+        let authority = uri.authority().map_or("", |authority| authority.as_str());
+        let authority = authority.rsplit('@').next().unwrap_or_default();
+        Ok(Self { https, host, port, authority })
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The hash under which the route is found.
+    pub(crate) fn hash(&self, state: &RandomState) -> u64 {
+        let mut hasher = state.build_hasher();
+        hasher.write_u32(u32::from(self.port) << 1 | u32::from(self.https));
+        if self.host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            hasher.write(self.host.to_ascii_lowercase().as_bytes());
+        } else {
+            hasher.write(self.host.as_bytes());
+        }
+        hasher.finish()
+    }
+
+    pub(crate) fn is(&self, route: &Route) -> bool {
+        self.port == route.port && self.https == route.https && self.host.eq_ignore_ascii_case(&route.host)
+    }
+
+    pub(crate) fn to_route(self) -> Route {
+        let host = self.host.to_ascii_lowercase();
+        Route { https: self.https, host: host.into(), port: self.port, host_field: self.host_field().into() }
+    }
+
+    /// The value of the Host field: lower case, without the scheme's own port. Borrowed where the URI has it so.
+    pub(crate) fn host_field(&self) -> Cow<'a, str> {
+        let is_default_port = self.port == if self.https { 443 } else { 80 };
+        if self.host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            let host = self.host.to_ascii_lowercase();
+            return if is_default_port { host.into() } else { format!("{host}:{}", self.port).into() };
+        }
+        match self.authority.get(self.host.len()..) {
+            _ if is_default_port => self.host.into(),
+            Some(rest) if rest.strip_prefix(':').is_some_and(|port| !port.starts_with('0')) => {
+                self.authority.into()
+            }
+            _ => format!("{}:{}", self.host, self.port).into(),
+        }
+    }
+}
+
+impl Route {
+    pub(crate) fn is_https(&self) -> bool {
+        self.https
+    }
+
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.https { "https" } else { "http" }
+    }
+
+    /// As in a URI: an IPv6 address is in brackets.
+    pub(crate) fn host(&self) -> &str {
+        &self.host
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", self.scheme(), self.host_field)
+    }
+}
+
+/// What stands behind the host's colon, if there is one. (`http` reads a port that is too large as none.)
+fn port_text(authority: &str) -> Option<&str> {
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    let after_host = host.rfind(']').map_or(host, |end| &host[end + 1..]);
+    after_host.rsplit_once(':').map(|(_, port)| port)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(uri: &str) -> Route {
+        RouteRef::of(&uri.parse().unwrap()).unwrap().to_route()
+    }
+
+    fn is_same(a: &str, b: &str) -> bool {
+        let state = RandomState::default();
+        let uri: Uri = a.parse().unwrap();
+        let a = RouteRef::of(&uri).unwrap();
+        let other: Uri = b.parse().unwrap();
+        let b = RouteRef::of(&other).unwrap();
+        let same = a.is(&b.to_route());
+        assert!(!same || a.hash(&state) == b.hash(&state), "equal routes have equal hashes");
+        same
+    }
+
+    #[test]
+    fn spellings_of_one_origin_are_one_route() {
+        for other in ["http://h:80/x", "http://H/", "http://h./", "http://user:pass@h/", "http://h?q"] {
+            assert!(is_same("http://h/", other), "{other}");
+        }
+    }
+
+    #[test]
+    fn another_scheme_host_or_port_is_another_route() {
+        for other in ["https://h/", "https://h:80/", "http://h:81/", "http://g/", "http://h.h/"] {
+            assert!(!is_same("http://h/", other), "{other}");
+        }
+    }
+
+    #[test]
+    fn the_host_field_names_the_port_only_where_it_must() {
+        assert_eq!(&*route("http://Example.org:80/").host_field, "example.org");
+        assert_eq!(&*route("https://example.org:80/").host_field, "example.org:80");
+        assert_eq!(&*route("https://user@[::1]:8443/").host_field, "[::1]:8443");
+        assert_eq!(&*route("http://h.:8080/").host_field, "h:8080");
+        assert_eq!(&*route("http://h:0080/").host_field, "h");
+        assert_eq!(route("http://[::1]/").to_string(), "http://[::1]");
+    }
+
+    #[test]
+    fn what_cannot_be_fetched_is_named() {
+        for (uri, message) in [
+            ("ftp://h/", "the URL's scheme is \"ftp\": only http and https can be fetched"),
+            ("/path", "the URL has no scheme: give http:// or https://"),
+            ("http://h:70000/", "the URL's port \"70000\" is not a number from 1 to 65535"),
+            ("http://h:0/", "the URL's port \"0\" is not a number from 1 to 65535"),
+            ("http://./", "the URL has no host"),
+        ] {
+            let Ok(uri) = uri.parse::<Uri>() else { continue };
+            assert_eq!(RouteRef::of(&uri).unwrap_err().to_string(), message);
+        }
+    }
+}

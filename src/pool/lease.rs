@@ -1,0 +1,242 @@
+//! A connection, and the right to use it.
+//!
+//! A [`Lease`] is one counted slot of the pool with the connection in it. However it ends (checked in, buried,
+//! turned into a new dial, or dropped in the middle of an exchange), the slot's count follows. It knows nothing of
+//! HTTP. Invariant: no lock is held while a socket is closed.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use super::policy::{Actions, Place, Served};
+use super::stats::DropReason;
+use super::wait::Cell;
+use super::{Granted, Runtime, Shared, Wait};
+use crate::connect::{Look, Stream};
+use crate::time::{self, Timer};
+use crate::trace::Setup;
+
+/// One connection, as it is kept.
+#[derive(Debug)]
+pub(crate) struct Conn {
+    pub(crate) stream: Stream,
+    /// Kept across requests; see [`Timer`].
+    pub(crate) timer: Timer,
+    fixed: Arc<Fixed>,
+    runtime: Runtime,
+    /// Requests that were begun on it.
+    requests: u64,
+    /// Whether it was ever idle: the peer may have closed it since.
+    was_idle: bool,
+    /// How it was made, until its first request has been told.
+    setup: Option<Arc<Setup>>,
+}
+
+/// What never changes about a connection.
+#[derive(Debug)]
+struct Fixed {
+    id: u64,
+    peer: Option<SocketAddr>,
+    local: Option<SocketAddr>,
+    made: Instant,
+    handshake: Duration,
+}
+
+/// Which connection served a request. See [`Response::connection`](crate::Response::connection).
+#[derive(Clone, Debug)]
+pub struct ConnectionInfo {
+    fixed: Arc<Fixed>,
+    ordinal: u64,
+    reused: bool,
+    age: Duration,
+}
+
+impl ConnectionInfo {
+    /// A number that is unique among the connections of this client, counted from 1.
+    pub fn id(&self) -> u64 {
+        self.fixed.id
+    }
+
+    /// The address at the other end; `None` for a connector of your own.
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        self.fixed.peer
+    }
+
+    /// The address at our end; `None` for a connector of your own.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.fixed.local
+    }
+
+    /// Whether the request found the connection already made: used before, or dialed ahead.
+    pub fn is_reused(&self) -> bool {
+        self.reused
+    }
+
+    /// Which request on this connection it was, counted from 1.
+    pub fn ordinal(&self) -> u64 {
+        self.ordinal
+    }
+
+    /// How old the connection was when the request was sent.
+    pub fn age(&self) -> Duration {
+        self.age
+    }
+
+    /// What the connection's handshake cost: TCP, proxy and TLS, without the name.
+    pub fn handshake(&self) -> Duration {
+        self.fixed.handshake
+    }
+}
+
+impl Conn {
+    pub(crate) fn new(
+        id: u64,
+        stream: Stream,
+        peer: Option<SocketAddr>,
+        local: Option<SocketAddr>,
+        runtime: Runtime,
+        setup: Arc<Setup>,
+    ) -> Self {
+        let fixed = Fixed { id, peer, local, made: time::now(), handshake: setup.milestones().handshake() };
+        Self {
+            stream,
+            timer: Timer::default(),
+            fixed: Arc::new(fixed),
+            runtime,
+            requests: 0,
+            was_idle: false,
+            setup: Some(setup),
+        }
+    }
+
+    pub(crate) fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    /// It comes from the shelf: from now on it counts as reused.
+    pub(crate) fn set_idle(&mut self) {
+        self.was_idle = true;
+        self.setup = None;
+    }
+
+    /// Closes it: TLS says goodbye, without blocking.
+    pub(crate) fn close(mut self) {
+        self.stream.close();
+    }
+}
+
+/// A connection that is in use. Dropped in the middle of an exchange, it closes the connection.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    conn: Option<Box<Conn>>,
+    place: Place,
+    pool: Weak<Shared>,
+    /// Whether a request was begun during this lease.
+    begun: bool,
+}
+
+impl Lease {
+    pub(crate) fn new(conn: Box<Conn>, place: Place, pool: Weak<Shared>) -> Self {
+        Self { conn: Some(conn), place, pool, begun: false }
+    }
+
+    pub(crate) fn conn(&mut self) -> &mut Conn {
+        self.conn.as_mut().expect("only the consuming methods take it")
+    }
+
+    /// Whether a request on it is on a connection that the peer may have closed meanwhile: used or kept before.
+    pub(crate) fn is_reused(&self) -> bool {
+        self.conn.as_ref().is_some_and(|conn| {
+            let earlier = conn.requests - u64::from(self.begun);
+            conn.was_idle || earlier > 0
+        })
+    }
+
+    /// How the connection was made, if this is its first request.
+    pub(crate) fn setup(&self) -> Option<&Arc<Setup>> {
+        self.conn.as_ref().and_then(|conn| conn.setup.as_ref())
+    }
+
+    /// Real, and past any cached readiness: is it silent right now?
+    pub(crate) fn look(&mut self) -> Look {
+        self.conn().stream.look()
+    }
+
+    /// A request is about to be written.
+    pub(crate) fn begin(&mut self, now: Instant) -> ConnectionInfo {
+        let reused = self.is_reused();
+        self.begun = true;
+        let conn = self.conn();
+        conn.requests += 1;
+        conn.setup = None;
+        ConnectionInfo {
+            ordinal: conn.requests,
+            reused,
+            age: now.saturating_duration_since(conn.fixed.made),
+            fixed: conn.fixed.clone(),
+        }
+    }
+
+    /// Gives the connection back, proven reusable. `stay`: how long the server will keep it idle, if it said so.
+    pub(crate) fn checkin(mut self, stay: Option<Duration>) {
+        let Some(conn) = self.conn.take() else { return };
+        let served = self.served(&conn);
+        match self.pool.upgrade() {
+            Some(shared) => shared.checkin(self.place, conn, stay, served),
+            None => conn.close(),
+        }
+    }
+
+    /// Closes the connection, and frees its slot.
+    pub(crate) fn bury(mut self, reason: DropReason) {
+        self.close(reason);
+    }
+
+    /// Closes the connection, which was dead when it was looked at; the request takes the next idle one, or waits
+    /// at the head of the queue for a dial in this slot.
+    pub(crate) fn replace(mut self, reason: DropReason) -> Result<Self, Wait> {
+        let (conn, pool) = self.take();
+        conn.close();
+        pool.replace(self.place, reason)
+    }
+
+    /// Closes the connection, which died under a request that will be sent again: its slot becomes a dial for it.
+    pub(crate) fn redial(mut self, reason: DropReason) -> Wait {
+        let (conn, pool) = self.take();
+        let served = self.served(&conn);
+        conn.close();
+        let cell = Arc::new(Cell::<Granted>::new());
+        let mut actions = Actions::new();
+        let ticket = pool.lock().policy.redial(self.place, served, reason, cell.clone(), &mut actions);
+        pool.perform(actions);
+        Wait::new(pool, ticket, cell)
+    }
+
+    fn take(&mut self) -> (Box<Conn>, Arc<Shared>) {
+        let conn = self.conn.take().expect("only the consuming methods take it");
+        let pool = self.pool.upgrade().expect("the request that asks again holds its client");
+        (conn, pool)
+    }
+
+    fn served(&self, conn: &Conn) -> Served {
+        let reused = self.begun && (conn.was_idle || conn.requests > 1);
+        Served { request: self.begun, saved: reused.then_some(conn.fixed.handshake) }
+    }
+
+    fn close(&mut self, reason: DropReason) {
+        let Some(conn) = self.conn.take() else { return };
+        let served = self.served(&conn);
+        conn.close();
+        if let Some(shared) = self.pool.upgrade() {
+            let mut actions = Actions::new();
+            shared.lock().policy.release(self.place, served, Some(reason), &mut actions);
+            shared.perform(actions);
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.close(DropReason::Abandoned);
+    }
+}

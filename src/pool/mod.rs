@@ -1,0 +1,497 @@
+//! The pool: keeps connections, and hands them to the requests that want them.
+//!
+//! This file is the shell around [`policy`]: one mutex, and the carrying out of what the policy decides, after the
+//! mutex is let go. It knows nothing of HTTP. Invariant: nothing is awaited, closed, woken, spawned or sent while
+//! the mutex is held.
+
+mod idle;
+pub(crate) mod key;
+pub(crate) mod lease;
+pub(crate) mod policy;
+mod reaper;
+pub(crate) mod stats;
+mod wait;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use foldhash::fast::RandomState;
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+
+use self::key::{Route, RouteRef};
+pub use self::lease::ConnectionInfo;
+use self::lease::{Conn, Lease};
+pub use self::policy::PoolConfig;
+use self::policy::{Action, Checkout, Place, Policy, Served, Ticket};
+pub use self::stats::{DropReason, HostStats, PoolStats};
+use crate::connect::{Destination, DialError, Dialed, Dialer};
+use crate::error::{Error, ErrorKind, Phase};
+use crate::time;
+use crate::trace::Setup;
+
+/// The connections of a [`Client`](crate::Client): what there is, and what reuse saved.
+///
+/// All clones of a client share one pool. When the last is gone, idle connections are closed, and those in use are
+/// closed when their responses end.
+#[derive(Debug)]
+pub struct Pool {
+    shared: Arc<Shared>,
+}
+
+impl Pool {
+    pub(crate) fn new(config: PoolConfig, dialer: Dialer) -> Self {
+        let state = State { policy: Policy::new(config.clone()), reapers: Vec::new() };
+        let shared = Shared {
+            state: Mutex::new(state),
+            hasher: RandomState::default(),
+            config,
+            dialer: Arc::new(dialer),
+            next_id: AtomicU64::new(1),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// A copy of the ledger, per host and in total.
+    ///
+    /// The hosts are copied in small groups, so that requests are not held up: with requests under way, the groups
+    /// are of slightly different moments.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let client = handclasp::Client::new();
+    /// let stats = client.pool().stats();
+    /// assert_eq!((stats.total.opened, stats.total.idle), (0, 0));
+    /// # });
+    /// ```
+    pub fn stats(&self) -> PoolStats {
+        let state = self.shared.lock();
+        let (counters, counts) = state.policy.total();
+        let total = HostStats::new(String::new(), counters, counts);
+        let slots = state.policy.host_slots();
+        drop(state);
+        let mut hosts = Vec::new();
+        for from in (0..slots).step_by(policy::BATCH) {
+            let state = self.shared.lock();
+            let found = (from..from + policy::BATCH).filter_map(|slot| state.policy.host_at(slot));
+            let copied: Vec<_> =
+                found.map(|(key, counters, counts)| (key.clone(), counters.clone(), counts)).collect();
+            drop(state);
+            hosts.extend(
+                copied
+                    .iter()
+                    .map(|(key, counters, counts)| HostStats::new(key.to_string(), counters, *counts)),
+            );
+        }
+        PoolStats { total, hosts }
+    }
+
+    /// An idle connection, or a place in the queue.
+    pub(crate) fn checkout(&self, route: RouteRef<'_>, now: Instant) -> Result<Result<Lease, Wait>, Error> {
+        let runtime = Runtime::current()?;
+        let mut made = None;
+        let mut actions = Vec::new();
+        let mut state = self.shared.lock();
+        let checkout = state.policy.checkout(
+            route.hash(&self.shared.hasher),
+            |key| route.is(key),
+            || Arc::new(route.to_route()),
+            &runtime,
+            now,
+            || made.insert(Arc::new(wait::Cell::new())).clone(),
+            &mut actions,
+        );
+        drop(state);
+        self.shared.perform(actions);
+        if let Checkout::Full(waiting) = checkout {
+            return Err(Error::new(
+                ErrorKind::PoolFull,
+                format!("{waiting} requests are already waiting for a connection to {}", route.to_route()),
+            )
+            .in_phase(Phase::Queue));
+        }
+        Ok(self.shared.settle(checkout, made))
+    }
+
+    /// Dials ahead until `wanted` connections to the route are idle or being made, and waits for the dials.
+    pub(crate) async fn warm(&self, route: RouteRef<'_>, wanted: usize) -> Result<(), Error> {
+        let runtime = Runtime::current()?;
+        let mut actions = Vec::new();
+        self.shared.lock().policy.warm(
+            route.hash(&self.shared.hasher),
+            |key| route.is(key),
+            || Arc::new(route.to_route()),
+            &runtime,
+            wanted,
+            &mut actions,
+        );
+        let mut dials = Vec::new();
+        for action in &actions {
+            if let Action::Dial { .. } = action {
+                dials.push(Arc::new(wait::Cell::new()));
+            }
+        }
+        self.shared.perform_warm(actions, &dials);
+        let mut outcome = Ok(());
+        for dial in dials {
+            if let Err(error) = std::future::poll_fn(|cx| dial.poll_take(cx)).await {
+                outcome = outcome.and(Err(error.into_error()));
+            }
+        }
+        outcome
+    }
+
+    pub(crate) fn acquire_timeout(&self) -> Duration {
+        self.shared.config.acquire_timeout
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.policy.shut();
+        let reapers = std::mem::take(&mut state.reapers);
+        drop(state);
+        for reaper in reapers {
+            reaper.wake.notify_one();
+        }
+        loop {
+            let mut actions = Vec::new();
+            let more = self.shared.lock().policy.bury_all(DropReason::Shutdown, &mut actions);
+            self.shared.perform(actions);
+            if !more {
+                return;
+            }
+        }
+    }
+}
+
+/// What is delivered to a waiter.
+#[derive(Debug)]
+pub(crate) enum Granted {
+    Conn(Box<Conn>, Place),
+    Failed(DialError, Arc<Setup>),
+}
+
+/// A request's wait for a connection. Dropping it leaves the queue; a connection that had been handed over unseen
+/// goes to the next.
+#[derive(Debug)]
+pub(crate) struct Wait {
+    shared: Arc<Shared>,
+    ticket: Ticket,
+    cell: Arc<WaitCell>,
+    over: bool,
+}
+
+impl Wait {
+    fn new(shared: Arc<Shared>, ticket: Ticket, cell: Arc<WaitCell>) -> Self {
+        Self { shared, ticket, cell, over: false }
+    }
+
+    /// The connection, or the failure of the dial it waited for.
+    pub(crate) async fn granted(&mut self) -> Result<Lease, (DialError, Arc<Setup>)> {
+        let granted = std::future::poll_fn(|cx| self.cell.poll_take(cx)).await;
+        self.over = true;
+        match granted {
+            Granted::Conn(conn, place) => Ok(Lease::new(conn, place, Arc::downgrade(&self.shared))),
+            Granted::Failed(error, setup) => Err((error, setup)),
+        }
+    }
+
+    /// The story of a wait that took too long.
+    pub(crate) fn timed_out(&self, after: Duration) -> Error {
+        let state = self.shared.lock();
+        // Nothing was granted yet, so the host's entry is still there.
+        let Some((key, counts)) = state.policy.of_ticket(self.ticket) else {
+            return Error::new(ErrorKind::PoolTimeout, format!("no connection became free within {after:?}"))
+                .in_phase(Phase::Queue);
+        };
+        let message = format!(
+            "no connection to {key} became free within {after:?}: {} active, {} idle, {} dialing, {} waiting \
+             (read response bodies to their end, or raise max_connections_per_host)",
+            counts.active, counts.idle, counts.dialing, counts.waiting
+        );
+        Error::new(ErrorKind::PoolTimeout, message).in_phase(Phase::Queue)
+    }
+}
+
+impl Drop for Wait {
+    fn drop(&mut self) {
+        if self.over {
+            return;
+        }
+        let given = self.cell.leave();
+        self.shared.lock().policy.cancel(self.ticket);
+        if let Some(Granted::Conn(conn, place)) = given {
+            self.shared.checkin(place, conn, None, Served::default());
+        }
+    }
+}
+
+/// The runtime that a connection lives on: it never leaves it.
+#[derive(Clone, Debug)]
+pub(crate) struct Runtime {
+    pub(crate) handle: Handle,
+}
+
+impl Runtime {
+    /// The runtime that polls us.
+    pub(crate) fn current() -> Result<Self, Error> {
+        let handle = Handle::try_current()
+            .map_err(|error| Error::request("a request needs a tokio runtime to run on").because(error))?;
+        Ok(Self { handle })
+    }
+}
+
+impl PartialEq for Runtime {
+    fn eq(&self, other: &Self) -> bool {
+        self.handle.id() == other.handle.id()
+    }
+}
+
+type WaitCell = wait::Cell<Granted>;
+type Waiter = Arc<WaitCell>;
+type WarmCell = wait::Cell<Result<(), DialError>>;
+type Actions = policy::Actions<Arc<Route>, Box<Conn>, Waiter, Runtime>;
+
+/// What all handles, leases, dials and reapers of one pool share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    state: Mutex<State>,
+    hasher: RandomState,
+    config: PoolConfig,
+    dialer: Arc<Dialer>,
+    next_id: AtomicU64,
+}
+
+#[derive(Debug)]
+pub(crate) struct State {
+    policy: Policy<Arc<Route>, Box<Conn>, Waiter, Runtime>,
+    reapers: Vec<reaper::Entry>,
+}
+
+impl Shared {
+    /// The one lock. A panic under it (there is none that we know of) must not take the other requests down.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn settle(self: &Arc<Self>, checkout: Checkout<Box<Conn>>, cell: Option<Waiter>) -> Result<Lease, Wait> {
+        match (checkout, cell) {
+            (Checkout::Reuse(mut conn, place), _) => {
+                conn.set_idle();
+                Ok(Lease::new(conn, place, Arc::downgrade(self)))
+            }
+            (Checkout::Queued(ticket), Some(cell)) => Err(Wait::new(self.clone(), ticket, cell)),
+            (Checkout::Queued(_) | Checkout::Full(_), _) => {
+                unreachable!(
+                    "the policy asks for the waiter it queues, and its callers have dealt with a full queue"
+                )
+            }
+        }
+    }
+
+    fn replace(self: &Arc<Self>, place: Place, reason: DropReason) -> Result<Lease, Wait> {
+        let mut made = None;
+        let mut actions = Vec::new();
+        let waiter = || made.insert(Arc::new(wait::Cell::new())).clone();
+        let checkout = self.lock().policy.replace(place, reason, time::now(), waiter, &mut actions);
+        self.perform(actions);
+        self.settle(checkout, made)
+    }
+
+    fn checkin(self: &Arc<Self>, place: Place, conn: Box<Conn>, stay: Option<Duration>, served: Served) {
+        let mut actions = Vec::new();
+        self.keep(conn, &mut actions, |policy, conn, now, actions| {
+            policy.checkin(place, conn, stay, served, now, actions)
+        });
+        self.perform(actions);
+    }
+
+    /// Lets the policy take a connection, and sees to it that its runtime's reaper knows when it expires.
+    fn keep(
+        self: &Arc<Self>,
+        conn: Box<Conn>,
+        actions: &mut Actions,
+        give: impl FnOnce(
+            &mut Policy<Arc<Route>, Box<Conn>, Waiter, Runtime>,
+            Box<Conn>,
+            Instant,
+            &mut Actions,
+        ) -> Option<Instant>,
+    ) {
+        let now = time::now();
+        let runtime = conn.runtime().clone();
+        let mut state = self.lock();
+        let Some(deadline) = give(&mut state.policy, conn, now, actions) else { return };
+        let known = state.reapers.iter_mut().find(|entry| entry.runtime == runtime);
+        let wake = match known {
+            Some(entry) if entry.due <= deadline => return,
+            Some(entry) => {
+                entry.due = deadline;
+                let wake = entry.wake.clone();
+                drop(state);
+                wake.notify_one();
+                return;
+            }
+            None => Arc::new(Notify::new()),
+        };
+        state.reapers.push(reaper::Entry { runtime: runtime.clone(), due: deadline, wake: wake.clone() });
+        drop(state);
+        reaper::start(self, &runtime, wake);
+    }
+
+    /// Does what the policy decided, with no lock held.
+    fn perform(self: &Arc<Self>, actions: Actions) {
+        self.perform_all(actions, &[], None);
+    }
+
+    fn perform_warm(self: &Arc<Self>, actions: Actions, dials: &[Arc<WarmCell>]) {
+        self.perform_all(actions, dials, None);
+    }
+
+    fn perform_all(
+        self: &Arc<Self>,
+        mut actions: Actions,
+        warm: &[Arc<WarmCell>],
+        failure: Option<(&DialError, &Arc<Setup>)>,
+    ) {
+        let mut warm = warm.iter();
+        while !actions.is_empty() {
+            for action in std::mem::take(&mut actions) {
+                match action {
+                    Action::Grant { waiter, conn, place } => {
+                        if let Err(Granted::Conn(conn, place)) = waiter.deliver(Granted::Conn(conn, place)) {
+                            // It left a moment ago: the connection goes on to the next.
+                            self.keep(conn, &mut actions, |policy, conn, now, actions| {
+                                policy.checkin(place, conn, None, Served::default(), now, actions)
+                            });
+                        }
+                    }
+                    Action::Fail { waiter } => {
+                        if let Some((error, setup)) = failure {
+                            // Who has left needs no error.
+                            let _ = waiter.deliver(Granted::Failed(error.clone(), setup.clone()));
+                        }
+                    }
+                    Action::Dial { key, partition, place, began } => {
+                        self.dial(&key, &partition, place, began, warm.next().cloned());
+                    }
+                    Action::Bury { conn, place, reason: _ } => {
+                        conn.close();
+                        self.lock().policy.buried(place, &mut actions);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Makes a connection in a task of its own, so that a request that gives up throws no handshake away.
+    fn dial(
+        self: &Arc<Self>,
+        route: &Route,
+        runtime: &Runtime,
+        place: Place,
+        began: u64,
+        warm: Option<Arc<WarmCell>>,
+    ) {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let setup = Setup::new(id, route.scheme(), route.host(), route.port(), time::now());
+        let dial = Dial {
+            shared: Arc::downgrade(self),
+            runtime: runtime.clone(),
+            setup: Arc::new(setup),
+            id,
+            place,
+            began,
+            warm,
+            over: false,
+        };
+        let destination = Destination::new(route.is_https(), route.host(), route.port());
+        runtime.handle.spawn(dial.run(self.dialer.clone(), destination));
+    }
+}
+
+/// A dial under way. Dropped before its end (its runtime stops, or it panics), it counts as failed.
+struct Dial {
+    shared: Weak<Shared>,
+    runtime: Runtime,
+    setup: Arc<Setup>,
+    id: u64,
+    place: Place,
+    began: u64,
+    warm: Option<Arc<WarmCell>>,
+    over: bool,
+}
+
+impl Dial {
+    async fn run(mut self, dialer: Arc<Dialer>, destination: Destination) {
+        // A runtime without timers panics where the first one is made: better here, and caught, than in a request.
+        let has_timers = catch_unwind(AssertUnwindSafe(|| drop(time::sleep_until(time::now())))).is_ok();
+        let result = if has_timers {
+            dialer.dial(&destination, &self.setup).await
+        } else {
+            Err(DialError::no_timers())
+        };
+        match result {
+            Ok(dialed) => self.succeed(dialed),
+            Err(error) => self.fail(&error),
+        }
+    }
+
+    fn succeed(&mut self, dialed: Dialed) {
+        self.over = true;
+        self.setup.end(None, time::now());
+        let Dialed { stream, peer, local } = dialed;
+        let conn =
+            Box::new(Conn::new(self.id, stream, peer, local, self.runtime.clone(), self.setup.clone()));
+        let Some(shared) = self.shared.upgrade() else { return conn.close() };
+        let mut actions = Vec::new();
+        shared.keep(conn, &mut actions, |policy, conn, now, actions| {
+            policy.dialed(self.place, conn, now, actions)
+        });
+        shared.perform(actions);
+        self.tell_warm(Ok(()));
+    }
+
+    fn fail(&mut self, error: &DialError) {
+        self.over = true;
+        self.setup.end(Some(error.kind()), time::now());
+        self.tell_warm(Err(error.clone()));
+        let Some(shared) = self.shared.upgrade() else { return };
+        let failure = Some((error, &self.setup));
+        loop {
+            let mut actions = Vec::new();
+            let more = shared.lock().policy.fail_waiters(
+                self.place,
+                self.began,
+                error.concerns_host(),
+                &mut actions,
+            );
+            shared.perform_all(actions, &[], failure);
+            if !more {
+                break;
+            }
+        }
+        let mut actions = Vec::new();
+        shared.lock().policy.dial_failed(self.place, &mut actions);
+        shared.perform(actions);
+    }
+
+    fn tell_warm(&mut self, outcome: Result<(), DialError>) {
+        if let Some(warm) = self.warm.take() {
+            // Who stopped waiting needs no word.
+            let _ = warm.deliver(outcome);
+        }
+    }
+}
+
+impl Drop for Dial {
+    fn drop(&mut self) {
+        if !self.over {
+            self.fail(&DialError::interrupted());
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Closes idle connections whose time has come, also when no request ever comes again.
+//!
+//! One task per runtime that keeps idle connections; it sleeps until the next deadline and ends when nothing is
+//! idle. It is woken only for an earlier deadline, so not on the warm path. Invariant: whoever shelves a
+//! connection finds a reaper on its runtime, or starts one, under the same lock under which a reaper decides to end.
+
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+use tokio::sync::Notify;
+
+use super::policy::Actions;
+use super::{Runtime, Shared};
+use crate::time;
+
+/// A reaper, as the pool knows it.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) runtime: Runtime,
+    /// What it sleeps until.
+    pub(crate) due: Instant,
+    pub(crate) wake: Arc<Notify>,
+}
+
+/// Starts the reaper whose `Entry` the caller has just made.
+pub(crate) fn start(shared: &Arc<Shared>, runtime: &Runtime, wake: Arc<Notify>) {
+    let guard = Guard { shared: Arc::downgrade(shared), runtime: runtime.clone(), over: false };
+    runtime.handle.spawn(run(guard, wake));
+}
+
+async fn run(mut guard: Guard, wake: Arc<Notify>) {
+    loop {
+        let Some(due) = guard.shared.upgrade().and_then(|shared| shared.reap(&guard.runtime)) else {
+            guard.over = true;
+            return;
+        };
+        tokio::select! {
+            () = time::sleep_until(due) => {}
+            () = wake.notified() => {}
+        }
+    }
+}
+
+impl Shared {
+    /// Buries what has expired. Answers when to come back; `None`: nothing is idle, and the reaper's entry is gone.
+    fn reap(self: &Arc<Self>, runtime: &Runtime) -> Option<Instant> {
+        loop {
+            let now = time::now();
+            let mut actions = Actions::new();
+            let mut state = self.lock();
+            let more = state.policy.reap(now, &mut actions);
+            let next = if more {
+                Next::More
+            } else if state.policy.is_idle_empty() {
+                state.reapers.retain(|entry| entry.runtime != *runtime);
+                Next::End
+            } else {
+                let due = state.policy.due().unwrap_or_else(|| time::after(now, NO_DEADLINE));
+                for entry in state.reapers.iter_mut().filter(|entry| entry.runtime == *runtime) {
+                    entry.due = due;
+                }
+                Next::Sleep(due)
+            };
+            drop(state);
+            self.perform(actions);
+            match next {
+                Next::More => {}
+                Next::End => return None,
+                Next::Sleep(due) => return Some(due),
+            }
+        }
+    }
+}
+
+enum Next {
+    More,
+    Sleep(Instant),
+    End,
+}
+
+/// How long a reaper sleeps where nothing has a deadline.
+const NO_DEADLINE: std::time::Duration = std::time::Duration::from_secs(3600);
+
+/// Notices that the runtime has ended: its idle connections are of no use to anyone.
+struct Guard {
+    shared: Weak<Shared>,
+    runtime: Runtime,
+    over: bool,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let Some(shared) = self.shared.upgrade().filter(|_| !self.over) else { return };
+        shared.lock().reapers.retain(|entry| entry.runtime != self.runtime);
+        let mut slot = Some(0);
+        while let Some(from) = slot {
+            let mut actions = Actions::new();
+            slot = shared.lock().policy.abandon(&self.runtime, from, &mut actions);
+            shared.perform(actions);
+        }
+    }
+}

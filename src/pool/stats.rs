@@ -1,0 +1,155 @@
+//! The pool's ledger: what there is, what was, and what reuse saved.
+//!
+//! Plain numbers, counted by the policy and copied out here. Invariant: the totals include hosts whose own
+//! entries have been forgotten.
+
+use std::fmt;
+use std::time::Duration;
+
+/// Why the pool let go of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DropReason {
+    /// A request was dropped before its response was read to the end.
+    Abandoned,
+    /// It made room for another connection, or there were enough idle ones.
+    Evicted,
+    /// An error on the connection, or a breach of the protocol.
+    Failed,
+    /// It was idle for as long as it may be.
+    IdleTimeout,
+    /// The exchange ended in a way that forbids reuse, such as `Connection: close`.
+    NotReusable,
+    /// The peer closed it while it was idle, or before it answered.
+    PeerClosed,
+    /// The runtime that it belonged to has ended.
+    RuntimeGone,
+    /// The pool was shut down, or its idle connections were told to go.
+    Shutdown,
+    /// The peer sent something that nobody had asked for.
+    Unsolicited,
+}
+
+impl DropReason {
+    /// All reasons, in alphabetical order.
+    pub const ALL: [Self; REASONS] = [
+        Self::Abandoned,
+        Self::Evicted,
+        Self::Failed,
+        Self::IdleTimeout,
+        Self::NotReusable,
+        Self::PeerClosed,
+        Self::RuntimeGone,
+        Self::Shutdown,
+        Self::Unsolicited,
+    ];
+}
+
+/// What is counted per host and in total.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) opened: u64,
+    pub(crate) requests: u64,
+    pub(crate) reused: u64,
+    pub(crate) time_saved: Duration,
+    pub(crate) failed_dials: u64,
+    pub(crate) closed: [u64; REASONS],
+}
+
+/// A copy of the pool's ledger, per host and in total. See [`Pool::stats`](super::Pool::stats).
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct PoolStats {
+    /// All hosts together, also those that are no longer listed.
+    pub total: HostStats,
+    /// The hosts that have connections or had some lately.
+    pub hosts: Vec<HostStats>,
+}
+
+/// The ledger of one host, or of all.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct HostStats {
+    /// The origin, such as `https://example.org:8443`; empty for the total.
+    pub origin: String,
+    /// Connections kept for the next request.
+    pub idle: usize,
+    /// Connections in use, or being closed.
+    pub active: usize,
+    /// Connections being made.
+    pub dialing: usize,
+    /// Requests that wait for a connection.
+    pub waiting: usize,
+    /// Connections made so far.
+    pub opened: u64,
+    /// Requests sent so far; one that was sent again counts again.
+    pub requests: u64,
+    /// Requests sent on a connection that had already been used or kept.
+    pub reused: u64,
+    /// Handshakes that reuse made unnecessary.
+    pub handshakes_saved: u64,
+    /// What those handshakes would have cost: for each request on a reused connection, the time that
+    /// connection's own handshake (TCP and TLS) took.
+    pub time_saved: Duration,
+    /// Dials that failed.
+    pub failed_dials: u64,
+    closed: [u64; REASONS],
+}
+
+impl HostStats {
+    pub(crate) fn new(origin: String, counters: &Counters, counts: super::policy::Counts) -> Self {
+        Self {
+            origin,
+            idle: counts.idle,
+            active: counts.active,
+            dialing: counts.dialing,
+            waiting: counts.waiting,
+            opened: counters.opened,
+            requests: counters.requests,
+            reused: counters.reused,
+            handshakes_saved: counters.reused,
+            time_saved: counters.time_saved,
+            failed_dials: counters.failed_dials,
+            closed: counters.closed,
+        }
+    }
+
+    /// Connections closed so far for this reason.
+    pub fn closed(&self, reason: DropReason) -> u64 {
+        self.closed[reason as usize]
+    }
+
+    /// Connections closed so far.
+    pub fn closed_total(&self) -> u64 {
+        self.closed.iter().sum()
+    }
+}
+
+impl fmt::Display for HostStats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.origin.is_empty() {
+            write!(f, "{}: ", self.origin)?;
+        }
+        write!(
+            f,
+            "{} connections opened for {} requests, {} handshakes saved ({:.1?}); now {} idle, {} active, {} dialing, {} waiting",
+            self.opened,
+            self.requests,
+            self.handshakes_saved,
+            self.time_saved,
+            self.idle,
+            self.active,
+            self.dialing,
+            self.waiting
+        )?;
+        if self.failed_dials > 0 {
+            write!(f, "; {} dials failed", self.failed_dials)?;
+        }
+        for reason in DropReason::ALL.into_iter().filter(|reason| self.closed(*reason) > 0) {
+            write!(f, "; {} closed: {reason:?}", self.closed(reason))?;
+        }
+        Ok(())
+    }
+}
+
+const REASONS: usize = 9;

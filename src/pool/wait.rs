@@ -1,0 +1,108 @@
+//! A request's place in the queue: the cell into which a connection is handed.
+//!
+//! The hand-off is direct: what is put into the cell belongs to that request. Knows nothing of the policy or of
+//! sockets. Invariant: what is delivered is taken exactly once, by the waiter, or by whoever finds that the waiter
+//! has left.
+//!
+//! The race it settles, as a timeline:
+//!
+//! ```text
+//! giver   policy pops the waiter ......... deliver(conn): the waiter is gone, conn comes back to the giver
+//! waiter  ............ leave(): nothing yet ..................................................
+//! ```
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+/// One waiter's cell.
+#[derive(Debug)]
+pub(crate) struct Cell<G> {
+    state: Mutex<State<G>>,
+}
+
+#[derive(Debug)]
+enum State<G> {
+    Waiting(Option<Waker>),
+    Given(G),
+    /// Taken, or left.
+    Over,
+}
+
+impl<G> Cell<G> {
+    pub(crate) fn new() -> Self {
+        Self { state: Mutex::new(State::Waiting(None)) }
+    }
+
+    /// Hands `gift` over and wakes the waiter; if it has left, the gift comes back.
+    pub(crate) fn deliver(&self, gift: G) -> Result<(), G> {
+        let mut state = self.lock();
+        let waker = match &mut *state {
+            State::Waiting(waker) => waker.take(),
+            State::Given(_) | State::Over => return Err(gift),
+        };
+        *state = State::Given(gift);
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        Ok(())
+    }
+
+    /// Takes what was delivered.
+    pub(crate) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<G> {
+        let mut state = self.lock();
+        match &mut *state {
+            State::Waiting(Some(waker)) => {
+                waker.clone_from(cx.waker());
+                Poll::Pending
+            }
+            State::Waiting(waker) => {
+                *waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+            State::Given(_) => match std::mem::replace(&mut *state, State::Over) {
+                State::Given(gift) => Poll::Ready(gift),
+                State::Waiting(_) | State::Over => Poll::Pending,
+            },
+            State::Over => Poll::Pending,
+        }
+    }
+
+    /// The waiter leaves; what had been delivered unseen is the caller's.
+    pub(crate) fn leave(&self) -> Option<G> {
+        match std::mem::replace(&mut *self.lock(), State::Over) {
+            State::Given(gift) => Some(gift),
+            State::Waiting(_) | State::Over => None,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<G>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gift_is_taken_once() {
+        let cell = Cell::new();
+        assert_eq!(cell.deliver(1), Ok(()));
+        assert_eq!(cell.deliver(2), Err(2));
+        let mut cx = Context::from_waker(Waker::noop());
+        assert_eq!(cell.poll_take(&mut cx), Poll::Ready(1));
+        assert_eq!(cell.leave(), None);
+    }
+
+    #[test]
+    fn who_leaves_gets_what_had_come_and_what_comes_later_goes_back() {
+        let cell = Cell::new();
+        assert_eq!(cell.deliver(1), Ok(()));
+        assert_eq!(cell.leave(), Some(1));
+        assert_eq!(cell.deliver(2), Err(2));
+        let cell = Cell::<u8>::new();
+        assert_eq!(cell.leave(), None);
+        assert_eq!(cell.deliver(3), Err(3));
+    }
+}
