@@ -1,0 +1,105 @@
+//! Who owns buffers: nobody for long.
+//!
+//! An idle connection has none. Each thread keeps one buffer to write heads from, one to read into, and a slab from
+//! which small responses are cut; an exchange takes them for as long as it needs them within a poll, and keeps one
+//! across polls only while it holds bytes. Invariant: what is taken out is empty.
+
+use std::cell::RefCell;
+
+use bytes::BytesMut;
+
+/// Up to this size, a head and the body bytes that came with it are copied into the slab, so that a header value
+/// that somebody keeps pins no more than one slab.
+pub(crate) const SMALL: usize = 4 * 1024;
+
+/// What a read can take at once, before the length of a body is known.
+pub(crate) const READ: usize = 16 * 1024;
+
+/// An empty buffer to encode a head into.
+pub(crate) fn take_write() -> BytesMut {
+    with(|buffers| std::mem::take(&mut buffers.write)).unwrap_or_default()
+}
+
+/// Gives a buffer back that was written from.
+pub(crate) fn put_write(mut buffer: BytesMut) {
+    if buffer.capacity() <= MOST {
+        buffer.clear();
+        with(|buffers| buffers.write = buffer);
+    }
+}
+
+/// An empty buffer with room for [`READ`] bytes.
+pub(crate) fn take_read() -> BytesMut {
+    let mut buffer = with(|buffers| std::mem::take(&mut buffers.read)).unwrap_or_default();
+    buffer.reserve(READ);
+    buffer
+}
+
+/// Gives a buffer back that was read into.
+pub(crate) fn put_read(mut buffer: BytesMut) {
+    if buffer.capacity() <= MOST {
+        buffer.clear();
+        with(|buffers| buffers.read = buffer);
+    }
+}
+
+/// A copy of `bytes`, of which there are at most [`SMALL`], cut from the thread's slab.
+pub(crate) fn copy(bytes: &[u8]) -> BytesMut {
+    let cut = with(|buffers| {
+        let slab = &mut buffers.slab;
+        if slab.capacity() - slab.len() < bytes.len() {
+            *slab = BytesMut::with_capacity(SLAB);
+        }
+        slab.extend_from_slice(bytes);
+        slab.split()
+    });
+    cut.unwrap_or_else(|| BytesMut::from(bytes))
+}
+
+#[derive(Default)]
+struct Buffers {
+    write: BytesMut,
+    read: BytesMut,
+    slab: BytesMut,
+}
+
+thread_local! {
+    static BUFFERS: RefCell<Buffers> = RefCell::default();
+}
+
+/// `None` while the thread is ending, when its buffers are gone.
+fn with<T>(act: impl FnOnce(&mut Buffers) -> T) -> Option<T> {
+    BUFFERS.try_with(|buffers| act(&mut buffers.borrow_mut())).ok()
+}
+
+/// The size of a slab: what one kept header value pins.
+const SLAB: usize = 8 * 1024;
+
+/// A buffer that grew beyond this is not kept.
+const MOST: usize = 64 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_come_back_empty() {
+        let mut buffer = take_write();
+        buffer.extend_from_slice(b"GET / HTTP/1.1\r\n\r\n");
+        put_write(buffer);
+        assert!(take_write().is_empty());
+        let mut buffer = take_read();
+        assert!(buffer.capacity() >= READ);
+        buffer.extend_from_slice(b"secret");
+        put_read(buffer);
+        assert!(take_read().is_empty());
+    }
+
+    #[test]
+    fn copies_share_a_slab_and_not_their_bytes() {
+        let a = copy(b"one");
+        let b = copy(b"two");
+        assert_eq!((&a[..], &b[..]), (&b"one"[..], &b"two"[..]));
+        assert_eq!(copy(&[7; SMALL]).len(), SMALL);
+    }
+}

@@ -1,0 +1,346 @@
+//! The client: its verbs, and the fixed order in which a request goes through pool, exchange and retry.
+//!
+//! It does no I/O of its own. Invariant: a request is sent at most twice, the second time only where
+//! [`retry`](crate::layer::retry) says so, and every lease it takes goes back to the pool on every path.
+
+use std::future::poll_fn;
+use std::sync::{Arc, OnceLock};
+
+use http::{HeaderMap, Method, StatusCode, Uri};
+
+use crate::body::Body;
+use crate::codec::{RequestHead, Target};
+use crate::config::{ClientBuilder, RequestConfig};
+use crate::connect::Dialer;
+use crate::error::{Error, Phase, Result};
+use crate::exchange::{Deadline, Exchange, ExchangeConfig, Failure};
+use crate::layer::retry::{self, Attempt, End};
+use crate::pool::key::RouteRef;
+use crate::pool::lease::Lease;
+use crate::pool::{DropReason, Pool, PoolConfig, Wait};
+use crate::request::{IntoUrl, RequestBuilder, Settings};
+use crate::response::{Parts, Response};
+use crate::time;
+use crate::trace::{RequestSpans, Timeline};
+use crate::upload::Upload;
+
+/// An HTTP/1.1 client with a pool of kept connections.
+///
+/// Cloning shares the pool and costs a reference count. A client may be kept in a `static` and used from any number
+/// of tokio runtimes: a connection is used only on the runtime it was made on.
+#[derive(Clone, Debug)]
+pub struct Client {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    pool: Pool,
+    exchange: ExchangeConfig,
+    request: RequestConfig,
+}
+
+impl Client {
+    /// A client with the default settings. Does no I/O and does not fail.
+    pub fn new() -> Self {
+        ClientBuilder::default().build_valid()
+    }
+
+    /// Starts building a client with settings of your own.
+    pub fn builder() -> ClientBuilder {
+        ClientBuilder::default()
+    }
+
+    pub(crate) fn new_with(
+        pool: PoolConfig,
+        dialer: Dialer,
+        exchange: ExchangeConfig,
+        request: RequestConfig,
+    ) -> Self {
+        Self { inner: Arc::new(Inner { pool: Pool::new(pool, dialer), exchange, request }) }
+    }
+
+    /// A GET request.
+    pub fn get(&self, url: impl IntoUrl) -> RequestBuilder {
+        self.request(Method::GET, url)
+    }
+
+    /// A HEAD request.
+    pub fn head(&self, url: impl IntoUrl) -> RequestBuilder {
+        self.request(Method::HEAD, url)
+    }
+
+    /// A POST request.
+    pub fn post(&self, url: impl IntoUrl) -> RequestBuilder {
+        self.request(Method::POST, url)
+    }
+
+    /// A PUT request.
+    pub fn put(&self, url: impl IntoUrl) -> RequestBuilder {
+        self.request(Method::PUT, url)
+    }
+
+    /// A PATCH request.
+    pub fn patch(&self, url: impl IntoUrl) -> RequestBuilder {
+        self.request(Method::PATCH, url)
+    }
+
+    /// A DELETE request.
+    pub fn delete(&self, url: impl IntoUrl) -> RequestBuilder {
+        self.request(Method::DELETE, url)
+    }
+
+    /// A request with any method.
+    pub fn request(&self, method: Method, url: impl IntoUrl) -> RequestBuilder {
+        RequestBuilder::new(self.clone(), method, url)
+    }
+
+    /// Sends an [`http::Request`], whose URI must be absolute, and waits for the head of its response.
+    ///
+    /// The URI and the fields are taken as they are; the version is ignored. Cancel safety and errors as for
+    /// [`RequestBuilder::send`].
+    pub async fn execute<B: Into<Body>>(&self, request: http::Request<B>) -> Result<Response> {
+        let (parts, body) = request.into_parts();
+        let settings = parts.extensions.get::<Settings>().copied().unwrap_or_default();
+        self.run(parts.method, parts.uri, parts.headers, body.into(), settings).await
+    }
+
+    /// The pool: what there is, and what reuse saved.
+    pub fn pool(&self) -> &Pool {
+        &self.inner.pool
+    }
+
+    /// Dials ahead, within the limits, until so many connections to the URL's origin are idle or being made, and
+    /// waits until the dials are done.
+    ///
+    /// Dropping the future leaves the dials to themselves: their connections are kept.
+    ///
+    /// # Errors
+    ///
+    /// When the URL is invalid, or a dial fails; the others go on.
+    pub async fn warm(&self, url: impl IntoUrl, connections: usize) -> Result<()> {
+        let uri = url.into_uri()?;
+        let route = RouteRef::of(&uri).map_err(|error| error.with_uri(&uri))?;
+        self.inner.pool.warm(route, connections).await.map_err(|error| error.with_uri(&uri))
+    }
+
+    /// Runs a request through pool, exchange and retry.
+    pub(crate) async fn run(
+        &self,
+        method: Method,
+        uri: Uri,
+        mut headers: HeaderMap,
+        body: Body,
+        settings: Settings,
+    ) -> Result<Response> {
+        let config = &self.inner.request;
+        for (name, value) in &config.default_headers {
+            if !headers.contains_key(name) && headers.try_append(name.clone(), value.clone()).is_err() {
+                return Err(Error::request("the request has too many header fields").with_uri(&uri));
+            }
+        }
+        let outcome = self.attempt(&method, &uri, &mut headers, body, settings).await;
+        outcome.map_err(|error| error.with_uri(&uri))
+    }
+}
+
+impl Client {
+    async fn attempt(
+        &self,
+        method: &Method,
+        uri: &Uri,
+        headers: &mut HeaderMap,
+        body: Body,
+        settings: Settings,
+    ) -> Result<Response> {
+        let route = RouteRef::of(uri)?;
+        if *method == Method::CONNECT {
+            return Err(Error::request("CONNECT makes a tunnel, which this client does not offer yet"));
+        }
+        let now = time::now();
+        let inner = &*self.inner;
+        let timeout = settings.timeout.or(inner.request.timeout);
+        let deadline = timeout.map(|after| Deadline { at: time::after(now, after), after });
+        let spans = RequestSpans::new(method, uri, route.port(), now);
+        let mut exchange =
+            Exchange::new(Upload::new(body), inner.exchange, deadline, Timeline::new(now), spans);
+        let host = route.host_field();
+        let target = uri.path_and_query().map_or("/", |target| target.as_str());
+        let idempotent = retry::is_idempotent(method, headers);
+        let mut waiting = None;
+        let mut resent = false;
+        loop {
+            let mut head = RequestHead::new(method, Target::Origin(target), Some(host.as_bytes()), headers);
+            head.body = exchange.upload().length();
+            if let Err(error) = exchange.prepare(&head) {
+                return Err(exchange.error(error));
+            }
+            let lease = match self.acquire(route, waiting.take(), &mut exchange, settings).await {
+                Ok(lease) => lease,
+                Err(error) => return Err(exchange.error(error)),
+            };
+            exchange.attach(lease);
+            let reused = exchange.lease().is_some_and(Lease::is_reused);
+            let outcome = loop {
+                match poll_fn(|cx| exchange.poll_head(headers, cx)).await {
+                    Err(Failure::Stale(reason)) => {
+                        // Nothing was written: the next connection gets the same head, and the piece of the body.
+                        let Some(dead) = exchange.detach() else { continue };
+                        let lease = match dead.replace(reason) {
+                            Ok(lease) => Ok(lease),
+                            Err(wait) => self.acquire(route, Some(wait), &mut exchange, settings).await,
+                        };
+                        match lease {
+                            Ok(lease) => exchange.attach(lease),
+                            Err(error) => break Err((End::Other, error)),
+                        }
+                    }
+                    Err(Failure::Ended(end, error)) => break Err((end, error)),
+                    Ok(head) => break Ok(head),
+                }
+            };
+            let reused = reused && exchange.lease().is_some_and(Lease::is_reused);
+            let (end, reason) = match &outcome {
+                Ok(head) if head.status == StatusCode::REQUEST_TIMEOUT && exchange.says_close() => {
+                    (End::RequestTimeout, DropReason::PeerClosed)
+                }
+                Ok(_) => (End::Other, DropReason::Failed),
+                Err((End::Lost, _)) => (End::Lost, DropReason::PeerClosed),
+                Err((end, _)) => (*end, DropReason::Failed),
+            };
+            let attempt = Attempt {
+                reused,
+                resent,
+                written: exchange.attempt_written(),
+                answered: exchange.is_answered(),
+                replayable: exchange.is_replayable(),
+                idempotent,
+                end,
+            };
+            if retry::is_resent(&attempt)
+                && let Some(dead) = exchange.detach()
+            {
+                resent = true;
+                let now = time::now();
+                exchange.timeline().restart(now);
+                exchange.spans().resent(1);
+                exchange.rewind();
+                waiting = Some(dead.redial(reason));
+                continue;
+            }
+            match outcome {
+                Ok(head) => return Ok(self.respond(head, uri, exchange)),
+                Err((_, error)) => {
+                    let error = exchange.error(error);
+                    exchange.bury(reason);
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// A connection for the request: idle, or waited for.
+    async fn acquire(
+        &self,
+        route: RouteRef<'_>,
+        waiting: Option<Wait>,
+        exchange: &mut Exchange,
+        settings: Settings,
+    ) -> Result<Lease> {
+        let pool = &self.inner.pool;
+        let mut wait = match waiting {
+            Some(wait) => wait,
+            None => match pool.checkout(route, exchange.timeline().attempt_at())? {
+                Ok(lease) => return Ok(lease),
+                Err(wait) => wait,
+            },
+        };
+        let now = time::now();
+        exchange.spans().queue(now);
+        let limits = [
+            Some((time::after(now, pool.acquire_timeout()), pool.acquire_timeout(), Limit::Acquire)),
+            settings.connect_timeout.map(|after| (time::after(now, after), after, Limit::Connect)),
+            exchange.deadline().map(|deadline| (deadline.at, deadline.after, Limit::Total)),
+        ];
+        let earliest = limits.into_iter().flatten().min_by_key(|(at, ..)| *at);
+        let Some((at, after, limit)) = earliest else {
+            return Err(Error::request("there is no time to wait"));
+        };
+        let granted = tokio::time::timeout_at(at.into(), wait.granted()).await;
+        match granted {
+            Ok(Ok(lease)) => {
+                if let Some(setup) = lease.setup() {
+                    exchange.timeline().dial(setup.milestones());
+                    exchange.spans().link(setup);
+                }
+                Ok(lease)
+            }
+            Ok(Err((error, setup))) => {
+                exchange.timeline().dial(setup.milestones());
+                exchange.spans().link(&setup);
+                Err(error.into_error())
+            }
+            Err(_) => Err(match limit {
+                Limit::Acquire => wait.timed_out(after),
+                Limit::Connect => Error::timeout(Phase::Queue, after, "no connection was made"),
+                Limit::Total => Error::timeout(Phase::Queue, after, "the request did not complete"),
+            }),
+        }
+    }
+
+    /// The head is here: content that came with it is taken along, and the connection with it if that was all.
+    fn respond(&self, head: crate::codec::ResponseHead, uri: &Uri, mut exchange: Exchange) -> Response {
+        let content_length = exchange.remaining();
+        let connection = exchange.take_info();
+        let (ready, is_whole) = exchange.take_ready();
+        let timings = exchange.timings();
+        let trailers = exchange.take_trailers();
+        let body = if is_whole && trailers.is_none() {
+            Body::from(ready)
+        } else {
+            Body::received(ready, (!is_whole).then_some(exchange), trailers, timings)
+        };
+        let parts = Parts {
+            status: head.status,
+            version: head.version,
+            headers: head.headers,
+            uri: uri.clone(),
+            connection: connection.expect("a response came on a connection"),
+            timings,
+            content_length,
+            max_collected: self.inner.request.max_collected_body,
+        };
+        Response::new(parts, body)
+    }
+}
+
+impl Default for Client {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Which timeout ends a wait.
+#[derive(Clone, Copy)]
+enum Limit {
+    Acquire,
+    Connect,
+    Total,
+}
+
+/// Fetches a URL by a process-wide client with the default settings, which keeps its connections.
+///
+/// ```no_run
+/// # async fn example() -> handclasp::Result<()> {
+/// let page = handclasp::get("https://example.org/").await?.text().await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// As [`RequestBuilder::send`].
+pub async fn get(url: impl IntoUrl) -> Result<Response> {
+    static CLIENT: OnceLock<Client> = OnceLock::new();
+    CLIENT.get_or_init(Client::new).get(url).send().await
+}

@@ -1,0 +1,273 @@
+//! All settings, as plain nested data, and the builder that sets them.
+//!
+//! Each group of settings is defined beside the module that consumes it; nothing below [`client`](crate::client)
+//! sees the whole. Invariant: building does no I/O and reads no environment.
+
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::USER_AGENT;
+use http::{HeaderMap, HeaderValue};
+
+use crate::client::Client;
+use crate::connect::{ConnectConfig, Connector, Destination, Dialer, TlsConfig, Transport};
+use crate::error::{BoxError, Error, Result};
+use crate::exchange::ExchangeConfig;
+use crate::pool::PoolConfig;
+use crate::resolver::{Names, Overrides, Resolve};
+
+/// The settings of a client that are not the pool's, the dialer's, or an exchange's.
+#[derive(Clone, Debug)]
+pub(crate) struct RequestConfig {
+    pub(crate) default_headers: HeaderMap,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) max_collected_body: usize,
+}
+
+impl Default for RequestConfig {
+    fn default() -> Self {
+        Self { default_headers: HeaderMap::new(), timeout: None, max_collected_body: 256 << 20 }
+    }
+}
+
+/// Builds a [`Client`]. Every setting has a default; the crate's documentation lists them with their reasons.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// # fn main() -> Result<(), handclasp::Error> {
+/// let client = handclasp::Client::builder()
+///     .max_connections_per_host(8)
+///     .idle_timeout(Duration::from_secs(30))
+///     .connect_timeout(Duration::from_secs(5))
+///     .build()?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Default)]
+#[must_use = "a builder does nothing until it is built"]
+pub struct ClientBuilder {
+    pool: PoolConfig,
+    connect: ConnectConfig,
+    exchange: ExchangeConfig,
+    request: RequestConfig,
+    overrides: Overrides,
+    resolver: Option<SharedResolver>,
+    tls: TlsConfig,
+    connector: Option<SharedConnector>,
+    error: Option<Error>,
+}
+
+struct SharedResolver(Arc<dyn Resolve>);
+
+impl std::fmt::Debug for SharedResolver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Resolver")
+    }
+}
+
+struct SharedConnector(Arc<Connector>);
+
+impl std::fmt::Debug for SharedConnector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Connector")
+    }
+}
+
+/// # Connections
+impl ClientBuilder {
+    /// The most connections to one host: idle, in use and being made. Unlimited by default, as in reqwest and Go.
+    /// With a limit, further requests wait their turn, for the [acquire timeout](Self::acquire_timeout) at the most.
+    pub fn max_connections_per_host(mut self, connections: usize) -> Self {
+        self.pool.max_connections_per_host = connections;
+        self
+    }
+
+    /// The most connections to all hosts. Unlimited by default. An idle connection of another host gives way to one
+    /// that is needed.
+    pub fn max_connections(mut self, connections: usize) -> Self {
+        self.pool.max_connections = connections;
+        self
+    }
+
+    /// The most idle connections kept for one host: 32 by default. (Go keeps 2, reqwest any number.) The one idle
+    /// for longest goes first. 0 keeps none: every request makes a connection of its own.
+    pub fn max_idle_per_host(mut self, connections: usize) -> Self {
+        self.pool.max_idle_per_host = connections;
+        self
+    }
+
+    /// The most idle connections kept for all hosts: 512 by default.
+    pub fn max_idle(mut self, connections: usize) -> Self {
+        self.pool.max_idle = connections;
+        self
+    }
+
+    /// How long a connection may stay idle: 60 s by default (Go and reqwest: 90 s, which is longer than many servers
+    /// wait). A server's `Keep-Alive: timeout=N` shortens it to N - 1 s. `None`: until the server closes it.
+    pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.pool.idle_timeout = timeout.into();
+        self
+    }
+
+    /// The most requests that may wait for a connection of one host: 10,000 by default. One more fails at once with
+    /// [`ErrorKind::PoolFull`](crate::ErrorKind::PoolFull).
+    pub fn max_waiters_per_host(mut self, waiters: usize) -> Self {
+        self.pool.max_waiters_per_host = waiters;
+        self
+    }
+
+    /// How long a request waits for a connection: 30 s by default; then it fails with
+    /// [`ErrorKind::PoolTimeout`](crate::ErrorKind::PoolTimeout).
+    pub fn acquire_timeout(mut self, timeout: Duration) -> Self {
+        self.pool.acquire_timeout = timeout;
+        self
+    }
+}
+
+/// # Names and addresses
+impl ClientBuilder {
+    /// How long a name may take to resolve: 5 s by default.
+    pub fn dns_timeout(mut self, timeout: Duration) -> Self {
+        self.connect.dns_timeout = timeout;
+        self
+    }
+
+    /// How long a connection may take to make, from the name to the end of the TLS handshake: 10 s by default.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect.connect_timeout = timeout;
+        self
+    }
+
+    /// The address that connections leave from; chosen by the system by default.
+    pub fn local_address(mut self, address: impl Into<Option<IpAddr>>) -> Self {
+        self.connect.local_address = address.into();
+        self
+    }
+
+    /// `host`, or only `host:port`, has this address; no resolver is asked. A port of 0 stands for the URL's port.
+    /// Called again for the same host, it replaces the address.
+    pub fn resolve(mut self, host: &str, address: SocketAddr) -> Self {
+        self.overrides.set(host, vec![address]);
+        self
+    }
+
+    /// Resolves names by `resolver`. By default, [`HickoryResolver`](crate::HickoryResolver) with the feature
+    /// `hickory`, otherwise [`SystemResolver`](crate::SystemResolver).
+    pub fn dns_resolver(mut self, resolver: impl Resolve) -> Self {
+        self.resolver = Some(SharedResolver(Arc::new(resolver)));
+        self
+    }
+
+    /// Makes connections by `connect`, in place of resolving, TCP and TLS: for tests in memory, tunnels, and
+    /// transports of your own. For https, what it returns must have done TLS already.
+    ///
+    /// It runs in the dial's own task, under the [connect timeout](Self::connect_timeout); an error is reported as
+    /// [`ErrorKind::Connect`](crate::ErrorKind::Connect).
+    pub fn connector<C, F>(mut self, connect: C) -> Self
+    where
+        C: Fn(Destination) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<Box<dyn Transport>, BoxError>> + Send + 'static,
+    {
+        type Connecting = Pin<Box<dyn Future<Output = Result<Box<dyn Transport>, BoxError>> + Send>>;
+        self.connector = Some(SharedConnector(Arc::new(move |to| Box::pin(connect(to)) as Connecting)));
+        self
+    }
+
+    /// Trusts servers that this certificate vouches for, besides those that the platform trusts.
+    #[cfg(feature = "rustls")]
+    pub fn add_root_certificate(mut self, certificate: crate::Certificate) -> Self {
+        self.tls.roots.push(certificate);
+        self
+    }
+}
+
+/// # Requests and responses
+impl ClientBuilder {
+    /// From the moment a request is written until its response's head: 120 s by default.
+    pub fn response_timeout(mut self, timeout: Duration) -> Self {
+        self.exchange.response_timeout = timeout;
+        self
+    }
+
+    /// How long a response's content may pause while it is being read: 120 s by default.
+    pub fn read_timeout(mut self, timeout: Duration) -> Self {
+        self.exchange.read_timeout = timeout;
+        self
+    }
+
+    /// How long a request may be held up by a peer that takes nothing of it: 60 s by default.
+    pub fn write_timeout(mut self, timeout: Duration) -> Self {
+        self.exchange.write_timeout = timeout;
+        self
+    }
+
+    /// The whole of a request, from the call to the end of its response's content: no limit by default.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.request.timeout = Some(timeout);
+        self
+    }
+
+    /// Fields that every request has, unless it sets them itself. None by default.
+    pub fn default_headers(mut self, headers: HeaderMap) -> Self {
+        self.request.default_headers.extend(headers);
+        self
+    }
+
+    /// The `User-Agent` of every request that does not set its own. None by default.
+    pub fn user_agent<V>(mut self, value: V) -> Self
+    where
+        V: TryInto<HeaderValue>,
+        V::Error: Into<http::Error>,
+    {
+        match value.try_into() {
+            Ok(value) => {
+                self.request.default_headers.insert(USER_AGENT, value);
+            }
+            Err(error) => {
+                let error = Error::request("the user agent is not a valid field value").because(error.into());
+                self.error.get_or_insert(error);
+            }
+        }
+        self
+    }
+
+    /// The most content that [`bytes`](crate::Response::bytes), [`text`](crate::Response::text) and
+    /// [`collect`](crate::Response::collect) put into memory: 256 MiB by default. A larger body is an error.
+    pub fn max_collected_body(mut self, bytes: usize) -> Self {
+        self.request.max_collected_body = bytes;
+        self
+    }
+
+    /// What the codec accepts: sizes of heads and trailers, and leniencies.
+    pub fn codec_limits(mut self, limits: crate::codec::Limits) -> Self {
+        self.exchange.limits = limits;
+        self
+    }
+
+    /// Builds the client. No I/O is done: name servers, certificates and hosts are first asked by a request.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Request`](crate::ErrorKind::Request) when a setting is invalid: a limit of 0 connections, or a
+    /// user agent that is no field value.
+    pub fn build(self) -> Result<Client> {
+        if let Some(error) = self.error {
+            return Err(error);
+        }
+        if self.pool.max_connections_per_host == 0 || self.pool.max_connections == 0 {
+            return Err(Error::request("a limit of 0 connections would let no request through"));
+        }
+        Ok(self.build_valid())
+    }
+
+    /// For the default settings, which are valid.
+    pub(crate) fn build_valid(self) -> Client {
+        let names = Names::new(self.overrides, self.resolver.map(|resolver| resolver.0));
+        let dialer = Dialer::new(names, self.connect, self.tls, self.connector.map(|connector| connector.0));
+        Client::new_with(self.pool, dialer, self.exchange, self.request)
+    }
+}

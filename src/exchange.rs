@@ -1,0 +1,756 @@
+//! One request and its response on one connection: the I/O loop between the codec and the stream.
+//!
+//! It writes what the codec encodes, gives the codec what it reads, keeps the clocks of the phases, and hands the
+//! connection back when the codec's verdict allows. It knows no pool policy, no routes and no retries: what failed,
+//! and how far it had come, is told to the client, which decides. Invariant: the connection is checked in only
+//! after the request was fully written, the response framed to its end, and every buffer found empty; in any other
+//! case, dropping the exchange closes it.
+//!
+//! Everything is done inside `poll_head` and then `poll_data`, by whoever polls the request or its response's body.
+//! In one poll, in this order: what was read before is decoded; what can be read is read; what can be written of
+//! the upload is written; and only if nothing moved, the clocks are asked.
+
+use std::future::Future;
+use std::io;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use tokio::io::{AsyncReadExt, AsyncWrite};
+
+use crate::buffer;
+use crate::codec::{
+    CloseReason, Event, Limits, Machine, Misuse, ProtocolError, RequestHead, ResponseHead, Verdict,
+};
+use crate::connect::Look;
+use crate::error::{Error, ErrorKind, Phase, Result, Written};
+use crate::layer::retry::End;
+use crate::pool::DropReason;
+use crate::pool::lease::{ConnectionInfo, Lease};
+use crate::time;
+use crate::trace::{RequestSpans, Timeline, Timings};
+use crate::upload::Upload;
+
+/// How long an exchange waits for the peer. See the crate's table of defaults.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct ExchangeConfig {
+    /// From the moment the request is written until the response's head is complete: 120 s by default. Interim
+    /// responses do not extend it.
+    pub response_timeout: Duration,
+    /// Without a byte of content arriving, while the caller waits for one: 120 s by default.
+    pub read_timeout: Duration,
+    /// Without a byte of the request leaving, while there is something to send: 60 s by default.
+    pub write_timeout: Duration,
+    /// The codec's limits.
+    pub limits: Limits,
+}
+
+impl Default for ExchangeConfig {
+    fn default() -> Self {
+        Self {
+            response_timeout: Duration::from_secs(120),
+            read_timeout: Duration::from_secs(120),
+            write_timeout: Duration::from_secs(60),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Why an attempt failed.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The connection was not silent when it was looked at; nothing was written, and the lease is still there.
+    Stale(DropReason),
+    /// The attempt ended without a response.
+    Ended(End, Error),
+}
+
+/// One request's exchange. An attempt begins with [`attach`](Self::attach).
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    lease: Option<Lease>,
+    /// The request's first write was tried on this lease.
+    is_begun: bool,
+    /// The body was asked for its first piece.
+    is_framed: bool,
+    /// The request's fields gave their storage to the response's.
+    is_recycled: bool,
+    /// The peer has closed its side.
+    is_eof: bool,
+    info: Option<ConnectionInfo>,
+    machine: Machine,
+    upload: Upload,
+    config: ExchangeConfig,
+    /// The request's total deadline.
+    deadline: Option<Deadline>,
+    /// Encoded and not yet written.
+    out: Outgoing,
+    /// Read and not yet decoded.
+    incoming: BytesMut,
+    /// What came behind the first [`buffer::SMALL`] bytes, which `incoming` holds a copy of, while the head is open.
+    overflow: BytesMut,
+    /// How much a read of the body asks for: grows and shrinks with what comes.
+    read_size: usize,
+    trailers: Option<HeaderMap>,
+    timeline: Timeline,
+    spans: RequestSpans,
+    /// When the request's last byte was written.
+    written_at: Option<Instant>,
+    /// Since when nothing has come (or left), while we waited for it.
+    reading_since: Option<Instant>,
+    writing_since: Option<Instant>,
+    /// Bytes of the request written in this attempt, and the most over all attempts.
+    sent: u64,
+    written: Written,
+    received: u64,
+    /// The socket refused what we wrote: whatever the peer said before is still to be read.
+    write_error: Option<io::Error>,
+}
+
+/// The total deadline of a request, and the time it was given.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deadline {
+    pub(crate) at: Instant,
+    pub(crate) after: Duration,
+}
+
+/// What is to be written next: framing, content, framing.
+#[derive(Debug, Default)]
+struct Outgoing {
+    prefix: BytesMut,
+    data: Bytes,
+    suffix: &'static [u8],
+    written: usize,
+}
+
+impl Outgoing {
+    fn len(&self) -> usize {
+        self.prefix.len() + self.data.len() + self.suffix.len()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.written == self.len()
+    }
+
+    /// The unwritten parts.
+    fn parts(&self) -> [&[u8]; 3] {
+        let mut skip = self.written;
+        [&self.prefix[..], &self.data[..], self.suffix].map(|part| {
+            let skipped = skip.min(part.len());
+            skip -= skipped;
+            &part[skipped..]
+        })
+    }
+
+    fn clear(&mut self) {
+        let prefix = std::mem::take(&mut self.prefix);
+        if prefix.capacity() > 0 {
+            buffer::put_write(prefix);
+        }
+        self.data = Bytes::new();
+        self.suffix = b"";
+        self.written = 0;
+    }
+}
+
+impl Exchange {
+    pub(crate) fn new(
+        upload: Upload,
+        config: ExchangeConfig,
+        deadline: Option<Deadline>,
+        timeline: Timeline,
+        spans: RequestSpans,
+    ) -> Self {
+        Self {
+            lease: None,
+            is_begun: false,
+            is_framed: false,
+            is_recycled: false,
+            is_eof: false,
+            info: None,
+            machine: Machine::new(config.limits),
+            upload,
+            config,
+            deadline,
+            out: Outgoing::default(),
+            incoming: BytesMut::new(),
+            overflow: BytesMut::new(),
+            read_size: buffer::READ,
+            trailers: None,
+            timeline,
+            spans,
+            written_at: None,
+            reading_since: None,
+            writing_since: None,
+            sent: 0,
+            written: Written::Nothing,
+            received: 0,
+            write_error: None,
+        }
+    }
+
+    /// Takes the connection out, to be replaced or closed.
+    pub(crate) fn detach(&mut self) -> Option<Lease> {
+        self.lease.take()
+    }
+
+    pub(crate) fn lease(&self) -> Option<&Lease> {
+        self.lease.as_ref()
+    }
+
+    pub(crate) fn timeline(&mut self) -> &mut Timeline {
+        &mut self.timeline
+    }
+
+    pub(crate) fn spans(&mut self) -> &mut RequestSpans {
+        &mut self.spans
+    }
+
+    pub(crate) fn upload(&mut self) -> &mut Upload {
+        &mut self.upload
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Deadline> {
+        self.deadline
+    }
+
+    /// How much of the request was written in this attempt.
+    pub(crate) fn attempt_written(&self) -> Written {
+        match self.sent {
+            0 => Written::Nothing,
+            _ if self.written_at.is_some() && self.write_error.is_none() => Written::All,
+            _ => Written::Partly,
+        }
+    }
+
+    /// Whether the request can be sent again from its start: its fields are still there, and so is its body.
+    pub(crate) fn is_replayable(&self) -> bool {
+        !self.is_recycled && (self.sent == 0 || self.upload.is_replayable())
+    }
+
+    /// Whether the server said that it closes the connection.
+    pub(crate) fn says_close(&self) -> bool {
+        self.machine.close_reasons().contains(CloseReason::PeerClose)
+    }
+
+    /// Whether any byte of a response was seen in this attempt.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.machine.has_peer_spoken()
+    }
+
+    pub(crate) fn timings(&self) -> Timings {
+        self.timeline.timings(time::now())
+    }
+
+    pub(crate) fn take_trailers(&mut self) -> Option<HeaderMap> {
+        self.trailers.take()
+    }
+
+    pub(crate) fn take_info(&mut self) -> Option<ConnectionInfo> {
+        self.info.take()
+    }
+
+    /// How much of the content is still to come, if that is known.
+    pub(crate) fn remaining(&self) -> Option<u64> {
+        self.machine.receive_remaining()
+    }
+
+    /// An error of this request, with all that is known of it.
+    pub(crate) fn error(&mut self, error: Error) -> Error {
+        let now = time::now();
+        self.spans.fail(&format!("{:?}", error.kind()), now);
+        error.with_written(self.written).with_timings(self.timeline.timings(now))
+    }
+
+    /// Checks and encodes the request's head, before there is a connection: what cannot be sent is refused here.
+    pub(crate) fn prepare(&mut self, head: &RequestHead<'_>) -> Result<(), Error> {
+        self.machine = Machine::new(self.config.limits);
+        self.out.clear();
+        self.out.prefix = buffer::take_write();
+        self.is_framed = false;
+        self.machine
+            .encode_head(head, &mut self.out.prefix)
+            .map_err(|misuse| Error::request(misuse.to_string()).in_phase(Phase::Send))
+    }
+
+    /// Begins an attempt on a connection, for a request that was prepared.
+    pub(crate) fn attach(&mut self, lease: Lease) {
+        self.lease = Some(lease);
+        self.is_begun = false;
+    }
+
+    /// Takes everything back that an attempt did, so that the request can be prepared again. What was taken of the
+    /// caller's stream and not written is kept for the next attempt.
+    pub(crate) fn rewind(&mut self) {
+        let data = std::mem::take(&mut self.out.data);
+        self.upload.rewind(data);
+        self.out.clear();
+        self.incoming = BytesMut::new();
+        self.overflow = BytesMut::new();
+        self.is_eof = false;
+        self.written_at = None;
+        self.reading_since = None;
+        self.writing_since = None;
+        self.sent = 0;
+        self.write_error = None;
+    }
+
+    /// Sends the prepared request and waits for the head of its response.
+    ///
+    /// `spare` is the request's own map, whose storage the response's fields take over once the request cannot be
+    /// sent again; it is empty then.
+    pub(crate) fn poll_head(
+        &mut self,
+        spare: &mut HeaderMap,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<ResponseHead, Failure>> {
+        if !self.is_begun {
+            self.begin(cx)?;
+        }
+        loop {
+            match ready!(self.poll_event(Some(spare), cx)) {
+                Ok(Some(Event::Head(head))) => {
+                    let now = time::now();
+                    self.timeline.head(now);
+                    if self.written_at.is_none() {
+                        self.spans.wait(self.sent, now);
+                    }
+                    self.spans.receive(head.status, now);
+                    return Poll::Ready(Ok(head));
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => return Poll::Ready(Err(self.lost(ProtocolError::ClosedBeforeResponse))),
+                Err(failure) => return Poll::Ready(Err(failure)),
+            }
+        }
+    }
+
+    /// The next piece of content. Ends, and gives the connection back, with `None` or an error.
+    pub(crate) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
+        loop {
+            match ready!(self.poll_event(None, cx)) {
+                Ok(Some(Event::Data(data))) => {
+                    self.received += data.len() as u64;
+                    return Poll::Ready(Some(Ok(data)));
+                }
+                Ok(Some(Event::Trailers(trailers))) => self.trailers = Some(trailers),
+                Ok(Some(Event::End) | None) => {
+                    self.conclude(time::now());
+                    return Poll::Ready(None);
+                }
+                Ok(Some(_)) => {}
+                Err(Failure::Ended(_, error)) => {
+                    let error = self.error(error);
+                    self.bury(DropReason::Failed);
+                    return Poll::Ready(Some(Err(error)));
+                }
+                Err(Failure::Stale(reason)) => self.bury(reason),
+            }
+        }
+    }
+
+    /// The content that came with the head, and whether it is all of it; the connection is then given back already.
+    pub(crate) fn take_ready(&mut self) -> (Bytes, bool) {
+        let mut ready = Bytes::new();
+        let is_whole = self.remaining().is_some_and(|rest| rest <= self.incoming.len() as u64);
+        if !is_whole && self.incoming.len() > buffer::SMALL {
+            return (ready, false);
+        }
+        loop {
+            match self.machine.decode(&mut self.incoming) {
+                Ok(Some(Event::Data(data))) => {
+                    self.received += data.len() as u64;
+                    ready = if ready.is_empty() { data } else { [ready, data].concat().into() };
+                }
+                Ok(Some(Event::Trailers(trailers))) => self.trailers = Some(trailers),
+                Ok(Some(Event::End)) => {
+                    self.conclude(self.timeline.head_at().unwrap_or_else(time::now));
+                    return (ready, true);
+                }
+                // An error stays with the machine: whoever reads on is told.
+                Ok(_) | Err(_) => return (ready, false),
+            }
+        }
+    }
+
+    /// Closes the connection.
+    pub(crate) fn bury(&mut self, reason: DropReason) {
+        if let Some(lease) = self.lease.take() {
+            lease.bury(reason);
+        }
+    }
+
+    /// The first poll of an attempt: the body is asked once, the connection looked at, then the first write made.
+    fn begin(&mut self, cx: &mut Context<'_>) -> Result<(), Failure> {
+        if !self.is_framed {
+            self.is_framed = true;
+            // Pending: the head goes alone.
+            if let Poll::Ready(Err(error)) = self.poll_frame(cx) {
+                return Err(Failure::Ended(End::Other, error));
+            }
+        }
+        let Some(lease) = &mut self.lease else { return Ok(()) };
+        match lease.look() {
+            Look::Silent => {}
+            Look::Closed => return Err(Failure::Stale(DropReason::PeerClosed)),
+            Look::Spoke => return Err(Failure::Stale(DropReason::Unsolicited)),
+        }
+        let now = time::now();
+        self.is_begun = true;
+        let info = lease.begin(now);
+        self.timeline.assigned(now);
+        self.spans.send(info.id(), info.is_reused(), now);
+        self.info = Some(info);
+        match self.poll_upload(cx) {
+            Poll::Ready(Err(error)) => Err(Failure::Ended(End::Other, error)),
+            Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
+        }
+    }
+
+    /// Frames the next piece of the upload behind what is to be written. Ready also where there is none to frame.
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        if self.machine.is_send_done() || self.machine.is_send_aborted() {
+            return Poll::Ready(Ok(()));
+        }
+        if !self.machine.may_send_body() {
+            // The server has answered and wants no more of it.
+            self.machine.abort_send();
+            return Poll::Ready(Ok(()));
+        }
+        let framed = match ready!(self.upload.poll_chunk(cx)) {
+            Some(Ok(chunk)) => {
+                let framed = self.machine.encode_data(chunk.len(), &mut self.out.prefix);
+                self.out.data = chunk;
+                framed.map(|suffix| self.out.suffix = suffix)
+            }
+            Some(Err(source)) => {
+                self.machine.abort_send();
+                let error = Error::new(ErrorKind::Body, "the request's body failed while it was being sent");
+                return Poll::Ready(Err(error.in_phase(Phase::Send).because(source)));
+            }
+            None => self.machine.encode_end(None, &mut self.out.prefix),
+        };
+        Poll::Ready(framed.map_err(|misuse| {
+            self.machine.abort_send();
+            body_misuse(&misuse)
+        }))
+    }
+
+    /// Writes all that there is, and all that the upload has. Pending while the peer or the caller holds it up.
+    fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        loop {
+            while !self.out.is_empty() {
+                match ready!(self.poll_write(cx)) {
+                    Ok(written) => {
+                        self.writing_since = None;
+                        self.out.written += written;
+                        self.sent += written as u64;
+                        self.written = self.written.max(Written::Partly);
+                    }
+                    Err(error) => {
+                        // It may have answered before it closed: go on reading.
+                        self.machine.abort_send();
+                        self.out.clear();
+                        self.write_error = Some(error);
+                    }
+                }
+            }
+            self.out.clear();
+            if self.machine.is_send_done() || self.machine.is_send_aborted() {
+                break;
+            }
+            self.out.prefix = buffer::take_write();
+            ready!(self.poll_frame(cx))?;
+        }
+        if self.written_at.is_none() {
+            // A failed flush shows when we read.
+            if let Some(lease) = &mut self.lease
+                && self.write_error.is_none()
+            {
+                let flushed = Pin::new(&mut lease.conn().stream).poll_flush(cx);
+                if let Err(error) = ready!(flushed) {
+                    self.write_error = Some(error);
+                }
+            }
+            let now = time::now();
+            self.written_at = Some(now);
+            if self.write_error.is_none() && self.machine.is_send_done() {
+                self.written = Written::All;
+            }
+            if !self.machine.is_head_received() {
+                self.timeline.written(now);
+                self.spans.wait(self.sent, now);
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let Some(lease) = &mut self.lease else {
+            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+        };
+        let stream = Pin::new(&mut lease.conn().stream);
+        let parts = self.out.parts();
+        let written = match parts {
+            [part, [], []] | [[], part, []] | [[], [], part] => ready!(stream.poll_write(cx, part)),
+            parts => ready!(stream.poll_write_vectored(cx, &parts.map(io::IoSlice::new))),
+        };
+        Poll::Ready(match written {
+            Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+            other => other,
+        })
+    }
+
+    /// The loop: decode, read, write, and only then the clocks.
+    fn poll_event(
+        &mut self,
+        mut spare: Option<&mut HeaderMap>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Event>, Failure>> {
+        loop {
+            if let Some(spare) = spare.as_deref_mut() {
+                self.recycle(spare);
+            }
+            let decoded = if self.is_eof {
+                self.machine.decode_eof(&mut self.incoming)
+            } else {
+                self.machine.decode(&mut self.incoming)
+            };
+            match decoded {
+                Ok(Some(event)) => {
+                    if matches!(event, Event::Head(_)) && !self.overflow.is_empty() {
+                        // The rest of what was read goes on where the copy of its beginning was left.
+                        let used = buffer::SMALL - self.incoming.len();
+                        self.incoming = self.overflow.split_off(used);
+                        self.overflow = BytesMut::new();
+                    }
+                    return Poll::Ready(Ok(Some(event)));
+                }
+                Ok(None) if self.machine.is_receive_done() => return Poll::Ready(Ok(None)),
+                Ok(None) if !self.overflow.is_empty() => {
+                    let overflow = std::mem::take(&mut self.overflow);
+                    self.incoming.extend_from_slice(&overflow[buffer::SMALL..]);
+                    buffer::put_read(overflow);
+                    continue;
+                }
+                Ok(None) => {}
+                Err(error) => return Poll::Ready(Err(self.lost(error))),
+            }
+            match self.poll_read(cx) {
+                Poll::Ready(Ok(0)) => {
+                    self.is_eof = true;
+                    continue;
+                }
+                Poll::Ready(Ok(_)) => {
+                    self.reading_since = None;
+                    continue;
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(self.broken(error))),
+                Poll::Pending => {}
+            }
+            let mut waits_to_write = false;
+            if self.written_at.is_none() {
+                match self.poll_upload(cx) {
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(Failure::Ended(End::Other, error))),
+                    Poll::Pending => waits_to_write = !self.out.is_empty(),
+                }
+            }
+            ready!(self.poll_clocks(waits_to_write, cx))?;
+        }
+    }
+
+    /// Once the peer has begun to answer, the request is not sent again (but after a 408), and the storage of its
+    /// fields is free for those of the response.
+    fn recycle(&mut self, spare: &mut HeaderMap) {
+        let status = self.incoming.get(STATUS);
+        if spare.capacity() > 0 && status.is_some_and(|status| status != b"408") {
+            self.is_recycled = true;
+            self.machine.recycle(std::mem::take(spare));
+        }
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let Some(lease) = &mut self.lease else { return Poll::Ready(Ok(0)) };
+        let stream = &mut lease.conn().stream;
+        if self.incoming.is_empty() && !self.machine.is_head_received() {
+            let mut buffer = buffer::take_read();
+            let read = pin!(stream.read_buf(&mut buffer)).poll(cx);
+            if buffer.len() <= buffer::SMALL {
+                if !buffer.is_empty() {
+                    self.incoming = buffer::copy(&buffer);
+                }
+                buffer::put_read(buffer);
+            } else {
+                self.incoming = buffer::copy(&buffer[..buffer::SMALL]);
+                self.overflow = buffer;
+            }
+            return read;
+        }
+        // Of a known length, a few bytes more: what comes behind the end is seen at once.
+        let size = match self.machine.receive_remaining() {
+            Some(rest) => {
+                usize::try_from(rest).unwrap_or(usize::MAX).saturating_add(BEYOND).min(self.read_size)
+            }
+            None => self.read_size,
+        };
+        self.incoming.reserve(size);
+        let room = self.incoming.capacity() - self.incoming.len();
+        let read = ready!(pin!(stream.read_buf(&mut self.incoming)).poll(cx))?;
+        if read == room {
+            self.read_size = (self.read_size * 2).min(MOST_READ);
+        } else if read < self.read_size / 4 {
+            self.read_size = (self.read_size / 2).max(LEAST_READ);
+        }
+        Poll::Ready(Ok(read))
+    }
+
+    /// Nothing moves: whose deadline comes first, and has it passed?
+    fn poll_clocks(&mut self, waits_to_write: bool, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        let now = time::now();
+        let mut due: Option<(Instant, Clock)> = self.deadline.map(|deadline| (deadline.at, Clock::Total));
+        let mut fold = |start: Instant, after: Duration, clock: Clock| {
+            let at = time::after(start, after);
+            if due.is_none_or(|(earlier, _)| at < earlier) {
+                due = Some((at, clock));
+            }
+        };
+        if waits_to_write {
+            let since = *self.writing_since.get_or_insert(now);
+            fold(since, self.config.write_timeout, Clock::Write);
+        }
+        if self.machine.is_head_received() {
+            let since = *self.reading_since.get_or_insert(now);
+            fold(since, self.config.read_timeout, Clock::Read);
+        } else if let Some(written_at) = self.written_at {
+            fold(written_at, self.config.response_timeout, Clock::Response);
+        }
+        let (Some((at, clock)), Some(lease)) = (due, &mut self.lease) else { return Poll::Pending };
+        ready!(lease.conn().timer.poll_until(at, cx));
+        let phase = self.phase();
+        let error = match clock {
+            Clock::Total => {
+                let after = self.deadline.map_or(Duration::ZERO, |deadline| deadline.after);
+                Error::timeout(phase, after, "the request did not complete")
+            }
+            Clock::Write => {
+                Error::timeout(Phase::Send, self.config.write_timeout, "peer took nothing of the request")
+            }
+            Clock::Response => {
+                Error::timeout(Phase::Wait, self.config.response_timeout, "peer did not answer the request")
+            }
+            Clock::Read => Error::timeout(
+                Phase::Receive,
+                self.config.read_timeout,
+                "peer sent nothing more of the response",
+            ),
+        };
+        Poll::Ready(Err(Failure::Ended(End::Other, error)))
+    }
+
+    /// Where the attempt stands.
+    fn phase(&self) -> Phase {
+        if self.machine.is_head_received() {
+            Phase::Receive
+        } else if self.written_at.is_none() || self.write_error.is_some() {
+            Phase::Send
+        } else {
+            Phase::Wait
+        }
+    }
+
+    /// The codec found an end that is none, or a breach of the protocol.
+    fn lost(&mut self, error: ProtocolError) -> Failure {
+        if error.is_closed() {
+            let mut lost = Error::new(ErrorKind::ConnectionLost, error.to_string()).in_phase(self.phase());
+            if let Some(source) = self.write_error.take() {
+                lost = lost.because(source);
+            }
+            return Failure::Ended(End::Lost, lost);
+        }
+        let phase = self.phase();
+        Failure::Ended(End::Other, Error::new(ErrorKind::Protocol, error.to_string()).in_phase(phase))
+    }
+
+    /// Reading failed.
+    fn broken(&mut self, error: io::Error) -> Failure {
+        let phase = self.phase();
+        let source = self.write_error.take().unwrap_or(error);
+        let message = match phase {
+            Phase::Receive => "the connection broke before the response was complete",
+            _ => "the connection broke before a response came",
+        };
+        Failure::Ended(
+            End::Lost,
+            Error::new(ErrorKind::ConnectionLost, message).in_phase(phase).because(source),
+        )
+    }
+
+    /// The response is complete: the connection goes back, or away, as the codec says.
+    fn conclude(&mut self, now: Instant) {
+        self.timeline.end(now);
+        self.spans.finish(self.received, now);
+        let Some(mut lease) = self.lease.take() else { return };
+        if !self.out.is_empty() || self.written_at.is_none() {
+            self.machine.abort_send();
+        }
+        let is_settled = lease.conn().stream.is_settled() && self.write_error.is_none();
+        match self.machine.verdict(self.incoming.len()) {
+            Verdict::Reuse if is_settled => {
+                let stay = self.machine.keep_alive().timeout.map(|timeout| timeout.saturating_sub(MARGIN));
+                lease.checkin(stay);
+            }
+            Verdict::Close(reasons) if reasons.contains(CloseReason::Surplus) => {
+                lease.bury(DropReason::Unsolicited);
+            }
+            Verdict::Reuse => lease.bury(DropReason::Unsolicited),
+            Verdict::Close(_) => lease.bury(DropReason::NotReusable),
+            Verdict::Unfinished => lease.bury(DropReason::Failed),
+        }
+    }
+}
+
+impl Drop for Exchange {
+    /// Whoever drops a response whose content is here already has not broken the connection.
+    fn drop(&mut self) {
+        if self.lease.is_none() || !self.machine.is_head_received() || std::thread::panicking() {
+            return;
+        }
+        while let Ok(Some(event)) = self.machine.decode(&mut self.incoming) {
+            if let Event::End = event {
+                self.conclude(time::now());
+                return;
+            }
+        }
+    }
+}
+
+/// What a body that breaks its promise is told.
+fn body_misuse(misuse: &Misuse) -> Error {
+    Error::new(ErrorKind::Body, misuse.to_string()).in_phase(Phase::Send)
+}
+
+/// Whose deadline it is.
+#[derive(Clone, Copy)]
+enum Clock {
+    Total,
+    Write,
+    Response,
+    Read,
+}
+
+/// Where the status code stands in a response: behind `HTTP/1.1 `.
+const STATUS: std::ops::Range<usize> = 9..12;
+
+/// What a server says of its idle timeout is taken to be this much less, for the way there.
+const MARGIN: Duration = Duration::from_secs(1);
+
+/// Bytes read beyond the end of a body, to see at once whether something follows it.
+const BEYOND: usize = 64;
+
+/// The bounds of one read of a body.
+const LEAST_READ: usize = 8 * 1024;
+const MOST_READ: usize = 256 * 1024;

@@ -1,0 +1,3 @@
+//! Pure decisions around an exchange: no I/O, no clock, no state of their own.
+
+pub(crate) mod retry;

@@ -1,0 +1,327 @@
+//! Making a request: sugar over [`http::Request`], and the settings of one request.
+//!
+//! It does no I/O. Invariant: a mistake in a part is kept until the request is sent or built, and reported then,
+//! before a byte is written.
+
+use std::borrow::Borrow;
+use std::fmt::{self, Display, Write};
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+
+use crate::body::Body;
+use crate::client::Client;
+use crate::error::{Error, Result};
+use crate::response::Response;
+
+/// Something that names what to fetch: text, a `url::Url`, or an `http::Uri`.
+///
+/// Text is parsed as a WHATWG URL (feature `url`, on by default), which percent-encodes what must be and understands
+/// international names; an `http::Uri` is taken as it is.
+pub trait IntoUrl: sealed::IntoUri {}
+
+impl<T: sealed::IntoUri> IntoUrl for T {}
+
+mod sealed {
+    use http::Uri;
+
+    use crate::error::Result;
+
+    pub trait IntoUri {
+        fn into_uri(self) -> Result<Uri>;
+    }
+}
+
+impl sealed::IntoUri for Uri {
+    fn into_uri(self) -> Result<Uri> {
+        Ok(self)
+    }
+}
+
+impl sealed::IntoUri for &Uri {
+    fn into_uri(self) -> Result<Uri> {
+        Ok(self.clone())
+    }
+}
+
+impl sealed::IntoUri for &str {
+    #[cfg(feature = "url")]
+    fn into_uri(self) -> Result<Uri> {
+        let url = url::Url::parse(self).map_err(|error| invalid_url().because(error))?;
+        url.into_uri()
+    }
+
+    #[cfg(not(feature = "url"))]
+    fn into_uri(self) -> Result<Uri> {
+        // A fragment is not sent.
+        let text = self.split('#').next().unwrap_or_default();
+        text.parse().map_err(|error: http::uri::InvalidUri| invalid_url().because(error))
+    }
+}
+
+impl sealed::IntoUri for String {
+    fn into_uri(self) -> Result<Uri> {
+        self.as_str().into_uri()
+    }
+}
+
+impl sealed::IntoUri for &String {
+    fn into_uri(self) -> Result<Uri> {
+        self.as_str().into_uri()
+    }
+}
+
+#[cfg(feature = "url")]
+impl sealed::IntoUri for url::Url {
+    fn into_uri(mut self) -> Result<Uri> {
+        if !self.has_host() && !matches!(self.scheme(), "http" | "https") {
+            let scheme = self.scheme();
+            return Err(Error::request(format!(
+                "the URL's scheme is {scheme:?}: only http and https can be fetched"
+            )));
+        }
+        self.set_fragment(None);
+        Uri::try_from(String::from(self)).map_err(|error| invalid_url().because(error))
+    }
+}
+
+#[cfg(feature = "url")]
+impl sealed::IntoUri for &url::Url {
+    fn into_uri(self) -> Result<Uri> {
+        self.clone().into_uri()
+    }
+}
+
+fn invalid_url() -> Error {
+    Error::request("the URL is invalid")
+}
+
+/// A request being made. [`send`](Self::send) sends it.
+///
+/// ```
+/// # fn main() -> handclasp::Result<()> {
+/// let client = handclasp::Client::new();
+/// let request = client
+///     .post("http://example.org/search")
+///     .query(&[("q", "one handshake"), ("page", "2")])
+///     .header("accept", "text/plain")
+///     .body("many requests")
+///     .build()?;
+/// assert_eq!(request.uri(), "http://example.org/search?q=one+handshake&page=2");
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a request does nothing until it is sent"]
+pub struct RequestBuilder {
+    client: Client,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Body,
+    settings: Settings,
+    error: Option<Error>,
+}
+
+/// What one request may set differently from its client.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Settings {
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) connect_timeout: Option<Duration>,
+}
+
+impl RequestBuilder {
+    pub(crate) fn new(client: Client, method: Method, url: impl IntoUrl) -> Self {
+        let (uri, error) = match url.into_uri() {
+            Ok(uri) => (uri, None),
+            Err(error) => (Uri::default(), Some(error)),
+        };
+        // Room for a common response as well, whose fields take the map over.
+        let headers = HeaderMap::with_capacity(FIELDS);
+        Self { client, method, uri, headers, body: Body::empty(), settings: Settings::default(), error }
+    }
+
+    /// Adds a field; one of the same name that was added before stays.
+    pub fn header<K, V>(mut self, name: K, value: V) -> Self
+    where
+        K: TryInto<HeaderName>,
+        K::Error: Into<http::Error>,
+        V: TryInto<HeaderValue>,
+        V::Error: Into<http::Error>,
+    {
+        let name = name.try_into().map_err(|error| ("the name of a header field is invalid", error.into()));
+        let field = name.and_then(|name| match value.try_into() {
+            Ok(value) => Ok((name, value)),
+            Err(error) => Err(("the value of a header field is invalid", error.into())),
+        });
+        match field {
+            Ok((name, value)) => {
+                if self.headers.try_append(name, value).is_err() {
+                    self.fail(Error::request("the request has too many header fields"));
+                }
+            }
+            Err((message, error)) => self.fail(Error::request(message).because(error)),
+        }
+        self
+    }
+
+    /// Sets fields; those of the same names that were added before are replaced.
+    pub fn headers(mut self, headers: HeaderMap) -> Self {
+        self.headers.extend(headers);
+        self
+    }
+
+    /// Adds pairs to the URL's query, encoded as a form is: spaces become `+`.
+    ///
+    /// Takes what gives pairs: `&[("a", "b")]`, a `Vec` of pairs, a map. Values may be anything that can be printed.
+    pub fn query<I, K, V>(mut self, pairs: I) -> Self
+    where
+        I: IntoIterator,
+        I::Item: Borrow<(K, V)>,
+        K: AsRef<str>,
+        V: Display,
+    {
+        let path = self.uri.path_and_query().map_or("/", |path| path.as_str());
+        let mut target = path.to_owned();
+        let mut value = String::new();
+        for pair in pairs {
+            let (name, shown) = pair.borrow();
+            target.push(if target.contains('?') { '&' } else { '?' });
+            if target.ends_with("?&") {
+                target.pop();
+            }
+            encode_form(name.as_ref(), &mut target);
+            target.push('=');
+            value.clear();
+            // Writing into a String does not fail; a Display that does has said what it had to say.
+            let _ = write!(value, "{shown}");
+            encode_form(&value, &mut target);
+        }
+        let mut parts = self.uri.clone().into_parts();
+        parts.path_and_query = target.parse().ok();
+        match Uri::from_parts(parts) {
+            Ok(uri) => self.uri = uri,
+            Err(error) => self.fail(Error::request("the URL with its query is invalid").because(error)),
+        }
+        self
+    }
+
+    /// The content to send: bytes, text, or a stream ([`Body::from_stream`]).
+    pub fn body(mut self, body: impl Into<Body>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    /// `Authorization: Bearer`. The value is marked as sensitive, so it is not printed by `Debug`.
+    pub fn bearer_auth(mut self, token: impl Display) -> Self {
+        match HeaderValue::try_from(format!("Bearer {token}")) {
+            Ok(mut value) => {
+                value.set_sensitive(true);
+                self.headers.insert(http::header::AUTHORIZATION, value);
+            }
+            Err(_) => self.fail(Error::request("the bearer token is not a valid field value")),
+        }
+        self
+    }
+
+    /// The total timeout of this request, in place of the client's.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.settings.timeout = Some(timeout);
+        self
+    }
+
+    /// How long this request waits for its connection: queue and setup together. A dial that it started goes on
+    /// without it, and serves another request or is kept.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.connect_timeout = Some(timeout);
+        self
+    }
+
+    /// The request as it is, for [`Client::execute`]. Its timeouts are in its extensions.
+    ///
+    /// # Errors
+    ///
+    /// When one of its parts was invalid.
+    pub fn build(self) -> Result<http::Request<Body>> {
+        if let Some(error) = self.error {
+            return Err(error);
+        }
+        let mut request = http::Request::new(self.body);
+        *request.method_mut() = self.method;
+        *request.uri_mut() = self.uri;
+        *request.headers_mut() = self.headers;
+        request.extensions_mut().insert(self.settings);
+        Ok(request)
+    }
+
+    /// A second request like this one, if its body is not a stream.
+    pub fn try_clone(&self) -> Option<Self> {
+        if self.error.is_some() {
+            return None;
+        }
+        Some(Self {
+            client: self.client.clone(),
+            method: self.method.clone(),
+            uri: self.uri.clone(),
+            headers: self.headers.clone(),
+            body: self.body.try_clone()?,
+            settings: self.settings,
+            error: None,
+        })
+    }
+
+    /// Sends the request and waits for the head of its response.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future is safe at any point. Before anything was written, the connection serves somebody else; a
+    /// dial goes on and its connection is kept. Afterwards the connection is closed, and the server may or may not
+    /// have acted on the request.
+    ///
+    /// # Errors
+    ///
+    /// See [`ErrorKind`](crate::ErrorKind). A response with any status is not an error; see
+    /// [`error_for_status`](Response::error_for_status).
+    pub async fn send(self) -> Result<Response> {
+        if let Some(error) = self.error {
+            return Err(error);
+        }
+        self.client.run(self.method, self.uri, self.headers, self.body, self.settings).await
+    }
+
+    fn fail(&mut self, error: Error) {
+        self.error.get_or_insert(error);
+    }
+}
+
+impl fmt::Debug for RequestBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestBuilder")
+            .field("method", &self.method)
+            .field("uri", &crate::error::without_credentials(&self.uri))
+            .field("headers", &self.headers.len())
+            .field("body", &self.body)
+            .field("error", &self.error)
+            .finish_non_exhaustive()
+    }
+}
+
+/// <https://url.spec.whatwg.org/#concept-urlencoded-serializer>
+fn encode_form(text: &str, out: &mut String) {
+    for byte in text.bytes() {
+        match byte {
+            b'*' | b'-' | b'.' | b'_' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => out.push(byte as char),
+            b' ' => out.push('+'),
+            _ => {
+                out.push('%');
+                for digit in [byte >> 4, byte & 15] {
+                    out.push(HEX[digit as usize] as char);
+                }
+            }
+        }
+    }
+}
+
+const HEX: &[u8; 16] = b"0123456789ABCDEF";
+
+/// Fields that a map has room for without growing.
+const FIELDS: usize = 12;

@@ -1,0 +1,322 @@
+//! A response: its head, who served it and how long that took, and the ways to read its content.
+//!
+//! It does no I/O of its own: reading goes through the [`Body`], which owns the connection until its end. Invariant:
+//! content is put into memory only up to the client's limit, and never in proportion to what a peer merely announces.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use futures_core::Stream;
+use http::{HeaderMap, StatusCode, Uri, Version};
+
+use crate::body::Body;
+use crate::error::{Error, ErrorKind, Phase, Result, Written, without_credentials};
+use crate::pool::ConnectionInfo;
+use crate::trace::Timings;
+
+/// A response: the head is here, the content arrives as it is read.
+///
+/// Reading the content to its end gives the connection back to the pool. Dropping the response before closes the
+/// connection, unless all of the content had arrived already.
+pub struct Response {
+    head: Box<Head>,
+    body: Body,
+}
+
+/// Everything but the content, in one place, so that a response is cheap to move.
+struct Head {
+    status: StatusCode,
+    version: Version,
+    headers: HeaderMap,
+    uri: Uri,
+    #[cfg(feature = "url")]
+    url: std::sync::OnceLock<url::Url>,
+    connection: ConnectionInfo,
+    timings: Timings,
+    content_length: Option<u64>,
+    max_collected: usize,
+}
+
+/// Everything about a response, its content included. See [`Response::collect`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Collected {
+    /// The status.
+    pub status: StatusCode,
+    /// The fields of the head.
+    pub headers: HeaderMap,
+    /// The content.
+    pub body: Bytes,
+    /// The fields behind the content, if there were any.
+    pub trailers: Option<HeaderMap>,
+    /// Where the time went, to the end of the content.
+    pub timings: Timings,
+    /// Which connection served it.
+    pub connection: ConnectionInfo,
+}
+
+/// What the client knows when a head has come.
+pub(crate) struct Parts {
+    pub(crate) status: StatusCode,
+    pub(crate) version: Version,
+    pub(crate) headers: HeaderMap,
+    pub(crate) uri: Uri,
+    pub(crate) connection: ConnectionInfo,
+    pub(crate) timings: Timings,
+    pub(crate) content_length: Option<u64>,
+    pub(crate) max_collected: usize,
+}
+
+impl Response {
+    pub(crate) fn new(parts: Parts, body: Body) -> Self {
+        let Parts { status, version, headers, uri, connection, timings, content_length, max_collected } =
+            parts;
+        let head = Head {
+            status,
+            version,
+            headers,
+            uri,
+            #[cfg(feature = "url")]
+            url: std::sync::OnceLock::new(),
+            connection,
+            timings,
+            content_length,
+            max_collected,
+        };
+        Self { head: Box::new(head), body }
+    }
+
+    /// The status.
+    pub fn status(&self) -> StatusCode {
+        self.head.status
+    }
+
+    /// HTTP/1.1 or HTTP/1.0, as the server said.
+    pub fn version(&self) -> Version {
+        self.head.version
+    }
+
+    /// The fields of the head. Names are lower case; fields of one name stand in the order in which they came.
+    pub fn headers(&self) -> &HeaderMap {
+        &self.head.headers
+    }
+
+    /// The same, to change.
+    pub fn headers_mut(&mut self) -> &mut HeaderMap {
+        &mut self.head.headers
+    }
+
+    /// The URI of the request.
+    pub fn uri(&self) -> &Uri {
+        &self.head.uri
+    }
+
+    /// The URL of the request. Of a request made by an [`http::Uri`] that is no WHATWG URL, it is `about:invalid`.
+    #[cfg(feature = "url")]
+    pub fn url(&self) -> &url::Url {
+        self.head.url.get_or_init(|| {
+            let invalid = || url::Url::parse("about:invalid").expect("it is a URL");
+            url::Url::parse(&self.head.uri.to_string()).unwrap_or_else(|_| invalid())
+        })
+    }
+
+    /// The length of the content, if the server announced it (or there is none).
+    pub fn content_length(&self) -> Option<u64> {
+        self.head.content_length
+    }
+
+    /// Which connection served the request.
+    pub fn connection(&self) -> &ConnectionInfo {
+        &self.head.connection
+    }
+
+    /// Where the time went: up to the head, and to the end of the content once it has been read (by
+    /// [`chunk`](Self::chunk); [`collect`](Self::collect) gives content and final timings together).
+    pub fn timings(&self) -> &Timings {
+        self.body.timings().unwrap_or(&self.head.timings)
+    }
+
+    /// The next piece of the content; `None` at its end.
+    ///
+    /// Cancel safe: a future dropped before it is ready loses nothing.
+    ///
+    /// # Errors
+    ///
+    /// When the connection is lost, the peer breaks the protocol, or the read or total timeout passes. The
+    /// connection is closed then.
+    ///
+    /// ```no_run
+    /// # async fn example() -> handclasp::Result<()> {
+    /// let mut response = handclasp::get("http://example.org/large").await?;
+    /// while let Some(piece) = response.chunk().await? {
+    ///     println!("{} bytes", piece.len());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>> {
+        poll_fn(|cx| self.poll_chunk(cx)).await.transpose()
+    }
+
+    /// All of the content.
+    ///
+    /// # Errors
+    ///
+    /// As [`chunk`](Self::chunk); and [`ErrorKind::Decode`] when there is more than
+    /// [`max_collected_body`](crate::ClientBuilder::max_collected_body).
+    pub async fn bytes(mut self) -> Result<Bytes> {
+        self.read().await
+    }
+
+    /// All of the content as text. It is read as UTF-8; what is none becomes U+FFFD.
+    ///
+    /// # Errors
+    ///
+    /// As [`bytes`](Self::bytes).
+    pub async fn text(self) -> Result<String> {
+        let bytes = self.bytes().await?;
+        Ok(match String::from_utf8(bytes.into()) {
+            Ok(text) => text,
+            Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
+        })
+    }
+
+    /// The whole response: head, content, trailers and final timings.
+    ///
+    /// # Errors
+    ///
+    /// As [`bytes`](Self::bytes).
+    pub async fn collect(mut self) -> Result<Collected> {
+        let body = self.read().await?;
+        let trailers = self.body.take_trailers();
+        let timings = *self.timings();
+        let Head { status, headers, connection, .. } = *self.head;
+        Ok(Collected { status, headers, body, trailers, timings, connection })
+    }
+
+    /// The fields behind the content, if there were any. Content that was not read yet is read and thrown away.
+    ///
+    /// # Errors
+    ///
+    /// As [`chunk`](Self::chunk).
+    pub async fn trailers(&mut self) -> Result<Option<HeaderMap>> {
+        while self.chunk().await?.is_some() {}
+        Ok(self.body.take_trailers())
+    }
+
+    /// The content as a stream of pieces.
+    pub fn bytes_stream(self) -> impl Stream<Item = Result<Bytes>> + Send + Sync + Unpin + 'static {
+        BytesStream { response: self }
+    }
+
+    /// The response itself, or an error of kind [`ErrorKind::Status`] when its status is 4xx or 5xx.
+    ///
+    /// # Errors
+    ///
+    /// When the status is 400 or more. The response, its content unread, is dropped then.
+    pub fn error_for_status(self) -> Result<Self> {
+        let status = self.status();
+        if !status.is_client_error() && !status.is_server_error() {
+            return Ok(self);
+        }
+        let uri = without_credentials(self.uri());
+        let error = Error::new(ErrorKind::Status, format!("{uri} answered {status}"))
+            .with_uri(self.uri())
+            .with_written(Written::All)
+            .with_timings(*self.timings());
+        Err(error)
+    }
+
+    /// The content, to be passed on.
+    pub fn into_body(self) -> Body {
+        self.body
+    }
+
+    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
+        self.body.poll_received(cx).map_err(|error| error.with_uri(&self.head.uri))
+    }
+
+    async fn read(&mut self) -> Result<Bytes> {
+        let Some(first) = self.chunk().await? else { return Ok(Bytes::new()) };
+        let limit = self.head.max_collected;
+        if first.len() > limit {
+            return Err(self.too_large());
+        }
+        let Some(second) = self.chunk().await? else { return Ok(first) };
+        // What is reserved beforehand is little, whatever was announced; the rest grows with what arrives.
+        let announced =
+            self.content_length().map_or(0, |length| usize::try_from(length).unwrap_or(usize::MAX));
+        let mut all = BytesMut::with_capacity(announced.min(RESERVED).max(first.len() + second.len()));
+        all.extend_from_slice(&first);
+        let mut next = Some(second);
+        while let Some(piece) = next {
+            if all.len() + piece.len() > limit {
+                return Err(self.too_large());
+            }
+            all.extend_from_slice(&piece);
+            next = self.chunk().await?;
+        }
+        Ok(all.freeze())
+    }
+
+    fn too_large(&mut self) -> Error {
+        let limit = self.head.max_collected;
+        // What is left of it is not wanted: the connection closes.
+        self.body = Body::empty();
+        Error::new(
+            ErrorKind::Decode,
+            format!(
+                "the content is larger than {limit} bytes; read it in pieces, or raise max_collected_body"
+            ),
+        )
+        .in_phase(Phase::Receive)
+        .with_written(Written::All)
+        .with_uri(&self.head.uri)
+    }
+}
+
+/// Turns a response into the `http` crate's form. Timings and connection go along as extensions.
+impl From<Response> for http::Response<Body> {
+    fn from(response: Response) -> Self {
+        let Response { head, body } = response;
+        let Head { status, version, headers, connection, timings, .. } = *head;
+        let mut out = Self::new(body);
+        *out.status_mut() = status;
+        *out.version_mut() = version;
+        *out.headers_mut() = headers;
+        out.extensions_mut().insert(connection);
+        out.extensions_mut().insert(timings);
+        out
+    }
+}
+
+impl fmt::Debug for Response {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Response")
+            .field("status", &self.head.status)
+            .field("version", &self.head.version)
+            .field("uri", &without_credentials(&self.head.uri))
+            .field("connection", &self.head.connection.id())
+            .field("body", &self.body)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A response's content as a stream.
+struct BytesStream {
+    response: Response,
+}
+
+impl Stream for BytesStream {
+    type Item = Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.response.poll_chunk(cx)
+    }
+}
+
+/// What [`Response::bytes`] reserves at the most before the content has come.
+const RESERVED: usize = 256 * 1024;

@@ -1,0 +1,119 @@
+//! The body of a request while it is being sent: where it comes from, and whether it can be sent again.
+//!
+//! It knows no framing and no sockets. Invariant: a piece that was taken from the caller's stream is kept until a
+//! byte of the request was written, so a request of which nothing was written can always be sent again.
+
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+
+use crate::body::Body;
+use crate::codec::BodyLength;
+use crate::error::BoxError;
+
+/// A request's body, as far as it has been sent.
+#[derive(Debug)]
+pub(crate) struct Upload {
+    source: Body,
+    /// The whole of a body that is held in memory.
+    whole: Option<Bytes>,
+    /// A piece that was taken and is to be sent (again) first.
+    kept: Option<Bytes>,
+    is_empty: bool,
+    /// The caller's stream has ended: it is not asked again.
+    is_over: bool,
+}
+
+impl Upload {
+    pub(crate) fn new(source: Body) -> Self {
+        Self {
+            whole: source.whole().cloned(),
+            kept: None,
+            is_empty: source.is_empty(),
+            is_over: false,
+            source,
+        }
+    }
+
+    pub(crate) fn length(&self) -> BodyLength {
+        match &self.whole {
+            Some(whole) => BodyLength::Known(whole.len() as u64),
+            None => self.source.length(),
+        }
+    }
+
+    /// Whether it can be sent from its start again whatever was sent of it.
+    pub(crate) fn is_replayable(&self) -> bool {
+        self.is_empty || self.whole.is_some()
+    }
+
+    /// Back to the start. `unsent` was taken and nothing of it was written.
+    pub(crate) fn rewind(&mut self, unsent: Bytes) {
+        match &self.whole {
+            Some(whole) => {
+                self.source = whole.clone().into();
+                self.is_over = false;
+            }
+            None if unsent.is_empty() => {}
+            None => self.kept = Some(unsent),
+        }
+    }
+
+    pub(crate) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BoxError>>> {
+        if let Some(kept) = self.kept.take() {
+            return Poll::Ready(Some(Ok(kept)));
+        }
+        if self.is_over {
+            return Poll::Ready(None);
+        }
+        let chunk = std::task::ready!(self.source.poll_chunk(cx));
+        self.is_over = !matches!(chunk, Some(Ok(_)));
+        Poll::Ready(chunk)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    fn next(upload: &mut Upload) -> Option<Bytes> {
+        match upload.poll_chunk(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(chunk) => chunk.map(Result::unwrap),
+            Poll::Pending => None,
+        }
+    }
+
+    #[test]
+    fn bytes_are_sent_from_their_start_again() {
+        let mut upload = Upload::new("hello".into());
+        assert!(upload.is_replayable());
+        assert_eq!(next(&mut upload).unwrap(), "hello");
+        assert_eq!(next(&mut upload), None);
+        upload.rewind(Bytes::from_static(b"lo"));
+        assert_eq!(next(&mut upload).unwrap(), "hello");
+        assert_eq!(upload.length(), BodyLength::Known(5));
+    }
+
+    #[test]
+    fn an_unwritten_piece_of_a_stream_is_kept() {
+        let mut upload = Upload::new(Body::from_stream(Pieces(vec!["b", "a"])));
+        assert!(!upload.is_replayable());
+        let first = next(&mut upload).unwrap();
+        upload.rewind(first);
+        assert_eq!(next(&mut upload).unwrap(), "a");
+        assert_eq!(next(&mut upload).unwrap(), "b");
+        assert_eq!(next(&mut upload), None);
+    }
+
+    struct Pieces(Vec<&'static str>);
+
+    impl futures_core::Stream for Pieces {
+        type Item = Result<&'static str, std::io::Error>;
+
+        fn poll_next(mut self: std::pin::Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+            Poll::Ready(self.0.pop().map(Ok))
+        }
+    }
+}
