@@ -161,7 +161,8 @@ impl Client {
         let inner = &*self.inner;
         let timeout = settings.timeout.or(inner.request.timeout);
         let deadline = timeout.map(|after| Deadline { at: time::after(now, after), after });
-        let spans = RequestSpans::new(method, uri, route.port(), now);
+        let mut spans = RequestSpans::new(method, uri, route.port(), now);
+        spans.queue(now);
         let mut exchange =
             Exchange::new(Upload::new(body), inner.exchange, deadline, Timeline::new(now), spans);
         let host = route.host_field();
@@ -180,7 +181,6 @@ impl Client {
                 Err(error) => return Err(exchange.error(error)),
             };
             exchange.attach(lease);
-            let reused = exchange.lease().is_some_and(Lease::is_reused);
             let outcome = loop {
                 match poll_fn(|cx| exchange.poll_head(headers, cx)).await {
                     Err(Failure::Stale(reason)) => {
@@ -199,7 +199,7 @@ impl Client {
                     Ok(head) => break Ok(head),
                 }
             };
-            let reused = reused && exchange.lease().is_some_and(Lease::is_reused);
+            let reused = exchange.lease().is_some_and(Lease::is_reused);
             let (end, reason) = match &outcome {
                 Ok(head) if head.status == StatusCode::REQUEST_TIMEOUT && exchange.says_close() => {
                     (End::RequestTimeout, DropReason::PeerClosed)
@@ -224,6 +224,7 @@ impl Client {
                 let now = time::now();
                 exchange.timeline().restart(now);
                 exchange.spans().resent(1);
+                exchange.spans().queue(now);
                 exchange.rewind();
                 waiting = Some(dead.redial(reason));
                 continue;
@@ -256,7 +257,7 @@ impl Client {
             },
         };
         let now = time::now();
-        exchange.spans().queue(now);
+        exchange.spans().waits();
         let limits = [
             Some((time::after(now, pool.acquire_timeout()), pool.acquire_timeout(), Limit::Acquire)),
             settings.connect_timeout.map(|after| (time::after(now, after), after, Limit::Connect)),

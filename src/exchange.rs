@@ -35,17 +35,16 @@ use crate::upload::Upload;
 
 /// How long an exchange waits for the peer. See the crate's table of defaults.
 #[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct ExchangeConfig {
+pub(crate) struct ExchangeConfig {
     /// From the moment the request is written until the response's head is complete: 120 s by default. Interim
     /// responses do not extend it.
-    pub response_timeout: Duration,
+    pub(crate) response_timeout: Duration,
     /// Without a byte of content arriving, while the caller waits for one: 120 s by default.
-    pub read_timeout: Duration,
+    pub(crate) read_timeout: Duration,
     /// Without a byte of the request leaving, while there is something to send: 60 s by default.
-    pub write_timeout: Duration,
+    pub(crate) write_timeout: Duration,
     /// The codec's limits.
-    pub limits: Limits,
+    pub(crate) limits: Limits,
 }
 
 impl Default for ExchangeConfig {

@@ -27,6 +27,7 @@ mod sealed {
 
     use crate::error::Result;
 
+    #[allow(unnameable_types, reason = "sealed: the forms that a URL can have are this crate's to choose")]
     pub trait IntoUri {
         fn into_uri(self) -> Result<Uri>;
     }

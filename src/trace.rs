@@ -144,17 +144,6 @@ impl Milestones {
     pub(crate) fn handshake(&self) -> Duration {
         [self.tcp, self.proxy, self.tls].into_iter().flatten().map(|phase| phase.length()).sum()
     }
-
-    /// The phase that is running, or ran last.
-    pub(crate) fn latest(&self) -> Option<Phase> {
-        let phases = [
-            (self.tls, Phase::Tls),
-            (self.proxy, Phase::Proxy),
-            (self.tcp, Phase::Tcp),
-            (self.dns, Phase::Dns),
-        ];
-        phases.into_iter().find(|(interval, _)| interval.is_some()).map(|(_, phase)| phase)
-    }
 }
 
 /// A phase of a dial: begun, and perhaps ended.
@@ -374,16 +363,17 @@ impl RequestSpans {
         Self { request, started: now, phase: Span::none(), phase_started: now }
     }
 
+    /// The request asks for a connection.
     pub(crate) fn queue(&mut self, now: Instant) {
         if !self.request.is_disabled() {
-            let span = tracing::debug_span!(target: TARGET, parent: &self.request, "queue", waited = Empty, elapsed_ns = Empty);
+            let span = tracing::debug_span!(target: TARGET, parent: &self.request, "queue", waited = false, elapsed_ns = Empty);
             self.next(span, now);
         }
     }
 
-    /// Whether the request had to wait, for a dial or for another request to end.
-    pub(crate) fn waited(&self, waited: bool) {
-        self.phase.record("waited", waited);
+    /// The request has to wait, for a dial or for another request to end.
+    pub(crate) fn waits(&self) {
+        self.phase.record("waited", true);
     }
 
     pub(crate) fn send(&mut self, connection: u64, reused: bool, now: Instant) {
@@ -420,11 +410,6 @@ impl RequestSpans {
 
     pub(crate) fn resent(&self, times: u32) {
         self.request.record("http.request.resend_count", times);
-    }
-
-    /// The running phase stops, as at the end of an attempt that will be made again.
-    pub(crate) fn pause(&mut self, now: Instant) {
-        self.next(Span::none(), now);
     }
 
     pub(crate) fn finish(&mut self, received: u64, now: Instant) {

@@ -79,7 +79,7 @@ impl fmt::Display for Destination {
 
 /// A custom connector: makes the connection instead of name lookup, TCP and TLS. The future may be dropped at any
 /// time, as when the connect timeout passes.
-pub type Connector = dyn Fn(Destination) -> Connecting + Send + Sync;
+pub(crate) type Connector = dyn Fn(Destination) -> Connecting + Send + Sync;
 
 /// What a custom connector returns.
 pub(crate) type Connecting = Pin<Box<dyn Future<Output = Result<Box<dyn Transport>, BoxError>> + Send>>;
@@ -353,10 +353,12 @@ impl DialError {
         self.inner.kind
     }
 
+    #[cfg(test)]
     pub(crate) fn phase(&self) -> Phase {
         self.inner.phase
     }
 
+    #[cfg(test)]
     pub(crate) fn message(&self) -> &str {
         &self.inner.message
     }

@@ -4,6 +4,7 @@
 //! turned into a new dial, or dropped in the middle of an exchange), the slot's count follows. It knows nothing of
 //! HTTP. Invariant: no lock is held while a socket is closed.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -43,7 +44,7 @@ struct Fixed {
 }
 
 /// Which connection served a request. See [`Response::connection`](crate::Response::connection).
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ConnectionInfo {
     fixed: Arc<Fixed>,
     ordinal: u64,
@@ -88,6 +89,20 @@ impl ConnectionInfo {
     }
 }
 
+impl fmt::Debug for ConnectionInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectionInfo")
+            .field("id", &self.id())
+            .field("peer_addr", &self.peer_addr())
+            .field("local_addr", &self.local_addr())
+            .field("reused", &self.reused)
+            .field("ordinal", &self.ordinal)
+            .field("age", &self.age)
+            .field("handshake", &self.handshake())
+            .finish()
+    }
+}
+
 impl Conn {
     pub(crate) fn new(
         id: u64,
@@ -120,7 +135,8 @@ impl Conn {
     }
 
     /// Closes it: TLS says goodbye, without blocking.
-    pub(crate) fn close(mut self) {
+    pub(crate) fn close(mut self, reason: DropReason) {
+        tracing::trace!(target: "handclasp", id = self.fixed.id, ?reason, "connection closed");
         self.stream.close();
     }
 }
@@ -183,7 +199,7 @@ impl Lease {
         let served = self.served(&conn);
         match self.pool.upgrade() {
             Some(shared) => shared.checkin(self.place, conn, stay, served),
-            None => conn.close(),
+            None => conn.close(DropReason::Shutdown),
         }
     }
 
@@ -196,7 +212,7 @@ impl Lease {
     /// at the head of the queue for a dial in this slot.
     pub(crate) fn replace(mut self, reason: DropReason) -> Result<Self, Wait> {
         let (conn, pool) = self.take();
-        conn.close();
+        conn.close(reason);
         pool.replace(self.place, reason)
     }
 
@@ -204,7 +220,7 @@ impl Lease {
     pub(crate) fn redial(mut self, reason: DropReason) -> Wait {
         let (conn, pool) = self.take();
         let served = self.served(&conn);
-        conn.close();
+        conn.close(reason);
         let cell = Arc::new(Cell::<Granted>::new());
         let mut actions = Actions::new();
         let ticket = pool.lock().policy.redial(self.place, served, reason, cell.clone(), &mut actions);
@@ -226,7 +242,7 @@ impl Lease {
     fn close(&mut self, reason: DropReason) {
         let Some(conn) = self.conn.take() else { return };
         let served = self.served(&conn);
-        conn.close();
+        conn.close(reason);
         if let Some(shared) = self.pool.upgrade() {
             let mut actions = Actions::new();
             shared.lock().policy.release(self.place, served, Some(reason), &mut actions);

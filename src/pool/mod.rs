@@ -24,7 +24,7 @@ use tokio::sync::Notify;
 use self::key::{Route, RouteRef};
 pub use self::lease::ConnectionInfo;
 use self::lease::{Conn, Lease};
-pub use self::policy::PoolConfig;
+pub(crate) use self::policy::PoolConfig;
 use self::policy::{Action, Checkout, Place, Policy, Served, Ticket};
 pub use self::stats::{DropReason, HostStats, PoolStats};
 use crate::connect::{Destination, DialError, Dialed, Dialer};
@@ -245,9 +245,15 @@ impl Runtime {
     }
 }
 
+impl Runtime {
+    pub(crate) fn id(&self) -> tokio::runtime::Id {
+        self.handle.id()
+    }
+}
+
 impl PartialEq for Runtime {
     fn eq(&self, other: &Self) -> bool {
-        self.handle.id() == other.handle.id()
+        self.id() == other.id()
     }
 }
 
@@ -304,7 +310,7 @@ impl Shared {
 
     fn checkin(self: &Arc<Self>, place: Place, conn: Box<Conn>, stay: Option<Duration>, served: Served) {
         let mut actions = Vec::new();
-        self.keep(conn, &mut actions, |policy, conn, now, actions| {
+        self.keep(place, conn, &mut actions, |policy, conn, now, actions| {
             policy.checkin(place, conn, stay, served, now, actions)
         });
         self.perform(actions);
@@ -313,6 +319,7 @@ impl Shared {
     /// Lets the policy take a connection, and sees to it that its runtime's reaper knows when it expires.
     fn keep(
         self: &Arc<Self>,
+        place: Place,
         conn: Box<Conn>,
         actions: &mut Actions,
         give: impl FnOnce(
@@ -323,10 +330,10 @@ impl Shared {
         ) -> Option<Instant>,
     ) {
         let now = time::now();
-        let runtime = conn.runtime().clone();
+        let runtime = conn.runtime().id();
         let mut state = self.lock();
         let Some(deadline) = give(&mut state.policy, conn, now, actions) else { return };
-        let known = state.reapers.iter_mut().find(|entry| entry.runtime == runtime);
+        let known = state.reapers.iter_mut().find(|entry| entry.runtime.id() == runtime);
         let wake = match known {
             Some(entry) if entry.due <= deadline => return,
             Some(entry) => {
@@ -338,6 +345,7 @@ impl Shared {
             }
             None => Arc::new(Notify::new()),
         };
+        let runtime = state.policy.partition(place).clone();
         state.reapers.push(reaper::Entry { runtime: runtime.clone(), due: deadline, wake: wake.clone() });
         drop(state);
         reaper::start(self, &runtime, wake);
@@ -365,7 +373,7 @@ impl Shared {
                     Action::Grant { waiter, conn, place } => {
                         if let Err(Granted::Conn(conn, place)) = waiter.deliver(Granted::Conn(conn, place)) {
                             // It left a moment ago: the connection goes on to the next.
-                            self.keep(conn, &mut actions, |policy, conn, now, actions| {
+                            self.keep(place, conn, &mut actions, |policy, conn, now, actions| {
                                 policy.checkin(place, conn, None, Served::default(), now, actions)
                             });
                         }
@@ -379,8 +387,8 @@ impl Shared {
                     Action::Dial { key, partition, place, began } => {
                         self.dial(&key, &partition, place, began, warm.next().cloned());
                     }
-                    Action::Bury { conn, place, reason: _ } => {
-                        conn.close();
+                    Action::Bury { conn, place, reason } => {
+                        conn.close(reason);
                         self.lock().policy.buried(place, &mut actions);
                     }
                 }
@@ -447,9 +455,9 @@ impl Dial {
         let Dialed { stream, peer, local } = dialed;
         let conn =
             Box::new(Conn::new(self.id, stream, peer, local, self.runtime.clone(), self.setup.clone()));
-        let Some(shared) = self.shared.upgrade() else { return conn.close() };
+        let Some(shared) = self.shared.upgrade() else { return conn.close(DropReason::Shutdown) };
         let mut actions = Vec::new();
-        shared.keep(conn, &mut actions, |policy, conn, now, actions| {
+        shared.keep(self.place, conn, &mut actions, |policy, conn, now, actions| {
             policy.dialed(self.place, conn, now, actions)
         });
         shared.perform(actions);

@@ -31,23 +31,22 @@ use super::stats::{Counters, DropReason};
 
 /// Limits and times of a pool.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct PoolConfig {
+pub(crate) struct PoolConfig {
     /// Connections to one host: idle, in use, and being made. Unlimited by default.
-    pub max_connections_per_host: usize,
+    pub(crate) max_connections_per_host: usize,
     /// Connections to all hosts. Unlimited by default.
-    pub max_connections: usize,
+    pub(crate) max_connections: usize,
     /// Idle connections kept for one host: 32 by default. The oldest goes first.
-    pub max_idle_per_host: usize,
+    pub(crate) max_idle_per_host: usize,
     /// Idle connections kept for all hosts: 512 by default. The one idle for longest goes first.
-    pub max_idle: usize,
+    pub(crate) max_idle: usize,
     /// Requests that may wait for a connection of one host: 10,000 by default. One more fails at once.
-    pub max_waiters_per_host: usize,
+    pub(crate) max_waiters_per_host: usize,
     /// How long a connection stays idle before it is closed: 60 s by default; `None` keeps it until the server
     /// closes it. A server's `Keep-Alive: timeout=N` shortens it to N - 1 s.
-    pub idle_timeout: Option<Duration>,
+    pub(crate) idle_timeout: Option<Duration>,
     /// How long a request waits for a connection: 30 s by default.
-    pub acquire_timeout: Duration,
+    pub(crate) acquire_timeout: Duration,
 }
 
 impl Default for PoolConfig {
@@ -458,10 +457,6 @@ impl<K: Clone, T, W, P: Clone + PartialEq> Policy<K, T, W, P> {
         self.shut = true;
     }
 
-    pub(crate) fn is_shut(&self) -> bool {
-        self.shut
-    }
-
     /// Whether no connection is idle.
     pub(crate) fn is_idle_empty(&self) -> bool {
         self.idle.len() == 0
@@ -488,6 +483,11 @@ impl<K: Clone, T, W, P: Clone + PartialEq> Policy<K, T, W, P> {
     pub(crate) fn host_at(&self, slot: usize) -> Option<(&K, &Counters, Counts)> {
         let host = self.hosts.get(slot)?.as_ref()?;
         Some((&host.key, &host.counters, host.counts()))
+    }
+
+    /// The partition of a place where something is counted.
+    pub(crate) fn partition(&self, place: Place) -> &P {
+        &self.shelf(place).partition
     }
 
     /// The host whose queue a waiter stands in, if it still stands there.

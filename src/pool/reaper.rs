@@ -34,10 +34,8 @@ async fn run(mut guard: Guard, wake: Arc<Notify>) {
             guard.over = true;
             return;
         };
-        tokio::select! {
-            () = time::sleep_until(due) => {}
-            () = wake.notified() => {}
-        }
+        // Woken early, it looks again.
+        let _ = tokio::time::timeout_at(due.into(), wake.notified()).await;
     }
 }
 
