@@ -1,5 +1,6 @@
-//! handclasp
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod body;
 mod buffer;
@@ -32,3 +33,19 @@ pub use self::resolver::HickoryResolver;
 pub use self::resolver::{Answer, Family, Resolve, SystemResolver};
 pub use self::response::{Collected, Response};
 pub use self::trace::Timings;
+
+/// The long pages: what the defaults are and why, when connections are reused, what cancelling does.
+pub mod manual {
+    #[doc = include_str!("manual/cancel.md")]
+    pub mod cancel {}
+    #[doc = include_str!("manual/defaults.md")]
+    pub mod defaults {}
+    #[doc = include_str!("manual/internals.md")]
+    pub mod internals {}
+    #[doc = include_str!("manual/phases.md")]
+    pub mod phases {}
+    #[doc = include_str!("manual/reuse.md")]
+    pub mod reuse {}
+    #[doc = include_str!("../CHANGELOG.md")]
+    pub mod changelog {}
+}
