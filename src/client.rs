@@ -11,10 +11,11 @@ use http::{HeaderMap, Method, StatusCode, Uri};
 use crate::body::Body;
 use crate::codec::{RequestHead, Target};
 use crate::config::{ClientBuilder, RequestConfig};
-use crate::connect::Dialer;
+use crate::connect::{DialError, Dialer};
 use crate::error::{Error, Phase, Result};
-use crate::exchange::{Deadline, Exchange, ExchangeConfig, Failure};
+use crate::exchange::{Exchange, ExchangeConfig, Failure};
 use crate::layer::retry::{self, Attempt, End};
+use crate::layer::timeout::Deadline;
 use crate::pool::key::RouteRef;
 use crate::pool::lease::Lease;
 use crate::pool::{DropReason, Pool, PoolConfig, Wait};
@@ -111,7 +112,7 @@ impl Client {
     }
 
     /// Dials ahead, within the limits, until so many connections to the URL's origin are idle or being made, and
-    /// waits until the dials are done.
+    /// waits for the dials that it began. (Dials that others had begun are counted, not waited for.)
     ///
     /// Dropping the future leaves the dials to themselves: their connections are kept.
     ///
@@ -256,6 +257,9 @@ impl Client {
                 Err(wait) => wait,
             },
         };
+        if !time::has_timers() {
+            return Err(DialError::no_timers().into_error());
+        }
         let now = time::now();
         exchange.spans().waits();
         let limits = [

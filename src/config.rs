@@ -189,19 +189,19 @@ impl ClientBuilder {
 impl ClientBuilder {
     /// From the moment a request is written until its response's head: 120 s by default.
     pub fn response_timeout(mut self, timeout: Duration) -> Self {
-        self.exchange.response_timeout = timeout;
+        self.exchange.timeouts.response = timeout;
         self
     }
 
     /// How long a response's content may pause while it is being read: 120 s by default.
     pub fn read_timeout(mut self, timeout: Duration) -> Self {
-        self.exchange.read_timeout = timeout;
+        self.exchange.timeouts.read = timeout;
         self
     }
 
     /// How long a request may be held up by a peer that takes nothing of it: 60 s by default.
     pub fn write_timeout(mut self, timeout: Duration) -> Self {
-        self.exchange.write_timeout = timeout;
+        self.exchange.timeouts.write = timeout;
         self
     }
 

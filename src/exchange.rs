@@ -27,35 +27,19 @@ use crate::codec::{
 use crate::connect::Look;
 use crate::error::{Error, ErrorKind, Phase, Result, Written};
 use crate::layer::retry::End;
+use crate::layer::timeout::{Deadline, Timeouts, Waits};
 use crate::pool::DropReason;
 use crate::pool::lease::{ConnectionInfo, Lease};
 use crate::time;
 use crate::trace::{RequestSpans, Timeline, Timings};
-use crate::upload::Upload;
+use crate::upload::{Outgoing, Upload};
 
-/// How long an exchange waits for the peer. See the crate's table of defaults.
-#[derive(Clone, Copy, Debug)]
+/// The settings of an exchange.
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct ExchangeConfig {
-    /// From the moment the request is written until the response's head is complete: 120 s by default. Interim
-    /// responses do not extend it.
-    pub(crate) response_timeout: Duration,
-    /// Without a byte of content arriving, while the caller waits for one: 120 s by default.
-    pub(crate) read_timeout: Duration,
-    /// Without a byte of the request leaving, while there is something to send: 60 s by default.
-    pub(crate) write_timeout: Duration,
+    pub(crate) timeouts: Timeouts,
     /// The codec's limits.
     pub(crate) limits: Limits,
-}
-
-impl Default for ExchangeConfig {
-    fn default() -> Self {
-        Self {
-            response_timeout: Duration::from_secs(120),
-            read_timeout: Duration::from_secs(120),
-            write_timeout: Duration::from_secs(60),
-            limits: Limits::default(),
-        }
-    }
 }
 
 /// Why an attempt failed.
@@ -79,6 +63,8 @@ pub(crate) struct Exchange {
     is_recycled: bool,
     /// The peer has closed its side.
     is_eof: bool,
+    /// The upload goes on when the caller's stream has more, and not before.
+    waits_for_caller: bool,
     info: Option<ConnectionInfo>,
     machine: Machine,
     upload: Upload,
@@ -109,52 +95,6 @@ pub(crate) struct Exchange {
     write_error: Option<io::Error>,
 }
 
-/// The total deadline of a request, and the time it was given.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Deadline {
-    pub(crate) at: Instant,
-    pub(crate) after: Duration,
-}
-
-/// What is to be written next: framing, content, framing.
-#[derive(Debug, Default)]
-struct Outgoing {
-    prefix: BytesMut,
-    data: Bytes,
-    suffix: &'static [u8],
-    written: usize,
-}
-
-impl Outgoing {
-    fn len(&self) -> usize {
-        self.prefix.len() + self.data.len() + self.suffix.len()
-    }
-
-    fn is_empty(&self) -> bool {
-        self.written == self.len()
-    }
-
-    /// The unwritten parts.
-    fn parts(&self) -> [&[u8]; 3] {
-        let mut skip = self.written;
-        [&self.prefix[..], &self.data[..], self.suffix].map(|part| {
-            let skipped = skip.min(part.len());
-            skip -= skipped;
-            &part[skipped..]
-        })
-    }
-
-    fn clear(&mut self) {
-        let prefix = std::mem::take(&mut self.prefix);
-        if prefix.capacity() > 0 {
-            buffer::put_write(prefix);
-        }
-        self.data = Bytes::new();
-        self.suffix = b"";
-        self.written = 0;
-    }
-}
-
 impl Exchange {
     pub(crate) fn new(
         upload: Upload,
@@ -169,6 +109,7 @@ impl Exchange {
             is_framed: false,
             is_recycled: false,
             is_eof: false,
+            waits_for_caller: false,
             info: None,
             machine: Machine::new(config.limits),
             upload,
@@ -375,10 +316,12 @@ impl Exchange {
         }
     }
 
-    /// Closes the connection.
+    /// Closes the connection, unless the attempt ended before it touched it.
     pub(crate) fn bury(&mut self, reason: DropReason) {
-        if let Some(lease) = self.lease.take() {
-            lease.bury(reason);
+        match self.lease.take() {
+            Some(lease) if self.is_begun => lease.bury(reason),
+            Some(lease) => lease.checkin(None),
+            None => {}
         }
     }
 
@@ -392,8 +335,17 @@ impl Exchange {
             }
         }
         let Some(lease) = &mut self.lease else { return Ok(()) };
-        match lease.look() {
+        let (look, is_reused) = (lease.look(), lease.is_reused());
+        match look {
             Look::Silent => {}
+            // What is wrong with a new connection would be wrong with the next: to dial again might never end.
+            look if !is_reused => {
+                self.is_begun = true;
+                return Err(self.lost(match look {
+                    Look::Spoke => ProtocolError::SpokeFirst,
+                    _ => ProtocolError::ClosedBeforeResponse,
+                }));
+            }
             Look::Closed => return Err(Failure::Stale(DropReason::PeerClosed)),
             Look::Spoke => return Err(Failure::Stale(DropReason::Unsolicited)),
         }
@@ -419,7 +371,9 @@ impl Exchange {
             self.machine.abort_send();
             return Poll::Ready(Ok(()));
         }
-        let framed = match ready!(self.upload.poll_chunk(cx)) {
+        let chunk = self.upload.poll_chunk(cx);
+        self.waits_for_caller = chunk.is_pending();
+        let framed = match ready!(chunk) {
             Some(Ok(chunk)) => {
                 let framed = self.machine.encode_data(chunk.len(), &mut self.out.prefix);
                 self.out.data = chunk;
@@ -440,6 +394,7 @@ impl Exchange {
 
     /// Writes all that there is, and all that the upload has. Pending while the peer or the caller holds it up.
     fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        self.waits_for_caller = false;
         loop {
             while !self.out.is_empty() {
                 match ready!(self.poll_write(cx)) {
@@ -452,6 +407,11 @@ impl Exchange {
                     Err(error) => {
                         // It may have answered before it closed: go on reading.
                         self.machine.abort_send();
+                        let unsent = std::mem::take(&mut self.out.data);
+                        if self.sent == 0 {
+                            // The request may be sent again: what was taken of the caller's stream is still owed.
+                            self.upload.rewind(unsent);
+                        }
                         self.out.clear();
                         self.write_error = Some(error);
                     }
@@ -535,6 +495,9 @@ impl Exchange {
                     buffer::put_read(overflow);
                     continue;
                 }
+                Ok(None) if self.is_eof => {
+                    return Poll::Ready(Err(self.lost(ProtocolError::ClosedWithinHead)));
+                }
                 Ok(None) => {}
                 Err(error) => return Poll::Ready(Err(self.lost(error))),
             }
@@ -555,7 +518,7 @@ impl Exchange {
                 match self.poll_upload(cx) {
                     Poll::Ready(Ok(())) => {}
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(Failure::Ended(End::Other, error))),
-                    Poll::Pending => waits_to_write = !self.out.is_empty(),
+                    Poll::Pending => waits_to_write = !self.waits_for_caller,
                 }
             }
             ready!(self.poll_clocks(waits_to_write, cx))?;
@@ -610,44 +573,17 @@ impl Exchange {
     /// Nothing moves: whose deadline comes first, and has it passed?
     fn poll_clocks(&mut self, waits_to_write: bool, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         let now = time::now();
-        let mut due: Option<(Instant, Clock)> = self.deadline.map(|deadline| (deadline.at, Clock::Total));
-        let mut fold = |start: Instant, after: Duration, clock: Clock| {
-            let at = time::after(start, after);
-            if due.is_none_or(|(earlier, _)| at < earlier) {
-                due = Some((at, clock));
-            }
+        let waits = Waits {
+            total: self.deadline,
+            writing_since: waits_to_write.then(|| *self.writing_since.get_or_insert(now)),
+            written_at: self.written_at.filter(|_| !self.machine.is_head_received()),
+            reading_since: self.machine.is_head_received().then(|| *self.reading_since.get_or_insert(now)),
         };
-        if waits_to_write {
-            let since = *self.writing_since.get_or_insert(now);
-            fold(since, self.config.write_timeout, Clock::Write);
-        }
-        if self.machine.is_head_received() {
-            let since = *self.reading_since.get_or_insert(now);
-            fold(since, self.config.read_timeout, Clock::Read);
-        } else if let Some(written_at) = self.written_at {
-            fold(written_at, self.config.response_timeout, Clock::Response);
-        }
-        let (Some((at, clock)), Some(lease)) = (due, &mut self.lease) else { return Poll::Pending };
-        ready!(lease.conn().timer.poll_until(at, cx));
-        let phase = self.phase();
-        let error = match clock {
-            Clock::Total => {
-                let after = self.deadline.map_or(Duration::ZERO, |deadline| deadline.after);
-                Error::timeout(phase, after, "the request did not complete")
-            }
-            Clock::Write => {
-                Error::timeout(Phase::Send, self.config.write_timeout, "peer took nothing of the request")
-            }
-            Clock::Response => {
-                Error::timeout(Phase::Wait, self.config.response_timeout, "peer did not answer the request")
-            }
-            Clock::Read => Error::timeout(
-                Phase::Receive,
-                self.config.read_timeout,
-                "peer sent nothing more of the response",
-            ),
+        let (Some(due), Some(lease)) = (waits.due(&self.config.timeouts), &mut self.lease) else {
+            return Poll::Pending;
         };
-        Poll::Ready(Err(Failure::Ended(End::Other, error)))
+        ready!(lease.conn().timer.poll_until(due.at, cx));
+        Poll::Ready(Err(Failure::Ended(End::Other, due.error(self.phase()))))
     }
 
     /// Where the attempt stands.
@@ -730,15 +666,6 @@ impl Drop for Exchange {
 /// What a body that breaks its promise is told.
 fn body_misuse(misuse: &Misuse) -> Error {
     Error::new(ErrorKind::Body, misuse.to_string()).in_phase(Phase::Send)
-}
-
-/// Whose deadline it is.
-#[derive(Clone, Copy)]
-enum Clock {
-    Total,
-    Write,
-    Response,
-    Read,
 }
 
 /// Where the status code stands in a response: behind `HTTP/1.1 `.

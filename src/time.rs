@@ -5,6 +5,7 @@
 //! tokio to hold them. Invariant: no other file of `src` calls an `Instant::now`.
 
 use std::future::Future;
+use std::panic::catch_unwind;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -17,6 +18,11 @@ pub(crate) fn now() -> Instant {
 /// Completes at `deadline`.
 pub(crate) fn sleep_until(deadline: Instant) -> tokio::time::Sleep {
     tokio::time::sleep_until(deadline.into())
+}
+
+/// Whether the runtime that polls us has timers. One that has none panics where the first is made: better here.
+pub(crate) fn has_timers() -> bool {
+    catch_unwind(|| drop(sleep_until(now()))).is_ok()
 }
 
 /// `start + after`, or a point so far away that it never comes, where the sum cannot be represented.

@@ -1,13 +1,14 @@
-//! The body of a request while it is being sent: where it comes from, and whether it can be sent again.
+//! What is sent: where a request's body comes from, whether it can be sent again, and what is to be written next.
 //!
-//! It knows no framing and no sockets. Invariant: a piece that was taken from the caller's stream is kept until a
+//! It knows no sockets, and frames nothing itself. Invariant: a piece that was taken from the caller's stream is kept until a
 //! byte of the request was written, so a request of which nothing was written can always be sent again.
 
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use crate::body::Body;
+use crate::buffer;
 use crate::codec::BodyLength;
 use crate::error::BoxError;
 
@@ -69,6 +70,45 @@ impl Upload {
         let chunk = std::task::ready!(self.source.poll_chunk(cx));
         self.is_over = !matches!(chunk, Some(Ok(_)));
         Poll::Ready(chunk)
+    }
+}
+
+/// What is to be written next: framing, content, framing.
+#[derive(Debug, Default)]
+pub(crate) struct Outgoing {
+    pub(crate) prefix: BytesMut,
+    pub(crate) data: Bytes,
+    pub(crate) suffix: &'static [u8],
+    pub(crate) written: usize,
+}
+
+impl Outgoing {
+    pub(crate) fn len(&self) -> usize {
+        self.prefix.len() + self.data.len() + self.suffix.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.written == self.len()
+    }
+
+    /// The unwritten parts.
+    pub(crate) fn parts(&self) -> [&[u8]; 3] {
+        let mut skip = self.written;
+        [&self.prefix[..], &self.data[..], self.suffix].map(|part| {
+            let skipped = skip.min(part.len());
+            skip -= skipped;
+            &part[skipped..]
+        })
+    }
+
+    pub(crate) fn clear(&mut self) {
+        let prefix = std::mem::take(&mut self.prefix);
+        if prefix.capacity() > 0 {
+            buffer::put_write(prefix);
+        }
+        self.data = Bytes::new();
+        self.suffix = b"";
+        self.written = 0;
     }
 }
 

@@ -1,3 +1,4 @@
 //! Pure decisions around an exchange: no I/O, no clock, no state of their own.
 
 pub(crate) mod retry;
+pub(crate) mod timeout;

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use super::policy::Place;
+use super::hosts::Place;
 
 /// An idle connection's slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -202,3 +202,74 @@ impl<T> IdleList<T> {
 
 /// Slots that stay allocated when the list is empty.
 const KEPT_SLOTS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::PoolConfig;
+    use super::super::policy::{Action, Policy};
+    use super::*;
+
+    /// Places of three hosts.
+    fn places() -> Vec<Place> {
+        let mut policy: Policy<u32, u32, u32, u32> = Policy::new(PoolConfig::default());
+        let mut out = Vec::new();
+        for host in 0..3 {
+            policy.warm(u64::from(host), |key| *key == host, || host, &0, 1, &mut out);
+        }
+        let places = out.into_iter().filter_map(|action| match action {
+            Action::Dial { place, .. } => Some(place),
+            _ => None,
+        });
+        places.collect()
+    }
+
+    /// Beside a plain list, newest last.
+    #[test]
+    fn a_random_walk_agrees_with_a_list() {
+        const TIMEOUT: Duration = Duration::from_secs(60);
+        let places = places();
+        let mut list = IdleList::new();
+        let mut model: Vec<(IdleId, u32, Place, Instant, Option<Instant>)> = Vec::new();
+        let mut now = Instant::now();
+        let mut seed = 0x2545_f491_4f6c_dd1d_u64;
+        let mut random = |below: usize| {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            (seed % below as u64) as usize
+        };
+        for conn in 0..20_000 {
+            now += Duration::from_millis(random(900) as u64 + 1);
+            // In phases, so that it is empty now and then, and sometimes full.
+            if random(100) < if conn / 1_000 % 2 == 0 { 70 } else { 30 } {
+                let place = places[random(places.len())];
+                let stay = match random(3) {
+                    0 => Stay::Theirs(now + Duration::from_secs(random(50) as u64)),
+                    _ => Stay::Ours(Some(now + TIMEOUT)),
+                };
+                let below = model.iter().rfind(|entry| entry.2 == place).map(|entry| entry.0);
+                let id = list.push(conn, place, now, stay, below);
+                model.push((id, conn, place, now, stay.deadline()));
+            } else if !model.is_empty() {
+                let (id, conn, place, since, deadline) = model.remove(random(model.len()));
+                assert_eq!((list.place(id), list.since(id), list.deadline(id)), (place, since, deadline));
+                let taken = list.remove(id);
+                let shelf = || model.iter().filter(|entry| entry.2 == place);
+                let above = shelf().find(|entry| entry.3 > since).map(|entry| entry.0);
+                let below = shelf().rfind(|entry| entry.3 < since).map(|entry| entry.0);
+                assert_eq!((taken.conn, taken.place, taken.above, taken.below), (conn, place, above, below));
+            }
+            assert_eq!(list.len(), model.len());
+            assert_eq!(list.oldest(), model.first().map(|entry| entry.0));
+            assert_eq!(list.due(), model.iter().filter_map(|entry| entry.4).min());
+            let is_expired = |entry: &&(IdleId, u32, Place, Instant, Option<Instant>)| {
+                entry.4.is_some_and(|deadline| deadline <= now)
+            };
+            let expired = list.expired(now);
+            assert_eq!(expired.is_some(), model.iter().any(|entry| is_expired(&entry)));
+            assert!(expired.is_none_or(|id| model.iter().filter(is_expired).any(|entry| entry.0 == id)));
+        }
+    }
+}

@@ -9,7 +9,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use super::policy::{Actions, Place, Served};
+use super::hosts::Place;
+use super::policy::{Actions, Served};
 use super::stats::DropReason;
 use super::wait::Cell;
 use super::{Granted, Runtime, Shared, Wait};

@@ -4,6 +4,7 @@
 //! mutex is let go. It knows nothing of HTTP. Invariant: nothing is awaited, closed, woken, spawned or sent while
 //! the mutex is held.
 
+mod hosts;
 mod idle;
 pub(crate) mod key;
 pub(crate) mod lease;
@@ -12,7 +13,6 @@ mod reaper;
 pub(crate) mod stats;
 mod wait;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -21,11 +21,11 @@ use foldhash::fast::RandomState;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
+use self::hosts::Place;
 use self::key::{Route, RouteRef};
 pub use self::lease::ConnectionInfo;
 use self::lease::{Conn, Lease};
-pub(crate) use self::policy::PoolConfig;
-use self::policy::{Action, Checkout, Place, Policy, Served, Ticket};
+use self::policy::{Action, Checkout, Policy, Served, Ticket};
 pub use self::stats::{DropReason, HostStats, PoolStats};
 use crate::connect::{Destination, DialError, Dialed, Dialer};
 use crate::error::{Error, ErrorKind, Phase};
@@ -39,6 +39,40 @@ use crate::trace::Setup;
 #[derive(Debug)]
 pub struct Pool {
     shared: Arc<Shared>,
+}
+
+/// Limits and times of a pool.
+#[derive(Clone, Debug)]
+pub(crate) struct PoolConfig {
+    /// Connections to one host: idle, in use, and being made. Unlimited by default.
+    pub(crate) max_connections_per_host: usize,
+    /// Connections to all hosts. Unlimited by default.
+    pub(crate) max_connections: usize,
+    /// Idle connections kept for one host: 32 by default. The oldest goes first.
+    pub(crate) max_idle_per_host: usize,
+    /// Idle connections kept for all hosts: 512 by default. The one idle for longest goes first.
+    pub(crate) max_idle: usize,
+    /// Requests that may wait for a connection of one host: 10,000 by default. One more fails at once.
+    pub(crate) max_waiters_per_host: usize,
+    /// How long a connection stays idle before it is closed: 60 s by default; `None` keeps it until the server
+    /// closes it. A server's `Keep-Alive: timeout=N` shortens it to N - 1 s.
+    pub(crate) idle_timeout: Option<Duration>,
+    /// How long a request waits for a connection: 30 s by default.
+    pub(crate) acquire_timeout: Duration,
+}
+
+impl Default for PoolConfig {
+    fn default() -> Self {
+        Self {
+            max_connections_per_host: usize::MAX,
+            max_connections: usize::MAX,
+            max_idle_per_host: 32,
+            max_idle: 512,
+            max_waiters_per_host: 10_000,
+            idle_timeout: Some(Duration::from_secs(60)),
+            acquire_timeout: Duration::from_secs(30),
+        }
+    }
 }
 
 impl Pool {
@@ -436,9 +470,7 @@ struct Dial {
 
 impl Dial {
     async fn run(mut self, dialer: Arc<Dialer>, destination: Destination) {
-        // A runtime without timers panics where the first one is made: better here, and caught, than in a request.
-        let has_timers = catch_unwind(AssertUnwindSafe(|| drop(time::sleep_until(time::now())))).is_ok();
-        let result = if has_timers {
+        let result = if time::has_timers() {
             dialer.dial(&destination, &self.setup).await
         } else {
             Err(DialError::no_timers())

@@ -21,56 +21,13 @@
 //! waiters that left; nobody waits while a connection of their runtime is idle; idle connections are taken newest
 //! first and waiters served oldest first; no call touches more than [`BATCH`] entries.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use hashbrown::HashTable;
-
+use super::PoolConfig;
+use super::hosts::{Counts, Hosts, Place, Turn};
 use super::idle::{IdleId, IdleList, Stay};
 use super::stats::{Counters, DropReason};
-
-/// Limits and times of a pool.
-#[derive(Clone, Debug)]
-pub(crate) struct PoolConfig {
-    /// Connections to one host: idle, in use, and being made. Unlimited by default.
-    pub(crate) max_connections_per_host: usize,
-    /// Connections to all hosts. Unlimited by default.
-    pub(crate) max_connections: usize,
-    /// Idle connections kept for one host: 32 by default. The oldest goes first.
-    pub(crate) max_idle_per_host: usize,
-    /// Idle connections kept for all hosts: 512 by default. The one idle for longest goes first.
-    pub(crate) max_idle: usize,
-    /// Requests that may wait for a connection of one host: 10,000 by default. One more fails at once.
-    pub(crate) max_waiters_per_host: usize,
-    /// How long a connection stays idle before it is closed: 60 s by default; `None` keeps it until the server
-    /// closes it. A server's `Keep-Alive: timeout=N` shortens it to N - 1 s.
-    pub(crate) idle_timeout: Option<Duration>,
-    /// How long a request waits for a connection: 30 s by default.
-    pub(crate) acquire_timeout: Duration,
-}
-
-impl Default for PoolConfig {
-    fn default() -> Self {
-        Self {
-            max_connections_per_host: usize::MAX,
-            max_connections: usize::MAX,
-            max_idle_per_host: 32,
-            max_idle: 512,
-            max_waiters_per_host: 10_000,
-            idle_timeout: Some(Duration::from_secs(60)),
-            acquire_timeout: Duration::from_secs(30),
-        }
-    }
-}
-
-/// Where a connection belongs: its host's entry, and the shelf of its runtime there.
-///
-/// Valid as long as something is counted there, so a lease that carries it looks nothing up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
-    host: u32,
-    shelf: u32,
-}
 
 /// A waiter's place in the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,9 +35,6 @@ pub(crate) struct Ticket {
     pub(crate) place: Place,
     turn: Turn,
 }
-
-/// Who is served first: the smaller one. The second number is unique over the pool's life.
-type Turn = (u64, u64);
 
 /// The answer to a checkout.
 #[derive(Debug)]
@@ -122,11 +76,7 @@ pub(crate) type Actions<K, T, W, P> = Vec<Action<K, T, W, P>>;
 #[derive(Debug)]
 pub(crate) struct Policy<K, T, W, P> {
     config: PoolConfig,
-    index: HashTable<u32>,
-    hosts: Vec<Option<Host<K, W, P>>>,
-    vacant: Vec<u32>,
-    /// Hosts with nothing counted, oldest first; kept for their ledger, up to a bound.
-    empties: VecDeque<u32>,
+    hosts: Hosts<K, W, P>,
     idle: IdleList<T>,
     /// Connections of all hosts: idle, active and dialing.
     counted: usize,
@@ -135,63 +85,29 @@ pub(crate) struct Policy<K, T, W, P> {
     /// Connections that were evicted for a blocked host and are not released yet.
     evicting: usize,
     /// Hosts that want to dial but for the total limit, in turn.
-    blocked: VecDeque<u32>,
+    blocked: BTreeMap<u64, u32>,
     next_seq: u64,
     totals: Counters,
     shut: bool,
 }
 
-#[derive(Debug)]
-struct Host<K, W, P> {
-    key: K,
-    hash: u64,
-    shelves: Vec<Shelf<W, P>>,
-    /// Idle, active and dialing, on all shelves.
-    counted: usize,
-    /// Connections of this host that were evicted for another runtime's waiter and are not released yet.
-    evicting: usize,
-    waiting: usize,
-    is_blocked: bool,
-    is_listed_empty: bool,
-    counters: Counters,
-}
-
-#[derive(Debug)]
-struct Shelf<W, P> {
-    partition: P,
-    active: usize,
-    dialing: usize,
-    idle: usize,
-    /// The newest idle connection.
-    top: Option<IdleId>,
-    /// The oldest.
-    bottom: Option<IdleId>,
-    /// Served oldest first, by whatever comes first.
-    waiting: BTreeMap<Turn, W>,
-    /// Requests whose reused connection died: served first, and by fresh connections only.
-    resending: BTreeMap<Turn, W>,
-}
-
 /// The most entries that one call touches.
 pub(crate) const BATCH: usize = 64;
 
-/// Ledgers of hosts without a connection that are kept.
-const MAX_EMPTIES: usize = 1024;
+/// How long a reaper sleeps where nothing has a deadline.
+pub(crate) const NO_DEADLINE: Duration = Duration::from_secs(3600);
 
 impl<K: Clone, T, W, P: Clone + PartialEq> Policy<K, T, W, P> {
     pub(crate) fn new(config: PoolConfig) -> Self {
         Self {
             config,
-            index: HashTable::new(),
-            hosts: Vec::new(),
-            vacant: Vec::new(),
-            empties: VecDeque::new(),
+            hosts: Hosts::new(),
             idle: IdleList::new(),
             counted: 0,
             dialing: 0,
             waiting: 0,
             evicting: 0,
-            blocked: VecDeque::new(),
+            blocked: BTreeMap::new(),
             next_seq: 0,
             totals: Counters::default(),
             shut: false,
@@ -212,13 +128,13 @@ impl<K: Clone, T, W, P: Clone + PartialEq> Policy<K, T, W, P> {
         waiter: impl FnOnce() -> W,
         out: &mut Actions<K, T, W, P>,
     ) -> Checkout<T> {
-        let place = self.place(hash, is_key, key, partition);
+        let place = self.hosts.place(hash, is_key, key, partition);
         if let Some(conn) = self.take_idle(place, now, out) {
             return Checkout::Reuse(conn, place);
         }
-        let waiting = self.host(place.host).waiting;
+        let waiting = self.hosts.host(place.host).waiting;
         if waiting >= self.config.max_waiters_per_host {
-            self.note_if_empty(place.host);
+            self.hosts.note_if_empty(place.host);
             return Checkout::Full(waiting);
         }
         let seq = self.next_seq();
@@ -244,7 +160,7 @@ impl<K: Clone, T, W, P: Clone + PartialEq> Policy<K, T, W, P> {
         self.count_closed(place, reason);
         let turn = (0, self.next_seq());
         self.enqueue(place, turn, waiter(), Queue::Waiting);
-        self.shelf_mut(place).active -= 1;
+        self.hosts.shelf_mut(place).active -= 1;
         self.start_dial(place, out, Count::AlreadyCounted);
         Checkout::Queued(Ticket { place, turn })
     }
@@ -263,7 +179,7 @@ impl<K: Clone, T, W, P: Clone + PartialEq> Policy<K, T, W, P> {
         self.count_closed(place, reason);
         let seq = self.next_seq();
         self.enqueue(place, (seq, seq), waiter, Queue::Resending);
-        self.shelf_mut(place).active -= 1;
+        self.hosts.shelf_mut(place).active -= 1;
         self.start_dial(place, out, Count::AlreadyCounted);
         Ticket { place, turn: (seq, seq) }
     }
@@ -296,17 +212,18 @@ impl<K: Clone, T, W, P: Clone + PartialEq> Policy<K, T, W, P> {
         if let Some(reason) = reason {
             self.count_closed(place, reason);
         }
-        self.shelf_mut(place).active -= 1;
+        self.hosts.shelf_mut(place).active -= 1;
         self.uncount(place.host);
         self.pump(place.host, out);
+        // Before others are noted, of whom each can make the list forget its oldest.
+        self.hosts.note_if_empty(place.host);
         self.pump_blocked(out);
-        self.note_if_empty(place.host);
     }
 
     /// A buried connection of ours is closed now.
     pub(crate) fn buried(&mut self, place: Place, out: &mut Actions<K, T, W, P>) {
         self.evicting = self.evicting.saturating_sub(1);
-        let host = self.host_mut(place.host);
+        let host = self.hosts.host_mut(place.host);
         host.evicting = host.evicting.saturating_sub(1);
         self.release(place, Served::default(), None, out);
     }
@@ -319,14 +236,14 @@ impl<K: Clone, T, W, P: Clone + PartialEq> Policy<K, T, W, P> {
         now: Instant,
         out: &mut Actions<K, T, W, P>,
     ) -> Option<Instant> {
-        let shelf = self.shelf_mut(place);
+        let shelf = self.hosts.shelf_mut(place);
         shelf.dialing -= 1;
         shelf.active += 1;
         let resending = shelf.resending.pop_first();
         self.dialing -= 1;
         self.counters(place.host, |c| c.opened += 1);
         if let Some((_, waiter)) = resending {
-            self.no_longer_waiting(place.host);
+            self.no_longer_waiting(place.host, 1);
             out.push(Action::Grant { waiter, conn, place });
             return None;
         }
@@ -345,7 +262,7 @@ impl<K: Clone, T, W, P: Clone + PartialEq> Policy<K, T, W, P> {
     ) -> bool {
         let most = if concerns_host { BATCH } else { 1 };
         let mut failed = 0;
-        let shelf = self.shelf_mut(place);
+        let shelf = self.hosts.shelf_mut(place);
         for queue in [&mut shelf.resending, &mut shelf.waiting] {
             while failed < most && queue.first_key_value().is_some_and(|((turn, _), _)| *turn < began) {
                 let Some((_, waiter)) = queue.pop_first() else { break };
@@ -353,33 +270,32 @@ impl<K: Clone, T, W, P: Clone + PartialEq> Policy<K, T, W, P> {
                 failed += 1;
             }
         }
-        self.host_mut(place.host).waiting -= failed;
-        self.waiting -= failed;
+        self.no_longer_waiting(place.host, failed);
         concerns_host && failed == most
     }
 
     /// The slot of a failed dial is free.
     pub(crate) fn dial_failed(&mut self, place: Place, out: &mut Actions<K, T, W, P>) {
-        self.shelf_mut(place).dialing -= 1;
+        self.hosts.shelf_mut(place).dialing -= 1;
         self.dialing -= 1;
         self.counters(place.host, |c| c.failed_dials += 1);
         self.uncount(place.host);
         self.pump(place.host, out);
+        // Before others are noted, of whom each can make the list forget its oldest.
+        self.hosts.note_if_empty(place.host);
         self.pump_blocked(out);
-        self.note_if_empty(place.host);
     }
 
     /// A waiter leaves. `false`: it has been granted or failed already, and its host may be gone.
     pub(crate) fn cancel(&mut self, ticket: Ticket) -> bool {
-        let Some(Some(host)) = self.hosts.get_mut(ticket.place.host as usize) else { return false };
+        let Some(host) = self.hosts.get_mut(ticket.place.host as usize) else { return false };
         let Some(shelf) = host.shelves.get_mut(ticket.place.shelf as usize) else { return false };
         let waiter = shelf.waiting.remove(&ticket.turn).or_else(|| shelf.resending.remove(&ticket.turn));
         if waiter.is_none() {
             return false;
         }
-        host.waiting -= 1;
-        self.waiting -= 1;
-        self.note_if_empty(ticket.place.host);
+        self.no_longer_waiting(ticket.place.host, 1);
+        self.hosts.note_if_empty(ticket.place.host);
         true
     }
 
@@ -394,14 +310,14 @@ impl<K: Clone, T, W, P: Clone + PartialEq> Policy<K, T, W, P> {
         wanted: usize,
         out: &mut Actions<K, T, W, P>,
     ) -> usize {
-        let place = self.place(hash, is_key, key, partition);
-        let shelf = self.shelf(place);
+        let place = self.hosts.place(hash, is_key, key, partition);
+        let shelf = self.hosts.shelf(place);
         let missing = wanted.saturating_sub(shelf.idle + shelf.dialing);
         let room = self.room(place.host).min(missing);
         for _ in 0..room {
             self.start_dial(place, out, Count::Count);
         }
-        self.note_if_empty(place.host);
+        self.hosts.note_if_empty(place.host);
         room
     }
 
@@ -436,10 +352,10 @@ impl<K: Clone, T, W, P: Clone + PartialEq> Policy<K, T, W, P> {
         out: &mut Actions<K, T, W, P>,
     ) -> Option<usize> {
         for _ in 0..BATCH {
-            if slot >= self.hosts.len() {
+            if slot >= self.hosts.slots() {
                 return None;
             }
-            while let Some(id) = self.hosts[slot].as_ref().and_then(|host| {
+            while let Some(id) = self.hosts.get(slot).and_then(|host| {
                 host.shelves.iter().find(|shelf| shelf.partition == *partition).and_then(|shelf| shelf.bottom)
             }) {
                 if out.len() >= BATCH {
@@ -476,36 +392,27 @@ impl<K: Clone, T, W, P: Clone + PartialEq> Policy<K, T, W, P> {
 
     /// How many entries there are, for [`host_at`](Self::host_at).
     pub(crate) fn host_slots(&self) -> usize {
-        self.hosts.len()
+        self.hosts.slots()
     }
 
     /// The ledger of one host.
     pub(crate) fn host_at(&self, slot: usize) -> Option<(&K, &Counters, Counts)> {
-        let host = self.hosts.get(slot)?.as_ref()?;
+        let host = self.hosts.get(slot)?;
         Some((&host.key, &host.counters, host.counts()))
     }
 
     /// The partition of a place where something is counted.
     pub(crate) fn partition(&self, place: Place) -> &P {
-        &self.shelf(place).partition
+        &self.hosts.shelf(place).partition
     }
 
     /// The host whose queue a waiter stands in, if it still stands there.
     pub(crate) fn of_ticket(&self, ticket: Ticket) -> Option<(&K, Counts)> {
-        let host = self.hosts.get(ticket.place.host as usize)?.as_ref()?;
+        let host = self.hosts.get(ticket.place.host as usize)?;
         let shelf = host.shelves.get(ticket.place.shelf as usize)?;
         let stands = shelf.waiting.contains_key(&ticket.turn) || shelf.resending.contains_key(&ticket.turn);
         stands.then(|| (&host.key, host.counts()))
     }
-}
-
-/// What there is right now.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Counts {
-    pub(crate) idle: usize,
-    pub(crate) active: usize,
-    pub(crate) dialing: usize,
-    pub(crate) waiting: usize,
 }
 
 #[derive(Clone, Copy)]
@@ -520,102 +427,14 @@ enum Count {
     AlreadyCounted,
 }
 
-impl<K, W, P> Host<K, W, P> {
-    fn counts(&self) -> Counts {
-        let mut counts = Counts { waiting: self.waiting, ..Counts::default() };
-        for shelf in &self.shelves {
-            counts.idle += shelf.idle;
-            counts.active += shelf.active;
-            counts.dialing += shelf.dialing;
-        }
-        counts
-    }
-}
-
-impl<W, P> Shelf<W, P> {
-    fn new(partition: P) -> Self {
-        Self {
-            partition,
-            active: 0,
-            dialing: 0,
-            idle: 0,
-            top: None,
-            bottom: None,
-            waiting: BTreeMap::new(),
-            resending: BTreeMap::new(),
-        }
-    }
-
-    fn is_vacant(&self) -> bool {
-        self.active + self.dialing + self.idle == 0 && self.waiting.is_empty() && self.resending.is_empty()
-    }
-
-    /// Waiters for whom no dial is under way.
-    fn demand(&self) -> usize {
-        (self.waiting.len() + self.resending.len()).saturating_sub(self.dialing)
-    }
-}
-
 impl<K: Clone, T, W, P: Clone + PartialEq> Policy<K, T, W, P> {
-    fn place(
-        &mut self,
-        hash: u64,
-        is_key: impl Fn(&K) -> bool,
-        key: impl FnOnce() -> K,
-        partition: &P,
-    ) -> Place {
-        let hosts = &mut self.hosts;
-        let is_host = |slot: &u32| hosts[*slot as usize].as_ref().is_some_and(|host| is_key(&host.key));
-        let slot = match self.index.find(hash, is_host) {
-            Some(slot) => *slot,
-            None => {
-                let host = Host {
-                    key: key(),
-                    hash,
-                    shelves: Vec::with_capacity(1),
-                    counted: 0,
-                    evicting: 0,
-                    waiting: 0,
-                    is_blocked: false,
-                    is_listed_empty: false,
-                    counters: Counters::default(),
-                };
-                let slot = self.vacant.pop().unwrap_or_else(|| {
-                    hosts.push(None);
-                    u32::try_from(hosts.len() - 1)
-                        .expect("fewer than 2^32 hosts: each takes more than 100 bytes")
-                });
-                hosts[slot as usize] = Some(host);
-                self.index.insert_unique(hash, slot, |slot| {
-                    hosts[*slot as usize].as_ref().map_or(0, |host| host.hash)
-                });
-                slot
-            }
-        };
-        let shelves = &mut self.host_mut(slot).shelves;
-        let shelf = shelves.iter().position(|shelf| shelf.partition == *partition).unwrap_or_else(|| {
-            let shelf = Shelf::new(partition.clone());
-            match shelves.iter().position(Shelf::is_vacant) {
-                Some(vacant) => {
-                    shelves[vacant] = shelf;
-                    vacant
-                }
-                None => {
-                    shelves.push(shelf);
-                    shelves.len() - 1
-                }
-            }
-        });
-        Place { host: slot, shelf: shelf as u32 }
-    }
-
     /// The newest idle connection that has not expired.
     fn take_idle(&mut self, place: Place, now: Instant, out: &mut Actions<K, T, W, P>) -> Option<T> {
         for _ in 0..BATCH {
-            let id = self.shelf(place).top?;
+            let id = self.hosts.shelf(place).top?;
             if self.idle.deadline(id).is_none_or(|deadline| deadline > now) {
                 let conn = self.unshelve(id);
-                self.shelf_mut(place).active += 1;
+                self.hosts.shelf_mut(place).active += 1;
                 return Some(conn);
             }
             self.bury_idle(id, DropReason::IdleTimeout, out);
@@ -633,17 +452,16 @@ impl<K: Clone, T, W, P: Clone + PartialEq> Policy<K, T, W, P> {
         out: &mut Actions<K, T, W, P>,
     ) -> Option<Instant> {
         let shut = self.shut;
-        let shelf = self.shelf_mut(place);
+        let shelf = self.hosts.shelf_mut(place);
         if let Some((_, waiter)) = shelf.waiting.pop_first() {
-            self.no_longer_waiting(place.host);
+            self.no_longer_waiting(place.host, 1);
             out.push(Action::Grant { waiter, conn, place });
             return None;
         }
         // What the server said matters only where it is less than what we would do anyway.
         let theirs = stay.filter(|theirs| self.config.idle_timeout.is_none_or(|ours| *theirs < ours));
         let timeout = theirs.or(self.config.idle_timeout);
-        let is_wanted_elsewhere =
-            self.is_anyone_blocked() || self.host(place.host).shelves.iter().any(|s| s.demand() > 0);
+        let is_wanted_elsewhere = !self.blocked.is_empty() || self.hosts.host(place.host).is_wanting();
         let reason = if shut {
             Some(DropReason::Shutdown)
         } else if is_wanted_elsewhere {
@@ -657,14 +475,11 @@ impl<K: Clone, T, W, P: Clone + PartialEq> Policy<K, T, W, P> {
             None
         };
         if let Some(reason) = reason {
-            self.count_closed(place, reason);
-            self.evicting += 1;
-            self.host_mut(place.host).evicting += 1;
-            out.push(Action::Bury { conn, place, reason });
+            self.bury(conn, place, reason, out);
             return None;
         }
         // The coldest goes, never the one that just came back.
-        let host = self.host(place.host);
+        let host = self.hosts.host(place.host);
         let idle_here: usize = host.shelves.iter().map(|shelf| shelf.idle).sum();
         if idle_here >= self.config.max_idle_per_host {
             let oldest =
@@ -683,14 +498,15 @@ impl<K: Clone, T, W, P: Clone + PartialEq> Policy<K, T, W, P> {
             deadline => Stay::Ours(deadline),
         };
         self.shelve(place, conn, now, stay);
-        deadline
+        // Without a deadline too: a reaper notices the end of its runtime.
+        Some(deadline.unwrap_or(now + NO_DEADLINE))
     }
 
     /// Starts the dials that a host's waiters need, as far as limits allow; makes room where idle ones stand in the way.
     fn pump(&mut self, slot: u32, out: &mut Actions<K, T, W, P>) {
-        for shelf in 0..self.host(slot).shelves.len() {
+        for shelf in 0..self.hosts.host(slot).shelves.len() {
             let place = Place { host: slot, shelf: shelf as u32 };
-            let mut demand = self.shelf(place).demand();
+            let mut demand = self.hosts.shelf(place).demand();
             while demand > 0 && self.room(slot) > 0 {
                 self.start_dial(place, out, Count::Count);
                 demand -= 1;
@@ -698,63 +514,79 @@ impl<K: Clone, T, W, P: Clone + PartialEq> Policy<K, T, W, P> {
             if demand == 0 {
                 continue;
             }
-            let host = self.host(slot);
+            let host = self.hosts.host(slot);
             if host.counted >= self.config.max_connections_per_host {
                 // Idle connections of other runtimes cannot serve this waiter: they give way.
-                let mut wanted = demand.saturating_sub(host.evicting);
-                while wanted > 0 && out.len() < BATCH {
-                    let others = self.host(slot).shelves.iter();
+                for _ in 0..demand.saturating_sub(host.evicting).min(BATCH) {
+                    let others = self.hosts.host(slot).shelves.iter();
                     let Some(id) = others.filter_map(|s| s.bottom).min_by_key(|id| self.idle.since(*id))
                     else {
                         break;
                     };
-                    self.evict(id, out);
-                    wanted -= 1;
+                    self.bury_idle(id, DropReason::Evicted, out);
                 }
             } else if self.counted >= self.config.max_connections {
-                let mut wanted = demand.saturating_sub(self.evicting);
-                while wanted > 0 && out.len() < BATCH {
+                for _ in 0..demand.saturating_sub(self.evicting).min(BATCH) {
                     let Some(id) = self.idle.oldest() else { break };
-                    self.evict(id, out);
-                    wanted -= 1;
+                    self.bury_idle(id, DropReason::Evicted, out);
                 }
-                let host = self.host_mut(slot);
-                if !std::mem::replace(&mut host.is_blocked, true) {
-                    self.blocked.push_back(slot);
-                }
+                self.block_if_wanting(slot);
             }
         }
     }
 
     /// Lets hosts that the total limit held back dial, in turn.
     fn pump_blocked(&mut self, out: &mut Actions<K, T, W, P>) {
-        for _ in 0..self.blocked.len().min(BATCH) {
+        for _ in 0..BATCH {
             if self.counted >= self.config.max_connections {
-                return;
+                break;
             }
-            let Some(slot) = self.blocked.pop_front() else { return };
-            let Some(host) = self.hosts[slot as usize].as_mut() else { continue };
-            host.is_blocked = false;
+            let Some((_, slot)) = self.blocked.pop_first() else { return };
+            let host = self.hosts.host_mut(slot);
+            host.blocked = None;
             // One dial a turn, so that no host takes all that becomes free.
             let wanting = host.shelves.iter().position(|shelf| shelf.demand() > 0);
-            let Some(shelf) = wanting else {
-                self.note_if_empty(slot);
-                continue;
-            };
+            let Some(shelf) = wanting else { continue };
             if self.room(slot) > 0 {
                 self.start_dial(Place { host: slot, shelf: shelf as u32 }, out, Count::Count);
             }
-            let host = self.host_mut(slot);
-            if host.shelves.iter().any(|shelf| shelf.demand() > 0) {
-                host.is_blocked = true;
-                self.blocked.push_back(slot);
-            }
+            self.block_if_wanting(slot);
+        }
+        // Where somebody else took the slot of what was evicted for them, the next idle one gives way.
+        if self.evicting == 0
+            && self.counted >= self.config.max_connections
+            && !self.blocked.is_empty()
+            && let Some(id) = self.idle.oldest()
+        {
+            self.bury_idle(id, DropReason::Evicted, out);
+        }
+    }
+
+    /// Puts a host with unmet demand into the row of those that wait for the total limit.
+    fn block_if_wanting(&mut self, slot: u32) {
+        let seq = self.next_seq();
+        let host = self.hosts.host_mut(slot);
+        // At its own limit, it waits for a connection of its own.
+        let may_grow = host.counted < self.config.max_connections_per_host;
+        if host.blocked.is_none() && may_grow && host.is_wanting() {
+            host.blocked = Some(seq);
+            self.blocked.insert(seq, slot);
+        }
+    }
+
+    /// Takes a host that wants nothing any more out of that row.
+    fn unblock_if_served(&mut self, slot: u32) {
+        let host = self.hosts.host_mut(slot);
+        if !host.is_wanting()
+            && let Some(seq) = host.blocked.take()
+        {
+            self.blocked.remove(&seq);
         }
     }
 
     /// How many more connections the host may have.
     fn room(&self, slot: u32) -> usize {
-        let of_host = self.config.max_connections_per_host.saturating_sub(self.host(slot).counted);
+        let of_host = self.config.max_connections_per_host.saturating_sub(self.hosts.host(slot).counted);
         of_host.min(self.config.max_connections.saturating_sub(self.counted))
     }
 
@@ -762,29 +594,31 @@ impl<K: Clone, T, W, P: Clone + PartialEq> Policy<K, T, W, P> {
         let began = self.next_seq();
         if count == Count::Count {
             self.counted += 1;
-            self.host_mut(place.host).counted += 1;
+            self.hosts.host_mut(place.host).counted += 1;
         }
-        let key = self.host(place.host).key.clone();
+        let key = self.hosts.host(place.host).key.clone();
         self.dialing += 1;
-        let shelf = self.shelf_mut(place);
+        let shelf = self.hosts.shelf_mut(place);
         shelf.dialing += 1;
         let partition = shelf.partition.clone();
+        self.unblock_if_served(place.host);
         out.push(Action::Dial { key, partition, place, began });
     }
 
     fn enqueue(&mut self, place: Place, turn: Turn, waiter: W, queue: Queue) {
         self.waiting += 1;
-        self.host_mut(place.host).waiting += 1;
-        let shelf = self.shelf_mut(place);
+        self.hosts.host_mut(place.host).waiting += 1;
+        let shelf = self.hosts.shelf_mut(place);
         match queue {
             Queue::Waiting => shelf.waiting.insert(turn, waiter),
             Queue::Resending => shelf.resending.insert(turn, waiter),
         };
     }
 
-    fn no_longer_waiting(&mut self, slot: u32) {
-        self.waiting -= 1;
-        self.host_mut(slot).waiting -= 1;
+    fn no_longer_waiting(&mut self, slot: u32, waiters: usize) {
+        self.waiting -= waiters;
+        self.hosts.host_mut(slot).waiting -= waiters;
+        self.unblock_if_served(slot);
     }
 
     fn next_seq(&mut self) -> u64 {
@@ -792,24 +626,10 @@ impl<K: Clone, T, W, P: Clone + PartialEq> Policy<K, T, W, P> {
         self.next_seq
     }
 
-    /// Whether a host still wants what the total limit keeps from it.
-    fn is_anyone_blocked(&mut self) -> bool {
-        for _ in 0..BATCH {
-            let Some(slot) = self.blocked.front().copied() else { return false };
-            if self.host(slot).shelves.iter().any(|shelf| shelf.demand() > 0) {
-                return true;
-            }
-            self.blocked.pop_front();
-            self.host_mut(slot).is_blocked = false;
-            self.note_if_empty(slot);
-        }
-        false
-    }
-
     fn shelve(&mut self, place: Place, conn: T, now: Instant, stay: Stay) {
-        let below = self.shelf(place).top;
+        let below = self.hosts.shelf(place).top;
         let id = self.idle.push(conn, place, now, stay, below);
-        let shelf = self.shelf_mut(place);
+        let shelf = self.hosts.shelf_mut(place);
         shelf.active -= 1;
         shelf.idle += 1;
         shelf.top = Some(id);
@@ -819,7 +639,7 @@ impl<K: Clone, T, W, P: Clone + PartialEq> Policy<K, T, W, P> {
     /// Takes a connection off its shelf, counted nowhere but in the limits.
     fn unshelve(&mut self, id: IdleId) -> T {
         let taken = self.idle.remove(id);
-        let shelf = self.shelf_mut(taken.place);
+        let shelf = self.hosts.shelf_mut(taken.place);
         shelf.idle -= 1;
         if shelf.top == Some(id) {
             shelf.top = taken.below;
@@ -833,16 +653,16 @@ impl<K: Clone, T, W, P: Clone + PartialEq> Policy<K, T, W, P> {
     fn bury_idle(&mut self, id: IdleId, reason: DropReason, out: &mut Actions<K, T, W, P>) {
         let place = self.idle.place(id);
         let conn = self.unshelve(id);
-        self.shelf_mut(place).active += 1;
-        self.count_closed(place, reason);
-        self.evicting += 1;
-        self.host_mut(place.host).evicting += 1;
-        out.push(Action::Bury { conn, place, reason });
+        self.hosts.shelf_mut(place).active += 1;
+        self.bury(conn, place, reason, out);
     }
 
-    /// An idle connection gives way to a dial.
-    fn evict(&mut self, id: IdleId, out: &mut Actions<K, T, W, P>) {
-        self.bury_idle(id, DropReason::Evicted, out);
+    /// An active connection is to be closed; it counts until it is.
+    fn bury(&mut self, conn: T, place: Place, reason: DropReason, out: &mut Actions<K, T, W, P>) {
+        self.count_closed(place, reason);
+        self.evicting += 1;
+        self.hosts.host_mut(place.host).evicting += 1;
+        out.push(Action::Bury { conn, place, reason });
     }
 
     fn account(&mut self, place: Place, served: Served) {
@@ -862,51 +682,16 @@ impl<K: Clone, T, W, P: Clone + PartialEq> Policy<K, T, W, P> {
     }
 
     fn counters(&mut self, slot: u32, count: impl Fn(&mut Counters)) {
-        count(&mut self.host_mut(slot).counters);
+        count(&mut self.hosts.host_mut(slot).counters);
         count(&mut self.totals);
     }
 
     fn uncount(&mut self, slot: u32) {
         self.counted -= 1;
-        self.host_mut(slot).counted -= 1;
-    }
-
-    /// A host of which nothing is left is listed; the list is bounded, so a crawler keeps no dead keys.
-    fn note_if_empty(&mut self, slot: u32) {
-        let host = self.host_mut(slot);
-        if host.counted > 0 || host.waiting > 0 || std::mem::replace(&mut host.is_listed_empty, true) {
-            return;
-        }
-        self.empties.push_back(slot);
-        // A host that came back to life is listed again when it is empty again: one pass each is enough.
-        while self.empties.len() > MAX_EMPTIES {
-            let Some(oldest) = self.empties.pop_front() else { return };
-            let Some(host) = self.hosts[oldest as usize].as_mut() else { continue };
-            host.is_listed_empty = false;
-            if host.counted == 0 && host.waiting == 0 && !host.is_blocked {
-                let hash = host.hash;
-                self.hosts[oldest as usize] = None;
-                if let Ok(entry) = self.index.find_entry(hash, |slot| *slot == oldest) {
-                    entry.remove();
-                }
-                self.vacant.push(oldest);
-            }
-        }
-    }
-
-    fn host(&self, slot: u32) -> &Host<K, W, P> {
-        self.hosts[slot as usize].as_ref().expect("a host stays while a place of it is counted or queued")
-    }
-
-    fn host_mut(&mut self, slot: u32) -> &mut Host<K, W, P> {
-        self.hosts[slot as usize].as_mut().expect("a host stays while a place of it is counted or queued")
-    }
-
-    fn shelf(&self, place: Place) -> &Shelf<W, P> {
-        &self.host(place.host).shelves[place.shelf as usize]
-    }
-
-    fn shelf_mut(&mut self, place: Place) -> &mut Shelf<W, P> {
-        &mut self.host_mut(place.host).shelves[place.shelf as usize]
+        self.hosts.host_mut(slot).counted -= 1;
     }
 }
+
+#[cfg(test)]
+#[path = "policy_tests.rs"]
+mod tests;

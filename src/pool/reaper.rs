@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use tokio::sync::Notify;
 
-use super::policy::Actions;
+use super::policy::{Actions, NO_DEADLINE};
 use super::{Runtime, Shared};
 use crate::time;
 
@@ -75,9 +75,6 @@ enum Next {
     Sleep(Instant),
     End,
 }
-
-/// How long a reaper sleeps where nothing has a deadline.
-const NO_DEADLINE: std::time::Duration = std::time::Duration::from_secs(3600);
 
 /// Notices that the runtime has ended: its idle connections are of no use to anyone.
 struct Guard {

@@ -97,7 +97,7 @@ pub struct HostStats {
 }
 
 impl HostStats {
-    pub(crate) fn new(origin: String, counters: &Counters, counts: super::policy::Counts) -> Self {
+    pub(crate) fn new(origin: String, counters: &Counters, counts: super::hosts::Counts) -> Self {
         Self {
             origin,
             idle: counts.idle,

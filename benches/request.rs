@@ -1,0 +1,483 @@
+//! What a request costs, beside others: a hand-written tokio loop, hyper's bare connection, hyper-util's pooled client.
+//!
+//! `cargo bench --bench request`, for less than a minute. All clients send the same keep-alive GET to the same server
+//! (a process of its own, on loopback), and take turns; figures are medians over the rounds, and ratios are medians of
+//! the ratios of each round. Besides processor time: allocations per warm request, and memory per idle connection.
+#![allow(unsafe_code, reason = "a counting allocator is an unsafe impl, of which there is no safe form")]
+
+mod support;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::env;
+use std::fs;
+use std::pin::Pin;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{Request, Uri};
+use http_body_util::{BodyExt, Empty};
+use hyper::client::conn::http1::SendRequest;
+use hyper_util::client::legacy::Client as Legacy;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use support::server::{self, ROLE, Server};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::runtime::Runtime;
+
+fn main() {
+    server::serve_if_asked();
+    hold_idle_if_asked();
+    let is_quick = support::is_quick();
+    let server = Server::start();
+    let uri: Uri = format!("http://{}/13", server.address()).parse().expect("it is a URI");
+
+    let (rounds, share) = if is_quick { (1, 100) } else { (ROUNDS, 1) };
+    let single = runtime(1);
+    let at_1 = compare(&single, &uri, 1, rounds, 5_000 / share);
+    print(&at_1, "one thread, 1 in flight");
+    let at_32 = compare(&single, &uri, 32, rounds, 24_000 / share);
+    print(&at_32, "one thread, 32 in flight");
+    let on_two = compare(&runtime(2), &uri, 32, rounds, 16_000 / share);
+    print(&on_two, "two threads, 32 in flight");
+
+    let allocations = allocations(&single, &uri, 10_000 / share);
+    let connections = if is_quick { 50 } else { idle_connections() };
+    let idle = idle(&server, connections);
+
+    let handclasp = at_32.iter().find(|row| row.kind == Kind::Handclasp).expect("it was measured");
+    println!("\n### Budgets\n");
+    println!("| | measured | budget | |\n|---|---:|---:|---|");
+    budget("allocations per warm GET", allocations, 8.0);
+    budget("heap bytes per idle plain connection", idle, 2048.0);
+    budget("CPU per pooled GET, 32 in flight, hyper-util = 1", handclasp.to_legacy, 1.0);
+}
+
+fn budget(what: &str, measured: f64, budget: f64) {
+    let verdict = if measured <= budget { "met" } else { "MISSED" };
+    println!("| {what} | {measured:.2} | {budget} | {verdict} |");
+}
+
+// ---------------------------------------------------------------------------------------------- the clients
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Loop,
+    Bare,
+    Legacy,
+    Handclasp,
+}
+
+impl Kind {
+    const ALL: [Self; 4] = [Self::Loop, Self::Bare, Self::Legacy, Self::Handclasp];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Loop => "hand-written loop",
+            Self::Bare => "hyper, bare connection",
+            Self::Legacy => "hyper-util, legacy client",
+            Self::Handclasp => "handclasp",
+        }
+    }
+}
+
+/// What sends one request after another: one of several, which share a client where there is one.
+enum Worker {
+    Loop { stream: TcpStream, request: Vec<u8>, length: usize },
+    Bare { sender: SendRequest<Empty<Bytes>>, uri: Uri },
+    Legacy { client: Legacy<HttpConnector, Empty<Bytes>>, uri: Uri },
+    Handclasp { client: handclasp::Client, uri: Uri },
+}
+
+impl Worker {
+    async fn several(kind: Kind, uri: &Uri, workers: usize) -> Vec<Self> {
+        let legacy = legacy();
+        let client = handclasp::Client::builder().max_idle_per_host(workers).max_idle(workers).build();
+        let client = client.expect("it is valid");
+        let mut made = Vec::with_capacity(workers);
+        for _ in 0..workers {
+            made.push(match kind {
+                Kind::Loop => Self::raw(uri).await,
+                Kind::Bare => Self::bare(uri).await,
+                Kind::Legacy => Self::Legacy { client: legacy.clone(), uri: uri.clone() },
+                Kind::Handclasp => Self::Handclasp { client: client.clone(), uri: uri.clone() },
+            });
+        }
+        made
+    }
+
+    /// Measures the response once; afterwards only its bytes are counted.
+    async fn raw(uri: &Uri) -> Self {
+        let mut stream = connect(uri).await;
+        let request = format!(
+            "GET {} HTTP/1.1\r\nhost: {}\r\naccept: */*\r\nuser-agent: bench\r\n\r\n",
+            uri.path(),
+            uri.authority().expect("the URI is absolute")
+        )
+        .into_bytes();
+        stream.write_all(&request).await.expect("the server reads");
+        let mut buffer = [0; 4096];
+        let length = stream.read(&mut buffer).await.expect("the server answers");
+        Self::Loop { stream, request, length }
+    }
+
+    async fn bare(uri: &Uri) -> Self {
+        let io = TokioIo::new(connect(uri).await);
+        let (sender, connection) = hyper::client::conn::http1::handshake(io).await.expect("it needs no peer");
+        tokio::spawn(connection);
+        Self::Bare { sender, uri: uri.clone() }
+    }
+
+    /// So many requests, one after another. The future is no larger than this kind of client needs.
+    fn repeat(&mut self, times: usize) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        match self {
+            Self::Loop { stream, request, length } => Box::pin(by_loop(stream, request, *length, times)),
+            Self::Bare { sender, uri } => Box::pin(by_bare(sender, uri, times)),
+            Self::Legacy { client, uri } => Box::pin(by_legacy(client, uri, times)),
+            Self::Handclasp { client, uri } => Box::pin(by_handclasp(client, uri, times)),
+        }
+    }
+}
+
+async fn by_loop(stream: &mut TcpStream, request: &[u8], length: usize, times: usize) {
+    let mut buffer = [0; 4096];
+    for _ in 0..times {
+        stream.write_all(request).await.expect("the server reads");
+        let mut received = 0;
+        while received < length {
+            received += stream.read(&mut buffer).await.expect("the server answers");
+        }
+    }
+}
+
+async fn by_bare(sender: &mut SendRequest<Empty<Bytes>>, uri: &Uri, times: usize) {
+    for _ in 0..times {
+        let request = Request::get(uri.path())
+            .header("host", uri.authority().expect("the URI is absolute").as_str())
+            .header("accept", "*/*")
+            .header("user-agent", "bench")
+            .body(Empty::new())
+            .expect("it is valid");
+        sender.ready().await.expect("the connection is kept");
+        let response = sender.send_request(request).await.expect("the server answers");
+        response.collect().await.expect("the content comes").to_bytes();
+    }
+}
+
+async fn by_legacy(client: &Legacy<HttpConnector, Empty<Bytes>>, uri: &Uri, times: usize) {
+    for _ in 0..times {
+        let request = Request::get(uri.clone())
+            .header("accept", "*/*")
+            .header("user-agent", "bench")
+            .body(Empty::new())
+            .expect("it is valid");
+        let response = client.request(request).await.expect("the server answers");
+        response.collect().await.expect("the content comes").to_bytes();
+    }
+}
+
+async fn by_handclasp(client: &handclasp::Client, uri: &Uri, times: usize) {
+    for _ in 0..times {
+        let request = client.get(uri.clone()).header("accept", "*/*").header("user-agent", "bench");
+        let response = request.send().await.expect("the server answers");
+        response.bytes().await.expect("the content comes");
+    }
+}
+
+fn legacy() -> Legacy<HttpConnector, Empty<Bytes>> {
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    Legacy::builder(TokioExecutor::new()).build(connector)
+}
+
+async fn connect(uri: &Uri) -> TcpStream {
+    let authority = uri.authority().expect("the URI is absolute").as_str();
+    let stream = TcpStream::connect(authority).await.expect("the server listens");
+    stream.set_nodelay(true).expect("it is a TCP socket");
+    stream
+}
+
+// ------------------------------------------------------------------------------------------- processor time
+
+/// One client's medians.
+struct Row {
+    kind: Kind,
+    micros: f64,
+    rate: f64,
+    to_loop: f64,
+    to_legacy: f64,
+}
+
+fn compare(runtime: &Runtime, uri: &Uri, in_flight: usize, rounds: usize, requests: usize) -> Vec<Row> {
+    let each = (requests / in_flight).max(1);
+    let mut teams = Kind::ALL.map(|kind| runtime.block_on(Worker::several(kind, uri, in_flight)));
+    for team in &mut teams {
+        measure(runtime, team, each.div_ceil(10));
+    }
+    let mut measured = Kind::ALL.map(|_| Vec::with_capacity(rounds));
+    for _ in 0..rounds {
+        for (team, measured) in teams.iter_mut().zip(&mut measured) {
+            measured.push(measure(runtime, team, each));
+        }
+    }
+    let [by_loop, _, by_legacy, _] = &measured;
+    let ratio = |own: &[Cost], other: &[Cost]| {
+        median(own.iter().zip(other).map(|(own, other)| own.micros / other.micros).collect())
+    };
+    let rows = Kind::ALL.iter().zip(&measured).map(|(kind, costs)| Row {
+        kind: *kind,
+        micros: median(costs.iter().map(|cost| cost.micros).collect()),
+        rate: median(costs.iter().map(|cost| cost.rate).collect()),
+        to_loop: ratio(costs, by_loop),
+        to_legacy: ratio(costs, by_legacy),
+    });
+    rows.collect()
+}
+
+struct Cost {
+    /// Of processor time, per request.
+    micros: f64,
+    /// Requests per second.
+    rate: f64,
+}
+
+/// Lets every worker of a team send so many requests, all at the same time.
+fn measure(runtime: &Runtime, team: &mut Vec<Worker>, each: usize) -> Cost {
+    let requests = (team.len() * each) as f64;
+    let workers = std::mem::take(team);
+    let started = (processor_time(), Instant::now());
+    *team = runtime.block_on(async {
+        let mut running = tokio::task::JoinSet::new();
+        for mut worker in workers {
+            running.spawn(async move {
+                worker.repeat(each).await;
+                worker
+            });
+        }
+        running.join_all().await
+    });
+    let (processor, wall) = (processor_time() - started.0, started.1.elapsed());
+    Cost { micros: processor.as_secs_f64() * 1e6 / requests, rate: requests / wall.as_secs_f64() }
+}
+
+fn print(rows: &[Row], title: &str) {
+    println!("\n### Warm GET, {title}\n");
+    println!("| client | CPU per request | requests/s | CPU, loop = 1 | CPU, hyper-util = 1 |");
+    println!("|---|---:|---:|---:|---:|");
+    for Row { kind, micros, rate, to_loop, to_legacy } in rows {
+        println!("| {} | {micros:.2} µs | {rate:.0} | {to_loop:.2} | {to_legacy:.2} |", kind.name());
+    }
+}
+
+fn runtime(threads: usize) -> Runtime {
+    let mut builder = match threads {
+        1 => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
+    builder.worker_threads(threads).enable_all().build().expect("there can be a runtime")
+}
+
+/// The processor time of all threads of this process that are still alive. The kernel counts nanoseconds, but brings
+/// the count of a running thread up to date only every few milliseconds.
+fn processor_time() -> Duration {
+    let threads = fs::read_dir("/proc/self/task").expect("Linux lists its threads");
+    let nanos = threads.flatten().filter_map(|thread| {
+        let text = fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        text.split(' ').next()?.parse::<u64>().ok()
+    });
+    Duration::from_nanos(nanos.sum())
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+// ---------------------------------------------------------------------------------------------- allocations
+
+/// Counts while it is told to.
+struct Counting;
+
+static IS_COUNTING: AtomicBool = AtomicBool::new(false);
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+static ALLOCATED: AtomicU64 = AtomicU64::new(0);
+/// What was allocated less what was freed: of meaning only if counting began with the process.
+static LIVE: AtomicI64 = AtomicI64::new(0);
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+impl Counting {
+    fn count(allocated: usize, freed: usize) {
+        if IS_COUNTING.load(Ordering::Relaxed) {
+            if allocated > 0 {
+                ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+                ALLOCATED.fetch_add(allocated as u64, Ordering::Relaxed);
+            }
+            LIVE.fetch_add(allocated as i64 - freed as i64, Ordering::Relaxed);
+        }
+    }
+}
+
+// SAFETY: every call is passed on to the system's allocator as it is.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        Self::count(layout.size(), 0);
+        // SAFETY: what holds for our caller holds for us.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        Self::count(layout.size(), 0);
+        // SAFETY: as above.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        Self::count(size, layout.size());
+        // SAFETY: as above.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        Self::count(0, layout.size());
+        // SAFETY: as above.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+/// Prints the allocations of each client, and returns those of handclasp. Growing counts as allocating.
+fn allocations(runtime: &Runtime, uri: &Uri, requests: usize) -> f64 {
+    println!("\n### Allocations per warm GET (two request fields, eight response fields)\n");
+    println!("| client | allocations | bytes |\n|---|---:|---:|");
+    let mut of_handclasp = 0.0;
+    for kind in Kind::ALL {
+        let per_request = runtime.block_on(async {
+            let mut workers = Worker::several(kind, uri, 1).await;
+            let worker = &mut workers[0];
+            worker.repeat(100).await;
+            let before = [&ALLOCATIONS, &ALLOCATED].map(|count| count.load(Ordering::Relaxed));
+            IS_COUNTING.store(true, Ordering::Relaxed);
+            worker.repeat(requests).await;
+            IS_COUNTING.store(false, Ordering::Relaxed);
+            let after = [&ALLOCATIONS, &ALLOCATED].map(|count| count.load(Ordering::Relaxed));
+            [0, 1].map(|which| (after[which] - before[which]) as f64 / requests as f64)
+        });
+        println!("| {} | {:.2} | {:.0} |", kind.name(), per_request[0], per_request[1]);
+        if kind == Kind::Handclasp {
+            of_handclasp = per_request[0];
+        }
+    }
+    of_handclasp
+}
+
+// ------------------------------------------------------------------------------------------------ idle memory
+
+/// 2,000, or what the limit of open files allows.
+fn idle_connections() -> usize {
+    let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let files =
+        limits.lines().find_map(|line| line.strip_prefix("Max open files")?.split_whitespace().next());
+    files.and_then(|files| files.parse::<usize>().ok()).unwrap_or(1024).saturating_sub(100).min(2_000)
+}
+
+/// Prints the memory of idle connections, and returns the heap bytes of each of handclasp's. Every measurement is a
+/// process of its own, so that none profits from what another left behind.
+fn idle(server: &Server, connections: usize) -> f64 {
+    println!("\n### Memory per idle plain connection ({connections} of them)\n");
+    println!(
+        "| client | idle after | heap, bytes | resident, bytes, with what the burst left |\n|---|---|---:|---:|"
+    );
+    let mut of_handclasp = 0.0;
+    for (size, tasks) in [(13, ""), (100_000, ""), (13, ", each by its own task")] {
+        for kind in [Kind::Legacy, Kind::Handclasp] {
+            let mut command = Command::new(env::current_exe().expect("this program is a file"));
+            let uri = format!("http://{}/{size}/hold", server.address());
+            command.env(ROLE, format!("idle {kind:?} {connections} {uri} {tasks}")).stderr(Stdio::inherit());
+            let output = command.output().expect("this program can be run again");
+            let text = String::from_utf8_lossy(&output.stdout);
+            let Some((heap, resident)) = text.trim().split_once(' ') else {
+                println!("| {} | a body of {size} B{tasks} | failed | |", kind.name());
+                continue;
+            };
+            println!("| {} | a body of {size} B{tasks} | {heap} | {resident} |", kind.name());
+            if kind == Kind::Handclasp && size == 13 && tasks.is_empty() {
+                of_handclasp = heap.parse().unwrap_or(f64::INFINITY);
+            }
+        }
+    }
+    of_handclasp
+}
+
+/// Makes idle connections, and says what each costs, if this process was started for that.
+fn hold_idle_if_asked() {
+    let role = env::var(ROLE).unwrap_or_default();
+    let mut words = role.split(' ');
+    if words.next() != Some("idle") {
+        return;
+    }
+    let (Some(kind), Some(connections), Some(uri)) = (words.next(), words.next(), words.next()) else {
+        return;
+    };
+    let kind = Kind::ALL.into_iter().find(|known| format!("{known:?}") == kind).expect("the bench asked");
+    let connections: usize = connections.parse().expect("the bench asked");
+    let uri: Uri = uri.parse().expect("the bench asked");
+    let is_tasks = words.any(|word| word == "task");
+    IS_COUNTING.store(true, Ordering::Relaxed);
+    let (heap, resident) = runtime(1).block_on(async {
+        // The client, and the first connection with everything that comes once.
+        let mut workers = Worker::several(kind, &uri, connections).await;
+        workers[0].repeat(1).await;
+        let before = (LIVE.load(Ordering::Relaxed), resident());
+        if is_tasks {
+            let mut running = tokio::task::JoinSet::new();
+            for worker in &workers {
+                match worker {
+                    Worker::Legacy { client, uri } => {
+                        let (client, uri) = (client.clone(), uri.clone());
+                        running.spawn(async move { by_legacy(&client, &uri, 1).await });
+                    }
+                    Worker::Handclasp { client, uri } => {
+                        let (client, uri) = (client.clone(), uri.clone());
+                        running.spawn(async move { by_handclasp(&client, &uri, 1).await });
+                    }
+                    Worker::Loop { .. } | Worker::Bare { .. } => {}
+                }
+            }
+            running.join_all().await;
+        } else {
+            all(workers.iter_mut().map(|worker| worker.repeat(1))).await;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        if let Some(Worker::Handclasp { client, .. }) = workers.first() {
+            assert_eq!(client.pool().stats().total.idle, connections, "each request has its connection");
+        }
+        let after = (LIVE.load(Ordering::Relaxed), resident());
+        let others = connections as i64 - 1;
+        ((after.0 - before.0) / others, (after.1 - before.1) / others)
+    });
+    println!("{heap} {resident}");
+    std::process::exit(0);
+}
+
+/// Waits for all futures, as parts of one task: every one is polled whenever one is woken.
+async fn all(futures: impl Iterator<Item = impl Future<Output = ()> + Unpin>) {
+    let mut futures: Vec<_> = futures.collect();
+    std::future::poll_fn(|cx| {
+        futures.retain_mut(|future| Pin::new(future).poll(cx).is_pending());
+        if futures.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+}
+
+fn resident() -> i64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<i64>().ok());
+    kib.unwrap_or(0) * 1024
+}
+
+const ROUNDS: usize = 9;

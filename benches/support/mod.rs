@@ -1,0 +1,15 @@
+//! What the benches share.
+
+pub(crate) mod server;
+
+/// Whether to run just enough to see that everything works: with `--quick`, and under `cargo test --benches`.
+/// (`cargo bench` passes `--bench`.)
+pub(crate) fn is_quick() -> bool {
+    let mut is_bench = false;
+    let mut is_quick = false;
+    for argument in std::env::args().skip(1) {
+        is_bench |= argument == "--bench";
+        is_quick |= argument == "--quick" || argument == "--test";
+    }
+    is_quick || !is_bench
+}

@@ -1,0 +1,113 @@
+//! The server that all clients of a bench talk to: this same program, run again as a process of its own, so that
+//! what the client costs can be told from what the server costs.
+//!
+//! It answers `GET /N` with N bytes behind a head of eight fields; `GET /N/hold` does so after a while, in which many
+//! connections can be opened. It ends when its standard input does.
+
+use std::env;
+use std::io::{self, BufRead, BufReader, Read};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// The process that serves; dropping it ends it.
+pub(crate) struct Server {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Server {
+    pub(crate) fn start() -> Self {
+        let program = env::current_exe().expect("this program is a file");
+        let mut command = Command::new(program);
+        command.env(ROLE, "server").stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("this program can be run again");
+        let mut line = String::new();
+        let stdout = child.stdout.take().expect("it is piped");
+        BufReader::new(stdout).read_line(&mut line).expect("the server says where it is");
+        let address = line.trim().parse().expect("it says an address");
+        Self { child, address }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// To be called first by every bench: serves, and does not return, if this process was started to serve.
+pub(crate) fn serve_if_asked() {
+    if env::var_os(ROLE).is_some_and(|role| role == "server") {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let served = runtime.and_then(|runtime| runtime.block_on(serve()));
+        std::process::exit(i32::from(served.is_err()));
+    }
+}
+
+async fn serve() -> io::Result<()> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    println!("{}", listener.local_addr()?);
+    std::thread::spawn(|| {
+        // The bench has ended, however it ended.
+        let _ = io::stdin().read_to_end(&mut Vec::new());
+        std::process::exit(0);
+    });
+    loop {
+        let (stream, _) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        tokio::spawn(answer(stream));
+    }
+}
+
+/// Answers one connection, as little as is possible: it looks for the target and for the empty line.
+async fn answer(mut stream: TcpStream) -> io::Result<()> {
+    let mut buffer = BytesMut::with_capacity(4096);
+    let mut latest = (BytesMut::new(), Bytes::new());
+    while stream.read_buf(&mut buffer).await? > 0 {
+        while let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
+            let head = buffer.split_to(end + 4);
+            let target = head[..].split(|byte| *byte == b' ').nth(1).unwrap_or_default();
+            let (size, is_held) = match target.strip_suffix(b"/hold") {
+                Some(size) => (size, true),
+                None => (target, false),
+            };
+            if *latest.0 != *size {
+                latest = (BytesMut::from(size), response(size));
+            }
+            if is_held {
+                tokio::time::sleep(HOLD).await;
+            }
+            stream.write_all(&latest.1).await?;
+        }
+    }
+    Ok(())
+}
+
+fn response(target: &[u8]) -> Bytes {
+    let text = String::from_utf8_lossy(target);
+    let size: usize = text.trim_start_matches('/').parse().unwrap_or(0);
+    let mut response = format!(
+        "HTTP/1.1 200 OK\r\ndate: Fri, 21 Nov 2025 10:00:00 GMT\r\nserver: bench\r\n\
+         content-type: text/plain; charset=utf-8\r\ncontent-length: {size}\r\ncache-control: no-cache\r\n\
+         vary: accept-encoding\r\netag: \"5d8c72a5edda8\"\r\nx-bench-trace: 4bf92f3577b34da6\r\n\r\n"
+    )
+    .into_bytes();
+    response.resize(response.len() + size, b'.');
+    response.into()
+}
+
+/// The environment variable that says what this process is to be.
+pub(crate) const ROLE: &str = "HANDCLASP_BENCH_ROLE";
+/// Long enough for thousands of connections to be opened.
+const HOLD: Duration = Duration::from_millis(700);

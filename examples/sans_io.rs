@@ -1,0 +1,87 @@
+//! The codec without the client: two requests over one blocking `std::net::TcpStream`, with no async and no pool.
+//!
+//! `cargo run --example sans_io`
+
+use std::error::Error;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use bytes::BytesMut;
+use handclasp::codec::{BodyLength, Event, Limits, Machine, RequestHead, Target, Verdict};
+use http::{HeaderMap, Method};
+
+#[path = "support/server.rs"]
+mod server;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let server = server::Server::start(None)?;
+    let mut stream = TcpStream::connect(server.address())?;
+    let host = server.address().to_string();
+
+    // What was received and not decoded yet. It belongs to the connection, not to one exchange.
+    let mut received = BytesMut::new();
+    for (method, path, body) in [
+        (Method::GET, "/chunked/40000", ""),
+        (Method::POST, "/echo", "one handshake, many requests\n"),
+        (Method::GET, "/hello", ""),
+    ] {
+        println!("{method} {path}");
+        let headers = HeaderMap::new();
+        let mut head = RequestHead::new(&method, Target::Origin(path), Some(host.as_bytes()), &headers);
+        if !body.is_empty() {
+            head.body = BodyLength::Known(body.len() as u64);
+        }
+        match exchange(&mut stream, &mut received, &head, body)? {
+            Verdict::Reuse => println!("  verdict: reuse\n"),
+            Verdict::Close(reasons) => {
+                for reason in reasons.iter() {
+                    println!("  verdict: close: {}", reason.explain());
+                }
+                break;
+            }
+            Verdict::Unfinished => unreachable!("the response was read to its end"),
+        }
+    }
+    Ok(())
+}
+
+/// One request, and all of its response. A machine serves one exchange: the next gets a new one.
+fn exchange(
+    stream: &mut TcpStream,
+    received: &mut BytesMut,
+    head: &RequestHead<'_>,
+    body: &str,
+) -> Result<Verdict, Box<dyn Error>> {
+    let mut machine = Machine::new(Limits::default());
+    let mut out = BytesMut::new();
+    machine.encode_head(head, &mut out)?;
+    let after = machine.encode_data(body.len(), &mut out)?;
+    out.extend_from_slice(body.as_bytes());
+    out.extend_from_slice(after);
+    machine.encode_end(None, &mut out)?;
+    stream.write_all(&out)?;
+    println!("  sent: {} bytes", out.len());
+
+    let mut chunk = [0; 16 * 1024];
+    let mut is_closed = false;
+    loop {
+        let event = if is_closed { machine.decode_eof(received)? } else { machine.decode(received)? };
+        match event {
+            Some(Event::Head(head)) => {
+                println!("  head: {} {:?}, {} fields", head.status, head.version, head.headers.len());
+                println!("        the body is framed as {:?}", machine.framing());
+            }
+            Some(Event::Data(data)) => println!("  data: {} bytes", data.len()),
+            Some(Event::End) => {
+                println!("  end");
+                return Ok(machine.verdict(received.len()));
+            }
+            Some(other) => println!("  {other:?}"),
+            None => {
+                let length = stream.read(&mut chunk)?;
+                is_closed = length == 0;
+                received.extend_from_slice(&chunk[..length]);
+            }
+        }
+    }
+}

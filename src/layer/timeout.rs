@@ -1,0 +1,124 @@
+//! Whose deadline comes first: a pure decision, and what the one who missed it is told.
+//!
+//! It reads no clock. Invariant: a clock runs only while its wait is on; the total deadline always does.
+
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, Phase};
+
+/// How long an exchange waits for the peer. See the crate's table of defaults.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timeouts {
+    /// From the moment the request is written until the response's head is complete: 120 s by default. Interim
+    /// responses do not extend it.
+    pub(crate) response: Duration,
+    /// Without a byte of content arriving, while the caller waits for one: 120 s by default.
+    pub(crate) read: Duration,
+    /// Without a byte of the request leaving, while there is something to send: 60 s by default.
+    pub(crate) write: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            response: Duration::from_secs(120),
+            read: Duration::from_secs(120),
+            write: Duration::from_secs(60),
+        }
+    }
+}
+
+/// The total deadline of a request, and the time it was given.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deadline {
+    pub(crate) at: Instant,
+    pub(crate) after: Duration,
+}
+
+/// What an exchange waits for, and since when.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Waits {
+    pub(crate) total: Option<Deadline>,
+    /// For the peer to take some of the request.
+    pub(crate) writing_since: Option<Instant>,
+    /// For the response's head: when the request was written.
+    pub(crate) written_at: Option<Instant>,
+    /// For content.
+    pub(crate) reading_since: Option<Instant>,
+}
+
+/// The first deadline to come.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Due {
+    pub(crate) at: Instant,
+    clock: Clock,
+    after: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Clock {
+    Total,
+    Write,
+    Response,
+    Read,
+}
+
+impl Waits {
+    /// The first deadline of all; `None` where nothing has one.
+    pub(crate) fn due(&self, timeouts: &Timeouts) -> Option<Due> {
+        let clock = |since: Option<Instant>, after: Duration, clock: Clock| {
+            // What cannot be represented never comes.
+            since.and_then(|since| since.checked_add(after)).map(|at| Due { at, clock, after })
+        };
+        let dues = [
+            self.total.map(|Deadline { at, after }| Due { at, clock: Clock::Total, after }),
+            clock(self.writing_since, timeouts.write, Clock::Write),
+            clock(self.written_at, timeouts.response, Clock::Response),
+            clock(self.reading_since, timeouts.read, Clock::Read),
+        ];
+        dues.into_iter().flatten().min_by_key(|due| due.at)
+    }
+}
+
+impl Due {
+    /// The error of an exchange that stood in `phase` when this deadline passed.
+    pub(crate) fn error(&self, phase: Phase) -> Error {
+        let (phase, what) = match self.clock {
+            Clock::Total => (phase, "the request did not complete"),
+            Clock::Write => (Phase::Send, "peer took nothing of the request"),
+            Clock::Response => (Phase::Wait, "peer did not answer the request"),
+            Clock::Read => (Phase::Receive, "peer sent nothing more of the response"),
+        };
+        Error::timeout(phase, self.after, what)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn the_first_deadline_wins() {
+        let t0 = Instant::now();
+        let timeouts = Timeouts { response: 5 * SECOND, read: 3 * SECOND, write: SECOND };
+        let total = |seconds: u32| Some(Deadline { at: t0 + seconds * SECOND, after: 9 * SECOND });
+        let none = Waits::default();
+        for (row, waits, expected) in [
+            (0, none, None),
+            (1, Waits { total: total(9), ..none }, Some((9, Clock::Total))),
+            (2, Waits { total: total(9), written_at: Some(t0), ..none }, Some((5, Clock::Response))),
+            (3, Waits { total: total(4), written_at: Some(t0), ..none }, Some((4, Clock::Total))),
+            (4, Waits { writing_since: Some(t0), reading_since: Some(t0), ..none }, Some((1, Clock::Write))),
+            (
+                5,
+                Waits { writing_since: Some(t0 + 4 * SECOND), reading_since: Some(t0), ..none },
+                Some((3, Clock::Read)),
+            ),
+        ] {
+            let due = waits.due(&timeouts).map(|due| (due.at, due.clock));
+            assert_eq!(due, expected.map(|(after, clock)| (t0 + after * SECOND, clock)), "row {row}");
+        }
+    }
+}

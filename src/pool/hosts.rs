@@ -1,0 +1,244 @@
+//! The table of hosts: found by hash, counted, and forgotten when nothing is left of them.
+//!
+//! It knows nothing of limits, of dials, or of what it keeps. Invariants: a host stays as long as anything of it is
+//! counted or queued, so that a [`Place`] can be followed without a lookup; of hosts with nothing left, a bounded
+//! number is kept, for their ledgers.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use hashbrown::HashTable;
+
+use super::idle::IdleId;
+use super::stats::Counters;
+
+/// Where a connection belongs: its host's entry, and the shelf of its runtime there.
+///
+/// Valid as long as something is counted there, so a lease that carries it looks nothing up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(super) host: u32,
+    pub(super) shelf: u32,
+}
+
+/// Who is served first: the smaller one. The second number is unique over the pool's life.
+pub(super) type Turn = (u64, u64);
+
+/// All hosts.
+#[derive(Debug)]
+pub(super) struct Hosts<K, W, P> {
+    index: HashTable<u32>,
+    slots: Vec<Option<Host<K, W, P>>>,
+    vacant: Vec<u32>,
+    /// Hosts with nothing counted, oldest first; kept for their ledger, up to a bound.
+    empties: VecDeque<u32>,
+}
+
+/// One host.
+#[derive(Debug)]
+pub(super) struct Host<K, W, P> {
+    pub(super) key: K,
+    pub(super) hash: u64,
+    pub(super) shelves: Vec<Shelf<W, P>>,
+    /// Idle, active and dialing, on all shelves.
+    pub(super) counted: usize,
+    /// Connections of this host that were evicted for another runtime's waiter and are not released yet.
+    pub(super) evicting: usize,
+    pub(super) waiting: usize,
+    /// Its turn among those that the total limit holds back.
+    pub(super) blocked: Option<u64>,
+    pub(super) is_listed_empty: bool,
+    pub(super) counters: Counters,
+}
+
+/// The connections and waiters of one host on one runtime.
+#[derive(Debug)]
+pub(super) struct Shelf<W, P> {
+    pub(super) partition: P,
+    pub(super) active: usize,
+    pub(super) dialing: usize,
+    pub(super) idle: usize,
+    /// The newest idle connection.
+    pub(super) top: Option<IdleId>,
+    /// The oldest.
+    pub(super) bottom: Option<IdleId>,
+    /// Served oldest first, by whatever comes first.
+    pub(super) waiting: BTreeMap<Turn, W>,
+    /// Requests whose reused connection died: served first, and by fresh connections only.
+    pub(super) resending: BTreeMap<Turn, W>,
+}
+
+/// What there is right now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) idle: usize,
+    pub(crate) active: usize,
+    pub(crate) dialing: usize,
+    pub(crate) waiting: usize,
+}
+
+impl<K, W, P> Host<K, W, P> {
+    /// Whether a waiter has no dial under way.
+    pub(super) fn is_wanting(&self) -> bool {
+        self.shelves.iter().any(|shelf| shelf.demand() > 0)
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        let mut counts = Counts { waiting: self.waiting, ..Counts::default() };
+        for shelf in &self.shelves {
+            counts.idle += shelf.idle;
+            counts.active += shelf.active;
+            counts.dialing += shelf.dialing;
+        }
+        counts
+    }
+}
+
+impl<W, P> Shelf<W, P> {
+    pub(super) fn new(partition: P) -> Self {
+        Self {
+            partition,
+            active: 0,
+            dialing: 0,
+            idle: 0,
+            top: None,
+            bottom: None,
+            waiting: BTreeMap::new(),
+            resending: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn is_vacant(&self) -> bool {
+        self.active + self.dialing + self.idle == 0 && self.waiting.is_empty() && self.resending.is_empty()
+    }
+
+    /// Waiters for whom no dial is under way.
+    pub(super) fn demand(&self) -> usize {
+        (self.waiting.len() + self.resending.len()).saturating_sub(self.dialing)
+    }
+}
+
+impl<K, W, P: Clone + PartialEq> Hosts<K, W, P> {
+    pub(super) fn new() -> Self {
+        Self { index: HashTable::new(), slots: Vec::new(), vacant: Vec::new(), empties: VecDeque::new() }
+    }
+
+    /// The shelf of a host on a runtime; both are made where there are none.
+    pub(super) fn place(
+        &mut self,
+        hash: u64,
+        is_key: impl Fn(&K) -> bool,
+        key: impl FnOnce() -> K,
+        partition: &P,
+    ) -> Place {
+        let hosts = &mut self.slots;
+        let is_host = |slot: &u32| hosts[*slot as usize].as_ref().is_some_and(|host| is_key(&host.key));
+        let slot = match self.index.find(hash, is_host) {
+            Some(slot) => *slot,
+            None => {
+                let host = Host {
+                    key: key(),
+                    hash,
+                    shelves: Vec::with_capacity(1),
+                    counted: 0,
+                    evicting: 0,
+                    waiting: 0,
+                    blocked: None,
+                    is_listed_empty: false,
+                    counters: Counters::default(),
+                };
+                let slot = self.vacant.pop().unwrap_or_else(|| {
+                    hosts.push(None);
+                    u32::try_from(hosts.len() - 1)
+                        .expect("fewer than 2^32 hosts: each takes more than 100 bytes")
+                });
+                hosts[slot as usize] = Some(host);
+                self.index.insert_unique(hash, slot, |slot| {
+                    hosts[*slot as usize].as_ref().map_or(0, |host| host.hash)
+                });
+                slot
+            }
+        };
+        let shelves = &mut self.host_mut(slot).shelves;
+        let shelf = shelves.iter().position(|shelf| shelf.partition == *partition).unwrap_or_else(|| {
+            let shelf = Shelf::new(partition.clone());
+            match shelves.iter().position(Shelf::is_vacant) {
+                Some(vacant) => {
+                    shelves[vacant] = shelf;
+                    vacant
+                }
+                None => {
+                    shelves.push(shelf);
+                    shelves.len() - 1
+                }
+            }
+        });
+        Place { host: slot, shelf: shelf as u32 }
+    }
+
+    #[cfg(test)]
+    pub(super) fn listed(&self) -> usize {
+        self.empties.len()
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// How many slots there are, taken or not.
+    pub(super) fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The host in a slot, if there is one.
+    pub(super) fn get(&self, slot: usize) -> Option<&Host<K, W, P>> {
+        self.slots.get(slot)?.as_ref()
+    }
+
+    /// The same, to change.
+    pub(super) fn get_mut(&mut self, slot: usize) -> Option<&mut Host<K, W, P>> {
+        self.slots.get_mut(slot)?.as_mut()
+    }
+
+    /// A host of which nothing is left is listed; the list is bounded, so a crawler keeps no dead keys.
+    pub(super) fn note_if_empty(&mut self, slot: u32) {
+        let host = self.host_mut(slot);
+        if host.counted > 0 || host.waiting > 0 || std::mem::replace(&mut host.is_listed_empty, true) {
+            return;
+        }
+        self.empties.push_back(slot);
+        // A host that came back to life is listed again when it is empty again: one pass each is enough.
+        while self.empties.len() > MAX_EMPTIES {
+            let Some(oldest) = self.empties.pop_front() else { return };
+            let Some(host) = self.slots[oldest as usize].as_mut() else { continue };
+            host.is_listed_empty = false;
+            if host.counted == 0 && host.waiting == 0 && host.blocked.is_none() {
+                let hash = host.hash;
+                self.slots[oldest as usize] = None;
+                if let Ok(entry) = self.index.find_entry(hash, |slot| *slot == oldest) {
+                    entry.remove();
+                }
+                self.vacant.push(oldest);
+            }
+        }
+    }
+
+    pub(super) fn host(&self, slot: u32) -> &Host<K, W, P> {
+        self.slots[slot as usize].as_ref().expect("a host stays while a place of it is counted or queued")
+    }
+
+    pub(super) fn host_mut(&mut self, slot: u32) -> &mut Host<K, W, P> {
+        self.slots[slot as usize].as_mut().expect("a host stays while a place of it is counted or queued")
+    }
+
+    pub(super) fn shelf(&self, place: Place) -> &Shelf<W, P> {
+        &self.host(place.host).shelves[place.shelf as usize]
+    }
+
+    pub(super) fn shelf_mut(&mut self, place: Place) -> &mut Shelf<W, P> {
+        &mut self.host_mut(place.host).shelves[place.shelf as usize]
+    }
+}
+
+/// Ledgers of hosts without a connection that are kept.
+pub(super) const MAX_EMPTIES: usize = 1024;

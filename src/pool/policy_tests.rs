@@ -1,0 +1,1139 @@
+//! The policy's timelines, and a random walk beside a simple model of it.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use super::super::hosts::{Host, MAX_EMPTIES};
+use super::*;
+
+const S: Duration = Duration::from_secs(1);
+
+type Act = Action<&'static str, u32, u32, u32>;
+
+/// A policy, and the shell's part played by hand: what it was told to do is kept until a test does it.
+struct Play {
+    policy: Policy<&'static str, u32, u32, u32>,
+    now: Instant,
+    /// Dials under way, oldest first.
+    dials: VecDeque<(Place, u64)>,
+    /// Connections that are used or being closed.
+    places: HashMap<u32, Place>,
+    tickets: HashMap<u32, Ticket>,
+}
+
+fn config() -> PoolConfig {
+    PoolConfig::default()
+}
+
+impl Play {
+    fn new(config: PoolConfig) -> Self {
+        Self {
+            policy: Policy::new(config),
+            now: Instant::now(),
+            dials: VecDeque::new(),
+            places: HashMap::new(),
+            tickets: HashMap::new(),
+        }
+    }
+
+    /// Notes what is to be done, and says it.
+    fn say(&mut self, actions: Vec<Act>) -> Vec<String> {
+        let mut said = Vec::new();
+        for action in actions {
+            said.push(match action {
+                Action::Grant { waiter, conn, place } => {
+                    self.places.insert(conn, place);
+                    format!("grant {conn} to {waiter}")
+                }
+                Action::Fail { waiter } => format!("fail {waiter}"),
+                Action::Dial { key, partition, place, began } => {
+                    self.dials.push_back((place, began));
+                    format!("dial {key}/{partition}")
+                }
+                Action::Bury { conn, place, reason } => {
+                    self.places.insert(conn, place);
+                    format!("bury {conn} {reason:?}")
+                }
+            });
+        }
+        said
+    }
+
+    fn want(&mut self, host: &'static str, runtime: u32, waiter: u32) -> Vec<String> {
+        let mut out = Vec::new();
+        let checkout = self.policy.checkout(
+            hash(host),
+            |key| *key == host,
+            || host,
+            &runtime,
+            self.now,
+            || waiter,
+            &mut out,
+        );
+        self.answer(&checkout, waiter, out)
+    }
+
+    fn answer(&mut self, checkout: &Checkout<u32>, waiter: u32, out: Vec<Act>) -> Vec<String> {
+        let mut said = self.say(out);
+        match *checkout {
+            Checkout::Reuse(conn, place) => {
+                self.places.insert(conn, place);
+                said.push(format!("reuse {conn}"));
+            }
+            Checkout::Queued(ticket) => {
+                self.tickets.insert(waiter, ticket);
+            }
+            Checkout::Full(waiting) => said.push(format!("full {waiting}")),
+        }
+        said
+    }
+
+    /// The oldest dial succeeds.
+    fn dialed(&mut self, conn: u32) -> Vec<String> {
+        let (place, _) = self.dials.pop_front().unwrap();
+        let mut out = Vec::new();
+        self.places.insert(conn, place);
+        self.policy.dialed(place, conn, self.now, &mut out);
+        self.say(out)
+    }
+
+    /// The oldest dial fails.
+    fn fails(&mut self, concerns_host: bool) -> Vec<String> {
+        let (place, began) = self.dials.pop_front().unwrap();
+        let mut out = Vec::new();
+        while self.policy.fail_waiters(place, began, concerns_host, &mut out) {}
+        self.policy.dial_failed(place, &mut out);
+        self.say(out)
+    }
+
+    fn checkin(&mut self, conn: u32) -> Vec<String> {
+        self.checkin_for(conn, None)
+    }
+
+    fn checkin_for(&mut self, conn: u32, stay: Option<Duration>) -> Vec<String> {
+        let place = self.places[&conn];
+        let mut out = Vec::new();
+        self.policy.checkin(place, conn, stay, Served::default(), self.now, &mut out);
+        self.say(out)
+    }
+
+    fn release(&mut self, conn: u32) -> Vec<String> {
+        let place = self.places.remove(&conn).unwrap();
+        let mut out = Vec::new();
+        self.policy.release(place, Served::default(), Some(DropReason::Failed), &mut out);
+        self.say(out)
+    }
+
+    fn buried(&mut self, conn: u32) -> Vec<String> {
+        let place = self.places.remove(&conn).unwrap();
+        let mut out = Vec::new();
+        self.policy.buried(place, &mut out);
+        self.say(out)
+    }
+
+    fn replace(&mut self, conn: u32, waiter: u32) -> Vec<String> {
+        let place = self.places.remove(&conn).unwrap();
+        let mut out = Vec::new();
+        let checkout = self.policy.replace(place, DropReason::PeerClosed, self.now, || waiter, &mut out);
+        self.answer(&checkout, waiter, out)
+    }
+
+    fn redial(&mut self, conn: u32, waiter: u32) -> Vec<String> {
+        let place = self.places.remove(&conn).unwrap();
+        let mut out = Vec::new();
+        let ticket = self.policy.redial(place, Served::default(), DropReason::PeerClosed, waiter, &mut out);
+        self.tickets.insert(waiter, ticket);
+        self.say(out)
+    }
+
+    fn warm(&mut self, host: &'static str, runtime: u32, wanted: usize) -> Vec<String> {
+        let mut out = Vec::new();
+        self.policy.warm(hash(host), |key| *key == host, || host, &runtime, wanted, &mut out);
+        self.say(out)
+    }
+
+    fn cancel(&mut self, waiter: u32) -> bool {
+        self.policy.cancel(self.tickets[&waiter])
+    }
+
+    fn reap(&mut self) -> Vec<String> {
+        let mut out = Vec::new();
+        while self.policy.reap(self.now, &mut out) {}
+        self.say(out)
+    }
+
+    fn abandon(&mut self, runtime: u32) -> Vec<String> {
+        let mut out = Vec::new();
+        let mut slot = Some(0);
+        let mut said = Vec::new();
+        while let Some(from) = slot {
+            slot = self.policy.abandon(&runtime, from, &mut out);
+            said.extend(self.say(std::mem::take(&mut out)));
+        }
+        said
+    }
+
+    fn counts(&self) -> [usize; 4] {
+        let counts = self.policy.total().1;
+        [counts.idle, counts.active, counts.dialing, counts.waiting]
+    }
+
+    /// Opens these connections to the host and lets them all be idle, in this order.
+    fn open(&mut self, host: &'static str, runtime: u32, conns: &[u32]) {
+        for _ in conns {
+            self.want(host, runtime, 0);
+        }
+        for conn in conns {
+            self.dialed(*conn);
+        }
+        for conn in conns {
+            self.checkin(*conn);
+        }
+    }
+}
+
+/// Bad on purpose: hosts of equal length collide.
+fn hash(host: &str) -> u64 {
+    host.len() as u64
+}
+
+/// Nothing was said.
+const NOTHING: [&str; 0] = [];
+
+#[test]
+fn idle_connections_are_taken_newest_first() {
+    let mut play = Play::new(config());
+    play.open("a", 0, &[1, 2, 3]);
+    assert_eq!(play.counts(), [3, 0, 0, 0]);
+    assert_eq!(play.want("a", 0, 9), ["reuse 3"]);
+    assert_eq!(play.want("a", 0, 9), ["reuse 2"]);
+    assert_eq!(play.checkin(3), NOTHING);
+    assert_eq!(play.want("a", 0, 9), ["reuse 3"]);
+    assert_eq!(play.want("a", 0, 9), ["reuse 1"]);
+    assert_eq!(play.want("a", 0, 9), ["dial a/0"]);
+}
+
+#[test]
+fn hosts_and_runtimes_share_nothing() {
+    let mut play = Play::new(config());
+    play.open("a", 0, &[1]);
+    assert_eq!(play.want("b", 0, 1), ["dial b/0"], "of equal hash");
+    assert_eq!(play.want("a", 1, 2), ["dial a/1"]);
+    assert_eq!(play.want("a", 0, 3), ["reuse 1"]);
+    assert_eq!(play.dialed(2), ["grant 2 to 1"]);
+    assert_eq!(play.checkin(2), NOTHING);
+    assert_eq!(play.dialed(3), ["grant 3 to 2"]);
+}
+
+#[test]
+fn waiters_are_served_oldest_first_by_direct_hand_off() {
+    let mut play = Play::new(PoolConfig { max_connections_per_host: 1, ..config() });
+    assert_eq!(play.want("a", 0, 1), ["dial a/0"]);
+    assert_eq!(play.want("a", 0, 2), NOTHING);
+    assert_eq!(play.want("a", 0, 3), NOTHING);
+    assert_eq!(play.dialed(7), ["grant 7 to 1"]);
+    assert_eq!(play.checkin(7), ["grant 7 to 2"]);
+    assert_eq!(play.want("a", 0, 4), NOTHING, "a newcomer does not overtake");
+    assert_eq!(play.checkin(7), ["grant 7 to 3"]);
+    assert_eq!(play.release(7), ["dial a/0"]);
+    assert_eq!(play.dialed(8), ["grant 8 to 4"]);
+    assert_eq!(play.checkin(8), NOTHING);
+    assert_eq!(play.counts(), [1, 0, 0, 0]);
+}
+
+#[test]
+fn whichever_comes_first_serves_and_the_late_dial_becomes_idle() {
+    let mut play = Play::new(config());
+    assert_eq!(play.want("a", 0, 1), ["dial a/0"]);
+    assert_eq!(play.dialed(1), ["grant 1 to 1"]);
+    assert_eq!(play.want("a", 0, 2), ["dial a/0"]);
+    assert_eq!(play.checkin(1), ["grant 1 to 2"], "freed before the dial was done");
+    assert_eq!(play.want("a", 0, 3), NOTHING, "the dial under way is enough for one");
+    assert_eq!(play.dialed(2), ["grant 2 to 3"]);
+    assert_eq!(play.want("a", 0, 4), ["dial a/0"]);
+    assert!(play.cancel(4));
+    assert!(!play.cancel(4));
+    assert_eq!(play.counts(), [0, 2, 1, 0]);
+    assert_eq!(play.dialed(3), NOTHING);
+    assert_eq!(play.counts(), [1, 2, 0, 0]);
+    assert_eq!(play.want("a", 0, 5), ["reuse 3"]);
+}
+
+#[test]
+fn dials_never_exceed_waiters() {
+    let mut play = Play::new(config());
+    for waiter in 1..=3 {
+        assert_eq!(play.want("a", 0, waiter), ["dial a/0"]);
+    }
+    assert!(play.cancel(1));
+    assert!(play.cancel(2));
+    assert_eq!(play.want("a", 0, 4), NOTHING);
+    assert_eq!(play.want("a", 0, 5), NOTHING);
+    assert_eq!(play.want("a", 0, 6), ["dial a/0"]);
+    assert_eq!(play.dialed(1), ["grant 1 to 3"]);
+    assert_eq!(play.dialed(2), ["grant 2 to 4"]);
+}
+
+#[test]
+fn the_queue_is_bounded() {
+    let mut play = Play::new(PoolConfig { max_connections_per_host: 1, max_waiters_per_host: 2, ..config() });
+    play.want("a", 0, 1);
+    play.want("a", 1, 2);
+    assert_eq!(play.want("a", 0, 3), ["full 2"]);
+    assert_eq!(play.want("b", 0, 3), ["dial b/0"], "another host's is another queue");
+    assert!(play.cancel(1));
+    assert_eq!(play.want("a", 0, 3), NOTHING);
+    assert_eq!(play.want("a", 0, 4), ["full 2"]);
+}
+
+#[test]
+fn the_limit_per_host_counts_what_is_still_closing() {
+    let mut play = Play::new(PoolConfig { max_connections_per_host: 2, ..config() });
+    play.open("a", 0, &[1, 2]);
+    play.now += 61 * S;
+    assert_eq!(play.want("a", 0, 1), ["bury 2 IdleTimeout", "bury 1 IdleTimeout"], "expired, not yet closed");
+    assert_eq!(play.counts(), [0, 2, 0, 1]);
+    assert_eq!(play.buried(1), ["dial a/0"]);
+    assert_eq!(play.want("a", 0, 2), NOTHING);
+    assert_eq!(play.buried(2), ["dial a/0"]);
+    assert_eq!(play.want("a", 0, 3), NOTHING);
+    assert_eq!(play.counts(), [0, 0, 2, 3]);
+}
+
+#[test]
+fn the_total_limit_evicts_the_longest_idle_of_any_host() {
+    let mut play = Play::new(PoolConfig { max_connections: 2, ..config() });
+    play.open("a", 0, &[1]);
+    play.now += S;
+    play.open("b", 0, &[2]);
+    assert_eq!(play.want("c", 0, 9), ["bury 1 Evicted"]);
+    assert_eq!(play.counts(), [1, 1, 0, 1]);
+    assert_eq!(play.buried(1), ["dial c/0"], "only now, so the limit is kept");
+    assert_eq!(play.dialed(3), ["grant 3 to 9"]);
+    assert_eq!(play.counts(), [1, 1, 0, 0]);
+}
+
+#[test]
+fn a_connection_of_an_unwanted_host_is_not_kept_while_another_host_is_blocked() {
+    let mut play = Play::new(PoolConfig { max_connections: 1, ..config() });
+    play.want("a", 0, 1);
+    play.dialed(1);
+    assert_eq!(play.want("b", 0, 2), NOTHING);
+    assert_eq!(play.checkin(1), ["bury 1 Evicted"]);
+    assert_eq!(play.buried(1), ["dial b/0"]);
+    assert_eq!(play.dialed(2), ["grant 2 to 2"]);
+    assert_eq!(play.checkin(2), NOTHING);
+}
+
+#[test]
+fn blocked_hosts_take_turns() {
+    let mut play = Play::new(PoolConfig { max_connections: 1, ..config() });
+    play.want("z", 0, 0);
+    for (host, waiter) in [("a", 1), ("a", 2), ("b", 3), ("c", 4)] {
+        assert_eq!(play.want(host, 0, waiter), NOTHING);
+    }
+    play.dialed(1);
+    assert_eq!(play.release(1), ["dial a/0"]);
+    assert_eq!(play.dialed(2), ["grant 2 to 1"]);
+    // Closed, its place goes to its own host's next first; kept, it would have as well.
+    assert_eq!(play.release(2), ["dial a/0"]);
+    assert_eq!(play.dialed(3), ["grant 3 to 2"]);
+    assert_eq!(play.release(3), ["dial b/0"]);
+    assert_eq!(play.dialed(4), ["grant 4 to 3"]);
+    assert_eq!(play.release(4), ["dial c/0"]);
+}
+
+/// A hundred hosts waited for the slot and gave up: the one behind them still does.
+#[test]
+fn hosts_that_gave_up_hide_nobody() {
+    let mut play = Play::new(PoolConfig { max_connections: 1, ..config() });
+    play.want("z", 0, 0);
+    play.dialed(1);
+    for n in 1..=100 {
+        assert_eq!(play.want(format!("host-{n}").leak(), 0, n), NOTHING);
+    }
+    assert_eq!(play.want("a", 0, 101), NOTHING);
+    for n in 1..=100 {
+        assert!(play.cancel(n));
+    }
+    assert_eq!(play.release(1), ["dial a/0"]);
+}
+
+/// Host a evicts b's connection; before it is closed, b wants one again and gets the slot: then the next idle one,
+/// of c, has to give way to a.
+#[test]
+fn who_evicts_is_not_forgotten_when_another_takes_the_slot() {
+    let mut play = Play::new(PoolConfig { max_connections: 2, ..config() });
+    play.open("b", 0, &[1]);
+    play.now += S;
+    play.open("c", 0, &[2]);
+    assert_eq!(play.want("a", 0, 7), ["bury 1 Evicted"]);
+    let mut said = play.want("b", 0, 8);
+    said.extend(play.buried(1));
+    if said.contains(&"bury 2 Evicted".to_owned()) {
+        said.extend(play.buried(2));
+    }
+    said.sort();
+    assert_eq!(said, ["bury 2 Evicted", "dial a/0", "dial b/0"]);
+}
+
+#[test]
+fn at_the_hosts_limit_the_idle_of_other_runtimes_give_way() {
+    let mut play = Play::new(PoolConfig { max_connections_per_host: 2, ..config() });
+    play.open("a", 0, &[1]);
+    play.now += S;
+    play.open("a", 1, &[2]);
+    assert_eq!(play.want("a", 2, 9), ["bury 1 Evicted"]);
+    assert_eq!(play.want("a", 2, 8), ["bury 2 Evicted"]);
+    assert_eq!(play.buried(2), ["dial a/2"]);
+    assert_eq!(play.buried(1), ["dial a/2"]);
+    assert_eq!(play.dialed(3), ["grant 3 to 9"]);
+    assert_eq!(play.want("a", 0, 7), NOTHING);
+    assert_eq!(play.dialed(4), ["grant 4 to 8"]);
+    assert_eq!(play.checkin(4), ["bury 4 Evicted"], "wanted by a waiter whom it cannot serve");
+    assert_eq!(play.buried(4), ["dial a/0"]);
+}
+
+#[test]
+fn a_dial_that_concerns_the_host_fails_all_who_queued_before_it_began() {
+    let mut play = Play::new(PoolConfig { max_connections_per_host: 2, ..config() });
+    assert_eq!(play.want("a", 0, 1), ["dial a/0"]);
+    assert_eq!(play.want("a", 0, 2), ["dial a/0"]);
+    assert_eq!(play.want("a", 0, 3), NOTHING);
+    assert_eq!(play.want("a", 1, 4), NOTHING, "another runtime's dials are another matter");
+    // The first dial began before 2 and 3 queued; its slot becomes a dial for who is left.
+    assert_eq!(play.fails(true), ["fail 1", "dial a/0"]);
+    assert_eq!(play.want("a", 0, 5), NOTHING);
+    // The second began before 3 queued.
+    assert_eq!(play.fails(true), ["fail 2", "dial a/0"]);
+    // The third began after 3 queued and before 5 did.
+    assert_eq!(play.fails(true), ["fail 3", "dial a/1"]);
+    assert_eq!(play.counts(), [0, 0, 2, 2]);
+}
+
+#[test]
+fn a_dial_that_concerns_nobody_else_fails_exactly_one() {
+    let mut play = Play::new(PoolConfig { max_connections_per_host: 1, ..config() });
+    for waiter in 1..=3 {
+        play.want("a", 0, waiter);
+    }
+    assert_eq!(play.fails(false), ["fail 1", "dial a/0"]);
+    assert_eq!(play.fails(false), ["fail 2", "dial a/0"]);
+    assert_eq!(play.dialed(1), ["grant 1 to 3"]);
+    // Nobody who queued before it began is left: it fails nobody, and who queued later gets a dial of its own.
+    assert_eq!(play.release(1), NOTHING);
+    assert_eq!(play.want("a", 0, 4), ["dial a/0"]);
+    assert!(play.cancel(4));
+    assert_eq!(play.want("a", 0, 5), NOTHING);
+    assert_eq!(play.fails(true), ["dial a/0"]);
+    assert_eq!(play.dialed(2), ["grant 2 to 5"]);
+}
+
+#[test]
+fn a_thousand_fail_in_batches() {
+    let mut play = Play::new(PoolConfig { max_connections_per_host: 1, ..config() });
+    for waiter in 0..1000 {
+        play.want("a", 0, waiter);
+    }
+    // Those who queued behind the first dial have the second, which began when it failed.
+    assert_eq!(play.fails(true), ["fail 0", "dial a/0"]);
+    let (place, began) = play.dials.pop_front().unwrap();
+    let mut failed = 0;
+    loop {
+        let mut out = Vec::new();
+        let more = play.policy.fail_waiters(place, began, true, &mut out);
+        assert!(out.len() <= BATCH);
+        failed += out.len();
+        if !more {
+            break;
+        }
+    }
+    assert_eq!(failed, 999);
+}
+
+#[test]
+fn replace_keeps_the_place_at_the_head() {
+    let mut play = Play::new(PoolConfig { max_connections_per_host: 2, ..config() });
+    play.open("a", 0, &[1, 2]);
+    assert_eq!(play.want("a", 0, 11), ["reuse 2"]);
+    assert_eq!(play.replace(2, 11), ["reuse 1"], "the next idle one");
+    assert_eq!(play.counts(), [0, 1, 0, 0]);
+    assert_eq!(play.want("a", 0, 12), ["dial a/0"]);
+    assert_eq!(play.want("a", 0, 13), NOTHING);
+    assert_eq!(play.replace(1, 11), ["dial a/0"], "its slot becomes a dial");
+    assert_eq!(play.counts(), [0, 0, 2, 3]);
+    assert_eq!(play.dialed(3), ["grant 3 to 11"], "before those who came later");
+    assert_eq!(play.dialed(4), ["grant 4 to 12"]);
+    assert_eq!(play.checkin(3), ["grant 3 to 13"]);
+}
+
+#[test]
+fn redial_keeps_the_slot_and_takes_only_fresh_connections() {
+    let mut play = Play::new(PoolConfig { max_connections_per_host: 2, ..config() });
+    play.open("a", 0, &[1, 2]);
+    play.want("a", 0, 11);
+    play.want("a", 0, 12);
+    assert_eq!(play.want("a", 0, 13), NOTHING);
+    assert_eq!(play.redial(1, 11), ["dial a/0"]);
+    assert_eq!(play.counts(), [0, 1, 1, 2], "never more than the limit");
+    assert_eq!(play.checkin(2), ["grant 2 to 13"], "not 11: 2 is no fresh one");
+    assert_eq!(play.want("a", 0, 14), NOTHING);
+    assert_eq!(play.dialed(3), ["grant 3 to 11"], "not 14: it was dialed for 11");
+    assert_eq!(play.checkin(3), ["grant 3 to 14"]);
+}
+
+#[test]
+fn a_redial_that_fails_fails_the_request_it_was_for() {
+    let mut play = Play::new(PoolConfig { max_connections_per_host: 1, ..config() });
+    play.open("a", 0, &[1]);
+    play.want("a", 0, 11);
+    play.want("a", 0, 12);
+    assert_eq!(play.redial(1, 11), ["dial a/0"]);
+    assert_eq!(play.fails(false), ["fail 11", "dial a/0"]);
+    assert_eq!(play.dialed(2), ["grant 2 to 12"]);
+    assert_eq!(play.redial(2, 12), ["dial a/0"]);
+    assert!(play.cancel(12));
+    assert_eq!(play.dialed(3), NOTHING);
+    assert_eq!(play.counts(), [1, 0, 0, 0]);
+}
+
+#[test]
+fn idle_timeout_just_before_at_and_after() {
+    for (after, reaped) in [(60 * S - Duration::from_nanos(1), false), (60 * S, true), (61 * S, true)] {
+        let mut play = Play::new(config());
+        play.open("a", 0, &[1]);
+        assert_eq!(play.policy.due(), Some(play.now + 60 * S));
+        play.now += after;
+        let told = if reaped { vec!["bury 1 IdleTimeout"] } else { vec![] };
+        assert_eq!(play.reap(), told, "{after:?}");
+        assert_eq!(play.reap(), NOTHING);
+        // A checkout sees it as the reaper does.
+        let mut play = Play::new(config());
+        play.open("a", 0, &[1]);
+        play.now += after;
+        let told = play.want("a", 0, 9);
+        assert_eq!(told[0], if reaped { "bury 1 IdleTimeout" } else { "reuse 1" }, "{after:?}");
+    }
+}
+
+#[test]
+fn the_servers_stay_shortens_and_never_lengthens() {
+    for (ours, theirs, until) in [
+        (Some(60 * S), Some(5 * S), Some(5 * S)),
+        (Some(60 * S), Some(600 * S), Some(60 * S)),
+        (None, Some(5 * S), Some(5 * S)),
+        (None, None, None),
+    ] {
+        let mut play = Play::new(PoolConfig { idle_timeout: ours, ..config() });
+        play.want("a", 0, 1);
+        play.dialed(1);
+        assert_eq!(play.checkin_for(1, theirs), NOTHING);
+        assert_eq!(play.policy.due(), until.map(|until| play.now + until), "{ours:?} {theirs:?}");
+    }
+    // Zero: not kept at all.
+    let mut play = Play::new(config());
+    play.want("a", 0, 1);
+    play.dialed(1);
+    assert_eq!(play.checkin_for(1, Some(Duration::ZERO)), ["bury 1 IdleTimeout"]);
+}
+
+#[test]
+fn the_next_deadline_is_the_earliest_of_both_kinds() {
+    let mut play = Play::new(config());
+    for conn in 1..=3 {
+        play.want("a", 0, conn);
+        play.dialed(conn);
+    }
+    play.checkin(1);
+    play.checkin_for(2, Some(30 * S));
+    play.checkin_for(3, Some(10 * S));
+    for (after, conn) in [(10, 3), (30, 2), (60, 1)] {
+        let due = play.policy.due().unwrap();
+        play.now = due;
+        assert_eq!(play.reap(), [format!("bury {conn} IdleTimeout")], "after {after} s");
+    }
+    assert_eq!(play.policy.due(), None);
+}
+
+#[test]
+fn one_too_many_idle_evicts_the_oldest() {
+    let mut play = Play::new(PoolConfig { max_idle_per_host: 2, ..config() });
+    play.open("a", 0, &[1]);
+    play.now += S;
+    play.open("b", 0, &[9]);
+    play.now += S;
+    for conn in [2, 3] {
+        play.want("a", 1, conn);
+        play.dialed(conn);
+    }
+    assert_eq!(play.checkin(2), NOTHING);
+    assert_eq!(play.checkin(3), ["bury 1 Evicted"], "the host's oldest, of whatever runtime");
+
+    let mut play = Play::new(PoolConfig { max_idle: 2, ..config() });
+    play.open("a", 0, &[1]);
+    play.now += S;
+    play.open("b", 0, &[2]);
+    play.want("c", 0, 3);
+    play.now += S;
+    assert_eq!(play.dialed(3), ["grant 3 to 3"]);
+    assert_eq!(play.checkin(3), ["bury 1 Evicted"], "the oldest of all");
+    for limits in [PoolConfig { max_idle: 0, ..config() }, PoolConfig { max_idle_per_host: 0, ..config() }] {
+        let mut play = Play::new(limits);
+        play.want("a", 0, 1);
+        play.dialed(1);
+        assert_eq!(play.checkin(1), ["bury 1 IdleTimeout"]);
+    }
+}
+
+#[test]
+fn warm_dials_what_is_missing_within_the_limits() {
+    let mut play = Play::new(PoolConfig { max_connections_per_host: 3, ..config() });
+    play.open("a", 0, &[1]);
+    assert_eq!(play.warm("a", 0, 1), NOTHING);
+    assert_eq!(play.warm("a", 0, 2), ["dial a/0"]);
+    assert_eq!(play.warm("a", 0, 2), NOTHING, "it is under way");
+    assert_eq!(play.warm("a", 0, 9), ["dial a/0"]);
+    assert_eq!(play.dialed(2), NOTHING);
+    assert_eq!(play.want("a", 0, 1), ["reuse 2"]);
+    assert_eq!(play.counts(), [1, 1, 1, 0]);
+}
+
+#[test]
+fn once_shut_nothing_is_kept() {
+    let mut play = Play::new(config());
+    play.open("a", 0, &[1, 2]);
+    play.want("a", 0, 9);
+    play.policy.shut();
+    let mut out = Vec::new();
+    assert!(!play.policy.bury_all(DropReason::Shutdown, &mut out));
+    assert_eq!(play.say(out), ["bury 1 Shutdown"]);
+    assert_eq!(play.buried(1), NOTHING);
+    assert_eq!(play.checkin(2), ["bury 2 Shutdown"]);
+    assert_eq!(play.buried(2), NOTHING);
+    assert_eq!(play.counts(), [0, 0, 0, 0]);
+}
+
+#[test]
+fn an_abandoned_runtime_loses_its_idle_connections_and_no_other_does() {
+    let mut play = Play::new(PoolConfig { max_idle_per_host: 200, ..config() });
+    play.open("a", 0, &[1, 2]);
+    play.open("a", 1, &[3]);
+    play.open("b", 1, &(100..250).collect::<Vec<_>>());
+    let said = play.abandon(1);
+    assert_eq!(said.len(), 151);
+    assert_eq!(said[..2], ["bury 3 RuntimeGone", "bury 100 RuntimeGone"]);
+    assert_eq!(play.counts(), [2, 151, 0, 0]);
+    assert_eq!(play.abandon(1), NOTHING);
+    assert_eq!(play.want("a", 0, 1), ["reuse 2"]);
+}
+
+#[test]
+fn no_call_touches_more_than_a_batch() {
+    let mut play = Play::new(PoolConfig { max_idle_per_host: 1000, max_idle: 1000, ..config() });
+    play.open("a", 0, &(0..300).collect::<Vec<_>>());
+    play.now += 100 * S;
+    let mut out = Vec::new();
+    assert!(play.policy.reap(play.now, &mut out));
+    assert_eq!(out.len(), BATCH);
+    assert!(play.policy.bury_all(DropReason::Shutdown, &mut out));
+    assert_eq!(out.len(), 2 * BATCH);
+}
+
+/// A crawler's million hosts: entries stay bounded, and so does what a host costs after it is gone.
+#[test]
+fn empty_hosts_are_forgotten() {
+    let mut policy: Policy<u32, u32, u32, u32> = Policy::new(config());
+    let now = Instant::now();
+    let mut out = Vec::new();
+    for host in 0..1_000_000u32 {
+        let hash = u64::from(host).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let checkout = policy.checkout(hash, |key| *key == host, || host, &0, now, || host, &mut out);
+        let Checkout::Queued(ticket) = checkout else { panic!("nothing is idle") };
+        if host % 2 == 0 {
+            assert!(policy.cancel(ticket));
+        }
+        let Some(Action::Dial { place, .. }) = out.pop() else { panic!("nothing else to do") };
+        if host % 3 == 0 {
+            policy.fail_waiters(place, u64::MAX, true, &mut out);
+            policy.dial_failed(place, &mut out);
+        } else {
+            policy.dialed(place, host, now, &mut out);
+            out.clear();
+            policy.bury_all(DropReason::Shutdown, &mut out);
+            if host % 2 == 0 {
+                policy.buried(place, &mut out);
+            } else {
+                policy.release(place, Served::default(), Some(DropReason::Failed), &mut out);
+            }
+        }
+        out.clear();
+        assert!(policy.hosts.listed() <= MAX_EMPTIES);
+        assert!(policy.host_slots() <= MAX_EMPTIES + 1, "{} hosts", policy.host_slots());
+    }
+    assert_eq!(policy.hosts.len(), MAX_EMPTIES);
+    assert_eq!(policy.total().1, Counts::default());
+}
+
+/// A host that was empty once is listed as such; when its last connection goes while the list overflows because of
+/// another, it must not be looked for after it was forgotten.
+#[test]
+fn a_host_is_not_forgotten_under_the_callers_feet() {
+    let mut policy: Policy<u32, u32, u32, u32> = Policy::new(PoolConfig { max_connections: 1, ..config() });
+    let now = Instant::now();
+    let mut out = Vec::new();
+    let want = |policy: &mut Policy<u32, u32, u32, u32>, host: u32| {
+        let mut out = Vec::new();
+        let checkout =
+            policy.checkout(u64::from(host), |key| *key == host, || host, &0, now, || host, &mut out);
+        let Checkout::Queued(ticket) = checkout else { panic!("nothing is idle") };
+        let dial = out.into_iter().find_map(|action| match action {
+            Action::Dial { place, .. } => Some(place),
+            _ => None,
+        });
+        (ticket, dial)
+    };
+    // Host 0 becomes empty first, so it is the oldest in the list; then as many others as the list holds.
+    for host in 0..MAX_EMPTIES as u32 {
+        let (_, place) = want(&mut policy, host);
+        policy.fail_waiters(place.unwrap(), u64::MAX, true, &mut out);
+        policy.dial_failed(place.unwrap(), &mut out);
+    }
+    // Host 0 lives again, and a new host is blocked by it, but leaves.
+    let (_, place) = want(&mut policy, 0);
+    let (ticket, dial) = want(&mut policy, 5_000);
+    assert!(dial.is_none());
+    assert!(policy.cancel(ticket));
+    let (ticket, _) = want(&mut policy, 5_001);
+    assert!(policy.cancel(ticket));
+    // Host 0's connection is closed: hosts 5000 and 5001 are listed, and the list overflows.
+    let place = place.unwrap();
+    policy.dialed(place, 1, now, &mut out);
+    policy.release(place, Served::default(), Some(DropReason::Failed), &mut out);
+    assert_eq!(policy.total().1, Counts::default());
+}
+
+// ---------------------------------------------------------------------------------------------------------------
+
+/// A generator of numbers that look random: xorshift64*.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16
+    }
+
+    fn below(&mut self, n: usize) -> usize {
+        (self.next() % n as u64) as usize
+    }
+
+    fn pick<T: Copy>(&mut self, all: &[T]) -> Option<T> {
+        if all.is_empty() { None } else { Some(all[self.below(all.len())]) }
+    }
+}
+
+/// Where the model thinks that connections and waiters are. A shelf is a host and a runtime.
+#[derive(Default)]
+struct Shelved {
+    idle: Vec<u32>,
+    /// Replaced requests, then the others.
+    first: VecDeque<u32>,
+    waiting: VecDeque<u32>,
+    resending: VecDeque<u32>,
+}
+
+struct Model {
+    play: Play,
+    shelves: BTreeMap<(usize, u32), Shelved>,
+    leased: Vec<(u32, usize, u32)>,
+    graves: Vec<(u32, usize, u32)>,
+    dials: Vec<(Place, u64, usize, u32)>,
+    next: u32,
+}
+
+const HOSTS: [&str; 5] = ["a", "b", "c", "dd", "ee"];
+const RUNTIMES: u32 = 3;
+
+impl Model {
+    fn new(config: PoolConfig) -> Self {
+        Self {
+            play: Play::new(config),
+            shelves: BTreeMap::new(),
+            leased: Vec::new(),
+            graves: Vec::new(),
+            dials: Vec::new(),
+            next: 0,
+        }
+    }
+
+    fn fresh(&mut self) -> u32 {
+        self.next += 1;
+        self.next
+    }
+
+    fn shelf(&mut self, host: usize, runtime: u32) -> &mut Shelved {
+        self.shelves.entry((host, runtime)).or_default()
+    }
+
+    /// Whose connection or dial it is.
+    fn owner(&self, place: Place) -> (usize, u32) {
+        let host = self.play.policy.hosts.host(place.host);
+        let runtime = host.shelves[place.shelf as usize].partition;
+        (HOSTS.iter().position(|known| *known == host.key).unwrap(), runtime)
+    }
+
+    /// Follows what the policy asks for. `offered` is a connection that was just given to it, `is_fresh` from a dial.
+    fn follow(&mut self, actions: Vec<Act>, offered: Option<(u32, usize, u32)>, is_fresh: bool) {
+        let mut offered = offered;
+        for action in actions {
+            match action {
+                Action::Grant { waiter, conn, place } => {
+                    let (host, runtime) = self.owner(place);
+                    assert_eq!(
+                        offered.take(),
+                        Some((conn, host, runtime)),
+                        "only what was offered is granted"
+                    );
+                    let shelf = self.shelf(host, runtime);
+                    let oldest = match is_fresh.then(|| shelf.resending.pop_front()).flatten() {
+                        Some(resent) => resent,
+                        None => shelf.first.pop_front().or_else(|| shelf.waiting.pop_front()).unwrap(),
+                    };
+                    assert_eq!(waiter, oldest, "oldest first");
+                    self.leased.push((conn, host, runtime));
+                    self.play.places.insert(conn, place);
+                }
+                Action::Fail { waiter } => {
+                    let found = self.forget_waiter(waiter);
+                    assert!(found, "{waiter} did not wait");
+                }
+                Action::Dial { key, partition, place, began } => {
+                    let host = HOSTS.iter().position(|known| *known == key).unwrap();
+                    assert_eq!(self.owner(place), (host, partition));
+                    self.dials.push((place, began, host, partition));
+                }
+                Action::Bury { conn, place, .. } => {
+                    let (host, runtime) = self.owner(place);
+                    if offered == Some((conn, host, runtime)) {
+                        offered = None;
+                    } else {
+                        let idle = &mut self.shelf(host, runtime).idle;
+                        let at = idle.iter().position(|known| *known == conn).expect("it is idle");
+                        idle.remove(at);
+                    }
+                    self.graves.push((conn, host, runtime));
+                    self.play.places.insert(conn, place);
+                }
+            }
+        }
+        if let Some((conn, host, runtime)) = offered {
+            self.shelf(host, runtime).idle.push(conn);
+        }
+    }
+
+    fn forget_waiter(&mut self, waiter: u32) -> bool {
+        self.shelves.values_mut().any(|shelf| {
+            [&mut shelf.first, &mut shelf.waiting, &mut shelf.resending].into_iter().any(|queue| {
+                let before = queue.len();
+                queue.retain(|known| *known != waiter);
+                queue.len() < before
+            })
+        })
+    }
+
+    fn took(&mut self, checkout: &Checkout<u32>, host: usize, runtime: u32, waiter: u32, is_first: bool) {
+        match *checkout {
+            Checkout::Reuse(conn, place) => {
+                assert_eq!(self.owner(place), (host, runtime));
+                assert_eq!(self.shelf(host, runtime).idle.pop(), Some(conn), "newest first");
+                self.leased.push((conn, host, runtime));
+                self.play.places.insert(conn, place);
+            }
+            Checkout::Queued(ticket) => {
+                self.play.tickets.insert(waiter, ticket);
+            }
+            Checkout::Full(_) => {
+                let shelf = self.shelf(host, runtime);
+                shelf.waiting.retain(|known| *known != waiter);
+                return;
+            }
+        }
+        if matches!(checkout, Checkout::Reuse(..)) {
+            let shelf = self.shelf(host, runtime);
+            let queue = if is_first { &mut shelf.first } else { &mut shelf.waiting };
+            assert_eq!(queue.pop_back(), Some(waiter));
+        }
+    }
+
+    fn step(&mut self, random: &mut Random) {
+        let mut out = Vec::new();
+        match random.below(100) {
+            0..30 => {
+                let (host, runtime) = (random.below(HOSTS.len()), random.below(RUNTIMES as usize) as u32);
+                let waiter = self.fresh();
+                let name = HOSTS[host];
+                let now = self.play.now;
+                self.shelf(host, runtime).waiting.push_back(waiter);
+                let checkout = self.play.policy.checkout(
+                    hash(name),
+                    |key| *key == name,
+                    || name,
+                    &runtime,
+                    now,
+                    || waiter,
+                    &mut out,
+                );
+                self.follow(out, None, false);
+                self.took(&checkout, host, runtime, waiter, false);
+            }
+            30..45 => {
+                let Some(lease) = self.take_lease(random) else { return };
+                let stay = [None, Some(Duration::ZERO), Some(3 * S), Some(500 * S)][random.below(4)];
+                let place = self.play.places[&lease.0];
+                let now = self.play.now;
+                self.play.policy.checkin(place, lease.0, stay, Served::default(), now, &mut out);
+                self.follow(out, Some(lease), false);
+            }
+            45..52 => {
+                let Some((conn, ..)) = self.take_lease(random) else { return };
+                let place = self.play.places[&conn];
+                self.play.policy.release(place, Served::default(), Some(DropReason::Failed), &mut out);
+                self.follow(out, None, false);
+            }
+            52..56 => {
+                let Some((conn, host, runtime)) = self.take_lease(random) else { return };
+                let waiter = self.fresh();
+                let place = self.play.places[&conn];
+                let now = self.play.now;
+                self.shelf(host, runtime).first.push_back(waiter);
+                let checkout =
+                    self.play.policy.replace(place, DropReason::PeerClosed, now, || waiter, &mut out);
+                self.follow(out, None, false);
+                self.took(&checkout, host, runtime, waiter, true);
+            }
+            56..60 => {
+                let Some((conn, host, runtime)) = self.take_lease(random) else { return };
+                let waiter = self.fresh();
+                let place = self.play.places[&conn];
+                self.shelf(host, runtime).resending.push_back(waiter);
+                let served = Served { request: true, saved: Some(S) };
+                let ticket = self.play.policy.redial(place, served, DropReason::PeerClosed, waiter, &mut out);
+                self.play.tickets.insert(waiter, ticket);
+                self.follow(out, None, false);
+            }
+            60..72 => self.dial_ends(random, true),
+            72..76 => self.dial_ends(random, false),
+            76..86 => self.close_one(random),
+            86..93 => {
+                let Some(waiter) = self.any_waiter(random) else { return };
+                assert!(self.play.cancel(waiter), "it waits");
+                assert!(!self.play.cancel(waiter), "it is gone");
+                assert!(self.forget_waiter(waiter));
+            }
+            93..95 => {
+                let (host, runtime) = (random.below(HOSTS.len()), random.below(RUNTIMES as usize) as u32);
+                let name = HOSTS[host];
+                self.play.policy.warm(hash(name), |key| *key == name, || name, &runtime, 2, &mut out);
+                self.follow(out, None, false);
+            }
+            95..98 => {
+                self.play.now += S * random.below(4) as u32;
+                self.play.policy.reap(self.play.now, &mut out);
+                self.follow(out, None, false);
+            }
+            98 => {
+                let runtime = random.below(RUNTIMES as usize) as u32;
+                let mut slot = Some(0);
+                while let Some(from) = slot {
+                    slot = self.play.policy.abandon(&runtime, from, &mut out);
+                }
+                self.follow(out, None, false);
+            }
+            _ => {
+                if random.below(20) == 0 {
+                    self.play.policy.bury_all(DropReason::Shutdown, &mut out);
+                    self.follow(out, None, false);
+                }
+            }
+        }
+    }
+
+    fn take_lease(&mut self, random: &mut Random) -> Option<(u32, usize, u32)> {
+        if self.leased.is_empty() {
+            return None;
+        }
+        let at = random.below(self.leased.len());
+        Some(self.leased.swap_remove(at))
+    }
+
+    fn dial_ends(&mut self, random: &mut Random, is_ok: bool) {
+        if self.dials.is_empty() {
+            return;
+        }
+        let at = random.below(self.dials.len());
+        let (place, began, host, runtime) = self.dials.swap_remove(at);
+        let mut out = Vec::new();
+        if is_ok {
+            let conn = self.fresh();
+            let now = self.play.now;
+            self.play.policy.dialed(place, conn, now, &mut out);
+            self.follow(out, Some((conn, host, runtime)), true);
+        } else {
+            let concerns_host = random.below(2) == 0;
+            while self.play.policy.fail_waiters(place, began, concerns_host, &mut out) {}
+            assert!(concerns_host || out.len() <= 1);
+            self.play.policy.dial_failed(place, &mut out);
+            self.follow(out, None, false);
+        }
+    }
+
+    fn close_one(&mut self, random: &mut Random) {
+        if self.graves.is_empty() {
+            return;
+        }
+        let at = random.below(self.graves.len());
+        let (conn, ..) = self.graves.swap_remove(at);
+        let mut out = Vec::new();
+        let place = self.play.places.remove(&conn).unwrap();
+        self.play.policy.buried(place, &mut out);
+        self.follow(out, None, false);
+    }
+
+    fn any_waiter(&self, random: &mut Random) -> Option<u32> {
+        let all = self
+            .shelves
+            .values()
+            .flat_map(|shelf| shelf.first.iter().chain(&shelf.waiting).chain(&shelf.resending).copied());
+        random.pick(&all.collect::<Vec<_>>())
+    }
+
+    /// All invariants, against the policy's insides and the model's count.
+    fn check(&self) {
+        let policy = &self.play.policy;
+        let config = &policy.config;
+        let (mut counted, mut idle, mut dialing, mut waiting) = (0, 0, 0, 0);
+        let has_graves = !self.graves.is_empty();
+        for host in (0..policy.hosts.slots()).filter_map(|slot| policy.hosts.get(slot)) {
+            let at = HOSTS.iter().position(|known| *known == host.key).unwrap();
+            let (mut host_counted, mut host_waiting) = (0, 0);
+            for shelf in &host.shelves {
+                let none = Shelved::default();
+                let ours = self.shelves.get(&(at, shelf.partition)).unwrap_or(&none);
+                let is_ours =
+                    |(_, host, runtime): &&(u32, usize, u32)| (*host, *runtime) == (at, shelf.partition);
+                let active =
+                    self.leased.iter().filter(is_ours).count() + self.graves.iter().filter(is_ours).count();
+                let dials =
+                    self.dials.iter().filter(|dial| (dial.2, dial.3) == (at, shelf.partition)).count();
+                assert_eq!((shelf.idle, shelf.active, shelf.dialing), (ours.idle.len(), active, dials));
+                assert_eq!(shelf.waiting.len(), ours.first.len() + ours.waiting.len());
+                assert_eq!(shelf.resending.len(), ours.resending.len());
+                assert!(shelf.waiting.is_empty() || shelf.idle == 0, "one waits beside an idle connection");
+                if shelf.demand() > 0 {
+                    // Nobody waits without a dial unless a limit is in the way, and nothing idle fills it.
+                    let is_host_full = host.counted >= config.max_connections_per_host;
+                    let is_full = policy.counted >= config.max_connections;
+                    assert!(is_host_full || is_full, "one starves within the limits");
+                    if !has_graves && is_host_full {
+                        let others: usize = host.shelves.iter().map(|shelf| shelf.idle).sum();
+                        assert_eq!(others, 0, "one starves beside another runtime's idle connection");
+                    } else if !has_graves {
+                        assert_eq!(policy.idle.len(), 0, "one starves beside another host's idle connection");
+                    }
+                }
+                host_counted += shelf.idle + shelf.active + shelf.dialing;
+                host_waiting += shelf.waiting.len() + shelf.resending.len();
+                idle += shelf.idle;
+                dialing += shelf.dialing;
+            }
+            assert_eq!((host.counted, host.waiting), (host_counted, host_waiting));
+            assert!(host.counted <= config.max_connections_per_host, "the host's limit");
+            let host_idle: usize = host.shelves.iter().map(|shelf| shelf.idle).sum();
+            assert!(host_idle <= config.max_idle_per_host);
+            assert!(host.waiting <= config.max_waiters_per_host + host.resending_and_replaced(self, at));
+            counted += host_counted;
+            waiting += host_waiting;
+        }
+        assert_eq!((policy.counted, policy.dialing, policy.waiting), (counted, dialing, waiting));
+        assert_eq!(policy.idle.len(), idle);
+        assert_eq!(policy.evicting, self.graves.len());
+        assert!(counted <= config.max_connections, "the total limit");
+        assert!(idle <= config.max_idle);
+        // Every connection is in one place.
+        let shelved = self.shelves.values().flat_map(|shelf| shelf.idle.iter().copied());
+        let mut all: Vec<_> =
+            shelved.chain(self.leased.iter().map(|l| l.0)).chain(self.graves.iter().map(|g| g.0)).collect();
+        let before = all.len();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!((all.len(), before), (counted - dialing, counted - dialing));
+    }
+
+    /// Everything ends: nobody may be left waiting.
+    fn drain(&mut self, random: &mut Random) {
+        for _ in 0..1_000_000 {
+            self.check();
+            if !self.graves.is_empty() {
+                self.close_one(random);
+            } else if !self.dials.is_empty() {
+                self.dial_ends(random, true);
+            } else if let Some(lease) = self.take_lease(random) {
+                let place = self.play.places[&lease.0];
+                let now = self.play.now;
+                let mut out = Vec::new();
+                self.play.policy.checkin(place, lease.0, None, Served::default(), now, &mut out);
+                self.follow(out, Some(lease), false);
+            } else {
+                assert_eq!(self.play.policy.waiting, 0, "somebody waits for ever");
+                return;
+            }
+        }
+        panic!("it does not come to rest");
+    }
+}
+
+impl Host<&'static str, u32, u32> {
+    /// Those who may stand in the queue beyond its bound: they had been let in before.
+    fn resending_and_replaced(&self, model: &Model, at: usize) -> usize {
+        let ours = model.shelves.iter().filter(|((host, _), _)| *host == at);
+        ours.map(|(_, shelf)| shelf.first.len() + shelf.resending.len()).sum()
+    }
+}
+
+#[test]
+fn a_random_walk_keeps_every_invariant() {
+    let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(0x5eed_2024);
+    println!("SEED={seed}");
+    let limits = [
+        (usize::MAX, usize::MAX, 32, 512),
+        (1, usize::MAX, 32, 512),
+        (2, 3, 2, 3),
+        (3, 4, 1, 2),
+        (usize::MAX, 1, 32, 512),
+        (4, 6, 3, 4),
+        (2, 100, 32, 512),
+        (5, 2, 0, 9),
+    ];
+    let mut operations = 0;
+    for round in 0..40 {
+        let (per_host, total, idle_per_host, idle) = limits[round % limits.len()];
+        let mut model = Model::new(PoolConfig {
+            max_connections_per_host: per_host,
+            max_connections: total,
+            max_idle_per_host: idle_per_host,
+            max_idle: idle,
+            max_waiters_per_host: 12,
+            idle_timeout: [Some(10 * S), None][round / limits.len() % 2],
+            ..config()
+        });
+        let mut random = Random(seed + round as u64);
+        for _ in 0..5_000 {
+            operations += 1;
+            model.step(&mut random);
+            model.check();
+        }
+        model.drain(&mut random);
+    }
+    println!("{operations} operations");
+}

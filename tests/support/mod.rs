@@ -1,0 +1,44 @@
+//! What the integration tests share: scripted servers, and wire transcripts.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    unused_imports,
+    missing_docs,
+    missing_debug_implementations,
+    clippy::unwrap_used
+)]
+
+pub mod server;
+pub mod transcript;
+
+use std::time::Duration;
+
+pub use self::server::{Peer, Request, Rng, Seen, Server, Signal, Split};
+
+/// No test waits longer for anything: a hang becomes a failure that says where.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// `work`, which must end within `seconds`.
+#[track_caller]
+pub fn within<T>(seconds: u64, work: impl Future<Output = T>) -> impl Future<Output = T> {
+    let place = std::panic::Location::caller();
+    async move {
+        match tokio::time::timeout(Duration::from_secs(seconds), work).await {
+            Ok(done) => done,
+            Err(_) => panic!("{place}: not done within {seconds} s"),
+        }
+    }
+}
+
+/// Waits until `is_so` answers yes, asking again and again.
+#[track_caller]
+pub fn until(what: &'static str, mut is_so: impl FnMut() -> bool) -> impl Future<Output = ()> {
+    let place = std::panic::Location::caller();
+    async move {
+        let begun = std::time::Instant::now();
+        while !is_so() {
+            assert!(begun.elapsed() < PATIENCE, "{place}: waited in vain until {what}");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! A server on loopback with a thread per connection and no runtime: for tests whose client runs on real runtimes.
+//!
+//! `/bytes/N` answers N bytes; any other path answers the connection's number. `/slow/MS` takes its time.
+
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "each test uses its part of this file, and all of it is test"
+)]
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// The server. It ends with the process.
+#[derive(Clone)]
+pub(crate) struct Plain {
+    pub(crate) address: SocketAddr,
+    counts: Arc<Counts>,
+}
+
+#[derive(Default)]
+struct Counts {
+    accepted: AtomicUsize,
+    open: AtomicUsize,
+    requests: AtomicUsize,
+}
+
+impl Plain {
+    pub(crate) fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = Self { address: listener.local_addr().unwrap(), counts: Arc::default() };
+        let counts = server.counts.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let number = counts.accepted.fetch_add(1, Ordering::SeqCst) + 1;
+                counts.open.fetch_add(1, Ordering::SeqCst);
+                let counts = counts.clone();
+                std::thread::spawn(move || {
+                    // Whatever ends it, it has ended.
+                    let _ = serve(&stream, number, &counts);
+                    counts.open.fetch_sub(1, Ordering::SeqCst);
+                });
+            }
+        });
+        server
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    pub(crate) fn accepted(&self) -> usize {
+        self.counts.accepted.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn open(&self) -> usize {
+        self.counts.open.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn requests(&self) -> usize {
+        self.counts.requests.load(Ordering::SeqCst)
+    }
+}
+
+fn serve(mut stream: &TcpStream, number: usize, counts: &Counts) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut reader = BufReader::new(stream);
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line)? == 0 {
+            return Ok(());
+        }
+        let path = line.split(' ').nth(1).unwrap_or("/").to_owned();
+        while line != "\r\n" {
+            line.clear();
+            if reader.read_line(&mut line)? == 0 {
+                return Ok(());
+            }
+        }
+        counts.requests.fetch_add(1, Ordering::SeqCst);
+        if let Some(after) = path.strip_prefix("/slow/") {
+            std::thread::sleep(Duration::from_millis(after.parse().unwrap()));
+        }
+        let body = match path.strip_prefix("/bytes/") {
+            Some(length) => vec![b'x'; length.parse().unwrap()],
+            None => number.to_string().into_bytes(),
+        };
+        let mut answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len()).into_bytes();
+        answer.extend_from_slice(&body);
+        stream.write_all(&answer)?;
+    }
+}

@@ -1,0 +1,137 @@
+//! A layer that records the crate's spans: when each opened and closed, under whom, with which fields.
+//!
+//! Invariant: a span stands in the record once, in the order in which spans were opened.
+
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "each test uses its part of this file, and all of it is test"
+)]
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex};
+
+use tracing::Subscriber;
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::subscriber::DefaultGuard;
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+
+/// One span.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Span {
+    pub(crate) name: &'static str,
+    /// Its parent's place in the record.
+    pub(crate) parent: Option<usize>,
+    pub(crate) fields: BTreeMap<&'static str, String>,
+    /// Places of the spans that it follows from.
+    pub(crate) follows: Vec<usize>,
+    pub(crate) is_closed: bool,
+    id: u64,
+}
+
+impl Span {
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
+        self.fields.get(name).map(|value| &**value)
+    }
+
+    pub(crate) fn elapsed(&self) -> u64 {
+        self.field("elapsed_ns").unwrap_or_else(|| panic!("{} did not end", self.name)).parse().unwrap()
+    }
+}
+
+/// The record; clones share it.
+#[derive(Clone, Default)]
+pub(crate) struct Recorder {
+    spans: Arc<Mutex<Vec<Span>>>,
+}
+
+impl Recorder {
+    /// Records on this thread until the guard is dropped.
+    pub(crate) fn start() -> (Self, DefaultGuard) {
+        let recorder = Self::default();
+        let subscriber = tracing_subscriber::registry().with(recorder.clone());
+        (recorder, tracing::subscriber::set_default(subscriber))
+    }
+
+    /// What was recorded since the last time, which must have ended.
+    pub(crate) fn take(&self) -> Vec<Span> {
+        let spans = std::mem::take(&mut *self.spans.lock().unwrap());
+        for span in &spans {
+            assert!(span.is_closed, "{span:?} was started and not ended");
+            assert!(span.field("elapsed_ns").is_some(), "{span:?} does not say how long it took");
+        }
+        spans
+    }
+
+    fn with(&self, id: &Id, change: impl FnOnce(&mut Span)) {
+        let mut spans = self.spans.lock().unwrap();
+        // Ids are used again after a span has closed: the newest is meant.
+        if let Some(span) = spans.iter_mut().rfind(|span| span.id == id.into_u64()) {
+            assert!(!span.is_closed, "{span:?} goes on after its end");
+            change(span);
+        }
+    }
+
+    fn place(&self, id: &Id) -> Option<usize> {
+        self.spans.lock().unwrap().iter().rposition(|span| span.id == id.into_u64())
+    }
+}
+
+/// The spans as a tree, in the order of their start: `name(child child)`, roots apart.
+pub(crate) fn tree(spans: &[Span]) -> Vec<String> {
+    let roots = (0..spans.len()).filter(|at| spans[*at].parent.is_none());
+    roots.map(|at| branch(spans, at)).collect()
+}
+
+fn branch(spans: &[Span], at: usize) -> String {
+    let children = (0..spans.len()).filter(|child| spans[*child].parent == Some(at));
+    let children: Vec<_> = children.map(|child| branch(spans, child)).collect();
+    match &children[..] {
+        [] => spans[at].name.to_owned(),
+        children => format!("{}({})", spans[at].name, children.join(" ")),
+    }
+}
+
+impl<S: Subscriber> Layer<S> for Recorder {
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, _: Context<'_, S>) {
+        if attributes.metadata().target() != "handclasp" {
+            return;
+        }
+        let parent = attributes.parent().and_then(|parent| self.place(parent));
+        assert!(
+            attributes.parent().is_none() || parent.is_some(),
+            "a parent was recorded before its children"
+        );
+        let mut span =
+            Span { name: attributes.metadata().name(), parent, id: id.into_u64(), ..Span::default() };
+        attributes.record(&mut Fields(&mut span.fields));
+        self.spans.lock().unwrap().push(span);
+    }
+
+    fn on_record(&self, id: &Id, values: &Record<'_>, _: Context<'_, S>) {
+        self.with(id, |span| values.record(&mut Fields(&mut span.fields)));
+    }
+
+    fn on_follows_from(&self, id: &Id, follows: &Id, _: Context<'_, S>) {
+        let place = self.place(follows);
+        self.with(id, |span| span.follows.extend(place));
+    }
+
+    fn on_close(&self, id: Id, _: Context<'_, S>) {
+        self.with(&id, |span| span.is_closed = true);
+    }
+}
+
+struct Fields<'a>(&'a mut BTreeMap<&'static str, String>);
+
+impl Visit for Fields<'_> {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.0.insert(field.name(), value.to_owned());
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        self.0.insert(field.name(), format!("{value:?}"));
+    }
+}

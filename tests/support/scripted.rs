@@ -1,0 +1,381 @@
+//! Connections in memory that follow a script, for tests in paused time.
+//!
+//! Unless the script is eager, every operation (read, write, flush) is pending once, and wakes its task, before it
+//! does anything: so every await of a request is a place at which its future can be dropped. Knows of HTTP only
+//! where a request ends. Invariant: a transport counts as live from the moment it is made until it is dropped.
+
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    reason = "each test uses its part of this file, and all of it is test"
+)]
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::Bytes;
+use handclasp::{BoxError, Destination, Look, Transport};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// What the peer says to one request.
+#[derive(Clone, Debug)]
+pub(crate) struct Reply {
+    pieces: Vec<Bytes>,
+    end: End,
+    is_early: bool,
+}
+
+/// What follows a reply.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum End {
+    Keep,
+    Eof,
+    Reset,
+}
+
+impl Reply {
+    /// These bytes; each piece is one read.
+    pub(crate) fn raw(pieces: &[&str]) -> Self {
+        let pieces = pieces.iter().map(|piece| Bytes::copy_from_slice(piece.as_bytes())).collect();
+        Self { pieces, end: End::Keep, is_early: false }
+    }
+
+    /// A 200 with a content-length, in one piece.
+    pub(crate) fn ok(body: &str) -> Self {
+        Self::raw(&[&format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len())])
+    }
+
+    /// The connection stays open, and nothing comes.
+    pub(crate) fn silence() -> Self {
+        Self::raw(&[])
+    }
+
+    /// The same bytes, so many at a time.
+    pub(crate) fn split(mut self, most: usize) -> Self {
+        let all = self.pieces.concat();
+        self.pieces = all.chunks(most).map(Bytes::copy_from_slice).collect();
+        self
+    }
+
+    /// Then the peer closes.
+    pub(crate) fn eof(mut self) -> Self {
+        self.end = End::Eof;
+        self
+    }
+
+    /// Then the connection is reset.
+    pub(crate) fn reset(mut self) -> Self {
+        self.end = End::Reset;
+        self
+    }
+
+    /// As soon as the request's head is there, whatever of its body is not.
+    pub(crate) fn early(mut self) -> Self {
+        self.is_early = true;
+        self
+    }
+}
+
+/// How connections behave.
+#[derive(Clone, Debug)]
+pub(crate) struct Script {
+    /// The replies of each connection. The last connection's serve all further ones, and the last reply repeats.
+    pub(crate) connections: Vec<Vec<Reply>>,
+    /// How often a dial is pending.
+    pub(crate) dial_polls: usize,
+    /// So many dials fail, the first ones.
+    pub(crate) failed_dials: usize,
+    /// How often a read is pending, though there is something to read.
+    pub(crate) read_polls: usize,
+    /// What one write takes at the most.
+    pub(crate) write_most: usize,
+    /// What a connection takes at all; then writes are pending for ever.
+    pub(crate) accepts: usize,
+    /// Nothing is pending without need.
+    pub(crate) is_eager: bool,
+}
+
+impl Script {
+    pub(crate) fn new(connections: &[&[Reply]]) -> Self {
+        Self {
+            connections: connections.iter().map(|replies| replies.to_vec()).collect(),
+            dial_polls: 3,
+            failed_dials: 0,
+            read_polls: 1,
+            write_most: usize::MAX,
+            accepts: usize::MAX,
+            is_eager: false,
+        }
+    }
+}
+
+/// The other end of all connections of a client.
+#[derive(Clone)]
+pub(crate) struct Peers {
+    world: Arc<World>,
+}
+
+struct World {
+    script: Script,
+    dials: AtomicUsize,
+    made: AtomicUsize,
+    closed: AtomicUsize,
+    dropped: AtomicUsize,
+    peak: AtomicUsize,
+    requests: AtomicUsize,
+    written: Mutex<Vec<Vec<u8>>>,
+    /// The peer has closed these while they were idle.
+    fins: Mutex<Vec<Arc<AtomicBool>>>,
+}
+
+impl Peers {
+    pub(crate) fn new(script: Script) -> Self {
+        let world = World {
+            script,
+            dials: AtomicUsize::new(0),
+            made: AtomicUsize::new(0),
+            closed: AtomicUsize::new(0),
+            dropped: AtomicUsize::new(0),
+            peak: AtomicUsize::new(0),
+            requests: AtomicUsize::new(0),
+            written: Mutex::default(),
+            fins: Mutex::default(),
+        };
+        Self { world: Arc::new(world) }
+    }
+
+    /// For `ClientBuilder::connector`.
+    pub(crate) fn connector(&self) -> impl Fn(Destination) -> Dialing + Send + Sync + 'static {
+        let peers = self.clone();
+        move |_| Box::pin(peers.clone().dial()) as Dialing
+    }
+
+    async fn dial(self) -> Result<Box<dyn Transport>, BoxError> {
+        for _ in 0..self.world.script.dial_polls {
+            tokio::task::yield_now().await;
+        }
+        if self.world.dials.fetch_add(1, Ordering::SeqCst) < self.world.script.failed_dials {
+            return Err(io::Error::other("no line").into());
+        }
+        Ok(Box::new(Wire::new(&self.world)))
+    }
+
+    /// Transports that exist.
+    pub(crate) fn live(&self) -> usize {
+        self.made() - self.world.dropped.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn made(&self) -> usize {
+        self.world.made.load(Ordering::SeqCst)
+    }
+
+    /// Those that were closed before they were dropped.
+    pub(crate) fn closed(&self) -> usize {
+        self.world.closed.load(Ordering::SeqCst)
+    }
+
+    /// The most that existed at once.
+    pub(crate) fn peak(&self) -> usize {
+        self.world.peak.load(Ordering::SeqCst)
+    }
+
+    /// Requests that arrived whole.
+    pub(crate) fn requests(&self) -> usize {
+        self.world.requests.load(Ordering::SeqCst)
+    }
+
+    /// What was written on the connection of this number, counted from 0.
+    pub(crate) fn written(&self, number: usize) -> String {
+        String::from_utf8(self.world.written.lock().unwrap()[number].clone()).unwrap()
+    }
+
+    /// The peer closes all connections that there are; a look sees it.
+    pub(crate) fn hang_up(&self) {
+        for fin in self.world.fins.lock().unwrap().iter() {
+            fin.store(true, Ordering::SeqCst);
+        }
+    }
+}
+
+type Dialing = Pin<Box<dyn Future<Output = Result<Box<dyn Transport>, BoxError>> + Send>>;
+
+/// One connection.
+struct Wire {
+    world: Arc<World>,
+    number: usize,
+    replies: VecDeque<Reply>,
+    /// Of the request that is arriving.
+    request: Vec<u8>,
+    is_answered: bool,
+    incoming: VecDeque<Bytes>,
+    end: End,
+    reader: Option<Waker>,
+    /// How often each operation has been pending since it was last done.
+    passed: [usize; 3],
+    taken: usize,
+    fin: Arc<AtomicBool>,
+    is_closed: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Op {
+    Read,
+    Write,
+    Flush,
+}
+
+impl Wire {
+    fn new(world: &Arc<World>) -> Self {
+        let number = world.made.fetch_add(1, Ordering::SeqCst);
+        let live = number + 1 - world.dropped.load(Ordering::SeqCst);
+        world.peak.fetch_max(live, Ordering::SeqCst);
+        world.written.lock().unwrap().push(Vec::new());
+        let fin = Arc::new(AtomicBool::new(false));
+        world.fins.lock().unwrap().push(fin.clone());
+        let script = &world.script.connections;
+        Self {
+            replies: script[number.min(script.len() - 1)].clone().into(),
+            world: world.clone(),
+            number,
+            request: Vec::new(),
+            is_answered: false,
+            incoming: VecDeque::new(),
+            end: End::Keep,
+            reader: None,
+            passed: [0; 3],
+            taken: 0,
+            fin,
+            is_closed: false,
+        }
+    }
+
+    fn poll_pass(&mut self, op: Op, cx: &Context<'_>) -> Poll<()> {
+        let polls = if matches!(op, Op::Read) { self.world.script.read_polls } else { 1 };
+        if self.world.script.is_eager || self.passed[op as usize] >= polls {
+            return Poll::Ready(());
+        }
+        self.passed[op as usize] += 1;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Looks at the request, as far as it has come, and answers it.
+    fn answer(&mut self) {
+        loop {
+            let Some(head) = find(&self.request, b"\r\n\r\n") else { return };
+            let text = String::from_utf8_lossy(&self.request[..head]).to_ascii_lowercase();
+            let length = text.lines().find_map(|line| line.strip_prefix("content-length: "));
+            let end = if text.contains("\r\ntransfer-encoding: chunked") {
+                find(&self.request[head..], b"\r\n0\r\n\r\n").map(|at| head + at + 7)
+            } else {
+                Some(head + 4 + length.map_or(0, |length| length.parse().unwrap()))
+            };
+            let end = end.filter(|end| *end <= self.request.len());
+            let is_due = end.is_some() || self.replies.front().is_some_and(|reply| reply.is_early);
+            if is_due && !std::mem::replace(&mut self.is_answered, true) {
+                self.reply();
+            }
+            let Some(end) = end else { return };
+            self.request.drain(..end);
+            self.is_answered = false;
+            self.world.requests.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn reply(&mut self) {
+        let reply = self.replies[0].clone();
+        if self.replies.len() > 1 {
+            self.replies.pop_front();
+        }
+        self.incoming.extend(reply.pieces);
+        self.end = reply.end;
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
+    }
+}
+
+impl AsyncRead for Wire {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_pass(Op::Read, cx));
+        if let Some(mut piece) = this.incoming.pop_front() {
+            let most = piece.len().min(buf.remaining());
+            buf.put_slice(&piece.split_to(most));
+            if !piece.is_empty() {
+                this.incoming.push_front(piece);
+            }
+        } else if this.fin.load(Ordering::SeqCst) || this.end == End::Eof {
+            // Nothing more, at once.
+        } else if this.end == End::Reset {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        } else {
+            this.reader = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        this.passed[Op::Read as usize] = 0;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        ready!(this.poll_pass(Op::Write, cx));
+        let script = &this.world.script;
+        let most = buf.len().min(script.write_most).min(script.accepts - this.taken);
+        if most == 0 {
+            return Poll::Pending;
+        }
+        this.passed[Op::Write as usize] = 0;
+        this.taken += most;
+        this.world.written.lock().unwrap()[this.number].extend_from_slice(&buf[..most]);
+        this.request.extend_from_slice(&buf[..most]);
+        this.answer();
+        Poll::Ready(Ok(most))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_pass(Op::Flush, cx));
+        this.passed[Op::Flush as usize] = 0;
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Transport for Wire {
+    fn look(&mut self) -> Look {
+        if !self.incoming.is_empty() {
+            Look::Spoke
+        } else if self.end != End::Keep || self.fin.load(Ordering::SeqCst) {
+            Look::Closed
+        } else {
+            Look::Silent
+        }
+    }
+
+    fn close(&mut self) {
+        if !std::mem::replace(&mut self.is_closed, true) {
+            self.world.closed.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        self.world.dropped.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
+    bytes.windows(what.len()).position(|window| window == what)
+}

@@ -1,0 +1,572 @@
+//! A scripted server on loopback: blocking sockets on threads of their own, so that it acts while the client's
+//! runtime is blocked.
+//!
+//! A script is a closure that is called once per connection, each on a thread of its own, with the [`Peer`] that it
+//! speaks to. Everything is bounded: sockets have read timeouts, signals are waited for with patience, and dropping
+//! the server ends all connections and joins all threads. A script that panicked fails the test at that point.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak, mpsc};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use socket2::SockRef;
+use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+use tokio_rustls::rustls::{self, ServerConfig, ServerConnection};
+
+use super::PATIENCE;
+
+/// A server that does what it is told, and counts.
+pub struct Server {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    acceptor: Option<JoinHandle<()>>,
+    authority: Option<String>,
+}
+
+struct Shared {
+    stop: AtomicBool,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    connections: usize,
+    seen: Vec<Seen>,
+    open: Vec<Weak<TcpStream>>,
+}
+
+/// A request whose head the server has read.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// On which connection, counted from 0 in the order of their accepting.
+    pub connection: usize,
+    /// Which request on that connection, counted from 1.
+    pub nth: usize,
+    pub request: Request,
+    /// Whether all of its body was read too.
+    pub is_complete: bool,
+}
+
+/// What came over the wire.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    pub method: String,
+    pub target: String,
+    /// The head as it was, its empty line included.
+    pub head: String,
+    pub body: Vec<u8>,
+}
+
+impl Request {
+    /// The value of a field.
+    pub fn field(&self, name: &str) -> Option<&str> {
+        self.head.lines().skip(1).find_map(|line| {
+            let (field, value) = line.split_once(':')?;
+            field.eq_ignore_ascii_case(name).then_some(value.trim())
+        })
+    }
+}
+
+impl Server {
+    /// Listens on a port of its own; each connection is given to `script` on its own thread.
+    pub fn start(script: impl Fn(&mut Peer) -> io::Result<()> + Send + Sync + 'static) -> Self {
+        Self::listen(None, Arc::new(script))
+    }
+
+    /// The same, inside TLS, by a certificate for `localhost` and `127.0.0.1`; see [`authority`](Self::authority).
+    pub fn start_tls(script: impl Fn(&mut Peer) -> io::Result<()> + Send + Sync + 'static) -> Self {
+        let (config, authority) = certify();
+        let mut server = Self::listen(Some(Arc::new(config)), Arc::new(script));
+        server.authority = Some(authority);
+        server
+    }
+
+    /// Answers every request by its target, for ever.
+    pub fn echo() -> Self {
+        Self::start(|peer| {
+            while let Some(request) = peer.request()? {
+                peer.respond(&request.target)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn listen(tls: Option<Arc<ServerConfig>>, script: Arc<Script>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let shared = Arc::new(Shared { stop: AtomicBool::new(false), state: Mutex::default() });
+        let accepting = Arc::clone(&shared);
+        let acceptor = thread::spawn(move || accept(&listener, &accepting, tls.as_ref(), &script));
+        Self { address, shared, acceptor: Some(acceptor), authority: None }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The URL of a path on it, by address.
+    pub fn url(&self, path: &str) -> String {
+        let scheme = if self.authority.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}{path}", self.address)
+    }
+
+    /// The certificate, in PEM, of the authority that vouches for a TLS server.
+    pub fn authority(&self) -> &str {
+        self.authority.as_deref().expect("only a TLS server has one")
+    }
+
+    /// How many connections were accepted.
+    pub fn connections(&self) -> usize {
+        self.shared.lock().connections
+    }
+
+    /// All requests, in the order in which their heads were read.
+    pub fn seen(&self) -> Vec<Seen> {
+        self.shared.lock().seen.clone()
+    }
+
+    /// How many requests came on each connection.
+    pub fn requests_per_connection(&self) -> Vec<usize> {
+        let state = self.shared.lock();
+        let mut counts = vec![0; state.connections];
+        for seen in &state.seen {
+            counts[seen.connection] += 1;
+        }
+        counts
+    }
+
+    /// Where each target was seen: (connection, nth request on it).
+    pub fn seen_by_target(&self) -> BTreeMap<String, Vec<(usize, usize)>> {
+        let mut targets = BTreeMap::<_, Vec<_>>::new();
+        for seen in &self.shared.lock().seen {
+            targets.entry(seen.request.target.clone()).or_default().push((seen.connection, seen.nth));
+        }
+        targets
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::SeqCst);
+        let open = std::mem::take(&mut self.shared.lock().open);
+        for socket in open.iter().filter_map(Weak::upgrade) {
+            // It may have ended by itself.
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+        // The acceptor is woken by one last connection.
+        let _ = TcpStream::connect(self.address);
+        let Some(acceptor) = self.acceptor.take() else { return };
+        if acceptor.join().is_err() && !thread::panicking() {
+            panic!("a server's script panicked: its message is above");
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::SeqCst)
+    }
+}
+
+type Script = dyn Fn(&mut Peer) -> io::Result<()> + Send + Sync;
+
+fn accept(
+    listener: &TcpListener,
+    shared: &Arc<Shared>,
+    tls: Option<&Arc<ServerConfig>>,
+    script: &Arc<Script>,
+) {
+    let (sender, receiver) = mpsc::channel();
+    let receiver = Arc::new(Mutex::new(receiver));
+    // Workers without a connection. One is reserved, or a new one made, for each connection.
+    let idle = Arc::new(AtomicUsize::new(0));
+    let mut workers = Vec::new();
+    while let Ok((socket, _)) = listener.accept() {
+        if shared.is_stopped() {
+            break;
+        }
+        let socket = Arc::new(socket);
+        let number = {
+            let mut state = shared.lock();
+            state.open.push(Arc::downgrade(&socket));
+            if state.open.len().is_multiple_of(256) {
+                state.open.retain(|socket| socket.strong_count() > 0);
+            }
+            state.connections += 1;
+            state.connections - 1
+        };
+        sender.send(Peer::new(number, socket, Arc::clone(shared), tls.cloned())).unwrap();
+        let reserve = idle.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |count| count.checked_sub(1));
+        if reserve.is_err() {
+            let (receiver, idle, script) = (Arc::clone(&receiver), Arc::clone(&idle), Arc::clone(script));
+            workers.push(thread::spawn(move || work(&receiver, &idle, &*script)));
+        }
+    }
+    drop(sender);
+    for socket in shared.lock().open.iter().filter_map(Weak::upgrade) {
+        let _ = socket.shutdown(Shutdown::Both);
+    }
+    let panicked = workers.into_iter().filter_map(|worker| worker.join().err()).count();
+    assert_eq!(panicked, 0, "scripts panicked");
+}
+
+/// Serves one connection after another.
+fn work(connections: &Mutex<mpsc::Receiver<Peer>>, idle: &AtomicUsize, script: &Script) {
+    loop {
+        let next = connections.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(mut peer) = next else { return };
+        // The client's hanging up is no failure of the script.
+        let _ = script(&mut peer);
+        drop(peer);
+        idle.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// One connection, as its script sees it.
+pub struct Peer {
+    number: usize,
+    requests: usize,
+    /// Read and not yet understood.
+    buffer: Vec<u8>,
+    socket: Option<Arc<TcpStream>>,
+    tls: Option<Box<ServerConnection>>,
+    shared: Arc<Shared>,
+}
+
+impl Peer {
+    fn new(
+        number: usize,
+        socket: Arc<TcpStream>,
+        shared: Arc<Shared>,
+        tls: Option<Arc<ServerConfig>>,
+    ) -> Self {
+        socket.set_nodelay(true).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.set_write_timeout(Some(PATIENCE)).unwrap();
+        let tls = tls.map(|config| Box::new(ServerConnection::new(config).unwrap()));
+        Self { number, requests: 0, buffer: Vec::new(), socket: Some(socket), tls, shared }
+    }
+
+    /// The connection's number, counted from 0.
+    pub fn number(&self) -> usize {
+        self.number
+    }
+
+    /// The client's end of it.
+    pub fn client(&self) -> SocketAddr {
+        self.socket().and_then(TcpStream::peer_addr).expect("a connection has two ends")
+    }
+
+    /// The next request with its body; `None` when the client has closed instead.
+    pub fn request(&mut self) -> io::Result<Option<Request>> {
+        let Some(index) = self.request_head()? else { return Ok(None) };
+        self.request_body(index).map(Some)
+    }
+
+    /// The next request's head, which is counted now; its index is for [`request_body`](Self::request_body).
+    pub fn request_head(&mut self) -> io::Result<Option<usize>> {
+        let end = loop {
+            if let Some(at) = self.buffer.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
+                break at + 4;
+            }
+            if self.fill()? == 0 {
+                return if self.buffer.is_empty() {
+                    Ok(None)
+                } else {
+                    Err(io::ErrorKind::UnexpectedEof.into())
+                };
+            }
+        };
+        let head = String::from_utf8(self.buffer.drain(..end).collect()).unwrap();
+        let mut words = head.split(' ');
+        let [method, target] = [words.next(), words.next()].map(|word| word.unwrap_or_default().to_owned());
+        let request = Request { method, target, head, body: Vec::new() };
+        self.requests += 1;
+        let mut state = self.shared.lock();
+        state.seen.push(Seen { connection: self.number, nth: self.requests, request, is_complete: false });
+        Ok(Some(state.seen.len() - 1))
+    }
+
+    /// The body of the request with that index, as its head announces it.
+    pub fn request_body(&mut self, index: usize) -> io::Result<Request> {
+        let mut request = self.shared.lock().seen[index].request.clone();
+        if request.field("transfer-encoding").is_some() {
+            loop {
+                let line = self.take_line()?;
+                let size = usize::from_str_radix(&line, 16).expect("a chunk begins with its size");
+                if size == 0 {
+                    while !self.take_line()?.is_empty() {}
+                    break;
+                }
+                let data = self.take(size + 2)?;
+                request.body.extend_from_slice(&data[..size]);
+            }
+        } else if let Some(length) = request.field("content-length") {
+            let length = length.parse().expect("a content-length is a number");
+            request.body = self.take(length)?;
+        }
+        let mut state = self.shared.lock();
+        state.seen[index].request = request.clone();
+        state.seen[index].is_complete = true;
+        Ok(request)
+    }
+
+    /// So many bytes, as they come.
+    pub fn take(&mut self, size: usize) -> io::Result<Vec<u8>> {
+        while self.buffer.len() < size {
+            if self.fill()? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        Ok(self.buffer.drain(..size).collect())
+    }
+
+    fn take_line(&mut self) -> io::Result<String> {
+        let at = loop {
+            if let Some(at) = self.buffer.windows(2).position(|bytes| bytes == b"\r\n") {
+                break at;
+            }
+            if self.fill()? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        };
+        let mut line = self.take(at + 2)?;
+        line.truncate(at);
+        Ok(String::from_utf8(line).unwrap())
+    }
+
+    fn fill(&mut self) -> io::Result<usize> {
+        let mut bytes = [0; 16 * 1024];
+        let Self { socket, tls, .. } = self;
+        let mut socket = socket.as_deref().ok_or(io::ErrorKind::NotConnected)?;
+        let read = match tls {
+            Some(tls) => rustls::Stream::new(&mut **tls, &mut socket).read(&mut bytes)?,
+            None => socket.read(&mut bytes)?,
+        };
+        self.buffer.extend_from_slice(&bytes[..read]);
+        Ok(read)
+    }
+
+    /// A 200 with that content.
+    pub fn respond(&mut self, body: &str) -> io::Result<()> {
+        self.send(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()))
+    }
+
+    /// Those bytes, in one write.
+    pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        let Self { socket, tls, .. } = self;
+        let mut socket = socket.as_deref().ok_or(io::ErrorKind::NotConnected)?;
+        match tls {
+            Some(tls) => {
+                let mut stream = rustls::Stream::new(&mut **tls, &mut socket);
+                stream.write_all(bytes.as_ref())?;
+                stream.flush()
+            }
+            None => socket.write_all(bytes.as_ref()),
+        }
+    }
+
+    /// Those bytes, in several writes.
+    pub fn send_split(&mut self, bytes: impl AsRef<[u8]>, split: Split) -> io::Result<()> {
+        for piece in split.pieces(bytes.as_ref()) {
+            self.send(piece)?;
+            // A moment for the other side to read it alone; that is likely, not certain.
+            let begun = Instant::now();
+            while begun.elapsed() < Duration::from_micros(10) {
+                std::hint::spin_loop();
+            }
+        }
+        Ok(())
+    }
+
+    /// Half of the TLS record that those bytes would make; the other half never comes.
+    pub fn send_half_record(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let tls = self.tls.as_mut().expect("only TLS has records");
+        tls.writer().write_all(bytes)?;
+        let mut record = Vec::new();
+        while tls.wants_write() {
+            tls.write_tls(&mut record)?;
+        }
+        record.truncate(record.len() / 2);
+        self.socket()?.write_all(&record)
+    }
+
+    /// TLS says goodbye; the socket stays open.
+    pub fn notify(&mut self) -> io::Result<()> {
+        let Self { socket, tls, .. } = self;
+        let mut socket = socket.as_deref().ok_or(io::ErrorKind::NotConnected)?;
+        if let Some(tls) = tls {
+            tls.send_close_notify();
+            while tls.wants_write() {
+                tls.write_tls(&mut socket)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends a FIN and nothing else; what the client sends can still be read.
+    pub fn fin(&mut self) -> io::Result<()> {
+        self.socket()?.shutdown(Shutdown::Write)
+    }
+
+    /// Closes as servers do: a FIN, or, if something was left unread, what the kernel makes of that.
+    pub fn close(&mut self) -> io::Result<()> {
+        self.notify()?;
+        self.socket = None;
+        Ok(())
+    }
+
+    /// Closes with a RST.
+    pub fn reset(&mut self) -> io::Result<()> {
+        SockRef::from(self.socket()?).set_linger(Some(Duration::ZERO))?;
+        self.socket = None;
+        Ok(())
+    }
+
+    /// Waits until the client has closed, or the server is dropped, reading and forgetting what comes.
+    pub fn stall(&mut self) -> io::Result<()> {
+        while self.fill()? > 0 {
+            self.buffer.clear();
+        }
+        Ok(())
+    }
+
+    /// Waits for a signal, unless the server is dropped.
+    pub fn wait(&self, signal: &Signal) -> io::Result<()> {
+        let begun = Instant::now();
+        loop {
+            if signal.wait_for(Duration::from_millis(20)) {
+                return Ok(());
+            }
+            if self.shared.is_stopped() {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            assert!(begun.elapsed() < PATIENCE, "a script waited in vain for a signal");
+        }
+    }
+
+    fn socket(&self) -> io::Result<&TcpStream> {
+        self.socket.as_deref().ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+}
+
+/// A counting signal between a test and its scripts: each raise ends one wait.
+#[derive(Clone, Default)]
+pub struct Signal {
+    raised: Arc<(Mutex<usize>, Condvar)>,
+}
+
+impl Signal {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    pub fn raise(&self) {
+        *self.raised.0.lock().unwrap() += 1;
+        self.raised.1.notify_one();
+    }
+
+    /// Blocks the thread, and whatever runs on it.
+    #[track_caller]
+    pub fn wait(&self) {
+        assert!(self.wait_for(PATIENCE), "waited in vain for a signal");
+    }
+
+    /// Waits without blocking the runtime.
+    pub async fn raised(&self) {
+        let signal = self.clone();
+        tokio::task::spawn_blocking(move || signal.wait()).await.unwrap();
+    }
+
+    fn wait_for(&self, patience: Duration) -> bool {
+        let (count, changed) = &*self.raised;
+        let guard = count.lock().unwrap();
+        let (mut guard, _) = changed.wait_timeout_while(guard, patience, |count| *count == 0).unwrap();
+        let is_raised = *guard > 0;
+        if is_raised {
+            *guard -= 1;
+        }
+        is_raised
+    }
+}
+
+/// How bytes are cut up.
+#[derive(Clone, Copy, Debug)]
+pub enum Split {
+    Whole,
+    Bytes,
+    Seeded(u64),
+}
+
+impl Split {
+    pub fn pieces(self, bytes: &[u8]) -> Vec<Vec<u8>> {
+        let mut rng = Rng::new(if let Self::Seeded(seed) = self { seed } else { 0 });
+        let mut pieces = Vec::new();
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let size = match self {
+                Self::Whole => rest.len(),
+                Self::Bytes => 1,
+                Self::Seeded(_) => 1 + rng.below(rest.len().min(24) as u64) as usize,
+            };
+            let (piece, left) = rest.split_at(size);
+            pieces.push(piece.to_vec());
+            rest = left;
+        }
+        pieces
+    }
+}
+
+/// Reproducible pseudo-random numbers (splitmix64).
+#[derive(Clone, Debug)]
+pub struct Rng(u64);
+
+impl Rng {
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub fn draw(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.draw() % bound
+    }
+}
+
+/// A server's TLS, and the PEM of the authority that vouches for it.
+fn certify() -> (ServerConfig, String) {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params
+        .distinguished_name
+        .push(DnType::CommonName, format!("handclasp tests {:x?}", &key.public_key_raw()[..8]));
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let issuer = CertifiedIssuer::self_signed(params, key).unwrap();
+    let params = CertificateParams::new(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let certificate = params.signed_by(&key, &issuer).unwrap();
+    let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], key)
+        .unwrap();
+    (config, issuer.pem())
+}

@@ -1,0 +1,332 @@
+//! Every phase of every request is a span that starts once and ends once; the timings say the same.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+#[path = "support/plain.rs"]
+mod plain;
+#[path = "support/recorder.rs"]
+mod recorder;
+#[path = "support/scripted.rs"]
+mod scripted;
+
+use std::future::Future;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use handclasp::{Answer, BoxError, Client, Family, Resolve, Response, Timings};
+use plain::Plain;
+use recorder::{Recorder, Span, tree};
+use scripted::{Peers, Reply, Script};
+
+const URL: &str = "http://a.test/";
+
+fn client(peers: &Peers) -> Client {
+    Client::builder().max_connections_per_host(1).connector(peers.connector()).build().unwrap()
+}
+
+fn find<'a>(spans: &'a [Span], name: &str) -> &'a Span {
+    let mut found = spans.iter().filter(|span| span.name == name);
+    let span = found.next().unwrap_or_else(|| panic!("no span {name}: {:?}", tree(spans)));
+    assert!(found.next().is_none(), "one span {name}: {:?}", tree(spans));
+    span
+}
+
+/// What a response's timings are in the end.
+async fn finish(mut response: Response) -> Timings {
+    while response.chunk().await.unwrap().is_some() {}
+    *response.timings()
+}
+
+/// The phases are one interval, cut; and the spans are cut at the same points.
+fn assert_exact(timings: &Timings, spans: &[Span]) {
+    let setup: Duration =
+        [timings.dns, timings.connect, timings.proxy, timings.tls].into_iter().flatten().sum();
+    let t = timings;
+    let sum = t.previous + t.queued + setup + t.send + t.wait + t.receive.unwrap();
+    assert_eq!(sum, t.total, "{t:?}");
+    let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap();
+    let span = |name: &str| spans.iter().rfind(|span| span.name == name).unwrap().elapsed();
+    assert_eq!(span("queue"), nanos(t.queued + setup), "queue: {t:?}");
+    assert_eq!(span("send"), nanos(t.send), "send: {t:?}");
+    assert_eq!(span("wait"), nanos(t.wait), "wait: {t:?}");
+    assert_eq!(span("receive"), nanos(t.receive.unwrap()), "receive: {t:?}");
+    assert_eq!(find(spans, "http.request").elapsed(), nanos(t.total), "total: {t:?}");
+}
+
+async fn settle() {
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn cold_then_warm() {
+    let (recorder, _guard) = Recorder::start();
+    let peers = Peers::new(Script::new(&[&[Reply::ok("hello").split(10)]]));
+    let client = client(&peers);
+    let timings = finish(client.get("http://me:secret@a.test/x?y").send().await.unwrap()).await;
+    let spans = recorder.take();
+    assert_eq!(tree(&spans), ["http.request(queue send wait receive)", "connection.setup"]);
+    assert_exact(&timings, &spans);
+    assert!(timings.connect.is_some(), "{timings:?}");
+    assert_eq!(
+        (timings.dns, timings.proxy, timings.tls, timings.previous),
+        (None, None, None, Duration::ZERO)
+    );
+    let request = find(&spans, "http.request");
+    for (name, value) in [
+        ("http.request.method", "GET"),
+        ("url.full", "http://a.test/x?y"),
+        ("server.address", "a.test"),
+        ("server.port", "80"),
+        ("http.response.status_code", "200"),
+        ("network.connection.id", "1"),
+        ("reused", "false"),
+    ] {
+        assert_eq!(request.field(name), Some(value), "{name}");
+    }
+    assert_eq!((request.field("error.type"), request.field("http.request.resend_count")), (None, None));
+    let setup = spans.iter().position(|span| span.name == "connection.setup").unwrap();
+    assert_eq!(request.follows, [setup], "the request is linked to the setup it waited for");
+    assert_eq!(spans[setup].field("server.address"), Some("a.test"));
+    assert_eq!(find(&spans, "queue").field("waited"), Some("true"));
+    let sent = peers.written(0).len().to_string();
+    assert_eq!(find(&spans, "send").field("bytes"), Some(&*sent));
+    assert_eq!(find(&spans, "receive").field("bytes"), Some("5"));
+
+    for ordinal in 2..5 {
+        let response = client.get(URL).send().await.unwrap();
+        assert_eq!(response.connection().ordinal(), ordinal);
+        let timings = finish(response).await;
+        let spans = recorder.take();
+        assert_eq!(tree(&spans), ["http.request(queue send wait receive)"]);
+        assert_exact(&timings, &spans);
+        assert_eq!((timings.dns, timings.connect, timings.tls), (None, None, None));
+        let request = find(&spans, "http.request");
+        assert_eq!((request.field("reused"), request.follows.len()), (Some("true"), 0));
+        assert_eq!(find(&spans, "queue").field("waited"), Some("false"));
+    }
+}
+
+/// Answers with loopback.
+struct Loopback;
+
+impl Resolve for Loopback {
+    fn resolve(&self, _: &str, _: Family) -> Pin<Box<dyn Future<Output = Result<Answer, BoxError>> + Send>> {
+        Box::pin(async {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            Ok(Answer { addresses: vec![IpAddr::from([127, 0, 0, 1])], valid_for: None })
+        })
+    }
+}
+
+/// Over a real socket, in real time: the sums are exact all the same.
+#[tokio::test]
+async fn cold_by_name() {
+    let server = Plain::start();
+    let (recorder, _guard) = Recorder::start();
+    let client = Client::builder().dns_resolver(Loopback).build().unwrap();
+    let url = format!("http://a.test:{}/bytes/300000", server.address.port());
+    let timings = finish(client.get(&url).send().await.unwrap()).await;
+    let spans = recorder.take();
+    assert_eq!(tree(&spans), ["http.request(queue send wait receive)", "connection.setup(dns tcp)"]);
+    assert_exact(&timings, &spans);
+    assert!(timings.dns.unwrap() >= Duration::from_millis(5) && timings.connect.is_some(), "{timings:?}");
+    let (dns, tcp) = (find(&spans, "dns"), find(&spans, "tcp"));
+    assert_eq!((dns.field("dns.question.name"), dns.field("addresses")), (Some("a.test"), Some("1")));
+    assert_eq!(u128::from(dns.elapsed()), timings.dns.unwrap().as_nanos());
+    assert_eq!(tcp.field("network.peer.address"), Some("127.0.0.1"));
+    assert_eq!((tcp.field("attempt"), tcp.field("outcome")), (Some("1"), Some("won")));
+    assert!(u128::from(tcp.elapsed()) <= timings.connect.unwrap().as_nanos());
+
+    for _ in 0..20 {
+        let collected = client.get(&url).send().await.unwrap().collect().await.unwrap();
+        let spans = recorder.take();
+        assert_eq!(tree(&spans), ["http.request(queue send wait receive)"]);
+        assert_exact(&collected.timings, &spans);
+        assert_eq!((collected.timings.dns, collected.timings.connect), (None, None));
+    }
+}
+
+#[tokio::test]
+async fn a_refused_address_before_one_that_answers() {
+    struct Both(u16);
+    impl Resolve for Both {
+        fn resolve(
+            &self,
+            _: &str,
+            _: Family,
+        ) -> Pin<Box<dyn Future<Output = Result<Answer, BoxError>> + Send>> {
+            assert!(self.0 > 0);
+            let addresses = vec![IpAddr::from([127, 0, 0, 2]), IpAddr::from([127, 0, 0, 1])];
+            Box::pin(async { Ok(Answer { addresses, valid_for: None }) })
+        }
+    }
+    let server = Plain::start();
+    let port = server.address.port();
+    let (recorder, _guard) = Recorder::start();
+    let client = Client::builder().dns_resolver(Both(port)).build().unwrap();
+    let timings = finish(client.get(format!("http://a.test:{port}/")).send().await.unwrap()).await;
+    let spans = recorder.take();
+    assert_eq!(tree(&spans), ["http.request(queue send wait receive)", "connection.setup(dns tcp tcp)"]);
+    assert_exact(&timings, &spans);
+    let outcomes: Vec<_> = spans.iter().filter_map(|span| span.field("outcome")).collect();
+    assert_eq!(outcomes, ["failed", "won"]);
+}
+
+/// The connection is another request's: this one waits for it, and dials nothing.
+#[tokio::test(start_paused = true)]
+async fn waited_for_another() {
+    let slow = Reply::raw(&["HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n", "four", "five!"]);
+    let peers = Peers::new(Script::new(&[&[slow, Reply::ok("hello")]]));
+    let client = client(&peers);
+    let holder = client.get(URL).send().await.unwrap();
+    let (recorder, _guard) = Recorder::start();
+    let (response, ()) = tokio::join!(client.get(URL).send(), async {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        finish(holder).await;
+    });
+    let timings = finish(response.unwrap()).await;
+    let spans = recorder.take();
+    assert_eq!(tree(&spans), ["http.request(queue send wait receive)"]);
+    assert_exact(&timings, &spans);
+    assert_eq!(timings.queued, Duration::from_secs(3));
+    assert_eq!((timings.connect, find(&spans, "http.request").field("reused")), (None, Some("true")));
+    assert_eq!(find(&spans, "queue").field("waited"), Some("true"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn sent_again() {
+    let (recorder, _guard) = Recorder::start();
+    let dying = [Reply::ok("hello"), Reply::silence().eof()];
+    let peers = Peers::new(Script::new(&[&dying, &[Reply::ok("hello")]]));
+    let client = client(&peers);
+    finish(client.get(URL).send().await.unwrap()).await;
+    recorder.take();
+    let timings = finish(client.get(URL).send().await.unwrap()).await;
+    let spans = recorder.take();
+    let told = ["http.request(queue send wait queue send wait receive)", "connection.setup"];
+    assert_eq!(tree(&spans), told);
+    assert_exact(&timings, &spans);
+    let request = find(&spans, "http.request");
+    assert_eq!(request.field("http.request.resend_count"), Some("1"));
+    assert_eq!((request.field("network.connection.id"), request.field("reused")), (Some("2"), Some("false")));
+    assert_eq!(request.field("error.type"), None, "it went well in the end");
+    assert!(timings.connect.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures() {
+    let (recorder, _guard) = Recorder::start();
+    let half = Reply::raw(&["HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n", "four"]);
+    for (reply, failed_dials, told, kind) in [
+        (Reply::silence().eof(), 0, "http.request(queue send wait)", "ConnectionLost"),
+        (Reply::raw(&["nonsense\r\n\r\n"]), 0, "http.request(queue send wait)", "Protocol"),
+        (Reply::silence(), 0, "http.request(queue send wait)", "Timeout"),
+        (half.clone().eof(), 0, "http.request(queue send wait receive)", "ConnectionLost"),
+        (half, 0, "http.request(queue send wait receive)", "Timeout"),
+        (Reply::ok("hello"), 1, "http.request(queue)", "Connect"),
+    ] {
+        let peers = Peers::new(Script { failed_dials, is_eager: true, ..Script::new(&[&[reply]]) });
+        let client = client(&peers);
+        let outcome = async { client.get(URL).send().await?.bytes().await };
+        let error = outcome.await.unwrap_err();
+        settle().await;
+        let spans = recorder.take();
+        assert_eq!(tree(&spans), [told, "connection.setup"], "{}", error.chain());
+        let request = find(&spans, "http.request");
+        assert_eq!(request.field("error.type"), Some(kind));
+        let setup = find(&spans, "connection.setup");
+        assert_eq!(setup.field("error.type"), (failed_dials > 0).then_some("Connect"));
+        let t = error.timings().unwrap();
+        let setup: Duration = [t.dns, t.connect, t.proxy, t.tls].into_iter().flatten().sum();
+        let sum = t.previous + t.queued + setup + t.send + t.wait + t.receive.unwrap_or_default();
+        assert_eq!(sum, t.total, "{kind}: {t:?}");
+    }
+}
+
+/// Dropped at every poll: every span that was started has ended.
+#[tokio::test(start_paused = true)]
+async fn dropped_anywhere() {
+    let (recorder, _guard) = Recorder::start();
+    let mut drops = 0;
+    let mut trees = Vec::new();
+    for polls in 0..40 {
+        let slow = Reply::raw(&["HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n", "four", "five!"]);
+        let peers = Peers::new(Script { write_most: 30, read_polls: 4, ..Script::new(&[&[slow]]) });
+        let client = client(&peers);
+        let mut work = Box::pin(async { client.get(URL).send().await.unwrap().bytes().await.unwrap() });
+        let mut is_complete = false;
+        for _ in 0..polls {
+            settle().await;
+            if work.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready() {
+                is_complete = true;
+                break;
+            }
+        }
+        drop(work);
+        settle().await;
+        drop(client);
+        settle().await;
+        let spans = recorder.take();
+        if polls == 0 {
+            assert!(spans.is_empty());
+        } else {
+            let error = find(&spans, "http.request").field("error.type");
+            assert_eq!(error, (!is_complete).then_some("cancelled"), "{polls} polls");
+            trees.push(tree(&spans).remove(0));
+        }
+        drops += 1;
+        if is_complete {
+            break;
+        }
+    }
+    trees.dedup();
+    let told = [
+        "http.request(queue)",
+        "http.request(queue send)",
+        "http.request(queue send wait)",
+        "http.request(queue send wait receive)",
+    ];
+    assert_eq!(trees, told);
+    println!("{drops} drops");
+}
+
+/// A dial whose request is gone ends its own spans.
+#[tokio::test(start_paused = true)]
+async fn a_dial_that_nobody_waits_for() {
+    let (recorder, _guard) = Recorder::start();
+    let peers = Peers::new(Script::new(&[&[Reply::ok("hello")]]));
+    let client = client(&peers);
+    let mut request = Box::pin(client.get(URL).send());
+    assert!(request.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    drop(request);
+    settle().await;
+    finish(client.get(URL).send().await.unwrap()).await;
+    let spans = recorder.take();
+    let told = ["http.request(queue)", "connection.setup", "http.request(queue send wait receive)"];
+    assert_eq!(tree(&spans), told);
+    assert_eq!(spans[0].field("error.type"), Some("cancelled"));
+    assert_eq!(client.pool().stats().total.opened, 1);
+}
+
+/// A subscriber that comes or goes in the middle, and a span of the caller's around it all.
+#[tokio::test(start_paused = true)]
+async fn under_a_span_of_the_callers() {
+    let (recorder, _guard) = Recorder::start();
+    let peers = Peers::new(Script::new(&[&[Reply::ok("hello")]]));
+    let client = client(&peers);
+    let outer = tracing::info_span!(target: "handclasp", "outer", elapsed_ns = 0);
+    let entered = outer.enter();
+    let mut request = Box::pin(client.get(URL).send());
+    assert!(request.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    drop(entered);
+    drop(outer);
+    finish(request.await.unwrap()).await;
+    let spans = recorder.take();
+    assert_eq!(spans.iter().filter(|span| span.name == "connection.setup").count(), 1);
+    let setup = find(&spans, "connection.setup");
+    assert_eq!(setup.parent, None, "a root, whatever span the caller is in");
+}
