@@ -94,7 +94,7 @@ impl ClientBuilder {
     }
 
     /// The most idle connections kept for one host: 32 by default. (Go keeps 2, reqwest any number.) The one idle
-    /// for longest goes first. 0 keeps none: every request makes a connection of its own.
+    /// for longest goes first. 0 keeps none: a connection serves a second request only if one waits for it by then.
     pub fn max_idle_per_host(mut self, connections: usize) -> Self {
         self.pool.max_idle_per_host = connections;
         self

@@ -7,7 +7,8 @@
 use std::future::Future;
 use std::panic::catch_unwind;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 /// What the clock shows now.
@@ -36,32 +37,114 @@ const FAR: Duration = Duration::from_secs(86_400 * 365 * 30);
 /// One timer that is kept across requests and re-armed only to an earlier deadline.
 ///
 /// Most deadlines never come: a request that ends leaves the timer as it is, and the next one, whose deadline is
-/// later, only asks whether it has fired. When it fires early for the deadline asked about, it is armed again.
+/// later, only asks whether it has rung. When it rings early for the deadline asked about, it is armed again.
+///
+/// The runtime's timer wakes a [`Bell`], not the task, so that a kept connection does not keep the task of its last
+/// request, and so that to forget it needs no runtime (which may be gone by then).
 #[derive(Default)]
 pub(crate) struct Timer {
-    sleep: Option<Pin<Box<tokio::time::Sleep>>>,
+    alarm: Option<Alarm>,
+}
+
+struct Alarm {
+    sleep: Pin<Box<tokio::time::Sleep>>,
+    /// The runtime knows whom to wake: the sleep was polled since it was armed.
+    is_set: bool,
+    bell: Arc<Bell>,
+    waker: Waker,
+}
+
+#[derive(Default)]
+struct Bell {
+    state: Mutex<BellState>,
+}
+
+#[derive(Default)]
+struct BellState {
+    has_rung: bool,
+    task: Option<Waker>,
 }
 
 impl Timer {
     /// Ready once `deadline` has passed; the task is woken then.
     pub(crate) fn poll_until(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
-        if deadline < sleep.deadline().into_std() {
-            sleep.as_mut().reset(deadline.into());
+        let alarm = self.alarm.get_or_insert_with(|| Alarm::new(deadline));
+        if deadline < alarm.armed() {
+            alarm.arm(deadline);
         }
-        while sleep.as_mut().poll(cx).is_ready() {
-            if sleep.deadline().into_std() >= deadline || now() >= deadline {
-                return Poll::Ready(());
+        loop {
+            if alarm.is_set && alarm.bell.is_silent(cx.waker()) {
+                return Poll::Pending;
             }
-            sleep.as_mut().reset(deadline.into());
+            alarm.is_set = alarm.sleep.as_mut().poll(&mut Context::from_waker(&alarm.waker)).is_pending();
+            if !alarm.is_set {
+                if alarm.armed() >= deadline || now() >= deadline {
+                    return Poll::Ready(());
+                }
+                alarm.arm(deadline);
+            }
         }
-        Poll::Pending
+    }
+
+    /// Lets go of the task.
+    pub(crate) fn forget_task(&mut self) {
+        if let Some(alarm) = &self.alarm {
+            let task = alarm.bell.lock().task.take();
+            drop(task);
+        }
+    }
+}
+
+impl Alarm {
+    fn new(deadline: Instant) -> Self {
+        let bell = Arc::new(Bell::default());
+        Self { sleep: Box::pin(sleep_until(deadline)), is_set: false, waker: bell.clone().into(), bell }
+    }
+
+    fn armed(&self) -> Instant {
+        self.sleep.deadline().into_std()
+    }
+
+    fn arm(&mut self, deadline: Instant) {
+        self.sleep.as_mut().reset(deadline.into());
+        self.is_set = false;
+    }
+}
+
+impl Bell {
+    /// Whether it has not rung since it was last asked; if so, `task` is woken when it does.
+    fn is_silent(&self, task: &Waker) -> bool {
+        let mut state = self.lock();
+        if std::mem::take(&mut state.has_rung) {
+            return false;
+        }
+        match &mut state.task {
+            Some(known) => known.clone_from(task),
+            none => *none = Some(task.clone()),
+        }
+        true
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BellState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        let mut state = self.lock();
+        state.has_rung = true;
+        let task = state.task.take();
+        drop(state);
+        if let Some(task) = task {
+            task.wake();
+        }
     }
 }
 
 impl std::fmt::Debug for Timer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Timer").field("armed", &self.sleep.as_ref().map(|sleep| sleep.deadline())).finish()
+        f.debug_struct("Timer").field("armed", &self.alarm.as_ref().map(Alarm::armed)).finish()
     }
 }
 
@@ -96,5 +179,28 @@ mod tests {
         assert!(once(&mut timer, 20).is_pending());
         std::future::poll_fn(|cx| timer.poll_until(start + Duration::from_secs(20), cx)).await;
         assert_eq!(now() - start, Duration::from_secs(20));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_forgotten_task_is_neither_kept_nor_woken() {
+        struct Count(std::sync::atomic::AtomicUsize);
+        impl Wake for Count {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            }
+        }
+        let task = Arc::new(Count(0.into()));
+        let waker = Waker::from(task.clone());
+        let mut timer = Timer::default();
+        let deadline = now() + Duration::from_secs(1);
+        assert!(timer.poll_until(deadline, &mut Context::from_waker(&waker)).is_pending());
+        drop(waker);
+        assert_eq!(Arc::strong_count(&task), 2, "the timer holds the task");
+        timer.forget_task();
+        assert_eq!(Arc::strong_count(&task), 1, "and lets it go");
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(task.0.load(std::sync::atomic::Ordering::Relaxed), 0);
+        let waker = Waker::from(task.clone());
+        assert!(timer.poll_until(deadline, &mut Context::from_waker(&waker)).is_ready());
     }
 }

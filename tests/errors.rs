@@ -186,7 +186,6 @@ async fn no_connection() {
             let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n");
         }
     });
-    let ip = |text: &str| Some(Ok(vec![text.parse().unwrap()]));
     let secure = |at: SocketAddr| format!("https://{at}/");
     for (name, port, builder, url, expected) in [
         (
@@ -204,13 +203,15 @@ async fn no_connection() {
         (
             "unreachable",
             9,
-            builder().dns_resolver(Told(ip("255.255.255.255"))),
+            builder().connector(|_| async {
+                Err(BoxError::from(std::io::Error::from(std::io::ErrorKind::NetworkUnreachable)))
+            }),
             "http://far.test:9/".to_owned(),
             (
                 Connect,
                 Some(Phase::Tcp),
                 Nothing,
-                "could not connect to far.test:PORT: 255.255.255.255:PORT: network unreachable",
+                "the connector could not connect to far.test:PORT: network unreachable",
             ),
         ),
         (

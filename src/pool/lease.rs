@@ -196,8 +196,9 @@ impl Lease {
 
     /// Gives the connection back, proven reusable. `stay`: how long the server will keep it idle, if it said so.
     pub(crate) fn checkin(mut self, stay: Option<Duration>) {
-        let Some(conn) = self.conn.take() else { return };
+        let Some(mut conn) = self.conn.take() else { return };
         let served = self.served(&conn);
+        conn.timer.forget_task();
         match self.pool.upgrade() {
             Some(shared) => shared.checkin(self.place, conn, stay, served),
             None => conn.close(DropReason::Shutdown),
@@ -245,9 +246,7 @@ impl Lease {
         let served = self.served(&conn);
         conn.close(reason);
         if let Some(shared) = self.pool.upgrade() {
-            let mut actions = Actions::new();
-            shared.lock().policy.release(self.place, served, Some(reason), &mut actions);
-            shared.perform(actions);
+            shared.release(self.place, served, reason);
         }
     }
 }

@@ -350,6 +350,27 @@ impl Shared {
         self.perform(actions);
     }
 
+    /// A leased connection was closed.
+    fn release(self: &Arc<Self>, place: Place, served: Served, reason: DropReason) {
+        let mut actions = Vec::new();
+        let mut state = self.lock();
+        state.policy.release(place, served, Some(reason), &mut actions);
+        Self::end_reapers_if_empty(state);
+        self.perform(actions);
+    }
+
+    /// An empty pool has no timers: its reapers look, and end.
+    fn end_reapers_if_empty(state: MutexGuard<'_, State>) {
+        if state.reapers.is_empty() || !state.policy.is_empty() {
+            return;
+        }
+        let wakes: Vec<_> = state.reapers.iter().map(|reaper| reaper.wake.clone()).collect();
+        drop(state);
+        for wake in wakes {
+            wake.notify_one();
+        }
+    }
+
     /// Lets the policy take a connection, and sees to it that its runtime's reaper knows when it expires.
     fn keep(
         self: &Arc<Self>,
@@ -382,7 +403,7 @@ impl Shared {
         let runtime = state.policy.partition(place).clone();
         state.reapers.push(reaper::Entry { runtime: runtime.clone(), due: deadline, wake: wake.clone() });
         drop(state);
-        reaper::start(self, &runtime, wake);
+        reaper::start(self, &runtime, deadline, wake);
     }
 
     /// Does what the policy decided, with no lock held.
@@ -423,7 +444,9 @@ impl Shared {
                     }
                     Action::Bury { conn, place, reason } => {
                         conn.close(reason);
-                        self.lock().policy.buried(place, &mut actions);
+                        let mut state = self.lock();
+                        state.policy.buried(place, &mut actions);
+                        Self::end_reapers_if_empty(state);
                     }
                 }
             }

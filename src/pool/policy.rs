@@ -373,9 +373,9 @@ impl<K: Clone, T, W, P: Clone + PartialEq> Policy<K, T, W, P> {
         self.shut = true;
     }
 
-    /// Whether no connection is idle.
-    pub(crate) fn is_idle_empty(&self) -> bool {
-        self.idle.len() == 0
+    /// Whether no connection is idle, in use or being made.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.counted == 0
     }
 
     /// The ledger of all hosts, and what there is right now.

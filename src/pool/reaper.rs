@@ -1,7 +1,7 @@
 //! Closes idle connections whose time has come, also when no request ever comes again.
 //!
-//! One task per runtime that keeps idle connections; it sleeps until the next deadline and ends when nothing is
-//! idle. It is woken only for an earlier deadline, so not on the warm path. Invariant: whoever shelves a
+//! One task per runtime that keeps idle connections; it sleeps until the next deadline and ends when it finds nothing
+//! idle then. It is woken only for an earlier deadline, and when the pool has become empty; so not on the warm path. Invariant: whoever shelves a
 //! connection finds a reaper on its runtime, or starts one, under the same lock under which a reaper decides to end.
 
 use std::sync::{Arc, Weak};
@@ -23,19 +23,19 @@ pub(crate) struct Entry {
 }
 
 /// Starts the reaper whose `Entry` the caller has just made.
-pub(crate) fn start(shared: &Arc<Shared>, runtime: &Runtime, wake: Arc<Notify>) {
+pub(crate) fn start(shared: &Arc<Shared>, runtime: &Runtime, due: Instant, wake: Arc<Notify>) {
     let guard = Guard { shared: Arc::downgrade(shared), runtime: runtime.clone(), over: false };
-    runtime.handle.spawn(run(guard, wake));
+    runtime.handle.spawn(run(guard, due, wake));
 }
 
-async fn run(mut guard: Guard, wake: Arc<Notify>) {
+async fn run(mut guard: Guard, mut due: Instant, wake: Arc<Notify>) {
     loop {
-        let Some(due) = guard.shared.upgrade().and_then(|shared| shared.reap(&guard.runtime)) else {
-            guard.over = true;
-            return;
-        };
         // Woken early, it looks again.
         let _ = tokio::time::timeout_at(due.into(), wake.notified()).await;
+        match guard.shared.upgrade().and_then(|shared| shared.reap(&guard.runtime)) {
+            Some(next) => due = next,
+            None => break guard.over = true,
+        }
     }
 }
 
@@ -49,7 +49,7 @@ impl Shared {
             let more = state.policy.reap(now, &mut actions);
             let next = if more {
                 Next::More
-            } else if state.policy.is_idle_empty() {
+            } else if state.policy.total().1.idle == 0 {
                 state.reapers.retain(|entry| entry.runtime != *runtime);
                 Next::End
             } else {

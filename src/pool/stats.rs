@@ -132,10 +132,10 @@ impl fmt::Display for HostStats {
         }
         write!(
             f,
-            "{} connections opened for {} requests, {} handshakes saved ({:.1?}); now {} idle, {} active, {} dialing, {} waiting",
-            self.opened,
-            self.requests,
-            self.handshakes_saved,
+            "{} opened for {}, {} saved ({:.1?}); now {} idle, {} active, {} dialing, {} waiting",
+            Many(self.opened, "connection"),
+            Many(self.requests, "request"),
+            Many(self.handshakes_saved, "handshake"),
             self.time_saved,
             self.idle,
             self.active,
@@ -143,12 +143,21 @@ impl fmt::Display for HostStats {
             self.waiting
         )?;
         if self.failed_dials > 0 {
-            write!(f, "; {} dials failed", self.failed_dials)?;
+            write!(f, "; {} failed", Many(self.failed_dials, "dial"))?;
         }
         for reason in DropReason::ALL.into_iter().filter(|reason| self.closed(*reason) > 0) {
             write!(f, "; {} closed: {reason:?}", self.closed(reason))?;
         }
         Ok(())
+    }
+}
+
+/// A number of things, in words.
+struct Many(u64, &'static str);
+
+impl fmt::Display for Many {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}{}", self.0, self.1, if self.0 == 1 { "" } else { "s" })
     }
 }
 

@@ -1,0 +1,216 @@
+//! What a warm request costs, counted: allocations, calls of the transport, and the memory of a long body.
+//!
+//! One test, because the counting allocator counts for the whole process.
+
+#![allow(unsafe_code, reason = "a global allocator that counts cannot be written without")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::io::{self, IoSlice, Read, Write};
+use std::net::TcpListener;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::task::{Context, Poll};
+
+use handclasp::{Client, Look, Transport};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+struct Counting;
+
+static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+static HELD: AtomicUsize = AtomicUsize::new(0);
+static MOST: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: everything is the system allocator's; what is added only counts.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Relaxed);
+        let held = HELD.fetch_add(layout.size(), Relaxed) + layout.size();
+        MOST.fetch_max(held, Relaxed);
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        HELD.fetch_sub(layout.size(), Relaxed);
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+#[test]
+fn a_warm_request_costs_what_it_may() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let port = serve();
+        let calls = Arc::new(Calls::default());
+        let seen = calls.clone();
+        let client = Client::builder().connector(move |to| {
+            let calls = seen.clone();
+            async move {
+                let tcp = TcpStream::connect(("127.0.0.1", to.port())).await?;
+                Ok(Box::new(Counted { tcp, calls }) as Box<dyn Transport>)
+            }
+        });
+        let client = client.build().unwrap();
+        let small: http::Uri = format!("http://127.0.0.1:{port}/small").parse().unwrap();
+        let get = async || {
+            let request = client.get(&small).header("accept", "*/*").header("user-agent", "counted");
+            let response = request.send().await.unwrap();
+            assert_eq!(response.headers().len(), 8);
+            assert_eq!(response.bytes().await.unwrap().len(), 13);
+        };
+        for _ in 0..100 {
+            get().await;
+        }
+
+        let before = (ALLOCATIONS.load(Relaxed), calls.now());
+        for _ in 0..ROUNDS {
+            get().await;
+        }
+        let allocations = (ALLOCATIONS.load(Relaxed) - before.0) as f64 / ROUNDS as f64;
+        let [writes, reads, looks] =
+            [0, 1, 2].map(|at| (calls.now()[at] - before.1[at]) as f64 / ROUNDS as f64);
+        println!("a warm GET: {allocations:.2} allocations, {writes} writes, {reads} reads, {looks} looks");
+        assert!(allocations <= 7.0, "{allocations} allocations");
+        assert_eq!((writes, reads, looks), (1.0, 1.0, 1.0));
+
+        for path in ["known", "chunked"] {
+            let mut response = client.get(format!("http://127.0.0.1:{port}/{path}")).send().await.unwrap();
+            let before = HELD.load(Relaxed);
+            MOST.store(before, Relaxed);
+            let mut length = 0;
+            while let Some(piece) = response.chunk().await.unwrap() {
+                length += piece.len();
+            }
+            let most = MOST.load(Relaxed) - before;
+            println!("{} MiB {path}: {} KiB held at the most", length >> 20, most >> 10);
+            assert_eq!(length, BLOCKS * BLOCK);
+            assert!(most < 2 << 20, "{most} bytes held");
+        }
+        assert_eq!(client.pool().stats().total.opened, 1);
+    });
+}
+
+/// A server on threads of its own, which allocate nothing while they serve small requests.
+fn serve() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            stream.set_nodelay(true).unwrap();
+            std::thread::spawn(move || {
+                let block = vec![b'x'; BLOCK];
+                let mut head = [0; 1024];
+                while let Ok(read @ 1..) = stream.read(&mut head) {
+                    let head = &head[..read];
+                    let sent = if head.starts_with(b"GET /small") {
+                        stream.write_all(SMALL)
+                    } else if head.starts_with(b"GET /known") {
+                        let length = BLOCKS * BLOCK;
+                        let begun = write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
+                        begun.and_then(|()| (0..BLOCKS).try_for_each(|_| stream.write_all(&block)))
+                    } else {
+                        let begun =
+                            stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n");
+                        let chunk = |stream: &mut std::net::TcpStream| {
+                            write!(stream, "{BLOCK:x}\r\n")?;
+                            stream.write_all(&block)?;
+                            stream.write_all(b"\r\n")
+                        };
+                        let sent = begun.and_then(|()| (0..BLOCKS).try_for_each(|_| chunk(&mut stream)));
+                        sent.and_then(|()| stream.write_all(b"0\r\n\r\n"))
+                    };
+                    if sent.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    port
+}
+
+/// Eight fields, one of them with a name that is not a standard one.
+const SMALL: &[u8] = b"HTTP/1.1 200 OK\r\nserver: counted\r\ndate: Sun, 22 Nov 2026 06:12:00 GMT\r\n\
+    content-type: text/plain\r\ncache-control: no-cache\r\nvary: accept-encoding\r\nx-request-id: 4f1c7a52\r\n\
+    etag: \"1\"\r\ncontent-length: 13\r\n\r\nhello, world\n";
+
+const ROUNDS: usize = 1000;
+const BLOCK: usize = 64 * 1024;
+const BLOCKS: usize = 2048;
+
+/// Ready calls only: what would block is no work done.
+#[derive(Default)]
+struct Calls {
+    writes: AtomicUsize,
+    reads: AtomicUsize,
+    looks: AtomicUsize,
+}
+
+impl Calls {
+    fn now(&self) -> [usize; 3] {
+        [&self.writes, &self.reads, &self.looks].map(|calls| calls.load(Relaxed))
+    }
+}
+
+struct Counted {
+    tcp: TcpStream,
+    calls: Arc<Calls>,
+}
+
+impl Transport for Counted {
+    fn look(&mut self) -> Look {
+        self.calls.looks.fetch_add(1, Relaxed);
+        Transport::look(&mut self.tcp)
+    }
+
+    fn close(&mut self) {
+        Transport::close(&mut self.tcp);
+    }
+}
+
+impl AsyncRead for Counted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let read = Pin::new(&mut self.tcp).poll_read(cx, buf);
+        self.calls.reads.fetch_add(read.is_ready() as usize, Relaxed);
+        read
+    }
+}
+
+impl AsyncWrite for Counted {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.calls.writes.fetch_add(1, Relaxed);
+        Pin::new(&mut self.tcp).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.calls.writes.fetch_add(1, Relaxed);
+        Pin::new(&mut self.tcp).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_shutdown(cx)
+    }
+}
