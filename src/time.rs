@@ -170,10 +170,7 @@ mod tests {
         let start = now();
         let mut timer = Timer::default();
         let once = |timer: &mut Timer, after: u64| {
-            timer.poll_until(
-                start + Duration::from_secs(after),
-                &mut Context::from_waker(std::task::Waker::noop()),
-            )
+            timer.poll_until(start + Duration::from_secs(after), &mut Context::from_waker(Waker::noop()))
         };
         assert!(once(&mut timer, 10).is_pending());
         assert!(once(&mut timer, 20).is_pending());

@@ -3,6 +3,7 @@
 //! One test, because the counting allocator counts for the whole process.
 
 #![allow(unsafe_code, reason = "a global allocator that counts cannot be written without")]
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::io::{self, IoSlice, Read, Write};

@@ -3,6 +3,7 @@
 //! Each server is started here, on loopback, with a configuration of its own. One that is not installed is skipped,
 //! and says so.
 #![cfg(feature = "rustls")]
+#![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener, TcpStream};
