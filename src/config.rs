@@ -155,7 +155,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Resolves names by `resolver`. By default, [`HickoryResolver`](crate::HickoryResolver) with the feature
+    /// Resolves names by `resolver`. By default, `HickoryResolver` with the feature
     /// `hickory`, otherwise [`SystemResolver`](crate::SystemResolver).
     pub fn dns_resolver(mut self, resolver: impl Resolve) -> Self {
         self.resolver = Some(SharedResolver(Arc::new(resolver)));
