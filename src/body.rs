@@ -26,8 +26,8 @@ use crate::trace::Timings;
 ///
 /// # Dropping
 ///
-/// A response's body that is dropped before its end closes the connection, unless all of the content had arrived
-/// already. See the crate's page on cancellation.
+/// A response's body that is dropped before its end closes the connection, unless all of the content came with the
+/// head. See the crate's page on cancellation.
 #[derive(Default)]
 pub struct Body {
     kind: Kind,
@@ -99,7 +99,10 @@ impl Body {
         match &self.kind {
             Kind::Empty => BodyLength::None,
             Kind::Full(bytes) => BodyLength::Known(bytes.len() as u64),
-            Kind::Stream(_) | Kind::Received(_) => BodyLength::Chunked,
+            Kind::Stream(_) => BodyLength::Chunked,
+            Kind::Received(received) => {
+                received.remaining().exact().map_or(BodyLength::Chunked, BodyLength::Known)
+            }
         }
     }
 

@@ -28,7 +28,9 @@ use crate::upload::Upload;
 /// An HTTP/1.1 client with a pool of kept connections.
 ///
 /// Cloning shares the pool and costs a reference count. A client may be kept in a `static` and used from any number
-/// of tokio runtimes: a connection is used only on the runtime it was made on.
+/// of tokio runtimes: a connection is used only on the runtime it was made on. The runtime needs I/O and timers; on
+/// one without timers, requests fail with [`ErrorKind::Request`](crate::ErrorKind::Request) (after the panic by
+/// which tokio says so was caught: its message is still printed).
 #[derive(Clone, Debug)]
 pub struct Client {
     inner: Arc<Inner>,
@@ -135,9 +137,14 @@ impl Client {
         settings: Settings,
     ) -> Result<Response> {
         let config = &self.inner.request;
-        for (name, value) in &config.default_headers {
-            if !headers.contains_key(name) && headers.try_append(name.clone(), value.clone()).is_err() {
-                return Err(Error::request("the request has too many header fields").with_uri(&uri));
+        for name in config.default_headers.keys() {
+            if headers.contains_key(name) {
+                continue;
+            }
+            for value in config.default_headers.get_all(name) {
+                if headers.try_append(name.clone(), value.clone()).is_err() {
+                    return Err(Error::request("the request has too many header fields").with_uri(&uri));
+                }
             }
         }
         let outcome = self.attempt(&method, &uri, &mut headers, body, settings).await;
@@ -260,7 +267,8 @@ impl Client {
         if !time::has_timers() {
             return Err(DialError::no_timers().into_error());
         }
-        let now = time::now();
+        // Of one attempt: a connection that was found dead does not begin the wait anew.
+        let now = exchange.timeline().attempt_at();
         exchange.spans().waits();
         let limits = [
             Some((time::after(now, pool.acquire_timeout()), pool.acquire_timeout(), Limit::Acquire)),
@@ -287,8 +295,18 @@ impl Client {
             }
             Err(_) => Err(match limit {
                 Limit::Acquire => wait.timed_out(after),
-                Limit::Connect => Error::timeout(Phase::Queue, after, "no connection was made"),
-                Limit::Total => Error::timeout(Phase::Queue, after, "the request did not complete"),
+                Limit::Connect | Limit::Total => {
+                    let dial = wait.dial();
+                    if let Some(dial) = dial {
+                        exchange.timeline().dial(dial);
+                    }
+                    let phase = dial.and_then(|dial| dial.latest()).unwrap_or(Phase::Queue);
+                    let what = match limit {
+                        Limit::Connect => "no connection was made",
+                        _ => "the request did not complete",
+                    };
+                    Error::timeout(phase, after, what)
+                }
             }),
         }
     }
@@ -299,6 +317,7 @@ impl Client {
         let connection = exchange.take_info();
         let (ready, is_whole) = exchange.take_ready();
         let timings = exchange.timings();
+        let written = exchange.written();
         let trailers = exchange.take_trailers();
         let body = if is_whole && trailers.is_none() {
             Body::from(ready)
@@ -313,6 +332,7 @@ impl Client {
             connection: connection.expect("a response came on a connection"),
             timings,
             content_length,
+            written,
             max_collected: self.inner.request.max_collected_body,
         };
         Response::new(parts, body)

@@ -10,15 +10,14 @@
 //! In one poll, in this order: what was read before is decoded; what can be read is read; what can be written of
 //! the upload is written; and only if nothing moved, the clocks are asked.
 
-use std::future::Future;
 use std::io;
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll, ready};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::HeaderMap;
-use tokio::io::{AsyncReadExt, AsyncWrite};
+use tokio::io::AsyncWrite;
 
 use crate::buffer;
 use crate::codec::{
@@ -26,6 +25,7 @@ use crate::codec::{
 };
 use crate::connect::Look;
 use crate::error::{Error, ErrorKind, Phase, Result, Written};
+use crate::incoming::{Expected, Incoming};
 use crate::layer::retry::End;
 use crate::layer::timeout::{Deadline, Timeouts, Waits};
 use crate::pool::DropReason;
@@ -51,6 +51,15 @@ pub(crate) enum Failure {
     Ended(End, Error),
 }
 
+impl Failure {
+    fn into_error(self) -> Error {
+        match self {
+            Self::Ended(_, error) => error,
+            Self::Stale(_) => Error::new(ErrorKind::ConnectionLost, "the connection was lost"),
+        }
+    }
+}
+
 /// One request's exchange. An attempt begins with [`attach`](Self::attach).
 #[derive(Debug)]
 pub(crate) struct Exchange {
@@ -65,6 +74,8 @@ pub(crate) struct Exchange {
     is_eof: bool,
     /// The upload goes on when the caller's stream has more, and not before.
     waits_for_caller: bool,
+    /// Nothing that was written waits inside the stream.
+    is_flushed: bool,
     info: Option<ConnectionInfo>,
     machine: Machine,
     upload: Upload,
@@ -74,11 +85,7 @@ pub(crate) struct Exchange {
     /// Encoded and not yet written.
     out: Outgoing,
     /// Read and not yet decoded.
-    incoming: BytesMut,
-    /// What came behind the first [`buffer::SMALL`] bytes, which `incoming` holds a copy of, while the head is open.
-    overflow: BytesMut,
-    /// How much a read of the body asks for: grows and shrinks with what comes.
-    read_size: usize,
+    incoming: Incoming,
     trailers: Option<HeaderMap>,
     timeline: Timeline,
     spans: RequestSpans,
@@ -110,15 +117,14 @@ impl Exchange {
             is_recycled: false,
             is_eof: false,
             waits_for_caller: false,
+            is_flushed: true,
             info: None,
             machine: Machine::new(config.limits),
             upload,
             config,
             deadline,
             out: Outgoing::default(),
-            incoming: BytesMut::new(),
-            overflow: BytesMut::new(),
-            read_size: buffer::READ,
+            incoming: Incoming::default(),
             trailers: None,
             timeline,
             spans,
@@ -161,7 +167,9 @@ impl Exchange {
     pub(crate) fn attempt_written(&self) -> Written {
         match self.sent {
             0 => Written::Nothing,
-            _ if self.written_at.is_some() && self.write_error.is_none() => Written::All,
+            _ if self.written_at.is_some() && self.write_error.is_none() && self.machine.is_send_done() => {
+                Written::All
+            }
             _ => Written::Partly,
         }
     }
@@ -198,16 +206,26 @@ impl Exchange {
         self.machine.receive_remaining()
     }
 
+    /// How much of the request was written, over all attempts.
+    pub(crate) fn written(&self) -> Written {
+        self.written
+    }
+
     /// An error of this request, with all that is known of it.
     pub(crate) fn error(&mut self, error: Error) -> Error {
         let now = time::now();
+        if self.machine.is_head_received() {
+            self.timeline.end(now);
+        }
         self.spans.fail(&format!("{:?}", error.kind()), now);
         error.with_written(self.written).with_timings(self.timeline.timings(now))
     }
 
     /// Checks and encodes the request's head, before there is a connection: what cannot be sent is refused here.
     pub(crate) fn prepare(&mut self, head: &RequestHead<'_>) -> Result<(), Error> {
-        self.machine = Machine::new(self.config.limits);
+        if self.machine.is_head_sent() {
+            self.machine = Machine::new(self.config.limits);
+        }
         self.out.clear();
         self.out.prefix = buffer::take_write();
         self.is_framed = false;
@@ -220,6 +238,7 @@ impl Exchange {
     pub(crate) fn attach(&mut self, lease: Lease) {
         self.lease = Some(lease);
         self.is_begun = false;
+        self.is_flushed = true;
     }
 
     /// Takes everything back that an attempt did, so that the request can be prepared again. What was taken of the
@@ -228,8 +247,7 @@ impl Exchange {
         let data = std::mem::take(&mut self.out.data);
         self.upload.rewind(data);
         self.out.clear();
-        self.incoming = BytesMut::new();
-        self.overflow = BytesMut::new();
+        self.incoming = Incoming::default();
         self.is_eof = false;
         self.written_at = None;
         self.reading_since = None;
@@ -300,7 +318,7 @@ impl Exchange {
             return (ready, false);
         }
         loop {
-            match self.machine.decode(&mut self.incoming) {
+            match self.machine.decode(self.incoming.bytes()) {
                 Ok(Some(Event::Data(data))) => {
                     self.received += data.len() as u64;
                     ready = if ready.is_empty() { data } else { [ready, data].concat().into() };
@@ -371,9 +389,7 @@ impl Exchange {
             self.machine.abort_send();
             return Poll::Ready(Ok(()));
         }
-        let chunk = self.upload.poll_chunk(cx);
-        self.waits_for_caller = chunk.is_pending();
-        let framed = match ready!(chunk) {
+        let framed = match ready!(self.upload.poll_chunk(cx)) {
             Some(Ok(chunk)) => {
                 let framed = self.machine.encode_data(chunk.len(), &mut self.out.prefix);
                 self.out.data = chunk;
@@ -403,11 +419,18 @@ impl Exchange {
                         self.out.written += written;
                         self.sent += written as u64;
                         self.written = self.written.max(Written::Partly);
+                        self.is_flushed = false;
+                        self.check_deadline().map_err(Failure::into_error)?;
                     }
                     Err(error) => {
                         // It may have answered before it closed: go on reading.
                         self.machine.abort_send();
                         let unsent = std::mem::take(&mut self.out.data);
+                        if self.lease.as_mut().is_some_and(|lease| lease.conn().stream.is_tls()) {
+                            // What TLS was given counts as written, whatever became of it.
+                            self.sent = self.sent.max(1);
+                            self.written = self.written.max(Written::Partly);
+                        }
                         if self.sent == 0 {
                             // The request may be sent again: what was taken of the caller's stream is still owed.
                             self.upload.rewind(unsent);
@@ -422,18 +445,17 @@ impl Exchange {
                 break;
             }
             self.out.prefix = buffer::take_write();
-            ready!(self.poll_frame(cx))?;
-        }
-        if self.written_at.is_none() {
-            // A failed flush shows when we read.
-            if let Some(lease) = &mut self.lease
-                && self.write_error.is_none()
-            {
-                let flushed = Pin::new(&mut lease.conn().stream).poll_flush(cx);
-                if let Err(error) = ready!(flushed) {
-                    self.write_error = Some(error);
+            match self.poll_frame(cx) {
+                Poll::Ready(framed) => framed?,
+                Poll::Pending => {
+                    // The peer may be waiting for just what was written so far.
+                    self.waits_for_caller = self.poll_flush(cx).is_ready();
+                    return Poll::Pending;
                 }
             }
+        }
+        if self.written_at.is_none() {
+            ready!(self.poll_flush(cx));
             let now = time::now();
             self.written_at = Some(now);
             if self.write_error.is_none() && self.machine.is_send_done() {
@@ -447,20 +469,24 @@ impl Exchange {
         Poll::Ready(Ok(()))
     }
 
+    /// What was written leaves. A failure shows when we read.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(lease) = &mut self.lease
+            && !self.is_flushed
+            && self.write_error.is_none()
+        {
+            let flushed = ready!(Pin::new(&mut lease.conn().stream).poll_flush(cx));
+            self.write_error = flushed.err();
+            self.is_flushed = true;
+        }
+        Poll::Ready(())
+    }
+
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let Some(lease) = &mut self.lease else {
-            return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
-        };
-        let stream = Pin::new(&mut lease.conn().stream);
-        let parts = self.out.parts();
-        let written = match parts {
-            [part, [], []] | [[], part, []] | [[], [], part] => ready!(stream.poll_write(cx, part)),
-            parts => ready!(stream.poll_write_vectored(cx, &parts.map(io::IoSlice::new))),
-        };
-        Poll::Ready(match written {
-            Ok(0) => Err(io::ErrorKind::WriteZero.into()),
-            other => other,
-        })
+        match &mut self.lease {
+            Some(lease) => self.out.poll_write(&mut lease.conn().stream, cx),
+            None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        }
     }
 
     /// The loop: decode, read, write, and only then the clocks.
@@ -474,27 +500,19 @@ impl Exchange {
                 self.recycle(spare);
             }
             let decoded = if self.is_eof {
-                self.machine.decode_eof(&mut self.incoming)
+                self.machine.decode_eof(self.incoming.bytes())
             } else {
-                self.machine.decode(&mut self.incoming)
+                self.machine.decode(self.incoming.bytes())
             };
             match decoded {
                 Ok(Some(event)) => {
-                    if matches!(event, Event::Head(_)) && !self.overflow.is_empty() {
-                        // The rest of what was read goes on where the copy of its beginning was left.
-                        let used = buffer::SMALL - self.incoming.len();
-                        self.incoming = self.overflow.split_off(used);
-                        self.overflow = BytesMut::new();
+                    if let Event::Head(_) = event {
+                        self.incoming.end_head();
                     }
                     return Poll::Ready(Ok(Some(event)));
                 }
                 Ok(None) if self.machine.is_receive_done() => return Poll::Ready(Ok(None)),
-                Ok(None) if !self.overflow.is_empty() => {
-                    let overflow = std::mem::take(&mut self.overflow);
-                    self.incoming.extend_from_slice(&overflow[buffer::SMALL..]);
-                    buffer::put_read(overflow);
-                    continue;
-                }
+                Ok(None) if self.incoming.has_more() => continue,
                 Ok(None) if self.is_eof => {
                     return Poll::Ready(Err(self.lost(ProtocolError::ClosedWithinHead)));
                 }
@@ -508,6 +526,7 @@ impl Exchange {
                 }
                 Poll::Ready(Ok(_)) => {
                     self.reading_since = None;
+                    self.check_deadline()?;
                     continue;
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(self.broken(error))),
@@ -528,7 +547,7 @@ impl Exchange {
     /// Once the peer has begun to answer, the request is not sent again (but after a 408), and the storage of its
     /// fields is free for those of the response.
     fn recycle(&mut self, spare: &mut HeaderMap) {
-        let status = self.incoming.get(STATUS);
+        let status = self.incoming.bytes().get(STATUS);
         if spare.capacity() > 0 && status.is_some_and(|status| status != b"408") {
             self.is_recycled = true;
             self.machine.recycle(std::mem::take(spare));
@@ -537,37 +556,25 @@ impl Exchange {
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let Some(lease) = &mut self.lease else { return Poll::Ready(Ok(0)) };
-        let stream = &mut lease.conn().stream;
-        if self.incoming.is_empty() && !self.machine.is_head_received() {
-            let mut buffer = buffer::take_read();
-            let read = pin!(stream.read_buf(&mut buffer)).poll(cx);
-            if buffer.len() <= buffer::SMALL {
-                if !buffer.is_empty() {
-                    self.incoming = buffer::copy(&buffer);
-                }
-                buffer::put_read(buffer);
-            } else {
-                self.incoming = buffer::copy(&buffer[..buffer::SMALL]);
-                self.overflow = buffer;
-            }
-            return read;
-        }
-        // Of a known length, a few bytes more: what comes behind the end is seen at once.
-        let size = match self.machine.receive_remaining() {
-            Some(rest) => {
-                usize::try_from(rest).unwrap_or(usize::MAX).saturating_add(BEYOND).min(self.read_size)
-            }
-            None => self.read_size,
+        let expected = match self.machine.is_head_received() {
+            true => Expected::Body(self.machine.receive_remaining()),
+            false => Expected::Head,
         };
-        self.incoming.reserve(size);
-        let room = self.incoming.capacity() - self.incoming.len();
-        let read = ready!(pin!(stream.read_buf(&mut self.incoming)).poll(cx))?;
-        if read == room {
-            self.read_size = (self.read_size * 2).min(MOST_READ);
-        } else if read < self.read_size / 4 {
-            self.read_size = (self.read_size / 2).max(LEAST_READ);
+        self.incoming.poll_read(&mut lease.conn().stream, expected, cx)
+    }
+
+    /// The total deadline passes also while everything moves.
+    fn check_deadline(&self) -> Result<(), Failure> {
+        match self.deadline {
+            Some(deadline) if time::now() >= deadline.at => {
+                let due = Waits { total: Some(deadline), ..Waits::default() }.due(&self.config.timeouts);
+                Err(Failure::Ended(
+                    End::Other,
+                    due.map_or_else(|| Error::request("no deadline"), |due| due.error(self.phase())),
+                ))
+            }
+            _ => Ok(()),
         }
-        Poll::Ready(Ok(read))
     }
 
     /// Nothing moves: whose deadline comes first, and has it passed?
@@ -582,8 +589,19 @@ impl Exchange {
         let (Some(due), Some(lease)) = (waits.due(&self.config.timeouts), &mut self.lease) else {
             return Poll::Pending;
         };
-        ready!(lease.conn().timer.poll_until(due.at, cx));
-        Poll::Ready(Err(Failure::Ended(End::Other, due.error(self.phase()))))
+        let rung = ready!(lease.conn().timer.poll_until(due.at, cx));
+        let phase = self.phase();
+        Poll::Ready(Err(Failure::Ended(
+            End::Other,
+            match rung {
+                Ok(()) => due.error(phase),
+                Err(time::RuntimeGone) => Error::new(
+                    ErrorKind::ConnectionLost,
+                    "the tokio runtime that the connection belongs to has ended",
+                )
+                .in_phase(phase),
+            },
+        )))
     }
 
     /// Where the attempt stands.
@@ -628,11 +646,17 @@ impl Exchange {
     fn conclude(&mut self, now: Instant) {
         self.timeline.end(now);
         self.spans.finish(self.received, now);
-        let Some(mut lease) = self.lease.take() else { return };
-        if !self.out.is_empty() || self.written_at.is_none() {
-            self.machine.abort_send();
+        // Encoded is not written: the peer may have answered while the rest of the request still stood in our way.
+        let is_flushed = self.poll_flush(&mut Context::from_waker(Waker::noop())).is_ready();
+        if !self.out.is_empty() || !is_flushed || !self.machine.is_send_done() {
+            self.machine.close_after(CloseReason::UploadUnfinished);
         }
-        let is_settled = lease.conn().stream.is_settled() && self.write_error.is_none();
+        if self.write_error.is_some() {
+            self.machine.close_after(CloseReason::Failed);
+        }
+        let Some(mut lease) = self.lease.take() else { return };
+        lease.set_answered();
+        let is_settled = lease.conn().stream.is_settled();
         match self.machine.verdict(self.incoming.len()) {
             Verdict::Reuse if is_settled => {
                 let stay = self.machine.keep_alive().timeout.map(|timeout| timeout.saturating_sub(MARGIN));
@@ -654,7 +678,7 @@ impl Drop for Exchange {
         if self.lease.is_none() || !self.machine.is_head_received() || std::thread::panicking() {
             return;
         }
-        while let Ok(Some(event)) = self.machine.decode(&mut self.incoming) {
+        while let Ok(Some(event)) = self.machine.decode(self.incoming.bytes()) {
             if let Event::End = event {
                 self.conclude(time::now());
                 return;
@@ -673,10 +697,3 @@ const STATUS: std::ops::Range<usize> = 9..12;
 
 /// What a server says of its idle timeout is taken to be this much less, for the way there.
 const MARGIN: Duration = Duration::from_secs(1);
-
-/// Bytes read beyond the end of a body, to see at once whether something follows it.
-const BEYOND: usize = 64;
-
-/// The bounds of one read of a body.
-const LEAST_READ: usize = 8 * 1024;
-const MOST_READ: usize = 256 * 1024;

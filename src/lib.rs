@@ -10,6 +10,7 @@ mod config;
 mod connect;
 mod error;
 mod exchange;
+mod incoming;
 mod layer;
 mod pool;
 mod request;

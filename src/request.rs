@@ -274,9 +274,9 @@ impl RequestBuilder {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future is safe at any point. Before anything was written, the connection serves somebody else; a
-    /// dial goes on and its connection is kept. Afterwards the connection is closed, and the server may or may not
-    /// have acted on the request.
+    /// Dropping the future is safe at any point. While it waits for a connection, the connection serves somebody
+    /// else; a dial goes on and its connection is kept. Afterwards the connection is closed, and the server may or
+    /// may not have acted on the request.
     ///
     /// # Errors
     ///

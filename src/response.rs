@@ -20,7 +20,7 @@ use crate::trace::Timings;
 /// A response: the head is here, the content arrives as it is read.
 ///
 /// Reading the content to its end gives the connection back to the pool. Dropping the response before closes the
-/// connection, unless all of the content had arrived already.
+/// connection, unless all of the content came with the head.
 pub struct Response {
     head: Box<Head>,
     body: Body,
@@ -37,6 +37,7 @@ struct Head {
     connection: ConnectionInfo,
     timings: Timings,
     content_length: Option<u64>,
+    written: Written,
     max_collected: usize,
 }
 
@@ -67,13 +68,23 @@ pub(crate) struct Parts {
     pub(crate) connection: ConnectionInfo,
     pub(crate) timings: Timings,
     pub(crate) content_length: Option<u64>,
+    pub(crate) written: Written,
     pub(crate) max_collected: usize,
 }
 
 impl Response {
     pub(crate) fn new(parts: Parts, body: Body) -> Self {
-        let Parts { status, version, headers, uri, connection, timings, content_length, max_collected } =
-            parts;
+        let Parts {
+            status,
+            version,
+            headers,
+            uri,
+            connection,
+            timings,
+            content_length,
+            written,
+            max_collected,
+        } = parts;
         let head = Head {
             status,
             version,
@@ -84,6 +95,7 @@ impl Response {
             connection,
             timings,
             content_length,
+            written,
             max_collected,
         };
         Self { head: Box::new(head), body }
@@ -225,7 +237,7 @@ impl Response {
         let uri = without_credentials(self.uri());
         let error = Error::new(ErrorKind::Status, format!("{uri} answered {status}"))
             .with_uri(self.uri())
-            .with_written(Written::All)
+            .with_written(self.head.written)
             .with_timings(*self.timings());
         Err(error)
     }
@@ -273,7 +285,7 @@ impl Response {
             ),
         )
         .in_phase(Phase::Receive)
-        .with_written(Written::All)
+        .with_written(self.head.written)
         .with_uri(&self.head.uri)
     }
 }

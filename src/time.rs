@@ -5,7 +5,7 @@
 //! tokio to hold them. Invariant: no other file of `src` calls an `Instant::now`.
 
 use std::future::Future;
-use std::panic::catch_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
@@ -65,25 +65,37 @@ struct BellState {
     task: Option<Waker>,
 }
 
+/// The runtime that a timer belongs to has ended: the deadline will never come.
+#[derive(Debug)]
+pub(crate) struct RuntimeGone;
+
 impl Timer {
     /// Ready once `deadline` has passed; the task is woken then.
-    pub(crate) fn poll_until(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
-        let alarm = self.alarm.get_or_insert_with(|| Alarm::new(deadline));
+    pub(crate) fn poll_until(
+        &mut self,
+        deadline: Instant,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), RuntimeGone>> {
+        let alarm = match &mut self.alarm {
+            Some(alarm) => alarm,
+            none => none.insert(catch_unwind(|| Alarm::new(deadline)).map_err(|_| RuntimeGone)?),
+        };
         if deadline < alarm.armed() {
             alarm.arm(deadline);
         }
-        loop {
-            if alarm.is_set && alarm.bell.is_silent(cx.waker()) {
-                return Poll::Pending;
-            }
-            alarm.is_set = alarm.sleep.as_mut().poll(&mut Context::from_waker(&alarm.waker)).is_pending();
-            if !alarm.is_set {
-                if alarm.armed() >= deadline || now() >= deadline {
-                    return Poll::Ready(());
-                }
-                alarm.arm(deadline);
-            }
+        // The task is known before the sleep is asked, so that a ring in between is not lost. It may come at once:
+        // a sleep that is asked too often within one poll of a task puts the task off, and wakes it.
+        let has_rung = alarm.bell.listen(cx.waker());
+        if alarm.is_set && !has_rung {
+            return Poll::Pending;
         }
+        while alarm.poll()?.is_ready() {
+            if alarm.armed() >= deadline || now() >= deadline {
+                return Poll::Ready(Ok(()));
+            }
+            alarm.arm(deadline);
+        }
+        Poll::Pending
     }
 
     /// Lets go of the task.
@@ -109,20 +121,26 @@ impl Alarm {
         self.sleep.as_mut().reset(deadline.into());
         self.is_set = false;
     }
+
+    /// A sleep panics where its runtime has ended.
+    fn poll(&mut self) -> Result<Poll<()>, RuntimeGone> {
+        let (sleep, waker) = (self.sleep.as_mut(), &self.waker);
+        let poll = move || sleep.poll(&mut Context::from_waker(waker));
+        let polled = catch_unwind(AssertUnwindSafe(poll)).map_err(|_| RuntimeGone)?;
+        self.is_set = polled.is_pending();
+        Ok(polled)
+    }
 }
 
 impl Bell {
-    /// Whether it has not rung since it was last asked; if so, `task` is woken when it does.
-    fn is_silent(&self, task: &Waker) -> bool {
+    /// Wakes `task` when it rings. Answers whether it has rung since it was last asked.
+    fn listen(&self, task: &Waker) -> bool {
         let mut state = self.lock();
-        if std::mem::take(&mut state.has_rung) {
-            return false;
-        }
         match &mut state.task {
             Some(known) => known.clone_from(task),
             none => *none = Some(task.clone()),
         }
-        true
+        std::mem::take(&mut state.has_rung)
     }
 
     fn lock(&self) -> MutexGuard<'_, BellState> {
@@ -157,7 +175,7 @@ mod tests {
         let start = now();
         let mut timer = Timer::default();
         let mut pass = async |deadline: Instant| {
-            std::future::poll_fn(|cx| timer.poll_until(deadline, cx)).await;
+            std::future::poll_fn(|cx| timer.poll_until(deadline, cx)).await.unwrap();
             now() - start
         };
         assert_eq!(pass(start + Duration::from_secs(5)).await, Duration::from_secs(5));
@@ -174,7 +192,7 @@ mod tests {
         };
         assert!(once(&mut timer, 10).is_pending());
         assert!(once(&mut timer, 20).is_pending());
-        std::future::poll_fn(|cx| timer.poll_until(start + Duration::from_secs(20), cx)).await;
+        std::future::poll_fn(|cx| timer.poll_until(start + Duration::from_secs(20), cx)).await.unwrap();
         assert_eq!(now() - start, Duration::from_secs(20));
     }
 
@@ -199,5 +217,39 @@ mod tests {
         assert_eq!(task.0.load(std::sync::atomic::Ordering::Relaxed), 0);
         let waker = Waker::from(task.clone());
         assert!(timer.poll_until(deadline, &mut Context::from_waker(&waker)).is_ready());
+    }
+
+    /// Within one poll of a task, tokio puts off what asks too often, and outside of a worker it wakes at once.
+    #[test]
+    fn many_timers_in_one_poll_do_not_spin() {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        runtime.block_on(async {
+            let deadline = now() + Duration::from_millis(5);
+            let mut timers: Vec<_> = (0..500).map(|_| Timer::default()).collect();
+            std::future::poll_fn(|cx| {
+                timers.retain_mut(|timer| timer.poll_until(deadline, cx).is_pending());
+                if timers.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+            })
+            .await;
+        });
+    }
+
+    #[test]
+    fn a_runtime_that_is_gone_is_an_answer() {
+        let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut timer = Timer::default();
+        let deadline = now() + Duration::from_secs(9);
+        assert!(
+            matches!(timer.poll_until(deadline, &mut cx), Poll::Ready(Err(RuntimeGone))),
+            "outside of any"
+        );
+        let first = runtime();
+        first.block_on(async { assert!(timer.poll_until(deadline, &mut cx).is_pending()) });
+        drop(first);
+        let earlier = deadline - Duration::from_secs(1);
+        let polled = runtime().block_on(async { timer.poll_until(earlier, &mut cx) });
+        assert!(matches!(polled, Poll::Ready(Err(RuntimeGone))));
     }
 }

@@ -144,6 +144,17 @@ impl Milestones {
     pub(crate) fn handshake(&self) -> Duration {
         [self.tcp, self.proxy, self.tls].into_iter().flatten().map(|phase| phase.length()).sum()
     }
+
+    /// The phase that runs, or ran last.
+    pub(crate) fn latest(&self) -> Option<Phase> {
+        let phases = [
+            (self.tls, Phase::Tls),
+            (self.proxy, Phase::Proxy),
+            (self.tcp, Phase::Tcp),
+            (self.dns, Phase::Dns),
+        ];
+        phases.into_iter().find(|(interval, _)| interval.is_some()).map(|(_, phase)| phase)
+    }
 }
 
 /// A phase of a dial: begun, and perhaps ended.

@@ -3,9 +3,12 @@
 //! It knows no sockets, and frames nothing itself. Invariant: a piece that was taken from the caller's stream is kept until a
 //! byte of the request was written, so a request of which nothing was written can always be sent again.
 
-use std::task::{Context, Poll};
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
+use tokio::io::AsyncWrite;
 
 use crate::body::Body;
 use crate::buffer;
@@ -67,7 +70,7 @@ impl Upload {
         if self.is_over {
             return Poll::Ready(None);
         }
-        let chunk = std::task::ready!(self.source.poll_chunk(cx));
+        let chunk = ready!(self.source.poll_chunk(cx));
         self.is_over = !matches!(chunk, Some(Ok(_)));
         Poll::Ready(chunk)
     }
@@ -91,8 +94,25 @@ impl Outgoing {
         self.written == self.len()
     }
 
+    /// Writes once.
+    pub(crate) fn poll_write(
+        &self,
+        stream: &mut (impl AsyncWrite + Unpin),
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let stream = Pin::new(stream);
+        let written = match self.parts() {
+            [part, [], []] | [[], part, []] | [[], [], part] => ready!(stream.poll_write(cx, part)),
+            parts => ready!(stream.poll_write_vectored(cx, &parts.map(IoSlice::new))),
+        };
+        Poll::Ready(match written {
+            Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+            other => other,
+        })
+    }
+
     /// The unwritten parts.
-    pub(crate) fn parts(&self) -> [&[u8]; 3] {
+    fn parts(&self) -> [&[u8]; 3] {
         let mut skip = self.written;
         [&self.prefix[..], &self.data[..], self.suffix].map(|part| {
             let skipped = skip.min(part.len());
@@ -150,9 +170,9 @@ mod tests {
     struct Pieces(Vec<&'static str>);
 
     impl futures_core::Stream for Pieces {
-        type Item = Result<&'static str, std::io::Error>;
+        type Item = Result<&'static str, io::Error>;
 
-        fn poll_next(mut self: std::pin::Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
             Poll::Ready(self.0.pop().map(Ok))
         }
     }

@@ -201,7 +201,8 @@ async fn waited_for_another() {
 async fn sent_again() {
     let (recorder, _guard) = Recorder::start();
     let dying = [Reply::ok("hello"), Reply::silence().eof()];
-    let peers = Peers::new(Script::new(&[&dying, &[Reply::ok("hello")]]));
+    let script = Script { is_eager: true, ..Script::new(&[&dying, &[Reply::ok("hello")]]) };
+    let peers = Peers::new(script);
     let client = client(&peers);
     finish(client.get(URL).send().await.unwrap()).await;
     recorder.take();

@@ -85,6 +85,11 @@ impl Exclusive {
 }
 
 impl Stream {
+    /// Whether bytes that were handed over may be on their way though writing them failed.
+    pub(crate) fn is_tls(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
+
     /// See [`Transport::look`].
     pub(crate) fn look(&mut self) -> Look {
         match self {

@@ -53,7 +53,8 @@ pub(super) struct Host<K, W, P> {
 /// The connections and waiters of one host on one runtime.
 #[derive(Debug)]
 pub(super) struct Shelf<W, P> {
-    pub(super) partition: P,
+    /// `None` where nothing is left: a runtime's handle is not kept for nothing.
+    pub(super) partition: Option<P>,
     pub(super) active: usize,
     pub(super) dialing: usize,
     pub(super) idle: usize,
@@ -96,7 +97,7 @@ impl<K, W, P> Host<K, W, P> {
 impl<W, P> Shelf<W, P> {
     pub(super) fn new(partition: P) -> Self {
         Self {
-            partition,
+            partition: Some(partition),
             active: 0,
             dialing: 0,
             idle: 0,
@@ -159,20 +160,29 @@ impl<K, W, P: Clone + PartialEq> Hosts<K, W, P> {
             }
         };
         let shelves = &mut self.host_mut(slot).shelves;
-        let shelf = shelves.iter().position(|shelf| shelf.partition == *partition).unwrap_or_else(|| {
-            let shelf = Shelf::new(partition.clone());
-            match shelves.iter().position(Shelf::is_vacant) {
-                Some(vacant) => {
-                    shelves[vacant] = shelf;
-                    vacant
+        let shelf = shelves
+            .iter()
+            .position(|shelf| shelf.partition.as_ref() == Some(partition))
+            .unwrap_or_else(|| {
+                let shelf = Shelf::new(partition.clone());
+                match shelves.iter().position(|shelf| shelf.partition.is_none()) {
+                    Some(vacant) => {
+                        shelves[vacant] = shelf;
+                        vacant
+                    }
+                    None => {
+                        shelves.push(shelf);
+                        shelves.len() - 1
+                    }
                 }
-                None => {
-                    shelves.push(shelf);
-                    shelves.len() - 1
-                }
-            }
-        });
+            });
         Place { host: slot, shelf: shelf as u32 }
+    }
+
+    /// If nothing is left on the shelf, its partition is taken out, to be dropped by the caller.
+    pub(super) fn vacate(&mut self, place: Place) -> Option<P> {
+        let shelf = self.shelf_mut(place);
+        if shelf.is_vacant() { shelf.partition.take() } else { None }
     }
 
     #[cfg(test)]

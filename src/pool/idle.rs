@@ -208,7 +208,8 @@ mod tests {
     use std::time::Duration;
 
     use super::super::PoolConfig;
-    use super::super::policy::{Action, Policy};
+    use super::super::action::Action;
+    use super::super::policy::Policy;
     use super::*;
 
     /// Places of three hosts.

@@ -9,11 +9,10 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use super::action::{Actions, Served};
 use super::hosts::Place;
-use super::policy::{Actions, Served};
 use super::stats::DropReason;
-use super::wait::Cell;
-use super::{Granted, Runtime, Shared, Wait};
+use super::{Runtime, Shared, Wait, Waiting};
 use crate::connect::{Look, Stream};
 use crate::time::{self, Timer};
 use crate::trace::Setup;
@@ -150,11 +149,18 @@ pub(crate) struct Lease {
     pool: Weak<Shared>,
     /// Whether a request was begun during this lease.
     begun: bool,
+    /// Whether it was answered.
+    answered: bool,
 }
 
 impl Lease {
     pub(crate) fn new(conn: Box<Conn>, place: Place, pool: Weak<Shared>) -> Self {
-        Self { conn: Some(conn), place, pool, begun: false }
+        Self { conn: Some(conn), place, pool, begun: false, answered: false }
+    }
+
+    /// The request that was begun got its response.
+    pub(crate) fn set_answered(&mut self) {
+        self.answered = true;
     }
 
     pub(crate) fn conn(&mut self) -> &mut Conn {
@@ -163,10 +169,11 @@ impl Lease {
 
     /// Whether a request on it is on a connection that the peer may have closed meanwhile: used or kept before.
     pub(crate) fn is_reused(&self) -> bool {
-        self.conn.as_ref().is_some_and(|conn| {
-            let earlier = conn.requests - u64::from(self.begun);
-            conn.was_idle || earlier > 0
-        })
+        self.conn.as_ref().is_some_and(|conn| self.is_reused_by(conn))
+    }
+
+    fn is_reused_by(&self, conn: &Conn) -> bool {
+        conn.was_idle || conn.requests > u64::from(self.begun)
     }
 
     /// How the connection was made, if this is its first request.
@@ -223,11 +230,11 @@ impl Lease {
         let (conn, pool) = self.take();
         let served = self.served(&conn);
         conn.close(reason);
-        let cell = Arc::new(Cell::<Granted>::new());
+        let waiting = Arc::new(Waiting::new());
         let mut actions = Actions::new();
-        let ticket = pool.lock().policy.redial(self.place, served, reason, cell.clone(), &mut actions);
+        let ticket = pool.lock().policy.redial(self.place, served, reason, waiting.clone(), &mut actions);
         pool.perform(actions);
-        Wait::new(pool, ticket, cell)
+        Wait::new(pool, ticket, waiting)
     }
 
     fn take(&mut self) -> (Box<Conn>, Arc<Shared>) {
@@ -237,8 +244,12 @@ impl Lease {
     }
 
     fn served(&self, conn: &Conn) -> Served {
-        let reused = self.begun && (conn.was_idle || conn.requests > 1);
-        Served { request: self.begun, saved: reused.then_some(conn.fixed.handshake) }
+        let saved = self.answered && conn.requests > 1;
+        Served {
+            request: self.begun,
+            reused: self.begun && self.is_reused_by(conn),
+            saved: saved.then_some(conn.fixed.handshake),
+        }
     }
 
     fn close(&mut self, reason: DropReason) {

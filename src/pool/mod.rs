@@ -4,6 +4,7 @@
 //! mutex is let go. It knows nothing of HTTP. Invariant: nothing is awaited, closed, woken, spawned or sent while
 //! the mutex is held.
 
+mod action;
 mod hosts;
 mod idle;
 pub(crate) mod key;
@@ -14,23 +15,24 @@ pub(crate) mod stats;
 mod wait;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
+use self::action::{Action, Checkout, Served, Ticket};
 use self::hosts::Place;
 use self::key::{Route, RouteRef};
 pub use self::lease::ConnectionInfo;
 use self::lease::{Conn, Lease};
-use self::policy::{Action, Checkout, Policy, Served, Ticket};
+use self::policy::Policy;
 pub use self::stats::{DropReason, HostStats, PoolStats};
 use crate::connect::{Destination, DialError, Dialed, Dialer};
 use crate::error::{Error, ErrorKind, Phase};
 use crate::time;
-use crate::trace::Setup;
+use crate::trace::{Milestones, Setup};
 
 /// The connections of a [`Client`](crate::Client): what there is, and what reuse saved.
 ///
@@ -134,7 +136,7 @@ impl Pool {
             || Arc::new(route.to_route()),
             &runtime,
             now,
-            || made.insert(Arc::new(wait::Cell::new())).clone(),
+            || made.insert(Arc::new(Waiting::new())).clone(),
             &mut actions,
         );
         drop(state);
@@ -215,18 +217,18 @@ pub(crate) enum Granted {
 pub(crate) struct Wait {
     shared: Arc<Shared>,
     ticket: Ticket,
-    cell: Arc<WaitCell>,
+    waiting: Waiter,
     over: bool,
 }
 
 impl Wait {
-    fn new(shared: Arc<Shared>, ticket: Ticket, cell: Arc<WaitCell>) -> Self {
-        Self { shared, ticket, cell, over: false }
+    fn new(shared: Arc<Shared>, ticket: Ticket, waiting: Waiter) -> Self {
+        Self { shared, ticket, waiting, over: false }
     }
 
     /// The connection, or the failure of the dial it waited for.
     pub(crate) async fn granted(&mut self) -> Result<Lease, (DialError, Arc<Setup>)> {
-        let granted = std::future::poll_fn(|cx| self.cell.poll_take(cx)).await;
+        let granted = std::future::poll_fn(|cx| self.waiting.cell.poll_take(cx)).await;
         self.over = true;
         match granted {
             Granted::Conn(conn, place) => Ok(Lease::new(conn, place, Arc::downgrade(&self.shared))),
@@ -234,17 +236,26 @@ impl Wait {
         }
     }
 
+    /// How far the dial has come that was begun for this request.
+    pub(crate) fn dial(&self) -> Option<Milestones> {
+        self.waiting.dial.get().map(|setup| setup.milestones())
+    }
+
     /// The story of a wait that took too long.
     pub(crate) fn timed_out(&self, after: Duration) -> Error {
         let state = self.shared.lock();
-        // Nothing was granted yet, so the host's entry is still there.
-        let Some((key, counts)) = state.policy.of_ticket(self.ticket) else {
-            return Error::new(ErrorKind::PoolTimeout, format!("no connection became free within {after:?}"))
-                .in_phase(Phase::Queue);
+        let Some((key, counts, is_blocked)) = state.policy.of_ticket(self.ticket) else {
+            let message = format!("no connection became free within {after:?}");
+            return Error::new(ErrorKind::PoolTimeout, message).in_phase(Phase::Queue);
+        };
+        let limit = self.shared.config.max_connections;
+        let advice = if is_blocked {
+            format!("all {limit} connections of max_connections are taken")
+        } else {
+            "read response bodies to their end, or raise max_connections_per_host".to_owned()
         };
         let message = format!(
-            "no connection to {key} became free within {after:?}: {} active, {} idle, {} dialing, {} waiting \
-             (read response bodies to their end, or raise max_connections_per_host)",
+            "no connection to {key} became free within {after:?}: {} active, {} idle, {} dialing, {} waiting ({advice})",
             counts.active, counts.idle, counts.dialing, counts.waiting
         );
         Error::new(ErrorKind::PoolTimeout, message).in_phase(Phase::Queue)
@@ -256,8 +267,10 @@ impl Drop for Wait {
         if self.over {
             return;
         }
-        let given = self.cell.leave();
-        self.shared.lock().policy.cancel(self.ticket);
+        let given = self.waiting.cell.leave();
+        let mut actions = Vec::new();
+        self.shared.lock().policy.cancel(self.ticket, &mut actions);
+        self.shared.perform(actions);
         if let Some(Granted::Conn(conn, place)) = given {
             self.shared.checkin(place, conn, None, Served::default());
         }
@@ -291,10 +304,23 @@ impl PartialEq for Runtime {
     }
 }
 
-type WaitCell = wait::Cell<Granted>;
-type Waiter = Arc<WaitCell>;
+/// A request in the queue.
+#[derive(Debug)]
+struct Waiting {
+    cell: wait::Cell<Granted>,
+    /// The dial that was begun for it, whoever gets its connection.
+    dial: OnceLock<Arc<Setup>>,
+}
+
+impl Waiting {
+    fn new() -> Self {
+        Self { cell: wait::Cell::new(), dial: OnceLock::new() }
+    }
+}
+
+type Waiter = Arc<Waiting>;
 type WarmCell = wait::Cell<Result<(), DialError>>;
-type Actions = policy::Actions<Arc<Route>, Box<Conn>, Waiter, Runtime>;
+type Actions = action::Actions<Arc<Route>, Box<Conn>, Waiter, Runtime>;
 
 /// What all handles, leases, dials and reapers of one pool share.
 #[derive(Debug)]
@@ -336,7 +362,7 @@ impl Shared {
     fn replace(self: &Arc<Self>, place: Place, reason: DropReason) -> Result<Lease, Wait> {
         let mut made = None;
         let mut actions = Vec::new();
-        let waiter = || made.insert(Arc::new(wait::Cell::new())).clone();
+        let waiter = || made.insert(Arc::new(Waiting::new())).clone();
         let checkout = self.lock().policy.replace(place, reason, time::now(), waiter, &mut actions);
         self.perform(actions);
         self.settle(checkout, made)
@@ -400,7 +426,7 @@ impl Shared {
             }
             None => Arc::new(Notify::new()),
         };
-        let runtime = state.policy.partition(place).clone();
+        let Some(runtime) = state.policy.partition(place).cloned() else { return };
         state.reapers.push(reaper::Entry { runtime: runtime.clone(), due: deadline, wake: wake.clone() });
         drop(state);
         reaper::start(self, &runtime, deadline, wake);
@@ -426,7 +452,9 @@ impl Shared {
             for action in std::mem::take(&mut actions) {
                 match action {
                     Action::Grant { waiter, conn, place } => {
-                        if let Err(Granted::Conn(conn, place)) = waiter.deliver(Granted::Conn(conn, place)) {
+                        if let Err(Granted::Conn(conn, place)) =
+                            waiter.cell.deliver(Granted::Conn(conn, place))
+                        {
                             // It left a moment ago: the connection goes on to the next.
                             self.keep(place, conn, &mut actions, |policy, conn, now, actions| {
                                 policy.checkin(place, conn, None, Served::default(), now, actions)
@@ -436,12 +464,14 @@ impl Shared {
                     Action::Fail { waiter } => {
                         if let Some((error, setup)) = failure {
                             // Who has left needs no error.
-                            let _ = waiter.deliver(Granted::Failed(error.clone(), setup.clone()));
+                            let _ = waiter.cell.deliver(Granted::Failed(error.clone(), setup.clone()));
                         }
                     }
-                    Action::Dial { key, partition, place, began } => {
-                        self.dial(&key, &partition, place, began, warm.next().cloned());
+                    Action::Dial { key, partition, place, began, wanted_by } => {
+                        let warm = warm.next().cloned();
+                        self.dial(&key, &partition, place, began, wanted_by.as_deref(), warm);
                     }
+                    Action::Forget { partition } => drop(partition),
                     Action::Bury { conn, place, reason } => {
                         conn.close(reason);
                         let mut state = self.lock();
@@ -460,14 +490,19 @@ impl Shared {
         runtime: &Runtime,
         place: Place,
         began: u64,
+        wanted_by: Option<&Waiting>,
         warm: Option<Arc<WarmCell>>,
     ) {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let setup = Setup::new(id, route.scheme(), route.host(), route.port(), time::now());
+        let setup = Arc::new(Setup::new(id, route.scheme(), route.host(), route.port(), time::now()));
+        if let Some(waiting) = wanted_by {
+            // One dial is begun for a waiter at a time; the first is the one it is told of.
+            let _ = waiting.dial.set(setup.clone());
+        }
         let dial = Dial {
             shared: Arc::downgrade(self),
             runtime: runtime.clone(),
-            setup: Arc::new(setup),
+            setup,
             id,
             place,
             began,

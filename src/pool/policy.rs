@@ -25,52 +25,10 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::PoolConfig;
+use super::action::{Action, Actions, Checkout, Served, Ticket};
 use super::hosts::{Counts, Hosts, Place, Turn};
 use super::idle::{IdleId, IdleList, Stay};
 use super::stats::{Counters, DropReason};
-
-/// A waiter's place in the queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Ticket {
-    pub(crate) place: Place,
-    turn: Turn,
-}
-
-/// The answer to a checkout.
-#[derive(Debug)]
-pub(crate) enum Checkout<T> {
-    /// An idle connection, to be looked at before use. Its slot is the caller's now.
-    Reuse(T, Place),
-    /// The waiter is in the queue.
-    Queued(Ticket),
-    /// The queue is full, with so many waiting.
-    Full(usize),
-}
-
-/// What the shell has to do, once it holds no lock, in this order.
-#[derive(Debug)]
-pub(crate) enum Action<K, T, W, P> {
-    /// Hand the connection to the waiter. If it is gone, check the connection in again.
-    Grant { waiter: W, conn: T, place: Place },
-    /// Tell the waiter that the dial failed.
-    Fail { waiter: W },
-    /// Make a connection on this runtime, then call `dialed` or `dial_failed` with `began`.
-    Dial { key: K, partition: P, place: Place, began: u64 },
-    /// Close the connection, then call `release`.
-    Bury { conn: T, place: Place, reason: DropReason },
-}
-
-/// What a finished exchange adds to the ledger.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Served {
-    /// A request was sent on the connection.
-    pub(crate) request: bool,
-    /// The handshake that it did not have to pay for, on a reused connection.
-    pub(crate) saved: Option<Duration>,
-}
-
-/// The actions that a call asks for.
-pub(crate) type Actions<K, T, W, P> = Vec<Action<K, T, W, P>>;
 
 /// The pool's state. See the module's documentation.
 #[derive(Debug)]
@@ -97,7 +55,7 @@ pub(crate) const BATCH: usize = 64;
 /// How long a reaper sleeps where nothing has a deadline.
 pub(crate) const NO_DEADLINE: Duration = Duration::from_secs(3600);
 
-impl<K: Clone, T, W, P: Clone + PartialEq> Policy<K, T, W, P> {
+impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     pub(crate) fn new(config: PoolConfig) -> Self {
         Self {
             config,
@@ -134,6 +92,7 @@ impl<K: Clone, T, W, P: Clone + PartialEq> Policy<K, T, W, P> {
         }
         let waiting = self.hosts.host(place.host).waiting;
         if waiting >= self.config.max_waiters_per_host {
+            self.vacate(place, out);
             self.hosts.note_if_empty(place.host);
             return Checkout::Full(waiting);
         }
@@ -215,6 +174,7 @@ impl<K: Clone, T, W, P: Clone + PartialEq> Policy<K, T, W, P> {
         self.hosts.shelf_mut(place).active -= 1;
         self.uncount(place.host);
         self.pump(place.host, out);
+        self.vacate(place, out);
         // Before others are noted, of whom each can make the list forget its oldest.
         self.hosts.note_if_empty(place.host);
         self.pump_blocked(out);
@@ -264,7 +224,7 @@ impl<K: Clone, T, W, P: Clone + PartialEq> Policy<K, T, W, P> {
         let mut failed = 0;
         let shelf = self.hosts.shelf_mut(place);
         for queue in [&mut shelf.resending, &mut shelf.waiting] {
-            while failed < most && queue.first_key_value().is_some_and(|((turn, _), _)| *turn < began) {
+            while failed < most && queue.first_key_value().is_some_and(|((_, queued), _)| *queued < began) {
                 let Some((_, waiter)) = queue.pop_first() else { break };
                 out.push(Action::Fail { waiter });
                 failed += 1;
@@ -281,13 +241,14 @@ impl<K: Clone, T, W, P: Clone + PartialEq> Policy<K, T, W, P> {
         self.counters(place.host, |c| c.failed_dials += 1);
         self.uncount(place.host);
         self.pump(place.host, out);
+        self.vacate(place, out);
         // Before others are noted, of whom each can make the list forget its oldest.
         self.hosts.note_if_empty(place.host);
         self.pump_blocked(out);
     }
 
     /// A waiter leaves. `false`: it has been granted or failed already, and its host may be gone.
-    pub(crate) fn cancel(&mut self, ticket: Ticket) -> bool {
+    pub(crate) fn cancel(&mut self, ticket: Ticket, out: &mut Actions<K, T, W, P>) -> bool {
         let Some(host) = self.hosts.get_mut(ticket.place.host as usize) else { return false };
         let Some(shelf) = host.shelves.get_mut(ticket.place.shelf as usize) else { return false };
         let waiter = shelf.waiting.remove(&ticket.turn).or_else(|| shelf.resending.remove(&ticket.turn));
@@ -295,6 +256,7 @@ impl<K: Clone, T, W, P: Clone + PartialEq> Policy<K, T, W, P> {
             return false;
         }
         self.no_longer_waiting(ticket.place.host, 1);
+        self.vacate(ticket.place, out);
         self.hosts.note_if_empty(ticket.place.host);
         true
     }
@@ -317,6 +279,7 @@ impl<K: Clone, T, W, P: Clone + PartialEq> Policy<K, T, W, P> {
         for _ in 0..room {
             self.start_dial(place, out, Count::Count);
         }
+        self.vacate(place, out);
         self.hosts.note_if_empty(place.host);
         room
     }
@@ -356,7 +319,10 @@ impl<K: Clone, T, W, P: Clone + PartialEq> Policy<K, T, W, P> {
                 return None;
             }
             while let Some(id) = self.hosts.get(slot).and_then(|host| {
-                host.shelves.iter().find(|shelf| shelf.partition == *partition).and_then(|shelf| shelf.bottom)
+                host.shelves
+                    .iter()
+                    .find(|shelf| shelf.partition.as_ref() == Some(partition))
+                    .and_then(|shelf| shelf.bottom)
             }) {
                 if out.len() >= BATCH {
                     return Some(slot);
@@ -402,16 +368,16 @@ impl<K: Clone, T, W, P: Clone + PartialEq> Policy<K, T, W, P> {
     }
 
     /// The partition of a place where something is counted.
-    pub(crate) fn partition(&self, place: Place) -> &P {
-        &self.hosts.shelf(place).partition
+    pub(crate) fn partition(&self, place: Place) -> Option<&P> {
+        self.hosts.shelf(place).partition.as_ref()
     }
 
-    /// The host whose queue a waiter stands in, if it still stands there.
-    pub(crate) fn of_ticket(&self, ticket: Ticket) -> Option<(&K, Counts)> {
+    /// The host whose queue a waiter stands in, if it still stands there, and whether the total limit holds it back.
+    pub(crate) fn of_ticket(&self, ticket: Ticket) -> Option<(&K, Counts, bool)> {
         let host = self.hosts.get(ticket.place.host as usize)?;
         let shelf = host.shelves.get(ticket.place.shelf as usize)?;
         let stands = shelf.waiting.contains_key(&ticket.turn) || shelf.resending.contains_key(&ticket.turn);
-        stands.then(|| (&host.key, host.counts()))
+        stands.then(|| (&host.key, host.counts(), host.blocked.is_some()))
     }
 }
 
@@ -427,7 +393,7 @@ enum Count {
     AlreadyCounted,
 }
 
-impl<K: Clone, T, W, P: Clone + PartialEq> Policy<K, T, W, P> {
+impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     /// The newest idle connection that has not expired.
     fn take_idle(&mut self, place: Place, now: Instant, out: &mut Actions<K, T, W, P>) -> Option<T> {
         for _ in 0..BATCH {
@@ -600,9 +566,12 @@ impl<K: Clone, T, W, P: Clone + PartialEq> Policy<K, T, W, P> {
         self.dialing += 1;
         let shelf = self.hosts.shelf_mut(place);
         shelf.dialing += 1;
+        let wanted_by = shelf.resending.last_key_value().or_else(|| shelf.waiting.last_key_value());
+        let wanted_by = wanted_by.map(|(_, waiter)| waiter.clone());
         let partition = shelf.partition.clone();
+        let Some(partition) = partition else { return };
         self.unblock_if_served(place.host);
-        out.push(Action::Dial { key, partition, place, began });
+        out.push(Action::Dial { key, partition, place, began, wanted_by });
     }
 
     fn enqueue(&mut self, place: Place, turn: Turn, waiter: W, queue: Queue) {
@@ -665,12 +634,19 @@ impl<K: Clone, T, W, P: Clone + PartialEq> Policy<K, T, W, P> {
         out.push(Action::Bury { conn, place, reason });
     }
 
+    fn vacate(&mut self, place: Place, out: &mut Actions<K, T, W, P>) {
+        if let Some(partition) = self.hosts.vacate(place) {
+            out.push(Action::Forget { partition });
+        }
+    }
+
     fn account(&mut self, place: Place, served: Served) {
         if served.request {
             self.counters(place.host, |c| {
                 c.requests += 1;
+                c.reused += u64::from(served.reused);
                 if let Some(saved) = served.saved {
-                    c.reused += 1;
+                    c.handshakes_saved += 1;
                     c.time_saved += saved;
                 }
             });

@@ -9,8 +9,9 @@ use std::time::Instant;
 
 use tokio::sync::Notify;
 
-use super::policy::{Actions, NO_DEADLINE};
-use super::{Runtime, Shared};
+use super::action::Actions;
+use super::policy::NO_DEADLINE;
+use super::{Runtime, Shared, State};
 use crate::time;
 
 /// A reaper, as the pool knows it.
@@ -39,6 +40,13 @@ async fn run(mut guard: Guard, mut due: Instant, wake: Arc<Notify>) {
     }
 }
 
+impl State {
+    fn take_reaper(&mut self, runtime: &Runtime) -> Option<Entry> {
+        let at = self.reapers.iter().position(|entry| entry.runtime == *runtime)?;
+        Some(self.reapers.swap_remove(at))
+    }
+}
+
 impl Shared {
     /// Buries what has expired. Answers when to come back; `None`: nothing is idle, and the reaper's entry is gone.
     fn reap(self: &Arc<Self>, runtime: &Runtime) -> Option<Instant> {
@@ -50,8 +58,7 @@ impl Shared {
             let next = if more {
                 Next::More
             } else if state.policy.total().1.idle == 0 {
-                state.reapers.retain(|entry| entry.runtime != *runtime);
-                Next::End
+                Next::End(state.take_reaper(runtime))
             } else {
                 let due = state.policy.due().unwrap_or_else(|| time::after(now, NO_DEADLINE));
                 for entry in state.reapers.iter_mut().filter(|entry| entry.runtime == *runtime) {
@@ -63,7 +70,10 @@ impl Shared {
             self.perform(actions);
             match next {
                 Next::More => {}
-                Next::End => return None,
+                Next::End(entry) => {
+                    drop(entry);
+                    return None;
+                }
                 Next::Sleep(due) => return Some(due),
             }
         }
@@ -73,7 +83,8 @@ impl Shared {
 enum Next {
     More,
     Sleep(Instant),
-    End,
+    /// With the entry, to be dropped without the lock: it holds a runtime's handle.
+    End(Option<Entry>),
 }
 
 /// Notices that the runtime has ended: its idle connections are of no use to anyone.
@@ -86,7 +97,8 @@ struct Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         let Some(shared) = self.shared.upgrade().filter(|_| !self.over) else { return };
-        shared.lock().reapers.retain(|entry| entry.runtime != self.runtime);
+        let entry = shared.lock().take_reaper(&self.runtime);
+        drop(entry);
         let mut slot = Some(0);
         while let Some(from) = slot {
             let mut actions = Actions::new();

@@ -32,7 +32,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// All reasons, in alphabetical order.
-    pub const ALL: [Self; REASONS] = [
+    pub const ALL: &[Self] = &[
         Self::Abandoned,
         Self::Evicted,
         Self::Failed,
@@ -51,6 +51,7 @@ pub(crate) struct Counters {
     pub(crate) opened: u64,
     pub(crate) requests: u64,
     pub(crate) reused: u64,
+    pub(crate) handshakes_saved: u64,
     pub(crate) time_saved: Duration,
     pub(crate) failed_dials: u64,
     pub(crate) closed: [u64; REASONS],
@@ -86,10 +87,11 @@ pub struct HostStats {
     pub requests: u64,
     /// Requests sent on a connection that had already been used or kept.
     pub reused: u64,
-    /// Handshakes that reuse made unnecessary.
+    /// Handshakes that reuse made unnecessary: requests that were answered on a connection that had carried one
+    /// before.
     pub handshakes_saved: u64,
-    /// What those handshakes would have cost: for each request on a reused connection, the time that
-    /// connection's own handshake (TCP and TLS) took.
+    /// What those handshakes would have cost: for each, the time that the connection's own handshake (TCP and TLS)
+    /// took.
     pub time_saved: Duration,
     /// Dials that failed.
     pub failed_dials: u64,
@@ -107,7 +109,7 @@ impl HostStats {
             opened: counters.opened,
             requests: counters.requests,
             reused: counters.reused,
-            handshakes_saved: counters.reused,
+            handshakes_saved: counters.handshakes_saved,
             time_saved: counters.time_saved,
             failed_dials: counters.failed_dials,
             closed: counters.closed,
@@ -145,8 +147,8 @@ impl fmt::Display for HostStats {
         if self.failed_dials > 0 {
             write!(f, "; {} failed", Many(self.failed_dials, "dial"))?;
         }
-        for reason in DropReason::ALL.into_iter().filter(|reason| self.closed(*reason) > 0) {
-            write!(f, "; {} closed: {reason:?}", self.closed(reason))?;
+        for reason in DropReason::ALL.iter().filter(|reason| self.closed(**reason) > 0) {
+            write!(f, "; {} closed: {reason:?}", self.closed(*reason))?;
         }
         Ok(())
     }

@@ -1,0 +1,166 @@
+//! What was read and not yet decoded.
+//!
+//! It decides where bytes are read to, and how many at a time; it knows nothing of what they mean, except whether a
+//! head or content is expected. Invariants: a small response is copied once, into the slab; content that does not
+//! come with its head is not copied at all; between responses nothing is held.
+
+use std::future::Future;
+use std::io;
+use std::pin::pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+use crate::buffer;
+
+/// The bytes of one response, as they come.
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    bytes: BytesMut,
+    /// While the head is open: all of a large first read, of which `bytes` holds a copy of the first
+    /// [`buffer::SMALL`] bytes.
+    overflow: BytesMut,
+    /// How much a read of content asks for: grows and shrinks with what comes.
+    size: usize,
+}
+
+/// What is to be read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Expected {
+    Head,
+    /// Content, and how much of it is still to come if that is known.
+    Body(Option<u64>),
+}
+
+impl Default for Incoming {
+    fn default() -> Self {
+        Self { bytes: BytesMut::new(), overflow: BytesMut::new(), size: buffer::READ }
+    }
+}
+
+impl Incoming {
+    /// What is to be decoded next.
+    pub(crate) fn bytes(&mut self) -> &mut BytesMut {
+        &mut self.bytes
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Reads once. `Ok(0)` is the end.
+    pub(crate) fn poll_read(
+        &mut self,
+        stream: &mut (impl AsyncRead + Unpin),
+        expected: Expected,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let rest = match expected {
+            Expected::Head if self.bytes.is_empty() => return self.poll_first(stream, cx),
+            Expected::Head => None,
+            Expected::Body(rest) => rest,
+        };
+        // Of a known length, a few bytes more: what comes behind the end is seen at once.
+        let size = rest.map_or(self.size, |rest| {
+            usize::try_from(rest).unwrap_or(usize::MAX).saturating_add(BEYOND).min(self.size)
+        });
+        self.bytes.reserve(size);
+        let room = self.bytes.capacity() - self.bytes.len();
+        let read = ready!(pin!(stream.read_buf(&mut self.bytes)).poll(cx))?;
+        if read == room {
+            self.size = (self.size * 2).min(MOST);
+        } else if read < self.size / 4 {
+            self.size = (self.size / 2).max(LEAST);
+        }
+        Poll::Ready(Ok(read))
+    }
+
+    /// The first read of a response, which is mostly the only one.
+    fn poll_first(
+        &mut self,
+        stream: &mut (impl AsyncRead + Unpin),
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let mut buffer = buffer::take_read();
+        let read = pin!(stream.read_buf(&mut buffer)).poll(cx);
+        if buffer.len() > buffer::SMALL {
+            self.bytes = buffer::copy(&buffer[..buffer::SMALL]);
+            self.overflow = buffer;
+        } else {
+            if !buffer.is_empty() {
+                self.bytes = buffer::copy(&buffer);
+            }
+            buffer::put_read(buffer);
+        }
+        read
+    }
+
+    /// The head was decoded: content goes on in the buffer that it was read into, where the copy was left.
+    pub(crate) fn end_head(&mut self) {
+        if !self.overflow.is_empty() {
+            let used = buffer::SMALL - self.bytes.len();
+            self.bytes = self.overflow.split_off(used);
+            self.overflow = BytesMut::new();
+        }
+    }
+
+    /// The head is longer than the copy: the rest of what was read is appended. `false`: there is none.
+    pub(crate) fn has_more(&mut self) -> bool {
+        if self.overflow.is_empty() {
+            return false;
+        }
+        let overflow = std::mem::take(&mut self.overflow);
+        self.bytes.extend_from_slice(&overflow[buffer::SMALL..]);
+        buffer::put_read(overflow);
+        true
+    }
+}
+
+/// Bytes read beyond the end of a body, to see at once whether something follows it.
+const BEYOND: usize = 64;
+
+/// The bounds of one read of content.
+const LEAST: usize = 8 * 1024;
+const MOST: usize = 256 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    fn read(incoming: &mut Incoming, mut stream: &[u8], expected: Expected) -> usize {
+        match incoming.poll_read(&mut stream, expected, &mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(read) => read.unwrap(),
+            Poll::Pending => panic!("a slice is always ready"),
+        }
+    }
+
+    /// Whatever the sizes of head and read, the bytes come through once and in order.
+    #[test]
+    fn a_large_first_read_is_split_behind_the_head() {
+        let all: Vec<u8> = (0..10_000u32).map(|at| at as u8).collect();
+        for head in [1, 100, buffer::SMALL - 1, buffer::SMALL, buffer::SMALL + 1, 9_000] {
+            let mut incoming = Incoming::default();
+            assert_eq!(read(&mut incoming, &all, Expected::Head), all.len());
+            let mut seen = Vec::new();
+            if head > incoming.len() {
+                assert!(incoming.has_more());
+            }
+            seen.extend_from_slice(&incoming.bytes().split_to(head));
+            incoming.end_head();
+            seen.extend_from_slice(incoming.bytes());
+            assert_eq!(seen, all, "a head of {head} bytes");
+            assert!(!incoming.has_more());
+        }
+    }
+
+    #[test]
+    fn what_follows_a_known_length_is_seen() {
+        let mut incoming = Incoming::default();
+        assert_eq!(read(&mut incoming, b"12345678", Expected::Body(Some(5))), 8);
+        assert_eq!(&incoming.bytes()[..], b"12345678");
+        assert_eq!(read(&mut incoming, b"", Expected::Body(None)), 0);
+    }
+}

@@ -1,0 +1,57 @@
+//! What the policy answers: what a request gets, and what the shell has to do.
+//!
+//! Data only; it knows nothing of how it is decided or carried out. Invariant: whatever holds a resource (a
+//! connection, a waiter, a partition) travels to the shell in here, to be dropped without the lock.
+
+use std::time::Duration;
+
+use super::hosts::{Place, Turn};
+use super::stats::DropReason;
+
+/// A waiter's place in the queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ticket {
+    pub(crate) place: Place,
+    pub(super) turn: Turn,
+}
+
+/// The answer to a checkout.
+#[derive(Debug)]
+pub(crate) enum Checkout<T> {
+    /// An idle connection, to be looked at before use. Its slot is the caller's now.
+    Reuse(T, Place),
+    /// The waiter is in the queue.
+    Queued(Ticket),
+    /// The queue is full, with so many waiting.
+    Full(usize),
+}
+
+/// What the shell has to do, once it holds no lock, in this order.
+#[derive(Debug)]
+pub(crate) enum Action<K, T, W, P> {
+    /// Hand the connection to the waiter. If it is gone, check the connection in again.
+    Grant { waiter: W, conn: T, place: Place },
+    /// Tell the waiter that the dial failed.
+    Fail { waiter: W },
+    /// Make a connection on this runtime, then call `dialed` or `dial_failed` with `began`.
+    /// `wanted_by` is the waiter that is told of its progress; whoever is first in the queue gets the connection.
+    Dial { key: K, partition: P, place: Place, began: u64, wanted_by: Option<W> },
+    /// Close the connection, then call `release`.
+    Bury { conn: T, place: Place, reason: DropReason },
+    /// Drop it: nothing of the partition is left here.
+    Forget { partition: P },
+}
+
+/// What a finished exchange adds to the ledger.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Served {
+    /// A request was sent on the connection.
+    pub(crate) request: bool,
+    /// The connection had been used or idle before.
+    pub(crate) reused: bool,
+    /// The handshake that an answered request did not have to pay for, because an earlier one had.
+    pub(crate) saved: Option<Duration>,
+}
+
+/// The actions that a call asks for.
+pub(crate) type Actions<K, T, W, P> = Vec<Action<K, T, W, P>>;

@@ -1,0 +1,350 @@
+//! Ways in which things went wrong once, each by its name.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::future::Future;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::pin::Pin;
+use std::sync::mpsc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use handclasp::{Body, Client, ErrorKind, Look, Phase, Transport, Written};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, BufWriter, DuplexStream, ReadBuf};
+use tokio::runtime::{Builder, Runtime};
+
+/// Serves each connection on a thread of its own.
+fn listen(serve: impl Fn(TcpStream) + Send + Sync + Clone + 'static) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let serve = serve.clone();
+            std::thread::spawn(move || serve(stream));
+        }
+    });
+    port
+}
+
+/// Answers `ok` to whatever comes.
+fn friendly() -> u16 {
+    listen(|mut stream| {
+        let mut head = [0; 4096];
+        while let Ok(1..) = stream.read(&mut head) {
+            if stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").is_err() {
+                return;
+            }
+        }
+    })
+}
+
+fn one_thread() -> Runtime {
+    Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// All that was encoded is not all that was written: the rest of the body would swallow the next request.
+#[test]
+fn an_early_answer_to_a_large_body_ends_the_connection() {
+    let (said, drained) = mpsc::channel();
+    let port = listen(move |mut stream| {
+        let mut some = [0; 1024];
+        if stream.read(&mut some).unwrap_or(0) == 0 {
+            return;
+        }
+        stream.write_all(b"HTTP/1.1 413 Too Large\r\ncontent-length: 2\r\n\r\nok").unwrap();
+        let mut rest = Vec::new();
+        // The client closes: what it had written arrives, and then the end, or a reset.
+        let _ = stream.read_to_end(&mut rest);
+        said.send(rest.windows(4).any(|window| window == b"GET ")).unwrap();
+    });
+    one_thread().block_on(async {
+        let client = Client::new();
+        let large = vec![b'x'; 20_000_000];
+        let early = client.post(format!("http://127.0.0.1:{port}/")).body(large).send().await.unwrap();
+        assert_eq!(early.status(), 413);
+        let error = early.error_for_status().unwrap_err();
+        assert_eq!((error.kind(), error.request_written()), (ErrorKind::Status, Written::Partly));
+        let total = client.pool().stats().total;
+        assert_eq!((total.idle, total.active, total.closed_total()), (0, 0, 1));
+    });
+    assert!(!drained.recv_timeout(Duration::from_secs(20)).unwrap(), "a request stood within the body");
+}
+
+/// Polls all of them in one poll, as a `join_all` does.
+struct All<T>(Vec<(Pin<Box<dyn Future<Output = T>>>, Option<T>)>);
+
+impl<T: Unpin> Future for All<T> {
+    type Output = Vec<T>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Vec<T>> {
+        for (future, output) in &mut self.0 {
+            if output.is_none()
+                && let Poll::Ready(value) = future.as_mut().poll(cx)
+            {
+                *output = Some(value);
+            }
+        }
+        if self.0.iter().any(|(_, output)| output.is_none()) {
+            return Poll::Pending;
+        }
+        Poll::Ready(self.0.iter_mut().filter_map(|(_, output)| output.take()).collect())
+    }
+}
+
+/// tokio allows a task some 128 operations a poll, then puts it off; outside of a worker it is woken at once.
+#[test]
+fn many_requests_in_one_poll_do_not_spin() {
+    let port = friendly();
+    for runtime in [Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap(), one_thread()]
+    {
+        runtime.block_on(async {
+            let client = Client::new();
+            let get = |_| {
+                let request = client.get(format!("http://127.0.0.1:{port}/"));
+                let get = async move { request.send().await.unwrap().text().await.unwrap() };
+                (Box::pin(get) as Pin<Box<dyn Future<Output = String>>>, None)
+            };
+            let all = All((0..400).map(get).collect());
+            let texts = tokio::time::timeout(Duration::from_secs(60), all).await.expect("it ends");
+            assert!(texts.len() == 400 && texts.iter().all(|text| text == "ok"));
+        });
+    }
+}
+
+/// The total timeout is not one of those that progress holds off.
+#[test]
+fn the_total_timeout_ends_a_body_that_never_pauses() {
+    let port = listen(|mut stream| {
+        let _ = stream.read(&mut [0; 1024]);
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n");
+        while stream.write_all(&[b'x'; 65536]).is_ok() {}
+    });
+    one_thread().block_on(async {
+        let client = Client::builder().timeout(Duration::from_millis(100)).build().unwrap();
+        let mut response = client.get(format!("http://127.0.0.1:{port}/")).send().await.unwrap();
+        let error = loop {
+            match response.chunk().await {
+                Ok(piece) => assert!(piece.is_some(), "the body has no end"),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!((error.kind(), error.phase()), (ErrorKind::Timeout, Some(Phase::Receive)));
+        let timings = error.timings().unwrap();
+        assert!(timings.receive.is_some() && timings.total >= Duration::from_millis(100), "{timings:?}");
+        assert_eq!(client.pool().stats().total.active, 0);
+    });
+}
+
+/// A transport that keeps what is written until it is flushed.
+struct Buffering(BufWriter<DuplexStream>);
+
+impl Transport for Buffering {
+    fn look(&mut self) -> Look {
+        Look::Silent
+    }
+
+    fn close(&mut self) {}
+}
+
+impl AsyncRead for Buffering {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Buffering {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+/// A client over in-memory transports, whose other ends come out of the receiver.
+fn in_memory() -> (Client, tokio::sync::mpsc::UnboundedReceiver<DuplexStream>) {
+    let (made, peers) = tokio::sync::mpsc::unbounded_channel();
+    let client = Client::builder().connector(move |_| {
+        let (ours, theirs) = tokio::io::duplex(1 << 16);
+        made.send(theirs).unwrap();
+        async { Ok(Box::new(Buffering(BufWriter::new(ours))) as Box<dyn Transport>) }
+    });
+    (client.build().unwrap(), peers)
+}
+
+struct Pieces(tokio::sync::mpsc::Receiver<Bytes>);
+
+impl futures_core::Stream for Pieces {
+    type Item = std::io::Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.poll_recv(cx).map(|piece| piece.map(Ok))
+    }
+}
+
+/// The peer may be waiting for just the piece that was written.
+#[tokio::test(start_paused = true)]
+async fn a_piece_leaves_while_the_callers_stream_pauses() {
+    let (client, mut peers) = in_memory();
+    let (pieces, body) = tokio::sync::mpsc::channel(1);
+    pieces.send(Bytes::from_static(b"first")).await.unwrap();
+    let request = client.post("http://h.test/").body(Body::from_stream(Pieces(body))).send();
+    let request = tokio::spawn(request);
+    let mut peer = peers.recv().await.unwrap();
+    let mut seen = Vec::new();
+    while !seen.ends_with(b"5\r\nfirst\r\n") {
+        let read = tokio::time::timeout(Duration::from_secs(1), peer.read_buf(&mut seen)).await;
+        assert!(read.expect("it arrives though the stream goes on").unwrap() > 0);
+    }
+    request.abort();
+}
+
+/// Nothing can be timed on a runtime that is gone; that is an error, not a panic.
+#[test]
+fn a_body_outlives_its_runtime() {
+    let (client, mut peers) = in_memory();
+    let first = one_thread();
+    let (mut response, peer) = first.block_on(async {
+        let request = tokio::spawn(client.get("http://h.test/").send());
+        let mut peer = peers.recv().await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            peer.read_buf(&mut head).await.unwrap();
+        }
+        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\npart";
+        tokio::io::AsyncWriteExt::write_all(&mut peer, answer).await.unwrap();
+        (request.await.unwrap().unwrap(), peer)
+    });
+    drop(first);
+    let error = one_thread().block_on(async {
+        assert_eq!(response.chunk().await.unwrap().unwrap(), "part");
+        response.chunk().await.unwrap_err()
+    });
+    assert_eq!((error.kind(), error.phase()), (ErrorKind::ConnectionLost, Some(Phase::Receive)));
+    assert_eq!(client.pool().stats().total.active, 0);
+    drop(peer);
+}
+
+/// A static client in a test suite where each test has a runtime and a server of its own.
+#[cfg(target_os = "linux")]
+#[test]
+fn runtimes_that_are_gone_hold_no_files() {
+    let count = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+    let client = Client::new();
+    let once = || {
+        one_thread().block_on(async {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let url = format!("http://{}/", listener.local_addr().unwrap());
+            tokio::spawn(async move {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut head = [0; 1024];
+                while stream.read(&mut head).await.unwrap_or(0) > 0 {
+                    let ok = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+                    tokio::io::AsyncWriteExt::write_all(&mut stream, ok).await.unwrap();
+                }
+            });
+            client.get(url).send().await.unwrap().bytes().await.unwrap();
+        });
+    };
+    once();
+    let before = count();
+    for _ in 0..100 {
+        once();
+    }
+    // Other tests of this file run beside this one, and open and close some of their own.
+    let after = count();
+    assert!(after < before + 60, "{before} files before, {after} after 100 runtimes");
+}
+
+/// Of a field that the request does not set, all default values are sent.
+#[tokio::test(start_paused = true)]
+async fn default_headers_keep_all_their_values() {
+    let (made, mut peers) = tokio::sync::mpsc::unbounded_channel();
+    let mut headers = http::HeaderMap::new();
+    for value in ["1", "2"] {
+        headers.append("x-a", value.parse().unwrap());
+        headers.append("x-b", value.parse().unwrap());
+    }
+    let client = Client::builder().default_headers(headers).connector(move |_| {
+        let (ours, theirs) = tokio::io::duplex(1 << 16);
+        made.send(theirs).unwrap();
+        async { Ok(Box::new(Buffering(BufWriter::new(ours))) as Box<dyn Transport>) }
+    });
+    let request = client.build().unwrap().get("http://h.test/").header("x-b", "mine").send();
+    let request = tokio::spawn(request);
+    let mut peer = peers.recv().await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        peer.read_buf(&mut head).await.unwrap();
+    }
+    assert_eq!(head, b"GET / HTTP/1.1\r\nhost: h.test\r\nx-b: mine\r\nx-a: 1\r\nx-a: 2\r\n\r\n");
+    request.abort();
+}
+
+/// A handshake is saved when a connection carries a second request, not when it was paid for ahead of the first.
+#[test]
+fn the_ledger_counts_no_handshake_that_was_paid() {
+    let port = friendly();
+    one_thread().block_on(async {
+        let client = Client::new();
+        let url = format!("http://127.0.0.1:{port}/");
+        client.warm(&url, 1).await.unwrap();
+        for saved in 0..3 {
+            client.get(&url).send().await.unwrap().bytes().await.unwrap();
+            let total = client.pool().stats().total;
+            assert_eq!((total.opened, total.requests, total.handshakes_saved), (1, saved + 1, saved));
+        }
+    });
+}
+
+/// A request that gives up while its connection is being made says how far that had come.
+#[tokio::test(start_paused = true)]
+async fn a_timeout_in_the_middle_of_a_dial_says_so() {
+    let client = Client::builder().connector(|_| std::future::pending()).build().unwrap();
+    for request in [
+        client.get("http://h.test/").connect_timeout(Duration::from_secs(1)),
+        client.get("http://g.test/").timeout(Duration::from_secs(1)),
+    ] {
+        let error = request.send().await.unwrap_err();
+        assert_eq!((error.kind(), error.phase()), (ErrorKind::Timeout, Some(Phase::Tcp)));
+        assert!(error.is_connect() && error.is_timeout());
+        assert_eq!(error.timings().unwrap().connect, Some(Duration::from_secs(1)));
+    }
+}
+
+/// Blocked by the total limit, a request is not told to raise the other one.
+#[tokio::test]
+async fn a_full_pool_names_the_limit_that_is_in_the_way() {
+    let (port, other) = (friendly(), friendly());
+    let client =
+        Client::builder().max_connections(1).acquire_timeout(Duration::from_millis(50)).build().unwrap();
+    let slow = listen(|mut stream| {
+        let _ = stream.read(&mut [0; 1024]);
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\npart");
+        let _ = stream.read(&mut [0; 1]);
+    });
+    let holder = client.get(format!("http://127.0.0.1:{slow}/")).send().await.unwrap();
+    let error = client.get(format!("http://127.0.0.1:{port}/")).send().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PoolTimeout);
+    assert!(error.to_string().ends_with("(all 1 connections of max_connections are taken)"), "{error}");
+    drop(holder);
+    assert_eq!(
+        client.get(format!("http://127.0.0.1:{other}/")).send().await.unwrap().text().await.unwrap(),
+        "ok"
+    );
+}

@@ -1,0 +1,516 @@
+//! The cases of `tests/data/conformance.jsonl`, what a level made of them, and the scorer.
+//!
+//! A port of `tests/data/score.py`, rule by rule and in its order, so that `cargo test` needs no Python; and the
+//! results as it reads them, so that it can be asked too. Knows nothing of how a case is played.
+
+#![allow(clippy::unwrap_used, reason = "test data that is not as it should be fails the test")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::Path;
+use std::sync::OnceLock;
+
+use http::{HeaderMap, Method};
+use serde_json::{Value, json};
+
+/// One response on the wire, and what a client must make of it.
+#[derive(Debug)]
+pub(crate) struct Case {
+    pub(crate) id: String,
+    pub(crate) group: String,
+    /// How much it matters: MUST, SHOULD, ...
+    pub(crate) level: String,
+    pub(crate) method: Method,
+    pub(crate) wire: Vec<u8>,
+    /// The server sends a FIN behind the wire; otherwise it keeps the connection open.
+    pub(crate) close_after: bool,
+    /// What it sends while the connection is idle after the response.
+    pub(crate) late: Option<Vec<u8>>,
+    /// Whether it then sends a FIN.
+    pub(crate) late_close: bool,
+    fields: Value,
+}
+
+impl Case {
+    /// All cases, in the order of the file.
+    pub(crate) fn all() -> &'static [Self] {
+        static ALL: OnceLock<Vec<Case>> = OnceLock::new();
+        ALL.get_or_init(|| include_str!("../data/conformance.jsonl").lines().map(Self::parse).collect())
+    }
+
+    fn parse(line: &str) -> Self {
+        let mut fields: Value = serde_json::from_str(line).unwrap();
+        let object = fields.as_object_mut().unwrap();
+        // As pack.py says: a long field stands there as parts, each so many times.
+        let packed: Vec<_> = object.keys().filter(|name| name.ends_with("_parts")).cloned().collect();
+        for name in packed {
+            let mut octets = Vec::new();
+            for part in object.remove(&name).unwrap().as_array().unwrap() {
+                let times = part["times"].as_u64().unwrap();
+                octets.extend(decode(text(&part["b64"])).repeat(times.try_into().unwrap()));
+            }
+            object.insert(name.replace("_parts", "_b64"), encode(&octets).into());
+        }
+        Self {
+            id: text(&fields["id"]).to_owned(),
+            group: text(&fields["group"]).to_owned(),
+            level: text(&fields["level"]).to_owned(),
+            method: text(&fields["request_method"]).parse().unwrap(),
+            wire: decode(text(&fields["wire_b64"])),
+            close_after: fields["close_after"].as_bool().unwrap(),
+            late: fields["late_b64"].as_str().map(decode),
+            late_close: fields["late_close"].as_bool().unwrap_or(false),
+            fields,
+        }
+    }
+
+    /// The capability that it takes and that not every client has, by the rules of score.py.
+    pub(crate) fn takes(&self) -> Option<&'static str> {
+        if self.fields["requires"] == "auto-decompress" {
+            Some("auto-decompress")
+        } else if self.method == Method::CONNECT {
+            Some("connect")
+        } else if self.group == "upgrade" && !self.request_headers().is_empty() {
+            Some("upgrade")
+        } else {
+            None
+        }
+    }
+
+    /// The fields that its request has.
+    pub(crate) fn request_headers(&self) -> Vec<(String, String)> {
+        pairs(&self.fields["request_headers"])
+    }
+
+    fn octets(&self, name: &str) -> Option<Vec<u8>> {
+        self.fields[name].as_str().map(decode)
+    }
+
+    fn expects(&self, what: &str) -> bool {
+        self.fields["expect"] == what
+    }
+
+    /// An `either` case that leans to that.
+    fn prefers(&self, what: &str) -> bool {
+        self.expects("either") && self.fields["prefer"] == what
+    }
+}
+
+/// How an exchange ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Ok,
+    Error,
+    /// It did not end.
+    #[default]
+    Hang,
+}
+
+/// What was made of a case.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Got {
+    pub(crate) outcome: Outcome,
+    /// It ended (or hangs) in the body: the head was handed out.
+    pub(crate) is_in_body: bool,
+    pub(crate) status: Option<u16>,
+    /// Octets as ISO-8859-1, as the case file has them.
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+    pub(crate) trailers: Option<Vec<(String, String)>>,
+    /// What belongs to the tunnel, if there is one.
+    pub(crate) tunnel: Option<Vec<u8>>,
+    /// Whether the connection carried the next request; `None` when that could not be found out.
+    pub(crate) reused: Option<bool>,
+    /// The error in words.
+    pub(crate) says: String,
+}
+
+impl Got {
+    /// What differs from `other` in what a caller sees: nothing may, however the octets came.
+    pub(crate) fn differs(&self, other: &Self) -> Option<String> {
+        let mut fields = Vec::new();
+        let mut compare = |name: &str, ours: &dyn fmt::Debug, theirs: &dyn fmt::Debug| {
+            let [ours, theirs] =
+                [ours, theirs].map(|it| format!("{it:?}").chars().take(80).collect::<String>());
+            fields.push(format!("{name} {ours} instead of {theirs}"));
+        };
+        if self.outcome != other.outcome {
+            compare("outcome", &self.outcome, &other.outcome);
+        }
+        if self.is_in_body != other.is_in_body {
+            compare("in the body", &self.is_in_body, &other.is_in_body);
+        }
+        if self.status != other.status {
+            compare("status", &self.status, &other.status);
+        }
+        if self.headers != other.headers {
+            compare("headers", &self.headers, &other.headers);
+        }
+        if self.body != other.body {
+            compare("content", &Octets(&self.body), &Octets(&other.body));
+        }
+        if self.trailers != other.trailers {
+            compare("trailers", &self.trailers, &other.trailers);
+        }
+        (!fields.is_empty()).then(|| fields.join("; "))
+    }
+
+    /// A line for score.py.
+    fn to_json(&self, id: &str) -> String {
+        let mut line = json!({
+            "id": id,
+            "outcome": match self.outcome { Outcome::Ok => "ok", Outcome::Error => "error", Outcome::Hang => "hang" },
+            "stage": self.stage(),
+        });
+        let fields = line.as_object_mut().unwrap();
+        let mut set = |name: &str, value: Value| fields.insert(name.to_owned(), value);
+        if let Some(status) = self.status {
+            set("status", status.into());
+            set("headers", json!(self.headers));
+        }
+        set("body_b64", encode(&self.body).into());
+        if let Some(trailers) = &self.trailers {
+            set("trailers", json!(trailers));
+        }
+        if let Some(tunnel) = &self.tunnel {
+            set("tunnel_b64", encode(tunnel).into());
+        }
+        if let Some(reused) = self.reused {
+            set("reused", reused.into());
+        }
+        if !self.says.is_empty() {
+            set("err", self.says.clone().into());
+        }
+        line.to_string()
+    }
+
+    fn stage(&self) -> &'static str {
+        if self.is_in_body { "body" } else { "head" }
+    }
+}
+
+/// Something to be said against what was made of a case.
+#[derive(Debug)]
+pub(crate) struct Finding {
+    /// The case's level, or QUALITY for a connection that could have been reused, or PREF for a choice that the RFC
+    /// leaves free and leans against.
+    pub(crate) severity: String,
+    pub(crate) text: String,
+}
+
+impl Finding {
+    /// As score.py prints it.
+    fn line(&self, case: &Case) -> String {
+        let rules = case.fields["req"].as_array().into_iter().flatten().map(text);
+        let rules = rules.collect::<Vec<_>>().join(", ");
+        format!("{:9} {}: {}   [{rules}]", self.severity, case.id, self.text)
+    }
+}
+
+/// What there is to be said against it: `findings` of score.py.
+pub(crate) fn findings(case: &Case, got: &Got) -> Vec<Finding> {
+    let mut found = Vec::new();
+    let mut add = |severity: &str, text: String| found.push(Finding { severity: severity.to_owned(), text });
+    let level = &*case.level;
+    let is_error = got.outcome == Outcome::Error;
+    if got.outcome == Outcome::Hang {
+        add(level, format!("hang in {}", got.stage()));
+        return found;
+    }
+    if case.expects("error") {
+        if !is_error {
+            add(level, format!("accepted: status={:?} body={:?}", got.status, Octets(&got.body)));
+            return found;
+        }
+        if case.fields["stage"] == "head" && got.is_in_body {
+            add(level, "failed only in the body, a response head was handed out".to_owned());
+        }
+    } else if case.expects("ok") && is_error {
+        add(level, format!("rejected in {}: {}", got.stage(), got.says));
+        return found;
+    }
+    if is_error {
+        if case.octets("partial_of_b64").is_some_and(|whole| !whole.starts_with(&got.body)) {
+            add(level, format!("octets handed out before the error are wrong: {:?}", Octets(&got.body)));
+        }
+        if case.prefers("ok") {
+            add("PREF", "rejected, accepting preferred".to_owned());
+        }
+        if got.reused == Some(true) {
+            add("MUST", "connection reused after an error".to_owned());
+        }
+        return found;
+    }
+    if case.prefers("error") {
+        add("PREF", "accepted, rejecting preferred".to_owned());
+    }
+    if case.fields["status"].as_u64().is_some_and(|status| got.status.map(u64::from) != Some(status)) {
+        add(level, format!("status {:?} != {}", got.status, case.fields["status"]));
+    }
+    let tunnel = case.octets("tunnel_b64");
+    if let (Some(body), None) = (case.octets("body_b64"), &tunnel)
+        && got.body != body
+    {
+        add(level, format!("content {:?} != {:?}", Octets(&got.body), Octets(&body)));
+    }
+    for forbidden in case.fields["forbid_body_b64"].as_array().into_iter().flatten() {
+        if got.body == decode(text(forbidden)) {
+            add(level, "forbidden interpretation of the content".to_owned());
+        }
+    }
+    find_in_headers(case, got, &mut add);
+    let lower = |fields: &[(String, String)]| -> Vec<_> {
+        fields.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone())).collect()
+    };
+    if let Some(trailers) = got.trailers.as_ref().filter(|trailers| !trailers.is_empty())
+        && !case.fields["trailers"].is_null()
+        && lower(trailers) != lower(&pairs(&case.fields["trailers"]))
+    {
+        add(level, format!("trailers {trailers:?}"));
+    }
+    if let (Some(got), Some(expected)) = (&got.tunnel, &tunnel)
+        && got != expected
+    {
+        add(level, format!("tunnel octets {:?}", Octets(got)));
+    }
+    match (case.fields["reusable"].as_bool(), got.reused) {
+        (Some(false), Some(true)) => {
+            add(if level == "GRAMMAR" { "MUST" } else { level }, "connection reused".to_owned());
+        }
+        (Some(true), Some(false)) => add("QUALITY", "connection not reused".to_owned()),
+        _ => {}
+    }
+    found
+}
+
+fn find_in_headers(case: &Case, got: &Got, add: &mut impl FnMut(&str, String)) {
+    let is_flexible = case.fields["ws_flexible"] == true;
+    let group = |fields: &[(String, String)]| {
+        let mut groups = BTreeMap::<String, Vec<String>>::new();
+        for (name, value) in fields {
+            let value = if is_flexible { collapse(value) } else { value.clone() };
+            groups.entry(name.to_ascii_lowercase()).or_default().push(value);
+        }
+        groups
+    };
+    let (ours, expected) = (group(&got.headers), group(&pairs(&case.fields["headers"])));
+    for (name, values) in &expected {
+        let got = ours.get(name);
+        if got != Some(values) && got != Some(&vec![values.join(", ")]) {
+            add(&case.level, format!("header {name}: {got:?} != {values:?}").chars().take(120).collect());
+        }
+    }
+    for name in case.fields["absent_headers"].as_array().into_iter().flatten() {
+        if ours.contains_key(text(name)) {
+            add(&case.level, format!("header {name} must not be present"));
+        }
+    }
+    for (name, value) in &got.headers {
+        if [name, value].iter().any(|text| text.contains(['\r', '\n', '\0'])) {
+            add("MUST", format!("CR/LF/NUL handed out in header {name:?}"));
+        }
+    }
+}
+
+/// Each run of spaces and tabs is one space, and none is at an end.
+fn collapse(value: &str) -> String {
+    value.split([' ', '\t']).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+/// Findings that stay, each with its reason.
+pub(crate) type Accepted = &'static [(&'static str, &'static str)];
+
+/// What one level made of the cases in one mode.
+pub(crate) struct Sheet {
+    level: &'static str,
+    mode: &'static str,
+    /// What this level is able to do.
+    caps: &'static [&'static str],
+    results: BTreeMap<&'static str, Got>,
+    /// What was seen besides: differences between modes, requests that failed.
+    troubles: Vec<String>,
+}
+
+impl Sheet {
+    pub(crate) fn new(level: &'static str, mode: &'static str, caps: &'static [&'static str]) -> Self {
+        Self { level, mode, caps, results: BTreeMap::new(), troubles: Vec::new() }
+    }
+
+    pub(crate) fn add(&mut self, case: &'static Case, got: Got) {
+        assert!(self.results.insert(&case.id, got).is_none(), "{} was played twice", case.id);
+    }
+
+    pub(crate) fn trouble(&mut self, case: &Case, what: impl fmt::Display) {
+        self.troubles.push(format!("{}: {what}", case.id));
+    }
+
+    /// Everything must be as `reference` has it.
+    pub(crate) fn compare(&mut self, reference: &BTreeMap<&'static str, Got>) {
+        for (id, got) in &self.results {
+            let difference = reference.get(id).and_then(|reference| got.differs(reference));
+            self.troubles.extend(difference.map(|what| format!("{id}: {what}")));
+        }
+    }
+
+    pub(crate) fn into_results(self) -> BTreeMap<&'static str, Got> {
+        self.results
+    }
+
+    /// Writes the results for score.py, prints what was found and what was left out, and fails if anything is wrong.
+    pub(crate) fn finish(self, accepted: Accepted) {
+        let (level, mode) = (self.level, self.mode);
+        let mut failures = Vec::new();
+        let mut hardening = BTreeSet::new();
+        let (findings, report) = self.score();
+        println!("{report}");
+        for (case, finding) in findings {
+            match &*finding.severity {
+                "MUST" | "GRAMMAR" | "SHOULD" => failures.push(finding.line(case)),
+                _ if self.results[&*case.id].outcome == Outcome::Hang => failures.push(finding.line(case)),
+                "HARDENING" if accepted.iter().any(|(id, _)| *id == case.id) => {
+                    hardening.insert(&*case.id);
+                }
+                "HARDENING" => failures.push(finding.line(case)),
+                _ => {}
+            }
+        }
+        assert!(hardening.len() <= 6, "{} HARDENING findings are too many", hardening.len());
+        for (id, reason) in accepted.iter().filter(|(id, _)| self.results.contains_key(id)) {
+            println!("accepted  {id}: {reason}");
+            if !hardening.contains(id) {
+                failures.push(format!("{id}: there is no finding to accept any more"));
+            }
+        }
+        failures.extend(self.troubles);
+        let count = failures.len();
+        assert!(failures.is_empty(), "{level}, {mode}: {count} failures:\n{}", failures.join("\n"));
+    }
+
+    /// All findings; and after writing the results, a report that ends with how to have them scored again.
+    pub(crate) fn score(&self) -> (Vec<(&'static Case, Finding)>, String) {
+        let mut text = format!("\n== {}, {}\n", self.level, self.mode);
+        let (mut missing, mut run) = (0, BTreeMap::<_, usize>::new());
+        let mut found = BTreeMap::<_, usize>::new();
+        let mut all = Vec::new();
+        let mut skipped = BTreeMap::<_, Vec<_>>::new();
+        for case in Case::all() {
+            if let Some(cap) = case.takes().filter(|cap| !self.caps.contains(cap)) {
+                skipped.entry(cap).or_default().push(&*case.id);
+                continue;
+            }
+            let Some(got) = self.results.get(&*case.id) else {
+                missing += 1;
+                continue;
+            };
+            *run.entry(&*case.level).or_default() += 1;
+            let findings = findings(case, got);
+            for severity in findings.iter().map(|finding| finding.severity.clone()).collect::<BTreeSet<_>>() {
+                *found.entry(severity).or_default() += 1;
+            }
+            all.extend(findings.into_iter().map(|finding| (case, finding)));
+        }
+        for (case, finding) in &all {
+            text += &finding.line(case);
+            text.push('\n');
+        }
+        for (cap, ids) in &skipped {
+            let (count, ids) = (ids.len(), ids.join(" "));
+            text += &format!(
+                "not played: {count} that take {cap:?}, which this level is not able to do: {ids}\n"
+            );
+        }
+        if missing > 0 {
+            text += &format!("not played: {missing} whose wires are too long to be cut like this\n");
+        }
+        // The last line of score.py.
+        let counts = json!({
+            "run": run.values().sum::<usize>(),
+            "missing": missing,
+            "per_level": run,
+            "cases_with_findings": found,
+        });
+        let (cases, results) = self.write();
+        let caps = if self.caps.is_empty() { "none".to_owned() } else { self.caps.join(",") };
+        text += &format!("{counts}\npython3 tests/data/score.py {cases} {results} --caps {caps} -v");
+        (all, text)
+    }
+
+    fn write(&self) -> (String, String) {
+        let write = |name: &str, lines: String| {
+            let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("conformance");
+            std::fs::create_dir_all(&folder).unwrap();
+            let path = folder.join(name);
+            // It is there as a whole or not at all: tests that run at the same time write the same cases.
+            let draft = folder.join(format!("{name}.for-{}-{}", self.level, self.mode));
+            std::fs::write(&draft, lines).unwrap();
+            std::fs::rename(&draft, &path).unwrap();
+            path.display().to_string()
+        };
+        let cases = Case::all().iter().map(|case| case.fields.to_string() + "\n");
+        let results = self.results.iter().map(|(id, got)| got.to_json(id) + "\n");
+        let name = format!("{}-{}.jsonl", self.level, self.mode);
+        (write("cases.jsonl", cases.collect()), write(&name, results.collect()))
+    }
+}
+
+/// Fields as the case file writes them.
+pub(crate) fn latin1(fields: &HeaderMap) -> Vec<(String, String)> {
+    let latin1 = |value: &[u8]| value.iter().map(|&octet| char::from(octet)).collect();
+    fields.iter().map(|(name, value)| (name.as_str().to_owned(), latin1(value.as_bytes()))).collect()
+}
+
+fn pairs(value: &Value) -> Vec<(String, String)> {
+    let pair = |pair: &Value| (text(&pair[0]).to_owned(), text(&pair[1]).to_owned());
+    value.as_array().into_iter().flatten().map(pair).collect()
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap()
+}
+
+/// The first octets, readable.
+struct Octets<'a>(&'a [u8]);
+
+impl fmt::Debug for Octets<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\"", self.0[..self.0.len().min(40)].escape_ascii())?;
+        if self.0.len() > 40 { write!(f, "... ({})", self.0.len()) } else { Ok(()) }
+    }
+}
+
+const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+fn encode(octets: &[u8]) -> String {
+    let mut text = String::with_capacity(octets.len().div_ceil(3) * 4);
+    for three in octets.chunks(3) {
+        let [a, b, c] = [0, 1, 2].map(|at| u32::from(three.get(at).copied().unwrap_or(0)));
+        let bits = (a << 16) | (b << 8) | c;
+        for at in 0..4 {
+            let digit = BASE64[(bits >> (18 - 6 * at)) as usize & 63];
+            text.push(if at > three.len() { '=' } else { char::from(digit) });
+        }
+    }
+    text
+}
+
+fn decode(text: &str) -> Vec<u8> {
+    let mut octets = Vec::with_capacity(text.len() / 4 * 3);
+    let (mut bits, mut count) = (0_u32, 0);
+    for letter in text.bytes().filter(|letter| *letter != b'=') {
+        let digit = match letter {
+            b'A'..=b'Z' => letter - b'A',
+            b'a'..=b'z' => letter - b'a' + 26,
+            b'0'..=b'9' => letter - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            _ => panic!("{:?} is no base64", char::from(letter)),
+        };
+        bits = ((bits << 6) | u32::from(digit)) & 0xff_ffff;
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            octets.push((bits >> count) as u8);
+        }
+    }
+    octets
+}
