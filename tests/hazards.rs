@@ -72,8 +72,10 @@ fn an_early_answer_to_a_large_body_ends_the_connection() {
     assert!(!drained.recv_timeout(Duration::from_secs(20)).unwrap(), "a request stood within the body");
 }
 
+type Running<T> = Pin<Box<dyn Future<Output = T>>>;
+
 /// Polls all of them in one poll, as a `join_all` does.
-struct All<T>(Vec<(Pin<Box<dyn Future<Output = T>>>, Option<T>)>);
+struct All<T>(Vec<(Running<T>, Option<T>)>);
 
 impl<T: Unpin> Future for All<T> {
     type Output = Vec<T>;
@@ -104,7 +106,7 @@ fn many_requests_in_one_poll_do_not_spin() {
             let get = |_| {
                 let request = client.get(format!("http://127.0.0.1:{port}/"));
                 let get = async move { request.send().await.unwrap().text().await.unwrap() };
-                (Box::pin(get) as Pin<Box<dyn Future<Output = String>>>, None)
+                (Box::pin(get) as Running<String>, None)
             };
             let all = All((0..400).map(get).collect());
             let texts = tokio::time::timeout(Duration::from_secs(60), all).await.expect("it ends");
@@ -238,37 +240,6 @@ fn a_body_outlives_its_runtime() {
     assert_eq!((error.kind(), error.phase()), (ErrorKind::ConnectionLost, Some(Phase::Receive)));
     assert_eq!(client.pool().stats().total.active, 0);
     drop(peer);
-}
-
-/// A static client in a test suite where each test has a runtime and a server of its own.
-#[cfg(target_os = "linux")]
-#[test]
-fn runtimes_that_are_gone_hold_no_files() {
-    let count = || std::fs::read_dir("/proc/self/fd").unwrap().count();
-    let client = Client::new();
-    let once = || {
-        one_thread().block_on(async {
-            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let url = format!("http://{}/", listener.local_addr().unwrap());
-            tokio::spawn(async move {
-                let (mut stream, _) = listener.accept().await.unwrap();
-                let mut head = [0; 1024];
-                while stream.read(&mut head).await.unwrap_or(0) > 0 {
-                    let ok = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
-                    tokio::io::AsyncWriteExt::write_all(&mut stream, ok).await.unwrap();
-                }
-            });
-            client.get(url).send().await.unwrap().bytes().await.unwrap();
-        });
-    };
-    once();
-    let before = count();
-    for _ in 0..100 {
-        once();
-    }
-    // Other tests of this file run beside this one, and open and close some of their own.
-    let after = count();
-    assert!(after < before + 60, "{before} files before, {after} after 100 runtimes");
 }
 
 /// Of a field that the request does not set, all default values are sent.

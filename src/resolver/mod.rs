@@ -24,7 +24,7 @@ use crate::error::BoxError;
 
 /// Turns names into addresses.
 ///
-/// The names given to it are host names in ASCII (A-labels),without a trailing dot: never IP literals, never
+/// The names given to it are host names in ASCII (A-labels), without a trailing dot: never IP literals, never
 /// `localhost`, never a name that the client has an override for.
 ///
 /// An answer without addresses says that the name is known to have none (no such host); an error says that nothing
