@@ -110,8 +110,9 @@ impl Timeline {
             }
             Some(end.saturating_duration_since(phase.start.max(self.attempt)))
         };
-        let dial = self.dial.unwrap_or_default();
-        let [dns, connect, proxy, tls] = [dial.dns, dial.tcp, dial.proxy, dial.tls].map(clip);
+        // Mostly there was none: the connection was kept.
+        let [dns, connect, proxy, tls] =
+            self.dial.map_or([None; 4], |dial| [dial.dns, dial.tcp, dial.proxy, dial.tls].map(clip));
         let setup: Duration = [dns, connect, proxy, tls].into_iter().flatten().sum();
         let head = self.head.unwrap_or(until);
         let sent = self.written.unwrap_or(head).min(head).max(assigned);
