@@ -3,8 +3,10 @@
 //! It does no I/O of its own. Invariant: a request is sent at most twice, the second time only where
 //! [`retry`](crate::layer::retry) says so, and every lease it takes goes back to the pool on every path.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::{Arc, OnceLock};
+use std::task::Poll;
 
 use http::{HeaderMap, Method, StatusCode, Uri};
 
@@ -21,7 +23,7 @@ use crate::pool::lease::Lease;
 use crate::pool::{DropReason, Pool, PoolConfig, Wait};
 use crate::request::{IntoUrl, RequestBuilder, Settings};
 use crate::response::{Parts, Response};
-use crate::time;
+use crate::time::{self, RuntimeGone, Timer};
 use crate::trace::{RequestSpans, Timeline};
 use crate::upload::Upload;
 
@@ -264,9 +266,6 @@ impl Client {
                 Err(wait) => wait,
             },
         };
-        if !time::has_timers() {
-            return Err(DialError::no_timers().into_error());
-        }
         // Of one attempt: a connection that was found dead does not begin the wait anew.
         let now = exchange.timeline().attempt_at();
         exchange.spans().waits();
@@ -279,7 +278,15 @@ impl Client {
         let Some((at, after, limit)) = earliest else {
             return Err(Error::request("there is no time to wait"));
         };
-        let granted = tokio::time::timeout_at(at.into(), wait.granted()).await;
+        let mut timer = Timer::default();
+        let granted = {
+            let mut granted = pin!(wait.granted());
+            poll_fn(|cx| match granted.as_mut().poll(cx) {
+                Poll::Ready(granted) => Poll::Ready(Ok(granted)),
+                Poll::Pending => timer.poll_until(at, cx).map(Err),
+            })
+            .await
+        };
         match granted {
             Ok(Ok(lease)) => {
                 if let Some(setup) = lease.setup() {
@@ -293,7 +300,8 @@ impl Client {
                 exchange.spans().link(&setup);
                 Err(error.into_error())
             }
-            Err(_) => Err(match limit {
+            Err(Err(RuntimeGone)) => Err(DialError::no_timers().into_error()),
+            Err(Ok(())) => Err(match limit {
                 Limit::Acquire => wait.timed_out(after),
                 Limit::Connect | Limit::Total => {
                     let dial = wait.dial();

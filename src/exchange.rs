@@ -10,6 +10,8 @@
 //! In one poll, in this order: what was read before is decoded; what can be read is read; what can be written of
 //! the upload is written; and only if nothing moved, the clocks are asked.
 
+mod facts;
+
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
@@ -31,7 +33,7 @@ use crate::layer::timeout::{Deadline, Timeouts, Waits};
 use crate::pool::DropReason;
 use crate::pool::lease::{ConnectionInfo, Lease};
 use crate::time;
-use crate::trace::{RequestSpans, Timeline, Timings};
+use crate::trace::{RequestSpans, Timeline};
 use crate::upload::{Outgoing, Upload};
 
 /// The settings of an exchange.
@@ -161,64 +163,6 @@ impl Exchange {
 
     pub(crate) fn deadline(&self) -> Option<Deadline> {
         self.deadline
-    }
-
-    /// How much of the request was written in this attempt.
-    pub(crate) fn attempt_written(&self) -> Written {
-        match self.sent {
-            0 => Written::Nothing,
-            _ if self.written_at.is_some() && self.write_error.is_none() && self.machine.is_send_done() => {
-                Written::All
-            }
-            _ => Written::Partly,
-        }
-    }
-
-    /// Whether the request can be sent again from its start: its fields are still there, and so is its body.
-    pub(crate) fn is_replayable(&self) -> bool {
-        !self.is_recycled && (self.sent == 0 || self.upload.is_replayable())
-    }
-
-    /// Whether the server said that it closes the connection.
-    pub(crate) fn says_close(&self) -> bool {
-        self.machine.close_reasons().contains(CloseReason::PeerClose)
-    }
-
-    /// Whether any byte of a response was seen in this attempt.
-    pub(crate) fn is_answered(&self) -> bool {
-        self.machine.has_peer_spoken()
-    }
-
-    pub(crate) fn timings(&self) -> Timings {
-        self.timeline.timings(time::now())
-    }
-
-    pub(crate) fn take_trailers(&mut self) -> Option<HeaderMap> {
-        self.trailers.take()
-    }
-
-    pub(crate) fn take_info(&mut self) -> Option<ConnectionInfo> {
-        self.info.take()
-    }
-
-    /// How much of the content is still to come, if that is known.
-    pub(crate) fn remaining(&self) -> Option<u64> {
-        self.machine.receive_remaining()
-    }
-
-    /// How much of the request was written, over all attempts.
-    pub(crate) fn written(&self) -> Written {
-        self.written
-    }
-
-    /// An error of this request, with all that is known of it.
-    pub(crate) fn error(&mut self, error: Error) -> Error {
-        let now = time::now();
-        if self.machine.is_head_received() {
-            self.timeline.end(now);
-        }
-        self.spans.fail(&format!("{:?}", error.kind()), now);
-        error.with_written(self.written).with_timings(self.timeline.timings(now))
     }
 
     /// Checks and encodes the request's head, before there is a connection: what cannot be sent is refused here.
@@ -368,6 +312,8 @@ impl Exchange {
             Look::Spoke => return Err(Failure::Stale(DropReason::Unsolicited)),
         }
         let now = time::now();
+        self.check_deadline()?;
+        let Some(lease) = &mut self.lease else { return Ok(()) };
         self.is_begun = true;
         let info = lease.begin(now);
         self.timeline.assigned(now);
@@ -411,7 +357,8 @@ impl Exchange {
     /// Writes all that there is, and all that the upload has. Pending while the peer or the caller holds it up.
     fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         self.waits_for_caller = false;
-        loop {
+        // After so many pieces in one poll it is others' turn: tasks, and what the peer has to say.
+        for _ in 0..PIECES {
             while !self.out.is_empty() {
                 match ready!(self.poll_write(cx)) {
                     Ok(written) => {
@@ -420,7 +367,6 @@ impl Exchange {
                         self.sent += written as u64;
                         self.written = self.written.max(Written::Partly);
                         self.is_flushed = false;
-                        self.check_deadline().map_err(Failure::into_error)?;
                     }
                     Err(error) => {
                         // It may have answered before it closed: go on reading.
@@ -442,18 +388,30 @@ impl Exchange {
             }
             self.out.clear();
             if self.machine.is_send_done() || self.machine.is_send_aborted() {
-                break;
+                return self.poll_written(cx);
             }
+            self.check_deadline().map_err(Failure::into_error)?;
             self.out.prefix = buffer::take_write();
             match self.poll_frame(cx) {
                 Poll::Ready(framed) => framed?,
                 Poll::Pending => {
+                    self.out.clear();
                     // The peer may be waiting for just what was written so far.
-                    self.waits_for_caller = self.poll_flush(cx).is_ready();
+                    if self.poll_flush(cx).is_ready() {
+                        self.waits_for_caller = true;
+                        self.writing_since = None;
+                    }
                     return Poll::Pending;
                 }
             }
         }
+        self.waits_for_caller = true;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// All is written, or given up: it leaves, and the wait for the response begins.
+    fn poll_written(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         if self.written_at.is_none() {
             ready!(self.poll_flush(cx));
             let now = time::now();
@@ -476,8 +434,12 @@ impl Exchange {
             && self.write_error.is_none()
         {
             let flushed = ready!(Pin::new(&mut lease.conn().stream).poll_flush(cx));
-            self.write_error = flushed.err();
             self.is_flushed = true;
+            self.writing_since = None;
+            if let Err(error) = flushed {
+                self.machine.abort_send();
+                self.write_error = Some(error);
+            }
         }
         Poll::Ready(())
     }
@@ -586,20 +548,22 @@ impl Exchange {
             written_at: self.written_at.filter(|_| !self.machine.is_head_received()),
             reading_since: self.machine.is_head_received().then(|| *self.reading_since.get_or_insert(now)),
         };
+        let phase = self.phase();
         let (Some(due), Some(lease)) = (waits.due(&self.config.timeouts), &mut self.lease) else {
             return Poll::Pending;
         };
-        let rung = ready!(lease.conn().timer.poll_until(due.at, cx));
-        let phase = self.phase();
+        let rung = match now >= due.at {
+            true => Ok(()),
+            false => ready!(lease.conn().timer.poll_until(due.at, cx)),
+        };
         Poll::Ready(Err(Failure::Ended(
             End::Other,
             match rung {
                 Ok(()) => due.error(phase),
-                Err(time::RuntimeGone) => Error::new(
-                    ErrorKind::ConnectionLost,
-                    "the tokio runtime that the connection belongs to has ended",
-                )
-                .in_phase(phase),
+                Err(time::RuntimeGone) => {
+                    Error::new(ErrorKind::ConnectionLost, "there is no tokio runtime with timers any more")
+                        .in_phase(phase)
+                }
             },
         )))
     }
@@ -697,3 +661,6 @@ const STATUS: std::ops::Range<usize> = 9..12;
 
 /// What a server says of its idle timeout is taken to be this much less, for the way there.
 const MARGIN: Duration = Duration::from_secs(1);
+
+/// Pieces of a request's body that are framed in one poll.
+const PIECES: usize = 32;

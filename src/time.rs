@@ -65,7 +65,7 @@ struct BellState {
     task: Option<Waker>,
 }
 
-/// The runtime that a timer belongs to has ended: the deadline will never come.
+/// There is no runtime with timers here: the deadline will never come.
 #[derive(Debug)]
 pub(crate) struct RuntimeGone;
 
@@ -76,6 +76,19 @@ impl Timer {
         deadline: Instant,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), RuntimeGone>> {
+        let is_kept = self.alarm.is_some();
+        let polled = self.poll_alarm(deadline, cx);
+        if let Poll::Ready(Err(RuntimeGone)) = polled {
+            self.alarm = None;
+            if is_kept {
+                // It was made on another runtime, which is gone: this one may have timers.
+                return self.poll_alarm(deadline, cx);
+            }
+        }
+        polled
+    }
+
+    fn poll_alarm(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<Result<(), RuntimeGone>> {
         let alarm = match &mut self.alarm {
             Some(alarm) => alarm,
             none => none.insert(catch_unwind(|| Alarm::new(deadline)).map_err(|_| RuntimeGone)?),
@@ -249,7 +262,12 @@ mod tests {
         first.block_on(async { assert!(timer.poll_until(deadline, &mut cx).is_pending()) });
         drop(first);
         let earlier = deadline - Duration::from_secs(1);
-        let polled = runtime().block_on(async { timer.poll_until(earlier, &mut cx) });
-        assert!(matches!(polled, Poll::Ready(Err(RuntimeGone))));
+        let polled = timer.poll_until(earlier, &mut cx);
+        assert!(matches!(polled, Poll::Ready(Err(RuntimeGone))), "outside of any again");
+        let second = runtime();
+        second.block_on(async { assert!(timer.poll_until(earlier, &mut cx).is_pending(), "on another") });
+        drop(second);
+        let third = runtime();
+        third.block_on(async { assert!(timer.poll_until(deadline, &mut cx).is_pending(), "and another") });
     }
 }

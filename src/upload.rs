@@ -23,6 +23,8 @@ pub(crate) struct Upload {
     whole: Option<Bytes>,
     /// A piece that was taken and is to be sent (again) first.
     kept: Option<Bytes>,
+    /// As it was before anything was taken.
+    length: BodyLength,
     is_empty: bool,
     /// The caller's stream has ended: it is not asked again.
     is_over: bool,
@@ -33,6 +35,7 @@ impl Upload {
         Self {
             whole: source.whole().cloned(),
             kept: None,
+            length: source.length(),
             is_empty: source.is_empty(),
             is_over: false,
             source,
@@ -40,10 +43,7 @@ impl Upload {
     }
 
     pub(crate) fn length(&self) -> BodyLength {
-        match &self.whole {
-            Some(whole) => BodyLength::Known(whole.len() as u64),
-            None => self.source.length(),
-        }
+        self.length
     }
 
     /// Whether it can be sent from its start again whatever was sent of it.
@@ -160,8 +160,10 @@ mod tests {
     fn an_unwritten_piece_of_a_stream_is_kept() {
         let mut upload = Upload::new(Body::from_stream(Pieces(vec!["b", "a"])));
         assert!(!upload.is_replayable());
+        let length = upload.length();
         let first = next(&mut upload).unwrap();
         upload.rewind(first);
+        assert_eq!(upload.length(), length, "what was taken is still part of it");
         assert_eq!(next(&mut upload).unwrap(), "a");
         assert_eq!(next(&mut upload).unwrap(), "b");
         assert_eq!(next(&mut upload), None);

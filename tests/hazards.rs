@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use handclasp::{Body, Client, ErrorKind, Look, Phase, Transport, Written};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, BufWriter, DuplexStream, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter, DuplexStream, ReadBuf};
 use tokio::runtime::{Builder, Runtime};
 
 /// Serves each connection on a thread of its own.
@@ -216,12 +216,12 @@ async fn a_piece_leaves_while_the_callers_stream_pauses() {
     request.abort();
 }
 
-/// Nothing can be timed on a runtime that is gone; that is an error, not a panic.
+/// The timer that a connection kept was made on a runtime that is gone: another one takes over, without a panic.
 #[test]
 fn a_body_outlives_its_runtime() {
     let (client, mut peers) = in_memory();
     let first = one_thread();
-    let (mut response, peer) = first.block_on(async {
+    let (mut response, mut peer) = first.block_on(async {
         let request = tokio::spawn(client.get("http://h.test/").send());
         let mut peer = peers.recv().await.unwrap();
         let mut head = Vec::new();
@@ -229,17 +229,82 @@ fn a_body_outlives_its_runtime() {
             peer.read_buf(&mut head).await.unwrap();
         }
         let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\npart";
-        tokio::io::AsyncWriteExt::write_all(&mut peer, answer).await.unwrap();
+        peer.write_all(answer).await.unwrap();
         (request.await.unwrap().unwrap(), peer)
     });
     drop(first);
-    let error = one_thread().block_on(async {
+    one_thread().block_on(async {
         assert_eq!(response.chunk().await.unwrap().unwrap(), "part");
-        response.chunk().await.unwrap_err()
+        let rest = tokio::spawn(async move {
+            let piece = response.chunk().await.unwrap().unwrap();
+            (piece, response.chunk().await.unwrap())
+        });
+        // It waits, with a clock, before the rest comes.
+        tokio::task::yield_now().await;
+        peer.write_all(b"-rest").await.unwrap();
+        assert_eq!(rest.await.unwrap(), (Bytes::from_static(b"-rest"), None));
     });
-    assert_eq!((error.kind(), error.phase()), (ErrorKind::ConnectionLost, Some(Phase::Receive)));
-    assert_eq!(client.pool().stats().total.active, 0);
-    drop(peer);
+    // A connection of a runtime that is gone is of no use to anyone.
+    let total = client.pool().stats().total;
+    assert_eq!((total.active, total.idle, total.closed_total()), (0, 0, 1), "{total}");
+}
+
+/// A stream that is always ready, with nothing.
+struct Empty;
+
+impl futures_core::Stream for Empty {
+    type Item = std::io::Result<Bytes>;
+
+    fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Poll::Ready(Some(Ok(Bytes::new())))
+    }
+}
+
+/// Nothing is written and nothing is awaited, but the deadline passes and others have their turn.
+#[test]
+fn a_stream_of_empty_pieces_does_not_spin() {
+    let port = friendly();
+    one_thread().block_on(async {
+        let client = Client::new();
+        let url = format!("http://127.0.0.1:{port}/");
+        // Kept, and a server that waits for the end of the body before it would answer again.
+        let stalled = listen(|mut stream| while let Ok(1..) = stream.read(&mut [0; 1024]) {});
+        client.get(&url).send().await.unwrap().bytes().await.unwrap();
+        let endless = client.post(format!("http://127.0.0.1:{stalled}/")).body(Body::from_stream(Empty));
+        let endless = tokio::spawn(endless.timeout(Duration::from_millis(200)).send());
+        // On the same thread.
+        assert_eq!(client.get(&url).send().await.unwrap().text().await.unwrap(), "ok");
+        let error = endless.await.unwrap().unwrap_err();
+        assert_eq!((error.kind(), error.phase()), (ErrorKind::Timeout, Some(Phase::Send)));
+    });
+}
+
+/// A request whose time is up is not sent.
+#[tokio::test]
+async fn nothing_is_sent_after_the_deadline() {
+    let (port, client) = (friendly(), Client::new());
+    let url = format!("http://127.0.0.1:{port}/");
+    client.get(&url).send().await.unwrap().bytes().await.unwrap();
+    let error = client.post(&url).body("abc").timeout(Duration::ZERO).send().await.unwrap_err();
+    assert_eq!((error.kind(), error.request_written()), (ErrorKind::Timeout, Written::Nothing));
+    let total = client.pool().stats().total;
+    assert_eq!((total.idle, total.requests), (1, 1), "the connection was not touched");
+}
+
+/// Waiting for a connection when the runtime ends is an error, not a panic.
+#[test]
+fn a_wait_outlives_its_runtime() {
+    let client = Client::builder().connector(|_| std::future::pending()).build().unwrap();
+    let mut request = Box::pin(client.get("http://h.test/").send());
+    let mut cx = Context::from_waker(std::task::Waker::noop());
+    let first = one_thread();
+    first.block_on(async { assert!(request.as_mut().poll(&mut cx).is_pending()) });
+    drop(first);
+    let Poll::Ready(Err(error)) = request.as_mut().poll(&mut cx) else { panic!("the dial was cut short") };
+    assert_eq!(error.kind(), ErrorKind::Connect);
+    drop(request);
+    let total = client.pool().stats().total;
+    assert_eq!((total.dialing, total.waiting, total.failed_dials), (0, 0, 1));
 }
 
 /// Of a field that the request does not set, all default values are sent.

@@ -55,7 +55,7 @@ impl<'a> RouteRef<'a> {
             "" => 80,
             // (`http` reads a port that is too large as none.)
             text => match text.parse() {
-                Ok(port) if port > 0 => port,
+                Ok(port) if port > 0 && text.bytes().all(|digit| digit.is_ascii_digit()) => port,
                 _ => {
                     return Err(Error::request(format!(
                         "the URL's port {text:?} is not a number from 1 to 65535"
@@ -198,6 +198,7 @@ mod tests {
             ("ftp://h/", "the URL's scheme is \"ftp\": only http and https can be fetched"),
             ("/path", "the URL has no scheme: give http:// or https://"),
             ("http://h:70000/", "the URL's port \"70000\" is not a number from 1 to 65535"),
+            ("http://h:+80/", "the URL's port \"+80\" is not a number from 1 to 65535"),
             ("http://h:0/", "the URL's port \"0\" is not a number from 1 to 65535"),
             ("http://./", "the URL has no host"),
         ] {

@@ -15,7 +15,7 @@ pub(crate) mod stats;
 mod wait;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
@@ -238,7 +238,8 @@ impl Wait {
 
     /// How far the dial has come that was begun for this request.
     pub(crate) fn dial(&self) -> Option<Milestones> {
-        self.waiting.dial.get().map(|setup| setup.milestones())
+        let dial = self.waiting.dial.lock().unwrap_or_else(PoisonError::into_inner);
+        dial.as_ref().map(|setup| setup.milestones())
     }
 
     /// The story of a wait that took too long.
@@ -309,12 +310,12 @@ impl PartialEq for Runtime {
 struct Waiting {
     cell: wait::Cell<Granted>,
     /// The dial that was begun for it, whoever gets its connection.
-    dial: OnceLock<Arc<Setup>>,
+    dial: Mutex<Option<Arc<Setup>>>,
 }
 
 impl Waiting {
     fn new() -> Self {
-        Self { cell: wait::Cell::new(), dial: OnceLock::new() }
+        Self { cell: wait::Cell::new(), dial: Mutex::new(None) }
     }
 }
 
@@ -496,8 +497,7 @@ impl Shared {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let setup = Arc::new(Setup::new(id, route.scheme(), route.host(), route.port(), time::now()));
         if let Some(waiting) = wanted_by {
-            // One dial is begun for a waiter at a time; the first is the one it is told of.
-            let _ = waiting.dial.set(setup.clone());
+            *waiting.dial.lock().unwrap_or_else(PoisonError::into_inner) = Some(setup.clone());
         }
         let dial = Dial {
             shared: Arc::downgrade(self),
@@ -574,7 +574,9 @@ impl Dial {
             }
         }
         let mut actions = Vec::new();
-        shared.lock().policy.dial_failed(self.place, &mut actions);
+        let mut state = shared.lock();
+        state.policy.dial_failed(self.place, &mut actions);
+        Shared::end_reapers_if_empty(state);
         shared.perform(actions);
     }
 

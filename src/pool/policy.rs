@@ -118,9 +118,10 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         }
         self.count_closed(place, reason);
         let turn = (0, self.next_seq());
-        self.enqueue(place, turn, waiter(), Queue::Waiting);
+        let waiter = waiter();
+        self.enqueue(place, turn, waiter.clone(), Queue::Waiting);
         self.hosts.shelf_mut(place).active -= 1;
-        self.start_dial(place, out, Count::AlreadyCounted);
+        self.start_dial(place, out, Count::AlreadyCounted, Some(waiter));
         Checkout::Queued(Ticket { place, turn })
     }
 
@@ -137,9 +138,9 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         self.account(place, served);
         self.count_closed(place, reason);
         let seq = self.next_seq();
-        self.enqueue(place, (seq, seq), waiter, Queue::Resending);
+        self.enqueue(place, (seq, seq), waiter.clone(), Queue::Resending);
         self.hosts.shelf_mut(place).active -= 1;
-        self.start_dial(place, out, Count::AlreadyCounted);
+        self.start_dial(place, out, Count::AlreadyCounted, Some(waiter));
         Ticket { place, turn: (seq, seq) }
     }
 
@@ -277,7 +278,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         let missing = wanted.saturating_sub(shelf.idle + shelf.dialing);
         let room = self.room(place.host).min(missing);
         for _ in 0..room {
-            self.start_dial(place, out, Count::Count);
+            self.start_dial(place, out, Count::Count, None);
         }
         self.vacate(place, out);
         self.hosts.note_if_empty(place.host);
@@ -474,7 +475,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
             let place = Place { host: slot, shelf: shelf as u32 };
             let mut demand = self.hosts.shelf(place).demand();
             while demand > 0 && self.room(slot) > 0 {
-                self.start_dial(place, out, Count::Count);
+                self.start_dial(place, out, Count::Count, None);
                 demand -= 1;
             }
             if demand == 0 {
@@ -514,7 +515,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
             let wanting = host.shelves.iter().position(|shelf| shelf.demand() > 0);
             let Some(shelf) = wanting else { continue };
             if self.room(slot) > 0 {
-                self.start_dial(Place { host: slot, shelf: shelf as u32 }, out, Count::Count);
+                self.start_dial(Place { host: slot, shelf: shelf as u32 }, out, Count::Count, None);
             }
             self.block_if_wanting(slot);
         }
@@ -556,7 +557,13 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         of_host.min(self.config.max_connections.saturating_sub(self.counted))
     }
 
-    fn start_dial(&mut self, place: Place, out: &mut Actions<K, T, W, P>, count: Count) {
+    fn start_dial(
+        &mut self,
+        place: Place,
+        out: &mut Actions<K, T, W, P>,
+        count: Count,
+        wanted_by: Option<W>,
+    ) {
         let began = self.next_seq();
         if count == Count::Count {
             self.counted += 1;
@@ -566,8 +573,9 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         self.dialing += 1;
         let shelf = self.hosts.shelf_mut(place);
         shelf.dialing += 1;
-        let wanted_by = shelf.resending.last_key_value().or_else(|| shelf.waiting.last_key_value());
-        let wanted_by = wanted_by.map(|(_, waiter)| waiter.clone());
+        // The first for whom no dial was under way.
+        let queue = || shelf.resending.values().chain(shelf.waiting.values());
+        let wanted_by = wanted_by.or_else(|| queue().nth((shelf.dialing - 1).min(BATCH)).cloned());
         let partition = shelf.partition.clone();
         let Some(partition) = partition else { return };
         self.unblock_if_served(place.host);

@@ -1,0 +1,72 @@
+//! What is known of an exchange: for the client, which decides about retries, and for the response.
+//!
+//! Questions only; it does no I/O. Invariant: nothing here changes what is sent or what becomes of the connection.
+
+use http::HeaderMap;
+
+use super::Exchange;
+use crate::codec::CloseReason;
+use crate::error::{Error, Written};
+use crate::pool::lease::ConnectionInfo;
+use crate::time;
+use crate::trace::Timings;
+
+impl Exchange {
+    /// How much of the request was written in this attempt.
+    pub(crate) fn attempt_written(&self) -> Written {
+        match self.sent {
+            0 => Written::Nothing,
+            _ if self.written_at.is_some() && self.write_error.is_none() && self.machine.is_send_done() => {
+                Written::All
+            }
+            _ => Written::Partly,
+        }
+    }
+
+    /// Whether the request can be sent again from its start: its fields are still there, and so is its body.
+    pub(crate) fn is_replayable(&self) -> bool {
+        !self.is_recycled && (self.sent == 0 || self.upload.is_replayable())
+    }
+
+    /// Whether the server said that it closes the connection.
+    pub(crate) fn says_close(&self) -> bool {
+        self.machine.close_reasons().contains(CloseReason::PeerClose)
+    }
+
+    /// Whether any byte of a response was seen in this attempt.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.machine.has_peer_spoken()
+    }
+
+    pub(crate) fn timings(&self) -> Timings {
+        self.timeline.timings(time::now())
+    }
+
+    pub(crate) fn take_trailers(&mut self) -> Option<HeaderMap> {
+        self.trailers.take()
+    }
+
+    pub(crate) fn take_info(&mut self) -> Option<ConnectionInfo> {
+        self.info.take()
+    }
+
+    /// How much of the content is still to come, if that is known.
+    pub(crate) fn remaining(&self) -> Option<u64> {
+        self.machine.receive_remaining()
+    }
+
+    /// How much of the request was written, over all attempts.
+    pub(crate) fn written(&self) -> Written {
+        self.written
+    }
+
+    /// An error of this request, with all that is known of it.
+    pub(crate) fn error(&mut self, error: Error) -> Error {
+        let now = time::now();
+        if self.machine.is_head_received() {
+            self.timeline.end(now);
+        }
+        self.spans.fail(&format!("{:?}", error.kind()), now);
+        error.with_written(self.written).with_timings(self.timeline.timings(now))
+    }
+}
