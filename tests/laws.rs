@@ -208,9 +208,14 @@ fn a_thousand_requests_start_no_task() {
             response.unwrap().unwrap().text().await.unwrap()
         };
         assert_eq!(fetch().await, "1");
-        // The dial's task has ended, and the reaper sleeps.
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        // Until the dial's task has ended, and only the reaper is left.
         let metrics = tokio::runtime::Handle::current().metrics();
+        let settled = async {
+            while metrics.num_alive_tasks() > 1 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), settled).await.expect("the dial's task ends");
         let before = metrics.num_alive_tasks();
         assert_eq!(before, 1, "the reaper");
         for _ in 0..1_000 {
