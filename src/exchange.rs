@@ -11,9 +11,9 @@
 //! the upload is written; and only if nothing moved, the clocks are asked.
 
 mod facts;
+mod send;
 
 use std::io;
-use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
@@ -22,9 +22,7 @@ use http::HeaderMap;
 use tokio::io::AsyncWrite;
 
 use crate::buffer;
-use crate::codec::{
-    CloseReason, Event, Limits, Machine, Misuse, ProtocolError, RequestHead, ResponseHead, Verdict,
-};
+use crate::codec::{CloseReason, Event, Limits, Machine, ProtocolError, RequestHead, ResponseHead, Verdict};
 use crate::connect::Look;
 use crate::error::{Error, ErrorKind, Phase, Result, Written};
 use crate::incoming::{Expected, Incoming};
@@ -325,132 +323,6 @@ impl Exchange {
         }
     }
 
-    /// Frames the next piece of the upload behind what is to be written. Ready also where there is none to frame.
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        if self.machine.is_send_done() || self.machine.is_send_aborted() {
-            return Poll::Ready(Ok(()));
-        }
-        if !self.machine.may_send_body() {
-            // The server has answered and wants no more of it.
-            self.machine.abort_send();
-            return Poll::Ready(Ok(()));
-        }
-        let framed = match ready!(self.upload.poll_chunk(cx)) {
-            Some(Ok(chunk)) => {
-                let framed = self.machine.encode_data(chunk.len(), &mut self.out.prefix);
-                self.out.data = chunk;
-                framed.map(|suffix| self.out.suffix = suffix)
-            }
-            Some(Err(source)) => {
-                self.machine.abort_send();
-                let error = Error::new(ErrorKind::Body, "the request's body failed while it was being sent");
-                return Poll::Ready(Err(error.in_phase(Phase::Send).because(source)));
-            }
-            None => self.machine.encode_end(None, &mut self.out.prefix),
-        };
-        Poll::Ready(framed.map_err(|misuse| {
-            self.machine.abort_send();
-            body_misuse(&misuse)
-        }))
-    }
-
-    /// Writes all that there is, and all that the upload has. Pending while the peer or the caller holds it up.
-    fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        self.waits_for_caller = false;
-        // After so many pieces in one poll it is others' turn: tasks, and what the peer has to say.
-        for _ in 0..PIECES {
-            while !self.out.is_empty() {
-                match ready!(self.poll_write(cx)) {
-                    Ok(written) => {
-                        self.writing_since = None;
-                        self.out.written += written;
-                        self.sent += written as u64;
-                        self.written = self.written.max(Written::Partly);
-                        self.is_flushed = false;
-                    }
-                    Err(error) => {
-                        // It may have answered before it closed: go on reading.
-                        self.machine.abort_send();
-                        let unsent = std::mem::take(&mut self.out.data);
-                        if self.lease.as_mut().is_some_and(|lease| lease.conn().stream.is_tls()) {
-                            // What TLS was given counts as written, whatever became of it.
-                            self.sent = self.sent.max(1);
-                            self.written = self.written.max(Written::Partly);
-                        }
-                        if self.sent == 0 {
-                            // The request may be sent again: what was taken of the caller's stream is still owed.
-                            self.upload.rewind(unsent);
-                        }
-                        self.out.clear();
-                        self.write_error = Some(error);
-                    }
-                }
-            }
-            self.out.clear();
-            if self.machine.is_send_done() || self.machine.is_send_aborted() {
-                return self.poll_written(cx);
-            }
-            self.check_deadline().map_err(Failure::into_error)?;
-            self.out.prefix = buffer::take_write();
-            match self.poll_frame(cx) {
-                Poll::Ready(framed) => framed?,
-                Poll::Pending => {
-                    self.out.clear();
-                    // The peer may be waiting for just what was written so far.
-                    if self.poll_flush(cx).is_ready() {
-                        self.waits_for_caller = true;
-                        self.writing_since = None;
-                    }
-                    return Poll::Pending;
-                }
-            }
-        }
-        self.waits_for_caller = true;
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    }
-
-    /// All is written, or given up: it leaves, and the wait for the response begins.
-    fn poll_written(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        if self.written_at.is_none() {
-            ready!(self.poll_flush(cx));
-            let now = time::now();
-            self.written_at = Some(now);
-            if self.write_error.is_none() && self.machine.is_send_done() {
-                self.written = Written::All;
-            }
-            if !self.machine.is_head_received() {
-                self.timeline.written(now);
-                self.spans.wait(self.sent, now);
-            }
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    /// What was written leaves. A failure shows when we read.
-    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if let Some(lease) = &mut self.lease
-            && !self.is_flushed
-            && self.write_error.is_none()
-        {
-            let flushed = ready!(Pin::new(&mut lease.conn().stream).poll_flush(cx));
-            self.is_flushed = true;
-            self.writing_since = None;
-            if let Err(error) = flushed {
-                self.machine.abort_send();
-                self.write_error = Some(error);
-            }
-        }
-        Poll::Ready(())
-    }
-
-    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        match &mut self.lease {
-            Some(lease) => self.out.poll_write(&mut lease.conn().stream, cx),
-            None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
-        }
-    }
-
     /// The loop: decode, read, write, and only then the clocks.
     fn poll_event(
         &mut self,
@@ -651,16 +523,8 @@ impl Drop for Exchange {
     }
 }
 
-/// What a body that breaks its promise is told.
-fn body_misuse(misuse: &Misuse) -> Error {
-    Error::new(ErrorKind::Body, misuse.to_string()).in_phase(Phase::Send)
-}
-
 /// Where the status code stands in a response: behind `HTTP/1.1 `.
 const STATUS: std::ops::Range<usize> = 9..12;
 
 /// What a server says of its idle timeout is taken to be this much less, for the way there.
 const MARGIN: Duration = Duration::from_secs(1);
-
-/// Pieces of a request's body that are framed in one poll.
-const PIECES: usize = 32;
