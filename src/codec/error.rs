@@ -39,8 +39,14 @@ pub enum ProtocolError {
     /// The interim heads are longer than
     /// [`Limits::informational_bytes`](super::Limits::informational_bytes).
     InformationalTooLarge,
-    /// The peer switched protocols though nobody can follow.
+    /// The peer switched protocols though the request offered none.
     UnsolicitedUpgrade,
+    /// The peer switched protocols without an Upgrade field that names the new one.
+    UpgradeUnnamed,
+    /// The peer switched to a protocol that the request did not offer.
+    UpgradeNotOffered,
+    /// The peer switched protocols before the request was sent completely.
+    UpgradeTooEarly,
     /// A Content-Length is not a number, or too large for one.
     BadContentLength,
     /// Several Content-Length values differ.
@@ -110,6 +116,15 @@ impl ProtocolError {
             Self::TooManyInformational => "peer sent more interim responses than the limit",
             Self::InformationalTooLarge => "peer sent interim responses larger than the limit",
             Self::UnsolicitedUpgrade => "peer switched protocols unasked (RFC 9110, section 15.2.2)",
+            Self::UpgradeUnnamed => {
+                "peer switched protocols without naming the new one (RFC 9110, section 15.2.2)"
+            }
+            Self::UpgradeNotOffered => {
+                "peer switched to a protocol that was not offered (RFC 9110, section 7.8)"
+            }
+            Self::UpgradeTooEarly => {
+                "peer switched protocols before the request was sent (RFC 9110, section 7.8)"
+            }
             Self::BadContentLength => "peer sent an invalid content-length (RFC 9112, section 6.3)",
             Self::ConflictingContentLength => "peer sent differing content-lengths (RFC 9112, section 6.3)",
             Self::LengthWithTransferEncoding => {
@@ -181,9 +196,28 @@ pub enum Misuse {
     LengthWithTransferEncoding,
     /// The method may not have a body.
     BodyNotAllowed,
-    /// A trailer may not be sent as one.
+    /// A Connection header is not a list of connection options: an element is empty or no token, names a field that is
+    /// for all recipients, or is `close` beside `keep-alive`.
+    BadConnection,
+    /// There is a Proxy-Connection header.
+    ProxyConnection,
+    /// A TE header is not exactly `trailers`.
+    BadTe,
+    /// An Upgrade header is not a list of protocols.
+    BadUpgrade,
+    /// An Expect header is not exactly `100-continue`, or there are several.
+    BadExpect,
+    /// There is an expectation of `100-continue`, but no body to continue with.
+    ExpectWithoutBody,
+    /// There are several headers of a name that allows one.
+    SeveralFields,
+    /// A TRACE request, which will be echoed, has Authorization, Proxy-Authorization or Cookie.
+    SensitiveTrace,
+    /// An OPTIONS request has a body, but no Content-Type.
+    NoContentType,
+    /// A trailer may not be sent as one, or a Trailer header announces such a one.
     BadTrailer,
-    /// Trailers need a chunked body that has not ended.
+    /// Trailers, and announcing them, need a chunked body that has not ended.
     TrailersWithoutChunked,
     /// The head was encoded before.
     HeadAlreadySent,
@@ -214,6 +248,27 @@ impl fmt::Display for Misuse {
             Self::BadTransferEncoding => "caller gave a transfer-encoding other than chunked",
             Self::LengthWithTransferEncoding => "caller gave both content-length and transfer-encoding",
             Self::BodyNotAllowed => "caller gave a body to a method that may not have one",
+            Self::BadConnection => {
+                "caller gave a connection option that may not be one, or close beside keep-alive (RFC 9110, section 7.6.1)"
+            }
+            Self::ProxyConnection => {
+                "caller gave a proxy-connection header; connection is the one to use (RFC 9112, appendix C.2.2)"
+            }
+            Self::BadTe => "caller gave a te header other than trailers (RFC 9110, section 10.1.4)",
+            Self::BadUpgrade => {
+                "caller gave an upgrade header that is not a list of protocols (RFC 9110, section 7.8)"
+            }
+            Self::BadExpect => "caller gave an expect header other than 100-continue (RFC 9110, section 10.1.1)",
+            Self::ExpectWithoutBody => {
+                "caller gave an expectation of 100-continue without a body (RFC 9110, section 10.1.1)"
+            }
+            Self::SeveralFields => {
+                "caller gave several headers of a name that allows one (RFC 9110, section 5.3)"
+            }
+            Self::SensitiveTrace => "caller gave credentials or cookies to TRACE (RFC 9110, section 9.3.8)",
+            Self::NoContentType => {
+                "caller gave a body to OPTIONS without a content-type (RFC 9110, section 9.3.7)"
+            }
             Self::BadTrailer => "caller gave a trailer that may not be one",
             Self::TrailersWithoutChunked => "caller gave trailers without an open chunked body",
             Self::HeadAlreadySent => "caller sent a second head",

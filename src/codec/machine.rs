@@ -14,6 +14,8 @@ use super::framing::{Asked, BodyLength, Coding, Framing, Length, message_length}
 use super::head::{self, KeepAlive, Notes, ResponseHead, Scan};
 use super::limits::Limits;
 use super::request::{self, RequestHead};
+use super::trailers;
+use super::upgrade::Offer;
 
 /// The codec of one exchange. See the [module](super) for how it is driven.
 ///
@@ -25,6 +27,9 @@ pub struct Machine {
     receive: Receive,
     close: CloseReasons,
     asked: Asked,
+    /// The protocols that may be switched to.
+    offer: Option<Offer>,
+    expects_continue: bool,
     /// Of the final response, once its head was read.
     status: Option<StatusCode>,
     framing: Option<Framing>,
@@ -54,9 +59,9 @@ pub enum Verdict {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event {
-    /// An interim (1xx) response; others and the final one follow.
+    /// An interim (1xx) response; others and the final one follow. Never 101.
     Informational(ResponseHead),
-    /// The head of the final response.
+    /// The head of the final response; or 101, after which the connection is of a protocol that the request offered.
     Head(ResponseHead),
     /// A piece of the body, never empty, sharing the buffer that it arrived in.
     Data(Bytes),
@@ -103,6 +108,8 @@ impl Machine {
             receive: Receive::Head(Scan::head()),
             close: CloseReasons::default(),
             asked: Asked::Other,
+            offer: None,
+            expects_continue: false,
             status: None,
             framing: None,
             keep_alive: KeepAlive::default(),
@@ -174,6 +181,13 @@ impl Machine {
         is_open
             && self.broken.is_none()
             && self.status.is_none_or(|status| status.as_u16() < 400 && self.close.is_empty())
+    }
+
+    /// Whether the request said `Expect: 100-continue` and neither a 100 nor a final response was read yet. How long to
+    /// wait for one before sending the body all the same is the caller's to decide.
+    #[must_use]
+    pub fn expects_continue(&self) -> bool {
+        self.expects_continue
     }
 
     /// Whether the head of the final response was read.
@@ -335,14 +349,21 @@ impl Machine {
         if notes.says_close {
             self.close.insert(CloseReason::PeerClose);
         }
-        if head.status.is_informational() {
+        let is_switch = head.status == StatusCode::SWITCHING_PROTOCOLS;
+        if head.status.is_informational() && !is_switch {
             return self.receive_informational(head, bytes.len());
         }
 
-        let leniency = self.limits.leniency;
-        let framing = message_length(self.asked, head.status, notes.framing, leniency)?;
-        self.note_persistence(head.version, framing, &notes);
+        let framing = if is_switch {
+            self.judge_switch(&head)?;
+            Framing::Tunnel
+        } else {
+            let framing = message_length(self.asked, head.status, notes.framing, self.limits.leniency)?;
+            self.note_persistence(head.version, framing, &notes);
+            framing
+        };
         self.keep_alive = notes.keep_alive;
+        self.expects_continue = false;
         self.status = Some(head.status);
         self.framing = Some(framing);
         self.receive = match framing {
@@ -358,12 +379,6 @@ impl Machine {
     ///
     /// <https://www.rfc-editor.org/rfc/rfc9110#section-15.2>; how many is bounded.
     fn receive_informational(&mut self, head: ResponseHead, size: usize) -> Result<Event, ProtocolError> {
-        // > A server MUST NOT switch to a protocol that was not indicated by the client
-        // <https://www.rfc-editor.org/rfc/rfc9110#section-7.8>; this client indicates none.
-        if head.status == StatusCode::SWITCHING_PROTOCOLS {
-            self.close.insert(CloseReason::Upgrade);
-            return Err(ProtocolError::UnsolicitedUpgrade);
-        }
         self.informational += 1;
         self.informational_bytes = self.informational_bytes.saturating_add(size);
         if self.informational > self.limits.informational {
@@ -372,7 +387,25 @@ impl Machine {
         if self.informational_bytes > self.limits.informational_bytes {
             return Err(ProtocolError::InformationalTooLarge);
         }
+        if head.status == StatusCode::CONTINUE {
+            self.expects_continue = false;
+        }
         Ok(Event::Informational(head))
+    }
+
+    /// > A client cannot begin using an upgraded protocol on the connection until it has completely sent the request
+    /// > message (i.e., the client can't change the protocol it is sending in the middle of a message).
+    ///
+    /// <https://www.rfc-editor.org/rfc/rfc9110#section-7.8>. What follows the head of a 101 is of the new protocol, so
+    /// that its framing fields mean nothing. CONNECT has its own way to ask for a tunnel.
+    fn judge_switch(&mut self, head: &ResponseHead) -> Result<(), ProtocolError> {
+        self.close.insert(CloseReason::Upgrade);
+        match &self.offer {
+            None => Err(ProtocolError::UnsolicitedUpgrade),
+            Some(_) if self.asked == Asked::Connect => Err(ProtocolError::UnsolicitedUpgrade),
+            Some(_) if !matches!(self.send, Send::Done) => Err(ProtocolError::UpgradeTooEarly),
+            Some(offer) => offer.judge(&head.headers),
+        }
     }
 
     /// <https://www.rfc-editor.org/rfc/rfc9112#section-9.3>, the decision that a client makes of the response.
@@ -437,6 +470,8 @@ impl Machine {
             Method::CONNECT => Asked::Connect,
             _ => Asked::Other,
         };
+        self.offer = encoded.offer;
+        self.expects_continue = encoded.expects_continue;
         self.send = match encoded.body {
             BodyLength::None | BodyLength::Known(0) => Send::Done,
             BodyLength::Known(remaining) => Send::Known { remaining },
@@ -491,7 +526,7 @@ impl Machine {
             Send::Done if has_trailers => Err(Misuse::TrailersWithoutChunked),
             Send::Done => Ok(()),
             Send::Chunked => {
-                request::encode_trailers(trailers, dst)?;
+                trailers::encode(trailers, dst)?;
                 self.send = Send::Done;
                 Ok(())
             }

@@ -71,6 +71,7 @@
 mod chunked;
 mod close;
 mod error;
+mod fields;
 mod framing;
 mod head;
 mod limits;
@@ -78,6 +79,8 @@ mod machine;
 mod request;
 #[cfg(test)]
 mod tests;
+mod trailers;
+mod upgrade;
 
 pub use close::{CloseReason, CloseReasons};
 pub use error::{Misuse, ProtocolError};

@@ -28,8 +28,17 @@ enum Peer {
     Closes,
 }
 
+/// `UPGRADE` is a GET that offers protocols.
 fn machine(method: &Method, limits: Limits) -> Machine {
     let mut machine = Machine::new(limits);
+    if method.as_str() == "UPGRADE" {
+        let mut headers = HeaderMap::new();
+        headers.append("upgrade", HeaderValue::from_static("foo/1, Bar"));
+        headers.append("upgrade", HeaderValue::from_static("baz/2"));
+        let request = RequestHead::new(&Method::GET, Target::Origin("/"), Some(b"h"), &headers);
+        machine.encode_head(&request, &mut BytesMut::new()).unwrap();
+        return machine;
+    }
     let target = if *method == Method::CONNECT { Target::Authority("h:443") } else { Target::Origin("/") };
     let request = RequestHead::new(method, target, Some(b"h"), &EMPTY);
     machine.encode_head(&request, &mut BytesMut::new()).unwrap();
@@ -121,7 +130,8 @@ fn observe_always(method: &Method, limits: Limits, wire: &[u8], peer: Peer) -> S
         assert_eq!(more.left, surplus, "surplus is left alone: {wire_text:?}");
         assert_eq!(more.body, whole.body);
         assert_eq!(observe(method, limits, &[&[wire, surplus].concat()], peer), more);
-        let is_tunnel = whole.reasons.contains(&CloseReason::Tunnel);
+        let is_tunnel =
+            [CloseReason::Tunnel, CloseReason::Upgrade].iter().any(|reason| whole.reasons.contains(reason));
         assert_ne!(more.reasons.contains(&CloseReason::Surplus), is_tunnel);
     }
     whole
@@ -313,6 +323,113 @@ fn refused_responses() {
         assert!(seen.reasons.contains(&reason), "{wire:?}: {:?}", seen.reasons);
         let text = expected.to_string();
         assert!(text.starts_with("peer ") && !text.ends_with('.'), "{text}");
+    }
+}
+
+#[test]
+fn switching_protocols_r_9110_7_8_2() {
+    use ProtocolError::*;
+    let upgrade = Method::from_bytes(b"UPGRADE").unwrap();
+    const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\n";
+    for (method, fields, expected) in [
+        (&upgrade, "Upgrade: foo/1\r\nConnection: upgrade\r\n", Ok(&[CloseReason::Upgrade][..])),
+        (&upgrade, "upgrade: FOO/1\r\n", Ok(&[CloseReason::Upgrade])),
+        (&upgrade, "Upgrade: baz/2, ,foo/1\r\nUpgrade: bar\r\n", Ok(&[CloseReason::Upgrade])),
+        // What frames a message means nothing here (R-9112-6.3-1), not even when it is nonsense.
+        (&upgrade, "Upgrade: bar\r\nContent-Length: 3\r\n", Ok(&[CloseReason::Upgrade])),
+        (
+            &upgrade,
+            "Upgrade: bar\r\nContent-Length: x\r\nTransfer-Encoding: y\r\n",
+            Ok(&[CloseReason::Upgrade]),
+        ),
+        (
+            &upgrade,
+            "Upgrade: bar\r\nConnection: close\r\n",
+            Ok(&[CloseReason::PeerClose, CloseReason::Upgrade]),
+        ),
+        (&upgrade, "", Err(UpgradeUnnamed)),
+        (&upgrade, "Connection: upgrade\r\nUpgrade:\r\nUpgrade: , \r\n", Err(UpgradeUnnamed)),
+        (&upgrade, "Upgrade: bar/9\r\n", Err(UpgradeNotOffered)),
+        (&upgrade, "Upgrade: foo\r\n", Err(UpgradeNotOffered)),
+        (&upgrade, "Upgrade: foo/1, Bar\r\nUpgrade: other\r\n", Err(UpgradeNotOffered)),
+        (&Method::GET, "Upgrade: foo/1\r\n", Err(UnsolicitedUpgrade)),
+        (&Method::GET, "", Err(UnsolicitedUpgrade)),
+        (&Method::HEAD, "Upgrade: foo/1\r\n", Err(UnsolicitedUpgrade)),
+        (&Method::CONNECT, "Upgrade: foo/1\r\n", Err(UnsolicitedUpgrade)),
+    ] {
+        for before in ["", "HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n"] {
+            let wire = format!("{before}{SWITCH}{fields}\r\n");
+            let seen = observe_always(method, Limits::default(), wire.as_bytes(), Peer::Stays);
+            assert_eq!((seen.error, seen.has_ended), (expected.err(), expected.is_ok()), "{wire:?}");
+            assert!(!seen.interim.contains(&101), "R-9110-15.2.2: it is no interim response");
+            if let Ok(reasons) = expected {
+                assert_eq!(seen.head.unwrap().0, 101, "{wire:?}");
+                assert_eq!(seen.reasons, reasons, "{wire:?}");
+            } else {
+                assert_eq!(seen.reasons, [CloseReason::Upgrade, CloseReason::Protocol], "{wire:?}");
+                let text = seen.error.unwrap().to_string();
+                assert!(text.starts_with("peer ") && text.contains("RFC 9110"), "{text}");
+            }
+        }
+    }
+    // A server may ignore the offer: R-9110-7.8-4.
+    let wire = b"HTTP/1.1 200 OK\r\nUpgrade: foo/1\r\nConnection: upgrade\r\nContent-Length: 1\r\n\r\nx";
+    let seen = observe_always(&upgrade, Limits::default(), wire, Peer::Stays);
+    assert_eq!((&seen.body[..], &seen.reasons[..]), (&b"x"[..], &[][..]));
+}
+
+#[test]
+fn no_switch_before_the_request_is_sent_r_9110_7_8_2() {
+    const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: a\r\n\r\n";
+    let mut headers = HeaderMap::new();
+    headers.insert("upgrade", HeaderValue::from_static("a"));
+    for (sent, expected) in [
+        ("nothing", Some(ProtocolError::UpgradeTooEarly)),
+        ("half", Some(ProtocolError::UpgradeTooEarly)),
+        ("aborted", Some(ProtocolError::UpgradeTooEarly)),
+        ("all", None),
+    ] {
+        let (mut machine, mut dst) = (Machine::new(Limits::default()), BytesMut::new());
+        let mut request = RequestHead::new(&Method::POST, Target::Origin("/"), Some(b"h"), &headers);
+        request.body = BodyLength::Known(2);
+        machine.encode_head(&request, &mut dst).unwrap();
+        match sent {
+            "half" => assert!(machine.encode_data(1, &mut dst).is_ok()),
+            "all" => assert!(machine.encode_data(2, &mut dst).is_ok()),
+            "aborted" => machine.abort_send(),
+            _ => {}
+        }
+        let mut buf = BytesMut::from(SWITCH);
+        assert_eq!(machine.decode(&mut buf).err(), expected, "{sent}");
+        assert_eq!(machine.framing(), expected.is_none().then_some(Framing::Tunnel));
+    }
+}
+
+#[test]
+fn an_expectation_ends_with_100_or_the_final_head_r_9110_10_1_1_5() {
+    for (wire, expected) in [
+        ("", true),
+        ("HTTP/1.1 100 Continue\r\n\r", true),
+        ("HTTP/1.1 100 Continue\r\n\r\n", false),
+        ("HTTP/1.1 102 Processing\r\n\r\n", true),
+        ("HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n", false),
+        ("HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n", false),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", false),
+    ] {
+        let mut headers = HeaderMap::new();
+        headers.insert("expect", HeaderValue::from_static("100-continue"));
+        let mut machine = Machine::new(Limits::default());
+        assert!(!machine.expects_continue(), "nothing was encoded");
+        let mut request = RequestHead::new(&Method::PUT, Target::Origin("/"), Some(b"h"), &headers);
+        request.body = BodyLength::Known(2);
+        machine.encode_head(&request, &mut BytesMut::new()).unwrap();
+        let mut buf = BytesMut::new();
+        for byte in wire.bytes() {
+            assert!(machine.expects_continue() || !expected, "{wire:?}");
+            buf.extend_from_slice(&[byte]);
+            machine.decode(&mut buf).unwrap();
+        }
+        assert_eq!(machine.expects_continue(), expected, "{wire:?}");
     }
 }
 

@@ -1,0 +1,315 @@
+//! What the caller's fields may say: about framing, about the connection, and about what the peer shall do first.
+//!
+//! It knows the rules of single fields and of the whole section, not how a head is written. Invariant: a field that
+//! concerns only the next hop is always named in Connection, by the caller or by what [`Fields::missing_options`] adds.
+
+use http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, PROXY_AUTHORIZATION};
+use http::{HeaderMap, HeaderName, Method, header};
+
+use super::error::Misuse;
+use super::framing::{BodyLength, parse_decimal};
+use super::request::{CRLF, RequestHead, SEPARATOR};
+use super::trailers;
+use super::upgrade::Offer;
+
+/// What the caller's fields say that concerns the head as a whole.
+#[derive(Debug, Default)]
+pub(super) struct Fields<'a> {
+    pub(super) host: Option<&'a [u8]>,
+    pub(super) length: Option<u64>,
+    pub(super) is_chunked: bool,
+    pub(super) expects_continue: bool,
+    pub(super) has_upgrade: bool,
+    has_trailer: bool,
+    /// The options that the caller named.
+    named: Options,
+    /// The options that must be named.
+    needed: Options,
+    /// The bytes of all fields that are written as they are, separators and line ends included.
+    pub(super) size: usize,
+}
+
+impl<'a> Fields<'a> {
+    pub(super) fn check(request: &RequestHead<'a>) -> Result<Self, Misuse> {
+        let mut fields = Self::default();
+        if request.close {
+            fields.needed.insert(Options::CLOSE);
+        }
+        for (name, value) in request.headers {
+            let value = value.as_bytes();
+            check_value(value)?;
+            if fields.note(name.as_str(), value)? {
+                fields.size += name.as_str().len() + SEPARATOR.len() + value.len() + CRLF.len();
+            }
+        }
+        // > A sender MUST NOT send a Content-Length header field in any message that contains a Transfer-Encoding
+        // <https://www.rfc-editor.org/rfc/rfc9112#section-6.2>
+        if fields.is_chunked && fields.length.is_some() {
+            return Err(Misuse::LengthWithTransferEncoding);
+        }
+        if fields.says_close() && fields.needed.or(fields.named).contains(Options::KEEP_ALIVE) {
+            return Err(Misuse::BadConnection);
+        }
+        check_singletons(request.headers)?;
+        Ok(fields)
+    }
+
+    /// Notes one field; whether it is written as it is. The length is looked at first, so that most fields cost that.
+    fn note(&mut self, name: &str, value: &'a [u8]) -> Result<bool, Misuse> {
+        match name.len() {
+            2 if name == "te" => {
+                check_te(value)?;
+                self.needed.insert(Options::TE);
+            }
+            4 if name == "host" => {
+                // > A client MUST send a Host header field in all HTTP/1.1 request messages; [more than one is a 400]
+                // <https://www.rfc-editor.org/rfc/rfc9112#section-3.2>
+                if self.host.replace(value).is_some() {
+                    return Err(Misuse::SeveralHosts);
+                }
+                return Ok(false);
+            }
+            6 if name == "expect" => {
+                // > Expect = #expectation; the only expectation defined is "100-continue" (case-insensitive)
+                // <https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1>
+                if self.expects_continue || !value.eq_ignore_ascii_case(b"100-continue") {
+                    return Err(Misuse::BadExpect);
+                }
+                self.expects_continue = true;
+            }
+            7 if name == "trailer" => {
+                trailers::check_announcement(value)?;
+                self.has_trailer = true;
+            }
+            7 if name == "upgrade" => {
+                Offer::check(value)?;
+                self.has_upgrade = true;
+                self.needed.insert(Options::UPGRADE);
+            }
+            10 if name == "connection" => self.named.note(value)?,
+            10 if name == "keep-alive" => self.needed.insert(Options::KEEP_ALIVE),
+            14 if name == "content-length" => {
+                let length = parse_decimal(value).ok_or(Misuse::BadContentLength)?;
+                if self.length.is_some_and(|before| before != length) {
+                    return Err(Misuse::ContentLengthMismatch);
+                }
+                self.length = Some(length);
+                return Ok(false);
+            }
+            14 if name == "http2-settings" => self.needed.insert(Options::HTTP2_SETTINGS),
+            // > clients are encouraged not to send the Proxy-Connection header field in any requests.
+            // <https://www.rfc-editor.org/rfc/rfc9112#appendix-C.2.2>
+            16 if name == "proxy-connection" => return Err(Misuse::ProxyConnection),
+            17 if name == "transfer-encoding" => {
+                // > A sender MUST NOT apply the chunked transfer coding more than once to a message body
+                // <https://www.rfc-editor.org/rfc/rfc9112#section-6.1>
+                if self.is_chunked || !value.eq_ignore_ascii_case(b"chunked") {
+                    return Err(Misuse::BadTransferEncoding);
+                }
+                self.is_chunked = true;
+                return Ok(false);
+            }
+            _ => {}
+        }
+        Ok(true)
+    }
+
+    /// Checks what depends on the method and on the body that will really be sent.
+    pub(super) fn check_with_body(&self, request: &RequestHead<'_>, body: BodyLength) -> Result<(), Misuse> {
+        let (method, headers) = (request.method, request.headers);
+        let is_empty = matches!(body, BodyLength::None | BodyLength::Known(0));
+        // > A client MUST NOT generate a 100-continue expectation in a request that does not include content.
+        // <https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1>
+        if self.expects_continue && is_empty {
+            return Err(Misuse::ExpectWithoutBody);
+        }
+        if self.has_trailer && body != BodyLength::Chunked {
+            return Err(Misuse::TrailersWithoutChunked);
+        }
+        // > A client MUST NOT generate fields in a TRACE request containing sensitive data that might be disclosed by
+        // > the response.
+        // <https://www.rfc-editor.org/rfc/rfc9110#section-9.3.8>
+        if *method == Method::TRACE
+            && [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE].iter().any(|name| headers.contains_key(name))
+        {
+            return Err(Misuse::SensitiveTrace);
+        }
+        // > A client that generates an OPTIONS request containing content MUST send a valid Content-Type header field
+        // <https://www.rfc-editor.org/rfc/rfc9110#section-9.3.7>
+        if *method == Method::OPTIONS && !is_empty && !headers.contains_key(CONTENT_TYPE) {
+            return Err(Misuse::NoContentType);
+        }
+        Ok(())
+    }
+
+    /// Whether the head says `close`, in the caller's words or in what is added to them.
+    pub(super) fn says_close(&self) -> bool {
+        self.needed.or(self.named).contains(Options::CLOSE)
+    }
+
+    /// The connection options that must be named and are not; each with what goes before it.
+    ///
+    /// > When a field aside from Connection is used to supply control information for or about the current connection,
+    /// > the sender MUST list the corresponding field name within the Connection header field.
+    ///
+    /// <https://www.rfc-editor.org/rfc/rfc9110#section-7.6.1>
+    pub(super) fn missing_options(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let missing = Options(self.needed.0 & !self.named.0);
+        let names = Options::NAMES.into_iter().enumerate();
+        let names = names.filter_map(move |(bit, name)| missing.contains(1 << bit).then_some(name));
+        names.zip(std::iter::once("connection: ").chain(std::iter::repeat(", ")))
+    }
+}
+
+/// A set of connection options that mean something to a client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Options(u8);
+
+impl Options {
+    const NAMES: [&str; 5] = ["te", "upgrade", "keep-alive", "http2-settings", "close"];
+    const TE: u8 = 1;
+    const UPGRADE: u8 = 1 << 1;
+    const KEEP_ALIVE: u8 = 1 << 2;
+    const HTTP2_SETTINGS: u8 = 1 << 3;
+    const CLOSE: u8 = 1 << 4;
+
+    fn insert(&mut self, bit: u8) {
+        self.0 |= bit;
+    }
+
+    fn contains(self, bit: u8) -> bool {
+        self.0 & bit != 0
+    }
+
+    fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Notes one Connection line.
+    ///
+    /// > A sender MUST NOT send a connection option corresponding to a field that is intended for all recipients of the
+    /// > content.
+    ///
+    /// <https://www.rfc-editor.org/rfc/rfc9110#section-7.6.1>
+    fn note(&mut self, value: &[u8]) -> Result<(), Misuse> {
+        for option in elements(value) {
+            if !is_token(option) || is_for_all_recipients(option) {
+                return Err(Misuse::BadConnection);
+            }
+            let known = Self::NAMES.iter().position(|name| option.eq_ignore_ascii_case(name.as_bytes()));
+            self.0 |= known.map_or(0, |bit| 1 << bit);
+        }
+        Ok(())
+    }
+}
+
+/// Whether a field of this name is for the whole chain of recipients, or frames the message: who drops it on the way
+/// changes what is said. Transfer-Encoding is of one hop, but removing it is not a connection option's to ask.
+fn is_for_all_recipients(name: &[u8]) -> bool {
+    const PREFIXES: [&[u8]; 4] = [b"accept", b"access-control-", b"content-", b"if-"];
+    const NAMES: [&[u8]; 31] = [
+        b"age",
+        b"allow",
+        b"authorization",
+        b"cache-control",
+        b"connection",
+        b"cookie",
+        b"date",
+        b"etag",
+        b"expect",
+        b"expires",
+        b"forwarded",
+        b"from",
+        b"host",
+        b"last-modified",
+        b"location",
+        b"max-forwards",
+        b"origin",
+        b"pragma",
+        b"range",
+        b"referer",
+        b"retry-after",
+        b"server",
+        b"set-cookie",
+        b"trailer",
+        b"transfer-encoding",
+        b"user-agent",
+        b"vary",
+        b"via",
+        b"warning",
+        b"www-authenticate",
+        b"x-forwarded-for",
+    ];
+    let starts_with =
+        |prefix: &&[u8]| name.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
+    PREFIXES.iter().any(starts_with) || NAMES.iter().any(|other| name.eq_ignore_ascii_case(other))
+}
+
+/// Only `trailers`: this client decodes no transfer coding but chunked, of which
+///
+/// > A client MUST NOT send the chunked transfer coding name in TE
+///
+/// <https://www.rfc-editor.org/rfc/rfc9112#section-7.4>. Trailers have no weight:
+/// <https://www.rfc-editor.org/rfc/rfc9110#section-10.1.4>.
+fn check_te(value: &[u8]) -> Result<(), Misuse> {
+    let is_good = elements(value).all(|element| element.eq_ignore_ascii_case(b"trailers"));
+    if is_good { Ok(()) } else { Err(Misuse::BadTe) }
+}
+
+/// > a sender MUST NOT generate multiple field lines with the same name in a message [...] unless that field's definition
+/// > allows multiple field line values to be recombined as a comma-separated list
+///
+/// <https://www.rfc-editor.org/rfc/rfc9110#section-5.3>. Looks only if there is a name with several lines at all.
+fn check_singletons(headers: &HeaderMap) -> Result<(), Misuse> {
+    let is_several = |name: &HeaderName| headers.get_all(name).iter().nth(1).is_some();
+    if headers.len() != headers.keys_len() && SINGLETONS.iter().any(is_several) {
+        return Err(Misuse::SeveralFields);
+    }
+    Ok(())
+}
+
+/// Host, Content-Length, Transfer-Encoding and Expect have rules of their own.
+static SINGLETONS: [HeaderName; 15] = [
+    AUTHORIZATION,
+    header::CONTENT_LOCATION,
+    header::CONTENT_RANGE,
+    CONTENT_TYPE,
+    header::DATE,
+    header::FROM,
+    header::IF_MODIFIED_SINCE,
+    header::IF_RANGE,
+    header::IF_UNMODIFIED_SINCE,
+    header::LAST_MODIFIED,
+    header::MAX_FORWARDS,
+    PROXY_AUTHORIZATION,
+    header::RANGE,
+    header::REFERER,
+    header::USER_AGENT,
+];
+
+/// > A sender MUST NOT generate a bare CR [...] within any protocol elements other than the content.
+///
+/// <https://www.rfc-editor.org/rfc/rfc9112#section-2.2>. `HeaderValue` refuses it already, but only its unchecked
+/// constructor's callers say so.
+pub(super) fn check_value(value: &[u8]) -> Result<(), Misuse> {
+    let is_bad = value.iter().fold(false, |bad, &byte| bad | matches!(byte, b'\r' | b'\n' | 0));
+    if is_bad { Err(Misuse::BadHeaderValue) } else { Ok(()) }
+}
+
+/// The elements of a list, empty ones included: <https://www.rfc-editor.org/rfc/rfc9110#section-5.6.1>.
+pub(super) fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii)
+}
+
+/// <https://www.rfc-editor.org/rfc/rfc9110#section-5.6.2>
+pub(super) fn is_token(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.iter().copied().all(is_token_byte)
+}
+
+pub(super) fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+#[cfg(test)]
+#[path = "fields_tests.rs"]
+mod tests;
