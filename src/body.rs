@@ -1,28 +1,40 @@
 //! What is sent and what is received, in one type without parameters.
 //!
-//! A body that is sent is nothing, bytes, or a stream. A body that is received owns its connection until its end,
-//! which is when the connection goes back to the pool. It does no I/O of its own: the [`Exchange`] does. Invariant:
-//! dropping a body at any point leaves the pool's counts exact.
+//! A body that is sent is nothing, bytes, a stream, another body, or a file. A body that is received owns its
+//! connection until its end, which is when the connection goes back to the pool. It does no I/O on connections: the
+//! [`Exchange`] does. Invariant: dropping a body at any point leaves the pool's counts exact.
+
+mod source;
 
 use std::fmt;
+use std::io;
+use std::path::Path;
 use std::pin::Pin;
-use std::sync::Mutex;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_core::Stream;
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 
+use self::source::{File, Given};
 use crate::codec::BodyLength;
 use crate::error::{BoxError, Error, Result};
 use crate::exchange::Exchange;
 use crate::trace::Timings;
+use crate::upload::UploadProgress;
 
 /// The content of a request or of a response.
 ///
-/// Made from bytes and text by `From`, from a stream by [`from_stream`](Self::from_stream). A response's body is
-/// read through [`Response`](crate::Response), or as an [`http_body::Body`].
+/// Made from bytes and text by `From`, from a stream by [`from_stream`](Self::from_stream), from another body by
+/// [`wrap`](Self::wrap), from a file by [`from_file`](Self::from_file). A response's body is read through
+/// [`Response`](crate::Response), or as an [`http_body::Body`].
+///
+/// # Length
+///
+/// A body is sent with the length that it has or promises, or else in chunks; the page on
+/// [uploads](crate::manual::uploads) has the table. One that turns out longer or shorter than it promised fails the
+/// request with [`ErrorKind::Body`](crate::ErrorKind::Body), and closes the connection.
 ///
 /// # Dropping
 ///
@@ -31,6 +43,8 @@ use crate::trace::Timings;
 #[derive(Default)]
 pub struct Body {
     kind: Kind,
+    /// Fields to send behind the content, known beforehand.
+    trailers: Option<Box<HeaderMap>>,
 }
 
 #[derive(Default)]
@@ -38,12 +52,10 @@ enum Kind {
     #[default]
     Empty,
     Full(Bytes),
-    /// The caller's stream is only ever used through `get_mut`, which makes the body `Sync` whatever the stream is.
-    Stream(Mutex<CallersStream>),
+    Given(Given),
+    File(Box<File>),
     Received(Box<Received>),
 }
-
-type CallersStream = Pin<Box<dyn Stream<Item = Result<Bytes, BoxError>> + Send>>;
 
 /// A response's content.
 struct Received {
@@ -52,8 +64,9 @@ struct Received {
     /// What brings the rest; `None` once everything is here.
     exchange: Option<Exchange>,
     trailers: Option<HeaderMap>,
-    /// Final once `exchange` is gone.
+    /// These are final once `exchange` is gone.
     timings: Timings,
+    upload: UploadProgress,
 }
 
 impl Body {
@@ -63,7 +76,7 @@ impl Body {
     }
 
     /// Content that is made while it is sent, in chunks (`Transfer-Encoding: chunked`), unless the request has a
-    /// `Content-Length`.
+    /// `Content-Length`, which must then be its exact length.
     ///
     /// An error of the stream ends the request with [`ErrorKind::Body`](crate::ErrorKind::Body) and closes the
     /// connection. A request with such a body is sent again (see the page on reuse) only if nothing of it was written.
@@ -73,8 +86,67 @@ impl Body {
         B: Into<Bytes>,
         E: Into<BoxError>,
     {
-        let stream: CallersStream = Box::pin(IntoBytes { stream: Box::pin(stream) });
-        Self { kind: Kind::Stream(Mutex::new(stream)) }
+        Kind::Given(Given::stream(stream)).into()
+    }
+
+    /// Another body of the ecosystem. An exact [`size_hint`](http_body::Body::size_hint) is sent as `Content-Length`,
+    /// and must then be true; otherwise it is sent in chunks.
+    ///
+    /// Trailers that it ends with are sent, if it is sent in chunks: that can be had by a `Trailer` field in the
+    /// request, which should announce them (<https://www.rfc-editor.org/rfc/rfc9110#section-6.6.2>). Trailers behind a
+    /// known length have no place on the wire, and fail the request. Errors and resending as for
+    /// [`from_stream`](Self::from_stream).
+    ///
+    /// ```
+    /// let body = handclasp::Body::wrap(handclasp::Body::from("any http_body::Body"));
+    /// assert_eq!(http_body::Body::size_hint(&body).exact(), Some(19));
+    /// ```
+    pub fn wrap<B>(body: B) -> Self
+    where
+        B: http_body::Body + Send + 'static,
+        B::Data: Into<Bytes>,
+        B::Error: Into<BoxError>,
+    {
+        Kind::Given(Given::body(body)).into()
+    }
+
+    /// The content of a regular file, sent with the length that it has now. It is read in pieces of 64 KiB while it is
+    /// sent, on the runtime's threads for blocking work.
+    ///
+    /// What is appended to the file meanwhile is not sent; if it becomes shorter, the request fails with
+    /// [`ErrorKind::Body`](crate::ErrorKind::Body). It can be sent again from its start, as bytes can.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be opened, or is no regular file.
+    ///
+    /// ```no_run
+    /// # async fn example(client: handclasp::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let body = handclasp::Body::from_file("image.iso").await?;
+    /// client.put("http://example.org/image.iso").body(body).send().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn from_file(path: impl AsRef<Path>) -> io::Result<Self> {
+        Ok(Kind::File(Box::new(File::open(path.as_ref()).await?)).into())
+    }
+
+    /// The same content, with fields behind it. The request is then sent in chunks, and announces their names in
+    /// `Trailer`. Called again, it adds fields.
+    ///
+    /// Fields that concern framing, routing, authentication or the content's form cannot be trailers
+    /// (<https://www.rfc-editor.org/rfc/rfc9110#section-6.5.1>): a request with such is refused before a byte is
+    /// written.
+    ///
+    /// ```
+    /// # let mut trailers = http::HeaderMap::new();
+    /// trailers.insert("x-checksum", "8d777f38".parse().unwrap());
+    /// let body = handclasp::Body::from("content").with_trailers(trailers);
+    /// ```
+    #[must_use]
+    pub fn with_trailers(mut self, trailers: HeaderMap) -> Self {
+        self.trailers.get_or_insert_default().extend(trailers);
+        self
     }
 
     pub(crate) fn received(
@@ -82,65 +154,113 @@ impl Body {
         exchange: Option<Exchange>,
         trailers: Option<HeaderMap>,
         timings: Timings,
+        upload: UploadProgress,
     ) -> Self {
-        Self { kind: Kind::Received(Box::new(Received { ready, exchange, trailers, timings })) }
+        Kind::Received(Box::new(Received { ready, exchange, trailers, timings, upload })).into()
     }
 
-    /// The bytes, where all of them are here and no trailers follow.
+    /// The bytes, where all of them are here.
     pub(crate) fn whole(&self) -> Option<&Bytes> {
         match &self.kind {
             Kind::Full(bytes) => Some(bytes),
-            Kind::Empty | Kind::Stream(_) | Kind::Received(_) => None,
+            Kind::Empty | Kind::Given(_) | Kind::File(_) | Kind::Received(_) => None,
         }
     }
 
     /// The length as it would be announced.
     pub(crate) fn length(&self) -> BodyLength {
-        match &self.kind {
-            Kind::Empty => BodyLength::None,
-            Kind::Full(bytes) => BodyLength::Known(bytes.len() as u64),
-            Kind::Stream(_) => BodyLength::Chunked,
-            Kind::Received(received) => {
-                received.remaining().exact().map_or(BodyLength::Chunked, BodyLength::Known)
-            }
-        }
+        let length = match &self.kind {
+            _ if self.trailers.is_some() => None,
+            Kind::Empty => return BodyLength::None,
+            Kind::Full(bytes) => Some(bytes.len() as u64),
+            Kind::Given(given) => given.size_hint().exact(),
+            Kind::File(file) => Some(file.length()),
+            Kind::Received(received) if received.trailers.is_some() => None,
+            Kind::Received(received) => received.remaining().exact(),
+        };
+        length.map_or(BodyLength::Chunked, BodyLength::Known)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        matches!(self.kind, Kind::Empty)
+        matches!(self.kind, Kind::Empty) && self.trailers.is_none()
+    }
+
+    /// Whether it may end with trailers that only it knows.
+    pub(crate) fn may_end_with_trailers(&self) -> bool {
+        matches!(self.kind, Kind::Given(_) | Kind::Received(_))
+    }
+
+    /// The trailers that are known beforehand.
+    pub(crate) fn take_known_trailers(&mut self) -> Option<Box<HeaderMap>> {
+        self.trailers.take()
+    }
+
+    /// Back to its start; `false` where that cannot be.
+    pub(crate) fn rewind(&mut self) -> bool {
+        match &mut self.kind {
+            Kind::File(file) => {
+                file.rewind();
+                true
+            }
+            Kind::Empty => true,
+            Kind::Full(_) | Kind::Given(_) | Kind::Received(_) => false,
+        }
+    }
+
+    pub(crate) fn is_file(&self) -> bool {
+        matches!(self.kind, Kind::File(_))
     }
 
     /// A second body with the same content, where that costs nothing.
     pub(crate) fn try_clone(&self) -> Option<Self> {
-        match &self.kind {
-            Kind::Empty => Some(Self::empty()),
-            Kind::Full(bytes) => Some(bytes.clone().into()),
-            Kind::Stream(_) | Kind::Received(_) => None,
-        }
+        let kind = match &self.kind {
+            Kind::Empty => Kind::Empty,
+            Kind::Full(bytes) => Kind::Full(bytes.clone()),
+            Kind::Given(_) | Kind::File(_) | Kind::Received(_) => return None,
+        };
+        Some(Self { kind, trailers: self.trailers.clone() })
     }
 
-    /// The next piece of content.
-    pub(crate) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BoxError>>> {
+    /// The next piece to send: content, or the trailers that only the source knows.
+    pub(crate) fn poll_piece(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match &mut self.kind {
             Kind::Empty => Poll::Ready(None),
-            Kind::Full(_) => match std::mem::take(&mut self.kind) {
-                Kind::Full(bytes) if !bytes.is_empty() => Poll::Ready(Some(Ok(bytes))),
-                _ => Poll::Ready(None),
+            Kind::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Kind::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Kind::Given(given) => given.poll_frame(cx),
+            Kind::File(file) => file.poll_chunk(cx).map(|chunk| chunk.map(|chunk| Ok(Frame::data(chunk?)))),
+            Kind::Received(received) => match ready!(received.poll_chunk(cx)) {
+                Some(chunk) => Poll::Ready(Some(Ok(Frame::data(chunk?)))),
+                None => Poll::Ready(received.trailers.take().map(|trailers| Ok(Frame::trailers(trailers)))),
             },
-            Kind::Stream(stream) => {
-                stream.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner).as_mut().poll_next(cx)
-            }
-            Kind::Received(received) => received.poll_chunk(cx).map_err(BoxError::from),
         }
     }
 
-    /// The next piece of a received body.
+    /// The next piece of a received body's content.
     pub(crate) fn poll_received(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
-        match &mut self.kind {
-            Kind::Received(received) => received.poll_chunk(cx),
-            _ => self.poll_chunk(cx).map_err(|error| {
-                Error::new(crate::ErrorKind::Body, "the body's own stream failed").because(error)
-            }),
+        if let Kind::Received(received) = &mut self.kind {
+            return received.poll_chunk(cx);
+        }
+        loop {
+            match ready!(self.poll_piece(cx)).transpose() {
+                Ok(None) => return Poll::Ready(None),
+                Ok(Some(frame)) => match frame.into_data() {
+                    Ok(data) => return Poll::Ready(Some(Ok(data))),
+                    Err(frame) => self
+                        .trailers
+                        .get_or_insert_default()
+                        .extend(frame.into_trailers().unwrap_or_default()),
+                },
+                Err(error) => {
+                    let message = "the body's own source failed";
+                    return Poll::Ready(Some(
+                        Err(Error::new(crate::ErrorKind::Body, message).because(error)),
+                    ));
+                }
+            }
         }
     }
 
@@ -148,7 +268,7 @@ impl Body {
     pub(crate) fn take_trailers(&mut self) -> Option<HeaderMap> {
         match &mut self.kind {
             Kind::Received(received) => received.trailers.take(),
-            _ => None,
+            _ => self.trailers.take().map(|trailers| *trailers),
         }
     }
 
@@ -156,6 +276,16 @@ impl Body {
     pub(crate) fn timings(&self) -> Option<&Timings> {
         match &self.kind {
             Kind::Received(received) if received.exchange.is_none() => Some(&received.timings),
+            _ => None,
+        }
+    }
+
+    /// How far the upload has come, while or after a received body is read.
+    pub(crate) fn upload_progress(&self) -> Option<UploadProgress> {
+        match &self.kind {
+            Kind::Received(received) => {
+                Some(received.exchange.as_ref().map_or(received.upload, Exchange::upload_progress))
+            }
             _ => None,
         }
     }
@@ -167,11 +297,12 @@ impl Received {
             return Poll::Ready(Some(Ok(std::mem::take(&mut self.ready))));
         }
         let Some(exchange) = &mut self.exchange else { return Poll::Ready(None) };
-        let outcome = std::task::ready!(exchange.poll_data(cx));
+        let outcome = ready!(exchange.poll_data(cx));
         match &outcome {
             Some(Ok(_)) => {}
             Some(Err(_)) | None => {
                 self.timings = exchange.timings();
+                self.upload = exchange.upload_progress();
                 self.trailers = exchange.take_trailers();
                 self.exchange = None;
             }
@@ -195,17 +326,21 @@ impl http_body::Body for Body {
     type Error = Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>>>> {
-        match std::task::ready!(self.poll_received(cx)) {
+        match ready!(self.poll_received(cx)) {
             Some(chunk) => Poll::Ready(Some(chunk.map(Frame::data))),
             None => Poll::Ready(self.take_trailers().map(|trailers| Ok(Frame::trailers(trailers)))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
+        if self.trailers.is_some() {
+            return false;
+        }
         match &self.kind {
             Kind::Empty => true,
             Kind::Full(bytes) => bytes.is_empty(),
-            Kind::Stream(_) => false,
+            Kind::Given(_) => false,
+            Kind::File(file) => file.rest() == 0,
             Kind::Received(received) => {
                 received.ready.is_empty() && received.exchange.is_none() && received.trailers.is_none()
             }
@@ -216,7 +351,8 @@ impl http_body::Body for Body {
         match &self.kind {
             Kind::Empty => SizeHint::with_exact(0),
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Kind::Stream(_) => SizeHint::default(),
+            Kind::Given(given) => given.size_hint(),
+            Kind::File(file) => SizeHint::with_exact(file.rest()),
             Kind::Received(received) => received.remaining(),
         }
     }
@@ -227,7 +363,8 @@ impl fmt::Debug for Body {
         match &self.kind {
             Kind::Empty => f.write_str("Body(empty)"),
             Kind::Full(bytes) => write!(f, "Body({} bytes)", bytes.len()),
-            Kind::Stream(_) => f.write_str("Body(stream)"),
+            Kind::Given(_) => f.write_str("Body(stream)"),
+            Kind::File(file) => write!(f, "Body({file:?})"),
             Kind::Received(received) => {
                 let hint = received.remaining();
                 match hint.exact() {
@@ -239,9 +376,15 @@ impl fmt::Debug for Body {
     }
 }
 
+impl From<Kind> for Body {
+    fn from(kind: Kind) -> Self {
+        Self { kind, trailers: None }
+    }
+}
+
 impl From<Bytes> for Body {
     fn from(bytes: Bytes) -> Self {
-        Self { kind: Kind::Full(bytes) }
+        Kind::Full(bytes).into()
     }
 }
 
@@ -278,24 +421,5 @@ impl From<&'static str> for Body {
 impl From<()> for Body {
     fn from((): ()) -> Self {
         Self::empty()
-    }
-}
-
-/// A caller's stream, its items turned into bytes and its errors into boxed ones.
-struct IntoBytes<S> {
-    stream: Pin<Box<S>>,
-}
-
-impl<S, B, E> Stream for IntoBytes<S>
-where
-    S: Stream<Item = Result<B, E>>,
-    B: Into<Bytes>,
-    E: Into<BoxError>,
-{
-    type Item = Result<Bytes, BoxError>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let item = std::task::ready!(self.stream.as_mut().poll_next(cx));
-        Poll::Ready(item.map(|item| item.map(Into::into).map_err(Into::into)))
     }
 }

@@ -5,26 +5,30 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Poll;
 
-use http::{HeaderMap, Method, StatusCode, Uri};
+use bytes::{Bytes, BytesMut};
+use http::header::{CONTENT_LENGTH, EXPECT, TRAILER, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version};
 
 use crate::body::Body;
-use crate::codec::{RequestHead, Target};
+use crate::codec::{BodyLength, RequestHead, ResponseHead, Target};
 use crate::config::{ClientBuilder, RequestConfig};
 use crate::connect::{DialError, Dialer};
-use crate::error::{Error, Phase, Result};
+use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::exchange::{Exchange, ExchangeConfig, Failure};
+use crate::layer::old_servers::OldServers;
 use crate::layer::retry::{self, Attempt, End};
 use crate::layer::timeout::Deadline;
 use crate::pool::key::RouteRef;
 use crate::pool::lease::Lease;
 use crate::pool::{DropReason, Pool, PoolConfig, Wait};
-use crate::request::{IntoUrl, RequestBuilder, Settings};
+use crate::request::{IntoUrl, RequestBuilder, RequestTarget, Settings};
 use crate::response::{Parts, Response};
 use crate::time::{self, RuntimeGone, Timer};
 use crate::trace::{RequestSpans, Timeline};
+use crate::upgraded::Upgraded;
 use crate::upload::Upload;
 
 /// An HTTP/1.1 client with a pool of kept connections.
@@ -43,6 +47,7 @@ struct Inner {
     pool: Pool,
     exchange: ExchangeConfig,
     request: RequestConfig,
+    old_servers: Mutex<OldServers>,
 }
 
 impl Client {
@@ -62,7 +67,8 @@ impl Client {
         exchange: ExchangeConfig,
         request: RequestConfig,
     ) -> Self {
-        Self { inner: Arc::new(Inner { pool: Pool::new(pool, dialer), exchange, request }) }
+        let pool = Pool::new(pool, dialer);
+        Self { inner: Arc::new(Inner { pool, exchange, request, old_servers: Mutex::default() }) }
     }
 
     /// A GET request.
@@ -106,7 +112,10 @@ impl Client {
     /// [`RequestBuilder::send`].
     pub async fn execute<B: Into<Body>>(&self, request: http::Request<B>) -> Result<Response> {
         let (parts, body) = request.into_parts();
-        let settings = parts.extensions.get::<Settings>().copied().unwrap_or_default();
+        let mut settings = parts.extensions.get::<Settings>().cloned().unwrap_or_default();
+        if let Some(target) = parts.extensions.get::<RequestTarget>() {
+            settings.target = Some(target.clone());
+        }
         self.run(parts.method, parts.uri, parts.headers, body.into(), settings).await
     }
 
@@ -149,7 +158,7 @@ impl Client {
                 }
             }
         }
-        let outcome = self.attempt(&method, &uri, &mut headers, body, settings).await;
+        let outcome = self.attempt(&method, &uri, &mut headers, body, &settings).await;
         outcome.map_err(|error| error.with_uri(&uri))
     }
 }
@@ -161,29 +170,34 @@ impl Client {
         uri: &Uri,
         headers: &mut HeaderMap,
         body: Body,
-        settings: Settings,
+        settings: &Settings,
     ) -> Result<Response> {
         let route = RouteRef::of(uri)?;
-        if *method == Method::CONNECT {
-            return Err(Error::request("CONNECT makes a tunnel, which this client does not offer yet"));
-        }
         let now = time::now();
         let inner = &*self.inner;
         let timeout = settings.timeout.or(inner.request.timeout);
         let deadline = timeout.map(|after| Deadline { at: time::after(now, after), after });
+        let mut upload = Upload::new(body);
+        let is_old = self.announce(route, headers, &mut upload, deadline).await?;
         let mut spans = RequestSpans::new(method, uri, route.port(), now);
         spans.queue(now);
-        let mut exchange =
-            Exchange::new(Upload::new(body), inner.exchange, deadline, Timeline::new(now), spans);
-        let host = route.host_field();
-        let target = uri.path_and_query().map_or("/", |target| target.as_str());
+        let mut exchange = Exchange::new(upload, inner.exchange, deadline, Timeline::new(now), spans);
+        let authority = authority(method, route, settings);
+        let host = authority.as_deref().map_or_else(|| route.host_field(), Into::into);
+        let target = match (&settings.target, &authority) {
+            (_, Some(authority)) => Target::Authority(authority),
+            (Some(RequestTarget::Absolute), _) => Target::Absolute(uri),
+            (Some(RequestTarget::Asterisk), _) => Target::Asterisk,
+            _ => Target::Origin(uri.path_and_query().map_or("/", |target| target.as_str())),
+        };
         let idempotent = retry::is_idempotent(method, headers);
+        let informed = inner.request.on_informational.as_ref().map(|hook| &*hook.0);
         let mut waiting = None;
         let mut resent = false;
         loop {
-            let mut head = RequestHead::new(method, Target::Origin(target), Some(host.as_bytes()), headers);
-            head.body = exchange.upload().length();
-            if let Err(error) = exchange.prepare(&head) {
+            let mut head = RequestHead::new(method, target, Some(host.as_bytes()), headers);
+            head.close = inner.request.closes;
+            if let Err(error) = exchange.prepare(head) {
                 return Err(exchange.error(error));
             }
             let lease = match self.acquire(route, waiting.take(), &mut exchange, settings).await {
@@ -192,7 +206,7 @@ impl Client {
             };
             exchange.attach(lease);
             let outcome = loop {
-                match poll_fn(|cx| exchange.poll_head(headers, cx)).await {
+                match poll_fn(|cx| exchange.poll_head(headers, informed, cx)).await {
                     Err(Failure::Stale(reason)) => {
                         // Nothing was written: the next connection gets the same head, and the piece of the body.
                         let Some(dead) = exchange.detach() else { continue };
@@ -227,20 +241,33 @@ impl Client {
                 idempotent,
                 end,
             };
-            if retry::is_resent(&attempt)
+            // > A client that receives a 417 (Expectation Failed) status code in response to a request containing a
+            // > 100-continue expectation SHOULD repeat that request without a 100-continue expectation
+            // <https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1>
+            let is_unexpected = matches!(&outcome, Ok(head) if head.status == StatusCode::EXPECTATION_FAILED)
+                && attempt.replayable
+                && headers.remove(EXPECT).is_some();
+            if (is_unexpected || retry::is_resent(&attempt))
                 && let Some(dead) = exchange.detach()
             {
-                resent = true;
+                resent |= !is_unexpected;
                 let now = time::now();
                 exchange.timeline().restart(now);
                 exchange.spans().resent(1);
                 exchange.spans().queue(now);
                 exchange.rewind();
-                waiting = Some(dead.redial(reason));
+                waiting = Some(dead.redial(if is_unexpected { DropReason::NotReusable } else { reason }));
                 continue;
             }
             match outcome {
-                Ok(head) => return Ok(self.respond(head, uri, exchange)),
+                Ok(head) => {
+                    if head.version == Version::HTTP_10 {
+                        self.old_servers().insert(&route.origin());
+                    } else if is_old {
+                        self.old_servers().remove(&route.origin());
+                    }
+                    return Ok(self.respond(head, uri, exchange));
+                }
                 Err((_, error)) => {
                     let error = exchange.error(error);
                     exchange.bury(reason);
@@ -250,13 +277,61 @@ impl Client {
         }
     }
 
+    /// Readies what the request says of its body: chunks, expectation and trailers. Whether the server is one that
+    /// was seen to speak HTTP/1.0, and so gets no chunks and is not waited for:
+    ///
+    /// > A client MUST NOT send a request containing Transfer-Encoding unless it knows the server will handle HTTP/1.1
+    /// > requests (or later minor revisions)
+    ///
+    /// <https://www.rfc-editor.org/rfc/rfc9112#section-6.1>
+    async fn announce(
+        &self,
+        route: RouteRef<'_>,
+        headers: &mut HeaderMap,
+        upload: &mut Upload,
+        deadline: Option<Deadline>,
+    ) -> Result<bool> {
+        let above = self.inner.request.expect_continue_above;
+        let is_announced = headers.contains_key(EXPECT) || headers.contains_key(TRANSFER_ENCODING);
+        if upload.length() == BodyLength::None
+            || (matches!(upload.length(), BodyLength::Known(_)) && !is_announced && above.is_none())
+        {
+            return Ok(false);
+        }
+        let has_length = headers.contains_key(CONTENT_LENGTH);
+        if headers.contains_key(TRAILER) && !has_length {
+            upload.expect_trailers();
+        }
+        if !self.old_servers().contains(&route.origin()) {
+            let is_long = match upload.length() {
+                BodyLength::Known(length) => above.is_some_and(|above| length > 0 && length >= above),
+                _ => above.is_some(),
+            };
+            if is_long && !headers.contains_key(EXPECT) {
+                headers.insert(EXPECT, HeaderValue::from_static("100-continue"));
+            }
+            return Ok(false);
+        }
+        headers.remove(EXPECT);
+        if headers.remove(TRANSFER_ENCODING).is_some()
+            || (upload.length() == BodyLength::Chunked && !has_length)
+        {
+            gather(upload, deadline).await?;
+        }
+        Ok(true)
+    }
+
+    fn old_servers(&self) -> MutexGuard<'_, OldServers> {
+        self.inner.old_servers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// A connection for the request: idle, or waited for.
     async fn acquire(
         &self,
         route: RouteRef<'_>,
         waiting: Option<Wait>,
         exchange: &mut Exchange,
-        settings: Settings,
+        settings: &Settings,
     ) -> Result<Lease> {
         let pool = &self.inner.pool;
         let mut wait = match waiting {
@@ -320,31 +395,80 @@ impl Client {
     }
 
     /// The head is here: content that came with it is taken along, and the connection with it if that was all.
-    fn respond(&self, head: crate::codec::ResponseHead, uri: &Uri, mut exchange: Exchange) -> Response {
+    fn respond(&self, head: ResponseHead, uri: &Uri, mut exchange: Exchange) -> Response {
         let content_length = exchange.remaining();
-        let connection = exchange.take_info();
-        let (ready, is_whole) = exchange.take_ready();
+        let connection = exchange.take_info().expect("a response came on a connection");
+        let tunnel = exchange.take_tunnel();
+        let upgraded =
+            tunnel.map(|(lease, leftover)| Box::new(Upgraded::new(lease, leftover, connection.clone())));
+        let (ready, is_whole) = match upgraded {
+            Some(_) => (Bytes::new(), true),
+            None => exchange.take_ready(),
+        };
         let timings = exchange.timings();
         let written = exchange.written();
+        let upload = exchange.upload_progress();
         let trailers = exchange.take_trailers();
         let body = if is_whole && trailers.is_none() {
             Body::from(ready)
         } else {
-            Body::received(ready, (!is_whole).then_some(exchange), trailers, timings)
+            Body::received(ready, (!is_whole).then_some(exchange), trailers, timings, upload)
         };
         let parts = Parts {
             status: head.status,
             version: head.version,
             headers: head.headers,
+            raw: Bytes::new(),
             uri: uri.clone(),
-            connection: connection.expect("a response came on a connection"),
+            connection,
             timings,
             content_length,
             written,
+            upload,
+            upgraded,
             max_collected: self.inner.request.max_collected_body,
         };
         Response::new(parts, body)
     }
+}
+
+/// What CONNECT asks for, or what the caller names in its place.
+fn authority(method: &Method, route: RouteRef<'_>, settings: &Settings) -> Option<String> {
+    match &settings.target {
+        Some(RequestTarget::Authority(authority)) => Some(authority.clone()),
+        None if *method == Method::CONNECT => Some(route.host_and_port()),
+        _ => None,
+    }
+}
+
+/// Takes a body of unknown length into memory, for a server that cannot take it otherwise.
+async fn gather(upload: &mut Upload, deadline: Option<Deadline>) -> Result<()> {
+    let failed = |message: String| Error::new(ErrorKind::Body, message).in_phase(Phase::Send);
+    let (mut gathered, mut timer) = (BytesMut::new(), Timer::default());
+    let is_whole = poll_fn(|cx| {
+        if let Poll::Ready(outcome) = upload.poll_gather(&mut gathered, GATHERED, cx) {
+            let source = "the request's body failed while it was read";
+            return Poll::Ready(outcome.map_err(|error| failed(source.into()).because(error)));
+        }
+        let Some(deadline) = deadline else { return Poll::Pending };
+        timer.poll_until(deadline.at, cx).map(|rung| {
+            Err(match rung {
+                Ok(()) => Error::timeout(Phase::Send, deadline.after, "the request did not complete"),
+                Err(RuntimeGone) => DialError::no_timers().into_error(),
+            })
+        })
+    })
+    .await?;
+    if !is_whole {
+        return Err(failed(format!(
+            "the server speaks HTTP/1.0, which takes no body of unknown length beyond {GATHERED} bytes; \
+             give it a content-length"
+        )));
+    }
+    if upload.trailers().is_some() {
+        return Err(failed("the server speaks HTTP/1.0, which has no trailers".into()));
+    }
+    Ok(())
 }
 
 impl Default for Client {
@@ -352,6 +476,9 @@ impl Default for Client {
         Self::new()
     }
 }
+
+/// What is held of a body whose length a server has to know beforehand.
+const GATHERED: usize = 1 << 20;
 
 /// Which timeout ends a wait.
 #[derive(Clone, Copy)]

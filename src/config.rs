@@ -10,12 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::USER_AGENT;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::client::Client;
 use crate::connect::{ConnectConfig, Connector, Destination, Dialer, TlsConfig, Transport};
 use crate::error::{BoxError, Error, Result};
-use crate::exchange::ExchangeConfig;
+use crate::exchange::{ExchangeConfig, OnInformational};
 use crate::pool::PoolConfig;
 use crate::resolver::{Names, Overrides, Resolve};
 
@@ -25,11 +25,33 @@ pub(crate) struct RequestConfig {
     pub(crate) default_headers: HeaderMap,
     pub(crate) timeout: Option<Duration>,
     pub(crate) max_collected_body: usize,
+    /// From how much content on a request expects to be asked for it.
+    pub(crate) expect_continue_above: Option<u64>,
+    pub(crate) on_informational: Option<Informed>,
+    /// No connection is kept, and every request says so.
+    pub(crate) closes: bool,
 }
 
 impl Default for RequestConfig {
     fn default() -> Self {
-        Self { default_headers: HeaderMap::new(), timeout: None, max_collected_body: 256 << 20 }
+        Self {
+            default_headers: HeaderMap::new(),
+            timeout: None,
+            max_collected_body: 256 << 20,
+            expect_continue_above: None,
+            on_informational: None,
+            closes: false,
+        }
+    }
+}
+
+/// The caller's hook for interim responses.
+#[derive(Clone)]
+pub(crate) struct Informed(pub(crate) Arc<OnInformational>);
+
+impl std::fmt::Debug for Informed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Informed")
     }
 }
 
@@ -58,6 +80,7 @@ pub struct ClientBuilder {
     resolver: Option<SharedResolver>,
     tls: TlsConfig,
     connector: Option<SharedConnector>,
+    has_no_user_agent: bool,
     error: Option<Error>,
 }
 
@@ -94,13 +117,14 @@ impl ClientBuilder {
     }
 
     /// The most idle connections kept for one host: 32 by default. (Go keeps 2, reqwest any number.) The one idle
-    /// for longest goes first. 0 keeps none: a connection serves a second request only if one waits for it by then.
+    /// for longest goes first. 0 keeps none: every request has a connection of its own, and says `Connection: close`
+    /// (<https://www.rfc-editor.org/rfc/rfc9112#section-9.3>).
     pub fn max_idle_per_host(mut self, connections: usize) -> Self {
         self.pool.max_idle_per_host = connections;
         self
     }
 
-    /// The most idle connections kept for all hosts: 512 by default.
+    /// The most idle connections kept for all hosts: 512 by default. 0 keeps none, as for one host.
     pub fn max_idle(mut self, connections: usize) -> Self {
         self.pool.max_idle = connections;
         self
@@ -205,6 +229,40 @@ impl ClientBuilder {
         self
     }
 
+    /// How long a request with `Expect: 100-continue` holds its content back while the server says nothing to it: 1 s
+    /// by default, as in Go and curl.
+    pub fn expect_continue_timeout(mut self, timeout: Duration) -> Self {
+        self.exchange.expect_continue = timeout;
+        self
+    }
+
+    /// Sends `Expect: 100-continue` with every request that has at least so many bytes of content, or content of
+    /// unknown length: a server that refuses it is spared the upload, and an accepted upload costs one more round
+    /// trip. Never by default. See [`expect_continue`](crate::RequestBuilder::expect_continue).
+    pub fn expect_continue_above(mut self, bytes: impl Into<Option<u64>>) -> Self {
+        self.request.expect_continue_above = bytes.into();
+        self
+    }
+
+    /// Calls `informed` for every interim (1xx) response, such as `103 Early Hints`, before the final one comes. It
+    /// runs within the request's future, which it should not hold up.
+    ///
+    /// How many are taken, and how large, is bounded by [`codec_limits`](Self::codec_limits); they do not extend the
+    /// [`response_timeout`](Self::response_timeout).
+    ///
+    /// ```
+    /// let client = handclasp::Client::builder().on_informational(|status, headers| {
+    ///     println!("{status}: {:?}", headers.get("link"));
+    /// });
+    /// ```
+    pub fn on_informational(
+        mut self,
+        informed: impl Fn(StatusCode, &HeaderMap) + Send + Sync + 'static,
+    ) -> Self {
+        self.request.on_informational = Some(Informed(Arc::new(informed)));
+        self
+    }
+
     /// The whole of a request, from the call to the end of its response's content: no limit by default.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.request.timeout = Some(timeout);
@@ -217,7 +275,8 @@ impl ClientBuilder {
         self
     }
 
-    /// The `User-Agent` of every request that does not set its own. None by default.
+    /// The `User-Agent` of every request that does not set its own: `handclasp/` and the crate's version by default
+    /// (<https://www.rfc-editor.org/rfc/rfc9110#section-10.1.5>).
     pub fn user_agent<V>(mut self, value: V) -> Self
     where
         V: TryInto<HeaderValue>,
@@ -232,6 +291,13 @@ impl ClientBuilder {
                 self.error.get_or_insert(error);
             }
         }
+        self
+    }
+
+    /// Sends no `User-Agent`, but for requests that set one.
+    pub fn no_user_agent(mut self) -> Self {
+        self.has_no_user_agent = true;
+        self.request.default_headers.remove(USER_AGENT);
         self
     }
 
@@ -265,7 +331,12 @@ impl ClientBuilder {
     }
 
     /// For the default settings, which are valid.
-    pub(crate) fn build_valid(self) -> Client {
+    pub(crate) fn build_valid(mut self) -> Client {
+        if !self.has_no_user_agent {
+            let fields = self.request.default_headers.entry(USER_AGENT);
+            fields.or_insert(HeaderValue::from_static(concat!("handclasp/", env!("CARGO_PKG_VERSION"))));
+        }
+        self.request.closes = self.pool.max_idle_per_host == 0 || self.pool.max_idle == 0;
         let names = Names::new(self.overrides, self.resolver.map(|resolver| resolver.0));
         let dialer = Dialer::new(names, self.connect, self.tls, self.connector.map(|connector| connector.0));
         Client::new_with(self.pool, dialer, self.exchange, self.request)

@@ -74,6 +74,8 @@ pub enum ErrorKind {
     Status,
     /// The pool was shut down.
     Shutdown,
+    /// The server did not switch protocols, and [`Response::upgrade`](crate::Response::upgrade) was called.
+    Upgrade,
 }
 
 /// The part of a request's life in which something happened.

@@ -18,11 +18,12 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::HeaderMap;
-use tokio::io::AsyncWrite;
+use http::{HeaderMap, StatusCode};
 
 use crate::buffer;
-use crate::codec::{CloseReason, Event, Limits, Machine, ProtocolError, RequestHead, ResponseHead, Verdict};
+use crate::codec::{
+    CloseReason, Event, Framing, Limits, Machine, ProtocolError, RequestHead, ResponseHead, Verdict,
+};
 use crate::connect::Look;
 use crate::error::{Error, ErrorKind, Phase, Result, Written};
 use crate::incoming::{Expected, Incoming};
@@ -35,12 +36,27 @@ use crate::trace::{RequestSpans, Timeline};
 use crate::upload::{Outgoing, Upload};
 
 /// The settings of an exchange.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct ExchangeConfig {
     pub(crate) timeouts: Timeouts,
+    /// How long a request with `Expect: 100-continue` holds its body back: 1 s by default.
+    pub(crate) expect_continue: Duration,
     /// The codec's limits.
     pub(crate) limits: Limits,
 }
+
+impl Default for ExchangeConfig {
+    fn default() -> Self {
+        Self {
+            timeouts: Timeouts::default(),
+            expect_continue: Duration::from_secs(1),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Whom to tell of interim responses.
+pub(crate) type OnInformational = dyn Fn(StatusCode, &HeaderMap) + Send + Sync;
 
 /// Why an attempt failed.
 #[derive(Debug)]
@@ -76,6 +92,10 @@ pub(crate) struct Exchange {
     waits_for_caller: bool,
     /// Nothing that was written waits inside the stream.
     is_flushed: bool,
+    /// The request's body is held back until the server asks for it, or until `continue_at`, which is set once the
+    /// head was written.
+    is_expecting: bool,
+    continue_at: Option<Instant>,
     info: Option<ConnectionInfo>,
     machine: Machine,
     upload: Upload,
@@ -97,6 +117,8 @@ pub(crate) struct Exchange {
     /// Bytes of the request written in this attempt, and the most over all attempts.
     sent: u64,
     written: Written,
+    /// Bytes of its content among them.
+    content: u64,
     received: u64,
     /// The socket refused what we wrote: whatever the peer said before is still to be read.
     write_error: Option<io::Error>,
@@ -118,6 +140,8 @@ impl Exchange {
             is_eof: false,
             waits_for_caller: false,
             is_flushed: true,
+            is_expecting: false,
+            continue_at: None,
             info: None,
             machine: Machine::new(config.limits),
             upload,
@@ -133,6 +157,7 @@ impl Exchange {
             writing_since: None,
             sent: 0,
             written: Written::Nothing,
+            content: 0,
             received: 0,
             write_error: None,
         }
@@ -155,25 +180,27 @@ impl Exchange {
         &mut self.spans
     }
 
-    pub(crate) fn upload(&mut self) -> &mut Upload {
-        &mut self.upload
-    }
-
     pub(crate) fn deadline(&self) -> Option<Deadline> {
         self.deadline
     }
 
-    /// Checks and encodes the request's head, before there is a connection: what cannot be sent is refused here.
-    pub(crate) fn prepare(&mut self, head: &RequestHead<'_>) -> Result<(), Error> {
+    /// Checks and encodes the request's head, before there is a connection: what cannot be sent is refused here. What
+    /// it says of the body is the upload's to say.
+    pub(crate) fn prepare(&mut self, head: RequestHead<'_>) -> Result<(), Error> {
         if self.machine.is_head_sent() {
             self.machine = Machine::new(self.config.limits);
         }
         self.out.clear();
         self.out.prefix = buffer::take_write();
         self.is_framed = false;
+        let (body, trailers) = (self.upload.length(), self.upload.trailers());
+        let head = RequestHead { body, trailers, ..head };
         self.machine
-            .encode_head(head, &mut self.out.prefix)
-            .map_err(|misuse| Error::request(misuse.to_string()).in_phase(Phase::Send))
+            .encode_head(&head, &mut self.out.prefix)
+            .map_err(|misuse| Error::request(misuse.to_string()).in_phase(Phase::Send))?;
+        self.is_expecting = self.machine.expects_continue();
+        self.continue_at = None;
+        Ok(())
     }
 
     /// Begins an attempt on a connection, for a request that was prepared.
@@ -195,6 +222,7 @@ impl Exchange {
         self.reading_since = None;
         self.writing_since = None;
         self.sent = 0;
+        self.content = 0;
         self.write_error = None;
     }
 
@@ -205,6 +233,7 @@ impl Exchange {
     pub(crate) fn poll_head(
         &mut self,
         spare: &mut HeaderMap,
+        informed: Option<&OnInformational>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<ResponseHead, Failure>> {
         if !self.is_begun {
@@ -220,6 +249,11 @@ impl Exchange {
                     }
                     self.spans.receive(head.status, now);
                     return Poll::Ready(Ok(head));
+                }
+                Ok(Some(Event::Informational(head))) => {
+                    if let Some(informed) = informed {
+                        informed(head.status, &head.headers);
+                    }
                 }
                 Ok(Some(_)) => {}
                 Ok(None) => return Poll::Ready(Err(self.lost(ProtocolError::ClosedBeforeResponse))),
@@ -276,6 +310,20 @@ impl Exchange {
         }
     }
 
+    /// The connection and what was read behind the head, where the head made a tunnel of it (101, or 2xx to CONNECT).
+    pub(crate) fn take_tunnel(&mut self) -> Option<(Lease, Bytes)> {
+        let is_written = self.out.is_empty() && self.write_error.is_none();
+        if self.machine.framing() != Some(Framing::Tunnel) || !is_written {
+            return None;
+        }
+        let now = self.timeline.head_at().unwrap_or_else(time::now);
+        self.timeline.end(now);
+        self.spans.finish(self.received, now);
+        let mut lease = self.lease.take()?;
+        lease.set_answered();
+        Some((lease, self.incoming.bytes().split().freeze()))
+    }
+
     /// Closes the connection, unless the attempt ended before it touched it.
     pub(crate) fn bury(&mut self, reason: DropReason) {
         match self.lease.take() {
@@ -287,7 +335,7 @@ impl Exchange {
 
     /// The first poll of an attempt: the body is asked once, the connection looked at, then the first write made.
     fn begin(&mut self, cx: &mut Context<'_>) -> Result<(), Failure> {
-        if !self.is_framed {
+        if !self.is_framed && !self.is_expecting {
             self.is_framed = true;
             // Pending: the head goes alone.
             if let Poll::Ready(Err(error)) = self.poll_frame(cx) {
@@ -340,8 +388,26 @@ impl Exchange {
             };
             match decoded {
                 Ok(Some(event)) => {
-                    if let Event::Head(_) = event {
-                        self.incoming.end_head();
+                    match &event {
+                        Event::Head(_) => {
+                            self.incoming.end_head();
+                            if std::mem::take(&mut self.is_expecting) {
+                                // > A client that receives a final status code in response to a request containing
+                                // > a 100-continue expectation [...] [need not send the content]
+                                // <https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1>
+                                self.machine.abort_send();
+                            }
+                        }
+                        Event::Informational(head) if head.status == StatusCode::CONTINUE => {
+                            self.is_expecting = false;
+                        }
+                        // A response that keeps coming leaves the upload its turn.
+                        Event::Data(_) if self.written_at.is_none() => {
+                            if let Poll::Ready(Err(error)) = self.poll_upload(cx) {
+                                return Poll::Ready(Err(Failure::Ended(End::Other, error)));
+                            }
+                        }
+                        _ => {}
                     }
                     return Poll::Ready(Ok(Some(event)));
                 }
@@ -373,6 +439,10 @@ impl Exchange {
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(Failure::Ended(End::Other, error))),
                     Poll::Pending => waits_to_write = !self.waits_for_caller,
                 }
+            } else if self.machine.is_send_done()
+                && let Err(error) = self.check_end(cx)
+            {
+                return Poll::Ready(Err(Failure::Ended(End::Other, error)));
             }
             ready!(self.poll_clocks(waits_to_write, cx))?;
         }
@@ -382,7 +452,8 @@ impl Exchange {
     /// fields is free for those of the response.
     fn recycle(&mut self, spare: &mut HeaderMap) {
         let status = self.incoming.bytes().get(STATUS);
-        if spare.capacity() > 0 && status.is_some_and(|status| status != b"408") {
+        let may_be_resent = |status| status == b"408" || (status == b"417" && self.continue_at.is_some());
+        if spare.capacity() > 0 && status.is_some_and(|status| !may_be_resent(status)) {
             self.is_recycled = true;
             self.machine.recycle(std::mem::take(spare));
         }
@@ -421,23 +492,29 @@ impl Exchange {
             reading_since: self.machine.is_head_received().then(|| *self.reading_since.get_or_insert(now)),
         };
         let phase = self.phase();
-        let (Some(due), Some(lease)) = (waits.due(&self.config.timeouts), &mut self.lease) else {
+        let due = waits.due(&self.config.timeouts);
+        let continue_at = self.continue_at.filter(|_| self.is_expecting);
+        let Some(lease) = &mut self.lease else { return Poll::Pending };
+        let Some(at) = due.map(|due| due.at).into_iter().chain(continue_at).min() else {
             return Poll::Pending;
         };
-        let rung = match now >= due.at {
+        let rung = match now >= at {
             true => Ok(()),
-            false => ready!(lease.conn().timer.poll_until(due.at, cx)),
+            false => ready!(lease.conn().timer.poll_until(at, cx)),
         };
-        Poll::Ready(Err(Failure::Ended(
-            End::Other,
-            match rung {
-                Ok(()) => due.error(phase),
-                Err(time::RuntimeGone) => {
-                    Error::new(ErrorKind::ConnectionLost, "there is no tokio runtime with timers any more")
-                        .in_phase(phase)
-                }
-            },
-        )))
+        let error = match (rung, due) {
+            (Err(time::RuntimeGone), _) => {
+                Error::new(ErrorKind::ConnectionLost, "there is no tokio runtime with timers any more")
+                    .in_phase(phase)
+            }
+            (Ok(()), Some(due)) if due.at == at => due.error(phase),
+            (Ok(()), _) => {
+                // The server says nothing to the expectation: the body goes all the same.
+                self.is_expecting = false;
+                return Poll::Ready(Ok(()));
+            }
+        };
+        Poll::Ready(Err(Failure::Ended(End::Other, error)))
     }
 
     /// Where the attempt stands.

@@ -18,6 +18,7 @@ mod resolver;
 mod response;
 mod time;
 mod trace;
+mod upgraded;
 mod upload;
 
 pub use self::body::Body;
@@ -28,12 +29,14 @@ pub use self::connect::Certificate;
 pub use self::connect::{Destination, Look, Transport};
 pub use self::error::{BoxError, Error, ErrorKind, Phase, Result, Written};
 pub use self::pool::{ConnectionInfo, DropReason, HostStats, Pool, PoolStats};
-pub use self::request::{IntoUrl, RequestBuilder};
+pub use self::request::{IntoUrl, RequestBuilder, RequestTarget};
 #[cfg(feature = "hickory")]
 pub use self::resolver::HickoryResolver;
 pub use self::resolver::{Answer, Family, Resolve, SystemResolver};
 pub use self::response::{Collected, Response};
 pub use self::trace::Timings;
+pub use self::upgraded::Upgraded;
+pub use self::upload::UploadProgress;
 
 /// The long pages: what the defaults are and why, when connections are reused, what cancelling does.
 pub mod manual {
@@ -47,6 +50,8 @@ pub mod manual {
     pub mod phases {}
     #[doc = include_str!("manual/reuse.md")]
     pub mod reuse {}
+    #[doc = include_str!("manual/uploads.md")]
+    pub mod uploads {}
     #[doc = include_str!("../CHANGELOG.md")]
     pub mod changelog {}
 }

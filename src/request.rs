@@ -123,11 +123,30 @@ pub struct RequestBuilder {
     error: Option<Error>,
 }
 
+/// The form in which a request names what it asks for, <https://www.rfc-editor.org/rfc/rfc9112#section-3.2>.
+///
+/// Without one, CONNECT has the authority form of its URL, and every other method the origin form. With
+/// [`Client::execute`], it may be given among the request's extensions.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RequestTarget {
+    /// `/path?query`: for the server itself.
+    Origin,
+    /// `http://host/path?query`: for a server that is a proxy.
+    Absolute,
+    /// `*`: the server as a whole; for OPTIONS only.
+    Asterisk,
+    /// `host:port`, in place of the URL's: where a proxy is to make a tunnel to; for CONNECT only. The Host field is
+    /// the same.
+    Authority(String),
+}
+
 /// What one request may set differently from its client.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Settings {
     pub(crate) timeout: Option<Duration>,
     pub(crate) connect_timeout: Option<Duration>,
+    pub(crate) target: Option<RequestTarget>,
 }
 
 impl RequestBuilder {
@@ -206,7 +225,7 @@ impl RequestBuilder {
         self
     }
 
-    /// The content to send: bytes, text, or a stream ([`Body::from_stream`]).
+    /// The content to send: bytes, text, a stream, a file, another body; see [`Body`].
     pub fn body(mut self, body: impl Into<Body>) -> Self {
         self.body = body.into();
         self
@@ -234,6 +253,33 @@ impl RequestBuilder {
     /// without it, and serves another request or is kept.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.settings.connect_timeout = Some(timeout);
+        self
+    }
+
+    /// Sends the head with `Expect: 100-continue`, and the content when the server asks for it.
+    ///
+    /// The content is held back until the server answers 100, or for
+    /// [`expect_continue_timeout`](crate::ClientBuilder::expect_continue_timeout). A final response instead ends the
+    /// request without its content, and its connection; after a 417 the request is sent again without the expectation
+    /// (<https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1>). A request without content is refused.
+    pub fn expect_continue(mut self) -> Self {
+        self.headers.insert(http::header::EXPECT, HeaderValue::from_static("100-continue"));
+        self
+    }
+
+    /// The form of the request's target. See [`RequestTarget`].
+    ///
+    /// ```no_run
+    /// # async fn example(client: handclasp::Client) -> handclasp::Result<()> {
+    /// use handclasp::RequestTarget;
+    /// let request = client.request(http::Method::OPTIONS, "http://example.org/");
+    /// let response = request.target(RequestTarget::Asterisk).send().await?;
+    /// println!("{:?}", response.headers().get("allow"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn target(mut self, target: RequestTarget) -> Self {
+        self.settings.target = Some(target);
         self
     }
 
@@ -265,7 +311,7 @@ impl RequestBuilder {
             uri: self.uri.clone(),
             headers: self.headers.clone(),
             body: self.body.try_clone()?,
-            settings: self.settings,
+            settings: self.settings.clone(),
             error: None,
         })
     }

@@ -16,6 +16,8 @@ use crate::body::Body;
 use crate::error::{Error, ErrorKind, Phase, Result, Written, without_credentials};
 use crate::pool::ConnectionInfo;
 use crate::trace::Timings;
+use crate::upgraded::Upgraded;
+use crate::upload::UploadProgress;
 
 /// A response: the head is here, the content arrives as it is read.
 ///
@@ -38,6 +40,9 @@ struct Head {
     timings: Timings,
     content_length: Option<u64>,
     written: Written,
+    raw: Bytes,
+    upload: UploadProgress,
+    upgraded: Option<Box<Upgraded>>,
     max_collected: usize,
 }
 
@@ -69,6 +74,10 @@ pub(crate) struct Parts {
     pub(crate) timings: Timings,
     pub(crate) content_length: Option<u64>,
     pub(crate) written: Written,
+    /// The head as it came.
+    pub(crate) raw: Bytes,
+    pub(crate) upload: UploadProgress,
+    pub(crate) upgraded: Option<Box<Upgraded>>,
     pub(crate) max_collected: usize,
 }
 
@@ -83,6 +92,9 @@ impl Response {
             timings,
             content_length,
             written,
+            raw,
+            upload,
+            upgraded,
             max_collected,
         } = parts;
         let head = Head {
@@ -96,6 +108,9 @@ impl Response {
             timings,
             content_length,
             written,
+            raw,
+            upload,
+            upgraded,
             max_collected,
         };
         Self { head: Box::new(head), body }
@@ -114,6 +129,12 @@ impl Response {
     /// The fields of the head. Names are lower case; fields of one name stand in the order in which they came.
     pub fn headers(&self) -> &HeaderMap {
         &self.head.headers
+    }
+
+    /// The fields of the head as they came: all names as the server wrote them, all lines in the server's order.
+    pub fn raw_headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let _ = &self.head.raw;
+        [].into_iter()
     }
 
     /// The same, to change.
@@ -143,6 +164,43 @@ impl Response {
     /// Which connection served the request.
     pub fn connection(&self) -> &ConnectionInfo {
         &self.head.connection
+    }
+
+    /// How far the upload of the request's content has come.
+    ///
+    /// A response may come before all of the request was sent. While it is being read, the upload goes on, unless the
+    /// server closes the connection or answers 4xx or 5xx; when it has been read or is dropped, the upload ends. See
+    /// the page on [uploads](crate::manual::uploads).
+    pub fn upload(&self) -> UploadProgress {
+        self.body.upload_progress().unwrap_or(self.head.upload)
+    }
+
+    /// The connection itself, whose protocol was switched: after `101 Switching Protocols` to a request with an
+    /// `Upgrade` field, or 2xx to CONNECT. What came behind the head is read from it first.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Upgrade`] when the server answered otherwise; the response is dropped then.
+    ///
+    /// ```no_run
+    /// # async fn example(client: handclasp::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// use tokio::io::AsyncWriteExt;
+    /// // (Connection: upgrade is sent with it.)
+    /// let request = client.get("http://example.org/chat").header("upgrade", "chat/1");
+    /// let mut connection = request.send().await?.upgrade().await?;
+    /// connection.write_all(b"hello").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn upgrade(mut self) -> Result<Upgraded> {
+        let Some(upgraded) = self.head.upgraded.take() else {
+            let message = format!("the server did not switch protocols: it answered {}", self.status());
+            return Err(Error::new(ErrorKind::Upgrade, message)
+                .with_uri(self.uri())
+                .with_written(self.head.written)
+                .with_timings(*self.timings()));
+        };
+        Ok(*upgraded)
     }
 
     /// Where the time went: up to the head, and to the end of the content once it has been read (by
@@ -290,7 +348,8 @@ impl Response {
     }
 }
 
-/// Turns a response into the `http` crate's form. Timings and connection go along as extensions.
+/// Turns a response into the `http` crate's form. Timings and connection go along as extensions; a connection whose
+/// protocol was switched does not, and closes: see [`Response::upgrade`].
 impl From<Response> for http::Response<Body> {
     fn from(response: Response) -> Self {
         let Response { head, body } = response;

@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
 use tokio::io::AsyncWrite;
 
 use crate::body::Body;
@@ -23,21 +24,28 @@ pub(crate) struct Upload {
     whole: Option<Bytes>,
     /// A piece that was taken and is to be sent (again) first.
     kept: Option<Bytes>,
+    /// What goes behind the content.
+    trailers: Option<Box<HeaderMap>>,
     /// As it was before anything was taken.
     length: BodyLength,
     is_empty: bool,
-    /// The caller's stream has ended: it is not asked again.
+    /// Something was taken of the caller's source.
+    is_touched: bool,
+    /// The caller's source has ended: it is not asked again.
     is_over: bool,
 }
 
 impl Upload {
-    pub(crate) fn new(source: Body) -> Self {
+    pub(crate) fn new(mut source: Body) -> Self {
+        let (length, is_empty) = (source.length(), source.is_empty());
         Self {
             whole: source.whole().cloned(),
             kept: None,
-            length: source.length(),
-            is_empty: source.is_empty(),
-            is_over: false,
+            trailers: source.take_known_trailers(),
+            length,
+            is_empty,
+            is_touched: false,
+            is_over: is_empty,
             source,
         }
     }
@@ -46,33 +54,122 @@ impl Upload {
         self.length
     }
 
+    /// Sends it in chunks whatever its length is, so that trailers can follow which only the source knows.
+    pub(crate) fn expect_trailers(&mut self) {
+        if self.source.may_end_with_trailers() {
+            self.length = BodyLength::Chunked;
+        }
+    }
+
+    /// What goes behind the content, as far as it is known.
+    pub(crate) fn trailers(&self) -> Option<&HeaderMap> {
+        self.trailers.as_deref()
+    }
+
+    /// Whether the source has ended. Of a source that knows its end there is nothing to ask.
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_over
+    }
+
     /// Whether it can be sent from its start again whatever was sent of it.
     pub(crate) fn is_replayable(&self) -> bool {
-        self.is_empty || self.whole.is_some()
+        self.is_empty || self.whole.is_some() || self.source.is_file() || !self.is_touched
     }
 
     /// Back to the start. `unsent` was taken and nothing of it was written.
     pub(crate) fn rewind(&mut self, unsent: Bytes) {
-        match &self.whole {
-            Some(whole) => {
-                self.source = whole.clone().into();
-                self.is_over = false;
-            }
-            None if unsent.is_empty() => {}
-            None => self.kept = Some(unsent),
+        if let Some(whole) = &self.whole {
+            self.source = whole.clone().into();
+            self.is_over = false;
+        } else if self.source.rewind() {
+            self.is_over = self.is_empty;
+        } else if !unsent.is_empty() {
+            self.kept = Some(unsent);
         }
     }
 
+    /// The next piece of content. `None` at the end; the trailers are complete then.
     pub(crate) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BoxError>>> {
         if let Some(kept) = self.kept.take() {
             return Poll::Ready(Some(Ok(kept)));
         }
-        if self.is_over {
-            return Poll::Ready(None);
+        while !self.is_over {
+            let piece = match ready!(self.source.poll_piece(cx)) {
+                Some(Ok(frame)) => frame.into_data(),
+                Some(Err(error)) => {
+                    (self.is_over, self.is_touched) = (true, true);
+                    return Poll::Ready(Some(Err(error)));
+                }
+                None => {
+                    self.is_over = true;
+                    break;
+                }
+            };
+            self.is_touched = true;
+            match piece {
+                Ok(data) => {
+                    self.is_over = self.whole.is_some();
+                    return Poll::Ready(Some(Ok(data)));
+                }
+                Err(frame) => {
+                    let trailers = frame.into_trailers().unwrap_or_default();
+                    self.trailers.get_or_insert_default().extend(trailers);
+                }
+            }
         }
-        let chunk = ready!(self.source.poll_chunk(cx));
-        self.is_over = !matches!(chunk, Some(Ok(_)));
-        Poll::Ready(chunk)
+        Poll::Ready(None)
+    }
+
+    /// Takes all of it into memory, if it is no more than `most` bytes: its length is known then. `false`: it is more.
+    pub(crate) fn poll_gather(
+        &mut self,
+        gathered: &mut BytesMut,
+        most: usize,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<bool, BoxError>> {
+        while let Some(chunk) = ready!(self.poll_chunk(cx)?) {
+            if chunk.len() > most - gathered.len() {
+                return Poll::Ready(Ok(false));
+            }
+            gathered.extend_from_slice(&chunk);
+        }
+        let whole = gathered.split().freeze();
+        self.length = BodyLength::Known(whole.len() as u64);
+        self.source = whole.clone().into();
+        self.whole = Some(whole);
+        self.is_over = false;
+        Poll::Ready(Ok(true))
+    }
+}
+
+/// How far the upload of a request's content came. See [`Response::upload`](crate::Response::upload).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UploadProgress {
+    pub(crate) bytes: u64,
+    pub(crate) state: UploadState,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum UploadState {
+    Open,
+    Complete,
+    Aborted,
+}
+
+impl UploadProgress {
+    /// The bytes of content that were given to the connection, framing not counted.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Whether all of the content was sent. True of a request without content.
+    pub fn is_complete(&self) -> bool {
+        self.state == UploadState::Complete
+    }
+
+    /// Whether it was given up: the server wanted no more of it, or the response ended first.
+    pub fn is_aborted(&self) -> bool {
+        self.state == UploadState::Aborted
     }
 }
 
@@ -92,6 +189,11 @@ impl Outgoing {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.written == self.len()
+    }
+
+    /// How much of the content was written.
+    pub(crate) fn content_written(&self) -> u64 {
+        self.written.saturating_sub(self.prefix.len()).min(self.data.len()) as u64
     }
 
     /// Writes once.
@@ -159,9 +261,10 @@ mod tests {
     #[test]
     fn an_unwritten_piece_of_a_stream_is_kept() {
         let mut upload = Upload::new(Body::from_stream(Pieces(vec!["b", "a"])));
-        assert!(!upload.is_replayable());
+        assert!(upload.is_replayable(), "nothing of it was taken");
         let length = upload.length();
         let first = next(&mut upload).unwrap();
+        assert!(!upload.is_replayable());
         upload.rewind(first);
         assert_eq!(upload.length(), length, "what was taken is still part of it");
         assert_eq!(next(&mut upload).unwrap(), "a");

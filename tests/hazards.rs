@@ -316,7 +316,7 @@ async fn default_headers_keep_all_their_values() {
         headers.append("x-a", value.parse().unwrap());
         headers.append("x-b", value.parse().unwrap());
     }
-    let client = Client::builder().default_headers(headers).connector(move |_| {
+    let client = Client::builder().no_user_agent().default_headers(headers).connector(move |_| {
         let (ours, theirs) = tokio::io::duplex(1 << 16);
         made.send(theirs).unwrap();
         async { Ok(Box::new(Buffering(BufWriter::new(ours))) as Box<dyn Transport>) }

@@ -10,6 +10,7 @@ use crate::error::{Error, Written};
 use crate::pool::lease::ConnectionInfo;
 use crate::time;
 use crate::trace::Timings;
+use crate::upload::{UploadProgress, UploadState};
 
 impl Exchange {
     /// How much of the request was written in this attempt.
@@ -58,6 +59,20 @@ impl Exchange {
     /// How much of the request was written, over all attempts.
     pub(crate) fn written(&self) -> Written {
         self.written
+    }
+
+    /// How far the upload came.
+    pub(crate) fn upload_progress(&self) -> UploadProgress {
+        let bytes = self.content + self.out.content_written();
+        let is_written = self.out.is_empty() && self.write_error.is_none();
+        let state = match (self.machine.is_send_done(), self.machine.is_send_aborted()) {
+            (true, _) if is_written => UploadState::Complete,
+            // The response is over, or the connection lost: what is left will not be sent.
+            _ if self.lease.is_none() || self.write_error.is_some() => UploadState::Aborted,
+            (_, true) => UploadState::Aborted,
+            _ => UploadState::Open,
+        };
+        UploadProgress { bytes, state }
     }
 
     /// An error of this request, with all that is known of it.

@@ -12,14 +12,17 @@ use tokio::io::AsyncWrite;
 
 use super::{Exchange, Failure};
 use crate::buffer;
-use crate::codec::Misuse;
-use crate::error::{Error, ErrorKind, Phase, Result, Written};
+use crate::codec::{CloseReason, Misuse};
+use crate::error::{BoxError, Error, ErrorKind, Phase, Result, Written};
 use crate::time;
 
 impl Exchange {
     /// Frames the next piece of the upload behind what is to be written. Ready also where there is none to frame.
     pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        if self.machine.is_send_done() || self.machine.is_send_aborted() {
+        if self.machine.is_send_done() {
+            return Poll::Ready(self.check_end(cx));
+        }
+        if self.machine.is_send_aborted() {
             return Poll::Ready(Ok(()));
         }
         if !self.machine.may_send_body() {
@@ -28,22 +31,56 @@ impl Exchange {
             return Poll::Ready(Ok(()));
         }
         let framed = match ready!(self.upload.poll_chunk(cx)) {
-            Some(Ok(chunk)) => {
-                let framed = self.machine.encode_data(chunk.len(), &mut self.out.prefix);
-                self.out.data = chunk;
-                framed.map(|suffix| self.out.suffix = suffix)
-            }
-            Some(Err(source)) => {
-                self.machine.abort_send();
-                let error = Error::new(ErrorKind::Body, "the request's body failed while it was being sent");
-                return Poll::Ready(Err(error.in_phase(Phase::Send).because(source)));
-            }
-            None => self.machine.encode_end(None, &mut self.out.prefix),
+            Some(Ok(chunk)) => match self.machine.encode_data(chunk.len(), &mut self.out.prefix) {
+                Ok(suffix) => {
+                    (self.out.data, self.out.suffix) = (chunk, suffix);
+                    if self.machine.is_send_done() {
+                        return Poll::Ready(self.check_end(cx));
+                    }
+                    Ok(())
+                }
+                Err(misuse) => Err(misuse),
+            },
+            Some(Err(source)) => return Poll::Ready(Err(self.body_failed(source))),
+            None => self.machine.encode_end(self.upload.trailers(), &mut self.out.prefix),
         };
-        Poll::Ready(framed.map_err(|misuse| {
-            self.machine.abort_send();
-            body_misuse(&misuse)
-        }))
+        Poll::Ready(framed.map_err(|misuse| self.body_misused(misuse)))
+    }
+
+    /// The promised length is framed: the caller's source has to end here, and is asked before the last of it is
+    /// written. One that cannot say so yet is not waited for, since it may itself wait for the response; it is asked
+    /// again with each poll.
+    pub(super) fn check_end(&mut self, cx: &mut Context<'_>) -> Result<()> {
+        if self.upload.is_over() {
+            return Ok(());
+        }
+        for _ in 0..PIECES {
+            let misuse = match self.upload.poll_chunk(cx) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(Some(Ok(chunk))) if chunk.is_empty() => continue,
+                Poll::Ready(Some(Ok(_))) => Misuse::MoreThanPromised,
+                Poll::Ready(Some(Err(source))) => return Err(self.body_failed(source)),
+                Poll::Ready(None) if self.upload.trailers().is_some() => Misuse::TrailersWithoutChunked,
+                Poll::Ready(None) => return Ok(()),
+            };
+            return Err(self.body_misused(misuse));
+        }
+        cx.waker().wake_by_ref();
+        Ok(())
+    }
+
+    /// A body that breaks its promise: nothing more of it is written, and the connection will close.
+    fn body_misused(&mut self, misuse: Misuse) -> Error {
+        self.machine.abort_send();
+        self.machine.close_after(CloseReason::UploadAborted);
+        Error::new(ErrorKind::Body, misuse.to_string()).in_phase(Phase::Send)
+    }
+
+    fn body_failed(&mut self, source: BoxError) -> Error {
+        self.machine.abort_send();
+        self.machine.close_after(CloseReason::UploadAborted);
+        let error = Error::new(ErrorKind::Body, "the request's body failed while it was being sent");
+        error.in_phase(Phase::Send).because(source)
     }
 
     /// Writes all that there is, and all that the upload has. Pending while the peer or the caller holds it up.
@@ -63,7 +100,7 @@ impl Exchange {
                     Err(error) => {
                         // It may have answered before it closed: go on reading.
                         self.machine.abort_send();
-                        let unsent = std::mem::take(&mut self.out.data);
+                        let unsent = self.out.data.clone();
                         if self.lease.as_mut().is_some_and(|lease| lease.conn().stream.is_tls()) {
                             // What TLS was given counts as written, whatever became of it.
                             self.sent = self.sent.max(1);
@@ -73,14 +110,25 @@ impl Exchange {
                             // The request may be sent again: what was taken of the caller's stream is still owed.
                             self.upload.rewind(unsent);
                         }
-                        self.out.clear();
+                        self.clear_out();
                         self.write_error = Some(error);
                     }
                 }
             }
-            self.out.clear();
+            self.clear_out();
             if self.machine.is_send_done() || self.machine.is_send_aborted() {
                 return self.poll_written(cx);
+            }
+            if self.is_expecting {
+                // > A client that sends a 100-continue expectation is not required to wait for any specific length of
+                // > time <https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1>
+                if self.poll_flush(cx).is_ready() {
+                    self.waits_for_caller = true;
+                    self.writing_since = None;
+                    let timeout = self.config.expect_continue;
+                    self.continue_at.get_or_insert_with(|| time::after(time::now(), timeout));
+                }
+                return Poll::Pending;
             }
             self.check_deadline().map_err(Failure::into_error)?;
             self.out.prefix = buffer::take_write();
@@ -100,6 +148,12 @@ impl Exchange {
         self.waits_for_caller = true;
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// What was written of the content is counted, and the rest forgotten.
+    pub(super) fn clear_out(&mut self) {
+        self.content += self.out.content_written();
+        self.out.clear();
     }
 
     /// All is written, or given up: it leaves, and the wait for the response begins.
@@ -142,11 +196,6 @@ impl Exchange {
             None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     }
-}
-
-/// What a body that breaks its promise is told.
-fn body_misuse(misuse: &Misuse) -> Error {
-    Error::new(ErrorKind::Body, misuse.to_string()).in_phase(Phase::Send)
 }
 
 /// Pieces of a request's body that are framed in one poll.

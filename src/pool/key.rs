@@ -70,6 +70,16 @@ impl<'a> RouteRef<'a> {
         self.port
     }
 
+    /// Host and port, the port written out: <https://www.rfc-editor.org/rfc/rfc9112#section-3.2.3>.
+    pub(crate) fn host_and_port(&self) -> String {
+        format!("{}:{}", self.host.to_ascii_lowercase(), self.port)
+    }
+
+    /// Scheme, host and port, as text.
+    pub(crate) fn origin(&self) -> String {
+        format!("{}://{}", if self.https { "https" } else { "http" }, self.host_field())
+    }
+
     /// The hash under which the route is found.
     pub(crate) fn hash(&self, state: &RandomState) -> u64 {
         let mut hasher = state.build_hasher();

@@ -28,6 +28,8 @@ pub enum DropReason {
     Shutdown,
     /// The peer sent something that nobody had asked for.
     Unsolicited,
+    /// It had become a tunnel, by an upgrade or by CONNECT, and was dropped.
+    Upgraded,
 }
 
 impl DropReason {
@@ -42,6 +44,7 @@ impl DropReason {
         Self::RuntimeGone,
         Self::Shutdown,
         Self::Unsolicited,
+        Self::Upgraded,
     ];
 }
 
@@ -163,4 +166,4 @@ impl fmt::Display for Many {
     }
 }
 
-const REASONS: usize = 9;
+const REASONS: usize = DropReason::ALL.len();

@@ -436,7 +436,8 @@ pub async fn play_memory(transcript: &Transcript, split: Split) -> Result<()> {
             Ok(Box::new(Memory { stream: ours, is_reset }) as Box<dyn Transport>)
         }
     };
-    let client = Client::builder().connector(connect).build().map_err(|error| error.to_string())?;
+    let client =
+        Client::builder().no_user_agent().connector(connect).build().map_err(|error| error.to_string())?;
     let outcome = run_client(transcript, &client).await;
     drop(client);
     let servers = std::mem::take(&mut *served.lock().unwrap());
@@ -511,7 +512,7 @@ pub async fn play_tcp(transcript: &Transcript, split: Split) -> Result<()> {
         Ok(())
     });
     let address = server.address();
-    let mut builder = Client::builder();
+    let mut builder = Client::builder().no_user_agent();
     for exchange in &transcript.exchanges {
         builder = builder.resolve(exchange.uri.host().unwrap_or_default(), address);
     }

@@ -1,0 +1,199 @@
+//! Where content that is made while it is sent comes from: the caller's stream or body, or a file.
+//!
+//! It knows nothing of requests. Invariants: a file gives exactly as many bytes as it had when it was opened, or fewer
+//! if it shrank; and content is read ahead by one piece at the most.
+
+use std::fmt;
+use std::future::Future;
+use std::io::{self, SeekFrom};
+use std::path::Path;
+use std::pin::{Pin, pin};
+use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use futures_core::Stream;
+use http_body::{Frame, SizeHint};
+use tokio::io::{AsyncReadExt, AsyncSeek};
+
+use crate::error::BoxError;
+
+/// What the caller gave, its pieces turned into bytes and its errors into boxed ones.
+///
+/// It is only ever used through `get_mut`, which makes it `Sync` whatever the caller's own type is.
+pub(super) struct Given(Mutex<ErasedBody>);
+
+type ErasedBody = Pin<Box<dyn http_body::Body<Data = Bytes, Error = BoxError> + Send>>;
+
+impl Given {
+    pub(super) fn stream<S, B, E>(stream: S) -> Self
+    where
+        S: Stream<Item = Result<B, E>> + Send + 'static,
+        B: Into<Bytes>,
+        E: Into<BoxError>,
+    {
+        Self(Mutex::new(Box::pin(Streamed { stream: Box::pin(stream) })))
+    }
+
+    pub(super) fn body<B>(body: B) -> Self
+    where
+        B: http_body::Body + Send + 'static,
+        B::Data: Into<Bytes>,
+        B::Error: Into<BoxError>,
+    {
+        Self(Mutex::new(Box::pin(Wrapped { body: Box::pin(body) })))
+    }
+
+    pub(super) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        self.0.get_mut().unwrap_or_else(PoisonError::into_inner).as_mut().poll_frame(cx)
+    }
+
+    /// What the caller's body says of its length; nothing while another thread is in it, which cannot be.
+    pub(super) fn size_hint(&self) -> SizeHint {
+        self.0.try_lock().map_or_else(|_| SizeHint::default(), |body| body.size_hint())
+    }
+}
+
+/// A stream as a body.
+struct Streamed<S> {
+    stream: Pin<Box<S>>,
+}
+
+impl<S, B, E> http_body::Body for Streamed<S>
+where
+    S: Stream<Item = Result<B, E>>,
+    B: Into<Bytes>,
+    E: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let item = ready!(self.stream.as_mut().poll_next(cx));
+        Poll::Ready(item.map(|item| item.map(|data| Frame::data(data.into())).map_err(Into::into)))
+    }
+}
+
+/// A body of any kind as one of bytes.
+struct Wrapped<B> {
+    body: Pin<Box<B>>,
+}
+
+impl<B> http_body::Body for Wrapped<B>
+where
+    B: http_body::Body,
+    B::Data: Into<Bytes>,
+    B::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let frame = ready!(self.body.as_mut().poll_frame(cx));
+        Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(Into::into)).map_err(Into::into)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A regular file, from its start to the length that it had when it was opened.
+pub(super) struct File {
+    file: tokio::fs::File,
+    length: u64,
+    rest: u64,
+    /// Where the file stands is not where it is to be read.
+    rewind: Rewind,
+    buffer: BytesMut,
+}
+
+#[derive(PartialEq)]
+enum Rewind {
+    No,
+    Due,
+    Underway,
+}
+
+impl File {
+    pub(super) async fn open(path: &Path) -> io::Result<Self> {
+        // Asked first: opening a pipe would wait for its other end.
+        if !tokio::fs::metadata(path).await?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        }
+        let file = tokio::fs::File::open(path).await?;
+        let length = file.metadata().await?.len();
+        Ok(Self { file, length, rest: length, rewind: Rewind::No, buffer: BytesMut::new() })
+    }
+
+    pub(super) fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// How much of it is still to be read.
+    pub(super) fn rest(&self) -> u64 {
+        self.rest
+    }
+
+    /// Back to its start.
+    pub(super) fn rewind(&mut self) {
+        if self.rest != self.length || !self.buffer.is_empty() {
+            self.rest = self.length;
+            self.rewind = Rewind::Due;
+        }
+    }
+
+    /// The next piece. `None` at the end, and where the file has become shorter meanwhile.
+    pub(super) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        if self.rest == 0 {
+            return Poll::Ready(None);
+        }
+        if self.rewind != Rewind::No {
+            ready!(self.poll_rewind(cx))?;
+        }
+        let size = usize::try_from(self.rest).unwrap_or(usize::MAX).min(PIECE);
+        self.buffer.reserve(size);
+        let mut room = (&mut self.buffer).limit(size);
+        let read = ready!(pin!(self.file.read_buf(&mut room)).poll(cx))?;
+        if read == 0 {
+            return Poll::Ready(None);
+        }
+        self.rest -= read as u64;
+        Poll::Ready(Some(Ok(self.buffer.split().freeze())))
+    }
+
+    fn poll_rewind(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut file = Pin::new(&mut self.file);
+        if self.rewind == Rewind::Due {
+            // An operation that was begun is ended first.
+            ready!(file.as_mut().poll_complete(cx))?;
+            file.as_mut().start_seek(SeekFrom::Start(0))?;
+            self.rewind = Rewind::Underway;
+        }
+        ready!(file.poll_complete(cx))?;
+        self.rewind = Rewind::No;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl fmt::Debug for File {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "file, {} bytes", self.length)
+    }
+}
+
+/// What is read of a file at a time.
+const PIECE: usize = 64 * 1024;
