@@ -29,7 +29,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use handclasp::codec::{Event, Framing, Limits, Machine, RequestHead, Target, Verdict};
+use handclasp::codec::{Event, Framing, Limits, Machine, RequestHead, ResponseHead, Target, Verdict};
 use handclasp::{BoxError, Client, ClientBuilder, Look, Transport};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -41,7 +41,7 @@ use self::support::{PATIENCE, Peer, Rng, Server, Signal};
 
 /// What the codec is able to do, of what not every client is: `connect`, `upgrade`, `auto-decompress`. Cases that take
 /// one that is not here are not played, and listed.
-const CODEC_CAPS: &[&str] = &["connect"];
+const CODEC_CAPS: &[&str] = &["connect", "upgrade"];
 
 /// The same of the client. Whoever adds `connect` makes [`fetch`] open a tunnel, and whoever adds `upgrade` makes it
 /// read what comes behind the switch; `auto-decompress` takes nothing but its name here.
@@ -349,7 +349,9 @@ fn decode(machine: &mut Machine, buffer: &mut BytesMut, got: &mut Got, is_eof: b
         let event = if is_eof { machine.decode_eof(buffer) } else { machine.decode(buffer) };
         match event {
             Ok(None) => return,
+            Ok(Some(Event::Informational(head))) => check_raw(&head),
             Ok(Some(Event::Head(head))) => {
+                check_raw(&head);
                 got.status = Some(head.status.as_u16());
                 got.headers = latin1(&head.headers);
                 got.is_in_body = true;
@@ -365,6 +367,15 @@ fn decode(machine: &mut Machine, buffer: &mut BytesMut, got: &mut Got, is_eof: b
             }
         }
     }
+}
+
+/// The fields as they came are those that were read.
+fn check_raw(head: &ResponseHead) {
+    let mut fields = HeaderMap::new();
+    for (name, value) in head.raw_fields() {
+        fields.append(HeaderName::from_bytes(name).unwrap(), HeaderValue::from_bytes(value).unwrap());
+    }
+    assert_eq!(fields, head.headers);
 }
 
 /// A client for one case, which has one connection.

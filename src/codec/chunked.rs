@@ -56,7 +56,7 @@ enum State {
 #[derive(Debug)]
 pub(super) enum Piece {
     Data(Bytes),
-    /// The end, with trailers if there were any.
+    /// The end, with trailers if there were any that may be.
     End(Option<HeaderMap>),
 }
 

@@ -70,7 +70,8 @@ impl<'a> Fields<'a> {
                 return Ok(false);
             }
             6 if name == "expect" => {
-                // > Expect = #expectation; the only expectation defined is "100-continue" (case-insensitive)
+                // > The Expect field value is case-insensitive. The only expectation defined by this specification is
+                // > "100-continue" (with no defined parameters).
                 // <https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1>
                 if self.expects_continue || !value.eq_ignore_ascii_case(b"100-continue") {
                     return Err(Misuse::BadExpect);

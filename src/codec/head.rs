@@ -15,6 +15,7 @@ use httparse::Header;
 use super::error::ProtocolError;
 use super::framing::{FramingFields, parse_decimal};
 use super::limits::Limits;
+use super::trailers::is_forbidden;
 
 /// The head of a response, interim or final.
 #[derive(Clone, Debug)]
@@ -28,6 +29,32 @@ pub struct ResponseHead {
     pub reason: Option<Bytes>,
     /// The fields, in order per name. Their values share the buffer that the head arrived in.
     pub headers: HeaderMap,
+    /// The bytes of the whole head, in that same buffer, as they came, but with spaces for each fold, and with the minor
+    /// version that was read. [`raw_fields`](Self::raw_fields) takes them apart.
+    pub raw: Bytes,
+}
+
+impl ResponseHead {
+    /// The fields in the order in which they came, with their names as they were written: the same as `headers`,
+    /// unless either was changed.
+    pub fn raw_fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        raw_fields(&self.raw)
+    }
+}
+
+/// The fields of a head that [`parse`] accepted.
+pub(crate) fn raw_fields(raw: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let mut rest = raw;
+    let lines = std::iter::from_fn(move || {
+        let (line, after) = rest.split_at(find_lf(rest)? + 1);
+        rest = after;
+        Some(line)
+    });
+    // Only the empty line has no colon. A CR cannot be but at a line's end, nor other whitespace around a value.
+    lines.skip(1).map_while(|line| {
+        let colon = line.iter().position(|&byte| byte == b':')?;
+        Some((&line[..colon], line[colon + 1..].trim_ascii()))
+    })
 }
 
 /// What a `Keep-Alive` field promised. Hints, not rules: garbage in it is ignored.
@@ -217,11 +244,11 @@ impl Scan {
 
 /// Reads a whole head, as [`Scan::find_end`] measured and readied it, into `headers`.
 pub(super) fn parse(
-    head: &Bytes,
+    head: Bytes,
     scan: &Scan,
     mut headers: HeaderMap,
 ) -> Result<(ResponseHead, Notes), ProtocolError> {
-    with_parsed_head(head, scan.fields, |outcome, response| {
+    let (mut parsed, notes) = with_parsed_head(&head, scan.fields, |outcome, response| {
         let (Ok(httparse::Status::Complete(_)), Some(minor), Some(code)) =
             (outcome, response.version, response.code)
         else {
@@ -233,14 +260,22 @@ pub(super) fn parse(
         headers.try_reserve(response.headers.len()).map_err(|_| ProtocolError::TooManyFields)?;
         for field in response.headers.iter() {
             notes.note(field.name, field.value);
-            store(head, field, &mut headers)?;
+            store(&head, field, &mut headers)?;
         }
-        let reason = unusual_reason(head, status);
-        Ok((ResponseHead { status, version, reason, headers }, notes))
-    })
+        let reason = unusual_reason(&head, status);
+        Ok((ResponseHead { status, version, reason, headers, raw: Bytes::new() }, notes))
+    })?;
+    parsed.raw = head;
+    Ok((parsed, notes))
 }
 
-/// Reads a whole trailer section, as [`Scan::find_end`] measured and readied it; `None` if it is empty.
+/// Reads a whole trailer section, as [`Scan::find_end`] measured and readied it; `None` if nothing is left of it.
+///
+/// > A recipient MUST NOT merge a received trailer field into the header section unless the recipient understands the
+/// > corresponding header field definition and that definition explicitly permits
+///
+/// <https://www.rfc-editor.org/rfc/rfc9110#section-6.5.1>. What may not be a trailer at all is checked like the others
+/// and then dropped, so that nobody takes it for what it would be in the head.
 pub(super) fn parse_trailers(section: &Bytes, scan: &Scan) -> Result<Option<HeaderMap>, ProtocolError> {
     if scan.fields == 0 {
         return Ok(None);
@@ -254,7 +289,11 @@ pub(super) fn parse_trailers(section: &Bytes, scan: &Scan) -> Result<Option<Head
         for field in fields {
             store(section, field, &mut trailers)?;
         }
-        Ok(Some(trailers))
+        let forbidden = fields.iter().filter(|field| is_forbidden(field.name.as_bytes()));
+        forbidden.for_each(|field| {
+            trailers.remove(field.name);
+        });
+        Ok(Some(trailers).filter(|trailers| !trailers.is_empty()))
     })
 }
 

@@ -65,7 +65,7 @@ pub enum Event {
     Head(ResponseHead),
     /// A piece of the body, never empty, sharing the buffer that it arrived in.
     Data(Bytes),
-    /// The trailers of a chunked body, if it had any.
+    /// The trailers of a chunked body, if it had any that may be trailers.
     Trailers(HeaderMap),
     /// The response is complete. Comes once, last.
     End,
@@ -332,7 +332,6 @@ impl Machine {
         }
     }
 
-    #[allow(clippy::needless_pass_by_value, reason = "the head's bytes live on in its fields only")]
     fn receive_head(&mut self, bytes: Bytes) -> Result<Event, ProtocolError> {
         let scan = match std::mem::replace(&mut self.receive, Receive::Head(Scan::head())) {
             Receive::Head(scan) => scan,
@@ -342,7 +341,7 @@ impl Machine {
         // The spare storage is for the final head, which an interim one (1xx) is not.
         let is_interim = bytes.get(STATUS_CLASS) == Some(&b'1');
         let storage = if is_interim { HeaderMap::new() } else { std::mem::take(&mut self.spare) };
-        let (head, notes) = head::parse(&bytes, &scan, storage)?;
+        let (head, notes) = head::parse(bytes, &scan, storage)?;
         if scan.is_lenient() {
             self.close.insert(CloseReason::Lenient);
         }
@@ -351,7 +350,7 @@ impl Machine {
         }
         let is_switch = head.status == StatusCode::SWITCHING_PROTOCOLS;
         if head.status.is_informational() && !is_switch {
-            return self.receive_informational(head, bytes.len());
+            return self.receive_informational(head);
         }
 
         let framing = if is_switch {
@@ -378,9 +377,9 @@ impl Machine {
     /// > A client MUST be able to parse one or more 1xx responses received prior to a final response
     ///
     /// <https://www.rfc-editor.org/rfc/rfc9110#section-15.2>; how many is bounded.
-    fn receive_informational(&mut self, head: ResponseHead, size: usize) -> Result<Event, ProtocolError> {
+    fn receive_informational(&mut self, head: ResponseHead) -> Result<Event, ProtocolError> {
         self.informational += 1;
-        self.informational_bytes = self.informational_bytes.saturating_add(size);
+        self.informational_bytes = self.informational_bytes.saturating_add(head.raw.len());
         if self.informational > self.limits.informational {
             return Err(ProtocolError::TooManyInformational);
         }

@@ -94,8 +94,12 @@ impl Seen {
     fn take(&mut self, event: Event) {
         assert!(!self.has_ended, "nothing follows the end");
         match event {
-            Event::Informational(head) => self.interim.push(head.status.as_u16()),
+            Event::Informational(head) => {
+                check_raw(&head);
+                self.interim.push(head.status.as_u16());
+            }
             Event::Head(head) => {
+                check_raw(&head);
                 let reason = head.reason.map(|reason| String::from_utf8_lossy(&reason).into_owned());
                 self.head = Some((head.status.as_u16(), head.version, reason));
                 self.headers = pairs(&head.headers);
@@ -112,6 +116,20 @@ impl Seen {
 
 fn pairs(headers: &HeaderMap) -> Vec<(String, Vec<u8>)> {
     headers.iter().map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect()
+}
+
+/// Field by field, `raw` holds what `headers` holds, and nothing else but a status line and an empty line.
+fn check_raw(head: &ResponseHead) {
+    let mut fields = HeaderMap::new();
+    let mut length = 0;
+    for (name, value) in head.raw_fields() {
+        fields.append(http::HeaderName::from_bytes(name).unwrap(), HeaderValue::from_bytes(value).unwrap());
+        length += name.len() + 1 + value.len();
+    }
+    assert_eq!(fields, head.headers);
+    assert_eq!((fields.len(), fields.keys_len()), (head.headers.len(), head.headers.keys_len()));
+    assert!(head.raw.starts_with(b"HTTP/1.") && head.raw.len() > length);
+    assert!(head.raw.ends_with(b"\n\r\n") || head.raw.ends_with(b"\n\n"));
 }
 
 /// Observes a response however it is split, and demands that nothing differs.
@@ -323,6 +341,122 @@ fn refused_responses() {
         assert!(seen.reasons.contains(&reason), "{wire:?}: {:?}", seen.reasons);
         let text = expected.to_string();
         assert!(text.starts_with("peer ") && !text.ends_with('.'), "{text}");
+    }
+}
+
+#[test]
+fn heads_keep_the_order_and_the_case_of_their_names() {
+    let wire = "HTTP/1.2 200 Fine\nX-b: 1\r\nSET-Cookie:a=b \t\r\nx-B:\r\neTag: \"x:y\"\r\n folded\n\tagain\r\n\
+        set-cookie: \t c\r\nX:\u{e9}\r\n\r\nbody: no field\r\n";
+    let (mut machine, mut buf) = (machine(&Method::GET, Limits::default()), BytesMut::from(wire));
+    let Ok(Some(Event::Head(head))) = machine.decode(&mut buf) else { panic!("a head") };
+    let expected: [(&str, &[u8]); 6] = [
+        ("X-b", b"1"),
+        ("SET-Cookie", b"a=b"),
+        ("x-B", b""),
+        ("eTag", b"\"x:y\"   folded  again"),
+        ("set-cookie", b"c"),
+        ("X", "\u{e9}".as_bytes()),
+    ];
+    assert!(head.raw_fields().eq(expected.map(|(name, value)| (name.as_bytes(), value))), "{:?}", head.raw);
+    assert!(head.raw.starts_with(b"HTTP/1.1 200 Fine\nX-b") && head.raw.ends_with(b"\r\n\r\n"));
+    check_raw(&head);
+    let wire = "HTTP/1.1 204\r\n\r\n";
+    let Ok(Some(Event::Head(head))) = self::machine(&Method::GET, Limits::default()).decode(&mut wire.into())
+    else {
+        panic!("a head")
+    };
+    assert_eq!((head.raw_fields().count(), &head.raw[..]), (0, wire.as_bytes()));
+}
+
+#[test]
+fn random_heads_say_the_same_raw_and_read() {
+    // xorshift64: the same heads every time.
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut below = |count: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state % count as u64) as usize
+    };
+    const PARTS: [&str; 24] = [
+        "\r\n",
+        "\r\n",
+        "\r\n",
+        "\r\n",
+        "\n",
+        ":",
+        ": ",
+        ":\t ",
+        " ",
+        "\t",
+        "\r\n ",
+        "\n\t",
+        "X-A",
+        "a",
+        "Connection",
+        "close",
+        "\u{e9}",
+        "\"",
+        ",",
+        "\r",
+        "\0",
+        "content-length",
+        "7",
+        "::",
+    ];
+    let (mut accepted, mut fields) = (0, 0);
+    for _ in 0..40_000 {
+        let mut wire = "HTTP/1.1 200 OK\r\n".to_owned();
+        for _ in 0..below(6) {
+            // Mostly fields as they should be, so that heads are accepted at all.
+            if below(4) > 0 {
+                wire += ["A:", "Bc: ", "x-d:\t", "a: "][below(4)];
+                wire += PARTS[4 + below(PARTS.len() - 4)];
+                wire += "\r\n";
+            }
+            wire += PARTS[below(PARTS.len())];
+        }
+        wire += "\r\n\r\n";
+        if let Ok(Some(Event::Head(head))) =
+            machine(&Method::HEAD, Limits::default()).decode(&mut BytesMut::from(&wire[..]))
+        {
+            check_raw(&head);
+            accepted += 1;
+            fields += head.headers.len();
+        }
+    }
+    assert!(accepted > 5000 && fields > 5000, "{accepted} heads with {fields} fields");
+}
+
+#[test]
+fn trailers_that_may_not_be_are_dropped_r_9110_6_5_1_2() {
+    const HEAD: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n";
+    for (fields, expected) in [
+        ("X-T: v\r\n", &[("x-t", "v")][..]),
+        ("X-T: v\r\nContent-Length: 3\r\nETag: w\r\n", &[("x-t", "v"), ("etag", "w")]),
+        ("SET-COOKIE: a=b\r\nX-T: v\r\nset-cookie: c=d\r\nX-T: w\r\n", &[("x-t", "v"), ("x-t", "w")]),
+        ("Location: http://evil.test/\r\n", &[]),
+        ("Transfer-Encoding: chunked\r\nConnection: close\r\nTrailer: x\r\n", &[]),
+        ("Content-Encoding: gzip\r\nCache-Control: no-store\r\n", &[]),
+    ] {
+        let wire = format!("{HEAD}{fields}\r\n");
+        let seen = observe_always(&Method::GET, Limits::default(), wire.as_bytes(), Peer::Stays);
+        let expected: Vec<_> =
+            expected.iter().map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec())).collect();
+        assert_eq!(seen.trailers, expected, "R-9112-7.1.2-2: {fields:?}");
+        assert_eq!((seen.error, seen.has_ended, seen.reasons.len()), (None, true, 0), "they have no effect");
+        assert!(seen.headers.iter().all(|(name, _)| name == "transfer-encoding"), "R-9112-7.1.2-1");
+    }
+    // What is dropped is checked and counted all the same.
+    let limits = Limits { fields: 2, ..Limits::default() };
+    for (fields, expected) in [
+        ("Set-Cookie: a\0\r\n", ProtocolError::BadFieldValue),
+        ("Content-Length : 1\r\n", ProtocolError::BadFieldName),
+        ("Host: a\r\nHost: b\r\nHost: c\r\n", ProtocolError::TooManyFields),
+    ] {
+        let wire = format!("{HEAD}{fields}\r\n");
+        assert_eq!(observe_always(&Method::GET, limits, wire.as_bytes(), Peer::Stays).error, Some(expected));
     }
 }
 

@@ -30,8 +30,8 @@ pub(super) fn check_announcement(value: &[u8]) -> Result<(), Misuse> {
     if is_good { Ok(()) } else { Err(Misuse::BadTrailer) }
 }
 
-/// > a sender MUST NOT generate a trailer field unless the sender knows the corresponding header field name's definition
-/// > permits sending the field value in trailers.
+/// > A sender MUST NOT generate a trailer field unless the sender knows the corresponding header field name's definition
+/// > permits [...]
 ///
 /// <https://www.rfc-editor.org/rfc/rfc9110#section-6.5.1>
 pub(super) fn check(trailers: &HeaderMap) -> Result<(), Misuse> {

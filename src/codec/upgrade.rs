@@ -16,9 +16,9 @@ pub(super) struct Offer(Box<[u8]>);
 impl Offer {
     /// Checks one line of an offer.
     ///
-    /// > Upgrade = #protocol; protocol = protocol-name ["/" protocol-version]; both are tokens
+    /// > protocol = protocol-name ["/" protocol-version]
     ///
-    /// <https://www.rfc-editor.org/rfc/rfc9110#section-7.8>
+    /// Both are tokens: <https://www.rfc-editor.org/rfc/rfc9110#section-7.8>.
     pub(super) fn check(value: &[u8]) -> Result<(), Misuse> {
         let is_protocol = |protocol: &[u8]| {
             let mut parts = protocol.splitn(2, |&byte| byte == b'/');
