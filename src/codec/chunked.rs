@@ -7,6 +7,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use http::HeaderMap;
 
 use super::error::ProtocolError;
+use super::fields::is_token_byte;
 use super::head::{Scan, parse_trailers};
 use super::limits::Limits;
 
@@ -38,6 +39,7 @@ enum State {
     },
     Extension {
         size: u64,
+        part: Part,
     },
     SizeLf {
         size: u64,
@@ -50,6 +52,25 @@ enum State {
     DataLf,
     Trailers(Scan),
     Done,
+}
+
+/// Where in an extension the last byte stood; a gap is whitespace behind that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Semicolon,
+    SemicolonGap,
+    Name,
+    NameGap,
+    Equals,
+    EqualsGap,
+    Value,
+    /// Within quotes.
+    Quoted,
+    /// Behind a backslash within quotes.
+    Escape,
+    /// The closing quote.
+    Quote,
+    ValueGap,
 }
 
 /// What a chunked body consists of.
@@ -117,32 +138,26 @@ impl ChunkDecoder {
                     }
                     (None, _) if digits == 0 => return Err(ProtocolError::BadChunkSize),
                     (None, b'\r') => State::SizeLf { size },
-                    (None, b';') => self.extend(size, limits)?,
-                    (None, b' ' | b'\t') => {
-                        self.extend(size, limits)?;
-                        State::AfterSize { size }
-                    }
+                    (None, b';') => self.extend(State::extension(size), limits)?,
+                    (None, b' ' | b'\t') => self.extend(State::AfterSize { size }, limits)?,
                     (None, b'\n') => return Err(ProtocolError::BadChunkLine),
                     (None, _) => return Err(ProtocolError::BadChunkSize),
                 },
                 // > chunk-ext = *( BWS ";" BWS chunk-ext-name [ BWS "=" BWS chunk-ext-val ] )
                 // <https://www.rfc-editor.org/rfc/rfc9112#section-7.1.1>
                 State::AfterSize { size } => match byte {
-                    b';' => self.extend(size, limits)?,
-                    b' ' | b'\t' => {
-                        self.extend(size, limits)?;
-                        State::AfterSize { size }
-                    }
+                    b';' => self.extend(State::extension(size), limits)?,
+                    b' ' | b'\t' => self.extend(State::AfterSize { size }, limits)?,
                     b'\r' | b'\n' => return Err(ProtocolError::BadChunkLine),
                     _ => return Err(ProtocolError::BadChunkSize),
                 },
                 // > A recipient MUST ignore unrecognized chunk extensions. [...] ought to limit the total length of
                 // > chunk extensions received
-                State::Extension { size } => match byte {
-                    b'\r' => State::SizeLf { size },
-                    b'\n' => return Err(ProtocolError::BadChunkLine),
-                    b'\t' | b' '..=b'~' | 0x80.. => self.extend(size, limits)?,
-                    _ => return Err(ProtocolError::BadChunkExtension),
+                State::Extension { size, part } => match (byte, part.next(byte)) {
+                    (b'\r', _) if part.may_be_last() => State::SizeLf { size },
+                    (b'\n', _) => return Err(ProtocolError::BadChunkLine),
+                    (_, Some(part)) => self.extend(State::Extension { size, part }, limits)?,
+                    (_, None) => return Err(ProtocolError::BadChunkExtension),
                 },
                 // A bare CR or LF never ends a line here: who reads it differently sees other chunks.
                 State::SizeLf { .. } if byte != b'\n' => return Err(ProtocolError::BadChunkLine),
@@ -157,17 +172,53 @@ impl ChunkDecoder {
         Ok(bytes.len())
     }
 
-    fn extend(&mut self, size: u64, limits: &Limits) -> Result<State, ProtocolError> {
+    fn extend(&mut self, next: State, limits: &Limits) -> Result<State, ProtocolError> {
         if self.extensions >= limits.chunk_extensions {
             return Err(ProtocolError::ChunkExtensionsTooLarge);
         }
         self.extensions += 1;
-        Ok(State::Extension { size })
+        Ok(next)
     }
 }
 
 impl State {
     const START: Self = Self::Size { digits: 0, size: 0 };
+
+    fn extension(size: u64) -> Self {
+        Self::Extension { size, part: Part::Semicolon }
+    }
+}
+
+impl Part {
+    /// Where the next byte stands; `None`: it may not stand here.
+    ///
+    /// > chunk-ext-name = token, chunk-ext-val = token / quoted-string
+    ///
+    /// <https://www.rfc-editor.org/rfc/rfc9112#section-7.1.1>. A name or value may also be empty, as some servers have
+    /// it: that hides nothing. Quotes that do not close, or whitespace at the end, may.
+    fn next(self, byte: u8) -> Option<Self> {
+        Some(match (self, byte) {
+            (Self::Quoted, b'"') => Self::Quote,
+            (Self::Quoted, b'\\') => Self::Escape,
+            (Self::Quoted | Self::Escape, b'\t' | b' '..=b'~' | 0x80..) => Self::Quoted,
+            (Self::Quoted | Self::Escape, _) => return None,
+            (_, b';') => Self::Semicolon,
+            (Self::Semicolon | Self::SemicolonGap, b' ' | b'\t') => Self::SemicolonGap,
+            (Self::Name | Self::NameGap, b' ' | b'\t') => Self::NameGap,
+            (Self::Equals | Self::EqualsGap, b' ' | b'\t') => Self::EqualsGap,
+            (Self::Value | Self::Quote | Self::ValueGap, b' ' | b'\t') => Self::ValueGap,
+            (Self::Semicolon | Self::SemicolonGap | Self::Name | Self::NameGap, b'=') => Self::Equals,
+            (Self::Equals | Self::EqualsGap, b'"') => Self::Quoted,
+            (Self::Semicolon | Self::SemicolonGap | Self::Name, _) if is_token_byte(byte) => Self::Name,
+            (Self::Equals | Self::EqualsGap | Self::Value, _) if is_token_byte(byte) => Self::Value,
+            _ => return None,
+        })
+    }
+
+    /// Whether the line may end behind it.
+    fn may_be_last(self) -> bool {
+        matches!(self, Self::Semicolon | Self::Name | Self::Equals | Self::Value | Self::Quote)
+    }
 }
 
 /// Takes what is there of `remaining` bytes, without copying. Neither may be empty.
@@ -246,6 +297,12 @@ mod tests {
             ("0000000000000005\r\nhello\r\n0\r\n\r\n", Ok("hello")),
             ("5;a=\"b;c\";d \t; e = f\r\nhello\r\n0;x\r\n\r\n", Ok("hello")),
             ("5 \t;a\r\nhello\r\n0\r\n\r\n", Ok("hello")),
+            ("5;a = \"\\\"\\;\t\u{e9}\" ; !#$%&'*+-.^_`|~=0\r\nhello\r\n0;x=\"\"\r\n\r\n", Ok("hello")),
+            ("5;\r\nhello\r\n0\r\n\r\n", Ok("hello")),
+            ("5;;a\r\nhello\r\n0\r\n\r\n", Ok("hello")),
+            ("5;a=\r\nhello\r\n0\r\n\r\n", Ok("hello")),
+            ("5;a=;b\r\nhello\r\n0\r\n\r\n", Ok("hello")),
+            ("5;=b\r\nhello\r\n0\r\n\r\n", Ok("hello")),
             ("7\r\n\r\n0\r\n\r\n\r\n0\r\n\r\n", Ok("\r\n0\r\n\r\n")),
             ("0\r\nX: a\r\n b\r\n\r\n", Ok("")),
             ("00000000000000005\r\nhello\r\n0\r\n\r\n", Err(ChunkSizeTooLarge)),
@@ -267,6 +324,21 @@ mod tests {
             ("5;a=\"\n\"\r\nhello\r\n0\r\n\r\n", Err(BadChunkLine)),
             ("5;a\0\r\nhello\r\n0\r\n\r\n", Err(BadChunkExtension)),
             ("5;a\x7f\r\nhello\r\n0\r\n\r\n", Err(BadChunkExtension)),
+            ("5; \r\nhello\r\n0\r\n\r\n", Err(BadChunkExtension)),
+            ("5;a \r\nhello\r\n0\r\n\r\n", Err(BadChunkExtension)),
+            ("5;a=\t\r\nhello\r\n0\r\n\r\n", Err(BadChunkExtension)),
+            ("5;a=b \r\nhello\r\n0\r\n\r\n", Err(BadChunkExtension)),
+            ("5;a=\"b\" \r\nhello\r\n0\r\n\r\n", Err(BadChunkExtension)),
+            ("5;a=\"b\r\nhello\r\n0\r\n\r\n", Err(BadChunkExtension)),
+            ("5;a=\"b\\\r\nhello\r\n0\r\n\r\n", Err(BadChunkExtension)),
+            ("5;a=\"b\"c\r\nhello\r\n0\r\n\r\n", Err(BadChunkExtension)),
+            ("5;a=b\"c\"\r\nhello\r\n0\r\n\r\n", Err(BadChunkExtension)),
+            ("5;\"a\"\r\nhello\r\n0\r\n\r\n", Err(BadChunkExtension)),
+            ("5;a b\r\nhello\r\n0\r\n\r\n", Err(BadChunkExtension)),
+            ("5;a=b c\r\nhello\r\n0\r\n\r\n", Err(BadChunkExtension)),
+            ("5;a=b=c\r\nhello\r\n0\r\n\r\n", Err(BadChunkExtension)),
+            ("5;a=b,c=d\r\nhello\r\n0\r\n\r\n", Err(BadChunkExtension)),
+            ("5;a=\u{e9}\r\nhello\r\n0\r\n\r\n", Err(BadChunkExtension)),
             ("5\r\nhelloX\r\n0\r\n\r\n", Err(BadChunkEnd)),
             ("5\r\nhello\n0\r\n\r\n", Err(BadChunkEnd)),
             ("5\r\nhello\r0\r\n\r\n", Err(BadChunkEnd)),

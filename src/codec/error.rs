@@ -63,7 +63,7 @@ pub enum ProtocolError {
     BadChunkSize,
     /// A chunk size has more than 16 digits.
     ChunkSizeTooLarge,
-    /// A chunk extension contains a control character.
+    /// A chunk extension is malformed.
     BadChunkExtension,
     /// The chunk extensions are longer than [`Limits::chunk_extensions`](super::Limits::chunk_extensions).
     ChunkExtensionsTooLarge,
@@ -139,9 +139,7 @@ impl ProtocolError {
             Self::ChunkSizeTooLarge => {
                 "peer sent a chunk size of more than 16 digits (RFC 9112, section 7.1)"
             }
-            Self::BadChunkExtension => {
-                "peer sent a control character in a chunk extension (RFC 9112, section 7.1.1)"
-            }
+            Self::BadChunkExtension => "peer sent a malformed chunk extension (RFC 9112, section 7.1.1)",
             Self::ChunkExtensionsTooLarge => "peer sent chunk extensions larger than the limit",
             Self::BadChunkLine => "peer did not end a chunk-size line with CRLF (RFC 9112, section 7.1)",
             Self::BadChunkEnd => "peer did not end a chunk's data with CRLF (RFC 9112, section 7.1)",
