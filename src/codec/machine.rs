@@ -449,6 +449,9 @@ impl Machine {
     /// `Transfer-Encoding: chunked` makes any body chunked. No body at all is announced as `content-length: 0` where the
     /// method would lead one to expect a body (POST, PUT, PATCH).
     ///
+    /// What the connection needs to be told is added: `connection`, for fields that concern only it and for
+    /// [`RequestHead::close`], and `trailer`, for [`RequestHead::trailers`]; but never what the headers say already.
+    ///
     /// # Errors
     ///
     /// When the head cannot be sent as it was given; nothing was written then, and another head may be tried.

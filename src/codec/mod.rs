@@ -25,10 +25,10 @@
 //! | **Done**      | waiting: `Unfinished`        | downloading: `Unfinished`  | `Reuse`, or `Close` if there are reasons |
 //! | **Aborted**   | may still be answered: `Unfinished` | the same            | `Close`                          |
 //!
-//! After 101, and after a 2xx to CONNECT, *Done* of the receive half means that the tunnel begins: its bytes are no surplus,
-//! and the verdict is `Close`, for [`CloseReason::Upgrade`] or [`CloseReason::Tunnel`]. A 101 is followed only from
-//! *Done* of the send half, and only to a protocol that the request offered. In *Body*, [`Machine::expects_continue`]
-//! says whether the body had better wait for the peer.
+//! After 101, and after a 2xx to CONNECT, *Done* of the receive half means that the tunnel begins: its bytes are no
+//! surplus, and the verdict is `Close`, for [`CloseReason::Upgrade`] or [`CloseReason::Tunnel`]. A 101 is followed only
+//! from *Done* of the send half, and only to a protocol that the request offered; it is not among the 1xx of the
+//! picture. In *Body*, [`Machine::expects_continue`] says whether the body had better wait for the peer.
 //!
 //! On an early response, [`Machine::may_send_body`] says whether the upload is worth going on with.
 //! After a [`ProtocolError`] the verdict is `Close` in every cell.
