@@ -257,8 +257,8 @@ fn check_te(value: &[u8]) -> Result<(), Misuse> {
     if is_good { Ok(()) } else { Err(Misuse::BadTe) }
 }
 
-/// > a sender MUST NOT generate multiple field lines with the same name in a message [...] unless that field's definition
-/// > allows multiple field line values to be recombined as a comma-separated list
+/// > a sender MUST NOT generate multiple field lines with the same name in a message [...] unless that field's
+/// > definition allows multiple field line values to be recombined as a comma-separated list
 ///
 /// <https://www.rfc-editor.org/rfc/rfc9110#section-5.3>. Looks only if there is a name with several lines at all.
 fn check_singletons(headers: &HeaderMap) -> Result<(), Misuse> {

@@ -1,6 +1,7 @@
 //! The rules of single fields, in tables: what is added to the head for their sake, and what is refused.
 //!
-//! Each name or message cites the requirement. Invariant: a refusal writes nothing, and what is accepted is written once.
+//! Each name or message cites the requirement. Invariant: a refusal writes nothing, and what is accepted is
+//! written once.
 
 use bytes::BytesMut;
 use http::HeaderValue;

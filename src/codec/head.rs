@@ -29,8 +29,8 @@ pub struct ResponseHead {
     pub reason: Option<Bytes>,
     /// The fields, in order per name. Their values share the buffer that the head arrived in.
     pub headers: HeaderMap,
-    /// The bytes of the whole head, in that same buffer, as they came, but with spaces for each fold, and with the minor
-    /// version that was read. [`raw_fields`](Self::raw_fields) takes them apart.
+    /// The bytes of the whole head, in that same buffer, as they came, but with spaces for each fold, and with the
+    /// minor version that was read. [`raw_fields`](Self::raw_fields) takes them apart.
     pub raw: Bytes,
 }
 

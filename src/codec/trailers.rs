@@ -14,12 +14,12 @@ use super::request::{CRLF, SEPARATOR, put_field};
 
 /// Whether a field of this name may not be a trailer.
 ///
-/// > Many fields cannot be processed outside the header section because their evaluation is necessary prior to receiving
-/// > the content, such as those that describe message framing, routing, authentication, request modifiers, response
-/// > controls, or content format.
+/// > Many fields cannot be processed outside the header section because their evaluation is necessary prior to
+/// > receiving the content, such as those that describe message framing, routing, authentication, request modifiers,
+/// > response controls, or content format.
 ///
-/// <https://www.rfc-editor.org/rfc/rfc9110#section-6.5.1>. Cookies authenticate, and what concerns the connection has an
-/// effect before the content too. (ETag, Accept-Ranges and Authentication-Info say themselves that they may be.)
+/// <https://www.rfc-editor.org/rfc/rfc9110#section-6.5.1>. Cookies authenticate, and what concerns the connection has
+/// an effect before the content too. (ETag, Accept-Ranges and Authentication-Info say themselves that they may be.)
 pub(super) fn is_forbidden(name: &[u8]) -> bool {
     FORBIDDEN.iter().any(|forbidden| name.eq_ignore_ascii_case(forbidden.as_bytes()))
 }
@@ -30,8 +30,8 @@ pub(super) fn check_announcement(value: &[u8]) -> Result<(), Misuse> {
     if is_good { Ok(()) } else { Err(Misuse::BadTrailer) }
 }
 
-/// > A sender MUST NOT generate a trailer field unless the sender knows the corresponding header field name's definition
-/// > permits [...]
+/// > A sender MUST NOT generate a trailer field unless the sender knows the corresponding header field name's
+/// > definition permits [...]
 ///
 /// <https://www.rfc-editor.org/rfc/rfc9110#section-6.5.1>
 pub(super) fn check(trailers: &HeaderMap) -> Result<(), Misuse> {
@@ -46,8 +46,8 @@ pub(super) fn check(trailers: &HeaderMap) -> Result<(), Misuse> {
 
 /// The names of trailers that the caller's own Trailer fields do not announce; each with what goes before it.
 ///
-/// > a sender SHOULD generate a Trailer header field before the content to indicate which fields might be present in the
-/// > trailers.
+/// > a sender SHOULD generate a Trailer header field before the content to indicate which fields might be present in
+/// > the trailers.
 ///
 /// <https://www.rfc-editor.org/rfc/rfc9110#section-6.6.2>
 pub(super) fn unannounced<'a>(
