@@ -418,7 +418,7 @@ impl Client {
             status: head.status,
             version: head.version,
             headers: head.headers,
-            raw: Bytes::new(),
+            raw: head.raw,
             uri: uri.clone(),
             connection,
             timings,

@@ -133,8 +133,7 @@ impl Response {
 
     /// The fields of the head as they came: all names as the server wrote them, all lines in the server's order.
     pub fn raw_headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let _ = &self.head.raw;
-        [].into_iter()
+        crate::codec::raw_fields(&self.head.raw)
     }
 
     /// The same, to change.

@@ -90,7 +90,6 @@ mod upgrade;
 pub use close::{CloseReason, CloseReasons};
 pub use error::{Misuse, ProtocolError};
 pub use framing::{BodyLength, Framing};
-#[allow(unused_imports, reason = "for the response's own list of fields")]
 pub(crate) use head::raw_fields;
 pub use head::{KeepAlive, ResponseHead};
 pub use limits::{Leniency, Limits};
