@@ -30,9 +30,9 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use handclasp::codec::{Event, Framing, Limits, Machine, RequestHead, ResponseHead, Target, Verdict};
-use handclasp::{BoxError, Client, ClientBuilder, Look, Transport};
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use handclasp::{BoxError, Client, ClientBuilder, Look, RequestTarget, Transport, Upgraded};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
@@ -43,9 +43,8 @@ use self::support::{PATIENCE, Peer, Rng, Server, Signal};
 /// one that is not here are not played, and listed.
 const CODEC_CAPS: &[&str] = &["connect", "upgrade"];
 
-/// The same of the client. Whoever adds `connect` makes [`fetch`] open a tunnel, and whoever adds `upgrade` makes it
-/// read what comes behind the switch; `auto-decompress` takes nothing but its name here.
-const CLIENT_CAPS: &[&str] = &[];
+/// The same of the client. `auto-decompress` will take nothing but its name here.
+const CLIENT_CAPS: &[&str] = &["connect", "upgrade"];
 
 /// The findings of HARDENING that stay, each with its reason; six at the most.
 const ACCEPTED: Accepted = &[];
@@ -386,11 +385,19 @@ fn client() -> ClientBuilder {
 
 /// Asks for the case and reads everything. What was seen before the future is dropped stays in `got`.
 async fn fetch(client: &Client, case: &Case, origin: &str, got: &mut Got) {
-    let request = client.request(case.method.clone(), format!("{origin}/c/{}", case.id));
+    let mut request = client.request(case.method.clone(), format!("{origin}/c/{}", case.id));
+    if case.method == Method::CONNECT {
+        request = request.target(RequestTarget::Authority(format!("{}.case:443", case.id)));
+    }
     let read = async || {
         let mut response = request.headers(fields(case)).send().await?;
         got.status = Some(response.status().as_u16());
         got.headers = latin1(response.headers());
+        let is_tunnel = case.method == Method::CONNECT && response.status().is_success();
+        if is_tunnel || response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            got.tunnel = Some(read_tunnel(&mut response.upgrade().await?, case).await);
+            return Ok(());
+        }
         got.is_in_body = true;
         while let Some(data) = response.chunk().await? {
             got.body.extend_from_slice(&data);
@@ -401,6 +408,19 @@ async fn fetch(client: &Client, case: &Case, origin: &str, got: &mut Got) {
     match read().await {
         Ok(()) => (got.outcome, got.is_in_body) = (Outcome::Ok, false),
         Err(error) => (got.outcome, got.says) = (Outcome::Error, error.chain().to_string()),
+    }
+}
+
+/// What the server sent behind the head: what it should have sent, and whatever follows at once.
+async fn read_tunnel(tunnel: &mut Upgraded, case: &Case) -> Vec<u8> {
+    let mut octets = Vec::new();
+    let expected = case.octets("tunnel_b64").unwrap_or_default().len();
+    loop {
+        let patience = if octets.len() < expected { PATIENCE } else { Duration::from_millis(20) };
+        match tokio::time::timeout(patience, tunnel.read_buf(&mut octets)).await {
+            Ok(Ok(1..)) => {}
+            _ => return octets,
+        }
     }
 }
 
@@ -653,7 +673,8 @@ async fn play_loopback(case: &'static Case, stage: &Stage, origin: &str) -> (Got
 fn serve(peer: &mut Peer, stages: &HashMap<&'static str, Stage>, mode: Mode) -> io::Result<()> {
     let mut served = "";
     while let Some(request) = peer.request()? {
-        let stage = request.target.strip_prefix("/c/").map(|id| &stages[id]);
+        let id = request.target.strip_prefix("/c/").or_else(|| request.target.strip_suffix(".case:443"));
+        let stage = id.map(|id| &stages[id]);
         let Some(stage) = stage else {
             peer.send(ping(served))?;
             continue;

@@ -82,7 +82,7 @@ impl Case {
         pairs(&self.fields["request_headers"])
     }
 
-    fn octets(&self, name: &str) -> Option<Vec<u8>> {
+    pub(crate) fn octets(&self, name: &str) -> Option<Vec<u8>> {
         self.fields[name].as_str().map(decode)
     }
 
