@@ -48,6 +48,8 @@ pub mod manual {
     pub mod internals {}
     #[doc = include_str!("manual/phases.md")]
     pub mod phases {}
+    #[doc = include_str!("manual/requirements.md")]
+    pub mod requirements {}
     #[doc = include_str!("manual/reuse.md")]
     pub mod reuse {}
     #[doc = include_str!("manual/uploads.md")]

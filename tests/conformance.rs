@@ -278,7 +278,9 @@ fn the_scorer_sees_what_is_wrong() {
 }
 
 #[test]
-#[should_panic(expected = "spoiled, one: 1 failures:\nGRAMMAR   sl-reason-multiword: hang in head")]
+#[should_panic(
+    expected = "spoiled, one: 1 failures:\nGRAMMAR   sl-reason-multiword: hang in head   [R-9112-4-1]"
+)]
 fn a_finding_fails_the_test() {
     let mut sheet = Sheet::new("spoiled", "one", CODEC_CAPS);
     sheet.add(&Case::all()[0], Got::default());

@@ -82,6 +82,15 @@ impl Case {
         pairs(&self.fields["request_headers"])
     }
 
+    /// The ids of the requirements that it is about.
+    pub(crate) fn rules(&self) -> impl Iterator<Item = &str> {
+        self.fields["req"].as_array().into_iter().flatten().map(text)
+    }
+
+    fn rule_list(&self) -> String {
+        self.rules().collect::<Vec<_>>().join(", ")
+    }
+
     pub(crate) fn octets(&self, name: &str) -> Option<Vec<u8>> {
         self.fields[name].as_str().map(decode)
     }
@@ -201,9 +210,7 @@ pub(crate) struct Finding {
 impl Finding {
     /// As score.py prints it.
     fn line(&self, case: &Case) -> String {
-        let rules = case.fields["req"].as_array().into_iter().flatten().map(text);
-        let rules = rules.collect::<Vec<_>>().join(", ");
-        format!("{:9} {}: {}   [{rules}]", self.severity, case.id, self.text)
+        format!("{:9} {}: {}   [{}]", self.severity, case.id, self.text, case.rule_list())
     }
 }
 
@@ -341,14 +348,16 @@ impl Sheet {
     }
 
     pub(crate) fn trouble(&mut self, case: &Case, what: impl fmt::Display) {
-        self.troubles.push(format!("{}: {what}", case.id));
+        self.troubles.push(format!("{}: {what}   [{}]", case.id, case.rule_list()));
     }
 
     /// Everything must be as `reference` has it.
     pub(crate) fn compare(&mut self, reference: &BTreeMap<&'static str, Got>) {
-        for (id, got) in &self.results {
-            let difference = reference.get(id).and_then(|reference| got.differs(reference));
-            self.troubles.extend(difference.map(|what| format!("{id}: {what}")));
+        for case in Case::all() {
+            let pair = self.results.get(&*case.id).zip(reference.get(&*case.id));
+            if let Some(difference) = pair.and_then(|(got, reference)| got.differs(reference)) {
+                self.trouble(case, difference);
+            }
         }
     }
 

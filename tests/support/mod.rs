@@ -13,7 +13,7 @@ pub mod transcript;
 
 use std::time::Duration;
 
-pub use self::server::{Peer, Request, Rng, Seen, Server, Signal, Split};
+pub use self::server::{Peer, Request, Rng, Seen, Server, Signal, Split, Tape};
 
 /// No test waits longer for anything: a hang becomes a failure that says where.
 pub const PATIENCE: Duration = Duration::from_secs(20);

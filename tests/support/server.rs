@@ -241,7 +241,12 @@ pub struct Peer {
     socket: Option<Arc<TcpStream>>,
     tls: Option<Box<ServerConnection>>,
     shared: Arc<Shared>,
+    /// Gets a copy of all that is read.
+    tape: Option<Tape>,
 }
+
+/// The octets that came, in the order of their coming.
+pub type Tape = Arc<Mutex<Vec<u8>>>;
 
 impl Peer {
     fn new(
@@ -254,7 +259,12 @@ impl Peer {
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         socket.set_write_timeout(Some(PATIENCE)).unwrap();
         let tls = tls.map(|config| Box::new(ServerConnection::new(config).unwrap()));
-        Self { number, requests: 0, buffer: Vec::new(), socket: Some(socket), tls, shared }
+        Self { number, requests: 0, buffer: Vec::new(), socket: Some(socket), tls, shared, tape: None }
+    }
+
+    /// From now on, all that is read is also written down there.
+    pub fn record(&mut self, tape: &Tape) {
+        self.tape = Some(Arc::clone(tape));
     }
 
     /// The connection's number, counted from 0.
@@ -354,6 +364,9 @@ impl Peer {
             None => socket.read(&mut bytes)?,
         };
         self.buffer.extend_from_slice(&bytes[..read]);
+        if let Some(tape) = &self.tape {
+            tape.lock().unwrap().extend_from_slice(&bytes[..read]);
+        }
         Ok(read)
     }
 
@@ -387,6 +400,23 @@ impl Peer {
             }
         }
         Ok(())
+    }
+
+    /// Those bytes, whatever TLS has agreed upon.
+    pub fn send_in_the_clear(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.socket()?.write_all(bytes)
+    }
+
+    /// Whether the client has neither closed its side nor sent anything that was not read yet.
+    pub fn is_silent(&self) -> io::Result<bool> {
+        let socket = self.socket()?;
+        socket.set_nonblocking(true)?;
+        let peeked = socket.peek(&mut [0]);
+        socket.set_nonblocking(false)?;
+        match peeked {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(self.buffer.is_empty()),
+            _ => Ok(false),
+        }
     }
 
     /// Half of the TLS record that those bytes would make; the other half never comes.

@@ -1,0 +1,365 @@
+//! The table of `src/manual/requirements.md` is complete and true: each requirement of `tests/data/requirements.txt`
+//! stands there once, and what is said to prove it exists and says so itself.
+//!
+//! A row ends with its proof, parts of which are separated by semicolons:
+//!
+//! - `` `tests/file.rs::name` `` or `` `src/file.rs::tests::name` ``: a test with the id in its name, or in its body
+//!   outside of comments, where it is part of what a failure prints.
+//! - `conformance: case, case`: cases of `tests/data/conformance.jsonl` that cite the id and are played.
+//! - `not met: why`: the rule binds and is not kept, or not in all of it.
+//! - `does not apply: why`, alone.
+//! - `pending: what`: refused here, so that it cannot be forgotten.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+#[allow(dead_code, reason = "it plays the cases too, elsewhere")]
+#[path = "support/conformance.rs"]
+mod conformance;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use self::conformance::Case;
+
+const LIST: &str = include_str!("data/requirements.txt");
+const TABLE: &str = include_str!("../src/manual/requirements.md");
+
+/// How many there are, and how many of them have a test.
+const REQUIREMENTS: usize = 333;
+const TESTED: usize = 0;
+
+/// Cases of these levels fail the suite when they are not as they should be.
+const STRICT: [&str; 3] = ["MUST", "GRAMMAR", "SHOULD"];
+
+/// So many cases of the suite speak for the others.
+const MOST_CASES: usize = 4;
+
+/// What the checker made of a table.
+#[derive(Default)]
+struct Report {
+    wrong: Vec<String>,
+    tested: usize,
+    not_applying: usize,
+    not_met: Vec<String>,
+}
+
+/// The files that tests are in, and what the cases are that are played.
+struct Evidence {
+    files: BTreeMap<String, String>,
+    cases: BTreeMap<&'static str, &'static Case>,
+}
+
+#[test]
+fn every_requirement_has_its_test_or_its_reason() {
+    let report = check(LIST, TABLE);
+    println!(
+        "{} of {REQUIREMENTS} tested, {} do not apply, {} not met or in part:\n{}",
+        report.tested,
+        report.not_applying,
+        report.not_met.len(),
+        report.not_met.join("\n"),
+    );
+    let wrong = report.wrong;
+    assert!(wrong.is_empty(), "{} rows are wrong:\n{}", wrong.len(), wrong.join("\n"));
+    assert_eq!((LIST.lines().count(), report.tested), (REQUIREMENTS, TESTED));
+}
+
+/// Each way to spoil a good table is seen.
+#[test]
+fn the_checker_sees_what_is_wrong() {
+    let list = "R-9112-4-1 GRAMMAR\nR-9112-2.2-3 MUST NOT\n";
+    let status = "| R-9112-4-1 | GRAMMAR | a status line has its form | conformance: sl-reason-htab |\n";
+    let row = |proof: &str| format!("{status}| R-9112-2.2-3 | MUST NOT | no bare CR is sent | {proof} |\n");
+    let good = row("`tests/requirements.rs::this_one_proves_r_9112_2_2_3`");
+    let report = check(list, &good);
+    assert_eq!((report.wrong, report.tested), (Vec::<String>::new(), 2));
+    let report = check(list, &row("does not apply: nothing is sent"));
+    assert_eq!((report.wrong, report.tested, report.not_applying), (Vec::<String>::new(), 1, 1));
+    let report = check(list, &row("not met: it is sent"));
+    assert_eq!((report.wrong, report.tested, report.not_met.len()), (Vec::<String>::new(), 1, 1));
+    for (table, expected) in [
+        (status.to_owned(), "R-9112-2.2-3 has no row"),
+        (format!("{good}{status}"), "R-9112-4-1 has 2 rows"),
+        (format!("{good}| R-9112-99-1 | MUST | x | not met: x |\n"), "R-9112-99-1 is no requirement"),
+        (good.replace("MUST NOT", "MUST"), "R-9112-2.2-3 is a MUST NOT, not a MUST"),
+        (good.replace("no bare CR is sent", " "), "R-9112-2.2-3 does not say what it is"),
+        (good.replace("is sent |", "is sent"), "not four cells"),
+        (row(""), "R-9112-2.2-3 has no proof"),
+        (row("it is tested"), "is no proof: \"it is tested\""),
+        (row("pending: trailers"), "R-9112-2.2-3 is pending: trailers"),
+        (row("does not apply:"), "gives no reason"),
+        (row("not met: "), "gives no reason"),
+        (row("does not apply: x; not met: x"), "applies in part"),
+        (row("`tests/nothing.rs::name`"), "there is no file tests/nothing.rs"),
+        (row("`tests/support/mod.rs::within`"), "there is no file tests/support/mod.rs"),
+        (row("`tests/requirements.rs`"), "names no test"),
+        (row("`tests/requirements.rs::nobody`"), "there is no test nobody"),
+        (row("`tests/requirements.rs::check`"), "there is no test check"),
+        (row("`tests/requirements.rs::inner::this_one_proves_r_9112_2_2_3`"), "there is no module inner"),
+        (row("`tests/requirements.rs::decoys::ignored_r_9112_2_2_3`"), "is ignored"),
+        (row("`tests/requirements.rs::decoys::in_a_comment`"), "does not carry R-9112-2.2-3"),
+        (row("`tests/requirements.rs::decoys::longer_r_9112_2_2_33`"), "does not carry R-9112-2.2-3"),
+        (row("`tests/requirements.rs::decoys::only_a_part`"), "does not carry R-9112-2.2-3"),
+        (row("conformance:"), "names no case"),
+        (row("conformance: no-such-case"), "there is no case no-such-case"),
+        (row("conformance: sl-reason-htab"), "sl-reason-htab does not cite R-9112-2.2-3"),
+        (good.replace("sl-reason-htab", "sl-reason-1k"), "sl-reason-1k does not cite R-9112-4-1"),
+        (good.replace("conformance: sl-reason-htab", "not met: x"), "R-9112-4-1 is cited by the suite"),
+        (good.replace("sl-reason-htab", &["sl-reason-htab"; 5].join(", ")), "names too many cases"),
+    ] {
+        let wrong = check(list, &table).wrong.join("\n");
+        assert!(wrong.contains(expected), "{expected:?} was not seen in:\n{table}\nbut: {wrong:?}");
+    }
+    // Of cases that cite a rule, those that fail the suite come first; those that are not played say nothing.
+    for (rule, level, case, expected) in [
+        ("R-9112-7.1-1", "MUST", "cs-zero-last-many", ""),
+        ("R-9110-8.4.1-1", "MUST", "ce-gzip", "ce-gzip is not played"),
+    ] {
+        let table = format!("| {rule} | {level} | x | conformance: {case} |");
+        let wrong = check(&format!("{rule} {level}\n"), &table).wrong.join("\n");
+        assert!(wrong.contains(expected), "{case}: {wrong:?}");
+    }
+}
+
+#[test]
+fn this_one_proves_r_9112_2_2_3() {
+    assert!(carries("fn x_r_9112_2_2_3() {", "R-9112-2.2-3"));
+}
+
+/// What must not be taken for a proof.
+mod decoys {
+    #[test]
+    #[ignore = "a decoy"]
+    fn ignored_r_9112_2_2_3() {}
+
+    #[test]
+    fn in_a_comment() {
+        // R-9112-2.2-3
+    }
+
+    #[test]
+    fn longer_r_9112_2_2_33() {}
+
+    #[test]
+    fn only_a_part() {
+        assert_ne!("R-9112-2.2-30 XR-9112-2.2-3", "R-9112-2.2");
+    }
+}
+
+fn check(list: &str, table: &str) -> Report {
+    let evidence = Evidence::gather();
+    let mut report = Report::default();
+    let levels: BTreeMap<_, _> = list.lines().map(|line| line.split_once(' ').unwrap()).collect();
+    if levels.len() != list.lines().count() {
+        report.wrong.push("the list has an id twice".to_owned());
+    }
+    let mut rows = BTreeMap::<_, usize>::new();
+    for line in table.lines().filter(|line| line.starts_with("| R-") || line.starts_with("|R-")) {
+        let cells: Vec<_> = line.split('|').map(str::trim).collect();
+        let ["", id, level, words, proof, ""] = cells[..] else {
+            report.wrong.push(format!("not four cells: {line}"));
+            continue;
+        };
+        *rows.entry(id).or_default() += 1;
+        match levels.get(id) {
+            None => report.wrong.push(format!("{id} is no requirement")),
+            Some(expected) if *expected != level => {
+                report.wrong.push(format!("{id} is a {expected}, not a {level}"));
+            }
+            Some(_) if words.is_empty() => report.wrong.push(format!("{id} does not say what it is")),
+            Some(_) => evidence.judge(id, proof, &mut report),
+        }
+    }
+    for id in levels.keys() {
+        match rows.get(id) {
+            None => report.wrong.push(format!("{id} has no row")),
+            Some(1) => {}
+            Some(count) => report.wrong.push(format!("{id} has {count} rows")),
+        }
+    }
+    report
+}
+
+impl Evidence {
+    fn gather() -> Self {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut files = BTreeMap::new();
+        // Every file directly in `tests` is a program of tests; what is below is not.
+        for path in
+            rust_files(&root.join("tests"), false).into_iter().chain(rust_files(&root.join("src"), true))
+        {
+            let name = path.strip_prefix(root).unwrap().to_str().unwrap().replace('\\', "/");
+            files.insert(name, std::fs::read_to_string(&path).unwrap());
+        }
+        let cases = Case::all().iter().map(|case| (&*case.id, case)).collect();
+        Self { files, cases }
+    }
+
+    fn judge(&self, id: &str, proof: &str, report: &mut Report) {
+        let parts: Vec<_> = proof.split(';').map(str::trim).filter(|part| !part.is_empty()).collect();
+        let (mut is_tested, mut in_suite, mut not_applying) = (false, false, false);
+        for &part in &parts {
+            let judged = match part.split_once(':') {
+                Some(("does not apply" | "not met", reason)) if reason.trim().is_empty() => {
+                    Err(format!("{part:?} gives no reason"))
+                }
+                Some(("does not apply", _)) if parts.len() > 1 => Err("applies in part, or not".to_owned()),
+                Some(("does not apply", _)) => {
+                    not_applying = true;
+                    Ok(())
+                }
+                Some(("not met", reason)) => {
+                    report.not_met.push(format!("{id}: {}", reason.trim()));
+                    Ok(())
+                }
+                Some(("pending", what)) => Err(format!("is pending:{what}")),
+                Some(("conformance", cases)) => {
+                    (is_tested, in_suite) = (true, true);
+                    self.find_cases(id, cases)
+                }
+                _ => match part.strip_prefix('`').and_then(|part| part.strip_suffix('`')) {
+                    Some(path) => {
+                        is_tested = true;
+                        self.find_test(id, path)
+                    }
+                    None => Err(format!("is no proof: {part:?}")),
+                },
+            };
+            report.wrong.extend(judged.err().map(|what| format!("{id} {what}")));
+        }
+        if parts.is_empty() {
+            report.wrong.push(format!("{id} has no proof"));
+        }
+        let is_strict = |case: &&&Case| STRICT.contains(&&*case.level) && is_played(case);
+        if !in_suite && self.cases.values().filter(is_strict).any(|case| case.rules().any(|rule| rule == id))
+        {
+            report.wrong.push(format!("{id} is cited by the suite, which the row does not say"));
+        }
+        report.tested += usize::from(is_tested);
+        report.not_applying += usize::from(not_applying);
+    }
+
+    fn find_cases(&self, id: &str, named: &str) -> Result<(), String> {
+        let named: Vec<_> = named.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
+        if named.is_empty() {
+            return Err("names no case".to_owned());
+        }
+        if named.len() > MOST_CASES {
+            return Err("names too many cases".to_owned());
+        }
+        let mut has_strict = false;
+        for name in &named {
+            let case = self.cases.get(name).ok_or_else(|| format!("there is no case {name}"))?;
+            if !case.rules().any(|rule| rule == id) {
+                return Err(format!("{name} does not cite {id}"));
+            }
+            if !is_played(case) {
+                return Err(format!("{name} is not played"));
+            }
+            has_strict |= STRICT.contains(&&*case.level);
+        }
+        let citing =
+            self.cases.values().filter(|case| case.rules().any(|rule| rule == id) && is_played(case));
+        let stricter: Vec<_> =
+            citing.filter(|case| STRICT.contains(&&*case.level)).map(|case| &*case.id).take(9).collect();
+        if !has_strict && !stricter.is_empty() {
+            return Err(format!("has stricter cases: {}", stricter.join(", ")));
+        }
+        Ok(())
+    }
+
+    fn find_test(&self, id: &str, path: &str) -> Result<(), String> {
+        let mut words = path.split("::");
+        let name = words.next().unwrap_or_default();
+        let mut modules: Vec<_> = words.collect();
+        let test = modules.pop().ok_or_else(|| format!("names no test: {path}"))?;
+        let file = self.files.get(name).ok_or_else(|| format!("there is no file {name}"))?;
+        let mut lines: Vec<_> = file.lines().collect();
+        for (depth, module) in modules.iter().enumerate() {
+            let indent = "    ".repeat(depth);
+            let is_module = |line: &&str| {
+                let rest = line.strip_prefix(&*indent).unwrap_or_default();
+                let rest =
+                    rest.strip_prefix("pub(super) ").or(rest.strip_prefix("pub(crate) ")).unwrap_or(rest);
+                rest == format!("mod {module} {{")
+            };
+            let at =
+                lines.iter().position(is_module).ok_or_else(|| format!("there is no module {module}"))?;
+            lines = block(&lines[at..], &indent).to_vec();
+        }
+        let indent = "    ".repeat(modules.len());
+        let is_test = |line: &&str| {
+            let rest = line.strip_prefix(&*indent).unwrap_or_default();
+            let rest = rest.strip_prefix("async ").unwrap_or(rest);
+            rest.starts_with(&format!("fn {test}("))
+        };
+        let missing = || format!("there is no test {test} in {name}");
+        let at = lines.iter().position(is_test).ok_or_else(missing)?;
+        let attributes =
+            lines[..at].iter().rev().map(|line| line.trim()).take_while(|line| line.starts_with('#'));
+        let attributes: Vec<_> = attributes.collect();
+        if !attributes.iter().any(|line| line.starts_with("#[test]") || line.starts_with("#[tokio::test")) {
+            return Err(missing());
+        }
+        if attributes.iter().any(|line| line.starts_with("#[ignore")) {
+            return Err(format!("is proved by {test}, which is ignored"));
+        }
+        let body = block(&lines[at..], &indent);
+        if body.iter().any(|line| carries(line, id)) {
+            Ok(())
+        } else {
+            Err(format!("is proved by {test}, which does not carry {id}"))
+        }
+    }
+}
+
+/// From the first line to the one that closes it at its own indentation.
+fn block<'a, 'b>(lines: &'a [&'b str], indent: &str) -> &'a [&'b str] {
+    if lines[0].ends_with("{}") {
+        return &lines[..1];
+    }
+    let end = format!("{indent}}}");
+    let at = lines.iter().position(|line| *line == end).unwrap_or(lines.len() - 1);
+    &lines[..=at]
+}
+
+/// Whether a line of code has the id, as it is or as a part of a name.
+fn carries(line: &str, id: &str) -> bool {
+    if line.trim_start().starts_with("//") {
+        return false;
+    }
+    let name: String =
+        id.chars().map(|it| if it.is_ascii_alphanumeric() { it.to_ascii_lowercase() } else { '_' }).collect();
+    let is_there = |text: &str, is_inner: fn(char) -> bool| {
+        line.match_indices(text).any(|(at, _)| {
+            let (before, after) = (&line[..at], &line[at + text.len()..]);
+            !before.ends_with(char::is_alphanumeric) && !after.starts_with(is_inner)
+        })
+    };
+    is_there(id, |it| it.is_ascii_alphanumeric()) || is_there(&name, |it| it.is_ascii_alphanumeric())
+}
+
+/// Whether a level is able to play the case: what they are able to do stands in the suite's own file.
+fn is_played(case: &Case) -> bool {
+    let suite = include_str!("conformance.rs");
+    let able: BTreeSet<_> = ["const CODEC_CAPS: &[&str] = &[", "const CLIENT_CAPS: &[&str] = &["]
+        .iter()
+        .flat_map(|start| {
+            let (_, rest) = suite.split_once(start).expect("the suite says what it is able to do");
+            rest.split_once(']').unwrap().0.split(',').map(|cap| cap.trim().trim_matches('"'))
+        })
+        .collect();
+    case.takes().is_none_or(|cap| able.contains(cap))
+}
+
+fn rust_files(folder: &Path, goes_down: bool) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() && goes_down {
+            found.extend(rust_files(&path, true));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    found
+}
