@@ -9,17 +9,17 @@ use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_core::Stream;
 use handclasp::codec::{BodyLength, Event, Framing, Limits, Machine, Misuse, RequestHead, Target};
-use handclasp::{Body, Client, ClientBuilder, ErrorKind, RequestBuilder, Written};
+use handclasp::{Body, Client, ClientBuilder, ErrorKind, Written};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 
-use self::support::{Peer, Request, Rng, Server, Signal, Tape, until, within};
+use self::support::{Request, Rng, Server, Signal, Tape, until, within};
 
 const NO_CONTENT: &str = "HTTP/1.1 204 No Content\r\n\r\n";
 
