@@ -328,7 +328,7 @@ mod tests {
         let uri: Uri = "http://user:secret@example.org:8080/a?b".parse().unwrap();
         let error = Error::request("no").with_uri(&uri);
         assert_eq!(error.uri().unwrap(), &"http://example.org:8080/a?b".parse::<Uri>().unwrap());
-        assert!(!format!("{error:?} {error}").contains("secret"));
+        assert!(!format!("{error:?} {error}").contains("secret"), "R-9110-17.9-1");
     }
 
     #[test]

@@ -8,8 +8,8 @@ mod support;
 use std::collections::VecDeque;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -198,6 +198,28 @@ async fn requests_octet_by_octet() {
             client.get(root).header("if-none-match", "W/\"a,b\", \"\""),
             "GET / HTTP/1.1\r\nhost: a.test\r\nif-none-match: W/\"a,b\", \"\"\r\n\r\n",
         ),
+        // What concerns the connection is named in Connection, once.
+        (
+            "R-9112-7.4-2 R-9110-10.1.4-1 R-9110-7.6.1-1",
+            client.get(root).header("te", "trailers"),
+            "GET / HTTP/1.1\r\nhost: a.test\r\nte: trailers\r\nconnection: te\r\n\r\n",
+        ),
+        (
+            "R-9112-7.4-2 R-9110-10.1.4-1 R-9110-7.6.1-1",
+            client.get(root).header("te", "trailers").header("connection", "x, TE"),
+            "GET / HTTP/1.1\r\nhost: a.test\r\nte: trailers\r\nconnection: x, TE\r\n\r\n",
+        ),
+        (
+            "R-9110-7.8-1 R-9110-7.6.1-1",
+            client.get(root).header("upgrade", "x/1"),
+            "GET / HTTP/1.1\r\nhost: a.test\r\nupgrade: x/1\r\nconnection: upgrade\r\n\r\n",
+        ),
+        (
+            "R-9110-7.6.1-1 R-9110-5.6.1-1",
+            client.get(root).header("keep-alive", "timeout=9").header("http2-settings", "AA"),
+            "GET / HTTP/1.1\r\nhost: a.test\r\nkeep-alive: timeout=9\r\nhttp2-settings: AA\r\n\
+             connection: keep-alive, http2-settings\r\n\r\n",
+        ),
         // Content and its length.
         (
             "R-9112-2.2-6 R-9112-6.3-10 R-9112-6.3-11",
@@ -331,7 +353,23 @@ async fn what_cannot_be_sent_is_refused_beforehand() {
             "R-9110-5.3-1",
             client.post(root).header("content-length", "2").header("content-length", "3").body("ab"),
         ),
+        (
+            "R-9110-5.3-1",
+            client.post(root).header("content-type", "a/b").header("content-type", "c/d").body("ab"),
+        ),
+        ("R-9110-5.3-1", get().header("user-agent", "a").header("user-agent", "b")),
         ("R-9110-9.3.8-1", client.request(Method::TRACE, root).body("a")),
+        ("R-9110-9.3.8-1", client.request(Method::TRACE, root).bearer_auth("a")),
+        ("R-9110-9.3.8-1", client.request(Method::TRACE, root).header("cookie", "a=b")),
+        ("R-9110-9.3.7-1", client.request(Method::OPTIONS, root).body("a")),
+        ("R-9112-7.4-1", get().header("te", "chunked")),
+        ("R-9112-7.4-1", get().header("te", "trailers, Chunked;q=0.5")),
+        ("R-9112-C.2.2-1", get().header("proxy-connection", "keep-alive")),
+        ("R-9110-7.6.1-2", get().header("connection", "cache-control")),
+        ("R-9110-7.6.1-2", get().header("connection", "close, Host")),
+        ("R-9110-7.6.1-2 R-9110-2.2-1", get().header("connection", "a b")),
+        ("R-9110-10.1.1-1", get().header("expect", "100-continue")),
+        ("R-9110-10.1.1-1", client.post(root).header("expect", "100-continue").body("")),
     ] {
         let error = within(20, request.send()).await.expect_err(rules);
         let told = (error.kind(), error.request_written());

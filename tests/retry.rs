@@ -371,7 +371,7 @@ async fn a_post_or_patch_is_not_sent_again() {
         assert_eq!((error.kind(), error.phase()), (ErrorKind::ConnectionLost, Some(Phase::Wait)), "{method}");
         assert_eq!(error.request_written(), Written::All);
         assert_eq!(error.to_string(), "peer closed the connection before the response head");
-        assert_eq!(seen(&server, "/again"), [0]);
+        assert_eq!(seen(&server, "/again"), [0], "R-9110-9.2.2-1: {method}");
         assert_eq!(server.connections(), 1);
     }
 }
@@ -476,7 +476,7 @@ async fn a_408_with_close_on_a_reused_connection_is_a_close() {
     let response = within(20, client.get(server.url("/again")).send()).await.unwrap();
     assert_eq!(response.status(), 200);
     assert_eq!(response.text().await.unwrap(), "/again");
-    assert_eq!(seen(&server, "/again"), [0, 1]);
+    assert_eq!(seen(&server, "/again"), [0, 1], "R-9110-15.5.9-1");
     assert_eq!(client.pool().stats().total.closed(DropReason::PeerClosed), 1);
 }
 
@@ -569,7 +569,7 @@ async fn a_request_is_sent_again_once_at_the_most() {
     leave_a_connection_idle(&client, &server).await;
     let error = within(20, client.get(server.url("/again")).send()).await.unwrap_err();
     assert_eq!((error.kind(), error.request_written()), (ErrorKind::ConnectionLost, Written::All));
-    assert_eq!((seen(&server, "/again"), server.connections()), (vec![0, 1], 2));
+    assert_eq!((seen(&server, "/again"), server.connections()), (vec![0, 1], 2), "R-9110-9.2.2-2");
 }
 
 /// Also where there is another idle connection: it might be as dead as the first.

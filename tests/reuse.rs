@@ -105,7 +105,7 @@ async fn sequential_requests_use_one_connection() {
         assert_eq!((info.id(), info.ordinal(), info.is_reused()), (1, nth, nth > 1));
         response.text().await.unwrap();
     }
-    assert_eq!(server.requests_per_connection(), [20]);
+    assert_eq!(server.requests_per_connection(), [20], "R-9112-9.3-1");
     assert_ledger(&total(&client), 1, 20, 19, &[]);
 }
 
@@ -196,6 +196,7 @@ async fn a_body_that_is_dropped_unread_closes_the_connection() {
     let response = get(&client, &server, "/").await;
     assert_eq!(total(&client).active, 1);
     drop(response);
+    assert_eq!((total(&client).active, total(&client).idle), (0, 0), "R-9112-9.3-4");
     assert_ledger(&total(&client), 1, 1, 0, &[(DropReason::Abandoned, 1)]);
     until("the server knows", || ended.load(Ordering::SeqCst) == 1).await;
 }

@@ -165,7 +165,7 @@ mod tests {
     #[test]
     fn families_take_turns_beginning_with_the_first() {
         let order = interleave(vec![v6(1), v6(2), v4(1), v6(3), v4(2)]);
-        assert_eq!(order, [v6(1), v4(1), v6(2), v4(2), v6(3)]);
+        assert_eq!(order, [v6(1), v4(1), v6(2), v4(2), v6(3)], "R-8305-4-1");
         assert_eq!(interleave(vec![v4(1), v4(2), v6(1)]), [v4(1), v6(1), v4(2)]);
         assert_eq!(interleave(vec![]), []);
     }
@@ -187,7 +187,8 @@ mod tests {
                 "249: until 250",
                 "250: start 1 192.0.2.1",
                 "250: wait"
-            ]
+            ],
+            "R-8305-5-1"
         );
     }
 
@@ -204,7 +205,8 @@ mod tests {
                 "280: start 2 192.0.2.3",
                 "280: wait",
                 "530: wait",
-            ]
+            ],
+            "R-8305-5-1"
         );
     }
 

@@ -220,6 +220,25 @@ mod tests {
         assert_eq!(run.into_error().attempts.len(), 2);
     }
 
+    /// One that answers no SYN, because the queue of those it has not accepted is full.
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn the_others_end_when_one_has_won() {
+        let silent = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        silent.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        silent.listen(0).unwrap();
+        let silent_at = silent.local_addr().unwrap().as_socket().unwrap();
+        let _queued = std::net::TcpStream::connect(silent_at).unwrap();
+        let good = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let setup = setup();
+        let addresses = vec![silent_at, good.local_addr().unwrap()];
+        let mut run = Run::new(addresses.clone(), Duration::from_millis(1), None, &setup);
+        let (_, peer) = run.winner().await.unwrap();
+        assert_eq!(peer, addresses[1], "R-8305-5-2");
+        assert!(run.has_tried_all() && run.failed.is_empty(), "R-8305-5-2: the first was still being tried");
+        assert!(run.running.is_empty(), "R-8305-5-2: its socket is closed");
+    }
+
     #[tokio::test]
     async fn every_refusal_is_told_up_to_six() {
         let addresses = refusing(8);
@@ -227,7 +246,8 @@ mod tests {
         let mut run = Run::new(addresses.clone(), HOUR, None, &setup);
         assert!(run.winner().await.is_none());
         let told: Vec<_> = addresses[..6].iter().map(|a| format!("{a}: connection refused")).collect();
-        assert_eq!(run.into_error().to_string(), format!("{}, and 2 more", told.join(", ")));
+        let text = format!("{}, and 2 more", told.join(", "));
+        assert_eq!(run.into_error().to_string(), text, "R-8305-5-3");
     }
 
     #[tokio::test]

@@ -181,14 +181,14 @@ mod tests {
     #[test]
     fn spellings_of_one_origin_are_one_route() {
         for other in ["http://h:80/x", "http://H/", "http://h./", "http://user:pass@h/", "http://h?q"] {
-            assert!(is_same("http://h/", other), "{other}");
+            assert!(is_same("http://h/", other), "R-9110-4.2.3-1: {other}");
         }
     }
 
     #[test]
     fn another_scheme_host_or_port_is_another_route() {
         for other in ["https://h/", "https://h:80/", "http://h:81/", "http://g/", "http://h.h/"] {
-            assert!(!is_same("http://h/", other), "{other}");
+            assert!(!is_same("http://h/", other), "R-9110-4.2.3-1: {other}");
         }
     }
 

@@ -252,7 +252,7 @@ mod tests {
             ("LOCALHOST.", vec!["127.0.0.1:80", "[::1]:80"]),
             ("a.b.localhost", vec!["127.0.0.1:80", "[::1]:80"]),
         ] {
-            assert_eq!(lookup(&names, host).await.unwrap(), addresses, "{host}");
+            assert_eq!(lookup(&names, host).await.unwrap(), addresses, "R-6761-6.3-1: {host}");
         }
     }
 

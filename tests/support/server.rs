@@ -87,6 +87,14 @@ impl Server {
         server
     }
 
+    /// The same, by TLS of the caller's.
+    pub fn start_tls_by(
+        config: ServerConfig,
+        script: impl Fn(&mut Peer) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        Self::listen(Some(Arc::new(config)), Arc::new(script))
+    }
+
     /// Answers every request by its target, for ever.
     pub fn echo() -> Self {
         Self::start(|peer| {
