@@ -210,7 +210,7 @@ async fn requests_octet_by_octet() {
             "GET / HTTP/1.1\r\nhost: a.test\r\nte: trailers\r\nconnection: x, TE\r\n\r\n",
         ),
         (
-            "R-9110-7.8-1 R-9110-7.6.1-1",
+            "R-9110-7.8-1 R-9110-7.6.1-1 R-9110-7.8-4",
             client.get(root).header("upgrade", "x/1"),
             "GET / HTTP/1.1\r\nhost: a.test\r\nupgrade: x/1\r\nconnection: upgrade\r\n\r\n",
         ),
@@ -462,7 +462,7 @@ fn a_head_is_read_back_as_it_went_in() {
         }
         let read = read_strictly(&out);
         let (got_method, target, fields) =
-            read.unwrap_or_else(|what| panic!("R-9110-2.2-1 R-9112-11.1-1: {what}: {head:?}"));
+            read.unwrap_or_else(|what| panic!("R-9110-2.2-1 R-9112-2.2-3 R-9112-11.1-1: {what}: {head:?}"));
         assert_eq!((got_method, target), (method.as_str().as_bytes(), path.as_bytes()), "R-9110-2.2-1");
         assert_eq!(fields[0], (&b"host"[..], &host[..]), "R-9110-2.2-1");
         let framing = ["content-length", "transfer-encoding"].map(str::as_bytes);
@@ -572,7 +572,7 @@ fn a_tunnel_begins_behind_any_2xx_and_behind_nothing_else() {
         assert!(!machine.may_send_body() && machine.is_send_done(), "R-OPTUP-6-1");
         let mut wire = BytesMut::from(&*format!("HTTP/1.1 {status} X\r\nContent-Length: 3\r\n\r\nabc"));
         assert!(matches!(machine.decode(&mut wire), Ok(Some(Event::Head(_)))), "R-2817-5.3-1: {status}");
-        assert_eq!(machine.framing(), Some(expected), "R-2817-5.3-1 R-9110-9.3.6-3: {status}");
+        assert_eq!(machine.framing(), Some(expected), "R-2817-5.3-1 R-9112-6.3-2 R-9110-9.3.6-3: {status}");
         if expected == Framing::Tunnel {
             while let Ok(Some(event)) = machine.decode(&mut wire) {
                 assert!(!matches!(event, Event::Data(_)), "R-2817-5.3-1 R-9110-9.3.6-2: {status}");
@@ -697,9 +697,15 @@ async fn what_is_made_of_answers() {
     let huge = Box::leak(format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(70_000)).into_boxed_str());
     for (rules, asked, wire, then, expected) in [
         // What was asked for decides what comes.
-        ("R-9110-6.1-1", "HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", Stays, Ok((200, "", true))),
         (
-            "R-9110-6.1-1",
+            "R-9112-6-1 R-9110-6.1-1",
+            "HEAD",
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n",
+            Stays,
+            Ok((200, "", true)),
+        ),
+        (
+            "R-9112-6-1 R-9110-6.1-1",
             "GET",
             "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
             Stays,
@@ -1020,7 +1026,7 @@ async fn the_version_is_1_1_whatever_the_server_says() {
         let client = recorder.client();
         for _ in 0..2 {
             let response = within(20, client.get("http://a.test/").send()).await.unwrap();
-            assert_eq!(response.status(), 200, "R-9110-2.5-1: {version}");
+            assert_eq!(response.status(), 200, "R-9110-2.5-1 R-9110-6.2-2: {version}");
             assert!(recorder.take().starts_with("GET / HTTP/1.1\r\n"), "R-9110-6.2-1: {version}");
         }
     }

@@ -23,9 +23,9 @@ use self::conformance::Case;
 const LIST: &str = include_str!("data/requirements.txt");
 const TABLE: &str = include_str!("../src/manual/requirements.md");
 
-/// How many there are, and how many of them have a test.
+/// How many there are; and how many of them have a test, do not apply, and are not met in all.
 const REQUIREMENTS: usize = 333;
-const TESTED: usize = 0;
+const COUNTS: (usize, usize, usize) = (0, 0, 0);
 
 /// Cases of these levels fail the suite when they are not as they should be.
 const STRICT: [&str; 3] = ["MUST", "GRAMMAR", "SHOULD"];
@@ -50,7 +50,7 @@ struct Evidence {
 
 #[test]
 fn every_requirement_has_its_test_or_its_reason() {
-    let report = check(LIST, TABLE);
+    let report = check(&Evidence::gather(), LIST, TABLE);
     println!(
         "{} of {REQUIREMENTS} tested, {} do not apply, {} not met or in part:\n{}",
         report.tested,
@@ -58,24 +58,32 @@ fn every_requirement_has_its_test_or_its_reason() {
         report.not_met.len(),
         report.not_met.join("\n"),
     );
-    let wrong = report.wrong;
-    assert!(wrong.is_empty(), "{} rows are wrong:\n{}", wrong.len(), wrong.join("\n"));
-    assert_eq!((LIST.lines().count(), report.tested), (REQUIREMENTS, TESTED));
+    let count = report.wrong.len();
+    assert!(count == 0, "{count} rows are wrong:\n{}", report.wrong.join("\n"));
+    assert_eq!(LIST.lines().count(), REQUIREMENTS);
+    assert_eq!((report.tested, report.not_applying, report.not_met.len()), COUNTS);
 }
 
 /// Each way to spoil a good table is seen.
 #[test]
 fn the_checker_sees_what_is_wrong() {
+    let mut evidence = Evidence::gather();
+    evidence.files.insert("tests/decoys.rs".to_owned(), DECOYS.to_owned());
     let list = "R-9112-4-1 GRAMMAR\nR-9112-2.2-3 MUST NOT\n";
     let status = "| R-9112-4-1 | GRAMMAR | a status line has its form | conformance: sl-reason-htab |\n";
     let row = |proof: &str| format!("{status}| R-9112-2.2-3 | MUST NOT | no bare CR is sent | {proof} |\n");
-    let good = row("`tests/requirements.rs::this_one_proves_r_9112_2_2_3`");
-    let report = check(list, &good);
-    assert_eq!((report.wrong, report.tested), (Vec::<String>::new(), 2));
-    let report = check(list, &row("does not apply: nothing is sent"));
-    assert_eq!((report.wrong, report.tested, report.not_applying), (Vec::<String>::new(), 1, 1));
-    let report = check(list, &row("not met: it is sent"));
-    assert_eq!((report.wrong, report.tested, report.not_met.len()), (Vec::<String>::new(), 1, 1));
+    for (proof, expected) in [
+        ("`tests/decoys.rs::good_r_9112_2_2_3`", (2, 0, 0)),
+        ("`tests/decoys.rs::by_message`; `tests/decoys.rs::inner::deep`", (2, 0, 0)),
+        ("`tests/decoys.rs::inner::deep`; not met: the rest", (2, 0, 1)),
+        ("not met: it is sent", (1, 0, 1)),
+        ("does not apply: nothing is sent", (1, 1, 0)),
+    ] {
+        let report = check(&evidence, list, &row(proof));
+        assert_eq!(report.wrong, [] as [&str; 0], "{proof}");
+        assert_eq!((report.tested, report.not_applying, report.not_met.len()), expected, "{proof}");
+    }
+    let good = row("`tests/decoys.rs::by_message`");
     for (table, expected) in [
         (status.to_owned(), "R-9112-2.2-3 has no row"),
         (format!("{good}{status}"), "R-9112-4-1 has 2 rows"),
@@ -91,62 +99,77 @@ fn the_checker_sees_what_is_wrong() {
         (row("does not apply: x; not met: x"), "applies in part"),
         (row("`tests/nothing.rs::name`"), "there is no file tests/nothing.rs"),
         (row("`tests/support/mod.rs::within`"), "there is no file tests/support/mod.rs"),
-        (row("`tests/requirements.rs`"), "names no test"),
-        (row("`tests/requirements.rs::nobody`"), "there is no test nobody"),
-        (row("`tests/requirements.rs::check`"), "there is no test check"),
-        (row("`tests/requirements.rs::inner::this_one_proves_r_9112_2_2_3`"), "there is no module inner"),
-        (row("`tests/requirements.rs::decoys::ignored_r_9112_2_2_3`"), "is ignored"),
-        (row("`tests/requirements.rs::decoys::in_a_comment`"), "does not carry R-9112-2.2-3"),
-        (row("`tests/requirements.rs::decoys::longer_r_9112_2_2_33`"), "does not carry R-9112-2.2-3"),
-        (row("`tests/requirements.rs::decoys::only_a_part`"), "does not carry R-9112-2.2-3"),
+        (row("`tests/decoys.rs`"), "names no test"),
+        (row("`tests/decoys.rs::nobody`"), "there is no test nobody"),
+        (row("`tests/decoys.rs::deep`"), "there is no test deep"),
+        (row("`tests/decoys.rs::no_test_r_9112_2_2_3`"), "there is no test no_test_r_9112_2_2_3"),
+        (row("`tests/decoys.rs::outer::by_message`"), "there is no module outer"),
+        (row("`tests/decoys.rs::inner::by_message`"), "there is no test by_message"),
+        (row("`tests/decoys.rs::ignored_r_9112_2_2_3`"), "which is ignored"),
+        (row("`tests/decoys.rs::in_a_comment`"), "does not carry R-9112-2.2-3"),
+        (row("`tests/decoys.rs::longer_r_9112_2_2_33`"), "does not carry R-9112-2.2-3"),
         (row("conformance:"), "names no case"),
         (row("conformance: no-such-case"), "there is no case no-such-case"),
         (row("conformance: sl-reason-htab"), "sl-reason-htab does not cite R-9112-2.2-3"),
-        (good.replace("sl-reason-htab", "sl-reason-1k"), "sl-reason-1k does not cite R-9112-4-1"),
         (good.replace("conformance: sl-reason-htab", "not met: x"), "R-9112-4-1 is cited by the suite"),
         (good.replace("sl-reason-htab", &["sl-reason-htab"; 5].join(", ")), "names too many cases"),
     ] {
-        let wrong = check(list, &table).wrong.join("\n");
+        let wrong = check(&evidence, list, &table).wrong.join("\n");
         assert!(wrong.contains(expected), "{expected:?} was not seen in:\n{table}\nbut: {wrong:?}");
     }
     // Of cases that cite a rule, those that fail the suite come first; those that are not played say nothing.
     for (rule, level, case, expected) in [
-        ("R-9112-7.1-1", "MUST", "cs-zero-last-many", ""),
+        ("R-9112-7.1-1", "MUST", "cs-trail-sp", "R-9112-7.1-1 has stricter cases: cs-"),
         ("R-9110-8.4.1-1", "MUST", "ce-gzip", "ce-gzip is not played"),
     ] {
         let table = format!("| {rule} | {level} | x | conformance: {case} |");
-        let wrong = check(&format!("{rule} {level}\n"), &table).wrong.join("\n");
+        let wrong = check(&evidence, &format!("{rule} {level}\n"), &table).wrong.join("\n");
         assert!(wrong.contains(expected), "{case}: {wrong:?}");
     }
+    let twice = check(&evidence, &format!("{list}{list}"), &good).wrong.join("\n");
+    assert!(twice.contains("the list has an id twice"), "{twice:?}");
+}
+
+/// What the checker is to find in a file of tests, and what it must not take for a proof.
+const DECOYS: &str = "
+#[test]
+fn good_r_9112_2_2_3() {
+    assert!(true);
+}
+
+#[tokio::test(start_paused = true)]
+#[should_panic]
+async fn by_message() {
+    assert!(false, \"R-9112-2.2-3: what\");
 }
 
 #[test]
-fn this_one_proves_r_9112_2_2_3() {
-    assert!(carries("fn x_r_9112_2_2_3() {", "R-9112-2.2-3"));
+#[ignore = \"for a reason\"]
+fn ignored_r_9112_2_2_3() {
 }
 
-/// What must not be taken for a proof.
-mod decoys {
-    #[test]
-    #[ignore = "a decoy"]
-    fn ignored_r_9112_2_2_3() {}
-
-    #[test]
-    fn in_a_comment() {
-        // R-9112-2.2-3
-    }
-
-    #[test]
-    fn longer_r_9112_2_2_33() {}
-
-    #[test]
-    fn only_a_part() {
-        assert_ne!("R-9112-2.2-30 XR-9112-2.2-3", "R-9112-2.2");
-    }
+#[test]
+fn in_a_comment() {
+    // R-9112-2.2-3
 }
 
-fn check(list: &str, table: &str) -> Report {
-    let evidence = Evidence::gather();
+#[test]
+fn longer_r_9112_2_2_33() {
+    assert!(\"R-9112-2.2-30 XR-9112-2.2-3\" != \"R-9112-2.2\");
+}
+
+fn no_test_r_9112_2_2_3() {
+}
+
+mod inner {
+    #[test]
+    fn deep() {
+        assert!(true, \"R-9112-2.2-3\");
+    }
+}
+";
+
+fn check(evidence: &Evidence, list: &str, table: &str) -> Report {
     let mut report = Report::default();
     let levels: BTreeMap<_, _> = list.lines().map(|line| line.split_once(' ').unwrap()).collect();
     if levels.len() != list.lines().count() {

@@ -352,7 +352,7 @@ async fn a_close_begins_with_a_goodbye() {
         }
         tokio::time::timeout(PATIENCE, ended.raised())
             .await
-            .unwrap_or_else(|_| panic!("R-9112-9.8-3: {why}"));
+            .unwrap_or_else(|_| panic!("R-9112-9.8-3 R-9112-9.5-1: {why}"));
         until("the connection is counted as closed", || client.pool().stats().total.closed_total() == 1)
             .await;
     }

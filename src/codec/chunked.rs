@@ -389,7 +389,8 @@ mod tests {
             ("0\r\na:\r\nb:\r\nc:\r\n\r\n", Some(ProtocolError::TooManyFields)),
         ] {
             for step in 1..=wire.len() {
-                assert_eq!(run(wire.as_bytes(), step, &limits).err(), expected, "{wire:?} by {step}");
+                let got = run(wire.as_bytes(), step, &limits).err();
+                assert_eq!(got, expected, "R-9112-7.1.1-3: {wire:?} by {step}");
             }
         }
     }
