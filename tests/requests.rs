@@ -16,8 +16,9 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures_core::Stream;
 use handclasp::codec::{BodyLength, Event, Framing, Limits, Machine, Misuse, RequestHead, Target};
-use handclasp::{Body, Client, ClientBuilder, ErrorKind, Written};
+use handclasp::{Body, Client, ClientBuilder, ErrorKind, RequestTarget, Written};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use self::support::{Request, Rng, Server, Signal, Tape, until, within};
 
@@ -54,7 +55,8 @@ impl Recorder {
     }
 
     fn builder(&self) -> ClientBuilder {
-        Client::builder().resolve("a.test", self.server.address()).max_connections_per_host(1)
+        let builder = Client::builder().resolve("a.test", self.server.address());
+        builder.max_connections_per_host(1).no_user_agent()
     }
 
     fn client(&self) -> Client {
@@ -66,8 +68,12 @@ impl Recorder {
 struct Pieces(VecDeque<&'static str>);
 
 impl Pieces {
+    fn of(pieces: &[&'static str]) -> Self {
+        Self(pieces.iter().copied().collect())
+    }
+
     fn body(pieces: &[&'static str]) -> Body {
-        Body::from_stream(Self(pieces.iter().copied().collect()))
+        Body::from_stream(Self::of(pieces))
     }
 }
 
@@ -76,6 +82,28 @@ impl Stream for Pieces {
 
     fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         Poll::Ready(self.0.pop_front().map(|piece| Ok(piece.into())))
+    }
+}
+
+/// Content of a length that it says, whatever it gives.
+struct Promise {
+    length: Option<u64>,
+    pieces: Pieces,
+}
+
+impl http_body::Body for Promise {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, io::Error>>> {
+        Poll::Ready(self.pieces.0.pop_front().map(|piece| Ok(http_body::Frame::data(piece.into()))))
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.length.map_or_else(http_body::SizeHint::default, http_body::SizeHint::with_exact)
     }
 }
 
@@ -94,6 +122,10 @@ impl Stream for Endless {
 
 fn uri(text: &str) -> Uri {
     text.parse().unwrap()
+}
+
+fn trailers(names: &[&'static str]) -> HeaderMap {
+    names.iter().map(|name| (HeaderName::from_static(name), HeaderValue::from_static("7"))).collect()
 }
 
 fn method(name: &str) -> Method {
@@ -182,6 +214,16 @@ async fn requests_octet_by_octet() {
         ),
         // Such characters are dropped from the text of a URL, by its own standard.
         ("R-9112-3.2-1", client.get("http://a.test/a\r\n\tb"), "GET /ab HTTP/1.1\r\nhost: a.test\r\n\r\n"),
+        (
+            "R-9112-3.2.4-1 R-9110-7.1-1",
+            client.request(Method::OPTIONS, root).target(RequestTarget::Asterisk),
+            "OPTIONS * HTTP/1.1\r\nhost: a.test\r\n\r\n",
+        ),
+        (
+            "R-9112-3.2.2-1 R-9112-3.2.2-2 R-9110-4.2.4-1",
+            client.get(uri("http://user:secret@a.test?q")).target(RequestTarget::Absolute),
+            "GET http://a.test/?q HTTP/1.1\r\nhost: a.test\r\n\r\n",
+        ),
         // Fields.
         (
             "R-9110-7.2-1 R-9112-3.2-2",
@@ -263,6 +305,33 @@ async fn requests_octet_by_octet() {
             "POST / HTTP/1.1\r\nhost: a.test\r\ntransfer-encoding: chunked\r\n\r\n3\r\none\r\n0\r\n\r\n",
         ),
         (
+            "R-9112-6.3-10",
+            client
+                .post(root)
+                .body(Body::wrap(Promise { length: Some(4), pieces: Pieces::of(&["one", "2"]) })),
+            "POST / HTTP/1.1\r\nhost: a.test\r\ncontent-length: 4\r\n\r\none2",
+        ),
+        (
+            "R-9112-6.3-11",
+            client.post(root).body(Body::wrap(Promise { length: None, pieces: Pieces::of(&["one"]) })),
+            "POST / HTTP/1.1\r\nhost: a.test\r\ntransfer-encoding: chunked\r\n\r\n3\r\none\r\n0\r\n\r\n",
+        ),
+        (
+            "R-9110-6.6.2-1 R-9110-5.6.1-1",
+            client.post(root).body(Body::from("a").with_trailers(trailers(&["x-sum", "x-more"]))),
+            "POST / HTTP/1.1\r\nhost: a.test\r\ntrailer: x-sum, x-more\r\ntransfer-encoding: chunked\r\n\r\n\
+             1\r\na\r\n0\r\nx-sum: 7\r\nx-more: 7\r\n\r\n",
+        ),
+        (
+            "R-9110-6.6.2-1",
+            client
+                .post(root)
+                .header("trailer", "X-Sum")
+                .body(Body::from("a").with_trailers(trailers(&["x-sum"]))),
+            "POST / HTTP/1.1\r\nhost: a.test\r\ntrailer: X-Sum\r\ntransfer-encoding: chunked\r\n\r\n\
+             1\r\na\r\n0\r\nx-sum: 7\r\n\r\n",
+        ),
+        (
             "R-9110-5.3-1",
             client.post(root).header("content-length", "1").header("content-length", "1").body("a"),
             "POST / HTTP/1.1\r\nhost: a.test\r\ncontent-length: 1\r\n\r\na",
@@ -307,6 +376,9 @@ async fn what_cannot_be_sent_is_refused_beforehand() {
     let client = recorder.client();
     let root = "http://a.test/";
     let get = || client.get(root);
+    let connect = |target: &str| {
+        client.request(Method::CONNECT, root).target(RequestTarget::Authority(target.to_owned()))
+    };
     for (rules, request) in [
         ("R-9112-2.2-3 R-9112-11.1-1", get().header("x", "a\rb")),
         ("R-9112-2.2-3 R-9112-11.1-1", get().header("x", "a\r\nb: c")),
@@ -325,6 +397,11 @@ async fn what_cannot_be_sent_is_refused_beforehand() {
         ("R-9112-3.2-2 R-9110-4.2.4-1", get().header("host", "user@a.test")),
         ("R-9112-3.2-3 R-9112-3.2.4-1 R-9110-7.1-1", client.get(uri("*"))),
         ("R-9112-3.2-3", client.get(uri("/path"))),
+        ("R-9112-3.2.4-1 R-9110-7.1-1", get().target(RequestTarget::Asterisk)),
+        ("R-9110-7.1-1", get().target(RequestTarget::Authority("h:1".to_owned()))),
+        ("R-9112-3.2.3-1 R-9110-9.3.6-1", connect("h")),
+        ("R-9112-3.2.3-1", connect("u@h:1")),
+        ("R-9112-3.2.3-1 R-9112-11.1-1", connect("h:1\r\nx: y")),
         ("R-9110-4.2.1-1", client.get("http://")),
         ("R-9110-4.2.1-1", client.get("https://:443/")),
         ("R-9110-4.2.1-1", client.get("http://user@/")),
@@ -368,6 +445,17 @@ async fn what_cannot_be_sent_is_refused_beforehand() {
         ("R-9110-7.6.1-2", get().header("connection", "cache-control")),
         ("R-9110-7.6.1-2", get().header("connection", "close, Host")),
         ("R-9110-7.6.1-2 R-9110-2.2-1", get().header("connection", "a b")),
+        (
+            "R-9110-6.5.1-1",
+            client.post(root).body(Body::from("a").with_trailers(trailers(&["content-length"]))),
+        ),
+        (
+            "R-9110-6.5.1-1",
+            client.post(root).body(Body::from("a").with_trailers(trailers(&["authorization"]))),
+        ),
+        ("R-9110-6.5.1-1", client.post(root).body(Body::from("a").with_trailers(trailers(&["host"])))),
+        ("R-9110-6.5.1-1", client.post(root).header("trailer", "x, Host").body(Pieces::body(&["a"]))),
+        ("R-9110-10.1.1-1", get().expect_continue()),
         ("R-9110-10.1.1-1", get().header("expect", "100-continue")),
         ("R-9110-10.1.1-1", client.post(root).header("expect", "100-continue").body("")),
     ] {
@@ -616,20 +704,27 @@ async fn a_stream_keeps_its_promise_or_the_connection_ends() {
         (&["four", "!"], false),
         (&["fourteen"], false),
     ] {
-        let recorder = Recorder::start();
-        let client = recorder.client();
-        let request = client.post("http://a.test/").header("content-length", "4").body(Pieces::body(pieces));
-        let sent = within(20, request.send()).await;
-        assert_eq!(sent.is_ok(), is_kept, "R-9110-8.6-4: {pieces:?}: {sent:?}");
-        let mut is_untouched = is_kept;
-        if let Err(error) = sent {
-            assert_eq!(error.kind(), ErrorKind::Body, "R-9110-8.6-4: {pieces:?}");
-            is_untouched = error.request_written() == Written::Nothing;
+        for is_said_by_the_body in [false, true] {
+            let recorder = Recorder::start();
+            let client = recorder.client();
+            let request = client.post("http://a.test/");
+            let request = if is_said_by_the_body {
+                request.body(Body::wrap(Promise { length: Some(4), pieces: Pieces::of(pieces) }))
+            } else {
+                request.header("content-length", "4").body(Pieces::body(pieces))
+            };
+            let sent = within(20, request.send()).await;
+            assert_eq!(sent.is_ok(), is_kept, "R-9110-8.6-4: {pieces:?}: {sent:?}");
+            let mut is_untouched = is_kept;
+            if let Err(error) = sent {
+                assert_eq!(error.kind(), ErrorKind::Body, "R-9110-8.6-4: {pieces:?}");
+                is_untouched = error.request_written() == Written::Nothing;
+            }
+            let sent = recorder.take();
+            let (_, content) = sent.split_once("\r\n\r\n").unwrap_or_default();
+            assert!(content.len() <= 4, "R-9110-8.6-4: {pieces:?}: {content:?} was sent");
+            assert_eq!(client.pool().stats().total.idle == 1, is_untouched, "R-9110-8.6-4: {pieces:?}");
         }
-        let sent = recorder.take();
-        let (_, content) = sent.split_once("\r\n\r\n").unwrap_or_default();
-        assert!(content.len() <= 4, "R-9110-8.6-4: {pieces:?}: {content:?} was sent");
-        assert_eq!(client.pool().stats().total.idle == 1, is_untouched, "R-9110-8.6-4: {pieces:?}");
     }
 }
 
@@ -1029,5 +1124,203 @@ async fn the_version_is_1_1_whatever_the_server_says() {
             assert_eq!(response.status(), 200, "R-9110-2.5-1 R-9110-6.2-2: {version}");
             assert!(recorder.take().starts_with("GET / HTTP/1.1\r\n"), "R-9110-6.2-1: {version}");
         }
+    }
+}
+
+/// The name of the crate and its version: no comment, no platform, nothing that changes from request to request.
+#[tokio::test]
+async fn the_crate_says_its_name_and_no_more() {
+    let recorder = Recorder::start();
+    let builder = || Client::builder().resolve("a.test", recorder.server.address());
+    let own = concat!("user-agent: handclasp/", env!("CARGO_PKG_VERSION"), "\r\n");
+    for (client, fields) in [
+        (builder(), own),
+        (builder().user_agent("app/1"), "user-agent: app/1\r\n"),
+        (builder().no_user_agent(), ""),
+    ] {
+        let client = client.build().unwrap();
+        for _ in 0..2 {
+            within(20, client.get("http://a.test/").send()).await.unwrap();
+            let expected = format!("GET / HTTP/1.1\r\nhost: a.test\r\n{fields}\r\n");
+            assert_eq!(recorder.take(), expected, "R-9110-10.1.5-1 R-9110-10.1.5-2");
+        }
+        let request = client.get("http://a.test/").header("user-agent", "b");
+        within(20, request.send()).await.unwrap();
+        let expected = "GET / HTTP/1.1\r\nhost: a.test\r\nuser-agent: b\r\n\r\n";
+        assert_eq!(recorder.take(), expected, "R-9110-10.1.5-1");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_keeps_nothing_says_close() {
+    let recorder = Recorder::start();
+    for builder in [recorder.builder().max_idle_per_host(0), recorder.builder().max_idle(0)] {
+        let client = builder.build().unwrap();
+        let before = recorder.server.connections();
+        for (says, expected) in [
+            (None, "GET / HTTP/1.1\r\nhost: a.test\r\nconnection: close\r\n\r\n"),
+            (Some("x, Close"), "GET / HTTP/1.1\r\nhost: a.test\r\nconnection: x, Close\r\n\r\n"),
+        ] {
+            let mut request = client.get("http://a.test/");
+            if let Some(says) = says {
+                request = request.header("connection", says);
+            }
+            within(20, request.send()).await.unwrap();
+            assert_eq!(recorder.take(), expected, "R-9112-9.3-3 R-9112-9.6-1");
+        }
+        assert_eq!(recorder.server.connections() - before, 2, "R-9112-9.3-3");
+    }
+}
+
+/// Until a server has answered, it is taken for one that speaks 1.1; afterwards, for what it said last.
+#[tokio::test]
+async fn a_server_that_speaks_1_0_is_remembered() {
+    let recorder = Recorder::answering(|request| {
+        let version = &request.target[1..];
+        format!("HTTP/{version} 200 OK\r\nconnection: keep-alive\r\ncontent-length: 0\r\n\r\n")
+    });
+    let client = recorder.client();
+    let chunked = "transfer-encoding: chunked\r\n\r\n3\r\none\r\n1\r\n2\r\n0\r\n\r\n";
+    for (version, expected) in [
+        ("1.1", format!("expect: 100-continue\r\n{chunked}")),
+        ("1.0", format!("expect: 100-continue\r\n{chunked}")),
+        ("1.0", "content-length: 4\r\n\r\none2".to_owned()),
+        ("1.1", "content-length: 4\r\n\r\none2".to_owned()),
+        ("1.1", format!("expect: 100-continue\r\n{chunked}")),
+    ] {
+        let request = client.post(format!("http://a.test/{version}")).body(Pieces::body(&["one", "2"]));
+        within(20, request.header("expect", "100-continue").send()).await.unwrap();
+        let expected = format!("POST /{version} HTTP/1.1\r\nhost: a.test\r\n{expected}");
+        assert_eq!(recorder.take(), expected, "R-9112-2.3-2 R-9112-6.1-3");
+    }
+}
+
+#[tokio::test]
+async fn an_expectation_is_waited_for_and_not_for_ever() {
+    const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
+    const HOUR: Duration = Duration::from_secs(3600);
+    let head = "POST / HTTP/1.1\r\nhost: a.test\r\nexpect: 100-continue\r\ncontent-length: 4\r\n\r\n";
+    let plain = "POST / HTTP/1.1\r\nhost: a.test\r\ncontent-length: 4\r\n\r\n";
+    for (rules, first, timeout, status, expected) in [
+        (
+            "R-9110-10.1.1-2 R-9110-15.2.1-1",
+            "HTTP/1.1 100 Continue\r\n\r\n",
+            HOUR,
+            200,
+            format!("{head}body"),
+        ),
+        ("R-9110-10.1.1-2", "HTTP/1.1 103 X\r\n\r\nHTTP/1.1 100 C\r\n\r\n", HOUR, 200, format!("{head}body")),
+        ("R-9110-10.1.1-3", "", Duration::from_millis(20), 200, format!("{head}body")),
+        ("R-9110-10.1.1-3", "HTTP/1.1 103 X\r\n\r\n", Duration::from_millis(20), 200, format!("{head}body")),
+        (
+            "R-9110-10.1.1-4",
+            "HTTP/1.1 417 No\r\ncontent-length: 0\r\n\r\n",
+            HOUR,
+            200,
+            format!("{head}{plain}body"),
+        ),
+        ("R-9110-10.1.1-5", "HTTP/1.1 401 No\r\ncontent-length: 0\r\n\r\n", HOUR, 401, head.to_owned()),
+        ("R-9110-10.1.1-5", "HTTP/1.1 413 No\r\ncontent-length: 0\r\n\r\n", HOUR, 413, head.to_owned()),
+        ("R-9110-10.1.1-5", "HTTP/1.1 302 No\r\ncontent-length: 0\r\n\r\n", HOUR, 302, head.to_owned()),
+        ("R-9110-10.1.1-5", OK, HOUR, 200, head.to_owned()),
+    ] {
+        let (tape, ended) = (Tape::default(), Signal::new());
+        let (recording, tell) = (tape.clone(), ended.clone());
+        let server = Server::start(move |peer| {
+            peer.record(&recording);
+            while let Some(at) = peer.request_head()? {
+                let is_expecting =
+                    recording.lock().unwrap().windows(6).filter(|six| six == b"expect").count() == 1;
+                if is_expecting && peer.number() == 0 {
+                    assert!(peer.is_silent()?, "R-9110-10.1.1-2: the content did not wait");
+                    peer.send(first)?;
+                    if !first.is_empty() && !first.starts_with("HTTP/1.1 10") {
+                        peer.stall()?;
+                        tell.raise();
+                        return Ok(());
+                    }
+                }
+                peer.request_body(at)?;
+                peer.send(OK)?;
+            }
+            Ok(())
+        });
+        let client = Client::builder().no_user_agent().resolve("a.test", server.address());
+        let client = client.expect_continue_timeout(timeout).build().unwrap();
+        let request = client.post("http://a.test/").expect_continue().body("body");
+        let response = within(20, request.send()).await.unwrap_or_else(|error| panic!("{rules}: {error:?}"));
+        assert_eq!(response.status(), status, "{rules}: {first:?}");
+        if status == 200 {
+            assert_eq!(response.text().await.unwrap(), "ok", "{rules}: {first:?}");
+        } else {
+            drop(response);
+        }
+        if !first.is_empty() && !first.starts_with("HTTP/1.1 10") {
+            // The content is owed: without it, the connection can be of no more use.
+            within(20, ended.raised()).await;
+        }
+        let sent = String::from_utf8(tape.lock().unwrap().clone()).unwrap();
+        assert_eq!(sent, expected, "{rules}: {first:?}");
+    }
+}
+
+/// By an upgrade and through CONNECT: the client has nothing to write by before the server has agreed, and what the
+/// server says first is not lost.
+#[tokio::test]
+async fn nothing_of_another_protocol_goes_out_before_its_time() {
+    for (rules, answer, expected) in [
+        (
+            "R-OPTUP-6-2 R-9110-7.8-2 R-9110-7.8-3",
+            "HTTP/1.1 101 Switching Protocols\r\nupgrade: ECHO/1\r\nconnection: upgrade\r\n\r\n>",
+            "POST /x HTTP/1.1\r\nhost: a.test\r\nupgrade: echo/1, other\r\nconnection: upgrade\r\n\
+             content-length: 4\r\n\r\nbody",
+        ),
+        (
+            "R-OPTUP-6-1 R-9112-3.2.3-1 R-9110-9.3.6-1 R-9110-9.3.6-2",
+            "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n>",
+            "CONNECT a.test:80 HTTP/1.1\r\nhost: a.test:80\r\n\r\n",
+        ),
+        (
+            "R-OPTUP-6-1 R-9112-3.2.3-1 R-9110-9.3.6-1",
+            "HTTP/1.1 299 OK\r\n\r\n>",
+            "CONNECT [::1]:443 HTTP/1.1\r\nhost: [::1]:443\r\n\r\n",
+        ),
+    ] {
+        let (tape, is_asked, go) = (Tape::default(), Signal::new(), Signal::new());
+        let (recording, tell, told) = (tape.clone(), is_asked.clone(), go.clone());
+        let server = Server::start(move |peer| {
+            peer.record(&recording);
+            peer.request()?;
+            tell.raise();
+            peer.wait(&told)?;
+            assert!(peer.is_silent()?, "{rules}: something went out before the answer");
+            peer.send(answer)?;
+            assert_eq!(peer.take(4)?, b"ping", "{rules}");
+            peer.send("pong")?;
+            peer.fin()?;
+            peer.stall()
+        });
+        let client = Client::builder().no_user_agent().resolve("a.test", server.address()).build().unwrap();
+        let request = match &expected[..4] {
+            "POST" => client.post("http://a.test/x").header("upgrade", "echo/1, other").body("body"),
+            _ if expected.contains("[::1]") => client
+                .request(Method::CONNECT, "http://a.test/")
+                .target(RequestTarget::Authority("[::1]:443".to_owned())),
+            _ => client.request(Method::CONNECT, "http://a.test/"),
+        };
+        let sending = tokio::spawn(request.send());
+        within(20, is_asked.raised()).await;
+        let sent = String::from_utf8(tape.lock().unwrap().clone()).unwrap();
+        assert_eq!(sent, expected, "{rules}");
+        go.raise();
+        let response =
+            within(20, sending).await.unwrap().unwrap_or_else(|error| panic!("{rules}: {error:?}"));
+        let mut tunnel = within(20, response.upgrade()).await.unwrap();
+        tunnel.write_all(b"ping").await.unwrap();
+        let mut heard = String::new();
+        within(20, tunnel.read_to_string(&mut heard)).await.unwrap();
+        assert_eq!(heard, ">pong", "{rules}");
+        drop(tunnel);
+        assert_eq!(client.pool().stats().total.idle, 0, "{rules}");
     }
 }
