@@ -212,7 +212,9 @@ async fn requests_octet_by_octet() {
             client.get("http://a.test/a b\u{e9}\0?c d\u{e9}\u{7f}"),
             "GET /a%20b%C3%A9%00?c%20d%C3%A9%7F HTTP/1.1\r\nhost: a.test\r\n\r\n",
         ),
-        // Such characters are dropped from the text of a URL, by its own standard.
+        // By the standard of URLs, text has as many slashes as it likes before its host,
+        ("R-9110-4.2.1-1", client.get("http:///a.test/x"), "GET /x HTTP/1.1\r\nhost: a.test\r\n\r\n"),
+        // and such characters do not count.
         ("R-9112-3.2-1", client.get("http://a.test/a\r\n\tb"), "GET /ab HTTP/1.1\r\nhost: a.test\r\n\r\n"),
         (
             "R-9112-3.2.4-1 R-9110-7.1-1",
