@@ -475,8 +475,11 @@ async fn what_cannot_be_sent_is_refused_beforehand() {
     assert_eq!(recorder.server.connections(), 0, "R-9112-2.2-3 R-9112-11.1-1");
 }
 
+/// Method, target and fields.
+type Read<'a> = (&'a [u8], &'a [u8], Vec<(&'a [u8], &'a [u8])>);
+
 /// By RFC 9112 and nothing more: the method, the target, and the fields of a head that is all there is.
-fn read_strictly(head: &[u8]) -> Result<(&[u8], &[u8], Vec<(&[u8], &[u8])>), &'static str> {
+fn read_strictly(head: &[u8]) -> Result<Read<'_>, &'static str> {
     let is_token = |name: &[u8]| {
         let is_tchar = |it: &u8| it.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(it);
         !name.is_empty() && name.iter().all(is_tchar)

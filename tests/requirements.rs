@@ -320,8 +320,10 @@ impl Evidence {
             let indent = "    ".repeat(depth);
             let is_module = |line: &&str| {
                 let rest = line.strip_prefix(&*indent).unwrap_or_default();
-                let rest =
-                    rest.strip_prefix("pub(super) ").or(rest.strip_prefix("pub(crate) ")).unwrap_or(rest);
+                let rest = rest
+                    .strip_prefix("pub(super) ")
+                    .or_else(|| rest.strip_prefix("pub(crate) "))
+                    .unwrap_or(rest);
                 rest == format!("mod {module} {{")
             };
             let at =
