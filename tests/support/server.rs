@@ -479,6 +479,21 @@ impl Peer {
         Ok(())
     }
 
+    /// Reads and forgets what is there, for a moment.
+    pub fn drain(&mut self) -> io::Result<()> {
+        self.socket()?.set_read_timeout(Some(Duration::from_millis(5)))?;
+        let read = self.fill();
+        self.socket()?.set_read_timeout(Some(PATIENCE))?;
+        self.buffer.clear();
+        match read {
+            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Err(error) if !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                Err(error)
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Waits for a signal, unless the server is dropped.
     pub fn wait(&self, signal: &Signal) -> io::Result<()> {
         let begun = Instant::now();
@@ -512,6 +527,11 @@ impl Signal {
     pub fn raise(&self) {
         *self.raised.0.lock().unwrap() += 1;
         self.raised.1.notify_one();
+    }
+
+    /// Whether it was raised; it stays so.
+    pub fn is_raised(&self) -> bool {
+        *self.raised.0.lock().unwrap() > 0
     }
 
     /// Blocks the thread, and whatever runs on it.
