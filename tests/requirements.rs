@@ -74,7 +74,9 @@ fn the_checker_sees_what_is_wrong() {
     let mut evidence = Evidence::gather();
     assert!(evidence.able.contains("connect") && evidence.able.contains("upgrade"), "{:?}", evidence.able);
     evidence.accepted.insert("te-double");
-    evidence.files.insert("tests/decoys.rs".to_owned(), DECOYS.to_owned());
+    for file in ["tests/decoys.rs", "src/decoys.rs"] {
+        evidence.files.insert(file.to_owned(), DECOYS.to_owned());
+    }
     let list = "R-9112-4-1 GRAMMAR\nR-9112-2.2-3 MUST NOT\n";
     let status = "| R-9112-4-1 | GRAMMAR | a status line has its form | conformance: sl-reason-htab |\n";
     let row = |proof: &str| format!("{status}| R-9112-2.2-3 | MUST NOT | no bare CR is sent | {proof} |\n");
@@ -105,6 +107,7 @@ fn the_checker_sees_what_is_wrong() {
         (row("does not apply: x; not met: x"), "applies in part"),
         (row("`tests/nothing.rs::name`"), "there is no file tests/nothing.rs"),
         (row("`tests/support/mod.rs::within`"), "there is no file tests/support/mod.rs"),
+        (row("`src/decoys.rs::by_message`"), "src/decoys.rs, which is not part of the crate"),
         (row("`tests/decoys.rs`"), "names no test"),
         (row("`tests/decoys.rs::nobody`"), "there is no test nobody"),
         (row("`tests/decoys.rs::deep`"), "there is no test deep"),
@@ -309,12 +312,24 @@ impl Evidence {
         Ok(())
     }
 
+    /// Whether another file of the crate says that this one belongs to it.
+    fn is_in_crate(&self, name: &str) -> bool {
+        let path = Path::new(name.strip_suffix("/mod.rs").unwrap_or(name));
+        let [stem, file] = [path.file_stem(), path.file_name()].map(|part| part.unwrap().to_str().unwrap());
+        let (by_name, by_path) = (format!("mod {stem};"), format!("#[path = \"{file}\"]"));
+        let mut others = self.files.iter().filter(|(other, _)| other.starts_with("src/") && *other != name);
+        others.any(|(_, text)| text.lines().any(|line| line.ends_with(&by_name) || line == by_path))
+    }
+
     fn find_test(&self, id: &str, path: &str) -> Result<(), String> {
         let mut words = path.split("::");
         let name = words.next().unwrap_or_default();
         let mut modules: Vec<_> = words.collect();
         let test = modules.pop().ok_or_else(|| format!("names no test: {path}"))?;
         let file = self.files.get(name).ok_or_else(|| format!("there is no file {name}"))?;
+        if name.starts_with("src/") && !self.is_in_crate(name) {
+            return Err(format!("is proved in {name}, which is not part of the crate"));
+        }
         let mut lines: Vec<_> = file.lines().collect();
         for (depth, module) in modules.iter().enumerate() {
             let indent = "    ".repeat(depth);
