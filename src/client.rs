@@ -149,7 +149,8 @@ impl Client {
     ) -> Result<Response> {
         let config = &self.inner.request;
         for name in config.default_headers.keys() {
-            if headers.contains_key(name) {
+            // Without content there is nothing to expect.
+            if headers.contains_key(name) || (*name == EXPECT && body.is_empty()) {
                 continue;
             }
             for value in config.default_headers.get_all(name) {

@@ -131,7 +131,8 @@ impl ClientBuilder {
     }
 
     /// How long a connection may stay idle: 60 s by default (Go and reqwest: 90 s, which is longer than many servers
-    /// wait). A server's `Keep-Alive: timeout=N` shortens it to N - 1 s. `None`: until the server closes it.
+    /// wait). A server's `Keep-Alive: timeout=N` shortens it to N - 1 s. `None`: until the server closes it. Zero keeps
+    /// none, as [`max_idle_per_host`](Self::max_idle_per_host) does.
     pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.pool.idle_timeout = timeout.into();
         self
@@ -336,7 +337,9 @@ impl ClientBuilder {
             let fields = self.request.default_headers.entry(USER_AGENT);
             fields.or_insert(HeaderValue::from_static(concat!("handclasp/", env!("CARGO_PKG_VERSION"))));
         }
-        self.request.closes = self.pool.max_idle_per_host == 0 || self.pool.max_idle == 0;
+        self.request.closes = self.pool.max_idle_per_host == 0
+            || self.pool.max_idle == 0
+            || self.pool.idle_timeout == Some(Duration::ZERO);
         let names = Names::new(self.overrides, self.resolver.map(|resolver| resolver.0));
         let dialer = Dialer::new(names, self.connect, self.tls, self.connector.map(|connector| connector.0));
         Client::new_with(self.pool, dialer, self.exchange, self.request)

@@ -421,6 +421,9 @@ impl Exchange {
             }
             match self.poll_read(cx) {
                 Poll::Ready(Ok(0)) => {
+                    if self.is_cut() {
+                        return Poll::Ready(Err(self.broken(io::ErrorKind::ConnectionReset.into())));
+                    }
                     self.is_eof = true;
                     continue;
                 }
@@ -539,6 +542,17 @@ impl Exchange {
         }
         let phase = self.phase();
         Failure::Ended(End::Other, Error::new(ErrorKind::Protocol, error.to_string()).in_phase(phase))
+    }
+
+    /// Whether the end that was read is no close: a write that fails by a reset takes the reset with it, and reading
+    /// then ends as if the peer had closed. (Where the peer had closed before, the write fails with a broken pipe.)
+    ///
+    /// > If [...] the connection is closed prematurely [...] close-delimited [...] incomplete
+    ///
+    /// <https://www.rfc-editor.org/rfc/rfc9112#section-8>: such an end must not pass for that of the content.
+    fn is_cut(&self) -> bool {
+        let is_reset = |error: &io::Error| error.kind() != io::ErrorKind::BrokenPipe;
+        self.machine.framing() == Some(Framing::UntilClose) && self.write_error.as_ref().is_some_and(is_reset)
     }
 
     /// Reading failed.

@@ -182,8 +182,12 @@ pub enum Misuse {
     BadHost,
     /// There are several Host headers.
     SeveralHosts,
+    /// A Host header names another host than the target, which is in a form that names one too.
+    HostMismatch,
     /// A header value contains CR, LF or NUL.
     BadHeaderValue,
+    /// A header value begins or ends with whitespace, which is no part of a value.
+    PaddedHeaderValue,
     /// A Content-Length header is not a number.
     BadContentLength,
     /// A Content-Length header differs from the body's length.
@@ -240,7 +244,9 @@ impl fmt::Display for Misuse {
             Self::NoHost => "caller gave no host",
             Self::BadHost => "caller gave a malformed host",
             Self::SeveralHosts => "caller gave several host headers",
+            Self::HostMismatch => "caller gave a host header that is not the target's host",
             Self::BadHeaderValue => "caller gave a header value with CR, LF or NUL",
+            Self::PaddedHeaderValue => "caller gave a header value that begins or ends with whitespace",
             Self::BadContentLength => "caller gave an invalid content-length",
             Self::ContentLengthMismatch => "caller gave a content-length that is not the body's",
             Self::BadTransferEncoding => "caller gave a transfer-encoding other than chunked",

@@ -294,7 +294,15 @@ static SINGLETONS: [HeaderName; 15] = [
 /// constructor's callers say so.
 pub(super) fn check_value(value: &[u8]) -> Result<(), Misuse> {
     let is_bad = value.iter().fold(false, |bad, &byte| bad | matches!(byte, b'\r' | b'\n' | 0));
-    if is_bad { Err(Misuse::BadHeaderValue) } else { Ok(()) }
+    if is_bad {
+        return Err(Misuse::BadHeaderValue);
+    }
+    // > A field value does not include leading or trailing whitespace.
+    // <https://www.rfc-editor.org/rfc/rfc9110#section-5.5>
+    match value {
+        [b' ' | b'\t', ..] | [.., b' ' | b'\t'] => Err(Misuse::PaddedHeaderValue),
+        _ => Ok(()),
+    }
 }
 
 /// The elements of a list, empty ones included: <https://www.rfc-editor.org/rfc/rfc9110#section-5.6.1>.

@@ -90,8 +90,19 @@ pub(super) fn encode(request: &RequestHead<'_>, dst: &mut BytesMut) -> Result<En
     let fields = Fields::check(request)?;
     request.known_trailers().map_or(Ok(()), trailers::check)?;
     let host = fields.host.or(request.host).ok_or(Misuse::NoHost)?;
-    if !host.iter().copied().all(is_host_byte) {
+    // An empty one is for a target without an authority.
+    let is_missing = host.is_empty() && request.host.is_some_and(|host| !host.is_empty());
+    if is_missing || !(host.is_empty() || is_host(host)) {
         return Err(Misuse::BadHost);
+    }
+    // > If the target URI includes an authority component, then a client MUST send a field value for Host that is
+    // > identical to that authority component, excluding any userinfo
+    // <https://www.rfc-editor.org/rfc/rfc9112#section-3.2>; in these forms the server sees both.
+    if let Some(host) = fields.host
+        && let Some(authority) = target_authority(request.target)
+        && !host.eq_ignore_ascii_case(authority)
+    {
+        return Err(Misuse::HostMismatch);
     }
     let body = body_length(request, &fields)?;
     fields.check_with_body(request, body)?;
@@ -222,9 +233,9 @@ fn target_parts<'a>(request: &RequestHead<'a>) -> Result<[&'a [u8]; 5], Misuse> 
         // > authority-form = uri-host ":" port
         // <https://www.rfc-editor.org/rfc/rfc9112#section-3.2.3>
         Target::Authority(authority) => {
-            let Some((host, port)) = authority.rsplit_once(':') else { return Err(Misuse::BadTarget) };
-            let is_port = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
-            if host.is_empty() || !is_port || !host.bytes().all(is_host_byte) {
+            let has_port = authority.as_bytes().last().is_some_and(u8::is_ascii_digit)
+                && authority.rsplit_once(':').is_some_and(|(_, port)| !port.contains(']'));
+            if !has_port || !is_host(authority.as_bytes()) {
                 return Err(Misuse::BadTarget);
             }
             [authority.as_bytes(), b"", b"", b"", b""]
@@ -252,6 +263,17 @@ fn checked(parts: [&[u8]; 5]) -> Result<[&[u8]; 5], Misuse> {
     if parts.iter().all(|part| part.iter().all(is_target_byte)) { Ok(parts) } else { Err(Misuse::BadTarget) }
 }
 
+/// The authority that the target itself names.
+fn target_authority(target: Target<'_>) -> Option<&[u8]> {
+    match target {
+        Target::Absolute(uri) | Target::AbsoluteAsterisk(uri) => {
+            origin_parts(uri).ok().map(|[.., authority]| authority)
+        }
+        Target::Authority(authority) => Some(authority.as_bytes()),
+        Target::Origin(_) | Target::Asterisk => None,
+    }
+}
+
 /// Scheme, `://` and authority, without userinfo: <https://www.rfc-editor.org/rfc/rfc9110#section-4.2.4>.
 fn origin_parts(uri: &Uri) -> Result<[&[u8]; 3], Misuse> {
     let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
@@ -259,12 +281,37 @@ fn origin_parts(uri: &Uri) -> Result<[&[u8]; 3], Misuse> {
     };
     let authority = authority.as_str();
     let authority = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    if !is_host(authority.as_bytes()) {
+        return Err(Misuse::BadTarget);
+    }
     Ok([scheme.as_bytes(), b"://", authority.as_bytes()])
 }
 
-/// Bytes of `uri-host [ ":" port ]`: <https://www.rfc-editor.org/rfc/rfc3986#section-3.2.2>.
-fn is_host_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(&byte)
+/// > uri-host [ ":" port ]
+///
+/// <https://www.rfc-editor.org/rfc/rfc9110#section-7.2>: a name, an IPv4 address, or an IPv6 address in brackets
+/// (<https://www.rfc-editor.org/rfc/rfc3986#section-3.2.2>), and digits.
+fn is_host(host: &[u8]) -> bool {
+    let is_name_byte = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(byte);
+    let is_address_byte = |byte: &u8| byte.is_ascii_hexdigit() || b":.".contains(byte);
+    let (is_named, after) = match host {
+        [b'[', rest @ ..] => {
+            let Some(end) = rest.iter().position(|&byte| byte == b']') else { return false };
+            let (address, after) = (&rest[..end], &rest[end + 1..]);
+            (address.contains(&b':') && address.iter().all(is_address_byte), after)
+        }
+        _ => {
+            let (name, after) =
+                host.split_at(host.iter().position(|&byte| byte == b':').unwrap_or(host.len()));
+            (!name.is_empty() && name.iter().all(is_name_byte), after)
+        }
+    };
+    is_named
+        && match after {
+            [] => true,
+            [b':', port @ ..] => port.iter().all(u8::is_ascii_digit),
+            _ => false,
+        }
 }
 
 fn is_written_separately(name: &HeaderName) -> bool {

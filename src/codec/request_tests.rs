@@ -135,6 +135,10 @@ fn refused_request_heads_write_nothing() {
         (Method::CONNECT, Target::Authority("u@h:1"), "h", &[], None, Misuse::BadTarget),
         (Method::GET, Target::Origin("/"), "h\r\nX: y", &[], None, Misuse::BadHost),
         (Method::GET, Target::Origin("/"), "u@h", &[], None, Misuse::BadHost),
+        (Method::GET, Target::Origin("/"), "h", &[("host", "")], None, Misuse::BadHost),
+        (Method::GET, Target::Origin("/"), "h", &[("x", " a")], None, Misuse::PaddedHeaderValue),
+        (Method::GET, Target::Origin("/"), "h", &[("x", "a\t")], None, Misuse::PaddedHeaderValue),
+        (Method::CONNECT, Target::Authority("h:1"), "h:1", &[("host", "g:1")], None, Misuse::HostMismatch),
         (Method::GET, Target::Origin("/"), "h", &[("host", "h/x")], None, Misuse::BadHost),
         (Method::GET, Target::Origin("/"), "h", &[("host", "h"), ("host", "h")], None, Misuse::SeveralHosts),
         (
