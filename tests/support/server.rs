@@ -494,6 +494,26 @@ impl Peer {
         }
     }
 
+    /// Lets so much time pass, reading and forgetting what comes; whether the client has closed by then.
+    pub fn is_closed_within(&mut self, pause: Duration) -> io::Result<bool> {
+        let end = Instant::now() + pause;
+        let is_closed = loop {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break false;
+            }
+            self.socket()?.set_read_timeout(Some(left))?;
+            match self.fill() {
+                Ok(0) => break true,
+                Ok(_) => self.buffer.clear(),
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
+                Err(_) => break true,
+            }
+        };
+        self.socket()?.set_read_timeout(Some(PATIENCE))?;
+        Ok(is_closed)
+    }
+
     /// Waits for a signal, unless the server is dropped.
     pub fn wait(&self, signal: &Signal) -> io::Result<()> {
         let begun = Instant::now();

@@ -1,0 +1,603 @@
+//! A-01 to A-12: input without an end, or larger than anybody wants.
+
+use std::collections::HashSet;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use handclasp::codec::{Event, Limits, Machine, ProtocolError, RequestHead, Target};
+use handclasp::{Client, ErrorKind, Phase};
+use http::{HeaderMap, HeaderName, Method};
+
+use super::meter::{Peak, Tally};
+use super::support::{Server, until, within};
+use super::{assert_gone, assert_protocol, read_away};
+
+/// The default limits, said again: a test that only asks the product what its limits are proves nothing.
+const HEAD: usize = 64 * 1024;
+const FIELDS: usize = 128;
+const INFORMATIONAL: usize = 16;
+const INFORMATIONAL_BYTES: usize = 64 * 1024;
+const EXTENSIONS: usize = 16 * 1024;
+const TRAILERS: usize = 16 * 1024;
+
+/// The first read of a response, and the most that one read asks for later on.
+const FIRST_READ: usize = 16 * 1024;
+const LARGEST_READ: usize = 256 * 1024;
+
+/// A request, its exchange, its response, its connection and the slab that small responses are copied to.
+const EXCHANGE: usize = 32 * 1024;
+
+/// Sends `prefix`, then `unit` again and again until the client hangs up, which it must before this many bytes.
+fn endless(prefix: impl Into<Vec<u8>>, unit: impl AsRef<[u8]>) -> Server {
+    let prefix = prefix.into();
+    let block = unit.as_ref().repeat((FIRST_READ / unit.as_ref().len()).max(1));
+    Server::start(move |peer| {
+        peer.request()?;
+        peer.send(&prefix)?;
+        for _ in 0..FAR / block.len() {
+            peer.send(&block)?;
+        }
+        panic!("the client took {FAR} bytes");
+    })
+}
+
+const FAR: usize = 1 << 30;
+
+/// Answers with `prefix`, then sends `unit` every few milliseconds; how often it could, before the client hung up.
+fn drip(prefix: &'static str, unit: &'static str) -> (Server, Arc<AtomicUsize>, Arc<AtomicUsize>) {
+    let (sent, cuts) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (counted, cut) = (Arc::clone(&sent), Arc::clone(&cuts));
+    let server = Server::start(move |peer| {
+        peer.request()?;
+        peer.send(prefix)?;
+        while counted.load(SeqCst) < DRIPS {
+            if peer.is_closed_within(Duration::from_millis(5))? || peer.send(unit).is_err() {
+                cut.fetch_add(1, SeqCst);
+                return Ok(());
+            }
+            counted.fetch_add(1, SeqCst);
+        }
+        Ok(())
+    });
+    (server, sent, cuts)
+}
+
+/// Some fifteen seconds' worth: many times any deadline here.
+const DRIPS: usize = 3_000;
+
+/// A byte at a time is progress, and yet it does not hold off the deadline, which is that of the whole head.
+#[tokio::test]
+async fn a_01_slow_loris_meets_the_deadline_of_the_whole_head() {
+    for (prefix, unit) in [("H", ""), ("HTTP/1.1 200 OK\r\nx: ", "a"), ("HTTP/1.1 200 OK\r\n", "x: y\r\n")] {
+        let unit = if unit.is_empty() { "T" } else { unit };
+        // The status line would be refused at once: its drip stops after the first byte.
+        let (server, sent, cuts) = if prefix == "H" { drip("", "") } else { drip(prefix, unit) };
+        let limits = {
+            let mut limits = Limits::default();
+            limits.fields = 4096;
+            limits
+        };
+        let patient = Client::builder().codec_limits(limits);
+        let clients = [
+            patient.response_timeout(Duration::from_millis(200)).build().unwrap(),
+            Client::builder().codec_limits(limits).timeout(Duration::from_millis(200)).build().unwrap(),
+        ];
+        for (index, client) in clients.iter().enumerate() {
+            let error = within(20, client.get(server.url("/")).send()).await.unwrap_err();
+            assert_eq!((error.kind(), error.phase()), (ErrorKind::Timeout, Some(Phase::Wait)), "{prefix:?}");
+            assert_gone(client, 1);
+            let cuts = Arc::clone(&cuts);
+            until("the server is cut off", move || cuts.load(SeqCst) == index + 1).await;
+        }
+        assert!(sent.load(SeqCst) < DRIPS, "{} bytes", sent.load(SeqCst));
+    }
+}
+
+/// Bounded by count, by bytes, and in memory: by the limit and what one read brings.
+#[tokio::test]
+async fn a_02_endless_header_section_is_cut_off() {
+    let long = format!("x: {}\r\n", "a".repeat(5_000));
+    for (unit, expected) in [
+        ("x: y\r\n", ProtocolError::TooManyFields),
+        ("x:\n", ProtocolError::TooManyFields),
+        (&*long, ProtocolError::HeadTooLarge),
+        // One field, continued without an end.
+        (" aaaaaaaaaaaaaaaaaaaaaaaa\r\n", ProtocolError::HeadTooLarge),
+    ] {
+        let server = endless("HTTP/1.1 200 OK\r\nfirst: one\r\n", unit);
+        let tally = Tally::default();
+        let client = tally.client().build().unwrap();
+        let peak = Peak::start();
+        let error = within(20, client.get(server.url("/")).send()).await.unwrap_err();
+        assert_protocol(&error, expected, Phase::Wait);
+        assert!(tally.read() < HEAD + LARGEST_READ, "{} bytes were read", tally.read());
+        assert!(peak.bytes() < HEAD + LARGEST_READ + EXCHANGE, "{} bytes were held", peak.bytes());
+        assert_gone(&client, 1);
+    }
+}
+
+/// A fresh machine that has sent a GET.
+fn machine(limits: Limits) -> Machine {
+    let mut machine = Machine::new(limits);
+    let headers = HeaderMap::new();
+    let head = RequestHead::new(&Method::GET, Target::Origin("/"), Some(b"h"), &headers);
+    machine.encode_head(&head, &mut BytesMut::new()).unwrap();
+    machine
+}
+
+/// What came of bytes that were fed so many at a time, and how many of them it took to know.
+#[derive(Debug, PartialEq)]
+struct Fed {
+    outcome: Result<bool, ProtocolError>,
+    fields: Vec<(String, Bytes)>,
+    data: Vec<u8>,
+    interim: usize,
+}
+
+fn feed(wire: &[u8], step: usize) -> (Fed, usize) {
+    let mut machine = machine(Limits::default());
+    let mut fed = Fed { outcome: Ok(false), fields: Vec::new(), data: Vec::new(), interim: 0 };
+    let (mut buf, mut taken) = (BytesMut::new(), 0);
+    for piece in wire.chunks(step) {
+        buf.extend_from_slice(piece);
+        taken += piece.len();
+        loop {
+            match machine.decode(&mut buf) {
+                Ok(None) => break,
+                Ok(Some(Event::Data(data))) => fed.data.extend_from_slice(&data),
+                Ok(Some(Event::End)) => fed.outcome = Ok(true),
+                Ok(Some(Event::Informational(_))) => fed.interim += 1,
+                Ok(Some(Event::Head(head))) => {
+                    let fields = head.headers.iter();
+                    fed.fields = fields
+                        .map(|(name, value)| (name.to_string(), Bytes::copy_from_slice(value.as_bytes())))
+                        .collect();
+                }
+                Ok(Some(_)) => {}
+                Err(error) => {
+                    fed.outcome = Err(error);
+                    return (fed, taken);
+                }
+            }
+        }
+    }
+    (fed, taken)
+}
+
+/// Each line of a response, without an end. That no byte is scanned twice cannot be seen from outside: the bench of the
+/// codec counts its instructions. Here: the same outcome at the same byte however the bytes come, and bounded memory.
+#[tokio::test]
+async fn a_03_endless_single_line_is_cut_off() {
+    const CHUNKED: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+    let ended = format!("{CHUNKED}0\r\n");
+    for (prefix, unit, expected, bound) in [
+        ("HTTP/1.1 200 ", "a", ProtocolError::HeadTooLarge, HEAD),
+        ("HTTP/1.1 200 OK\r\nx: ", "a", ProtocolError::HeadTooLarge, HEAD),
+        ("HTTP/1.1 200 OK\r\n", "a", ProtocolError::HeadTooLarge, HEAD),
+        (CHUNKED, "0", ProtocolError::ChunkSizeTooLarge, CHUNKED.len() + 17),
+        (CHUNKED, "5", ProtocolError::ChunkSizeTooLarge, CHUNKED.len() + 17),
+        (CHUNKED, "1;aaaaaaaaaaaaaaaa", ProtocolError::ChunkExtensionsTooLarge, CHUNKED.len() + EXTENSIONS + 2),
+        (CHUNKED, "1               ", ProtocolError::BadChunkSize, CHUNKED.len() + 17),
+        (&*ended, "a", ProtocolError::TrailersTooLarge, ended.len() + TRAILERS + 2),
+        (&*ended, "x: aaaaaaaaaaaaa", ProtocolError::TrailersTooLarge, ended.len() + TRAILERS + 2),
+    ] {
+        let mut wire = prefix.as_bytes().to_vec();
+        while wire.len() < 2 * bound {
+            wire.extend_from_slice(unit.as_bytes());
+        }
+        let (by_bytes, taken) = feed(&wire, 1);
+        assert_eq!(by_bytes.outcome, Err(expected), "{prefix:?} {unit:?}");
+        assert!(taken <= bound, "{prefix:?} {unit:?}: known after {taken} bytes, not {bound}");
+        for step in [2, 7, 4096, wire.len()] {
+            assert_eq!(feed(&wire, step).0, by_bytes, "{prefix:?} {unit:?} by {step}");
+        }
+
+        let server = endless(prefix, unit);
+        let tally = Tally::default();
+        let client = tally.client().build().unwrap();
+        let peak = Peak::start();
+        let (error, phase) = match within(20, client.get(server.url("/")).send()).await {
+            Err(error) => (error, Phase::Wait),
+            Ok(mut response) => (within(20, read_away(&mut response)).await.1.unwrap_err(), Phase::Receive),
+        };
+        assert_protocol(&error, expected, phase);
+        assert_eq!(phase == Phase::Receive, prefix.starts_with(CHUNKED));
+        assert!(tally.read() < bound + LARGEST_READ, "{} bytes were read", tally.read());
+        assert!(peak.bytes() < bound + LARGEST_READ + EXCHANGE, "{} bytes were held", peak.bytes());
+        assert_gone(&client, 1);
+    }
+}
+
+/// Many at once: bounded in number, and in bytes over all of them.
+#[tokio::test]
+async fn a_04_endless_interim_responses_are_cut_off() {
+    let large = format!("HTTP/1.1 103 Early Hints\r\nlink: {}\r\n\r\n", "a".repeat(INFORMATIONAL_BYTES / 8));
+    for (unit, expected, count) in [
+        ("HTTP/1.1 100 Continue\r\n\r\n", ProtocolError::TooManyInformational, INFORMATIONAL),
+        ("HTTP/1.1 102 Processing\r\nx: y\r\n\r\n", ProtocolError::TooManyInformational, INFORMATIONAL),
+        ("HTTP/1.1 199 \r\n\r\n", ProtocolError::TooManyInformational, INFORMATIONAL),
+        (&*large, ProtocolError::InformationalTooLarge, 7),
+    ] {
+        let wire = unit.repeat(INFORMATIONAL + 2);
+        for step in [1, 100, wire.len()] {
+            let (fed, _) = feed(wire.as_bytes(), step);
+            assert_eq!((fed.outcome, fed.interim), (Err(expected), count), "{unit:.30} by {step}");
+        }
+        let server = endless("", unit);
+        let tally = Tally::default();
+        let client = tally.client().build().unwrap();
+        let peak = Peak::start();
+        let error = within(20, client.get(server.url("/")).send()).await.unwrap_err();
+        assert_protocol(&error, expected, Phase::Wait);
+        let bound = INFORMATIONAL_BYTES + LARGEST_READ;
+        assert!(tally.read() < bound, "{} bytes were read", tally.read());
+        assert!(peak.bytes() < bound + EXCHANGE, "{} bytes were held", peak.bytes());
+        assert_gone(&client, 1);
+    }
+}
+
+/// One now and then: the deadline of the head is that of the final one.
+#[tokio::test]
+async fn a_04_interim_responses_do_not_hold_off_the_deadline() {
+    let mut limits = Limits::default();
+    (limits.informational, limits.informational_bytes) = (usize::MAX, usize::MAX);
+    let client = Client::builder().codec_limits(limits);
+    let client = client.response_timeout(Duration::from_millis(300)).build().unwrap();
+    let (server, sent, cuts) = drip("", "HTTP/1.1 102 Processing\r\n\r\n");
+    let error = within(20, client.get(server.url("/")).send()).await.unwrap_err();
+    assert_eq!((error.kind(), error.phase()), (ErrorKind::Timeout, Some(Phase::Wait)));
+    assert_gone(&client, 1);
+    until("the server is cut off", move || cuts.load(SeqCst) == 1).await;
+    assert!((1..DRIPS).contains(&sent.load(SeqCst)), "{} interim responses", sent.load(SeqCst));
+}
+
+/// The first byte already is none that a response begins with.
+#[tokio::test]
+async fn a_05_endless_blanks_before_the_status_line_are_refused() {
+    for unit in ["\r\n", "\n", " ", "\t", "\0", "\r"] {
+        assert_eq!(feed(unit.as_bytes(), 1).1, 1);
+        let server = endless("", unit);
+        let tally = Tally::default();
+        let client = tally.client().build().unwrap();
+        let peak = Peak::start();
+        let error = within(20, client.get(server.url("/")).send()).await.unwrap_err();
+        assert_protocol(&error, ProtocolError::NotHttp, Phase::Wait);
+        assert!(tally.reads() == 1 && tally.read() <= FIRST_READ, "{} bytes were read", tally.read());
+        assert!(peak.bytes() < FIRST_READ + EXCHANGE, "{} bytes were held", peak.bytes());
+        assert_gone(&client, 1);
+    }
+}
+
+const ENDLESS_CHUNKS: (&str, &str) =
+    ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", "10\r\n0123456789abcdef\r\n");
+const ENDLESS_UNTIL_CLOSE: (&str, &str) = ("HTTP/1.1 200 OK\r\n\r\n", "0123456789abcdef");
+
+/// Whoever streams holds what one read brought; whoever does not read reads nothing; whoever drops it hangs up.
+#[tokio::test]
+async fn a_06_endless_body_streams_in_constant_memory() {
+    for (prefix, unit) in [ENDLESS_CHUNKS, ENDLESS_UNTIL_CLOSE] {
+        let server = endless(prefix, unit);
+        let tally = Tally::default();
+        let client = tally.client().build().unwrap();
+        let peak = Peak::start();
+        let mut response = within(20, client.get(server.url("/")).send()).await.unwrap();
+        let at_first = tally.read();
+        assert!(at_first <= 2 * FIRST_READ, "{at_first} bytes were read for the head");
+        // Others have their turn, and the server sends on; nobody reads.
+        for _ in 0..20 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(tally.read(), at_first, "back-pressure");
+        let mut length = 0;
+        while length < 32 << 20 {
+            length += within(20, response.chunk()).await.unwrap().unwrap().len();
+        }
+        // The piece that is handed over, the buffer that it was cut from, and the one that is read into.
+        assert!(peak.bytes() < 3 * LARGEST_READ + EXCHANGE, "{} bytes were held", peak.bytes());
+        let before = tally.read();
+        assert!(before - length < before / 2, "{before} bytes were read for {length}");
+        drop(response);
+        assert_gone(&client, 1);
+    }
+}
+
+/// What collects takes so much and no more; and the total timeout passes though the body never pauses.
+#[tokio::test]
+async fn a_06_endless_body_is_not_collected() {
+    const MOST: usize = 1 << 20;
+    for (prefix, unit) in [ENDLESS_CHUNKS, ENDLESS_UNTIL_CLOSE] {
+        let server = endless(prefix, unit);
+        for how in ["bytes", "text", "collect"] {
+            let tally = Tally::default();
+            let client = tally.client().max_collected_body(MOST).build().unwrap();
+            let peak = Peak::start();
+            let response = within(20, client.get(server.url("/")).send()).await.unwrap();
+            let error = match how {
+                "bytes" => within(20, response.bytes()).await.unwrap_err(),
+                "text" => within(20, response.text()).await.unwrap_err(),
+                _ => within(20, response.collect()).await.unwrap_err(),
+            };
+            assert_eq!((error.kind(), error.phase()), (ErrorKind::Decode, Some(Phase::Receive)), "{how}");
+            assert!(error.to_string().contains("max_collected_body"), "{error}");
+            // A buffer that grows is there twice for a moment.
+            assert!(peak.bytes() < 3 * MOST + 2 * LARGEST_READ, "{how}: {} bytes were held", peak.bytes());
+            assert_gone(&client, 1);
+        }
+        let client = Client::builder().timeout(Duration::from_millis(200)).build().unwrap();
+        let mut response = within(20, client.get(server.url("/")).send()).await.unwrap();
+        let error = within(20, read_away(&mut response)).await.1.unwrap_err();
+        assert_eq!((error.kind(), error.phase()), (ErrorKind::Timeout, Some(Phase::Receive)));
+        assert_gone(&client, 1);
+    }
+}
+
+/// Extensions are bounded over the whole body, whatever the data between them.
+#[tokio::test]
+async fn a_07_chunk_extensions_are_bounded_over_the_body() {
+    const HEAD: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+    let large = format!("1;{}\r\nx\r\n", "e".repeat(4095));
+    for (unit, chunks) in [(&*large, EXTENSIONS / 4096), ("1;\r\nx\r\n", EXTENSIONS), ("1;a\r\nx\r\n", EXTENSIONS / 2)] {
+        let server = endless(HEAD, unit);
+        let tally = Tally::default();
+        let client = tally.client().build().unwrap();
+        let peak = Peak::start();
+        let mut response = within(20, client.get(server.url("/")).send()).await.unwrap();
+        let (length, end) = within(20, read_away(&mut response)).await;
+        assert_protocol(&end.unwrap_err(), ProtocolError::ChunkExtensionsTooLarge, Phase::Receive);
+        assert_eq!(length, chunks, "so many chunks of one byte have extensions of {EXTENSIONS} bytes");
+        assert!(tally.read() < unit.len() * (chunks + 1) + LARGEST_READ, "{} bytes were read", tally.read());
+        assert!(peak.bytes() < LARGEST_READ + EXCHANGE, "{} bytes were held", peak.bytes());
+        assert_gone(&client, 1);
+    }
+    // Without extensions, what surrounds one byte of data is at the most 16 digits and two line ends.
+    let wire = format!("{HEAD}{}0\r\n\r\n", "0000000000000001\r\nx\r\n".repeat(10_000));
+    let (fed, taken) = feed(wire.as_bytes(), 4096);
+    assert_eq!((fed.outcome, fed.data.len(), taken), (Ok(true), 10_000, wire.len()));
+    assert_eq!(feed(format!("{HEAD}00000000000000001\r\nx\r\n").as_bytes(), 1).0.outcome, Err(ProtocolError::ChunkSizeTooLarge));
+}
+
+/// The trailer section has the limits of a head, also for a caller who wants the trailers; and one who does not read on
+/// does not read them.
+#[tokio::test]
+async fn a_08_endless_trailers_are_cut_off() {
+    const HEAD: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n";
+    let long = format!("x: {}\r\n", "a".repeat(1_000));
+    for (unit, expected) in [
+        ("x: y\r\n", ProtocolError::TooManyFields),
+        (&*long, ProtocolError::TrailersTooLarge),
+        ("x: a\r\n b\r\n c\r\n d\r\n e\r\n f\r\n g\r\n", ProtocolError::TooManyFields),
+    ] {
+        let server = endless(HEAD, unit);
+        for how in ["chunk", "trailers", "drop"] {
+            let tally = Tally::default();
+            let client = tally.client().build().unwrap();
+            let peak = Peak::start();
+            let mut response = within(20, client.get(server.url("/")).send()).await.unwrap();
+            let error = match how {
+                "chunk" => {
+                    let (length, end) = within(20, read_away(&mut response)).await;
+                    assert_eq!(length, 5);
+                    end.err()
+                }
+                "trailers" => within(20, response.trailers()).await.err(),
+                _ => {
+                    drop(response);
+                    None
+                }
+            };
+            match error {
+                Some(error) => assert_protocol(&error, expected, Phase::Receive),
+                None => assert_eq!(how, "drop", "{unit:.10}"),
+            }
+            let bound = TRAILERS + LARGEST_READ;
+            assert!(tally.read() < bound, "{how}: {} bytes were read", tally.read());
+            assert!(peak.bytes() < bound + EXCHANGE, "{how}: {} bytes were held", peak.bytes());
+            assert_gone(&client, 1);
+        }
+    }
+}
+
+/// A number that is merely claimed costs nothing, is told as it is, and does not overflow.
+#[tokio::test]
+async fn a_09_claimed_lengths_allocate_nothing() {
+    const LARGE: u64 = (1 << 63) - 1;
+    let claims: [(&str, Option<u64>); 4] = [
+        ("content-length: 9223372036854775807\r\n\r\n", Some(LARGE)),
+        ("content-length: 18446744073709551615\r\n\r\n", Some(u64::MAX)),
+        ("transfer-encoding: chunked\r\n\r\n8000000000000000\r\n", None),
+        ("transfer-encoding: chunked\r\n\r\nffffffffffffffff\r\n", None),
+    ];
+    for (claim, length) in claims {
+        let server = Server::start(move |peer| {
+            peer.request()?;
+            peer.send(format!("HTTP/1.1 200 OK\r\n{claim}"))?;
+            peer.send("hello")?;
+            peer.close()
+        });
+        for how in ["chunk", "bytes"] {
+            let client = Client::new();
+            let peak = Peak::start();
+            let mut response = within(20, client.get(server.url("/")).send()).await.unwrap();
+            assert_eq!(response.content_length(), length);
+            let (got, error) = match how {
+                "chunk" => {
+                    let (got, end) = within(20, read_away(&mut response)).await;
+                    (got, end.unwrap_err())
+                }
+                _ => (5, within(20, response.bytes()).await.unwrap_err()),
+            };
+            let missing = length.map(|length| length - 5);
+            let expected = ProtocolError::ClosedWithinBody { missing };
+            assert_eq!((got, error.kind(), error.to_string()), (5, ErrorKind::ConnectionLost, expected.to_string()));
+            assert_eq!(error.phase(), Some(Phase::Receive));
+            // What `bytes` reserves beforehand at the most, and a read.
+            assert!(peak.bytes() < 2 * LARGEST_READ + EXCHANGE, "{claim:?}: {} bytes were held", peak.bytes());
+            assert_gone(&client, 1);
+        }
+    }
+    // One more than fits is refused, wherever it stands.
+    for (claim, expected) in [
+        ("content-length: 18446744073709551616\r\n\r\n", ProtocolError::BadContentLength),
+        ("content-length: 99999999999999999999999999999999\r\n\r\n", ProtocolError::BadContentLength),
+        ("transfer-encoding: chunked\r\n\r\n10000000000000000\r\n", ProtocolError::ChunkSizeTooLarge),
+    ] {
+        let (fed, _) = feed(format!("HTTP/1.1 200 OK\r\n{claim}").as_bytes(), 1);
+        assert_eq!(fed.outcome, Err(expected), "{claim:?}");
+    }
+}
+
+/// Decompression is not offered: a compressed response is handed over as it came, and none is asked for. So a bomb is as
+/// large as its wire.
+#[tokio::test]
+async fn a_10_decompression_bomb_is_handed_over_as_it_came() {
+    /// A whole gzip member of no content.
+    const EMPTY_MEMBER: &[u8] = b"\x1f\x8b\x08\0\0\0\0\0\0\x03\x03\0\0\0\0\0\0\0\0\0";
+    let stacked = ["gzip"; 20].join(", ");
+    for coding in ["gzip", "br", "zstd", "deflate", "x-gzip, identity", &stacked] {
+        let header = format!("HTTP/1.1 200 OK\r\ncontent-encoding: {coding}\r\ncontent-length: {}\r\n\r\n", 1 << 23);
+        let content = EMPTY_MEMBER.repeat((1 << 23) / EMPTY_MEMBER.len() + 1)[..1 << 23].to_vec();
+        let sent = content.clone();
+        let server = Server::start(move |peer| {
+            peer.request()?;
+            peer.send(&header)?;
+            peer.send(&sent)?;
+            peer.stall()
+        });
+        let client = Client::new();
+        let peak = Peak::start();
+        let mut response = within(20, client.get(server.url("/")).send()).await.unwrap();
+        assert_eq!(response.headers()["content-encoding"], coding);
+        assert_eq!(response.content_length(), Some(1 << 23));
+        let mut at = 0;
+        while let Some(piece) = within(20, response.chunk()).await.unwrap() {
+            assert!(content[at..].starts_with(&piece), "{coding} at {at}");
+            at += piece.len();
+        }
+        assert_eq!(at, content.len());
+        assert!(peak.bytes() < 3 * LARGEST_READ + EXCHANGE, "{} bytes were held", peak.bytes());
+        assert_eq!(server.seen()[0].request.field("accept-encoding"), None);
+    }
+}
+
+/// That the cost is linear is counted by the codec's bench, in instructions; here: as many reads as there are pieces, the
+/// same outcome, and memory that does not grow with their number.
+#[tokio::test]
+async fn a_11_many_small_pieces_come_to_the_same() {
+    let mut head = String::from("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n");
+    for index in 0..FIELDS - 1 {
+        head.push_str(&format!("x-{index}: {}\r\n", "v".repeat((HEAD - 256) / FIELDS - 10)));
+    }
+    head.push_str("\r\n");
+    assert!((HEAD - 2_000..=HEAD).contains(&head.len()), "{} bytes", head.len());
+    let (by_bytes, taken) = feed(head.as_bytes(), 1);
+    assert_eq!((&by_bytes.outcome, by_bytes.fields.len(), taken), (&Ok(true), FIELDS, head.len()));
+    for step in [2, 3, 1000, head.len()] {
+        assert_eq!(feed(head.as_bytes(), step).0, by_bytes, "by {step}");
+    }
+
+    const CHUNKS: usize = 1 << 20;
+    let server = Server::start(|peer| {
+        peer.request()?;
+        peer.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")?;
+        let block = "1\r\nx\r\n".repeat(4096);
+        for _ in 0..CHUNKS / 4096 {
+            peer.send(&block)?;
+        }
+        peer.send("0\r\n\r\n")?;
+        peer.stall()
+    });
+    let tally = Tally::default();
+    let client = tally.client().build().unwrap();
+    let peak = Peak::start();
+    let mut response = within(20, client.get(server.url("/")).send()).await.unwrap();
+    let (length, end) = within(60, read_away(&mut response)).await;
+    end.unwrap();
+    assert_eq!(length, CHUNKS);
+    assert!(peak.bytes() < 2 * LARGEST_READ + EXCHANGE, "{} bytes were held", peak.bytes());
+    assert_eq!(client.pool().stats().total.idle, 1);
+}
+
+/// The hash by which `http`'s map places a name until it notices an attack.
+struct Fnv(u64);
+
+impl Hasher for Fnv {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+}
+
+/// Different names that all fall into one place of a map of up to 4096 places.
+fn colliding(count: usize) -> Vec<HeaderName> {
+    let place = |name: &HeaderName| {
+        let mut hasher = Fnv(0xcbf2_9ce4_8422_2325);
+        name.hash(&mut hasher);
+        hasher.finish() & 0xfff
+    };
+    let mut names = Vec::with_capacity(count);
+    for index in 0u32.. {
+        let name = HeaderName::try_from(format!("x{index:x}")).unwrap();
+        if names.first().is_none_or(|first| place(first) == place(&name)) {
+            names.push(name);
+        }
+        if names.len() == count {
+            break;
+        }
+    }
+    names
+}
+
+/// The number of fields is bounded before they are put into a map: 128 that collide are 8,128 comparisons at the worst.
+/// (A map of 4096, the most that the limit can be raised to, turns to a keyed hash.) There are no cookies.
+#[tokio::test]
+async fn a_12_colliding_names_are_bounded_by_their_count() {
+    let names = colliding(FIELDS + 1);
+    let head = |count: usize| {
+        let mut head = String::from("HTTP/1.1 200 OK\r\n");
+        for (index, name) in names.iter().enumerate().take(count - 1) {
+            head.push_str(&format!("{name}: {index}\r\n"));
+        }
+        head.push_str("content-length: 0\r\n\r\n");
+        head
+    };
+    let (fits, too_many) = (head(FIELDS), head(FIELDS + 1));
+    let server = Server::start(move |peer| {
+        while let Some(request) = peer.request()? {
+            peer.send(if request.target == "/fits" { &fits } else { &too_many })?;
+        }
+        Ok(())
+    });
+    let client = Client::new();
+    let response = within(20, client.get(server.url("/fits")).send()).await.unwrap();
+    for (index, name) in names.iter().enumerate().take(FIELDS - 1) {
+        assert_eq!(response.headers()[name], *index.to_string(), "{name}");
+    }
+    assert_eq!(response.headers().len(), FIELDS);
+    let error = within(20, client.get(server.url("/more")).send()).await.unwrap_err();
+    assert_protocol(&error, ProtocolError::TooManyFields, Phase::Wait);
+    assert_gone(&client, 1);
+
+    // As many as can be allowed, and one more than that.
+    let mut limits = Limits::default();
+    (limits.fields, limits.head) = (usize::MAX, 1 << 20);
+    for (count, outcome) in [(4096, Ok(4096)), (4097, Err(ProtocolError::TooManyFields))] {
+        let mut machine = machine(limits);
+        let mut buf = BytesMut::from("HTTP/1.1 200 OK\r\n");
+        let unique: HashSet<_> = (0..count).map(|index| format!("x{index:x}: y\r\n")).collect();
+        unique.iter().for_each(|line| buf.extend_from_slice(line.as_bytes()));
+        buf.extend_from_slice(b"\r\n");
+        let decoded = machine.decode(&mut buf).map(|event| match event {
+            Some(Event::Head(head)) => head.headers.len(),
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(decoded, outcome);
+    }
+}

@@ -1,0 +1,177 @@
+//! What an attack costs the client: the memory that its thread holds, and what it asks of its sockets.
+//!
+//! Knows nothing of HTTP. Invariant: memory is counted per thread, so that neither the servers, which run on threads of
+//! their own, nor tests that run at the same time are part of it.
+
+#![allow(unsafe_code, reason = "a global allocator that counts cannot be written without")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::task::{Context, Poll};
+
+use handclasp::{BoxError, Client, ClientBuilder, Destination, Look, Transport};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+struct PerThread;
+
+thread_local! {
+    /// May fall below zero: a thread may free what another one allocated.
+    static HELD: Cell<isize> = const { Cell::new(0) };
+    static MOST: Cell<isize> = const { Cell::new(0) };
+}
+
+// SAFETY: everything is the system allocator's; what is added only counts, in cells that need no destructor.
+unsafe impl GlobalAlloc for PerThread {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let held = HELD.get() + layout.size() as isize;
+        HELD.set(held);
+        MOST.set(MOST.get().max(held));
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        HELD.set(HELD.get() - layout.size() as isize);
+        // SAFETY: the caller's promises are passed on.
+        unsafe { System.dealloc(at, layout) }
+    }
+}
+
+#[global_allocator]
+static PER_THREAD: PerThread = PerThread;
+
+/// The most that this thread held at once, beyond what it held at the start.
+pub(crate) struct Peak {
+    before: isize,
+}
+
+impl Peak {
+    pub(crate) fn start() -> Self {
+        let before = HELD.get();
+        MOST.set(before);
+        Self { before }
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        usize::try_from(MOST.get() - self.before).unwrap_or(0)
+    }
+}
+
+/// Counts what a client does with its connections, all of which go to loopback whatever the host's name.
+#[derive(Clone, Default)]
+pub(crate) struct Tally {
+    counts: Arc<Counts>,
+}
+
+#[derive(Default)]
+struct Counts {
+    dials: AtomicUsize,
+    reads: AtomicUsize,
+    read: AtomicUsize,
+    written: AtomicUsize,
+}
+
+impl Tally {
+    /// A client whose connections are counted here.
+    pub(crate) fn client(&self) -> ClientBuilder {
+        let tally = self.clone();
+        Client::builder().connector(move |to| tally.clone().dial(to))
+    }
+
+    async fn dial(self, to: Destination) -> Result<Box<dyn Transport>, BoxError> {
+        self.counts.dials.fetch_add(1, SeqCst);
+        let tcp = TcpStream::connect(("127.0.0.1", to.port())).await?;
+        Ok(Box::new(Counted { tcp, counts: self.counts }))
+    }
+
+    pub(crate) fn dials(&self) -> usize {
+        self.counts.dials.load(SeqCst)
+    }
+
+    /// Calls that read something.
+    pub(crate) fn reads(&self) -> usize {
+        self.counts.reads.load(SeqCst)
+    }
+
+    /// Bytes that were read.
+    pub(crate) fn read(&self) -> usize {
+        self.counts.read.load(SeqCst)
+    }
+
+    /// Bytes that were written.
+    pub(crate) fn written(&self) -> usize {
+        self.counts.written.load(SeqCst)
+    }
+}
+
+struct Counted {
+    tcp: TcpStream,
+    counts: Arc<Counts>,
+}
+
+impl Transport for Counted {
+    fn look(&mut self) -> Look {
+        Transport::look(&mut self.tcp)
+    }
+
+    fn close(&mut self) {
+        Transport::close(&mut self.tcp);
+    }
+}
+
+impl AsyncRead for Counted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.tcp).poll_read(cx, buf);
+        self.counts.reads.fetch_add(usize::from(read.is_ready()), SeqCst);
+        self.counts.read.fetch_add(buf.filled().len() - before, SeqCst);
+        read
+    }
+}
+
+impl Counted {
+    fn count(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(written)) = written {
+            self.counts.written.fetch_add(written, SeqCst);
+        }
+        written
+    }
+}
+
+impl AsyncWrite for Counted {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.tcp).poll_write(cx, buf);
+        self.count(written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.tcp).poll_write_vectored(cx, bufs);
+        self.count(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_shutdown(cx)
+    }
+}
