@@ -1,1 +1,527 @@
-//! to come
+//! peers that answer early, or go away at any byte.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
+
+use bytes::Bytes;
+use handclasp::codec::ProtocolError;
+use handclasp::{Body, Client, DropReason, Error, ErrorKind, Phase, Written};
+
+use super::assert_gone;
+use super::support::{Peer, Server, Signal, within};
+
+/// Pieces that a test hands in one after the other.
+struct Pieces(tokio::sync::mpsc::UnboundedReceiver<Bytes>);
+
+impl futures_core::Stream for Pieces {
+    type Item = io::Result<Bytes>;
+
+    fn poll_next(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Self::Item>> {
+        self.0.poll_recv(cx).map(|piece| piece.map(Ok))
+    }
+}
+
+fn pieces() -> (tokio::sync::mpsc::UnboundedSender<Bytes>, Body) {
+    let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
+    (sender, Body::from_stream(Pieces(receiver)))
+}
+
+/// More than all buffers on the way take.
+const UPLOAD: usize = 64 << 20;
+
+/// The second request comes on a connection of its own, and is answered there.
+async fn assert_next_is_fresh(client: &Client, server: &Server, before: usize) {
+    let next = within(20, client.get(server.url("/next")).send()).await.unwrap();
+    assert!(!next.connection().is_reused());
+    assert_eq!(within(20, next.text()).await.unwrap(), "next");
+    assert_eq!(server.connections(), before + 1);
+    let seen = server.seen();
+    let last = seen.last().unwrap();
+    assert_eq!((last.connection, last.nth, &*last.request.target), (before, 1, "/next"));
+}
+
+/// Answers `/next` on any connection, and leaves the rest to `script`, which is told the request's index.
+fn early(script: impl Fn(&mut Peer, usize) -> io::Result<()> + Send + Sync + 'static) -> Server {
+    let requests = AtomicUsize::new(0);
+    Server::start(move |peer| {
+        while let Some(index) = peer.request_head()? {
+            // Of one client whose requests follow each other, every second one is the next.
+            if requests.fetch_add(1, SeqCst) % 2 == 1 {
+                peer.request_body(index)?;
+                peer.respond("next")?;
+            } else {
+                script(peer, index)?;
+            }
+        }
+        Ok(())
+    })
+}
+
+/// The response is delivered, sending stops, and nobody sees the connection again.
+#[tokio::test]
+async fn a_15_early_refusal_by_a_server_that_keeps_reading() {
+    for status in ["413 Content Too Large", "401 Unauthorized", "503 Service Unavailable"] {
+        let (sent, refused) = (Arc::new(AtomicUsize::new(0)), Signal::new());
+        let (counted, done) = (Arc::clone(&sent), refused.clone());
+        let server = early(move |peer, _| {
+            peer.send(format!("HTTP/1.1 {status}\r\ncontent-length: 5\r\n\r\nearly"))?;
+            let read = io::Result::Ok(loop {
+                match peer.take(1 << 16) {
+                    Ok(bytes) => counted.fetch_add(bytes.len(), SeqCst),
+                    Err(_) => break,
+                };
+            });
+            done.raise();
+            read
+        });
+        let client = Client::new();
+        let request = client.post(server.url("/")).body(vec![b'x'; UPLOAD]);
+        let response = within(20, request.send()).await.unwrap();
+        assert_eq!(response.status().as_str(), &status[..3]);
+        assert_eq!(within(20, response.text()).await.unwrap(), "early");
+        assert_gone(&client, 1);
+        within(20, refused.raised()).await;
+        assert!(sent.load(SeqCst) < UPLOAD, "the upload went on to its end");
+        assert_next_is_fresh(&client, &server, 1).await;
+    }
+}
+
+/// The same for a server that closes as it answers: with a FIN, which leaves the response readable.
+#[tokio::test]
+async fn a_15_early_response_with_close_and_fin() {
+    for status in ["413 Content Too Large", "200 OK", "302 Found"] {
+        let server = early(move |peer, _| {
+            peer.send(format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: 5\r\n\r\nearly"))?;
+            peer.fin()?;
+            peer.stall()
+        });
+        let client = Client::new();
+        let request = client.post(server.url("/")).body(vec![b'x'; UPLOAD]);
+        let response = within(20, request.send()).await.unwrap();
+        assert_eq!(response.status().as_str(), &status[..3]);
+        assert_eq!(within(20, response.text()).await.unwrap(), "early");
+        assert_gone(&client, 1);
+        assert_next_is_fresh(&client, &server, 1).await;
+    }
+}
+
+/// With a RST the kernel decides whether the response can still be read: it is delivered whole, or the connection was
+/// lost while the request was being sent. Nothing in between, and nothing is sent again.
+#[tokio::test]
+async fn a_15_early_response_with_close_and_reset() {
+    for round in 0..20 {
+        let server = early(move |peer, _| {
+            peer.send("HTTP/1.1 413 Content Too Large\r\nconnection: close\r\ncontent-length: 5\r\n\r\nearly")?;
+            if round % 2 == 0 { peer.reset() } else { peer.close() }
+        });
+        let client = Client::new();
+        let request = client.post(server.url("/")).body(vec![b'x'; UPLOAD]);
+        match within(20, request.send()).await {
+            Ok(response) => {
+                assert_eq!(response.status(), 413);
+                match within(20, response.text()).await {
+                    Ok(text) => assert_eq!(text, "early"),
+                    Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionLost),
+                }
+            }
+            Err(error) => {
+                let seen = (error.kind(), error.phase(), error.request_written());
+                assert_eq!(seen, (ErrorKind::ConnectionLost, Some(Phase::Send), Written::Partly));
+            }
+        }
+        assert_gone(&client, 1);
+        assert_next_is_fresh(&client, &server, 1).await;
+    }
+}
+
+/// The response was read before the RST came: what comes later does not take it back.
+#[tokio::test]
+async fn a_15_early_response_that_was_read_outlives_the_reset() {
+    let read = Signal::new();
+    let when = read.clone();
+    let server = early(move |peer, _| {
+        peer.send("HTTP/1.1 413 Content Too Large\r\nconnection: close\r\ncontent-length: 5\r\n\r\nearly")?;
+        peer.wait(&when)?;
+        peer.reset()
+    });
+    let client = Client::new();
+    let request = client.post(server.url("/")).body(vec![b'x'; UPLOAD]);
+    let response = within(20, request.send()).await.unwrap();
+    read.raise();
+    assert_eq!((response.status().as_u16(), &*within(20, response.text()).await.unwrap()), (413, "early"));
+    assert_gone(&client, 1);
+    assert_next_is_fresh(&client, &server, 1).await;
+}
+
+/// An early success is not a refusal: the upload goes on while the response is read, and when both are complete the
+/// connection is as good as any.
+#[tokio::test]
+async fn a_15_early_success_with_a_completed_upload_is_reused() {
+    let server = early(move |peer, index| {
+        peer.send("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\n")?;
+        peer.request_body(index)?;
+        peer.send("early")
+    });
+    let client = Client::new();
+    let request = client.post(server.url("/")).body(vec![b'x'; UPLOAD]);
+    let response = within(20, request.send()).await.unwrap();
+    assert_eq!(within(60, response.text()).await.unwrap(), "early");
+    let next = within(20, client.get(server.url("/next")).send()).await.unwrap();
+    assert!(next.connection().is_reused());
+    assert_eq!(within(20, next.text()).await.unwrap(), "next");
+    assert_eq!((server.connections(), server.seen()[0].request.body.len()), (1, UPLOAD));
+}
+
+/// A whole response on the wire.
+struct Wire {
+    bytes: &'static str,
+    content: &'static str,
+    /// Its end is that of the connection.
+    is_close_delimited: bool,
+}
+
+const INTERIM: &str = "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n";
+
+const WIRES: [Wire; 3] = [
+    Wire {
+        bytes: "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 11\r\nx: y\r\n\r\nhello world",
+        content: "hello world",
+        is_close_delimited: false,
+    },
+    Wire {
+        bytes: "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;x=y\r\nhello\r\n6\r\n world\r\n0\r\nx-t: 1\r\nx-u: 2\r\n\r\n",
+        content: "hello world",
+        is_close_delimited: false,
+    },
+    Wire {
+        bytes: "HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nx: y\r\n\r\nhello world",
+        content: "hello world",
+        is_close_delimited: true,
+    },
+];
+
+impl Wire {
+    fn head_end(&self) -> usize {
+        let head = &self.bytes[INTERIM.len()..];
+        INTERIM.len() + head.find("\r\n\r\n").unwrap() + 4
+    }
+
+    /// Where in the response the connection ends after so many bytes, in words of the errors.
+    fn place(&self, sent: usize) -> &'static str {
+        match sent {
+            0 => "before the response head",
+            _ if sent == INTERIM.len() => "before the response head",
+            _ if sent < self.head_end() => "within the response head",
+            _ => "within the response body",
+        }
+    }
+}
+
+/// Answers `/w/n` with the first n bytes of a wire, then ends the connection by `end`.
+fn cut(end: impl Fn(&mut Peer) -> io::Result<()> + Send + Sync + 'static) -> impl Fn(&mut Peer) -> io::Result<()> {
+    move |peer| {
+        while let Some(request) = peer.request()? {
+            let mut numbers = request.target[1..].split('/').map(|number| number.parse::<usize>().unwrap());
+            let (wire, sent) = (numbers.next().unwrap(), numbers.next().unwrap());
+            peer.send(&WIRES[wire].bytes[..sent])?;
+            end(peer)?;
+        }
+        Ok(())
+    }
+}
+
+/// What came of an exchange that was cut off: the content, and the error.
+async fn fetch(client: &Client, url: String) -> (bool, Vec<u8>, Option<Error>) {
+    let mut content = Vec::new();
+    let mut response = match within(20, client.get(url).send()).await {
+        Ok(response) => response,
+        Err(error) => return (false, content, Some(error)),
+    };
+    loop {
+        match within(20, response.chunk()).await {
+            Ok(Some(piece)) => content.extend_from_slice(&piece),
+            Ok(None) => return (true, content, None),
+            Err(error) => return (true, content, Some(error)),
+        }
+    }
+}
+
+/// Every n of every wire, once on a connection of its own.
+async fn cut_everywhere(server: &Server, client: &Client, check: impl Fn(&Wire, usize, bool, Vec<u8>, Option<Error>)) {
+    let mut exchanges = 0;
+    for (index, wire) in WIRES.iter().enumerate() {
+        for sent in 0..=wire.bytes.len() {
+            let (has_head, content, error) = fetch(client, server.url(&format!("/{index}/{sent}"))).await;
+            check(wire, sent, has_head, content, error);
+            exchanges += 1;
+            // Not sent again, not even once, and no connection is used twice.
+            assert_eq!(server.connections(), exchanges, "{index}: {sent} bytes");
+            assert_eq!(server.seen().len(), exchanges);
+            let total = client.pool().stats().total;
+            let in_use = (total.active, total.dialing, total.waiting, total.opened);
+            assert_eq!(in_use, (0, 0, 0, exchanges as u64), "{index}: {sent} bytes: {total}");
+        }
+    }
+    assert_gone(client, exchanges as u64);
+}
+
+fn check_fin(wire: &Wire, sent: usize, has_head: bool, content: &[u8], error: Option<&Error>) {
+    let place = wire.place(sent);
+    assert_eq!(has_head, sent >= wire.head_end(), "{sent} bytes");
+    assert!(wire.content.as_bytes().starts_with(content), "{sent} bytes: {content:?}");
+    let is_complete = sent == wire.bytes.len() || (wire.is_close_delimited && has_head);
+    let Some(error) = error else {
+        assert!(is_complete, "{sent} bytes of {:?} pass for all", wire.bytes);
+        let whole = if wire.is_close_delimited { sent - wire.head_end() } else { wire.content.len() };
+        assert_eq!(content, &wire.content.as_bytes()[..whole]);
+        return;
+    };
+    assert!(!is_complete, "{sent} bytes: {}", error.chain());
+    let phase = if has_head { Phase::Receive } else { Phase::Wait };
+    assert_eq!((error.kind(), error.phase()), (ErrorKind::ConnectionLost, Some(phase)), "{sent} bytes");
+    assert_eq!(error.request_written(), Written::All);
+    assert!(error.to_string().contains(place), "{sent} bytes: {error}");
+}
+
+/// An error for every n before the end, which says where; of a body that ends with the connection, a FIN is the end.
+#[tokio::test]
+async fn a_16_fin_after_every_byte() {
+    let server = Server::start(cut(Peer::close));
+    let client = Client::new();
+    cut_everywhere(&server, &client, |wire, sent, has_head, content, error| {
+        check_fin(wire, sent, has_head, &content, error.as_ref());
+    })
+    .await;
+}
+
+/// The same inside TLS, where the end is said by a close_notify.
+#[cfg(feature = "rustls")]
+#[tokio::test]
+async fn a_16_close_notify_after_every_byte() {
+    let server = Server::start_tls(cut(Peer::close));
+    let client = trusting(&server);
+    cut_everywhere(&server, &client, |wire, sent, has_head, content, error| {
+        check_fin(wire, sent, has_head, &content, error.as_ref());
+    })
+    .await;
+}
+
+#[cfg(feature = "rustls")]
+fn trusting(server: &Server) -> Client {
+    let authority = handclasp::Certificate::from_pem(server.authority().as_bytes()).unwrap();
+    Client::builder().add_root_certificate(authority).build().unwrap()
+}
+
+/// On a fresh connection, no answer at all is an error at once: the request is sent once, on one connection.
+#[tokio::test]
+async fn a_16_nothing_on_a_fresh_connection_is_dialed_once() {
+    let server = Server::start(cut(Peer::close));
+    for method in [http::Method::GET, http::Method::PUT, http::Method::POST] {
+        let (before, client) = (server.connections(), Client::new());
+        let error = within(20, client.request(method, server.url("/0/0")).send()).await.unwrap_err();
+        assert_eq!((error.kind(), error.to_string()), (
+            ErrorKind::ConnectionLost,
+            ProtocolError::ClosedBeforeResponse.to_string(),
+        ));
+        assert_eq!((server.connections() - before, server.seen().len() - before), (1, 1));
+        assert_gone(&client, 1);
+    }
+}
+
+fn check_reset(wire: &Wire, sent: usize, has_head: bool, content: &[u8], error: Option<&Error>) {
+    assert!(wire.content.as_bytes().starts_with(content), "{sent} bytes: {content:?}");
+    assert!(!has_head || sent >= wire.head_end(), "{sent} bytes");
+    let Some(error) = error else {
+        assert!(sent == wire.bytes.len() && !wire.is_close_delimited, "{sent} bytes of {:?} pass for all", wire.bytes);
+        assert_eq!(content, wire.content.as_bytes());
+        return;
+    };
+    // What had arrived may have been thrown away by the kernel: then it broke before the head.
+    let phase = if has_head { Phase::Receive } else { Phase::Wait };
+    assert_eq!((error.kind(), error.phase()), (ErrorKind::ConnectionLost, Some(phase)), "{sent} bytes");
+}
+
+/// An error for every n before the end, also of a body that ends with the connection: a RST is no end.
+#[tokio::test]
+async fn a_17_reset_after_every_byte() {
+    let server = Server::start(cut(Peer::reset));
+    let client = Client::new();
+    cut_everywhere(&server, &client, |wire, sent, has_head, content, error| {
+        check_reset(wire, sent, has_head, &content, error.as_ref());
+    })
+    .await;
+}
+
+/// Inside TLS neither a RST nor a FIN without close_notify is an end.
+#[cfg(feature = "rustls")]
+#[tokio::test]
+async fn a_17_reset_or_bare_fin_after_every_byte_inside_tls() {
+    for is_reset in [true, false] {
+        let server = Server::start_tls(cut(move |peer| {
+            if is_reset {
+                return peer.reset();
+            }
+            peer.fin()?;
+            peer.stall()
+        }));
+        let client = trusting(&server);
+        cut_everywhere(&server, &client, |wire, sent, has_head, content, error| {
+            check_reset(wire, sent, has_head, &content, error.as_ref());
+        })
+        .await;
+    }
+}
+
+/// A write that fails takes the kernel's word that the connection was reset: a read after it sees what had come before,
+/// and then a plain end. The body was cut off all the same.
+#[test]
+fn a_17_reset_that_a_write_sees_first_is_no_clean_end() {
+    for (answer, is_complete) in [
+        ("HTTP/1.1 200 OK\r\n\r\nhello", false),
+        ("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhello", false),
+        ("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello", true),
+        ("HTTP/1.1 413 Content Too Large\r\n\r\nhello", false),
+    ] {
+        let (seen, answers, is_reset) = (Signal::new(), Signal::new(), Signal::new());
+        let (said, when, done) = (seen.clone(), answers.clone(), is_reset.clone());
+        let server = Server::start(move |peer| {
+            peer.request_head()?;
+            peer.take(b"5\r\nfirst\r\n".len())?;
+            said.raise();
+            peer.wait(&when)?;
+            peer.send(answer)?;
+            peer.reset()?;
+            done.raise();
+            Ok(())
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let client = Client::new();
+            let (sender, body) = pieces();
+            sender.send(Bytes::from_static(b"first")).unwrap();
+            let request = tokio::spawn(client.post(server.url("/")).body(body).send());
+            seen.raised().await;
+            // The runtime stands still meanwhile: it does not know of the answer before it writes again.
+            answers.raise();
+            is_reset.wait();
+            std::thread::sleep(Duration::from_millis(20));
+            sender.send(Bytes::from_static(b"second")).unwrap();
+            match within(20, request).await.unwrap() {
+                Ok(response) => match within(20, response.text()).await {
+                    Ok(text) => assert!(is_complete && text == "hello", "{answer:?} passes for complete"),
+                    Err(error) => {
+                        assert!(!is_complete, "{answer:?}: {}", error.chain());
+                        assert_eq!((error.kind(), error.phase()), (ErrorKind::ConnectionLost, Some(Phase::Receive)));
+                    }
+                },
+                Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionLost),
+            }
+            assert_gone(&client, 1);
+        });
+    }
+}
+
+/// The server has said all and closes its side, though it still listens: the response is complete, the connection is not
+/// used again.
+#[tokio::test]
+async fn a_18_half_close_by_the_server_retires_the_connection() {
+    for response in [
+        "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\n\r\nhello",
+    ] {
+        let closed = Signal::new();
+        let done = closed.clone();
+        let server = Server::start(move |peer| {
+            let Some(request) = peer.request()? else { return Ok(()) };
+            if request.target == "/next" {
+                return peer.respond("next");
+            }
+            peer.send(response)?;
+            peer.fin()?;
+            done.raise();
+            // It would take another request: none may come.
+            assert!(peer.request()?.is_none(), "a request on a half-closed connection");
+            Ok(())
+        });
+        let client = Client::new();
+        let half_closed = within(20, client.get(server.url("/")).send()).await.unwrap();
+        assert_eq!(within(20, half_closed.text()).await.unwrap(), "hello");
+        within(20, closed.raised()).await;
+        assert_next_is_fresh(&client, &server, 1).await;
+    }
+}
+
+/// The end of a request is said by its framing, never by closing one side: some servers take that for hanging up.
+#[tokio::test]
+async fn a_18_the_client_does_not_half_close() {
+    let server = Server::start(|peer| {
+        while let Some(request) = peer.request()? {
+            assert!(!peer.is_closed_within(Duration::from_millis(30))?, "half-closed behind {}", request.target);
+            peer.respond(&request.target)?;
+        }
+        Ok(())
+    });
+    let client = Client::new();
+    let (sender, stream) = pieces();
+    sender.send(Bytes::from_static(b"hello")).unwrap();
+    drop(sender);
+    for (path, body) in [("/none", Body::empty()), ("/known", "hello".into()), ("/chunked", stream)] {
+        let response = within(20, client.post(server.url(path)).body(body).send()).await.unwrap();
+        assert_eq!(within(20, response.text()).await.unwrap(), path);
+    }
+    let response = within(20, client.get(server.url("/close")).header("connection", "close").send()).await.unwrap();
+    assert_eq!(within(20, response.text()).await.unwrap(), "/close");
+    assert_eq!(server.connections(), 1);
+}
+
+/// All bytes have come: the RST behind them takes nothing back, and the connection is found dead before it is used.
+#[tokio::test]
+async fn a_19_reset_behind_a_complete_response() {
+    for response in [
+        "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        "HTTP/1.1 204 No Content\r\n\r\n",
+    ] {
+        let (read, reset) = (Signal::new(), Signal::new());
+        let (when, done) = (read.clone(), reset.clone());
+        let server = Server::start(move |peer| {
+            let Some(request) = peer.request()? else { return Ok(()) };
+            if request.target == "/next" {
+                return peer.respond("next");
+            }
+            peer.send(response)?;
+            if request.target == "/later" {
+                peer.wait(&when)?;
+            }
+            peer.reset()?;
+            done.raise();
+            Ok(())
+        });
+        for (round, path) in ["/later", "/now"].into_iter().enumerate() {
+            let client = Client::new();
+            match within(20, client.get(server.url(path)).send()).await {
+                Ok(complete) => {
+                    let expected = if complete.status() == 204 { "" } else { "hello" };
+                    assert_eq!(within(20, complete.text()).await.unwrap(), expected);
+                }
+                // At once: the kernel may have thrown away what nobody had read.
+                Err(error) => assert_eq!((path, error.kind()), ("/now", ErrorKind::ConnectionLost)),
+            }
+            if path == "/later" {
+                assert_eq!(client.pool().stats().total.idle, 1, "it was as good as any");
+                read.raise();
+            }
+            within(20, reset.raised()).await;
+            assert_next_is_fresh(&client, &server, 2 * round + 1).await;
+            let total = client.pool().stats().total;
+            let closed = total.closed(DropReason::PeerClosed) + total.closed(DropReason::Failed);
+            assert_eq!((total.opened, closed), (2, 1), "{total}");
+        }
+    }
+}
