@@ -1,1 +1,605 @@
-//! to come
+//! bytes that pose as the answer to another request.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use handclasp::codec::{
+    BodyLength, CloseReason, Event, Framing, Limits, Machine, Misuse, ProtocolError, RequestHead, Target, Verdict,
+};
+use handclasp::{Body, Client, DropReason, Error, ErrorKind, Phase, Response, Written};
+use http::{HeaderMap, Method};
+
+use super::meter::Tally;
+use super::support::{Peer, Server, Signal, until, within};
+use super::{assert_gone, assert_protocol, read_away};
+
+/// What an attacker wants to be taken for the next answer.
+const POISON: &str = "HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\npoison";
+
+/// A plain server, and one inside TLS.
+fn servers(script: impl Fn(&mut Peer) -> io::Result<()> + Clone + Send + Sync + 'static) -> Vec<Server> {
+    let plain = Server::start(script.clone());
+    if cfg!(feature = "rustls") { vec![plain, Server::start_tls(script)] } else { vec![plain] }
+}
+
+fn client_of(server: &Server) -> Client {
+    #[cfg(feature = "rustls")]
+    if server.url("/").starts_with("https") {
+        let authority = handclasp::Certificate::from_pem(server.authority()).unwrap();
+        return Client::builder().add_root_certificate(authority).build().unwrap();
+    }
+    let _ = server;
+    Client::new()
+}
+
+/// `/next` is answered on the connection of this number, by its own answer.
+async fn assert_own_answer(client: &Client, server: &Server, connection: usize) {
+    let next = within(20, client.get(server.url("/next")).send()).await.unwrap();
+    assert!(!next.connection().is_reused());
+    assert_eq!(within(20, next.text()).await.unwrap(), "next");
+    let seen = server.seen();
+    let last = seen.last().unwrap();
+    assert_eq!((last.connection, &*last.request.target), (connection, "/next"));
+    assert_eq!(server.connections(), connection + 1);
+}
+
+/// A moment for what the server has sent to arrive, in which the runtime stands still and learns nothing of it.
+fn settle() {
+    std::thread::sleep(Duration::from_millis(10));
+}
+
+/// Whole responses, whatever follows them, and the methods they answer.
+const COMPLETE: [(Method, &str, &str); 6] = [
+    (Method::GET, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok", "ok"),
+    (Method::GET, "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nx-t: 1\r\n\r\n", "ok"),
+    (Method::POST, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", ""),
+    (Method::HEAD, "HTTP/1.1 200 OK\r\ncontent-length: 45\r\n\r\n", ""),
+    (Method::GET, "HTTP/1.1 204 No Content\r\ncontent-length: 45\r\n\r\n", ""),
+    (Method::GET, "HTTP/1.1 304 Not Modified\r\ntransfer-encoding: chunked\r\n\r\n", ""),
+];
+
+/// The surplus came with the response: it is seen, never delivered, and the connection is retired.
+async fn surplus_with_the_response(method: Method, response: &'static str, content: &str, surplus: &'static str) {
+    for server in servers(move |peer| {
+        while let Some(request) = peer.request()? {
+            match &*request.target {
+                "/next" => peer.respond("next")?,
+                _ => peer.send([response, surplus].concat())?,
+            }
+        }
+        Ok(())
+    }) {
+        let client = client_of(&server);
+        let first = within(20, client.request(method.clone(), server.url("/")).send()).await.unwrap();
+        assert_eq!(within(20, first.text()).await.unwrap(), content, "{response:?} {surplus:?}");
+        assert_gone(&client, 1);
+        assert_eq!(client.pool().stats().total.closed(DropReason::Unsolicited), 1);
+        assert_own_answer(&client, &server, 1).await;
+    }
+}
+
+#[tokio::test]
+async fn a_26_surplus_behind_a_response_retires_the_connection() {
+    for (method, response, content) in &COMPLETE[..3] {
+        for surplus in [POISON, "x", "\r\n", "\0"] {
+            surplus_with_the_response(method.clone(), response, content, surplus).await;
+        }
+    }
+}
+
+/// A request that waits for this very connection does not get it.
+#[tokio::test]
+async fn a_26_surplus_does_not_reach_whoever_waits() {
+    let waits = Signal::new();
+    let when = waits.clone();
+    let server = Server::start(move |peer| {
+        while let Some(request) = peer.request()? {
+            match &*request.target {
+                "/next" => peer.respond("next")?,
+                _ => {
+                    peer.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n")?;
+                    peer.wait(&when)?;
+                    peer.send(["ok", POISON].concat())?;
+                }
+            }
+        }
+        Ok(())
+    });
+    let client = Client::builder().max_connections_per_host(1).build().unwrap();
+    let first = within(20, client.get(server.url("/")).send()).await.unwrap();
+    let next = tokio::spawn(client.get(server.url("/next")).send());
+    until("the second request waits", || client.pool().stats().total.waiting == 1).await;
+    waits.raise();
+    assert_eq!(within(20, first.text()).await.unwrap(), "ok");
+    let next = within(20, next).await.unwrap().unwrap();
+    assert_eq!(within(20, next.text()).await.unwrap(), "next");
+    assert_eq!(server.requests_per_connection(), [1, 1]);
+}
+
+/// The same in the codec, however the bytes are split: the surplus stays in the buffer.
+#[test]
+fn a_26_surplus_is_left_in_the_buffer() {
+    for (method, response, _) in &COMPLETE {
+        let wire = [response, POISON].concat();
+        for at in 0..=wire.len() {
+            let (mut machine, mut buf) = (machine(method, Target::Origin("/"), &[]), BytesMut::new());
+            for half in [&wire[..at], &wire[at..]] {
+                buf.extend_from_slice(half.as_bytes());
+                while machine.decode(&mut buf).unwrap().is_some() {}
+            }
+            assert_eq!(buf, POISON);
+            let Verdict::Close(reasons) = machine.verdict(buf.len()) else { panic!("{method} by {at}") };
+            assert!(reasons.contains(CloseReason::Surplus));
+        }
+    }
+}
+
+/// A machine that has sent its request.
+fn machine(method: &Method, target: Target<'_>, fields: &[(&'static str, &'static str)]) -> Machine {
+    let mut machine = Machine::new(Limits::default());
+    let headers: HeaderMap =
+        fields.iter().map(|&(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
+    machine.encode_head(&RequestHead::new(method, target, Some(b"h"), &headers), &mut BytesMut::new()).unwrap();
+    machine
+}
+
+/// The server's first connection answers, then sends `stale` when it is told to.
+fn stale(stale: &'static str) -> (Vec<Server>, Signal, Signal) {
+    let (asked, sent) = (Signal::new(), Signal::new());
+    let (when, done) = (asked.clone(), sent.clone());
+    let servers = servers(move |peer| {
+        while let Some(request) = peer.request()? {
+            match &*request.target {
+                "/first" => {
+                    peer.respond("first")?;
+                    peer.wait(&when)?;
+                    peer.send(stale)?;
+                    done.raise();
+                }
+                _ => peer.respond("next")?,
+            }
+        }
+        Ok(())
+    });
+    (servers, asked, sent)
+}
+
+/// They came while the connection was idle, and the runtime has not heard of it.
+#[tokio::test]
+async fn a_27_stale_bytes_on_an_idle_connection_are_seen() {
+    for poison in [POISON, "HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\n\r\n", "x", "\r\n"] {
+        let (servers, asked, sent) = stale(poison);
+        for server in servers {
+            let client = client_of(&server);
+            let first = within(20, client.get(server.url("/first")).send()).await.unwrap();
+            assert_eq!(within(20, first.text()).await.unwrap(), "first");
+            assert_eq!(client.pool().stats().total.idle, 1);
+            asked.raise();
+            sent.wait();
+            settle();
+            assert_own_answer(&client, &server, 1).await;
+            let total = client.pool().stats().total;
+            assert_eq!((total.idle, total.opened, total.closed(DropReason::Unsolicited)), (1, 2, 1), "{total}");
+            assert_eq!(server.requests_per_connection(), [1, 1]);
+        }
+    }
+}
+
+/// A stream whose first poll makes the server speak.
+struct Trap {
+    asked: Signal,
+    sent: Signal,
+    is_sprung: bool,
+    pieces: Vec<&'static str>,
+}
+
+impl futures_core::Stream for Trap {
+    type Item = io::Result<&'static str>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if !std::mem::replace(&mut self.is_sprung, true) {
+            self.asked.raise();
+            self.sent.wait();
+            settle();
+            if self.pieces.is_empty() {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+        }
+        Poll::Ready(self.pieces.pop().map(Ok))
+    }
+}
+
+/// They came after the connection was taken and before the first byte of the request: the look is the last thing that is
+/// done before the write. Nothing of the body is lost.
+#[tokio::test]
+async fn a_27_stale_bytes_between_checkout_and_write_are_seen() {
+    for pieces in [vec!["world", "hello "], Vec::new()] {
+        let (servers, asked, sent) = stale(POISON);
+        for server in servers {
+            let client = client_of(&server);
+            let first = within(20, client.get(server.url("/first")).send()).await.unwrap();
+            assert_eq!(within(20, first.text()).await.unwrap(), "first");
+            let trap = Trap { asked: asked.clone(), sent: sent.clone(), is_sprung: false, pieces: pieces.clone() };
+            let request = client.post(server.url("/next")).body(Body::from_stream(trap));
+            let next = within(20, request.send()).await.unwrap();
+            assert_eq!(within(20, next.text()).await.unwrap(), "next");
+            let content = pieces.iter().rev().copied().collect::<String>();
+            assert_eq!(server.requests_per_connection(), [1, 1]);
+            assert_eq!(server.seen()[1].request.body, content.as_bytes());
+            assert_eq!(client.pool().stats().total.closed(DropReason::Unsolicited), 1);
+        }
+    }
+}
+
+/// A body where there can be none, which looks like a response: with the head, or when the connection is idle.
+#[tokio::test]
+async fn a_28_illegal_body_behind_a_bodyless_response() {
+    for (method, response, content) in &COMPLETE[3..] {
+        for surplus in [POISON, "<html>", "2\r\nok\r\n0\r\n\r\n"] {
+            surplus_with_the_response(method.clone(), response, content, surplus).await;
+        }
+        let sent = Signal::new();
+        let done = sent.clone();
+        let server = Server::start(move |peer| {
+            while let Some(request) = peer.request()? {
+                match &*request.target {
+                    "/next" => peer.respond("next")?,
+                    _ => {
+                        peer.send(response)?;
+                        // Likely read alone; if not, it is the case above.
+                        std::thread::sleep(Duration::from_millis(5));
+                        peer.send(POISON)?;
+                        done.raise();
+                    }
+                }
+            }
+            Ok(())
+        });
+        let client = Client::new();
+        let first = within(20, client.request(method.clone(), server.url("/")).send()).await.unwrap();
+        assert_eq!(within(20, first.text()).await.unwrap(), *content);
+        sent.wait();
+        settle();
+        assert_own_answer(&client, &server, 1).await;
+        assert_eq!(client.pool().stats().total.closed(DropReason::Unsolicited), 1);
+    }
+}
+
+/// An interim response has no body, whatever it says: what follows is the next head. If it is none, that is an error; if
+/// it is one, it is the answer, and the server's own idea of its answer is surplus.
+#[tokio::test]
+async fn a_28_illegal_body_behind_an_interim_response() {
+    const INTERIM: &str = "HTTP/1.1 103 Early Hints\r\ncontent-length: 45\r\ntransfer-encoding: chunked\r\n\r\n";
+    let server = Server::start(|peer| {
+        while let Some(request) = peer.request()? {
+            match &*request.target {
+                "/next" => peer.respond("next")?,
+                "/text" => peer.send([INTERIM, "hello", POISON].concat())?,
+                _ => peer.send([INTERIM, POISON, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"].concat())?,
+            }
+        }
+        Ok(())
+    });
+    let client = Client::new();
+    let error = within(20, client.get(server.url("/text")).send()).await.unwrap_err();
+    assert_protocol(&error, ProtocolError::NotHttp, Phase::Wait);
+    assert_gone(&client, 1);
+    let response = within(20, client.get(server.url("/response")).send()).await.unwrap();
+    assert_eq!(within(20, response.text()).await.unwrap(), "poison");
+    assert_gone(&client, 2);
+    assert_own_answer(&client, &server, 2).await;
+}
+
+/// Plays a head, or a whole response, to a client; then the next request, which must be answered by its own answer.
+async fn play(wire: &[u8], limits: Limits) -> Result<(Response, Client), (Error, Client)> {
+    let answer = wire.to_vec();
+    let server = Server::start(move |peer| {
+        while let Some(request) = peer.request()? {
+            match &*request.target {
+                "/next" => peer.respond("next")?,
+                _ => peer.send(&answer)?,
+            }
+        }
+        Ok(())
+    });
+    let client = Client::builder().codec_limits(limits).build().unwrap();
+    let outcome = within(20, client.get(server.url("/")).send()).await;
+    let (mut response, read) = match outcome {
+        Ok(mut response) => {
+            let (_, read) = within(20, read_away(&mut response)).await;
+            (Some(response), read)
+        }
+        Err(error) => (None, Err(error)),
+    };
+    let is_kept = client.pool().stats().total.idle == 1;
+    let next = within(20, client.get(server.url("/next")).send()).await.unwrap();
+    assert_eq!(next.connection().is_reused(), is_kept);
+    assert_eq!(within(20, next.text()).await.unwrap(), "next", "{:?}", wire.escape_ascii().to_string());
+    match read {
+        Ok(()) => Ok((response.take().unwrap(), client)),
+        Err(error) => {
+            assert!(!is_kept, "kept after {error}");
+            Err((error, client))
+        }
+    }
+}
+
+/// Whatever separates lines for somebody else separates none here: refused, or part of the one value. The exception is
+/// the bare LF, which RFC 9112, section 2.2, lets a recipient take for a line end: the connection is then not used
+/// again, and it can be refused.
+#[tokio::test]
+async fn a_29_response_splitting() {
+    use ProtocolError::{BadFieldName, BadFieldValue, BadStatusLine, BareCarriageReturn, BareLineFeed};
+    let mut strict = Limits::default();
+    strict.leniency.bare_lf_in_head = false;
+    strict.leniency.obs_fold = false;
+    let lenient = Limits::default();
+    let cases: &[(&[u8], Limits, Result<&[u8], ProtocolError>)] = &[
+        (b"x: a\rinjected: 1", lenient, Err(BadFieldValue)),
+        (b"x: a\r\rinjected: 1", lenient, Err(BadFieldValue)),
+        (b"x: a\r\r\ninjected: 1", lenient, Err(BadFieldValue)),
+        (b"x: a\r \ninjected: 1", lenient, Err(BadFieldValue)),
+        (b"x: a\r\n\rinjected: 1", lenient, Err(BareCarriageReturn)),
+        (b"x: a\0injected: 1", lenient, Err(BadFieldValue)),
+        (b"x: a\0\r\ny: b", lenient, Err(BadFieldValue)),
+        (b"x: a\x0binjected: 1", lenient, Err(BadFieldValue)),
+        (b"x: a\x0cinjected: 1", lenient, Err(BadFieldValue)),
+        (b"x: a\x7finjected: 1", lenient, Err(BadFieldValue)),
+        (b"x\rinjected: 1", lenient, Err(BadFieldName)),
+        (b"x\0injected: 1", lenient, Err(BadFieldName)),
+        (b"x injected: 1", lenient, Err(BadFieldName)),
+        (b"x: a\n\rinjected: 1", lenient, Err(BareCarriageReturn)),
+        (b"x: a\ninjected: 1", strict, Err(BareLineFeed)),
+        (b"x: a\n injected: 1", strict, Err(BareLineFeed)),
+        (b"x: a\r\n injected: 1", strict, Err(ProtocolError::ObsoleteFold)),
+        (b"x: a\r\n injected: 1", lenient, Ok(b"a   injected: 1")),
+        (b"x: a\r\n\tinjected: 1\r\n\t\tinjected: 2", lenient, Ok(b"a   injected: 1   \tinjected: 2")),
+        // U+010A, U+010D, U+560A and U+560D lose their upper byte in careless hands, and are CR and LF then.
+        (b"x: a\xc4\x8d\xc4\x8ainjected: 1", lenient, Ok(b"a\xc4\x8d\xc4\x8ainjected: 1")),
+        (b"x: a\xe5\x98\x8d\xe5\x98\x8ainjected: 1", lenient, Ok(b"a\xe5\x98\x8d\xe5\x98\x8ainjected: 1")),
+        // NEL, in ISO-8859-1 and UTF-8, and U+2028.
+        (b"x: a\x85injected: 1", lenient, Ok(b"a\x85injected: 1")),
+        (b"x: a\xc2\x85\xe2\x80\xa8injected: 1", lenient, Ok(b"a\xc2\x85\xe2\x80\xa8injected: 1")),
+        (b"x: a%0d%0ainjected: 1\\r\\ninjected: 1", lenient, Ok(b"a%0d%0ainjected: 1\\r\\ninjected: 1")),
+    ];
+    for (field, limits, expected) in cases {
+        let wire = [b"HTTP/1.1 200 OK\r\n", *field, b"\r\ncontent-length: 2\r\n\r\nok"].concat();
+        match (play(&wire, *limits).await, expected) {
+            (Ok((response, client)), Ok(value)) => {
+                assert_eq!(response.headers()["x"].as_bytes(), *value);
+                assert_eq!(response.headers().len(), 2, "{:?}", response.headers());
+                assert_eq!(client.pool().stats().total.opened, 1);
+            }
+            (Err((error, client)), Err(expected)) => {
+                assert_protocol(&error, *expected, Phase::Wait);
+                assert_eq!(client.pool().stats().total.closed(DropReason::Failed), 1);
+            }
+            (Ok(_), Err(expected)) => panic!("{:?} instead of {expected}", field.escape_ascii().to_string()),
+            (Err((error, _)), Ok(_)) => panic!("{:?}: {error}", field.escape_ascii().to_string()),
+        }
+    }
+    for line in ["HTTP/1.1 200 O\rinjected: 1\r\n", "HTTP/1.1 200 O\0K\r\n", "HTTP/1.1 200\rOK\r\n"] {
+        let (error, _) = play(format!("{line}content-length: 2\r\n\r\nok").as_bytes(), lenient).await.unwrap_err();
+        assert_protocol(&error, BadStatusLine, Phase::Wait);
+    }
+    let (response, client) =
+        play(b"HTTP/1.1 200 OK\r\nx: a\ny: b\r\ncontent-length: 2\r\n\r\nok", lenient).await.unwrap();
+    assert_eq!((&response.headers()["x"], &response.headers()["y"]), (&"a".parse().unwrap(), &"b".parse().unwrap()));
+    assert_eq!(client.pool().stats().total.opened, 2, "not used again after a bare LF");
+}
+
+/// An error at once, though the server keeps the connection open and is silent: nobody waits for the final response.
+#[tokio::test]
+async fn a_30_unsolicited_101_is_refused_at_once() {
+    for head in [
+        "HTTP/1.1 101 Switching Protocols\r\n\r\n",
+        "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n",
+        "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n\x01\x02\x03",
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 101 Switching Protocols\r\nupgrade: h2c\r\n\r\n",
+        "HTTP/1.1 101 Switching Protocols\r\ncontent-length: 45\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\npoison",
+    ] {
+        let (error, client) = play(head.as_bytes(), Limits::default()).await.unwrap_err();
+        assert_protocol(&error, ProtocolError::UnsolicitedUpgrade, Phase::Wait);
+        assert_eq!(client.pool().stats().total.closed(DropReason::Failed), 1);
+    }
+}
+
+/// In the codec: the tunnel begins exactly behind the empty line of the 2xx, whatever its fields say; another status is
+/// an ordinary response, the proxy's own.
+#[test]
+fn a_56_tunnel_begins_exactly_behind_the_empty_line() {
+    for (head, tunneled) in [
+        ("HTTP/1.1 200 OK\r\n\r\n", POISON),
+        ("HTTP/1.1 200 OK\r\ncontent-length: 45\r\n\r\n", POISON),
+        ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", "0\r\n\r\n"),
+        ("HTTP/1.1 200 OK\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n", "\x16\x03\x01"),
+        ("HTTP/1.1 204 No Content\r\n\r\n", "\r\n"),
+        ("HTTP/1.0 200 Connection established\r\n\r\n", ""),
+        ("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 299 \r\n\r\n", POISON),
+    ] {
+        let wire = [head, tunneled].concat();
+        for at in 0..=wire.len() {
+            let mut machine = machine(&Method::CONNECT, Target::Authority("h:443"), &[]);
+            let mut buf = BytesMut::new();
+            for half in [&wire[..at], &wire[at..]] {
+                buf.extend_from_slice(half.as_bytes());
+                while let Some(event) = machine.decode(&mut buf).unwrap() {
+                    assert!(!matches!(event, Event::Data(_) | Event::Trailers(_)), "{head:?} by {at}");
+                }
+            }
+            assert_eq!((machine.framing(), &buf[..]), (Some(Framing::Tunnel), tunneled.as_bytes()), "{head:?} by {at}");
+            let Verdict::Close(reasons) = machine.verdict(buf.len()) else { panic!("{head:?} by {at}") };
+            assert!(reasons.contains(CloseReason::Tunnel) && !reasons.contains(CloseReason::Surplus));
+        }
+    }
+    for status in ["407 Proxy Authentication Required", "403 Forbidden", "302 Found"] {
+        let mut machine = machine(&Method::CONNECT, Target::Authority("h:443"), &[]);
+        let wire = format!("HTTP/1.1 {status}\r\nlocation: https://h/\r\ncontent-length: 5\r\n\r\nproxy");
+        let (mut buf, mut content) = (BytesMut::from(&*wire), Vec::new());
+        while let Some(event) = machine.decode(&mut buf).unwrap() {
+            if let Event::Data(data) = event {
+                content.extend_from_slice(&data);
+            }
+        }
+        assert_eq!((machine.framing(), &content[..]), (Some(Framing::Length(5)), &b"proxy"[..]));
+        assert_eq!(machine.verdict(0), Verdict::Reuse);
+    }
+}
+
+/// In the codec: behind the head of a CONNECT there is nothing to send.
+#[test]
+fn a_57_connect_has_no_content() {
+    let (mut machine, mut out, headers) = (Machine::new(Limits::default()), BytesMut::new(), HeaderMap::new());
+    let mut head = RequestHead::new(&Method::CONNECT, Target::Authority("h:443"), Some(b"h:443"), &headers);
+    for body in [BodyLength::Known(5), BodyLength::Chunked] {
+        head.body = body;
+        assert_eq!(machine.encode_head(&head, &mut out), Err(Misuse::BodyNotAllowed));
+    }
+    head.body = BodyLength::None;
+    machine.encode_head(&head, &mut out).unwrap();
+    assert_eq!(out, "CONNECT h:443 HTTP/1.1\r\nhost: h:443\r\n\r\n");
+    assert!(machine.is_send_done() && !machine.may_send_body());
+    assert_eq!(machine.encode_data(1, &mut out), Err(Misuse::MoreThanPromised));
+}
+
+/// Statements about the length that others read otherwise: refused, and the connection is closed; or read in the one way
+/// in which it cannot be used again. The cases of the corpus are in tests/conformance.rs, groups framing-cl-te and framing-te.
+#[tokio::test]
+async fn a_58_ambiguous_framing() {
+    use ProtocolError::{
+        BadContentLength, BadFieldName, BadFieldValue, ChunkedParameters, ChunkedTwice, ConflictingContentLength,
+        LengthWithTransferEncoding, UnsupportedTransferCoding,
+    };
+    const BODY: &str = "0\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\npoison";
+    for (fields, expected) in [
+        ("Content-Length: 5\r\nTransfer-Encoding: chunked", LengthWithTransferEncoding),
+        ("Transfer-Encoding: chunked\r\nContent-Length: 50", LengthWithTransferEncoding),
+        ("Content-Length: 5\r\nTransfer-Encoding: xchunked", LengthWithTransferEncoding),
+        ("Content-Length: 5\r\nTransfer-Encoding: identity", LengthWithTransferEncoding),
+        ("Content-Length: 5\r\nTransfer-Encoding:", LengthWithTransferEncoding),
+        ("Content-Length: x\r\nTransfer-Encoding: chunked", LengthWithTransferEncoding),
+        ("Content-Length: 5\r\nTransfer-Encoding\r\n : chunked", BadFieldName),
+        ("Transfer-Encoding : chunked\r\nContent-Length: 5", BadFieldName),
+        ("Transfer-Encoding\t: chunked", BadFieldName),
+        ("Transfer_Encoding chunked", BadFieldName),
+        ("Transfer-Encoding: xchunked", UnsupportedTransferCoding),
+        ("Transfer-Encoding: chunked, identity", UnsupportedTransferCoding),
+        ("Transfer-Encoding: identity, chunked", UnsupportedTransferCoding),
+        ("Transfer-Encoding: gzip, chunked", UnsupportedTransferCoding),
+        ("Transfer-Encoding: \"chunked\"", UnsupportedTransferCoding),
+        ("Transfer-Encoding: 'chunked'", UnsupportedTransferCoding),
+        ("Transfer-Encoding: chun\u{212a}ed", UnsupportedTransferCoding),
+        ("Transfer-Encoding: chunked\r\nTransfer-Encoding: x", UnsupportedTransferCoding),
+        ("Transfer-Encoding:", UnsupportedTransferCoding),
+        ("Transfer-Encoding: ,", UnsupportedTransferCoding),
+        ("Transfer-Encoding: \u{b}chunked", BadFieldValue),
+        ("Transfer-Encoding: chunked\0", BadFieldValue),
+        ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", ChunkedTwice),
+        ("Transfer-Encoding: chunked, chunked", ChunkedTwice),
+        ("Transfer-Encoding: chunked;q=1", ChunkedParameters),
+        ("Content-Length: 5\r\nContent-Length: 50", ConflictingContentLength),
+        ("Content-Length: 5, 50", ConflictingContentLength),
+        ("Content-Length: +5", BadContentLength),
+        ("Content-Length: -5", BadContentLength),
+        ("Content-Length: 0x5", BadContentLength),
+        ("Content-Length: 5 5", BadContentLength),
+        ("Content-Length: 5,", BadContentLength),
+        ("Content-Length:", BadContentLength),
+        ("Content-Length: 5.0", BadContentLength),
+        ("Content-Length: \u{665}", BadContentLength),
+        ("Content-Length: 5\u{a0}", BadContentLength),
+    ] {
+        let wire = format!("HTTP/1.1 200 OK\r\n{fields}\r\n\r\n{BODY}");
+        let (error, client) = match play(wire.as_bytes(), Limits::default()).await {
+            Err(error) => error,
+            Ok((response, _)) => panic!("{fields:?} was read: {response:?}"),
+        };
+        assert_protocol(&error, expected, Phase::Wait);
+        assert_eq!(client.pool().stats().total.closed(DropReason::Failed), 1, "{fields:?}");
+    }
+    // One way to read it, and it is not the attacker's: nothing of what follows is an answer.
+    let mut lenient = Limits::default();
+    lenient.leniency.length_with_transfer_encoding = true;
+    for (fields, limits) in [
+        ("Content-Length: 5\r\nTransfer-Encoding: chunked", lenient),
+        ("Content-Length: 50\r\nTransfer-Encoding: chunked", lenient),
+        ("Transfer-Encoding:\r\n chunked", Limits::default()),
+        ("Content-Length: 5, 5\r\nContent-Length: 05", Limits::default()),
+    ] {
+        let wire = format!("HTTP/1.1 200 OK\r\n{fields}\r\n\r\n{BODY}");
+        let (_, client) = play(wire.as_bytes(), limits).await.unwrap();
+        assert_eq!(client.pool().stats().total.opened, 2, "{fields:?}");
+    }
+}
+
+/// What a server may say before it was asked.
+const BANNERS: [&str; 5] = [
+    POISON,
+    "220 ready\r\n",
+    "SSH-2.0-x\r\n",
+    "HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
+    "\r\n",
+];
+
+/// A new connection on which something waits to be read is not used, and not replaced by another for ever.
+#[tokio::test]
+async fn a_68_server_that_speaks_first_is_not_answered() {
+    for banner in BANNERS {
+        let server = Server::start(move |peer| {
+            peer.send(banner)?;
+            assert!(peer.request_head()?.is_none(), "a request was sent");
+            Ok(())
+        });
+        let tally = Tally::default();
+        let client = tally.patient_client().build().unwrap();
+        let error = within(20, client.get(server.url("/")).send()).await.unwrap_err();
+        assert_eq!((error.kind(), error.to_string()), (ErrorKind::Protocol, ProtocolError::SpokeFirst.to_string()));
+        assert_eq!(error.request_written(), Written::Nothing);
+        assert_eq!((tally.dials(), tally.written(), tally.read()), (1, 0, 0), "{banner:?}");
+        assert_gone(&client, 1);
+    }
+    // The codec says the same of bytes that come before the request's head.
+    let mut machine = Machine::new(Limits::default());
+    assert_eq!(machine.decode(&mut BytesMut::from(POISON)).unwrap_err(), ProtocolError::SpokeFirst);
+    assert!(matches!(machine.verdict(0), Verdict::Close(_)));
+}
+
+/// A connection that was made ahead, inside TLS too: it is dropped unused, and another one serves the request.
+#[tokio::test]
+async fn a_68_server_that_speaks_into_a_warm_connection_is_left() {
+    for banner in BANNERS {
+        let (asked, sent) = (Signal::new(), Signal::new());
+        let (when, done) = (asked.clone(), sent.clone());
+        for server in servers(move |peer| {
+            if peer.number() == 0 {
+                peer.wait(&when)?;
+                peer.send(banner)?;
+                done.raise();
+            }
+            while peer.request()?.is_some() {
+                peer.respond("next")?;
+            }
+            Ok(())
+        }) {
+            let client = client_of(&server);
+            let warm = tokio::spawn({
+                let (client, url) = (client.clone(), server.url("/"));
+                async move { client.warm(url, 1).await }
+            });
+            // Inside TLS, the handshake takes both sides.
+            asked.raise();
+            within(20, warm).await.unwrap().unwrap();
+            sent.raised().await;
+            settle();
+            let next = within(20, client.get(server.url("/next")).send()).await.unwrap();
+            assert_eq!(within(20, next.text()).await.unwrap(), "next");
+            assert_eq!(server.requests_per_connection(), [0, 1], "{banner:?}");
+            let total = client.pool().stats().total;
+            assert_eq!((total.opened, total.closed(DropReason::Unsolicited)), (2, 1), "{total}");
+        }
+    }
+}

@@ -80,12 +80,21 @@ impl Tally {
     /// A client whose connections are counted here.
     pub(crate) fn client(&self) -> ClientBuilder {
         let tally = self.clone();
-        Client::builder().connector(move |to| tally.clone().dial(to))
+        Client::builder().connector(move |to| tally.clone().dial(to, false))
     }
 
-    async fn dial(self, to: Destination) -> Result<Box<dyn Transport>, BoxError> {
+    /// The same; a connection is used once its server has spoken.
+    pub(crate) fn patient_client(&self) -> ClientBuilder {
+        let tally = self.clone();
+        Client::builder().connector(move |to| tally.clone().dial(to, true))
+    }
+
+    async fn dial(self, to: Destination, is_patient: bool) -> Result<Box<dyn Transport>, BoxError> {
         self.counts.dials.fetch_add(1, SeqCst);
         let tcp = TcpStream::connect(("127.0.0.1", to.port())).await?;
+        if is_patient {
+            tcp.readable().await?;
+        }
         Ok(Box::new(Counted { tcp, counts: self.counts }))
     }
 
