@@ -315,6 +315,11 @@ impl Peer {
         Ok(Some(state.seen.len() - 1))
     }
 
+    /// The request with that index, as far as it has been read.
+    pub fn seen(&self, index: usize) -> Request {
+        self.shared.lock().seen[index].request.clone()
+    }
+
     /// The body of the request with that index, as its head announces it.
     pub fn request_body(&mut self, index: usize) -> io::Result<Request> {
         let mut request = self.shared.lock().seen[index].request.clone();
