@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use handclasp::codec::{
-    BodyLength, CloseReason, Event, Framing, Limits, Machine, Misuse, ProtocolError, RequestHead, Target, Verdict,
+    BodyLength, CloseReason, Event, Framing, Limits, Machine, Misuse, ProtocolError, RequestHead, Target,
+    Verdict,
 };
-use handclasp::{Body, Client, DropReason, Error, ErrorKind, Phase, Response, Written};
+use handclasp::{Body, Client, DropReason, Error, ErrorKind, Phase, RequestTarget, Response, Written};
 use http::{HeaderMap, Method};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::meter::Tally;
 use super::support::{Peer, Server, Signal, until, within};
@@ -54,7 +56,11 @@ fn settle() {
 /// Whole responses, whatever follows them, and the methods they answer.
 const COMPLETE: [(Method, &str, &str); 6] = [
     (Method::GET, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok", "ok"),
-    (Method::GET, "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nx-t: 1\r\n\r\n", "ok"),
+    (
+        Method::GET,
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nx-t: 1\r\n\r\n",
+        "ok",
+    ),
     (Method::POST, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", ""),
     (Method::HEAD, "HTTP/1.1 200 OK\r\ncontent-length: 45\r\n\r\n", ""),
     (Method::GET, "HTTP/1.1 204 No Content\r\ncontent-length: 45\r\n\r\n", ""),
@@ -62,7 +68,12 @@ const COMPLETE: [(Method, &str, &str); 6] = [
 ];
 
 /// The surplus came with the response: it is seen, never delivered, and the connection is retired.
-async fn surplus_with_the_response(method: Method, response: &'static str, content: &str, surplus: &'static str) {
+async fn surplus_with_the_response(
+    method: Method,
+    response: &'static str,
+    content: &str,
+    surplus: &'static str,
+) {
     for server in servers(move |peer| {
         while let Some(request) = peer.request()? {
             match &*request.target {
@@ -142,7 +153,9 @@ fn machine(method: &Method, target: Target<'_>, fields: &[(&'static str, &'stati
     let mut machine = Machine::new(Limits::default());
     let headers: HeaderMap =
         fields.iter().map(|&(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect();
-    machine.encode_head(&RequestHead::new(method, target, Some(b"h"), &headers), &mut BytesMut::new()).unwrap();
+    machine
+        .encode_head(&RequestHead::new(method, target, Some(b"h"), &headers), &mut BytesMut::new())
+        .unwrap();
     machine
 }
 
@@ -182,7 +195,11 @@ async fn a_27_stale_bytes_on_an_idle_connection_are_seen() {
             settle();
             assert_own_answer(&client, &server, 1).await;
             let total = client.pool().stats().total;
-            assert_eq!((total.idle, total.opened, total.closed(DropReason::Unsolicited)), (1, 2, 1), "{total}");
+            assert_eq!(
+                (total.idle, total.opened, total.closed(DropReason::Unsolicited)),
+                (1, 2, 1),
+                "{total}"
+            );
             assert_eq!(server.requests_per_connection(), [1, 1]);
         }
     }
@@ -223,7 +240,8 @@ async fn a_27_stale_bytes_between_checkout_and_write_are_seen() {
             let client = client_of(&server);
             let first = within(20, client.get(server.url("/first")).send()).await.unwrap();
             assert_eq!(within(20, first.text()).await.unwrap(), "first");
-            let trap = Trap { asked: asked.clone(), sent: sent.clone(), is_sprung: false, pieces: pieces.clone() };
+            let trap =
+                Trap { asked: asked.clone(), sent: sent.clone(), is_sprung: false, pieces: pieces.clone() };
             let request = client.post(server.url("/next")).body(Body::from_stream(trap));
             let next = within(20, request.send()).await.unwrap();
             assert_eq!(within(20, next.text()).await.unwrap(), "next");
@@ -273,13 +291,16 @@ async fn a_28_illegal_body_behind_a_bodyless_response() {
 /// it is one, it is the answer, and the server's own idea of its answer is surplus.
 #[tokio::test]
 async fn a_28_illegal_body_behind_an_interim_response() {
-    const INTERIM: &str = "HTTP/1.1 103 Early Hints\r\ncontent-length: 45\r\ntransfer-encoding: chunked\r\n\r\n";
+    const INTERIM: &str =
+        "HTTP/1.1 103 Early Hints\r\ncontent-length: 45\r\ntransfer-encoding: chunked\r\n\r\n";
     let server = Server::start(|peer| {
         while let Some(request) = peer.request()? {
             match &*request.target {
                 "/next" => peer.respond("next")?,
                 "/text" => peer.send([INTERIM, "hello", POISON].concat())?,
-                _ => peer.send([INTERIM, POISON, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"].concat())?,
+                _ => {
+                    peer.send([INTERIM, POISON, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"].concat())?
+                }
             }
         }
         Ok(())
@@ -383,12 +404,16 @@ async fn a_29_response_splitting() {
         }
     }
     for line in ["HTTP/1.1 200 O\rinjected: 1\r\n", "HTTP/1.1 200 O\0K\r\n", "HTTP/1.1 200\rOK\r\n"] {
-        let (error, _) = play(format!("{line}content-length: 2\r\n\r\nok").as_bytes(), lenient).await.unwrap_err();
+        let (error, _) =
+            play(format!("{line}content-length: 2\r\n\r\nok").as_bytes(), lenient).await.unwrap_err();
         assert_protocol(&error, BadStatusLine, Phase::Wait);
     }
     let (response, client) =
         play(b"HTTP/1.1 200 OK\r\nx: a\ny: b\r\ncontent-length: 2\r\n\r\nok", lenient).await.unwrap();
-    assert_eq!((&response.headers()["x"], &response.headers()["y"]), (&"a".parse().unwrap(), &"b".parse().unwrap()));
+    assert_eq!(
+        (&response.headers()["x"], &response.headers()["y"]),
+        (&"a".parse().unwrap(), &"b".parse().unwrap())
+    );
     assert_eq!(client.pool().stats().total.opened, 2, "not used again after a bare LF");
 }
 
@@ -405,6 +430,37 @@ async fn a_30_unsolicited_101_is_refused_at_once() {
         let (error, client) = play(head.as_bytes(), Limits::default()).await.unwrap_err();
         assert_protocol(&error, ProtocolError::UnsolicitedUpgrade, Phase::Wait);
         assert_eq!(client.pool().stats().total.closed(DropReason::Failed), 1);
+    }
+}
+
+/// A request that offers a protocol is followed to that one only.
+#[tokio::test]
+async fn a_30_101_to_a_foreign_protocol_is_refused_at_once() {
+    for (fields, expected) in [
+        ("upgrade: h2c\r\nconnection: upgrade\r\n", ProtocolError::UpgradeNotOffered),
+        ("upgrade: websocket, h2c\r\nconnection: upgrade\r\n", ProtocolError::UpgradeNotOffered),
+        ("upgrade: websocket/13\r\n", ProtocolError::UpgradeNotOffered),
+        ("upgrade: websocket\r\nupgrade: h2c\r\n", ProtocolError::UpgradeNotOffered),
+        ("connection: upgrade\r\n", ProtocolError::UpgradeUnnamed),
+        ("upgrade:\r\nconnection: upgrade\r\n", ProtocolError::UpgradeUnnamed),
+        ("upgrade: ,\r\n", ProtocolError::UpgradeUnnamed),
+    ] {
+        // The server is silent afterwards, and keeps the connection open.
+        let server = Server::start(move |peer| {
+            peer.request()?;
+            peer.send(format!("HTTP/1.1 101 Switching Protocols\r\n{fields}\r\n"))?;
+            assert_eq!(
+                peer.take(1).unwrap_err().kind(),
+                io::ErrorKind::UnexpectedEof,
+                "a byte after {fields:?}"
+            );
+            Ok(())
+        });
+        let client = Client::new();
+        let error =
+            within(20, client.get(server.url("/")).header("upgrade", "websocket").send()).await.unwrap_err();
+        assert_protocol(&error, expected, Phase::Wait);
+        assert_gone(&client, 1);
     }
 }
 
@@ -431,7 +487,11 @@ fn a_56_tunnel_begins_exactly_behind_the_empty_line() {
                     assert!(!matches!(event, Event::Data(_) | Event::Trailers(_)), "{head:?} by {at}");
                 }
             }
-            assert_eq!((machine.framing(), &buf[..]), (Some(Framing::Tunnel), tunneled.as_bytes()), "{head:?} by {at}");
+            assert_eq!(
+                (machine.framing(), &buf[..]),
+                (Some(Framing::Tunnel), tunneled.as_bytes()),
+                "{head:?} by {at}"
+            );
             let Verdict::Close(reasons) = machine.verdict(buf.len()) else { panic!("{head:?} by {at}") };
             assert!(reasons.contains(CloseReason::Tunnel) && !reasons.contains(CloseReason::Surplus));
         }
@@ -450,10 +510,141 @@ fn a_56_tunnel_begins_exactly_behind_the_empty_line() {
     }
 }
 
+/// A CONNECT through the client, answered by `answer`.
+async fn tunnel(answer: String) -> (Server, Client, Result<Response, Error>) {
+    let server = Server::start(move |peer| {
+        let Some(request) = peer.request()? else { return Ok(()) };
+        assert_eq!((&*request.method, &*request.target), ("CONNECT", "origin.test:443"));
+        peer.send(&answer)?;
+        // An echo from here on, which ends with what is no answer.
+        while let Ok(bytes) = peer.take(4) {
+            peer.send(bytes)?;
+        }
+        Ok(())
+    });
+    let client = Client::new();
+    let target = RequestTarget::Authority("origin.test:443".into());
+    let request = client.request(Method::CONNECT, server.url("/")).target(target);
+    let outcome = within(20, request.send()).await;
+    (server, client, outcome)
+}
+
+/// Through the client: what comes behind the 2xx is the tunnel's, never a response. (Proxies are not offered: whoever
+/// opens a tunnel is the caller.)
+#[tokio::test]
+async fn a_56_leftover_bytes_come_out_of_the_tunnel() {
+    for fields in ["", "content-length: 45\r\n", "transfer-encoding: chunked\r\n", "connection: close\r\n"] {
+        for leftover in ["", "x", POISON, "0\r\n\r\n"] {
+            let (server, client, outcome) =
+                tunnel(format!("HTTP/1.1 200 OK\r\n{fields}\r\n{leftover}")).await;
+            let mut connection = within(20, outcome.unwrap().upgrade()).await.unwrap();
+            let mut seen = vec![0; leftover.len()];
+            within(20, connection.read_exact(&mut seen)).await.unwrap();
+            assert_eq!(seen, leftover.as_bytes(), "{fields:?}");
+            within(20, connection.write_all(b"ping")).await.unwrap();
+            let mut echo = [0; 4];
+            within(20, connection.read_exact(&mut echo)).await.unwrap();
+            assert_eq!(&echo, b"ping");
+            drop(connection);
+            assert_gone(&client, 1);
+            assert_eq!(server.seen().len(), 1);
+        }
+    }
+}
+
+/// The proxy's own answer is no tunnel, is not taken for the origin's, and is not followed anywhere.
+#[tokio::test]
+async fn a_56_refusals_are_the_proxys() {
+    for status in ["407 Proxy Authentication Required", "403 Forbidden", "302 Found", "502 Bad Gateway"] {
+        let head =
+            format!("HTTP/1.1 {status}\r\nlocation: https://evil.test/\r\nproxy-authenticate: Basic\r\n");
+        let (server, client, outcome) = tunnel(format!("{head}content-length: 5\r\n\r\nproxy")).await;
+        let response = outcome.unwrap();
+        assert_eq!(response.status().as_str(), &status[..3]);
+        let error = within(20, response.upgrade()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Upgrade);
+        assert_eq!((server.connections(), server.seen().len()), (1, 1), "nothing else is asked, of nobody");
+        assert_eq!(client.pool().stats().total.active, 0);
+    }
+}
+
+/// Plaintext that was put before the handshake goes to TLS, which fails: it does not become the origin's answer.
+#[cfg(feature = "rustls")]
+#[tokio::test]
+async fn a_56_plaintext_before_the_handshake_fails_it() {
+    use tokio_rustls::rustls::crypto::ring::default_provider;
+    use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+    let config = ClientConfig::builder_with_provider(default_provider().into())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth();
+    let (_server, client, outcome) = tunnel(format!("HTTP/1.1 200 OK\r\n\r\n{POISON}")).await;
+    let connection = within(20, outcome.unwrap().upgrade()).await.unwrap();
+    let tls = tokio_rustls::TlsConnector::from(std::sync::Arc::new(config));
+    let shaken = tls.connect("origin.test".try_into().unwrap(), connection);
+    let error = within(20, shaken).await.expect_err("that was no handshake");
+    assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    assert_gone(&client, 1);
+}
+
+/// Until the server has agreed, nothing but the head has left; what is written then comes behind it.
+#[tokio::test]
+async fn a_57_nothing_is_sent_before_the_server_agrees() {
+    for (method, field, answer) in [
+        (Method::CONNECT, None, "HTTP/1.1 200 OK\r\n\r\n"),
+        (Method::GET, Some("chat/1"), "HTTP/1.1 101 Switching Protocols\r\nupgrade: chat/1\r\n\r\n"),
+        (
+            Method::GET,
+            Some("chat/1, chat/2"),
+            "HTTP/1.1 101 Switching Protocols\r\nupgrade: Chat/2\r\n\r\nfirst",
+        ),
+    ] {
+        let (asked, agrees) = (Signal::new(), Signal::new());
+        let (said, when) = (asked.clone(), agrees.clone());
+        let server = Server::start(move |peer| {
+            if peer.request_head()?.is_none() {
+                return Ok(());
+            }
+            said.raise();
+            peer.wait(&when)?;
+            peer.send(answer)?;
+            assert_eq!(peer.take(4)?, b"ping");
+            peer.send("pong")
+        });
+        let tally = Tally::default();
+        let client = tally.client().build().unwrap();
+        let mut request = client.request(method, server.url("/"));
+        if let Some(field) = field {
+            request = request.header("upgrade", field);
+        }
+        let request = tokio::spawn(request.send());
+        within(20, asked.raised()).await;
+        // Others have their turn; the request does nothing with it.
+        for _ in 0..20 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert_eq!(tally.written(), server.seen()[0].request.head.len());
+        agrees.raise();
+        let response = within(20, request).await.unwrap().unwrap();
+        let mut connection = within(20, response.upgrade()).await.unwrap();
+        assert_eq!(tally.written(), server.seen()[0].request.head.len());
+        within(20, connection.write_all(b"ping")).await.unwrap();
+        let mut seen = Vec::new();
+        within(20, connection.read_to_end(&mut seen)).await.unwrap();
+        let leftover = answer.split_once("\r\n\r\n").unwrap().1;
+        assert_eq!(seen, [leftover, "pong"].concat().as_bytes());
+        assert_eq!(client.pool().stats().total.idle, 0);
+        drop(connection);
+        assert_gone(&client, 1);
+    }
+}
+
 /// In the codec: behind the head of a CONNECT there is nothing to send.
 #[test]
 fn a_57_connect_has_no_content() {
-    let (mut machine, mut out, headers) = (Machine::new(Limits::default()), BytesMut::new(), HeaderMap::new());
+    let (mut machine, mut out, headers) =
+        (Machine::new(Limits::default()), BytesMut::new(), HeaderMap::new());
     let mut head = RequestHead::new(&Method::CONNECT, Target::Authority("h:443"), Some(b"h:443"), &headers);
     for body in [BodyLength::Known(5), BodyLength::Chunked] {
         head.body = body;
@@ -471,8 +662,8 @@ fn a_57_connect_has_no_content() {
 #[tokio::test]
 async fn a_58_ambiguous_framing() {
     use ProtocolError::{
-        BadContentLength, BadFieldName, BadFieldValue, ChunkedParameters, ChunkedTwice, ConflictingContentLength,
-        LengthWithTransferEncoding, UnsupportedTransferCoding,
+        BadContentLength, BadFieldName, BadFieldValue, ChunkedParameters, ChunkedTwice,
+        ConflictingContentLength, LengthWithTransferEncoding, UnsupportedTransferCoding,
     };
     const BODY: &str = "0\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\npoison";
     for (fields, expected) in [
@@ -557,7 +748,10 @@ async fn a_68_server_that_speaks_first_is_not_answered() {
         let tally = Tally::default();
         let client = tally.patient_client().build().unwrap();
         let error = within(20, client.get(server.url("/")).send()).await.unwrap_err();
-        assert_eq!((error.kind(), error.to_string()), (ErrorKind::Protocol, ProtocolError::SpokeFirst.to_string()));
+        assert_eq!(
+            (error.kind(), error.to_string()),
+            (ErrorKind::Protocol, ProtocolError::SpokeFirst.to_string())
+        );
         assert_eq!(error.request_written(), Written::Nothing);
         assert_eq!((tally.dials(), tally.written(), tally.read()), (1, 0, 0), "{banner:?}");
         assert_gone(&client, 1);

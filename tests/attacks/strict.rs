@@ -29,8 +29,11 @@ impl Parsed {
 
     /// The members of a list field, lower case.
     pub(crate) fn list(&self, name: &str) -> Vec<String> {
-        let lines = self.values(name).into_iter().map(|line| String::from_utf8_lossy(line).to_ascii_lowercase());
-        lines.flat_map(|line| line.split(',').map(|member| member.trim().to_owned()).collect::<Vec<_>>()).collect()
+        let lines =
+            self.values(name).into_iter().map(|line| String::from_utf8_lossy(line).to_ascii_lowercase());
+        lines
+            .flat_map(|line| line.split(',').map(|member| member.trim().to_owned()).collect::<Vec<_>>())
+            .collect()
     }
 }
 
@@ -38,7 +41,10 @@ impl Parsed {
 #[derive(Debug, PartialEq)]
 pub(crate) enum Unread {
     /// More bytes are needed: of the head, or, if it is there, of the body.
-    More { has_head: bool, expects: bool },
+    More {
+        has_head: bool,
+        expects: bool,
+    },
     Bad(&'static str),
 }
 
@@ -62,10 +68,15 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Parsed, Unread> {
     parsed.target = text(target);
     let is_form = match &*parsed.target {
         "*" => parsed.method == "OPTIONS",
-        target if parsed.method == "CONNECT" => {
-            target.rsplit_once(':').is_some_and(|(host, port)| is_host(host.as_bytes()) && port.parse::<u16>().is_ok())
+        target if parsed.method == "CONNECT" => target
+            .rsplit_once(':')
+            .is_some_and(|(host, port)| is_host(host.as_bytes()) && port.parse::<u16>().is_ok()),
+        target => {
+            let rest = target.strip_prefix("http://").or(target.strip_prefix("https://"));
+            let authority = rest.map(|rest| rest.split(['/', '?']).next().unwrap_or_default());
+            target.starts_with('/')
+                || authority.is_some_and(|authority| is_host_and_port(authority.as_bytes()))
         }
-        target => target.starts_with('/') || target.starts_with("http://") || target.starts_with("https://"),
     };
     if !is_form {
         return Err(Unread::Bad("the form of the target"));
@@ -120,7 +131,9 @@ fn read_body(parsed: &mut Parsed, rest: &[u8]) -> Result<usize, Unread> {
                     break;
                 }
                 let chunk = rest.get(at..at + size + 2).ok_or(MORE)?;
-                parsed.body.extend_from_slice(chunk.strip_suffix(b"\r\n").ok_or(Unread::Bad("a chunk's end"))?);
+                parsed
+                    .body
+                    .extend_from_slice(chunk.strip_suffix(b"\r\n").ok_or(Unread::Bad("a chunk's end"))?);
                 at += size + 2;
             }
             let section = &rest[at..];
@@ -140,7 +153,8 @@ fn split_lines(bytes: &[u8]) -> Result<Vec<&[u8]>, Unread> {
     let mut lines = Vec::new();
     let mut rest = bytes;
     while !rest.is_empty() {
-        let end = rest.iter().position(|byte| matches!(byte, b'\r' | b'\n')).ok_or(Unread::Bad("a line's end"))?;
+        let end =
+            rest.iter().position(|byte| matches!(byte, b'\r' | b'\n')).ok_or(Unread::Bad("a line's end"))?;
         lines.push(&rest[..end]);
         rest = rest[end..].strip_prefix(b"\r\n").ok_or(Unread::Bad("a bare CR or LF"))?;
     }
@@ -150,7 +164,8 @@ fn split_lines(bytes: &[u8]) -> Result<Vec<&[u8]>, Unread> {
 fn fields<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Result<Vec<(String, Vec<u8>)>, Unread> {
     let mut fields = Vec::new();
     for line in lines {
-        let colon = line.iter().position(|byte| *byte == b':').ok_or(Unread::Bad("a field without a colon"))?;
+        let colon =
+            line.iter().position(|byte| *byte == b':').ok_or(Unread::Bad("a field without a colon"))?;
         let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
         if !is_token(name) {
             return Err(Unread::Bad("a field's name"));
@@ -165,7 +180,8 @@ fn fields<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Result<Vec<(String, Vec<
 }
 
 pub(crate) fn is_token(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte))
+    !bytes.is_empty()
+        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte))
 }
 
 fn is_host_and_port(value: &[u8]) -> bool {
@@ -220,7 +236,8 @@ impl Recorder {
                 let told = request.map_err(|what| format!("{what}: {}", bytes.escape_ascii()));
                 hears.lock().unwrap().push(told);
                 if !is_good {
-                    return peer.send("HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+                    return peer
+                        .send("HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
                 }
                 let content = if is_head { "" } else { "ok" };
                 peer.send(format!("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{content}"))?;
@@ -257,6 +274,7 @@ fn the_reader_is_strict() {
         "GET a HTTP/1.1\r\nhost: h\r\n\r\n",
         "G@T / HTTP/1.1\r\nhost: h\r\n\r\n",
         "GET /\u{e4} HTTP/1.1\r\nhost: h\r\n\r\n",
+        "GET http://u:p@h/ HTTP/1.1\r\nhost: h\r\n\r\n",
         "GET / HTTP/1.1\r\n\r\n",
         "GET / HTTP/1.1\r\nhost: h\r\nhost: h\r\n\r\n",
         "GET / HTTP/1.1\r\nhost: h/\r\n\r\n",

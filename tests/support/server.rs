@@ -511,7 +511,8 @@ impl Peer {
             match self.fill() {
                 Ok(0) => break true,
                 Ok(_) => self.buffer.clear(),
-                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                }
                 Err(_) => break true,
             }
         };
