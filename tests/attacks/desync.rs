@@ -359,7 +359,8 @@ async fn a_29_response_splitting() {
     strict.leniency.bare_lf_in_head = false;
     strict.leniency.obs_fold = false;
     let lenient = Limits::default();
-    let cases: &[(&[u8], Limits, Result<&[u8], ProtocolError>)] = &[
+    type Outcome = Result<&'static [u8], ProtocolError>;
+    let cases: &[(&[u8], Limits, Outcome)] = &[
         (b"x: a\rinjected: 1", lenient, Err(BadFieldValue)),
         (b"x: a\r\rinjected: 1", lenient, Err(BadFieldValue)),
         (b"x: a\r\r\ninjected: 1", lenient, Err(BadFieldValue)),

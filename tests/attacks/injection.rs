@@ -376,7 +376,7 @@ async fn a_25_targets_of_tunnels() {
         let request = stage.client.request(method.clone(), stage.url("/")).target(target.clone());
         assert_eq!(stage.send(request).await.is_some(), is_sent, "{method} {target:?}");
     }
-    for body in [Body::from("x"), Pieces::new(&["x"])] {
+    for body in [Body::from("x"), Pieces::body(&["x"])] {
         let request = stage.client.request(Method::CONNECT, stage.url("/")).target(authority()).body(body);
         assert_eq!(stage.send(request).await, None, "bytes of ours before the tunnel");
     }
@@ -460,7 +460,7 @@ async fn a_25_server_names() {
 struct Pieces(Vec<&'static str>);
 
 impl Pieces {
-    fn new(pieces: &[&'static str]) -> Body {
+    fn body(pieces: &[&'static str]) -> Body {
         Body::from_stream(Self(pieces.iter().rev().copied().collect()))
     }
 }
@@ -501,7 +501,8 @@ async fn a_72_upload_that_lies_about_its_length() {
             Ok(())
         });
         let client = Client::builder().response_timeout(Duration::from_secs(1)).build().unwrap();
-        let request = client.post(server.url("/")).header("content-length", length).body(Pieces::new(pieces));
+        let request =
+            client.post(server.url("/")).header("content-length", length).body(Pieces::body(pieces));
         let error = within(20, request.send()).await.expect_err("it lies");
         assert_eq!(error.kind(), ErrorKind::Body, "{length}, {pieces:?}: {}", error.chain());
         // A lie that is found before a byte was written leaves the connection as it was.
@@ -633,7 +634,7 @@ async fn a_72_length_that_is_not_the_bodys() {
         [("5", &["hello"][..]), ("11", &["hello", "", " world"]), ("0", &[]), ("0", &[""])]
     {
         let request =
-            stage.client.post(stage.url("/")).header("content-length", length).body(Pieces::new(pieces));
+            stage.client.post(stage.url("/")).header("content-length", length).body(Pieces::body(pieces));
         let heard = stage.send(request).await.unwrap();
         assert_eq!(heard.body, pieces.concat().as_bytes());
     }
@@ -706,7 +707,7 @@ async fn a_73_framing_and_connection_fields_of_the_callers() {
             let (request, content) = match kind {
                 None => (request, ""),
                 Whole => (request.body("hello"), "hello"),
-                Stream => (request.body(Pieces::new(&["he", "llo"])), "hello"),
+                Stream => (request.body(Pieces::body(&["he", "llo"])), "hello"),
             };
             let heard = stage.send(request).await;
             assert_eq!(heard.is_some(), sent_with.contains(&kind), "{fields:?} with {kind:?}: {heard:?}");
@@ -746,7 +747,7 @@ async fn a_73_trailers_of_the_callers() {
         ("authorization", false),
         ("cookie", false),
     ] {
-        for body in [Body::from("hello"), Pieces::new(&["he", "llo"]), Body::empty()] {
+        for body in [Body::from("hello"), Pieces::body(&["he", "llo"]), Body::empty()] {
             let mut trailers = HeaderMap::new();
             trailers.insert(HeaderName::from_static(name), HeaderValue::from_static("1"));
             let heard =

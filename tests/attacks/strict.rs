@@ -72,7 +72,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Parsed, Unread> {
             .rsplit_once(':')
             .is_some_and(|(host, port)| is_host(host.as_bytes()) && port.parse::<u16>().is_ok()),
         target => {
-            let rest = target.strip_prefix("http://").or(target.strip_prefix("https://"));
+            let rest = target.strip_prefix("http://").or_else(|| target.strip_prefix("https://"));
             let authority = rest.map(|rest| rest.split(['/', '?']).next().unwrap_or_default());
             target.starts_with('/')
                 || authority.is_some_and(|authority| is_host_and_port(authority.as_bytes()))
