@@ -545,11 +545,8 @@ impl Exchange {
     }
 
     /// Whether the end that was read is no close: a write that fails by a reset takes the reset with it, and reading
-    /// then ends as if the peer had closed. (Where the peer had closed before, the write fails with a broken pipe.)
-    ///
-    /// > If [...] the connection is closed prematurely [...] close-delimited [...] incomplete
-    ///
-    /// <https://www.rfc-editor.org/rfc/rfc9112#section-8>: such an end must not pass for that of the content.
+    /// then ends as if the peer had closed. (Where the peer had closed before, the write fails by a broken pipe.)
+    /// Content that ends with the connection is incomplete then: <https://www.rfc-editor.org/rfc/rfc9112#section-8>.
     fn is_cut(&self) -> bool {
         let is_reset = |error: &io::Error| error.kind() != io::ErrorKind::BrokenPipe;
         self.machine.framing() == Some(Framing::UntilClose) && self.write_error.as_ref().is_some_and(is_reset)

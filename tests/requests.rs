@@ -1180,7 +1180,11 @@ async fn the_crate_says_its_name_and_no_more() {
 #[tokio::test]
 async fn a_client_that_keeps_nothing_says_close() {
     let recorder = Recorder::start();
-    for builder in [recorder.builder().max_idle_per_host(0), recorder.builder().max_idle(0)] {
+    for builder in [
+        recorder.builder().max_idle_per_host(0),
+        recorder.builder().max_idle(0),
+        recorder.builder().idle_timeout(Duration::ZERO),
+    ] {
         let client = builder.build().unwrap();
         let before = recorder.server.connections();
         for (says, expected) in [

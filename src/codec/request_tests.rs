@@ -119,6 +119,7 @@ fn request_heads() {
 fn refused_request_heads_write_nothing() {
     use BodyLength::{Chunked, Known, None};
     let relative: Uri = "/a".parse().unwrap();
+    let whole: Uri = "http://h/a".parse().unwrap();
     for (method, target, host, fields, body, expected) in [
         (Method::GET, Target::Origin("/a b"), "h", &[][..], None, Misuse::BadTarget),
         (Method::GET, Target::Origin("/a\r\nX: y"), "h", &[], None, Misuse::BadTarget),
@@ -139,6 +140,7 @@ fn refused_request_heads_write_nothing() {
         (Method::GET, Target::Origin("/"), "h", &[("x", " a")], None, Misuse::PaddedHeaderValue),
         (Method::GET, Target::Origin("/"), "h", &[("x", "a\t")], None, Misuse::PaddedHeaderValue),
         (Method::CONNECT, Target::Authority("h:1"), "h:1", &[("host", "g:1")], None, Misuse::HostMismatch),
+        (Method::GET, Target::Absolute(&whole), "h", &[("host", "g")], None, Misuse::HostMismatch),
         (Method::GET, Target::Origin("/"), "h", &[("host", "h/x")], None, Misuse::BadHost),
         (Method::GET, Target::Origin("/"), "h", &[("host", "h"), ("host", "h")], None, Misuse::SeveralHosts),
         (
@@ -213,7 +215,8 @@ fn refused_request_heads_write_nothing() {
             (Machine::new(Limits::default()), BytesMut::new(), headers(fields));
         let mut request = RequestHead::new(&method, target, Some(host.as_bytes()), &headers);
         request.body = body;
-        assert_eq!(machine.encode_head(&request, &mut dst), Err(expected), "{request:?}");
+        let rules = "R-9112-3.2.2-2 R-9110-5.6.3-1";
+        assert_eq!(machine.encode_head(&request, &mut dst), Err(expected), "{rules}: {request:?}");
         assert!(dst.is_empty() && !machine.is_head_sent());
     }
     let none = HeaderMap::new();

@@ -512,8 +512,8 @@ async fn a_10_decompression_bomb_is_handed_over_as_it_came() {
     }
 }
 
-/// That the cost is linear is counted by the codec's bench, in instructions; here: as many reads as there are pieces, the
-/// same outcome, and memory that does not grow with their number.
+/// That the cost is linear is counted by the codec's bench, in instructions; here: the same outcome, and memory that does
+/// not grow with the number of pieces.
 #[tokio::test]
 async fn a_11_many_small_pieces_come_to_the_same() {
     let mut head = String::from("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n");
