@@ -1,0 +1,6 @@
+#![no_main]
+
+#[path = "../../support/fuzzing/mod.rs"]
+mod fuzzing;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzzing::chunked(data));

@@ -1,0 +1,134 @@
+//! The choices that an input stands for.
+//!
+//! Knows what can be chosen, not what becomes of it. Invariant: every input is a choice; what it lacks is zero.
+
+use handclasp::codec::{Leniency, Limits};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+
+/// The input, read from its front. What is not there is zero.
+pub(super) struct Choices<'a>(pub(super) &'a [u8]);
+
+impl<'a> Choices<'a> {
+    pub(super) fn byte(&mut self) -> u8 {
+        self.take(1).first().copied().unwrap_or_default()
+    }
+
+    pub(super) fn take(&mut self, length: usize) -> &'a [u8] {
+        let (taken, rest) = self.0.split_at(length.min(self.0.len()));
+        self.0 = rest;
+        taken
+    }
+
+    /// As many bytes as the next one says.
+    pub(super) fn counted(&mut self) -> &'a [u8] {
+        let length = self.byte();
+        self.take(length.into())
+    }
+
+    pub(super) fn rest(&mut self) -> &'a [u8] {
+        self.take(usize::MAX)
+    }
+
+    pub(super) fn method(&mut self) -> Method {
+        match self.byte() {
+            0..=99 => Method::GET,
+            100..=139 => Method::HEAD,
+            140..=169 => Method::POST,
+            170..=199 => Method::PUT,
+            200..=219 => Method::OPTIONS,
+            220..=239 => Method::CONNECT,
+            240..=247 => Method::TRACE,
+            _ => Method::from_bytes(b"x-Own").unwrap(),
+        }
+    }
+
+    /// The default limits, or such as short inputs reach.
+    pub(super) fn limits(&mut self) -> Limits {
+        let mut limits = Limits::default();
+        let choice = self.byte();
+        if choice >= 128 {
+            let rng = &mut Rng(choice.into());
+            let mut limit = |least: u64, most: u64| (least + rng.below(most - least + 1)) as usize;
+            limits.head = limit(0, 120);
+            limits.fields = limit(0, 6);
+            limits.informational = limit(0, 3);
+            limits.informational_bytes = limit(0, 120);
+            limits.chunk_extensions = limit(0, 12);
+            limits.trailers = limit(0, 40);
+        }
+        if choice & 8 != 0 {
+            limits.leniency = Leniency::default();
+            limits.leniency.bare_lf_in_head = choice & 1 == 0;
+            limits.leniency.obs_fold = choice & 2 == 0;
+            limits.leniency.length_with_transfer_encoding = choice & 4 != 0;
+        }
+        limits
+    }
+
+    pub(super) fn headers(&mut self) -> HeaderMap {
+        const NAMES: [&str; 14] = [
+            "content-length",
+            "transfer-encoding",
+            "host",
+            "connection",
+            "trailer",
+            "expect",
+            "te",
+            "upgrade",
+            "keep-alive",
+            "accept",
+            "cookie",
+            "x-a",
+            "x-b",
+            "proxy-connection",
+        ];
+        const VALUES: [&str; 16] = [
+            "0",
+            "1",
+            "7",
+            "50",
+            "+7",
+            "7, 7",
+            "chunked",
+            "Chunked",
+            "gzip, chunked",
+            "close",
+            "keep-alive, Close",
+            "100-continue",
+            "h.test",
+            "u@h.test",
+            "trailers",
+            "",
+        ];
+        let mut headers = HeaderMap::new();
+        for _ in 0..self.byte() % 12 {
+            let name = match self.byte() {
+                own @ 200.. => HeaderName::from_bytes(self.take(usize::from(own) - 199))
+                    .unwrap_or(HeaderName::from_static("x-c")),
+                known => HeaderName::from_static(NAMES[usize::from(known) % NAMES.len()]),
+            };
+            let value = match self.byte() {
+                own @ 128.. => HeaderValue::from_bytes(self.take(usize::from(own) - 128)),
+                known => Ok(HeaderValue::from_static(VALUES[usize::from(known) % VALUES.len()])),
+            };
+            // What the types refuse cannot reach the codec.
+            if let Ok(value) = value {
+                headers.append(name, value);
+            }
+        }
+        headers
+    }
+}
+
+/// SplitMix64.
+pub(super) struct Rng(pub(super) u64);
+
+impl Rng {
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % bound
+    }
+}

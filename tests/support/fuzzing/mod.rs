@@ -1,0 +1,322 @@
+//! The bodies of the fuzz targets: what must hold of the codec whatever it is given.
+//!
+//! Shared by `tests/fuzz`, where libFuzzer chooses the bytes, and `tests/seeded.rs`, where a seeded generator does. Knows
+//! the codec by its public face only; what it expects comes from readings of RFC 9110 and 9112 of its own, which take
+//! the whole input at once. Invariant: the same bytes are always the same case, and a broken property is a panic.
+
+#![allow(unsafe_code, reason = "a global allocator that counts cannot be written without")]
+#![allow(dead_code, unreachable_pub, reason = "each fuzz target uses one body")]
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod choices;
+mod memory;
+mod receiver;
+mod reference;
+mod request;
+mod seen;
+mod sender;
+
+use handclasp::codec::{
+    BodyLength, CloseReason, Limits, Machine, ProtocolError, RequestHead, Target, Verdict,
+};
+use http::{Method, Uri, Version};
+
+use self::choices::{Choices, Rng};
+use self::memory::peak;
+use self::receiver::Receiver;
+use self::reference::{End, Reference};
+use self::seen::{Head, Seen};
+use self::sender::Sender;
+
+/// A response to some method under some limits: four bytes of choices, then the wire.
+pub fn response_head(data: &[u8]) {
+    let mut choices = Choices(data);
+    let limits = choices.limits();
+    let method = choices.method();
+    let seed = choices.byte();
+    let plan = Plan { closes: true, ..Plan::new(method, limits) };
+    let wire = choices.rest();
+    let played = play_always(&plan, &[], wire, seed);
+    for head in played.seen.iter().filter_map(Seen::head) {
+        comes_back(&plan, head);
+    }
+}
+
+/// A chunked body, decoded; and its bytes as content, encoded: three bytes of choices, then the wire.
+pub fn chunked(data: &[u8]) {
+    let mut choices = Choices(data);
+    let limits = choices.limits();
+    let seed = choices.byte();
+    let sizes = choices.byte();
+    let plan = Plan { closes: true, ..Plan::new(Method::GET, limits) };
+    let body = choices.rest();
+    let wire = [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", body].concat();
+    // Small limits are meant for the chunks: the head must get through.
+    let plan = Plan { limits: with_room_for_a_head(plan.limits), ..plan };
+    play_always(&plan, &[], &wire, seed);
+    encode_chunked(body, sizes);
+}
+
+/// A whole exchange: seven bytes of choices and so many of operations as the last of them says, then the wire.
+pub fn exchange(data: &[u8]) {
+    let mut choices = Choices(data);
+    let limits = choices.limits();
+    let method = choices.method();
+    let body = match choices.byte() {
+        0..=63 => BodyLength::None,
+        kind @ 64..=159 => BodyLength::Known(u64::from(kind - 64) * 7),
+        160 => BodyLength::Known(u64::MAX),
+        _ => BodyLength::Chunked,
+    };
+    let flags = choices.byte();
+    let seed = choices.byte();
+    let operations = choices.byte();
+    let operations = choices.take(usize::from(operations % 64));
+    let plan = Plan {
+        body: if matches!(method, Method::TRACE | Method::CONNECT) { BodyLength::None } else { body },
+        closes: flags & 1 != 0,
+        says_close: flags & 14 == 14,
+        is_unasked: flags & 0xf0 == 0xf0,
+        ..Plan::new(method, limits)
+    };
+    play_always(&plan, operations, choices.rest(), seed);
+}
+
+/// A request's head, whose every part is chosen by the input.
+pub fn request_head(data: &[u8]) {
+    let mut choices = Choices(data);
+    let method = if choices.byte() < 200 {
+        choices.method()
+    } else {
+        Method::from_bytes(choices.counted()).unwrap_or(Method::GET)
+    };
+    let kind = choices.byte();
+    let text = String::from_utf8_lossy(choices.counted()).into_owned();
+    let uri: Uri = text.parse().unwrap_or_else(|_| Uri::from_static("http://u@h.test:80?q"));
+    let target = match kind % 8 {
+        0..=3 => Target::Origin(&text),
+        4 => Target::Absolute(&uri),
+        5 => Target::AbsoluteAsterisk(&uri),
+        6 => Target::Authority(&text),
+        _ => Target::Asterisk,
+    };
+    let host = match choices.byte() {
+        0..=9 => None,
+        10..=200 => Some(&b"h.test:8080"[..]),
+        _ => Some(choices.counted()),
+    };
+    let body = match choices.byte() {
+        0..=99 => BodyLength::None,
+        length @ 100..=199 => BodyLength::Known(u64::from(length - 100)),
+        200 => BodyLength::Known(u64::MAX),
+        _ => BodyLength::Chunked,
+    };
+    let headers = choices.headers();
+    let mut request = RequestHead::new(&method, target, host, &headers);
+    request.body = body;
+    request::check(&request);
+}
+
+/// What is asked, and how the peer ends.
+#[derive(Debug)]
+struct Plan {
+    method: Method,
+    limits: Limits,
+    body: BodyLength,
+    says_close: bool,
+    /// The peer speaks before the request.
+    is_unasked: bool,
+    /// The peer closes the connection at the end of the wire.
+    closes: bool,
+}
+
+impl Plan {
+    fn new(method: Method, limits: Limits) -> Self {
+        Self { method, limits, body: BodyLength::None, says_close: false, is_unasked: false, closes: false }
+    }
+}
+
+/// How the wire is cut into reads.
+#[derive(Debug)]
+enum Cut {
+    Whole,
+    Bytes,
+    Random(Rng),
+}
+
+impl Cut {
+    fn next(&mut self, left: usize) -> usize {
+        let most = match self {
+            Self::Whole => left,
+            Self::Bytes => 1,
+            Self::Random(rng) => {
+                let most = [2, 8, 40, 300][rng.below(4) as usize];
+                1 + rng.below(most) as usize
+            }
+        };
+        most.min(left)
+    }
+}
+
+impl std::fmt::Debug for Rng {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:#x}", self.0)
+    }
+}
+
+/// What can be seen of an exchange from outside, however the bytes came.
+#[derive(Debug, PartialEq)]
+struct Played {
+    seen: Vec<Seen>,
+    error: Option<ProtocolError>,
+    verdict: Verdict,
+    /// What was received behind the response.
+    left: Vec<u8>,
+}
+
+/// Plays the exchange with the wire cut in several ways; none may differ, nor differ from the reference.
+fn play_always(plan: &Plan, operations: &[u8], wire: &[u8], seed: u8) -> Played {
+    let (whole, most) = peak(|| play(plan, operations, wire, Cut::Whole));
+    assert!(most <= FIXED_MEMORY + wire.len() * MEMORY_PER_BYTE, "{most} bytes for {}", wire.len());
+    for cut in [Cut::Bytes, Cut::Random(Rng(seed.into()))] {
+        let text = format!("{cut:?}");
+        let other = play(plan, operations, wire, cut);
+        if plan.closes || (whole.error.is_some() == other.error.is_some()) {
+            assert_eq!(other, whole, "{text}: {plan:?}, {:?}", wire.escape_ascii().to_string());
+        } else {
+            // Without an end, what is wrong in a section that goes on may be found sooner or later.
+            assert_eq!(other.seen, whole.seen);
+            assert!([other.verdict, whole.verdict].contains(&Verdict::Unfinished));
+        }
+    }
+    if !plan.is_unasked {
+        let expected = Reference::read(plan, wire);
+        let context = || format!("{plan:?}, {:?}", wire.escape_ascii().to_string());
+        assert_eq!(whole.seen, expected.seen, "the reference sees something else: {}", context());
+        match expected.end {
+            End::Complete { used } => {
+                assert_eq!(whole.error, None, "the reference accepts it: {}", context());
+                assert_eq!(whole.left, &wire[used..], "surplus is left alone: {}", context());
+            }
+            End::Refused => assert!(whole.error.is_some() || !plan.closes, "not refused: {}", context()),
+            End::Cut => {
+                let is_closed = whole.error.is_some_and(|error| error.is_closed());
+                assert!(is_closed || !plan.closes, "{:?}, though cut off: {}", whole.error, context());
+            }
+        }
+        if let Verdict::Close(reasons) = whole.verdict
+            && whole.error.is_none()
+        {
+            let is_lenient = reasons.contains(CloseReason::Lenient);
+            assert!(is_lenient || !expected.is_framed_leniently, "forgiven unnoticed: {}", context());
+            assert!(!is_lenient || expected.is_lenient, "there is nothing to forgive: {}", context());
+        }
+        if whole.verdict == Verdict::Reuse {
+            assert!(!expected.is_framed_leniently, "reused though forgiven: {}", context());
+        }
+    }
+    whole
+}
+
+fn play(plan: &Plan, operations: &[u8], wire: &[u8], mut cut: Cut) -> Played {
+    let mut sender = Sender::new(plan);
+    let mut receiver = Receiver::new(plan);
+    let mut machine = Machine::new(plan.limits);
+    if plan.is_unasked {
+        receiver.feed(&mut machine, &wire[..wire.len().min(1)]);
+        assert_eq!(receiver.error, (!wire.is_empty()).then_some(ProtocolError::SpokeFirst));
+        assert!(!machine.has_peer_spoken() && !machine.is_head_sent());
+    }
+    sender.head(plan, &mut machine);
+    let mut rest = if plan.is_unasked { &[][..] } else { wire };
+    for operation in operations.iter().copied().map(Some).chain([None]) {
+        let amount = operation.map_or(usize::MAX, |operation| usize::from(operation >> 3));
+        let feed = match operation.map(|operation| operation & 7) {
+            Some(0) => sender.data(&mut machine, amount),
+            Some(1) => sender.data(&mut machine, amount * 40),
+            Some(2) => sender.end(&mut machine, None),
+            Some(3) => sender.end(&mut machine, Some(amount)),
+            Some(4) if amount > 20 => sender.abort(&mut machine),
+            Some(4) => sender.head_again(plan, &mut machine),
+            Some(5) => amount + 1,
+            Some(6) => amount * 16 + 1,
+            _ => rest.len(),
+        };
+        let mut due = feed.min(rest.len());
+        while due > 0 && receiver.error.is_none() {
+            let (piece, behind) = rest.split_at(cut.next(due));
+            (rest, due) = (behind, due - piece.len());
+            receiver.feed(&mut machine, piece);
+            receiver.judge(&machine, &sender);
+        }
+        receiver.judge(&machine, &sender);
+    }
+    if plan.closes && receiver.error.is_none() {
+        receiver.close(&mut machine);
+        receiver.judge(&machine, &sender);
+    }
+    let verdict = machine.verdict(receiver.buf.len());
+    receiver.stays_as_it_is(&mut machine);
+    sender.is_well_formed();
+    Played {
+        verdict,
+        left: if receiver.has_ended() { receiver.buf.to_vec() } else { Vec::new() },
+        seen: receiver.seen,
+        error: receiver.error,
+    }
+}
+
+/// Encodes the content in chunks of varying size; the reference must read it back.
+fn encode_chunked(content: &[u8], sizes: u8) {
+    let mut sender = Sender::new(&Plan::new(Method::PUT, Limits::default()));
+    sender.promised = BodyLength::Chunked;
+    let plan = Plan { body: BodyLength::Chunked, ..Plan::new(Method::PUT, Limits::default()) };
+    let mut machine = Machine::new(plan.limits);
+    sender.head(&plan, &mut machine);
+    let (mut rest, mut rng) = (content, Rng(sizes.into()));
+    while !rest.is_empty() {
+        let (chunk, behind) = rest.split_at(rest.len().min(1 + rng.below(1 + u64::from(sizes)) as usize));
+        let after = machine.encode_data(chunk.len(), &mut sender.out).unwrap();
+        sender.out.extend_from_slice(chunk);
+        sender.out.extend_from_slice(after);
+        sender.content.extend_from_slice(chunk);
+        rest = behind;
+    }
+    sender.end(&mut machine, Some(usize::from(sizes & 3)));
+    sender.is_well_formed();
+}
+
+/// A head that was accepted means the same when it is written by the book.
+fn comes_back(plan: &Plan, head: &Head) {
+    let mut wire = Vec::new();
+    wire.extend_from_slice(if head.version == Version::HTTP_10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
+    wire.extend_from_slice(head.status.to_string().as_bytes());
+    wire.push(b' ');
+    wire.extend_from_slice(&head.reason);
+    wire.extend_from_slice(b"\r\n");
+    for (name, value) in &head.fields {
+        wire.extend_from_slice(name.as_bytes());
+        wire.extend_from_slice(b": ");
+        wire.extend_from_slice(value);
+        wire.extend_from_slice(b"\r\n");
+    }
+    wire.extend_from_slice(b"\r\n");
+    let mut limits = with_room_for_a_head(Limits::default());
+    limits.leniency = plan.limits.leniency;
+    let plan = Plan::new(plan.method.clone(), limits);
+    let played = play(&plan, &[], &wire, Cut::Whole);
+    assert_eq!(played.seen.first().and_then(Seen::head), Some(head), "{:?}", wire.escape_ascii().to_string());
+    assert!(played.left.is_empty() && played.error.is_none());
+}
+
+fn with_room_for_a_head(mut limits: Limits) -> Limits {
+    limits.head = limits.head.max(1 << 20);
+    limits.fields = limits.fields.max(4);
+    limits.informational_bytes = limits.informational_bytes.max(1 << 20);
+    limits
+}
+
+/// What a case may take whatever its length, and per byte that arrived: a field of three bytes has a slot in the map and
+/// one in the index, and is copied here. A number that the peer merely claims counts for nothing.
+const FIXED_MEMORY: usize = 32 * 1024;
+const MEMORY_PER_BYTE: usize = 128;

@@ -1,0 +1,269 @@
+//! The receiving side of an exchange, and all that must hold of it after each byte.
+//!
+//! Believes no answer of the machine: it keeps account itself of what the events add up to. Invariant: the events come in
+//! their order (interim heads, head, data, trailers, end), and the verdict follows from them.
+
+use bytes::BytesMut;
+use handclasp::codec::{
+    CloseReason, CloseReasons, Event, Framing, Machine, ProtocolError, ResponseHead, Verdict,
+};
+use http::Version;
+
+use super::Plan;
+use super::reference::framing;
+use super::seen::{Head, Seen, fields, is_text, options, values};
+use super::sender::{Sender, Sending};
+
+/// The receiving side, and all that must hold of it after each byte.
+pub(super) struct Receiver<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) buf: BytesMut,
+    pub(super) seen: Vec<Seen>,
+    pub(super) error: Option<ProtocolError>,
+    pub(super) framing: Option<Framing>,
+    /// What `Framing::Length` leaves.
+    pub(super) remaining: u64,
+    pub(super) status: Option<u16>,
+    pub(super) interim_bytes: usize,
+    /// Why the peer's heads want the connection closed.
+    pub(super) reasons: CloseReasons,
+    pub(super) is_closed: bool,
+    pub(super) was_fed: bool,
+}
+
+impl<'a> Receiver<'a> {
+    pub(super) fn new(plan: &'a Plan) -> Self {
+        let mut reasons = CloseReasons::default();
+        if plan.says_close {
+            reasons.insert(CloseReason::OwnClose);
+        }
+        Self {
+            plan,
+            buf: BytesMut::new(),
+            seen: Vec::new(),
+            error: None,
+            framing: None,
+            remaining: 0,
+            status: None,
+            interim_bytes: 0,
+            reasons,
+            is_closed: false,
+            was_fed: false,
+        }
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.seen.last() == Some(&Seen::End)
+    }
+
+    pub(super) fn feed(&mut self, machine: &mut Machine, piece: &[u8]) {
+        self.was_fed |= !piece.is_empty() && machine.is_head_sent();
+        self.buf.extend_from_slice(piece);
+        self.drain(machine, Machine::decode);
+        if self.error.is_some() || self.has_ended() {
+            return;
+        }
+        // Only an unfinished section stays in the buffer, and never more of it than may be.
+        let limits = &self.plan.limits;
+        let most = match self.framing {
+            None => limits.head,
+            Some(Framing::Chunked) => limits.trailers + 2,
+            Some(_) => 0,
+        };
+        assert!(self.buf.len() <= most, "{} bytes are kept", self.buf.len());
+    }
+
+    pub(super) fn close(&mut self, machine: &mut Machine) {
+        self.drain(machine, Machine::decode_eof);
+        self.is_closed = true;
+        assert!(self.error.is_some() || self.has_ended(), "nothing can follow");
+    }
+
+    pub(super) fn drain(
+        &mut self,
+        machine: &mut Machine,
+        decode: fn(&mut Machine, &mut BytesMut) -> Result<Option<Event>, ProtocolError>,
+    ) {
+        for _ in 0..self.buf.len() + 3 {
+            let before = self.buf.len();
+            match decode(machine, &mut self.buf) {
+                Ok(None) => return,
+                Ok(Some(event)) => self.take(machine, event, before - self.buf.len()),
+                Err(error) => {
+                    self.error = Some(error);
+                    return;
+                }
+            }
+        }
+        panic!("as many events as bytes, and more");
+    }
+
+    pub(super) fn take(&mut self, machine: &Machine, event: Event, used: usize) {
+        let limits = &self.plan.limits;
+        assert!(!self.has_ended(), "{event:?} after the end");
+        assert_eq!(self.framing.is_none(), matches!(event, Event::Head(_) | Event::Informational(_)));
+        match event {
+            Event::Informational(head) => {
+                self.interim_bytes += used;
+                assert!(
+                    self.seen.len() < limits.informational
+                        && self.interim_bytes <= limits.informational_bytes
+                );
+                let head = self.head(head, used);
+                assert!((100..200).contains(&head.status));
+                self.seen.push(Seen::Interim(head));
+            }
+            Event::Head(head) => {
+                let head = self.head(head, used);
+                assert!(head.status >= 200);
+                let framing = framing(&self.plan.method, &head, limits.leniency);
+                self.framing = Some(framing.expect("it is framed by rule"));
+                assert_eq!(machine.framing(), self.framing);
+                if let Some(Framing::Length(length)) = self.framing {
+                    self.remaining = length;
+                }
+                self.status = Some(head.status);
+                self.note_persistence(&head);
+                self.seen.push(Seen::Head(head));
+            }
+            Event::Data(data) => {
+                assert!(!data.is_empty() && data.len() <= used);
+                match self.framing {
+                    Some(Framing::Length(_)) => {
+                        self.remaining = self.remaining.checked_sub(data.len() as u64).unwrap()
+                    }
+                    Some(Framing::Chunked | Framing::UntilClose) => {}
+                    other => panic!("data in {other:?}"),
+                }
+                match self.seen.last_mut() {
+                    Some(Seen::Data(before)) => before.extend_from_slice(&data),
+                    _ => self.seen.push(Seen::Data(data.to_vec())),
+                }
+            }
+            Event::Trailers(trailers) => {
+                assert_eq!(self.framing, Some(Framing::Chunked));
+                assert!(!trailers.is_empty() && trailers.len() <= limits.fields);
+                assert!(!matches!(self.seen.last(), Some(Seen::Trailers(_))));
+                self.seen.push(Seen::Trailers(fields(&trailers)));
+            }
+            Event::End => {
+                assert!(self.remaining == 0);
+                self.seen.push(Seen::End);
+            }
+            other => panic!("{other:?} is new"),
+        }
+        let remaining = match self.framing {
+            Some(Framing::Length(_)) => Some(self.remaining),
+            Some(Framing::None | Framing::Tunnel) => Some(0),
+            _ if self.has_ended() || matches!(self.seen.last(), Some(Seen::Trailers(_))) => Some(0),
+            _ => None,
+        };
+        assert_eq!(machine.receive_remaining(), remaining);
+    }
+
+    pub(super) fn head(&mut self, head: ResponseHead, used: usize) -> Head {
+        let limits = &self.plan.limits;
+        assert!(used <= limits.head && head.headers.len() <= limits.fields.min(4096));
+        assert!(matches!(head.version, Version::HTTP_10 | Version::HTTP_11));
+        let usual = head.status.canonical_reason().unwrap_or_default();
+        let reason = head.reason.map_or_else(|| usual.as_bytes().to_vec(), |reason| reason.to_vec());
+        assert!(reason.iter().all(|&byte| is_text(byte)), "{reason:?}");
+        let head = Head {
+            status: head.status.as_u16(),
+            version: head.version,
+            reason,
+            fields: fields(&head.headers),
+        };
+        if options(&head).any(|option| option == "close") {
+            self.reasons.insert(CloseReason::PeerClose);
+        }
+        head
+    }
+
+    pub(super) fn note_persistence(&mut self, head: &Head) {
+        if head.version == Version::HTTP_10 {
+            if !options(head).any(|option| option == "keep-alive") {
+                self.reasons.insert(CloseReason::Http10);
+            }
+            if values(head, "transfer-encoding").next().is_some() {
+                self.reasons.insert(CloseReason::Http10TransferEncoding);
+            }
+        }
+        match self.framing {
+            Some(Framing::UntilClose) => self.reasons.insert(CloseReason::CloseDelimited),
+            Some(Framing::Tunnel) => self.reasons.insert(CloseReason::Tunnel),
+            _ => {}
+        }
+    }
+
+    /// The machine's answers, beside what is known here.
+    pub(super) fn judge(&self, machine: &Machine, sender: &Sender) {
+        assert_eq!(machine.is_receive_done(), self.has_ended());
+        assert_eq!(machine.is_head_received(), self.status.is_some());
+        assert_eq!(machine.has_peer_spoken(), self.was_fed);
+        let wants_body = sender.is_open()
+            && self.error.is_none()
+            && self.status.is_none_or(|status| status < 400 && machine.close_reasons().is_empty());
+        assert_eq!(machine.may_send_body(), wants_body);
+
+        let mut expected = self.reasons;
+        let verdict = machine.verdict(self.buf.len());
+        match (self.error, verdict) {
+            (Some(error), Verdict::Close(reasons)) => {
+                let reason = if error.is_closed() { CloseReason::Eof } else { CloseReason::Protocol };
+                assert!(reasons.contains(reason));
+                return;
+            }
+            (Some(_), _) => panic!("{verdict:?} after an error"),
+            (None, _) if !self.has_ended() => {
+                assert_eq!(verdict, Verdict::Unfinished);
+                return;
+            }
+            (None, Verdict::Close(reasons)) if reasons.contains(CloseReason::Lenient) => {
+                expected.insert(CloseReason::Lenient);
+            }
+            _ => {}
+        }
+        if self.is_closed {
+            expected.insert(CloseReason::Eof);
+        }
+        if !self.buf.is_empty() && self.framing != Some(Framing::Tunnel) {
+            expected.insert(CloseReason::Surplus);
+        }
+        match sender.state {
+            Sending::Done => {}
+            Sending::Aborted => expected.insert(CloseReason::UploadAborted),
+            Sending::Head | Sending::Known(_) | Sending::Chunked => {
+                expected.insert(CloseReason::UploadUnfinished)
+            }
+        }
+        let expected = if expected.is_empty() { Verdict::Reuse } else { Verdict::Close(expected) };
+        assert_eq!(verdict, expected, "{:?}", self.seen);
+    }
+
+    /// After an error every call repeats it, and after the end nothing comes any more.
+    pub(super) fn stays_as_it_is(&self, machine: &mut Machine) {
+        if self.error.is_none() && !self.has_ended() {
+            return;
+        }
+        for (more, is_eof) in
+            [(&b""[..], false), (b"HTTP/1.1 200 OK\r\n\r\n", false), (b"", true), (b"x", true)]
+        {
+            let mut buf = BytesMut::from(&self.buf[..]);
+            buf.extend_from_slice(more);
+            let length = buf.len();
+            let outcome = if is_eof { machine.decode_eof(&mut buf) } else { machine.decode(&mut buf) };
+            match (self.error, outcome) {
+                (Some(error), Err(again)) => assert_eq!(again, error),
+                (None, Ok(None)) => assert_eq!(buf.len(), length),
+                (before, now) => panic!("{now:?} after {before:?}"),
+            }
+            if self.is_closed || self.error.is_some() {
+                continue;
+            }
+            if is_eof {
+                assert!(machine.close_reasons().contains(CloseReason::Eof));
+            }
+        }
+    }
+}

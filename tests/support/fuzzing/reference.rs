@@ -1,0 +1,319 @@
+//! Responses as RFC 9112 has them, read from the whole of what was received.
+//!
+//! Knows nothing of splits nor of the codec but its limits and leniencies, which it takes as documented. Simple in place
+//! of fast. Invariant: what it calls complete is to be accepted, and nothing else.
+
+use handclasp::codec::{Framing, Leniency, Limits};
+use http::{Method, Version};
+
+use super::Plan;
+use super::seen::{Field, Head, Seen, is_text, is_token, trim, values};
+
+/// A response as RFC 9112 has it, read from the whole of what was received.
+pub(super) struct Reference {
+    pub(super) seen: Vec<Seen>,
+    pub(super) end: End,
+    /// Something was forgiven,
+    pub(super) is_lenient: bool,
+    /// and it may have touched the framing.
+    pub(super) is_framed_leniently: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum End {
+    Complete { used: usize },
+    Refused,
+    Cut,
+}
+
+impl Reference {
+    pub(super) fn read(plan: &Plan, wire: &[u8]) -> Self {
+        let mut read =
+            Self { seen: Vec::new(), end: End::Cut, is_lenient: false, is_framed_leniently: false };
+        let (mut at, mut interim, mut interim_bytes) = (0, 0, 0);
+        let limits = &plan.limits;
+        let (head, framing) = loop {
+            let mut section = Section::default();
+            let head = section.read_head(&wire[at..], limits);
+            read.is_lenient |= section.has_bare_lf || section.has_fold;
+            read.is_framed_leniently |= section.has_bare_lf || section.has_framing_fold;
+            let head = match head {
+                Ok(head) => head,
+                Err(end) => {
+                    read.end = end;
+                    return read;
+                }
+            };
+            at += section.used;
+            if (100..200).contains(&head.status) {
+                interim += 1;
+                interim_bytes += section.used;
+                let is_too_much =
+                    interim > limits.informational || interim_bytes > limits.informational_bytes;
+                if is_too_much || head.status == 101 {
+                    read.end = End::Refused;
+                    return read;
+                }
+                read.seen.push(Seen::Interim(head));
+                continue;
+            }
+            match framing(&plan.method, &head, limits.leniency) {
+                Some(framing) => break (head, framing),
+                None => {
+                    read.end = End::Refused;
+                    return read;
+                }
+            }
+        };
+        if framing == Framing::Chunked && values(&head, "content-length").next().is_some() {
+            (read.is_lenient, read.is_framed_leniently) = (true, true);
+        }
+        read.seen.push(Seen::Head(head));
+        let rest = &wire[at..];
+        let mut body = Body::default();
+        read.end = match framing {
+            Framing::Length(length) => {
+                let there = rest.len().min(usize::try_from(length).unwrap_or(usize::MAX));
+                body.content.extend_from_slice(&rest[..there]);
+                if there as u64 == length { End::Complete { used: there } } else { End::Cut }
+            }
+            Framing::Chunked => body.read_chunks(rest, limits),
+            Framing::UntilClose => {
+                body.content.extend_from_slice(rest);
+                if plan.closes { End::Complete { used: rest.len() } } else { End::Cut }
+            }
+            _ => End::Complete { used: 0 },
+        };
+        if !body.content.is_empty() {
+            read.seen.push(Seen::Data(body.content));
+        }
+        read.seen.extend(body.trailers.map(Seen::Trailers));
+        if let End::Complete { used } = &mut read.end {
+            *used += at;
+            read.seen.push(Seen::End);
+        }
+        read
+    }
+}
+
+/// A chunked body, <https://www.rfc-editor.org/rfc/rfc9112#section-7.1>.
+#[derive(Default)]
+pub(super) struct Body {
+    pub(super) content: Vec<u8>,
+    pub(super) trailers: Option<Vec<Field>>,
+}
+
+impl Body {
+    pub(super) fn read_chunks(&mut self, wire: &[u8], limits: &Limits) -> End {
+        match self.chunks(wire, limits) {
+            Ok(used) => End::Complete { used },
+            Err(end) => end,
+        }
+    }
+
+    pub(super) fn chunks(&mut self, wire: &[u8], limits: &Limits) -> Result<usize, End> {
+        let (mut at, mut extensions) = (0, 0);
+        loop {
+            // chunk-size = 1*HEXDIG; more than 16 digits are refused, leading zeros or not.
+            let digits = wire[at..].iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+            if digits > 16 {
+                return Err(End::Refused);
+            }
+            let size = std::str::from_utf8(&wire[at..at + digits]).unwrap();
+            at += digits;
+            let line = &wire[at..];
+            if digits == 0 {
+                return Err(if line.is_empty() { End::Cut } else { End::Refused });
+            }
+            let size = u64::from_str_radix(size, 16).unwrap();
+            // [ chunk-ext ]: begins with BWS ";", holds no control character; all of them count.
+            let length = line.iter().take_while(|&&byte| is_text(byte)).count();
+            let blank = line.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+            extensions += length;
+            if extensions > limits.chunk_extensions {
+                return Err(End::Refused);
+            }
+            if length > 0 && line.get(blank).is_some_and(|&byte| byte != b';') {
+                return Err(End::Refused);
+            }
+            at += length + crlf(&line[length..])?;
+            if size == 0 {
+                break;
+            }
+            let there = wire[at..].len().min(usize::try_from(size).unwrap_or(usize::MAX));
+            self.content.extend_from_slice(&wire[at..at + there]);
+            at += there;
+            if (there as u64) < size {
+                return Err(End::Cut);
+            }
+            at += crlf(&wire[at..])?;
+        }
+        let mut section = Section::default();
+        let fields = section.read_trailers(&wire[at..], limits)?;
+        self.trailers = (!fields.is_empty()).then_some(fields);
+        Ok(at + section.used)
+    }
+}
+
+pub(super) fn crlf(bytes: &[u8]) -> Result<usize, End> {
+    match bytes {
+        [] | [b'\r'] => Err(End::Cut),
+        [b'\r', b'\n', ..] => Ok(2),
+        _ => Err(End::Refused),
+    }
+}
+
+/// Lines up to an empty one, <https://www.rfc-editor.org/rfc/rfc9112#section-2.2>.
+#[derive(Default)]
+pub(super) struct Section {
+    pub(super) used: usize,
+    pub(super) has_bare_lf: bool,
+    pub(super) has_fold: bool,
+    /// In a field that frames the message or says how long the connection lasts.
+    pub(super) has_framing_fold: bool,
+}
+
+impl Section {
+    pub(super) fn read_head(&mut self, wire: &[u8], limits: &Limits) -> Result<Head, End> {
+        let lines = self.lines(wire, limits.leniency.bare_lf_in_head);
+        let (lines, used) = lines.ok_or_else(|| unfinished(wire))?;
+        self.used = used;
+        let (first, lines) = lines.split_first().ok_or(End::Refused)?;
+        let (version, rest) = first.0.split_at_checked(9).ok_or(End::Refused)?;
+        let version = match version {
+            b"HTTP/1.0 " => Version::HTTP_10,
+            [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'1'..=b'9', b' '] => Version::HTTP_11,
+            _ => return Err(End::Refused),
+        };
+        // The SP behind the code may be missing with the reason, as old servers have it.
+        let (code, rest) = rest.split_at_checked(3).ok_or(End::Refused)?;
+        let reason = match rest {
+            [] => rest,
+            [b' ', reason @ ..] => reason,
+            _ => return Err(End::Refused),
+        };
+        let is_code = code.iter().all(u8::is_ascii_digit) && code[0] != b'0';
+        if !is_code || !reason.iter().all(|&byte| is_text(byte)) || used > limits.head {
+            return Err(End::Refused);
+        }
+        let status = std::str::from_utf8(code).unwrap().parse().unwrap();
+        let fields = self.fields(lines, limits)?;
+        Ok(Head { status, version, reason: reason.to_vec(), fields })
+    }
+
+    /// A bare LF never ends a line of a trailer section.
+    pub(super) fn read_trailers(&mut self, wire: &[u8], limits: &Limits) -> Result<Vec<Field>, End> {
+        let lines = self.lines(wire, false);
+        let (lines, used) = lines.ok_or_else(|| unfinished(wire))?;
+        self.used = used;
+        if used > limits.trailers.saturating_add(2) {
+            return Err(End::Refused);
+        }
+        self.fields(&lines, limits)
+    }
+
+    /// Each line with the length of its end; and how many bytes they and the empty line take. A bare LF where that is
+    /// not forgiven stays in its line, and is refused with it.
+    pub(super) fn lines<'a>(
+        &mut self,
+        wire: &'a [u8],
+        bare_lf: bool,
+    ) -> Option<(Vec<(&'a [u8], usize)>, usize)> {
+        let (mut lines, mut start, mut at) = (Vec::new(), 0, 0);
+        loop {
+            at += wire[at..].iter().position(|&byte| byte == b'\n')? + 1;
+            let line = &wire[start..at - 1];
+            let (line, end) = match line.strip_suffix(b"\r") {
+                Some(line) => (line, 2),
+                None if bare_lf => {
+                    self.has_bare_lf = true;
+                    (line, 1)
+                }
+                None => return Some((vec![(b"\n", 0)], at)),
+            };
+            if line.is_empty() {
+                return Some((lines, at));
+            }
+            lines.push((line, end));
+            start = at;
+        }
+    }
+
+    pub(super) fn fields(&mut self, lines: &[(&[u8], usize)], limits: &Limits) -> Result<Vec<Field>, End> {
+        // > A user agent that receives an obs-fold [...] MUST replace each received obs-fold with one or more SP octets
+        // <https://www.rfc-editor.org/rfc/rfc9112#section-5.2>
+        let mut whole: Vec<(Vec<u8>, usize)> = Vec::new();
+        for &(line, end) in lines {
+            match (line, whole.last_mut()) {
+                ([b' ' | b'\t', rest @ ..], Some((before, before_end))) if limits.leniency.obs_fold => {
+                    self.has_fold = true;
+                    let name = before.split(|&byte| byte == b':').next().unwrap_or_default();
+                    self.has_framing_fold |= ["content-length", "transfer-encoding", "connection"]
+                        .iter()
+                        .any(|framing| name.eq_ignore_ascii_case(framing.as_bytes()));
+                    before.resize(before.len() + *before_end + 1, b' ');
+                    before.extend_from_slice(rest);
+                    *before_end = end;
+                }
+                _ => whole.push((line.to_vec(), end)),
+            }
+        }
+        if whole.len() > limits.fields.min(4096) {
+            return Err(End::Refused);
+        }
+        let mut fields: Vec<Field> = Vec::new();
+        for (line, _) in whole {
+            let colon = line.iter().position(|&byte| byte == b':').ok_or(End::Refused)?;
+            let value = trim(&line[colon + 1..]);
+            if !is_token(&line[..colon]) || !value.iter().all(|&byte| is_text(byte)) {
+                return Err(End::Refused);
+            }
+            let name = String::from_utf8(line[..colon].to_ascii_lowercase()).unwrap();
+            // Those of one name stand together, as the map has them.
+            let place =
+                fields.iter().rposition(|(other, _)| *other == name).map_or(fields.len(), |place| place + 1);
+            fields.insert(place, (name, value.to_vec()));
+        }
+        Ok(fields)
+    }
+}
+
+/// A section without an end. Half of one is not judged here: it is refused, for being cut off or for what it holds.
+pub(super) fn unfinished(section: &[u8]) -> End {
+    if section.is_empty() { End::Cut } else { End::Refused }
+}
+
+/// The body's end by <https://www.rfc-editor.org/rfc/rfc9112#section-6.3>; `None`: it is refused.
+pub(super) fn framing(method: &Method, head: &Head, leniency: Leniency) -> Option<Framing> {
+    if *method == Method::CONNECT && (200..300).contains(&head.status) {
+        return Some(Framing::Tunnel);
+    }
+    if *method == Method::HEAD || matches!(head.status, 100..=199 | 204 | 304) {
+        return Some(Framing::None);
+    }
+    let elements = |name| {
+        let elements = values(head, name).flat_map(|value| value.split(|&byte| byte == b','));
+        elements.map(|element| trim(element).to_ascii_lowercase()).collect::<Vec<_>>()
+    };
+    let (lengths, mut codings) = (elements("content-length"), elements("transfer-encoding"));
+    if !codings.is_empty() {
+        if !lengths.is_empty() && !leniency.length_with_transfer_encoding {
+            return None;
+        }
+        codings.retain(|coding| !coding.is_empty());
+        return match &codings[..] {
+            [coding] if coding == b"chunked" => Some(Framing::Chunked),
+            [_, ..] if codings.iter().all(|coding| coding == b"identity") => Some(Framing::UntilClose),
+            _ => None,
+        };
+    }
+    let mut length = None;
+    for element in &lengths {
+        let digits = Some(element).filter(|element| element.iter().all(u8::is_ascii_digit))?;
+        let value: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
+        if length.replace(value).is_some_and(|before| before != value) {
+            return None;
+        }
+    }
+    Some(length.map_or(Framing::UntilClose, Framing::Length))
+}

@@ -1,0 +1,178 @@
+//! What a request's head must be on the wire, as an independent parser and a reading of the rules have it.
+//!
+//! Knows nothing of responses. Invariant: a head either stands for exactly one message, or is refused and not written.
+
+use bytes::BytesMut;
+use handclasp::codec::{BodyLength, CloseReason, Limits, Machine, Misuse, RequestHead, Target};
+use http::HeaderMap;
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::{Method, Uri};
+
+use super::seen::{Field, fields, is_host_byte, is_text, is_token, trim, trimmed};
+
+/// Encodes the head behind other bytes; an independent parser must read back what was meant.
+pub(super) fn check(request: &RequestHead<'_>) {
+    const BEFORE: &[u8] = b"left alone";
+    let mut machine = Machine::new(Limits::default());
+    let mut dst = BytesMut::from(BEFORE);
+    let result = machine.encode_head(request, &mut dst);
+    let expected = Expected::of(request);
+    assert_eq!(result.is_ok(), expected.is_some(), "{result:?}: {request:?}");
+    let Some(expected) = expected else {
+        assert_eq!(dst, BEFORE, "a refused call writes nothing");
+        assert!(!machine.is_head_sent() && machine.close_reasons().is_empty());
+        let headers = HeaderMap::new();
+        let other = RequestHead::new(&Method::GET, Target::Origin("/"), Some(b"h"), &headers);
+        assert_eq!(machine.encode_head(&other, &mut dst), Ok(()), "another head may be tried");
+        return;
+    };
+    let wire = dst.strip_prefix(BEFORE).expect("it is appended");
+    assert_eq!(machine.encode_head(request, &mut BytesMut::new()), Err(Misuse::HeadAlreadySent));
+
+    let mut slots = [httparse::EMPTY_HEADER; 64];
+    let mut parsed = httparse::Request::new(&mut slots);
+    assert_eq!(
+        parsed.parse(wire),
+        Ok(httparse::Status::Complete(wire.len())),
+        "{:?}",
+        wire.escape_ascii().to_string()
+    );
+    assert_eq!((parsed.method, parsed.version), (Some(request.method.as_str()), Some(1)));
+    assert_eq!(parsed.path.map(str::as_bytes), Some(&expected.target[..]));
+
+    // What httparse forgives.
+    let text = wire.strip_suffix(b"\r\n\r\n").unwrap();
+    let mut lines = Vec::new();
+    for line in text.split(|&byte| byte == b'\n') {
+        lines.push(line.strip_suffix(b"\r").unwrap_or(line));
+    }
+    assert_eq!(lines.join(&b"\r\n"[..]), text, "every line ends in CRLF");
+    assert!(lines.iter().all(|line| line.iter().all(|&byte| is_text(byte))));
+    let words: Vec<_> = lines[0].split(|&byte| byte == b' ').collect();
+    assert_eq!(words, [request.method.as_str().as_bytes(), &expected.target, b"HTTP/1.1"]);
+    assert!(is_token(words[0]) && words[1].iter().all(|byte| matches!(byte, b'!'..=b'~') && *byte != b'#'));
+
+    let mut got = Vec::new();
+    for line in &lines[1..] {
+        let colon = line.iter().position(|&byte| byte == b':').unwrap();
+        let name = String::from_utf8(line[..colon].to_vec()).unwrap();
+        assert!(is_token(name.as_bytes()));
+        got.push((name, trim(&line[colon + 1..]).to_vec()));
+    }
+    assert_eq!(got.remove(0), ("host".to_owned(), expected.host.to_vec()), "Host comes first");
+    assert!(expected.host.iter().all(|&byte| is_host_byte(byte)));
+    let is_framing = |(name, _): &Field| name == "content-length" || name == "transfer-encoding";
+    let framing: Vec<Field> = got.iter().filter(|field| is_framing(field)).cloned().collect();
+    assert_eq!(framing, expected.framing.into_iter().collect::<Vec<_>>());
+    got.retain(|field| !is_framing(field));
+    assert_eq!(got, expected.others);
+
+    assert_eq!(machine.upload_remaining(), expected.remaining);
+    assert_eq!(machine.is_send_done(), expected.remaining == Some(0));
+    assert_eq!(machine.close_reasons().contains(CloseReason::OwnClose), expected.says_close);
+    assert_eq!(machine.close_reasons().iter().count(), usize::from(expected.says_close));
+}
+
+/// The one message that a request head stands for.
+pub(super) struct Expected<'a> {
+    pub(super) target: Vec<u8>,
+    pub(super) host: &'a [u8],
+    pub(super) framing: Option<Field>,
+    pub(super) others: Vec<Field>,
+    pub(super) remaining: Option<u64>,
+    pub(super) says_close: bool,
+}
+
+impl<'a> Expected<'a> {
+    /// `None`: it stands for no message.
+    pub(super) fn of(request: &RequestHead<'a>) -> Option<Self> {
+        let (method, headers) = (request.method, request.headers);
+        let target = target(request)?;
+
+        let hosts: Vec<_> = headers.get_all(HOST).iter().collect();
+        let host = match hosts[..] {
+            [] => request.host?,
+            [host] => host.as_bytes(),
+            _ => return None,
+        };
+        if !host.iter().all(|&byte| is_host_byte(byte)) {
+            return None;
+        }
+
+        let mut said = None;
+        for value in headers.get_all(CONTENT_LENGTH) {
+            let text = value.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?;
+            let length: u64 = text.parse().ok()?;
+            if said.replace(length).is_some_and(|before| before != length) {
+                return None;
+            }
+        }
+        let codings: Vec<_> = headers.get_all(TRANSFER_ENCODING).iter().collect();
+        let is_chunked = match codings[..] {
+            [] => false,
+            [coding] if coding.as_bytes().eq_ignore_ascii_case(b"chunked") && said.is_none() => true,
+            _ => return None,
+        };
+        let body = match (request.body, said) {
+            _ if is_chunked => BodyLength::Chunked,
+            (BodyLength::Known(length), Some(said)) if said != length => return None,
+            (BodyLength::None, Some(1..)) => return None,
+            (BodyLength::Chunked, Some(said)) => BodyLength::Known(said),
+            (body, _) => body,
+        };
+        let remaining = match body {
+            BodyLength::None => Some(0),
+            BodyLength::Known(length) => Some(length),
+            _ => None,
+        };
+        let has_no_body = matches!(*method, Method::TRACE | Method::CONNECT);
+        if has_no_body && remaining != Some(0) {
+            return None;
+        }
+        let expects_body = matches!(*method, Method::POST | Method::PUT | Method::PATCH);
+        let framing = match body {
+            BodyLength::None if said.is_none() && !expects_body => None,
+            BodyLength::Known(0) if has_no_body => None,
+            BodyLength::Chunked => Some(("transfer-encoding".to_owned(), b"chunked".to_vec())),
+            _ => Some(("content-length".to_owned(), remaining?.to_string().into_bytes())),
+        };
+
+        let mut others = trimmed(&fields(headers));
+        others.retain(|(name, _)| !["host", "content-length", "transfer-encoding"].contains(&name.as_str()));
+        let says_close = others.iter().filter(|(name, _)| name == "connection").any(|(_, value)| {
+            value.split(|&byte| byte == b',').any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
+        });
+        Some(Self { target, host, framing, others, remaining, says_close })
+    }
+}
+
+pub(super) fn target(request: &RequestHead<'_>) -> Option<Vec<u8>> {
+    let path = |path: &str| match path.chars().next() {
+        None => Some("/".to_owned()),
+        Some('?') => Some(format!("/{path}")),
+        Some('/') => Some(path.to_owned()),
+        _ => None,
+    };
+    let origin = |uri: &Uri| {
+        let authority = uri.authority()?.as_str();
+        let host = authority.rsplit('@').next()?;
+        Some(format!("{}://{host}", uri.scheme_str()?))
+    };
+    let is_connect = *request.method == Method::CONNECT;
+    let is_options = *request.method == Method::OPTIONS;
+    let target = match request.target {
+        Target::Authority(authority) if is_connect => {
+            let (host, port) = authority.rsplit_once(':')?;
+            let is_port = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+            (is_port && !host.is_empty() && host.bytes().all(is_host_byte)).then(|| authority.to_owned())?
+        }
+        _ if is_connect => return None,
+        Target::Origin(text) => path(text)?,
+        Target::Absolute(uri) => origin(uri)? + &path(uri.path_and_query().map_or("", |path| path.as_str()))?,
+        Target::AbsoluteAsterisk(uri) if is_options => origin(uri)?,
+        Target::Asterisk if is_options => "*".to_owned(),
+        _ => return None,
+    };
+    let is_clean = target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
+    is_clean.then(|| target.into_bytes())
+}

@@ -1,0 +1,82 @@
+//! What can be seen of a response, in a form that the codec and the reference share; and the grammar's small words.
+//!
+//! Knows neither of the two. Invariant: what is equal here means the same to whoever sent it.
+
+use http::{HeaderMap, Version};
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Seen {
+    Interim(Head),
+    Head(Head),
+    /// All pieces together.
+    Data(Vec<u8>),
+    Trailers(Vec<Field>),
+    End,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Head {
+    pub(super) status: u16,
+    pub(super) version: Version,
+    /// As it came, also if it is the usual one.
+    pub(super) reason: Vec<u8>,
+    pub(super) fields: Vec<Field>,
+}
+
+/// A name in lower case, and a value.
+pub(super) type Field = (String, Vec<u8>);
+
+impl Seen {
+    pub(super) fn head(&self) -> Option<&Head> {
+        match self {
+            Self::Interim(head) | Self::Head(head) => Some(head),
+            _ => None,
+        }
+    }
+}
+
+pub(super) fn values<'a>(head: &'a Head, name: &'static str) -> impl Iterator<Item = &'a [u8]> {
+    head.fields.iter().filter(move |(other, _)| other == name).map(|(_, value)| &value[..])
+}
+
+/// The connection options, in lower case.
+pub(super) fn options(head: &Head) -> impl Iterator<Item = String> {
+    let elements = values(head, "connection").flat_map(|value| value.split(|&byte| byte == b','));
+    elements.map(|option| String::from_utf8_lossy(trim(option)).to_ascii_lowercase())
+}
+
+/// As the map has them: checked, since they come from the codec.
+pub(super) fn fields(map: &HeaderMap) -> Vec<Field> {
+    let fields = map.iter().map(|(name, value)| {
+        assert!(is_token(name.as_str().as_bytes()) && value.as_bytes().iter().all(|&byte| is_text(byte)));
+        (name.as_str().to_owned(), value.as_bytes().to_vec())
+    });
+    fields.collect()
+}
+
+pub(super) fn trimmed(fields: &[Field]) -> Vec<Field> {
+    fields.iter().map(|(name, value)| (name.clone(), trim(value).to_vec())).collect()
+}
+
+/// Without OWS.
+pub(super) fn trim(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
+}
+
+/// HTAB / SP / VCHAR / obs-text
+pub(super) fn is_text(byte: u8) -> bool {
+    byte == b'\t' || byte >= b' ' && byte != 0x7f
+}
+
+pub(super) fn is_token(bytes: &[u8]) -> bool {
+    !bytes.is_empty()
+        && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte))
+}
+
+/// unreserved / pct-encoded / sub-delims, and what an IP literal and a port add.
+pub(super) fn is_host_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=[]:".contains(&byte)
+}
