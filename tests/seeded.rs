@@ -67,12 +67,9 @@ fn request_heads() {
             input.extend(counted(rng));
         }
         input.push(rng.draw() as u8);
-        // Names and values, mostly known ones.
-        input.push(rng.below(6) as u8);
-        for _ in 0..rng.below(24) {
-            let is_known = rng.below(4) != 0;
-            input.push(rng.draw() as u8 & if is_known { 0x7f } else { 0xff });
-        }
+        fields(rng, &mut input);
+        input.push(rng.draw() as u8);
+        fields(rng, &mut input);
         input
     });
 }
@@ -166,6 +163,27 @@ fn prefix(rng: &mut Rng, length: usize) -> Vec<u8> {
     prefix
 }
 
+/// Choices of names and values, mostly of known ones, and mostly few.
+fn fields(rng: &mut Rng, input: &mut Vec<u8>) {
+    let count = [0, 1, 1, 2, 3, 6][rng.below(6) as usize];
+    input.push(count);
+    for _ in 0..count {
+        let is_own = rng.below(8) == 0;
+        if is_own {
+            input.extend([202, b'x', b'-', rng.draw() as u8 | 0x40]);
+        } else {
+            input.push(rng.below(200) as u8);
+        }
+        if rng.below(8) == 0 {
+            let value = soup(rng, &WORDS, 2);
+            input.push(128 + value.len() as u8);
+            input.extend(value);
+        } else {
+            input.push(rng.below(128) as u8);
+        }
+    }
+}
+
 /// What a server may send: real, by the grammar, of its words, or noise.
 fn wire(rng: &mut Rng) -> Vec<u8> {
     let mut wire = match rng.below(8) {
@@ -197,7 +215,8 @@ fn response(rng: &mut Rng) -> Vec<u8> {
             &b"HTTP/1.1 100 Continue\r\n\r\n"[..],
             b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n",
             b"HTTP/1.0 102\n\n",
-            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo/1\r\nConnection: upgrade\r\n\r\n",
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: Other,, ECHO/1\r\nContent-Length: 5\r\n\r\n",
         ]));
     }
     let status =
@@ -228,7 +247,8 @@ fn chunks(rng: &mut Rng) -> Vec<u8> {
     let mut wire = Vec::new();
     for _ in 0..rng.below(5) {
         let data = soup(rng, &WORDS, 2);
-        let extension = rng.pick(&["", "", "", ";a", " ;a=b", ";a=\"b;c\"", "\t;\u{e9}", " "]);
+        let extension =
+            rng.pick(&["", "", "", ";a", " ;a=b", ";a=\"b;c\\\"\"", "\t;;a= b ", ";a=\u{e9}", " "]);
         let zeros = "0".repeat([0, 0, 0, 3, 14, 15][rng.below(6) as usize]);
         if !data.is_empty() {
             wire.extend(format!("{zeros}{:x}{extension}\r\n", data.len()).as_bytes());

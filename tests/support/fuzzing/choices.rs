@@ -66,7 +66,7 @@ impl<'a> Choices<'a> {
     }
 
     pub(super) fn headers(&mut self) -> HeaderMap {
-        const NAMES: [&str; 14] = [
+        const NAMES: [&str; 20] = [
             "content-length",
             "transfer-encoding",
             "host",
@@ -81,8 +81,14 @@ impl<'a> Choices<'a> {
             "x-a",
             "x-b",
             "proxy-connection",
+            "http2-settings",
+            "content-type",
+            "authorization",
+            "user-agent",
+            "x-b",
+            "connection",
         ];
-        const VALUES: [&str; 16] = [
+        const VALUES: [&str; 25] = [
             "0",
             "1",
             "7",
@@ -93,12 +99,21 @@ impl<'a> Choices<'a> {
             "Chunked",
             "gzip, chunked",
             "close",
-            "keep-alive, Close",
+            "x-hop, Close",
             "100-continue",
             "h.test",
             "u@h.test",
             "trailers",
+            "Trailers, trailers",
             "",
+            "te, Upgrade",
+            "keep-alive",
+            "upgrade, te,x-hop ,close",
+            "echo/1, other",
+            "x-a",
+            "X-B , etag",
+            "x-a, content-length",
+            "text/plain",
         ];
         let mut headers = HeaderMap::new();
         for _ in 0..self.byte() % 12 {

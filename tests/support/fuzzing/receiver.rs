@@ -11,7 +11,7 @@ use http::Version;
 
 use super::Plan;
 use super::reference::framing;
-use super::seen::{Head, Seen, fields, is_text, options, values};
+use super::seen::{Head, Seen, fields, grouped, is_no_trailer, is_text, options, values};
 use super::sender::{Sender, Sending};
 
 /// The receiving side, and all that must hold of it after each byte.
@@ -110,20 +110,31 @@ impl<'a> Receiver<'a> {
                         && self.interim_bytes <= limits.informational_bytes
                 );
                 let head = self.head(head, used);
-                assert!((100..200).contains(&head.status));
+                assert!((100..200).contains(&head.status) && head.status != 101);
                 self.seen.push(Seen::Interim(head));
             }
             Event::Head(head) => {
                 let head = self.head(head, used);
-                assert!(head.status >= 200);
-                let framing = framing(&self.plan.method, &head, limits.leniency);
-                self.framing = Some(framing.expect("it is framed by rule"));
+                self.framing = if head.status == 101 {
+                    assert!(self.plan.may_switch(&head) && machine.is_send_done());
+                    self.reasons.insert(CloseReason::Upgrade);
+                    Some(Framing::Tunnel)
+                } else {
+                    assert!(head.status >= 200);
+                    self.note_persistence(&head);
+                    framing(&self.plan.method, &head, limits.leniency)
+                };
+                assert!(self.framing.is_some(), "it is framed by rule");
                 assert_eq!(machine.framing(), self.framing);
                 if let Some(Framing::Length(length)) = self.framing {
                     self.remaining = length;
                 }
+                match self.framing {
+                    Some(Framing::UntilClose) => self.reasons.insert(CloseReason::CloseDelimited),
+                    Some(Framing::Tunnel) if head.status != 101 => self.reasons.insert(CloseReason::Tunnel),
+                    _ => {}
+                }
                 self.status = Some(head.status);
-                self.note_persistence(&head);
                 self.seen.push(Seen::Head(head));
             }
             Event::Data(data) => {
@@ -144,7 +155,11 @@ impl<'a> Receiver<'a> {
                 assert_eq!(self.framing, Some(Framing::Chunked));
                 assert!(!trailers.is_empty() && trailers.len() <= limits.fields);
                 assert!(!matches!(self.seen.last(), Some(Seen::Trailers(_))));
-                self.seen.push(Seen::Trailers(fields(&trailers)));
+                // Their order is kept per name.
+                let mut trailers = fields(&trailers);
+                trailers.sort_by(|(one, _), (other, _)| one.cmp(other));
+                assert!(trailers.iter().all(|(name, _)| !is_no_trailer(name)));
+                self.seen.push(Seen::Trailers(trailers));
             }
             Event::End => {
                 assert!(self.remaining == 0);
@@ -166,15 +181,15 @@ impl<'a> Receiver<'a> {
         assert!(used <= limits.head && head.headers.len() <= limits.fields.min(4096));
         assert!(matches!(head.version, Version::HTTP_10 | Version::HTTP_11));
         let usual = head.status.canonical_reason().unwrap_or_default();
-        let reason = head.reason.map_or_else(|| usual.as_bytes().to_vec(), |reason| reason.to_vec());
+        let reason = head.reason.as_ref().map_or_else(|| usual.as_bytes().to_vec(), |reason| reason.to_vec());
         assert!(reason.iter().all(|&byte| is_text(byte)), "{reason:?}");
-        let head = Head {
-            status: head.status.as_u16(),
-            version: head.version,
-            reason,
-            fields: fields(&head.headers),
-        };
-        if options(&head).any(|option| option == "close") {
+        assert_eq!(head.raw.len(), used);
+        let written: Vec<_> =
+            head.raw_fields().map(|(name, value)| (name.to_vec(), value.to_vec())).collect();
+        let fields = fields(&head.headers);
+        assert_eq!(fields, grouped(head.raw_fields()), "both lists of fields are the same");
+        let head = Head { status: head.status.as_u16(), version: head.version, reason, fields, written };
+        if options(&head).contains(&"close".to_owned()) {
             self.reasons.insert(CloseReason::PeerClose);
         }
         head
@@ -182,17 +197,12 @@ impl<'a> Receiver<'a> {
 
     pub(super) fn note_persistence(&mut self, head: &Head) {
         if head.version == Version::HTTP_10 {
-            if !options(head).any(|option| option == "keep-alive") {
+            if !options(head).contains(&"keep-alive".to_owned()) {
                 self.reasons.insert(CloseReason::Http10);
             }
             if values(head, "transfer-encoding").next().is_some() {
                 self.reasons.insert(CloseReason::Http10TransferEncoding);
             }
-        }
-        match self.framing {
-            Some(Framing::UntilClose) => self.reasons.insert(CloseReason::CloseDelimited),
-            Some(Framing::Tunnel) => self.reasons.insert(CloseReason::Tunnel),
-            _ => {}
         }
     }
 
@@ -205,6 +215,9 @@ impl<'a> Receiver<'a> {
             && self.error.is_none()
             && self.status.is_none_or(|status| status < 400 && machine.close_reasons().is_empty());
         assert_eq!(machine.may_send_body(), wants_body);
+        let was_continued = self.seen.iter().filter_map(Seen::head).any(|head| head.status == 100);
+        let expects_continue = self.plan.expects && self.status.is_none() && !was_continued;
+        assert_eq!(machine.expects_continue(), expects_continue);
 
         let mut expected = self.reasons;
         let verdict = machine.verdict(self.buf.len());

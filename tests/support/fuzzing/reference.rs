@@ -7,7 +7,7 @@ use handclasp::codec::{Framing, Leniency, Limits};
 use http::{Method, Version};
 
 use super::Plan;
-use super::seen::{Field, Head, Seen, is_text, is_token, trim, values};
+use super::seen::{Field, Head, Seen, grouped, is_no_trailer, is_text, is_token, trim, values};
 
 /// A response as RFC 9112 has it, read from the whole of what was received.
 pub(super) struct Reference {
@@ -21,9 +21,13 @@ pub(super) struct Reference {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum End {
-    Complete { used: usize },
+    Complete {
+        used: usize,
+    },
     Refused,
     Cut,
+    /// On how far the upload is.
+    Depends,
 }
 
 impl Reference {
@@ -45,12 +49,23 @@ impl Reference {
                 }
             };
             at += section.used;
+            if head.status == 101 {
+                if plan.offers && plan.has_body() {
+                    read.end = End::Depends;
+                    return read;
+                }
+                if !plan.may_switch(&head) {
+                    read.end = End::Refused;
+                    return read;
+                }
+                break (head, Framing::Tunnel);
+            }
             if (100..200).contains(&head.status) {
                 interim += 1;
                 interim_bytes += section.used;
                 let is_too_much =
                     interim > limits.informational || interim_bytes > limits.informational_bytes;
-                if is_too_much || head.status == 101 {
+                if is_too_much {
                     read.end = End::Refused;
                     return read;
                 }
@@ -126,15 +141,16 @@ impl Body {
                 return Err(if line.is_empty() { End::Cut } else { End::Refused });
             }
             let size = u64::from_str_radix(size, 16).unwrap();
-            // [ chunk-ext ]: begins with BWS ";", holds no control character; all of them count.
+            // [ chunk-ext ]: all of them count.
             let length = line.iter().take_while(|&&byte| is_text(byte)).count();
             let blank = line.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
             extensions += length;
             if extensions > limits.chunk_extensions {
                 return Err(End::Refused);
             }
-            if length > 0 && line.get(blank).is_some_and(|&byte| byte != b';') {
-                return Err(End::Refused);
+            if !is_extension(&line[..length]) {
+                let is_blank = length == blank && length == line.len();
+                return Err(if is_blank { End::Cut } else { End::Refused });
             }
             at += length + crlf(&line[length..])?;
             if size == 0 {
@@ -149,7 +165,9 @@ impl Body {
             at += crlf(&wire[at..])?;
         }
         let mut section = Section::default();
-        let fields = section.read_trailers(&wire[at..], limits)?;
+        let mut fields = grouped(as_slices(&section.read_trailers(&wire[at..], limits)?));
+        fields.retain(|(name, _)| !is_no_trailer(name));
+        fields.sort_by(|(one, _), (other, _)| one.cmp(other));
         self.trailers = (!fields.is_empty()).then_some(fields);
         Ok(at + section.used)
     }
@@ -197,12 +215,13 @@ impl Section {
             return Err(End::Refused);
         }
         let status = std::str::from_utf8(code).unwrap().parse().unwrap();
-        let fields = self.fields(lines, limits)?;
-        Ok(Head { status, version, reason: reason.to_vec(), fields })
+        let written = self.fields(lines, limits)?;
+        let fields = grouped(as_slices(&written));
+        Ok(Head { status, version, reason: reason.to_vec(), fields, written })
     }
 
     /// A bare LF never ends a line of a trailer section.
-    pub(super) fn read_trailers(&mut self, wire: &[u8], limits: &Limits) -> Result<Vec<Field>, End> {
+    pub(super) fn read_trailers(&mut self, wire: &[u8], limits: &Limits) -> Result<Vec<Written>, End> {
         let lines = self.lines(wire, false);
         let (lines, used) = lines.ok_or_else(|| unfinished(wire))?;
         self.used = used;
@@ -239,7 +258,7 @@ impl Section {
         }
     }
 
-    pub(super) fn fields(&mut self, lines: &[(&[u8], usize)], limits: &Limits) -> Result<Vec<Field>, End> {
+    pub(super) fn fields(&mut self, lines: &[(&[u8], usize)], limits: &Limits) -> Result<Vec<Written>, End> {
         // > A user agent that receives an obs-fold [...] MUST replace each received obs-fold with one or more SP octets
         // <https://www.rfc-editor.org/rfc/rfc9112#section-5.2>
         let mut whole: Vec<(Vec<u8>, usize)> = Vec::new();
@@ -261,22 +280,58 @@ impl Section {
         if whole.len() > limits.fields.min(4096) {
             return Err(End::Refused);
         }
-        let mut fields: Vec<Field> = Vec::new();
+        let mut fields = Vec::new();
         for (line, _) in whole {
             let colon = line.iter().position(|&byte| byte == b':').ok_or(End::Refused)?;
             let value = trim(&line[colon + 1..]);
             if !is_token(&line[..colon]) || !value.iter().all(|&byte| is_text(byte)) {
                 return Err(End::Refused);
             }
-            let name = String::from_utf8(line[..colon].to_ascii_lowercase()).unwrap();
-            // Those of one name stand together, as the map has them.
-            let place =
-                fields.iter().rposition(|(other, _)| *other == name).map_or(fields.len(), |place| place + 1);
-            fields.insert(place, (name, value.to_vec()));
+            fields.push((line[..colon].to_vec(), value.to_vec()));
         }
         Ok(fields)
     }
 }
+
+fn as_slices(fields: &[Written]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    fields.iter().map(|(name, value)| (&name[..], &value[..]))
+}
+
+/// `*( BWS ";" BWS [ name ] [ BWS "=" BWS [ token / quoted-string ] ] )`, with no whitespace at its end. That a name
+/// or a value is missing is forgiven.
+fn is_extension(mut rest: &[u8]) -> bool {
+    fn past(bytes: &[u8], is_of: impl Fn(u8) -> bool) -> &[u8] {
+        &bytes[bytes.iter().take_while(|&&byte| is_of(byte)).count()..]
+    }
+    let past_blank = |bytes| past(bytes, |byte| matches!(byte, b' ' | b'\t'));
+    let past_token = |bytes| past(bytes, |byte| is_token(&[byte]));
+    if matches!(rest, [.., b' ' | b'\t']) {
+        return false;
+    }
+    while !rest.is_empty() {
+        let [b';', part @ ..] = past_blank(rest) else { return false };
+        rest = past_token(past_blank(part));
+        if let [b'=', value @ ..] = past_blank(rest) {
+            rest = match past_blank(value) {
+                [b'"', quoted @ ..] => {
+                    let mut quoted = quoted;
+                    loop {
+                        match quoted {
+                            [b'"', behind @ ..] => break behind,
+                            [b'\\', _, behind @ ..] | [_, behind @ ..] => quoted = behind,
+                            [] => return false,
+                        }
+                    }
+                }
+                token => past_token(token),
+            };
+        }
+    }
+    true
+}
+
+/// A field as it was written.
+type Written = (Vec<u8>, Vec<u8>);
 
 /// A section without an end. Half of one is not judged here: it is refused, for being cut off or for what it holds.
 pub(super) fn unfinished(section: &[u8]) -> End {

@@ -21,6 +21,8 @@ pub(super) struct Head {
     /// As it came, also if it is the usual one.
     pub(super) reason: Vec<u8>,
     pub(super) fields: Vec<Field>,
+    /// Names and values as they were written, in that order.
+    pub(super) written: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 /// A name in lower case, and a value.
@@ -40,9 +42,79 @@ pub(super) fn values<'a>(head: &'a Head, name: &'static str) -> impl Iterator<It
 }
 
 /// The connection options, in lower case.
-pub(super) fn options(head: &Head) -> impl Iterator<Item = String> {
-    let elements = values(head, "connection").flat_map(|value| value.split(|&byte| byte == b','));
-    elements.map(|option| String::from_utf8_lossy(trim(option)).to_ascii_lowercase())
+pub(super) fn options(head: &Head) -> Vec<String> {
+    elements(values(head, "connection"))
+}
+
+/// In lower case, and those of one name together.
+pub(super) fn grouped<'a>(written: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Vec<Field> {
+    let mut fields: Vec<Field> = Vec::new();
+    for (name, value) in written {
+        let name = String::from_utf8(name.to_ascii_lowercase()).expect("a token");
+        let place =
+            fields.iter().rposition(|(other, _)| *other == name).map_or(fields.len(), |place| place + 1);
+        fields.insert(place, (name, value.to_vec()));
+    }
+    fields
+}
+
+/// The elements of a list in a field's lines, in lower case, empty ones included.
+pub(super) fn elements<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Vec<String> {
+    let elements = lines.flat_map(|line| line.split(|&byte| byte == b','));
+    elements.map(|element| String::from_utf8_lossy(trim(element)).to_ascii_lowercase()).collect()
+}
+
+/// Whether the field means something only before the content (RFC 9110, section 6.5.1).
+pub(super) fn is_no_trailer(name: &str) -> bool {
+    const FRAMING: [&str; 11] = [
+        "content-length",
+        "transfer-encoding",
+        "trailer",
+        "host",
+        "te",
+        "connection",
+        "keep-alive",
+        "proxy-connection",
+        "upgrade",
+        "http2-settings",
+        "expect",
+    ];
+    const AUTHENTICATION: [&str; 6] = [
+        "authorization",
+        "proxy-authorization",
+        "www-authenticate",
+        "proxy-authenticate",
+        "cookie",
+        "set-cookie",
+    ];
+    const MODIFIERS: [&str; 13] = [
+        "accept",
+        "accept-charset",
+        "accept-encoding",
+        "accept-language",
+        "cache-control",
+        "pragma",
+        "max-forwards",
+        "range",
+        "if-match",
+        "if-none-match",
+        "if-modified-since",
+        "if-unmodified-since",
+        "if-range",
+    ];
+    const CONTROLS: [&str; 10] = [
+        "age",
+        "date",
+        "expires",
+        "location",
+        "retry-after",
+        "vary",
+        "warning",
+        "content-encoding",
+        "content-range",
+        "content-type",
+    ];
+    [&FRAMING[..], &AUTHENTICATION, &MODIFIERS, &CONTROLS].iter().any(|names| names.contains(&name))
 }
 
 /// As the map has them: checked, since they come from the codec.

@@ -5,12 +5,12 @@
 
 use bytes::BytesMut;
 use handclasp::codec::{BodyLength, Limits, Machine, Misuse, RequestHead, Target};
-use http::header::{CONNECTION, CONTENT_LENGTH, TRAILER};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, TRAILER, UPGRADE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
-use super::Plan;
 use super::reference::{Body, End};
 use super::seen::{Field, fields, trimmed};
+use super::{OFFER, Plan};
 
 /// The sending side as it should be.
 pub(super) struct Sender {
@@ -51,7 +51,16 @@ impl Sender {
     pub(super) fn try_head(&mut self, plan: &Plan, machine: &mut Machine) -> Result<(), Misuse> {
         let mut headers = HeaderMap::new();
         if plan.says_close {
-            headers.insert(CONNECTION, HeaderValue::from_static("TE, close"));
+            headers.insert(CONNECTION, HeaderValue::from_static("x-hop, close"));
+        }
+        if plan.offers {
+            headers.insert(UPGRADE, HeaderValue::from_static(OFFER));
+        }
+        if plan.expects {
+            headers.insert(EXPECT, HeaderValue::from_static("100-continue"));
+        }
+        if plan.method == Method::OPTIONS {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
         }
         let target = match plan.method {
             Method::CONNECT => Target::Authority("h.test:443"),
