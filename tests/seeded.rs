@@ -251,7 +251,9 @@ fn chunks(rng: &mut Rng) -> Vec<u8> {
             rng.pick(&["", "", "", ";a", " ;a=b", ";a=\"b;c\\\"\"", "\t;;a= b ", ";a=\u{e9}", " "]);
         let zeros = "0".repeat([0, 0, 0, 3, 14, 15][rng.below(6) as usize]);
         if !data.is_empty() {
-            wire.extend(format!("{zeros}{:x}{extension}\r\n", data.len()).as_bytes());
+            let size = format!("{zeros}{:x}", data.len());
+            wire.extend(if rng.below(2) == 0 { size } else { size.to_uppercase() }.as_bytes());
+            wire.extend(format!("{extension}\r\n").as_bytes());
             wire.extend(data);
             wire.extend(b"\r\n");
         }

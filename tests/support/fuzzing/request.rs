@@ -72,11 +72,17 @@ pub(super) fn check(request: &RequestHead<'_>) {
     got.retain(|field| !is_framing(field));
     let added = got.split_off(expected.others.len());
     assert_eq!(got, expected.others);
-    let added: Vec<_> = added.iter().map(|(name, _)| name.as_str()).collect();
+    let names: Vec<_> = added.iter().map(|(name, _)| name.as_str()).collect();
     assert!(
-        matches!(added[..], [] | ["connection"] | ["trailer"] | ["connection", "trailer"]),
-        "{added:?} added"
+        matches!(names[..], [] | ["connection"] | ["trailer"] | ["connection", "trailer"]),
+        "{names:?} added"
     );
+    for (name, value) in &added {
+        let said = elements(got.iter().filter(|(other, _)| other == name).map(|(_, value)| &value[..]));
+        let again: Vec<_> =
+            elements([&value[..]].into_iter()).into_iter().filter(|it| said.contains(it)).collect();
+        assert!(again.is_empty(), "{name} says {again:?} again");
+    }
 
     assert_eq!(machine.upload_remaining(), expected.remaining);
     assert_eq!(machine.is_send_done(), expected.remaining == Some(0));
