@@ -8,7 +8,7 @@ use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING};
 use http::{Method, Uri};
 
-use super::seen::{Field, elements, fields, is_host_byte, is_no_trailer, is_text, is_token, trim, trimmed};
+use super::seen::{Field, elements, fields, is_host, is_no_trailer, is_text, is_token, trim};
 
 /// Encodes the head behind other bytes; an independent parser must read back what was meant.
 pub(super) fn check(request: &RequestHead<'_>) {
@@ -65,7 +65,6 @@ pub(super) fn check(request: &RequestHead<'_>) {
     assert_eq!(machine.expects_continue(), message.has("expect"));
 
     assert_eq!(got.remove(0), ("host".to_owned(), expected.host.to_vec()), "Host comes first");
-    assert!(expected.host.iter().all(|&byte| is_host_byte(byte)));
     let is_framing = |(name, _): &Field| name == "content-length" || name == "transfer-encoding";
     let framing: Vec<Field> = got.iter().filter(|field| is_framing(field)).cloned().collect();
     assert_eq!(framing, expected.framing.into_iter().collect::<Vec<_>>());
@@ -179,7 +178,20 @@ impl<'a> Expected<'a> {
             [host] => host.as_bytes(),
             _ => return None,
         };
-        if !host.iter().all(|&byte| is_host_byte(byte)) {
+        // An empty Host says that there is none to name.
+        let is_unnamed = host.is_empty() && request.host.is_none_or(<[u8]>::is_empty);
+        if !is_host(host) && !is_unnamed {
+            return None;
+        }
+        let named = match request.target {
+            Target::Absolute(uri) | Target::AbsoluteAsterisk(uri) => {
+                uri.authority()?.as_str().rsplit('@').next()
+            }
+            Target::Authority(authority) => Some(authority),
+            _ => None,
+        };
+        let differs = named.is_some_and(|named| !named.as_bytes().eq_ignore_ascii_case(host));
+        if !hosts.is_empty() && differs {
             return None;
         }
 
@@ -226,7 +238,12 @@ impl<'a> Expected<'a> {
             _ => Some(("content-length".to_owned(), remaining?.to_string().into_bytes())),
         };
 
-        let mut others = trimmed(&fields(headers));
+        // What is around a value is not part of it: nobody could tell that it was given.
+        let mut others = fields(headers);
+        let trailers = request.trailers.map(fields).unwrap_or_default();
+        if others.iter().chain(&trailers).any(|(_, value)| trim(value) != value) {
+            return None;
+        }
         others.retain(|(name, _)| !["host", "content-length", "transfer-encoding"].contains(&name.as_str()));
         Some(Self { target, host, framing, others, remaining })
     }
@@ -241,16 +258,16 @@ fn target(request: &RequestHead<'_>) -> Option<Vec<u8>> {
     };
     let origin = |uri: &Uri| {
         let authority = uri.authority()?.as_str();
-        let host = authority.rsplit('@').next()?;
+        let host = authority.rsplit('@').next().filter(|host| is_host(host.as_bytes()))?;
         Some(format!("{}://{host}", uri.scheme_str()?))
     };
     let is_connect = *request.method == Method::CONNECT;
     let is_options = *request.method == Method::OPTIONS;
     let target = match request.target {
         Target::Authority(authority) if is_connect => {
-            let (host, port) = authority.rsplit_once(':')?;
+            let (_, port) = authority.rsplit_once(':')?;
             let is_port = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
-            (is_port && !host.is_empty() && host.bytes().all(is_host_byte)).then(|| authority.to_owned())?
+            (is_port && is_host(authority.as_bytes())).then(|| authority.to_owned())?
         }
         _ if is_connect => return None,
         Target::Origin(text) => path(text)?,

@@ -148,7 +148,21 @@ pub(super) fn is_token(bytes: &[u8]) -> bool {
         && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte))
 }
 
-/// unreserved / pct-encoded / sub-delims, and what an IP literal and a port add.
-pub(super) fn is_host_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=[]:".contains(&byte)
+/// `uri-host [ ":" port ]`, as far as its bytes tell. The brackets are for an address of version 6 only.
+pub(super) fn is_host(bytes: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(bytes) else { return false };
+    let is_address = |host: &str| {
+        let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        address.is_some_and(|address| {
+            address.contains(':')
+                && address.chars().all(|letter| letter.is_ascii_hexdigit() || ":.".contains(letter))
+        })
+    };
+    let is_name = |host: &str| {
+        let is_letter = |letter: char| letter.is_ascii_alphanumeric() || "-._~%!$&'()*+,;=".contains(letter);
+        !host.is_empty() && host.chars().all(is_letter)
+    };
+    let is_port = |port: &str| port.chars().all(|digit| digit.is_ascii_digit());
+    let (host, _) = text.rsplit_once(':').filter(|(_, port)| is_port(port)).unwrap_or((text, ""));
+    is_name(host) || is_address(host)
 }

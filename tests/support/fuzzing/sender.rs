@@ -129,7 +129,7 @@ impl Sender {
                 [HeaderName::from_static("x-a"), HeaderName::from_static("x-b"), CONTENT_LENGTH, TRAILER];
             let mut trailers = HeaderMap::new();
             for (index, name) in names.iter().enumerate().filter(|(index, _)| choice >> index & 1 != 0) {
-                trailers.append(name, HeaderValue::from_static(["1", "\t2 3"][index & 1]));
+                trailers.append(name, HeaderValue::from_static(["1", "2 \t3"][index & 1]));
             }
             trailers
         });
