@@ -90,7 +90,9 @@ fn stored_inputs() {
     }
 }
 
-const TARGET_BODIES: [(&str, fn(&[u8])); 4] = [
+type Body = fn(&[u8]);
+
+const TARGET_BODIES: [(&str, Body); 4] = [
     ("response_head", fuzzing::response_head),
     ("chunked", fuzzing::chunked),
     ("exchange", fuzzing::exchange),
@@ -98,7 +100,7 @@ const TARGET_BODIES: [(&str, fn(&[u8])); 4] = [
 ];
 
 /// Runs a body with as many inputs, each from a seed of its own.
-fn run(target: &str, body: fn(&[u8]), make: impl Fn(&mut Rng) -> Vec<u8>) {
+fn run(target: &str, body: Body, make: impl Fn(&mut Rng) -> Vec<u8>) {
     let own = std::env::var("SEED").ok().map(|seed| seed.parse::<u64>().expect("SEED is a number"));
     let is_long = std::env::var_os("HANDCLASP_LONG").is_some();
     let count = if is_long { 50 * INPUTS } else { INPUTS };

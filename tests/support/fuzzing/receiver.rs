@@ -79,7 +79,7 @@ impl<'a> Receiver<'a> {
         assert!(self.error.is_some() || self.has_ended(), "nothing can follow");
     }
 
-    pub(super) fn drain(
+    fn drain(
         &mut self,
         machine: &mut Machine,
         decode: fn(&mut Machine, &mut BytesMut) -> Result<Option<Event>, ProtocolError>,
@@ -98,7 +98,7 @@ impl<'a> Receiver<'a> {
         panic!("as many events as bytes, and more");
     }
 
-    pub(super) fn take(&mut self, machine: &Machine, event: Event, used: usize) {
+    fn take(&mut self, machine: &Machine, event: Event, used: usize) {
         let limits = &self.plan.limits;
         assert!(!self.has_ended(), "{event:?} after the end");
         assert_eq!(self.framing.is_none(), matches!(event, Event::Head(_) | Event::Informational(_)));
@@ -109,12 +109,12 @@ impl<'a> Receiver<'a> {
                     self.seen.len() < limits.informational
                         && self.interim_bytes <= limits.informational_bytes
                 );
-                let head = self.head(head, used);
+                let head = self.head(&head, used);
                 assert!((100..200).contains(&head.status) && head.status != 101);
                 self.seen.push(Seen::Interim(head));
             }
             Event::Head(head) => {
-                let head = self.head(head, used);
+                let head = self.head(&head, used);
                 self.framing = if head.status == 101 {
                     assert!(self.plan.may_switch(&head) && machine.is_send_done());
                     self.reasons.insert(CloseReason::Upgrade);
@@ -176,7 +176,7 @@ impl<'a> Receiver<'a> {
         assert_eq!(machine.receive_remaining(), remaining);
     }
 
-    pub(super) fn head(&mut self, head: ResponseHead, used: usize) -> Head {
+    fn head(&mut self, head: &ResponseHead, used: usize) -> Head {
         let limits = &self.plan.limits;
         assert!(used <= limits.head && head.headers.len() <= limits.fields.min(4096));
         assert!(matches!(head.version, Version::HTTP_10 | Version::HTTP_11));
@@ -195,7 +195,7 @@ impl<'a> Receiver<'a> {
         head
     }
 
-    pub(super) fn note_persistence(&mut self, head: &Head) {
+    fn note_persistence(&mut self, head: &Head) {
         if head.version == Version::HTTP_10 {
             if !options(head).contains(&"keep-alive".to_owned()) {
                 self.reasons.insert(CloseReason::Http10);

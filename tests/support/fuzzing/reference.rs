@@ -126,7 +126,7 @@ impl Body {
         }
     }
 
-    pub(super) fn chunks(&mut self, wire: &[u8], limits: &Limits) -> Result<usize, End> {
+    fn chunks(&mut self, wire: &[u8], limits: &Limits) -> Result<usize, End> {
         let (mut at, mut extensions) = (0, 0);
         loop {
             // chunk-size = 1*HEXDIG; more than 16 digits are refused, leading zeros or not.
@@ -173,7 +173,7 @@ impl Body {
     }
 }
 
-pub(super) fn crlf(bytes: &[u8]) -> Result<usize, End> {
+fn crlf(bytes: &[u8]) -> Result<usize, End> {
     match bytes {
         [] | [b'\r'] => Err(End::Cut),
         [b'\r', b'\n', ..] => Ok(2),
@@ -183,16 +183,16 @@ pub(super) fn crlf(bytes: &[u8]) -> Result<usize, End> {
 
 /// Lines up to an empty one, <https://www.rfc-editor.org/rfc/rfc9112#section-2.2>.
 #[derive(Default)]
-pub(super) struct Section {
-    pub(super) used: usize,
-    pub(super) has_bare_lf: bool,
-    pub(super) has_fold: bool,
+struct Section {
+    used: usize,
+    has_bare_lf: bool,
+    has_fold: bool,
     /// In a field that frames the message or says how long the connection lasts.
-    pub(super) has_framing_fold: bool,
+    has_framing_fold: bool,
 }
 
 impl Section {
-    pub(super) fn read_head(&mut self, wire: &[u8], limits: &Limits) -> Result<Head, End> {
+    fn read_head(&mut self, wire: &[u8], limits: &Limits) -> Result<Head, End> {
         let lines = self.lines(wire, limits.leniency.bare_lf_in_head);
         let (lines, used) = lines.ok_or_else(|| unfinished(wire))?;
         self.used = used;
@@ -221,7 +221,7 @@ impl Section {
     }
 
     /// A bare LF never ends a line of a trailer section.
-    pub(super) fn read_trailers(&mut self, wire: &[u8], limits: &Limits) -> Result<Vec<Written>, End> {
+    fn read_trailers(&mut self, wire: &[u8], limits: &Limits) -> Result<Vec<Written>, End> {
         let lines = self.lines(wire, false);
         let (lines, used) = lines.ok_or_else(|| unfinished(wire))?;
         self.used = used;
@@ -231,13 +231,9 @@ impl Section {
         self.fields(&lines, limits)
     }
 
-    /// Each line with the length of its end; and how many bytes they and the empty line take. A bare LF where that is
+    /// The lines, and how many bytes they and the empty line take. A bare LF where that is
     /// not forgiven stays in its line, and is refused with it.
-    pub(super) fn lines<'a>(
-        &mut self,
-        wire: &'a [u8],
-        bare_lf: bool,
-    ) -> Option<(Vec<(&'a [u8], usize)>, usize)> {
+    fn lines<'a>(&mut self, wire: &'a [u8], bare_lf: bool) -> Option<(Vec<Line<'a>>, usize)> {
         let (mut lines, mut start, mut at) = (Vec::new(), 0, 0);
         loop {
             at += wire[at..].iter().position(|&byte| byte == b'\n')? + 1;
@@ -258,7 +254,7 @@ impl Section {
         }
     }
 
-    pub(super) fn fields(&mut self, lines: &[(&[u8], usize)], limits: &Limits) -> Result<Vec<Written>, End> {
+    fn fields(&mut self, lines: &[Line<'_>], limits: &Limits) -> Result<Vec<Written>, End> {
         // > A user agent that receives an obs-fold [...] MUST replace each received obs-fold with one or more SP octets
         // <https://www.rfc-editor.org/rfc/rfc9112#section-5.2>
         let mut whole: Vec<(Vec<u8>, usize)> = Vec::new();
@@ -330,11 +326,14 @@ fn is_extension(mut rest: &[u8]) -> bool {
     true
 }
 
+/// A line without its end, and how long that is.
+type Line<'a> = (&'a [u8], usize);
+
 /// A field as it was written.
 type Written = (Vec<u8>, Vec<u8>);
 
 /// A section without an end. Half of one is not judged here: it is refused, for being cut off or for what it holds.
-pub(super) fn unfinished(section: &[u8]) -> End {
+fn unfinished(section: &[u8]) -> End {
     if section.is_empty() { End::Cut } else { End::Refused }
 }
 

@@ -31,7 +31,7 @@ pub(super) enum Sending {
 }
 
 /// No operation on the sending side also receives.
-pub(super) const NOTHING: usize = 0;
+const NOTHING: usize = 0;
 
 impl Sender {
     pub(super) fn new(plan: &Plan) -> Self {
@@ -48,7 +48,7 @@ impl Sender {
         matches!(self.state, Sending::Known(_) | Sending::Chunked)
     }
 
-    pub(super) fn try_head(&mut self, plan: &Plan, machine: &mut Machine) -> Result<(), Misuse> {
+    fn try_head(&mut self, plan: &Plan, machine: &mut Machine) -> Result<(), Misuse> {
         let mut headers = HeaderMap::new();
         if plan.says_close {
             headers.insert(CONNECTION, HeaderValue::from_static("x-hop, close"));
@@ -172,7 +172,7 @@ impl Sender {
         NOTHING
     }
 
-    pub(super) fn agree(&self, machine: &Machine) {
+    fn agree(&self, machine: &Machine) {
         let remaining = match self.state {
             Sending::Known(remaining) => Some(remaining),
             Sending::Done => Some(0),
