@@ -5,6 +5,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Poll;
 
@@ -48,6 +49,8 @@ struct Inner {
     exchange: ExchangeConfig,
     request: RequestConfig,
     old_servers: Mutex<OldServers>,
+    /// There are any: what most clients never have to look up. Set under the lock.
+    knows_old_servers: AtomicBool,
 }
 
 impl Client {
@@ -68,7 +71,8 @@ impl Client {
         request: RequestConfig,
     ) -> Self {
         let pool = Pool::new(pool, dialer);
-        Self { inner: Arc::new(Inner { pool, exchange, request, old_servers: Mutex::default() }) }
+        let (old_servers, knows_old_servers) = Default::default();
+        Self { inner: Arc::new(Inner { pool, exchange, request, old_servers, knows_old_servers }) }
     }
 
     /// A GET request.
@@ -179,7 +183,7 @@ impl Client {
         let timeout = settings.timeout.or(inner.request.timeout);
         let deadline = timeout.map(|after| Deadline { at: time::after(now, after), after });
         let mut upload = Upload::new(body);
-        let is_old = self.announce(route, headers, &mut upload, deadline).await?;
+        self.announce(route, headers, &mut upload, deadline).await?;
         let mut spans = RequestSpans::new(method, uri, route.port(), now);
         spans.queue(now);
         let mut exchange = Exchange::new(upload, inner.exchange, deadline, Timeline::new(now), spans);
@@ -262,11 +266,7 @@ impl Client {
             }
             match outcome {
                 Ok(head) => {
-                    if head.version == Version::HTTP_10 {
-                        self.old_servers().insert(&route.origin());
-                    } else if is_old {
-                        self.old_servers().remove(&route.origin());
-                    }
+                    self.note_version(route, head.version);
                     return Ok(self.respond(head, uri, exchange));
                 }
                 Err((_, error)) => {
@@ -278,8 +278,8 @@ impl Client {
         }
     }
 
-    /// Readies what the request says of its body: chunks, expectation and trailers. Whether the server is one that
-    /// was seen to speak HTTP/1.0, and so gets no chunks and is not waited for:
+    /// Readies what the request says of its body: chunks, expectation and trailers. A server that was seen to speak
+    /// HTTP/1.0 gets no chunks and is not waited for:
     ///
     /// > A client MUST NOT send a request containing Transfer-Encoding unless it knows the server will handle HTTP/1.1
     /// > requests (or later minor revisions)
@@ -291,13 +291,13 @@ impl Client {
         headers: &mut HeaderMap,
         upload: &mut Upload,
         deadline: Option<Deadline>,
-    ) -> Result<bool> {
+    ) -> Result<()> {
         let above = self.inner.request.expect_continue_above;
-        let is_announced = headers.contains_key(EXPECT) || headers.contains_key(TRANSFER_ENCODING);
+        let is_announced = [EXPECT, TRANSFER_ENCODING, TRAILER].iter().any(|name| headers.contains_key(name));
         if upload.length() == BodyLength::None
             || (matches!(upload.length(), BodyLength::Known(_)) && !is_announced && above.is_none())
         {
-            return Ok(false);
+            return Ok(());
         }
         let has_length = headers.contains_key(CONTENT_LENGTH);
         if headers.contains_key(TRAILER) && !has_length {
@@ -311,7 +311,7 @@ impl Client {
             if is_long && !headers.contains_key(EXPECT) {
                 headers.insert(EXPECT, HeaderValue::from_static("100-continue"));
             }
-            return Ok(false);
+            return Ok(());
         }
         headers.remove(EXPECT);
         if headers.remove(TRANSFER_ENCODING).is_some()
@@ -319,7 +319,21 @@ impl Client {
         {
             gather(upload, deadline).await?;
         }
-        Ok(true)
+        Ok(())
+    }
+
+    /// Remembers a server of HTTP/1.0, and forgets one that speaks HTTP/1.1 by now.
+    fn note_version(&self, route: RouteRef<'_>, version: Version) {
+        let is_old = version == Version::HTTP_10;
+        if is_old || self.inner.knows_old_servers.load(Ordering::Relaxed) {
+            let mut servers = self.old_servers();
+            if is_old {
+                servers.insert(&route.origin());
+            } else {
+                servers.remove(&route.origin());
+            }
+            self.inner.knows_old_servers.store(!servers.is_empty(), Ordering::Relaxed);
+        }
     }
 
     fn old_servers(&self) -> MutexGuard<'_, OldServers> {

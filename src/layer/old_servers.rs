@@ -28,6 +28,10 @@ impl OldServers {
         self.origins.retain(|known| **known != *origin);
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.origins.is_empty()
+    }
+
     pub(crate) fn contains(&self, origin: &str) -> bool {
         self.origins.iter().any(|known| **known == *origin)
     }
@@ -50,6 +54,6 @@ mod tests {
         assert_eq!(servers.origins.len(), MOST);
         assert!(!servers.contains("http://1") && servers.contains("http://2"));
         servers.remove("http://2");
-        assert!(!servers.contains("http://2") && servers.contains("http://3"));
+        assert!(!servers.contains("http://2") && servers.contains("http://3") && !servers.is_empty());
     }
 }
