@@ -111,7 +111,9 @@ impl Upload {
                     self.is_over = self.whole.is_some();
                     return Poll::Ready(Some(Ok(data)));
                 }
+                // Nothing may follow them.
                 Err(frame) => {
+                    self.is_over = true;
                     let trailers = frame.into_trailers().unwrap_or_default();
                     self.trailers.get_or_insert_default().extend(trailers);
                 }
@@ -127,11 +129,18 @@ impl Upload {
         most: usize,
         cx: &mut Context<'_>,
     ) -> Poll<Result<bool, BoxError>> {
+        let mut pieces = 0;
         while let Some(chunk) = ready!(self.poll_chunk(cx)?) {
             if chunk.len() > most - gathered.len() {
                 return Poll::Ready(Ok(false));
             }
             gathered.extend_from_slice(&chunk);
+            pieces += 1;
+            if pieces == PIECES {
+                // It is others' turn.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
         }
         let whole = gathered.split().freeze();
         self.length = BodyLength::Known(whole.len() as u64);
@@ -141,6 +150,9 @@ impl Upload {
         Poll::Ready(Ok(true))
     }
 }
+
+/// Pieces that are taken into memory in one poll.
+const PIECES: usize = 32;
 
 /// How far the upload of a request's content came. See [`Response::upload`](crate::Response::upload).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
