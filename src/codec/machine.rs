@@ -178,9 +178,17 @@ impl Machine {
     #[must_use]
     pub fn may_send_body(&self) -> bool {
         let is_open = matches!(self.send, Send::Known { .. } | Send::Chunked);
-        is_open
-            && self.broken.is_none()
-            && self.status.is_none_or(|status| status.as_u16() < 400 && self.close.is_empty())
+        is_open && self.broken.is_none() && !self.is_upload_refused()
+    }
+
+    /// Whether the final response says that the peer wants no more of the request: it is 4xx or 5xx, or says that the
+    /// peer closes the connection. What else forbids reuse is no reason to stop.
+    #[must_use]
+    pub fn is_upload_refused(&self) -> bool {
+        let closes = [CloseReason::PeerClose, CloseReason::Http10];
+        self.status.is_some_and(|status| {
+            status.as_u16() >= 400 || closes.into_iter().any(|reason| self.close.contains(reason))
+        })
     }
 
     /// Whether the request said `Expect: 100-continue` and neither a 100 nor a final response was read yet. How long to

@@ -755,15 +755,21 @@ fn an_early_response_stops_the_upload_only_if_it_refuses_or_closes() {
     for (head, expected) in [
         ("HTTP/1.1 100 Continue\r\n\r\n", true),
         ("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n", true),
+        ("HTTP/1.1 200 OK\n\n", true),
         ("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: close\r\n\r\n", false),
+        ("HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 1\r\n\r\n", true),
+        ("HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\n", false),
         ("HTTP/1.1 413 Too Large\r\nContent-Length: 1\r\n\r\n", false),
     ] {
-        let mut machine = Machine::new(Limits::default());
-        let mut request = RequestHead::new(&Method::PUT, Target::Origin("/"), Some(b"h"), &EMPTY);
-        request.body = BodyLength::Chunked;
-        machine.encode_head(&request, &mut BytesMut::new()).unwrap();
-        machine.decode(&mut BytesMut::from(head)).unwrap();
-        assert_eq!(machine.may_send_body(), expected, "{head:?}");
+        for close in [false, true] {
+            let mut machine = Machine::new(Limits::default());
+            let mut request = RequestHead::new(&Method::PUT, Target::Origin("/"), Some(b"h"), &EMPTY);
+            (request.body, request.close) = (BodyLength::Chunked, close);
+            machine.encode_head(&request, &mut BytesMut::new()).unwrap();
+            machine.decode(&mut BytesMut::from(head)).unwrap();
+            assert_eq!(machine.may_send_body(), expected, "{head:?}, the request says close: {close}");
+            assert_eq!(machine.is_upload_refused(), !expected, "{head:?}");
+        }
     }
 }
 
