@@ -122,6 +122,8 @@ pub(crate) struct Exchange {
     received: u64,
     /// The socket refused what we wrote: whatever the peer said before is still to be read.
     write_error: Option<io::Error>,
+    /// What was framed was thrown away, because the server wants no more.
+    is_cut: bool,
 }
 
 impl Exchange {
@@ -160,6 +162,7 @@ impl Exchange {
             content: 0,
             received: 0,
             write_error: None,
+            is_cut: false,
         }
     }
 
@@ -224,6 +227,7 @@ impl Exchange {
         self.sent = 0;
         self.content = 0;
         self.write_error = None;
+        self.is_cut = false;
     }
 
     /// Sends the prepared request and waits for the head of its response.
@@ -312,8 +316,7 @@ impl Exchange {
 
     /// The connection and what was read behind the head, where the head made a tunnel of it (101, or 2xx to CONNECT).
     pub(crate) fn take_tunnel(&mut self) -> Option<(Lease, Bytes)> {
-        let is_written = self.out.is_empty() && self.write_error.is_none();
-        if self.machine.framing() != Some(Framing::Tunnel) || !is_written {
+        if self.machine.framing() != Some(Framing::Tunnel) {
             return None;
         }
         let now = self.timeline.head_at().unwrap_or_else(time::now);
@@ -391,6 +394,11 @@ impl Exchange {
                     match &event {
                         Event::Head(_) => {
                             self.incoming.end_head();
+                            // Encoded is not written.
+                            let is_written = self.out.is_empty() && self.write_error.is_none();
+                            if self.machine.framing() == Some(Framing::Tunnel) && !is_written {
+                                return Poll::Ready(Err(self.lost(ProtocolError::UpgradeTooEarly)));
+                            }
                             if std::mem::take(&mut self.is_expecting) {
                                 // > A client that receives a final status code in response to a request containing
                                 // > a 100-continue expectation [...] [need not send the content]
@@ -429,6 +437,10 @@ impl Exchange {
                 }
                 Poll::Ready(Ok(_)) => {
                     self.reading_since = None;
+                    if self.machine.is_head_received() {
+                        // It need not read while it is read from.
+                        self.writing_since = None;
+                    }
                     self.check_deadline()?;
                     continue;
                 }
@@ -488,11 +500,14 @@ impl Exchange {
     /// Nothing moves: whose deadline comes first, and has it passed?
     fn poll_clocks(&mut self, waits_to_write: bool, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         let now = time::now();
+        // While the upload waits for the caller, the peer may well wait for the upload.
+        let waits_to_read = self.machine.is_head_received() && (self.written_at.is_some() || waits_to_write);
+        self.reading_since = self.reading_since.filter(|_| waits_to_read);
         let waits = Waits {
             total: self.deadline,
             writing_since: waits_to_write.then(|| *self.writing_since.get_or_insert(now)),
             written_at: self.written_at.filter(|_| !self.machine.is_head_received()),
-            reading_since: self.machine.is_head_received().then(|| *self.reading_since.get_or_insert(now)),
+            reading_since: waits_to_read.then(|| *self.reading_since.get_or_insert(now)),
         };
         let phase = self.phase();
         let due = waits.due(&self.config.timeouts);

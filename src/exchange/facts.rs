@@ -17,7 +17,7 @@ impl Exchange {
     pub(crate) fn attempt_written(&self) -> Written {
         match self.sent {
             0 => Written::Nothing,
-            _ if self.written_at.is_some() && self.write_error.is_none() && self.machine.is_send_done() => {
+            _ if self.written_at.is_some() && !self.is_broken_off() && self.machine.is_send_done() => {
                 Written::All
             }
             _ => Written::Partly,
@@ -64,15 +64,20 @@ impl Exchange {
     /// How far the upload came.
     pub(crate) fn upload_progress(&self) -> UploadProgress {
         let bytes = self.content + self.out.content_written();
-        let is_written = self.out.is_empty() && self.write_error.is_none();
+        let is_written = self.out.is_empty() && !self.is_broken_off();
         let state = match (self.machine.is_send_done(), self.machine.is_send_aborted()) {
             (true, _) if is_written => UploadState::Complete,
             // The response is over, or the connection lost: what is left will not be sent.
-            _ if self.lease.is_none() || self.write_error.is_some() => UploadState::Aborted,
+            _ if self.lease.is_none() || self.is_broken_off() => UploadState::Aborted,
             (_, true) => UploadState::Aborted,
             _ => UploadState::Open,
         };
         UploadProgress { bytes, state }
+    }
+
+    /// What was encoded will not be written.
+    fn is_broken_off(&self) -> bool {
+        self.write_error.is_some() || self.is_cut
     }
 
     /// An error of this request, with all that is known of it.

@@ -89,9 +89,18 @@ impl Exchange {
         // After so many pieces in one poll it is others' turn: tasks, and what the peer has to say.
         for _ in 0..PIECES {
             while !self.out.is_empty() {
+                if self.machine.is_upload_refused() {
+                    // > If the client sees a response that indicates the server does not wish to receive the message
+                    // > body and is closing the connection, the client SHOULD immediately cease transmitting the body
+                    // <https://www.rfc-editor.org/rfc/rfc9112#section-9.5>
+                    self.machine.abort_send();
+                    self.machine.close_after(CloseReason::UploadAborted);
+                    self.is_cut = true;
+                    break;
+                }
                 match ready!(self.poll_write(cx)) {
                     Ok(written) => {
-                        self.writing_since = None;
+                        (self.writing_since, self.reading_since) = (None, None);
                         self.out.written += written;
                         self.sent += written as u64;
                         self.written = self.written.max(Written::Partly);
@@ -162,7 +171,7 @@ impl Exchange {
             ready!(self.poll_flush(cx));
             let now = time::now();
             self.written_at = Some(now);
-            if self.write_error.is_none() && self.machine.is_send_done() {
+            if self.write_error.is_none() && !self.is_cut && self.machine.is_send_done() {
                 self.written = Written::All;
             }
             if !self.machine.is_head_received() {
