@@ -383,6 +383,19 @@ impl Peer {
         Ok(read)
     }
 
+    /// Whether the client says nothing for so long.
+    pub fn is_quiet(&mut self, moment: Duration) -> bool {
+        self.socket().unwrap().set_read_timeout(Some(moment)).unwrap();
+        let kind = self.fill().map_err(|error| error.kind());
+        self.socket().unwrap().set_read_timeout(Some(PATIENCE)).unwrap();
+        self.buffer.is_empty() && matches!(kind, Err(io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut))
+    }
+
+    /// Whether the client says nothing more, and has shut its direction down: in TLS with a close_notify.
+    pub fn is_ended(&mut self) -> io::Result<bool> {
+        Ok(self.fill()? == 0 && self.buffer.is_empty())
+    }
+
     /// A 200 with that content.
     pub fn respond(&mut self, body: &str) -> io::Result<()> {
         self.send(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()))
