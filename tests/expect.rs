@@ -139,7 +139,7 @@ async fn a_417_brings_the_request_without_the_expectation_r_9110_10_1_1_4() {
                 keep(&lines, &client).await;
             }
             let sending = send(client.post("http://h/").header("x-mine", "1").body(body));
-            let line = lines.written(0, &format!("{HEAD_END}")).await;
+            let line = lines.written(0, HEAD_END).await;
             settle().await;
             assert!(line.text().contains("expect: 100-continue"));
             line.say("HTTP/1.1 417 Expectation Failed\r\ncontent-length: 3\r\n\r\nno!");
