@@ -198,7 +198,7 @@ async fn questions_and_answers_in_one_task() {
         assert!(response.upload().is_complete());
         Ok(answers)
     };
-    let ((), answers) = within(20, async { tokio::try_join!(asking, reading) }).await.unwrap();
+    let ((), answers) = within(20, Box::pin(async { tokio::try_join!(asking, reading) })).await.unwrap();
     let expected: String = (0..5000).map(|number| format!("question {number}\n")).collect();
     assert!(answers == expected.as_bytes());
     assert_eq!(client.pool().stats().total.idle, 1);
