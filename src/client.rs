@@ -228,6 +228,9 @@ impl Client {
                     Ok(head) => break Ok(head),
                 }
             };
+            if let Ok(head) = &outcome {
+                self.note_version(route, head.version);
+            }
             let reused = exchange.lease().is_some_and(Lease::is_reused);
             let (end, reason) = match &outcome {
                 Ok(head) if head.status == StatusCode::REQUEST_TIMEOUT && exchange.says_close() => {
@@ -265,10 +268,7 @@ impl Client {
                 continue;
             }
             match outcome {
-                Ok(head) => {
-                    self.note_version(route, head.version);
-                    return Ok(self.respond(head, uri, exchange));
-                }
+                Ok(head) => return Ok(self.respond(head, uri, exchange)),
                 Err((_, error)) => {
                     let error = exchange.error(error);
                     exchange.bury(reason);
@@ -314,9 +314,11 @@ impl Client {
             return Ok(());
         }
         headers.remove(EXPECT);
-        if headers.remove(TRANSFER_ENCODING).is_some()
-            || (upload.length() == BodyLength::Chunked && !has_length)
-        {
+        let codings = headers.get(TRANSFER_ENCODING);
+        let is_chunked = codings.is_some_and(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
+        // What contradicts itself is refused later, whoever the server is.
+        if !has_length && (is_chunked || upload.length() == BodyLength::Chunked) {
+            headers.remove(TRANSFER_ENCODING);
             gather(upload, deadline).await?;
         }
         Ok(())

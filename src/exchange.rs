@@ -429,7 +429,7 @@ impl Exchange {
             }
             match self.poll_read(cx) {
                 Poll::Ready(Ok(0)) => {
-                    if self.is_cut() {
+                    if self.is_torn() {
                         return Poll::Ready(Err(self.broken(io::ErrorKind::ConnectionReset.into())));
                     }
                     self.is_eof = true;
@@ -562,7 +562,7 @@ impl Exchange {
     /// Whether the end that was read is no close: a write that fails by a reset takes the reset with it, and reading
     /// then ends as if the peer had closed. (Where the peer had closed before, the write fails by a broken pipe.)
     /// Content that ends with the connection is incomplete then: <https://www.rfc-editor.org/rfc/rfc9112#section-8>.
-    fn is_cut(&self) -> bool {
+    fn is_torn(&self) -> bool {
         let is_reset = |error: &io::Error| error.kind() != io::ErrorKind::BrokenPipe;
         self.machine.framing() == Some(Framing::UntilClose) && self.write_error.as_ref().is_some_and(is_reset)
     }

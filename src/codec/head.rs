@@ -284,15 +284,13 @@ pub(super) fn parse_trailers(section: &Bytes, scan: &Scan) -> Result<Option<Head
         let httparse::Status::Complete((_, fields)) = outcome.map_err(misdeed)? else {
             return Err(ProtocolError::BadFieldName);
         };
-        let mut trailers = HeaderMap::new();
+        let (mut trailers, mut dropped) = (HeaderMap::new(), HeaderMap::new());
         trailers.try_reserve(fields.len()).map_err(|_| ProtocolError::TooManyFields)?;
         for field in fields {
-            store(section, field, &mut trailers)?;
+            // What is dropped is judged all the same.
+            let map = if is_forbidden(field.name.as_bytes()) { &mut dropped } else { &mut trailers };
+            store(section, field, map)?;
         }
-        let forbidden = fields.iter().filter(|field| is_forbidden(field.name.as_bytes()));
-        forbidden.for_each(|field| {
-            trailers.remove(field.name);
-        });
         Ok(Some(trailers).filter(|trailers| !trailers.is_empty()))
     })
 }

@@ -21,7 +21,8 @@ pub struct RequestHead<'a> {
     pub method: &'a Method,
     /// What follows the method.
     pub target: Target<'a>,
-    /// The value of the Host field; a Host among `headers` replaces it.
+    /// The value of the Host field; a Host among `headers` replaces it. Where the target names a host too, it is the
+    /// caller's to say the same: only a Host among `headers` is compared.
     pub host: Option<&'a [u8]>,
     /// All other fields. Framing fields among them are checked against `body` and never sent twice; those that concern
     /// only the connection (`te`, `upgrade`, `keep-alive`, `http2-settings`) are named in a Connection field, which is
