@@ -211,10 +211,12 @@ impl<'a> Receiver<'a> {
         assert_eq!(machine.is_receive_done(), self.has_ended());
         assert_eq!(machine.is_head_received(), self.status.is_some());
         assert_eq!(machine.has_peer_spoken(), self.was_fed);
-        let wants_body = sender.is_open()
-            && self.error.is_none()
-            && self.status.is_none_or(|status| status < 400 && machine.close_reasons().is_empty());
-        assert_eq!(machine.may_send_body(), wants_body);
+        let closes = [CloseReason::PeerClose, CloseReason::Http10];
+        let is_refused = self.status.is_some_and(|status| {
+            status >= 400 || closes.into_iter().any(|reason| machine.close_reasons().contains(reason))
+        });
+        assert_eq!(machine.is_upload_refused(), is_refused);
+        assert_eq!(machine.may_send_body(), sender.is_open() && self.error.is_none() && !is_refused);
         let was_continued = self.seen.iter().filter_map(Seen::head).any(|head| head.status == 100);
         let expects_continue = self.plan.expects && self.status.is_none() && !was_continued;
         assert_eq!(machine.expects_continue(), expects_continue);
