@@ -295,6 +295,7 @@ mod tests {
             ("2\r\nhe\r\n003\r\nllo\r\n0000\r\n\r\n", Ok("hello")),
             ("A\r\n0123456789\r\n0\r\n\r\n", Ok("0123456789")),
             ("0000000000000005\r\nhello\r\n0\r\n\r\n", Ok("hello")),
+            ("1a\r\nabcdefghijklmnopqrstuvwxyz\r\n0\r\n\r\n", Ok("abcdefghijklmnopqrstuvwxyz")),
             ("5;a=\"b;c\";d \t; e = f\r\nhello\r\n0;x\r\n\r\n", Ok("hello")),
             ("5 \t;a\r\nhello\r\n0\r\n\r\n", Ok("hello")),
             ("5;a = \"\\\"\\;\t\u{e9}\" ; !#$%&'*+-.^_`|~=0\r\nhello\r\n0;x=\"\"\r\n\r\n", Ok("hello")),
@@ -343,6 +344,7 @@ mod tests {
             ("5\r\nhello\n0\r\n\r\n", Err(BadChunkEnd)),
             ("5\r\nhello\r0\r\n\r\n", Err(BadChunkEnd)),
             ("5\r\nhello0\r\n\r\n", Err(BadChunkEnd)),
+            ("5\r\nhello!\n0\r\n\r\n", Err(BadChunkEnd)),
             ("0\r\n\n", Err(BareLineFeed)),
             ("0\r\nX: a\n\r\n", Err(BareLineFeed)),
             ("0\r\n\rX", Err(BareCarriageReturn)),
@@ -392,6 +394,14 @@ mod tests {
                 let got = run(wire.as_bytes(), step, &limits).err();
                 assert_eq!(got, expected, "R-9112-7.1.1-3: {wire:?} by {step}");
             }
+        }
+    }
+
+    #[test]
+    fn digits_of_either_case_make_a_size() {
+        for byte in 0..=u8::MAX {
+            let expected = char::from(byte).to_digit(16);
+            assert_eq!(hex_digit(byte).map(u32::from), expected, "{byte:#x}");
         }
     }
 

@@ -154,10 +154,19 @@ mod tests {
             set.insert(reason);
             assert!(set.contains(reason));
             assert_eq!(set.iter().count(), index + 1);
-            assert!(!reason.explain().is_empty());
         }
         assert!(!set.is_empty());
         assert!(CloseReasons::default().is_empty());
         assert_eq!(format!("{:?}", CloseReasons::default().with(CloseReason::Eof)), "{Eof}");
+    }
+
+    #[test]
+    fn every_reason_says_something_of_its_own() {
+        for (index, reason) in ALL.into_iter().enumerate() {
+            let text = reason.to_string();
+            assert_eq!(text, reason.explain());
+            assert!(text.contains(' ') && !text.ends_with('.'), "{text}");
+            assert!(ALL[..index].iter().all(|other| other.explain() != text), "said twice: {text}");
+        }
     }
 }

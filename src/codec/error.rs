@@ -287,3 +287,32 @@ impl fmt::Display for Misuse {
 }
 
 impl Error for Misuse {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn to_close_too_early_is_no_malformed_message() {
+        for (error, expected) in [
+            (ProtocolError::ClosedBeforeResponse, true),
+            (ProtocolError::ClosedWithinHead, true),
+            (ProtocolError::ClosedWithinBody { missing: Some(1) }, true),
+            (ProtocolError::ClosedWithinBody { missing: None }, true),
+            (ProtocolError::NotHttp, false),
+            (ProtocolError::SpokeFirst, false),
+            (ProtocolError::BadChunkEnd, false),
+        ] {
+            assert_eq!(error.is_closed(), expected, "{error:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_missing_is_counted_where_it_was_announced() {
+        let text = |missing| ProtocolError::ClosedWithinBody { missing }.to_string();
+        assert_eq!(text(Some(4)), format!("{}, 4 bytes missing", text(None)));
+        assert!(!text(None).contains("missing"));
+        let misuse = Misuse::FewerThanPromised { missing: 7 }.to_string();
+        assert_eq!(misuse, "caller's body ended 7 bytes before its promised length");
+    }
+}

@@ -73,6 +73,21 @@ fn connection_specific_fields_are_named_in_connection_r_9110_7_6_1_1() {
         (&[("connection", "x")], true, "connection: close\r\n"),
         (&[("connection", "keep-alive")], false, ""),
         (&[("connection", "proxy-authorization, x-hop")], false, ""),
+        // A field is known by its name, not by how long that is.
+        (
+            &[
+                ("dn", "a b"),
+                ("from", "a b"),
+                ("cookie", "a b"),
+                ("referer", "a b"),
+                ("user-agent", "a b"),
+                ("accept-charset", "a b"),
+                ("content-language", "a b"),
+                ("if-modified-since", "a b"),
+            ],
+            false,
+            "",
+        ),
     ] {
         let (head, machine) = encode(&Method::GET, fields, BodyLength::None, close, &[]).unwrap();
         let map = headers(fields);
@@ -126,6 +141,30 @@ fn connection_options_are_checked_r_9110_7_6_1_2() {
     let closing = encode(&Method::GET, &[("connection", "keep-alive")], BodyLength::None, true, &[]);
     assert_eq!(closing.err(), Some(Misuse::BadConnection), "both parts of the head count");
     assert_eq!(get(&[("proxy-connection", "keep-alive")]), Err(Misuse::ProxyConnection), "RFC 9112, C.2.2");
+}
+
+#[test]
+fn values_end_no_line_and_are_not_padded_r_9112_2_2_r_9110_5_5() {
+    use Misuse::{BadHeaderValue, PaddedHeaderValue};
+    for (value, expected) in [
+        (&b""[..], Ok(())),
+        (b"a \t b", Ok(())),
+        (b"\xe9\xff", Ok(())),
+        (b"a\rb", Err(BadHeaderValue)),
+        (b"a\nb", Err(BadHeaderValue)),
+        (b"a\0b", Err(BadHeaderValue)),
+        (b"a\r\nX: b", Err(BadHeaderValue)),
+        (b"\r\n\r\n", Err(BadHeaderValue)),
+        (b"\n", Err(BadHeaderValue)),
+        (b" a\n", Err(BadHeaderValue)),
+        (b" a", Err(PaddedHeaderValue)),
+        (b"\ta", Err(PaddedHeaderValue)),
+        (b"a ", Err(PaddedHeaderValue)),
+        (b"a\t", Err(PaddedHeaderValue)),
+        (b" ", Err(PaddedHeaderValue)),
+    ] {
+        assert_eq!(check_value(value), expected, "{:?}", String::from_utf8_lossy(value));
+    }
 }
 
 #[test]

@@ -56,6 +56,14 @@ fn request_heads() {
             "PUT / HTTP/1.1\r\nhost: h\r\ncontent-length: 18446744073709551615\r\n\r\n",
         ),
         ("TRACE", Target::Origin("/"), &[], Known(0), "TRACE / HTTP/1.1\r\nhost: h\r\n\r\n"),
+        ("CONNECT", Target::Authority("h:1"), &[], Known(0), "CONNECT h:1 HTTP/1.1\r\nhost: h\r\n\r\n"),
+        (
+            "DELETE",
+            Target::Origin("/"),
+            &[],
+            Known(0),
+            "DELETE / HTTP/1.1\r\nhost: h\r\ncontent-length: 0\r\n\r\n",
+        ),
         (
             "PUT",
             Target::Origin("/"),
@@ -129,6 +137,7 @@ fn refused_request_heads_write_nothing() {
         (Method::GET, Target::Origin("a"), "h", &[], None, Misuse::BadTarget),
         (Method::GET, Target::Absolute(&relative), "h", &[], None, Misuse::BadTarget),
         (Method::GET, Target::Asterisk, "h", &[], None, Misuse::TargetForm),
+        (Method::GET, Target::AbsoluteAsterisk(&whole), "h", &[], None, Misuse::TargetForm),
         (Method::GET, Target::Authority("h:1"), "h", &[], None, Misuse::TargetForm),
         (Method::CONNECT, Target::Origin("/"), "h", &[], None, Misuse::TargetForm),
         (Method::CONNECT, Target::Authority("h"), "h", &[], None, Misuse::BadTarget),
@@ -225,6 +234,26 @@ fn refused_request_heads_write_nothing() {
         Machine::new(Limits::default()).encode_head(&request, &mut BytesMut::new()),
         Err(Misuse::NoHost)
     );
+}
+
+#[test]
+fn room_for_a_head_is_made_once() {
+    let uri: Uri = "http://user@example.test:80/path?query".parse().unwrap();
+    let hop = headers(&[("te", "trailers"), ("upgrade", "foo/1, bar"), ("x-a", "1"), ("x-a", "")]);
+    let (none, trailers) = (HeaderMap::new(), headers(&[("x-sum", "1"), ("x-sum", "2"), ("etag", "\"\"")]));
+    // The room of a line end is made for each of the three last lines, whether they are there or not.
+    for (target, headers, body, close, trailers, spare) in [
+        (Target::Absolute(&uri), &hop, BodyLength::None, true, Some(&trailers), 0),
+        (Target::Absolute(&uri), &hop, BodyLength::Known(1_234_567), false, None, 2),
+        (Target::Origin("/a"), &none, BodyLength::Chunked, false, None, 4),
+        (Target::Origin(""), &none, BodyLength::None, false, None, 6),
+    ] {
+        let mut request = RequestHead::new(&Method::GET, target, Some(b"example.test:80"), headers);
+        (request.body, request.close, request.trailers) = (body, close, trailers);
+        let mut dst = BytesMut::new();
+        Machine::new(Limits::default()).encode_head(&request, &mut dst).unwrap();
+        assert_eq!(dst.capacity(), dst.len() + spare, "{dst:?}");
+    }
 }
 
 #[test]

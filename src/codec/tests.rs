@@ -231,6 +231,16 @@ fn complete_responses() {
             &[Http10TransferEncoding],
         ),
         (&get, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", Closes, 200, "hello", &[Eof]),
+        // A field is known by its name, not by how long that is.
+        (
+            &get,
+            "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nX-Cache-Status: 5\r\nX-Accel-Buffering: gzip\r\n\
+                Set-Cookie: close\r\n\r\nx",
+            Stays,
+            200,
+            "x",
+            &[],
+        ),
         // Interim responses.
         (
             &get,
@@ -333,6 +343,9 @@ fn refused_responses() {
             Closes,
             ClosedWithinBody { missing: None },
         ),
+        // What is malformed comes first, even if the rest of it is missing.
+        ("HTTP/1.1 200 OK\r\nX Y", Closes, BadFieldName),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX-Checksum Y", Closes, BadFieldName),
     ] {
         let seen = observe_always(&Method::GET, Limits::default(), wire.as_bytes(), peer);
         assert_eq!(seen.error, Some(expected), "{wire:?}");
@@ -506,6 +519,14 @@ fn switching_protocols_r_9110_7_8_2() {
             }
         }
     }
+    // What CONNECT asks for is a tunnel, whatever it offers.
+    let mut headers = HeaderMap::new();
+    headers.insert("upgrade", HeaderValue::from_static("foo/1"));
+    let mut machine = Machine::new(Limits::default());
+    let request = RequestHead::new(&Method::CONNECT, Target::Authority("h:443"), Some(b"h"), &headers);
+    machine.encode_head(&request, &mut BytesMut::new()).unwrap();
+    let mut buf = BytesMut::from(&format!("{SWITCH}Upgrade: foo/1\r\n\r\n")[..]);
+    assert_eq!(machine.decode(&mut buf).unwrap_err(), UnsolicitedUpgrade);
     // A server may ignore the offer: R-9110-7.8-4.
     let wire = b"HTTP/1.1 200 OK\r\nUpgrade: foo/1\r\nConnection: upgrade\r\nContent-Length: 1\r\n\r\nx";
     let seen = observe_always(&upgrade, Limits::default(), wire, Peer::Stays);
@@ -588,6 +609,8 @@ fn heads_are_handed_over_as_they_came() {
         ("200 OKAY\r\n", Some("OKAY")),
         ("200 \r\n", Some("")),
         ("200\r\n", Some("")),
+        ("200\nX: y\r\n", Some("")),
+        ("200  OK\r\n", Some(" OK")),
         ("299 \r\n", None),
         ("404 not found\r\n", Some("not found")),
     ] {
@@ -781,11 +804,12 @@ fn reasons_of_the_shell_and_hints_of_the_peer_are_kept() {
     let capacity = spare.capacity();
     machine.recycle(spare);
     let mut buf = BytesMut::from(
-        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\nKeep-Alive: timeout=5, max=9\r\n\r\n",
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\nKeep-Alive: timeout=5, max=9\r\n\
+            Set-Cookie: timeout=1, max=1\r\n\r\n",
     );
     assert!(matches!(machine.decode(&mut buf), Ok(Some(Event::Informational(_)))));
     let Ok(Some(Event::Head(head))) = machine.decode(&mut buf) else { panic!("a head") };
-    assert_eq!((head.status, head.headers.len()), (StatusCode::NO_CONTENT, 1));
+    assert_eq!((head.status, head.headers.len()), (StatusCode::NO_CONTENT, 2));
     assert_eq!(head.headers.capacity(), capacity);
     assert_eq!((machine.keep_alive().timeout.unwrap().as_secs(), machine.keep_alive().max), (5, Some(9)));
     assert_eq!(machine.framing(), Some(Framing::None));
