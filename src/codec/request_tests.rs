@@ -145,6 +145,8 @@ fn refused_request_heads_write_nothing() {
         (Method::CONNECT, Target::Authority("u@h:1"), "h", &[], None, Misuse::BadTarget),
         (Method::GET, Target::Origin("/"), "h\r\nX: y", &[], None, Misuse::BadHost),
         (Method::GET, Target::Origin("/"), "u@h", &[], None, Misuse::BadHost),
+        (Method::GET, Target::Origin("/"), "[::g]", &[], None, Misuse::BadHost),
+        (Method::GET, Target::Origin("/"), "[12]", &[], None, Misuse::BadHost),
         (Method::GET, Target::Origin("/"), "h", &[("host", "")], None, Misuse::BadHost),
         (Method::GET, Target::Origin("/"), "h", &[("x", " a")], None, Misuse::PaddedHeaderValue),
         (Method::GET, Target::Origin("/"), "h", &[("x", "a\t")], None, Misuse::PaddedHeaderValue),
