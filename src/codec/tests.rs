@@ -782,6 +782,8 @@ fn an_early_response_stops_the_upload_only_if_it_refuses_or_closes() {
         ("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: close\r\n\r\n", false),
         ("HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 1\r\n\r\n", true),
         ("HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\n", false),
+        ("HTTP/1.1 399 Odd\r\nContent-Length: 1\r\n\r\n", true),
+        ("HTTP/1.1 400 Bad Request\r\nContent-Length: 1\r\n\r\n", false),
         ("HTTP/1.1 413 Too Large\r\nContent-Length: 1\r\n\r\n", false),
     ] {
         for close in [false, true] {
