@@ -45,6 +45,8 @@ pub struct Body {
     kind: Kind,
     /// Fields to send behind the content, known beforehand.
     trailers: Option<Box<HeaderMap>>,
+    /// There were more of them than fit.
+    has_too_many_trailers: bool,
 }
 
 #[derive(Default)]
@@ -116,6 +118,9 @@ impl Body {
     /// What is appended to the file meanwhile is not sent; if it becomes shorter, the request fails with
     /// [`ErrorKind::Body`](crate::ErrorKind::Body). It can be sent again from its start, as bytes can.
     ///
+    /// Needs a tokio runtime, here and while it is sent. Dropping the future before it is ready opens nothing that stays
+    /// open.
+    ///
     /// # Errors
     ///
     /// When the file cannot be opened, or is no regular file.
@@ -145,7 +150,9 @@ impl Body {
     /// ```
     #[must_use]
     pub fn with_trailers(mut self, trailers: HeaderMap) -> Self {
-        self.trailers.get_or_insert_default().extend(trailers);
+        if !trailers.is_empty() {
+            self.has_too_many_trailers |= !add_fields(self.trailers.get_or_insert_default(), trailers);
+        }
         self
     }
 
@@ -190,6 +197,11 @@ impl Body {
         matches!(self.kind, Kind::Given(_) | Kind::Received(_))
     }
 
+    /// Whether it was given more trailers than a map of fields can hold.
+    pub(crate) fn has_too_many_trailers(&self) -> bool {
+        self.has_too_many_trailers
+    }
+
     /// The trailers that are known beforehand.
     pub(crate) fn take_known_trailers(&mut self) -> Option<Box<HeaderMap>> {
         self.trailers.take()
@@ -218,7 +230,8 @@ impl Body {
             Kind::Full(bytes) => Kind::Full(bytes.clone()),
             Kind::Given(_) | Kind::File(_) | Kind::Received(_) => return None,
         };
-        Some(Self { kind, trailers: self.trailers.clone() })
+        let has_too_many_trailers = self.has_too_many_trailers;
+        Some(Self { kind, trailers: self.trailers.clone(), has_too_many_trailers })
     }
 
     /// The next piece to send: content, or the trailers that only the source knows.
@@ -244,21 +257,23 @@ impl Body {
         if let Kind::Received(received) = &mut self.kind {
             return received.poll_chunk(cx);
         }
+        let failed = |message| Error::new(crate::ErrorKind::Body, message);
         loop {
             match ready!(self.poll_piece(cx)).transpose() {
                 Ok(None) => return Poll::Ready(None),
                 Ok(Some(frame)) => match frame.into_data() {
                     Ok(data) => return Poll::Ready(Some(Ok(data))),
-                    Err(frame) => self
-                        .trailers
-                        .get_or_insert_default()
-                        .extend(frame.into_trailers().unwrap_or_default()),
+                    Err(frame) => {
+                        let trailers = frame.into_trailers().unwrap_or_default();
+                        if !add_fields(self.trailers.get_or_insert_default(), trailers) {
+                            return Poll::Ready(Some(Err(failed(
+                                "the body's own source gave too many trailers",
+                            ))));
+                        }
+                    }
                 },
                 Err(error) => {
-                    let message = "the body's own source failed";
-                    return Poll::Ready(Some(
-                        Err(Error::new(crate::ErrorKind::Body, message).because(error)),
-                    ));
+                    return Poll::Ready(Some(Err(failed("the body's own source failed").because(error))));
                 }
             }
         }
@@ -378,7 +393,7 @@ impl fmt::Debug for Body {
 
 impl From<Kind> for Body {
     fn from(kind: Kind) -> Self {
-        Self { kind, trailers: None }
+        Self { kind, trailers: None, has_too_many_trailers: false }
     }
 }
 
@@ -422,4 +437,14 @@ impl From<()> for Body {
     fn from((): ()) -> Self {
         Self::empty()
     }
+}
+
+/// Adds fields to those that are there; `false`: there are too many, and some are missing.
+pub(crate) fn add_fields(fields: &mut HeaderMap, more: HeaderMap) -> bool {
+    let mut last = None;
+    more.into_iter().all(|(name, value)| {
+        // Only the first of several values comes with its name.
+        last = name.or_else(|| last.take());
+        last.as_ref().is_some_and(|name| fields.try_append(name.clone(), value).is_ok())
+    })
 }

@@ -1,7 +1,7 @@
 //! The client: its verbs, and the fixed order in which a request goes through pool, exchange and retry.
 //!
-//! It does no I/O of its own. Invariant: a request is sent at most twice, the second time only where
-//! [`retry`](crate::layer::retry) says so, and every lease it takes goes back to the pool on every path.
+//! It does no I/O of its own. Invariant: a request is sent again only where [`retry`](crate::layer::retry) says so, once,
+//! and once without an expectation that the server refused; and every lease it takes goes back to the pool on every path.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -152,9 +152,13 @@ impl Client {
         settings: Settings,
     ) -> Result<Response> {
         let config = &self.inner.request;
+        let is_empty = matches!(body.length(), BodyLength::None | BodyLength::Known(0));
+        if body.has_too_many_trailers() {
+            return Err(Error::request("the request has too many trailers").with_uri(&uri));
+        }
         for name in config.default_headers.keys() {
             // Without content there is nothing to expect.
-            if headers.contains_key(name) || (*name == EXPECT && body.is_empty()) {
+            if headers.contains_key(name) || (*name == EXPECT && is_empty) {
                 continue;
             }
             for value in config.default_headers.get_all(name) {
@@ -182,10 +186,9 @@ impl Client {
         let inner = &*self.inner;
         let timeout = settings.timeout.or(inner.request.timeout);
         let deadline = timeout.map(|after| Deadline { at: time::after(now, after), after });
-        let mut upload = Upload::new(body);
-        self.announce(route, headers, &mut upload, deadline).await?;
         let mut spans = RequestSpans::new(method, uri, route.port(), now);
         spans.queue(now);
+        let upload = Upload::new(body);
         let mut exchange = Exchange::new(upload, inner.exchange, deadline, Timeline::new(now), spans);
         let authority = authority(method, route, settings);
         let host = authority.as_deref().map_or_else(|| route.host_field(), Into::into);
@@ -199,7 +202,15 @@ impl Client {
         let informed = inner.request.on_informational.as_ref().map(|hook| &*hook.0);
         let mut waiting = None;
         let mut resent = false;
+        let mut above = inner.request.expect_continue_above;
         loop {
+            // Anew for each attempt: the server may have told its version meanwhile.
+            match self.announce(route, headers, exchange.upload(), above, deadline).await {
+                Ok(false) => {}
+                // The caller's time: the clocks of the attempt begin now.
+                Ok(true) => exchange.timeline().restart(time::now()),
+                Err(error) => return Err(exchange.error(error)),
+            }
             let mut head = RequestHead::new(method, target, Some(host.as_bytes()), headers);
             head.close = inner.request.closes;
             if let Err(error) = exchange.prepare(head) {
@@ -259,6 +270,7 @@ impl Client {
                 && let Some(dead) = exchange.detach()
             {
                 resent |= !is_unexpected;
+                above = above.filter(|_| !is_unexpected);
                 let now = time::now();
                 exchange.timeline().restart(now);
                 exchange.spans().resent(1);
@@ -284,44 +296,51 @@ impl Client {
     /// > A client MUST NOT send a request containing Transfer-Encoding unless it knows the server will handle HTTP/1.1
     /// > requests (or later minor revisions)
     ///
-    /// <https://www.rfc-editor.org/rfc/rfc9112#section-6.1>
+    /// <https://www.rfc-editor.org/rfc/rfc9112#section-6.1>. `true`: content was taken into memory for that.
     async fn announce(
         &self,
         route: RouteRef<'_>,
         headers: &mut HeaderMap,
         upload: &mut Upload,
+        above: Option<u64>,
         deadline: Option<Deadline>,
-    ) -> Result<()> {
-        let above = self.inner.request.expect_continue_above;
-        let is_announced = [EXPECT, TRANSFER_ENCODING, TRAILER].iter().any(|name| headers.contains_key(name));
-        if upload.length() == BodyLength::None
-            || (matches!(upload.length(), BodyLength::Known(_)) && !is_announced && above.is_none())
-        {
-            return Ok(());
+    ) -> Result<bool> {
+        let is_coded = headers.contains_key(TRANSFER_ENCODING);
+        let is_announced = is_coded || headers.contains_key(EXPECT) || headers.contains_key(TRAILER);
+        match upload.length() {
+            BodyLength::None if !is_coded => return Ok(false),
+            BodyLength::Known(_) if !is_announced && above.is_none() => return Ok(false),
+            _ => {}
         }
         let has_length = headers.contains_key(CONTENT_LENGTH);
         if headers.contains_key(TRAILER) && !has_length {
             upload.expect_trailers();
         }
-        if !self.old_servers().contains(&route.origin()) {
+        if !self.old_servers().contains(self.inner.pool.key(route)) {
             let is_long = match upload.length() {
+                BodyLength::None => false,
                 BodyLength::Known(length) => above.is_some_and(|above| length > 0 && length >= above),
                 _ => above.is_some(),
             };
             if is_long && !headers.contains_key(EXPECT) {
                 headers.insert(EXPECT, HeaderValue::from_static("100-continue"));
             }
-            return Ok(());
+            return Ok(false);
         }
         headers.remove(EXPECT);
         let codings = headers.get(TRANSFER_ENCODING);
         let is_chunked = codings.is_some_and(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
         // What contradicts itself is refused later, whoever the server is.
-        if !has_length && (is_chunked || upload.length() == BodyLength::Chunked) {
-            headers.remove(TRANSFER_ENCODING);
-            gather(upload, deadline).await?;
+        if has_length || (is_coded && !is_chunked) {
+            return Ok(false);
         }
-        Ok(())
+        headers.remove(TRANSFER_ENCODING);
+        if upload.has_known_length() {
+            return Ok(false);
+        }
+        headers.remove(TRAILER);
+        gather(upload, deadline).await?;
+        Ok(true)
     }
 
     /// Remembers a server of HTTP/1.0, and forgets one that speaks HTTP/1.1 by now.
@@ -330,9 +349,9 @@ impl Client {
         if is_old || self.inner.knows_old_servers.load(Ordering::Relaxed) {
             let mut servers = self.old_servers();
             if is_old {
-                servers.insert(&route.origin());
+                servers.insert(self.inner.pool.key(route));
             } else {
-                servers.remove(&route.origin());
+                servers.remove(self.inner.pool.key(route));
             }
             self.inner.knows_old_servers.store(!servers.is_empty(), Ordering::Relaxed);
         }

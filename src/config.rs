@@ -239,7 +239,7 @@ impl ClientBuilder {
 
     /// Sends `Expect: 100-continue` with every request that has at least so many bytes of content, or content of
     /// unknown length: a server that refuses it is spared the upload, and an accepted upload costs one more round
-    /// trip. Never by default. See [`expect_continue`](crate::RequestBuilder::expect_continue).
+    /// trip. Never by default, nor to a server that was seen to speak HTTP/1.0. See [`expect_continue`](crate::RequestBuilder::expect_continue).
     pub fn expect_continue_above(mut self, bytes: impl Into<Option<u64>>) -> Self {
         self.request.expect_continue_above = bytes.into();
         self

@@ -122,6 +122,8 @@ pub(crate) struct Exchange {
     received: u64,
     /// The socket refused what we wrote: whatever the peer said before is still to be read.
     write_error: Option<io::Error>,
+    /// The upload failed while content was being read.
+    upload_error: Option<Error>,
     /// What was framed was thrown away, because the server wants no more.
     is_cut: bool,
 }
@@ -162,6 +164,7 @@ impl Exchange {
             content: 0,
             received: 0,
             write_error: None,
+            upload_error: None,
             is_cut: false,
         }
     }
@@ -181,6 +184,10 @@ impl Exchange {
 
     pub(crate) fn spans(&mut self) -> &mut RequestSpans {
         &mut self.spans
+    }
+
+    pub(crate) fn upload(&mut self) -> &mut Upload {
+        &mut self.upload
     }
 
     pub(crate) fn deadline(&self) -> Option<Deadline> {
@@ -227,6 +234,7 @@ impl Exchange {
         self.sent = 0;
         self.content = 0;
         self.write_error = None;
+        self.upload_error = None;
         self.is_cut = false;
     }
 
@@ -380,6 +388,9 @@ impl Exchange {
         mut spare: Option<&mut HeaderMap>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Option<Event>, Failure>> {
+        if let Some(error) = self.upload_error.take() {
+            return Poll::Ready(Err(Failure::Ended(End::Other, error)));
+        }
         loop {
             if let Some(spare) = spare.as_deref_mut() {
                 self.recycle(spare);
@@ -410,9 +421,10 @@ impl Exchange {
                             self.is_expecting = false;
                         }
                         // A response that keeps coming leaves the upload its turn.
-                        Event::Data(_) if self.written_at.is_none() => {
+                        Event::Data(_) if self.written_at.is_none() && self.upload_error.is_none() => {
                             if let Poll::Ready(Err(error)) = self.poll_upload(cx) {
-                                return Poll::Ready(Err(Failure::Ended(End::Other, error)));
+                                // After what has come.
+                                self.upload_error = Some(error);
                             }
                         }
                         _ => {}
@@ -455,6 +467,7 @@ impl Exchange {
                     Poll::Pending => waits_to_write = !self.waits_for_caller,
                 }
             } else if self.machine.is_send_done()
+                && !self.machine.is_head_received()
                 && let Err(error) = self.check_end(cx)
             {
                 return Poll::Ready(Err(Failure::Ended(End::Other, error)));
@@ -467,7 +480,10 @@ impl Exchange {
     /// fields is free for those of the response.
     fn recycle(&mut self, spare: &mut HeaderMap) {
         let status = self.incoming.bytes().get(STATUS);
-        let may_be_resent = |status| status == b"408" || (status == b"417" && self.continue_at.is_some());
+        // (Before a 417 there may be other interim responses.)
+        let may_be_resent = |status: &[u8]| {
+            status == b"408" || ((status == b"417" || status[0] == b'1') && self.continue_at.is_some())
+        };
         if spare.capacity() > 0 && status.is_some_and(|status| !may_be_resent(status)) {
             self.is_recycled = true;
             self.machine.recycle(std::mem::take(spare));

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
-use crate::body::Body;
+use crate::body::{Body, add_fields};
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::response::Response;
@@ -186,7 +186,12 @@ impl RequestBuilder {
 
     /// Sets fields; those of the same names that were added before are replaced.
     pub fn headers(mut self, headers: HeaderMap) -> Self {
-        self.headers.extend(headers);
+        for name in headers.keys() {
+            self.headers.remove(name);
+        }
+        if !add_fields(&mut self.headers, headers) {
+            self.fail(Error::request("the request has too many header fields"));
+        }
         self
     }
 
@@ -300,7 +305,7 @@ impl RequestBuilder {
         Ok(request)
     }
 
-    /// A second request like this one, if its body is not a stream.
+    /// A second request like this one, if its body is nothing, or bytes.
     pub fn try_clone(&self) -> Option<Self> {
         if self.error.is_some() {
             return None;

@@ -11,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use tokio::io::AsyncWrite;
 
-use crate::body::Body;
+use crate::body::{Body, add_fields};
 use crate::buffer;
 use crate::codec::BodyLength;
 use crate::error::BoxError;
@@ -66,6 +66,11 @@ impl Upload {
         self.trailers.as_deref()
     }
 
+    /// The content may be given by the source's own length; its trailers, if there are none, need no announcement.
+    pub(crate) fn has_known_length(&self) -> bool {
+        matches!(self.length, BodyLength::Known(_) | BodyLength::None)
+    }
+
     /// Whether the source has ended. Of a source that knows its end there is nothing to ask.
     pub(crate) fn is_over(&self) -> bool {
         self.is_over
@@ -115,7 +120,9 @@ impl Upload {
                 Err(frame) => {
                     self.is_over = true;
                     let trailers = frame.into_trailers().unwrap_or_default();
-                    self.trailers.get_or_insert_default().extend(trailers);
+                    if !add_fields(self.trailers.get_or_insert_default(), trailers) {
+                        return Poll::Ready(Some(Err("there are too many trailers".into())));
+                    }
                 }
             }
         }

@@ -142,6 +142,9 @@ async fn a_417_brings_the_request_without_the_expectation_r_9110_10_1_1_4() {
             let line = lines.written(0, HEAD_END).await;
             settle().await;
             assert!(line.text().contains("expect: 100-continue"));
+            // What else is said meanwhile changes nothing.
+            line.say("HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n");
+            settle().await;
             line.say("HTTP/1.1 417 Expectation Failed\r\ncontent-length: 3\r\n\r\nno!");
             let line = lines.written(1, expected).await;
             assert!(!line.text().contains("expect"), "R-9110-10.1.1-4: {name}: {}", line.text());

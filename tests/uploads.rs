@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
 use handclasp::{Body, Client, DropReason, ErrorKind, Phase, RequestBuilder, Written};
@@ -636,4 +637,220 @@ async fn any_answer_in_http_1_1_makes_it_forget_that_the_server_was_old() {
     let sending = send(client.post("http://h/").body(Body::from_stream(Source::new(&[Step::Data("a")]))));
     lines.written(1, "transfer-encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n").await.say(OK);
     sending.await.unwrap().unwrap();
+}
+
+/// What the caller's source takes is nobody's wait for a connection.
+#[tokio::test(start_paused = true)]
+async fn a_slow_source_uses_up_no_time_of_the_pool() {
+    let lines = Lines::default();
+    let client = lines.builder().acquire_timeout(Duration::from_secs(30)).build().unwrap();
+    teach_that_it_is_old(&lines, &client, 0).await;
+    let (feed, fed) = tokio::sync::mpsc::channel(1);
+    let request = client.post("http://h/").connect_timeout(Duration::from_secs(2));
+    let sending = send(request.body(Body::from_stream(Fed(fed))));
+    tokio::time::sleep(Duration::from_secs(40)).await;
+    feed.send("slow".into()).await.unwrap();
+    drop(feed);
+    lines.written(1, "content-length: 4\r\n\r\nslow").await.say(OK.replace("1.1", "1.0"));
+    let response = sending.await.unwrap().unwrap();
+    let timings = *response.timings();
+    assert!(
+        timings.previous >= Duration::from_secs(40) && timings.queued < Duration::from_secs(1),
+        "{timings:?}"
+    );
+    // Where there is a deadline, it holds, and the error tells the time.
+    let sending = client.post("http://h/").timeout(Duration::from_secs(5));
+    let (_feed, fed) = tokio::sync::mpsc::channel::<Bytes>(1);
+    let error = sending.body(Body::from_stream(Fed(fed))).send().await.unwrap_err();
+    assert_eq!((error.kind(), error.request_written()), (ErrorKind::Timeout, Written::Nothing));
+    assert!(error.timings().is_some());
+}
+
+/// R-9112-6.1-3: a version that is told by the very answer that makes a request be sent again is heeded.
+#[tokio::test]
+async fn a_request_that_an_old_server_sends_back_is_not_chunked() {
+    let lines = Lines::default();
+    let client = lines.client();
+    let body = Body::from_stream(Source::new(&[Step::Data("hi")]));
+    let sending = send(client.post("http://h/").expect_continue().body(body));
+    lines.written(0, "\r\n\r\n").await.say("HTTP/1.0 417 Expectation Failed\r\n\r\n");
+    let line = lines.written(1, "hi").await;
+    assert_eq!(line.text(), "POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 2\r\n\r\nhi", "R-9112-6.1-3");
+    line.say(OK);
+    sending.await.unwrap().unwrap();
+}
+
+/// Fields about framing that an old server cannot take are left out where the message says the same without them.
+#[tokio::test]
+async fn an_old_server_gets_what_it_can_take_r_9112_6_1_3() {
+    let large = vec![b'x'; 3 << 20];
+    let stream = || Body::from_stream(Source::new(&[Step::Data("hello")]));
+    for (name, request, expected) in [
+        (
+            "a coding without content",
+            (|client: &Client| client.post("http://h/").header("transfer-encoding", "chunked"))
+                as fn(&Client) -> RequestBuilder,
+            Ok("content-length: 0\r\n\r\n"),
+        ),
+        (
+            "no trailers after all",
+            |client| client.post("http://h/").body(Body::from("hello").with_trailers(HeaderMap::new())),
+            Ok("content-length: 5\r\n\r\nhello"),
+        ),
+    ] {
+        let lines = Lines::default();
+        let client = lines.client();
+        teach_that_it_is_old(&lines, &client, 0).await;
+        let sending = send(request(&client));
+        let line = lines.line(1).await;
+        let expected: Result<&str, ()> = expected;
+        let expected = format!("POST / HTTP/1.1\r\nhost: h\r\n{}", expected.unwrap());
+        until("it is sent", || line.len() >= expected.len()).await;
+        assert_eq!(line.text(), expected, "{name}: R-9112-6.1-3");
+        line.say(OK);
+        sending.await.unwrap().unwrap();
+    }
+
+    let lines = Lines::default();
+    let client = lines.client();
+    teach_that_it_is_old(&lines, &client, 0).await;
+    let sending = send(client.post("http://h/").header("trailer", "x-sum").body(stream()));
+    let line = lines.written(1, "hello").await;
+    assert_eq!(
+        line.text(),
+        "POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 5\r\n\r\nhello",
+        "no trailer came"
+    );
+    line.say(OK.replace("1.1", "1.0"));
+    sending.await.unwrap().unwrap();
+    let request = client.post("http://h/").header("transfer-encoding", "chunked");
+    let sending = send(request.body(large.clone()));
+    let line = lines.written(2, "xxx").await;
+    until("all of it is sent", || line.len() > large.len()).await;
+    assert!(line.text().starts_with("POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 3145728\r\n\r\n"));
+    line.say(OK);
+    sending.await.unwrap().unwrap();
+}
+
+/// A default expectation is for requests with content.
+#[tokio::test]
+async fn a_default_expectation_is_left_out_where_there_is_no_content() {
+    let mut fields = HeaderMap::new();
+    fields.insert("expect", "100-continue".parse().unwrap());
+    let file = Temporary::new(b"");
+    let lines = Lines::default();
+    let client = lines.builder().default_headers(fields).build().unwrap();
+    for (name, body) in [
+        ("none", Body::empty()),
+        ("no bytes", "".into()),
+        ("no file", Body::from_file(&file.0).await.unwrap()),
+        ("no frames", Body::wrap(Source::new(&[]).sized(0))),
+    ] {
+        let before = if lines.count() > 0 { lines.line(0).await.len() } else { 0 };
+        let sending = send(client.post("http://h/").body(body));
+        let line = lines.line(0).await;
+        until("it is sent", || line.len() > before).await;
+        assert_eq!(
+            &line.text()[before..],
+            "POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 0\r\n\r\n",
+            "{name}"
+        );
+        line.say(OK);
+        sending.await.unwrap().unwrap();
+    }
+}
+
+/// Trailers are added to trailers, none is lost; of more than a map can hold the caller is told.
+#[tokio::test]
+async fn trailers_add_up() {
+    let lines = Lines::default();
+    let client = lines.client();
+    let body = Body::wrap(Source::new(&[Step::Data("a"), Step::Trailer("x-a", "3")]));
+    let body = body.with_trailers(trailers("x-a", "1")).with_trailers(trailers("x-a", "2"));
+    let sending = send(client.post("http://h/").body(body));
+    let line = lines.written(0, "0\r\nx-a: 1\r\nx-a: 2\r\nx-a: 3\r\n\r\n").await;
+    assert!(line.text().contains("trailer: x-a\r\n"));
+    line.say(OK);
+    sending.await.unwrap().unwrap();
+
+    let many = |from: usize| -> HeaderMap {
+        let names = (from..from + 20_000).map(|at| format!("x-{at}").parse().unwrap());
+        names.map(|name: http::HeaderName| (name, "1".parse().unwrap())).collect()
+    };
+    let body = Body::from("a").with_trailers(many(0)).with_trailers(many(20_000));
+    let error = client.post("http://h/").body(body).send().await.unwrap_err();
+    assert_eq!(
+        (error.kind(), &*error.to_string()),
+        (ErrorKind::Request, "the request has too many trailers")
+    );
+    let error = client.get("http://h/").headers(many(0)).headers(many(20_000));
+    let error = error.send().await.unwrap_err();
+    assert_eq!(
+        (error.kind(), &*error.to_string()),
+        (ErrorKind::Request, "the request has too many header fields")
+    );
+    assert_eq!(lines.count(), 1);
+}
+
+/// A source is not asked again behind its end, whoever reads the body.
+#[tokio::test]
+async fn a_source_is_not_asked_behind_its_end() {
+    struct Once(bool);
+    impl futures_core::Stream for Once {
+        type Item = Result<&'static str, std::io::Error>;
+        fn poll_next(
+            mut self: std::pin::Pin<&mut Self>,
+            _: &mut std::task::Context<'_>,
+        ) -> Poll<Option<Self::Item>> {
+            assert!(!std::mem::replace(&mut self.0, true), "asked again");
+            Poll::Ready(None)
+        }
+    }
+    let body = Body::from_stream(Once(false)).with_trailers(trailers("x-a", "1"));
+    let collected = http_body_util::BodyExt::collect(body).await.unwrap();
+    assert_eq!(collected.trailers().unwrap()["x-a"], "1");
+}
+
+/// What has been sent exactly, and is being answered, is not spoiled by what its source says later.
+#[tokio::test]
+async fn an_exact_upload_is_over_when_the_response_begins() {
+    let lines = Lines::default();
+    let client = lines.client();
+    let (feed, fed) = tokio::sync::mpsc::channel(4);
+    feed.send("hello".into()).await.unwrap();
+    let request = client.post("http://h/").header("content-length", 5).body(Body::from_stream(Fed(fed)));
+    let sending = send(request);
+    let line = lines.written(0, "hello").await;
+    line.say("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nhe");
+    let mut response = sending.await.unwrap().unwrap();
+    assert_eq!(response.chunk().await.unwrap().unwrap(), "he");
+    feed.send("more".into()).await.unwrap();
+    settle().await;
+    line.say("re");
+    assert_eq!(response.chunk().await.unwrap().unwrap(), "re");
+    assert_eq!(response.chunk().await.unwrap(), None);
+    assert!(response.upload().is_complete());
+    assert_eq!(client.pool().stats().total.idle, 1);
+}
+
+/// Content that had come before the upload failed is handed over before the failure is.
+#[tokio::test]
+async fn content_comes_before_the_failure_of_the_upload() {
+    let lines = Lines::default();
+    let client = lines.client();
+    let body = Body::from_stream(Source::new(&[Step::Data("a"), Step::Later, Step::Later, Step::Fail]));
+    let sending = send(client.post("http://h/").body(body));
+    let line = lines.written(0, "1\r\na\r\n").await;
+    line.say("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n");
+    let Ok(mut response) = sending.await.unwrap() else { return };
+    line.say("he");
+    let mut seen = Vec::new();
+    let error = loop {
+        match response.chunk().await {
+            Ok(Some(data)) => seen.extend_from_slice(&data),
+            Ok(None) => panic!("it cannot end well"),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!((&*seen, error.kind()), (&b"he"[..], ErrorKind::Body));
 }

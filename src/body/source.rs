@@ -21,7 +21,9 @@ use crate::error::BoxError;
 /// What the caller gave, its pieces turned into bytes and its errors into boxed ones.
 ///
 /// It is only ever used through `get_mut`, which makes it `Sync` whatever the caller's own type is.
-pub(super) struct Given(Mutex<ErasedBody>);
+///
+/// It is dropped at its end, so that it is not asked again.
+pub(super) struct Given(Mutex<Option<ErasedBody>>);
 
 type ErasedBody = Pin<Box<dyn http_body::Body<Data = Bytes, Error = BoxError> + Send>>;
 
@@ -32,7 +34,7 @@ impl Given {
         B: Into<Bytes>,
         E: Into<BoxError>,
     {
-        Self(Mutex::new(Box::pin(Streamed { stream: Box::pin(stream) })))
+        Self(Mutex::new(Some(Box::pin(Streamed { stream: Box::pin(stream) }))))
     }
 
     pub(super) fn body<B>(body: B) -> Self
@@ -41,19 +43,27 @@ impl Given {
         B::Data: Into<Bytes>,
         B::Error: Into<BoxError>,
     {
-        Self(Mutex::new(Box::pin(Wrapped { body: Box::pin(body) })))
+        Self(Mutex::new(Some(Box::pin(Wrapped { body: Box::pin(body) }))))
     }
 
     pub(super) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        self.0.get_mut().unwrap_or_else(PoisonError::into_inner).as_mut().poll_frame(cx)
+        let body = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let Some(given) = body else { return Poll::Ready(None) };
+        let frame = ready!(given.as_mut().poll_frame(cx));
+        // Nothing may follow an error or trailers.
+        if !matches!(&frame, Some(Ok(frame)) if frame.is_data()) {
+            *body = None;
+        }
+        Poll::Ready(frame)
     }
 
     /// What the caller's body says of its length; nothing while another thread is in it, which cannot be.
     pub(super) fn size_hint(&self) -> SizeHint {
-        self.0.try_lock().map_or_else(|_| SizeHint::default(), |body| body.size_hint())
+        let Ok(body) = self.0.try_lock() else { return SizeHint::default() };
+        body.as_ref().map_or_else(|| SizeHint::with_exact(0), |body| body.size_hint())
     }
 }
 

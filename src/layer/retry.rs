@@ -3,7 +3,7 @@
 //! This is the retry that makes reuse safe, not a retry policy: a server may close an idle connection at the very
 //! moment at which a request is sent on it, and then the request was, as far as anyone can tell, never seen. It
 //! knows nothing of sockets. Invariants: a request on a connection that was never reused is not sent again; nor is
-//! one that the server may have acted on, unless repeating it does no harm; nor is any request sent a third time.
+//! one that the server may have acted on, unless repeating it does no harm; and each is sent again for this once.
 
 use http::{HeaderMap, Method};
 

@@ -75,11 +75,6 @@ impl<'a> RouteRef<'a> {
         format!("{}:{}", self.host.to_ascii_lowercase(), self.port)
     }
 
-    /// Scheme, host and port, as text.
-    pub(crate) fn origin(&self) -> String {
-        format!("{}://{}", if self.https { "https" } else { "http" }, self.host_field())
-    }
-
     /// The hash under which the route is found.
     pub(crate) fn hash(&self, state: &RandomState) -> u64 {
         let mut hasher = state.build_hasher();

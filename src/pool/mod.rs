@@ -179,6 +179,11 @@ impl Pool {
         outcome
     }
 
+    /// The route as a number.
+    pub(crate) fn key(&self, route: RouteRef<'_>) -> u64 {
+        route.hash(&self.shared.hasher)
+    }
+
     pub(crate) fn acquire_timeout(&self) -> Duration {
         self.shared.config.acquire_timeout
     }
