@@ -45,8 +45,6 @@ pub struct Body {
     kind: Kind,
     /// Fields to send behind the content, known beforehand.
     trailers: Option<Box<HeaderMap>>,
-    /// There were more of them than fit.
-    has_too_many_trailers: bool,
 }
 
 #[derive(Default)]
@@ -57,6 +55,8 @@ enum Kind {
     Given(Given),
     File(Box<File>),
     Received(Box<Received>),
+    /// With more trailers than a map of fields can hold: not to be sent.
+    Overfull,
 }
 
 /// A response's content.
@@ -150,8 +150,8 @@ impl Body {
     /// ```
     #[must_use]
     pub fn with_trailers(mut self, trailers: HeaderMap) -> Self {
-        if !trailers.is_empty() {
-            self.has_too_many_trailers |= !add_fields(self.trailers.get_or_insert_default(), trailers);
+        if !trailers.is_empty() && !add_fields(self.trailers.get_or_insert_default(), trailers) {
+            self.kind = Kind::Overfull;
         }
         self
     }
@@ -170,7 +170,7 @@ impl Body {
     pub(crate) fn whole(&self) -> Option<&Bytes> {
         match &self.kind {
             Kind::Full(bytes) => Some(bytes),
-            Kind::Empty | Kind::Given(_) | Kind::File(_) | Kind::Received(_) => None,
+            Kind::Empty | Kind::Given(_) | Kind::File(_) | Kind::Received(_) | Kind::Overfull => None,
         }
     }
 
@@ -178,6 +178,7 @@ impl Body {
     pub(crate) fn length(&self) -> BodyLength {
         let length = match &self.kind {
             _ if self.trailers.is_some() => None,
+            Kind::Overfull => None,
             Kind::Empty => return BodyLength::None,
             Kind::Full(bytes) => Some(bytes.len() as u64),
             Kind::Given(given) => given.size_hint().exact(),
@@ -199,7 +200,7 @@ impl Body {
 
     /// Whether it was given more trailers than a map of fields can hold.
     pub(crate) fn has_too_many_trailers(&self) -> bool {
-        self.has_too_many_trailers
+        matches!(self.kind, Kind::Overfull)
     }
 
     /// The trailers that are known beforehand.
@@ -215,7 +216,7 @@ impl Body {
                 true
             }
             Kind::Empty => true,
-            Kind::Full(_) | Kind::Given(_) | Kind::Received(_) => false,
+            Kind::Full(_) | Kind::Given(_) | Kind::Received(_) | Kind::Overfull => false,
         }
     }
 
@@ -228,10 +229,9 @@ impl Body {
         let kind = match &self.kind {
             Kind::Empty => Kind::Empty,
             Kind::Full(bytes) => Kind::Full(bytes.clone()),
-            Kind::Given(_) | Kind::File(_) | Kind::Received(_) => return None,
+            Kind::Given(_) | Kind::File(_) | Kind::Received(_) | Kind::Overfull => return None,
         };
-        let has_too_many_trailers = self.has_too_many_trailers;
-        Some(Self { kind, trailers: self.trailers.clone(), has_too_many_trailers })
+        Some(Self { kind, trailers: self.trailers.clone() })
     }
 
     /// The next piece to send: content, or the trailers that only the source knows.
@@ -240,6 +240,7 @@ impl Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match &mut self.kind {
+            Kind::Overfull => Poll::Ready(Some(Err("there are too many trailers".into()))),
             Kind::Empty => Poll::Ready(None),
             Kind::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
             Kind::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
@@ -354,7 +355,7 @@ impl http_body::Body for Body {
         match &self.kind {
             Kind::Empty => true,
             Kind::Full(bytes) => bytes.is_empty(),
-            Kind::Given(_) => false,
+            Kind::Given(_) | Kind::Overfull => false,
             Kind::File(file) => file.rest() == 0,
             Kind::Received(received) => {
                 received.ready.is_empty() && received.exchange.is_none() && received.trailers.is_none()
@@ -364,6 +365,7 @@ impl http_body::Body for Body {
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
+            Kind::Overfull => SizeHint::default(),
             Kind::Empty => SizeHint::with_exact(0),
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Given(given) => given.size_hint(),
@@ -376,6 +378,7 @@ impl http_body::Body for Body {
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
+            Kind::Overfull => f.write_str("Body(too many trailers)"),
             Kind::Empty => f.write_str("Body(empty)"),
             Kind::Full(bytes) => write!(f, "Body({} bytes)", bytes.len()),
             Kind::Given(_) => f.write_str("Body(stream)"),
@@ -393,7 +396,7 @@ impl fmt::Debug for Body {
 
 impl From<Kind> for Body {
     fn from(kind: Kind) -> Self {
-        Self { kind, trailers: None, has_too_many_trailers: false }
+        Self { kind, trailers: None }
     }
 }
 
