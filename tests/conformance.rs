@@ -2,8 +2,8 @@
 //! loopback; each with the server's octets cut up in several ways.
 //!
 //! Whatever the level and the cut: no finding of MUST, GRAMMAR or SHOULD, no hang, at most six of HARDENING, each with
-//! its reason; and outcome, status, headers, content and trailers are the same everywhere. Everything else that the
-//! scorer finds is printed (`-- --nocapture`).
+//! its reason; where a case leaves a choice, what was chosen, each against its advice with its reason; and outcome,
+//! status, headers, content and trailers are the same everywhere. All findings are printed (`-- --nocapture`).
 //!
 //! Each test writes what came of the cases to `conformance/<level>-<mode>.jsonl` in Cargo's folder for tests (usually
 //! `target/tmp`), and prints the command by which the original scorer, `tests/data/score.py`, judges it:

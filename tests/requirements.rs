@@ -5,7 +5,9 @@
 //!
 //! - `` `tests/file.rs::name` `` or `` `src/file.rs::tests::name` ``: a test with the id in its name, or in its body
 //!   outside of comments, where it is part of what a failure prints.
-//! - `conformance: case, case`: cases of `tests/data/conformance.jsonl` that cite the id and are played.
+//!   Where `tests/file.rs` has modules in a folder of its own, they are named by their own paths.
+//! - `conformance: case, case`: cases of `tests/data/conformance.jsonl` that cite the id and are played. A case that is
+//!   content with a failure as well as with a success does not prove what must or should be.
 //! - `not met: why`: the rule binds and is not kept, or not in all of it.
 //! - `does not apply: why`, alone.
 //! - `pending: what`: refused here, so that it cannot be forgotten.
@@ -29,6 +31,13 @@ const COUNTS: (usize, usize, usize) = (210, 117, 10);
 
 /// Cases of these levels fail the suite when they are not as they should be.
 const STRICT: [&str; 3] = ["MUST", "GRAMMAR", "SHOULD"];
+
+/// Rows of these levels need a case that fails when the rule is broken, or a test.
+const BINDING: [&str; 5] = ["MUST", "MUST NOT", "SHOULD", "SHOULD NOT", "GRAMMAR"];
+
+/// Rules whose cases prove them by a connection that is not used again, and by nothing else.
+const ABOUT_REUSE: [&str; 6] =
+    ["R-9112-6.1-4", "R-9112-6.3-12", "R-9112-9.2-2", "R-9112-9.3-2", "R-9112-9.3-5", "R-9112-9.5-2"];
 
 /// So many cases of the suite speak for the others.
 const MOST_CASES: usize = 4;
@@ -107,6 +116,7 @@ fn the_checker_sees_what_is_wrong() {
         (row("does not apply: x; not met: x"), "applies in part"),
         (row("`tests/nothing.rs::name`"), "there is no file tests/nothing.rs"),
         (row("`tests/support/mod.rs::within`"), "there is no file tests/support/mod.rs"),
+        (row("`tests/attacks/endless.rs::nobody`"), "there is no test nobody in tests/attacks/endless.rs"),
         (row("`src/decoys.rs::by_message`"), "src/decoys.rs, which is not part of the crate"),
         (row("`tests/decoys.rs`"), "names no test"),
         (row("`tests/decoys.rs::nobody`"), "there is no test nobody"),
@@ -131,10 +141,22 @@ fn the_checker_sees_what_is_wrong() {
         ("R-9112-7.1-1", "MUST", "cs-trail-sp", "R-9112-7.1-1 has stricter cases: cs-"),
         ("R-9110-8.4.1-1", "MUST", "ce-gzip", "ce-gzip is not played"),
         ("R-9112-6.1-2", "MUST NOT", "te-double", "te-double is accepted as it is"),
+        ("R-9110-5.5-2", "MUST", "hb-nul, cn-nul-header", "R-9110-5.5-2 has no case that fails"),
+        ("R-9112-9.3-5", "MUST NOT", "re-default, re-500", "R-9112-9.3-5 has no case that fails"),
     ] {
         let table = format!("| {rule} | {level} | x | conformance: {case} |");
         let wrong = check(&evidence, &format!("{rule} {level}\n"), &table).wrong.join("\n");
         assert!(wrong.contains(expected), "{case}: {wrong:?}");
+    }
+    // One that excludes something does, and so does one that is about another choice where a choice is all there is.
+    for (rule, level, case) in [
+        ("R-9112-2.2-8", "MUST", "hs-lead-ws-first"),
+        ("R-9112-9.3-5", "MUST NOT", "re-default, re-close-cap"),
+        ("R-9110-5.5-3", "MAY", "hb-ctl-01"),
+    ] {
+        let table = format!("| {rule} | {level} | x | conformance: {case} |");
+        let wrong = check(&evidence, &format!("{rule} {level}\n"), &table).wrong;
+        assert_eq!(wrong, [] as [&str; 0], "{case}");
     }
     let twice = check(&evidence, &format!("{list}{list}"), &good).wrong.join("\n");
     assert!(twice.contains("the list has an id twice"), "{twice:?}");
@@ -199,7 +221,7 @@ fn check(evidence: &Evidence, list: &str, table: &str) -> Report {
                 report.wrong.push(format!("{id} is a {expected}, not a {level}"));
             }
             Some(_) if words.is_empty() => report.wrong.push(format!("{id} does not say what it is")),
-            Some(_) => evidence.judge(id, proof, &mut report),
+            Some(_) => evidence.judge(id, level, proof, &mut report),
         }
     }
     for id in levels.keys() {
@@ -216,10 +238,16 @@ impl Evidence {
     fn gather() -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let mut files = BTreeMap::new();
-        // Every file directly in `tests` is a program of tests; what is below is not.
-        for path in
-            rust_files(&root.join("tests"), false).into_iter().chain(rust_files(&root.join("src"), true))
-        {
+        // Every file directly in `tests` is a program of tests; what is below is not,
+        let mut paths = rust_files(&root.join("tests"), false);
+        // but for the modules of a program in the folder of its name.
+        for program in paths.clone() {
+            let text = std::fs::read_to_string(&program).unwrap();
+            let folder = format!("#[path = \"{}/", program.file_stem().unwrap().to_str().unwrap());
+            let modules = text.lines().filter_map(|line| line.strip_prefix(&*folder)?.strip_suffix("\"]"));
+            paths.extend(modules.map(|name| program.with_extension("").join(name)));
+        }
+        for path in paths.into_iter().chain(rust_files(&root.join("src"), true)) {
             let name = path.strip_prefix(root).unwrap().to_str().unwrap().replace('\\', "/");
             files.insert(name, std::fs::read_to_string(&path).unwrap());
         }
@@ -236,9 +264,10 @@ impl Evidence {
         case.takes().is_none_or(|cap| self.able.contains(cap))
     }
 
-    fn judge(&self, id: &str, proof: &str, report: &mut Report) {
+    fn judge(&self, id: &str, level: &str, proof: &str, report: &mut Report) {
         let parts: Vec<_> = proof.split(';').map(str::trim).filter(|part| !part.is_empty()).collect();
         let (mut is_tested, mut in_suite, mut not_applying) = (false, false, false);
+        let mut is_bound = !BINDING.contains(&level) && !ABOUT_REUSE.contains(&id);
         for &part in &parts {
             let judged = match part.split_once(':') {
                 Some(("does not apply" | "not met", reason)) if reason.trim().is_empty() => {
@@ -256,11 +285,11 @@ impl Evidence {
                 Some(("pending", what)) => Err(format!("is pending:{what}")),
                 Some(("conformance", cases)) => {
                     (is_tested, in_suite) = (true, true);
-                    self.find_cases(id, cases)
+                    self.find_cases(id, cases).map(|binds| is_bound |= binds)
                 }
                 _ => match part.strip_prefix('`').and_then(|part| part.strip_suffix('`')) {
                     Some(path) => {
-                        is_tested = true;
+                        (is_tested, is_bound) = (true, true);
                         self.find_test(id, path)
                     }
                     None => Err(format!("is no proof: {part:?}")),
@@ -271,6 +300,9 @@ impl Evidence {
         if parts.is_empty() {
             report.wrong.push(format!("{id} has no proof"));
         }
+        if is_tested && !is_bound {
+            report.wrong.push(format!("{id} has no case that fails when the rule is broken"));
+        }
         let is_strict = |case: &&&Case| STRICT.contains(&&*case.level) && self.is_played(case);
         if !in_suite && self.cases.values().filter(is_strict).any(|case| case.rules().any(|rule| rule == id))
         {
@@ -280,7 +312,8 @@ impl Evidence {
         report.not_applying += usize::from(not_applying);
     }
 
-    fn find_cases(&self, id: &str, named: &str) -> Result<(), String> {
+    /// Whether one of these cases fails when the rule is broken.
+    fn find_cases(&self, id: &str, named: &str) -> Result<bool, String> {
         let named: Vec<_> = named.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
         if named.is_empty() {
             return Err("names no case".to_owned());
@@ -288,7 +321,7 @@ impl Evidence {
         if named.len() > MOST_CASES {
             return Err("names too many cases".to_owned());
         }
-        let mut has_strict = false;
+        let (mut has_strict, mut binds) = (false, false);
         for name in &named {
             let case = self.cases.get(name).ok_or_else(|| format!("there is no case {name}"))?;
             if !case.rules().any(|rule| rule == id) {
@@ -301,6 +334,7 @@ impl Evidence {
                 return Err(format!("{name} is accepted as it is"));
             }
             has_strict |= STRICT.contains(&&*case.level);
+            binds |= case.binds(ABOUT_REUSE.contains(&id));
         }
         let citing =
             self.cases.values().filter(|case| case.rules().any(|rule| rule == id) && self.is_played(case));
@@ -309,7 +343,7 @@ impl Evidence {
         if !has_strict && !stricter.is_empty() {
             return Err(format!("has stricter cases: {}", stricter.join(", ")));
         }
-        Ok(())
+        Ok(binds)
     }
 
     /// Whether another file of the crate says that this one belongs to it.
