@@ -116,8 +116,12 @@ async fn a_02_endless_header_section_is_cut_off() {
         let peak = Peak::start();
         let error = within(20, client.get(server.url("/")).send()).await.unwrap_err();
         assert_protocol(&error, expected, Phase::Wait);
-        assert!(tally.read() < HEAD + READS, "{} bytes were read", tally.read());
-        assert!(peak.bytes() < HEAD + 2 * READS + EXCHANGE, "{} bytes were held", peak.bytes());
+        assert!(tally.read() < HEAD + READS, "R-9110-2.3-2 R-9110-17.5-1: {} bytes were read", tally.read());
+        assert!(
+            peak.bytes() < HEAD + 2 * READS + EXCHANGE,
+            "R-9110-2.3-2 R-9110-17.5-1: {} bytes were held",
+            peak.bytes()
+        );
         assert_gone(&client, 1);
     }
 }
@@ -213,8 +217,12 @@ async fn a_03_endless_single_line_is_cut_off() {
         };
         assert_protocol(&error, expected, phase);
         assert_eq!(phase == Phase::Receive, prefix.starts_with(CHUNKED));
-        assert!(tally.read() < bound + READS, "{} bytes were read", tally.read());
-        assert!(peak.bytes() < bound + 2 * READS + EXCHANGE, "{} bytes were held", peak.bytes());
+        assert!(tally.read() < bound + READS, "R-9110-2.3-2 R-9110-17.5-1: {} bytes were read", tally.read());
+        assert!(
+            peak.bytes() < bound + 2 * READS + EXCHANGE,
+            "R-9110-2.3-2 R-9110-17.5-1: {} bytes were held",
+            peak.bytes()
+        );
         assert_gone(&client, 1);
     }
 }
@@ -244,8 +252,8 @@ async fn a_04_endless_interim_responses_are_cut_off() {
         let error = within(20, client.get(server.url("/")).send()).await.unwrap_err();
         assert_protocol(&error, expected, Phase::Wait);
         let bound = INFORMATIONAL_BYTES + READS;
-        assert!(tally.read() < bound, "{} bytes were read", tally.read());
-        assert!(peak.bytes() < bound + READS + EXCHANGE, "{} bytes were held", peak.bytes());
+        assert!(tally.read() < bound, "R-9110-2.3-2: {} bytes were read", tally.read());
+        assert!(peak.bytes() < bound + READS + EXCHANGE, "R-9110-2.3-2: {} bytes were held", peak.bytes());
         assert_eq!(told.load(SeqCst), count, "{unit:.30}");
         assert_gone(&client, 1);
     }
@@ -277,8 +285,12 @@ async fn a_05_endless_blanks_before_the_status_line_are_refused() {
         let peak = Peak::start();
         let error = within(20, client.get(server.url("/")).send()).await.unwrap_err();
         assert_protocol(&error, ProtocolError::NotHttp, Phase::Wait);
-        assert!(tally.reads() == 1 && tally.read() <= FIRST_READ, "{} bytes were read", tally.read());
-        assert!(peak.bytes() < FIRST_READ + EXCHANGE, "{} bytes were held", peak.bytes());
+        assert!(
+            tally.reads() == 1 && tally.read() <= FIRST_READ,
+            "R-9110-2.3-2: {} bytes were read",
+            tally.read()
+        );
+        assert!(peak.bytes() < FIRST_READ + EXCHANGE, "R-9110-2.3-2: {} bytes were held", peak.bytes());
         assert_gone(&client, 1);
     }
 }
@@ -308,7 +320,7 @@ async fn a_06_endless_body_streams_in_constant_memory() {
             length += within(20, response.chunk()).await.unwrap().unwrap().len();
         }
         // The piece that is handed over, the buffer that it was cut from, and the one that is read into.
-        assert!(peak.bytes() < 3 * LARGEST_READ + EXCHANGE, "{} bytes were held", peak.bytes());
+        assert!(peak.bytes() < 3 * LARGEST_READ + EXCHANGE, "R-9110-2.3-2: {} bytes were held", peak.bytes());
         let before = tally.read();
         assert!(before - length < before / 2, "{before} bytes were read for {length}");
         drop(response);
@@ -362,8 +374,12 @@ async fn a_07_chunk_extensions_are_bounded_over_the_body() {
         let (length, end) = within(20, read_away(&mut response)).await;
         assert_protocol(&end.unwrap_err(), ProtocolError::ChunkExtensionsTooLarge, Phase::Receive);
         assert_eq!(length, chunks, "so many chunks of one byte have extensions of {EXTENSIONS} bytes");
-        assert!(tally.read() < unit.len() * (chunks + 1) + LARGEST_READ, "{} bytes were read", tally.read());
-        assert!(peak.bytes() < LARGEST_READ + EXCHANGE, "{} bytes were held", peak.bytes());
+        assert!(
+            tally.read() < unit.len() * (chunks + 1) + LARGEST_READ,
+            "R-9110-2.3-2: {} bytes were read",
+            tally.read()
+        );
+        assert!(peak.bytes() < LARGEST_READ + EXCHANGE, "R-9110-2.3-2: {} bytes were held", peak.bytes());
         assert_gone(&client, 1);
     }
     // Without extensions, what surrounds one byte of data is at the most 16 digits and two line ends.
@@ -410,8 +426,12 @@ async fn a_08_endless_trailers_are_cut_off() {
                 None => assert_eq!(how, "drop", "{unit:.10}"),
             }
             let bound = TRAILERS + READS;
-            assert!(tally.read() < bound, "{how}: {} bytes were read", tally.read());
-            assert!(peak.bytes() < bound + READS + EXCHANGE, "{how}: {} bytes were held", peak.bytes());
+            assert!(tally.read() < bound, "R-9110-2.3-2: {how}: {} bytes were read", tally.read());
+            assert!(
+                peak.bytes() < bound + READS + EXCHANGE,
+                "R-9110-2.3-2: {how}: {} bytes were held",
+                peak.bytes()
+            );
             assert_gone(&client, 1);
         }
     }
@@ -461,7 +481,7 @@ async fn a_09_claimed_lengths_allocate_nothing() {
             // What `bytes` reserves beforehand at the most, and a read.
             assert!(
                 peak.bytes() < 2 * LARGEST_READ + EXCHANGE,
-                "{claim:?}: {} bytes were held",
+                "R-9110-2.3-2 R-9110-17.5-1: {claim:?}: {} bytes were held",
                 peak.bytes()
             );
             assert_gone(&client, 1);
@@ -474,7 +494,7 @@ async fn a_09_claimed_lengths_allocate_nothing() {
         ("transfer-encoding: chunked\r\n\r\n10000000000000000\r\n", ProtocolError::ChunkSizeTooLarge),
     ] {
         let (fed, _) = feed(format!("HTTP/1.1 200 OK\r\n{claim}").as_bytes(), 1);
-        assert_eq!(fed.outcome, Err(expected), "{claim:?}");
+        assert_eq!(fed.outcome, Err(expected), "R-9110-17.5-1: {claim:?}");
     }
 }
 
