@@ -240,7 +240,11 @@ async fn a_04_endless_interim_responses_are_cut_off() {
         let wire = unit.repeat(INFORMATIONAL + 2);
         for step in [1, 100, wire.len()] {
             let (fed, _) = feed(wire.as_bytes(), step);
-            assert_eq!((fed.outcome, fed.interim), (Err(expected), count), "{unit:.30} by {step}");
+            assert_eq!(
+                (fed.outcome, fed.interim),
+                (Err(expected), count),
+                "R-9110-15.2-1: {unit:.30} by {step}"
+            );
         }
         let server = endless("", unit);
         let tally = Tally::default();

@@ -97,17 +97,17 @@ impl Case {
 
     /// What it asks for or leans to.
     fn advises(&self) -> Option<Outcome> {
-        match self.fields["prefer"].as_str().or(self.fields["expect"].as_str()) {
+        match self.fields["prefer"].as_str().or_else(|| self.fields["expect"].as_str()) {
             Some("ok") => Some(Outcome::Ok),
             Some("error") => Some(Outcome::Error),
             _ => None,
         }
     }
 
-    /// How it was decided to end here, if that is not as it advises.
-    fn choice(&self) -> Option<Outcome> {
+    /// How it was decided to end here, if that is not as it advises; and why.
+    fn choice(&self) -> Option<(Outcome, &'static str)> {
         let choice = CHOICES.iter().find(|(_, _, ids)| ids.contains(&&*self.id));
-        choice.map(|(outcome, ..)| *outcome)
+        choice.map(|(outcome, reason, _)| (*outcome, *reason))
     }
 
     /// Whether the suite fails when the rule is broken, as opposed to a choice that the rule leaves being undone; by
@@ -458,16 +458,21 @@ impl Sheet {
                 _ => failures.push(finding.line(case)),
             }
         }
+        for id in CHOICES.iter().flat_map(|(.., ids)| *ids) {
+            if !Case::all().iter().any(|case| case.id == *id) {
+                failures.push(format!("{id}: there is no such case to decide"));
+            }
+        }
         for case in Case::all() {
             let id = &case.id;
             let Some(got) = self.results.get(&**id) else { continue };
             match (case.choice(), case.advises()) {
                 (None, None) => failures.push(format!("{id}: nobody has decided how it ends")),
-                (Some(choice), advice) if advice == Some(choice) => {
+                (Some((choice, _)), advice) if advice == Some(choice) => {
                     failures.push(format!("{id}: it was decided to end as it is advised"));
                 }
-                (Some(choice), _) if choice != got.outcome => {
-                    failures.push(format!("{id}: {:?}, and {choice:?} was decided", got.outcome));
+                (Some((choice, reason)), _) if choice != got.outcome => {
+                    failures.push(format!("{id}: {:?}, and {choice:?} was decided: {reason}", got.outcome));
                 }
                 _ => {}
             }
