@@ -269,22 +269,33 @@ fn check_singletons(headers: &HeaderMap) -> Result<(), Misuse> {
     Ok(())
 }
 
-/// Host, Content-Length, Transfer-Encoding and Expect have rules of their own.
-static SINGLETONS: [HeaderName; 15] = [
+/// Host, Content-Length, Transfer-Encoding and Expect have rules of their own. Cookie is no list of fields either:
+///
+/// > the user agent MUST NOT attach more than one Cookie header field.
+///
+/// <https://www.rfc-editor.org/rfc/rfc6265#section-5.4>
+static SINGLETONS: [HeaderName; 22] = [
+    header::ACCESS_CONTROL_REQUEST_METHOD,
     AUTHORIZATION,
+    header::CONTENT_DISPOSITION,
     header::CONTENT_LOCATION,
     header::CONTENT_RANGE,
     CONTENT_TYPE,
+    COOKIE,
     header::DATE,
+    header::ETAG,
     header::FROM,
+    HeaderName::from_static("http2-settings"),
     header::IF_MODIFIED_SINCE,
     header::IF_RANGE,
     header::IF_UNMODIFIED_SINCE,
     header::LAST_MODIFIED,
     header::MAX_FORWARDS,
+    header::ORIGIN,
     PROXY_AUTHORIZATION,
     header::RANGE,
     header::REFERER,
+    header::SEC_WEBSOCKET_KEY,
     header::USER_AGENT,
 ];
 

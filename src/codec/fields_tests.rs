@@ -259,7 +259,30 @@ fn trailers_are_announced_and_make_the_body_chunked_r_9110_6_6_2_1() {
 
 #[test]
 fn one_line_where_one_is_allowed_r_9110_5_3_1() {
-    for name in SINGLETONS.iter().map(HeaderName::as_str) {
+    for name in [
+        "access-control-request-method",
+        "authorization",
+        "content-disposition",
+        "content-location",
+        "content-range",
+        "content-type",
+        "cookie",
+        "date",
+        "etag",
+        "from",
+        "http2-settings",
+        "if-modified-since",
+        "if-range",
+        "if-unmodified-since",
+        "last-modified",
+        "max-forwards",
+        "origin",
+        "proxy-authorization",
+        "range",
+        "referer",
+        "sec-websocket-key",
+        "user-agent",
+    ] {
         let mut map = headers(&[("x", "1"), ("x", "2")]);
         let check = |map: &HeaderMap| {
             let request = RequestHead::new(&Method::GET, Target::Origin("/"), Some(b"h"), map);
@@ -268,9 +291,9 @@ fn one_line_where_one_is_allowed_r_9110_5_3_1() {
         map.append(name, HeaderValue::from_static("a"));
         assert_eq!(check(&map), Ok(()), "{name}");
         map.append(name, HeaderValue::from_static("a"));
-        assert_eq!(check(&map), Err(Misuse::SeveralFields), "R-9110-5.3-1: {name}");
+        assert_eq!(check(&map), Err(Misuse::SeveralFields), "R-9110-5.3-1, RFC 6265, 5.4: {name}");
     }
-    for name in ["cookie", "accept", "x-any", "via"] {
+    for name in ["accept", "set-cookie", "x-any", "via"] {
         assert!(get(&[(name, "a"), (name, "b")]).is_ok(), "{name}");
     }
 }

@@ -92,6 +92,23 @@ pub(super) fn check(request: &RequestHead<'_>) {
 /// Fields with no rules of their own, and those that only frame and route.
 const PLAIN: [&str; 6] = ["content-length", "transfer-encoding", "host", "accept", "x-a", "x-b"];
 
+/// Fields that have one value, which takes one line.
+const SINGLETONS: [&str; 13] = [
+    "host",
+    "content-length",
+    "expect",
+    "content-type",
+    "authorization",
+    "user-agent",
+    "cookie",
+    "http2-settings",
+    "origin",
+    "sec-websocket-key",
+    "access-control-request-method",
+    "content-disposition",
+    "etag",
+];
+
 /// A head that was written.
 struct Message<'a> {
     request: &'a RequestHead<'a>,
@@ -134,7 +151,7 @@ impl Message<'_> {
         assert!(self.elements("te").iter().all(|coding| coding == "trailers"), "R-9112-7.4-1");
         let protocols = self.elements("upgrade");
         assert!(protocols.iter().all(|name| name.splitn(2, '/').all(|part| is_token(part.as_bytes()))));
-        for singleton in ["host", "expect", "content-type", "authorization", "user-agent", "content-length"] {
+        for singleton in SINGLETONS {
             assert!(self.lines(singleton).count() <= 1, "R-9110-5.3-1: {singleton}");
         }
         if self.has("expect") {
