@@ -199,8 +199,11 @@ pub enum Misuse {
     /// The method may not have a body.
     BodyNotAllowed,
     /// A Connection header is not a list of connection options: an element is empty or no token, names a field that is
-    /// for all recipients, or is `close` beside `keep-alive`.
+    /// for all recipients, or it says `close` while the headers say `keep-alive`.
     BadConnection,
+    /// The headers say `keep-alive`, in Connection or by a Keep-Alive header, but the connection is to close after this
+    /// request: [`RequestHead::close`](super::RequestHead::close) says so, not a header.
+    CloseContradicted,
     /// There is a Proxy-Connection header.
     ProxyConnection,
     /// A TE header is not exactly `trailers`.
@@ -254,6 +257,9 @@ impl fmt::Display for Misuse {
             Self::BodyNotAllowed => "caller gave a body to a method that may not have one",
             Self::BadConnection => {
                 "caller gave a connection option that may not be one, or close beside keep-alive (RFC 9110, section 7.6.1)"
+            }
+            Self::CloseContradicted => {
+                "caller gave keep-alive in the headers of a request after which its own settings close the connection (RFC 9110, section 7.6.1)"
             }
             Self::ProxyConnection => {
                 "caller gave a proxy-connection header; connection is the one to use (RFC 9112, appendix C.2.2)"

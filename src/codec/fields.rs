@@ -48,7 +48,8 @@ impl<'a> Fields<'a> {
             return Err(Misuse::LengthWithTransferEncoding);
         }
         if fields.says_close() && fields.needed.or(fields.named).contains(Options::KEEP_ALIVE) {
-            return Err(Misuse::BadConnection);
+            let is_said = fields.named.contains(Options::CLOSE);
+            return Err(if is_said { Misuse::BadConnection } else { Misuse::CloseContradicted });
         }
         check_singletons(request.headers)?;
         Ok(fields)

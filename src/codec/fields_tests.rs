@@ -138,8 +138,17 @@ fn connection_options_are_checked_r_9110_7_6_1_2() {
     ] {
         assert_eq!(get(fields), Err(Misuse::BadConnection), "{fields:?}");
     }
-    let closing = encode(&Method::GET, &[("connection", "keep-alive")], BodyLength::None, true, &[]);
-    assert_eq!(closing.err(), Some(Misuse::BadConnection), "both parts of the head count");
+    // Whose close it is that the headers contradict.
+    for (fields, expected) in [
+        (&[("connection", "keep-alive")][..], Misuse::CloseContradicted),
+        (&[("connection", "x, Keep-Alive")], Misuse::CloseContradicted),
+        (&[("keep-alive", "timeout=5")], Misuse::CloseContradicted),
+        (&[("connection", "close, keep-alive")], Misuse::BadConnection),
+        (&[("connection", "close"), ("keep-alive", "max=5")], Misuse::BadConnection),
+    ] {
+        let closing = encode(&Method::GET, fields, BodyLength::None, true, &[]);
+        assert_eq!(closing.err(), Some(expected), "both parts of the head count: {fields:?}");
+    }
     assert_eq!(get(&[("proxy-connection", "keep-alive")]), Err(Misuse::ProxyConnection), "RFC 9112, C.2.2");
 }
 

@@ -30,7 +30,9 @@ pub struct RequestHead<'a> {
     pub headers: &'a HeaderMap,
     /// The length of the body.
     pub body: BodyLength,
-    /// Whether to say `Connection: close`, if `headers` do not say it.
+    /// Whether to say `Connection: close`, if `headers` do not say it; they may not say `keep-alive` then. It may be
+    /// the caller's word or a client's own setting, such as to keep no idle connections: a contradiction is therefore
+    /// [`Misuse::CloseContradicted`], not a fault of the headers alone.
     pub close: bool,
     /// Trailers that are known beforehand. They are checked with the head and announced in it, and make the body
     /// chunked whatever `body` says; give them to [`Machine::encode_end`](super::Machine::encode_end) again. An empty
