@@ -249,8 +249,19 @@ fn chunks(rng: &mut Rng) -> Vec<u8> {
     let mut wire = Vec::new();
     for _ in 0..rng.below(5) {
         let data = soup(rng, &WORDS, 2);
-        let extension =
-            rng.pick(&["", "", "", ";a", " ;a=b", ";a=\"b;c\\\"\"", "\t;;a= b ", ";a=\u{e9}", " "]);
+        let extension = rng.pick(&[
+            "",
+            "",
+            "",
+            ";a",
+            " ;a=b",
+            ";a=\"b;c\\\"\"",
+            "\t;;a= b ",
+            ";",
+            ";=;b",
+            ";a=\u{e9}",
+            " ",
+        ]);
         let zeros = "0".repeat([0, 0, 0, 3, 14, 15][rng.below(6) as usize]);
         if !data.is_empty() {
             let size = format!("{zeros}{:x}", data.len());

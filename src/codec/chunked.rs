@@ -25,6 +25,7 @@ pub(super) struct ChunkDecoder {
     state: State,
     /// Bytes of extensions seen so far, over all chunks.
     extensions: usize,
+    lenient: bool,
 }
 
 #[derive(Debug)]
@@ -83,7 +84,12 @@ pub(super) enum Piece {
 
 impl ChunkDecoder {
     pub(super) fn new() -> Self {
-        Self { state: State::START, extensions: 0 }
+        Self { state: State::START, extensions: 0, lenient: false }
+    }
+
+    /// Whether a departure was forgiven.
+    pub(super) fn is_lenient(&self) -> bool {
+        self.lenient
     }
 
     /// The next piece; `None`: more bytes are needed. Consumes the framing it has understood.
@@ -153,12 +159,17 @@ impl ChunkDecoder {
                 },
                 // > A recipient MUST ignore unrecognized chunk extensions. [...] ought to limit the total length of
                 // > chunk extensions received
-                State::Extension { size, part } => match (byte, part.next(byte)) {
-                    (b'\r', _) if part.may_be_last() => State::SizeLf { size },
-                    (b'\n', _) => return Err(ProtocolError::BadChunkLine),
-                    (_, Some(part)) => self.extend(State::Extension { size, part }, limits)?,
-                    (_, None) => return Err(ProtocolError::BadChunkExtension),
-                },
+                State::Extension { size, part } => {
+                    if part.is_empty_before(byte) {
+                        self.forgive_empty(limits)?;
+                    }
+                    match (byte, part.next(byte)) {
+                        (b'\r', _) if part.may_be_last() => State::SizeLf { size },
+                        (b'\n', _) => return Err(ProtocolError::BadChunkLine),
+                        (_, Some(part)) => self.extend(State::Extension { size, part }, limits)?,
+                        (_, None) => return Err(ProtocolError::BadChunkExtension),
+                    }
+                }
                 // A bare CR or LF never ends a line here: who reads it differently sees other chunks.
                 State::SizeLf { .. } if byte != b'\n' => return Err(ProtocolError::BadChunkLine),
                 State::SizeLf { size: 0 } => State::Trailers(Scan::trailers()),
@@ -179,6 +190,14 @@ impl ChunkDecoder {
         self.extensions += 1;
         Ok(next)
     }
+
+    fn forgive_empty(&mut self, limits: &Limits) -> Result<(), ProtocolError> {
+        if !limits.leniency.empty_chunk_extensions {
+            return Err(ProtocolError::BadChunkExtension);
+        }
+        self.lenient = true;
+        Ok(())
+    }
 }
 
 impl State {
@@ -194,8 +213,8 @@ impl Part {
     ///
     /// > chunk-ext-name = token, chunk-ext-val = token / quoted-string
     ///
-    /// <https://www.rfc-editor.org/rfc/rfc9112#section-7.1.1>. A name or value may also be empty, as some servers have
-    /// it: that hides nothing. Quotes that do not close, or whitespace at the end, may.
+    /// <https://www.rfc-editor.org/rfc/rfc9112#section-7.1.1>. Either may be missing here, which is judged apart, since
+    /// it hides nothing. Quotes that do not close, or whitespace at the end, may.
     fn next(self, byte: u8) -> Option<Self> {
         Some(match (self, byte) {
             (Self::Quoted, b'"') => Self::Quote,
@@ -213,6 +232,15 @@ impl Part {
             (Self::Equals | Self::EqualsGap | Self::Value, _) if is_token_byte(byte) => Self::Value,
             _ => return None,
         })
+    }
+
+    /// Whether a name or a value is missing between this place and the byte behind it.
+    fn is_empty_before(self, byte: u8) -> bool {
+        match self {
+            Self::Semicolon | Self::SemicolonGap => matches!(byte, b';' | b'=' | b'\r'),
+            Self::Equals | Self::EqualsGap => matches!(byte, b';' | b'\r'),
+            _ => false,
+        }
     }
 
     /// Whether the line may end behind it.
@@ -299,11 +327,6 @@ mod tests {
             ("5;a=\"b;c\";d \t; e = f\r\nhello\r\n0;x\r\n\r\n", Ok("hello")),
             ("5 \t;a\r\nhello\r\n0\r\n\r\n", Ok("hello")),
             ("5;a = \"\\\"\\;\t\u{e9}\" ; !#$%&'*+-.^_`|~=0\r\nhello\r\n0;x=\"\"\r\n\r\n", Ok("hello")),
-            ("5;\r\nhello\r\n0\r\n\r\n", Ok("hello")),
-            ("5;;a\r\nhello\r\n0\r\n\r\n", Ok("hello")),
-            ("5;a=\r\nhello\r\n0\r\n\r\n", Ok("hello")),
-            ("5;a=;b\r\nhello\r\n0\r\n\r\n", Ok("hello")),
-            ("5;=b\r\nhello\r\n0\r\n\r\n", Ok("hello")),
             ("7\r\n\r\n0\r\n\r\n\r\n0\r\n\r\n", Ok("\r\n0\r\n\r\n")),
             ("0\r\nX: a\r\n b\r\n\r\n", Ok("")),
             ("00000000000000005\r\nhello\r\n0\r\n\r\n", Err(ChunkSizeTooLarge)),
@@ -360,6 +383,46 @@ mod tests {
                     String::from_utf8(data).unwrap()
                 });
                 assert_eq!(outcome.as_deref(), expected.as_ref().map(|data| *data), "{wire:?} by {step}");
+            }
+        }
+    }
+
+    #[test]
+    fn empty_extensions_are_forgiven_and_noted_unless_switched_off() {
+        let mut strict = Limits::default();
+        strict.leniency.empty_chunk_extensions = false;
+        for (line, is_empty) in [
+            ("5;", true),
+            ("5;;a", true),
+            ("5; \t;a", true),
+            ("5;a;", true),
+            ("5;a=", true),
+            ("5;a=;b", true),
+            ("5;a= ;b", true),
+            ("5;=b", true),
+            ("5; =b", true),
+            ("5;=", true),
+            ("5;a=\"\";=\"\"", true),
+            ("5;a", false),
+            ("5; a = b ; c", false),
+            ("5;a=\"\"", false),
+            ("5;a=\";=;\";b", false),
+        ] {
+            for (limits, expected) in
+                [(Limits::default(), None), (strict, Some(ProtocolError::BadChunkExtension))]
+            {
+                let expected = expected.filter(|_| is_empty);
+                for wire in [format!("{line}\r\nhello\r\n0\r\n\r\n"), format!("0{}\r\n\r\n", &line[1..])] {
+                    for step in 1..=wire.len() {
+                        let outcome = run(wire.as_bytes(), step, &limits);
+                        let outcome = outcome.map(|(_, end, _)| assert!(end.is_some()));
+                        assert_eq!(outcome.err(), expected, "{wire:?} by {step}");
+                    }
+                    let mut decoder = ChunkDecoder::new();
+                    let mut buf = BytesMut::from(&wire[..]);
+                    while let Ok(Some(_)) = decoder.decode(&mut buf, &limits) {}
+                    assert_eq!(decoder.is_lenient(), is_empty && expected.is_none(), "{wire:?}");
+                }
             }
         }
     }

@@ -58,10 +58,19 @@ pub struct Leniency {
     /// A response may carry both Content-Length and Transfer-Encoding; the latter then decides. Off: it is how
     /// responses are smuggled. <https://www.rfc-editor.org/rfc/rfc9112#section-6.3>
     pub length_with_transfer_encoding: bool,
+    /// A chunk extension may lack its name, or its value behind `=`, or both (`5;`, `5;;a`, `5;a=`, `5;=b`). On: such
+    /// ones are commonly skipped, and hide no line end. The connection is not reused all the same.
+    /// <https://www.rfc-editor.org/rfc/rfc9112#section-7.1.1>
+    pub empty_chunk_extensions: bool,
 }
 
 impl Default for Leniency {
     fn default() -> Self {
-        Self { bare_lf_in_head: true, obs_fold: true, length_with_transfer_encoding: false }
+        Self {
+            bare_lf_in_head: true,
+            obs_fold: true,
+            length_with_transfer_encoding: false,
+            empty_chunk_extensions: true,
+        }
     }
 }

@@ -324,18 +324,24 @@ impl Machine {
                 }
                 Ok(Some(Event::Data(data)))
             }
-            Receive::Chunked(decoder) => Ok(match decoder.decode(buf, &self.limits)? {
-                None => None,
-                Some(Piece::Data(data)) => Some(Event::Data(data)),
-                Some(Piece::End(Some(trailers))) => {
-                    self.receive = Receive::End;
-                    Some(Event::Trailers(trailers))
+            Receive::Chunked(decoder) => {
+                let piece = decoder.decode(buf, &self.limits);
+                if decoder.is_lenient() {
+                    self.close.insert(CloseReason::Lenient);
                 }
-                Some(Piece::End(None)) => {
-                    self.receive = Receive::Done;
-                    Some(Event::End)
-                }
-            }),
+                Ok(match piece? {
+                    None => None,
+                    Some(Piece::Data(data)) => Some(Event::Data(data)),
+                    Some(Piece::End(Some(trailers))) => {
+                        self.receive = Receive::End;
+                        Some(Event::Trailers(trailers))
+                    }
+                    Some(Piece::End(None)) => {
+                        self.receive = Receive::Done;
+                        Some(Event::End)
+                    }
+                })
+            }
             Receive::UntilClose => Ok(Some(Event::Data(buf.split().freeze()))),
         }
     }

@@ -711,6 +711,15 @@ fn leniencies_can_be_switched() {
         let seen = observe_always(&Method::HEAD, strict, wire.as_bytes(), Peer::Stays);
         assert_eq!(seen.error, Some(expected), "{wire:?}");
     }
+    // Forgiven in a chunk, or in the last one: read, and not reused.
+    strict.leniency.empty_chunk_extensions = false;
+    for body in ["5;\r\nhello\r\n0\r\n\r\n", "5;a\r\nhello\r\n0;;b\r\nX: y\r\n\r\n"] {
+        let wire = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{body}");
+        let seen = observe_always(&Method::GET, Limits::default(), wire.as_bytes(), Peer::Stays);
+        assert_eq!((&seen.body[..], &seen.reasons[..]), (&b"hello"[..], &[CloseReason::Lenient][..]));
+        let seen = observe_always(&Method::GET, strict, wire.as_bytes(), Peer::Stays);
+        assert_eq!(seen.error, Some(ProtocolError::BadChunkExtension), "{wire:?}");
+    }
     let mut lenient = Limits::default();
     lenient.leniency.length_with_transfer_encoding = true;
     let wire =

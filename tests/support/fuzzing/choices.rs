@@ -61,6 +61,7 @@ impl<'a> Choices<'a> {
             limits.leniency.bare_lf_in_head = choice & 1 == 0;
             limits.leniency.obs_fold = choice & 2 == 0;
             limits.leniency.length_with_transfer_encoding = choice & 4 != 0;
+            limits.leniency.empty_chunk_extensions = choice & 16 == 0;
         }
         limits
     }

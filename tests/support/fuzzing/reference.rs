@@ -99,6 +99,8 @@ impl Reference {
             }
             _ => End::Complete { used: 0 },
         };
+        read.is_lenient |= body.is_lenient;
+        read.is_framed_leniently |= body.is_lenient;
         if !body.content.is_empty() {
             read.seen.push(Seen::Data(body.content));
         }
@@ -116,6 +118,8 @@ impl Reference {
 pub(super) struct Body {
     pub(super) content: Vec<u8>,
     pub(super) trailers: Option<Vec<Field>>,
+    /// An empty extension was forgiven.
+    is_lenient: bool,
 }
 
 impl Body {
@@ -148,7 +152,10 @@ impl Body {
             if extensions > limits.chunk_extensions {
                 return Err(End::Refused);
             }
-            if !is_extension(&line[..length]) {
+            let extension = &line[..length];
+            let is_forgiven = is_extension(extension, true) && !is_extension(extension, false);
+            self.is_lenient |= is_forgiven;
+            if !is_extension(extension, limits.leniency.empty_chunk_extensions) {
                 let is_blank = length == blank && length == line.len();
                 return Err(if is_blank { End::Cut } else { End::Refused });
             }
@@ -293,9 +300,9 @@ fn as_slices(fields: &[Written]) -> impl Iterator<Item = (&[u8], &[u8])> {
     fields.iter().map(|(name, value)| (&name[..], &value[..]))
 }
 
-/// `*( BWS ";" BWS [ name ] [ BWS "=" BWS [ token / quoted-string ] ] )`, with no whitespace at its end. That a name
-/// or a value is missing is forgiven.
-fn is_extension(mut rest: &[u8]) -> bool {
+/// `*( BWS ";" BWS name [ BWS "=" BWS ( token / quoted-string ) ] )`, with no whitespace at its end. A name or a value may
+/// be missing if that is forgiven.
+fn is_extension(mut rest: &[u8], may_be_empty: bool) -> bool {
     fn past(bytes: &[u8], is_of: impl Fn(u8) -> bool) -> &[u8] {
         &bytes[bytes.iter().take_while(|&&byte| is_of(byte)).count()..]
     }
@@ -306,7 +313,11 @@ fn is_extension(mut rest: &[u8]) -> bool {
     }
     while !rest.is_empty() {
         let [b';', part @ ..] = past_blank(rest) else { return false };
-        rest = past_token(past_blank(part));
+        let name = past_blank(part);
+        rest = past_token(name);
+        if rest.len() == name.len() && !may_be_empty {
+            return false;
+        }
         if let [b'=', value @ ..] = past_blank(rest) {
             rest = match past_blank(value) {
                 [b'"', quoted @ ..] => {
@@ -319,6 +330,7 @@ fn is_extension(mut rest: &[u8]) -> bool {
                         }
                     }
                 }
+                token if past_token(token).len() == token.len() && !may_be_empty => return false,
                 token => past_token(token),
             };
         }
