@@ -311,7 +311,7 @@ fn mutate(rng: &mut Rng, wire: &mut Vec<u8>) {
     }
 }
 
-const FIELDS: [&[u8]; 22] = [
+const FIELDS: [&[u8]; 23] = [
     b"X-A: b\r\n",
     b"x-a:c\r\n",
     b"X-B: \t d \r\n",
@@ -327,6 +327,7 @@ const FIELDS: [&[u8]; 22] = [
     b"Content-Length: 0\r\n",
     b"Content-Length: 5\r\n",
     b"Content-Length: 5, 5\r\n",
+    b"Content-Length: 05\r\n",
     b"Content-Length: 18446744073709551615\r\n",
     b"Content-Length: +5\r\n",
     b"Transfer-Encoding: chunked\r\n",

@@ -49,7 +49,7 @@ pub enum ProtocolError {
     UpgradeTooEarly,
     /// A Content-Length is not a number, or too large for one.
     BadContentLength,
-    /// Several Content-Length values differ.
+    /// Several Content-Length values differ, be it only in how the number is written.
     ConflictingContentLength,
     /// Both Content-Length and Transfer-Encoding are there.
     LengthWithTransferEncoding,

@@ -56,7 +56,11 @@ pub(super) struct FramingFields {
 pub(super) enum Length {
     #[default]
     Absent,
-    Valid(u64),
+    /// As a number, and in how many digits: the two together are the value as it was written.
+    Valid {
+        length: u64,
+        digits: usize,
+    },
     Invalid,
     Conflicting,
 }
@@ -122,21 +126,27 @@ pub(super) fn message_length(
         Length::Invalid => Err(ProtocolError::BadContentLength),
         Length::Conflicting => Err(ProtocolError::ConflictingContentLength),
         // 6. A valid one.
-        Length::Valid(length) => Ok(Framing::Length(length)),
+        Length::Valid { length, .. } => Ok(Framing::Length(length)),
         // 7. is for requests. 8. Neither: until the server closes.
         Length::Absent => Ok(Framing::UntilClose),
     }
 }
 
 impl Length {
-    /// Notes one line. Equal values, also in one list, collapse; anything but digits is invalid.
+    /// Notes one line. Values that are written alike, also in one list, collapse; the same number written otherwise
+    /// (`5` and `05`) conflicts, since another reader may take it for another number; anything but digits is invalid.
+    ///
+    /// > a recipient of a Content-Length header field value consisting of the same decimal value repeated as a
+    /// > comma-separated list [...] MAY either reject the message as invalid or replace that invalid field value with a
+    /// > single valid Content-Length
     ///
     /// <https://www.rfc-editor.org/rfc/rfc9110#section-8.6>
     pub(super) fn note(&mut self, value: &[u8]) {
-        for element in value.split(|&byte| byte == b',') {
-            *self = match (parse_decimal(element.trim_ascii()), *self) {
-                (Some(length), Self::Absent) => Self::Valid(length),
-                (Some(length), Self::Valid(before)) if length != before => Self::Conflicting,
+        for element in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
+            let said = parse_decimal(element).map(|length| Self::Valid { length, digits: element.len() });
+            *self = match (said, *self) {
+                (Some(said), Self::Absent) => said,
+                (Some(said), before @ Self::Valid { .. }) if said != before => Self::Conflicting,
                 (Some(_), same) => same,
                 (None, _) => Self::Invalid,
             };
@@ -199,6 +209,10 @@ fn is_chunked_with_parameters(element: &[u8]) -> bool {
 mod tests {
     use super::*;
 
+    const fn valid(length: u64, digits: usize) -> Length {
+        Length::Valid { length, digits }
+    }
+
     fn length(lines: &[&str]) -> Length {
         let mut length = Length::Absent;
         lines.iter().for_each(|line| length.note(line.as_bytes()));
@@ -214,13 +228,14 @@ mod tests {
     #[test]
     fn content_lengths() {
         for (lines, expected) in [
-            (&["5"][..], Length::Valid(5)),
-            (&["005"], Length::Valid(5)),
-            (&["0"], Length::Valid(0)),
-            (&["18446744073709551615"], Length::Valid(u64::MAX)),
-            (&["5", "5"], Length::Valid(5)),
-            (&["5, 5"], Length::Valid(5)),
-            (&["5,5", "5"], Length::Valid(5)),
+            (&["5"][..], valid(5, 1)),
+            (&["005"], valid(5, 3)),
+            (&["05", "05, 05"], valid(5, 2)),
+            (&["0"], valid(0, 1)),
+            (&["18446744073709551615"], valid(u64::MAX, 20)),
+            (&["5", "5"], valid(5, 1)),
+            (&["5, 5"], valid(5, 1)),
+            (&["5,5", "5"], valid(5, 1)),
             (&[], Length::Absent),
             (&["18446744073709551616"], Length::Invalid),
             (&["99999999999999999999999999"], Length::Invalid),
@@ -243,6 +258,11 @@ mod tests {
             (&["5,6"], Length::Conflicting),
             (&["5", "6"], Length::Conflicting),
             (&["5", "6", "5"], Length::Conflicting),
+            (&["5", "05"], Length::Conflicting),
+            (&["05, 5"], Length::Conflicting),
+            (&["5", "005", "x"], Length::Invalid),
+            (&["0", "00"], Length::Conflicting),
+            (&["05", "50"], Length::Conflicting),
         ] {
             assert_eq!(length(lines), expected, "{lines:?}");
         }
@@ -286,7 +306,7 @@ mod tests {
         let mut lenient = strict;
         lenient.length_with_transfer_encoding = true;
         let none = FramingFields::default();
-        let five = FramingFields { length: Length::Valid(5), ..none };
+        let five = FramingFields { length: valid(5, 1), ..none };
         let bad = FramingFields { length: Length::Invalid, ..none };
         let chunked = FramingFields { coding: Coding::Chunked, ..none };
         let both = FramingFields { length: Length::Invalid, coding: Coding::Chunked };

@@ -164,6 +164,7 @@ fn complete_responses() {
         // The body's end, by each step of RFC 9112, section 6.3.
         (&get, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", Stays, 200, "hello", &[][..]),
         (&get, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", Stays, 200, "", &[]),
+        (&get, "HTTP/1.1 200 OK\r\nContent-Length: 005\r\n\r\nhello", Stays, 200, "hello", &[]),
         (
             &get,
             "HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\ncontent-length: 5\r\n\r\nhello",
@@ -309,6 +310,11 @@ fn refused_responses() {
         ("HTTP/1.1 200 OK\r\nContent-Length: 5,6\r\n\r\nhello", Stays, ConflictingContentLength),
         (
             "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello",
+            Stays,
+            ConflictingContentLength,
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 05\r\n\r\nhello",
             Stays,
             ConflictingContentLength,
         ),

@@ -373,13 +373,11 @@ pub(super) fn framing(method: &Method, head: &Head, leniency: Leniency) -> Optio
             _ => None,
         };
     }
-    let mut length = None;
-    for element in &lengths {
-        let digits = Some(element).filter(|element| element.iter().all(u8::is_ascii_digit))?;
-        let value: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
-        if length.replace(value).is_some_and(|before| before != value) {
-            return None;
-        }
-    }
-    Some(length.map_or(Framing::UntilClose, Framing::Length))
+    let Some(first) = lengths.first() else { return Some(Framing::UntilClose) };
+    decimal(first).filter(|_| lengths.iter().all(|length| length == first)).map(Framing::Length)
+}
+
+fn decimal(digits: &[u8]) -> Option<u64> {
+    let digits = Some(digits).filter(|digits| digits.iter().all(u8::is_ascii_digit))?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
 }
