@@ -19,7 +19,8 @@ pub enum CloseReason {
     CloseDelimited,
     /// An HTTP/1.0 response used Transfer-Encoding, which its sender cannot have understood.
     Http10TransferEncoding,
-    /// A leniency was exercised on what frames the response.
+    /// A leniency was exercised on what frames the response; or it has no body, but its head frames one in a way in which
+    /// none may be framed.
     Lenient,
     /// Bytes arrived after the end of the response.
     Surplus,

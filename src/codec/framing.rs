@@ -132,6 +132,25 @@ pub(super) fn message_length(
     }
 }
 
+impl FramingFields {
+    /// Whether the head of a response without a body frames one in a way in which no response may be framed. The head's
+    /// end does not depend on it, but whoever does not know that there is no body may see its end elsewhere.
+    ///
+    /// > A server MUST NOT send a Transfer-Encoding header field in any response with a status code of 1xx
+    /// > (Informational) or 204 (No Content).
+    ///
+    /// <https://www.rfc-editor.org/rfc/rfc9112#section-6.1>. To HEAD, and with 304, either field may say what a GET would
+    /// have brought; both together never.
+    pub(super) fn is_contradictory(self, status: StatusCode) -> bool {
+        let is_coded = self.coding != Coding::Absent;
+        match self.length {
+            Length::Invalid | Length::Conflicting => true,
+            Length::Valid { .. } if is_coded => true,
+            Length::Valid { .. } | Length::Absent => is_coded && status == StatusCode::NO_CONTENT,
+        }
+    }
+}
+
 impl Length {
     /// Notes one line. Values that are written alike, also in one list, collapse; the same number written otherwise
     /// (`5` and `05`) conflicts, since another reader may take it for another number; anything but digits is invalid.
@@ -297,6 +316,34 @@ mod tests {
             (&["chunked/1.0"], Coding::Unsupported),
         ] {
             assert_eq!(coding(lines), expected, "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn what_may_stand_in_a_head_without_a_body() {
+        for (lengths, codings, on_204, on_304) in [
+            (&[][..], &[][..], false, false),
+            (&["0"], &[], false, false),
+            (&["5"], &[], false, false),
+            (&["5, 5"], &[], false, false),
+            (&[], &["chunked"], true, false),
+            (&[], &["gzip"], true, false),
+            (&[], &[""], true, false),
+            (&["5"], &["chunked"], true, true),
+            (&["5"], &[""], true, true),
+            (&["x"], &[], true, true),
+            (&["x"], &["chunked"], true, true),
+            (&["5", "6"], &[], true, true),
+            (&["5", "05"], &[], true, true),
+        ] {
+            let fields = FramingFields { length: length(lengths), coding: coding(codings) };
+            for (status, expected) in [
+                (StatusCode::NO_CONTENT, on_204),
+                (StatusCode::NOT_MODIFIED, on_304),
+                (StatusCode::OK, on_304),
+            ] {
+                assert_eq!(fields.is_contradictory(status), expected, "{status}: {lengths:?} {codings:?}");
+            }
         }
     }
 

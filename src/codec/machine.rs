@@ -372,7 +372,7 @@ impl Machine {
             Framing::Tunnel
         } else {
             let framing = message_length(self.asked, head.status, notes.framing, self.limits.leniency)?;
-            self.note_persistence(head.version, framing, &notes);
+            self.note_persistence(&head, framing, &notes);
             framing
         };
         self.keep_alive = notes.keep_alive;
@@ -422,8 +422,8 @@ impl Machine {
     }
 
     /// <https://www.rfc-editor.org/rfc/rfc9112#section-9.3>, the decision that a client makes of the response.
-    fn note_persistence(&mut self, version: Version, framing: Framing, notes: &Notes) {
-        if version == Version::HTTP_10 {
+    fn note_persistence(&mut self, head: &ResponseHead, framing: Framing, notes: &Notes) {
+        if head.version == Version::HTTP_10 {
             if !notes.says_keep_alive {
                 self.close.insert(CloseReason::Http10);
             }
@@ -439,6 +439,9 @@ impl Machine {
             Framing::UntilClose => self.close.insert(CloseReason::CloseDelimited),
             Framing::Tunnel => self.close.insert(CloseReason::Tunnel),
             Framing::Chunked if notes.framing.length != Length::Absent => {
+                self.close.insert(CloseReason::Lenient)
+            }
+            Framing::None if notes.framing.is_contradictory(head.status) => {
                 self.close.insert(CloseReason::Lenient)
             }
             _ => {}

@@ -7,7 +7,7 @@ use handclasp::codec::{Framing, Leniency, Limits};
 use http::{Method, Version};
 
 use super::Plan;
-use super::seen::{Field, Head, Seen, grouped, is_no_trailer, is_text, is_token, trim, values};
+use super::seen::{Field, Head, Seen, elements, grouped, is_no_trailer, is_text, is_token, trim, values};
 
 /// A response as RFC 9112 has it, read from the whole of what was received.
 pub(super) struct Reference {
@@ -81,6 +81,9 @@ impl Reference {
             }
         };
         if framing == Framing::Chunked && values(&head, "content-length").next().is_some() {
+            (read.is_lenient, read.is_framed_leniently) = (true, true);
+        }
+        if framing == Framing::None && is_contradictory(&head) {
             (read.is_lenient, read.is_framed_leniently) = (true, true);
         }
         read.seen.push(Seen::Head(head));
@@ -357,27 +360,35 @@ pub(super) fn framing(method: &Method, head: &Head, leniency: Leniency) -> Optio
     if *method == Method::HEAD || matches!(head.status, 100..=199 | 204 | 304) {
         return Some(Framing::None);
     }
-    let elements = |name| {
-        let elements = values(head, name).flat_map(|value| value.split(|&byte| byte == b','));
-        elements.map(|element| trim(element).to_ascii_lowercase()).collect::<Vec<_>>()
-    };
-    let (lengths, mut codings) = (elements("content-length"), elements("transfer-encoding"));
+    let (lengths, mut codings) =
+        (elements(values(head, "content-length")), elements(values(head, "transfer-encoding")));
     if !codings.is_empty() {
         if !lengths.is_empty() && !leniency.length_with_transfer_encoding {
             return None;
         }
         codings.retain(|coding| !coding.is_empty());
         return match &codings[..] {
-            [coding] if coding == b"chunked" => Some(Framing::Chunked),
-            [_, ..] if codings.iter().all(|coding| coding == b"identity") => Some(Framing::UntilClose),
+            [coding] if coding == "chunked" => Some(Framing::Chunked),
+            [_, ..] if codings.iter().all(|coding| coding == "identity") => Some(Framing::UntilClose),
             _ => None,
         };
     }
-    let Some(first) = lengths.first() else { return Some(Framing::UntilClose) };
-    decimal(first).filter(|_| lengths.iter().all(|length| length == first)).map(Framing::Length)
+    if lengths.is_empty() { Some(Framing::UntilClose) } else { length(&lengths).map(Framing::Length) }
 }
 
-fn decimal(digits: &[u8]) -> Option<u64> {
-    let digits = Some(digits).filter(|digits| digits.iter().all(u8::is_ascii_digit))?;
-    std::str::from_utf8(digits).ok()?.parse().ok()
+/// Whether a head that no body follows says of one what no head may say.
+fn is_contradictory(head: &Head) -> bool {
+    let lengths = elements(values(head, "content-length"));
+    let is_coded = values(head, "transfer-encoding").next().is_some();
+    match (lengths.is_empty(), is_coded) {
+        (false, true) => true,
+        (false, false) => length(&lengths).is_none(),
+        (true, is_coded) => is_coded && head.status == 204,
+    }
+}
+
+/// One number, however often, but in one spelling.
+fn length(said: &[String]) -> Option<u64> {
+    let first = said.first().filter(|first| said.iter().all(|other| other == *first))?;
+    if first.bytes().all(|byte| byte.is_ascii_digit()) { first.parse().ok() } else { None }
 }
