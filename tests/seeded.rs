@@ -219,6 +219,7 @@ fn response(rng: &mut Rng) -> Vec<u8> {
             b"HTTP/1.0 102\n\n",
             b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo/1\r\nConnection: upgrade\r\n\r\n",
             b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: Other,, ECHO/1\r\nContent-Length: 5\r\n\r\n",
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: other/2\r\nUpgrade: HTTP/1.1\r\n\r\n",
         ]));
     }
     let status =

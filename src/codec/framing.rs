@@ -140,7 +140,7 @@ impl FramingFields {
     /// > (Informational) or 204 (No Content).
     ///
     /// <https://www.rfc-editor.org/rfc/rfc9112#section-6.1>. To HEAD, and with 304, either field may say what a GET would
-    /// have brought; both together never.
+    /// have brought; both together never. Interim heads are not asked: a final one follows whatever they say.
     pub(super) fn is_contradictory(self, status: StatusCode) -> bool {
         let is_coded = self.coding != Coding::Absent;
         match self.length {

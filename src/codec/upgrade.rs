@@ -1,7 +1,7 @@
 //! Switching protocols: what a request offered, and whether a 101 keeps to it.
 //!
 //! It knows the two Upgrade fields, not what the protocols are nor what becomes of the connection. Invariant: an answer
-//! is accepted only if it names something, and nothing that was not offered.
+//! is accepted only if it names a protocol that was offered, and beside such only HTTP/1.1 on top of it.
 
 use http::HeaderMap;
 use http::header::UPGRADE;
@@ -36,18 +36,35 @@ impl Offer {
     /// > A server MUST NOT switch to a protocol that was not indicated by the client in the corresponding request's
     /// > Upgrade header field.
     ///
-    /// <https://www.rfc-editor.org/rfc/rfc9110#section-7.8>. Names are compared case-insensitively, and
+    /// <https://www.rfc-editor.org/rfc/rfc9110#section-7.8>, and
+    ///
     /// > A server that sends a 101 (Switching Protocols) response MUST send an Upgrade header field to indicate the new
-    /// > protocol(s)
+    /// > protocol(s) to which the connection is being switched; if multiple protocol layers are being switched, the
+    /// > sender MUST list the protocols in layer-ascending order.
+    ///
+    /// HTTP/1.1 behind one that was offered is such a layer: the same protocol goes on over the new one, as in
+    /// `TLS/1.0, HTTP/1.1`, <https://www.rfc-editor.org/rfc/rfc2817#section-3.3>. It needs no offer.
     pub(super) fn judge(&self, headers: &HeaderMap) -> Result<(), ProtocolError> {
         let lines = headers.get_all(UPGRADE).iter();
-        let mut answers =
-            lines.flat_map(|value| elements(value.as_bytes())).filter(|answer| !answer.is_empty()).peekable();
-        if answers.peek().is_none() {
-            return Err(ProtocolError::UpgradeUnnamed);
+        let answers = lines.flat_map(|value| elements(value.as_bytes())).filter(|answer| !answer.is_empty());
+        let mut has_offered = false;
+        for answer in answers {
+            if self.contains(answer) {
+                has_offered = true;
+            } else if !(has_offered && answer.eq_ignore_ascii_case(b"HTTP/1.1")) {
+                return Err(ProtocolError::UpgradeNotOffered);
+            }
         }
-        let is_offered =
-            |answer: &[u8]| elements(&self.0).any(|offered| offered.eq_ignore_ascii_case(answer));
-        if answers.all(is_offered) { Ok(()) } else { Err(ProtocolError::UpgradeNotOffered) }
+        if has_offered { Ok(()) } else { Err(ProtocolError::UpgradeUnnamed) }
+    }
+
+    /// Whether this was offered, in any case of its letters; in any version, if the offer named none.
+    fn contains(&self, answer: &[u8]) -> bool {
+        let version = answer.iter().position(|&byte| byte == b'/');
+        let name = version.filter(|&at| is_token(&answer[at + 1..])).map(|at| &answer[..at]);
+        elements(&self.0).any(|offered| {
+            offered.eq_ignore_ascii_case(answer)
+                || name.is_some_and(|name| offered.eq_ignore_ascii_case(name))
+        })
     }
 }

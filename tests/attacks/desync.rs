@@ -434,13 +434,16 @@ async fn a_30_unsolicited_101_is_refused_at_once() {
     }
 }
 
-/// A request that offers a protocol is followed to that one only.
+/// A request that offers a protocol is followed to that one only, in any version if it named none.
 #[tokio::test]
 async fn a_30_101_to_a_foreign_protocol_is_refused_at_once() {
     for (fields, expected) in [
         ("upgrade: h2c\r\nconnection: upgrade\r\n", ProtocolError::UpgradeNotOffered),
         ("upgrade: websocket, h2c\r\nconnection: upgrade\r\n", ProtocolError::UpgradeNotOffered),
-        ("upgrade: websocket/13\r\n", ProtocolError::UpgradeNotOffered),
+        ("upgrade: websocket/\r\n", ProtocolError::UpgradeNotOffered),
+        ("upgrade: websockets/13\r\n", ProtocolError::UpgradeNotOffered),
+        ("upgrade: http/1.1\r\n", ProtocolError::UpgradeNotOffered),
+        ("upgrade: http/1.1, websocket\r\n", ProtocolError::UpgradeNotOffered),
         ("upgrade: websocket\r\nupgrade: h2c\r\n", ProtocolError::UpgradeNotOffered),
         ("connection: upgrade\r\n", ProtocolError::UpgradeUnnamed),
         ("upgrade:\r\nconnection: upgrade\r\n", ProtocolError::UpgradeUnnamed),

@@ -25,7 +25,7 @@ use self::choices::{Choices, Rng};
 use self::memory::peak;
 use self::receiver::Receiver;
 use self::reference::{End, Reference};
-use self::seen::{Head, Seen, elements, values};
+use self::seen::{Head, Seen, elements, is_token, values};
 use self::sender::Sender;
 
 /// A response to some method under some limits: four bytes of choices, then the wire.
@@ -158,12 +158,17 @@ impl Plan {
         !matches!(self.body, BodyLength::None | BodyLength::Known(0))
     }
 
-    /// Whether a 101 keeps to what was offered.
+    /// Whether a 101 keeps to what was offered: one of `echo/1` and any `other`, and HTTP/1.1 on top of it.
     fn may_switch(&self, head: &Head) -> bool {
         let mut answers = elements(values(head, "upgrade"));
         answers.retain(|answer| !answer.is_empty());
-        let offered: Vec<_> = OFFER.split(", ").collect();
-        let keeps_to_it = !answers.is_empty() && answers.iter().all(|answer| offered.contains(&&**answer));
+        let is_offered = |answer: &String| {
+            let version = answer.strip_prefix("other/");
+            ["echo/1", "other"].contains(&&**answer)
+                || version.is_some_and(|version| is_token(version.as_bytes()))
+        };
+        let keeps_to_it = answers.first().is_some_and(is_offered)
+            && answers.iter().all(|answer| is_offered(answer) || answer == "http/1.1");
         self.offers && self.method != Method::CONNECT && keeps_to_it
     }
 }
