@@ -1,7 +1,8 @@
 //! Who broke the rules: the peer ([`ProtocolError`]) or the caller ([`Misuse`]).
 //!
-//! Neither holds a byte of what was sent, so that no error can print a secret. Invariant: the error depends only on
-//! the bytes, not on how they were split, and a [`Misuse`] has written nothing.
+//! Neither holds a byte of what was sent, so that no error can print a secret. Invariant: the error of a complete
+//! section, or at the end of the input, depends only on the bytes, not on how they were split, and a [`Misuse`] has
+//! written nothing.
 
 use std::error::Error;
 use std::fmt;

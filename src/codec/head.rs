@@ -1,8 +1,9 @@
 //! Response heads: finding their end, and reading them.
 //!
 //! [`Scan`] looks for the empty line, and knows lines and limits but no field; httparse then judges every byte. Both
-//! know nothing of framing or of the connection. Invariant: a head is accepted or refused, and with which error, in
-//! the same way however its bytes are split; and no byte is looked at more than a constant number of times.
+//! know nothing of framing or of the connection. Invariant: whether a complete head, or an incomplete one at the end of
+//! the input, is accepted or refused, and with which error, does not depend on how its bytes are split; and no byte is
+//! looked at more than a constant number of times.
 
 use std::mem::MaybeUninit;
 use std::time::Duration;

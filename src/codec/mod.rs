@@ -11,8 +11,10 @@
 //!     +--------+----> Aborted           +-+ 1xx                      otherwise       --> Close(reasons)
 //! ```
 //!
-//! Invariant: every method is total. Any bytes at all end in events or in one [`ProtocolError`], with the same outcome
-//! however they are split, without a panic, and without an allocation for a number that the peer merely claims.
+//! Invariant: every method is total. Any bytes at all end in events or in one [`ProtocolError`], without a panic, and
+//! without an allocation for a number that the peer merely claims. The outcome of a complete section, or at the end of
+//! the input, is the same however the bytes are split; what is wrong in a section that goes on may be found sooner or
+//! later.
 //!
 //! # The joint table
 //!
