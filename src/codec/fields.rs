@@ -121,8 +121,11 @@ impl<'a> Fields<'a> {
         let (method, headers) = (request.method, request.headers);
         let is_empty = matches!(body, BodyLength::None | BodyLength::Known(0));
         // > A client MUST NOT generate a 100-continue expectation in a request that does not include content.
-        // <https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1>
-        if self.expects_continue && is_empty {
+        // <https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1>; chunks that the caller's field asks for have none of
+        // their own.
+        let brings_nothing = matches!(request.body, BodyLength::None | BodyLength::Known(0))
+            && request.known_trailers().is_none();
+        if self.expects_continue && (is_empty || brings_nothing) {
             return Err(Misuse::ExpectWithoutBody);
         }
         if self.has_trailer && body != BodyLength::Chunked {

@@ -207,6 +207,10 @@ fn expectations_need_something_to_continue_with_r_9110_10_1_1_1() {
         (&[expect], None, Err(Misuse::ExpectWithoutBody)),
         (&[expect], Known(0), Err(Misuse::ExpectWithoutBody)),
         (&[expect, ("content-length", "0")], Chunked, Err(Misuse::ExpectWithoutBody)),
+        (&[expect, ("transfer-encoding", "chunked")], None, Err(Misuse::ExpectWithoutBody)),
+        (&[expect, ("transfer-encoding", "chunked")], Known(0), Err(Misuse::ExpectWithoutBody)),
+        (&[expect, ("transfer-encoding", "chunked")], Known(1), Ok(())),
+        (&[expect, ("transfer-encoding", "chunked")], Chunked, Ok(())),
         (&[expect, expect], Known(1), Err(Misuse::BadExpect)),
         (&[("expect", "100-continue, 100-continue")], Known(1), Err(Misuse::BadExpect)),
         (&[("expect", "x")], Known(1), Err(Misuse::BadExpect)),
@@ -216,6 +220,10 @@ fn expectations_need_something_to_continue_with_r_9110_10_1_1_1() {
         assert_eq!(encoded.map(|(_, machine)| assert!(machine.expects_continue())), expected, "{fields:?}");
     }
     assert!(!encode(&Method::PUT, &[], Known(1), false, &[]).unwrap().1.expects_continue());
+    for body in [None, Known(0)] {
+        let encoded = encode(&Method::PUT, &[expect], body, false, &[("x-a", "1")]);
+        assert!(encoded.unwrap().1.expects_continue(), "there are trailers to go on with: {body:?}");
+    }
 }
 
 #[test]

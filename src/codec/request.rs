@@ -53,7 +53,7 @@ impl<'a> RequestHead<'a> {
     }
 
     /// The trailers that are known beforehand, if there are any.
-    fn known_trailers(&self) -> Option<&'a HeaderMap> {
+    pub(super) fn known_trailers(&self) -> Option<&'a HeaderMap> {
         self.trailers.filter(|trailers| !trailers.is_empty())
     }
 }
