@@ -197,7 +197,7 @@ impl Exchange {
     /// Checks and encodes the request's head, before there is a connection: what cannot be sent is refused here. What
     /// it says of the body is the upload's to say.
     pub(crate) fn prepare(&mut self, head: RequestHead<'_>) -> Result<(), Error> {
-        if self.machine.is_head_sent() {
+        if self.machine.is_head_sent() || self.machine.is_send_aborted() {
             self.machine = Machine::new(self.config.limits);
         }
         self.out.clear();

@@ -9,7 +9,7 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CloseReason {
-    /// The peer sent `Connection: close`.
+    /// The peer sent `Connection: close`, in the final response or in an interim one.
     PeerClose,
     /// The request said `Connection: close`.
     OwnClose,

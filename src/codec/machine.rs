@@ -80,7 +80,9 @@ enum Send {
     },
     Chunked,
     Done,
-    Aborted,
+    Aborted {
+        is_head_sent: bool,
+    },
 }
 
 #[derive(Debug)]
@@ -130,6 +132,8 @@ impl Machine {
             return Verdict::Close(self.close);
         }
         let close = match (&self.send, &self.receive) {
+            // Nothing can follow: nothing was asked.
+            (Send::Aborted { is_head_sent: false }, _) => self.close,
             (_, Receive::End) => return Verdict::Unfinished,
             // > A client MUST NOT process, cache, or forward such extra data as a separate response
             // <https://www.rfc-editor.org/rfc/rfc9112#section-6.3>. (Behind a tunnel's head they belong to the tunnel.)
@@ -143,7 +147,7 @@ impl Machine {
             Send::Head | Send::Known { .. } | Send::Chunked => {
                 Verdict::Close(close.with(CloseReason::UploadUnfinished))
             }
-            Send::Aborted => Verdict::Close(close.with(CloseReason::UploadAborted)),
+            Send::Aborted { .. } => Verdict::Close(close.with(CloseReason::UploadAborted)),
             Send::Done if close.is_empty() => Verdict::Reuse,
             Send::Done => Verdict::Close(close),
         }
@@ -158,7 +162,7 @@ impl Machine {
     /// Whether the request's head was encoded.
     #[must_use]
     pub fn is_head_sent(&self) -> bool {
-        !matches!(self.send, Send::Head)
+        !matches!(self.send, Send::Head | Send::Aborted { is_head_sent: false })
     }
 
     /// Whether the whole request was encoded.
@@ -170,19 +174,20 @@ impl Machine {
     /// Whether the request was given up.
     #[must_use]
     pub fn is_send_aborted(&self) -> bool {
-        matches!(self.send, Send::Aborted)
+        matches!(self.send, Send::Aborted { .. })
     }
 
-    /// Whether more of the request's body is wanted: it is not complete, and the response, if its head has come,
-    /// neither refuses it nor closes the connection. <https://www.rfc-editor.org/rfc/rfc9112#section-9.5>
+    /// Whether more of the request's body is wanted: it is not complete, and not [refused](Self::is_upload_refused)
+    /// either. <https://www.rfc-editor.org/rfc/rfc9112#section-9.5>
     #[must_use]
     pub fn may_send_body(&self) -> bool {
         let is_open = matches!(self.send, Send::Known { .. } | Send::Chunked);
         is_open && self.broken.is_none() && !self.is_upload_refused()
     }
 
-    /// Whether the final response says that the peer wants no more of the request: it is 4xx or 5xx, or says that the
-    /// peer closes the connection. What else forbids reuse is no reason to stop.
+    /// Whether the peer, whose final response has begun, wants no more of the request: the response is 4xx or 5xx, or it,
+    /// or an interim one before it, says that the peer closes the connection. What else forbids reuse is no reason to
+    /// stop.
     #[must_use]
     pub fn is_upload_refused(&self) -> bool {
         let closes = [CloseReason::PeerClose, CloseReason::Http10];
@@ -232,7 +237,7 @@ impl Machine {
         match self.send {
             Send::Known { remaining } => Some(remaining),
             Send::Done => Some(0),
-            Send::Head | Send::Chunked | Send::Aborted => None,
+            Send::Head | Send::Chunked | Send::Aborted { .. } => None,
         }
     }
 
@@ -299,6 +304,7 @@ impl Machine {
     }
 
     fn receive(&mut self, buf: &mut BytesMut) -> Result<Option<Event>, ProtocolError> {
+        let is_head_sent = self.is_head_sent();
         match &mut self.receive {
             Receive::End => {
                 self.receive = Receive::Done;
@@ -307,7 +313,7 @@ impl Machine {
             Receive::Done => Ok(None),
             _ if buf.is_empty() => Ok(None),
             Receive::Head(scan) => {
-                if matches!(self.send, Send::Head) {
+                if !is_head_sent {
                     self.close.insert(CloseReason::Unsolicited);
                     return Err(ProtocolError::SpokeFirst);
                 }
@@ -475,7 +481,7 @@ impl Machine {
     pub fn encode_head(&mut self, request: &RequestHead<'_>, dst: &mut BytesMut) -> Result<(), Misuse> {
         match self.send {
             Send::Head => {}
-            Send::Aborted => return Err(Misuse::SendAborted),
+            Send::Aborted { .. } => return Err(Misuse::SendAborted),
             Send::Known { .. } | Send::Chunked | Send::Done => return Err(Misuse::HeadAlreadySent),
         }
         let encoded = request::encode(request, dst)?;
@@ -523,7 +529,7 @@ impl Machine {
                 Ok(CHUNK_END)
             }
             Send::Done => Err(Misuse::MoreThanPromised),
-            Send::Aborted => Err(Misuse::SendAborted),
+            Send::Aborted { .. } => Err(Misuse::SendAborted),
         }
     }
 
@@ -549,15 +555,16 @@ impl Machine {
                 self.send = Send::Done;
                 Ok(())
             }
-            Send::Aborted => Err(Misuse::SendAborted),
+            Send::Aborted { .. } => Err(Misuse::SendAborted),
         }
     }
 
-    /// Gives the upload up; what the peer says may still be read, but the connection will close. No effect on a request
-    /// that was sent completely.
+    /// Gives the request up; what the peer says may still be read, but the connection will close. If not even the head
+    /// was encoded, none can be any more, and what the peer says is [unsolicited](ProtocolError::SpokeFirst) as before.
+    /// No effect on a request that was sent completely.
     pub fn abort_send(&mut self) {
         if !self.is_send_done() {
-            self.send = Send::Aborted;
+            self.send = Send::Aborted { is_head_sent: self.is_head_sent() };
             self.close.insert(CloseReason::UploadAborted);
         }
     }

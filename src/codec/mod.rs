@@ -25,7 +25,7 @@
 //! | **Head**      | idle; peer spoke first: error | cannot be                 | cannot be                        |
 //! | **Body**      | uploading: `Unfinished`      | early response: `Unfinished` | `Close`, the upload is unfinished |
 //! | **Done**      | waiting: `Unfinished`        | downloading: `Unfinished`  | `Reuse`, or `Close` if there are reasons |
-//! | **Aborted**   | may still be answered: `Unfinished` | the same            | `Close`                          |
+//! | **Aborted**   | may still be answered: `Unfinished`; `Close` if the head was never encoded | the same, or cannot be | `Close` |
 //!
 //! After 101, and after a 2xx to CONNECT, *Done* of the receive half means that the tunnel begins: its bytes are no
 //! surplus, and the verdict is `Close`, for [`CloseReason::Upgrade`] or [`CloseReason::Tunnel`]. A 101 is followed only

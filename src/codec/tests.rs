@@ -784,17 +784,29 @@ fn the_joint_table() {
         ("aborted", HEAD, Verdict::Unfinished),
         ("aborted", "HTTP/1.1 204 No Content\r\n\r\n", close(&[CloseReason::UploadAborted])),
         ("head", "H", close(&[CloseReason::Unsolicited, CloseReason::Protocol])),
+        ("nothing", "", close(&[CloseReason::UploadAborted])),
+        (
+            "nothing",
+            HEAD,
+            close(&[CloseReason::UploadAborted, CloseReason::Protocol, CloseReason::Unsolicited]),
+        ),
     ] {
         let (mut machine, mut dst) = (Machine::new(Limits::default()), BytesMut::new());
         let mut request = RequestHead::new(&Method::POST, Target::Origin(""), Some(b"h"), &EMPTY);
         request.body = BodyLength::Known(2);
-        if send != "head" {
+        let is_head_sent = !["head", "nothing"].contains(&send);
+        if is_head_sent {
             machine.encode_head(&request, &mut dst).unwrap();
             assert_eq!(machine.upload_remaining(), Some(2));
         }
         match send {
             "done" => assert_eq!(machine.encode_data(2, &mut dst), Ok(&b""[..])),
             "aborted" => machine.abort_send(),
+            "nothing" => {
+                machine.abort_send();
+                assert_eq!(machine.encode_head(&request, &mut dst), Err(Misuse::SendAborted));
+                assert_eq!((machine.encode_data(1, &mut dst), dst.len()), (Err(Misuse::SendAborted), 0));
+            }
             _ => {}
         }
         assert_eq!(
@@ -804,7 +816,7 @@ fn the_joint_table() {
                 machine.is_send_aborted(),
                 machine.may_send_body()
             ),
-            (send != "head", send == "done", send == "aborted", send == "body")
+            (is_head_sent, send == "done", ["aborted", "nothing"].contains(&send), send == "body")
         );
         let mut buf = BytesMut::from(receive);
         while let Ok(Some(event)) = machine.decode(&mut buf) {
@@ -814,7 +826,7 @@ fn the_joint_table() {
             }
         }
         assert_eq!(machine.verdict(buf.len()), expected, "{send}, {receive:?}");
-        assert_eq!(machine.has_peer_spoken(), !receive.is_empty() && send != "head");
+        assert_eq!(machine.has_peer_spoken(), !receive.is_empty() && is_head_sent);
     }
 }
 
@@ -825,6 +837,12 @@ fn an_early_response_stops_the_upload_only_if_it_refuses_or_closes() {
         ("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n", true),
         ("HTTP/1.1 200 OK\n\n", true),
         ("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: close\r\n\r\n", false),
+        // An interim one's close counts, once there is a final one to stop for.
+        ("HTTP/1.1 103 Early Hints\r\nConnection: close\r\n\r\n", true),
+        (
+            "HTTP/1.1 103 Early Hints\r\nConnection: close\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n",
+            false,
+        ),
         ("HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 1\r\n\r\n", true),
         ("HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\n", false),
         ("HTTP/1.1 399 Odd\r\nContent-Length: 1\r\n\r\n", true),
@@ -836,7 +854,8 @@ fn an_early_response_stops_the_upload_only_if_it_refuses_or_closes() {
             let mut request = RequestHead::new(&Method::PUT, Target::Origin("/"), Some(b"h"), &EMPTY);
             (request.body, request.close) = (BodyLength::Chunked, close);
             machine.encode_head(&request, &mut BytesMut::new()).unwrap();
-            machine.decode(&mut BytesMut::from(head)).unwrap();
+            let mut buf = BytesMut::from(head);
+            while let Some(Event::Informational(_)) = machine.decode(&mut buf).unwrap() {}
             assert_eq!(machine.may_send_body(), expected, "{head:?}, the request says close: {close}");
             assert_eq!(machine.is_upload_refused(), !expected, "{head:?}");
         }

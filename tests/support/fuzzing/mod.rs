@@ -26,7 +26,7 @@ use self::memory::peak;
 use self::receiver::Receiver;
 use self::reference::{End, Reference};
 use self::seen::{Head, Seen, elements, is_token, values};
-use self::sender::Sender;
+use self::sender::{Sender, Sending};
 
 /// A response to some method under some limits: four bytes of choices, then the wire.
 pub fn response_head(data: &[u8]) {
@@ -275,6 +275,7 @@ fn play(plan: &Plan, operations: &[u8], wire: &[u8], mut cut: Cut) -> Played {
         receiver.feed(&mut machine, &wire[..wire.len().min(1)]);
         assert_eq!(receiver.error, (!wire.is_empty()).then_some(ProtocolError::SpokeFirst));
         assert!(!machine.has_peer_spoken() && !machine.is_head_sent());
+        is_unasked_still(plan, wire);
     }
     sender.head(plan, &mut machine);
     let mut rest = if plan.is_unasked { &[][..] } else { wire };
@@ -313,6 +314,20 @@ fn play(plan: &Plan, operations: &[u8], wire: &[u8], mut cut: Cut) -> Played {
         seen: receiver.seen,
         error: receiver.error,
     }
+}
+
+/// Who gives up before the head has asked for nothing either.
+fn is_unasked_still(plan: &Plan, wire: &[u8]) {
+    let (mut sender, mut receiver) = (Sender::new(plan), Receiver::new(plan));
+    let mut machine = Machine::new(plan.limits);
+    machine.abort_send();
+    sender.state = Sending::Aborted;
+    sender.head_again(plan, &mut machine);
+    receiver.feed(&mut machine, &wire[..wire.len().min(1)]);
+    assert_eq!(receiver.error, (!wire.is_empty()).then_some(ProtocolError::SpokeFirst));
+    assert!(!machine.has_peer_spoken() && !machine.is_head_sent() && machine.is_send_aborted());
+    let Verdict::Close(reasons) = machine.verdict(0) else { panic!("nothing follows") };
+    assert!(reasons.contains(CloseReason::UploadAborted));
 }
 
 /// Encodes the content in chunks of varying size; the reference must read it back.
