@@ -199,7 +199,9 @@ enum Announcement {
 fn announced(method: &Method, body: BodyLength, fields: &Fields<'_>) -> Announcement {
     match body {
         BodyLength::Chunked => Announcement::Chunked,
-        BodyLength::Known(0) if matches!(*method, Method::TRACE | Method::CONNECT) => Announcement::Nothing,
+        BodyLength::None | BodyLength::Known(0) if matches!(*method, Method::TRACE | Method::CONNECT) => {
+            Announcement::Nothing
+        }
         BodyLength::Known(length) => Announcement::Length(length),
         BodyLength::None if fields.length.is_some() => Announcement::Length(0),
         BodyLength::None => match *method {

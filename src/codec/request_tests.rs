@@ -58,6 +58,27 @@ fn request_heads() {
         ("TRACE", Target::Origin("/"), &[], Known(0), "TRACE / HTTP/1.1\r\nhost: h\r\n\r\n"),
         ("CONNECT", Target::Authority("h:1"), &[], Known(0), "CONNECT h:1 HTTP/1.1\r\nhost: h\r\n\r\n"),
         (
+            "CONNECT",
+            Target::Authority("h:1"),
+            &[("content-length", "0")],
+            None,
+            "CONNECT h:1 HTTP/1.1\r\nhost: h\r\n\r\n",
+        ),
+        (
+            "CONNECT",
+            Target::Authority("h:1"),
+            &[("content-length", "0")],
+            Known(0),
+            "CONNECT h:1 HTTP/1.1\r\nhost: h\r\n\r\n",
+        ),
+        (
+            "TRACE",
+            Target::Origin("/"),
+            &[("content-length", "0")],
+            None,
+            "TRACE / HTTP/1.1\r\nhost: h\r\n\r\n",
+        ),
+        (
             "DELETE",
             Target::Origin("/"),
             &[],

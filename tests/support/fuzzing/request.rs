@@ -255,8 +255,8 @@ impl<'a> Expected<'a> {
         }
         let expects_body = matches!(*method, Method::POST | Method::PUT | Method::PATCH);
         let framing = match body {
+            _ if has_no_body => None,
             BodyLength::None if said.is_none() && !expects_body => None,
-            BodyLength::Known(0) if has_no_body => None,
             BodyLength::Chunked => Some(("transfer-encoding".to_owned(), b"chunked".to_vec())),
             _ => Some(("content-length".to_owned(), remaining?.to_string().into_bytes())),
         };
