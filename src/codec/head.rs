@@ -135,12 +135,7 @@ impl Scan {
         if self.section == Section::Head && self.at < STATUS_LINE_VERSION {
             self.at = check_version(window)?;
         }
-        let found = if self.section == Section::Head && seen < STATUS_LINE_VERSION {
-            Ok(None)
-        } else {
-            self.walk(window, limits)
-        };
-        match found {
+        match self.walk(window, limits) {
             Ok(None) if seen == limit => {
                 self.check(window)?;
                 Err(too_large)
