@@ -1022,9 +1022,16 @@ async fn what_is_made_of_answers() {
         (
             "R-9112-6.3-7",
             "GET",
-            "HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\nContent-Length: 05\r\n\r\nhello",
+            "HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\nContent-Length: 5\r\n\r\nhello",
             Stays,
             Ok((200, "hello", true)),
+        ),
+        (
+            "R-9112-6.3-7",
+            "GET",
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 05\r\n\r\nhello",
+            Stays,
+            Err(ErrorKind::Protocol),
         ),
         (
             "R-9112-6.3-7",

@@ -376,7 +376,7 @@ const CHOICES: &[(Outcome, &str, &[&str])] = &[
     (Outcome::Error, "more than 64 KiB of a head", &["hl-value-130000"]),
     (Outcome::Error, "more than 16 interim responses", &["in-20", "in-1000"]),
     (Outcome::Ok, "a name has no limit but that of its head", &["hl-name-8192"]),
-    (Outcome::Ok, "lengths are numbers, however they are spelled", &["cl-dup-repr", "cl-leading-zeros-400"]),
+    (Outcome::Ok, "lengths are numbers, however they are spelled", &["cl-leading-zeros-400"]),
     (
         Outcome::Error,
         "a size has at most 16 digits, which bounds what surrounds a chunk",
