@@ -21,13 +21,16 @@
 //! waiters that left; nobody waits while a connection of their runtime is idle; idle connections are taken newest
 //! first and waiters served oldest first; no call touches more than [`BATCH`] entries.
 
+mod demand;
+mod keep;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::PoolConfig;
 use super::action::{Action, Actions, Checkout, Served, Ticket};
 use super::hosts::{Counts, Hosts, Place, Turn};
-use super::idle::{IdleId, IdleList, Stay};
+use super::idle::IdleList;
 use super::stats::{Counters, DropReason};
 
 /// The pool's state. See the module's documentation.
@@ -285,56 +288,6 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         room
     }
 
-    /// Buries idle connections whose time has come, [`BATCH`] at the most. Answers whether there may be more.
-    pub(crate) fn reap(&mut self, now: Instant, out: &mut Actions<K, T, W, P>) -> bool {
-        for _ in 0..BATCH {
-            let Some(id) = self.idle.expired(now) else { return false };
-            self.bury_idle(id, DropReason::IdleTimeout, out);
-        }
-        true
-    }
-
-    /// When [`reap`](Self::reap) is next needed.
-    pub(crate) fn due(&self) -> Option<Instant> {
-        self.idle.due()
-    }
-
-    /// Buries all idle connections, [`BATCH`] at the most. Answers whether there may be more.
-    pub(crate) fn bury_all(&mut self, reason: DropReason, out: &mut Actions<K, T, W, P>) -> bool {
-        for _ in 0..BATCH {
-            let Some(id) = self.idle.oldest() else { return false };
-            self.bury_idle(id, reason, out);
-        }
-        true
-    }
-
-    /// Buries the idle connections of a runtime that is gone, going on at host `slot`; answers where to go on.
-    pub(crate) fn abandon(
-        &mut self,
-        partition: &P,
-        mut slot: usize,
-        out: &mut Actions<K, T, W, P>,
-    ) -> Option<usize> {
-        for _ in 0..BATCH {
-            if slot >= self.hosts.slots() {
-                return None;
-            }
-            while let Some(id) = self.hosts.get(slot).and_then(|host| {
-                host.shelves
-                    .iter()
-                    .find(|shelf| shelf.partition.as_ref() == Some(partition))
-                    .and_then(|shelf| shelf.bottom)
-            }) {
-                if out.len() >= BATCH {
-                    return Some(slot);
-                }
-                self.bury_idle(id, DropReason::RuntimeGone, out);
-            }
-            slot += 1;
-        }
-        Some(slot)
-    }
-
     /// From now on nothing is kept: what comes back is closed.
     pub(crate) fn shut(&mut self) {
         self.shut = true;
@@ -395,193 +348,6 @@ enum Count {
 }
 
 impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
-    /// The newest idle connection that has not expired.
-    fn take_idle(&mut self, place: Place, now: Instant, out: &mut Actions<K, T, W, P>) -> Option<T> {
-        for _ in 0..BATCH {
-            let id = self.hosts.shelf(place).top?;
-            if self.idle.deadline(id).is_none_or(|deadline| deadline > now) {
-                let conn = self.unshelve(id);
-                self.hosts.shelf_mut(place).active += 1;
-                return Some(conn);
-            }
-            self.bury_idle(id, DropReason::IdleTimeout, out);
-        }
-        None
-    }
-
-    /// A connection that is active has nothing to do.
-    fn offer(
-        &mut self,
-        place: Place,
-        conn: T,
-        stay: Option<Duration>,
-        now: Instant,
-        out: &mut Actions<K, T, W, P>,
-    ) -> Option<Instant> {
-        let shut = self.shut;
-        let shelf = self.hosts.shelf_mut(place);
-        if let Some((_, waiter)) = shelf.waiting.pop_first() {
-            self.no_longer_waiting(place.host, 1);
-            out.push(Action::Grant { waiter, conn, place });
-            return None;
-        }
-        // What the server said matters only where it is less than what we would do anyway.
-        let theirs = stay.filter(|theirs| self.config.idle_timeout.is_none_or(|ours| *theirs < ours));
-        let timeout = theirs.or(self.config.idle_timeout);
-        let is_wanted_elsewhere = !self.blocked.is_empty() || self.hosts.host(place.host).is_wanting();
-        let reason = if shut {
-            Some(DropReason::Shutdown)
-        } else if is_wanted_elsewhere {
-            Some(DropReason::Evicted)
-        } else if timeout == Some(Duration::ZERO)
-            || self.config.max_idle_per_host == 0
-            || self.config.max_idle == 0
-        {
-            Some(DropReason::IdleTimeout)
-        } else {
-            None
-        };
-        if let Some(reason) = reason {
-            self.bury(conn, place, reason, out);
-            return None;
-        }
-        // The coldest goes, never the one that just came back.
-        let host = self.hosts.host(place.host);
-        let idle_here: usize = host.shelves.iter().map(|shelf| shelf.idle).sum();
-        if idle_here >= self.config.max_idle_per_host {
-            let oldest =
-                host.shelves.iter().filter_map(|shelf| shelf.bottom).min_by_key(|id| self.idle.since(*id));
-            if let Some(id) = oldest {
-                self.bury_idle(id, DropReason::Evicted, out);
-            }
-        } else if self.idle.len() >= self.config.max_idle
-            && let Some(id) = self.idle.oldest()
-        {
-            self.bury_idle(id, DropReason::Evicted, out);
-        }
-        let deadline = timeout.and_then(|timeout| now.checked_add(timeout));
-        let stay = match deadline {
-            Some(deadline) if theirs.is_some() => Stay::Theirs(deadline),
-            deadline => Stay::Ours(deadline),
-        };
-        self.shelve(place, conn, now, stay);
-        // Without a deadline too: a reaper notices the end of its runtime.
-        Some(deadline.unwrap_or(now + NO_DEADLINE))
-    }
-
-    /// Starts the dials that a host's waiters need, as far as limits allow; makes room where idle ones stand in the way.
-    fn pump(&mut self, slot: u32, out: &mut Actions<K, T, W, P>) {
-        for shelf in 0..self.hosts.host(slot).shelves.len() {
-            let place = Place { host: slot, shelf: shelf as u32 };
-            let mut demand = self.hosts.shelf(place).demand();
-            while demand > 0 && self.room(slot) > 0 {
-                self.start_dial(place, out, Count::Count, None);
-                demand -= 1;
-            }
-            if demand == 0 {
-                continue;
-            }
-            let host = self.hosts.host(slot);
-            if host.counted >= self.config.max_connections_per_host {
-                // Idle connections of other runtimes cannot serve this waiter: they give way.
-                for _ in 0..demand.saturating_sub(host.evicting).min(BATCH) {
-                    let others = self.hosts.host(slot).shelves.iter();
-                    let Some(id) = others.filter_map(|s| s.bottom).min_by_key(|id| self.idle.since(*id))
-                    else {
-                        break;
-                    };
-                    self.bury_idle(id, DropReason::Evicted, out);
-                }
-            } else if self.counted >= self.config.max_connections {
-                for _ in 0..demand.saturating_sub(self.evicting).min(BATCH) {
-                    let Some(id) = self.idle.oldest() else { break };
-                    self.bury_idle(id, DropReason::Evicted, out);
-                }
-                self.block_if_wanting(slot);
-            }
-        }
-    }
-
-    /// Lets hosts that the total limit held back dial, in turn.
-    fn pump_blocked(&mut self, out: &mut Actions<K, T, W, P>) {
-        for _ in 0..BATCH {
-            if self.counted >= self.config.max_connections {
-                break;
-            }
-            let Some((_, slot)) = self.blocked.pop_first() else { return };
-            let host = self.hosts.host_mut(slot);
-            host.blocked = None;
-            // One dial a turn, so that no host takes all that becomes free.
-            let wanting = host.shelves.iter().position(|shelf| shelf.demand() > 0);
-            let Some(shelf) = wanting else { continue };
-            if self.room(slot) > 0 {
-                self.start_dial(Place { host: slot, shelf: shelf as u32 }, out, Count::Count, None);
-            }
-            self.block_if_wanting(slot);
-        }
-        // Where somebody else took the slot of what was evicted for them, the next idle one gives way.
-        if self.evicting == 0
-            && self.counted >= self.config.max_connections
-            && !self.blocked.is_empty()
-            && let Some(id) = self.idle.oldest()
-        {
-            self.bury_idle(id, DropReason::Evicted, out);
-        }
-    }
-
-    /// Puts a host with unmet demand into the row of those that wait for the total limit.
-    fn block_if_wanting(&mut self, slot: u32) {
-        let seq = self.next_seq();
-        let host = self.hosts.host_mut(slot);
-        // At its own limit, it waits for a connection of its own.
-        let may_grow = host.counted < self.config.max_connections_per_host;
-        if host.blocked.is_none() && may_grow && host.is_wanting() {
-            host.blocked = Some(seq);
-            self.blocked.insert(seq, slot);
-        }
-    }
-
-    /// Takes a host that wants nothing any more out of that row.
-    fn unblock_if_served(&mut self, slot: u32) {
-        let host = self.hosts.host_mut(slot);
-        if !host.is_wanting()
-            && let Some(seq) = host.blocked.take()
-        {
-            self.blocked.remove(&seq);
-        }
-    }
-
-    /// How many more connections the host may have.
-    fn room(&self, slot: u32) -> usize {
-        let of_host = self.config.max_connections_per_host.saturating_sub(self.hosts.host(slot).counted);
-        of_host.min(self.config.max_connections.saturating_sub(self.counted))
-    }
-
-    fn start_dial(
-        &mut self,
-        place: Place,
-        out: &mut Actions<K, T, W, P>,
-        count: Count,
-        wanted_by: Option<W>,
-    ) {
-        let began = self.next_seq();
-        if count == Count::Count {
-            self.counted += 1;
-            self.hosts.host_mut(place.host).counted += 1;
-        }
-        let key = self.hosts.host(place.host).key.clone();
-        self.dialing += 1;
-        let shelf = self.hosts.shelf_mut(place);
-        shelf.dialing += 1;
-        // The first for whom no dial was under way.
-        let queue = || shelf.resending.values().chain(shelf.waiting.values());
-        let wanted_by = wanted_by.or_else(|| queue().nth((shelf.dialing - 1).min(BATCH)).cloned());
-        let partition = shelf.partition.clone();
-        let Some(partition) = partition else { return };
-        self.unblock_if_served(place.host);
-        out.push(Action::Dial { key, partition, place, began, wanted_by });
-    }
-
     fn enqueue(&mut self, place: Place, turn: Turn, waiter: W, queue: Queue) {
         self.waiting += 1;
         self.hosts.host_mut(place.host).waiting += 1;
@@ -601,45 +367,6 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     fn next_seq(&mut self) -> u64 {
         self.next_seq += 1;
         self.next_seq
-    }
-
-    fn shelve(&mut self, place: Place, conn: T, now: Instant, stay: Stay) {
-        let below = self.hosts.shelf(place).top;
-        let id = self.idle.push(conn, place, now, stay, below);
-        let shelf = self.hosts.shelf_mut(place);
-        shelf.active -= 1;
-        shelf.idle += 1;
-        shelf.top = Some(id);
-        shelf.bottom.get_or_insert(id);
-    }
-
-    /// Takes a connection off its shelf, counted nowhere but in the limits.
-    fn unshelve(&mut self, id: IdleId) -> T {
-        let taken = self.idle.remove(id);
-        let shelf = self.hosts.shelf_mut(taken.place);
-        shelf.idle -= 1;
-        if shelf.top == Some(id) {
-            shelf.top = taken.below;
-        }
-        if shelf.bottom == Some(id) {
-            shelf.bottom = taken.above;
-        }
-        taken.conn
-    }
-
-    fn bury_idle(&mut self, id: IdleId, reason: DropReason, out: &mut Actions<K, T, W, P>) {
-        let place = self.idle.place(id);
-        let conn = self.unshelve(id);
-        self.hosts.shelf_mut(place).active += 1;
-        self.bury(conn, place, reason, out);
-    }
-
-    /// An active connection is to be closed; it counts until it is.
-    fn bury(&mut self, conn: T, place: Place, reason: DropReason, out: &mut Actions<K, T, W, P>) {
-        self.count_closed(place, reason);
-        self.evicting += 1;
-        self.hosts.host_mut(place.host).evicting += 1;
-        out.push(Action::Bury { conn, place, reason });
     }
 
     fn vacate(&mut self, place: Place, out: &mut Actions<K, T, W, P>) {

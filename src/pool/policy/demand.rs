@@ -1,0 +1,121 @@
+//! What is dialed: demand, the limits, and the turns of hosts that the total limit holds back.
+
+use super::{BATCH, Count, Policy};
+use crate::pool::action::{Action, Actions};
+use crate::pool::hosts::Place;
+use crate::pool::stats::DropReason;
+
+impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
+    /// Starts the dials that a host's waiters need, as far as limits allow; makes room where idle ones stand in the way.
+    pub(super) fn pump(&mut self, slot: u32, out: &mut Actions<K, T, W, P>) {
+        for shelf in 0..self.hosts.host(slot).shelves.len() {
+            let place = Place { host: slot, shelf: shelf as u32 };
+            let mut demand = self.hosts.shelf(place).demand();
+            while demand > 0 && self.room(slot) > 0 {
+                self.start_dial(place, out, Count::Count, None);
+                demand -= 1;
+            }
+            if demand == 0 {
+                continue;
+            }
+            let host = self.hosts.host(slot);
+            if host.counted >= self.config.max_connections_per_host {
+                // Idle connections of other runtimes cannot serve this waiter: they give way.
+                for _ in 0..demand.saturating_sub(host.evicting).min(BATCH) {
+                    let others = self.hosts.host(slot).shelves.iter();
+                    let Some(id) = others.filter_map(|s| s.bottom).min_by_key(|id| self.idle.since(*id))
+                    else {
+                        break;
+                    };
+                    self.bury_idle(id, DropReason::Evicted, out);
+                }
+            } else if self.counted >= self.config.max_connections {
+                for _ in 0..demand.saturating_sub(self.evicting).min(BATCH) {
+                    let Some(id) = self.idle.oldest() else { break };
+                    self.bury_idle(id, DropReason::Evicted, out);
+                }
+                self.block_if_wanting(slot);
+            }
+        }
+    }
+
+    /// Lets hosts that the total limit held back dial, in turn.
+    pub(super) fn pump_blocked(&mut self, out: &mut Actions<K, T, W, P>) {
+        for _ in 0..BATCH {
+            if self.counted >= self.config.max_connections {
+                break;
+            }
+            let Some((_, slot)) = self.blocked.pop_first() else { return };
+            let host = self.hosts.host_mut(slot);
+            host.blocked = None;
+            // One dial a turn, so that no host takes all that becomes free.
+            let wanting = host.shelves.iter().position(|shelf| shelf.demand() > 0);
+            let Some(shelf) = wanting else { continue };
+            if self.room(slot) > 0 {
+                self.start_dial(Place { host: slot, shelf: shelf as u32 }, out, Count::Count, None);
+            }
+            self.block_if_wanting(slot);
+        }
+        // Where somebody else took the slot of what was evicted for them, the next idle one gives way.
+        if self.evicting == 0
+            && self.counted >= self.config.max_connections
+            && !self.blocked.is_empty()
+            && let Some(id) = self.idle.oldest()
+        {
+            self.bury_idle(id, DropReason::Evicted, out);
+        }
+    }
+
+    /// Puts a host with unmet demand into the row of those that wait for the total limit.
+    pub(super) fn block_if_wanting(&mut self, slot: u32) {
+        let seq = self.next_seq();
+        let host = self.hosts.host_mut(slot);
+        // At its own limit, it waits for a connection of its own.
+        let may_grow = host.counted < self.config.max_connections_per_host;
+        if host.blocked.is_none() && may_grow && host.is_wanting() {
+            host.blocked = Some(seq);
+            self.blocked.insert(seq, slot);
+        }
+    }
+
+    /// Takes a host that wants nothing any more out of that row.
+    pub(super) fn unblock_if_served(&mut self, slot: u32) {
+        let host = self.hosts.host_mut(slot);
+        if !host.is_wanting()
+            && let Some(seq) = host.blocked.take()
+        {
+            self.blocked.remove(&seq);
+        }
+    }
+
+    /// How many more connections the host may have.
+    pub(super) fn room(&self, slot: u32) -> usize {
+        let of_host = self.config.max_connections_per_host.saturating_sub(self.hosts.host(slot).counted);
+        of_host.min(self.config.max_connections.saturating_sub(self.counted))
+    }
+
+    pub(super) fn start_dial(
+        &mut self,
+        place: Place,
+        out: &mut Actions<K, T, W, P>,
+        count: Count,
+        wanted_by: Option<W>,
+    ) {
+        let began = self.next_seq();
+        if count == Count::Count {
+            self.counted += 1;
+            self.hosts.host_mut(place.host).counted += 1;
+        }
+        let key = self.hosts.host(place.host).key.clone();
+        self.dialing += 1;
+        let shelf = self.hosts.shelf_mut(place);
+        shelf.dialing += 1;
+        // The first for whom no dial was under way.
+        let queue = || shelf.resending.values().chain(shelf.waiting.values());
+        let wanted_by = wanted_by.or_else(|| queue().nth((shelf.dialing - 1).min(BATCH)).cloned());
+        let partition = shelf.partition.clone();
+        let Some(partition) = partition else { return };
+        self.unblock_if_served(place.host);
+        out.push(Action::Dial { key, partition, place, began, wanted_by });
+    }
+}

@@ -1,0 +1,179 @@
+//! What is kept: the shelf of idle connections, who is taken from it, and who is buried.
+
+use std::time::{Duration, Instant};
+
+use super::{BATCH, NO_DEADLINE, Policy};
+use crate::pool::action::{Action, Actions};
+use crate::pool::hosts::Place;
+use crate::pool::idle::{IdleId, Stay};
+use crate::pool::stats::DropReason;
+
+impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
+    /// Buries idle connections whose time has come, [`BATCH`] at the most. Answers whether there may be more.
+    pub(crate) fn reap(&mut self, now: Instant, out: &mut Actions<K, T, W, P>) -> bool {
+        for _ in 0..BATCH {
+            let Some(id) = self.idle.expired(now) else { return false };
+            self.bury_idle(id, DropReason::IdleTimeout, out);
+        }
+        true
+    }
+
+    /// When [`reap`](Self::reap) is next needed.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.idle.due()
+    }
+
+    /// Buries all idle connections, [`BATCH`] at the most. Answers whether there may be more.
+    pub(crate) fn bury_all(&mut self, reason: DropReason, out: &mut Actions<K, T, W, P>) -> bool {
+        for _ in 0..BATCH {
+            let Some(id) = self.idle.oldest() else { return false };
+            self.bury_idle(id, reason, out);
+        }
+        true
+    }
+
+    /// Buries the idle connections of a runtime that is gone, going on at host `slot`; answers where to go on.
+    pub(crate) fn abandon(
+        &mut self,
+        partition: &P,
+        mut slot: usize,
+        out: &mut Actions<K, T, W, P>,
+    ) -> Option<usize> {
+        for _ in 0..BATCH {
+            if slot >= self.hosts.slots() {
+                return None;
+            }
+            while let Some(id) = self.hosts.get(slot).and_then(|host| {
+                host.shelves
+                    .iter()
+                    .find(|shelf| shelf.partition.as_ref() == Some(partition))
+                    .and_then(|shelf| shelf.bottom)
+            }) {
+                if out.len() >= BATCH {
+                    return Some(slot);
+                }
+                self.bury_idle(id, DropReason::RuntimeGone, out);
+            }
+            slot += 1;
+        }
+        Some(slot)
+    }
+
+    /// The newest idle connection that has not expired.
+    pub(super) fn take_idle(
+        &mut self,
+        place: Place,
+        now: Instant,
+        out: &mut Actions<K, T, W, P>,
+    ) -> Option<T> {
+        for _ in 0..BATCH {
+            let id = self.hosts.shelf(place).top?;
+            if self.idle.deadline(id).is_none_or(|deadline| deadline > now) {
+                let conn = self.unshelve(id);
+                self.hosts.shelf_mut(place).active += 1;
+                return Some(conn);
+            }
+            self.bury_idle(id, DropReason::IdleTimeout, out);
+        }
+        None
+    }
+
+    /// A connection that is active has nothing to do.
+    pub(super) fn offer(
+        &mut self,
+        place: Place,
+        conn: T,
+        stay: Option<Duration>,
+        now: Instant,
+        out: &mut Actions<K, T, W, P>,
+    ) -> Option<Instant> {
+        let shut = self.shut;
+        let shelf = self.hosts.shelf_mut(place);
+        if let Some((_, waiter)) = shelf.waiting.pop_first() {
+            self.no_longer_waiting(place.host, 1);
+            out.push(Action::Grant { waiter, conn, place });
+            return None;
+        }
+        // What the server said matters only where it is less than what we would do anyway.
+        let theirs = stay.filter(|theirs| self.config.idle_timeout.is_none_or(|ours| *theirs < ours));
+        let timeout = theirs.or(self.config.idle_timeout);
+        let is_wanted_elsewhere = !self.blocked.is_empty() || self.hosts.host(place.host).is_wanting();
+        let reason = if shut {
+            Some(DropReason::Shutdown)
+        } else if is_wanted_elsewhere {
+            Some(DropReason::Evicted)
+        } else if timeout == Some(Duration::ZERO)
+            || self.config.max_idle_per_host == 0
+            || self.config.max_idle == 0
+        {
+            Some(DropReason::IdleTimeout)
+        } else {
+            None
+        };
+        if let Some(reason) = reason {
+            self.bury(conn, place, reason, out);
+            return None;
+        }
+        // The coldest goes, never the one that just came back.
+        let host = self.hosts.host(place.host);
+        let idle_here: usize = host.shelves.iter().map(|shelf| shelf.idle).sum();
+        if idle_here >= self.config.max_idle_per_host {
+            let oldest =
+                host.shelves.iter().filter_map(|shelf| shelf.bottom).min_by_key(|id| self.idle.since(*id));
+            if let Some(id) = oldest {
+                self.bury_idle(id, DropReason::Evicted, out);
+            }
+        } else if self.idle.len() >= self.config.max_idle
+            && let Some(id) = self.idle.oldest()
+        {
+            self.bury_idle(id, DropReason::Evicted, out);
+        }
+        let deadline = timeout.and_then(|timeout| now.checked_add(timeout));
+        let stay = match deadline {
+            Some(deadline) if theirs.is_some() => Stay::Theirs(deadline),
+            deadline => Stay::Ours(deadline),
+        };
+        self.shelve(place, conn, now, stay);
+        // Without a deadline too: a reaper notices the end of its runtime.
+        Some(deadline.unwrap_or(now + NO_DEADLINE))
+    }
+
+    pub(super) fn shelve(&mut self, place: Place, conn: T, now: Instant, stay: Stay) {
+        let below = self.hosts.shelf(place).top;
+        let id = self.idle.push(conn, place, now, stay, below);
+        let shelf = self.hosts.shelf_mut(place);
+        shelf.active -= 1;
+        shelf.idle += 1;
+        shelf.top = Some(id);
+        shelf.bottom.get_or_insert(id);
+    }
+
+    /// Takes a connection off its shelf, counted nowhere but in the limits.
+    pub(super) fn unshelve(&mut self, id: IdleId) -> T {
+        let taken = self.idle.remove(id);
+        let shelf = self.hosts.shelf_mut(taken.place);
+        shelf.idle -= 1;
+        if shelf.top == Some(id) {
+            shelf.top = taken.below;
+        }
+        if shelf.bottom == Some(id) {
+            shelf.bottom = taken.above;
+        }
+        taken.conn
+    }
+
+    pub(super) fn bury_idle(&mut self, id: IdleId, reason: DropReason, out: &mut Actions<K, T, W, P>) {
+        let place = self.idle.place(id);
+        let conn = self.unshelve(id);
+        self.hosts.shelf_mut(place).active += 1;
+        self.bury(conn, place, reason, out);
+    }
+
+    /// An active connection is to be closed; it counts until it is.
+    pub(super) fn bury(&mut self, conn: T, place: Place, reason: DropReason, out: &mut Actions<K, T, W, P>) {
+        self.count_closed(place, reason);
+        self.evicting += 1;
+        self.hosts.host_mut(place.host).evicting += 1;
+        out.push(Action::Bury { conn, place, reason });
+    }
+}
