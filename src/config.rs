@@ -138,6 +138,14 @@ impl ClientBuilder {
         self
     }
 
+    /// How long a connection is used at the most: without a limit by default. A tenth of it at the most, drawn for each
+    /// connection, is taken off, so that connections that were made together are not replaced together. A request that is
+    /// under way is not cut short.
+    pub fn max_lifetime(mut self, lifetime: impl Into<Option<Duration>>) -> Self {
+        self.pool.max_lifetime = lifetime.into();
+        self
+    }
+
     /// The most requests that may wait for a connection of one host: 10,000 by default. One more fails at once with
     /// [`ErrorKind::PoolFull`](crate::ErrorKind::PoolFull).
     pub fn max_waiters_per_host(mut self, waiters: usize) -> Self {

@@ -339,7 +339,7 @@ impl Exchange {
     pub(crate) fn bury(&mut self, reason: DropReason) {
         match self.lease.take() {
             Some(lease) if self.is_begun => lease.bury(reason),
-            Some(lease) => lease.checkin(None),
+            Some(lease) => lease.checkin(None, None),
             None => {}
         }
     }
@@ -614,8 +614,8 @@ impl Exchange {
         let is_settled = lease.conn().stream.is_settled();
         match self.machine.verdict(self.incoming.len()) {
             Verdict::Reuse if is_settled => {
-                let stay = self.machine.keep_alive().timeout.map(|timeout| timeout.saturating_sub(MARGIN));
-                lease.checkin(stay);
+                let said = self.machine.keep_alive();
+                lease.checkin(said.timeout.map(|timeout| timeout.saturating_sub(MARGIN)), said.max);
             }
             Verdict::Close(reasons) if reasons.contains(CloseReason::Surplus) => {
                 lease.bury(DropReason::Unsolicited);

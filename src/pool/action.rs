@@ -3,7 +3,7 @@
 //! Data only; it knows nothing of how it is decided or carried out. Invariant: whatever holds a resource (a
 //! connection, a waiter, a partition) travels to the shell in here, to be dropped without the lock.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::hosts::{Place, Turn};
 use super::stats::DropReason;
@@ -40,6 +40,15 @@ pub(crate) enum Action<K, T, W, P> {
     Bury { conn: T, place: Place, reason: DropReason },
     /// Drop it: nothing of the partition is left here.
     Forget { partition: P },
+}
+
+/// How long a connection may be kept.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Terms {
+    /// How long the server keeps it idle, if it said so.
+    pub(crate) stay: Option<Duration>,
+    /// From when on it is too old to be used again.
+    pub(crate) until: Option<Instant>,
 }
 
 /// What a finished exchange adds to the ledger.

@@ -2,13 +2,14 @@
 //!
 //! Index-linked, so that taking the newest of a shelf, the oldest of all, or any one in the middle costs the same
 //! however many there are. Knows nothing of limits. Invariant: an entry is in exactly one age list (those that
-//! stay for the pool's own timeout, whose age is also the order of their deadlines; those that the server gave a
-//! time of its own) and, of the second kind, in the set of deadlines.
+//! stay for the pool's own timeout, whose age is also the order of their deadlines; those whose time is shorter) and, of
+//! the second kind, in the set of deadlines.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
 
 use super::hosts::Place;
+use super::stats::DropReason;
 
 /// An idle connection's slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,8 +41,8 @@ pub(crate) struct Taken<T> {
 pub(crate) enum Stay {
     /// As long as the pool's own timeout says.
     Ours(Option<Instant>),
-    /// As long as the server said.
-    Theirs(Instant),
+    /// Less long than that, for a reason of its own: as long as the server said, or as it may live.
+    Less(Instant, DropReason),
 }
 
 #[derive(Debug)]
@@ -63,15 +64,15 @@ struct Age {
 }
 
 impl Stay {
-    fn deadline(self) -> Option<Instant> {
+    pub(crate) fn deadline(self) -> Option<Instant> {
         match self {
             Self::Ours(deadline) => deadline,
-            Self::Theirs(deadline) => Some(deadline),
+            Self::Less(deadline, _) => Some(deadline),
         }
     }
 
     fn list(self) -> usize {
-        matches!(self, Self::Theirs(_)) as usize
+        matches!(self, Self::Less(..)) as usize
     }
 }
 
@@ -121,7 +122,7 @@ impl<T> IdleList<T> {
         let age = &mut self.ages[stay.list()];
         age.newest = Some(id);
         age.oldest.get_or_insert(id);
-        if let Stay::Theirs(deadline) = stay {
+        if let Stay::Less(deadline, _) = stay {
             self.deadlines.insert((deadline, id));
         }
         id
@@ -146,7 +147,7 @@ impl<T> IdleList<T> {
             Some(older) => self.entry_mut(older).newer = entry.newer,
             None => self.ages[entry.stay.list()].oldest = entry.newer,
         }
-        if let Stay::Theirs(deadline) = entry.stay {
+        if let Stay::Less(deadline, _) = entry.stay {
             self.deadlines.remove(&(deadline, id));
         }
         if self.len == 0 && self.slots.len() > KEPT_SLOTS {
@@ -181,6 +182,14 @@ impl<T> IdleList<T> {
 
     pub(crate) fn deadline(&self, id: IdleId) -> Option<Instant> {
         self.entry(id).stay.deadline()
+    }
+
+    /// Why it goes when its deadline has passed.
+    pub(crate) fn reason(&self, id: IdleId) -> DropReason {
+        match self.entry(id).stay {
+            Stay::Ours(_) => DropReason::IdleTimeout,
+            Stay::Less(_, reason) => reason,
+        }
     }
 
     pub(crate) fn since(&self, id: IdleId) -> Instant {
@@ -247,7 +256,7 @@ mod tests {
             if random(100) < if conn / 1_000 % 2 == 0 { 70 } else { 30 } {
                 let place = places[random(places.len())];
                 let stay = match random(3) {
-                    0 => Stay::Theirs(now + Duration::from_secs(random(50) as u64)),
+                    0 => Stay::Less(now + Duration::from_secs(random(50) as u64), DropReason::MaxLifetime),
                     _ => Stay::Ours(Some(now + TIMEOUT)),
                 };
                 let below = model.iter().rfind(|entry| entry.2 == place).map(|entry| entry.0);

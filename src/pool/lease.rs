@@ -27,6 +27,8 @@ pub(crate) struct Conn {
     runtime: Runtime,
     /// Requests that were begun on it.
     requests: u64,
+    /// How many more the server takes, if it said so.
+    more: Option<u64>,
     /// Whether it was ever idle: the peer may have closed it since.
     was_idle: bool,
     /// How it was made, until its first request has been told.
@@ -40,6 +42,8 @@ struct Fixed {
     peer: Option<SocketAddr>,
     local: Option<SocketAddr>,
     made: Instant,
+    /// From when on it is too old.
+    until: Option<Instant>,
     handshake: Duration,
 }
 
@@ -111,14 +115,18 @@ impl Conn {
         local: Option<SocketAddr>,
         runtime: Runtime,
         setup: Arc<Setup>,
+        lifetime: Option<Duration>,
     ) -> Self {
-        let fixed = Fixed { id, peer, local, made: time::now(), handshake: setup.milestones().handshake() };
+        let made = time::now();
+        let until = lifetime.map(|lifetime| time::after(made, lifetime));
+        let fixed = Fixed { id, peer, local, made, until, handshake: setup.milestones().handshake() };
         Self {
             stream,
             timer: Timer::default(),
             fixed: Arc::new(fixed),
             runtime,
             requests: 0,
+            more: None,
             was_idle: false,
             setup: Some(setup),
         }
@@ -126,6 +134,11 @@ impl Conn {
 
     pub(crate) fn runtime(&self) -> &Runtime {
         &self.runtime
+    }
+
+    /// From when on it is too old to be used.
+    pub(crate) fn until(&self) -> Option<Instant> {
+        self.fixed.until
     }
 
     /// It comes from the shelf: from now on it counts as reused.
@@ -201,8 +214,15 @@ impl Lease {
         }
     }
 
-    /// Gives the connection back, proven reusable. `stay`: how long the server will keep it idle, if it said so.
-    pub(crate) fn checkin(mut self, stay: Option<Duration>) {
+    /// Gives the connection back, proven reusable. `stay`: how long the server will keep it idle, and `more`: how many
+    /// more requests it takes, if it said so.
+    pub(crate) fn checkin(mut self, stay: Option<Duration>, more: Option<u64>) {
+        let Some(conn) = &mut self.conn else { return };
+        // What was said before still holds, less what was sent since.
+        conn.more = more.or_else(|| conn.more.map(|more| more.saturating_sub(u64::from(self.begun))));
+        if conn.more == Some(0) {
+            return self.bury(DropReason::NotReusable);
+        }
         let Some(mut conn) = self.conn.take() else { return };
         let served = self.served(&conn);
         conn.timer.forget_task();

@@ -14,6 +14,7 @@ mod reaper;
 pub(crate) mod stats;
 mod wait;
 
+use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -22,7 +23,7 @@ use foldhash::fast::RandomState;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
-use self::action::{Action, Checkout, Served, Ticket};
+use self::action::{Action, Checkout, Served, Terms, Ticket};
 use self::hosts::Place;
 use self::key::{Route, RouteRef};
 pub use self::lease::ConnectionInfo;
@@ -59,6 +60,8 @@ pub(crate) struct PoolConfig {
     /// How long a connection stays idle before it is closed: 60 s by default; `None` keeps it until the server
     /// closes it. A server's `Keep-Alive: timeout=N` shortens it to N - 1 s.
     pub(crate) idle_timeout: Option<Duration>,
+    /// How long a connection is used, less a tenth at the most that is drawn for each. `None` by default.
+    pub(crate) max_lifetime: Option<Duration>,
     /// How long a request waits for a connection: 30 s by default.
     pub(crate) acquire_timeout: Duration,
 }
@@ -72,6 +75,7 @@ impl Default for PoolConfig {
             max_idle: 512,
             max_waiters_per_host: 10_000,
             idle_timeout: Some(Duration::from_secs(60)),
+            max_lifetime: None,
             acquire_timeout: Duration::from_secs(30),
         }
     }
@@ -350,6 +354,13 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How long this connection may live. Those made together do not end together.
+    fn lifetime(&self, id: u64) -> Option<Duration> {
+        let lifetime = self.config.max_lifetime?;
+        let drawn = self.hasher.hash_one(id) % 1024;
+        Some(lifetime - lifetime.mul_f64(drawn as f64 / 1024.0 * JITTER))
+    }
+
     fn settle(self: &Arc<Self>, checkout: Checkout<Box<Conn>>, cell: Option<Waiter>) -> Result<Lease, Wait> {
         match (checkout, cell) {
             (Checkout::Reuse(mut conn, place), _) => {
@@ -377,7 +388,8 @@ impl Shared {
     fn checkin(self: &Arc<Self>, place: Place, conn: Box<Conn>, stay: Option<Duration>, served: Served) {
         let mut actions = Vec::new();
         self.keep(place, conn, &mut actions, |policy, conn, now, actions| {
-            policy.checkin(place, conn, stay, served, now, actions)
+            let terms = Terms { stay, until: conn.until() };
+            policy.checkin(place, conn, terms, served, now, actions)
         });
         self.perform(actions);
     }
@@ -463,7 +475,8 @@ impl Shared {
                         {
                             // It left a moment ago: the connection goes on to the next.
                             self.keep(place, conn, &mut actions, |policy, conn, now, actions| {
-                                policy.checkin(place, conn, None, Served::default(), now, actions)
+                                let terms = Terms { stay: None, until: conn.until() };
+                                policy.checkin(place, conn, terms, Served::default(), now, actions)
                             });
                         }
                     }
@@ -519,6 +532,9 @@ impl Shared {
     }
 }
 
+/// The part of the maximum lifetime that is drawn for each connection.
+const JITTER: f64 = 0.1;
+
 /// A dial under way. Dropped before its end (its runtime stops, or it panics), it counts as failed.
 struct Dial {
     shared: Weak<Shared>,
@@ -548,12 +564,15 @@ impl Dial {
         self.over = true;
         self.setup.end(None, time::now());
         let Dialed { stream, peer, local } = dialed;
-        let conn =
-            Box::new(Conn::new(self.id, stream, peer, local, self.runtime.clone(), self.setup.clone()));
-        let Some(shared) = self.shared.upgrade() else { return conn.close(DropReason::Shutdown) };
+        let shared = self.shared.upgrade();
+        let lifetime = shared.as_ref().and_then(|shared| shared.lifetime(self.id));
+        let (runtime, setup) = (self.runtime.clone(), self.setup.clone());
+        let conn = Box::new(Conn::new(self.id, stream, peer, local, runtime, setup, lifetime));
+        let Some(shared) = shared else { return conn.close(DropReason::Shutdown) };
         let mut actions = Vec::new();
         shared.keep(self.place, conn, &mut actions, |policy, conn, now, actions| {
-            policy.dialed(self.place, conn, now, actions)
+            let until = conn.until();
+            policy.dialed(self.place, conn, until, now, actions)
         });
         shared.perform(actions);
         self.tell_warm(Ok(()));

@@ -28,7 +28,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::PoolConfig;
-use super::action::{Action, Actions, Checkout, Served, Ticket};
+use super::action::{Action, Actions, Checkout, Served, Terms, Ticket};
 use super::hosts::{Counts, Hosts, Place, Turn};
 use super::idle::IdleList;
 use super::stats::{Counters, DropReason};
@@ -149,18 +149,18 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
 
     /// A connection comes back, proven reusable: to the oldest waiter of its runtime, to the shelf, or to the grave.
     ///
-    /// `stay` is how long it may be idle, where the server said so. Answers when the reaper is next needed for it.
+    /// Answers when the reaper is next needed for it.
     pub(crate) fn checkin(
         &mut self,
         place: Place,
         conn: T,
-        stay: Option<Duration>,
+        terms: Terms,
         served: Served,
         now: Instant,
         out: &mut Actions<K, T, W, P>,
     ) -> Option<Instant> {
         self.account(place, served);
-        self.offer(place, conn, stay, now, out)
+        self.offer(place, conn, terms, now, out)
     }
 
     /// A slot is free: its connection was closed, for `reason` unless that was counted when it was buried.
@@ -197,6 +197,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         &mut self,
         place: Place,
         conn: T,
+        until: Option<Instant>,
         now: Instant,
         out: &mut Actions<K, T, W, P>,
     ) -> Option<Instant> {
@@ -211,7 +212,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
             out.push(Action::Grant { waiter, conn, place });
             return None;
         }
-        self.offer(place, conn, None, now, out)
+        self.offer(place, conn, Terms { stay: None, until }, now, out)
     }
 
     /// A dial failed: those fail whom it concerns. If it concerns the host, that is everyone who queued before it

@@ -93,7 +93,24 @@ impl Play {
         let (place, _) = self.dials.pop_front().unwrap();
         let mut out = Vec::new();
         self.places.insert(conn, place);
-        self.policy.dialed(place, conn, self.now, &mut out);
+        self.policy.dialed(place, conn, None, self.now, &mut out);
+        self.say(out)
+    }
+
+    /// The oldest dial succeeds, with a connection that is not used from `until` on.
+    fn dialed_until(&mut self, conn: u32, until: Instant) -> Vec<String> {
+        let (place, _) = self.dials.pop_front().unwrap();
+        let mut out = Vec::new();
+        self.places.insert(conn, place);
+        self.policy.dialed(place, conn, Some(until), self.now, &mut out);
+        self.say(out)
+    }
+
+    fn checkin_until(&mut self, conn: u32, until: Instant) -> Vec<String> {
+        let place = self.places[&conn];
+        let mut out = Vec::new();
+        let terms = Terms { stay: None, until: Some(until) };
+        self.policy.checkin(place, conn, terms, Served::default(), self.now, &mut out);
         self.say(out)
     }
 
@@ -113,7 +130,8 @@ impl Play {
     fn checkin_for(&mut self, conn: u32, stay: Option<Duration>) -> Vec<String> {
         let place = self.places[&conn];
         let mut out = Vec::new();
-        self.policy.checkin(place, conn, stay, Served::default(), self.now, &mut out);
+        let terms = Terms { stay, until: None };
+        self.policy.checkin(place, conn, terms, Served::default(), self.now, &mut out);
         self.say(out)
     }
 
@@ -538,6 +556,28 @@ fn the_servers_stay_shortens_and_never_lengthens() {
 }
 
 #[test]
+fn rule_16_a_lifetime_ends_idle_connections_and_those_that_come_back() {
+    let mut play = Play::new(config());
+    let until = play.now + 30 * S;
+    play.want("a", 0, 1);
+    assert_eq!(play.dialed_until(1, until), ["grant 1 to 1"]);
+    play.want("a", 0, 2);
+    assert_eq!(play.dialed_until(2, until + S), ["grant 2 to 2"]);
+    assert_eq!(play.checkin_until(1, until), NOTHING);
+    assert_eq!(play.policy.due(), Some(until), "before the idle timeout");
+    play.now = until - Duration::from_millis(1);
+    assert_eq!(play.reap(), NOTHING);
+    play.now = until;
+    assert_eq!(play.want("a", 0, 3), ["bury 1 MaxLifetime", "dial a/0"], "not used from then on");
+    play.now = until + S;
+    assert_eq!(play.checkin_until(2, until + S), ["bury 2 MaxLifetime"], "not handed to who waits");
+    assert_eq!(play.dialed_until(3, until + 60 * S), ["grant 3 to 3"]);
+    play.checkin_until(3, until + 90 * S);
+    play.now += 60 * S;
+    assert_eq!(play.reap(), ["bury 3 IdleTimeout"], "idle for too long, and young");
+}
+
+#[test]
 fn the_next_deadline_is_the_earliest_of_both_kinds() {
     let mut play = Play::new(config());
     for conn in 1..=3 {
@@ -657,7 +697,7 @@ fn empty_hosts_are_forgotten() {
             policy.fail_waiters(place, u64::MAX, true, &mut out);
             policy.dial_failed(place, &mut out);
         } else {
-            policy.dialed(place, host, now, &mut out);
+            policy.dialed(place, host, None, now, &mut out);
             out.clear();
             policy.bury_all(DropReason::Shutdown, &mut out);
             if host % 2 == 0 {
@@ -707,7 +747,7 @@ fn a_host_is_not_forgotten_under_the_callers_feet() {
     assert!(policy.cancel(ticket, &mut out));
     // Host 0's connection is closed: hosts 5000 and 5001 are listed, and the list overflows.
     let place = place.unwrap();
-    policy.dialed(place, 1, now, &mut out);
+    policy.dialed(place, 1, None, now, &mut out);
     policy.release(place, Served::default(), Some(DropReason::Failed), &mut out);
     assert_eq!(policy.total().1, Counts::default());
 }
@@ -894,7 +934,8 @@ impl Model {
                 let stay = [None, Some(Duration::ZERO), Some(3 * S), Some(500 * S)][random.below(4)];
                 let place = self.play.places[&lease.0];
                 let now = self.play.now;
-                self.play.policy.checkin(place, lease.0, stay, Served::default(), now, &mut out);
+                let terms = Terms { stay, until: None };
+                self.play.policy.checkin(place, lease.0, terms, Served::default(), now, &mut out);
                 self.follow(out, Some(lease), false);
             }
             45..52 => {
@@ -979,7 +1020,7 @@ impl Model {
         if is_ok {
             let conn = self.fresh();
             let now = self.play.now;
-            self.play.policy.dialed(place, conn, now, &mut out);
+            self.play.policy.dialed(place, conn, None, now, &mut out);
             self.follow(out, Some((conn, host, runtime)), true);
         } else {
             let concerns_host = random.below(2) == 0;
@@ -1084,7 +1125,7 @@ impl Model {
                 let place = self.play.places[&lease.0];
                 let now = self.play.now;
                 let mut out = Vec::new();
-                self.play.policy.checkin(place, lease.0, None, Served::default(), now, &mut out);
+                self.play.policy.checkin(place, lease.0, Terms::default(), Served::default(), now, &mut out);
                 self.follow(out, Some(lease), false);
             } else {
                 assert_eq!(self.play.policy.waiting, 0, "somebody waits for ever");

@@ -18,6 +18,8 @@ pub enum DropReason {
     Failed,
     /// It was idle for as long as it may be.
     IdleTimeout,
+    /// It reached its maximum lifetime.
+    MaxLifetime,
     /// The exchange ended in a way that forbids reuse, such as `Connection: close`.
     NotReusable,
     /// The peer closed it while it was idle, or before it answered.
@@ -39,6 +41,7 @@ impl DropReason {
         Self::Evicted,
         Self::Failed,
         Self::IdleTimeout,
+        Self::MaxLifetime,
         Self::NotReusable,
         Self::PeerClosed,
         Self::RuntimeGone,

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{BATCH, NO_DEADLINE, Policy};
-use crate::pool::action::{Action, Actions};
+use crate::pool::action::{Action, Actions, Terms};
 use crate::pool::hosts::Place;
 use crate::pool::idle::{IdleId, Stay};
 use crate::pool::stats::DropReason;
@@ -13,7 +13,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     pub(crate) fn reap(&mut self, now: Instant, out: &mut Actions<K, T, W, P>) -> bool {
         for _ in 0..BATCH {
             let Some(id) = self.idle.expired(now) else { return false };
-            self.bury_idle(id, DropReason::IdleTimeout, out);
+            self.bury_idle(id, self.idle.reason(id), out);
         }
         true
     }
@@ -73,7 +73,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
                 self.hosts.shelf_mut(place).active += 1;
                 return Some(conn);
             }
-            self.bury_idle(id, DropReason::IdleTimeout, out);
+            self.bury_idle(id, self.idle.reason(id), out);
         }
         None
     }
@@ -83,11 +83,15 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         &mut self,
         place: Place,
         conn: T,
-        stay: Option<Duration>,
+        terms: Terms,
         now: Instant,
         out: &mut Actions<K, T, W, P>,
     ) -> Option<Instant> {
         let shut = self.shut;
+        if terms.until.is_some_and(|until| until <= now) {
+            self.bury(conn, place, DropReason::MaxLifetime, out);
+            return None;
+        }
         let shelf = self.hosts.shelf_mut(place);
         if let Some((_, waiter)) = shelf.waiting.pop_first() {
             self.no_longer_waiting(place.host, 1);
@@ -95,7 +99,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
             return None;
         }
         // What the server said matters only where it is less than what we would do anyway.
-        let theirs = stay.filter(|theirs| self.config.idle_timeout.is_none_or(|ours| *theirs < ours));
+        let theirs = terms.stay.filter(|theirs| self.config.idle_timeout.is_none_or(|ours| *theirs < ours));
         let timeout = theirs.or(self.config.idle_timeout);
         let is_wanted_elsewhere = !self.blocked.is_empty() || self.hosts.host(place.host).is_wanting();
         let reason = if shut {
@@ -129,10 +133,14 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
             self.bury_idle(id, DropReason::Evicted, out);
         }
         let deadline = timeout.and_then(|timeout| now.checked_add(timeout));
-        let stay = match deadline {
-            Some(deadline) if theirs.is_some() => Stay::Theirs(deadline),
-            deadline => Stay::Ours(deadline),
+        let stay = match (terms.until, deadline) {
+            (Some(until), _) if deadline.is_none_or(|deadline| until < deadline) => {
+                Stay::Less(until, DropReason::MaxLifetime)
+            }
+            (_, Some(deadline)) if theirs.is_some() => Stay::Less(deadline, DropReason::IdleTimeout),
+            (_, deadline) => Stay::Ours(deadline),
         };
+        let deadline = stay.deadline();
         self.shelve(place, conn, now, stay);
         // Without a deadline too: a reaper notices the end of its runtime.
         Some(deadline.unwrap_or(now + NO_DEADLINE))
