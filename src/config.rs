@@ -153,6 +153,14 @@ impl ClientBuilder {
         self
     }
 
+    /// After two dials in a row that failed, requests to that host fail at once with what the last dial came to, until the
+    /// next dial is due: after 250 ms at the most, then twice as long with each failure, up to 30 s; how long exactly is
+    /// drawn. With `true`, they wait for that dial instead, for the [acquire timeout](Self::acquire_timeout) at the most.
+    pub fn wait_for_failing_hosts(mut self, wait: bool) -> Self {
+        self.pool.wait_for_failing_hosts = wait;
+        self
+    }
+
     /// How long a request waits for a connection: 30 s by default; then it fails with
     /// [`ErrorKind::PoolTimeout`](crate::ErrorKind::PoolTimeout).
     pub fn acquire_timeout(mut self, timeout: Duration) -> Self {

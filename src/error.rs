@@ -199,6 +199,17 @@ impl Error {
         Chain(self)
     }
 
+    /// The failure of a dial that was not made, because this was what the last ones came to.
+    pub(crate) fn again(self, dials: u32, next: Duration) -> Self {
+        let message = format!("{dials} dials in a row failed; the next is made in {next:?} at the earliest");
+        let error = Self::new(self.kind(), message);
+        let error = match self.phase() {
+            Some(phase) => error.in_phase(phase),
+            None => error,
+        };
+        error.because(self)
+    }
+
     pub(crate) fn new(kind: ErrorKind, message: impl Into<Message>) -> Self {
         Self {
             inner: Box::new(Inner {

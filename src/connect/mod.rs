@@ -321,6 +321,8 @@ pub(crate) enum Scope {
     Host,
     /// Another dial may fare better.
     Attempt,
+    /// Every other dial on the same runtime would fail alike, whatever the destination.
+    Runtime,
 }
 
 impl DialError {
@@ -331,13 +333,18 @@ impl DialError {
     /// The runtime that the dial was to run on has no timers: no deadline could be kept.
     pub(crate) fn no_timers() -> Self {
         let message = "the tokio runtime has no timers: build it with enable_all or enable_time".to_owned();
-        Self::new(ErrorKind::Request, Phase::Queue, message, Scope::Host)
+        Self::new(ErrorKind::Request, Phase::Queue, message, Scope::Runtime)
     }
 
     /// The dial did not come to its end: its runtime stopped, or has no I/O.
     pub(crate) fn interrupted() -> Self {
         let message = "the dial was cut short: its tokio runtime stopped, or has no I/O enabled".to_owned();
-        Self::new(ErrorKind::Connect, Phase::Tcp, message, Scope::Host)
+        Self::new(ErrorKind::Connect, Phase::Tcp, message, Scope::Runtime)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn refused() -> Self {
+        Self::new(ErrorKind::Connect, Phase::Tcp, "refused".to_owned(), Scope::Attempt)
     }
 
     fn tls(message: String, scope: Scope) -> Self {
@@ -363,10 +370,15 @@ impl DialError {
         &self.inner.message
     }
 
-    /// Whether every dial to the destination would fail alike: there is no such host, every address was tried and
-    /// failed (or none answered in time), or TLS does not accept the server.
+    /// Whether every dial to the destination from here would fail alike: there is no such host, every address was tried
+    /// and failed (or none answered in time), TLS does not accept the server, or the runtime cannot dial at all.
     pub(crate) fn concerns_host(&self) -> bool {
-        self.inner.scope == Scope::Host
+        self.inner.scope != Scope::Attempt
+    }
+
+    /// Whether it says anything about the destination.
+    pub(crate) fn is_of_host(&self) -> bool {
+        self.inner.scope != Scope::Runtime
     }
 
     /// The crate's error for one of the requests that waited.

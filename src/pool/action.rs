@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use super::hosts::{Place, Turn};
+use super::policy::Failing;
 use super::stats::DropReason;
 
 /// A waiter's place in the queue.
@@ -24,6 +25,8 @@ pub(crate) enum Checkout<T> {
     Queued(Ticket),
     /// The queue is full, with so many waiting.
     Full(usize),
+    /// The host cannot be connected to, and it is too early to try again.
+    Failing(Failing),
 }
 
 /// What the shell has to do, once it holds no lock, in this order.

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use hashbrown::HashTable;
 
 use super::idle::IdleId;
+use super::policy::Failing;
 use super::stats::Counters;
 
 /// Where a connection belongs: its host's entry, and the shelf of its runtime there.
@@ -47,6 +48,8 @@ pub(super) struct Host<K, W, P> {
     /// Its turn among those that the total limit holds back.
     pub(super) blocked: Option<u64>,
     pub(super) is_listed_empty: bool,
+    /// The last dial failed.
+    pub(super) failing: Option<Box<Failing>>,
     pub(super) counters: Counters,
 }
 
@@ -145,6 +148,7 @@ impl<K, W, P: Clone + PartialEq> Hosts<K, W, P> {
                     waiting: 0,
                     blocked: None,
                     is_listed_empty: false,
+                    failing: None,
                     counters: Counters::default(),
                 };
                 let slot = self.vacant.pop().unwrap_or_else(|| {

@@ -223,7 +223,7 @@ mod tests {
 
     /// Places of three hosts.
     fn places() -> Vec<Place> {
-        let mut policy: Policy<u32, u32, u32, u32> = Policy::new(PoolConfig::default());
+        let mut policy: Policy<u32, u32, u32, u32> = Policy::new(PoolConfig::default(), 1);
         let mut out = Vec::new();
         for host in 0..3 {
             policy.warm(u64::from(host), |key| *key == host, || host, &0, 1, &mut out);

@@ -28,7 +28,7 @@ use self::hosts::Place;
 use self::key::{Route, RouteRef};
 pub use self::lease::ConnectionInfo;
 use self::lease::{Conn, Lease};
-use self::policy::Policy;
+use self::policy::{Failing, Policy};
 pub use self::stats::{DropReason, HostStats, PoolStats};
 use crate::connect::{Destination, DialError, Dialed, Dialer};
 use crate::error::{Error, ErrorKind, Phase};
@@ -64,6 +64,8 @@ pub(crate) struct PoolConfig {
     pub(crate) max_lifetime: Option<Duration>,
     /// How long a request waits for a connection: 30 s by default.
     pub(crate) acquire_timeout: Duration,
+    /// Requests to a host that cannot be connected to wait for the next dial, in place of failing at once.
+    pub(crate) wait_for_failing_hosts: bool,
 }
 
 impl Default for PoolConfig {
@@ -77,16 +79,18 @@ impl Default for PoolConfig {
             idle_timeout: Some(Duration::from_secs(60)),
             max_lifetime: None,
             acquire_timeout: Duration::from_secs(30),
+            wait_for_failing_hosts: false,
         }
     }
 }
 
 impl Pool {
     pub(crate) fn new(config: PoolConfig, dialer: Dialer) -> Self {
-        let state = State { policy: Policy::new(config.clone()), reapers: Vec::new() };
+        let hasher = RandomState::default();
+        let state = State { policy: Policy::new(config.clone(), hasher.hash_one(0)), reapers: Vec::new() };
         let shared = Shared {
             state: Mutex::new(state),
-            hasher: RandomState::default(),
+            hasher,
             config,
             dialer: Arc::new(dialer),
             next_id: AtomicU64::new(1),
@@ -145,14 +149,21 @@ impl Pool {
         );
         drop(state);
         self.shared.perform(actions);
-        if let Checkout::Full(waiting) = checkout {
-            return Err(Error::new(
-                ErrorKind::PoolFull,
-                format!("{waiting} requests are already waiting for a connection to {}", route.to_route()),
-            )
-            .in_phase(Phase::Queue));
+        match checkout {
+            Checkout::Full(waiting) => {
+                let message = format!(
+                    "{waiting} requests are already waiting for a connection to {}",
+                    route.to_route()
+                );
+                Err(Error::new(ErrorKind::PoolFull, message).in_phase(Phase::Queue))
+            }
+            Checkout::Failing(failing) => {
+                let Failing { dials, error, until } = failing;
+                let next = until.saturating_duration_since(now);
+                Err(error.into_error().again(dials, next))
+            }
+            checkout => Ok(self.shared.settle(checkout, made)),
         }
-        Ok(self.shared.settle(checkout, made))
     }
 
     /// Dials ahead until `wanted` connections to the route are idle or being made, and waits for the dials.
@@ -254,7 +265,7 @@ impl Wait {
     /// The story of a wait that took too long.
     pub(crate) fn timed_out(&self, after: Duration) -> Error {
         let state = self.shared.lock();
-        let Some((key, counts, is_blocked)) = state.policy.of_ticket(self.ticket) else {
+        let Some((key, counts, is_blocked, failed)) = state.policy.of_ticket(self.ticket) else {
             let message = format!("no connection became free within {after:?}");
             return Error::new(ErrorKind::PoolTimeout, message).in_phase(Phase::Queue);
         };
@@ -268,7 +279,11 @@ impl Wait {
             "no connection to {key} became free within {after:?}: {} active, {} idle, {} dialing, {} waiting ({advice})",
             counts.active, counts.idle, counts.dialing, counts.waiting
         );
-        Error::new(ErrorKind::PoolTimeout, message).in_phase(Phase::Queue)
+        let error = Error::new(ErrorKind::PoolTimeout, message).in_phase(Phase::Queue);
+        match failed.cloned() {
+            Some(failed) => error.because(failed.into_error()),
+            None => error,
+        }
     }
 }
 
@@ -368,9 +383,9 @@ impl Shared {
                 Ok(Lease::new(conn, place, Arc::downgrade(self)))
             }
             (Checkout::Queued(ticket), Some(cell)) => Err(Wait::new(self.clone(), ticket, cell)),
-            (Checkout::Queued(_) | Checkout::Full(_), _) => {
+            (Checkout::Queued(_) | Checkout::Full(_) | Checkout::Failing(_), _) => {
                 unreachable!(
-                    "the policy asks for the waiter it queues, and its callers have dealt with a full queue"
+                    "the policy asks for the waiter it queues, and its callers have dealt with refusals"
                 )
             }
         }
@@ -398,7 +413,7 @@ impl Shared {
     fn release(self: &Arc<Self>, place: Place, served: Served, reason: DropReason) {
         let mut actions = Vec::new();
         let mut state = self.lock();
-        state.policy.release(place, served, Some(reason), &mut actions);
+        state.policy.release(place, served, Some(reason), time::now(), &mut actions);
         Self::end_reapers_if_empty(state);
         self.perform(actions);
     }
@@ -432,8 +447,27 @@ impl Shared {
         let runtime = conn.runtime().id();
         let mut state = self.lock();
         let Some(deadline) = give(&mut state.policy, conn, now, actions) else { return };
-        let known = state.reapers.iter_mut().find(|entry| entry.runtime.id() == runtime);
-        let wake = match known {
+        let partition = |state: &State| state.policy.partition(place).cloned();
+        self.ensure_reaper(state, runtime, partition, deadline);
+    }
+
+    /// Requests that wait for a failing host: somebody has to begin the dial when its time has come.
+    fn see_to_probes(self: &Arc<Self>, runtime: &Runtime) {
+        let state = self.lock();
+        if let Some(at) = state.policy.next_probe() {
+            self.ensure_reaper(state, runtime.id(), |_| Some(runtime.clone()), at);
+        }
+    }
+
+    /// Sees to it that a runtime's reaper looks no later than at `deadline`.
+    fn ensure_reaper(
+        self: &Arc<Self>,
+        mut state: MutexGuard<'_, State>,
+        id: tokio::runtime::Id,
+        runtime: impl FnOnce(&State) -> Option<Runtime>,
+        deadline: Instant,
+    ) {
+        let wake = match state.reapers.iter_mut().find(|entry| entry.runtime.id() == id) {
             Some(entry) if entry.due <= deadline => return,
             Some(entry) => {
                 entry.due = deadline;
@@ -444,7 +478,7 @@ impl Shared {
             }
             None => Arc::new(Notify::new()),
         };
-        let Some(runtime) = state.policy.partition(place).cloned() else { return };
+        let Some(runtime) = runtime(&state) else { return };
         state.reapers.push(reaper::Entry { runtime: runtime.clone(), due: deadline, wake: wake.clone() });
         drop(state);
         reaper::start(self, &runtime, deadline, wake);
@@ -494,7 +528,7 @@ impl Shared {
                     Action::Bury { conn, place, reason } => {
                         conn.close(reason);
                         let mut state = self.lock();
-                        state.policy.buried(place, &mut actions);
+                        state.policy.buried(place, time::now(), &mut actions);
                         Self::end_reapers_if_empty(state);
                     }
                 }
@@ -584,24 +618,23 @@ impl Dial {
         self.tell_warm(Err(error.clone()));
         let Some(shared) = self.shared.upgrade() else { return };
         let failure = Some((error, &self.setup));
-        loop {
-            let mut actions = Vec::new();
-            let more = shared.lock().policy.fail_waiters(
-                self.place,
-                self.began,
-                error.concerns_host(),
-                &mut actions,
-            );
-            shared.perform_all(actions, &[], failure);
-            if !more {
-                break;
-            }
-        }
+        let (place, concerns_host) = (self.place, error.concerns_host());
+        shared.lock().policy.note_failure(place, error, time::now());
+        let told =
+            |tell: &dyn Fn(&mut Policy<Arc<Route>, Box<Conn>, Waiter, Runtime>, &mut Actions) -> bool| {
+                let mut actions = Vec::new();
+                let more = tell(&mut shared.lock().policy, &mut actions);
+                shared.perform_all(actions, &[], failure);
+                !more
+            };
+        while !told(&|policy, out| policy.fail_waiters(place, self.began, concerns_host, out)) {}
+        while !told(&|policy, out| policy.fail_unserved(place, out)) {}
         let mut actions = Vec::new();
         let mut state = shared.lock();
-        state.policy.dial_failed(self.place, &mut actions);
+        state.policy.dial_failed(place, time::now(), &mut actions);
         Shared::end_reapers_if_empty(state);
         shared.perform(actions);
+        shared.see_to_probes(&self.runtime);
     }
 
     fn tell_warm(&mut self, outcome: Result<(), DialError>) {

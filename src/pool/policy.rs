@@ -22,9 +22,10 @@
 //! first and waiters served oldest first; no call touches more than [`BATCH`] entries.
 
 mod demand;
+mod failing;
 mod keep;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::PoolConfig;
@@ -32,6 +33,9 @@ use super::action::{Action, Actions, Checkout, Served, Terms, Ticket};
 use super::hosts::{Counts, Hosts, Place, Turn};
 use super::idle::IdleList;
 use super::stats::{Counters, DropReason};
+use crate::connect::DialError;
+
+pub(crate) use self::failing::Failing;
 
 /// The pool's state. See the module's documentation.
 #[derive(Debug)]
@@ -47,6 +51,9 @@ pub(crate) struct Policy<K, T, W, P> {
     evicting: usize,
     /// Hosts that want to dial but for the total limit, in turn.
     blocked: BTreeMap<u64, u32>,
+    /// When the next dial of a failing host is due for which requests wait.
+    probes: BTreeSet<(Instant, u32)>,
+    seed: u64,
     next_seq: u64,
     totals: Counters,
     shut: bool,
@@ -59,7 +66,8 @@ pub(crate) const BATCH: usize = 64;
 pub(crate) const NO_DEADLINE: Duration = Duration::from_secs(3600);
 
 impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
-    pub(crate) fn new(config: PoolConfig) -> Self {
+    /// `seed` is for the jitter of backoffs.
+    pub(crate) fn new(config: PoolConfig, seed: u64) -> Self {
         Self {
             config,
             hosts: Hosts::new(),
@@ -69,6 +77,8 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
             waiting: 0,
             evicting: 0,
             blocked: BTreeMap::new(),
+            probes: BTreeSet::new(),
+            seed: seed | 1,
             next_seq: 0,
             totals: Counters::default(),
             shut: false,
@@ -94,14 +104,19 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
             return Checkout::Reuse(conn, place);
         }
         let waiting = self.hosts.host(place.host).waiting;
-        if waiting >= self.config.max_waiters_per_host {
+        let refused = if waiting >= self.config.max_waiters_per_host {
+            Some(Checkout::Full(waiting))
+        } else {
+            self.refusal(place.host, now).map(Checkout::Failing)
+        };
+        if let Some(refused) = refused {
             self.vacate(place, out);
             self.hosts.note_if_empty(place.host);
-            return Checkout::Full(waiting);
+            return refused;
         }
         let seq = self.next_seq();
         self.enqueue(place, (seq, seq), waiter(), Queue::Waiting);
-        self.pump(place.host, out);
+        self.pump(place.host, now, out);
         Checkout::Queued(Ticket { place, turn: (seq, seq) })
     }
 
@@ -116,7 +131,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         out: &mut Actions<K, T, W, P>,
     ) -> Checkout<T> {
         if let Some(conn) = self.take_idle(place, now, out) {
-            self.release(place, Served::default(), Some(reason), out);
+            self.release(place, Served::default(), Some(reason), now, out);
             return Checkout::Reuse(conn, place);
         }
         self.count_closed(place, reason);
@@ -169,6 +184,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         place: Place,
         served: Served,
         reason: Option<DropReason>,
+        now: Instant,
         out: &mut Actions<K, T, W, P>,
     ) {
         self.account(place, served);
@@ -177,19 +193,19 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         }
         self.hosts.shelf_mut(place).active -= 1;
         self.uncount(place.host);
-        self.pump(place.host, out);
+        self.pump(place.host, now, out);
         self.vacate(place, out);
         // Before others are noted, of whom each can make the list forget its oldest.
         self.hosts.note_if_empty(place.host);
-        self.pump_blocked(out);
+        self.pump_blocked(now, out);
     }
 
     /// A buried connection of ours is closed now.
-    pub(crate) fn buried(&mut self, place: Place, out: &mut Actions<K, T, W, P>) {
+    pub(crate) fn buried(&mut self, place: Place, now: Instant, out: &mut Actions<K, T, W, P>) {
         self.evicting = self.evicting.saturating_sub(1);
         let host = self.hosts.host_mut(place.host);
         host.evicting = host.evicting.saturating_sub(1);
-        self.release(place, Served::default(), None, out);
+        self.release(place, Served::default(), None, now, out);
     }
 
     /// A dial succeeded: its connection goes to a request that is sent again, to the oldest waiter, or to the shelf.
@@ -207,12 +223,19 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         let resending = shelf.resending.pop_first();
         self.dialing -= 1;
         self.counters(place.host, |c| c.opened += 1);
-        if let Some((_, waiter)) = resending {
+        let failing = self.hosts.host_mut(place.host).failing.take();
+        let due = if let Some((_, waiter)) = resending {
             self.no_longer_waiting(place.host, 1);
             out.push(Action::Grant { waiter, conn, place });
-            return None;
+            None
+        } else {
+            self.offer(place, conn, Terms { stay: None, until }, now, out)
+        };
+        if failing.is_some_and(|failing| failing.is_failing()) {
+            // The host is back: who still waits may dial again.
+            self.pump(place.host, now, out);
         }
-        self.offer(place, conn, Terms { stay: None, until }, now, out)
+        due
     }
 
     /// A dial failed: those fail whom it concerns. If it concerns the host, that is everyone who queued before it
@@ -240,16 +263,16 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     }
 
     /// The slot of a failed dial is free.
-    pub(crate) fn dial_failed(&mut self, place: Place, out: &mut Actions<K, T, W, P>) {
+    pub(crate) fn dial_failed(&mut self, place: Place, now: Instant, out: &mut Actions<K, T, W, P>) {
         self.hosts.shelf_mut(place).dialing -= 1;
         self.dialing -= 1;
         self.counters(place.host, |c| c.failed_dials += 1);
         self.uncount(place.host);
-        self.pump(place.host, out);
+        self.pump(place.host, now, out);
         self.vacate(place, out);
         // Before others are noted, of whom each can make the list forget its oldest.
         self.hosts.note_if_empty(place.host);
-        self.pump_blocked(out);
+        self.pump_blocked(now, out);
     }
 
     /// A waiter leaves. `false`: it has been granted or failed already, and its host may be gone.
@@ -327,12 +350,14 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         self.hosts.shelf(place).partition.as_ref()
     }
 
-    /// The host whose queue a waiter stands in, if it still stands there, and whether the total limit holds it back.
-    pub(crate) fn of_ticket(&self, ticket: Ticket) -> Option<(&K, Counts, bool)> {
+    /// The host whose queue a waiter stands in, if it still stands there, whether the total limit holds it back, and what
+    /// was wrong with its last dial.
+    pub(crate) fn of_ticket(&self, ticket: Ticket) -> Option<(&K, Counts, bool, Option<&DialError>)> {
         let host = self.hosts.get(ticket.place.host as usize)?;
         let shelf = host.shelves.get(ticket.place.shelf as usize)?;
         let stands = shelf.waiting.contains_key(&ticket.turn) || shelf.resending.contains_key(&ticket.turn);
-        stands.then(|| (&host.key, host.counts(), host.blocked.is_some()))
+        let failed = host.failing.as_ref().map(|failing| &failing.error);
+        stands.then(|| (&host.key, host.counts(), host.blocked.is_some(), failed))
     }
 }
 

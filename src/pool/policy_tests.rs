@@ -20,6 +20,11 @@ struct Play {
     tickets: HashMap<u32, Ticket>,
 }
 
+/// A failure that says something about the host.
+fn failed() -> DialError {
+    DialError::refused()
+}
+
 fn config() -> PoolConfig {
     PoolConfig::default()
 }
@@ -27,7 +32,7 @@ fn config() -> PoolConfig {
 impl Play {
     fn new(config: PoolConfig) -> Self {
         Self {
-            policy: Policy::new(config),
+            policy: Policy::new(config, 1),
             now: Instant::now(),
             dials: VecDeque::new(),
             places: HashMap::new(),
@@ -84,6 +89,7 @@ impl Play {
                 self.tickets.insert(waiter, ticket);
             }
             Checkout::Full(waiting) => said.push(format!("full {waiting}")),
+            Checkout::Failing(ref failing) => said.push(format!("refused after {}", failing.dials)),
         }
         said
     }
@@ -118,9 +124,18 @@ impl Play {
     fn fails(&mut self, concerns_host: bool) -> Vec<String> {
         let (place, began) = self.dials.pop_front().unwrap();
         let mut out = Vec::new();
+        self.policy.note_failure(place, &failed(), self.now);
         while self.policy.fail_waiters(place, began, concerns_host, &mut out) {}
-        self.policy.dial_failed(place, &mut out);
+        while self.policy.fail_unserved(place, &mut out) {}
+        self.policy.dial_failed(place, self.now, &mut out);
         self.say(out)
+    }
+
+    /// As if the last dial to the host had not failed.
+    fn forgive(&mut self, host: &str) {
+        let slot = (0..self.policy.hosts.slots())
+            .find(|slot| self.policy.hosts.get(*slot).is_some_and(|known| known.key == host));
+        self.policy.hosts.host_mut(slot.unwrap() as u32).failing = None;
     }
 
     fn checkin(&mut self, conn: u32) -> Vec<String> {
@@ -138,14 +153,14 @@ impl Play {
     fn release(&mut self, conn: u32) -> Vec<String> {
         let place = self.places.remove(&conn).unwrap();
         let mut out = Vec::new();
-        self.policy.release(place, Served::default(), Some(DropReason::Failed), &mut out);
+        self.policy.release(place, Served::default(), Some(DropReason::Failed), self.now, &mut out);
         self.say(out)
     }
 
     fn buried(&mut self, conn: u32) -> Vec<String> {
         let place = self.places.remove(&conn).unwrap();
         let mut out = Vec::new();
-        self.policy.buried(place, &mut out);
+        self.policy.buried(place, self.now, &mut out);
         self.say(out)
     }
 
@@ -422,8 +437,10 @@ fn a_dial_that_concerns_the_host_fails_all_who_queued_before_it_began() {
     // The first dial began before 2 and 3 queued; its slot becomes a dial for who is left.
     assert_eq!(play.fails(true), ["fail 1", "dial a/0"]);
     assert_eq!(play.want("a", 0, 5), NOTHING);
+    play.forgive("a");
     // The second began before 3 queued.
     assert_eq!(play.fails(true), ["fail 2", "dial a/0"]);
+    play.forgive("a");
     // The third began after 3 queued and before 5 did.
     assert_eq!(play.fails(true), ["fail 3", "dial a/1"]);
     assert_eq!(play.counts(), [0, 0, 2, 2]);
@@ -436,6 +453,7 @@ fn a_dial_that_concerns_nobody_else_fails_exactly_one() {
         play.want("a", 0, waiter);
     }
     assert_eq!(play.fails(false), ["fail 1", "dial a/0"]);
+    play.forgive("a");
     assert_eq!(play.fails(false), ["fail 2", "dial a/0"]);
     assert_eq!(play.dialed(1), ["grant 1 to 3"]);
     // Nobody who queued before it began is left: it fails nobody, and who queued later gets a dial of its own.
@@ -445,6 +463,106 @@ fn a_dial_that_concerns_nobody_else_fails_exactly_one() {
     assert_eq!(play.want("a", 0, 5), NOTHING);
     assert_eq!(play.fails(true), ["dial a/0"]);
     assert_eq!(play.dialed(2), ["grant 2 to 5"]);
+}
+
+/// When the next dial of the host may begin.
+fn next_dial(play: &Play) -> Instant {
+    play.policy.hosts.get(0).unwrap().failing.as_ref().unwrap().until
+}
+
+#[test]
+fn rule_13_two_failures_in_a_row_are_remembered() {
+    let mut play = Play::new(config());
+    play.want("a", 0, 1);
+    assert_eq!(play.fails(false), ["fail 1"]);
+    assert_eq!(play.want("a", 0, 2), ["dial a/0"], "one failure is nothing");
+    assert_eq!(play.want("a", 0, 3), ["dial a/0"]);
+    assert_eq!(play.want("a", 0, 4), ["dial a/0"]);
+    assert_eq!(play.fails(false), ["fail 2"], "3 and 4 have dials of their own");
+    play.now = next_dial(&play);
+    assert_eq!(play.want("a", 0, 5), ["refused after 2"], "dials are under way");
+    assert_eq!(play.fails(false), ["fail 3"]);
+    assert_eq!(play.fails(false), ["fail 4"]);
+    assert_eq!(play.want("b", 0, 9), ["dial b/0"], "another host is another matter");
+    play.dialed(9);
+    let until = next_dial(&play);
+    if play.now < until {
+        assert_eq!(play.want("a", 0, 6), ["refused after 4"]);
+    }
+    play.now = until;
+    assert_eq!(play.want("a", 0, 7), ["dial a/0"], "the probe");
+    assert_eq!(play.want("a", 0, 8), ["refused after 4"], "there is one probe");
+    assert_eq!(play.dialed(1), ["grant 1 to 7"]);
+    assert_eq!(play.want("a", 0, 10), ["dial a/0"], "all is forgiven");
+    assert_eq!(play.fails(true), ["fail 10"]);
+    assert_eq!(play.want("a", 0, 11), ["dial a/0"], "and counted anew");
+}
+
+#[test]
+fn rule_13_a_failing_host_fails_who_has_no_dial() {
+    let limited = PoolConfig { max_connections_per_host: 8, ..config() };
+    let mut play = Play::new(limited);
+    for waiter in 0..200 {
+        let said = play.want("a", 0, waiter);
+        assert_eq!(said.len(), usize::from(waiter < 8), "a dial for each of the first eight");
+    }
+    assert_eq!(play.fails(true), ["fail 0", "dial a/0"], "one failure is nothing");
+    let told = play.fails(true);
+    assert_eq!(told.len(), 1 + 200 - 9, "1, and all for whom no dial is under way: {told:?}");
+    assert!(told.iter().all(|said| said.starts_with("fail ")), "{told:?}");
+    for waiter in 2..8 {
+        assert_eq!(play.fails(true), [format!("fail {waiter}")]);
+    }
+    assert_eq!(play.counts(), [0, 0, 1, 1], "the dial that began after the first failure, and its waiter");
+    assert_eq!(play.fails(true).len(), 1);
+    assert_eq!(play.counts(), [0; 4]);
+}
+
+#[test]
+fn rule_13_waiting_for_the_probe_is_an_option() {
+    let mut play = Play::new(PoolConfig { wait_for_failing_hosts: true, ..config() });
+    for waiter in 1..=2 {
+        play.want("a", 0, waiter);
+        play.fails(false);
+    }
+    let until = next_dial(&play);
+    play.now = until - Duration::from_nanos(1);
+    assert_eq!(play.want("a", 0, 3), NOTHING, "it waits");
+    assert_eq!(play.want("a", 0, 4), NOTHING);
+    assert_eq!(play.policy.due(), Some(until));
+    assert_eq!(play.reap(), NOTHING);
+    play.now = until;
+    assert_eq!(play.reap(), ["dial a/0"], "one probe");
+    assert_eq!(play.reap(), NOTHING);
+    assert_eq!(play.fails(false), ["fail 3"]);
+    play.now = next_dial(&play);
+    assert_eq!(play.want("a", 0, 5), ["dial a/0"], "whoever comes first when it is time");
+    assert_eq!(play.reap(), NOTHING);
+    assert_eq!(play.dialed(1), ["grant 1 to 4", "dial a/0"], "the host is back");
+}
+
+/// The time to the next probe is drawn, never beyond twice what it was, nor beyond half a minute.
+#[test]
+fn rule_13_backoff_doubles_up_to_a_bound() {
+    let mut longest = Vec::new();
+    for seed in 1..200u64 {
+        let mut play = Play::new(config());
+        play.policy = Policy::new(config(), seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        for failure in 0..12usize {
+            play.want("a", 0, 1);
+            play.fails(true);
+            let wait = next_dial(&play) - play.now;
+            let bound = Duration::from_millis(250 << failure.saturating_sub(1).min(7)).min(30 * S);
+            assert!(wait <= bound, "failure {failure}: {wait:?}");
+            longest.resize(longest.len().max(failure + 1), Duration::ZERO);
+            longest[failure] = longest[failure].max(wait);
+            play.now += wait;
+        }
+    }
+    for (failure, longest) in longest.iter().enumerate().skip(1) {
+        let bound = Duration::from_millis(250 << (failure - 1).min(7)).min(30 * S);
+        assert!(*longest > bound * 9 / 10, "failure {failure}: {longest:?} of {bound:?}");
+    }
 }
 
 #[test]
@@ -682,7 +800,7 @@ fn no_call_touches_more_than_a_batch() {
 /// A crawler's million hosts: entries stay bounded, and so does what a host costs after it is gone.
 #[test]
 fn empty_hosts_are_forgotten() {
-    let mut policy: Policy<u32, u32, u32, u32> = Policy::new(config());
+    let mut policy: Policy<u32, u32, u32, u32> = Policy::new(config(), 1);
     let now = Instant::now();
     let mut out = Vec::new();
     for host in 0..1_000_000u32 {
@@ -695,15 +813,15 @@ fn empty_hosts_are_forgotten() {
         let Some(Action::Dial { place, .. }) = out.pop() else { panic!("nothing else to do") };
         if host % 3 == 0 {
             policy.fail_waiters(place, u64::MAX, true, &mut out);
-            policy.dial_failed(place, &mut out);
+            policy.dial_failed(place, now, &mut out);
         } else {
             policy.dialed(place, host, None, now, &mut out);
             out.clear();
             policy.bury_all(DropReason::Shutdown, &mut out);
             if host % 2 == 0 {
-                policy.buried(place, &mut out);
+                policy.buried(place, now, &mut out);
             } else {
-                policy.release(place, Served::default(), Some(DropReason::Failed), &mut out);
+                policy.release(place, Served::default(), Some(DropReason::Failed), now, &mut out);
             }
         }
         out.clear();
@@ -718,7 +836,8 @@ fn empty_hosts_are_forgotten() {
 /// another, it must not be looked for after it was forgotten.
 #[test]
 fn a_host_is_not_forgotten_under_the_callers_feet() {
-    let mut policy: Policy<u32, u32, u32, u32> = Policy::new(PoolConfig { max_connections: 1, ..config() });
+    let mut policy: Policy<u32, u32, u32, u32> =
+        Policy::new(PoolConfig { max_connections: 1, ..config() }, 1);
     let now = Instant::now();
     let mut out = Vec::new();
     let want = |policy: &mut Policy<u32, u32, u32, u32>, host: u32| {
@@ -736,7 +855,7 @@ fn a_host_is_not_forgotten_under_the_callers_feet() {
     for host in 0..MAX_EMPTIES as u32 {
         let (_, place) = want(&mut policy, host);
         policy.fail_waiters(place.unwrap(), u64::MAX, true, &mut out);
-        policy.dial_failed(place.unwrap(), &mut out);
+        policy.dial_failed(place.unwrap(), now, &mut out);
     }
     // Host 0 lives again, and a new host is blocked by it, but leaves.
     let (_, place) = want(&mut policy, 0);
@@ -748,7 +867,7 @@ fn a_host_is_not_forgotten_under_the_callers_feet() {
     // Host 0's connection is closed: hosts 5000 and 5001 are listed, and the list overflows.
     let place = place.unwrap();
     policy.dialed(place, 1, None, now, &mut out);
-    policy.release(place, Served::default(), Some(DropReason::Failed), &mut out);
+    policy.release(place, Served::default(), Some(DropReason::Failed), now, &mut out);
     assert_eq!(policy.total().1, Counts::default());
 }
 
@@ -895,7 +1014,7 @@ impl Model {
             Checkout::Queued(ticket) => {
                 self.play.tickets.insert(waiter, ticket);
             }
-            Checkout::Full(_) => {
+            Checkout::Full(_) | Checkout::Failing(_) => {
                 let shelf = self.shelf(host, runtime);
                 shelf.waiting.retain(|known| *known != waiter);
                 return;
@@ -941,7 +1060,8 @@ impl Model {
             45..52 => {
                 let Some((conn, ..)) = self.take_lease(random) else { return };
                 let place = self.play.places[&conn];
-                self.play.policy.release(place, Served::default(), Some(DropReason::Failed), &mut out);
+                let now = self.play.now;
+                self.play.policy.release(place, Served::default(), Some(DropReason::Failed), now, &mut out);
                 self.follow(out, None, false);
             }
             52..56 => {
@@ -1026,7 +1146,8 @@ impl Model {
             let concerns_host = random.below(2) == 0;
             while self.play.policy.fail_waiters(place, began, concerns_host, &mut out) {}
             assert!(concerns_host || out.len() <= 1);
-            self.play.policy.dial_failed(place, &mut out);
+            let now = self.play.now;
+            self.play.policy.dial_failed(place, now, &mut out);
             self.follow(out, None, false);
         }
     }
@@ -1039,7 +1160,8 @@ impl Model {
         let (conn, ..) = self.graves.swap_remove(at);
         let mut out = Vec::new();
         let place = self.play.places.remove(&conn).unwrap();
-        self.play.policy.buried(place, &mut out);
+        let now = self.play.now;
+        self.play.policy.buried(place, now, &mut out);
         self.follow(out, None, false);
     }
 

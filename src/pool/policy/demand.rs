@@ -1,5 +1,7 @@
 //! What is dialed: demand, the limits, and the turns of hosts that the total limit holds back.
 
+use std::time::Instant;
+
 use super::{BATCH, Count, Policy};
 use crate::pool::action::{Action, Actions};
 use crate::pool::hosts::Place;
@@ -7,15 +9,15 @@ use crate::pool::stats::DropReason;
 
 impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     /// Starts the dials that a host's waiters need, as far as limits allow; makes room where idle ones stand in the way.
-    pub(super) fn pump(&mut self, slot: u32, out: &mut Actions<K, T, W, P>) {
+    pub(super) fn pump(&mut self, slot: u32, now: Instant, out: &mut Actions<K, T, W, P>) {
         for shelf in 0..self.hosts.host(slot).shelves.len() {
             let place = Place { host: slot, shelf: shelf as u32 };
             let mut demand = self.hosts.shelf(place).demand();
-            while demand > 0 && self.room(slot) > 0 {
+            while demand > 0 && self.room(slot) > 0 && self.dials_allowed(slot, now) > 0 {
                 self.start_dial(place, out, Count::Count, None);
                 demand -= 1;
             }
-            if demand == 0 {
+            if demand == 0 || self.dials_allowed(slot, now) == 0 {
                 continue;
             }
             let host = self.hosts.host(slot);
@@ -34,13 +36,13 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
                     let Some(id) = self.idle.oldest() else { break };
                     self.bury_idle(id, DropReason::Evicted, out);
                 }
-                self.block_if_wanting(slot);
+                self.block_if_wanting(slot, now);
             }
         }
     }
 
     /// Lets hosts that the total limit held back dial, in turn.
-    pub(super) fn pump_blocked(&mut self, out: &mut Actions<K, T, W, P>) {
+    pub(super) fn pump_blocked(&mut self, now: Instant, out: &mut Actions<K, T, W, P>) {
         for _ in 0..BATCH {
             if self.counted >= self.config.max_connections {
                 break;
@@ -51,10 +53,10 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
             // One dial a turn, so that no host takes all that becomes free.
             let wanting = host.shelves.iter().position(|shelf| shelf.demand() > 0);
             let Some(shelf) = wanting else { continue };
-            if self.room(slot) > 0 {
+            if self.room(slot) > 0 && self.dials_allowed(slot, now) > 0 {
                 self.start_dial(Place { host: slot, shelf: shelf as u32 }, out, Count::Count, None);
             }
-            self.block_if_wanting(slot);
+            self.block_if_wanting(slot, now);
         }
         // Where somebody else took the slot of what was evicted for them, the next idle one gives way.
         if self.evicting == 0
@@ -67,11 +69,12 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     }
 
     /// Puts a host with unmet demand into the row of those that wait for the total limit.
-    pub(super) fn block_if_wanting(&mut self, slot: u32) {
+    pub(super) fn block_if_wanting(&mut self, slot: u32, now: Instant) {
         let seq = self.next_seq();
+        let may_dial = self.dials_allowed(slot, now) > 0;
         let host = self.hosts.host_mut(slot);
         // At its own limit, it waits for a connection of its own.
-        let may_grow = host.counted < self.config.max_connections_per_host;
+        let may_grow = may_dial && host.counted < self.config.max_connections_per_host;
         if host.blocked.is_none() && may_grow && host.is_wanting() {
             host.blocked = Some(seq);
             self.blocked.insert(seq, slot);

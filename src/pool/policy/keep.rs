@@ -9,8 +9,12 @@ use crate::pool::idle::{IdleId, Stay};
 use crate::pool::stats::DropReason;
 
 impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
-    /// Buries idle connections whose time has come, [`BATCH`] at the most. Answers whether there may be more.
+    /// Buries idle connections whose time has come, and begins dials whose time has, [`BATCH`] at the most. Answers
+    /// whether there may be more.
     pub(crate) fn reap(&mut self, now: Instant, out: &mut Actions<K, T, W, P>) -> bool {
+        if self.probe(now, out) {
+            return true;
+        }
         for _ in 0..BATCH {
             let Some(id) = self.idle.expired(now) else { return false };
             self.bury_idle(id, self.idle.reason(id), out);
@@ -20,7 +24,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
 
     /// When [`reap`](Self::reap) is next needed.
     pub(crate) fn due(&self) -> Option<Instant> {
-        self.idle.due()
+        self.next_probe().into_iter().chain(self.idle.due()).min()
     }
 
     /// Buries all idle connections, [`BATCH`] at the most. Answers whether there may be more.
@@ -101,7 +105,8 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         // What the server said matters only where it is less than what we would do anyway.
         let theirs = terms.stay.filter(|theirs| self.config.idle_timeout.is_none_or(|ours| *theirs < ours));
         let timeout = theirs.or(self.config.idle_timeout);
-        let is_wanted_elsewhere = !self.blocked.is_empty() || self.hosts.host(place.host).is_wanting();
+        let is_wanting = self.hosts.host(place.host).is_wanting() && self.dials_allowed(place.host, now) > 0;
+        let is_wanted_elsewhere = !self.blocked.is_empty() || is_wanting;
         let reason = if shut {
             Some(DropReason::Shutdown)
         } else if is_wanted_elsewhere {
