@@ -8,6 +8,7 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, EXPECT, TRAILER, TRANSFER_ENCODING};
@@ -200,6 +201,7 @@ impl Client {
         };
         let idempotent = retry::is_idempotent(method, headers);
         let informed = inner.request.on_informational.as_ref().map(|hook| &*hook.0);
+        let fresh = inner.pool.fresh_for_unsafe().filter(|_| !idempotent);
         let mut waiting = None;
         let mut resent = false;
         let mut above = inner.request.expect_continue_above;
@@ -216,7 +218,7 @@ impl Client {
             if let Err(error) = exchange.prepare(head) {
                 return Err(exchange.error(error));
             }
-            let lease = match self.acquire(route, waiting.take(), &mut exchange, settings).await {
+            let lease = match self.acquire(route, fresh, waiting.take(), &mut exchange, settings).await {
                 Ok(lease) => lease,
                 Err(error) => return Err(exchange.error(error)),
             };
@@ -226,9 +228,11 @@ impl Client {
                     Err(Failure::Stale(reason)) => {
                         // Nothing was written: the next connection gets the same head, and the piece of the body.
                         let Some(dead) = exchange.detach() else { continue };
-                        let lease = match dead.replace(reason) {
+                        let lease = match dead.replace(reason, fresh) {
                             Ok(lease) => Ok(lease),
-                            Err(wait) => self.acquire(route, Some(wait), &mut exchange, settings).await,
+                            Err(wait) => {
+                                self.acquire(route, fresh, Some(wait), &mut exchange, settings).await
+                            }
                         };
                         match lease {
                             Ok(lease) => exchange.attach(lease),
@@ -365,6 +369,7 @@ impl Client {
     async fn acquire(
         &self,
         route: RouteRef<'_>,
+        fresh: Option<Duration>,
         waiting: Option<Wait>,
         exchange: &mut Exchange,
         settings: &Settings,
@@ -372,7 +377,7 @@ impl Client {
         let pool = &self.inner.pool;
         let mut wait = match waiting {
             Some(wait) => wait,
-            None => match pool.checkout(route, exchange.timeline().attempt_at())? {
+            None => match pool.checkout(route, fresh, exchange.timeline().attempt_at())? {
                 Ok(lease) => return Ok(lease),
                 Err(wait) => wait,
             },

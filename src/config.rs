@@ -153,6 +153,14 @@ impl ClientBuilder {
         self
     }
 
+    /// A request that must not be sent twice (a POST without an `Idempotency-Key`) takes an idle connection only if it was
+    /// used within `fresh`, say 2 s; otherwise it dials. Off by default: a connection is looked at before each request,
+    /// and what remains is the moment between the look and the server's reading.
+    pub fn fresh_for_unsafe(mut self, fresh: impl Into<Option<Duration>>) -> Self {
+        self.pool.fresh_for_unsafe = fresh.into();
+        self
+    }
+
     /// After two dials in a row that failed, requests to that host fail at once with what the last dial came to, until the
     /// next dial is due: after 250 ms at the most, then twice as long with each failure, up to 30 s; how long exactly is
     /// drawn. With `true`, they wait for that dial instead, for the [acquire timeout](Self::acquire_timeout) at the most.

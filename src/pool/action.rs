@@ -52,6 +52,8 @@ pub(crate) struct Terms {
     pub(crate) stay: Option<Duration>,
     /// From when on it is too old to be used again.
     pub(crate) until: Option<Instant>,
+    /// It has answered a request: the next would be its second at least.
+    pub(crate) is_used: bool,
 }
 
 /// What a finished exchange adds to the ledger.
@@ -63,6 +65,8 @@ pub(crate) struct Served {
     pub(crate) reused: bool,
     /// The handshake that an answered request did not have to pay for, because an earlier one had.
     pub(crate) saved: Option<Duration>,
+    /// How many requests the connection has answered, over its life.
+    pub(crate) answered: u64,
 }
 
 /// The actions that a call asks for.

@@ -5,6 +5,7 @@
 //! number is kept, for their ledgers.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Instant;
 
 use hashbrown::HashTable;
 
@@ -50,6 +51,10 @@ pub(super) struct Host<K, W, P> {
     pub(super) is_listed_empty: bool,
     /// The last dial failed.
     pub(super) failing: Option<Box<Failing>>,
+    /// Connections in a row that the host closed after one response each.
+    pub(super) short_lived: u8,
+    /// Until then, its connections are not kept.
+    pub(super) not_kept_until: Option<Instant>,
     pub(super) counters: Counters,
 }
 
@@ -149,6 +154,8 @@ impl<K, W, P: Clone + PartialEq> Hosts<K, W, P> {
                     blocked: None,
                     is_listed_empty: false,
                     failing: None,
+                    short_lived: 0,
+                    not_kept_until: None,
                     counters: Counters::default(),
                 };
                 let slot = self.vacant.pop().unwrap_or_else(|| {

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use super::action::{Actions, Served};
+use super::action::{Actions, Served, Terms};
 use super::hosts::Place;
 use super::stats::DropReason;
 use super::{Runtime, Shared, Wait, Waiting};
@@ -136,9 +136,9 @@ impl Conn {
         &self.runtime
     }
 
-    /// From when on it is too old to be used.
-    pub(crate) fn until(&self) -> Option<Instant> {
-        self.fixed.until
+    /// How long it may be kept, where the server keeps it idle for `stay`.
+    pub(super) fn terms(&self, stay: Option<Duration>) -> Terms {
+        Terms { stay, until: self.fixed.until, is_used: self.requests > 0 }
     }
 
     /// It comes from the shelf: from now on it counts as reused.
@@ -239,10 +239,11 @@ impl Lease {
 
     /// Closes the connection, which was dead when it was looked at; the request takes the next idle one, or waits
     /// at the head of the queue for a dial in this slot.
-    pub(crate) fn replace(mut self, reason: DropReason) -> Result<Self, Wait> {
+    pub(crate) fn replace(mut self, reason: DropReason, fresh: Option<Duration>) -> Result<Self, Wait> {
         let (conn, pool) = self.take();
+        let answered = self.served(&conn).answered;
         conn.close(reason);
-        pool.replace(self.place, reason)
+        pool.replace(self.place, answered, reason, fresh)
     }
 
     /// Closes the connection, which died under a request that will be sent again: its slot becomes a dial for it.
@@ -252,7 +253,9 @@ impl Lease {
         conn.close(reason);
         let waiting = Arc::new(Waiting::new());
         let mut actions = Actions::new();
-        let ticket = pool.lock().policy.redial(self.place, served, reason, waiting.clone(), &mut actions);
+        let now = time::now();
+        let ticket =
+            pool.lock().policy.redial(self.place, served, reason, waiting.clone(), now, &mut actions);
         pool.perform(actions);
         Wait::new(pool, ticket, waiting)
     }
@@ -269,6 +272,7 @@ impl Lease {
             request: self.begun,
             reused: self.begun && self.is_reused_by(conn),
             saved: saved.then_some(conn.fixed.handshake),
+            answered: conn.requests - u64::from(self.begun && !self.answered),
         }
     }
 

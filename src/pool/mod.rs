@@ -23,7 +23,7 @@ use foldhash::fast::RandomState;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
-use self::action::{Action, Checkout, Served, Terms, Ticket};
+use self::action::{Action, Checkout, Served, Ticket};
 use self::hosts::Place;
 use self::key::{Route, RouteRef};
 pub use self::lease::ConnectionInfo;
@@ -64,6 +64,8 @@ pub(crate) struct PoolConfig {
     pub(crate) max_lifetime: Option<Duration>,
     /// How long a request waits for a connection: 30 s by default.
     pub(crate) acquire_timeout: Duration,
+    /// How long ago a connection may have been used for a request that must not be sent twice.
+    pub(crate) fresh_for_unsafe: Option<Duration>,
     /// Requests to a host that cannot be connected to wait for the next dial, in place of failing at once.
     pub(crate) wait_for_failing_hosts: bool,
 }
@@ -79,6 +81,7 @@ impl Default for PoolConfig {
             idle_timeout: Some(Duration::from_secs(60)),
             max_lifetime: None,
             acquire_timeout: Duration::from_secs(30),
+            fresh_for_unsafe: None,
             wait_for_failing_hosts: false,
         }
     }
@@ -132,8 +135,13 @@ impl Pool {
         PoolStats { total, hosts }
     }
 
-    /// An idle connection, or a place in the queue.
-    pub(crate) fn checkout(&self, route: RouteRef<'_>, now: Instant) -> Result<Result<Lease, Wait>, Error> {
+    /// An idle connection, or a place in the queue. `fresh`: one that was used no longer ago.
+    pub(crate) fn checkout(
+        &self,
+        route: RouteRef<'_>,
+        fresh: Option<Duration>,
+        now: Instant,
+    ) -> Result<Result<Lease, Wait>, Error> {
         let runtime = Runtime::current()?;
         let mut made = None;
         let mut actions = Vec::new();
@@ -143,6 +151,7 @@ impl Pool {
             |key| route.is(key),
             || Arc::new(route.to_route()),
             &runtime,
+            fresh,
             now,
             || made.insert(Arc::new(Waiting::new())).clone(),
             &mut actions,
@@ -197,6 +206,11 @@ impl Pool {
     /// The route as a number.
     pub(crate) fn key(&self, route: RouteRef<'_>) -> u64 {
         route.hash(&self.shared.hasher)
+    }
+
+    /// How old a connection may be for a request that must not be sent twice.
+    pub(crate) fn fresh_for_unsafe(&self) -> Option<Duration> {
+        self.shared.config.fresh_for_unsafe
     }
 
     pub(crate) fn acquire_timeout(&self) -> Duration {
@@ -391,11 +405,18 @@ impl Shared {
         }
     }
 
-    fn replace(self: &Arc<Self>, place: Place, reason: DropReason) -> Result<Lease, Wait> {
+    fn replace(
+        self: &Arc<Self>,
+        place: Place,
+        answered: u64,
+        reason: DropReason,
+        fresh: Option<Duration>,
+    ) -> Result<Lease, Wait> {
         let mut made = None;
         let mut actions = Vec::new();
         let waiter = || made.insert(Arc::new(Waiting::new())).clone();
-        let checkout = self.lock().policy.replace(place, reason, time::now(), waiter, &mut actions);
+        let now = time::now();
+        let checkout = self.lock().policy.replace(place, answered, reason, fresh, now, waiter, &mut actions);
         self.perform(actions);
         self.settle(checkout, made)
     }
@@ -403,7 +424,7 @@ impl Shared {
     fn checkin(self: &Arc<Self>, place: Place, conn: Box<Conn>, stay: Option<Duration>, served: Served) {
         let mut actions = Vec::new();
         self.keep(place, conn, &mut actions, |policy, conn, now, actions| {
-            let terms = Terms { stay, until: conn.until() };
+            let terms = conn.terms(stay);
             policy.checkin(place, conn, terms, served, now, actions)
         });
         self.perform(actions);
@@ -509,7 +530,7 @@ impl Shared {
                         {
                             // It left a moment ago: the connection goes on to the next.
                             self.keep(place, conn, &mut actions, |policy, conn, now, actions| {
-                                let terms = Terms { stay: None, until: conn.until() };
+                                let terms = conn.terms(None);
                                 policy.checkin(place, conn, terms, Served::default(), now, actions)
                             });
                         }
@@ -605,7 +626,7 @@ impl Dial {
         let Some(shared) = shared else { return conn.close(DropReason::Shutdown) };
         let mut actions = Vec::new();
         shared.keep(self.place, conn, &mut actions, |policy, conn, now, actions| {
-            let until = conn.until();
+            let until = conn.terms(None).until;
             policy.dialed(self.place, conn, until, now, actions)
         });
         shared.perform(actions);

@@ -24,6 +24,7 @@
 mod demand;
 mod failing;
 mod keep;
+mod not_kept;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -87,7 +88,8 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
 
     /// A request wants a connection: the newest idle one of its runtime, or a place in the queue, and perhaps a dial.
     ///
-    /// `is_key` and `key` find the host, or make its entry; `waiter` is called only where the request has to wait.
+    /// `is_key` and `key` find the host, or make its entry; `waiter` is called only where the request has to wait. With
+    /// `fresh`, a connection that was last used longer ago will not do.
     #[allow(clippy::too_many_arguments, reason = "one lookup, one lock: what is known goes in at once")]
     pub(crate) fn checkout(
         &mut self,
@@ -95,12 +97,13 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         is_key: impl Fn(&K) -> bool,
         key: impl FnOnce() -> K,
         partition: &P,
+        fresh: Option<Duration>,
         now: Instant,
         waiter: impl FnOnce() -> W,
         out: &mut Actions<K, T, W, P>,
     ) -> Checkout<T> {
         let place = self.hosts.place(hash, is_key, key, partition);
-        if let Some(conn) = self.take_idle(place, now, out) {
+        if let Some(conn) = self.take_idle(place, fresh, now, out) {
             return Checkout::Reuse(conn, place);
         }
         let waiting = self.hosts.host(place.host).waiting;
@@ -122,18 +125,23 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
 
     /// The connection that a request got was dead when it was looked at, and is closed now: the request takes the
     /// next idle one, or waits at the head of the queue while the dead one's slot becomes a dial.
+    #[allow(clippy::too_many_arguments, reason = "as for checkout")]
     pub(crate) fn replace(
         &mut self,
         place: Place,
+        answered: u64,
         reason: DropReason,
+        fresh: Option<Duration>,
         now: Instant,
         waiter: impl FnOnce() -> W,
         out: &mut Actions<K, T, W, P>,
     ) -> Checkout<T> {
-        if let Some(conn) = self.take_idle(place, now, out) {
-            self.release(place, Served::default(), Some(reason), now, out);
+        let served = Served { answered, ..Served::default() };
+        if let Some(conn) = self.take_idle(place, fresh, now, out) {
+            self.release(place, served, Some(reason), now, out);
             return Checkout::Reuse(conn, place);
         }
+        self.note_end(place, served, reason, now);
         self.count_closed(place, reason);
         let turn = (0, self.next_seq());
         let waiter = waiter();
@@ -151,9 +159,11 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         served: Served,
         reason: DropReason,
         waiter: W,
+        now: Instant,
         out: &mut Actions<K, T, W, P>,
     ) -> Ticket {
         self.account(place, served);
+        self.note_end(place, served, reason, now);
         self.count_closed(place, reason);
         let seq = self.next_seq();
         self.enqueue(place, (seq, seq), waiter.clone(), Queue::Resending);
@@ -175,6 +185,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         out: &mut Actions<K, T, W, P>,
     ) -> Option<Instant> {
         self.account(place, served);
+        self.note_success(place, served);
         self.offer(place, conn, terms, now, out)
     }
 
@@ -189,6 +200,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     ) {
         self.account(place, served);
         if let Some(reason) = reason {
+            self.note_end(place, served, reason, now);
             self.count_closed(place, reason);
         }
         self.hosts.shelf_mut(place).active -= 1;
@@ -229,7 +241,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
             out.push(Action::Grant { waiter, conn, place });
             None
         } else {
-            self.offer(place, conn, Terms { stay: None, until }, now, out)
+            self.offer(place, conn, Terms { until, ..Terms::default() }, now, out)
         };
         if failing.is_some_and(|failing| failing.is_failing()) {
             // The host is back: who still waits may dial again.

@@ -71,6 +71,7 @@ impl Play {
             |key| *key == host,
             || host,
             &runtime,
+            None,
             self.now,
             || waiter,
             &mut out,
@@ -115,7 +116,7 @@ impl Play {
     fn checkin_until(&mut self, conn: u32, until: Instant) -> Vec<String> {
         let place = self.places[&conn];
         let mut out = Vec::new();
-        let terms = Terms { stay: None, until: Some(until) };
+        let terms = Terms { until: Some(until), ..Terms::default() };
         self.policy.checkin(place, conn, terms, Served::default(), self.now, &mut out);
         self.say(out)
     }
@@ -145,7 +146,7 @@ impl Play {
     fn checkin_for(&mut self, conn: u32, stay: Option<Duration>) -> Vec<String> {
         let place = self.places[&conn];
         let mut out = Vec::new();
-        let terms = Terms { stay, until: None };
+        let terms = Terms { stay, ..Terms::default() };
         self.policy.checkin(place, conn, terms, Served::default(), self.now, &mut out);
         self.say(out)
     }
@@ -167,14 +168,16 @@ impl Play {
     fn replace(&mut self, conn: u32, waiter: u32) -> Vec<String> {
         let place = self.places.remove(&conn).unwrap();
         let mut out = Vec::new();
-        let checkout = self.policy.replace(place, DropReason::PeerClosed, self.now, || waiter, &mut out);
+        let checkout =
+            self.policy.replace(place, 2, DropReason::PeerClosed, None, self.now, || waiter, &mut out);
         self.answer(&checkout, waiter, out)
     }
 
     fn redial(&mut self, conn: u32, waiter: u32) -> Vec<String> {
         let place = self.places.remove(&conn).unwrap();
         let mut out = Vec::new();
-        let ticket = self.policy.redial(place, Served::default(), DropReason::PeerClosed, waiter, &mut out);
+        let ticket =
+            self.policy.redial(place, Served::default(), DropReason::PeerClosed, waiter, self.now, &mut out);
         self.tickets.insert(waiter, ticket);
         self.say(out)
     }
@@ -566,6 +569,76 @@ fn rule_13_backoff_doubles_up_to_a_bound() {
 }
 
 #[test]
+fn rule_28_a_host_that_closes_after_one_response_is_not_kept() {
+    let mut play = Play::new(config());
+    let answered = |answered| Served { request: true, answered, ..Served::default() };
+    let used = |play: &mut Play, conn: u32, times: u64| {
+        let mut out = Vec::new();
+        let terms = Terms { is_used: true, ..Terms::default() };
+        play.policy.checkin(play.places[&conn], conn, terms, answered(times), play.now, &mut out);
+        play.say(out)
+    };
+    let dead = |play: &mut Play, conn: u32, times: u64| {
+        let mut out = Vec::new();
+        let place = play.places.remove(&conn).unwrap();
+        play.policy.release(place, answered(times), Some(DropReason::PeerClosed), play.now, &mut out);
+        play.say(out)
+    };
+    for conn in 1..=3 {
+        assert_eq!(play.want("a", 0, conn), ["dial a/0"]);
+        play.dialed(conn);
+        assert_eq!(used(&mut play, conn, 1), NOTHING, "kept");
+        assert_eq!(play.want("a", 0, conn), [format!("reuse {conn}")]);
+        dead(&mut play, conn, 1);
+    }
+    assert_eq!(play.want("a", 0, 4), ["dial a/0"]);
+    assert_eq!(play.want("a", 0, 5), ["dial a/0"]);
+    assert_eq!(play.want("a", 0, 6), ["dial a/0"]);
+    assert_eq!(play.dialed(4), ["grant 4 to 4"], "what is fresh is handed over");
+    assert_eq!(used(&mut play, 4, 1), ["bury 4 NotKept"], "not to who waits either");
+    play.dialed(5);
+    play.dialed(6);
+    play.now += 60 * S;
+    assert_eq!(used(&mut play, 5, 1), NOTHING, "kept again, on trial");
+    assert_eq!(play.want("a", 0, 7), ["reuse 5"]);
+    dead(&mut play, 5, 1);
+    assert_eq!(used(&mut play, 6, 1), ["bury 6 NotKept"], "one more is enough");
+    play.now += 60 * S;
+    for (conn, times) in [(7, 1), (8, 2), (9, 1), (10, 1)] {
+        assert_eq!(play.want("b", 0, conn), ["dial b/0"]);
+        play.dialed(conn);
+        dead(&mut play, conn, times);
+    }
+    assert_eq!(play.want("b", 0, 11), ["dial b/0"]);
+    play.dialed(11);
+    assert_eq!(used(&mut play, 11, 1), NOTHING, "not three in a row: one had answered twice");
+}
+
+#[test]
+fn rule_27_an_unsafe_request_takes_only_what_is_fresh() {
+    let mut play = Play::new(PoolConfig { max_connections_per_host: 2, ..config() });
+    let fresh = |play: &mut Play, waiter: u32| {
+        let mut out = Vec::new();
+        let (hash, now) = (hash("a"), play.now);
+        let checkout =
+            play.policy.checkout(hash, |key| *key == "a", || "a", &0, Some(2 * S), now, || waiter, &mut out);
+        play.answer(&checkout, waiter, out)
+    };
+    play.open("a", 0, &[1, 2]);
+    play.now += 2 * S;
+    assert_eq!(fresh(&mut play, 1), ["reuse 2"], "the newest is fresh");
+    play.now += S;
+    assert_eq!(fresh(&mut play, 2), ["bury 1 Evicted"], "at the limit, the stale one gives way");
+    assert_eq!(play.buried(1), ["dial a/0"]);
+    assert_eq!(play.want("a", 0, 3), NOTHING);
+    assert_eq!(play.checkin(2), ["grant 2 to 2"], "what comes back is as fresh as can be");
+    assert_eq!(play.dialed(4), ["grant 4 to 3"]);
+    play.checkin(2);
+    play.now += 3 * S;
+    assert_eq!(play.want("a", 0, 5), ["reuse 2"], "a safe request takes it all the same");
+}
+
+#[test]
 fn a_thousand_fail_in_batches() {
     let mut play = Play::new(PoolConfig { max_connections_per_host: 1, ..config() });
     for waiter in 0..1000 {
@@ -805,7 +878,7 @@ fn empty_hosts_are_forgotten() {
     let mut out = Vec::new();
     for host in 0..1_000_000u32 {
         let hash = u64::from(host).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let checkout = policy.checkout(hash, |key| *key == host, || host, &0, now, || host, &mut out);
+        let checkout = policy.checkout(hash, |key| *key == host, || host, &0, None, now, || host, &mut out);
         let Checkout::Queued(ticket) = checkout else { panic!("nothing is idle") };
         if host % 2 == 0 {
             assert!(policy.cancel(ticket, &mut out));
@@ -843,7 +916,7 @@ fn a_host_is_not_forgotten_under_the_callers_feet() {
     let want = |policy: &mut Policy<u32, u32, u32, u32>, host: u32| {
         let mut out = Vec::new();
         let checkout =
-            policy.checkout(u64::from(host), |key| *key == host, || host, &0, now, || host, &mut out);
+            policy.checkout(u64::from(host), |key| *key == host, || host, &0, None, now, || host, &mut out);
         let Checkout::Queued(ticket) = checkout else { panic!("nothing is idle") };
         let dial = out.into_iter().find_map(|action| match action {
             Action::Dial { place, .. } => Some(place),
@@ -1041,6 +1114,7 @@ impl Model {
                     |key| *key == name,
                     || name,
                     &runtime,
+                    None,
                     now,
                     || waiter,
                     &mut out,
@@ -1053,7 +1127,7 @@ impl Model {
                 let stay = [None, Some(Duration::ZERO), Some(3 * S), Some(500 * S)][random.below(4)];
                 let place = self.play.places[&lease.0];
                 let now = self.play.now;
-                let terms = Terms { stay, until: None };
+                let terms = Terms { stay, ..Terms::default() };
                 self.play.policy.checkin(place, lease.0, terms, Served::default(), now, &mut out);
                 self.follow(out, Some(lease), false);
             }
@@ -1070,8 +1144,15 @@ impl Model {
                 let place = self.play.places[&conn];
                 let now = self.play.now;
                 self.shelf(host, runtime).first.push_back(waiter);
-                let checkout =
-                    self.play.policy.replace(place, DropReason::PeerClosed, now, || waiter, &mut out);
+                let checkout = self.play.policy.replace(
+                    place,
+                    2,
+                    DropReason::PeerClosed,
+                    None,
+                    now,
+                    || waiter,
+                    &mut out,
+                );
                 self.follow(out, None, false);
                 self.took(&checkout, host, runtime, waiter, true);
             }
@@ -1080,8 +1161,15 @@ impl Model {
                 let waiter = self.fresh();
                 let place = self.play.places[&conn];
                 self.shelf(host, runtime).resending.push_back(waiter);
-                let served = Served { request: true, reused: true, saved: Some(S) };
-                let ticket = self.play.policy.redial(place, served, DropReason::PeerClosed, waiter, &mut out);
+                let served = Served { request: true, reused: true, saved: Some(S), answered: 2 };
+                let ticket = self.play.policy.redial(
+                    place,
+                    served,
+                    DropReason::PeerClosed,
+                    waiter,
+                    self.play.now,
+                    &mut out,
+                );
                 self.play.tickets.insert(waiter, ticket);
                 self.follow(out, None, false);
             }

@@ -20,6 +20,8 @@ pub enum DropReason {
     IdleTimeout,
     /// It reached its maximum lifetime.
     MaxLifetime,
+    /// Its host closes connections after one response, and is not kept for a while.
+    NotKept,
     /// The exchange ended in a way that forbids reuse, such as `Connection: close`.
     NotReusable,
     /// The peer closed it while it was idle, or before it answered.
@@ -42,6 +44,7 @@ impl DropReason {
         Self::Failed,
         Self::IdleTimeout,
         Self::MaxLifetime,
+        Self::NotKept,
         Self::NotReusable,
         Self::PeerClosed,
         Self::RuntimeGone,

@@ -63,15 +63,19 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         Some(slot)
     }
 
-    /// The newest idle connection that has not expired.
+    /// The newest idle connection that has not expired, if it was used within `fresh`.
     pub(super) fn take_idle(
         &mut self,
         place: Place,
+        fresh: Option<Duration>,
         now: Instant,
         out: &mut Actions<K, T, W, P>,
     ) -> Option<T> {
         for _ in 0..BATCH {
             let id = self.hosts.shelf(place).top?;
+            if fresh.is_some_and(|fresh| now.saturating_duration_since(self.idle.since(id)) > fresh) {
+                return None;
+            }
             if self.idle.deadline(id).is_none_or(|deadline| deadline > now) {
                 let conn = self.unshelve(id);
                 self.hosts.shelf_mut(place).active += 1;
@@ -94,6 +98,10 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         let shut = self.shut;
         if terms.until.is_some_and(|until| until <= now) {
             self.bury(conn, place, DropReason::MaxLifetime, out);
+            return None;
+        }
+        if terms.is_used && self.is_not_kept(place.host, now) {
+            self.bury(conn, place, DropReason::NotKept, out);
             return None;
         }
         let shelf = self.hosts.shelf_mut(place);
