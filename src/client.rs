@@ -11,7 +11,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, EXPECT, TRAILER, TRANSFER_ENCODING};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, EXPECT, PROXY_AUTHORIZATION, TRAILER, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version};
 
 use crate::body::Body;
@@ -182,7 +182,7 @@ impl Client {
         body: Body,
         settings: &Settings,
     ) -> Result<Response> {
-        let route = RouteRef::of(uri)?;
+        let route = RouteRef::of(uri)?.isolated(settings.isolation.as_ref());
         let now = time::now();
         let inner = &*self.inner;
         let timeout = settings.timeout.or(inner.request.timeout);
@@ -201,6 +201,7 @@ impl Client {
         };
         let idempotent = retry::is_idempotent(method, headers);
         let informed = inner.request.on_informational.as_ref().map(|hook| &*hook.0);
+        let binds_connection = settings.isolation.is_none() && binds_connection(headers);
         let fresh = inner.pool.fresh_for_unsafe().filter(|_| !idempotent);
         let mut waiting = None;
         let mut resent = false;
@@ -214,7 +215,7 @@ impl Client {
                 Err(error) => return Err(exchange.error(error)),
             }
             let mut head = RequestHead::new(method, target, Some(host.as_bytes()), headers);
-            head.close = inner.request.closes;
+            head.close = inner.request.closes || binds_connection;
             if let Err(error) = exchange.prepare(head) {
                 return Err(exchange.error(error));
             }
@@ -471,6 +472,16 @@ impl Client {
         };
         Response::new(parts, body)
     }
+}
+
+/// Whether the server takes these credentials for those of the connection.
+fn binds_connection(headers: &HeaderMap) -> bool {
+    [AUTHORIZATION, PROXY_AUTHORIZATION].iter().any(|name| {
+        headers.get_all(name).iter().any(|value| {
+            let scheme = value.as_bytes().split(|&byte| byte == b' ').next().unwrap_or_default();
+            scheme.eq_ignore_ascii_case(b"ntlm") || scheme.eq_ignore_ascii_case(b"negotiate")
+        })
+    })
 }
 
 /// What CONNECT asks for, or what the caller names in its place.

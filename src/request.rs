@@ -5,6 +5,7 @@
 
 use std::borrow::Borrow;
 use std::fmt::{self, Display, Write};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
@@ -147,6 +148,7 @@ pub(crate) struct Settings {
     pub(crate) timeout: Option<Duration>,
     pub(crate) connect_timeout: Option<Duration>,
     pub(crate) target: Option<RequestTarget>,
+    pub(crate) isolation: Option<Arc<str>>,
 }
 
 impl RequestBuilder {
@@ -269,6 +271,14 @@ impl RequestBuilder {
     /// (<https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1>). A request without content is refused.
     pub fn expect_continue(mut self) -> Self {
         self.headers.insert(http::header::EXPECT, HeaderValue::from_static("100-continue"));
+        self
+    }
+
+    /// Shares connections only with requests of the same tag: for users that must not be mixed up where a server takes
+    /// the connection for the user, as with NTLM and Negotiate. (A request with such credentials and no tag has a
+    /// connection of its own, and says `Connection: close`.)
+    pub fn isolation(mut self, tag: impl Into<Arc<str>>) -> Self {
+        self.settings.isolation = Some(tag.into());
         self
     }
 

@@ -54,6 +54,8 @@ pub(crate) struct Terms {
     pub(crate) until: Option<Instant>,
     /// It has answered a request: the next would be its second at least.
     pub(crate) is_used: bool,
+    /// It was made in a network that is gone.
+    pub(crate) is_of_old: bool,
 }
 
 /// What a finished exchange adds to the ledger.

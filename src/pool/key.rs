@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use http::Uri;
@@ -18,6 +19,8 @@ pub(crate) struct Route {
     https: bool,
     host: Box<str>,
     port: u16,
+    /// Requests with different tags share nothing.
+    tag: Option<Arc<str>>,
     host_field: Box<str>,
 }
 
@@ -29,6 +32,7 @@ pub(crate) struct RouteRef<'a> {
     port: u16,
     /// Host and port as they are written, without user and password.
     authority: &'a str,
+    tag: Option<&'a Arc<str>>,
 }
 
 impl<'a> RouteRef<'a> {
@@ -63,7 +67,12 @@ impl<'a> RouteRef<'a> {
                 }
             },
         };
-        Ok(Self { https, host, port, authority })
+        Ok(Self { https, host, port, authority, tag: None })
+    }
+
+    /// The same for requests that share connections only among themselves.
+    pub(crate) fn isolated(self, tag: Option<&'a Arc<str>>) -> Self {
+        Self { tag, ..self }
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -84,16 +93,23 @@ impl<'a> RouteRef<'a> {
         } else {
             hasher.write(self.host.as_bytes());
         }
+        if let Some(tag) = self.tag {
+            hasher.write(tag.as_bytes());
+        }
         hasher.finish()
     }
 
     pub(crate) fn is(&self, route: &Route) -> bool {
-        self.port == route.port && self.https == route.https && self.host.eq_ignore_ascii_case(&route.host)
+        self.port == route.port
+            && self.https == route.https
+            && self.tag == route.tag.as_ref()
+            && self.host.eq_ignore_ascii_case(&route.host)
     }
 
     pub(crate) fn to_route(self) -> Route {
         let host = self.host.to_ascii_lowercase();
-        Route { https: self.https, host: host.into(), port: self.port, host_field: self.host_field().into() }
+        let host_field = self.host_field().into();
+        Route { https: self.https, host: host.into(), port: self.port, tag: self.tag.cloned(), host_field }
     }
 
     /// The value of the Host field: lower case, without the scheme's own port. Borrowed where the URI has it so.
@@ -184,6 +200,26 @@ mod tests {
     fn another_scheme_host_or_port_is_another_route() {
         for other in ["https://h/", "https://h:80/", "http://h:81/", "http://g/", "http://h.h/"] {
             assert!(!is_same("http://h/", other), "R-9110-4.2.3-1: {other}");
+        }
+    }
+
+    #[test]
+    fn rule_01_another_tag_is_another_route() {
+        let state = RandomState::default();
+        let uri: Uri = "http://h/".parse().unwrap();
+        let tags: Vec<Arc<str>> = ["", "a", "b", "a"].map(Into::into).into();
+        let route = |tag: Option<usize>| RouteRef::of(&uri).unwrap().isolated(tag.map(|at| &tags[at]));
+        for (one, other, is_same) in [
+            (None, None, true),
+            (None, Some(0), false),
+            (Some(0), Some(1), false),
+            (Some(1), Some(2), false),
+            (Some(1), Some(3), true),
+            (Some(1), None, false),
+        ] {
+            let (one, other) = (route(one), route(other));
+            assert_eq!(one.is(&other.to_route()), is_same, "{one:?} {other:?}");
+            assert!(!is_same || one.hash(&state) == other.hash(&state), "{one:?} {other:?}");
         }
     }
 

@@ -44,6 +44,8 @@ struct Fixed {
     made: Instant,
     /// From when on it is too old.
     until: Option<Instant>,
+    /// The network that it was made in.
+    epoch: u64,
     handshake: Duration,
 }
 
@@ -108,6 +110,7 @@ impl fmt::Debug for ConnectionInfo {
 }
 
 impl Conn {
+    #[allow(clippy::too_many_arguments, reason = "one for each thing that is known of it from the start")]
     pub(crate) fn new(
         id: u64,
         stream: Stream,
@@ -116,10 +119,11 @@ impl Conn {
         runtime: Runtime,
         setup: Arc<Setup>,
         lifetime: Option<Duration>,
+        epoch: u64,
     ) -> Self {
         let made = time::now();
         let until = lifetime.map(|lifetime| time::after(made, lifetime));
-        let fixed = Fixed { id, peer, local, made, until, handshake: setup.milestones().handshake() };
+        let fixed = Fixed { id, peer, local, made, until, epoch, handshake: setup.milestones().handshake() };
         Self {
             stream,
             timer: Timer::default(),
@@ -136,9 +140,10 @@ impl Conn {
         &self.runtime
     }
 
-    /// How long it may be kept, where the server keeps it idle for `stay`.
-    pub(super) fn terms(&self, stay: Option<Duration>) -> Terms {
-        Terms { stay, until: self.fixed.until, is_used: self.requests > 0 }
+    /// How long it may be kept, where the server keeps it idle for `stay` and the network is that of `epoch`.
+    pub(super) fn terms(&self, stay: Option<Duration>, epoch: u64) -> Terms {
+        let is_of_old = self.fixed.epoch != epoch;
+        Terms { stay, until: self.fixed.until, is_used: self.requests > 0, is_of_old }
     }
 
     /// It comes from the shelf: from now on it counts as reused.

@@ -97,6 +97,7 @@ impl Pool {
             config,
             dialer: Arc::new(dialer),
             next_id: AtomicU64::new(1),
+            epoch: AtomicU64::new(0),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -133,6 +134,22 @@ impl Pool {
             );
         }
         PoolStats { total, hosts }
+    }
+
+    /// Closes all idle connections. Those in use are not touched.
+    pub fn close_idle(&self) {
+        self.shared.bury_idle(DropReason::Shutdown);
+    }
+
+    /// The network is another one: closes all idle connections, and those in use when their responses end. Hosts that
+    /// could not be connected to are dialed again at once.
+    pub fn on_network_change(&self) {
+        self.shared.epoch.fetch_add(1, Ordering::Relaxed);
+        let mut slot = Some(0);
+        while let Some(from) = slot {
+            slot = self.shared.lock().policy.forgive(from);
+        }
+        self.shared.bury_idle(DropReason::NetworkChanged);
     }
 
     /// An idle connection, or a place in the queue. `fresh`: one that was used no longer ago.
@@ -227,14 +244,7 @@ impl Drop for Pool {
         for reaper in reapers {
             reaper.wake.notify_one();
         }
-        loop {
-            let mut actions = Vec::new();
-            let more = self.shared.lock().policy.bury_all(DropReason::Shutdown, &mut actions);
-            self.shared.perform(actions);
-            if !more {
-                return;
-            }
-        }
+        self.shared.bury_idle(DropReason::Shutdown);
     }
 }
 
@@ -369,6 +379,8 @@ pub(crate) struct Shared {
     config: PoolConfig,
     dialer: Arc<Dialer>,
     next_id: AtomicU64,
+    /// Of the network: a connection that was made in an earlier one is not kept.
+    epoch: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -381,6 +393,21 @@ impl Shared {
     /// The one lock. A panic under it (there is none that we know of) must not take the other requests down.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Relaxed)
+    }
+
+    fn bury_idle(self: &Arc<Self>, reason: DropReason) {
+        loop {
+            let mut actions = Vec::new();
+            let more = self.lock().policy.bury_all(reason, &mut actions);
+            self.perform(actions);
+            if !more {
+                return;
+            }
+        }
     }
 
     /// How long this connection may live. Those made together do not end together.
@@ -424,7 +451,7 @@ impl Shared {
     fn checkin(self: &Arc<Self>, place: Place, conn: Box<Conn>, stay: Option<Duration>, served: Served) {
         let mut actions = Vec::new();
         self.keep(place, conn, &mut actions, |policy, conn, now, actions| {
-            let terms = conn.terms(stay);
+            let terms = conn.terms(stay, self.epoch());
             policy.checkin(place, conn, terms, served, now, actions)
         });
         self.perform(actions);
@@ -530,7 +557,7 @@ impl Shared {
                         {
                             // It left a moment ago: the connection goes on to the next.
                             self.keep(place, conn, &mut actions, |policy, conn, now, actions| {
-                                let terms = conn.terms(None);
+                                let terms = conn.terms(None, self.epoch());
                                 policy.checkin(place, conn, terms, Served::default(), now, actions)
                             });
                         }
@@ -579,6 +606,7 @@ impl Shared {
             id,
             place,
             began,
+            epoch: self.epoch.load(Ordering::Relaxed),
             warm,
             over: false,
         };
@@ -598,6 +626,7 @@ struct Dial {
     id: u64,
     place: Place,
     began: u64,
+    epoch: u64,
     warm: Option<Arc<WarmCell>>,
     over: bool,
 }
@@ -622,12 +651,14 @@ impl Dial {
         let shared = self.shared.upgrade();
         let lifetime = shared.as_ref().and_then(|shared| shared.lifetime(self.id));
         let (runtime, setup) = (self.runtime.clone(), self.setup.clone());
-        let conn = Box::new(Conn::new(self.id, stream, peer, local, runtime, setup, lifetime));
+        let conn = Conn::new(self.id, stream, peer, local, runtime, setup, lifetime, self.epoch);
+        let conn = Box::new(conn);
         let Some(shared) = shared else { return conn.close(DropReason::Shutdown) };
         let mut actions = Vec::new();
+        let epoch = shared.epoch();
         shared.keep(self.place, conn, &mut actions, |policy, conn, now, actions| {
-            let until = conn.terms(None).until;
-            policy.dialed(self.place, conn, until, now, actions)
+            let terms = conn.terms(None, epoch);
+            policy.dialed(self.place, conn, terms, now, actions)
         });
         shared.perform(actions);
         self.tell_warm(Ok(()));

@@ -225,7 +225,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         &mut self,
         place: Place,
         conn: T,
-        until: Option<Instant>,
+        terms: Terms,
         now: Instant,
         out: &mut Actions<K, T, W, P>,
     ) -> Option<Instant> {
@@ -241,7 +241,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
             out.push(Action::Grant { waiter, conn, place });
             None
         } else {
-            self.offer(place, conn, Terms { until, ..Terms::default() }, now, out)
+            self.offer(place, conn, terms, now, out)
         };
         if failing.is_some_and(|failing| failing.is_failing()) {
             // The host is back: who still waits may dial again.

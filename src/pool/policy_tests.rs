@@ -100,7 +100,7 @@ impl Play {
         let (place, _) = self.dials.pop_front().unwrap();
         let mut out = Vec::new();
         self.places.insert(conn, place);
-        self.policy.dialed(place, conn, None, self.now, &mut out);
+        self.policy.dialed(place, conn, Terms::default(), self.now, &mut out);
         self.say(out)
     }
 
@@ -109,7 +109,8 @@ impl Play {
         let (place, _) = self.dials.pop_front().unwrap();
         let mut out = Vec::new();
         self.places.insert(conn, place);
-        self.policy.dialed(place, conn, Some(until), self.now, &mut out);
+        let terms = Terms { until: Some(until), ..Terms::default() };
+        self.policy.dialed(place, conn, terms, self.now, &mut out);
         self.say(out)
     }
 
@@ -888,7 +889,7 @@ fn empty_hosts_are_forgotten() {
             policy.fail_waiters(place, u64::MAX, true, &mut out);
             policy.dial_failed(place, now, &mut out);
         } else {
-            policy.dialed(place, host, None, now, &mut out);
+            policy.dialed(place, host, Terms::default(), now, &mut out);
             out.clear();
             policy.bury_all(DropReason::Shutdown, &mut out);
             if host % 2 == 0 {
@@ -939,7 +940,7 @@ fn a_host_is_not_forgotten_under_the_callers_feet() {
     assert!(policy.cancel(ticket, &mut out));
     // Host 0's connection is closed: hosts 5000 and 5001 are listed, and the list overflows.
     let place = place.unwrap();
-    policy.dialed(place, 1, None, now, &mut out);
+    policy.dialed(place, 1, Terms::default(), now, &mut out);
     policy.release(place, Served::default(), Some(DropReason::Failed), now, &mut out);
     assert_eq!(policy.total().1, Counts::default());
 }
@@ -1228,7 +1229,7 @@ impl Model {
         if is_ok {
             let conn = self.fresh();
             let now = self.play.now;
-            self.play.policy.dialed(place, conn, None, now, &mut out);
+            self.play.policy.dialed(place, conn, Terms::default(), now, &mut out);
             self.follow(out, Some((conn, host, runtime)), true);
         } else {
             let concerns_host = random.below(2) == 0;

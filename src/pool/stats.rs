@@ -20,6 +20,8 @@ pub enum DropReason {
     IdleTimeout,
     /// It reached its maximum lifetime.
     MaxLifetime,
+    /// The network is another one since.
+    NetworkChanged,
     /// Its host closes connections after one response, and is not kept for a while.
     NotKept,
     /// The exchange ended in a way that forbids reuse, such as `Connection: close`.
@@ -44,6 +46,7 @@ impl DropReason {
         Self::Failed,
         Self::IdleTimeout,
         Self::MaxLifetime,
+        Self::NetworkChanged,
         Self::NotKept,
         Self::NotReusable,
         Self::PeerClosed,

@@ -72,6 +72,17 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         failed == BATCH
     }
 
+    /// Hosts to which dials failed may be dialed at once: [`BATCH`] of them, from `slot` on; answers where to go on.
+    pub(crate) fn forgive(&mut self, slot: usize) -> Option<usize> {
+        let end = (slot + BATCH).min(self.hosts.slots());
+        for slot in slot..end {
+            if let Some(host) = self.hosts.get_mut(slot) {
+                host.failing = None;
+            }
+        }
+        (end < self.hosts.slots()).then_some(end)
+    }
+
     /// How many dials the host may begin, limits aside.
     pub(super) fn dials_allowed(&self, slot: u32, now: Instant) -> usize {
         let host = self.hosts.host(slot);

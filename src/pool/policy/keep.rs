@@ -96,6 +96,10 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         out: &mut Actions<K, T, W, P>,
     ) -> Option<Instant> {
         let shut = self.shut;
+        if terms.is_of_old {
+            self.bury(conn, place, DropReason::NetworkChanged, out);
+            return None;
+        }
         if terms.until.is_some_and(|until| until <= now) {
             self.bury(conn, place, DropReason::MaxLifetime, out);
             return None;
