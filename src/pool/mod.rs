@@ -5,6 +5,7 @@
 //! the mutex is held.
 
 mod action;
+mod dial;
 mod hosts;
 mod idle;
 pub(crate) mod key;
@@ -16,7 +17,7 @@ mod wait;
 
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
@@ -30,7 +31,7 @@ pub use self::lease::ConnectionInfo;
 use self::lease::{Conn, Lease};
 use self::policy::{Failing, Policy};
 pub use self::stats::{DropReason, HostStats, PoolStats};
-use crate::connect::{Destination, DialError, Dialed, Dialer};
+use crate::connect::{DialError, Dialer};
 use crate::error::{Error, ErrorKind, Phase};
 use crate::time;
 use crate::trace::{Milestones, Setup};
@@ -370,6 +371,7 @@ impl Waiting {
 type Waiter = Arc<Waiting>;
 type WarmCell = wait::Cell<Result<(), DialError>>;
 type Actions = action::Actions<Arc<Route>, Box<Conn>, Waiter, Runtime>;
+type Decider = Policy<Arc<Route>, Box<Conn>, Waiter, Runtime>;
 
 /// What all handles, leases, dials and reapers of one pool share.
 #[derive(Debug)]
@@ -385,7 +387,7 @@ pub(crate) struct Shared {
 
 #[derive(Debug)]
 pub(crate) struct State {
-    policy: Policy<Arc<Route>, Box<Conn>, Waiter, Runtime>,
+    policy: Decider,
     reapers: Vec<reaper::Entry>,
 }
 
@@ -484,12 +486,7 @@ impl Shared {
         place: Place,
         conn: Box<Conn>,
         actions: &mut Actions,
-        give: impl FnOnce(
-            &mut Policy<Arc<Route>, Box<Conn>, Waiter, Runtime>,
-            Box<Conn>,
-            Instant,
-            &mut Actions,
-        ) -> Option<Instant>,
+        give: impl FnOnce(&mut Decider, Box<Conn>, Instant, &mut Actions) -> Option<Instant>,
     ) {
         let now = time::now();
         let runtime = conn.runtime().id();
@@ -583,124 +580,7 @@ impl Shared {
             }
         }
     }
-
-    /// Makes a connection in a task of its own, so that a request that gives up throws no handshake away.
-    fn dial(
-        self: &Arc<Self>,
-        route: &Route,
-        runtime: &Runtime,
-        place: Place,
-        began: u64,
-        wanted_by: Option<&Waiting>,
-        warm: Option<Arc<WarmCell>>,
-    ) {
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let setup = Arc::new(Setup::new(id, route.scheme(), route.host(), route.port(), time::now()));
-        if let Some(waiting) = wanted_by {
-            *waiting.dial.lock().unwrap_or_else(PoisonError::into_inner) = Some(setup.clone());
-        }
-        let dial = Dial {
-            shared: Arc::downgrade(self),
-            runtime: runtime.clone(),
-            setup,
-            id,
-            place,
-            began,
-            epoch: self.epoch.load(Ordering::Relaxed),
-            warm,
-            over: false,
-        };
-        let destination = Destination::new(route.is_https(), route.host(), route.port());
-        runtime.handle.spawn(dial.run(self.dialer.clone(), destination));
-    }
 }
 
 /// The part of the maximum lifetime that is drawn for each connection.
 const JITTER: f64 = 0.1;
-
-/// A dial under way. Dropped before its end (its runtime stops, or it panics), it counts as failed.
-struct Dial {
-    shared: Weak<Shared>,
-    runtime: Runtime,
-    setup: Arc<Setup>,
-    id: u64,
-    place: Place,
-    began: u64,
-    epoch: u64,
-    warm: Option<Arc<WarmCell>>,
-    over: bool,
-}
-
-impl Dial {
-    async fn run(mut self, dialer: Arc<Dialer>, destination: Destination) {
-        let result = if time::has_timers() {
-            dialer.dial(&destination, &self.setup).await
-        } else {
-            Err(DialError::no_timers())
-        };
-        match result {
-            Ok(dialed) => self.succeed(dialed),
-            Err(error) => self.fail(&error),
-        }
-    }
-
-    fn succeed(&mut self, dialed: Dialed) {
-        self.over = true;
-        self.setup.end(None, time::now());
-        let Dialed { stream, peer, local } = dialed;
-        let shared = self.shared.upgrade();
-        let lifetime = shared.as_ref().and_then(|shared| shared.lifetime(self.id));
-        let (runtime, setup) = (self.runtime.clone(), self.setup.clone());
-        let conn = Conn::new(self.id, stream, peer, local, runtime, setup, lifetime, self.epoch);
-        let conn = Box::new(conn);
-        let Some(shared) = shared else { return conn.close(DropReason::Shutdown) };
-        let mut actions = Vec::new();
-        let epoch = shared.epoch();
-        shared.keep(self.place, conn, &mut actions, |policy, conn, now, actions| {
-            let terms = conn.terms(None, epoch);
-            policy.dialed(self.place, conn, terms, now, actions)
-        });
-        shared.perform(actions);
-        self.tell_warm(Ok(()));
-    }
-
-    fn fail(&mut self, error: &DialError) {
-        self.over = true;
-        self.setup.end(Some(error.kind()), time::now());
-        self.tell_warm(Err(error.clone()));
-        let Some(shared) = self.shared.upgrade() else { return };
-        let failure = Some((error, &self.setup));
-        let (place, concerns_host) = (self.place, error.concerns_host());
-        shared.lock().policy.note_failure(place, error, time::now());
-        let told =
-            |tell: &dyn Fn(&mut Policy<Arc<Route>, Box<Conn>, Waiter, Runtime>, &mut Actions) -> bool| {
-                let mut actions = Vec::new();
-                let more = tell(&mut shared.lock().policy, &mut actions);
-                shared.perform_all(actions, &[], failure);
-                !more
-            };
-        while !told(&|policy, out| policy.fail_waiters(place, self.began, concerns_host, out)) {}
-        while !told(&|policy, out| policy.fail_unserved(place, out)) {}
-        let mut actions = Vec::new();
-        let mut state = shared.lock();
-        state.policy.dial_failed(place, time::now(), &mut actions);
-        Shared::end_reapers_if_empty(state);
-        shared.perform(actions);
-        shared.see_to_probes(&self.runtime);
-    }
-
-    fn tell_warm(&mut self, outcome: Result<(), DialError>) {
-        if let Some(warm) = self.warm.take() {
-            // Who stopped waiting needs no word.
-            let _ = warm.deliver(outcome);
-        }
-    }
-}
-
-impl Drop for Dial {
-    fn drop(&mut self) {
-        if !self.over {
-            self.fail(&DialError::interrupted());
-        }
-    }
-}

@@ -1,0 +1,134 @@
+//! Dials: each a task of its own, so that a request that gives up throws no handshake away.
+//!
+//! It knows the policy's answers and the dialer, no HTTP. Invariant: however a dial ends (also by its runtime's end, or by
+//! a panic), the policy is told, and those whom its failure concerns.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError, Weak};
+
+use super::hosts::Place;
+use super::key::Route;
+use super::lease::Conn;
+use super::stats::DropReason;
+use super::{Actions, Decider, Runtime, Shared, Waiting, WarmCell};
+use crate::connect::{Destination, DialError, Dialed, Dialer};
+use crate::time;
+use crate::trace::Setup;
+
+impl Shared {
+    /// Makes a connection in a task of its own, so that a request that gives up throws no handshake away.
+    pub(super) fn dial(
+        self: &Arc<Self>,
+        route: &Route,
+        runtime: &Runtime,
+        place: Place,
+        began: u64,
+        wanted_by: Option<&Waiting>,
+        warm: Option<Arc<WarmCell>>,
+    ) {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let setup = Arc::new(Setup::new(id, route.scheme(), route.host(), route.port(), time::now()));
+        if let Some(waiting) = wanted_by {
+            *waiting.dial.lock().unwrap_or_else(PoisonError::into_inner) = Some(setup.clone());
+        }
+        let dial = Dial {
+            shared: Arc::downgrade(self),
+            runtime: runtime.clone(),
+            setup,
+            id,
+            place,
+            began,
+            epoch: self.epoch.load(Ordering::Relaxed),
+            warm,
+            over: false,
+        };
+        let destination = Destination::new(route.is_https(), route.host(), route.port());
+        runtime.handle.spawn(dial.run(self.dialer.clone(), destination));
+    }
+}
+
+/// A dial under way. Dropped before its end (its runtime stops, or it panics), it counts as failed.
+struct Dial {
+    shared: Weak<Shared>,
+    runtime: Runtime,
+    setup: Arc<Setup>,
+    id: u64,
+    place: Place,
+    began: u64,
+    epoch: u64,
+    warm: Option<Arc<WarmCell>>,
+    over: bool,
+}
+
+impl Dial {
+    async fn run(mut self, dialer: Arc<Dialer>, destination: Destination) {
+        let result = if time::has_timers() {
+            dialer.dial(&destination, &self.setup).await
+        } else {
+            Err(DialError::no_timers())
+        };
+        match result {
+            Ok(dialed) => self.succeed(dialed),
+            Err(error) => self.fail(&error),
+        }
+    }
+
+    fn succeed(&mut self, dialed: Dialed) {
+        self.over = true;
+        self.setup.end(None, time::now());
+        let Dialed { stream, peer, local } = dialed;
+        let shared = self.shared.upgrade();
+        let lifetime = shared.as_ref().and_then(|shared| shared.lifetime(self.id));
+        let (runtime, setup) = (self.runtime.clone(), self.setup.clone());
+        let conn = Conn::new(self.id, stream, peer, local, runtime, setup, lifetime, self.epoch);
+        let conn = Box::new(conn);
+        let Some(shared) = shared else { return conn.close(DropReason::Shutdown) };
+        let mut actions = Vec::new();
+        let epoch = shared.epoch();
+        shared.keep(self.place, conn, &mut actions, |policy, conn, now, actions| {
+            let terms = conn.terms(None, epoch);
+            policy.dialed(self.place, conn, terms, now, actions)
+        });
+        shared.perform(actions);
+        self.tell_warm(Ok(()));
+    }
+
+    fn fail(&mut self, error: &DialError) {
+        self.over = true;
+        self.setup.end(Some(error.kind()), time::now());
+        self.tell_warm(Err(error.clone()));
+        let Some(shared) = self.shared.upgrade() else { return };
+        let failure = Some((error, &self.setup));
+        let (place, concerns_host) = (self.place, error.concerns_host());
+        shared.lock().policy.note_failure(place, error, time::now());
+        let told = |tell: &dyn Fn(&mut Decider, &mut Actions) -> bool| {
+            let mut actions = Vec::new();
+            let more = tell(&mut shared.lock().policy, &mut actions);
+            shared.perform_all(actions, &[], failure);
+            !more
+        };
+        while !told(&|policy, out| policy.fail_waiters(place, self.began, concerns_host, out)) {}
+        while !told(&|policy, out| policy.fail_unserved(place, out)) {}
+        let mut actions = Vec::new();
+        let mut state = shared.lock();
+        state.policy.dial_failed(place, time::now(), &mut actions);
+        Shared::end_reapers_if_empty(state);
+        shared.perform(actions);
+        shared.see_to_probes(&self.runtime);
+    }
+
+    fn tell_warm(&mut self, outcome: Result<(), DialError>) {
+        if let Some(warm) = self.warm.take() {
+            // Who stopped waiting needs no word.
+            let _ = warm.deliver(outcome);
+        }
+    }
+}
+
+impl Drop for Dial {
+    fn drop(&mut self) {
+        if !self.over {
+            self.fail(&DialError::interrupted());
+        }
+    }
+}
