@@ -58,7 +58,8 @@ fn server(scheme: Scheme, misbehave: Misbehave) -> (Server, Signal, Signal) {
 
 #[cfg_attr(not(feature = "rustls"), allow(unused_variables))]
 fn client_of(server: &Server, scheme: Scheme) -> Client {
-    let builder = Client::builder();
+    // Each connection is closed after one response.
+    let builder = Client::builder().not_kept_after(None);
     let builder = match scheme {
         Scheme::Plain => builder,
         #[cfg(feature = "rustls")]

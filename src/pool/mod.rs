@@ -67,6 +67,8 @@ pub(crate) struct PoolConfig {
     pub(crate) acquire_timeout: Duration,
     /// How long ago a connection may have been used for a request that must not be sent twice.
     pub(crate) fresh_for_unsafe: Option<Duration>,
+    /// A host that closed so many connections in a row after one response each is not kept for a while: 3 by default.
+    pub(crate) not_kept_after: Option<u8>,
     /// Requests to a host that cannot be connected to wait for the next dial, in place of failing at once.
     pub(crate) wait_for_failing_hosts: bool,
 }
@@ -83,6 +85,7 @@ impl Default for PoolConfig {
             max_lifetime: None,
             acquire_timeout: Duration::from_secs(30),
             fresh_for_unsafe: None,
+            not_kept_after: Some(3),
             wait_for_failing_hosts: false,
         }
     }

@@ -12,13 +12,14 @@ use crate::pool::stats::DropReason;
 impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     /// A connection of the host is closed.
     pub(super) fn note_end(&mut self, place: Place, served: Served, reason: DropReason, now: Instant) {
+        let Some(most) = self.config.not_kept_after else { return };
         let host = self.hosts.host_mut(place.host);
         match (reason, served.answered) {
             (DropReason::PeerClosed, 1) => {
                 host.short_lived = host.short_lived.saturating_add(1);
-                if host.short_lived >= SHORT_LIVED {
+                if host.short_lived >= most {
                     // When the time is over, one more is enough.
-                    host.short_lived = SHORT_LIVED - 1;
+                    host.short_lived = most.saturating_sub(1);
                     host.not_kept_until = now.checked_add(NOT_KEPT);
                 }
             }
@@ -39,9 +40,6 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         self.hosts.host(slot).not_kept_until.is_some_and(|until| now < until)
     }
 }
-
-/// So many connections in a row, closed by the host after one response each.
-const SHORT_LIVED: u8 = 3;
 
 /// How long the host's connections are not kept then.
 const NOT_KEPT: Duration = Duration::from_secs(60);
