@@ -159,7 +159,7 @@ async fn ten_thousand_gets_by_sixteen_tasks_against_a_server_that_resets_on_the_
 async fn resends_keep_to_the_limit_on_connections() {
     const LIMIT: usize = 3;
     let server = ends_on_the_second_request(Ending::Close);
-    let client = Client::builder().max_connections_per_host(LIMIT).build().unwrap();
+    let client = Client::builder().max_connections_per_host(LIMIT).not_kept_after(None).build().unwrap();
     let watched = client.clone();
     let watch = tokio::spawn(async move {
         loop {
@@ -177,7 +177,8 @@ async fn resends_keep_to_the_limit_on_connections() {
 
 async fn gets_against_one_that_ends_on_the_next_request(ending: Ending, tasks: usize) {
     let server = ends_on_the_second_request(ending);
-    let client = Client::new();
+    // Every connection is kept, that every request but the first may meet a closing one.
+    let client = Client::builder().not_kept_after(None).build().unwrap();
     within(300, get_all(&client, &server, tasks, GETS)).await;
     let twice = settle(&client, &server, GETS).await;
     let stats = client.pool().stats().total;
