@@ -296,13 +296,6 @@ impl Body {
         }
     }
 
-    /// Closes the connection that would bring the rest.
-    pub(crate) fn close(&mut self) {
-        if let Kind::Received(received) = &mut self.kind {
-            received.exchange = None;
-        }
-    }
-
     /// How far the upload has come, while or after a received body is read.
     pub(crate) fn upload_progress(&self) -> Option<UploadProgress> {
         match &self.kind {

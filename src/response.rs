@@ -334,7 +334,7 @@ impl Response {
     fn too_large(&mut self) -> Error {
         let limit = self.head.max_collected;
         // What is left of it is not wanted: the connection closes.
-        self.body.close();
+        self.body = Body::empty();
         Error::new(
             ErrorKind::Decode,
             format!(

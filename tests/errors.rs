@@ -629,7 +629,7 @@ impl futures_core::Stream for Once {
 #[tokio::test(start_paused = true)]
 async fn no_turn() {
     let mut verdicts = Verdicts::default();
-    let script = peer(&[Reply::raw(&["HTTP/1.1 200 OK\r\ncontent-length: 999999\r\n\r\n", "four"])]);
+    let script = peer(&[Reply::raw(&["HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n", "four"])]);
     let peers = Peers::new(script);
     let make = || builder().max_waiters_per_host(1).acquire_timeout(3000 * MS).connector(peers.connector());
     for (name, client, request_timeouts, expected) in [

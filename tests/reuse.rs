@@ -537,7 +537,7 @@ async fn a_body_outlives_its_client_and_its_connection_is_closed_at_the_end() {
     let tell = ended.clone();
     let server = Server::start(move |peer| {
         if peer.request()?.is_some() {
-            peer.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello")?;
+            peer.send("HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\nhello")?;
             peer.wait(&told)?;
             peer.send("world")?;
             peer.stall()?;

@@ -17,13 +17,13 @@ impl Exchange {
         if std::thread::panicking() || self.take_what_came() || !self.is_worth_draining() {
             return;
         }
-        let Some(lease) = self.lease.as_mut().filter(|lease| !lease.is_wanted()) else { return };
-        // On the connection's own runtime, whatever thread drops the response. If that runtime has ended, what it is
-        // given is dropped, and the connection closed.
-        let runtime = lease.conn().runtime().handle.clone();
-        // For the caller, it ends here.
-        self.spans.fail("cancelled", time::now());
-        runtime.spawn(drain(self));
+        let Some(lease) = &mut self.lease else { return };
+        if !lease.is_wanted() {
+            // On the connection's own runtime, whatever thread drops the response. If that runtime has ended, what it is
+            // given is dropped, and the connection closed.
+            let runtime = lease.conn().runtime().handle.clone();
+            runtime.spawn(drain(self));
+        }
     }
 
     /// Reads what is here already; `true`: that was all, and the connection went where it belongs.
