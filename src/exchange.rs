@@ -10,7 +10,6 @@
 //! In one poll, in this order: what was read before is decoded; what can be read is read; what can be written of
 //! the upload is written; and only if nothing moved, the clocks are asked.
 
-mod drain;
 mod facts;
 mod send;
 
@@ -631,8 +630,14 @@ impl Exchange {
 impl Drop for Exchange {
     /// Whoever drops a response whose content is here already has not broken the connection.
     fn drop(&mut self) {
-        if !std::thread::panicking() {
-            self.take_what_came();
+        if self.lease.is_none() || !self.machine.is_head_received() || std::thread::panicking() {
+            return;
+        }
+        while let Ok(Some(event)) = self.machine.decode(self.incoming.bytes()) {
+            if let Event::End = event {
+                self.conclude(time::now());
+                return;
+            }
         }
     }
 }

@@ -371,7 +371,7 @@ async fn a_full_pool_names_the_limit_that_is_in_the_way() {
         Client::builder().max_connections(1).acquire_timeout(Duration::from_millis(50)).build().unwrap();
     let slow = listen(|mut stream| {
         let _ = stream.read(&mut [0; 1024]);
-        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 999999\r\n\r\npart");
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\npart");
         let _ = stream.read(&mut [0; 1]);
     });
     let holder = client.get(format!("http://127.0.0.1:{slow}/")).send().await.unwrap();

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use handclasp::{Client, DropReason, ErrorKind};
 
-use self::support::{Peer, Server, Signal, until, within};
+use self::support::{Peer, Server, until, within};
 
 /// A port that nobody listens on.
 fn nobody() -> std::net::SocketAddr {
@@ -277,85 +277,4 @@ async fn rule_28_a_server_that_closes_after_each_response_is_not_kept() {
     }
     assert_eq!((closed(DropReason::PeerClosed), closed(DropReason::NotKept)), (3, 197));
     assert_eq!(server.requests_per_connection(), vec![1; 200]);
-}
-
-/// A small rest is read in the background, and the connection kept; a large or slow one is not worth it.
-#[tokio::test]
-async fn rule_30_a_small_rest_of_an_abandoned_body_is_drained() {
-    let rest = Signal::new();
-    let told = rest.clone();
-    let server = Server::start(move |peer: &mut Peer| {
-        while let Some(request) = peer.request()? {
-            let (framing, size) = request.target[1..].split_once('/').unwrap();
-            let size: usize = size.parse().unwrap();
-            let content = vec![b'x'; size];
-            if framing == "sized" {
-                peer.send(format!("HTTP/1.1 200 OK\r\ncontent-length: {size}\r\n\r\nx"))?;
-                peer.wait(&told)?;
-                peer.send(&content[1..])?;
-            } else {
-                peer.send(format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{size:x}\r\nx"))?;
-                peer.wait(&told)?;
-                peer.send(&content[1..])?;
-                peer.send("\r\n0\r\n\r\n")?;
-            }
-        }
-        Ok(())
-    });
-    for (path, is_kept) in [
-        ("/sized/60000", true),
-        ("/chunked/60000", true),
-        ("/sized/80000", false),
-        ("/chunked/2000000", false),
-    ] {
-        let client = Client::new();
-        let response = within(20, client.get(server.url(path)).send()).await.unwrap();
-        drop(response);
-        let is_draining = path != "/sized/80000";
-        let total = client.pool().stats().total;
-        assert_eq!(total.active, usize::from(is_draining), "{path}: a draining connection counts: {total}");
-        rest.raise();
-        until("it is over", || client.pool().stats().total.active == 0).await;
-        let total = client.pool().stats().total;
-        assert_eq!(
-            (total.idle == 1, total.closed(DropReason::Abandoned) == 1),
-            (is_kept, !is_kept),
-            "{path}"
-        );
-    }
-    // One that stops coming is given up.
-    let client = Client::new();
-    let response = within(20, client.get(server.url("/sized/100")).send()).await.unwrap();
-    drop(response);
-    until("it is given up", || client.pool().stats().total.closed(DropReason::Abandoned) == 1).await;
-    rest.raise();
-    assert_eq!(client.pool().stats().total.active, 0);
-}
-
-/// Whoever waits for the slot gets a new connection at once.
-#[tokio::test]
-async fn rule_30_nothing_is_drained_while_somebody_waits() {
-    let rest = Signal::new();
-    let told = rest.clone();
-    let server = Server::start(move |peer: &mut Peer| {
-        while let Some(request) = peer.request()? {
-            if request.target == "/slow" {
-                peer.send("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nx")?;
-                peer.wait(&told)?;
-                peer.send("x")?;
-            } else {
-                peer.respond(&request.target)?;
-            }
-        }
-        Ok(())
-    });
-    let client = Client::builder().max_connections_per_host(1).build().unwrap();
-    let response = within(20, client.get(server.url("/slow")).send()).await.unwrap();
-    let (waiting, url) = (client.clone(), server.url("/next"));
-    let next = tokio::spawn(async move { get(&waiting, &url).await });
-    until("it waits", || client.pool().stats().total.waiting == 1).await;
-    drop(response);
-    assert_eq!(client.pool().stats().total.closed(DropReason::Abandoned), 1);
-    assert_eq!(next.await.unwrap().unwrap().1, "/next");
-    rest.raise();
 }

@@ -199,11 +199,6 @@ impl Lease {
         self.conn.as_ref().and_then(|conn| conn.setup.as_ref())
     }
 
-    /// Whether a request waits for a connection like this one.
-    pub(crate) fn is_wanted(&self) -> bool {
-        self.pool.upgrade().is_some_and(|shared| shared.lock().policy.is_waited_for(self.place))
-    }
-
     /// Real, and past any cached readiness: is it silent right now?
     pub(crate) fn look(&mut self) -> Look {
         self.conn().stream.look()

@@ -362,11 +362,6 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         self.hosts.shelf(place).partition.as_ref()
     }
 
-    /// Whether anybody waits for a connection of the host, or for the total limit.
-    pub(crate) fn is_waited_for(&self, place: Place) -> bool {
-        self.hosts.host(place.host).waiting > 0 || !self.blocked.is_empty()
-    }
-
     /// The host whose queue a waiter stands in, if it still stands there, whether the total limit holds it back, and what
     /// was wrong with its last dial.
     pub(crate) fn of_ticket(&self, ticket: Ticket) -> Option<(&K, Counts, bool, Option<&DialError>)> {
