@@ -38,8 +38,8 @@ use crate::upload::UploadProgress;
 ///
 /// # Dropping
 ///
-/// A response's body that is dropped before its end closes the connection, unless the rest is small and comes at once.
-/// See the crate's page on [cancellation](crate::manual::cancel).
+/// A response's body that is dropped before its end closes the connection, unless all of the content came with the
+/// head. See the crate's page on [cancellation](crate::manual::cancel).
 #[derive(Default)]
 pub struct Body {
     kind: Kind,

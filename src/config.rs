@@ -162,17 +162,9 @@ impl ClientBuilder {
     }
 
     /// A host that closed so many connections in a row, unasked, after one response each, is not kept for 60 s: to keep
-    /// its connections would cost each request a retry. 3 by default; `None` keeps every host.
+    /// its connections would cost each request a retry. 3 by default, 1 at the least; `None` keeps every host.
     pub fn not_kept_after(mut self, connections: impl Into<Option<u8>>) -> Self {
         self.pool.not_kept_after = connections.into();
-        self
-    }
-
-    /// After two dials in a row that failed, requests to that host fail at once with what the last dial came to, until the
-    /// next dial is due: after 250 ms at the most, then twice as long with each failure, up to 30 s; how long exactly is
-    /// drawn. With `true`, they wait for that dial instead, for the [acquire timeout](Self::acquire_timeout) at the most.
-    pub fn wait_for_failing_hosts(mut self, wait: bool) -> Self {
-        self.pool.wait_for_failing_hosts = wait;
         self
     }
 

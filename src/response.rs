@@ -22,7 +22,7 @@ use crate::upload::UploadProgress;
 /// A response: the head is here, the content arrives as it is read.
 ///
 /// Reading the content to its end gives the connection back to the pool. Dropping the response before closes the
-/// connection, unless the rest is small and comes at once: see the page on [cancellation](crate::manual::cancel).
+/// connection, unless all of the content came with the head: see the page on [cancellation](crate::manual::cancel).
 pub struct Response {
     head: Box<Head>,
     body: Body,

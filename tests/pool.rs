@@ -4,7 +4,6 @@
 
 mod support;
 
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -12,11 +11,6 @@ use std::time::Duration;
 use handclasp::{Client, DropReason, ErrorKind};
 
 use self::support::{Peer, Server, until, within};
-
-/// A port that nobody listens on.
-fn nobody() -> std::net::SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
 
 async fn get(client: &Client, url: &str) -> handclasp::Result<(u64, String)> {
     let response = within(20, client.get(url).send()).await?;
@@ -145,50 +139,6 @@ async fn rule_13_a_failing_host_is_not_dialed_by_every_request() {
     client.pool().on_network_change();
     assert_eq!(get(&client, url).await.unwrap().1, "/");
     assert_eq!(dials.load(Ordering::SeqCst), dialed + 1);
-}
-
-/// Nobody listens: the second request after two failures may be told at once, or be the probe; and with the option,
-/// requests wait, for the probe that finds the host again.
-#[tokio::test]
-async fn rule_13_requests_can_wait_for_a_failing_host() {
-    let dials = Arc::new(AtomicUsize::new(0));
-    let server = Server::echo();
-    let (counted, address, nobody) = (dials.clone(), server.address(), nobody());
-    let client = Client::builder()
-        .wait_for_failing_hosts(true)
-        .connector(move |_| {
-            let nth = counted.fetch_add(1, Ordering::SeqCst);
-            async move {
-                let to = if nth < 4 { nobody } else { address };
-                let tcp = tokio::net::TcpStream::connect(to).await?;
-                Ok(Box::new(tcp) as Box<dyn handclasp::Transport>)
-            }
-        })
-        .build()
-        .unwrap();
-    let url = "http://h.test/";
-    for _ in 0..2 {
-        assert_eq!(get(&client, url).await.unwrap_err().kind(), ErrorKind::Connect);
-    }
-    let requests: Vec<_> = (0..20)
-        .map(|_| {
-            let client = client.clone();
-            tokio::spawn(async move { get(&client, url).await })
-        })
-        .collect();
-    let mut answered = 0;
-    for request in requests {
-        match request.await.unwrap() {
-            Ok((_, text)) => {
-                assert_eq!(text, "/");
-                answered += 1;
-            }
-            Err(error) => assert_eq!(error.kind(), ErrorKind::Connect),
-        }
-    }
-    assert_eq!(answered, 18, "a probe that fails fails one");
-    let total = client.pool().stats().total;
-    assert_eq!((total.failed_dials, total.active, total.dialing, total.waiting), (4, 0, 0, 0), "{total}");
 }
 
 /// Each response says how many more the server takes.

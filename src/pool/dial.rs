@@ -98,23 +98,32 @@ impl Dial {
         self.setup.end(Some(error.kind()), time::now());
         self.tell_warm(Err(error.clone()));
         let Some(shared) = self.shared.upgrade() else { return };
-        let failure = Some((error, &self.setup));
-        let (place, concerns_host) = (self.place, error.concerns_host());
-        shared.lock().policy.note_failure(place, error, time::now());
-        let told = |tell: &dyn Fn(&mut Decider, &mut Actions) -> bool| {
-            let mut actions = Vec::new();
-            let more = tell(&mut shared.lock().policy, &mut actions);
-            shared.perform_all(actions, &[], failure);
-            !more
+        let (place, began) = (self.place, self.began);
+        let known = {
+            let policy = &mut shared.lock().policy;
+            policy.note_failure(place, began, error, time::now());
+            policy.failure(place)
         };
-        while !told(&|policy, out| policy.fail_waiters(place, self.began, concerns_host, out)) {}
-        while !told(&|policy, out| policy.fail_unserved(place, out)) {}
+        let told = |error: &DialError, tell: &dyn Fn(&mut Decider, &mut Actions) -> bool| {
+            loop {
+                let mut actions = Vec::new();
+                let more = tell(&mut shared.lock().policy, &mut actions);
+                shared.perform_all(actions, &[], Some((error, &self.setup)));
+                if !more {
+                    return;
+                }
+            }
+        };
+        let concerns_host = error.concerns_host();
+        told(error, &|policy, out| policy.fail_waiters(place, began, concerns_host, out));
+        // What concerns a runtime alone is no news to those of others.
+        let known = known.as_ref().unwrap_or(error);
+        told(known, &|policy, out| policy.fail_unserved(place, true, out));
         let mut actions = Vec::new();
         let mut state = shared.lock();
         state.policy.dial_failed(place, time::now(), &mut actions);
         Shared::end_reapers_if_empty(state);
-        shared.perform(actions);
-        shared.see_to_probes(&self.runtime);
+        shared.perform_all(actions, &[], Some((known, &self.setup)));
     }
 
     fn tell_warm(&mut self, outcome: Result<(), DialError>) {

@@ -69,8 +69,6 @@ pub(crate) struct PoolConfig {
     pub(crate) fresh_for_unsafe: Option<Duration>,
     /// A host that closed so many connections in a row after one response each is not kept for a while: 3 by default.
     pub(crate) not_kept_after: Option<u8>,
-    /// Requests to a host that cannot be connected to wait for the next dial, in place of failing at once.
-    pub(crate) wait_for_failing_hosts: bool,
 }
 
 impl Default for PoolConfig {
@@ -86,7 +84,6 @@ impl Default for PoolConfig {
             acquire_timeout: Duration::from_secs(30),
             fresh_for_unsafe: None,
             not_kept_after: Some(3),
-            wait_for_failing_hosts: false,
         }
     }
 }
@@ -188,7 +185,7 @@ impl Pool {
                 Err(Error::new(ErrorKind::PoolFull, message).in_phase(Phase::Queue))
             }
             Checkout::Failing(failing) => {
-                let Failing { dials, error, until } = failing;
+                let Failing { dials, error, until, .. } = failing;
                 let next = until.saturating_duration_since(now);
                 Err(error.into_error().again(dials, next))
             }
@@ -497,14 +494,6 @@ impl Shared {
         let Some(deadline) = give(&mut state.policy, conn, now, actions) else { return };
         let partition = |state: &State| state.policy.partition(place).cloned();
         self.ensure_reaper(state, runtime, partition, deadline);
-    }
-
-    /// Requests that wait for a failing host: somebody has to begin the dial when its time has come.
-    fn see_to_probes(self: &Arc<Self>, runtime: &Runtime) {
-        let state = self.lock();
-        if let Some(at) = state.policy.next_probe() {
-            self.ensure_reaper(state, runtime.id(), |_| Some(runtime.clone()), at);
-        }
     }
 
     /// Sees to it that a runtime's reaper looks no later than at `deadline`.

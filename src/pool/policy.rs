@@ -26,7 +26,7 @@ mod failing;
 mod keep;
 mod not_kept;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::PoolConfig;
@@ -52,8 +52,6 @@ pub(crate) struct Policy<K, T, W, P> {
     evicting: usize,
     /// Hosts that want to dial but for the total limit, in turn.
     blocked: BTreeMap<u64, u32>,
-    /// When the next dial of a failing host is due for which requests wait.
-    probes: BTreeSet<(Instant, u32)>,
     seed: u64,
     next_seq: u64,
     totals: Counters,
@@ -78,7 +76,6 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
             waiting: 0,
             evicting: 0,
             blocked: BTreeMap::new(),
-            probes: BTreeSet::new(),
             seed: seed | 1,
             next_seq: 0,
             totals: Counters::default(),
@@ -107,10 +104,18 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
             return Checkout::Reuse(conn, place);
         }
         let waiting = self.hosts.host(place.host).waiting;
+        let failing = self.refusal(place.host, now);
+        if failing.is_some()
+            && fresh.is_some()
+            && let Some(conn) = self.take_idle(place, None, now, out)
+        {
+            // Not as fresh as it should be, but there is no other.
+            return Checkout::Reuse(conn, place);
+        }
         let refused = if waiting >= self.config.max_waiters_per_host {
             Some(Checkout::Full(waiting))
         } else {
-            self.refusal(place.host, now).map(Checkout::Failing)
+            failing.map(Checkout::Failing)
         };
         if let Some(refused) = refused {
             self.vacate(place, out);
@@ -244,7 +249,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
             self.offer(place, conn, terms, now, out)
         };
         if failing.is_some_and(|failing| failing.is_failing()) {
-            // The host is back: who still waits may dial again.
+            // The host is back: who still waits, for a dial that was under way with this one, may dial again.
             self.pump(place.host, now, out);
         }
         due
@@ -280,6 +285,8 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         self.dialing -= 1;
         self.counters(place.host, |c| c.failed_dials += 1);
         self.uncount(place.host);
+        // Of dials that end together, each may have left a waiter to the other.
+        self.fail_unserved(place, false, out);
         self.pump(place.host, now, out);
         self.vacate(place, out);
         // Before others are noted, of whom each can make the list forget its oldest.

@@ -126,9 +126,9 @@ impl Play {
     fn fails(&mut self, concerns_host: bool) -> Vec<String> {
         let (place, began) = self.dials.pop_front().unwrap();
         let mut out = Vec::new();
-        self.policy.note_failure(place, &failed(), self.now);
+        self.policy.note_failure(place, began, &failed(), self.now);
         while self.policy.fail_waiters(place, began, concerns_host, &mut out) {}
-        while self.policy.fail_unserved(place, &mut out) {}
+        while self.policy.fail_unserved(place, true, &mut out) {}
         self.policy.dial_failed(place, self.now, &mut out);
         self.say(out)
     }
@@ -481,25 +481,79 @@ fn rule_13_two_failures_in_a_row_are_remembered() {
     assert_eq!(play.fails(false), ["fail 1"]);
     assert_eq!(play.want("a", 0, 2), ["dial a/0"], "one failure is nothing");
     assert_eq!(play.want("a", 0, 3), ["dial a/0"]);
-    assert_eq!(play.want("a", 0, 4), ["dial a/0"]);
-    assert_eq!(play.fails(false), ["fail 2"], "3 and 4 have dials of their own");
-    play.now = next_dial(&play);
-    assert_eq!(play.want("a", 0, 5), ["refused after 2"], "dials are under way");
+    assert_eq!(play.fails(false), ["fail 2"], "3 has a dial of its own");
+    let until = next_dial(&play);
+    play.now = until - Duration::from_nanos(1);
+    assert_eq!(play.want("a", 0, 4), ["refused after 2"]);
     assert_eq!(play.fails(false), ["fail 3"]);
-    assert_eq!(play.fails(false), ["fail 4"]);
+    assert_eq!(next_dial(&play), until, "dials that were under way together fail as one");
     assert_eq!(play.want("b", 0, 9), ["dial b/0"], "another host is another matter");
     play.dialed(9);
-    let until = next_dial(&play);
-    if play.now < until {
-        assert_eq!(play.want("a", 0, 6), ["refused after 4"]);
-    }
     play.now = until;
-    assert_eq!(play.want("a", 0, 7), ["dial a/0"], "the probe");
-    assert_eq!(play.want("a", 0, 8), ["refused after 4"], "there is one probe");
+    assert_eq!(play.want("a", 0, 5), ["dial a/0"], "the probe");
+    assert_eq!(play.want("a", 1, 6), ["refused after 2"], "there is one probe");
+    assert_eq!(play.fails(false), ["fail 5"]);
+    play.now = next_dial(&play);
+    assert_eq!(play.want("a", 0, 7), ["dial a/0"]);
+    // Its runtime does nothing: that is not for ever the others' loss.
+    play.now = next_dial(&play) - Duration::from_nanos(1);
+    assert_eq!(play.want("a", 1, 8), ["refused after 3"]);
+    play.now = next_dial(&play);
+    assert_eq!(play.want("a", 1, 8), ["dial a/1"]);
     assert_eq!(play.dialed(1), ["grant 1 to 7"]);
+    assert_eq!(play.dialed(2), ["grant 2 to 8"]);
     assert_eq!(play.want("a", 0, 10), ["dial a/0"], "all is forgiven");
     assert_eq!(play.fails(true), ["fail 10"]);
     assert_eq!(play.want("a", 0, 11), ["dial a/0"], "and counted anew");
+}
+
+/// However the steps of several dials that fail together are mixed, nobody is left waiting without a dial.
+#[test]
+fn rule_13_dials_that_fail_together_leave_nobody_behind() {
+    for (limit, waiters, resending) in [(2, 5, false), (3, 3, false), (4, 100, false), (2, 2, true)] {
+        let mut play = Play::new(PoolConfig { max_connections_per_host: limit, ..config() });
+        if resending {
+            play.open("a", 0, &[1, 2]);
+            for (conn, waiter) in [(1, 11), (2, 12)] {
+                assert_eq!(play.want("a", 0, waiter), [format!("reuse {}", 3 - conn)]);
+                play.redial(3 - conn, waiter);
+            }
+        } else {
+            for waiter in 0..waiters {
+                play.want("a", 0, waiter);
+            }
+        }
+        let dials: Vec<_> = play.dials.drain(..).collect();
+        let (mut out, now) = (Vec::new(), play.now);
+        for (place, began) in &dials {
+            play.policy.note_failure(*place, *began, &failed(), now);
+        }
+        for (place, began) in &dials {
+            while play.policy.fail_waiters(*place, *began, false, &mut out) {}
+        }
+        for (place, _) in &dials {
+            while play.policy.fail_unserved(*place, true, &mut out) {}
+        }
+        for (place, _) in &dials {
+            play.policy.dial_failed(*place, now, &mut out);
+        }
+        let failed = out.iter().filter(|action| matches!(action, Action::Fail { .. })).count();
+        assert_eq!((failed, play.counts()), (waiters as usize, [0; 4]), "{limit}, {waiters}, {resending}");
+    }
+}
+
+/// A shelf that is left empty keeps no runtime.
+#[test]
+fn rule_13_a_failing_host_keeps_nothing_of_other_runtimes() {
+    let mut play = Play::new(PoolConfig { max_connections_per_host: 1, ..config() });
+    play.want("a", 0, 1);
+    assert_eq!(play.fails(false), ["fail 1"]);
+    play.want("a", 0, 2);
+    assert_eq!(play.want("a", 1, 3), NOTHING);
+    let told = play.fails(false);
+    assert!(told.contains(&"fail 3".to_owned()), "{told:?}");
+    let host = play.policy.hosts.get(0).unwrap();
+    assert!(host.shelves.iter().all(|shelf| shelf.partition.is_none()));
 }
 
 #[test]
@@ -520,29 +574,6 @@ fn rule_13_a_failing_host_fails_who_has_no_dial() {
     assert_eq!(play.counts(), [0, 0, 1, 1], "the dial that began after the first failure, and its waiter");
     assert_eq!(play.fails(true).len(), 1);
     assert_eq!(play.counts(), [0; 4]);
-}
-
-#[test]
-fn rule_13_waiting_for_the_probe_is_an_option() {
-    let mut play = Play::new(PoolConfig { wait_for_failing_hosts: true, ..config() });
-    for waiter in 1..=2 {
-        play.want("a", 0, waiter);
-        play.fails(false);
-    }
-    let until = next_dial(&play);
-    play.now = until - Duration::from_nanos(1);
-    assert_eq!(play.want("a", 0, 3), NOTHING, "it waits");
-    assert_eq!(play.want("a", 0, 4), NOTHING);
-    assert_eq!(play.policy.due(), Some(until));
-    assert_eq!(play.reap(), NOTHING);
-    play.now = until;
-    assert_eq!(play.reap(), ["dial a/0"], "one probe");
-    assert_eq!(play.reap(), NOTHING);
-    assert_eq!(play.fails(false), ["fail 3"]);
-    play.now = next_dial(&play);
-    assert_eq!(play.want("a", 0, 5), ["dial a/0"], "whoever comes first when it is time");
-    assert_eq!(play.reap(), NOTHING);
-    assert_eq!(play.dialed(1), ["grant 1 to 4", "dial a/0"], "the host is back");
 }
 
 /// The time to the next probe is drawn, never beyond twice what it was, nor beyond half a minute.

@@ -57,7 +57,7 @@ impl Shared {
             let more = state.policy.reap(now, &mut actions);
             let next = if more {
                 Next::More
-            } else if state.policy.total().1.idle == 0 && state.policy.next_probe().is_none() {
+            } else if state.policy.total().1.idle == 0 {
                 Next::End(state.take_reaper(runtime))
             } else {
                 let due = state.policy.due().unwrap_or_else(|| time::after(now, NO_DEADLINE));

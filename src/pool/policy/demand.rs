@@ -14,6 +14,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
             let place = Place { host: slot, shelf: shelf as u32 };
             let mut demand = self.hosts.shelf(place).demand();
             while demand > 0 && self.room(slot) > 0 && self.dials_allowed(slot, now) > 0 {
+                self.note_dial(slot, now);
                 self.start_dial(place, out, Count::Count, None);
                 demand -= 1;
             }
@@ -54,6 +55,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
             let wanting = host.shelves.iter().position(|shelf| shelf.demand() > 0);
             let Some(shelf) = wanting else { continue };
             if self.room(slot) > 0 && self.dials_allowed(slot, now) > 0 {
+                self.note_dial(slot, now);
                 self.start_dial(Place { host: slot, shelf: shelf as u32 }, out, Count::Count, None);
             }
             self.block_if_wanting(slot, now);

@@ -1,7 +1,7 @@
 //! Hosts to which dials fail: who is told at once, and when the next dial is made.
 //!
-//! Invariants: after [`FAILURES`] dials in a row that failed, a host has one dial under way at the most, and none before
-//! its time has come; a dial that succeeds forgives everything.
+//! Invariants: while a host is failing, a request begins no dial before its time has come, and each dial puts that time
+//! off; a dial that succeeds forgives everything; who waits for a failing host has a dial under way.
 
 use std::time::{Duration, Instant};
 
@@ -13,12 +13,14 @@ use crate::pool::hosts::Place;
 /// Dials to a host that failed, since the last that did not.
 #[derive(Clone, Debug)]
 pub(crate) struct Failing {
-    /// How many in a row.
+    /// How many in a row; those that were under way together count as two at the most.
     pub(crate) dials: u32,
     /// The latest.
     pub(crate) error: DialError,
-    /// No dial begins before.
+    /// No request begins a dial before.
     pub(crate) until: Instant,
+    /// When the latest came: dials that began before were under way together with it.
+    seen: u64,
 }
 
 impl Failing {
@@ -31,41 +33,56 @@ impl Failing {
 impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     /// A dial failed; it counts as under way until [`dial_failed`](Self::dial_failed). Before that, those fail whom it
     /// concerns: by [`fail_waiters`](Self::fail_waiters), then by [`fail_unserved`](Self::fail_unserved).
-    pub(crate) fn note_failure(&mut self, place: Place, error: &DialError, now: Instant) {
+    pub(crate) fn note_failure(&mut self, place: Place, began: u64, error: &DialError, now: Instant) {
         if !error.is_of_host() {
             return;
         }
-        let slot = place.host;
-        let dials =
-            self.hosts.host(slot).failing.as_ref().map_or(0, |failing| failing.dials).saturating_add(1);
-        // Full jitter: those who fail together do not come back together.
-        let most = BACKOFF.saturating_mul(1 << dials.saturating_sub(FAILURES).min(16)).min(MOST_BACKOFF);
-        let wait = most.mul_f64(self.random());
-        let failing = Failing { dials, error: error.clone(), until: now + wait };
-        if failing.is_failing() && self.config.wait_for_failing_hosts {
-            self.probes.insert((failing.until, slot));
-        }
-        self.hosts.host_mut(slot).failing = Some(Box::new(failing));
+        let seen = self.next_seq();
+        let before = self.hosts.host_mut(place.host).failing.take();
+        let (dials, until) = match &before {
+            None => (1, None),
+            Some(failing) if began < failing.seen && failing.is_failing() => {
+                (failing.dials, Some(failing.until))
+            }
+            Some(failing) if began < failing.seen => (FAILURES.min(failing.dials + 1), None),
+            Some(failing) => (failing.dials.saturating_add(1), None),
+        };
+        let until = until.unwrap_or_else(|| {
+            // Full jitter: those who fail together do not come back together.
+            let most = BACKOFF.saturating_mul(1 << dials.saturating_sub(FAILURES).min(16)).min(MOST_BACKOFF);
+            now + most.mul_f64(self.random())
+        });
+        let failing = Failing { dials, error: error.clone(), until, seen };
+        self.hosts.host_mut(place.host).failing = Some(Box::new(failing));
     }
 
-    /// Of a failing host, those are told for whom no other dial is under way, [`BATCH`] a call; `true`: there may be
-    /// more.
-    pub(crate) fn fail_unserved(&mut self, place: Place, out: &mut Actions<K, T, W, P>) -> bool {
+    /// What the last dials to the host came to, if it is failing.
+    pub(crate) fn failure(&self, place: Place) -> Option<DialError> {
+        let failing = self.hosts.host(place.host).failing.as_ref()?;
+        failing.is_failing().then(|| failing.error.clone())
+    }
+
+    /// Of a failing host, those are told for whom no dial is under way, [`BATCH`] a call; `true`: there may be more.
+    /// `ended`: one of the shelf's dials is over, though it still counts.
+    pub(crate) fn fail_unserved(&mut self, place: Place, ended: bool, out: &mut Actions<K, T, W, P>) -> bool {
         let host = self.hosts.host(place.host);
-        let is_failing = host.failing.as_ref().is_some_and(|failing| failing.is_failing());
-        if self.config.wait_for_failing_hosts || !is_failing {
+        if !host.failing.as_ref().is_some_and(|failing| failing.is_failing()) {
             return false;
         }
         let mut failed = 0;
-        for shelf in 0..host.shelves.len() as u32 {
-            let over = usize::from(shelf == place.shelf);
-            let shelf = self.hosts.shelf_mut(Place { shelf, ..place });
-            let under_way = shelf.dialing - over;
+        for index in 0..host.shelves.len() as u32 {
+            let at = Place { shelf: index, ..place };
+            let shelf = self.hosts.shelf_mut(at);
+            let under_way = shelf.dialing - usize::from(ended && at == place);
             while failed < BATCH && shelf.waiting.len() + shelf.resending.len() > under_way {
                 // Those who came last: who is in front gets what is still under way.
-                let Some((_, waiter)) = shelf.waiting.pop_last() else { break };
+                let last = shelf.waiting.pop_last().or_else(|| shelf.resending.pop_last());
+                let Some((_, waiter)) = last else { break };
                 out.push(Action::Fail { waiter });
                 failed += 1;
+            }
+            if at != place {
+                self.vacate(at, out);
             }
         }
         self.no_longer_waiting(place.host, failed);
@@ -85,39 +102,27 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
 
     /// How many dials the host may begin, limits aside.
     pub(super) fn dials_allowed(&self, slot: u32, now: Instant) -> usize {
-        let host = self.hosts.host(slot);
-        match &host.failing {
-            Some(failing) if failing.is_failing() => {
-                let is_dialing = host.shelves.iter().any(|shelf| shelf.dialing > 0);
-                usize::from(now >= failing.until && !is_dialing)
-            }
+        match &self.hosts.host(slot).failing {
+            Some(failing) if failing.is_failing() => usize::from(now >= failing.until),
             _ => usize::MAX,
+        }
+    }
+
+    /// A dial begins: the next is not made before this one had its time, wherever it runs.
+    pub(super) fn note_dial(&mut self, slot: u32, now: Instant) {
+        if let Some(failing) = &mut self.hosts.host_mut(slot).failing
+            && failing.is_failing()
+        {
+            failing.until = failing.until.max(now + PROBE);
         }
     }
 
     /// What a request is told that would have to wait for a failing host.
     pub(super) fn refusal(&self, slot: u32, now: Instant) -> Option<Failing> {
-        if self.config.wait_for_failing_hosts || self.dials_allowed(slot, now) > 0 {
+        if self.dials_allowed(slot, now) > 0 {
             return None;
         }
         self.hosts.host(slot).failing.as_deref().cloned()
-    }
-
-    /// Begins the dials of failing hosts for which requests wait and whose time has come, [`BATCH`] at the most.
-    pub(super) fn probe(&mut self, now: Instant, out: &mut Actions<K, T, W, P>) -> bool {
-        for _ in 0..BATCH {
-            let Some(&(_, slot)) = self.probes.first().filter(|(at, _)| *at <= now) else { return false };
-            self.probes.pop_first();
-            if self.hosts.get(slot as usize).is_some() {
-                self.pump(slot, now, out);
-            }
-        }
-        true
-    }
-
-    /// When the next of those dials is due.
-    pub(crate) fn next_probe(&self) -> Option<Instant> {
-        self.probes.first().map(|(at, _)| *at)
     }
 
     /// From 0 to 1.
@@ -136,3 +141,6 @@ const FAILURES: u32 = 2;
 /// The most that the next dial waits after these, doubled with each further failure.
 const BACKOFF: Duration = Duration::from_millis(250);
 const MOST_BACKOFF: Duration = Duration::from_secs(30);
+
+/// How long a dial to a failing host is waited for before another may be made: its runtime may not be running.
+const PROBE: Duration = Duration::from_secs(10);

@@ -9,12 +9,8 @@ use crate::pool::idle::{IdleId, Stay};
 use crate::pool::stats::DropReason;
 
 impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
-    /// Buries idle connections whose time has come, and begins dials whose time has, [`BATCH`] at the most. Answers
-    /// whether there may be more.
+    /// Buries idle connections whose time has come, [`BATCH`] at the most. Answers whether there may be more.
     pub(crate) fn reap(&mut self, now: Instant, out: &mut Actions<K, T, W, P>) -> bool {
-        if self.probe(now, out) {
-            return true;
-        }
         for _ in 0..BATCH {
             let Some(id) = self.idle.expired(now) else { return false };
             self.bury_idle(id, self.idle.reason(id), out);
@@ -24,7 +20,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
 
     /// When [`reap`](Self::reap) is next needed.
     pub(crate) fn due(&self) -> Option<Instant> {
-        self.next_probe().into_iter().chain(self.idle.due()).min()
+        self.idle.due()
     }
 
     /// Buries all idle connections, [`BATCH`] at the most. Answers whether there may be more.
@@ -104,7 +100,10 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
             self.bury(conn, place, DropReason::MaxLifetime, out);
             return None;
         }
-        if terms.is_used && self.is_not_kept(place.host, now) {
+        // (Who waits and may not dial is better served by an old connection than by none.)
+        let is_needed =
+            !self.hosts.shelf(place).waiting.is_empty() && self.dials_allowed(place.host, now) == 0;
+        if terms.is_used && !is_needed && self.is_not_kept(place.host, now) {
             self.bury(conn, place, DropReason::NotKept, out);
             return None;
         }
