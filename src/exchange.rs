@@ -411,8 +411,7 @@ impl Exchange {
                                 return Poll::Ready(Err(self.lost(ProtocolError::UpgradeTooEarly)));
                             }
                             if std::mem::take(&mut self.is_expecting) {
-                                // > A client that receives a final status code in response to a request containing
-                                // > a 100-continue expectation [...] [need not send the content]
+                                // A final answer in place of the 100: the content is not wanted.
                                 // <https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1>
                                 self.machine.abort_send();
                             }

@@ -159,7 +159,7 @@ impl Upload {
 }
 
 /// Pieces that are taken into memory in one poll.
-const PIECES: usize = 32;
+pub(crate) const PIECES: usize = 32;
 
 /// How far the upload of a request's content came. See [`Response::upload`](crate::Response::upload).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

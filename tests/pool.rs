@@ -228,3 +228,53 @@ async fn rule_28_a_server_that_closes_after_each_response_is_not_kept() {
     assert_eq!((closed(DropReason::PeerClosed), closed(DropReason::NotKept)), (3, 197));
     assert_eq!(server.requests_per_connection(), vec![1; 200]);
 }
+
+/// What a connector's error does when it is dropped, and when it is shown, is the caller's code: it does not run under the
+/// pool's lock, also where the error is remembered.
+#[test]
+fn rule_13_a_remembered_failure_holds_nothing_of_the_callers() {
+    #[derive(Debug)]
+    struct Nosy(Arc<std::sync::OnceLock<Client>>, Arc<AtomicUsize>);
+    impl Nosy {
+        fn ask(&self) {
+            assert_eq!(self.0.get().unwrap().pool().stats().total.idle, 0);
+        }
+    }
+    impl std::fmt::Display for Nosy {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            self.ask();
+            f.write_str("the cable is cut")
+        }
+    }
+    impl std::error::Error for Nosy {}
+    impl Drop for Nosy {
+        fn drop(&mut self) {
+            self.ask();
+            self.1.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    // A thread of its own: who waits for a lock that it holds itself is not timed out.
+    let (done, is_done) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (it, dropped) = (Arc::new(std::sync::OnceLock::new()), Arc::new(AtomicUsize::new(0)));
+            let (itself, count) = (it.clone(), dropped.clone());
+            let client = Client::builder().connector(move |_| {
+                let error = Nosy(itself.clone(), count.clone());
+                async move { Err(error.into()) }
+            });
+            let client = it.get_or_init(|| client.build().unwrap());
+            for _ in 0..20 {
+                let error = get(client, "http://h.test/").await.unwrap_err();
+                assert!(error.chain().to_string().ends_with("the cable is cut"));
+            }
+            client.pool().on_network_change();
+            let dials = client.pool().stats().total.failed_dials as usize;
+            assert_eq!((dials >= 2, dropped.load(Ordering::SeqCst)), (true, dials), "none is kept");
+        });
+        done.send(()).unwrap();
+    });
+    is_done.recv_timeout(Duration::from_secs(20)).expect("nothing runs under the lock");
+}

@@ -376,6 +376,22 @@ impl DialError {
         self.inner.scope != Scope::Attempt
     }
 
+    /// The same, to be kept: the cause is its words alone, so that nothing of the caller's is held, nor dropped where no
+    /// caller's code may run.
+    pub(crate) fn to_keep(&self) -> Self {
+        let mut words = String::new();
+        let mut cause = self.source.as_deref().map(|source| source as &(dyn StdError + 'static));
+        while let Some(error) = cause {
+            if !words.is_empty() {
+                words.push_str(": ");
+            }
+            words.push_str(&error.to_string());
+            cause = error.source();
+        }
+        let source = self.source.as_ref().map(|_| Arc::from(BoxError::from(words)));
+        Self { inner: self.inner.clone(), source }
+    }
+
     /// Whether it says anything about the destination.
     pub(crate) fn is_of_host(&self) -> bool {
         self.inner.scope != Scope::Runtime

@@ -15,6 +15,7 @@ use crate::buffer;
 use crate::codec::{CloseReason, Misuse};
 use crate::error::{BoxError, Error, ErrorKind, Phase, Result, Written};
 use crate::time;
+use crate::upload::PIECES;
 
 impl Exchange {
     /// Frames the next piece of the upload behind what is to be written. Ready also where there is none to frame.
@@ -49,7 +50,7 @@ impl Exchange {
 
     /// The promised length is framed: the caller's source has to end here, and is asked before the last of it is
     /// written. One that cannot say so yet is not waited for, since it may itself wait for the response; it is asked
-    /// again with each poll.
+    /// again with each poll until the response begins.
     pub(super) fn check_end(&mut self, cx: &mut Context<'_>) -> Result<()> {
         if self.upload.is_over() {
             return Ok(());
@@ -206,6 +207,3 @@ impl Exchange {
         }
     }
 }
-
-/// Pieces of a request's body that are framed in one poll.
-const PIECES: usize = 32;

@@ -99,9 +99,10 @@ impl Dial {
         self.tell_warm(Err(error.clone()));
         let Some(shared) = self.shared.upgrade() else { return };
         let (place, began) = (self.place, self.began);
+        let kept = error.to_keep();
         let known = {
             let policy = &mut shared.lock().policy;
-            policy.note_failure(place, began, error, time::now());
+            policy.note_failure(place, began, kept, time::now());
             policy.failure(place)
         };
         let told = |error: &DialError, tell: &dyn Fn(&mut Decider, &mut Actions) -> bool| {

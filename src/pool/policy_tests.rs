@@ -126,7 +126,7 @@ impl Play {
     fn fails(&mut self, concerns_host: bool) -> Vec<String> {
         let (place, began) = self.dials.pop_front().unwrap();
         let mut out = Vec::new();
-        self.policy.note_failure(place, began, &failed(), self.now);
+        self.policy.note_failure(place, began, failed(), self.now);
         while self.policy.fail_waiters(place, began, concerns_host, &mut out) {}
         while self.policy.fail_unserved(place, true, &mut out) {}
         self.policy.dial_failed(place, self.now, &mut out);
@@ -526,7 +526,7 @@ fn rule_13_dials_that_fail_together_leave_nobody_behind() {
         let dials: Vec<_> = play.dials.drain(..).collect();
         let (mut out, now) = (Vec::new(), play.now);
         for (place, began) in &dials {
-            play.policy.note_failure(*place, *began, &failed(), now);
+            play.policy.note_failure(*place, *began, failed(), now);
         }
         for (place, began) in &dials {
             while play.policy.fail_waiters(*place, *began, false, &mut out) {}

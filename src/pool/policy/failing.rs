@@ -15,7 +15,7 @@ use crate::pool::hosts::Place;
 pub(crate) struct Failing {
     /// How many in a row; those that were under way together count as two at the most.
     pub(crate) dials: u32,
-    /// The latest.
+    /// The latest, of which nothing is the caller's: it is dropped under the lock.
     pub(crate) error: DialError,
     /// No request begins a dial before.
     pub(crate) until: Instant,
@@ -33,7 +33,7 @@ impl Failing {
 impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     /// A dial failed; it counts as under way until [`dial_failed`](Self::dial_failed). Before that, those fail whom it
     /// concerns: by [`fail_waiters`](Self::fail_waiters), then by [`fail_unserved`](Self::fail_unserved).
-    pub(crate) fn note_failure(&mut self, place: Place, began: u64, error: &DialError, now: Instant) {
+    pub(crate) fn note_failure(&mut self, place: Place, began: u64, error: DialError, now: Instant) {
         if !error.is_of_host() {
             return;
         }
@@ -52,7 +52,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
             let most = BACKOFF.saturating_mul(1 << dials.saturating_sub(FAILURES).min(16)).min(MOST_BACKOFF);
             now + most.mul_f64(self.random())
         });
-        let failing = Failing { dials, error: error.clone(), until, seen };
+        let failing = Failing { dials, error, until, seen };
         self.hosts.host_mut(place.host).failing = Some(Box::new(failing));
     }
 
