@@ -12,8 +12,8 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::connect::Stream;
-use crate::pool::DropReason;
-use crate::pool::lease::{ConnectionInfo, Lease};
+use crate::pool::lease::Lease;
+use crate::pool::{ConnectionInfo, DropReason};
 
 /// A connection whose protocol was switched. See [`Response::upgrade`](crate::Response::upgrade).
 ///

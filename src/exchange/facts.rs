@@ -7,7 +7,7 @@ use http::HeaderMap;
 use super::Exchange;
 use crate::codec::CloseReason;
 use crate::error::{Error, Written};
-use crate::pool::lease::ConnectionInfo;
+use crate::pool::ConnectionInfo;
 use crate::time;
 use crate::trace::Timings;
 use crate::upload::{UploadProgress, UploadState};

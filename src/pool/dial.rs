@@ -6,9 +6,9 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, Weak};
 
+use super::conn::Conn;
 use super::hosts::Place;
 use super::key::Route;
-use super::lease::Conn;
 use super::stats::DropReason;
 use super::{Actions, Decider, Runtime, Shared, Waiting, WarmCell};
 use crate::connect::{Destination, DialError, Dialed, Dialer};

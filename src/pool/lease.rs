@@ -4,160 +4,17 @@
 //! turned into a new dial, or dropped in the middle of an exchange), the slot's count follows. It knows nothing of
 //! HTTP. Invariant: no lock is held while a socket is closed.
 
-use std::fmt;
-use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use super::action::{Actions, Served, Terms};
+use super::action::{Actions, Served};
+use super::conn::{Conn, ConnectionInfo};
 use super::hosts::Place;
 use super::stats::DropReason;
-use super::{Runtime, Shared, Wait, Waiting};
-use crate::connect::{Look, Stream};
-use crate::time::{self, Timer};
+use super::{Shared, Wait, Waiting};
+use crate::connect::Look;
+use crate::time;
 use crate::trace::Setup;
-
-/// One connection, as it is kept.
-#[derive(Debug)]
-pub(crate) struct Conn {
-    pub(crate) stream: Stream,
-    /// Kept across requests; see [`Timer`].
-    pub(crate) timer: Timer,
-    fixed: Arc<Fixed>,
-    runtime: Runtime,
-    /// Requests that were begun on it.
-    requests: u64,
-    /// How many more the server takes, if it said so.
-    more: Option<u64>,
-    /// Whether it was ever idle: the peer may have closed it since.
-    was_idle: bool,
-    /// How it was made, until its first request has been told.
-    setup: Option<Arc<Setup>>,
-}
-
-/// What never changes about a connection.
-#[derive(Debug)]
-struct Fixed {
-    id: u64,
-    peer: Option<SocketAddr>,
-    local: Option<SocketAddr>,
-    made: Instant,
-    /// From when on it is too old.
-    until: Option<Instant>,
-    /// The network that it was made in.
-    epoch: u64,
-    handshake: Duration,
-}
-
-/// Which connection served a request. See [`Response::connection`](crate::Response::connection).
-#[derive(Clone)]
-pub struct ConnectionInfo {
-    fixed: Arc<Fixed>,
-    ordinal: u64,
-    reused: bool,
-    age: Duration,
-}
-
-impl ConnectionInfo {
-    /// A number that is unique among the connections of this client, counted from 1.
-    pub fn id(&self) -> u64 {
-        self.fixed.id
-    }
-
-    /// The address at the other end; `None` for a connector of your own.
-    pub fn peer_addr(&self) -> Option<SocketAddr> {
-        self.fixed.peer
-    }
-
-    /// The address at our end; `None` for a connector of your own.
-    pub fn local_addr(&self) -> Option<SocketAddr> {
-        self.fixed.local
-    }
-
-    /// Whether the request found the connection already made: used before, or dialed ahead.
-    pub fn is_reused(&self) -> bool {
-        self.reused
-    }
-
-    /// Which request on this connection it was, counted from 1.
-    pub fn ordinal(&self) -> u64 {
-        self.ordinal
-    }
-
-    /// How old the connection was when the request was sent.
-    pub fn age(&self) -> Duration {
-        self.age
-    }
-
-    /// What the connection's handshake cost: TCP, proxy and TLS, without the name.
-    pub fn handshake(&self) -> Duration {
-        self.fixed.handshake
-    }
-}
-
-impl fmt::Debug for ConnectionInfo {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ConnectionInfo")
-            .field("id", &self.id())
-            .field("peer_addr", &self.peer_addr())
-            .field("local_addr", &self.local_addr())
-            .field("reused", &self.reused)
-            .field("ordinal", &self.ordinal)
-            .field("age", &self.age)
-            .field("handshake", &self.handshake())
-            .finish()
-    }
-}
-
-impl Conn {
-    #[allow(clippy::too_many_arguments, reason = "one for each thing that is known of it from the start")]
-    pub(crate) fn new(
-        id: u64,
-        stream: Stream,
-        peer: Option<SocketAddr>,
-        local: Option<SocketAddr>,
-        runtime: Runtime,
-        setup: Arc<Setup>,
-        lifetime: Option<Duration>,
-        epoch: u64,
-    ) -> Self {
-        let made = time::now();
-        let until = lifetime.map(|lifetime| time::after(made, lifetime));
-        let fixed = Fixed { id, peer, local, made, until, epoch, handshake: setup.milestones().handshake() };
-        Self {
-            stream,
-            timer: Timer::default(),
-            fixed: Arc::new(fixed),
-            runtime,
-            requests: 0,
-            more: None,
-            was_idle: false,
-            setup: Some(setup),
-        }
-    }
-
-    pub(crate) fn runtime(&self) -> &Runtime {
-        &self.runtime
-    }
-
-    /// How long it may be kept, where the server keeps it idle for `stay` and the network is that of `epoch`.
-    pub(super) fn terms(&self, stay: Option<Duration>, epoch: u64) -> Terms {
-        let is_of_old = self.fixed.epoch != epoch;
-        Terms { stay, until: self.fixed.until, is_used: self.requests > 0, is_of_old }
-    }
-
-    /// It comes from the shelf: from now on it counts as reused.
-    pub(crate) fn set_idle(&mut self) {
-        self.was_idle = true;
-        self.setup = None;
-    }
-
-    /// Closes it: TLS says goodbye, without blocking.
-    pub(crate) fn close(mut self, reason: DropReason) {
-        tracing::trace!(target: "handclasp", id = self.fixed.id, ?reason, "connection closed");
-        self.stream.close();
-    }
-}
 
 /// A connection that is in use. Dropped in the middle of an exchange, it closes the connection.
 #[derive(Debug)]

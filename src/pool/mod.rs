@@ -5,12 +5,14 @@
 //! the mutex is held.
 
 mod action;
+mod conn;
 mod dial;
 mod hosts;
 mod idle;
 pub(crate) mod key;
 pub(crate) mod lease;
 pub(crate) mod policy;
+mod queue;
 mod reaper;
 pub(crate) mod stats;
 mod wait;
@@ -24,17 +26,20 @@ use foldhash::fast::RandomState;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
-use self::action::{Action, Checkout, Served, Ticket};
+use self::action::{Action, Checkout, Served};
+use self::conn::Conn;
+pub use self::conn::ConnectionInfo;
 use self::hosts::Place;
 use self::key::{Route, RouteRef};
-pub use self::lease::ConnectionInfo;
-use self::lease::{Conn, Lease};
+use self::lease::Lease;
 use self::policy::{Failing, Policy};
+pub(crate) use self::queue::Wait;
+use self::queue::{Granted, Waiting};
 pub use self::stats::{DropReason, HostStats, PoolStats};
 use crate::connect::{DialError, Dialer};
 use crate::error::{Error, ErrorKind, Phase};
 use crate::time;
-use crate::trace::{Milestones, Setup};
+use crate::trace::Setup;
 
 /// The connections of a [`Client`](crate::Client): what there is, and what reuse saved.
 ///
@@ -249,84 +254,6 @@ impl Drop for Pool {
     }
 }
 
-/// What is delivered to a waiter.
-#[derive(Debug)]
-pub(crate) enum Granted {
-    Conn(Box<Conn>, Place),
-    Failed(DialError, Arc<Setup>),
-}
-
-/// A request's wait for a connection. Dropping it leaves the queue; a connection that had been handed over unseen
-/// goes to the next.
-#[derive(Debug)]
-pub(crate) struct Wait {
-    shared: Arc<Shared>,
-    ticket: Ticket,
-    waiting: Waiter,
-    over: bool,
-}
-
-impl Wait {
-    fn new(shared: Arc<Shared>, ticket: Ticket, waiting: Waiter) -> Self {
-        Self { shared, ticket, waiting, over: false }
-    }
-
-    /// The connection, or the failure of the dial it waited for.
-    pub(crate) async fn granted(&mut self) -> Result<Lease, (DialError, Arc<Setup>)> {
-        let granted = std::future::poll_fn(|cx| self.waiting.cell.poll_take(cx)).await;
-        self.over = true;
-        match granted {
-            Granted::Conn(conn, place) => Ok(Lease::new(conn, place, Arc::downgrade(&self.shared))),
-            Granted::Failed(error, setup) => Err((error, setup)),
-        }
-    }
-
-    /// How far the dial has come that was begun for this request.
-    pub(crate) fn dial(&self) -> Option<Milestones> {
-        let dial = self.waiting.dial.lock().unwrap_or_else(PoisonError::into_inner);
-        dial.as_ref().map(|setup| setup.milestones())
-    }
-
-    /// The story of a wait that took too long.
-    pub(crate) fn timed_out(&self, after: Duration) -> Error {
-        let state = self.shared.lock();
-        let Some((key, counts, is_blocked, failed)) = state.policy.of_ticket(self.ticket) else {
-            let message = format!("no connection became free within {after:?}");
-            return Error::new(ErrorKind::PoolTimeout, message).in_phase(Phase::Queue);
-        };
-        let limit = self.shared.config.max_connections;
-        let advice = if is_blocked {
-            format!("all {limit} connections of max_connections are taken")
-        } else {
-            "read response bodies to their end, or raise max_connections_per_host".to_owned()
-        };
-        let message = format!(
-            "no connection to {key} became free within {after:?}: {} active, {} idle, {} dialing, {} waiting ({advice})",
-            counts.active, counts.idle, counts.dialing, counts.waiting
-        );
-        let error = Error::new(ErrorKind::PoolTimeout, message).in_phase(Phase::Queue);
-        match failed.cloned() {
-            Some(failed) => error.because(failed.into_error()),
-            None => error,
-        }
-    }
-}
-
-impl Drop for Wait {
-    fn drop(&mut self) {
-        if self.over {
-            return;
-        }
-        let given = self.waiting.cell.leave();
-        let mut actions = Vec::new();
-        self.shared.lock().policy.cancel(self.ticket, &mut actions);
-        self.shared.perform(actions);
-        if let Some(Granted::Conn(conn, place)) = given {
-            self.shared.checkin(place, conn, None, Served::default());
-        }
-    }
-}
-
 /// The runtime that a connection lives on: it never leaves it.
 #[derive(Clone, Debug)]
 pub(crate) struct Runtime {
@@ -351,20 +278,6 @@ impl Runtime {
 impl PartialEq for Runtime {
     fn eq(&self, other: &Self) -> bool {
         self.id() == other.id()
-    }
-}
-
-/// A request in the queue.
-#[derive(Debug)]
-struct Waiting {
-    cell: wait::Cell<Granted>,
-    /// The dial that was begun for it, whoever gets its connection.
-    dial: Mutex<Option<Arc<Setup>>>,
-}
-
-impl Waiting {
-    fn new() -> Self {
-        Self { cell: wait::Cell::new(), dial: Mutex::new(None) }
     }
 }
 
