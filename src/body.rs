@@ -337,6 +337,14 @@ impl Received {
     }
 }
 
+impl Drop for Received {
+    fn drop(&mut self) {
+        if let Some(exchange) = self.exchange.take() {
+            exchange.abandon();
+        }
+    }
+}
+
 impl http_body::Body for Body {
     type Data = Bytes;
     type Error = Error;

@@ -25,7 +25,7 @@ use crate::layer::retry::{self, Attempt, End};
 use crate::layer::timeout::Deadline;
 use crate::pool::key::RouteRef;
 use crate::pool::lease::Lease;
-use crate::pool::{DropReason, Pool, PoolConfig, Wait};
+use crate::pool::{DropReason, NotGranted, Pool, PoolConfig, Wait};
 use crate::request::{IntoUrl, RequestBuilder, RequestTarget, Settings};
 use crate::response::{Parts, Response};
 use crate::time::{self, RuntimeGone, Timer};
@@ -396,13 +396,24 @@ impl Client {
             return Err(Error::request("there is no time to wait"));
         };
         let mut timer = Timer::default();
-        let granted = {
-            let mut granted = pin!(wait.granted());
-            poll_fn(|cx| match granted.as_mut().poll(cx) {
-                Poll::Ready(granted) => Poll::Ready(Ok(granted)),
-                Poll::Pending => timer.poll_until(at, cx).map(Err),
-            })
-            .await
+        let granted = loop {
+            let granted = {
+                let mut granted = pin!(wait.granted());
+                poll_fn(|cx| match granted.as_mut().poll(cx) {
+                    Poll::Ready(granted) => Poll::Ready(Ok(granted)),
+                    Poll::Pending => timer.poll_until(at, cx).map(Err),
+                })
+                .await
+            };
+            if let Ok(Err(NotGranted::Withdrawn)) = granted {
+                // We were not polled for a while, and somebody else got what was ours.
+                match pool.checkout(route, fresh, time::now())? {
+                    Ok(lease) => break Ok(Ok(lease)),
+                    Err(next) => wait = next,
+                }
+            } else {
+                break granted;
+            }
         };
         match granted {
             Ok(Ok(lease)) => {
@@ -412,7 +423,8 @@ impl Client {
                 }
                 Ok(lease)
             }
-            Ok(Err((error, setup))) => {
+            Ok(Err(NotGranted::Shutdown | NotGranted::Withdrawn)) => Err(Error::shutdown()),
+            Ok(Err(NotGranted::Failed(error, setup))) => {
                 exchange.timeline().dial(setup.milestones());
                 exchange.spans().link(&setup);
                 Err(error.into_error())
@@ -454,6 +466,7 @@ impl Client {
         let body = if is_whole && trailers.is_none() {
             Body::from(ready)
         } else {
+            exchange.set_unread();
             Body::received(ready, (!is_whole).then_some(exchange), trailers, timings, upload)
         };
         let parts = Parts {

@@ -116,6 +116,13 @@ pub enum Written {
 }
 
 impl Error {
+    pub(crate) const SHUTDOWN: &'static str = "the pool was shut down";
+
+    /// The pool was shut down, before there was a connection or while it was used.
+    pub(crate) fn shutdown() -> Self {
+        Self::new(ErrorKind::Shutdown, Self::SHUTDOWN)
+    }
+
     /// What kind of failure this is.
     pub fn kind(&self) -> ErrorKind {
         self.inner.kind

@@ -10,7 +10,9 @@
 //! In one poll, in this order: what was read before is decoded; what can be read is read; what can be written of
 //! the upload is written; and only if nothing moved, the clocks are asked.
 
+mod drain;
 mod facts;
+mod parked;
 mod send;
 
 use std::io;
@@ -121,6 +123,8 @@ pub(crate) struct Exchange {
     /// Bytes of its content among them.
     content: u64,
     received: u64,
+    /// Bytes read from the connection in all attempts, framing included.
+    wire: u64,
     /// The socket refused what we wrote: whatever the peer said before is still to be read.
     write_error: Option<io::Error>,
     /// The upload failed while content was being read.
@@ -164,6 +168,7 @@ impl Exchange {
             written: Written::Nothing,
             content: 0,
             received: 0,
+            wire: 0,
             write_error: None,
             upload_error: None,
             is_cut: false,
@@ -249,6 +254,17 @@ impl Exchange {
         informed: Option<&OnInformational>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<ResponseHead, Failure>> {
+        self.resume()?;
+        let polled = self.poll_head_now(spare, informed, cx);
+        self.rest(polled, cx)
+    }
+
+    fn poll_head_now(
+        &mut self,
+        spare: &mut HeaderMap,
+        informed: Option<&OnInformational>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<ResponseHead, Failure>> {
         if !self.is_begun {
             self.begin(cx)?;
         }
@@ -278,9 +294,14 @@ impl Exchange {
     /// The next piece of content. Ends, and gives the connection back, with `None` or an error.
     pub(crate) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
         loop {
-            match ready!(self.poll_event(None, cx)) {
+            let polled = match self.resume() {
+                Ok(()) => self.poll_event(None, cx),
+                Err(gone) => Poll::Ready(Err(gone)),
+            };
+            match ready!(self.rest(polled, cx)) {
                 Ok(Some(Event::Data(data))) => {
                     self.received += data.len() as u64;
+                    self.park();
                     return Poll::Ready(Some(Ok(data)));
                 }
                 Ok(Some(Event::Trailers(trailers))) => self.trailers = Some(trailers),
@@ -447,7 +468,8 @@ impl Exchange {
                     self.is_eof = true;
                     continue;
                 }
-                Poll::Ready(Ok(_)) => {
+                Poll::Ready(Ok(read)) => {
+                    self.wire += read as u64;
                     self.reading_since = None;
                     if self.machine.is_head_received() {
                         // It need not read while it is read from.
@@ -630,14 +652,8 @@ impl Exchange {
 impl Drop for Exchange {
     /// Whoever drops a response whose content is here already has not broken the connection.
     fn drop(&mut self) {
-        if self.lease.is_none() || !self.machine.is_head_received() || std::thread::panicking() {
-            return;
-        }
-        while let Ok(Some(event)) = self.machine.decode(self.incoming.bytes()) {
-            if let Event::End = event {
-                self.conclude(time::now());
-                return;
-            }
+        if !std::thread::panicking() {
+            self.take_what_came();
         }
     }
 }

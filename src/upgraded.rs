@@ -12,8 +12,9 @@ use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::connect::Stream;
+use crate::error::Error;
 use crate::pool::lease::Lease;
-use crate::pool::{ConnectionInfo, DropReason};
+use crate::pool::{ConnectionInfo, Direction, DropReason};
 
 /// A connection whose protocol was switched. See [`Response::upgrade`](crate::Response::upgrade).
 ///
@@ -37,9 +38,23 @@ impl Upgraded {
         &self.connection
     }
 
-    fn stream(&mut self) -> io::Result<Pin<&mut Stream>> {
-        let lease = self.lease.as_mut().ok_or(io::ErrorKind::NotConnected)?;
-        Ok(Pin::new(&mut lease.conn().stream))
+    /// Does something with the stream. Between two polls it lies where a shutdown of the pool can close it.
+    fn poll_stream<T>(
+        &mut self,
+        direction: Direction,
+        cx: &mut Context<'_>,
+        poll: impl FnOnce(Pin<&mut Stream>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        let gone = || io::Error::new(io::ErrorKind::NotConnected, Error::SHUTDOWN);
+        let lease = self.lease.as_mut().ok_or_else(gone)?;
+        lease.resume().map_err(|_| gone())?;
+        let polled = poll(Pin::new(&mut lease.conn().stream), cx);
+        let waits = polled.is_pending().then_some(cx);
+        match lease.park(direction, waits) {
+            Ok(()) => polled,
+            Err(_) if polled.is_ready() => polled,
+            Err(_) => Poll::Ready(Err(gone())),
+        }
     }
 }
 
@@ -50,7 +65,7 @@ impl AsyncRead for Upgraded {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if self.leftover.is_empty() {
-            return self.stream()?.poll_read(cx, buf);
+            return self.poll_stream(Direction::Read, cx, |stream, cx| stream.poll_read(cx, buf));
         }
         let size = self.leftover.len().min(buf.remaining());
         buf.put_slice(&self.leftover[..size]);
@@ -61,7 +76,7 @@ impl AsyncRead for Upgraded {
 
 impl AsyncWrite for Upgraded {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.stream()?.poll_write(cx, buf)
+        self.poll_stream(Direction::Write, cx, |stream, cx| stream.poll_write(cx, buf))
     }
 
     fn poll_write_vectored(
@@ -69,7 +84,7 @@ impl AsyncWrite for Upgraded {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.stream()?.poll_write_vectored(cx, bufs)
+        self.poll_stream(Direction::Write, cx, |stream, cx| stream.poll_write_vectored(cx, bufs))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -77,11 +92,11 @@ impl AsyncWrite for Upgraded {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream()?.poll_flush(cx)
+        self.poll_stream(Direction::Write, cx, |stream, cx| stream.poll_flush(cx))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream()?.poll_shutdown(cx)
+        self.poll_stream(Direction::Write, cx, |stream, cx| stream.poll_shutdown(cx))
     }
 }
 

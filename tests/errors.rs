@@ -641,7 +641,7 @@ async fn no_turn() {
                 PoolTimeout,
                 Some(Phase::Queue),
                 Nothing,
-                "no connection to http://a.test became free within 3s: 1 active, 0 idle, 0 dialing, 1 waiting (read response bodies to their end, or raise max_connections_per_host)",
+                "no connection to http://a.test became free within 3s: 1 active, 0 idle, 0 dialing, 1 waiting (1 active until the response is read to its end; or raise max_connections_per_host)",
             ),
         ),
         (

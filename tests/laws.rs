@@ -114,11 +114,12 @@ fn there_is_one_clock() {
     assert_eq!(clock.has(&["Instant::now"]).len(), 1, "this test looks at the right things");
 }
 
-/// One task per dial, one reaper per pool and runtime: nothing else.
+/// One task per dial, one reaper per pool and runtime, a bounded number of drains: nothing else.
 #[test]
 fn little_is_spawned() {
     for file in sources() {
         let allowed: &[&str] = match &*file.name {
+            "exchange/drain.rs" => &["runtime.spawn(drain("],
             "pool/dial.rs" => &["runtime.handle.spawn(dial.run("],
             "pool/reaper.rs" => &["runtime.handle.spawn(run("],
             "connect/tls.rs" => &["spawn_blocking("],

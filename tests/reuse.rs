@@ -484,7 +484,7 @@ async fn a_wait_that_takes_too_long_tells_what_the_pool_was_doing() {
         error.chain().to_string(),
         format!(
             "no connection to {} became free within 50ms: 1 active, 0 idle, 0 dialing, 1 waiting \
-             (read response bodies to their end, or raise max_connections_per_host)",
+             (1 active until the response is read to its end; or raise max_connections_per_host)",
             server.url("")
         )
     );

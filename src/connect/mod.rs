@@ -342,6 +342,11 @@ impl DialError {
         Self::new(ErrorKind::Connect, Phase::Tcp, message, Scope::Runtime)
     }
 
+    /// The pool was shut down.
+    pub(crate) fn shutdown() -> Self {
+        Self::new(ErrorKind::Shutdown, Phase::Queue, Error::SHUTDOWN.to_owned(), Scope::Runtime)
+    }
+
     #[cfg(test)]
     pub(crate) fn refused() -> Self {
         Self::new(ErrorKind::Connect, Phase::Tcp, "refused".to_owned(), Scope::Attempt)

@@ -27,6 +27,8 @@ pub(crate) enum Checkout<T> {
     Full(usize),
     /// The host cannot be connected to, and it is too early to try again.
     Failing(Failing),
+    /// The pool was shut down.
+    Shut,
 }
 
 /// What the shell has to do, once it holds no lock, in this order.
@@ -34,13 +36,15 @@ pub(crate) enum Checkout<T> {
 pub(crate) enum Action<K, T, W, P> {
     /// Hand the connection to the waiter. If it is gone, check the connection in again.
     Grant { waiter: W, conn: T, place: Place },
-    /// Tell the waiter that the dial failed.
+    /// Tell the waiter that the dial failed, or that the pool was shut down.
     Fail { waiter: W },
     /// Make a connection on this runtime, then call `dialed` or `dial_failed` with `began`.
     /// `wanted_by` is the waiter that is told of its progress; whoever is first in the queue gets the connection.
     Dial { key: K, partition: P, place: Place, began: u64, wanted_by: Option<W> },
     /// Close the connection, then call `release`.
     Bury { conn: T, place: Place, reason: DropReason },
+    /// Close this connection, which reads what nobody wants, then call `release`; unless it is done by now.
+    Cut { id: u64 },
     /// Drop it: nothing of the partition is left here.
     Forget { partition: P },
 }
@@ -69,6 +73,8 @@ pub(crate) struct Served {
     pub(crate) saved: Option<Duration>,
     /// How many requests the connection has answered, over its life.
     pub(crate) answered: u64,
+    /// It read a rest that nobody wanted: its number.
+    pub(crate) drained: Option<u64>,
 }
 
 /// The actions that a call asks for.

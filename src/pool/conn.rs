@@ -1,15 +1,19 @@
 //! One connection as the pool keeps it, and what callers are told of it.
 //!
-//! It knows nothing of HTTP, and nothing of who uses it. Invariant: what never changes about a connection is made once,
-//! and shared with whoever asks.
+//! It knows nothing of HTTP, and nothing of who uses it. Invariants: what never changes about a connection is made once,
+//! and shared with whoever asks; and while nobody polls a connection that is in use, it lies where it can be closed from
+//! outside (see [`Fixed::cut`]).
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use super::Runtime;
-use super::action::Terms;
+use super::action::{Served, Terms};
+use super::hosts::Place;
 use super::stats::DropReason;
 use crate::connect::Stream;
 use crate::time::{self, Timer};
@@ -45,6 +49,109 @@ pub(super) struct Fixed {
     /// The network that it was made in.
     pub(super) epoch: u64,
     pub(super) handshake: Duration,
+    /// Where it is counted, as long as it is not closed.
+    pub(super) place: Place,
+    /// The caller has a response on it whose content was not read to its end.
+    pub(super) is_unread: AtomicBool,
+    parked: Mutex<Parked>,
+}
+
+/// A connection in use, while nobody polls it.
+#[derive(Debug, Default)]
+struct Parked {
+    conn: Option<Box<Conn>>,
+    /// Who waits for it: to be read from, and (of one that was upgraded) to be written to.
+    wakers: [Option<Waker>; 2],
+    /// What its end adds to the ledger.
+    served: Served,
+    /// It reads a rest that nobody wants.
+    is_draining: bool,
+    /// It is to be closed, for this reason, as soon as whoever polls it is done.
+    cut: Option<DropReason>,
+}
+
+/// What a cut found.
+#[derive(Debug)]
+pub(super) enum Cut {
+    /// The connection, which is the caller's to close and to release.
+    Taken(Box<Conn>, Served),
+    /// Somebody is polling it, and closes it next.
+    Marked,
+    /// It is none of those that were to be cut.
+    Spared,
+}
+
+impl Fixed {
+    fn parked(&self) -> MutexGuard<'_, Parked> {
+        self.parked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts the connection where it can be closed from outside; it comes back if that has been asked for already.
+    pub(super) fn park(
+        &self,
+        conn: Box<Conn>,
+        served: Served,
+        direction: Direction,
+        waker: Option<&Waker>,
+    ) -> Result<(), (Box<Conn>, DropReason)> {
+        let mut parked = self.parked();
+        if let Some(reason) = parked.cut {
+            return Err((conn, reason));
+        }
+        match (&mut parked.wakers[direction as usize], waker) {
+            (Some(known), Some(waker)) => known.clone_from(waker),
+            (none, Some(waker)) => *none = Some(waker.clone()),
+            (_, None) => {}
+        }
+        parked.served = served;
+        parked.conn = Some(conn);
+        Ok(())
+    }
+
+    /// Takes the connection back; `None`: it was closed meanwhile.
+    pub(super) fn unpark(&self) -> Option<Box<Conn>> {
+        self.parked().conn.take()
+    }
+
+    /// From now on it reads a rest that nobody wants.
+    pub(super) fn set_draining(&self) {
+        self.parked().is_draining = true;
+    }
+
+    /// Its use ends: what was said of it does not concern the next. Answers why it is to be closed, if it is.
+    pub(super) fn end_use(&self) -> Option<DropReason> {
+        self.is_unread.store(false, Ordering::Relaxed);
+        let mut parked = self.parked();
+        parked.is_draining = false;
+        let (cut, wakers) = (parked.cut, std::mem::take(&mut parked.wakers));
+        drop(parked);
+        drop(wakers);
+        cut
+    }
+
+    /// The connection is to be closed, whoever uses it; if it is [`Abandoned`](DropReason::Abandoned), unless somebody
+    /// still wants what it reads.
+    pub(super) fn cut(&self, reason: DropReason) -> Cut {
+        let mut parked = self.parked();
+        if reason == DropReason::Abandoned && !parked.is_draining {
+            return Cut::Spared;
+        }
+        parked.cut = Some(reason);
+        let Some(conn) = parked.conn.take() else { return Cut::Marked };
+        let (served, wakers) = (parked.served, std::mem::take(&mut parked.wakers));
+        drop(parked);
+        for waker in wakers.into_iter().flatten() {
+            waker.wake();
+        }
+        Cut::Taken(conn, served)
+    }
+}
+
+/// What a waker waits for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Direction {
+    Read,
+    Write,
 }
 
 /// Which connection served a request. See [`Response::connection`](crate::Response::connection).
@@ -118,10 +225,22 @@ impl Conn {
         setup: Arc<Setup>,
         lifetime: Option<Duration>,
         epoch: u64,
+        place: Place,
     ) -> Self {
         let made = time::now();
         let until = lifetime.map(|lifetime| time::after(made, lifetime));
-        let fixed = Fixed { id, peer, local, made, until, epoch, handshake: setup.milestones().handshake() };
+        let fixed = Fixed {
+            id,
+            peer,
+            local,
+            made,
+            until,
+            epoch,
+            handshake: setup.milestones().handshake(),
+            place,
+            is_unread: AtomicBool::new(false),
+            parked: Mutex::default(),
+        };
         Self {
             stream,
             timer: Timer::default(),
@@ -132,6 +251,15 @@ impl Conn {
             was_idle: false,
             setup: Some(setup),
         }
+    }
+
+    pub(crate) fn id(&self) -> u64 {
+        self.fixed.id
+    }
+
+    /// Whether it has carried a request, or was idle.
+    pub(super) fn is_reused(&self) -> bool {
+        self.was_idle || self.requests > 0
     }
 
     pub(crate) fn runtime(&self) -> &Runtime {

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, Weak};
 
 use super::conn::Conn;
+use super::events::PoolEventKind;
 use super::hosts::Place;
 use super::key::Route;
 use super::stats::DropReason;
@@ -43,7 +44,24 @@ impl Shared {
             over: false,
         };
         let destination = Destination::new(route.is_https(), route.host(), route.port());
-        runtime.handle.spawn(dial.run(self.dialer.clone(), destination));
+        let mut state = self.lock();
+        if state.is_stopped {
+            drop(state);
+            return dial.refuse();
+        }
+        state.dials.insert(id, None);
+        drop(state);
+        let task = runtime.handle.spawn(dial.run(self.dialer.clone(), destination)).abort_handle();
+        let mut state = self.lock();
+        let is_stopped = state.is_stopped;
+        // It may be over already.
+        if let Some(handle) = state.dials.get_mut(&id) {
+            *handle = Some(task.clone());
+        }
+        drop(state);
+        if is_stopped {
+            task.abort();
+        }
     }
 }
 
@@ -80,17 +98,25 @@ impl Dial {
         let shared = self.shared.upgrade();
         let lifetime = shared.as_ref().and_then(|shared| shared.lifetime(self.id));
         let (runtime, setup) = (self.runtime.clone(), self.setup.clone());
-        let conn = Conn::new(self.id, stream, peer, local, runtime, setup, lifetime, self.epoch);
+        let conn = Conn::new(self.id, stream, peer, local, runtime, setup, lifetime, self.epoch, self.place);
         let conn = Box::new(conn);
         let Some(shared) = shared else { return conn.close(DropReason::Shutdown) };
         let mut actions = Vec::new();
         let epoch = shared.epoch();
-        shared.keep(self.place, conn, &mut actions, |policy, conn, now, actions| {
+        shared.keep(self.place, conn, &mut actions, |state, conn, now, actions| {
+            state.dials.remove(&self.id);
+            state.live.insert(self.id, conn.fixed.clone());
+            state.note(self.place, PoolEventKind::Opened { id: self.id });
             let terms = conn.terms(None, epoch);
-            policy.dialed(self.place, conn, terms, now, actions)
+            state.policy.dialed(self.place, conn, terms, now, actions)
         });
         shared.perform(actions);
         self.tell_warm(Ok(()));
+    }
+
+    /// The pool makes no connections any more.
+    fn refuse(mut self) {
+        self.fail(&DialError::shutdown());
     }
 
     fn fail(&mut self, error: &DialError) {
@@ -101,14 +127,16 @@ impl Dial {
         let (place, began) = (self.place, self.began);
         let kept = error.to_keep();
         let known = {
-            let policy = &mut shared.lock().policy;
-            policy.note_failure(place, began, kept, time::now());
-            policy.failure(place)
+            let mut state = shared.lock();
+            state.dials.remove(&self.id);
+            state.note(place, PoolEventKind::DialFailed { id: self.id });
+            state.policy.note_failure(place, began, kept, time::now());
+            state.policy.failure(place)
         };
         let told = |error: &DialError, tell: &dyn Fn(&mut Decider, &mut Actions) -> bool| {
             loop {
                 let mut actions = Vec::new();
-                let more = tell(&mut shared.lock().policy, &mut actions);
+                let more = shared.decide(&mut actions, |policy, _, actions| tell(policy, actions));
                 shared.perform_all(actions, &[], Some((error, &self.setup)));
                 if !more {
                     return;
@@ -121,10 +149,9 @@ impl Dial {
         let known = known.as_ref().unwrap_or(error);
         told(known, &|policy, out| policy.fail_unserved(place, true, out));
         let mut actions = Vec::new();
-        let mut state = shared.lock();
-        state.policy.dial_failed(place, time::now(), &mut actions);
-        Shared::end_reapers_if_empty(state);
+        shared.decide(&mut actions, |policy, now, actions| policy.dial_failed(place, now, actions));
         shared.perform_all(actions, &[], Some((known, &self.setup)));
+        shared.ensure_timer(&self.runtime);
     }
 
     fn tell_warm(&mut self, outcome: Result<(), DialError>) {

@@ -2,13 +2,19 @@
 //!
 //! A [`Lease`] is one counted slot of the pool with the connection in it. However it ends (checked in, buried,
 //! turned into a new dial, or dropped in the middle of an exchange), the slot's count follows. It knows nothing of
-//! HTTP. Invariant: no lock is held while a socket is closed.
+//! HTTP. Invariants: no lock is held while a socket is closed; and while nobody polls it, its connection is parked,
+//! where a shutdown can close it.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
+use std::task::Context;
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Handle;
+
 use super::action::{Actions, Served};
-use super::conn::{Conn, ConnectionInfo};
+use super::conn::{Conn, ConnectionInfo, Direction, Fixed};
+use super::events::PoolEventKind;
 use super::hosts::Place;
 use super::stats::DropReason;
 use super::{Shared, Wait, Waiting};
@@ -16,21 +22,86 @@ use crate::connect::Look;
 use crate::time;
 use crate::trace::Setup;
 
+/// The connection was closed by the pool while nobody polled it.
+#[derive(Debug)]
+pub(crate) struct Gone;
+
 /// A connection that is in use. Dropped in the middle of an exchange, it closes the connection.
 #[derive(Debug)]
 pub(crate) struct Lease {
+    /// `None` while it is parked, and after it was closed.
     conn: Option<Box<Conn>>,
+    fixed: Arc<Fixed>,
     place: Place,
     pool: Weak<Shared>,
     /// Whether a request was begun during this lease.
     begun: bool,
     /// Whether it was answered.
     answered: bool,
+    /// It reads a rest that nobody wants.
+    is_draining: bool,
+    /// What lies there is ours: after the lease's end, it is somebody else's.
+    is_parked: bool,
 }
 
 impl Lease {
     pub(crate) fn new(conn: Box<Conn>, place: Place, pool: Weak<Shared>) -> Self {
-        Self { conn: Some(conn), place, pool, begun: false, answered: false }
+        let fixed = conn.fixed.clone();
+        Self {
+            conn: Some(conn),
+            fixed,
+            place,
+            pool,
+            begun: false,
+            answered: false,
+            is_draining: false,
+            is_parked: false,
+        }
+    }
+
+    /// Somebody polls it again. An error: it was closed meanwhile.
+    #[inline]
+    pub(crate) fn resume(&mut self) -> Result<(), Gone> {
+        if std::mem::take(&mut self.is_parked) {
+            self.conn = self.fixed.unpark();
+        }
+        if self.conn.is_some() { Ok(()) } else { Err(Gone) }
+    }
+
+    /// Nobody polls it until it wakes whoever did (if anybody waits for it). An error: it is to be closed, and was.
+    pub(crate) fn park(&mut self, direction: Direction, cx: Option<&mut Context<'_>>) -> Result<(), Gone> {
+        let Some(conn) = self.conn.take() else { return Ok(()) };
+        let served = self.served(&conn);
+        match self.fixed.park(conn, served, direction, cx.map(|cx| cx.waker())) {
+            Ok(()) => {
+                self.is_parked = true;
+                Ok(())
+            }
+            Err((conn, reason)) => {
+                self.conn = Some(conn);
+                self.close(reason);
+                Err(Gone)
+            }
+        }
+    }
+
+    /// The rest of the response is not wanted, and small: whether it may be read, and where.
+    pub(crate) fn begin_drain(&mut self) -> Option<Handle> {
+        let conn = self.conn.as_ref()?;
+        let shared = self.pool.upgrade()?;
+        let terms = conn.terms(None, shared.epoch());
+        let may_drain = shared.lock().policy.begin_drain(self.place, conn.id(), terms, time::now());
+        if !may_drain {
+            return None;
+        }
+        self.is_draining = true;
+        self.fixed.set_draining();
+        Some(conn.runtime.handle.clone())
+    }
+
+    /// The caller has the response now, and reads its content when it likes.
+    pub(crate) fn set_unread(&self) {
+        self.fixed.is_unread.store(true, Ordering::Relaxed);
     }
 
     /// The request that was begun got its response.
@@ -79,6 +150,12 @@ impl Lease {
     /// Gives the connection back, proven reusable. `stay`: how long the server will keep it idle, and `more`: how many
     /// more requests it takes, if it said so.
     pub(crate) fn checkin(mut self, stay: Option<Duration>, more: Option<u64>) {
+        if self.resume().is_err() {
+            return;
+        }
+        if let Some(reason) = self.fixed.end_use() {
+            return self.bury(reason);
+        }
         let Some(conn) = &mut self.conn else { return };
         // What was said before still holds, less what was sent since.
         conn.more = more.or_else(|| conn.more.map(|more| more.saturating_sub(u64::from(self.begun))));
@@ -103,27 +180,32 @@ impl Lease {
     /// at the head of the queue for a dial in this slot.
     pub(crate) fn replace(mut self, reason: DropReason, fresh: Option<Duration>) -> Result<Self, Wait> {
         let (conn, pool) = self.take();
-        let answered = self.served(&conn).answered;
+        let (id, served) = (conn.id(), self.served(&conn));
         conn.close(reason);
-        pool.replace(self.place, answered, reason, fresh)
+        pool.replace(self.place, id, served, reason, fresh)
     }
 
     /// Closes the connection, which died under a request that will be sent again: its slot becomes a dial for it.
     pub(crate) fn redial(mut self, reason: DropReason) -> Wait {
         let (conn, pool) = self.take();
-        let served = self.served(&conn);
+        let (id, served) = (conn.id(), self.served(&conn));
         conn.close(reason);
         let waiting = Arc::new(Waiting::new());
         let mut actions = Actions::new();
         let now = time::now();
-        let ticket =
-            pool.lock().policy.redial(self.place, served, reason, waiting.clone(), now, &mut actions);
+        let mut state = pool.lock();
+        state.note(self.place, PoolEventKind::Closed { id, reason });
+        let ticket = state.policy.redial(self.place, served, reason, waiting.clone(), now, &mut actions);
+        state.note(self.place, PoolEventKind::Waited);
+        state.note_actions(&actions, now);
+        drop(state);
         pool.perform(actions);
         Wait::new(pool, ticket, waiting)
     }
 
     fn take(&mut self) -> (Box<Conn>, Arc<Shared>) {
         let conn = self.conn.take().expect("only the consuming methods take it");
+        self.fixed.end_use();
         let pool = self.pool.upgrade().expect("the request that asks again holds its client");
         (conn, pool)
     }
@@ -135,15 +217,20 @@ impl Lease {
             reused: self.begun && self.is_reused_by(conn),
             saved: saved.then_some(conn.fixed.handshake),
             answered: conn.requests - u64::from(self.begun && !self.answered),
+            drained: self.is_draining.then_some(conn.id()),
         }
     }
 
     fn close(&mut self, reason: DropReason) {
+        if self.resume().is_err() {
+            return;
+        }
         let Some(conn) = self.conn.take() else { return };
-        let served = self.served(&conn);
+        let (id, served) = (conn.id(), self.served(&conn));
         conn.close(reason);
+        self.fixed.end_use();
         if let Some(shared) = self.pool.upgrade() {
-            shared.release(self.place, served, reason);
+            shared.release(self.place, id, served, reason);
         }
     }
 }

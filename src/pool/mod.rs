@@ -7,19 +7,24 @@
 mod action;
 mod conn;
 mod dial;
+mod events;
 mod hosts;
 mod idle;
 pub(crate) mod key;
 pub(crate) mod lease;
+#[cfg(debug_assertions)]
+mod order;
 pub(crate) mod policy;
 mod queue;
 mod reaper;
+mod shutdown;
+mod state;
 pub(crate) mod stats;
 mod wait;
 
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use foldhash::fast::RandomState;
@@ -29,12 +34,16 @@ use tokio::sync::Notify;
 use self::action::{Action, Checkout, Served};
 use self::conn::Conn;
 pub use self::conn::ConnectionInfo;
+pub(crate) use self::conn::Direction;
+use self::events::Log;
+pub use self::events::{PoolEvent, PoolEventKind, PoolEvents, Refusal};
 use self::hosts::Place;
 use self::key::{Route, RouteRef};
 use self::lease::Lease;
 use self::policy::{Failing, Policy};
-pub(crate) use self::queue::Wait;
 use self::queue::{Granted, Waiting};
+pub(crate) use self::queue::{NotGranted, Wait};
+use self::state::{Locked, State};
 pub use self::stats::{DropReason, HostStats, PoolStats};
 use crate::connect::{DialError, Dialer};
 use crate::error::{Error, ErrorKind, Phase};
@@ -96,7 +105,7 @@ impl Default for PoolConfig {
 impl Pool {
     pub(crate) fn new(config: PoolConfig, dialer: Dialer) -> Self {
         let hasher = RandomState::default();
-        let state = State { policy: Policy::new(config.clone(), hasher.hash_one(0)), reapers: Vec::new() };
+        let state = State::new(Policy::new(config.clone(), hasher.hash_one(0)));
         let shared = Shared {
             state: Mutex::new(state),
             hasher,
@@ -158,6 +167,25 @@ impl Pool {
         self.shared.bury_idle(DropReason::NetworkChanged);
     }
 
+    /// Tells what happens in the pool from now on. While nobody listens, this costs nothing.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let client = handclasp::Client::new();
+    /// let mut events = client.pool().subscribe();
+    /// # client.pool().close_idle();
+    /// while let Some(event) = events.try_recv() {
+    ///     println!("{event}");
+    /// }
+    /// # });
+    /// ```
+    pub fn subscribe(&self) -> PoolEvents {
+        let mut state = self.shared.lock();
+        let log = state.log.get_or_insert_with(Arc::<Log>::default).clone();
+        // Under the lock, where the last of the others may be about to leave.
+        PoolEvents::new(log, Arc::downgrade(&self.shared))
+    }
+
     /// An idle connection, or a place in the queue. `fresh`: one that was used no longer ago.
     pub(crate) fn checkout(
         &self,
@@ -168,9 +196,10 @@ impl Pool {
         let runtime = Runtime::current()?;
         let mut made = None;
         let mut actions = Vec::new();
-        let mut state = self.shared.lock();
+        let shared = &self.shared;
+        let mut state = shared.lock();
         let checkout = state.policy.checkout(
-            route.hash(&self.shared.hasher),
+            route.hash(&shared.hasher),
             |key| route.is(key),
             || Arc::new(route.to_route()),
             &runtime,
@@ -179,8 +208,31 @@ impl Pool {
             || made.insert(Arc::new(Waiting::new())).clone(),
             &mut actions,
         );
-        drop(state);
-        self.shared.perform(actions);
+        let refused = match &checkout {
+            Checkout::Reuse(conn, place) => {
+                let kind = PoolEventKind::Assigned { id: conn.id(), reused: true };
+                state.note(*place, kind);
+                None
+            }
+            Checkout::Queued(ticket) => {
+                state.note(ticket.place, PoolEventKind::Waited);
+                None
+            }
+            Checkout::Full(_) => Some(Refusal::Full),
+            Checkout::Failing(_) => Some(Refusal::Failing),
+            Checkout::Shut => Some(Refusal::Shutdown),
+        };
+        if let Some(why) = refused {
+            state.note_at(|| Arc::new(route.to_route()), PoolEventKind::Refused(why));
+        }
+        state.note_actions(&actions, now);
+        match state.due() {
+            Some(due) if matches!(checkout, Checkout::Queued(_)) => {
+                shared.ensure_reaper(state, runtime.id(), |_| Some(runtime.clone()), due);
+            }
+            _ => drop(state),
+        }
+        shared.perform(actions);
         match checkout {
             Checkout::Full(waiting) => {
                 let message = format!(
@@ -194,7 +246,8 @@ impl Pool {
                 let next = until.saturating_duration_since(now);
                 Err(error.into_error().again(dials, next))
             }
-            checkout => Ok(self.shared.settle(checkout, made)),
+            Checkout::Shut => Err(Error::shutdown()),
+            checkout => Ok(shared.settle(checkout, made)),
         }
     }
 
@@ -202,21 +255,23 @@ impl Pool {
     pub(crate) async fn warm(&self, route: RouteRef<'_>, wanted: usize) -> Result<(), Error> {
         let runtime = Runtime::current()?;
         let mut actions = Vec::new();
-        self.shared.lock().policy.warm(
-            route.hash(&self.shared.hasher),
-            |key| route.is(key),
-            || Arc::new(route.to_route()),
-            &runtime,
-            wanted,
-            &mut actions,
-        );
+        self.shared.decide(&mut actions, |policy, _, actions| {
+            policy.warm(
+                route.hash(&self.shared.hasher),
+                |key| route.is(key),
+                || Arc::new(route.to_route()),
+                &runtime,
+                wanted,
+                actions,
+            )
+        });
         let mut dials = Vec::new();
         for action in &actions {
             if let Action::Dial { .. } = action {
                 dials.push(Arc::new(wait::Cell::new()));
             }
         }
-        self.shared.perform_warm(actions, &dials);
+        self.shared.perform_all(actions, &dials, None);
         let mut outcome = Ok(());
         for dial in dials {
             if let Err(error) = std::future::poll_fn(|cx| dial.poll_take(cx)).await {
@@ -246,11 +301,15 @@ impl Drop for Pool {
         let mut state = self.shared.lock();
         state.policy.shut();
         let reapers = std::mem::take(&mut state.reapers);
+        let log = state.log.clone();
         drop(state);
         for reaper in reapers {
             reaper.wake.notify_one();
         }
         self.shared.bury_idle(DropReason::Shutdown);
+        if let Some(log) = log {
+            log.close();
+        }
     }
 }
 
@@ -283,6 +342,7 @@ impl PartialEq for Runtime {
 
 type Waiter = Arc<Waiting>;
 type WarmCell = wait::Cell<Result<(), DialError>>;
+type Act = Action<Arc<Route>, Box<Conn>, Waiter, Runtime>;
 type Actions = action::Actions<Arc<Route>, Box<Conn>, Waiter, Runtime>;
 type Decider = Policy<Arc<Route>, Box<Conn>, Waiter, Runtime>;
 
@@ -298,16 +358,20 @@ pub(crate) struct Shared {
     epoch: AtomicU64,
 }
 
-#[derive(Debug)]
-pub(crate) struct State {
-    policy: Decider,
-    reapers: Vec<reaper::Entry>,
-}
-
 impl Shared {
     /// The one lock. A panic under it (there is none that we know of) must not take the other requests down.
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> Locked<'_> {
+        Locked::new(self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Nobody listens any more, unless somebody has begun to meanwhile.
+    fn stop_telling(&self, log: &Arc<Log>) {
+        let mut state = self.lock();
+        let is_unheard =
+            state.log.as_ref().is_some_and(|known| Arc::ptr_eq(known, log) && !known.has_readers());
+        let unheard = if is_unheard { state.log.take() } else { None };
+        drop(state);
+        drop(unheard);
     }
 
     fn epoch(&self) -> u64 {
@@ -317,7 +381,7 @@ impl Shared {
     fn bury_idle(self: &Arc<Self>, reason: DropReason) {
         loop {
             let mut actions = Vec::new();
-            let more = self.lock().policy.bury_all(reason, &mut actions);
+            let more = self.decide(&mut actions, |policy, _, actions| policy.bury_all(reason, actions));
             self.perform(actions);
             if !more {
                 return;
@@ -332,14 +396,18 @@ impl Shared {
         Some(lifetime - lifetime.mul_f64(drawn as f64 / 1024.0 * JITTER))
     }
 
-    fn settle(self: &Arc<Self>, checkout: Checkout<Box<Conn>>, cell: Option<Waiter>) -> Result<Lease, Wait> {
-        match (checkout, cell) {
+    fn settle(
+        self: &Arc<Self>,
+        checkout: Checkout<Box<Conn>>,
+        waiting: Option<Waiter>,
+    ) -> Result<Lease, Wait> {
+        match (checkout, waiting) {
             (Checkout::Reuse(mut conn, place), _) => {
                 conn.set_idle();
                 Ok(Lease::new(conn, place, Arc::downgrade(self)))
             }
-            (Checkout::Queued(ticket), Some(cell)) => Err(Wait::new(self.clone(), ticket, cell)),
-            (Checkout::Queued(_) | Checkout::Full(_) | Checkout::Failing(_), _) => {
+            (Checkout::Queued(ticket), Some(waiting)) => Err(Wait::new(self.clone(), ticket, waiting)),
+            (Checkout::Queued(_) | Checkout::Full(_) | Checkout::Failing(_) | Checkout::Shut, _) => {
                 unreachable!(
                     "the policy asks for the waiter it queues, and its callers have dealt with refusals"
                 )
@@ -350,7 +418,8 @@ impl Shared {
     fn replace(
         self: &Arc<Self>,
         place: Place,
-        answered: u64,
+        id: u64,
+        served: Served,
         reason: DropReason,
         fresh: Option<Duration>,
     ) -> Result<Lease, Wait> {
@@ -358,39 +427,40 @@ impl Shared {
         let mut actions = Vec::new();
         let waiter = || made.insert(Arc::new(Waiting::new())).clone();
         let now = time::now();
-        let checkout = self.lock().policy.replace(place, answered, reason, fresh, now, waiter, &mut actions);
+        let mut state = self.lock();
+        state.note(place, PoolEventKind::Closed { id, reason });
+        let checkout = state.policy.replace(place, served.answered, reason, fresh, now, waiter, &mut actions);
+        match &checkout {
+            Checkout::Reuse(conn, place) => {
+                state.note(*place, PoolEventKind::Assigned { id: conn.id(), reused: true });
+            }
+            _ => state.note(place, PoolEventKind::Waited),
+        }
+        state.note_actions(&actions, now);
+        drop(state);
         self.perform(actions);
         self.settle(checkout, made)
     }
 
     fn checkin(self: &Arc<Self>, place: Place, conn: Box<Conn>, stay: Option<Duration>, served: Served) {
         let mut actions = Vec::new();
-        self.keep(place, conn, &mut actions, |policy, conn, now, actions| {
+        self.keep(place, conn, &mut actions, |state, conn, now, actions| {
             let terms = conn.terms(stay, self.epoch());
-            policy.checkin(place, conn, terms, served, now, actions)
+            state.policy.checkin(place, conn, terms, served, now, actions)
         });
         self.perform(actions);
     }
 
     /// A leased connection was closed.
-    fn release(self: &Arc<Self>, place: Place, served: Served, reason: DropReason) {
+    fn release(self: &Arc<Self>, place: Place, id: u64, served: Served, reason: DropReason) {
         let mut actions = Vec::new();
+        let now = time::now();
         let mut state = self.lock();
-        state.policy.release(place, served, Some(reason), time::now(), &mut actions);
-        Self::end_reapers_if_empty(state);
-        self.perform(actions);
-    }
-
-    /// An empty pool has no timers: its reapers look, and end.
-    fn end_reapers_if_empty(state: MutexGuard<'_, State>) {
-        if state.reapers.is_empty() || !state.policy.is_empty() {
-            return;
-        }
-        let wakes: Vec<_> = state.reapers.iter().map(|reaper| reaper.wake.clone()).collect();
+        state.note(place, PoolEventKind::Closed { id, reason });
+        state.policy.release(place, served, Some(reason), now, &mut actions);
+        state.note_actions(&actions, now);
         drop(state);
-        for wake in wakes {
-            wake.notify_one();
-        }
+        self.perform(actions);
     }
 
     /// Lets the policy take a connection, and sees to it that its runtime's reaper knows when it expires.
@@ -399,12 +469,18 @@ impl Shared {
         place: Place,
         conn: Box<Conn>,
         actions: &mut Actions,
-        give: impl FnOnce(&mut Decider, Box<Conn>, Instant, &mut Actions) -> Option<Instant>,
+        give: impl FnOnce(&mut State, Box<Conn>, Instant, &mut Actions) -> Option<Instant>,
     ) {
         let now = time::now();
-        let runtime = conn.runtime().id();
+        let (id, runtime, noted) = (conn.id(), conn.runtime().id(), actions.len());
         let mut state = self.lock();
-        let Some(deadline) = give(&mut state.policy, conn, now, actions) else { return };
+        let shelved = give(&mut state, conn, now, actions);
+        if shelved.is_some() {
+            state.note(place, PoolEventKind::Kept { id });
+        }
+        state.note_actions(&actions[noted..], now);
+        let grant = state.grants.back().filter(|_| shelved.is_none()).map(|(due, _)| *due);
+        let Some(deadline) = shelved.or(grant) else { return };
         let partition = |state: &State| state.policy.partition(place).cloned();
         self.ensure_reaper(state, runtime, partition, deadline);
     }
@@ -412,7 +488,7 @@ impl Shared {
     /// Sees to it that a runtime's reaper looks no later than at `deadline`.
     fn ensure_reaper(
         self: &Arc<Self>,
-        mut state: MutexGuard<'_, State>,
+        mut state: Locked<'_>,
         id: tokio::runtime::Id,
         runtime: impl FnOnce(&State) -> Option<Runtime>,
         deadline: Instant,
@@ -439,10 +515,6 @@ impl Shared {
         self.perform_all(actions, &[], None);
     }
 
-    fn perform_warm(self: &Arc<Self>, actions: Actions, dials: &[Arc<WarmCell>]) {
-        self.perform_all(actions, dials, None);
-    }
-
     fn perform_all(
         self: &Arc<Self>,
         mut actions: Actions,
@@ -458,34 +530,51 @@ impl Shared {
                             waiter.cell.deliver(Granted::Conn(conn, place))
                         {
                             // It left a moment ago: the connection goes on to the next.
-                            self.keep(place, conn, &mut actions, |policy, conn, now, actions| {
+                            self.keep(place, conn, &mut actions, |state, conn, now, actions| {
                                 let terms = conn.terms(None, self.epoch());
-                                policy.checkin(place, conn, terms, Served::default(), now, actions)
+                                state.policy.checkin(place, conn, terms, Served::default(), now, actions)
                             });
                         }
                     }
                     Action::Fail { waiter } => {
-                        if let Some((error, setup)) = failure {
-                            // Who has left needs no error.
-                            let _ = waiter.cell.deliver(Granted::Failed(error.clone(), setup.clone()));
-                        }
+                        let failed = match failure {
+                            Some((error, setup)) => Granted::Failed(error.clone(), setup.clone()),
+                            None => Granted::Shutdown,
+                        };
+                        // Who has left needs no error.
+                        let _ = waiter.cell.deliver(failed);
                     }
                     Action::Dial { key, partition, place, began, wanted_by } => {
                         let warm = warm.next().cloned();
                         self.dial(&key, &partition, place, began, wanted_by.as_deref(), warm);
                     }
+                    Action::Cut { id } => self.cut_draining(id, &mut actions),
                     Action::Forget { partition } => drop(partition),
                     Action::Bury { conn, place, reason } => {
                         conn.close(reason);
-                        let mut state = self.lock();
-                        state.policy.buried(place, time::now(), &mut actions);
-                        Self::end_reapers_if_empty(state);
+                        self.decide(&mut actions, |policy, now, actions| policy.buried(place, now, actions));
                     }
                 }
             }
         }
     }
+
+    /// Lets the policy decide, and notes what came of it.
+    fn decide<R>(
+        &self,
+        actions: &mut Actions,
+        decide: impl FnOnce(&mut Decider, Instant, &mut Actions) -> R,
+    ) -> R {
+        let (now, noted) = (time::now(), actions.len());
+        let mut state = self.lock();
+        let decided = decide(&mut state.policy, now, actions);
+        state.note_actions(&actions[noted..], now);
+        decided
+    }
 }
 
 /// The part of the maximum lifetime that is drawn for each connection.
 const JITTER: f64 = 0.1;
+
+/// A connection that was handed to a request is the request's for so long, until it is polled.
+const CLAIM: Duration = Duration::from_millis(50);

@@ -22,6 +22,7 @@
 //! first and waiters served oldest first; no call touches more than [`BATCH`] entries.
 
 mod demand;
+mod drain;
 mod failing;
 mod keep;
 mod not_kept;
@@ -50,6 +51,8 @@ pub(crate) struct Policy<K, T, W, P> {
     waiting: usize,
     /// Connections that were evicted for a blocked host and are not released yet.
     evicting: usize,
+    /// Connections that read what nobody wants: the first to be closed for whoever wants their slots.
+    draining: BTreeMap<u64, Place>,
     /// Hosts that want to dial but for the total limit, in turn.
     blocked: BTreeMap<u64, u32>,
     seed: u64,
@@ -75,6 +78,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
             dialing: 0,
             waiting: 0,
             evicting: 0,
+            draining: BTreeMap::new(),
             blocked: BTreeMap::new(),
             seed: seed | 1,
             next_seq: 0,
@@ -99,6 +103,9 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         waiter: impl FnOnce() -> W,
         out: &mut Actions<K, T, W, P>,
     ) -> Checkout<T> {
+        if self.shut {
+            return Checkout::Shut;
+        }
         let place = self.hosts.place(hash, is_key, key, partition);
         if let Some(conn) = self.take_idle(place, fresh, now, out) {
             return Checkout::Reuse(conn, place);
@@ -219,9 +226,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
 
     /// A buried connection of ours is closed now.
     pub(crate) fn buried(&mut self, place: Place, now: Instant, out: &mut Actions<K, T, W, P>) {
-        self.evicting = self.evicting.saturating_sub(1);
-        let host = self.hosts.host_mut(place.host);
-        host.evicting = host.evicting.saturating_sub(1);
+        self.no_longer_evicting(place);
         self.release(place, Served::default(), None, now, out);
     }
 
@@ -336,9 +341,64 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         self.shut = true;
     }
 
+    /// Sends everyone away who waits, [`BATCH`] a call, going on at host `slot`; answers where to go on.
+    pub(crate) fn refuse_waiters(&mut self, mut slot: usize, out: &mut Actions<K, T, W, P>) -> Option<usize> {
+        for _ in 0..BATCH {
+            let shelves = self.hosts.get(slot).map_or(0, |host| host.shelves.len());
+            for shelf in 0..shelves {
+                let place = Place { host: slot as u32, shelf: shelf as u32 };
+                let mut refused = 0;
+                let shelf = self.hosts.shelf_mut(place);
+                while let Some((_, waiter)) =
+                    shelf.resending.pop_first().or_else(|| shelf.waiting.pop_first())
+                {
+                    out.push(Action::Fail { waiter });
+                    refused += 1;
+                    if out.len() >= BATCH {
+                        break;
+                    }
+                }
+                self.no_longer_waiting(place.host, refused);
+                self.vacate(place, out);
+                if out.len() >= BATCH {
+                    return Some(slot);
+                }
+            }
+            if shelves > 0 {
+                self.hosts.note_if_empty(slot as u32);
+            }
+            slot += 1;
+            if slot >= self.hosts.slots() {
+                return None;
+            }
+        }
+        Some(slot)
+    }
+
     /// Whether no connection is idle, in use or being made.
     pub(crate) fn is_empty(&self) -> bool {
         self.counted == 0
+    }
+
+    /// Whether nobody waits either.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.counted == 0 && self.waiting == 0
+    }
+
+    /// Whether there is something to be done when its time comes.
+    pub(crate) fn needs_reaper(&self) -> bool {
+        self.idle.len() > 0
+    }
+
+    /// Whether idle connections are being looked at.
+    #[cfg(debug_assertions)]
+    pub(crate) fn is_swept(&self) -> bool {
+        false
+    }
+
+    /// The host of a place where something is counted or queued.
+    pub(crate) fn key_at(&self, place: Place) -> &K {
+        &self.hosts.host(place.host).key
     }
 
     /// The ledger of all hosts, and what there is right now.
@@ -421,6 +481,9 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     }
 
     fn account(&mut self, place: Place, served: Served) {
+        if let Some(id) = served.drained {
+            self.end_drain(place, id);
+        }
         if served.request {
             self.counters(place.host, |c| {
                 c.requests += 1;

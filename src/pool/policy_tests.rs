@@ -46,6 +46,7 @@ impl Play {
         for action in actions {
             said.push(match action {
                 Action::Forget { .. } => continue,
+                Action::Cut { id } => format!("cut {id}"),
                 Action::Grant { waiter, conn, place } => {
                     self.places.insert(conn, place);
                     format!("grant {conn} to {waiter}")
@@ -91,6 +92,7 @@ impl Play {
             }
             Checkout::Full(waiting) => said.push(format!("full {waiting}")),
             Checkout::Failing(ref failing) => said.push(format!("refused after {}", failing.dials)),
+            Checkout::Shut => said.push("shut".to_owned()),
         }
         said
     }
@@ -1078,7 +1080,7 @@ impl Model {
                     assert_eq!(self.owner(place), (host, partition));
                     self.dials.push((place, began, host, partition));
                 }
-                Action::Forget { .. } => {}
+                Action::Forget { .. } | Action::Cut { .. } => {}
                 Action::Bury { conn, place, .. } => {
                     let (host, runtime) = self.owner(place);
                     if offered == Some((conn, host, runtime)) {
@@ -1119,7 +1121,7 @@ impl Model {
             Checkout::Queued(ticket) => {
                 self.play.tickets.insert(waiter, ticket);
             }
-            Checkout::Full(_) | Checkout::Failing(_) => {
+            Checkout::Full(_) | Checkout::Failing(_) | Checkout::Shut => {
                 let shelf = self.shelf(host, runtime);
                 shelf.waiting.retain(|known| *known != waiter);
                 return;
@@ -1193,7 +1195,8 @@ impl Model {
                 let waiter = self.fresh();
                 let place = self.play.places[&conn];
                 self.shelf(host, runtime).resending.push_back(waiter);
-                let served = Served { request: true, reused: true, saved: Some(S), answered: 2 };
+                let served =
+                    Served { request: true, reused: true, saved: Some(S), answered: 2, drained: None };
                 let ticket = self.play.policy.redial(
                     place,
                     served,

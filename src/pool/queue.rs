@@ -3,16 +3,21 @@
 //! It knows the policy's tickets and the cell, no HTTP. Invariant: a request that leaves, at whatever moment, leaves
 //! neither a place in the queue nor a connection behind.
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use super::action::{Served, Ticket};
 use super::conn::Conn;
+use super::events::{PoolEventKind, Refusal};
 use super::hosts::Place;
 use super::lease::Lease;
-use super::{Shared, Waiter, wait};
+use super::policy::BATCH;
+use super::wait::{self, Withdrawn};
+use super::{CLAIM, Shared, Waiter};
 use crate::connect::DialError;
 use crate::error::{Error, ErrorKind, Phase};
+use crate::time;
 use crate::trace::{Milestones, Setup};
 
 /// What is delivered to a waiter.
@@ -20,6 +25,19 @@ use crate::trace::{Milestones, Setup};
 pub(crate) enum Granted {
     Conn(Box<Conn>, Place),
     Failed(DialError, Arc<Setup>),
+    /// A connection was there, and was not taken in time.
+    Withdrawn,
+    /// The pool was shut down.
+    Shutdown,
+}
+
+/// Why a wait ended without a connection.
+#[derive(Debug)]
+pub(crate) enum NotGranted {
+    Failed(DialError, Arc<Setup>),
+    /// Ask again: it has gone to somebody else.
+    Withdrawn,
+    Shutdown,
 }
 
 /// A request's wait for a connection. Dropping it leaves the queue; a connection that had been handed over unseen
@@ -38,12 +56,14 @@ impl Wait {
     }
 
     /// The connection, or the failure of the dial it waited for.
-    pub(crate) async fn granted(&mut self) -> Result<Lease, (DialError, Arc<Setup>)> {
+    pub(crate) async fn granted(&mut self) -> Result<Lease, NotGranted> {
         let granted = std::future::poll_fn(|cx| self.waiting.cell.poll_take(cx)).await;
         self.over = true;
         match granted {
             Granted::Conn(conn, place) => Ok(Lease::new(conn, place, Arc::downgrade(&self.shared))),
-            Granted::Failed(error, setup) => Err((error, setup)),
+            Granted::Failed(error, setup) => Err(NotGranted::Failed(error, setup)),
+            Granted::Withdrawn => Err(NotGranted::Withdrawn),
+            Granted::Shutdown => Err(NotGranted::Shutdown),
         }
     }
 
@@ -55,25 +75,85 @@ impl Wait {
 
     /// The story of a wait that took too long.
     pub(crate) fn timed_out(&self, after: Duration) -> Error {
-        let state = self.shared.lock();
+        let place = self.ticket.place;
+        let mut state = self.shared.lock();
         let Some((key, counts, is_blocked, failed)) = state.policy.of_ticket(self.ticket) else {
             let message = format!("no connection became free within {after:?}");
             return Error::new(ErrorKind::PoolTimeout, message).in_phase(Phase::Queue);
         };
+        let (key, failed) = (key.clone(), failed.cloned());
+        state.note(place, PoolEventKind::Refused(Refusal::TimedOut));
+        drop(state);
         let limit = self.shared.config.max_connections;
+        let unread = self.shared.unread(place);
         let advice = if is_blocked {
             format!("all {limit} connections of max_connections are taken")
+        } else if unread > 0 {
+            format!(
+                "{unread} active until the response is read to its end; or raise max_connections_per_host"
+            )
         } else {
-            "read response bodies to their end, or raise max_connections_per_host".to_owned()
+            "raise max_connections_per_host, or the acquire_timeout".to_owned()
         };
         let message = format!(
             "no connection to {key} became free within {after:?}: {} active, {} idle, {} dialing, {} waiting ({advice})",
             counts.active, counts.idle, counts.dialing, counts.waiting
         );
         let error = Error::new(ErrorKind::PoolTimeout, message).in_phase(Phase::Queue);
-        match failed.cloned() {
+        match failed {
             Some(failed) => error.because(failed.into_error()),
             None => error,
+        }
+    }
+}
+
+impl Shared {
+    /// How many connections of a host wait for their response to be read.
+    fn unread(&self, place: Place) -> usize {
+        let (mut unread, mut from) = (0, 0);
+        loop {
+            let state = self.lock();
+            let mut last = None;
+            for (id, fixed) in state.live.range(from..).take(BATCH) {
+                unread +=
+                    usize::from(fixed.place.host == place.host && fixed.is_unread.load(Ordering::Relaxed));
+                last = Some(*id);
+            }
+            drop(state);
+            match last {
+                Some(last) => from = last + 1,
+                None => return unread,
+            }
+        }
+    }
+
+    /// Takes connections back from requests that have not been polled since they were handed over, a while ago: the next
+    /// gets them.
+    pub(super) fn withdraw(self: &Arc<Self>, now: Instant) {
+        loop {
+            let mut state = self.lock();
+            let is_due = |(due, _): &&(Instant, Weak<Waiting>)| *due <= now;
+            let due = state.grants.iter().take(BATCH).take_while(is_due).count();
+            let grants: Vec<_> = state.grants.drain(..due).collect();
+            drop(state);
+            let mut again = Vec::new();
+            for (due, granted) in grants {
+                let Some(waiting) = granted.upgrade() else { continue };
+                match waiting.cell.withdraw(Granted::Withdrawn) {
+                    Withdrawn::Gift(Granted::Conn(conn, place)) => {
+                        self.checkin(place, conn, None, Served::default());
+                    }
+                    // Whoever gives it has been held up.
+                    Withdrawn::NotYet => again.push((time::after(due, CLAIM), granted)),
+                    Withdrawn::Gift(_) | Withdrawn::Over => {}
+                }
+            }
+            if !again.is_empty() {
+                self.lock().grants.extend(again);
+            }
+            if due < BATCH {
+                return;
+            }
         }
     }
 }
@@ -85,7 +165,7 @@ impl Drop for Wait {
         }
         let given = self.waiting.cell.leave();
         let mut actions = Vec::new();
-        self.shared.lock().policy.cancel(self.ticket, &mut actions);
+        self.shared.decide(&mut actions, |policy, _, actions| policy.cancel(self.ticket, actions));
         self.shared.perform(actions);
         if let Some(Granted::Conn(conn, place)) = given {
             self.shared.checkin(place, conn, None, Served::default());

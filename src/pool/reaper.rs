@@ -1,8 +1,10 @@
-//! Closes idle connections whose time has come, also when no request ever comes again.
+//! The pool's timer: closes idle connections whose time has come, also when no request ever comes again, and takes
+//! back what was handed to requests that are not polled.
 //!
 //! One task per runtime that keeps idle connections; it sleeps until the next deadline and ends when it finds nothing
-//! idle then. It is woken only for an earlier deadline, and when the pool has become empty; so not on the warm path. Invariant: whoever shelves a
-//! connection finds a reaper on its runtime, or starts one, under the same lock under which a reaper decides to end.
+//! to do then. It is woken only for an earlier deadline, and when the pool has become empty; so not on the warm path.
+//! Invariant: whoever shelves a connection finds a reaper on its runtime, or starts one, under the same lock under which
+//! a reaper decides to end.
 
 use std::sync::{Arc, Weak};
 use std::time::Instant;
@@ -48,19 +50,29 @@ impl State {
 }
 
 impl Shared {
+    /// Sees to it that this runtime's reaper looks when the next deadline comes.
+    pub(super) fn ensure_timer(self: &Arc<Self>, runtime: &Runtime) {
+        let state = self.lock();
+        if let Some(due) = state.due().filter(|_| state.needs_reaper()) {
+            self.ensure_reaper(state, runtime.id(), |_| Some(runtime.clone()), due);
+        }
+    }
+
     /// Buries what has expired. Answers when to come back; `None`: nothing is idle, and the reaper's entry is gone.
     fn reap(self: &Arc<Self>, runtime: &Runtime) -> Option<Instant> {
         loop {
             let now = time::now();
+            self.withdraw(now);
             let mut actions = Actions::new();
             let mut state = self.lock();
             let more = state.policy.reap(now, &mut actions);
+            state.note_actions(&actions, now);
             let next = if more {
                 Next::More
-            } else if state.policy.total().1.idle == 0 {
+            } else if !state.needs_reaper() {
                 Next::End(state.take_reaper(runtime))
             } else {
-                let due = state.policy.due().unwrap_or_else(|| time::after(now, NO_DEADLINE));
+                let due = state.due().unwrap_or_else(|| time::after(now, NO_DEADLINE));
                 for entry in state.reapers.iter_mut().filter(|entry| entry.runtime == *runtime) {
                     entry.due = due;
                 }
@@ -102,7 +114,8 @@ impl Drop for Guard {
         let mut slot = Some(0);
         while let Some(from) = slot {
             let mut actions = Actions::new();
-            slot = shared.lock().policy.abandon(&self.runtime, from, &mut actions);
+            slot = shared
+                .decide(&mut actions, |policy, _, actions| policy.abandon(&self.runtime, from, actions));
             shared.perform(actions);
         }
     }

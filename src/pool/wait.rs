@@ -20,6 +20,16 @@ pub(crate) struct Cell<G> {
     state: Mutex<State<G>>,
 }
 
+/// What [`Cell::withdraw`] finds.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Withdrawn<G> {
+    Gift(G),
+    /// Nothing was delivered yet.
+    NotYet,
+    /// It was taken, or the waiter has left.
+    Over,
+}
+
 #[derive(Debug)]
 enum State<G> {
     Waiting(Option<Waker>),
@@ -68,6 +78,16 @@ impl<G> Cell<G> {
         }
     }
 
+    /// Takes back what was delivered and not taken; the waiter finds `instead`.
+    pub(crate) fn withdraw(&self, instead: G) -> Withdrawn<G> {
+        let mut state = self.lock();
+        match &mut *state {
+            State::Given(gift) => Withdrawn::Gift(std::mem::replace(gift, instead)),
+            State::Waiting(_) => Withdrawn::NotYet,
+            State::Over => Withdrawn::Over,
+        }
+    }
+
     /// The waiter leaves; what had been delivered unseen is the caller's.
     pub(crate) fn leave(&self) -> Option<G> {
         match std::mem::replace(&mut *self.lock(), State::Over) {
@@ -93,6 +113,17 @@ mod tests {
         let mut cx = Context::from_waker(Waker::noop());
         assert_eq!(cell.poll_take(&mut cx), Poll::Ready(1));
         assert_eq!(cell.leave(), None);
+    }
+
+    #[test]
+    fn what_is_not_taken_can_be_taken_back() {
+        let cell = Cell::new();
+        assert_eq!(cell.withdraw(9), Withdrawn::NotYet);
+        assert_eq!(cell.deliver(1), Ok(()));
+        assert_eq!(cell.withdraw(9), Withdrawn::Gift(1));
+        let mut cx = Context::from_waker(Waker::noop());
+        assert_eq!(cell.poll_take(&mut cx), Poll::Ready(9));
+        assert_eq!(cell.withdraw(9), Withdrawn::Over);
     }
 
     #[test]

@@ -26,16 +26,20 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
                 // Idle connections of other runtimes cannot serve this waiter: they give way.
                 for _ in 0..demand.saturating_sub(host.evicting).min(BATCH) {
                     let others = self.hosts.host(slot).shelves.iter();
-                    let Some(id) = others.filter_map(|s| s.bottom).min_by_key(|id| self.idle.since(*id))
-                    else {
+                    let oldest = others.filter_map(|s| s.bottom).min_by_key(|id| self.idle.since(*id));
+                    if let Some(id) = oldest {
+                        self.bury_idle(id, DropReason::Evicted, out);
+                    } else if !self.cut_draining(Some(slot), out) {
                         break;
-                    };
-                    self.bury_idle(id, DropReason::Evicted, out);
+                    }
                 }
             } else if self.counted >= self.config.max_connections {
                 for _ in 0..demand.saturating_sub(self.evicting).min(BATCH) {
-                    let Some(id) = self.idle.oldest() else { break };
-                    self.bury_idle(id, DropReason::Evicted, out);
+                    if let Some(id) = self.idle.oldest() {
+                        self.bury_idle(id, DropReason::Evicted, out);
+                    } else if !self.cut_draining(None, out) {
+                        break;
+                    }
                 }
                 self.block_if_wanting(slot, now);
             }
@@ -61,12 +65,11 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
             self.block_if_wanting(slot, now);
         }
         // Where somebody else took the slot of what was evicted for them, the next idle one gives way.
-        if self.evicting == 0
-            && self.counted >= self.config.max_connections
-            && !self.blocked.is_empty()
-            && let Some(id) = self.idle.oldest()
-        {
-            self.bury_idle(id, DropReason::Evicted, out);
+        if self.evicting == 0 && self.counted >= self.config.max_connections && !self.blocked.is_empty() {
+            match self.idle.oldest() {
+                Some(id) => self.bury_idle(id, DropReason::Evicted, out),
+                None => _ = self.cut_draining(None, out),
+            }
         }
     }
 

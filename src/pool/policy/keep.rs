@@ -122,10 +122,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
             Some(DropReason::Shutdown)
         } else if is_wanted_elsewhere {
             Some(DropReason::Evicted)
-        } else if timeout == Some(Duration::ZERO)
-            || self.config.max_idle_per_host == 0
-            || self.config.max_idle == 0
-        {
+        } else if timeout == Some(Duration::ZERO) || !self.keeps_idle() {
             Some(DropReason::IdleTimeout)
         } else {
             None
@@ -160,6 +157,12 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         self.shelve(place, conn, now, stay);
         // Without a deadline too: a reaper notices the end of its runtime.
         Some(deadline.unwrap_or(now + NO_DEADLINE))
+    }
+
+    /// Whether anything is kept at all.
+    pub(super) fn keeps_idle(&self) -> bool {
+        let config = &self.config;
+        config.idle_timeout != Some(Duration::ZERO) && config.max_idle_per_host > 0 && config.max_idle > 0
     }
 
     pub(super) fn shelve(&mut self, place: Place, conn: T, now: Instant, stay: Stay) {

@@ -1,0 +1,106 @@
+//! In debug builds, every pool checks the order of its own events: a connection is opened before it is given away, idle
+//! before it is taken, and nothing happens to it after it was closed.
+//!
+//! It sees what [`events`](super::events) sees. Invariant: an illegal order panics there and then, and at every later use
+//! of the pool, so that no test can pass over it.
+
+use std::collections::HashMap;
+
+use super::events::PoolEventKind;
+
+/// Where each connection stands.
+#[derive(Debug, Default)]
+pub(super) struct Order {
+    steps: HashMap<u64, Step>,
+    idle: usize,
+    broken: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Step {
+    /// In use, or on its way to somebody.
+    Busy,
+    Idle,
+}
+
+impl Order {
+    /// Takes an event in. Panics if it cannot follow what was before.
+    pub(super) fn note(&mut self, kind: PoolEventKind) {
+        let step = |id| self.steps.get(&id).copied();
+        let was_idle = match kind {
+            PoolEventKind::Assigned { id, .. } | PoolEventKind::Closed { id, .. } => {
+                step(id) == Some(Step::Idle)
+            }
+            _ => false,
+        };
+        self.idle -= usize::from(was_idle);
+        let is_legal = match kind {
+            PoolEventKind::Opened { id } => self.steps.insert(id, Step::Busy).is_none(),
+            PoolEventKind::DialFailed { id } => !self.steps.contains_key(&id),
+            PoolEventKind::Assigned { id, reused } => {
+                let was = self.steps.insert(id, Step::Busy);
+                was == Some(Step::Busy) || (was == Some(Step::Idle) && reused)
+            }
+            PoolEventKind::Kept { id } => {
+                self.idle += 1;
+                self.steps.insert(id, Step::Idle) == Some(Step::Busy)
+            }
+            PoolEventKind::Closed { id, .. } => self.steps.remove(&id).is_some(),
+            PoolEventKind::Waited | PoolEventKind::Refused(_) => true,
+        };
+        if !is_legal {
+            self.broken = Some(format!("{kind:?} cannot follow what happened before"));
+        }
+        self.check();
+    }
+
+    /// Panics if the order was ever broken.
+    pub(super) fn check(&self) {
+        if let Some(broken) = &self.broken
+            && !std::thread::panicking()
+        {
+            panic!("the pool's events are out of order: {broken}");
+        }
+    }
+
+    /// Idle connections, and busy ones.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        (self.idle, self.steps.len() - self.idle)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pool::DropReason;
+
+    fn is_legal(events: &[PoolEventKind]) -> bool {
+        let mut order = Order::default();
+        let events = events.to_vec();
+        let noted = std::thread::spawn(move || events.into_iter().for_each(|event| order.note(event)));
+        noted.join().is_ok()
+    }
+
+    #[test]
+    fn what_cannot_be_is_noticed() {
+        use PoolEventKind::{Assigned, Closed, DialFailed, Kept, Opened};
+        let id = 1;
+        let (opened, kept) = (Opened { id }, Kept { id });
+        let (used, reused) = (Assigned { id, reused: false }, Assigned { id, reused: true });
+        let closed = Closed { id, reason: DropReason::Failed };
+        assert!(is_legal(&[opened, used, kept, reused, reused, kept, closed]));
+        assert!(is_legal(&[opened, kept, closed]), "dialed ahead");
+        for wrong in [
+            &[used][..],
+            &[opened, opened],
+            &[opened, kept, used],
+            &[opened, kept, kept],
+            &[opened, closed, kept],
+            &[opened, closed, closed],
+            &[opened, DialFailed { id }],
+            &[closed],
+        ] {
+            assert!(!is_legal(wrong), "{wrong:?}");
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! The end of a pool: what is under way may finish, and what is not done in time is closed.
+//!
+//! It knows no HTTP. Invariant: afterwards nothing of the pool holds a socket, whoever holds requests and responses; and
+//! nobody waits any more.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use super::conn::{Conn, Cut};
+use super::policy::BATCH;
+use super::{Actions, Pool, Shared};
+use crate::pool::DropReason;
+use crate::pool::action::Served;
+use crate::time::{self, Timer};
+
+impl Pool {
+    /// Ends the pool: requests that begin from now on fail with [`ErrorKind::Shutdown`](crate::ErrorKind::Shutdown), idle
+    /// connections are closed at once, and requests that are under way have `patience` to finish. What is not done by
+    /// then is closed: the requests, and the responses whose content was not read to its end, fail with the same error.
+    /// All clones of the client share the pool, and its end.
+    ///
+    /// It returns when no connection is left, at the latest a second after `patience` (that is how long it waits for dials
+    /// to stop which a runtime other than this one has to stop).
+    ///
+    /// Dropping the future leaves the pool shut, and what is under way to itself.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # use std::time::Duration;
+    /// let client = handclasp::Client::new();
+    /// client.pool().shutdown(Duration::from_secs(5)).await;
+    /// let error = client.get("http://127.0.0.1/").send().await.unwrap_err();
+    /// assert_eq!(error.kind(), handclasp::ErrorKind::Shutdown);
+    /// # });
+    /// ```
+    pub async fn shutdown(&self, patience: Duration) {
+        let shared = &self.shared;
+        let mut state = shared.lock();
+        state.policy.shut();
+        let emptied = state.emptied.get_or_insert_with(Arc::<Notify>::default).clone();
+        drop(state);
+        shared.bury_idle(DropReason::Shutdown);
+        if !shared.is_quiet_by(&emptied, time::after(time::now(), patience)).await {
+            shared.stop();
+            shared.is_quiet_by(&emptied, time::after(time::now(), GRACE)).await;
+        }
+    }
+}
+
+impl Shared {
+    /// Waits until nothing is counted and nobody waits; `false`: not by then.
+    async fn is_quiet_by(&self, emptied: &Notify, by: Instant) -> bool {
+        let mut timer = Timer::default();
+        loop {
+            let mut news = pin!(emptied.notified());
+            news.as_mut().enable();
+            if self.lock().policy.is_quiet() {
+                return true;
+            }
+            let is_late = std::future::poll_fn(|cx| match news.as_mut().poll(cx) {
+                Poll::Ready(()) => Poll::Ready(false),
+                Poll::Pending => timer.poll_until(by, cx).map(|_| true),
+            });
+            if is_late.await {
+                return self.lock().policy.is_quiet();
+            }
+        }
+    }
+
+    /// Ends whatever is still under way.
+    fn stop(self: &Arc<Self>) {
+        self.lock().is_stopped = true;
+        let mut slot = Some(0);
+        while let Some(from) = slot {
+            let mut actions = Actions::new();
+            slot = self.decide(&mut actions, |policy, _, actions| policy.refuse_waiters(from, actions));
+            self.perform(actions);
+        }
+        self.withdraw(time::after(time::now(), super::CLAIM));
+        let mut from = 0;
+        loop {
+            let state = self.lock();
+            let dials = state.dials.range(from..).take(BATCH);
+            let dials: Vec<_> = dials.map(|(id, task)| (*id, task.clone())).collect();
+            drop(state);
+            let Some((last, _)) = dials.last() else { break };
+            from = last + 1;
+            for task in dials.into_iter().filter_map(|(_, task)| task) {
+                task.abort();
+            }
+        }
+        let mut from = 0;
+        loop {
+            let state = self.lock();
+            let live: Vec<_> = state.live.range(from..).take(BATCH).map(|(_, fixed)| fixed.clone()).collect();
+            drop(state);
+            let Some(last) = live.last() else { break };
+            from = last.id + 1;
+            for fixed in live {
+                if let Cut::Taken(conn, served) = fixed.cut(DropReason::Shutdown) {
+                    let mut actions = Actions::new();
+                    self.close_cut(conn, served, DropReason::Shutdown, &mut actions);
+                    self.perform(actions);
+                }
+            }
+        }
+    }
+
+    /// Closes a connection that reads what nobody wants, because somebody wants its slot.
+    pub(super) fn cut_draining(&self, id: u64, actions: &mut Actions) {
+        let fixed = self.lock().live.get(&id).cloned();
+        // (Whoever polls it right now closes it when done.)
+        if let Some(fixed) = fixed
+            && let Cut::Taken(conn, served) = fixed.cut(DropReason::Abandoned)
+        {
+            self.close_cut(conn, served, DropReason::Abandoned, actions);
+        }
+    }
+
+    #[allow(clippy::boxed_local, reason = "it comes in its box")]
+    fn close_cut(&self, conn: Box<Conn>, served: Served, reason: DropReason, actions: &mut Actions) {
+        let (id, place) = (conn.id(), conn.fixed.place);
+        conn.close(reason);
+        let noted = actions.len();
+        let now = time::now();
+        let mut state = self.lock();
+        state.note(place, super::PoolEventKind::Closed { id, reason });
+        state.policy.release(place, served, Some(reason), now, actions);
+        state.note_actions(&actions[noted..], now);
+    }
+}
+
+/// How long a shutdown waits for what it has stopped.
+const GRACE: Duration = Duration::from_secs(1);

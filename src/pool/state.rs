@@ -1,0 +1,189 @@
+//! What the pool's one lock guards, and what is done when it is let go.
+//!
+//! It knows no HTTP and no sockets. Invariant: whatever was noted under the lock (events, things to drop, wakes that are
+//! due) is carried out after it, by whoever held it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, MutexGuard, Weak};
+use std::time::Instant;
+
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+
+use super::action::Action;
+use super::conn::Fixed;
+use super::events::{Log, PoolEventKind};
+use super::hosts::Place;
+use super::key::Route;
+#[cfg(debug_assertions)]
+use super::order::Order;
+use super::{Act, Decider, Waiting, reaper};
+use crate::time;
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) policy: Decider,
+    pub(super) reapers: Vec<reaper::Entry>,
+    /// Connections that were made and not let go yet, by their numbers.
+    pub(super) live: BTreeMap<u64, Arc<Fixed>>,
+    /// Dials under way.
+    pub(super) dials: BTreeMap<u64, Option<AbortHandle>>,
+    /// No dial is begun any more.
+    pub(super) is_stopped: bool,
+    /// Whom connections were handed to, and until when they are waited for; in that order.
+    pub(super) grants: VecDeque<(Instant, Weak<Waiting>)>,
+    /// Whoever shuts the pool down waits for it to be empty.
+    pub(super) emptied: Option<Arc<Notify>>,
+    pub(super) log: Option<Arc<Log>>,
+    has_news: bool,
+    trash: Vec<Arc<Fixed>>,
+    #[cfg(debug_assertions)]
+    order: Order,
+}
+
+impl State {
+    pub(super) fn new(policy: Decider) -> Self {
+        Self {
+            policy,
+            reapers: Vec::new(),
+            live: BTreeMap::new(),
+            dials: BTreeMap::new(),
+            is_stopped: false,
+            grants: VecDeque::new(),
+            emptied: None,
+            log: None,
+            has_news: false,
+            trash: Vec::new(),
+            #[cfg(debug_assertions)]
+            order: Order::default(),
+        }
+    }
+
+    /// Notes what happened at a place where something is counted or queued.
+    pub(super) fn note(&mut self, place: Place, kind: PoolEventKind) {
+        if self.log.is_some() {
+            let route = self.policy.key_at(place).clone();
+            self.tell(route, kind);
+        }
+        self.follow(kind);
+    }
+
+    /// The same for a route of which nothing may be known.
+    pub(super) fn note_at(&mut self, route: impl FnOnce() -> Arc<Route>, kind: PoolEventKind) {
+        if self.log.is_some() {
+            self.tell(route(), kind);
+        }
+        self.follow(kind);
+    }
+
+    /// Notes what the policy decided, before it is carried out.
+    pub(super) fn note_actions(&mut self, actions: &[Act], now: Instant) {
+        for action in actions {
+            match action {
+                Action::Grant { conn, place, waiter } => {
+                    self.grants.push_back((time::after(now, super::CLAIM), Arc::downgrade(waiter)));
+                    let kind = PoolEventKind::Assigned { id: conn.id(), reused: conn.is_reused() };
+                    self.note(*place, kind);
+                }
+                Action::Bury { conn, place, reason } => {
+                    self.note(*place, PoolEventKind::Closed { id: conn.id(), reason: *reason });
+                }
+                Action::Fail { .. } | Action::Dial { .. } | Action::Cut { .. } | Action::Forget { .. } => {}
+            }
+        }
+    }
+
+    fn tell(&mut self, route: Arc<Route>, kind: PoolEventKind) {
+        if let Some(log) = &self.log {
+            log.push(route, time::now(), kind);
+            self.has_news = true;
+        }
+    }
+
+    fn follow(&mut self, kind: PoolEventKind) {
+        if let PoolEventKind::Closed { id, .. } = kind {
+            // It may hold a waker, which is the caller's code when it is dropped.
+            self.trash.extend(self.live.remove(&id));
+        }
+        #[cfg(debug_assertions)]
+        self.order.note(kind);
+    }
+
+    /// Whether a timer has something to do.
+    pub(super) fn needs_reaper(&self) -> bool {
+        !self.grants.is_empty() || self.policy.needs_reaper()
+    }
+
+    /// When a timer has something to do next.
+    pub(super) fn due(&self) -> Option<Instant> {
+        let grant = self.grants.front().map(|(due, _)| *due);
+        grant.into_iter().chain(self.policy.due()).min()
+    }
+}
+
+/// The state, while it is locked.
+pub(super) struct Locked<'a>(Option<MutexGuard<'a, State>>);
+
+impl<'a> Locked<'a> {
+    pub(super) fn new(guard: MutexGuard<'a, State>) -> Self {
+        Self(Some(guard))
+    }
+}
+
+impl Deref for Locked<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        self.0.as_ref().expect("it is let go only when it is dropped")
+    }
+}
+
+impl DerefMut for Locked<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        self.0.as_mut().expect("it is let go only when it is dropped")
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        let Some(mut state) = self.0.take() else { return };
+        let told = if std::mem::take(&mut state.has_news) { state.log.clone() } else { None };
+        let trash = std::mem::take(&mut state.trash);
+        // An empty pool has no timers: its reapers look, and end.
+        let mut wakes = Vec::new();
+        let mut emptied = None;
+        if state.policy.is_empty() && !state.needs_reaper() {
+            wakes.extend(state.reapers.iter().map(|reaper| reaper.wake.clone()));
+        }
+        if state.policy.is_quiet() {
+            emptied.clone_from(&state.emptied);
+        }
+        #[cfg(debug_assertions)]
+        {
+            let (idle, busy) = state.order.counts();
+            let counts = state.policy.total().1;
+            let is_exact = state.policy.is_swept() || (idle == counts.idle && busy <= counts.active);
+            let is_known = state.live.len() == idle + busy;
+            drop(state);
+            if !std::thread::panicking() {
+                assert!(
+                    is_exact && is_known,
+                    "{idle} idle and {busy} busy connections were told of: {counts:?}"
+                );
+            }
+        }
+        #[cfg(not(debug_assertions))]
+        drop(state);
+        drop(trash);
+        if let Some(log) = told {
+            log.tell();
+        }
+        for wake in wakes {
+            wake.notify_one();
+        }
+        if let Some(emptied) = emptied {
+            emptied.notify_waiters();
+        }
+    }
+}
