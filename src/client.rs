@@ -129,18 +129,33 @@ impl Client {
         &self.inner.pool
     }
 
-    /// Dials ahead, within the limits, until so many connections to the URL's origin are idle or being made, and
-    /// waits for the dials that it began. (Dials that others had begun are counted, not waited for.)
+    /// Dials ahead, within the limits and 8 at a time, until so many connections to the URL's origin are idle or being
+    /// made, and waits for the dials that it began. (Dials that others had begun are counted, not waited for.)
     ///
     /// Dropping the future leaves the dials to themselves: their connections are kept.
     ///
     /// # Errors
     ///
-    /// When the URL is invalid, or a dial fails; the others go on.
+    /// When the URL is invalid, or a dial fails; those that are under way go on.
     pub async fn warm(&self, url: impl IntoUrl, connections: usize) -> Result<()> {
         let uri = url.into_uri()?;
         let route = RouteRef::of(&uri).map_err(|error| error.with_uri(&uri))?;
         self.inner.pool.warm(route, connections).await.map_err(|error| error.with_uri(&uri))
+    }
+
+    /// From now on, keeps so many connections to the URL's origin idle, within the limits: what is taken, or closed, is
+    /// dialed again at once, 8 at a time at the most, on the runtime that this is called on. A host that cannot be
+    /// connected to is tried again when its next dial is due. 0 ends it; so does the end of the runtime.
+    ///
+    /// The dials are made in the background. To wait for the first, [`warm`](Self::warm) comes first.
+    ///
+    /// # Errors
+    ///
+    /// When the URL is invalid, or there is no tokio runtime.
+    pub fn min_idle(&self, url: impl IntoUrl, connections: usize) -> Result<()> {
+        let uri = url.into_uri()?;
+        let route = RouteRef::of(&uri).map_err(|error| error.with_uri(&uri))?;
+        self.inner.pool.set_min_idle(route, connections).map_err(|error| error.with_uri(&uri))
     }
 
     /// Runs a request through pool, exchange and retry.

@@ -16,7 +16,7 @@ use crate::client::Client;
 use crate::connect::{ConnectConfig, Connector, Destination, Dialer, TlsConfig, Transport};
 use crate::error::{BoxError, Error, Result};
 use crate::exchange::{ExchangeConfig, OnInformational};
-use crate::pool::PoolConfig;
+use crate::pool::{EvictIf, IdleConnection, PoolConfig};
 use crate::resolver::{Names, Overrides, Resolve};
 
 /// The settings of a client that are not the pool's, the dialer's, or an exchange's.
@@ -158,6 +158,29 @@ impl ClientBuilder {
     /// and what remains is the moment between the look and the server's reading.
     pub fn fresh_for_unsafe(mut self, fresh: impl Into<Option<Duration>>) -> Self {
         self.pool.fresh_for_unsafe = fresh.into();
+        self
+    }
+
+    /// Asked whether a connection is to be closed, in place of being kept: each time it comes back, before it is used
+    /// again, and every few seconds while it is idle. To be called often, and not to block; it may use the client.
+    ///
+    /// ```
+    /// // For a load balancer that spreads connections, not requests: none gets more than a thousand.
+    /// let client = handclasp::Client::builder().evict_if(|idle| idle.requests() >= 1_000).build()?;
+    /// # Ok::<(), handclasp::Error>(())
+    /// ```
+    pub fn evict_if(
+        mut self,
+        is_unwanted: impl Fn(&IdleConnection<'_>) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.pool.evict_if = Some(EvictIf(Arc::new(is_unwanted)));
+        self
+    }
+
+    /// Requests to a host that cannot be connected to fail at once with what the last dial came to, until the next dial is
+    /// due. With `true`, they wait for that dial, and fail with it. `false` by default.
+    pub fn wait_for_failing_hosts(mut self, wait: bool) -> Self {
+        self.pool.wait_for_failing = wait;
         self
     }
 

@@ -29,7 +29,8 @@ pub use self::connect::Certificate;
 pub use self::connect::{Destination, Look, Transport};
 pub use self::error::{BoxError, Error, ErrorKind, Phase, Result, Written};
 pub use self::pool::{
-    ConnectionInfo, DropReason, HostStats, Pool, PoolEvent, PoolEventKind, PoolEvents, PoolStats, Refusal,
+    ConnectionInfo, DropReason, HostStats, IdleConnection, Pool, PoolEvent, PoolEventKind, PoolEvents,
+    PoolStats, Refusal,
 };
 pub use self::request::{IntoUrl, RequestBuilder, RequestTarget};
 #[cfg(feature = "hickory")]

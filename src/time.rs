@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// What the clock shows now.
 pub(crate) fn now() -> Instant {
@@ -33,6 +33,35 @@ pub(crate) fn after(start: Instant, after: Duration) -> Instant {
 
 /// About thirty years: what "never" means to a timer.
 const FAR: Duration = Duration::from_secs(86_400 * 365 * 30);
+
+/// The time of day: only to notice that the machine was suspended.
+pub(crate) fn wall() -> SystemTime {
+    SystemTime::now()
+}
+
+/// Notices that the machine was suspended: the time of day went on, and the clock stood still.
+#[derive(Debug)]
+pub(crate) struct Awake {
+    clock: Instant,
+    wall: SystemTime,
+}
+
+impl Awake {
+    pub(crate) fn new() -> Self {
+        Self { clock: now(), wall: wall() }
+    }
+
+    /// Whether it was, since the last time this was asked. (That somebody set the time of day looks the same.)
+    pub(crate) fn has_slept(&mut self, now: Instant, wall: SystemTime) -> bool {
+        let lived = now.saturating_duration_since(self.clock);
+        let passed = wall.duration_since(self.wall).unwrap_or_default();
+        (self.clock, self.wall) = (now, wall);
+        passed > lived.saturating_add(NAP)
+    }
+}
+
+/// A suspension that connections survive.
+const NAP: Duration = Duration::from_secs(5);
 
 /// One timer that is kept across requests and re-armed only to an earlier deadline.
 ///

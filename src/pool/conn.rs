@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use super::Runtime;
 use super::action::{Served, Terms};
 use super::hosts::Place;
+use super::key::Route;
 use super::stats::DropReason;
 use crate::connect::Stream;
 use crate::time::{self, Timer};
@@ -33,6 +34,8 @@ pub(crate) struct Conn {
     pub(super) more: Option<u64>,
     /// Whether it was ever idle: the peer may have closed it since.
     pub(super) was_idle: bool,
+    /// When it was last given back.
+    pub(super) returned: Instant,
     /// How it was made, until its first request has been told.
     pub(super) setup: Option<Arc<Setup>>,
 }
@@ -51,6 +54,7 @@ pub(super) struct Fixed {
     pub(super) handshake: Duration,
     /// Where it is counted, as long as it is not closed.
     pub(super) place: Place,
+    pub(super) route: Arc<Route>,
     /// The caller has a response on it whose content was not read to its end.
     pub(super) is_unread: AtomicBool,
     parked: Mutex<Parked>,
@@ -226,6 +230,7 @@ impl Conn {
         lifetime: Option<Duration>,
         epoch: u64,
         place: Place,
+        route: Arc<Route>,
     ) -> Self {
         let made = time::now();
         let until = lifetime.map(|lifetime| time::after(made, lifetime));
@@ -238,6 +243,7 @@ impl Conn {
             epoch,
             handshake: setup.milestones().handshake(),
             place,
+            route,
             is_unread: AtomicBool::new(false),
             parked: Mutex::default(),
         };
@@ -249,12 +255,22 @@ impl Conn {
             requests: 0,
             more: None,
             was_idle: false,
+            returned: made,
             setup: Some(setup),
         }
     }
 
     pub(crate) fn id(&self) -> u64 {
         self.fixed.id
+    }
+
+    /// It is given back.
+    pub(super) fn came_back(&mut self, now: Instant) {
+        self.returned = now;
+    }
+
+    pub(super) fn idle_for(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.returned)
     }
 
     /// Whether it has carried a request, or was idle.

@@ -20,7 +20,7 @@ impl Shared {
     /// Makes a connection in a task of its own, so that a request that gives up throws no handshake away.
     pub(super) fn dial(
         self: &Arc<Self>,
-        route: &Route,
+        route: Arc<Route>,
         runtime: &Runtime,
         place: Place,
         began: u64,
@@ -35,6 +35,7 @@ impl Shared {
         let dial = Dial {
             shared: Arc::downgrade(self),
             runtime: runtime.clone(),
+            route,
             setup,
             id,
             place,
@@ -43,7 +44,7 @@ impl Shared {
             warm,
             over: false,
         };
-        let destination = Destination::new(route.is_https(), route.host(), route.port());
+        let destination = Destination::new(dial.route.is_https(), dial.route.host(), dial.route.port());
         let mut state = self.lock();
         if state.is_stopped {
             drop(state);
@@ -69,6 +70,7 @@ impl Shared {
 struct Dial {
     shared: Weak<Shared>,
     runtime: Runtime,
+    route: Arc<Route>,
     setup: Arc<Setup>,
     id: u64,
     place: Place,
@@ -98,7 +100,18 @@ impl Dial {
         let shared = self.shared.upgrade();
         let lifetime = shared.as_ref().and_then(|shared| shared.lifetime(self.id));
         let (runtime, setup) = (self.runtime.clone(), self.setup.clone());
-        let conn = Conn::new(self.id, stream, peer, local, runtime, setup, lifetime, self.epoch, self.place);
+        let conn = Conn::new(
+            self.id,
+            stream,
+            peer,
+            local,
+            runtime,
+            setup,
+            lifetime,
+            self.epoch,
+            self.place,
+            self.route.clone(),
+        );
         let conn = Box::new(conn);
         let Some(shared) = shared else { return conn.close(DropReason::Shutdown) };
         let mut actions = Vec::new();
@@ -145,6 +158,13 @@ impl Dial {
         };
         let concerns_host = error.concerns_host();
         told(error, &|policy, out| policy.fail_waiters(place, began, concerns_host, out));
+        if !error.is_of_host() {
+            // A runtime that is gone, or cannot dial, is not asked to keep any ready.
+            let forget = |policy: &mut Decider, actions: &mut Actions| policy.forget_min_idle(place, actions);
+            let mut actions = Vec::new();
+            shared.decide(&mut actions, |policy, _, actions| forget(policy, actions));
+            shared.perform(actions);
+        }
         // What concerns a runtime alone is no news to those of others.
         let known = known.as_ref().unwrap_or(error);
         told(known, &|policy, out| policy.fail_unserved(place, true, out));

@@ -48,6 +48,8 @@ pub(super) struct Host<K, W, P> {
     pub(super) waiting: usize,
     /// Its turn among those that the total limit holds back.
     pub(super) blocked: Option<u64>,
+    /// When its dials are to be thought about again.
+    pub(super) wake: Option<Instant>,
     pub(super) is_listed_empty: bool,
     /// The last dial failed.
     pub(super) failing: Option<Box<Failing>>,
@@ -66,6 +68,10 @@ pub(super) struct Shelf<W, P> {
     pub(super) active: usize,
     pub(super) dialing: usize,
     pub(super) idle: usize,
+    /// Idle ones that are being looked at.
+    pub(super) lent: usize,
+    /// How many idle ones there should always be.
+    pub(super) min_idle: usize,
     /// The newest idle connection.
     pub(super) top: Option<IdleId>,
     /// The oldest.
@@ -91,6 +97,12 @@ impl<K, W, P> Host<K, W, P> {
         self.shelves.iter().any(|shelf| shelf.demand() > 0)
     }
 
+    /// Whether anything is counted, queued or wanted.
+    pub(super) fn is_in_use(&self) -> bool {
+        let is_wanted = || self.wake.is_some() || self.shelves.iter().any(|shelf| shelf.min_idle > 0);
+        self.counted > 0 || self.waiting > 0 || is_wanted()
+    }
+
     pub(super) fn counts(&self) -> Counts {
         let mut counts = Counts { waiting: self.waiting, ..Counts::default() };
         for shelf in &self.shelves {
@@ -109,6 +121,8 @@ impl<W, P> Shelf<W, P> {
             active: 0,
             dialing: 0,
             idle: 0,
+            lent: 0,
+            min_idle: 0,
             top: None,
             bottom: None,
             waiting: BTreeMap::new(),
@@ -117,12 +131,23 @@ impl<W, P> Shelf<W, P> {
     }
 
     pub(super) fn is_vacant(&self) -> bool {
-        self.active + self.dialing + self.idle == 0 && self.waiting.is_empty() && self.resending.is_empty()
+        self.active + self.dialing + self.idle + self.min_idle == 0
+            && self.waiting.is_empty()
+            && self.resending.is_empty()
     }
 
-    /// Waiters for whom no dial is under way.
+    /// Waiters for whom no dial is under way, and no idle connection that is just being looked at.
     pub(super) fn demand(&self) -> usize {
-        (self.waiting.len() + self.resending.len()).saturating_sub(self.dialing)
+        self.waiters().saturating_sub(self.dialing + self.lent)
+    }
+
+    pub(super) fn waiters(&self) -> usize {
+        self.waiting.len() + self.resending.len()
+    }
+
+    /// Dials under way for which nobody waits.
+    pub(super) fn ahead(&self) -> usize {
+        self.dialing.saturating_sub(self.waiters())
     }
 }
 
@@ -152,6 +177,7 @@ impl<K, W, P: Clone + PartialEq> Hosts<K, W, P> {
                     evicting: 0,
                     waiting: 0,
                     blocked: None,
+                    wake: None,
                     is_listed_empty: false,
                     failing: None,
                     short_lived: 0,
@@ -224,7 +250,7 @@ impl<K, W, P: Clone + PartialEq> Hosts<K, W, P> {
     /// A host of which nothing is left is listed; the list is bounded, so a crawler keeps no dead keys.
     pub(super) fn note_if_empty(&mut self, slot: u32) {
         let host = self.host_mut(slot);
-        if host.counted > 0 || host.waiting > 0 || std::mem::replace(&mut host.is_listed_empty, true) {
+        if host.is_in_use() || std::mem::replace(&mut host.is_listed_empty, true) {
             return;
         }
         self.empties.push_back(slot);
@@ -233,7 +259,7 @@ impl<K, W, P: Clone + PartialEq> Hosts<K, W, P> {
             let Some(oldest) = self.empties.pop_front() else { return };
             let Some(host) = self.slots[oldest as usize].as_mut() else { continue };
             host.is_listed_empty = false;
-            if host.counted == 0 && host.waiting == 0 && host.blocked.is_none() {
+            if !host.is_in_use() && host.blocked.is_none() {
                 let hash = host.hash;
                 self.slots[oldest as usize] = None;
                 if let Ok(entry) = self.index.find_entry(hash, |slot| *slot == oldest) {

@@ -3,7 +3,7 @@
 //! Index-linked, so that taking the newest of a shelf, the oldest of all, or any one in the middle costs the same
 //! however many there are. Knows nothing of limits. Invariant: an entry is in exactly one age list (those that
 //! stay for the pool's own timeout, whose age is also the order of their deadlines; those whose time is shorter) and, of
-//! the second kind, in the set of deadlines.
+//! the second kind, in the set of deadlines. A connection that is being looked at keeps its place in all of them.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -21,6 +21,9 @@ pub(crate) struct IdleList<T> {
     slots: Vec<Option<Entry<T>>>,
     vacant: Vec<u32>,
     len: usize,
+    /// Of these, how many are being looked at.
+    lent: usize,
+    next_stamp: u64,
     ages: [Age; 2],
     deadlines: BTreeSet<(Instant, IdleId)>,
 }
@@ -28,7 +31,8 @@ pub(crate) struct IdleList<T> {
 /// What a shelf needs to know to close the gap.
 #[derive(Debug)]
 pub(crate) struct Taken<T> {
-    pub(crate) conn: T,
+    /// `Err`: it is being looked at, and knows itself by this stamp.
+    pub(crate) conn: Result<T, u64>,
     pub(crate) place: Place,
     /// The next newer one on the shelf.
     pub(crate) above: Option<IdleId>,
@@ -47,7 +51,10 @@ pub(crate) enum Stay {
 
 #[derive(Debug)]
 struct Entry<T> {
-    conn: T,
+    /// `None` while it is being looked at.
+    conn: Option<T>,
+    /// Unique over the pool's life, where the slot's number is not.
+    stamp: u64,
     place: Place,
     since: Instant,
     stay: Stay,
@@ -82,6 +89,8 @@ impl<T> IdleList<T> {
             slots: Vec::new(),
             vacant: Vec::new(),
             len: 0,
+            lent: 0,
+            next_stamp: 0,
             ages: [Age::default(); 2],
             deadlines: BTreeSet::new(),
         }
@@ -101,7 +110,19 @@ impl<T> IdleList<T> {
         below: Option<IdleId>,
     ) -> IdleId {
         let newest = self.ages[stay.list()].newest;
-        let entry = Entry { conn, place, since, stay, older: newest, newer: None, above: None, below };
+        let stamp = self.next_stamp;
+        self.next_stamp += 1;
+        let entry = Entry {
+            conn: Some(conn),
+            stamp,
+            place,
+            since,
+            stay,
+            older: newest,
+            newer: None,
+            above: None,
+            below,
+        };
         let id = match self.vacant.pop() {
             Some(slot) => {
                 self.slots[slot as usize] = Some(entry);
@@ -157,7 +178,54 @@ impl<T> IdleList<T> {
             self.vacant.clear();
             self.vacant.shrink_to(KEPT_SLOTS);
         }
-        Taken { conn: entry.conn, place: entry.place, above: entry.above, below: entry.below }
+        self.lent -= usize::from(entry.conn.is_none());
+        let conn = entry.conn.ok_or(entry.stamp);
+        Taken { conn, place: entry.place, above: entry.above, below: entry.below }
+    }
+
+    /// How many are being looked at.
+    pub(crate) fn lent(&self) -> usize {
+        self.lent
+    }
+
+    /// How many slots there are, taken or not.
+    pub(crate) fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The one in a slot, if there is one and it is not being looked at.
+    pub(crate) fn at(&self, slot: usize) -> Option<IdleId> {
+        let entry = self.slots.get(slot)?.as_ref()?;
+        entry.conn.is_some().then_some(IdleId(slot as u32))
+    }
+
+    /// Lends a connection, to be looked at, with its stamp.
+    pub(crate) fn lend(&mut self, id: IdleId) -> Option<(T, u64)> {
+        let entry = self.entry_mut(id);
+        let lent = (entry.conn.take()?, entry.stamp);
+        self.lent += 1;
+        Some(lent)
+    }
+
+    /// Takes back what was lent, to the place that it had; it comes back if it was removed meanwhile.
+    pub(crate) fn give_back(&mut self, id: IdleId, stamp: u64, conn: T) -> Result<(), T> {
+        match self.slots.get_mut(id.0 as usize) {
+            Some(Some(entry)) if entry.stamp == stamp && entry.conn.is_none() => {
+                entry.conn = Some(conn);
+                self.lent -= 1;
+                Ok(())
+            }
+            _ => Err(conn),
+        }
+    }
+
+    pub(crate) fn is_lent(&self, id: IdleId) -> bool {
+        self.entry(id).conn.is_none()
+    }
+
+    /// The next older one on the shelf.
+    pub(crate) fn below(&self, id: IdleId) -> Option<IdleId> {
+        self.entry(id).below
     }
 
     /// The one idle for longest.
@@ -226,7 +294,7 @@ mod tests {
         let mut policy: Policy<u32, u32, u32, u32> = Policy::new(PoolConfig::default(), 1);
         let mut out = Vec::new();
         for host in 0..3 {
-            policy.warm(u64::from(host), |key| *key == host, || host, &0, 1, &mut out);
+            policy.warm(u64::from(host), |key| *key == host, || host, &0, 1, 1, &mut out);
         }
         let places = out.into_iter().filter_map(|action| match action {
             Action::Dial { place, .. } => Some(place),
@@ -269,7 +337,10 @@ mod tests {
                 let shelf = || model.iter().filter(|entry| entry.2 == place);
                 let above = shelf().find(|entry| entry.3 > since).map(|entry| entry.0);
                 let below = shelf().rfind(|entry| entry.3 < since).map(|entry| entry.0);
-                assert_eq!((taken.conn, taken.place, taken.above, taken.below), (conn, place, above, below));
+                assert_eq!(
+                    (taken.conn, taken.place, taken.above, taken.below),
+                    (Ok(conn), place, above, below)
+                );
             }
             assert_eq!(list.len(), model.len());
             assert_eq!(list.oldest(), model.first().map(|entry| entry.0));

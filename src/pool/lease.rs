@@ -59,6 +59,11 @@ impl Lease {
         }
     }
 
+    /// The connection, while it is in hand.
+    pub(super) fn held(&self) -> Option<&Conn> {
+        self.conn.as_deref()
+    }
+
     /// Somebody polls it again. An error: it was closed meanwhile.
     #[inline]
     pub(crate) fn resume(&mut self) -> Result<(), Gone> {
@@ -162,10 +167,14 @@ impl Lease {
         if conn.more == Some(0) {
             return self.bury(DropReason::NotReusable);
         }
+        let pool = self.pool.upgrade();
+        if pool.as_ref().is_some_and(|shared| shared.is_unwanted(conn)) {
+            return self.bury(DropReason::Evicted);
+        }
         let Some(mut conn) = self.conn.take() else { return };
         let served = self.served(&conn);
         conn.timer.forget_task();
-        match self.pool.upgrade() {
+        match pool {
             Some(shared) => shared.checkin(self.place, conn, stay, served),
             None => conn.close(DropReason::Shutdown),
         }
@@ -178,7 +187,16 @@ impl Lease {
 
     /// Closes the connection, which was dead when it was looked at; the request takes the next idle one, or waits
     /// at the head of the queue for a dial in this slot.
-    pub(crate) fn replace(mut self, reason: DropReason, fresh: Option<Duration>) -> Result<Self, Wait> {
+    pub(crate) fn replace(self, reason: DropReason, fresh: Option<Duration>) -> Result<Self, Wait> {
+        let pool = self.pool.upgrade();
+        let taken = self.exchange(reason, fresh);
+        match pool {
+            Some(pool) => pool.admit(taken, fresh, time::now()),
+            None => taken,
+        }
+    }
+
+    pub(super) fn exchange(mut self, reason: DropReason, fresh: Option<Duration>) -> Result<Self, Wait> {
         let (conn, pool) = self.take();
         let (id, served) = (conn.id(), self.served(&conn));
         conn.close(reason);

@@ -5,9 +5,11 @@
 //! the mutex is held.
 
 mod action;
+mod ahead;
 mod conn;
 mod dial;
 mod events;
+mod evict;
 mod hosts;
 mod idle;
 pub(crate) mod key;
@@ -22,6 +24,7 @@ mod state;
 pub(crate) mod stats;
 mod wait;
 
+use std::fmt;
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -37,6 +40,8 @@ pub use self::conn::ConnectionInfo;
 pub(crate) use self::conn::Direction;
 use self::events::Log;
 pub use self::events::{PoolEvent, PoolEventKind, PoolEvents, Refusal};
+pub(crate) use self::evict::EvictIf;
+pub use self::evict::IdleConnection;
 use self::hosts::Place;
 use self::key::{Route, RouteRef};
 use self::lease::Lease;
@@ -47,14 +52,13 @@ use self::state::{Locked, State};
 pub use self::stats::{DropReason, HostStats, PoolStats};
 use crate::connect::{DialError, Dialer};
 use crate::error::{Error, ErrorKind, Phase};
-use crate::time;
+use crate::time::{self, Awake};
 use crate::trace::Setup;
 
 /// The connections of a [`Client`](crate::Client): what there is, and what reuse saved.
 ///
 /// All clones of a client share one pool. When the last is gone, idle connections are closed, and those in use are
 /// closed when their responses end.
-#[derive(Debug)]
 pub struct Pool {
     shared: Arc<Shared>,
 }
@@ -79,6 +83,10 @@ pub(crate) struct PoolConfig {
     pub(crate) max_lifetime: Option<Duration>,
     /// How long a request waits for a connection: 30 s by default.
     pub(crate) acquire_timeout: Duration,
+    /// Whom to ask whether a connection is to be let go.
+    pub(crate) evict_if: Option<EvictIf>,
+    /// Requests to a host that cannot be connected to wait for the next dial, in place of failing at once.
+    pub(crate) wait_for_failing: bool,
     /// How long ago a connection may have been used for a request that must not be sent twice.
     pub(crate) fresh_for_unsafe: Option<Duration>,
     /// A host that closed so many connections in a row after one response each is not kept for a while: 3 by default.
@@ -96,6 +104,8 @@ impl Default for PoolConfig {
             idle_timeout: Some(Duration::from_secs(60)),
             max_lifetime: None,
             acquire_timeout: Duration::from_secs(30),
+            evict_if: None,
+            wait_for_failing: false,
             fresh_for_unsafe: None,
             not_kept_after: Some(3),
         }
@@ -113,6 +123,7 @@ impl Pool {
             dialer: Arc::new(dialer),
             next_id: AtomicU64::new(1),
             epoch: AtomicU64::new(0),
+            awake: Mutex::new(Awake::new()),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -159,12 +170,15 @@ impl Pool {
     /// The network is another one: closes all idle connections, and those in use when their responses end. Hosts that
     /// could not be connected to are dialed again at once.
     pub fn on_network_change(&self) {
-        self.shared.epoch.fetch_add(1, Ordering::Relaxed);
+        let shared = &self.shared;
+        shared.epoch.fetch_add(1, Ordering::Relaxed);
+        shared.bury_idle(DropReason::NetworkChanged);
         let mut slot = Some(0);
         while let Some(from) = slot {
-            slot = self.shared.lock().policy.forgive(from);
+            let mut actions = Vec::new();
+            slot = shared.decide(&mut actions, |policy, now, actions| policy.forgive(from, now, actions));
+            shared.perform(actions);
         }
-        self.shared.bury_idle(DropReason::NetworkChanged);
     }
 
     /// Tells what happens in the pool from now on. While nobody listens, this costs nothing.
@@ -247,38 +261,8 @@ impl Pool {
                 Err(error.into_error().again(dials, next))
             }
             Checkout::Shut => Err(Error::shutdown()),
-            checkout => Ok(shared.settle(checkout, made)),
+            checkout => Ok(shared.admit(shared.settle(checkout, made), fresh, now)),
         }
-    }
-
-    /// Dials ahead until `wanted` connections to the route are idle or being made, and waits for the dials.
-    pub(crate) async fn warm(&self, route: RouteRef<'_>, wanted: usize) -> Result<(), Error> {
-        let runtime = Runtime::current()?;
-        let mut actions = Vec::new();
-        self.shared.decide(&mut actions, |policy, _, actions| {
-            policy.warm(
-                route.hash(&self.shared.hasher),
-                |key| route.is(key),
-                || Arc::new(route.to_route()),
-                &runtime,
-                wanted,
-                actions,
-            )
-        });
-        let mut dials = Vec::new();
-        for action in &actions {
-            if let Action::Dial { .. } = action {
-                dials.push(Arc::new(wait::Cell::new()));
-            }
-        }
-        self.shared.perform_all(actions, &dials, None);
-        let mut outcome = Ok(());
-        for dial in dials {
-            if let Err(error) = std::future::poll_fn(|cx| dial.poll_take(cx)).await {
-                outcome = outcome.and(Err(error.into_error()));
-            }
-        }
-        outcome
     }
 
     /// The route as a number.
@@ -293,6 +277,17 @@ impl Pool {
 
     pub(crate) fn acquire_timeout(&self) -> Duration {
         self.shared.config.acquire_timeout
+    }
+}
+
+impl fmt::Debug for Pool {
+    /// One line: what there is, and what was.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.shared.lock();
+        let (counters, counts) = state.policy.total();
+        let total = HostStats::new(String::new(), counters, counts);
+        drop(state);
+        write!(f, "Pool({total})")
     }
 }
 
@@ -356,6 +351,8 @@ pub(crate) struct Shared {
     next_id: AtomicU64,
     /// Of the network: a connection that was made in an earlier one is not kept.
     epoch: AtomicU64,
+    /// Whether the machine was.
+    awake: Mutex<Awake>,
 }
 
 impl Shared {
@@ -392,8 +389,11 @@ impl Shared {
     /// How long this connection may live. Those made together do not end together.
     fn lifetime(&self, id: u64) -> Option<Duration> {
         let lifetime = self.config.max_lifetime?;
-        let drawn = self.hasher.hash_one(id) % 1024;
-        Some(lifetime - lifetime.mul_f64(drawn as f64 / 1024.0 * JITTER))
+        let start = self.hasher.hash_one(0) as f64 / u64::MAX as f64;
+        // Of numbers in a row, the fractions of this lie as far from each other as those of any: connections that are made
+        // together do not end together, however many they are, and other programs begin elsewhere.
+        let drawn = (start + id as f64 * GOLDEN).fract();
+        Some(lifetime - lifetime.mul_f64(drawn * JITTER))
     }
 
     fn settle(
@@ -473,6 +473,8 @@ impl Shared {
     ) {
         let now = time::now();
         let (id, runtime, noted) = (conn.id(), conn.runtime().id(), actions.len());
+        let mut conn = conn;
+        conn.came_back(now);
         let mut state = self.lock();
         let shelved = give(&mut state, conn, now, actions);
         if shelved.is_some() {
@@ -546,7 +548,7 @@ impl Shared {
                     }
                     Action::Dial { key, partition, place, began, wanted_by } => {
                         let warm = warm.next().cloned();
-                        self.dial(&key, &partition, place, began, wanted_by.as_deref(), warm);
+                        self.dial(key, &partition, place, began, wanted_by.as_deref(), warm);
                     }
                     Action::Cut { id } => self.cut_draining(id, &mut actions),
                     Action::Forget { partition } => drop(partition),
@@ -572,6 +574,9 @@ impl Shared {
         decided
     }
 }
+
+/// The golden ratio's fraction.
+const GOLDEN: f64 = 0.618_033_988_749_894_9;
 
 /// The part of the maximum lifetime that is drawn for each connection.
 const JITTER: f64 = 0.1;

@@ -21,13 +21,15 @@
 //! waiters that left; nobody waits while a connection of their runtime is idle; idle connections are taken newest
 //! first and waiters served oldest first; no call touches more than [`BATCH`] entries.
 
+mod ahead;
 mod demand;
 mod drain;
 mod failing;
 mod keep;
 mod not_kept;
+mod sweep;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::PoolConfig;
@@ -37,7 +39,9 @@ use super::idle::IdleList;
 use super::stats::{Counters, DropReason};
 use crate::connect::DialError;
 
+pub(crate) use self::ahead::AHEAD;
 pub(crate) use self::failing::Failing;
+pub(crate) use self::sweep::Lent;
 
 /// The pool's state. See the module's documentation.
 #[derive(Debug)]
@@ -55,6 +59,10 @@ pub(crate) struct Policy<K, T, W, P> {
     draining: BTreeMap<u64, Place>,
     /// Hosts that want to dial but for the total limit, in turn.
     blocked: BTreeMap<u64, u32>,
+    /// Hosts whose dials are to be thought about again.
+    wakes: BTreeSet<(Instant, u32)>,
+    /// Connections that were buried while they were looked at, by their stamps.
+    doomed: Vec<(u64, DropReason)>,
     seed: u64,
     next_seq: u64,
     totals: Counters,
@@ -80,6 +88,8 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
             evicting: 0,
             draining: BTreeMap::new(),
             blocked: BTreeMap::new(),
+            wakes: BTreeSet::new(),
+            doomed: Vec::new(),
             seed: seed | 1,
             next_seq: 0,
             totals: Counters::default(),
@@ -108,6 +118,9 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         }
         let place = self.hosts.place(hash, is_key, key, partition);
         if let Some(conn) = self.take_idle(place, fresh, now, out) {
+            if self.hosts.shelf(place).min_idle > 0 {
+                self.dial_ahead(place, now, out);
+            }
             return Checkout::Reuse(conn, place);
         }
         let waiting = self.hosts.host(place.host).waiting;
@@ -313,29 +326,6 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         true
     }
 
-    /// Starts dials for which nobody waits, until the host has `wanted` connections idle or under way, within
-    /// limits. Answers where, and which dials began.
-    pub(crate) fn warm(
-        &mut self,
-        hash: u64,
-        is_key: impl Fn(&K) -> bool,
-        key: impl FnOnce() -> K,
-        partition: &P,
-        wanted: usize,
-        out: &mut Actions<K, T, W, P>,
-    ) -> usize {
-        let place = self.hosts.place(hash, is_key, key, partition);
-        let shelf = self.hosts.shelf(place);
-        let missing = wanted.saturating_sub(shelf.idle + shelf.dialing);
-        let room = self.room(place.host).min(missing);
-        for _ in 0..room {
-            self.start_dial(place, out, Count::Count, None);
-        }
-        self.vacate(place, out);
-        self.hosts.note_if_empty(place.host);
-        room
-    }
-
     /// From now on nothing is kept: what comes back is closed.
     pub(crate) fn shut(&mut self) {
         self.shut = true;
@@ -387,13 +377,13 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
 
     /// Whether there is something to be done when its time comes.
     pub(crate) fn needs_reaper(&self) -> bool {
-        self.idle.len() > 0
+        self.idle.len() > 0 || !self.wakes.is_empty()
     }
 
     /// Whether idle connections are being looked at.
     #[cfg(debug_assertions)]
     pub(crate) fn is_swept(&self) -> bool {
-        false
+        self.idle.lent() > 0 || !self.doomed.is_empty()
     }
 
     /// The host of a place where something is counted or queued.
@@ -514,3 +504,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
 #[cfg(test)]
 #[path = "policy_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "policy_model_tests.rs"]
+mod model_tests;

@@ -1,36 +1,36 @@
-//! The policy's timelines, and a random walk beside a simple model of it.
+//! The policy's timelines.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 
-use super::super::hosts::{Host, MAX_EMPTIES};
+use super::super::hosts::MAX_EMPTIES;
 use super::*;
 
-const S: Duration = Duration::from_secs(1);
+pub(super) const S: Duration = Duration::from_secs(1);
 
-type Act = Action<&'static str, u32, u32, u32>;
+pub(super) type Act = Action<&'static str, u32, u32, u32>;
 
 /// A policy, and the shell's part played by hand: what it was told to do is kept until a test does it.
-struct Play {
-    policy: Policy<&'static str, u32, u32, u32>,
-    now: Instant,
+pub(super) struct Play {
+    pub(super) policy: Policy<&'static str, u32, u32, u32>,
+    pub(super) now: Instant,
     /// Dials under way, oldest first.
     dials: VecDeque<(Place, u64)>,
     /// Connections that are used or being closed.
-    places: HashMap<u32, Place>,
-    tickets: HashMap<u32, Ticket>,
+    pub(super) places: HashMap<u32, Place>,
+    pub(super) tickets: HashMap<u32, Ticket>,
 }
 
 /// A failure that says something about the host.
-fn failed() -> DialError {
+pub(super) fn failed() -> DialError {
     DialError::refused()
 }
 
-fn config() -> PoolConfig {
+pub(super) fn config() -> PoolConfig {
     PoolConfig::default()
 }
 
 impl Play {
-    fn new(config: PoolConfig) -> Self {
+    pub(super) fn new(config: PoolConfig) -> Self {
         Self {
             policy: Policy::new(config, 1),
             now: Instant::now(),
@@ -187,11 +187,11 @@ impl Play {
 
     fn warm(&mut self, host: &'static str, runtime: u32, wanted: usize) -> Vec<String> {
         let mut out = Vec::new();
-        self.policy.warm(hash(host), |key| *key == host, || host, &runtime, wanted, &mut out);
+        self.policy.warm(hash(host), |key| *key == host, || host, &runtime, wanted, usize::MAX, &mut out);
         self.say(out)
     }
 
-    fn cancel(&mut self, waiter: u32) -> bool {
+    pub(super) fn cancel(&mut self, waiter: u32) -> bool {
         self.policy.cancel(self.tickets[&waiter], &mut Vec::new())
     }
 
@@ -232,7 +232,7 @@ impl Play {
 }
 
 /// Bad on purpose: hosts of equal length collide.
-fn hash(host: &str) -> u64 {
+pub(super) fn hash(host: &str) -> u64 {
     host.len() as u64
 }
 
@@ -976,453 +976,4 @@ fn a_host_is_not_forgotten_under_the_callers_feet() {
     policy.dialed(place, 1, Terms::default(), now, &mut out);
     policy.release(place, Served::default(), Some(DropReason::Failed), now, &mut out);
     assert_eq!(policy.total().1, Counts::default());
-}
-
-// ---------------------------------------------------------------------------------------------------------------
-
-/// A generator of numbers that look random: xorshift64*.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        (self.next() % n as u64) as usize
-    }
-
-    fn pick<T: Copy>(&mut self, all: &[T]) -> Option<T> {
-        if all.is_empty() { None } else { Some(all[self.below(all.len())]) }
-    }
-}
-
-/// Where the model thinks that connections and waiters are. A shelf is a host and a runtime.
-#[derive(Default)]
-struct Shelved {
-    idle: Vec<u32>,
-    /// Replaced requests, then the others.
-    first: VecDeque<u32>,
-    waiting: VecDeque<u32>,
-    resending: VecDeque<u32>,
-}
-
-struct Model {
-    play: Play,
-    shelves: BTreeMap<(usize, u32), Shelved>,
-    leased: Vec<(u32, usize, u32)>,
-    graves: Vec<(u32, usize, u32)>,
-    dials: Vec<(Place, u64, usize, u32)>,
-    next: u32,
-}
-
-const HOSTS: [&str; 5] = ["a", "b", "c", "dd", "ee"];
-const RUNTIMES: u32 = 3;
-
-impl Model {
-    fn new(config: PoolConfig) -> Self {
-        Self {
-            play: Play::new(config),
-            shelves: BTreeMap::new(),
-            leased: Vec::new(),
-            graves: Vec::new(),
-            dials: Vec::new(),
-            next: 0,
-        }
-    }
-
-    fn fresh(&mut self) -> u32 {
-        self.next += 1;
-        self.next
-    }
-
-    fn shelf(&mut self, host: usize, runtime: u32) -> &mut Shelved {
-        self.shelves.entry((host, runtime)).or_default()
-    }
-
-    /// Whose connection or dial it is.
-    fn owner(&self, place: Place) -> (usize, u32) {
-        let host = self.play.policy.hosts.host(place.host);
-        let runtime = host.shelves[place.shelf as usize].partition.unwrap();
-        (HOSTS.iter().position(|known| *known == host.key).unwrap(), runtime)
-    }
-
-    /// Follows what the policy asks for. `offered` is a connection that was just given to it, `is_fresh` from a dial.
-    fn follow(&mut self, actions: Vec<Act>, offered: Option<(u32, usize, u32)>, is_fresh: bool) {
-        let mut offered = offered;
-        for action in actions {
-            match action {
-                Action::Grant { waiter, conn, place } => {
-                    let (host, runtime) = self.owner(place);
-                    assert_eq!(
-                        offered.take(),
-                        Some((conn, host, runtime)),
-                        "only what was offered is granted"
-                    );
-                    let shelf = self.shelf(host, runtime);
-                    let oldest = match is_fresh.then(|| shelf.resending.pop_front()).flatten() {
-                        Some(resent) => resent,
-                        None => shelf.first.pop_front().or_else(|| shelf.waiting.pop_front()).unwrap(),
-                    };
-                    assert_eq!(waiter, oldest, "oldest first");
-                    self.leased.push((conn, host, runtime));
-                    self.play.places.insert(conn, place);
-                }
-                Action::Fail { waiter } => {
-                    let found = self.forget_waiter(waiter);
-                    assert!(found, "{waiter} did not wait");
-                }
-                Action::Dial { key, partition, place, began, .. } => {
-                    let host = HOSTS.iter().position(|known| *known == key).unwrap();
-                    assert_eq!(self.owner(place), (host, partition));
-                    self.dials.push((place, began, host, partition));
-                }
-                Action::Forget { .. } | Action::Cut { .. } => {}
-                Action::Bury { conn, place, .. } => {
-                    let (host, runtime) = self.owner(place);
-                    if offered == Some((conn, host, runtime)) {
-                        offered = None;
-                    } else {
-                        let idle = &mut self.shelf(host, runtime).idle;
-                        let at = idle.iter().position(|known| *known == conn).expect("it is idle");
-                        idle.remove(at);
-                    }
-                    self.graves.push((conn, host, runtime));
-                    self.play.places.insert(conn, place);
-                }
-            }
-        }
-        if let Some((conn, host, runtime)) = offered {
-            self.shelf(host, runtime).idle.push(conn);
-        }
-    }
-
-    fn forget_waiter(&mut self, waiter: u32) -> bool {
-        self.shelves.values_mut().any(|shelf| {
-            [&mut shelf.first, &mut shelf.waiting, &mut shelf.resending].into_iter().any(|queue| {
-                let before = queue.len();
-                queue.retain(|known| *known != waiter);
-                queue.len() < before
-            })
-        })
-    }
-
-    fn took(&mut self, checkout: &Checkout<u32>, host: usize, runtime: u32, waiter: u32, is_first: bool) {
-        match *checkout {
-            Checkout::Reuse(conn, place) => {
-                assert_eq!(self.owner(place), (host, runtime));
-                assert_eq!(self.shelf(host, runtime).idle.pop(), Some(conn), "newest first");
-                self.leased.push((conn, host, runtime));
-                self.play.places.insert(conn, place);
-            }
-            Checkout::Queued(ticket) => {
-                self.play.tickets.insert(waiter, ticket);
-            }
-            Checkout::Full(_) | Checkout::Failing(_) | Checkout::Shut => {
-                let shelf = self.shelf(host, runtime);
-                shelf.waiting.retain(|known| *known != waiter);
-                return;
-            }
-        }
-        if matches!(checkout, Checkout::Reuse(..)) {
-            let shelf = self.shelf(host, runtime);
-            let queue = if is_first { &mut shelf.first } else { &mut shelf.waiting };
-            assert_eq!(queue.pop_back(), Some(waiter));
-        }
-    }
-
-    fn step(&mut self, random: &mut Random) {
-        let mut out = Vec::new();
-        match random.below(100) {
-            0..30 => {
-                let (host, runtime) = (random.below(HOSTS.len()), random.below(RUNTIMES as usize) as u32);
-                let waiter = self.fresh();
-                let name = HOSTS[host];
-                let now = self.play.now;
-                self.shelf(host, runtime).waiting.push_back(waiter);
-                let checkout = self.play.policy.checkout(
-                    hash(name),
-                    |key| *key == name,
-                    || name,
-                    &runtime,
-                    None,
-                    now,
-                    || waiter,
-                    &mut out,
-                );
-                self.follow(out, None, false);
-                self.took(&checkout, host, runtime, waiter, false);
-            }
-            30..45 => {
-                let Some(lease) = self.take_lease(random) else { return };
-                let stay = [None, Some(Duration::ZERO), Some(3 * S), Some(500 * S)][random.below(4)];
-                let place = self.play.places[&lease.0];
-                let now = self.play.now;
-                let terms = Terms { stay, ..Terms::default() };
-                self.play.policy.checkin(place, lease.0, terms, Served::default(), now, &mut out);
-                self.follow(out, Some(lease), false);
-            }
-            45..52 => {
-                let Some((conn, ..)) = self.take_lease(random) else { return };
-                let place = self.play.places[&conn];
-                let now = self.play.now;
-                self.play.policy.release(place, Served::default(), Some(DropReason::Failed), now, &mut out);
-                self.follow(out, None, false);
-            }
-            52..56 => {
-                let Some((conn, host, runtime)) = self.take_lease(random) else { return };
-                let waiter = self.fresh();
-                let place = self.play.places[&conn];
-                let now = self.play.now;
-                self.shelf(host, runtime).first.push_back(waiter);
-                let checkout = self.play.policy.replace(
-                    place,
-                    2,
-                    DropReason::PeerClosed,
-                    None,
-                    now,
-                    || waiter,
-                    &mut out,
-                );
-                self.follow(out, None, false);
-                self.took(&checkout, host, runtime, waiter, true);
-            }
-            56..60 => {
-                let Some((conn, host, runtime)) = self.take_lease(random) else { return };
-                let waiter = self.fresh();
-                let place = self.play.places[&conn];
-                self.shelf(host, runtime).resending.push_back(waiter);
-                let served =
-                    Served { request: true, reused: true, saved: Some(S), answered: 2, drained: None };
-                let ticket = self.play.policy.redial(
-                    place,
-                    served,
-                    DropReason::PeerClosed,
-                    waiter,
-                    self.play.now,
-                    &mut out,
-                );
-                self.play.tickets.insert(waiter, ticket);
-                self.follow(out, None, false);
-            }
-            60..72 => self.dial_ends(random, true),
-            72..76 => self.dial_ends(random, false),
-            76..86 => self.close_one(random),
-            86..93 => {
-                let Some(waiter) = self.any_waiter(random) else { return };
-                assert!(self.play.cancel(waiter), "it waits");
-                assert!(!self.play.cancel(waiter), "it is gone");
-                assert!(self.forget_waiter(waiter));
-            }
-            93..95 => {
-                let (host, runtime) = (random.below(HOSTS.len()), random.below(RUNTIMES as usize) as u32);
-                let name = HOSTS[host];
-                self.play.policy.warm(hash(name), |key| *key == name, || name, &runtime, 2, &mut out);
-                self.follow(out, None, false);
-            }
-            95..98 => {
-                self.play.now += S * random.below(4) as u32;
-                self.play.policy.reap(self.play.now, &mut out);
-                self.follow(out, None, false);
-            }
-            98 => {
-                let runtime = random.below(RUNTIMES as usize) as u32;
-                let mut slot = Some(0);
-                while let Some(from) = slot {
-                    slot = self.play.policy.abandon(&runtime, from, &mut out);
-                }
-                self.follow(out, None, false);
-            }
-            _ => {
-                if random.below(20) == 0 {
-                    self.play.policy.bury_all(DropReason::Shutdown, &mut out);
-                    self.follow(out, None, false);
-                }
-            }
-        }
-    }
-
-    fn take_lease(&mut self, random: &mut Random) -> Option<(u32, usize, u32)> {
-        if self.leased.is_empty() {
-            return None;
-        }
-        let at = random.below(self.leased.len());
-        Some(self.leased.swap_remove(at))
-    }
-
-    fn dial_ends(&mut self, random: &mut Random, is_ok: bool) {
-        if self.dials.is_empty() {
-            return;
-        }
-        let at = random.below(self.dials.len());
-        let (place, began, host, runtime) = self.dials.swap_remove(at);
-        let mut out = Vec::new();
-        if is_ok {
-            let conn = self.fresh();
-            let now = self.play.now;
-            self.play.policy.dialed(place, conn, Terms::default(), now, &mut out);
-            self.follow(out, Some((conn, host, runtime)), true);
-        } else {
-            let concerns_host = random.below(2) == 0;
-            while self.play.policy.fail_waiters(place, began, concerns_host, &mut out) {}
-            assert!(concerns_host || out.len() <= 1);
-            let now = self.play.now;
-            self.play.policy.dial_failed(place, now, &mut out);
-            self.follow(out, None, false);
-        }
-    }
-
-    fn close_one(&mut self, random: &mut Random) {
-        if self.graves.is_empty() {
-            return;
-        }
-        let at = random.below(self.graves.len());
-        let (conn, ..) = self.graves.swap_remove(at);
-        let mut out = Vec::new();
-        let place = self.play.places.remove(&conn).unwrap();
-        let now = self.play.now;
-        self.play.policy.buried(place, now, &mut out);
-        self.follow(out, None, false);
-    }
-
-    fn any_waiter(&self, random: &mut Random) -> Option<u32> {
-        let all = self
-            .shelves
-            .values()
-            .flat_map(|shelf| shelf.first.iter().chain(&shelf.waiting).chain(&shelf.resending).copied());
-        random.pick(&all.collect::<Vec<_>>())
-    }
-
-    /// All invariants, against the policy's insides and the model's count.
-    fn check(&self) {
-        let policy = &self.play.policy;
-        let config = &policy.config;
-        let (mut counted, mut idle, mut dialing, mut waiting) = (0, 0, 0, 0);
-        let has_graves = !self.graves.is_empty();
-        for host in (0..policy.hosts.slots()).filter_map(|slot| policy.hosts.get(slot)) {
-            let at = HOSTS.iter().position(|known| *known == host.key).unwrap();
-            let (mut host_counted, mut host_waiting) = (0, 0);
-            for shelf in &host.shelves {
-                let none = Shelved::default();
-                assert_eq!(shelf.partition.is_none(), shelf.is_vacant(), "a partition is kept for nothing");
-                let Some(partition) = shelf.partition else { continue };
-                let ours = self.shelves.get(&(at, partition)).unwrap_or(&none);
-                let is_ours = |(_, host, runtime): &&(u32, usize, u32)| (*host, *runtime) == (at, partition);
-                let active =
-                    self.leased.iter().filter(is_ours).count() + self.graves.iter().filter(is_ours).count();
-                let dials = self.dials.iter().filter(|dial| (dial.2, dial.3) == (at, partition)).count();
-                assert_eq!((shelf.idle, shelf.active, shelf.dialing), (ours.idle.len(), active, dials));
-                assert_eq!(shelf.waiting.len(), ours.first.len() + ours.waiting.len());
-                assert_eq!(shelf.resending.len(), ours.resending.len());
-                assert!(shelf.waiting.is_empty() || shelf.idle == 0, "one waits beside an idle connection");
-                if shelf.demand() > 0 {
-                    // Nobody waits without a dial unless a limit is in the way, and nothing idle fills it.
-                    let is_host_full = host.counted >= config.max_connections_per_host;
-                    let is_full = policy.counted >= config.max_connections;
-                    assert!(is_host_full || is_full, "one starves within the limits");
-                    if !has_graves && is_host_full {
-                        let others: usize = host.shelves.iter().map(|shelf| shelf.idle).sum();
-                        assert_eq!(others, 0, "one starves beside another runtime's idle connection");
-                    } else if !has_graves {
-                        assert_eq!(policy.idle.len(), 0, "one starves beside another host's idle connection");
-                    }
-                }
-                host_counted += shelf.idle + shelf.active + shelf.dialing;
-                host_waiting += shelf.waiting.len() + shelf.resending.len();
-                idle += shelf.idle;
-                dialing += shelf.dialing;
-            }
-            assert_eq!((host.counted, host.waiting), (host_counted, host_waiting));
-            assert!(host.counted <= config.max_connections_per_host, "the host's limit");
-            let host_idle: usize = host.shelves.iter().map(|shelf| shelf.idle).sum();
-            assert!(host_idle <= config.max_idle_per_host);
-            assert!(host.waiting <= config.max_waiters_per_host + host.resending_and_replaced(self, at));
-            counted += host_counted;
-            waiting += host_waiting;
-        }
-        assert_eq!((policy.counted, policy.dialing, policy.waiting), (counted, dialing, waiting));
-        assert_eq!(policy.idle.len(), idle);
-        assert_eq!(policy.evicting, self.graves.len());
-        assert!(counted <= config.max_connections, "the total limit");
-        assert!(idle <= config.max_idle);
-        // Every connection is in one place.
-        let shelved = self.shelves.values().flat_map(|shelf| shelf.idle.iter().copied());
-        let mut all: Vec<_> =
-            shelved.chain(self.leased.iter().map(|l| l.0)).chain(self.graves.iter().map(|g| g.0)).collect();
-        let before = all.len();
-        all.sort_unstable();
-        all.dedup();
-        assert_eq!((all.len(), before), (counted - dialing, counted - dialing));
-    }
-
-    /// Everything ends: nobody may be left waiting.
-    fn drain(&mut self, random: &mut Random) {
-        for _ in 0..1_000_000 {
-            self.check();
-            if !self.graves.is_empty() {
-                self.close_one(random);
-            } else if !self.dials.is_empty() {
-                self.dial_ends(random, true);
-            } else if let Some(lease) = self.take_lease(random) {
-                let place = self.play.places[&lease.0];
-                let now = self.play.now;
-                let mut out = Vec::new();
-                self.play.policy.checkin(place, lease.0, Terms::default(), Served::default(), now, &mut out);
-                self.follow(out, Some(lease), false);
-            } else {
-                assert_eq!(self.play.policy.waiting, 0, "somebody waits for ever");
-                return;
-            }
-        }
-        panic!("it does not come to rest");
-    }
-}
-
-impl Host<&'static str, u32, u32> {
-    /// Those who may stand in the queue beyond its bound: they had been let in before.
-    fn resending_and_replaced(&self, model: &Model, at: usize) -> usize {
-        let ours = model.shelves.iter().filter(|((host, _), _)| *host == at);
-        ours.map(|(_, shelf)| shelf.first.len() + shelf.resending.len()).sum()
-    }
-}
-
-#[test]
-fn a_random_walk_keeps_every_invariant() {
-    let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(0x5eed_2024);
-    println!("SEED={seed}");
-    let limits = [
-        (usize::MAX, usize::MAX, 32, 512),
-        (1, usize::MAX, 32, 512),
-        (2, 3, 2, 3),
-        (3, 4, 1, 2),
-        (usize::MAX, 1, 32, 512),
-        (4, 6, 3, 4),
-        (2, 100, 32, 512),
-        (5, 2, 0, 9),
-    ];
-    let mut operations = 0;
-    let rounds = if std::env::var_os("HANDCLASP_LONG").is_some() { 400 } else { 40 };
-    for round in 0..rounds {
-        let (per_host, total, idle_per_host, idle) = limits[round % limits.len()];
-        let mut model = Model::new(PoolConfig {
-            max_connections_per_host: per_host,
-            max_connections: total,
-            max_idle_per_host: idle_per_host,
-            max_idle: idle,
-            max_waiters_per_host: 12,
-            idle_timeout: [Some(10 * S), None][round / limits.len() % 2],
-            ..config()
-        });
-        let mut random = Random(seed + round as u64);
-        for _ in 0..5_000 {
-            operations += 1;
-            model.step(&mut random);
-            model.check();
-        }
-        model.drain(&mut random);
-    }
-    println!("{operations} operations");
 }

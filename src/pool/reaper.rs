@@ -1,5 +1,6 @@
-//! The pool's timer: closes idle connections whose time has come, also when no request ever comes again, and takes
-//! back what was handed to requests that are not polled.
+//! The pool's timer: closes idle connections whose time has come, also when no request ever comes again; looks at the
+//! others from time to time; dials where the time has come to; and takes back what was handed to requests that are not
+//! polled.
 //!
 //! One task per runtime that keeps idle connections; it sleeps until the next deadline and ends when it finds nothing
 //! to do then. It is woken only for an earlier deadline, and when the pool has become empty; so not on the warm path.
@@ -7,12 +8,11 @@
 //! a reaper decides to end.
 
 use std::sync::{Arc, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
 use super::action::Actions;
-use super::policy::NO_DEADLINE;
 use super::{Runtime, Shared, State};
 use crate::time;
 
@@ -32,10 +32,18 @@ pub(crate) fn start(shared: &Arc<Shared>, runtime: &Runtime, due: Instant, wake:
 }
 
 async fn run(mut guard: Guard, mut due: Instant, wake: Arc<Notify>) {
+    let mut sweep = time::after(time::now(), SWEEP);
+    due = due.min(sweep);
     loop {
         // Woken early, it looks again.
         let _ = tokio::time::timeout_at(due.into(), wake.notified()).await;
-        match guard.shared.upgrade().and_then(|shared| shared.reap(&guard.runtime)) {
+        let Some(shared) = guard.shared.upgrade() else { break guard.over = true };
+        let now = time::now();
+        if now >= sweep {
+            shared.sweep(&guard.runtime, now);
+            sweep = time::after(now, SWEEP);
+        }
+        match shared.reap(&guard.runtime, sweep) {
             Some(next) => due = next,
             None => break guard.over = true,
         }
@@ -59,7 +67,7 @@ impl Shared {
     }
 
     /// Buries what has expired. Answers when to come back; `None`: nothing is idle, and the reaper's entry is gone.
-    fn reap(self: &Arc<Self>, runtime: &Runtime) -> Option<Instant> {
+    fn reap(self: &Arc<Self>, runtime: &Runtime, sweep: Instant) -> Option<Instant> {
         loop {
             let now = time::now();
             self.withdraw(now);
@@ -72,7 +80,7 @@ impl Shared {
             } else if !state.needs_reaper() {
                 Next::End(state.take_reaper(runtime))
             } else {
-                let due = state.due().unwrap_or_else(|| time::after(now, NO_DEADLINE));
+                let due = state.due().map_or(sweep, |due| due.min(sweep));
                 for entry in state.reapers.iter_mut().filter(|entry| entry.runtime == *runtime) {
                     entry.due = due;
                 }
@@ -120,3 +128,6 @@ impl Drop for Guard {
         }
     }
 }
+
+/// How often idle connections are looked at, while there are any.
+const SWEEP: Duration = Duration::from_secs(5);

@@ -12,7 +12,8 @@ use std::time::Duration;
 pub enum DropReason {
     /// A request was dropped before its response was read to the end.
     Abandoned,
-    /// It made room for another connection, or there were enough idle ones.
+    /// It made room for another connection, there were enough idle ones, or
+    /// [`evict_if`](crate::ClientBuilder::evict_if) said so.
     Evicted,
     /// An error on the connection, or a breach of the protocol.
     Failed,
@@ -32,6 +33,8 @@ pub enum DropReason {
     RuntimeGone,
     /// The pool was shut down, or its idle connections were told to go.
     Shutdown,
+    /// The machine was suspended while it was idle: its peer may be long gone.
+    Suspended,
     /// The peer sent something that nobody had asked for.
     Unsolicited,
     /// It had become a tunnel, by an upgrade or by CONNECT, and was dropped.
@@ -52,6 +55,7 @@ impl DropReason {
         Self::PeerClosed,
         Self::RuntimeGone,
         Self::Shutdown,
+        Self::Suspended,
         Self::Unsolicited,
         Self::Upgraded,
     ];

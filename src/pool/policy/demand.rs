@@ -18,7 +18,12 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
                 self.start_dial(place, out, Count::Count, None);
                 demand -= 1;
             }
-            if demand == 0 || self.dials_allowed(slot, now) == 0 {
+            if demand == 0 {
+                self.dial_ahead(place, now, out);
+                continue;
+            }
+            if self.dials_allowed(slot, now) == 0 {
+                self.wake_when_allowed(slot);
                 continue;
             }
             let host = self.hosts.host(slot);

@@ -66,7 +66,8 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     /// `ended`: one of the shelf's dials is over, though it still counts.
     pub(crate) fn fail_unserved(&mut self, place: Place, ended: bool, out: &mut Actions<K, T, W, P>) -> bool {
         let host = self.hosts.host(place.host);
-        if !host.failing.as_ref().is_some_and(|failing| failing.is_failing()) {
+        if self.config.wait_for_failing || !host.failing.as_ref().is_some_and(|failing| failing.is_failing())
+        {
             return false;
         }
         let mut failed = 0;
@@ -90,11 +91,16 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     }
 
     /// Hosts to which dials failed may be dialed at once: [`BATCH`] of them, from `slot` on; answers where to go on.
-    pub(crate) fn forgive(&mut self, slot: usize) -> Option<usize> {
+    pub(crate) fn forgive(
+        &mut self,
+        slot: usize,
+        now: Instant,
+        out: &mut Actions<K, T, W, P>,
+    ) -> Option<usize> {
         let end = (slot + BATCH).min(self.hosts.slots());
         for slot in slot..end {
-            if let Some(host) = self.hosts.get_mut(slot) {
-                host.failing = None;
+            if self.hosts.get_mut(slot).is_some_and(|host| host.failing.take().is_some()) {
+                self.pump(slot as u32, now, out);
             }
         }
         (end < self.hosts.slots()).then_some(end)
@@ -119,7 +125,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
 
     /// What a request is told that would have to wait for a failing host.
     pub(super) fn refusal(&self, slot: u32, now: Instant) -> Option<Failing> {
-        if self.dials_allowed(slot, now) > 0 {
+        if self.config.wait_for_failing || self.dials_allowed(slot, now) > 0 {
             return None;
         }
         self.hosts.host(slot).failing.as_deref().cloned()

@@ -4,23 +4,28 @@ use std::time::{Duration, Instant};
 
 use super::{BATCH, NO_DEADLINE, Policy};
 use crate::pool::action::{Action, Actions, Terms};
-use crate::pool::hosts::Place;
+use crate::pool::hosts::{Place, Shelf};
 use crate::pool::idle::{IdleId, Stay};
 use crate::pool::stats::DropReason;
 
 impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
-    /// Buries idle connections whose time has come, [`BATCH`] at the most. Answers whether there may be more.
+    /// Buries idle connections whose time has come, and dials where it is time to, [`BATCH`] at the most. Answers whether
+    /// there may be more.
     pub(crate) fn reap(&mut self, now: Instant, out: &mut Actions<K, T, W, P>) -> bool {
         for _ in 0..BATCH {
-            let Some(id) = self.idle.expired(now) else { return false };
-            self.bury_idle(id, self.idle.reason(id), out);
+            if let Some(id) = self.idle.expired(now) {
+                self.bury_idle(id, self.idle.reason(id), out);
+            } else if !self.wake_next(now, out) {
+                return false;
+            }
         }
         true
     }
 
     /// When [`reap`](Self::reap) is next needed.
     pub(crate) fn due(&self) -> Option<Instant> {
-        self.idle.due()
+        let wake = self.wakes.first().map(|(due, _)| *due);
+        self.idle.due().into_iter().chain(wake).min()
     }
 
     /// Buries all idle connections, [`BATCH`] at the most. Answers whether there may be more.
@@ -43,16 +48,17 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
             if slot >= self.hosts.slots() {
                 return None;
             }
-            while let Some(id) = self.hosts.get(slot).and_then(|host| {
-                host.shelves
-                    .iter()
-                    .find(|shelf| shelf.partition.as_ref() == Some(partition))
-                    .and_then(|shelf| shelf.bottom)
-            }) {
-                if out.len() >= BATCH {
-                    return Some(slot);
+            let is_theirs = |shelf: &Shelf<W, P>| shelf.partition.as_ref() == Some(partition);
+            let shelf = self.hosts.get(slot).and_then(|host| host.shelves.iter().position(is_theirs));
+            if let Some(shelf) = shelf {
+                let place = Place { host: slot as u32, shelf: shelf as u32 };
+                while let Some(id) = self.hosts.shelf(place).bottom {
+                    if out.len() >= BATCH {
+                        return Some(slot);
+                    }
+                    self.bury_idle(id, DropReason::RuntimeGone, out);
                 }
-                self.bury_idle(id, DropReason::RuntimeGone, out);
+                self.forget_min_idle(place, out);
             }
             slot += 1;
         }
@@ -67,15 +73,19 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         now: Instant,
         out: &mut Actions<K, T, W, P>,
     ) -> Option<T> {
+        let mut next = self.hosts.shelf(place).top;
         for _ in 0..BATCH {
-            let id = self.hosts.shelf(place).top?;
+            let id = next?;
+            next = self.idle.below(id);
+            if self.idle.is_lent(id) {
+                continue;
+            }
             if fresh.is_some_and(|fresh| now.saturating_duration_since(self.idle.since(id)) > fresh) {
                 return None;
             }
             if self.idle.deadline(id).is_none_or(|deadline| deadline > now) {
-                let conn = self.unshelve(id);
                 self.hosts.shelf_mut(place).active += 1;
-                return Some(conn);
+                return self.unshelve(id).ok();
             }
             self.bury_idle(id, self.idle.reason(id), out);
         }
@@ -175,11 +185,12 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         shelf.bottom.get_or_insert(id);
     }
 
-    /// Takes a connection off its shelf, counted nowhere but in the limits.
-    pub(super) fn unshelve(&mut self, id: IdleId) -> T {
+    /// Takes a connection off its shelf, counted nowhere but in the limits. `Err`: it is being looked at.
+    pub(super) fn unshelve(&mut self, id: IdleId) -> Result<T, u64> {
         let taken = self.idle.remove(id);
         let shelf = self.hosts.shelf_mut(taken.place);
         shelf.idle -= 1;
+        shelf.lent -= usize::from(taken.conn.is_err());
         if shelf.top == Some(id) {
             shelf.top = taken.below;
         }
@@ -193,14 +204,21 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         let place = self.idle.place(id);
         let conn = self.unshelve(id);
         self.hosts.shelf_mut(place).active += 1;
-        self.bury(conn, place, reason, out);
+        match conn {
+            Ok(conn) => self.bury(conn, place, reason, out),
+            Err(stamp) => self.doom(stamp, place, reason),
+        }
     }
 
     /// An active connection is to be closed; it counts until it is.
     pub(super) fn bury(&mut self, conn: T, place: Place, reason: DropReason, out: &mut Actions<K, T, W, P>) {
+        self.count_buried(place, reason);
+        out.push(Action::Bury { conn, place, reason });
+    }
+
+    pub(super) fn count_buried(&mut self, place: Place, reason: DropReason) {
         self.count_closed(place, reason);
         self.evicting += 1;
         self.hosts.host_mut(place.host).evicting += 1;
-        out.push(Action::Bury { conn, place, reason });
     }
 }

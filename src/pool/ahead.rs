@@ -1,0 +1,69 @@
+//! Connections that are made before anybody wants them.
+//!
+//! It carries out what the policy decides about them, in waves. Invariant: it makes no more dials than it was asked for.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+
+use super::action::Action;
+use super::key::RouteRef;
+use super::policy::AHEAD;
+use super::{Actions, Pool, Runtime, wait};
+use crate::error::Error;
+
+impl Pool {
+    /// Dials ahead until `wanted` connections to the route are idle or being made, and waits for the dials.
+    pub(crate) async fn warm(&self, route: RouteRef<'_>, wanted: usize) -> Result<(), Error> {
+        let runtime = Runtime::current()?;
+        // Of these, some may be taken by requests before the last is made: they are not made again.
+        let mut left = wanted;
+        loop {
+            let mut actions = Actions::new();
+            self.shared.decide(&mut actions, |policy, _, actions| {
+                policy.warm(
+                    route.hash(&self.shared.hasher),
+                    |key| route.is(key),
+                    || Arc::new(route.to_route()),
+                    &runtime,
+                    wanted,
+                    left.min(AHEAD),
+                    actions,
+                )
+            });
+            let begun = actions.iter().filter(|action| matches!(action, Action::Dial { .. }));
+            let dials: Vec<_> = begun.map(|_| Arc::new(wait::Cell::new())).collect();
+            self.shared.perform_all(actions, &dials, None);
+            if dials.is_empty() {
+                return Ok(());
+            }
+            left -= dials.len();
+            let mut outcome = Ok(());
+            for dial in dials {
+                if let Err(error) = poll_fn(|cx| dial.poll_take(cx)).await {
+                    outcome = outcome.and(Err(error.into_error()));
+                }
+            }
+            outcome?;
+        }
+    }
+
+    /// From now on, the route is to have so many idle connections on this runtime.
+    pub(crate) fn set_min_idle(&self, route: RouteRef<'_>, wanted: usize) -> Result<(), Error> {
+        let runtime = Runtime::current()?;
+        let mut actions = Actions::new();
+        self.shared.decide(&mut actions, |policy, now, actions| {
+            policy.set_min_idle(
+                route.hash(&self.shared.hasher),
+                |key| route.is(key),
+                || Arc::new(route.to_route()),
+                &runtime,
+                wanted,
+                now,
+                actions,
+            );
+        });
+        self.shared.perform(actions);
+        self.shared.ensure_timer(&runtime);
+        Ok(())
+    }
+}

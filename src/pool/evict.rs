@@ -1,0 +1,155 @@
+//! Idle connections that are let go before their time: what the caller says, what the server has closed, and what a
+//! suspended machine has missed.
+//!
+//! It looks at connections outside the lock. Invariant: the caller's code runs without the lock, and what it thinks of a
+//! connection holds before the next request is written to it.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::conn::Conn;
+use super::lease::Lease;
+use super::policy::Lent;
+use super::{Actions, Runtime, Shared, Wait};
+use crate::connect::Look;
+use crate::pool::DropReason;
+use crate::time;
+
+/// A connection that is to be kept, or to be used again. See
+/// [`ClientBuilder::evict_if`](crate::ClientBuilder::evict_if).
+#[derive(Debug)]
+pub struct IdleConnection<'a> {
+    conn: &'a Conn,
+}
+
+impl IdleConnection<'_> {
+    /// The origin that it is connected to, such as `https://example.org:8443`.
+    pub fn origin(&self) -> String {
+        self.conn.fixed.route.to_string()
+    }
+
+    /// Its number: see [`ConnectionInfo::id`](crate::ConnectionInfo::id).
+    pub fn id(&self) -> u64 {
+        self.conn.id()
+    }
+
+    /// The address at the other end; `None` for a connector of your own.
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        self.conn.fixed.peer
+    }
+
+    /// The address at our end; `None` for a connector of your own.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.conn.fixed.local
+    }
+
+    /// How long ago it was made.
+    pub fn age(&self) -> Duration {
+        time::now().saturating_duration_since(self.conn.fixed.made)
+    }
+
+    /// How many requests it has carried.
+    pub fn requests(&self) -> u64 {
+        self.conn.requests
+    }
+}
+
+type Asked = dyn Fn(&IdleConnection<'_>) -> bool + Send + Sync;
+
+/// The caller's word on what is let go.
+#[derive(Clone)]
+pub(crate) struct EvictIf(pub(crate) Arc<Asked>);
+
+impl fmt::Debug for EvictIf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("EvictIf")
+    }
+}
+
+impl Shared {
+    /// Whether the caller wants the connection to be let go.
+    #[inline]
+    pub(super) fn is_unwanted(&self, conn: &Conn) -> bool {
+        self.config.evict_if.as_ref().is_some_and(|asked| (asked.0)(&IdleConnection { conn }))
+    }
+
+    /// What was taken from the shelf is used only if nothing has happened meanwhile that the shelf does not know of.
+    #[inline]
+    pub(super) fn admit(
+        self: &Arc<Self>,
+        taken: Result<Lease, Wait>,
+        fresh: Option<Duration>,
+        now: Instant,
+    ) -> Result<Lease, Wait> {
+        let mut lease = taken?;
+        loop {
+            let reason = match lease.held() {
+                Some(conn) if conn.idle_for(now) >= DOZE && self.has_slept(now) => DropReason::Suspended,
+                Some(conn) if self.is_unwanted(conn) => DropReason::Evicted,
+                _ => return Ok(lease),
+            };
+            lease = lease.exchange(reason, fresh)?;
+        }
+    }
+
+    /// If the machine was suspended: its idle connections may be dead without a trace.
+    pub(super) fn has_slept(self: &Arc<Self>, now: Instant) -> bool {
+        let slept = self.awake.lock().unwrap_or_else(PoisonError::into_inner).has_slept(now, time::wall());
+        if slept {
+            self.bury_idle(DropReason::Suspended);
+        }
+        slept
+    }
+
+    /// Looks at the idle connections of a runtime, a few at a time, and lets those go that their server has closed.
+    pub(super) fn sweep(self: &Arc<Self>, runtime: &Runtime, now: Instant) {
+        if self.has_slept(now) {
+            return;
+        }
+        let mut next = Some(0);
+        while let Some(from) = next {
+            let mut lent = Vec::new();
+            next = self.lock().policy.lend(runtime, from, &mut lent);
+            let mut rest = Loan { shared: self, lent };
+            while let Some(one) = rest.lent.pop() {
+                let mut loan = Loan { shared: self, lent: vec![one] };
+                let Some(one) = loan.lent.last_mut() else { continue };
+                let reason = match one.conn.stream.look() {
+                    Look::Silent if self.is_unwanted(&one.conn) => Some(DropReason::Evicted),
+                    Look::Silent => None,
+                    Look::Closed => Some(DropReason::PeerClosed),
+                    Look::Spoke => Some(DropReason::Unsolicited),
+                };
+                loan.give_back(reason);
+            }
+        }
+    }
+}
+
+/// Connections that are looked at. If that panics (it may be the caller's code), they are closed.
+struct Loan<'a> {
+    shared: &'a Arc<Shared>,
+    lent: Vec<Lent<Box<Conn>>>,
+}
+
+impl Loan<'_> {
+    fn give_back(&mut self, reason: Option<DropReason>) {
+        while let Some(lent) = self.lent.pop() {
+            let mut actions = Actions::new();
+            self.shared
+                .decide(&mut actions, |policy, now, actions| policy.give_back(lent, reason, now, actions));
+            self.shared.perform(actions);
+        }
+    }
+}
+
+impl Drop for Loan<'_> {
+    fn drop(&mut self) {
+        self.give_back(Some(DropReason::Failed));
+    }
+}
+
+/// Who is idle for less has not been asleep for long.
+const DOZE: Duration = Duration::from_millis(100);

@@ -1,0 +1,123 @@
+//! Dials for which nobody waits: what was asked to be warm, and what is to be idle always; and when a host that may not
+//! dial now is to be thought about again.
+//!
+//! Invariants: at most [`AHEAD`] such dials of a host are under way at a time; they never exceed a limit, and nothing is
+//! evicted for them; and a host that wants to dial later is in the list of those.
+
+use std::time::{Duration, Instant};
+
+use super::{Count, Policy};
+use crate::pool::action::Actions;
+use crate::pool::hosts::Place;
+
+impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
+    /// Starts dials for which nobody waits, until the host has `wanted` connections idle or under way, within
+    /// limits, and `most` at a time. Answers how many.
+    #[allow(clippy::too_many_arguments, reason = "as for checkout")]
+    pub(crate) fn warm(
+        &mut self,
+        hash: u64,
+        is_key: impl Fn(&K) -> bool,
+        key: impl FnOnce() -> K,
+        partition: &P,
+        wanted: usize,
+        most: usize,
+        out: &mut Actions<K, T, W, P>,
+    ) -> usize {
+        if self.shut {
+            return 0;
+        }
+        let place = self.hosts.place(hash, is_key, key, partition);
+        let shelf = self.hosts.shelf(place);
+        let missing = wanted.saturating_sub(shelf.idle + shelf.dialing);
+        let room = self.room(place.host).min(missing).min(most).min(AHEAD);
+        for _ in 0..room {
+            self.start_dial(place, out, Count::Count, None);
+        }
+        self.vacate(place, out);
+        self.hosts.note_if_empty(place.host);
+        room
+    }
+
+    /// From now on the host is to have so many idle connections on this runtime.
+    #[allow(clippy::too_many_arguments, reason = "as for checkout")]
+    pub(crate) fn set_min_idle(
+        &mut self,
+        hash: u64,
+        is_key: impl Fn(&K) -> bool,
+        key: impl FnOnce() -> K,
+        partition: &P,
+        wanted: usize,
+        now: Instant,
+        out: &mut Actions<K, T, W, P>,
+    ) {
+        let place = self.hosts.place(hash, is_key, key, partition);
+        // What would be evicted at once would be dialed again at once.
+        let most = self.config.max_idle_per_host.min(self.config.max_idle);
+        self.hosts.shelf_mut(place).min_idle = if self.keeps_idle() { wanted.min(most) } else { 0 };
+        self.pump(place.host, now, out);
+        self.vacate(place, out);
+        self.hosts.note_if_empty(place.host);
+    }
+
+    /// The runtime is gone: nobody wants idle connections there.
+    pub(crate) fn forget_min_idle(&mut self, place: Place, out: &mut Actions<K, T, W, P>) {
+        if std::mem::take(&mut self.hosts.shelf_mut(place).min_idle) > 0 {
+            self.vacate(place, out);
+            self.hosts.note_if_empty(place.host);
+        }
+    }
+
+    /// Starts the dials that are missing for a shelf to have its idle connections.
+    pub(super) fn dial_ahead(&mut self, place: Place, now: Instant, out: &mut Actions<K, T, W, P>) {
+        loop {
+            let shelf = self.hosts.shelf(place);
+            let ahead = shelf.ahead();
+            if self.shut || ahead >= AHEAD || shelf.idle + ahead >= shelf.min_idle {
+                return;
+            }
+            let has_room = self.room(place.host) > 0 && self.idle.len() + self.dialing < self.config.max_idle;
+            if !has_room || self.is_not_kept(place.host, now) {
+                return self.wake_at(place.host, now + LATER);
+            }
+            if self.dials_allowed(place.host, now) == 0 {
+                return self.wake_when_allowed(place.host);
+            }
+            self.note_dial(place.host, now);
+            self.start_dial(place, out, Count::Count, None);
+        }
+    }
+
+    /// A host whose dials fail is thought about again when the next may be made.
+    pub(super) fn wake_when_allowed(&mut self, slot: u32) {
+        if let Some(failing) = &self.hosts.host(slot).failing {
+            self.wake_at(slot, failing.until);
+        }
+    }
+
+    fn wake_at(&mut self, slot: u32, at: Instant) {
+        let wake = &mut self.hosts.host_mut(slot).wake;
+        if wake.is_none_or(|known| at < known) {
+            if let Some(known) = wake.replace(at) {
+                self.wakes.remove(&(known, slot));
+            }
+            self.wakes.insert((at, slot));
+        }
+    }
+
+    /// Thinks about the dials of the next host whose time has come; `false`: there is none.
+    pub(super) fn wake_next(&mut self, now: Instant, out: &mut Actions<K, T, W, P>) -> bool {
+        let Some(&(at, slot)) = self.wakes.first().filter(|(at, _)| *at <= now) else { return false };
+        self.wakes.remove(&(at, slot));
+        self.hosts.host_mut(slot).wake = None;
+        self.pump(slot, now, out);
+        self.hosts.note_if_empty(slot);
+        true
+    }
+}
+
+/// Dials for which nobody waits, of one host at a time.
+pub(crate) const AHEAD: usize = 8;
+
+/// How long what has no room waits before it is tried again.
+const LATER: Duration = Duration::from_secs(5);

@@ -1,0 +1,88 @@
+//! Idle connections that are looked at, because nobody reads them: their server may have closed them long ago.
+//!
+//! The shell looks, without the lock; meanwhile the connection keeps its place on the shelf. Invariants: at most
+//! [`LENT`] are lent at a time by one sweep; whoever asks meanwhile takes another, or waits for these before a dial is made;
+//! and one that is buried meanwhile is closed when it comes back.
+
+use std::time::Instant;
+
+use super::{BATCH, Policy};
+use crate::pool::action::{Action, Actions};
+use crate::pool::hosts::Place;
+use crate::pool::idle::IdleId;
+use crate::pool::stats::DropReason;
+
+/// An idle connection that is being looked at.
+#[derive(Debug)]
+pub(crate) struct Lent<T> {
+    pub(crate) conn: T,
+    pub(crate) id: IdleId,
+    pub(crate) stamp: u64,
+    pub(crate) place: Place,
+}
+
+impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
+    /// Lends idle connections of a runtime, going on at idle slot `from`; answers where to go on.
+    pub(crate) fn lend(&mut self, partition: &P, from: usize, lent: &mut Vec<Lent<T>>) -> Option<usize> {
+        let end = self.idle.slots();
+        for slot in from..end.min(from.saturating_add(BATCH)) {
+            let Some(id) = self.idle.at(slot) else { continue };
+            let place = self.idle.place(id);
+            if self.hosts.shelf(place).partition.as_ref() != Some(partition) {
+                continue;
+            }
+            if let Some((conn, stamp)) = self.idle.lend(id) {
+                self.hosts.shelf_mut(place).lent += 1;
+                lent.push(Lent { conn, id, stamp, place });
+            }
+            if lent.len() >= LENT {
+                return (slot + 1 < end).then_some(slot + 1);
+            }
+        }
+        let next = from.saturating_add(BATCH);
+        (next < end).then_some(next)
+    }
+
+    /// A connection was looked at: it goes to whoever has come to wait for it, back to its place on the shelf, or, with a
+    /// reason, to the grave.
+    pub(crate) fn give_back(
+        &mut self,
+        lent: Lent<T>,
+        reason: Option<DropReason>,
+        now: Instant,
+        out: &mut Actions<K, T, W, P>,
+    ) {
+        let Lent { conn, id, stamp, place } = lent;
+        let conn = match self.idle.give_back(id, stamp, conn) {
+            Ok(()) => {
+                self.hosts.shelf_mut(place).lent -= 1;
+                None
+            }
+            Err(conn) => Some(conn),
+        };
+        if let Some(conn) = conn {
+            // Counted when it was buried.
+            let doomed = self.doomed.iter().position(|(doomed, _)| *doomed == stamp);
+            let reason = doomed.map_or(DropReason::Evicted, |at| self.doomed.swap_remove(at).1);
+            out.push(Action::Bury { conn, place, reason });
+        } else if let Some(reason) = reason {
+            self.bury_idle(id, reason, out);
+        } else if let Some((_, waiter)) = self.hosts.shelf_mut(place).waiting.pop_first() {
+            self.hosts.shelf_mut(place).active += 1;
+            if let Ok(conn) = self.unshelve(id) {
+                self.no_longer_waiting(place.host, 1);
+                out.push(Action::Grant { waiter, conn, place });
+            }
+        }
+        self.pump(place.host, now, out);
+    }
+
+    /// A connection that is being looked at is to be closed when it comes back.
+    pub(super) fn doom(&mut self, stamp: u64, place: Place, reason: DropReason) {
+        self.count_buried(place, reason);
+        self.doomed.push((stamp, reason));
+    }
+}
+
+/// The most that are looked at together.
+const LENT: usize = 16;
