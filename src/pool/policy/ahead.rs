@@ -78,7 +78,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
             }
             let has_room = self.room(place.host) > 0 && self.idle.len() + self.dialing < self.config.max_idle;
             if !has_room || self.is_not_kept(place.host, now) {
-                return self.wake_at(place.host, now + LATER);
+                return self.wake_later(place.host, now);
             }
             if self.dials_allowed(place.host, now) == 0 {
                 return self.wake_when_allowed(place.host);
@@ -93,6 +93,11 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         if let Some(failing) = &self.hosts.host(slot).failing {
             self.wake_at(slot, failing.until);
         }
+    }
+
+    /// A host is thought about again in a while.
+    pub(super) fn wake_later(&mut self, slot: u32, now: Instant) {
+        self.wake_at(slot, now + LATER);
     }
 
     fn wake_at(&mut self, slot: u32, at: Instant) {

@@ -22,6 +22,10 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
                 self.dial_ahead(place, now, out);
                 continue;
             }
+            if self.hosts.shelf(place).min_idle > 0 {
+                // Who waits comes first, and may leave without a word.
+                self.wake_later(slot, now);
+            }
             if self.dials_allowed(slot, now) == 0 {
                 self.wake_when_allowed(slot);
                 continue;
