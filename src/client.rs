@@ -151,7 +151,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// When the URL is invalid, or there is no tokio runtime.
+    /// When the URL is invalid, there is no tokio runtime, or the pool was shut down.
     pub fn min_idle(&self, url: impl IntoUrl, connections: usize) -> Result<()> {
         let uri = url.into_uri()?;
         let route = RouteRef::of(&uri).map_err(|error| error.with_uri(&uri))?;

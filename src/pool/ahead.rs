@@ -19,7 +19,7 @@ impl Pool {
         let mut left = wanted;
         loop {
             let mut actions = Actions::new();
-            self.shared.decide(&mut actions, |policy, _, actions| {
+            let is_shut = self.shared.decide(&mut actions, |policy, _, actions| {
                 policy.warm(
                     route.hash(&self.shared.hasher),
                     |key| route.is(key),
@@ -28,13 +28,14 @@ impl Pool {
                     wanted,
                     left.min(AHEAD),
                     actions,
-                )
+                );
+                policy.is_shut()
             });
             let begun = actions.iter().filter(|action| matches!(action, Action::Dial { .. }));
             let dials: Vec<_> = begun.map(|_| Arc::new(wait::Cell::new())).collect();
             self.shared.perform_all(actions, &dials, None);
             if dials.is_empty() {
-                return Ok(());
+                return if is_shut { Err(Error::shutdown()) } else { Ok(()) };
             }
             left -= dials.len();
             let mut outcome = Ok(());
@@ -51,7 +52,7 @@ impl Pool {
     pub(crate) fn set_min_idle(&self, route: RouteRef<'_>, wanted: usize) -> Result<(), Error> {
         let runtime = Runtime::current()?;
         let mut actions = Actions::new();
-        self.shared.decide(&mut actions, |policy, now, actions| {
+        let is_shut = self.shared.decide(&mut actions, |policy, now, actions| {
             policy.set_min_idle(
                 route.hash(&self.shared.hasher),
                 |key| route.is(key),
@@ -61,9 +62,10 @@ impl Pool {
                 now,
                 actions,
             );
+            policy.is_shut()
         });
         self.shared.perform(actions);
         self.shared.ensure_timer(&runtime);
-        Ok(())
+        if is_shut { Err(Error::shutdown()) } else { Ok(()) }
     }
 }

@@ -92,6 +92,7 @@ impl Lease {
 
     /// The rest of the response is not wanted, and small: whether it may be read, and where.
     pub(crate) fn begin_drain(&mut self) -> Option<Handle> {
+        self.resume().ok()?;
         let conn = self.conn.as_ref()?;
         let shared = self.pool.upgrade()?;
         let terms = conn.terms(None, shared.epoch());
@@ -99,9 +100,12 @@ impl Lease {
         if !may_drain {
             return None;
         }
+        let runtime = conn.runtime.handle.clone();
         self.is_draining = true;
         self.fixed.set_draining();
-        Some(conn.runtime.handle.clone())
+        // Until it is polled there, if it ever is, it lies where it can be taken away.
+        self.park(Direction::Read, None).ok()?;
+        Some(runtime)
     }
 
     /// The caller has the response now, and reads its content when it likes.

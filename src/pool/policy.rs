@@ -326,6 +326,10 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         true
     }
 
+    pub(crate) fn is_shut(&self) -> bool {
+        self.shut
+    }
+
     /// From now on nothing is kept: what comes back is closed.
     pub(crate) fn shut(&mut self) {
         self.shut = true;

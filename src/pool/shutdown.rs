@@ -39,10 +39,7 @@ impl Pool {
     /// ```
     pub async fn shutdown(&self, patience: Duration) {
         let shared = &self.shared;
-        let mut state = shared.lock();
-        state.policy.shut();
-        let emptied = state.emptied.get_or_insert_with(Arc::<Notify>::default).clone();
-        drop(state);
+        let emptied = shared.shut();
         shared.bury_idle(DropReason::Shutdown);
         if !shared.is_quiet_by(&emptied, time::after(time::now(), patience)).await {
             shared.stop();
@@ -52,13 +49,24 @@ impl Pool {
 }
 
 impl Shared {
+    /// From now on nothing begins. Answers what tells when all has ended.
+    fn shut(&self) -> Arc<Notify> {
+        let mut state = self.lock();
+        state.policy.shut();
+        state.emptied.get_or_insert_with(Arc::<Notify>::default).clone()
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.lock().policy.is_quiet()
+    }
+
     /// Waits until nothing is counted and nobody waits; `false`: not by then.
     async fn is_quiet_by(&self, emptied: &Notify, by: Instant) -> bool {
         let mut timer = Timer::default();
         loop {
             let mut news = pin!(emptied.notified());
             news.as_mut().enable();
-            if self.lock().policy.is_quiet() {
+            if self.is_quiet() {
                 return true;
             }
             let is_late = std::future::poll_fn(|cx| match news.as_mut().poll(cx) {
@@ -66,7 +74,7 @@ impl Shared {
                 Poll::Pending => timer.poll_until(by, cx).map(|_| true),
             });
             if is_late.await {
-                return self.lock().policy.is_quiet();
+                return self.is_quiet();
             }
         }
     }
