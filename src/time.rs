@@ -51,6 +51,11 @@ impl Awake {
         Self { clock: now(), wall: wall() }
     }
 
+    #[cfg(test)]
+    pub(crate) fn an_hour_ago() -> Self {
+        Self { clock: now(), wall: wall() - Duration::from_secs(3_600) }
+    }
+
     /// Whether it was, since the last time this was asked. (That somebody set the time of day looks the same.)
     pub(crate) fn has_slept(&mut self, now: Instant, wall: SystemTime) -> bool {
         let lived = now.saturating_duration_since(self.clock);
@@ -211,6 +216,23 @@ impl std::fmt::Debug for Timer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rule_17_a_suspension_is_time_that_only_the_wall_has_seen() {
+        let (now, wall, s) = (now(), wall(), Duration::from_secs);
+        let mut awake = Awake { clock: now, wall };
+        // Time passes, on both; the wall a little ahead.
+        assert!(!awake.has_slept(now + s(1_000), wall + s(1_005)));
+        // From then on: again a little ahead, and then too much.
+        assert!(!awake.has_slept(now + s(2_000), wall + s(2_010)));
+        assert!(awake.has_slept(now + s(2_001), wall + s(2_017)));
+        assert!(!awake.has_slept(now + s(2_002), wall + s(2_018)), "told once");
+        // The time of day was set back, and forth again (which looks the same).
+        assert!(!awake.has_slept(now + s(2_003), wall));
+        assert!(awake.has_slept(now + s(2_004), wall + s(2_000)));
+        // The clock is ahead, as where a test has paused it.
+        assert!(!awake.has_slept(now + s(9_000), wall + s(2_001)));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_timer_serves_one_deadline_after_another() {

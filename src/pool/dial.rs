@@ -139,12 +139,12 @@ impl Dial {
         let Some(shared) = self.shared.upgrade() else { return };
         let (place, began) = (self.place, self.began);
         let kept = error.to_keep();
-        let known = {
+        let (decides, known) = {
             let mut state = shared.lock();
             state.dials.remove(&self.id);
             state.note(place, PoolEventKind::DialFailed { id: self.id });
-            state.policy.note_failure(place, began, kept, time::now());
-            state.policy.failure(place)
+            let decides = state.policy.note_failure(place, began, kept, time::now());
+            (decides, state.policy.failure(place))
         };
         let told = |error: &DialError, tell: &dyn Fn(&mut Decider, &mut Actions) -> bool| {
             loop {
@@ -156,7 +156,7 @@ impl Dial {
                 }
             }
         };
-        let concerns_host = error.concerns_host();
+        let concerns_host = error.concerns_host() || decides;
         told(error, &|policy, out| policy.fail_waiters(place, began, concerns_host, out));
         if !error.is_of_host() {
             // A runtime that is gone, or cannot dial, is not asked to keep any ready.

@@ -153,3 +153,72 @@ impl Drop for Loan<'_> {
 
 /// Who is idle for less has not been asleep for long.
 const DOZE: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::Client;
+    use crate::time::Awake;
+
+    /// A client, and the URL of a server that answers every request.
+    async fn server() -> (Client, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            while let Ok((mut tcp, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    while tcp.read(&mut [0; 4096]).await.is_ok_and(|read| read > 0) {
+                        tcp.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await.unwrap();
+                    }
+                });
+            }
+        });
+        (Client::new(), url)
+    }
+
+    #[tokio::test]
+    async fn rule_17_what_was_idle_through_a_suspension_is_not_used() {
+        let (client, url) = server().await;
+        let shared = client.pool().shared.clone();
+        let get = async || client.get(&url).send().await.unwrap().connection().id();
+        let closed = || client.pool().stats().total.closed(DropReason::Suspended);
+        client.warm(&url, 3).await.unwrap();
+        assert_eq!((get().await, closed()), (3, 0));
+        // The machine was suspended for an hour, while they were idle.
+        let sleep = || *shared.awake.lock().unwrap() = Awake::an_hour_ago();
+        sleep();
+        assert_eq!((get().await, closed()), (3, 0), "a moment ago it answered");
+        tokio::time::pause();
+        tokio::time::advance(DOZE).await;
+        tokio::time::resume();
+        assert_eq!((get().await, closed()), (4, 3));
+        // The sweep notices too, where nobody asks.
+        sleep();
+        let runtime = Runtime::current().unwrap();
+        shared.sweep(&runtime, time::now());
+        assert_eq!((closed(), client.pool().stats().total.idle), (4, 0));
+        shared.sweep(&runtime, time::now());
+        assert_eq!((get().await, closed()), (5, 4), "once");
+    }
+
+    #[test]
+    fn rule_16_lifetimes_lie_apart() {
+        let client = Client::builder().max_lifetime(Duration::from_secs(1_000)).build().unwrap();
+        let shared = &client.pool().shared;
+        let mut drawn: Vec<_> = (1..=100).filter_map(|id| shared.lifetime(id)).collect();
+        drawn.sort();
+        assert!(
+            drawn.len() == 100
+                && drawn[0] >= Duration::from_secs(900)
+                && drawn[99] <= Duration::from_secs(1_000)
+        );
+        let gaps = drawn.windows(2).map(|pair| pair[1] - pair[0]);
+        // Evenly, they would be 1 s apart.
+        let (least, most) =
+            gaps.fold((Duration::MAX, Duration::ZERO), |(a, b), gap| (a.min(gap), b.max(gap)));
+        assert!(least > Duration::from_millis(400) && most < Duration::from_secs(2), "{least:?} to {most:?}");
+    }
+}

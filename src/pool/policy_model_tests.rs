@@ -467,8 +467,8 @@ impl Model {
             self.play.policy.dialed(place, conn, terms, now, &mut out);
             self.follow(out, Some((conn, host, runtime)), true);
         } else {
-            let concerns_host = random.below(2) == 0;
-            self.play.policy.note_failure(place, began, failed(), self.play.now);
+            let decides = self.play.policy.note_failure(place, began, failed(), self.play.now);
+            let concerns_host = decides || random.below(2) == 0;
             self.failures.push(Failure { place, began, host, runtime, concerns_host, stage: 0 });
         }
     }

@@ -32,13 +32,15 @@ impl Failing {
 
 impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     /// A dial failed; it counts as under way until [`dial_failed`](Self::dial_failed). Before that, those fail whom it
-    /// concerns: by [`fail_waiters`](Self::fail_waiters), then by [`fail_unserved`](Self::fail_unserved).
-    pub(crate) fn note_failure(&mut self, place: Place, began: u64, error: DialError, now: Instant) {
+    /// concerns: by [`fail_waiters`](Self::fail_waiters), then by [`fail_unserved`](Self::fail_unserved). `true`: the dial
+    /// was the one that all who wait for a failing host have waited for.
+    pub(crate) fn note_failure(&mut self, place: Place, began: u64, error: DialError, now: Instant) -> bool {
         if !error.is_of_host() {
-            return;
+            return false;
         }
         let seen = self.next_seq();
         let before = self.hosts.host_mut(place.host).failing.take();
+        let is_probe = before.as_ref().is_some_and(|failing| failing.is_failing() && began >= failing.seen);
         let (dials, until) = match &before {
             None => (1, None),
             Some(failing) if began < failing.seen && failing.is_failing() => {
@@ -54,6 +56,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         });
         let failing = Failing { dials, error, until, seen };
         self.hosts.host_mut(place.host).failing = Some(Box::new(failing));
+        is_probe && self.config.wait_for_failing
     }
 
     /// What the last dials to the host came to, if it is failing.

@@ -1,0 +1,375 @@
+//! What becomes of idle connections in time: looked at, evicted, replaced, kept ready; and of hosts that fail. In paused
+//! time wherever time matters.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod support;
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use handclasp::{Client, ClientBuilder, DropReason, ErrorKind, Transport};
+use tokio::net::TcpStream;
+
+use self::support::{Peer, Server, Signal, until, within};
+
+async fn get(client: &Client, url: &str) -> handclasp::Result<u64> {
+    let response = within(2_000, client.get(url).send()).await?;
+    let id = response.connection().id();
+    response.bytes().await?;
+    Ok(id)
+}
+
+/// Real time for what other threads do, paused time for everything else.
+async fn settle(what: &'static str, mut is_so: impl FnMut() -> bool) {
+    let begun = std::time::Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < support::PATIENCE, "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(1));
+        tokio::task::yield_now().await;
+    }
+}
+
+fn closed(client: &Client, reason: DropReason) -> u64 {
+    client.pool().stats().total.closed(reason)
+}
+
+/// Nobody asks for anything, and yet a socket that its server has closed does not stay.
+#[tokio::test]
+async fn rule_22_the_sweep_lets_go_what_the_server_has_closed() {
+    let (close, closed_now) = (Signal::new(), Signal::new());
+    let (go, done) = (close.clone(), closed_now.clone());
+    let server = Server::start(move |peer: &mut Peer| {
+        while let Some(request) = peer.request()? {
+            peer.respond(&request.target)?;
+            if request.target == "/close" {
+                peer.wait(&go)?;
+                peer.close()?;
+                done.raise();
+            } else if request.target == "/speak" {
+                peer.wait(&go)?;
+                peer.send("HTTP/1.1 200 OK\r\n\r\n")?;
+                done.raise();
+            }
+        }
+        Ok(())
+    });
+    let client = Client::builder().idle_timeout(None).build().unwrap();
+    let urls: Vec<_> = ["/close", "/speak", "/stay"].into_iter().map(|path| server.url(path)).collect();
+    let all = urls.iter().map(|url| get(&client, url));
+    let mut ids = Vec::new();
+    let mut all: Vec<_> = all.map(Box::pin).collect();
+    // All at once, so that each has its own.
+    for request in &mut all {
+        assert!(
+            std::future::poll_fn(|cx| std::task::Poll::Ready(request.as_mut().poll(cx).is_pending())).await
+        );
+    }
+    for request in all {
+        ids.push(request.await.unwrap());
+    }
+    assert_eq!(client.pool().stats().total.idle, 3);
+    for _ in 0..2 {
+        close.raise();
+    }
+    for _ in 0..2 {
+        within(20, closed_now.raised()).await;
+    }
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(6)).await;
+    settle("they are gone", || client.pool().stats().total.idle == 1).await;
+    assert_eq!((closed(&client, DropReason::PeerClosed), closed(&client, DropReason::Unsolicited)), (1, 1));
+    tokio::time::resume();
+    assert_eq!(get(&client, &urls[2]).await.unwrap(), ids[2], "the third stays");
+}
+
+/// Sixty idle ones are looked at in one sweep, a few at a time, and none is lost.
+#[tokio::test]
+async fn rule_22_a_sweep_keeps_what_is_silent() {
+    let server = Server::echo();
+    let client = Client::builder().max_idle_per_host(100).idle_timeout(None).build().unwrap();
+    within(20, client.warm(server.url("/"), 60)).await.unwrap();
+    tokio::time::pause();
+    for _ in 0..3 {
+        tokio::time::advance(Duration::from_secs(6)).await;
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+    }
+    tokio::time::resume();
+    let total = client.pool().stats().total;
+    assert_eq!((total.opened, total.idle, total.closed_total()), (60, 60, 0), "{total}");
+    assert_eq!(
+        get(&client, &server.url("/")).await.unwrap(),
+        newest(&client).await,
+        "newest first, as before"
+    );
+}
+
+/// The number of the connection that the next request gets.
+async fn newest(client: &Client) -> u64 {
+    let server = client.pool().stats().hosts[0].origin.clone();
+    get(client, &server).await.unwrap()
+}
+
+#[tokio::test]
+async fn rule_19_the_caller_evicts() {
+    let server = Server::echo();
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let told = asked.clone();
+    let old = Arc::new(AtomicBool::new(false));
+    let is_old = old.clone();
+    let client = Client::builder()
+        .evict_if(move |idle| {
+            assert!(idle.local_addr().is_some() && idle.age() < Duration::from_secs(60));
+            let peer = idle.peer_addr().unwrap();
+            told.lock().unwrap().push((idle.origin(), idle.id(), peer, idle.requests()));
+            idle.requests() >= 2 || is_old.load(Ordering::SeqCst)
+        })
+        .build()
+        .unwrap();
+    let url = server.url("/");
+    let mut ids = Vec::new();
+    for _ in 0..4 {
+        ids.push(get(&client, &url).await.unwrap());
+    }
+    // Given back, taken, given back.
+    assert_eq!((ids, closed(&client, DropReason::Evicted)), (vec![1, 1, 2, 2], 2));
+    let expected = |id, requests| (server.url(""), id, server.address(), requests);
+    assert_eq!(
+        *asked.lock().unwrap(),
+        [(1, 1), (1, 1), (1, 2), (2, 1), (2, 1), (2, 2)].map(|(id, requests)| expected(id, requests))
+    );
+    // What is idle is not used any more, once that is the answer.
+    for _ in 0..3 {
+        client.warm(&url, 3).await.unwrap();
+    }
+    old.store(true, Ordering::SeqCst);
+    assert_eq!(get(&client, &url).await.unwrap(), 6);
+    let total = client.pool().stats().total;
+    assert_eq!((total.idle, total.active, total.closed(DropReason::Evicted)), (0, 0, 6), "{total}");
+}
+
+#[tokio::test]
+async fn rule_19_what_the_caller_wants_gone_goes_while_it_is_idle() {
+    let (server, old) = (Server::echo(), Arc::new(AtomicBool::new(false)));
+    let is_old = old.clone();
+    let client = Client::builder().evict_if(move |_| is_old.load(Ordering::SeqCst)).build().unwrap();
+    client.warm(server.url("/"), 3).await.unwrap();
+    old.store(true, Ordering::SeqCst);
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(6)).await;
+    settle("they are gone", || closed(&client, DropReason::Evicted) == 3).await;
+}
+
+/// A panic of the caller's costs the request that met it, and neither a slot nor the pool.
+#[tokio::test]
+async fn rule_19_a_panic_of_the_callers_loses_nothing() {
+    let server = Server::echo();
+    let panics = Arc::new(AtomicUsize::new(0));
+    let left = panics.clone();
+    let client = Client::builder()
+        .max_connections_per_host(1)
+        .evict_if(move |_| {
+            let more = left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+            assert!(more.is_err(), "as it was asked to");
+            false
+        })
+        .build()
+        .unwrap();
+    for _ in 0..3 {
+        panics.store(1, Ordering::SeqCst);
+        let (client, url) = (client.clone(), server.url("/"));
+        assert!(tokio::spawn(async move { get(&client, &url).await }).await.unwrap_err().is_panic());
+    }
+    get(&client, &server.url("/")).await.unwrap();
+    panics.store(1, Ordering::SeqCst);
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(6)).await;
+    settle("it is closed", || client.pool().stats().total.idle == 0).await;
+    tokio::time::resume();
+    get(&client, &server.url("/")).await.unwrap();
+    let total = client.pool().stats().total;
+    assert_eq!((total.idle, total.active, total.opened), (1, 0, total.closed_total() + 1), "{total}");
+}
+
+/// Dials by the thousand would be as many SYNs at once.
+#[tokio::test]
+async fn rule_14_warm_dials_a_few_at_a_time() {
+    let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (counted, highest) = (now.clone(), most.clone());
+    let server = Server::echo();
+    let address = server.address();
+    let client = Client::builder().max_idle_per_host(100).max_connections_per_host(50).connector(move |_| {
+        let (now, most) = (counted.clone(), highest.clone());
+        async move {
+            most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            let tcp = TcpStream::connect(address).await;
+            now.fetch_sub(1, Ordering::SeqCst);
+            Ok(Box::new(tcp?) as Box<dyn Transport>)
+        }
+    });
+    let client = client.build().unwrap();
+    within(20, client.warm("http://h.test/", 90)).await.unwrap();
+    let total = client.pool().stats().total;
+    assert_eq!((total.idle, total.opened, most.load(Ordering::SeqCst)), (50, 50, 8), "{total}");
+}
+
+#[tokio::test]
+async fn rule_14_so_many_are_always_idle() {
+    let hold = Signal::new();
+    let server = Server::start({
+        let hold = hold.clone();
+        move |peer: &mut Peer| {
+            while let Some(request) = peer.request()? {
+                if request.target == "/hold" {
+                    peer.wait(&hold)?;
+                }
+                peer.respond(&request.target)?;
+            }
+            Ok(())
+        }
+    });
+    let client = Client::builder().max_connections_per_host(5).build().unwrap();
+    let idle = |n: usize| {
+        until("so many are idle", {
+            let client = client.clone();
+            move || client.pool().stats().total.idle == n
+        })
+    };
+    client.min_idle(server.url("/"), 3).unwrap();
+    idle(3).await;
+    // One is taken, and another dialed; up to the limit.
+    let mut held = Vec::new();
+    for n in 1..=4 {
+        let (client, url) = (client.clone(), server.url("/hold"));
+        held.push(tokio::spawn(async move { get(&client, &url).await }));
+        until("it is sent", || server.seen().len() == n).await;
+        idle(3.min(5 - n)).await;
+        assert!(server.connections() <= 5);
+    }
+    for _ in &held {
+        hold.raise();
+    }
+    for request in held {
+        request.await.unwrap().unwrap();
+    }
+    idle(5).await;
+    // What is closed is dialed again.
+    client.pool().close_idle();
+    idle(3).await;
+    assert_eq!(server.connections(), 8);
+    // Until that is not wanted any more.
+    client.min_idle(server.url("/"), 0).unwrap();
+    client.pool().close_idle();
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    let total = client.pool().stats().total;
+    assert_eq!((total.idle, total.dialing, server.connections()), (0, 0, 8), "{total}");
+}
+
+/// The runtime that wanted them is gone: nothing is dialed for it.
+#[test]
+fn rule_14_idle_connections_end_with_their_runtime() {
+    let (server, client) = (Server::echo(), Client::new());
+    for _ in 0..3 {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            client.min_idle(server.url("/"), 2).unwrap();
+            until("they are there", || client.pool().stats().total.idle == 2).await;
+        });
+        drop(runtime);
+        let total = client.pool().stats().total;
+        assert_eq!((total.idle, total.dialing, total.active), (0, 0, 0), "{total}");
+    }
+    assert_eq!(server.connections(), 6);
+}
+
+/// A host that is not there, until it is.
+fn flaky(is_up: &Arc<AtomicBool>, dials: &Arc<AtomicUsize>, server: &Server) -> ClientBuilder {
+    let (is_up, dials, address) = (is_up.clone(), dials.clone(), server.address());
+    Client::builder().connector(move |_| {
+        dials.fetch_add(1, Ordering::SeqCst);
+        let is_up = is_up.load(Ordering::SeqCst);
+        async move {
+            if !is_up {
+                return Err("refused".into());
+            }
+            Ok(Box::new(TcpStream::connect(address).await?) as Box<dyn Transport>)
+        }
+    })
+}
+
+/// What is to be idle is dialed again by the host's own backoff, and not by every failure.
+#[tokio::test(start_paused = true)]
+async fn rule_13_rule_14_a_failing_host_is_tried_again_in_its_time() {
+    let (is_up, dials) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let server = Server::echo();
+    let client = flaky(&is_up, &dials, &server).build().unwrap();
+    client.min_idle("http://h.test/", 2).unwrap();
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let tried = dials.load(Ordering::SeqCst);
+    // At the most 30 s apart: half of that on average.
+    assert!((20..200).contains(&tried), "{tried} dials in ten minutes");
+    is_up.store(true, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(31)).await;
+    settle("the host is back", || client.pool().stats().total.idle == 2).await;
+}
+
+/// With the option, requests wait for the next dial, and all fail with it; one dial each time.
+#[tokio::test(start_paused = true)]
+async fn rule_13_requests_can_wait_for_the_next_dial() {
+    let (is_up, dials) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let server = Server::echo();
+    let client = flaky(&is_up, &dials, &server).wait_for_failing_hosts(true).build().unwrap();
+    let url = "http://h.test/";
+    for n in 1..=2 {
+        get(&client, url).await.unwrap_err();
+        assert_eq!(dials.load(Ordering::SeqCst), n);
+    }
+    let fetch = || {
+        let client = client.clone();
+        tokio::spawn(async move { get(&client, url).await })
+    };
+    let waiting: Vec<_> = (0..50).map(|_| fetch()).collect();
+    for request in waiting {
+        assert_eq!(request.await.unwrap().unwrap_err().kind(), ErrorKind::Connect);
+    }
+    let tried = dials.load(Ordering::SeqCst);
+    assert_eq!(tried, 3, "one dial decided for all");
+    // (Real servers know no paused time.)
+    tokio::time::resume();
+    is_up.store(true, Ordering::SeqCst);
+    let waiting: Vec<_> = (0..50).map(|_| fetch()).collect();
+    for request in waiting {
+        request.await.unwrap().unwrap();
+    }
+    assert!(dials.load(Ordering::SeqCst) <= tried + 50);
+    let total = client.pool().stats().total;
+    assert_eq!((total.waiting, total.dialing, total.active), (0, 0, 0), "{total}");
+}
+
+/// Connections that are made together do not end together, and a request that is under way is not cut short.
+#[tokio::test]
+async fn rule_16_a_fleet_is_replaced_one_by_one() {
+    let server = Server::echo();
+    let lifetime = Duration::from_secs(600);
+    let client = Client::builder().max_idle_per_host(100).idle_timeout(None).max_lifetime(lifetime);
+    let client = client.build().unwrap();
+    within(20, client.warm(server.url("/"), 50)).await.unwrap();
+    tokio::time::pause();
+    let mut left = Vec::new();
+    for _ in 0..600 {
+        tokio::time::advance(Duration::from_secs(1)).await;
+        for _ in 0..5 {
+            tokio::task::yield_now().await;
+        }
+        left.push(client.pool().stats().total.idle);
+    }
+    assert_eq!((left[538], left[599]), (50, 0), "within the last tenth");
+    let most = left.windows(2).map(|pair| pair[0] - pair[1]).max();
+    assert!(most <= Some(3), "{most:?} of 50 within one of 60 seconds");
+    assert_eq!(closed(&client, DropReason::MaxLifetime), 50);
+}
