@@ -128,8 +128,8 @@ impl Play {
     fn fails(&mut self, concerns_host: bool) -> Vec<String> {
         let (place, began) = self.dials.pop_front().unwrap();
         let mut out = Vec::new();
-        self.policy.note_failure(place, began, failed(), self.now);
-        while self.policy.fail_waiters(place, began, concerns_host, &mut out) {}
+        let decides = self.policy.note_failure(place, began, failed(), self.now);
+        while self.policy.fail_waiters(place, began, concerns_host || decides, &mut out) {}
         while self.policy.fail_unserved(place, true, &mut out) {}
         self.policy.dial_failed(place, self.now, &mut out);
         self.say(out)
@@ -188,6 +188,44 @@ impl Play {
     fn warm(&mut self, host: &'static str, runtime: u32, wanted: usize) -> Vec<String> {
         let mut out = Vec::new();
         self.policy.warm(hash(host), |key| *key == host, || host, &runtime, wanted, usize::MAX, &mut out);
+        self.say(out)
+    }
+
+    fn min_idle(&mut self, host: &'static str, runtime: u32, wanted: usize) -> Vec<String> {
+        let mut out = Vec::new();
+        let now = self.now;
+        self.policy.set_min_idle(hash(host), |key| *key == host, || host, &runtime, wanted, now, &mut out);
+        self.say(out)
+    }
+
+    /// Lends what is idle on a runtime.
+    fn lend(&mut self, runtime: u32) -> Vec<Lent<u32>> {
+        let mut lent = Vec::new();
+        assert_eq!(self.policy.lend(&runtime, 0, &mut lent), None);
+        lent
+    }
+
+    fn give_back(&mut self, lent: Lent<u32>, reason: Option<DropReason>) -> Vec<String> {
+        let mut out = Vec::new();
+        self.policy.give_back(lent, reason, self.now, &mut out);
+        self.say(out)
+    }
+
+    /// Whether an active connection may drain.
+    fn drain(&mut self, conn: u32, terms: Terms) -> bool {
+        self.policy.begin_drain(self.places[&conn], conn.into(), terms, self.now)
+    }
+
+    /// A connection that has drained is closed, or comes back.
+    fn drained(&mut self, conn: u32, is_kept: bool) -> Vec<String> {
+        let (place, now) = (self.places[&conn], self.now);
+        let served = Served { drained: Some(conn.into()), ..Served::default() };
+        let mut out = Vec::new();
+        if is_kept {
+            self.policy.checkin(place, conn, Terms::default(), served, now, &mut out);
+        } else {
+            self.policy.release(place, served, Some(DropReason::Abandoned), now, &mut out);
+        }
         self.say(out)
     }
 
@@ -861,6 +899,269 @@ fn warm_dials_what_is_missing_within_the_limits() {
     assert_eq!(play.dialed(2), NOTHING);
     assert_eq!(play.want("a", 0, 1), ["reuse 2"]);
     assert_eq!(play.counts(), [1, 1, 1, 0]);
+}
+
+#[test]
+fn rule_14_so_many_are_idle_always() {
+    let mut play = Play::new(PoolConfig { max_connections_per_host: 4, ..config() });
+    assert_eq!(play.min_idle("a", 0, 2), ["dial a/0", "dial a/0"]);
+    assert_eq!(play.min_idle("a", 0, 2), NOTHING, "they are under way");
+    play.dialed(1);
+    play.dialed(2);
+    assert_eq!(play.counts(), [2, 0, 0, 0]);
+    // What is taken is dialed again, within the limit.
+    assert_eq!(play.want("a", 0, 1), ["dial a/0", "reuse 2"]);
+    assert_eq!(play.want("a", 0, 2), ["dial a/0", "reuse 1"]);
+    play.dialed(3);
+    play.dialed(4);
+    assert_eq!(play.want("a", 0, 3), ["reuse 4"], "four is the limit");
+    // What is closed is dialed again.
+    assert_eq!(play.release(1), ["dial a/0"]);
+    // Who waits has priority over what is to be idle.
+    play.want("a", 0, 4);
+    assert_eq!(play.want("a", 0, 5), NOTHING);
+    assert_eq!(play.dialed(5), ["grant 5 to 5"]);
+    // No more than is kept.
+    let mut play = Play::new(PoolConfig { max_idle_per_host: 3, max_idle: 2, ..config() });
+    assert_eq!(play.min_idle("a", 0, 9), ["dial a/0", "dial a/0"]);
+    let mut play = Play::new(PoolConfig { idle_timeout: Some(Duration::ZERO), ..config() });
+    assert_eq!(play.min_idle("a", 0, 9), NOTHING);
+    // Not too many at a time.
+    let mut play = Play::new(config());
+    assert_eq!(play.min_idle("a", 0, 20).len(), AHEAD);
+    assert_eq!(play.dialed(1), NOTHING);
+    play.now += S;
+    assert_eq!(play.warm("a", 0, 20), vec!["dial a/0"; AHEAD]);
+}
+
+/// Without room, or where dials fail, it is thought about again later; and nothing is evicted for it.
+#[test]
+fn rule_14_what_cannot_be_dialed_now_is_dialed_later() {
+    let mut play = Play::new(PoolConfig { max_connections: 1, ..config() });
+    play.open("b", 0, &[1]);
+    assert_eq!(play.min_idle("a", 0, 1), NOTHING, "b keeps its idle connection");
+    assert!(play.policy.needs_reaper());
+    let due = play.now + 5 * S;
+    assert_eq!(play.policy.due(), Some(due));
+    play.want("b", 0, 1);
+    assert_eq!(play.release(1), NOTHING);
+    play.now = due - Duration::from_nanos(1);
+    assert_eq!(play.reap(), NOTHING);
+    play.now = due;
+    assert_eq!(play.reap(), ["dial a/0"]);
+    assert_eq!(play.fails(true), ["dial a/0"], "one failure is none");
+    assert_eq!(play.fails(true), NOTHING);
+    play.now = play.policy.due().unwrap();
+    assert_eq!(play.reap(), ["dial a/0"], "the probe");
+    play.dialed(2);
+    assert_eq!(play.counts(), [1, 0, 0, 0]);
+    // Nobody wants it any more.
+    play.min_idle("a", 0, 0);
+    play.now += 60 * S;
+    assert_eq!(play.reap(), ["bury 2 IdleTimeout"]);
+    assert_eq!(play.buried(2), NOTHING);
+    assert!(!play.policy.needs_reaper());
+}
+
+#[test]
+fn rule_14_a_runtime_that_is_gone_wants_nothing() {
+    let mut play = Play::new(config());
+    play.min_idle("a", 0, 1);
+    play.dialed(1);
+    assert_eq!(play.abandon(0), ["bury 1 RuntimeGone"]);
+    assert_eq!(play.buried(1), NOTHING);
+    assert_eq!(play.counts(), [0, 0, 0, 0]);
+}
+
+#[test]
+fn rule_13_who_waits_for_a_failing_host_has_one_dial_at_its_time() {
+    let mut play = Play::new(PoolConfig { wait_for_failing: true, ..config() });
+    for waiter in 1..=2 {
+        play.want("a", 0, waiter);
+        assert_eq!(play.fails(false), [format!("fail {waiter}")]);
+    }
+    assert_eq!(play.want("a", 0, 3), NOTHING);
+    assert_eq!(play.want("a", 0, 4), NOTHING);
+    let due = play.policy.due().unwrap();
+    assert_eq!(due, next_dial(&play));
+    play.now = due;
+    assert_eq!(play.reap(), ["dial a/0"]);
+    assert_eq!(play.want("a", 0, 5), NOTHING, "the next is far away");
+    // It decides for those who were there when it began, and not for the one who came later.
+    assert_eq!(play.fails(false), ["fail 3", "fail 4"]);
+    play.now = play.policy.due().unwrap();
+    assert_eq!(play.reap(), ["dial a/0"]);
+    assert_eq!(play.dialed(1), ["grant 1 to 5"]);
+    // Another network: at once.
+    for waiter in 6..=7 {
+        play.want("a", 0, waiter);
+        play.fails(false);
+    }
+    play.want("a", 0, 8);
+    let mut out = Vec::new();
+    assert_eq!(play.policy.forgive(0, play.now, &mut out), None);
+    assert_eq!(play.say(out), ["dial a/0"]);
+}
+
+/// What is looked at keeps its place; whoever asks meanwhile takes the next, or waits for it and dials nothing.
+#[test]
+fn rule_22_what_is_looked_at_is_in_sight() {
+    let mut play = Play::new(config());
+    play.open("a", 0, &[1, 2, 3]);
+    play.open("b", 1, &[4]);
+    let mut lent = play.lend(0);
+    assert_eq!(lent.iter().map(|lent| lent.conn).collect::<Vec<_>>(), [1, 2, 3], "of this runtime");
+    assert!(play.lend(0).is_empty());
+    let three = lent.pop().unwrap();
+    assert_eq!(play.give_back(three, None), NOTHING);
+    assert_eq!(play.want("a", 0, 1), ["reuse 3"]);
+    assert_eq!(play.want("a", 0, 2), NOTHING, "two are in sight");
+    assert_eq!(play.want("a", 0, 3), NOTHING);
+    assert_eq!(play.want("a", 0, 4), ["dial a/0"]);
+    let two = lent.pop().unwrap();
+    assert_eq!(play.give_back(two, None), ["grant 2 to 2"]);
+    // The other one is dead: its slot becomes a dial.
+    let one = lent.pop().unwrap();
+    assert_eq!(play.give_back(one, Some(DropReason::PeerClosed)), ["bury 1 PeerClosed", "dial a/0"]);
+    assert_eq!(play.counts(), [1, 3, 2, 2]);
+    assert_eq!(play.policy.total().0.closed[DropReason::PeerClosed as usize], 1);
+}
+
+/// What is buried while it is looked at is closed when it comes back, whatever the look saw, and counts until then.
+#[test]
+fn rule_22_what_is_looked_at_can_be_buried() {
+    let mut play = Play::new(PoolConfig { max_connections: 2, ..config() });
+    play.open("a", 0, &[1, 2]);
+    let mut lent = play.lend(0);
+    assert!(play.policy.is_swept());
+    assert_eq!(play.want("b", 0, 1), NOTHING, "the oldest is evicted as soon as it is back");
+    assert_eq!(play.counts(), [1, 1, 0, 1]);
+    let two = lent.pop().unwrap();
+    assert_eq!(play.give_back(two, None), NOTHING, "one is enough");
+    let one = lent.pop().unwrap();
+    assert_eq!(play.give_back(one, Some(DropReason::PeerClosed)), ["bury 1 Evicted"]);
+    assert!(!play.policy.is_swept());
+    assert_eq!(play.buried(1), ["dial b/0"]);
+    assert_eq!(play.policy.total().0.closed.iter().sum::<u64>(), 1, "counted once");
+    // Another one in its slot is not taken for it.
+    let mut play = Play::new(config());
+    play.open("a", 0, &[1]);
+    let lent = play.lend(0).pop().unwrap();
+    let mut out = Vec::new();
+    play.policy.bury_all(DropReason::Shutdown, &mut out);
+    assert_eq!(play.say(out), NOTHING);
+    play.open("a", 0, &[2]);
+    assert_eq!(play.give_back(lent, None), ["bury 1 Shutdown"]);
+    assert_eq!(play.want("a", 0, 1), ["reuse 2"]);
+}
+
+#[test]
+fn rule_22_a_sweep_takes_a_few_at_a_time() {
+    let mut play = Play::new(PoolConfig { max_idle_per_host: 1_000, ..config() });
+    let conns: Vec<_> = (1..=100).collect();
+    play.open("a", 0, &conns);
+    play.open("a", 1, &[101]);
+    let (mut next, mut seen) = (Some(0), Vec::new());
+    while let Some(from) = next {
+        let mut lent = Vec::new();
+        next = play.policy.lend(&0, from, &mut lent);
+        assert!(lent.len() <= 16);
+        for lent in lent {
+            seen.push(lent.conn);
+            play.give_back(lent, None);
+        }
+    }
+    assert_eq!(seen, conns);
+}
+
+#[test]
+fn rule_30_who_needs_the_slot_of_a_draining_connection_gets_it() {
+    let mut play = Play::new(PoolConfig { max_connections_per_host: 1, ..config() });
+    play.open("a", 0, &[1]);
+    play.want("a", 0, 1);
+    assert!(play.drain(1, Terms::default()));
+    assert_eq!(play.want("a", 1, 2), ["cut 1"], "also from another runtime");
+    assert_eq!(play.want("a", 1, 3), NOTHING);
+    assert_eq!(play.counts(), [0, 1, 0, 2]);
+    assert_eq!(play.drained(1, false), ["dial a/1"]);
+    // It was done before it could be cut: its slot is needed all the same.
+    play.dialed(2);
+    play.checkin(2);
+    assert!(play.drain(2, Terms::default()));
+    assert_eq!(play.want("a", 0, 4), ["cut 2"]);
+    assert_eq!(play.drained(2, true), ["bury 2 Evicted"]);
+    assert_eq!(play.buried(2), ["dial a/0"]);
+    assert_eq!(play.policy.evicting, 0);
+}
+
+#[test]
+fn rule_30_the_total_limit_takes_any_draining_connection() {
+    let mut play = Play::new(PoolConfig { max_connections: 2, ..config() });
+    play.open("a", 0, &[1, 2]);
+    play.want("a", 0, 1);
+    play.want("a", 0, 2);
+    assert!(play.drain(1, Terms::default()) && play.drain(2, Terms::default()));
+    assert_eq!(play.want("b", 0, 3), ["cut 1"], "one is enough");
+    assert!(!play.drain(2, Terms::default()), "somebody waits");
+    assert_eq!(play.drained(1, false), ["dial b/0"]);
+    assert_eq!(play.drained(2, true), NOTHING);
+    assert_eq!(play.counts(), [1, 0, 1, 1]);
+}
+
+#[test]
+fn rule_30_what_would_not_be_kept_is_not_drained() {
+    let mut play = Play::new(config());
+    let conns: Vec<_> = (1..=40).collect();
+    for conn in &conns {
+        play.want("a", 0, *conn);
+    }
+    for conn in &conns {
+        play.dialed(*conn);
+    }
+    let terms = Terms::default();
+    assert!(!play.drain(1, Terms { is_of_old: true, ..terms }));
+    assert!(!play.drain(1, Terms { until: Some(play.now), ..terms }));
+    assert!(play.drain(1, Terms { until: Some(play.now + S), ..terms }));
+    assert_eq!(conns[1..].iter().filter(|conn| play.drain(**conn, terms)).count(), 31, "32 at a time");
+    play.drained(1, true);
+    assert!(play.drain(40, terms));
+    play.want("a", 0, 99);
+    play.want("a", 0, 41);
+    play.drained(40, false);
+    assert!(!play.drain(39, terms), "somebody waits");
+    let mut play = Play::new(PoolConfig { max_idle: 0, ..config() });
+    play.want("a", 0, 1);
+    play.dialed(1);
+    assert!(!play.drain(1, terms));
+    let mut play = Play::new(config());
+    play.want("a", 0, 1);
+    play.dialed(1);
+    play.policy.shut();
+    assert!(!play.drain(1, terms));
+}
+
+/// Everyone is sent away, a batch at a time, on all runtimes.
+#[test]
+fn shut_and_refused_nobody_waits() {
+    let mut play = Play::new(PoolConfig { max_connections: 1, ..config() });
+    for waiter in 0..100 {
+        play.want(["a", "b"][waiter as usize % 2], waiter % 3, waiter);
+    }
+    play.policy.shut();
+    assert_eq!(play.want("a", 0, 100), ["shut"]);
+    let (mut slot, mut refused, mut calls) = (Some(0), 0, 0);
+    while let Some(from) = slot {
+        let mut out = Vec::new();
+        slot = play.policy.refuse_waiters(from, &mut out);
+        refused += out.iter().filter(|action| matches!(action, Action::Fail { .. })).count();
+        assert!(out.len() <= BATCH + 1);
+        calls += 1;
+    }
+    assert_eq!((refused, play.counts()), (100, [0, 0, 1, 0]));
+    assert!(calls >= 2 && !play.policy.is_quiet());
+    assert_eq!(play.dialed(1), ["bury 1 Shutdown"]);
+    assert_eq!(play.buried(1), NOTHING);
+    assert!(play.policy.is_quiet());
 }
 
 #[test]
