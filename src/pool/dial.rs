@@ -143,7 +143,9 @@ impl Dial {
             let mut state = shared.lock();
             state.dials.remove(&self.id);
             state.note(place, PoolEventKind::DialFailed { id: self.id });
-            let decides = state.policy.note_failure(place, began, kept, time::now());
+            // What failed in a network that is gone says nothing of this one.
+            let is_of_now = self.epoch == shared.epoch();
+            let decides = is_of_now && state.policy.note_failure(place, began, kept, time::now());
             (decides, state.policy.failure(place))
         };
         let told = |error: &DialError, tell: &dyn Fn(&mut Decider, &mut Actions) -> bool| {

@@ -329,13 +329,14 @@ impl Shared {
     }
 
     fn bury_idle(self: &Arc<Self>, reason: DropReason) {
-        loop {
+        // Those that are idle now: what comes back meanwhile comes behind them.
+        let mut left = self.lock().policy.total().1.idle;
+        while left > 0 {
             let mut actions = Vec::new();
-            let more = self.decide(&mut actions, |policy, _, actions| policy.bury_all(reason, actions));
+            let buried =
+                self.decide(&mut actions, |policy, _, actions| policy.bury_oldest(left, reason, actions));
             self.perform(actions);
-            if !more {
-                return;
-            }
+            left = if buried == 0 { 0 } else { left - buried };
         }
     }
 

@@ -258,7 +258,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         let resending = shelf.resending.pop_first();
         self.dialing -= 1;
         self.counters(place.host, |c| c.opened += 1);
-        let failing = self.hosts.host_mut(place.host).failing.take();
+        self.hosts.host_mut(place.host).failing = None;
         let due = if let Some((_, waiter)) = resending {
             self.no_longer_waiting(place.host, 1);
             out.push(Action::Grant { waiter, conn, place });
@@ -266,8 +266,8 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         } else {
             self.offer(place, conn, terms, now, out)
         };
-        if failing.is_some_and(|failing| failing.is_failing()) {
-            // The host is back: who still waits, for a dial that was under way with this one, may dial again.
+        if self.hosts.host(place.host).is_wanting() {
+            // The host may be back from failing, and more may wait than were dialed for at once.
             self.pump(place.host, now, out);
         }
         due

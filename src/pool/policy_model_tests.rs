@@ -368,7 +368,7 @@ impl Model {
             }
             _ => {
                 if random.below(20) == 0 {
-                    self.play.policy.bury_all(DropReason::Shutdown, &mut out);
+                    self.play.policy.bury_oldest(random.below(9), DropReason::Shutdown, &mut out);
                     self.follow(out, None, false);
                 } else if random.below(20) == 0 {
                     let now = self.play.now;
@@ -631,10 +631,9 @@ impl Model {
                 self.follow(out, None, false);
             }
             assert_eq!(self.play.policy.waiting, 0);
-            let mut more = true;
-            while more {
+            while self.play.policy.idle.len() > 0 {
                 let mut out = Vec::new();
-                more = self.play.policy.bury_all(DropReason::Shutdown, &mut out);
+                self.play.policy.bury_oldest(usize::MAX, DropReason::Shutdown, &mut out);
                 self.follow(out, None, false);
             }
         }

@@ -1003,6 +1003,31 @@ fn rule_13_who_waits_for_a_failing_host_has_one_dial_at_its_time() {
     assert_eq!(play.say(out), ["dial a/0"]);
 }
 
+/// Hundreds wait for a host that comes back: they do not dial all at once, and none is forgotten.
+#[test]
+fn rule_13_a_host_that_comes_back_is_not_overrun() {
+    let mut play = Play::new(PoolConfig { wait_for_failing: true, ..config() });
+    for waiter in 1..=2 {
+        play.want("a", 0, waiter);
+        play.fails(false);
+    }
+    for waiter in 3..=502 {
+        assert_eq!(play.want("a", 0, waiter), NOTHING);
+    }
+    play.now = play.policy.due().unwrap();
+    assert_eq!(play.reap(), ["dial a/0"]);
+    let mut most = 0;
+    for conn in 3..=502 {
+        let said = play.dialed(conn);
+        assert_eq!(said[0], format!("grant {conn} to {conn}"));
+        assert!(said.len() <= 1 + BATCH);
+        most = most.max(play.dials.len());
+    }
+    // Twice a batch at the most: each that ends may begin more.
+    assert!((BATCH..500).contains(&most), "{most} dials at once");
+    assert_eq!(play.counts(), [0, 500, 0, 0]);
+}
+
 /// What is looked at keeps its place; whoever asks meanwhile takes the next, or waits for it and dials nothing.
 #[test]
 fn rule_22_what_is_looked_at_is_in_sight() {
@@ -1048,7 +1073,7 @@ fn rule_22_what_is_looked_at_can_be_buried() {
     play.open("a", 0, &[1]);
     let lent = play.lend(0).pop().unwrap();
     let mut out = Vec::new();
-    play.policy.bury_all(DropReason::Shutdown, &mut out);
+    play.policy.bury_oldest(usize::MAX, DropReason::Shutdown, &mut out);
     assert_eq!(play.say(out), NOTHING);
     play.open("a", 0, &[2]);
     assert_eq!(play.give_back(lent, None), ["bury 1 Shutdown"]);
@@ -1171,7 +1196,7 @@ fn once_shut_nothing_is_kept() {
     play.want("a", 0, 9);
     play.policy.shut();
     let mut out = Vec::new();
-    assert!(!play.policy.bury_all(DropReason::Shutdown, &mut out));
+    assert!(play.policy.bury_oldest(9, DropReason::Shutdown, &mut out) < 9);
     assert_eq!(play.say(out), ["bury 1 Shutdown"]);
     assert_eq!(play.buried(1), NOTHING);
     assert_eq!(play.checkin(2), ["bury 2 Shutdown"]);
@@ -1201,7 +1226,7 @@ fn no_call_touches_more_than_a_batch() {
     let mut out = Vec::new();
     assert!(play.policy.reap(play.now, &mut out));
     assert_eq!(out.len(), BATCH);
-    assert!(play.policy.bury_all(DropReason::Shutdown, &mut out));
+    assert_eq!(play.policy.bury_oldest(usize::MAX, DropReason::Shutdown, &mut out), BATCH);
     assert_eq!(out.len(), 2 * BATCH);
 }
 
@@ -1225,7 +1250,7 @@ fn empty_hosts_are_forgotten() {
         } else {
             policy.dialed(place, host, Terms::default(), now, &mut out);
             out.clear();
-            policy.bury_all(DropReason::Shutdown, &mut out);
+            policy.bury_oldest(usize::MAX, DropReason::Shutdown, &mut out);
             if host % 2 == 0 {
                 policy.buried(place, now, &mut out);
             } else {

@@ -8,15 +8,21 @@ use crate::pool::hosts::Place;
 use crate::pool::stats::DropReason;
 
 impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
-    /// Starts the dials that a host's waiters need, as far as limits allow; makes room where idle ones stand in the way.
+    /// Starts the dials that a host's waiters need, as far as limits allow, [`BATCH`] at a time (each that ends starts
+    /// more); makes room where idle ones stand in the way.
     pub(super) fn pump(&mut self, slot: u32, now: Instant, out: &mut Actions<K, T, W, P>) {
+        let mut left = BATCH;
         for shelf in 0..self.hosts.host(slot).shelves.len() {
             let place = Place { host: slot, shelf: shelf as u32 };
             let mut demand = self.hosts.shelf(place).demand();
-            while demand > 0 && self.room(slot) > 0 && self.dials_allowed(slot, now) > 0 {
+            while demand > 0 && left > 0 && self.room(slot) > 0 && self.dials_allowed(slot, now) > 0 {
                 self.note_dial(slot, now);
                 self.start_dial(place, out, Count::Count, None);
                 demand -= 1;
+                left -= 1;
+            }
+            if left == 0 {
+                return;
             }
             if demand == 0 {
                 self.dial_ahead(place, now, out);

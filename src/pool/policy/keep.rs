@@ -28,13 +28,19 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         self.idle.due().into_iter().chain(wake).min()
     }
 
-    /// Buries all idle connections, [`BATCH`] at the most. Answers whether there may be more.
-    pub(crate) fn bury_all(&mut self, reason: DropReason, out: &mut Actions<K, T, W, P>) -> bool {
-        for _ in 0..BATCH {
-            let Some(id) = self.idle.oldest() else { return false };
+    /// Buries the oldest idle connections: so many, [`BATCH`] at the most. Answers how many there were.
+    pub(crate) fn bury_oldest(
+        &mut self,
+        most: usize,
+        reason: DropReason,
+        out: &mut Actions<K, T, W, P>,
+    ) -> usize {
+        let most = most.min(BATCH);
+        for done in 0..most {
+            let Some(id) = self.idle.oldest() else { return done };
             self.bury_idle(id, reason, out);
         }
-        true
+        most
     }
 
     /// Buries the idle connections of a runtime that is gone, going on at host `slot`; answers where to go on.
