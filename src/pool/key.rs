@@ -146,6 +146,10 @@ impl Route {
     pub(crate) fn port(&self) -> u16 {
         self.port
     }
+
+    pub(crate) fn tag(&self) -> Option<&Arc<str>> {
+        self.tag.as_ref()
+    }
 }
 
 impl fmt::Display for Route {

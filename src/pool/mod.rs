@@ -106,11 +106,11 @@ impl Pool {
             let copied: Vec<_> =
                 found.map(|(key, counters, counts)| (key.clone(), counters.clone(), counts)).collect();
             drop(state);
-            hosts.extend(
-                copied
-                    .iter()
-                    .map(|(key, counters, counts)| HostStats::new(key.to_string(), counters, *counts)),
-            );
+            hosts.extend(copied.iter().map(|(key, counters, counts)| {
+                let mut host = HostStats::new(key.to_string(), counters, *counts);
+                host.isolation = key.tag().cloned();
+                host
+            }));
         }
         PoolStats { total, hosts }
     }

@@ -4,6 +4,7 @@
 //! entries have been forgotten.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Why the pool let go of a connection.
@@ -89,6 +90,9 @@ pub struct PoolStats {
 pub struct HostStats {
     /// The origin, such as `https://example.org:8443`; empty for the total.
     pub origin: String,
+    /// The tag of the requests that share these connections, if they have one: see
+    /// [`RequestBuilder::isolation`](crate::RequestBuilder::isolation).
+    pub isolation: Option<Arc<str>>,
     /// Connections kept for the next request.
     pub idle: usize,
     /// Connections in use, or being closed.
@@ -118,6 +122,7 @@ impl HostStats {
     pub(crate) fn new(origin: String, counters: &Counters, counts: super::hosts::Counts) -> Self {
         Self {
             origin,
+            isolation: None,
             idle: counts.idle,
             active: counts.active,
             dialing: counts.dialing,
@@ -146,7 +151,11 @@ impl HostStats {
 impl fmt::Display for HostStats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.origin.is_empty() {
-            write!(f, "{}: ", self.origin)?;
+            write!(f, "{}", self.origin)?;
+            if let Some(tag) = &self.isolation {
+                write!(f, " [{tag}]")?;
+            }
+            f.write_str(": ")?;
         }
         write!(
             f,
