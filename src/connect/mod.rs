@@ -421,7 +421,7 @@ impl From<ResolveError> for DialError {
         };
         let this = Self::new(kind, Phase::Dns, error.to_string(), scope);
         match error.why {
-            Why::Failed(source) => this.because(source),
+            Why::Failed(source) => Self { source: Some(source), ..this },
             Why::NotFound(_) | Why::TimedOut(_) => this,
         }
     }

@@ -7,6 +7,7 @@
 #[cfg(feature = "hickory")]
 mod hickory;
 mod overrides;
+mod shared;
 mod system;
 
 use std::error::Error as StdError;
@@ -19,6 +20,7 @@ use std::time::Duration;
 #[cfg(feature = "hickory")]
 pub use self::hickory::HickoryResolver;
 pub(crate) use self::overrides::Overrides;
+use self::shared::Shared;
 pub use self::system::SystemResolver;
 use crate::error::BoxError;
 
@@ -30,7 +32,11 @@ use crate::error::BoxError;
 /// An answer without addresses says that the name is known to have none (no such host); an error says that nothing
 /// is known.
 ///
-/// The future may be dropped at any time, as when the client's dns timeout passes.
+/// Connections that are made at the same time share a lookup: on one runtime, a name is not asked for again while it
+/// is being asked for. (What was answered is not remembered.)
+///
+/// The future may be dropped at any time, as when the client's dns timeout passes, and may be polled by one task
+/// after another.
 pub trait Resolve: Send + Sync + 'static {
     /// Looks `name` up, for addresses of `family`.
     fn resolve(
@@ -82,17 +88,17 @@ impl<T: Resolve + ?Sized> Resolve for Arc<T> {
     }
 }
 
-/// What the dialer asks for addresses: overrides, literals, `localhost`, then the resolver.
-#[derive(Clone)]
+/// What the dialer asks for addresses: overrides, literals, `localhost`, then the resolver, which is asked once for all
+/// dials that ask for a name at the same time.
 pub(crate) struct Names {
     overrides: Overrides,
-    resolver: Arc<dyn Resolve>,
+    resolver: Shared,
 }
 
 impl Names {
     /// With the resolver given, or else the default one: hickory if it is compiled in, `getaddrinfo` otherwise.
     pub(crate) fn new(overrides: Overrides, resolver: Option<Arc<dyn Resolve>>) -> Self {
-        Self { overrides, resolver: resolver.unwrap_or_else(default_resolver) }
+        Self { overrides, resolver: Shared::new(resolver.unwrap_or_else(default_resolver)) }
     }
 
     /// The addresses of `host` that are known without a lookup.
@@ -158,7 +164,7 @@ pub(crate) enum Why {
     /// The resolver did not answer in time.
     TimedOut(Duration),
     /// The resolver could not say.
-    Failed(BoxError),
+    Failed(Arc<dyn StdError + Send + Sync>),
 }
 
 impl fmt::Display for ResolveError {
