@@ -274,8 +274,9 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     }
 
     /// A dial failed: those fail whom it concerns. If it concerns the host, that is everyone who queued before it
-    /// began, [`BATCH`] a call; any other failure is one waiter's. `true` when there are more to fail; when there
-    /// are none, [`dial_failed`](Self::dial_failed) frees the slot.
+    /// began, [`BATCH`] a call; any other failure is one waiter's, and nobody's where the other dials under way are
+    /// enough for all. `true` when there are more to fail; when there are none, [`dial_failed`](Self::dial_failed)
+    /// frees the slot.
     pub(crate) fn fail_waiters(
         &mut self,
         place: Place,
@@ -283,9 +284,10 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         concerns_host: bool,
         out: &mut Actions<K, T, W, P>,
     ) -> bool {
-        let most = if concerns_host { BATCH } else { 1 };
-        let mut failed = 0;
         let shelf = self.hosts.shelf_mut(place);
+        let is_unserved = shelf.waiting.len() + shelf.resending.len() >= shelf.dialing;
+        let most = if concerns_host { BATCH } else { usize::from(is_unserved) };
+        let mut failed = 0;
         for queue in [&mut shelf.resending, &mut shelf.waiting] {
             while failed < most && queue.first_key_value().is_some_and(|((_, queued), _)| *queued < began) {
                 let Some((_, waiter)) = queue.pop_first() else { break };

@@ -509,6 +509,23 @@ fn a_dial_that_concerns_nobody_else_fails_exactly_one() {
     assert_eq!(play.dialed(2), ["grant 2 to 5"]);
 }
 
+/// The dial that a request began fails, but another, begun for one that left, is under way for it.
+#[test]
+fn rule_11_who_has_another_dial_is_not_failed() {
+    let mut play = Play::new(config());
+    play.want("a", 0, 1);
+    play.want("a", 0, 2);
+    assert!(play.cancel(1));
+    let other = play.dials.pop_front().unwrap();
+    assert_eq!(play.fails(false), NOTHING);
+    play.dials.push_back(other);
+    assert_eq!(play.dialed(1), ["grant 1 to 2"]);
+    play.want("a", 0, 3);
+    play.want("a", 0, 4);
+    assert_eq!(play.fails(false), ["fail 3"], "4 has the other dial, and 3 none");
+    assert_eq!(play.dialed(2), ["grant 2 to 4"]);
+}
+
 /// When the next dial of the host may begin.
 fn next_dial(play: &Play) -> Instant {
     play.policy.hosts.get(0).unwrap().failing.as_ref().unwrap().until
