@@ -111,8 +111,8 @@ async fn rule_10_a_cold_burst_looks_up_once_keeps_to_its_limit_and_is_served_in_
     let mut seen: Vec<_> = server.seen().into_iter().map(|seen| seen.request.target).collect();
     seen.sort();
     assert_eq!(seen, [0, 1, 2, 3, 4, 5, 6, 7].map(|at| format!("/{at}")), "those who asked first");
-    for at in 0..BURST {
-        signals[at].raise();
+    for (at, signal) in signals.iter().enumerate() {
+        signal.raise();
         until("it is answered", || done.lock().unwrap().len() == at + 1).await;
         let come = (at + 1 + LIMIT).min(BURST);
         until("the next has come", || server.seen().len() == come).await;

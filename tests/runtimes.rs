@@ -10,7 +10,7 @@ mod plain;
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::task::{Context, Poll, Waker};
 use std::thread;
@@ -194,6 +194,79 @@ fn beside_a_parked_runtime() {
     });
     assert_settled(&client, 0);
     assert_open(&server, 0);
+}
+
+/// All of it with one client in a `static`: a runtime that is parked with a kept connection and a response that nobody
+/// reads, fifty in turn beside it, then four at once, and the parked one again. Each keeps its connections to itself, and
+/// all together keep to the limit, as the server counts.
+#[test]
+fn one_static_client_beside_a_parked_runtime() {
+    const LIMIT: usize = 4;
+    static CLIENT: OnceLock<Client> = OnceLock::new();
+    let client = CLIENT.get_or_init(|| Client::builder().max_connections_per_host(LIMIT).build().unwrap());
+    let server = Plain::start();
+    let owners: Mutex<HashMap<u64, usize>> = Mutex::default();
+    let requests = AtomicUsize::new(0);
+    // So many tasks, each so many requests: on kept connections all but the first.
+    let use_it = |runtime: &Runtime, owner: usize, tasks: usize, rounds: usize| {
+        let paths = ["/", "/slow/1", "/bytes/100000"];
+        let tasks: Vec<_> = (0..tasks)
+            .map(|task| {
+                let server = server.clone();
+                runtime.spawn(async move {
+                    let mut used = Vec::new();
+                    for round in 0..rounds {
+                        used.push(fetch(client, &server, paths[(task + round) % 3]).await.0);
+                    }
+                    used
+                })
+            })
+            .collect();
+        for task in tasks {
+            for id in run(runtime, task).unwrap() {
+                let first = *owners.lock().unwrap().entry(id).or_insert(owner);
+                assert_eq!(first, owner, "connection {id} crossed");
+                requests.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+    };
+
+    let parked = single();
+    use_it(&parked, 0, 1, 3);
+    let unread = run(&parked, client.get(server.url("/bytes/1000000")).send()).unwrap();
+    use_it(&parked, 0, 1, 3);
+    for n in 1..=50 {
+        let runtime = any(n);
+        use_it(&runtime, n, 3, 4);
+        if n % 2 == 0 {
+            runtime.shutdown_background();
+        }
+    }
+    thread::scope(|scope| {
+        for n in 51..=54 {
+            let use_it = &use_it;
+            scope.spawn(move || use_it(&any(n), n, 4, 25));
+        }
+    });
+    use_it(&parked, 0, 3, 4);
+    assert_eq!(run(&parked, unread.bytes()).unwrap().len(), 1_000_000);
+    use_it(&parked, 0, 1, 1);
+    let total = client.pool().stats().total;
+    assert_settled(client, total.idle);
+    assert_open(&server, total.idle);
+    assert!((1..=LIMIT).contains(&total.idle), "{total}");
+    assert_eq!(
+        (total.requests, total.failed_dials),
+        (requests.load(Ordering::SeqCst) as u64 + 1, 0),
+        "{total}"
+    );
+    assert_eq!(server.requests() as u64, total.requests, "none was sent again");
+    #[cfg(target_os = "linux")]
+    assert_eq!(server.peak(), LIMIT, "as many as may be, and no more");
+    drop(parked);
+    assert_settled(client, 0);
+    assert_open(&server, 0);
+    println!("beside a parked runtime: {}", client.pool().stats().total);
 }
 
 /// The parked runtime has a dial under way: the slot is its own, and the others still have theirs.

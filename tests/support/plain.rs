@@ -10,8 +10,8 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// The server. It ends with the process.
@@ -25,6 +25,7 @@ pub(crate) struct Plain {
 struct Counts {
     accepted: AtomicUsize,
     open: AtomicUsize,
+    peak: AtomicUsize,
     requests: AtomicUsize,
 }
 
@@ -34,7 +35,12 @@ impl Plain {
         let server = Self { address: listener.local_addr().unwrap(), counts: Arc::default() };
         let counts = server.counts.clone();
         std::thread::spawn(move || {
+            let mut live: Vec<Weak<TcpStream>> = Vec::new();
             for stream in listener.incoming().map_while(Result::ok) {
+                let stream = Arc::new(stream);
+                live.retain(|stream| stream.upgrade().is_some_and(|stream| !has_ended(&stream)));
+                live.push(Arc::downgrade(&stream));
+                counts.peak.fetch_max(live.len(), Ordering::SeqCst);
                 let number = counts.accepted.fetch_add(1, Ordering::SeqCst) + 1;
                 counts.open.fetch_add(1, Ordering::SeqCst);
                 let counts = counts.clone();
@@ -60,9 +66,34 @@ impl Plain {
         self.counts.open.load(Ordering::SeqCst)
     }
 
+    /// The most that were open when one more was accepted: whatever the client had closed by then is not counted.
+    pub(crate) fn peak(&self) -> usize {
+        self.counts.peak.load(Ordering::SeqCst)
+    }
+
     pub(crate) fn requests(&self) -> usize {
         self.counts.requests.load(Ordering::SeqCst)
     }
+}
+
+/// Whether the client has closed it, though nobody has read so far: its FIN comes before the next connection does.
+#[cfg(target_os = "linux")]
+fn has_ended(stream: &TcpStream) -> bool {
+    const MSG_PEEK: i32 = 0x02;
+    const MSG_DONTWAIT: i32 = 0x40;
+
+    let mut byte = [std::mem::MaybeUninit::uninit()];
+    let peeked = socket2::SockRef::from(stream).recv_with_flags(&mut byte, MSG_PEEK | MSG_DONTWAIT);
+    match peeked {
+        Ok(read) => read == 0,
+        Err(error) => error.kind() != std::io::ErrorKind::WouldBlock,
+    }
+}
+
+/// It is known only when its thread has ended.
+#[cfg(not(target_os = "linux"))]
+fn has_ended(_: &TcpStream) -> bool {
+    false
 }
 
 fn serve(mut stream: &TcpStream, number: usize, counts: &Counts) -> std::io::Result<()> {
