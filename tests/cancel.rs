@@ -1,4 +1,5 @@
-//! Dropping a request at any point leaves the pool's counts exact.
+//! Dropping a request at any point leaves the pool's counts exact, and neither a connection nor a task behind: rule 31.
+//! (Over sockets, and the sockets counted: `tests/sockets.rs`.)
 //!
 //! Not sampled but enumerated: each scenario is run once for every k, its future polled k times and dropped, until
 //! it completes within k polls. The transport is pending before every operation, so every await is met. After each
@@ -68,6 +69,8 @@ impl Bench {
         settle().await;
         assert_eq!(peers.live(), 0, "{what}: the client is gone");
         assert_eq!(peers.closed(), peers.made(), "{what}: each connection was closed before it was dropped");
+        let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+        assert_eq!(tasks, 0, "{what}: the client is gone, and its tasks with it");
     }
 
     async fn check_counts(&self, what: &str) {
@@ -182,7 +185,7 @@ fn fetch(bench: Bench) -> Work {
 }
 
 #[test]
-fn cold() {
+fn rule_31_a_cold_request() {
     let script = Script::new(&[&[Reply::ok("hello")]]);
     enumerate("cold", 2, &script, async |bench| fetch(bench));
     let script = Script { dial_polls: 7, write_most: 5, read_polls: 3, ..script };
@@ -191,7 +194,7 @@ fn cold() {
 
 /// Two requests and their dials: the one that is dropped takes nothing from the other.
 #[test]
-fn cold_beside_another() {
+fn rule_31_a_cold_request_beside_another() {
     let script = Script::new(&[&[Reply::ok("hello")]]);
     for limit in [1, 2] {
         enumerate(&format!("beside another, limit {limit}"), limit, &script, async |bench| {
@@ -208,7 +211,7 @@ fn cold_beside_another() {
 }
 
 #[test]
-fn warm() {
+fn rule_31_a_warm_request() {
     let script = Script::new(&[&[Reply::ok("hello").split(9)]]);
     enumerate("warm", 2, &script, async |bench| {
         fetch(bench.clone()).await;
@@ -218,7 +221,7 @@ fn warm() {
 
 /// The idle connection turns out to be dead when it is looked at: its slot becomes a dial.
 #[test]
-fn stale() {
+fn rule_31_a_request_that_finds_its_connection_dead() {
     let script = Script::new(&[&[Reply::ok("hello")]]);
     for limit in [1, 2] {
         enumerate(&format!("stale, limit {limit}"), limit, &script, async |bench| {
@@ -230,7 +233,7 @@ fn stale() {
 }
 
 #[test]
-fn dialing_ahead() {
+fn rule_31_dialing_ahead() {
     let script = Script::new(&[&[Reply::ok("hello")]]);
     enumerate("dialing ahead", 2, &script, async |bench| {
         boxed(async move { bench.client.warm(URL, 2).await.unwrap() })
@@ -238,7 +241,7 @@ fn dialing_ahead() {
 }
 
 #[test]
-fn failed_dial() {
+fn rule_31_a_request_whose_dial_fails() {
     let script = Script { failed_dials: 1, ..Script::new(&[&[Reply::ok("hello")]]) };
     let mut drops = 0;
     for (pace, polls) in [0, 1, 2, 5].into_iter().flat_map(|pace| (0..6).map(move |polls| (pace, polls))) {
@@ -267,7 +270,7 @@ fn failed_dial() {
 /// The one connection is held by another response, which ends just before the poll of number `at`: so its
 /// connection, or the failure to make one, may have been delivered and not seen.
 #[test]
-fn waited() {
+fn rule_31_a_request_that_waits() {
     let script = Script::new(&[&[slow(), Reply::ok("hello")], &[Reply::ok("hello")]]);
     let kept = Script::new(&[&[slow(), Reply::ok("hello").split(7)]]);
     let mut drops = 0;
@@ -307,7 +310,7 @@ fn waited() {
 
 /// Three wait for one connection, and the one in the middle is dropped: the others are served.
 #[test]
-fn waited_among_others() {
+fn rule_31_a_request_that_waits_among_others() {
     let script = Script::new(&[&[Reply::ok("hello")]]);
     enumerate("waited among others", 1, &script, async |bench| {
         let spawn = || tokio::spawn(fetch_text(bench.client.clone()));
@@ -354,7 +357,7 @@ impl Stream for Pieces {
 }
 
 #[test]
-fn upload() {
+fn rule_31_an_upload() {
     let script = Script { write_most: 11, ..Script::new(&[&[Reply::ok("hello")]]) };
     let post = |bench: Bench, body: Body| -> Work {
         boxed(async move {
@@ -390,7 +393,7 @@ fn upload() {
 
 /// The server answers before it has the whole request.
 #[test]
-fn early_response() {
+fn rule_31_an_upload_that_is_answered_early() {
     for (name, reply) in [
         ("early response", Reply::ok("hello").early()),
         ("early response, then closed", Reply::ok("hello").early().eof()),
@@ -408,7 +411,7 @@ fn early_response() {
 }
 
 #[test]
-fn body() {
+fn rule_31_a_body() {
     let chunked = Reply::raw(&[
         "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
         "5\r\nfirst\r\n",
@@ -435,7 +438,7 @@ fn body() {
 
 /// A dropped `chunk()` loses nothing: whoever asks again reads on.
 #[test]
-fn chunk_is_cancel_safe() {
+fn rule_31_a_piece_of_a_body() {
     let script = Script::new(&[&[slow()]]);
     let mut drops = 0;
     for polls in 1..4 {
@@ -471,7 +474,7 @@ fn chunk_is_cancel_safe() {
 
 /// A kept connection dies under the request, which is sent again on a fresh one.
 #[test]
-fn retry() {
+fn rule_31_a_request_that_is_sent_again() {
     for (death, reply) in [
         ("closed", Reply::silence().eof()),
         ("reset", Reply::silence().reset()),
@@ -497,7 +500,7 @@ fn retry() {
 
 /// A request that is sent again while others wait for the same connection.
 #[test]
-fn retry_among_others() {
+fn rule_31_a_request_that_is_sent_again_among_others() {
     let script = Script::new(&[&[Reply::ok("hello"), Reply::silence().eof()], &[Reply::ok("hello")]]);
     enumerate("retry among others", 1, &script, async |bench| {
         fetch(bench.clone()).await;
