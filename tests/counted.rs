@@ -1,4 +1,5 @@
-//! What a warm request costs, counted: allocations, calls of the transport, and the memory of a long body.
+//! What a warm request costs, counted: allocations, calls of the transport, the memory of a long body, and that of a
+//! connection which is idle behind one.
 //!
 //! One test, because the counting allocator counts for the whole process.
 
@@ -6,6 +7,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::TcpListener;
 use std::pin::Pin;
@@ -26,15 +28,19 @@ static MOST: AtomicUsize = AtomicUsize::new(0);
 // SAFETY: everything is the system allocator's; what is added only counts.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Relaxed);
-        let held = HELD.fetch_add(layout.size(), Relaxed) + layout.size();
-        MOST.fetch_max(held, Relaxed);
+        if !IS_SERVER.get() {
+            ALLOCATIONS.fetch_add(1, Relaxed);
+            let held = HELD.fetch_add(layout.size(), Relaxed) + layout.size();
+            MOST.fetch_max(held, Relaxed);
+        }
         // SAFETY: the caller's promises are passed on.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        HELD.fetch_sub(layout.size(), Relaxed);
+        if !IS_SERVER.get() {
+            HELD.fetch_sub(layout.size(), Relaxed);
+        }
         // SAFETY: the caller's promises are passed on.
         unsafe { System.dealloc(at, layout) }
     }
@@ -43,8 +49,13 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
+thread_local! {
+    /// The server's threads are not counted; they share nothing with the client.
+    static IS_SERVER: Cell<bool> = const { Cell::new(false) };
+}
+
 #[test]
-fn a_warm_request_costs_what_it_may() {
+fn rule_37_a_warm_request_costs_what_it_may() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let port = serve();
@@ -80,6 +91,12 @@ fn a_warm_request_costs_what_it_may() {
         assert!(allocations <= 7.0, "{allocations} allocations");
         assert_eq!((writes, reads, looks), (1.0, 1.0, 1.0));
 
+        // Head and content leave together, in one write of both where they lie.
+        let before = calls.now();
+        client.post(&small).body("x".repeat(500)).send().await.unwrap().bytes().await.unwrap();
+        let [writes, reads, looks] = [0, 1, 2].map(|at| calls.now()[at] - before[at]);
+        assert_eq!((writes, reads, looks, calls.parts.load(Relaxed)), (1, 1, 1, 2));
+
         for path in ["known", "chunked"] {
             let mut response = client.get(format!("http://127.0.0.1:{port}/{path}")).send().await.unwrap();
             let before = HELD.load(Relaxed);
@@ -94,28 +111,55 @@ fn a_warm_request_costs_what_it_may() {
             assert!(most < 2 << 20, "{most} bytes held");
         }
         assert_eq!(client.pool().stats().total.opened, 1);
+        idle_connections_are_small(port).await;
     });
 }
 
-/// A server on threads of its own, which allocate nothing while they serve small requests.
+/// Behind a body of which each took as much as it could, the connections keep no buffer.
+async fn idle_connections_are_small(port: u16) {
+    let client = Client::builder().max_idle_per_host(IDLE).build().unwrap();
+    let url = format!("http://127.0.0.1:{port}/some");
+    let hold = async |count: usize| {
+        let mut held = Vec::new();
+        for _ in 0..count {
+            held.push(client.get(&url).send().await.unwrap());
+        }
+        for mut response in held {
+            while response.chunk().await.unwrap().is_some() {}
+        }
+        let total = client.pool().stats().total;
+        assert_eq!((total.idle, total.active), (count, 0));
+        // What is kept once, for all connections, has been made by then.
+        HELD.load(Relaxed)
+    };
+    let (one, all) = (hold(1).await, hold(IDLE).await);
+    let each = (all - one) / (IDLE - 1);
+    println!("an idle connection: {each} bytes");
+    assert!(each <= 1536, "{each} bytes for each idle connection");
+}
+
+/// A server on threads of its own. Each request comes in one piece.
 fn serve() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
+        IS_SERVER.set(true);
         for stream in listener.incoming() {
             let Ok(mut stream) = stream else { return };
             stream.set_nodelay(true).unwrap();
             std::thread::spawn(move || {
+                IS_SERVER.set(true);
                 let block = vec![b'x'; BLOCK];
                 let mut head = [0; 1024];
                 while let Ok(read @ 1..) = stream.read(&mut head) {
                     let head = &head[..read];
-                    let sent = if head.starts_with(b"GET /small") {
+                    let sent = if head.starts_with(b"GET /small") || head.starts_with(b"POST /small") {
                         stream.write_all(SMALL)
-                    } else if head.starts_with(b"GET /known") {
-                        let length = BLOCKS * BLOCK;
+                    } else if head.starts_with(b"GET /known") || head.starts_with(b"GET /some") {
+                        let blocks = if head.starts_with(b"GET /some") { 8 } else { BLOCKS };
+                        let length = blocks * BLOCK;
                         let begun = write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
-                        begun.and_then(|()| (0..BLOCKS).try_for_each(|_| stream.write_all(&block)))
+                        begun.and_then(|()| (0..blocks).try_for_each(|_| stream.write_all(&block)))
                     } else {
                         let begun =
                             stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n");
@@ -145,6 +189,7 @@ const SMALL: &[u8] = b"HTTP/1.1 200 OK\r\nserver: counted\r\ndate: Sun, 22 Nov 2
 const ROUNDS: usize = 1000;
 const BLOCK: usize = 64 * 1024;
 const BLOCKS: usize = 2048;
+const IDLE: usize = 128;
 
 /// Ready calls only: what would block is no work done.
 #[derive(Default)]
@@ -152,6 +197,8 @@ struct Calls {
     writes: AtomicUsize,
     reads: AtomicUsize,
     looks: AtomicUsize,
+    /// Of the latest write.
+    parts: AtomicUsize,
 }
 
 impl Calls {
@@ -200,6 +247,7 @@ impl AsyncWrite for Counted {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.calls.writes.fetch_add(1, Relaxed);
+        self.calls.parts.store(bufs.iter().filter(|buf| !buf.is_empty()).count(), Relaxed);
         Pin::new(&mut self.tcp).poll_write_vectored(cx, bufs)
     }
 

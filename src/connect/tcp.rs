@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_refusal_moves_on_at_once_and_options_are_set() {
+    async fn rule_37_a_refusal_moves_on_at_once_and_options_are_set() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let mut addresses = refusing(2);
         addresses.push(listener.local_addr().unwrap());
@@ -216,6 +216,16 @@ mod tests {
         let (stream, peer) = run.winner().await.unwrap();
         assert_eq!((peer, stream.peer_addr().unwrap()), (addresses[2], addresses[2]));
         assert!(stream.nodelay().unwrap() && SockRef::from(&stream).keepalive().unwrap());
+        #[cfg(target_os = "linux")]
+        {
+            let socket = SockRef::from(&stream);
+            let quarter = Duration::from_secs(15);
+            assert_eq!(
+                (socket.tcp_keepalive_time().unwrap(), socket.tcp_keepalive_interval().unwrap()),
+                (quarter, quarter)
+            );
+            assert_eq!(socket.tcp_keepalive_retries().unwrap(), 4);
+        }
         assert!(run.has_tried_all());
         assert_eq!(run.into_error().attempts.len(), 2);
     }
