@@ -365,7 +365,7 @@ async fn a_timeout_in_the_middle_of_a_dial_says_so() {
 
 /// Blocked by the total limit, a request is not told to raise the other one.
 #[tokio::test]
-async fn a_full_pool_names_the_limit_that_is_in_the_way() {
+async fn rule_04_a_full_pool_names_the_limit_that_is_in_the_way() {
     let (port, other) = (friendly(), friendly());
     let client =
         Client::builder().max_connections(1).acquire_timeout(Duration::from_millis(50)).build().unwrap();

@@ -127,7 +127,7 @@ async fn parallel_requests_use_several_connections_and_all_are_kept() {
 }
 
 #[tokio::test]
-async fn the_connection_used_last_is_used_first() {
+async fn rule_06_the_connection_used_last_is_used_first() {
     let signals = signals(3);
     let (server, client) = (server_that_waits(&signals), Client::new());
     let requests: Vec<_> = (0..3).map(|at| send(&client, server.url(&format!("/{at}")))).collect();
@@ -238,7 +238,7 @@ async fn a_request_that_is_dropped_while_it_waits_closes_the_connection() {
 }
 
 #[tokio::test]
-async fn the_dial_of_a_dropped_request_goes_on_and_its_connection_is_kept() {
+async fn rule_12_the_dial_of_a_dropped_request_goes_on_and_its_connection_is_kept() {
     let (server, client) = (Server::echo(), Client::new());
     let mut request = Box::pin(client.get(server.url("/dropped")).send());
     // Once: it has asked for a connection.
@@ -252,7 +252,7 @@ async fn the_dial_of_a_dropped_request_goes_on_and_its_connection_is_kept() {
 }
 
 #[tokio::test]
-async fn at_the_limit_requests_are_served_in_the_order_of_their_asking_by_the_same_connection() {
+async fn rule_06_at_the_limit_requests_are_served_in_the_order_of_their_asking() {
     let signals = signals(1);
     let server = server_that_waits(&signals);
     let client = Client::builder().max_connections_per_host(1).build().unwrap();
@@ -273,7 +273,7 @@ async fn at_the_limit_requests_are_served_in_the_order_of_their_asking_by_the_sa
 }
 
 #[tokio::test]
-async fn a_waiter_that_left_is_passed_over() {
+async fn rule_07_a_waiter_that_left_is_passed_over() {
     let signals = signals(1);
     let server = server_that_waits(&signals);
     let client = Client::builder().max_connections_per_host(1).build().unwrap();
@@ -293,7 +293,7 @@ async fn a_waiter_that_left_is_passed_over() {
 }
 
 #[tokio::test]
-async fn at_the_total_limit_another_hosts_idle_connection_gives_way() {
+async fn rule_05_at_the_total_limit_another_hosts_idle_connection_gives_way() {
     let ((one, one_ended), (other, _)) = (echo_that_counts(), echo_that_counts());
     let client = Client::builder().max_connections(1).build().unwrap();
     get_text(&client, &one, "/").await;
@@ -340,7 +340,7 @@ async fn a_server_that_keeps_connections_for_a_second_is_not_trusted_with_one() 
 }
 
 #[tokio::test]
-async fn the_oldest_idle_connection_of_a_host_goes_when_there_are_enough() {
+async fn rule_03_the_oldest_idle_connection_of_a_host_goes_when_there_are_enough() {
     let signals = signals(3);
     let server = server_that_waits(&signals);
     let client = Client::builder().max_idle_per_host(2).build().unwrap();
@@ -367,7 +367,7 @@ async fn the_oldest_idle_connection_of_a_host_goes_when_there_are_enough() {
 }
 
 #[tokio::test]
-async fn nothing_is_kept_where_no_idle_connection_is_allowed() {
+async fn rule_03_nothing_is_kept_where_no_idle_connection_is_allowed() {
     let server = Server::echo();
     for client in [
         Client::builder().max_idle_per_host(0).build().unwrap(),
@@ -386,7 +386,7 @@ async fn nothing_is_kept_where_no_idle_connection_is_allowed() {
 }
 
 #[tokio::test]
-async fn the_connection_idle_for_longest_goes_when_there_are_enough_in_all() {
+async fn rule_03_the_connection_idle_for_longest_goes_when_there_are_enough_in_all() {
     let servers: Vec<_> = (0..3).map(|_| Server::echo()).collect();
     let client = Client::builder().max_idle(2).build().unwrap();
     for server in &servers {
@@ -437,7 +437,7 @@ async fn other_names_and_other_ports_do_not_share_a_connection() {
 }
 
 #[tokio::test]
-async fn connections_dialed_ahead_serve_the_requests_that_follow() {
+async fn rule_14_connections_dialed_ahead_serve_the_requests_that_follow() {
     let signals = signals(4);
     let (server, client) = (server_that_waits(&signals), Client::new());
     within(20, client.warm(server.url("/"), 4)).await.unwrap();
@@ -460,7 +460,7 @@ async fn connections_dialed_ahead_serve_the_requests_that_follow() {
 }
 
 #[tokio::test]
-async fn dialing_ahead_keeps_to_the_limits() {
+async fn rule_14_dialing_ahead_keeps_to_the_limits() {
     let (server, client) = (Server::echo(), Client::builder().max_connections_per_host(2).build().unwrap());
     within(20, client.warm(server.url("/"), 5)).await.unwrap();
     assert_ledger(&total(&client), 2, 0, 0, &[]);
@@ -468,7 +468,7 @@ async fn dialing_ahead_keeps_to_the_limits() {
 }
 
 #[tokio::test]
-async fn a_wait_that_takes_too_long_tells_what_the_pool_was_doing() {
+async fn rule_04_a_wait_that_takes_too_long_tells_what_the_pool_was_doing() {
     let (server, _) = server_that_stalls();
     let client = Client::builder()
         .max_connections_per_host(1)
@@ -494,7 +494,7 @@ async fn a_wait_that_takes_too_long_tells_what_the_pool_was_doing() {
 }
 
 #[tokio::test]
-async fn a_queue_that_is_full_refuses_at_once() {
+async fn rule_04_a_queue_that_is_full_refuses_at_once() {
     let signals = signals(1);
     let server = server_that_waits(&signals);
     let client = Client::builder().max_connections_per_host(1).max_waiters_per_host(1).build().unwrap();
