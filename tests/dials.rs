@@ -668,7 +668,7 @@ async fn rule_04_an_acquire_timeout_tells_its_story() {
     assert_eq!(
         error.chain().to_string(),
         "no connection to http://a.test became free within 5s: 1 active, 0 idle, 1 dialing, 2 waiting \
-         (read response bodies to their end, or raise max_connections_per_host)"
+         (raise max_connections_per_host, or the acquire_timeout)"
     );
     far.release();
     assert_eq!((later.answer().await, first.answer().await), (1, 1));

@@ -73,7 +73,8 @@ fn server_that_stalls() -> (Server, Arc<AtomicUsize>) {
     let count = ended.clone();
     let server = Server::start(move |peer| {
         if peer.request()?.is_some() {
-            peer.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello")?;
+            // (More than is drained.)
+            peer.send("HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\nhello")?;
             peer.stall().unwrap_or_default();
             count.fetch_add(1, Ordering::SeqCst);
         }
@@ -586,7 +587,7 @@ async fn the_ledger_is_exact_after_many_requests_of_all_kinds() {
                     return peer.stall();
                 }
                 "/long" => {
-                    peer.send("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhello")?;
+                    peer.send("HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\nhello")?;
                     return peer.stall();
                 }
                 _ => peer.respond("ok")?,
