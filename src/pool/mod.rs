@@ -23,6 +23,7 @@ mod reaper;
 mod shutdown;
 mod state;
 pub(crate) mod stats;
+mod sync;
 mod wait;
 
 use std::fmt;

@@ -4,15 +4,16 @@
 //! sockets. Invariant: what is delivered is taken exactly once, by the waiter, or by whoever finds that the waiter
 //! has left.
 //!
-//! The race it settles, as a timeline:
+//! The race it settles, as a timeline (`tests/loom` plays all of them):
 //!
 //! ```text
 //! giver   policy pops the waiter ......... deliver(conn): the waiter is gone, conn comes back to the giver
 //! waiter  ............ leave(): nothing yet ..................................................
 //! ```
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+
+use super::sync::{Mutex, MutexGuard, PoisonError};
 
 /// One waiter's cell.
 #[derive(Debug)]

@@ -1,0 +1,39 @@
+//! The crate's own hand-off cell, over loom's mutex in place of std's.
+//!
+//! The file itself is compiled here, not a copy of it. What it keeps to its crate is passed on for `tests/hand_off.rs`,
+//! which is where the models are.
+
+use std::task::{Context, Poll};
+
+#[path = "../../../src/pool/wait.rs"]
+mod wait;
+
+/// What the file takes from its neighbour in the crate.
+mod sync {
+    pub(crate) use std::sync::PoisonError;
+
+    pub(crate) use loom::sync::{Mutex, MutexGuard};
+}
+
+/// One waiter's cell.
+#[derive(Debug)]
+pub struct Cell<G>(wait::Cell<G>);
+
+impl<G> Cell<G> {
+    #[allow(clippy::new_without_default, reason = "as in the crate")]
+    pub fn new() -> Self {
+        Self(wait::Cell::new())
+    }
+
+    pub fn deliver(&self, gift: G) -> Result<(), G> {
+        self.0.deliver(gift)
+    }
+
+    pub fn poll_take(&self, cx: &mut Context<'_>) -> Poll<G> {
+        self.0.poll_take(cx)
+    }
+
+    pub fn leave(&self) -> Option<G> {
+        self.0.leave()
+    }
+}

@@ -1,0 +1,345 @@
+//! Every interleaving of those who meet at a hand-off cell, by loom.
+//!
+//! A gift can be neither copied nor made by the cell, so that it is never with two; what is checked is that it is with
+//! one. A waiter sleeps until it is woken: a wake-up that is lost leaves it asleep, which loom reports as a deadlock.
+//! Each model also says what must have been seen over all interleavings, so that none passes for want of a race.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::collections::VecDeque;
+use std::sync::Arc as StdArc;
+use std::sync::Mutex as StdMutex;
+use std::task::{Context, Poll, Wake, Waker};
+
+use handclasp_loom::Cell;
+use loom::sync::atomic::{AtomicUsize, Ordering};
+use loom::sync::{Arc, Mutex};
+use loom::thread;
+
+/// What is handed over: there is one of each name.
+#[derive(Debug, PartialEq)]
+struct Gift(&'static str);
+
+/// Plays a model in every interleaving, and asserts that its outcomes were exactly these.
+#[track_caller]
+fn outcomes(expected: &[&str], model: impl Fn() -> String + Send + Sync + 'static) {
+    let seen = StdArc::new(StdMutex::new(Vec::new()));
+    let all = seen.clone();
+    loom::model(move || {
+        let outcome = model();
+        let mut all = all.lock().unwrap();
+        if !all.contains(&outcome) {
+            all.push(outcome);
+        }
+    });
+    let mut seen = std::mem::take(&mut *seen.lock().unwrap());
+    seen.sort();
+    assert_eq!(seen, expected);
+}
+
+/// A thread that waits as a task does: polled, it sleeps until it is woken.
+struct Sleeper {
+    thread: thread::Thread,
+    wakes: AtomicUsize,
+}
+
+impl Sleeper {
+    fn new() -> StdArc<Self> {
+        StdArc::new(Self { thread: thread::current(), wakes: AtomicUsize::new(0) })
+    }
+
+    fn poll<G>(self: &StdArc<Self>, cell: &Cell<G>) -> Poll<G> {
+        cell.poll_take(&mut Context::from_waker(&Waker::from(self.clone())))
+    }
+
+    /// Takes what is delivered, however long that takes. Answers also how often it slept.
+    fn take<G>(self: &StdArc<Self>, cell: &Cell<G>) -> (G, usize) {
+        let mut slept = 0;
+        loop {
+            match self.poll(cell) {
+                Poll::Ready(gift) => return (gift, slept),
+                Poll::Pending => thread::park(),
+            }
+            slept += 1;
+        }
+    }
+
+    fn wakes(&self) -> usize {
+        self.wakes.load(Ordering::SeqCst)
+    }
+}
+
+impl Wake for Sleeper {
+    fn wake(self: StdArc<Self>) {
+        self.wakes.fetch_add(1, Ordering::SeqCst);
+        self.thread.unpark();
+    }
+}
+
+fn give(cell: &Arc<Cell<Gift>>, name: &'static str) -> thread::JoinHandle<Option<Gift>> {
+    let cell = cell.clone();
+    thread::spawn(move || cell.deliver(Gift(name)).err())
+}
+
+#[test]
+fn rule_07_who_leaves_while_something_comes_has_it_or_the_giver_has() {
+    outcomes(&["the giver", "the waiter"], || {
+        let cell = Arc::new(Cell::new());
+        let giver = give(&cell, "a");
+        let left = cell.leave();
+        let back = giver.join().unwrap();
+        assert_eq!(cell.leave(), None, "nothing stays behind");
+        match (left, back) {
+            (Some(Gift("a")), None) => "the waiter".to_owned(),
+            (None, Some(Gift("a"))) => "the giver".to_owned(),
+            other => panic!("it is with one of them: {other:?}"),
+        }
+    });
+}
+
+#[test]
+fn rule_07_who_found_nothing_is_woken_by_what_comes() {
+    outcomes(&["it slept", "it was there"], || {
+        let cell = Arc::new(Cell::new());
+        let giver = give(&cell, "a");
+        let sleeper = Sleeper::new();
+        let (gift, slept) = sleeper.take(&cell);
+        assert_eq!((gift, giver.join().unwrap()), (Gift("a"), None));
+        assert_eq!(sleeper.wakes(), slept, "woken once if it slept");
+        assert_eq!(sleeper.poll(&cell), Poll::Pending, "it is taken once");
+        if slept == 0 { "it was there".to_owned() } else { "it slept".to_owned() }
+    });
+}
+
+#[test]
+fn rule_07_who_asks_by_another_task_is_woken_there() {
+    outcomes(&["at first", "the first is woken", "the second is woken"], || {
+        let cell = Arc::new(Cell::new());
+        let giver = give(&cell, "a");
+        let (first, second) = (Sleeper::new(), Sleeper::new());
+        let seen = match (first.poll(&cell), second.poll(&cell)) {
+            (Poll::Ready(gift), Poll::Pending) => ("at first", gift),
+            (Poll::Pending, Poll::Ready(gift)) => ("the first is woken", gift),
+            (Poll::Pending, Poll::Pending) => {
+                thread::park();
+                ("the second is woken", second.take(&cell).0)
+            }
+            other => panic!("there is one gift: {other:?}"),
+        };
+        assert_eq!((seen.1, giver.join().unwrap()), (Gift("a"), None));
+        let wakes = match seen.0 {
+            "at first" => (0, 0),
+            "the first is woken" => (1, 0),
+            _ => (0, 1),
+        };
+        assert_eq!((first.wakes(), second.wakes()), wakes, "{}", seen.0);
+        seen.0.to_owned()
+    });
+}
+
+#[test]
+fn rule_07_of_two_givers_one_is_served_and_the_other_keeps_its_own() {
+    outcomes(&["a", "b"], || {
+        let cell = Arc::new(Cell::new());
+        let (one, other) = (give(&cell, "a"), give(&cell, "b"));
+        let gift = Sleeper::new().take(&cell).0;
+        match (gift, one.join().unwrap(), other.join().unwrap()) {
+            (Gift("a"), None, Some(Gift("b"))) => "a".to_owned(),
+            (Gift("b"), Some(Gift("a")), None) => "b".to_owned(),
+            other => panic!("one each: {other:?}"),
+        }
+    });
+}
+
+#[test]
+fn rule_07_two_givers_and_a_waiter_that_leaves_lose_nothing() {
+    outcomes(&["a", "b", "neither"], || {
+        let cell = Arc::new(Cell::new());
+        let (one, other) = (give(&cell, "a"), give(&cell, "b"));
+        let left = cell.leave();
+        match (left, one.join().unwrap(), other.join().unwrap()) {
+            (Some(Gift("a")), None, Some(Gift("b"))) => "a".to_owned(),
+            (Some(Gift("b")), Some(Gift("a")), None) => "b".to_owned(),
+            (None, Some(Gift("a")), Some(Gift("b"))) => "neither".to_owned(),
+            other => panic!("one each: {other:?}"),
+        }
+    });
+}
+
+/// The waiter is dropped after so many polls; what it had been given unseen, or had already taken, goes on to the next.
+#[test]
+fn rule_07_a_waiter_dropped_at_any_point_passes_on_what_it_was_given() {
+    for polls in 0..3 {
+        let ways: &[_] = match polls {
+            0 => &["back to the giver", "left"],
+            _ => &["back to the giver", "left", "taken"],
+        };
+        outcomes(ways, move || {
+            let cells = [(); 2].map(|()| Arc::new(Cell::new()));
+            let giver = thread::spawn({
+                let cells = cells.clone();
+                move || match cells[0].deliver(Gift("a")) {
+                    Ok(()) => false,
+                    Err(gift) => {
+                        cells[1].deliver(gift).unwrap();
+                        true
+                    }
+                }
+            });
+            let quitter = thread::spawn({
+                let cells = cells.clone();
+                move || {
+                    let waiter = Sleeper::new();
+                    let taken = (0..polls).find_map(|_| match waiter.poll(&cells[0]) {
+                        Poll::Ready(gift) => Some(gift),
+                        Poll::Pending => None,
+                    });
+                    let way = if taken.is_some() { "taken" } else { "left" };
+                    let gift = taken.or_else(|| cells[0].leave())?;
+                    cells[1].deliver(gift).unwrap();
+                    Some(way)
+                }
+            });
+            assert_eq!(Sleeper::new().take(&cells[1]).0, Gift("a"));
+            match (giver.join().unwrap(), quitter.join().unwrap()) {
+                (true, None) => "back to the giver".to_owned(),
+                (false, Some(way)) => way.to_owned(),
+                other => panic!("one of them passed it on: {other:?}"),
+            }
+        });
+    }
+}
+
+/// Plays a model with a queue: with six preemptions at the most, and in every interleaving if there is time for it.
+fn play(model: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    if std::env::var_os("HANDCLASP_LONG").is_none() {
+        builder.preemption_bound = Some(6);
+    }
+    builder.check(model);
+}
+
+/// A pool with one lock, as far as the hand-off needs it: who waits, and what is kept.
+struct Desk {
+    state: Mutex<(VecDeque<Waiter>, Vec<Gift>)>,
+}
+
+type Waiter = Arc<Cell<Gift>>;
+
+impl Desk {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { state: Mutex::new((VecDeque::new(), Vec::new())) })
+    }
+
+    /// Something that is kept, or a place in the queue.
+    fn checkout(&self) -> Result<Gift, Waiter> {
+        let mut state = self.state.lock().unwrap();
+        if let Some(gift) = state.1.pop() {
+            return Ok(gift);
+        }
+        let cell = Arc::new(Cell::new());
+        state.0.push_back(cell.clone());
+        Err(cell)
+    }
+
+    /// To the oldest waiter, or onto the shelf: decided under the lock, delivered outside of it.
+    fn checkin(&self, mut gift: Gift) {
+        loop {
+            let mut state = self.state.lock().unwrap();
+            let Some(waiter) = state.0.pop_front() else { return state.1.push(gift) };
+            drop(state);
+            match waiter.deliver(gift) {
+                Ok(()) => return,
+                Err(back) => gift = back,
+            }
+        }
+    }
+
+    /// The waiter gives up, as a request that is dropped does.
+    fn cancel(&self, cell: &Waiter) {
+        let given = cell.leave();
+        self.state.lock().unwrap().0.retain(|queued| !Arc::ptr_eq(queued, cell));
+        if let Some(gift) = given {
+            self.checkin(gift);
+        }
+    }
+
+    /// Asks, polls once, and gives up.
+    fn ask_and_give_up(&self) {
+        match self.checkout() {
+            Ok(gift) => self.checkin(gift),
+            Err(cell) => {
+                if let Poll::Ready(gift) = Sleeper::new().poll(&cell) {
+                    return self.checkin(gift);
+                }
+                self.cancel(&cell);
+            }
+        }
+    }
+
+    /// Asks, and waits until it is served.
+    fn ask(&self) -> Gift {
+        match self.checkout() {
+            Ok(gift) => gift,
+            Err(cell) => Sleeper::new().take(&cell).0,
+        }
+    }
+
+    /// Nobody waits, and so many are kept.
+    fn assert_kept(&self, kept: usize) {
+        let state = self.state.lock().unwrap();
+        assert_eq!((state.0.len(), state.1.len()), (0, kept));
+    }
+}
+
+#[test]
+fn rule_07_what_waiters_give_up_is_kept_in_the_end() {
+    play(|| {
+        let desk = Desk::new();
+        let quitters = [(); 2].map(|()| {
+            let desk = desk.clone();
+            thread::spawn(move || desk.ask_and_give_up())
+        });
+        desk.checkin(Gift("a"));
+        for quitter in quitters {
+            quitter.join().unwrap();
+        }
+        desk.assert_kept(1);
+    });
+}
+
+#[test]
+fn rule_07_who_stays_is_served_whoever_gives_up() {
+    play(|| {
+        let desk = Desk::new();
+        let quitter = thread::spawn({
+            let desk = desk.clone();
+            move || desk.ask_and_give_up()
+        });
+        let giver = thread::spawn({
+            let desk = desk.clone();
+            move || desk.checkin(Gift("a"))
+        });
+        let gift = desk.ask();
+        quitter.join().unwrap();
+        giver.join().unwrap();
+        desk.assert_kept(0);
+        desk.checkin(gift);
+        desk.assert_kept(1);
+    });
+}
+
+#[test]
+fn rule_07_one_gift_serves_everyone_in_the_end() {
+    play(|| {
+        let desk = Desk::new();
+        let others = [(); 2].map(|()| {
+            let desk = desk.clone();
+            thread::spawn(move || desk.checkin(desk.ask()))
+        });
+        desk.checkin(Gift("a"));
+        for other in others {
+            other.join().unwrap();
+        }
+        desk.assert_kept(1);
+    });
+}
