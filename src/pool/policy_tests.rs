@@ -351,6 +351,18 @@ fn dials_never_exceed_waiters() {
     assert_eq!(play.dialed(2), ["grant 2 to 4"]);
 }
 
+/// So that a request that gives up can say how far its dial had come.
+#[test]
+fn each_of_many_dials_is_for_the_waiter_that_began_it() {
+    let mut policy: Policy<u32, u32, u32, u32> = Policy::new(config(), 1);
+    for waiter in 0..200 {
+        let mut out = Vec::new();
+        policy.checkout(0, |_| true, || 0, &0, None, Instant::now(), || waiter, &mut out);
+        let [Action::Dial { wanted_by, .. }] = out[..] else { panic!("{out:?}") };
+        assert_eq!(wanted_by, Some(waiter));
+    }
+}
+
 #[test]
 fn the_queue_is_bounded() {
     let mut play = Play::new(PoolConfig { max_connections_per_host: 1, max_waiters_per_host: 2, ..config() });

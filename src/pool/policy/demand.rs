@@ -133,12 +133,24 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         self.dialing += 1;
         let shelf = self.hosts.shelf_mut(place);
         shelf.dialing += 1;
-        // The first for whom no dial was under way.
-        let queue = || shelf.resending.values().chain(shelf.waiting.values());
-        let wanted_by = wanted_by.or_else(|| queue().nth((shelf.dialing - 1).min(BATCH)).cloned());
+        // The first for whom no dial was under way, from the nearer end; nobody, if that is far.
+        let before = shelf.dialing - 1;
+        let mut queue = shelf.resending.values().chain(shelf.waiting.values());
+        let wanted_by = wanted_by.or_else(|| {
+            let behind = (shelf.resending.len() + shelf.waiting.len()).checked_sub(shelf.dialing)?;
+            let wanting = match before.min(behind) {
+                FAR.. => None,
+                _ if before <= behind => queue.nth(before),
+                _ => queue.nth_back(behind),
+            };
+            wanting.cloned()
+        });
         let partition = shelf.partition.clone();
         let Some(partition) = partition else { return };
         self.unblock_if_served(place.host);
         out.push(Action::Dial { key, partition, place, began, wanted_by });
     }
 }
+
+/// The queue is not walked so far to find whom a dial is for: all that it decides is what a request is told that gives up.
+const FAR: usize = BATCH / 2;
