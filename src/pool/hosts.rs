@@ -12,6 +12,7 @@ use hashbrown::HashTable;
 use super::idle::IdleId;
 use super::policy::Failing;
 use super::stats::Counters;
+use super::touched::touch;
 
 /// Where a connection belongs: its host's entry, and the shelf of its runtime there.
 ///
@@ -94,7 +95,11 @@ pub(crate) struct Counts {
 impl<K, W, P> Host<K, W, P> {
     /// Whether a waiter has no dial under way.
     pub(super) fn is_wanting(&self) -> bool {
-        self.shelves.iter().any(|shelf| shelf.demand() > 0)
+        self.shelves().any(|shelf| shelf.demand() > 0)
+    }
+
+    pub(super) fn shelves(&self) -> impl Iterator<Item = &Shelf<W, P>> {
+        self.shelves.iter().inspect(|_| touch())
     }
 
     /// Whether anything is counted, queued or wanted.
@@ -105,7 +110,7 @@ impl<K, W, P> Host<K, W, P> {
 
     pub(super) fn counts(&self) -> Counts {
         let mut counts = Counts { waiting: self.waiting, ..Counts::default() };
-        for shelf in &self.shelves {
+        for shelf in self.shelves() {
             counts.idle += shelf.idle;
             counts.active += shelf.active;
             counts.dialing += shelf.dialing;
@@ -165,7 +170,10 @@ impl<K, W, P: Clone + PartialEq> Hosts<K, W, P> {
         partition: &P,
     ) -> Place {
         let hosts = &mut self.slots;
-        let is_host = |slot: &u32| hosts[*slot as usize].as_ref().is_some_and(|host| is_key(&host.key));
+        let is_host = |slot: &u32| {
+            touch();
+            hosts[*slot as usize].as_ref().is_some_and(|host| is_key(&host.key))
+        };
         let slot = match self.index.find(hash, is_host) {
             Some(slot) => *slot,
             None => {
@@ -191,6 +199,7 @@ impl<K, W, P: Clone + PartialEq> Hosts<K, W, P> {
                 });
                 hosts[slot as usize] = Some(host);
                 self.index.insert_unique(hash, slot, |slot| {
+                    touch();
                     hosts[*slot as usize].as_ref().map_or(0, |host| host.hash)
                 });
                 slot
@@ -199,10 +208,11 @@ impl<K, W, P: Clone + PartialEq> Hosts<K, W, P> {
         let shelves = &mut self.host_mut(slot).shelves;
         let shelf = shelves
             .iter()
+            .inspect(|_| touch())
             .position(|shelf| shelf.partition.as_ref() == Some(partition))
             .unwrap_or_else(|| {
                 let shelf = Shelf::new(partition.clone());
-                match shelves.iter().position(|shelf| shelf.partition.is_none()) {
+                match shelves.iter().inspect(|_| touch()).position(|shelf| shelf.partition.is_none()) {
                     Some(vacant) => {
                         shelves[vacant] = shelf;
                         vacant
@@ -239,11 +249,13 @@ impl<K, W, P: Clone + PartialEq> Hosts<K, W, P> {
 
     /// The host in a slot, if there is one.
     pub(super) fn get(&self, slot: usize) -> Option<&Host<K, W, P>> {
+        touch();
         self.slots.get(slot)?.as_ref()
     }
 
     /// The same, to change.
     pub(super) fn get_mut(&mut self, slot: usize) -> Option<&mut Host<K, W, P>> {
+        touch();
         self.slots.get_mut(slot)?.as_mut()
     }
 
@@ -257,6 +269,7 @@ impl<K, W, P: Clone + PartialEq> Hosts<K, W, P> {
         // A host that came back to life is listed again when it is empty again: one pass each is enough.
         while self.empties.len() > MAX_EMPTIES {
             let Some(oldest) = self.empties.pop_front() else { return };
+            touch();
             let Some(host) = self.slots[oldest as usize].as_mut() else { continue };
             host.is_listed_empty = false;
             if !host.is_in_use() && host.blocked.is_none() {
@@ -271,10 +284,12 @@ impl<K, W, P: Clone + PartialEq> Hosts<K, W, P> {
     }
 
     pub(super) fn host(&self, slot: u32) -> &Host<K, W, P> {
+        touch();
         self.slots[slot as usize].as_ref().expect("a host stays while a place of it is counted or queued")
     }
 
     pub(super) fn host_mut(&mut self, slot: u32) -> &mut Host<K, W, P> {
+        touch();
         self.slots[slot as usize].as_mut().expect("a host stays while a place of it is counted or queued")
     }
 

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use super::hosts::Place;
 use super::stats::DropReason;
+use super::touched::touch;
 
 /// An idle connection's slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -109,6 +110,7 @@ impl<T> IdleList<T> {
         stay: Stay,
         below: Option<IdleId>,
     ) -> IdleId {
+        touch();
         let newest = self.ages[stay.list()].newest;
         let stamp = self.next_stamp;
         self.next_stamp += 1;
@@ -144,6 +146,7 @@ impl<T> IdleList<T> {
         age.newest = Some(id);
         age.oldest.get_or_insert(id);
         if let Stay::Less(deadline, _) = stay {
+            touch();
             self.deadlines.insert((deadline, id));
         }
         id
@@ -151,6 +154,7 @@ impl<T> IdleList<T> {
 
     /// Takes a connection out, wherever it stands.
     pub(crate) fn remove(&mut self, id: IdleId) -> Taken<T> {
+        touch();
         let entry = self.slots[id.0 as usize].take().expect("an IdleId is held only while its slot is taken");
         self.vacant.push(id.0);
         self.len -= 1;
@@ -169,6 +173,7 @@ impl<T> IdleList<T> {
             None => self.ages[entry.stay.list()].oldest = entry.newer,
         }
         if let Stay::Less(deadline, _) = entry.stay {
+            touch();
             self.deadlines.remove(&(deadline, id));
         }
         if self.len == 0 && self.slots.len() > KEPT_SLOTS {
@@ -269,10 +274,12 @@ impl<T> IdleList<T> {
     }
 
     fn entry(&self, id: IdleId) -> &Entry<T> {
+        touch();
         self.slots[id.0 as usize].as_ref().expect("an IdleId is held only while its slot is taken")
     }
 
     fn entry_mut(&mut self, id: IdleId) -> &mut Entry<T> {
+        touch();
         self.slots[id.0 as usize].as_mut().expect("an IdleId is held only while its slot is taken")
     }
 }

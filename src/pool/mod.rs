@@ -24,6 +24,7 @@ mod shutdown;
 mod state;
 pub(crate) mod stats;
 mod sync;
+mod touched;
 mod wait;
 
 use std::fmt;

@@ -6,6 +6,7 @@ use super::{BATCH, Count, Policy};
 use crate::pool::action::{Action, Actions};
 use crate::pool::hosts::Place;
 use crate::pool::stats::DropReason;
+use crate::pool::touched::touch;
 
 impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     /// Starts the dials that a host's waiters need, as far as limits allow, [`BATCH`] at a time (each that ends starts
@@ -40,7 +41,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
             if host.counted >= self.config.max_connections_per_host {
                 // Idle connections of other runtimes cannot serve this waiter: they give way.
                 for _ in 0..demand.saturating_sub(host.evicting).min(BATCH) {
-                    let others = self.hosts.host(slot).shelves.iter();
+                    let others = self.hosts.host(slot).shelves();
                     let oldest = others.filter_map(|s| s.bottom).min_by_key(|id| self.idle.since(*id));
                     if let Some(id) = oldest {
                         self.bury_idle(id, DropReason::Evicted, out);
@@ -71,7 +72,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
             let host = self.hosts.host_mut(slot);
             host.blocked = None;
             // One dial a turn, so that no host takes all that becomes free.
-            let wanting = host.shelves.iter().position(|shelf| shelf.demand() > 0);
+            let wanting = host.shelves().position(|shelf| shelf.demand() > 0);
             let Some(shelf) = wanting else { continue };
             if self.room(slot) > 0 && self.dials_allowed(slot, now) > 0 {
                 self.note_dial(slot, now);
@@ -135,7 +136,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         shelf.dialing += 1;
         // The first for whom no dial was under way, from the nearer end; nobody, if that is far.
         let before = shelf.dialing - 1;
-        let mut queue = shelf.resending.values().chain(shelf.waiting.values());
+        let mut queue = shelf.resending.values().chain(shelf.waiting.values()).inspect(|_| touch());
         let wanted_by = wanted_by.or_else(|| {
             let behind = (shelf.resending.len() + shelf.waiting.len()).checked_sub(shelf.dialing)?;
             let wanting = match before.min(behind) {

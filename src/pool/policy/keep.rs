@@ -55,7 +55,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
                 return None;
             }
             let is_theirs = |shelf: &Shelf<W, P>| shelf.partition.as_ref() == Some(partition);
-            let shelf = self.hosts.get(slot).and_then(|host| host.shelves.iter().position(is_theirs));
+            let shelf = self.hosts.get(slot).and_then(|host| host.shelves().position(is_theirs));
             if let Some(shelf) = shelf {
                 let place = Place { host: slot as u32, shelf: shelf as u32 };
                 while let Some(id) = self.hosts.shelf(place).bottom {
@@ -149,10 +149,10 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         }
         // The coldest goes, never the one that just came back.
         let host = self.hosts.host(place.host);
-        let idle_here: usize = host.shelves.iter().map(|shelf| shelf.idle).sum();
+        let idle_here: usize = host.shelves().map(|shelf| shelf.idle).sum();
         if idle_here >= self.config.max_idle_per_host {
             let oldest =
-                host.shelves.iter().filter_map(|shelf| shelf.bottom).min_by_key(|id| self.idle.since(*id));
+                host.shelves().filter_map(|shelf| shelf.bottom).min_by_key(|id| self.idle.since(*id));
             if let Some(id) = oldest {
                 self.bury_idle(id, DropReason::Evicted, out);
             }

@@ -1,0 +1,244 @@
+//! The way from the shelf and back, and the hand-off, touch the same few entries however many there are.
+
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use super::super::PoolConfig;
+use super::super::action::{Action, Checkout, Served, Terms, Ticket};
+use super::super::hosts::Place;
+use super::super::policy::{BATCH, Policy};
+
+thread_local! {
+    pub(super) static TOUCHED: Cell<usize> = const { Cell::new(0) };
+}
+
+type Decider = Policy<u32, u32, u32, u32>;
+type Act = Action<u32, u32, u32, u32>;
+
+/// Hosts of one runtime, and the shell's part played by hand.
+struct Play {
+    policy: Decider,
+    hash: fn(u32) -> u64,
+    now: Instant,
+    out: Vec<Act>,
+    /// How many entries the longest call since the start of a measurement touched, and all calls together.
+    longest: usize,
+    sum: usize,
+    dials: Vec<Place>,
+}
+
+impl Play {
+    fn new(config: PoolConfig) -> Self {
+        let (now, out, dials) = (Instant::now(), Vec::new(), Vec::new());
+        Self { policy: Policy::new(config, 1), hash, now, out, longest: 0, sum: 0, dials }
+    }
+
+    /// So many hosts, each with so many connections, which are all idle then.
+    fn open(&mut self, hosts: u32, idle: u32, stay: Option<Duration>) {
+        for host in 0..hosts {
+            for waiter in 0..idle {
+                assert!(matches!(self.checkout(host, waiter), Checkout::Queued(_)));
+            }
+        }
+        for place in std::mem::take(&mut self.dials) {
+            self.dialed(place);
+        }
+        for act in std::mem::take(&mut self.out) {
+            let Action::Grant { conn, place, .. } = act else { panic!("{act:?}") };
+            self.checkin(place, conn, stay);
+        }
+        let counts = self.policy.total().1;
+        assert_eq!((counts.idle, self.out.len()), ((hosts * idle) as usize, 0), "all are idle");
+    }
+
+    /// Each call is one hold of the pool's lock.
+    fn call<R>(&mut self, call: impl FnOnce(&mut Decider, Instant, &mut Vec<Act>) -> R) -> R {
+        // Time goes on, so that one is older than the other.
+        self.now += Duration::from_micros(1);
+        TOUCHED.set(0);
+        let mut out = Vec::new();
+        let answer = call(&mut self.policy, self.now, &mut out);
+        self.longest = self.longest.max(TOUCHED.get());
+        self.sum += TOUCHED.get();
+        for act in out {
+            match act {
+                Action::Dial { place, .. } => self.dials.push(place),
+                Action::Forget { .. } => {}
+                act => self.out.push(act),
+            }
+        }
+        answer
+    }
+
+    fn checkout(&mut self, host: u32, waiter: u32) -> Checkout<u32> {
+        let hash = (self.hash)(host);
+        self.call(|policy, now, out| {
+            policy.checkout(hash, |key| *key == host, || host, &0, None, now, || waiter, out)
+        })
+    }
+
+    fn dialed(&mut self, place: Place) {
+        self.call(|policy, now, out| policy.dialed(place, 0, Terms::default(), now, out));
+    }
+
+    fn checkin(&mut self, place: Place, conn: u32, stay: Option<Duration>) {
+        let served =
+            Served { request: true, reused: true, saved: Some(Duration::from_millis(1)), answered: 2 };
+        let terms = Terms { stay, is_used: true, ..Terms::default() };
+        self.call(|policy, now, out| policy.checkin(place, conn, terms, served, now, out));
+    }
+
+    fn cancel(&mut self, ticket: Ticket) {
+        assert!(self.call(|policy, _, out| policy.cancel(ticket, out)), "it waited");
+    }
+
+    /// What `work` touches: all its calls together. None of them may touch more than a batch.
+    fn touched(&mut self, work: impl FnOnce(&mut Self)) -> usize {
+        (self.longest, self.sum) = (0, 0);
+        work(self);
+        assert!(self.longest > 0, "it is counted");
+        assert!(self.longest <= BATCH, "one call touched {} entries", self.longest);
+        self.sum
+    }
+
+    /// A request takes an idle connection of the host, and gives it back.
+    fn pair(&mut self, host: u32, stay: Option<Duration>) {
+        let Checkout::Reuse(conn, place) = self.checkout(host, 0) else { panic!("one is idle") };
+        self.checkin(place, conn, stay);
+    }
+}
+
+/// Such that each host has a place of its own in the table, and a lookup meets no other on its way: what others it
+/// meets depends on chance, not on their number.
+fn hash(host: u32) -> u64 {
+    u64::from(host) | u64::from(host % 128) << 57
+}
+
+/// Unlimited.
+fn config() -> PoolConfig {
+    PoolConfig { max_idle_per_host: usize::MAX, max_idle: usize::MAX, ..PoolConfig::default() }
+}
+
+/// Some of so many hosts, in no order, each once, and not the last.
+fn visited(hosts: u32) -> impl Iterator<Item = u32> {
+    // (The factor has no divisor in common with any number of hosts here.)
+    let hosts = u64::from(hosts);
+    (0..hosts.min(500))
+        .map(move |at| (at * 7_919 % hosts) as u32)
+        .filter(move |host| hosts == 1 || u64::from(*host) + 1 < hosts)
+}
+
+#[test]
+fn a_pair_touches_as_many_entries_however_many_hosts_there_are() {
+    for stay in [None, Some(Duration::from_secs(5))] {
+        let mut counts = Vec::new();
+        for hosts in [1, 1_000, 100_000] {
+            let mut play = Play::new(config());
+            play.open(hosts, 2, stay);
+            let mut seen = BTreeSet::new();
+            for host in visited(hosts) {
+                let first = play.touched(|play| play.pair(host, stay));
+                // Now its connection is the one that was used last of all.
+                let again = play.touched(|play| play.pair(host, stay));
+                seen.insert((first, again));
+            }
+            assert_eq!(seen.len(), 1, "{hosts} hosts: {seen:?}");
+            counts.extend(seen);
+        }
+        let [(first_of_1, of_1), of_1_000, of_100_000] = counts[..] else { panic!("{counts:?}") };
+        assert_eq!(first_of_1, of_1, "the only host is also the one that was used last");
+        assert_eq!((of_1_000, of_1_000.1), (of_100_000, of_1), "{counts:?}");
+        assert!(of_100_000.0 < BATCH, "{counts:?}");
+    }
+}
+
+/// A host's table entry is found by its hash alone, and hashes are spread by chance: a bad one costs a few more.
+#[test]
+fn a_pair_touches_few_entries_wherever_chance_puts_the_hosts() {
+    let mut play =
+        Play { hash: |host| u64::from(host).wrapping_mul(0x9e37_79b9_7f4a_7c15), ..Play::new(config()) };
+    play.open(100_000, 1, None);
+    for host in 0..100_000 {
+        let touched = play.touched(|play| play.pair(host, None));
+        assert!(touched <= BATCH, "host {host}: {touched}");
+    }
+}
+
+#[test]
+fn an_eviction_touches_as_many_entries_however_many_hosts_there_are() {
+    let counts = [1_000, 100_000].map(|hosts| {
+        let mut play = Play::new(PoolConfig { max_idle: hosts as usize, ..config() });
+        play.open(hosts, 1, None);
+        let mut seen = BTreeSet::new();
+        // Not those whose turn to be evicted comes first.
+        for host in visited(hosts / 2).take(200).map(|host| hosts / 2 + host) {
+            let Checkout::Reuse(conn, place) = play.checkout(host, 0) else { panic!("one is idle") };
+            // Another takes its room on the shelf.
+            assert!(matches!(play.checkout(host, 0), Checkout::Queued(_)));
+            let dial = play.dials.pop().expect("nothing else is idle");
+            play.dialed(dial);
+            let Some(Action::Grant { conn: other, place: at, .. }) = play.out.pop() else {
+                panic!("somebody waits")
+            };
+            play.checkin(at, other, None);
+            assert_eq!(play.out.len(), 0, "there was room");
+            let evicted = play.touched(|play| {
+                play.checkin(place, conn, None);
+                let Some(Action::Bury { place, .. }) = play.out.pop() else { panic!("there is no room") };
+                play.call(|policy, now, out| policy.buried(place, now, out));
+            });
+            seen.insert(evicted);
+        }
+        assert_eq!(play.policy.total().1.idle, hosts as usize);
+        assert_eq!(seen.len(), 1, "{hosts} hosts: {seen:?}");
+        seen
+    });
+    assert_eq!(counts[0], counts[1]);
+}
+
+#[test]
+fn a_dial_touches_few_entries_however_many_are_under_way() {
+    let mut play = Play::new(config());
+    let mut longest = 0;
+    for waiter in 0..5_000 {
+        longest = longest.max(play.touched(|play| {
+            assert!(matches!(play.checkout(0, waiter), Checkout::Queued(_)));
+        }));
+    }
+    assert_eq!(play.dials.len(), 5_000);
+    assert!(longest < BATCH / 2, "{longest}");
+}
+
+#[test]
+fn a_hand_off_touches_as_many_entries_however_many_wait() {
+    let mut counts = Vec::new();
+    for waiters in [1, 100, 5_000] {
+        // The longest queue has the longest way to be wrong; each turn leaves it as long as it was.
+        let mut play = Play::new(PoolConfig { max_connections_per_host: 1, ..config() });
+        play.open(1, 1, None);
+        let Checkout::Reuse(mut conn, mut place) = play.checkout(0, 0) else { panic!("one is idle") };
+        for waiter in 0..waiters {
+            assert!(matches!(play.checkout(0, waiter), Checkout::Queued(_)));
+        }
+        let mut seen = BTreeSet::new();
+        for turn in 0..200 {
+            let given = play.touched(|play| play.checkin(place, conn, None));
+            let Some(Action::Grant { waiter, conn: granted, place: at }) = play.out.pop() else {
+                panic!("somebody waits")
+            };
+            assert_eq!((waiter, play.out.len()), (turn, 0), "the oldest has it");
+            (conn, place) = (granted, at);
+            let asked = play.touched(|play| {
+                assert!(matches!(play.checkout(0, waiters + turn), Checkout::Queued(_)));
+            });
+            let Checkout::Queued(ticket) = play.checkout(0, u32::MAX) else { panic!("nothing is idle") };
+            let left = play.touched(|play| play.cancel(ticket));
+            seen.insert((given, asked, left));
+        }
+        assert_eq!(play.policy.total().1.waiting, waiters as usize);
+        assert_eq!(seen.len(), 1, "{waiters} waiters: {seen:?}");
+        counts.extend(seen);
+    }
+    assert_eq!(counts, [counts[0]; 3]);
+}
