@@ -16,6 +16,9 @@ mod pool;
 mod request;
 mod resolver;
 mod response;
+#[cfg(feature = "test-util")]
+#[doc(hidden)]
+pub mod test_util;
 mod time;
 mod trace;
 mod upgraded;

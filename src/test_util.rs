@@ -1,0 +1,114 @@
+//! What this crate's own benches need of its inside: not covered by the stability promise.
+//!
+//! Only with the feature `test-util`. Knows the pool, nothing of HTTP. Invariant: it goes the ways that a request goes,
+//! without a copy of any of them.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use http::Uri;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::pool::key::RouteRef;
+use crate::pool::lease::Lease;
+use crate::{Client, Error, Look, Transport, time};
+
+/// A pool whose connections lead nowhere: they are always silent.
+#[derive(Debug)]
+pub struct PoolProbe {
+    client: Client,
+}
+
+impl PoolProbe {
+    /// A pool of so many hosts with `idle` connections each, on the runtime that polls this, and with no more than
+    /// `max_connections_per_host`.
+    ///
+    /// # Errors
+    ///
+    /// As a client's.
+    pub async fn new(hosts: usize, idle: usize, max_connections_per_host: usize) -> Result<Self, Error> {
+        let client = Client::builder()
+            .connector(|_| async { Ok(Box::new(Silent) as Box<dyn Transport>) })
+            .max_connections_per_host(max_connections_per_host)
+            .max_idle_per_host(usize::MAX)
+            .max_idle(usize::MAX)
+            .build()?;
+        for host in 0..hosts {
+            client.warm(Self::uri(host), idle).await?;
+        }
+        Ok(Self { client })
+    }
+
+    /// The URI of a host, to be made before anything is measured.
+    pub fn uri(host: usize) -> Uri {
+        let uri = format!("http://host-{host:06}.example:8080/some/path");
+        uri.parse().unwrap_or_default()
+    }
+
+    /// What a request does with the pool when a connection to its host is idle, less the look at it: takes the
+    /// connection, begins, is answered, and gives it back. Answers whether one was idle.
+    ///
+    /// # Errors
+    ///
+    /// As a request's.
+    pub fn pair(&self, uri: &Uri) -> Result<bool, Error> {
+        let now = time::now();
+        let found = self.client.pool().checkout(RouteRef::of(uri)?, None, now)?;
+        Ok(found.map(|lease| use_once(lease, now)).is_ok())
+    }
+
+    /// The same where it may have to wait: the connection is held while other tasks run, and answered then.
+    ///
+    /// # Errors
+    ///
+    /// As a request's.
+    pub async fn turn(&self, uri: &Uri) -> Result<(), Error> {
+        let now = time::now();
+        let lease = match self.client.pool().checkout(RouteRef::of(uri)?, None, now)? {
+            Ok(lease) => lease,
+            Err(mut wait) => wait.granted().await.map_err(|(error, _)| error.into_error())?,
+        };
+        tokio::task::yield_now().await;
+        use_once(lease, now);
+        Ok(())
+    }
+}
+
+fn use_once(mut lease: Lease, now: Instant) {
+    let info = lease.begin(now);
+    lease.set_answered();
+    lease.checkin(None, None);
+    drop(info);
+}
+
+struct Silent;
+
+impl AsyncRead for Silent {
+    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Poll::Pending
+    }
+}
+
+impl AsyncWrite for Silent {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Transport for Silent {
+    fn look(&mut self) -> Look {
+        Look::Silent
+    }
+
+    fn close(&mut self) {}
+}
