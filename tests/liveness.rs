@@ -9,12 +9,11 @@
 mod support;
 
 use std::io;
-use std::net::SocketAddr;
-use std::time::Instant;
 
 use handclasp::{Client, DropReason};
 
-use self::support::{PATIENCE, Peer, Server, Signal, within};
+use self::support::arrival::{wait_for_all, wait_for_delivery};
+use self::support::{Peer, Server, Signal, within};
 
 const ROUNDS: usize = 100;
 
@@ -97,63 +96,6 @@ fn prove(scheme: Scheme, misbehave: Misbehave, reason: DropReason) {
     assert_eq!((stats.closed(reason), stats.closed_total()), (rounds, rounds), "{stats}");
     assert_eq!(server.requests_per_connection(), [1; ROUNDS + 1]);
     drop(client);
-}
-
-/// Blocks until the kernel has given the client's socket something to say.
-fn wait_for_delivery(local: SocketAddr, remote: SocketAddr) {
-    wait_until(|| silent(remote).is_none_or(|silent| !silent.contains(&local.port())));
-}
-
-/// The same for all connections to a server.
-fn wait_for_all(remote: SocketAddr) {
-    wait_until(|| silent(remote).is_none_or(|silent| silent.is_empty()));
-}
-
-fn wait_until(is_delivered: impl Fn() -> bool) {
-    let begun = Instant::now();
-    while !is_delivered() {
-        assert!(begun.elapsed() < PATIENCE, "nothing arrived at the client");
-        std::thread::sleep(std::time::Duration::from_micros(50));
-    }
-}
-
-/// The ports of the client's sockets that are established and have nothing to read. `None`: there is no telling, but
-/// loopback is quick.
-fn silent(remote: SocketAddr) -> Option<Vec<u16>> {
-    let ports = read_table(remote);
-    if ports.is_none() {
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
-    ports
-}
-
-#[cfg(target_os = "linux")]
-fn read_table(remote: SocketAddr) -> Option<Vec<u16>> {
-    use std::io::Read;
-
-    let mut table = String::new();
-    let file = std::fs::File::open("/proc/self/net/tcp").ok()?;
-    file.take(LARGEST_TABLE).read_to_string(&mut table).ok()?;
-    if table.len() as u64 == LARGEST_TABLE {
-        return None;
-    }
-    let remote = format!("0100007F:{:04X}", remote.port());
-    let rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let silent =
-        rows.filter(|row| row[2] == remote && row[3] == ESTABLISHED && row[4].ends_with(":00000000"));
-    Some(silent.map(|row| u16::from_str_radix(row[1].rsplit(':').next().unwrap(), 16).unwrap()).collect())
-}
-
-#[cfg(target_os = "linux")]
-const ESTABLISHED: &str = "01";
-
-/// The sockets of other tests that wait out their end stand in the table too: it is not worth reading all of it.
-#[cfg(target_os = "linux")]
-const LARGEST_TABLE: u64 = 128 * 1024;
-
-#[cfg(not(target_os = "linux"))]
-fn read_table(_: SocketAddr) -> Option<Vec<u16>> {
-    None
 }
 
 const STRAY: &str = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nstray";

@@ -14,10 +14,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_core::Stream;
-use handclasp::{Body, Client, DropReason, ErrorKind, Look, Phase, RequestBuilder, Transport, Written};
+use handclasp::{Body, Client, DropReason, ErrorKind, Phase, RequestBuilder, Transport, Written};
 use http::Method;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use self::support::endings::{Ending, Mute, connect_late};
 use self::support::{Peer, Rng, Server, Signal, until, within};
 
 const GETS: usize = 10_000;
@@ -39,12 +39,6 @@ fn closes_after_each_response(seed: u64) -> Server {
     })
 }
 
-#[derive(Clone, Copy, Debug)]
-enum Ending {
-    Close,
-    Reset,
-}
-
 /// Answers the first request of each connection; reads the second, and ends.
 fn ends_on_the_second_request(ending: Ending) -> Server {
     Server::start(move |peer| {
@@ -53,10 +47,7 @@ fn ends_on_the_second_request(ending: Ending) -> Server {
         if peer.request()?.is_none() {
             return Ok(());
         }
-        match ending {
-            Ending::Close => peer.close(),
-            Ending::Reset => peer.reset(),
-        }
+        ending.end(peer)
     })
 }
 
@@ -335,10 +326,7 @@ fn seen(server: &Server, target: &str) -> Vec<usize> {
 async fn idempotent_methods_are_sent_again_with_their_bytes() {
     for method in [Method::GET, Method::HEAD, Method::PUT, Method::DELETE, Method::OPTIONS] {
         for ending in [Ending::Close, Ending::Reset] {
-            let server = server_that_on_the_second_request(move |peer| match ending {
-                Ending::Close => peer.close(),
-                Ending::Reset => peer.reset(),
-            });
+            let server = server_that_on_the_second_request(move |peer| ending.end(peer));
             let client = Client::new();
             leave_a_connection_idle(&client, &server).await;
             let mut request = client.request(method.clone(), server.url("/again"));
@@ -447,11 +435,8 @@ async fn a_post_whose_first_write_fails_is_sent_whole_on_a_fresh_connection() {
                 let number = dialed.fetch_add(1, Ordering::Relaxed);
                 async move {
                     let tcp = tokio::net::TcpStream::connect(address).await?;
-                    let transport: Box<dyn Transport> = if number == 0 {
-                        Box::new(Mute { tcp, writes: 1, is_dead: false })
-                    } else {
-                        Box::new(tcp)
-                    };
+                    let transport: Box<dyn Transport> =
+                        if number == 0 { Box::new(Mute::new(tcp, 1)) } else { Box::new(tcp) };
                     Ok(transport)
                 }
             })
@@ -507,10 +492,7 @@ async fn a_408_is_delivered_where_it_is_an_answer() {
 #[tokio::test]
 async fn a_request_on_a_fresh_connection_is_never_sent_again() {
     for ending in [Ending::Close, Ending::Reset] {
-        let server = server_that_on_the_second_request(move |peer| match ending {
-            Ending::Close => peer.close(),
-            Ending::Reset => peer.reset(),
-        });
+        let server = server_that_on_the_second_request(move |peer| ending.end(peer));
         let client = Client::new();
         let error = within(20, client.get(server.url("/only")).send()).await.unwrap_err();
         assert_eq!((error.kind(), error.request_written()), (ErrorKind::ConnectionLost, Written::All));
@@ -521,13 +503,7 @@ async fn a_request_on_a_fresh_connection_is_never_sent_again() {
 /// A client whose dials are handed over only when the server has closed, or spoken.
 fn client_that_comes_late(server: &Server) -> Client {
     let address = server.address();
-    let connect = move |_| async move {
-        let tcp = tokio::net::TcpStream::connect(address).await?;
-        // What there is to see: an end or a byte.
-        let _ = tcp.peek(&mut [0]).await;
-        Ok(Box::new(tcp) as Box<dyn Transport>)
-    };
-    Client::builder().connector(connect).build().unwrap()
+    Client::builder().connector(move |_| connect_late(address)).build().unwrap()
 }
 
 /// One dial must not become a thousand.
@@ -630,54 +606,5 @@ impl Stream for Pieces {
             return Poll::Pending;
         }
         Poll::Ready(self.pieces.pop_front().map(|piece| Ok(piece.into())))
-    }
-}
-
-/// A connection that takes so many writes and refuses the rest, though nothing could be seen on it before.
-struct Mute {
-    tcp: tokio::net::TcpStream,
-    writes: usize,
-    is_dead: bool,
-}
-
-impl AsyncRead for Mute {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.is_dead {
-            return Poll::Ready(Ok(()));
-        }
-        Pin::new(&mut self.tcp).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Mute {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        if self.writes == 0 {
-            self.is_dead = true;
-            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-        }
-        self.writes -= 1;
-        Pin::new(&mut self.tcp).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_shutdown(cx)
-    }
-}
-
-impl Transport for Mute {
-    fn look(&mut self) -> Look {
-        self.tcp.look()
-    }
-
-    fn close(&mut self) {
-        self.tcp.close();
     }
 }

@@ -8,6 +8,8 @@
     clippy::unwrap_used
 )]
 
+pub mod arrival;
+pub mod endings;
 pub mod server;
 pub mod transcript;
 

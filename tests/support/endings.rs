@@ -1,0 +1,119 @@
+//! How connections end under a request: closed or reset by the peer, or by a transport that takes no more.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use handclasp::{BoxError, Look, Transport};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::Peer;
+
+/// How a peer ends a connection.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Ending {
+    Close,
+    Reset,
+}
+
+impl Ending {
+    pub fn end(self, peer: &mut Peer) -> io::Result<()> {
+        match self {
+            Self::Close => peer.close(),
+            Self::Reset => peer.reset(),
+        }
+    }
+}
+
+/// A connection that is handed over only when the server has closed it, or spoken on it.
+pub async fn connect_late(address: SocketAddr) -> Result<Box<dyn Transport>, BoxError> {
+    let tcp = TcpStream::connect(address).await?;
+    // What there is to see: an end or a byte.
+    let _ = tcp.peek(&mut [0]).await;
+    Ok(Box::new(tcp))
+}
+
+/// A connection that takes so many writes, so many bytes of the next, and refuses the rest, though nothing could be
+/// seen on it before.
+pub struct Mute {
+    tcp: TcpStream,
+    writes: usize,
+    bytes: usize,
+    ending: Ending,
+    is_dead: bool,
+}
+
+impl Mute {
+    pub fn new(tcp: TcpStream, writes: usize) -> Self {
+        Self { tcp, writes, bytes: 0, ending: Ending::Close, is_dead: false }
+    }
+
+    /// So many bytes more.
+    pub fn after(mut self, bytes: usize) -> Self {
+        self.bytes = bytes;
+        self
+    }
+
+    /// As if the peer had ended it so.
+    pub fn by(mut self, ending: Ending) -> Self {
+        self.ending = ending;
+        self
+    }
+}
+
+impl AsyncRead for Mute {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match (self.is_dead, self.ending) {
+            (false, _) => Pin::new(&mut self.tcp).poll_read(cx, buf),
+            (true, Ending::Close) => Poll::Ready(Ok(())),
+            (true, Ending::Reset) => Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+        }
+    }
+}
+
+impl AsyncWrite for Mute {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = &mut *self;
+        if this.writes > 0 {
+            this.writes -= 1;
+            return Pin::new(&mut this.tcp).poll_write(cx, buf);
+        }
+        let most = buf.len().min(this.bytes);
+        if most == 0 {
+            this.is_dead = true;
+            return Poll::Ready(Err(match this.ending {
+                Ending::Close => io::ErrorKind::BrokenPipe.into(),
+                Ending::Reset => io::ErrorKind::ConnectionReset.into(),
+            }));
+        }
+        let written = Pin::new(&mut this.tcp).poll_write(cx, &buf[..most]);
+        if let Poll::Ready(Ok(written)) = written {
+            this.bytes -= written;
+        }
+        written
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_shutdown(cx)
+    }
+}
+
+impl Transport for Mute {
+    fn look(&mut self) -> Look {
+        self.tcp.look()
+    }
+
+    fn close(&mut self) {
+        self.tcp.close();
+    }
+}
