@@ -503,7 +503,7 @@ async fn a_request_on_a_fresh_connection_is_never_sent_again() {
 /// A client whose dials are handed over only when the server has closed, or spoken.
 fn client_that_comes_late(server: &Server) -> Client {
     let address = server.address();
-    Client::builder().connector(move |_| connect_late(address)).build().unwrap()
+    Client::builder().connector(move |_| connect_late(address, || ())).build().unwrap()
 }
 
 /// One dial must not become a thousand.

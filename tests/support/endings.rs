@@ -27,9 +27,10 @@ impl Ending {
     }
 }
 
-/// A connection that is handed over only when the server has closed it, or spoken on it.
-pub async fn connect_late(address: SocketAddr) -> Result<Box<dyn Transport>, BoxError> {
+/// A connection that is handed over only when the server has closed it, or spoken on it. `made`: it is there.
+pub async fn connect_late(address: SocketAddr, made: impl FnOnce()) -> Result<Box<dyn Transport>, BoxError> {
     let tcp = TcpStream::connect(address).await?;
+    made();
     // What there is to see: an end or a byte.
     let _ = tcp.peek(&mut [0]).await;
     Ok(Box::new(tcp))
