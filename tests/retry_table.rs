@@ -165,13 +165,18 @@ const FIRST_CHUNK: &str = "3\r\ncon\r\n";
 
 /// Gives what a stream still has to give.
 #[derive(Clone, Default)]
-struct Feed(Arc<Mutex<Option<(mpsc::Sender<Bytes>, &'static str)>>>);
+struct Feed(Arc<Mutex<Option<Rest>>>);
+
+struct Rest {
+    text: &'static str,
+    sender: mpsc::Sender<Bytes>,
+}
 
 impl Feed {
     fn give(&self) {
-        if let Some((sender, rest)) = self.0.lock().unwrap().take() {
+        if let Some(rest) = self.0.lock().unwrap().take() {
             // Whoever has failed wants no more.
-            let _ = sender.try_send(rest.into());
+            let _ = rest.sender.try_send(rest.text.into());
         }
     }
 }
@@ -181,7 +186,7 @@ impl Content {
     fn make(self) -> (Option<Body>, Feed) {
         let (sender, receiver) = mpsc::channel(2);
         let stream = || Body::from_stream(Fed(receiver));
-        let feed = |rest| Feed(Arc::new(Mutex::new(Some((sender.clone(), rest)))));
+        let feed = |text| Feed(Arc::new(Mutex::new(Some(Rest { text, sender: sender.clone() }))));
         match self {
             Absent => (None, Feed::default()),
             Held => (Some(CONTENT.into()), Feed::default()),

@@ -1,0 +1,509 @@
+//! Servers that put bytes on the wire which belong to no request, and servers that close: nobody gets what was not
+//! meant for them, nobody who may be sent again sees an error, and the pool's ledger accounts for every connection.
+//!
+//! Poison is a whole response whose content says what it is, so that a wrong response is recognised; every right one
+//! says which request it answers. Against bytes that come when the next request's head has been written nothing can be
+//! done: then the server itself, which has found that head, counts one request that it has harmed.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod support;
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use handclasp::{Client, DropReason, HostStats};
+use http::Uri;
+use tokio::runtime::{Builder, Runtime};
+
+use self::support::arrival::wait_for_delivery;
+use self::support::{PATIENCE, Peer, Server, Signal, until, within};
+
+const POISON: &str = "HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\npoison";
+
+/// The beginning of it: a part of a head.
+const PART: usize = 30;
+
+fn answer(target: &str) -> String {
+    format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{target}", target.len())
+}
+
+/// What the server does behind its first answer on each connection.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Misdeed {
+    /// Poison, in the same write.
+    Surplus,
+    /// A part of it in the same write, and the rest a moment later.
+    PartOfAHead,
+    /// Poison, so much later.
+    LateSurplus(Duration),
+    /// Poison, as soon as the next request is there.
+    SurplusOnceAsked,
+    /// It closes, so much later.
+    Closes(Duration),
+    /// It closes at once, and says so.
+    ClosesAsItSays,
+}
+
+/// Who sends the next request, and when.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Way {
+    /// The same task, at once.
+    OneTask,
+    /// One of several tasks that wait for the host's only connection, and are handed it directly.
+    OneSlot,
+    /// The same task, when the misdeed was done and the runtime has had time to hear of it.
+    Idle,
+    /// The same task, when the misdeed was done and has arrived, but the runtime's only thread was blocked meanwhile.
+    Blocked,
+}
+
+const AT_ONCE: Duration = Duration::ZERO;
+const SOON: Duration = Duration::from_millis(1);
+const LATER: Duration = Duration::from_millis(20);
+
+const TASKS: usize = 8;
+
+/// What the server counts.
+#[derive(Default)]
+struct Book {
+    /// Requests whose heads were written before the poison could be seen.
+    harmed: AtomicUsize,
+    /// Requests on a connection that should have been closed.
+    astray: AtomicUsize,
+    /// The misdeed was done while the connection was idle.
+    done: Signal,
+}
+
+impl Misdeed {
+    fn serve(self, peer: &mut Peer, book: &Book) -> io::Result<()> {
+        let Some(request) = peer.request()? else { return Ok(()) };
+        let answer = answer(&request.target);
+        match self {
+            Self::Surplus => peer.send([&answer, POISON].concat())?,
+            Self::PartOfAHead => {
+                peer.send([&answer, &POISON[..PART]].concat())?;
+                thread::sleep(SOON);
+                // The client may well have closed it.
+                let _ = peer.send(&POISON[PART..]);
+            }
+            Self::LateSurplus(pause) => {
+                peer.send(answer)?;
+                thread::sleep(pause);
+                if peer.is_silent()? {
+                    peer.send(POISON)?;
+                    book.done.raise();
+                    if peer.request()?.is_some() {
+                        // It was under way.
+                        book.harmed.fetch_add(1, Ordering::SeqCst);
+                    }
+                    return peer.close();
+                }
+                return harm_the_next(peer, book);
+            }
+            Self::SurplusOnceAsked => {
+                peer.send(answer)?;
+                return harm_the_next(peer, book);
+            }
+            Self::Closes(pause) => {
+                peer.send(answer)?;
+                thread::sleep(pause);
+                peer.close()?;
+            }
+            Self::ClosesAsItSays => {
+                peer.send(answer.replace("\r\n\r\n", "\r\nconnection: close\r\n\r\n"))?;
+                peer.close()?;
+            }
+        }
+        book.done.raise();
+        expect_nothing(peer, book)
+    }
+
+    /// Whether every request is answered on a connection of its own.
+    fn is_once(self) -> bool {
+        !matches!(self, Self::LateSurplus(_) | Self::SurplusOnceAsked)
+    }
+
+    /// How many requests a test makes.
+    fn requests(self) -> usize {
+        if let Self::LateSurplus(LATER) | Self::Closes(LATER) = self { 40 } else { 100 }
+    }
+}
+
+/// The next request gets the poison before its answer.
+fn harm_the_next(peer: &mut Peer, book: &Book) -> io::Result<()> {
+    let Some(next) = peer.request()? else { return Ok(()) };
+    book.harmed.fetch_add(1, Ordering::SeqCst);
+    peer.send([POISON, &answer(&next.target)].concat())?;
+    expect_nothing(peer, book)
+}
+
+/// Nothing must come any more.
+fn expect_nothing(peer: &mut Peer, book: &Book) -> io::Result<()> {
+    if peer.request()?.is_some() {
+        book.astray.fetch_add(1, Ordering::SeqCst);
+    }
+    Ok(())
+}
+
+impl Way {
+    fn runtime(self) -> Runtime {
+        let mut builder = match self {
+            Self::OneSlot => Builder::new_multi_thread(),
+            _ => Builder::new_current_thread(),
+        };
+        builder.worker_threads(2).enable_all().build().unwrap()
+    }
+}
+
+fn total(client: &Client) -> HostStats {
+    client.pool().stats().total
+}
+
+/// Requests, one after the other, until so many were made by all tasks: how many of them got poison.
+async fn get_some(
+    client: Client,
+    address: SocketAddr,
+    next: Arc<AtomicUsize>,
+    requests: usize,
+    way: Way,
+    book: Arc<Book>,
+) -> usize {
+    let mut poisoned = 0;
+    loop {
+        let number = next.fetch_add(1, Ordering::Relaxed);
+        if number >= requests {
+            return poisoned;
+        }
+        let target = format!("/{number}");
+        let uri: Uri = format!("http://{address}{target}").parse().unwrap();
+        let response = match client.get(uri).send().await {
+            Ok(response) => response,
+            Err(error) => panic!("GET {target}: {}: {error:?}", error.chain()),
+        };
+        let local = response.connection().local_addr().unwrap();
+        let text = response.text().await.unwrap();
+        if text == "poison" {
+            poisoned += 1;
+        } else {
+            assert_eq!(text, target, "a request got the answer to another");
+        }
+        match way {
+            Way::OneTask | Way::OneSlot => {}
+            Way::Idle => {
+                book.done.raised().await;
+                wait_for_delivery(local, address);
+                tokio::time::sleep(SOON).await;
+            }
+            Way::Blocked => {
+                book.done.wait();
+                wait_for_delivery(local, address);
+            }
+        }
+    }
+}
+
+/// Plays it, and judges.
+fn prove(misdeed: Misdeed, way: Way) {
+    let book = Arc::new(Book::default());
+    let kept = book.clone();
+    let server = Server::start(move |peer| misdeed.serve(peer, &kept));
+    // Each connection ends after an answer or two: the pool is not to learn from that.
+    let client = Client::builder().not_kept_after(None).max_connections_per_host(1).build().unwrap();
+    let (made, next) = (misdeed.requests(), Arc::new(AtomicUsize::new(0)));
+    // It outlives the judgement: what is idle is not to be closed for want of it.
+    let runtime = way.runtime();
+    let poisoned = runtime.block_on(within(60, async {
+        let tasks = if way == Way::OneSlot { TASKS } else { 1 };
+        let tasks: Vec<_> = (0..tasks)
+            .map(|_| {
+                let get = get_some(client.clone(), server.address(), next.clone(), made, way, book.clone());
+                tokio::spawn(get)
+            })
+            .collect();
+        let mut poisoned = 0;
+        for task in tasks {
+            poisoned += task.await.unwrap();
+        }
+        // The server may be a little behind.
+        until("it has counted", || book.harmed.load(Ordering::SeqCst) >= poisoned).await;
+        poisoned
+    }));
+
+    let total = total(&client);
+    let cell = format!("{misdeed:?}, {way:?}: {total}");
+    // Of the responses: none is wrong but those for which there was no help.
+    assert_eq!(book.astray.load(Ordering::SeqCst), 0, "used after the poison: {cell}");
+    assert_eq!(poisoned, book.harmed.load(Ordering::SeqCst), "wrong responses: {cell}");
+    let is_avoidable = misdeed.is_once() || matches!(way, Way::Idle | Way::Blocked);
+    assert!(!is_avoidable || poisoned == 0, "{poisoned} wrong responses: {cell}");
+    // Of the connections: each has ended, or is idle, and is counted once.
+    assert_eq!((total.active, total.dialing, total.waiting, total.failed_dials), (0, 0, 0, 0), "{cell}");
+    assert_eq!(total.opened, total.closed_total() + total.idle as u64, "{cell}");
+    assert_eq!(server.connections() as u64, total.opened, "{cell}");
+    let closed = |reason| total.closed(reason) as usize;
+    let [unsolicited, gone, unfit] =
+        [DropReason::Unsolicited, DropReason::PeerClosed, DropReason::NotReusable].map(closed);
+    assert_eq!(total.closed_total() as usize, unsolicited + gone + unfit, "{cell}");
+    if is_avoidable {
+        assert_eq!(total.opened as usize, made, "{cell}");
+    }
+    match misdeed {
+        Misdeed::Surplus | Misdeed::PartOfAHead => assert_eq!(unsolicited, made, "{cell}"),
+        Misdeed::ClosesAsItSays => assert_eq!(unfit, made, "{cell}"),
+        Misdeed::Closes(_) => assert_eq!(gone + total.idle, made, "{cell}"),
+        Misdeed::SurplusOnceAsked => {
+            assert_eq!((poisoned, unsolicited, total.idle), (made / 2, made / 2, 0), "{cell}");
+        }
+        Misdeed::LateSurplus(_) if is_avoidable => {
+            assert_eq!((unsolicited, total.idle), (made - 1, 1), "{cell}");
+        }
+        // (The server closes those on which a request was under way to the poison.)
+        Misdeed::LateSurplus(_) => assert!(gone <= poisoned && unfit == 0, "{cell}"),
+    }
+    // Of the requests: where there was time to look, none was written to a connection that was no good.
+    let (has_time, requests) = (matches!(way, Way::Idle | Way::Blocked), total.requests as usize);
+    match misdeed {
+        Misdeed::Closes(_) | Misdeed::LateSurplus(_) if !has_time => assert!(requests >= made, "{cell}"),
+        _ => assert_eq!(requests, made, "{cell}"),
+    }
+}
+
+const WAYS: [Way; 4] = [Way::OneTask, Way::OneSlot, Way::Idle, Way::Blocked];
+
+#[test]
+fn rule_21_surplus_in_the_same_write_reaches_nobody() {
+    for misdeed in [Misdeed::Surplus, Misdeed::PartOfAHead] {
+        WAYS.into_iter().for_each(|way| prove(misdeed, way));
+    }
+}
+
+/// There is no telling that response from the right one. But the right one comes behind it, so that there is surplus.
+#[test]
+fn rule_21_surplus_that_meets_the_next_request_harms_one_and_ends_the_connection() {
+    for misdeed in [Misdeed::LateSurplus(SOON), Misdeed::LateSurplus(LATER), Misdeed::SurplusOnceAsked] {
+        prove(misdeed, Way::OneTask);
+        prove(misdeed, Way::OneSlot);
+    }
+}
+
+/// Whether the reactor has heard of it or not.
+#[test]
+fn rule_23_what_came_while_a_connection_was_idle_is_seen_before_the_next_request() {
+    for pause in [SOON, LATER] {
+        prove(Misdeed::LateSurplus(pause), Way::Idle);
+        prove(Misdeed::LateSurplus(pause), Way::Blocked);
+    }
+    for pause in [AT_ONCE, SOON, LATER] {
+        prove(Misdeed::Closes(pause), Way::Idle);
+        prove(Misdeed::Closes(pause), Way::Blocked);
+    }
+}
+
+/// Before the look, between look and write, behind the write: a request that may be sent again is.
+#[test]
+fn rule_27_a_close_at_any_moment_is_no_error() {
+    for pause in [AT_ONCE, SOON, LATER] {
+        prove(Misdeed::Closes(pause), Way::OneTask);
+        prove(Misdeed::Closes(pause), Way::OneSlot);
+    }
+}
+
+#[test]
+fn rule_25_a_connection_whose_close_is_announced_is_not_waited_for() {
+    WAYS.into_iter().for_each(|way| prove(Misdeed::ClosesAsItSays, way));
+}
+
+/// A server for very many requests: a few threads, each of which serves one connection after another.
+struct Lean {
+    address: SocketAddr,
+    is_stopped: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// One of its connections.
+struct Link {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+    is_stopped: Arc<AtomicBool>,
+}
+
+impl Lean {
+    fn start(threads: usize, serve: impl Fn(&mut Link) -> io::Result<()> + Send + Sync + 'static) -> Self {
+        let listener = Arc::new(TcpListener::bind("127.0.0.1:0").unwrap());
+        let address = listener.local_addr().unwrap();
+        let (is_stopped, serve) = (Arc::new(AtomicBool::new(false)), Arc::new(serve));
+        let work = || {
+            let (listener, is_stopped, serve) = (listener.clone(), is_stopped.clone(), serve.clone());
+            thread::spawn(move || {
+                let mut buffer = vec![0; 1024];
+                while let Ok((stream, _)) = listener.accept() {
+                    if is_stopped.load(Ordering::SeqCst) {
+                        return;
+                    }
+                    stream.set_nodelay(true).unwrap();
+                    stream.set_read_timeout(Some(LATER)).unwrap();
+                    let mut link = Link { stream, buffer, is_stopped: is_stopped.clone() };
+                    // The client's hanging up is no failure of the script.
+                    let _ = serve(&mut link);
+                    buffer = link.buffer;
+                }
+            })
+        };
+        let threads = (0..threads).map(|_| work()).collect();
+        Self { address, is_stopped, threads }
+    }
+}
+
+impl Drop for Lean {
+    fn drop(&mut self) {
+        self.is_stopped.store(true, Ordering::SeqCst);
+        // Each thread accepts one last connection.
+        for _ in &self.threads {
+            let _ = TcpStream::connect(self.address);
+        }
+        let panicked = self.threads.drain(..).filter_map(|thread| thread.join().err()).count();
+        assert!(panicked == 0 || thread::panicking(), "scripts panicked");
+    }
+}
+
+impl Link {
+    /// The target of the next request, which comes alone; `None` when the client has closed instead.
+    fn request(&mut self) -> io::Result<Option<String>> {
+        let (mut filled, begun) = (0, Instant::now());
+        while !self.buffer[..filled].ends_with(b"\r\n\r\n") {
+            match self.stream.read(&mut self.buffer[filled..]) {
+                Ok(0) => return Ok(None),
+                Ok(read) => filled += read,
+                // It was a pause.
+                Err(error) if self.is_stopped.load(Ordering::SeqCst) || begun.elapsed() > PATIENCE => {
+                    return Err(error);
+                }
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let target = self.buffer[..filled].split(|byte| *byte == b' ').nth(1).unwrap();
+        Ok(Some(String::from_utf8(target.to_vec()).unwrap()))
+    }
+
+    /// Answers, with something behind it, in one write.
+    fn respond(&mut self, target: &str, behind: &str) -> io::Result<()> {
+        self.stream.write_all([&*answer(target), behind].concat().as_bytes())
+    }
+}
+
+const REQUESTS: usize = 100_000;
+
+/// So many requests by several tasks: none fails, none gets poison.
+async fn get_all(client: &Client, address: SocketAddr, requests: usize) {
+    let next = Arc::new(AtomicUsize::new(0));
+    let tasks: Vec<_> = (0..TASKS)
+        .map(|_| {
+            let (next, book) = (next.clone(), Arc::default());
+            tokio::spawn(get_some(client.clone(), address, next, requests, Way::OneSlot, book))
+        })
+        .collect();
+    for task in tasks {
+        assert_eq!(task.await.unwrap(), 0, "somebody got poison");
+    }
+    // A dial that was overtaken may still be under way.
+    until("all is quiet", || total(client).dialing == 0).await;
+}
+
+/// The race of the surplus with those who wait: behind every eighth answer there is poison, a whole response or a part
+/// of one, and at each moment others wait for the host's only connection.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rule_21_surplus_reaches_nobody_in_a_hundred_thousand_requests() {
+    const EACH: usize = 8;
+    let [answered, astray] = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
+    let (answers, strays) = (answered.clone(), astray.clone());
+    let server = Lean::start(4, move |link| {
+        while let Some(target) = link.request()? {
+            let number = answers.fetch_add(1, Ordering::SeqCst) + 1;
+            if number % EACH > 0 {
+                link.respond(&target, "")?;
+                continue;
+            }
+            link.respond(&target, if number % (2 * EACH) == 0 { POISON } else { &POISON[..PART] })?;
+            if link.request()?.is_some() {
+                strays.fetch_add(1, Ordering::SeqCst);
+            }
+            return Ok(());
+        }
+        Ok(())
+    });
+    let client = Client::builder().idle_timeout(None).max_connections_per_host(1).build().unwrap();
+    within(300, get_all(&client, server.address, REQUESTS)).await;
+    let total = total(&client);
+    let counted = (answered.load(Ordering::SeqCst), astray.load(Ordering::SeqCst));
+    assert_eq!(counted, (REQUESTS, 0), "nothing was sent twice, nor behind the poison: {total}");
+    let poisoned = (REQUESTS / EACH) as u64;
+    assert_eq!((total.requests, total.opened), (REQUESTS as u64, poisoned), "{total}");
+    assert_eq!(
+        (total.closed(DropReason::Unsolicited), total.closed_total()),
+        (poisoned, poisoned),
+        "{total}"
+    );
+    assert_eq!((total.idle, total.active, total.waiting, total.failed_dials), (0, 0, 0, 0), "{total}");
+}
+
+/// A hundred thousand requests to servers that close behind each answer: at once or a moment later, but of each `asked`
+/// connections one only when the next request is there. How many requests were lost so.
+async fn against_servers_that_close(client: &Client, asked: usize) -> usize {
+    // Of several, lest a connection be made again between ports that still remember an earlier one.
+    const SERVERS: usize = 4;
+    let lost = Arc::new(AtomicUsize::new(0));
+    for _ in 0..SERVERS {
+        let answered = Arc::new(AtomicUsize::new(0));
+        let (answers, losses) = (answered.clone(), lost.clone());
+        let server = Lean::start(2 * TASKS, move |link| {
+            let Some(target) = link.request()? else { return Ok(()) };
+            let number = answers.fetch_add(1, Ordering::SeqCst);
+            link.respond(&target, "")?;
+            if number % asked == asked - 1 {
+                losses.fetch_add(usize::from(link.request()?.is_some()), Ordering::SeqCst);
+            } else if number.is_multiple_of(4) {
+                let begun = Instant::now();
+                while begun.elapsed() < Duration::from_micros(50) {
+                    std::hint::spin_loop();
+                }
+            }
+            Ok(())
+        });
+        within(300, get_all(client, server.address, REQUESTS / SERVERS)).await;
+        assert_eq!(answered.load(Ordering::SeqCst), REQUESTS / SERVERS, "each was answered once");
+    }
+    let (total, lost) = (total(client), lost.load(Ordering::SeqCst));
+    assert!(total.requests as usize >= REQUESTS + lost, "{lost} lost: {total}");
+    assert_eq!((total.active, total.waiting, total.failed_dials), (0, 0, 0), "{total}");
+    assert_eq!(total.opened, total.closed_total() + total.idle as u64, "{total}");
+    lost
+}
+
+/// Each connection is kept, though it is as good as dead: every request has to look, and many have to be sent again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rule_28_a_close_behind_each_answer_is_no_error_in_a_hundred_thousand_requests() {
+    const EACH: usize = 8;
+    let client = Client::builder().not_kept_after(None).idle_timeout(None).max_connections_per_host(4);
+    let client = client.build().unwrap();
+    let lost = against_servers_that_close(&client, EACH).await;
+    let total = total(&client);
+    assert!(lost > REQUESTS / EACH / 2, "{lost} lost: {total}");
+    assert_eq!(total.closed(DropReason::PeerClosed), total.closed_total(), "{total}");
+}
+
+/// By default the pool learns, and keeps none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rule_28_a_close_behind_each_answer_is_no_error_where_the_host_is_not_kept() {
+    let client = Client::builder().idle_timeout(None).build().unwrap();
+    against_servers_that_close(&client, usize::MAX).await;
+    let total = total(&client);
+    let [gone, unkept] = [DropReason::PeerClosed, DropReason::NotKept].map(|reason| total.closed(reason));
+    assert_eq!(gone + unkept, total.closed_total(), "{total}");
+    assert!(gone < REQUESTS as u64 / 100, "{total}");
+}
