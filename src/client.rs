@@ -269,6 +269,7 @@ impl Client {
                 }
                 Ok(_) => (End::Other, DropReason::Failed),
                 Err((End::Lost, _)) => (End::Lost, DropReason::PeerClosed),
+                Err((End::Premature, _)) => (End::Premature, DropReason::Unsolicited),
                 Err((end, _)) => (*end, DropReason::Failed),
             };
             let attempt = Attempt {

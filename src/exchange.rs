@@ -107,6 +107,8 @@ pub(crate) struct Exchange {
     deadline: Option<Deadline>,
     /// Encoded and not yet written.
     out: Outgoing,
+    /// The length of the request's head.
+    head: u64,
     /// Read and not yet decoded.
     incoming: Incoming,
     trailers: Option<HeaderMap>,
@@ -157,6 +159,7 @@ impl Exchange {
             config,
             deadline,
             out: Outgoing::default(),
+            head: 0,
             incoming: Incoming::default(),
             trailers: None,
             timeline,
@@ -214,6 +217,7 @@ impl Exchange {
         self.machine
             .encode_head(&head, &mut self.out.prefix)
             .map_err(|misuse| Error::request(misuse.to_string()).in_phase(Phase::Send))?;
+        self.head = self.out.prefix.len() as u64;
         self.is_expecting = self.machine.expects_continue();
         self.continue_at = None;
         Ok(())
@@ -470,6 +474,7 @@ impl Exchange {
                 }
                 Poll::Ready(Ok(read)) => {
                     self.wire += read as u64;
+                    self.check_premature()?;
                     self.reading_since = None;
                     if self.machine.is_head_received() {
                         // It need not read while it is read from.
@@ -533,6 +538,15 @@ impl Exchange {
             }
             _ => Ok(()),
         }
+    }
+
+    /// What comes before the request's head was written does not answer it, where another request was there before.
+    fn check_premature(&self) -> Result<(), Failure> {
+        if self.sent >= self.head || !self.lease.as_ref().is_some_and(Lease::is_reused) {
+            return Ok(());
+        }
+        let error = Error::new(ErrorKind::Protocol, ProtocolError::SpokeFirst.to_string());
+        Err(Failure::Ended(End::Premature, error.in_phase(Phase::Send)))
     }
 
     /// Nothing moves: whose deadline comes first, and has it passed?

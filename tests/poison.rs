@@ -6,6 +6,8 @@
 //! done: then the server itself, which has found that head, counts one request that it has harmed.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+#[path = "support/lines.rs"]
+mod lines;
 mod support;
 
 use std::io::{self, Read, Write};
@@ -15,10 +17,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use handclasp::{Client, DropReason, HostStats};
-use http::Uri;
+use handclasp::{Client, DropReason, ErrorKind, HostStats, Phase, Written};
+use http::{Method, Uri};
 use tokio::runtime::{Builder, Runtime};
 
+use self::lines::{Lines, send};
 use self::support::arrival::wait_for_delivery;
 use self::support::{PATIENCE, Peer, Server, Signal, until, within};
 
@@ -315,6 +318,61 @@ fn rule_27_a_close_at_any_moment_is_no_error() {
 #[test]
 fn rule_25_a_connection_whose_close_is_announced_is_not_waited_for() {
     WAYS.into_iter().for_each(|way| prove(Misdeed::ClosesAsItSays, way));
+}
+
+/// The look found nothing, but the head takes more than one write, and what comes before its last byte was written
+/// cannot be the answer. It ends the connection, and the request is sent again if that does no harm.
+#[tokio::test(start_paused = true)]
+async fn rule_24_what_comes_before_the_head_is_written_is_nobodys_answer() {
+    for (method, room, is_resent) in [
+        (Method::GET, 10, true),
+        (Method::GET, 0, true),
+        // Nothing of it was written.
+        (Method::POST, 0, true),
+        (Method::POST, 10, false),
+    ] {
+        let lines = Lines::default();
+        let client = lines.client();
+        let first = send(client.get("http://h/first"));
+        let line = lines.written(0, "\r\n\r\n").await;
+        line.say(answer("/first"));
+        assert_eq!(first.await.unwrap().unwrap().text().await.unwrap(), "/first");
+        line.block();
+        line.take(room);
+        let before = line.len();
+        let next = send(client.request(method.clone(), "http://h/next"));
+        lines::settle().await;
+        assert_eq!(line.len() - before, room, "{method}");
+        line.say(POISON);
+        if is_resent {
+            lines.written(1, "\r\n\r\n").await.say(answer("/next"));
+            let response = next.await.unwrap().unwrap();
+            assert!(!response.connection().is_reused());
+            assert_eq!(response.text().await.unwrap(), "/next", "{method}");
+        } else {
+            let error = next.await.unwrap().unwrap_err();
+            assert_eq!((error.kind(), error.phase()), (ErrorKind::Protocol, Some(Phase::Send)), "{error:?}");
+            assert_eq!((error.request_written(), lines.count()), (Written::Partly, 1));
+        }
+        assert!(line.is_gone());
+        let total = total(&client);
+        assert_eq!((total.closed(DropReason::Unsolicited), total.closed_total()), (1, 1), "{total}");
+    }
+}
+
+/// On a connection that nobody used before, it can only be an answer: to a head that is too long, perhaps.
+#[tokio::test(start_paused = true)]
+async fn rule_24_an_early_answer_on_a_new_connection_is_delivered() {
+    let lines = Lines::default();
+    lines.room(10);
+    let client = lines.client();
+    let request = send(client.get("http://h/"));
+    let line = lines.line(0).await;
+    lines::settle().await;
+    line.say("HTTP/1.1 431 Too Large\r\ncontent-length: 2\r\n\r\nno");
+    let response = request.await.unwrap().unwrap();
+    assert_eq!((response.status().as_u16(), response.text().await.unwrap()), (431, "no".to_owned()));
+    assert_eq!((line.len(), line.is_gone(), total(&client).closed(DropReason::NotReusable)), (10, true, 1));
 }
 
 /// A server for very many requests: a few threads, each of which serves one connection after another.

@@ -16,6 +16,9 @@ pub(crate) enum End {
     Lost,
     /// The server answered 408 and closed: it had given up waiting for a request while the connection was idle.
     RequestTimeout,
+    /// Bytes came before the request's head was written: they are no answer to it, and nothing behind them can be
+    /// trusted to be.
+    Premature,
     /// Anything else: a deadline, a breach of the protocol, a body that failed.
     Other,
 }
@@ -45,9 +48,9 @@ pub(crate) fn is_resent(attempt: &Attempt) -> bool {
     }
     match attempt.end {
         End::Other => false,
-        End::Lost if attempt.written == Written::Nothing => true,
+        End::Lost | End::Premature if attempt.written == Written::Nothing => true,
         End::Lost => attempt.idempotent && !attempt.answered,
-        End::RequestTimeout => attempt.idempotent,
+        End::RequestTimeout | End::Premature => attempt.idempotent,
     }
 }
 
@@ -72,7 +75,7 @@ mod tests {
                     for answered in bools {
                         for replayable in bools {
                             for idempotent in bools {
-                                for end in [End::Lost, End::RequestTimeout, End::Other] {
+                                for end in [End::Lost, End::RequestTimeout, End::Premature, End::Other] {
                                     let attempt = Attempt {
                                         reused,
                                         resent,
@@ -87,6 +90,9 @@ mod tests {
                                             written == Written::Nothing || (idempotent && !answered)
                                         }
                                         (true, false, true, End::RequestTimeout) => idempotent,
+                                        (true, false, true, End::Premature) => {
+                                            written == Written::Nothing || idempotent
+                                        }
                                         _ => false,
                                     };
                                     assert_eq!(is_resent(&attempt), expected, "row {rows}: {attempt:?}");
@@ -98,7 +104,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(rows, 2 * 2 * 3 * 2 * 2 * 2 * 3);
+        assert_eq!(rows, 2 * 2 * 3 * 2 * 2 * 2 * 4);
     }
 
     #[test]
