@@ -46,7 +46,7 @@ fn one_thread() -> Runtime {
 
 /// All that was encoded is not all that was written: the rest of the body would swallow the next request.
 #[test]
-fn an_early_answer_to_a_large_body_ends_the_connection() {
+fn rule_25_an_early_answer_to_a_large_body_ends_the_connection() {
     let (said, drained) = mpsc::channel();
     let port = listen(move |mut stream| {
         let mut some = [0; 1024];

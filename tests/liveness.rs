@@ -103,34 +103,34 @@ const REQUEST_TIMEOUT: &str =
     "HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
 #[test]
-fn a_fin_into_an_idle_connection_is_seen() {
+fn rule_22_a_fin_into_an_idle_connection_is_seen() {
     prove(Scheme::Plain, Peer::fin, DropReason::PeerClosed);
 }
 
 #[test]
-fn a_stray_response_into_an_idle_connection_is_never_delivered() {
+fn rule_22_a_stray_response_into_an_idle_connection_is_never_delivered() {
     prove(Scheme::Plain, |peer| peer.send(STRAY), DropReason::Unsolicited);
 }
 
 #[test]
-fn a_stray_response_and_a_fin_are_never_delivered() {
+fn rule_22_a_stray_response_and_a_fin_are_never_delivered() {
     let misbehave = |peer: &mut Peer| peer.send(STRAY).and_then(|()| peer.fin());
     prove(Scheme::Plain, misbehave, DropReason::Unsolicited);
 }
 
 #[test]
-fn one_stray_byte_is_enough() {
+fn rule_22_one_stray_byte_is_enough() {
     prove(Scheme::Plain, |peer| peer.send("\n"), DropReason::Unsolicited);
 }
 
 #[test]
-fn a_reset_of_an_idle_connection_is_seen() {
+fn rule_22_a_reset_of_an_idle_connection_is_seen() {
     prove(Scheme::Plain, Peer::reset, DropReason::PeerClosed);
 }
 
 /// A look takes one byte's worth of notice, so a 408 counts as what it is on the wire: nobody asked for it.
 #[test]
-fn a_408_into_an_idle_connection_is_never_delivered() {
+fn rule_22_a_408_into_an_idle_connection_is_never_delivered() {
     let misbehave = |peer: &mut Peer| peer.send(REQUEST_TIMEOUT).and_then(|()| peer.fin());
     prove(Scheme::Plain, misbehave, DropReason::Unsolicited);
 }
@@ -140,44 +140,44 @@ mod tls {
     use super::*;
 
     #[test]
-    fn a_goodbye_and_a_fin_are_seen() {
+    fn rule_22_a_goodbye_and_a_fin_are_seen() {
         let misbehave = |peer: &mut Peer| peer.notify().and_then(|()| peer.fin());
         prove(Scheme::Tls, misbehave, DropReason::PeerClosed);
     }
 
     #[test]
-    fn a_goodbye_alone_is_seen() {
+    fn rule_22_a_goodbye_alone_is_seen() {
         prove(Scheme::Tls, Peer::notify, DropReason::PeerClosed);
     }
 
     #[test]
-    fn a_fin_alone_is_seen() {
+    fn rule_22_a_fin_alone_is_seen() {
         prove(Scheme::Tls, Peer::fin, DropReason::PeerClosed);
     }
 
     #[test]
-    fn a_reset_is_seen() {
+    fn rule_22_a_reset_is_seen() {
         prove(Scheme::Tls, Peer::reset, DropReason::PeerClosed);
     }
 
     #[test]
-    fn a_stray_response_is_never_delivered() {
+    fn rule_22_a_stray_response_is_never_delivered() {
         prove(Scheme::Tls, |peer| peer.send(STRAY), DropReason::Unsolicited);
     }
 
     #[test]
-    fn half_a_record_is_not_silence() {
+    fn rule_22_half_a_record_is_not_silence() {
         prove(Scheme::Tls, |peer| peer.send_half_record(STRAY.as_bytes()), DropReason::Unsolicited);
     }
 
     #[test]
-    fn half_a_record_and_a_fin_are_seen() {
+    fn rule_22_half_a_record_and_a_fin_are_seen() {
         let misbehave = |peer: &mut Peer| peer.send_half_record(STRAY.as_bytes()).and_then(|()| peer.fin());
         prove(Scheme::Tls, misbehave, DropReason::PeerClosed);
     }
 
     #[test]
-    fn a_408_is_never_delivered() {
+    fn rule_22_a_408_is_never_delivered() {
         let misbehave = |peer: &mut Peer| {
             peer.send(REQUEST_TIMEOUT)?;
             peer.notify()?;
@@ -189,7 +189,7 @@ mod tls {
 
 /// A silent connection is kept: the tests above would pass if nothing were.
 #[test]
-fn a_silent_connection_is_used_again() {
+fn rule_23_a_silent_connection_is_used_again() {
     for &scheme in SCHEMES {
         let script = |peer: &mut Peer| {
             while let Some(request) = peer.request()? {
@@ -219,7 +219,7 @@ fn a_silent_connection_is_used_again() {
 
 /// Several idle connections that died together cost the next request nothing but their looks.
 #[test]
-fn all_of_many_dead_connections_are_passed_over() {
+fn rule_23_all_of_many_dead_connections_are_passed_over() {
     const DEAD: usize = 10;
     let (now, done) = (Signal::new(), Signal::new());
     let (told, tell) = (now.clone(), done.clone());

@@ -108,7 +108,7 @@ async fn settle(client: &Client, server: &Server, total: usize) -> usize {
 }
 
 #[tokio::test]
-async fn ten_thousand_gets_against_a_server_that_closes_after_each_response() {
+async fn rule_28_ten_thousand_gets_against_a_server_that_closes_after_each_response() {
     let server = closes_after_each_response(0x5eed);
     let client = Client::new();
     within(300, get_all(&client, &server, 1, GETS)).await;
@@ -118,7 +118,7 @@ async fn ten_thousand_gets_against_a_server_that_closes_after_each_response() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_gets_by_sixteen_tasks_against_a_server_that_closes_after_each_response() {
+async fn rule_28_ten_thousand_gets_by_sixteen_tasks_against_a_server_that_closes_after_each_response() {
     let server = closes_after_each_response(0xfeed);
     let client = Client::new();
     within(300, get_all(&client, &server, TASKS, GETS)).await;
@@ -126,28 +126,28 @@ async fn ten_thousand_gets_by_sixteen_tasks_against_a_server_that_closes_after_e
 }
 
 #[tokio::test]
-async fn ten_thousand_gets_against_a_server_that_closes_on_the_next_request() {
+async fn rule_28_ten_thousand_gets_against_a_server_that_closes_on_the_next_request() {
     gets_against_one_that_ends_on_the_next_request(Ending::Close, 1).await;
 }
 
 #[tokio::test]
-async fn ten_thousand_gets_against_a_server_that_resets_on_the_next_request() {
+async fn rule_28_ten_thousand_gets_against_a_server_that_resets_on_the_next_request() {
     gets_against_one_that_ends_on_the_next_request(Ending::Reset, 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_gets_by_sixteen_tasks_against_a_server_that_closes_on_the_next_request() {
+async fn rule_28_ten_thousand_gets_by_sixteen_tasks_against_a_server_that_closes_on_the_next_request() {
     gets_against_one_that_ends_on_the_next_request(Ending::Close, TASKS).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_gets_by_sixteen_tasks_against_a_server_that_resets_on_the_next_request() {
+async fn rule_28_ten_thousand_gets_by_sixteen_tasks_against_a_server_that_resets_on_the_next_request() {
     gets_against_one_that_ends_on_the_next_request(Ending::Reset, TASKS).await;
 }
 
 /// A resend takes the slot of the connection that died, so that a limit neither blocks it nor is exceeded.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn resends_keep_to_the_limit_on_connections() {
+async fn rule_28_resends_keep_to_the_limit_on_connections() {
     const LIMIT: usize = 3;
     let server = ends_on_the_second_request(Ending::Close);
     let client = Client::builder().max_connections_per_host(LIMIT).not_kept_after(None).build().unwrap();
@@ -265,32 +265,32 @@ async fn posts_are_never_seen_twice(server: Server, make: fn(RequestBuilder, usi
 }
 
 #[tokio::test]
-async fn a_post_of_bytes_is_never_seen_twice_by_a_server_that_closes_after_each_response() {
+async fn rule_27_a_post_of_bytes_is_never_seen_twice_by_a_server_that_closes_after_each_response() {
     posts_are_never_seen_twice(closes_after_each_response(0xb0d1), with_bytes).await;
 }
 
 #[tokio::test]
-async fn a_post_of_a_stream_is_never_seen_twice_by_a_server_that_closes_after_each_response() {
+async fn rule_27_a_post_of_a_stream_is_never_seen_twice_by_a_server_that_closes_after_each_response() {
     posts_are_never_seen_twice(closes_after_each_response(0xb0d2), with_stream).await;
 }
 
 #[tokio::test]
-async fn a_post_of_bytes_is_never_seen_twice_by_a_server_that_closes_on_the_next_request() {
+async fn rule_27_a_post_of_bytes_is_never_seen_twice_by_a_server_that_closes_on_the_next_request() {
     posts_are_never_seen_twice(ends_on_the_second_request(Ending::Close), with_bytes).await;
 }
 
 #[tokio::test]
-async fn a_post_of_a_stream_is_never_seen_twice_by_a_server_that_closes_on_the_next_request() {
+async fn rule_27_a_post_of_a_stream_is_never_seen_twice_by_a_server_that_closes_on_the_next_request() {
     posts_are_never_seen_twice(ends_on_the_second_request(Ending::Close), with_stream).await;
 }
 
 #[tokio::test]
-async fn a_post_of_bytes_is_never_seen_twice_by_a_server_that_resets_on_the_next_request() {
+async fn rule_27_a_post_of_bytes_is_never_seen_twice_by_a_server_that_resets_on_the_next_request() {
     posts_are_never_seen_twice(ends_on_the_second_request(Ending::Reset), with_bytes).await;
 }
 
 #[tokio::test]
-async fn a_post_of_a_stream_is_never_seen_twice_by_a_server_that_resets_on_the_next_request() {
+async fn rule_27_a_post_of_a_stream_is_never_seen_twice_by_a_server_that_resets_on_the_next_request() {
     posts_are_never_seen_twice(ends_on_the_second_request(Ending::Reset), with_stream).await;
 }
 
@@ -323,7 +323,7 @@ fn seen(server: &Server, target: &str) -> Vec<usize> {
 }
 
 #[tokio::test]
-async fn idempotent_methods_are_sent_again_with_their_bytes() {
+async fn rule_27_idempotent_methods_are_sent_again_with_their_bytes() {
     for method in [Method::GET, Method::HEAD, Method::PUT, Method::DELETE, Method::OPTIONS] {
         for ending in [Ending::Close, Ending::Reset] {
             let server = server_that_on_the_second_request(move |peer| ending.end(peer));
@@ -350,7 +350,7 @@ async fn idempotent_methods_are_sent_again_with_their_bytes() {
 }
 
 #[tokio::test]
-async fn a_post_or_patch_is_not_sent_again() {
+async fn rule_27_a_post_or_patch_is_not_sent_again() {
     for method in [Method::POST, Method::PATCH] {
         let server = server_that_on_the_second_request(Peer::close);
         let client = Client::new();
@@ -366,7 +366,7 @@ async fn a_post_or_patch_is_not_sent_again() {
 }
 
 #[tokio::test]
-async fn a_post_with_an_idempotency_key_is_sent_again() {
+async fn rule_27_a_post_with_an_idempotency_key_is_sent_again() {
     let server = server_that_on_the_second_request(Peer::close);
     let client = Client::new();
     leave_a_connection_idle(&client, &server).await;
@@ -379,7 +379,7 @@ async fn a_post_with_an_idempotency_key_is_sent_again() {
 }
 
 #[tokio::test]
-async fn a_stream_of_which_something_was_written_is_not_sent_again() {
+async fn rule_27_a_stream_of_which_something_was_written_is_not_sent_again() {
     let server = server_that_on_the_second_request(Peer::close);
     let client = Client::new();
     leave_a_connection_idle(&client, &server).await;
@@ -391,7 +391,7 @@ async fn a_stream_of_which_something_was_written_is_not_sent_again() {
 
 /// The connection is found dead by the look: the first piece of the stream was taken already, and is not lost.
 #[tokio::test]
-async fn a_stream_of_which_nothing_was_written_is_sent_whole_on_the_next_connection() {
+async fn rule_27_a_stream_of_which_nothing_was_written_is_sent_whole_on_the_next_connection() {
     let (go, gone) = (Signal::new(), Signal::new());
     let (told, tell) = (go.clone(), gone.clone());
     let server = Server::start(move |peer| {
@@ -419,7 +419,7 @@ async fn a_stream_of_which_nothing_was_written_is_sent_whole_on_the_next_connect
 /// The look finds nothing, and the very first write fails: nothing of a POST was written, so it is sent again, and
 /// what was taken of its stream is not lost.
 #[tokio::test]
-async fn a_post_whose_first_write_fails_is_sent_whole_on_a_fresh_connection() {
+async fn rule_27_a_post_whose_first_write_fails_is_sent_whole_on_a_fresh_connection() {
     let bodies: [fn() -> Body; 3] = [
         || "content".into(),
         || Body::from_stream(Pieces::new(&["con", "te", "nt"])),
@@ -452,7 +452,7 @@ async fn a_post_whose_first_write_fails_is_sent_whole_on_a_fresh_connection() {
 }
 
 #[tokio::test]
-async fn a_408_with_close_on_a_reused_connection_is_a_close() {
+async fn rule_27_a_408_with_close_on_a_reused_connection_is_a_close() {
     let server = server_that_on_the_second_request(|peer| {
         peer.send("HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")?;
         peer.close()
@@ -467,7 +467,7 @@ async fn a_408_with_close_on_a_reused_connection_is_a_close() {
 }
 
 #[tokio::test]
-async fn a_408_is_delivered_where_it_is_an_answer() {
+async fn rule_27_a_408_is_delivered_where_it_is_an_answer() {
     // To a POST; without a close; and on a fresh connection.
     let close = "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 4\r\n\r\nslow";
     let keep = "HTTP/1.1 408 Request Timeout\r\nContent-Length: 4\r\n\r\nslow";
@@ -490,7 +490,7 @@ async fn a_408_is_delivered_where_it_is_an_answer() {
 }
 
 #[tokio::test]
-async fn a_request_on_a_fresh_connection_is_never_sent_again() {
+async fn rule_26_a_request_on_a_fresh_connection_is_never_sent_again() {
     for ending in [Ending::Close, Ending::Reset] {
         let server = server_that_on_the_second_request(move |peer| ending.end(peer));
         let client = Client::new();
@@ -508,7 +508,7 @@ fn client_that_comes_late(server: &Server) -> Client {
 
 /// One dial must not become a thousand.
 #[tokio::test]
-async fn a_server_that_closes_every_connection_at_once_is_an_error() {
+async fn rule_26_a_server_that_closes_every_connection_at_once_is_an_error() {
     let server = Server::start(Peer::close);
     let client = client_that_comes_late(&server);
     let error = within(10, client.get(server.url("/")).send()).await.unwrap_err();
@@ -519,7 +519,7 @@ async fn a_server_that_closes_every_connection_at_once_is_an_error() {
 
 /// A greeting before the request is not HTTP, and dialing again does not help.
 #[tokio::test]
-async fn a_server_that_speaks_first_is_an_error() {
+async fn rule_26_a_server_that_speaks_first_is_an_error() {
     let server = Server::start(|peer| {
         peer.send("220 mail.example ESMTP\r\n")?;
         peer.stall()
@@ -532,7 +532,7 @@ async fn a_server_that_speaks_first_is_an_error() {
 }
 
 #[tokio::test]
-async fn a_request_is_sent_again_once_at_the_most() {
+async fn rule_28_a_request_is_sent_again_once_at_the_most() {
     let server = Server::start(|peer| {
         while let Some(request) = peer.request()? {
             if request.target != "/first" {
@@ -551,7 +551,7 @@ async fn a_request_is_sent_again_once_at_the_most() {
 
 /// Also where there is another idle connection: it might be as dead as the first.
 #[tokio::test]
-async fn a_request_is_sent_again_on_a_fresh_connection_only() {
+async fn rule_28_a_request_is_sent_again_on_a_fresh_connection_only() {
     let server = Server::start(|peer| {
         while let Some(request) = peer.request()? {
             if peer.number() < 3 {
@@ -571,7 +571,7 @@ async fn a_request_is_sent_again_on_a_fresh_connection_only() {
 }
 
 #[tokio::test]
-async fn a_request_that_was_answered_in_part_is_not_sent_again() {
+async fn rule_27_a_request_that_was_answered_in_part_is_not_sent_again() {
     for part in ["H", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 100 Continue\r\n\r\n"] {
         let server = server_that_on_the_second_request(move |peer| {
             peer.send(part)?;

@@ -149,7 +149,7 @@ async fn rule_06_the_connection_used_last_is_used_first() {
 }
 
 #[tokio::test]
-async fn a_connection_is_not_kept_when_the_server_says_close() {
+async fn rule_25_a_connection_is_not_kept_when_the_server_says_close() {
     let server = Server::start(|peer| {
         while peer.request()?.is_some() {
             peer.send("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok")?;
@@ -165,7 +165,7 @@ async fn a_connection_is_not_kept_when_the_server_says_close() {
 }
 
 #[tokio::test]
-async fn a_connection_is_not_kept_when_the_request_says_close() {
+async fn rule_25_a_connection_is_not_kept_when_the_request_says_close() {
     let (server, client) = (Server::echo(), Client::new());
     let response = client.get(server.url("/")).header("connection", "close").send().await.unwrap();
     response.text().await.unwrap();
@@ -175,7 +175,7 @@ async fn a_connection_is_not_kept_when_the_request_says_close() {
 }
 
 #[tokio::test]
-async fn a_connection_is_not_kept_when_bytes_follow_the_response() {
+async fn rule_21_a_connection_is_not_kept_when_bytes_follow_the_response() {
     let server = Server::start(|peer| {
         while peer.request()?.is_some() {
             peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok!")?;
@@ -188,6 +188,97 @@ async fn a_connection_is_not_kept_when_bytes_follow_the_response() {
     }
     assert_eq!(server.requests_per_connection(), [1, 1]);
     assert_ledger(&total(&client), 2, 2, 0, &[(DropReason::Unsolicited, 2)]);
+}
+
+/// Answers each request with these bytes, and closes behind them if it is told to.
+fn server_that_says(answer: String, closes: bool) -> Server {
+    Server::start(move |peer| {
+        while peer.request()?.is_some() {
+            peer.send(&answer)?;
+            if closes {
+                return peer.close();
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Two requests that are answered so, on connections that are closed for `reason` or kept.
+async fn assert_kept(client: &Client, answer: &str, closes: bool, reason: Option<DropReason>) {
+    let server = server_that_says(answer.to_owned(), closes);
+    for _ in 0..2 {
+        assert_eq!(get(client, &server, "/").await.text().await.unwrap(), "ok", "{answer:?}");
+    }
+    match reason {
+        Some(reason) => {
+            assert_eq!(server.requests_per_connection(), [1, 1], "{answer:?}");
+            assert_ledger(&total(client), 2, 2, 0, &[(reason, 2)]);
+        }
+        None => {
+            assert_eq!(server.requests_per_connection(), [2], "{answer:?}");
+            assert_ledger(&total(client), 1, 2, 1, &[]);
+        }
+    }
+}
+
+/// Two requests that fail by such answers, each on a connection of its own.
+async fn assert_failed(client: &Client, answer: &str) {
+    let server = server_that_says(answer.to_owned(), false);
+    for _ in 0..2 {
+        let outcome = within(20, client.get(server.url("/")).send()).await;
+        let error = match outcome {
+            Ok(response) => within(20, response.text()).await.unwrap_err(),
+            Err(error) => error,
+        };
+        assert_eq!(error.kind(), ErrorKind::Protocol, "{answer:?}: {error:?}");
+    }
+    assert_eq!(server.requests_per_connection(), [1, 1], "{answer:?}");
+    assert_ledger(&total(client), 2, 2, 0, &[(DropReason::Failed, 2)]);
+}
+
+#[tokio::test]
+async fn rule_25_http_1_0_keeps_only_what_it_says_it_keeps() {
+    let closes = Some(DropReason::NotReusable);
+    for (fields, reason) in
+        [("", closes), ("Connection: x\r\n", closes), ("Connection: x, Keep-Alive\r\n", None)]
+    {
+        let answer = format!("HTTP/1.0 200 OK\r\n{fields}Content-Length: 2\r\n\r\nok");
+        assert_kept(&Client::new(), &answer, false, reason).await;
+    }
+}
+
+#[tokio::test]
+async fn rule_25_a_body_that_ends_with_its_connection_takes_it_along() {
+    for fields in ["", "Connection: keep-alive\r\n", "Keep-Alive: timeout=60\r\n"] {
+        let answer = format!("HTTP/1.1 200 OK\r\n{fields}\r\nok");
+        assert_kept(&Client::new(), &answer, true, Some(DropReason::NotReusable)).await;
+    }
+}
+
+#[tokio::test]
+async fn rule_25_a_breach_of_framing_ends_the_connection() {
+    for answer in [
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok",
+        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\nx\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nokay\r\n0\r\n\r\n",
+    ] {
+        assert_failed(&Client::new(), answer).await;
+    }
+}
+
+#[tokio::test]
+async fn rule_25_what_exceeds_a_limit_ends_the_connection() {
+    let long = "x".repeat(70_000);
+    let informed = "HTTP/1.1 102 Processing\r\n\r\n".repeat(100);
+    for answer in [
+        format!("HTTP/1.1 200 OK\r\nx-long: {long}\r\ncontent-length: 2\r\n\r\nok"),
+        format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2;x={long}\r\nok\r\n0\r\n\r\n"),
+        format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nx: {long}\r\n\r\n"),
+        format!("{informed}HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"),
+    ] {
+        assert_failed(&Client::new(), &answer).await;
+    }
 }
 
 #[tokio::test]
@@ -228,7 +319,7 @@ async fn a_body_that_is_dropped_when_all_of_it_had_arrived_costs_nothing() {
 }
 
 #[tokio::test]
-async fn a_request_that_is_dropped_while_it_waits_closes_the_connection() {
+async fn rule_25_a_request_that_is_dropped_while_it_waits_closes_the_connection() {
     let signals = signals(1);
     let (server, client) = (server_that_waits(&signals), Client::new());
     let request = send(&client, server.url("/0"));

@@ -41,50 +41,57 @@ async fn read(tunnel: &mut Upgraded, length: usize) -> String {
 
 /// R-9110-7.8-1, R-OPTUP-6-1, R-OPTUP-6-2, R-9110-9.3.6-2, R-2817-5.3-1: what came behind the head is read first,
 /// wherever it was split; nothing is sent before the answer; then both directions are the caller's.
-#[tokio::test]
-async fn a_tunnel_begins_behind_the_answers_head_r_9110_9_3_6_2() {
-    for way in 0..2 {
-        let answer = |lines: &Lines| format!("{}leftover", ways(&lines.client())[way].1);
-        for split in 0..=answer(&Lines::default()).len() {
-            let lines = Lines::default();
-            let client = lines.client();
-            let (request, _) = ways(&client).into_iter().nth(way).unwrap();
-            let sending = send(request);
-            let line = lines.written(0, "\r\n\r\n").await;
-            let head = line.text();
-            if way == 0 {
-                assert!(head.contains("\r\nconnection: upgrade\r\n"), "R-9110-7.8-1: {head}");
-            }
-            let answer = answer(&lines);
-            line.say(&answer[..split]);
-            settle().await;
-            assert_eq!(line.text(), head, "R-OPTUP-6-2: nothing before the answer");
-            line.say(&answer[split..]);
-            let response = sending.await.unwrap().unwrap();
-            assert_eq!(response.content_length(), Some(0));
-            let mut tunnel = response.upgrade().await.unwrap();
-            assert_eq!(counts(&client), (0, 1, 0, 0));
-            // In small bites first.
-            assert_eq!(read(&mut tunnel, 3).await, "lef", "split at {split}");
-            assert_eq!(read(&mut tunnel, 5).await, "tover", "split at {split}");
-            assert_eq!(line.text(), head, "R-OPTUP-6-1");
-            tunnel.write_all(b"hello\r\n\r\n").await.unwrap();
-            tunnel.flush().await.unwrap();
-            assert_eq!(&line.text()[head.len()..], "hello\r\n\r\n");
-            line.say("HTTP/1.1 200 OK\r\n\r\n");
-            assert_eq!(read(&mut tunnel, 19).await, "HTTP/1.1 200 OK\r\n\r\n", "it is bytes");
-            line.eof();
-            assert_eq!(tunnel.read(&mut [0; 9]).await.unwrap(), 0);
-            tunnel.shutdown().await.unwrap();
-            assert!(line.is_shut() && !line.is_gone());
-            drop(tunnel);
-            assert!(line.is_gone());
-            assert_eq!(counts(&client), (0, 0, 1, 1));
-            let sending = send(client.get("http://h/"));
-            lines.written(1, "\r\n\r\n").await.say(OK);
-            assert!(!sending.await.unwrap().unwrap().connection().is_reused(), "never pooled again");
+async fn a_tunnel_begins(way: usize) {
+    let answer = |lines: &Lines| format!("{}leftover", ways(&lines.client())[way].1);
+    for split in 0..=answer(&Lines::default()).len() {
+        let lines = Lines::default();
+        let client = lines.client();
+        let (request, _) = ways(&client).into_iter().nth(way).unwrap();
+        let sending = send(request);
+        let line = lines.written(0, "\r\n\r\n").await;
+        let head = line.text();
+        if way == 0 {
+            assert!(head.contains("\r\nconnection: upgrade\r\n"), "R-9110-7.8-1: {head}");
         }
+        let answer = answer(&lines);
+        line.say(&answer[..split]);
+        settle().await;
+        assert_eq!(line.text(), head, "R-OPTUP-6-2: nothing before the answer");
+        line.say(&answer[split..]);
+        let response = sending.await.unwrap().unwrap();
+        assert_eq!(response.content_length(), Some(0));
+        let mut tunnel = response.upgrade().await.unwrap();
+        assert_eq!(counts(&client), (0, 1, 0, 0));
+        // In small bites first.
+        assert_eq!(read(&mut tunnel, 3).await, "lef", "split at {split}");
+        assert_eq!(read(&mut tunnel, 5).await, "tover", "split at {split}");
+        assert_eq!(line.text(), head, "R-OPTUP-6-1");
+        tunnel.write_all(b"hello\r\n\r\n").await.unwrap();
+        tunnel.flush().await.unwrap();
+        assert_eq!(&line.text()[head.len()..], "hello\r\n\r\n");
+        line.say("HTTP/1.1 200 OK\r\n\r\n");
+        assert_eq!(read(&mut tunnel, 19).await, "HTTP/1.1 200 OK\r\n\r\n", "it is bytes");
+        line.eof();
+        assert_eq!(tunnel.read(&mut [0; 9]).await.unwrap(), 0);
+        tunnel.shutdown().await.unwrap();
+        assert!(line.is_shut() && !line.is_gone());
+        drop(tunnel);
+        assert!(line.is_gone());
+        assert_eq!(counts(&client), (0, 0, 1, 1));
+        let sending = send(client.get("http://h/"));
+        lines.written(1, "\r\n\r\n").await.say(OK);
+        assert!(!sending.await.unwrap().unwrap().connection().is_reused(), "never pooled again");
     }
+}
+
+#[tokio::test]
+async fn rule_25_after_101_a_connection_is_a_tunnel_r_9110_7_8_1() {
+    a_tunnel_begins(0).await;
+}
+
+#[tokio::test]
+async fn rule_25_after_connect_a_connection_is_a_tunnel_r_9110_9_3_6_2() {
+    a_tunnel_begins(1).await;
 }
 
 /// A held tunnel has its slot: a waiter gets it when the tunnel is dropped. A response that is not upgraded drops it.

@@ -255,7 +255,7 @@ async fn a_27_stale_bytes_between_checkout_and_write_are_seen() {
 
 /// A body where there can be none, which looks like a response: with the head, or when the connection is idle.
 #[tokio::test]
-async fn a_28_illegal_body_behind_a_bodyless_response() {
+async fn rule_25_illegal_body_behind_a_bodyless_response_a_28() {
     for (method, response, content) in &COMPLETE[3..] {
         for surplus in [POISON, "<html>", "2\r\nok\r\n0\r\n\r\n"] {
             surplus_with_the_response(method.clone(), response, content, surplus).await;
