@@ -11,6 +11,7 @@ use std::time::Instant;
 use http::Uri;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::pool::NotGranted;
 use crate::pool::key::RouteRef;
 use crate::pool::lease::Lease;
 use crate::{Client, Error, Look, Transport, time};
@@ -66,9 +67,16 @@ impl PoolProbe {
     /// As a request's.
     pub async fn turn(&self, uri: &Uri) -> Result<(), Error> {
         let now = time::now();
-        let lease = match self.client.pool().checkout(RouteRef::of(uri)?, None, now)? {
-            Ok(lease) => lease,
-            Err(mut wait) => wait.granted().await.map_err(|(error, _)| error.into_error())?,
+        let lease = loop {
+            match self.client.pool().checkout(RouteRef::of(uri)?, None, now)? {
+                Ok(lease) => break lease,
+                Err(mut wait) => match wait.granted().await {
+                    Ok(lease) => break lease,
+                    Err(NotGranted::Failed(error, _)) => return Err(error.into_error()),
+                    Err(NotGranted::Shutdown) => return Err(Error::shutdown()),
+                    Err(NotGranted::Withdrawn) => {}
+                },
+            }
         };
         tokio::task::yield_now().await;
         use_once(lease, now);

@@ -276,7 +276,9 @@ impl Dialer {
                 }
                 _ => format!("could not connect to {to} within {after:?}"),
             };
-            DialError::new(ErrorKind::Timeout, phase, message, Scope::Attempt)
+            // A connector of the caller's that does not come to an end would not for the next either: a black hole.
+            let scope = if phase == Phase::Tcp { Scope::Host } else { Scope::Attempt };
+            DialError::new(ErrorKind::Timeout, phase, message, scope)
         })
     }
 }

@@ -49,6 +49,8 @@ pub(super) struct Host<K, W, P> {
     pub(super) waiting: usize,
     /// Its turn among those that the total limit holds back.
     pub(super) blocked: Option<u64>,
+    /// Since when it has been held back.
+    pub(super) blocked_since: Option<Instant>,
     /// When its dials are to be thought about again.
     pub(super) wake: Option<Instant>,
     pub(super) is_listed_empty: bool,
@@ -185,6 +187,7 @@ impl<K, W, P: Clone + PartialEq> Hosts<K, W, P> {
                     evicting: 0,
                     waiting: 0,
                     blocked: None,
+                    blocked_since: None,
                     wake: None,
                     is_listed_empty: false,
                     failing: None,

@@ -230,6 +230,9 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         }
         self.hosts.shelf_mut(place).active -= 1;
         self.uncount(place.host);
+        if self.yields_turn(place.host, now) {
+            self.pump_blocked(now, out);
+        }
         self.pump(place.host, now, out);
         self.vacate(place, out);
         // Before others are noted, of whom each can make the list forget its oldest.

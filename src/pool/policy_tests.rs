@@ -433,6 +433,34 @@ fn blocked_hosts_take_turns() {
 }
 
 /// A hundred hosts waited for the slot and gave up: the one behind them still does.
+/// A host whose requests never cease holds no other back for ever.
+#[test]
+fn rule_05_a_busy_host_lets_another_in_after_a_while() {
+    let mut play = Play::new(PoolConfig { max_connections: 1, ..config() });
+    play.want("a", 0, 1);
+    play.dialed(1);
+    for waiter in 2..=9 {
+        play.want("a", 0, waiter);
+    }
+    play.want("b", 0, 20);
+    play.want("c", 0, 30);
+    play.now += S - Duration::from_nanos(1);
+    assert_eq!(play.checkin(1), ["grant 1 to 2"], "a moment is its own");
+    play.now += Duration::from_nanos(1);
+    assert_eq!(play.checkin(1), ["bury 1 Evicted"]);
+    assert_eq!(play.buried(1), ["dial b/0"]);
+    play.dialed(2);
+    // One that is closed is no other case.
+    assert_eq!(play.release(2), ["dial c/0"]);
+    play.dialed(3);
+    // The first has been held back for as long by then as it may be.
+    play.want("c", 0, 31);
+    assert_eq!(play.checkin(3), ["grant 3 to 31"]);
+    play.now += S;
+    assert_eq!(play.checkin(3), ["bury 3 Evicted"]);
+    assert_eq!(play.buried(3), ["dial a/0"]);
+}
+
 #[test]
 fn hosts_that_gave_up_hide_nobody() {
     let mut play = Play::new(PoolConfig { max_connections: 1, ..config() });

@@ -1,6 +1,6 @@
 //! What is dialed: demand, the limits, and the turns of hosts that the total limit holds back.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{BATCH, Count, Policy};
 use crate::pool::action::{Action, Actions};
@@ -70,7 +70,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
             }
             let Some((_, slot)) = self.blocked.pop_first() else { return };
             let host = self.hosts.host_mut(slot);
-            host.blocked = None;
+            (host.blocked, host.blocked_since) = (None, None);
             // One dial a turn, so that no host takes all that becomes free.
             let wanting = host.shelves().position(|shelf| shelf.demand() > 0);
             let Some(shelf) = wanting else { continue };
@@ -89,6 +89,20 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         }
     }
 
+    /// Whether another host has been held back for so long that it is its turn, whoever waits here; who does goes behind it.
+    pub(super) fn yields_turn(&mut self, slot: u32, now: Instant) -> bool {
+        let Some(first) = self.blocked.values().find(|blocked| **blocked != slot) else { return false };
+        let since = self.hosts.host(*first).blocked_since;
+        let yields = since.is_some_and(|since| now.saturating_duration_since(since) >= TURN);
+        let host = self.hosts.host_mut(slot);
+        if yields && let Some(seq) = host.blocked.take() {
+            host.blocked_since = None;
+            self.blocked.remove(&seq);
+            self.block_if_wanting(slot, now);
+        }
+        yields
+    }
+
     /// Puts a host with unmet demand into the row of those that wait for the total limit.
     pub(super) fn block_if_wanting(&mut self, slot: u32, now: Instant) {
         let seq = self.next_seq();
@@ -97,7 +111,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         // At its own limit, it waits for a connection of its own.
         let may_grow = may_dial && host.counted < self.config.max_connections_per_host;
         if host.blocked.is_none() && may_grow && host.is_wanting() {
-            host.blocked = Some(seq);
+            (host.blocked, host.blocked_since) = (Some(seq), Some(now));
             self.blocked.insert(seq, slot);
         }
     }
@@ -108,6 +122,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         if !host.is_wanting()
             && let Some(seq) = host.blocked.take()
         {
+            host.blocked_since = None;
             self.blocked.remove(&seq);
         }
     }
@@ -155,3 +170,6 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
 
 /// The queue is not walked so far to find whom a dial is for: all that it decides is what a request is told that gives up.
 const FAR: usize = BATCH / 2;
+
+/// How long a host that the total limit holds back waits for another whose requests never cease.
+const TURN: Duration = Duration::from_secs(1);

@@ -123,6 +123,10 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
             self.bury(conn, place, DropReason::NotKept, out);
             return None;
         }
+        if self.yields_turn(place.host, now) {
+            self.bury(conn, place, DropReason::Evicted, out);
+            return None;
+        }
         let shelf = self.hosts.shelf_mut(place);
         if let Some((_, waiter)) = shelf.waiting.pop_first() {
             self.no_longer_waiting(place.host, 1);
