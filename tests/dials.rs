@@ -754,6 +754,7 @@ async fn rule_11_a_hundred_at_a_black_hole_do_not_wait_thirteen_rounds() {
     let (dials, client) = bench(|client| limits(client).acquire_timeout(1000 * SECOND));
     let asked = ask_all(&client, 0..100);
     dials.want_dials(8).await.into_iter().for_each(|dial| dial.hang());
+    tokio::time::sleep(20 * SECOND).await;
     for asked in asked {
         let (outcome, took) = asked.outcome().await;
         assert_eq!((outcome.unwrap_err().kind(), took), (ErrorKind::Timeout, 10 * SECOND));
