@@ -73,6 +73,8 @@ pub(super) struct Shelf<W, P> {
     pub(super) idle: usize,
     /// Idle ones that are being looked at.
     pub(super) lent: usize,
+    /// Dials under way that began after the first failure, before the host was known to be failing.
+    pub(super) late: usize,
     /// How many idle ones there should always be.
     pub(super) min_idle: usize,
     /// The newest idle connection.
@@ -129,6 +131,7 @@ impl<W, P> Shelf<W, P> {
             dialing: 0,
             idle: 0,
             lent: 0,
+            late: 0,
             min_idle: 0,
             top: None,
             bottom: None,

@@ -261,7 +261,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         let resending = shelf.resending.pop_first();
         self.dialing -= 1;
         self.counters(place.host, |c| c.opened += 1);
-        self.hosts.host_mut(place.host).failing = None;
+        self.absolve(place.host);
         let due = if let Some((_, waiter)) = resending {
             self.no_longer_waiting(place.host, 1);
             out.push(Action::Grant { waiter, conn, place });

@@ -519,6 +519,7 @@ impl Model {
                 let doomed = lent.iter().filter(|conn| self.doomed.contains(conn)).count();
                 let active = active + doomed;
                 assert_eq!(shelf.lent, lent.len() - doomed);
+                assert!(shelf.late <= shelf.dialing && (shelf.late == 0 || host.failing.is_some()));
                 assert_eq!((shelf.idle, shelf.active, shelf.dialing), (ours.idle.len(), active, dials));
                 assert_eq!(shelf.waiting.len(), ours.first.len() + ours.waiting.len());
                 assert_eq!(shelf.resending.len(), ours.resending.len());

@@ -146,6 +146,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
             self.hosts.host_mut(place.host).counted += 1;
         }
         let key = self.hosts.host(place.host).key.clone();
+        self.note_late(place);
         self.dialing += 1;
         let shelf = self.hosts.shelf_mut(place);
         shelf.dialing += 1;

@@ -19,6 +19,9 @@ pub(crate) struct Failing {
     pub(crate) error: DialError,
     /// No request begins a dial before.
     pub(crate) until: Instant,
+    /// When the first came, and when it became clear that the host is failing.
+    first: u64,
+    turned: u64,
     /// When the latest came: dials that began before were under way together with it.
     seen: u64,
 }
@@ -35,6 +38,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     /// concerns: by [`fail_waiters`](Self::fail_waiters), then by [`fail_unserved`](Self::fail_unserved). `true`: the dial
     /// was the one that all who wait for a failing host have waited for.
     pub(crate) fn note_failure(&mut self, place: Place, began: u64, error: DialError, now: Instant) -> bool {
+        self.end_late(place, began);
         if !error.is_of_host() {
             return false;
         }
@@ -54,7 +58,10 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
             let most = BACKOFF.saturating_mul(1 << dials.saturating_sub(FAILURES).min(16)).min(MOST_BACKOFF);
             now + most.mul_f64(self.random())
         });
-        let failing = Failing { dials, error, until, seen };
+        let first = before.as_ref().map_or(seen, |failing| failing.first);
+        let was_failing = before.as_ref().filter(|failing| failing.is_failing());
+        let turned = was_failing.map_or(seen, |failing| failing.turned);
+        let failing = Failing { dials, error, until, first, turned, seen };
         self.hosts.host_mut(place.host).failing = Some(Box::new(failing));
         is_probe && self.config.wait_for_failing
     }
@@ -65,7 +72,8 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         failing.is_failing().then(|| failing.error.clone())
     }
 
-    /// Of a failing host, those are told for whom no dial is under way, [`BATCH`] a call; `true`: there may be more.
+    /// Of a failing host, those are told for whom no dial is under way, [`BATCH`] a call; `true`: there may be more. (A dial
+    /// that took the place of the first that failed counts for nothing: it is the probe, for which nobody waits.)
     /// `ended`: one of the shelf's dials is over, though it still counts.
     pub(crate) fn fail_unserved(&mut self, place: Place, ended: bool, out: &mut Actions<K, T, W, P>) -> bool {
         let host = self.hosts.host(place.host);
@@ -77,7 +85,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         for index in 0..host.shelves.len() as u32 {
             let at = Place { shelf: index, ..place };
             let shelf = self.hosts.shelf_mut(at);
-            let under_way = shelf.dialing - usize::from(ended && at == place);
+            let under_way = shelf.dialing.saturating_sub(shelf.late + usize::from(ended && at == place));
             while failed < BATCH && shelf.waiting.len() + shelf.resending.len() > under_way {
                 // Those who came last: who is in front gets what is still under way.
                 let last = shelf.waiting.pop_last().or_else(|| shelf.resending.pop_last());
@@ -93,6 +101,35 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         failed == BATCH
     }
 
+    /// A dial begins: whether it is one that follows the first failure, before it is clear that the host is failing.
+    pub(super) fn note_late(&mut self, place: Place) {
+        let failing = &self.hosts.host(place.host).failing;
+        if failing.as_ref().is_some_and(|failing| !failing.is_failing()) {
+            self.hosts.shelf_mut(place).late += 1;
+        }
+    }
+
+    /// A dial is over.
+    fn end_late(&mut self, place: Place, began: u64) {
+        let failing = &self.hosts.host(place.host).failing;
+        let is_late =
+            |failing: &Failing| began >= failing.first && (!failing.is_failing() || began < failing.turned);
+        if failing.as_deref().is_some_and(is_late) {
+            let shelf = self.hosts.shelf_mut(place);
+            shelf.late = shelf.late.saturating_sub(1);
+        }
+    }
+
+    /// The host is not failing, or no longer.
+    pub(super) fn absolve(&mut self, slot: u32) -> bool {
+        let host = self.hosts.host_mut(slot);
+        let was_failing = host.failing.take().is_some();
+        if was_failing {
+            host.shelves.iter_mut().for_each(|shelf| shelf.late = 0);
+        }
+        was_failing
+    }
+
     /// Hosts to which dials failed may be dialed at once: [`BATCH`] of them, from `slot` on; answers where to go on.
     pub(crate) fn forgive(
         &mut self,
@@ -102,7 +139,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     ) -> Option<usize> {
         let end = (slot + BATCH).min(self.hosts.slots());
         for slot in slot..end {
-            if self.hosts.get_mut(slot).is_some_and(|host| host.failing.take().is_some()) {
+            if self.hosts.get(slot).is_some() && self.absolve(slot as u32) {
                 self.pump(slot as u32, now, out);
             }
         }
