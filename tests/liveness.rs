@@ -9,10 +9,11 @@
 mod support;
 
 use std::io;
+use std::net::SocketAddr;
 
 use handclasp::{Client, DropReason};
 
-use self::support::arrival::{wait_for_all, wait_for_delivery};
+use self::support::arrival::{wait_for_all, wait_for_delivery, wait_for_end};
 use self::support::{Peer, Server, Signal, within};
 
 const ROUNDS: usize = 100;
@@ -71,6 +72,15 @@ fn client_of(server: &Server, scheme: Scheme) -> Client {
 
 /// The story above; afterwards, all connections but the last were closed for `reason`.
 fn prove(scheme: Scheme, misbehave: Misbehave, reason: DropReason) {
+    prove_by(wait_for_delivery, scheme, misbehave, reason);
+}
+
+/// The same of a misdeed behind which the server ends the connection.
+fn prove_end(scheme: Scheme, misbehave: Misbehave, reason: DropReason) {
+    prove_by(wait_for_end, scheme, misbehave, reason);
+}
+
+fn prove_by(wait: fn(SocketAddr, SocketAddr), scheme: Scheme, misbehave: Misbehave, reason: DropReason) {
     let (server, now, done) = server(scheme, misbehave);
     let client = client_of(&server, scheme);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -86,7 +96,7 @@ fn prove(scheme: Scheme, misbehave: Misbehave, reason: DropReason) {
                 assert_eq!(client.pool().stats().total.idle, 1, "round {round}");
                 now.raise();
                 done.wait();
-                wait_for_delivery(info.local_addr().unwrap(), info.peer_addr().unwrap());
+                wait(info.local_addr().unwrap(), info.peer_addr().unwrap());
             }
         }
     }));
@@ -104,7 +114,7 @@ const REQUEST_TIMEOUT: &str =
 
 #[test]
 fn rule_22_a_fin_into_an_idle_connection_is_seen() {
-    prove(Scheme::Plain, Peer::fin, DropReason::PeerClosed);
+    prove_end(Scheme::Plain, Peer::fin, DropReason::PeerClosed);
 }
 
 #[test]
@@ -115,7 +125,7 @@ fn rule_22_a_stray_response_into_an_idle_connection_is_never_delivered() {
 #[test]
 fn rule_22_a_stray_response_and_a_fin_are_never_delivered() {
     let misbehave = |peer: &mut Peer| peer.send(STRAY).and_then(|()| peer.fin());
-    prove(Scheme::Plain, misbehave, DropReason::Unsolicited);
+    prove_end(Scheme::Plain, misbehave, DropReason::Unsolicited);
 }
 
 #[test]
@@ -125,14 +135,14 @@ fn rule_22_one_stray_byte_is_enough() {
 
 #[test]
 fn rule_22_a_reset_of_an_idle_connection_is_seen() {
-    prove(Scheme::Plain, Peer::reset, DropReason::PeerClosed);
+    prove_end(Scheme::Plain, Peer::reset, DropReason::PeerClosed);
 }
 
 /// A look takes one byte's worth of notice, so a 408 counts as what it is on the wire: nobody asked for it.
 #[test]
 fn rule_22_a_408_into_an_idle_connection_is_never_delivered() {
     let misbehave = |peer: &mut Peer| peer.send(REQUEST_TIMEOUT).and_then(|()| peer.fin());
-    prove(Scheme::Plain, misbehave, DropReason::Unsolicited);
+    prove_end(Scheme::Plain, misbehave, DropReason::Unsolicited);
 }
 
 #[cfg(feature = "rustls")]
@@ -142,7 +152,7 @@ mod tls {
     #[test]
     fn rule_22_a_goodbye_and_a_fin_are_seen() {
         let misbehave = |peer: &mut Peer| peer.notify().and_then(|()| peer.fin());
-        prove(Scheme::Tls, misbehave, DropReason::PeerClosed);
+        prove_end(Scheme::Tls, misbehave, DropReason::PeerClosed);
     }
 
     #[test]
@@ -152,12 +162,12 @@ mod tls {
 
     #[test]
     fn rule_22_a_fin_alone_is_seen() {
-        prove(Scheme::Tls, Peer::fin, DropReason::PeerClosed);
+        prove_end(Scheme::Tls, Peer::fin, DropReason::PeerClosed);
     }
 
     #[test]
     fn rule_22_a_reset_is_seen() {
-        prove(Scheme::Tls, Peer::reset, DropReason::PeerClosed);
+        prove_end(Scheme::Tls, Peer::reset, DropReason::PeerClosed);
     }
 
     #[test]
@@ -173,7 +183,7 @@ mod tls {
     #[test]
     fn rule_22_half_a_record_and_a_fin_are_seen() {
         let misbehave = |peer: &mut Peer| peer.send_half_record(STRAY.as_bytes()).and_then(|()| peer.fin());
-        prove(Scheme::Tls, misbehave, DropReason::PeerClosed);
+        prove_end(Scheme::Tls, misbehave, DropReason::PeerClosed);
     }
 
     #[test]
@@ -183,7 +193,7 @@ mod tls {
             peer.notify()?;
             peer.fin()
         };
-        prove(Scheme::Tls, misbehave, DropReason::Unsolicited);
+        prove_end(Scheme::Tls, misbehave, DropReason::Unsolicited);
     }
 }
 
@@ -246,7 +256,7 @@ fn rule_23_all_of_many_dead_connections_are_passed_over() {
         assert_eq!(client.pool().stats().total.idle, DEAD);
         (0..DEAD).for_each(|_| now.raise());
         (0..DEAD).for_each(|_| done.wait());
-        wait_for_all(server.address());
+        wait_for_all(&server);
         let response = client.get(server.url("/after")).send().await.unwrap();
         assert!(!response.connection().is_reused());
         assert_eq!(response.text().await.unwrap(), "/after");

@@ -22,7 +22,7 @@ use http::{Method, Uri};
 use tokio::runtime::{Builder, Runtime};
 
 use self::lines::{Lines, send};
-use self::support::arrival::wait_for_delivery;
+use self::support::arrival::{wait_for_delivery, wait_for_end};
 use self::support::{PATIENCE, Peer, Server, Signal, until, within};
 
 const POISON: &str = "HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\npoison";
@@ -125,6 +125,16 @@ impl Misdeed {
         expect_nothing(peer, book)
     }
 
+    /// Blocks until it has arrived.
+    fn wait(self, local: SocketAddr, remote: SocketAddr) {
+        match self {
+            Self::LateSurplus(_) | Self::SurplusOnceAsked => wait_for_delivery(local, remote),
+            Self::Closes(_) => wait_for_end(local, remote),
+            // The client has closed it already.
+            Self::Surplus | Self::PartOfAHead | Self::ClosesAsItSays => {}
+        }
+    }
+
     /// Whether every request is answered on a connection of its own.
     fn is_once(self) -> bool {
         !matches!(self, Self::LateSurplus(_) | Self::SurplusOnceAsked)
@@ -166,44 +176,63 @@ fn total(client: &Client) -> HostStats {
     client.pool().stats().total
 }
 
-/// Requests, one after the other, until so many were made by all tasks: how many of them got poison.
-async fn get_some(
+/// Whoever asks: its clones are tasks that share the work.
+#[derive(Clone)]
+struct Asker {
     client: Client,
     address: SocketAddr,
     next: Arc<AtomicUsize>,
     requests: usize,
-    way: Way,
-    book: Arc<Book>,
-) -> usize {
-    let mut poisoned = 0;
-    loop {
-        let number = next.fetch_add(1, Ordering::Relaxed);
-        if number >= requests {
-            return poisoned;
+    /// What is waited for after each response.
+    cell: Option<(Misdeed, Way, Arc<Book>)>,
+}
+
+impl Asker {
+    fn new(client: &Client, address: SocketAddr, requests: usize) -> Self {
+        Self { client: client.clone(), address, next: Arc::default(), requests, cell: None }
+    }
+
+    /// So many requests by so many tasks: none fails. How many of them got poison?
+    async fn run(self, tasks: usize) -> usize {
+        let tasks: Vec<_> = (0..tasks).map(|_| tokio::spawn(self.clone().ask())).collect();
+        let mut poisoned = 0;
+        for task in tasks {
+            poisoned += task.await.unwrap();
         }
-        let target = format!("/{number}");
-        let uri: Uri = format!("http://{address}{target}").parse().unwrap();
-        let response = match client.get(uri).send().await {
-            Ok(response) => response,
-            Err(error) => panic!("GET {target}: {}: {error:?}", error.chain()),
-        };
-        let local = response.connection().local_addr().unwrap();
-        let text = response.text().await.unwrap();
-        if text == "poison" {
-            poisoned += 1;
-        } else {
-            assert_eq!(text, target, "a request got the answer to another");
-        }
-        match way {
-            Way::OneTask | Way::OneSlot => {}
-            Way::Idle => {
-                book.done.raised().await;
-                wait_for_delivery(local, address);
-                tokio::time::sleep(SOON).await;
+        poisoned
+    }
+
+    async fn ask(self) -> usize {
+        let mut poisoned = 0;
+        loop {
+            let number = self.next.fetch_add(1, Ordering::Relaxed);
+            if number >= self.requests {
+                return poisoned;
             }
-            Way::Blocked => {
-                book.done.wait();
-                wait_for_delivery(local, address);
+            let target = format!("/{number}");
+            let uri: Uri = format!("http://{}{target}", self.address).parse().unwrap();
+            let response = match self.client.get(uri).send().await {
+                Ok(response) => response,
+                Err(error) => panic!("GET {target}: {}: {error:?}", error.chain()),
+            };
+            let local = response.connection().local_addr().unwrap();
+            let text = response.text().await.unwrap();
+            if text == "poison" {
+                poisoned += 1;
+            } else {
+                assert_eq!(text, target, "a request got the answer to another");
+            }
+            match &self.cell {
+                Some((misdeed, Way::Idle, book)) => {
+                    book.done.raised().await;
+                    misdeed.wait(local, self.address);
+                    tokio::time::sleep(SOON).await;
+                }
+                Some((misdeed, Way::Blocked, book)) => {
+                    book.done.wait();
+                    misdeed.wait(local, self.address);
+                }
+                _ => {}
             }
         }
     }
@@ -216,21 +245,13 @@ fn prove(misdeed: Misdeed, way: Way) {
     let server = Server::start(move |peer| misdeed.serve(peer, &kept));
     // Each connection ends after an answer or two: the pool is not to learn from that.
     let client = Client::builder().not_kept_after(None).max_connections_per_host(1).build().unwrap();
-    let (made, next) = (misdeed.requests(), Arc::new(AtomicUsize::new(0)));
+    let made = misdeed.requests();
+    let asker =
+        Asker { cell: Some((misdeed, way, book.clone())), ..Asker::new(&client, server.address(), made) };
     // It outlives the judgement: what is idle is not to be closed for want of it.
     let runtime = way.runtime();
     let poisoned = runtime.block_on(within(60, async {
-        let tasks = if way == Way::OneSlot { TASKS } else { 1 };
-        let tasks: Vec<_> = (0..tasks)
-            .map(|_| {
-                let get = get_some(client.clone(), server.address(), next.clone(), made, way, book.clone());
-                tokio::spawn(get)
-            })
-            .collect();
-        let mut poisoned = 0;
-        for task in tasks {
-            poisoned += task.await.unwrap();
-        }
+        let poisoned = asker.run(if way == Way::OneSlot { TASKS } else { 1 }).await;
         // The server may be a little behind.
         until("it has counted", || book.harmed.load(Ordering::SeqCst) >= poisoned).await;
         poisoned
@@ -460,16 +481,7 @@ const REQUESTS: usize = 100_000;
 
 /// So many requests by several tasks: none fails, none gets poison.
 async fn get_all(client: &Client, address: SocketAddr, requests: usize) {
-    let next = Arc::new(AtomicUsize::new(0));
-    let tasks: Vec<_> = (0..TASKS)
-        .map(|_| {
-            let (next, book) = (next.clone(), Arc::default());
-            tokio::spawn(get_some(client.clone(), address, next, requests, Way::OneSlot, book))
-        })
-        .collect();
-    for task in tasks {
-        assert_eq!(task.await.unwrap(), 0, "somebody got poison");
-    }
+    assert_eq!(Asker::new(client, address, requests).run(TASKS).await, 0, "somebody got poison");
     // A dial that was overtaken may still be under way.
     until("all is quiet", || total(client).dialing == 0).await;
 }

@@ -303,7 +303,7 @@ impl Cell {
             if self.ways[0].is_some_and(Way::is_before) {
                 due.raise();
                 done.raised().await;
-                wait_for_all(server.address());
+                wait_for_all(&server);
             }
         }
 

@@ -2,65 +2,107 @@
 //!
 //! The kernel is asked, not the sockets, and threads are blocked: for tests of what a client knows past its reactor.
 
+use std::io;
 use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::PATIENCE;
+use super::{PATIENCE, Server};
 
-/// Blocks until the kernel has given the client's socket something to say.
+/// Blocks until the client's socket has something to say.
 pub fn wait_for_delivery(local: SocketAddr, remote: SocketAddr) {
-    wait_until(|| silent(remote).is_none_or(|silent| !silent.contains(&local.port())));
+    wait_while(local, remote, |socket| socket.is_open && !socket.is_told);
 }
 
-/// The same for all connections to a server.
-pub fn wait_for_all(remote: SocketAddr) {
-    wait_until(|| silent(remote).is_none_or(|silent| silent.is_empty()));
+/// The same for the peer's end, whatever else may come before.
+pub fn wait_for_end(local: SocketAddr, remote: SocketAddr) {
+    wait_while(local, remote, |socket| socket.is_open);
 }
 
-fn wait_until(is_delivered: impl Fn() -> bool) {
+/// The same as [`wait_for_delivery`] for all connections to a server.
+pub fn wait_for_all(server: &Server) {
+    for client in server.clients() {
+        wait_for_delivery(client, server.address());
+    }
+}
+
+/// What the kernel knows of a socket.
+#[derive(Debug)]
+struct Socket {
+    /// Neither side has ended it.
+    is_open: bool,
+    /// There is something to read.
+    is_told: bool,
+}
+
+fn wait_while(local: SocketAddr, remote: SocketAddr, is_waiting: impl Fn(&Socket) -> bool) {
     let begun = Instant::now();
-    while !is_delivered() {
+    loop {
+        match ask(local, remote) {
+            Ok(Some(socket)) if is_waiting(&socket) => {}
+            Ok(_) => return,
+            // There is no telling, but loopback is quick.
+            Err(_) => return thread::sleep(Duration::from_millis(20)),
+        }
         assert!(begun.elapsed() < PATIENCE, "nothing arrived at the client");
         thread::sleep(Duration::from_micros(50));
     }
 }
 
-/// The ports of the client's sockets that are established and have nothing to read. `None`: there is no telling, but
-/// loopback is quick.
-fn silent(remote: SocketAddr) -> Option<Vec<u16>> {
-    let ports = read_table(remote);
-    if ports.is_none() {
-        thread::sleep(Duration::from_millis(5));
+/// Asks for one socket (`man 7 sock_diag`); `None`: there is none.
+#[cfg(target_os = "linux")]
+fn ask(local: SocketAddr, remote: SocketAddr) -> io::Result<Option<Socket>> {
+    use std::io::{Read, Write};
+    use std::net::IpAddr;
+
+    use socket2::{Domain, Protocol, Type};
+
+    const NETLINK: i32 = 16;
+    const SOCK_DIAG: i32 = 4;
+    const SOCK_DIAG_BY_FAMILY: u16 = 20;
+    const REQUEST: u16 = 1;
+    const ERROR: u16 = 2;
+    const NOT_FOUND: i32 = 2;
+    const TCP: u8 = 6;
+    const ESTABLISHED: u8 = 1;
+    const HEADER: usize = 16;
+
+    let (IpAddr::V4(from), IpAddr::V4(to)) = (local.ip(), remote.ip()) else {
+        return Err(io::ErrorKind::Unsupported.into());
+    };
+    // struct inet_diag_req_v2: IPv4, TCP, nothing more than the least; any state; ports, addresses, any device, any
+    // cookie.
+    let mut request = vec![2, TCP, 0, 0];
+    request.extend([0xff; 4]);
+    request.extend([local.port().to_be_bytes(), remote.port().to_be_bytes()].concat());
+    for address in [from, to] {
+        request.extend(address.octets());
+        request.extend([0; 12]);
     }
-    ports
-}
+    request.extend([[0; 4], [0xff; 4], [0xff; 4]].concat());
+    // struct nlmsghdr: length, type, flags, number, port.
+    let mut message = Vec::new();
+    message.extend(u32::try_from(HEADER + request.len()).unwrap().to_ne_bytes());
+    message.extend([SOCK_DIAG_BY_FAMILY.to_ne_bytes(), REQUEST.to_ne_bytes()].concat());
+    message.extend([0; 8]);
+    message.extend(request);
 
-#[cfg(target_os = "linux")]
-fn read_table(remote: SocketAddr) -> Option<Vec<u16>> {
-    use std::io::Read;
-
-    let mut table = String::new();
-    let file = std::fs::File::open("/proc/self/net/tcp").ok()?;
-    file.take(LARGEST_TABLE).read_to_string(&mut table).ok()?;
-    if table.len() as u64 == LARGEST_TABLE {
-        return None;
+    let mut netlink =
+        socket2::Socket::new(Domain::from(NETLINK), Type::DGRAM, Some(Protocol::from(SOCK_DIAG)))?;
+    netlink.write_all(&message)?;
+    let mut reply = [0; 4096];
+    let length = netlink.read(&mut reply)?;
+    let (header, reply) = reply[..length].split_at(HEADER);
+    if u16::from_ne_bytes([header[4], header[5]]) == ERROR {
+        let code = -i32::from_ne_bytes(reply[..4].try_into().unwrap());
+        return if code == NOT_FOUND { Ok(None) } else { Err(io::Error::from_raw_os_error(code)) };
     }
-    let remote = format!("0100007F:{:04X}", remote.port());
-    let rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let silent =
-        rows.filter(|row| row[2] == remote && row[3] == ESTABLISHED && row[4].ends_with(":00000000"));
-    Some(silent.map(|row| u16::from_str_radix(row[1].rsplit(':').next().unwrap(), 16).unwrap()).collect())
+    // struct inet_diag_msg: family, state, timer, retransmits; who (48 bytes); expiry, bytes to read.
+    let is_told = reply[56..60].iter().any(|byte| *byte > 0);
+    Ok(Some(Socket { is_open: reply[1] == ESTABLISHED, is_told }))
 }
-
-#[cfg(target_os = "linux")]
-const ESTABLISHED: &str = "01";
-
-/// The sockets of other tests that wait out their end stand in the table too: it is not worth reading all of it.
-#[cfg(target_os = "linux")]
-const LARGEST_TABLE: u64 = 128 * 1024;
 
 #[cfg(not(target_os = "linux"))]
-fn read_table(_: SocketAddr) -> Option<Vec<u16>> {
-    None
+fn ask(_: SocketAddr, _: SocketAddr) -> io::Result<Option<Socket>> {
+    Err(io::ErrorKind::Unsupported.into())
 }

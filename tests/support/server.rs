@@ -36,7 +36,7 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    connections: usize,
+    clients: Vec<SocketAddr>,
     seen: Vec<Seen>,
     open: Vec<Weak<TcpStream>>,
 }
@@ -131,7 +131,12 @@ impl Server {
 
     /// How many connections were accepted.
     pub fn connections(&self) -> usize {
-        self.shared.lock().connections
+        self.shared.lock().clients.len()
+    }
+
+    /// The clients' ends of them, in that order.
+    pub fn clients(&self) -> Vec<SocketAddr> {
+        self.shared.lock().clients.clone()
     }
 
     /// All requests, in the order in which their heads were read.
@@ -142,7 +147,7 @@ impl Server {
     /// How many requests came on each connection.
     pub fn requests_per_connection(&self) -> Vec<usize> {
         let state = self.shared.lock();
-        let mut counts = vec![0; state.connections];
+        let mut counts = vec![0; state.clients.len()];
         for seen in &state.seen {
             counts[seen.connection] += 1;
         }
@@ -199,7 +204,7 @@ fn accept(
     // Workers without a connection. One is reserved, or a new one made, for each connection.
     let idle = Arc::new(AtomicUsize::new(0));
     let mut workers = Vec::new();
-    while let Ok((socket, _)) = listener.accept() {
+    while let Ok((socket, client)) = listener.accept() {
         if shared.is_stopped() {
             break;
         }
@@ -210,8 +215,8 @@ fn accept(
             if state.open.len().is_multiple_of(256) {
                 state.open.retain(|socket| socket.strong_count() > 0);
             }
-            state.connections += 1;
-            state.connections - 1
+            state.clients.push(client);
+            state.clients.len() - 1
         };
         sender.send(Peer::new(number, socket, Arc::clone(shared), tls.cloned())).unwrap();
         let reserve = idle.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |count| count.checked_sub(1));
