@@ -365,7 +365,7 @@ impl Exchange {
     pub(crate) fn bury(&mut self, reason: DropReason) {
         match self.lease.take() {
             Some(lease) if self.is_begun => lease.bury(reason),
-            Some(lease) => lease.checkin(None, None),
+            Some(lease) => lease.checkin(None, None, time::now()),
             None => {}
         }
     }
@@ -651,7 +651,7 @@ impl Exchange {
         match self.machine.verdict(self.incoming.len()) {
             Verdict::Reuse if is_settled => {
                 let said = self.machine.keep_alive();
-                lease.checkin(said.timeout.map(|timeout| timeout.saturating_sub(MARGIN)), said.max);
+                lease.checkin(said.timeout.map(|timeout| timeout.saturating_sub(MARGIN)), said.max, now);
             }
             Verdict::Close(reasons) if reasons.contains(CloseReason::Surplus) => {
                 lease.bury(DropReason::Unsolicited);

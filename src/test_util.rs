@@ -87,7 +87,7 @@ impl PoolProbe {
 fn use_once(mut lease: Lease, now: Instant) {
     let info = lease.begin(now);
     lease.set_answered();
-    lease.checkin(None, None);
+    lease.checkin(None, None, now);
     drop(info);
 }
 

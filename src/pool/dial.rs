@@ -116,7 +116,7 @@ impl Dial {
         let Some(shared) = shared else { return conn.close(DropReason::Shutdown) };
         let mut actions = Vec::new();
         let epoch = shared.epoch();
-        shared.keep(self.place, conn, &mut actions, |state, conn, now, actions| {
+        shared.keep(self.place, conn, time::now(), &mut actions, |state, conn, now, actions| {
             state.dials.remove(&self.id);
             state.live.insert(self.id, conn.fixed.clone());
             state.note(self.place, PoolEventKind::Opened { id: self.id });

@@ -5,6 +5,7 @@
 //! number is kept, for their ledgers.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::{Index, IndexMut};
 use std::time::Instant;
 
 use hashbrown::HashTable;
@@ -29,7 +30,8 @@ pub(super) type Turn = (u64, u64);
 /// All hosts.
 #[derive(Debug)]
 pub(super) struct Hosts<K, W, P> {
-    index: HashTable<u32>,
+    /// With the hash, so that a host is visited only where it is the one.
+    index: HashTable<(u64, u32)>,
     slots: Vec<Option<Host<K, W, P>>>,
     vacant: Vec<u32>,
     /// Hosts with nothing counted, oldest first; kept for their ledger, up to a bound.
@@ -41,7 +43,7 @@ pub(super) struct Hosts<K, W, P> {
 pub(super) struct Host<K, W, P> {
     pub(super) key: K,
     pub(super) hash: u64,
-    pub(super) shelves: Vec<Shelf<W, P>>,
+    pub(super) shelves: Shelves<W, P>,
     /// Idle, active and dialing, on all shelves.
     pub(super) counted: usize,
     /// Connections of this host that were evicted for another runtime's waiter and are not released yet.
@@ -61,6 +63,56 @@ pub(super) struct Host<K, W, P> {
     /// Until then, its connections are not kept.
     pub(super) not_kept_until: Option<Instant>,
     pub(super) counters: Counters,
+}
+
+/// A host's shelves. The first lies in the host's own entry: most have no other.
+#[derive(Debug)]
+pub(super) struct Shelves<W, P> {
+    first: Shelf<W, P>,
+    more: Vec<Shelf<W, P>>,
+}
+
+impl<W, P> Shelves<W, P> {
+    fn new() -> Self {
+        Self { first: Shelf { partition: None, ..Shelf::empty() }, more: Vec::new() }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        1 + self.more.len()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Shelf<W, P>> {
+        std::iter::once(&self.first).chain(&self.more)
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Shelf<W, P>> {
+        std::iter::once(&mut self.first).chain(&mut self.more)
+    }
+
+    pub(super) fn get(&self, at: usize) -> Option<&Shelf<W, P>> {
+        at.checked_sub(1).map_or(Some(&self.first), |at| self.more.get(at))
+    }
+
+    pub(super) fn get_mut(&mut self, at: usize) -> Option<&mut Shelf<W, P>> {
+        match at.checked_sub(1) {
+            None => Some(&mut self.first),
+            Some(at) => self.more.get_mut(at),
+        }
+    }
+}
+
+impl<W, P> Index<usize> for Shelves<W, P> {
+    type Output = Shelf<W, P>;
+
+    fn index(&self, at: usize) -> &Shelf<W, P> {
+        if at == 0 { &self.first } else { &self.more[at - 1] }
+    }
+}
+
+impl<W, P> IndexMut<usize> for Shelves<W, P> {
+    fn index_mut(&mut self, at: usize) -> &mut Shelf<W, P> {
+        if at == 0 { &mut self.first } else { &mut self.more[at - 1] }
+    }
 }
 
 /// The connections and waiters of one host on one runtime.
@@ -125,8 +177,12 @@ impl<K, W, P> Host<K, W, P> {
 
 impl<W, P> Shelf<W, P> {
     pub(super) fn new(partition: P) -> Self {
+        Self { partition: Some(partition), ..Self::empty() }
+    }
+
+    fn empty() -> Self {
         Self {
-            partition: Some(partition),
+            partition: None,
             active: 0,
             dialing: 0,
             idle: 0,
@@ -175,17 +231,19 @@ impl<K, W, P: Clone + PartialEq> Hosts<K, W, P> {
         partition: &P,
     ) -> Place {
         let hosts = &mut self.slots;
-        let is_host = |slot: &u32| {
-            touch();
-            hosts[*slot as usize].as_ref().is_some_and(|host| is_key(&host.key))
+        let is_host = |(known, slot): &(u64, u32)| {
+            *known == hash && {
+                touch();
+                hosts[*slot as usize].as_ref().is_some_and(|host| is_key(&host.key))
+            }
         };
         let slot = match self.index.find(hash, is_host) {
-            Some(slot) => *slot,
+            Some((_, slot)) => *slot,
             None => {
                 let host = Host {
                     key: key(),
                     hash,
-                    shelves: Vec::with_capacity(1),
+                    shelves: Shelves::new(),
                     counted: 0,
                     evicting: 0,
                     waiting: 0,
@@ -204,31 +262,22 @@ impl<K, W, P: Clone + PartialEq> Hosts<K, W, P> {
                         .expect("fewer than 2^32 hosts: each takes more than 100 bytes")
                 });
                 hosts[slot as usize] = Some(host);
-                self.index.insert_unique(hash, slot, |slot| {
-                    touch();
-                    hosts[*slot as usize].as_ref().map_or(0, |host| host.hash)
-                });
+                self.index.insert_unique(hash, (hash, slot), |(hash, _)| *hash);
                 slot
             }
         };
         let shelves = &mut self.host_mut(slot).shelves;
-        let shelf = shelves
-            .iter()
-            .inspect(|_| touch())
-            .position(|shelf| shelf.partition.as_ref() == Some(partition))
-            .unwrap_or_else(|| {
-                let shelf = Shelf::new(partition.clone());
-                match shelves.iter().inspect(|_| touch()).position(|shelf| shelf.partition.is_none()) {
-                    Some(vacant) => {
-                        shelves[vacant] = shelf;
-                        vacant
-                    }
-                    None => {
-                        shelves.push(shelf);
-                        shelves.len() - 1
-                    }
-                }
-            });
+        let visited = || shelves.iter().inspect(|_| touch());
+        let known = visited().position(|shelf| shelf.partition.as_ref() == Some(partition));
+        if let Some(shelf) = known {
+            return Place { host: slot, shelf: shelf as u32 };
+        }
+        let vacant = visited().position(|shelf| shelf.partition.is_none());
+        let shelf = vacant.unwrap_or(shelves.len());
+        match shelves.get_mut(shelf) {
+            Some(vacant) => *vacant = Shelf::new(partition.clone()),
+            None => shelves.more.push(Shelf::new(partition.clone())),
+        }
         Place { host: slot, shelf: shelf as u32 }
     }
 
@@ -281,7 +330,7 @@ impl<K, W, P: Clone + PartialEq> Hosts<K, W, P> {
             if !host.is_in_use() && host.blocked.is_none() {
                 let hash = host.hash;
                 self.slots[oldest as usize] = None;
-                if let Ok(entry) = self.index.find_entry(hash, |slot| *slot == oldest) {
+                if let Ok(entry) = self.index.find_entry(hash, |(_, slot)| *slot == oldest) {
                     entry.remove();
                 }
                 self.vacant.push(oldest);

@@ -158,7 +158,7 @@ impl Lease {
 
     /// Gives the connection back, proven reusable. `stay`: how long the server will keep it idle, and `more`: how many
     /// more requests it takes, if it said so.
-    pub(crate) fn checkin(mut self, stay: Option<Duration>, more: Option<u64>) {
+    pub(crate) fn checkin(mut self, stay: Option<Duration>, more: Option<u64>, now: Instant) {
         if self.resume().is_err() {
             return;
         }
@@ -179,7 +179,7 @@ impl Lease {
         let served = self.served(&conn);
         conn.timer.forget_task();
         match pool {
-            Some(shared) => shared.checkin(self.place, conn, stay, served),
+            Some(shared) => shared.checkin(self.place, conn, stay, served, now),
             None => conn.close(DropReason::Shutdown),
         }
     }

@@ -398,9 +398,16 @@ impl Shared {
         self.settle(checkout, made)
     }
 
-    fn checkin(self: &Arc<Self>, place: Place, conn: Box<Conn>, stay: Option<Duration>, served: Served) {
+    fn checkin(
+        self: &Arc<Self>,
+        place: Place,
+        conn: Box<Conn>,
+        stay: Option<Duration>,
+        served: Served,
+        now: Instant,
+    ) {
         let mut actions = Vec::new();
-        self.keep(place, conn, &mut actions, |state, conn, now, actions| {
+        self.keep(place, conn, now, &mut actions, |state, conn, now, actions| {
             let terms = conn.terms(stay, self.epoch());
             state.policy.checkin(place, conn, terms, served, now, actions)
         });
@@ -424,10 +431,10 @@ impl Shared {
         self: &Arc<Self>,
         place: Place,
         conn: Box<Conn>,
+        now: Instant,
         actions: &mut Actions,
         give: impl FnOnce(&mut State, Box<Conn>, Instant, &mut Actions) -> Option<Instant>,
     ) {
-        let now = time::now();
         let (id, runtime, noted) = (conn.id(), conn.runtime().id(), actions.len());
         let mut conn = conn;
         conn.came_back(now);
@@ -488,7 +495,7 @@ impl Shared {
                             waiter.cell.deliver(Granted::Conn(conn, place))
                         {
                             // It left a moment ago: the connection goes on to the next.
-                            self.keep(place, conn, &mut actions, |state, conn, now, actions| {
+                            self.keep(place, conn, time::now(), &mut actions, |state, conn, now, actions| {
                                 let terms = conn.terms(None, self.epoch());
                                 state.policy.checkin(place, conn, terms, Served::default(), now, actions)
                             });

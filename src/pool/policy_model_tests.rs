@@ -503,7 +503,7 @@ impl Model {
         for host in (0..policy.hosts.slots()).filter_map(|slot| policy.hosts.get(slot)) {
             let at = HOSTS.iter().position(|known| *known == host.key).unwrap();
             let (mut host_counted, mut host_waiting) = (0, 0);
-            for shelf in &host.shelves {
+            for shelf in host.shelves.iter() {
                 let none = Shelved::default();
                 assert_eq!(shelf.partition.is_none(), shelf.is_vacant(), "a partition is kept for nothing");
                 let Some(partition) = shelf.partition else { continue };

@@ -141,7 +141,7 @@ impl Shared {
                 let Some(waiting) = granted.upgrade() else { continue };
                 match waiting.cell.withdraw(Granted::Withdrawn) {
                     Withdrawn::Gift(Granted::Conn(conn, place)) => {
-                        self.checkin(place, conn, None, Served::default());
+                        self.checkin(place, conn, None, Served::default(), time::now());
                     }
                     // Whoever gives it has been held up.
                     Withdrawn::NotYet => again.push((time::after(due, CLAIM), granted)),
@@ -168,7 +168,7 @@ impl Drop for Wait {
         self.shared.decide(&mut actions, |policy, _, actions| policy.cancel(self.ticket, actions));
         self.shared.perform(actions);
         if let Some(Granted::Conn(conn, place)) = given {
-            self.shared.checkin(place, conn, None, Served::default());
+            self.shared.checkin(place, conn, None, Served::default(), time::now());
         }
     }
 }
