@@ -34,8 +34,8 @@ pub(crate) struct Conn {
     pub(super) more: Option<u64>,
     /// Whether it was ever idle: the peer may have closed it since.
     pub(super) was_idle: bool,
-    /// When it was last given back.
-    pub(super) returned: Instant,
+    /// Until then, it was given back a moment ago.
+    pub(super) fresh_until: Instant,
     /// How it was made, until its first request has been told.
     pub(super) setup: Option<Arc<Setup>>,
 }
@@ -255,7 +255,7 @@ impl Conn {
             requests: 0,
             more: None,
             was_idle: false,
-            returned: made,
+            fresh_until: made,
             setup: Some(setup),
         }
     }
@@ -266,11 +266,12 @@ impl Conn {
 
     /// It is given back.
     pub(super) fn came_back(&mut self, now: Instant) {
-        self.returned = now;
+        self.fresh_until = now + DOZE;
     }
 
-    pub(super) fn idle_for(&self, now: Instant) -> Duration {
-        now.saturating_duration_since(self.returned)
+    /// Whether it was idle for long enough that the machine may have been asleep meanwhile.
+    pub(super) fn has_dozed(&self, now: Instant) -> bool {
+        now >= self.fresh_until
     }
 
     /// Whether it has carried a request, or was idle.
@@ -300,3 +301,6 @@ impl Conn {
         self.stream.close();
     }
 }
+
+/// Who is idle for less has not been asleep for long.
+pub(super) const DOZE: Duration = Duration::from_millis(100);

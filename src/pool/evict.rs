@@ -86,7 +86,7 @@ impl Shared {
         let mut lease = taken?;
         loop {
             let reason = match lease.held() {
-                Some(conn) if conn.idle_for(now) >= DOZE && self.has_slept(now) => DropReason::Suspended,
+                Some(conn) if conn.has_dozed(now) && self.has_slept(now) => DropReason::Suspended,
                 Some(conn) if self.is_unwanted(conn) => DropReason::Evicted,
                 _ => return Ok(lease),
             };
@@ -151,9 +151,6 @@ impl Drop for Loan<'_> {
     }
 }
 
-/// Who is idle for less has not been asleep for long.
-const DOZE: Duration = Duration::from_millis(100);
-
 #[cfg(test)]
 mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -161,6 +158,7 @@ mod tests {
 
     use super::*;
     use crate::Client;
+    use crate::pool::conn::DOZE;
     use crate::time::Awake;
 
     /// A client, and the URL of a server that answers every request.

@@ -48,7 +48,15 @@ impl<'a> RouteRef<'a> {
             }
             None => return Err(Error::request("the URL has no scheme: give http:// or https://")),
         };
-        let (authority, colon) = split(uri.authority().map_or("", |authority| authority.as_str()));
+        let authority = uri.authority().map_or("", |authority| authority.as_str());
+        if let Some((start, colon, port)) = split_at_port(authority) {
+            let host = &authority[start..colon];
+            let host = host.strip_suffix('.').unwrap_or(host);
+            if !host.is_empty() {
+                return Ok(Self { https, host, port, authority: &authority[start..], tag: None });
+            }
+        }
+        let (authority, colon) = split(authority);
         let host = &authority[..colon];
         let host = host.strip_suffix('.').unwrap_or(host);
         if host.is_empty() {
@@ -159,6 +167,29 @@ impl fmt::Display for Route {
     }
 }
 
+/// Where the host starts and ends, and the port, where there is one that is a number: what most have, found from the end.
+fn split_at_port(authority: &str) -> Option<(usize, usize, u16)> {
+    let bytes = authority.as_bytes();
+    let (mut port, mut scale) = (0, 1);
+    for (colon, &byte) in bytes.iter().enumerate().rev().take(6) {
+        match byte {
+            b'0'..=b'9' => {
+                port += u32::from(byte - b'0') * scale;
+                scale *= 10;
+            }
+            b':' if colon > 0 => {
+                let port = u16::try_from(port).ok().filter(|port| *port > 0)?;
+                let start = bytes[..colon].iter().rposition(|byte| *byte == b'@').map_or(0, |at| at + 1);
+                // An address in brackets has colons of its own.
+                let is_cut = bytes.get(start) == Some(&b'[') && bytes[colon - 1] != b']';
+                return (!is_cut).then_some((start, colon, port));
+            }
+            _ => return None,
+        }
+    }
+    None
+}
+
 /// Host and port without user and password, and where the host ends: at the colon before the port, or at the end.
 /// One pass, because every request comes through here.
 fn split(authority: &str) -> (&str, usize) {
@@ -192,6 +223,32 @@ mod tests {
         let same = a.is(&b.to_route());
         assert!(!same || a.hash(&state) == b.hash(&state), "equal routes have equal hashes");
         same
+    }
+
+    /// Found from the end or from the start, a route is the same.
+    #[test]
+    fn the_short_way_ends_where_the_long_one_does() {
+        for authority in [
+            "h:1",
+            "h:00080",
+            "u:p@h:80",
+            "u@[::1]:65535",
+            "[::1]:8",
+            "a.b.:443",
+            "u@v@h:8",
+            "127.0.0.1:8080",
+        ] {
+            let (rest, colon) = split(authority);
+            let (start, end, port) = split_at_port(authority).unwrap();
+            let host = &authority[start..end];
+            assert_eq!((&authority[start..], host), (rest, &rest[..colon]), "{authority}");
+            assert_eq!(rest[colon + 1..].parse(), Ok(port), "{authority}");
+        }
+        for authority in
+            ["", "h", "h:", "[::1]", "[::1", "h:0", "h:65536", "h:000080", "h:8x", "h:+8", "12345", "u:8@h"]
+        {
+            assert_eq!(split_at_port(authority), None, "{authority}");
+        }
     }
 
     #[test]

@@ -195,11 +195,10 @@ impl Pool {
             state.note_at(|| Arc::new(route.to_route()), PoolEventKind::Refused(why));
         }
         state.note_actions(&actions, now);
-        match state.due() {
-            Some(due) if matches!(checkout, Checkout::Queued(_)) => {
-                shared.ensure_reaper(state, runtime.id(), |_| Some(runtime.clone()), due);
-            }
-            _ => drop(state),
+        let due = if let Checkout::Queued(_) = checkout { state.due() } else { None };
+        match due {
+            Some(due) => shared.ensure_reaper(state, runtime.id(), |_| Some(runtime.clone()), due),
+            None => drop(state),
         }
         shared.perform(actions);
         match checkout {
@@ -476,8 +475,11 @@ impl Shared {
     }
 
     /// Does what the policy decided, with no lock held.
+    #[inline]
     fn perform(self: &Arc<Self>, actions: Actions) {
-        self.perform_all(actions, &[], None);
+        if !actions.is_empty() {
+            self.perform_all(actions, &[], None);
+        }
     }
 
     fn perform_all(
