@@ -145,7 +145,9 @@ impl Client {
 
     /// From now on, keeps so many connections to the URL's origin idle, within the limits: what is taken, or closed, is
     /// dialed again at once, 8 at a time at the most, on the runtime that this is called on. A host that cannot be
-    /// connected to is tried again when its next dial is due. 0 ends it; so does the end of the runtime.
+    /// connected to is tried again when its next dial is due. Nothing is dialed beyond what
+    /// [`max_idle_per_host`](ClientBuilder::max_idle_per_host) and [`max_idle`](ClientBuilder::max_idle) let be kept,
+    /// connections in use included. What several runtimes ask for adds up. 0 ends it; so does the end of the runtime.
     ///
     /// The dials are made in the background. To wait for the first, [`warm`](Self::warm) comes first.
     ///
@@ -394,7 +396,7 @@ impl Client {
         let pool = &self.inner.pool;
         let mut wait = match waiting {
             Some(wait) => wait,
-            None => match pool.checkout(route, fresh, exchange.timeline().attempt_at())? {
+            None => match pool.checkout(route, fresh, None, exchange.timeline().attempt_at())? {
                 Ok(lease) => return Ok(lease),
                 Err(wait) => wait,
             },
@@ -423,7 +425,7 @@ impl Client {
             };
             if let Ok(Err(NotGranted::Withdrawn)) = granted {
                 // We were not polled for a while, and somebody else got what was ours.
-                match pool.checkout(route, fresh, time::now())? {
+                match pool.checkout(route, fresh, Some(&wait), time::now())? {
                     Ok(lease) => break Ok(Ok(lease)),
                     Err(next) => wait = next,
                 }

@@ -162,7 +162,9 @@ impl ClientBuilder {
     }
 
     /// Asked whether a connection is to be closed, in place of being kept: each time it comes back, before it is used
-    /// again, and every few seconds while it is idle. To be called often, and not to block; it may use the client.
+    /// again, and every few seconds while it is idle. (One that is handed from one request to the next is asked about
+    /// before that, as it comes back.) To be called often, and not to block; it may use the client. A panic fails the
+    /// request that met it; in the background, it closes the idle connections of its runtime.
     ///
     /// ```
     /// // For a load balancer that spreads connections, not requests: none gets more than a thousand.

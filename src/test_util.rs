@@ -56,7 +56,7 @@ impl PoolProbe {
     /// As a request's.
     pub fn pair(&self, uri: &Uri) -> Result<bool, Error> {
         let now = time::now();
-        let found = self.client.pool().checkout(RouteRef::of(uri)?, None, now)?;
+        let found = self.client.pool().checkout(RouteRef::of(uri)?, None, None, now)?;
         Ok(found.map(|lease| use_once(lease, now)).is_ok())
     }
 
@@ -68,7 +68,7 @@ impl PoolProbe {
     pub async fn turn(&self, uri: &Uri) -> Result<(), Error> {
         let now = time::now();
         let lease = loop {
-            match self.client.pool().checkout(RouteRef::of(uri)?, None, now)? {
+            match self.client.pool().checkout(RouteRef::of(uri)?, None, None, now)? {
                 Ok(lease) => break lease,
                 Err(mut wait) => match wait.granted().await {
                     Ok(lease) => break lease,

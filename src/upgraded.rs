@@ -29,7 +29,9 @@ pub struct Upgraded {
 }
 
 impl Upgraded {
-    pub(crate) fn new(lease: Lease, leftover: Bytes, connection: ConnectionInfo) -> Self {
+    pub(crate) fn new(mut lease: Lease, leftover: Bytes, connection: ConnectionInfo) -> Self {
+        // If it is to be closed, whoever polls it first learns it.
+        let _ = lease.park(Direction::Read, None);
         Self { leftover, lease: Some(lease), connection }
     }
 

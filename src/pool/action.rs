@@ -16,6 +16,14 @@ pub(crate) struct Ticket {
     pub(super) turn: Turn,
 }
 
+/// A waiter that had been served, and was not polled in time.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Again {
+    pub(super) turn: Turn,
+    /// Only a fresh connection will do.
+    pub(super) is_resending: bool,
+}
+
 /// The answer to a checkout.
 #[derive(Debug)]
 pub(crate) enum Checkout<T> {

@@ -34,6 +34,8 @@ pub(crate) struct Conn {
     pub(super) more: Option<u64>,
     /// Whether it was ever idle: the peer may have closed it since.
     pub(super) was_idle: bool,
+    /// How long the server keeps it idle, by its last word.
+    stay_until: Option<Instant>,
     /// Until then, it was given back a moment ago.
     pub(super) fresh_until: Instant,
     /// How it was made, until its first request has been told.
@@ -102,13 +104,18 @@ impl Fixed {
         if let Some(reason) = parked.cut {
             return Err((conn, reason));
         }
-        match (&mut parked.wakers[direction as usize], waker) {
-            (Some(known), Some(waker)) => known.clone_from(waker),
-            (none, Some(waker)) => *none = Some(waker.clone()),
-            (_, None) => {}
-        }
+        let known = &mut parked.wakers[direction as usize];
+        let old = match waker {
+            Some(waker) if !known.as_ref().is_some_and(|known| known.will_wake(waker)) => {
+                known.replace(waker.clone())
+            }
+            _ => None,
+        };
         parked.served = served;
         parked.conn = Some(conn);
+        drop(parked);
+        // (It is the caller's code.)
+        drop(old);
         Ok(())
     }
 
@@ -117,9 +124,9 @@ impl Fixed {
         self.parked().conn.take()
     }
 
-    /// From now on it reads a rest that nobody wants.
-    pub(super) fn set_draining(&self) {
-        self.parked().is_draining = true;
+    /// From now on it reads a rest that nobody wants, or does not after all.
+    pub(super) fn set_draining(&self, is_draining: bool) {
+        self.parked().is_draining = is_draining;
     }
 
     /// Its use ends: what was said of it does not concern the next. Answers why it is to be closed, if it is.
@@ -255,6 +262,7 @@ impl Conn {
             requests: 0,
             more: None,
             was_idle: false,
+            stay_until: None,
             fresh_until: made,
             setup: Some(setup),
         }
@@ -262,6 +270,19 @@ impl Conn {
 
     pub(crate) fn id(&self) -> u64 {
         self.fixed.id
+    }
+
+    /// How long the server keeps it idle from now on: as it said with its last response, or before, if there was none since.
+    pub(super) fn stay(
+        &mut self,
+        said: Option<Duration>,
+        is_answered: bool,
+        now: Instant,
+    ) -> Option<Duration> {
+        if is_answered {
+            self.stay_until = said.map(|stay| time::after(now, stay));
+        }
+        self.stay_until.map(|until| until.saturating_duration_since(now))
     }
 
     /// It is given back.

@@ -127,7 +127,8 @@ impl PoolEvents {
         Self { log, pool, next, missed: 0 }
     }
 
-    /// The next event; `None` once the pool is gone and all were read.
+    /// The next event; `None` once the pool is gone and all were read. (Of connections that outlive their pool, because their
+    /// responses are still held, the end is not told.)
     ///
     /// Cancel safe: an event that was not returned is still there.
     pub async fn recv(&mut self) -> Option<PoolEvent> {
@@ -136,8 +137,9 @@ impl PoolEvents {
             let log = self.log.clone();
             let mut news = std::pin::pin!(log.news.notified());
             news.as_mut().enable();
+            let is_closed = self.log.lock().is_closed;
             let event = self.try_recv();
-            if event.is_some() || self.log.lock().is_closed {
+            if event.is_some() || is_closed {
                 return event;
             }
             news.await;

@@ -103,8 +103,9 @@ impl Shared {
         slept
     }
 
-    /// Looks at the idle connections of a runtime, a few at a time, and lets those go that their server has closed.
-    pub(super) fn sweep(self: &Arc<Self>, runtime: &Runtime, now: Instant) {
+    /// Looks at the idle connections of a runtime, a few at a time, and lets those go that their server has closed. Others
+    /// have their turn in between.
+    pub(super) async fn sweep(self: &Arc<Self>, runtime: &Runtime, now: Instant) {
         if self.has_slept(now) {
             return;
         }
@@ -112,6 +113,17 @@ impl Shared {
         while let Some(from) = next {
             let mut lent = Vec::new();
             next = self.lock().policy.lend(runtime, from, &mut lent);
+            for one in &mut lent {
+                // Whoever gets it, gets it from the shelf.
+                one.conn.set_idle();
+            }
+            self.look_at(lent);
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn look_at(self: &Arc<Self>, lent: Vec<Lent<Box<Conn>>>) {
+        {
             let mut rest = Loan { shared: self, lent };
             while let Some(one) = rest.lent.pop() {
                 let mut loan = Loan { shared: self, lent: vec![one] };
@@ -196,9 +208,9 @@ mod tests {
         // The sweep notices too, where nobody asks.
         sleep();
         let runtime = Runtime::current().unwrap();
-        shared.sweep(&runtime, time::now());
+        shared.sweep(&runtime, time::now()).await;
         assert_eq!((closed(), client.pool().stats().total.idle), (4, 0));
-        shared.sweep(&runtime, time::now());
+        shared.sweep(&runtime, time::now()).await;
         assert_eq!((get().await, closed()), (5, 4), "once");
     }
 

@@ -96,13 +96,15 @@ impl Lease {
         let conn = self.conn.as_ref()?;
         let shared = self.pool.upgrade()?;
         let terms = conn.terms(None, shared.epoch());
-        let may_drain = shared.lock().policy.begin_drain(self.place, conn.id(), terms, time::now());
-        if !may_drain {
+        let (id, runtime) = (conn.id(), conn.runtime.handle.clone());
+        // Before the policy knows: from then on, somebody may take it away.
+        self.is_draining = true;
+        self.fixed.set_draining(true);
+        if !shared.lock().policy.begin_drain(self.place, id, terms, time::now()) {
+            self.is_draining = false;
+            self.fixed.set_draining(false);
             return None;
         }
-        let runtime = conn.runtime.handle.clone();
-        self.is_draining = true;
-        self.fixed.set_draining();
         // Until it is polled there, if it ever is, it lies where it can be taken away.
         self.park(Direction::Read, None).ok()?;
         Some(runtime)
@@ -222,7 +224,7 @@ impl Lease {
         state.note_actions(&actions, now);
         drop(state);
         pool.perform(actions);
-        Wait::new(pool, ticket, waiting)
+        Wait::new(pool, ticket, waiting).resending()
     }
 
     fn take(&mut self) -> (Box<Conn>, Arc<Shared>) {

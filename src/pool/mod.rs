@@ -155,11 +155,13 @@ impl Pool {
         PoolEvents::new(log, Arc::downgrade(&self.shared))
     }
 
-    /// An idle connection, or a place in the queue. `fresh`: one that was used no longer ago.
+    /// An idle connection, or a place in the queue. `fresh`: one that was used no longer ago; `again`: the wait that has
+    /// ended by a withdrawal.
     pub(crate) fn checkout(
         &self,
         route: RouteRef<'_>,
         fresh: Option<Duration>,
+        again: Option<&Wait>,
         now: Instant,
     ) -> Result<Result<Lease, Wait>, Error> {
         let runtime = Runtime::current()?;
@@ -173,6 +175,7 @@ impl Pool {
             || Arc::new(route.to_route()),
             &runtime,
             fresh,
+            again.map(Wait::again),
             now,
             || made.insert(Arc::new(Waiting::new())).clone(),
             &mut actions,
@@ -215,7 +218,12 @@ impl Pool {
                 Err(error.into_error().again(dials, next))
             }
             Checkout::Shut => Err(Error::shutdown()),
-            checkout => Ok(shared.admit(shared.settle(checkout, made), fresh, now)),
+            checkout => {
+                let settled = shared.settle(checkout, made);
+                let is_resending = again.is_some_and(|wait| wait.again().is_resending);
+                let settled = if is_resending { settled.map_err(Wait::resending) } else { settled };
+                Ok(shared.admit(settled, fresh, now))
+            }
         }
     }
 
@@ -406,6 +414,8 @@ impl Shared {
         now: Instant,
     ) {
         let mut actions = Vec::new();
+        let mut conn = conn;
+        let stay = conn.stay(stay, served.request, now);
         self.keep(place, conn, now, &mut actions, |state, conn, now, actions| {
             let terms = conn.terms(stay, self.epoch());
             state.policy.checkin(place, conn, terms, served, now, actions)
@@ -419,9 +429,19 @@ impl Shared {
         let now = time::now();
         let mut state = self.lock();
         state.note(place, PoolEventKind::Closed { id, reason });
+        let runtime = state.policy.partition(place).cloned();
         state.policy.release(place, served, Some(reason), now, &mut actions);
         state.note_actions(&actions, now);
-        drop(state);
+        // What could not be dialed for now is dialed later.
+        match (runtime, state.due()) {
+            (Some(runtime), Some(due)) if state.needs_reaper() => {
+                self.ensure_reaper(state, runtime.id(), |_| Some(runtime.clone()), due);
+            }
+            (runtime, _) => {
+                drop(state);
+                drop(runtime);
+            }
+        }
         self.perform(actions);
     }
 
@@ -443,7 +463,7 @@ impl Shared {
             state.note(place, PoolEventKind::Kept { id });
         }
         state.note_actions(&actions[noted..], now);
-        let grant = state.grants.back().filter(|_| shelved.is_none()).map(|(due, _)| *due);
+        let grant = state.grants.back().filter(|_| shelved.is_none()).map(|(due, ..)| *due);
         let Some(deadline) = shelved.or(grant) else { return };
         let partition = |state: &State| state.policy.partition(place).cloned();
         self.ensure_reaper(state, runtime, partition, deadline);

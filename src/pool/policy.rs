@@ -33,7 +33,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::PoolConfig;
-use super::action::{Action, Actions, Checkout, Served, Terms, Ticket};
+use super::action::{Action, Actions, Again, Checkout, Served, Terms, Ticket};
 use super::hosts::{Counts, Hosts, Place, Turn};
 use super::idle::IdleList;
 use super::stats::{Counters, DropReason};
@@ -100,7 +100,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     /// A request wants a connection: the newest idle one of its runtime, or a place in the queue, and perhaps a dial.
     ///
     /// `is_key` and `key` find the host, or make its entry; `waiter` is called only where the request has to wait. With
-    /// `fresh`, a connection that was last used longer ago will not do.
+    /// `fresh`, a connection that was last used longer ago will not do. Who comes `again` has its old turn.
     #[allow(clippy::too_many_arguments, reason = "one lookup, one lock: what is known goes in at once")]
     pub(crate) fn checkout(
         &mut self,
@@ -109,14 +109,25 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         key: impl FnOnce() -> K,
         partition: &P,
         fresh: Option<Duration>,
+        again: Option<Again>,
         now: Instant,
         waiter: impl FnOnce() -> W,
         out: &mut Actions<K, T, W, P>,
     ) -> Checkout<T> {
-        if self.shut {
+        if self.shut && again.is_none() {
             return Checkout::Shut;
         }
         let place = self.hosts.place(hash, is_key, key, partition);
+        if let Some(Again { turn, is_resending }) = again {
+            // It was let in before.
+            if !is_resending && let Some(conn) = self.take_idle(place, fresh, now, out) {
+                return Checkout::Reuse(conn, place);
+            }
+            let queue = if is_resending { Queue::Resending } else { Queue::Waiting };
+            self.enqueue(place, turn, waiter(), queue);
+            self.pump(place.host, now, out);
+            return Checkout::Queued(Ticket { place, turn });
+        }
         if let Some(conn) = self.take_idle(place, fresh, now, out) {
             if self.hosts.shelf(place).min_idle > 0 {
                 self.dial_ahead(place, now, out);
@@ -393,6 +404,12 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     #[cfg(debug_assertions)]
     pub(crate) fn is_swept(&self) -> bool {
         self.idle.lent() > 0 || !self.doomed.is_empty()
+    }
+
+    /// Whether anything is gained where a connection is taken back from whoever does not claim it. The place may be gone.
+    pub(crate) fn gains_by(&self, place: Place) -> bool {
+        let is_wanted = self.hosts.get(place.host as usize).is_some_and(|host| host.waiting > 0);
+        is_wanted || self.shut || !self.blocked.is_empty() || self.keeps_idle()
     }
 
     /// The host of a place where something is counted or queued.

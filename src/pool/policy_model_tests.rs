@@ -247,6 +247,7 @@ impl Model {
                     || name,
                     &runtime,
                     fresh,
+                    None,
                     now,
                     || waiter,
                     &mut out,

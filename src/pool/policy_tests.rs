@@ -73,6 +73,7 @@ impl Play {
             || host,
             &runtime,
             None,
+            None,
             self.now,
             || waiter,
             &mut out,
@@ -119,7 +120,7 @@ impl Play {
     fn checkin_until(&mut self, conn: u32, until: Instant) -> Vec<String> {
         let place = self.places[&conn];
         let mut out = Vec::new();
-        let terms = Terms { until: Some(until), ..Terms::default() };
+        let terms = Terms { until: Some(until), is_used: true, ..Terms::default() };
         self.policy.checkin(place, conn, terms, Served::default(), self.now, &mut out);
         self.say(out)
     }
@@ -357,7 +358,7 @@ fn each_of_many_dials_is_for_the_waiter_that_began_it() {
     let mut policy: Policy<u32, u32, u32, u32> = Policy::new(config(), 1);
     for waiter in 0..200 {
         let mut out = Vec::new();
-        policy.checkout(0, |_| true, || 0, &0, None, Instant::now(), || waiter, &mut out);
+        policy.checkout(0, |_| true, || 0, &0, None, None, Instant::now(), || waiter, &mut out);
         let [Action::Dial { wanted_by, .. }] = out[..] else { panic!("{out:?}") };
         assert_eq!(wanted_by, Some(waiter));
     }
@@ -753,8 +754,17 @@ fn rule_27_an_unsafe_request_takes_only_what_is_fresh() {
     let fresh = |play: &mut Play, waiter: u32| {
         let mut out = Vec::new();
         let (hash, now) = (hash("a"), play.now);
-        let checkout =
-            play.policy.checkout(hash, |key| *key == "a", || "a", &0, Some(2 * S), now, || waiter, &mut out);
+        let checkout = play.policy.checkout(
+            hash,
+            |key| *key == "a",
+            || "a",
+            &0,
+            Some(2 * S),
+            None,
+            now,
+            || waiter,
+            &mut out,
+        );
         play.answer(&checkout, waiter, out)
     };
     play.open("a", 0, &[1, 2]);
@@ -1250,6 +1260,142 @@ fn shut_and_refused_nobody_waits() {
     assert!(play.policy.is_quiet());
 }
 
+/// Who had been served, and was not polled in time, comes back to its old place, whatever has become of the rest.
+#[test]
+fn rule_09_who_comes_again_has_its_old_turn() {
+    let mut play = Play::new(PoolConfig { max_connections_per_host: 1, max_waiters_per_host: 1, ..config() });
+    let again = |play: &mut Play, waiter: u32, is_resending: bool| {
+        let (turn, now, mut out) = (play.tickets[&waiter].turn, play.now, Vec::new());
+        let again = Some(Again { turn, is_resending });
+        let is_a = |key: &&'static str| *key == "a";
+        let policy = &mut play.policy;
+        let checkout = policy.checkout(hash("a"), is_a, || "a", &0, None, again, now, || waiter, &mut out);
+        play.answer(&checkout, waiter, out)
+    };
+    play.want("a", 0, 1);
+    play.dialed(1);
+    play.want("a", 0, 2);
+    // 1 did not claim it: 2 gets it, and another waits.
+    assert_eq!(play.checkin(1), ["grant 1 to 2"]);
+    play.want("a", 0, 3);
+    assert_eq!(play.want("a", 0, 4), ["full 1"]);
+    assert_eq!(again(&mut play, 1, false), NOTHING, "it was let in before");
+    assert_eq!(play.checkin(1), ["grant 1 to 1"], "before 3");
+    assert_eq!(play.checkin(1), ["grant 1 to 3"]);
+    assert_eq!(play.checkin(1), NOTHING);
+    assert_eq!(again(&mut play, 1, false), ["reuse 1"]);
+    // One that lost its connection takes no idle one, and waits for a dial of its own.
+    play.checkin(1);
+    let mut play = Play::new(config());
+    play.open("a", 0, &[1]);
+    play.want("a", 0, 1);
+    assert_eq!(play.redial(1, 2), ["dial a/0"]);
+    assert_eq!(play.dialed(2), ["grant 2 to 2"]);
+    assert_eq!(play.checkin(2), NOTHING);
+    assert_eq!(again(&mut play, 2, true), ["dial a/0"]);
+    play.policy.shut();
+    assert_eq!(play.want("a", 0, 9), ["shut"]);
+    assert_eq!(play.dialed(3), ["grant 3 to 2"]);
+}
+
+/// Two runtimes want more than the host's idle connections may be: nothing is dialed to be closed again.
+#[test]
+fn rule_14_what_would_not_be_kept_is_not_dialed() {
+    let mut play = Play::new(PoolConfig { max_idle_per_host: 3, ..config() });
+    assert_eq!(play.min_idle("a", 0, 2).len(), 2);
+    assert_eq!(play.min_idle("a", 1, 2), ["dial a/1"]);
+    for conn in 1..=3 {
+        assert_eq!(play.dialed(conn), NOTHING);
+    }
+    for _ in 0..10 {
+        play.now += 6 * S;
+        assert!(play.reap().iter().all(|said| !said.starts_with("dial")));
+    }
+    // One is taken and comes back, again and again.
+    let mut play = Play::new(PoolConfig { max_idle_per_host: 3, ..config() });
+    play.min_idle("a", 0, 3);
+    (1..=3).for_each(|conn| assert_eq!(play.dialed(conn), NOTHING));
+    for _ in 0..3 {
+        assert_eq!(play.want("a", 0, 1), ["reuse 3"]);
+        assert_eq!(play.checkin(3), NOTHING);
+    }
+}
+
+/// A lifetime that is over at once is no reason to dial for ever: who waits gets what was made.
+#[test]
+fn rule_16_who_waits_gets_a_connection_however_short_its_life() {
+    let mut play = Play::new(PoolConfig { max_lifetime: Some(Duration::ZERO), ..config() });
+    play.want("a", 0, 1);
+    let now = play.now;
+    assert_eq!(play.dialed_until(1, now), ["grant 1 to 1"]);
+    assert_eq!(play.checkin_until(1, now), ["bury 1 MaxLifetime"]);
+    assert_eq!(play.min_idle("a", 0, 3), NOTHING);
+}
+
+/// What is being closed already for a host that waits its turn is enough: no more is closed for it.
+#[test]
+fn rule_05_one_is_closed_for_one() {
+    let mut play = Play::new(PoolConfig { max_connections: 3, ..config() });
+    for waiter in 1..=3 {
+        play.want("a", 0, waiter);
+        play.dialed(waiter);
+    }
+    for waiter in 4..=9 {
+        play.want("a", 0, waiter);
+    }
+    play.want("b", 0, 20);
+    play.now += S;
+    let said: Vec<_> = (1..=3).map(|conn| play.checkin(conn)).collect();
+    let closed = said.iter().flatten().filter(|said| said.starts_with("bury")).count();
+    // (The first in the row may be the busy host itself.)
+    assert!((1..=2).contains(&closed), "{said:?}");
+}
+
+#[test]
+fn what_is_counted_is_told() {
+    let mut play = Play::new(config());
+    assert!(play.policy.is_empty() && play.policy.is_quiet() && !play.policy.needs_reaper());
+    play.want("a", 0, 1);
+    assert!(!play.policy.is_empty() && !play.policy.needs_reaper());
+    play.dialed(1);
+    play.checkin(1);
+    assert!(!play.policy.is_empty() && play.policy.needs_reaper());
+    play.want("a", 0, 2);
+    assert!(!play.policy.needs_reaper());
+    for _ in 0..2 {
+        play.want("b", 0, 3);
+        play.fails(true);
+    }
+    assert_eq!(play.want("b", 0, 3), ["refused after 2"]);
+    let counters = play.policy.total().0;
+    assert_eq!((counters.opened, counters.failed_dials), (1, 2));
+    assert!(!play.policy.is_shut());
+    play.policy.shut();
+    assert!(play.policy.is_shut());
+    play.release(1);
+    assert!(play.policy.is_empty());
+}
+
+/// A connection that was found dead after one answer counts as one that its host closed.
+#[test]
+fn rule_28_what_is_replaced_counts_as_closed() {
+    let mut play = Play::new(config());
+    play.open("a", 0, &[1, 2, 3, 4]);
+    for conn in [4, 3, 2] {
+        assert_eq!(play.want("a", 0, conn), [format!("reuse {conn}")]);
+        let (place, now, mut out) = (play.places[&conn], play.now, Vec::new());
+        let checkout = play.policy.replace(place, 1, DropReason::PeerClosed, None, now, || 99, &mut out);
+        let said = play.answer(&checkout, 99, out);
+        assert_eq!(said, [format!("reuse {}", conn - 1)]);
+        assert_eq!(play.checkin(conn - 1), NOTHING);
+    }
+    play.want("a", 0, 50);
+    let (place, now, mut out) = (play.places[&1], play.now, Vec::new());
+    let terms = Terms { is_used: true, ..Terms::default() };
+    play.policy.checkin(place, 1, terms, Served { answered: 1, ..Served::default() }, now, &mut out);
+    assert_eq!(play.say(out), ["bury 1 NotKept"]);
+}
+
 #[test]
 fn once_shut_nothing_is_kept() {
     let mut play = Play::new(config());
@@ -1299,7 +1445,8 @@ fn empty_hosts_are_forgotten() {
     let mut out = Vec::new();
     for host in 0..1_000_000u32 {
         let hash = u64::from(host).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let checkout = policy.checkout(hash, |key| *key == host, || host, &0, None, now, || host, &mut out);
+        let checkout =
+            policy.checkout(hash, |key| *key == host, || host, &0, None, None, now, || host, &mut out);
         let Checkout::Queued(ticket) = checkout else { panic!("nothing is idle") };
         if host % 2 == 0 {
             assert!(policy.cancel(ticket, &mut out));
@@ -1336,8 +1483,17 @@ fn a_host_is_not_forgotten_under_the_callers_feet() {
     let mut out = Vec::new();
     let want = |policy: &mut Policy<u32, u32, u32, u32>, host: u32| {
         let mut out = Vec::new();
-        let checkout =
-            policy.checkout(u64::from(host), |key| *key == host, || host, &0, None, now, || host, &mut out);
+        let checkout = policy.checkout(
+            u64::from(host),
+            |key| *key == host,
+            || host,
+            &0,
+            None,
+            None,
+            now,
+            || host,
+            &mut out,
+        );
         let Checkout::Queued(ticket) = checkout else { panic!("nothing is idle") };
         let dial = out.into_iter().find_map(|action| match action {
             Action::Dial { place, .. } => Some(place),

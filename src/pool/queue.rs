@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use super::action::{Served, Ticket};
+use super::action::{Again, Served, Ticket};
 use super::conn::Conn;
 use super::events::{PoolEventKind, Refusal};
 use super::hosts::Place;
@@ -47,12 +47,25 @@ pub(crate) struct Wait {
     shared: Arc<Shared>,
     ticket: Ticket,
     waiting: Waiter,
+    /// It waits for a fresh connection, because it lost another.
+    is_resending: bool,
     over: bool,
 }
 
 impl Wait {
     pub(super) fn new(shared: Arc<Shared>, ticket: Ticket, waiting: Waiter) -> Self {
-        Self { shared, ticket, waiting, over: false }
+        Self { shared, ticket, waiting, is_resending: false, over: false }
+    }
+
+    pub(super) fn resending(self) -> Self {
+        let mut this = self;
+        this.is_resending = true;
+        this
+    }
+
+    /// What it comes back with where its connection was withdrawn: its turn, and what it waits for.
+    pub(super) fn again(&self) -> Again {
+        Again { turn: self.ticket.turn, is_resending: self.is_resending }
     }
 
     /// The connection, or the failure of the dial it waited for.
@@ -109,9 +122,10 @@ impl Wait {
 
 impl Shared {
     /// How many connections of a host wait for their response to be read.
+    /// (Of very many connections, the oldest are asked.)
     fn unread(&self, place: Place) -> usize {
         let (mut unread, mut from) = (0, 0);
-        loop {
+        for _ in 0..16 {
             let state = self.lock();
             let mut last = None;
             for (id, fixed) in state.live.range(from..).take(BATCH) {
@@ -122,9 +136,10 @@ impl Shared {
             drop(state);
             match last {
                 Some(last) => from = last + 1,
-                None => return unread,
+                None => break,
             }
         }
+        unread
     }
 
     /// Takes connections back from requests that have not been polled since they were handed over, a while ago: the next
@@ -132,19 +147,31 @@ impl Shared {
     pub(super) fn withdraw(self: &Arc<Self>, now: Instant) {
         loop {
             let mut state = self.lock();
-            let is_due = |(due, _): &&(Instant, Weak<Waiting>)| *due <= now;
+            let is_due = |(due, ..): &&(Instant, Place, Weak<Waiting>)| *due <= now;
             let due = state.grants.iter().take(BATCH).take_while(is_due).count();
             let grants: Vec<_> = state.grants.drain(..due).collect();
+            // As long as a grant is not claimed, its connection counts: the place is there.
+            let mut grants: Vec<_> = grants.into_iter().map(|grant| (grant, false)).collect();
+            for ((_, place, granted), may_go) in &mut grants {
+                *may_go = granted.strong_count() > 0 && state.policy.gains_by(*place);
+            }
             drop(state);
             let mut again = Vec::new();
-            for (due, granted) in grants {
+            for ((due, place, granted), may_go) in grants {
                 let Some(waiting) = granted.upgrade() else { continue };
+                if !may_go {
+                    // To close it would help nobody.
+                    if !waiting.cell.is_over() {
+                        again.push((time::after(due, CLAIM), place, granted));
+                    }
+                    continue;
+                }
                 match waiting.cell.withdraw(Granted::Withdrawn) {
                     Withdrawn::Gift(Granted::Conn(conn, place)) => {
                         self.checkin(place, conn, None, Served::default(), time::now());
                     }
                     // Whoever gives it has been held up.
-                    Withdrawn::NotYet => again.push((time::after(due, CLAIM), granted)),
+                    Withdrawn::NotYet => again.push((time::after(due, CLAIM), place, granted)),
                     Withdrawn::Gift(_) | Withdrawn::Over => {}
                 }
             }

@@ -40,7 +40,7 @@ async fn run(mut guard: Guard, mut due: Instant, wake: Arc<Notify>) {
         let Some(shared) = guard.shared.upgrade() else { break guard.over = true };
         let now = time::now();
         if now >= sweep {
-            shared.sweep(&guard.runtime, now);
+            shared.sweep(&guard.runtime, now).await;
             sweep = time::after(now, SWEEP);
         }
         match shared.reap(&guard.runtime, sweep) {

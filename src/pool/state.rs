@@ -32,7 +32,7 @@ pub(super) struct State {
     /// No dial is begun any more.
     pub(super) is_stopped: bool,
     /// Whom connections were handed to, and until when they are waited for; in that order.
-    pub(super) grants: VecDeque<(Instant, Weak<Waiting>)>,
+    pub(super) grants: VecDeque<(Instant, Place, Weak<Waiting>)>,
     /// Whoever shuts the pool down waits for it to be empty.
     pub(super) emptied: Option<Arc<Notify>>,
     pub(super) log: Option<Arc<Log>>,
@@ -82,7 +82,7 @@ impl State {
         for action in actions {
             match action {
                 Action::Grant { conn, place, waiter } => {
-                    self.grants.push_back((time::after(now, super::CLAIM), Arc::downgrade(waiter)));
+                    self.grants.push_back((time::after(now, super::CLAIM), *place, Arc::downgrade(waiter)));
                     let kind = PoolEventKind::Assigned { id: conn.id(), reused: conn.is_reused() };
                     self.note(*place, kind);
                 }
@@ -117,7 +117,7 @@ impl State {
 
     /// When a timer has something to do next.
     pub(super) fn due(&self) -> Option<Instant> {
-        let grant = self.grants.front().map(|(due, _)| *due);
+        let grant = self.grants.front().map(|(due, ..)| *due);
         grant.into_iter().chain(self.policy.due()).min()
     }
 }

@@ -79,6 +79,11 @@ impl<G> Cell<G> {
         }
     }
 
+    /// Whether what was delivered was taken, or the waiter has left.
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(*self.lock(), State::Over)
+    }
+
     /// Takes back what was delivered and not taken; the waiter finds `instead`.
     pub(crate) fn withdraw(&self, instead: G) -> Withdrawn<G> {
         let mut state = self.lock();
@@ -91,7 +96,9 @@ impl<G> Cell<G> {
 
     /// The waiter leaves; what had been delivered unseen is the caller's.
     pub(crate) fn leave(&self) -> Option<G> {
-        match std::mem::replace(&mut *self.lock(), State::Over) {
+        let was = std::mem::replace(&mut *self.lock(), State::Over);
+        // (A waker is the caller's code: it is dropped without the lock.)
+        match was {
             State::Given(gift) => Some(gift),
             State::Waiting(_) | State::Over => None,
         }

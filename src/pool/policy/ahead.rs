@@ -76,7 +76,10 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
             if self.shut || ahead >= AHEAD || shelf.idle + ahead >= shelf.min_idle {
                 return;
             }
-            let has_room = self.room(place.host) > 0 && self.idle.len() + self.dialing < self.config.max_idle;
+            // What comes back must find a place beside it: or the one would be closed for the other, again and again.
+            let is_kept = self.hosts.host(place.host).counted < self.config.max_idle_per_host
+                && self.counted < self.config.max_idle;
+            let has_room = is_kept && self.room(place.host) > 0;
             if !has_room || self.is_not_kept(place.host, now) {
                 return self.wake_later(place.host, now);
             }

@@ -91,6 +91,10 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
 
     /// Whether another host has been held back for so long that it is its turn, whoever waits here; who does goes behind it.
     pub(super) fn yields_turn(&mut self, slot: u32, now: Instant) -> bool {
+        // (What is being closed is for them.)
+        if self.blocked.len() <= self.evicting {
+            return false;
+        }
         let Some(first) = self.blocked.values().find(|blocked| **blocked != slot) else { return false };
         let since = self.hosts.host(*first).blocked_since;
         let yields = since.is_some_and(|since| now.saturating_duration_since(since) >= TURN);

@@ -112,7 +112,9 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
             self.bury(conn, place, DropReason::NetworkChanged, out);
             return None;
         }
-        if terms.until.is_some_and(|until| until <= now) {
+        // (Whoever waits for a new one is not to wait for ever newer ones.)
+        let is_awaited = !terms.is_used && !self.hosts.shelf(place).waiting.is_empty();
+        if !is_awaited && terms.until.is_some_and(|until| until <= now) {
             self.bury(conn, place, DropReason::MaxLifetime, out);
             return None;
         }
@@ -137,7 +139,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         let theirs = terms.stay.filter(|theirs| self.config.idle_timeout.is_none_or(|ours| *theirs < ours));
         let timeout = theirs.or(self.config.idle_timeout);
         let is_wanting = self.hosts.host(place.host).is_wanting() && self.dials_allowed(place.host, now) > 0;
-        let is_wanted_elsewhere = !self.blocked.is_empty() || is_wanting;
+        let is_wanted_elsewhere = self.blocked.len() > self.evicting || is_wanting;
         let reason = if shut {
             Some(DropReason::Shutdown)
         } else if is_wanted_elsewhere {
@@ -182,7 +184,9 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     /// Whether anything is kept at all.
     pub(super) fn keeps_idle(&self) -> bool {
         let config = &self.config;
-        config.idle_timeout != Some(Duration::ZERO) && config.max_idle_per_host > 0 && config.max_idle > 0
+        let is_kept =
+            config.idle_timeout != Some(Duration::ZERO) && config.max_lifetime != Some(Duration::ZERO);
+        is_kept && config.max_idle_per_host > 0 && config.max_idle > 0
     }
 
     pub(super) fn shelve(&mut self, place: Place, conn: T, now: Instant, stay: Stay) {
