@@ -340,12 +340,19 @@ async fn a_shutdown_closes_what_does_not_finish() {
     }
     let request = client.get(tunnel.url("/")).header("connection", "upgrade").header("upgrade", "echo");
     let mut tunneled = within(20, request.send()).await.unwrap().upgrade().await.unwrap();
+    let untouched = Server::start(|peer: &mut Peer| {
+        peer.request()?;
+        peer.send("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n")?;
+        peer.stall()
+    });
+    let request = client.get(untouched.url("/")).header("connection", "upgrade").header("upgrade", "echo");
+    let _untouched = within(20, request.send()).await.unwrap();
     let fetch = |url: String| {
         let client = client.clone();
         tokio::spawn(async move { client.get(url).send().await })
     };
     let waiting = fetch(server.url("/slow"));
-    until("it is sent", || client.pool().stats().total.active == 4).await;
+    until("it is sent", || client.pool().stats().total.active == 5).await;
     let body = tokio::spawn(async move { waiting.await.unwrap().unwrap().bytes().await });
     let queued = fetch(server.url("/slow"));
     until("it waits", || client.pool().stats().total.waiting == 1).await;
@@ -359,8 +366,8 @@ async fn a_shutdown_closes_what_does_not_finish() {
 
     let total = client.pool().stats().total;
     assert_eq!((total.idle, total.active, total.dialing, total.waiting), (0, 0, 0, 0), "{total}");
-    assert_eq!((total.opened, total.closed(DropReason::Shutdown)), (4, 4), "{total}");
-    assert_eq!(sockets_to(&[&server, &tunnel, &deaf]), 0, "nobody has dropped anything");
+    assert_eq!((total.opened, total.closed(DropReason::Shutdown)), (5, 5), "{total}");
+    assert_eq!(sockets_to(&[&server, &tunnel, &untouched, &deaf]), 0, "nobody has dropped anything");
     assert_eq!(unread.chunk().await.unwrap_err().kind(), ErrorKind::Shutdown);
     assert_eq!(within(20, unpolled).await.unwrap_err().kind(), ErrorKind::Shutdown);
     assert_eq!(within(20, body).await.unwrap().unwrap_err().kind(), ErrorKind::Shutdown);

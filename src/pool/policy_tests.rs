@@ -1376,6 +1376,43 @@ fn what_is_counted_is_told() {
     assert!(play.policy.is_empty());
 }
 
+/// What the shell asks for its ledgers and its errors.
+#[test]
+fn what_is_known_of_hosts_and_waiters_is_told() {
+    let mut play = Play::new(PoolConfig { max_connections: 2, ..config() });
+    play.want("a", 7, 1);
+    play.dialed(1);
+    play.want("b", 0, 2);
+    assert_eq!(play.policy.host_slots(), 2);
+    let known =
+        |play: &Play, slot| play.policy.host_at(slot).map(|(key, counters, _)| (*key, counters.opened));
+    assert_eq!((known(&play, 0), known(&play, 1), known(&play, 2)), (Some(("a", 1)), Some(("b", 0)), None));
+    assert_eq!(play.policy.partition(play.places[&1]), Some(&7));
+    // Who was granted stands in no queue, who waits does, and so does who is sent again.
+    assert!(play.policy.of_ticket(play.tickets[&1]).is_none());
+    play.want("c", 0, 3);
+    let (key, counts, is_blocked, failed) = play.policy.of_ticket(play.tickets[&3]).unwrap();
+    assert_eq!((*key, counts.waiting, is_blocked, failed.is_some()), ("c", 1, true, false));
+    let (_, _, is_blocked, _) = play.policy.of_ticket(play.tickets[&2]).unwrap();
+    assert!(!is_blocked);
+    play.redial(1, 4);
+    assert!(play.policy.of_ticket(play.tickets[&4]).is_some());
+    // What exchanges add up to.
+    let mut play = Play::new(config());
+    play.open("a", 0, &[1]);
+    for (nth, (reused, saved)) in
+        [(false, None), (true, Some(S)), (true, Some(2 * S))].into_iter().enumerate()
+    {
+        assert_eq!(play.want("a", 0, nth as u32), ["reuse 1"]);
+        let served = Served { request: true, reused, saved, answered: 1, drained: None };
+        let (place, now, mut out) = (play.places[&1], play.now, Vec::new());
+        play.policy.checkin(place, 1, Terms::default(), served, now, &mut out);
+        play.say(out);
+    }
+    let total = play.policy.total().0;
+    assert_eq!((total.requests, total.reused, total.handshakes_saved, total.time_saved), (3, 2, 2, 3 * S));
+}
+
 /// A connection that was found dead after one answer counts as one that its host closed.
 #[test]
 fn rule_28_what_is_replaced_counts_as_closed() {
