@@ -35,7 +35,7 @@ fn closed(client: &Client, reason: DropReason) -> u64 {
     client.pool().stats().total.closed(reason)
 }
 
-/// Nobody asks for anything, and yet a socket that its server has closed does not stay.
+/// Nobody asks for anything, and yet a socket that its server has closed does not stay: R-9112-9.5-2.
 #[tokio::test]
 async fn rule_22_the_sweep_lets_go_what_the_server_has_closed() {
     let (close, closed_now) = (Signal::new(), Signal::new());
