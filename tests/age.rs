@@ -35,7 +35,7 @@ fn closed(client: &Client, reason: DropReason) -> u64 {
     client.pool().stats().total.closed(reason)
 }
 
-/// Nobody asks for anything, and yet a socket that its server has closed does not stay: R-9112-9.5-2.
+/// Nobody asks for anything, and yet a socket that its server has closed does not stay.
 #[tokio::test]
 async fn rule_22_the_sweep_lets_go_what_the_server_has_closed() {
     let (close, closed_now) = (Signal::new(), Signal::new());
@@ -79,7 +79,8 @@ async fn rule_22_the_sweep_lets_go_what_the_server_has_closed() {
     tokio::time::pause();
     tokio::time::advance(Duration::from_secs(6)).await;
     settle("they are gone", || client.pool().stats().total.idle == 1).await;
-    assert_eq!((closed(&client, DropReason::PeerClosed), closed(&client, DropReason::Unsolicited)), (1, 1));
+    let gone = (closed(&client, DropReason::PeerClosed), closed(&client, DropReason::Unsolicited));
+    assert_eq!(gone, (1, 1), "R-9112-9.5-2");
     tokio::time::resume();
     assert_eq!(get(&client, &urls[2]).await.unwrap(), ids[2], "the third stays");
 }
