@@ -57,6 +57,7 @@ async fn rule_22_the_sweep_lets_go_what_the_server_has_closed() {
     });
     let client = Client::builder().idle_timeout(None).build().unwrap();
     let urls: Vec<_> = ["/close", "/speak", "/stay"].into_iter().map(|path| server.url(path)).collect();
+    client.warm(server.url("/"), 3).await.unwrap();
     let all = urls.iter().map(|url| get(&client, url));
     let mut ids = Vec::new();
     let mut all: Vec<_> = all.map(Box::pin).collect();
