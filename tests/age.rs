@@ -286,7 +286,7 @@ fn rule_14_idle_connections_end_with_their_runtime() {
         let total = client.pool().stats().total;
         assert_eq!((total.idle, total.dialing, total.active), (0, 0, 0), "{total}");
     }
-    assert_eq!(server.connections(), 6);
+    assert_eq!(client.pool().stats().total.opened, 6);
 }
 
 /// A host that is not there, until it is.
