@@ -86,6 +86,31 @@ async fn rule_22_the_sweep_lets_go_what_the_server_has_closed() {
     assert_eq!(get(&client, &urls[2]).await.unwrap(), ids[2], "the third stays");
 }
 
+/// One task closes what is idle for too long, however many there are and though nobody ever asks again; and it ends when
+/// nothing is left.
+#[tokio::test]
+async fn rule_18_one_timer_for_all_and_none_for_nothing() {
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let server = Server::echo();
+    let client =
+        Client::builder().max_idle_per_host(50).idle_timeout(Duration::from_secs(30)).build().unwrap();
+    assert_eq!(tasks(), 0);
+    within(20, client.warm(server.url("/"), 40)).await.unwrap();
+    until("the dials are over", || tasks() == 1).await;
+    get(&client, &server.url("/")).await.unwrap();
+    assert_eq!((tasks(), client.pool().stats().total.idle), (1, 40));
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(29)).await;
+    settle("it has looked", || tasks() == 1).await;
+    assert_eq!(client.pool().stats().total.idle, 40);
+    tokio::time::advance(Duration::from_secs(2)).await;
+    settle("it has ended", || tasks() == 0).await;
+    assert_eq!(closed(&client, DropReason::IdleTimeout), 40);
+    tokio::time::resume();
+    get(&client, &server.url("/")).await.unwrap();
+    until("there is one again", || tasks() == 1).await;
+}
+
 /// Sixty idle ones are looked at in one sweep, a few at a time, and none is lost.
 #[tokio::test]
 async fn rule_22_a_sweep_keeps_what_is_silent() {
