@@ -20,7 +20,7 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 
 use crate::buffer;
 use crate::codec::{
@@ -217,6 +217,10 @@ impl Exchange {
         self.machine
             .encode_head(&head, &mut self.out.prefix)
             .map_err(|misuse| Error::request(misuse.to_string()).in_phase(Phase::Send))?;
+        if *head.method == Method::CONNECT {
+            // Also where it is refused: who knows what a proxy has begun for it.
+            self.machine.close_after(CloseReason::Tunnel);
+        }
         self.head = self.out.prefix.len() as u64;
         self.is_expecting = self.machine.expects_continue();
         self.continue_at = None;

@@ -27,7 +27,7 @@ const TABLE: &str = include_str!("../src/manual/requirements.md");
 
 /// How many there are; and how many of them have a test, do not apply, and are not met in all.
 const REQUIREMENTS: usize = 333;
-const COUNTS: (usize, usize, usize) = (209, 119, 9);
+const COUNTS: (usize, usize, usize) = (208, 119, 9);
 
 /// Cases of these levels fail the suite when they are not as they should be.
 const STRICT: [&str; 3] = ["MUST", "GRAMMAR", "SHOULD"];

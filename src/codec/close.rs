@@ -28,7 +28,7 @@ pub enum CloseReason {
     UploadAborted,
     /// The response ended before the upload did.
     UploadUnfinished,
-    /// The connection became a tunnel.
+    /// The connection became a tunnel, or was asked to.
     Tunnel,
     /// The peer switched to another protocol.
     Upgrade,
