@@ -36,4 +36,17 @@ impl<G> Cell<G> {
     pub fn leave(&self) -> Option<G> {
         self.0.leave()
     }
+
+    /// What was taken back, if it was there: with what stands in its place.
+    pub fn withdraw(&self, instead: G) -> Result<G, &'static str> {
+        match self.0.withdraw(instead) {
+            wait::Withdrawn::Gift(gift) => Ok(gift),
+            wait::Withdrawn::NotYet => Err("nothing yet"),
+            wait::Withdrawn::Over => Err("it is over"),
+        }
+    }
+
+    pub fn is_over(&self) -> bool {
+        self.0.is_over()
+    }
 }

@@ -96,6 +96,42 @@ fn rule_07_who_leaves_while_something_comes_has_it_or_the_giver_has() {
     });
 }
 
+/// A gift that is taken back while its waiter takes it is with one of them, and the waiter always has something.
+#[test]
+fn rule_09_what_is_withdrawn_while_it_is_taken_is_with_one() {
+    outcomes(&["taken", "withdrawn"], || {
+        let cell = Arc::new(Cell::new());
+        assert!(cell.deliver(Gift("a")).is_ok());
+        let watch = cell.clone();
+        let back = thread::spawn(move || watch.withdraw(Gift("sorry")));
+        let (gift, _) = Sleeper::new().take(&cell);
+        assert!(cell.is_over());
+        match (gift, back.join().unwrap()) {
+            (Gift("a"), Err("it is over")) => "taken".to_owned(),
+            (Gift("sorry"), Ok(Gift("a"))) => "withdrawn".to_owned(),
+            other => panic!("it is with one of them: {other:?}"),
+        }
+    });
+}
+
+/// The same beside the giver and a waiter that leaves: the gift is with exactly one of the three.
+#[test]
+fn rule_09_giver_watch_and_leaver_lose_nothing() {
+    outcomes(&["the giver", "the waiter", "the watch"], || {
+        let cell = Arc::new(Cell::new());
+        let giver = give(&cell, "a");
+        let watch = cell.clone();
+        let watch = thread::spawn(move || watch.withdraw(Gift("sorry")).ok());
+        let left = cell.leave();
+        match (left, giver.join().unwrap(), watch.join().unwrap()) {
+            (Some(Gift("a")), None, None) => "the waiter".to_owned(),
+            (None, Some(Gift("a")), None) => "the giver".to_owned(),
+            (Some(Gift("sorry")), None, Some(Gift("a"))) => "the watch".to_owned(),
+            other => panic!("it is with one of them: {other:?}"),
+        }
+    });
+}
+
 #[test]
 fn rule_07_who_found_nothing_is_woken_by_what_comes() {
     outcomes(&["it slept", "it was there"], || {
