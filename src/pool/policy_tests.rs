@@ -1254,6 +1254,7 @@ fn shut_and_refused_nobody_waits() {
         calls += 1;
     }
     assert_eq!((refused, play.counts()), (100, [0, 0, 1, 0]));
+    assert_eq!(play.policy.hosts.listed(), 1, "of b, nothing is left");
     assert!(calls >= 2 && !play.policy.is_quiet());
     assert_eq!(play.dialed(1), ["bury 1 Shutdown"]);
     assert_eq!(play.buried(1), NOTHING);
@@ -1296,6 +1297,30 @@ fn rule_09_who_comes_again_has_its_old_turn() {
     play.policy.shut();
     assert_eq!(play.want("a", 0, 9), ["shut"]);
     assert_eq!(play.dialed(3), ["grant 3 to 2"]);
+}
+
+/// A connection is taken back from whoever does not claim it where somebody, or the shelf, gains by that.
+#[test]
+fn rule_09_to_take_back_is_to_gain() {
+    let gains = |play: &Play| play.policy.gains_by(play.places[&1]);
+    let granted = |config: PoolConfig| {
+        let mut play = Play::new(config);
+        play.want("a", 0, 1);
+        play.dialed(1);
+        play
+    };
+    assert!(gains(&granted(config())), "the shelf");
+    let nothing = PoolConfig { max_idle: 0, max_connections_per_host: 1, ..config() };
+    let mut play = granted(nothing.clone());
+    assert!(!gains(&play), "it would be closed");
+    play.want("a", 0, 2);
+    assert!(gains(&play), "the next of the host");
+    let mut play = granted(PoolConfig { max_connections: 1, ..nothing.clone() });
+    play.want("b", 0, 2);
+    assert!(gains(&play), "another host");
+    let mut play = granted(nothing);
+    play.policy.shut();
+    assert!(gains(&play), "the end");
 }
 
 /// Two runtimes want more than the host's idle connections may be: nothing is dialed to be closed again.
