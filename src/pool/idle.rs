@@ -189,6 +189,7 @@ impl<T> IdleList<T> {
     }
 
     /// How many are being looked at.
+    #[cfg(any(test, debug_assertions))]
     pub(crate) fn lent(&self) -> usize {
         self.lent
     }

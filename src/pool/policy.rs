@@ -401,7 +401,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     }
 
     /// Whether idle connections are being looked at.
-    #[cfg(debug_assertions)]
+    #[cfg(any(test, debug_assertions))]
     pub(crate) fn is_swept(&self) -> bool {
         self.idle.lent() > 0 || !self.doomed.is_empty()
     }
