@@ -6,9 +6,9 @@ use std::future::poll_fn;
 use std::sync::Arc;
 
 use super::action::Action;
+use super::hosts::Place;
 use super::key::RouteRef;
-use super::policy::AHEAD;
-use super::{Actions, Pool, Runtime, wait};
+use super::{Actions, Decider, Pool, Runtime, Shared, wait};
 use crate::error::Error;
 
 impl Pool {
@@ -20,15 +20,8 @@ impl Pool {
         loop {
             let mut actions = Actions::new();
             let is_shut = self.shared.decide(&mut actions, |policy, _, actions| {
-                policy.warm(
-                    route.hash(&self.shared.hasher),
-                    |key| route.is(key),
-                    || Arc::new(route.to_route()),
-                    &runtime,
-                    wanted,
-                    left.min(AHEAD),
-                    actions,
-                );
+                let place = self.shared.place(policy, route, &runtime);
+                policy.warm(place, wanted, left, actions);
                 policy.is_shut()
             });
             let begun = actions.iter().filter(|action| matches!(action, Action::Dial { .. }));
@@ -53,19 +46,19 @@ impl Pool {
         let runtime = Runtime::current()?;
         let mut actions = Actions::new();
         let is_shut = self.shared.decide(&mut actions, |policy, now, actions| {
-            policy.set_min_idle(
-                route.hash(&self.shared.hasher),
-                |key| route.is(key),
-                || Arc::new(route.to_route()),
-                &runtime,
-                wanted,
-                now,
-                actions,
-            );
+            let place = self.shared.place(policy, route, &runtime);
+            policy.set_min_idle(place, wanted, now, actions);
             policy.is_shut()
         });
         self.shared.perform(actions);
         self.shared.ensure_timer(&runtime);
         if is_shut { Err(Error::shutdown()) } else { Ok(()) }
+    }
+}
+
+impl Shared {
+    fn place(&self, policy: &mut Decider, route: RouteRef<'_>, runtime: &Runtime) -> Place {
+        let hash = route.hash(&self.hasher);
+        policy.place(hash, |key| route.is(key), || Arc::new(route.to_route()), runtime)
     }
 }

@@ -36,8 +36,8 @@ pub(crate) struct Conn {
     pub(super) was_idle: bool,
     /// How long the server keeps it idle, by its last word.
     stay_until: Option<Instant>,
-    /// Until then, it was given back a moment ago.
-    pub(super) fresh_until: Instant,
+    /// From then on, it was idle for long enough that the machine may have been asleep meanwhile.
+    dozes_at: Instant,
     /// How it was made, until its first request has been told.
     pub(super) setup: Option<Arc<Setup>>,
 }
@@ -263,7 +263,7 @@ impl Conn {
             more: None,
             was_idle: false,
             stay_until: None,
-            fresh_until: made,
+            dozes_at: made,
             setup: Some(setup),
         }
     }
@@ -287,12 +287,12 @@ impl Conn {
 
     /// It is given back.
     pub(super) fn came_back(&mut self, now: Instant) {
-        self.fresh_until = now + DOZE;
+        self.dozes_at = now + DOZE;
     }
 
     /// Whether it was idle for long enough that the machine may have been asleep meanwhile.
     pub(super) fn has_dozed(&self, now: Instant) -> bool {
-        now >= self.fresh_until
+        now >= self.dozes_at
     }
 
     /// Whether it has carried a request, or was idle.

@@ -162,9 +162,8 @@ impl Dial {
         told(error, &|policy, out| policy.fail_waiters(place, began, concerns_host, out));
         if !error.is_of_host() {
             // A runtime that is gone, or cannot dial, is not asked to keep any ready.
-            let forget = |policy: &mut Decider, actions: &mut Actions| policy.forget_min_idle(place, actions);
             let mut actions = Vec::new();
-            shared.decide(&mut actions, |policy, _, actions| forget(policy, actions));
+            shared.decide(&mut actions, |policy, _, actions| policy.forget_min_idle(place, actions));
             shared.perform(actions);
         }
         // What concerns a runtime alone is no news to those of others.

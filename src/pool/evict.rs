@@ -113,29 +113,24 @@ impl Shared {
         while let Some(from) = next {
             let mut lent = Vec::new();
             next = self.lock().policy.lend(runtime, from, &mut lent);
-            for one in &mut lent {
-                // Whoever gets it, gets it from the shelf.
-                one.conn.set_idle();
-            }
             self.look_at(lent);
             tokio::task::yield_now().await;
         }
     }
 
+    /// Looks at connections that were lent, and gives them back.
     fn look_at(self: &Arc<Self>, lent: Vec<Lent<Box<Conn>>>) {
-        {
-            let mut rest = Loan { shared: self, lent };
-            while let Some(one) = rest.lent.pop() {
-                let mut loan = Loan { shared: self, lent: vec![one] };
-                let Some(one) = loan.lent.last_mut() else { continue };
-                let reason = match one.conn.stream.look() {
-                    Look::Silent if self.is_unwanted(&one.conn) => Some(DropReason::Evicted),
-                    Look::Silent => None,
-                    Look::Closed => Some(DropReason::PeerClosed),
-                    Look::Spoke => Some(DropReason::Unsolicited),
-                };
-                loan.give_back(reason);
-            }
+        let mut loan = Loan { shared: self, lent };
+        while let Some(one) = loan.lent.last_mut() {
+            // It may go to somebody who waits, and then comes from the shelf.
+            one.conn.set_idle();
+            let reason = match one.conn.stream.look() {
+                Look::Silent if self.is_unwanted(&one.conn) => Some(DropReason::Evicted),
+                Look::Silent => None,
+                Look::Closed => Some(DropReason::PeerClosed),
+                Look::Spoke => Some(DropReason::Unsolicited),
+            };
+            loan.give_back(reason);
         }
     }
 }
@@ -147,19 +142,19 @@ struct Loan<'a> {
 }
 
 impl Loan<'_> {
-    fn give_back(&mut self, reason: Option<DropReason>) {
-        while let Some(lent) = self.lent.pop() {
-            let mut actions = Actions::new();
-            self.shared
-                .decide(&mut actions, |policy, now, actions| policy.give_back(lent, reason, now, actions));
-            self.shared.perform(actions);
-        }
+    /// The last of them was looked at; `false`: there is none left.
+    fn give_back(&mut self, reason: Option<DropReason>) -> bool {
+        let Some(lent) = self.lent.pop() else { return false };
+        let mut actions = Actions::new();
+        self.shared.decide(&mut actions, |policy, now, actions| policy.give_back(lent, reason, now, actions));
+        self.shared.perform(actions);
+        true
     }
 }
 
 impl Drop for Loan<'_> {
     fn drop(&mut self) {
-        self.give_back(Some(DropReason::Failed));
+        while self.give_back(Some(DropReason::Failed)) {}
     }
 }
 
@@ -212,6 +207,25 @@ mod tests {
         assert_eq!((closed(), client.pool().stats().total.idle), (4, 0));
         shared.sweep(&runtime, time::now()).await;
         assert_eq!((get().await, closed()), (5, 4), "once");
+    }
+
+    /// One that is looked at and goes to somebody who came to wait meanwhile comes from the shelf: it was kept.
+    #[tokio::test]
+    async fn rule_22_what_is_granted_by_a_sweep_was_kept() {
+        let (client, url) = server().await;
+        let shared = client.pool().shared.clone();
+        client.warm(&url, 1).await.unwrap();
+        let (runtime, mut lent) = (Runtime::current().unwrap(), Vec::new());
+        shared.lock().policy.lend(&runtime, 0, &mut lent);
+        let mut request = Box::pin(client.get(&url).send());
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(request.as_mut().poll(&mut cx).is_pending());
+        let counts = |total: crate::HostStats| (total.idle, total.waiting, total.dialing);
+        assert_eq!(counts(client.pool().stats().total), (1, 1, 0), "it is in sight");
+        shared.look_at(lent);
+        let response = request.await.unwrap();
+        assert!(response.connection().is_reused() && response.connection().ordinal() == 1);
+        assert_eq!(response.timings().connect, None, "its dial is no part of this request");
     }
 
     #[test]

@@ -302,7 +302,8 @@ mod tests {
         let mut policy: Policy<u32, u32, u32, u32> = Policy::new(PoolConfig::default(), 1);
         let mut out = Vec::new();
         for host in 0..3 {
-            policy.warm(u64::from(host), |key| *key == host, || host, &0, 1, 1, &mut out);
+            let place = policy.place(u64::from(host), |key| *key == host, || host, &0);
+            policy.warm(place, 1, 1, &mut out);
         }
         let places = out.into_iter().filter_map(|action| match action {
             Action::Dial { place, .. } => Some(place),

@@ -198,7 +198,7 @@ impl Pool {
             state.note_at(|| Arc::new(route.to_route()), PoolEventKind::Refused(why));
         }
         state.note_actions(&actions, now);
-        let due = if let Checkout::Queued(_) = checkout { state.due() } else { None };
+        let due = if let Checkout::Queued(_) = checkout { state.due_anywhere() } else { None };
         match due {
             Some(due) => shared.ensure_reaper(state, runtime.id(), |_| Some(runtime.clone()), due),
             None => drop(state),
@@ -433,8 +433,8 @@ impl Shared {
         state.policy.release(place, served, Some(reason), now, &mut actions);
         state.note_actions(&actions, now);
         // What could not be dialed for now is dialed later.
-        match (runtime, state.due()) {
-            (Some(runtime), Some(due)) if state.needs_reaper() => {
+        match (runtime, state.due_anywhere()) {
+            (Some(runtime), Some(due)) => {
                 self.ensure_reaper(state, runtime.id(), |_| Some(runtime.clone()), due);
             }
             (runtime, _) => {

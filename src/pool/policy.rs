@@ -17,9 +17,10 @@
 //! ```
 //!
 //! Invariants: `idle + active + dialing` of a host, and of all hosts, never exceed their limits (a connection
-//! counts until the shell says it is closed); a host has no more dials under way than waiters, except for
-//! waiters that left; nobody waits while a connection of their runtime is idle; idle connections are taken newest
-//! first and waiters served oldest first; no call touches more than [`BATCH`] entries.
+//! counts until the shell says it is closed); a host has no more dials under way than waiters, except for waiters that
+//! left and dials ahead; nobody waits while a connection of their runtime is idle that would do and is not just being
+//! looked at; idle connections are taken newest first and waiters served oldest first; no call touches more than
+//! [`BATCH`] entries.
 
 mod ahead;
 mod demand;
@@ -39,7 +40,8 @@ use super::idle::IdleList;
 use super::stats::{Counters, DropReason};
 use crate::connect::DialError;
 
-pub(crate) use self::ahead::AHEAD;
+#[cfg(test)]
+use self::ahead::AHEAD;
 pub(crate) use self::failing::Failing;
 pub(crate) use self::sweep::Lent;
 
@@ -118,22 +120,38 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
             return Checkout::Shut;
         }
         let place = self.hosts.place(hash, is_key, key, partition);
-        if let Some(Again { turn, is_resending }) = again {
-            // It was let in before.
-            if !is_resending && let Some(conn) = self.take_idle(place, fresh, now, out) {
-                return Checkout::Reuse(conn, place);
-            }
-            let queue = if is_resending { Queue::Resending } else { Queue::Waiting };
-            self.enqueue(place, turn, waiter(), queue);
-            self.pump(place.host, now, out);
-            return Checkout::Queued(Ticket { place, turn });
-        }
-        if let Some(conn) = self.take_idle(place, fresh, now, out) {
+        let is_resending = again.is_some_and(|again| again.is_resending);
+        if !is_resending && let Some(conn) = self.take_idle(place, fresh, now, out) {
             if self.hosts.shelf(place).min_idle > 0 {
                 self.dial_ahead(place, now, out);
             }
             return Checkout::Reuse(conn, place);
         }
+        let turn = match again {
+            // It was let in before.
+            Some(again) => again.turn,
+            None => {
+                if let Some(answer) = self.turn_away(place, fresh, now, out) {
+                    return answer;
+                }
+                let seq = self.next_seq();
+                (seq, seq)
+            }
+        };
+        let queue = if is_resending { Queue::Resending } else { Queue::Waiting };
+        self.enqueue(place, turn, waiter(), queue);
+        self.pump(place.host, now, out);
+        Checkout::Queued(Ticket { place, turn })
+    }
+
+    /// What a request is told in place of waiting, if it is not to wait.
+    fn turn_away(
+        &mut self,
+        place: Place,
+        fresh: Option<Duration>,
+        now: Instant,
+        out: &mut Actions<K, T, W, P>,
+    ) -> Option<Checkout<T>> {
         let waiting = self.hosts.host(place.host).waiting;
         let failing = self.refusal(place.host, now);
         if failing.is_some()
@@ -141,22 +159,26 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
             && let Some(conn) = self.take_idle(place, None, now, out)
         {
             // Not as fresh as it should be, but there is no other.
-            return Checkout::Reuse(conn, place);
+            return Some(Checkout::Reuse(conn, place));
         }
         let refused = if waiting >= self.config.max_waiters_per_host {
-            Some(Checkout::Full(waiting))
+            Checkout::Full(waiting)
         } else {
-            failing.map(Checkout::Failing)
+            Checkout::Failing(failing?)
         };
-        if let Some(refused) = refused {
-            self.vacate(place, out);
-            self.hosts.note_if_empty(place.host);
-            return refused;
-        }
-        let seq = self.next_seq();
-        self.enqueue(place, (seq, seq), waiter(), Queue::Waiting);
-        self.pump(place.host, now, out);
-        Checkout::Queued(Ticket { place, turn: (seq, seq) })
+        self.leave(place, out);
+        Some(refused)
+    }
+
+    /// A host's place on a runtime: for [`warm`](Self::warm) and [`set_min_idle`](Self::set_min_idle), which leave it.
+    pub(crate) fn place(
+        &mut self,
+        hash: u64,
+        is_key: impl Fn(&K) -> bool,
+        key: impl FnOnce() -> K,
+        partition: &P,
+    ) -> Place {
+        self.hosts.place(hash, is_key, key, partition)
     }
 
     /// The connection that a request got was dead when it was looked at, and is closed now: the request takes the
@@ -337,8 +359,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
             return false;
         }
         self.no_longer_waiting(ticket.place.host, 1);
-        self.vacate(ticket.place, out);
-        self.hosts.note_if_empty(ticket.place.host);
+        self.leave(ticket.place, out);
         true
     }
 
@@ -406,7 +427,8 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         self.idle.lent() > 0 || !self.doomed.is_empty()
     }
 
-    /// Whether anything is gained where a connection is taken back from whoever does not claim it. The place may be gone.
+    /// Whether anything is gained where a connection is taken back from whoever does not claim it. (If it was claimed, the
+    /// place may be gone, and the answer does not matter.)
     pub(crate) fn gains_by(&self, place: Place) -> bool {
         let is_wanted = self.hosts.get(place.host as usize).is_some_and(|host| host.waiting > 0);
         is_wanted || self.shut || !self.blocked.is_empty() || self.keeps_idle()
@@ -488,6 +510,12 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     fn next_seq(&mut self) -> u64 {
         self.next_seq += 1;
         self.next_seq
+    }
+
+    /// Nothing more is wanted of a place: where nothing is left either, it is given up.
+    fn leave(&mut self, place: Place, out: &mut Actions<K, T, W, P>) {
+        self.vacate(place, out);
+        self.hosts.note_if_empty(place.host);
     }
 
     fn vacate(&mut self, place: Place, out: &mut Actions<K, T, W, P>) {

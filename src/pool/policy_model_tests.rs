@@ -321,14 +321,13 @@ impl Model {
             93..95 => {
                 let (host, runtime) = (random.below(HOSTS.len()), random.below(RUNTIMES as usize) as u32);
                 let name = HOSTS[host];
-                let is_name = |key: &&'static str| *key == name;
+                let place = self.play.place(name, runtime);
                 match random.below(3) {
                     0 => {
                         let (wanted, now) = (random.below(4), self.play.now);
-                        let policy = &mut self.play.policy;
-                        policy.set_min_idle(hash(name), is_name, || name, &runtime, wanted, now, &mut out);
+                        self.play.policy.set_min_idle(place, wanted, now, &mut out);
                     }
-                    _ => _ = self.play.policy.warm(hash(name), is_name, || name, &runtime, 2, 2, &mut out),
+                    _ => self.play.policy.warm(place, 2, 2, &mut out),
                 }
                 self.follow(out, None, false);
             }
@@ -617,9 +616,8 @@ impl Model {
         let mut out = Vec::new();
         for name in HOSTS {
             for runtime in 0..RUNTIMES {
-                let now = self.play.now;
-                let policy = &mut self.play.policy;
-                policy.set_min_idle(hash(name), |key| *key == name, || name, &runtime, 0, now, &mut out);
+                let (place, now) = (self.play.place(name, runtime), self.play.now);
+                self.play.policy.set_min_idle(place, 0, now, &mut out);
             }
         }
         self.follow(out, None, false);

@@ -81,6 +81,10 @@ impl Play {
         self.answer(&checkout, waiter, out)
     }
 
+    pub(super) fn place(&mut self, host: &'static str, runtime: u32) -> Place {
+        self.policy.place(hash(host), |key| *key == host, || host, &runtime)
+    }
+
     fn answer(&mut self, checkout: &Checkout<u32>, waiter: u32, out: Vec<Act>) -> Vec<String> {
         let mut said = self.say(out);
         match *checkout {
@@ -188,14 +192,16 @@ impl Play {
 
     fn warm(&mut self, host: &'static str, runtime: u32, wanted: usize) -> Vec<String> {
         let mut out = Vec::new();
-        self.policy.warm(hash(host), |key| *key == host, || host, &runtime, wanted, usize::MAX, &mut out);
+        let place = self.place(host, runtime);
+        self.policy.warm(place, wanted, usize::MAX, &mut out);
         self.say(out)
     }
 
     fn min_idle(&mut self, host: &'static str, runtime: u32, wanted: usize) -> Vec<String> {
         let mut out = Vec::new();
         let now = self.now;
-        self.policy.set_min_idle(hash(host), |key| *key == host, || host, &runtime, wanted, now, &mut out);
+        let place = self.place(host, runtime);
+        self.policy.set_min_idle(place, wanted, now, &mut out);
         self.say(out)
     }
 

@@ -14,7 +14,7 @@ use super::hosts::Place;
 use super::lease::Lease;
 use super::policy::BATCH;
 use super::wait::{self, Withdrawn};
-use super::{CLAIM, Shared, Waiter};
+use super::{CLAIM, Shared, State, Waiter};
 use crate::connect::DialError;
 use crate::error::{Error, ErrorKind, Phase};
 use crate::time;
@@ -147,22 +147,21 @@ impl Shared {
     pub(super) fn withdraw(self: &Arc<Self>, now: Instant) {
         loop {
             let mut state = self.lock();
+            let State { grants, policy, .. } = &mut *state;
             let is_due = |(due, ..): &&(Instant, Place, Weak<Waiting>)| *due <= now;
-            let due = state.grants.iter().take(BATCH).take_while(is_due).count();
-            let grants: Vec<_> = state.grants.drain(..due).collect();
-            // As long as a grant is not claimed, its connection counts: the place is there.
-            let mut grants: Vec<_> = grants.into_iter().map(|grant| (grant, false)).collect();
-            for ((_, place, granted), may_go) in &mut grants {
-                *may_go = granted.strong_count() > 0 && state.policy.gains_by(*place);
-            }
+            let due = grants.iter().take(BATCH).take_while(is_due).count();
+            let unclaimed =
+                grants.drain(..due).map(|(_, place, granted)| (place, granted, policy.gains_by(place)));
+            let unclaimed: Vec<_> = unclaimed.collect();
             drop(state);
+            let later = time::after(now, CLAIM);
             let mut again = Vec::new();
-            for ((due, place, granted), may_go) in grants {
+            for (place, granted, gains) in unclaimed {
                 let Some(waiting) = granted.upgrade() else { continue };
-                if !may_go {
+                if !gains {
                     // To close it would help nobody.
                     if !waiting.cell.is_over() {
-                        again.push((time::after(due, CLAIM), place, granted));
+                        again.push((later, place, granted));
                     }
                     continue;
                 }
@@ -171,7 +170,7 @@ impl Shared {
                         self.checkin(place, conn, None, Served::default(), time::now());
                     }
                     // Whoever gives it has been held up.
-                    Withdrawn::NotYet => again.push((time::after(due, CLAIM), place, granted)),
+                    Withdrawn::NotYet => again.push((later, place, granted)),
                     Withdrawn::Gift(_) | Withdrawn::Over => {}
                 }
             }

@@ -61,7 +61,7 @@ impl Shared {
     /// Sees to it that this runtime's reaper looks when the next deadline comes.
     pub(super) fn ensure_timer(self: &Arc<Self>, runtime: &Runtime) {
         let state = self.lock();
-        if let Some(due) = state.due().filter(|_| state.needs_reaper()) {
+        if let Some(due) = state.due_anywhere() {
             self.ensure_reaper(state, runtime.id(), |_| Some(runtime.clone()), due);
         }
     }

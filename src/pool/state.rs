@@ -117,8 +117,13 @@ impl State {
 
     /// When a timer has something to do next.
     pub(super) fn due(&self) -> Option<Instant> {
+        self.due_anywhere().into_iter().chain(self.policy.due()).min()
+    }
+
+    /// The same of what any runtime's timer can do. (What is idle has one on its own runtime.)
+    pub(super) fn due_anywhere(&self) -> Option<Instant> {
         let grant = self.grants.front().map(|(due, ..)| *due);
-        grant.into_iter().chain(self.policy.due()).min()
+        grant.into_iter().chain(self.policy.next_wake()).min()
     }
 }
 

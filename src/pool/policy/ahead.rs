@@ -12,59 +12,36 @@ use crate::pool::hosts::Place;
 
 impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     /// Starts dials for which nobody waits, until the host has `wanted` connections idle or under way, within
-    /// limits, and `most` at a time. Answers how many.
-    #[allow(clippy::too_many_arguments, reason = "as for checkout")]
-    pub(crate) fn warm(
-        &mut self,
-        hash: u64,
-        is_key: impl Fn(&K) -> bool,
-        key: impl FnOnce() -> K,
-        partition: &P,
-        wanted: usize,
-        most: usize,
-        out: &mut Actions<K, T, W, P>,
-    ) -> usize {
-        if self.shut {
-            return 0;
-        }
-        let place = self.hosts.place(hash, is_key, key, partition);
+    /// limits, `most` of them and [`AHEAD`] at a time.
+    pub(crate) fn warm(&mut self, place: Place, wanted: usize, most: usize, out: &mut Actions<K, T, W, P>) {
         let shelf = self.hosts.shelf(place);
         let missing = wanted.saturating_sub(shelf.idle + shelf.dialing);
-        let room = self.room(place.host).min(missing).min(most).min(AHEAD);
+        let room = if self.shut { 0 } else { self.room(place.host).min(missing).min(most).min(AHEAD) };
         for _ in 0..room {
             self.start_dial(place, out, Count::Count, None);
         }
-        self.vacate(place, out);
-        self.hosts.note_if_empty(place.host);
-        room
+        self.leave(place, out);
     }
 
     /// From now on the host is to have so many idle connections on this runtime.
-    #[allow(clippy::too_many_arguments, reason = "as for checkout")]
     pub(crate) fn set_min_idle(
         &mut self,
-        hash: u64,
-        is_key: impl Fn(&K) -> bool,
-        key: impl FnOnce() -> K,
-        partition: &P,
+        place: Place,
         wanted: usize,
         now: Instant,
         out: &mut Actions<K, T, W, P>,
     ) {
-        let place = self.hosts.place(hash, is_key, key, partition);
         // What would be evicted at once would be dialed again at once.
         let most = self.config.max_idle_per_host.min(self.config.max_idle);
         self.hosts.shelf_mut(place).min_idle = if self.keeps_idle() { wanted.min(most) } else { 0 };
         self.pump(place.host, now, out);
-        self.vacate(place, out);
-        self.hosts.note_if_empty(place.host);
+        self.leave(place, out);
     }
 
     /// The runtime is gone: nobody wants idle connections there.
     pub(crate) fn forget_min_idle(&mut self, place: Place, out: &mut Actions<K, T, W, P>) {
         if std::mem::take(&mut self.hosts.shelf_mut(place).min_idle) > 0 {
-            self.vacate(place, out);
-            self.hosts.note_if_empty(place.host);
+            self.leave(place, out);
         }
     }
 
@@ -113,6 +90,11 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         }
     }
 
+    /// When the next host is thought about again.
+    pub(crate) fn next_wake(&self) -> Option<Instant> {
+        self.wakes.first().map(|(due, _)| *due)
+    }
+
     /// Thinks about the dials of the next host whose time has come; `false`: there is none.
     pub(super) fn wake_next(&mut self, now: Instant, out: &mut Actions<K, T, W, P>) -> bool {
         let Some(&(at, slot)) = self.wakes.first().filter(|(at, _)| *at <= now) else { return false };
@@ -125,7 +107,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
 }
 
 /// Dials for which nobody waits, of one host at a time.
-pub(crate) const AHEAD: usize = 8;
+pub(super) const AHEAD: usize = 8;
 
 /// How long what has no room waits before it is tried again.
 const LATER: Duration = Duration::from_secs(5);

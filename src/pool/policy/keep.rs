@@ -24,8 +24,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
 
     /// When [`reap`](Self::reap) is next needed.
     pub(crate) fn due(&self) -> Option<Instant> {
-        let wake = self.wakes.first().map(|(due, _)| *due);
-        self.idle.due().into_iter().chain(wake).min()
+        self.idle.due().into_iter().chain(self.next_wake()).min()
     }
 
     /// Buries the oldest idle connections: so many, [`BATCH`] at the most. Answers how many there were.
