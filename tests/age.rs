@@ -12,23 +12,13 @@ use std::time::Duration;
 use handclasp::{Client, ClientBuilder, DropReason, ErrorKind, Transport};
 use tokio::net::TcpStream;
 
-use self::support::{Peer, Server, Signal, until, within};
+use self::support::{Peer, Server, Signal, until, until_now, within};
 
 async fn get(client: &Client, url: &str) -> handclasp::Result<u64> {
     let response = within(2_000, client.get(url).send()).await?;
     let id = response.connection().id();
     response.bytes().await?;
     Ok(id)
-}
-
-/// Real time for what other threads do, paused time for everything else.
-async fn settle(what: &'static str, mut is_so: impl FnMut() -> bool) {
-    let begun = std::time::Instant::now();
-    while !is_so() {
-        assert!(begun.elapsed() < support::PATIENCE, "waited in vain until {what}");
-        std::thread::sleep(Duration::from_millis(1));
-        tokio::task::yield_now().await;
-    }
 }
 
 fn closed(client: &Client, reason: DropReason) -> u64 {
@@ -79,7 +69,7 @@ async fn rule_22_the_sweep_lets_go_what_the_server_has_closed() {
     }
     tokio::time::pause();
     tokio::time::advance(Duration::from_secs(6)).await;
-    settle("they are gone", || client.pool().stats().total.idle == 1).await;
+    until_now("they are gone", || client.pool().stats().total.idle == 1).await;
     let gone = (closed(&client, DropReason::PeerClosed), closed(&client, DropReason::Unsolicited));
     assert_eq!(gone, (1, 1), "R-9112-9.5-2");
     tokio::time::resume();
@@ -101,22 +91,23 @@ async fn rule_18_one_timer_for_all_and_none_for_nothing() {
     assert_eq!((tasks(), client.pool().stats().total.idle), (1, 40));
     tokio::time::pause();
     tokio::time::advance(Duration::from_secs(29)).await;
-    settle("it has looked", || tasks() == 1).await;
+    until_now("it has looked", || tasks() == 1).await;
     assert_eq!(client.pool().stats().total.idle, 40);
     tokio::time::advance(Duration::from_secs(2)).await;
-    settle("it has ended", || tasks() == 0).await;
+    until_now("it has ended", || tasks() == 0).await;
     assert_eq!(closed(&client, DropReason::IdleTimeout), 40);
     tokio::time::resume();
     get(&client, &server.url("/")).await.unwrap();
     until("there is one again", || tasks() == 1).await;
 }
 
-/// Sixty idle ones are looked at in one sweep, a few at a time, and none is lost.
+/// Sixty idle ones are looked at in one sweep, a few at a time: none is lost, and each keeps its place.
 #[tokio::test]
 async fn rule_22_a_sweep_keeps_what_is_silent() {
     let server = Server::echo();
     let client = Client::builder().max_idle_per_host(100).idle_timeout(None).build().unwrap();
     within(20, client.warm(server.url("/"), 60)).await.unwrap();
+    let newest = get(&client, &server.url("/")).await.unwrap();
     tokio::time::pause();
     for _ in 0..3 {
         tokio::time::advance(Duration::from_secs(6)).await;
@@ -127,17 +118,7 @@ async fn rule_22_a_sweep_keeps_what_is_silent() {
     tokio::time::resume();
     let total = client.pool().stats().total;
     assert_eq!((total.opened, total.idle, total.closed_total()), (60, 60, 0), "{total}");
-    assert_eq!(
-        get(&client, &server.url("/")).await.unwrap(),
-        newest(&client).await,
-        "newest first, as before"
-    );
-}
-
-/// The number of the connection that the next request gets.
-async fn newest(client: &Client) -> u64 {
-    let server = client.pool().stats().hosts[0].origin.clone();
-    get(client, &server).await.unwrap()
+    assert_eq!(get(&client, &server.url("/")).await.unwrap(), newest, "newest first, as before");
 }
 
 #[tokio::test]
@@ -187,7 +168,7 @@ async fn rule_19_what_the_caller_wants_gone_goes_while_it_is_idle() {
     old.store(true, Ordering::SeqCst);
     tokio::time::pause();
     tokio::time::advance(Duration::from_secs(6)).await;
-    settle("they are gone", || closed(&client, DropReason::Evicted) == 3).await;
+    until_now("they are gone", || closed(&client, DropReason::Evicted) == 3).await;
 }
 
 /// A panic of the caller's costs the request that met it, and neither a slot nor the pool.
@@ -214,7 +195,7 @@ async fn rule_19_a_panic_of_the_callers_loses_nothing() {
     panics.store(1, Ordering::SeqCst);
     tokio::time::pause();
     tokio::time::advance(Duration::from_secs(6)).await;
-    settle("it is closed", || client.pool().stats().total.idle == 0).await;
+    until_now("it is closed", || client.pool().stats().total.idle == 0).await;
     tokio::time::resume();
     get(&client, &server.url("/")).await.unwrap();
     let total = client.pool().stats().total;
@@ -343,7 +324,7 @@ async fn rule_13_rule_14_a_failing_host_is_tried_again_in_its_time() {
     assert!((20..200).contains(&tried), "{tried} dials in ten minutes");
     is_up.store(true, Ordering::SeqCst);
     tokio::time::sleep(Duration::from_secs(31)).await;
-    settle("the host is back", || client.pool().stats().total.idle == 2).await;
+    until_now("the host is back", || client.pool().stats().total.idle == 2).await;
 }
 
 /// With the option, requests wait for the next dial, and all fail with it; one dial each time.

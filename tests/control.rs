@@ -16,7 +16,8 @@ use std::time::Duration;
 use handclasp::{Client, DropReason, ErrorKind, PoolEventKind, Refusal, Response};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use self::support::{Peer, Server, Signal, until, within};
+use self::support::arrival::wait_for_delivery;
+use self::support::{Peer, Server, Signal, until, until_now, within};
 
 async fn get(client: &Client, url: &str) -> handclasp::Result<u64> {
     let response = within(20, client.get(url).send()).await?;
@@ -201,28 +202,38 @@ async fn rule_30_a_small_rest_is_drained() {
     let go = Signal::new();
     let server = slow(60_000, 1_000, &go);
     let client = Client::new();
-    drop(open(&client, &server.url("/slow")).await);
+    let response = open(&client, &server.url("/slow")).await;
+    // However long the server takes for it.
+    tokio::time::pause();
+    drop(response);
     let total = client.pool().stats().total;
     assert_eq!((total.active, total.idle), (1, 0), "it counts: {total}");
     go.raise();
-    until("the rest has come", || client.pool().stats().total.idle == 1).await;
+    until_now("the rest has come", || client.pool().stats().total.idle == 1).await;
+    tokio::time::resume();
     get(&client, &server.url("/quick")).await.unwrap();
     assert_eq!(server.connections(), 1);
 }
 
 #[tokio::test]
 async fn rule_30_what_has_come_is_consumed_at_once() {
-    let go = Signal::new();
-    go.raise();
-    let server = slow(60_000, 1_000, &go);
+    let sent = Signal::new();
+    let tell = sent.clone();
+    let server = Server::start(move |peer: &mut Peer| {
+        peer.request()?;
+        peer.send(format!("HTTP/1.1 200 OK\r\ncontent-length: 60000\r\n\r\n{}", "x".repeat(60_000)))?;
+        tell.raise();
+        peer.stall()
+    });
     let client = Client::new();
-    let response = open(&client, &server.url("/slow")).await;
-    // All of it lies in the socket by then.
-    until("the server has sent it", || server.seen().len() == 1 && server.seen()[0].is_complete).await;
-    std::thread::sleep(Duration::from_millis(50));
+    let response = open(&client, &server.url("/")).await;
+    within(20, sent.raised()).await;
+    // All of it lies in the socket, and the reactor knows.
+    let connection = response.connection();
+    wait_for_delivery(connection.local_addr().unwrap(), connection.peer_addr().unwrap());
     tokio::task::yield_now().await;
     drop(response);
-    until("it is here", || client.pool().stats().total.idle == 1).await;
+    assert_eq!(client.pool().stats().total.idle, 1, "nothing was waited for");
     assert_eq!(client.pool().stats().total.closed_total(), 0);
 }
 

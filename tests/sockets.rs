@@ -141,7 +141,7 @@ async fn until(what: &str, wrong: &str, mut is_wrong: impl FnMut() -> Option<Str
     let begun = Instant::now();
     while let Some(found) = is_wrong() {
         assert!(begun.elapsed() < Duration::from_secs(20), "{what}: {wrong}: {found}");
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        tokio::task::yield_now().await;
     }
 }
 

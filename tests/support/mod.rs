@@ -32,6 +32,20 @@ pub fn within<T>(seconds: u64, work: impl Future<Output = T>) -> impl Future<Out
     }
 }
 
+/// The same in paused time, which stands still meanwhile: the runtime is never idle, while other threads and the kernel do
+/// what they do.
+#[track_caller]
+pub fn until_now(what: &'static str, mut is_so: impl FnMut() -> bool) -> impl Future<Output = ()> {
+    let place = std::panic::Location::caller();
+    async move {
+        let begun = std::time::Instant::now();
+        while !is_so() {
+            assert!(begun.elapsed() < PATIENCE, "{place}: waited in vain until {what}");
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
 /// Waits until `is_so` answers yes, asking again and again.
 #[track_caller]
 pub fn until(what: &'static str, mut is_so: impl FnMut() -> bool) -> impl Future<Output = ()> {
