@@ -1,4 +1,4 @@
-//! The pool's rules as a client shows them, over scripted servers. (The policy alone: `src/pool/policy_tests.rs`.)
+//! The pool's rules as a client shows them, over scripted servers. (The policy alone: beside `src/pool/policy.rs`.)
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 

@@ -81,8 +81,17 @@ mod error;
 mod fields;
 mod framing;
 mod head;
+#[cfg(test)]
+mod head_tests;
 mod limits;
+#[cfg(test)]
+mod limits_tests;
 mod machine;
+#[cfg(test)]
+mod machine_tests;
+#[cfg(test)]
+#[path = "observe_tests.rs"]
+mod observe;
 mod request;
 #[cfg(test)]
 mod tests;

@@ -556,6 +556,10 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
 }
 
 #[cfg(test)]
+#[path = "policy/play_tests.rs"]
+mod play;
+
+#[cfg(test)]
 #[path = "policy_tests.rs"]
 mod tests;
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::super::hosts::Host;
-use super::tests::{Act, Play, S, config, failed, hash};
+use super::play::{Act, Play, S, config, failed, hash};
 use super::*;
 
 /// A generator of numbers that look random: xorshift64*.

@@ -111,3 +111,7 @@ pub(super) const AHEAD: usize = 8;
 
 /// How long what has no room waits before it is tried again.
 const LATER: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+#[path = "ahead_tests.rs"]
+mod tests;

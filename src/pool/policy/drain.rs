@@ -52,3 +52,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
 
 /// The most that drain at once.
 const MOST: usize = 32;
+
+#[cfg(test)]
+#[path = "drain_tests.rs"]
+mod tests;

@@ -190,3 +190,7 @@ const MOST_BACKOFF: Duration = Duration::from_secs(30);
 
 /// How long a dial to a failing host is waited for before another may be made: its runtime may not be running.
 const PROBE: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+#[path = "failing_tests.rs"]
+mod tests;

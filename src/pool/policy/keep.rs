@@ -235,3 +235,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         self.hosts.host_mut(place.host).evicting += 1;
     }
 }
+
+#[cfg(test)]
+#[path = "keep_tests.rs"]
+mod tests;

@@ -43,3 +43,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
 
 /// How long the host's connections are not kept then.
 const NOT_KEPT: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+#[path = "not_kept_tests.rs"]
+mod tests;

@@ -86,3 +86,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
 
 /// The most that are looked at together.
 const LENT: usize = 16;
+
+#[cfg(test)]
+#[path = "sweep_tests.rs"]
+mod tests;

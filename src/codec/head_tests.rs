@@ -1,0 +1,124 @@
+//! Heads, as they came and as they are read.
+
+use bytes::BytesMut;
+use http::{Method, Version};
+
+use super::observe::*;
+use super::*;
+
+#[test]
+fn heads_keep_the_order_and_the_case_of_their_names() {
+    let wire = "HTTP/1.2 200 Fine\nX-b: 1\r\nSET-Cookie:a=b \t\r\nx-B:\r\neTag: \"x:y\"\r\n folded\n\tagain\r\n\
+        set-cookie: \t c\r\nX:\u{e9}\r\n\r\nbody: no field\r\n";
+    let (mut machine, mut buf) = (machine(&Method::GET, Limits::default()), BytesMut::from(wire));
+    let Ok(Some(Event::Head(head))) = machine.decode(&mut buf) else { panic!("a head") };
+    let expected: [(&str, &[u8]); 6] = [
+        ("X-b", b"1"),
+        ("SET-Cookie", b"a=b"),
+        ("x-B", b""),
+        ("eTag", b"\"x:y\"   folded  again"),
+        ("set-cookie", b"c"),
+        ("X", "\u{e9}".as_bytes()),
+    ];
+    assert!(head.raw_fields().eq(expected.map(|(name, value)| (name.as_bytes(), value))), "{:?}", head.raw);
+    assert!(head.raw.starts_with(b"HTTP/1.1 200 Fine\nX-b") && head.raw.ends_with(b"\r\n\r\n"));
+    check_raw(&head);
+    let wire = "HTTP/1.1 204\r\n\r\n";
+    let Ok(Some(Event::Head(head))) = self::machine(&Method::GET, Limits::default()).decode(&mut wire.into())
+    else {
+        panic!("a head")
+    };
+    assert_eq!((head.raw_fields().count(), &head.raw[..]), (0, wire.as_bytes()));
+}
+
+#[test]
+fn random_heads_say_the_same_raw_and_read() {
+    // xorshift64: the same heads every time.
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut below = |count: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state % count as u64) as usize
+    };
+    const PARTS: [&str; 24] = [
+        "\r\n",
+        "\r\n",
+        "\r\n",
+        "\r\n",
+        "\n",
+        ":",
+        ": ",
+        ":\t ",
+        " ",
+        "\t",
+        "\r\n ",
+        "\n\t",
+        "X-A",
+        "a",
+        "Connection",
+        "close",
+        "\u{e9}",
+        "\"",
+        ",",
+        "\r",
+        "\0",
+        "content-length",
+        "7",
+        "::",
+    ];
+    let (mut accepted, mut fields) = (0, 0);
+    for _ in 0..40_000 {
+        let mut wire = "HTTP/1.1 200 OK\r\n".to_owned();
+        for _ in 0..below(6) {
+            // Mostly fields as they should be, so that heads are accepted at all.
+            if below(4) > 0 {
+                wire += ["A:", "Bc: ", "x-d:\t", "a: "][below(4)];
+                wire += PARTS[4 + below(PARTS.len() - 4)];
+                wire += "\r\n";
+            }
+            wire += PARTS[below(PARTS.len())];
+        }
+        wire += "\r\n\r\n";
+        if let Ok(Some(Event::Head(head))) =
+            machine(&Method::HEAD, Limits::default()).decode(&mut BytesMut::from(&wire[..]))
+        {
+            check_raw(&head);
+            accepted += 1;
+            fields += head.headers.len();
+        }
+    }
+    assert!(accepted > 5000 && fields > 5000, "{accepted} heads with {fields} fields");
+}
+
+#[test]
+fn garbage_within_an_endless_head_fails_before_the_head_ends() {
+    let mut machine = machine(&Method::GET, Limits::default());
+    let mut buf = BytesMut::from("HTTP/1.1 200 OK\r\nbad line\r\n");
+    assert_eq!(machine.decode(&mut buf).unwrap_err(), ProtocolError::BadFieldName);
+}
+
+#[test]
+fn heads_are_handed_over_as_they_came() {
+    let wire = b"HTTP/1.3 200 Fine\r\nX-A: 1\r\nx-b:\t a\xff\t \r\nX-a:2\r\nX-E:\r\nX-F: a \r\n  b\r\n\r\n";
+    let seen = observe_always(&Method::HEAD, Limits::default(), wire, Peer::Stays);
+    assert_eq!(seen.head, Some((200, Version::HTTP_11, Some("Fine".to_owned()))));
+    let expected: [(&str, &[u8]); 5] =
+        [("x-a", b"1"), ("x-a", b"2"), ("x-b", b"a\xff"), ("x-e", b""), ("x-f", b"a     b")];
+    assert_eq!(seen.headers, expected.map(|(name, value)| (name.to_owned(), value.to_vec())));
+    for (line, expected) in [
+        ("200 OK\r\n", None),
+        ("200 OK\n", None),
+        ("200 OKAY\r\n", Some("OKAY")),
+        ("200 \r\n", Some("")),
+        ("200\r\n", Some("")),
+        ("200\nX: y\r\n", Some("")),
+        ("200  OK\r\n", Some(" OK")),
+        ("299 \r\n", None),
+        ("404 not found\r\n", Some("not found")),
+    ] {
+        let wire = format!("HTTP/1.1 {line}\r\n");
+        let seen = observe_always(&Method::HEAD, Limits::default(), wire.as_bytes(), Peer::Stays);
+        assert_eq!(seen.head.unwrap().2.as_deref(), expected, "{line:?}");
+    }
+}

@@ -1,0 +1,266 @@
+//! Both directions of an exchange, and what each means to the other.
+
+use bytes::BytesMut;
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+
+use super::observe::*;
+use super::*;
+
+#[test]
+fn switching_protocols_r_9110_7_8_2() {
+    use ProtocolError::*;
+    let upgrade = Method::from_bytes(b"UPGRADE").unwrap();
+    const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\n";
+    for (method, fields, expected) in [
+        (&upgrade, "Upgrade: foo/1\r\nConnection: upgrade\r\n", Ok(&[CloseReason::Upgrade][..])),
+        (&upgrade, "upgrade: FOO/1\r\n", Ok(&[CloseReason::Upgrade])),
+        (&upgrade, "Upgrade: baz/2, ,foo/1\r\nUpgrade: bar\r\n", Ok(&[CloseReason::Upgrade])),
+        // What frames a message means nothing here (R-9112-6.3-1), not even when it is nonsense.
+        (&upgrade, "Upgrade: bar\r\nContent-Length: 3\r\n", Ok(&[CloseReason::Upgrade])),
+        (
+            &upgrade,
+            "Upgrade: bar\r\nContent-Length: x\r\nTransfer-Encoding: y\r\n",
+            Ok(&[CloseReason::Upgrade]),
+        ),
+        (
+            &upgrade,
+            "Upgrade: bar\r\nConnection: close\r\n",
+            Ok(&[CloseReason::PeerClose, CloseReason::Upgrade]),
+        ),
+        (&upgrade, "", Err(UpgradeUnnamed)),
+        (&upgrade, "Connection: upgrade\r\nUpgrade:\r\nUpgrade: , \r\n", Err(UpgradeUnnamed)),
+        // No version was asked for, so that any will do.
+        (&upgrade, "Upgrade: bar/9\r\n", Ok(&[CloseReason::Upgrade])),
+        (&upgrade, "Upgrade: BAR/x.y, bar\r\n", Ok(&[CloseReason::Upgrade])),
+        (&upgrade, "Upgrade: bar/\r\n", Err(UpgradeNotOffered)),
+        (&upgrade, "Upgrade: bar/1/2\r\n", Err(UpgradeNotOffered)),
+        (&upgrade, "Upgrade: bar/1 2\r\n", Err(UpgradeNotOffered)),
+        (&upgrade, "Upgrade: ba/1\r\n", Err(UpgradeNotOffered)),
+        (&upgrade, "Upgrade: foo\r\n", Err(UpgradeNotOffered)),
+        (&upgrade, "Upgrade: foo/2\r\n", Err(UpgradeNotOffered)),
+        (&upgrade, "Upgrade: foo/1/1\r\n", Err(UpgradeNotOffered)),
+        // The layer above, as RFC 2817, section 3.3, has it.
+        (&upgrade, "Upgrade: foo/1, HTTP/1.1\r\n", Ok(&[CloseReason::Upgrade])),
+        (&upgrade, "Upgrade: bar/2\r\nUpgrade: http/1.1\r\n", Ok(&[CloseReason::Upgrade])),
+        (&upgrade, "Upgrade: HTTP/1.1\r\n", Err(UpgradeNotOffered)),
+        (&upgrade, "Upgrade: HTTP/1.1, foo/1\r\n", Err(UpgradeNotOffered)),
+        (&upgrade, "Upgrade: foo/1, HTTP/2.0\r\n", Err(UpgradeNotOffered)),
+        (&upgrade, "Upgrade: foo/1, HTTP\r\n", Err(UpgradeNotOffered)),
+        (&upgrade, "Upgrade: foo/1, Bar\r\nUpgrade: other\r\n", Err(UpgradeNotOffered)),
+        (&Method::GET, "Upgrade: foo/1\r\n", Err(UnsolicitedUpgrade)),
+        (&Method::GET, "", Err(UnsolicitedUpgrade)),
+        (&Method::HEAD, "Upgrade: foo/1\r\n", Err(UnsolicitedUpgrade)),
+        (&Method::CONNECT, "Upgrade: foo/1\r\n", Err(UnsolicitedUpgrade)),
+    ] {
+        for before in ["", "HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n"] {
+            let wire = format!("{before}{SWITCH}{fields}\r\n");
+            let seen = observe_always(method, Limits::default(), wire.as_bytes(), Peer::Stays);
+            assert_eq!((seen.error, seen.has_ended), (expected.err(), expected.is_ok()), "{wire:?}");
+            assert!(!seen.interim.contains(&101), "R-9110-15.2.2: it is no interim response");
+            if let Ok(reasons) = expected {
+                assert_eq!(seen.head.unwrap().0, 101, "{wire:?}");
+                assert_eq!(seen.reasons, reasons, "{wire:?}");
+            } else {
+                assert_eq!(seen.reasons, [CloseReason::Upgrade, CloseReason::Protocol], "{wire:?}");
+                let text = seen.error.unwrap().to_string();
+                assert!(text.starts_with("peer ") && text.contains("RFC 9110"), "{text}");
+            }
+        }
+    }
+    // What CONNECT asks for is a tunnel, whatever it offers.
+    let mut headers = HeaderMap::new();
+    headers.insert("upgrade", HeaderValue::from_static("foo/1"));
+    let mut machine = Machine::new(Limits::default());
+    let request = RequestHead::new(&Method::CONNECT, Target::Authority("h:443"), Some(b"h"), &headers);
+    machine.encode_head(&request, &mut BytesMut::new()).unwrap();
+    let mut buf = BytesMut::from(&format!("{SWITCH}Upgrade: foo/1\r\n\r\n")[..]);
+    assert_eq!(machine.decode(&mut buf).unwrap_err(), UnsolicitedUpgrade);
+    // A server may ignore the offer: R-9110-7.8-4.
+    let wire = b"HTTP/1.1 200 OK\r\nUpgrade: foo/1\r\nConnection: upgrade\r\nContent-Length: 1\r\n\r\nx";
+    let seen = observe_always(&upgrade, Limits::default(), wire, Peer::Stays);
+    assert_eq!((&seen.body[..], &seen.reasons[..]), (&b"x"[..], &[][..]));
+}
+
+#[test]
+fn no_switch_before_the_request_is_sent_r_9110_7_8_2() {
+    const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: a\r\n\r\n";
+    let mut headers = HeaderMap::new();
+    headers.insert("upgrade", HeaderValue::from_static("a"));
+    for (sent, expected) in [
+        ("nothing", Some(ProtocolError::UpgradeTooEarly)),
+        ("half", Some(ProtocolError::UpgradeTooEarly)),
+        ("aborted", Some(ProtocolError::UpgradeTooEarly)),
+        ("all", None),
+    ] {
+        let (mut machine, mut dst) = (Machine::new(Limits::default()), BytesMut::new());
+        let mut request = RequestHead::new(&Method::POST, Target::Origin("/"), Some(b"h"), &headers);
+        request.body = BodyLength::Known(2);
+        machine.encode_head(&request, &mut dst).unwrap();
+        match sent {
+            "half" => assert!(machine.encode_data(1, &mut dst).is_ok()),
+            "all" => assert!(machine.encode_data(2, &mut dst).is_ok()),
+            "aborted" => machine.abort_send(),
+            _ => {}
+        }
+        let mut buf = BytesMut::from(SWITCH);
+        assert_eq!(machine.decode(&mut buf).err(), expected, "{sent}");
+        assert_eq!(machine.framing(), expected.is_none().then_some(Framing::Tunnel));
+    }
+}
+
+#[test]
+fn an_expectation_ends_with_100_or_the_final_head_r_9110_10_1_1_5() {
+    for (wire, expected) in [
+        ("", true),
+        ("HTTP/1.1 100 Continue\r\n\r", true),
+        ("HTTP/1.1 100 Continue\r\n\r\n", false),
+        ("HTTP/1.1 102 Processing\r\n\r\n", true),
+        ("HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n", false),
+        ("HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n", false),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", false),
+    ] {
+        let mut headers = HeaderMap::new();
+        headers.insert("expect", HeaderValue::from_static("100-continue"));
+        let mut machine = Machine::new(Limits::default());
+        assert!(!machine.expects_continue(), "nothing was encoded");
+        let mut request = RequestHead::new(&Method::PUT, Target::Origin("/"), Some(b"h"), &headers);
+        request.body = BodyLength::Known(2);
+        machine.encode_head(&request, &mut BytesMut::new()).unwrap();
+        let mut buf = BytesMut::new();
+        for byte in wire.bytes() {
+            assert!(machine.expects_continue() || !expected, "{wire:?}");
+            buf.extend_from_slice(&[byte]);
+            machine.decode(&mut buf).unwrap();
+        }
+        assert_eq!(machine.expects_continue(), expected, "{wire:?}");
+    }
+}
+
+#[test]
+fn the_joint_table() {
+    const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n";
+    let close = |reasons: &[CloseReason]| {
+        Verdict::Close(reasons.iter().fold(CloseReasons::default(), |set, &reason| set.with(reason)))
+    };
+    for (send, receive, expected) in [
+        ("head", "", Verdict::Unfinished),
+        ("body", "", Verdict::Unfinished),
+        ("body", HEAD, Verdict::Unfinished),
+        ("body", "HTTP/1.1 204 No Content\r\n\r\n", close(&[CloseReason::UploadUnfinished])),
+        ("done", "", Verdict::Unfinished),
+        ("done", HEAD, Verdict::Unfinished),
+        ("done", "HTTP/1.1 204 No Content\r\n\r\n", Verdict::Reuse),
+        ("done", "HTTP/1.0 204 No Content\r\n\r\n", close(&[CloseReason::Http10])),
+        ("done", "HTTP/1.1 204 No Content\r\n\r\n?", close(&[CloseReason::Surplus])),
+        ("aborted", "", Verdict::Unfinished),
+        ("aborted", HEAD, Verdict::Unfinished),
+        ("aborted", "HTTP/1.1 204 No Content\r\n\r\n", close(&[CloseReason::UploadAborted])),
+        ("head", "H", close(&[CloseReason::Unsolicited, CloseReason::Protocol])),
+        ("nothing", "", close(&[CloseReason::UploadAborted])),
+        (
+            "nothing",
+            HEAD,
+            close(&[CloseReason::UploadAborted, CloseReason::Protocol, CloseReason::Unsolicited]),
+        ),
+    ] {
+        let (mut machine, mut dst) = (Machine::new(Limits::default()), BytesMut::new());
+        let mut request = RequestHead::new(&Method::POST, Target::Origin(""), Some(b"h"), &EMPTY);
+        request.body = BodyLength::Known(2);
+        let is_head_sent = !["head", "nothing"].contains(&send);
+        if is_head_sent {
+            machine.encode_head(&request, &mut dst).unwrap();
+            assert_eq!(machine.upload_remaining(), Some(2));
+        }
+        match send {
+            "done" => assert_eq!(machine.encode_data(2, &mut dst), Ok(&b""[..])),
+            "aborted" => machine.abort_send(),
+            "nothing" => {
+                machine.abort_send();
+                assert_eq!(machine.encode_head(&request, &mut dst), Err(Misuse::SendAborted));
+                assert_eq!((machine.encode_data(1, &mut dst), dst.len()), (Err(Misuse::SendAborted), 0));
+            }
+            _ => {}
+        }
+        assert_eq!(
+            (
+                machine.is_head_sent(),
+                machine.is_send_done(),
+                machine.is_send_aborted(),
+                machine.may_send_body()
+            ),
+            (is_head_sent, send == "done", ["aborted", "nothing"].contains(&send), send == "body")
+        );
+        let mut buf = BytesMut::from(receive);
+        while let Ok(Some(event)) = machine.decode(&mut buf) {
+            if matches!(event, Event::Head(_)) {
+                assert_eq!(machine.receive_remaining(), Some(u64::from(receive == HEAD)));
+                assert_eq!(machine.verdict(buf.len()), Verdict::Unfinished, "the end has not been given");
+            }
+        }
+        assert_eq!(machine.verdict(buf.len()), expected, "{send}, {receive:?}");
+        assert_eq!(machine.has_peer_spoken(), !receive.is_empty() && is_head_sent);
+    }
+}
+
+#[test]
+fn an_early_response_stops_the_upload_only_if_it_refuses_or_closes() {
+    for (head, expected) in [
+        ("HTTP/1.1 100 Continue\r\n\r\n", true),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n", true),
+        ("HTTP/1.1 200 OK\n\n", true),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: close\r\n\r\n", false),
+        // An interim one's close counts, once there is a final one to stop for.
+        ("HTTP/1.1 103 Early Hints\r\nConnection: close\r\n\r\n", true),
+        (
+            "HTTP/1.1 103 Early Hints\r\nConnection: close\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n",
+            false,
+        ),
+        ("HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 1\r\n\r\n", true),
+        ("HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\n", false),
+        ("HTTP/1.1 399 Odd\r\nContent-Length: 1\r\n\r\n", true),
+        ("HTTP/1.1 400 Bad Request\r\nContent-Length: 1\r\n\r\n", false),
+        ("HTTP/1.1 413 Too Large\r\nContent-Length: 1\r\n\r\n", false),
+    ] {
+        for close in [false, true] {
+            let mut machine = Machine::new(Limits::default());
+            let mut request = RequestHead::new(&Method::PUT, Target::Origin("/"), Some(b"h"), &EMPTY);
+            (request.body, request.close) = (BodyLength::Chunked, close);
+            machine.encode_head(&request, &mut BytesMut::new()).unwrap();
+            let mut buf = BytesMut::from(head);
+            while let Some(Event::Informational(_)) = machine.decode(&mut buf).unwrap() {}
+            assert_eq!(machine.may_send_body(), expected, "{head:?}, the request says close: {close}");
+            assert_eq!(machine.is_upload_refused(), !expected, "{head:?}");
+        }
+    }
+}
+
+#[test]
+fn reasons_of_the_shell_and_hints_of_the_peer_are_kept() {
+    let mut machine = machine(&Method::GET, Limits::default());
+    let mut spare = HeaderMap::with_capacity(50);
+    spare.insert("old", HeaderValue::from_static("x"));
+    let capacity = spare.capacity();
+    machine.recycle(spare);
+    let mut buf = BytesMut::from(
+        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\nKeep-Alive: timeout=5, max=9\r\n\
+            Set-Cookie: timeout=1, max=1\r\n\r\n",
+    );
+    assert!(matches!(machine.decode(&mut buf), Ok(Some(Event::Informational(_)))));
+    let Ok(Some(Event::Head(head))) = machine.decode(&mut buf) else { panic!("a head") };
+    assert_eq!((head.status, head.headers.len()), (StatusCode::NO_CONTENT, 2));
+    assert_eq!(head.headers.capacity(), capacity);
+    assert_eq!((machine.keep_alive().timeout.unwrap().as_secs(), machine.keep_alive().max), (5, Some(9)));
+    assert_eq!(machine.framing(), Some(Framing::None));
+    assert!(matches!(machine.decode(&mut buf), Ok(Some(Event::End))));
+    assert_eq!(machine.verdict(0), Verdict::Reuse);
+    machine.close_after(CloseReason::Policy);
+    assert!(machine.close_reasons().contains(CloseReason::Policy));
+    assert_eq!(machine.verdict(0), Verdict::Close(machine.close_reasons()));
+}
+
+#[test]
+fn machines_can_move_between_threads() {
+    fn check<T: Send + Sync>() {}
+    check::<Machine>();
+    check::<Event>();
+}

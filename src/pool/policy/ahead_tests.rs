@@ -1,0 +1,112 @@
+//! Connections that are dialed before anybody asks.
+
+use crate::pool::policy::play::{NOTHING, Play, S, config};
+use crate::pool::policy::*;
+
+#[test]
+fn warm_dials_what_is_missing_within_the_limits() {
+    let mut play = Play::new(PoolConfig { max_connections_per_host: 3, ..config() });
+    play.open("a", 0, &[1]);
+    assert_eq!(play.warm("a", 0, 1), NOTHING);
+    assert_eq!(play.warm("a", 0, 2), ["dial a/0"]);
+    assert_eq!(play.warm("a", 0, 2), NOTHING, "it is under way");
+    assert_eq!(play.warm("a", 0, 9), ["dial a/0"]);
+    assert_eq!(play.dialed(2), NOTHING);
+    assert_eq!(play.want("a", 0, 1), ["reuse 2"]);
+    assert_eq!(play.counts(), [1, 1, 1, 0]);
+}
+
+#[test]
+fn rule_14_so_many_are_idle_always() {
+    let mut play = Play::new(PoolConfig { max_connections_per_host: 4, ..config() });
+    assert_eq!(play.min_idle("a", 0, 2), ["dial a/0", "dial a/0"]);
+    assert_eq!(play.min_idle("a", 0, 2), NOTHING, "they are under way");
+    play.dialed(1);
+    play.dialed(2);
+    assert_eq!(play.counts(), [2, 0, 0, 0]);
+    // What is taken is dialed again, within the limit.
+    assert_eq!(play.want("a", 0, 1), ["dial a/0", "reuse 2"]);
+    assert_eq!(play.want("a", 0, 2), ["dial a/0", "reuse 1"]);
+    play.dialed(3);
+    play.dialed(4);
+    assert_eq!(play.want("a", 0, 3), ["reuse 4"], "four is the limit");
+    // What is closed is dialed again.
+    assert_eq!(play.release(1), ["dial a/0"]);
+    // Who waits has priority over what is to be idle.
+    play.want("a", 0, 4);
+    assert_eq!(play.want("a", 0, 5), NOTHING);
+    assert_eq!(play.dialed(5), ["grant 5 to 5"]);
+    // No more than is kept.
+    let mut play = Play::new(PoolConfig { max_idle_per_host: 3, max_idle: 2, ..config() });
+    assert_eq!(play.min_idle("a", 0, 9), ["dial a/0", "dial a/0"]);
+    let mut play = Play::new(PoolConfig { idle_timeout: Some(Duration::ZERO), ..config() });
+    assert_eq!(play.min_idle("a", 0, 9), NOTHING);
+    // Not too many at a time.
+    let mut play = Play::new(config());
+    assert_eq!(play.min_idle("a", 0, 20).len(), AHEAD);
+    assert_eq!(play.dialed(1), NOTHING);
+    play.now += S;
+    assert_eq!(play.warm("a", 0, 20), vec!["dial a/0"; AHEAD]);
+}
+
+/// Without room, or where dials fail, it is thought about again later; and nothing is evicted for it.
+#[test]
+fn rule_14_what_cannot_be_dialed_now_is_dialed_later() {
+    let mut play = Play::new(PoolConfig { max_connections: 1, ..config() });
+    play.open("b", 0, &[1]);
+    assert_eq!(play.min_idle("a", 0, 1), NOTHING, "b keeps its idle connection");
+    assert!(play.policy.needs_reaper());
+    let due = play.now + 5 * S;
+    assert_eq!(play.policy.due(), Some(due));
+    play.want("b", 0, 1);
+    assert_eq!(play.release(1), NOTHING);
+    play.now = due - Duration::from_nanos(1);
+    assert_eq!(play.reap(), NOTHING);
+    play.now = due;
+    assert_eq!(play.reap(), ["dial a/0"]);
+    assert_eq!(play.fails(true), ["dial a/0"], "one failure is none");
+    assert_eq!(play.fails(true), NOTHING);
+    play.now = play.policy.due().unwrap();
+    assert_eq!(play.reap(), ["dial a/0"], "the probe");
+    play.dialed(2);
+    assert_eq!(play.counts(), [1, 0, 0, 0]);
+    // Nobody wants it any more.
+    play.min_idle("a", 0, 0);
+    play.now += 60 * S;
+    assert_eq!(play.reap(), ["bury 2 IdleTimeout"]);
+    assert_eq!(play.buried(2), NOTHING);
+    assert!(!play.policy.needs_reaper());
+}
+
+#[test]
+fn rule_14_a_runtime_that_is_gone_wants_nothing() {
+    let mut play = Play::new(config());
+    play.min_idle("a", 0, 1);
+    play.dialed(1);
+    assert_eq!(play.abandon(0), ["bury 1 RuntimeGone"]);
+    assert_eq!(play.buried(1), NOTHING);
+    assert_eq!(play.counts(), [0, 0, 0, 0]);
+}
+
+/// Two runtimes want more than the host's idle connections may be: nothing is dialed to be closed again.
+#[test]
+fn rule_14_what_would_not_be_kept_is_not_dialed() {
+    let mut play = Play::new(PoolConfig { max_idle_per_host: 3, ..config() });
+    assert_eq!(play.min_idle("a", 0, 2).len(), 2);
+    assert_eq!(play.min_idle("a", 1, 2), ["dial a/1"]);
+    for conn in 1..=3 {
+        assert_eq!(play.dialed(conn), NOTHING);
+    }
+    for _ in 0..10 {
+        play.now += 6 * S;
+        assert!(play.reap().iter().all(|said| !said.starts_with("dial")));
+    }
+    // One is taken and comes back, again and again.
+    let mut play = Play::new(PoolConfig { max_idle_per_host: 3, ..config() });
+    play.min_idle("a", 0, 3);
+    (1..=3).for_each(|conn| assert_eq!(play.dialed(conn), NOTHING));
+    for _ in 0..3 {
+        assert_eq!(play.want("a", 0, 1), ["reuse 3"]);
+        assert_eq!(play.checkin(3), NOTHING);
+    }
+}

@@ -1,0 +1,271 @@
+//! Dials that fail, and hosts that keep failing.
+
+use crate::pool::policy::play::{NOTHING, Play, S, config, failed};
+use crate::pool::policy::*;
+
+#[test]
+fn a_dial_that_concerns_the_host_fails_all_who_queued_before_it_began() {
+    let mut play = Play::new(PoolConfig { max_connections_per_host: 2, ..config() });
+    assert_eq!(play.want("a", 0, 1), ["dial a/0"]);
+    assert_eq!(play.want("a", 0, 2), ["dial a/0"]);
+    assert_eq!(play.want("a", 0, 3), NOTHING);
+    assert_eq!(play.want("a", 1, 4), NOTHING, "another runtime's dials are another matter");
+    // The first dial began before 2 and 3 queued; its slot becomes a dial for who is left.
+    assert_eq!(play.fails(true), ["fail 1", "dial a/0"]);
+    assert_eq!(play.want("a", 0, 5), NOTHING);
+    play.forgive("a");
+    // The second began before 3 queued.
+    assert_eq!(play.fails(true), ["fail 2", "dial a/0"]);
+    play.forgive("a");
+    // The third began after 3 queued and before 5 did.
+    assert_eq!(play.fails(true), ["fail 3", "dial a/1"]);
+    assert_eq!(play.counts(), [0, 0, 2, 2]);
+}
+
+#[test]
+fn a_dial_that_concerns_nobody_else_fails_exactly_one() {
+    let mut play = Play::new(PoolConfig { max_connections_per_host: 1, ..config() });
+    for waiter in 1..=3 {
+        play.want("a", 0, waiter);
+    }
+    assert_eq!(play.fails(false), ["fail 1", "dial a/0"]);
+    play.forgive("a");
+    assert_eq!(play.fails(false), ["fail 2", "dial a/0"]);
+    assert_eq!(play.dialed(1), ["grant 1 to 3"]);
+    // Nobody who queued before it began is left: it fails nobody, and who queued later gets a dial of its own.
+    assert_eq!(play.release(1), NOTHING);
+    assert_eq!(play.want("a", 0, 4), ["dial a/0"]);
+    assert!(play.cancel(4));
+    assert_eq!(play.want("a", 0, 5), NOTHING);
+    assert_eq!(play.fails(true), ["dial a/0"]);
+    assert_eq!(play.dialed(2), ["grant 2 to 5"]);
+}
+
+/// The dial that a request began fails, but another, begun for one that left, is under way for it.
+#[test]
+fn rule_11_who_has_another_dial_is_not_failed() {
+    let mut play = Play::new(config());
+    play.want("a", 0, 1);
+    play.want("a", 0, 2);
+    assert!(play.cancel(1));
+    let other = play.dials.pop_front().unwrap();
+    assert_eq!(play.fails(false), NOTHING);
+    play.dials.push_back(other);
+    assert_eq!(play.dialed(1), ["grant 1 to 2"]);
+    play.want("a", 0, 3);
+    play.want("a", 0, 4);
+    assert_eq!(play.fails(false), ["fail 3"], "4 has the other dial, and 3 none");
+    assert_eq!(play.dialed(2), ["grant 2 to 4"]);
+}
+
+/// When the next dial of the host may begin.
+fn next_dial(play: &Play) -> Instant {
+    play.policy.hosts.get(0).unwrap().failing.as_ref().unwrap().until
+}
+
+#[test]
+fn rule_13_two_failures_in_a_row_are_remembered() {
+    let mut play = Play::new(config());
+    play.want("a", 0, 1);
+    assert_eq!(play.fails(false), ["fail 1"]);
+    assert_eq!(play.want("a", 0, 2), ["dial a/0"], "one failure is nothing");
+    assert_eq!(play.want("a", 0, 3), ["dial a/0"]);
+    assert_eq!(play.fails(false), ["fail 2", "fail 3"], "the dial of 3 began after the first failure");
+    let until = next_dial(&play);
+    play.now = until - Duration::from_nanos(1);
+    assert_eq!(play.want("a", 0, 4), ["refused after 2"]);
+    assert_eq!(play.fails(false), NOTHING);
+    assert_eq!(next_dial(&play), until, "dials that were under way together fail as one");
+    assert_eq!(play.want("b", 0, 9), ["dial b/0"], "another host is another matter");
+    play.dialed(9);
+    play.now = until;
+    assert_eq!(play.want("a", 0, 5), ["dial a/0"], "the probe");
+    assert_eq!(play.want("a", 1, 6), ["refused after 2"], "there is one probe");
+    assert_eq!(play.fails(false), ["fail 5"]);
+    play.now = next_dial(&play);
+    assert_eq!(play.want("a", 0, 7), ["dial a/0"]);
+    // Its runtime does nothing: that is not for ever the others' loss.
+    play.now = next_dial(&play) - Duration::from_nanos(1);
+    assert_eq!(play.want("a", 1, 8), ["refused after 3"]);
+    play.now = next_dial(&play);
+    assert_eq!(play.want("a", 1, 8), ["dial a/1"]);
+    assert_eq!(play.dialed(1), ["grant 1 to 7"]);
+    assert_eq!(play.dialed(2), ["grant 2 to 8"]);
+    assert_eq!(play.want("a", 0, 10), ["dial a/0"], "all is forgiven");
+    assert_eq!(play.fails(true), ["fail 10"]);
+    assert_eq!(play.want("a", 0, 11), ["dial a/0"], "and counted anew");
+}
+
+/// However the steps of several dials that fail together are mixed, nobody is left waiting without a dial.
+#[test]
+fn rule_13_dials_that_fail_together_leave_nobody_behind() {
+    for (limit, waiters, resending) in [(2, 5, false), (3, 3, false), (4, 100, false), (2, 2, true)] {
+        let mut play = Play::new(PoolConfig { max_connections_per_host: limit, ..config() });
+        if resending {
+            play.open("a", 0, &[1, 2]);
+            for (conn, waiter) in [(1, 11), (2, 12)] {
+                assert_eq!(play.want("a", 0, waiter), [format!("reuse {}", 3 - conn)]);
+                play.redial(3 - conn, waiter);
+            }
+        } else {
+            for waiter in 0..waiters {
+                play.want("a", 0, waiter);
+            }
+        }
+        let dials: Vec<_> = play.dials.drain(..).collect();
+        let (mut out, now) = (Vec::new(), play.now);
+        for (place, began) in &dials {
+            play.policy.note_failure(*place, *began, failed(), now);
+        }
+        for (place, began) in &dials {
+            while play.policy.fail_waiters(*place, *began, false, &mut out) {}
+        }
+        for (place, _) in &dials {
+            while play.policy.fail_unserved(*place, true, &mut out) {}
+        }
+        for (place, _) in &dials {
+            play.policy.dial_failed(*place, now, &mut out);
+        }
+        let failed = out.iter().filter(|action| matches!(action, Action::Fail { .. })).count();
+        assert_eq!((failed, play.counts()), (waiters as usize, [0; 4]), "{limit}, {waiters}, {resending}");
+    }
+}
+
+/// A shelf that is left empty keeps no runtime.
+#[test]
+fn rule_13_a_failing_host_keeps_nothing_of_other_runtimes() {
+    let mut play = Play::new(PoolConfig { max_connections_per_host: 1, ..config() });
+    play.want("a", 0, 1);
+    assert_eq!(play.fails(false), ["fail 1"]);
+    play.want("a", 0, 2);
+    assert_eq!(play.want("a", 1, 3), NOTHING);
+    let told = play.fails(false);
+    assert!(told.contains(&"fail 3".to_owned()), "{told:?}");
+    let host = play.policy.hosts.get(0).unwrap();
+    assert!(host.shelves.iter().all(|shelf| shelf.partition.is_none()));
+}
+
+#[test]
+fn rule_13_a_failing_host_fails_who_has_no_dial() {
+    let limited = PoolConfig { max_connections_per_host: 8, ..config() };
+    let mut play = Play::new(limited);
+    for waiter in 0..200 {
+        let said = play.want("a", 0, waiter);
+        assert_eq!(said.len(), usize::from(waiter < 8), "a dial for each of the first eight");
+    }
+    assert_eq!(play.fails(true), ["fail 0", "dial a/0"], "one failure is nothing");
+    let told = play.fails(true);
+    assert_eq!(told.len(), 1 + 200 - 8, "1, and all for whom no dial is under way: {told:?}");
+    assert!(told.iter().all(|said| said.starts_with("fail ")), "{told:?}");
+    for waiter in 2..8 {
+        assert_eq!(play.fails(true), [format!("fail {waiter}")]);
+    }
+    assert_eq!(
+        play.counts(),
+        [0, 0, 1, 0],
+        "the dial that began after the first failure, for which nobody waits"
+    );
+    assert_eq!(play.fails(true), NOTHING);
+    assert_eq!(play.counts(), [0; 4]);
+}
+
+/// The time to the next probe is drawn, never beyond twice what it was, nor beyond half a minute.
+#[test]
+fn rule_13_backoff_doubles_up_to_a_bound() {
+    let mut longest = Vec::new();
+    for seed in 1..200u64 {
+        let mut play = Play::new(config());
+        play.policy = Policy::new(config(), seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        for failure in 0..12usize {
+            play.want("a", 0, 1);
+            play.fails(true);
+            let wait = next_dial(&play) - play.now;
+            let bound = Duration::from_millis(250 << failure.saturating_sub(1).min(7)).min(30 * S);
+            assert!(wait <= bound, "failure {failure}: {wait:?}");
+            longest.resize(longest.len().max(failure + 1), Duration::ZERO);
+            longest[failure] = longest[failure].max(wait);
+            play.now += wait;
+        }
+    }
+    for (failure, longest) in longest.iter().enumerate().skip(1) {
+        let bound = Duration::from_millis(250 << (failure - 1).min(7)).min(30 * S);
+        assert!(*longest > bound * 9 / 10, "failure {failure}: {longest:?} of {bound:?}");
+    }
+}
+
+#[test]
+fn a_thousand_fail_in_batches() {
+    let mut play = Play::new(PoolConfig { max_connections_per_host: 1, ..config() });
+    for waiter in 0..1000 {
+        play.want("a", 0, waiter);
+    }
+    // Those who queued behind the first dial have the second, which began when it failed.
+    assert_eq!(play.fails(true), ["fail 0", "dial a/0"]);
+    let (place, began) = play.dials.pop_front().unwrap();
+    let mut failed = 0;
+    loop {
+        let mut out = Vec::new();
+        let more = play.policy.fail_waiters(place, began, true, &mut out);
+        assert!(out.len() <= BATCH);
+        failed += out.len();
+        if !more {
+            break;
+        }
+    }
+    assert_eq!(failed, 999);
+}
+
+#[test]
+fn rule_13_who_waits_for_a_failing_host_has_one_dial_at_its_time() {
+    let mut play = Play::new(PoolConfig { wait_for_failing: true, ..config() });
+    for waiter in 1..=2 {
+        play.want("a", 0, waiter);
+        assert_eq!(play.fails(false), [format!("fail {waiter}")]);
+    }
+    assert_eq!(play.want("a", 0, 3), NOTHING);
+    assert_eq!(play.want("a", 0, 4), NOTHING);
+    let due = play.policy.due().unwrap();
+    assert_eq!(due, next_dial(&play));
+    play.now = due;
+    assert_eq!(play.reap(), ["dial a/0"]);
+    assert_eq!(play.want("a", 0, 5), NOTHING, "the next is far away");
+    // It decides for those who were there when it began, and not for the one who came later.
+    assert_eq!(play.fails(false), ["fail 3", "fail 4"]);
+    play.now = play.policy.due().unwrap();
+    assert_eq!(play.reap(), ["dial a/0"]);
+    assert_eq!(play.dialed(1), ["grant 1 to 5"]);
+    // Another network: at once.
+    for waiter in 6..=7 {
+        play.want("a", 0, waiter);
+        play.fails(false);
+    }
+    play.want("a", 0, 8);
+    let mut out = Vec::new();
+    assert_eq!(play.policy.forgive(0, play.now, &mut out), None);
+    assert_eq!(play.say(out), ["dial a/0"]);
+}
+
+/// Hundreds wait for a host that comes back: they do not dial all at once, and none is forgotten.
+#[test]
+fn rule_13_a_host_that_comes_back_is_not_overrun() {
+    let mut play = Play::new(PoolConfig { wait_for_failing: true, ..config() });
+    for waiter in 1..=2 {
+        play.want("a", 0, waiter);
+        play.fails(false);
+    }
+    for waiter in 3..=502 {
+        assert_eq!(play.want("a", 0, waiter), NOTHING);
+    }
+    play.now = play.policy.due().unwrap();
+    assert_eq!(play.reap(), ["dial a/0"]);
+    let mut most = 0;
+    for conn in 3..=502 {
+        let said = play.dialed(conn);
+        assert_eq!(said[0], format!("grant {conn} to {conn}"));
+        assert!(said.len() <= 1 + BATCH);
+        most = most.max(play.dials.len());
+    }
+    // Twice a batch at the most: each that ends may begin more.
+    assert!((BATCH..500).contains(&most), "{most} dials at once");
+    assert_eq!(play.counts(), [0, 500, 0, 0]);
+}

@@ -1,0 +1,152 @@
+//! What becomes of a connection that comes back, and how long it stays.
+
+use crate::pool::policy::play::{NOTHING, Play, S, config};
+use crate::pool::policy::*;
+
+#[test]
+fn a_connection_of_an_unwanted_host_is_not_kept_while_another_host_is_blocked() {
+    let mut play = Play::new(PoolConfig { max_connections: 1, ..config() });
+    play.want("a", 0, 1);
+    play.dialed(1);
+    assert_eq!(play.want("b", 0, 2), NOTHING);
+    assert_eq!(play.checkin(1), ["bury 1 Evicted"]);
+    assert_eq!(play.buried(1), ["dial b/0"]);
+    assert_eq!(play.dialed(2), ["grant 2 to 2"]);
+    assert_eq!(play.checkin(2), NOTHING);
+}
+
+#[test]
+fn idle_timeout_just_before_at_and_after() {
+    for (after, reaped) in [(60 * S - Duration::from_nanos(1), false), (60 * S, true), (61 * S, true)] {
+        let mut play = Play::new(config());
+        play.open("a", 0, &[1]);
+        assert_eq!(play.policy.due(), Some(play.now + 60 * S));
+        play.now += after;
+        let told = if reaped { vec!["bury 1 IdleTimeout"] } else { vec![] };
+        assert_eq!(play.reap(), told, "{after:?}");
+        assert_eq!(play.reap(), NOTHING);
+        // A checkout sees it as the reaper does.
+        let mut play = Play::new(config());
+        play.open("a", 0, &[1]);
+        play.now += after;
+        let told = play.want("a", 0, 9);
+        assert_eq!(told[0], if reaped { "bury 1 IdleTimeout" } else { "reuse 1" }, "{after:?}");
+    }
+}
+
+#[test]
+fn the_servers_stay_shortens_and_never_lengthens() {
+    for (ours, theirs, until) in [
+        (Some(60 * S), Some(5 * S), Some(5 * S)),
+        (Some(60 * S), Some(600 * S), Some(60 * S)),
+        (None, Some(5 * S), Some(5 * S)),
+        (None, None, None),
+    ] {
+        let mut play = Play::new(PoolConfig { idle_timeout: ours, ..config() });
+        play.want("a", 0, 1);
+        play.dialed(1);
+        assert_eq!(play.checkin_for(1, theirs), NOTHING);
+        assert_eq!(play.policy.due(), until.map(|until| play.now + until), "{ours:?} {theirs:?}");
+    }
+    // Zero: not kept at all.
+    let mut play = Play::new(config());
+    play.want("a", 0, 1);
+    play.dialed(1);
+    assert_eq!(play.checkin_for(1, Some(Duration::ZERO)), ["bury 1 IdleTimeout"]);
+}
+
+#[test]
+fn rule_16_a_lifetime_ends_idle_connections_and_those_that_come_back() {
+    let mut play = Play::new(config());
+    let until = play.now + 30 * S;
+    play.want("a", 0, 1);
+    assert_eq!(play.dialed_until(1, until), ["grant 1 to 1"]);
+    play.want("a", 0, 2);
+    assert_eq!(play.dialed_until(2, until + S), ["grant 2 to 2"]);
+    assert_eq!(play.checkin_until(1, until), NOTHING);
+    assert_eq!(play.policy.due(), Some(until), "before the idle timeout");
+    play.now = until - Duration::from_millis(1);
+    assert_eq!(play.reap(), NOTHING);
+    play.now = until;
+    assert_eq!(play.want("a", 0, 3), ["bury 1 MaxLifetime", "dial a/0"], "not used from then on");
+    play.now = until + S;
+    assert_eq!(play.checkin_until(2, until + S), ["bury 2 MaxLifetime"], "not handed to who waits");
+    assert_eq!(play.dialed_until(3, until + 60 * S), ["grant 3 to 3"]);
+    play.checkin_until(3, until + 90 * S);
+    play.now += 60 * S;
+    assert_eq!(play.reap(), ["bury 3 IdleTimeout"], "idle for too long, and young");
+}
+
+#[test]
+fn the_next_deadline_is_the_earliest_of_both_kinds() {
+    let mut play = Play::new(config());
+    for conn in 1..=3 {
+        play.want("a", 0, conn);
+        play.dialed(conn);
+    }
+    play.checkin(1);
+    play.checkin_for(2, Some(30 * S));
+    play.checkin_for(3, Some(10 * S));
+    for (after, conn) in [(10, 3), (30, 2), (60, 1)] {
+        let due = play.policy.due().unwrap();
+        play.now = due;
+        assert_eq!(play.reap(), [format!("bury {conn} IdleTimeout")], "after {after} s");
+    }
+    assert_eq!(play.policy.due(), None);
+}
+
+#[test]
+fn one_too_many_idle_evicts_the_oldest() {
+    let mut play = Play::new(PoolConfig { max_idle_per_host: 2, ..config() });
+    play.open("a", 0, &[1]);
+    play.now += S;
+    play.open("b", 0, &[9]);
+    play.now += S;
+    for conn in [2, 3] {
+        play.want("a", 1, conn);
+        play.dialed(conn);
+    }
+    assert_eq!(play.checkin(2), NOTHING);
+    assert_eq!(play.checkin(3), ["bury 1 Evicted"], "the host's oldest, of whatever runtime");
+
+    let mut play = Play::new(PoolConfig { max_idle: 2, ..config() });
+    play.open("a", 0, &[1]);
+    play.now += S;
+    play.open("b", 0, &[2]);
+    play.want("c", 0, 3);
+    play.now += S;
+    assert_eq!(play.dialed(3), ["grant 3 to 3"]);
+    assert_eq!(play.checkin(3), ["bury 1 Evicted"], "the oldest of all");
+    for limits in [PoolConfig { max_idle: 0, ..config() }, PoolConfig { max_idle_per_host: 0, ..config() }] {
+        let mut play = Play::new(limits);
+        play.want("a", 0, 1);
+        play.dialed(1);
+        assert_eq!(play.checkin(1), ["bury 1 IdleTimeout"]);
+    }
+}
+
+/// A lifetime that is over at once is no reason to dial for ever: who waits gets what was made.
+#[test]
+fn rule_16_who_waits_gets_a_connection_however_short_its_life() {
+    let mut play = Play::new(PoolConfig { max_lifetime: Some(Duration::ZERO), ..config() });
+    play.want("a", 0, 1);
+    let now = play.now;
+    assert_eq!(play.dialed_until(1, now), ["grant 1 to 1"]);
+    assert_eq!(play.checkin_until(1, now), ["bury 1 MaxLifetime"]);
+    assert_eq!(play.min_idle("a", 0, 3), NOTHING);
+}
+
+#[test]
+fn once_shut_nothing_is_kept() {
+    let mut play = Play::new(config());
+    play.open("a", 0, &[1, 2]);
+    play.want("a", 0, 9);
+    play.policy.shut();
+    let mut out = Vec::new();
+    assert!(play.policy.bury_oldest(9, DropReason::Shutdown, &mut out) < 9);
+    assert_eq!(play.say(out), ["bury 1 Shutdown"]);
+    assert_eq!(play.buried(1), NOTHING);
+    assert_eq!(play.checkin(2), ["bury 2 Shutdown"]);
+    assert_eq!(play.buried(2), NOTHING);
+    assert_eq!(play.counts(), [0, 0, 0, 0]);
+}

@@ -1,0 +1,284 @@
+//! A policy in the hands of a test: what it says is to be done is noted, and done when the test says so.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::*;
+
+pub(crate) const S: Duration = Duration::from_secs(1);
+
+pub(crate) type Act = Action<&'static str, u32, u32, u32>;
+
+/// A policy, and the shell's part played by hand: what it was told to do is kept until a test does it.
+pub(crate) struct Play {
+    pub(crate) policy: Policy<&'static str, u32, u32, u32>,
+    pub(crate) now: Instant,
+    /// Dials under way, oldest first.
+    pub(crate) dials: VecDeque<(Place, u64)>,
+    /// Connections that are used or being closed.
+    pub(crate) places: HashMap<u32, Place>,
+    pub(crate) tickets: HashMap<u32, Ticket>,
+}
+
+/// Nothing was said.
+pub(crate) const NOTHING: [&str; 0] = [];
+
+/// A failure that says something about the host.
+pub(crate) fn failed() -> DialError {
+    DialError::refused()
+}
+
+pub(crate) fn config() -> PoolConfig {
+    PoolConfig::default()
+}
+
+impl Play {
+    pub(crate) fn new(config: PoolConfig) -> Self {
+        Self {
+            policy: Policy::new(config, 1),
+            now: Instant::now(),
+            dials: VecDeque::new(),
+            places: HashMap::new(),
+            tickets: HashMap::new(),
+        }
+    }
+
+    /// Notes what is to be done, and says it.
+    pub(crate) fn say(&mut self, actions: Vec<Act>) -> Vec<String> {
+        let mut said = Vec::new();
+        for action in actions {
+            said.push(match action {
+                Action::Forget { .. } => continue,
+                Action::Cut { id } => format!("cut {id}"),
+                Action::Grant { waiter, conn, place } => {
+                    self.places.insert(conn, place);
+                    format!("grant {conn} to {waiter}")
+                }
+                Action::Fail { waiter } => format!("fail {waiter}"),
+                Action::Dial { key, partition, place, began, .. } => {
+                    self.dials.push_back((place, began));
+                    format!("dial {key}/{partition}")
+                }
+                Action::Bury { conn, place, reason } => {
+                    self.places.insert(conn, place);
+                    format!("bury {conn} {reason:?}")
+                }
+            });
+        }
+        said
+    }
+
+    pub(crate) fn want(&mut self, host: &'static str, runtime: u32, waiter: u32) -> Vec<String> {
+        let mut out = Vec::new();
+        let checkout = self.policy.checkout(
+            hash(host),
+            |key| *key == host,
+            || host,
+            &runtime,
+            None,
+            None,
+            self.now,
+            || waiter,
+            &mut out,
+        );
+        self.answer(&checkout, waiter, out)
+    }
+
+    pub(crate) fn place(&mut self, host: &'static str, runtime: u32) -> Place {
+        self.policy.place(hash(host), |key| *key == host, || host, &runtime)
+    }
+
+    pub(crate) fn answer(&mut self, checkout: &Checkout<u32>, waiter: u32, out: Vec<Act>) -> Vec<String> {
+        let mut said = self.say(out);
+        match *checkout {
+            Checkout::Reuse(conn, place) => {
+                self.places.insert(conn, place);
+                said.push(format!("reuse {conn}"));
+            }
+            Checkout::Queued(ticket) => {
+                self.tickets.insert(waiter, ticket);
+            }
+            Checkout::Full(waiting) => said.push(format!("full {waiting}")),
+            Checkout::Failing(ref failing) => said.push(format!("refused after {}", failing.dials)),
+            Checkout::Shut => said.push("shut".to_owned()),
+        }
+        said
+    }
+
+    /// The oldest dial succeeds.
+    pub(crate) fn dialed(&mut self, conn: u32) -> Vec<String> {
+        let (place, _) = self.dials.pop_front().unwrap();
+        let mut out = Vec::new();
+        self.places.insert(conn, place);
+        self.policy.dialed(place, conn, Terms::default(), self.now, &mut out);
+        self.say(out)
+    }
+
+    /// The oldest dial succeeds, with a connection that is not used from `until` on.
+    pub(crate) fn dialed_until(&mut self, conn: u32, until: Instant) -> Vec<String> {
+        let (place, _) = self.dials.pop_front().unwrap();
+        let mut out = Vec::new();
+        self.places.insert(conn, place);
+        let terms = Terms { until: Some(until), ..Terms::default() };
+        self.policy.dialed(place, conn, terms, self.now, &mut out);
+        self.say(out)
+    }
+
+    pub(crate) fn checkin_until(&mut self, conn: u32, until: Instant) -> Vec<String> {
+        let place = self.places[&conn];
+        let mut out = Vec::new();
+        let terms = Terms { until: Some(until), is_used: true, ..Terms::default() };
+        self.policy.checkin(place, conn, terms, Served::default(), self.now, &mut out);
+        self.say(out)
+    }
+
+    /// The oldest dial fails.
+    pub(crate) fn fails(&mut self, concerns_host: bool) -> Vec<String> {
+        let (place, began) = self.dials.pop_front().unwrap();
+        let mut out = Vec::new();
+        let decides = self.policy.note_failure(place, began, failed(), self.now);
+        while self.policy.fail_waiters(place, began, concerns_host || decides, &mut out) {}
+        while self.policy.fail_unserved(place, true, &mut out) {}
+        self.policy.dial_failed(place, self.now, &mut out);
+        self.say(out)
+    }
+
+    /// As if the last dial to the host had not failed.
+    pub(crate) fn forgive(&mut self, host: &str) {
+        let slot = (0..self.policy.hosts.slots())
+            .find(|slot| self.policy.hosts.get(*slot).is_some_and(|known| known.key == host));
+        self.policy.hosts.host_mut(slot.unwrap() as u32).failing = None;
+    }
+
+    pub(crate) fn checkin(&mut self, conn: u32) -> Vec<String> {
+        self.checkin_for(conn, None)
+    }
+
+    pub(crate) fn checkin_for(&mut self, conn: u32, stay: Option<Duration>) -> Vec<String> {
+        let place = self.places[&conn];
+        let mut out = Vec::new();
+        let terms = Terms { stay, ..Terms::default() };
+        self.policy.checkin(place, conn, terms, Served::default(), self.now, &mut out);
+        self.say(out)
+    }
+
+    pub(crate) fn release(&mut self, conn: u32) -> Vec<String> {
+        let place = self.places.remove(&conn).unwrap();
+        let mut out = Vec::new();
+        self.policy.release(place, Served::default(), Some(DropReason::Failed), self.now, &mut out);
+        self.say(out)
+    }
+
+    pub(crate) fn buried(&mut self, conn: u32) -> Vec<String> {
+        let place = self.places.remove(&conn).unwrap();
+        let mut out = Vec::new();
+        self.policy.buried(place, self.now, &mut out);
+        self.say(out)
+    }
+
+    pub(crate) fn replace(&mut self, conn: u32, waiter: u32) -> Vec<String> {
+        let place = self.places.remove(&conn).unwrap();
+        let mut out = Vec::new();
+        let checkout =
+            self.policy.replace(place, 2, DropReason::PeerClosed, None, self.now, || waiter, &mut out);
+        self.answer(&checkout, waiter, out)
+    }
+
+    pub(crate) fn redial(&mut self, conn: u32, waiter: u32) -> Vec<String> {
+        let place = self.places.remove(&conn).unwrap();
+        let mut out = Vec::new();
+        let ticket =
+            self.policy.redial(place, Served::default(), DropReason::PeerClosed, waiter, self.now, &mut out);
+        self.tickets.insert(waiter, ticket);
+        self.say(out)
+    }
+
+    pub(crate) fn warm(&mut self, host: &'static str, runtime: u32, wanted: usize) -> Vec<String> {
+        let mut out = Vec::new();
+        let place = self.place(host, runtime);
+        self.policy.warm(place, wanted, usize::MAX, &mut out);
+        self.say(out)
+    }
+
+    pub(crate) fn min_idle(&mut self, host: &'static str, runtime: u32, wanted: usize) -> Vec<String> {
+        let mut out = Vec::new();
+        let now = self.now;
+        let place = self.place(host, runtime);
+        self.policy.set_min_idle(place, wanted, now, &mut out);
+        self.say(out)
+    }
+
+    /// Lends what is idle on a runtime.
+    pub(crate) fn lend(&mut self, runtime: u32) -> Vec<Lent<u32>> {
+        let mut lent = Vec::new();
+        assert_eq!(self.policy.lend(&runtime, 0, &mut lent), None);
+        lent
+    }
+
+    pub(crate) fn give_back(&mut self, lent: Lent<u32>, reason: Option<DropReason>) -> Vec<String> {
+        let mut out = Vec::new();
+        self.policy.give_back(lent, reason, self.now, &mut out);
+        self.say(out)
+    }
+
+    /// Whether an active connection may drain.
+    pub(crate) fn drain(&mut self, conn: u32, terms: Terms) -> bool {
+        self.policy.begin_drain(self.places[&conn], conn.into(), terms, self.now)
+    }
+
+    /// A connection that has drained is closed, or comes back.
+    pub(crate) fn drained(&mut self, conn: u32, is_kept: bool) -> Vec<String> {
+        let (place, now) = (self.places[&conn], self.now);
+        let served = Served { drained: Some(conn.into()), ..Served::default() };
+        let mut out = Vec::new();
+        if is_kept {
+            self.policy.checkin(place, conn, Terms::default(), served, now, &mut out);
+        } else {
+            self.policy.release(place, served, Some(DropReason::Abandoned), now, &mut out);
+        }
+        self.say(out)
+    }
+
+    pub(crate) fn cancel(&mut self, waiter: u32) -> bool {
+        self.policy.cancel(self.tickets[&waiter], &mut Vec::new())
+    }
+
+    pub(crate) fn reap(&mut self) -> Vec<String> {
+        let mut out = Vec::new();
+        while self.policy.reap(self.now, &mut out) {}
+        self.say(out)
+    }
+
+    pub(crate) fn abandon(&mut self, runtime: u32) -> Vec<String> {
+        let mut out = Vec::new();
+        let mut slot = Some(0);
+        let mut said = Vec::new();
+        while let Some(from) = slot {
+            slot = self.policy.abandon(&runtime, from, &mut out);
+            said.extend(self.say(std::mem::take(&mut out)));
+        }
+        said
+    }
+
+    pub(crate) fn counts(&self) -> [usize; 4] {
+        let counts = self.policy.total().1;
+        [counts.idle, counts.active, counts.dialing, counts.waiting]
+    }
+
+    /// Opens these connections to the host and lets them all be idle, in this order.
+    pub(crate) fn open(&mut self, host: &'static str, runtime: u32, conns: &[u32]) {
+        for _ in conns {
+            self.want(host, runtime, 0);
+        }
+        for conn in conns {
+            self.dialed(*conn);
+        }
+        for conn in conns {
+            self.checkin(*conn);
+        }
+    }
+}
+
+/// Bad on purpose: hosts of equal length collide.
+pub(crate) fn hash(host: &str) -> u64 {
+    host.len() as u64
+}

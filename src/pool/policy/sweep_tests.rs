@@ -1,0 +1,75 @@
+//! Looks at what is idle.
+
+use crate::pool::policy::play::{NOTHING, Play, config};
+use crate::pool::policy::*;
+
+/// What is looked at keeps its place; whoever asks meanwhile takes the next, or waits for it and dials nothing.
+#[test]
+fn rule_22_what_is_looked_at_is_in_sight() {
+    let mut play = Play::new(config());
+    play.open("a", 0, &[1, 2, 3]);
+    play.open("b", 1, &[4]);
+    let mut lent = play.lend(0);
+    assert_eq!(lent.iter().map(|lent| lent.conn).collect::<Vec<_>>(), [1, 2, 3], "of this runtime");
+    assert!(play.lend(0).is_empty());
+    let three = lent.pop().unwrap();
+    assert_eq!(play.give_back(three, None), NOTHING);
+    assert_eq!(play.want("a", 0, 1), ["reuse 3"]);
+    assert_eq!(play.want("a", 0, 2), NOTHING, "two are in sight");
+    assert_eq!(play.want("a", 0, 3), NOTHING);
+    assert_eq!(play.want("a", 0, 4), ["dial a/0"]);
+    let two = lent.pop().unwrap();
+    assert_eq!(play.give_back(two, None), ["grant 2 to 2"]);
+    // The other one is dead: its slot becomes a dial.
+    let one = lent.pop().unwrap();
+    assert_eq!(play.give_back(one, Some(DropReason::PeerClosed)), ["bury 1 PeerClosed", "dial a/0"]);
+    assert_eq!(play.counts(), [1, 3, 2, 2]);
+    assert_eq!(play.policy.total().0.closed[DropReason::PeerClosed as usize], 1);
+}
+
+/// What is buried while it is looked at is closed when it comes back, whatever the look saw, and counts until then.
+#[test]
+fn rule_22_what_is_looked_at_can_be_buried() {
+    let mut play = Play::new(PoolConfig { max_connections: 2, ..config() });
+    play.open("a", 0, &[1, 2]);
+    let mut lent = play.lend(0);
+    assert!(play.policy.is_swept());
+    assert_eq!(play.want("b", 0, 1), NOTHING, "the oldest is evicted as soon as it is back");
+    assert_eq!(play.counts(), [1, 1, 0, 1]);
+    let two = lent.pop().unwrap();
+    assert_eq!(play.give_back(two, None), NOTHING, "one is enough");
+    let one = lent.pop().unwrap();
+    assert_eq!(play.give_back(one, Some(DropReason::PeerClosed)), ["bury 1 Evicted"]);
+    assert!(!play.policy.is_swept());
+    assert_eq!(play.buried(1), ["dial b/0"]);
+    assert_eq!(play.policy.total().0.closed.iter().sum::<u64>(), 1, "counted once");
+    // Another one in its slot is not taken for it.
+    let mut play = Play::new(config());
+    play.open("a", 0, &[1]);
+    let lent = play.lend(0).pop().unwrap();
+    let mut out = Vec::new();
+    play.policy.bury_oldest(usize::MAX, DropReason::Shutdown, &mut out);
+    assert_eq!(play.say(out), NOTHING);
+    play.open("a", 0, &[2]);
+    assert_eq!(play.give_back(lent, None), ["bury 1 Shutdown"]);
+    assert_eq!(play.want("a", 0, 1), ["reuse 2"]);
+}
+
+#[test]
+fn rule_22_a_sweep_takes_a_few_at_a_time() {
+    let mut play = Play::new(PoolConfig { max_idle_per_host: 1_000, ..config() });
+    let conns: Vec<_> = (1..=100).collect();
+    play.open("a", 0, &conns);
+    play.open("a", 1, &[101]);
+    let (mut next, mut seen) = (Some(0), Vec::new());
+    while let Some(from) = next {
+        let mut lent = Vec::new();
+        next = play.policy.lend(&0, from, &mut lent);
+        assert!(lent.len() <= 16);
+        for lent in lent {
+            seen.push(lent.conn);
+            play.give_back(lent, None);
+        }
+    }
+    assert_eq!(seen, conns);
+}
