@@ -59,6 +59,6 @@ impl Pool {
 impl Shared {
     fn place(&self, policy: &mut Decider, route: RouteRef<'_>, runtime: &Runtime) -> Place {
         let hash = route.hash(&self.hasher);
-        policy.place(hash, |key| route.is(key), || Arc::new(route.to_route()), runtime)
+        policy.place(hash, |key| route.is(key), || route.to_key(), runtime)
     }
 }

@@ -6,74 +6,85 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use super::Runtime;
 use super::action::{Served, Terms};
 use super::hosts::Place;
 use super::key::Route;
 use super::stats::DropReason;
+use super::{Runtime, Shared};
 use crate::connect::Stream;
 use crate::time::{self, Timer};
 use crate::trace::Setup;
 
-/// One connection, as it is kept.
+/// One connection, as it is kept: in two parts, of which the second is to be found while the first is away.
 #[derive(Debug)]
-pub(crate) struct Conn {
-    pub(crate) stream: Stream,
-    /// Kept across requests; see [`Timer`].
-    pub(crate) timer: Timer,
+pub(crate) struct Kept {
+    pub(super) conn: Box<Conn>,
     pub(super) fixed: Arc<Fixed>,
+}
+
+/// What changes about a connection. What the pool touches for each request stands together, as in [`Fixed`].
+#[derive(Debug)]
+#[repr(C)]
+pub(crate) struct Conn {
     pub(super) runtime: Runtime,
     /// Requests that were begun on it.
     pub(super) requests: u64,
     /// How many more the server takes, if it said so.
     pub(super) more: Option<u64>,
-    /// Whether it was ever idle: the peer may have closed it since.
-    pub(super) was_idle: bool,
     /// How long the server keeps it idle, by its last word.
     stay_until: Option<Instant>,
     /// From then on, it was idle for long enough that the machine may have been asleep meanwhile.
     dozes_at: Instant,
     /// How it was made, until its first request has been told.
     pub(super) setup: Option<Arc<Setup>>,
+    /// Whether it was ever idle: the peer may have closed it since.
+    pub(super) was_idle: bool,
+    /// Kept across requests; see [`Timer`].
+    pub(crate) timer: Timer,
+    pub(crate) stream: Stream,
 }
 
 /// What never changes about a connection.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Fixed {
-    pub(super) id: u64,
-    pub(super) peer: Option<SocketAddr>,
-    pub(super) local: Option<SocketAddr>,
-    pub(super) made: Instant,
-    /// From when on it is too old.
-    pub(super) until: Option<Instant>,
-    /// The network that it was made in.
-    pub(super) epoch: u64,
-    pub(super) handshake: Duration,
-    /// Where it is counted, as long as it is not closed.
-    pub(super) place: Place,
-    pub(super) route: Arc<Route>,
     /// The caller has a response on it whose content was not read to its end.
     pub(super) is_unread: AtomicBool,
+    /// Where it is counted, as long as it is not closed.
+    pub(super) place: Place,
+    pub(super) id: u64,
+    /// The network that it was made in.
+    pub(super) epoch: u64,
+    /// From when on it is too old.
+    pub(super) until: Option<Instant>,
+    pub(super) handshake: Duration,
+    pub(super) pool: Weak<Shared>,
     parked: Mutex<Parked>,
+    pub(super) made: Instant,
+    pub(super) route: Arc<Route>,
+    pub(super) peer: Option<SocketAddr>,
+    pub(super) local: Option<SocketAddr>,
 }
 
 /// A connection in use, while nobody polls it.
 #[derive(Debug, Default)]
+#[repr(C)]
 struct Parked {
-    conn: Option<Box<Conn>>,
-    /// Who waits for it: to be read from, and (of one that was upgraded) to be written to.
-    wakers: [Option<Waker>; 2],
-    /// What its end adds to the ledger.
-    served: Served,
     /// It reads a rest that nobody wants.
     is_draining: bool,
     /// It is to be closed, for this reason, as soon as whoever polls it is done.
     cut: Option<DropReason>,
+    /// Who waits for it: to be read from, and (of one that was upgraded) to be written to.
+    wakers: [Option<Waker>; 2],
+    conn: Option<Box<Conn>>,
+    /// What its end adds to the ledger.
+    served: Served,
 }
 
 /// What a cut found.
@@ -88,6 +99,11 @@ pub(super) enum Cut {
 }
 
 impl Fixed {
+    /// How long its connection may be kept: see [`Kept::terms`].
+    pub(super) fn terms(&self, conn: &Conn, stay: Option<Duration>, epoch: u64) -> Terms {
+        Terms { stay, until: self.until, is_used: conn.requests > 0, is_of_old: self.epoch != epoch }
+    }
+
     fn parked(&self) -> MutexGuard<'_, Parked> {
         self.parked.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -171,7 +187,7 @@ pub struct ConnectionInfo {
     pub(super) fixed: Arc<Fixed>,
     pub(super) ordinal: u64,
     pub(super) reused: bool,
-    pub(super) age: Duration,
+    pub(super) begun: Instant,
 }
 
 impl ConnectionInfo {
@@ -202,7 +218,7 @@ impl ConnectionInfo {
 
     /// How old the connection was when the request was sent.
     pub fn age(&self) -> Duration {
-        self.age
+        self.begun.saturating_duration_since(self.fixed.made)
     }
 
     /// What the connection's handshake cost: TCP, proxy and TLS, without the name.
@@ -219,15 +235,16 @@ impl fmt::Debug for ConnectionInfo {
             .field("local_addr", &self.local_addr())
             .field("reused", &self.reused)
             .field("ordinal", &self.ordinal)
-            .field("age", &self.age)
+            .field("age", &self.age())
             .field("handshake", &self.handshake())
             .finish()
     }
 }
 
-impl Conn {
+impl Kept {
     #[allow(clippy::too_many_arguments, reason = "one for each thing that is known of it from the start")]
-    pub(crate) fn new(
+    pub(super) fn new(
+        pool: Weak<Shared>,
         id: u64,
         stream: Stream,
         peer: Option<SocketAddr>,
@@ -242,22 +259,22 @@ impl Conn {
         let made = time::now();
         let until = lifetime.map(|lifetime| time::after(made, lifetime));
         let fixed = Fixed {
+            parked: Mutex::default(),
+            is_unread: AtomicBool::new(false),
+            place,
+            pool,
             id,
-            peer,
-            local,
+            epoch,
             made,
             until,
-            epoch,
             handshake: setup.milestones().handshake(),
-            place,
             route,
-            is_unread: AtomicBool::new(false),
-            parked: Mutex::default(),
+            peer,
+            local,
         };
-        Self {
+        let conn = Conn {
             stream,
             timer: Timer::default(),
-            fixed: Arc::new(fixed),
             runtime,
             requests: 0,
             more: None,
@@ -265,13 +282,52 @@ impl Conn {
             stay_until: None,
             dozes_at: made,
             setup: Some(setup),
-        }
+        };
+        Self { conn: Box::new(conn), fixed: Arc::new(fixed) }
     }
 
-    pub(crate) fn id(&self) -> u64 {
+    /// It was taken from the shelf. (This is done under the lock so that both parts, which lie anywhere in memory, are on
+    /// their way at the same time as what the lock guards.)
+    pub(super) fn reach(&mut self) {
+        self.conn.was_idle = true;
+        self.fixed.is_unread.store(false, Ordering::Relaxed);
+    }
+
+    pub(super) fn id(&self) -> u64 {
         self.fixed.id
     }
 
+    pub(super) fn place(&self) -> Place {
+        self.fixed.place
+    }
+
+    /// How long it may be kept, where the server keeps it idle for `stay` and the network is that of `epoch`.
+    pub(super) fn terms(&self, stay: Option<Duration>, epoch: u64) -> Terms {
+        self.fixed.terms(&self.conn, stay, epoch)
+    }
+
+    /// Closes it: TLS says goodbye, without blocking.
+    pub(super) fn close(mut self, reason: DropReason) {
+        tracing::trace!(target: "handclasp", id = self.fixed.id, ?reason, "connection closed");
+        self.stream.close();
+    }
+}
+
+impl Deref for Kept {
+    type Target = Conn;
+
+    fn deref(&self) -> &Conn {
+        &self.conn
+    }
+}
+
+impl DerefMut for Kept {
+    fn deref_mut(&mut self) -> &mut Conn {
+        &mut self.conn
+    }
+}
+
+impl Conn {
     /// How long the server keeps it idle from now on: as it said with its last response, or before, if there was none since.
     pub(super) fn stay(
         &mut self,
@@ -304,22 +360,10 @@ impl Conn {
         &self.runtime
     }
 
-    /// How long it may be kept, where the server keeps it idle for `stay` and the network is that of `epoch`.
-    pub(super) fn terms(&self, stay: Option<Duration>, epoch: u64) -> Terms {
-        let is_of_old = self.fixed.epoch != epoch;
-        Terms { stay, until: self.fixed.until, is_used: self.requests > 0, is_of_old }
-    }
-
     /// It comes from the shelf: from now on it counts as reused.
     pub(crate) fn set_idle(&mut self) {
         self.was_idle = true;
         self.setup = None;
-    }
-
-    /// Closes it: TLS says goodbye, without blocking.
-    pub(crate) fn close(mut self, reason: DropReason) {
-        tracing::trace!(target: "handclasp", id = self.fixed.id, ?reason, "connection closed");
-        self.stream.close();
     }
 }
 

@@ -6,7 +6,7 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, Weak};
 
-use super::conn::Conn;
+use super::conn::Kept;
 use super::events::PoolEventKind;
 use super::hosts::Place;
 use super::key::Route;
@@ -100,7 +100,8 @@ impl Dial {
         let shared = self.shared.upgrade();
         let lifetime = shared.as_ref().and_then(|shared| shared.lifetime(self.id));
         let (runtime, setup) = (self.runtime.clone(), self.setup.clone());
-        let conn = Conn::new(
+        let kept = Kept::new(
+            self.shared.clone(),
             self.id,
             stream,
             peer,
@@ -112,16 +113,15 @@ impl Dial {
             self.place,
             self.route.clone(),
         );
-        let conn = Box::new(conn);
-        let Some(shared) = shared else { return conn.close(DropReason::Shutdown) };
+        let Some(shared) = shared else { return kept.close(DropReason::Shutdown) };
         let mut actions = Vec::new();
         let epoch = shared.epoch();
-        shared.keep(self.place, conn, time::now(), &mut actions, |state, conn, now, actions| {
+        shared.keep(kept, time::now(), &mut actions, |state, kept, now, actions| {
             state.dials.remove(&self.id);
-            state.live.insert(self.id, conn.fixed.clone());
+            state.live.insert(self.id, kept.fixed.clone());
             state.note(self.place, PoolEventKind::Opened { id: self.id });
-            let terms = conn.terms(None, epoch);
-            state.policy.dialed(self.place, conn, terms, now, actions)
+            let terms = kept.terms(None, epoch);
+            state.policy.dialed(self.place, kept, terms, now, actions)
         });
         shared.perform(actions);
         self.tell_warm(Ok(()));

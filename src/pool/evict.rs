@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::conn::Conn;
+use super::conn::{Conn, Fixed, Kept};
 use super::lease::Lease;
 use super::policy::Lent;
 use super::{Actions, Runtime, Shared, Wait};
@@ -22,32 +22,33 @@ use crate::time;
 #[derive(Debug)]
 pub struct IdleConnection<'a> {
     conn: &'a Conn,
+    fixed: &'a Fixed,
 }
 
 impl IdleConnection<'_> {
     /// The origin that it is connected to, such as `https://example.org:8443`.
     pub fn origin(&self) -> String {
-        self.conn.fixed.route.to_string()
+        self.fixed.route.to_string()
     }
 
     /// Its number: see [`ConnectionInfo::id`](crate::ConnectionInfo::id).
     pub fn id(&self) -> u64 {
-        self.conn.id()
+        self.fixed.id
     }
 
     /// The address at the other end; `None` for a connector of your own.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
-        self.conn.fixed.peer
+        self.fixed.peer
     }
 
     /// The address at our end; `None` for a connector of your own.
     pub fn local_addr(&self) -> Option<SocketAddr> {
-        self.conn.fixed.local
+        self.fixed.local
     }
 
     /// How long ago it was made.
     pub fn age(&self) -> Duration {
-        time::now().saturating_duration_since(self.conn.fixed.made)
+        time::now().saturating_duration_since(self.fixed.made)
     }
 
     /// How many requests it has carried.
@@ -71,8 +72,8 @@ impl fmt::Debug for EvictIf {
 impl Shared {
     /// Whether the caller wants the connection to be let go.
     #[inline]
-    pub(super) fn is_unwanted(&self, conn: &Conn) -> bool {
-        self.config.evict_if.as_ref().is_some_and(|asked| (asked.0)(&IdleConnection { conn }))
+    pub(super) fn is_unwanted(&self, conn: &Conn, fixed: &Fixed) -> bool {
+        self.config.evict_if.as_ref().is_some_and(|asked| (asked.0)(&IdleConnection { conn, fixed }))
     }
 
     /// What was taken from the shelf is used only if nothing has happened meanwhile that the shelf does not know of.
@@ -86,8 +87,8 @@ impl Shared {
         let mut lease = taken?;
         loop {
             let reason = match lease.held() {
-                Some(conn) if conn.has_dozed(now) && self.has_slept(now) => DropReason::Suspended,
-                Some(conn) if self.is_unwanted(conn) => DropReason::Evicted,
+                Some((conn, _)) if conn.has_dozed(now) && self.has_slept(now) => DropReason::Suspended,
+                Some((conn, fixed)) if self.is_unwanted(conn, fixed) => DropReason::Evicted,
                 _ => return Ok(lease),
             };
             lease = lease.exchange(reason, fresh)?;
@@ -119,13 +120,13 @@ impl Shared {
     }
 
     /// Looks at connections that were lent, and gives them back.
-    fn look_at(self: &Arc<Self>, lent: Vec<Lent<Box<Conn>>>) {
+    fn look_at(self: &Arc<Self>, lent: Vec<Lent<Kept>>) {
         let mut loan = Loan { shared: self, lent };
         while let Some(one) = loan.lent.last_mut() {
             // It may go to somebody who waits, and then comes from the shelf.
             one.conn.set_idle();
             let reason = match one.conn.stream.look() {
-                Look::Silent if self.is_unwanted(&one.conn) => Some(DropReason::Evicted),
+                Look::Silent if self.is_unwanted(&one.conn, &one.conn.fixed) => Some(DropReason::Evicted),
                 Look::Silent => None,
                 Look::Closed => Some(DropReason::PeerClosed),
                 Look::Spoke => Some(DropReason::Unsolicited),
@@ -138,7 +139,7 @@ impl Shared {
 /// Connections that are looked at. If that panics (it may be the caller's code), they are closed.
 struct Loan<'a> {
     shared: &'a Arc<Shared>,
-    lent: Vec<Lent<Box<Conn>>>,
+    lent: Vec<Lent<Kept>>,
 }
 
 impl Loan<'_> {

@@ -4,13 +4,14 @@
 //! counted or queued, so that a [`Place`] can be followed without a lookup; of hosts with nothing left, a bounded
 //! number is kept, for their ledgers.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::ops::{Index, IndexMut};
 use std::time::Instant;
 
 use hashbrown::HashTable;
 
 use super::idle::IdleId;
+use super::line::Line;
 use super::policy::Failing;
 use super::stats::Counters;
 use super::touched::touch;
@@ -30,73 +31,83 @@ pub(super) type Turn = (u64, u64);
 /// All hosts.
 #[derive(Debug)]
 pub(super) struct Hosts<K, W, P> {
-    /// With the hash, so that a host is visited only where it is the one.
-    index: HashTable<(u64, u32)>,
+    /// With half of the hash, so that a host is visited only where it is the one, and the table is small.
+    index: HashTable<(u32, u32)>,
     slots: Vec<Option<Host<K, W, P>>>,
     vacant: Vec<u32>,
     /// Hosts with nothing counted, oldest first; kept for their ledger, up to a bound.
     empties: VecDeque<u32>,
 }
 
-/// One host.
+/// One host. What a request touches stands together, at the start of a cache line: with many hosts, each line costs what
+/// the memory takes.
 #[derive(Debug)]
+#[repr(C, align(64))]
 pub(super) struct Host<K, W, P> {
     pub(super) key: K,
-    pub(super) hash: u64,
     pub(super) shelves: Shelves<W, P>,
+    pub(super) waiting: u32,
+    /// Connections in a row that the host closed after one response each.
+    pub(super) short_lived: u8,
+    /// Whether it is known until when its connections are not kept.
+    pub(super) is_suspect: bool,
+    pub(super) is_listed_empty: bool,
+    pub(super) counters: Counters,
+    /// Until then, its connections are not kept.
+    pub(super) not_kept_until: Option<Instant>,
+    pub(super) hash: u32,
     /// Idle, active and dialing, on all shelves.
     pub(super) counted: usize,
     /// Connections of this host that were evicted for another runtime's waiter and are not released yet.
     pub(super) evicting: usize,
-    pub(super) waiting: usize,
     /// Its turn among those that the total limit holds back.
     pub(super) blocked: Option<u64>,
     /// Since when it has been held back.
     pub(super) blocked_since: Option<Instant>,
     /// When its dials are to be thought about again.
     pub(super) wake: Option<Instant>,
-    pub(super) is_listed_empty: bool,
     /// The last dial failed.
     pub(super) failing: Option<Box<Failing>>,
-    /// Connections in a row that the host closed after one response each.
-    pub(super) short_lived: u8,
-    /// Until then, its connections are not kept.
-    pub(super) not_kept_until: Option<Instant>,
-    pub(super) counters: Counters,
 }
 
 /// A host's shelves. The first lies in the host's own entry: most have no other.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Shelves<W, P> {
     first: Shelf<W, P>,
-    more: Vec<Shelf<W, P>>,
+    #[allow(clippy::box_collection, reason = "a vector is three pointers, also where it is empty")]
+    more: Option<Box<Vec<Shelf<W, P>>>>,
 }
 
 impl<W, P> Shelves<W, P> {
     fn new() -> Self {
-        Self { first: Shelf { partition: None, ..Shelf::empty() }, more: Vec::new() }
+        Self { first: Shelf { partition: None, ..Shelf::empty() }, more: None }
+    }
+
+    fn more(&self) -> &[Shelf<W, P>] {
+        self.more.as_ref().map_or(&[], |more| more)
     }
 
     pub(super) fn len(&self) -> usize {
-        1 + self.more.len()
+        1 + self.more().len()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Shelf<W, P>> {
-        std::iter::once(&self.first).chain(&self.more)
+        std::iter::once(&self.first).chain(self.more())
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Shelf<W, P>> {
-        std::iter::once(&mut self.first).chain(&mut self.more)
+        std::iter::once(&mut self.first).chain(self.more.iter_mut().flat_map(|more| more.iter_mut()))
     }
 
     pub(super) fn get(&self, at: usize) -> Option<&Shelf<W, P>> {
-        at.checked_sub(1).map_or(Some(&self.first), |at| self.more.get(at))
+        at.checked_sub(1).map_or(Some(&self.first), |at| self.more().get(at))
     }
 
     pub(super) fn get_mut(&mut self, at: usize) -> Option<&mut Shelf<W, P>> {
         match at.checked_sub(1) {
             None => Some(&mut self.first),
-            Some(at) => self.more.get_mut(at),
+            Some(at) => self.more.as_mut()?.get_mut(at),
         }
     }
 }
@@ -105,38 +116,39 @@ impl<W, P> Index<usize> for Shelves<W, P> {
     type Output = Shelf<W, P>;
 
     fn index(&self, at: usize) -> &Shelf<W, P> {
-        if at == 0 { &self.first } else { &self.more[at - 1] }
+        if at == 0 { &self.first } else { &self.more()[at - 1] }
     }
 }
 
 impl<W, P> IndexMut<usize> for Shelves<W, P> {
     fn index_mut(&mut self, at: usize) -> &mut Shelf<W, P> {
-        if at == 0 { &mut self.first } else { &mut self.more[at - 1] }
+        self.get_mut(at).expect("a shelf stays as long as its host")
     }
 }
 
 /// The connections and waiters of one host on one runtime.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Shelf<W, P> {
     /// `None` where nothing is left: a runtime's handle is not kept for nothing.
     pub(super) partition: Option<P>,
+    /// The newest idle connection.
+    pub(super) top: Option<IdleId>,
+    /// The oldest.
+    pub(super) bottom: Option<IdleId>,
     pub(super) active: usize,
-    pub(super) dialing: usize,
     pub(super) idle: usize,
+    /// Served oldest first, by whatever comes first.
+    pub(super) waiting: Line<W>,
+    /// Requests whose reused connection died: served first, and by fresh connections only.
+    pub(super) resending: Line<W>,
+    pub(super) dialing: usize,
     /// Idle ones that are being looked at.
     pub(super) lent: usize,
     /// Dials under way that began after the first failure, before the host was known to be failing.
     pub(super) late: usize,
     /// How many idle ones there should always be.
     pub(super) min_idle: usize,
-    /// The newest idle connection.
-    pub(super) top: Option<IdleId>,
-    /// The oldest.
-    pub(super) bottom: Option<IdleId>,
-    /// Served oldest first, by whatever comes first.
-    pub(super) waiting: BTreeMap<Turn, W>,
-    /// Requests whose reused connection died: served first, and by fresh connections only.
-    pub(super) resending: BTreeMap<Turn, W>,
 }
 
 /// What there is right now.
@@ -165,7 +177,7 @@ impl<K, W, P> Host<K, W, P> {
     }
 
     pub(super) fn counts(&self) -> Counts {
-        let mut counts = Counts { waiting: self.waiting, ..Counts::default() };
+        let mut counts = Counts { waiting: self.waiting as usize, ..Counts::default() };
         for shelf in self.shelves() {
             counts.idle += shelf.idle;
             counts.active += shelf.active;
@@ -191,8 +203,8 @@ impl<W, P> Shelf<W, P> {
             min_idle: 0,
             top: None,
             bottom: None,
-            waiting: BTreeMap::new(),
-            resending: BTreeMap::new(),
+            waiting: Line::new(),
+            resending: Line::new(),
         }
     }
 
@@ -231,18 +243,19 @@ impl<K, W, P: Clone + PartialEq> Hosts<K, W, P> {
         partition: &P,
     ) -> Place {
         let hosts = &mut self.slots;
-        let is_host = |(known, slot): &(u64, u32)| {
-            *known == hash && {
+        let half = hash as u32;
+        let is_host = |(known, slot): &(u32, u32)| {
+            *known == half && {
                 touch();
                 hosts[*slot as usize].as_ref().is_some_and(|host| is_key(&host.key))
             }
         };
-        let slot = match self.index.find(hash, is_host) {
+        let slot = match self.index.find(whole(half), is_host) {
             Some((_, slot)) => *slot,
             None => {
                 let host = Host {
                     key: key(),
-                    hash,
+                    hash: half,
                     shelves: Shelves::new(),
                     counted: 0,
                     evicting: 0,
@@ -253,6 +266,7 @@ impl<K, W, P: Clone + PartialEq> Hosts<K, W, P> {
                     is_listed_empty: false,
                     failing: None,
                     short_lived: 0,
+                    is_suspect: false,
                     not_kept_until: None,
                     counters: Counters::default(),
                 };
@@ -262,7 +276,7 @@ impl<K, W, P: Clone + PartialEq> Hosts<K, W, P> {
                         .expect("fewer than 2^32 hosts: each takes more than 100 bytes")
                 });
                 hosts[slot as usize] = Some(host);
-                self.index.insert_unique(hash, (hash, slot), |(hash, _)| *hash);
+                self.index.insert_unique(whole(half), (half, slot), |(half, _)| whole(*half));
                 slot
             }
         };
@@ -276,7 +290,7 @@ impl<K, W, P: Clone + PartialEq> Hosts<K, W, P> {
         let shelf = vacant.unwrap_or(shelves.len());
         match shelves.get_mut(shelf) {
             Some(vacant) => *vacant = Shelf::new(partition.clone()),
-            None => shelves.more.push(Shelf::new(partition.clone())),
+            None => shelves.more.get_or_insert_default().push(Shelf::new(partition.clone())),
         }
         Place { host: slot, shelf: shelf as u32 }
     }
@@ -330,7 +344,7 @@ impl<K, W, P: Clone + PartialEq> Hosts<K, W, P> {
             if !host.is_in_use() && host.blocked.is_none() {
                 let hash = host.hash;
                 self.slots[oldest as usize] = None;
-                if let Ok(entry) = self.index.find_entry(hash, |(_, slot)| *slot == oldest) {
+                if let Ok(entry) = self.index.find_entry(whole(hash), |(_, slot)| *slot == oldest) {
                     entry.remove();
                 }
                 self.vacant.push(oldest);
@@ -355,6 +369,11 @@ impl<K, W, P: Clone + PartialEq> Hosts<K, W, P> {
     pub(super) fn shelf_mut(&mut self, place: Place) -> &mut Shelf<W, P> {
         &mut self.host_mut(place.host).shelves[place.shelf as usize]
     }
+}
+
+/// What the table sorts by: both ends of it.
+fn whole(half: u32) -> u64 {
+    u64::from(half) << 32 | u64::from(half)
 }
 
 /// Ledgers of hosts without a connection that are kept.

@@ -6,7 +6,8 @@
 //! the second kind, in the set of deadlines. A connection that is being looked at keeps its place in all of them.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::num::NonZeroU32;
+use std::time::{Duration, Instant};
 
 use super::hosts::Place;
 use super::stats::DropReason;
@@ -14,26 +15,39 @@ use super::touched::touch;
 
 /// An idle connection's slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct IdleId(u32);
+pub(crate) struct IdleId(NonZeroU32);
+
+impl IdleId {
+    fn of(slot: usize) -> Self {
+        let number = u32::try_from(slot + 1).ok().and_then(NonZeroU32::new);
+        Self(number.expect("fewer than 2^32 idle connections: each takes more than 100 bytes"))
+    }
+
+    fn slot(self) -> usize {
+        self.0.get() as usize - 1
+    }
+}
 
 /// All idle connections of a pool.
 #[derive(Debug)]
 pub(crate) struct IdleList<T> {
     slots: Vec<Option<Entry<T>>>,
-    vacant: Vec<u32>,
+    vacant: Vec<IdleId>,
     len: usize,
     /// Of these, how many are being looked at.
     lent: usize,
-    next_stamp: u64,
+    next_stamp: u32,
     ages: [Age; 2],
-    deadlines: BTreeSet<(Instant, IdleId)>,
+    deadlines: BTreeSet<(u64, IdleId)>,
+    /// When the first connection came.
+    began: Option<Instant>,
 }
 
 /// What a shelf needs to know to close the gap.
 #[derive(Debug)]
 pub(crate) struct Taken<T> {
     /// `Err`: it is being looked at, and knows itself by this stamp.
-    pub(crate) conn: Result<T, u64>,
+    pub(crate) conn: Result<T, u32>,
     pub(crate) place: Place,
     /// The next newer one on the shelf.
     pub(crate) above: Option<IdleId>,
@@ -45,24 +59,28 @@ pub(crate) struct Taken<T> {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Stay {
     /// As long as the pool's own timeout says.
-    Ours(Option<Instant>),
+    Ours(Option<Duration>),
     /// Less long than that, for a reason of its own: as long as the server said, or as it may live.
-    Less(Instant, DropReason),
+    Less(Duration, DropReason),
 }
 
+/// One cache line: with many connections, each line costs what the memory takes. Times are nanoseconds since the list began.
 #[derive(Debug)]
+#[repr(C, align(64))]
 struct Entry<T> {
-    /// `None` while it is being looked at.
-    conn: Option<T>,
-    /// Unique over the pool's life, where the slot's number is not.
-    stamp: u64,
-    place: Place,
-    since: Instant,
-    stay: Stay,
     older: Option<IdleId>,
     newer: Option<IdleId>,
     above: Option<IdleId>,
     below: Option<IdleId>,
+    /// `None` while it is being looked at.
+    conn: Option<T>,
+    place: Place,
+    since: u64,
+    deadline: u64,
+    /// Not of any other while it is being looked at, where the slot's number may be.
+    stamp: u32,
+    /// Why it stays less long than the pool's own timeout says, if it does.
+    less: Option<DropReason>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -72,15 +90,25 @@ struct Age {
 }
 
 impl Stay {
-    pub(crate) fn deadline(self) -> Option<Instant> {
+    pub(crate) fn duration(self) -> Option<Duration> {
         match self {
-            Self::Ours(deadline) => deadline,
-            Self::Less(deadline, _) => Some(deadline),
+            Self::Ours(duration) => duration,
+            Self::Less(duration, _) => Some(duration),
         }
     }
 
-    fn list(self) -> usize {
-        matches!(self, Self::Less(..)) as usize
+    fn less(self) -> Option<DropReason> {
+        match self {
+            Self::Ours(_) => None,
+            Self::Less(_, reason) => Some(reason),
+        }
+    }
+}
+
+impl<T> Entry<T> {
+    /// Of the two lists of ages.
+    fn list(&self) -> usize {
+        usize::from(self.less.is_some())
     }
 }
 
@@ -94,6 +122,7 @@ impl<T> IdleList<T> {
             next_stamp: 0,
             ages: [Age::default(); 2],
             deadlines: BTreeSet::new(),
+            began: None,
         }
     }
 
@@ -111,28 +140,34 @@ impl<T> IdleList<T> {
         below: Option<IdleId>,
     ) -> IdleId {
         touch();
-        let newest = self.ages[stay.list()].newest;
+        self.began.get_or_insert(since);
+        let less = stay.less();
+        let list = usize::from(less.is_some());
+        let newest = self.ages[list].newest;
         let stamp = self.next_stamp;
-        self.next_stamp += 1;
+        self.next_stamp = stamp.wrapping_add(1);
+        let since = self.nanos(since);
+        let deadline = stay.duration().map_or(NEVER, |stay| since.saturating_add(nanos(stay)));
         let entry = Entry {
-            conn: Some(conn),
-            stamp,
-            place,
-            since,
-            stay,
             older: newest,
             newer: None,
             above: None,
             below,
+            conn: Some(conn),
+            place,
+            since,
+            deadline,
+            stamp,
+            less,
         };
         let id = match self.vacant.pop() {
-            Some(slot) => {
-                self.slots[slot as usize] = Some(entry);
-                IdleId(slot)
+            Some(id) => {
+                self.slots[id.slot()] = Some(entry);
+                id
             }
             None => {
                 self.slots.push(Some(entry));
-                IdleId((self.slots.len() - 1) as u32)
+                IdleId::of(self.slots.len() - 1)
             }
         };
         self.len += 1;
@@ -142,10 +177,10 @@ impl<T> IdleList<T> {
         if let Some(newest) = newest {
             self.entry_mut(newest).newer = Some(id);
         }
-        let age = &mut self.ages[stay.list()];
+        let age = &mut self.ages[list];
         age.newest = Some(id);
         age.oldest.get_or_insert(id);
-        if let Stay::Less(deadline, _) = stay {
+        if less.is_some() {
             touch();
             self.deadlines.insert((deadline, id));
         }
@@ -155,8 +190,8 @@ impl<T> IdleList<T> {
     /// Takes a connection out, wherever it stands.
     pub(crate) fn remove(&mut self, id: IdleId) -> Taken<T> {
         touch();
-        let entry = self.slots[id.0 as usize].take().expect("an IdleId is held only while its slot is taken");
-        self.vacant.push(id.0);
+        let entry = self.slots[id.slot()].take().expect("an IdleId is held only while its slot is taken");
+        self.vacant.push(id);
         self.len -= 1;
         if let Some(above) = entry.above {
             self.entry_mut(above).below = entry.below;
@@ -166,15 +201,15 @@ impl<T> IdleList<T> {
         }
         match entry.newer {
             Some(newer) => self.entry_mut(newer).older = entry.older,
-            None => self.ages[entry.stay.list()].newest = entry.older,
+            None => self.ages[entry.list()].newest = entry.older,
         }
         match entry.older {
             Some(older) => self.entry_mut(older).newer = entry.newer,
-            None => self.ages[entry.stay.list()].oldest = entry.newer,
+            None => self.ages[entry.list()].oldest = entry.newer,
         }
-        if let Stay::Less(deadline, _) = entry.stay {
+        if entry.less.is_some() {
             touch();
-            self.deadlines.remove(&(deadline, id));
+            self.deadlines.remove(&(entry.deadline, id));
         }
         if self.len == 0 && self.slots.len() > KEPT_SLOTS {
             // A burst leaves no table behind.
@@ -202,11 +237,11 @@ impl<T> IdleList<T> {
     /// The one in a slot, if there is one and it is not being looked at.
     pub(crate) fn at(&self, slot: usize) -> Option<IdleId> {
         let entry = self.slots.get(slot)?.as_ref()?;
-        entry.conn.is_some().then_some(IdleId(slot as u32))
+        entry.conn.is_some().then(|| IdleId::of(slot))
     }
 
     /// Lends a connection, to be looked at, with its stamp.
-    pub(crate) fn lend(&mut self, id: IdleId) -> Option<(T, u64)> {
+    pub(crate) fn lend(&mut self, id: IdleId) -> Option<(T, u32)> {
         let entry = self.entry_mut(id);
         let lent = (entry.conn.take()?, entry.stamp);
         self.lent += 1;
@@ -214,8 +249,8 @@ impl<T> IdleList<T> {
     }
 
     /// Takes back what was lent, to the place that it had; it comes back if it was removed meanwhile.
-    pub(crate) fn give_back(&mut self, id: IdleId, stamp: u64, conn: T) -> Result<(), T> {
-        match self.slots.get_mut(id.0 as usize) {
+    pub(crate) fn give_back(&mut self, id: IdleId, stamp: u32, conn: T) -> Result<(), T> {
+        match self.slots.get_mut(id.slot()) {
             Some(Some(entry)) if entry.stamp == stamp && entry.conn.is_none() => {
                 entry.conn = Some(conn);
                 self.lent -= 1;
@@ -237,36 +272,44 @@ impl<T> IdleList<T> {
     /// The one idle for longest.
     pub(crate) fn oldest(&self) -> Option<IdleId> {
         let heads = self.ages.iter().filter_map(|age| age.oldest);
-        heads.min_by_key(|id| self.since(*id))
+        heads.min_by_key(|id| self.entry(*id).since)
     }
 
     /// One whose deadline has passed.
     pub(crate) fn expired(&self, now: Instant) -> Option<IdleId> {
-        let ours =
-            self.ages[0].oldest.filter(|id| self.deadline(*id).is_some_and(|deadline| deadline <= now));
+        let now = self.nanos(now);
+        let ours = self.ages[0].oldest.filter(|id| self.entry(*id).deadline <= now);
         ours.or_else(|| self.deadlines.first().filter(|(deadline, _)| *deadline <= now).map(|(_, id)| *id))
     }
 
     /// The next deadline of all.
     pub(crate) fn due(&self) -> Option<Instant> {
         let ours = self.ages[0].oldest.and_then(|id| self.deadline(id));
-        let theirs = self.deadlines.first().map(|(deadline, _)| *deadline);
+        let theirs = self.deadlines.first().and_then(|(deadline, _)| self.instant(*deadline));
         ours.into_iter().chain(theirs).min()
     }
 
     pub(crate) fn deadline(&self, id: IdleId) -> Option<Instant> {
-        self.entry(id).stay.deadline()
+        self.instant(self.entry(id).deadline)
+    }
+
+    /// Whether its deadline has passed.
+    pub(crate) fn is_over(&self, id: IdleId, now: Instant) -> bool {
+        self.entry(id).deadline <= self.nanos(now)
     }
 
     /// Why it goes when its deadline has passed.
     pub(crate) fn reason(&self, id: IdleId) -> DropReason {
-        match self.entry(id).stay {
-            Stay::Ours(_) => DropReason::IdleTimeout,
-            Stay::Less(_, reason) => reason,
-        }
+        self.entry(id).less.unwrap_or(DropReason::IdleTimeout)
     }
 
-    pub(crate) fn since(&self, id: IdleId) -> Instant {
+    /// How long it has been idle.
+    pub(crate) fn age(&self, id: IdleId, now: Instant) -> Duration {
+        Duration::from_nanos(self.nanos(now).saturating_sub(self.entry(id).since))
+    }
+
+    /// Since when it is idle: the earlier, the smaller.
+    pub(crate) fn since(&self, id: IdleId) -> u64 {
         self.entry(id).since
     }
 
@@ -274,16 +317,35 @@ impl<T> IdleList<T> {
         self.entry(id).place
     }
 
+    /// Since the list began. (Whatever is before or after what fits is as good as then.)
+    fn nanos(&self, at: Instant) -> u64 {
+        self.began.map_or(0, |began| nanos(at.saturating_duration_since(began)))
+    }
+
+    fn instant(&self, nanos: u64) -> Option<Instant> {
+        let nanos = Some(nanos).filter(|nanos| *nanos != NEVER)?;
+        self.began?.checked_add(Duration::from_nanos(nanos))
+    }
+
     fn entry(&self, id: IdleId) -> &Entry<T> {
         touch();
-        self.slots[id.0 as usize].as_ref().expect("an IdleId is held only while its slot is taken")
+        self.slots[id.slot()].as_ref().expect("an IdleId is held only while its slot is taken")
     }
 
     fn entry_mut(&mut self, id: IdleId) -> &mut Entry<T> {
         touch();
-        self.slots[id.0 as usize].as_mut().expect("an IdleId is held only while its slot is taken")
+        self.slots[id.slot()].as_mut().expect("an IdleId is held only while its slot is taken")
     }
 }
+
+/// As many as fit.
+fn nanos(duration: Duration) -> u64 {
+    let seconds = duration.as_secs().saturating_mul(1_000_000_000);
+    seconds.saturating_add(u64::from(duration.subsec_nanos()))
+}
+
+/// In place of a deadline. (It is 584 years from the beginning.)
+const NEVER: u64 = u64::MAX;
 
 /// Slots that stay allocated when the list is empty.
 const KEPT_SLOTS: usize = 64;
@@ -333,15 +395,18 @@ mod tests {
             if random(100) < if conn / 1_000 % 2 == 0 { 70 } else { 30 } {
                 let place = places[random(places.len())];
                 let stay = match random(3) {
-                    0 => Stay::Less(now + Duration::from_secs(random(50) as u64), DropReason::MaxLifetime),
-                    _ => Stay::Ours(Some(now + TIMEOUT)),
+                    0 => Stay::Less(Duration::from_secs(random(50) as u64), DropReason::MaxLifetime),
+                    _ => Stay::Ours(Some(TIMEOUT)),
                 };
                 let below = model.iter().rfind(|entry| entry.2 == place).map(|entry| entry.0);
                 let id = list.push(conn, place, now, stay, below);
-                model.push((id, conn, place, now, stay.deadline()));
+                model.push((id, conn, place, now, stay.duration().map(|stay| now + stay)));
             } else if !model.is_empty() {
                 let (id, conn, place, since, deadline) = model.remove(random(model.len()));
-                assert_eq!((list.place(id), list.since(id), list.deadline(id)), (place, since, deadline));
+                assert_eq!(
+                    (list.place(id), list.age(id, now), list.deadline(id)),
+                    (place, now - since, deadline)
+                );
                 let taken = list.remove(id);
                 let shelf = || model.iter().filter(|entry| entry.2 == place);
                 let above = shelf().find(|entry| entry.3 > since).map(|entry| entry.0);

@@ -16,12 +16,26 @@ use crate::error::Error;
 /// The key of the pool: scheme, host (lower case, without a trailing dot), port, and isolation tag.
 #[derive(Debug)]
 pub(crate) struct Route {
-    https: bool,
-    host: Box<str>,
+    host_field: Box<str>,
+    /// How much of the Host field is the host. (A URI is shorter than 64 KiB.)
+    host: u16,
     port: u16,
+    https: bool,
     /// Requests with different tags share nothing.
     tag: Option<Arc<str>>,
-    host_field: Box<str>,
+}
+
+/// A route as the pool's table has it. What requests are matched against lies here, if it is no more than a short host, so
+/// that it is found at once where the memory is slow.
+#[derive(Clone, Debug)]
+#[repr(C)]
+pub(crate) struct Key {
+    host: [u8; SHORT],
+    /// None: the route says it.
+    length: u8,
+    https: bool,
+    port: u16,
+    pub(super) route: Arc<Route>,
 }
 
 /// A request's route, borrowed from its URI.
@@ -108,17 +122,27 @@ impl<'a> RouteRef<'a> {
         hasher.finish()
     }
 
-    pub(crate) fn is(&self, route: &Route) -> bool {
-        self.port == route.port
-            && self.https == route.https
-            && self.tag == route.tag.as_ref()
-            && (*self.host == *route.host || self.host.eq_ignore_ascii_case(&route.host))
+    pub(crate) fn is(&self, key: &Key) -> bool {
+        let (host, tag) = match usize::from(key.length) {
+            0 => (key.route.host().as_bytes(), key.route.tag.as_ref()),
+            length => (&key.host[..length], None),
+        };
+        let is_host = || self.host.as_bytes() == host || self.host.as_bytes().eq_ignore_ascii_case(host);
+        self.port == key.port && self.https == key.https && self.tag == tag && is_host()
     }
 
     pub(crate) fn to_route(self) -> Route {
-        let host = self.host.to_ascii_lowercase();
-        let host_field = self.host_field().into();
-        Route { https: self.https, host: host.into(), port: self.port, tag: self.tag.cloned(), host_field }
+        Route {
+            host_field: self.host_field().into(),
+            host: self.host.len() as u16,
+            port: self.port,
+            https: self.https,
+            tag: self.tag.cloned(),
+        }
+    }
+
+    pub(super) fn to_key(self) -> Key {
+        Key::new(Arc::new(self.to_route()))
     }
 
     /// The value of the Host field: lower case, without the scheme's own port. Borrowed where the URI has it so.
@@ -138,6 +162,20 @@ impl<'a> RouteRef<'a> {
     }
 }
 
+impl Key {
+    fn new(route: Arc<Route>) -> Self {
+        let mut host = [0; SHORT];
+        let length = match host.get_mut(..usize::from(route.host)) {
+            Some(short) if route.tag.is_none() => {
+                short.copy_from_slice(route.host().as_bytes());
+                route.host as u8
+            }
+            _ => 0,
+        };
+        Self { host, length, https: route.https, port: route.port, route }
+    }
+}
+
 impl Route {
     pub(crate) fn is_https(&self) -> bool {
         self.https
@@ -149,7 +187,7 @@ impl Route {
 
     /// As in a URI: an IPv6 address is in brackets.
     pub(crate) fn host(&self) -> &str {
-        &self.host
+        &self.host_field[..usize::from(self.host)]
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -166,6 +204,9 @@ impl fmt::Display for Route {
         write!(f, "{}://{}", self.scheme(), self.host_field)
     }
 }
+
+/// The longest host that a key has in itself.
+const SHORT: usize = 36;
 
 /// Where the host starts and ends, and the port, where there is one that is a number: what most have, found from the end.
 fn split_at_port(authority: &str) -> Option<(usize, usize, u16)> {
@@ -220,7 +261,7 @@ mod tests {
         let a = RouteRef::of(&uri).unwrap();
         let other: Uri = b.parse().unwrap();
         let b = RouteRef::of(&other).unwrap();
-        let same = a.is(&b.to_route());
+        let same = a.is(&b.to_key());
         assert!(!same || a.hash(&state) == b.hash(&state), "equal routes have equal hashes");
         same
     }
@@ -265,6 +306,24 @@ mod tests {
         }
     }
 
+    /// Those that a key has in itself, and those that are too long for it.
+    #[test]
+    fn rule_01_hosts_of_any_length_are_told_apart() {
+        for length in [1, SHORT - 1, SHORT, SHORT + 1, 200] {
+            let url = |host: &str| format!("http://{host}:8080/");
+            let host = "h".repeat(length);
+            let last = format!("{}i", &host[1..]);
+            assert!(is_same(&url(&host), &url(&host.to_ascii_uppercase())), "{length}");
+            assert!(is_same(&url(&host.to_ascii_uppercase()), &url(&host)), "{length}");
+            for other in [last, host.clone() + "h", host[1..].to_owned() + ".h"] {
+                assert!(!is_same(&url(&host), &url(&other)), "{length}: {other}");
+                assert!(!is_same(&url(&other), &url(&host)), "{length}: {other}");
+            }
+            assert!(!is_same(&url(&host), &format!("https://{host}:8080/")), "{length}");
+            assert!(!is_same(&url(&host), &format!("http://{host}:8081/")), "{length}");
+        }
+    }
+
     #[test]
     fn rule_01_another_tag_is_another_route() {
         let state = RandomState::default();
@@ -280,7 +339,7 @@ mod tests {
             (Some(1), None, false),
         ] {
             let (one, other) = (route(one), route(other));
-            assert_eq!(one.is(&other.to_route()), is_same, "{one:?} {other:?}");
+            assert_eq!(one.is(&other.to_key()), is_same, "{one:?} {other:?}");
             assert!(!is_same || one.hash(&state) == other.hash(&state), "{one:?} {other:?}");
         }
     }

@@ -5,17 +5,16 @@
 //! HTTP. Invariants: no lock is held while a socket is closed; and while nobody polls it, its connection is parked,
 //! where a shutdown can close it.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Weak};
 use std::task::Context;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
 use super::action::{Actions, Served};
-use super::conn::{Conn, ConnectionInfo, Direction, Fixed};
+use super::conn::{Conn, ConnectionInfo, Direction, Fixed, Kept};
 use super::events::PoolEventKind;
-use super::hosts::Place;
 use super::stats::DropReason;
 use super::{Shared, Wait, Waiting};
 use crate::connect::Look;
@@ -31,9 +30,8 @@ pub(crate) struct Gone;
 pub(crate) struct Lease {
     /// `None` while it is parked, and after it was closed.
     conn: Option<Box<Conn>>,
-    fixed: Arc<Fixed>,
-    place: Place,
-    pool: Weak<Shared>,
+    /// `None` only when it is over.
+    fixed: Option<Arc<Fixed>>,
     /// Whether a request was begun during this lease.
     begun: bool,
     /// Whether it was answered.
@@ -45,13 +43,11 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
-    pub(crate) fn new(conn: Box<Conn>, place: Place, pool: Weak<Shared>) -> Self {
-        let fixed = conn.fixed.clone();
+    pub(super) fn new(kept: Kept) -> Self {
+        let Kept { conn, fixed } = kept;
         Self {
             conn: Some(conn),
-            fixed,
-            place,
-            pool,
+            fixed: Some(fixed),
             begun: false,
             answered: false,
             is_draining: false,
@@ -60,24 +56,35 @@ impl Lease {
     }
 
     /// The connection, while it is in hand.
-    pub(super) fn held(&self) -> Option<&Conn> {
-        self.conn.as_deref()
+    pub(super) fn held(&self) -> Option<(&Conn, &Fixed)> {
+        self.conn.as_deref().zip(self.fixed.as_deref())
+    }
+
+    /// The same, and the lease is over.
+    fn let_go(&mut self) -> Option<Kept> {
+        let conn = self.conn.take()?;
+        Some(Kept { conn, fixed: self.fixed.take()? })
+    }
+
+    /// The pool that it belongs to, unless that is gone.
+    fn pool(&self) -> Option<Arc<Shared>> {
+        self.fixed.as_ref()?.pool.upgrade()
     }
 
     /// Somebody polls it again. An error: it was closed meanwhile.
     #[inline]
     pub(crate) fn resume(&mut self) -> Result<(), Gone> {
         if std::mem::take(&mut self.is_parked) {
-            self.conn = self.fixed.unpark();
+            self.conn = self.fixed.as_ref().and_then(|fixed| fixed.unpark());
         }
         if self.conn.is_some() { Ok(()) } else { Err(Gone) }
     }
 
     /// Nobody polls it until it wakes whoever did (if anybody waits for it). An error: it is to be closed, and was.
     pub(crate) fn park(&mut self, direction: Direction, cx: Option<&mut Context<'_>>) -> Result<(), Gone> {
-        let Some(conn) = self.conn.take() else { return Ok(()) };
-        let served = self.served(&conn);
-        match self.fixed.park(conn, served, direction, cx.map(|cx| cx.waker())) {
+        let (Some(conn), Some(fixed)) = (self.conn.take(), &self.fixed) else { return Ok(()) };
+        let served = self.served(&conn, fixed);
+        match fixed.park(conn, served, direction, cx.map(|cx| cx.waker())) {
             Ok(()) => {
                 self.is_parked = true;
                 Ok(())
@@ -93,16 +100,15 @@ impl Lease {
     /// The rest of the response is not wanted, and small: whether it may be read, and where.
     pub(crate) fn begin_drain(&mut self) -> Option<Handle> {
         self.resume().ok()?;
-        let conn = self.conn.as_ref()?;
-        let shared = self.pool.upgrade()?;
-        let terms = conn.terms(None, shared.epoch());
-        let (id, runtime) = (conn.id(), conn.runtime.handle.clone());
+        let shared = self.pool()?;
+        let (conn, fixed) = self.held()?;
+        let terms = fixed.terms(conn, None, shared.epoch());
+        let runtime = conn.runtime.handle.clone();
         // Before the policy knows: from then on, somebody may take it away.
-        self.is_draining = true;
-        self.fixed.set_draining(true);
-        if !shared.lock().policy.begin_drain(self.place, id, terms, time::now()) {
-            self.is_draining = false;
-            self.fixed.set_draining(false);
+        fixed.set_draining(true);
+        self.is_draining = shared.lock().policy.begin_drain(fixed.place, fixed.id, terms, time::now());
+        if !self.is_draining {
+            self.fixed.as_ref()?.set_draining(false);
             return None;
         }
         // Until it is polled there, if it ever is, it lies where it can be taken away.
@@ -112,7 +118,9 @@ impl Lease {
 
     /// The caller has the response now, and reads its content when it likes.
     pub(crate) fn set_unread(&self) {
-        self.fixed.is_unread.store(true, Ordering::Relaxed);
+        if let Some(fixed) = &self.fixed {
+            fixed.is_unread.store(true, Ordering::Relaxed);
+        }
     }
 
     /// The request that was begun got its response.
@@ -150,12 +158,9 @@ impl Lease {
         let conn = self.conn();
         conn.requests += 1;
         conn.setup = None;
-        ConnectionInfo {
-            ordinal: conn.requests,
-            reused,
-            age: now.saturating_duration_since(conn.fixed.made),
-            fixed: conn.fixed.clone(),
-        }
+        let ordinal = conn.requests;
+        let fixed = self.fixed.clone().expect("only the consuming methods take it");
+        ConnectionInfo { ordinal, reused, begun: now, fixed }
     }
 
     /// Gives the connection back, proven reusable. `stay`: how long the server will keep it idle, and `more`: how many
@@ -164,25 +169,24 @@ impl Lease {
         if self.resume().is_err() {
             return;
         }
-        if let Some(reason) = self.fixed.end_use() {
+        let (Some(conn), Some(fixed)) = (&mut self.conn, &self.fixed) else { return };
+        if let Some(reason) = fixed.end_use() {
             return self.bury(reason);
         }
-        let Some(conn) = &mut self.conn else { return };
         // What was said before still holds, less what was sent since.
         conn.more = more.or_else(|| conn.more.map(|more| more.saturating_sub(u64::from(self.begun))));
         if conn.more == Some(0) {
             return self.bury(DropReason::NotReusable);
         }
-        let pool = self.pool.upgrade();
-        if pool.as_ref().is_some_and(|shared| shared.is_unwanted(conn)) {
+        let pool = fixed.pool.upgrade();
+        if pool.as_ref().is_some_and(|shared| shared.is_unwanted(conn, fixed)) {
             return self.bury(DropReason::Evicted);
         }
-        let Some(mut conn) = self.conn.take() else { return };
-        let served = self.served(&conn);
         conn.timer.forget_task();
+        let Some((kept, served)) = self.end() else { return };
         match pool {
-            Some(shared) => shared.checkin(self.place, conn, stay, served, now),
-            None => conn.close(DropReason::Shutdown),
+            Some(shared) => shared.checkin(kept, stay, served, now),
+            None => kept.close(DropReason::Shutdown),
         }
     }
 
@@ -194,7 +198,7 @@ impl Lease {
     /// Closes the connection, which was dead when it was looked at; the request takes the next idle one, or waits
     /// at the head of the queue for a dial in this slot.
     pub(crate) fn replace(self, reason: DropReason, fresh: Option<Duration>) -> Result<Self, Wait> {
-        let pool = self.pool.upgrade();
+        let pool = self.pool();
         let taken = self.exchange(reason, fresh);
         match pool {
             Some(pool) => pool.admit(taken, fresh, time::now()),
@@ -203,45 +207,52 @@ impl Lease {
     }
 
     pub(super) fn exchange(mut self, reason: DropReason, fresh: Option<Duration>) -> Result<Self, Wait> {
-        let (conn, pool) = self.take();
-        let (id, served) = (conn.id(), self.served(&conn));
-        conn.close(reason);
-        pool.replace(self.place, id, served, reason, fresh)
+        let (kept, served, pool) = self.take();
+        let (id, place) = (kept.id(), kept.place());
+        kept.close(reason);
+        pool.replace(place, id, served, reason, fresh)
     }
 
     /// Closes the connection, which died under a request that will be sent again: its slot becomes a dial for it.
     pub(crate) fn redial(mut self, reason: DropReason) -> Wait {
-        let (conn, pool) = self.take();
-        let (id, served) = (conn.id(), self.served(&conn));
-        conn.close(reason);
+        let (kept, served, pool) = self.take();
+        let (id, place) = (kept.id(), kept.place());
+        kept.close(reason);
         let waiting = Arc::new(Waiting::new());
         let mut actions = Actions::new();
         let now = time::now();
         let mut state = pool.lock();
-        state.note(self.place, PoolEventKind::Closed { id, reason });
-        let ticket = state.policy.redial(self.place, served, reason, waiting.clone(), now, &mut actions);
-        state.note(self.place, PoolEventKind::Waited);
+        state.note(place, PoolEventKind::Closed { id, reason });
+        let ticket = state.policy.redial(place, served, reason, waiting.clone(), now, &mut actions);
+        state.note(place, PoolEventKind::Waited);
         state.note_actions(&actions, now);
         drop(state);
         pool.perform(actions);
         Wait::new(pool, ticket, waiting).resending()
     }
 
-    fn take(&mut self) -> (Box<Conn>, Arc<Shared>) {
-        let conn = self.conn.take().expect("only the consuming methods take it");
-        self.fixed.end_use();
-        let pool = self.pool.upgrade().expect("the request that asks again holds its client");
-        (conn, pool)
+    fn take(&mut self) -> (Kept, Served, Arc<Shared>) {
+        let pool = self.pool().expect("the request that asks again holds its client");
+        let (kept, served) = self.end().expect("only the consuming methods take it");
+        kept.fixed.end_use();
+        (kept, served, pool)
     }
 
-    fn served(&self, conn: &Conn) -> Served {
+    /// What it adds to the ledger, and its connection.
+    fn end(&mut self) -> Option<(Kept, Served)> {
+        let kept = self.let_go()?;
+        let served = self.served(&kept.conn, &kept.fixed);
+        Some((kept, served))
+    }
+
+    fn served(&self, conn: &Conn, fixed: &Fixed) -> Served {
         let saved = self.answered && conn.requests > 1;
         Served {
             request: self.begun,
             reused: self.begun && self.is_reused_by(conn),
-            saved: saved.then_some(conn.fixed.handshake),
+            saved: saved.then_some(fixed.handshake),
             answered: conn.requests - u64::from(self.begun && !self.answered),
-            drained: self.is_draining.then_some(conn.id()),
+            drained: self.is_draining.then_some(fixed.id),
         }
     }
 
@@ -249,12 +260,13 @@ impl Lease {
         if self.resume().is_err() {
             return;
         }
-        let Some(conn) = self.conn.take() else { return };
-        let (id, served) = (conn.id(), self.served(&conn));
-        conn.close(reason);
-        self.fixed.end_use();
-        if let Some(shared) = self.pool.upgrade() {
-            shared.release(self.place, id, served, reason);
+        let pool = self.pool();
+        let Some((kept, served)) = self.end() else { return };
+        let fixed = kept.fixed.clone();
+        kept.close(reason);
+        fixed.end_use();
+        if let Some(shared) = pool {
+            shared.release(fixed.place, fixed.id, served, reason);
         }
     }
 }

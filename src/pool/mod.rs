@@ -15,6 +15,7 @@ mod hosts;
 mod idle;
 pub(crate) mod key;
 pub(crate) mod lease;
+mod line;
 #[cfg(debug_assertions)]
 mod order;
 pub(crate) mod policy;
@@ -39,15 +40,15 @@ use tokio::sync::Notify;
 
 use self::action::{Action, Checkout, Served};
 pub(crate) use self::config::PoolConfig;
-use self::conn::Conn;
 pub use self::conn::ConnectionInfo;
 pub(crate) use self::conn::Direction;
+use self::conn::Kept;
 use self::events::Log;
 pub use self::events::{PoolEvent, PoolEventKind, PoolEvents, Refusal};
 pub(crate) use self::evict::EvictIf;
 pub use self::evict::IdleConnection;
 use self::hosts::Place;
-use self::key::{Route, RouteRef};
+use self::key::{Key, RouteRef};
 use self::lease::Lease;
 use self::policy::{Failing, Policy};
 use self::queue::{Granted, Waiting};
@@ -109,8 +110,8 @@ impl Pool {
                 found.map(|(key, counters, counts)| (key.clone(), counters.clone(), counts)).collect();
             drop(state);
             hosts.extend(copied.iter().map(|(key, counters, counts)| {
-                let mut host = HostStats::new(key.to_string(), counters, *counts);
-                host.isolation = key.tag().cloned();
+                let mut host = HostStats::new(key.route.to_string(), counters, *counts);
+                host.isolation = key.route.tag().cloned();
                 host
             }));
         }
@@ -169,10 +170,10 @@ impl Pool {
         let mut actions = Vec::new();
         let shared = &self.shared;
         let mut state = shared.lock();
-        let checkout = state.policy.checkout(
+        let mut checkout = state.policy.checkout(
             route.hash(&shared.hasher),
             |key| route.is(key),
-            || Arc::new(route.to_route()),
+            || route.to_key(),
             &runtime,
             fresh,
             again.map(Wait::again),
@@ -180,9 +181,10 @@ impl Pool {
             || made.insert(Arc::new(Waiting::new())).clone(),
             &mut actions,
         );
-        let refused = match &checkout {
-            Checkout::Reuse(conn, place) => {
-                let kind = PoolEventKind::Assigned { id: conn.id(), reused: true };
+        let refused = match &mut checkout {
+            Checkout::Reuse(kept, place) => {
+                kept.reach();
+                let kind = PoolEventKind::Assigned { id: kept.id(), reused: true };
                 state.note(*place, kind);
                 None
             }
@@ -299,9 +301,9 @@ impl PartialEq for Runtime {
 
 type Waiter = Arc<Waiting>;
 type WarmCell = wait::Cell<Result<(), DialError>>;
-type Act = Action<Arc<Route>, Box<Conn>, Waiter, Runtime>;
-type Actions = action::Actions<Arc<Route>, Box<Conn>, Waiter, Runtime>;
-type Decider = Policy<Arc<Route>, Box<Conn>, Waiter, Runtime>;
+type Act = Action<Key, Kept, Waiter, Runtime>;
+type Actions = action::Actions<Key, Kept, Waiter, Runtime>;
+type Decider = Policy<Key, Kept, Waiter, Runtime>;
 
 /// What all handles, leases, dials and reapers of one pool share.
 #[derive(Debug)]
@@ -359,15 +361,11 @@ impl Shared {
         Some(lifetime - lifetime.mul_f64(drawn * JITTER))
     }
 
-    fn settle(
-        self: &Arc<Self>,
-        checkout: Checkout<Box<Conn>>,
-        waiting: Option<Waiter>,
-    ) -> Result<Lease, Wait> {
+    fn settle(self: &Arc<Self>, checkout: Checkout<Kept>, waiting: Option<Waiter>) -> Result<Lease, Wait> {
         match (checkout, waiting) {
-            (Checkout::Reuse(mut conn, place), _) => {
-                conn.set_idle();
-                Ok(Lease::new(conn, place, Arc::downgrade(self)))
+            (Checkout::Reuse(mut kept, _), _) => {
+                kept.set_idle();
+                Ok(Lease::new(kept))
             }
             (Checkout::Queued(ticket), Some(waiting)) => Err(Wait::new(self.clone(), ticket, waiting)),
             (Checkout::Queued(_) | Checkout::Full(_) | Checkout::Failing(_) | Checkout::Shut, _) => {
@@ -405,20 +403,12 @@ impl Shared {
         self.settle(checkout, made)
     }
 
-    fn checkin(
-        self: &Arc<Self>,
-        place: Place,
-        conn: Box<Conn>,
-        stay: Option<Duration>,
-        served: Served,
-        now: Instant,
-    ) {
+    fn checkin(self: &Arc<Self>, mut kept: Kept, stay: Option<Duration>, served: Served, now: Instant) {
         let mut actions = Vec::new();
-        let mut conn = conn;
-        let stay = conn.stay(stay, served.request, now);
-        self.keep(place, conn, now, &mut actions, |state, conn, now, actions| {
-            let terms = conn.terms(stay, self.epoch());
-            state.policy.checkin(place, conn, terms, served, now, actions)
+        let stay = kept.stay(stay, served.request, now);
+        self.keep(kept, now, &mut actions, |state, kept, now, actions| {
+            let terms = kept.terms(stay, self.epoch());
+            state.policy.checkin(kept.place(), kept, terms, served, now, actions)
         });
         self.perform(actions);
     }
@@ -448,17 +438,15 @@ impl Shared {
     /// Lets the policy take a connection, and sees to it that its runtime's reaper knows when it expires.
     fn keep(
         self: &Arc<Self>,
-        place: Place,
-        conn: Box<Conn>,
+        mut kept: Kept,
         now: Instant,
         actions: &mut Actions,
-        give: impl FnOnce(&mut State, Box<Conn>, Instant, &mut Actions) -> Option<Instant>,
+        give: impl FnOnce(&mut State, Kept, Instant, &mut Actions) -> Option<Instant>,
     ) {
-        let (id, runtime, noted) = (conn.id(), conn.runtime().id(), actions.len());
-        let mut conn = conn;
-        conn.came_back(now);
+        let (id, place, runtime, noted) = (kept.id(), kept.place(), kept.runtime().id(), actions.len());
+        kept.came_back(now);
         let mut state = self.lock();
-        let shelved = give(&mut state, conn, now, actions);
+        let shelved = give(&mut state, kept, now, actions);
         if shelved.is_some() {
             state.note(place, PoolEventKind::Kept { id });
         }
@@ -513,13 +501,11 @@ impl Shared {
             for action in std::mem::take(&mut actions) {
                 match action {
                     Action::Grant { waiter, conn, place } => {
-                        if let Err(Granted::Conn(conn, place)) =
-                            waiter.cell.deliver(Granted::Conn(conn, place))
-                        {
+                        if let Err(Granted::Conn(kept)) = waiter.cell.deliver(Granted::Conn(conn)) {
                             // It left a moment ago: the connection goes on to the next.
-                            self.keep(place, conn, time::now(), &mut actions, |state, conn, now, actions| {
-                                let terms = conn.terms(None, self.epoch());
-                                state.policy.checkin(place, conn, terms, Served::default(), now, actions)
+                            self.keep(kept, time::now(), &mut actions, |state, kept, now, actions| {
+                                let terms = kept.terms(None, self.epoch());
+                                state.policy.checkin(place, kept, terms, Served::default(), now, actions)
                             });
                         }
                     }
@@ -533,7 +519,7 @@ impl Shared {
                     }
                     Action::Dial { key, partition, place, began, wanted_by } => {
                         let warm = warm.next().cloned();
-                        self.dial(key, &partition, place, began, wanted_by.as_deref(), warm);
+                        self.dial(key.route, &partition, place, began, wanted_by.as_deref(), warm);
                     }
                     Action::Cut { id } => self.cut_draining(id, &mut actions),
                     Action::Forget { partition } => drop(partition),

@@ -64,7 +64,7 @@ pub(crate) struct Policy<K, T, W, P> {
     /// Hosts whose dials are to be thought about again.
     wakes: BTreeSet<(Instant, u32)>,
     /// Connections that were buried while they were looked at, by their stamps.
-    doomed: Vec<(u64, DropReason)>,
+    doomed: Vec<(u32, DropReason)>,
     seed: u64,
     next_seq: u64,
     totals: Counters,
@@ -152,7 +152,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         now: Instant,
         out: &mut Actions<K, T, W, P>,
     ) -> Option<Checkout<T>> {
-        let waiting = self.hosts.host(place.host).waiting;
+        let waiting = self.hosts.host(place.host).waiting as usize;
         let failing = self.refusal(place.host, now);
         if failing.is_some()
             && fresh.is_some()
@@ -295,7 +295,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         self.dialing -= 1;
         self.counters(place.host, |c| c.opened += 1);
         self.absolve(place.host);
-        let due = if let Some((_, waiter)) = resending {
+        let due = if let Some(waiter) = resending {
             self.no_longer_waiting(place.host, 1);
             out.push(Action::Grant { waiter, conn, place });
             None
@@ -325,8 +325,8 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         let most = if concerns_host { BATCH } else { usize::from(is_unserved) };
         let mut failed = 0;
         for queue in [&mut shelf.resending, &mut shelf.waiting] {
-            while failed < most && queue.first_key_value().is_some_and(|((_, queued), _)| *queued < began) {
-                let Some((_, waiter)) = queue.pop_first() else { break };
+            while failed < most && queue.first().is_some_and(|(_, queued)| queued < began) {
+                let Some(waiter) = queue.pop_first() else { break };
                 out.push(Action::Fail { waiter });
                 failed += 1;
             }
@@ -354,7 +354,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     pub(crate) fn cancel(&mut self, ticket: Ticket, out: &mut Actions<K, T, W, P>) -> bool {
         let Some(host) = self.hosts.get_mut(ticket.place.host as usize) else { return false };
         let Some(shelf) = host.shelves.get_mut(ticket.place.shelf as usize) else { return false };
-        let waiter = shelf.waiting.remove(&ticket.turn).or_else(|| shelf.resending.remove(&ticket.turn));
+        let waiter = shelf.waiting.remove(ticket.turn).or_else(|| shelf.resending.remove(ticket.turn));
         if waiter.is_none() {
             return false;
         }
@@ -380,9 +380,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
                 let place = Place { host: slot as u32, shelf: shelf as u32 };
                 let mut refused = 0;
                 let shelf = self.hosts.shelf_mut(place);
-                while let Some((_, waiter)) =
-                    shelf.resending.pop_first().or_else(|| shelf.waiting.pop_first())
-                {
+                while let Some(waiter) = shelf.resending.pop_first().or_else(|| shelf.waiting.pop_first()) {
                     out.push(Action::Fail { waiter });
                     refused += 1;
                     if out.len() >= BATCH {
@@ -472,7 +470,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     pub(crate) fn of_ticket(&self, ticket: Ticket) -> Option<(&K, Counts, bool, Option<&DialError>)> {
         let host = self.hosts.get(ticket.place.host as usize)?;
         let shelf = host.shelves.get(ticket.place.shelf as usize)?;
-        let stands = shelf.waiting.contains_key(&ticket.turn) || shelf.resending.contains_key(&ticket.turn);
+        let stands = shelf.waiting.contains(ticket.turn) || shelf.resending.contains(ticket.turn);
         let failed = host.failing.as_ref().map(|failing| &failing.error);
         stands.then(|| (&host.key, host.counts(), host.blocked.is_some(), failed))
     }
@@ -503,7 +501,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
 
     fn no_longer_waiting(&mut self, slot: u32, waiters: usize) {
         self.waiting -= waiters;
-        self.hosts.host_mut(slot).waiting -= waiters;
+        self.hosts.host_mut(slot).waiting -= waiters as u32;
         self.unblock_if_served(slot);
     }
 
@@ -541,7 +539,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     }
 
     fn count_closed(&mut self, place: Place, reason: DropReason) {
-        self.counters(place.host, |c| c.closed[reason as usize] += 1);
+        self.counters(place.host, |c| c.count_closed(reason));
     }
 
     fn counters(&mut self, slot: u32, count: impl Fn(&mut Counters)) {

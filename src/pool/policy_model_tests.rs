@@ -581,11 +581,13 @@ impl Model {
                 idle += shelf.idle;
                 dialing += shelf.dialing;
             }
-            assert_eq!((host.counted, host.waiting), (host_counted, host_waiting));
+            assert_eq!((host.counted, host.waiting as usize), (host_counted, host_waiting));
             assert!(host.counted <= config.max_connections_per_host, "the host's limit");
             let host_idle: usize = host.shelves.iter().map(|shelf| shelf.idle).sum();
             assert!(host_idle <= config.max_idle_per_host);
-            assert!(host.waiting <= config.max_waiters_per_host + host.resending_and_replaced(self, at));
+            assert!(
+                host.waiting as usize <= config.max_waiters_per_host + host.resending_and_replaced(self, at)
+            );
             counted += host_counted;
             waiting += host_waiting;
         }

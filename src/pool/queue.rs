@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use super::action::{Again, Served, Ticket};
-use super::conn::Conn;
+use super::conn::Kept;
 use super::events::{PoolEventKind, Refusal};
 use super::hosts::Place;
 use super::lease::Lease;
@@ -23,7 +23,7 @@ use crate::trace::{Milestones, Setup};
 /// What is delivered to a waiter.
 #[derive(Debug)]
 pub(crate) enum Granted {
-    Conn(Box<Conn>, Place),
+    Conn(Kept),
     Failed(DialError, Arc<Setup>),
     /// A connection was there, and was not taken in time.
     Withdrawn,
@@ -73,7 +73,7 @@ impl Wait {
         let granted = std::future::poll_fn(|cx| self.waiting.cell.poll_take(cx)).await;
         self.over = true;
         match granted {
-            Granted::Conn(conn, place) => Ok(Lease::new(conn, place, Arc::downgrade(&self.shared))),
+            Granted::Conn(kept) => Ok(Lease::new(kept)),
             Granted::Failed(error, setup) => Err(NotGranted::Failed(error, setup)),
             Granted::Withdrawn => Err(NotGranted::Withdrawn),
             Granted::Shutdown => Err(NotGranted::Shutdown),
@@ -109,8 +109,8 @@ impl Wait {
             "raise max_connections_per_host, or the acquire_timeout".to_owned()
         };
         let message = format!(
-            "no connection to {key} became free within {after:?}: {} active, {} idle, {} dialing, {} waiting ({advice})",
-            counts.active, counts.idle, counts.dialing, counts.waiting
+            "no connection to {} became free within {after:?}: {} active, {} idle, {} dialing, {} waiting ({advice})",
+            key.route, counts.active, counts.idle, counts.dialing, counts.waiting
         );
         let error = Error::new(ErrorKind::PoolTimeout, message).in_phase(Phase::Queue);
         match failed {
@@ -166,8 +166,8 @@ impl Shared {
                     continue;
                 }
                 match waiting.cell.withdraw(Granted::Withdrawn) {
-                    Withdrawn::Gift(Granted::Conn(conn, place)) => {
-                        self.checkin(place, conn, None, Served::default(), time::now());
+                    Withdrawn::Gift(Granted::Conn(kept)) => {
+                        self.checkin(kept, None, Served::default(), time::now());
                     }
                     // Whoever gives it has been held up.
                     Withdrawn::NotYet => again.push((later, place, granted)),
@@ -193,8 +193,8 @@ impl Drop for Wait {
         let mut actions = Vec::new();
         self.shared.decide(&mut actions, |policy, _, actions| policy.cancel(self.ticket, actions));
         self.shared.perform(actions);
-        if let Some(Granted::Conn(conn, place)) = given {
-            self.shared.checkin(place, conn, None, Served::default(), time::now());
+        if let Some(Granted::Conn(kept)) = given {
+            self.shared.checkin(kept, None, Served::default(), time::now());
         }
     }
 }

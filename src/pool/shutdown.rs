@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::conn::{Conn, Cut};
+use super::conn::{Cut, Kept};
 use super::policy::BATCH;
 use super::{Actions, Pool, Shared};
 use crate::pool::DropReason;
@@ -111,7 +111,7 @@ impl Shared {
             for fixed in live {
                 if let Cut::Taken(conn, served) = fixed.cut(DropReason::Shutdown) {
                     let mut actions = Actions::new();
-                    self.close_cut(conn, served, DropReason::Shutdown, &mut actions);
+                    self.close_cut(Kept { conn, fixed }, served, DropReason::Shutdown, &mut actions);
                     self.perform(actions);
                 }
             }
@@ -125,14 +125,13 @@ impl Shared {
         if let Some(fixed) = fixed
             && let Cut::Taken(conn, served) = fixed.cut(DropReason::Abandoned)
         {
-            self.close_cut(conn, served, DropReason::Abandoned, actions);
+            self.close_cut(Kept { conn, fixed }, served, DropReason::Abandoned, actions);
         }
     }
 
-    #[allow(clippy::boxed_local, reason = "it comes in its box")]
-    fn close_cut(&self, conn: Box<Conn>, served: Served, reason: DropReason, actions: &mut Actions) {
-        let (id, place) = (conn.id(), conn.fixed.place);
-        conn.close(reason);
+    fn close_cut(&self, kept: Kept, served: Served, reason: DropReason, actions: &mut Actions) {
+        let (id, place) = (kept.id(), kept.place());
+        kept.close(reason);
         let noted = actions.len();
         let now = time::now();
         let mut state = self.lock();

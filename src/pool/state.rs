@@ -63,7 +63,7 @@ impl State {
     /// Notes what happened at a place where something is counted or queued.
     pub(super) fn note(&mut self, place: Place, kind: PoolEventKind) {
         if self.log.is_some() {
-            let route = self.policy.key_at(place).clone();
+            let route = self.policy.key_at(place).route.clone();
             self.tell(route, kind);
         }
         self.follow(kind);

@@ -64,14 +64,26 @@ impl DropReason {
 
 /// What is counted per host and in total.
 #[derive(Clone, Debug, Default)]
+#[repr(C)]
 pub(crate) struct Counters {
-    pub(crate) opened: u64,
     pub(crate) requests: u64,
     pub(crate) reused: u64,
     pub(crate) handshakes_saved: u64,
     pub(crate) time_saved: Duration,
+    pub(crate) opened: u64,
     pub(crate) failed_dials: u64,
-    pub(crate) closed: [u64; REASONS],
+    /// By their reasons; nothing while none was.
+    closed: Option<Box<[u64; REASONS]>>,
+}
+
+impl Counters {
+    pub(crate) fn count_closed(&mut self, reason: DropReason) {
+        self.closed.get_or_insert_default()[reason as usize] += 1;
+    }
+
+    pub(crate) fn closed(&self) -> [u64; REASONS] {
+        self.closed.as_deref().copied().unwrap_or_default()
+    }
 }
 
 /// A copy of the pool's ledger, per host and in total. See [`Pool::stats`](super::Pool::stats).
@@ -133,7 +145,7 @@ impl HostStats {
             handshakes_saved: counters.handshakes_saved,
             time_saved: counters.time_saved,
             failed_dials: counters.failed_dials,
-            closed: counters.closed,
+            closed: counters.closed(),
         }
     }
 

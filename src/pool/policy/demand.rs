@@ -156,8 +156,8 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         shelf.dialing += 1;
         // The first for whom no dial was under way, from the nearer end; nobody, if that is far.
         let before = shelf.dialing - 1;
-        let mut queue = shelf.resending.values().chain(shelf.waiting.values()).inspect(|_| touch());
         let wanted_by = wanted_by.or_else(|| {
+            let mut queue = shelf.resending.iter().chain(shelf.waiting.iter()).inspect(|_| touch());
             let behind = (shelf.resending.len() + shelf.waiting.len()).checked_sub(shelf.dialing)?;
             let wanting = match before.min(behind) {
                 FAR.. => None,

@@ -89,7 +89,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
             while failed < BATCH && shelf.waiting.len() + shelf.resending.len() > under_way {
                 // Those who came last: who is in front gets what is still under way.
                 let last = shelf.waiting.pop_last().or_else(|| shelf.resending.pop_last());
-                let Some((_, waiter)) = last else { break };
+                let Some(waiter) = last else { break };
                 out.push(Action::Fail { waiter });
                 failed += 1;
             }

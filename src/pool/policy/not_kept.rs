@@ -21,6 +21,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
                     // When the time is over, one more is enough.
                     host.short_lived = most.saturating_sub(1);
                     host.not_kept_until = now.checked_add(NOT_KEPT);
+                    host.is_suspect = true;
                 }
             }
             (_, 2..) => self.note_success(place, served),
@@ -32,12 +33,13 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     pub(super) fn note_success(&mut self, place: Place, served: Served) {
         if served.answered > 1 {
             let host = self.hosts.host_mut(place.host);
-            (host.short_lived, host.not_kept_until) = (0, None);
+            (host.short_lived, host.is_suspect) = (0, false);
         }
     }
 
     pub(super) fn is_not_kept(&self, slot: u32, now: Instant) -> bool {
-        self.hosts.host(slot).not_kept_until.is_some_and(|until| now < until)
+        let host = self.hosts.host(slot);
+        host.is_suspect && host.not_kept_until.is_some_and(|until| now < until)
     }
 }
 

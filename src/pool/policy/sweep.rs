@@ -17,7 +17,7 @@ use crate::pool::stats::DropReason;
 pub(crate) struct Lent<T> {
     pub(crate) conn: T,
     pub(crate) id: IdleId,
-    pub(crate) stamp: u64,
+    pub(crate) stamp: u32,
     pub(crate) place: Place,
 }
 
@@ -67,7 +67,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
             out.push(Action::Bury { conn, place, reason });
         } else if let Some(reason) = reason {
             self.bury_idle(id, reason, out);
-        } else if let Some((_, waiter)) = self.hosts.shelf_mut(place).waiting.pop_first() {
+        } else if let Some(waiter) = self.hosts.shelf_mut(place).waiting.pop_first() {
             self.hosts.shelf_mut(place).active += 1;
             if let Ok(conn) = self.unshelve(id) {
                 self.no_longer_waiting(place.host, 1);
@@ -78,7 +78,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     }
 
     /// A connection that is being looked at is to be closed when it comes back.
-    pub(super) fn doom(&mut self, stamp: u64, place: Place, reason: DropReason) {
+    pub(super) fn doom(&mut self, stamp: u32, place: Place, reason: DropReason) {
         self.count_buried(place, reason);
         self.doomed.push((stamp, reason));
     }

@@ -24,7 +24,7 @@ fn rule_22_what_is_looked_at_is_in_sight() {
     let one = lent.pop().unwrap();
     assert_eq!(play.give_back(one, Some(DropReason::PeerClosed)), ["bury 1 PeerClosed", "dial a/0"]);
     assert_eq!(play.counts(), [1, 3, 2, 2]);
-    assert_eq!(play.policy.total().0.closed[DropReason::PeerClosed as usize], 1);
+    assert_eq!(play.policy.total().0.closed()[DropReason::PeerClosed as usize], 1);
 }
 
 /// What is buried while it is looked at is closed when it comes back, whatever the look saw, and counts until then.
@@ -42,7 +42,7 @@ fn rule_22_what_is_looked_at_can_be_buried() {
     assert_eq!(play.give_back(one, Some(DropReason::PeerClosed)), ["bury 1 Evicted"]);
     assert!(!play.policy.is_swept());
     assert_eq!(play.buried(1), ["dial b/0"]);
-    assert_eq!(play.policy.total().0.closed.iter().sum::<u64>(), 1, "counted once");
+    assert_eq!(play.policy.total().0.closed().iter().sum::<u64>(), 1, "counted once");
     // Another one in its slot is not taken for it.
     let mut play = Play::new(config());
     play.open("a", 0, &[1]);
