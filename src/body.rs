@@ -65,7 +65,7 @@ struct Received {
     ready: Bytes,
     /// What brings the rest; `None` once everything is here.
     exchange: Option<Exchange>,
-    trailers: Option<HeaderMap>,
+    trailers: Option<Box<HeaderMap>>,
     /// These are final once `exchange` is gone.
     timings: Timings,
     upload: UploadProgress,
@@ -159,7 +159,7 @@ impl Body {
     pub(crate) fn received(
         ready: Bytes,
         exchange: Option<Exchange>,
-        trailers: Option<HeaderMap>,
+        trailers: Option<Box<HeaderMap>>,
         timings: Timings,
         upload: UploadProgress,
     ) -> Self {
@@ -248,7 +248,7 @@ impl Body {
             Kind::File(file) => file.poll_chunk(cx).map(|chunk| chunk.map(|chunk| Ok(Frame::data(chunk?)))),
             Kind::Received(received) => match ready!(received.poll_chunk(cx)) {
                 Some(chunk) => Poll::Ready(Some(Ok(Frame::data(chunk?)))),
-                None => Poll::Ready(received.trailers.take().map(|trailers| Ok(Frame::trailers(trailers)))),
+                None => Poll::Ready(received.trailers.take().map(|trailers| Ok(Frame::trailers(*trailers)))),
             },
         }
     }
@@ -283,7 +283,7 @@ impl Body {
     /// The trailers, once the content has ended.
     pub(crate) fn take_trailers(&mut self) -> Option<HeaderMap> {
         match &mut self.kind {
-            Kind::Received(received) => received.trailers.take(),
+            Kind::Received(received) => received.trailers.take().map(|trailers| *trailers),
             _ => self.trailers.take().map(|trailers| *trailers),
         }
     }

@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Poll;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, EXPECT, PROXY_AUTHORIZATION, TRAILER, TRANSFER_ENCODING};
@@ -116,12 +116,7 @@ impl Client {
     /// The URI and the fields are taken as they are; the version is ignored. Cancel safety and errors as for
     /// [`RequestBuilder::send`].
     pub async fn execute<B: Into<Body>>(&self, request: http::Request<B>) -> Result<Response> {
-        let (parts, body) = request.into_parts();
-        let mut settings = parts.extensions.get::<Settings>().cloned().unwrap_or_default();
-        if let Some(target) = parts.extensions.get::<RequestTarget>() {
-            settings.target = Some(target.clone());
-        }
-        self.run(parts.method, parts.uri, parts.headers, body.into(), settings).await
+        RequestBuilder::of(self.clone(), request.map(Into::into)).send().await
     }
 
     /// The pool: what there is, and what reuse saved.
@@ -160,19 +155,12 @@ impl Client {
         self.inner.pool.set_min_idle(route, connections).map_err(|error| error.with_uri(&uri))
     }
 
-    /// Runs a request through pool, exchange and retry.
-    pub(crate) async fn run(
-        &self,
-        method: Method,
-        uri: Uri,
-        mut headers: HeaderMap,
-        body: Body,
-        settings: Settings,
-    ) -> Result<Response> {
+    /// Adds what every request of this client says.
+    pub(crate) fn complete(&self, uri: &Uri, headers: &mut HeaderMap, body: &Body) -> Result<()> {
         let config = &self.inner.request;
         let is_empty = matches!(body.length(), BodyLength::None | BodyLength::Known(0));
         if body.has_too_many_trailers() {
-            return Err(Error::request("the request has too many trailers").with_uri(&uri));
+            return Err(Error::request("the request has too many trailers").with_uri(uri));
         }
         for name in config.default_headers.keys() {
             // Without content there is nothing to expect.
@@ -181,17 +169,29 @@ impl Client {
             }
             for value in config.default_headers.get_all(name) {
                 if headers.try_append(name.clone(), value.clone()).is_err() {
-                    return Err(Error::request("the request has too many header fields").with_uri(&uri));
+                    return Err(Error::request("the request has too many header fields").with_uri(uri));
                 }
             }
         }
-        let outcome = self.attempt(&method, &uri, &mut headers, body, &settings).await;
-        outcome.map_err(|error| error.with_uri(&uri))
+        Ok(())
     }
-}
 
-impl Client {
-    async fn attempt(
+    fn exchange(
+        &self,
+        method: &Method,
+        uri: &Uri,
+        body: Body,
+        port: u16,
+        deadline: Option<Deadline>,
+        now: Instant,
+    ) -> Exchange {
+        let mut spans = RequestSpans::new(method, uri, port, now);
+        spans.queue(now);
+        Exchange::new(Upload::new(body), self.inner.exchange, deadline, Timeline::new(now), spans)
+    }
+
+    /// Runs a request through pool, exchange and retry.
+    pub(crate) async fn attempt(
         &self,
         method: &Method,
         uri: &Uri,
@@ -204,10 +204,7 @@ impl Client {
         let inner = &*self.inner;
         let timeout = settings.timeout.or(inner.request.timeout);
         let deadline = timeout.map(|after| Deadline { at: time::after(now, after), after });
-        let mut spans = RequestSpans::new(method, uri, route.port(), now);
-        spans.queue(now);
-        let upload = Upload::new(body);
-        let mut exchange = Exchange::new(upload, inner.exchange, deadline, Timeline::new(now), spans);
+        let mut exchange = self.exchange(method, uri, body, route.port(), deadline, now);
         let authority = authority(method, route, settings);
         let host = authority.as_deref().map_or_else(|| route.host_field(), Into::into);
         let target = match (&settings.target, &authority) {

@@ -102,7 +102,9 @@ pub(crate) struct Exchange {
     info: Option<ConnectionInfo>,
     machine: Machine,
     upload: Upload,
-    config: ExchangeConfig,
+    timeouts: Timeouts,
+    /// How long the body is held back.
+    patience: Duration,
     /// The request's total deadline.
     deadline: Option<Deadline>,
     /// Encoded and not yet written.
@@ -111,7 +113,7 @@ pub(crate) struct Exchange {
     head: u64,
     /// Read and not yet decoded.
     incoming: Incoming,
-    trailers: Option<HeaderMap>,
+    trailers: Option<Box<HeaderMap>>,
     timeline: Timeline,
     spans: RequestSpans,
     /// When the request's last byte was written.
@@ -156,7 +158,8 @@ impl Exchange {
             info: None,
             machine: Machine::new(config.limits),
             upload,
-            config,
+            timeouts: config.timeouts,
+            patience: config.expect_continue,
             deadline,
             out: Outgoing::default(),
             head: 0,
@@ -207,7 +210,7 @@ impl Exchange {
     /// it says of the body is the upload's to say.
     pub(crate) fn prepare(&mut self, head: RequestHead<'_>) -> Result<(), Error> {
         if self.machine.is_head_sent() || self.machine.is_send_aborted() {
-            self.machine = Machine::new(self.config.limits);
+            self.machine = Machine::new(*self.machine.limits());
         }
         self.out.clear();
         self.out.prefix = buffer::take_write();
@@ -312,7 +315,7 @@ impl Exchange {
                     self.park();
                     return Poll::Ready(Some(Ok(data)));
                 }
-                Ok(Some(Event::Trailers(trailers))) => self.trailers = Some(trailers),
+                Ok(Some(Event::Trailers(trailers))) => self.trailers = Some(Box::new(trailers)),
                 Ok(Some(Event::End) | None) => {
                     self.conclude(time::now());
                     return Poll::Ready(None);
@@ -341,7 +344,7 @@ impl Exchange {
                     self.received += data.len() as u64;
                     ready = if ready.is_empty() { data } else { [ready, data].concat().into() };
                 }
-                Ok(Some(Event::Trailers(trailers))) => self.trailers = Some(trailers),
+                Ok(Some(Event::Trailers(trailers))) => self.trailers = Some(Box::new(trailers)),
                 Ok(Some(Event::End)) => {
                     self.conclude(self.timeline.head_at().unwrap_or_else(time::now));
                     return (ready, true);
@@ -534,7 +537,7 @@ impl Exchange {
     fn check_deadline(&self) -> Result<(), Failure> {
         match self.deadline {
             Some(deadline) if time::now() >= deadline.at => {
-                let due = Waits { total: Some(deadline), ..Waits::default() }.due(&self.config.timeouts);
+                let due = Waits { total: Some(deadline), ..Waits::default() }.due(&self.timeouts);
                 Err(Failure::Ended(
                     End::Other,
                     due.map_or_else(|| Error::request("no deadline"), |due| due.error(self.phase())),
@@ -566,7 +569,7 @@ impl Exchange {
             reading_since: waits_to_read.then(|| *self.reading_since.get_or_insert(now)),
         };
         let phase = self.phase();
-        let due = waits.due(&self.config.timeouts);
+        let due = waits.due(&self.timeouts);
         let continue_at = self.continue_at.filter(|_| self.is_expecting);
         let Some(lease) = &mut self.lease else { return Poll::Pending };
         let Some(at) = due.map(|due| due.at).into_iter().chain(continue_at).min() else {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
 use crate::body::{Body, add_fields};
+use crate::buffer;
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::response::Response;
@@ -215,13 +216,31 @@ pub(crate) struct Settings {
 }
 
 impl RequestBuilder {
+    /// One that was made elsewhere.
+    pub(crate) fn of(client: Client, request: http::Request<Body>) -> Self {
+        let (parts, body) = request.into_parts();
+        let mut settings = parts.extensions.get::<Settings>().cloned().unwrap_or_default();
+        if let Some(target) = parts.extensions.get::<RequestTarget>() {
+            settings.target = Some(target.clone());
+        }
+        Self {
+            client,
+            method: parts.method,
+            uri: parts.uri,
+            headers: parts.headers,
+            body,
+            settings,
+            error: None,
+        }
+    }
+
     pub(crate) fn new(client: Client, method: Method, url: impl IntoUrl) -> Self {
         let (uri, error) = match url.into_uri() {
             Ok(uri) => (uri, None),
             Err(error) => (Uri::default(), Some(error)),
         };
-        // Room for a common response as well, whose fields take the map over.
-        let headers = HeaderMap::with_capacity(FIELDS);
+        // A response's fields take the map over.
+        let headers = buffer::take_fields();
         Self { client, method, uri, headers, body: Body::empty(), settings: Settings::default(), error }
     }
 
@@ -406,11 +425,20 @@ impl RequestBuilder {
     ///
     /// See [`ErrorKind`](crate::ErrorKind). A response with any status is not an error; see
     /// [`error_for_status`](Response::error_for_status).
-    pub async fn send(self) -> Result<Response> {
-        if let Some(error) = self.error {
-            return Err(error);
+    #[allow(
+        clippy::manual_async_fn,
+        reason = "the future of an async fn has room for its arguments twice, and is moved whole"
+    )]
+    pub fn send(mut self) -> impl Future<Output = Result<Response>> {
+        async move {
+            if let Some(error) = self.error.take() {
+                return Err(error);
+            }
+            self.client.complete(&self.uri, &mut self.headers, &self.body)?;
+            let body = std::mem::replace(&mut self.body, Body::empty());
+            let sent = self.client.attempt(&self.method, &self.uri, &mut self.headers, body, &self.settings);
+            sent.await.map_err(|error| error.with_uri(&self.uri))
         }
-        self.client.run(self.method, self.uri, self.headers, self.body, self.settings).await
     }
 
     fn fail(&mut self, error: Error) {
@@ -447,9 +475,6 @@ fn encode_form(text: &str, out: &mut String) {
 }
 
 const HEX: &[u8; 16] = b"0123456789ABCDEF";
-
-/// Fields that a map has room for without growing.
-const FIELDS: usize = 12;
 
 #[cfg(all(test, feature = "url"))]
 mod tests {

@@ -13,6 +13,7 @@ use futures_core::Stream;
 use http::{HeaderMap, StatusCode, Uri, Version};
 
 use crate::body::Body;
+use crate::buffer::Fields;
 use crate::error::{Error, ErrorKind, Phase, Result, Written, without_credentials};
 use crate::pool::ConnectionInfo;
 use crate::trace::Timings;
@@ -32,7 +33,7 @@ pub struct Response {
 struct Head {
     status: StatusCode,
     version: Version,
-    headers: HeaderMap,
+    headers: Fields,
     uri: Uri,
     #[cfg(feature = "url")]
     url: std::sync::OnceLock<url::Url>,
@@ -100,7 +101,7 @@ impl Response {
         let head = Head {
             status,
             version,
-            headers,
+            headers: Fields::new(headers),
             uri,
             #[cfg(feature = "url")]
             url: std::sync::OnceLock::new(),
@@ -263,7 +264,7 @@ impl Response {
         let trailers = self.body.take_trailers();
         let timings = *self.timings();
         let Head { status, headers, connection, .. } = *self.head;
-        Ok(Collected { status, headers, body, trailers, timings, connection })
+        Ok(Collected { status, headers: headers.take(), body, trailers, timings, connection })
     }
 
     /// The fields behind the content, if there were any. Content that was not read yet is read and thrown away.
@@ -356,7 +357,7 @@ impl From<Response> for http::Response<Body> {
         let mut out = Self::new(body);
         *out.status_mut() = status;
         *out.version_mut() = version;
-        *out.headers_mut() = headers;
+        *out.headers_mut() = headers.take();
         out.extensions_mut().insert(connection);
         out.extensions_mut().insert(timings);
         out

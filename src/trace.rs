@@ -47,11 +47,11 @@ pub struct Timings {
 }
 
 /// The milestones of one request, from which its [`Timings`] are cut.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Timeline {
     call: Instant,
     attempt: Instant,
-    dial: Option<Milestones>,
+    dial: Option<Box<Milestones>>,
     assigned: Option<Instant>,
     written: Option<Instant>,
     head: Option<Instant>,
@@ -75,7 +75,7 @@ impl Timeline {
 
     /// The dial that this request waited for, as far as it has come.
     pub(crate) fn dial(&mut self, dial: Milestones) {
-        self.dial = Some(dial);
+        self.dial = Some(Box::new(dial));
     }
 
     pub(crate) fn assigned(&mut self, now: Instant) {
@@ -112,7 +112,7 @@ impl Timeline {
         };
         // Mostly there was none: the connection was kept.
         let [dns, connect, proxy, tls] =
-            self.dial.map_or([None; 4], |dial| [dial.dns, dial.tcp, dial.proxy, dial.tls].map(clip));
+            self.dial.as_ref().map_or([None; 4], |dial| [dial.dns, dial.tcp, dial.proxy, dial.tls].map(clip));
         let setup: Duration = [dns, connect, proxy, tls].into_iter().flatten().sum();
         let head = self.head.unwrap_or(until);
         let sent = self.written.unwrap_or(head).min(head).max(assigned);
@@ -348,8 +348,12 @@ impl Drop for Attempt {
 }
 
 /// The spans of one request: `http.request`, and under it the phase that is running.
+/// Nothing where nobody listens.
 #[derive(Debug)]
-pub(crate) struct RequestSpans {
+pub(crate) struct RequestSpans(Option<Box<Spans>>);
+
+#[derive(Debug)]
+struct Spans {
     request: Span,
     started: Instant,
     phase: Span,
@@ -372,76 +376,85 @@ impl RequestSpans {
             reused = Empty,
             elapsed_ns = Empty,
         );
-        Self { request, started: now, phase: Span::none(), phase_started: now }
+        let spans = |request| Spans { request, started: now, phase: Span::none(), phase_started: now };
+        let is_heard = !request.is_disabled();
+        Self(is_heard.then(|| Box::new(spans(request))))
     }
 
     /// The request asks for a connection.
     pub(crate) fn queue(&mut self, now: Instant) {
-        if !self.request.is_disabled() {
-            let span = tracing::debug_span!(target: TARGET, parent: &self.request, "queue", waited = false, elapsed_ns = Empty);
-            self.next(span, now);
+        if let Some(spans) = &mut self.0 {
+            let span = tracing::debug_span!(target: TARGET, parent: &spans.request, "queue", waited = false, elapsed_ns = Empty);
+            spans.next(span, now);
         }
     }
 
     /// The request has to wait, for a dial or for another request to end.
     pub(crate) fn waits(&self) {
-        self.phase.record("waited", true);
+        if let Some(spans) = &self.0 {
+            spans.phase.record("waited", true);
+        }
     }
 
     pub(crate) fn send(&mut self, connection: u64, reused: bool, now: Instant) {
-        if !self.request.is_disabled() {
-            self.request.record("network.connection.id", connection).record("reused", reused);
-            let span = tracing::debug_span!(target: TARGET, parent: &self.request, "send", bytes = Empty, elapsed_ns = Empty);
-            self.next(span, now);
+        if let Some(spans) = &mut self.0 {
+            spans.request.record("network.connection.id", connection).record("reused", reused);
+            let span = tracing::debug_span!(target: TARGET, parent: &spans.request, "send", bytes = Empty, elapsed_ns = Empty);
+            spans.next(span, now);
         }
     }
 
     pub(crate) fn wait(&mut self, sent: u64, now: Instant) {
-        if !self.request.is_disabled() {
-            self.phase.record("bytes", sent);
+        if let Some(spans) = &mut self.0 {
+            spans.phase.record("bytes", sent);
             let span =
-                tracing::debug_span!(target: TARGET, parent: &self.request, "wait", elapsed_ns = Empty);
-            self.next(span, now);
+                tracing::debug_span!(target: TARGET, parent: &spans.request, "wait", elapsed_ns = Empty);
+            spans.next(span, now);
         }
     }
 
     pub(crate) fn receive(&mut self, status: StatusCode, now: Instant) {
-        if !self.request.is_disabled() {
-            self.request.record("http.response.status_code", status.as_u16());
-            let span = tracing::debug_span!(target: TARGET, parent: &self.request, "receive", bytes = Empty, elapsed_ns = Empty);
-            self.next(span, now);
+        if let Some(spans) = &mut self.0 {
+            spans.request.record("http.response.status_code", status.as_u16());
+            let span = tracing::debug_span!(target: TARGET, parent: &spans.request, "receive", bytes = Empty, elapsed_ns = Empty);
+            spans.next(span, now);
         }
     }
 
     /// The setup of the connection that serves this request: a root of its own, so it is linked, not a child.
     pub(crate) fn link(&self, setup: &Setup) {
-        if let Some(id) = setup.span().id() {
-            self.request.follows_from(id);
+        if let Some(spans) = &self.0
+            && let Some(id) = setup.span().id()
+        {
+            spans.request.follows_from(id);
         }
     }
 
     pub(crate) fn resent(&self, times: u32) {
-        self.request.record("http.request.resend_count", times);
+        if let Some(spans) = &self.0 {
+            spans.request.record("http.request.resend_count", times);
+        }
     }
 
     pub(crate) fn finish(&mut self, received: u64, now: Instant) {
-        if !self.request.is_disabled() {
-            self.phase.record("bytes", received);
-            self.close(now);
+        if let Some(mut spans) = self.0.take() {
+            spans.phase.record("bytes", received);
+            spans.close(now);
         }
     }
 
     pub(crate) fn fail(&mut self, kind: &str, now: Instant) {
-        if !self.request.is_disabled() {
-            self.request.record("error.type", kind);
-            self.close(now);
+        if let Some(mut spans) = self.0.take() {
+            spans.request.record("error.type", kind);
+            spans.close(now);
         }
     }
+}
 
+impl Spans {
     fn close(&mut self, now: Instant) {
         self.next(Span::none(), now);
         record_elapsed(&self.request, self.started, now);
-        self.request = Span::none();
     }
 
     fn next(&mut self, span: Span, now: Instant) {
@@ -455,7 +468,7 @@ impl RequestSpans {
 
 impl Drop for RequestSpans {
     fn drop(&mut self) {
-        if !self.request.is_none() {
+        if self.0.is_some() {
             self.fail("cancelled", time::now());
         }
     }

@@ -9,13 +9,14 @@ use std::mem::MaybeUninit;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{HeaderName, HeaderValue};
+use http::header::HeaderValue;
 use http::{HeaderMap, StatusCode, Version};
 use httparse::Header;
 
 use super::error::ProtocolError;
 use super::framing::{FramingFields, parse_decimal};
 use super::limits::Limits;
+use super::names::Names;
 use super::trailers::is_forbidden;
 
 /// The head of a response, interim or final.
@@ -190,6 +191,7 @@ impl Scan {
                 self.at_line_start = false;
             }
 
+            self.skip_plain(window, limits.fields.min(MAX_FIELDS));
             let Some(offset) = find_lf(&window[self.at..]) else {
                 self.at = window.len();
                 return Ok(None);
@@ -206,6 +208,28 @@ impl Scan {
             }
             self.at = lf + 1;
             self.at_line_start = true;
+        }
+    }
+
+    /// Goes on to the last line that is in no way special: the end of the line before it is CRLF, and it begins with neither.
+    fn skip_plain(&mut self, window: &[u8], most: usize) {
+        let start = self.at;
+        let (words, _) = window[start..].as_chunks::<8>();
+        for (index, word) in words.iter().enumerate() {
+            let mut hits = line_feeds(*word);
+            while hits != 0 {
+                let lf = start + index * 8 + hits.trailing_zeros() as usize / 8;
+                hits &= hits - 1;
+                let is_plain = lf > 0
+                    && window[lf - 1] == b'\r'
+                    && window.get(lf + 1).is_some_and(|next| !matches!(next, b'\r' | b'\n' | b' ' | b'\t'));
+                if !is_plain || self.fields >= most {
+                    return;
+                }
+                self.fields += 1;
+                self.at = lf + 1;
+                self.field = lf + 1;
+            }
         }
     }
 
@@ -254,10 +278,12 @@ pub(super) fn parse(
         let version = if minor == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
         let mut notes = Notes::default();
         headers.try_reserve(response.headers.len()).map_err(|_| ProtocolError::TooManyFields)?;
-        for field in response.headers.iter() {
-            notes.note(field.name, field.value);
-            store(&head, field, &mut headers)?;
-        }
+        Names::with(|names| {
+            response.headers.iter().try_for_each(|field| {
+                notes.note(field.name, field.value);
+                store(&head, field, names, &mut headers)
+            })
+        })?;
         let reason = unusual_reason(&head, status);
         Ok((ResponseHead { status, version, reason, headers, raw: Bytes::new() }, notes))
     })?;
@@ -282,11 +308,13 @@ pub(super) fn parse_trailers(section: &Bytes, scan: &Scan) -> Result<Option<Head
         };
         let (mut trailers, mut dropped) = (HeaderMap::new(), HeaderMap::new());
         trailers.try_reserve(fields.len()).map_err(|_| ProtocolError::TooManyFields)?;
-        for field in fields {
-            // What is dropped is judged all the same.
-            let map = if is_forbidden(field.name.as_bytes()) { &mut dropped } else { &mut trailers };
-            store(section, field, map)?;
-        }
+        Names::with(|names| {
+            fields.iter().try_for_each(|field| {
+                // What is dropped is judged all the same.
+                let map = if is_forbidden(field.name.as_bytes()) { &mut dropped } else { &mut trailers };
+                store(section, field, names, map)
+            })
+        })?;
         Ok(Some(trailers).filter(|trailers| !trailers.is_empty()))
     })
 }
@@ -328,10 +356,15 @@ impl KeepAlive {
     }
 }
 
-/// Appends one field. Its name is copied only if it is not a standard one, its value never; httparse has already
+/// Appends one field. Its name is copied only if it is not a standard one and was not read lately, its value never; httparse has already
 /// excluded the whitespace around the value: <https://www.rfc-editor.org/rfc/rfc9110#section-5.5>.
-fn store(section: &Bytes, field: &Header<'_>, map: &mut HeaderMap) -> Result<(), ProtocolError> {
-    let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| ProtocolError::BadFieldName)?;
+fn store(
+    section: &Bytes,
+    field: &Header<'_>,
+    names: &mut Names,
+    map: &mut HeaderMap,
+) -> Result<(), ProtocolError> {
+    let name = names.name(field.name.as_bytes())?;
     let value = HeaderValue::from_maybe_shared(section.slice_ref(field.value));
     let value = value.map_err(|_| ProtocolError::BadFieldValue)?;
     map.try_append(name, value).map_err(|_| ProtocolError::TooManyFields)?;
@@ -372,6 +405,14 @@ fn check_version(bytes: &mut [u8]) -> Result<usize, ProtocolError> {
         at += 1;
     }
     Ok(at)
+}
+
+/// The top bit of each byte that is one, and no other: adding carries into it unless all other bits are zero after the
+/// exclusive or.
+fn line_feeds(word: [u8; 8]) -> u64 {
+    const LOW: u64 = u64::from_ne_bytes([0x7f; 8]);
+    let zeroed = u64::from_le_bytes(word) ^ u64::from_ne_bytes([b'\n'; 8]);
+    !((zeroed & LOW).wrapping_add(LOW) | zeroed | LOW)
 }
 
 /// Eight bytes at a time: subtracting one borrows into the top bit of exactly the first byte that is zero after the

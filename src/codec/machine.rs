@@ -123,6 +123,12 @@ impl Machine {
         }
     }
 
+    /// As it was made with.
+    #[must_use]
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
     /// What is to become of the connection, of whose bytes `buffered` were read but not decoded.
     ///
     /// The cells of the [joint table](super), in its order.

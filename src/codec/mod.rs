@@ -89,6 +89,7 @@ mod limits_tests;
 mod machine;
 #[cfg(test)]
 mod machine_tests;
+mod names;
 #[cfg(test)]
 #[path = "observe_tests.rs"]
 mod observe;

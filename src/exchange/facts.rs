@@ -43,7 +43,7 @@ impl Exchange {
         self.timeline.timings(time::now())
     }
 
-    pub(crate) fn take_trailers(&mut self) -> Option<HeaderMap> {
+    pub(crate) fn take_trailers(&mut self) -> Option<Box<HeaderMap>> {
         self.trailers.take()
     }
 

@@ -135,7 +135,7 @@ impl Exchange {
                 if self.poll_flush(cx).is_ready() {
                     self.waits_for_caller = true;
                     self.writing_since = None;
-                    let timeout = self.config.expect_continue;
+                    let timeout = self.patience;
                     self.continue_at.get_or_insert_with(|| time::after(time::now(), timeout));
                 }
                 return Poll::Pending;

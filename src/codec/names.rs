@@ -1,0 +1,108 @@
+//! Names of response fields as they were read before, on the same thread.
+//!
+//! A server says the same few names each time, and to read one anew (to lower its case, to look whether it is a standard one,
+//! to copy it if not) takes longer than all else that is done with its field. It knows no meaning of any name. Invariants: it
+//! answers what `HeaderName::from_bytes` does, and holds a bounded number of bounded names.
+
+use std::cell::Cell;
+
+use http::HeaderName;
+
+use super::error::ProtocolError;
+
+/// The names that were read before.
+pub(super) struct Names([Known; SLOTS]);
+
+impl Names {
+    /// For a whole section of fields.
+    pub(super) fn with<R>(read: impl FnOnce(&mut Self) -> R) -> R {
+        let known = NAMES.try_with(Cell::take).ok().flatten();
+        // (While the thread ends, nothing is known.)
+        let mut names = known.unwrap_or_else(|| Box::new(Self(std::array::from_fn(|_| Known::NOTHING))));
+        let read = read(&mut names);
+        let _ = NAMES.try_with(|known| known.set(Some(names)));
+        read
+    }
+
+    /// The name that these bytes are.
+    pub(super) fn name(&mut self, bytes: &[u8]) -> Result<HeaderName, ProtocolError> {
+        let read = || HeaderName::from_bytes(bytes).map_err(|_| ProtocolError::BadFieldName);
+        let (Some(first), Some(last)) = (bytes.first(), bytes.last()) else { return read() };
+        if bytes.len() > LONGEST {
+            return read();
+        }
+        let place = usize::from(*first) + 5 * usize::from(*last) + 17 * bytes.len();
+        let known = &mut self.0[place % SLOTS];
+        match &known.name {
+            Some(name) if known.spelling[..usize::from(known.length)] == *bytes => Ok(name.clone()),
+            _ => Ok(known.learn(bytes, read()?)),
+        }
+    }
+}
+
+/// A name, as it was spelt.
+struct Known {
+    spelling: [u8; LONGEST],
+    length: u8,
+    name: Option<HeaderName>,
+}
+
+impl Known {
+    const NOTHING: Self = Self { spelling: [0; LONGEST], length: 0, name: None };
+
+    #[cold]
+    fn learn(&mut self, bytes: &[u8], name: HeaderName) -> HeaderName {
+        self.spelling[..bytes.len()].copy_from_slice(bytes);
+        self.length = bytes.len() as u8;
+        self.name.insert(name).clone()
+    }
+}
+
+thread_local! {
+    static NAMES: Cell<Option<Box<Names>>> = const { Cell::new(None) };
+}
+
+/// How many names are known at most.
+const SLOTS: usize = 64;
+
+/// The longest that is kept.
+const LONGEST: usize = 31;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_what_they_are_read_as() {
+        let long = "x".repeat(LONGEST + 1);
+        let names =
+            ["Content-Type", "content-type", "CONTENT-TYPE", "X-a", "x-A", "x-b", "Date", "etag", &*long];
+        let bad = ["", "a b", "a:", "\u{e9}", "a\0", "[", "@"];
+        for _ in 0..3 {
+            for name in names.iter().chain(&bad) {
+                let expected =
+                    HeaderName::from_bytes(name.as_bytes()).map_err(|_| ProtocolError::BadFieldName);
+                assert_eq!(Names::with(|names| names.name(name.as_bytes())), expected, "{name:?}");
+            }
+        }
+    }
+
+    /// Many more than are kept, and such as share a place.
+    #[test]
+    fn names_that_meet_are_told_apart() {
+        for _ in 0..2 {
+            for number in 0..20_000_u32 {
+                let name = format!("X-{number:08}-y");
+                assert_eq!(
+                    Names::with(|names| names.name(name.as_bytes())).unwrap().as_str(),
+                    name.to_ascii_lowercase()
+                );
+            }
+        }
+        for (one, other) in [("a^b", "a~b"), ("x_", "x\u{7f}"), ("q`", "q@")] {
+            let name = |text: &str| Names::with(|names| names.name(text.as_bytes())).ok();
+            assert!(name(one).is_some());
+            assert_ne!(name(one), name(other));
+        }
+    }
+}
