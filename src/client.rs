@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, EXPECT, PROXY_AUTHORIZATION, TRAILER, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
 
 use crate::body::Body;
 use crate::codec::{BodyLength, RequestHead, ResponseHead, Target};
@@ -164,7 +164,7 @@ impl Client {
         }
         for name in config.default_headers.keys() {
             // Without content there is nothing to expect.
-            if headers.contains_key(name) || (*name == EXPECT && is_empty) {
+            if has(headers, name) || (*name == EXPECT && is_empty) {
                 continue;
             }
             for value in config.default_headers.get_all(name) {
@@ -505,11 +505,17 @@ impl Client {
 /// Whether the server takes these credentials for those of the connection.
 fn binds_connection(headers: &HeaderMap) -> bool {
     [AUTHORIZATION, PROXY_AUTHORIZATION].iter().any(|name| {
-        headers.get_all(name).iter().any(|value| {
-            let scheme = value.as_bytes().split(|&byte| byte == b' ').next().unwrap_or_default();
-            scheme.eq_ignore_ascii_case(b"ntlm") || scheme.eq_ignore_ascii_case(b"negotiate")
-        })
+        has(headers, name)
+            && headers.get_all(name).iter().any(|value| {
+                let scheme = value.as_bytes().split(|&byte| byte == b' ').next().unwrap_or_default();
+                scheme.eq_ignore_ascii_case(b"ntlm") || scheme.eq_ignore_ascii_case(b"negotiate")
+            })
     })
+}
+
+/// Of a few fields, all are asked sooner than one is found by its hash.
+fn has(headers: &HeaderMap, name: &HeaderName) -> bool {
+    if headers.len() <= 8 { headers.keys().any(|key| key == name) } else { headers.contains_key(name) }
 }
 
 /// What CONNECT asks for, or what the caller names in its place.
