@@ -500,6 +500,13 @@ fn empty_hosts_are_forgotten() {
     }
     assert_eq!(policy.hosts.len(), MAX_EMPTIES);
     assert_eq!(policy.total().1, Counts::default());
+    // Who goes through all of them comes by a place that is vacant.
+    assert_eq!(policy.host_slots(), MAX_EMPTIES + 1);
+    let mut slot = Some(0);
+    while let Some(from) = slot {
+        slot = policy.refuse_waiters(from, &mut out);
+    }
+    assert_eq!(out.len(), 0, "nobody waits");
 }
 
 /// A host that was empty once is listed as such; when its last connection goes while the list overflows because of

@@ -110,3 +110,16 @@ fn rule_14_what_would_not_be_kept_is_not_dialed() {
         assert_eq!(play.checkin(3), NOTHING);
     }
 }
+
+#[test]
+fn rule_14_the_earlier_of_two_times_holds() {
+    let mut play = Play::new(config());
+    let place = play.place("a", 0);
+    for (at, expected) in [(10, 10), (5, 5), (7, 5), (5, 5)] {
+        play.policy.wake_at(place.host, play.now + at * S);
+        assert_eq!(play.policy.next_wake(), Some(play.now + expected * S), "{at}");
+    }
+    play.now += 5 * S;
+    assert_eq!(play.reap(), NOTHING);
+    assert_eq!(play.policy.next_wake(), None, "and the others are forgotten");
+}
