@@ -301,8 +301,8 @@ const MAX_NAMES: usize = 4;
 #[cfg(test)]
 pub(super) mod tests {
     use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-    use rustls::ServerConfig;
     use rustls::pki_types::PrivateKeyDer;
+    use rustls::{ServerConfig, SupportedProtocolVersion};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio_rustls::{TlsAcceptor, server};
 
@@ -337,7 +337,26 @@ pub(super) mod tests {
             self.server_with(names, |_| {})
         }
 
+        /// One for `localhost` of certain versions.
+        pub(crate) fn server_of(&self, versions: &[&'static SupportedProtocolVersion]) -> ServerConfig {
+            self.server_as(&["localhost"], versions, |_| {})
+        }
+
+        /// What trusts it.
+        pub(crate) async fn client(&self) -> Arc<ClientConfig> {
+            self.tls.load().await.unwrap_or_else(|error| panic!("{error:?}")).config
+        }
+
         fn server_with(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> ServerConfig {
+            self.server_as(names, rustls::DEFAULT_VERSIONS, change)
+        }
+
+        fn server_as(
+            &self,
+            names: &[&str],
+            versions: &[&'static SupportedProtocolVersion],
+            change: impl FnOnce(&mut CertificateParams),
+        ) -> ServerConfig {
             let names: Vec<_> = names.iter().map(ToString::to_string).collect();
             let mut params = CertificateParams::new(names).unwrap();
             change(&mut params);
@@ -345,7 +364,7 @@ pub(super) mod tests {
             let certificate = params.signed_by(&key, &self.issuer).unwrap();
             let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
             ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-                .with_safe_default_protocol_versions()
+                .with_protocol_versions(versions)
                 .unwrap()
                 .with_no_client_auth()
                 .with_single_cert(vec![certificate.der().clone()], key)

@@ -125,11 +125,15 @@ impl Records {
         let before = buf.filled().len();
         self.held.plain.pour(buf);
         self.is_more_likely = true;
-        for _ in 0..MAX_READS {
+        for reads in 0..MAX_READS {
             while buf.remaining() > 0 && self.step(Some(buf)) {}
             let is_some = buf.filled().len() > before;
             if buf.remaining() == 0 || is_some && !self.is_more_likely {
                 return Poll::Ready(Ok(()));
+            }
+            if reads > 0 && !is_some {
+                // Whoever talks and says nothing is not to be heard faster.
+                self.size = LEAST;
             }
             if self.has_ended() {
                 return Poll::Ready(if is_some { Ok(()) } else { self.end(io, cx) });
@@ -539,3 +543,7 @@ const LEAST: usize = 17 * 1024;
 
 /// So often is read in one poll.
 const MAX_READS: usize = 16;
+
+#[cfg(test)]
+#[path = "tls_records_tests.rs"]
+mod tests;
