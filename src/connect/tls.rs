@@ -302,6 +302,8 @@ const MAX_NAMES: usize = 4;
 pub(super) mod tests {
     use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
     use rustls::pki_types::PrivateKeyDer;
+    use rustls::server::StoresServerSessions;
+    use rustls::version::TLS12;
     use rustls::{ServerConfig, SupportedProtocolVersion};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio_rustls::{TlsAcceptor, server};
@@ -411,6 +413,49 @@ pub(super) mod tests {
             accepted.flush().await.unwrap();
             assert_eq!(client.stream.read_u8().await.unwrap(), b'x');
         }
+    }
+
+    /// Keeps sessions, and remembers each by another secret than it was made with.
+    #[derive(Debug)]
+    struct Forgetful(Mutex<Vec<(Vec<u8>, Vec<u8>)>>);
+
+    impl StoresServerSessions for Forgetful {
+        fn put(&self, key: Vec<u8>, mut value: Vec<u8>) -> bool {
+            // TLS 1.2, one of its suites, and 48 bytes of secret.
+            let at = value.windows(5).position(|bytes| bytes[..2] == [3, 3] && bytes[4] == 48).unwrap();
+            value[at + 5] ^= 1;
+            self.0.lock().unwrap().push((key, value));
+            true
+        }
+
+        fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
+            let kept = self.0.lock().unwrap();
+            kept.iter().find(|(kept, _)| kept == key).map(|(_, value)| value.clone())
+        }
+
+        fn take(&self, key: &[u8]) -> Option<Vec<u8>> {
+            self.get(key)
+        }
+
+        fn can_cache(&self) -> bool {
+            true
+        }
+    }
+
+    #[tokio::test]
+    async fn a_session_that_the_server_misunderstood_is_not_resumed_again() {
+        let authority = Authority::new();
+        let mut server = authority.server_of(&[&TLS12]);
+        server.session_storage = Arc::new(Forgetful(Mutex::default()));
+        let server = Arc::new(server);
+        let mut shaken = Vec::new();
+        for _ in 0..3 {
+            let (client, _) = handshake(&authority.tls, &server, "localhost").await;
+            shaken.push(client.map(|secured| (secured.version, secured.is_resumed)));
+        }
+        let text = "the TLS handshake with \"localhost\" failed";
+        assert_eq!(shaken[1].as_ref().err().map(DialError::message), Some(text));
+        assert_eq!([&shaken[0], &shaken[2]].map(|shaken| *shaken.as_ref().unwrap()), [("1.2", false); 2]);
     }
 
     #[tokio::test]

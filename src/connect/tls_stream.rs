@@ -181,6 +181,31 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_idle_stream_owns_no_buffer() {
+        let (mut client, mut server) = used().await;
+        assert_eq!(client.records.memory(), 0);
+        let body = vec![7; 1 << 20];
+        let mut read = vec![0; body.len()];
+        let (sent, got) = tokio::join!(server.write_all(&body), client.read_exact(&mut read));
+        got.unwrap();
+        sent.unwrap();
+        assert!(read == body && client.is_settled());
+        assert_eq!(client.records.memory(), 0, "behind a large body");
+        server.get_mut().1.refresh_traffic_keys().unwrap();
+        server.flush().await.unwrap();
+        block();
+        assert_eq!((client.look(), client.records.memory()), (Look::Silent, 0), "behind what was taken in");
+        let (sent, got) = tokio::join!(client.write_all(&body), async {
+            let mut got = vec![0; body.len()];
+            server.read_exact(&mut got).await.map(|_| got)
+        });
+        sent.unwrap();
+        client.flush().await.unwrap();
+        assert!(got.unwrap() == body);
+        assert_eq!((client.look(), client.records.memory()), (Look::Silent, 0), "behind a large upload");
+    }
+
+    #[tokio::test]
     async fn a_stray_record_is_seen() {
         let (mut client, mut server) = used().await;
         assert_eq!(client.look(), Look::Silent);
