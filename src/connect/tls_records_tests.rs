@@ -317,6 +317,20 @@ async fn a_goodbye_behind_data_is_read_behind_it() {
     assert_eq!(lengths(&peer.heard).len(), 2, "one goodbye");
 }
 
+/// Also where the peer goes on.
+#[tokio::test]
+async fn our_goodbye_is_said_once_and_is_the_last_word() {
+    let (mut records, mut peer) = pair().await;
+    for _ in 0..2 {
+        assert!(matches!(records.poll_shutdown(&mut peer, &mut context()), Poll::Ready(Ok(()))));
+    }
+    let Poll::Ready(Err(error)) = write(&mut records, &mut peer, &[b"more"]) else { panic!("written") };
+    assert_eq!((error.kind(), lengths(&peer.heard).len()), (io::ErrorKind::BrokenPipe, 1));
+    assert_eq!(peer.server.reader().read(&mut [0]).unwrap(), 0, "a goodbye");
+    peer.write(b"still here");
+    assert!(matches!(read(&mut records, &mut peer, 100), Poll::Ready(Ok(seen)) if seen == b"still here"));
+}
+
 #[tokio::test]
 async fn an_end_without_goodbye_is_an_error_behind_the_data() {
     let (mut records, mut peer) = pair().await;
