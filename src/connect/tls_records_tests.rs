@@ -86,7 +86,10 @@ impl AsyncWrite for Peer {
         let mut rest = taken;
         let this = &mut *self;
         while !rest.is_empty() {
-            this.server.read_tls(&mut rest).unwrap();
+            if this.server.read_tls(&mut rest).unwrap() == 0 {
+                // It hears nothing behind a goodbye.
+                break;
+            }
             let _ = this.server.process_new_packets();
             let _ = this.server.reader().read_to_end(&mut this.plain);
         }
