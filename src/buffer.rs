@@ -1,8 +1,9 @@
 //! Who owns buffers: nobody for long.
 //!
 //! An idle connection has none. Each thread keeps one buffer to write heads from, one to read into, a slab from which
-//! small responses are cut, and a few maps for fields; an exchange takes the buffers for as long as it needs them within a
-//! poll, and keeps one across polls only while it holds bytes. Invariant: what is taken out is empty.
+//! small responses are cut, a few maps for fields, and one buffer for what TLS reads and writes; an exchange takes buffers
+//! for as long as it needs them within a poll, and keeps one across polls only while it holds bytes. Invariant: what is taken
+//! out is empty, or of no meaning.
 
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
@@ -42,6 +43,20 @@ pub(crate) fn put_read(mut buffer: BytesMut) {
     if buffer.capacity() <= MOST {
         buffer.clear();
         with(|buffers| buffers.read = buffer);
+    }
+}
+
+/// A buffer for records of TLS. Its length is what was used of it ever, and its bytes are anybody's.
+#[cfg(feature = "rustls")]
+pub(crate) fn take_wire() -> Vec<u8> {
+    with(|buffers| std::mem::take(&mut buffers.wire)).unwrap_or_default()
+}
+
+/// Gives a buffer for records back.
+#[cfg(feature = "rustls")]
+pub(crate) fn put_wire(buffer: Vec<u8>) {
+    if buffer.capacity() <= MOST_WIRE {
+        with(|buffers| buffers.wire = buffer);
     }
 }
 
@@ -116,6 +131,8 @@ struct Buffers {
     read: BytesMut,
     slab: BytesMut,
     fields: Vec<HeaderMap>,
+    #[cfg(feature = "rustls")]
+    wire: Vec<u8>,
 }
 
 thread_local! {
@@ -141,6 +158,10 @@ const MAPS: usize = 16;
 
 /// A buffer that grew beyond this is not kept.
 const MOST: usize = 64 * 1024;
+
+/// Four records of TLS, each of 16 KiB and what is around them.
+#[cfg(feature = "rustls")]
+pub(crate) const MOST_WIRE: usize = 4 * 17 * 1024;
 
 #[cfg(test)]
 mod tests {

@@ -1,5 +1,5 @@
 //! What a warm request costs, counted: allocations, calls of the transport, the memory of a long body, and that of a
-//! connection which is idle behind one.
+//! connection which is idle behind one, plain and in TLS.
 //!
 //! One test, because the counting allocator counts for the whole process.
 
@@ -111,18 +111,27 @@ fn rule_37_a_warm_request_costs_what_it_may() {
             assert!(most < 2 << 20, "{most} bytes held");
         }
         assert_eq!(client.pool().stats().total.opened, 1);
-        idle_connections_are_small(port).await;
+        let client = || Client::builder().max_idle_per_host(IDLE);
+        let each = idle(&client().build().unwrap(), &format!("http://127.0.0.1:{port}/some")).await;
+        println!("an idle connection: {each} bytes");
+        assert!(each <= 1536, "{each} bytes for each idle connection");
+        #[cfg(feature = "rustls")]
+        {
+            let (port, root) = serve_tls();
+            let client = client().add_root_certificate(root).build().unwrap();
+            let each = idle(&client, &format!("https://localhost:{port}/some")).await;
+            println!("an idle TLS connection: {each} bytes");
+            assert!(each <= 8192, "{each} bytes for each idle TLS connection");
+        }
     });
 }
 
-/// Behind a body of which each took as much as it could, the connections keep no buffer.
-async fn idle_connections_are_small(port: u16) {
-    let client = Client::builder().max_idle_per_host(IDLE).build().unwrap();
-    let url = format!("http://127.0.0.1:{port}/some");
+/// What each of many idle connections holds, behind a body of which each took as much as it could.
+async fn idle(client: &Client, url: &str) -> usize {
     let hold = async |count: usize| {
         let mut held = Vec::new();
         for _ in 0..count {
-            held.push(client.get(&url).send().await.unwrap());
+            held.push(client.get(url).send().await.unwrap());
         }
         for mut response in held {
             while response.chunk().await.unwrap().is_some() {}
@@ -133,52 +142,81 @@ async fn idle_connections_are_small(port: u16) {
         HELD.load(Relaxed)
     };
     let (one, all) = (hold(1).await, hold(IDLE).await);
-    let each = (all - one) / (IDLE - 1);
-    println!("an idle connection: {each} bytes");
-    assert!(each <= 1536, "{each} bytes for each idle connection");
+    (all - one) / (IDLE - 1)
+}
+
+/// The same server inside TLS, and whom to trust.
+#[cfg(feature = "rustls")]
+fn serve_tls() -> (u16, handclasp::Certificate) {
+    use tokio_rustls::rustls::crypto::ring;
+    use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+    use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let root = handclasp::Certificate::from_der(made.cert.der()).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![made.cert.der().clone()],
+            PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into()),
+        );
+    let config = Arc::new(config.unwrap());
+    let port = listen(move |tcp| StreamOwned::new(ServerConnection::new(config.clone()).unwrap(), tcp));
+    (port, root)
 }
 
 /// A server on threads of its own. Each request comes in one piece.
 fn serve() -> u16 {
+    listen(|tcp| tcp)
+}
+
+fn listen<S: Read + Write>(wrap: impl Fn(std::net::TcpStream) -> S + Clone + Send + 'static) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
         IS_SERVER.set(true);
-        for stream in listener.incoming() {
-            let Ok(mut stream) = stream else { return };
-            stream.set_nodelay(true).unwrap();
+        for tcp in listener.incoming() {
+            let Ok(tcp) = tcp else { return };
+            tcp.set_nodelay(true).unwrap();
+            let wrap = wrap.clone();
             std::thread::spawn(move || {
                 IS_SERVER.set(true);
-                let block = vec![b'x'; BLOCK];
-                let mut head = [0; 1024];
-                while let Ok(read @ 1..) = stream.read(&mut head) {
-                    let head = &head[..read];
-                    let sent = if head.starts_with(b"GET /small") || head.starts_with(b"POST /small") {
-                        stream.write_all(SMALL)
-                    } else if head.starts_with(b"GET /known") || head.starts_with(b"GET /some") {
-                        let blocks = if head.starts_with(b"GET /some") { 8 } else { BLOCKS };
-                        let length = blocks * BLOCK;
-                        let begun = write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
-                        begun.and_then(|()| (0..blocks).try_for_each(|_| stream.write_all(&block)))
-                    } else {
-                        let begun =
-                            stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n");
-                        let chunk = |stream: &mut std::net::TcpStream| {
-                            write!(stream, "{BLOCK:x}\r\n")?;
-                            stream.write_all(&block)?;
-                            stream.write_all(b"\r\n")
-                        };
-                        let sent = begun.and_then(|()| (0..BLOCKS).try_for_each(|_| chunk(&mut stream)));
-                        sent.and_then(|()| stream.write_all(b"0\r\n\r\n"))
-                    };
-                    if sent.is_err() {
-                        return;
-                    }
-                }
+                answer(wrap(tcp));
             });
         }
     });
     port
+}
+
+/// Answers as long as requests come.
+fn answer(mut stream: impl Read + Write) {
+    let block = vec![b'x'; BLOCK];
+    let mut head = [0; 1024];
+    while let Ok(read @ 1..) = stream.read(&mut head) {
+        let head = &head[..read];
+        let sent = if head.starts_with(b"GET /small") || head.starts_with(b"POST /small") {
+            stream.write_all(SMALL)
+        } else if head.starts_with(b"GET /known") || head.starts_with(b"GET /some") {
+            let blocks = if head.starts_with(b"GET /some") { 8 } else { BLOCKS };
+            let length = blocks * BLOCK;
+            let begun = write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
+            begun.and_then(|()| (0..blocks).try_for_each(|_| stream.write_all(&block)))
+        } else {
+            let begun = stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n");
+            let mut chunk = || {
+                write!(stream, "{BLOCK:x}\r\n")?;
+                stream.write_all(&block)?;
+                stream.write_all(b"\r\n")
+            };
+            let sent = begun.and_then(|()| (0..BLOCKS).try_for_each(|_| chunk()));
+            sent.and_then(|()| stream.write_all(b"0\r\n\r\n"))
+        };
+        if sent.is_err() {
+            return;
+        }
+    }
 }
 
 /// Eight fields, one of them with a name that is not a standard one.

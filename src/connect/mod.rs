@@ -11,7 +11,11 @@ mod race;
 mod stream;
 mod tcp;
 #[cfg(feature = "rustls")]
+mod tls_records;
+#[cfg(feature = "rustls")]
 mod tls_stream;
+#[cfg(feature = "rustls")]
+mod wire;
 
 use std::error::Error as StdError;
 use std::fmt;

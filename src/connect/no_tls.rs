@@ -63,7 +63,7 @@ impl TlsStream {
         match self.0 {}
     }
 
-    pub(crate) fn is_settled(&self) -> bool {
+    pub(crate) fn is_settled(&mut self) -> bool {
         match self.0 {}
     }
 }

@@ -110,7 +110,7 @@ impl Stream {
 
     /// Whether no byte is held between the socket and the reader, as far as that can be known without a system call:
     /// true unless TLS has decrypted something that was not read yet, or has read half a record.
-    pub(crate) fn is_settled(&self) -> bool {
+    pub(crate) fn is_settled(&mut self) -> bool {
         match self {
             Self::Tcp(_) | Self::Other(_) => true,
             Self::Tls(tls) => tls.is_settled(),

@@ -1,7 +1,7 @@
 //! TLS: whom to trust, the handshake, and what went wrong in words.
 //!
 //! Knows nothing of names' addresses or of HTTP, except that it is HTTP/1.1 that ALPN offers. rustls types do not
-//! leave this file and `tls_stream.rs`. Invariant: to build a client touches no file; the trust store is read when
+//! leave this file, `tls_stream.rs` and `tls_records.rs`. Invariant: to build a client touches no file; the trust store is read when
 //! the first https connection is dialed, once, and what sessions it learns is shared by all dials of the client.
 
 use std::fmt;
@@ -9,20 +9,18 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use rustls_platform_verifier::Verifier;
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::client::danger::ServerCertVerifier;
-use tokio_rustls::rustls::client::{Resumption, WebPkiServerVerifier};
-use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::{
+use rustls::client::danger::ServerCertVerifier;
+use rustls::client::{ClientSessionMemoryCache, ClientSessionStore, Resumption, WebPkiServerVerifier};
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{
     AlertDescription, CertificateError, ClientConfig, Error, HandshakeKind, InvalidMessage, ProtocolVersion,
     RootCertStore,
 };
+use rustls_platform_verifier::Verifier;
+use tokio::net::TcpStream;
 
-use super::tls_stream::Metered;
 pub(super) use super::tls_stream::TlsStream;
 use super::{DialError, Scope};
 use crate::error::{BoxError, Error as CrateError};
@@ -97,14 +95,17 @@ pub(super) struct Tls {
 
 struct Shared {
     config: TlsConfig,
-    loaded: OnceLock<Arc<ClientConfig>>,
+    loaded: OnceLock<Loaded>,
     /// Held while loading, by a blocking thread: never by a runtime's.
     loading: Mutex<()>,
 }
 
 /// TLS that is ready for handshakes.
+#[derive(Clone)]
 pub(super) struct Loaded {
-    connector: TlsConnector,
+    config: Arc<ClientConfig>,
+    /// The config's.
+    sessions: Arc<ClientSessionMemoryCache>,
 }
 
 /// What a handshake gave.
@@ -122,15 +123,15 @@ impl Tls {
 
     /// Reads the trust store, the first time.
     pub(super) async fn load(&self) -> Result<Loaded, DialError> {
-        if let Some(config) = self.shared.loaded.get() {
-            return Ok(Loaded::new(config));
+        if let Some(loaded) = self.shared.loaded.get() {
+            return Ok(loaded.clone());
         }
         // On a blocking thread as a whole: dials of several runtimes may meet here, and none of them may depend on
         // another's runtime being driven.
         let shared = Arc::clone(&self.shared);
         let loaded = tokio::task::spawn_blocking(move || shared.load()).await;
         match loaded {
-            Ok(Ok(config)) => Ok(Loaded::new(&config)),
+            Ok(Ok(loaded)) => Ok(loaded),
             Ok(Err(error)) => {
                 let message = "no certificate authorities to trust were found on this system";
                 Err(DialError::tls(message.into(), Scope::Host).because(error))
@@ -144,10 +145,10 @@ impl Tls {
 }
 
 impl Shared {
-    fn load(&self) -> Result<Arc<ClientConfig>, Error> {
+    fn load(&self) -> Result<Loaded, Error> {
         let _loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(config) = self.loaded.get() {
-            return Ok(Arc::clone(config));
+        if let Some(loaded) = self.loaded.get() {
+            return Ok(loaded.clone());
         }
         let provider = Arc::new(ring::default_provider());
         let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider))
@@ -156,8 +157,9 @@ impl Shared {
             .with_custom_certificate_verifier(self.config.verifier(provider)?)
             .with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        config.resumption = Resumption::in_memory_sessions(SESSIONS);
-        Ok(Arc::clone(self.loaded.get_or_init(|| Arc::new(config))))
+        let sessions = Arc::new(ClientSessionMemoryCache::new(SESSIONS));
+        config.resumption = Resumption::store(Arc::clone(&sessions) as _);
+        Ok(self.loaded.get_or_init(|| Loaded { config: Arc::new(config), sessions }).clone())
     }
 }
 
@@ -180,24 +182,30 @@ impl TlsConfig {
 }
 
 impl Loaded {
-    fn new(config: &Arc<ClientConfig>) -> Self {
-        Self { connector: Arc::clone(config).into() }
-    }
-
     /// Shakes hands with `host` over `tcp`.
     pub(super) async fn handshake(&self, host: &str, tcp: TcpStream) -> Result<Secured, DialError> {
         let name = server_name(host)?;
-        let tls =
-            self.connector.connect(name, Metered::new(tcp)).await.map_err(|error| refused(host, error))?;
-        let (_, connection) = tls.get_ref();
-        let version = match connection.protocol_version() {
+        let shaken = TlsStream::connect(Arc::clone(&self.config), name.clone(), tcp).await;
+        let stream = shaken.map_err(|error| {
+            if let Some(Error::DecryptError) = inner(&error) {
+                // It may be that the server misunderstood a session to be resumed: the next handshake begins anew.
+                self.sessions.remove_tls12_session(&name);
+            }
+            refused(host, error)
+        })?;
+        let version = match stream.tls().protocol_version() {
             Some(ProtocolVersion::TLSv1_3) => "1.3",
             Some(ProtocolVersion::TLSv1_2) => "1.2",
             _ => "unknown",
         };
-        let is_resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
-        Ok(Secured { stream: TlsStream::new(tls), version, is_resumed })
+        let is_resumed = stream.tls().handshake_kind() == Some(HandshakeKind::Resumed);
+        Ok(Secured { stream, version, is_resumed })
     }
+}
+
+/// What rustls says of it.
+fn inner(error: &io::Error) -> Option<&Error> {
+    error.get_ref()?.downcast_ref()
 }
 
 fn server_name(host: &str) -> Result<ServerName<'static>, DialError> {
@@ -213,7 +221,7 @@ fn server_name(host: &str) -> Result<ServerName<'static>, DialError> {
 
 /// A handshake that failed, in words.
 fn refused(host: &str, error: io::Error) -> DialError {
-    let Some(why) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) else {
+    let Some(why) = inner(&error) else {
         let lost = match error.kind() {
             io::ErrorKind::UnexpectedEof => {
                 format!("{host:?} closed the connection during the TLS handshake")
@@ -293,9 +301,11 @@ const MAX_NAMES: usize = 4;
 #[cfg(test)]
 pub(super) mod tests {
     use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+    use rustls::pki_types::PrivateKeyDer;
+    use rustls::server::StoresServerSessions;
+    use rustls::version::TLS12;
+    use rustls::{ServerConfig, SupportedProtocolVersion};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio_rustls::rustls::ServerConfig;
-    use tokio_rustls::rustls::pki_types::PrivateKeyDer;
     use tokio_rustls::{TlsAcceptor, server};
 
     use super::*;
@@ -329,7 +339,26 @@ pub(super) mod tests {
             self.server_with(names, |_| {})
         }
 
+        /// One for `localhost` of certain versions.
+        pub(crate) fn server_of(&self, versions: &[&'static SupportedProtocolVersion]) -> ServerConfig {
+            self.server_as(&["localhost"], versions, |_| {})
+        }
+
+        /// What trusts it.
+        pub(crate) async fn client(&self) -> Arc<ClientConfig> {
+            self.tls.load().await.unwrap_or_else(|error| panic!("{error:?}")).config
+        }
+
         fn server_with(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> ServerConfig {
+            self.server_as(names, rustls::DEFAULT_VERSIONS, change)
+        }
+
+        fn server_as(
+            &self,
+            names: &[&str],
+            versions: &[&'static SupportedProtocolVersion],
+            change: impl FnOnce(&mut CertificateParams),
+        ) -> ServerConfig {
             let names: Vec<_> = names.iter().map(ToString::to_string).collect();
             let mut params = CertificateParams::new(names).unwrap();
             change(&mut params);
@@ -337,7 +366,7 @@ pub(super) mod tests {
             let certificate = params.signed_by(&key, &self.issuer).unwrap();
             let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
             ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-                .with_safe_default_protocol_versions()
+                .with_protocol_versions(versions)
                 .unwrap()
                 .with_no_client_auth()
                 .with_single_cert(vec![certificate.der().clone()], key)
@@ -384,6 +413,49 @@ pub(super) mod tests {
             accepted.flush().await.unwrap();
             assert_eq!(client.stream.read_u8().await.unwrap(), b'x');
         }
+    }
+
+    /// Keeps sessions, and remembers each by another secret than it was made with.
+    #[derive(Debug)]
+    struct Forgetful(Mutex<Vec<(Vec<u8>, Vec<u8>)>>);
+
+    impl StoresServerSessions for Forgetful {
+        fn put(&self, key: Vec<u8>, mut value: Vec<u8>) -> bool {
+            // TLS 1.2, one of its suites, and 48 bytes of secret.
+            let at = value.windows(5).position(|bytes| bytes[..2] == [3, 3] && bytes[4] == 48).unwrap();
+            value[at + 5] ^= 1;
+            self.0.lock().unwrap().push((key, value));
+            true
+        }
+
+        fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
+            let kept = self.0.lock().unwrap();
+            kept.iter().find(|(kept, _)| kept == key).map(|(_, value)| value.clone())
+        }
+
+        fn take(&self, key: &[u8]) -> Option<Vec<u8>> {
+            self.get(key)
+        }
+
+        fn can_cache(&self) -> bool {
+            true
+        }
+    }
+
+    #[tokio::test]
+    async fn a_session_that_the_server_misunderstood_is_not_resumed_again() {
+        let authority = Authority::new();
+        let mut server = authority.server_of(&[&TLS12]);
+        server.session_storage = Arc::new(Forgetful(Mutex::default()));
+        let server = Arc::new(server);
+        let mut shaken = Vec::new();
+        for _ in 0..3 {
+            let (client, _) = handshake(&authority.tls, &server, "localhost").await;
+            shaken.push(client.map(|secured| (secured.version, secured.is_resumed)));
+        }
+        let text = "the TLS handshake with \"localhost\" failed";
+        assert_eq!(shaken[1].as_ref().err().map(DialError::message), Some(text));
+        assert_eq!([&shaken[0], &shaken[2]].map(|shaken| *shaken.as_ref().unwrap()), [("1.2", false); 2]);
     }
 
     #[tokio::test]

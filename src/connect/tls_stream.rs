@@ -1,47 +1,72 @@
 //! TLS over TCP, with a look that sees through it.
 //!
-//! Knows nothing of configuration or certificates: the handshake is over. A plain peek is not enough here: what
-//! waits on the socket may be a session ticket, which means nothing, or the end of the connection, so the look takes
-//! records in through rustls. Half a record stays invisible in rustls; a [`Meter`] below it counts. Invariant: a
-//! stream that looked silent has no plaintext buffered, no alert received, and stands between two records.
+//! Knows nothing of configuration or certificates, nor of records. A plain peek is not enough here: what waits on the
+//! socket may be a session ticket, which means nothing, or the end of the connection, so the look takes in what has
+//! come. Invariants: a stream that looked silent has no plaintext buffered, no alert received, and stands between two
+//! records; and it owns no buffer, unless the peer left a message unfinished.
 
-use std::io::{self, IoSlice, Read, Write};
+use std::future::poll_fn;
+use std::io::{self, IoSlice, Read};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use rustls::ClientConfig;
+use rustls::client::UnbufferedClientConnection;
+use rustls::pki_types::ServerName;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio_rustls::client;
 
 use super::stream::{Look, close};
+use super::tls_records::{Known, Records};
 
 /// A connection inside TLS.
 pub(crate) struct TlsStream {
-    tls: client::TlsStream<Metered>,
+    tcp: TcpStream,
+    records: Records,
 }
 
 impl TlsStream {
-    pub(super) fn new(tls: client::TlsStream<Metered>) -> Self {
-        Self { tls }
+    /// Shakes hands. What rustls did not like is inside the error; the peer was told.
+    pub(super) async fn connect(
+        config: Arc<ClientConfig>,
+        name: ServerName<'static>,
+        mut tcp: TcpStream,
+    ) -> io::Result<Self> {
+        let tls = UnbufferedClientConnection::new(config, name).map_err(io::Error::other)?;
+        let mut records = Records::new(tls);
+        poll_fn(|cx| records.poll_handshake(&mut tcp, cx)).await?;
+        Ok(Self { tcp, records })
+    }
+
+    /// What was agreed on.
+    pub(super) fn tls(&self) -> &UnbufferedClientConnection {
+        self.records.tls()
     }
 
     /// See [`super::Transport::look`]. What rustls wants to say in answer goes out with the next write.
     pub(crate) fn look(&mut self) -> Look {
-        let (metered, tls) = self.tls.get_mut();
+        let look = self.look_now();
+        self.records.rest();
+        look
+    }
+
+    fn look_now(&mut self) -> Look {
         for _ in 0..MAX_READS_PER_LOOK {
-            match tls.process_new_packets() {
-                Ok(state) if state.plaintext_bytes_to_read() > 0 => return Look::Spoke,
-                Ok(state) if state.peer_has_closed() => return Look::Closed,
-                Ok(_) => {}
-                Err(_) => return Look::Closed,
+            match self.records.known() {
+                Known::Nothing if self.records.is_lost() => return Look::Closed,
+                Known::Nothing => {}
+                Known::Plaintext => return Look::Spoke,
+                Known::End => return Look::Closed,
             }
-            match tls.read_tls(&mut Raw(metered)) {
+            // Past the reactor, and without a task to wake.
+            match self.records.fill(READ_PER_LOOK, |room| (&*SockRef::from(&self.tcp)).read(room)) {
                 Ok(0) => return Look::Closed,
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return if metered.meter.is_between_records() { Look::Silent } else { Look::Spoke };
+                    return if self.records.is_between_records() { Look::Silent } else { Look::Spoke };
                 }
                 Err(_) => return Look::Closed,
             }
@@ -51,29 +76,30 @@ impl TlsStream {
 
     /// Says goodbye once, if the socket takes it at once, and ends the connection.
     pub(crate) fn close(&mut self) {
-        let (metered, tls) = self.tls.get_mut();
-        tls.send_close_notify();
-        let _ = tls.write_tls(&mut Raw(metered));
-        close(&metered.tcp);
+        self.records.say_goodbye();
+        if !self.records.unsent().is_empty() {
+            // By tokio, which, unlike `socket2`, asks the system not to raise SIGPIPE.
+            let _ = self.tcp.try_write(self.records.unsent());
+        }
+        close(&self.tcp);
     }
 
     /// See [`super::Stream::is_settled`].
-    pub(crate) fn is_settled(&self) -> bool {
-        let (metered, tls) = self.tls.get_ref();
-        // After the handshake, rustls wants to read unless plaintext is buffered or the peer has closed.
-        metered.meter.is_between_records() && tls.wants_read()
+    pub(crate) fn is_settled(&mut self) -> bool {
+        self.records.is_settled()
     }
 }
 
 impl AsyncRead for TlsStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().tls).poll_read(cx, buf)
+        let Self { tcp, records } = self.get_mut();
+        records.poll_read(tcp, cx, buf)
     }
 }
 
 impl AsyncWrite for TlsStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().tls).poll_write(cx, buf)
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
     }
 
     fn poll_write_vectored(
@@ -81,133 +107,28 @@ impl AsyncWrite for TlsStream {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().tls).poll_write_vectored(cx, bufs)
+        let Self { tcp, records } = self.get_mut();
+        records.poll_write(tcp, cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.tls.is_write_vectored()
+        true
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().tls).poll_flush(cx)
+        let Self { tcp, records } = self.get_mut();
+        records.poll_flush(tcp, cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().tls).poll_shutdown(cx)
+        let Self { tcp, records } = self.get_mut();
+        records.poll_shutdown(tcp, cx)
     }
 }
 
-/// A socket below TLS: all bytes read from it pass the meter.
-#[derive(Debug)]
-pub(crate) struct Metered {
-    tcp: TcpStream,
-    meter: Meter,
-}
-
-impl Metered {
-    pub(super) fn new(tcp: TcpStream) -> Self {
-        Self { tcp, meter: Meter::default() }
-    }
-}
-
-impl AsyncRead for Metered {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let before = buf.filled().len();
-        let read = Pin::new(&mut this.tcp).poll_read(cx, buf);
-        this.meter.pass(buf.filled().get(before..).unwrap_or_default());
-        read
-    }
-}
-
-impl AsyncWrite for Metered {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tcp).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tcp).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.tcp.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_shutdown(cx)
-    }
-}
-
-/// The same socket without a task to wake: it reads what is there, past the reactor, and writes what fits.
-struct Raw<'a>(&'a mut Metered);
-
-impl Read for Raw<'_> {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let read = (&*SockRef::from(&self.0.tcp)).read(buf)?;
-        self.0.meter.pass(buf.get(..read).unwrap_or_default());
-        Ok(read)
-    }
-}
-
-impl Write for Raw<'_> {
-    /// By tokio, which, unlike `socket2`, asks the system not to raise SIGPIPE.
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.0.tcp.try_write(buf)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Walks the headers of TLS records: type, version (two bytes), length (two bytes), then so many bytes.
-#[derive(Debug, Default)]
-struct Meter {
-    /// Bytes of the current header seen: `0 <= header < HEADER`.
-    header: u8,
-    /// The length so far, while its two bytes are seen; then the bytes of the record that are to come.
-    left: u16,
-}
-
-impl Meter {
-    fn pass(&mut self, mut bytes: &[u8]) {
-        while let Some((&byte, rest)) = bytes.split_first() {
-            if self.header == 0 && self.left > 0 {
-                let body = bytes.len().min(self.left.into());
-                self.left -= u16::try_from(body).unwrap_or(self.left);
-                bytes = bytes.get(body..).unwrap_or_default();
-                continue;
-            }
-            match self.header {
-                0..3 => self.header += 1,
-                3 => {
-                    self.left = u16::from(byte) << 8;
-                    self.header += 1;
-                }
-                _ => {
-                    self.left |= u16::from(byte);
-                    self.header = 0;
-                }
-            }
-            bytes = rest;
-        }
-    }
-
-    fn is_between_records(&self) -> bool {
-        self.header == 0 && self.left == 0
-    }
-}
-
-/// A look at a peer that never stops sending must end. Each read takes up to 4 KiB; a server's tickets are one.
+/// A look at a peer that never stops sending must end. Each read takes this much; a server's tickets are one.
 const MAX_READS_PER_LOOK: usize = 16;
+const READ_PER_LOOK: usize = 4 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -248,10 +169,7 @@ mod tests {
         let (mut client, mut server) = (client.unwrap().stream, server.unwrap());
         server.flush().await.unwrap();
         block();
-        assert_ne!(
-            SockRef::from(&client.tls.get_ref().0.tcp).peek(&mut [std::mem::MaybeUninit::uninit()]).unwrap(),
-            0
-        );
+        assert_ne!(SockRef::from(&client.tcp).peek(&mut [std::mem::MaybeUninit::uninit()]).unwrap(), 0);
         assert_eq!((client.look(), client.look()), (Look::Silent, Look::Silent));
         assert!(client.is_settled());
         server.write_all(b"ok").await.unwrap();
@@ -260,6 +178,31 @@ mod tests {
         client.read_exact(&mut both).await.unwrap();
         assert_eq!(&both, b"ok");
         assert_eq!(client.look(), Look::Silent);
+    }
+
+    #[tokio::test]
+    async fn an_idle_stream_owns_no_buffer() {
+        let (mut client, mut server) = used().await;
+        assert_eq!(client.records.memory(), 0);
+        let body = vec![7; 1 << 20];
+        let mut read = vec![0; body.len()];
+        let (sent, got) = tokio::join!(server.write_all(&body), client.read_exact(&mut read));
+        got.unwrap();
+        sent.unwrap();
+        assert!(read == body && client.is_settled());
+        assert_eq!(client.records.memory(), 0, "behind a large body");
+        server.get_mut().1.refresh_traffic_keys().unwrap();
+        server.flush().await.unwrap();
+        block();
+        assert_eq!((client.look(), client.records.memory()), (Look::Silent, 0), "behind what was taken in");
+        let (sent, got) = tokio::join!(client.write_all(&body), async {
+            let mut got = vec![0; body.len()];
+            server.read_exact(&mut got).await.map(|_| got)
+        });
+        sent.unwrap();
+        client.flush().await.unwrap();
+        assert!(got.unwrap() == body);
+        assert_eq!((client.look(), client.records.memory()), (Look::Silent, 0), "behind a large upload");
     }
 
     #[tokio::test]
@@ -334,26 +277,5 @@ mod tests {
         client.close();
         // Without the goodbye, rustls reports the end as an unexpected one.
         assert_eq!(server.read(&mut [0]).await.unwrap(), 0);
-    }
-
-    #[test]
-    fn the_meter_gives_the_same_answer_however_the_bytes_arrive() {
-        let mut bytes = vec![22, 3, 3, 1, 2];
-        bytes.extend([7; 0x102]);
-        bytes.extend([23, 3, 3, 0, 0, 21, 3, 3, 0, 2, 1, 0]);
-        let ends = [0, 5 + 0x102, 5 + 0x102 + 5, bytes.len()];
-        for chunk in [1, 2, 3, 7, bytes.len()] {
-            let mut meter = Meter::default();
-            let mut passed = 0;
-            for part in bytes.chunks(chunk) {
-                meter.pass(part);
-                passed += part.len();
-                assert_eq!(
-                    meter.is_between_records(),
-                    ends.contains(&passed),
-                    "{passed} in chunks of {chunk}"
-                );
-            }
-        }
     }
 }

@@ -1,0 +1,185 @@
+//! TLS as bytes: a buffer for records on their way, and a meter that tells where one ends.
+//!
+//! Knows nothing of what records mean. Invariant: a buffer that holds no byte and was freed owns no memory.
+
+use tokio::io::ReadBuf;
+
+use crate::buffer;
+
+/// Bytes that come or go. Its memory is the thread's as long as there are none.
+#[derive(Debug, Default)]
+pub(super) struct Wire {
+    bytes: Vec<u8>,
+    /// `0 <= start <= end <= bytes.len()`; what is held lies between the two.
+    start: usize,
+    end: usize,
+}
+
+impl Wire {
+    pub(super) fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    pub(super) fn filled(&self) -> &[u8] {
+        self.bytes.get(self.start..self.end).unwrap_or_default()
+    }
+
+    pub(super) fn filled_mut(&mut self) -> &mut [u8] {
+        self.bytes.get_mut(self.start..self.end).unwrap_or_default()
+    }
+
+    /// Room for exactly `size` bytes behind what is held.
+    pub(super) fn room(&mut self, size: usize) -> &mut [u8] {
+        if self.bytes.is_empty() {
+            self.bytes = buffer::take_wire();
+        }
+        if self.bytes.len() - self.end < size {
+            self.bytes.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.len());
+        }
+        let needed = self.end + size;
+        if self.bytes.len() < needed {
+            self.bytes.reserve_exact(needed - self.bytes.len());
+            self.bytes.resize(needed, 0);
+        }
+        self.bytes.get_mut(self.end..needed).unwrap_or_default()
+    }
+
+    /// So many bytes were put into the room.
+    pub(super) fn fill(&mut self, count: usize) {
+        self.end = (self.end + count).min(self.bytes.len());
+    }
+
+    pub(super) fn extend(&mut self, bytes: &[u8]) {
+        self.room(bytes.len()).copy_from_slice(bytes);
+        self.fill(bytes.len());
+    }
+
+    /// Gives the reader as much as it has room for.
+    pub(super) fn pour(&mut self, buf: &mut ReadBuf<'_>) {
+        let count = self.len().min(buf.remaining());
+        buf.put_slice(self.filled().get(..count).unwrap_or_default());
+        self.consume(count);
+    }
+
+    /// The first so many bytes are done with.
+    pub(super) fn consume(&mut self, count: usize) {
+        self.start = self.start.saturating_add(count).min(self.end);
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+        }
+    }
+
+    /// Gives the memory back, if nothing is held.
+    pub(super) fn free(&mut self) {
+        if self.is_empty() && self.bytes.capacity() > 0 {
+            (self.start, self.end) = (0, 0);
+            buffer::put_wire(std::mem::take(&mut self.bytes));
+        }
+    }
+
+    /// Gives all memory back but that of what is held, which is here to stay.
+    pub(super) fn shrink(&mut self) {
+        self.free();
+        if self.bytes.len() > self.len() {
+            self.bytes = self.filled().to_vec();
+            (self.start, self.end) = (0, self.bytes.len());
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        self.bytes.capacity()
+    }
+}
+
+/// Walks the headers of TLS records: type, version (two bytes), length (two bytes), then so many bytes.
+#[derive(Debug, Default)]
+pub(super) struct Meter {
+    /// Bytes of the current header seen: `0 <= header < HEADER`.
+    header: u8,
+    /// The length so far, while its two bytes are seen; then the bytes of the record that are to come.
+    left: u16,
+}
+
+impl Meter {
+    pub(super) fn pass(&mut self, mut bytes: &[u8]) {
+        while let Some((&byte, rest)) = bytes.split_first() {
+            if self.header == 0 && self.left > 0 {
+                let body = bytes.len().min(self.left.into());
+                self.left -= u16::try_from(body).unwrap_or(self.left);
+                bytes = bytes.get(body..).unwrap_or_default();
+                continue;
+            }
+            match self.header {
+                0..3 => self.header += 1,
+                3 => {
+                    self.left = u16::from(byte) << 8;
+                    self.header += 1;
+                }
+                _ => {
+                    self.left |= u16::from(byte);
+                    self.header = 0;
+                }
+            }
+            bytes = rest;
+        }
+    }
+
+    pub(super) fn is_between_records(&self) -> bool {
+        self.header == 0 && self.left == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_put_in_comes_out_however_it_is_taken() {
+        let all: Vec<u8> = (0..1_000u32).map(|at| at as u8).collect();
+        for (put, take) in [(1, 1), (7, 3), (100, 99), (1_000, 1), (3, 1_000)] {
+            let (mut wire, mut seen) = (Wire::default(), Vec::new());
+            for part in all.chunks(put) {
+                wire.extend(part);
+                if wire.len() > 50 {
+                    let part = wire.filled()[..take.min(wire.len())].to_vec();
+                    wire.consume(part.len());
+                    seen.extend(part);
+                }
+            }
+            wire.shrink();
+            assert_eq!(wire.memory(), wire.len(), "{put} and {take}");
+            seen.extend_from_slice(wire.filled_mut());
+            assert_eq!(seen, all, "{put} and {take}");
+            wire.consume(usize::MAX);
+            wire.free();
+            assert_eq!((wire.len(), wire.memory()), (0, 0));
+        }
+    }
+
+    #[test]
+    fn the_meter_gives_the_same_answer_however_the_bytes_arrive() {
+        let mut bytes = vec![22, 3, 3, 1, 2];
+        bytes.extend([7; 0x102]);
+        bytes.extend([23, 3, 3, 0, 0, 21, 3, 3, 0, 2, 1, 0]);
+        let ends = [0, 5 + 0x102, 5 + 0x102 + 5, bytes.len()];
+        for chunk in [1, 2, 3, 7, bytes.len()] {
+            let mut meter = Meter::default();
+            let mut passed = 0;
+            for part in bytes.chunks(chunk) {
+                meter.pass(part);
+                passed += part.len();
+                assert_eq!(
+                    meter.is_between_records(),
+                    ends.contains(&passed),
+                    "{passed} in chunks of {chunk}"
+                );
+            }
+        }
+    }
+}
