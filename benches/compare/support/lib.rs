@@ -6,6 +6,7 @@ pub mod clients;
 pub mod heap;
 pub mod measure;
 pub mod payload;
+pub mod process;
 pub mod server;
 pub mod worker;
 
@@ -20,7 +21,8 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    /// To be called first by every bench: serves, and does not return, if this process was started to serve.
+    /// To be called first by every bench: serves, and does not return, if this process was started to serve;
+    /// or is a client under some tool.
     pub fn read() -> Result<Self, BoxError> {
         let words: Vec<String> = std::env::args().skip(1).collect();
         if let [role, address, kind, threads] = &words[..]
@@ -28,6 +30,10 @@ impl Arguments {
         {
             rlimit::increase_nofile_limit(u64::MAX)?;
             server::serve(address, kind, threads.parse()?)?;
+            std::process::exit(0);
+        }
+        if words.first().is_some_and(|role| role == "client") {
+            process::run(&words[1..])?;
             std::process::exit(0);
         }
         // Both ends of a connection need a file each.

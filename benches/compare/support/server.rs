@@ -32,7 +32,8 @@ use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
 /// The process that serves; dropping it ends it.
 pub struct Server {
-    child: Child,
+    /// None if another process has started it.
+    child: Option<Child>,
     _stdin: Option<ChildStdin>,
     pub address: SocketAddr,
     pub control: SocketAddr,
@@ -58,7 +59,12 @@ impl Server {
         if is_tls {
             while lines.read_line(&mut root)? > 0 && !root.ends_with("-----END CERTIFICATE-----\n") {}
         }
-        Ok(Self { _stdin: child.stdin.take(), child, address, control, root })
+        Ok(Self { _stdin: child.stdin.take(), child: Some(child), address, control, root })
+    }
+
+    /// One that runs already.
+    pub fn elsewhere(address: SocketAddr, control: SocketAddr, root: String) -> Self {
+        Self { child: None, _stdin: None, address, control, root }
     }
 
     pub fn scheme(&self) -> &'static str {
@@ -68,9 +74,11 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if let Some(child) = &mut self.child {
+            // It may have ended by itself.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
 
