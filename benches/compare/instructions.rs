@@ -18,7 +18,11 @@ fn main() -> Result<(), BoxError> {
         return Ok(());
     }
     let wanted: Vec<Kind> = arguments.words.iter().filter_map(|word| Kind::named(word).ok()).collect();
-    let kinds = if wanted.is_empty() { Kind::asynchronous() } else { wanted };
+    let kinds = match arguments.is_quick {
+        _ if !wanted.is_empty() => wanted,
+        true => vec![Kind::Loop, Kind::HyperUtil, Kind::Handclasp],
+        false => Kind::asynchronous(),
+    };
     let requests = if arguments.is_quick { 320 } else { 1_600 };
     let mut report = Report::new("instructions");
     println!("\n### Instructions per warm GET\n");

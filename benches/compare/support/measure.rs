@@ -50,7 +50,7 @@ impl Team {
         let settings = Settings::new(&server.root, server.address.ip());
         let mut control = Control::connect(server.control)?;
         let before = control.accepted()?;
-        let mut team = Self { kind, workers: Worker::several(kind, &settings, &job.uri, workers).await? };
+        let mut team = Self { kind, workers: Worker::several(kind, &settings, job.uri(), workers).await? };
         team.repeat(&Arc::new(job), 1).await;
         let opened = control.accepted()? - before;
         assert_eq!(opened, workers as u64, "{kind} has opened one connection for each worker");

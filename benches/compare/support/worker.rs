@@ -25,7 +25,7 @@ use crate::server::{self, CHUNK, COUNT, LAST_CHUNK};
 /// A request, to be sent over and over.
 #[derive(Clone)]
 pub struct Job {
-    pub uri: Uri,
+    uri: Uri,
     /// The same, as some clients want it.
     text: String,
     url: reqwest::Url,
@@ -89,6 +89,10 @@ impl Job {
         };
         let expected = server::response_length(size, target.ends_with("/chunked"));
         Ok(Self { url: text.parse()?, uri, text, payload, size, reading, writes, expected })
+    }
+
+    pub fn uri(&self) -> &Uri {
+        &self.uri
     }
 
     /// The bytes of content, either way.
