@@ -30,23 +30,20 @@ fn main() -> Result<ExitCode, BoxError> {
     let arguments = Arguments::read()?;
     let files = rlimit::Resource::NOFILE.get_soft()?;
     let words: Vec<&str> = arguments.words.iter().map(String::as_str).collect();
-    match words[..] {
-        ["cell", client, way, scheme, address, size, connections, control] => {
-            let cell = Cell {
-                is_at_once: way == "at_once",
-                scheme,
-                address: address.parse()?,
-                size: size.parse()?,
-                connections: connections.parse()?,
-                control: control.parse()?,
-            };
-            let client = Kind::named(client)?;
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            let [heap, resident] = runtime.block_on(cell.measure(client))?;
-            println!("{heap} {resident}");
-            return Ok(ExitCode::SUCCESS);
-        }
-        _ => {}
+    if let ["cell", client, way, scheme, address, size, connections, control] = words[..] {
+        let cell = Cell {
+            is_at_once: way == "at_once",
+            scheme,
+            address: address.parse()?,
+            size: size.parse()?,
+            connections: connections.parse()?,
+            control: control.parse()?,
+        };
+        let client = Kind::named(client)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let [heap, resident] = runtime.block_on(cell.measure(client))?;
+        println!("{heap} {resident}");
+        return Ok(ExitCode::SUCCESS);
     }
     let wanted = words.iter().find_map(|word| word.parse().ok());
     let wanted = wanted.unwrap_or(if arguments.is_quick { 50 } else { 10_000 });

@@ -162,7 +162,7 @@ pub enum Client {
     Handclasp(handclasp::Client),
     HyperUtil(HyperUtil),
     Reqwest(reqwest::Client),
-    Aioduct(aioduct::TokioClient),
+    Aioduct(Box<aioduct::TokioClient>),
 }
 
 pub enum Response {
@@ -181,7 +181,7 @@ impl Client {
             Kind::Handclasp => Self::Handclasp(settings.handclasp()?),
             Kind::HyperUtil => Self::HyperUtil(settings.hyper_util()?),
             Kind::Reqwest => Self::Reqwest(settings.reqwest()?),
-            Kind::Aioduct => Self::Aioduct(settings.aioduct()?),
+            Kind::Aioduct => Self::Aioduct(Box::new(settings.aioduct()?)),
             Kind::Loop | Kind::Hyper | Kind::Ureq => return Err(format!("{kind} has no such pool").into()),
         })
     }

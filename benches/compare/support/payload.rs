@@ -31,7 +31,7 @@ impl Payload {
         self.len() == 0
     }
 
-    pub fn next(&mut self) -> Option<Bytes> {
+    pub fn next_piece(&mut self) -> Option<Bytes> {
         match self {
             Self::Whole(bytes) => bytes.take(),
             Self::Pieces { left: 0, .. } => None,
@@ -51,7 +51,7 @@ impl Body for Payload {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(self.next().map(Frame::data).map(Ok))
+        Poll::Ready(self.next_piece().map(Frame::data).map(Ok))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -81,7 +81,7 @@ impl Reader {
 impl Read for Reader {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         if self.piece.is_empty() {
-            self.piece = self.payload.next().unwrap_or_default();
+            self.piece = self.payload.next_piece().unwrap_or_default();
         }
         let part = self.piece.split_to(into.len().min(self.piece.len()));
         into[..part.len()].copy_from_slice(&part);

@@ -122,7 +122,7 @@ pub enum Worker {
     Hyper(SendRequest<Payload>),
     HyperUtil(HyperUtil),
     Reqwest(reqwest::Client),
-    Aioduct(aioduct::TokioClient),
+    Aioduct(Box<aioduct::TokioClient>),
     Ureq(ureq::Agent),
     Handclasp(handclasp::Client),
 }
@@ -144,7 +144,7 @@ impl Worker {
             }
             Kind::HyperUtil => made.resize_with(workers, cloning(settings.hyper_util()?, Self::HyperUtil)),
             Kind::Reqwest => made.resize_with(workers, cloning(settings.reqwest()?, Self::Reqwest)),
-            Kind::Aioduct => made.resize_with(workers, cloning(settings.aioduct()?, Self::Aioduct)),
+            Kind::Aioduct => made.resize_with(workers, cloning(Box::new(settings.aioduct()?), Self::Aioduct)),
             Kind::Ureq => made.resize_with(workers, cloning(settings.ureq()?, Self::Ureq)),
             Kind::Handclasp => made.resize_with(workers, cloning(settings.handclasp()?, Self::Handclasp)),
         }
