@@ -1,10 +1,10 @@
 //! What content costs the client's process, beside others: downloads and uploads.
 //!
 //! `cargo bench --manifest-path benches/compare/Cargo.toml --bench body`, for some minutes. One request after another, on
-//! one connection and one thread, without TLS. Downloads come with their length or in chunks of 16 KiB, and are read piece by piece,
-//! or as one. Uploads are sent from pieces of 16 KiB, in chunks, or from one `Bytes`, with its length; the server tells
-//! how much came. Figures are per byte of content. Last, handclasp alone moves one GiB: what is told is the most that was
-//! allocated at any time meanwhile, beyond what was before.
+//! one connection and one thread, without TLS. Downloads come with their length or in chunks of 16 KiB, and are read piece
+//! by piece, or as one. Uploads are sent from pieces of 16 KiB, in chunks, or from one `Bytes`, with its length; the
+//! server tells how much came. Figures are per byte of content. First, though told last, handclasp alone
+//! moves one GiB each way: what is told is the most that was allocated at any time meanwhile, beyond what was before.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;

@@ -1,9 +1,10 @@
 //! What a client adds to a build: crates, and the processor time of a clean build.
 //!
-//! `cargo bench --manifest-path benches/compare/Cargo.toml --bench build [-- --time | --quick]`, for many minutes: with
-//! `--quick`, and without `--time`, crates are counted and nothing is built. For each configuration a crate is made in a
-//! temporary folder that does nothing but to send a GET. Crates are those of a normal build on this machine, the client
-//! among them, and the crate that is made not. Built is once, without optimisation, after all is fetched.
+//! `cargo bench --manifest-path benches/compare/Cargo.toml --bench build [-- --time | --quick] [NAME...]`, for many
+//! minutes: with `--quick`, and without `--time`, crates are counted and nothing is built. Names are those of the table.
+//! For each configuration a crate is made in a temporary folder that does nothing but to send a GET. Crates are those of
+//! a normal build on this machine, the client among them, and the crate that is made not. Built is once, without
+//! optimisation, after all is fetched.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -21,7 +22,12 @@ fn main() -> Result<(), BoxError> {
     let mut report = Report::new("build");
     println!("\n### Minimal crates\n");
     println!("| client | configuration | crates | clean build, s of processor time |\n|---|---|---:|---:|");
+    let wanted = |name: &str| arguments.words.iter().any(|word| word == name);
+    let is_any = configurations().iter().any(|(name, ..)| wanted(name));
     for (name, what, dependencies, main) in configurations() {
+        if is_any && !wanted(name) {
+            continue;
+        }
         let made = Made::new(&folder.0.join(name), &dependencies, main)?;
         let crates = made.crates()?;
         let time = if is_timed { Some(made.build()?.as_secs_f64()) } else { None };

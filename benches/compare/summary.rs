@@ -1,14 +1,19 @@
 //! One table of ratios, and the budgets with their verdicts, from what the comparisons have printed.
 //!
-//! `summary FILE...` reads the lines `RESULT <bench> <cell> <client> <value> <unit>` of these files, and no others. It is
-//! the last step of `benches/compare/run`.
+//! `cargo bench --bench summary -- FILE...` reads the lines `RESULT <bench> <cell> <client> <value> <unit>` of these
+//! files, and no others. It is the last step of `benches/compare/run`.
 
 use std::collections::HashMap;
 use std::fs;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut results = Results::default();
-    for path in std::env::args().skip(1) {
+    // `cargo bench` adds a word of its own.
+    let paths: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
+    if paths.is_empty() {
+        return Ok(());
+    }
+    for path in paths {
         results.read(&fs::read_to_string(path)?);
     }
     results.ratios();
@@ -51,7 +56,7 @@ impl Results {
     fn ratio(&self, cell: &str, other: &str) -> Option<f64> {
         let of_values = || {
             let (own, other) = (self.value(cell, "handclasp")?, self.value(cell, other)?);
-            (other > 0.0).then(|| own / other)
+            (other > 0.0).then(|| own / other).filter(|ratio| *ratio < 100.0)
         };
         self.get(cell, "handclasp", &format!("x:{other}")).or_else(of_values)
     }

@@ -139,12 +139,13 @@ impl Report {
                     continue;
                 };
                 let ratios = values.iter().zip(others).map(|(value, other)| value / other);
-                let ratio = median(ratios.collect());
-                if ratio.is_finite() {
+                // Where the other needs next to nothing, a ratio tells nothing.
+                let ratio = Some(median(ratios.collect())).filter(|ratio| *ratio < 100.0);
+                if let Some(ratio) = ratio {
                     self.result(cell, kind.name(), ratio, &format!("x:{base}"));
                 }
                 if base != Kind::Hyper {
-                    row += &if ratio.is_finite() { format!(" {ratio:.2} |") } else { " |".to_owned() };
+                    row += &ratio.map_or_else(|| " |".to_owned(), |ratio| format!(" {ratio:.2} |"));
                 }
             }
             println!("{row}");
