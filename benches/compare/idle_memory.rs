@@ -1,4 +1,4 @@
-//! What an idle connection costs in memory: handclasp beside hyper-util's client and reqwest.
+//! What an idle connection costs in memory: handclasp beside other clients with a pool.
 //!
 //! `cargo bench --manifest-path benches/compare/Cargo.toml --bench idle_memory [-- CONNECTIONS]`, for some minutes. Each
 //! measurement is a process of its own, with a server of its own, which is another process. The client makes 10,000
@@ -11,51 +11,42 @@
 //! At last the server still counts all connections, and all are idle. Heap is what is allocated then, less what was with
 //! one connection; resident is the growth of the memory that the process has from the system.
 
-#[allow(unsafe_code, reason = "a counting allocator is an unsafe impl, of which there is no safe form")]
-mod support;
-
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use http::Uri;
-use support::clients::{BoxError, Client, Kind};
-use support::server::{self, Control, DOMAIN, Server};
-use support::{heap, is_quick};
+use support::clients::{Client, Kind, Settings};
+use support::measure::Report;
+use support::server::{Control, DOMAIN, Server};
+use support::{Arguments, BoxError, ROOT, heap};
 
 #[global_allocator]
 static ALLOCATOR: heap::Counting = heap::Counting;
 
 fn main() -> Result<ExitCode, BoxError> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    // Both ends of a connection need a file each.
-    let files = rlimit::increase_nofile_limit(u64::MAX)?;
-    match words[..] {
-        ["server", address, kind] => {
-            server::serve(address, kind)?;
-            return Ok(ExitCode::SUCCESS);
-        }
-        ["cell", client, way, scheme, address, size, connections, control] => {
-            let cell = Cell {
-                is_at_once: way == "at_once",
-                scheme,
-                address: address.parse()?,
-                size: size.parse()?,
-                connections: connections.parse()?,
-                control: control.parse()?,
-            };
-            let client = Kind::ALL.into_iter().find(|kind| kind.name() == client).ok_or("no such client")?;
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            let [heap, resident] = runtime.block_on(cell.measure(client))?;
-            println!("{heap} {resident}");
-            return Ok(ExitCode::SUCCESS);
-        }
-        _ => {}
+    heap::count(true);
+    let arguments = Arguments::read()?;
+    let files = rlimit::Resource::NOFILE.get_soft()?;
+    let words: Vec<&str> = arguments.words.iter().map(String::as_str).collect();
+    if let ["cell", client, way, scheme, address, size, connections, control] = words[..] {
+        let cell = Cell {
+            is_at_once: way == "at_once",
+            scheme,
+            address: address.parse()?,
+            size: size.parse()?,
+            connections: connections.parse()?,
+            control: control.parse()?,
+        };
+        let client = Kind::named(client)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let [heap, resident] = runtime.block_on(cell.measure(client))?;
+        println!("{heap} {resident}");
+        return Ok(ExitCode::SUCCESS);
     }
     let wanted = words.iter().find_map(|word| word.parse().ok());
-    let wanted = wanted.unwrap_or(if is_quick(&arguments) { 50 } else { 10_000 });
+    let wanted = wanted.unwrap_or(if arguments.is_quick { 50 } else { 10_000 });
     let connections = wanted.min(usize::try_from(files)?.saturating_sub(100));
     if connections < wanted {
         println!("(The limit of open files, {files}, allows {connections} connections, not {wanted}.)\n");
@@ -68,25 +59,30 @@ fn compare(connections: usize) -> Result<ExitCode, BoxError> {
     println!("### Memory per idle connection, {connections} of them, in bytes\n");
     println!("| client | kind | made | after a body of | heap | resident | budget | heap | resident |");
     println!("|---|---|---|---:|---:|---:|---:|---|---|");
+    let mut report = Report::new("idle_memory");
     let mut address = Ipv4Addr::new(127, 0, 0, 2);
     for (kind, scheme, budget) in [("plain", "http", 1536), ("TLS", "https", 8192)] {
         for (made, way) in [("at once", "at_once"), ("in turn", "in_turn")] {
             for size in [13, 1 << 20] {
-                for client in Kind::ALL {
+                for client in Client::KINDS {
                     let [heap, resident] = in_a_process(client, way, scheme, address, size, connections)?;
                     // So that no port of this run is missing in the next.
                     address = Ipv4Addr::from(u32::from(address) + 1);
                     let verdict = |bytes| if bytes <= budget { "met" } else { "MISSED" };
                     let judged = match client {
                         Kind::Handclasp => format!("{budget} | {} | {}", verdict(heap), verdict(resident)),
-                        Kind::HyperUtil | Kind::Reqwest => "| |".to_owned(),
+                        _ => "| |".to_owned(),
                     };
                     let name = client.name();
                     println!("| {name} | {kind} | {made} | {size} | {heap} | {resident} | {judged} |");
+                    let cell = format!("{scheme}/{way}/after-{size}");
+                    report.result(&format!("heap/{cell}"), name, heap as f64, "bytes");
+                    report.result(&format!("resident/{cell}"), name, resident as f64, "bytes");
                 }
             }
         }
     }
+    report.end();
     Ok(ExitCode::SUCCESS)
 }
 
@@ -98,7 +94,7 @@ fn in_a_process(
     size: usize,
     connections: usize,
 ) -> Result<[i64; 2], BoxError> {
-    let server = Server::start(address, scheme == "https")?;
+    let server = Server::start(address, scheme == "https", 2)?;
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["cell", client.name(), way, scheme, &server.address.to_string(), &size.to_string()]);
     command.args([connections.to_string(), server.control.to_string()]);
@@ -122,7 +118,7 @@ impl Cell<'_> {
     /// Bytes per idle connection: on the heap, and resident.
     async fn measure(&self, kind: Kind) -> Result<[i64; 2], BoxError> {
         let mut control = Control::connect(self.control)?;
-        let client = Client::new(kind, &std::env::var(ROOT)?, self.address.ip())?;
+        let client = Client::new(kind, &Settings::new(&std::env::var(ROOT)?, self.address.ip()))?;
         // The client, and the first connection with everything that comes once.
         client.get(&self.uri(0)?).await?.read(self.size).await?;
         settle().await;
@@ -184,6 +180,3 @@ fn resident() -> io::Result<i64> {
     let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<i64>().ok());
     kib.map(|kib| kib * 1024).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
-
-/// The environment variable with the root to trust.
-const ROOT: &str = "HANDCLASP_BENCH_ROOT";

@@ -1,18 +1,20 @@
 //! The clients that stand side by side, each set so that nothing but its own ways differs.
 //!
 //! Each keeps any number of idle connections for longer than a bench takes, trusts the server's root, and finds every name
-//! at the server's address.
+//! at the server's address. None unpacks content, follows proxies of the environment, or delays small writes.
 
-use std::error::Error;
+use std::fmt;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::Uri;
-use http_body_util::{BodyExt, Empty};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as Legacy;
@@ -23,89 +25,186 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 
-pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
+use crate::BoxError;
+use crate::payload::Payload;
 
+/// What is compared. A loop and hyper's bare connection have no pool: whoever uses them brings the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Handclasp,
+pub enum Kind {
+    Loop,
+    Hyper,
     HyperUtil,
     Reqwest,
+    Aioduct,
+    Ureq,
+    Handclasp,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 3] = [Self::Handclasp, Self::HyperUtil, Self::Reqwest];
+    pub const ALL: [Self; 7] =
+        [Self::Loop, Self::Hyper, Self::HyperUtil, Self::Reqwest, Self::Aioduct, Self::Ureq, Self::Handclasp];
 
-    pub(crate) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
-            Self::Handclasp => "handclasp",
+            Self::Loop => "loop",
+            Self::Hyper => "hyper",
             Self::HyperUtil => "hyper-util",
             Self::Reqwest => "reqwest",
+            Self::Aioduct => "aioduct",
+            Self::Ureq => "ureq",
+            Self::Handclasp => "handclasp",
         }
+    }
+
+    pub fn named(name: &str) -> Result<Self, BoxError> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| "no such client".into())
+    }
+
+    /// All that are not bound to a thread for each request.
+    pub fn asynchronous() -> Vec<Self> {
+        Self::ALL.into_iter().filter(|kind| *kind != Self::Ureq).collect()
     }
 }
 
-pub(crate) enum Client {
-    Handclasp(handclasp::Client),
-    HyperUtil(Legacy<HttpsConnector<HttpConnector<At>>, Empty<Bytes>>),
-    Reqwest(reqwest::Client),
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
 }
 
-pub(crate) enum Response {
+/// How a client is to be set.
+pub struct Settings {
+    /// As PEM, or nothing.
+    pub root: String,
+    pub names: At,
+    /// Of connections to a host, where the client has one.
+    pub limit: Option<usize>,
+}
+
+impl Settings {
+    pub fn new(root: &str, server: IpAddr) -> Self {
+        Self { root: root.to_owned(), names: At::new(server), limit: None }
+    }
+
+    pub fn handclasp(&self) -> Result<handclasp::Client, BoxError> {
+        let mut builder = handclasp::Client::builder()
+            .max_idle_per_host(usize::MAX)
+            .max_idle(usize::MAX)
+            .dns_resolver(self.names.clone())
+            .idle_timeout(PATIENCE)
+            .response_timeout(PATIENCE)
+            .read_timeout(PATIENCE);
+        if let Some(limit) = self.limit {
+            builder = builder.max_connections_per_host(limit);
+        }
+        if !self.root.is_empty() {
+            builder = builder.add_root_certificate(handclasp::Certificate::from_pem(&self.root)?);
+        }
+        Ok(builder.build()?)
+    }
+
+    pub fn hyper_util(&self) -> Result<HyperUtil, BoxError> {
+        let mut tcp = HttpConnector::new_with_resolver(self.names.clone());
+        tcp.enforce_http(false);
+        tcp.set_nodelay(true);
+        let https = HttpsConnectorBuilder::new().with_tls_config(self.tls()?).https_or_http();
+        let mut builder = Legacy::builder(TokioExecutor::new());
+        let connector = https.enable_http1().wrap_connector(tcp);
+        Ok(builder.pool_idle_timeout(PATIENCE).build(connector))
+    }
+
+    pub fn reqwest(&self) -> Result<reqwest::Client, BoxError> {
+        let builder = reqwest::Client::builder().tls_backend_preconfigured(self.tls()?).no_proxy();
+        let builder = builder.pool_idle_timeout(PATIENCE).dns_resolver(Arc::new(self.names.clone()));
+        Ok(builder.tcp_nodelay(true).build()?)
+    }
+
+    pub fn aioduct(&self) -> Result<aioduct::TokioClient, BoxError> {
+        let connector = aioduct::tls::RustlsConnector::new(Arc::new(self.tls()?));
+        let builder = aioduct::TokioClient::builder().tls(connector).resolver(self.names.clone());
+        let builder = builder.no_default_headers().no_decompression().pool_idle_timeout(PATIENCE);
+        let builder = builder.pool_max_idle_per_host(100_000);
+        Ok(builder.pool_max_active_per_host(self.limit.unwrap_or(0)).build()?)
+    }
+
+    pub fn ureq(&self) -> Result<ureq::Agent, BoxError> {
+        let mut tls = ureq::tls::TlsConfig::builder();
+        if !self.root.is_empty() {
+            let root = ureq::tls::Certificate::from_pem(self.root.as_bytes())?;
+            tls = tls.root_certs(ureq::tls::RootCerts::new_with_certs(&[root]));
+        }
+        let config = ureq::Agent::config_builder().tls_config(tls.build()).proxy(None).max_idle_age(PATIENCE);
+        let config = config.max_idle_connections(100_000).max_idle_connections_per_host(100_000);
+        let config = config.accept_encoding("").no_delay(true).build();
+        Ok(ureq::Agent::with_parts(config, DefaultConnector::new(), self.names.clone()))
+    }
+
+    /// For those that are handed one.
+    pub fn tls(&self) -> Result<ClientConfig, BoxError> {
+        let mut roots = RootCertStore::empty();
+        if !self.root.is_empty() {
+            roots.add(CertificateDer::from_pem_slice(self.root.as_bytes())?)?;
+        }
+        let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
+        let builder = builder.with_safe_default_protocol_versions()?;
+        Ok(builder.with_root_certificates(roots).with_no_client_auth())
+    }
+}
+
+pub type HyperUtil = Legacy<HttpsConnector<HttpConnector<At>>, Payload>;
+
+/// A client with a pool.
+#[derive(Clone)]
+pub enum Client {
+    Handclasp(handclasp::Client),
+    HyperUtil(HyperUtil),
+    Reqwest(reqwest::Client),
+    Aioduct(Box<aioduct::TokioClient>),
+}
+
+pub enum Response {
     Handclasp(handclasp::Response),
     HyperUtil(http::Response<Incoming>),
     Reqwest(reqwest::Response),
+    Aioduct(aioduct::BodyStreamSend),
 }
 
 impl Client {
-    /// `root` as PEM, or nothing.
-    pub(crate) fn new(kind: Kind, root: &str, server: IpAddr) -> Result<Self, BoxError> {
-        let names = At(server);
+    /// Those with an asynchronous pool.
+    pub const KINDS: [Kind; 4] = [Kind::Handclasp, Kind::HyperUtil, Kind::Reqwest, Kind::Aioduct];
+
+    pub fn new(kind: Kind, settings: &Settings) -> Result<Self, BoxError> {
         Ok(match kind {
-            Kind::Handclasp => {
-                let mut builder = handclasp::Client::builder()
-                    .max_idle_per_host(usize::MAX)
-                    .max_idle(usize::MAX)
-                    .dns_resolver(names)
-                    .idle_timeout(PATIENCE)
-                    .response_timeout(PATIENCE)
-                    .read_timeout(PATIENCE);
-                if !root.is_empty() {
-                    builder = builder.add_root_certificate(handclasp::Certificate::from_pem(root)?);
-                }
-                Self::Handclasp(builder.build()?)
-            }
-            Kind::HyperUtil => {
-                let mut tcp = HttpConnector::new_with_resolver(names);
-                tcp.enforce_http(false);
-                tcp.set_nodelay(true);
-                let https = HttpsConnectorBuilder::new().with_tls_config(tls(root)?).https_or_http();
-                let connector = https.enable_http1().wrap_connector(tcp);
-                let mut builder = Legacy::builder(TokioExecutor::new());
-                Self::HyperUtil(builder.pool_idle_timeout(PATIENCE).build(connector))
-            }
-            Kind::Reqwest => {
-                let builder = reqwest::Client::builder().tls_backend_preconfigured(tls(root)?);
-                Self::Reqwest(
-                    builder.pool_idle_timeout(PATIENCE).dns_resolver(Arc::new(names)).no_proxy().build()?,
-                )
-            }
+            Kind::Handclasp => Self::Handclasp(settings.handclasp()?),
+            Kind::HyperUtil => Self::HyperUtil(settings.hyper_util()?),
+            Kind::Reqwest => Self::Reqwest(settings.reqwest()?),
+            Kind::Aioduct => Self::Aioduct(Box::new(settings.aioduct()?)),
+            Kind::Loop | Kind::Hyper | Kind::Ureq => return Err(format!("{kind} has no such pool").into()),
         })
     }
 
     /// Until the head has come.
-    pub(crate) async fn get(&self, uri: &Uri) -> Result<Response, BoxError> {
+    pub async fn get(&self, uri: &Uri) -> Result<Response, BoxError> {
         Ok(match self {
             Self::Handclasp(client) => Response::Handclasp(client.get(uri).send().await?),
-            Self::HyperUtil(client) => Response::HyperUtil(client.get(uri.clone()).await?),
+            Self::HyperUtil(client) => {
+                let request = http::Request::get(uri.clone()).body(Payload::EMPTY)?;
+                Response::HyperUtil(client.request(request).await?)
+            }
             Self::Reqwest(client) => Response::Reqwest(client.get(uri.to_string()).send().await?),
+            Self::Aioduct(client) => {
+                Response::Aioduct(client.get(&uri.to_string())?.send().await?.into_bytes_stream())
+            }
         })
     }
 }
 
 impl Response {
     /// Reads the content to its end, and keeps nothing of it.
-    pub(crate) async fn read(self, size: usize) -> Result<(), BoxError> {
+    pub async fn read(self, size: usize) -> Result<(), BoxError> {
         let mut length = 0;
         match self {
             Self::Handclasp(mut response) => {
@@ -123,52 +222,99 @@ impl Response {
                     length += chunk.len();
                 }
             }
+            Self::Aioduct(mut content) => {
+                while let Some(chunk) = content.next().await {
+                    length += chunk?.len();
+                }
+            }
         }
         if length == size { Ok(()) } else { Err(format!("{length} bytes came, of {size}").into()) }
     }
 }
 
-/// For the clients that are handed one.
-fn tls(root: &str) -> Result<ClientConfig, BoxError> {
-    let mut roots = RootCertStore::empty();
-    if !root.is_empty() {
-        roots.add(CertificateDer::from_pem_slice(root.as_bytes())?)?;
-    }
-    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()));
-    Ok(builder.with_safe_default_protocol_versions()?.with_root_certificates(roots).with_no_client_auth())
+/// Every name is at this address. It counts how often it was asked, and may take its time.
+#[derive(Clone, Debug)]
+pub struct At {
+    address: IpAddr,
+    lookups: Arc<AtomicU64>,
+    /// For each lookup.
+    pub delay: Duration,
 }
 
-/// Every name is at this address.
-#[derive(Clone, Copy)]
-pub(crate) struct At(IpAddr);
+impl At {
+    pub fn new(address: IpAddr) -> Self {
+        Self { address, lookups: Arc::default(), delay: Duration::ZERO }
+    }
 
-type Later<T> = Pin<Box<dyn Future<Output = Result<T, BoxError>> + Send>>;
+    pub fn lookups(&self) -> u64 {
+        self.lookups.load(Ordering::SeqCst)
+    }
+
+    fn look_up(&self) -> impl Future<Output = IpAddr> + Send + 'static {
+        self.lookups.fetch_add(1, Ordering::SeqCst);
+        let (address, delay) = (self.address, self.delay);
+        async move {
+            if !delay.is_zero() {
+                tokio::time::sleep(delay).await;
+            }
+            address
+        }
+    }
+}
+
+type Later<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
 
 impl handclasp::Resolve for At {
-    fn resolve(&self, _: &str, _: handclasp::Family) -> Later<handclasp::Answer> {
-        let addresses = vec![self.0];
-        Box::pin(async { Ok(handclasp::Answer { addresses, valid_for: None }) })
+    fn resolve(&self, _: &str, _: handclasp::Family) -> Later<handclasp::Answer, BoxError> {
+        let address = self.look_up();
+        Box::pin(async { Ok(handclasp::Answer { addresses: vec![address.await], valid_for: None }) })
     }
 }
 
 impl reqwest::dns::Resolve for At {
     fn resolve(&self, _: reqwest::dns::Name) -> reqwest::dns::Resolving {
-        let addresses: reqwest::dns::Addrs = Box::new([SocketAddr::from((self.0, 0))].into_iter());
-        Box::pin(async { Ok(addresses) })
+        let address = self.look_up();
+        Box::pin(async {
+            let addresses: reqwest::dns::Addrs = Box::new([SocketAddr::from((address.await, 0))].into_iter());
+            Ok(addresses)
+        })
+    }
+}
+
+impl aioduct::runtime::Resolve for At {
+    fn resolve(&self, _: &str, port: u16) -> Later<SocketAddr, io::Error> {
+        let address = self.look_up();
+        Box::pin(async move { Ok(SocketAddr::from((address.await, port))) })
     }
 }
 
 impl tower_service::Service<Name> for At {
     type Response = std::array::IntoIter<SocketAddr, 1>;
     type Error = std::convert::Infallible;
-    type Future = std::future::Ready<Result<Self::Response, Self::Error>>;
+    type Future = Later<Self::Response, Self::Error>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, _: Name) -> Self::Future {
-        std::future::ready(Ok([SocketAddr::from((self.0, 0))].into_iter()))
+        let address = self.look_up();
+        Box::pin(async { Ok([SocketAddr::from((address.await, 0))].into_iter()) })
+    }
+}
+
+impl Resolver for At {
+    fn resolve(
+        &self,
+        uri: &Uri,
+        _: &ureq::config::Config,
+        _: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        self.lookups.fetch_add(1, Ordering::SeqCst);
+        let mut addresses = self.empty();
+        let port = uri.port_u16().unwrap_or(80);
+        addresses.push(SocketAddr::from((self.address, port)));
+        Ok(addresses)
     }
 }
 

@@ -1,8 +1,15 @@
-//! The server: this same program, run again as a process of its own, so that its memory is not that of the client.
+//! The server: this same program, run again as a process of its own, so that what it costs is not what the client costs.
 //!
-//! `GET /SIZE` is answered with so many bytes. `GET /SIZE/held` is answered with the head at once, and with the content
-//! when the client says so: so that it has many connections at once, without many requests at work. On a second port,
-//! plain, it is told so, and says how many connections are open. It ends when its standard input does.
+//! `GET /SIZE` is answered with so many bytes, and
+//!
+//! - `GET /SIZE/chunked` in chunks of 16 KiB;
+//! - `GET /SIZE/slow` after 5 ms;
+//! - `GET /SIZE/together/N` when so many such requests are there, each on a connection of its own;
+//! - `GET /SIZE/held` with the head at once, and with the content when the client says so: so that it has many
+//!   connections at once, without many requests at work.
+//!
+//! The answer to a request with content is how many bytes it had, in [`COUNT`] digits. On a second port, plain, it tells
+//! what it has seen. It ends when its standard input does.
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -10,8 +17,10 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream as StdTcpStream};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use bytes::Bytes;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -22,21 +31,22 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
 /// The process that serves; dropping it ends it.
-pub(crate) struct Server {
-    child: Child,
+pub struct Server {
+    /// None if another process has started it.
+    child: Option<Child>,
     _stdin: Option<ChildStdin>,
-    pub(crate) address: SocketAddr,
-    pub(crate) control: SocketAddr,
+    pub address: SocketAddr,
+    pub control: SocketAddr,
     /// The root that its certificate is signed by, as PEM; empty if it is plain.
-    pub(crate) root: String,
+    pub root: String,
 }
 
 impl Server {
     /// A server at an address of its own, so that the ports of one run are not those of the next.
-    pub(crate) fn start(address: Ipv4Addr, is_tls: bool) -> io::Result<Self> {
+    pub fn start(address: Ipv4Addr, is_tls: bool, threads: usize) -> io::Result<Self> {
         let kind = if is_tls { "tls" } else { "plain" };
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(["server", &address.to_string(), kind]);
+        command.args(["server", &address.to_string(), kind, &threads.to_string()]);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let mut lines = BufReader::new(child.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?);
         let mut address = || {
@@ -49,76 +59,125 @@ impl Server {
         if is_tls {
             while lines.read_line(&mut root)? > 0 && !root.ends_with("-----END CERTIFICATE-----\n") {}
         }
-        Ok(Self { _stdin: child.stdin.take(), child, address, control, root })
+        Ok(Self { _stdin: child.stdin.take(), child: Some(child), address, control, root })
+    }
+
+    /// One that runs already.
+    pub fn elsewhere(address: SocketAddr, control: SocketAddr, root: String) -> Self {
+        Self { child: None, _stdin: None, address, control, root }
+    }
+
+    pub fn scheme(&self) -> &'static str {
+        if self.root.is_empty() { "http" } else { "https" }
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if let Some(child) = &mut self.child {
+            // It may have ended by itself.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
 
 /// What the client says to the server beside the requests.
-pub(crate) struct Control(StdTcpStream);
+pub struct Control(StdTcpStream);
 
 impl Control {
-    pub(crate) fn connect(server: SocketAddr) -> io::Result<Self> {
+    pub fn connect(server: SocketAddr) -> io::Result<Self> {
         StdTcpStream::connect(server).map(Self)
     }
 
     /// The content of the oldest response that is held back may come.
-    pub(crate) fn go_on(&mut self) -> io::Result<()> {
+    pub fn go_on(&mut self) -> io::Result<()> {
         self.0.write_all(&[GO_ON])
     }
 
     /// How many connections the server has.
-    pub(crate) fn open_connections(&mut self) -> io::Result<u64> {
-        let mut open = [0; 8];
-        self.0.write_all(&[HOW_MANY])?;
-        self.0.read_exact(&mut open)?;
-        Ok(u64::from_be_bytes(open))
+    pub fn open_connections(&mut self) -> io::Result<u64> {
+        self.ask(HOW_MANY)
+    }
+
+    /// How many connections it ever had.
+    pub fn accepted(&mut self) -> io::Result<u64> {
+        self.ask(ACCEPTED)
+    }
+
+    /// How long the head of the latest request was.
+    pub fn latest_head(&mut self) -> io::Result<u64> {
+        self.ask(HEAD)
+    }
+
+    fn ask(&mut self, what: u8) -> io::Result<u64> {
+        let mut answer = [0; 8];
+        self.0.write_all(&[what])?;
+        self.0.read_exact(&mut answer)?;
+        Ok(u64::from_be_bytes(answer))
     }
 }
 
 const GO_ON: u8 = b'g';
 const HOW_MANY: u8 = b'?';
+const ACCEPTED: u8 = b'a';
+const HEAD: u8 = b'h';
 
 /// What this process is, if it was started as a server.
-pub(crate) fn serve(address: &str, kind: &str) -> io::Result<()> {
+pub fn serve(address: &str, kind: &str, threads: usize) -> io::Result<()> {
     let address: Ipv4Addr = address.parse().map_err(io::Error::other)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(run(address, kind == "tls"))
+    crate::measure::runtime(threads).block_on(run(address, kind == "tls"))
 }
 
 /// What the connections share.
 #[derive(Default)]
 struct State {
     open: AtomicU64,
+    accepted: AtomicU64,
+    latest_head: AtomicU64,
     /// Those whose content is held back, oldest first.
     held: Mutex<VecDeque<oneshot::Sender<()>>>,
+    /// Those that are answered together.
+    together: Mutex<Vec<oneshot::Sender<()>>>,
 }
 
 impl State {
-    fn held(&self) -> MutexGuard<'_, VecDeque<oneshot::Sender<()>>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Does what the client says.
     async fn obey(&self, mut control: TcpStream) -> io::Result<()> {
         control.set_nodelay(true)?;
         loop {
-            match control.read_u8().await? {
+            let count = match control.read_u8().await? {
                 GO_ON => {
                     // A connection that broke waits for nothing: its client has seen it.
-                    let _ = self.held().pop_front().map(|turn| turn.send(()));
+                    let _ = lock(&self.held).pop_front().map(|turn| turn.send(()));
+                    continue;
                 }
-                _ => control.write_all(&self.open.load(Ordering::SeqCst).to_be_bytes()).await?,
-            }
+                HOW_MANY => &self.open,
+                ACCEPTED => &self.accepted,
+                _ => &self.latest_head,
+            };
+            control.write_all(&count.load(Ordering::SeqCst).to_be_bytes()).await?;
         }
     }
+
+    /// Returns when so many wait.
+    async fn gather(&self, wanted: usize) -> io::Result<()> {
+        let (turn, mine) = oneshot::channel();
+        let arrived = {
+            let mut waiting = lock(&self.together);
+            waiting.push(turn);
+            if waiting.len() >= wanted { std::mem::take(&mut *waiting) } else { Vec::new() }
+        };
+        for turn in arrived {
+            // As above.
+            let _ = turn.send(());
+        }
+        mine.await.map_err(io::Error::other)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn run(address: Ipv4Addr, is_tls: bool) -> io::Result<()> {
@@ -141,16 +200,18 @@ async fn run(address: Ipv4Addr, is_tls: bool) -> io::Result<()> {
     let told = state.clone();
     tokio::spawn(async move {
         while let Ok((control, _)) = control.accept().await {
+            let told = told.clone();
             // Until the client hangs up.
-            let _ = told.obey(control).await;
+            tokio::spawn(async move { told.obey(control).await });
         }
     });
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
         let (state, acceptor) = (state.clone(), acceptor.clone());
+        state.accepted.fetch_add(1, Ordering::SeqCst);
+        state.open.fetch_add(1, Ordering::SeqCst);
         tokio::spawn(async move {
-            state.open.fetch_add(1, Ordering::SeqCst);
             // Whatever goes wrong is seen by the client.
             let _ = match acceptor {
                 Some(acceptor) => match acceptor.accept(stream).await {
@@ -167,42 +228,202 @@ async fn run(address: Ipv4Addr, is_tls: bool) -> io::Result<()> {
 /// Answers one connection, as little as is possible: it looks for the target and for the empty line.
 async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, state: &State) -> io::Result<()> {
     let mut buffer = Vec::with_capacity(1024);
+    let mut scratch = Vec::new();
+    let mut latest = (Vec::new(), Answer::default());
     while stream.read_buf(&mut buffer).await? > 0 {
         while let Some(end) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
-            let head = String::from_utf8_lossy(&buffer[..end]).into_owned();
+            let head = &buffer[..end + 4];
+            state.latest_head.store(head.len() as u64, Ordering::SeqCst);
+            if head.starts_with(b"POST ") {
+                let head = String::from_utf8_lossy(head).to_ascii_lowercase();
+                buffer.drain(..end + 4);
+                let size = skip(&mut stream, &mut buffer, &mut scratch, &head).await?;
+                let answer = format!("{}{size:0COUNT$}", head_of(COUNT, false));
+                stream.write_all(answer.as_bytes()).await?;
+                stream.flush().await?;
+                continue;
+            }
+            let target = head.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
+            if latest.0 != target {
+                latest = (target.to_vec(), Answer::to(&String::from_utf8_lossy(target))?);
+            }
             buffer.drain(..end + 4);
-            let target = head.split(' ').nth(1).unwrap_or_default().trim_start_matches('/');
-            let (size, is_held) = match target.strip_suffix("/held") {
-                Some(size) => (size, true),
-                None => (target, false),
-            };
-            let size = usize::from_str(size).map_err(io::Error::other)?;
-            let head = format!(
-                "HTTP/1.1 200 OK\r\ndate: Fri, 21 Nov 2025 10:00:00 GMT\r\nserver: bench\r\n\
-                 content-type: application/octet-stream\r\ncontent-length: {size}\r\ncache-control: no-cache\r\n\
-                 vary: accept-encoding\r\netag: \"5d8c72a5edda8\"\r\nx-bench-trace: 4bf92f3577b34da6\r\n\r\n"
-            );
-            let turn = is_held.then(|| {
-                // Before the head: when it has come, the client sends its next request.
-                let (turn, mine) = oneshot::channel();
-                state.held().push_back(turn);
-                mine
-            });
-            stream.write_all(head.as_bytes()).await?;
-            stream.flush().await?;
-            if let Some(turn) = turn {
-                turn.await.map_err(io::Error::other)?;
-            }
-            let piece = [b'.'; 16 * 1024];
-            let mut left = size;
-            while left > 0 {
-                let written = stream.write(&piece[..left.min(piece.len())]).await?;
-                left -= written;
-            }
-            stream.flush().await?;
+            latest.1.write(&mut stream, state).await?;
         }
     }
     Ok(())
+}
+
+/// Reads the content of a request, and answers how much it was.
+async fn skip(
+    stream: &mut (impl AsyncRead + Unpin),
+    buffer: &mut Vec<u8>,
+    scratch: &mut Vec<u8>,
+    head: &str,
+) -> io::Result<usize> {
+    scratch.resize(256 * 1024, 0);
+    if let Some((_, rest)) = head.split_once("\r\ncontent-length:") {
+        let size = rest.split("\r\n").next().unwrap_or_default().trim();
+        let size = size.parse().map_err(io::Error::other)?;
+        drop_bytes(stream, buffer, scratch, size).await?;
+        return Ok(size);
+    }
+    assert!(head.contains("\r\ntransfer-encoding: chunked"), "content is framed: {head:?}");
+    let mut received = 0;
+    loop {
+        let end = loop {
+            match buffer.windows(2).position(|window| window == b"\r\n") {
+                Some(end) => break end,
+                None if stream.read_buf(buffer).await? == 0 => {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+                None => {}
+            }
+        };
+        let digits = String::from_utf8_lossy(&buffer[..end]).into_owned();
+        let size = usize::from_str_radix(digits.trim(), 16).map_err(io::Error::other)?;
+        buffer.drain(..end + 2);
+        drop_bytes(stream, buffer, scratch, size + 2).await?;
+        received += size;
+        if size == 0 {
+            return Ok(received);
+        }
+    }
+}
+
+/// Of these bytes, what came beyond them stays in the buffer.
+async fn drop_bytes(
+    stream: &mut (impl AsyncRead + Unpin),
+    buffer: &mut Vec<u8>,
+    scratch: &mut [u8],
+    mut left: usize,
+) -> io::Result<()> {
+    let here = left.min(buffer.len());
+    buffer.drain(..here);
+    left -= here;
+    while left > 0 {
+        let read = stream.read(scratch).await?;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let own = read.min(left);
+        left -= own;
+        buffer.extend_from_slice(&scratch[own..read]);
+    }
+    Ok(())
+}
+
+/// What a target is answered with, made once for all requests for it.
+#[derive(Default)]
+struct Answer {
+    /// The head, and all content if there is little.
+    start: Bytes,
+    /// What the rest is made of, over and over.
+    slab: Bytes,
+    slab_bytes: usize,
+    end: &'static [u8],
+    way: Way,
+}
+
+#[derive(Default)]
+enum Way {
+    #[default]
+    AtOnce,
+    Held,
+    Slow,
+    Together(usize),
+}
+
+impl Answer {
+    fn to(target: &str) -> io::Result<Self> {
+        let mut words = target.split('/').skip(1);
+        let size = usize::from_str(words.next().unwrap_or_default()).map_err(io::Error::other)?;
+        let word = words.next().unwrap_or_default();
+        let head = head_of(size, word == "chunked").into_bytes();
+        let way = match word {
+            "" | "chunked" => Way::AtOnce,
+            "held" => Way::Held,
+            "slow" => Way::Slow,
+            "together" => Way::Together(words.next().unwrap_or_default().parse().map_err(io::Error::other)?),
+            _ => return Err(io::ErrorKind::InvalidInput.into()),
+        };
+        if word == "chunked" {
+            assert_eq!(size % CHUNK, 0, "only whole chunks are sent");
+            static CHUNKS: LazyLock<Bytes> = LazyLock::new(|| chunk().repeat(16).into());
+            let slab = CHUNKS.clone();
+            return Ok(Self { start: head.into(), slab, slab_bytes: encoded(size), end: LAST_CHUNK, way });
+        }
+        let mut answer = Self { way, ..Self::default() };
+        let mut start = head;
+        if size <= CHUNK && !matches!(answer.way, Way::Held) {
+            start.resize(start.len() + size, b'.');
+        } else {
+            static DOTS: LazyLock<Bytes> = LazyLock::new(|| vec![b'.'; 16 * CHUNK].into());
+            answer.slab = DOTS.clone();
+            answer.slab_bytes = size;
+        }
+        answer.start = start.into();
+        Ok(answer)
+    }
+
+    async fn write(&self, stream: &mut (impl AsyncWrite + Unpin), state: &State) -> io::Result<()> {
+        match self.way {
+            Way::AtOnce => stream.write_all(&self.start).await?,
+            Way::Slow => {
+                tokio::time::sleep(SLOW).await;
+                stream.write_all(&self.start).await?;
+            }
+            Way::Together(wanted) => {
+                state.gather(wanted).await?;
+                stream.write_all(&self.start).await?;
+            }
+            Way::Held => {
+                // Before the head: when it has come, the client sends its next request.
+                let (turn, mine) = oneshot::channel();
+                lock(&state.held).push_back(turn);
+                stream.write_all(&self.start).await?;
+                stream.flush().await?;
+                mine.await.map_err(io::Error::other)?;
+            }
+        }
+        let mut left = self.slab_bytes;
+        while left > 0 {
+            let part = &self.slab[..left.min(self.slab.len())];
+            stream.write_all(part).await?;
+            left -= part.len();
+        }
+        stream.write_all(self.end).await?;
+        stream.flush().await
+    }
+}
+
+/// Eight fields, one of which is of no standard.
+fn head_of(size: usize, is_chunked: bool) -> String {
+    let framing =
+        if is_chunked { "transfer-encoding: chunked".into() } else { format!("content-length: {size}") };
+    format!(
+        "HTTP/1.1 200 OK\r\ndate: Fri, 21 Nov 2025 10:00:00 GMT\r\nserver: bench\r\n\
+         content-type: application/octet-stream\r\n{framing}\r\ncache-control: no-cache\r\n\
+         vary: accept-encoding\r\netag: \"5d8c72a5edda8\"\r\nx-bench-trace: 4bf92f3577b34da6\r\n\r\n"
+    )
+}
+
+/// How many bytes a response is on the wire.
+pub fn response_length(size: usize, is_chunked: bool) -> usize {
+    let content = if is_chunked { encoded(size) + LAST_CHUNK.len() } else { size };
+    head_of(size, is_chunked).len() + content
+}
+
+/// One chunk of content, as it stands on the wire.
+pub fn chunk() -> Vec<u8> {
+    let mut chunk = format!("{CHUNK:x}\r\n").into_bytes();
+    chunk.resize(chunk.len() + CHUNK, b'.');
+    chunk.extend_from_slice(b"\r\n");
+    chunk
+}
+
+fn encoded(size: usize) -> usize {
+    size / CHUNK * chunk().len()
 }
 
 /// A configuration for this address and for all names of the domain, and the root to trust, made on the spot.
@@ -226,4 +447,10 @@ fn certified(address: Ipv4Addr) -> io::Result<(ServerConfig, String)> {
 }
 
 /// Names in it are the server's too.
-pub(crate) const DOMAIN: &str = "bench.test";
+pub const DOMAIN: &str = "bench.test";
+/// How many digits say how much was uploaded.
+pub const COUNT: usize = 13;
+/// The size of a chunk, and of a piece of an upload.
+pub const CHUNK: usize = 16 * 1024;
+pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+const SLOW: Duration = Duration::from_millis(5);

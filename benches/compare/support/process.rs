@@ -1,0 +1,55 @@
+//! A client as a process of its own, for tools that look at a whole process: it sends so many requests, and ends.
+
+use std::ffi::OsStr;
+use std::process::{Command, Output};
+use std::sync::Arc;
+
+use crate::clients::Kind;
+use crate::measure::{Team, origin, runtime};
+use crate::server::Server;
+use crate::worker::{Job, Reading};
+use crate::{BoxError, ROOT};
+
+/// Runs a client under a tool: so many workers, which send so many requests each, on one thread.
+pub fn under(
+    tool: &[impl AsRef<OsStr>],
+    server: &Server,
+    kind: Kind,
+    workers: usize,
+    each: usize,
+) -> Result<Output, BoxError> {
+    let (first, rest) = tool.split_first().ok_or("there is a tool")?;
+    let mut command = Command::new(first);
+    command.args(rest).arg(std::env::current_exe()?);
+    command.args(["client", kind.name(), &server.address.to_string(), &server.control.to_string()]);
+    command.args([workers.to_string(), each.to_string()]).env(ROOT, &server.root);
+    let output = command.output()?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        return Err(format!("{kind} under {:?}: {}: {said}", first.as_ref(), output.status).into());
+    }
+    Ok(output)
+}
+
+/// What this process is, if it was started as a client.
+pub(crate) fn run(words: &[String]) -> Result<(), BoxError> {
+    let [kind, address, control, workers, each] = words else { return Err("five words".into()) };
+    let (address, control) = (address.parse()?, control.parse()?);
+    let root = std::env::var(ROOT).unwrap_or_default();
+    let server = Server::elsewhere(address, control, root);
+    let job = Arc::new(Job::get(&origin(server.scheme(), address), "/13", Reading::Collect)?);
+    runtime(1).block_on(async {
+        let mut team = Team::new(Kind::named(kind)?, &server, workers.parse()?).await?;
+        team.repeat(&job, each.parse()?).await;
+        Ok(())
+    })
+}
+
+/// Whether a tool is there: if not, why it cannot be used.
+pub fn find(tool: &str) -> Result<(), String> {
+    match Command::new(tool).arg("--version").output() {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => Err(format!("{tool} --version: {}", output.status)),
+        Err(error) => Err(format!("{tool}: {error}")),
+    }
+}
