@@ -1,9 +1,9 @@
 //! Who owns buffers: nobody for long.
 //!
 //! An idle connection has none. Each thread keeps one buffer to write heads from, one to read into, a slab from which
-//! small responses are cut, a few maps for fields, and one buffer for what TLS reads and writes; an exchange takes buffers
-//! for as long as it needs them within a poll, and keeps one across polls only while it holds bytes. Invariant: what is taken
-//! out is empty, or of no meaning.
+//! small responses are cut, one that content goes through, a few maps for fields, and one buffer for what TLS reads and
+//! writes; an exchange takes buffers for as long as it needs them within a poll, and keeps one across polls only while
+//! it holds bytes, or reads content. Invariant: what is taken out is empty, or of no meaning.
 
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
@@ -60,6 +60,25 @@ pub(crate) fn put_wire(buffer: Vec<u8>) {
     }
 }
 
+/// An empty buffer with room for `size` bytes of content at least: a kept one, if nobody holds what was read into it.
+pub(crate) fn take_content(size: usize) -> BytesMut {
+    let mut buffer = with(|buffers| std::mem::take(&mut buffers.content)).unwrap_or_default();
+    // (One that somebody still reads from is not waited for.)
+    if buffer.capacity() >= size || buffer.try_reclaim(size) { buffer } else { BytesMut::with_capacity(size) }
+}
+
+/// Gives a buffer back that content was read into, whose capacity was `size`.
+pub(crate) fn put_content(mut buffer: BytesMut, size: usize) {
+    if size <= MOST_CONTENT {
+        buffer.clear();
+        with(|buffers| {
+            if buffers.content.capacity() < size {
+                buffers.content = buffer;
+            }
+        });
+    }
+}
+
 /// A copy of `bytes`, of which there are at most [`SMALL`], cut from the thread's slab.
 pub(crate) fn copy(bytes: &[u8]) -> BytesMut {
     let cut = with(|buffers| {
@@ -80,7 +99,8 @@ pub(crate) fn take_fields() -> HeaderMap {
 }
 
 fn put_fields(mut fields: HeaderMap) {
-    if (FIELDS..=MOST_FIELDS).contains(&fields.capacity()) {
+    // (Lines of one name beyond its first are not in its capacity.)
+    if (FIELDS..=MOST_FIELDS).contains(&fields.capacity()) && fields.len() <= MOST_FIELDS {
         // Outside: values are dropped.
         fields.clear();
         with(|buffers| {
@@ -130,6 +150,7 @@ struct Buffers {
     write: BytesMut,
     read: BytesMut,
     slab: BytesMut,
+    content: BytesMut,
     fields: Vec<HeaderMap>,
     #[cfg(feature = "rustls")]
     wire: Vec<u8>,
@@ -155,6 +176,9 @@ const MOST_FIELDS: usize = 32;
 
 /// Maps that a thread keeps.
 const MAPS: usize = 16;
+
+/// The largest buffer for content that is kept.
+pub(crate) const MOST_CONTENT: usize = 256 * 1024;
 
 /// A buffer that grew beyond this is not kept.
 const MOST: usize = 64 * 1024;
@@ -192,6 +216,12 @@ mod tests {
         let mut kept = Fields::new(again);
         kept.insert(SERVER, HeaderValue::from_static("y"));
         assert_eq!(kept.take().len(), 1, "whoever takes it has it");
+        let mut lines = Fields::new(take_fields());
+        for _ in 0..1_000 {
+            lines.append(SERVER, HeaderValue::from_static("z"));
+        }
+        drop(lines);
+        assert!(with(|buffers| buffers.fields.is_empty()).unwrap(), "its lines take more than its capacity says");
         for _ in 0..100 {
             drop([(); 3].map(|()| Fields::new(HeaderMap::with_capacity(FIELDS))));
         }

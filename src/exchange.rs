@@ -558,15 +558,17 @@ impl Exchange {
 
     /// Nothing moves: whose deadline comes first, and has it passed?
     fn poll_clocks(&mut self, waits_to_write: bool, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
-        let now = time::now();
+        // (To read the clock costs as much as all else here, and mostly is for nothing.)
+        let mut read = None;
+        let mut now = || *read.get_or_insert_with(time::now);
         // While the upload waits for the caller, the peer may well wait for the upload.
         let waits_to_read = self.machine.is_head_received() && (self.written_at.is_some() || waits_to_write);
         self.reading_since = self.reading_since.filter(|_| waits_to_read);
         let waits = Waits {
             total: self.deadline,
-            writing_since: waits_to_write.then(|| *self.writing_since.get_or_insert(now)),
+            writing_since: waits_to_write.then(|| *self.writing_since.get_or_insert_with(&mut now)),
             written_at: self.written_at.filter(|_| !self.machine.is_head_received()),
-            reading_since: waits_to_read.then(|| *self.reading_since.get_or_insert(now)),
+            reading_since: waits_to_read.then(|| *self.reading_since.get_or_insert_with(&mut now)),
         };
         let phase = self.phase();
         let due = waits.due(&self.timeouts);
@@ -575,7 +577,7 @@ impl Exchange {
         let Some(at) = due.map(|due| due.at).into_iter().chain(continue_at).min() else {
             return Poll::Pending;
         };
-        let rung = match now >= at {
+        let rung = match read.is_some_and(|now| now >= at) {
             true => Ok(()),
             false => ready!(lease.conn().timer.poll_until(at, cx)),
         };

@@ -23,6 +23,8 @@ pub(crate) struct Incoming {
     overflow: BytesMut,
     /// How much a read of content asks for: grows and shrinks with what comes.
     size: usize,
+    /// How large the buffer is that content is read into, if others may use it afterwards.
+    room: usize,
 }
 
 /// What is to be read.
@@ -35,7 +37,7 @@ pub(crate) enum Expected {
 
 impl Default for Incoming {
     fn default() -> Self {
-        Self { bytes: BytesMut::new(), overflow: BytesMut::new(), size: buffer::READ }
+        Self { bytes: BytesMut::new(), overflow: BytesMut::new(), size: buffer::READ, room: 0 }
     }
 }
 
@@ -65,7 +67,7 @@ impl Incoming {
         let size = rest.map_or(self.size, |rest| {
             usize::try_from(rest).unwrap_or(usize::MAX).saturating_add(BEYOND).min(self.size)
         });
-        self.bytes.reserve(size);
+        self.make_room(size);
         let room = self.bytes.capacity() - self.bytes.len();
         let read = ready!(pin!(stream.read_buf(&mut self.bytes)).poll(cx))?;
         if read == room {
@@ -74,6 +76,39 @@ impl Incoming {
             self.size = (self.size / 2).max(LEAST);
         }
         Poll::Ready(Ok(read))
+    }
+
+    /// Whoever was given what was read before has mostly let go of it, and it is written over.
+    fn make_room(&mut self, size: usize) {
+        if !self.bytes.is_empty() {
+            // Part of a line, or of a head.
+            return self.bytes.reserve(size);
+        }
+        if self.bytes.capacity() < size && !self.bytes.try_reclaim(size) {
+            self.let_go();
+            // (Of little content, a piece that somebody keeps is to keep no more than that in memory.)
+            if size < SHARED {
+                self.bytes = BytesMut::with_capacity(size);
+            } else {
+                self.bytes = buffer::take_content(size);
+                self.room = self.bytes.capacity();
+            }
+        }
+    }
+
+    /// The buffer is the thread's again.
+    fn let_go(&mut self) {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        match std::mem::take(&mut self.room) {
+            0 => {}
+            buffer::READ => {
+                bytes.clear();
+                if bytes.try_reclaim(buffer::READ) {
+                    buffer::put_read(bytes);
+                }
+            }
+            room => buffer::put_content(bytes, room),
+        }
     }
 
     /// The first read of a response, which is mostly the only one.
@@ -102,6 +137,7 @@ impl Incoming {
             let used = buffer::SMALL - self.bytes.len();
             self.bytes = self.overflow.split_off(used);
             self.overflow = BytesMut::new();
+            self.room = buffer::READ;
         }
     }
 
@@ -117,12 +153,21 @@ impl Incoming {
     }
 }
 
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        self.let_go();
+    }
+}
+
 /// Bytes read beyond the end of a body, to see at once whether something follows it.
 const BEYOND: usize = 64;
 
+/// Reads of less have a buffer of their own.
+const SHARED: usize = 32 * 1024;
+
 /// The bounds of one read of content.
 const LEAST: usize = 8 * 1024;
-const MOST: usize = 256 * 1024;
+const MOST: usize = buffer::MOST_CONTENT;
 
 #[cfg(test)]
 mod tests {

@@ -99,8 +99,8 @@ impl Timeline {
     }
 
     /// The interval cut at the milestones, as of `now` where it is still running.
-    pub(crate) fn timings(&self, now: Instant) -> Timings {
-        let until = self.end.or(self.head).unwrap_or(now);
+    pub(crate) fn timings(&self, now: impl FnOnce() -> Instant) -> Timings {
+        let until = self.end.or(self.head).unwrap_or_else(now);
         let assigned = self.assigned.unwrap_or(until);
         let clip = |phase: Option<Interval>| {
             let phase = phase?;
@@ -513,7 +513,7 @@ mod tests {
         line.written(t0 + MS * 22);
         line.head(t0 + MS * 30);
         line.end(t0 + MS * 33);
-        let t = line.timings(t0 + MS * 99);
+        let t = line.timings(|| t0 + MS * 99);
         assert_eq!((t.queued, t.dns, t.connect, t.tls), (MS * 2, Some(MS * 3), Some(MS * 5), Some(MS * 11)));
         assert_eq!((t.send, t.wait, t.receive, t.total), (MS, MS * 8, Some(MS * 3), MS * 33));
         assert_eq!(sum(&t), t.total);
@@ -526,7 +526,7 @@ mod tests {
         line.dial(Milestones { dns: interval(t0, 1, 4), tcp: interval(t0, 4, 9), proxy: None, tls: None });
         line.assigned(t0 + MS * 10);
         line.head(t0 + MS * 12);
-        let t = line.timings(t0 + MS * 12);
+        let t = line.timings(|| t0 + MS * 12);
         assert_eq!((t.dns, t.connect, t.queued), (None, Some(MS * 3), MS));
         assert_eq!(sum(&t), t.total);
     }
@@ -539,7 +539,7 @@ mod tests {
         line.head(t0 + MS * 5);
         line.written(t0 + MS * 9);
         line.end(t0 + MS * 10);
-        let t = line.timings(t0 + MS * 10);
+        let t = line.timings(|| t0 + MS * 10);
         assert_eq!((t.send, t.wait, t.receive), (MS * 4, Duration::ZERO, Some(MS * 5)));
         assert_eq!(sum(&t), t.total);
     }
@@ -550,7 +550,7 @@ mod tests {
         let mut line = Timeline::new(t0);
         line.assigned(t0 + MS);
         line.restart(t0 + MS * 3);
-        let t = line.timings(t0 + MS * 7);
+        let t = line.timings(|| t0 + MS * 7);
         assert_eq!((t.previous, t.queued, t.total), (MS * 3, MS * 4, MS * 7));
         assert_eq!(sum(&t), t.total);
     }

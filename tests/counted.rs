@@ -22,6 +22,8 @@ use tokio::net::TcpStream;
 struct Counting;
 
 static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+/// In bytes.
+static ALLOCATED: AtomicUsize = AtomicUsize::new(0);
 static HELD: AtomicUsize = AtomicUsize::new(0);
 static MOST: AtomicUsize = AtomicUsize::new(0);
 
@@ -30,6 +32,7 @@ unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if !IS_SERVER.get() {
             ALLOCATIONS.fetch_add(1, Relaxed);
+            ALLOCATED.fetch_add(layout.size(), Relaxed);
             let held = HELD.fetch_add(layout.size(), Relaxed) + layout.size();
             MOST.fetch_max(held, Relaxed);
         }
@@ -110,6 +113,22 @@ fn rule_37_a_warm_request_costs_what_it_may() {
             assert_eq!(length, BLOCKS * BLOCK);
             assert!(most < 2 << 20, "{most} bytes held");
         }
+        // What is streamed goes through the same memory again and again.
+        let some: http::Uri = format!("http://127.0.0.1:{port}/some").parse().unwrap();
+        let stream = async |times: usize| {
+            let (before, mut length) = (ALLOCATED.load(Relaxed), 0);
+            for _ in 0..times {
+                let mut response = client.get(&some).send().await.unwrap();
+                while let Some(piece) = response.chunk().await.unwrap() {
+                    length += piece.len();
+                }
+            }
+            (ALLOCATED.load(Relaxed) - before) as f64 / length as f64
+        };
+        stream(20).await;
+        let share = stream(200).await;
+        println!("streaming: {share:.3} bytes allocated for each byte of content");
+        assert!(share <= 0.1, "{share} bytes allocated for each byte of content");
         assert_eq!(client.pool().stats().total.opened, 1);
         let client = || Client::builder().max_idle_per_host(IDLE);
         let each = idle(&client().build().unwrap(), &format!("http://127.0.0.1:{port}/some")).await;

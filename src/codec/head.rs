@@ -211,7 +211,8 @@ impl Scan {
         }
     }
 
-    /// Goes on to the last line that is in no way special: the end of the line before it is CRLF, and it begins with neither.
+    /// Goes on to the start of the last line that needs no thought: CRLF stands before it, and it begins with neither
+    /// a line end nor whitespace.
     fn skip_plain(&mut self, window: &[u8], most: usize) {
         let start = self.at;
         let (words, _) = window[start..].as_chunks::<8>();
@@ -356,8 +357,9 @@ impl KeepAlive {
     }
 }
 
-/// Appends one field. Its name is copied only if it is not a standard one and was not read lately, its value never; httparse has already
-/// excluded the whitespace around the value: <https://www.rfc-editor.org/rfc/rfc9110#section-5.5>.
+/// Appends one field. Its name is copied only if it is not a standard one and was not read lately, its value never;
+/// httparse has already excluded the whitespace around the value:
+/// <https://www.rfc-editor.org/rfc/rfc9110#section-5.5>.
 fn store(
     section: &Bytes,
     field: &Header<'_>,

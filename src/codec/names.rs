@@ -1,8 +1,8 @@
 //! Names of response fields as they were read before, on the same thread.
 //!
-//! A server says the same few names each time, and to read one anew (to lower its case, to look whether it is a standard one,
-//! to copy it if not) takes longer than all else that is done with its field. It knows no meaning of any name. Invariants: it
-//! answers what `HeaderName::from_bytes` does, and holds a bounded number of bounded names.
+//! A server says the same few names each time, and to read one anew (to lower its case, to look whether it is a
+//! standard one, to copy it if not) takes longer than all else that is done with its field. It knows no meaning of any
+//! name. Invariants: it answers what `HeaderName::from_bytes` does, and holds a bounded number of bounded names.
 
 use std::cell::Cell;
 

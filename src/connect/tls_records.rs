@@ -1,9 +1,10 @@
 //! TLS between a transport and its user: rustls without buffers of its own, and ours around it.
 //!
 //! Knows nothing of certificates, of HTTP, or of what a transport is. What was read lies in one buffer, in which rustls
-//! decrypts; what is to be written lies sealed in another. Invariants: a connection on which all was read and written
-//! owns no buffer; no more is held of either than [`MOST_WIRE`]; what a dropped future has taken in is not lost; and
-//! what the peer said before it failed or ended is read first.
+//! decrypts; what is to be written lies sealed in another; and a third has what was decrypted and found no room, of no more
+//! than one read, because nothing is read until it is empty. Invariants: a connection on which all was read and written owns
+//! no buffer; no more is held of the first two than [`MOST_WIRE`]; what a dropped future has taken in is not lost; and what
+//! the peer said before it failed or ended is read first.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -37,6 +38,8 @@ pub(super) struct Records {
     failed: Option<io::Error>,
     /// Our close_notify was sealed.
     is_goodbye_said: bool,
+    /// Nothing was unsent when the alert was sealed that tells the peer of an error.
+    is_alert_first: bool,
 }
 
 /// What rustls gave.
@@ -73,6 +76,7 @@ impl Records {
             is_eof: false,
             failed: None,
             is_goodbye_said: false,
+            is_alert_first: false,
         }
     }
 
@@ -164,8 +168,11 @@ impl Records {
         cx: &mut Context<'_>,
     ) -> io::Result<()> {
         if let Some(error) = self.error() {
-            // The alert that tells the peer why, if the transport takes it at once.
-            let _ = self.poll_send(io, cx);
+            // The alert that tells the peer why, if the transport takes it at once. (Behind what was there before, it would
+            // have to wait, in place of whoever waits to write that.)
+            if self.is_alert_first {
+                let _ = self.poll_send(io, cx);
+            }
             return Err(error);
         }
         if self.held.is_closed {
@@ -201,6 +208,8 @@ impl Records {
         });
         if is_pending {
             self.free();
+            // It may be a long wait for the rest of a record.
+            self.incoming.shrink_if_little();
             return Poll::Pending;
         }
         if let Ok(read) = read {
@@ -266,6 +275,7 @@ impl Records {
             Ok(_) => self.is_quiet = true,
             Err(error) => {
                 self.held.error = Some(Box::new(error));
+                self.is_alert_first = self.held.outgoing.is_empty();
                 self.encode_alerts();
                 discard = usize::MAX;
             }
@@ -487,7 +497,7 @@ impl Held {
 
     /// Whether one more record may be sealed.
     fn has_room(&self) -> bool {
-        self.outgoing.len() + LEAST <= MOST_WIRE
+        self.outgoing.len() + RECORD + OVERHEAD <= MOST_WIRE
     }
 
     fn seal(
@@ -496,15 +506,20 @@ impl Held {
         plaintext: &[u8],
     ) -> io::Result<()> {
         let mut is_exhausted = false;
-        self.encode_into(plaintext.len() + OVERHEAD, |room| match traffic.encrypt(plaintext, room) {
-            Ok(length) => Ok(length),
-            Err(EncryptError::InsufficientSize(needed)) => Err(needed.required_size),
-            Err(EncryptError::EncryptExhausted) => {
-                is_exhausted = true;
-                Ok(0)
-            }
-        });
-        if is_exhausted { Err(io::Error::other("the TLS connection's keys are used up")) } else { Ok(()) }
+        let is_sealed =
+            self.encode_into(plaintext.len() + OVERHEAD, |room| match traffic.encrypt(plaintext, room) {
+                Ok(length) => Ok(length),
+                Err(EncryptError::InsufficientSize(needed)) => Err(needed.required_size),
+                Err(EncryptError::EncryptExhausted) => {
+                    is_exhausted = true;
+                    Ok(0)
+                }
+            });
+        match is_sealed {
+            true if !is_exhausted => Ok(()),
+            true => Err(io::Error::other("the TLS connection's keys are used up")),
+            false => Err(io::Error::other("a TLS record could not be sealed")),
+        }
     }
 
     fn encode_message(&mut self, mut message: EncodeTlsData<'_, ClientConnectionData>) {
@@ -516,18 +531,22 @@ impl Held {
     }
 
     fn encode(&mut self, encode: impl FnMut(&mut [u8]) -> Result<usize, usize>) {
-        self.encode_into(OVERHEAD, encode);
+        let _ = self.encode_into(OVERHEAD, encode);
     }
 
     /// Has something put behind what is to be written, in as much room as it asks for by its error.
-    fn encode_into(&mut self, size: usize, mut encode: impl FnMut(&mut [u8]) -> Result<usize, usize>) {
-        let needed = match encode(self.outgoing.room(size)) {
-            Ok(length) => return self.outgoing.fill(length),
-            Err(needed) => needed,
-        };
-        if let Ok(length) = encode(self.outgoing.room(needed)) {
+    /// `false`: it was not.
+    fn encode_into(
+        &mut self,
+        size: usize,
+        mut encode: impl FnMut(&mut [u8]) -> Result<usize, usize>,
+    ) -> bool {
+        let encoded = encode(self.outgoing.room(size));
+        let encoded = encoded.or_else(|needed| encode(self.outgoing.room(needed)));
+        encoded.is_ok_and(|length| {
             self.outgoing.fill(length);
-        }
+            true
+        })
     }
 }
 

@@ -86,8 +86,16 @@ impl Wire {
     pub(super) fn shrink(&mut self) {
         self.free();
         if self.bytes.len() > self.len() {
-            self.bytes = self.filled().to_vec();
-            (self.start, self.end) = (0, self.bytes.len());
+            let held = self.filled().to_vec();
+            (self.start, self.end) = (0, held.len());
+            buffer::put_wire(std::mem::replace(&mut self.bytes, held));
+        }
+    }
+
+    /// The same where that is worth a copy: little is held, in much memory.
+    pub(super) fn shrink_if_little(&mut self) {
+        if self.len() < LITTLE && self.bytes.len() > 4 * LITTLE {
+            self.shrink();
         }
     }
 
@@ -97,10 +105,13 @@ impl Wire {
     }
 }
 
+/// So much is copied without a thought.
+const LITTLE: usize = 4 * 1024;
+
 /// Walks the headers of TLS records: type, version (two bytes), length (two bytes), then so many bytes.
 #[derive(Debug, Default)]
 pub(super) struct Meter {
-    /// Bytes of the current header seen: `0 <= header < HEADER`.
+    /// Bytes of the current header seen: `0 <= header < 5`.
     header: u8,
     /// The length so far, while its two bytes are seen; then the bytes of the record that are to come.
     left: u16,

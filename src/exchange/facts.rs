@@ -40,7 +40,7 @@ impl Exchange {
     }
 
     pub(crate) fn timings(&self) -> Timings {
-        self.timeline.timings(time::now())
+        self.timeline.timings(time::now)
     }
 
     pub(crate) fn take_trailers(&mut self) -> Option<Box<HeaderMap>> {
@@ -87,6 +87,6 @@ impl Exchange {
             self.timeline.end(now);
         }
         self.spans.fail(&format!("{:?}", error.kind()), now);
-        error.with_written(self.written).with_timings(self.timeline.timings(now))
+        error.with_written(self.written).with_timings(self.timeline.timings(|| now))
     }
 }

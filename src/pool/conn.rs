@@ -50,7 +50,8 @@ pub(crate) struct Conn {
     pub(crate) stream: Stream,
 }
 
-/// What never changes about a connection.
+/// What can be reached of a connection while the rest is away: what never changes, and where that lies then. (Of the pool it
+/// keeps the memory, not what is in it.)
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct Fixed {

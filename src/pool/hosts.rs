@@ -18,7 +18,7 @@ use super::touched::touch;
 
 /// Where a connection belongs: its host's entry, and the shelf of its runtime there.
 ///
-/// Valid as long as something is counted there, so a lease that carries it looks nothing up.
+/// Valid as long as something is counted there, so whoever has it looks nothing up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(super) host: u32,

@@ -20,7 +20,7 @@ pub(crate) struct IdleId(NonZeroU32);
 impl IdleId {
     fn of(slot: usize) -> Self {
         let number = u32::try_from(slot + 1).ok().and_then(NonZeroU32::new);
-        Self(number.expect("fewer than 2^32 idle connections: each takes more than 100 bytes"))
+        Self(number.expect("fewer than 2^32 idle connections: each takes hundreds of bytes"))
     }
 
     fn slot(self) -> usize {
