@@ -123,3 +123,13 @@ fn rule_14_the_earlier_of_two_times_holds() {
     assert_eq!(play.reap(), NOTHING);
     assert_eq!(play.policy.next_wake(), None, "and the others are forgotten");
 }
+
+#[test]
+fn rule_14_as_many_as_are_kept_in_all_are_dialed_and_no_more() {
+    let mut play = Play::new(PoolConfig { max_idle: 2, ..config() });
+    assert_eq!(play.min_idle("a", 0, 2), ["dial a/0", "dial a/0"]);
+    assert_eq!(play.min_idle("b", 0, 1), NOTHING);
+    let mut play = Play::new(PoolConfig { max_idle: 3, ..config() });
+    assert_eq!(play.min_idle("a", 0, 2), ["dial a/0", "dial a/0"]);
+    assert_eq!(play.min_idle("b", 0, 1), ["dial b/0"]);
+}
