@@ -221,7 +221,10 @@ mod tests {
             lines.append(SERVER, HeaderValue::from_static("z"));
         }
         drop(lines);
-        assert!(with(|buffers| buffers.fields.is_empty()).unwrap(), "its lines take more than its capacity says");
+        assert!(
+            with(|buffers| buffers.fields.is_empty()).unwrap(),
+            "its lines take more than its capacity says"
+        );
         for _ in 0..100 {
             drop([(); 3].map(|()| Fields::new(HeaderMap::with_capacity(FIELDS))));
         }
