@@ -220,7 +220,11 @@ fn split_at_port(authority: &str) -> Option<(usize, usize, u16)> {
             }
             b':' if colon > 0 => {
                 let port = u16::try_from(port).ok().filter(|port| *port > 0)?;
-                let start = bytes[..colon].iter().rposition(|byte| *byte == b'@').map_or(0, |at| at + 1);
+                // (Looked for many bytes at a time: mostly there is none.)
+                let start = match bytes[..colon].iter().fold(false, |has, byte| has | (*byte == b'@')) {
+                    true => bytes[..colon].iter().rposition(|byte| *byte == b'@').map_or(0, |at| at + 1),
+                    false => 0,
+                };
                 // An address in brackets has colons of its own.
                 let is_cut = bytes.get(start) == Some(&b'[') && bytes[colon - 1] != b']';
                 return (!is_cut).then_some((start, colon, port));
