@@ -101,6 +101,7 @@ impl Incoming {
         let mut bytes = std::mem::take(&mut self.bytes);
         match std::mem::take(&mut self.room) {
             0 => {}
+            // That of a first read.
             buffer::READ => {
                 bytes.clear();
                 if bytes.try_reclaim(buffer::READ) {

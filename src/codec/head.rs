@@ -417,16 +417,11 @@ fn line_feeds(word: [u8; 8]) -> u64 {
     !((zeroed & LOW).wrapping_add(LOW) | zeroed | LOW)
 }
 
-/// Eight bytes at a time: subtracting one borrows into the top bit of exactly the first byte that is zero after the
-/// exclusive or, and of later ones perhaps.
+/// Eight bytes at a time.
 fn find_lf(bytes: &[u8]) -> Option<usize> {
-    const LOW: u64 = u64::from_ne_bytes([0x01; 8]);
-    const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
-    const LF: u64 = u64::from_ne_bytes([b'\n'; 8]);
     let (words, rest) = bytes.as_chunks::<8>();
     for (index, word) in words.iter().enumerate() {
-        let zeroed = u64::from_le_bytes(*word) ^ LF;
-        let hits = zeroed.wrapping_sub(LOW) & !zeroed & HIGH;
+        let hits = line_feeds(*word);
         if hits != 0 {
             return Some(index * 8 + hits.trailing_zeros() as usize / 8);
         }

@@ -287,13 +287,6 @@ impl Kept {
         Self { conn: Box::new(conn), fixed: Arc::new(fixed) }
     }
 
-    /// It was taken from the shelf. (This is done under the lock so that both parts, which lie anywhere in memory, are on
-    /// their way at the same time as what the lock guards.)
-    pub(super) fn reach(&mut self) {
-        self.conn.was_idle = true;
-        self.fixed.is_unread.store(false, Ordering::Relaxed);
-    }
-
     pub(super) fn id(&self) -> u64 {
         self.fixed.id
     }

@@ -170,7 +170,7 @@ impl Pool {
         let mut actions = Vec::new();
         let shared = &self.shared;
         let mut state = shared.lock();
-        let mut checkout = state.policy.checkout(
+        let checkout = state.policy.checkout(
             route.hash(&shared.hasher),
             |key| route.is(key),
             || route.to_key(),
@@ -181,9 +181,8 @@ impl Pool {
             || made.insert(Arc::new(Waiting::new())).clone(),
             &mut actions,
         );
-        let refused = match &mut checkout {
+        let refused = match &checkout {
             Checkout::Reuse(kept, place) => {
-                kept.reach();
                 let kind = PoolEventKind::Assigned { id: kept.id(), reused: true };
                 state.note(*place, kind);
                 None

@@ -89,10 +89,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
                 return None;
             }
             if !self.idle.is_over(id, now) {
-                let host = self.hosts.host_mut(place.host);
-                // Where the memory is slow, it is on its way when the connection comes back.
-                std::hint::black_box(host.counters.requests);
-                host.shelves[place.shelf as usize].active += 1;
+                self.hosts.shelf_mut(place).active += 1;
                 return self.unshelve(id).ok();
             }
             self.bury_idle(id, self.idle.reason(id), out);
