@@ -55,16 +55,22 @@ fn pairs(share: usize) -> bool {
 }
 
 /// Lets each thread visit its hosts so many times, all at the same time: processor time per pair, and pairs per second.
-fn round(runtime: &Runtime, probe: &PoolProbe, visits: &[Vec<Uri>], walks: usize) -> (f64, f64) {
+fn round(runtime: &Runtime, probe: &PoolProbe, visits: &[Vec<usize>], walks: usize) -> (f64, f64) {
     let barrier = Barrier::new(visits.len());
-    let work = |visits: &[Uri]| {
+    let work = |visits: &[usize]| {
         let _entered = runtime.enter();
         barrier.wait();
-        let begun = (processor_time(), Instant::now());
-        // Another thread may have the only connection just now: that is no pair. (And one more is dialed.)
-        let walks = (0..walks).flat_map(|_| visits);
-        let pairs = walks.filter(|uri| probe.pair(uri).expect("it has a host")).count();
-        (pairs as f64, processor_time() - begun.0, begun.1.elapsed())
+        let (mut pairs, mut processor, mut wall) = (0.0, Duration::ZERO, Duration::ZERO);
+        for some in (0..walks).flat_map(|_| visits.chunks(SOME)) {
+            // A request has just read its URI: what is cold is the pool, not the request.
+            let uris: Vec<Uri> = some.iter().map(|host| PoolProbe::uri(*host)).collect();
+            let begun = (processor_time(), Instant::now());
+            // Another thread may have the only connection just now: that is no pair. (And one more is dialed.)
+            pairs += uris.iter().filter(|uri| probe.pair(uri).expect("it has a host")).count() as f64;
+            processor += processor_time() - begun.0;
+            wall += begun.1.elapsed();
+        }
+        (pairs, processor, wall)
     };
     std::thread::scope(|scope| {
         let threads: Vec<_> = visits.iter().map(|visits| scope.spawn(|| work(visits))).collect();
@@ -87,9 +93,8 @@ fn processor_time() -> Duration {
     Duration::from_nanos(nanos.expect("it is a number"))
 }
 
-/// So many hosts in no order. Each visit has a URI of its own, as each request has, made in the order in which they are
-/// used: what is cold is the pool, not the request.
-fn visits(hosts: usize, seed: u64) -> Vec<Uri> {
+/// So many hosts in no order.
+fn visits(hosts: usize, seed: u64) -> Vec<usize> {
     let mut random = seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mut host = || {
         random ^= random << 13;
@@ -97,7 +102,7 @@ fn visits(hosts: usize, seed: u64) -> Vec<Uri> {
         random ^= random << 17;
         (random % hosts as u64) as usize
     };
-    (0..hosts.max(1_000)).map(|_| PoolProbe::uri(host())).collect()
+    (0..hosts.max(SOME)).map(|_| host()).collect()
 }
 
 fn hand_offs(share: usize) {
@@ -144,5 +149,8 @@ fn median(mut round: impl FnMut() -> (f64, f64)) -> (f64, f64) {
     rounds.sort_by(|one, other| one.0.total_cmp(&other.0));
     rounds[2]
 }
+
+/// Requests whose URIs are made together.
+const SOME: usize = 500;
 
 const THREADS: [usize; 4] = [1, 2, 4, 8];

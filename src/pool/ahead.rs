@@ -57,7 +57,7 @@ impl Pool {
 }
 
 impl Shared {
-    fn place(&self, policy: &mut Decider, route: RouteRef<'_>, runtime: &Runtime) -> Place {
+    pub(super) fn place(&self, policy: &mut Decider, route: RouteRef<'_>, runtime: &Runtime) -> Place {
         let hash = route.hash(&self.hasher);
         policy.place(hash, |key| route.is(key), || route.to_key(), runtime)
     }

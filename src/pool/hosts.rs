@@ -13,6 +13,7 @@ use hashbrown::HashTable;
 use super::idle::IdleId;
 use super::line::Line;
 use super::policy::Failing;
+use super::slots::Slots;
 use super::stats::Counters;
 use super::touched::touch;
 
@@ -30,11 +31,10 @@ pub(super) type Turn = (u64, u64);
 
 /// All hosts.
 #[derive(Debug)]
-pub(super) struct Hosts<K, W, P> {
+pub(super) struct Hosts<K, T, W, P> {
     /// With half of the hash, so that a host is visited only where it is the one, and the table is small.
     index: HashTable<(u32, u32)>,
-    slots: Vec<Option<Host<K, W, P>>>,
-    vacant: Vec<u32>,
+    slots: Slots<Host<K, T, W, P>>,
     /// Hosts with nothing counted, oldest first; kept for their ledger, up to a bound.
     empties: VecDeque<u32>,
 }
@@ -43,9 +43,9 @@ pub(super) struct Hosts<K, W, P> {
 /// the memory takes.
 #[derive(Debug)]
 #[repr(C, align(64))]
-pub(super) struct Host<K, W, P> {
+pub(super) struct Host<K, T, W, P> {
     pub(super) key: K,
-    pub(super) shelves: Shelves<W, P>,
+    pub(super) shelves: Shelves<T, W, P>,
     pub(super) waiting: u32,
     /// Connections in a row that the host closed after one response each.
     pub(super) short_lived: u8,
@@ -73,18 +73,18 @@ pub(super) struct Host<K, W, P> {
 /// A host's shelves. The first lies in the host's own entry: most have no other.
 #[derive(Debug)]
 #[repr(C)]
-pub(super) struct Shelves<W, P> {
-    first: Shelf<W, P>,
+pub(super) struct Shelves<T, W, P> {
+    first: Shelf<T, W, P>,
     #[allow(clippy::box_collection, reason = "a vector is three pointers, also where it is empty")]
-    more: Option<Box<Vec<Shelf<W, P>>>>,
+    more: Option<Box<Vec<Shelf<T, W, P>>>>,
 }
 
-impl<W, P> Shelves<W, P> {
+impl<T, W, P> Shelves<T, W, P> {
     fn new() -> Self {
         Self { first: Shelf { partition: None, ..Shelf::empty() }, more: None }
     }
 
-    fn more(&self) -> &[Shelf<W, P>] {
+    fn more(&self) -> &[Shelf<T, W, P>] {
         self.more.as_ref().map_or(&[], |more| more)
     }
 
@@ -92,19 +92,19 @@ impl<W, P> Shelves<W, P> {
         1 + self.more().len()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Shelf<W, P>> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Shelf<T, W, P>> {
         std::iter::once(&self.first).chain(self.more())
     }
 
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Shelf<W, P>> {
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Shelf<T, W, P>> {
         std::iter::once(&mut self.first).chain(self.more.iter_mut().flat_map(|more| more.iter_mut()))
     }
 
-    pub(super) fn get(&self, at: usize) -> Option<&Shelf<W, P>> {
+    pub(super) fn get(&self, at: usize) -> Option<&Shelf<T, W, P>> {
         at.checked_sub(1).map_or(Some(&self.first), |at| self.more().get(at))
     }
 
-    pub(super) fn get_mut(&mut self, at: usize) -> Option<&mut Shelf<W, P>> {
+    pub(super) fn get_mut(&mut self, at: usize) -> Option<&mut Shelf<T, W, P>> {
         match at.checked_sub(1) {
             None => Some(&mut self.first),
             Some(at) => self.more.as_mut()?.get_mut(at),
@@ -112,16 +112,16 @@ impl<W, P> Shelves<W, P> {
     }
 }
 
-impl<W, P> Index<usize> for Shelves<W, P> {
-    type Output = Shelf<W, P>;
+impl<T, W, P> Index<usize> for Shelves<T, W, P> {
+    type Output = Shelf<T, W, P>;
 
-    fn index(&self, at: usize) -> &Shelf<W, P> {
+    fn index(&self, at: usize) -> &Shelf<T, W, P> {
         if at == 0 { &self.first } else { &self.more()[at - 1] }
     }
 }
 
-impl<W, P> IndexMut<usize> for Shelves<W, P> {
-    fn index_mut(&mut self, at: usize) -> &mut Shelf<W, P> {
+impl<T, W, P> IndexMut<usize> for Shelves<T, W, P> {
+    fn index_mut(&mut self, at: usize) -> &mut Shelf<T, W, P> {
         self.get_mut(at).expect("a shelf stays as long as its host")
     }
 }
@@ -129,13 +129,16 @@ impl<W, P> IndexMut<usize> for Shelves<W, P> {
 /// The connections and waiters of one host on one runtime.
 #[derive(Debug)]
 #[repr(C)]
-pub(super) struct Shelf<W, P> {
+pub(super) struct Shelf<T, W, P> {
     /// `None` where nothing is left: a runtime's handle is not kept for nothing.
     pub(super) partition: Option<P>,
     /// The newest idle connection.
     pub(super) top: Option<IdleId>,
     /// The oldest.
     pub(super) bottom: Option<IdleId>,
+    /// The newest idle connection itself, unless it is being looked at: found without its entry in the list of idle ones,
+    /// which costs what the memory takes where there are many.
+    pub(super) newest: Option<T>,
     pub(super) active: usize,
     pub(super) idle: usize,
     /// Served oldest first, by whatever comes first.
@@ -144,9 +147,9 @@ pub(super) struct Shelf<W, P> {
     pub(super) resending: Line<W>,
     pub(super) dialing: usize,
     /// Idle ones that are being looked at.
-    pub(super) lent: usize,
+    pub(super) lent: u32,
     /// Dials under way that began after the first failure, before the host was known to be failing.
-    pub(super) late: usize,
+    pub(super) late: u32,
     /// How many idle ones there should always be.
     pub(super) min_idle: usize,
 }
@@ -160,13 +163,13 @@ pub(crate) struct Counts {
     pub(crate) waiting: usize,
 }
 
-impl<K, W, P> Host<K, W, P> {
+impl<K, T, W, P> Host<K, T, W, P> {
     /// Whether a waiter has no dial under way.
     pub(super) fn is_wanting(&self) -> bool {
         self.shelves().any(|shelf| shelf.demand() > 0)
     }
 
-    pub(super) fn shelves(&self) -> impl Iterator<Item = &Shelf<W, P>> {
+    pub(super) fn shelves(&self) -> impl Iterator<Item = &Shelf<T, W, P>> {
         self.shelves.iter().inspect(|_| touch())
     }
 
@@ -187,7 +190,7 @@ impl<K, W, P> Host<K, W, P> {
     }
 }
 
-impl<W, P> Shelf<W, P> {
+impl<T, W, P> Shelf<T, W, P> {
     pub(super) fn new(partition: P) -> Self {
         Self { partition: Some(partition), ..Self::empty() }
     }
@@ -203,6 +206,7 @@ impl<W, P> Shelf<W, P> {
             min_idle: 0,
             top: None,
             bottom: None,
+            newest: None,
             waiting: Line::new(),
             resending: Line::new(),
         }
@@ -216,7 +220,7 @@ impl<W, P> Shelf<W, P> {
 
     /// Waiters for whom no dial is under way, and no idle connection that is just being looked at.
     pub(super) fn demand(&self) -> usize {
-        self.waiters().saturating_sub(self.dialing + self.lent)
+        self.waiters().saturating_sub(self.dialing + self.lent as usize)
     }
 
     pub(super) fn waiters(&self) -> usize {
@@ -229,9 +233,9 @@ impl<W, P> Shelf<W, P> {
     }
 }
 
-impl<K, W, P: Clone + PartialEq> Hosts<K, W, P> {
+impl<K, T, W, P: Clone + PartialEq> Hosts<K, T, W, P> {
     pub(super) fn new() -> Self {
-        Self { index: HashTable::new(), slots: Vec::new(), vacant: Vec::new(), empties: VecDeque::new() }
+        Self { index: HashTable::new(), slots: Slots::new(), empties: VecDeque::new() }
     }
 
     /// The shelf of a host on a runtime; both are made where there are none.
@@ -247,7 +251,7 @@ impl<K, W, P: Clone + PartialEq> Hosts<K, W, P> {
         let is_host = |(known, slot): &(u32, u32)| {
             *known == half && {
                 touch();
-                hosts[*slot as usize].as_ref().is_some_and(|host| is_key(&host.key))
+                hosts.get(*slot).is_some_and(|host| is_key(&host.key))
             }
         };
         let slot = match self.index.find(whole(half), is_host) {
@@ -270,12 +274,7 @@ impl<K, W, P: Clone + PartialEq> Hosts<K, W, P> {
                     not_kept_until: None,
                     counters: Counters::default(),
                 };
-                let slot = self.vacant.pop().unwrap_or_else(|| {
-                    hosts.push(None);
-                    u32::try_from(hosts.len() - 1)
-                        .expect("fewer than 2^32 hosts: each takes more than 100 bytes")
-                });
-                hosts[slot as usize] = Some(host);
+                let slot = hosts.insert(host);
                 self.index.insert_unique(whole(half), (half, slot), |(half, _)| whole(*half));
                 slot
             }
@@ -317,15 +316,15 @@ impl<K, W, P: Clone + PartialEq> Hosts<K, W, P> {
     }
 
     /// The host in a slot, if there is one.
-    pub(super) fn get(&self, slot: usize) -> Option<&Host<K, W, P>> {
+    pub(super) fn get(&self, slot: u32) -> Option<&Host<K, T, W, P>> {
         touch();
-        self.slots.get(slot)?.as_ref()
+        self.slots.get(slot)
     }
 
     /// The same, to change.
-    pub(super) fn get_mut(&mut self, slot: usize) -> Option<&mut Host<K, W, P>> {
+    pub(super) fn get_mut(&mut self, slot: u32) -> Option<&mut Host<K, T, W, P>> {
         touch();
-        self.slots.get_mut(slot)?.as_mut()
+        self.slots.get_mut(slot)
     }
 
     /// A host of which nothing is left is listed; the list is bounded, so a crawler keeps no dead keys.
@@ -339,34 +338,33 @@ impl<K, W, P: Clone + PartialEq> Hosts<K, W, P> {
         while self.empties.len() > MAX_EMPTIES {
             let Some(oldest) = self.empties.pop_front() else { return };
             touch();
-            let Some(host) = self.slots[oldest as usize].as_mut() else { continue };
+            let Some(host) = self.slots.get_mut(oldest) else { continue };
             host.is_listed_empty = false;
             if !host.is_in_use() && host.blocked.is_none() {
                 let hash = host.hash;
-                self.slots[oldest as usize] = None;
+                self.slots.remove(oldest);
                 if let Ok(entry) = self.index.find_entry(whole(hash), |(_, slot)| *slot == oldest) {
                     entry.remove();
                 }
-                self.vacant.push(oldest);
             }
         }
     }
 
-    pub(super) fn host(&self, slot: u32) -> &Host<K, W, P> {
+    pub(super) fn host(&self, slot: u32) -> &Host<K, T, W, P> {
         touch();
-        self.slots[slot as usize].as_ref().expect("a host stays while a place of it is counted or queued")
+        self.slots.get(slot).expect("a host stays while a place of it is counted or queued")
     }
 
-    pub(super) fn host_mut(&mut self, slot: u32) -> &mut Host<K, W, P> {
+    pub(super) fn host_mut(&mut self, slot: u32) -> &mut Host<K, T, W, P> {
         touch();
-        self.slots[slot as usize].as_mut().expect("a host stays while a place of it is counted or queued")
+        self.slots.get_mut(slot).expect("a host stays while a place of it is counted or queued")
     }
 
-    pub(super) fn shelf(&self, place: Place) -> &Shelf<W, P> {
+    pub(super) fn shelf(&self, place: Place) -> &Shelf<T, W, P> {
         &self.host(place.host).shelves[place.shelf as usize]
     }
 
-    pub(super) fn shelf_mut(&mut self, place: Place) -> &mut Shelf<W, P> {
+    pub(super) fn shelf_mut(&mut self, place: Place) -> &mut Shelf<T, W, P> {
         &mut self.host_mut(place.host).shelves[place.shelf as usize]
     }
 }

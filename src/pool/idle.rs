@@ -1,15 +1,17 @@
 //! Idle connections: each in the stack of its shelf, in the order of age over all hosts, and findable by deadline.
 //!
 //! Index-linked, so that taking the newest of a shelf, the oldest of all, or any one in the middle costs the same
-//! however many there are. Knows nothing of limits. Invariant: an entry is in exactly one age list (those that
+//! however many there are. Knows nothing of limits. Invariants: an entry is in exactly one age list (those that
 //! stay for the pool's own timeout, whose age is also the order of their deadlines; those whose time is shorter) and, of
-//! the second kind, in the set of deadlines. A connection that is being looked at keeps its place in all of them.
+//! the second kind, in the set of deadlines; a connection that is being looked at keeps its place in all of them; and the
+//! connection itself is here unless it is its shelf's newest, which the shelf has, or is being looked at.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use super::hosts::Place;
+use super::slots::{Rows, Slots};
 use super::stats::DropReason;
 use super::touched::touch;
 
@@ -18,21 +20,23 @@ use super::touched::touch;
 pub(crate) struct IdleId(NonZeroU32);
 
 impl IdleId {
-    fn of(slot: usize) -> Self {
-        let number = u32::try_from(slot + 1).ok().and_then(NonZeroU32::new);
+    fn of(slot: u32) -> Self {
+        let number = slot.checked_add(1).and_then(NonZeroU32::new);
         Self(number.expect("fewer than 2^32 idle connections: each takes hundreds of bytes"))
     }
 
-    fn slot(self) -> usize {
-        self.0.get() as usize - 1
+    fn slot(self) -> u32 {
+        self.0.get() - 1
     }
 }
 
 /// All idle connections of a pool.
 #[derive(Debug)]
 pub(crate) struct IdleList<T> {
-    slots: Vec<Option<Entry<T>>>,
-    vacant: Vec<IdleId>,
+    slots: Slots<Entry<T>>,
+    /// By slot: its neighbours in age. Apart, because they are other hosts' connections, anywhere in memory: so all of them
+    /// take little of it.
+    neighbours: Rows<Neighbours>,
     len: usize,
     /// Of these, how many are being looked at.
     lent: usize,
@@ -46,8 +50,10 @@ pub(crate) struct IdleList<T> {
 /// What a shelf needs to know to close the gap.
 #[derive(Debug)]
 pub(crate) struct Taken<T> {
-    /// `Err`: it is being looked at, and knows itself by this stamp.
-    pub(crate) conn: Result<T, u32>,
+    /// The connection, if it was here.
+    pub(crate) conn: Option<T>,
+    /// It is being looked at, and knows itself by this stamp.
+    pub(crate) lent: Option<u32>,
     pub(crate) place: Place,
     /// The next newer one on the shelf.
     pub(crate) above: Option<IdleId>,
@@ -68,11 +74,9 @@ pub(crate) enum Stay {
 #[derive(Debug)]
 #[repr(C, align(64))]
 struct Entry<T> {
-    older: Option<IdleId>,
-    newer: Option<IdleId>,
     above: Option<IdleId>,
     below: Option<IdleId>,
-    /// `None` while it is being looked at.
+    /// `None` while it is being looked at, and of the newest of a shelf.
     conn: Option<T>,
     place: Place,
     since: u64,
@@ -81,6 +85,13 @@ struct Entry<T> {
     stamp: u32,
     /// Why it stays less long than the pool's own timeout says, if it does.
     less: Option<DropReason>,
+    is_lent: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Neighbours {
+    older: Option<IdleId>,
+    newer: Option<IdleId>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -115,8 +126,8 @@ impl<T> Entry<T> {
 impl<T> IdleList<T> {
     pub(crate) fn new() -> Self {
         Self {
-            slots: Vec::new(),
-            vacant: Vec::new(),
+            slots: Slots::new(),
+            neighbours: Rows::new(),
             len: 0,
             lent: 0,
             next_stamp: 0,
@@ -130,15 +141,8 @@ impl<T> IdleList<T> {
         self.len
     }
 
-    /// Puts a connection on top of its shelf, above `below`.
-    pub(crate) fn push(
-        &mut self,
-        conn: T,
-        place: Place,
-        since: Instant,
-        stay: Stay,
-        below: Option<IdleId>,
-    ) -> IdleId {
+    /// Enters the newest connection of a shelf, which the shelf has, above `below`.
+    pub(crate) fn push(&mut self, place: Place, since: Instant, stay: Stay, below: Option<IdleId>) -> IdleId {
         touch();
         self.began.get_or_insert(since);
         let less = stay.less();
@@ -148,34 +152,28 @@ impl<T> IdleList<T> {
         self.next_stamp = stamp.wrapping_add(1);
         let since = self.nanos(since);
         let deadline = stay.duration().map_or(NEVER, |stay| since.saturating_add(nanos(stay)));
-        let entry = Entry {
-            older: newest,
-            newer: None,
+        let slot = self.slots.insert(Entry {
             above: None,
             below,
-            conn: Some(conn),
+            conn: None,
             place,
             since,
             deadline,
             stamp,
             less,
-        };
-        let id = match self.vacant.pop() {
-            Some(id) => {
-                self.slots[id.slot()] = Some(entry);
-                id
-            }
-            None => {
-                self.slots.push(Some(entry));
-                IdleId::of(self.slots.len() - 1)
-            }
-        };
+            is_lent: false,
+        });
+        let (id, neighbours) = (IdleId::of(slot), Neighbours { older: newest, newer: None });
+        match self.neighbours.get_mut(slot) {
+            Some(vacant) => *vacant = neighbours,
+            None => _ = self.neighbours.push(neighbours),
+        }
         self.len += 1;
         if let Some(below) = below {
             self.entry_mut(below).above = Some(id);
         }
         if let Some(newest) = newest {
-            self.entry_mut(newest).newer = Some(id);
+            self.neighbours_mut(newest).newer = Some(id);
         }
         let age = &mut self.ages[list];
         age.newest = Some(id);
@@ -187,11 +185,10 @@ impl<T> IdleList<T> {
         id
     }
 
-    /// Takes a connection out, wherever it stands.
+    /// Takes an entry out, wherever it stands.
     pub(crate) fn remove(&mut self, id: IdleId) -> Taken<T> {
         touch();
-        let entry = self.slots[id.slot()].take().expect("an IdleId is held only while its slot is taken");
-        self.vacant.push(id);
+        let entry = self.slots.remove(id.slot()).expect(HELD);
         self.len -= 1;
         if let Some(above) = entry.above {
             self.entry_mut(above).below = entry.below;
@@ -199,28 +196,37 @@ impl<T> IdleList<T> {
         if let Some(below) = entry.below {
             self.entry_mut(below).above = entry.above;
         }
-        match entry.newer {
-            Some(newer) => self.entry_mut(newer).older = entry.older,
-            None => self.ages[entry.list()].newest = entry.older,
+        let Neighbours { older, newer } = *self.neighbours_mut(id);
+        match newer {
+            Some(newer) => self.neighbours_mut(newer).older = older,
+            None => self.ages[entry.list()].newest = older,
         }
-        match entry.older {
-            Some(older) => self.entry_mut(older).newer = entry.newer,
-            None => self.ages[entry.list()].oldest = entry.newer,
+        match older {
+            Some(older) => self.neighbours_mut(older).newer = newer,
+            None => self.ages[entry.list()].oldest = newer,
         }
         if entry.less.is_some() {
             touch();
             self.deadlines.remove(&(entry.deadline, id));
         }
-        if self.len == 0 && self.slots.len() > KEPT_SLOTS {
-            // A burst leaves no table behind.
-            self.slots.clear();
-            self.slots.shrink_to(KEPT_SLOTS);
-            self.vacant.clear();
-            self.vacant.shrink_to(KEPT_SLOTS);
+        // A burst leaves no table behind.
+        self.slots.shrink();
+        if self.slots.len() == 0 {
+            self.neighbours = Rows::new();
         }
-        self.lent -= usize::from(entry.conn.is_none());
-        let conn = entry.conn.ok_or(entry.stamp);
-        Taken { conn, place: entry.place, above: entry.above, below: entry.below }
+        self.lent -= usize::from(entry.is_lent);
+        let lent = entry.is_lent.then_some(entry.stamp);
+        Taken { conn: entry.conn, lent, place: entry.place, above: entry.above, below: entry.below }
+    }
+
+    /// A connection is no longer its shelf's newest.
+    pub(crate) fn put(&mut self, id: IdleId, conn: Option<T>) {
+        self.entry_mut(id).conn = conn;
+    }
+
+    /// A connection is its shelf's newest now, which has it; or it is being looked at.
+    pub(crate) fn take(&mut self, id: IdleId) -> Option<T> {
+        self.entry_mut(id).conn.take()
     }
 
     /// How many are being looked at.
@@ -236,32 +242,33 @@ impl<T> IdleList<T> {
 
     /// The one in a slot, if there is one and it is not being looked at.
     pub(crate) fn at(&self, slot: usize) -> Option<IdleId> {
-        let entry = self.slots.get(slot)?.as_ref()?;
-        entry.conn.is_some().then(|| IdleId::of(slot))
+        let slot = u32::try_from(slot).ok()?;
+        (!self.slots.get(slot)?.is_lent).then(|| IdleId::of(slot))
     }
 
-    /// Lends a connection, to be looked at, with its stamp.
-    pub(crate) fn lend(&mut self, id: IdleId) -> Option<(T, u32)> {
+    /// From now on it is being looked at, and knows itself by this stamp.
+    pub(crate) fn lend(&mut self, id: IdleId) -> u32 {
         let entry = self.entry_mut(id);
-        let lent = (entry.conn.take()?, entry.stamp);
+        entry.is_lent = true;
+        let stamp = entry.stamp;
         self.lent += 1;
-        Some(lent)
+        stamp
     }
 
-    /// Takes back what was lent, to the place that it had; it comes back if it was removed meanwhile.
-    pub(crate) fn give_back(&mut self, id: IdleId, stamp: u32, conn: T) -> Result<(), T> {
+    /// It was looked at. `false`: its entry was removed meanwhile.
+    pub(crate) fn end_loan(&mut self, id: IdleId, stamp: u32) -> bool {
         match self.slots.get_mut(id.slot()) {
-            Some(Some(entry)) if entry.stamp == stamp && entry.conn.is_none() => {
-                entry.conn = Some(conn);
+            Some(entry) if entry.stamp == stamp && entry.is_lent => {
+                entry.is_lent = false;
                 self.lent -= 1;
-                Ok(())
+                true
             }
-            _ => Err(conn),
+            _ => false,
         }
     }
 
     pub(crate) fn is_lent(&self, id: IdleId) -> bool {
-        self.entry(id).conn.is_none()
+        self.entry(id).is_lent
     }
 
     /// The next older one on the shelf.
@@ -329,12 +336,17 @@ impl<T> IdleList<T> {
 
     fn entry(&self, id: IdleId) -> &Entry<T> {
         touch();
-        self.slots[id.slot()].as_ref().expect("an IdleId is held only while its slot is taken")
+        self.slots.get(id.slot()).expect(HELD)
+    }
+
+    fn neighbours_mut(&mut self, id: IdleId) -> &mut Neighbours {
+        touch();
+        self.neighbours.get_mut(id.slot()).expect(HELD)
     }
 
     fn entry_mut(&mut self, id: IdleId) -> &mut Entry<T> {
         touch();
-        self.slots[id.slot()].as_mut().expect("an IdleId is held only while its slot is taken")
+        self.slots.get_mut(id.slot()).expect(HELD)
     }
 }
 
@@ -347,8 +359,7 @@ fn nanos(duration: Duration) -> u64 {
 /// In place of a deadline. (It is 584 years from the beginning.)
 const NEVER: u64 = u64::MAX;
 
-/// Slots that stay allocated when the list is empty.
-const KEPT_SLOTS: usize = 64;
+const HELD: &str = "an IdleId is held only while its slot is taken";
 
 #[cfg(test)]
 mod tests {
@@ -399,7 +410,8 @@ mod tests {
                     _ => Stay::Ours(Some(TIMEOUT)),
                 };
                 let below = model.iter().rfind(|entry| entry.2 == place).map(|entry| entry.0);
-                let id = list.push(conn, place, now, stay, below);
+                let id = list.push(place, now, stay, below);
+                list.put(id, Some(conn));
                 model.push((id, conn, place, now, stay.duration().map(|stay| now + stay)));
             } else if !model.is_empty() {
                 let (id, conn, place, since, deadline) = model.remove(random(model.len()));
@@ -412,8 +424,8 @@ mod tests {
                 let above = shelf().find(|entry| entry.3 > since).map(|entry| entry.0);
                 let below = shelf().rfind(|entry| entry.3 < since).map(|entry| entry.0);
                 assert_eq!(
-                    (taken.conn, taken.place, taken.above, taken.below),
-                    (Ok(conn), place, above, below)
+                    (taken.conn, taken.lent, taken.place, taken.above, taken.below),
+                    (Some(conn), None, place, above, below)
                 );
             }
             assert_eq!(list.len(), model.len());

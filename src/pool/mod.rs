@@ -22,6 +22,7 @@ pub(crate) mod policy;
 mod queue;
 mod reaper;
 mod shutdown;
+mod slots;
 mod state;
 pub(crate) mod stats;
 mod sync;
@@ -170,11 +171,12 @@ impl Pool {
         let mut actions = Vec::new();
         let shared = &self.shared;
         let mut state = shared.lock();
+        let place = shared.place(&mut state.policy, route, &runtime);
+        if let Some(newest) = state.policy.newest(place) {
+            newest.approach();
+        }
         let checkout = state.policy.checkout(
-            route.hash(&shared.hasher),
-            |key| route.is(key),
-            || route.to_key(),
-            &runtime,
+            place,
             fresh,
             again.map(Wait::again),
             now,

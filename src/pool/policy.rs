@@ -49,7 +49,7 @@ pub(crate) use self::sweep::Lent;
 #[derive(Debug)]
 pub(crate) struct Policy<K, T, W, P> {
     config: PoolConfig,
-    hosts: Hosts<K, W, P>,
+    hosts: Hosts<K, T, W, P>,
     idle: IdleList<T>,
     /// Connections of all hosts: idle, active and dialing.
     counted: usize,
@@ -101,15 +101,11 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
 
     /// A request wants a connection: the newest idle one of its runtime, or a place in the queue, and perhaps a dial.
     ///
-    /// `is_key` and `key` find the host, or make its entry; `waiter` is called only where the request has to wait. With
-    /// `fresh`, a connection that was last used longer ago will not do. Who comes `again` has its old turn.
-    #[allow(clippy::too_many_arguments, reason = "one lookup, one lock: what is known goes in at once")]
+    /// `waiter` is called only where the request has to wait. With `fresh`, a connection that was last used longer ago will
+    /// not do. Who comes `again` has its old turn.
     pub(crate) fn checkout(
         &mut self,
-        hash: u64,
-        is_key: impl Fn(&K) -> bool,
-        key: impl FnOnce() -> K,
-        partition: &P,
+        place: Place,
         fresh: Option<Duration>,
         again: Option<Again>,
         now: Instant,
@@ -117,9 +113,9 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         out: &mut Actions<K, T, W, P>,
     ) -> Checkout<T> {
         if self.shut && again.is_none() {
+            self.leave(place, out);
             return Checkout::Shut;
         }
-        let place = self.hosts.place(hash, is_key, key, partition);
         let is_resending = again.is_some_and(|again| again.is_resending);
         if !is_resending && let Some(conn) = self.take_idle(place, fresh, now, out) {
             if self.hosts.shelf(place).min_idle > 0 {
@@ -170,7 +166,9 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         Some(refused)
     }
 
-    /// A host's place on a runtime: for [`warm`](Self::warm) and [`set_min_idle`](Self::set_min_idle), which leave it.
+    /// A host's place on a runtime, of which `is_key` and `key` find the entry, or make it. It is to be used before anything
+    /// else happens: by [`checkout`](Self::checkout), [`warm`](Self::warm) or [`set_min_idle`](Self::set_min_idle), which
+    /// leave it where nothing comes of it.
     pub(crate) fn place(
         &mut self,
         hash: u64,
@@ -181,9 +179,14 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         self.hosts.place(hash, is_key, key, partition)
     }
 
+    /// The connection that a checkout of this place would most likely take.
+    pub(crate) fn newest(&self, place: Place) -> Option<&T> {
+        self.hosts.shelf(place).newest.as_ref()
+    }
+
     /// The connection that a request got was dead when it was looked at, and is closed now: the request takes the
     /// next idle one, or waits at the head of the queue while the dead one's slot becomes a dial.
-    #[allow(clippy::too_many_arguments, reason = "as for checkout")]
+    #[allow(clippy::too_many_arguments, reason = "one lock: what is known goes in at once")]
     pub(crate) fn replace(
         &mut self,
         place: Place,
@@ -352,7 +355,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
 
     /// A waiter leaves. `false`: it has been granted or failed already, and its host may be gone.
     pub(crate) fn cancel(&mut self, ticket: Ticket, out: &mut Actions<K, T, W, P>) -> bool {
-        let Some(host) = self.hosts.get_mut(ticket.place.host as usize) else { return false };
+        let Some(host) = self.hosts.get_mut(ticket.place.host) else { return false };
         let Some(shelf) = host.shelves.get_mut(ticket.place.shelf as usize) else { return false };
         let waiter = shelf.waiting.remove(ticket.turn).or_else(|| shelf.resending.remove(ticket.turn));
         if waiter.is_none() {
@@ -375,7 +378,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     /// Sends everyone away who waits, [`BATCH`] a call, going on at host `slot`; answers where to go on.
     pub(crate) fn refuse_waiters(&mut self, mut slot: usize, out: &mut Actions<K, T, W, P>) -> Option<usize> {
         for _ in 0..BATCH {
-            let shelves = self.hosts.get(slot).map_or(0, |host| host.shelves.len());
+            let shelves = self.hosts.get(slot as u32).map_or(0, |host| host.shelves.len());
             for shelf in 0..shelves {
                 let place = Place { host: slot as u32, shelf: shelf as u32 };
                 let mut refused = 0;
@@ -428,7 +431,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     /// Whether anything is gained where a connection is taken back from whoever does not claim it. (If it was claimed, the
     /// place may be gone, and the answer does not matter.)
     pub(crate) fn gains_by(&self, place: Place) -> bool {
-        let is_wanted = self.hosts.get(place.host as usize).is_some_and(|host| host.waiting > 0);
+        let is_wanted = self.hosts.get(place.host).is_some_and(|host| host.waiting > 0);
         is_wanted || self.shut || !self.blocked.is_empty() || self.keeps_idle()
     }
 
@@ -456,7 +459,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
 
     /// The ledger of one host.
     pub(crate) fn host_at(&self, slot: usize) -> Option<(&K, &Counters, Counts)> {
-        let host = self.hosts.get(slot)?;
+        let host = self.hosts.get(u32::try_from(slot).ok()?)?;
         Some((&host.key, &host.counters, host.counts()))
     }
 
@@ -468,7 +471,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     /// The host whose queue a waiter stands in, if it still stands there, whether the total limit holds it back, and what
     /// was wrong with its last dial.
     pub(crate) fn of_ticket(&self, ticket: Ticket) -> Option<(&K, Counts, bool, Option<&DialError>)> {
-        let host = self.hosts.get(ticket.place.host as usize)?;
+        let host = self.hosts.get(ticket.place.host)?;
         let shelf = host.shelves.get(ticket.place.shelf as usize)?;
         let stands = shelf.waiting.contains(ticket.turn) || shelf.resending.contains(ticket.turn);
         let failed = host.failing.as_ref().map(|failing| &failing.error);
@@ -531,8 +534,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
                 c.requests += 1;
                 c.reused += u64::from(served.reused);
                 if let Some(saved) = served.saved {
-                    c.handshakes_saved += 1;
-                    c.time_saved += saved;
+                    c.save(saved);
                 }
             });
         }

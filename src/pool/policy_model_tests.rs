@@ -241,17 +241,9 @@ impl Model {
                 if fresh.is_some() {
                     self.picky.insert(waiter);
                 }
-                let checkout = self.play.policy.checkout(
-                    hash(name),
-                    |key| *key == name,
-                    || name,
-                    &runtime,
-                    fresh,
-                    None,
-                    now,
-                    || waiter,
-                    &mut out,
-                );
+                let policy = &mut self.play.policy;
+                let place = policy.place(hash(name), |key| *key == name, || name, &runtime);
+                let checkout = policy.checkout(place, fresh, None, now, || waiter, &mut out);
                 self.follow(out, None, false);
                 self.took(&checkout, host, runtime, waiter, false);
             }
@@ -500,7 +492,7 @@ impl Model {
         let config = &policy.config;
         let (mut counted, mut idle, mut dialing, mut waiting) = (0, 0, 0, 0);
         let has_graves = !self.graves.is_empty() || !self.cut.is_empty() || !self.doomed.is_empty();
-        for host in (0..policy.hosts.slots()).filter_map(|slot| policy.hosts.get(slot)) {
+        for host in (0..policy.hosts.slots()).filter_map(|slot| policy.hosts.get(slot as u32)) {
             let at = HOSTS.iter().position(|known| *known == host.key).unwrap();
             let (mut host_counted, mut host_waiting) = (0, 0);
             for shelf in host.shelves.iter() {
@@ -518,13 +510,13 @@ impl Model {
                 let lent: Vec<_> = self.lent.iter().filter(is_lent).map(|lent| lent.conn).collect();
                 let doomed = lent.iter().filter(|conn| self.doomed.contains(conn)).count();
                 let active = active + doomed;
-                assert_eq!(shelf.lent, lent.len() - doomed);
-                assert!(shelf.late <= shelf.dialing && (shelf.late == 0 || host.failing.is_some()));
+                assert_eq!(shelf.lent, (lent.len() - doomed) as u32);
+                assert!(shelf.late as usize <= shelf.dialing && (shelf.late == 0 || host.failing.is_some()));
                 assert_eq!((shelf.idle, shelf.active, shelf.dialing), (ours.idle.len(), active, dials));
                 assert_eq!(shelf.waiting.len(), ours.first.len() + ours.waiting.len());
                 assert_eq!(shelf.resending.len(), ours.resending.len());
                 let mut waiters = ours.first.iter().chain(&ours.waiting);
-                let is_idle = shelf.idle > shelf.lent;
+                let is_idle = shelf.idle > shelf.lent as usize;
                 assert!(
                     !is_idle || waiters.all(|w| self.picky.contains(w)),
                     "one waits beside an idle connection"
@@ -595,8 +587,8 @@ impl Model {
         assert_eq!(policy.idle.len(), idle);
         assert_eq!(policy.evicting, self.graves.len() + self.cut.len() + self.doomed.len());
         assert_eq!(policy.draining.len(), self.draining.len());
-        let wakes =
-            (0..policy.hosts.slots()).filter_map(|slot| Some((policy.hosts.get(slot)?.wake?, slot as u32)));
+        let wakes = (0..policy.hosts.slots())
+            .filter_map(|slot| Some((policy.hosts.get(slot as u32)?.wake?, slot as u32)));
         assert_eq!(policy.wakes, wakes.collect());
         assert!(counted <= config.max_connections, "the total limit");
         assert!(idle <= config.max_idle);
@@ -669,7 +661,7 @@ impl Model {
     }
 }
 
-impl Host<&'static str, u32, u32> {
+impl Host<&'static str, u32, u32, u32> {
     /// Those who may stand in the queue beyond its bound: they had been let in before.
     fn resending_and_replaced(&self, model: &Model, at: usize) -> usize {
         let ours = model.shelves.iter().filter(|((host, _), _)| *host == at);

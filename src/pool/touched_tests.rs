@@ -74,7 +74,8 @@ impl Play {
     fn checkout(&mut self, host: u32, waiter: u32) -> Checkout<u32> {
         let hash = (self.hash)(host);
         self.call(|policy, now, out| {
-            policy.checkout(hash, |key| *key == host, || host, &0, None, None, now, || waiter, out)
+            let place = policy.place(hash, |key| *key == host, || host, &0);
+            policy.checkout(place, None, None, now, || waiter, out)
         })
     }
 

@@ -85,7 +85,8 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         for index in 0..host.shelves.len() as u32 {
             let at = Place { shelf: index, ..place };
             let shelf = self.hosts.shelf_mut(at);
-            let under_way = shelf.dialing.saturating_sub(shelf.late + usize::from(ended && at == place));
+            let under_way =
+                shelf.dialing.saturating_sub(shelf.late as usize + usize::from(ended && at == place));
             while failed < BATCH && shelf.waiting.len() + shelf.resending.len() > under_way {
                 // Those who came last: who is in front gets what is still under way.
                 let last = shelf.waiting.pop_last().or_else(|| shelf.resending.pop_last());
@@ -139,7 +140,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     ) -> Option<usize> {
         let end = (slot + BATCH).min(self.hosts.slots());
         for slot in slot..end {
-            if self.hosts.get(slot).is_some() && self.absolve(slot as u32) {
+            if self.hosts.get(slot as u32).is_some() && self.absolve(slot as u32) {
                 self.pump(slot as u32, now, out);
             }
         }

@@ -53,8 +53,8 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
             if slot >= self.hosts.slots() {
                 return None;
             }
-            let is_theirs = |shelf: &Shelf<W, P>| shelf.partition.as_ref() == Some(partition);
-            let shelf = self.hosts.get(slot).and_then(|host| host.shelves().position(is_theirs));
+            let is_theirs = |shelf: &Shelf<T, W, P>| shelf.partition.as_ref() == Some(partition);
+            let shelf = self.hosts.get(slot as u32).and_then(|host| host.shelves().position(is_theirs));
             if let Some(shelf) = shelf {
                 let place = Place { host: slot as u32, shelf: shelf as u32 };
                 while let Some(id) = self.hosts.shelf(place).bottom {
@@ -190,12 +190,16 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
 
     pub(super) fn shelve(&mut self, place: Place, conn: T, now: Instant, stay: Stay) {
         let below = self.hosts.shelf(place).top;
-        let id = self.idle.push(conn, place, now, stay, below);
+        let id = self.idle.push(place, now, stay, below);
         let shelf = self.hosts.shelf_mut(place);
         shelf.active -= 1;
         shelf.idle += 1;
         shelf.top = Some(id);
         shelf.bottom.get_or_insert(id);
+        let older = shelf.newest.replace(conn);
+        if let Some(below) = below {
+            self.idle.put(below, older);
+        }
     }
 
     /// Takes a connection off its shelf, counted nowhere but in the limits. `Err`: it is being looked at.
@@ -203,14 +207,42 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         let taken = self.idle.remove(id);
         let shelf = self.hosts.shelf_mut(taken.place);
         shelf.idle -= 1;
-        shelf.lent -= usize::from(taken.conn.is_err());
+        shelf.lent -= u32::from(taken.lent.is_some());
+        let mut conn = taken.conn;
         if shelf.top == Some(id) {
             shelf.top = taken.below;
+            let next = taken.below.and_then(|below| self.idle.take(below));
+            conn = std::mem::replace(&mut shelf.newest, next);
         }
         if shelf.bottom == Some(id) {
             shelf.bottom = taken.above;
         }
-        taken.conn
+        conn.ok_or_else(|| taken.lent.expect("it is here, or it is being looked at"))
+    }
+
+    /// Takes a connection from where it is, to be looked at; its entry stays. With it comes its stamp.
+    pub(super) fn take_to_look(&mut self, id: IdleId, place: Place) -> Option<(T, u32)> {
+        let shelf = self.hosts.shelf_mut(place);
+        let conn = if shelf.top == Some(id) { shelf.newest.take() } else { self.idle.take(id) };
+        let conn = conn?;
+        shelf.lent += 1;
+        Some((conn, self.idle.lend(id)))
+    }
+
+    /// Puts it back, unless its entry was removed meanwhile: then it is answered.
+    pub(super) fn put_back(&mut self, id: IdleId, place: Place, stamp: u32, conn: T) -> Option<T> {
+        if !self.idle.end_loan(id, stamp) {
+            return Some(conn);
+        }
+        let shelf = self.hosts.shelf_mut(place);
+        shelf.lent -= 1;
+        // (Others may have come above it, or gone.)
+        if shelf.top == Some(id) {
+            shelf.newest = Some(conn);
+        } else {
+            self.idle.put(id, Some(conn));
+        }
+        None
     }
 
     pub(super) fn bury_idle(&mut self, id: IdleId, reason: DropReason, out: &mut Actions<K, T, W, P>) {

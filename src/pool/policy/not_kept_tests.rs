@@ -55,17 +55,8 @@ fn rule_27_an_unsafe_request_takes_only_what_is_fresh() {
     let fresh = |play: &mut Play, waiter: u32| {
         let mut out = Vec::new();
         let (hash, now) = (hash("a"), play.now);
-        let checkout = play.policy.checkout(
-            hash,
-            |key| *key == "a",
-            || "a",
-            &0,
-            Some(2 * S),
-            None,
-            now,
-            || waiter,
-            &mut out,
-        );
+        let place = play.policy.place(hash, |key| *key == "a", || "a", &0);
+        let checkout = play.policy.checkout(place, Some(2 * S), None, now, || waiter, &mut out);
         play.answer(&checkout, waiter, out)
     };
     play.open("a", 0, &[1, 2]);

@@ -69,17 +69,8 @@ impl Play {
 
     pub(crate) fn want(&mut self, host: &'static str, runtime: u32, waiter: u32) -> Vec<String> {
         let mut out = Vec::new();
-        let checkout = self.policy.checkout(
-            hash(host),
-            |key| *key == host,
-            || host,
-            &runtime,
-            None,
-            None,
-            self.now,
-            || waiter,
-            &mut out,
-        );
+        let place = self.policy.place(hash(host), |key| *key == host, || host, &runtime);
+        let checkout = self.policy.checkout(place, None, None, self.now, || waiter, &mut out);
         self.answer(&checkout, waiter, out)
     }
 
@@ -145,7 +136,7 @@ impl Play {
     /// As if the last dial to the host had not failed.
     pub(crate) fn forgive(&mut self, host: &str) {
         let slot = (0..self.policy.hosts.slots())
-            .find(|slot| self.policy.hosts.get(*slot).is_some_and(|known| known.key == host));
+            .find(|slot| self.policy.hosts.get(*slot as u32).is_some_and(|known| known.key == host));
         self.policy.hosts.host_mut(slot.unwrap() as u32).failing = None;
     }
 

@@ -31,8 +31,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
             if self.hosts.shelf(place).partition.as_ref() != Some(partition) {
                 continue;
             }
-            if let Some((conn, stamp)) = self.idle.lend(id) {
-                self.hosts.shelf_mut(place).lent += 1;
+            if let Some((conn, stamp)) = self.take_to_look(id, place) {
                 lent.push(Lent { conn, id, stamp, place });
             }
             if lent.len() >= LENT {
@@ -53,14 +52,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         out: &mut Actions<K, T, W, P>,
     ) {
         let Lent { conn, id, stamp, place } = lent;
-        let conn = match self.idle.give_back(id, stamp, conn) {
-            Ok(()) => {
-                self.hosts.shelf_mut(place).lent -= 1;
-                None
-            }
-            Err(conn) => Some(conn),
-        };
-        if let Some(conn) = conn {
+        if let Some(conn) = self.put_back(id, place, stamp, conn) {
             // Counted when it was buried.
             let doomed = self.doomed.iter().position(|(doomed, _)| *doomed == stamp);
             let reason = doomed.map_or(DropReason::Evicted, |at| self.doomed.swap_remove(at).1);

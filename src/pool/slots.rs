@@ -1,0 +1,165 @@
+//! Tables of numbered rows and slots, which grow without moving what is in them.
+//!
+//! It knows nothing of what it holds. Invariants: an entry stays where it is until it is taken out; so that no call takes
+//! longer the more there are, and a table that grew leaves no copies of itself behind.
+
+/// Numbered slots, some of them vacant.
+#[derive(Debug)]
+pub(super) struct Slots<T> {
+    slots: Rows<Option<T>>,
+    vacant: Vec<u32>,
+}
+
+/// Numbered rows, in chunks of which each has as many as all before it.
+#[derive(Debug)]
+pub(super) struct Rows<T> {
+    chunks: Vec<Vec<T>>,
+    len: u32,
+}
+
+impl<T> Slots<T> {
+    pub(super) const fn new() -> Self {
+        Self { slots: Rows::new(), vacant: Vec::new() }
+    }
+
+    /// How many slots there are, taken or not.
+    pub(super) fn len(&self) -> usize {
+        self.slots.len as usize
+    }
+
+    /// Puts something into a slot: the one that became vacant last, or another one.
+    pub(super) fn insert(&mut self, value: T) -> u32 {
+        let Some(slot) = self.vacant.pop() else { return self.slots.push(Some(value)) };
+        if let Some(vacant) = self.slots.get_mut(slot) {
+            *vacant = Some(value);
+        }
+        slot
+    }
+
+    /// Takes out what is in a slot.
+    pub(super) fn remove(&mut self, slot: u32) -> Option<T> {
+        let taken = self.slots.get_mut(slot)?.take()?;
+        self.vacant.push(slot);
+        Some(taken)
+    }
+
+    pub(super) fn get(&self, slot: u32) -> Option<&T> {
+        self.slots.get(slot)?.as_ref()
+    }
+
+    pub(super) fn get_mut(&mut self, slot: u32) -> Option<&mut T> {
+        self.slots.get_mut(slot)?.as_mut()
+    }
+
+    /// Gives the memory back, if nothing is left, and there was much.
+    pub(super) fn shrink(&mut self) {
+        if self.vacant.len() == self.len() && self.len() > KEPT {
+            *self = Self::new();
+        }
+    }
+}
+
+impl<T> Rows<T> {
+    pub(super) const fn new() -> Self {
+        Self { chunks: Vec::new(), len: 0 }
+    }
+
+    /// Adds a row, and answers its number.
+    pub(super) fn push(&mut self, value: T) -> u32 {
+        let number = self.len;
+        self.len = number.checked_add(1).expect("fewer than 2^32 entries: each takes tens of bytes");
+        let (chunk, at) = locate(number);
+        if at == 0 {
+            self.chunks.push(Vec::with_capacity(FIRST << chunk));
+        }
+        self.chunks[chunk].push(value);
+        number
+    }
+
+    pub(super) fn get(&self, number: u32) -> Option<&T> {
+        let (chunk, at) = locate(number);
+        self.chunks.get(chunk)?.get(at)
+    }
+
+    pub(super) fn get_mut(&mut self, number: u32) -> Option<&mut T> {
+        let (chunk, at) = locate(number);
+        self.chunks.get_mut(chunk)?.get_mut(at)
+    }
+}
+
+/// The chunk of a row, and where it is there.
+fn locate(number: u32) -> (usize, usize) {
+    // Counted from the size of the first chunk on, the highest bit of a number names its chunk.
+    let number = number as usize + FIRST;
+    let chunk = number.ilog2();
+    ((chunk - FIRST.ilog2()) as usize, number - (1 << chunk))
+}
+
+/// The size of the first chunk: a power of two.
+const FIRST: usize = 4;
+
+/// Slots that stay allocated when nothing is left.
+const KEPT: usize = 60;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_are_next_to_each_other() {
+        let mut expected = (0, 0);
+        for slot in 0..100_000 {
+            assert_eq!(locate(slot), expected, "{slot}");
+            expected.1 += 1;
+            if expected.1 == FIRST << expected.0 {
+                expected = (expected.0 + 1, 0);
+            }
+        }
+    }
+
+    /// Beside a plain map.
+    #[test]
+    fn what_was_put_in_stays_where_it_is() {
+        let (mut slots, mut model) = (Slots::new(), std::collections::BTreeMap::new());
+        let mut seed = 0x2545_f491_4f6c_dd1d_u64;
+        for value in 0..20_000_u32 {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            // In phases, so that it is empty now and then.
+            if seed % 100 < if value / 1_000 % 2 == 0 { 70 } else { 20 } {
+                let slot = slots.insert(value);
+                assert_eq!(model.insert(slot, (value, slots.get(slot).unwrap() as *const u32)), None);
+            } else if let Some(slot) = model.keys().nth(seed as usize % model.len().max(1)).copied() {
+                assert_eq!(slots.remove(slot), model.remove(&slot).map(|(value, _)| value));
+                assert_eq!(slots.get(slot), None);
+                assert_eq!(slots.remove(slot), None);
+                slots.shrink();
+            }
+            for (slot, (value, place)) in &model {
+                assert_eq!(
+                    slots.get(*slot).map(|found| (*found, found as *const u32)),
+                    Some((*value, *place))
+                );
+            }
+            assert!(slots.len() >= model.len());
+        }
+        assert_eq!(slots.get(u32::MAX), None);
+        assert_eq!(slots.get_mut(u32::MAX), None);
+    }
+
+    #[test]
+    fn a_burst_leaves_no_table_behind() {
+        let mut slots = Slots::new();
+        for count in [KEPT, KEPT + 1, 10_000] {
+            let all: Vec<_> = (0..count).map(|value| slots.insert(value)).collect();
+            slots.shrink();
+            assert_eq!(slots.len(), count, "they are in use");
+            for slot in all {
+                slots.remove(slot);
+            }
+            slots.shrink();
+            assert_eq!(slots.len(), if count > KEPT { 0 } else { count });
+        }
+    }
+}
