@@ -146,24 +146,27 @@ impl Dialer {
     }
 
     /// Makes one connection. Dropped, it leaves nothing behind.
+    ///
+    /// Its steps are boxed: so a dial takes no more memory than the step that it is at. (With all of them in it, as large as
+    /// TLS needs, each dial left a hole between the connections that are kept, which nothing else filled.)
     pub(crate) async fn dial(&self, to: &Destination, setup: &Setup) -> Result<Dialed, DialError> {
         let deadline = time::after(time::now(), self.config.connect_timeout);
         if let Some(connector) = &self.connector {
-            return self.dial_by(&**connector, to, setup, deadline).await;
+            return Box::pin(self.dial_by(&**connector, to, setup, deadline)).await;
         }
         // First, and outside of all phases: it happens once, and it is not the network that is slow here.
         let tls = match to.is_https {
-            true => Some(self.within(deadline, Phase::Tls, to, self.tls.load()).await??),
+            true => Some(Box::pin(self.within(deadline, Phase::Tls, to, self.tls.load())).await??),
             false => None,
         };
         let addresses = match self.names.known(to.host(), to.port()) {
             Some(addresses) => addresses,
-            None => self.look_up(to, setup, deadline).await?,
+            None => Box::pin(self.look_up(to, setup, deadline)).await?,
         };
-        let (tcp, peer) = self.connect(to, addresses, setup, deadline).await?;
+        let (tcp, peer) = Box::pin(self.connect(to, addresses, setup, deadline)).await?;
         let local = tcp.local_addr().ok();
         let stream = match tls {
-            Some(tls) => self.secure(&tls, to, tcp, setup, deadline).await?,
+            Some(tls) => Box::pin(self.secure(&tls, to, tcp, setup, deadline)).await?,
             None => Stream::Tcp(tcp),
         };
         Ok(Dialed { stream, peer: Some(peer), local })

@@ -85,8 +85,19 @@ struct Parked {
     /// Who waits for it: to be read from, and (of one that was upgraded) to be written to.
     wakers: [Option<Waker>; 2],
     conn: Option<Box<Conn>>,
-    /// What its end adds to the ledger.
-    served: Served,
+    /// How far its use has come.
+    progress: Progress,
+}
+
+/// How far the use of a connection has come.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Progress {
+    /// Whether a request was begun.
+    pub(super) begun: bool,
+    /// Whether it was answered.
+    pub(super) answered: bool,
+    /// It reads a rest that nobody wants.
+    pub(super) is_draining: bool,
 }
 
 /// What a cut found.
@@ -98,6 +109,25 @@ pub(super) enum Cut {
     Marked,
     /// It is none of those that were to be cut.
     Spared,
+}
+
+impl Progress {
+    /// Whether the peer may have closed the connection before this use of it: it was used or kept before.
+    pub(super) fn is_reused(self, conn: &Conn) -> bool {
+        conn.was_idle || conn.requests > u64::from(self.begun)
+    }
+
+    /// What the end of the use adds to the ledger.
+    pub(super) fn served(self, conn: &Conn, fixed: &Fixed) -> Served {
+        let saved = self.answered && conn.requests > 1;
+        Served {
+            request: self.begun,
+            reused: self.begun && self.is_reused(conn),
+            saved: saved.then_some(fixed.handshake),
+            answered: conn.requests - u64::from(self.begun && !self.answered),
+            drained: self.is_draining.then_some(fixed.id),
+        }
+    }
 }
 
 impl Fixed {
@@ -114,7 +144,7 @@ impl Fixed {
     pub(super) fn park(
         &self,
         conn: Box<Conn>,
-        served: Served,
+        progress: Progress,
         direction: Direction,
         waker: Option<&Waker>,
     ) -> Result<(), (Box<Conn>, DropReason)> {
@@ -129,7 +159,7 @@ impl Fixed {
             }
             _ => None,
         };
-        parked.served = served;
+        parked.progress = progress;
         parked.conn = Some(conn);
         drop(parked);
         // (It is the caller's code.)
@@ -167,7 +197,8 @@ impl Fixed {
         }
         parked.cut = Some(reason);
         let Some(conn) = parked.conn.take() else { return Cut::Marked };
-        let (served, wakers) = (parked.served, std::mem::take(&mut parked.wakers));
+        let served = parked.progress.served(&conn, self);
+        let wakers = std::mem::take(&mut parked.wakers);
         drop(parked);
         for waker in wakers.into_iter().flatten() {
             waker.wake();

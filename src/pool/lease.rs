@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
 use super::action::{Actions, Served};
-use super::conn::{Conn, ConnectionInfo, Direction, Fixed, Kept};
+use super::conn::{Conn, ConnectionInfo, Direction, Fixed, Kept, Progress};
 use super::events::PoolEventKind;
 use super::stats::DropReason;
 use super::{Shared, Wait, Waiting};
@@ -32,12 +32,7 @@ pub(crate) struct Lease {
     conn: Option<Box<Conn>>,
     /// `None` only when it is over.
     fixed: Option<Arc<Fixed>>,
-    /// Whether a request was begun during this lease.
-    begun: bool,
-    /// Whether it was answered.
-    answered: bool,
-    /// It reads a rest that nobody wants.
-    is_draining: bool,
+    progress: Progress,
     /// What lies there is ours: after the lease's end, it is somebody else's.
     is_parked: bool,
 }
@@ -45,14 +40,7 @@ pub(crate) struct Lease {
 impl Lease {
     pub(super) fn new(kept: Kept) -> Self {
         let Kept { conn, fixed } = kept;
-        Self {
-            conn: Some(conn),
-            fixed: Some(fixed),
-            begun: false,
-            answered: false,
-            is_draining: false,
-            is_parked: false,
-        }
+        Self { conn: Some(conn), fixed: Some(fixed), progress: Progress::default(), is_parked: false }
     }
 
     /// The connection, while it is in hand.
@@ -83,8 +71,7 @@ impl Lease {
     /// Nobody polls it until it wakes whoever did (if anybody waits for it). An error: it is to be closed, and was.
     pub(crate) fn park(&mut self, direction: Direction, cx: Option<&mut Context<'_>>) -> Result<(), Gone> {
         let (Some(conn), Some(fixed)) = (self.conn.take(), &self.fixed) else { return Ok(()) };
-        let served = self.served(&conn, fixed);
-        match fixed.park(conn, served, direction, cx.map(|cx| cx.waker())) {
+        match fixed.park(conn, self.progress, direction, cx.map(|cx| cx.waker())) {
             Ok(()) => {
                 self.is_parked = true;
                 Ok(())
@@ -106,8 +93,9 @@ impl Lease {
         let runtime = conn.runtime.handle.clone();
         // Before the policy knows: from then on, somebody may take it away.
         fixed.set_draining(true);
-        self.is_draining = shared.lock().policy.begin_drain(fixed.place, fixed.id, terms, time::now());
-        if !self.is_draining {
+        let is_draining = shared.lock().policy.begin_drain(fixed.place, fixed.id, terms, time::now());
+        self.progress.is_draining = is_draining;
+        if !is_draining {
             self.fixed.as_ref()?.set_draining(false);
             return None;
         }
@@ -125,7 +113,7 @@ impl Lease {
 
     /// The request that was begun got its response.
     pub(crate) fn set_answered(&mut self) {
-        self.answered = true;
+        self.progress.answered = true;
     }
 
     pub(crate) fn conn(&mut self) -> &mut Conn {
@@ -134,11 +122,7 @@ impl Lease {
 
     /// Whether a request on it is on a connection that the peer may have closed meanwhile: used or kept before.
     pub(crate) fn is_reused(&self) -> bool {
-        self.conn.as_ref().is_some_and(|conn| self.is_reused_by(conn))
-    }
-
-    fn is_reused_by(&self, conn: &Conn) -> bool {
-        conn.was_idle || conn.requests > u64::from(self.begun)
+        self.conn.as_ref().is_some_and(|conn| self.progress.is_reused(conn))
     }
 
     /// How the connection was made, if this is its first request.
@@ -154,7 +138,7 @@ impl Lease {
     /// A request is about to be written.
     pub(crate) fn begin(&mut self, now: Instant) -> ConnectionInfo {
         let reused = self.is_reused();
-        self.begun = true;
+        self.progress.begun = true;
         let conn = self.conn();
         conn.requests += 1;
         conn.setup = None;
@@ -174,7 +158,8 @@ impl Lease {
             return self.bury(reason);
         }
         // What was said before still holds, less what was sent since.
-        conn.more = more.or_else(|| conn.more.map(|more| more.saturating_sub(u64::from(self.begun))));
+        conn.more =
+            more.or_else(|| conn.more.map(|more| more.saturating_sub(u64::from(self.progress.begun))));
         if conn.more == Some(0) {
             return self.bury(DropReason::NotReusable);
         }
@@ -241,19 +226,8 @@ impl Lease {
     /// What it adds to the ledger, and its connection.
     fn end(&mut self) -> Option<(Kept, Served)> {
         let kept = self.let_go()?;
-        let served = self.served(&kept.conn, &kept.fixed);
+        let served = self.progress.served(&kept.conn, &kept.fixed);
         Some((kept, served))
-    }
-
-    fn served(&self, conn: &Conn, fixed: &Fixed) -> Served {
-        let saved = self.answered && conn.requests > 1;
-        Served {
-            request: self.begun,
-            reused: self.begun && self.is_reused_by(conn),
-            saved: saved.then_some(fixed.handshake),
-            answered: conn.requests - u64::from(self.begun && !self.answered),
-            drained: self.is_draining.then_some(fixed.id),
-        }
     }
 
     fn close(&mut self, reason: DropReason) {

@@ -10,7 +10,7 @@ pub(super) struct Slots<T> {
     vacant: Vec<u32>,
 }
 
-/// Numbered rows, in chunks of which each has as many as all before it.
+/// Numbered rows, in chunks that grow up to a size: of the memory, little is for rows that are not there.
 #[derive(Debug)]
 pub(super) struct Rows<T> {
     chunks: Vec<Vec<T>>,
@@ -70,7 +70,7 @@ impl<T> Rows<T> {
         self.len = number.checked_add(1).expect("fewer than 2^32 entries: each takes tens of bytes");
         let (chunk, at) = locate(number);
         if at == 0 {
-            self.chunks.push(Vec::with_capacity(FIRST << chunk));
+            self.chunks.push(Vec::with_capacity(size(chunk)));
         }
         self.chunks[chunk].push(value);
         number
@@ -91,12 +91,24 @@ impl<T> Rows<T> {
 fn locate(number: u32) -> (usize, usize) {
     // Counted from the size of the first chunk on, the highest bit of a number names its chunk.
     let number = number as usize + FIRST;
+    if number >= MOST {
+        return (number / MOST + LAST_TO_GROW, number % MOST);
+    }
     let chunk = number.ilog2();
     ((chunk - FIRST.ilog2()) as usize, number - (1 << chunk))
 }
 
-/// The size of the first chunk: a power of two.
+/// The size of a chunk.
+fn size(chunk: usize) -> usize {
+    if chunk > LAST_TO_GROW { MOST } else { FIRST << chunk }
+}
+
+/// The size of the first chunk, and of the largest: powers of two.
 const FIRST: usize = 4;
+const MOST: usize = 1024;
+
+/// Behind it, all chunks are of the same size.
+const LAST_TO_GROW: usize = (MOST.ilog2() - FIRST.ilog2() - 1) as usize;
 
 /// Slots that stay allocated when nothing is left.
 const KEPT: usize = 60;
@@ -110,8 +122,9 @@ mod tests {
         let mut expected = (0, 0);
         for slot in 0..100_000 {
             assert_eq!(locate(slot), expected, "{slot}");
+            assert!(size(expected.0) <= MOST.min(slot as usize + FIRST), "little is vacant");
             expected.1 += 1;
-            if expected.1 == FIRST << expected.0 {
+            if expected.1 == size(expected.0) {
                 expected = (expected.0 + 1, 0);
             }
         }
