@@ -239,7 +239,7 @@ impl Client {
             };
             exchange.attach(lease);
             let outcome = loop {
-                match poll_fn(|cx| exchange.poll_head(headers, informed, cx)).await {
+                match poll_fn(|cx| exchange.poll_head(informed, cx)).await {
                     Err(Failure::Stale(reason)) => {
                         // Nothing was written: the next connection gets the same head, and the piece of the body.
                         let Some(dead) = exchange.detach() else { continue };
@@ -485,10 +485,7 @@ impl Client {
             Body::received(ready, (!is_whole).then_some(exchange), trailers, timings, upload)
         };
         let parts = Parts {
-            status: head.status,
-            version: head.version,
-            headers: head.headers,
-            raw: head.raw,
+            received: head,
             uri: uri.clone(),
             connection,
             timings,

@@ -13,7 +13,7 @@ use futures_core::Stream;
 use http::{HeaderMap, StatusCode, Uri, Version};
 
 use crate::body::Body;
-use crate::buffer::Fields;
+use crate::codec::ResponseHead;
 use crate::error::{Error, ErrorKind, Phase, Result, Written, without_credentials};
 use crate::pool::ConnectionInfo;
 use crate::trace::Timings;
@@ -31,9 +31,7 @@ pub struct Response {
 
 /// Everything but the content, in one place, so that a response is cheap to move.
 struct Head {
-    status: StatusCode,
-    version: Version,
-    headers: Fields,
+    received: ResponseHead,
     uri: Uri,
     #[cfg(feature = "url")]
     url: std::sync::OnceLock<url::Url>,
@@ -41,7 +39,6 @@ struct Head {
     timings: Timings,
     content_length: Option<u64>,
     written: Written,
-    raw: Bytes,
     upload: UploadProgress,
     upgraded: Option<Box<Upgraded>>,
     max_collected: usize,
@@ -67,16 +64,12 @@ pub struct Collected {
 
 /// What the client knows when a head has come.
 pub(crate) struct Parts {
-    pub(crate) status: StatusCode,
-    pub(crate) version: Version,
-    pub(crate) headers: HeaderMap,
+    pub(crate) received: ResponseHead,
     pub(crate) uri: Uri,
     pub(crate) connection: ConnectionInfo,
     pub(crate) timings: Timings,
     pub(crate) content_length: Option<u64>,
     pub(crate) written: Written,
-    /// The head as it came.
-    pub(crate) raw: Bytes,
     pub(crate) upload: UploadProgress,
     pub(crate) upgraded: Option<Box<Upgraded>>,
     pub(crate) max_collected: usize,
@@ -85,23 +78,18 @@ pub(crate) struct Parts {
 impl Response {
     pub(crate) fn new(parts: Parts, body: Body) -> Self {
         let Parts {
-            status,
-            version,
-            headers,
+            received,
             uri,
             connection,
             timings,
             content_length,
             written,
-            raw,
             upload,
             upgraded,
             max_collected,
         } = parts;
         let head = Head {
-            status,
-            version,
-            headers: Fields::new(headers),
+            received,
             uri,
             #[cfg(feature = "url")]
             url: std::sync::OnceLock::new(),
@@ -109,7 +97,6 @@ impl Response {
             timings,
             content_length,
             written,
-            raw,
             upload,
             upgraded,
             max_collected,
@@ -119,27 +106,27 @@ impl Response {
 
     /// The status.
     pub fn status(&self) -> StatusCode {
-        self.head.status
+        self.head.received.status
     }
 
     /// HTTP/1.1 or HTTP/1.0, as the server said.
     pub fn version(&self) -> Version {
-        self.head.version
+        self.head.received.version
     }
 
     /// The fields of the head. Names are lower case; fields of one name stand in the order in which they came.
     pub fn headers(&self) -> &HeaderMap {
-        &self.head.headers
+        self.head.received.headers()
     }
 
     /// The fields of the head as they came: all names as the server wrote them, all lines in the server's order.
     pub fn raw_headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        crate::codec::raw_fields(&self.head.raw)
+        self.head.received.raw_fields()
     }
 
     /// The same, to change.
     pub fn headers_mut(&mut self) -> &mut HeaderMap {
-        &mut self.head.headers
+        self.head.received.headers_mut()
     }
 
     /// The URI of the request.
@@ -263,8 +250,9 @@ impl Response {
         let body = self.read().await?;
         let trailers = self.body.take_trailers();
         let timings = *self.timings();
-        let Head { status, headers, connection, .. } = *self.head;
-        Ok(Collected { status, headers: headers.take(), body, trailers, timings, connection })
+        let Head { received, connection, .. } = *self.head;
+        let (status, headers) = (received.status, received.into_headers());
+        Ok(Collected { status, headers, body, trailers, timings, connection })
     }
 
     /// The fields behind the content, if there were any. Content that was not read yet is read and thrown away.
@@ -353,11 +341,11 @@ impl Response {
 impl From<Response> for http::Response<Body> {
     fn from(response: Response) -> Self {
         let Response { head, body } = response;
-        let Head { status, version, headers, connection, timings, .. } = *head;
+        let Head { received, connection, timings, .. } = *head;
         let mut out = Self::new(body);
-        *out.status_mut() = status;
-        *out.version_mut() = version;
-        *out.headers_mut() = headers.take();
+        *out.status_mut() = received.status;
+        *out.version_mut() = received.version;
+        *out.headers_mut() = received.into_headers();
         out.extensions_mut().insert(connection);
         out.extensions_mut().insert(timings);
         out
@@ -367,8 +355,8 @@ impl From<Response> for http::Response<Body> {
 impl fmt::Debug for Response {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Response")
-            .field("status", &self.head.status)
-            .field("version", &self.head.version)
+            .field("status", &self.head.received.status)
+            .field("version", &self.head.received.version)
             .field("uri", &without_credentials(&self.head.uri))
             .field("connection", &self.head.connection.id())
             .field("body", &self.body)
