@@ -27,7 +27,7 @@ use crate::pool::key::RouteRef;
 use crate::pool::lease::Lease;
 use crate::pool::{DropReason, NotGranted, Pool, PoolConfig, Wait};
 use crate::request::{IntoUrl, RequestBuilder, RequestTarget, Settings};
-use crate::response::{Parts, Response};
+use crate::response::{Head, ParsedUrl, Response};
 use crate::time::{self, RuntimeGone, Timer};
 use crate::trace::{RequestSpans, Timeline};
 use crate::upgraded::Upgraded;
@@ -484,9 +484,10 @@ impl Client {
             exchange.set_unread();
             Body::received(ready, (!is_whole).then_some(exchange), trailers, timings, upload)
         };
-        let parts = Parts {
+        let head = Head {
             received: head,
             uri: uri.clone(),
+            url: ParsedUrl::default(),
             connection,
             timings,
             content_length,
@@ -495,7 +496,7 @@ impl Client {
             upgraded,
             max_collected: self.inner.request.max_collected_body,
         };
-        Response::new(parts, body)
+        Response::new(head, body)
     }
 }
 

@@ -29,21 +29,6 @@ pub struct Response {
     body: Body,
 }
 
-/// Everything but the content, in one place, so that a response is cheap to move.
-struct Head {
-    received: ResponseHead,
-    uri: Uri,
-    #[cfg(feature = "url")]
-    url: std::sync::OnceLock<url::Url>,
-    connection: ConnectionInfo,
-    timings: Timings,
-    content_length: Option<u64>,
-    written: Written,
-    upload: UploadProgress,
-    upgraded: Option<Box<Upgraded>>,
-    max_collected: usize,
-}
-
 /// Everything about a response, its content included. See [`Response::collect`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -62,10 +47,11 @@ pub struct Collected {
     pub connection: ConnectionInfo,
 }
 
-/// What the client knows when a head has come.
-pub(crate) struct Parts {
+/// Everything but the content, in one place, so that a response is cheap to move.
+pub(crate) struct Head {
     pub(crate) received: ResponseHead,
     pub(crate) uri: Uri,
+    pub(crate) url: ParsedUrl,
     pub(crate) connection: ConnectionInfo,
     pub(crate) timings: Timings,
     pub(crate) content_length: Option<u64>,
@@ -75,32 +61,15 @@ pub(crate) struct Parts {
     pub(crate) max_collected: usize,
 }
 
+/// The URL of the request, once somebody has asked for it.
+#[derive(Default)]
+pub(crate) struct ParsedUrl {
+    #[cfg(feature = "url")]
+    parsed: std::sync::OnceLock<Box<url::Url>>,
+}
+
 impl Response {
-    pub(crate) fn new(parts: Parts, body: Body) -> Self {
-        let Parts {
-            received,
-            uri,
-            connection,
-            timings,
-            content_length,
-            written,
-            upload,
-            upgraded,
-            max_collected,
-        } = parts;
-        let head = Head {
-            received,
-            uri,
-            #[cfg(feature = "url")]
-            url: std::sync::OnceLock::new(),
-            connection,
-            timings,
-            content_length,
-            written,
-            upload,
-            upgraded,
-            max_collected,
-        };
+    pub(crate) fn new(head: Head, body: Body) -> Self {
         Self { head: Box::new(head), body }
     }
 
@@ -137,9 +106,9 @@ impl Response {
     /// The URL of the request. Of a request made by an [`http::Uri`] that is no WHATWG URL, it is `about:invalid`.
     #[cfg(feature = "url")]
     pub fn url(&self) -> &url::Url {
-        self.head.url.get_or_init(|| {
+        self.head.url.parsed.get_or_init(|| {
             let invalid = || url::Url::parse("about:invalid").expect("it is a URL");
-            url::Url::parse(&self.head.uri.to_string()).unwrap_or_else(|_| invalid())
+            Box::new(url::Url::parse(&self.head.uri.to_string()).unwrap_or_else(|_| invalid()))
         })
     }
 

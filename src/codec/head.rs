@@ -1,7 +1,8 @@
 //! Response heads: finding their end, and reading them.
 //!
-//! [`Scan`] looks for the empty line, and knows lines and limits but no field; httparse then judges every byte. Both
-//! know nothing of framing or of the connection. Invariant: whether a complete head, or an incomplete one at the end of
+//! [`Scan`] looks for the empty line, and knows lines and limits but no field; httparse then judges every byte. A head
+//! that comes whole and in plain lines needs no scan. All this knows nothing of framing or of the connection; fields are
+//! noted, not stored. Invariant: whether a complete head, or an incomplete one at the end of
 //! the input, is accepted or refused, and with which error, does not depend on how its bytes are split; and no byte is
 //! looked at more than a constant number of times.
 
@@ -470,6 +471,54 @@ const FRAMING_NAMES: [&[u8]; 3] = [b"content-length", b"transfer-encoding", b"co
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The common head is read without a scan, and no other is. (That both ways give the same is told by all tests that
+    /// split what they feed: a head that comes in pieces is scanned.)
+    #[test]
+    fn only_plain_heads_are_spared_the_scan() {
+        let limits = Limits { head: 60, fields: 2, ..Limits::default() };
+        let fits = format!("HTTP/1.1 200 OK\r\nA: {}\r\n\r\n", "b".repeat(60 - 17 - 7));
+        for (head, expected) in [
+            ("HTTP/1.1 200 OK\r\nA: b\r\n\r\n", "plain"),
+            ("HTTP/1.0 299\r\nA:\r\nB: \t \r\n\r\n", "plain"),
+            ("HTTP/1.1 204 \r\n\r\n", "plain"),
+            (&*fits, "plain"),
+            (&fits.replace(": ", ": c"), "open"),
+            ("", "other"),
+            ("HTTP/1", "open"),
+            ("HTTP/1.1 200 OK\r\nA: b\r\n", "open"),
+            ("HTTP/1.1 200 OK\r\nA: b\r\n\r", "open"),
+            ("\r\nHTTP/1.1 200 OK\r\n\r\n", "other"),
+            ("HTTP/1.2 200 OK\r\n\r\n", "other"),
+            ("HTTP/1.1 200 OK\n\r\n", "other"),
+            ("HTTP/1.1 200 OK\r\n\n", "other"),
+            ("HTTP/1.1 200 OK\nA: b\r\n\r\n", "other"),
+            ("HTTP/1.1 200 OK\r\nA: b\n\r\n", "other"),
+            ("HTTP/1.1 200 OK\r\nA: b\r\n\n", "other"),
+            ("HTTP/1.1 200 OK\r\nA: b \nB:\r\n\r\n", "other"),
+            ("HTTP/1.1 200 OK\r\nA: b\r\n c\r\n\r\n", "other"),
+            ("HTTP/1.1 200 OK\r\n A: b\r\n\r\n", "other"),
+            ("HTTP/1.1 200 OK\r\nA: b\r\n ", "other"),
+            ("HTTP/1.1 200 OK\r\nA : b\r\n\r\n", "other"),
+            ("HTTP/1.1 200 OK\r\nA:\r\nB:\r\nC:\r\n\r\n", "other"),
+            ("HTTP/1.1 099 OK\r\n\r\n", "other"),
+        ] {
+            for body in ["", "HTTP/1.1 200\n\n"] {
+                let wire = [head, body].concat();
+                let glanced = match glance(wire.as_bytes(), &limits) {
+                    Glance::Plain(end, _) if end == head.len() => "plain",
+                    Glance::Plain(..) => "elsewhere",
+                    Glance::Open => "open",
+                    Glance::Other => "other",
+                };
+                // (What goes on with other bytes is another head.)
+                assert!(
+                    glanced == expected || (expected != "plain" && !body.is_empty()),
+                    "{wire:?}: {glanced}"
+                );
+            }
+        }
+    }
 
     #[test]
     fn keep_alive_hints() {
