@@ -27,7 +27,7 @@ use crate::pool::key::RouteRef;
 use crate::pool::lease::Lease;
 use crate::pool::{DropReason, NotGranted, Pool, PoolConfig, Wait};
 use crate::request::{IntoUrl, RequestBuilder, RequestTarget, Settings};
-use crate::response::{Head, ParsedUrl, Response};
+use crate::response::{Head, Response};
 use crate::time::{self, RuntimeGone, Timer};
 use crate::trace::{RequestSpans, Timeline};
 use crate::upgraded::Upgraded;
@@ -486,8 +486,7 @@ impl Client {
         };
         let head = Head {
             received: head,
-            uri: uri.clone(),
-            url: ParsedUrl::default(),
+            requested: uri.into(),
             connection,
             timings,
             content_length,

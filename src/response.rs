@@ -50,8 +50,7 @@ pub struct Collected {
 /// Everything but the content, in one place, so that a response is cheap to move.
 pub(crate) struct Head {
     pub(crate) received: ResponseHead,
-    pub(crate) uri: Uri,
-    pub(crate) url: ParsedUrl,
+    pub(crate) requested: Requested,
     pub(crate) connection: ConnectionInfo,
     pub(crate) timings: Timings,
     pub(crate) content_length: Option<u64>,
@@ -61,11 +60,21 @@ pub(crate) struct Head {
     pub(crate) max_collected: usize,
 }
 
-/// The URL of the request, once somebody has asked for it.
-#[derive(Default)]
-pub(crate) struct ParsedUrl {
+/// The URI of the request; and its URL, once somebody has asked for that.
+pub(crate) struct Requested {
+    uri: Uri,
     #[cfg(feature = "url")]
-    parsed: std::sync::OnceLock<Box<url::Url>>,
+    url: std::sync::OnceLock<Box<url::Url>>,
+}
+
+impl From<&Uri> for Requested {
+    fn from(uri: &Uri) -> Self {
+        Self {
+            uri: uri.clone(),
+            #[cfg(feature = "url")]
+            url: std::sync::OnceLock::new(),
+        }
+    }
 }
 
 impl Response {
@@ -100,15 +109,15 @@ impl Response {
 
     /// The URI of the request.
     pub fn uri(&self) -> &Uri {
-        &self.head.uri
+        &self.head.requested.uri
     }
 
     /// The URL of the request. Of a request made by an [`http::Uri`] that is no WHATWG URL, it is `about:invalid`.
     #[cfg(feature = "url")]
     pub fn url(&self) -> &url::Url {
-        self.head.url.parsed.get_or_init(|| {
+        self.head.requested.url.get_or_init(|| {
             let invalid = || url::Url::parse("about:invalid").expect("it is a URL");
-            Box::new(url::Url::parse(&self.head.uri.to_string()).unwrap_or_else(|_| invalid()))
+            Box::new(url::Url::parse(&self.head.requested.uri.to_string()).unwrap_or_else(|_| invalid()))
         })
     }
 
@@ -263,7 +272,7 @@ impl Response {
     }
 
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
-        self.body.poll_received(cx).map_err(|error| error.with_uri(&self.head.uri))
+        self.body.poll_received(cx).map_err(|error| error.with_uri(&self.head.requested.uri))
     }
 
     async fn read(&mut self) -> Result<Bytes> {
@@ -301,7 +310,7 @@ impl Response {
         )
         .in_phase(Phase::Receive)
         .with_written(self.head.written)
-        .with_uri(&self.head.uri)
+        .with_uri(&self.head.requested.uri)
     }
 }
 
@@ -326,7 +335,7 @@ impl fmt::Debug for Response {
         f.debug_struct("Response")
             .field("status", &self.head.received.status)
             .field("version", &self.head.received.version)
-            .field("uri", &without_credentials(&self.head.uri))
+            .field("uri", &without_credentials(&self.head.requested.uri))
             .field("connection", &self.head.connection.id())
             .field("body", &self.body)
             .finish_non_exhaustive()
