@@ -68,7 +68,7 @@ fn exchange(
         let event = if is_closed { machine.decode_eof(received)? } else { machine.decode(received)? };
         match event {
             Some(Event::Head(head)) => {
-                println!("  head: {} {:?}, {} fields", head.status, head.version, head.headers.len());
+                println!("  head: {} {:?}, {} fields", head.status, head.version, head.headers().len());
                 println!("        the body is framed as {:?}", machine.framing());
             }
             Some(Event::Data(data)) => println!("  data: {} bytes", data.len()),

@@ -1,15 +1,12 @@
 //! Who owns buffers: nobody for long.
 //!
 //! An idle connection has none. Each thread keeps one buffer to write heads from, one to read into, a slab from which
-//! small responses are cut, one that content goes through, a few maps for fields, and one buffer for what TLS reads and
-//! writes; an exchange takes buffers for as long as it needs them within a poll, and keeps one across polls only while
+//! small responses are cut, one that content goes through, and one for what TLS reads and writes; an exchange takes buffers for as long as it needs them within a poll, and keeps one across polls only while
 //! it holds bytes, or reads content. Invariant: what is taken out is empty, or of no meaning.
 
 use std::cell::RefCell;
-use std::ops::{Deref, DerefMut};
 
 use bytes::BytesMut;
-use http::HeaderMap;
 
 /// Up to this size, a head and the body bytes that came with it are copied into the slab, so that a header value
 /// that somebody keeps pins no more than one slab.
@@ -92,66 +89,12 @@ pub(crate) fn copy(bytes: &[u8]) -> BytesMut {
     cut.unwrap_or_else(|| BytesMut::from(bytes))
 }
 
-/// A map with room for the fields of a common request, and of a common response.
-pub(crate) fn take_fields() -> HeaderMap {
-    let kept = with(|buffers| buffers.fields.pop()).flatten();
-    kept.unwrap_or_else(|| HeaderMap::with_capacity(FIELDS))
-}
-
-fn put_fields(mut fields: HeaderMap) {
-    // (Lines of one name beyond its first are not in its capacity.)
-    if (FIELDS..=MOST_FIELDS).contains(&fields.capacity()) && fields.len() <= MOST_FIELDS {
-        // Outside: values are dropped.
-        fields.clear();
-        with(|buffers| {
-            if buffers.fields.len() < MAPS {
-                buffers.fields.push(fields);
-            }
-        });
-    }
-}
-
-/// Fields whose map is used again when nobody wants them any more.
-pub(crate) struct Fields(HeaderMap);
-
-impl Fields {
-    pub(crate) fn new(fields: HeaderMap) -> Self {
-        Self(fields)
-    }
-
-    /// The map is the caller's from now on.
-    pub(crate) fn take(mut self) -> HeaderMap {
-        std::mem::take(&mut self.0)
-    }
-}
-
-impl Deref for Fields {
-    type Target = HeaderMap;
-
-    fn deref(&self) -> &HeaderMap {
-        &self.0
-    }
-}
-
-impl DerefMut for Fields {
-    fn deref_mut(&mut self) -> &mut HeaderMap {
-        &mut self.0
-    }
-}
-
-impl Drop for Fields {
-    fn drop(&mut self) {
-        put_fields(std::mem::take(&mut self.0));
-    }
-}
-
 #[derive(Default)]
 struct Buffers {
     write: BytesMut,
     read: BytesMut,
     slab: BytesMut,
     content: BytesMut,
-    fields: Vec<HeaderMap>,
     #[cfg(feature = "rustls")]
     wire: Vec<u8>,
 }
@@ -167,15 +110,6 @@ fn with<T>(act: impl FnOnce(&mut Buffers) -> T) -> Option<T> {
 
 /// The size of a slab: what one kept header value pins.
 const SLAB: usize = 8 * 1024;
-
-/// Fields that a map has room for without growing.
-const FIELDS: usize = 12;
-
-/// A map that grew beyond this is not kept: 3 KiB.
-const MOST_FIELDS: usize = 32;
-
-/// Maps that a thread keeps.
-const MAPS: usize = 16;
 
 /// The largest buffer for content that is kept.
 pub(crate) const MOST_CONTENT: usize = 256 * 1024;
@@ -202,35 +136,6 @@ mod tests {
         buffer.extend_from_slice(b"secret");
         put_read(buffer);
         assert!(take_read().is_empty());
-    }
-
-    #[test]
-    fn maps_come_back_empty_and_are_few() {
-        use http::header::{HeaderValue, SERVER};
-        let mut first = take_fields();
-        first.insert(SERVER, HeaderValue::from_static("x"));
-        let room = first.capacity();
-        drop(Fields::new(first));
-        let again = take_fields();
-        assert!(again.is_empty() && again.capacity() == room);
-        let mut kept = Fields::new(again);
-        kept.insert(SERVER, HeaderValue::from_static("y"));
-        assert_eq!(kept.take().len(), 1, "whoever takes it has it");
-        let mut lines = Fields::new(take_fields());
-        for _ in 0..1_000 {
-            lines.append(SERVER, HeaderValue::from_static("z"));
-        }
-        drop(lines);
-        assert!(
-            with(|buffers| buffers.fields.is_empty()).unwrap(),
-            "its lines take more than its capacity says"
-        );
-        for _ in 0..100 {
-            drop([(); 3].map(|()| Fields::new(HeaderMap::with_capacity(FIELDS))));
-        }
-        drop(Fields::new(HeaderMap::with_capacity(1_000)));
-        let maps: Vec<_> = (0..100).map_while(|_| with(|buffers| buffers.fields.pop()).flatten()).collect();
-        assert!(maps.len() == MAPS && maps.iter().all(|map| map.capacity() <= MOST_FIELDS), "{}", maps.len());
     }
 
     #[test]

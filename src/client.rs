@@ -27,7 +27,7 @@ use crate::pool::key::RouteRef;
 use crate::pool::lease::Lease;
 use crate::pool::{DropReason, NotGranted, Pool, PoolConfig, Wait};
 use crate::request::{IntoUrl, RequestBuilder, RequestTarget, Settings};
-use crate::response::{Parts, Response};
+use crate::response::{Head, Response};
 use crate::time::{self, RuntimeGone, Timer};
 use crate::trace::{RequestSpans, Timeline};
 use crate::upgraded::Upgraded;
@@ -239,7 +239,7 @@ impl Client {
             };
             exchange.attach(lease);
             let outcome = loop {
-                match poll_fn(|cx| exchange.poll_head(headers, informed, cx)).await {
+                match poll_fn(|cx| exchange.poll_head(informed, cx)).await {
                     Err(Failure::Stale(reason)) => {
                         // Nothing was written: the next connection gets the same head, and the piece of the body.
                         let Some(dead) = exchange.detach() else { continue };
@@ -484,12 +484,9 @@ impl Client {
             exchange.set_unread();
             Body::received(ready, (!is_whole).then_some(exchange), trailers, timings, upload)
         };
-        let parts = Parts {
-            status: head.status,
-            version: head.version,
-            headers: head.headers,
-            raw: head.raw,
-            uri: uri.clone(),
+        let head = Head {
+            received: head,
+            requested: uri.into(),
             connection,
             timings,
             content_length,
@@ -498,7 +495,7 @@ impl Client {
             upgraded,
             max_collected: self.inner.request.max_collected_body,
         };
-        Response::new(parts, body)
+        Response::new(head, body)
     }
 }
 

@@ -87,8 +87,9 @@ pub(crate) struct Exchange {
     is_begun: bool,
     /// The body was asked for its first piece.
     is_framed: bool,
-    /// The request's fields gave their storage to the response's.
-    is_recycled: bool,
+    /// The server has begun to answer, and with something else than 408, where no 100 was waited for: the request is
+    /// not sent again.
+    is_taken_on: bool,
     /// The peer has closed its side.
     is_eof: bool,
     /// The upload goes on when the caller's stream has more, and not before.
@@ -149,7 +150,7 @@ impl Exchange {
             lease: None,
             is_begun: false,
             is_framed: false,
-            is_recycled: false,
+            is_taken_on: false,
             is_eof: false,
             waits_for_caller: false,
             is_flushed: true,
@@ -256,23 +257,18 @@ impl Exchange {
     }
 
     /// Sends the prepared request and waits for the head of its response.
-    ///
-    /// `spare` is the request's own map, whose storage the response's fields take over once the request cannot be
-    /// sent again; it is empty then.
     pub(crate) fn poll_head(
         &mut self,
-        spare: &mut HeaderMap,
         informed: Option<&OnInformational>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<ResponseHead, Failure>> {
         self.resume()?;
-        let polled = self.poll_head_now(spare, informed, cx);
+        let polled = self.poll_head_now(informed, cx);
         self.rest(polled, cx)
     }
 
     fn poll_head_now(
         &mut self,
-        spare: &mut HeaderMap,
         informed: Option<&OnInformational>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<ResponseHead, Failure>> {
@@ -280,7 +276,7 @@ impl Exchange {
             self.begin(cx)?;
         }
         loop {
-            match ready!(self.poll_event(Some(spare), cx)) {
+            match ready!(self.poll_event(cx)) {
                 Ok(Some(Event::Head(head))) => {
                     let now = time::now();
                     self.timeline.head(now);
@@ -292,7 +288,7 @@ impl Exchange {
                 }
                 Ok(Some(Event::Informational(head))) => {
                     if let Some(informed) = informed {
-                        informed(head.status, &head.headers);
+                        informed(head.status, head.headers());
                     }
                 }
                 Ok(Some(_)) => {}
@@ -306,7 +302,7 @@ impl Exchange {
     pub(crate) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
         loop {
             let polled = match self.resume() {
-                Ok(()) => self.poll_event(None, cx),
+                Ok(()) => self.poll_event(cx),
                 Err(gone) => Poll::Ready(Err(gone)),
             };
             match ready!(self.rest(polled, cx)) {
@@ -416,18 +412,11 @@ impl Exchange {
     }
 
     /// The loop: decode, read, write, and only then the clocks.
-    fn poll_event(
-        &mut self,
-        mut spare: Option<&mut HeaderMap>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<Option<Event>, Failure>> {
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Event>, Failure>> {
         if let Some(error) = self.upload_error.take() {
             return Poll::Ready(Err(Failure::Ended(End::Other, error)));
         }
         loop {
-            if let Some(spare) = spare.as_deref_mut() {
-                self.recycle(spare);
-            }
             let decoded = if self.is_eof {
                 self.machine.decode_eof(self.incoming.bytes())
             } else {
@@ -435,6 +424,12 @@ impl Exchange {
             };
             match decoded {
                 Ok(Some(event)) => {
+                    if let Event::Head(head) | Event::Informational(head) = &event {
+                        // (Before a 417 there may be other interim responses.)
+                        let may_be_resent =
+                            head.status == StatusCode::REQUEST_TIMEOUT || self.continue_at.is_some();
+                        self.is_taken_on |= !may_be_resent;
+                    }
                     match &event {
                         Event::Head(_) => {
                             self.incoming.end_head();
@@ -507,20 +502,6 @@ impl Exchange {
                 return Poll::Ready(Err(Failure::Ended(End::Other, error)));
             }
             ready!(self.poll_clocks(waits_to_write, cx))?;
-        }
-    }
-
-    /// Once the peer has begun to answer, the request is not sent again (but after a 408), and the storage of its
-    /// fields is free for those of the response.
-    fn recycle(&mut self, spare: &mut HeaderMap) {
-        let status = self.incoming.bytes().get(STATUS);
-        // (Before a 417 there may be other interim responses.)
-        let may_be_resent = |status: &[u8]| {
-            status == b"408" || ((status == b"417" || status[0] == b'1') && self.continue_at.is_some())
-        };
-        if spare.capacity() > 0 && status.is_some_and(|status| !may_be_resent(status)) {
-            self.is_recycled = true;
-            self.machine.recycle(std::mem::take(spare));
         }
     }
 
@@ -680,9 +661,6 @@ impl Drop for Exchange {
         }
     }
 }
-
-/// Where the status code stands in a response: behind `HTTP/1.1 `.
-const STATUS: std::ops::Range<usize> = 9..12;
 
 /// What a server says of its idle timeout is taken to be this much less, for the way there.
 const MARGIN: Duration = Duration::from_secs(1);

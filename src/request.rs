@@ -11,8 +11,8 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
 use crate::body::{Body, add_fields};
-use crate::buffer;
 use crate::client::Client;
+use crate::codec::FieldMap;
 use crate::error::{Error, Result};
 use crate::response::Response;
 
@@ -182,7 +182,7 @@ pub struct RequestBuilder {
     client: Client,
     method: Method,
     uri: Uri,
-    headers: HeaderMap,
+    headers: FieldMap,
     body: Body,
     settings: Settings,
     error: Option<Error>,
@@ -227,7 +227,7 @@ impl RequestBuilder {
             client,
             method: parts.method,
             uri: parts.uri,
-            headers: parts.headers,
+            headers: parts.headers.into(),
             body,
             settings,
             error: None,
@@ -239,9 +239,15 @@ impl RequestBuilder {
             Ok(uri) => (uri, None),
             Err(error) => (Uri::default(), Some(error)),
         };
-        // A response's fields take the map over.
-        let headers = buffer::take_fields();
-        Self { client, method, uri, headers, body: Body::empty(), settings: Settings::default(), error }
+        Self {
+            client,
+            method,
+            uri,
+            headers: FieldMap::default(),
+            body: Body::empty(),
+            settings: Settings::default(),
+            error,
+        }
     }
 
     /// Adds a field; one of the same name that was added before stays.
@@ -392,7 +398,7 @@ impl RequestBuilder {
         let mut request = http::Request::new(self.body);
         *request.method_mut() = self.method;
         *request.uri_mut() = self.uri;
-        *request.headers_mut() = self.headers;
+        *request.headers_mut() = self.headers.take();
         request.extensions_mut().insert(self.settings);
         Ok(request)
     }

@@ -13,7 +13,7 @@ use futures_core::Stream;
 use http::{HeaderMap, StatusCode, Uri, Version};
 
 use crate::body::Body;
-use crate::buffer::Fields;
+use crate::codec::ResponseHead;
 use crate::error::{Error, ErrorKind, Phase, Result, Written, without_credentials};
 use crate::pool::ConnectionInfo;
 use crate::trace::Timings;
@@ -27,24 +27,6 @@ use crate::upload::UploadProgress;
 pub struct Response {
     head: Box<Head>,
     body: Body,
-}
-
-/// Everything but the content, in one place, so that a response is cheap to move.
-struct Head {
-    status: StatusCode,
-    version: Version,
-    headers: Fields,
-    uri: Uri,
-    #[cfg(feature = "url")]
-    url: std::sync::OnceLock<url::Url>,
-    connection: ConnectionInfo,
-    timings: Timings,
-    content_length: Option<u64>,
-    written: Written,
-    raw: Bytes,
-    upload: UploadProgress,
-    upgraded: Option<Box<Upgraded>>,
-    max_collected: usize,
 }
 
 /// Everything about a response, its content included. See [`Response::collect`].
@@ -65,94 +47,77 @@ pub struct Collected {
     pub connection: ConnectionInfo,
 }
 
-/// What the client knows when a head has come.
-pub(crate) struct Parts {
-    pub(crate) status: StatusCode,
-    pub(crate) version: Version,
-    pub(crate) headers: HeaderMap,
-    pub(crate) uri: Uri,
+/// Everything but the content, in one place, so that a response is cheap to move.
+pub(crate) struct Head {
+    pub(crate) received: ResponseHead,
+    pub(crate) requested: Requested,
     pub(crate) connection: ConnectionInfo,
     pub(crate) timings: Timings,
     pub(crate) content_length: Option<u64>,
     pub(crate) written: Written,
-    /// The head as it came.
-    pub(crate) raw: Bytes,
     pub(crate) upload: UploadProgress,
     pub(crate) upgraded: Option<Box<Upgraded>>,
     pub(crate) max_collected: usize,
 }
 
-impl Response {
-    pub(crate) fn new(parts: Parts, body: Body) -> Self {
-        let Parts {
-            status,
-            version,
-            headers,
-            uri,
-            connection,
-            timings,
-            content_length,
-            written,
-            raw,
-            upload,
-            upgraded,
-            max_collected,
-        } = parts;
-        let head = Head {
-            status,
-            version,
-            headers: Fields::new(headers),
-            uri,
+/// The URI of the request; and its URL, once somebody has asked for that.
+pub(crate) struct Requested {
+    uri: Uri,
+    #[cfg(feature = "url")]
+    url: std::sync::OnceLock<Box<url::Url>>,
+}
+
+impl From<&Uri> for Requested {
+    fn from(uri: &Uri) -> Self {
+        Self {
+            uri: uri.clone(),
             #[cfg(feature = "url")]
             url: std::sync::OnceLock::new(),
-            connection,
-            timings,
-            content_length,
-            written,
-            raw,
-            upload,
-            upgraded,
-            max_collected,
-        };
+        }
+    }
+}
+
+impl Response {
+    pub(crate) fn new(head: Head, body: Body) -> Self {
         Self { head: Box::new(head), body }
     }
 
     /// The status.
     pub fn status(&self) -> StatusCode {
-        self.head.status
+        self.head.received.status
     }
 
     /// HTTP/1.1 or HTTP/1.0, as the server said.
     pub fn version(&self) -> Version {
-        self.head.version
+        self.head.received.version
     }
 
     /// The fields of the head. Names are lower case; fields of one name stand in the order in which they came.
     pub fn headers(&self) -> &HeaderMap {
-        &self.head.headers
+        self.head.received.headers()
     }
 
     /// The fields of the head as they came: all names as the server wrote them, all lines in the server's order.
     pub fn raw_headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        crate::codec::raw_fields(&self.head.raw)
+        self.head.received.raw_fields()
     }
 
     /// The same, to change.
     pub fn headers_mut(&mut self) -> &mut HeaderMap {
-        &mut self.head.headers
+        self.head.received.headers_mut()
     }
 
     /// The URI of the request.
     pub fn uri(&self) -> &Uri {
-        &self.head.uri
+        &self.head.requested.uri
     }
 
     /// The URL of the request. Of a request made by an [`http::Uri`] that is no WHATWG URL, it is `about:invalid`.
     #[cfg(feature = "url")]
     pub fn url(&self) -> &url::Url {
-        self.head.url.get_or_init(|| {
+        self.head.requested.url.get_or_init(|| {
             let invalid = || url::Url::parse("about:invalid").expect("it is a URL");
-            url::Url::parse(&self.head.uri.to_string()).unwrap_or_else(|_| invalid())
+            Box::new(url::Url::parse(&self.head.requested.uri.to_string()).unwrap_or_else(|_| invalid()))
         })
     }
 
@@ -263,8 +228,9 @@ impl Response {
         let body = self.read().await?;
         let trailers = self.body.take_trailers();
         let timings = *self.timings();
-        let Head { status, headers, connection, .. } = *self.head;
-        Ok(Collected { status, headers: headers.take(), body, trailers, timings, connection })
+        let Head { received, connection, .. } = *self.head;
+        let (status, headers) = (received.status, received.into_headers());
+        Ok(Collected { status, headers, body, trailers, timings, connection })
     }
 
     /// The fields behind the content, if there were any. Content that was not read yet is read and thrown away.
@@ -306,7 +272,7 @@ impl Response {
     }
 
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
-        self.body.poll_received(cx).map_err(|error| error.with_uri(&self.head.uri))
+        self.body.poll_received(cx).map_err(|error| error.with_uri(&self.head.requested.uri))
     }
 
     async fn read(&mut self) -> Result<Bytes> {
@@ -344,7 +310,7 @@ impl Response {
         )
         .in_phase(Phase::Receive)
         .with_written(self.head.written)
-        .with_uri(&self.head.uri)
+        .with_uri(&self.head.requested.uri)
     }
 }
 
@@ -353,11 +319,11 @@ impl Response {
 impl From<Response> for http::Response<Body> {
     fn from(response: Response) -> Self {
         let Response { head, body } = response;
-        let Head { status, version, headers, connection, timings, .. } = *head;
+        let Head { received, connection, timings, .. } = *head;
         let mut out = Self::new(body);
-        *out.status_mut() = status;
-        *out.version_mut() = version;
-        *out.headers_mut() = headers.take();
+        *out.status_mut() = received.status;
+        *out.version_mut() = received.version;
+        *out.headers_mut() = received.into_headers();
         out.extensions_mut().insert(connection);
         out.extensions_mut().insert(timings);
         out
@@ -367,9 +333,9 @@ impl From<Response> for http::Response<Body> {
 impl fmt::Debug for Response {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Response")
-            .field("status", &self.head.status)
-            .field("version", &self.head.version)
-            .field("uri", &without_credentials(&self.head.uri))
+            .field("status", &self.head.received.status)
+            .field("version", &self.head.received.version)
+            .field("uri", &without_credentials(&self.head.requested.uri))
             .field("connection", &self.head.connection.id())
             .field("body", &self.body)
             .finish_non_exhaustive()

@@ -354,7 +354,7 @@ fn decode(machine: &mut Machine, buffer: &mut BytesMut, got: &mut Got, is_eof: b
             Ok(Some(Event::Head(head))) => {
                 check_raw(&head);
                 got.status = Some(head.status.as_u16());
-                got.headers = latin1(&head.headers);
+                got.headers = latin1(head.headers());
                 got.is_in_body = true;
             }
             Ok(Some(Event::Data(data))) => got.body.extend_from_slice(&data),
@@ -376,7 +376,7 @@ fn check_raw(head: &ResponseHead) {
     for (name, value) in head.raw_fields() {
         fields.append(HeaderName::from_bytes(name).unwrap(), HeaderValue::from_bytes(value).unwrap());
     }
-    assert_eq!(fields, head.headers);
+    assert_eq!(&fields, head.headers());
 }
 
 /// A client for one case, which has one connection.

@@ -94,6 +94,19 @@ fn rule_37_a_warm_request_costs_what_it_may() {
         assert!(allocations <= 4.0, "{allocations} allocations");
         assert_eq!((writes, reads, looks), (1.0, 1.0, 1.0));
 
+        // Whoever holds a response holds what was read, and no map of fields until they are asked for.
+        let mut held = Vec::with_capacity(HELD_RESPONSES);
+        let before = HELD.load(Relaxed);
+        for _ in 0..HELD_RESPONSES {
+            held.push(client.get(&small).send().await.unwrap());
+        }
+        let each = (HELD.load(Relaxed) - before) / HELD_RESPONSES;
+        held.iter().for_each(|response| assert_eq!(response.headers().len(), 8));
+        let asked = (HELD.load(Relaxed) - before) / HELD_RESPONSES;
+        println!("a held response: {each} bytes, {asked} once its fields were asked for");
+        assert!(each <= 1024 && asked > each, "{each} bytes for each response");
+        drop(held);
+
         // Head and content leave together, in one write of both where they lie.
         let before = calls.now();
         client.post(&small).body("x".repeat(500)).send().await.unwrap().bytes().await.unwrap();
@@ -247,6 +260,7 @@ const ROUNDS: usize = 1000;
 const BLOCK: usize = 64 * 1024;
 const BLOCKS: usize = 2048;
 const IDLE: usize = 128;
+const HELD_RESPONSES: usize = 256;
 
 /// Ready calls only: what would block is no work done.
 #[derive(Default)]

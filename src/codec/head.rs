@@ -1,15 +1,15 @@
 //! Response heads: finding their end, and reading them.
 //!
-//! [`Scan`] looks for the empty line, and knows lines and limits but no field; httparse then judges every byte. Both
-//! know nothing of framing or of the connection. Invariant: whether a complete head, or an incomplete one at the end of
+//! [`Scan`] looks for the empty line, and knows lines and limits but no field; httparse then judges every byte. A head
+//! that comes whole and in plain lines needs no scan. All this knows nothing of framing or of the connection; fields are
+//! noted, not stored. Invariant: whether a complete head, or an incomplete one at the end of
 //! the input, is accepted or refused, and with which error, does not depend on how its bytes are split; and no byte is
 //! looked at more than a constant number of times.
 
 use std::mem::MaybeUninit;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::HeaderValue;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode, Version};
 use httparse::Header;
 
@@ -17,47 +17,8 @@ use super::error::ProtocolError;
 use super::framing::{FramingFields, parse_decimal};
 use super::limits::Limits;
 use super::names::Names;
+use super::response::{ResponseHead, find_lf, line_feeds, store};
 use super::trailers::is_forbidden;
-
-/// The head of a response, interim or final.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct ResponseHead {
-    /// 100 to 999: codes beyond 599 are handed over as they came, and are no success.
-    pub status: StatusCode,
-    /// HTTP/1.0 or HTTP/1.1; a higher minor version is read as 1.1.
-    pub version: Version,
-    /// The reason phrase, if it is not the usual one of this status.
-    pub reason: Option<Bytes>,
-    /// The fields, in order per name. Their values share the buffer that the head arrived in.
-    pub headers: HeaderMap,
-    /// The bytes of the whole head, in that same buffer, as they came, but with spaces for each fold, and with the
-    /// minor version that was read. [`raw_fields`](Self::raw_fields) takes them apart.
-    pub raw: Bytes,
-}
-
-impl ResponseHead {
-    /// The fields in the order in which they came, with their names as they were written: the same as `headers`,
-    /// unless either was changed.
-    pub fn raw_fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        raw_fields(&self.raw)
-    }
-}
-
-/// The fields of a head that [`parse`] accepted.
-pub(crate) fn raw_fields(raw: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    let mut rest = raw;
-    let lines = std::iter::from_fn(move || {
-        let (line, after) = rest.split_at(find_lf(rest)? + 1);
-        rest = after;
-        Some(line)
-    });
-    // Only the empty line has no colon. A CR cannot be but at a line's end, nor other whitespace around a value.
-    lines.skip(1).map_while(|line| {
-        let colon = line.iter().position(|&byte| byte == b':')?;
-        Some((&line[..colon], line[colon + 1..].trim_ascii()))
-    })
-}
 
 /// What a `Keep-Alive` field promised. Hints, not rules: garbage in it is ignored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,13 +30,15 @@ pub struct KeepAlive {
     pub max: Option<u64>,
 }
 
-/// What the machine needs to know of a head, noted while its fields are stored.
+/// What the machine needs to know of a head, noted while it is read.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Notes {
     pub(super) framing: FramingFields,
     pub(super) keep_alive: KeepAlive,
     pub(super) says_close: bool,
     pub(super) says_keep_alive: bool,
+    /// A departure was forgiven that may touch the framing.
+    pub(super) is_lenient: bool,
 }
 
 /// Which lines are being scanned.
@@ -112,11 +75,6 @@ impl Scan {
 
     fn new(section: Section) -> Self {
         Self { section, at: 0, at_line_start: false, field: 0, fields: 0, next_check: 0, lenient: false }
-    }
-
-    /// Whether a departure was forgiven that may touch the framing.
-    pub(super) fn is_lenient(&self) -> bool {
-        self.lenient
     }
 
     /// Finds the end of the section (behind its empty line) in `bytes`, which must begin with all that was given
@@ -263,33 +221,102 @@ impl Scan {
     }
 }
 
-/// Reads a whole head, as [`Scan::find_end`] measured and readied it, into `headers`.
-pub(super) fn parse(
-    head: Bytes,
-    scan: &Scan,
-    mut headers: HeaderMap,
-) -> Result<(ResponseHead, Notes), ProtocolError> {
-    let (mut parsed, notes) = with_parsed_head(&head, scan.fields, |outcome, response| {
-        let (Ok(httparse::Status::Complete(_)), Some(minor), Some(code)) =
-            (outcome, response.version, response.code)
-        else {
-            return Err(outcome.map_or_else(misdeed, |_| ProtocolError::BadStatusLine));
+/// The head at the start of `buf`, which is taken out; `None`: it is not all there.
+///
+/// Most heads come whole, and in lines that need no scan. Any other one is scanned, and gets the same answer: what is
+/// accepted without a scan would be accepted with it, and what is refused is refused by the scan, or behind it.
+pub(super) fn receive(
+    scan: &mut Scan,
+    buf: &mut BytesMut,
+    limits: &Limits,
+) -> Result<Option<(ResponseHead, Notes)>, ProtocolError> {
+    if scan.at == 0 {
+        match glance(buf, limits) {
+            Glance::Plain(end, said) => return Ok(Some(said.of(buf.split_to(end).freeze()))),
+            // Nothing is wrong with what there is.
+            Glance::Open => scan.next_check = buf.len().min(limits.head).saturating_mul(2),
+            Glance::Other => {}
+        }
+    }
+    let Some(end) = scan.find_end(buf, limits)? else { return Ok(None) };
+    let head = buf.split_to(end).freeze();
+    let mut said = with_parsed_head(&head, scan.fields, |outcome, response| match outcome {
+        Ok(httparse::Status::Complete(_)) => Said::by(response),
+        Ok(httparse::Status::Partial) => Err(ProtocolError::BadStatusLine),
+        Err(error) => Err(misdeed(error)),
+    })?;
+    said.notes.is_lenient = scan.lenient;
+    *scan = Scan::head();
+    Ok(Some(said.of(head)))
+}
+
+/// What can be seen of a head without a scan.
+enum Glance {
+    /// It ends here, and says this.
+    Plain(usize, Said),
+    /// It goes on, and nothing is wrong so far.
+    Open,
+    /// Only a scan can tell.
+    Other,
+}
+
+/// Has httparse look for the end of a head of which nothing was seen before.
+fn glance(bytes: &[u8], limits: &Limits) -> Glance {
+    let window = &bytes[..bytes.len().min(limits.head)];
+    // (httparse passes over empty lines before it.)
+    if !window.starts_with(b"HTTP/") {
+        return Glance::Other;
+    }
+    with_parsed_head(window, 0, |outcome, response| match outcome {
+        Ok(httparse::Status::Complete(end))
+            if response.headers.len() <= limits.fields.min(MAX_FIELDS)
+                && are_lines_plain(&window[..end], response.headers) =>
+        {
+            Said::by(response).map_or(Glance::Other, |said| Glance::Plain(end, said))
+        }
+        Ok(httparse::Status::Partial) => Glance::Open,
+        _ => Glance::Other,
+    })
+}
+
+/// Whether all lines of a head that httparse has accepted end in CRLF. It takes no folds and no empty lines, so that
+/// each name stands behind the end of a line, and the last field's line before the empty one.
+fn are_lines_plain(head: &[u8], fields: &[Header<'_>]) -> bool {
+    let has_plain_start = |field: &Header<'_>| {
+        let at = field.name.as_ptr() as usize - head.as_ptr() as usize;
+        head[..at].ends_with(b"\r\n")
+    };
+    head.ends_with(b"\r\n\r\n") && fields.iter().all(has_plain_start)
+}
+
+/// What a head says that httparse has accepted, but for its fields.
+struct Said {
+    status: StatusCode,
+    version: Version,
+    notes: Notes,
+}
+
+impl Said {
+    fn by(response: &httparse::Response<'_, '_>) -> Result<Self, ProtocolError> {
+        let (Some(minor), Some(code)) = (response.version, response.code) else {
+            return Err(ProtocolError::BadStatusLine);
         };
         let status = StatusCode::from_u16(code).map_err(|_| ProtocolError::BadStatusCode)?;
         let version = if minor == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
         let mut notes = Notes::default();
-        headers.try_reserve(response.headers.len()).map_err(|_| ProtocolError::TooManyFields)?;
-        Names::with(|names| {
-            response.headers.iter().try_for_each(|field| {
-                notes.note(field.name, field.value);
-                store(&head, field, names, &mut headers)
-            })
-        })?;
-        let reason = unusual_reason(&head, status);
-        Ok((ResponseHead { status, version, reason, headers, raw: Bytes::new() }, notes))
-    })?;
-    parsed.raw = head;
-    Ok((parsed, notes))
+        for field in response.headers.iter() {
+            // All else that httparse accepts, `http` does, which the fields are given to when somebody asks for them.
+            if field.name.len() > LONGEST_NAME {
+                return Err(ProtocolError::BadFieldName);
+            }
+            notes.note(field.name, field.value);
+        }
+        Ok(Self { status, version, notes })
+    }
+
+    fn of(self, head: Bytes) -> (ResponseHead, Notes) {
+        (ResponseHead::new(self.status, self.version, head), self.notes)
+    }
 }
 
 /// Reads a whole trailer section, as [`Scan::find_end`] measured and readied it; `None` if nothing is left of it.
@@ -313,7 +340,7 @@ pub(super) fn parse_trailers(section: &Bytes, scan: &Scan) -> Result<Option<Head
             fields.iter().try_for_each(|field| {
                 // What is dropped is judged all the same.
                 let map = if is_forbidden(field.name.as_bytes()) { &mut dropped } else { &mut trailers };
-                store(section, field, names, map)
+                store(section, field.name.as_bytes(), field.value, names, map)
             })
         })?;
         Ok(Some(trailers).filter(|trailers| !trailers.is_empty()))
@@ -357,35 +384,6 @@ impl KeepAlive {
     }
 }
 
-/// Appends one field. Its name is copied only if it is not a standard one and was not read lately, its value never;
-/// httparse has already excluded the whitespace around the value:
-/// <https://www.rfc-editor.org/rfc/rfc9110#section-5.5>.
-fn store(
-    section: &Bytes,
-    field: &Header<'_>,
-    names: &mut Names,
-    map: &mut HeaderMap,
-) -> Result<(), ProtocolError> {
-    let name = names.name(field.name.as_bytes())?;
-    let value = HeaderValue::from_maybe_shared(section.slice_ref(field.value));
-    let value = value.map_err(|_| ProtocolError::BadFieldValue)?;
-    map.try_append(name, value).map_err(|_| ProtocolError::TooManyFields)?;
-    Ok(())
-}
-
-/// The reason phrase of a head that httparse has accepted, unless it is the canonical one.
-fn unusual_reason(head: &Bytes, status: StatusCode) -> Option<Bytes> {
-    let after_code = head.get(STATUS_LINE_REASON - 1..).unwrap_or_default();
-    let phrase = after_code.strip_prefix(b" ").unwrap_or(after_code);
-    let canonical = status.canonical_reason().unwrap_or_default().as_bytes();
-    if phrase.strip_prefix(canonical).is_some_and(|rest| matches!(rest, [b'\r' | b'\n', ..])) {
-        return None;
-    }
-    let end = find_lf(phrase).unwrap_or(phrase.len());
-    let phrase = phrase[..end].strip_suffix(b"\r").unwrap_or(&phrase[..end]);
-    Some(head.slice_ref(phrase))
-}
-
 /// Checks as much of `HTTP/1.x` as is there, and reads a higher minor version as 1.1. Returns how much that was.
 ///
 /// > a recipient that receives a message with a major version number that it implements and a minor version number
@@ -407,26 +405,6 @@ fn check_version(bytes: &mut [u8]) -> Result<usize, ProtocolError> {
         at += 1;
     }
     Ok(at)
-}
-
-/// The top bit of each byte that is one, and no other: adding carries into it unless all other bits are zero after the
-/// exclusive or.
-fn line_feeds(word: [u8; 8]) -> u64 {
-    const LOW: u64 = u64::from_ne_bytes([0x7f; 8]);
-    let zeroed = u64::from_le_bytes(word) ^ u64::from_ne_bytes([b'\n'; 8]);
-    !((zeroed & LOW).wrapping_add(LOW) | zeroed | LOW)
-}
-
-/// Eight bytes at a time.
-fn find_lf(bytes: &[u8]) -> Option<usize> {
-    let (words, rest) = bytes.as_chunks::<8>();
-    for (index, word) in words.iter().enumerate() {
-        let hits = line_feeds(*word);
-        if hits != 0 {
-            return Some(index * 8 + hits.trailing_zeros() as usize / 8);
-        }
-    }
-    rest.iter().position(|&byte| byte == b'\n').map(|offset| words.len() * 8 + offset)
 }
 
 /// Runs httparse with room for `fields` fields: on the stack, or, for more than usual, as many as were counted.
@@ -481,12 +459,12 @@ fn misdeed(error: httparse::Error) -> ProtocolError {
 
 /// The length of `HTTP/1.1`.
 const STATUS_LINE_VERSION: usize = 8;
-/// Where the reason begins: behind `HTTP/1.1 200 `.
-const STATUS_LINE_REASON: usize = 13;
 /// As many fields as fit on the stack: 4 KiB of slots, never initialised.
 const STACK_FIELDS: usize = 128;
 /// More fields are never accepted, whatever the limits say.
 const MAX_FIELDS: usize = 4096;
+/// The longest name that `http` takes.
+const LONGEST_NAME: usize = 65_535;
 /// A fold in one of these may hide how the message is framed from whoever else reads it.
 const FRAMING_NAMES: [&[u8]; 3] = [b"content-length", b"transfer-encoding", b"connection"];
 
@@ -494,19 +472,51 @@ const FRAMING_NAMES: [&[u8]; 3] = [b"content-length", b"transfer-encoding", b"co
 mod tests {
     use super::*;
 
+    /// The common head is read without a scan, and no other is. (That both ways give the same is told by all tests that
+    /// split what they feed: a head that comes in pieces is scanned.)
     #[test]
-    fn line_feeds_are_found_wherever_they_stand() {
-        for length in 0..40 {
-            let mut bytes = vec![0x0bu8; length];
-            assert_eq!(find_lf(&bytes), None);
-            for at in (0..length).rev() {
-                bytes[at] = b'\n';
-                assert_eq!(find_lf(&bytes), Some(at), "the first of several, in {length} bytes");
+    fn only_plain_heads_are_spared_the_scan() {
+        let limits = Limits { head: 60, fields: 2, ..Limits::default() };
+        let fits = format!("HTTP/1.1 200 OK\r\nA: {}\r\n\r\n", "b".repeat(60 - 17 - 7));
+        for (head, expected) in [
+            ("HTTP/1.1 200 OK\r\nA: b\r\n\r\n", "plain"),
+            ("HTTP/1.0 299\r\nA:\r\nB: \t \r\n\r\n", "plain"),
+            ("HTTP/1.1 204 \r\n\r\n", "plain"),
+            (&*fits, "plain"),
+            (&fits.replace(": ", ": c"), "open"),
+            ("", "other"),
+            ("HTTP/1", "open"),
+            ("HTTP/1.1 200 OK\r\nA: b\r\n", "open"),
+            ("HTTP/1.1 200 OK\r\nA: b\r\n\r", "open"),
+            ("\r\nHTTP/1.1 200 OK\r\n\r\n", "other"),
+            ("HTTP/1.2 200 OK\r\n\r\n", "other"),
+            ("HTTP/1.1 200 OK\n\r\n", "other"),
+            ("HTTP/1.1 200 OK\r\n\n", "other"),
+            ("HTTP/1.1 200 OK\nA: b\r\n\r\n", "other"),
+            ("HTTP/1.1 200 OK\r\nA: b\n\r\n", "other"),
+            ("HTTP/1.1 200 OK\r\nA: b\r\n\n", "other"),
+            ("HTTP/1.1 200 OK\r\nA: b \nB:\r\n\r\n", "other"),
+            ("HTTP/1.1 200 OK\r\nA: b\r\n c\r\n\r\n", "other"),
+            ("HTTP/1.1 200 OK\r\n A: b\r\n\r\n", "other"),
+            ("HTTP/1.1 200 OK\r\nA: b\r\n ", "other"),
+            ("HTTP/1.1 200 OK\r\nA : b\r\n\r\n", "other"),
+            ("HTTP/1.1 200 OK\r\nA:\r\nB:\r\nC:\r\n\r\n", "other"),
+            ("HTTP/1.1 099 OK\r\n\r\n", "other"),
+        ] {
+            for body in ["", "HTTP/1.1 200\n\n"] {
+                let wire = [head, body].concat();
+                let glanced = match glance(wire.as_bytes(), &limits) {
+                    Glance::Plain(end, _) if end == head.len() => "plain",
+                    Glance::Plain(..) => "elsewhere",
+                    Glance::Open => "open",
+                    Glance::Other => "other",
+                };
+                // (What goes on with other bytes is another head.)
+                assert!(
+                    glanced == expected || (expected != "plain" && !body.is_empty()),
+                    "{wire:?}: {glanced}"
+                );
             }
-        }
-        for byte in (0..=255).filter(|&byte| byte != b'\n') {
-            assert_eq!(find_lf(&[byte; 17]), None);
-            assert_eq!(find_lf(&[byte, byte, byte, b'\n', byte, byte, byte, byte, byte]), Some(3));
         }
     }
 

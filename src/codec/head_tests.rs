@@ -1,7 +1,7 @@
 //! Heads, as they came and as they are read.
 
 use bytes::BytesMut;
-use http::{Method, Version};
+use http::{HeaderValue, Method, Version};
 
 use super::observe::*;
 use super::*;
@@ -20,15 +20,15 @@ fn heads_keep_the_order_and_the_case_of_their_names() {
         ("set-cookie", b"c"),
         ("X", "\u{e9}".as_bytes()),
     ];
-    assert!(head.raw_fields().eq(expected.map(|(name, value)| (name.as_bytes(), value))), "{:?}", head.raw);
-    assert!(head.raw.starts_with(b"HTTP/1.1 200 Fine\nX-b") && head.raw.ends_with(b"\r\n\r\n"));
+    assert!(head.raw_fields().eq(expected.map(|(name, value)| (name.as_bytes(), value))), "{:?}", head.raw());
+    assert!(head.raw().starts_with(b"HTTP/1.1 200 Fine\nX-b") && head.raw().ends_with(b"\r\n\r\n"));
     check_raw(&head);
     let wire = "HTTP/1.1 204\r\n\r\n";
     let Ok(Some(Event::Head(head))) = self::machine(&Method::GET, Limits::default()).decode(&mut wire.into())
     else {
         panic!("a head")
     };
-    assert_eq!((head.raw_fields().count(), &head.raw[..]), (0, wire.as_bytes()));
+    assert_eq!((head.raw_fields().count(), &head.raw()[..]), (0, wire.as_bytes()));
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn random_heads_say_the_same_raw_and_read() {
         {
             check_raw(&head);
             accepted += 1;
-            fields += head.headers.len();
+            fields += head.headers().len();
         }
     }
     assert!(accepted > 5000 && fields > 5000, "{accepted} heads with {fields} fields");
@@ -121,4 +121,62 @@ fn heads_are_handed_over_as_they_came() {
         let seen = observe_always(&Method::HEAD, Limits::default(), wire.as_bytes(), Peer::Stays);
         assert_eq!(seen.head.unwrap().2.as_deref(), expected, "{line:?}");
     }
+}
+
+/// What httparse lets pass, `http` takes, so that fields which are read later can be: every byte, in a name and in a
+/// value, at each end and within.
+#[test]
+fn whatever_is_accepted_can_be_put_into_a_map() {
+    let (mut names, mut values) = (0, 0);
+    for byte in 0..=255_u8 {
+        for (before, after) in
+            [("", "b"), ("a", "b"), ("a", ""), ("", ""), ("abcdefghijklmnopq", "rstuvwxyz")]
+        {
+            let text = [before.as_bytes(), &[byte], after.as_bytes()].concat();
+            for (start, end, accepted) in [("", ": v\r\n", &mut names), ("n: ", "\r\n", &mut values)] {
+                let line =
+                    [b"HTTP/1.1 200 OK\r\n", start.as_bytes(), &text, end.as_bytes(), b"\r\n"].concat();
+                let mut machine = machine(&Method::HEAD, Limits::default());
+                if let Ok(Some(Event::Head(head))) = machine.decode(&mut BytesMut::from(&line[..])) {
+                    check_raw(&head);
+                    *accepted += head.headers().len();
+                }
+            }
+        }
+    }
+    // 77 bytes are of tokens, and a colon ends a name that has begun. 224 are of values, and LF ends one, if a line end
+    // follows.
+    assert_eq!((names, values), (5 * 77 + 3, 5 * 224 + 2));
+    for length in [65_535, 65_536] {
+        let limits = Limits { head: 1 << 17, ..Limits::default() };
+        let wire = format!("HTTP/1.1 200 OK\r\n{}: v\r\n\r\n", "n".repeat(length));
+        for step in [wire.len(), 1000] {
+            let pieces: Vec<&[u8]> = wire.as_bytes().chunks(step).collect();
+            let seen = observe(&Method::HEAD, limits, &pieces, Peer::Stays);
+            assert_eq!(seen.error, (length > 65_535).then_some(ProtocolError::BadFieldName), "{length}");
+            assert_eq!(seen.headers.len(), usize::from(length == 65_535));
+        }
+    }
+}
+
+#[test]
+fn fields_are_read_once_and_are_the_callers_to_change() {
+    let mut wire = BytesMut::from("HTTP/1.1 200 OK\r\nA: 1\r\nB: 2\r\na: 3\r\n\r\n");
+    let Ok(Some(Event::Head(mut head))) = machine(&Method::HEAD, Limits::default()).decode(&mut wire) else {
+        panic!("a head")
+    };
+    let untouched = head.clone();
+    assert!(std::ptr::eq(head.headers(), head.headers()));
+    let value = head.headers()["b"].as_bytes();
+    assert!(head.raw().as_ptr_range().contains(&value.as_ptr()), "no value is copied");
+    head.headers_mut().remove("a");
+    head.headers_mut().insert("c", HeaderValue::from_static("4"));
+    assert_eq!(pairs(head.headers()), [("b".into(), b"2".to_vec()), ("c".into(), b"4".to_vec())]);
+    assert_eq!(head.clone().into_headers(), head.into_headers(), "what was changed stays so");
+    let mut unread = untouched.clone();
+    unread.headers_mut().remove("b");
+    assert_eq!(pairs(unread.headers()), [("a".into(), b"1".to_vec()), ("a".into(), b"3".to_vec())]);
+    assert!(format!("{untouched:?}").contains(r#"headers: {"a": "1""#), "{untouched:?}");
+    assert_eq!(untouched.into_headers().len(), 3);
+    assert!(size_of::<ResponseHead>() <= 56);
 }

@@ -11,9 +11,10 @@ use super::chunked::{CHUNK_END, ChunkDecoder, Piece, encode_chunk_start, take};
 use super::close::{CloseReason, CloseReasons};
 use super::error::{Misuse, ProtocolError};
 use super::framing::{Asked, BodyLength, Coding, Framing, Length, message_length};
-use super::head::{self, KeepAlive, Notes, ResponseHead, Scan};
+use super::head::{self, KeepAlive, Notes, Scan};
 use super::limits::Limits;
 use super::request::{self, RequestHead};
+use super::response::ResponseHead;
 use super::trailers;
 use super::upgrade::Offer;
 
@@ -37,8 +38,6 @@ pub struct Machine {
     has_peer_spoken: bool,
     informational: usize,
     informational_bytes: usize,
-    /// An empty map whose storage the final head will use.
-    spare: HeaderMap,
     /// The peer's misdeed, after which nothing it sends has a meaning.
     broken: Option<ProtocolError>,
 }
@@ -118,7 +117,6 @@ impl Machine {
             has_peer_spoken: false,
             informational: 0,
             informational_bytes: 0,
-            spare: HeaderMap::new(),
             broken: None,
         }
     }
@@ -324,8 +322,8 @@ impl Machine {
                     return Err(ProtocolError::SpokeFirst);
                 }
                 self.has_peer_spoken = true;
-                match scan.find_end(buf, &self.limits)? {
-                    Some(end) => self.receive_head(buf.split_to(end).freeze()).map(Some),
+                match head::receive(scan, buf, &self.limits)? {
+                    Some((head, notes)) => self.receive_head(head, &notes).map(Some),
                     None => Ok(None),
                 }
             }
@@ -358,17 +356,8 @@ impl Machine {
         }
     }
 
-    fn receive_head(&mut self, bytes: Bytes) -> Result<Event, ProtocolError> {
-        let scan = match std::mem::replace(&mut self.receive, Receive::Head(Scan::head())) {
-            Receive::Head(scan) => scan,
-            // Only called while a head is being received.
-            _ => Scan::head(),
-        };
-        // The spare storage is for the final head, which an interim one (1xx) is not.
-        let is_interim = bytes.get(STATUS_CLASS) == Some(&b'1');
-        let storage = if is_interim { HeaderMap::new() } else { std::mem::take(&mut self.spare) };
-        let (head, notes) = head::parse(bytes, &scan, storage)?;
-        if scan.is_lenient() {
+    fn receive_head(&mut self, head: ResponseHead, notes: &Notes) -> Result<Event, ProtocolError> {
+        if notes.is_lenient {
             self.close.insert(CloseReason::Lenient);
         }
         if notes.says_close {
@@ -384,7 +373,7 @@ impl Machine {
             Framing::Tunnel
         } else {
             let framing = message_length(self.asked, head.status, notes.framing, self.limits.leniency)?;
-            self.note_persistence(&head, framing, &notes);
+            self.note_persistence(&head, framing, notes);
             framing
         };
         self.keep_alive = notes.keep_alive;
@@ -405,7 +394,7 @@ impl Machine {
     /// <https://www.rfc-editor.org/rfc/rfc9110#section-15.2>; how many is bounded.
     fn receive_informational(&mut self, head: ResponseHead) -> Result<Event, ProtocolError> {
         self.informational += 1;
-        self.informational_bytes = self.informational_bytes.saturating_add(head.raw.len());
+        self.informational_bytes = self.informational_bytes.saturating_add(head.raw().len());
         if self.informational > self.limits.informational {
             return Err(ProtocolError::TooManyInformational);
         }
@@ -429,7 +418,7 @@ impl Machine {
             None => Err(ProtocolError::UnsolicitedUpgrade),
             Some(_) if self.asked == Asked::Connect => Err(ProtocolError::UnsolicitedUpgrade),
             Some(_) if !matches!(self.send, Send::Done) => Err(ProtocolError::UpgradeTooEarly),
-            Some(offer) => offer.judge(&head.headers),
+            Some(offer) => offer.judge(head.headers()),
         }
     }
 
@@ -579,13 +568,4 @@ impl Machine {
     pub fn close_after(&mut self, reason: CloseReason) {
         self.close.insert(reason);
     }
-
-    /// Gives the storage of a map that is no longer needed to the next head that is read.
-    pub fn recycle(&mut self, mut map: HeaderMap) {
-        map.clear();
-        self.spare = map;
-    }
 }
-
-/// Where the first digit of the status code stands: behind `HTTP/1.1 `.
-const STATUS_CLASS: usize = 9;

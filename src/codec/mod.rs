@@ -65,7 +65,7 @@
 //! buf.extend_from_slice(b"ngth: 5\r\n\r\nhello");
 //! while let Some(event) = machine.decode(&mut buf)? {
 //!     match event {
-//!         Event::Head(head) => assert_eq!(head.headers["content-length"], "5"),
+//!         Event::Head(head) => assert_eq!(head.headers()["content-length"], "5"),
 //!         Event::Data(data) => assert_eq!(data, "hello"),
 //!         Event::End => break,
 //!         other => panic!("{other:?}"),
@@ -78,6 +78,7 @@
 mod chunked;
 mod close;
 mod error;
+mod field_map;
 mod fields;
 mod framing;
 mod head;
@@ -94,6 +95,7 @@ mod names;
 #[path = "observe_tests.rs"]
 mod observe;
 mod request;
+mod response;
 #[cfg(test)]
 mod tests;
 mod trailers;
@@ -101,9 +103,10 @@ mod upgrade;
 
 pub use close::{CloseReason, CloseReasons};
 pub use error::{Misuse, ProtocolError};
+pub(crate) use field_map::FieldMap;
 pub use framing::{BodyLength, Framing};
-pub(crate) use head::raw_fields;
-pub use head::{KeepAlive, ResponseHead};
+pub use head::KeepAlive;
 pub use limits::{Leniency, Limits};
 pub use machine::{Event, Machine, Verdict};
 pub use request::{RequestHead, Target};
+pub use response::ResponseHead;

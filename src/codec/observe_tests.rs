@@ -102,9 +102,9 @@ impl Seen {
             }
             Event::Head(head) => {
                 check_raw(&head);
-                let reason = head.reason.map(|reason| String::from_utf8_lossy(&reason).into_owned());
+                let reason = head.reason().map(|reason| String::from_utf8_lossy(reason).into_owned());
                 self.head = Some((head.status.as_u16(), head.version, reason));
-                self.headers = pairs(&head.headers);
+                self.headers = pairs(head.headers());
             }
             Event::Data(data) => {
                 assert!(!data.is_empty());
@@ -120,18 +120,24 @@ pub(super) fn pairs(headers: &HeaderMap) -> Vec<(String, Vec<u8>)> {
     headers.iter().map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect()
 }
 
-/// Field by field, `raw` holds what `headers` holds, and nothing else but a status line and an empty line.
+/// Field by field, `raw` holds what `headers` holds, and nothing else but a status line and an empty line. Both are what
+/// httparse finds, and `http` takes all of that.
 pub(super) fn check_raw(head: &ResponseHead) {
+    let mut slots = vec![httparse::EMPTY_HEADER; 4096];
+    let mut response = httparse::Response::new(&mut slots);
+    assert_eq!(response.parse(head.raw()), Ok(httparse::Status::Complete(head.raw().len())));
+    let found = response.headers.iter().map(|field| (field.name.as_bytes(), field.value));
+    assert!(found.clone().eq(head.raw_fields()), "{:?}", head.raw());
     let mut fields = HeaderMap::new();
     let mut length = 0;
-    for (name, value) in head.raw_fields() {
+    for (name, value) in found {
         fields.append(http::HeaderName::from_bytes(name).unwrap(), HeaderValue::from_bytes(value).unwrap());
         length += name.len() + 1 + value.len();
     }
-    assert_eq!(fields, head.headers);
-    assert_eq!((fields.len(), fields.keys_len()), (head.headers.len(), head.headers.keys_len()));
-    assert!(head.raw.starts_with(b"HTTP/1.") && head.raw.len() > length);
-    assert!(head.raw.ends_with(b"\n\r\n") || head.raw.ends_with(b"\n\n"));
+    assert_eq!(pairs(&fields), pairs(head.headers()));
+    assert_eq!((fields.len(), fields.keys_len()), (head.headers().len(), head.headers().keys_len()));
+    assert!(head.raw().starts_with(b"HTTP/1.") && head.raw().len() > length);
+    assert!(head.raw().ends_with(b"\n\r\n") || head.raw().ends_with(b"\n\n"));
 }
 
 /// Observes a response however it is split, and demands that nothing differs.

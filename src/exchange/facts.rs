@@ -24,9 +24,9 @@ impl Exchange {
         }
     }
 
-    /// Whether the request can be sent again from its start: its fields are still there, and so is its body.
+    /// Whether the request can be sent again from its start: the server has not taken it on, and its body is still there.
     pub(crate) fn is_replayable(&self) -> bool {
-        !self.is_recycled && (self.sent == 0 || self.upload.is_replayable())
+        !self.is_taken_on && (self.sent == 0 || self.upload.is_replayable())
     }
 
     /// Whether the server said that it closes the connection.

@@ -158,7 +158,7 @@ fn feed(wire: &[u8], step: usize) -> (Fed, usize) {
                 Ok(Some(Event::End)) => fed.outcome = Ok(true),
                 Ok(Some(Event::Informational(_))) => fed.interim += 1,
                 Ok(Some(Event::Head(head))) => {
-                    let fields = head.headers.iter();
+                    let fields = head.headers().iter();
                     fed.fields = fields
                         .map(|(name, value)| (name.to_string(), Bytes::copy_from_slice(value.as_bytes())))
                         .collect();
@@ -654,7 +654,7 @@ async fn a_12_colliding_names_are_bounded_by_their_count() {
         unique.iter().for_each(|line| buf.extend_from_slice(line.as_bytes()));
         buf.extend_from_slice(b"\r\n");
         let decoded = machine.decode(&mut buf).map(|event| match event {
-            Some(Event::Head(head)) => head.headers.len(),
+            Some(Event::Head(head)) => head.headers().len(),
             other => panic!("{other:?}"),
         });
         assert_eq!(decoded, outcome);

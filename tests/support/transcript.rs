@@ -366,7 +366,7 @@ fn decode(exchange: &Exchange, split: Split) -> Result<Outcome, (usize, String)>
                 match event {
                     Ok(Some(Event::Head(head))) => {
                         outcome.status = Some(head.status.as_u16());
-                        outcome.headers = head.headers;
+                        outcome.headers = head.into_headers();
                         if !machine.may_send_body() {
                             machine.abort_send();
                         }

@@ -178,15 +178,15 @@ impl<'a> Receiver<'a> {
 
     fn head(&mut self, head: &ResponseHead, used: usize) -> Head {
         let limits = &self.plan.limits;
-        assert!(used <= limits.head && head.headers.len() <= limits.fields.min(4096));
+        assert!(used <= limits.head && head.headers().len() <= limits.fields.min(4096));
         assert!(matches!(head.version, Version::HTTP_10 | Version::HTTP_11));
         let usual = head.status.canonical_reason().unwrap_or_default();
-        let reason = head.reason.as_ref().map_or_else(|| usual.as_bytes().to_vec(), |reason| reason.to_vec());
+        let reason = head.reason().map_or_else(|| usual.as_bytes().to_vec(), |reason| reason.to_vec());
         assert!(reason.iter().all(|&byte| is_text(byte)), "{reason:?}");
-        assert_eq!(head.raw.len(), used);
+        assert_eq!(head.raw().len(), used);
         let written: Vec<_> =
             head.raw_fields().map(|(name, value)| (name.to_vec(), value.to_vec())).collect();
-        let fields = fields(&head.headers);
+        let fields = fields(head.headers());
         assert_eq!(fields, grouped(head.raw_fields()), "both lists of fields are the same");
         let head = Head { status: head.status.as_u16(), version: head.version, reason, fields, written };
         if options(&head).contains(&"close".to_owned()) {
