@@ -21,7 +21,7 @@ use self::source::{File, Given};
 use crate::codec::BodyLength;
 use crate::error::{BoxError, Error, Result};
 use crate::exchange::Exchange;
-use crate::trace::Timings;
+use crate::trace::{Measured, Timings};
 use crate::upload::UploadProgress;
 
 /// The content of a request or of a response.
@@ -66,8 +66,8 @@ struct Received {
     /// What brings the rest; `None` once everything is here.
     exchange: Option<Exchange>,
     trailers: Option<Box<HeaderMap>>,
-    /// These are final once `exchange` is gone.
-    timings: Timings,
+    /// The final ones, where `exchange` has come to its end.
+    timings: Option<Measured>,
     upload: UploadProgress,
 }
 
@@ -160,10 +160,9 @@ impl Body {
         ready: Bytes,
         exchange: Option<Exchange>,
         trailers: Option<Box<HeaderMap>>,
-        timings: Timings,
         upload: UploadProgress,
     ) -> Self {
-        Kind::Received(Box::new(Received { ready, exchange, trailers, timings, upload })).into()
+        Kind::Received(Box::new(Received { ready, exchange, trailers, timings: None, upload })).into()
     }
 
     /// The bytes, where all of them are here.
@@ -291,7 +290,7 @@ impl Body {
     /// The final timings, once a received body has ended.
     pub(crate) fn timings(&self) -> Option<&Timings> {
         match &self.kind {
-            Kind::Received(received) if received.exchange.is_none() => Some(&received.timings),
+            Kind::Received(received) => received.timings.as_ref().map(Measured::timings),
             _ => None,
         }
     }
@@ -317,7 +316,7 @@ impl Received {
         match &outcome {
             Some(Ok(_)) => {}
             Some(Err(_)) | None => {
-                self.timings = exchange.timings();
+                self.timings = Some(exchange.measured());
                 self.upload = exchange.upload_progress();
                 self.trailers = exchange.take_trailers();
                 self.exchange = None;

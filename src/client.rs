@@ -27,7 +27,7 @@ use crate::pool::key::RouteRef;
 use crate::pool::lease::Lease;
 use crate::pool::{DropReason, NotGranted, Pool, PoolConfig, Wait};
 use crate::request::{IntoUrl, RequestBuilder, RequestTarget, Settings};
-use crate::response::{Head, Response};
+use crate::response::{Head, Requested, Response};
 use crate::time::{self, RuntimeGone, Timer};
 use crate::trace::{RequestSpans, Timeline};
 use crate::upgraded::Upgraded;
@@ -190,7 +190,7 @@ impl Client {
         Exchange::new(Upload::new(body), self.inner.exchange, deadline, Timeline::new(now), spans)
     }
 
-    /// Runs a request through pool, exchange and retry.
+    /// Runs a request through pool, exchange and retry. (Its URI goes to the response afterwards.)
     pub(crate) async fn attempt(
         &self,
         method: &Method,
@@ -300,7 +300,18 @@ impl Client {
                 continue;
             }
             match outcome {
-                Ok(head) => return Ok(self.respond(head, uri, exchange)),
+                Ok(head) => {
+                    let (head, ready, is_whole) = self.respond(head, &mut exchange);
+                    let trailers = exchange.take_trailers();
+                    let body = if is_whole && trailers.is_none() {
+                        Body::from(ready)
+                    } else {
+                        exchange.set_unread();
+                        let upload = head.upload;
+                        Body::received(ready, (!is_whole).then_some(exchange), trailers, upload)
+                    };
+                    return Ok(Response::new(head, body));
+                }
                 Err((_, error)) => {
                     let error = exchange.error(error);
                     exchange.bury(reason);
@@ -463,8 +474,9 @@ impl Client {
         }
     }
 
-    /// The head is here: content that came with it is taken along, and the connection with it if that was all.
-    fn respond(&self, head: ResponseHead, uri: &Uri, mut exchange: Exchange) -> Response {
+    /// The head is here: content that came with it is taken along, and the connection with it if that was all. (A large
+    /// exchange is only moved where it goes on.)
+    fn respond(&self, head: ResponseHead, exchange: &mut Exchange) -> (Box<Head>, Bytes, bool) {
         let content_length = exchange.remaining();
         let connection = exchange.take_info().expect("a response came on a connection");
         let tunnel = exchange.take_tunnel();
@@ -474,28 +486,21 @@ impl Client {
             Some(_) => (Bytes::new(), true),
             None => exchange.take_ready(),
         };
-        let timings = exchange.timings();
+        let measured = exchange.measured();
         let written = exchange.written();
         let upload = exchange.upload_progress();
-        let trailers = exchange.take_trailers();
-        let body = if is_whole && trailers.is_none() {
-            Body::from(ready)
-        } else {
-            exchange.set_unread();
-            Body::received(ready, (!is_whole).then_some(exchange), trailers, timings, upload)
-        };
-        let head = Head {
+        let head = Box::new(Head {
             received: head,
-            requested: uri.into(),
+            requested: Requested::default(),
             connection,
-            timings,
+            measured,
             content_length,
             written,
             upload,
             upgraded,
             max_collected: self.inner.request.max_collected_body,
-        };
-        Response::new(head, body)
+        });
+        (head, ready, is_whole)
     }
 }
 

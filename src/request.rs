@@ -443,7 +443,10 @@ impl RequestBuilder {
             self.client.complete(&self.uri, &mut self.headers, &self.body)?;
             let body = std::mem::replace(&mut self.body, Body::empty());
             let sent = self.client.attempt(&self.method, &self.uri, &mut self.headers, body, &self.settings);
-            sent.await.map_err(|error| error.with_uri(&self.uri))
+            match sent.await {
+                Ok(response) => Ok(response.to(self.uri)),
+                Err(error) => Err(error.with_uri(&self.uri)),
+            }
         }
     }
 

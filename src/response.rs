@@ -16,7 +16,7 @@ use crate::body::Body;
 use crate::codec::ResponseHead;
 use crate::error::{Error, ErrorKind, Phase, Result, Written, without_credentials};
 use crate::pool::ConnectionInfo;
-use crate::trace::Timings;
+use crate::trace::{Measured, Timings};
 use crate::upgraded::Upgraded;
 use crate::upload::UploadProgress;
 
@@ -52,7 +52,7 @@ pub(crate) struct Head {
     pub(crate) received: ResponseHead,
     pub(crate) requested: Requested,
     pub(crate) connection: ConnectionInfo,
-    pub(crate) timings: Timings,
+    pub(crate) measured: Measured,
     pub(crate) content_length: Option<u64>,
     pub(crate) written: Written,
     pub(crate) upload: UploadProgress,
@@ -60,26 +60,23 @@ pub(crate) struct Head {
     pub(crate) max_collected: usize,
 }
 
-/// The URI of the request; and its URL, once somebody has asked for that.
+/// The URI of the request, once that has handed it over; and its URL, once somebody has asked for that.
+#[derive(Default)]
 pub(crate) struct Requested {
     uri: Uri,
     #[cfg(feature = "url")]
     url: std::sync::OnceLock<Box<url::Url>>,
 }
 
-impl From<&Uri> for Requested {
-    fn from(uri: &Uri) -> Self {
-        Self {
-            uri: uri.clone(),
-            #[cfg(feature = "url")]
-            url: std::sync::OnceLock::new(),
-        }
-    }
-}
-
 impl Response {
-    pub(crate) fn new(head: Head, body: Body) -> Self {
-        Self { head: Box::new(head), body }
+    pub(crate) fn new(head: Box<Head>, body: Body) -> Self {
+        Self { head, body }
+    }
+
+    /// The same as the response to a request for `uri`, which needs it no longer.
+    pub(crate) fn to(mut self, uri: Uri) -> Self {
+        self.head.requested.uri = uri;
+        self
     }
 
     /// The status.
@@ -171,7 +168,7 @@ impl Response {
     /// Where the time went: up to the head, and to the end of the content once it has been read (by
     /// [`chunk`](Self::chunk); [`collect`](Self::collect) gives content and final timings together).
     pub fn timings(&self) -> &Timings {
-        self.body.timings().unwrap_or(&self.head.timings)
+        self.body.timings().unwrap_or_else(|| self.head.measured.timings())
     }
 
     /// The next piece of the content; `None` at its end.
@@ -319,13 +316,13 @@ impl Response {
 impl From<Response> for http::Response<Body> {
     fn from(response: Response) -> Self {
         let Response { head, body } = response;
-        let Head { received, connection, timings, .. } = *head;
+        let Head { received, connection, measured, .. } = *head;
         let mut out = Self::new(body);
         *out.status_mut() = received.status;
         *out.version_mut() = received.version;
         *out.headers_mut() = received.into_headers();
         out.extensions_mut().insert(connection);
-        out.extensions_mut().insert(timings);
+        out.extensions_mut().insert(*measured.timings());
         out
     }
 }

@@ -5,7 +5,7 @@
 //! [`Timings`] sum to its total; a phase that did not happen is absent, not zero.
 
 use std::net::SocketAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use http::{Method, StatusCode, Uri};
@@ -128,6 +128,24 @@ impl Timeline {
             previous: self.attempt - self.call,
             total: until.saturating_duration_since(self.call),
         }
+    }
+}
+
+/// The timings of a request that has come to a response: cut from its milestones when somebody asks.
+#[derive(Clone, Debug)]
+pub(crate) struct Measured {
+    timeline: Timeline,
+    timings: OnceLock<Box<Timings>>,
+}
+
+impl Measured {
+    pub(crate) fn new(timeline: &Timeline) -> Self {
+        Self { timeline: timeline.clone(), timings: OnceLock::new() }
+    }
+
+    pub(crate) fn timings(&self) -> &Timings {
+        // (Where there was no head, nothing has passed.)
+        self.timings.get_or_init(|| Box::new(self.timeline.timings(|| self.timeline.call)))
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a warm, small GET costs the client's process, beside others.
 //!
-//! `cargo bench --manifest-path benches/compare/Cargo.toml --bench request`, for some minutes. All clients send the same
+//! `cargo bench --manifest-path benches/compare/Cargo.toml --bench request [-- CELL...]`, for some minutes; with cells, such
+//! as `cpu/http/1-thread/32` or a part of that, these alone. All clients send the same
 //! request, with two fields, to the same server, which answers with eight fields and 13 bytes; all of it is read. The
 //! server is another process, on one thread. Each worker has a connection: before, and after, the server's count of
 //! connections is that of all workers. ureq blocks, and is there where there is one worker.
@@ -24,9 +25,15 @@ fn main() -> Result<(), BoxError> {
         let bench = Bench { server: server?, rounds, share };
         let scheme = bench.server.scheme();
         let single = runtime(1);
+        let is_wanted = |cell: &str| {
+            let mut cells = arguments.words.iter().filter(|word| !word.starts_with("--")).peekable();
+            cells.peek().is_none() || cells.any(|wanted| cell.contains(wanted.as_str()))
+        };
         report.table(&format!("Latency of a warm GET, {scheme}"), "one in flight", "median, µs");
-        let measured = bench.latency(&single)?;
-        report.rows(&format!("latency/{scheme}/1-thread/1"), &measured, "us");
+        let cell = format!("latency/{scheme}/1-thread/1");
+        if is_wanted(&cell) {
+            report.rows(&cell, &bench.latency(&single)?, "us");
+        }
         report.table(
             &format!("Processor time of a warm GET, {scheme}"),
             "threads, in flight",
@@ -36,9 +43,11 @@ fn main() -> Result<(), BoxError> {
             // So many TLS handshakes take long.
             let most = if arguments.is_quick { 32 } else { 256 };
             for in_flight in [1, 32, 256].into_iter().filter(|in_flight| *in_flight <= most) {
-                let measured = bench.processor(&runtime(threads), in_flight)?;
                 let what = if threads == 1 { "1-thread" } else { "2-threads" };
-                report.rows(&format!("cpu/{scheme}/{what}/{in_flight}"), &measured, "us");
+                let cell = format!("cpu/{scheme}/{what}/{in_flight}");
+                if is_wanted(&cell) {
+                    report.rows(&cell, &bench.processor(&runtime(threads), in_flight)?, "us");
+                }
             }
         }
         bench.heads(&single)?;

@@ -9,7 +9,7 @@ use crate::codec::CloseReason;
 use crate::error::{Error, Written};
 use crate::pool::ConnectionInfo;
 use crate::time;
-use crate::trace::Timings;
+use crate::trace::Measured;
 use crate::upload::{UploadProgress, UploadState};
 
 impl Exchange {
@@ -39,8 +39,9 @@ impl Exchange {
         self.machine.has_peer_spoken()
     }
 
-    pub(crate) fn timings(&self) -> Timings {
-        self.timeline.timings(time::now)
+    /// The timings, once the head has come: final once the content has ended.
+    pub(crate) fn measured(&self) -> Measured {
+        Measured::new(&self.timeline)
     }
 
     pub(crate) fn take_trailers(&mut self) -> Option<Box<HeaderMap>> {

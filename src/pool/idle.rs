@@ -61,6 +61,18 @@ pub(crate) struct Taken<T> {
     pub(crate) below: Option<IdleId>,
 }
 
+/// What whoever looks for a connection wants to know of an entry.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen {
+    /// The next older one on the shelf.
+    pub(crate) below: Option<IdleId>,
+    pub(crate) is_lent: bool,
+    /// How long it has been idle.
+    pub(crate) age: Duration,
+    /// Whether its deadline has passed.
+    pub(crate) is_over: bool,
+}
+
 /// How long an entry stays.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Stay {
@@ -267,13 +279,15 @@ impl<T> IdleList<T> {
         }
     }
 
-    pub(crate) fn is_lent(&self, id: IdleId) -> bool {
-        self.entry(id).is_lent
-    }
-
-    /// The next older one on the shelf.
-    pub(crate) fn below(&self, id: IdleId) -> Option<IdleId> {
-        self.entry(id).below
+    /// An entry at one glance.
+    pub(crate) fn seen(&self, id: IdleId, now: Instant) -> Seen {
+        let (entry, now) = (self.entry(id), self.nanos(now));
+        Seen {
+            below: entry.below,
+            is_lent: entry.is_lent,
+            age: Duration::from_nanos(now.saturating_sub(entry.since)),
+            is_over: entry.deadline <= now,
+        }
     }
 
     /// The one idle for longest.
@@ -300,19 +314,9 @@ impl<T> IdleList<T> {
         self.instant(self.entry(id).deadline)
     }
 
-    /// Whether its deadline has passed.
-    pub(crate) fn is_over(&self, id: IdleId, now: Instant) -> bool {
-        self.entry(id).deadline <= self.nanos(now)
-    }
-
     /// Why it goes when its deadline has passed.
     pub(crate) fn reason(&self, id: IdleId) -> DropReason {
         self.entry(id).less.unwrap_or(DropReason::IdleTimeout)
-    }
-
-    /// How long it has been idle.
-    pub(crate) fn age(&self, id: IdleId, now: Instant) -> Duration {
-        Duration::from_nanos(self.nanos(now).saturating_sub(self.entry(id).since))
     }
 
     /// Since when it is idle: the earlier, the smaller.
@@ -416,7 +420,7 @@ mod tests {
             } else if !model.is_empty() {
                 let (id, conn, place, since, deadline) = model.remove(random(model.len()));
                 assert_eq!(
-                    (list.place(id), list.age(id, now), list.deadline(id)),
+                    (list.place(id), list.seen(id, now).age, list.deadline(id)),
                     (place, now - since, deadline)
                 );
                 let taken = list.remove(id);

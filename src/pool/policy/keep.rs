@@ -81,14 +81,15 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         let mut next = self.hosts.shelf(place).top;
         for _ in 0..BATCH {
             let id = next?;
-            next = self.idle.below(id);
-            if self.idle.is_lent(id) {
+            let seen = self.idle.seen(id, now);
+            next = seen.below;
+            if seen.is_lent {
                 continue;
             }
-            if fresh.is_some_and(|fresh| self.idle.age(id, now) > fresh) {
+            if fresh.is_some_and(|fresh| seen.age > fresh) {
                 return None;
             }
-            if !self.idle.is_over(id, now) {
+            if !seen.is_over {
                 self.hosts.shelf_mut(place).active += 1;
                 return self.unshelve(id).ok();
             }
@@ -106,30 +107,31 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         now: Instant,
         out: &mut Actions<K, T, W, P>,
     ) -> Option<Instant> {
-        let shut = self.shut;
         if terms.is_of_old {
             self.bury(conn, place, DropReason::NetworkChanged, out);
             return None;
         }
+        let host = self.hosts.host(place.host);
+        let is_awaited = !host.shelves[place.shelf as usize].waiting.is_empty();
+        let waiting = host.waiting;
         // (Whoever waits for a new one is not to wait for ever newer ones.)
-        let is_awaited = !terms.is_used && !self.hosts.shelf(place).waiting.is_empty();
-        if !is_awaited && terms.until.is_some_and(|until| until <= now) {
+        if (terms.is_used || !is_awaited) && terms.until.is_some_and(|until| until <= now) {
             self.bury(conn, place, DropReason::MaxLifetime, out);
             return None;
         }
-        // (Who waits and may not dial is better served by an old connection than by none.)
-        let is_needed =
-            !self.hosts.shelf(place).waiting.is_empty() && self.dials_allowed(place.host, now) == 0;
-        if terms.is_used && !is_needed && self.is_not_kept(place.host, now) {
-            self.bury(conn, place, DropReason::NotKept, out);
-            return None;
+        if terms.is_used && self.is_not_kept(place.host, now) {
+            // (Who waits and may not dial is better served by an old connection than by none.)
+            let is_needed = is_awaited && self.dials_allowed(place.host, now) == 0;
+            if !is_needed {
+                self.bury(conn, place, DropReason::NotKept, out);
+                return None;
+            }
         }
         if self.yields_turn(place.host, now) {
             self.bury(conn, place, DropReason::Evicted, out);
             return None;
         }
-        let shelf = self.hosts.shelf_mut(place);
-        if let Some(waiter) = shelf.waiting.pop_first() {
+        if is_awaited && let Some(waiter) = self.hosts.shelf_mut(place).waiting.pop_first() {
             self.no_longer_waiting(place.host, 1);
             out.push(Action::Grant { waiter, conn, place });
             return None;
@@ -137,9 +139,11 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         // What the server said matters only where it is less than what we would do anyway.
         let theirs = terms.stay.filter(|theirs| self.config.idle_timeout.is_none_or(|ours| *theirs < ours));
         let timeout = theirs.or(self.config.idle_timeout);
-        let is_wanting = self.hosts.host(place.host).is_wanting() && self.dials_allowed(place.host, now) > 0;
-        let is_wanted_elsewhere = self.blocked.len() > self.evicting || is_wanting;
-        let reason = if shut {
+        let is_wanted_elsewhere = self.blocked.len() > self.evicting
+            || (waiting > 0
+                && self.hosts.host(place.host).is_wanting()
+                && self.dials_allowed(place.host, now) > 0);
+        let reason = if self.shut {
             Some(DropReason::Shutdown)
         } else if is_wanted_elsewhere {
             Some(DropReason::Evicted)
