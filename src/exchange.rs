@@ -330,6 +330,14 @@ impl Exchange {
         }
     }
 
+    /// What is left of the content, if it is no more than `most`, is to be one piece.
+    pub(crate) fn gather(&mut self, most: usize) {
+        let rest = self.remaining().and_then(|rest| usize::try_from(rest).ok());
+        if let Some(rest) = rest.filter(|rest| *rest <= most) {
+            self.incoming.gather(rest);
+        }
+    }
+
     /// The content that came with the head, and whether it is all of it; the connection is then given back already.
     pub(crate) fn take_ready(&mut self) -> (Bytes, bool) {
         let mut ready = Bytes::new();
@@ -430,6 +438,8 @@ impl Exchange {
             }
             let decoded = if self.is_eof {
                 self.machine.decode_eof(self.incoming.bytes())
+            } else if self.incoming.is_gathering() {
+                Ok(None)
             } else {
                 self.machine.decode(self.incoming.bytes())
             };
