@@ -289,16 +289,10 @@ impl Outgoing {
         stream: &mut (impl AsyncWrite + Unpin),
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
-        let stream = Pin::new(stream);
-        let mut slices = [IoSlice::new(b""); 2 * PIECES + 1];
-        let mut count = 0;
-        for part in self.parts() {
-            slices[count] = IoSlice::new(part);
-            count += 1;
-        }
-        let written = match &slices[..count] {
-            [part] => stream.poll_write(cx, part),
-            parts => stream.poll_write_vectored(cx, parts),
+        let written = if self.pieces.is_empty() {
+            Pin::new(stream).poll_write(cx, &self.framing[self.written..])
+        } else {
+            self.poll_write_pieces(stream, cx)
         };
         self.has_waited |= written.is_pending();
         match ready!(written)? {
@@ -307,6 +301,23 @@ impl Outgoing {
                 self.written += written;
                 Poll::Ready(Ok(written))
             }
+        }
+    }
+
+    fn poll_write_pieces(
+        &self,
+        stream: &mut (impl AsyncWrite + Unpin),
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let mut slices = [IoSlice::new(b""); 2 * PIECES + 1];
+        let mut count = 0;
+        for part in self.parts() {
+            slices[count] = IoSlice::new(part);
+            count += 1;
+        }
+        match &slices[..count] {
+            [part] => Pin::new(stream).poll_write(cx, part),
+            parts => Pin::new(stream).poll_write_vectored(cx, parts),
         }
     }
 
