@@ -279,6 +279,17 @@ impl Body {
         }
     }
 
+    /// All of a received body's content is wanted as one: what is known to be no more than `most` comes in one piece.
+    pub(crate) fn gather(&mut self, most: usize) {
+        if let Kind::Received(received) = &mut self.kind
+            // (What came with the head is a piece already.)
+            && received.ready.is_empty()
+            && let Some(exchange) = &mut received.exchange
+        {
+            exchange.gather(most);
+        }
+    }
+
     /// The trailers, once the content has ended.
     pub(crate) fn take_trailers(&mut self) -> Option<HeaderMap> {
         match &mut self.kind {

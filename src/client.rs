@@ -506,12 +506,11 @@ impl Client {
 
 /// Whether the server takes these credentials for those of the connection.
 fn binds_connection(headers: &HeaderMap) -> bool {
-    [AUTHORIZATION, PROXY_AUTHORIZATION].iter().any(|name| {
-        has(headers, name)
-            && headers.get_all(name).iter().any(|value| {
-                let scheme = value.as_bytes().split(|&byte| byte == b' ').next().unwrap_or_default();
-                scheme.eq_ignore_ascii_case(b"ntlm") || scheme.eq_ignore_ascii_case(b"negotiate")
-            })
+    headers.iter().any(|(name, value)| {
+        (*name == AUTHORIZATION || *name == PROXY_AUTHORIZATION) && {
+            let scheme = value.as_bytes().split(|&byte| byte == b' ').next().unwrap_or_default();
+            scheme.eq_ignore_ascii_case(b"ntlm") || scheme.eq_ignore_ascii_case(b"negotiate")
+        }
     })
 }
 

@@ -36,7 +36,7 @@ use crate::pool::DropReason;
 use crate::pool::lease::Lease;
 use crate::time;
 use crate::trace::{RequestSpans, Timeline};
-use crate::upload::{Outgoing, Upload};
+use crate::upload::{Outgoing, PIECES, Upload};
 
 /// The settings of an exchange.
 #[derive(Clone, Copy, Debug)]
@@ -214,18 +214,18 @@ impl Exchange {
             self.machine = Machine::new(*self.machine.limits());
         }
         self.out.clear();
-        self.out.prefix = buffer::take_write();
+        self.out.framing = buffer::take_write();
         self.is_framed = false;
         let (body, trailers) = (self.upload.length(), self.upload.trailers());
         let head = RequestHead { body, trailers, ..head };
         self.machine
-            .encode_head(&head, &mut self.out.prefix)
+            .encode_head(&head, &mut self.out.framing)
             .map_err(|misuse| Error::request(misuse.to_string()).in_phase(Phase::Send))?;
         if *head.method == Method::CONNECT {
             // Also where it is refused: who knows what a proxy has begun for it.
             self.machine.close_after(CloseReason::Tunnel);
         }
-        self.head = self.out.prefix.len() as u64;
+        self.head = self.out.framing.len() as u64;
         self.is_expecting = self.machine.expects_continue();
         self.continue_at = None;
         Ok(())
@@ -241,8 +241,7 @@ impl Exchange {
     /// Takes everything back that an attempt did, so that the request can be prepared again. What was taken of the
     /// caller's stream and not written is kept for the next attempt.
     pub(crate) fn rewind(&mut self) {
-        let data = std::mem::take(&mut self.out.data);
-        self.upload.rewind(data);
+        self.upload.rewind(self.out.take_pieces());
         self.out.clear();
         self.incoming = Incoming::default();
         self.is_eof = false;
@@ -327,6 +326,14 @@ impl Exchange {
         }
     }
 
+    /// What is left of the content, if it is no more than `most`, is to be one piece.
+    pub(crate) fn gather(&mut self, most: usize) {
+        let rest = self.remaining().and_then(|rest| usize::try_from(rest).ok());
+        if let Some(rest) = rest.filter(|rest| *rest <= most) {
+            self.incoming.gather(rest);
+        }
+    }
+
     /// The content that came with the head, and whether it is all of it; the connection is then given back already.
     pub(crate) fn take_ready(&mut self) -> (Bytes, bool) {
         let mut ready = Bytes::new();
@@ -377,8 +384,9 @@ impl Exchange {
     fn begin(&mut self, cx: &mut Context<'_>) -> Result<(), Failure> {
         if !self.is_framed && !self.is_expecting {
             self.is_framed = true;
+            let mut left = PIECES;
             // Pending: the head goes alone.
-            if let Poll::Ready(Err(error)) = self.poll_frame(cx) {
+            if let Poll::Ready(Err(error)) = self.poll_frames(&mut left, cx) {
                 return Err(Failure::Ended(End::Other, error));
             }
         }
@@ -419,6 +427,8 @@ impl Exchange {
         loop {
             let decoded = if self.is_eof {
                 self.machine.decode_eof(self.incoming.bytes())
+            } else if self.incoming.is_gathering() {
+                Ok(None)
             } else {
                 self.machine.decode(self.incoming.bytes())
             };

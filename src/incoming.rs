@@ -25,6 +25,8 @@ pub(crate) struct Incoming {
     size: usize,
     /// How large the buffer is that content is read into, if others may use it afterwards.
     room: usize,
+    /// Content that is wanted as one: it is decoded when all of it is there, so many bytes.
+    whole: usize,
 }
 
 /// What is to be read.
@@ -37,7 +39,7 @@ pub(crate) enum Expected {
 
 impl Default for Incoming {
     fn default() -> Self {
-        Self { bytes: BytesMut::new(), overflow: BytesMut::new(), size: buffer::READ, room: 0 }
+        Self { bytes: BytesMut::new(), overflow: BytesMut::new(), size: buffer::READ, room: 0, whole: 0 }
     }
 }
 
@@ -63,19 +65,43 @@ impl Incoming {
             Expected::Head => None,
             Expected::Body(rest) => rest,
         };
-        // Of a known length, a few bytes more: what comes behind the end is seen at once.
-        let size = rest.map_or(self.size, |rest| {
-            usize::try_from(rest).unwrap_or(usize::MAX).saturating_add(BEYOND).min(self.size)
-        });
-        self.make_room(size);
+        if !self.is_gathering() {
+            // Of a known length, a few bytes more: what comes behind the end is seen at once.
+            let size = rest.map_or(self.size, |rest| {
+                let rest = usize::try_from(rest).unwrap_or(usize::MAX).saturating_add(BEYOND);
+                if rest <= SOON { rest } else { rest.min(self.size) }
+            });
+            self.make_room(size);
+        }
         let room = self.bytes.capacity() - self.bytes.len();
         let read = ready!(pin!(stream.read_buf(&mut self.bytes)).poll(cx))?;
+        if self.whole > 0 {
+            self.whole = if self.is_gathering() { self.whole } else { 0 };
+            return Poll::Ready(Ok(read));
+        }
         if read == room {
-            self.size = (self.size * 2).min(MOST);
+            // Where it is known that there is much, there are fewer steps.
+            let more = if rest.is_some() { 4 } else { 2 };
+            self.size = (self.size * more).min(MOST);
         } else if read < self.size / 4 {
             self.size = (self.size / 2).max(LEAST);
         }
         Poll::Ready(Ok(read))
+    }
+
+    /// The `rest` of the content is wanted as one: it is read into a buffer that is just large enough.
+    pub(crate) fn gather(&mut self, rest: usize) {
+        if self.bytes.len() < rest {
+            let mut whole = BytesMut::with_capacity(rest + BEYOND);
+            whole.extend_from_slice(&self.bytes);
+            self.let_go();
+            (self.bytes, self.whole) = (whole, rest);
+        }
+    }
+
+    /// Whether content that is wanted as one is not all there yet.
+    pub(crate) fn is_gathering(&self) -> bool {
+        self.bytes.len() < self.whole
     }
 
     /// Whoever was given what was read before has mostly let go of it, and it is written over.
@@ -163,6 +189,9 @@ impl Drop for Incoming {
 /// Bytes read beyond the end of a body, to see at once whether something follows it.
 const BEYOND: usize = 64;
 
+/// So much, if it is all that is to come, is read at once.
+const SOON: usize = 64 * 1024;
+
 /// Reads of less have a buffer of their own.
 const SHARED: usize = 32 * 1024;
 
@@ -208,5 +237,34 @@ mod tests {
         assert_eq!(read(&mut incoming, b"12345678", Expected::Body(Some(5))), 8);
         assert_eq!(&incoming.bytes()[..], b"12345678");
         assert_eq!(read(&mut incoming, b"", Expected::Body(None)), 0);
+    }
+
+    /// However much came with the head and with each read, it is one piece in one buffer, and what follows is seen.
+    #[test]
+    fn what_is_wanted_as_one_is_read_into_one_buffer() {
+        let all: Vec<u8> = (0..50_000u32).map(|at| at as u8).collect();
+        for (begun, step) in [(0, 50_000), (0, 7_000), (9_000, 50_000), (9_000, 1), (49_999, 1)] {
+            let mut incoming = Incoming::default();
+            if begun > 0 {
+                assert_eq!(read(&mut incoming, &all[..begun], Expected::Head), begun.min(buffer::READ));
+                incoming.end_head();
+            }
+            let begun = incoming.len();
+            incoming.gather(all.len());
+            let at = incoming.bytes().as_ptr();
+            let mut seen = begun;
+            while incoming.is_gathering() {
+                let expected = Expected::Body(Some((all.len() - begun) as u64));
+                seen += read(&mut incoming, &all[seen..all.len().min(seen + step)], expected);
+            }
+            let whole = incoming.bytes().split();
+            assert!(whole == all && whole.as_ptr() == at, "{begun} bytes, then {step} by {step}");
+            assert!(!incoming.is_gathering(), "what is left is decoded");
+            assert_eq!(read(&mut incoming, b"surplus", Expected::Body(Some(0))), 7);
+        }
+        let mut incoming = Incoming::default();
+        read(&mut incoming, b"all and more", Expected::Head);
+        incoming.gather(3);
+        assert!(!incoming.is_gathering() && incoming.len() == 12, "it is there already");
     }
 }

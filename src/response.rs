@@ -273,8 +273,9 @@ impl Response {
     }
 
     async fn read(&mut self) -> Result<Bytes> {
-        let Some(first) = self.chunk().await? else { return Ok(Bytes::new()) };
         let limit = self.head.max_collected;
+        self.body.gather(limit.min(RESERVED));
+        let Some(first) = self.chunk().await? else { return Ok(Bytes::new()) };
         if first.len() > limit {
             return Err(self.too_large());
         }

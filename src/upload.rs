@@ -1,8 +1,10 @@
 //! What is sent: where a request's body comes from, whether it can be sent again, and what is to be written next.
 //!
-//! It knows no sockets, and frames nothing itself. Invariant: a piece that was taken from the caller's stream is kept until a
-//! byte of the request was written, so a request of which nothing was written can always be sent again.
+//! It knows no sockets, and frames nothing itself. Invariant: what was taken from the caller's stream, pieces and its
+//! failure, is kept until a byte of the request was written, so a request of which nothing was written can always be
+//! sent again, and fails again where it failed.
 
+use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -22,8 +24,9 @@ pub(crate) struct Upload {
     source: Body,
     /// The whole of a body that is held in memory.
     whole: Option<Bytes>,
-    /// A piece that was taken and is to be sent (again) first.
-    kept: Option<Bytes>,
+    /// Pieces that were taken and are to be sent (again) first, and the failure behind them.
+    kept: VecDeque<Bytes>,
+    failure: Option<BoxError>,
     /// What goes behind the content.
     trailers: Option<Box<HeaderMap>>,
     /// As it was before anything was taken.
@@ -40,7 +43,8 @@ impl Upload {
         let (length, is_empty) = (source.length(), source.is_empty());
         Self {
             whole: source.whole().cloned(),
-            kept: None,
+            kept: VecDeque::new(),
+            failure: None,
             trailers: source.take_known_trailers(),
             length,
             is_empty,
@@ -73,7 +77,7 @@ impl Upload {
 
     /// Whether the source has ended. Of a source that knows its end there is nothing to ask.
     pub(crate) fn is_over(&self) -> bool {
-        self.is_over
+        self.is_over && self.kept.is_empty() && self.failure.is_none()
     }
 
     /// Whether it can be sent from its start again whatever was sent of it.
@@ -82,21 +86,45 @@ impl Upload {
     }
 
     /// Back to the start. `unsent` was taken and nothing of it was written.
-    pub(crate) fn rewind(&mut self, unsent: Bytes) {
-        if let Some(whole) = &self.whole {
+    pub(crate) fn rewind(&mut self, unsent: impl DoubleEndedIterator<Item = Bytes>) {
+        let is_rewound = if let Some(whole) = &self.whole {
             self.source = whole.clone().into();
             self.is_over = false;
+            true
         } else if self.source.rewind() {
             self.is_over = self.is_empty;
-        } else if !unsent.is_empty() {
-            self.kept = Some(unsent);
+            true
+        } else {
+            false
+        };
+        if is_rewound {
+            self.kept.clear();
+            self.failure = None;
+        } else {
+            unsent.rev().for_each(|piece| self.kept.push_front(piece));
+        }
+    }
+
+    /// What was taken last is the next again: a piece, and what was beyond it.
+    pub(crate) fn put_back(&mut self, piece: Option<Bytes>, beyond: Beyond) {
+        match beyond {
+            Beyond::Content(content) => self.kept.push_front(content),
+            Beyond::Failure(failure) => self.failure = Some(failure),
+            // They are known; the source says its end again.
+            Beyond::Trailers => self.is_over = false,
+        }
+        if let Some(piece) = piece {
+            self.kept.push_front(piece);
         }
     }
 
     /// The next piece of content. `None` at the end; the trailers are complete then.
     pub(crate) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BoxError>>> {
-        if let Some(kept) = self.kept.take() {
+        if let Some(kept) = self.kept.pop_front() {
             return Poll::Ready(Some(Ok(kept)));
+        }
+        if let Some(failure) = self.failure.take() {
+            return Poll::Ready(Some(Err(failure)));
         }
         while !self.is_over {
             let piece = match ready!(self.source.poll_piece(cx)) {
@@ -158,8 +186,16 @@ impl Upload {
     }
 }
 
-/// Pieces that are taken into memory in one poll.
+/// Pieces that are taken in one poll, and that leave in one write.
 pub(crate) const PIECES: usize = 32;
+
+/// What a source has beyond what may be sent of it.
+#[derive(Debug)]
+pub(crate) enum Beyond {
+    Content(Bytes),
+    Trailers,
+    Failure(BoxError),
+}
 
 /// How far the upload of a request's content came. See [`Response::upload`](crate::Response::upload).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -192,66 +228,138 @@ impl UploadProgress {
     }
 }
 
-/// What is to be written next: framing, content, framing.
+/// What is to be written next: pieces of content, and framing around each. Of content nothing is copied.
 #[derive(Debug, Default)]
 pub(crate) struct Outgoing {
-    pub(crate) prefix: BytesMut,
-    pub(crate) data: Bytes,
-    pub(crate) suffix: &'static [u8],
-    pub(crate) written: usize,
+    /// All that is not content, in order.
+    pub(crate) framing: BytesMut,
+    pieces: Vec<Piece>,
+    /// The bytes of all pieces.
+    content: usize,
+    written: usize,
+    /// The peer held it up.
+    has_waited: bool,
+    /// The peer held up what was there before.
+    is_held_up: bool,
+}
+
+#[derive(Debug)]
+struct Piece {
+    data: Bytes,
+    /// How much of the framing goes before it.
+    at: usize,
 }
 
 impl Outgoing {
-    pub(crate) fn len(&self) -> usize {
-        self.prefix.len() + self.data.len() + self.suffix.len()
+    /// Content goes behind all that is there, and what ends it.
+    pub(crate) fn push(&mut self, data: Bytes, suffix: &[u8]) {
+        self.content += data.len();
+        self.pieces.push(Piece { data, at: self.framing.len() });
+        self.framing.extend_from_slice(suffix);
+    }
+
+    pub(crate) fn has_content(&self) -> bool {
+        !self.pieces.is_empty()
+    }
+
+    /// Whether as much is there as is to leave in one write. A peer that holds us up gets pieces one by one.
+    pub(crate) fn is_full(&self) -> bool {
+        let most = if self.is_held_up { 1 } else { PIECES };
+        self.pieces.len() >= most || self.content >= MOST
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.written == self.len()
+        self.written == self.framing.len() + self.content
     }
 
     /// How much of the content was written.
     pub(crate) fn content_written(&self) -> u64 {
-        self.written.saturating_sub(self.prefix.len()).min(self.data.len()) as u64
+        let mut before = 0;
+        let written = self.pieces.iter().map(|piece| {
+            let begin = piece.at + before;
+            before += piece.data.len();
+            self.written.saturating_sub(begin).min(piece.data.len())
+        });
+        written.sum::<usize>() as u64
     }
 
     /// Writes once.
     pub(crate) fn poll_write(
+        &mut self,
+        stream: &mut (impl AsyncWrite + Unpin),
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let written = if self.pieces.is_empty() {
+            Pin::new(stream).poll_write(cx, &self.framing[self.written..])
+        } else {
+            self.poll_write_pieces(stream, cx)
+        };
+        self.has_waited |= written.is_pending();
+        match ready!(written)? {
+            0 => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+            written => {
+                self.written += written;
+                Poll::Ready(Ok(written))
+            }
+        }
+    }
+
+    fn poll_write_pieces(
         &self,
         stream: &mut (impl AsyncWrite + Unpin),
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
-        let stream = Pin::new(stream);
-        let written = match self.parts() {
-            [part, [], []] | [[], part, []] | [[], [], part] => ready!(stream.poll_write(cx, part)),
-            parts => ready!(stream.poll_write_vectored(cx, &parts.map(IoSlice::new))),
-        };
-        Poll::Ready(match written {
-            Ok(0) => Err(io::ErrorKind::WriteZero.into()),
-            other => other,
+        let mut slices = [IoSlice::new(b""); 2 * PIECES + 1];
+        let mut count = 0;
+        for part in self.parts() {
+            slices[count] = IoSlice::new(part);
+            count += 1;
+        }
+        match &slices[..count] {
+            [part] => Pin::new(stream).poll_write(cx, part),
+            parts => Pin::new(stream).poll_write_vectored(cx, parts),
+        }
+    }
+
+    /// The unwritten parts, none of them empty.
+    fn parts(&self) -> impl Iterator<Item = &[u8]> {
+        let mut begin = 0;
+        let pieces = self.pieces.iter().flat_map(move |piece| {
+            let framing = &self.framing[begin..piece.at];
+            begin = piece.at;
+            [framing, &piece.data]
+        });
+        let last = self.pieces.last().map_or(0, |piece| piece.at);
+        let mut skip = self.written;
+        pieces.chain([&self.framing[last..]]).filter_map(move |part| {
+            let skipped = skip.min(part.len());
+            skip -= skipped;
+            (skipped < part.len()).then(|| &part[skipped..])
         })
     }
 
-    /// The unwritten parts.
-    fn parts(&self) -> [&[u8]; 3] {
-        let mut skip = self.written;
-        [&self.prefix[..], &self.data[..], self.suffix].map(|part| {
-            let skipped = skip.min(part.len());
-            skip -= skipped;
-            &part[skipped..]
-        })
+    /// The pieces, of which nothing was written.
+    pub(crate) fn take_pieces(&mut self) -> impl DoubleEndedIterator<Item = Bytes> + use<> {
+        self.content = 0;
+        std::mem::take(&mut self.pieces).into_iter().map(|piece| piece.data)
     }
 
     pub(crate) fn clear(&mut self) {
-        let prefix = std::mem::take(&mut self.prefix);
-        if prefix.capacity() > 0 {
-            buffer::put_write(prefix);
+        if self.written > 0 {
+            self.is_held_up = std::mem::take(&mut self.has_waited);
         }
-        self.data = Bytes::new();
-        self.suffix = b"";
+        let framing = std::mem::take(&mut self.framing);
+        if framing.capacity() > 0 {
+            buffer::put_write(framing);
+        }
+        self.pieces.clear();
+        self.content = 0;
         self.written = 0;
     }
 }
+
+/// Content that leaves in one write, at the most, and the piece that goes beyond it.
+const MOST: usize = 256 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -272,7 +380,7 @@ mod tests {
         assert!(upload.is_replayable());
         assert_eq!(next(&mut upload).unwrap(), "hello");
         assert_eq!(next(&mut upload), None);
-        upload.rewind(Bytes::from_static(b"lo"));
+        upload.rewind([Bytes::from_static(b"lo")].into_iter());
         assert_eq!(next(&mut upload).unwrap(), "hello");
         assert_eq!(upload.length(), BodyLength::Known(5));
     }
@@ -284,7 +392,7 @@ mod tests {
         let length = upload.length();
         let first = next(&mut upload).unwrap();
         assert!(!upload.is_replayable());
-        upload.rewind(first);
+        upload.rewind([first].into_iter());
         assert_eq!(upload.length(), length, "what was taken is still part of it");
         assert_eq!(next(&mut upload).unwrap(), "a");
         assert_eq!(next(&mut upload).unwrap(), "b");

@@ -473,3 +473,55 @@ async fn an_echo_that_is_dropped_anywhere_leaves_nothing() {
         assert_eq!(live, total.idle, "{rounds}");
     }
 }
+
+/// Content that is read as one, whatever it comes in; the upload goes on meanwhile, and an end too early is an error.
+#[tokio::test]
+async fn content_that_is_read_as_one_comes_in_any_pieces() {
+    let content: String = (0..20_000).map(|at| char::from(b'a' + (at % 26) as u8)).collect();
+    // (Of large first reads, more is kept than the head.)
+    for (name, with_head, step, cut, behind) in [
+        ("all of it behind the head", 0, 20_000, 20_000, ""),
+        ("in pieces", 0, 3_000, 20_000, ""),
+        ("some with the head", 100, 3_000, 20_000, ""),
+        ("much with the head", 10_000, 1, 10_100, ""),
+        ("too short", 0, 3_000, 15_000, ""),
+        ("more than that", 0, 20_000, 20_000, "surplus"),
+    ] {
+        let lines = Lines::default();
+        let client = lines.client();
+        let source = Uneven { rng: Rng::new(7), at: 0, length: 2000 };
+        lines.room(500);
+        let sending =
+            send(client.post("http://h/").header("content-length", 2000).body(Body::from_stream(source)));
+        let line = lines.line(0).await;
+        let length = if name == "much with the head" { cut } else { content.len() };
+        line.say(format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{}", &content[..with_head]));
+        let response = sending.await.unwrap().unwrap();
+        let reading = tokio::spawn(response.bytes());
+        settle().await;
+        line.take(usize::MAX);
+        settle().await;
+        assert!(line.len() > 2000, "{name}: the upload goes on");
+        for at in (with_head..cut).step_by(step) {
+            let end = cut.min(at + step);
+            line.say([&content[at..end], if end == cut { behind } else { "" }].concat());
+            settle().await;
+        }
+        if cut < length {
+            line.eof();
+        }
+        let read = reading.await.unwrap();
+        if cut < length {
+            assert_eq!(read.unwrap_err().kind(), ErrorKind::ConnectionLost, "{name}");
+        } else {
+            assert!(read.unwrap() == content.as_bytes()[..length], "{name}");
+        }
+        settle().await;
+        let total = client.pool().stats().total;
+        assert_eq!(
+            (total.active, total.idle),
+            (0, usize::from(cut == length && behind.is_empty())),
+            "{name}"
+        );
+    }
+}

@@ -103,26 +103,30 @@ async fn each_kind_of_body_is_framed_by_what_it_knows() {
     assert_writes("text with GET", |client| client.get(url).body("hello"), &[known]).await;
     assert_writes("no bytes", |client| client.put(url).body(""), &["content-length: 0\r\n\r\n"]).await;
 
-    let chunks = ["transfer-encoding: chunked\r\n\r\n1\r\na\r\n", "2\r\nbc\r\n", "0\r\n\r\n"];
+    let chunks = ["transfer-encoding: chunked\r\n\r\n1\r\na\r\n2\r\nbc\r\n0\r\n\r\n"];
     let stream = |steps: &[Step]| Body::from_stream(Source::new(steps));
     let two = [Data("a"), Data("bc")];
     assert_writes("R-9112-6.3-11: a stream", |client| client.post(url).body(stream(&two)), &chunks).await;
     let empty = ["transfer-encoding: chunked\r\n\r\n0\r\n\r\n"];
     assert_writes("a stream of nothing", |client| client.post(url).body(stream(&[])), &empty).await;
-    let late = ["transfer-encoding: chunked\r\n\r\n", "1\r\na\r\n", "0\r\n\r\n"];
+    let late = ["transfer-encoding: chunked\r\n\r\n", "1\r\na\r\n0\r\n\r\n"];
     let later = [Later, Data("a")];
     assert_writes("pending: the head alone", |client| client.post(url).body(stream(&later)), &late).await;
+    let paused = ["transfer-encoding: chunked\r\n\r\n1\r\na\r\n2\r\nbc\r\n", "1\r\nd\r\n", "0\r\n\r\n"];
+    let pausing = [Data("a"), Data("bc"), Later, Data("d"), Later];
+    let request = |client: &Client| client.post(url).body(stream(&pausing));
+    assert_writes("pending in between: what is there leaves", request, &paused).await;
     let sized = |client: &Client| client.post(url).header("content-length", 3).body(stream(&two));
-    assert_writes("a stream of known length", sized, &["content-length: 3\r\n\r\na", "bc"]).await;
+    assert_writes("a stream of known length", sized, &["content-length: 3\r\n\r\nabc"]).await;
     let coded = |client: &Client| client.post(url).header("transfer-encoding", "chunked").body(stream(&two));
     assert_writes("R-9112-6.1-2: the caller says chunked", coded, &chunks).await;
     let coded = |client: &Client| client.post(url).header("transfer-encoding", "chunked").body("a");
-    assert_writes("bytes in chunks", coded, &[chunks[0], "0\r\n\r\n"]).await;
+    assert_writes("bytes in chunks", coded, &["transfer-encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n"]).await;
 
     let wrapped = |steps: &[Step]| Body::wrap(Source::new(steps));
     assert_writes("a body of unknown length", |client| client.post(url).body(wrapped(&two)), &chunks).await;
     let exact = || Body::wrap(Source::new(&two).sized(3));
-    let lengths = ["content-length: 3\r\n\r\na", "bc"];
+    let lengths = ["content-length: 3\r\n\r\nabc"];
     assert_writes("R-9112-6.3-10: an exact size_hint", |client| client.post(url).body(exact()), &lengths)
         .await;
     let ours = || Body::wrap(Body::from("hello"));
@@ -131,23 +135,23 @@ async fn each_kind_of_body_is_framed_by_what_it_knows() {
     let announced = "trailer: x-sum\r\ntransfer-encoding: chunked\r\n\r\n";
     let last = "0\r\nx-sum: 7\r\n\r\n";
     let ending = [Data("a"), Trailer("x-sum", "7")];
-    let first = format!("{announced}1\r\na\r\n");
+    let whole = format!("{announced}1\r\na\r\n{last}");
     let body = || Body::wrap(Source::new(&ending).sized(1));
     let request = |client: &Client| client.post(url).header("trailer", "x-sum").body(body());
-    assert_writes("R-9110-6.6.2-1: exact, with a Trailer field", request, &[&first, last]).await;
+    assert_writes("R-9110-6.6.2-1: exact, with a Trailer field", request, &[&whole]).await;
     let request = |client: &Client| client.post(url).header("trailer", "x-sum").body(wrapped(&ending));
-    assert_writes("R-9110-6.6.2-1: chunked, with a Trailer field", request, &[&first, last]).await;
+    assert_writes("R-9110-6.6.2-1: chunked, with a Trailer field", request, &[&whole]).await;
 
     let ended = trailers("x-sum", "7");
     let request = |client: &Client| client.post(url).body(Body::from("a").with_trailers(ended.clone()));
-    assert_writes("R-9110-6.6.2-1: text with trailers", request, &[&first, last]).await;
+    assert_writes("R-9110-6.6.2-1: text with trailers", request, &[&whole]).await;
     let request = |client: &Client| client.post(url).body(Body::empty().with_trailers(ended.clone()));
     assert_writes("nothing with trailers", request, &[&format!("{announced}{last}")]).await;
     let request = |client: &Client| client.post(url).body(stream(&[Data("a")]).with_trailers(ended.clone()));
-    assert_writes("a stream with trailers", request, &[&first, last]).await;
+    assert_writes("a stream with trailers", request, &[&whole]).await;
     let request = |client: &Client| client.post(url).body(exact().with_trailers(ended.clone()));
-    let both = ["trailer: x-sum\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n", "2\r\nbc\r\n", last];
-    assert_writes("an exact body with trailers", request, &both).await;
+    let both = format!("{announced}1\r\na\r\n2\r\nbc\r\n{last}");
+    assert_writes("an exact body with trailers", request, &[&both]).await;
 
     let file = Temporary::new(b"hello");
     let body = Body::from_file(&file.0).await.unwrap();
@@ -390,7 +394,8 @@ async fn what_contradicts_itself_is_refused_before_dialing() {
     assert_eq!(lines.count(), 0);
 }
 
-/// A server that does not read holds the source up; what is in between is one piece.
+/// A server that does not read holds the source up: behind what was taken for the first write, what is in between is one
+/// piece.
 #[tokio::test]
 async fn a_server_that_does_not_read_holds_the_source_up() {
     for is_known in [true, false] {
@@ -406,10 +411,12 @@ async fn a_server_that_does_not_read_holds_the_source_up() {
         }
         let sending = send(request);
         let line = lines.line(0).await;
-        for step in 0..50 {
+        for step in 0..100 {
             settle().await;
-            let ahead = taken.load(Ordering::SeqCst) * PIECE;
-            assert!(ahead <= line.len() + PIECE + 300, "{ahead} bytes taken, {} written", line.len());
+            let taken = taken.load(Ordering::SeqCst);
+            let most =
+                if line.len() < GATHERED * PIECE { GATHERED * PIECE } else { line.len() + PIECE + 300 };
+            assert!(taken * PIECE <= most, "{taken} pieces taken, {} bytes written", line.len());
             assert!(step == 0 || line.len() == step * 700, "all that there is room for is written");
             line.take(700);
         }
@@ -425,6 +432,121 @@ async fn a_server_that_does_not_read_holds_the_source_up() {
 
 const PIECES: usize = 300;
 const PIECE: usize = 1000;
+
+/// Pieces that leave in one write, and bytes of content in it that no other piece goes behind.
+const GATHERED: usize = 32;
+const ENOUGH: usize = 256 * 1024;
+
+/// What leaves at once is bounded, in pieces and in bytes.
+#[tokio::test]
+async fn so_many_pieces_leave_in_one_write() {
+    let large = "x".repeat(ENOUGH / 2 - 1);
+    let large: &'static str = large.leak();
+    for (name, piece, count, writes) in [
+        ("few", "ab", 3, vec![3]),
+        ("so many, and more", "ab", GATHERED + 3, vec![GATHERED, 3]),
+        ("large", large, 4, vec![3, 1]),
+    ] {
+        let lines = Lines::default();
+        let client = lines.client();
+        let source = Source::new(&vec![Step::Data(piece); count]);
+        let request = client.post("http://h/").header("content-length", count * piece.len());
+        let sending = send(request.body(Body::from_stream(source)));
+        let line = lines.line(0).await;
+        let content = || line.text().split_once("\r\n\r\n").map_or(0, |(_, content)| content.len());
+        until("all is written", || content() == count * piece.len()).await;
+        let mut seen: Vec<usize> = line.writes().iter().map(String::len).collect();
+        seen[0] -= line.text().len() - content();
+        let expected: Vec<usize> = writes.iter().map(|pieces| pieces * piece.len()).collect();
+        assert_eq!(seen, expected, "{name}");
+        line.say(OK);
+        let response = sending.await.unwrap().unwrap();
+        assert!(response.upload().is_complete(), "{name}");
+        assert_eq!(response.upload().bytes(), (count * piece.len()) as u64, "{name}");
+    }
+}
+
+/// Wherever a write of several pieces is cut, what is told is the content among what was taken.
+#[tokio::test]
+async fn progress_is_exact_within_a_write_of_pieces() {
+    use Step::Data;
+
+    let steps = [Data("abc"), Data(""), Data("de"), Data("fghi")];
+    for is_known in [true, false] {
+        let lines = Lines::default();
+        let text = if is_known { "abcdefghi" } else { "3\r\nabc\r\n2\r\nde\r\n4\r\nfghi\r\n0\r\n\r\n" };
+        for cut in 0..=text.len() {
+            lines.room(0);
+            let client = lines.client();
+            let mut request = client.post("http://h/").body(Body::from_stream(Source::new(&steps)));
+            if is_known {
+                request = request.header("content-length", 9);
+            }
+            let sending = send(request);
+            let line = lines.line(cut).await;
+            let head = if is_known { KNOWN } else { CHUNKED };
+            line.take(head.len() + cut);
+            until("so much is written", || line.len() == head.len() + cut).await;
+            line.say("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n");
+            let response = sending.await.unwrap().unwrap();
+            let taken = text[..cut].bytes().filter(u8::is_ascii_lowercase).count();
+            assert_eq!(line.text(), format!("{head}{}", &text[..cut]));
+            assert_eq!(response.upload().bytes(), taken as u64, "{cut} of {text:?}");
+            assert_eq!(response.upload().is_complete(), cut == text.len(), "{cut} of {text:?}");
+        }
+    }
+}
+
+const KNOWN: &str = "POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 9\r\n\r\n";
+const CHUNKED: &str = "POST / HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n";
+
+/// What was taken of a source for a connection that turns out to be closed goes to the next: all pieces, and what is
+/// wrong behind them.
+#[tokio::test]
+async fn pieces_and_the_failure_behind_them_survive_a_closed_connection() {
+    use Step::{Data, Fail, Trailer};
+
+    let chunks = "2\r\nhe\r\n2\r\nll\r\n";
+    for (name, length, steps, content, is_good) in [
+        ("pieces", None, vec![Data("he"), Data("ll")], format!("{chunks}0\r\n\r\n"), true),
+        ("a failure", None, vec![Data("he"), Data("ll"), Fail], chunks.to_owned(), false),
+        ("a failure at the end", Some(4), vec![Data("he"), Data("ll"), Fail], "he".to_owned(), false),
+        ("more than promised", Some(4), vec![Data("he"), Data("ll"), Data("o")], "he".to_owned(), false),
+        ("less than promised", Some(5), vec![Data("he"), Data("ll")], "hell".to_owned(), false),
+        (
+            "trailers behind a known length",
+            Some(4),
+            vec![Data("he"), Data("ll"), Trailer("x-sum", "7")],
+            "he".to_owned(),
+            false,
+        ),
+    ] {
+        let lines = Lines::default();
+        let client = lines.client();
+        let sending = send(client.get("http://h/"));
+        let line = lines.written(0, "\r\n\r\n").await;
+        line.say(OK);
+        sending.await.unwrap().unwrap();
+        line.eof();
+        let mut request = client.post("http://h/").body(Body::wrap(Source::new(&steps)));
+        if let Some(length) = length {
+            request = request.header("content-length", length);
+        }
+        let sending = send(request);
+        let line = lines.line(1).await;
+        let written = || line.text().split_once("\r\n\r\n").map(|(_, content)| content.to_owned());
+        until("the content is written", || written() == Some(content.clone())).await;
+        if is_good {
+            line.say(OK);
+            assert_eq!(sending.await.unwrap().unwrap().upload().bytes(), 4, "{name}");
+        } else {
+            let error = sending.await.unwrap().unwrap_err();
+            assert_eq!((error.kind(), error.request_written()), (ErrorKind::Body, Written::Partly), "{name}");
+            assert!(line.is_gone(), "{name}");
+        }
+        assert_eq!(written(), Some(content), "{name}: no more than that");
+    }
+}
 
 /// A stream that counts the pieces that were taken of it.
 struct Counted(Arc<AtomicUsize>);

@@ -152,6 +152,11 @@ impl<'a> Fields<'a> {
         self.needed.or(self.named).contains(Options::CLOSE)
     }
 
+    /// Whether there are [`missing_options`](Self::missing_options).
+    pub(super) fn misses_options(&self) -> bool {
+        self.needed.0 & !self.named.0 != 0
+    }
+
     /// The connection options that must be named and are not; each with what goes before it.
     ///
     /// > When a field aside from Connection is used to supply control information for or about the current connection,

@@ -4,8 +4,7 @@
 //! the caller passed, and nothing at all is written when the caller is refused.
 
 use bytes::{BufMut, BytesMut};
-use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderName, Method, Uri};
+use http::{HeaderMap, Method, Uri};
 
 use super::error::Misuse;
 use super::fields::Fields;
@@ -109,7 +108,6 @@ pub(super) fn encode(request: &RequestHead<'_>, dst: &mut BytesMut) -> Result<En
     }
     let body = body_length(request, &fields)?;
     fields.check_with_body(request, body)?;
-    let unannounced = || trailers::unannounced(request.known_trailers(), request.headers);
     let digits;
     let (framing_name, framing_value): (&[u8], &[u8]) = match announced(request.method, body, &fields) {
         Announcement::Nothing => (b"", b""),
@@ -120,41 +118,44 @@ pub(super) fn encode(request: &RequestHead<'_>, dst: &mut BytesMut) -> Result<En
         }
     };
 
-    let list_size = |size: usize, (name, before): (&str, &str)| size + before.len() + name.len();
-    let lists_size = fields.missing_options().fold(0, list_size) + unannounced().fold(0, list_size);
+    // All that is mostly there, in room that is there at once.
     let target_size: usize = target.iter().map(|part| part.len()).sum();
-    let framing_size = framing_name.len() + framing_value.len() + CRLF.len();
-    dst.reserve(
-        method.len()
-            + 1
-            + target_size
-            + VERSION.len()
-            + HOST_NAME.len()
-            + host.len()
-            + 4 * CRLF.len()
-            + fields.size
-            + lists_size
-            + framing_size,
-    );
-    dst.put_slice(method);
-    dst.put_slice(b" ");
-    target.iter().for_each(|part| dst.put_slice(part));
-    dst.put_slice(VERSION);
+    let size = method.len() + 1 + target_size + BEFORE_HOST.len() + host.len() + CRLF.len() + fields.size;
+    let unannounced = || trailers::unannounced(request.known_trailers(), request.headers);
+    let has_lists = fields.misses_options() || request.known_trailers().is_some();
+    let lists_size =
+        if has_lists { list_size(fields.missing_options()) + list_size(unannounced()) } else { 0 };
+    // And of each line that may follow, its end.
+    let begin = dst.len();
+    dst.reserve(size + lists_size + framing_name.len() + framing_value.len() + 4 * CRLF.len());
+    dst.resize(begin + size, 0);
+    let mut head = Room(&mut dst[begin..]);
+    head.put(method);
+    head.put(b" ");
+    target.iter().filter(|part| !part.is_empty()).for_each(|part| head.put(part));
     // > a user agent SHOULD send Host as the first field in the header section following the request-line
     // <https://www.rfc-editor.org/rfc/rfc9110#section-7.2>
-    put_field(HOST_NAME, host, dst);
+    head.put(BEFORE_HOST);
+    head.put(host);
+    head.put(CRLF);
     for (name, value) in request.headers {
+        let name = name.as_str();
         if !is_written_separately(name) {
-            dst.put_slice(name.as_str().as_bytes());
-            put_field(SEPARATOR, value.as_bytes(), dst);
+            head.put(name.as_bytes());
+            head.put(SEPARATOR);
+            head.put(value.as_bytes());
+            head.put(CRLF);
         }
     }
-    put_list(fields.missing_options(), dst);
-    put_list(unannounced(), dst);
+    debug_assert!(head.0.is_empty(), "what was counted was written");
+    if has_lists {
+        put_list(fields.missing_options(), dst);
+        put_list(unannounced(), dst);
+    }
     if !framing_name.is_empty() {
         put_field(framing_name, framing_value, dst);
     }
-    dst.put_slice(CRLF);
+    dst.extend_from_slice(CRLF);
     Ok(Encoded {
         body,
         says_close: fields.says_close(),
@@ -297,7 +298,6 @@ fn origin_parts(uri: &Uri) -> Result<[&[u8]; 3], Misuse> {
 /// <https://www.rfc-editor.org/rfc/rfc9110#section-7.2>: a name, an IPv4 address, or an IPv6 address in brackets
 /// (<https://www.rfc-editor.org/rfc/rfc3986#section-3.2.2>), and digits.
 fn is_host(host: &[u8]) -> bool {
-    let is_name_byte = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(byte);
     let is_address_byte = |byte: &u8| byte.is_ascii_hexdigit() || b":.".contains(byte);
     let (is_named, after) = match host {
         [b'[', rest @ ..] => {
@@ -306,9 +306,8 @@ fn is_host(host: &[u8]) -> bool {
             (address.contains(&b':') && address.iter().all(is_address_byte), after)
         }
         _ => {
-            let (name, after) =
-                host.split_at(host.iter().position(|&byte| byte == b':').unwrap_or(host.len()));
-            (!name.is_empty() && name.iter().all(is_name_byte), after)
+            let end = host.iter().position(|&byte| !NAME_BYTES[usize::from(byte)]).unwrap_or(host.len());
+            (end > 0, &host[end..])
         }
     };
     is_named
@@ -319,8 +318,47 @@ fn is_host(host: &[u8]) -> bool {
         }
 }
 
-fn is_written_separately(name: &HeaderName) -> bool {
-    *name == HOST || *name == CONTENT_LENGTH || *name == TRANSFER_ENCODING
+/// What a host's name may consist of, byte by byte: <https://www.rfc-editor.org/rfc/rfc3986#section-3.2.2>.
+static NAME_BYTES: [bool; 256] = {
+    let mut is_name_byte = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        is_name_byte[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let others = b"-._~%!$&'()*+,;=";
+    let mut at = 0;
+    while at < others.len() {
+        is_name_byte[others[at] as usize] = true;
+        at += 1;
+    }
+    is_name_byte
+};
+
+fn is_written_separately(name: &str) -> bool {
+    match name.len() {
+        4 => name == "host",
+        14 => name == "content-length",
+        17 => name == "transfer-encoding",
+        _ => false,
+    }
+}
+
+/// Room for bytes that were counted beforehand, and what is left of it.
+struct Room<'a>(&'a mut [u8]);
+
+impl Room<'_> {
+    #[inline]
+    fn put(&mut self, bytes: &[u8]) {
+        let (room, rest) = std::mem::take(&mut self.0).split_at_mut(bytes.len());
+        room.copy_from_slice(bytes);
+        self.0 = rest;
+    }
+}
+
+/// The bytes of a list, each element with what goes before it.
+fn list_size<'a>(elements: impl Iterator<Item = (&'a str, &'static str)>) -> usize {
+    elements.map(|(name, before)| before.len() + name.len()).sum()
 }
 
 /// Appends a list and the end of its line; each element brings what goes before it.
@@ -367,8 +405,7 @@ impl Decimal {
 }
 
 pub(super) const CRLF: &[u8] = b"\r\n";
-const VERSION: &[u8] = b" HTTP/1.1\r\n";
-const HOST_NAME: &[u8] = b"host: ";
+const BEFORE_HOST: &[u8] = b" HTTP/1.1\r\nhost: ";
 pub(super) const SEPARATOR: &[u8] = b": ";
 
 #[cfg(test)]

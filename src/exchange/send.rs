@@ -4,10 +4,13 @@
 //! still wants a body. Invariant: what is framed is written in order and completely, or the upload is given up and
 //! the connection closes.
 
+use std::cmp::Ordering;
 use std::io;
+use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
+use bytes::Bytes;
 use tokio::io::AsyncWrite;
 
 use super::{Exchange, Failure};
@@ -15,59 +18,119 @@ use crate::buffer;
 use crate::codec::{CloseReason, Misuse};
 use crate::error::{BoxError, Error, ErrorKind, Phase, Result, Written};
 use crate::time;
-use crate::upload::PIECES;
+use crate::upload::{Beyond, PIECES};
 
 impl Exchange {
-    /// Frames the next piece of the upload behind what is to be written. Ready also where there is none to frame.
-    pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+    /// Frames what the upload has ready behind what is to be written, and takes no more than `left` pieces. Ready also
+    /// where there is none to frame.
+    pub(super) fn poll_frames(&mut self, left: &mut usize, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        while *left > 0 && !self.out.is_full() {
+            match self.poll_frame(cx)? {
+                Poll::Ready(ControlFlow::Continue(())) => *left -= 1,
+                Poll::Ready(ControlFlow::Break(())) => break,
+                // It is not waited for: what is there leaves.
+                Poll::Pending if self.out.has_content() => break,
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Frames one piece. `Break`: there is none to be framed behind what is there.
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<ControlFlow<()>>> {
         if self.machine.is_send_done() {
-            return Poll::Ready(self.check_end(cx));
+            return Poll::Ready(self.check_end(cx).map(ControlFlow::Break));
         }
         if self.machine.is_send_aborted() {
-            return Poll::Ready(Ok(()));
+            return Poll::Ready(Ok(ControlFlow::Break(())));
         }
         if !self.machine.may_send_body() {
             // The server has answered and wants no more of it.
             self.machine.abort_send();
-            return Poll::Ready(Ok(()));
+            return Poll::Ready(Ok(ControlFlow::Break(())));
         }
-        let framed = match ready!(self.upload.poll_chunk(cx)) {
-            Some(Ok(chunk)) => match self.machine.encode_data(chunk.len(), &mut self.out.prefix) {
-                Ok(suffix) => {
-                    (self.out.data, self.out.suffix) = (chunk, suffix);
-                    if self.machine.is_send_done() {
-                        return Poll::Ready(self.check_end(cx));
-                    }
-                    Ok(())
+        Poll::Ready(match ready!(self.upload.poll_chunk(cx)) {
+            Some(Ok(chunk)) => self.frame(chunk, cx),
+            Some(Err(source)) => self.breach(None, Beyond::Failure(source)),
+            None => self.frame_end(),
+        })
+    }
+
+    fn frame(&mut self, chunk: Bytes, cx: &mut Context<'_>) -> Result<ControlFlow<()>> {
+        let rest = self.machine.upload_remaining().map(|rest| rest.cmp(&(chunk.len() as u64)));
+        match rest {
+            _ if chunk.is_empty() => return Ok(ControlFlow::Continue(())),
+            Some(Ordering::Less) => return self.breach(None, Beyond::Content(chunk)),
+            // The promised length ends with it.
+            Some(Ordering::Equal) => {
+                if let Some(beyond) = self.beyond(cx) {
+                    return self.breach(Some(chunk), beyond);
                 }
-                Err(misuse) => Err(misuse),
-            },
-            Some(Err(source)) => return Poll::Ready(Err(self.body_failed(source))),
-            None => self.machine.encode_end(self.upload.trailers(), &mut self.out.prefix),
-        };
-        Poll::Ready(framed.map_err(|misuse| self.body_misused(misuse)))
+            }
+            Some(Ordering::Greater) | None => {}
+        }
+        let framed = self.machine.encode_data(chunk.len(), &mut self.out.framing);
+        let suffix = framed.map_err(|misuse| self.body_misused(misuse))?;
+        self.out.push(chunk, suffix);
+        Ok(if self.machine.is_send_done() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    }
+
+    fn frame_end(&mut self) -> Result<ControlFlow<()>> {
+        let is_behind = self.out.has_content();
+        if is_behind && self.machine.upload_remaining().is_some() {
+            // It is shorter than was promised, and will be so when it is asked again.
+            return Ok(ControlFlow::Break(()));
+        }
+        match self.machine.encode_end(self.upload.trailers(), &mut self.out.framing) {
+            Err(misuse) if !is_behind => Err(self.body_misused(misuse)),
+            Ok(()) | Err(_) => Ok(ControlFlow::Break(())),
+        }
+    }
+
+    /// What was taken cannot be sent. Behind other pieces it is put back, so that these are written first, and found
+    /// again; the first of all fails the request at once.
+    fn breach(&mut self, chunk: Option<Bytes>, beyond: Beyond) -> Result<ControlFlow<()>> {
+        if self.out.has_content() {
+            self.upload.put_back(chunk, beyond);
+            return Ok(ControlFlow::Break(()));
+        }
+        Err(self.body_broken(beyond))
     }
 
     /// The promised length is framed: the caller's source has to end here, and is asked before the last of it is
     /// written. One that cannot say so yet is not waited for, since it may itself wait for the response; it is asked
     /// again with each poll until the response begins.
     pub(super) fn check_end(&mut self, cx: &mut Context<'_>) -> Result<()> {
+        match self.beyond(cx) {
+            Some(beyond) => Err(self.body_broken(beyond)),
+            None => Ok(()),
+        }
+    }
+
+    /// What the source has beyond the promised length, if it says so now.
+    fn beyond(&mut self, cx: &mut Context<'_>) -> Option<Beyond> {
         if self.upload.is_over() {
-            return Ok(());
+            return None;
         }
         for _ in 0..PIECES {
-            let misuse = match self.upload.poll_chunk(cx) {
-                Poll::Pending => return Ok(()),
+            return match self.upload.poll_chunk(cx) {
                 Poll::Ready(Some(Ok(chunk))) if chunk.is_empty() => continue,
-                Poll::Ready(Some(Ok(_))) => Misuse::MoreThanPromised,
-                Poll::Ready(Some(Err(source))) => return Err(self.body_failed(source)),
-                Poll::Ready(None) if self.upload.trailers().is_some() => Misuse::TrailersWithoutChunked,
-                Poll::Ready(None) => return Ok(()),
+                Poll::Ready(Some(Ok(chunk))) => Some(Beyond::Content(chunk)),
+                Poll::Ready(Some(Err(source))) => Some(Beyond::Failure(source)),
+                Poll::Ready(None) if self.upload.trailers().is_some() => Some(Beyond::Trailers),
+                Poll::Ready(None) | Poll::Pending => None,
             };
-            return Err(self.body_misused(misuse));
         }
         cx.waker().wake_by_ref();
-        Ok(())
+        None
+    }
+
+    fn body_broken(&mut self, beyond: Beyond) -> Error {
+        match beyond {
+            Beyond::Content(_) => self.body_misused(Misuse::MoreThanPromised),
+            Beyond::Trailers => self.body_misused(Misuse::TrailersWithoutChunked),
+            Beyond::Failure(source) => self.body_failed(source),
+        }
     }
 
     /// A body that breaks its promise: nothing more of it is written, and the connection will close.
@@ -88,7 +151,8 @@ impl Exchange {
     pub(super) fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         self.waits_for_caller = false;
         // After so many pieces in one poll it is others' turn: tasks, and what the peer has to say.
-        for _ in 0..PIECES {
+        let mut left = PIECES;
+        loop {
             while !self.out.is_empty() {
                 if self.machine.is_upload_refused() {
                     // > If the client sees a response that indicates the server does not wish to receive the message
@@ -102,7 +166,6 @@ impl Exchange {
                 match ready!(self.poll_write(cx)) {
                     Ok(written) => {
                         (self.writing_since, self.reading_since) = (None, None);
-                        self.out.written += written;
                         self.sent += written as u64;
                         self.written = self.written.max(Written::Partly);
                         self.is_flushed = false;
@@ -110,7 +173,6 @@ impl Exchange {
                     Err(error) => {
                         // It may have answered before it closed: go on reading.
                         self.machine.abort_send();
-                        let unsent = self.out.data.clone();
                         if self.lease.as_mut().is_some_and(|lease| lease.conn().stream.is_tls()) {
                             // What TLS was given counts as written, whatever became of it.
                             self.sent = self.sent.max(1);
@@ -118,7 +180,7 @@ impl Exchange {
                         }
                         if self.sent == 0 {
                             // The request may be sent again: what was taken of the caller's stream is still owed.
-                            self.upload.rewind(unsent);
+                            self.upload.rewind(self.out.take_pieces());
                         }
                         self.clear_out();
                         self.write_error = Some(error);
@@ -140,9 +202,14 @@ impl Exchange {
                 }
                 return Poll::Pending;
             }
+            if left == 0 {
+                self.waits_for_caller = true;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             self.check_deadline().map_err(Failure::into_error)?;
-            self.out.prefix = buffer::take_write();
-            match self.poll_frame(cx) {
+            self.out.framing = buffer::take_write();
+            match self.poll_frames(&mut left, cx) {
                 Poll::Ready(framed) => framed?,
                 Poll::Pending => {
                     self.out.clear();
@@ -155,9 +222,6 @@ impl Exchange {
                 }
             }
         }
-        self.waits_for_caller = true;
-        cx.waker().wake_by_ref();
-        Poll::Pending
     }
 
     /// What was written of the content is counted, and the rest forgotten.
