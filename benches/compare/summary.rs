@@ -112,11 +112,14 @@ impl Results {
         judge("syscalls per warm GET, https: read and look", reads, 2.0);
         self.content(&judge);
         for (scheme, budget) in [("http", 1536.0), ("https", 8192.0)] {
-            for sort in ["heap", "resident"] {
-                let start = format!("idle_memory/{sort}/{scheme}/");
+            for (sort, made) in
+                [("heap", "in_turn"), ("heap", "at_once"), ("resident", "in_turn"), ("resident", "at_once")]
+            {
+                let start = format!("idle_memory/{sort}/{scheme}/{made}/");
                 let own = self.cells.iter().filter(|cell| cell.starts_with(&start));
                 let most = own.filter_map(|cell| self.value(cell, "handclasp")).reduce(f64::max);
-                judge(&format!("bytes per idle connection, {scheme}, {sort}, at most"), most, budget);
+                let how = made.replace('_', " ");
+                judge(&format!("bytes per idle connection, {scheme}, made {how}, {sort}"), most, budget);
             }
         }
         for scheme in ["http", "https"] {
