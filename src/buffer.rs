@@ -1,8 +1,9 @@
 //! Who owns buffers: nobody for long.
 //!
 //! An idle connection has none. Each thread keeps one buffer to write heads from, one to read into, a slab from which
-//! small responses are cut, one that content goes through, and one for what TLS reads and writes; an exchange takes buffers for as long as it needs them within a poll, and keeps one across polls only while
-//! it holds bytes, or reads content. Invariant: what is taken out is empty, or of no meaning.
+//! small responses are cut, one that content goes through, and one for what TLS reads and writes; an exchange takes
+//! buffers for as long as it needs them within a poll, and keeps one across polls only while it holds bytes, or reads
+//! content. Invariant: what is taken out is empty, or of no meaning.
 
 use std::cell::RefCell;
 

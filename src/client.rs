@@ -233,7 +233,17 @@ impl Client {
             if let Err(error) = exchange.prepare(head) {
                 return Err(exchange.error(error));
             }
-            let lease = match self.acquire(route, fresh, waiting.take(), &mut exchange, settings).await {
+            let found = match waiting.take() {
+                Some(wait) => Ok(Err(wait)),
+                None => self.inner.pool.checkout(route, fresh, None, exchange.timeline().attempt_at()),
+            };
+            let lease = match found {
+                Ok(Ok(lease)) => Ok(lease),
+                // (Boxed, as all that is rare: the future of a request is moved, and has room for its largest part.)
+                Ok(Err(wait)) => Box::pin(self.granted(route, fresh, wait, &mut exchange, settings)).await,
+                Err(error) => Err(error),
+            };
+            let lease = match lease {
                 Ok(lease) => lease,
                 Err(error) => return Err(exchange.error(error)),
             };
@@ -241,12 +251,12 @@ impl Client {
             let outcome = loop {
                 match poll_fn(|cx| exchange.poll_head(informed, cx)).await {
                     Err(Failure::Stale(reason)) => {
-                        // Nothing was written: the next connection gets the same head, and the piece of the body.
+                        // Nothing was written: the next connection gets the same head, and the pieces of the body.
                         let Some(dead) = exchange.detach() else { continue };
                         let lease = match dead.replace(reason, fresh) {
                             Ok(lease) => Ok(lease),
                             Err(wait) => {
-                                self.acquire(route, fresh, Some(wait), &mut exchange, settings).await
+                                Box::pin(self.granted(route, fresh, wait, &mut exchange, settings)).await
                             }
                         };
                         match lease {
@@ -370,7 +380,7 @@ impl Client {
             return Ok(false);
         }
         headers.remove(TRAILER);
-        gather(upload, deadline).await?;
+        Box::pin(gather(upload, deadline)).await?;
         Ok(true)
     }
 
@@ -392,23 +402,16 @@ impl Client {
         self.inner.old_servers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A connection for the request: idle, or waited for.
-    async fn acquire(
+    /// The connection that the request waits for.
+    async fn granted(
         &self,
         route: RouteRef<'_>,
         fresh: Option<Duration>,
-        waiting: Option<Wait>,
+        mut wait: Wait,
         exchange: &mut Exchange,
         settings: &Settings,
     ) -> Result<Lease> {
         let pool = &self.inner.pool;
-        let mut wait = match waiting {
-            Some(wait) => wait,
-            None => match pool.checkout(route, fresh, None, exchange.timeline().attempt_at())? {
-                Ok(lease) => return Ok(lease),
-                Err(wait) => wait,
-            },
-        };
         // Of one attempt: a connection that was found dead does not begin the wait anew.
         let now = exchange.timeline().attempt_at();
         exchange.spans().waits();

@@ -85,10 +85,10 @@ pub(crate) struct Exchange {
     lease: Option<Lease>,
     /// The request's first write was tried on this lease.
     is_begun: bool,
-    /// The body was asked for its first piece.
+    /// The body was asked for its first pieces.
     is_framed: bool,
-    /// The server has begun to answer, and with something else than 408, where no 100 was waited for: the request is
-    /// not sent again.
+    /// The server has taken the request on, so that it is not sent again: it has begun to answer, with neither a 408 nor
+    /// (where a 100 was waited for) an interim response or a 417.
     is_taken_on: bool,
     /// The peer has closed its side.
     is_eof: bool,
@@ -380,7 +380,7 @@ impl Exchange {
         }
     }
 
-    /// The first poll of an attempt: the body is asked once, the connection looked at, then the first write made.
+    /// The first poll of an attempt: the body is asked for what is ready, the connection looked at, then the first write made.
     fn begin(&mut self, cx: &mut Context<'_>) -> Result<(), Failure> {
         if !self.is_framed && !self.is_expecting {
             self.is_framed = true;
@@ -435,10 +435,12 @@ impl Exchange {
             match decoded {
                 Ok(Some(event)) => {
                     if let Event::Head(head) | Event::Informational(head) = &event {
+                        let (status, expected) = (head.status, self.continue_at.is_some());
                         // (Before a 417 there may be other interim responses.)
-                        let may_be_resent =
-                            head.status == StatusCode::REQUEST_TIMEOUT || self.continue_at.is_some();
-                        self.is_taken_on |= !may_be_resent;
+                        let is_refusal =
+                            status.is_informational() || status == StatusCode::EXPECTATION_FAILED;
+                        self.is_taken_on |=
+                            status != StatusCode::REQUEST_TIMEOUT && !(expected && is_refusal);
                     }
                     match &event {
                         Event::Head(_) => {

@@ -99,6 +99,11 @@ impl Incoming {
         }
     }
 
+    /// Nobody wants it as one any more: what is there is decoded.
+    pub(crate) fn scatter(&mut self) {
+        self.whole = 0;
+    }
+
     /// Whether content that is wanted as one is not all there yet.
     pub(crate) fn is_gathering(&self) -> bool {
         self.bytes.len() < self.whole

@@ -215,6 +215,48 @@ async fn rule_30_a_small_rest_is_drained() {
     assert_eq!(server.connections(), 1);
 }
 
+/// Also of content that was wanted as one, and had begun to come.
+#[tokio::test]
+async fn rule_30_the_rest_of_what_was_wanted_as_one_is_drained() {
+    for (length, sent) in [(60_000, 20_000), (60_000, 1), (60_000, 59_999)] {
+        let (begin, go) = (Signal::new(), Signal::new());
+        let (begun, gone_on) = (begin.clone(), go.clone());
+        let server = Server::start(move |peer: &mut Peer| {
+            while let Some(request) = peer.request()? {
+                if request.target != "/slow" {
+                    peer.respond("quick")?;
+                    continue;
+                }
+                peer.send(format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n"))?;
+                peer.wait(&begun)?;
+                peer.send(vec![b'x'; sent])?;
+                peer.wait(&gone_on)?;
+                peer.send(vec![b'x'; length - sent])?;
+            }
+            Ok(())
+        });
+        let client = Client::new();
+        let response = open(&client, &server.url("/slow")).await;
+        let connection = response.connection().clone();
+        let mut reading = Box::pin(response.bytes());
+        assert!(poll(reading.as_mut()).is_pending());
+        begin.raise();
+        wait_for_delivery(connection.local_addr().unwrap(), connection.peer_addr().unwrap());
+        tokio::task::yield_now().await;
+        assert!(poll(reading.as_mut()).is_pending(), "some was read");
+        // However long the server takes for the rest.
+        tokio::time::pause();
+        drop(reading);
+        let total = client.pool().stats().total;
+        assert_eq!((total.active, total.idle), (1, 0), "it counts: {total}");
+        go.raise();
+        until_now("the rest has come", || client.pool().stats().total.idle == 1).await;
+        tokio::time::resume();
+        get(&client, &server.url("/quick")).await.unwrap();
+        assert_eq!(server.connections(), 1, "{length} bytes, {sent} of them before");
+    }
+}
+
 #[tokio::test]
 async fn rule_30_what_has_come_is_consumed_at_once() {
     let sent = Signal::new();

@@ -38,7 +38,8 @@ impl<'a> Fields<'a> {
         for (name, value) in request.headers {
             let value = value.as_bytes();
             check_value(value)?;
-            if fields.note(name.as_str(), value)? {
+            fields.note(name.as_str(), value)?;
+            if !is_written_separately(name.as_str()) {
                 fields.size += name.as_str().len() + SEPARATOR.len() + value.len() + CRLF.len();
             }
         }
@@ -55,8 +56,8 @@ impl<'a> Fields<'a> {
         Ok(fields)
     }
 
-    /// Notes one field; whether it is written as it is. The length is looked at first, so that most fields cost that.
-    fn note(&mut self, name: &str, value: &'a [u8]) -> Result<bool, Misuse> {
+    /// Notes one field. The length is looked at first, so that most fields cost that.
+    fn note(&mut self, name: &str, value: &'a [u8]) -> Result<(), Misuse> {
         match name.len() {
             2 if name == "te" => {
                 check_te(value)?;
@@ -68,7 +69,6 @@ impl<'a> Fields<'a> {
                 if self.host.replace(value).is_some() {
                     return Err(Misuse::SeveralHosts);
                 }
-                return Ok(false);
             }
             6 if name == "expect" => {
                 // > The Expect field value is case-insensitive. The only expectation defined by this specification is
@@ -96,7 +96,6 @@ impl<'a> Fields<'a> {
                     return Err(Misuse::ContentLengthMismatch);
                 }
                 self.length = Some(length);
-                return Ok(false);
             }
             14 if name == "http2-settings" => self.needed.insert(Options::HTTP2_SETTINGS),
             // > clients are encouraged not to send the Proxy-Connection header field in any requests.
@@ -109,11 +108,10 @@ impl<'a> Fields<'a> {
                     return Err(Misuse::BadTransferEncoding);
                 }
                 self.is_chunked = true;
-                return Ok(false);
             }
             _ => {}
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Checks what depends on the method and on the body that will really be sent.
@@ -210,6 +208,16 @@ impl Options {
             self.0 |= known.map_or(0, |bit| 1 << bit);
         }
         Ok(())
+    }
+}
+
+/// Whether a field is not written as it stands among the others, but where it belongs.
+pub(super) fn is_written_separately(name: &str) -> bool {
+    match name.len() {
+        4 => name == "host",
+        14 => name == "content-length",
+        17 => name == "transfer-encoding",
+        _ => false,
     }
 }
 

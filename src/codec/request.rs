@@ -7,7 +7,7 @@ use bytes::{BufMut, BytesMut};
 use http::{HeaderMap, Method, Uri};
 
 use super::error::Misuse;
-use super::fields::Fields;
+use super::fields::{Fields, is_written_separately};
 use super::framing::BodyLength;
 use super::trailers;
 use super::upgrade::Offer;
@@ -334,15 +334,6 @@ static NAME_BYTES: [bool; 256] = {
     }
     is_name_byte
 };
-
-fn is_written_separately(name: &str) -> bool {
-    match name.len() {
-        4 => name == "host",
-        14 => name == "content-length",
-        17 => name == "transfer-encoding",
-        _ => false,
-    }
-}
 
 /// Room for bytes that were counted beforehand, and what is left of it.
 struct Room<'a>(&'a mut [u8]);

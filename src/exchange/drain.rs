@@ -40,6 +40,7 @@ impl Exchange {
         if lease.resume().is_err() || !self.machine.is_head_received() {
             return false;
         }
+        self.incoming.scatter();
         while let Ok(Some(event)) = self.machine.decode(self.incoming.bytes()) {
             if let Event::End = event {
                 self.conclude(time::now());

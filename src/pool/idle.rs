@@ -37,6 +37,8 @@ pub(crate) struct IdleList<T> {
     /// By slot: its neighbours in age. Apart, because they are other hosts' connections, anywhere in memory: so all of them
     /// take little of it.
     neighbours: Rows<Neighbours>,
+    /// Tables that were given up.
+    spent: Option<Spent<T>>,
     len: usize,
     /// Of these, how many are being looked at.
     lent: usize,
@@ -46,6 +48,9 @@ pub(crate) struct IdleList<T> {
     /// When the first connection came.
     began: Option<Instant>,
 }
+
+/// Tables of a burst that is over.
+pub(crate) type Spent<T> = (Slots<Entry<T>>, Rows<Neighbours>);
 
 /// What a shelf needs to know to close the gap.
 #[derive(Debug)]
@@ -85,7 +90,7 @@ pub(crate) enum Stay {
 /// One cache line: with many connections, each line costs what the memory takes. Times are nanoseconds since the list began.
 #[derive(Debug)]
 #[repr(C, align(64))]
-struct Entry<T> {
+pub(crate) struct Entry<T> {
     above: Option<IdleId>,
     below: Option<IdleId>,
     /// `None` while it is being looked at, and of the newest of a shelf.
@@ -101,7 +106,7 @@ struct Entry<T> {
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Neighbours {
+pub(crate) struct Neighbours {
     older: Option<IdleId>,
     newer: Option<IdleId>,
 }
@@ -140,6 +145,7 @@ impl<T> IdleList<T> {
         Self {
             slots: Slots::new(),
             neighbours: Rows::new(),
+            spent: None,
             len: 0,
             lent: 0,
             next_stamp: 0,
@@ -222,9 +228,9 @@ impl<T> IdleList<T> {
             self.deadlines.remove(&(entry.deadline, id));
         }
         // A burst leaves no table behind.
-        self.slots.shrink();
-        if self.slots.len() == 0 {
-            self.neighbours = Rows::new();
+        if let Some(slots) = self.slots.give_up() {
+            let neighbours = std::mem::replace(&mut self.neighbours, Rows::new());
+            self.spent = Some((slots, neighbours));
         }
         self.lent -= usize::from(entry.is_lent);
         let lent = entry.is_lent.then_some(entry.stamp);
@@ -239,6 +245,15 @@ impl<T> IdleList<T> {
     /// A connection is its shelf's newest now, which has it; or it is being looked at.
     pub(crate) fn take(&mut self, id: IdleId) -> Option<T> {
         self.entry_mut(id).conn.take()
+    }
+
+    pub(crate) fn has_spent(&self) -> bool {
+        self.spent.is_some()
+    }
+
+    /// Tables that were given up, to be dropped where that may take its time.
+    pub(crate) fn take_spent(&mut self) -> Option<Spent<T>> {
+        self.spent.take()
     }
 
     /// How many are being looked at.

@@ -36,7 +36,7 @@ use std::time::{Duration, Instant};
 use super::PoolConfig;
 use super::action::{Action, Actions, Again, Checkout, Served, Terms, Ticket};
 use super::hosts::{Counts, Hosts, Place, Turn};
-use super::idle::IdleList;
+use super::idle::{IdleList, Spent};
 use super::stats::{Counters, DropReason};
 use crate::connect::DialError;
 
@@ -405,6 +405,16 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
             }
         }
         Some(slot)
+    }
+
+    /// Whether tables were given up.
+    pub(crate) fn has_spent(&self) -> bool {
+        self.idle.has_spent()
+    }
+
+    /// Tables that were given up, to be dropped where nobody waits for it.
+    pub(crate) fn take_spent(&mut self) -> Option<Spent<T>> {
+        self.idle.take_spent()
     }
 
     /// Whether no connection is idle, in use or being made.

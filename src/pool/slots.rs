@@ -1,18 +1,19 @@
 //! Tables of numbered rows and slots, which grow without moving what is in them.
 //!
-//! It knows nothing of what it holds. Invariants: an entry stays where it is until it is taken out; so that no call takes
-//! longer the more there are, and a table that grew leaves no copies of itself behind.
+//! It knows nothing of what it holds. Invariants: an entry stays where it is until it is taken out, so that nothing is
+//! copied because there is more, and a table that grew leaves no copies of itself behind (numbers of vacant slots aside); and
+//! a large table that is empty is dropped by the caller, where that may take its time.
 
 /// Numbered slots, some of them vacant.
 #[derive(Debug)]
-pub(super) struct Slots<T> {
+pub(crate) struct Slots<T> {
     slots: Rows<Option<T>>,
     vacant: Vec<u32>,
 }
 
 /// Numbered rows, in chunks that grow up to a size: of the memory, little is for rows that are not there.
 #[derive(Debug)]
-pub(super) struct Rows<T> {
+pub(crate) struct Rows<T> {
     chunks: Vec<Vec<T>>,
     len: u32,
 }
@@ -51,11 +52,10 @@ impl<T> Slots<T> {
         self.slots.get_mut(slot)?.as_mut()
     }
 
-    /// Gives the memory back, if nothing is left, and there was much.
-    pub(super) fn shrink(&mut self) {
-        if self.vacant.len() == self.len() && self.len() > KEPT {
-            *self = Self::new();
-        }
+    /// Gives the memory up, if nothing is left, and there was much: to be dropped by the caller.
+    pub(super) fn give_up(&mut self) -> Option<Self> {
+        let is_spent = self.vacant.len() == self.len() && self.len() > KEPT;
+        is_spent.then(|| std::mem::replace(self, Self::new()))
     }
 }
 
@@ -90,7 +90,7 @@ impl<T> Rows<T> {
 /// The chunk of a row, and where it is there.
 fn locate(number: u32) -> (usize, usize) {
     // Counted from the size of the first chunk on, the highest bit of a number names its chunk.
-    let number = number as usize + FIRST;
+    let number = (number as usize).saturating_add(FIRST);
     if number >= MOST {
         return (number / MOST + LAST_TO_GROW, number % MOST);
     }
@@ -147,7 +147,7 @@ mod tests {
                 assert_eq!(slots.remove(slot), model.remove(&slot).map(|(value, _)| value));
                 assert_eq!(slots.get(slot), None);
                 assert_eq!(slots.remove(slot), None);
-                slots.shrink();
+                slots.give_up();
             }
             for (slot, (value, place)) in &model {
                 assert_eq!(
@@ -166,12 +166,11 @@ mod tests {
         let mut slots = Slots::new();
         for count in [KEPT, KEPT + 1, 10_000] {
             let all: Vec<_> = (0..count).map(|value| slots.insert(value)).collect();
-            slots.shrink();
-            assert_eq!(slots.len(), count, "they are in use");
+            assert!(slots.give_up().is_none(), "they are in use");
             for slot in all {
                 slots.remove(slot);
             }
-            slots.shrink();
+            assert_eq!(slots.give_up().map(|spent| spent.len()), Some(count).filter(|count| *count > KEPT));
             assert_eq!(slots.len(), if count > KEPT { 0 } else { count });
         }
     }
