@@ -427,7 +427,7 @@ impl Exchange {
         loop {
             let decoded = if self.is_eof {
                 self.machine.decode_eof(self.incoming.bytes())
-            } else if self.incoming.is_gathering() {
+            } else if self.incoming.is_gathering(self.machine.receive_remaining()) {
                 Ok(None)
             } else {
                 self.machine.decode(self.incoming.bytes())

@@ -25,8 +25,8 @@ pub(crate) struct Incoming {
     size: usize,
     /// How large the buffer is that content is read into, if others may use it afterwards.
     room: usize,
-    /// Content that is wanted as one: it is decoded when all of it is there, so many bytes.
-    whole: usize,
+    /// The content is wanted as one: it is decoded when all of it is there.
+    is_one: bool,
 }
 
 /// What is to be read.
@@ -39,7 +39,7 @@ pub(crate) enum Expected {
 
 impl Default for Incoming {
     fn default() -> Self {
-        Self { bytes: BytesMut::new(), overflow: BytesMut::new(), size: buffer::READ, room: 0, whole: 0 }
+        Self { bytes: BytesMut::new(), overflow: BytesMut::new(), size: buffer::READ, room: 0, is_one: false }
     }
 }
 
@@ -65,7 +65,8 @@ impl Incoming {
             Expected::Head => None,
             Expected::Body(rest) => rest,
         };
-        if !self.is_gathering() {
+        let has_room = self.is_one && self.bytes.capacity() > self.bytes.len();
+        if !has_room {
             // Of a known length, a few bytes more: what comes behind the end is seen at once.
             let size = rest.map_or(self.size, |rest| {
                 let rest = usize::try_from(rest).unwrap_or(usize::MAX).saturating_add(BEYOND);
@@ -75,11 +76,9 @@ impl Incoming {
         }
         let room = self.bytes.capacity() - self.bytes.len();
         let read = ready!(pin!(stream.read_buf(&mut self.bytes)).poll(cx))?;
-        if self.whole > 0 {
-            self.whole = if self.is_gathering() { self.whole } else { 0 };
-            return Poll::Ready(Ok(read));
-        }
-        if read == room {
+        if has_room {
+            // Its size says nothing of what comes.
+        } else if read == room {
             // Where it is known that there is much, there are fewer steps.
             let more = if rest.is_some() { 4 } else { 2 };
             self.size = (self.size * more).min(MOST);
@@ -95,18 +94,18 @@ impl Incoming {
             let mut whole = BytesMut::with_capacity(rest + BEYOND);
             whole.extend_from_slice(&self.bytes);
             self.let_go();
-            (self.bytes, self.whole) = (whole, rest);
+            (self.bytes, self.is_one) = (whole, true);
         }
     }
 
     /// Nobody wants it as one any more: what is there is decoded.
     pub(crate) fn scatter(&mut self) {
-        self.whole = 0;
+        self.is_one = false;
     }
 
-    /// Whether content that is wanted as one is not all there yet.
-    pub(crate) fn is_gathering(&self) -> bool {
-        self.bytes.len() < self.whole
+    /// Whether content that is wanted as one, and of which `rest` was not decoded, is not all there yet.
+    pub(crate) fn is_gathering(&self, rest: Option<u64>) -> bool {
+        self.is_one && rest.is_some_and(|rest| (self.bytes.len() as u64) < rest)
     }
 
     /// Whoever was given what was read before has mostly let go of it, and it is written over.
@@ -257,19 +256,19 @@ mod tests {
             let begun = incoming.len();
             incoming.gather(all.len());
             let at = incoming.bytes().as_ptr();
-            let mut seen = begun;
-            while incoming.is_gathering() {
-                let expected = Expected::Body(Some((all.len() - begun) as u64));
-                seen += read(&mut incoming, &all[seen..all.len().min(seen + step)], expected);
+            let (mut seen, rest) = (begun, Some(all.len() as u64));
+            while incoming.is_gathering(rest) {
+                let next = &all[seen..all.len().min(seen + step)];
+                seen += read(&mut incoming, next, Expected::Body(rest));
             }
             let whole = incoming.bytes().split();
             assert!(whole == all && whole.as_ptr() == at, "{begun} bytes, then {step} by {step}");
-            assert!(!incoming.is_gathering(), "what is left is decoded");
+            assert!(!incoming.is_gathering(Some(0)), "what is left is decoded");
             assert_eq!(read(&mut incoming, b"surplus", Expected::Body(Some(0))), 7);
         }
         let mut incoming = Incoming::default();
         read(&mut incoming, b"all and more", Expected::Head);
         incoming.gather(3);
-        assert!(!incoming.is_gathering() && incoming.len() == 12, "it is there already");
+        assert!(!incoming.is_gathering(Some(3)) && incoming.len() == 12, "it is there already");
     }
 }
