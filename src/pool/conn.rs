@@ -331,7 +331,9 @@ impl Kept {
     /// whether they are wanted, they come together with the entries that tell, and not after.
     pub(super) fn approach(&self) {
         let (conn, fixed) = (&self.conn, &self.fixed);
-        black_box((conn.requests, conn.was_idle, fixed.id, fixed.parked.is_poisoned()));
+        // (What is counted, and each line of what follows.)
+        black_box((Arc::strong_count(fixed), fixed.id, fixed.parked.is_poisoned(), fixed.made));
+        black_box((conn.requests, conn.was_idle));
     }
 
     /// How long it may be kept, where the server keeps it idle for `stay` and the network is that of `epoch`.
