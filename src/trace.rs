@@ -5,7 +5,7 @@
 //! [`Timings`] sum to its total; a phase that did not happen is absent, not zero.
 
 use std::net::SocketAddr;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use http::{Method, StatusCode, Uri};
@@ -51,7 +51,7 @@ pub struct Timings {
 pub(crate) struct Timeline {
     call: Instant,
     attempt: Instant,
-    dial: Option<Box<Milestones>>,
+    dial: Option<Arc<Milestones>>,
     assigned: Option<Instant>,
     written: Option<Instant>,
     head: Option<Instant>,
@@ -75,7 +75,7 @@ impl Timeline {
 
     /// The dial that this request waited for, as far as it has come.
     pub(crate) fn dial(&mut self, dial: Milestones) {
-        self.dial = Some(Box::new(dial));
+        self.dial = Some(Arc::new(dial));
     }
 
     pub(crate) fn assigned(&mut self, now: Instant) {

@@ -66,7 +66,8 @@ impl<'a> Fields<'a> {
             4 if name == "host" => {
                 // > A client MUST send a Host header field in all HTTP/1.1 request messages; [more than one is a 400]
                 // <https://www.rfc-editor.org/rfc/rfc9112#section-3.2>
-                if self.host.replace(value).is_some() {
+                let before = self.host.replace(value);
+                if before.is_some() {
                     return Err(Misuse::SeveralHosts);
                 }
             }
