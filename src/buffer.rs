@@ -113,7 +113,7 @@ fn with<T>(act: impl FnOnce(&mut Buffers) -> T) -> Option<T> {
 const SLAB: usize = 8 * 1024;
 
 /// The largest buffer for content that is kept.
-pub(crate) const MOST_CONTENT: usize = 256 * 1024;
+pub(crate) const MOST_CONTENT: usize = 128 * 1024;
 
 /// A buffer that grew beyond this is not kept.
 const MOST: usize = 64 * 1024;

@@ -18,9 +18,9 @@ use crate::buffer;
 #[derive(Debug)]
 pub(crate) struct Incoming {
     bytes: BytesMut,
-    /// While the head is open: all of a large first read, of which `bytes` holds a copy of the first
-    /// [`buffer::SMALL`] bytes.
+    /// While the head is open: all of a large first read, of which `bytes` began as a copy of the first `copied` bytes.
     overflow: BytesMut,
+    copied: usize,
     /// How much a read of content asks for: grows and shrinks with what comes.
     size: usize,
     /// How large the buffer is that content is read into, if others may use it afterwards.
@@ -32,14 +32,22 @@ pub(crate) struct Incoming {
 /// What is to be read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Expected {
-    Head,
+    /// A head, and with it what it brings: as much as this, by what the response before it took.
+    Head(usize),
     /// Content, and how much of it is still to come if that is known.
     Body(Option<u64>),
 }
 
 impl Default for Incoming {
     fn default() -> Self {
-        Self { bytes: BytesMut::new(), overflow: BytesMut::new(), size: buffer::READ, room: 0, is_one: false }
+        Self {
+            bytes: BytesMut::new(),
+            overflow: BytesMut::new(),
+            copied: 0,
+            size: buffer::READ,
+            room: 0,
+            is_one: false,
+        }
     }
 }
 
@@ -61,8 +69,8 @@ impl Incoming {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
         let rest = match expected {
-            Expected::Head if self.bytes.is_empty() => return self.poll_first(stream, cx),
-            Expected::Head => None,
+            Expected::Head(size) if self.bytes.is_empty() => return self.poll_first(stream, size, cx),
+            Expected::Head(_) => None,
             Expected::Body(rest) => rest,
         };
         let has_room = self.is_one && self.bytes.capacity() > self.bytes.len();
@@ -128,36 +136,39 @@ impl Incoming {
 
     /// The buffer is the thread's again.
     fn let_go(&mut self) {
-        let mut bytes = std::mem::take(&mut self.bytes);
-        match std::mem::take(&mut self.room) {
-            0 => {}
-            // That of a first read.
-            buffer::READ => {
-                bytes.clear();
-                if bytes.try_reclaim(buffer::READ) {
-                    buffer::put_read(bytes);
-                }
-            }
-            room => buffer::put_content(bytes, room),
-        }
+        give_back(std::mem::take(&mut self.bytes), std::mem::take(&mut self.room));
     }
 
-    /// The first read of a response, which is mostly the only one.
+    /// The first read of a response, which is mostly the only one, where as much is read as came before it.
     fn poll_first(
         &mut self,
         stream: &mut (impl AsyncRead + Unpin),
+        size: usize,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
-        let mut buffer = buffer::take_read();
+        // (With a few bytes more: what fills its buffer may not be all that is there.)
+        let size = size.saturating_add(BEYOND).min(MOST);
+        let is_large = size > buffer::READ;
+        let mut buffer = if is_large { buffer::take_content(size) } else { buffer::take_read() };
+        let mut room = if is_large { buffer.capacity() } else { buffer::READ };
         let read = pin!(stream.read_buf(&mut buffer)).poll(cx);
         if buffer.len() > buffer::SMALL {
-            self.bytes = buffer::copy(&buffer[..buffer::SMALL]);
-            self.overflow = buffer;
+            self.size = room.min(MOST);
+            if is_large && buffer.len() <= buffer::READ {
+                // It is less this time: a piece that somebody keeps is not to keep the large buffer in memory.
+                let mut less = buffer::take_read();
+                less.extend_from_slice(&buffer);
+                give_back(std::mem::replace(&mut buffer, less), room);
+                room = buffer::READ;
+            }
+            self.bytes = buffer::copy(&buffer[..HEAD]);
+            self.copied = HEAD;
+            (self.overflow, self.room) = (buffer, room);
         } else {
             if !buffer.is_empty() {
                 self.bytes = buffer::copy(&buffer);
             }
-            buffer::put_read(buffer);
+            give_back(buffer, room);
         }
         read
     }
@@ -165,22 +176,39 @@ impl Incoming {
     /// The head was decoded: content goes on in the buffer that it was read into, where the copy was left.
     pub(crate) fn end_head(&mut self) {
         if !self.overflow.is_empty() {
-            let used = buffer::SMALL - self.bytes.len();
+            let used = self.copied - self.bytes.len();
             self.bytes = self.overflow.split_off(used);
             self.overflow = BytesMut::new();
-            self.room = buffer::READ;
         }
     }
 
-    /// The head is longer than the copy: the rest of what was read is appended. `false`: there is none.
+    /// The head is longer than the copy: more of what was read is appended. `false`: there is no more.
     pub(crate) fn has_more(&mut self) -> bool {
         if self.overflow.is_empty() {
             return false;
         }
-        let overflow = std::mem::take(&mut self.overflow);
-        self.bytes.extend_from_slice(&overflow[buffer::SMALL..]);
-        buffer::put_read(overflow);
+        let upto = if self.copied < buffer::SMALL { buffer::SMALL } else { self.overflow.len() };
+        self.bytes.extend_from_slice(&self.overflow[self.copied..upto]);
+        self.copied = upto;
+        if self.copied == self.overflow.len() {
+            give_back(std::mem::take(&mut self.overflow), std::mem::take(&mut self.room));
+        }
         true
+    }
+}
+
+/// A buffer with so much room is the thread's again; with none that others may use, it is nobody's.
+fn give_back(mut buffer: BytesMut, room: usize) {
+    match room {
+        0 => {}
+        // That of a first read.
+        buffer::READ => {
+            buffer.clear();
+            if buffer.try_reclaim(buffer::READ) {
+                buffer::put_read(buffer);
+            }
+        }
+        room => buffer::put_content(buffer, room),
     }
 }
 
@@ -189,6 +217,9 @@ impl Drop for Incoming {
         self.let_go();
     }
 }
+
+/// Most heads are no longer.
+const HEAD: usize = 1024;
 
 /// Bytes read beyond the end of a body, to see at once whether something follows it.
 const BEYOND: usize = 64;
@@ -220,19 +251,50 @@ mod tests {
     #[test]
     fn a_large_first_read_is_split_behind_the_head() {
         let all: Vec<u8> = (0..10_000u32).map(|at| at as u8).collect();
-        for head in [1, 100, buffer::SMALL - 1, buffer::SMALL, buffer::SMALL + 1, 9_000] {
+        let heads = [1, 100, HEAD, HEAD + 1, buffer::SMALL - 1, buffer::SMALL, buffer::SMALL + 1, 9_000];
+        // (Where less was expected, what was, or more.)
+        let expected = [0, all.len(), 100_000];
+        for (head, size) in heads.into_iter().flat_map(|head| expected.map(|size| (head, size))) {
             let mut incoming = Incoming::default();
-            assert_eq!(read(&mut incoming, &all, Expected::Head), all.len());
+            assert_eq!(read(&mut incoming, &all, Expected::Head(size)), all.len());
             let mut seen = Vec::new();
-            if head > incoming.len() {
+            while head > incoming.len() {
                 assert!(incoming.has_more());
             }
             seen.extend_from_slice(&incoming.bytes().split_to(head));
             incoming.end_head();
             seen.extend_from_slice(incoming.bytes());
-            assert_eq!(seen, all, "a head of {head} bytes");
+            assert_eq!(seen, all, "a head of {head} bytes, {size} expected");
             assert!(!incoming.has_more());
         }
+    }
+
+    /// Of a response like the one before, all is read at once; of a shorter one, a piece keeps no more than it has to.
+    #[test]
+    fn as_much_is_read_as_came_before() {
+        let all = vec![b'.'; 200_000];
+        for (come, expected, at_once) in [
+            (50_000, 0, buffer::READ),
+            (50_000, 50_000, 50_000),
+            (50_060, 50_000, 50_060),
+            (200_000, usize::MAX, MOST),
+        ] {
+            let mut incoming = Incoming::default();
+            assert_eq!(read(&mut incoming, &all[..come], Expected::Head(expected)), at_once);
+            assert_eq!(incoming.bytes().split_to(100).len(), 100);
+            incoming.end_head();
+            assert_eq!(incoming.len(), at_once - 100);
+            // And what comes next is read in steps as large.
+            let rest = Expected::Body(Some(200_000 - at_once as u64));
+            incoming.bytes().clear();
+            let next = read(&mut incoming, &all[at_once..], rest);
+            assert!(next >= at_once.min(all.len() - at_once), "{next} after {at_once}");
+        }
+        let mut incoming = Incoming::default();
+        assert_eq!(read(&mut incoming, &all[..5_000], Expected::Head(MOST)), 5_000);
+        incoming.bytes().clear();
+        incoming.end_head();
+        assert_eq!(incoming.room, buffer::READ);
     }
 
     #[test]
@@ -250,7 +312,7 @@ mod tests {
         for (begun, step) in [(0, 50_000), (0, 7_000), (9_000, 50_000), (9_000, 1), (49_999, 1)] {
             let mut incoming = Incoming::default();
             if begun > 0 {
-                assert_eq!(read(&mut incoming, &all[..begun], Expected::Head), begun.min(buffer::READ));
+                assert_eq!(read(&mut incoming, &all[..begun], Expected::Head(0)), begun.min(buffer::READ));
                 incoming.end_head();
             }
             let begun = incoming.len();
@@ -267,7 +329,7 @@ mod tests {
             assert_eq!(read(&mut incoming, b"surplus", Expected::Body(Some(0))), 7);
         }
         let mut incoming = Incoming::default();
-        read(&mut incoming, b"all and more", Expected::Head);
+        read(&mut incoming, b"all and more", Expected::Head(0));
         incoming.gather(3);
         assert!(!incoming.is_gathering(Some(3)) && incoming.len() == 12, "it is there already");
     }

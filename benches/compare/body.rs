@@ -1,6 +1,7 @@
 //! What content costs the client's process, beside others: downloads and uploads.
 //!
-//! `cargo bench --manifest-path benches/compare/Cargo.toml --bench body`, for some minutes. One request after another, on
+//! `cargo bench --manifest-path benches/compare/Cargo.toml --bench body [-- CELL...]`, for some minutes; with cells, such as
+//! `cpu/download/known/64K` or a part of that, these alone. One request after another, on
 //! one connection and one thread, without TLS. Downloads come with their length or in chunks of 16 KiB, and are read piece
 //! by piece, or as one. Uploads are sent from pieces of 16 KiB, in chunks, or from one `Bytes`, with its length; the
 //! server tells how much came. Figures are per byte of content. First, though told last, handclasp alone
@@ -32,7 +33,10 @@ fn main() -> Result<(), BoxError> {
     let runtime = runtime(1);
     let origin = origin(server.scheme(), server.address);
     let mut report = Report::new("body");
-    let peaks = peaks(&runtime, &server, &origin, long)?;
+    let peaks = match arguments.wants("peak/") {
+        true => peaks(&runtime, &server, &origin, long)?,
+        false => Vec::new(),
+    };
     heap::count(false);
 
     let jobs = jobs(&origin)?;
@@ -40,6 +44,9 @@ fn main() -> Result<(), BoxError> {
     report.table("Processor time of content", "content", "ns per byte");
     for (cell, job) in &jobs {
         let (cell, job) = (format!("cpu/{cell}"), Arc::new(job.clone()));
+        if !arguments.wants(&cell) {
+            continue;
+        }
         let mut teams = Vec::new();
         for kind in Kind::ALL {
             teams.push(runtime.block_on(Team::new(kind, &server, 1))?);

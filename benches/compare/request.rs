@@ -25,13 +25,9 @@ fn main() -> Result<(), BoxError> {
         let bench = Bench { server: server?, rounds, share };
         let scheme = bench.server.scheme();
         let single = runtime(1);
-        let is_wanted = |cell: &str| {
-            let mut cells = arguments.words.iter().filter(|word| !word.starts_with("--")).peekable();
-            cells.peek().is_none() || cells.any(|wanted| cell.contains(wanted.as_str()))
-        };
         report.table(&format!("Latency of a warm GET, {scheme}"), "one in flight", "median, µs");
         let cell = format!("latency/{scheme}/1-thread/1");
-        if is_wanted(&cell) {
+        if arguments.wants(&cell) {
             report.rows(&cell, &bench.latency(&single)?, "us");
         }
         report.table(
@@ -45,7 +41,7 @@ fn main() -> Result<(), BoxError> {
             for in_flight in [1, 32, 256].into_iter().filter(|in_flight| *in_flight <= most) {
                 let what = if threads == 1 { "1-thread" } else { "2-threads" };
                 let cell = format!("cpu/{scheme}/{what}/{in_flight}");
-                if is_wanted(&cell) {
+                if arguments.wants(&cell) {
                     report.rows(&cell, &bench.processor(&runtime(threads), in_flight)?, "us");
                 }
             }

@@ -46,6 +46,8 @@ pub(crate) struct Conn {
     pub(super) setup: Option<Arc<Setup>>,
     /// Whether it was ever idle: the peer may have closed it since.
     pub(super) was_idle: bool,
+    /// How many bytes the response before had.
+    pub(super) expected: u32,
     /// Kept across requests; see [`Timer`].
     pub(crate) timer: Timer,
     pub(crate) stream: Stream,
@@ -307,6 +309,7 @@ impl Kept {
         };
         let conn = Conn {
             stream,
+            expected: 0,
             timer: Timer::default(),
             runtime,
             requests: 0,

@@ -116,6 +116,18 @@ impl Lease {
         self.progress.answered = true;
     }
 
+    /// How many bytes the next response is expected to have: as many as the one before.
+    pub(crate) fn expected(&self) -> usize {
+        self.conn.as_ref().map_or(0, |conn| conn.expected as usize)
+    }
+
+    /// The response had so many bytes.
+    pub(crate) fn expect(&mut self, bytes: u64) {
+        if let Some(conn) = &mut self.conn {
+            conn.expected = u32::try_from(bytes).unwrap_or(u32::MAX);
+        }
+    }
+
     pub(crate) fn conn(&mut self) -> &mut Conn {
         self.conn.as_mut().expect("only the consuming methods take it")
     }

@@ -41,6 +41,12 @@ impl Arguments {
         let has = |wanted: &str| words.iter().any(|word| word == wanted);
         Ok(Self { is_quick: has("--quick") || has("--test") || !has("--bench"), words })
     }
+
+    /// Whether a cell is to be measured: all are, unless words name some of them, whole or in part.
+    pub fn wants(&self, cell: &str) -> bool {
+        let mut wanted = self.words.iter().filter(|word| !word.starts_with("--")).peekable();
+        wanted.peek().is_none() || wanted.any(|wanted| cell.contains(wanted.as_str()))
+    }
 }
 
 /// The environment variable with the root that a process started by another is to trust.
