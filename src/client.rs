@@ -346,11 +346,11 @@ impl Client {
         above: Option<u64>,
         deadline: Option<Deadline>,
     ) -> Result<bool> {
-        let is_coded = headers.contains_key(TRANSFER_ENCODING);
-        let is_announced = is_coded || headers.contains_key(EXPECT) || headers.contains_key(TRAILER);
+        let is_coded = has(headers, &TRANSFER_ENCODING);
+        let is_announced = || has(headers, &EXPECT) || has(headers, &TRAILER);
         match upload.length() {
             BodyLength::None if !is_coded => return Ok(false),
-            BodyLength::Known(_) if !is_announced && above.is_none() => return Ok(false),
+            BodyLength::Known(_) if !is_coded && above.is_none() && !is_announced() => return Ok(false),
             _ => {}
         }
         let has_length = headers.contains_key(CONTENT_LENGTH);

@@ -345,13 +345,13 @@ impl Outgoing {
     }
 
     pub(crate) fn clear(&mut self) {
+        if self.framing.capacity() == 0 && self.pieces.is_empty() {
+            return;
+        }
         if self.written > 0 {
             self.is_held_up = std::mem::take(&mut self.has_waited);
         }
-        let framing = std::mem::take(&mut self.framing);
-        if framing.capacity() > 0 {
-            buffer::put_write(framing);
-        }
+        buffer::put_write(std::mem::take(&mut self.framing));
         self.pieces.clear();
         self.content = 0;
         self.written = 0;

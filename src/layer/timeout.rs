@@ -66,17 +66,19 @@ enum Clock {
 impl Waits {
     /// The first deadline of all; `None` where nothing has one.
     pub(crate) fn due(&self, timeouts: &Timeouts) -> Option<Due> {
-        let clock = |since: Option<Instant>, after: Duration, clock: Clock| {
+        let mut first = self.total.map(|Deadline { at, after }| Due { at, clock: Clock::Total, after });
+        for (since, after, clock) in [
+            (self.writing_since, timeouts.write, Clock::Write),
+            (self.written_at, timeouts.response, Clock::Response),
+            (self.reading_since, timeouts.read, Clock::Read),
+        ] {
             // What cannot be represented never comes.
-            since.and_then(|since| since.checked_add(after)).map(|at| Due { at, clock, after })
-        };
-        let dues = [
-            self.total.map(|Deadline { at, after }| Due { at, clock: Clock::Total, after }),
-            clock(self.writing_since, timeouts.write, Clock::Write),
-            clock(self.written_at, timeouts.response, Clock::Response),
-            clock(self.reading_since, timeouts.read, Clock::Read),
-        ];
-        dues.into_iter().flatten().min_by_key(|due| due.at)
+            let Some(at) = since.and_then(|since| since.checked_add(after)) else { continue };
+            if first.is_none_or(|first| at < first.at) {
+                first = Some(Due { at, clock, after });
+            }
+        }
+        first
     }
 }
 

@@ -43,6 +43,8 @@ pub(crate) struct Key {
 pub(crate) struct RouteRef<'a> {
     https: bool,
     host: &'a str,
+    /// The host is not in lower case.
+    is_upper: bool,
     port: u16,
     /// Host and port as they are written, without user and password.
     authority: &'a str,
@@ -67,7 +69,7 @@ impl<'a> RouteRef<'a> {
             let host = &authority[start..colon];
             let host = host.strip_suffix('.').unwrap_or(host);
             if !host.is_empty() {
-                return Ok(Self { https, host, port, authority: &authority[start..], tag: None });
+                return Ok(Self::new(https, host, port, &authority[start..]));
             }
         }
         let (authority, colon) = split(authority);
@@ -89,7 +91,13 @@ impl<'a> RouteRef<'a> {
                 }
             },
         };
-        Ok(Self { https, host, port, authority, tag: None })
+        Ok(Self::new(https, host, port, authority))
+    }
+
+    fn new(https: bool, host: &'a str, port: u16, authority: &'a str) -> Self {
+        // (To the end, in place of to the first: it is done many bytes at a time.)
+        let is_upper = host.bytes().fold(false, |has, byte| has | byte.is_ascii_uppercase());
+        Self { https, host, is_upper, port, authority, tag: None }
     }
 
     /// The same for requests that share connections only among themselves.
@@ -110,8 +118,7 @@ impl<'a> RouteRef<'a> {
     pub(crate) fn hash(&self, state: &RandomState) -> u64 {
         let mut hasher = state.build_hasher();
         hasher.write_u32(u32::from(self.port) << 1 | u32::from(self.https));
-        // (To the end, in place of to the first: it is done many bytes at a time.)
-        if self.host.bytes().fold(false, |has, byte| has | byte.is_ascii_uppercase()) {
+        if self.is_upper {
             hasher.write(self.host.to_ascii_lowercase().as_bytes());
         } else {
             hasher.write(self.host.as_bytes());
@@ -148,7 +155,7 @@ impl<'a> RouteRef<'a> {
     /// The value of the Host field: lower case, without the scheme's own port. Borrowed where the URI has it so.
     pub(crate) fn host_field(&self) -> Cow<'a, str> {
         let is_default_port = self.port == if self.https { 443 } else { 80 };
-        if self.host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        if self.is_upper {
             let host = self.host.to_ascii_lowercase();
             return if is_default_port { host.into() } else { format!("{host}:{}", self.port).into() };
         }
