@@ -222,23 +222,30 @@ impl Client {
         let mut above = inner.request.expect_continue_above;
         loop {
             // Anew for each attempt: the server may have told its version meanwhile.
-            match self.announce(route, headers, exchange.upload(), above, deadline).await {
-                Ok(false) => {}
+            if self.announce(route, headers, exchange.upload(), above) {
+                if let Err(error) = Box::pin(gather(exchange.upload(), deadline)).await {
+                    return Err(exchange.error(error));
+                }
                 // The caller's time: the clocks of the attempt begin now.
-                Ok(true) => exchange.timeline().restart(time::now()),
-                Err(error) => return Err(exchange.error(error)),
+                exchange.timeline().restart(time::now());
             }
             let mut head = RequestHead::new(method, target, Some(host.as_bytes()), headers);
             head.close = inner.request.closes || binds_connection;
             if let Err(error) = exchange.prepare(head) {
                 return Err(exchange.error(error));
             }
+            let begun = exchange.timeline().attempt_at();
             let found = match waiting.take() {
                 Some(wait) => Ok(Err(wait)),
-                None => self.inner.pool.checkout(route, fresh, None, exchange.timeline().attempt_at()),
+                None => self.inner.pool.checkout(route, fresh, None, begun),
             };
+            let mut assigned = None;
             let lease = match found {
-                Ok(Ok(lease)) => Ok(lease),
+                // It was not waited for.
+                Ok(Ok(lease)) => {
+                    assigned = Some(begun);
+                    Ok(lease)
+                }
                 // (Boxed, as all that is rare: the future of a request is moved, and has room for its largest part.)
                 Ok(Err(wait)) => Box::pin(self.granted(route, fresh, wait, &mut exchange, settings)).await,
                 Err(error) => Err(error),
@@ -247,7 +254,7 @@ impl Client {
                 Ok(lease) => lease,
                 Err(error) => return Err(exchange.error(error)),
             };
-            exchange.attach(lease);
+            exchange.attach(lease, assigned);
             let outcome = loop {
                 match poll_fn(|cx| exchange.poll_head(informed, cx)).await {
                     Err(Failure::Stale(reason)) => {
@@ -260,7 +267,7 @@ impl Client {
                             }
                         };
                         match lease {
-                            Ok(lease) => exchange.attach(lease),
+                            Ok(lease) => exchange.attach(lease, None),
                             Err(error) => break Err((End::Other, error)),
                         }
                     }
@@ -337,20 +344,19 @@ impl Client {
     /// > A client MUST NOT send a request containing Transfer-Encoding unless it knows the server will handle HTTP/1.1
     /// > requests (or later minor revisions)
     ///
-    /// <https://www.rfc-editor.org/rfc/rfc9112#section-6.1>. `true`: content was taken into memory for that.
-    async fn announce(
+    /// <https://www.rfc-editor.org/rfc/rfc9112#section-6.1>. `true`: for that, the content is to be taken into memory.
+    fn announce(
         &self,
         route: RouteRef<'_>,
         headers: &mut HeaderMap,
         upload: &mut Upload,
         above: Option<u64>,
-        deadline: Option<Deadline>,
-    ) -> Result<bool> {
+    ) -> bool {
         let is_coded = has(headers, &TRANSFER_ENCODING);
         let is_announced = || has(headers, &EXPECT) || has(headers, &TRAILER);
         match upload.length() {
-            BodyLength::None if !is_coded => return Ok(false),
-            BodyLength::Known(_) if !is_coded && above.is_none() && !is_announced() => return Ok(false),
+            BodyLength::None if !is_coded => return false,
+            BodyLength::Known(_) if !is_coded && above.is_none() && !is_announced() => return false,
             _ => {}
         }
         let has_length = headers.contains_key(CONTENT_LENGTH);
@@ -366,22 +372,21 @@ impl Client {
             if is_long && !headers.contains_key(EXPECT) {
                 headers.insert(EXPECT, HeaderValue::from_static("100-continue"));
             }
-            return Ok(false);
+            return false;
         }
         headers.remove(EXPECT);
         let codings = headers.get(TRANSFER_ENCODING);
         let is_chunked = codings.is_some_and(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
         // What contradicts itself is refused later, whoever the server is.
         if has_length || (is_coded && !is_chunked) {
-            return Ok(false);
+            return false;
         }
         headers.remove(TRANSFER_ENCODING);
         if upload.has_known_length() {
-            return Ok(false);
+            return false;
         }
         headers.remove(TRAILER);
-        Box::pin(gather(upload, deadline)).await?;
-        Ok(true)
+        true
     }
 
     /// Remembers a server of HTTP/1.0, and forgets one that speaks HTTP/1.1 by now.

@@ -31,9 +31,8 @@ use crate::error::{Error, ErrorKind, Phase, Result, Written};
 use crate::incoming::{Expected, Incoming};
 use crate::layer::retry::End;
 use crate::layer::timeout::{Deadline, Timeouts, Waits};
-use crate::pool::ConnectionInfo;
-use crate::pool::DropReason;
 use crate::pool::lease::Lease;
+use crate::pool::{ConnectionInfo, DropReason};
 use crate::time;
 use crate::trace::{RequestSpans, Timeline};
 use crate::upload::{Outgoing, PIECES, Upload};
@@ -83,6 +82,8 @@ impl Failure {
 #[derive(Debug)]
 pub(crate) struct Exchange {
     lease: Option<Lease>,
+    /// When the lease was had, if that is known from before.
+    assigned: Option<Instant>,
     /// The request's first write was tried on this lease.
     is_begun: bool,
     /// The body was asked for its first pieces.
@@ -148,6 +149,7 @@ impl Exchange {
     ) -> Self {
         Self {
             lease: None,
+            assigned: None,
             is_begun: false,
             is_framed: false,
             is_taken_on: false,
@@ -231,9 +233,11 @@ impl Exchange {
         Ok(())
     }
 
-    /// Begins an attempt on a connection, for a request that was prepared.
-    pub(crate) fn attach(&mut self, lease: Lease) {
+    /// Begins an attempt on a connection, for a request that was prepared. `assigned`: when the connection was had, if not
+    /// just now.
+    pub(crate) fn attach(&mut self, lease: Lease, assigned: Option<Instant>) {
         self.lease = Some(lease);
+        self.assigned = assigned;
         self.is_begun = false;
         self.is_flushed = true;
     }
@@ -405,7 +409,7 @@ impl Exchange {
             Look::Closed => return Err(Failure::Stale(DropReason::PeerClosed)),
             Look::Spoke => return Err(Failure::Stale(DropReason::Unsolicited)),
         }
-        let now = time::now();
+        let now = self.assigned.unwrap_or_else(time::now);
         self.check_deadline()?;
         let Some(lease) = &mut self.lease else { return Ok(()) };
         self.is_begun = true;
@@ -654,7 +658,8 @@ impl Exchange {
         match self.machine.verdict(self.incoming.len()) {
             Verdict::Reuse if is_settled => {
                 let said = self.machine.keep_alive();
-                lease.checkin(said.timeout.map(|timeout| timeout.saturating_sub(MARGIN)), said.max, now);
+                let stay = said.timeout.map(|timeout| timeout.saturating_sub(MARGIN));
+                lease.checkin(stay, said.max, now);
             }
             Verdict::Close(reasons) if reasons.contains(CloseReason::Surplus) => {
                 lease.bury(DropReason::Unsolicited);
