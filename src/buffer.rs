@@ -13,7 +13,7 @@ use bytes::BytesMut;
 /// that somebody keeps pins no more than one slab.
 pub(crate) const SMALL: usize = 4 * 1024;
 
-/// What a read can take at once, before the length of a body is known.
+/// What a response's first read can take, where no large response came before on its connection.
 pub(crate) const READ: usize = 16 * 1024;
 
 /// An empty buffer to encode a head into.
@@ -79,15 +79,24 @@ pub(crate) fn put_content(mut buffer: BytesMut, size: usize) {
 
 /// A copy of `bytes`, of which there are at most [`SMALL`], cut from the thread's slab.
 pub(crate) fn copy(bytes: &[u8]) -> BytesMut {
-    let cut = with(|buffers| {
-        let slab = &mut buffers.slab;
-        if slab.capacity() - slab.len() < bytes.len() {
-            *slab = BytesMut::with_capacity(SLAB);
-        }
-        slab.extend_from_slice(bytes);
-        slab.split()
-    });
-    cut.unwrap_or_else(|| BytesMut::from(bytes))
+    let mut slab = take_slab(bytes.len());
+    slab.extend_from_slice(bytes);
+    let copy = slab.split();
+    put_slab(slab);
+    copy
+}
+
+/// What is left of the thread's slab, if that is room for `size` bytes, of which there are at most [`SMALL`]; or another
+/// slab. It is empty.
+pub(crate) fn take_slab(size: usize) -> BytesMut {
+    let slab = with(|buffers| std::mem::take(&mut buffers.slab)).unwrap_or_default();
+    if slab.capacity() < size { BytesMut::with_capacity(SLAB) } else { slab }
+}
+
+/// Gives back what is left of a slab, from which all that was put into it was cut.
+pub(crate) fn put_slab(slab: BytesMut) {
+    debug_assert!(slab.is_empty(), "what is somebody's is not given to another");
+    with(|buffers| buffers.slab = slab);
 }
 
 #[derive(Default)]

@@ -525,7 +525,7 @@ impl Exchange {
         let Some(lease) = &mut self.lease else { return Poll::Ready(Ok(0)) };
         let expected = match self.machine.is_head_received() {
             true => Expected::Body(self.machine.receive_remaining()),
-            false => Expected::Head(lease.expected()),
+            false => Expected::Head(lease.latest_size()),
         };
         self.incoming.poll_read(&mut lease.conn().stream, expected, cx)
     }
@@ -653,7 +653,7 @@ impl Exchange {
         }
         let Some(mut lease) = self.lease.take() else { return };
         lease.set_answered();
-        lease.expect(self.wire);
+        lease.note_size(self.wire);
         let is_settled = lease.conn().stream.is_settled();
         match self.machine.verdict(self.incoming.len()) {
             Verdict::Reuse if is_settled => {

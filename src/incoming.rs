@@ -75,11 +75,15 @@ impl Incoming {
         };
         let has_room = self.is_one && self.bytes.capacity() > self.bytes.len();
         if !has_room {
-            // Of a known length, a few bytes more: what comes behind the end is seen at once.
-            let size = rest.map_or(self.size, |rest| {
-                let rest = usize::try_from(rest).unwrap_or(usize::MAX).saturating_add(BEYOND);
-                if rest <= SOON { rest } else { rest.min(self.size) }
-            });
+            let size = match (expected, rest) {
+                (Expected::Head(_), _) => buffer::READ,
+                // A few bytes more: what comes behind the end is seen at once.
+                (_, Some(rest)) => {
+                    let rest = usize::try_from(rest).unwrap_or(usize::MAX).saturating_add(BEYOND);
+                    if rest <= SOON { rest } else { rest.min(self.size) }
+                }
+                (_, None) => self.size,
+            };
             self.make_room(size);
         }
         let room = self.bytes.capacity() - self.bytes.len();
@@ -124,7 +128,6 @@ impl Incoming {
         }
         if self.bytes.capacity() < size && !self.bytes.try_reclaim(size) {
             self.let_go();
-            // (Of little content, a piece that somebody keeps is to keep no more than that in memory.)
             if size < SHARED {
                 self.bytes = BytesMut::with_capacity(size);
             } else {
@@ -136,30 +139,42 @@ impl Incoming {
 
     /// The buffer is the thread's again.
     fn let_go(&mut self) {
-        give_back(std::mem::take(&mut self.bytes), std::mem::take(&mut self.room));
+        let (bytes, overflow) = (std::mem::take(&mut self.bytes), std::mem::take(&mut self.overflow));
+        let buffer = if overflow.is_empty() { bytes } else { overflow };
+        give_back(buffer, std::mem::take(&mut self.room));
     }
 
-    /// The first read of a response, which is mostly the only one, where as much is read as came before it.
+    /// The first read of a response, which is mostly the only one: it has room for as much as came before it.
     fn poll_first(
         &mut self,
         stream: &mut (impl AsyncRead + Unpin),
         size: usize,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
+        if (1..=buffer::SMALL / 2).contains(&size) {
+            // Straight into the slab, where twice as much may come.
+            let mut slab = buffer::take_slab(buffer::SMALL);
+            let read = pin!(stream.read_buf(&mut slab)).poll(cx);
+            if !slab.is_empty() {
+                self.bytes = slab.split();
+            }
+            buffer::put_slab(slab);
+            return read;
+        }
         // (With a few bytes more: what fills its buffer may not be all that is there.)
         let size = size.saturating_add(BEYOND).min(MOST);
-        let is_large = size > buffer::READ;
+        let is_large = size >= SHARED;
         let mut buffer = if is_large { buffer::take_content(size) } else { buffer::take_read() };
         let mut room = if is_large { buffer.capacity() } else { buffer::READ };
         let read = pin!(stream.read_buf(&mut buffer)).poll(cx);
         if buffer.len() > buffer::SMALL {
-            self.size = room.min(MOST);
-            if is_large && buffer.len() <= buffer::READ {
-                // It is less this time: a piece that somebody keeps is not to keep the large buffer in memory.
-                let mut less = buffer::take_read();
-                less.extend_from_slice(&buffer);
+            if buffer.len() > room / 2 {
+                self.size = room.min(MOST);
+            } else if is_large && buffer.len() < SHARED {
+                // It is less this time.
+                let less = BytesMut::from(&buffer[..]);
                 give_back(std::mem::replace(&mut buffer, less), room);
-                room = buffer::READ;
+                room = 0;
             }
             self.bytes = buffer::copy(&buffer[..HEAD]);
             self.copied = HEAD;
@@ -187,7 +202,7 @@ impl Incoming {
         if self.overflow.is_empty() {
             return false;
         }
-        let upto = if self.copied < buffer::SMALL { buffer::SMALL } else { self.overflow.len() };
+        let upto = self.overflow.len().min(4 * self.copied);
         self.bytes.extend_from_slice(&self.overflow[self.copied..upto]);
         self.copied = upto;
         if self.copied == self.overflow.len() {
@@ -227,7 +242,7 @@ const BEYOND: usize = 64;
 /// So much, if it is all that is to come, is read at once.
 const SOON: usize = 64 * 1024;
 
-/// Reads of less have a buffer of their own.
+/// Reads of less have a buffer of their own: of little content, a piece that somebody keeps is to keep no more in memory.
 const SHARED: usize = 32 * 1024;
 
 /// The bounds of one read of content.
@@ -247,32 +262,63 @@ mod tests {
         }
     }
 
-    /// Whatever the sizes of head and read, the bytes come through once and in order.
+    /// So many bytes, of which no two stretches are alike.
+    fn distinct(length: u32) -> Vec<u8> {
+        (0..length).map(|at| (at ^ (at >> 8) ^ (at >> 16)) as u8).collect()
+    }
+
+    /// Whatever the sizes of head and read, and whatever was expected, the bytes come through once and in order.
     #[test]
     fn a_large_first_read_is_split_behind_the_head() {
-        let all: Vec<u8> = (0..10_000u32).map(|at| at as u8).collect();
-        let heads = [1, 100, HEAD, HEAD + 1, buffer::SMALL - 1, buffer::SMALL, buffer::SMALL + 1, 9_000];
-        // (Where less was expected, what was, or more.)
-        let expected = [0, all.len(), 100_000];
-        for (head, size) in heads.into_iter().flat_map(|head| expected.map(|size| (head, size))) {
-            let mut incoming = Incoming::default();
-            assert_eq!(read(&mut incoming, &all, Expected::Head(size)), all.len());
-            let mut seen = Vec::new();
-            while head > incoming.len() {
-                assert!(incoming.has_more());
+        const S: usize = buffer::SMALL;
+        for (length, size, at_once) in [
+            (10_000, 0, 10_000),
+            (10_000, MOST, 10_000),
+            (50_000, 0, buffer::READ),
+            (50_000, 50_000, 50_000),
+            (50_000, MOST, 50_000),
+            (2_000, 2_000, 2_000),
+        ] {
+            let all = distinct(length);
+            for head in [1, 100, HEAD, HEAD + 1, S - 1, S, S + 1, 9_000, 4 * S + 1, 40_000] {
+                if head > at_once {
+                    continue;
+                }
+                let mut incoming = Incoming::default();
+                assert_eq!(read(&mut incoming, &all, Expected::Head(size)), at_once);
+                let mut seen = Vec::new();
+                while head > incoming.len() {
+                    assert!(incoming.has_more());
+                }
+                seen.extend_from_slice(&incoming.bytes().split_to(head));
+                incoming.end_head();
+                seen.extend_from_slice(incoming.bytes());
+                assert!(seen == all[..at_once], "a head of {head} of {length} bytes, {size} expected");
+                assert!(!incoming.has_more());
             }
-            seen.extend_from_slice(&incoming.bytes().split_to(head));
-            incoming.end_head();
-            seen.extend_from_slice(incoming.bytes());
-            assert_eq!(seen, all, "a head of {head} bytes, {size} expected");
-            assert!(!incoming.has_more());
         }
     }
 
-    /// Of a response like the one before, all is read at once; of a shorter one, a piece keeps no more than it has to.
+    /// An interim head goes before: what was copied of the next is what follows it.
+    #[test]
+    fn several_heads_may_come_in_one_large_read() {
+        let all = distinct(60_000);
+        let mut incoming = Incoming::default();
+        assert_eq!(read(&mut incoming, &all, Expected::Head(all.len())), all.len());
+        let mut seen = incoming.bytes().split_to(700).to_vec();
+        while incoming.len() < 5_000 {
+            assert!(incoming.has_more());
+        }
+        seen.extend_from_slice(&incoming.bytes().split_to(5_000));
+        incoming.end_head();
+        seen.extend_from_slice(incoming.bytes());
+        assert!(seen == all);
+    }
+
+    /// Of a response like the one before, all is read at once, and what comes next in steps as large.
     #[test]
     fn as_much_is_read_as_came_before() {
-        let all = vec![b'.'; 200_000];
+        let all = distinct(200_000);
         for (come, expected, at_once) in [
             (50_000, 0, buffer::READ),
             (50_000, 50_000, 50_000),
@@ -283,18 +329,27 @@ mod tests {
             assert_eq!(read(&mut incoming, &all[..come], Expected::Head(expected)), at_once);
             assert_eq!(incoming.bytes().split_to(100).len(), 100);
             incoming.end_head();
-            assert_eq!(incoming.len(), at_once - 100);
-            // And what comes next is read in steps as large.
-            let rest = Expected::Body(Some(200_000 - at_once as u64));
+            assert!(incoming.bytes()[..] == all[100..at_once]);
+            let rest = Expected::Body(Some(all.len() as u64));
             incoming.bytes().clear();
             let next = read(&mut incoming, &all[at_once..], rest);
             assert!(next >= at_once.min(all.len() - at_once), "{next} after {at_once}");
         }
-        let mut incoming = Incoming::default();
-        assert_eq!(read(&mut incoming, &all[..5_000], Expected::Head(MOST)), 5_000);
-        incoming.bytes().clear();
-        incoming.end_head();
-        assert_eq!(incoming.room, buffer::READ);
+    }
+
+    /// Of a shorter response than the one before, what somebody keeps holds little memory; and the next reads are small.
+    #[test]
+    fn a_short_response_keeps_no_large_buffer() {
+        for come in [100, buffer::SMALL, buffer::SMALL + 1, SHARED - 1] {
+            let mut incoming = Incoming::default();
+            let all = distinct(come as u32);
+            assert_eq!(read(&mut incoming, &all, Expected::Head(MOST)), come);
+            let head = incoming.bytes().split_to(10);
+            incoming.end_head();
+            assert!(head == all[..10] && incoming.bytes()[..] == all[10..]);
+            assert!(incoming.bytes.capacity() <= come, "{} for {come}", incoming.bytes.capacity());
+            assert_eq!((incoming.room, incoming.size), (0, buffer::READ));
+        }
     }
 
     #[test]

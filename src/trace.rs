@@ -24,7 +24,7 @@ use crate::time;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Timings {
-    /// Waiting for a connection, outside the phases of a dial: nothing where an idle one was taken.
+    /// Waiting for a connection, outside the phases of a dial: zero where one was idle (and not found dead).
     pub queued: Duration,
     /// Resolving the name.
     pub dns: Option<Duration>,
@@ -34,8 +34,8 @@ pub struct Timings {
     pub proxy: Option<Duration>,
     /// The TLS handshake.
     pub tls: Option<Duration>,
-    /// Writing the request, from when it had its connection: until its last byte was written or the response's head was
-    /// seen, whichever came first.
+    /// Making the request ready and writing it: until its last byte was written or the response's head was seen, whichever
+    /// came first.
     pub send: Duration,
     /// From then until the response's head was complete: mostly the server's time.
     pub wait: Duration,

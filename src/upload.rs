@@ -345,13 +345,13 @@ impl Outgoing {
     }
 
     pub(crate) fn clear(&mut self) {
-        if self.framing.capacity() == 0 && self.pieces.is_empty() {
-            return;
-        }
         if self.written > 0 {
             self.is_held_up = std::mem::take(&mut self.has_waited);
         }
-        buffer::put_write(std::mem::take(&mut self.framing));
+        let framing = std::mem::take(&mut self.framing);
+        if framing.capacity() > 0 {
+            buffer::put_write(framing);
+        }
         self.pieces.clear();
         self.content = 0;
         self.written = 0;
@@ -383,6 +383,20 @@ mod tests {
         upload.rewind([Bytes::from_static(b"lo")].into_iter());
         assert_eq!(next(&mut upload).unwrap(), "hello");
         assert_eq!(upload.length(), BodyLength::Known(5));
+    }
+
+    /// Also where all that was written was content, whose framing was none.
+    #[test]
+    fn what_is_cleared_was_not_written() {
+        let mut out = Outgoing::default();
+        out.push(Bytes::from_static(b"content"), b"");
+        let mut room = [0; 4];
+        let mut peer = io::Cursor::new(&mut room[..]);
+        let written = out.poll_write(&mut peer, &mut Context::from_waker(Waker::noop()));
+        assert!(matches!(written, Poll::Ready(Ok(4))) && out.content_written() == 4);
+        assert_eq!(out.take_pieces().count(), 1);
+        out.clear();
+        assert!(out.is_empty() && out.content_written() == 0);
     }
 
     #[test]

@@ -251,8 +251,10 @@ fn answer(mut stream: impl Read + Write) {
                 _ => BLOCKS,
             };
             let length = blocks * BLOCK;
-            let begun = write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
-            begun.and_then(|()| (0..blocks).try_for_each(|_| stream.write_all(&block)))
+            let begun = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n");
+            stream
+                .write_all(begun.as_bytes())
+                .and_then(|()| (0..blocks).try_for_each(|_| stream.write_all(&block)))
         } else {
             let begun = stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n");
             let mut chunk = || {

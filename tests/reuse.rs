@@ -104,6 +104,9 @@ async fn sequential_requests_use_one_connection() {
         let response = get(&client, &server, "/").await;
         let info = response.connection();
         assert_eq!((info.id(), info.ordinal(), info.is_reused()), (1, nth, nth > 1));
+        // What was there was not waited for.
+        let timings = response.timings();
+        assert!((nth > 1) == (timings.queued == Duration::ZERO) && timings.send > Duration::ZERO);
         response.text().await.unwrap();
     }
     assert_eq!(server.requests_per_connection(), [20], "R-9112-9.3-1");

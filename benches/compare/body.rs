@@ -33,10 +33,7 @@ fn main() -> Result<(), BoxError> {
     let runtime = runtime(1);
     let origin = origin(server.scheme(), server.address);
     let mut report = Report::new("body");
-    let peaks = match arguments.wants("peak/") {
-        true => peaks(&runtime, &server, &origin, long)?,
-        false => Vec::new(),
-    };
+    let peaks = peaks(&runtime, &server, &origin, long, &arguments)?;
     heap::count(false);
 
     let jobs = jobs(&origin)?;
@@ -74,10 +71,12 @@ fn main() -> Result<(), BoxError> {
     for (cell, measured) in &allocated {
         report.rows(&cell.replace("cpu/", "allocated/"), measured, "B/B");
     }
-    println!("\n### Most allocated while handclasp moves {} MiB\n\n| way | bytes |\n|---|---:|", long >> 20);
+    if !peaks.is_empty() {
+        println!("\n### Most allocated while handclasp moves {} MiB\n\n| way | bytes |\n|---|---:|", long >> 20);
+    }
     for (way, bytes) in peaks {
         println!("| {way} | {bytes} |");
-        report.result(&format!("peak/{way}/{}M", long >> 20), "handclasp", bytes as f64, "bytes");
+        report.result(&peak(way, long), "handclasp", bytes as f64, "bytes");
     }
     report.end();
     Ok(())
@@ -114,6 +113,7 @@ fn peaks(
     server: &Server,
     origin: &str,
     size: usize,
+    arguments: &Arguments,
 ) -> Result<Vec<(&'static str, i64)>, BoxError> {
     let ways = [
         ("download/known", Job::get(origin, &format!("/{size}"), Reading::Stream)?),
@@ -122,6 +122,9 @@ fn peaks(
     ];
     let mut peaks = Vec::new();
     for (way, job) in ways {
+        if !arguments.wants(&peak(way, size)) {
+            continue;
+        }
         let job = Arc::new(job);
         let peak = runtime.block_on(async {
             let mut team = Team::new(Kind::Handclasp, server, 1).await?;
@@ -133,6 +136,10 @@ fn peaks(
         peaks.push((way, peak));
     }
     Ok(peaks)
+}
+
+fn peak(way: &str, size: usize) -> String {
+    format!("peak/{way}/{}M", size >> 20)
 }
 
 const SIZES: [(&str, usize); 3] = [("64K", 64 << 10), ("1M", 1 << 20), ("16M", 16 << 20)];

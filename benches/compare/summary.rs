@@ -168,7 +168,7 @@ impl Results {
             }
         }
         for way in ["download/known", "download/chunked", "upload/pieces"] {
-            // Flat: no more than a few buffers, of which the largest a body is read into has 256 KiB.
+            // Flat: no more than a few buffers, of which the largest a body is read into has 128 KiB.
             let measured = self.value(&format!("body/peak/{way}/1024M"), "handclasp");
             judge(&format!("MiB of heap at most while 1 GiB moves, {way}"), measured.map(in_mib), 2.0);
         }

@@ -46,8 +46,8 @@ pub(crate) struct Conn {
     pub(super) setup: Option<Arc<Setup>>,
     /// Whether it was ever idle: the peer may have closed it since.
     pub(super) was_idle: bool,
-    /// How many bytes the response before had.
-    pub(super) expected: u32,
+    /// How many bytes the latest response took, about.
+    pub(super) latest_size: u32,
     /// Kept across requests; see [`Timer`].
     pub(crate) timer: Timer,
     pub(crate) stream: Stream,
@@ -309,7 +309,7 @@ impl Kept {
         };
         let conn = Conn {
             stream,
-            expected: 0,
+            latest_size: 0,
             timer: Timer::default(),
             runtime,
             requests: 0,

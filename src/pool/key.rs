@@ -43,8 +43,8 @@ pub(crate) struct Key {
 pub(crate) struct RouteRef<'a> {
     https: bool,
     host: &'a str,
-    /// The host is not in lower case.
-    is_upper: bool,
+    /// The host has capitals.
+    has_upper: bool,
     port: u16,
     /// Host and port as they are written, without user and password.
     authority: &'a str,
@@ -96,8 +96,8 @@ impl<'a> RouteRef<'a> {
 
     fn new(https: bool, host: &'a str, port: u16, authority: &'a str) -> Self {
         // (To the end, in place of to the first: it is done many bytes at a time.)
-        let is_upper = host.bytes().fold(false, |has, byte| has | byte.is_ascii_uppercase());
-        Self { https, host, is_upper, port, authority, tag: None }
+        let has_upper = host.bytes().fold(false, |has, byte| has | byte.is_ascii_uppercase());
+        Self { https, host, has_upper, port, authority, tag: None }
     }
 
     /// The same for requests that share connections only among themselves.
@@ -118,7 +118,7 @@ impl<'a> RouteRef<'a> {
     pub(crate) fn hash(&self, state: &RandomState) -> u64 {
         let mut hasher = state.build_hasher();
         hasher.write_u32(u32::from(self.port) << 1 | u32::from(self.https));
-        if self.is_upper {
+        if self.has_upper {
             hasher.write(self.host.to_ascii_lowercase().as_bytes());
         } else {
             hasher.write(self.host.as_bytes());
@@ -155,7 +155,7 @@ impl<'a> RouteRef<'a> {
     /// The value of the Host field: lower case, without the scheme's own port. Borrowed where the URI has it so.
     pub(crate) fn host_field(&self) -> Cow<'a, str> {
         let is_default_port = self.port == if self.https { 443 } else { 80 };
-        if self.is_upper {
+        if self.has_upper {
             let host = self.host.to_ascii_lowercase();
             return if is_default_port { host.into() } else { format!("{host}:{}", self.port).into() };
         }

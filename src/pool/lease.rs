@@ -116,15 +116,15 @@ impl Lease {
         self.progress.answered = true;
     }
 
-    /// How many bytes the next response is expected to have: as many as the one before.
-    pub(crate) fn expected(&self) -> usize {
-        self.conn.as_ref().map_or(0, |conn| conn.expected as usize)
+    /// How many bytes the latest response on it took, about; 0: there was none.
+    pub(crate) fn latest_size(&self) -> usize {
+        self.conn.as_ref().map_or(0, |conn| conn.latest_size as usize)
     }
 
-    /// The response had so many bytes.
-    pub(crate) fn expect(&mut self, bytes: u64) {
+    /// The response took about so many bytes.
+    pub(crate) fn note_size(&mut self, bytes: u64) {
         if let Some(conn) = &mut self.conn {
-            conn.expected = u32::try_from(bytes).unwrap_or(u32::MAX);
+            conn.latest_size = u32::try_from(bytes).unwrap_or(u32::MAX);
         }
     }
 

@@ -23,9 +23,9 @@ const INFORMATIONAL_BYTES: usize = 64 * 1024;
 const EXTENSIONS: usize = 16 * 1024;
 const TRAILERS: usize = 16 * 1024;
 
-/// The first read of a response, and the most that one read asks for later on.
+/// The first read of a connection's first response, and the most that one read asks for.
 const FIRST_READ: usize = 16 * 1024;
-const LARGEST_READ: usize = 256 * 1024;
+const LARGEST_READ: usize = 128 * 1024;
 
 /// What the reads bring between the first one and the one that goes beyond a limit of 64 KiB.
 const READS: usize = 4 * FIRST_READ;
