@@ -72,7 +72,10 @@ fn main() -> Result<(), BoxError> {
         report.rows(&cell.replace("cpu/", "allocated/"), measured, "B/B");
     }
     if !peaks.is_empty() {
-        println!("\n### Most allocated while handclasp moves {} MiB\n\n| way | bytes |\n|---|---:|", long >> 20);
+        println!(
+            "\n### Most allocated while handclasp moves {} MiB\n\n| way | bytes |\n|---|---:|",
+            long >> 20
+        );
     }
     for (way, bytes) in peaks {
         println!("| {way} | {bytes} |");
