@@ -1,8 +1,8 @@
 //! What was read and not yet decoded.
 //!
 //! It decides where bytes are read to, and how many at a time; it knows nothing of what they mean, except whether a
-//! head or content is expected. Invariants: a small response is copied once, into the slab; content that does not
-//! come with its head is not copied at all; between responses nothing is held.
+//! head or content is expected. Invariants: a small response is in the slab, and was copied there once at the most;
+//! content that does not come with its head is not copied, unless all is wanted as one; between responses nothing is held.
 
 use std::future::Future;
 use std::io;
