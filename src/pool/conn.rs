@@ -5,7 +5,6 @@
 //! outside (see [`Fixed::cut`]).
 
 use std::fmt;
-use std::hint::black_box;
 use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -328,15 +327,6 @@ impl Kept {
 
     pub(super) fn place(&self) -> Place {
         self.fixed.place
-    }
-
-    /// Looks at both of its parts. With many connections, each is as far away as the memory: asked for before it is known
-    /// whether they are wanted, they come together with the entries that tell, and not after.
-    pub(super) fn approach(&self) {
-        let (conn, fixed) = (&self.conn, &self.fixed);
-        // (What is counted, and each line of what follows.)
-        black_box((Arc::strong_count(fixed), fixed.id, fixed.parked.is_poisoned(), fixed.made));
-        black_box((conn.requests, conn.was_idle));
     }
 
     /// How long it may be kept, where the server keeps it idle for `stay` and the network is that of `epoch`.

@@ -172,9 +172,6 @@ impl Pool {
         let shared = &self.shared;
         let mut state = shared.lock();
         let place = shared.place(&mut state.policy, route, &runtime);
-        if let Some(newest) = state.policy.newest(place) {
-            newest.approach();
-        }
         let checkout = state.policy.checkout(
             place,
             fresh,

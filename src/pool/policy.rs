@@ -179,11 +179,6 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         self.hosts.place(hash, is_key, key, partition)
     }
 
-    /// The connection that a checkout of this place would most likely take.
-    pub(crate) fn newest(&self, place: Place) -> Option<&T> {
-        self.hosts.shelf(place).newest.as_ref()
-    }
-
     /// The connection that a request got was dead when it was looked at, and is closed now: the request takes the
     /// next idle one, or waits at the head of the queue while the dead one's slot becomes a dial.
     #[allow(clippy::too_many_arguments, reason = "one lock: what is known goes in at once")]
