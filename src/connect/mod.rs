@@ -8,6 +8,7 @@
 mod tls;
 
 mod race;
+mod shortage;
 mod stream;
 mod tcp;
 #[cfg(feature = "rustls")]
@@ -26,6 +27,7 @@ use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
 
+use self::shortage::is_shortage;
 use self::stream::Exclusive;
 pub(crate) use self::stream::Stream;
 pub use self::stream::{Look, Transport};
@@ -150,7 +152,8 @@ impl Dialer {
     /// Its steps are boxed: so a dial takes no more memory than the step that it is at. (With all of them in it, as large as
     /// TLS needs, each dial left a hole between the connections that are kept, which nothing else filled.)
     pub(crate) async fn dial(&self, to: &Destination, setup: &Setup) -> Result<Dialed, DialError> {
-        let deadline = time::after(time::now(), self.config.connect_timeout);
+        // The task may have begun late, and the pool counts from here.
+        let deadline = time::after(setup.started(), self.config.connect_timeout);
         if let Some(connector) = &self.connector {
             return Box::pin(self.dial_by(&**connector, to, setup, deadline)).await;
         }
@@ -213,8 +216,9 @@ impl Dialer {
             Ok(Some(won)) => Ok(won),
             Ok(None) => {
                 let message = format!("could not connect to {to}");
-                Err(DialError::new(ErrorKind::Connect, Phase::Tcp, message, Scope::Host)
-                    .because(run.into_error()))
+                let failed = run.into_error();
+                let scope = failed.scope();
+                Err(DialError::new(ErrorKind::Connect, Phase::Tcp, message, scope).because(failed))
             }
             Err(_) => {
                 // Where an address was left untried, the next dial may fare better.
@@ -260,7 +264,8 @@ impl Dialer {
         let made = made.and_then(|made| {
             made.map_err(|error| {
                 let message = format!("the connector could not connect to {to}");
-                DialError::new(ErrorKind::Connect, Phase::Tcp, message, Scope::Attempt).because(error)
+                let scope = if is_shortage(&*error) { Scope::Shortage } else { Scope::Attempt };
+                DialError::new(ErrorKind::Connect, Phase::Tcp, message, scope).because(error)
             })
         });
         let stream = Stream::Other(Exclusive::new(told(phase, made)?));
@@ -330,6 +335,8 @@ pub(crate) enum Scope {
     Host,
     /// Another dial may fare better.
     Attempt,
+    /// This process ran short of descriptors, memory, ports or a network: it says nothing of the destination.
+    Shortage,
     /// Every other dial on the same runtime would fail alike, whatever the destination.
     Runtime,
 }
@@ -351,6 +358,13 @@ impl DialError {
         Self::new(ErrorKind::Connect, Phase::Tcp, message, Scope::Runtime)
     }
 
+    /// The pool gave the dial up: its time had passed, and it had not ended.
+    pub(crate) fn stalled(to: &str, after: Duration) -> Self {
+        let message =
+            format!("no connection to {to} was made within {after:?}: the dial's tokio runtime does not run");
+        Self::new(ErrorKind::Timeout, Phase::Tcp, message, Scope::Runtime)
+    }
+
     /// The pool was shut down.
     pub(crate) fn shutdown() -> Self {
         Self::new(ErrorKind::Shutdown, Phase::Queue, Error::SHUTDOWN.to_owned(), Scope::Runtime)
@@ -359,6 +373,11 @@ impl DialError {
     #[cfg(test)]
     pub(crate) fn refused() -> Self {
         Self::new(ErrorKind::Connect, Phase::Tcp, "refused".to_owned(), Scope::Attempt)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn short_of_descriptors() -> Self {
+        Self::new(ErrorKind::Connect, Phase::Tcp, "too many open files".to_owned(), Scope::Shortage)
     }
 
     fn tls(message: String, scope: Scope) -> Self {
@@ -387,7 +406,7 @@ impl DialError {
     /// Whether every dial to the destination from here would fail alike: there is no such host, every address was tried
     /// and failed (or none answered in time), TLS does not accept the server, or the runtime cannot dial at all.
     pub(crate) fn concerns_host(&self) -> bool {
-        self.inner.scope != Scope::Attempt
+        matches!(self.inner.scope, Scope::Host | Scope::Runtime)
     }
 
     /// The same, to be kept: the cause is its words alone, so that nothing of the caller's is held, nor dropped where no
@@ -408,7 +427,12 @@ impl DialError {
 
     /// Whether it says anything about the destination.
     pub(crate) fn is_of_host(&self) -> bool {
-        self.inner.scope != Scope::Runtime
+        matches!(self.inner.scope, Scope::Host | Scope::Attempt)
+    }
+
+    /// Whether no dial on the same runtime can succeed.
+    pub(crate) fn is_of_runtime(&self) -> bool {
+        self.inner.scope == Scope::Runtime
     }
 
     /// The crate's error for one of the requests that waited.
@@ -425,6 +449,7 @@ impl From<ResolveError> for DialError {
     fn from(error: ResolveError) -> Self {
         let (kind, scope) = match &error.why {
             Why::NotFound(_) => (ErrorKind::Dns, Scope::Host),
+            Why::Failed(source) if is_shortage(&**source) => (ErrorKind::Dns, Scope::Shortage),
             Why::Failed(_) => (ErrorKind::Dns, Scope::Attempt),
             Why::TimedOut(_) => (ErrorKind::Timeout, Scope::Attempt),
         };

@@ -17,7 +17,9 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::Sleep;
 
+use super::Scope;
 use super::race::{Race, Step};
+use super::shortage::{Shortage, shortage};
 use crate::time;
 use crate::trace::{Attempt, Setup};
 
@@ -126,6 +128,19 @@ impl<'a> Run<'a> {
 #[derive(Debug)]
 pub(crate) struct ConnectError {
     pub(crate) attempts: Vec<(SocketAddr, io::Error)>,
+}
+
+impl ConnectError {
+    /// Whom the failure concerns. An address that cannot be reached from here says nothing of the host, unless another
+    /// address of the host was reached.
+    pub(super) fn scope(&self) -> Scope {
+        let mut shortages = self.attempts.iter().map(|(_, error)| shortage(error));
+        let is_exhausted = shortages.clone().any(|shortage| shortage == Some(Shortage::Resource));
+        match is_exhausted || shortages.all(|shortage| shortage.is_some()) {
+            true if !self.attempts.is_empty() => Scope::Shortage,
+            _ => Scope::Host,
+        }
+    }
 }
 
 impl fmt::Display for ConnectError {
