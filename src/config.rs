@@ -116,17 +116,21 @@ impl ClientBuilder {
         self
     }
 
-    /// The most idle connections kept for one host: 32 by default. (Go keeps 2, reqwest any number.) The one idle
-    /// for longest goes first. 0 keeps none: every request has a connection of its own, and says `Connection: close`
-    /// (<https://www.rfc-editor.org/rfc/rfc9112#section-9.3>).
+    /// Sets the number of idle connections kept for one host. Unlimited by default, as in reqwest (Go keeps 2): the newest
+    /// is used first, and the [idle timeout](Self::idle_timeout) closes those that are not needed. With a limit, the one
+    /// idle for longest is closed first. 0 keeps none: every request has a connection of its own, and says
+    /// `Connection: close` (<https://www.rfc-editor.org/rfc/rfc9112#section-9.3>).
     pub fn max_idle_per_host(mut self, connections: usize) -> Self {
         self.pool.max_idle_per_host = connections;
         self
     }
 
-    /// The most idle connections kept for all hosts: 512 by default. 0 keeps none, as for one host.
+    /// Sets the number of idle connections kept for all hosts: 1,024 by default, or as many as a limit on connections
+    /// ([`max_connections`](Self::max_connections), [`max_connections_per_host`](Self::max_connections_per_host)) allows, if
+    /// that is more. The one idle for longest is closed first, but none that was used in the last second, so that a burst
+    /// keeps its connections. 0 keeps none, as for one host.
     pub fn max_idle(mut self, connections: usize) -> Self {
-        self.pool.max_idle = connections;
+        self.pool.max_idle = Some(connections);
         self
     }
 
@@ -179,8 +183,20 @@ impl ClientBuilder {
         self
     }
 
-    /// Requests to a host that cannot be connected to fail at once with what the last dial came to, until the next dial is
-    /// due. With `true`, they wait for that dial, and fail with it. `false` by default.
+    /// Sets the longest waiting period between dials to a failing host. `None` by default: after two failed dials in a row,
+    /// one dial at a time is made to the host, requests that come meanwhile share its outcome, and the first request after
+    /// that begins the next dial. With `Some(longest)`, the next dial waits for a random part of 250 ms, doubled with each
+    /// further failure up to `longest`; until then, requests fail at once with
+    /// [`is_not_attempted`](crate::Error::is_not_attempted). Dials that [`min_idle`](crate::Client::min_idle) asks for wait
+    /// for some seconds in any case.
+    pub fn failing_host_backoff(mut self, longest: impl Into<Option<Duration>>) -> Self {
+        self.pool.failing_host_backoff = longest.into();
+        self
+    }
+
+    /// Sets whether requests wait for the end of a failing host's waiting period
+    /// (see [`failing_host_backoff`](Self::failing_host_backoff)), and for the dial that follows, instead of failing at
+    /// once. `false` by default.
     pub fn wait_for_failing_hosts(mut self, wait: bool) -> Self {
         self.pool.wait_for_failing = wait;
         self
@@ -386,8 +402,9 @@ impl ClientBuilder {
             fields.or_insert(HeaderValue::from_static(concat!("handclasp/", env!("CARGO_PKG_VERSION"))));
         }
         self.request.closes = self.pool.max_idle_per_host == 0
-            || self.pool.max_idle == 0
+            || self.pool.max_idle == Some(0)
             || self.pool.idle_timeout == Some(Duration::ZERO);
+        self.pool.connect_timeout = Some(self.connect.connect_timeout);
         let names = Names::new(self.overrides, self.resolver.map(|resolver| resolver.0));
         let dialer = Dialer::new(names, self.connect, self.tls, self.connector.map(|connector| connector.0));
         Client::new_with(self.pool, dialer, self.exchange, self.request)

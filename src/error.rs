@@ -6,7 +6,7 @@
 
 use std::error::Error as StdError;
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::Uri;
 
@@ -34,6 +34,7 @@ struct Inner {
     uri: Option<Uri>,
     source: Option<BoxError>,
     timings: Option<Timings>,
+    retry_at: Option<Instant>,
 }
 
 /// The words of an error: fixed ones cost nothing.
@@ -189,6 +190,19 @@ impl Error {
                 && matches!(self.kind(), ErrorKind::ConnectionLost | ErrorKind::Protocol))
     }
 
+    /// Whether nothing was tried for the request: its host is failing, and the waiting period of
+    /// [`failing_host_backoff`](crate::ClientBuilder::failing_host_backoff) is not over. [`retry_at`](Self::retry_at) says
+    /// when it is; [`kind`](Self::kind) and [`source`](StdError::source) say why the last dial failed.
+    pub fn is_not_attempted(&self) -> bool {
+        self.inner.retry_at.is_some()
+    }
+
+    /// Returns the time from which on the next dial to a failing host may be made; `None` unless
+    /// [`is_not_attempted`](Self::is_not_attempted).
+    pub fn retry_at(&self) -> Option<Instant> {
+        self.inner.retry_at
+    }
+
     /// Whether this is a status turned into an error.
     pub fn is_status(&self) -> bool {
         self.kind() == ErrorKind::Status
@@ -206,10 +220,14 @@ impl Error {
         Chain(self)
     }
 
-    /// The failure of a dial that was not made, because this was what the last ones came to.
-    pub(crate) fn again(self, dials: u32, next: Duration) -> Self {
-        let message = format!("{dials} dials in a row failed; the next is made in {next:?} at the earliest");
-        let error = Self::new(self.kind(), message);
+    /// Returns the error of a request for which no dial was made, because this is how the last dials to its host ended.
+    pub(crate) fn not_attempted(self, dials: u32, until: Instant, now: Instant) -> Self {
+        let wait = until.saturating_duration_since(now);
+        let message = format!(
+            "not attempted: the last {dials} dials to the host failed, and the next may be made in {wait:?}"
+        );
+        let mut error = Self::new(self.kind(), message);
+        error.inner.retry_at = Some(until);
         let error = match self.phase() {
             Some(phase) => error.in_phase(phase),
             None => error,
@@ -227,6 +245,7 @@ impl Error {
                 uri: None,
                 source: None,
                 timings: None,
+                retry_at: None,
             }),
         }
     }

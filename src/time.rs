@@ -44,16 +44,18 @@ pub(crate) fn wall() -> SystemTime {
 pub(crate) struct Awake {
     clock: Instant,
     wall: SystemTime,
+    /// Time at which the latest suspension was noticed.
+    woke: Option<Instant>,
 }
 
 impl Awake {
     pub(crate) fn new() -> Self {
-        Self { clock: now(), wall: wall() }
+        Self { clock: now(), wall: wall(), woke: None }
     }
 
     #[cfg(test)]
     pub(crate) fn an_hour_ago() -> Self {
-        Self { clock: now(), wall: wall() - Duration::from_secs(3_600) }
+        Self { clock: now(), wall: wall() - Duration::from_secs(3_600), woke: None }
     }
 
     /// Whether it was, since the last time this was asked. (That somebody set the time of day looks the same.)
@@ -61,7 +63,16 @@ impl Awake {
         let lived = now.saturating_duration_since(self.clock);
         let passed = wall.duration_since(self.wall).unwrap_or_default();
         (self.clock, self.wall) = (now, wall);
-        passed > lived.saturating_add(NAP)
+        let has_slept = passed > lived.saturating_add(NAP);
+        if has_slept {
+            self.woke = Some(now);
+        }
+        has_slept
+    }
+
+    /// Time at which the latest suspension was noticed.
+    pub(crate) fn woke(&self) -> Option<Instant> {
+        self.woke
     }
 }
 
@@ -220,7 +231,7 @@ mod tests {
     #[test]
     fn rule_17_a_suspension_is_time_that_only_the_wall_has_seen() {
         let (now, wall, s) = (now(), wall(), Duration::from_secs);
-        let mut awake = Awake { clock: now, wall };
+        let mut awake = Awake { clock: now, wall, woke: None };
         // Time passes, on both; the wall a little ahead.
         assert!(!awake.has_slept(now + s(1_000), wall + s(1_005)));
         // From then on: again a little ahead, and then too much.

@@ -219,6 +219,11 @@ impl Setup {
         &self.span
     }
 
+    /// Time at which the dial was asked for.
+    pub(crate) fn started(&self) -> Instant {
+        self.started
+    }
+
     pub(crate) fn milestones(&self) -> Milestones {
         *self.lock()
     }

@@ -14,12 +14,16 @@ use super::stats::DropReason;
 pub(crate) struct Ticket {
     pub(crate) place: Place,
     pub(super) turn: Turn,
+    /// Time at which the waiter joined the queue.
+    pub(super) since: Instant,
 }
 
 /// A waiter that had been served, and was not polled in time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Again {
     pub(super) turn: Turn,
+    /// Time at which the waiter first joined the queue.
+    pub(super) since: Instant,
     /// Only a fresh connection will do.
     pub(super) is_resending: bool,
 }
@@ -33,7 +37,7 @@ pub(crate) enum Checkout<T> {
     Queued(Ticket),
     /// The queue is full, with so many waiting.
     Full(usize),
-    /// The host cannot be connected to, and it is too early to try again.
+    /// The host cannot be connected to, and its waiting period is not over.
     Failing(Failing),
     /// The pool was shut down.
     Shut,
@@ -46,6 +50,8 @@ pub(crate) enum Action<K, T, W, P> {
     Grant { waiter: W, conn: T, place: Place },
     /// Tell the waiter that the dial failed, or that the pool was shut down.
     Fail { waiter: W },
+    /// Give up this dial, which counts no more. If it succeeds all the same, its connection is closed unseen.
+    Abort { began: u64 },
     /// Make a connection on this runtime, then call `dialed` or `dial_failed` with `began`.
     /// `wanted_by` is the waiter that is told of its progress; whoever is first in the queue gets the connection.
     Dial { key: K, partition: P, place: Place, began: u64, wanted_by: Option<W> },
@@ -60,6 +66,8 @@ pub(crate) enum Action<K, T, W, P> {
 /// How long a connection may be kept.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Terms {
+    /// Time at which the connection was last used, or made; `None`: just now.
+    pub(crate) used: Option<Instant>,
     /// How long the server keeps it idle, if it said so.
     pub(crate) stay: Option<Duration>,
     /// From when on it is too old to be used again.

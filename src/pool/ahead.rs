@@ -19,9 +19,9 @@ impl Pool {
         let mut left = wanted;
         loop {
             let mut actions = Actions::new();
-            let is_shut = self.shared.decide(&mut actions, |policy, _, actions| {
+            let is_shut = self.shared.decide(&mut actions, |policy, now, actions| {
                 let place = self.shared.place(policy, route, &runtime);
-                policy.warm(place, wanted, left, actions);
+                policy.warm(place, wanted, left, now, actions);
                 policy.is_shut()
             });
             let begun = actions.iter().filter(|action| matches!(action, Action::Dial { .. }));

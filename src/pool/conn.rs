@@ -39,8 +39,8 @@ pub(crate) struct Conn {
     pub(super) more: Option<u64>,
     /// How long the server keeps it idle, by its last word.
     stay_until: Option<Instant>,
-    /// From then on, it was idle for long enough that the machine may have been asleep meanwhile.
-    dozes_at: Instant,
+    /// Time at which its latest use ended, or it was made.
+    pub(super) used_at: Instant,
     /// How it was made, until its first request has been told.
     pub(super) setup: Option<Arc<Setup>>,
     /// Whether it was ever idle: the peer may have closed it since.
@@ -134,7 +134,13 @@ impl Progress {
 impl Fixed {
     /// How long its connection may be kept: see [`Kept::terms`].
     pub(super) fn terms(&self, conn: &Conn, stay: Option<Duration>, epoch: u64) -> Terms {
-        Terms { stay, until: self.until, is_used: conn.requests > 0, is_of_old: self.epoch != epoch }
+        Terms {
+            used: Some(conn.used_at),
+            stay,
+            until: self.until,
+            is_used: conn.requests > 0,
+            is_of_old: self.epoch != epoch,
+        }
     }
 
     fn parked(&self) -> MutexGuard<'_, Parked> {
@@ -315,7 +321,7 @@ impl Kept {
             more: None,
             was_idle: false,
             stay_until: None,
-            dozes_at: made,
+            used_at: made,
             setup: Some(setup),
         };
         Self { conn: Box::new(conn), fixed: Arc::new(fixed) }
@@ -369,14 +375,9 @@ impl Conn {
         self.stay_until.map(|until| until.saturating_duration_since(now))
     }
 
-    /// It is given back.
-    pub(super) fn came_back(&mut self, now: Instant) {
-        self.dozes_at = now + DOZE;
-    }
-
-    /// Whether it was idle for long enough that the machine may have been asleep meanwhile.
+    /// Whether the connection was idle for so long that the machine may have been suspended meanwhile.
     pub(super) fn has_dozed(&self, now: Instant) -> bool {
-        now >= self.dozes_at
+        now.saturating_duration_since(self.used_at) >= DOZE
     }
 
     /// Whether it has carried a request, or was idle.
@@ -395,5 +396,5 @@ impl Conn {
     }
 }
 
-/// Who is idle for less has not been asleep for long.
+/// Connections idle for less than this skip the suspend check.
 pub(super) const DOZE: Duration = Duration::from_millis(100);

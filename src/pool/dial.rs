@@ -1,10 +1,18 @@
 //! Dials: each a task of its own, so that a request that gives up throws no handshake away.
 //!
-//! It knows the policy's answers and the dialer, no HTTP. Invariant: however a dial ends (also by its runtime's end, or by
-//! a panic), the policy is told, and those whom its failure concerns.
+//! It knows the policy's answers and the dialer, no HTTP. Invariants: however a dial ends (also by its runtime's end, or by
+//! a panic), the policy is told, and the waiters whom its failure concerns; and a dial that the pool gave up tells nobody
+//! anything, and closes its socket at once, whether its runtime runs or not.
 
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError, Weak};
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, TryLockError, Weak};
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use tokio::task::AbortHandle;
 
 use super::conn::Kept;
 use super::events::PoolEventKind;
@@ -12,7 +20,8 @@ use super::hosts::Place;
 use super::key::Route;
 use super::stats::DropReason;
 use super::{Actions, Decider, Runtime, Shared, Waiting, WarmCell};
-use crate::connect::{Destination, DialError, Dialed, Dialer};
+use crate::connect::{Destination, DialError, Dialed};
+use crate::error::ErrorKind;
 use crate::time;
 use crate::trace::Setup;
 
@@ -32,41 +41,152 @@ impl Shared {
         if let Some(waiting) = wanted_by {
             *waiting.dial.lock().unwrap_or_else(PoisonError::into_inner) = Some(setup.clone());
         }
+        let destination = Destination::new(route.is_https(), route.host(), route.port());
+        let (dialer, traced) = (self.dialer.clone(), setup.clone());
+        let work = Arc::new(Work::new(async move { dialer.dial(&destination, &traced).await }));
         let dial = Dial {
             shared: Arc::downgrade(self),
             runtime: runtime.clone(),
-            route,
-            setup,
+            route: route.clone(),
+            setup: setup.clone(),
             id,
             place,
             began,
             epoch: self.epoch.load(Ordering::Relaxed),
-            warm,
             over: false,
         };
-        let destination = Destination::new(dial.route.is_https(), dial.route.host(), dial.route.port());
         let mut state = self.lock();
-        if state.is_stopped {
+        if !state.policy.has_dial(began) {
+            // The policy gave it up before it began.
             drop(state);
-            return dial.refuse();
+            return dial.given_up(warm);
         }
-        state.dials.insert(id, None);
-        drop(state);
-        let task = runtime.handle.spawn(dial.run(self.dialer.clone(), destination)).abort_handle();
-        let mut state = self.lock();
         let is_stopped = state.is_stopped;
-        // It may be over already.
-        if let Some(handle) = state.dials.get_mut(&id) {
-            *handle = Some(task.clone());
-        }
+        state.dials.insert(began, Dialing { id, place, route, setup, work: work.clone(), warm });
         drop(state);
         if is_stopped {
-            task.abort();
+            return dial.refuse();
+        }
+        work.runs_as(runtime.handle.spawn(dial.run(work.clone())).abort_handle());
+    }
+
+    /// The policy gave a dial up: it counts no more, and its socket is closed.
+    pub(super) fn abort_dial(&self, began: u64) {
+        let given_up = self.lock().dials.remove(&began);
+        let Some(Dialing { setup, work, warm, .. }) = given_up else { return };
+        work.cut();
+        setup.end(Some(ErrorKind::Connect), time::now());
+        tell_warm(warm, Ok(()));
+    }
+
+    /// Gives up the dials that are overdue, because their runtimes do not run, and fails the requests that wait there.
+    pub(super) fn reclaim(self: &Arc<Self>, now: Instant) {
+        loop {
+            let mut actions = Actions::new();
+            let mut state = self.lock();
+            let Some(began) = state.policy.reclaim(now, &mut actions) else { return };
+            let dial = state.dials.get(&began);
+            let dial = dial.map(|dial| (dial.route.clone(), dial.setup.clone(), dial.warm.clone()));
+            state.note_actions(&actions, now);
+            drop(state);
+            let Some((route, setup, warm)) = dial else {
+                // Whoever was to begin it has been held up, and finds that it was given up.
+                self.perform(actions);
+                continue;
+            };
+            let after = self.config.connect_timeout.unwrap_or_default();
+            let error = DialError::stalled(&route.to_string(), after);
+            if actions.iter().any(|action| matches!(action, super::Action::Abort { .. })) {
+                tell_warm(warm, Err(error.clone()));
+            }
+            self.perform_all(actions, &[], Some((&error, &setup)));
         }
     }
 }
 
-/// A dial under way. Dropped before its end (its runtime stops, or it panics), it counts as failed.
+/// A dial under way, as the pool knows it.
+#[derive(Debug)]
+pub(super) struct Dialing {
+    pub(super) id: u64,
+    pub(super) place: Place,
+    pub(super) route: Arc<Route>,
+    pub(super) setup: Arc<Setup>,
+    work: Arc<Work>,
+    warm: Option<Arc<WarmCell>>,
+}
+
+type Working = Pin<Box<dyn Future<Output = Result<Dialed, DialError>> + Send>>;
+
+/// What a dial's task does. It can be dropped from outside, also while the task's runtime does not run.
+struct Work {
+    future: Mutex<Option<Working>>,
+    is_cut: AtomicBool,
+    task: OnceLock<AbortHandle>,
+}
+
+impl Work {
+    fn new(future: impl Future<Output = Result<Dialed, DialError>> + Send + 'static) -> Self {
+        Self {
+            future: Mutex::new(Some(Box::pin(future))),
+            is_cut: AtomicBool::new(false),
+            task: OnceLock::new(),
+        }
+    }
+
+    /// Polls the dial. `None`: it was cut.
+    fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Dialed, DialError>>> {
+        let mut future = self.future.lock().unwrap_or_else(PoisonError::into_inner);
+        let polled = future.as_mut().map(|future| future.as_mut().poll(cx));
+        let is_over = !matches!(polled, Some(Poll::Pending));
+        drop(future);
+        if is_over || self.is_cut.load(Ordering::SeqCst) {
+            self.drop_future();
+        }
+        match polled {
+            Some(Poll::Ready(outcome)) => Poll::Ready(Some(outcome)),
+            Some(Poll::Pending) if !self.is_cut.load(Ordering::SeqCst) => Poll::Pending,
+            _ => Poll::Ready(None),
+        }
+    }
+
+    /// Drops the dial, whatever it does. If it is being polled, whoever polls it drops it.
+    fn cut(&self) {
+        self.is_cut.store(true, Ordering::SeqCst);
+        self.drop_future();
+        self.wake();
+    }
+
+    /// Names the task that runs it, so that a cut ends the task.
+    fn runs_as(&self, task: AbortHandle) {
+        _ = self.task.set(task);
+        if self.is_cut.load(Ordering::SeqCst) {
+            self.wake();
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(task) = self.task.get() {
+            task.abort();
+        }
+    }
+
+    fn drop_future(&self) {
+        let future = match self.future.try_lock() {
+            Ok(mut future) => future.take(),
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner().take(),
+            Err(TryLockError::WouldBlock) => None,
+        };
+        drop(future);
+    }
+}
+
+impl fmt::Debug for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Work")
+    }
+}
+
+/// The task of a dial. Dropped before its end (its runtime stops, or it panics), the dial counts as failed.
 struct Dial {
     shared: Weak<Shared>,
     runtime: Runtime,
@@ -76,20 +196,18 @@ struct Dial {
     place: Place,
     began: u64,
     epoch: u64,
-    warm: Option<Arc<WarmCell>>,
     over: bool,
 }
 
 impl Dial {
-    async fn run(mut self, dialer: Arc<Dialer>, destination: Destination) {
-        let result = if time::has_timers() {
-            dialer.dial(&destination, &self.setup).await
-        } else {
-            Err(DialError::no_timers())
-        };
-        match result {
-            Ok(dialed) => self.succeed(dialed),
-            Err(error) => self.fail(&error),
+    async fn run(mut self, work: Arc<Work>) {
+        if !time::has_timers() {
+            return self.fail(&DialError::no_timers());
+        }
+        match poll_fn(|cx| work.poll(cx)).await {
+            Some(Ok(dialed)) => self.succeed(dialed),
+            Some(Err(error)) => self.fail(&error),
+            None => self.over = true,
         }
     }
 
@@ -115,16 +233,21 @@ impl Dial {
         );
         let Some(shared) = shared else { return kept.close(DropReason::Shutdown) };
         let mut actions = Vec::new();
-        let epoch = shared.epoch();
-        shared.keep(kept, time::now(), &mut actions, |state, kept, now, actions| {
-            state.dials.remove(&self.id);
+        let (now, epoch) = (kept.used_at, shared.epoch());
+        let mut state = shared.lock();
+        let Some(dialing) = state.dials.remove(&self.began) else {
+            // The pool gave the dial up: its slot is somebody else's.
+            drop(state);
+            return kept.close(DropReason::Abandoned);
+        };
+        shared.keep(state, kept, now, &mut actions, |state, kept, now, actions| {
             state.live.insert(self.id, kept.fixed.clone());
             state.note(self.place, PoolEventKind::Opened { id: self.id });
             let terms = kept.terms(None, epoch);
-            state.policy.dialed(self.place, kept, terms, now, actions)
+            state.policy.dialed(self.place, self.began, kept, terms, now, actions)
         });
         shared.perform(actions);
-        self.tell_warm(Ok(()));
+        tell_warm(dialing.warm, Ok(()));
     }
 
     /// The pool makes no connections any more.
@@ -132,22 +255,31 @@ impl Dial {
         self.fail(&DialError::shutdown());
     }
 
+    /// The pool gave the dial up before it began.
+    fn given_up(mut self, warm: Option<Arc<WarmCell>>) {
+        self.over = true;
+        self.setup.end(Some(ErrorKind::Connect), time::now());
+        tell_warm(warm, Ok(()));
+    }
+
     fn fail(&mut self, error: &DialError) {
         self.over = true;
         self.setup.end(Some(error.kind()), time::now());
-        self.tell_warm(Err(error.clone()));
         let Some(shared) = self.shared.upgrade() else { return };
         let (place, began) = (self.place, self.began);
         let kept = error.to_keep();
-        let (decides, known) = {
-            let mut state = shared.lock();
-            state.dials.remove(&self.id);
-            state.note(place, PoolEventKind::DialFailed { id: self.id });
-            // What failed in a network that is gone says nothing of this one.
-            let is_of_now = self.epoch == shared.epoch();
-            let decides = is_of_now && state.policy.note_failure(place, began, kept, time::now());
-            (decides, state.policy.failure(place))
-        };
+        let mut state = shared.lock();
+        // A dial that the pool gave up tells nobody anything.
+        let Some(dialing) = state.dials.remove(&began) else { return };
+        state.note(place, PoolEventKind::DialFailed { id: self.id });
+        // What failed in a network that is gone says nothing of this one.
+        let is_of_now = self.epoch == shared.epoch();
+        let now = time::now();
+        let noted = if is_of_now { Some(kept) } else { None };
+        let decides = state.policy.note_failure(place, began, noted, now);
+        let known = state.policy.failure(place);
+        drop(state);
+        tell_warm(dialing.warm, Err(error.clone()));
         let told = |error: &DialError, tell: &dyn Fn(&mut Decider, &mut Actions) -> bool| {
             loop {
                 let mut actions = Vec::new();
@@ -160,7 +292,7 @@ impl Dial {
         };
         let concerns_host = error.concerns_host() || decides;
         told(error, &|policy, out| policy.fail_waiters(place, began, concerns_host, out));
-        if !error.is_of_host() {
+        if error.is_of_runtime() {
             // A runtime that is gone, or cannot dial, is not asked to keep any ready.
             let mut actions = Vec::new();
             shared.decide(&mut actions, |policy, _, actions| policy.forget_min_idle(place, actions));
@@ -174,12 +306,13 @@ impl Dial {
         shared.perform_all(actions, &[], Some((known, &self.setup)));
         shared.ensure_timer(&self.runtime);
     }
+}
 
-    fn tell_warm(&mut self, outcome: Result<(), DialError>) {
-        if let Some(warm) = self.warm.take() {
-            // Who stopped waiting needs no word.
-            let _ = warm.deliver(outcome);
-        }
+/// Tells whoever warms the pool how the dial ended. (A dial that gives way to a request ends well: limits leave no room.)
+fn tell_warm(warm: Option<Arc<WarmCell>>, outcome: Result<(), DialError>) {
+    if let Some(warm) = warm {
+        // Nobody need wait any more.
+        let _ = warm.deliver(outcome);
     }
 }
 

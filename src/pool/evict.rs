@@ -87,7 +87,9 @@ impl Shared {
         let mut lease = taken?;
         loop {
             let reason = match lease.held() {
-                Some((conn, _)) if conn.has_dozed(now) && self.has_slept(now) => DropReason::Suspended,
+                Some((conn, _)) if conn.has_dozed(now) && self.has_slept_since(conn.used_at, now) => {
+                    DropReason::Suspended
+                }
                 Some((conn, fixed)) if self.is_unwanted(conn, fixed) => DropReason::Evicted,
                 _ => return Ok(lease),
             };
@@ -95,13 +97,22 @@ impl Shared {
         }
     }
 
-    /// If the machine was suspended: its idle connections may be dead without a trace.
+    /// Detects that the machine was suspended, and closes the idle connections then: they may be dead without a trace.
     pub(super) fn has_slept(self: &Arc<Self>, now: Instant) -> bool {
         let slept = self.awake.lock().unwrap_or_else(PoisonError::into_inner).has_slept(now, time::wall());
         if slept {
             self.bury_idle(DropReason::Suspended);
         }
         slept
+    }
+
+    /// Whether the machine was suspended after a connection was `used`. Every request that took one from the shelf asks,
+    /// whoever noticed the suspension first.
+    fn has_slept_since(self: &Arc<Self>, used: Instant, now: Instant) -> bool {
+        self.has_slept(now) || {
+            let woke = self.awake.lock().unwrap_or_else(PoisonError::into_inner).woke();
+            woke.is_some_and(|woke| used < woke)
+        }
     }
 
     /// Looks at the idle connections of a runtime, a few at a time, and lets those go that their server has closed. Others

@@ -96,10 +96,6 @@ impl<T, W, P> Shelves<T, W, P> {
         std::iter::once(&self.first).chain(self.more())
     }
 
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Shelf<T, W, P>> {
-        std::iter::once(&mut self.first).chain(self.more.iter_mut().flat_map(|more| more.iter_mut()))
-    }
-
     pub(super) fn get(&self, at: usize) -> Option<&Shelf<T, W, P>> {
         at.checked_sub(1).map_or(Some(&self.first), |at| self.more().get(at))
     }
@@ -148,8 +144,6 @@ pub(super) struct Shelf<T, W, P> {
     pub(super) dialing: usize,
     /// Idle ones that are being looked at.
     pub(super) lent: u32,
-    /// Dials under way that began after the first failure, before the host was known to be failing.
-    pub(super) late: u32,
     /// How many idle ones there should always be.
     pub(super) min_idle: usize,
 }
@@ -167,6 +161,18 @@ impl<K, T, W, P> Host<K, T, W, P> {
     /// Whether a waiter has no dial under way.
     pub(super) fn is_wanting(&self) -> bool {
         self.shelves().any(|shelf| shelf.demand() > 0)
+    }
+
+    /// Number of dials under way, on all shelves.
+    pub(super) fn dialing(&self) -> usize {
+        self.shelves().map(|shelf| shelf.dialing).sum()
+    }
+
+    /// The shelf with unmet demand whose oldest waiter has waited for longest.
+    pub(super) fn neediest(&self) -> Option<u32> {
+        let wanting = self.shelves().enumerate().filter(|(_, shelf)| shelf.demand() > 0);
+        let neediest = wanting.min_by_key(|(_, shelf)| shelf.oldest());
+        neediest.map(|(at, _)| at as u32)
     }
 
     pub(super) fn shelves(&self) -> impl Iterator<Item = &Shelf<T, W, P>> {
@@ -202,7 +208,6 @@ impl<T, W, P> Shelf<T, W, P> {
             dialing: 0,
             idle: 0,
             lent: 0,
-            late: 0,
             min_idle: 0,
             top: None,
             bottom: None,
@@ -230,6 +235,11 @@ impl<T, W, P> Shelf<T, W, P> {
     /// Dials under way for which nobody waits.
     pub(super) fn ahead(&self) -> usize {
         self.dialing.saturating_sub(self.waiters())
+    }
+
+    /// Time at which the waiter that is served next joined the queue.
+    pub(super) fn oldest(&self) -> Option<Instant> {
+        self.resending.oldest().into_iter().chain(self.waiting.oldest()).min()
     }
 }
 

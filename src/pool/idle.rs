@@ -125,6 +125,14 @@ impl Stay {
         }
     }
 
+    /// The same end, counted from a moment that lies so long ago.
+    pub(crate) fn since(self, ago: Duration) -> Self {
+        match self {
+            Self::Ours(duration) => Self::Ours(duration),
+            Self::Less(duration, reason) => Self::Less(duration.saturating_add(ago), reason),
+        }
+    }
+
     fn less(self) -> Option<DropReason> {
         match self {
             Self::Ours(_) => None,
@@ -339,6 +347,11 @@ impl<T> IdleList<T> {
         self.entry(id).since
     }
 
+    /// Time at which the connection will have been idle for so long.
+    pub(crate) fn idle_for(&self, id: IdleId, long: Duration) -> Option<Instant> {
+        self.instant(self.entry(id).since.saturating_add(nanos(long)))
+    }
+
     pub(crate) fn place(&self, id: IdleId) -> Place {
         self.entry(id).place
     }
@@ -395,7 +408,7 @@ mod tests {
         let mut out = Vec::new();
         for host in 0..3 {
             let place = policy.place(u64::from(host), |key| *key == host, || host, &0);
-            policy.warm(place, 1, 1, &mut out);
+            policy.warm(place, 1, 1, Instant::now(), &mut out);
         }
         let places = out.into_iter().filter_map(|action| match action {
             Action::Dial { place, .. } => Some(place),

@@ -1,16 +1,27 @@
-//! Those who wait at one host, in turn.
+//! The requests that wait at one host on one runtime, in turn.
 //!
-//! It knows nothing of what they wait for. Invariant: while nobody waits it is one empty pointer, because it stands in the
-//! entry of every host.
+//! It knows nothing of what they wait for. Invariant: while nobody waits it is one empty pointer, because every host's entry
+//! holds two of it.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use super::hosts::Turn;
 
-/// Served first to last.
+/// The waiting requests, served first to last.
 #[derive(Debug)]
 #[allow(clippy::box_collection, reason = "a map is three pointers, also where it is empty")]
-pub(super) struct Line<W>(Option<Box<BTreeMap<Turn, W>>>);
+pub(super) struct Line<W>(Option<Box<BTreeMap<Turn, Standing<W>>>>);
+
+/// One waiting request.
+#[derive(Debug)]
+pub(super) struct Standing<W> {
+    pub(super) waiter: W,
+    /// Time at which the request joined the line.
+    pub(super) since: Instant,
+    /// How long ago a connection may have been used for this request; `None` accepts any connection.
+    pub(super) fresh: Option<Duration>,
+}
 
 impl<W> Line<W> {
     pub(super) const fn new() -> Self {
@@ -25,22 +36,22 @@ impl<W> Line<W> {
         self.0.is_none()
     }
 
-    /// Whose turn it is.
-    pub(super) fn first(&self) -> Option<Turn> {
-        self.0.as_ref()?.first_key_value().map(|(turn, _)| *turn)
+    /// Time at which the request whose turn is next joined the line.
+    pub(super) fn oldest(&self) -> Option<Instant> {
+        self.0.as_ref()?.first_key_value().map(|(_, first)| first.since)
     }
 
     pub(super) fn contains(&self, turn: Turn) -> bool {
         self.0.as_ref().is_some_and(|line| line.contains_key(&turn))
     }
 
-    /// Those who wait, in turn.
+    /// The waiters, in turn.
     pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &W> {
-        self.0.iter().flat_map(|line| line.values())
+        self.0.iter().flat_map(|line| line.values().map(|standing| &standing.waiter))
     }
 
-    pub(super) fn insert(&mut self, turn: Turn, waiter: W) {
-        self.0.get_or_insert_default().insert(turn, waiter);
+    pub(super) fn insert(&mut self, turn: Turn, standing: Standing<W>) {
+        self.0.get_or_insert_default().insert(turn, standing);
     }
 
     pub(super) fn remove(&mut self, turn: Turn) -> Option<W> {
@@ -48,19 +59,51 @@ impl<W> Line<W> {
     }
 
     pub(super) fn pop_first(&mut self) -> Option<W> {
-        self.take(|line| line.pop_first().map(|(_, waiter)| waiter))
+        self.take(|line| line.pop_first().map(|(_, first)| first))
     }
 
     pub(super) fn pop_last(&mut self) -> Option<W> {
-        self.take(|line| line.pop_last().map(|(_, waiter)| waiter))
+        self.take(|line| line.pop_last().map(|(_, last)| last))
     }
 
-    fn take(&mut self, take: impl FnOnce(&mut BTreeMap<Turn, W>) -> Option<W>) -> Option<W> {
+    /// Takes the first of the first `most` waiters that accepts a connection which was used `age` ago.
+    pub(super) fn pop_accepting(&mut self, age: Duration, most: usize) -> Option<W> {
+        let mut line = self.0.as_ref()?.iter().take(most);
+        let accepts = |standing: &Standing<W>| standing.fresh.is_none_or(|fresh| age <= fresh);
+        let turn = line.find(|(_, standing)| accepts(standing)).map(|(turn, _)| *turn)?;
+        self.remove(turn)
+    }
+
+    /// Takes a waiter that queued before the event with the number `began`: the first of them, or the last.
+    /// Looks at `most` waiters.
+    pub(super) fn pop_before(&mut self, began: u64, end: End, most: usize) -> Option<W> {
+        let line = self.0.as_ref()?;
+        let queued_before = |turn: &&Turn| turn.1 < began;
+        let turn = match end {
+            End::First => line.keys().take(most).find(queued_before),
+            // Later turns have higher numbers, so that none of them needs to be looked at.
+            End::Last => line.range(..(began, 0)).map(|(turn, _)| turn).rev().take(most).find(queued_before),
+        };
+        let turn = *turn?;
+        self.remove(turn)
+    }
+
+    fn take(
+        &mut self,
+        take: impl FnOnce(&mut BTreeMap<Turn, Standing<W>>) -> Option<Standing<W>>,
+    ) -> Option<W> {
         let line = self.0.as_mut()?;
         let taken = take(line);
         if line.is_empty() {
             self.0 = None;
         }
-        taken
+        taken.map(|standing| standing.waiter)
     }
+}
+
+/// An end of a line.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum End {
+    First,
+    Last,
 }

@@ -198,7 +198,10 @@ impl Pool {
             state.note_at(|| Arc::new(route.to_route()), PoolEventKind::Refused(why));
         }
         state.note_actions(&actions, now);
-        let due = if let Checkout::Queued(_) = checkout { state.due_anywhere() } else { None };
+        let due = match checkout {
+            Checkout::Queued(ticket) => state.due_for(ticket.place),
+            _ => None,
+        };
         match due {
             Some(due) => shared.ensure_reaper(state, runtime.id(), |_| Some(runtime.clone()), due),
             None => drop(state),
@@ -214,8 +217,7 @@ impl Pool {
             }
             Checkout::Failing(failing) => {
                 let Failing { dials, error, until, .. } = failing;
-                let next = until.saturating_duration_since(now);
-                Err(error.into_error().again(dials, next))
+                Err(error.into_error().not_attempted(dials, until, now))
             }
             Checkout::Shut => Err(Error::shutdown()),
             checkout => {
@@ -403,8 +405,12 @@ impl Shared {
 
     fn checkin(self: &Arc<Self>, mut kept: Kept, stay: Option<Duration>, served: Served, now: Instant) {
         let mut actions = Vec::new();
+        if served.request {
+            // One that comes back unused is as old as it was.
+            kept.used_at = now;
+        }
         let stay = kept.stay(stay, served.request, now);
-        self.keep(kept, now, &mut actions, |state, kept, now, actions| {
+        self.keep(self.lock(), kept, now, &mut actions, |state, kept, now, actions| {
             let terms = kept.terms(stay, self.epoch());
             state.policy.checkin(kept.place(), kept, terms, served, now, actions)
         });
@@ -436,14 +442,13 @@ impl Shared {
     /// Lets the policy take a connection, and sees to it that its runtime's reaper knows when it expires.
     fn keep(
         self: &Arc<Self>,
-        mut kept: Kept,
+        mut state: Locked<'_>,
+        kept: Kept,
         now: Instant,
         actions: &mut Actions,
         give: impl FnOnce(&mut State, Kept, Instant, &mut Actions) -> Option<Instant>,
     ) {
         let (id, place, runtime, noted) = (kept.id(), kept.place(), kept.runtime().id(), actions.len());
-        kept.came_back(now);
-        let mut state = self.lock();
         let shelved = give(&mut state, kept, now, actions);
         if shelved.is_some() {
             state.note(place, PoolEventKind::Kept { id });
@@ -501,10 +506,11 @@ impl Shared {
                     Action::Grant { waiter, conn, place } => {
                         if let Err(Granted::Conn(kept)) = waiter.cell.deliver(Granted::Conn(conn)) {
                             // It left a moment ago: the connection goes on to the next.
-                            self.keep(kept, time::now(), &mut actions, |state, kept, now, actions| {
+                            let give = |state: &mut State, kept: Kept, now, actions: &mut Actions| {
                                 let terms = kept.terms(None, self.epoch());
                                 state.policy.checkin(place, kept, terms, Served::default(), now, actions)
-                            });
+                            };
+                            self.keep(self.lock(), kept, time::now(), &mut actions, give);
                         }
                     }
                     Action::Fail { waiter } => {
@@ -520,6 +526,7 @@ impl Shared {
                         self.dial(key.route, &partition, place, began, wanted_by.as_deref(), warm);
                     }
                     Action::Cut { id } => self.cut_draining(id, &mut actions),
+                    Action::Abort { began } => self.abort_dial(began),
                     Action::Forget { partition } => drop(partition),
                     Action::Bury { conn, place, reason } => {
                         conn.close(reason);

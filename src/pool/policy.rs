@@ -24,6 +24,7 @@
 
 mod ahead;
 mod demand;
+mod dials;
 mod drain;
 mod failing;
 mod keep;
@@ -37,11 +38,13 @@ use super::PoolConfig;
 use super::action::{Action, Actions, Again, Checkout, Served, Terms, Ticket};
 use super::hosts::{Counts, Hosts, Place, Turn};
 use super::idle::{IdleList, Spent};
+use super::line::{End, Standing};
 use super::stats::{Counters, DropReason};
 use crate::connect::DialError;
 
 #[cfg(test)]
 use self::ahead::AHEAD;
+use self::dials::Dials;
 pub(crate) use self::failing::Failing;
 pub(crate) use self::sweep::Lent;
 
@@ -54,6 +57,8 @@ pub(crate) struct Policy<K, T, W, P> {
     /// Connections of all hosts: idle, active and dialing.
     counted: usize,
     dialing: usize,
+    /// Dials whose end is not known yet.
+    dials: Dials,
     waiting: usize,
     /// Connections that were evicted for a blocked host and are not released yet.
     evicting: usize,
@@ -86,6 +91,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
             idle: IdleList::new(),
             counted: 0,
             dialing: 0,
+            dials: Dials::default(),
             waiting: 0,
             evicting: 0,
             draining: BTreeMap::new(),
@@ -123,21 +129,21 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
             }
             return Checkout::Reuse(conn, place);
         }
-        let turn = match again {
+        let (turn, since) = match again {
             // It was let in before.
-            Some(again) => again.turn,
+            Some(again) => (again.turn, again.since),
             None => {
                 if let Some(answer) = self.turn_away(place, fresh, now, out) {
                     return answer;
                 }
                 let seq = self.next_seq();
-                (seq, seq)
+                ((seq, seq), now)
             }
         };
         let queue = if is_resending { Queue::Resending } else { Queue::Waiting };
-        self.enqueue(place, turn, waiter(), queue);
+        self.enqueue(place, turn, Standing { waiter: waiter(), since, fresh }, queue);
         self.pump(place.host, now, out);
-        Checkout::Queued(Ticket { place, turn })
+        Checkout::Queued(Ticket { place, turn, since })
     }
 
     /// What a request is told in place of waiting, if it is not to wait.
@@ -201,10 +207,11 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         self.count_closed(place, reason);
         let turn = (0, self.next_seq());
         let waiter = waiter();
-        self.enqueue(place, turn, waiter.clone(), Queue::Waiting);
+        let standing = Standing { waiter: waiter.clone(), since: now, fresh };
+        self.enqueue(place, turn, standing, Queue::Waiting);
         self.hosts.shelf_mut(place).active -= 1;
-        self.start_dial(place, out, Count::AlreadyCounted, Some(waiter));
-        Checkout::Queued(Ticket { place, turn })
+        self.start_dial(place, now, out, Purpose::Slot(waiter));
+        Checkout::Queued(Ticket { place, turn, since: now })
     }
 
     /// A reused connection died under a request that will be sent again: its slot becomes a dial, which serves the
@@ -222,10 +229,11 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         self.note_end(place, served, reason, now);
         self.count_closed(place, reason);
         let seq = self.next_seq();
-        self.enqueue(place, (seq, seq), waiter.clone(), Queue::Resending);
+        let standing = Standing { waiter: waiter.clone(), since: now, fresh: None };
+        self.enqueue(place, (seq, seq), standing, Queue::Resending);
         self.hosts.shelf_mut(place).active -= 1;
-        self.start_dial(place, out, Count::AlreadyCounted, Some(waiter));
-        Ticket { place, turn: (seq, seq) }
+        self.start_dial(place, now, out, Purpose::Slot(waiter));
+        Ticket { place, turn: (seq, seq), since: now }
     }
 
     /// A connection comes back, proven reusable: to the oldest waiter of its runtime, to the shelf, or to the grave.
@@ -281,11 +289,13 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     pub(crate) fn dialed(
         &mut self,
         place: Place,
+        began: u64,
         conn: T,
         terms: Terms,
         now: Instant,
         out: &mut Actions<K, T, W, P>,
     ) -> Option<Instant> {
+        self.dials.remove(began);
         let shelf = self.hosts.shelf_mut(place);
         shelf.dialing -= 1;
         shelf.active += 1;
@@ -300,17 +310,18 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         } else {
             self.offer(place, conn, terms, now, out)
         };
-        if self.hosts.host(place.host).is_wanting() {
-            // The host may be back from failing, and more may wait than were dialed for at once.
+        let host = self.hosts.host(place.host);
+        if host.is_wanting() || host.shelves[place.shelf as usize].min_idle > 0 {
+            // The host may be back from failing, and more may be wanted than were dialed for at once.
             self.pump(place.host, now, out);
         }
         due
     }
 
-    /// A dial failed: those fail whom it concerns. If it concerns the host, that is everyone who queued before it
-    /// began, [`BATCH`] a call; any other failure is one waiter's, and nobody's where the other dials under way are
-    /// enough for all. `true` when there are more to fail; when there are none, [`dial_failed`](Self::dial_failed)
-    /// frees the slot.
+    /// Fails the waiters that a failed dial concerns. If the failure concerns the host, these are the waiters that queued
+    /// before the dial began, [`BATCH`] a call; any other failure concerns one of them. As many waiters as other dials
+    /// are under way keep waiting. Returns true if more waiters are to fail; after that,
+    /// [`dial_failed`](Self::dial_failed) frees the slot.
     pub(crate) fn fail_waiters(
         &mut self,
         place: Place,
@@ -318,19 +329,23 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         concerns_host: bool,
         out: &mut Actions<K, T, W, P>,
     ) -> bool {
+        let others = self.dials_awaited(place, true);
         let shelf = self.hosts.shelf_mut(place);
-        let is_unserved = shelf.waiting.len() + shelf.resending.len() >= shelf.dialing;
-        let most = if concerns_host { BATCH } else { usize::from(is_unserved) };
+        let unserved = shelf.waiters().saturating_sub(others);
+        let most = unserved.min(if concerns_host { BATCH } else { 1 });
+        // The waiters in front get what is still under way.
+        let end = if others == 0 { End::First } else { End::Last };
         let mut failed = 0;
         for queue in [&mut shelf.resending, &mut shelf.waiting] {
-            while failed < most && queue.first().is_some_and(|(_, queued)| queued < began) {
-                let Some(waiter) = queue.pop_first() else { break };
+            while failed < most
+                && let Some(waiter) = queue.pop_before(began, end, BATCH)
+            {
                 out.push(Action::Fail { waiter });
                 failed += 1;
             }
         }
         self.no_longer_waiting(place.host, failed);
-        concerns_host && failed == most
+        failed == BATCH
     }
 
     /// The slot of a failed dial is free.
@@ -341,7 +356,11 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         self.uncount(place.host);
         // Of dials that end together, each may have left a waiter to the other.
         self.fail_unserved(place, false, out);
-        self.pump(place.host, now, out);
+        // Nothing is dialed ahead right after a failure: it would be dialed again and again.
+        self.dial_ahead_later(place.host, now);
+        let noted = out.len();
+        self.pump_waiting(place.host, now, out);
+        self.note_replacement(place.host, &out[noted..]);
         self.vacate(place, out);
         // Before others are noted, of whom each can make the list forget its oldest.
         self.hosts.note_if_empty(place.host);
@@ -424,7 +443,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
 
     /// Whether there is something to be done when its time comes.
     pub(crate) fn needs_reaper(&self) -> bool {
-        self.idle.len() > 0 || !self.wakes.is_empty()
+        self.idle.len() > 0 || !self.wakes.is_empty() || self.next_overdue().is_some()
     }
 
     /// Whether idle connections are being looked at.
@@ -437,7 +456,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     /// place may be gone, and the answer does not matter.)
     pub(crate) fn gains_by(&self, place: Place) -> bool {
         let is_wanted = self.hosts.get(place.host).is_some_and(|host| host.waiting > 0);
-        is_wanted || self.shut || !self.blocked.is_empty() || self.keeps_idle()
+        is_wanted || self.shut || !self.blocked.is_empty() || self.config.keeps_idle()
     }
 
     /// The host of a place where something is counted or queued.
@@ -490,20 +509,24 @@ enum Queue {
     Resending,
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum Count {
-    Count,
-    AlreadyCounted,
+/// What a dial is for.
+enum Purpose<W> {
+    /// A waiter that has no dial under way.
+    Waiter,
+    /// This waiter, whose dead connection has left it a slot that is counted already.
+    Slot(W),
+    /// Nobody yet.
+    Ahead,
 }
 
 impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
-    fn enqueue(&mut self, place: Place, turn: Turn, waiter: W, queue: Queue) {
+    fn enqueue(&mut self, place: Place, turn: Turn, standing: Standing<W>, queue: Queue) {
         self.waiting += 1;
         self.hosts.host_mut(place.host).waiting += 1;
         let shelf = self.hosts.shelf_mut(place);
         match queue {
-            Queue::Waiting => shelf.waiting.insert(turn, waiter),
-            Queue::Resending => shelf.resending.insert(turn, waiter),
+            Queue::Waiting => shelf.waiting.insert(turn, standing),
+            Queue::Resending => shelf.resending.insert(turn, standing),
         };
     }
 

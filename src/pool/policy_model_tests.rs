@@ -53,6 +53,20 @@ struct Model {
     cut: BTreeSet<u32>,
     /// Waiters that wanted a fresh connection.
     picky: BTreeSet<u32>,
+    /// Since when each waiter has waited.
+    since: BTreeMap<u32, Instant>,
+    /// Connections that have come from a dial or unused, and may go to whoever waits beside them.
+    unused: BTreeSet<u32>,
+    /// Requests that came, dials that were begun, and of these, such as nobody waited for.
+    requests: usize,
+    begun: usize,
+    ahead: usize,
+    /// The dead connection of a request has left it its slot.
+    has_slot: bool,
+    /// How long ago the connection was used that was given to the policy last.
+    age: Duration,
+    /// The reaper has run, and no time has passed since.
+    is_reaped: bool,
     next: u32,
 }
 
@@ -82,6 +96,14 @@ impl Model {
             draining: BTreeSet::new(),
             cut: BTreeSet::new(),
             picky: BTreeSet::new(),
+            since: BTreeMap::new(),
+            unused: BTreeSet::new(),
+            requests: 0,
+            begun: 0,
+            ahead: 0,
+            has_slot: false,
+            age: Duration::ZERO,
+            is_reaped: false,
             next: 0,
         }
     }
@@ -115,12 +137,23 @@ impl Model {
                         Some((conn, host, runtime)),
                         "only what was offered is granted"
                     );
+                    let is_old = self.age > S;
+                    let picky = self.picky.clone();
+                    let accepts = |waiter: &u32| !is_old || !picky.contains(waiter);
                     let shelf = self.shelf(host, runtime);
                     let oldest = match is_fresh.then(|| shelf.resending.pop_front()).flatten() {
                         Some(resent) => resent,
-                        None => shelf.first.pop_front().or_else(|| shelf.waiting.pop_front()).unwrap(),
+                        None => {
+                            let mut queues = [&mut shelf.first, &mut shelf.waiting].into_iter();
+                            let found = queues.find_map(|queue| {
+                                let at = queue.iter().position(accepts)?;
+                                queue.remove(at)
+                            });
+                            found.expect("one waits who accepts it")
+                        }
                     };
-                    assert_eq!(waiter, oldest, "oldest first");
+                    assert_eq!(waiter, oldest, "oldest first, of those who accept it");
+                    self.check_turn(conn, waiter, place);
                     self.picky.remove(&waiter);
                     self.leased.push((conn, host, runtime));
                     self.play.places.insert(conn, place);
@@ -132,9 +165,14 @@ impl Model {
                 Action::Dial { key, partition, place, began, .. } => {
                     let host = HOSTS.iter().position(|known| *known == key).unwrap();
                     assert_eq!(self.owner(place), (host, partition));
+                    self.note_dial(host, partition);
                     self.dials.push((place, began, host, partition));
                 }
                 Action::Forget { .. } => {}
+                Action::Abort { began } => {
+                    let at = self.dials.iter().position(|dial| dial.1 == began).expect("it is under way");
+                    self.dials.swap_remove(at);
+                }
                 Action::Cut { id } => {
                     let conn = u32::try_from(id).unwrap();
                     assert!(self.draining.remove(&conn), "{conn} does not drain");
@@ -156,6 +194,43 @@ impl Model {
         }
         if let Some((conn, host, runtime)) = offered {
             self.shelf(host, runtime).idle.push(conn);
+        }
+    }
+
+    /// A dial for which nobody waits begins only where no request waits for the room.
+    fn note_dial(&mut self, host: usize, runtime: u32) {
+        self.begun += 1;
+        let is_here = |at: usize, on: u32| (at, on) == (host, runtime);
+        let under_way = self.dials.iter().filter(|dial| is_here(dial.2, dial.3)).count()
+            + self.failures.iter().filter(|failed| is_here(failed.host, failed.runtime)).count();
+        let none = Shelved::default();
+        let shelf = self.shelves.get(&(host, runtime)).unwrap_or(&none);
+        let waiters = shelf.first.len() + shelf.waiting.len() + shelf.resending.len();
+        if waiters <= under_way && !self.has_slot {
+            self.ahead += 1;
+            assert!(self.play.policy.blocked.is_empty(), "a request waits for the total limit");
+            let slots = 0..self.play.policy.hosts.slots();
+            let hosts = slots.filter_map(|slot| self.play.policy.hosts.get(slot as u32));
+            for known in hosts.filter(|known| known.key == HOSTS[host]) {
+                assert!(!known.is_wanting(), "a request waits for the host's limit");
+            }
+        }
+    }
+
+    /// Whoever has waited for a turn on another runtime comes before those who came later, once a connection comes back.
+    fn check_turn(&self, conn: u32, granted: u32, place: Place) {
+        let host = self.play.policy.hosts.host(place.host);
+        let ours = host.shelves[place.shelf as usize].waiting.oldest();
+        let since = ours.into_iter().chain([self.since[&granted]]).min();
+        let is_full = host.counted >= self.play.policy.config.max_connections_per_host;
+        let may_dial = self.play.policy.dials_allowed(place.host, self.play.now) > 0;
+        if !is_full || !may_dial || host.evicting > 0 || self.unused.contains(&conn) {
+            return;
+        }
+        for (at, shelf) in host.shelves.iter().enumerate().filter(|(at, _)| *at != place.shelf as usize) {
+            let Some(oldest) = shelf.oldest().filter(|_| shelf.demand() > 0) else { continue };
+            let is_older = oldest + S <= self.play.now && Some(oldest) < since;
+            assert!(!is_older, "shelf {at} has waited for longer than a turn");
         }
     }
 
@@ -181,6 +256,7 @@ impl Model {
 
     fn terms(&self, random: &mut Random) -> Terms {
         Terms {
+            used: [None, Some(self.play.now - 2 * S)][random.below(2)],
             stay: [None, Some(Duration::ZERO), Some(3 * S), Some(500 * S)][random.below(4)],
             until: [None, None, Some(self.play.now), Some(self.play.now + 5 * S)][random.below(4)],
             is_used: random.below(3) > 0,
@@ -236,6 +312,8 @@ impl Model {
                 let waiter = self.fresh();
                 let name = HOSTS[host];
                 let now = self.play.now;
+                self.requests += 1;
+                self.since.insert(waiter, now);
                 self.shelf(host, runtime).waiting.push_back(waiter);
                 let fresh = (random.below(8) == 0).then_some(S);
                 if fresh.is_some() {
@@ -252,6 +330,12 @@ impl Model {
                 let place = self.play.places[&lease.0];
                 let now = self.play.now;
                 let (terms, served) = (self.terms(random), self.served(lease.0, random));
+                self.age = terms.used.map_or(Duration::ZERO, |used| now - used);
+                if terms.is_used {
+                    self.unused.remove(&lease.0)
+                } else {
+                    self.unused.insert(lease.0)
+                };
                 self.play.policy.checkin(place, lease.0, terms, served, now, &mut out);
                 self.follow(out, Some(lease), false);
             }
@@ -269,6 +353,8 @@ impl Model {
                 let waiter = self.fresh();
                 let place = self.play.places[&conn];
                 let now = self.play.now;
+                self.requests += 1;
+                self.since.insert(waiter, now);
                 self.shelf(host, runtime).first.push_back(waiter);
                 let checkout = self.play.policy.replace(
                     place,
@@ -279,13 +365,17 @@ impl Model {
                     || waiter,
                     &mut out,
                 );
+                self.has_slot = true;
                 self.follow(out, None, false);
+                self.has_slot = false;
                 self.took(&checkout, host, runtime, waiter, true);
             }
             56..60 => {
                 let Some((conn, host, runtime)) = self.take_user(random) else { return };
                 let waiter = self.fresh();
                 let place = self.play.places[&conn];
+                self.requests += 1;
+                self.since.insert(waiter, self.play.now);
                 self.shelf(host, runtime).resending.push_back(waiter);
                 let served =
                     Served { request: true, reused: true, saved: Some(S), answered: 2, drained: None };
@@ -298,7 +388,9 @@ impl Model {
                     &mut out,
                 );
                 self.play.tickets.insert(waiter, ticket);
+                self.has_slot = true;
                 self.follow(out, None, false);
+                self.has_slot = false;
             }
             60..72 => self.dial_ends(random, true),
             72..76 => self.dial_ends(random, false),
@@ -306,9 +398,12 @@ impl Model {
             79..86 => self.close_one(random),
             86..93 => {
                 let Some(waiter) = self.any_waiter(random) else { return };
-                assert!(self.play.cancel(waiter), "it waits");
-                assert!(!self.play.cancel(waiter), "it is gone");
+                let ticket = self.play.tickets[&waiter];
                 assert!(self.forget_waiter(waiter));
+                assert!(self.play.policy.cancel(ticket, &mut out), "it waits");
+                self.follow(std::mem::take(&mut out), None, false);
+                assert!(!self.play.policy.cancel(ticket, &mut out), "it is gone");
+                assert!(out.is_empty());
             }
             93..95 => {
                 let (host, runtime) = (random.below(HOSTS.len()), random.below(RUNTIMES as usize) as u32);
@@ -319,7 +414,7 @@ impl Model {
                         let (wanted, now) = (random.below(4), self.play.now);
                         self.play.policy.set_min_idle(place, wanted, now, &mut out);
                     }
-                    _ => self.play.policy.warm(place, 2, 2, &mut out),
+                    _ => self.play.policy.warm(place, 2, 2, self.play.now, &mut out),
                 }
                 self.follow(out, None, false);
             }
@@ -347,8 +442,10 @@ impl Model {
             }
             97 => {
                 self.play.now += S * random.below(4) as u32;
-                self.play.policy.reap(self.play.now, &mut out);
+                let more = self.play.policy.reap(self.play.now, &mut out);
                 self.follow(out, None, false);
+                self.is_reaped = !more;
+                self.reclaim();
             }
             98 => {
                 let runtime = random.below(RUNTIMES as usize) as u32;
@@ -369,6 +466,20 @@ impl Model {
                 }
             }
         }
+    }
+
+    /// What is overdue is given up.
+    fn reclaim(&mut self) {
+        loop {
+            let (mut out, now) = (Vec::new(), self.play.now);
+            let is_more = self.play.policy.reclaim(now, &mut out).is_some();
+            self.follow(out, None, false);
+            if !is_more {
+                break;
+            }
+        }
+        let due = self.play.policy.next_overdue();
+        assert!(due.is_none_or(|due| due > self.play.now), "an overdue dial keeps its slot");
     }
 
     fn take_lease(&mut self, random: &mut Random) -> Option<(u32, usize, u32)> {
@@ -398,6 +509,9 @@ impl Model {
         let reason = [None, None, Some(DropReason::PeerClosed)][random.below(3)];
         let (conn, was_doomed) = (lent.conn, self.doomed.contains(&lent.conn));
         let mut out = Vec::new();
+        self.age =
+            if was_doomed { Duration::ZERO } else { self.play.policy.idle.seen(lent.id, self.play.now).age };
+        self.unused.insert(conn);
         let before = self.shelf(host, runtime).idle.clone();
         self.play.policy.give_back(lent, reason, self.play.now, &mut out);
         let stays = out.iter().all(|action| match action {
@@ -455,11 +569,13 @@ impl Model {
         let mut out = Vec::new();
         if is_ok {
             let conn = self.fresh();
-            let (now, terms) = (self.play.now, Terms { is_used: false, ..self.terms(random) });
-            self.play.policy.dialed(place, conn, terms, now, &mut out);
+            let (now, terms) = (self.play.now, Terms { used: None, is_used: false, ..self.terms(random) });
+            self.age = Duration::ZERO;
+            self.unused.insert(conn);
+            self.play.policy.dialed(place, began, conn, terms, now, &mut out);
             self.follow(out, Some((conn, host, runtime)), true);
         } else {
-            let decides = self.play.policy.note_failure(place, began, failed(), self.play.now);
+            let decides = self.play.policy.note_failure(place, began, Some(failed()), self.play.now);
             let concerns_host = decides || random.below(2) == 0;
             self.failures.push(Failure { place, began, host, runtime, concerns_host, stage: 0 });
         }
@@ -511,7 +627,6 @@ impl Model {
                 let doomed = lent.iter().filter(|conn| self.doomed.contains(conn)).count();
                 let active = active + doomed;
                 assert_eq!(shelf.lent, (lent.len() - doomed) as u32);
-                assert!(shelf.late as usize <= shelf.dialing && (shelf.late == 0 || host.failing.is_some()));
                 assert_eq!((shelf.idle, shelf.active, shelf.dialing), (ours.idle.len(), active, dials));
                 assert_eq!(shelf.waiting.len(), ours.first.len() + ours.waiting.len());
                 assert_eq!(shelf.resending.len(), ours.resending.len());
@@ -522,7 +637,8 @@ impl Model {
                     "one waits beside an idle connection"
                 );
                 let now = self.play.now;
-                let is_failing = host.failing.as_ref().is_some_and(|f| f.is_failing() && now < f.until);
+                let is_due = |f: &Failing| (f.is_failing() && now < f.until) || host.dialing() > 0;
+                let is_failing = host.failing.as_ref().is_some_and(|f| is_due(f));
                 let is_in_between = self.failures.iter().any(|failed| failed.host == at);
                 let is_host_full = host.counted >= config.max_connections_per_host;
                 let is_full = policy.counted >= config.max_connections;
@@ -591,7 +707,9 @@ impl Model {
             .filter_map(|slot| Some((policy.hosts.get(slot as u32)?.wake?, slot as u32)));
         assert_eq!(policy.wakes, wakes.collect());
         assert!(counted <= config.max_connections, "the total limit");
-        assert!(idle <= config.max_idle);
+        let is_cold = |id| policy.idle.seen(id, self.play.now).age >= S;
+        let is_reaped = !policy.idle.oldest().is_some_and(is_cold) || !self.is_reaped;
+        assert!(idle <= config.idle_room() || is_reaped, "too many are idle, and not only warm ones");
         // Every connection is in one place.
         let shelved = self.shelves.values().flat_map(|shelf| shelf.idle.iter().copied());
         let mut all: Vec<_> = shelved
@@ -646,12 +764,15 @@ impl Model {
                 let place = self.play.places[&lease.0];
                 let now = self.play.now;
                 let served = self.served(lease.0, random);
+                self.age = Duration::ZERO;
+                self.unused.insert(lease.0);
                 self.play.policy.checkin(place, lease.0, Terms::default(), served, now, &mut out);
                 self.follow(out, Some(lease), false);
             } else if self.play.policy.waiting > 0 {
                 self.play.now = self.play.policy.due().expect("somebody waits for ever").max(self.play.now);
                 self.play.policy.reap(self.play.now, &mut out);
                 self.follow(out, None, false);
+                self.reclaim();
             } else {
                 assert!(!is_shut || self.play.policy.is_quiet(), "something is left");
                 return;
@@ -691,9 +812,11 @@ fn rule_40_a_random_walk_keeps_every_invariant() {
             max_connections_per_host: per_host,
             max_connections: total,
             max_idle_per_host: idle_per_host,
-            max_idle: idle,
+            max_idle: Some(idle),
             max_waiters_per_host: 12,
             idle_timeout: [Some(10 * S), None][round / limits.len() % 2],
+            connect_timeout: [Some(3 * S), None][round / 3 % 2],
+            failing_host_backoff: [None, Some(4 * S)][round / 2 % 2],
             wait_for_failing: round % 3 == 0,
             ..config()
         });
@@ -704,6 +827,11 @@ fn rule_40_a_random_walk_keeps_every_invariant() {
             model.check();
         }
         model.drain(&mut random);
+        let Model { requests, begun, ahead, .. } = model;
+        assert!(
+            begun <= 2 * requests + ahead,
+            "{begun} dials, {ahead} of them ahead, for {requests} requests"
+        );
     }
     assert_eq!(operations, rounds * 5_000);
 }

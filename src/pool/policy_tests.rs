@@ -304,7 +304,7 @@ fn rule_09_who_comes_again_has_its_old_turn() {
     let mut play = Play::new(PoolConfig { max_connections_per_host: 1, max_waiters_per_host: 1, ..config() });
     let again = |play: &mut Play, waiter: u32, is_resending: bool| {
         let (turn, now, mut out) = (play.tickets[&waiter].turn, play.now, Vec::new());
-        let again = Some(Again { turn, is_resending });
+        let again = Some(Again { turn, since: play.now, is_resending });
         let is_a = |key: &&'static str| *key == "a";
         let policy = &mut play.policy;
         let place = policy.place(hash("a"), is_a, || "a", &0);
@@ -348,7 +348,7 @@ fn rule_09_to_take_back_is_to_gain() {
         play
     };
     assert!(gains(&granted(config())), "the shelf");
-    let nothing = PoolConfig { max_idle: 0, max_connections_per_host: 1, ..config() };
+    let nothing = PoolConfig { max_idle: Some(0), max_connections_per_host: 1, ..config() };
     let mut play = granted(nothing.clone());
     assert!(!gains(&play), "it would be closed");
     play.want("a", 0, 2);
@@ -382,15 +382,15 @@ fn rule_05_one_is_closed_for_one() {
 
 #[test]
 fn what_is_counted_is_told() {
-    let mut play = Play::new(config());
+    let mut play = Play::new(PoolConfig { failing_host_backoff: Some(S), ..config() });
     assert!(play.policy.is_empty() && play.policy.is_quiet() && !play.policy.needs_reaper());
     play.want("a", 0, 1);
-    assert!(!play.policy.is_empty() && !play.policy.needs_reaper());
+    assert!(!play.policy.is_empty() && play.policy.needs_reaper(), "the dial may be overdue");
     play.dialed(1);
     play.checkin(1);
     assert!(!play.policy.is_empty() && play.policy.needs_reaper());
     play.want("a", 0, 2);
-    assert!(!play.policy.needs_reaper());
+    assert!(!play.policy.needs_reaper(), "nobody waits, and nothing is idle");
     for _ in 0..2 {
         play.want("b", 0, 3);
         play.fails(true);
@@ -458,7 +458,7 @@ fn an_abandoned_runtime_loses_its_idle_connections_and_no_other_does() {
 
 #[test]
 fn no_call_touches_more_than_a_batch() {
-    let mut play = Play::new(PoolConfig { max_idle_per_host: 1000, max_idle: 1000, ..config() });
+    let mut play = Play::new(PoolConfig { max_idle_per_host: 1000, max_idle: Some(1000), ..config() });
     play.open("a", 0, &(0..300).collect::<Vec<_>>());
     play.now += 100 * S;
     let mut out = Vec::new();
@@ -482,12 +482,13 @@ fn empty_hosts_are_forgotten() {
         if host % 2 == 0 {
             assert!(policy.cancel(ticket, &mut out));
         }
-        let Some(Action::Dial { place, .. }) = out.pop() else { panic!("nothing else to do") };
+        let Some(Action::Dial { place, began, .. }) = out.pop() else { panic!("nothing else to do") };
         if host % 3 == 0 {
+            policy.note_failure(place, began, None, now);
             policy.fail_waiters(place, u64::MAX, true, &mut out);
             policy.dial_failed(place, now, &mut out);
         } else {
-            policy.dialed(place, host, Terms::default(), now, &mut out);
+            policy.dialed(place, began, host, Terms::default(), now, &mut out);
             out.clear();
             policy.bury_oldest(usize::MAX, DropReason::Shutdown, &mut out);
             if host % 2 == 0 {
@@ -525,27 +526,27 @@ fn a_host_is_not_forgotten_under_the_callers_feet() {
         let checkout = policy.checkout(place, None, None, now, || host, &mut out);
         let Checkout::Queued(ticket) = checkout else { panic!("nothing is idle") };
         let dial = out.into_iter().find_map(|action| match action {
-            Action::Dial { place, .. } => Some(place),
+            Action::Dial { place, began, .. } => Some((place, began)),
             _ => None,
         });
         (ticket, dial)
     };
     // Host 0 becomes empty first, so it is the oldest in the list; then as many others as the list holds.
     for host in 0..MAX_EMPTIES as u32 {
-        let (_, place) = want(&mut policy, host);
-        policy.fail_waiters(place.unwrap(), u64::MAX, true, &mut out);
-        policy.dial_failed(place.unwrap(), now, &mut out);
+        let (place, began) = want(&mut policy, host).1.unwrap();
+        policy.note_failure(place, began, None, now);
+        policy.fail_waiters(place, u64::MAX, true, &mut out);
+        policy.dial_failed(place, now, &mut out);
     }
     // Host 0 lives again, and a new host is blocked by it, but leaves.
-    let (_, place) = want(&mut policy, 0);
+    let (place, began) = want(&mut policy, 0).1.unwrap();
     let (ticket, dial) = want(&mut policy, 5_000);
     assert!(dial.is_none());
     assert!(policy.cancel(ticket, &mut out));
     let (ticket, _) = want(&mut policy, 5_001);
     assert!(policy.cancel(ticket, &mut out));
     // Host 0's connection is closed: hosts 5000 and 5001 are listed, and the list overflows.
-    let place = place.unwrap();
-    policy.dialed(place, 1, Terms::default(), now, &mut out);
+    policy.dialed(place, began, 1, Terms::default(), now, &mut out);
     policy.release(place, Served::default(), Some(DropReason::Failed), now, &mut out);
     assert_eq!(policy.total().1, Counts::default());
 }

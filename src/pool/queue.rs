@@ -65,7 +65,7 @@ impl Wait {
 
     /// What it comes back with where its connection was withdrawn: its turn, and what it waits for.
     pub(super) fn again(&self) -> Again {
-        Again { turn: self.ticket.turn, is_resending: self.is_resending }
+        Again { turn: self.ticket.turn, since: self.ticket.since, is_resending: self.is_resending }
     }
 
     /// The connection, or the failure of the dial it waited for.
@@ -80,10 +80,11 @@ impl Wait {
         }
     }
 
-    /// How far the dial has come that was begun for this request.
+    /// How far the dial has come that was begun for this request; if there is none, the dial whose outcome the request
+    /// shares.
     pub(crate) fn dial(&self) -> Option<Milestones> {
-        let dial = self.waiting.dial.lock().unwrap_or_else(PoisonError::into_inner);
-        dial.as_ref().map(|setup| setup.milestones())
+        let own = self.waiting.dial.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        own.or_else(|| self.shared.dial_shared_by(self.ticket)).map(|setup| setup.milestones())
     }
 
     /// The story of a wait that took too long.
@@ -121,6 +122,16 @@ impl Wait {
 }
 
 impl Shared {
+    /// The oldest dial of the host that a request waits for, if nothing else of the host can serve the request: no
+    /// connection is in use there.
+    fn dial_shared_by(&self, ticket: Ticket) -> Option<Arc<Setup>> {
+        let state = self.lock();
+        let (_, counts, ..) = state.policy.of_ticket(ticket)?;
+        let mut dials = state.dials.values().take(BATCH);
+        let dial = dials.find(|dial| counts.active == 0 && dial.place.host == ticket.place.host)?;
+        Some(dial.setup.clone())
+    }
+
     /// How many connections of a host wait for their response to be read.
     /// (Of very many connections, the oldest are asked.)
     fn unread(&self, place: Place) -> usize {

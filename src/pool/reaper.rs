@@ -71,6 +71,7 @@ impl Shared {
         loop {
             let now = time::now();
             self.withdraw(now);
+            self.reclaim(now);
             let mut actions = Actions::new();
             let mut state = self.lock();
             let more = state.policy.reap(now, &mut actions);

@@ -23,8 +23,8 @@ impl Pool {
     /// then is closed: the requests, and the responses whose content was not read to its end, fail with the same error.
     /// All clones of the client share the pool, and its end.
     ///
-    /// It returns when no connection is left, at the latest a second after `patience` (that is how long it waits for dials
-    /// to stop which a runtime other than this one has to stop).
+    /// It returns when no connection is left, at the latest a second after `patience` (that is how long it waits for
+    /// connections that another runtime is polling right now).
     ///
     /// Dropping the future leaves the pool shut, and what is under way to itself.
     ///
@@ -89,16 +89,12 @@ impl Shared {
             self.perform(actions);
         }
         self.withdraw(time::after(time::now(), super::CLAIM));
-        let mut from = 0;
         loop {
-            let state = self.lock();
-            let dials = state.dials.range(from..).take(BATCH);
-            let dials: Vec<_> = dials.map(|(id, task)| (*id, task.clone())).collect();
-            drop(state);
-            let Some((last, _)) = dials.last() else { break };
-            from = last + 1;
-            for task in dials.into_iter().filter_map(|(_, task)| task) {
-                task.abort();
+            let mut actions = Actions::new();
+            let more = self.decide(&mut actions, |policy, _, actions| policy.give_up_all(actions));
+            self.perform(actions);
+            if !more {
+                break;
             }
         }
         let mut from = 0;

@@ -9,10 +9,10 @@ use std::sync::{Arc, MutexGuard, Weak};
 use std::time::Instant;
 
 use tokio::sync::Notify;
-use tokio::task::AbortHandle;
 
 use super::action::Action;
 use super::conn::Fixed;
+use super::dial::Dialing;
 use super::events::{Log, PoolEventKind};
 use super::hosts::Place;
 use super::key::Route;
@@ -27,8 +27,8 @@ pub(super) struct State {
     pub(super) reapers: Vec<reaper::Entry>,
     /// Connections that were made and not let go yet, by their numbers.
     pub(super) live: BTreeMap<u64, Arc<Fixed>>,
-    /// Dials under way.
-    pub(super) dials: BTreeMap<u64, Option<AbortHandle>>,
+    /// Dials under way, by the numbers of the events that began them. A dial that is not here was given up.
+    pub(super) dials: BTreeMap<u64, Dialing>,
     /// No dial is begun any more.
     pub(super) is_stopped: bool,
     /// Whom connections were handed to, and until when they are waited for; in that order.
@@ -89,6 +89,12 @@ impl State {
                 Action::Bury { conn, place, reason } => {
                     self.note(*place, PoolEventKind::Closed { id: conn.id(), reason: *reason });
                 }
+                Action::Abort { began } => {
+                    if let Some(dial) = self.dials.get(began) {
+                        let (id, place) = (dial.id, dial.place);
+                        self.note(place, PoolEventKind::DialFailed { id });
+                    }
+                }
                 Action::Fail { .. } | Action::Dial { .. } | Action::Cut { .. } | Action::Forget { .. } => {}
             }
         }
@@ -120,8 +126,19 @@ impl State {
         self.due_anywhere().into_iter().chain(self.policy.due()).min()
     }
 
-    /// The same of what any runtime's timer can do. (What is idle has one on its own runtime.)
+    /// When the timer of any runtime has something to do next. (Idle connections have a timer on their own runtime.)
     pub(super) fn due_anywhere(&self) -> Option<Instant> {
+        let grant = self.grants.front().map(|(due, ..)| *due);
+        let policy = self.policy.next_wake().into_iter().chain(self.policy.next_overdue());
+        grant.into_iter().chain(policy).min()
+    }
+
+    /// When a request that has just joined the queue needs a timer. A request whose own dial is under way needs none for
+    /// overdue dials, so that a cold request starts no timer.
+    pub(super) fn due_for(&self, place: Place) -> Option<Instant> {
+        if self.policy.is_wanting(place) {
+            return self.due_anywhere();
+        }
         let grant = self.grants.front().map(|(due, ..)| *due);
         grant.into_iter().chain(self.policy.next_wake()).min()
     }

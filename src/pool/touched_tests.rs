@@ -25,7 +25,7 @@ struct Play {
     /// How many entries the longest call since the start of a measurement touched, and all calls together.
     longest: usize,
     sum: usize,
-    dials: Vec<Place>,
+    dials: Vec<(Place, u64)>,
 }
 
 impl Play {
@@ -41,8 +41,8 @@ impl Play {
                 assert!(matches!(self.checkout(host, waiter), Checkout::Queued(_)));
             }
         }
-        for place in std::mem::take(&mut self.dials) {
-            self.dialed(place);
+        for dial in std::mem::take(&mut self.dials) {
+            self.dialed(dial);
         }
         for act in std::mem::take(&mut self.out) {
             let Action::Grant { conn, place, .. } = act else { panic!("{act:?}") };
@@ -63,7 +63,7 @@ impl Play {
         self.sum += TOUCHED.get();
         for act in out {
             match act {
-                Action::Dial { place, .. } => self.dials.push(place),
+                Action::Dial { place, began, .. } => self.dials.push((place, began)),
                 Action::Forget { .. } => {}
                 act => self.out.push(act),
             }
@@ -79,8 +79,8 @@ impl Play {
         })
     }
 
-    fn dialed(&mut self, place: Place) {
-        self.call(|policy, now, out| policy.dialed(place, 0, Terms::default(), now, out));
+    fn dialed(&mut self, (place, began): (Place, u64)) {
+        self.call(|policy, now, out| policy.dialed(place, began, 0, Terms::default(), now, out));
     }
 
     fn checkin(&mut self, place: Place, conn: u32, stay: Option<Duration>) {
@@ -123,7 +123,7 @@ fn hash(host: u32) -> u64 {
 
 /// Unlimited.
 fn config() -> PoolConfig {
-    PoolConfig { max_idle_per_host: usize::MAX, max_idle: usize::MAX, ..PoolConfig::default() }
+    PoolConfig { max_idle_per_host: usize::MAX, max_idle: Some(usize::MAX), ..PoolConfig::default() }
 }
 
 /// Some of so many hosts, in no order, each once, and not the last.
@@ -174,9 +174,11 @@ fn a_pair_touches_few_entries_wherever_chance_puts_the_hosts() {
 #[test]
 fn an_eviction_touches_as_many_entries_however_many_hosts_there_are() {
     let counts = [1_000, 100_000].map(|hosts| {
-        let mut play = Play::new(PoolConfig { max_idle: hosts as usize, ..config() });
+        let mut play = Play::new(PoolConfig { max_idle: Some(hosts as usize), ..config() });
         play.open(hosts, 1, None);
         let mut seen = BTreeSet::new();
+        // What was used in the last second is not evicted.
+        play.now += Duration::from_secs(1);
         // Not those whose turn to be evicted comes first.
         for host in visited(hosts / 2).take(200).map(|host| hosts / 2 + host) {
             let Checkout::Reuse(conn, place) = play.checkout(host, 0) else { panic!("one is idle") };

@@ -1,26 +1,40 @@
 //! Dials for which nobody waits: what was asked to be warm, and what is to be idle always; and when a host that may not
 //! dial now is to be thought about again.
 //!
-//! Invariants: at most [`AHEAD`] such dials of a host are under way at a time; they never exceed a limit, and nothing is
-//! evicted for them; and a host that wants to dial later is in the list of those.
+//! Invariants: at most [`AHEAD`] such dials of a host are under way at a time; they never exceed a limit, nothing is
+//! evicted for them, and none begins while a request waits for the room, or right after a dial failed; and a host that
+//! wants to dial later is in the list of those.
 
 use std::time::{Duration, Instant};
 
-use super::{Count, Policy};
+use super::{Policy, Purpose};
 use crate::pool::action::Actions;
 use crate::pool::hosts::Place;
 
 impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     /// Starts dials for which nobody waits, until the host has `wanted` connections idle or under way, within
     /// limits, `most` of them and [`AHEAD`] at a time.
-    pub(crate) fn warm(&mut self, place: Place, wanted: usize, most: usize, out: &mut Actions<K, T, W, P>) {
+    pub(crate) fn warm(
+        &mut self,
+        place: Place,
+        wanted: usize,
+        most: usize,
+        now: Instant,
+        out: &mut Actions<K, T, W, P>,
+    ) {
         let shelf = self.hosts.shelf(place);
-        let missing = wanted.saturating_sub(shelf.idle + shelf.dialing);
-        let room = if self.shut { 0 } else { self.room(place.host).min(missing).min(most).min(AHEAD) };
-        for _ in 0..room {
-            self.start_dial(place, out, Count::Count, None);
+        let missing = wanted.saturating_sub(shelf.idle + shelf.dialing).min(most).min(AHEAD);
+        if !self.shut && !self.is_room_wanted(place.host) {
+            for _ in 0..missing.min(self.room(place.host)).min(self.dials_allowed(place.host, now)) {
+                self.start_dial(place, now, out, Purpose::Ahead);
+            }
         }
         self.leave(place, out);
+    }
+
+    /// Whether a request waits for a connection that one to this host would leave no room for.
+    fn is_room_wanted(&self, slot: u32) -> bool {
+        !self.blocked.is_empty() || (self.hosts.host(slot).waiting > 0 && self.hosts.host(slot).is_wanting())
     }
 
     /// From now on the host is to have so many idle connections on this runtime.
@@ -32,8 +46,8 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         out: &mut Actions<K, T, W, P>,
     ) {
         // What would be evicted at once would be dialed again at once.
-        let most = self.config.max_idle_per_host.min(self.config.max_idle);
-        self.hosts.shelf_mut(place).min_idle = if self.keeps_idle() { wanted.min(most) } else { 0 };
+        let most = self.config.max_idle_per_host.min(self.config.idle_room());
+        self.hosts.shelf_mut(place).min_idle = if self.config.keeps_idle() { wanted.min(most) } else { 0 };
         self.pump(place.host, now, out);
         self.leave(place, out);
     }
@@ -55,22 +69,27 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
             }
             // What comes back must find a place beside it: or the one would be closed for the other, again and again.
             let is_kept = self.hosts.host(place.host).counted < self.config.max_idle_per_host
-                && self.counted < self.config.max_idle;
-            let has_room = is_kept && self.room(place.host) > 0;
-            if !has_room || self.is_not_kept(place.host, now) {
+                && self.counted < self.config.idle_room();
+            let has_room = is_kept && self.room(place.host) > 0 && !self.is_room_wanted(place.host);
+            if !has_room || self.is_not_kept(place.host, now) || self.dials_allowed(place.host, now) == 0 {
                 return self.wake_later(place.host, now);
             }
-            if self.dials_allowed(place.host, now) == 0 {
-                return self.wake_when_allowed(place.host);
-            }
-            self.note_dial(place.host, now);
-            self.start_dial(place, out, Count::Count, None);
+            self.start_dial(place, now, out, Purpose::Ahead);
         }
     }
 
-    /// A host whose dials fail is thought about again when the next may be made.
-    pub(super) fn wake_when_allowed(&mut self, slot: u32) {
-        if let Some(failing) = &self.hosts.host(slot).failing {
+    /// Thinks about a host again in a while, if connections are to be ready there.
+    pub(super) fn dial_ahead_later(&mut self, slot: u32, now: Instant) {
+        if self.hosts.host(slot).shelves().any(|shelf| shelf.min_idle > 0) {
+            self.wake_later(slot, now);
+        }
+    }
+
+    /// Thinks about a failing host again when its waiting period ends. (Without one, the end of its dial does.)
+    pub(super) fn wake_when_allowed(&mut self, slot: u32, now: Instant) {
+        if let Some(failing) = &self.hosts.host(slot).failing
+            && failing.until > now
+        {
             self.wake_at(slot, failing.until);
         }
     }

@@ -37,16 +37,72 @@ fn rule_14_so_many_are_idle_always() {
     assert_eq!(play.want("a", 0, 5), NOTHING);
     assert_eq!(play.dialed(5), ["grant 5 to 5"]);
     // No more than is kept.
-    let mut play = Play::new(PoolConfig { max_idle_per_host: 3, max_idle: 2, ..config() });
+    let mut play = Play::new(PoolConfig { max_idle_per_host: 3, max_idle: Some(2), ..config() });
     assert_eq!(play.min_idle("a", 0, 9), ["dial a/0", "dial a/0"]);
     let mut play = Play::new(PoolConfig { idle_timeout: Some(Duration::ZERO), ..config() });
     assert_eq!(play.min_idle("a", 0, 9), NOTHING);
     // Not too many at a time.
     let mut play = Play::new(config());
     assert_eq!(play.min_idle("a", 0, 20).len(), AHEAD);
-    assert_eq!(play.dialed(1), NOTHING);
-    play.now += S;
+    for conn in 1..=12 {
+        assert_eq!(play.dialed(conn), ["dial a/0"], "each that ends begins the next");
+    }
+    for conn in 13..=20 {
+        assert_eq!(play.dialed(conn), NOTHING);
+    }
+    assert_eq!(play.counts(), [20, 0, 0, 0]);
+    let mut play = Play::new(config());
     assert_eq!(play.warm("a", 0, 20), vec!["dial a/0"; AHEAD]);
+}
+
+/// Whoever waits gets the room, and what is to be idle waits.
+#[test]
+fn rule_14_nothing_is_dialed_ahead_while_a_request_waits_for_the_room() {
+    // Another host.
+    let mut play = Play::new(PoolConfig { max_connections: 1, ..config() });
+    play.min_idle("a", 0, 1);
+    play.dialed(1);
+    assert_eq!(play.want("bb", 0, 2), ["bury 1 Evicted"]);
+    assert_eq!(play.buried(1), ["dial bb/0"]);
+    assert_eq!(play.dialed(2), ["grant 2 to 2"]);
+    assert_eq!(play.checkin(2), NOTHING);
+    play.now += 5 * S;
+    assert_eq!(play.reap(), NOTHING, "nothing is evicted for it");
+    // The same host on another runtime.
+    let mut play = Play::new(PoolConfig { max_connections_per_host: 1, ..config() });
+    play.min_idle("a", 0, 1);
+    play.dialed(1);
+    assert_eq!(play.want("a", 1, 2), ["bury 1 Evicted"]);
+    assert_eq!(play.buried(1), ["dial a/1"]);
+    assert_eq!(play.dialed(2), ["grant 2 to 2"]);
+    // A limit of hosts that all wait.
+    let mut play = Play::new(PoolConfig { max_connections: 2, ..config() });
+    play.want("a", 0, 1);
+    play.want("bb", 0, 2);
+    assert_eq!(play.want("ccc", 0, 3), NOTHING);
+    assert_eq!(play.min_idle("dddd", 0, 1), NOTHING);
+    assert_eq!(play.warm("dddd", 0, 1), NOTHING);
+    play.dialed(1);
+    assert_eq!(play.release(1), ["dial ccc/0"]);
+}
+
+/// A host that is down is not dialed again and again for it.
+#[test]
+fn rule_14_a_failed_dial_ahead_is_not_repeated_at_once() {
+    let mut play = Play::new(config());
+    assert_eq!(play.min_idle("a", 0, 3).len(), 3);
+    for _ in 0..3 {
+        assert_eq!(play.fails(true), NOTHING);
+    }
+    for after in [5, 10, 15] {
+        assert_eq!(play.reap(), NOTHING);
+        play.now = play.policy.due().unwrap();
+        assert_eq!(play.reap(), ["dial a/0"], "one, after {after} s");
+        assert_eq!(play.fails(true), NOTHING);
+    }
+    play.now = play.policy.due().unwrap();
+    play.reap();
+    assert_eq!(play.dialed(1).len(), 2, "it is back");
 }
 
 /// Without room, or where dials fail, it is thought about again later; and nothing is evicted for it.
@@ -64,10 +120,12 @@ fn rule_14_what_cannot_be_dialed_now_is_dialed_later() {
     assert_eq!(play.reap(), NOTHING);
     play.now = due;
     assert_eq!(play.reap(), ["dial a/0"]);
-    assert_eq!(play.fails(true), ["dial a/0"], "one failure is none");
-    assert_eq!(play.fails(true), NOTHING);
-    play.now = play.policy.due().unwrap();
-    assert_eq!(play.reap(), ["dial a/0"], "the probe");
+    for _ in 0..3 {
+        assert_eq!(play.fails(true), NOTHING);
+        play.now += 5 * S;
+        assert_eq!(play.policy.due(), Some(play.now));
+        assert_eq!(play.reap(), ["dial a/0"]);
+    }
     play.dialed(2);
     assert_eq!(play.counts(), [1, 0, 0, 0]);
     // Nobody wants it any more.
@@ -126,10 +184,10 @@ fn rule_14_the_earlier_of_two_times_holds() {
 
 #[test]
 fn rule_14_as_many_as_are_kept_in_all_are_dialed_and_no_more() {
-    let mut play = Play::new(PoolConfig { max_idle: 2, ..config() });
+    let mut play = Play::new(PoolConfig { max_idle: Some(2), ..config() });
     assert_eq!(play.min_idle("a", 0, 2), ["dial a/0", "dial a/0"]);
     assert_eq!(play.min_idle("b", 0, 1), NOTHING);
-    let mut play = Play::new(PoolConfig { max_idle: 3, ..config() });
+    let mut play = Play::new(PoolConfig { max_idle: Some(3), ..config() });
     assert_eq!(play.min_idle("a", 0, 2), ["dial a/0", "dial a/0"]);
     assert_eq!(play.min_idle("b", 0, 1), ["dial b/0"]);
 }

@@ -2,23 +2,40 @@
 
 use std::time::{Duration, Instant};
 
-use super::{BATCH, Count, Policy};
+use super::{BATCH, Policy, Purpose};
 use crate::pool::action::{Action, Actions};
 use crate::pool::hosts::Place;
 use crate::pool::stats::DropReason;
 use crate::pool::touched::touch;
 
 impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
-    /// Starts the dials that a host's waiters need, as far as limits allow, [`BATCH`] at a time (each that ends starts
-    /// more); makes room where idle ones stand in the way.
+    /// Starts the dials that a host's waiters need, and those that keep connections ready.
     pub(super) fn pump(&mut self, slot: u32, now: Instant, out: &mut Actions<K, T, W, P>) {
-        let mut left = BATCH;
+        self.pump_waiting(slot, now, out);
         for shelf in 0..self.hosts.host(slot).shelves.len() {
             let place = Place { host: slot, shelf: shelf as u32 };
+            if self.hosts.shelf(place).min_idle > 0 {
+                self.dial_ahead(place, now, out);
+            }
+        }
+    }
+
+    /// Starts the dials that a host's waiters need, as far as limits allow, [`BATCH`] at a time (each that ends starts
+    /// more); makes room where idle connections, drains or dials without a waiter stand in the way.
+    pub(super) fn pump_waiting(&mut self, slot: u32, now: Instant, out: &mut Actions<K, T, W, P>) {
+        if self.hosts.host(slot).waiting == 0 {
+            return;
+        }
+        let mut left = BATCH;
+        // Whoever has waited for longest comes first, on whatever runtime.
+        let neediest = self.hosts.host(slot).neediest();
+        let shelves = self.hosts.host(slot).shelves.len() as u32;
+        for shelf in neediest.into_iter().chain((0..shelves).filter(|at| Some(*at) != neediest)) {
+            let place = Place { host: slot, shelf };
             let mut demand = self.hosts.shelf(place).demand();
-            while demand > 0 && left > 0 && self.room(slot) > 0 && self.dials_allowed(slot, now) > 0 {
-                self.note_dial(slot, now);
-                self.start_dial(place, out, Count::Count, None);
+            while demand > 0 && left > 0 && self.dials_allowed(slot, now) > 0 && self.has_room(slot, now, out)
+            {
+                self.start_dial(place, now, out, Purpose::Waiter);
                 demand -= 1;
                 left -= 1;
             }
@@ -26,15 +43,10 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
                 return;
             }
             if demand == 0 {
-                self.dial_ahead(place, now, out);
                 continue;
             }
-            if self.hosts.shelf(place).min_idle > 0 {
-                // Who waits comes first, and may leave without a word.
-                self.wake_later(slot, now);
-            }
             if self.dials_allowed(slot, now) == 0 {
-                self.wake_when_allowed(slot);
+                self.wake_when_allowed(slot, now);
                 continue;
             }
             let host = self.hosts.host(slot);
@@ -62,21 +74,32 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         }
     }
 
+    /// Whether the host may have one more connection. Gives up a dial that nobody waits for where one stands in the way.
+    fn has_room(&mut self, slot: u32, now: Instant, out: &mut Actions<K, T, W, P>) -> bool {
+        if self.hosts.host(slot).counted >= self.config.max_connections_per_host
+            && !self.give_up_spare(Some(slot), now, out)
+        {
+            return false;
+        }
+        self.counted < self.config.max_connections || self.give_up_spare(None, now, out)
+    }
+
     /// Lets hosts that the total limit held back dial, in turn.
     pub(super) fn pump_blocked(&mut self, now: Instant, out: &mut Actions<K, T, W, P>) {
         for _ in 0..BATCH {
-            if self.counted >= self.config.max_connections {
+            if self.blocked.is_empty() {
+                return;
+            }
+            if self.counted >= self.config.max_connections && !self.give_up_spare(None, now, out) {
                 break;
             }
             let Some((_, slot)) = self.blocked.pop_first() else { return };
             let host = self.hosts.host_mut(slot);
             (host.blocked, host.blocked_since) = (None, None);
             // One dial a turn, so that no host takes all that becomes free.
-            let wanting = host.shelves().position(|shelf| shelf.demand() > 0);
-            let Some(shelf) = wanting else { continue };
+            let Some(shelf) = host.neediest() else { continue };
             if self.room(slot) > 0 && self.dials_allowed(slot, now) > 0 {
-                self.note_dial(slot, now);
-                self.start_dial(Place { host: slot, shelf: shelf as u32 }, out, Count::Count, None);
+                self.start_dial(Place { host: slot, shelf }, now, out, Purpose::Waiter);
             }
             self.block_if_wanting(slot, now);
         }
@@ -105,6 +128,27 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
             self.block_if_wanting(slot, now);
         }
         yields
+    }
+
+    /// Whether waiters of the same host on another runtime have waited for longer than a turn, and for longer than anybody
+    /// here, while a limit leaves no room for a connection there.
+    pub(super) fn yields_to_runtime(&self, place: Place, now: Instant) -> bool {
+        let host = self.hosts.host(place.host);
+        let is_full = host.counted >= self.config.max_connections_per_host
+            || self.counted >= self.config.max_connections;
+        if !is_full
+            || host.shelves.len() == 1
+            || host.evicting > 0
+            || self.dials_allowed(place.host, now) == 0
+        {
+            return false;
+        }
+        let ours = host.shelves[place.shelf as usize].waiting.oldest();
+        let others = host.shelves().enumerate().filter(|(at, _)| *at != place.shelf as usize);
+        let wanting = others.filter(|(_, shelf)| shelf.demand() > 0).filter_map(|(_, shelf)| shelf.oldest());
+        wanting.min().is_some_and(|since| {
+            now.saturating_duration_since(since) >= TURN && ours.is_none_or(|ours| since < ours)
+        })
     }
 
     /// Puts a host with unmet demand into the row of those that wait for the total limit.
@@ -140,23 +184,23 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     pub(super) fn start_dial(
         &mut self,
         place: Place,
+        now: Instant,
         out: &mut Actions<K, T, W, P>,
-        count: Count,
-        wanted_by: Option<W>,
+        purpose: Purpose<W>,
     ) {
         let began = self.next_seq();
-        if count == Count::Count {
+        if !matches!(purpose, Purpose::Slot(_)) {
             self.counted += 1;
             self.hosts.host_mut(place.host).counted += 1;
         }
         let key = self.hosts.host(place.host).key.clone();
-        self.note_late(place);
         self.dialing += 1;
+        self.dials.insert(began, place, self.dial_due(now), matches!(purpose, Purpose::Ahead));
         let shelf = self.hosts.shelf_mut(place);
         shelf.dialing += 1;
         // The first for whom no dial was under way, from the nearer end; nobody, if that is far.
         let before = shelf.dialing - 1;
-        let wanted_by = wanted_by.or_else(|| {
+        let wanting = || {
             let mut queue = shelf.resending.iter().chain(shelf.waiting.iter()).inspect(|_| touch());
             let behind = (shelf.resending.len() + shelf.waiting.len()).checked_sub(shelf.dialing)?;
             let wanting = match before.min(behind) {
@@ -165,7 +209,11 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
                 _ => queue.nth_back(behind),
             };
             wanting.cloned()
-        });
+        };
+        let wanted_by = match purpose {
+            Purpose::Slot(waiter) => Some(waiter),
+            Purpose::Waiter | Purpose::Ahead => wanting(),
+        };
         let partition = shelf.partition.clone();
         let Some(partition) = partition else { return };
         self.unblock_if_served(place.host);
@@ -176,5 +224,6 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
 /// The queue is not walked so far to find whom a dial is for: all that it decides is what a request is told that gives up.
 const FAR: usize = BATCH / 2;
 
-/// How long a host that the total limit holds back waits for another whose requests never cease.
+/// Time that a host which the total limit holds back, or a runtime which the host's limit holds back, waits for others whose
+/// requests never cease.
 const TURN: Duration = Duration::from_secs(1);

@@ -58,7 +58,7 @@ fn rule_30_what_would_not_be_kept_is_not_drained() {
     play.want("a", 0, 41);
     play.drained(40, false);
     assert!(!play.drain(39, terms), "somebody waits");
-    let mut play = Play::new(PoolConfig { max_idle: 0, ..config() });
+    let mut play = Play::new(PoolConfig { max_idle: Some(0), ..config() });
     play.want("a", 0, 1);
     play.dialed(1);
     assert!(!play.drain(1, terms));

@@ -1,7 +1,8 @@
-//! Hosts to which dials fail: who is told at once, and when the next dial is made.
+//! Hosts to which dials fail: how many dials are made to them, and which requests share a failure.
 //!
-//! Invariants: while a host is failing, a request begins no dial before its time has come, and each dial puts that time
-//! off; a dial that succeeds forgives everything; who waits for a failing host has a dial under way.
+//! Invariants: while a host is failing, requests begin one dial at a time, and every request that waits for the host shares
+//! its outcome; a dial that succeeds forgives every failure before it; and with a waiting period, no dial begins before
+//! the period is over.
 
 use std::time::{Duration, Instant};
 
@@ -17,31 +18,36 @@ pub(crate) struct Failing {
     pub(crate) dials: u32,
     /// The latest, of which nothing is the caller's: it is dropped under the lock.
     pub(crate) error: DialError,
-    /// No request begins a dial before.
+    /// End of the waiting period: no request begins a dial before.
     pub(crate) until: Instant,
-    /// When the first came, and when it became clear that the host is failing.
-    first: u64,
-    turned: u64,
-    /// When the latest came: dials that began before were under way together with it.
+    /// Number of the event by which the latest failure became known. Dials with smaller numbers were under way together
+    /// with it.
     seen: u64,
+    /// The dial that took the place of the first one that failed.
+    replacement: Option<u64>,
 }
 
 impl Failing {
-    /// Whether requests are told at once, in place of a dial each.
+    /// Whether requests share one dial instead of having one each.
     pub(crate) fn is_failing(&self) -> bool {
         self.dials >= FAILURES
     }
 }
 
 impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
-    /// A dial failed; it counts as under way until [`dial_failed`](Self::dial_failed). Before that, those fail whom it
-    /// concerns: by [`fail_waiters`](Self::fail_waiters), then by [`fail_unserved`](Self::fail_unserved). `true`: the dial
-    /// was the one that all who wait for a failing host have waited for.
-    pub(crate) fn note_failure(&mut self, place: Place, began: u64, error: DialError, now: Instant) -> bool {
-        self.end_late(place, began);
-        if !error.is_of_host() {
-            return false;
-        }
+    /// Notes that a dial failed. It counts as under way until [`dial_failed`](Self::dial_failed); before that, its waiters
+    /// fail by [`fail_waiters`](Self::fail_waiters), then by [`fail_unserved`](Self::fail_unserved). Returns true if all
+    /// requests that wait for a failing host have waited for this dial.
+    /// `error`: `None` if the failure belongs to a network that is gone.
+    pub(crate) fn note_failure(
+        &mut self,
+        place: Place,
+        began: u64,
+        error: Option<DialError>,
+        now: Instant,
+    ) -> bool {
+        self.dials.remove(began);
+        let Some(error) = error.filter(DialError::is_of_host) else { return false };
         let seen = self.next_seq();
         let before = self.hosts.host_mut(place.host).failing.take();
         let is_probe = before.as_ref().is_some_and(|failing| failing.is_failing() && began >= failing.seen);
@@ -54,14 +60,15 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
             Some(failing) => (failing.dials.saturating_add(1), None),
         };
         let until = until.unwrap_or_else(|| {
-            // Full jitter: those who fail together do not come back together.
-            let most = BACKOFF.saturating_mul(1 << dials.saturating_sub(FAILURES).min(16)).min(MOST_BACKOFF);
+            let Some(longest) = self.config.failing_host_backoff.filter(|_| dials >= FAILURES) else {
+                return now;
+            };
+            // Full jitter, because clients that fail together must not come back together.
+            let most = BACKOFF.saturating_mul(1 << dials.saturating_sub(FAILURES).min(16)).min(longest);
             now + most.mul_f64(self.random())
         });
-        let first = before.as_ref().map_or(seen, |failing| failing.first);
-        let was_failing = before.as_ref().filter(|failing| failing.is_failing());
-        let turned = was_failing.map_or(seen, |failing| failing.turned);
-        let failing = Failing { dials, error, until, first, turned, seen };
+        let replacement = before.and_then(|failing| failing.replacement);
+        let failing = Failing { dials, error, until, seen, replacement };
         self.hosts.host_mut(place.host).failing = Some(Box::new(failing));
         is_probe && self.config.wait_for_failing
     }
@@ -72,9 +79,8 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         failing.is_failing().then(|| failing.error.clone())
     }
 
-    /// Of a failing host, those are told for whom no dial is under way, [`BATCH`] a call; `true`: there may be more. (A dial
-    /// that took the place of the first that failed counts for nothing: it is the probe, for which nobody waits.)
-    /// `ended`: one of the shelf's dials is over, though it still counts.
+    /// Fails up to [`BATCH`] waiters of a failing host for whom no dial is under way, because they share the failure.
+    /// Returns true if more may remain. `ended`: one of the shelf's dials is over, though it still counts.
     pub(crate) fn fail_unserved(&mut self, place: Place, ended: bool, out: &mut Actions<K, T, W, P>) -> bool {
         let host = self.hosts.host(place.host);
         if self.config.wait_for_failing || !host.failing.as_ref().is_some_and(|failing| failing.is_failing())
@@ -84,11 +90,10 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         let mut failed = 0;
         for index in 0..host.shelves.len() as u32 {
             let at = Place { shelf: index, ..place };
+            let under_way = self.dials_awaited(at, ended && at == place);
             let shelf = self.hosts.shelf_mut(at);
-            let under_way =
-                shelf.dialing.saturating_sub(shelf.late as usize + usize::from(ended && at == place));
-            while failed < BATCH && shelf.waiting.len() + shelf.resending.len() > under_way {
-                // Those who came last: who is in front gets what is still under way.
+            while failed < BATCH && shelf.waiters() > under_way {
+                // The last to come, because the waiters in front get what is still under way.
                 let last = shelf.waiting.pop_last().or_else(|| shelf.resending.pop_last());
                 let Some(waiter) = last else { break };
                 out.push(Action::Fail { waiter });
@@ -102,33 +107,30 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         failed == BATCH
     }
 
-    /// A dial begins: whether it is one that follows the first failure, before it is clear that the host is failing.
-    pub(super) fn note_late(&mut self, place: Place) {
-        let failing = &self.hosts.host(place.host).failing;
-        if failing.as_ref().is_some_and(|failing| !failing.is_failing()) {
-            self.hosts.shelf_mut(place).late += 1;
-        }
+    /// Number of dials under way that a shelf's waiters wait for. Once a host is failing, the dial that took the place of the
+    /// first that failed is not one of them, because its waiter would wait for a second round. `ended`: one of the dials is
+    /// over, though it still counts.
+    pub(super) fn dials_awaited(&self, place: Place, ended: bool) -> usize {
+        let host = self.hosts.host(place.host);
+        let failing = host.failing.as_ref().filter(|failing| failing.is_failing());
+        let replacement = failing.and_then(|failing| self.dials.place(failing.replacement?));
+        let not_awaited = usize::from(ended) + usize::from(replacement == Some(place));
+        host.shelves[place.shelf as usize].dialing.saturating_sub(not_awaited)
     }
 
-    /// A dial is over.
-    fn end_late(&mut self, place: Place, began: u64) {
-        let failing = &self.hosts.host(place.host).failing;
-        let is_late =
-            |failing: &Failing| began >= failing.first && (!failing.is_failing() || began < failing.turned);
-        if failing.as_deref().is_some_and(is_late) {
-            let shelf = self.hosts.shelf_mut(place);
-            shelf.late = shelf.late.saturating_sub(1);
-        }
+    /// Notes which dial took the place of the first that failed.
+    pub(super) fn note_replacement(&mut self, slot: u32, begun: &[Action<K, T, W, P>]) {
+        let Some(failing) = &mut self.hosts.host_mut(slot).failing else { return };
+        let dial = begun.iter().find_map(|action| match action {
+            Action::Dial { began, .. } => Some(*began),
+            _ => None,
+        });
+        failing.replacement = failing.replacement.or(dial);
     }
 
     /// The host is not failing, or no longer.
     pub(super) fn absolve(&mut self, slot: u32) -> bool {
-        let host = self.hosts.host_mut(slot);
-        let was_failing = host.failing.take().is_some();
-        if was_failing {
-            host.shelves.iter_mut().for_each(|shelf| shelf.late = 0);
-        }
-        was_failing
+        self.hosts.host_mut(slot).failing.take().is_some()
     }
 
     /// Hosts to which dials failed may be dialed at once: [`BATCH`] of them, from `slot` on; answers where to go on.
@@ -149,27 +151,23 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
 
     /// How many dials the host may begin, limits aside.
     pub(super) fn dials_allowed(&self, slot: u32, now: Instant) -> usize {
-        match &self.hosts.host(slot).failing {
-            Some(failing) if failing.is_failing() => usize::from(now >= failing.until),
+        let host = self.hosts.host(slot);
+        match &host.failing {
+            Some(failing) if failing.is_failing() => usize::from(now >= failing.until && host.dialing() == 0),
             _ => usize::MAX,
         }
     }
 
-    /// A dial begins: the next is not made before this one had its time, wherever it runs.
-    pub(super) fn note_dial(&mut self, slot: u32, now: Instant) {
-        if let Some(failing) = &mut self.hosts.host_mut(slot).failing
-            && failing.is_failing()
-        {
-            failing.until = failing.until.max(now + PROBE);
-        }
-    }
-
-    /// What a request is told that would have to wait for a failing host.
+    /// The failure that a request is told of instead of waiting for a failing host: the waiting period is not over, and no
+    /// dial is under way that the request could share.
     pub(super) fn refusal(&self, slot: u32, now: Instant) -> Option<Failing> {
-        if self.config.wait_for_failing || self.dials_allowed(slot, now) > 0 {
-            return None;
-        }
-        self.hosts.host(slot).failing.as_deref().cloned()
+        let host = self.hosts.host(slot);
+        let failing = host.failing.as_deref()?;
+        let is_refused = failing.is_failing()
+            && now < failing.until
+            && !self.config.wait_for_failing
+            && host.dialing() == 0;
+        is_refused.then(|| failing.clone())
     }
 
     /// From 0 to 1.
@@ -182,15 +180,11 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     }
 }
 
-/// Failed dials in a row after which requests are told at once.
+/// Failed dials in a row after which requests share one dial.
 const FAILURES: u32 = 2;
 
-/// The most that the next dial waits after these, doubled with each further failure.
+/// The longest first waiting period, doubled with each further failure.
 const BACKOFF: Duration = Duration::from_millis(250);
-const MOST_BACKOFF: Duration = Duration::from_secs(30);
-
-/// How long a dial to a failing host is waited for before another may be made: its runtime may not be running.
-const PROBE: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 #[path = "failing_tests.rs"]

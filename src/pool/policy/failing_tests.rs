@@ -64,36 +64,97 @@ fn next_dial(play: &Play) -> Instant {
 }
 
 #[test]
-fn rule_13_two_failures_in_a_row_are_remembered() {
+fn rule_13_a_failing_host_has_one_dial_at_a_time_that_everybody_shares() {
     let mut play = Play::new(config());
+    for waiter in 1..=2 {
+        assert_eq!(play.want("a", 0, waiter), ["dial a/0"]);
+        assert_eq!(play.fails(false), [format!("fail {waiter}")]);
+    }
+    for first in [10, 20, 30] {
+        // No time has passed, and the next request begins the next dial.
+        assert_eq!(play.want("a", 0, first), ["dial a/0"]);
+        assert_eq!(play.want("a", 0, first + 1), NOTHING);
+        assert_eq!(play.want("a", 1, first + 2), NOTHING, "another runtime shares it too");
+        let told = play.fails(false);
+        assert_eq!(
+            told,
+            [format!("fail {first}"), format!("fail {}", first + 1), format!("fail {}", first + 2)]
+        );
+    }
+    assert_eq!(play.want("bb", 0, 9), ["dial bb/0"], "another host is another matter");
+    play.dialed(9);
+    // It is back.
+    assert_eq!(play.want("a", 0, 40), ["dial a/0"]);
+    assert_eq!(play.want("a", 0, 41), NOTHING);
+    assert_eq!(play.want("a", 1, 42), NOTHING);
+    assert_eq!(play.dialed(1), ["grant 1 to 40", "dial a/0", "dial a/1"]);
+    assert_eq!(play.dialed(2), ["grant 2 to 41"]);
+    assert_eq!(play.dialed(3), ["grant 3 to 42"]);
+    assert_eq!(play.want("a", 0, 43), ["dial a/0"], "all is forgiven");
+    assert_eq!(play.fails(true), ["fail 43"]);
+    assert_eq!(play.want("a", 0, 44), ["dial a/0"], "and counted anew");
+    assert_eq!(play.want("a", 0, 45), ["dial a/0"]);
+}
+
+/// Several addresses behind a name, of which one refuses: its failure is not that of the others.
+#[test]
+fn a_refused_dial_fails_nobody_whose_own_dial_is_under_way() {
+    for concerns_host in [false, true] {
+        for refused in 0..3 {
+            let mut play = Play::new(config());
+            for waiter in 0..3 {
+                play.want("a", 0, waiter);
+            }
+            play.dials.rotate_left(refused);
+            assert_eq!(play.fails(concerns_host), [format!("fail {refused}")]);
+            assert_eq!(play.counts(), [0, 0, 2, 2]);
+            let mut granted: Vec<_> = [play.dialed(1), play.dialed(2)].concat();
+            granted.sort();
+            assert_eq!(granted.len(), 2, "{granted:?}");
+        }
+    }
+}
+
+#[test]
+fn rule_13_a_shortage_of_our_own_says_nothing_of_the_host() {
+    let mut play = Play::new(config());
+    for waiter in 0..20 {
+        assert_eq!(play.want("a", 0, waiter), ["dial a/0"], "no failure is remembered");
+        let (place, began) = play.dials.pop_front().unwrap();
+        let mut out = Vec::new();
+        let error = DialError::short_of_descriptors();
+        assert!(!error.concerns_host());
+        assert!(!play.policy.note_failure(place, began, Some(error), play.now));
+        assert!(!play.policy.fail_waiters(place, began, false, &mut out));
+        play.policy.dial_failed(place, play.now, &mut out);
+        assert_eq!(play.say(out), [format!("fail {waiter}")]);
+        assert!(play.policy.failure(place).is_none());
+    }
+}
+
+#[test]
+fn rule_13_with_a_waiting_period_requests_fail_until_it_is_over() {
+    let mut play = Play::new(PoolConfig { failing_host_backoff: Some(30 * S), ..config() });
     play.want("a", 0, 1);
     assert_eq!(play.fails(false), ["fail 1"]);
-    assert_eq!(play.want("a", 0, 2), ["dial a/0"], "one failure is nothing");
+    assert_eq!(next_dial(&play), play.now, "one failure is nothing");
+    assert_eq!(play.want("a", 0, 2), ["dial a/0"]);
     assert_eq!(play.want("a", 0, 3), ["dial a/0"]);
-    assert_eq!(play.fails(false), ["fail 2", "fail 3"], "the dial of 3 began after the first failure");
+    assert_eq!(play.fails(false), ["fail 2"]);
     let until = next_dial(&play);
+    assert_eq!(play.want("a", 0, 4), NOTHING, "it shares the dial of 3");
+    assert_eq!(play.fails(false), ["fail 3", "fail 4"]);
+    assert_eq!(next_dial(&play), until, "dials that were under way together fail as one");
     play.now = until - Duration::from_nanos(1);
     assert_eq!(play.want("a", 0, 4), ["refused after 2"]);
-    assert_eq!(play.fails(false), NOTHING);
-    assert_eq!(next_dial(&play), until, "dials that were under way together fail as one");
-    assert_eq!(play.want("b", 0, 9), ["dial b/0"], "another host is another matter");
-    play.dialed(9);
     play.now = until;
-    assert_eq!(play.want("a", 0, 5), ["dial a/0"], "the probe");
-    assert_eq!(play.want("a", 1, 6), ["refused after 2"], "there is one probe");
-    assert_eq!(play.fails(false), ["fail 5"]);
+    assert_eq!(play.want("a", 0, 5), ["dial a/0"]);
+    assert_eq!(play.want("a", 1, 6), NOTHING, "it shares the dial");
+    assert_eq!(play.fails(false), ["fail 5", "fail 6"]);
     play.now = next_dial(&play);
     assert_eq!(play.want("a", 0, 7), ["dial a/0"]);
-    // Its runtime does nothing: that is not for ever the others' loss.
-    play.now = next_dial(&play) - Duration::from_nanos(1);
-    assert_eq!(play.want("a", 1, 8), ["refused after 3"]);
-    play.now = next_dial(&play);
-    assert_eq!(play.want("a", 1, 8), ["dial a/1"]);
     assert_eq!(play.dialed(1), ["grant 1 to 7"]);
-    assert_eq!(play.dialed(2), ["grant 2 to 8"]);
     assert_eq!(play.want("a", 0, 10), ["dial a/0"], "all is forgiven");
-    assert_eq!(play.fails(true), ["fail 10"]);
-    assert_eq!(play.want("a", 0, 11), ["dial a/0"], "and counted anew");
 }
 
 /// However the steps of several dials that fail together are mixed, nobody is left waiting without a dial.
@@ -115,7 +176,7 @@ fn rule_13_dials_that_fail_together_leave_nobody_behind() {
         let dials: Vec<_> = play.dials.drain(..).collect();
         let (mut out, now) = (Vec::new(), play.now);
         for (place, began) in &dials {
-            play.policy.note_failure(*place, *began, failed(), now);
+            play.policy.note_failure(*place, *began, Some(failed()), now);
         }
         for (place, began) in &dials {
             while play.policy.fail_waiters(*place, *began, false, &mut out) {}
@@ -160,12 +221,14 @@ fn rule_13_a_failing_host_fails_who_has_no_dial() {
     for waiter in 2..8 {
         assert_eq!(play.fails(true), [format!("fail {waiter}")]);
     }
+    let next = play.counts();
     assert_eq!(
-        play.counts(),
+        next,
         [0, 0, 1, 0],
-        "the dial that began after the first failure, for which nobody waits"
+        "the dial that took the place of the first, which the next request shares"
     );
-    assert_eq!(play.fails(true), NOTHING);
+    assert_eq!(play.want("a", 0, 200), NOTHING);
+    assert_eq!(play.fails(true), ["fail 200"]);
     assert_eq!(play.counts(), [0; 4]);
 }
 
@@ -174,8 +237,9 @@ fn rule_13_a_failing_host_fails_who_has_no_dial() {
 fn rule_13_backoff_doubles_up_to_a_bound() {
     let mut longest = Vec::new();
     for seed in 1..200u64 {
-        let mut play = Play::new(config());
-        play.policy = Policy::new(config(), seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let config = PoolConfig { failing_host_backoff: Some(30 * S), ..config() };
+        let mut play = Play::new(config.clone());
+        play.policy = Policy::new(config, seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         for failure in 0..12usize {
             play.want("a", 0, 1);
             play.fails(true);
@@ -217,7 +281,8 @@ fn a_thousand_fail_in_batches() {
 
 #[test]
 fn rule_13_who_waits_for_a_failing_host_has_one_dial_at_its_time() {
-    let mut play = Play::new(PoolConfig { wait_for_failing: true, ..config() });
+    let mut play =
+        Play::new(PoolConfig { wait_for_failing: true, failing_host_backoff: Some(30 * S), ..config() });
     for waiter in 1..=2 {
         play.want("a", 0, waiter);
         assert_eq!(play.fails(false), [format!("fail {waiter}")]);
@@ -248,7 +313,8 @@ fn rule_13_who_waits_for_a_failing_host_has_one_dial_at_its_time() {
 /// Hundreds wait for a host that comes back: they do not dial all at once, and none is forgotten.
 #[test]
 fn rule_13_a_host_that_comes_back_is_not_overrun() {
-    let mut play = Play::new(PoolConfig { wait_for_failing: true, ..config() });
+    let mut play =
+        Play::new(PoolConfig { wait_for_failing: true, failing_host_backoff: Some(30 * S), ..config() });
     for waiter in 1..=2 {
         play.want("a", 0, waiter);
         play.fails(false);

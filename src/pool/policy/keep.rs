@@ -15,6 +15,8 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         for _ in 0..BATCH {
             if let Some(id) = self.idle.expired(now) {
                 self.bury_idle(id, self.idle.reason(id), out);
+            } else if let Some(id) = self.surplus(now) {
+                self.bury_idle(id, DropReason::Evicted, out);
             } else if !self.wake_next(now, out) {
                 return false;
             }
@@ -24,7 +26,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
 
     /// When [`reap`](Self::reap) is next needed.
     pub(crate) fn due(&self) -> Option<Instant> {
-        self.idle.due().into_iter().chain(self.next_wake()).min()
+        self.idle.due().into_iter().chain(self.surplus_due()).chain(self.next_wake()).min()
     }
 
     /// Buries the oldest idle connections: so many, [`BATCH`] at the most. Answers how many there were.
@@ -98,6 +100,19 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         None
     }
 
+    /// The connection idle for longest, if there are too many and it was not used in the last second.
+    fn surplus(&self, now: Instant) -> Option<IdleId> {
+        self.surplus_due().filter(|due| *due <= now).and_then(|_| self.idle.oldest())
+    }
+
+    /// When the connection idle for longest is closed because there are too many.
+    fn surplus_due(&self) -> Option<Instant> {
+        if self.idle.len() <= self.config.idle_room() {
+            return None;
+        }
+        self.idle.oldest().and_then(|id| self.idle.idle_for(id, WARM))
+    }
+
     /// A connection that is active has nothing to do.
     pub(super) fn offer(
         &mut self,
@@ -127,18 +142,28 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
                 return None;
             }
         }
-        if self.yields_turn(place.host, now) {
+        // (A connection that has served nobody yet serves somebody first, so that each dial serves a request.)
+        let yields = (terms.is_used || !is_awaited)
+            && (self.yields_turn(place.host, now) || (waiting > 0 && self.yields_to_runtime(place, now)));
+        if yields {
             self.bury(conn, place, DropReason::Evicted, out);
             return None;
         }
-        if is_awaited && let Some(waiter) = self.hosts.shelf_mut(place).waiting.pop_first() {
-            self.no_longer_waiting(place.host, 1);
-            out.push(Action::Grant { waiter, conn, place });
-            return None;
+        let used = terms.used.unwrap_or(now);
+        if is_awaited {
+            let age = now.saturating_duration_since(used);
+            if let Some(waiter) = self.hosts.shelf_mut(place).waiting.pop_accepting(age, BATCH) {
+                self.no_longer_waiting(place.host, 1);
+                out.push(Action::Grant { waiter, conn, place });
+                return None;
+            }
         }
+        // Since its last use, or since it was made.
+        let unused = now.saturating_duration_since(used);
+        let ours = self.config.idle_timeout.map(|ours| ours.saturating_sub(unused));
         // What the server said matters only where it is less than what we would do anyway.
-        let theirs = terms.stay.filter(|theirs| self.config.idle_timeout.is_none_or(|ours| *theirs < ours));
-        let timeout = theirs.or(self.config.idle_timeout);
+        let theirs = terms.stay.filter(|theirs| ours.is_none_or(|ours| *theirs < ours));
+        let timeout = theirs.or(ours);
         let is_wanted_elsewhere = self.blocked.len() > self.evicting
             || (waiting > 0
                 && self.hosts.host(place.host).is_wanting()
@@ -147,7 +172,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
             Some(DropReason::Shutdown)
         } else if is_wanted_elsewhere {
             Some(DropReason::Evicted)
-        } else if timeout == Some(Duration::ZERO) || !self.keeps_idle() {
+        } else if timeout == Some(Duration::ZERO) || !self.config.keeps_idle() {
             Some(DropReason::IdleTimeout)
         } else {
             None
@@ -165,8 +190,9 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
             if let Some(id) = oldest {
                 self.bury_idle(id, DropReason::Evicted, out);
             }
-        } else if self.idle.len() >= self.config.max_idle
+        } else if self.idle.len() >= self.config.idle_room()
             && let Some(id) = self.idle.oldest()
+            && self.idle.seen(id, now).age >= WARM
         {
             self.bury_idle(id, DropReason::Evicted, out);
         }
@@ -175,26 +201,21 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
             (Some(life), _) if timeout.is_none_or(|timeout| life < timeout) => {
                 Stay::Less(life, DropReason::MaxLifetime)
             }
-            (_, Some(timeout)) if theirs.is_some() => Stay::Less(timeout, DropReason::IdleTimeout),
+            // (One that comes back unused is out of the order of ages.)
+            (_, Some(timeout)) if theirs.is_some() || !unused.is_zero() => {
+                Stay::Less(timeout, DropReason::IdleTimeout)
+            }
             (_, timeout) => Stay::Ours(timeout),
         };
-        self.shelve(place, conn, now, stay);
+        self.shelve(place, conn, used, stay.since(unused));
         // Without a deadline too: a reaper notices the end of its runtime.
-        let deadline = stay.duration().and_then(|stay| now.checked_add(stay));
-        Some(deadline.unwrap_or(now + NO_DEADLINE))
+        let deadline = stay.duration().and_then(|stay| now.checked_add(stay)).unwrap_or(now + NO_DEADLINE);
+        Some(self.surplus_due().map_or(deadline, |due| due.min(deadline)))
     }
 
-    /// Whether anything is kept at all.
-    pub(super) fn keeps_idle(&self) -> bool {
-        let config = &self.config;
-        let is_kept =
-            config.idle_timeout != Some(Duration::ZERO) && config.max_lifetime != Some(Duration::ZERO);
-        is_kept && config.max_idle_per_host > 0 && config.max_idle > 0
-    }
-
-    pub(super) fn shelve(&mut self, place: Place, conn: T, now: Instant, stay: Stay) {
+    pub(super) fn shelve(&mut self, place: Place, conn: T, used: Instant, stay: Stay) {
         let below = self.hosts.shelf(place).top;
-        let id = self.idle.push(place, now, stay, below);
+        let id = self.idle.push(place, used, stay, below);
         let shelf = self.hosts.shelf_mut(place);
         shelf.active -= 1;
         shelf.idle += 1;
@@ -271,6 +292,10 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         self.hosts.host_mut(place.host).evicting += 1;
     }
 }
+
+/// A connection that was used within this time is not closed for being one of too many, so that a burst keeps its
+/// connections.
+const WARM: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 #[path = "keep_tests.rs"]

@@ -109,7 +109,7 @@ fn one_too_many_idle_evicts_the_oldest() {
     assert_eq!(play.checkin(2), NOTHING);
     assert_eq!(play.checkin(3), ["bury 1 Evicted"], "the host's oldest, of whatever runtime");
 
-    let mut play = Play::new(PoolConfig { max_idle: 2, ..config() });
+    let mut play = Play::new(PoolConfig { max_idle: Some(2), ..config() });
     play.open("a", 0, &[1]);
     play.now += S;
     play.open("b", 0, &[2]);
@@ -117,7 +117,9 @@ fn one_too_many_idle_evicts_the_oldest() {
     play.now += S;
     assert_eq!(play.dialed(3), ["grant 3 to 3"]);
     assert_eq!(play.checkin(3), ["bury 1 Evicted"], "the oldest of all");
-    for limits in [PoolConfig { max_idle: 0, ..config() }, PoolConfig { max_idle_per_host: 0, ..config() }] {
+    for limits in
+        [PoolConfig { max_idle: Some(0), ..config() }, PoolConfig { max_idle_per_host: 0, ..config() }]
+    {
         let mut play = Play::new(limits);
         play.want("a", 0, 1);
         play.dialed(1);

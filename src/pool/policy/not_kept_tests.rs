@@ -84,7 +84,7 @@ fn rule_28_what_is_replaced_counts_as_closed() {
         let checkout = play.policy.replace(place, 1, DropReason::PeerClosed, None, now, || 99, &mut out);
         let said = play.answer(&checkout, 99, out);
         assert_eq!(said, [format!("reuse {}", conn - 1)]);
-        assert_eq!(play.checkin(conn - 1), NOTHING);
+        assert_eq!(play.checkin_unused(conn - 1), NOTHING);
     }
     play.want("a", 0, 50);
     let (place, now, mut out) = (play.places[&1], play.now, Vec::new());

@@ -49,6 +49,10 @@ impl Play {
             said.push(match action {
                 Action::Forget { .. } => continue,
                 Action::Cut { id } => format!("cut {id}"),
+                Action::Abort { began } => {
+                    self.dials.retain(|dial| dial.1 != began);
+                    "abort".to_owned()
+                }
                 Action::Grant { waiter, conn, place } => {
                     self.places.insert(conn, place);
                     format!("grant {conn} to {waiter}")
@@ -97,20 +101,20 @@ impl Play {
 
     /// The oldest dial succeeds.
     pub(crate) fn dialed(&mut self, conn: u32) -> Vec<String> {
-        let (place, _) = self.dials.pop_front().unwrap();
+        let (place, began) = self.dials.pop_front().unwrap();
         let mut out = Vec::new();
         self.places.insert(conn, place);
-        self.policy.dialed(place, conn, Terms::default(), self.now, &mut out);
+        self.policy.dialed(place, began, conn, Terms::default(), self.now, &mut out);
         self.say(out)
     }
 
     /// The oldest dial succeeds, with a connection that is not used from `until` on.
     pub(crate) fn dialed_until(&mut self, conn: u32, until: Instant) -> Vec<String> {
-        let (place, _) = self.dials.pop_front().unwrap();
+        let (place, began) = self.dials.pop_front().unwrap();
         let mut out = Vec::new();
         self.places.insert(conn, place);
         let terms = Terms { until: Some(until), ..Terms::default() };
-        self.policy.dialed(place, conn, terms, self.now, &mut out);
+        self.policy.dialed(place, began, conn, terms, self.now, &mut out);
         self.say(out)
     }
 
@@ -126,7 +130,7 @@ impl Play {
     pub(crate) fn fails(&mut self, concerns_host: bool) -> Vec<String> {
         let (place, began) = self.dials.pop_front().unwrap();
         let mut out = Vec::new();
-        let decides = self.policy.note_failure(place, began, failed(), self.now);
+        let decides = self.policy.note_failure(place, began, Some(failed()), self.now);
         while self.policy.fail_waiters(place, began, concerns_host || decides, &mut out) {}
         while self.policy.fail_unserved(place, true, &mut out) {}
         self.policy.dial_failed(place, self.now, &mut out);
@@ -144,10 +148,17 @@ impl Play {
         self.checkin_for(conn, None)
     }
 
+    /// A connection comes back on which no request was sent.
+    pub(crate) fn checkin_unused(&mut self, conn: u32) -> Vec<String> {
+        let (place, now, mut out) = (self.places[&conn], self.now, Vec::new());
+        self.policy.checkin(place, conn, Terms::default(), Served::default(), now, &mut out);
+        self.say(out)
+    }
+
     pub(crate) fn checkin_for(&mut self, conn: u32, stay: Option<Duration>) -> Vec<String> {
         let place = self.places[&conn];
         let mut out = Vec::new();
-        let terms = Terms { stay, ..Terms::default() };
+        let terms = Terms { stay, is_used: true, ..Terms::default() };
         self.policy.checkin(place, conn, terms, Served::default(), self.now, &mut out);
         self.say(out)
     }
@@ -186,7 +197,7 @@ impl Play {
     pub(crate) fn warm(&mut self, host: &'static str, runtime: u32, wanted: usize) -> Vec<String> {
         let mut out = Vec::new();
         let place = self.place(host, runtime);
-        self.policy.warm(place, wanted, usize::MAX, &mut out);
+        self.policy.warm(place, wanted, usize::MAX, self.now, &mut out);
         self.say(out)
     }
 
@@ -236,6 +247,13 @@ impl Play {
     pub(crate) fn reap(&mut self) -> Vec<String> {
         let mut out = Vec::new();
         while self.policy.reap(self.now, &mut out) {}
+        self.say(out)
+    }
+
+    /// Gives up what is overdue.
+    pub(crate) fn reclaim(&mut self) -> Vec<String> {
+        let mut out = Vec::new();
+        while self.policy.reclaim(self.now, &mut out).is_some() {}
         self.say(out)
     }
 

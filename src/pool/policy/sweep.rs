@@ -59,11 +59,14 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
             out.push(Action::Bury { conn, place, reason });
         } else if let Some(reason) = reason {
             self.bury_idle(id, reason, out);
-        } else if let Some(waiter) = self.hosts.shelf_mut(place).waiting.pop_first() {
-            self.hosts.shelf_mut(place).active += 1;
-            if let Ok(conn) = self.unshelve(id) {
-                self.no_longer_waiting(place.host, 1);
-                out.push(Action::Grant { waiter, conn, place });
+        } else {
+            let age = self.idle.seen(id, now).age;
+            if let Some(waiter) = self.hosts.shelf_mut(place).waiting.pop_accepting(age, BATCH) {
+                self.hosts.shelf_mut(place).active += 1;
+                if let Ok(conn) = self.unshelve(id) {
+                    self.no_longer_waiting(place.host, 1);
+                    out.push(Action::Grant { waiter, conn, place });
+                }
             }
         }
         self.pump(place.host, now, out);
