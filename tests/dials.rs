@@ -15,7 +15,7 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use dials::{Asked, Dial, Dials, Far, ask, counts, settle};
-use handclasp::{Client, ClientBuilder, DropReason, ErrorKind};
+use handclasp::{Client, ClientBuilder, DropReason, ErrorKind, Phase};
 use tokio::time::Instant;
 
 const URL: &str = "http://a.test/";
@@ -506,9 +506,9 @@ async fn rule_12_a_dial_that_nobody_waits_for_makes_room_where_room_is_needed() 
     }
 }
 
-/// Two dials that fail, and then one at a time, however many ask.
+/// Two dials that fail, and then one at a time, whose outcome everybody shares who comes meanwhile.
 #[tokio::test(start_paused = true)]
-async fn rule_13_a_failing_host_has_one_probe_at_a_time() {
+async fn rule_13_a_failing_host_has_one_dial_at_a_time() {
     let (dials, client) = bench(|client| client);
     for _ in 0..2 {
         let asked = ask(&client, URL);
@@ -516,42 +516,124 @@ async fn rule_13_a_failing_host_has_one_probe_at_a_time() {
         assert_eq!(asked.error().await.kind(), ErrorKind::Connect);
     }
     for round in 0..5 {
-        // However long the drawn pause is.
-        let probe = loop {
-            let mut asked = ask_all(&client, 0..10);
-            settle().await;
-            match &dials.unseen()[..] {
-                [] => {}
-                [probe] => {
-                    // The first that came after the pause waits for it; those behind it are told.
-                    break (asked.remove(0), probe.clone());
-                }
-                more => panic!("{} probes at once", more.len()),
-            }
-            for asked in asked {
-                let error = asked.error().await;
-                let story = error.chain().to_string();
-                assert!(story.contains("dials in a row failed") && story.ends_with("no line"), "{story}");
-            }
-            tokio::time::sleep(SECOND / 10).await;
-        };
-        let (asked, dial) = probe;
-        assert_eq!(counts(&client), [0, 0, 1, 1], "round {round}");
+        // No pause lies between two dials.
+        let asked = ask_all(&client, 0..10);
+        let dial = dials.want_dial().await;
+        dials.none_wanted().await;
+        assert_eq!(counts(&client), [0, 0, 1, 10], "round {round}");
         if round < 4 {
             dial.fail("no line");
-            assert_eq!(asked.error().await.kind(), ErrorKind::Connect);
+            for asked in asked {
+                let error = asked.error().await;
+                assert_eq!((error.kind(), error.is_not_attempted()), (ErrorKind::Connect, false));
+                assert!(error.chain().to_string().ends_with("no line"), "{}", error.chain());
+            }
             dials.none_wanted().await;
         } else {
             // All is forgiven: as many dials as requests.
             let far = dial.hold();
-            let others = ask_all(&client, 0..5);
-            dials.want_dials(5).await.into_iter().for_each(|dial| drop(dial.finish()));
+            dials.want_dials(9).await.into_iter().for_each(|dial| drop(dial.finish()));
             far.release();
-            for asked in others.into_iter().chain([asked]) {
+            for asked in asked {
                 asked.answer().await;
             }
         }
     }
+}
+
+/// A loop of four tries that are 100 ms apart dials four times.
+#[tokio::test(start_paused = true)]
+async fn rule_13_every_try_of_a_retry_loop_is_dialed() {
+    let (dials, client) = bench(|client| client);
+    for tries in 1..=4 {
+        let asked = ask(&client, URL);
+        dials.want_dial().await.fail("no line");
+        assert_eq!(asked.error().await.kind(), ErrorKind::Connect);
+        assert_eq!(dials.begun(), tries);
+        tokio::time::sleep(SECOND / 10).await;
+    }
+    let asked = ask(&client, URL);
+    dials.want_dial().await.finish();
+    assert_eq!(asked.answer().await, 5, "the first request after the host is back succeeds");
+}
+
+/// The second request waits for the dial that the first one began, and says so when its time is over.
+#[tokio::test(start_paused = true)]
+async fn a_timeout_while_a_shared_dial_connects_names_its_phase() {
+    for limit in [usize::MAX, 1] {
+        let (dials, client) = bench(|client| client.max_connections_per_host(limit));
+        for request in 1..=4 {
+            let error = client.get(URL).timeout(SECOND).send().await.unwrap_err();
+            assert_eq!((error.kind(), error.phase()), (ErrorKind::Timeout, Some(Phase::Tcp)), "request {request}");
+            assert!(error.is_connect() && error.is_timeout());
+            let error = client.get(URL).connect_timeout(SECOND).send().await.unwrap_err();
+            assert_eq!((error.kind(), error.phase()), (ErrorKind::Timeout, Some(Phase::Tcp)), "request {request}");
+        }
+        assert_eq!(dials.begun(), 1);
+    }
+    // Where a connection of the host is in use, it is the queue that takes the time.
+    let (dials, client) = bench(|client| client.max_connections_per_host(1));
+    let busy = ask(&client, URL);
+    let far = dials.want_dial().await.hold();
+    let error = client.get(URL).timeout(SECOND).send().await.unwrap_err();
+    assert_eq!((error.kind(), error.phase()), (ErrorKind::Timeout, Some(Phase::Queue)));
+    assert!(!error.is_connect());
+    far.release();
+    busy.answer().await;
+}
+
+/// One handshake after its own for a request whose room was being dialed ahead for another host.
+#[tokio::test(start_paused = true)]
+async fn rule_14_a_request_takes_the_room_of_what_is_to_be_idle() {
+    let (dials, client) = bench(|client| client.max_connections(1));
+    client.min_idle(URL, 1).unwrap();
+    dials.want_dial().await.finish();
+    settle().await;
+    assert_eq!(counts(&client), [1, 0, 0, 0]);
+    for other in ["http://b.test/", "http://c.test/"] {
+        let asked = ask(&client, other);
+        let dial = dials.want_dial().await;
+        assert_eq!(format!("http://{}/", dial.host), other);
+        dial.finish();
+        asked.answer().await;
+    }
+    // The same host under another tag is another host.
+    let request = client.get(URL).isolation("tenant").send();
+    let asked = tokio::spawn(async move { request.await.unwrap().bytes().await });
+    dials.want_dial().await.finish();
+    asked.await.unwrap().unwrap();
+    dials.none_wanted().await;
+    assert_eq!(dials.begun(), 4);
+    // Nothing is evicted for what is to be idle, however long it waits.
+    tokio::time::sleep(20 * SECOND).await;
+    dials.none_wanted().await;
+}
+
+/// A dial ahead to a host that does not answer is given up as soon as a request wants its room.
+#[tokio::test(start_paused = true)]
+async fn rule_14_a_dial_ahead_to_a_black_hole_gives_way_at_once() {
+    let (dials, client) = bench(|client| client.max_connections(1));
+    client.min_idle(URL, 1).unwrap();
+    let hole = dials.want_dial().await;
+    hole.hang();
+    let asked = ask(&client, "http://b.test/");
+    let (_, took) = {
+        dials.want_dial().await.finish();
+        asked.outcome().await
+    };
+    assert!(took < SECOND, "{took:?}");
+    assert_eq!((dials.begun(), dials.total().peak), (2, 1));
+    // `warm` ends well: the limit leaves no room.
+    let (dials, client) = bench(|client| client.max_connections(1));
+    let warmed = tokio::spawn({
+        let client = client.clone();
+        async move { client.warm(URL, 1).await }
+    });
+    dials.want_dial().await.hang();
+    let asked = ask(&client, "http://b.test/");
+    dials.want_dial().await.finish();
+    asked.answer().await;
+    warmed.await.unwrap().unwrap();
 }
 
 #[tokio::test(start_paused = true)]

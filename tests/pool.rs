@@ -97,7 +97,7 @@ async fn rule_04_an_acquire_timeout_tells_the_last_dial_error() {
     assert!(story.ends_with("the cable is cut"), "{story}");
 }
 
-/// Two failures, and no third dial before its time; a success forgives everything.
+/// With a waiting period: two failures, and no third dial before its time; a success forgives everything.
 #[tokio::test]
 async fn rule_13_a_failing_host_is_not_dialed_by_every_request() {
     let dials = Arc::new(AtomicUsize::new(0));
@@ -117,12 +117,14 @@ async fn rule_13_a_failing_host_is_not_dialed_by_every_request() {
                 Ok(Box::new(tcp) as Box<dyn handclasp::Transport>)
             }
         })
+        .failing_host_backoff(Duration::from_secs(30))
         .build()
         .unwrap();
     let url = "http://h.test/";
     for dial in 1..=2 {
         let error = get(&client, url).await.unwrap_err();
         assert_eq!((error.kind(), dials.load(Ordering::SeqCst)), (ErrorKind::Connect, dial));
+        assert_eq!((error.is_not_attempted(), error.retry_at()), (false, None));
     }
     // However many ask meanwhile, the dials are few: each that fails doubles what the next may wait.
     let mut told = 0;
@@ -131,7 +133,9 @@ async fn rule_13_a_failing_host_is_not_dialed_by_every_request() {
         assert_eq!(error.kind(), ErrorKind::Connect);
         let story = error.chain().to_string();
         assert!(story.ends_with("refused"), "{story}");
-        told += usize::from(story.contains("dials in a row failed"));
+        let is_told = story.starts_with("not attempted: the last ");
+        assert_eq!((error.is_not_attempted(), error.retry_at().is_some()), (is_told, is_told), "{story}");
+        told += usize::from(is_told);
     }
     let dialed = dials.load(Ordering::SeqCst);
     assert_eq!(told + dialed - 2, 1_000, "each was told at once, or was a probe");
