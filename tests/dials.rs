@@ -564,10 +564,18 @@ async fn a_timeout_while_a_shared_dial_connects_names_its_phase() {
         let (dials, client) = bench(|client| client.max_connections_per_host(limit));
         for request in 1..=4 {
             let error = client.get(URL).timeout(SECOND).send().await.unwrap_err();
-            assert_eq!((error.kind(), error.phase()), (ErrorKind::Timeout, Some(Phase::Tcp)), "request {request}");
+            assert_eq!(
+                (error.kind(), error.phase()),
+                (ErrorKind::Timeout, Some(Phase::Tcp)),
+                "request {request}"
+            );
             assert!(error.is_connect() && error.is_timeout());
             let error = client.get(URL).connect_timeout(SECOND).send().await.unwrap_err();
-            assert_eq!((error.kind(), error.phase()), (ErrorKind::Timeout, Some(Phase::Tcp)), "request {request}");
+            assert_eq!(
+                (error.kind(), error.phase()),
+                (ErrorKind::Timeout, Some(Phase::Tcp)),
+                "request {request}"
+            );
         }
         assert_eq!(dials.begun(), 1);
     }

@@ -93,7 +93,8 @@ fn a_dial_of_a_runtime_that_does_not_run_frees_its_slot() {
             assert_eq!((total.opened, total.failed_dials), (1, 1), "{total}");
             until("every socket is closed", || server.open() == 0);
             // It runs again, and is served.
-            parked.block_on(async { client.get(server.url("/")).send().await.unwrap().bytes().await.unwrap() });
+            parked
+                .block_on(async { client.get(server.url("/")).send().await.unwrap().bytes().await.unwrap() });
         }
     }
 }

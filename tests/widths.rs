@@ -128,7 +128,11 @@ async fn many_tasks_open_as_many_connections_as_they_are() {
             for task in tasks {
                 task.await.unwrap();
             }
-            assert_eq!(opened(&client), (width as u64, 0), "in many tasks, {width} wide, settings {settings}");
+            assert_eq!(
+                opened(&client),
+                (width as u64, 0),
+                "in many tasks, {width} wide, settings {settings}"
+            );
         }
     }
 }

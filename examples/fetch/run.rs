@@ -65,13 +65,10 @@ pub(crate) async fn run(options: Options) -> ExitCode {
 }
 
 fn client(options: &Options) -> Result<Client, String> {
-    let mut builder = Client::builder()
-        .user_agent(concat!("fetch-handclasp/", env!("CARGO_PKG_VERSION")))
-        .default_headers(http::HeaderMap::from_iter([(
-            http::header::ACCEPT,
-            http::HeaderValue::from_static("*/*"),
-        )]))
-        .max_idle_per_host(options.parallel.max(IDLE));
+    let mut builder =
+        Client::builder().user_agent(concat!("fetch-handclasp/", env!("CARGO_PKG_VERSION"))).default_headers(
+            http::HeaderMap::from_iter([(http::header::ACCEPT, http::HeaderValue::from_static("*/*"))]),
+        );
     if let Some(timeout) = options.timeout {
         builder = builder.timeout(timeout);
     }
@@ -329,5 +326,3 @@ fn bar(length: Option<u64>) -> ProgressBar {
 }
 
 const LONG: u64 = 1 << 20;
-/// The pool's own default, below which `-c` does not push it.
-const IDLE: usize = 32;

@@ -221,6 +221,21 @@ mod tests {
         assert_eq!((get().await, closed()), (5, 4), "once");
     }
 
+    /// Whoever notices a suspension first: the others that have just taken a connection do not use it either.
+    #[tokio::test]
+    async fn rule_17_a_suspension_is_noticed_by_every_request_that_took_a_connection_before() {
+        let (client, url) = server().await;
+        let shared = client.pool().shared.clone();
+        let (used, taken) = (time::now(), time::now() + DOZE);
+        *shared.awake.lock().unwrap() = Awake::an_hour_ago();
+        assert!(shared.has_slept(taken), "a sweep notices");
+        for _ in 0..2 {
+            assert!(shared.has_slept_since(used, taken));
+            assert!(!shared.has_slept_since(taken, taken), "one that was used since");
+        }
+        client.get(&url).send().await.unwrap();
+    }
+
     /// One that is looked at and goes to somebody who came to wait meanwhile comes from the shelf: it was kept.
     #[tokio::test]
     async fn rule_22_what_is_granted_by_a_sweep_was_kept() {

@@ -59,24 +59,32 @@ impl<G> Cell<G> {
         Ok(())
     }
 
-    /// Takes what was delivered.
+    /// Takes what was delivered, or leaves the task's waker. (A waker is the caller's code: it is cloned and dropped
+    /// without the lock.)
     pub(crate) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<G> {
+        let mut new = None;
         let mut state = self.lock();
-        match &mut *state {
-            State::Waiting(Some(waker)) => {
-                waker.clone_from(cx.waker());
+        let is_known =
+            |waker: &Option<Waker>| waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+        if matches!(&*state, State::Waiting(waker) if !is_known(waker)) {
+            drop(state);
+            new = Some(cx.waker().clone());
+            state = self.lock();
+        }
+        let polled = match &mut *state {
+            State::Waiting(waker) if new.is_some() => {
+                std::mem::swap(waker, &mut new);
                 Poll::Pending
             }
-            State::Waiting(waker) => {
-                *waker = Some(cx.waker().clone());
-                Poll::Pending
-            }
+            State::Waiting(_) | State::Over => Poll::Pending,
             State::Given(_) => match std::mem::replace(&mut *state, State::Over) {
                 State::Given(gift) => Poll::Ready(gift),
                 State::Waiting(_) | State::Over => Poll::Pending,
             },
-            State::Over => Poll::Pending,
-        }
+        };
+        drop(state);
+        drop(new);
+        polled
     }
 
     /// Whether what was delivered was taken, or the waiter has left.
@@ -121,6 +129,35 @@ mod tests {
         let mut cx = Context::from_waker(Waker::noop());
         assert_eq!(cell.poll_take(&mut cx), Poll::Ready(1));
         assert_eq!(cell.leave(), None);
+    }
+
+    /// A waker is the caller's code, when it is dropped, cloned and woken.
+    #[test]
+    fn no_waker_is_dropped_under_the_lock() {
+        use std::sync::Arc;
+        use std::sync::atomic::{AtomicUsize, Ordering};
+        use std::task::Wake;
+
+        struct Nosy(Arc<Cell<u8>>, Arc<AtomicUsize>);
+        impl Wake for Nosy {
+            fn wake(self: Arc<Self>) {}
+        }
+        impl Drop for Nosy {
+            fn drop(&mut self) {
+                assert!(self.0.state.try_lock().is_ok(), "it is dropped under the lock");
+                self.1.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+        let (cell, dropped) = (Arc::new(Cell::new()), Arc::new(AtomicUsize::new(0)));
+        for polls in 1..=3 {
+            // Each replaces the one before, of which the cell has the last handle.
+            let waker = Waker::from(Arc::new(Nosy(cell.clone(), dropped.clone())));
+            assert!(cell.poll_take(&mut Context::from_waker(&waker)).is_pending());
+            drop(waker);
+            assert_eq!(dropped.load(Ordering::SeqCst), polls - 1);
+        }
+        cell.leave();
+        assert_eq!(dropped.load(Ordering::SeqCst), 3);
     }
 
     #[test]

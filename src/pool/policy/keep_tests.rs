@@ -152,3 +152,59 @@ fn once_shut_nothing_is_kept() {
     assert_eq!(play.buried(2), NOTHING);
     assert_eq!(play.counts(), [0, 0, 0, 0]);
 }
+
+/// A server's idle timeout runs from the last request, whoever has taken the connection since and sent nothing.
+#[test]
+fn a_connection_that_comes_back_unused_is_as_old_as_it_was() {
+    let mut play = Play::new(config());
+    play.open("a", 0, &[1, 2]);
+    let used = play.now;
+    for _ in 0..5 {
+        play.now += 10 * S;
+        assert_eq!(play.want("a", 0, 9), ["reuse 2"]);
+        let (place, now, mut out) = (play.places[&2], play.now, Vec::new());
+        let terms = Terms { used: Some(used), is_used: true, ..Terms::default() };
+        play.policy.checkin(place, 2, terms, Served::default(), now, &mut out);
+        assert_eq!((play.say(out).len(), play.policy.due()), (0, Some(used + 60 * S)));
+    }
+    play.now = used + 60 * S;
+    assert_eq!(play.reap().len(), 2);
+    // Its lifetime ends when it does.
+    let mut play = Play::new(config());
+    play.open("a", 0, &[1]);
+    let (used, until) = (play.now, play.now + 40 * S);
+    play.now += 30 * S;
+    play.want("a", 0, 9);
+    let (place, now, mut out) = (play.places[&1], play.now, Vec::new());
+    let terms = Terms { used: Some(used), until: Some(until), is_used: true, ..Terms::default() };
+    play.policy.checkin(place, 1, terms, Served::default(), now, &mut out);
+    assert_eq!((play.say(out).len(), play.policy.due()), (0, Some(until)));
+}
+
+#[test]
+fn too_many_idle_connections_go_when_they_are_cold() {
+    let mut play = Play::new(PoolConfig { max_idle: Some(2), ..config() });
+    play.open("a", 0, &[1, 2, 3, 4]);
+    assert_eq!(play.counts(), [4, 0, 0, 0], "a burst keeps its connections");
+    assert_eq!(play.policy.due(), Some(play.now + S));
+    play.now += S - Duration::from_nanos(1);
+    assert_eq!(play.reap(), NOTHING);
+    play.now += Duration::from_nanos(1);
+    assert_eq!(play.reap(), ["bury 1 Evicted", "bury 2 Evicted"]);
+    assert_eq!((play.counts(), play.policy.due()), ([2, 2, 0, 0], Some(play.now + 59 * S)));
+}
+
+#[test]
+fn a_limit_on_connections_leaves_as_much_idle_room() {
+    for (per_host, total, max_idle, room) in [
+        (usize::MAX, usize::MAX, None, 1024),
+        (10, 20, None, 1024),
+        (2_000, usize::MAX, None, 2_000),
+        (2_000, 3_000, None, 3_000),
+        (2_000, 3_000, Some(5), 5),
+    ] {
+        let config =
+            PoolConfig { max_connections_per_host: per_host, max_connections: total, max_idle, ..config() };
+        assert_eq!(config.idle_room(), room);
+    }
+}

@@ -1,6 +1,6 @@
 //! Looks at what is idle.
 
-use crate::pool::policy::play::{NOTHING, Play, config};
+use crate::pool::policy::play::{NOTHING, Play, S, config};
 use crate::pool::policy::*;
 
 /// What is looked at keeps its place; whoever asks meanwhile takes the next, or waits for it and dials nothing.
@@ -90,4 +90,29 @@ fn a_burst_leaves_its_tables_to_whoever_held_the_lock() {
         assert_eq!(play.policy.take_spent().is_some(), is_much);
         assert!(!play.policy.has_spent());
     }
+}
+
+/// A request that must not be sent twice wants a connection that was used lately, however it comes to it.
+#[test]
+fn a_waiter_that_wants_a_fresh_connection_gets_no_old_one_from_a_sweep() {
+    let mut play = Play::new(PoolConfig { max_connections_per_host: 2, ..config() });
+    play.open("a", 0, &[1]);
+    play.now += 5 * S;
+    let mut lent = play.lend(0);
+    let (place, now, mut out) = (play.place("a", 0), play.now, Vec::new());
+    let checkout = play.policy.checkout(place, Some(2 * S), None, now, || 7, &mut out);
+    assert_eq!(play.answer(&checkout, 7, out), NOTHING, "it is being looked at");
+    assert_eq!(play.give_back(lent.remove(0), None), ["dial a/0"]);
+    assert_eq!(play.want("a", 0, 8), ["reuse 1"], "whoever does not mind takes it");
+    assert_eq!(play.dialed(2), ["grant 2 to 7"]);
+    // Nor does one get it from a request that took it and left.
+    play.release(2);
+    let (now, mut out) = (play.now, Vec::new());
+    let checkout = play.policy.checkout(place, Some(2 * S), None, now, || 9, &mut out);
+    assert_eq!(play.answer(&checkout, 9, out), ["dial a/0"]);
+    let mut out = Vec::new();
+    let terms = Terms { used: Some(now - 5 * S), is_used: true, ..Terms::default() };
+    play.policy.checkin(play.places[&1], 1, terms, Served::default(), now, &mut out);
+    assert_eq!(play.say(out), NOTHING, "it is kept for others");
+    assert_eq!(play.dialed(3), ["grant 3 to 9"]);
 }
