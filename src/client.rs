@@ -302,6 +302,8 @@ impl Client {
             // <https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1>
             let is_unexpected = matches!(&outcome, Ok(head) if head.status == StatusCode::EXPECTATION_FAILED)
                 && attempt.replayable
+                // The server may have acted on content that was sent without waiting any longer.
+                && (idempotent || exchange.is_head_alone())
                 && headers.remove(EXPECT).is_some();
             if (is_unexpected || retry::is_resent(&attempt))
                 && let Some(dead) = exchange.detach()

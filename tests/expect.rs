@@ -193,6 +193,78 @@ async fn a_417_is_delivered_where_the_request_cannot_be_sent_again() {
     }
 }
 
+/// The content was not held back any longer, and then a 417 comes: the server may have acted on what it got.
+#[tokio::test(start_paused = true)]
+async fn a_417_after_content_was_sent_brings_no_post_again() {
+    use http::Method;
+
+    let mut trailers = http::HeaderMap::new();
+    trailers.insert("x-sum", "7".parse().unwrap());
+    let kinds: [(&str, &dyn Fn() -> Body, &str, bool); 4] = [
+        ("text", &|| "hello".into(), "hello", true),
+        ("trailers", &|| Body::from("hello").with_trailers(trailers.clone()), "x-sum: 7\r\n\r\n", true),
+        ("a stream", &|| Body::from_stream(Source::new(&[Step::Data("hello")])), "0\r\n\r\n", false),
+        // Its end is all that there is to send, and says that the request is complete.
+        ("a stream of nothing", &|| Body::from_stream(Source::new(&[])), "0\r\n\r\n", true),
+    ];
+    for is_kept in [false, true] {
+        for (method, key, may_be_sent_twice) in [
+            (Method::POST, None, false),
+            (Method::PATCH, None, false),
+            (Method::POST, Some("7"), true),
+            (Method::PUT, None, true),
+        ] {
+            for (name, body, sent, is_replayable) in &kinds {
+                let name = format!("{method}, {key:?}, {name}, kept: {is_kept}");
+                let lines = Lines::default();
+                let client = lines.client();
+                if is_kept {
+                    keep(&lines, &client).await;
+                }
+                let mut request =
+                    client.request(method.clone(), "http://h/up").expect_continue().body(body());
+                if let Some(key) = key {
+                    request = request.header("idempotency-key", key);
+                }
+                let sending = send(request);
+                let line = lines.line(0).await;
+                lines::until("the head is there", || line.text().contains("/up")).await;
+                tokio::time::sleep(SECOND * 2).await;
+                let line = lines.written(0, sent).await;
+                line.say("HTTP/1.1 417 Expectation Failed\r\ncontent-length: 3\r\n\r\nno!");
+                if may_be_sent_twice && *is_replayable {
+                    let line = lines.written(1, sent).await;
+                    assert!(!line.text().contains("expect"), "{name}");
+                    line.say(OK);
+                    assert_eq!(sending.await.unwrap().unwrap().status(), StatusCode::OK, "{name}");
+                } else {
+                    let response = sending.await.unwrap().unwrap();
+                    assert_eq!(response.status(), StatusCode::EXPECTATION_FAILED, "{name}");
+                    assert!(response.upload().is_complete(), "{name}");
+                    assert_eq!(response.text().await.unwrap(), "no!", "{name}");
+                    assert_eq!(lines.count(), 1, "{name}: it was sent once");
+                }
+            }
+        }
+    }
+}
+
+/// A part of the content is content as well.
+#[tokio::test(start_paused = true)]
+async fn a_417_after_a_part_of_the_content_was_sent_brings_no_post_again() {
+    let lines = Lines::default();
+    lines.room(usize::MAX / 2);
+    let client = lines.client();
+    let sending = send(client.post("http://h/").expect_continue().body(vec![b'x'; 100]));
+    let line = lines.written(0, HEAD_END).await;
+    line.block();
+    line.take(1);
+    tokio::time::sleep(SECOND * 2).await;
+    lines.written(0, "\r\n\r\nx").await.say("HTTP/1.1 417 Expectation Failed\r\ncontent-length: 0\r\n\r\n");
+    let response = sending.await.unwrap().unwrap();
+    assert_eq!((response.status().as_u16(), response.upload().bytes(), lines.count()), (417, 1, 1));
+}
+
 /// R-9110-10.1.1-5: a final status ends the wait: not one byte of content is sent, and the connection ends.
 #[tokio::test(start_paused = true)]
 async fn a_final_status_spares_the_content_r_9110_10_1_1_5() {

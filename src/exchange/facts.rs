@@ -29,6 +29,11 @@ impl Exchange {
         !self.is_taken_on && (self.sent == 0 || self.upload.is_replayable())
     }
 
+    /// Whether nothing beyond the request's head was written in this attempt, as far as can be known.
+    pub(crate) fn is_head_alone(&self) -> bool {
+        self.sent <= self.head && self.write_error.is_none()
+    }
+
     /// Whether the server said that it closes the connection.
     pub(crate) fn says_close(&self) -> bool {
         self.machine.close_reasons().contains(CloseReason::PeerClose)
