@@ -173,8 +173,8 @@ impl Exchange {
                     Err(error) => {
                         // It may have answered before it closed: go on reading.
                         self.machine.abort_send();
-                        if self.lease.as_mut().is_some_and(|lease| lease.conn().stream.is_tls()) {
-                            // What TLS was given counts as written, whatever became of it.
+                        if self.lease.as_mut().is_some_and(|lease| !lease.conn().stream.fails_untouched()) {
+                            // The failed write may have taken a part of the request, and sent it.
                             self.sent = self.sent.max(1);
                             self.written = self.written.max(Written::Partly);
                         }
