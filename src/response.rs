@@ -178,7 +178,7 @@ impl Response {
     /// # Errors
     ///
     /// When the connection is lost, the peer breaks the protocol, or the read or total timeout passes. The
-    /// connection is closed then.
+    /// connection is closed then, and every later read of this response, in whatever way, fails with the same error.
     ///
     /// ```no_run
     /// # async fn example() -> handclasp::Result<()> {
@@ -240,7 +240,7 @@ impl Response {
         Ok(self.body.take_trailers())
     }
 
-    /// The content as a stream of pieces.
+    /// The content as a stream of pieces. After an error, every later item is the same error.
     pub fn bytes_stream(self) -> impl Stream<Item = Result<Bytes>> + Send + Sync + Unpin + 'static {
         BytesStream { response: self }
     }
