@@ -120,7 +120,7 @@ pub(crate) struct Exchange {
     spans: RequestSpans,
     /// When the request's last byte was written.
     written_at: Option<Instant>,
-    /// Since when nothing has come (or left), while we waited for it.
+    /// Since when no content has come, and nothing has left, while we waited for it.
     reading_since: Option<Instant>,
     writing_since: Option<Instant>,
     /// Bytes of the request written in this attempt, and the most over all attempts.
@@ -446,6 +446,9 @@ impl Exchange {
                         self.is_taken_on |=
                             status != StatusCode::REQUEST_TIMEOUT && !(expected && is_refusal);
                     }
+                    if let Event::Data(_) = &event {
+                        self.note_content();
+                    }
                     match &event {
                         Event::Head(_) => {
                             self.incoming.end_head();
@@ -493,10 +496,8 @@ impl Exchange {
                 Poll::Ready(Ok(read)) => {
                     self.wire += read as u64;
                     self.check_premature()?;
-                    self.reading_since = None;
-                    if self.machine.is_head_received() {
-                        // It need not read while it is read from.
-                        self.writing_since = None;
+                    if self.incoming.is_gathering(self.machine.receive_remaining()) {
+                        self.note_content();
                     }
                     self.check_deadline()?;
                     continue;
@@ -528,6 +529,12 @@ impl Exchange {
             false => Expected::Head(lease.latest_size()),
         };
         self.incoming.poll_read(&mut lease.conn().stream, expected, cx)
+    }
+
+    /// Content has come, which holds off the clocks of both directions: a server need not read while it is read from.
+    /// (Framing alone, as a chunk's extension, is no progress: it could go on for ever.)
+    fn note_content(&mut self) {
+        (self.reading_since, self.writing_since) = (None, None);
     }
 
     /// The total deadline passes also while everything moves.
