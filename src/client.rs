@@ -321,7 +321,7 @@ impl Client {
             match outcome {
                 Ok(head) => {
                     let (head, ready, is_whole) = self.respond(head, &mut exchange);
-                    let trailers = exchange.take_trailers();
+                    let trailers = if is_whole { exchange.take_trailers() } else { None };
                     let body = if is_whole && trailers.is_none() {
                         Body::from(ready)
                     } else {

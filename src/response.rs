@@ -131,8 +131,8 @@ impl Response {
     /// How far the upload of the request's content has come.
     ///
     /// A response may come before all of the request was sent. While it is being read, the upload goes on, unless the
-    /// server closes the connection or answers 4xx or 5xx; when it has been read or is dropped, the upload ends. See
-    /// the page on [uploads](crate::manual::uploads).
+    /// server answers 3xx, 4xx or 5xx. A 2xx that is complete ends when the upload has ended as well; one that is dropped
+    /// ends the upload. See the page on [uploads](crate::manual::uploads).
     pub fn upload(&self) -> UploadProgress {
         self.body.upload_progress().unwrap_or(self.head.upload)
     }

@@ -224,7 +224,7 @@ impl UploadProgress {
         self.state == UploadState::Complete
     }
 
-    /// Whether it was given up: the server wanted no more of it, or the response ended first.
+    /// Whether it was given up: the server wanted or took no more of it, or the response was dropped first.
     pub fn is_aborted(&self) -> bool {
         self.state == UploadState::Aborted
     }

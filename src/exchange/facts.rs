@@ -4,10 +4,10 @@
 
 use http::HeaderMap;
 
-use super::Exchange;
+use super::{Exchange, Failure};
 use crate::codec::CloseReason;
 use crate::error::{Error, Written};
-use crate::pool::ConnectionInfo;
+use crate::pool::{ConnectionInfo, DropReason};
 use crate::time;
 use crate::trace::Measured;
 use crate::upload::{UploadProgress, UploadState};
@@ -94,5 +94,12 @@ impl Exchange {
         }
         self.spans.fail(&format!("{:?}", error.kind()), now);
         error.with_written(self.written).with_timings(self.timeline.timings(|| now))
+    }
+
+    /// The same, of one that ends it.
+    pub(super) fn fail(&mut self, failure: Failure) -> Error {
+        let error = self.error(failure.into_error());
+        self.bury(DropReason::Failed);
+        error
     }
 }
