@@ -11,9 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use handclasp::codec::Limits;
-use handclasp::{
-    Body, Client, DropReason, ErrorKind, Phase, RequestBuilder, Response, UploadProgress, Written,
-};
+use handclasp::{Body, Client, ErrorKind, Phase, RequestBuilder, Response, UploadProgress, Written};
 use http::StatusCode;
 use tokio::sync::mpsc;
 use tokio::time::Instant;

@@ -39,6 +39,11 @@ impl Exchange {
         self.machine.close_reasons().contains(CloseReason::PeerClose)
     }
 
+    /// Whether the connection closes behind the response, for whatever reason.
+    pub(crate) fn closes(&self) -> bool {
+        !self.machine.close_reasons().is_empty()
+    }
+
     /// Whether any byte of a response was seen in this attempt.
     pub(crate) fn is_answered(&self) -> bool {
         self.machine.has_peer_spoken()
