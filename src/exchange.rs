@@ -597,7 +597,10 @@ impl Exchange {
             (Ok(()), Some(due)) if due.at == at && (due.is_total() || !self.machine.is_receive_done()) => {
                 due.error(phase)
             }
-            (Ok(()), _) => return Poll::Ready(Ok(self.move_on(cx))),
+            (Ok(()), _) => {
+                self.move_on(cx);
+                return Poll::Ready(Ok(()));
+            }
         };
         Poll::Ready(Err(Failure::Ended(End::Other, error)))
     }

@@ -87,7 +87,7 @@ impl Exchange {
     }
 
     /// What was encoded will not be written.
-    fn is_broken_off(&self) -> bool {
+    pub(super) fn is_broken_off(&self) -> bool {
         self.write_error.is_some() || self.is_cut
     }
 

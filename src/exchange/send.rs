@@ -237,15 +237,14 @@ impl Exchange {
 
     /// Whether more of the request is to be written: a success does not end its upload.
     pub(super) fn is_sending(&self) -> bool {
-        let is_over = self.machine.is_send_done() && self.out.is_empty();
+        let is_given_up = self.is_broken_off() || self.machine.is_send_aborted();
+        if self.written_at.is_some() || is_given_up || self.machine.is_upload_refused() {
+            return false;
+        }
+        let is_unwritten = !self.machine.is_send_done() || !self.out.is_empty();
         // (Of a request without content, what still waits to leave is nothing that the server can have missed.)
-        let has_left = self.is_flushed || self.content + self.out.content_written() == 0;
-        self.written_at.is_none()
-            && !self.machine.is_send_aborted()
-            && !self.machine.is_upload_refused()
-            && self.write_error.is_none()
-            && !self.is_cut
-            && !(is_over && has_left)
+        let is_held = !self.is_flushed && self.content + self.out.content_written() > 0;
+        is_unwritten || is_held
     }
 
     /// The response is complete: sends what is left of the request. Ready when that has been sent, or is given up because
