@@ -63,12 +63,21 @@ enum Kind {
 struct Received {
     /// Content that came with the head.
     ready: Bytes,
-    /// What brings the rest; `None` once everything is here.
-    exchange: Option<Exchange>,
+    rest: Rest,
     trailers: Option<Box<HeaderMap>>,
-    /// The final ones, where `exchange` has come to its end.
+    /// The final timings, once an exchange that brought the rest has ended or failed.
     timings: Option<Measured>,
     upload: UploadProgress,
+}
+
+/// Where the rest of a response's content comes from.
+#[allow(clippy::large_enum_variant, reason = "most are open, and all of them are boxed with their body")]
+enum Rest {
+    Open(Exchange),
+    /// All of it has come.
+    Ended,
+    /// It will never come; every later read repeats the error.
+    Failed(Error),
 }
 
 impl Body {
@@ -151,9 +160,14 @@ impl Body {
     #[must_use]
     pub fn with_trailers(mut self, trailers: HeaderMap) -> Self {
         if !trailers.is_empty() && !add_fields(self.trailers.get_or_insert_default(), trailers) {
-            self.kind = Kind::Overfull;
+            self.overfill();
         }
         self
+    }
+
+    /// There are more trailers than can be held: from now on, every read fails.
+    pub(crate) fn overfill(&mut self) {
+        self.kind = Kind::Overfull;
     }
 
     pub(crate) fn received(
@@ -162,7 +176,8 @@ impl Body {
         trailers: Option<Box<HeaderMap>>,
         upload: UploadProgress,
     ) -> Self {
-        Kind::Received(Box::new(Received { ready, exchange, trailers, timings: None, upload })).into()
+        let rest = exchange.map_or(Rest::Ended, Rest::Open);
+        Kind::Received(Box::new(Received { ready, rest, trailers, timings: None, upload })).into()
     }
 
     /// The bytes, where all of them are here.
@@ -266,6 +281,7 @@ impl Body {
                     Err(frame) => {
                         let trailers = frame.into_trailers().unwrap_or_default();
                         if !add_fields(self.trailers.get_or_insert_default(), trailers) {
+                            self.overfill();
                             return Poll::Ready(Some(Err(failed(
                                 "the body's own source gave too many trailers",
                             ))));
@@ -284,7 +300,7 @@ impl Body {
         if let Kind::Received(received) = &mut self.kind
             // (What came with the head is a piece already.)
             && received.ready.is_empty()
-            && let Some(exchange) = &mut received.exchange
+            && let Rest::Open(exchange) = &mut received.rest
         {
             exchange.gather(most);
         }
@@ -309,9 +325,10 @@ impl Body {
     /// How far the upload has come, while or after a received body is read.
     pub(crate) fn upload_progress(&self) -> Option<UploadProgress> {
         match &self.kind {
-            Kind::Received(received) => {
-                Some(received.exchange.as_ref().map_or(received.upload, Exchange::upload_progress))
-            }
+            Kind::Received(received) => Some(match &received.rest {
+                Rest::Open(exchange) => exchange.upload_progress(),
+                Rest::Ended | Rest::Failed(_) => received.upload,
+            }),
             _ => None,
         }
     }
@@ -322,34 +339,40 @@ impl Received {
         if !self.ready.is_empty() {
             return Poll::Ready(Some(Ok(std::mem::take(&mut self.ready))));
         }
-        let Some(exchange) = &mut self.exchange else { return Poll::Ready(None) };
+        let exchange = match &mut self.rest {
+            Rest::Open(exchange) => exchange,
+            Rest::Ended => return Poll::Ready(None),
+            Rest::Failed(error) => return Poll::Ready(Some(Err(error.repeat()))),
+        };
         let outcome = ready!(exchange.poll_data(cx));
-        match &outcome {
-            Some(Ok(_)) => {}
-            Some(Err(_)) | None => {
-                self.timings = Some(exchange.measured());
-                self.upload = exchange.upload_progress();
-                self.trailers = exchange.take_trailers();
-                self.exchange = None;
-            }
-        }
+        let rest = match &outcome {
+            Some(Ok(_)) => return Poll::Ready(outcome),
+            Some(Err(error)) => Rest::Failed(error.repeat()),
+            None => Rest::Ended,
+        };
+        self.timings = Some(exchange.measured());
+        self.upload = exchange.upload_progress();
+        self.trailers = exchange.take_trailers();
+        self.rest = rest;
         Poll::Ready(outcome)
     }
 
+    /// How much of the content is still to be read. Of one that failed nothing is known.
     fn remaining(&self) -> SizeHint {
-        match &self.exchange {
-            None => SizeHint::with_exact(self.ready.len() as u64),
-            Some(exchange) => match exchange.remaining() {
-                Some(rest) => SizeHint::with_exact(rest.saturating_add(self.ready.len() as u64)),
-                None => SizeHint::default(),
-            },
-        }
+        let rest = match &self.rest {
+            Rest::Open(exchange) => exchange.remaining(),
+            Rest::Ended => Some(0),
+            Rest::Failed(_) => None,
+        };
+        rest.map_or_else(SizeHint::default, |rest| {
+            SizeHint::with_exact(rest.saturating_add(self.ready.len() as u64))
+        })
     }
 }
 
 impl Drop for Received {
     fn drop(&mut self) {
-        if let Some(exchange) = self.exchange.take() {
+        if let Rest::Open(exchange) = std::mem::replace(&mut self.rest, Rest::Ended) {
             exchange.abandon();
         }
     }
@@ -376,7 +399,9 @@ impl http_body::Body for Body {
             Kind::Given(_) | Kind::Overfull => false,
             Kind::File(file) => file.rest() == 0,
             Kind::Received(received) => {
-                received.ready.is_empty() && received.exchange.is_none() && received.trailers.is_none()
+                received.ready.is_empty()
+                    && matches!(received.rest, Rest::Ended)
+                    && received.trailers.is_none()
             }
         }
     }

@@ -20,7 +20,7 @@ use crate::config::{ClientBuilder, RequestConfig};
 use crate::connect::{DialError, Dialer};
 use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::exchange::{Exchange, ExchangeConfig, Failure};
-use crate::layer::old_servers::OldServers;
+use crate::layer::old_servers::{self, OldServers, Tells};
 use crate::layer::retry::{self, Attempt, End};
 use crate::layer::timeout::Deadline;
 use crate::pool::key::RouteRef;
@@ -220,10 +220,14 @@ impl Client {
         let mut waiting = None;
         let mut resent = false;
         let mut above = inner.request.expect_continue_above;
+        // The server told so by sending this very request back.
+        let mut sent_back_by_old = false;
         loop {
             // Anew for each attempt: the server may have told its version meanwhile.
-            if self.announce(route, headers, exchange.upload(), above) {
-                if let Err(error) = Box::pin(gather(exchange.upload(), deadline)).await {
+            let begun = exchange.timeline().attempt_at();
+            let is_old = || sent_back_by_old || self.old_servers().contains(inner.pool.key(route), begun);
+            if announce(headers, exchange.upload(), above, is_old) {
+                if let Err(error) = Box::pin(self.gather(route, exchange.upload(), deadline)).await {
                     return Err(exchange.error(error));
                 }
                 // The caller's time: the clocks of the attempt begin now.
@@ -276,7 +280,7 @@ impl Client {
                 }
             };
             if let Ok(head) = &outcome {
-                self.note_version(route, head.version);
+                self.note_version(route, head, &mut exchange);
             }
             let reused = exchange.lease().is_some_and(Lease::is_reused);
             let (end, reason) = match &outcome {
@@ -302,12 +306,16 @@ impl Client {
             // <https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1>
             let is_unexpected = matches!(&outcome, Ok(head) if head.status == StatusCode::EXPECTATION_FAILED)
                 && attempt.replayable
+                // The server may have acted on content that was sent without waiting any longer.
+                && (idempotent || exchange.is_head_alone())
                 && headers.remove(EXPECT).is_some();
             if (is_unexpected || retry::is_resent(&attempt))
                 && let Some(dead) = exchange.detach()
             {
                 resent |= !is_unexpected;
                 above = above.filter(|_| !is_unexpected);
+                sent_back_by_old =
+                    is_unexpected && outcome.as_ref().is_ok_and(|head| head.version == Version::HTTP_10);
                 let now = time::now();
                 exchange.timeline().restart(now);
                 exchange.spans().resent(1);
@@ -319,7 +327,7 @@ impl Client {
             match outcome {
                 Ok(head) => {
                     let (head, ready, is_whole) = self.respond(head, &mut exchange);
-                    let trailers = exchange.take_trailers();
+                    let trailers = if is_whole { exchange.take_trailers() } else { None };
                     let body = if is_whole && trailers.is_none() {
                         Body::from(ready)
                     } else {
@@ -338,73 +346,80 @@ impl Client {
         }
     }
 
-    /// Readies what the request says of its body: chunks, expectation and trailers. A server that was seen to speak
-    /// HTTP/1.0 gets no chunks and is not waited for:
-    ///
-    /// > A client MUST NOT send a request containing Transfer-Encoding unless it knows the server will handle HTTP/1.1
-    /// > requests (or later minor revisions)
-    ///
-    /// <https://www.rfc-editor.org/rfc/rfc9112#section-6.1>. `true`: for that, the content is to be taken into memory.
-    fn announce(
-        &self,
-        route: RouteRef<'_>,
-        headers: &mut HeaderMap,
-        upload: &mut Upload,
-        above: Option<u64>,
-    ) -> bool {
-        let is_coded = has(headers, &TRANSFER_ENCODING);
-        let is_announced = || has(headers, &EXPECT) || has(headers, &TRAILER);
-        match upload.length() {
-            BodyLength::None if !is_coded => return false,
-            BodyLength::Known(_) if !is_coded && above.is_none() && !is_announced() => return false,
-            _ => {}
+    /// Remembers a server of HTTP/1.0, and forgets one that speaks HTTP/1.1 by now.
+    fn note_version(&self, route: RouteRef<'_>, head: &ResponseHead, exchange: &mut Exchange) {
+        if head.version != Version::HTTP_10 && !self.inner.knows_old_servers.load(Ordering::Relaxed) {
+            return;
         }
-        let has_length = headers.contains_key(CONTENT_LENGTH);
-        if headers.contains_key(TRAILER) && !has_length {
-            upload.expect_trailers();
+        let now = exchange.timeline().head_at().unwrap_or_else(time::now);
+        let origin = self.inner.pool.key(route);
+        match old_servers::tells(head.version, head.status, exchange.closes()) {
+            Tells::Old => self.change_old_servers(|servers| servers.insert(origin, now)),
+            Tells::New => self.change_old_servers(|servers| servers.remove(origin, now)),
+            Tells::Nothing => {}
         }
-        if !self.old_servers().contains(self.inner.pool.key(route)) {
-            let is_long = match upload.length() {
-                BodyLength::None => false,
-                BodyLength::Known(length) => above.is_some_and(|above| length > 0 && length >= above),
-                _ => above.is_some(),
-            };
-            if is_long && !headers.contains_key(EXPECT) {
-                headers.insert(EXPECT, HeaderValue::from_static("100-continue"));
-            }
-            return false;
-        }
-        headers.remove(EXPECT);
-        let codings = headers.get(TRANSFER_ENCODING);
-        let is_chunked = codings.is_some_and(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
-        // What contradicts itself is refused later, whoever the server is.
-        if has_length || (is_coded && !is_chunked) {
-            return false;
-        }
-        headers.remove(TRANSFER_ENCODING);
-        if upload.has_known_length() {
-            return false;
-        }
-        headers.remove(TRAILER);
-        true
     }
 
-    /// Remembers a server of HTTP/1.0, and forgets one that speaks HTTP/1.1 by now.
-    fn note_version(&self, route: RouteRef<'_>, version: Version) {
-        let is_old = version == Version::HTTP_10;
-        if is_old || self.inner.knows_old_servers.load(Ordering::Relaxed) {
-            let mut servers = self.old_servers();
-            if is_old {
-                servers.insert(self.inner.pool.key(route));
-            } else {
-                servers.remove(self.inner.pool.key(route));
-            }
-            self.inner.knows_old_servers.store(!servers.is_empty(), Ordering::Relaxed);
-        }
+    fn change_old_servers(&self, change: impl FnOnce(&mut OldServers)) {
+        let mut servers = self.old_servers();
+        change(&mut servers);
+        self.inner.knows_old_servers.store(!servers.is_empty(), Ordering::Relaxed);
     }
 
     fn old_servers(&self) -> MutexGuard<'_, OldServers> {
         self.inner.old_servers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a body of unknown length into memory, for a server that cannot take it otherwise. Meanwhile nothing of the
+    /// request leaves, which is bounded as that is elsewhere: by the write timeout.
+    async fn gather(
+        &self,
+        route: RouteRef<'_>,
+        upload: &mut Upload,
+        deadline: Option<Deadline>,
+    ) -> Result<()> {
+        let failed = |message: String| Error::new(ErrorKind::Body, message).in_phase(Phase::Send);
+        let mut doubt = Doubt { client: self, origin: Some(self.inner.pool.key(route)) };
+        let after = self.inner.exchange.timeouts.write;
+        let write = Deadline { at: time::after(time::now(), after), after };
+        let is_total = deadline.is_some_and(|deadline| deadline.at <= write.at);
+        let deadline = deadline.filter(|_| is_total).unwrap_or(write);
+        let (mut gathered, mut timer) = (BytesMut::new(), Timer::default());
+        let is_whole = poll_fn(|cx| {
+            if let Poll::Ready(outcome) = upload.poll_gather(&mut gathered, GATHERED, cx) {
+                return Poll::Ready(outcome.map_err(|error| {
+                    // That says nothing of the server.
+                    doubt.origin = None;
+                    failed("the request's body failed while it was read".into()).because(error)
+                }));
+            }
+            timer.poll_until(deadline.at, cx).map(|rung| {
+                Err(match rung {
+                    Ok(()) if is_total => {
+                        Error::timeout(Phase::Send, deadline.after, "the request did not complete")
+                    }
+                    Ok(()) => Error::timeout(
+                        Phase::Send,
+                        deadline.after,
+                        "the server speaks HTTP/1.0, and the request's body, whose length it has to be told \
+                         beforehand, did not end",
+                    ),
+                    Err(RuntimeGone) => DialError::no_timers().into_error(),
+                })
+            })
+        })
+        .await?;
+        if !is_whole {
+            return Err(failed(format!(
+                "the server speaks HTTP/1.0, which takes no body of unknown length beyond {GATHERED} bytes; \
+                 give it a content-length"
+            )));
+        }
+        if upload.trailers().is_some() {
+            return Err(failed("the server speaks HTTP/1.0, which has no trailers".into()));
+        }
+        doubt.origin = None;
+        Ok(())
     }
 
     /// The connection that the request waits for.
@@ -536,39 +551,75 @@ fn authority(method: &Method, route: RouteRef<'_>, settings: &Settings) -> Optio
     }
 }
 
-/// Takes a body of unknown length into memory, for a server that cannot take it otherwise.
-async fn gather(upload: &mut Upload, deadline: Option<Deadline>) -> Result<()> {
-    let failed = |message: String| Error::new(ErrorKind::Body, message).in_phase(Phase::Send);
-    let (mut gathered, mut timer) = (BytesMut::new(), Timer::default());
-    let is_whole = poll_fn(|cx| {
-        if let Poll::Ready(outcome) = upload.poll_gather(&mut gathered, GATHERED, cx) {
-            let source = "the request's body failed while it was read";
-            return Poll::Ready(outcome.map_err(|error| failed(source.into()).because(error)));
+/// Readies what the request says of its body: chunks, expectation and trailers. A server that was seen to speak
+/// HTTP/1.0 gets no chunks and is not waited for:
+///
+/// > A client MUST NOT send a request containing Transfer-Encoding unless it knows the server will handle HTTP/1.1
+/// > requests (or later minor revisions)
+///
+/// <https://www.rfc-editor.org/rfc/rfc9112#section-6.1>. `true`: for that, the content is to be taken into memory.
+fn announce(
+    headers: &mut HeaderMap,
+    upload: &mut Upload,
+    above: Option<u64>,
+    is_old: impl FnOnce() -> bool,
+) -> bool {
+    let is_coded = has(headers, &TRANSFER_ENCODING);
+    let is_announced = || has(headers, &EXPECT) || has(headers, &TRAILER);
+    match upload.length() {
+        BodyLength::None if !is_coded => return false,
+        BodyLength::Known(_) if !is_coded && above.is_none() && !is_announced() => return false,
+        _ => {}
+    }
+    let has_length = headers.contains_key(CONTENT_LENGTH);
+    if headers.contains_key(TRAILER) && !has_length {
+        upload.expect_trailers();
+    }
+    if !is_old() {
+        let is_long = match upload.length() {
+            BodyLength::None => false,
+            BodyLength::Known(length) => above.is_some_and(|above| length > 0 && length >= above),
+            _ => above.is_some(),
+        };
+        if is_long && !headers.contains_key(EXPECT) {
+            headers.insert(EXPECT, HeaderValue::from_static("100-continue"));
         }
-        let Some(deadline) = deadline else { return Poll::Pending };
-        timer.poll_until(deadline.at, cx).map(|rung| {
-            Err(match rung {
-                Ok(()) => Error::timeout(Phase::Send, deadline.after, "the request did not complete"),
-                Err(RuntimeGone) => DialError::no_timers().into_error(),
-            })
-        })
-    })
-    .await?;
-    if !is_whole {
-        return Err(failed(format!(
-            "the server speaks HTTP/1.0, which takes no body of unknown length beyond {GATHERED} bytes; \
-             give it a content-length"
-        )));
+        return false;
     }
-    if upload.trailers().is_some() {
-        return Err(failed("the server speaks HTTP/1.0, which has no trailers".into()));
+    headers.remove(EXPECT);
+    let codings = headers.get(TRANSFER_ENCODING);
+    let is_chunked = codings.is_some_and(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    // What contradicts itself is refused later, whoever the server is.
+    if has_length || (is_coded && !is_chunked) {
+        return false;
     }
-    Ok(())
+    headers.remove(TRANSFER_ENCODING);
+    if upload.has_known_length() {
+        return false;
+    }
+    headers.remove(TRAILER);
+    true
 }
 
 impl Default for Client {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// A request that may not be sent to a server because of the version that it told. Where it is not, by a refusal, a
+/// timeout or its caller's, the server is forgotten: the next request asks it again, since none could otherwise.
+struct Doubt<'a> {
+    client: &'a Client,
+    /// `None`: there is none any more.
+    origin: Option<u64>,
+}
+
+impl Drop for Doubt<'_> {
+    fn drop(&mut self) {
+        if let Some(origin) = self.origin {
+            self.client.change_old_servers(|servers| servers.remove(origin, time::now()));
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::Uri;
@@ -26,13 +27,14 @@ pub struct Error {
     inner: Box<Inner>,
 }
 
+#[derive(Clone)]
 struct Inner {
     kind: ErrorKind,
     phase: Option<Phase>,
     written: Written,
     message: Message,
     uri: Option<Uri>,
-    source: Option<BoxError>,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
     timings: Option<Timings>,
     retry_at: Option<Instant>,
 }
@@ -235,6 +237,11 @@ impl Error {
         error.because(self)
     }
 
+    /// Returns the same error, for a body whose every later read repeats how it failed.
+    pub(crate) fn repeat(&self) -> Self {
+        Self { inner: self.inner.clone() }
+    }
+
     pub(crate) fn new(kind: ErrorKind, message: impl Into<Message>) -> Self {
         Self {
             inner: Box::new(Inner {
@@ -268,7 +275,7 @@ impl Error {
 
     #[must_use]
     pub(crate) fn because(mut self, source: impl Into<BoxError>) -> Self {
-        self.inner.source = Some(source.into());
+        self.inner.source = Some(source.into().into());
         self
     }
 

@@ -120,7 +120,7 @@ pub(crate) struct Exchange {
     spans: RequestSpans,
     /// When the request's last byte was written.
     written_at: Option<Instant>,
-    /// Since when nothing has come (or left), while we waited for it.
+    /// Since when no content has come, and nothing has left, while we waited for it.
     reading_since: Option<Instant>,
     writing_since: Option<Instant>,
     /// Bytes of the request written in this attempt, and the most over all attempts.
@@ -135,8 +135,9 @@ pub(crate) struct Exchange {
     write_error: Option<io::Error>,
     /// The upload failed while content was being read.
     upload_error: Option<Error>,
-    /// What was framed was thrown away, because the server wants no more.
+    /// What was framed was thrown away, because the server wants no more; and it was told that no more comes.
     is_cut: bool,
+    is_shut: bool,
 }
 
 impl Exchange {
@@ -181,6 +182,7 @@ impl Exchange {
             write_error: None,
             upload_error: None,
             is_cut: false,
+            is_shut: false,
         }
     }
 
@@ -250,13 +252,11 @@ impl Exchange {
         self.incoming = Incoming::default();
         self.is_eof = false;
         self.written_at = None;
-        self.reading_since = None;
-        self.writing_since = None;
+        (self.reading_since, self.writing_since) = (None, None);
         self.sent = 0;
         self.content = 0;
-        self.write_error = None;
-        self.upload_error = None;
-        self.is_cut = false;
+        (self.write_error, self.upload_error) = (None, None);
+        (self.is_cut, self.is_shut) = (false, false);
     }
 
     /// Sends the prepared request and waits for the head of its response.
@@ -316,16 +316,15 @@ impl Exchange {
                 }
                 Ok(Some(Event::Trailers(trailers))) => self.trailers = Some(Box::new(trailers)),
                 Ok(Some(Event::End) | None) => {
+                    let sent = self.poll_sent(cx);
+                    if let Err(failure) = ready!(self.rest(sent, cx)) {
+                        return Poll::Ready(Some(Err(self.fail(failure))));
+                    }
                     self.conclude(time::now());
                     return Poll::Ready(None);
                 }
                 Ok(Some(_)) => {}
-                Err(Failure::Ended(_, error)) => {
-                    let error = self.error(error);
-                    self.bury(DropReason::Failed);
-                    return Poll::Ready(Some(Err(error)));
-                }
-                Err(Failure::Stale(reason)) => self.bury(reason),
+                Err(failure) => return Poll::Ready(Some(Err(self.fail(failure)))),
             }
         }
     }
@@ -352,6 +351,7 @@ impl Exchange {
                     ready = if ready.is_empty() { data } else { [ready, data].concat().into() };
                 }
                 Ok(Some(Event::Trailers(trailers))) => self.trailers = Some(Box::new(trailers)),
+                Ok(Some(Event::End)) if self.is_sending() => return (ready, false),
                 Ok(Some(Event::End)) => {
                     self.conclude(self.timeline.head_at().unwrap_or_else(time::now));
                     return (ready, true);
@@ -446,6 +446,9 @@ impl Exchange {
                         self.is_taken_on |=
                             status != StatusCode::REQUEST_TIMEOUT && !(expected && is_refusal);
                     }
+                    if let Event::Data(_) = &event {
+                        self.note_content();
+                    }
                     match &event {
                         Event::Head(_) => {
                             self.incoming.end_head();
@@ -493,10 +496,8 @@ impl Exchange {
                 Poll::Ready(Ok(read)) => {
                     self.wire += read as u64;
                     self.check_premature()?;
-                    self.reading_since = None;
-                    if self.machine.is_head_received() {
-                        // It need not read while it is read from.
-                        self.writing_since = None;
+                    if self.incoming.is_gathering(self.machine.receive_remaining()) {
+                        self.note_content();
                     }
                     self.check_deadline()?;
                     continue;
@@ -530,6 +531,12 @@ impl Exchange {
         self.incoming.poll_read(&mut lease.conn().stream, expected, cx)
     }
 
+    /// Content has come, which holds off the clocks of both directions: a server need not read while it is read from.
+    /// (Framing alone, as a chunk's extension, is no progress: it could go on for ever.)
+    fn note_content(&mut self) {
+        (self.reading_since, self.writing_since) = (None, None);
+    }
+
     /// The total deadline passes also while everything moves.
     fn check_deadline(&self) -> Result<(), Failure> {
         match self.deadline {
@@ -559,7 +566,11 @@ impl Exchange {
         let mut read = None;
         let mut now = || *read.get_or_insert_with(time::now);
         // While the upload waits for the caller, the peer may well wait for the upload.
-        let waits_to_read = self.machine.is_head_received() && (self.written_at.is_some() || waits_to_write);
+        // (Of a complete response, for a sign that a server which has gone still takes the upload.)
+        let waits_to_read = match self.machine.is_receive_done() {
+            false => self.machine.is_head_received() && (self.written_at.is_some() || waits_to_write),
+            true => self.is_eof && self.waits_for_caller,
+        };
         self.reading_since = self.reading_since.filter(|_| waits_to_read);
         let waits = Waits {
             total: self.deadline,
@@ -569,9 +580,9 @@ impl Exchange {
         };
         let phase = self.phase();
         let due = waits.due(&self.timeouts);
-        let continue_at = self.continue_at.filter(|_| self.is_expecting);
+        let held_until = if self.is_expecting { self.continue_at } else { self.move_on_at() };
         let Some(lease) = &mut self.lease else { return Poll::Pending };
-        let Some(at) = due.map(|due| due.at).into_iter().chain(continue_at).min() else {
+        let Some(at) = due.map(|due| due.at).into_iter().chain(held_until).min() else {
             return Poll::Pending;
         };
         let rung = match read.is_some_and(|now| now >= at) {
@@ -583,10 +594,11 @@ impl Exchange {
                 Error::new(ErrorKind::ConnectionLost, "there is no tokio runtime with timers any more")
                     .in_phase(phase)
             }
-            (Ok(()), Some(due)) if due.at == at => due.error(phase),
+            (Ok(()), Some(due)) if due.at == at && (due.is_total() || !self.machine.is_receive_done()) => {
+                due.error(phase)
+            }
             (Ok(()), _) => {
-                // The server says nothing to the expectation: the body goes all the same.
-                self.is_expecting = false;
+                self.move_on(cx);
                 return Poll::Ready(Ok(()));
             }
         };

@@ -70,13 +70,15 @@ impl Incoming {
     ) -> Poll<io::Result<usize>> {
         let rest = match expected {
             Expected::Head(size) if self.bytes.is_empty() => return self.poll_first(stream, size, cx),
+            Expected::Head(_) if self.bytes.len() <= buffer::SMALL => return self.poll_more(stream, cx),
             Expected::Head(_) => None,
             Expected::Body(rest) => rest,
         };
         let has_room = self.is_one && self.bytes.capacity() > self.bytes.len();
         if !has_room {
             let size = match (expected, rest) {
-                (Expected::Head(_), _) => buffer::READ,
+                // (A head that somebody keeps a value of keeps little more than itself.)
+                (Expected::Head(_), _) => self.bytes.len(),
                 // A few bytes more: what comes behind the end is seen at once.
                 (_, Some(rest)) => {
                     let rest = usize::try_from(rest).unwrap_or(usize::MAX).saturating_add(BEYOND);
@@ -167,17 +169,44 @@ impl Incoming {
         let mut buffer = if is_large { buffer::take_content(size) } else { buffer::take_read() };
         let mut room = if is_large { buffer.capacity() } else { buffer::READ };
         let read = pin!(stream.read_buf(&mut buffer)).poll(cx);
+        if is_large && (buffer::SMALL + 1..SHARED.min(room / 2 + 1)).contains(&buffer.len()) {
+            // It is less this time.
+            let less = BytesMut::from(&buffer[..]);
+            give_back(std::mem::replace(&mut buffer, less), room);
+            room = 0;
+        }
+        self.copy_head(buffer, room);
+        read
+    }
+
+    /// Reads on where a head has begun. What came is put behind what is there, as if all of it had come at once: a small
+    /// response is in the slab, in however many segments it comes.
+    fn poll_more(
+        &mut self,
+        stream: &mut (impl AsyncRead + Unpin),
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let mut buffer = buffer::take_read();
+        buffer.extend_from_slice(&self.bytes);
+        let read = pin!(stream.read_buf(&mut buffer)).poll(cx);
+        if buffer.len() > self.bytes.len() {
+            self.copy_head(buffer, buffer::READ);
+        } else {
+            give_back(buffer, buffer::READ);
+        }
+        read
+    }
+
+    /// Copies the head, or all of a small response, into the slab. `buffer` holds all that came; with `room`, others may
+    /// use it afterwards.
+    fn copy_head(&mut self, buffer: BytesMut, room: usize) {
         if buffer.len() > buffer::SMALL {
-            if buffer.len() > room / 2 {
+            if room > 0 && buffer.len() > room / 2 {
                 self.size = room.min(MOST);
-            } else if is_large && buffer.len() < SHARED {
-                // It is less this time.
-                let less = BytesMut::from(&buffer[..]);
-                give_back(std::mem::replace(&mut buffer, less), room);
-                room = 0;
             }
-            self.bytes = buffer::copy(&buffer[..HEAD]);
-            self.copied = HEAD;
+            // (What was looked through already is there again.)
+            self.copied = self.bytes.len().max(HEAD);
+            self.bytes = buffer::copy(&buffer[..self.copied]);
             (self.overflow, self.room) = (buffer, room);
         } else {
             if !buffer.is_empty() {
@@ -185,7 +214,6 @@ impl Incoming {
             }
             give_back(buffer, room);
         }
-        read
     }
 
     /// The head was decoded: content goes on in the buffer that it was read into, where the copy was left.
@@ -349,6 +377,75 @@ mod tests {
             assert!(head == all[..10] && incoming.bytes()[..] == all[10..]);
             assert!(incoming.bytes.capacity() <= come, "{} for {come}", incoming.bytes.capacity());
             assert_eq!((incoming.room, incoming.size), (0, buffer::READ));
+        }
+    }
+
+    /// A head of which somebody keeps a value keeps a share of a slab, in however many segments it came.
+    #[test]
+    fn a_head_in_segments_shares_the_slab() {
+        const RESPONSES: usize = 100;
+        let head = distinct(150);
+        let cuts: [&[usize]; 6] = [&[1], &[75], &[149], &[50, 100], &[1, 2, 3, 4], &[149, 150]];
+        for cuts in cuts {
+            let mut kept = Vec::new();
+            let mut slabs = Vec::new();
+            for _ in 0..RESPONSES {
+                let mut incoming = Incoming::default();
+                let mut from = 0;
+                for &cut in cuts.iter().chain([&150]) {
+                    if cut > from {
+                        assert_eq!(read(&mut incoming, &head[from..cut], Expected::Head(0)), cut - from);
+                    }
+                    from = cut;
+                }
+                assert!(incoming.bytes()[..] == head);
+                assert_eq!(incoming.bytes.capacity(), head.len(), "cut at {cuts:?}");
+                slabs.push(incoming.bytes.as_ptr() as usize);
+                kept.push(incoming.bytes().split().freeze());
+            }
+            let moves =
+                slabs.windows(2).filter(|two| two[1].wrapping_sub(two[0]) > 2 * buffer::SMALL).count();
+            let copied: usize = cuts.iter().sum::<usize>() + 150;
+            assert!(
+                moves <= 1 + RESPONSES * copied / (2 * buffer::SMALL - 150),
+                "{moves} slabs, cut at {cuts:?}"
+            );
+        }
+    }
+
+    /// Wherever segments end, the bytes come through once and in order, and what was looked through stays where it was.
+    #[test]
+    fn a_head_in_segments_is_as_one_in_a_piece() {
+        const S: usize = buffer::SMALL;
+        let all = distinct(40_000);
+        for head in [100, HEAD - 1, HEAD, HEAD + 1, 3_000, S, S + 1, 6_000, 20_000] {
+            for first in [1, 99, HEAD - 1, HEAD, HEAD + 1, S - 1, S, S + 1, 5_999, 19_999] {
+                for expected in [0, 100, 50_000] {
+                    if first >= head {
+                        continue;
+                    }
+                    let mut incoming = Incoming::default();
+                    let mut at = 0;
+                    while at < first {
+                        at += read(&mut incoming, &all[at..first], Expected::Head(expected));
+                        while incoming.has_more() {}
+                    }
+                    while incoming.len() < head {
+                        let before = incoming.len();
+                        if !incoming.has_more() {
+                            at += read(&mut incoming, &all[at..], Expected::Head(expected));
+                        }
+                        assert!(incoming.len() >= before, "what was looked through is there");
+                        assert!(incoming.bytes[..] == all[..incoming.len()]);
+                    }
+                    let pinned = incoming.bytes.capacity();
+                    assert!(pinned <= (4 * head).max(2 * S), "{pinned} for a head of {head}, cut at {first}");
+                    let mut seen = incoming.bytes().split_to(head).to_vec();
+                    incoming.end_head();
+                    seen.extend_from_slice(incoming.bytes());
+                    assert!(seen == all[..at], "a head of {head}, cut at {first}, {expected} expected");
+                }
+            }
         }
     }
 

@@ -131,8 +131,8 @@ impl Response {
     /// How far the upload of the request's content has come.
     ///
     /// A response may come before all of the request was sent. While it is being read, the upload goes on, unless the
-    /// server closes the connection or answers 4xx or 5xx; when it has been read or is dropped, the upload ends. See
-    /// the page on [uploads](crate::manual::uploads).
+    /// server answers 3xx, 4xx or 5xx. A 2xx that is complete ends when the upload has ended as well; one that is dropped
+    /// ends the upload. See the page on [uploads](crate::manual::uploads).
     pub fn upload(&self) -> UploadProgress {
         self.body.upload_progress().unwrap_or(self.head.upload)
     }
@@ -178,7 +178,7 @@ impl Response {
     /// # Errors
     ///
     /// When the connection is lost, the peer breaks the protocol, or the read or total timeout passes. The
-    /// connection is closed then.
+    /// connection is closed then, and every later read of this response, in whatever way, fails with the same error.
     ///
     /// ```no_run
     /// # async fn example() -> handclasp::Result<()> {
@@ -240,7 +240,7 @@ impl Response {
         Ok(self.body.take_trailers())
     }
 
-    /// The content as a stream of pieces.
+    /// The content as a stream of pieces. After an error, every later item is the same error.
     pub fn bytes_stream(self) -> impl Stream<Item = Result<Bytes>> + Send + Sync + Unpin + 'static {
         BytesStream { response: self }
     }

@@ -129,8 +129,9 @@ impl Upload {
         while !self.is_over {
             let piece = match ready!(self.source.poll_piece(cx)) {
                 Some(Ok(frame)) => frame.into_data(),
+                // (It fails again whenever it is asked again.)
                 Some(Err(error)) => {
-                    (self.is_over, self.is_touched) = (true, true);
+                    self.is_touched = true;
                     return Poll::Ready(Some(Err(error)));
                 }
                 None => {
@@ -146,11 +147,12 @@ impl Upload {
                 }
                 // Nothing may follow them.
                 Err(frame) => {
-                    self.is_over = true;
                     let trailers = frame.into_trailers().unwrap_or_default();
                     if !add_fields(self.trailers.get_or_insert_default(), trailers) {
-                        return Poll::Ready(Some(Err("there are too many trailers".into())));
+                        self.source.overfill();
+                        continue;
                     }
+                    self.is_over = true;
                 }
             }
         }
@@ -222,7 +224,7 @@ impl UploadProgress {
         self.state == UploadState::Complete
     }
 
-    /// Whether it was given up: the server wanted no more of it, or the response ended first.
+    /// Whether it was given up: the server wanted or took no more of it, or the response was dropped first.
     pub fn is_aborted(&self) -> bool {
         self.state == UploadState::Aborted
     }

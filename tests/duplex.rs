@@ -154,8 +154,8 @@ async fn an_echo_of_16_mib() {
             _ => client.post(&*url).body(all.clone()),
         };
         within(60, async {
+            // (All that is sent may be under way, in buffers, by now.)
             let mut response = request.send().await.unwrap();
-            assert!(!response.upload().is_complete(), "{body}: it is an early response");
             let mut at = 0;
             while let Some(piece) = response.chunk().await.unwrap() {
                 assert!(piece == all[at..at + piece.len()], "{body}: what comes back is what was sent");
@@ -316,6 +316,99 @@ async fn a_refusal_with_a_reset_is_delivered_r_9112_9_5_3() {
         if !is_reset {
             assert!(said.recv_timeout(support::PATIENCE).unwrap() <= taken as u64 + 100_000);
         }
+    }
+}
+
+/// A server that answers completely when it has read the head, and then reads all of the content.
+#[tokio::test]
+async fn a_success_before_the_content_was_read_cuts_nothing_off() {
+    const LENGTH: usize = 8 << 20;
+    for answer in [
+        "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nearly",
+        "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 5\r\n\r\nearly",
+        "HTTP/1.0 200 OK\r\ncontent-length: 5\r\n\r\nearly",
+        "HTTP/1.1 204 No Content\r\n\r\n",
+        "HTTP/1.1 200 OK\r\n\r\nearly",
+    ] {
+        for is_tls in [false, true] {
+            if is_tls && cfg!(not(feature = "rustls")) {
+                continue;
+            }
+            let script = move |peer: &mut support::Peer| {
+                while let Some(index) = peer.request_head()? {
+                    peer.send(answer)?;
+                    let is_until_close = answer.starts_with("HTTP/1.1 200 OK\r\n\r\n");
+                    if is_until_close {
+                        peer.notify()?;
+                        peer.fin()?;
+                    }
+                    peer.request_body(index)?;
+                    if is_until_close || answer.contains("close") || answer.starts_with("HTTP/1.0") {
+                        return peer.close();
+                    }
+                }
+                Ok(())
+            };
+            let server =
+                if is_tls { support::Server::start_tls(script) } else { support::Server::start(script) };
+            let client = Client::builder();
+            #[cfg(feature = "rustls")]
+            let client = if is_tls {
+                client.add_root_certificate(handclasp::Certificate::from_pem(server.authority()).unwrap())
+            } else {
+                client
+            };
+            let client = client.build().unwrap();
+            for (number, is_stream) in [false, true].into_iter().enumerate() {
+                let body = if is_stream {
+                    Body::from_stream(Content::new(LENGTH))
+                } else {
+                    (0..LENGTH).map(value).collect::<Vec<_>>().into()
+                };
+                let mut request = client.post(server.url("/")).body(body);
+                if answer.starts_with("HTTP/1.0") {
+                    // (It is known for old by the second time.)
+                    request = request.header("content-length", LENGTH);
+                }
+                let mut response = within(60, request.send()).await.unwrap();
+                let mut text = Vec::new();
+                while let Some(piece) = within(60, response.chunk()).await.unwrap() {
+                    text.extend_from_slice(&piece);
+                }
+                assert_eq!(text, if answer.contains(" 204 ") { "" } else { "early" }.as_bytes());
+                let upload = response.upload();
+                assert!(upload.is_complete() && upload.bytes() == LENGTH as u64, "{answer:?}: {upload:?}");
+                support::until("the server has read it", || {
+                    server.seen().get(number).is_some_and(|seen| seen.is_complete)
+                })
+                .await;
+                assert!(server.seen()[number].request.body.len() == LENGTH, "{answer:?}");
+            }
+            let closes =
+                answer.contains("close") || answer.starts_with("HTTP/1.0") || answer.contains("OK\r\n\r\n");
+            assert_eq!(client.pool().stats().total.opened, if closes { 2 } else { 1 }, "{answer:?}");
+        }
+    }
+}
+
+/// A server that reads all of the content before it goes on with its refusal, and one that does so before its answer to
+/// an expectation goes on: neither waits for what does not come.
+#[tokio::test]
+async fn a_refusal_behind_content_that_does_not_come_is_delivered() {
+    let url = listen(|stream| {
+        let mut reader = BufReader::with_capacity(1024, stream.try_clone()?);
+        let mut writer = stream;
+        read_head(&mut reader)?;
+        writer.write_all(b"HTTP/1.1 413 Too Large\r\ncontent-length: 4\r\n\r\n")?;
+        io::copy(&mut reader, &mut io::sink())?;
+        writer.write_all(b"much")
+    });
+    let client = Client::new();
+    for expects in [false, true] {
+        let request = client.post(&*url).body(Body::from_stream(Content::new(1 << 30)));
+        let request = if expects { request.expect_continue() } else { request };
+        let response = within(20, request.send()).await.unwrap();
+        assert_eq!(within(20, response.text()).await.unwrap(), "much", "expects: {expects}");
     }
 }
 

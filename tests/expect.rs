@@ -11,9 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use handclasp::codec::Limits;
-use handclasp::{
-    Body, Client, DropReason, ErrorKind, Phase, RequestBuilder, Response, UploadProgress, Written,
-};
+use handclasp::{Body, Client, ErrorKind, Phase, RequestBuilder, Response, UploadProgress, Written};
 use http::StatusCode;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -191,6 +189,78 @@ async fn a_417_is_delivered_where_the_request_cannot_be_sent_again() {
         assert!(line.is_gone());
         assert_eq!(counts(&client), (0, 0, number as u64 + 1));
     }
+}
+
+/// The content was not held back any longer, and then a 417 comes: the server may have acted on what it got.
+#[tokio::test(start_paused = true)]
+async fn a_417_after_content_was_sent_brings_no_post_again() {
+    use http::Method;
+
+    let mut trailers = http::HeaderMap::new();
+    trailers.insert("x-sum", "7".parse().unwrap());
+    let kinds: [(&str, &dyn Fn() -> Body, &str, bool); 4] = [
+        ("text", &|| "hello".into(), "hello", true),
+        ("trailers", &|| Body::from("hello").with_trailers(trailers.clone()), "x-sum: 7\r\n\r\n", true),
+        ("a stream", &|| Body::from_stream(Source::new(&[Step::Data("hello")])), "0\r\n\r\n", false),
+        // Its end is all that there is to send, and says that the request is complete.
+        ("a stream of nothing", &|| Body::from_stream(Source::new(&[])), "0\r\n\r\n", true),
+    ];
+    for is_kept in [false, true] {
+        for (method, key, may_be_sent_twice) in [
+            (Method::POST, None, false),
+            (Method::PATCH, None, false),
+            (Method::POST, Some("7"), true),
+            (Method::PUT, None, true),
+        ] {
+            for (name, body, sent, is_replayable) in &kinds {
+                let name = format!("{method}, {key:?}, {name}, kept: {is_kept}");
+                let lines = Lines::default();
+                let client = lines.client();
+                if is_kept {
+                    keep(&lines, &client).await;
+                }
+                let mut request =
+                    client.request(method.clone(), "http://h/up").expect_continue().body(body());
+                if let Some(key) = key {
+                    request = request.header("idempotency-key", key);
+                }
+                let sending = send(request);
+                let line = lines.line(0).await;
+                lines::until("the head is there", || line.text().contains("/up")).await;
+                tokio::time::sleep(SECOND * 2).await;
+                let line = lines.written(0, sent).await;
+                line.say("HTTP/1.1 417 Expectation Failed\r\ncontent-length: 3\r\n\r\nno!");
+                if may_be_sent_twice && *is_replayable {
+                    let line = lines.written(1, sent).await;
+                    assert!(!line.text().contains("expect"), "{name}");
+                    line.say(OK);
+                    assert_eq!(sending.await.unwrap().unwrap().status(), StatusCode::OK, "{name}");
+                } else {
+                    let response = sending.await.unwrap().unwrap();
+                    assert_eq!(response.status(), StatusCode::EXPECTATION_FAILED, "{name}");
+                    assert!(response.upload().is_complete(), "{name}");
+                    assert_eq!(response.text().await.unwrap(), "no!", "{name}");
+                    assert_eq!(lines.count(), 1, "{name}: it was sent once");
+                }
+            }
+        }
+    }
+}
+
+/// A part of the content is content as well.
+#[tokio::test(start_paused = true)]
+async fn a_417_after_a_part_of_the_content_was_sent_brings_no_post_again() {
+    let lines = Lines::default();
+    lines.room(usize::MAX / 2);
+    let client = lines.client();
+    let sending = send(client.post("http://h/").expect_continue().body(vec![b'x'; 100]));
+    let line = lines.written(0, HEAD_END).await;
+    line.block();
+    line.take(1);
+    tokio::time::sleep(SECOND * 2).await;
+    lines.written(0, "\r\n\r\nx").await.say("HTTP/1.1 417 Expectation Failed\r\ncontent-length: 0\r\n\r\n");
+    let response = sending.await.unwrap().unwrap();
+    assert_eq!((response.status().as_u16(), response.upload().bytes(), lines.count()), (417, 1, 1));
 }
 
 /// R-9110-10.1.1-5: a final status ends the wait: not one byte of content is sent, and the connection ends.
@@ -493,15 +563,16 @@ async fn an_upload_goes_on_while_the_body_is_read_r_9110_7_5_1() {
     }
 }
 
-/// R-9112-9.5-4: an answer that refuses or closes stops the upload at once, whatever is ready.
+/// R-9112-9.5-4: an answer that refuses stops the upload at once, whatever is ready.
 #[tokio::test(start_paused = true)]
 async fn an_upload_stops_at_a_refusal_r_9112_9_5_4() {
     for (name, head) in [
         ("413", "HTTP/1.1 413 Too Large\r\n"),
         ("413 and close", "HTTP/1.1 413 Too Large\r\nconnection: close\r\n"),
+        ("413 in HTTP/1.0", "HTTP/1.0 413 Too Large\r\n"),
         ("500", "HTTP/1.1 500 Oh\r\n"),
-        ("200 and close", "HTTP/1.1 200 OK\r\nconnection: close\r\n"),
-        ("200 in HTTP/1.0", "HTTP/1.0 200 OK\r\n"),
+        ("302", "HTTP/1.1 302 Found\r\nlocation: /\r\n"),
+        ("300 and close", "HTTP/1.1 300 Multiple\r\nconnection: close\r\n"),
     ] {
         let lines = Lines::default();
         let client = lines.client();
@@ -518,6 +589,144 @@ async fn an_upload_stops_at_a_refusal_r_9112_9_5_4() {
         assert!(line.text().ends_with("3\r\none\r\n"), "R-9112-9.5-4: {name}");
         assert!(line.is_gone(), "R-9112-9.5-4: {name}");
         assert_eq!(counts(&client), (0, 0, 1), "{name}");
+    }
+}
+
+/// A server that reads all of the content before its refusal goes on is not waited for in vain: it is told that no more
+/// comes. One that answers at once is not disturbed.
+#[tokio::test(start_paused = true)]
+async fn a_refusal_that_waits_for_the_content_is_told_that_none_comes() {
+    for expects in [false, true] {
+        let lines = Lines::default();
+        let client = lines.client();
+        let request = client.post("http://h/");
+        let request = if expects { request.expect_continue() } else { request };
+        let sending = send(request.body(Body::from_stream(Source::new(&[Step::Data("one"), Step::Never]))));
+        let line = lines.written(0, if expects { HEAD_END } else { "3\r\none\r\n" }).await;
+        line.say("HTTP/1.1 413 Too Large\r\ncontent-length: 5\r\n\r\n");
+        let mut response = sending.await.unwrap().unwrap();
+        let begun = Instant::now();
+        tokio::time::timeout(SECOND / 2, response.chunk()).await.unwrap_err();
+        assert!(!line.is_shut(), "expects: {expects}");
+        line.say("no");
+        assert_eq!(response.chunk().await.unwrap().unwrap(), "no");
+        let reading = tokio::spawn(async move { response.chunk().await.unwrap().unwrap() });
+        while !line.is_shut() {
+            tokio::time::sleep(SECOND / 10).await;
+            assert!(begun.elapsed() < SECOND * 5, "expects: {expects}: it is told nothing");
+        }
+        assert!(begun.elapsed() >= SECOND * 3 / 2, "expects: {expects}: it had its time");
+        // What it says then is read.
+        line.say("no!");
+        assert_eq!(reading.await.unwrap(), "no!");
+    }
+}
+
+/// A 2xx never stops the upload: neither by a close, of whichever side, nor by its version, nor by being complete. Its
+/// end comes when the upload has ended, and nothing is cut off.
+#[tokio::test(start_paused = true)]
+async fn a_success_never_stops_the_upload() {
+    for (name, head, content, end, is_kept) in [
+        ("keep-alive", "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n", "ok", false, true),
+        ("close", "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n", "ok", false, false),
+        (
+            "close and a FIN",
+            "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n",
+            "ok",
+            true,
+            false,
+        ),
+        ("a FIN", "HTTP/1.1 201 Created\r\ncontent-length: 2\r\n", "ok", true, false),
+        ("chunks", "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n", "2\r\nok\r\n0\r\n\r\n", false, true),
+        (
+            "chunks and close",
+            "HTTP/1.1 200 OK\r\nconnection: close\r\ntransfer-encoding: chunked\r\n",
+            "2\r\nok\r\n0\r\n\r\n",
+            false,
+            false,
+        ),
+        ("until the close", "HTTP/1.1 200 OK\r\n", "ok", true, false),
+        ("HTTP/1.0", "HTTP/1.0 200 OK\r\ncontent-length: 2\r\n", "ok", false, false),
+        ("HTTP/1.0, until the close", "HTTP/1.0 200 OK\r\n", "ok", true, false),
+        (
+            "HTTP/1.0 keep-alive",
+            "HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 2\r\n",
+            "ok",
+            false,
+            true,
+        ),
+        ("no content", "HTTP/1.1 204 No Content\r\n", "", false, true),
+        ("no content, and close", "HTTP/1.1 204 No Content\r\nconnection: close\r\n", "", false, false),
+        ("empty", "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n", "", false, true),
+        (
+            "close said by a 103",
+            "HTTP/1.1 103 Hints\r\nconnection: close\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n",
+            "ok",
+            false,
+            false,
+        ),
+    ] {
+        for own_close in [false, true] {
+            for with_head in [true, false] {
+                for kind in ["a stream", "a stream of known length", "bytes", "bytes in chunks"] {
+                    let name = format!("{name}, own close: {own_close}, with the head: {with_head}, {kind}");
+                    let lines = Lines::default();
+                    lines.room(500);
+                    let builder = lines.builder();
+                    let client = if own_close { builder.max_idle(0) } else { builder }.build().unwrap();
+                    let pieces = vec![Step::Data("0123456789"); 1000];
+                    let stream = || Body::from_stream(Source::new(&pieces));
+                    let request = client.post("http://h/");
+                    let request = match kind {
+                        "a stream" => request.body(stream()),
+                        "a stream of known length" => request.header("content-length", 10_000).body(stream()),
+                        "bytes" => request.body("0123456789".repeat(1000)),
+                        _ => request.header("transfer-encoding", "chunked").body("0123456789".repeat(1000)),
+                    };
+                    let sending = send(request);
+                    let line = lines.line(0).await;
+                    lines::until("all room is taken", || line.len() == 500).await;
+                    line.say(if with_head { format!("{head}\r\n{content}") } else { format!("{head}\r\n") });
+                    if with_head && end {
+                        line.eof();
+                    }
+                    let mut response = sending.await.unwrap().unwrap();
+                    if !with_head {
+                        line.say(content);
+                        if end {
+                            line.eof();
+                        }
+                    }
+                    let expected = if content.is_empty() { "" } else { "ok" };
+                    let reading = tokio::spawn(async move {
+                        let mut text = Vec::new();
+                        while let Some(piece) = response.chunk().await? {
+                            text.extend_from_slice(&piece);
+                        }
+                        Ok::<_, handclasp::Error>((String::from_utf8(text).unwrap(), response.upload()))
+                    });
+                    // The server takes its time, longer than any timeout, but never pauses for so long.
+                    for _ in 0..20 {
+                        tokio::time::sleep(SECOND * 30).await;
+                        assert!(!reading.is_finished(), "{name}: the end came before that of the upload");
+                        line.take(100);
+                    }
+                    settle().await;
+                    assert_eq!(line.len(), 2500, "{name}");
+                    line.take(usize::MAX);
+                    let (text, upload) = reading.await.unwrap().unwrap();
+                    assert_eq!(text, expected, "{name}");
+                    assert_eq!(progress(upload), (10_000, true, false), "{name}");
+                    let sent = self::content(&line).matches("0123456789").count();
+                    assert!(sent == 1000 || kind == "bytes", "{name}: {sent} pieces");
+                    if kind.contains("chunks") || kind == "a stream" {
+                        assert!(line.text().ends_with("\r\n0\r\n\r\n"), "{name}");
+                    }
+                    let is_kept = is_kept && !own_close;
+                    assert_eq!(counts(&client), if is_kept { (1, 0, 0) } else { (0, 0, 1) }, "{name}");
+                }
+            }
+        }
     }
 }
 
@@ -553,33 +762,138 @@ async fn a_piece_that_was_begun_is_not_ended_after_a_refusal_r_9112_9_5_4() {
     }
 }
 
-/// A response that ends before the upload, or is dropped before, ends both, and the connection.
+/// A response that is complete waits for its upload, and for what the upload waits for; one that is dropped ends both, and
+/// the connection.
 #[tokio::test(start_paused = true)]
-async fn an_upload_ends_with_its_response() {
+async fn a_complete_success_waits_for_its_upload_and_a_dropped_one_ends_it() {
     let lines = Lines::default();
     let client = lines.client();
-    let (feed, line, response) = early(&lines, &client, 0, OK).await;
-    assert_eq!(progress(response.upload()), (3, false, true), "all of it is here");
-    assert!(line.is_gone() && feed.is_closed());
-    assert_eq!((response.text().await.unwrap().as_str(), counts(&client)), ("ok", (0, 0, 1)));
-
-    let (feed, line, mut response) =
-        early(&lines, &client, 1, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n").await;
-    assert_eq!(progress(response.upload()), (3, false, false));
-    line.say("ok");
+    let (feed, line, mut response) = early(&lines, &client, 0, OK).await;
+    assert_eq!(progress(response.upload()), (3, false, false), "all of the response is here");
     assert_eq!(response.chunk().await.unwrap().unwrap(), "ok");
-    assert_eq!(progress(response.upload()), (3, false, false));
-    assert_eq!(response.chunk().await.unwrap(), None);
-    assert_eq!(progress(response.upload()), (3, false, true));
-    assert!(line.is_gone() && feed.is_closed());
-    assert_eq!(counts(&client), (0, 0, 2));
+    let reading = tokio::spawn(async move { (response.chunk().await, response) });
+    // The caller's source has its time: no timeout but the total one runs.
+    tokio::time::sleep(SECOND * 1000).await;
+    assert!(!reading.is_finished());
+    feed.send("two".into()).await.unwrap();
+    lines.written(0, "3\r\ntwo\r\n").await;
+    drop(feed);
+    let (end, response) = reading.await.unwrap();
+    assert_eq!((end.unwrap(), progress(response.upload())), (None, (6, true, false)));
+    assert!(line.text().ends_with("3\r\ntwo\r\n0\r\n\r\n"));
+    assert_eq!(counts(&client), (1, 0, 0));
+    client.pool().close_idle();
 
-    let (feed, line, response) =
-        early(&lines, &client, 2, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n").await;
-    drop(response);
-    assert!(line.is_gone() && feed.is_closed());
-    assert_eq!(counts(&client), (0, 0, 3));
-    assert_eq!(client.pool().stats().total.closed(DropReason::Abandoned), 1);
+    for answer in [OK, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n", "HTTP/1.1 204 No Content\r\n\r\n"] {
+        for reads in [false, true] {
+            let number = lines.count();
+            let (feed, line, mut response) = early(&lines, &client, number, answer).await;
+            if reads {
+                line.say(if answer.ends_with("ok") || answer.contains("204") { "" } else { "ok" });
+                tokio::time::timeout(SECOND, async { while response.chunk().await.unwrap().is_some() {} })
+                    .await
+                    .unwrap_err();
+            }
+            drop(response);
+            assert!(line.is_gone() && feed.is_closed(), "{answer:?}, read: {reads}");
+            assert_eq!(counts(&client), (0, 0, number as u64 + 1), "{answer:?}, read: {reads}");
+        }
+    }
+}
+
+/// An upload that fails after a complete success: the response ends well where the server has gone or takes no more, and
+/// fails where the caller's own source did, or the total timeout passes.
+#[tokio::test(start_paused = true)]
+async fn an_upload_that_fails_behind_a_complete_success_ends_the_response() {
+    for answer in [OK, "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok"] {
+        for way in [
+            "reset",
+            "reset while the source pauses",
+            "FIN while the source pauses",
+            "silence",
+            "surplus, then silence",
+            "total timeout",
+            "source",
+        ] {
+            let lines = Lines::default();
+            lines.room(5000);
+            let client = lines.builder().write_timeout(SECOND * 10).build().unwrap();
+            let mut request = client.post("http://h/");
+            if way == "total timeout" {
+                request = request.timeout(SECOND * 5);
+            }
+            let mut steps = vec![Step::Data("0123456789"); 1000];
+            match way {
+                way if way.ends_with("pauses") => steps[100] = Step::Never,
+                "source" => steps[500] = Step::Fail,
+                _ => {}
+            }
+            let sending = send(request.body(Body::from_stream(Source::new(&steps))));
+            let line = lines.line(0).await;
+            let room = if way.ends_with("pauses") { 1000 } else { 5000 };
+            lines::until("it is under way", || line.len() >= room).await;
+            line.say(answer);
+            if way.starts_with("surplus") {
+                line.say("more");
+            }
+            let mut response = sending.await.unwrap().unwrap();
+            let begun = Instant::now();
+            assert_eq!(response.chunk().await.unwrap().unwrap(), "ok", "{way}");
+            let reading = tokio::spawn(async move { (response.chunk().await, response.upload()) });
+            settle().await;
+            assert!(!reading.is_finished(), "{way}");
+            match way {
+                "source" => line.take(usize::MAX),
+                way if way.starts_with("reset") => line.reset(),
+                way if way.starts_with("FIN") => line.eof(),
+                _ => {}
+            }
+            let (end, upload) = reading.await.unwrap();
+            assert!(upload.is_aborted() && upload.bytes() < 10_000, "{way}: {upload:?}");
+            match way {
+                "source" => assert_eq!(end.unwrap_err().kind(), ErrorKind::Body, "{way}"),
+                "total timeout" => {
+                    assert_eq!(end.unwrap_err().kind(), ErrorKind::Timeout, "{way}");
+                    assert_eq!(begun.elapsed().as_secs(), 5, "{way}");
+                }
+                _ => assert_eq!(end.unwrap(), None, "{way}"),
+            }
+            if way.ends_with("silence") {
+                assert_eq!(begun.elapsed().as_secs(), 10, "{way}");
+            }
+            assert!(line.is_gone(), "{way}");
+            assert_eq!(counts(&client), (0, 0, 1), "{way}");
+        }
+    }
+}
+
+/// A response with trailers keeps them until the upload has ended; as a body, it says that it has not ended before.
+#[tokio::test(start_paused = true)]
+async fn a_complete_success_keeps_its_trailers_for_the_end() {
+    let answer = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nx-sum: 7\r\n\r\n";
+    for is_collected in [false, true] {
+        let lines = Lines::default();
+        let client = lines.client();
+        let (feed, _, response) = early(&lines, &client, 0, answer).await;
+        let reading = if is_collected {
+            tokio::spawn(async move { response.collect().await.map(|all| all.trailers) })
+        } else {
+            let mut body = response.into_body();
+            tokio::spawn(async move {
+                use http_body_util::BodyExt;
+                assert_eq!(body.frame().await.unwrap()?.into_data().unwrap(), "ok");
+                assert!(!http_body::Body::is_end_stream(&body));
+                let trailers = body.frame().await.unwrap()?.into_trailers().unwrap();
+                assert!(body.frame().await.is_none() && http_body::Body::is_end_stream(&body));
+                Ok(Some(trailers))
+            })
+        };
+        settle().await;
+        assert!(!reading.is_finished());
+        drop(feed);
+        assert_eq!(reading.await.unwrap().unwrap().unwrap()["x-sum"], "7");
+        assert_eq!(counts(&client), (1, 0, 0));
+    }
 }
 
 /// A source that fails after the head is there fails the response's body.
@@ -677,6 +991,114 @@ async fn either_direction_is_progress_and_the_callers_pause_is_nobodys() {
     let (pieces, error) = reading.await.unwrap().unwrap_err();
     assert_eq!((pieces, error.kind(), begun.elapsed().as_secs()), (12, ErrorKind::Timeout, 10));
     assert_eq!(counts(&client), (0, 0, 1));
+}
+
+/// Framing alone is no progress, however steadily it comes: the timeout counts from the latest content.
+#[tokio::test(start_paused = true)]
+async fn framing_without_content_holds_off_no_read_timeout() {
+    for (name, content, dribble) in [
+        ("an extension", "4\r\nfour\r\n4;", "x"),
+        ("a size", "4\r\nfour\r\n", "0"),
+        ("trailers", "4\r\nfour\r\n0\r\nx-a: ", "a"),
+        ("an extension of the last chunk", "4\r\nfour\r\n0;", "x"),
+    ] {
+        for read in ["chunk", "bytes", "trailers"] {
+            let lines = Lines::default();
+            let client = lines.builder().read_timeout(SECOND / 2).build().unwrap();
+            let sending = send(client.get("http://h/"));
+            let line = lines.written(0, HEAD_END).await;
+            line.say(format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{content}"));
+            let mut response = sending.await.unwrap().unwrap();
+            let begun = Instant::now();
+            let reading = tokio::spawn(async move {
+                match read {
+                    "bytes" => response.bytes().await.map(drop),
+                    "trailers" => response.trailers().await.map(drop),
+                    _ => loop {
+                        match response.chunk().await {
+                            Ok(None) => break Ok(()),
+                            Ok(Some(_)) => {}
+                            Err(error) => break Err(error),
+                        }
+                    },
+                }
+            });
+            for _ in 0..20 {
+                tokio::time::sleep(SECOND / 10).await;
+                line.say(dribble);
+                settle().await;
+                if reading.is_finished() {
+                    break;
+                }
+            }
+            assert!(reading.is_finished(), "{name}, {read}: it does not end");
+            let error = reading.await.unwrap().unwrap_err();
+            assert_eq!((error.kind(), error.phase()), (ErrorKind::Timeout, Some(Phase::Receive)), "{name}");
+            assert_eq!(begun.elapsed().as_millis() / 100, 5, "{name}, {read}");
+            assert!(line.is_gone(), "{name}");
+        }
+    }
+}
+
+/// Content is progress, a byte of it and in whatever way it is read; and so is the end.
+#[tokio::test(start_paused = true)]
+async fn a_byte_of_content_holds_off_the_read_timeout() {
+    for (framing, byte, end) in [
+        ("content-length: 20", "x", ""),
+        ("transfer-encoding: chunked", "1\r\nx\r\n", "0\r\n\r\n"),
+        ("x-until: close", "x", ""),
+    ] {
+        for is_one in [false, true] {
+            let lines = Lines::default();
+            let client = lines.builder().read_timeout(SECOND / 2).build().unwrap();
+            let sending = send(client.get("http://h/"));
+            let line = lines.written(0, HEAD_END).await;
+            line.say(format!("HTTP/1.1 200 OK\r\n{framing}\r\n\r\n"));
+            let mut response = sending.await.unwrap().unwrap();
+            let reading = tokio::spawn(async move {
+                if is_one {
+                    return response.bytes().await.map(|bytes| bytes.len());
+                }
+                let mut length = 0;
+                while let Some(piece) = response.chunk().await? {
+                    length += piece.len();
+                }
+                Ok(length)
+            });
+            for _ in 0..20 {
+                tokio::time::sleep(SECOND * 2 / 5).await;
+                line.say(byte);
+            }
+            tokio::time::sleep(SECOND * 2 / 5).await;
+            line.say(end);
+            line.eof();
+            assert_eq!(reading.await.unwrap().unwrap(), 20, "{framing}, as one: {is_one}");
+        }
+    }
+}
+
+/// A server that takes nothing of the upload, and sends nothing but framing, is not waited for either.
+#[tokio::test(start_paused = true)]
+async fn framing_without_content_holds_off_no_write_timeout() {
+    let lines = Lines::default();
+    lines.room(1000);
+    let client = lines.builder().write_timeout(SECOND * 10).build().unwrap();
+    let sending = send(client.post("http://h/").body(vec![b'x'; 1 << 20]));
+    let line = lines.line(0).await;
+    lines::until("all room is taken", || line.len() == 1000).await;
+    line.say("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nfour\r\n4;");
+    let mut response = sending.await.unwrap().unwrap();
+    let begun = Instant::now();
+    assert_eq!(response.chunk().await.unwrap().unwrap(), "four");
+    let reading = tokio::spawn(async move { response.chunk().await });
+    while !reading.is_finished() && begun.elapsed() < SECOND * 100 {
+        tokio::time::sleep(SECOND).await;
+        line.say("x");
+        settle().await;
+    }
+    let error = reading.await.unwrap().unwrap_err();
+    assert_eq!((error.kind(), error.phase()), (ErrorKind::Timeout, Some(Phase::Send)), "{error}");
+    assert_eq!(begun.elapsed().as_secs(), 10);
 }
 
 /// A builder that is never sent does nothing; a request that is built and executed expects all the same.

@@ -771,7 +771,7 @@ async fn an_early_answer_is_heard_and_ends_the_upload_if_it_must() {
     for head in [
         "413 Content Too Large\r\n",
         "413 Content Too Large\r\nconnection: close\r\n",
-        "200 OK\r\nconnection: close\r\n",
+        "302 Found\r\nlocation: /\r\n",
     ] {
         let go = Signal::new();
         let told = go.clone();

@@ -451,6 +451,108 @@ async fn rule_27_a_post_whose_first_write_fails_is_sent_whole_on_a_fresh_connect
     }
 }
 
+/// A transport that writes what it is given at once, up to so many bytes, and then fails within the same write.
+struct Torn {
+    tcp: tokio::net::TcpStream,
+    writes: usize,
+    takes: usize,
+    ending: Ending,
+    is_dead: bool,
+}
+
+impl tokio::io::AsyncRead for Torn {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut tokio::io::ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match (self.is_dead, self.ending) {
+            (false, _) => Pin::new(&mut self.tcp).poll_read(cx, buf),
+            (true, Ending::Close) => Poll::Ready(Ok(())),
+            (true, Ending::Reset) => Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+        }
+    }
+}
+
+impl tokio::io::AsyncWrite for Torn {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.writes > 0 {
+            self.writes -= 1;
+            return Pin::new(&mut self.tcp).poll_write(cx, buf);
+        }
+        let most = buf.len().min(self.takes);
+        let taken = self.tcp.try_write(&buf[..most]);
+        assert!(matches!(taken, Ok(taken) if taken == most), "there is room");
+        self.is_dead = true;
+        Poll::Ready(Err(match self.ending {
+            Ending::Close => io::ErrorKind::BrokenPipe.into(),
+            Ending::Reset => io::ErrorKind::ConnectionReset.into(),
+        }))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_shutdown(cx)
+    }
+}
+
+impl Transport for Torn {
+    fn look(&mut self) -> handclasp::Look {
+        self.tcp.look()
+    }
+
+    fn close(&mut self) {
+        self.tcp.close();
+    }
+}
+
+/// A write that failed may have sent a part, or all, of what it was given: only a transport that says otherwise is
+/// believed to have taken nothing.
+#[tokio::test]
+async fn rule_27_a_post_whose_first_write_fails_after_a_part_was_sent_is_not_sent_again() {
+    for ending in [Ending::Close, Ending::Reset] {
+        for (method, takes) in
+            [(Method::POST, usize::MAX), (Method::POST, 20), (Method::POST, 0), (Method::PUT, usize::MAX)]
+        {
+            let server = Server::echo();
+            let address = server.address();
+            let dials = Arc::new(AtomicUsize::new(0));
+            let dialed = dials.clone();
+            let client = Client::builder()
+                .connector(move |_| {
+                    let number = dialed.fetch_add(1, Ordering::Relaxed);
+                    async move {
+                        let tcp = tokio::net::TcpStream::connect(address).await?;
+                        let torn = |tcp| Torn { tcp, writes: 1, takes, ending, is_dead: false };
+                        let transport: Box<dyn Transport> =
+                            if number == 0 { Box::new(torn(tcp)) } else { Box::new(tcp) };
+                        Ok(transport)
+                    }
+                })
+                .build()
+                .unwrap();
+            leave_a_connection_idle(&client, &server).await;
+            let name = format!("{method}, {takes} bytes, {ending:?}");
+            let request = client.request(method.clone(), server.url("/again")).body("");
+            let outcome = within(20, request.send()).await;
+            if method == Method::PUT {
+                assert_eq!(outcome.unwrap().text().await.unwrap(), "/again", "{name}");
+            } else {
+                let error = outcome.unwrap_err();
+                assert_eq!(
+                    (error.kind(), error.request_written()),
+                    (ErrorKind::ConnectionLost, Written::Partly),
+                    "{name}: {error}"
+                );
+                assert_eq!(dials.load(Ordering::Relaxed), 1, "{name}");
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn rule_27_a_408_with_close_on_a_reused_connection_is_a_close() {
     let server = server_that_on_the_second_request(|peer| {

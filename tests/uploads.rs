@@ -702,7 +702,7 @@ async fn a_server_of_http_1_0_gets_no_chunks_r_9112_6_1_3() {
             line.say("HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 0\r\n\r\n");
             sending.await.unwrap().unwrap();
         }
-        let dialed = lines.count();
+        let mut dialed = lines.count();
 
         // What cannot be sent without chunks is refused, and nothing was sent.
         let large = vec![b'x'; (1 << 20) + 1];
@@ -723,8 +723,15 @@ async fn a_server_of_http_1_0_gets_no_chunks_r_9112_6_1_3() {
                 (ErrorKind::Body, Written::Nothing),
                 "{name}: {error}"
             );
+            assert_eq!(lines.count(), dialed, "{name}");
+            // None is refused again before the server was asked.
+            let path = format!("/ask-{}", name.len());
+            let sending = send(client.get(format!("http://h{path}")));
+            let line = lines.written(number, &format!("{path} HTTP/1.1\r\nhost: h\r\n\r\n")).await;
+            line.say("HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 0\r\n\r\n");
+            sending.await.unwrap().unwrap();
+            dialed = lines.count();
         }
-        assert_eq!(lines.count(), dialed);
 
         // As much as is taken, and a length of the caller's own.
         let before = lines.line(number).await.len();
@@ -786,6 +793,111 @@ async fn a_slow_source_uses_up_no_time_of_the_pool() {
     let error = sending.body(Body::from_stream(Fed(fed))).send().await.unwrap_err();
     assert_eq!((error.kind(), error.request_written()), (ErrorKind::Timeout, Written::Nothing));
     assert!(error.timings().is_some());
+}
+
+/// An error page of HTTP/1.0 that closes the connection is mostly that of a balancer: nothing is learned from it.
+#[tokio::test]
+async fn an_error_page_of_http_1_0_says_nothing_of_the_server() {
+    for page in [
+        "HTTP/1.0 503 Service Unavailable\r\nconnection: close\r\ncontent-length: 2\r\n\r\nno",
+        "HTTP/1.0 503 Service Unavailable\r\ncontent-length: 2\r\n\r\nno",
+        "HTTP/1.0 502 Bad Gateway\r\n\r\nno",
+        "HTTP/1.0 400 Bad Request\r\ncontent-length: 0\r\n\r\n",
+        "HTTP/1.0 408 Request Timeout\r\n\r\n",
+    ] {
+        let lines = Lines::default();
+        let client = lines.client();
+        let sending = send(client.get("http://h/"));
+        let line = lines.written(0, "\r\n\r\n").await;
+        line.say(page);
+        line.eof();
+        sending.await.unwrap().unwrap().bytes().await.unwrap();
+        let steps = vec![Step::Data("0123456789abcdef"); (1 << 16) + 1];
+        let sending = send(client.post("http://h/").body(Body::from_stream(Source::new(&steps))));
+        let line = lines.written(1, "\r\n0\r\n\r\n").await;
+        assert!(line.text().contains("transfer-encoding: chunked\r\n"), "{page}");
+        line.say(OK);
+        assert!(sending.await.unwrap().unwrap().upload().is_complete(), "{page}");
+    }
+    // Where the server is known to be old, it stays so.
+    let lines = Lines::default();
+    let client = lines.client();
+    teach_that_it_is_old(&lines, &client, 0).await;
+    let sending = send(client.get("http://h/"));
+    lines.written(1, "\r\n\r\n").await.say("HTTP/1.0 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n");
+    sending.await.unwrap().unwrap();
+    let sending = send(client.post("http://h/").body(Body::from_stream(Source::new(&[Step::Data("hi")]))));
+    lines.written(2, "content-length: 2\r\n\r\nhi").await.say(OK);
+    sending.await.unwrap().unwrap();
+}
+
+/// What makes a request fail before it is sent does so once: the next one asks the server.
+#[tokio::test(start_paused = true)]
+async fn a_request_is_not_refused_twice_without_asking_the_server() {
+    const S: Duration = Duration::from_secs(1);
+    for way in ["too large", "trailers", "no end", "a live stream", "total timeout", "dropped"] {
+        let lines = Lines::default();
+        let client = lines.builder().write_timeout(S * 20).build().unwrap();
+        teach_that_it_is_old(&lines, &client, 0).await;
+        let (feed, fed) = tokio::sync::mpsc::channel(1);
+        let mut request = client.post("http://h/");
+        request = match way {
+            "too large" => request
+                .body(Body::from_stream(Source::new(&vec![Step::Data("0123456789abcdef"); (1 << 16) + 1]))),
+            "trailers" => request.body(Body::from("a").with_trailers(trailers("x-sum", "7"))),
+            "total timeout" => request.timeout(S * 5).body(Body::from_stream(Fed(fed))),
+            _ => request.body(Body::from_stream(Fed(fed))),
+        };
+        let begun = tokio::time::Instant::now();
+        let sending = send(request);
+        let feeding = tokio::spawn(async move {
+            // A piece now and then is no byte that leaves.
+            while way == "a live stream" && feed.send("piece".into()).await.is_ok() {
+                tokio::time::sleep(S).await;
+            }
+            std::future::pending::<()>().await;
+        });
+        if way == "dropped" {
+            tokio::time::sleep(S).await;
+            sending.abort();
+            assert!(sending.await.unwrap_err().is_cancelled());
+        } else {
+            let error = sending.await.unwrap().unwrap_err();
+            let (kind, after) = match way {
+                "too large" | "trailers" => (ErrorKind::Body, 0),
+                "total timeout" => (ErrorKind::Timeout, 5),
+                _ => (ErrorKind::Timeout, 20),
+            };
+            assert_eq!(
+                (error.kind(), error.phase(), begun.elapsed().as_secs()),
+                (kind, Some(Phase::Send), after),
+                "{way}"
+            );
+            assert_eq!(error.request_written(), Written::Nothing, "{way}");
+        }
+        feeding.abort();
+        assert_eq!(lines.count(), 1, "{way}");
+        let sending =
+            send(client.post("http://h/").body(Body::from_stream(Source::new(&[Step::Data("hi")]))));
+        let line = lines.written(1, "transfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n").await;
+        line.say(OK);
+        sending.await.unwrap().unwrap();
+    }
+}
+
+/// A server is taken for old for ten minutes.
+#[tokio::test(start_paused = true)]
+async fn a_server_is_taken_for_old_for_ten_minutes() {
+    for (seconds, framing) in [(599, "content-length: 2\r\n\r\nhi"), (601, "2\r\nhi\r\n0\r\n\r\n")] {
+        let lines = Lines::default();
+        let client = lines.client();
+        teach_that_it_is_old(&lines, &client, 0).await;
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+        let sending =
+            send(client.post("http://h/").body(Body::from_stream(Source::new(&[Step::Data("hi")]))));
+        lines.written(1, framing).await.say(OK);
+        sending.await.unwrap().unwrap();
+    }
 }
 
 /// R-9112-6.1-3: a version that is told by the very answer that makes a request be sent again is heeded.

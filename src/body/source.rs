@@ -1,8 +1,9 @@
 //! Where content that is made while it is sent comes from: the caller's stream or body, or a file.
 //!
-//! It knows nothing of requests. Invariants: a file gives exactly as many bytes as it had when it was opened, or fewer
-//! if it shrank; and content is read ahead by one piece at the most.
+//! It knows nothing of requests. Invariants: a file gives exactly as many bytes as it had when it was opened, or fails
+//! if it shrank; a source that failed fails again and never looks ended; and content is read ahead by one piece at the most.
 
+use std::error::Error as StdError;
 use std::fmt;
 use std::future::Future;
 use std::io::{self, SeekFrom};
@@ -23,7 +24,14 @@ use crate::error::BoxError;
 /// It is only ever used through `get_mut`, which makes it `Sync` whatever the caller's own type is.
 ///
 /// It is dropped at its end, so that it is not asked again.
-pub(super) struct Given(Mutex<Option<ErasedBody>>);
+pub(super) struct Given(Mutex<State>);
+
+enum State {
+    Open(ErasedBody),
+    Ended,
+    /// The words of its error, which every later read repeats.
+    Failed(String),
+}
 
 type ErasedBody = Pin<Box<dyn http_body::Body<Data = Bytes, Error = BoxError> + Send>>;
 
@@ -34,7 +42,7 @@ impl Given {
         B: Into<Bytes>,
         E: Into<BoxError>,
     {
-        Self(Mutex::new(Some(Box::pin(Streamed { stream: Box::pin(stream) }))))
+        Self(Mutex::new(State::Open(Box::pin(Streamed { stream: Box::pin(stream) }))))
     }
 
     pub(super) fn body<B>(body: B) -> Self
@@ -43,28 +51,49 @@ impl Given {
         B::Data: Into<Bytes>,
         B::Error: Into<BoxError>,
     {
-        Self(Mutex::new(Some(Box::pin(Wrapped { body: Box::pin(body) }))))
+        Self(Mutex::new(State::Open(Box::pin(Wrapped { body: Box::pin(body) }))))
     }
 
     pub(super) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let body = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let Some(given) = body else { return Poll::Ready(None) };
+        let state = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let given = match state {
+            State::Open(given) => given,
+            State::Ended => return Poll::Ready(None),
+            State::Failed(words) => return Poll::Ready(Some(Err(words.as_str().into()))),
+        };
         let frame = ready!(given.as_mut().poll_frame(cx));
-        // Nothing may follow an error or trailers.
-        if !matches!(&frame, Some(Ok(frame)) if frame.is_data()) {
-            *body = None;
+        match &frame {
+            Some(Ok(frame)) if frame.is_data() => {}
+            // Nothing may follow an error or trailers.
+            Some(Ok(_)) | None => *state = State::Ended,
+            Some(Err(error)) => *state = State::Failed(words(&**error)),
         }
         Poll::Ready(frame)
     }
 
     /// What the caller's body says of its length; nothing while another thread is in it, which cannot be.
     pub(super) fn size_hint(&self) -> SizeHint {
-        let Ok(body) = self.0.try_lock() else { return SizeHint::default() };
-        body.as_ref().map_or_else(|| SizeHint::with_exact(0), |body| body.size_hint())
+        let Ok(state) = self.0.try_lock() else { return SizeHint::default() };
+        match &*state {
+            State::Open(given) => given.size_hint(),
+            State::Ended => SizeHint::with_exact(0),
+            State::Failed(_) => SizeHint::default(),
+        }
     }
+}
+
+/// Returns what an error says, and what its causes say after it.
+fn words(error: &(dyn StdError + 'static)) -> String {
+    let mut words = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        words = format!("{words}: {error}");
+        cause = error.source();
+    }
+    words
 }
 
 /// A stream as a body.
@@ -166,7 +195,7 @@ impl File {
         }
     }
 
-    /// The next piece. `None` at the end, and where the file has become shorter meanwhile.
+    /// The next piece; `None` at the end. An error where the file has become shorter meanwhile.
     pub(super) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
         if self.rest == 0 {
             return Poll::Ready(None);
@@ -179,7 +208,8 @@ impl File {
         let mut room = (&mut self.buffer).limit(size);
         let read = ready!(pin!(self.file.read_buf(&mut room)).poll(cx))?;
         if read == 0 {
-            return Poll::Ready(None);
+            let missing = format!("the file has become shorter: {} bytes are missing", self.rest);
+            return Poll::Ready(Some(Err(io::Error::new(io::ErrorKind::UnexpectedEof, missing))));
         }
         self.rest -= read as u64;
         Poll::Ready(Some(Ok(self.buffer.split().freeze())))

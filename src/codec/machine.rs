@@ -189,15 +189,13 @@ impl Machine {
         is_open && self.broken.is_none() && !self.is_upload_refused()
     }
 
-    /// Whether the peer, whose final response has begun, wants no more of the request: the response is 4xx or 5xx, or it,
-    /// or an interim one before it, says that the peer closes the connection. What else forbids reuse is no reason to
-    /// stop.
+    /// Whether the peer, whose final response has begun, wants no more of the request: the response is none of success.
+    ///
+    /// A 2xx never stops an upload. That the peer closes the connection after it says nothing of the content, on which the
+    /// rest of the response may depend.
     #[must_use]
     pub fn is_upload_refused(&self) -> bool {
-        let closes = [CloseReason::PeerClose, CloseReason::Http10];
-        self.status.is_some_and(|status| {
-            status.as_u16() >= 400 || closes.into_iter().any(|reason| self.close.contains(reason))
-        })
+        self.status.is_some_and(|status| status.as_u16() >= 300)
     }
 
     /// Whether the request said `Expect: 100-continue` and neither a 100 nor a final response was read yet. How long to

@@ -203,23 +203,29 @@ fn the_joint_table() {
 }
 
 #[test]
-fn an_early_response_stops_the_upload_only_if_it_refuses_or_closes() {
+fn an_early_response_stops_the_upload_unless_it_is_a_success() {
     for (head, expected) in [
         ("HTTP/1.1 100 Continue\r\n\r\n", true),
         ("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n", true),
         ("HTTP/1.1 200 OK\n\n", true),
-        ("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: close\r\n\r\n", false),
-        // An interim one's close counts, once there is a final one to stop for.
+        ("HTTP/1.1 299 Odd\r\nContent-Length: 1\r\n\r\n", true),
+        // That it closes the connection says nothing of the content.
+        ("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: close\r\n\r\n", true),
+        ("HTTP/1.1 200 OK\r\n\r\n", true),
         ("HTTP/1.1 103 Early Hints\r\nConnection: close\r\n\r\n", true),
         (
             "HTTP/1.1 103 Early Hints\r\nConnection: close\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n",
-            false,
+            true,
         ),
         ("HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 1\r\n\r\n", true),
-        ("HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\n", false),
-        ("HTTP/1.1 399 Odd\r\nContent-Length: 1\r\n\r\n", true),
+        ("HTTP/1.0 200 OK\r\nContent-Length: 1\r\n\r\n", true),
+        ("HTTP/1.1 300 Multiple Choices\r\nContent-Length: 1\r\n\r\n", false),
+        ("HTTP/1.1 302 Found\r\nContent-Length: 1\r\n\r\n", false),
+        ("HTTP/1.1 399 Odd\r\nContent-Length: 1\r\n\r\n", false),
         ("HTTP/1.1 400 Bad Request\r\nContent-Length: 1\r\n\r\n", false),
         ("HTTP/1.1 413 Too Large\r\nContent-Length: 1\r\n\r\n", false),
+        ("HTTP/1.0 503 Unavailable\r\n\r\n", false),
+        ("HTTP/1.1 600 Odd\r\nContent-Length: 1\r\n\r\n", false),
     ] {
         for close in [false, true] {
             let mut machine = Machine::new(Limits::default());

@@ -46,6 +46,15 @@ pub trait Transport: AsyncRead + AsyncWrite + Send + Unpin + 'static {
 
     /// Closes it now, as well as that can be done without blocking. It is dropped next.
     fn close(&mut self);
+
+    /// Whether a write that fails has taken none of the bytes that it was given, as is true of a plain socket.
+    ///
+    /// A transport that buffers or encrypts what it is given may have sent a part of it before the write fails. The
+    /// default, `false`, says so: a request whose write failed then counts as written in part, and is sent again only
+    /// if it may be sent twice.
+    fn fails_untouched(&self) -> bool {
+        false
+    }
 }
 
 impl Transport for TcpStream {
@@ -55,6 +64,10 @@ impl Transport for TcpStream {
 
     fn close(&mut self) {
         close(self);
+    }
+
+    fn fails_untouched(&self) -> bool {
+        true
     }
 }
 
@@ -85,9 +98,13 @@ impl Exclusive {
 }
 
 impl Stream {
-    /// Whether bytes that were handed over may be on their way though writing them failed.
-    pub(crate) fn is_tls(&self) -> bool {
-        matches!(self, Self::Tls(_))
+    /// See [`Transport::fails_untouched`].
+    pub(crate) fn fails_untouched(&mut self) -> bool {
+        match self {
+            Self::Tcp(_) => true,
+            Self::Tls(_) => false,
+            Self::Other(other) => other.get().fails_untouched(),
+        }
     }
 
     /// See [`Transport::look`].

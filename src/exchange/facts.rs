@@ -4,10 +4,10 @@
 
 use http::HeaderMap;
 
-use super::Exchange;
+use super::{Exchange, Failure};
 use crate::codec::CloseReason;
 use crate::error::{Error, Written};
-use crate::pool::ConnectionInfo;
+use crate::pool::{ConnectionInfo, DropReason};
 use crate::time;
 use crate::trace::Measured;
 use crate::upload::{UploadProgress, UploadState};
@@ -29,9 +29,19 @@ impl Exchange {
         !self.is_taken_on && (self.sent == 0 || self.upload.is_replayable())
     }
 
+    /// Whether nothing beyond the request's head was written in this attempt, as far as can be known.
+    pub(crate) fn is_head_alone(&self) -> bool {
+        self.sent <= self.head && self.write_error.is_none()
+    }
+
     /// Whether the server said that it closes the connection.
     pub(crate) fn says_close(&self) -> bool {
         self.machine.close_reasons().contains(CloseReason::PeerClose)
+    }
+
+    /// Whether the connection closes behind the response, for whatever reason.
+    pub(crate) fn closes(&self) -> bool {
+        !self.machine.close_reasons().is_empty()
     }
 
     /// Whether any byte of a response was seen in this attempt.
@@ -77,7 +87,7 @@ impl Exchange {
     }
 
     /// What was encoded will not be written.
-    fn is_broken_off(&self) -> bool {
+    pub(super) fn is_broken_off(&self) -> bool {
         self.write_error.is_some() || self.is_cut
     }
 
@@ -89,5 +99,12 @@ impl Exchange {
         }
         self.spans.fail(&format!("{:?}", error.kind()), now);
         error.with_written(self.written).with_timings(self.timeline.timings(|| now))
+    }
+
+    /// The same, of one that ends it.
+    pub(super) fn fail(&mut self, failure: Failure) -> Error {
+        let error = self.error(failure.into_error());
+        self.bury(DropReason::Failed);
+        error
     }
 }

@@ -83,6 +83,11 @@ impl Waits {
 }
 
 impl Due {
+    /// Whether it is that of the whole request.
+    pub(crate) fn is_total(&self) -> bool {
+        self.clock == Clock::Total
+    }
+
     /// The error of an exchange that stood in `phase` when this deadline passed.
     pub(crate) fn error(&self, phase: Phase) -> Error {
         let (phase, what) = match self.clock {

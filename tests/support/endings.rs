@@ -117,4 +117,8 @@ impl Transport for Mute {
     fn close(&mut self) {
         self.tcp.close();
     }
+
+    fn fails_untouched(&self) -> bool {
+        true
+    }
 }

@@ -168,6 +168,11 @@ impl Line {
         self.lock().writes.iter().map(Vec::len).sum()
     }
 
+    /// How much of what was said the client has not read.
+    pub(crate) fn unread(&self) -> usize {
+        self.lock().incoming.len()
+    }
+
     /// The client has let go of it.
     pub(crate) fn is_gone(&self) -> bool {
         self.lock().is_gone

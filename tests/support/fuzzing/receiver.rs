@@ -211,10 +211,7 @@ impl<'a> Receiver<'a> {
         assert_eq!(machine.is_receive_done(), self.has_ended());
         assert_eq!(machine.is_head_received(), self.status.is_some());
         assert_eq!(machine.has_peer_spoken(), self.was_fed);
-        let closes = [CloseReason::PeerClose, CloseReason::Http10];
-        let is_refused = self.status.is_some_and(|status| {
-            status >= 400 || closes.into_iter().any(|reason| self.reasons.contains(reason))
-        });
+        let is_refused = self.status.is_some_and(|status| status >= 300);
         assert_eq!(machine.is_upload_refused(), is_refused);
         assert_eq!(machine.may_send_body(), sender.is_open() && self.error.is_none() && !is_refused);
         let was_continued = self.seen.iter().filter_map(Seen::head).any(|head| head.status == 100);
