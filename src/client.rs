@@ -485,6 +485,7 @@ impl Client {
     /// The head is here: content that came with it is taken along, and the connection with it if that was all. (A large
     /// exchange is only moved where it goes on.)
     fn respond(&self, head: ResponseHead, exchange: &mut Exchange) -> (Box<Head>, Bytes, bool) {
+        exchange.set_answered();
         let content_length = exchange.remaining();
         let connection = exchange.take_info().expect("a response came on a connection");
         let tunnel = exchange.take_tunnel();

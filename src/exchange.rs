@@ -184,6 +184,13 @@ impl Exchange {
         }
     }
 
+    /// Notes that the response whose head has come is the answer: the request is not sent again.
+    pub(crate) fn set_answered(&mut self) {
+        if let Some(lease) = &mut self.lease {
+            lease.set_answered();
+        }
+    }
+
     /// Takes the connection out, to be replaced or closed.
     pub(crate) fn detach(&mut self) -> Option<Lease> {
         self.lease.take()
@@ -370,8 +377,7 @@ impl Exchange {
         let now = self.timeline.head_at().unwrap_or_else(time::now);
         self.timeline.end(now);
         self.spans.finish(self.received, now);
-        let mut lease = self.lease.take()?;
-        lease.set_answered();
+        let lease = self.lease.take()?;
         Some((lease, self.incoming.bytes().split().freeze()))
     }
 
@@ -652,7 +658,6 @@ impl Exchange {
             self.machine.close_after(CloseReason::Failed);
         }
         let Some(mut lease) = self.lease.take() else { return };
-        lease.set_answered();
         lease.note_size(self.wire);
         let is_settled = lease.conn().stream.is_settled();
         match self.machine.verdict(self.incoming.len()) {

@@ -120,6 +120,7 @@ impl Dial {
             state.dials.remove(&self.id);
             state.live.insert(self.id, kept.fixed.clone());
             state.note(self.place, PoolEventKind::Opened { id: self.id });
+            state.policy.note_handshake(self.place, kept.fixed.handshake);
             let terms = kept.terms(None, epoch);
             state.policy.dialed(self.place, kept, terms, now, actions)
         });

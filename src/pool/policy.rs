@@ -312,6 +312,11 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         due
     }
 
+    /// A dial's handshake took so long. To be told before [`dialed`](Self::dialed).
+    pub(crate) fn note_handshake(&mut self, place: Place, took: Duration) {
+        self.hosts.host_mut(place.host).counters.note_handshake(took);
+    }
+
     /// A dial failed: those fail whom it concerns. If it concerns the host, that is everyone who queued before it
     /// began, [`BATCH`] a call; any other failure is one waiter's, and nobody's where the other dials under way are
     /// enough for all. `true` when there are more to fail; when there are none, [`dial_failed`](Self::dial_failed)
@@ -540,13 +545,10 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
             self.end_drain(place, id);
         }
         if served.request {
-            self.counters(place.host, |c| {
-                c.requests += 1;
-                c.reused += u64::from(served.reused);
-                if let Some(saved) = served.saved {
-                    c.save(saved);
-                }
-            });
+            let host = &mut self.hosts.host_mut(place.host).counters;
+            let shortest = host.shortest();
+            host.count_request(served.reused, served.saved, shortest);
+            self.totals.count_request(served.reused, served.saved, shortest);
         }
     }
 

@@ -287,8 +287,7 @@ impl Model {
                 let waiter = self.fresh();
                 let place = self.play.places[&conn];
                 self.shelf(host, runtime).resending.push_back(waiter);
-                let served =
-                    Served { request: true, reused: true, saved: Some(S), answered: 2, drained: None };
+                let served = Served { request: true, reused: true, saved: true, answered: 2, drained: None };
                 let ticket = self.play.policy.redial(
                     place,
                     served,

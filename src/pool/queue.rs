@@ -3,7 +3,6 @@
 //! It knows the policy's tickets and the cell, no HTTP. Invariant: a request that leaves, at whatever moment, leaves
 //! neither a place in the queue nor a connection behind.
 
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -129,8 +128,7 @@ impl Shared {
             let state = self.lock();
             let mut last = None;
             for (id, fixed) in state.live.range(from..).take(BATCH) {
-                unread +=
-                    usize::from(fixed.place.host == place.host && fixed.is_unread.load(Ordering::Relaxed));
+                unread += usize::from(fixed.place.host == place.host && fixed.open.now().is_unread());
                 last = Some(*id);
             }
             drop(state);

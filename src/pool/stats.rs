@@ -71,17 +71,45 @@ pub(crate) struct Counters {
     pub(crate) handshakes_saved: u64,
     /// In nanoseconds: what is counted with each request is one cache line.
     time_saved: u64,
+    /// The shortest handshake of a host.
+    shortest: Shortest,
     pub(crate) opened: u64,
     pub(crate) failed_dials: u64,
     /// By their reasons; nothing while none was.
     closed: Option<Box<[u64; REASONS]>>,
 }
 
+/// The shortest handshake seen, in nanoseconds; `u64::MAX` before the first.
+#[derive(Clone, Copy, Debug)]
+struct Shortest(u64);
+
+impl Default for Shortest {
+    fn default() -> Self {
+        Self(u64::MAX)
+    }
+}
+
 impl Counters {
-    pub(crate) fn save(&mut self, handshake: Duration) {
-        self.handshakes_saved += 1;
-        let nanos = u64::try_from(handshake.as_nanos()).unwrap_or(u64::MAX);
-        self.time_saved = self.time_saved.saturating_add(nanos);
+    /// Counts a request that was sent. `saved`: it made a handshake unnecessary, which takes `shortest` nanoseconds at
+    /// least.
+    pub(crate) fn count_request(&mut self, reused: bool, saved: bool, shortest: u64) {
+        self.requests += 1;
+        self.reused += u64::from(reused);
+        if saved {
+            self.handshakes_saved += 1;
+            self.time_saved = self.time_saved.saturating_add(shortest);
+        }
+    }
+
+    /// Notes how long a handshake took.
+    pub(crate) fn note_handshake(&mut self, took: Duration) {
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        self.shortest.0 = self.shortest.0.min(nanos);
+    }
+
+    /// Returns the shortest handshake seen, in nanoseconds; 0 where none was.
+    pub(crate) fn shortest(&self) -> u64 {
+        if self.shortest.0 == u64::MAX { 0 } else { self.shortest.0 }
     }
 
     pub(crate) fn time_saved(&self) -> Duration {
@@ -126,15 +154,19 @@ pub struct HostStats {
     pub waiting: usize,
     /// Connections made so far.
     pub opened: u64,
-    /// Requests sent so far; one that was sent again counts again.
+    /// Requests sent so far. A request counts from its first write on: before it is answered, while its upload goes on,
+    /// while its response is read or lies unread, and after its connection was upgraded. One that was sent again counts
+    /// again.
     pub requests: u64,
     /// Requests sent on a connection that had already been used or kept.
     pub reused: u64,
-    /// Handshakes that reuse made unnecessary: requests that were answered on a connection that had carried one
-    /// before.
+    /// Handshakes that reuse made unnecessary: requests whose response began on a connection that had carried another
+    /// request before.
     pub handshakes_saved: u64,
-    /// What those handshakes would have cost: for each, the time that the connection's own handshake (TCP and TLS)
-    /// took.
+    /// Time that those handshakes would have taken at least: each counts the shortest handshake (TCP, proxy and TLS) seen
+    /// to the host by then.
+    ///
+    /// It adds up over requests: where many run in parallel, their sum can be longer than the time that has passed.
     pub time_saved: Duration,
     /// Dials that failed.
     pub failed_dials: u64,
@@ -182,7 +214,7 @@ impl fmt::Display for HostStats {
         }
         write!(
             f,
-            "{} opened for {}, {} saved ({:.1?}); now {} idle, {} active, {} dialing, {} waiting",
+            "{} opened for {}, {} saved (at least {:.1?}); now {} idle, {} active, {} dialing, {} waiting",
             Many(self.opened, "connection"),
             Many(self.requests, "request"),
             Many(self.handshakes_saved, "handshake"),
