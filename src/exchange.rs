@@ -82,7 +82,7 @@ impl Failure {
 #[derive(Debug)]
 pub(crate) struct Exchange {
     lease: Option<Lease>,
-    /// When the lease was had, if that is known from before.
+    /// When the lease was had, during the poll that had it of the pool's shelf: the connection's runtime polls us then.
     assigned: Option<Instant>,
     /// The request's first write was tried on this lease.
     is_begun: bool,
@@ -240,8 +240,8 @@ impl Exchange {
         Ok(())
     }
 
-    /// Begins an attempt on a connection, for a request that was prepared. `assigned`: when the connection was had, if not
-    /// just now.
+    /// Begins an attempt on a connection, for a request that was prepared. `assigned`: when the connection was had, if it
+    /// came from the pool's shelf within this poll.
     pub(crate) fn attach(&mut self, lease: Lease, assigned: Option<Instant>) {
         self.lease = Some(lease);
         self.assigned = assigned;
@@ -274,6 +274,7 @@ impl Exchange {
     ) -> Poll<Result<ResponseHead, Failure>> {
         self.resume()?;
         let polled = self.poll_head_now(informed, cx);
+        self.assigned = None;
         self.rest(polled, cx)
     }
 
@@ -582,6 +583,11 @@ impl Exchange {
         };
         let rung = match read.is_some_and(|now| now >= at) {
             true => Ok(()),
+            false if self.assigned.is_some() => {
+                let conn = lease.conn();
+                let here = conn.runtime().id();
+                ready!(conn.timer.poll_until_on(Some(here), at, cx))
+            }
             false => ready!(lease.conn().timer.poll_until(at, cx)),
         };
         let error = match (rung, due) {
