@@ -30,7 +30,7 @@ use crate::connect::Look;
 use crate::error::{Error, ErrorKind, Phase, Result, Written};
 use crate::incoming::{Expected, Incoming};
 use crate::layer::retry::End;
-use crate::layer::timeout::{Deadline, Timeouts, Waits};
+use crate::layer::timeout::{Chosen, Deadline, Timeouts, Waits};
 use crate::pool::lease::Lease;
 use crate::pool::{ConnectionInfo, DropReason};
 use crate::time;
@@ -40,7 +40,7 @@ use crate::upload::{Outgoing, PIECES, Upload};
 /// The settings of an exchange.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ExchangeConfig {
-    pub(crate) timeouts: Timeouts,
+    pub(crate) timeouts: Chosen,
     /// How long a request with `Expect: 100-continue` holds its body back: 1 s by default.
     pub(crate) expect_continue: Duration,
     /// The codec's limits.
@@ -50,7 +50,7 @@ pub(crate) struct ExchangeConfig {
 impl Default for ExchangeConfig {
     fn default() -> Self {
         Self {
-            timeouts: Timeouts::default(),
+            timeouts: Chosen::default(),
             expect_continue: Duration::from_secs(1),
             limits: Limits::default(),
         }
@@ -143,6 +143,7 @@ impl Exchange {
     pub(crate) fn new(
         upload: Upload,
         config: ExchangeConfig,
+        timeouts: Timeouts,
         deadline: Option<Deadline>,
         timeline: Timeline,
         spans: RequestSpans,
@@ -161,7 +162,7 @@ impl Exchange {
             info: None,
             machine: Machine::new(config.limits),
             upload,
-            timeouts: config.timeouts,
+            timeouts,
             patience: config.expect_continue,
             deadline,
             out: Outgoing::default(),

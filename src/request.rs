@@ -14,6 +14,7 @@ use crate::body::{Body, add_fields};
 use crate::client::Client;
 use crate::codec::FieldMap;
 use crate::error::{Error, Result};
+use crate::layer::timeout::{Chosen, Setting};
 use crate::response::Response;
 
 /// Something that names what to fetch: text, a `url::Url`, or an `http::Uri`.
@@ -209,8 +210,9 @@ pub enum RequestTarget {
 /// What one request may set differently from its client.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Settings {
-    pub(crate) timeout: Option<Duration>,
+    pub(crate) timeout: Setting,
     pub(crate) connect_timeout: Option<Duration>,
+    pub(crate) timeouts: Chosen,
     pub(crate) target: Option<RequestTarget>,
     pub(crate) isolation: Option<Arc<str>>,
 }
@@ -338,16 +340,40 @@ impl RequestBuilder {
         self
     }
 
-    /// The total timeout of this request, in place of the client's.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.settings.timeout = Some(timeout);
+    /// Sets how long this request may take as a whole, instead of its client's
+    /// [`timeout`](crate::ClientBuilder::timeout). `None`: without a limit.
+    pub fn timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.settings.timeout = Some(timeout.into());
         self
     }
 
-    /// How long this request waits for its connection: queue and setup together. A dial that it started goes on
-    /// without it, and serves another request or is kept.
-    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.settings.connect_timeout = Some(timeout);
+    /// Sets how long this request waits for its connection: queue and setup together. A dial that it started goes on
+    /// without it, and serves another request or is kept. `None`, the default: the client's timeouts alone hold.
+    ///
+    /// The default of the client's [`acquire_timeout`](crate::ClientBuilder::acquire_timeout) does not cut it short.
+    pub fn connect_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.settings.connect_timeout = timeout.into();
+        self
+    }
+
+    /// Sets how long this request waits for its response's head, instead of its client's
+    /// [`response_timeout`](crate::ClientBuilder::response_timeout). `None`: without a limit.
+    pub fn response_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.settings.timeouts.response = Some(timeout.into());
+        self
+    }
+
+    /// Sets how long the content of this request's response may pause, instead of its client's
+    /// [`read_timeout`](crate::ClientBuilder::read_timeout). `None`: without a limit.
+    pub fn read_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.settings.timeouts.read = Some(timeout.into());
+        self
+    }
+
+    /// Sets how long this request may be held up by a server that takes nothing of it, instead of its client's
+    /// [`write_timeout`](crate::ClientBuilder::write_timeout). `None`: without a limit.
+    pub fn write_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.settings.timeouts.write = Some(timeout.into());
         self
     }
 

@@ -22,8 +22,8 @@ pub(crate) struct PoolConfig {
     pub(crate) idle_timeout: Option<Duration>,
     /// How long a connection is used, less a tenth at the most that is drawn for each. `None` by default.
     pub(crate) max_lifetime: Option<Duration>,
-    /// How long a request waits for a connection: 30 s by default.
-    pub(crate) acquire_timeout: Duration,
+    /// How long a request waits for a connection; `None` where it was not set.
+    pub(crate) acquire_timeout: Option<Option<Duration>>,
     /// Whom to ask whether a connection is to be let go.
     pub(crate) evict_if: Option<EvictIf>,
     /// Requests to a host that cannot be connected to wait for the next dial, in place of failing at once.
@@ -44,7 +44,7 @@ impl Default for PoolConfig {
             max_waiters_per_host: 10_000,
             idle_timeout: Some(Duration::from_secs(60)),
             max_lifetime: None,
-            acquire_timeout: Duration::from_secs(30),
+            acquire_timeout: None,
             evict_if: None,
             wait_for_failing: false,
             fresh_for_unsafe: None,

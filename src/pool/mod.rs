@@ -240,7 +240,7 @@ impl Pool {
         self.shared.config.fresh_for_unsafe
     }
 
-    pub(crate) fn acquire_timeout(&self) -> Duration {
+    pub(crate) fn acquire_timeout(&self) -> Option<Option<Duration>> {
         self.shared.config.acquire_timeout
     }
 }
