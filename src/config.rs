@@ -13,6 +13,7 @@ use http::header::USER_AGENT;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::client::Client;
+use crate::codec::shown::FieldNames;
 use crate::connect::{ConnectConfig, Connector, Destination, Dialer, TlsConfig, Transport};
 use crate::error::{BoxError, Error, Result};
 use crate::exchange::{ExchangeConfig, OnInformational};
@@ -21,7 +22,7 @@ use crate::pool::{EvictIf, IdleConnection, PoolConfig};
 use crate::resolver::{Names, Overrides, Resolve};
 
 /// The settings of a client that are not the pool's, the dialer's, or an exchange's.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct RequestConfig {
     pub(crate) default_headers: HeaderMap,
     pub(crate) timeout: Setting,
@@ -43,6 +44,20 @@ impl Default for RequestConfig {
             on_informational: None,
             closes: false,
         }
+    }
+}
+
+impl std::fmt::Debug for RequestConfig {
+    /// The fields by their names alone: their values may be secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RequestConfig")
+            .field("default_headers", &FieldNames(&self.default_headers))
+            .field("timeout", &self.timeout)
+            .field("max_collected_body", &self.max_collected_body)
+            .field("expect_continue_above", &self.expect_continue_above)
+            .field("on_informational", &self.on_informational)
+            .field("closes", &self.closes)
+            .finish()
     }
 }
 

@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use crate::body::{Body, add_fields};
 use crate::client::Client;
 use crate::codec::FieldMap;
+use crate::codec::shown::WithoutUser;
 use crate::error::{Error, Result};
 use crate::layer::timeout::{Chosen, Setting};
 use crate::response::Response;
@@ -193,7 +194,7 @@ pub struct RequestBuilder {
 ///
 /// Without one, CONNECT has the authority form of its URL, and every other method the origin form. With
 /// [`Client::execute`], it may be given among the request's extensions.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RequestTarget {
     /// `/path?query`: for the server itself.
@@ -205,6 +206,18 @@ pub enum RequestTarget {
     /// `host:port`, in place of the URL's: where a proxy is to make a tunnel to; for CONNECT only. The Host field is
     /// the same.
     Authority(String),
+}
+
+impl fmt::Debug for RequestTarget {
+    /// Without user and password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Origin => f.write_str("Origin"),
+            Self::Absolute => f.write_str("Absolute"),
+            Self::Asterisk => f.write_str("Asterisk"),
+            Self::Authority(authority) => f.debug_tuple("Authority").field(&WithoutUser(authority)).finish(),
+        }
+    }
 }
 
 /// What one request may set differently from its client.

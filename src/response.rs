@@ -14,6 +14,7 @@ use http::{HeaderMap, StatusCode, Uri, Version};
 
 use crate::body::Body;
 use crate::codec::ResponseHead;
+use crate::codec::shown::{FieldNames, Size};
 use crate::error::{Error, ErrorKind, Phase, Result, Written, without_credentials};
 use crate::pool::ConnectionInfo;
 use crate::trace::{Measured, Timings};
@@ -30,7 +31,7 @@ pub struct Response {
 }
 
 /// Everything about a response, its content included. See [`Response::collect`].
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct Collected {
     /// The status.
@@ -45,6 +46,20 @@ pub struct Collected {
     pub timings: Timings,
     /// Which connection served it.
     pub connection: ConnectionInfo,
+}
+
+impl fmt::Debug for Collected {
+    /// Content by its length, and fields by their names: both may be secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Collected")
+            .field("status", &self.status)
+            .field("headers", &FieldNames(&self.headers))
+            .field("body", &Size(self.body.len()))
+            .field("trailers", &self.trailers.as_ref().map(FieldNames))
+            .field("timings", &self.timings)
+            .field("connection", &self.connection)
+            .finish()
+    }
 }
 
 /// Everything but the content, in one place, so that a response is cheap to move.
