@@ -380,3 +380,39 @@ fn every_timeout_can_be_lifted() {
     let request = request.write_timeout(s(1)).write_timeout(some).write_timeout(None);
     drop(request);
 }
+
+/// Advice that cannot help is not given.
+#[tokio::test(start_paused = true)]
+async fn a_limit_that_is_not_set_is_not_to_be_raised() {
+    let hangs = || Client::builder().connector(|_| std::future::pending()).acquire_timeout(s(5));
+    for builder in [hangs(), hangs().max_connections_per_host(1), hangs().max_connections(7)] {
+        let error = builder.build().unwrap().get(URL).send().await.unwrap_err();
+        assert_eq!(
+            error.chain().to_string(),
+            "no connection to http://a.test became free within 5s: 0 active, 0 idle, 1 dialing, 1 waiting \
+             (a connection is still being made: raise the acquire_timeout)"
+        );
+    }
+    // With a response that is held, and no limit: another connection was being made.
+    let client = client(Slow { connect: 6, pause: 100, ..Slow::default() }, |b| b.acquire_timeout(s(5)));
+    client.warm(URL, 1).await.unwrap();
+    let held = client.get(URL).send().await.unwrap();
+    let error = client.get(URL).send().await.unwrap_err();
+    assert!(error.to_string().contains("1 active, 0 idle, 1 dialing"), "{error}");
+    assert!(error.to_string().ends_with("(a connection is still being made: raise the acquire_timeout)"));
+    drop(held);
+    // The limit is reached by a connection that is in use.
+    let client = self::client(Slow { answer: 100, ..Slow::default() }, |b| {
+        b.acquire_timeout(s(5)).max_connections_per_host(1)
+    });
+    let asking = client.get(URL).send();
+    let (busy, error) = tokio::join!(asking, async {
+        sleep(s(1)).await;
+        client.get(URL).send().await.unwrap_err()
+    });
+    assert!(
+        error.to_string().ends_with("(raise max_connections_per_host, or the acquire_timeout)"),
+        "{error}"
+    );
+    busy.unwrap();
+}

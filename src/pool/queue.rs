@@ -96,16 +96,21 @@ impl Wait {
         let (key, failed) = (key.clone(), failed.cloned());
         state.note(place, PoolEventKind::Refused(Refusal::TimedOut));
         drop(state);
-        let limit = self.shared.config.max_connections;
-        let unread = self.shared.unread(place);
+        let config = &self.shared.config;
+        let made = counts.active + counts.idle;
         let advice = if is_blocked {
-            format!("all {limit} connections of max_connections are taken")
-        } else if unread > 0 {
-            format!(
-                "{unread} active until the response is read to its end; or raise max_connections_per_host"
-            )
+            format!("all {} connections of max_connections are taken", config.max_connections)
+        } else if made > 0 && made + counts.dialing >= config.max_connections_per_host {
+            match self.shared.unread(place) {
+                0 => "raise max_connections_per_host, or the acquire_timeout".to_owned(),
+                unread => format!(
+                    "{unread} active until the response is read to its end; or raise max_connections_per_host"
+                ),
+            }
+        } else if counts.dialing > 0 {
+            "a connection is still being made: raise the acquire_timeout".to_owned()
         } else {
-            "raise max_connections_per_host, or the acquire_timeout".to_owned()
+            "raise the acquire_timeout".to_owned()
         };
         let message = format!(
             "no connection to {} became free within {after:?}: {} active, {} idle, {} dialing, {} waiting ({advice})",
