@@ -23,8 +23,10 @@ use crate::upload::UploadProgress;
 
 /// A response: the head is here, the content arrives as it is read.
 ///
-/// Reading the content to its end gives the connection back to the pool. Dropping the response before closes the
-/// connection, unless all of the content came with the head: see the page on [cancellation](crate::manual::cancel).
+/// Reading the content to its end gives the connection back to the pool. Dropping the response before its end closes the
+/// connection, unless what is left is small: what has come is taken in, and a rest of up to 64 KiB is read in the
+/// background, for up to 100 ms and while nobody waits for the connection. See the page on
+/// [cancellation](crate::manual::cancel).
 pub struct Response {
     head: Box<Head>,
     body: Body,
