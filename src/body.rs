@@ -1,8 +1,7 @@
 //! What is sent and what is received, in one type without parameters.
 //!
-//! A body that is sent is nothing, bytes, a stream, another body, or a file. A body that is received owns its
-//! connection until its end, which is when the connection goes back to the pool. It does no I/O on connections: the
-//! [`Exchange`] does. Invariant: dropping a body at any point leaves the pool's counts exact.
+//! A body that is sent is nothing, bytes, a stream, another body, or a file. A body that is received owns the
+//! [`Exchange`] that brings it, and with it the connection, until its end. The exchange does all I/O. Invariant: dropping a body at any point leaves the pool's counts exact.
 
 mod source;
 
@@ -38,8 +37,9 @@ use crate::upload::UploadProgress;
 ///
 /// # Dropping
 ///
-/// A response's body that is dropped before its end closes the connection, unless all of the content came with the
-/// head. See the crate's page on [cancellation](crate::manual::cancel).
+/// A response's body that is dropped before its end closes the connection, unless what is left is small: what has come is
+/// taken in, and a rest of up to 64 KiB is read in the background, for up to 100 ms and while nobody waits for the
+/// connection. See the crate's page on [cancellation](crate::manual::cancel).
 #[derive(Default)]
 pub struct Body {
     kind: Kind,
@@ -90,7 +90,8 @@ impl Body {
     /// `Content-Length`, which must then be its exact length.
     ///
     /// An error of the stream ends the request with [`ErrorKind::Body`](crate::ErrorKind::Body) and closes the
-    /// connection. A request with such a body is sent again (see the page on reuse) only if nothing of it was written.
+    /// connection. A request with such a body is sent again (see the page on [reuse](crate::manual::reuse)) only if nothing
+    /// was taken from the stream, or nothing of the request was written.
     pub fn from_stream<S, B, E>(stream: S) -> Self
     where
         S: Stream<Item = Result<B, E>> + Send + 'static,

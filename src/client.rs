@@ -22,7 +22,7 @@ use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::exchange::{Exchange, ExchangeConfig, Failure};
 use crate::layer::old_servers::{self, OldServers, Tells};
 use crate::layer::retry::{self, Attempt, End};
-use crate::layer::timeout::Deadline;
+use crate::layer::timeout::{self, Deadline, NEVER};
 use crate::pool::key::RouteRef;
 use crate::pool::lease::Lease;
 use crate::pool::{DropReason, NotGranted, Pool, PoolConfig, Wait};
@@ -182,12 +182,16 @@ impl Client {
         uri: &Uri,
         body: Body,
         port: u16,
-        deadline: Option<Deadline>,
+        settings: &Settings,
         now: Instant,
     ) -> Exchange {
         let mut spans = RequestSpans::new(method, uri, port, now);
         spans.queue(now);
-        Exchange::new(Upload::new(body), self.inner.exchange, deadline, Timeline::new(now), spans)
+        let config = self.inner.exchange;
+        let total = settings.timeout.or(self.inner.request.timeout).flatten();
+        let deadline = total.map(|after| Deadline { at: time::after(now, after), after });
+        let timeouts = settings.timeouts.or(config.timeouts, deadline.is_some());
+        Exchange::new(Upload::new(body), config, timeouts, deadline, Timeline::new(now), spans)
     }
 
     /// Runs a request through pool, exchange and retry. (Its URI goes to the response afterwards.)
@@ -202,9 +206,8 @@ impl Client {
         let route = RouteRef::of(uri)?.isolated(settings.isolation.as_ref());
         let now = time::now();
         let inner = &*self.inner;
-        let timeout = settings.timeout.or(inner.request.timeout);
-        let deadline = timeout.map(|after| Deadline { at: time::after(now, after), after });
-        let mut exchange = self.exchange(method, uri, body, route.port(), deadline, now);
+        let mut exchange = self.exchange(method, uri, body, route.port(), settings, now);
+        let deadline = exchange.deadline();
         let authority = authority(method, route, settings);
         let host = authority.as_deref().map_or_else(|| route.host_field(), Into::into);
         let target = match (&settings.target, &authority) {
@@ -227,7 +230,8 @@ impl Client {
             let begun = exchange.timeline().attempt_at();
             let is_old = || sent_back_by_old || self.old_servers().contains(inner.pool.key(route), begun);
             if announce(headers, exchange.upload(), above, is_old) {
-                if let Err(error) = Box::pin(self.gather(route, exchange.upload(), deadline)).await {
+                let write = exchange.write_timeout();
+                if let Err(error) = Box::pin(self.gather(route, exchange.upload(), deadline, write)).await {
                     return Err(exchange.error(error));
                 }
                 // The caller's time: the clocks of the attempt begin now.
@@ -377,10 +381,10 @@ impl Client {
         route: RouteRef<'_>,
         upload: &mut Upload,
         deadline: Option<Deadline>,
+        after: Duration,
     ) -> Result<()> {
         let failed = |message: String| Error::new(ErrorKind::Body, message).in_phase(Phase::Send);
         let mut doubt = Doubt { client: self, origin: Some(self.inner.pool.key(route)) };
-        let after = self.inner.exchange.timeouts.write;
         let write = Deadline { at: time::after(time::now(), after), after };
         let is_total = deadline.is_some_and(|deadline| deadline.at <= write.at);
         let deadline = deadline.filter(|_| is_total).unwrap_or(write);
@@ -435,15 +439,15 @@ impl Client {
         // Of one attempt: a connection that was found dead does not begin the wait anew.
         let now = exchange.timeline().attempt_at();
         exchange.spans().waits();
+        let (total, connect) = (exchange.deadline(), settings.connect_timeout);
+        let acquire = timeout::acquire(pool.acquire_timeout(), total.is_some() || connect.is_some());
         let limits = [
-            Some((time::after(now, pool.acquire_timeout()), pool.acquire_timeout(), Limit::Acquire)),
-            settings.connect_timeout.map(|after| (time::after(now, after), after, Limit::Connect)),
-            exchange.deadline().map(|deadline| (deadline.at, deadline.after, Limit::Total)),
+            acquire.map(|after| (time::after(now, after), after, Limit::Acquire)),
+            connect.map(|after| (time::after(now, after), after, Limit::Connect)),
+            total.map(|total| (total.at, total.after, Limit::Total)),
         ];
         let earliest = limits.into_iter().flatten().min_by_key(|(at, ..)| *at);
-        let Some((at, after, limit)) = earliest else {
-            return Err(Error::request("there is no time to wait"));
-        };
+        let (at, after, limit) = earliest.unwrap_or_else(|| (time::after(now, NEVER), NEVER, Limit::Acquire));
         let mut timer = Timer::default();
         let granted = loop {
             let granted = {
@@ -500,6 +504,7 @@ impl Client {
     /// The head is here: content that came with it is taken along, and the connection with it if that was all. (A large
     /// exchange is only moved where it goes on.)
     fn respond(&self, head: ResponseHead, exchange: &mut Exchange) -> (Box<Head>, Bytes, bool) {
+        exchange.set_answered();
         let content_length = exchange.remaining();
         let connection = exchange.take_info().expect("a response came on a connection");
         let tunnel = exchange.take_tunnel();

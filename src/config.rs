@@ -13,17 +13,19 @@ use http::header::USER_AGENT;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::client::Client;
+use crate::codec::shown::FieldNames;
 use crate::connect::{ConnectConfig, Connector, Destination, Dialer, TlsConfig, Transport};
 use crate::error::{BoxError, Error, Result};
 use crate::exchange::{ExchangeConfig, OnInformational};
+use crate::layer::timeout::{NEVER, Setting};
 use crate::pool::{EvictIf, IdleConnection, PoolConfig};
 use crate::resolver::{Names, Overrides, Resolve};
 
 /// The settings of a client that are not the pool's, the dialer's, or an exchange's.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct RequestConfig {
     pub(crate) default_headers: HeaderMap,
-    pub(crate) timeout: Option<Duration>,
+    pub(crate) timeout: Setting,
     pub(crate) max_collected_body: usize,
     /// From how much content on a request expects to be asked for it.
     pub(crate) expect_continue_above: Option<u64>,
@@ -42,6 +44,20 @@ impl Default for RequestConfig {
             on_informational: None,
             closes: false,
         }
+    }
+}
+
+impl std::fmt::Debug for RequestConfig {
+    /// The fields by their names alone: their values may be secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RequestConfig")
+            .field("default_headers", &FieldNames(&self.default_headers))
+            .field("timeout", &self.timeout)
+            .field("max_collected_body", &self.max_collected_body)
+            .field("expect_continue_above", &self.expect_continue_above)
+            .field("on_informational", &self.on_informational)
+            .field("closes", &self.closes)
+            .finish()
     }
 }
 
@@ -80,6 +96,8 @@ pub struct ClientBuilder {
     resolver: Option<SharedResolver>,
     tls: TlsConfig,
     connector: Option<SharedConnector>,
+    dns_timeout: Setting,
+    connect_timeout: Setting,
     has_no_user_agent: bool,
     error: Option<Error>,
 }
@@ -209,25 +227,30 @@ impl ClientBuilder {
         self
     }
 
-    /// How long a request waits for a connection: 30 s by default; then it fails with
-    /// [`ErrorKind::PoolTimeout`](crate::ErrorKind::PoolTimeout).
-    pub fn acquire_timeout(mut self, timeout: Duration) -> Self {
-        self.pool.acquire_timeout = timeout;
+    /// Sets how long a request waits for a connection: 30 s by default. Then it fails with
+    /// [`ErrorKind::PoolTimeout`](crate::ErrorKind::PoolTimeout). `None`: without a limit.
+    ///
+    /// The default does not cut a request short that has a deadline of its own, by [`timeout`](Self::timeout) or by
+    /// [`RequestBuilder::connect_timeout`](crate::RequestBuilder::connect_timeout): that deadline alone holds.
+    pub fn acquire_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.pool.acquire_timeout = Some(timeout.into());
         self
     }
 }
 
 /// # Names and addresses
 impl ClientBuilder {
-    /// How long a name may take to resolve: 5 s by default.
-    pub fn dns_timeout(mut self, timeout: Duration) -> Self {
-        self.connect.dns_timeout = timeout;
+    /// Sets how long a name may take to resolve: 5 s by default, or as long as the [`connect_timeout`](Self::connect_timeout)
+    /// where that is set. `None`: as long as that, in any case.
+    pub fn dns_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.dns_timeout = Some(timeout.into());
         self
     }
 
-    /// How long a connection may take to make, from the name to the end of the TLS handshake: 10 s by default.
-    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.connect.connect_timeout = timeout;
+    /// Sets how long a connection may take to make, from the name to the end of the TLS handshake: 10 s by default.
+    /// `None`: without a limit.
+    pub fn connect_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.connect_timeout = Some(timeout.into());
         self
     }
 
@@ -276,28 +299,46 @@ impl ClientBuilder {
 
 /// # Requests and responses
 impl ClientBuilder {
-    /// From the moment a request is written until its response's head: 120 s by default.
-    pub fn response_timeout(mut self, timeout: Duration) -> Self {
-        self.exchange.timeouts.response = timeout;
+    /// Sets how long a response's head may take, from the moment its request is written: 120 s by default. `None`: without
+    /// a limit.
+    ///
+    /// The default does not cut a total [`timeout`](Self::timeout) short, the client's or a request's: where one is set and
+    /// this is not, the total one alone holds. For one request, see
+    /// [`RequestBuilder::response_timeout`](crate::RequestBuilder::response_timeout).
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # fn main() -> Result<(), handclasp::Error> {
+    /// // A response may take five minutes to begin.
+    /// let client = handclasp::Client::builder().timeout(Duration::from_secs(300)).build()?;
+    /// // And here, as long as it likes.
+    /// let patient = handclasp::Client::builder().response_timeout(None).build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn response_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.exchange.timeouts.response = Some(timeout.into());
         self
     }
 
-    /// How long a response's content may pause while it is being read: 120 s by default.
-    pub fn read_timeout(mut self, timeout: Duration) -> Self {
-        self.exchange.timeouts.read = timeout;
+    /// Sets how long a response's content may pause while it is being read: 120 s by default. `None`: without a limit. For
+    /// one request, see [`RequestBuilder::read_timeout`](crate::RequestBuilder::read_timeout).
+    pub fn read_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.exchange.timeouts.read = Some(timeout.into());
         self
     }
 
-    /// How long a request may be held up by a peer that takes nothing of it: 60 s by default.
-    pub fn write_timeout(mut self, timeout: Duration) -> Self {
-        self.exchange.timeouts.write = timeout;
+    /// Sets how long a request may be held up by a server that takes nothing of it: 60 s by default. `None`: without a
+    /// limit. For one request, see [`RequestBuilder::write_timeout`](crate::RequestBuilder::write_timeout).
+    pub fn write_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.exchange.timeouts.write = Some(timeout.into());
         self
     }
 
-    /// How long a request with `Expect: 100-continue` holds its content back while the server says nothing to it: 1 s
-    /// by default, as in Go and curl.
-    pub fn expect_continue_timeout(mut self, timeout: Duration) -> Self {
-        self.exchange.expect_continue = timeout;
+    /// Sets how long a request with `Expect: 100-continue` holds its content back while the server says nothing to it: 1 s
+    /// by default, as in Go and curl. `None`: until the server answers.
+    pub fn expect_continue_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.exchange.expect_continue = timeout.into().unwrap_or(NEVER);
         self
     }
 
@@ -328,9 +369,10 @@ impl ClientBuilder {
         self
     }
 
-    /// The whole of a request, from the call to the end of its response's content: no limit by default.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.request.timeout = Some(timeout);
+    /// Sets how long a request may take as a whole, from the call to the end of its response's content: without a limit
+    /// (`None`) by default. For one request, see [`RequestBuilder::timeout`](crate::RequestBuilder::timeout).
+    pub fn timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.request.timeout = Some(timeout.into());
         self
     }
 
@@ -404,6 +446,14 @@ impl ClientBuilder {
         self.request.closes = self.pool.max_idle_per_host == 0
             || self.pool.max_idle == Some(0)
             || self.pool.idle_timeout == Some(Duration::ZERO);
+        if let Some(whole) = self.connect_timeout {
+            // A default never cuts an explicit deadline short: the lookup has all of it.
+            self.connect.connect_timeout = whole.unwrap_or(NEVER);
+            self.connect.dns_timeout = NEVER;
+        }
+        if let Some(lookup) = self.dns_timeout {
+            self.connect.dns_timeout = lookup.unwrap_or(NEVER);
+        }
         self.pool.connect_timeout = Some(self.connect.connect_timeout);
         let names = Names::new(self.overrides, self.resolver.map(|resolver| resolver.0));
         let dialer = Dialer::new(names, self.connect, self.tls, self.connector.map(|connector| connector.0));

@@ -103,6 +103,44 @@ pub enum Phase {
     Receive,
 }
 
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Request => "invalid request",
+            Self::PoolFull => "pool full",
+            Self::PoolTimeout => "pool timeout",
+            Self::Dns => "DNS error",
+            Self::Connect => "connect error",
+            Self::Proxy => "proxy error",
+            Self::Tls => "TLS error",
+            Self::Protocol => "protocol error",
+            Self::ConnectionLost => "connection lost",
+            Self::Timeout => "timeout",
+            Self::Body => "body error",
+            Self::Decode => "decode error",
+            Self::Redirect => "redirect error",
+            Self::Status => "error status",
+            Self::Shutdown => "pool shut down",
+            Self::Upgrade => "not upgraded",
+        })
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Queue => "queue",
+            Self::Dns => "DNS",
+            Self::Tcp => "TCP",
+            Self::Proxy => "proxy",
+            Self::Tls => "TLS",
+            Self::Send => "send",
+            Self::Wait => "wait",
+            Self::Receive => "receive",
+        })
+    }
+}
+
 /// How much of a request was given to the connection: the most over all attempts.
 ///
 /// For https, bytes count as written once TLS has taken them.
@@ -373,6 +411,13 @@ mod tests {
         let error = Error::request("no").with_uri(&uri);
         assert_eq!(error.uri().unwrap(), &"http://example.org:8080/a?b".parse::<Uri>().unwrap());
         assert!(!format!("{error:?} {error}").contains("secret"), "R-9110-17.9-1");
+    }
+
+    #[test]
+    fn kinds_and_phases_are_words() {
+        assert_eq!(ErrorKind::PoolTimeout.to_string(), "pool timeout");
+        assert_eq!(ErrorKind::ConnectionLost.to_string(), "connection lost");
+        assert_eq!([Phase::Dns, Phase::Wait].map(|phase| phase.to_string()), ["DNS", "wait"]);
     }
 
     #[test]

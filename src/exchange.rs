@@ -30,7 +30,7 @@ use crate::connect::Look;
 use crate::error::{Error, ErrorKind, Phase, Result, Written};
 use crate::incoming::{Expected, Incoming};
 use crate::layer::retry::End;
-use crate::layer::timeout::{Deadline, Timeouts, Waits};
+use crate::layer::timeout::{Chosen, Deadline, Timeouts, Waits};
 use crate::pool::lease::Lease;
 use crate::pool::{ConnectionInfo, DropReason};
 use crate::time;
@@ -40,7 +40,7 @@ use crate::upload::{Outgoing, PIECES, Upload};
 /// The settings of an exchange.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ExchangeConfig {
-    pub(crate) timeouts: Timeouts,
+    pub(crate) timeouts: Chosen,
     /// How long a request with `Expect: 100-continue` holds its body back: 1 s by default.
     pub(crate) expect_continue: Duration,
     /// The codec's limits.
@@ -50,7 +50,7 @@ pub(crate) struct ExchangeConfig {
 impl Default for ExchangeConfig {
     fn default() -> Self {
         Self {
-            timeouts: Timeouts::default(),
+            timeouts: Chosen::default(),
             expect_continue: Duration::from_secs(1),
             limits: Limits::default(),
         }
@@ -82,7 +82,7 @@ impl Failure {
 #[derive(Debug)]
 pub(crate) struct Exchange {
     lease: Option<Lease>,
-    /// When the lease was had, if that is known from before.
+    /// When the lease was had, during the poll that had it of the pool's shelf: the connection's runtime polls us then.
     assigned: Option<Instant>,
     /// The request's first write was tried on this lease.
     is_begun: bool,
@@ -144,6 +144,7 @@ impl Exchange {
     pub(crate) fn new(
         upload: Upload,
         config: ExchangeConfig,
+        timeouts: Timeouts,
         deadline: Option<Deadline>,
         timeline: Timeline,
         spans: RequestSpans,
@@ -162,7 +163,7 @@ impl Exchange {
             info: None,
             machine: Machine::new(config.limits),
             upload,
-            timeouts: config.timeouts,
+            timeouts,
             patience: config.expect_continue,
             deadline,
             out: Outgoing::default(),
@@ -183,6 +184,13 @@ impl Exchange {
             upload_error: None,
             is_cut: false,
             is_shut: false,
+        }
+    }
+
+    /// Notes that the response whose head has come is the answer: the request is not sent again.
+    pub(crate) fn set_answered(&mut self) {
+        if let Some(lease) = &mut self.lease {
+            lease.set_answered();
         }
     }
 
@@ -211,6 +219,10 @@ impl Exchange {
         self.deadline
     }
 
+    pub(crate) fn write_timeout(&self) -> Duration {
+        self.timeouts.write
+    }
+
     /// Checks and encodes the request's head, before there is a connection: what cannot be sent is refused here. What
     /// it says of the body is the upload's to say.
     pub(crate) fn prepare(&mut self, head: RequestHead<'_>) -> Result<(), Error> {
@@ -235,8 +247,8 @@ impl Exchange {
         Ok(())
     }
 
-    /// Begins an attempt on a connection, for a request that was prepared. `assigned`: when the connection was had, if not
-    /// just now.
+    /// Begins an attempt on a connection, for a request that was prepared. `assigned`: when the connection was had, if it
+    /// came from the pool's shelf within this poll.
     pub(crate) fn attach(&mut self, lease: Lease, assigned: Option<Instant>) {
         self.lease = Some(lease);
         self.assigned = assigned;
@@ -267,6 +279,7 @@ impl Exchange {
     ) -> Poll<Result<ResponseHead, Failure>> {
         self.resume()?;
         let polled = self.poll_head_now(informed, cx);
+        self.assigned = None;
         self.rest(polled, cx)
     }
 
@@ -370,8 +383,7 @@ impl Exchange {
         let now = self.timeline.head_at().unwrap_or_else(time::now);
         self.timeline.end(now);
         self.spans.finish(self.received, now);
-        let mut lease = self.lease.take()?;
-        lease.set_answered();
+        let lease = self.lease.take()?;
         Some((lease, self.incoming.bytes().split().freeze()))
     }
 
@@ -587,6 +599,11 @@ impl Exchange {
         };
         let rung = match read.is_some_and(|now| now >= at) {
             true => Ok(()),
+            false if self.assigned.is_some() => {
+                let conn = lease.conn();
+                let here = conn.runtime().id();
+                ready!(conn.timer.poll_until_on(Some(here), at, cx))
+            }
             false => ready!(lease.conn().timer.poll_until(at, cx)),
         };
         let error = match (rung, due) {
@@ -664,7 +681,6 @@ impl Exchange {
             self.machine.close_after(CloseReason::Failed);
         }
         let Some(mut lease) = self.lease.take() else { return };
-        lease.set_answered();
         lease.note_size(self.wire);
         let is_settled = lease.conn().stream.is_settled();
         match self.machine.verdict(self.incoming.len()) {

@@ -13,7 +13,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use crate::body::{Body, add_fields};
 use crate::client::Client;
 use crate::codec::FieldMap;
+use crate::codec::shown::WithoutUser;
 use crate::error::{Error, Result};
+use crate::layer::timeout::{Chosen, Setting};
 use crate::response::Response;
 
 /// Something that names what to fetch: text, a `url::Url`, or an `http::Uri`.
@@ -192,7 +194,7 @@ pub struct RequestBuilder {
 ///
 /// Without one, CONNECT has the authority form of its URL, and every other method the origin form. With
 /// [`Client::execute`], it may be given among the request's extensions.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RequestTarget {
     /// `/path?query`: for the server itself.
@@ -206,11 +208,24 @@ pub enum RequestTarget {
     Authority(String),
 }
 
+impl fmt::Debug for RequestTarget {
+    /// Without user and password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Origin => f.write_str("Origin"),
+            Self::Absolute => f.write_str("Absolute"),
+            Self::Asterisk => f.write_str("Asterisk"),
+            Self::Authority(authority) => f.debug_tuple("Authority").field(&WithoutUser(authority)).finish(),
+        }
+    }
+}
+
 /// What one request may set differently from its client.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Settings {
-    pub(crate) timeout: Option<Duration>,
+    pub(crate) timeout: Setting,
     pub(crate) connect_timeout: Option<Duration>,
+    pub(crate) timeouts: Chosen,
     pub(crate) target: Option<RequestTarget>,
     pub(crate) isolation: Option<Arc<str>>,
 }
@@ -338,16 +353,40 @@ impl RequestBuilder {
         self
     }
 
-    /// The total timeout of this request, in place of the client's.
-    pub fn timeout(mut self, timeout: Duration) -> Self {
-        self.settings.timeout = Some(timeout);
+    /// Sets how long this request may take as a whole, instead of its client's
+    /// [`timeout`](crate::ClientBuilder::timeout). `None`: without a limit.
+    pub fn timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.settings.timeout = Some(timeout.into());
         self
     }
 
-    /// How long this request waits for its connection: queue and setup together. A dial that it started goes on
-    /// without it, and serves another request or is kept.
-    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.settings.connect_timeout = Some(timeout);
+    /// Sets how long this request waits for its connection: queue and setup together. A dial that it started goes on
+    /// without it, and serves another request or is kept. `None`, the default: the client's timeouts alone hold.
+    ///
+    /// The default of the client's [`acquire_timeout`](crate::ClientBuilder::acquire_timeout) does not cut it short.
+    pub fn connect_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.settings.connect_timeout = timeout.into();
+        self
+    }
+
+    /// Sets how long this request waits for its response's head, instead of its client's
+    /// [`response_timeout`](crate::ClientBuilder::response_timeout). `None`: without a limit.
+    pub fn response_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.settings.timeouts.response = Some(timeout.into());
+        self
+    }
+
+    /// Sets how long the content of this request's response may pause, instead of its client's
+    /// [`read_timeout`](crate::ClientBuilder::read_timeout). `None`: without a limit.
+    pub fn read_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.settings.timeouts.read = Some(timeout.into());
+        self
+    }
+
+    /// Sets how long this request may be held up by a server that takes nothing of it, instead of its client's
+    /// [`write_timeout`](crate::ClientBuilder::write_timeout). `None`: without a limit.
+    pub fn write_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.settings.timeouts.write = Some(timeout.into());
         self
     }
 

@@ -14,6 +14,7 @@ use http::{HeaderMap, StatusCode, Uri, Version};
 
 use crate::body::Body;
 use crate::codec::ResponseHead;
+use crate::codec::shown::{FieldNames, Size};
 use crate::error::{Error, ErrorKind, Phase, Result, Written, without_credentials};
 use crate::pool::ConnectionInfo;
 use crate::trace::{Measured, Timings};
@@ -22,15 +23,17 @@ use crate::upload::UploadProgress;
 
 /// A response: the head is here, the content arrives as it is read.
 ///
-/// Reading the content to its end gives the connection back to the pool. Dropping the response before closes the
-/// connection, unless all of the content came with the head: see the page on [cancellation](crate::manual::cancel).
+/// Reading the content to its end gives the connection back to the pool. Dropping the response before its end closes the
+/// connection, unless what is left is small: what has come is taken in, and a rest of up to 64 KiB is read in the
+/// background, for up to 100 ms and while nobody waits for the connection. See the page on
+/// [cancellation](crate::manual::cancel).
 pub struct Response {
     head: Box<Head>,
     body: Body,
 }
 
 /// Everything about a response, its content included. See [`Response::collect`].
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct Collected {
     /// The status.
@@ -45,6 +48,20 @@ pub struct Collected {
     pub timings: Timings,
     /// Which connection served it.
     pub connection: ConnectionInfo,
+}
+
+impl fmt::Debug for Collected {
+    /// Content by its length, and fields by their names: both may be secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Collected")
+            .field("status", &self.status)
+            .field("headers", &FieldNames(&self.headers))
+            .field("body", &Size(self.body.len()))
+            .field("trailers", &self.trailers.as_ref().map(FieldNames))
+            .field("timings", &self.timings)
+            .field("connection", &self.connection)
+            .finish()
+    }
 }
 
 /// Everything but the content, in one place, so that a response is cheap to move.

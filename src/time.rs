@@ -11,6 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant, SystemTime};
 
+use tokio::runtime::{Handle, Id};
+
 /// What the clock shows now.
 pub(crate) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
@@ -84,6 +86,9 @@ const NAP: Duration = Duration::from_secs(5);
 /// Most deadlines never come: a request that ends leaves the timer as it is, and the next one, whose deadline is
 /// later, only asks whether it has rung. When it rings early for the deadline asked about, it is armed again.
 ///
+/// An alarm rings while its runtime is driven. A timer that is polled on another runtime than its alarm's makes a new
+/// alarm there: the first runtime may be gone, or parked.
+///
 /// The runtime's timer wakes a [`Bell`], not the task, so that a kept connection does not keep the task of its last
 /// request, and so that to forget it needs no runtime (which may be gone by then).
 #[derive(Default)]
@@ -93,6 +98,8 @@ pub(crate) struct Timer {
 
 struct Alarm {
     sleep: Pin<Box<tokio::time::Sleep>>,
+    /// The runtime whose timer rings.
+    runtime: Id,
     /// The runtime knows whom to wake: the sleep was polled since it was armed.
     is_set: bool,
     bell: Arc<Bell>,
@@ -114,6 +121,11 @@ struct BellState {
 #[derive(Debug)]
 pub(crate) struct RuntimeGone;
 
+/// Returns the runtime that polls us, if there is one.
+fn here() -> Option<Id> {
+    Handle::try_current().map(|handle| handle.id()).ok()
+}
+
 impl Timer {
     /// Ready once `deadline` has passed; the task is woken then.
     pub(crate) fn poll_until(
@@ -121,39 +133,42 @@ impl Timer {
         deadline: Instant,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), RuntimeGone>> {
-        let is_kept = self.alarm.is_some();
-        let polled = self.poll_alarm(deadline, cx);
+        self.poll_until_on(here(), deadline, cx)
+    }
+
+    /// As [`poll_until`](Self::poll_until), where it is known which runtime polls us: to ask for it takes two atomic
+    /// operations on memory that all of its threads share.
+    pub(crate) fn poll_until_on(
+        &mut self,
+        here: Option<Id>,
+        deadline: Instant,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), RuntimeGone>> {
+        if let Some(here) = here
+            && self.alarm.as_ref().is_none_or(|alarm| alarm.runtime != here)
+        {
+            self.move_to(here, deadline);
+        }
+        let Some(alarm) = &mut self.alarm else { return Poll::Ready(Err(RuntimeGone)) };
+        let polled = alarm.poll_until(deadline, cx);
         if let Poll::Ready(Err(RuntimeGone)) = polled {
             self.alarm = None;
-            if is_kept {
-                // It was made on another runtime, which is gone: this one may have timers.
-                return self.poll_alarm(deadline, cx);
-            }
         }
         polled
     }
 
-    fn poll_alarm(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<Result<(), RuntimeGone>> {
-        let alarm = match &mut self.alarm {
-            Some(alarm) => alarm,
-            none => none.insert(catch_unwind(|| Alarm::new(deadline)).map_err(|_| RuntimeGone)?),
-        };
-        if deadline < alarm.armed() {
-            alarm.arm(deadline);
-        }
-        // The task is known before the sleep is asked, so that a ring in between is not lost. It may come at once:
-        // a sleep that is asked too often within one poll of a task puts the task off, and wakes it.
-        let has_rung = alarm.bell.listen(cx.waker());
-        if alarm.is_set && !has_rung {
-            return Poll::Pending;
-        }
-        while alarm.poll()?.is_ready() {
-            if alarm.armed() >= deadline || now() >= deadline {
-                return Poll::Ready(Ok(()));
+    /// Makes an alarm on the runtime that polls us.
+    #[cold]
+    fn move_to(&mut self, here: Id, deadline: Instant) {
+        match Alarm::new(here, deadline) {
+            Some(alarm) => self.alarm = Some(alarm),
+            // It has no timers. Another's may ring; it is not tried here again.
+            None => {
+                if let Some(alarm) = &mut self.alarm {
+                    alarm.runtime = here;
+                }
             }
-            alarm.arm(deadline);
         }
-        Poll::Pending
     }
 
     /// Lets go of the task.
@@ -166,9 +181,31 @@ impl Timer {
 }
 
 impl Alarm {
-    fn new(deadline: Instant) -> Self {
+    /// `here` is the runtime that polls us. `None`: it has no timers.
+    fn new(here: Id, deadline: Instant) -> Option<Self> {
+        // (Tokio has no way to ask: to make a sleep panics there.)
+        let sleep = Box::pin(catch_unwind(|| sleep_until(deadline)).ok()?);
         let bell = Arc::new(Bell::default());
-        Self { sleep: Box::pin(sleep_until(deadline)), is_set: false, waker: bell.clone().into(), bell }
+        Some(Self { sleep, runtime: here, is_set: false, waker: bell.clone().into(), bell })
+    }
+
+    fn poll_until(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<Result<(), RuntimeGone>> {
+        if deadline < self.armed() {
+            self.arm(deadline);
+        }
+        // The task is known before the sleep is asked, so that a ring in between is not lost. It may come at once:
+        // a sleep that is asked too often within one poll of a task puts the task off, and wakes it.
+        let has_rung = self.bell.listen(cx.waker());
+        if self.is_set && !has_rung {
+            return Poll::Pending;
+        }
+        while self.poll()?.is_ready() {
+            if self.armed() >= deadline || now() >= deadline {
+                return Poll::Ready(Ok(()));
+            }
+            self.arm(deadline);
+        }
+        Poll::Pending
     }
 
     fn armed(&self) -> Instant {
@@ -331,5 +368,58 @@ mod tests {
         drop(second);
         let third = runtime();
         third.block_on(async { assert!(timer.poll_until(deadline, &mut cx).is_pending(), "and another") });
+    }
+
+    /// The runtime is there, and nobody drives it.
+    #[test]
+    fn a_timer_that_moves_rings_where_it_is_polled() {
+        let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let (parked, other) = (runtime(), runtime());
+        let mut timer = Timer::default();
+        let deadline = now() + Duration::from_millis(30);
+        let mut cx = Context::from_waker(Waker::noop());
+        parked.block_on(async { assert!(timer.poll_until(deadline, &mut cx).is_pending()) });
+        other.block_on(async {
+            let rings = std::future::poll_fn(|cx| timer.poll_until(deadline, cx));
+            tokio::time::timeout(Duration::from_secs(20), rings).await.expect("it rings").unwrap();
+        });
+        let deadline = now() + Duration::from_millis(30);
+        parked.block_on(async {
+            let rings = std::future::poll_fn(|cx| timer.poll_until(deadline, cx));
+            tokio::time::timeout(Duration::from_secs(20), rings).await.expect("and back").unwrap();
+        });
+    }
+
+    /// A runtime without timers has those of another that was there before, and without any is told so.
+    #[test]
+    fn a_runtime_without_timers_relies_on_another() {
+        let without = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let driven =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let mut timer = Timer::default();
+        let deadline = now() + Duration::from_millis(30);
+        let mut cx = Context::from_waker(Waker::noop());
+        without.block_on(async {
+            assert!(matches!(timer.poll_until(deadline, &mut cx), Poll::Ready(Err(RuntimeGone))));
+        });
+        driven.block_on(async { assert!(timer.poll_until(deadline, &mut cx).is_pending()) });
+        without.block_on(std::future::poll_fn(|cx| timer.poll_until(deadline, cx))).unwrap();
+    }
+
+    #[test]
+    fn outside_of_a_runtime_nothing_panics() {
+        let panics = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let (counted, here) = (panics.clone(), std::thread::current().id());
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if std::thread::current().id() == here {
+                counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            }
+            before(panic);
+        }));
+        let mut timer = Timer::default();
+        let polled = timer.poll_until(now(), &mut Context::from_waker(Waker::noop()));
+        assert!(matches!(polled, Poll::Ready(Err(RuntimeGone))));
+        assert_eq!(panics.load(std::sync::atomic::Ordering::SeqCst), 0, "the panic hook was called");
     }
 }

@@ -4,6 +4,7 @@
 //! Knows nothing of sockets, pools or codecs. Invariants: every span that starts ends once; the phases of
 //! [`Timings`] sum to its total; a phase that did not happen is absent, not zero.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -45,6 +46,29 @@ pub struct Timings {
     pub previous: Duration,
     /// From the call until the latest milestone.
     pub total: Duration,
+}
+
+impl fmt::Display for Timings {
+    /// The total, and the phases that took part in it: `12.3ms: queued 10.0µs, DNS 1.2ms, TCP 2.0ms, wait 9.1ms`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.1?}", self.total)?;
+        let took = |time: Duration| Some(time).filter(|time| !time.is_zero());
+        let phases = [
+            ("earlier attempts", took(self.previous)),
+            ("queued", took(self.queued)),
+            ("DNS", self.dns),
+            ("TCP", self.connect),
+            ("proxy", self.proxy),
+            ("TLS", self.tls),
+            ("send", took(self.send)),
+            ("wait", took(self.wait)),
+            ("receive", self.receive),
+        ];
+        let phases = phases.into_iter().filter_map(|(name, took)| Some((name, took?)));
+        phases.enumerate().try_for_each(|(nth, (name, took))| {
+            write!(f, "{}{name} {took:.1?}", if nth == 0 { ": " } else { ", " })
+        })
+    }
 }
 
 /// The milestones of one request, from which its [`Timings`] are cut.
@@ -521,6 +545,25 @@ mod tests {
 
     fn interval(t0: Instant, from: u32, to: u32) -> Option<Interval> {
         Some(Interval { start: t0 + MS * from, end: Some(t0 + MS * to) })
+    }
+
+    #[test]
+    fn timings_read_as_a_person_would_write_them() {
+        let timings =
+            Timings { queued: MS, send: MS / 10, wait: 9 * MS, total: 12 * MS, ..Timings::default() };
+        assert_eq!(timings.to_string(), "12.0ms: queued 1.0ms, send 100.0µs, wait 9.0ms");
+        let timings = Timings {
+            dns: Some(MS),
+            connect: Some(2 * MS),
+            tls: Some(Duration::ZERO),
+            receive: Some(3 * MS),
+            previous: 5 * MS,
+            total: 11 * MS,
+            ..Timings::default()
+        };
+        let text = "11.0ms: earlier attempts 5.0ms, DNS 1.0ms, TCP 2.0ms, TLS 0.0ns, receive 3.0ms";
+        assert_eq!(timings.to_string(), text);
+        assert_eq!(Timings::default().to_string(), "0.0ns");
     }
 
     #[test]

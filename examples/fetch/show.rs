@@ -100,7 +100,7 @@ fn entry(name: &str, host: &HostStats, width: usize) -> String {
         let _ = write!(text, "  failed dials: {}", host.failed_dials);
     }
     for reason in DropReason::ALL.iter().copied().filter(|reason| host.closed(*reason) > 0) {
-        let _ = write!(text, "  closed, {reason:?}: {}", host.closed(reason));
+        let _ = write!(text, "  closed, {reason}: {}", host.closed(reason));
     }
     text
 }

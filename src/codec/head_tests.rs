@@ -176,7 +176,7 @@ fn fields_are_read_once_and_are_the_callers_to_change() {
     let mut unread = untouched.clone();
     unread.headers_mut().remove("b");
     assert_eq!(pairs(unread.headers()), [("a".into(), b"1".to_vec()), ("a".into(), b"3".to_vec())]);
-    assert!(format!("{untouched:?}").contains(r#"headers: {"a": "1""#), "{untouched:?}");
+    assert!(format!("{untouched:?}").contains(r#"headers: ["a", "b"]"#), "{untouched:?}");
     assert_eq!(untouched.into_headers().len(), 3);
     assert!(size_of::<ResponseHead>() <= 56);
 }

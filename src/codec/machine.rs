@@ -4,6 +4,8 @@
 //! Invariant: [`Verdict::Reuse`] is given only when both halves are done, nothing was left in the buffer, and nobody
 //! had a reason to close.
 
+use std::fmt;
+
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, StatusCode, Version};
 
@@ -15,6 +17,7 @@ use super::head::{self, KeepAlive, Notes, Scan};
 use super::limits::Limits;
 use super::request::{self, RequestHead};
 use super::response::ResponseHead;
+use super::shown::{FieldNames, Size};
 use super::trailers;
 use super::upgrade::Offer;
 
@@ -55,7 +58,6 @@ pub enum Verdict {
 }
 
 /// What [`Machine::decode`] found.
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum Event {
     /// An interim (1xx) response; others and the final one follow. Never 101.
@@ -68,6 +70,19 @@ pub enum Event {
     Trailers(HeaderMap),
     /// The response is complete. Comes once, last.
     End,
+}
+
+impl fmt::Debug for Event {
+    /// Content by its length, and fields by their names: both may be secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Informational(head) => f.debug_tuple("Informational").field(head).finish(),
+            Self::Head(head) => f.debug_tuple("Head").field(head).finish(),
+            Self::Data(data) => f.debug_tuple("Data").field(&Size(data.len())).finish(),
+            Self::Trailers(trailers) => f.debug_tuple("Trailers").field(&FieldNames(trailers)).finish(),
+            Self::End => f.write_str("End"),
+        }
+    }
 }
 
 #[derive(Debug)]

@@ -96,6 +96,7 @@ mod names;
 mod observe;
 mod request;
 mod response;
+pub(crate) mod shown;
 #[cfg(test)]
 mod tests;
 mod trailers;

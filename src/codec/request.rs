@@ -3,17 +3,20 @@
 //! It knows nothing of the connection nor of the response. Invariant: what is written is one well-framed head whatever
 //! the caller passed, and nothing at all is written when the caller is refused.
 
+use std::fmt;
+
 use bytes::{BufMut, BytesMut};
 use http::{HeaderMap, Method, Uri};
 
 use super::error::Misuse;
 use super::fields::{Fields, is_written_separately};
 use super::framing::BodyLength;
+use super::shown::{FieldNames, WithoutUser};
 use super::trailers;
 use super::upgrade::Offer;
 
 /// The head of a request, borrowed from wherever its parts live.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct RequestHead<'a> {
     /// The method, sent as it is.
@@ -58,7 +61,7 @@ impl<'a> RequestHead<'a> {
 }
 
 /// The four forms of a request target, <https://www.rfc-editor.org/rfc/rfc9112#section-3.2>.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 #[non_exhaustive]
 pub enum Target<'a> {
     /// Path and query, for the origin itself. An empty path is sent as `/`.
@@ -71,6 +74,35 @@ pub enum Target<'a> {
     Authority(&'a str),
     /// The server as a whole, for OPTIONS.
     Asterisk,
+}
+
+impl fmt::Debug for RequestHead<'_> {
+    /// The fields by their names alone: their values may be secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestHead")
+            .field("method", self.method)
+            .field("target", &self.target)
+            .field("host", &self.host.map(String::from_utf8_lossy))
+            .field("headers", &FieldNames(self.headers))
+            .field("body", &self.body)
+            .field("close", &self.close)
+            .field("trailers", &self.trailers.map(FieldNames))
+            .finish()
+    }
+}
+
+impl fmt::Debug for Target<'_> {
+    /// Without user and password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = |name, text: &str| f.debug_tuple(name).field(&WithoutUser(text)).finish();
+        match self {
+            Self::Origin(target) => f.debug_tuple("Origin").field(target).finish(),
+            Self::Absolute(uri) => shown("Absolute", &uri.to_string()),
+            Self::AbsoluteAsterisk(uri) => shown("AbsoluteAsterisk", &uri.to_string()),
+            Self::Authority(authority) => shown("Authority", authority),
+            Self::Asterisk => f.write_str("Asterisk"),
+        }
+    }
 }
 
 /// What became of a head that was written.

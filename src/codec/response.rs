@@ -13,6 +13,7 @@ use http::{HeaderMap, StatusCode, Version};
 use super::error::ProtocolError;
 use super::field_map::FieldMap;
 use super::names::Names;
+use super::shown::{FieldNames, Size};
 
 /// The head of a response, interim or final.
 #[derive(Clone)]
@@ -89,12 +90,13 @@ impl ResponseHead {
 }
 
 impl fmt::Debug for ResponseHead {
+    /// The fields by their names alone: their values may be secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseHead")
             .field("status", &self.status)
             .field("version", &self.version)
-            .field("headers", self.headers())
-            .field("raw", &self.raw)
+            .field("headers", &FieldNames(self.headers()))
+            .field("raw", &Size(self.raw.len()))
             .finish()
     }
 }

@@ -6,27 +6,59 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Phase};
 
-/// How long an exchange waits for the peer. See the crate's table of defaults.
+/// A timeout as a caller set it: `None` where it was not set, `Some(None)` where there is to be no limit.
+pub(crate) type Setting = Option<Option<Duration>>;
+
+/// No limit: a deadline that cannot be represented never comes.
+pub(crate) const NEVER: Duration = Duration::MAX;
+
+/// How long an exchange waits for the peer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Timeouts {
-    /// From the moment the request is written until the response's head is complete: 120 s by default. Interim
-    /// responses do not extend it.
+    /// From the moment the request is written until the response's head is complete. Interim responses do not extend it.
     pub(crate) response: Duration,
-    /// Without a byte of content arriving, while the caller waits for one: 120 s by default.
+    /// Without a byte of content arriving, while the caller waits for one.
     pub(crate) read: Duration,
-    /// Without a byte of the request leaving, while there is something to send: 60 s by default.
+    /// Without a byte of the request leaving, while there is something to send.
     pub(crate) write: Duration,
 }
 
-impl Default for Timeouts {
-    fn default() -> Self {
-        Self {
-            response: Duration::from_secs(120),
-            read: Duration::from_secs(120),
-            write: Duration::from_secs(60),
+/// What a client or a request says of its [`Timeouts`].
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Chosen {
+    pub(crate) response: Setting,
+    pub(crate) read: Setting,
+    pub(crate) write: Setting,
+}
+
+impl Chosen {
+    /// Returns the timeouts of a request: what it says itself, or else what its client says, or else the defaults.
+    ///
+    /// A default never cuts an explicit deadline short: where there is a total timeout, the response has no other by
+    /// default. (The other two end a wait in which nothing moves. They have no part in how long a request may take.)
+    pub(crate) fn or(self, client: Self, has_total: bool) -> Timeouts {
+        let choose = |own: Setting, client: Setting, default: Option<Duration>| {
+            own.or(client).unwrap_or(default).unwrap_or(NEVER)
+        };
+        Timeouts {
+            response: choose(self.response, client.response, if has_total { None } else { Some(RESPONSE) }),
+            read: choose(self.read, client.read, Some(READ)),
+            write: choose(self.write, client.write, Some(WRITE)),
         }
     }
 }
+
+/// How long a request waits for a connection: what the client says, or else 30 s, unless the request has a deadline of its
+/// own for that, which a default does not cut short.
+pub(crate) fn acquire(client: Setting, has_deadline: bool) -> Option<Duration> {
+    client.unwrap_or(if has_deadline { None } else { Some(ACQUIRE) })
+}
+
+// The defaults. See the crate's table of them for the reasons.
+const ACQUIRE: Duration = Duration::from_secs(30);
+const WRITE: Duration = Duration::from_secs(60);
+const RESPONSE: Duration = Duration::from_secs(120);
+const READ: Duration = Duration::from_secs(120);
 
 /// The total deadline of a request, and the time it was given.
 #[derive(Clone, Copy, Debug)]
@@ -105,6 +137,30 @@ mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_default_does_not_cut_a_total_timeout_short() {
+        let none = Chosen::default();
+        let said = |response: Option<Duration>| Chosen { response: Some(response), ..none };
+        for (row, own, client, has_total, expected) in [
+            (0, none, none, false, RESPONSE),
+            (1, none, none, true, NEVER),
+            (2, none, said(Some(SECOND)), true, SECOND),
+            (3, said(Some(2 * SECOND)), said(Some(SECOND)), true, 2 * SECOND),
+            (4, said(None), said(Some(SECOND)), false, NEVER),
+            (5, none, said(None), false, NEVER),
+        ] {
+            let timeouts = own.or(client, has_total);
+            assert_eq!(timeouts.response, expected, "row {row}");
+            assert_eq!((timeouts.read, timeouts.write), (READ, WRITE), "row {row}");
+        }
+    }
+
+    #[test]
+    fn a_default_does_not_cut_a_request_s_wait_short() {
+        assert_eq!((acquire(None, false), acquire(None, true)), (Some(ACQUIRE), None));
+        assert_eq!((acquire(Some(None), false), acquire(Some(Some(SECOND)), true)), (None, Some(SECOND)));
+    }
 
     #[test]
     fn the_first_deadline_wins() {

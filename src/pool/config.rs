@@ -23,8 +23,8 @@ pub(crate) struct PoolConfig {
     pub(crate) idle_timeout: Option<Duration>,
     /// How long a connection is used, less a tenth at the most that is drawn for each. `None` by default.
     pub(crate) max_lifetime: Option<Duration>,
-    /// How long a request waits for a connection: 30 s by default.
-    pub(crate) acquire_timeout: Duration,
+    /// How long a request waits for a connection; `None` where it was not set.
+    pub(crate) acquire_timeout: Option<Option<Duration>>,
     /// Time that a dial has from its beginning. `None` sets no limit.
     pub(crate) connect_timeout: Option<Duration>,
     /// Whom to ask whether a connection is to be let go.
@@ -49,7 +49,7 @@ impl Default for PoolConfig {
             max_waiters_per_host: 10_000,
             idle_timeout: Some(Duration::from_secs(60)),
             max_lifetime: None,
-            acquire_timeout: Duration::from_secs(30),
+            acquire_timeout: None,
             connect_timeout: Some(Duration::from_secs(10)),
             evict_if: None,
             failing_host_backoff: None,

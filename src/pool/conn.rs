@@ -7,7 +7,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -57,8 +57,8 @@ pub(crate) struct Conn {
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct Fixed {
-    /// The caller has a response on it whose content was not read to its end.
-    pub(super) is_unread: AtomicBool,
+    /// What the pool's ledger shows of a use that has not ended.
+    pub(super) open: Open,
     /// Where it is counted, as long as it is not closed.
     pub(super) place: Place,
     pub(super) id: u64,
@@ -73,6 +73,63 @@ pub(super) struct Fixed {
     pub(super) route: Arc<Route>,
     pub(super) peer: Option<SocketAddr>,
     pub(super) local: Option<SocketAddr>,
+}
+
+/// The request that is under way on a connection, for the pool's ledger: the policy counts a request when its use of the
+/// connection ends. Written by whoever uses the connection, without a lock.
+#[derive(Debug, Default)]
+pub(super) struct Open(AtomicU8);
+
+/// What [`Open`] says at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct OpenNow(u8);
+
+impl Open {
+    /// Notes how far the request has come.
+    pub(super) fn note(&self, now: OpenNow) {
+        self.0.store(now.0, Ordering::Relaxed);
+    }
+
+    /// Notes that the caller has a response whose content was not read to its end.
+    pub(super) fn set_unread(&self) {
+        self.0.store(self.0.load(Ordering::Relaxed) | OpenNow::UNREAD, Ordering::Relaxed);
+    }
+
+    pub(super) fn now(&self) -> OpenNow {
+        OpenNow(self.0.load(Ordering::Relaxed))
+    }
+}
+
+impl OpenNow {
+    const SENT: u8 = 1;
+    const REUSED: u8 = 2;
+    const SAVED: u8 = 4;
+    const UNREAD: u8 = 8;
+
+    fn new(is_sent: bool, is_reused: bool, has_saved: bool) -> Self {
+        let flag = |is_set: bool, bit: u8| if is_set { bit } else { 0 };
+        Self(flag(is_sent, Self::SENT) | flag(is_reused, Self::REUSED) | flag(has_saved, Self::SAVED))
+    }
+
+    /// Whether a request was sent.
+    pub(super) fn is_sent(self) -> bool {
+        self.0 & Self::SENT != 0
+    }
+
+    /// Whether the connection had been used or kept before.
+    pub(super) fn is_reused(self) -> bool {
+        self.0 & Self::REUSED != 0
+    }
+
+    /// Whether the request was answered without a handshake of its own.
+    pub(super) fn has_saved(self) -> bool {
+        self.0 & Self::SAVED != 0
+    }
+
+    /// Whether the caller has a response whose content was not read to its end.
+    pub(super) fn is_unread(self) -> bool {
+        self.0 & Self::UNREAD != 0
+    }
 }
 
 /// A connection in use, while nobody polls it.
@@ -118,13 +175,22 @@ impl Progress {
         conn.was_idle || conn.requests > u64::from(self.begun)
     }
 
+    /// Whether the request was answered on a connection that had carried one before.
+    fn has_saved(self, conn: &Conn) -> bool {
+        self.answered && conn.requests > 1
+    }
+
+    /// What the ledger shows until the use ends.
+    pub(super) fn open(self, conn: &Conn) -> OpenNow {
+        OpenNow::new(self.begun, self.begun && self.is_reused(conn), self.has_saved(conn))
+    }
+
     /// What the end of the use adds to the ledger.
     pub(super) fn served(self, conn: &Conn, fixed: &Fixed) -> Served {
-        let saved = self.answered && conn.requests > 1;
         Served {
             request: self.begun,
             reused: self.begun && self.is_reused(conn),
-            saved: saved.then_some(fixed.handshake),
+            saved: self.has_saved(conn),
             answered: conn.requests - u64::from(self.begun && !self.answered),
             drained: self.is_draining.then_some(fixed.id),
         }
@@ -186,7 +252,6 @@ impl Fixed {
 
     /// Its use ends: what was said of it does not concern the next. Answers why it is to be closed, if it is.
     pub(super) fn end_use(&self) -> Option<DropReason> {
-        self.is_unread.store(false, Ordering::Relaxed);
         let mut parked = self.parked();
         parked.is_draining = false;
         let (cut, wakers) = (parked.cut, std::mem::take(&mut parked.wakers));
@@ -300,7 +365,7 @@ impl Kept {
         let until = lifetime.map(|lifetime| time::after(made, lifetime));
         let fixed = Fixed {
             parked: Mutex::default(),
-            is_unread: AtomicBool::new(false),
+            open: Open::default(),
             place,
             pool,
             id,

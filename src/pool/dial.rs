@@ -243,6 +243,7 @@ impl Dial {
         shared.keep(state, kept, now, &mut actions, |state, kept, now, actions| {
             state.live.insert(self.id, kept.fixed.clone());
             state.note(self.place, PoolEventKind::Opened { id: self.id });
+            state.policy.note_handshake(self.place, kept.fixed.handshake);
             let terms = kept.terms(None, epoch);
             state.policy.dialed(self.place, self.began, kept, terms, now, actions)
         });

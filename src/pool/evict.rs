@@ -19,10 +19,22 @@ use crate::time;
 
 /// A connection that is to be kept, or to be used again. See
 /// [`ClientBuilder::evict_if`](crate::ClientBuilder::evict_if).
-#[derive(Debug)]
 pub struct IdleConnection<'a> {
     conn: &'a Conn,
     fixed: &'a Fixed,
+}
+
+impl fmt::Debug for IdleConnection<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IdleConnection")
+            .field("origin", &self.origin())
+            .field("id", &self.id())
+            .field("peer_addr", &self.peer_addr())
+            .field("local_addr", &self.local_addr())
+            .field("age", &self.age())
+            .field("requests", &self.requests())
+            .finish()
+    }
 }
 
 impl IdleConnection<'_> {

@@ -6,7 +6,6 @@
 //! where a shutdown can close it.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::Context;
 use std::time::{Duration, Instant};
 
@@ -107,13 +106,21 @@ impl Lease {
     /// The caller has the response now, and reads its content when it likes.
     pub(crate) fn set_unread(&self) {
         if let Some(fixed) = &self.fixed {
-            fixed.is_unread.store(true, Ordering::Relaxed);
+            fixed.open.set_unread();
         }
     }
 
-    /// The request that was begun got its response.
+    /// The request that was begun got its response: the head at least.
     pub(crate) fn set_answered(&mut self) {
         self.progress.answered = true;
+        self.note_open();
+    }
+
+    /// Notes for the pool's ledger how far the use has come.
+    fn note_open(&self) {
+        if let Some((conn, fixed)) = self.held() {
+            fixed.open.note(self.progress.open(conn));
+        }
     }
 
     /// How many bytes the latest response on it took, about; 0: there was none.
@@ -155,6 +162,7 @@ impl Lease {
         conn.requests += 1;
         conn.setup = None;
         let ordinal = conn.requests;
+        self.note_open();
         let fixed = self.fixed.clone().expect("only the consuming methods take it");
         ConnectionInfo { ordinal, reused, begun: now, fixed }
     }

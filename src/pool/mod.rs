@@ -29,6 +29,7 @@ mod sync;
 mod touched;
 mod wait;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -43,18 +44,19 @@ use self::action::{Action, Checkout, Served};
 pub(crate) use self::config::PoolConfig;
 pub use self::conn::ConnectionInfo;
 pub(crate) use self::conn::Direction;
-use self::conn::Kept;
+use self::conn::{Kept, OpenNow};
 use self::events::Log;
 pub use self::events::{PoolEvent, PoolEventKind, PoolEvents, Refusal};
 pub(crate) use self::evict::EvictIf;
 pub use self::evict::IdleConnection;
-use self::hosts::Place;
-use self::key::{Key, RouteRef};
+use self::hosts::{Counts, Place};
+use self::key::{Key, Route, RouteRef};
 use self::lease::Lease;
 use self::policy::{Failing, Policy};
 use self::queue::{Granted, Waiting};
 pub(crate) use self::queue::{NotGranted, Wait};
 use self::state::{Locked, State};
+use self::stats::Counters;
 pub use self::stats::{DropReason, HostStats, PoolStats};
 use crate::connect::{DialError, Dialer};
 use crate::error::{Error, ErrorKind, Phase};
@@ -87,8 +89,8 @@ impl Pool {
 
     /// A copy of the ledger, per host and in total.
     ///
-    /// The hosts are copied in small groups, so that requests are not held up: with requests under way, the groups
-    /// are of slightly different moments.
+    /// The hosts, and the connections whose requests are under way, are copied in small groups, so that requests are not
+    /// held up: with requests under way, the groups are of slightly different moments.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -98,25 +100,23 @@ impl Pool {
     /// # });
     /// ```
     pub fn stats(&self) -> PoolStats {
-        let state = self.shared.lock();
-        let (counters, counts) = state.policy.total();
-        let total = HostStats::new(String::new(), counters, counts);
-        let slots = state.policy.host_slots();
-        drop(state);
         let mut hosts = Vec::new();
+        let slots = self.shared.lock().policy.host_slots();
         for from in (0..slots).step_by(policy::BATCH) {
             let state = self.shared.lock();
             let found = (from..from + policy::BATCH).filter_map(|slot| state.policy.host_at(slot));
             let copied: Vec<_> =
                 found.map(|(key, counters, counts)| (key.clone(), counters.clone(), counts)).collect();
             drop(state);
-            hosts.extend(copied.iter().map(|(key, counters, counts)| {
-                let mut host = HostStats::new(key.route.to_string(), counters, *counts);
-                host.isolation = key.route.tag().cloned();
-                host
-            }));
+            hosts.extend(copied);
         }
-        PoolStats { total, hosts }
+        let (total, counts) = self.shared.total_with_open(&mut hosts);
+        let hosts = hosts.iter().map(|(key, counters, counts)| {
+            let mut host = HostStats::new(key.route.to_string(), counters, *counts);
+            host.isolation = key.route.tag().cloned();
+            host
+        });
+        PoolStats { total: HostStats::new(String::new(), &total, counts), hosts: hosts.collect() }
     }
 
     /// Closes all idle connections. Those in use are not touched.
@@ -239,7 +239,7 @@ impl Pool {
         self.shared.config.fresh_for_unsafe
     }
 
-    pub(crate) fn acquire_timeout(&self) -> Duration {
+    pub(crate) fn acquire_timeout(&self) -> Option<Option<Duration>> {
         self.shared.config.acquire_timeout
     }
 }
@@ -247,11 +247,7 @@ impl Pool {
 impl fmt::Debug for Pool {
     /// One line: what there is, and what was.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = self.shared.lock();
-        let (counters, counts) = state.policy.total();
-        let total = HostStats::new(String::new(), counters, counts);
-        drop(state);
-        write!(f, "Pool({total})")
+        write!(f, "Pool({})", self.stats().total)
     }
 }
 
@@ -335,6 +331,35 @@ impl Shared {
         drop(unheard);
     }
 
+    /// Returns the ledger of all hosts, and adds the requests that are under way to it and to the copied ledgers of
+    /// `hosts`: the policy counts a request when its use of the connection ends.
+    fn total_with_open(&self, hosts: &mut [(Key, Counters, Counts)]) -> (Counters, Counts) {
+        let by_route = hosts.iter().enumerate().map(|(at, (key, ..))| (Arc::as_ptr(&key.route), at));
+        let by_route: HashMap<*const Route, usize> = by_route.collect();
+        let mut state = self.lock();
+        let (total, counts) = state.policy.total();
+        let mut total = total.clone();
+        let mut from = 0;
+        loop {
+            // The first group is of the same moment as the total.
+            let group = state.live.range(from..).take(policy::BATCH);
+            let group: Vec<_> =
+                group.map(|(id, fixed)| (*id, Arc::as_ptr(&fixed.route), fixed.open.now())).collect();
+            drop(state);
+            let Some((last, ..)) = group.last() else { return (total, counts) };
+            from = last + 1;
+            for (_, route, open) in group.into_iter().filter(|(.., open)| open.is_sent()) {
+                let host = by_route.get(&route).and_then(|at| hosts.get_mut(*at));
+                let host = host.map(|(_, counters, _)| counters);
+                let shortest = host.as_ref().map_or(0, |host| host.shortest());
+                for counters in [Some(&mut total), host].into_iter().flatten() {
+                    counters.count_request(open.is_reused(), open.has_saved(), shortest);
+                }
+            }
+            state = self.lock();
+        }
+    }
+
     fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::Relaxed)
     }
@@ -412,6 +437,8 @@ impl Shared {
         let stay = kept.stay(stay, served.request, now);
         self.keep(self.lock(), kept, now, &mut actions, |state, kept, now, actions| {
             let terms = kept.terms(stay, self.epoch());
+            // From here on, the policy counts the request.
+            kept.fixed.open.note(OpenNow::default());
             state.policy.checkin(kept.place(), kept, terms, served, now, actions)
         });
         self.perform(actions);

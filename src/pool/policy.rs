@@ -318,6 +318,11 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         due
     }
 
+    /// A dial's handshake took so long. To be told before [`dialed`](Self::dialed).
+    pub(crate) fn note_handshake(&mut self, place: Place, took: Duration) {
+        self.hosts.host_mut(place.host).counters.note_handshake(took);
+    }
+
     /// Fails the waiters that a failed dial concerns. If the failure concerns the host, these are the waiters that queued
     /// before the dial began, [`BATCH`] a call; any other failure concerns one of them. As many waiters as other dials
     /// are under way keep waiting. Returns true if more waiters are to fail; after that,
@@ -558,13 +563,10 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
             self.end_drain(place, id);
         }
         if served.request {
-            self.counters(place.host, |c| {
-                c.requests += 1;
-                c.reused += u64::from(served.reused);
-                if let Some(saved) = served.saved {
-                    c.save(saved);
-                }
-            });
+            let host = &mut self.hosts.host_mut(place.host).counters;
+            let shortest = host.shortest();
+            host.count_request(served.reused, served.saved, shortest);
+            self.totals.count_request(served.reused, served.saved, shortest);
         }
     }
 

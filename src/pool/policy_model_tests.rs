@@ -377,8 +377,7 @@ impl Model {
                 self.requests += 1;
                 self.since.insert(waiter, self.play.now);
                 self.shelf(host, runtime).resending.push_back(waiter);
-                let served =
-                    Served { request: true, reused: true, saved: Some(S), answered: 2, drained: None };
+                let served = Served { request: true, reused: true, saved: true, answered: 2, drained: None };
                 let ticket = self.play.policy.redial(
                     place,
                     served,

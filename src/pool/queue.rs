@@ -3,7 +3,6 @@
 //! It knows the policy's tickets and the cell, no HTTP. Invariant: a request that leaves, at whatever moment, leaves
 //! neither a place in the queue nor a connection behind.
 
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -98,16 +97,21 @@ impl Wait {
         let (key, failed) = (key.clone(), failed.cloned());
         state.note(place, PoolEventKind::Refused(Refusal::TimedOut));
         drop(state);
-        let limit = self.shared.config.max_connections;
-        let unread = self.shared.unread(place);
+        let config = &self.shared.config;
+        let made = counts.active + counts.idle;
         let advice = if is_blocked {
-            format!("all {limit} connections of max_connections are taken")
-        } else if unread > 0 {
-            format!(
-                "{unread} active until the response is read to its end; or raise max_connections_per_host"
-            )
+            format!("all {} connections of max_connections are taken", config.max_connections)
+        } else if made > 0 && made + counts.dialing >= config.max_connections_per_host {
+            match self.shared.unread(place) {
+                0 => "raise max_connections_per_host, or the acquire_timeout".to_owned(),
+                unread => format!(
+                    "{unread} active until the response is read to its end; or raise max_connections_per_host"
+                ),
+            }
+        } else if counts.dialing > 0 {
+            "a connection is still being made: raise the acquire_timeout".to_owned()
         } else {
-            "raise max_connections_per_host, or the acquire_timeout".to_owned()
+            "raise the acquire_timeout".to_owned()
         };
         let message = format!(
             "no connection to {} became free within {after:?}: {} active, {} idle, {} dialing, {} waiting ({advice})",
@@ -140,8 +144,7 @@ impl Shared {
             let state = self.lock();
             let mut last = None;
             for (id, fixed) in state.live.range(from..).take(BATCH) {
-                unread +=
-                    usize::from(fixed.place.host == place.host && fixed.is_unread.load(Ordering::Relaxed));
+                unread += usize::from(fixed.place.host == place.host && fixed.open.now().is_unread());
                 last = Some(*id);
             }
             drop(state);
