@@ -79,6 +79,8 @@ pub(crate) struct Served {
     pub(crate) reused: bool,
     /// The handshake that an answered request did not have to pay for, because an earlier one had.
     pub(crate) saved: Option<Duration>,
+    /// The request was answered.
+    pub(crate) is_answered: bool,
     /// How many requests the connection has answered, over its life.
     pub(crate) answered: u64,
     /// It read a rest that nobody wanted: its number.

@@ -126,6 +126,7 @@ impl Progress {
             request: self.begun,
             reused: self.begun && self.is_reused(conn),
             saved: saved.then_some(fixed.handshake),
+            is_answered: self.answered,
             answered: conn.requests - u64::from(self.begun && !self.answered),
             drained: self.is_draining.then_some(fixed.id),
         }

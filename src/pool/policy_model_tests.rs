@@ -288,7 +288,7 @@ impl Model {
                 let place = self.play.places[&conn];
                 self.shelf(host, runtime).resending.push_back(waiter);
                 let served =
-                    Served { request: true, reused: true, saved: Some(S), answered: 2, drained: None };
+                    Served { request: true, reused: true, saved: Some(S), answered: 2, ..Served::default() };
                 let ticket = self.play.policy.redial(
                     place,
                     served,

@@ -433,7 +433,7 @@ fn what_is_known_of_hosts_and_waiters_is_told() {
         [(false, None), (true, Some(S)), (true, Some(2 * S))].into_iter().enumerate()
     {
         assert_eq!(play.want("a", 0, nth as u32), ["reuse 1"]);
-        let served = Served { request: true, reused, saved, answered: 1, drained: None };
+        let served = Served { request: true, reused, saved, answered: 1, ..Served::default() };
         let (place, now, mut out) = (play.places[&1], play.now, Vec::new());
         play.policy.checkin(place, 1, Terms::default(), served, now, &mut out);
         play.say(out);

@@ -89,7 +89,7 @@ impl Play {
             reused: true,
             saved: Some(Duration::from_millis(1)),
             answered: 2,
-            drained: None,
+            ..Served::default()
         };
         let terms = Terms { stay, is_used: true, ..Terms::default() };
         self.call(|policy, now, out| policy.checkin(place, conn, terms, served, now, out));
