@@ -4,7 +4,7 @@
 //! Invariant: [`Verdict::Reuse`] is given only when both halves are done, nothing was left in the buffer, and nobody
 //! had a reason to close.
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, Method, StatusCode, Version};
 
 use super::chunked::{CHUNK_END, ChunkDecoder, Piece, encode_chunk_start, take};
@@ -16,6 +16,7 @@ use super::limits::Limits;
 use super::request::{self, RequestHead};
 use super::response::ResponseHead;
 use super::trailers;
+use super::unasked::{self, MOST_LINE_ENDS};
 use super::upgrade::Offer;
 
 /// The codec of one exchange. See the [module](super) for how it is driven.
@@ -36,6 +37,8 @@ pub struct Machine {
     framing: Option<Framing>,
     keep_alive: KeepAlive,
     has_peer_spoken: bool,
+    /// How many more bytes of line ends are skipped before the response.
+    line_ends: usize,
     informational: usize,
     informational_bytes: usize,
     /// The peer's misdeed, after which nothing it sends has a meaning.
@@ -115,6 +118,7 @@ impl Machine {
             framing: None,
             keep_alive: KeepAlive::default(),
             has_peer_spoken: false,
+            line_ends: 0,
             informational: 0,
             informational_bytes: 0,
             broken: None,
@@ -251,6 +255,19 @@ impl Machine {
         self.has_peer_spoken
     }
 
+    /// Whether the machine failed because the first bytes after the request cannot begin an HTTP/1 response. On a
+    /// connection that was used before, they belong to something else: to a body, say, that the peer sent after a
+    /// response that has none.
+    #[must_use]
+    pub fn is_no_response(&self) -> bool {
+        let is_of_version = matches!(
+            self.broken,
+            Some(ProtocolError::NotHttp | ProtocolError::UnsupportedVersion | ProtocolError::BadStatusLine)
+        );
+        let is_first = matches!(&self.receive, Receive::Head(scan) if scan.is_within_version());
+        is_of_version && is_first && self.informational == 0
+    }
+
     /// What the response's `Keep-Alive` field promised.
     #[must_use]
     pub fn keep_alive(&self) -> KeepAlive {
@@ -320,6 +337,15 @@ impl Machine {
                 if !is_head_sent {
                     self.close.insert(CloseReason::Unsolicited);
                     return Err(ProtocolError::SpokeFirst);
+                }
+                if self.line_ends > 0 && !self.has_peer_spoken && matches!(buf.first(), Some(b'\r' | b'\n')) {
+                    let most = buf.len().min(self.line_ends);
+                    let skipped = unasked::line_ends(&buf[..most]);
+                    buf.advance(skipped);
+                    self.line_ends -= skipped;
+                    if buf.is_empty() {
+                        return Ok(None);
+                    }
                 }
                 self.has_peer_spoken = true;
                 match head::receive(scan, buf, &self.limits)? {
@@ -562,6 +588,12 @@ impl Machine {
             self.send = Send::Aborted { is_head_sent: self.is_head_sent() };
             self.close.insert(CloseReason::UploadAborted);
         }
+    }
+
+    /// Says that the connection carried another exchange before this one: line ends between the two are skipped, up to
+    /// 1 KiB. <https://www.rfc-editor.org/rfc/rfc9112#section-9.2>
+    pub fn set_reused(&mut self) {
+        self.line_ends = MOST_LINE_ENDS;
     }
 
     /// Adds a reason to close that the machine cannot see.

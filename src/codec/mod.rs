@@ -99,6 +99,7 @@ mod response;
 #[cfg(test)]
 mod tests;
 mod trailers;
+mod unasked;
 mod upgrade;
 
 pub use close::{CloseReason, CloseReasons};
@@ -110,3 +111,4 @@ pub use limits::{Leniency, Limits};
 pub use machine::{Event, Machine, Verdict};
 pub use request::{RequestHead, Target};
 pub use response::ResponseHead;
+pub(crate) use unasked::{MOST_LINE_ENDS, Unasked, unasked_status};

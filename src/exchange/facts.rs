@@ -29,9 +29,11 @@ impl Exchange {
         !self.is_taken_on && (self.sent == 0 || self.upload.is_replayable())
     }
 
-    /// Whether the server said that it closes the connection.
+    /// Whether the server said that it closes the connection: in words, or by an HTTP/1.0 response that does not offer to
+    /// keep it.
     pub(crate) fn says_close(&self) -> bool {
-        self.machine.close_reasons().contains(CloseReason::PeerClose)
+        let reasons = self.machine.close_reasons();
+        reasons.contains(CloseReason::PeerClose) || reasons.contains(CloseReason::Http10)
     }
 
     /// Whether any byte of a response was seen in this attempt.

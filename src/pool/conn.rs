@@ -18,7 +18,7 @@ use super::hosts::Place;
 use super::key::Route;
 use super::stats::DropReason;
 use super::{Runtime, Shared};
-use crate::connect::Stream;
+use crate::connect::{Look, Stream};
 use crate::time::{self, Timer};
 use crate::trace::Setup;
 
@@ -46,6 +46,8 @@ pub(crate) struct Conn {
     pub(super) setup: Option<Arc<Setup>>,
     /// Whether it was ever idle: the peer may have closed it since.
     pub(super) was_idle: bool,
+    /// How many bytes of line ends came since it was given back.
+    line_ends: u16,
     /// How many bytes the latest response took, about.
     pub(super) latest_size: u32,
     /// Kept across requests; see [`Timer`].
@@ -316,6 +318,7 @@ impl Kept {
             requests: 0,
             more: None,
             was_idle: false,
+            line_ends: 0,
             stay_until: None,
             dozes_at: made,
             setup: Some(setup),
@@ -382,12 +385,22 @@ impl Conn {
 
     /// It is given back.
     pub(super) fn came_back(&mut self, now: Instant) {
+        self.line_ends = 0;
         self.dozes_at = now + DOZE;
     }
 
     /// Whether it was idle for long enough that the machine may have been asleep meanwhile.
     pub(super) fn has_dozed(&self, now: Instant) -> bool {
         now >= self.dozes_at
+    }
+
+    /// Looks at it, as at a connection that is idle or was: what means nothing is discarded.
+    #[inline]
+    pub(crate) fn look(&mut self) -> Look {
+        match self.stream.look() {
+            Look::Spoke => self.stream.look_closer(&mut self.line_ends),
+            look => look,
+        }
     }
 
     /// Whether it has carried a request, or was idle.

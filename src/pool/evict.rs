@@ -126,7 +126,7 @@ impl Shared {
         while let Some(one) = loan.lent.last_mut() {
             // It may go to somebody who waits, and then comes from the shelf.
             one.conn.set_idle();
-            let reason = match one.conn.stream.look() {
+            let reason = match one.conn.look() {
                 Look::Silent if self.is_unwanted(&one.conn, &one.conn.fixed) => Some(DropReason::Evicted),
                 Look::Silent => None,
                 Look::Closed => Some(DropReason::PeerClosed),
