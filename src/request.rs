@@ -365,6 +365,8 @@ impl RequestBuilder {
     /// Shares connections only with requests of the same tag: for users that must not be mixed up where a server takes
     /// the connection for the user, as with NTLM and Negotiate. (A request with such credentials and no tag says
     /// `Connection: close`: nobody uses its connection afterwards.)
+    ///
+    /// Connections of a tag resume no TLS session: by a session, the server could tell that two tags are one client.
     pub fn isolation(mut self, tag: impl Into<Arc<str>>) -> Self {
         self.settings.isolation = Some(tag.into());
         self

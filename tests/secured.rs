@@ -3,6 +3,8 @@
 #![cfg(all(feature = "url", feature = "rustls"))]
 #![allow(missing_docs, clippy::unwrap_used)]
 
+#[path = "support/recorder.rs"]
+mod recorder;
 mod support;
 
 use std::collections::BTreeMap;
@@ -356,4 +358,32 @@ async fn a_close_begins_with_a_goodbye() {
         until("the connection is counted as closed", || client.pool().stats().total.closed_total() == 1)
             .await;
     }
+}
+
+/// By a session that is resumed, the server knows that two connections are of one client: no session crosses a tag.
+#[tokio::test]
+async fn no_tls_session_is_resumed_across_isolation_tags() {
+    let (recorder, _guard) = recorder::Recorder::start();
+    let server = Server::start_tls(|peer| {
+        while let Some(request) = peer.request()? {
+            let head = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length";
+            peer.send(format!("{head}: {}\r\n\r\n{}", request.target.len(), request.target))?;
+            peer.close()?;
+        }
+        Ok(())
+    });
+    let client = client(&server);
+    // (Without a tag, the second connection resumes the session of the first.)
+    let tags = [None, None, Some("a"), Some("a"), Some("b"), None, Some("a")];
+    for (number, tag) in tags.into_iter().enumerate() {
+        let mut request = client.get(server.url("/"));
+        if let Some(tag) = tag {
+            request = request.isolation(tag);
+        }
+        assert_eq!(within(20, request.send()).await.unwrap().text().await.unwrap(), "/", "{number}");
+    }
+    let spans = recorder.take();
+    let resumed = spans.iter().filter(|span| span.name == "tls").map(|span| span.field("tls.resumed"));
+    let expected = ["false", "true", "false", "false", "false", "true", "false"];
+    assert!(resumed.eq(expected.map(Some)), "{spans:?}");
 }

@@ -83,7 +83,7 @@ struct Dial {
 impl Dial {
     async fn run(mut self, dialer: Arc<Dialer>, destination: Destination) {
         let result = if time::has_timers() {
-            dialer.dial(&destination, &self.setup).await
+            dialer.dial(&destination, self.route.tag().is_some(), &self.setup).await
         } else {
             Err(DialError::no_timers())
         };
