@@ -11,6 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant, SystemTime};
 
+use tokio::runtime::Handle;
+
 /// What the clock shows now.
 pub(crate) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
@@ -21,9 +23,10 @@ pub(crate) fn sleep_until(deadline: Instant) -> tokio::time::Sleep {
     tokio::time::sleep_until(deadline.into())
 }
 
-/// Whether the runtime that polls us has timers. One that has none panics where the first is made: better here.
+/// Whether there is a runtime here, and it has timers. A runtime that was built without timers panics where the first is
+/// made, and tokio has no other way to ask it.
 pub(crate) fn has_timers() -> bool {
-    catch_unwind(|| drop(sleep_until(now()))).is_ok()
+    Handle::try_current().is_ok() && catch_unwind(|| drop(sleep_until(now()))).is_ok()
 }
 
 /// `start + after`, or a point so far away that it never comes, where the sum cannot be represented.
@@ -125,7 +128,11 @@ impl Timer {
     fn poll_alarm(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<Result<(), RuntimeGone>> {
         let alarm = match &mut self.alarm {
             Some(alarm) => alarm,
-            none => none.insert(catch_unwind(|| Alarm::new(deadline)).map_err(|_| RuntimeGone)?),
+            none => {
+                // Outside of any runtime this is asked, not tried: a panic may abort the process.
+                Handle::try_current().map_err(|_| RuntimeGone)?;
+                none.insert(catch_unwind(|| Alarm::new(deadline)).map_err(|_| RuntimeGone)?)
+            }
         };
         if deadline < alarm.armed() {
             alarm.arm(deadline);
