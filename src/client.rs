@@ -485,7 +485,7 @@ impl Client {
     /// The head is here: content that came with it is taken along, and the connection with it if that was all. (A large
     /// exchange is only moved where it goes on.)
     fn respond(&self, head: ResponseHead, exchange: &mut Exchange) -> (Box<Head>, Bytes, bool) {
-        let content_length = exchange.remaining();
+        let content_length = exchange.announced_length();
         let connection = exchange.take_info().expect("a response came on a connection");
         let tunnel = exchange.take_tunnel();
         let upgraded =

@@ -373,6 +373,7 @@ impl Exchange {
         self.spans.finish(self.received, now);
         let mut lease = self.lease.take()?;
         lease.set_answered();
+        lease.count();
         Some((lease, self.incoming.bytes().split().freeze()))
     }
 

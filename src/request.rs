@@ -55,7 +55,7 @@ impl sealed::IntoUri for &str {
         {
             return Ok(uri);
         }
-        let url = url::Url::parse(self).map_err(|error| invalid_url().because(error))?;
+        let url = url::Url::parse(self).map_err(|error| invalid_url(self).because(error))?;
         url.into_uri()
     }
 
@@ -63,7 +63,7 @@ impl sealed::IntoUri for &str {
     fn into_uri(self) -> Result<Uri> {
         // A fragment is not sent.
         let text = self.split('#').next().unwrap_or_default();
-        text.parse().map_err(|error: http::uri::InvalidUri| invalid_url().because(error))
+        text.parse().map_err(|error: http::uri::InvalidUri| invalid_url(self).because(error))
     }
 }
 
@@ -89,7 +89,8 @@ impl sealed::IntoUri for url::Url {
             )));
         }
         self.set_fragment(None);
-        Uri::try_from(String::from(self)).map_err(|error| invalid_url().because(error))
+        let text = String::from(self);
+        Uri::try_from(&text).map_err(|error| invalid_url(&text).because(error))
     }
 }
 
@@ -158,7 +159,13 @@ fn is_normal_path(path: &str) -> bool {
     true
 }
 
-fn invalid_url() -> Error {
+fn invalid_url(text: &str) -> Error {
+    let authority = text.split_once("://").map_or("", |(_, rest)| rest);
+    let authority = authority.split(['/', '\\', '?', '#']).next().unwrap_or_default();
+    let literal = authority.split_once('[').and_then(|(_, rest)| rest.split(']').next());
+    if literal.is_some_and(|literal| literal.contains('%')) {
+        return Error::request("the URL's IPv6 address has a zone, and zones are not supported in URLs");
+    }
     Error::request("the URL is invalid")
 }
 

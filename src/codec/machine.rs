@@ -35,6 +35,8 @@ pub struct Machine {
     /// Of the final response, once its head was read.
     status: Option<StatusCode>,
     framing: Option<Framing>,
+    /// What the head says of the length of content that does not come with it.
+    absent: Option<u64>,
     keep_alive: KeepAlive,
     has_peer_spoken: bool,
     /// How many more bytes of line ends are skipped before the response.
@@ -116,6 +118,7 @@ impl Machine {
             expects_continue: false,
             status: None,
             framing: None,
+            absent: None,
             keep_alive: KeepAlive::default(),
             has_peer_spoken: false,
             line_ends: 0,
@@ -236,6 +239,19 @@ impl Machine {
             Receive::Length { remaining } => Some(remaining),
             Receive::End | Receive::Done => Some(0),
             Receive::Head(_) | Receive::Chunked(_) | Receive::UntilClose => None,
+        }
+    }
+
+    /// The length of the content as the peer announced it, or zero where there can be none. A response to HEAD, and a 304,
+    /// may announce the content of another response; nothing of it is to come.
+    /// <https://www.rfc-editor.org/rfc/rfc9110#section-8.6>
+    #[must_use]
+    pub fn announced_length(&self) -> Option<u64> {
+        match self.framing? {
+            Framing::Length(length) => Some(length),
+            Framing::None => self.absent,
+            Framing::Tunnel => Some(0),
+            Framing::Chunked | Framing::UntilClose => None,
         }
     }
 
@@ -400,6 +416,13 @@ impl Machine {
         } else {
             let framing = message_length(self.asked, head.status, notes.framing, self.limits.leniency)?;
             self.note_persistence(&head, framing, notes);
+            if framing == Framing::None {
+                self.absent = match notes.framing.length {
+                    _ if head.status == StatusCode::NO_CONTENT => Some(0),
+                    Length::Valid { length, .. } => Some(length),
+                    _ => None,
+                };
+            }
             framing
         };
         self.keep_alive = notes.keep_alive;

@@ -59,6 +59,11 @@ impl Exchange {
         self.machine.receive_remaining()
     }
 
+    /// The length of the content as the server announced it.
+    pub(crate) fn announced_length(&self) -> Option<u64> {
+        self.machine.announced_length()
+    }
+
     /// How much of the request was written, over all attempts.
     pub(crate) fn written(&self) -> Written {
         self.written

@@ -116,6 +116,13 @@ impl Lease {
         self.progress.answered = true;
     }
 
+    /// Counts the request now, because its connection may be in use for long.
+    pub(crate) fn count(&mut self) {
+        let Some(((conn, fixed), pool)) = self.held().zip(self.pool()) else { return };
+        pool.count(fixed.place, self.progress.served(conn, fixed));
+        self.progress = Progress::default();
+    }
+
     /// How many bytes the latest response on it took, about; 0: there was none.
     pub(crate) fn latest_size(&self) -> usize {
         self.conn.as_ref().map_or(0, |conn| conn.latest_size as usize)

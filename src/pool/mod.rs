@@ -414,6 +414,11 @@ impl Shared {
         self.perform(actions);
     }
 
+    /// A request was answered whose connection stays in use.
+    fn count(&self, place: Place, served: Served) {
+        self.lock().policy.count(place, served);
+    }
+
     /// A leased connection was closed.
     fn release(self: &Arc<Self>, place: Place, id: u64, served: Served, reason: DropReason) {
         let mut actions = Vec::new();

@@ -250,6 +250,11 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         self.offer(place, conn, terms, now, out)
     }
 
+    /// A request was answered, and its connection stays in use.
+    pub(crate) fn count(&mut self, place: Place, served: Served) {
+        self.account(place, served);
+    }
+
     /// A slot is free: its connection was closed, for `reason` unless that was counted when it was buried.
     pub(crate) fn release(
         &mut self,
