@@ -31,7 +31,8 @@ pub enum Look {
     Silent,
     /// The peer has closed it, or it has failed.
     Closed,
-    /// There are bytes that nobody asked for: what they belong to is unknown, so it must not be used.
+    /// There are bytes that nobody asked for: what they belong to is unknown, so it must not be used, unless they turn out
+    /// to be line ends alone.
     Spoke,
 }
 
@@ -42,7 +43,8 @@ pub trait Transport: AsyncRead + AsyncWrite + Send + Unpin + 'static {
     /// What is there right now, without blocking, and past any cached readiness: the answer decides whether a
     /// request is written to this connection after it was idle.
     ///
-    /// Bytes that are of no meaning to the reader, as TLS session tickets, may be taken in.
+    /// Bytes that are of no meaning to the reader, as TLS session tickets, may be taken in. Where it answers
+    /// [`Spoke`](Look::Spoke), the bytes are read next: line ends alone are discarded, and it is asked again.
     fn look(&mut self) -> Look;
 
     /// Closes it now, as well as that can be done without blocking. It is dropped next.
