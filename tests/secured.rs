@@ -390,7 +390,9 @@ async fn no_tls_session_is_resumed_across_isolation_tags() {
 
 /// Runs what it is armed with when a request is about to be written: the connection was looked at, and nothing is written.
 #[derive(Clone, Default)]
-struct Trap(Arc<std::sync::Mutex<Option<Box<dyn FnOnce() + Send>>>>);
+struct Trap(Arc<std::sync::Mutex<Option<Spring>>>);
+
+type Spring = Box<dyn FnOnce() + Send>;
 
 impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Trap {
     fn on_new_span(
