@@ -652,7 +652,7 @@ impl Exchange {
         let Some(mut lease) = self.lease.take() else { return };
         lease.set_answered();
         lease.note_size(self.wire);
-        let surplus = self.take_surplus();
+        let surplus = if self.incoming.len() > 0 { self.take_surplus() } else { Unasked::Other };
         let look = match lease.conn().stream.look_inside() {
             Look::Spoke => lease.conn().look(),
             look => look,
