@@ -505,7 +505,7 @@ impl Client {
     /// exchange is only moved where it goes on.)
     fn respond(&self, head: ResponseHead, exchange: &mut Exchange) -> (Box<Head>, Bytes, bool) {
         exchange.set_answered();
-        let content_length = exchange.remaining();
+        let content_length = exchange.announced_length();
         let connection = exchange.take_info().expect("a response came on a connection");
         let tunnel = exchange.take_tunnel();
         let upgraded =

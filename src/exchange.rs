@@ -14,6 +14,7 @@ mod drain;
 mod facts;
 mod parked;
 mod send;
+mod unasked;
 
 use std::io;
 use std::task::{Context, Poll, Waker, ready};
@@ -24,7 +25,7 @@ use http::{HeaderMap, Method, StatusCode};
 
 use crate::buffer;
 use crate::codec::{
-    CloseReason, Event, Framing, Limits, Machine, ProtocolError, RequestHead, ResponseHead, Verdict,
+    CloseReason, Event, Framing, Limits, Machine, ProtocolError, RequestHead, ResponseHead, Unasked, Verdict,
 };
 use crate::connect::Look;
 use crate::error::{Error, ErrorKind, Phase, Result, Written};
@@ -413,10 +414,10 @@ impl Exchange {
             // What is wrong with a new connection would be wrong with the next: to dial again might never end.
             look if !is_reused => {
                 self.is_begun = true;
-                return Err(self.lost(match look {
-                    Look::Spoke => ProtocolError::SpokeFirst,
-                    _ => ProtocolError::ClosedBeforeResponse,
-                }));
+                return Err(match look {
+                    Look::Spoke => self.spoke_first(),
+                    _ => self.lost(ProtocolError::ClosedBeforeResponse),
+                });
             }
             Look::Closed => return Err(Failure::Stale(DropReason::PeerClosed)),
             Look::Spoke => return Err(Failure::Stale(DropReason::Unsolicited)),
@@ -425,6 +426,9 @@ impl Exchange {
         self.check_deadline()?;
         let Some(lease) = &mut self.lease else { return Ok(()) };
         self.is_begun = true;
+        if is_reused {
+            self.machine.set_reused();
+        }
         let info = lease.begin(now);
         self.timeline.assigned(now);
         self.spans.send(info.id(), info.is_reused(), now);
@@ -563,15 +567,6 @@ impl Exchange {
         }
     }
 
-    /// What comes before the request's head was written does not answer it, where another request was there before.
-    fn check_premature(&self) -> Result<(), Failure> {
-        if self.sent >= self.head || !self.lease.as_ref().is_some_and(Lease::is_reused) {
-            return Ok(());
-        }
-        let error = Error::new(ErrorKind::Protocol, ProtocolError::SpokeFirst.to_string());
-        Err(Failure::Ended(End::Premature, error.in_phase(Phase::Send)))
-    }
-
     /// Nothing moves: whose deadline comes first, and has it passed?
     fn poll_clocks(&mut self, waits_to_write: bool, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         // (To read the clock costs as much as all else here, and mostly is for nothing.)
@@ -643,7 +638,9 @@ impl Exchange {
             return Failure::Ended(End::Lost, lost);
         }
         let phase = self.phase();
-        Failure::Ended(End::Other, Error::new(ErrorKind::Protocol, error.to_string()).in_phase(phase))
+        // On a used connection, what cannot begin a response belongs to what was there before.
+        let end = if self.machine.is_no_response() && self.is_reused() { End::Premature } else { End::Other };
+        Failure::Ended(end, Error::new(ErrorKind::Protocol, error.to_string()).in_phase(phase))
     }
 
     /// Whether the end that was read is no close: a write that fails by a reset takes the reset with it, and reading
@@ -682,17 +679,27 @@ impl Exchange {
         }
         let Some(mut lease) = self.lease.take() else { return };
         lease.note_size(self.wire);
-        let is_settled = lease.conn().stream.is_settled();
+        let surplus = if self.incoming.len() > 0 { self.take_surplus() } else { Unasked::Other };
+        let look = match lease.conn().stream.look_inside() {
+            Look::Spoke => lease.conn().look(),
+            look => look,
+        };
         match self.machine.verdict(self.incoming.len()) {
-            Verdict::Reuse if is_settled => {
-                let said = self.machine.keep_alive();
-                let stay = said.timeout.map(|timeout| timeout.saturating_sub(MARGIN));
-                lease.checkin(stay, said.max, now);
-            }
+            Verdict::Reuse => match look {
+                Look::Silent => {
+                    let said = self.machine.keep_alive();
+                    let stay = said.timeout.map(|timeout| timeout.saturating_sub(MARGIN));
+                    lease.checkin(stay, said.max, now);
+                }
+                Look::Closed => lease.bury(DropReason::PeerClosed),
+                Look::Spoke => lease.bury(DropReason::Unsolicited),
+            },
             Verdict::Close(reasons) if reasons.contains(CloseReason::Surplus) => {
-                lease.bury(DropReason::Unsolicited);
+                lease.bury(match surplus {
+                    Unasked::RequestTimeout => DropReason::PeerClosed,
+                    _ => DropReason::Unsolicited,
+                });
             }
-            Verdict::Reuse => lease.bury(DropReason::Unsolicited),
             Verdict::Close(_) => lease.bury(DropReason::NotReusable),
             Verdict::Unfinished => lease.bury(DropReason::Failed),
         }

@@ -57,7 +57,7 @@ impl sealed::IntoUri for &str {
         {
             return Ok(uri);
         }
-        let url = url::Url::parse(self).map_err(|error| invalid_url().because(error))?;
+        let url = url::Url::parse(self).map_err(|error| invalid_url(self).because(error))?;
         url.into_uri()
     }
 
@@ -65,7 +65,7 @@ impl sealed::IntoUri for &str {
     fn into_uri(self) -> Result<Uri> {
         // A fragment is not sent.
         let text = self.split('#').next().unwrap_or_default();
-        text.parse().map_err(|error: http::uri::InvalidUri| invalid_url().because(error))
+        text.parse().map_err(|error: http::uri::InvalidUri| invalid_url(self).because(error))
     }
 }
 
@@ -91,7 +91,8 @@ impl sealed::IntoUri for url::Url {
             )));
         }
         self.set_fragment(None);
-        Uri::try_from(String::from(self)).map_err(|error| invalid_url().because(error))
+        let text = String::from(self);
+        Uri::try_from(&text).map_err(|error| invalid_url(&text).because(error))
     }
 }
 
@@ -160,7 +161,13 @@ fn is_normal_path(path: &str) -> bool {
     true
 }
 
-fn invalid_url() -> Error {
+fn invalid_url(text: &str) -> Error {
+    let authority = text.split_once("://").map_or("", |(_, rest)| rest);
+    let authority = authority.split(['/', '\\', '?', '#']).next().unwrap_or_default();
+    let literal = authority.split_once('[').and_then(|(_, rest)| rest.split(']').next());
+    if literal.is_some_and(|literal| literal.contains('%')) {
+        return Error::request("the URL's IPv6 address has a zone, and zones are not supported in URLs");
+    }
     Error::request("the URL is invalid")
 }
 
@@ -404,6 +411,8 @@ impl RequestBuilder {
     /// Shares connections only with requests of the same tag: for users that must not be mixed up where a server takes
     /// the connection for the user, as with NTLM and Negotiate. (A request with such credentials and no tag says
     /// `Connection: close`: nobody uses its connection afterwards.)
+    ///
+    /// Connections of a tag resume no TLS session: by a session, the server could tell that two tags are one client.
     pub fn isolation(mut self, tag: impl Into<Arc<str>>) -> Self {
         self.settings.isolation = Some(tag.into());
         self

@@ -135,7 +135,8 @@ impl Response {
         })
     }
 
-    /// The length of the content, if the server announced it (or there is none).
+    /// The length of the content, if the server announced it. A response to HEAD, and a 304, announce the length of content
+    /// that does not come with them.
     pub fn content_length(&self) -> Option<u64> {
         self.head.content_length
     }

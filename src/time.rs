@@ -23,9 +23,10 @@ pub(crate) fn sleep_until(deadline: Instant) -> tokio::time::Sleep {
     tokio::time::sleep_until(deadline.into())
 }
 
-/// Whether the runtime that polls us has timers. One that has none panics where the first is made: better here.
+/// Whether there is a runtime here, and it has timers. A runtime that was built without timers panics where the first is
+/// made, and tokio has no other way to ask it.
 pub(crate) fn has_timers() -> bool {
-    catch_unwind(|| drop(sleep_until(now()))).is_ok()
+    Handle::try_current().is_ok() && catch_unwind(|| drop(sleep_until(now()))).is_ok()
 }
 
 /// `start + after`, or a point so far away that it never comes, where the sum cannot be represented.

@@ -454,10 +454,10 @@ async fn interim_responses_are_told_of_r_8297_2_1() {
     assert_eq!(counts(&client), (1, 0, 0));
 }
 
-/// Sixteen of them, and so many bytes; 100 counts as well.
+/// A hundred of them, and so many bytes; 100 counts as well.
 #[tokio::test(start_paused = true)]
 async fn interim_responses_are_bounded() {
-    for (number, size, is_taken) in [(16, 0, true), (17, 0, false), (1, 60_000, true), (3, 60_000, false)] {
+    for (number, size, is_taken) in [(100, 0, true), (101, 0, false), (1, 60_000, true), (3, 60_000, false)] {
         let lines = Lines::default();
         let (builder, told) = told(lines.builder());
         let client = builder.build().unwrap();

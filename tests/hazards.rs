@@ -384,3 +384,122 @@ async fn rule_04_a_full_pool_names_the_limit_that_is_in_the_way() {
         "ok"
     );
 }
+
+/// Threads on which the panic hook was called.
+static PANICKED: std::sync::Mutex<Vec<std::thread::ThreadId>> = std::sync::Mutex::new(Vec::new());
+
+/// Says how often the panic hook was called on this thread meanwhile: with `panic = "abort"`, once is the end.
+fn count_panics(run: impl FnOnce()) -> usize {
+    static HOOK: std::sync::Once = std::sync::Once::new();
+    HOOK.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            PANICKED.lock().unwrap().push(std::thread::current().id());
+            before(info);
+        }));
+    });
+    let this = std::thread::current().id();
+    let count = || PANICKED.lock().unwrap().iter().filter(|thread| **thread == this).count();
+    let before = count();
+    run();
+    count() - before
+}
+
+/// A server in memory that answers at once with a head and a part of the content, so that nobody waits for it, and with
+/// the rest when it is told to.
+#[derive(Clone, Default)]
+struct Halves(std::sync::Arc<std::sync::Mutex<HalvesState>>);
+
+#[derive(Default)]
+struct HalvesState {
+    incoming: Vec<u8>,
+    reader: Option<std::task::Waker>,
+}
+
+impl Halves {
+    fn say(&self, bytes: &[u8]) {
+        let mut state = self.0.lock().unwrap();
+        state.incoming.extend_from_slice(bytes);
+        let reader = state.reader.take();
+        drop(state);
+        reader.into_iter().for_each(std::task::Waker::wake);
+    }
+}
+
+impl AsyncRead for Halves {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        let mut state = self.0.lock().unwrap();
+        if state.incoming.is_empty() {
+            state.reader = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        buf.put_slice(&state.incoming);
+        state.incoming.clear();
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Halves {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
+        self.say(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nfirst");
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Transport for Halves {
+    fn look(&mut self) -> Look {
+        if self.0.lock().unwrap().incoming.is_empty() { Look::Silent } else { Look::Spoke }
+    }
+
+    fn close(&mut self) {}
+}
+
+/// The head has come, and a few bytes of the content are still to come; no timer was needed so far. Dropped outside of any
+/// runtime, or on one without timers, the response is read on where its connection belongs.
+#[test]
+fn a_response_that_is_dropped_outside_of_its_runtime_panics_nowhere() {
+    for place in ["none", "bare", "ended"] {
+        let (halves, runtime) = (Halves::default(), one_thread());
+        let made = halves.clone();
+        let connector = move |_| {
+            let made = made.clone();
+            async move { Ok(Box::new(made) as Box<dyn Transport>) }
+        };
+        let client = Client::builder().connector(connector).build().unwrap();
+        let response = runtime.block_on(client.get("http://h/").send()).unwrap();
+        let total = || client.pool().stats().total;
+        let panics = match place {
+            "none" => count_panics(|| drop(response)),
+            "bare" => {
+                let bare = Builder::new_current_thread().build().unwrap();
+                count_panics(|| bare.block_on(async { drop(response) }))
+            }
+            _ => {
+                drop(runtime);
+                let panics = count_panics(|| drop(response));
+                assert_eq!((panics, total().active, total().idle), (0, 0, 0), "{place}");
+                continue;
+            }
+        };
+        assert_eq!((panics, total().active), (0, 1), "{place}: it is being read");
+        halves.say(b" rest");
+        runtime.block_on(async {
+            while total().active > 0 {
+                tokio::task::yield_now().await;
+            }
+        });
+        assert_eq!((total().idle, total().closed_total()), (1, 0), "{place}: {}", total());
+    }
+}

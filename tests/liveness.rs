@@ -130,7 +130,7 @@ fn rule_22_a_stray_response_and_a_fin_are_never_delivered() {
 
 #[test]
 fn rule_22_one_stray_byte_is_enough() {
-    prove(Scheme::Plain, |peer| peer.send("\n"), DropReason::Unsolicited);
+    prove(Scheme::Plain, |peer| peer.send("x"), DropReason::Unsolicited);
 }
 
 #[test]
@@ -138,11 +138,13 @@ fn rule_22_a_reset_of_an_idle_connection_is_seen() {
     prove_end(Scheme::Plain, Peer::reset, DropReason::PeerClosed);
 }
 
-/// A look takes one byte's worth of notice, so a 408 counts as what it is on the wire: nobody asked for it.
+/// A server says 408 when it closes a connection on which no request came.
 #[test]
-fn rule_22_a_408_into_an_idle_connection_is_never_delivered() {
+fn rule_22_a_408_into_an_idle_connection_is_a_close() {
     let misbehave = |peer: &mut Peer| peer.send(REQUEST_TIMEOUT).and_then(|()| peer.fin());
-    prove_end(Scheme::Plain, misbehave, DropReason::Unsolicited);
+    prove_end(Scheme::Plain, misbehave, DropReason::PeerClosed);
+    prove(Scheme::Plain, |peer| peer.send("HTTP/1.0 408 Request Timeout\r\n\r\n"), DropReason::PeerClosed);
+    prove(Scheme::Plain, |peer| peer.send(["\r\n", REQUEST_TIMEOUT].concat()), DropReason::PeerClosed);
 }
 
 #[cfg(feature = "rustls")]
@@ -187,13 +189,14 @@ mod tls {
     }
 
     #[test]
-    fn rule_22_a_408_is_never_delivered() {
+    fn rule_22_a_408_is_a_close() {
         let misbehave = |peer: &mut Peer| {
             peer.send(REQUEST_TIMEOUT)?;
             peer.notify()?;
             peer.fin()
         };
-        prove_end(Scheme::Tls, misbehave, DropReason::Unsolicited);
+        prove_end(Scheme::Tls, misbehave, DropReason::PeerClosed);
+        prove(Scheme::Tls, |peer| peer.send(REQUEST_TIMEOUT), DropReason::PeerClosed);
     }
 }
 

@@ -1568,3 +1568,42 @@ async fn nothing_of_another_protocol_goes_out_before_its_time() {
         assert_eq!(client.pool().stats().total.idle, 0, "{rules}");
     }
 }
+
+/// The content of a response to HEAD is announced and does not come.
+#[tokio::test]
+async fn the_length_that_a_head_announces_is_told() {
+    let server = Server::start(|peer| {
+        while let Some(request) = peer.request()? {
+            match &*request.target {
+                "/long" => peer.send("HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n")?,
+                "/same" => peer.send("HTTP/1.1 304 Not Modified\r\ncontent-length: 7\r\n\r\n")?,
+                _ => peer.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")?,
+            }
+        }
+        Ok(())
+    });
+    let client = Client::new();
+    for (path, announced) in [("/long", Some(1000)), ("/same", Some(7)), ("/chunked", None)] {
+        let mut response = within(20, client.head(server.url(path)).send()).await.unwrap();
+        assert_eq!(response.content_length(), announced, "{path}");
+        assert!(within(20, response.chunk()).await.unwrap().is_none());
+        let response = within(20, client.head(server.url(path)).send()).await.unwrap();
+        let body = response.collect().await.unwrap().body;
+        assert!(body.is_empty(), "{path}");
+    }
+    assert_eq!(client.pool().stats().total.opened, 1);
+}
+
+#[tokio::test]
+async fn a_zone_in_a_url_is_refused_by_its_name() {
+    let client = Client::new();
+    for url in ["http://[fe80::1%25eth0]/", "http://[fe80::1%eth0]:8080/x?y", "https://u@[fe80::1%251]"] {
+        let error = client.get(url).send().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Request, "{url}");
+        assert!(error.to_string().contains("zones are not supported"), "{url}: {error}");
+    }
+    for url in ["http://[fe80::1", "http://[::x]/%25", "http://a b/[%25]", "http://[::1]x/?[%]"] {
+        let error = client.get(url).send().await.unwrap_err();
+        assert!(!error.to_string().contains("zone"), "{url}: {error}");
+    }
+}

@@ -273,7 +273,7 @@ async fn rule_25_a_breach_of_framing_ends_the_connection() {
 #[tokio::test]
 async fn rule_25_what_exceeds_a_limit_ends_the_connection() {
     let long = "x".repeat(70_000);
-    let informed = "HTTP/1.1 102 Processing\r\n\r\n".repeat(100);
+    let informed = "HTTP/1.1 102 Processing\r\n\r\n".repeat(101);
     for answer in [
         format!("HTTP/1.1 200 OK\r\nx-long: {long}\r\ncontent-length: 2\r\n\r\nok"),
         format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2;x={long}\r\nok\r\n0\r\n\r\n"),

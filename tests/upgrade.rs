@@ -62,6 +62,7 @@ async fn a_tunnel_begins(way: usize) {
         assert_eq!(response.content_length(), Some(0));
         let mut tunnel = response.upgrade().await.unwrap();
         assert_eq!(counts(&client), (0, 1, 0, 0));
+        assert_eq!(client.pool().stats().total.requests, 1, "its request was sent");
         // In small bites first.
         assert_eq!(read(&mut tunnel, 3).await, "lef", "split at {split}");
         assert_eq!(read(&mut tunnel, 5).await, "tover", "split at {split}");
@@ -572,4 +573,27 @@ async fn raw_headers_are_as_they_came_r_9110_5_2_1() {
     assert_eq!(raw, expected, "R-9110-5.2-1");
     let cookies: Vec<_> = response.headers().get_all("set-cookie").iter().collect();
     assert_eq!(cookies, ["b=1", "a=2"], "R-9110-5.2-1");
+}
+
+/// The request is counted once: when its connection becomes a tunnel, and not again when that ends.
+#[tokio::test(start_paused = true)]
+async fn an_upgraded_connection_counts_as_one_request() {
+    let lines = Lines::default();
+    let client = lines.client();
+    let sending = send(client.get("http://h/first"));
+    let line = lines.written(0, "\r\n\r\n").await;
+    line.say("HTTP/1.1 204 No Content\r\n\r\n");
+    sending.await.unwrap().unwrap();
+    let (request, answer) = ways(&client).into_iter().next().unwrap();
+    let sending = send(request);
+    lines::until("it is sent", || line.text().contains("upgrade")).await;
+    line.say(answer);
+    let tunnel = sending.await.unwrap().unwrap().upgrade().await.unwrap();
+    let ledger = || {
+        let total = client.pool().stats().total;
+        (total.requests, total.reused, total.handshakes_saved)
+    };
+    assert_eq!((ledger(), counts(&client)), ((2, 1, 1), (0, 1, 0, 0)));
+    drop(tunnel);
+    assert_eq!((ledger(), counts(&client)), ((2, 1, 1), (0, 0, 1, 1)));
 }

@@ -23,18 +23,23 @@ use super::limits::Limits;
 #[derive(Debug)]
 pub(super) struct ChunkDecoder {
     state: State,
-    /// Bytes of extensions seen so far, over all chunks.
-    extensions: usize,
+    /// Number of bytes on the current chunk-size line besides the first sixteen digits of the size.
+    line: usize,
+    /// The same number over all chunk-size lines so far.
+    extensions: u64,
+    /// Number of content bytes received so far.
+    content: u64,
     lenient: bool,
 }
 
 #[derive(Debug)]
 enum State {
+    /// `digits` counts up to [`MAX_SIZE_DIGITS`], leading zeros included.
     Size {
         digits: u8,
         size: u64,
     },
-    /// Whitespace after the size, which only an extension excuses.
+    /// Whitespace after the size. Without an extension after it, it is a forgiven departure.
     AfterSize {
         size: u64,
     },
@@ -84,7 +89,7 @@ pub(super) enum Piece {
 
 impl ChunkDecoder {
     pub(super) fn new() -> Self {
-        Self { state: State::START, extensions: 0, lenient: false }
+        Self { state: State::START, line: 0, extensions: 0, content: 0, lenient: false }
     }
 
     /// Whether a departure was forgiven.
@@ -106,6 +111,7 @@ impl ChunkDecoder {
                 if *remaining == 0 {
                     self.state = State::DataCr;
                 }
+                self.content += data.len() as u64;
                 Ok(Some(Piece::Data(data)))
             }
             State::Trailers(scan) => {
@@ -134,13 +140,19 @@ impl ChunkDecoder {
                 // > chunk-size = 1*HEXDIG
                 // > recipients MUST anticipate potentially large hexadecimal numerals and prevent parsing errors due
                 // > to integer conversion overflows or precision loss
-                // <https://www.rfc-editor.org/rfc/rfc9112#section-7.1>
+                // <https://www.rfc-editor.org/rfc/rfc9112#section-7.1>. Leading zeros are valid, however many there
+                // are, so that digits beyond the usual sixteen count against the budget of the line.
                 State::Size { digits, size } => match (hex_digit(byte), byte) {
-                    (Some(_), _) if digits == MAX_SIZE_DIGITS => {
+                    (Some(_), _) if size >> (u64::BITS - 4) != 0 => {
                         return Err(ProtocolError::ChunkSizeTooLarge);
                     }
                     (Some(digit), _) => {
-                        State::Size { digits: digits + 1, size: size << 4 | u64::from(digit) }
+                        let size = size << 4 | u64::from(digit);
+                        if digits == MAX_SIZE_DIGITS {
+                            self.extend(State::Size { digits, size }, limits)?
+                        } else {
+                            State::Size { digits: digits + 1, size }
+                        }
                     }
                     (None, _) if digits == 0 => return Err(ProtocolError::BadChunkSize),
                     (None, b'\r') => State::SizeLf { size },
@@ -154,6 +166,10 @@ impl ChunkDecoder {
                 State::AfterSize { size } => match byte {
                     b';' => self.extend(State::extension(size), limits)?,
                     b' ' | b'\t' => self.extend(State::AfterSize { size }, limits)?,
+                    b'\r' if limits.leniency.blanks_after_chunk_size => {
+                        self.lenient = true;
+                        State::SizeLf { size }
+                    }
                     b'\r' | b'\n' => return Err(ProtocolError::BadChunkLine),
                     _ => return Err(ProtocolError::BadChunkSize),
                 },
@@ -175,7 +191,10 @@ impl ChunkDecoder {
                 State::SizeLf { size: 0 } => State::Trailers(Scan::trailers()),
                 State::SizeLf { size } => State::Data { remaining: size },
                 State::DataCr if byte == b'\r' => State::DataLf,
-                State::DataLf if byte == b'\n' => State::START,
+                State::DataLf if byte == b'\n' => {
+                    self.line = 0;
+                    State::START
+                }
                 State::DataCr | State::DataLf => return Err(ProtocolError::BadChunkEnd),
                 State::Data { .. } | State::Trailers(_) | State::Done => return Ok(index),
             };
@@ -184,9 +203,12 @@ impl ChunkDecoder {
     }
 
     fn extend(&mut self, next: State, limits: &Limits) -> Result<State, ProtocolError> {
-        if self.extensions >= limits.chunk_extensions {
+        // A server that signs its content needs as many extensions as it sends chunks: content pays for them.
+        let most = (limits.chunk_extensions as u64).saturating_add(self.content);
+        if self.line >= limits.chunk_line || self.extensions >= most {
             return Err(ProtocolError::ChunkExtensionsTooLarge);
         }
+        self.line += 1;
         self.extensions += 1;
         Ok(next)
     }
@@ -285,7 +307,7 @@ fn hex_digit(byte: u8) -> Option<u8> {
 
 pub(super) const CHUNK_END: &[u8] = b"\r\n";
 pub(super) const LAST_CHUNK: &[u8] = b"0\r\n";
-/// Sixteen fill a `u64` exactly, so that no size can overflow it.
+/// As many digits as the largest size has.
 const MAX_SIZE_DIGITS: u8 = 16;
 
 #[cfg(test)]
@@ -329,7 +351,10 @@ mod tests {
             ("5;a = \"\\\"\\;\t\u{e9}\" ; !#$%&'*+-.^_`|~=0\r\nhello\r\n0;x=\"\"\r\n\r\n", Ok("hello")),
             ("7\r\n\r\n0\r\n\r\n\r\n0\r\n\r\n", Ok("\r\n0\r\n\r\n")),
             ("0\r\nX: a\r\n b\r\n\r\n", Ok("")),
-            ("00000000000000005\r\nhello\r\n0\r\n\r\n", Err(ChunkSizeTooLarge)),
+            ("00000000000000005\r\nhello\r\n0\r\n\r\n", Ok("hello")),
+            ("0000000000000000000000000000000000005;a\r\nhello\r\n00000000000000000000\r\n\r\n", Ok("hello")),
+            ("00000000000000000000000000000000000a\r\n0123456789\r\n0\r\n\r\n", Ok("0123456789")),
+            ("0000000000000000010000000000000000\r\nhello\r\n0\r\n\r\n", Err(ChunkSizeTooLarge)),
             ("10000000000000005\r\nhello\r\n0\r\n\r\n", Err(ChunkSizeTooLarge)),
             ("\r\n", Err(BadChunkSize)),
             (" 5\r\nhello\r\n0\r\n\r\n", Err(BadChunkSize)),
@@ -340,7 +365,10 @@ mod tests {
             ("5_0\r\nhello\r\n0\r\n\r\n", Err(BadChunkSize)),
             (";a\r\nhello\r\n0\r\n\r\n", Err(BadChunkSize)),
             ("5 5\r\nhello\r\n0\r\n\r\n", Err(BadChunkSize)),
-            ("5 \r\nhello\r\n0\r\n\r\n", Err(BadChunkLine)),
+            ("5 \r\nhello\r\n0\r\n\r\n", Ok("hello")),
+            ("5\t \t\r\nhello\r\n0 \r\n\r\n", Ok("hello")),
+            ("5 \nhello\r\n0\r\n\r\n", Err(BadChunkLine)),
+            ("5 \rhello\r\n0\r\n\r\n", Err(BadChunkLine)),
             ("5\nhello\r\n0\r\n\r\n", Err(BadChunkLine)),
             ("5\rhello\r\n0\r\n\r\n", Err(BadChunkLine)),
             ("5;a\nhello\r\n0\r\n\r\n", Err(BadChunkLine)),
@@ -428,6 +456,32 @@ mod tests {
     }
 
     #[test]
+    fn blanks_after_a_chunk_size_are_forgiven_and_noted_unless_switched_off() {
+        let mut strict = Limits::default();
+        strict.leniency.blanks_after_chunk_size = false;
+        for (line, is_forgiven) in
+            [("5 ", true), ("5\t", true), ("5 \t  ", true), ("5 \t;a", false), ("5", false)]
+        {
+            for wire in [format!("{line}\r\nhello\r\n0\r\n\r\n"), format!("0{}\r\n\r\n", &line[1..])] {
+                for (limits, expected) in
+                    [(Limits::default(), None), (strict, Some(ProtocolError::BadChunkLine))]
+                {
+                    let expected = expected.filter(|_| is_forgiven);
+                    for step in 1..=wire.len() {
+                        let outcome = run(wire.as_bytes(), step, &limits);
+                        let outcome = outcome.map(|(_, end, _)| assert!(end.is_some()));
+                        assert_eq!(outcome.err(), expected, "{wire:?} by {step}");
+                    }
+                    let mut decoder = ChunkDecoder::new();
+                    let mut buf = BytesMut::from(&wire[..]);
+                    while let Ok(Some(_)) = decoder.decode(&mut buf, &limits) {}
+                    assert_eq!(decoder.is_lenient(), is_forgiven && expected.is_none(), "{wire:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn trailers_are_handed_over_and_surplus_is_left() {
         let wire = b"1\r\nx\r\n0\r\nX-A:\t1 \r\nX-B: a\r\n\tb\r\nx-a: 2\r\n\r\nHTTP/1.1";
         for step in 1..=wire.len() {
@@ -442,12 +496,24 @@ mod tests {
 
     #[test]
     fn limits_hold_at_their_exact_boundary_and_at_every_step() {
-        let limits = Limits { chunk_extensions: 6, trailers: 12, fields: 2, ..Limits::default() };
+        let limits =
+            Limits { chunk_extensions: 6, chunk_line: 5, trailers: 12, fields: 2, ..Limits::default() };
         for (wire, expected) in [
-            ("1;ab\r\nx\r\n0;ab\r\n\r\n", None),
-            ("1;ab\r\nx\r\n0;abc\r\n\r\n", Some(ProtocolError::ChunkExtensionsTooLarge)),
-            ("1 \t;abc\r\nx\r\n0\r\n\r\n", None),
-            ("1      ;\r\nx\r\n0\r\n\r\n", Some(ProtocolError::ChunkExtensionsTooLarge)),
+            // Six bytes and what was received, so that the second line may have four.
+            ("1;ab\r\nx\r\n0;abc\r\n\r\n", None),
+            ("1;ab\r\nx\r\n0;abcd\r\n\r\n", Some(ProtocolError::ChunkExtensionsTooLarge)),
+            ("3;abc\r\nxyz\r\n0;abcd\r\n\r\n", None),
+            ("3;abc\r\nxyz\r\n1;abcd\r\nx\r\n0;\r\n\r\n", None),
+            // What is merely announced pays for nothing.
+            ("3;abcd\r\nxyz\r\nff;abc\r\n", None),
+            ("3;abcd\r\nxyz\r\nff;abcd\r\n", Some(ProtocolError::ChunkExtensionsTooLarge)),
+            // Five bytes on one line.
+            ("1 \t;ab\r\nx\r\n0\r\n\r\n", None),
+            ("1;abcde\r\nx\r\n0\r\n\r\n", Some(ProtocolError::ChunkExtensionsTooLarge)),
+            ("1     ;\r\nx\r\n0\r\n\r\n", Some(ProtocolError::ChunkExtensionsTooLarge)),
+            ("9\r\nninebytes\r\n1;abcde\r\nx\r\n0\r\n\r\n", Some(ProtocolError::ChunkExtensionsTooLarge)),
+            ("000000000000000000001\r\nx\r\n0\r\n\r\n", None),
+            ("0000000000000000000001\r\nx\r\n0\r\n\r\n", Some(ProtocolError::ChunkExtensionsTooLarge)),
             ("0\r\na: b\r\nc: d\r\n\r\n", None),
             ("0\r\na: b\r\nc: de\r\n\r\n", Some(ProtocolError::TrailersTooLarge)),
             ("0\r\na:\r\nb:\r\n\r\n", None),

@@ -62,11 +62,12 @@ pub enum ProtocolError {
     ChunkedTwice,
     /// A chunk size is not hexadecimal.
     BadChunkSize,
-    /// A chunk size has more than 16 digits.
+    /// A chunk size has more than 16 digits, leading zeros not counted.
     ChunkSizeTooLarge,
     /// A chunk extension is malformed.
     BadChunkExtension,
-    /// The chunk extensions are longer than [`Limits::chunk_extensions`](super::Limits::chunk_extensions).
+    /// The chunk extensions are longer than [`Limits::chunk_line`](super::Limits::chunk_line) on one line, or than
+    /// [`Limits::chunk_extensions`](super::Limits::chunk_extensions) together.
     ChunkExtensionsTooLarge,
     /// A chunk-size line does not end in CRLF.
     BadChunkLine,

@@ -77,6 +77,11 @@ impl Scan {
         Self { section, at: 0, at_line_start: false, field: 0, fields: 0, next_check: 0, lenient: false }
     }
 
+    /// Whether not even the version of the status line was accepted.
+    pub(super) fn is_within_version(&self) -> bool {
+        self.at < STATUS_LINE_VERSION
+    }
+
     /// Finds the end of the section (behind its empty line) in `bytes`, which must begin with all that was given
     /// before; `None`: not there yet. Readies the bytes for httparse, in place: folds become spaces, and a higher
     /// minor version becomes 1.

@@ -18,11 +18,16 @@ pub struct Limits {
     pub head: usize,
     /// The field lines of one head, and of one trailer section. 128; more than 4096 count as 4096.
     pub fields: usize,
-    /// The number of interim (1xx) responses before the final one. 16.
+    /// The number of interim (1xx) responses before the final one. 100: a server that reports progress for minutes
+    /// sends dozens.
     pub informational: usize,
     /// The bytes of all interim heads of one exchange together. 64 KiB.
     pub informational_bytes: usize,
-    /// The bytes of all chunk extensions of one body together. 16 KiB.
+    /// The bytes of one chunk-size line besides the first sixteen digits of the size: further leading zeros, blanks and
+    /// the extension. 4 KiB.
+    pub chunk_line: usize,
+    /// The bytes of all chunk-size lines of one body together, counted as for [`chunk_line`](Self::chunk_line), beyond
+    /// one byte for each byte of content that was received. 16 KiB. A stream of signed chunks may so be of any length.
     pub chunk_extensions: usize,
     /// The bytes of one trailer section, its empty line not counted. 16 KiB.
     pub trailers: usize,
@@ -35,8 +40,9 @@ impl Default for Limits {
         Self {
             head: 64 * 1024,
             fields: 128,
-            informational: 16,
+            informational: 100,
             informational_bytes: 64 * 1024,
+            chunk_line: 4 * 1024,
             chunk_extensions: 16 * 1024,
             trailers: 16 * 1024,
             leniency: Leniency::default(),
@@ -62,6 +68,10 @@ pub struct Leniency {
     /// ones are commonly skipped, and hide no line end. The connection is not reused all the same.
     /// <https://www.rfc-editor.org/rfc/rfc9112#section-7.1.1>
     pub empty_chunk_extensions: bool,
+    /// Spaces and tabs may stand between a chunk size and the end of its line, without an extension. On: servers that
+    /// pad the size do it, and the line's end is beyond doubt. The connection is not reused all the same.
+    /// <https://www.rfc-editor.org/rfc/rfc9112#section-7.1>
+    pub blanks_after_chunk_size: bool,
 }
 
 impl Default for Leniency {
@@ -71,6 +81,7 @@ impl Default for Leniency {
             obs_fold: true,
             length_with_transfer_encoding: false,
             empty_chunk_extensions: true,
+            blanks_after_chunk_size: true,
         }
     }
 }

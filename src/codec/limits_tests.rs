@@ -48,6 +48,7 @@ fn limits_of_next_to_nothing_are_still_limits() {
     for (change, expected) in [
         (&(|limits: &mut Limits| limits.fields = 0) as &dyn Fn(&mut Limits), ProtocolError::TooManyFields),
         (&|limits| limits.chunk_extensions = 0, ProtocolError::ChunkExtensionsTooLarge),
+        (&|limits| limits.chunk_line = 0, ProtocolError::ChunkExtensionsTooLarge),
         (&|limits| limits.trailers = 0, ProtocolError::TrailersTooLarge),
     ] {
         let mut limits = Limits::default();

@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, Method, StatusCode, Version};
 
 use super::chunked::{CHUNK_END, ChunkDecoder, Piece, encode_chunk_start, take};
@@ -19,6 +19,7 @@ use super::request::{self, RequestHead};
 use super::response::ResponseHead;
 use super::shown::{FieldNames, Size};
 use super::trailers;
+use super::unasked::{self, MOST_LINE_ENDS};
 use super::upgrade::Offer;
 
 /// The codec of one exchange. See the [module](super) for how it is driven.
@@ -37,8 +38,12 @@ pub struct Machine {
     /// Of the final response, once its head was read.
     status: Option<StatusCode>,
     framing: Option<Framing>,
+    /// What the head says of the length of content that does not come with it.
+    absent: Option<u64>,
     keep_alive: KeepAlive,
     has_peer_spoken: bool,
+    /// How many more bytes of line ends are skipped before the response.
+    line_ends: usize,
     informational: usize,
     informational_bytes: usize,
     /// The peer's misdeed, after which nothing it sends has a meaning.
@@ -128,8 +133,10 @@ impl Machine {
             expects_continue: false,
             status: None,
             framing: None,
+            absent: None,
             keep_alive: KeepAlive::default(),
             has_peer_spoken: false,
+            line_ends: 0,
             informational: 0,
             informational_bytes: 0,
             broken: None,
@@ -248,6 +255,19 @@ impl Machine {
         }
     }
 
+    /// The length of the content as the peer announced it, or zero where there can be none. A response to HEAD, and a 304,
+    /// may announce the content of another response; nothing of it is to come.
+    /// <https://www.rfc-editor.org/rfc/rfc9110#section-8.6>
+    #[must_use]
+    pub fn announced_length(&self) -> Option<u64> {
+        match self.framing? {
+            Framing::Length(length) => Some(length),
+            Framing::None => self.absent,
+            Framing::Tunnel => Some(0),
+            Framing::Chunked | Framing::UntilClose => None,
+        }
+    }
+
     /// How many bytes of the request's body are still to be sent, if that is known.
     #[must_use]
     pub fn upload_remaining(&self) -> Option<u64> {
@@ -262,6 +282,19 @@ impl Machine {
     #[must_use]
     pub fn has_peer_spoken(&self) -> bool {
         self.has_peer_spoken
+    }
+
+    /// Whether the machine failed because the first bytes after the request cannot begin an HTTP/1 response. On a
+    /// connection that was used before, they belong to something else: to a body, say, that the peer sent after a
+    /// response that has none.
+    #[must_use]
+    pub fn is_no_response(&self) -> bool {
+        let is_of_version = matches!(
+            self.broken,
+            Some(ProtocolError::NotHttp | ProtocolError::UnsupportedVersion | ProtocolError::BadStatusLine)
+        );
+        let is_first = matches!(&self.receive, Receive::Head(scan) if scan.is_within_version());
+        is_of_version && is_first && self.informational == 0
     }
 
     /// What the response's `Keep-Alive` field promised.
@@ -334,6 +367,15 @@ impl Machine {
                     self.close.insert(CloseReason::Unsolicited);
                     return Err(ProtocolError::SpokeFirst);
                 }
+                if self.line_ends > 0 && !self.has_peer_spoken && matches!(buf.first(), Some(b'\r' | b'\n')) {
+                    let most = buf.len().min(self.line_ends);
+                    let skipped = unasked::line_ends(&buf[..most]);
+                    buf.advance(skipped);
+                    self.line_ends -= skipped;
+                    if buf.is_empty() {
+                        return Ok(None);
+                    }
+                }
                 self.has_peer_spoken = true;
                 match head::receive(scan, buf, &self.limits)? {
                     Some((head, notes)) => self.receive_head(head, &notes).map(Some),
@@ -387,6 +429,13 @@ impl Machine {
         } else {
             let framing = message_length(self.asked, head.status, notes.framing, self.limits.leniency)?;
             self.note_persistence(&head, framing, notes);
+            if framing == Framing::None {
+                self.absent = match notes.framing.length {
+                    _ if head.status == StatusCode::NO_CONTENT => Some(0),
+                    Length::Valid { length, .. } => Some(length),
+                    _ => None,
+                };
+            }
             framing
         };
         self.keep_alive = notes.keep_alive;
@@ -575,6 +624,12 @@ impl Machine {
             self.send = Send::Aborted { is_head_sent: self.is_head_sent() };
             self.close.insert(CloseReason::UploadAborted);
         }
+    }
+
+    /// Says that the connection carried another exchange before this one: line ends between the two are skipped, up to
+    /// 1 KiB. <https://www.rfc-editor.org/rfc/rfc9112#section-9.2>
+    pub fn set_reused(&mut self) {
+        self.line_ends = MOST_LINE_ENDS;
     }
 
     /// Adds a reason to close that the machine cannot see.

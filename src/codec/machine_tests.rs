@@ -265,3 +265,39 @@ fn machines_can_move_between_threads() {
     check::<Machine>();
     check::<Event>();
 }
+
+/// What a response without content announces is the length of another's.
+#[test]
+fn a_length_is_announced_also_where_no_content_comes_r_9110_8_6() {
+    for (method, head, announced, remaining) in [
+        (Method::HEAD, "200 OK\r\nContent-Length: 1000", Some(1000), Some(0)),
+        (Method::HEAD, "200 OK\r\nContent-Length: 0", Some(0), Some(0)),
+        (Method::HEAD, "200 OK\r\nContent-Length: 7, 7", Some(7), Some(0)),
+        (Method::HEAD, "200 OK\r\nContent-Length: x", None, Some(0)),
+        (Method::HEAD, "200 OK\r\nTransfer-Encoding: chunked", None, Some(0)),
+        (Method::HEAD, "200 OK", None, Some(0)),
+        (Method::HEAD, "204 No Content", Some(0), Some(0)),
+        (Method::GET, "304 Not Modified\r\nContent-Length: 1000", Some(1000), Some(0)),
+        (Method::GET, "304 Not Modified", None, Some(0)),
+        (Method::GET, "204 No Content\r\nContent-Length: 5", Some(0), Some(0)),
+        (Method::GET, "200 OK\r\nContent-Length: 5", Some(5), Some(5)),
+        (Method::GET, "200 OK\r\nContent-Length: 0", Some(0), Some(0)),
+        (Method::GET, "200 OK\r\nTransfer-Encoding: chunked", None, None),
+        (Method::GET, "200 OK", None, None),
+        (Method::CONNECT, "200 OK\r\nContent-Length: 5", Some(0), Some(0)),
+    ] {
+        let mut machine = Machine::new(Limits::default());
+        let headers = HeaderMap::new();
+        let target = match method {
+            Method::CONNECT => Target::Authority("h:1"),
+            _ => Target::Origin("/"),
+        };
+        let request = RequestHead::new(&method, target, Some(b"h:1"), &headers);
+        machine.encode_head(&request, &mut BytesMut::new()).unwrap();
+        assert_eq!(machine.announced_length(), None);
+        let mut buf = BytesMut::from(&*format!("HTTP/1.1 {head}\r\n\r\n"));
+        assert!(matches!(machine.decode(&mut buf), Ok(Some(Event::Head(_)))));
+        let lengths = (machine.announced_length(), machine.receive_remaining());
+        assert_eq!(lengths, (announced, remaining), "{method} {head:?}");
+    }
+}

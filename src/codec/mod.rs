@@ -100,6 +100,7 @@ pub(crate) mod shown;
 #[cfg(test)]
 mod tests;
 mod trailers;
+mod unasked;
 mod upgrade;
 
 pub use close::{CloseReason, CloseReasons};
@@ -111,3 +112,4 @@ pub use limits::{Leniency, Limits};
 pub use machine::{Event, Machine, Verdict};
 pub use request::{RequestHead, Target};
 pub use response::ResponseHead;
+pub(crate) use unasked::{MOST_LINE_ENDS, Unasked, unasked_status};

@@ -281,6 +281,15 @@ fn leniencies_can_be_switched() {
         let seen = observe_always(&Method::GET, strict, wire.as_bytes(), Peer::Stays);
         assert_eq!(seen.error, Some(ProtocolError::BadChunkExtension), "{wire:?}");
     }
+    // Blanks behind a size, likewise.
+    strict.leniency.blanks_after_chunk_size = false;
+    for body in ["5 \r\nhello\r\n0\r\n\r\n", "5\r\nhello\r\n0\t\r\nX: y\r\n\r\n"] {
+        let wire = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{body}");
+        let seen = observe_always(&Method::GET, Limits::default(), wire.as_bytes(), Peer::Stays);
+        assert_eq!((&seen.body[..], &seen.reasons[..]), (&b"hello"[..], &[CloseReason::Lenient][..]));
+        let seen = observe_always(&Method::GET, strict, wire.as_bytes(), Peer::Stays);
+        assert_eq!(seen.error, Some(ProtocolError::BadChunkLine), "{wire:?}");
+    }
     let mut lenient = Limits::default();
     lenient.leniency.length_with_transfer_encoding = true;
     let wire =

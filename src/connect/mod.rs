@@ -147,11 +147,17 @@ impl Dialer {
         Self { names, config, tls: Tls::new(tls), connector }
     }
 
-    /// Makes one connection. Dropped, it leaves nothing behind.
+    /// Makes one connection. Dropped, it leaves nothing behind. If `is_isolated`, it resumes no TLS session, because a
+    /// session tells the server that both connections are of the same client.
     ///
     /// Its steps are boxed: so a dial takes no more memory than the step that it is at. (With all of them in it, as large as
     /// TLS needs, each dial left a hole between the connections that are kept, which nothing else filled.)
-    pub(crate) async fn dial(&self, to: &Destination, setup: &Setup) -> Result<Dialed, DialError> {
+    pub(crate) async fn dial(
+        &self,
+        to: &Destination,
+        is_isolated: bool,
+        setup: &Setup,
+    ) -> Result<Dialed, DialError> {
         // The task may have begun late, and the pool counts from here.
         let deadline = time::after(setup.started(), self.config.connect_timeout);
         if let Some(connector) = &self.connector {
@@ -162,6 +168,7 @@ impl Dialer {
             true => Some(Box::pin(self.within(deadline, Phase::Tls, to, self.tls.load())).await??),
             false => None,
         };
+        let tls = tls.map(|tls| if is_isolated { tls.isolated() } else { tls });
         let addresses = match self.names.known(to.host(), to.port()) {
             Some(addresses) => addresses,
             None => Box::pin(self.look_up(to, setup, deadline)).await?,
@@ -525,7 +532,7 @@ mod tests {
     }
 
     async fn failure(dialer: &Dialer, to: &Destination) -> DialError {
-        dialer.dial(to, &setup(to)).await.unwrap_err()
+        dialer.dial(to, false, &setup(to)).await.unwrap_err()
     }
 
     #[tokio::test]
@@ -534,7 +541,7 @@ mod tests {
         let at = listener.local_addr().unwrap();
         let to = Destination::new(false, "A.Example", at.port());
         let setup = setup(&to);
-        let dialed = dialer(Some(Ok(vec![at.ip()]))).dial(&to, &setup).await.unwrap();
+        let dialed = dialer(Some(Ok(vec![at.ip()]))).dial(&to, false, &setup).await.unwrap();
         let (mut peer, from) = listener.accept().await.unwrap();
         assert_eq!((dialed.peer, dialed.local), (Some(at), Some(from)));
         let mut stream = dialed.stream;
@@ -550,7 +557,7 @@ mod tests {
         let at = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let to = Destination::new(false, "127.0.0.1", at.port());
         let setup = setup(&to);
-        let error = dialer(None).dial(&to, &setup).await.unwrap_err();
+        let error = dialer(None).dial(&to, false, &setup).await.unwrap_err();
         assert!(setup.milestones().dns.is_none());
         assert!(error.concerns_host());
         let error = error.into_error();
@@ -598,7 +605,7 @@ mod tests {
             assert_eq!((to.scheme(), to.host(), to.port()), ("https", "2001:db8::1", 443));
             Ok(Box::new(TcpStream::connect(at).await?) as _)
         });
-        let mut dialed = dialer.dial(&to, &setup(&to)).await.unwrap();
+        let mut dialed = dialer.dial(&to, false, &setup(&to)).await.unwrap();
         let (mut peer, _) = listener.accept().await.unwrap();
         assert_eq!((dialed.peer, dialed.stream.look()), (None, Look::Silent));
         dialed.stream.write_all(b"x").await.unwrap();
@@ -630,7 +637,7 @@ mod tests {
         let to = Destination::new(true, "a.example", at.port());
         let setup = setup(&to);
         let server = async { acceptor.accept(listener.accept().await.unwrap().0).await.unwrap() };
-        let (dialed, mut peer) = tokio::join!(dialer.dial(&to, &setup), server);
+        let (dialed, mut peer) = tokio::join!(dialer.dial(&to, false, &setup), server);
         let mut stream = dialed.unwrap().stream;
         stream.write_all(b"x").await.unwrap();
         stream.flush().await.unwrap();

@@ -1,23 +1,24 @@
 //! What a connection is made of: bytes in both directions, a look at what is there, and a close that waits for
 //! nothing.
 //!
-//! Knows nothing of HTTP and of pools. Invariant: a look makes a system call and never believes the reactor. After a
+//! Knows nothing of pools, and of HTTP only what the codec says of bytes that came unasked. Invariant: a look makes a system call and never believes the reactor. After a
 //! peer's FIN has arrived but before the runtime has polled its reactor, tokio's cached readiness still says that
 //! there is nothing to read.
 
 use std::fmt;
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Read};
 use std::mem::MaybeUninit;
 use std::net::Shutdown;
 use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::tls::TlsStream;
+use crate::codec::{MOST_LINE_ENDS, Unasked};
 
 /// What a look at an idle connection sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +31,8 @@ pub enum Look {
     Silent,
     /// The peer has closed it, or it has failed.
     Closed,
-    /// There are bytes that nobody asked for: what they belong to is unknown, so it must not be used.
+    /// There are bytes that nobody asked for: what they belong to is unknown, so it must not be used, unless they turn out
+    /// to be line ends alone.
     Spoke,
 }
 
@@ -41,7 +43,8 @@ pub trait Transport: AsyncRead + AsyncWrite + Send + Unpin + 'static {
     /// What is there right now, without blocking, and past any cached readiness: the answer decides whether a
     /// request is written to this connection after it was idle.
     ///
-    /// Bytes that are of no meaning to the reader, as TLS session tickets, may be taken in.
+    /// Bytes that are of no meaning to the reader, as TLS session tickets, may be taken in. Where it answers
+    /// [`Spoke`](Look::Spoke), the bytes are read next: line ends alone are discarded, and it is asked again.
     fn look(&mut self) -> Look;
 
     /// Closes it now, as well as that can be done without blocking. It is dropped next.
@@ -116,6 +119,45 @@ impl Stream {
         }
     }
 
+    /// Reads what a look has found on an idle connection. Line ends alone are discarded; `line_ends` counts them over all
+    /// looks at the idle connection, so that no stream of them is silence for ever. A 408 is how a server closes.
+    #[cold]
+    pub(crate) fn look_closer(&mut self, line_ends: &mut u16) -> Look {
+        loop {
+            let mut room = [0; 256];
+            let read = self.read_now(&mut room);
+            match Unasked::of(room.get(..read).unwrap_or_default()) {
+                Unasked::LineEnds => {}
+                Unasked::RequestTimeout => return Look::Closed,
+                Unasked::Other => return Look::Spoke,
+            }
+            *line_ends = line_ends.saturating_add(read as u16);
+            if usize::from(*line_ends) > MOST_LINE_ENDS {
+                return Look::Spoke;
+            }
+            match self.look() {
+                Look::Spoke => {}
+                look => return look,
+            }
+        }
+    }
+
+    /// Reads what a look has found, without blocking, and past the reactor where that is known. Returns how much that
+    /// was.
+    pub(crate) fn read_now(&mut self, room: &mut [u8]) -> usize {
+        match self {
+            Self::Tcp(tcp) => (&*SockRef::from(&*tcp)).read(room).unwrap_or_default(),
+            Self::Tls(tls) => tls.read_now(room),
+            Self::Other(other) => {
+                let mut room = ReadBuf::new(room);
+                // Nobody waits for it: what cannot be read at once was no more than a look's opinion.
+                let mut cx = Context::from_waker(Waker::noop());
+                let _ = Pin::new(other.get()).poll_read(&mut cx, &mut room);
+                room.filled().len()
+            }
+        }
+    }
+
     /// See [`Transport::close`].
     pub(crate) fn close(&mut self) {
         match self {
@@ -125,12 +167,12 @@ impl Stream {
         }
     }
 
-    /// Whether no byte is held between the socket and the reader, as far as that can be known without a system call:
-    /// true unless TLS has decrypted something that was not read yet, or has read half a record.
-    pub(crate) fn is_settled(&mut self) -> bool {
+    /// Looks at what is held between the socket and the reader, without a system call: silent unless TLS has read half
+    /// a record, or the end, or has decrypted something that was not read yet.
+    pub(crate) fn look_inside(&mut self) -> Look {
         match self {
-            Self::Tcp(_) | Self::Other(_) => true,
-            Self::Tls(tls) => tls.is_settled(),
+            Self::Tcp(_) | Self::Other(_) => Look::Silent,
+            Self::Tls(tls) => tls.look_inside(),
         }
     }
 }
@@ -222,7 +264,7 @@ pub(super) fn close(tcp: &TcpStream) {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Read, Write};
+    use std::io::Write;
     use std::time::Duration;
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -2,7 +2,8 @@
 //!
 //! Knows nothing of names' addresses or of HTTP, except that it is HTTP/1.1 that ALPN offers. rustls types do not
 //! leave this file, `tls_stream.rs` and `tls_records.rs`. Invariant: to build a client touches no file; the trust store is read when
-//! the first https connection is dialed, once, and what sessions it learns is shared by all dials of the client.
+//! the first https connection is dialed, once, and what sessions it learns is shared by all dials of the client that have no
+//! isolation tag.
 
 use std::fmt;
 use std::io;
@@ -104,6 +105,8 @@ struct Shared {
 #[derive(Clone)]
 pub(super) struct Loaded {
     config: Arc<ClientConfig>,
+    /// The same without sessions.
+    isolated: Arc<ClientConfig>,
     /// The config's.
     sessions: Arc<ClientSessionMemoryCache>,
 }
@@ -157,9 +160,11 @@ impl Shared {
             .with_custom_certificate_verifier(self.config.verifier(provider)?)
             .with_no_client_auth();
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.resumption = Resumption::disabled();
+        let isolated = Arc::new(config.clone());
         let sessions = Arc::new(ClientSessionMemoryCache::new(SESSIONS));
         config.resumption = Resumption::store(Arc::clone(&sessions) as _);
-        Ok(self.loaded.get_or_init(|| Loaded { config: Arc::new(config), sessions }).clone())
+        Ok(self.loaded.get_or_init(|| Loaded { config: Arc::new(config), isolated, sessions }).clone())
     }
 }
 
@@ -182,6 +187,11 @@ impl TlsConfig {
 }
 
 impl Loaded {
+    /// Returns the same trust, for handshakes that neither resume a session nor leave one to be resumed.
+    pub(super) fn isolated(self) -> Self {
+        Self { config: Arc::clone(&self.isolated), ..self }
+    }
+
     /// Shakes hands with `host` over `tcp`.
     pub(super) async fn handshake(&self, host: &str, tcp: TcpStream) -> Result<Secured, DialError> {
         let name = server_name(host)?;

@@ -36,6 +36,8 @@ pub(super) struct Records {
     is_eof: bool,
     /// The transport failed behind what was read: told by the next read.
     failed: Option<io::Error>,
+    /// Something was sealed for the peer to read.
+    is_used: bool,
     /// Our close_notify was sealed.
     is_goodbye_said: bool,
     /// Nothing was unsent when the alert was sealed that tells the peer of an error.
@@ -75,6 +77,7 @@ impl Records {
             is_more_likely: true,
             is_eof: false,
             failed: None,
+            is_used: false,
             is_goodbye_said: false,
             is_alert_first: false,
         }
@@ -354,6 +357,7 @@ impl Records {
                 part = parts.next().unwrap_or_default();
             }
         }
+        self.is_used = true;
         Ok(sealed)
     }
 
@@ -438,6 +442,17 @@ impl Records {
 
     pub(super) fn is_between_records(&self) -> bool {
         self.meter.is_between_records()
+    }
+
+    /// Whether anything was written by the user of the connection.
+    pub(super) fn is_used(&self) -> bool {
+        self.is_used
+    }
+
+    /// Gives what is decrypted already.
+    pub(super) fn take_plaintext(&mut self, buf: &mut ReadBuf<'_>) {
+        self.held.plain.pour(buf);
+        self.free();
     }
 
     /// What is known without asking the transport.

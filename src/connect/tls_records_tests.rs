@@ -658,3 +658,46 @@ async fn endless_tickets_starve_nobody() {
         assert_eq!(woken.0.load(Relaxed), round);
     }
 }
+
+/// A transport that fails after so many writes.
+struct Failing {
+    peer: Peer,
+    writes: usize,
+}
+
+impl AsyncWrite for Failing {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.writes == 0 {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        self.writes -= 1;
+        Pin::new(&mut self.peer).poll_write(cx, buf)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// A write that fails may have reached the peer in part, or as a whole record: whoever wrote must not take it for nothing.
+#[tokio::test]
+async fn a_write_that_fails_may_have_been_heard() {
+    for (at_a_time, writes) in [(100, 0), (100, 1), (100, 3), (40_000, 1)] {
+        let (mut records, peer) = pair().await;
+        let mut failing = Failing { peer: Peer { at_a_time, ..peer }, writes };
+        failing.peer.received();
+        let before = failing.peer.heard.len();
+        let content = vec![7; 50_000];
+        let bufs = [IoSlice::new(&content)];
+        let Poll::Ready(Err(error)) = records.poll_write(&mut failing, &mut context(), &bufs) else {
+            panic!("it fails")
+        };
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+        assert_eq!(failing.peer.heard.len() - before, at_a_time * writes);
+        assert_eq!(!failing.peer.received().is_empty(), at_a_time * writes > RECORD, "a whole record");
+    }
+}

@@ -3,7 +3,7 @@
 //! Knows nothing of configuration or certificates, nor of records. A plain peek is not enough here: what waits on the
 //! socket may be a session ticket, which means nothing, or the end of the connection, so the look takes in what has
 //! come. Invariants: a stream that looked silent has no plaintext buffered, no alert received, and stands between two
-//! records; and it owns no buffer, unless the peer left a message unfinished.
+//! records unless nothing was written to it yet; and it owns no buffer, unless the peer left a message unfinished.
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice, Read};
@@ -66,7 +66,10 @@ impl TlsStream {
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return if self.records.is_between_records() { Look::Silent } else { Look::Spoke };
+                    // A ticket may come in several segments. On a connection that was never written to, there is no
+                    // request that half a record could be taken for an answer to.
+                    let is_silent = self.records.is_between_records() || !self.records.is_used();
+                    return if is_silent { Look::Silent } else { Look::Spoke };
                 }
                 Err(_) => return Look::Closed,
             }
@@ -84,9 +87,22 @@ impl TlsStream {
         close(&self.tcp);
     }
 
-    /// See [`super::Stream::is_settled`].
-    pub(crate) fn is_settled(&mut self) -> bool {
-        self.records.is_settled()
+    /// Reads what is decrypted already. See [`super::Stream::read_now`].
+    pub(crate) fn read_now(&mut self, room: &mut [u8]) -> usize {
+        let mut room = ReadBuf::new(room);
+        self.records.take_plaintext(&mut room);
+        room.filled().len()
+    }
+
+    /// See [`super::Stream::look_inside`].
+    pub(crate) fn look_inside(&mut self) -> Look {
+        if self.records.is_settled() {
+            return Look::Silent;
+        }
+        match self.records.known() {
+            Known::End => Look::Closed,
+            Known::Nothing | Known::Plaintext => Look::Spoke,
+        }
     }
 }
 
@@ -132,8 +148,10 @@ const READ_PER_LOOK: usize = 4 * 1024;
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
     use std::time::Duration;
 
+    use rustls::{ServerConfig, ServerConnection};
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio_rustls::server;
 
@@ -171,13 +189,103 @@ mod tests {
         block();
         assert_ne!(SockRef::from(&client.tcp).peek(&mut [std::mem::MaybeUninit::uninit()]).unwrap(), 0);
         assert_eq!((client.look(), client.look()), (Look::Silent, Look::Silent));
-        assert!(client.is_settled());
+        assert_eq!(client.look_inside(), Look::Silent);
         server.write_all(b"ok").await.unwrap();
         server.flush().await.unwrap();
         let mut both = [0; 2];
         client.read_exact(&mut both).await.unwrap();
         assert_eq!(&both, b"ok");
         assert_eq!(client.look(), Look::Silent);
+    }
+
+    /// Accepts one connection and shakes hands. Returns the tickets that are to be sent next.
+    fn accept(
+        listener: &std::net::TcpListener,
+        config: ServerConfig,
+    ) -> (std::net::TcpStream, ServerConnection, Vec<u8>) {
+        let mut tcp = listener.accept().unwrap().0;
+        tcp.set_nodelay(true).unwrap();
+        let mut tls = ServerConnection::new(Arc::new(config)).unwrap();
+        while tls.is_handshaking() {
+            while tls.wants_write() {
+                tls.write_tls(&mut tcp).unwrap();
+            }
+            tls.read_tls(&mut tcp).unwrap();
+            tls.process_new_packets().unwrap();
+        }
+        let mut tickets = Vec::new();
+        while tls.wants_write() {
+            tls.write_tls(&mut tickets).unwrap();
+        }
+        (tcp, tls, tickets)
+    }
+
+    #[tokio::test]
+    async fn a_ticket_in_two_segments_is_not_speech() {
+        let authority = Authority::new();
+        for at in [1, 3, 4, 5, 6, 100, usize::MAX] {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let config = authority.server(&["localhost"]);
+            let server = tokio::task::spawn_blocking(move || accept(&listener, config));
+            let name = ServerName::try_from("localhost").unwrap();
+            let mut client = TlsStream::connect(authority.client().await, name, tcp).await.unwrap();
+            let (mut tcp, mut tls, tickets) = server.await.unwrap();
+            let (first, second) = tickets.split_at(at.min(tickets.len() - 1));
+            tcp.write_all(first).unwrap();
+            block();
+            assert_eq!((client.look(), client.look()), (Look::Silent, Look::Silent), "{at}");
+            tcp.write_all(second).unwrap();
+            block();
+            assert_eq!((client.look(), client.look_inside()), (Look::Silent, Look::Silent), "{at}");
+            client.write_all(b"ping").await.unwrap();
+            client.flush().await.unwrap();
+            tls.read_tls(&mut tcp).unwrap();
+            tls.process_new_packets().unwrap();
+            tls.writer().write_all(b"pong").unwrap();
+            let mut record = Vec::new();
+            tls.write_tls(&mut record).unwrap();
+            // Now that there was a request, half a record may be the answer to it.
+            let (first, second) = record.split_at(record.len() / 2);
+            tcp.write_all(first).unwrap();
+            block();
+            assert_eq!(client.look(), Look::Spoke, "{at}");
+            tcp.write_all(second).unwrap();
+            client.read_exact(&mut [0; 4]).await.unwrap();
+            assert_eq!(client.look(), Look::Silent, "{at}");
+        }
+    }
+
+    /// The same as a request has it: the rest of the ticket comes with the response.
+    #[tokio::test]
+    async fn a_request_is_sent_behind_half_a_ticket() {
+        let authority = Authority::new();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("https://{}/", listener.local_addr().unwrap());
+        let config = authority.server(&["127.0.0.1"]);
+        let (sent, is_sent) = tokio::sync::oneshot::channel();
+        let server = std::thread::spawn(move || {
+            let (mut tcp, mut tls, tickets) = accept(&listener, config);
+            let (first, second) = tickets.split_at(tickets.len() / 2);
+            tcp.write_all(first).unwrap();
+            sent.send(()).unwrap();
+            tls.read_tls(&mut tcp).unwrap();
+            tls.process_new_packets().unwrap();
+            tls.writer().write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").unwrap();
+            let mut wire = second.to_vec();
+            tls.write_tls(&mut wire).unwrap();
+            tcp.write_all(&wire).unwrap();
+            tcp
+        });
+        let client = crate::Client::builder().add_root_certificate(authority.root()).build().unwrap();
+        client.warm(&url, 1).await.unwrap();
+        is_sent.await.unwrap();
+        block();
+        let response = client.get(&url).send().await.unwrap();
+        assert_eq!(response.text().await.unwrap(), "ok");
+        let total = client.pool().stats().total;
+        assert_eq!((total.opened, total.closed_total(), total.idle), (1, 0, 1), "{total}");
+        drop(server.join().unwrap());
     }
 
     #[tokio::test]
@@ -189,7 +297,7 @@ mod tests {
         let (sent, got) = tokio::join!(server.write_all(&body), client.read_exact(&mut read));
         got.unwrap();
         sent.unwrap();
-        assert!(read == body && client.is_settled());
+        assert!(read == body && client.look_inside() == Look::Silent);
         assert_eq!(client.records.memory(), 0, "behind a large body");
         server.get_mut().1.refresh_traffic_keys().unwrap();
         server.flush().await.unwrap();
@@ -213,7 +321,7 @@ mod tests {
         server.flush().await.unwrap();
         block();
         assert_eq!((client.look(), client.look()), (Look::Spoke, Look::Spoke));
-        assert!(!client.is_settled());
+        assert_ne!(client.look_inside(), Look::Silent);
     }
 
     #[tokio::test]
@@ -222,7 +330,7 @@ mod tests {
         send_raw(&server, &[23, 3, 3, 0, 100, 1, 2, 3]);
         block();
         assert_eq!((client.look(), client.look()), (Look::Spoke, Look::Spoke));
-        assert!(!client.is_settled());
+        assert_ne!(client.look_inside(), Look::Silent);
     }
 
     #[tokio::test]
@@ -248,7 +356,7 @@ mod tests {
         server.flush().await.unwrap();
         block();
         assert_eq!((client.look(), client.look()), (Look::Closed, Look::Closed));
-        assert!(!client.is_settled());
+        assert_ne!(client.look_inside(), Look::Silent);
     }
 
     #[tokio::test]
@@ -265,10 +373,10 @@ mod tests {
         server.write_all(b"four").await.unwrap();
         server.flush().await.unwrap();
         assert_eq!(client.read_u8().await.unwrap(), b'f');
-        assert!(!client.is_settled());
+        assert_ne!(client.look_inside(), Look::Silent);
         assert_eq!(client.look(), Look::Spoke);
         client.read_exact(&mut [0; 3]).await.unwrap();
-        assert!(client.is_settled());
+        assert_eq!(client.look_inside(), Look::Silent);
     }
 
     #[tokio::test]

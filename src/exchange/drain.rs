@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::Exchange;
 use crate::codec::{Event, Framing};
+use crate::pool::Runtime;
 use crate::time;
 
 impl Exchange {
@@ -22,8 +23,12 @@ impl Exchange {
         // For the caller, it is over.
         self.spans.fail("cancelled", time::now());
         let upto = self.wire + DRAINED;
-        let mut cx = Context::from_waker(Waker::noop());
-        if self.poll_drained(upto, &mut cx).is_ready() {
+        // Reading sets timers, which belong to the connection's own runtime: the caller may be on another one, or on none.
+        let is_at_home = match (Runtime::current(), &mut self.lease) {
+            (Ok(here), Some(lease)) => *lease.conn().runtime() == here,
+            _ => false,
+        };
+        if is_at_home && self.poll_drained(upto, &mut Context::from_waker(Waker::noop())).is_ready() {
             return;
         }
         // On the connection's own runtime, whatever thread drops the response. If that runtime has ended, what it is
@@ -74,10 +79,8 @@ impl Exchange {
 }
 
 async fn drain(mut exchange: Exchange, upto: u64) {
-    if time::has_timers() {
-        // Too late or too much: dropping it closes the connection.
-        let _ = tokio::time::timeout(PATIENCE, poll_fn(|cx| exchange.poll_drained(upto, cx))).await;
-    }
+    // Too late or too much: dropping it closes the connection. (A runtime that connections are made on has timers.)
+    let _ = tokio::time::timeout(PATIENCE, poll_fn(|cx| exchange.poll_drained(upto, cx))).await;
 }
 
 /// The most that is read of a response that nobody wants.

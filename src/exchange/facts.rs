@@ -34,9 +34,11 @@ impl Exchange {
         self.sent <= self.head && self.write_error.is_none()
     }
 
-    /// Whether the server said that it closes the connection.
+    /// Whether the server said that it closes the connection: in words, or by an HTTP/1.0 response that does not offer to
+    /// keep it.
     pub(crate) fn says_close(&self) -> bool {
-        self.machine.close_reasons().contains(CloseReason::PeerClose)
+        let reasons = self.machine.close_reasons();
+        reasons.contains(CloseReason::PeerClose) || reasons.contains(CloseReason::Http10)
     }
 
     /// Whether the connection closes behind the response, for whatever reason.
@@ -65,6 +67,11 @@ impl Exchange {
     /// How much of the content is still to come, if that is known.
     pub(crate) fn remaining(&self) -> Option<u64> {
         self.machine.receive_remaining()
+    }
+
+    /// The length of the content as the server announced it.
+    pub(crate) fn announced_length(&self) -> Option<u64> {
+        self.machine.announced_length()
     }
 
     /// How much of the request was written, over all attempts.

@@ -87,6 +87,8 @@ pub(crate) struct Served {
     pub(crate) reused: bool,
     /// The request was answered on a connection that had carried one before.
     pub(crate) saved: bool,
+    /// The request was answered.
+    pub(crate) is_answered: bool,
     /// How many requests the connection has answered, over its life.
     pub(crate) answered: u64,
     /// It read a rest that nobody wanted: its number.

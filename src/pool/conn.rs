@@ -17,7 +17,7 @@ use super::hosts::Place;
 use super::key::Route;
 use super::stats::DropReason;
 use super::{Runtime, Shared};
-use crate::connect::Stream;
+use crate::connect::{Look, Stream};
 use crate::time::{self, Timer};
 use crate::trace::Setup;
 
@@ -45,6 +45,8 @@ pub(crate) struct Conn {
     pub(super) setup: Option<Arc<Setup>>,
     /// Whether it was ever idle: the peer may have closed it since.
     pub(super) was_idle: bool,
+    /// How many bytes of line ends came since it was given back.
+    pub(super) line_ends: u16,
     /// How many bytes the latest response took, about.
     pub(super) latest_size: u32,
     /// Kept across requests; see [`Timer`].
@@ -191,6 +193,7 @@ impl Progress {
             request: self.begun,
             reused: self.begun && self.is_reused(conn),
             saved: self.has_saved(conn),
+            is_answered: self.answered,
             answered: conn.requests - u64::from(self.begun && !self.answered),
             drained: self.is_draining.then_some(fixed.id),
         }
@@ -385,6 +388,7 @@ impl Kept {
             requests: 0,
             more: None,
             was_idle: false,
+            line_ends: 0,
             stay_until: None,
             used_at: made,
             setup: Some(setup),
@@ -443,6 +447,15 @@ impl Conn {
     /// Whether the connection was idle for so long that the machine may have been suspended meanwhile.
     pub(super) fn has_dozed(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.used_at) >= DOZE
+    }
+
+    /// Looks at it, as at a connection that is idle or was: what means nothing is discarded.
+    #[inline]
+    pub(crate) fn look(&mut self) -> Look {
+        match self.stream.look() {
+            Look::Spoke => self.stream.look_closer(&mut self.line_ends),
+            look => look,
+        }
     }
 
     /// Whether it has carried a request, or was idle.

@@ -42,8 +42,9 @@ impl Shared {
             *waiting.dial.lock().unwrap_or_else(PoisonError::into_inner) = Some(setup.clone());
         }
         let destination = Destination::new(route.is_https(), route.host(), route.port());
-        let (dialer, traced) = (self.dialer.clone(), setup.clone());
-        let work = Arc::new(Work::new(async move { dialer.dial(&destination, &traced).await }));
+        let (dialer, traced, is_isolated) = (self.dialer.clone(), setup.clone(), route.tag().is_some());
+        let work = async move { dialer.dial(&destination, is_isolated, &traced).await };
+        let work = Arc::new(Work::new(work));
         let dial = Dial {
             shared: Arc::downgrade(self),
             runtime: runtime.clone(),

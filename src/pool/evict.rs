@@ -15,6 +15,7 @@ use super::policy::Lent;
 use super::{Actions, Runtime, Shared, Wait};
 use crate::connect::Look;
 use crate::pool::DropReason;
+use crate::pool::action::Served;
 use crate::time;
 
 /// A connection that is to be kept, or to be used again. See
@@ -148,7 +149,7 @@ impl Shared {
         while let Some(one) = loan.lent.last_mut() {
             // It may go to somebody who waits, and then comes from the shelf.
             one.conn.set_idle();
-            let reason = match one.conn.stream.look() {
+            let reason = match one.conn.look() {
                 Look::Silent if self.is_unwanted(&one.conn, &one.conn.fixed) => Some(DropReason::Evicted),
                 Look::Silent => None,
                 Look::Closed => Some(DropReason::PeerClosed),
@@ -170,7 +171,13 @@ impl Loan<'_> {
     fn give_back(&mut self, reason: Option<DropReason>) -> bool {
         let Some(lent) = self.lent.pop() else { return false };
         let mut actions = Actions::new();
-        self.shared.decide(&mut actions, |policy, now, actions| policy.give_back(lent, reason, now, actions));
+        let served = Served { answered: lent.conn.requests, ..Served::default() };
+        self.shared.decide(&mut actions, |policy, now, actions| {
+            if reason == Some(DropReason::Unsolicited) {
+                policy.note_end(lent.place, served, DropReason::Unsolicited, now);
+            }
+            policy.give_back(lent, reason, now, actions);
+        });
         self.shared.perform(actions);
         true
     }

@@ -39,6 +39,16 @@ pub(super) struct Hosts<K, T, W, P> {
     empties: VecDeque<u32>,
 }
 
+/// What a host's connections came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Suspicion {
+    None,
+    /// They were closed after one response each. A connection that answers twice clears it.
+    ShortLived,
+    /// The host spoke on them unasked. No number of answers clears that.
+    Talks,
+}
+
 /// One host. What a request touches stands together, at the start of a cache line: with many hosts, each line costs what
 /// the memory takes.
 #[derive(Debug)]
@@ -49,12 +59,15 @@ pub(super) struct Host<K, T, W, P> {
     pub(super) waiting: u32,
     /// Connections in a row that the host closed after one response each.
     pub(super) short_lived: u8,
-    /// Whether it is known until when its connections are not kept.
-    pub(super) is_suspect: bool,
+    /// Why its connections may not be kept for a while.
+    pub(super) suspicion: Suspicion,
     pub(super) is_listed_empty: bool,
     pub(super) counters: Counters,
     /// Until then, its connections are not kept.
     pub(super) not_kept_until: Option<Instant>,
+    /// Connections that were closed because the host spoke unasked, and when the latest was.
+    pub(super) unasked: u8,
+    pub(super) unasked_at: Option<Instant>,
     pub(super) hash: u32,
     /// Idle, active and dialing, on all shelves.
     pub(super) counted: usize,
@@ -280,7 +293,9 @@ impl<K, T, W, P: Clone + PartialEq> Hosts<K, T, W, P> {
                     is_listed_empty: false,
                     failing: None,
                     short_lived: 0,
-                    is_suspect: false,
+                    unasked: 0,
+                    unasked_at: None,
+                    suspicion: Suspicion::None,
                     not_kept_until: None,
                     counters: Counters::default(),
                 };

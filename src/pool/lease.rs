@@ -149,9 +149,10 @@ impl Lease {
         self.conn.as_ref().and_then(|conn| conn.setup.as_ref())
     }
 
-    /// Real, and past any cached readiness: is it silent right now?
+    /// Looks at the connection: really, and past any cached readiness. A new connection has to be silent; on one that was
+    /// used or kept before, what means nothing is discarded.
     pub(crate) fn look(&mut self) -> Look {
-        self.conn().stream.look()
+        if self.is_reused() { self.conn().look() } else { self.conn().stream.look() }
     }
 
     /// A request is about to be written.

@@ -431,8 +431,9 @@ impl Shared {
     fn checkin(self: &Arc<Self>, mut kept: Kept, stay: Option<Duration>, served: Served, now: Instant) {
         let mut actions = Vec::new();
         if served.request {
-            // One that comes back unused is as old as it was.
+            // (One that comes back unused is as old as it was.)
             kept.used_at = now;
+            kept.line_ends = 0;
         }
         let stay = kept.stay(stay, served.request, now);
         self.keep(self.lock(), kept, now, &mut actions, |state, kept, now, actions| {

@@ -377,7 +377,8 @@ impl Model {
                 self.requests += 1;
                 self.since.insert(waiter, self.play.now);
                 self.shelf(host, runtime).resending.push_back(waiter);
-                let served = Served { request: true, reused: true, saved: true, answered: 2, drained: None };
+                let served =
+                    Served { request: true, reused: true, saved: true, answered: 2, ..Served::default() };
                 let ticket = self.play.policy.redial(
                     place,
                     served,

@@ -434,7 +434,7 @@ fn what_is_known_of_hosts_and_waiters_is_told() {
         let place = play.places[&1];
         play.policy.note_handshake(place, [3 * S, 2 * S, 5 * S][nth]);
         assert_eq!(play.want("a", 0, nth as u32), ["reuse 1"]);
-        let served = Served { request: true, reused, saved, answered: 1, drained: None };
+        let served = Served { request: true, reused, saved, answered: 1, ..Served::default() };
         let (now, mut out) = (play.now, Vec::new());
         play.policy.checkin(place, 1, Terms::default(), served, now, &mut out);
         play.say(out);

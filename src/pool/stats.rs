@@ -24,11 +24,12 @@ pub enum DropReason {
     MaxLifetime,
     /// The network is another one since.
     NetworkChanged,
-    /// Its host closes connections after one response, and is not kept for a while.
+    /// Its host closes connections after one response, or sends what nobody has asked for, and is not kept for a while.
     NotKept,
     /// The exchange ended in a way that forbids reuse, such as `Connection: close`.
     NotReusable,
-    /// The peer closed it while it was idle, or before it answered.
+    /// The peer closed it while it was idle, right behind a response, or before it answered. A 408 that nobody asked for is
+    /// a close.
     PeerClosed,
     /// The runtime that it belonged to has ended.
     RuntimeGone,
@@ -36,7 +37,7 @@ pub enum DropReason {
     Shutdown,
     /// The machine was suspended while it was idle: its peer may be long gone.
     Suspended,
-    /// The peer sent something that nobody had asked for.
+    /// The peer sent something that nobody had asked for, other than line ends.
     Unsolicited,
     /// It had become a tunnel, by an upgrade or by CONNECT, and was dropped.
     Upgraded,

@@ -84,7 +84,7 @@ impl Play {
     }
 
     fn checkin(&mut self, place: Place, conn: u32, stay: Option<Duration>) {
-        let served = Served { request: true, reused: true, saved: true, answered: 2, drained: None };
+        let served = Served { request: true, reused: true, saved: true, answered: 2, ..Served::default() };
         let terms = Terms { stay, is_used: true, ..Terms::default() };
         self.call(|policy, now, out| policy.checkin(place, conn, terms, served, now, out));
     }

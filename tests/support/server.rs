@@ -462,6 +462,18 @@ impl Peer {
         self.socket()?.write_all(&record)
     }
 
+    /// Those bytes, and TLS says goodbye, in one write.
+    pub fn send_and_notify(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let tls = self.tls.as_mut().expect("only TLS says goodbye");
+        tls.writer().write_all(bytes)?;
+        tls.send_close_notify();
+        let mut records = Vec::new();
+        while tls.wants_write() {
+            tls.write_tls(&mut records)?;
+        }
+        self.socket()?.write_all(&records)
+    }
+
     /// TLS says goodbye; the socket stays open.
     pub fn notify(&mut self) -> io::Result<()> {
         let Self { socket, tls, .. } = self;

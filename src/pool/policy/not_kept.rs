@@ -1,27 +1,46 @@
-//! Hosts that close every connection after one response, unasked: to keep theirs costs a retry each time.
+//! Hosts whose connections are better not kept: those that close every connection after one response, unasked, so that
+//! each costs a retry; and those that speak on connections on which nothing was asked, so that what they say may be taken
+//! for the next response.
 //!
-//! Invariant: a host whose connection has answered twice is kept.
+//! Invariant: a host whose connection has answered twice is kept, unless it speaks unasked.
 
 use std::time::{Duration, Instant};
 
 use super::Policy;
 use crate::pool::action::Served;
-use crate::pool::hosts::Place;
+use crate::pool::hosts::{Place, Suspicion};
 use crate::pool::stats::DropReason;
 
 impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     /// A connection of the host is closed.
-    pub(super) fn note_end(&mut self, place: Place, served: Served, reason: DropReason, now: Instant) {
+    pub(crate) fn note_end(&mut self, place: Place, served: Served, reason: DropReason, now: Instant) {
         let Some(most) = self.config.not_kept_after else { return };
         let host = self.hosts.host_mut(place.host);
+        // What came together with a response harms nobody: it cost a connection. What came later, to an idle connection or
+        // to the next request, may come too late to be seen, however often the connection was used before.
+        if reason == DropReason::Unsolicited && served.answered > 0 && !served.is_answered {
+            let is_old = host.unasked_at.is_some_and(|at| now.saturating_duration_since(at) > FORGOTTEN);
+            if is_old {
+                (host.unasked, host.suspicion) = (0, Suspicion::None);
+            }
+            host.unasked = host.unasked.saturating_add(1);
+            host.unasked_at = Some(now);
+            if host.unasked >= most {
+                host.unasked = most.saturating_sub(1);
+                host.not_kept_until = now.checked_add(NOT_KEPT);
+                host.suspicion = Suspicion::Talks;
+            }
+        }
         match (reason, served.answered) {
-            (DropReason::PeerClosed, 1) => {
+            (DropReason::PeerClosed | DropReason::Unsolicited, 1) => {
                 host.short_lived = host.short_lived.saturating_add(1);
                 if host.short_lived >= most {
                     // When the time is over, one more is enough.
                     host.short_lived = most.saturating_sub(1);
                     host.not_kept_until = now.checked_add(NOT_KEPT);
-                    host.is_suspect = true;
+                    if host.suspicion == Suspicion::None {
+                        host.suspicion = Suspicion::ShortLived;
+                    }
                 }
             }
             (_, 2..) => self.note_success(place, served),
@@ -33,18 +52,24 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     pub(super) fn note_success(&mut self, place: Place, served: Served) {
         if served.answered > 1 {
             let host = self.hosts.host_mut(place.host);
-            (host.short_lived, host.is_suspect) = (0, false);
+            host.short_lived = 0;
+            if host.suspicion == Suspicion::ShortLived {
+                host.suspicion = Suspicion::None;
+            }
         }
     }
 
     pub(super) fn is_not_kept(&self, slot: u32, now: Instant) -> bool {
         let host = self.hosts.host(slot);
-        host.is_suspect && host.not_kept_until.is_some_and(|until| now < until)
+        host.suspicion != Suspicion::None && host.not_kept_until.is_some_and(|until| now < until)
     }
 }
 
 /// How long the host's connections are not kept then.
 const NOT_KEPT: Duration = Duration::from_secs(60);
+
+/// A host that has not spoken unasked for so long is trusted like any other.
+const FORGOTTEN: Duration = Duration::from_secs(600);
 
 #[cfg(test)]
 #[path = "not_kept_tests.rs"]

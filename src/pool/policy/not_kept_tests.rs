@@ -73,6 +73,118 @@ fn rule_27_an_unsafe_request_takes_only_what_is_fresh() {
     assert_eq!(play.want("a", 0, 5), ["reuse 2"], "a safe request takes it all the same");
 }
 
+/// A host that speaks on connections on which nothing was asked is not kept either: whether an idle connection had it, a
+/// request that is sent again, or one that a sweep looked at; and however often the connection was used before.
+#[test]
+fn a_host_that_speaks_unasked_is_not_kept() {
+    let checkin = |play: &mut Play, conn: u32, answered: u64| {
+        let mut out = Vec::new();
+        let terms = Terms { is_used: true, ..Terms::default() };
+        let served = Served { request: true, is_answered: true, answered, ..Served::default() };
+        play.policy.checkin(play.places[&conn], conn, terms, served, play.now, &mut out);
+        play.say(out)
+    };
+    // How it is found; so often each connection had answered.
+    for (way, answered) in [("idle", 1), ("idle", 40), ("resent", 2), ("sweep", 2), ("lost", 7)] {
+        let mut play = Play::new(config());
+        for conn in 1..=4 {
+            assert_eq!(play.want("a", 0, conn), ["dial a/0"], "{way}");
+            play.dialed(conn);
+            let kept = checkin(&mut play, conn, answered);
+            if conn == 4 {
+                assert_eq!(kept, ["bury 4 NotKept"], "{way} after {answered}");
+                break;
+            }
+            assert_eq!(kept, NOTHING, "{way} after {answered}");
+            let (place, now, mut out) = (play.places[&conn], play.now, Vec::new());
+            let lost = Served { request: true, answered, ..Served::default() };
+            if way == "sweep" {
+                let mut lent = Vec::new();
+                play.policy.lend(&0, 0, &mut lent);
+                let served = Served { answered, ..Served::default() };
+                play.policy.note_end(place, served, DropReason::Unsolicited, now);
+                for one in lent {
+                    play.policy.give_back(one, Some(DropReason::Unsolicited), now, &mut out);
+                }
+                assert_eq!(play.say(out), [format!("bury {conn} Unsolicited")]);
+                assert_eq!(play.buried(conn), NOTHING);
+                continue;
+            }
+            assert_eq!(play.want("a", 0, conn), [format!("reuse {conn}")]);
+            let reason = DropReason::Unsolicited;
+            match way {
+                "idle" => {
+                    let checkout =
+                        play.policy.replace(place, answered, reason, None, now, || 90 + conn, &mut out);
+                    play.answer(&checkout, 90 + conn, out);
+                }
+                "resent" => {
+                    play.policy.redial(place, lost, reason, 90 + conn, now, &mut out);
+                    play.say(out);
+                }
+                _ => {
+                    play.policy.release(place, lost, Some(reason), now, &mut out);
+                    play.say(out);
+                    continue;
+                }
+            }
+            // The request is answered on a new connection, which has to go.
+            assert_eq!(play.dialed(50 + conn), [format!("grant {} to {}", 50 + conn, 90 + conn)]);
+            let (place, mut out) = (play.places[&(50 + conn)], Vec::new());
+            play.policy.release(place, Served::default(), Some(DropReason::NotReusable), now, &mut out);
+        }
+        // On trial, and then forgotten.
+        for (pause, expected) in [(59, "bury 5 NotKept"), (1, "")] {
+            play.now += pause * S;
+            if expected.is_empty() {
+                play.want("a", 0, 6);
+                play.dialed(6);
+                assert_eq!(checkin(&mut play, 6, 9), NOTHING, "{way}: kept again");
+            } else {
+                play.want("a", 0, 5);
+                play.dialed(5);
+                assert_eq!(checkin(&mut play, 5, 9), [expected], "{way}: answers do not clear it");
+            }
+        }
+    }
+}
+
+/// What a server says on connections that it has answered nothing on says nothing of those that it answers on.
+#[test]
+fn a_host_that_speaks_on_new_connections_is_kept() {
+    let mut play = Play::new(config());
+    play.open("a", 0, &[1, 2, 3, 4]);
+    for conn in [4, 3, 2] {
+        assert_eq!(play.want("a", 0, conn), [format!("reuse {conn}")]);
+        let (place, now, mut out) = (play.places[&conn], play.now, Vec::new());
+        let reason = DropReason::Unsolicited;
+        let checkout = play.policy.replace(place, 0, reason, None, now, || 99, &mut out);
+        assert_eq!(play.answer(&checkout, 99, out), [format!("reuse {}", conn - 1)]);
+        assert_eq!(play.checkin(conn - 1), NOTHING);
+    }
+}
+
+/// What comes together with a response harms nobody: it counts like a close, where it was the connection's only response.
+#[test]
+fn surplus_behind_a_response_counts_where_it_was_the_only_one() {
+    for (answered, is_kept) in [(1, false), (2, true), (8, true)] {
+        let mut play = Play::new(config());
+        for conn in 1..=4 {
+            assert_eq!(play.want("a", 0, conn), ["dial a/0"]);
+            play.dialed(conn);
+            let (place, now, mut out) = (play.places[&conn], play.now, Vec::new());
+            let served = Served { request: true, is_answered: true, answered, ..Served::default() };
+            if conn == 4 {
+                let terms = Terms { is_used: true, ..Terms::default() };
+                play.policy.checkin(place, conn, terms, served, now, &mut out);
+                assert_eq!(play.say(out).is_empty(), is_kept, "{answered}");
+            } else {
+                play.policy.release(place, served, Some(DropReason::Unsolicited), now, &mut out);
+            }
+        }
+    }
+}
+
 /// A connection that was found dead after one answer counts as one that its host closed.
 #[test]
 fn rule_28_what_is_replaced_counts_as_closed() {

@@ -55,6 +55,7 @@ impl<'a> Choices<'a> {
             limits.informational_bytes = limit(0, 120);
             limits.chunk_extensions = limit(0, 12);
             limits.trailers = limit(0, 40);
+            limits.chunk_line = limit(0, 12);
         }
         if choice & 8 != 0 {
             limits.leniency = Leniency::default();
@@ -62,6 +63,7 @@ impl<'a> Choices<'a> {
             limits.leniency.obs_fold = choice & 2 == 0;
             limits.leniency.length_with_transfer_encoding = choice & 4 != 0;
             limits.leniency.empty_chunk_extensions = choice & 16 == 0;
+            limits.leniency.blanks_after_chunk_size = choice & 32 == 0;
         }
         limits
     }

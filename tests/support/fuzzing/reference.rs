@@ -121,7 +121,7 @@ impl Reference {
 pub(super) struct Body {
     pub(super) content: Vec<u8>,
     pub(super) trailers: Option<Vec<Field>>,
-    /// An empty extension was forgiven.
+    /// An empty extension was forgiven, or blanks after a size.
     is_lenient: bool,
 }
 
@@ -136,12 +136,14 @@ impl Body {
     fn chunks(&mut self, wire: &[u8], limits: &Limits) -> Result<usize, End> {
         let (mut at, mut extensions) = (0, 0);
         loop {
-            // chunk-size = 1*HEXDIG; more than 16 digits are refused, leading zeros or not.
+            // chunk-size = 1*HEXDIG; more than 16 digits are refused, leading zeros not counted.
             let digits = wire[at..].iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
-            if digits > 16 {
+            let zeros = wire[at..at + digits].iter().take_while(|&&byte| byte == b'0').count();
+            if digits - zeros > 16 {
                 return Err(End::Refused);
             }
             let size = std::str::from_utf8(&wire[at..at + digits]).unwrap();
+            let beyond = digits.saturating_sub(16);
             at += digits;
             let line = &wire[at..];
             if digits == 0 {
@@ -151,17 +153,25 @@ impl Body {
             // [ chunk-ext ]: all of them count.
             let length = line.iter().take_while(|&&byte| is_text(byte)).count();
             let blank = line.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
-            extensions += length;
-            if extensions > limits.chunk_extensions {
+            extensions += beyond + length;
+            let most = limits.chunk_extensions.saturating_add(self.content.len());
+            if extensions > most || beyond + length > limits.chunk_line {
                 return Err(End::Refused);
             }
             let extension = &line[..length];
-            let is_forgiven = is_extension(extension, true) && !is_extension(extension, false);
-            self.is_lenient |= is_forgiven;
-            if !is_extension(extension, limits.leniency.empty_chunk_extensions) {
-                let is_blank = length == blank && length == line.len();
-                return Err(if is_blank { End::Cut } else { End::Refused });
+            let is_blank = length > 0 && length == blank;
+            if is_blank {
+                if length == line.len() {
+                    return Err(End::Cut);
+                }
+                if !limits.leniency.blanks_after_chunk_size || line[length] != b'\r' {
+                    return Err(End::Refused);
+                }
+            } else if !is_extension(extension, limits.leniency.empty_chunk_extensions) {
+                return Err(End::Refused);
             }
+            let is_empty = is_extension(extension, true) && !is_extension(extension, false);
+            self.is_lenient |= is_blank || is_empty;
             at += length + crlf(&line[length..])?;
             if size == 0 {
                 break;

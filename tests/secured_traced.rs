@@ -1,0 +1,113 @@
+//! What a client does in TLS, seen by its spans, or done to it when one begins.
+//!
+//! Apart from other tests of TLS, because tracing remembers for the whole process what a thread without a subscriber is
+//! not interested in.
+#![cfg(all(feature = "url", feature = "rustls"))]
+#![allow(missing_docs, clippy::unwrap_used)]
+
+#[path = "support/recorder.rs"]
+mod recorder;
+mod support;
+
+use std::sync::Arc;
+
+use handclasp::{Certificate, Client, ErrorKind, Written};
+
+use self::support::{Server, Signal, within};
+
+fn client(server: &Server) -> Client {
+    let root = Certificate::from_pem(server.authority()).unwrap();
+    Client::builder().add_root_certificate(root).build().unwrap()
+}
+
+/// By a session that is resumed, the server knows that two connections are of one client: no session crosses a tag.
+#[tokio::test]
+async fn no_tls_session_is_resumed_across_isolation_tags() {
+    let (recorder, _guard) = recorder::Recorder::start();
+    let server = Server::start_tls(|peer| {
+        while let Some(request) = peer.request()? {
+            let head = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length";
+            peer.send(format!("{head}: {}\r\n\r\n{}", request.target.len(), request.target))?;
+            peer.close()?;
+        }
+        Ok(())
+    });
+    let client = client(&server);
+    // (Without a tag, the second connection resumes the session of the first.)
+    let tags = [None, None, Some("a"), Some("a"), Some("b"), None, Some("a")];
+    for (number, tag) in tags.into_iter().enumerate() {
+        let mut request = client.get(server.url("/"));
+        if let Some(tag) = tag {
+            request = request.isolation(tag);
+        }
+        assert_eq!(within(20, request.send()).await.unwrap().text().await.unwrap(), "/", "{number}");
+    }
+    let spans = recorder.take();
+    let resumed = spans.iter().filter(|span| span.name == "tls").map(|span| span.field("tls.resumed"));
+    let expected = ["false", "true", "false", "false", "false", "true", "false"];
+    assert!(resumed.eq(expected.map(Some)), "{spans:?}");
+}
+
+/// Runs what it is armed with when a request is about to be written: the connection was looked at, and nothing is written.
+#[derive(Clone, Default)]
+struct Trap(Arc<std::sync::Mutex<Option<Spring>>>);
+
+type Spring = Box<dyn FnOnce() + Send>;
+
+impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Trap {
+    fn on_new_span(
+        &self,
+        attributes: &tracing::span::Attributes<'_>,
+        _: &tracing::span::Id,
+        _: tracing_subscriber::layer::Context<'_, S>,
+    ) {
+        if attributes.metadata().target() == "handclasp" && attributes.metadata().name() == "send" {
+            let sprung = self.0.lock().unwrap().take();
+            if let Some(spring) = sprung {
+                spring();
+            }
+        }
+    }
+}
+
+/// The first write fails. What TLS was given counts as written, because a part of it may be on its way.
+#[tokio::test]
+async fn a_post_whose_first_write_fails_inside_tls_is_not_sent_again() {
+    use tracing_subscriber::layer::SubscriberExt;
+
+    let trap = Trap::default();
+    let _guard = tracing::subscriber::set_default(tracing_subscriber::registry().with(trap.clone()));
+    for (method, is_resent) in [(http::Method::POST, false), (http::Method::GET, true)] {
+        let due = Signal::new();
+        let told = due.clone();
+        let server = Server::start_tls(move |peer| {
+            while let Some(request) = peer.request()? {
+                peer.respond(&request.target)?;
+                if peer.number() == 0 {
+                    peer.wait(&told)?;
+                    return peer.reset();
+                }
+            }
+            Ok(())
+        });
+        let client = client(&server);
+        let first = within(20, client.get(server.url("/first")).send()).await.unwrap();
+        let (local, remote) = (first.connection().local_addr().unwrap(), server.address());
+        assert_eq!(first.text().await.unwrap(), "/first");
+        *trap.0.lock().unwrap() = Some(Box::new(move || {
+            due.raise();
+            support::arrival::wait_for_end(local, remote);
+        }));
+        let body = if is_resent { "" } else { "content" };
+        let outcome = within(20, client.request(method, server.url("/next")).body(body).send()).await;
+        assert!(trap.0.lock().unwrap().is_none(), "it was sprung");
+        if is_resent {
+            assert_eq!(outcome.unwrap().text().await.unwrap(), "/next");
+            assert_eq!(server.requests_per_connection(), [1, 1]);
+        } else {
+            let error = outcome.unwrap_err();
+            assert_eq!((error.kind(), error.request_written()), (ErrorKind::ConnectionLost, Written::Partly));
+            assert_eq!(server.requests_per_connection(), [1]);
+        }
+    }
+}
