@@ -6,7 +6,7 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, Weak};
 
-use super::conn::Kept;
+use super::conn::{Kept, contained};
 use super::events::PoolEventKind;
 use super::hosts::Place;
 use super::key::Route;
@@ -113,7 +113,10 @@ impl Dial {
             self.place,
             self.route.clone(),
         );
-        let Some(shared) = shared else { return kept.close(DropReason::Shutdown) };
+        let Some(shared) = shared else {
+            let _ = kept.close(DropReason::Shutdown);
+            return;
+        };
         let mut actions = Vec::new();
         let epoch = shared.epoch();
         shared.keep(kept, time::now(), &mut actions, |state, kept, now, actions| {
@@ -178,7 +181,7 @@ impl Dial {
     fn tell_warm(&mut self, outcome: Result<(), DialError>) {
         if let Some(warm) = self.warm.take() {
             // Who stopped waiting needs no word.
-            let _ = warm.deliver(outcome);
+            let _ = contained(|| warm.deliver(outcome));
         }
     }
 }

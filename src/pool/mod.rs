@@ -43,7 +43,7 @@ use self::action::{Action, Checkout, Served};
 pub(crate) use self::config::PoolConfig;
 pub use self::conn::ConnectionInfo;
 pub(crate) use self::conn::Direction;
-use self::conn::Kept;
+use self::conn::{Kept, contained};
 use self::events::Log;
 pub use self::events::{PoolEvent, PoolEventKind, PoolEvents, Refusal};
 pub(crate) use self::evict::EvictIf;
@@ -502,7 +502,9 @@ impl Shared {
             for action in std::mem::take(&mut actions) {
                 match action {
                     Action::Grant { waiter, conn, place } => {
-                        if let Err(Granted::Conn(kept)) = waiter.cell.deliver(Granted::Conn(conn)) {
+                        // The connection is delivered even if the waker panics.
+                        let delivered = contained(|| waiter.cell.deliver(Granted::Conn(conn)));
+                        if let Some(Err(Granted::Conn(kept))) = delivered {
                             // It left a moment ago: the connection goes on to the next.
                             self.keep(kept, time::now(), &mut actions, |state, kept, now, actions| {
                                 let terms = kept.terms(None, self.epoch());
@@ -516,7 +518,7 @@ impl Shared {
                             None => Granted::Shutdown,
                         };
                         // Who has left needs no error.
-                        let _ = waiter.cell.deliver(failed);
+                        let _ = contained(|| waiter.cell.deliver(failed));
                     }
                     Action::Dial { key, partition, place, began, wanted_by } => {
                         let warm = warm.next().cloned();
@@ -525,7 +527,8 @@ impl Shared {
                     Action::Cut { id } => self.cut_draining(id, &mut actions),
                     Action::Forget { partition } => drop(partition),
                     Action::Bury { conn, place, reason } => {
-                        conn.close(reason);
+                        // The current request does not own this connection, and does not get a panic of its transport.
+                        let _ = conn.close(reason);
                         self.decide(&mut actions, |policy, now, actions| policy.buried(place, now, actions));
                     }
                 }

@@ -63,12 +63,12 @@ impl<G> Cell<G> {
     pub(crate) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<G> {
         let mut state = self.lock();
         match &mut *state {
-            State::Waiting(Some(waker)) => {
-                waker.clone_from(cx.waker());
-                Poll::Pending
-            }
-            State::Waiting(waker) => {
-                *waker = Some(cx.waker().clone());
+            State::Waiting(Some(known)) if known.will_wake(cx.waker()) => Poll::Pending,
+            State::Waiting(known) => {
+                let old = known.replace(cx.waker().clone());
+                drop(state);
+                // (It is the caller's code.)
+                drop(old);
                 Poll::Pending
             }
             State::Given(_) => match std::mem::replace(&mut *state, State::Over) {
