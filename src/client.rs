@@ -468,6 +468,9 @@ impl Client {
                 break granted;
             }
         };
+        // The timer drops the caller's waker. If that panics, `granted` is dropped as a local. As the function's result it would
+        // leak.
+        drop(timer);
         match granted {
             Ok(Ok(lease)) => {
                 if let Some(setup) = lease.setup() {

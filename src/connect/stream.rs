@@ -48,6 +48,10 @@ pub trait Transport: AsyncRead + AsyncWrite + Send + Unpin + 'static {
     fn look(&mut self) -> Look;
 
     /// Closes it now, as well as that can be done without blocking. It is dropped next.
+    ///
+    /// A panic in here, or in the drop, costs no other connection anything: its slot is freed first. The panic then goes on in
+    /// the request or response that the connection belongs to. Where the pool closes an idle connection by itself, the panic
+    /// ends there, because whoever happens to be there has nothing to do with it.
     fn close(&mut self);
 
     /// Whether a write that fails has taken none of the bytes that it was given, as is true of a plain socket.

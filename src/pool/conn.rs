@@ -7,9 +7,11 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Waker;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::action::{Served, Terms};
@@ -228,6 +230,9 @@ impl Fixed {
         if let Some(reason) = parked.cut {
             return Err((conn, reason));
         }
+        parked.progress = progress;
+        // Stored before the waker is cloned, so that a panic there does not lose the connection.
+        parked.conn = Some(conn);
         let known = &mut parked.wakers[direction as usize];
         let old = match waker {
             Some(waker) if !known.as_ref().is_some_and(|known| known.will_wake(waker)) => {
@@ -235,8 +240,6 @@ impl Fixed {
             }
             _ => None,
         };
-        parked.progress = progress;
-        parked.conn = Some(conn);
         drop(parked);
         // (It is the caller's code.)
         drop(old);
@@ -276,7 +279,7 @@ impl Fixed {
         let wakers = std::mem::take(&mut parked.wakers);
         drop(parked);
         for waker in wakers.into_iter().flatten() {
-            waker.wake();
+            contained(|| waker.wake());
         }
         Cut::Taken(conn, served)
     }
@@ -409,10 +412,18 @@ impl Kept {
         self.fixed.terms(&self.conn, stay, epoch)
     }
 
-    /// Closes it: TLS says goodbye, without blocking.
-    pub(super) fn close(mut self, reason: DropReason) {
-        tracing::trace!(target: "handclasp", id = self.fixed.id, ?reason, "connection closed");
-        self.stream.close();
+    /// Closes the connection and drops it. TLS says goodbye, without blocking.
+    ///
+    /// Returns the panic of a caller's transport, so that the slot is released first. [`go_on`] then rethrows the panic in the
+    /// request that the connection belongs to.
+    pub(super) fn close(self, reason: DropReason) -> thread::Result<()> {
+        let mut this = self;
+        let closed = catch_unwind(AssertUnwindSafe(|| {
+            tracing::trace!(target: "handclasp", id = this.fixed.id, ?reason, "connection closed");
+            this.stream.close();
+        }));
+        let dropped = catch_unwind(AssertUnwindSafe(|| drop(this)));
+        closed.and(dropped)
     }
 }
 
@@ -471,6 +482,21 @@ impl Conn {
     pub(crate) fn set_idle(&mut self) {
         self.was_idle = true;
         self.setup = None;
+    }
+}
+
+/// Runs a caller's code that does not belong to the current request, such as the waker of another task. A panic in that code
+/// ends here. The panic hook has reported it.
+pub(super) fn contained<R>(run: impl FnOnce() -> R) -> Option<R> {
+    catch_unwind(AssertUnwindSafe(run)).ok()
+}
+
+/// Rethrows the panic of a [`close`](Kept::close), unless the thread is already panicking.
+pub(super) fn go_on(closed: thread::Result<()>) {
+    if let Err(panic) = closed
+        && !thread::panicking()
+    {
+        resume_unwind(panic);
     }
 }
 

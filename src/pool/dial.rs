@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use tokio::task::AbortHandle;
 
-use super::conn::Kept;
+use super::conn::{Kept, contained};
 use super::events::PoolEventKind;
 use super::hosts::Place;
 use super::key::Route;
@@ -172,12 +172,13 @@ impl Work {
     }
 
     fn drop_future(&self) {
+        // (It may be the caller's code that is dropped.)
         let future = match self.future.try_lock() {
             Ok(mut future) => future.take(),
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner().take(),
             Err(TryLockError::WouldBlock) => None,
         };
-        drop(future);
+        contained(|| drop(future));
     }
 }
 
@@ -232,14 +233,18 @@ impl Dial {
             self.place,
             self.route.clone(),
         );
-        let Some(shared) = shared else { return kept.close(DropReason::Shutdown) };
+        let Some(shared) = shared else {
+            let _ = kept.close(DropReason::Shutdown);
+            return;
+        };
         let mut actions = Vec::new();
         let (now, epoch) = (kept.used_at, shared.epoch());
         let mut state = shared.lock();
         let Some(dialing) = state.dials.remove(&self.began) else {
             // The pool gave the dial up: its slot is somebody else's.
             drop(state);
-            return kept.close(DropReason::Abandoned);
+            let _ = kept.close(DropReason::Abandoned);
+            return;
         };
         shared.keep(state, kept, now, &mut actions, |state, kept, now, actions| {
             state.live.insert(self.id, kept.fixed.clone());
@@ -313,8 +318,8 @@ impl Dial {
 /// Tells whoever warms the pool how the dial ended. (A dial that gives way to a request ends well: limits leave no room.)
 fn tell_warm(warm: Option<Arc<WarmCell>>, outcome: Result<(), DialError>) {
     if let Some(warm) = warm {
-        // Nobody need wait any more.
-        let _ = warm.deliver(outcome);
+        // Whoever stopped waiting is not told.
+        let _ = contained(|| warm.deliver(outcome));
     }
 }
 

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::conn::{Conn, Fixed, Kept};
+use super::conn::{Conn, Fixed, Kept, contained};
 use super::lease::Lease;
 use super::policy::Lent;
 use super::{Actions, Runtime, Shared, Wait};
@@ -143,49 +143,28 @@ impl Shared {
         }
     }
 
-    /// Looks at connections that were lent, and gives them back.
+    /// Looks at connections that were lent, and gives them back. One whose look panics is closed.
     fn look_at(self: &Arc<Self>, lent: Vec<Lent<Kept>>) {
-        let mut loan = Loan { shared: self, lent };
-        while let Some(one) = loan.lent.last_mut() {
+        for mut lent in lent {
             // It may go to somebody who waits, and then comes from the shelf.
-            one.conn.set_idle();
-            let reason = match one.conn.look() {
-                Look::Silent if self.is_unwanted(&one.conn, &one.conn.fixed) => Some(DropReason::Evicted),
+            lent.conn.set_idle();
+            let look = contained(|| match lent.conn.look() {
+                Look::Silent if self.is_unwanted(&lent.conn, &lent.conn.fixed) => Some(DropReason::Evicted),
                 Look::Silent => None,
                 Look::Closed => Some(DropReason::PeerClosed),
                 Look::Spoke => Some(DropReason::Unsolicited),
-            };
-            loan.give_back(reason);
+            });
+            let reason = look.unwrap_or(Some(DropReason::Failed));
+            let mut actions = Actions::new();
+            let served = Served { answered: lent.conn.requests, ..Served::default() };
+            self.decide(&mut actions, |policy, now, actions| {
+                if reason == Some(DropReason::Unsolicited) {
+                    policy.note_end(lent.place, served, DropReason::Unsolicited, now);
+                }
+                policy.give_back(lent, reason, now, actions);
+            });
+            self.perform(actions);
         }
-    }
-}
-
-/// Connections that are looked at. If that panics (it may be the caller's code), they are closed.
-struct Loan<'a> {
-    shared: &'a Arc<Shared>,
-    lent: Vec<Lent<Kept>>,
-}
-
-impl Loan<'_> {
-    /// The last of them was looked at; `false`: there is none left.
-    fn give_back(&mut self, reason: Option<DropReason>) -> bool {
-        let Some(lent) = self.lent.pop() else { return false };
-        let mut actions = Actions::new();
-        let served = Served { answered: lent.conn.requests, ..Served::default() };
-        self.shared.decide(&mut actions, |policy, now, actions| {
-            if reason == Some(DropReason::Unsolicited) {
-                policy.note_end(lent.place, served, DropReason::Unsolicited, now);
-            }
-            policy.give_back(lent, reason, now, actions);
-        });
-        self.shared.perform(actions);
-        true
-    }
-}
-
-impl Drop for Loan<'_> {
-    fn drop(&mut self) {
-        while self.give_back(Some(DropReason::Failed)) {}
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
 use super::action::{Actions, Served};
-use super::conn::{Conn, ConnectionInfo, Direction, Fixed, Kept, Progress};
+use super::conn::{Conn, ConnectionInfo, Direction, Fixed, Kept, Progress, go_on};
 use super::events::PoolEventKind;
 use super::stats::DropReason;
 use super::{Shared, Wait, Waiting};
@@ -70,12 +70,12 @@ impl Lease {
     /// Nobody polls it until it wakes whoever did (if anybody waits for it). An error: it is to be closed, and was.
     pub(crate) fn park(&mut self, direction: Direction, cx: Option<&mut Context<'_>>) -> Result<(), Gone> {
         let (Some(conn), Some(fixed)) = (self.conn.take(), &self.fixed) else { return Ok(()) };
+        // Set before the waker is cloned, so that a panic there does not lose the connection.
+        self.is_parked = true;
         match fixed.park(conn, self.progress, direction, cx.map(|cx| cx.waker())) {
-            Ok(()) => {
-                self.is_parked = true;
-                Ok(())
-            }
+            Ok(()) => Ok(()),
             Err((conn, reason)) => {
+                self.is_parked = false;
                 self.conn = Some(conn);
                 self.close(reason);
                 Err(Gone)
@@ -192,7 +192,7 @@ impl Lease {
         let Some((kept, served)) = self.end() else { return };
         match pool {
             Some(shared) => shared.checkin(kept, stay, served, now),
-            None => kept.close(DropReason::Shutdown),
+            None => go_on(kept.close(DropReason::Shutdown)),
         }
     }
 
@@ -215,15 +215,17 @@ impl Lease {
     pub(super) fn exchange(mut self, reason: DropReason, fresh: Option<Duration>) -> Result<Self, Wait> {
         let (kept, served, pool) = self.take();
         let (id, place) = (kept.id(), kept.place());
-        kept.close(reason);
-        pool.replace(place, id, served, reason, fresh)
+        let closed = kept.close(reason);
+        let taken = pool.replace(place, id, served, reason, fresh);
+        go_on(closed);
+        taken
     }
 
     /// Closes the connection, which died under a request that will be sent again: its slot becomes a dial for it.
     pub(crate) fn redial(mut self, reason: DropReason) -> Wait {
         let (kept, served, pool) = self.take();
         let (id, place) = (kept.id(), kept.place());
-        kept.close(reason);
+        let closed = kept.close(reason);
         let waiting = Arc::new(Waiting::new());
         let mut actions = Actions::new();
         let now = time::now();
@@ -234,14 +236,24 @@ impl Lease {
         state.note_actions(&actions, now);
         drop(state);
         pool.perform(actions);
-        Wait::new(pool, ticket, waiting).resending()
+        let wait = Wait::new(pool, ticket, waiting).resending();
+        go_on(closed);
+        wait
     }
 
     fn take(&mut self) -> (Kept, Served, Arc<Shared>) {
         let pool = self.pool().expect("the request that asks again holds its client");
+        self.end_use();
         let (kept, served) = self.end().expect("only the consuming methods take it");
-        kept.fixed.end_use();
         (kept, served, pool)
+    }
+
+    /// Drops the wakers of the tasks that polled the connection. To be called before [`end`](Self::end), so that the lease still
+    /// holds the connection if a waker panics.
+    fn end_use(&self) {
+        if let Some(fixed) = &self.fixed {
+            fixed.end_use();
+        }
     }
 
     /// What it adds to the ledger, and its connection.
@@ -256,13 +268,14 @@ impl Lease {
             return;
         }
         let pool = self.pool();
+        self.end_use();
         let Some((kept, served)) = self.end() else { return };
-        let fixed = kept.fixed.clone();
-        kept.close(reason);
-        fixed.end_use();
+        let (id, place) = (kept.id(), kept.place());
+        let closed = kept.close(reason);
         if let Some(shared) = pool {
-            shared.release(fixed.place, fixed.id, served, reason);
+            shared.release(place, id, served, reason);
         }
+        go_on(closed);
     }
 }
 

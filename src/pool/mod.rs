@@ -44,7 +44,7 @@ use self::action::{Action, Checkout, Served};
 pub(crate) use self::config::PoolConfig;
 pub use self::conn::ConnectionInfo;
 pub(crate) use self::conn::Direction;
-use self::conn::{Kept, OpenNow};
+use self::conn::{Kept, OpenNow, contained};
 use self::events::Log;
 pub use self::events::{PoolEvent, PoolEventKind, PoolEvents, Refusal};
 pub(crate) use self::evict::EvictIf;
@@ -532,7 +532,9 @@ impl Shared {
             for action in std::mem::take(&mut actions) {
                 match action {
                     Action::Grant { waiter, conn, place } => {
-                        if let Err(Granted::Conn(kept)) = waiter.cell.deliver(Granted::Conn(conn)) {
+                        // The connection is delivered even if the waker panics.
+                        let delivered = contained(|| waiter.cell.deliver(Granted::Conn(conn)));
+                        if let Some(Err(Granted::Conn(kept))) = delivered {
                             // It left a moment ago: the connection goes on to the next.
                             let give = |state: &mut State, kept: Kept, now, actions: &mut Actions| {
                                 let terms = kept.terms(None, self.epoch());
@@ -547,7 +549,7 @@ impl Shared {
                             None => Granted::Shutdown,
                         };
                         // Who has left needs no error.
-                        let _ = waiter.cell.deliver(failed);
+                        let _ = contained(|| waiter.cell.deliver(failed));
                     }
                     Action::Dial { key, partition, place, began, wanted_by } => {
                         let warm = warm.next().cloned();
@@ -557,7 +559,8 @@ impl Shared {
                     Action::Abort { began } => self.abort_dial(began),
                     Action::Forget { partition } => drop(partition),
                     Action::Bury { conn, place, reason } => {
-                        conn.close(reason);
+                        // The current request does not own this connection, and does not get a panic of its transport.
+                        let _ = conn.close(reason);
                         self.decide(&mut actions, |policy, now, actions| policy.buried(place, now, actions));
                     }
                 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use super::action::{Again, Served, Ticket};
-use super::conn::Kept;
+use super::conn::{Kept, contained};
 use super::events::{PoolEventKind, Refusal};
 use super::hosts::Place;
 use super::lease::Lease;
@@ -203,7 +203,8 @@ impl Drop for Wait {
         if self.over {
             return;
         }
-        let given = self.waiting.cell.leave();
+        // This drops the caller's waker if no connection was delivered.
+        let given = contained(|| self.waiting.cell.leave()).flatten();
         let mut actions = Vec::new();
         self.shared.decide(&mut actions, |policy, _, actions| policy.cancel(self.ticket, actions));
         self.shared.perform(actions);

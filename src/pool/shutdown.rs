@@ -127,7 +127,7 @@ impl Shared {
 
     fn close_cut(&self, kept: Kept, served: Served, reason: DropReason, actions: &mut Actions) {
         let (id, place) = (kept.id(), kept.place());
-        kept.close(reason);
+        let _ = kept.close(reason);
         let noted = actions.len();
         let now = time::now();
         let mut state = self.lock();

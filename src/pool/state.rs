@@ -11,7 +11,7 @@ use std::time::Instant;
 use tokio::sync::Notify;
 
 use super::action::Action;
-use super::conn::Fixed;
+use super::conn::{Fixed, contained};
 use super::dial::Dialing;
 use super::events::{Log, PoolEventKind};
 use super::hosts::Place;
@@ -212,15 +212,16 @@ impl Locked<'_> {
         }
         #[cfg(not(debug_assertions))]
         drop(state);
-        drop(trash);
+        // These wakers belong to other tasks than the one that held the lock.
+        contained(|| drop(trash));
         if let Some(log) = told {
-            log.tell();
+            contained(|| log.tell());
         }
         for wake in wakes {
             wake.notify_one();
         }
         if let Some(emptied) = emptied {
-            emptied.notify_waiters();
+            contained(|| emptied.notify_waiters());
         }
     }
 }

@@ -1,0 +1,590 @@
+//! Code of the caller that panics: transports, wakers, hooks. The panic may end the request that it belongs to, and it costs
+//! nobody else anything: every slot is freed, and everyone who waits is served.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+#[path = "support/plain.rs"]
+mod plain;
+
+use std::future::Future;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
+
+use handclasp::{Client, ClientBuilder, DropReason, HostStats, Look, Transport};
+use plain::Plain;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+/// What panics.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Misdeed {
+    Close,
+    Drop,
+    CloseAndDrop,
+}
+
+const MISDEEDS: [Misdeed; 3] = [Misdeed::Close, Misdeed::Drop, Misdeed::CloseAndDrop];
+
+/// What the connections of a client do.
+struct Switches {
+    misdeed: Misdeed,
+    is_armed: AtomicBool,
+    /// What a look finds in place of the truth.
+    finds: Mutex<Option<Look>>,
+    /// The look panics so many times.
+    blinks: AtomicUsize,
+    /// Reading a response fails, once.
+    breaks: AtomicBool,
+    closes: AtomicUsize,
+    live: AtomicUsize,
+}
+
+struct Touchy {
+    tcp: TcpStream,
+    switches: Arc<Switches>,
+}
+
+impl Touchy {
+    #[track_caller]
+    fn act(&self, misdeeds: [Misdeed; 2]) {
+        let is_due = misdeeds.contains(&self.switches.misdeed);
+        assert!(!is_due || !self.switches.is_armed.load(Ordering::SeqCst), "as the test wants it");
+    }
+}
+
+impl Transport for Touchy {
+    fn look(&mut self) -> Look {
+        let less = |blinks: usize| blinks.checked_sub(1);
+        let blinked = self.switches.blinks.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less);
+        assert!(blinked.is_err(), "as the test wants it");
+        let found = self.switches.finds.lock().unwrap().take();
+        found.unwrap_or_else(|| self.tcp.look())
+    }
+
+    fn close(&mut self) {
+        self.switches.closes.fetch_add(1, Ordering::SeqCst);
+        self.tcp.close();
+        self.act([Misdeed::Close, Misdeed::CloseAndDrop]);
+    }
+}
+
+impl Drop for Touchy {
+    fn drop(&mut self) {
+        self.switches.live.fetch_sub(1, Ordering::SeqCst);
+        self.act([Misdeed::Drop, Misdeed::CloseAndDrop]);
+    }
+}
+
+impl AsyncRead for Touchy {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.switches.breaks.swap(false, Ordering::SeqCst) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        Pin::new(&mut self.tcp).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Touchy {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.tcp).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tcp).poll_shutdown(cx)
+    }
+}
+
+/// A client of two servers, the hosts of which are `x.test` and `y.test`, with touchy connections.
+struct Bench {
+    client: Client,
+    servers: [Plain; 2],
+    switches: Arc<Switches>,
+    what: String,
+}
+
+impl Bench {
+    fn new(misdeed: Misdeed, what: &str, set: impl FnOnce(ClientBuilder) -> ClientBuilder) -> Self {
+        let switches = Arc::new(Switches {
+            misdeed,
+            is_armed: AtomicBool::new(false),
+            finds: Mutex::default(),
+            blinks: AtomicUsize::new(0),
+            breaks: AtomicBool::new(false),
+            closes: AtomicUsize::new(0),
+            live: AtomicUsize::new(0),
+        });
+        let servers = [Plain::start(), Plain::start()];
+        let (addresses, theirs) = (servers.each_ref().map(|server| server.address), switches.clone());
+        let builder = Client::builder().connector(move |to| {
+            let address = addresses[usize::from(to.host() == "y.test")];
+            let switches = theirs.clone();
+            async move {
+                let tcp = TcpStream::connect(address).await?;
+                switches.live.fetch_add(1, Ordering::SeqCst);
+                Ok(Box::new(Touchy { tcp, switches }) as Box<dyn Transport>)
+            }
+        });
+        let client = set(builder).build().unwrap();
+        Self { client, servers, switches, what: format!("{misdeed:?}, {what}") }
+    }
+
+    fn arm(&self) {
+        self.switches.is_armed.store(true, Ordering::SeqCst);
+    }
+
+    fn total(&self) -> HostStats {
+        self.client.pool().stats().total
+    }
+
+    /// A request in a task of its own, which may panic.
+    fn get(&self, url: &'static str) -> tokio::task::JoinHandle<bool> {
+        let client = self.client.clone();
+        tokio::spawn(async move {
+            let response = within(client.get(url).send()).await.unwrap();
+            within(response.bytes()).await.is_ok()
+        })
+    }
+
+    /// Two requests at a time are served, and nothing is left when they are over and their connections closed.
+    async fn assert_sound(&self) {
+        let what = &self.what;
+        self.switches.is_armed.store(false, Ordering::SeqCst);
+        for url in ["http://x.test/", "http://y.test/"] {
+            let pair = [self.get(url), self.get(url)];
+            for request in pair {
+                assert!(request.await.unwrap(), "{what}: {}", self.total());
+            }
+        }
+        self.until("nothing is under way", |total| (total.active, total.dialing, total.waiting) == (0, 0, 0))
+            .await;
+        self.client.pool().close_idle();
+        self.until("all are closed", |total| (total.idle, total.active) == (0, 0)).await;
+        let total = self.total();
+        assert_eq!(total.opened, total.closed_total(), "{what}: {total}");
+        assert_eq!(self.switches.live.load(Ordering::SeqCst), 0, "{what}: transports");
+        let begun = Instant::now();
+        while self.servers.iter().any(|server| server.open() > 0) {
+            assert!(begun.elapsed() < Duration::from_secs(20), "{what}: sockets are left");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    async fn until(&self, until: &str, is_so: impl Fn(&HostStats) -> bool) {
+        let begun = Instant::now();
+        while !is_so(&self.total()) {
+            assert!(
+                begun.elapsed() < Duration::from_secs(20),
+                "{}: until {until}: {}",
+                self.what,
+                self.total()
+            );
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+async fn within<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(20), work).await.expect("it hangs")
+}
+
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
+}
+
+/// The request's own connection: it fails, or its response is dropped half read.
+#[test]
+fn a_connection_whose_close_panics_frees_its_slot() {
+    for misdeed in MISDEEDS {
+        for breaks in [false, true] {
+            block_on(async {
+                let bench = Bench::new(misdeed, "its own", |client| client.max_connections(1));
+                let response = bench.client.get("http://x.test/bytes/10000000").send().await.unwrap();
+                let waiter = bench.get("http://x.test/");
+                bench.until("it waits", |total| total.waiting == 1).await;
+                bench.arm();
+                let ended = if breaks {
+                    bench.switches.breaks.store(true, Ordering::SeqCst);
+                    tokio::spawn(response.bytes()).await.map(|read| assert!(read.is_err()))
+                } else {
+                    tokio::spawn(async move { drop(response) }).await
+                };
+                assert!(ended.unwrap_err().is_panic(), "whoever holds it learns of it");
+                bench.switches.is_armed.store(false, Ordering::SeqCst);
+                assert!(waiter.await.unwrap(), "{misdeed:?}");
+                bench.assert_sound().await;
+            });
+        }
+    }
+}
+
+/// An idle connection is dead when it is looked at, or dies under a request that is sent again.
+#[test]
+fn a_connection_that_is_replaced_frees_its_slot_though_its_close_panics() {
+    for misdeed in MISDEEDS {
+        for dies_later in [false, true] {
+            block_on(async {
+                let bench = Bench::new(misdeed, "replaced", |client| client.max_connections(1));
+                assert!(bench.get("http://x.test/").await.unwrap());
+                bench.arm();
+                if dies_later {
+                    bench.switches.breaks.store(true, Ordering::SeqCst);
+                } else {
+                    *bench.switches.finds.lock().unwrap() = Some(Look::Closed);
+                }
+                let first = bench.get("http://x.test/").await;
+                assert!(first.unwrap_err().is_panic(), "the request that it belongs to ends");
+                bench.assert_sound().await;
+            });
+        }
+    }
+}
+
+/// The look, which panics in the request that looks: and then the close panics as well.
+#[test]
+fn a_connection_whose_look_panics_frees_its_slot() {
+    for misdeed in MISDEEDS {
+        block_on(async {
+            let bench = Bench::new(misdeed, "looked at", |client| client.max_connections(1));
+            assert!(bench.get("http://x.test/").await.unwrap());
+            bench.arm();
+            bench.switches.blinks.store(1, Ordering::SeqCst);
+            assert!(bench.get("http://x.test/").await.unwrap_err().is_panic());
+            bench.assert_sound().await;
+        });
+    }
+}
+
+/// Connections that the pool closes by itself: whoever is there has nothing to do with them.
+#[test]
+fn what_the_pool_closes_for_another_host_costs_that_one_nothing() {
+    for misdeed in MISDEEDS {
+        block_on(async {
+            let bench = Bench::new(misdeed, "evicted", |client| client.max_connections(3));
+            within(bench.client.warm("http://x.test/", 3)).await.unwrap();
+            bench.arm();
+            let three = [(); 3].map(|()| bench.get("http://y.test/slow/20"));
+            for request in three {
+                assert!(request.await.unwrap(), "{misdeed:?}");
+            }
+            let total = bench.total();
+            assert_eq!((total.closed(DropReason::Evicted), total.opened), (3, 6), "{total}");
+            bench.assert_sound().await;
+        });
+    }
+}
+
+#[test]
+fn all_idle_connections_are_closed_though_each_close_panics() {
+    for misdeed in MISDEEDS {
+        for how in ["close_idle", "on_network_change", "client", "shutdown"] {
+            block_on(async {
+                let bench = Bench::new(misdeed, how, |client| client.max_idle_per_host(200));
+                within(bench.client.warm("http://x.test/", 100)).await.unwrap();
+                bench.arm();
+                let switches = bench.switches.clone();
+                match how {
+                    "close_idle" => bench.client.pool().close_idle(),
+                    "on_network_change" => bench.client.pool().on_network_change(),
+                    "client" => drop(bench.client),
+                    _ => within(bench.client.pool().shutdown(Duration::ZERO)).await,
+                }
+                let counts = [&switches.closes, &switches.live].map(|count| count.load(Ordering::SeqCst));
+                assert_eq!(counts, [100, 0], "{misdeed:?}, {how}");
+            });
+        }
+    }
+}
+
+/// A shutdown closes what is in use: parked, waiting to be read, waiting for its response.
+#[test]
+fn a_shutdown_comes_to_its_end_though_each_close_panics() {
+    for misdeed in MISDEEDS {
+        block_on(async {
+            let bench = Bench::new(misdeed, "shutdown", |client| client);
+            let mut held = Vec::new();
+            for _ in 0..5 {
+                held.push(bench.client.get("http://x.test/bytes/10000000").send().await.unwrap());
+            }
+            let waiting = [(); 5].map(|()| bench.get("http://y.test/slow/60000"));
+            bench.until("they are under way", |total| total.active == 10).await;
+            bench.arm();
+            within(bench.client.pool().shutdown(Duration::ZERO)).await;
+            let total = bench.total();
+            assert_eq!((total.active, total.closed_total(), total.waiting), (0, 10, 0), "{total}");
+            assert_eq!(bench.switches.live.load(Ordering::SeqCst), 0);
+            for response in held {
+                assert_eq!(response.bytes().await.unwrap_err().kind(), handclasp::ErrorKind::Shutdown);
+            }
+            for request in waiting {
+                assert!(request.await.is_err(), "its send fails");
+            }
+        });
+    }
+}
+
+/// The reaper is a task of its own, and goes on: what is kept stays, and what expires later is closed as well.
+#[test]
+fn the_reaper_goes_on_though_each_close_panics() {
+    for misdeed in MISDEEDS {
+        block_on(async {
+            let bench =
+                Bench::new(misdeed, "reaped", |client| client.idle_timeout(Duration::from_millis(200)));
+            for _ in 0..2 {
+                within(bench.client.warm("http://x.test/", 5)).await.unwrap();
+                within(bench.client.warm("http://y.test/", 5)).await.unwrap();
+                bench.arm();
+                bench.until("they expire", |total| total.idle == 0).await;
+                bench.switches.is_armed.store(false, Ordering::SeqCst);
+            }
+            let total = bench.total();
+            assert_eq!(
+                total.closed(DropReason::IdleTimeout),
+                20,
+                "none went for the end of its reaper: {total}"
+            );
+            bench.assert_sound().await;
+        });
+    }
+}
+
+/// The sweep looks at them: one look panics, the others are kept.
+#[test]
+fn a_look_that_panics_in_the_sweep_costs_one_connection() {
+    block_on(async {
+        let bench = Bench::new(Misdeed::Close, "swept", |client| client);
+        within(bench.client.warm("http://x.test/", 5)).await.unwrap();
+        bench.switches.blinks.store(1, Ordering::SeqCst);
+        bench.arm();
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(6)).await;
+        let begun = Instant::now();
+        while bench.total().idle == 5 {
+            assert!(begun.elapsed() < Duration::from_secs(20), "{}", bench.total());
+            tokio::task::yield_now().await;
+        }
+        tokio::time::resume();
+        let total = bench.total();
+        assert_eq!((total.idle, total.closed(DropReason::Failed)), (4, 1), "{total}");
+        bench.assert_sound().await;
+    });
+}
+
+/// A waker that panics when it wakes, or when nobody holds it any more.
+struct Wild {
+    wakes: bool,
+    is_armed: AtomicBool,
+}
+
+impl Wild {
+    fn waker(wakes: bool) -> (Waker, std::sync::Weak<Self>) {
+        let wild = Arc::new(Self { wakes, is_armed: AtomicBool::new(true) });
+        let weak = Arc::downgrade(&wild);
+        (wild.into(), weak)
+    }
+
+    fn fire(&self) {
+        if self.is_armed.swap(false, Ordering::SeqCst) && !std::thread::panicking() {
+            panic!("as the test wants it");
+        }
+    }
+}
+
+impl Wake for Wild {
+    fn wake(self: Arc<Self>) {
+        if self.wakes {
+            self.fire();
+        }
+    }
+}
+
+impl Drop for Wild {
+    fn drop(&mut self) {
+        if !self.wakes {
+            self.fire();
+        }
+    }
+}
+
+/// Polls with a waker of which the pool then holds the only copies.
+fn poll_wild<F: Future>(work: Pin<&mut F>, wakes: bool) -> (Poll<F::Output>, std::sync::Weak<Wild>) {
+    let (waker, wild) = Wild::waker(wakes);
+    let polled = work.poll(&mut Context::from_waker(&waker));
+    // Where the pool holds none, this is the last.
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(waker)));
+    (polled, wild)
+}
+
+#[test]
+fn a_waiter_whose_waker_panics_holds_nobody_up() {
+    for wakes in [true, false] {
+        block_on(async {
+            let bench = Bench::new(Misdeed::Close, "a wild waiter", |client| client.max_connections(1));
+            let first = bench.client.get("http://x.test/bytes/10000000").send().await.unwrap();
+            let mut wild = Box::pin(bench.client.get("http://x.test/").send());
+            assert!(poll_wild(wild.as_mut(), wakes).0.is_pending());
+            let others = [(); 3].map(|()| bench.get("http://x.test/"));
+            let elsewhere = bench.get("http://y.test/");
+            bench.until("they wait", |total| total.waiting == 5).await;
+            assert!(first.bytes().await.is_ok());
+            for request in others {
+                assert!(request.await.unwrap());
+            }
+            assert!(elsewhere.await.unwrap());
+            // It is served when somebody polls it again, and ends where the panic is its own: the waker is dropped by then.
+            let outcome =
+                tokio::spawn(async move { within(wild).await.unwrap().bytes().await.is_ok() }).await;
+            assert!(if wakes { outcome.unwrap() } else { outcome.unwrap_err().is_panic() });
+            bench.assert_sound().await;
+        });
+    }
+}
+
+#[test]
+fn a_waiter_that_leaves_leaves_the_queue_though_its_waker_panics() {
+    block_on(async {
+        let bench = Bench::new(Misdeed::Close, "it leaves", |client| client.max_connections(1));
+        let first = bench.client.get("http://x.test/bytes/10000000").send().await.unwrap();
+        for _ in 0..3 {
+            let mut wild = Box::pin(bench.client.get("http://x.test/").send());
+            assert!(poll_wild(wild.as_mut(), false).0.is_pending());
+            assert_eq!(bench.total().waiting, 1);
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(wild)));
+            assert_eq!(bench.total().waiting, 0);
+        }
+        assert!(first.bytes().await.is_ok());
+        bench.assert_sound().await;
+    });
+}
+
+/// The response is polled by one task, and then by another: the first one's waker is let go.
+#[test]
+fn a_connection_whose_reader_panics_frees_its_slot() {
+    block_on(async {
+        let bench = Bench::new(Misdeed::Close, "read from", |client| client.max_connections(1));
+        let mut wild = Box::pin(bench.client.get("http://x.test/slow/200").send());
+        let mut gone = Vec::new();
+        for _ in 0..20 {
+            let polled = catch_unwind(AssertUnwindSafe(|| poll_wild(wild.as_mut(), false)));
+            let Ok((polled, waker)) = polled else { break };
+            assert!(polled.is_pending());
+            gone.push(waker);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(wild)));
+        let panicked = gone.iter().filter(|waker| waker.upgrade().is_none()).count();
+        assert!(panicked > 0, "wakers were dropped");
+        bench.until("its slot is free", |total| (total.active, total.waiting) == (0, 0)).await;
+        bench.assert_sound().await;
+    });
+}
+
+#[test]
+fn a_shutdown_cuts_all_though_the_wakers_panic() {
+    for wakes in [true, false] {
+        block_on(async {
+            let bench = Bench::new(Misdeed::Close, "cut", |client| client);
+            let mut readers: Vec<_> =
+                (0..5).map(|_| Box::pin(bench.client.get("http://x.test/slow/60000").send())).collect();
+            let begun = Instant::now();
+            while bench.total().active < 5 {
+                assert!(begun.elapsed() < Duration::from_secs(20), "{}", bench.total());
+                for reader in &mut readers {
+                    assert!(reader.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            for reader in &mut readers {
+                assert!(poll_wild(reader.as_mut(), wakes).0.is_pending());
+            }
+            within(bench.client.pool().shutdown(Duration::ZERO)).await;
+            let total = bench.total();
+            assert_eq!((total.active, total.dialing, total.waiting), (0, 0, 0), "{total}");
+            assert_eq!(bench.switches.live.load(Ordering::SeqCst), 0);
+            for reader in readers {
+                assert_eq!(within(reader).await.unwrap_err().kind(), handclasp::ErrorKind::Shutdown);
+            }
+        });
+    }
+}
+
+/// Whoever listens to the pool has nothing to do with the requests that are told of.
+#[test]
+fn a_listener_whose_waker_panics_costs_no_request_anything() {
+    for wakes in [true, false] {
+        block_on(async {
+            let bench = Bench::new(Misdeed::Close, "listened to", |client| client.max_connections(1));
+            let mut events = bench.client.pool().subscribe();
+            for _ in 0..20 {
+                while events.try_recv().is_some() {}
+                let mut heard = pin!(events.recv());
+                assert!(poll_wild(heard.as_mut(), wakes).0.is_pending());
+                // Nobody polls the listener meanwhile.
+                assert!(bench.get("http://x.test/").await.unwrap());
+                assert!(bench.get("http://y.test/").await.unwrap());
+                assert!(within(heard).await.is_some());
+            }
+            bench.assert_sound().await;
+        });
+    }
+}
+
+/// The dial fails, which is told to all who wait: to the first by a waker that panics.
+#[test]
+fn a_failure_reaches_all_though_a_waker_panics() {
+    block_on(async {
+        let (dials, go) = (Arc::new(AtomicUsize::new(0)), Arc::new(tokio::sync::Notify::new()));
+        let (counted, gone) = (dials.clone(), go.clone());
+        let client = Client::builder().max_connections_per_host(1).connector(move |_| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            let go = gone.clone();
+            async move {
+                go.notified().await;
+                Err(io::Error::from(io::ErrorKind::ConnectionRefused).into())
+            }
+        });
+        let client = client.build().unwrap();
+        let mut wild = Box::pin(client.get("http://x.test/").send());
+        assert!(poll_wild(wild.as_mut(), true).0.is_pending());
+        let others: Vec<_> = (0..5).map(|_| tokio::spawn(client.get("http://x.test/").send())).collect();
+        let begun = Instant::now();
+        while client.pool().stats().total.waiting < 6 {
+            assert!(begun.elapsed() < Duration::from_secs(20));
+            tokio::task::yield_now().await;
+        }
+        for request in others {
+            // One dial may fail one waiter: each gets a dial of its own, or shares one.
+            let told = async {
+                while !request.is_finished() {
+                    go.notify_one();
+                    tokio::task::yield_now().await;
+                }
+                request.await.unwrap()
+            };
+            assert!(within(told).await.is_err());
+        }
+        assert!(within(wild).await.is_err());
+        let begun = Instant::now();
+        loop {
+            let total = client.pool().stats().total;
+            if (total.active, total.dialing, total.waiting) == (0, 0, 0) {
+                break;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(20), "{total}");
+            go.notify_one();
+            tokio::task::yield_now().await;
+        }
+    });
+}
