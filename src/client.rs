@@ -22,7 +22,7 @@ use crate::error::{Error, ErrorKind, Phase, Result};
 use crate::exchange::{Exchange, ExchangeConfig, Failure};
 use crate::layer::old_servers::{self, OldServers, Tells};
 use crate::layer::retry::{self, Attempt, End};
-use crate::layer::timeout::{self, Deadline, NEVER};
+use crate::layer::timeout::{self, Chosen, Deadline, NEVER, Timeouts};
 use crate::pool::key::RouteRef;
 use crate::pool::lease::Lease;
 use crate::pool::{DropReason, NotGranted, Pool, PoolConfig, Wait};
@@ -48,6 +48,8 @@ pub struct Client {
 struct Inner {
     pool: Pool,
     exchange: ExchangeConfig,
+    /// The timeouts of a request that has none of its own: without a total timeout, and with one.
+    timeouts: [Timeouts; 2],
     request: RequestConfig,
     old_servers: Mutex<OldServers>,
     /// There are any: what most clients never have to look up. Set under the lock.
@@ -73,7 +75,8 @@ impl Client {
     ) -> Self {
         let pool = Pool::new(pool, dialer);
         let (old_servers, knows_old_servers) = Default::default();
-        Self { inner: Arc::new(Inner { pool, exchange, request, old_servers, knows_old_servers }) }
+        let timeouts = [false, true].map(|has_total| Chosen::default().or(exchange.timeouts, has_total));
+        Self { inner: Arc::new(Inner { pool, exchange, timeouts, request, old_servers, knows_old_servers }) }
     }
 
     /// A GET request.
@@ -190,7 +193,11 @@ impl Client {
         let config = self.inner.exchange;
         let total = settings.timeout.or(self.inner.request.timeout).flatten();
         let deadline = total.map(|after| Deadline { at: time::after(now, after), after });
-        let timeouts = settings.timeouts.or(config.timeouts, deadline.is_some());
+        let has_total = deadline.is_some();
+        let timeouts = match &settings.timeouts {
+            None => self.inner.timeouts[usize::from(has_total)],
+            Some(own) => own.or(config.timeouts, has_total),
+        };
         Exchange::new(Upload::new(body), config, timeouts, deadline, Timeline::new(now), spans)
     }
 

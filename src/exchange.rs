@@ -189,13 +189,6 @@ impl Exchange {
         }
     }
 
-    /// Notes that the response whose head has come is the answer: the request is not sent again.
-    pub(crate) fn set_answered(&mut self) {
-        if let Some(lease) = &mut self.lease {
-            lease.set_answered();
-        }
-    }
-
     /// Takes the connection out, to be replaced or closed.
     pub(crate) fn detach(&mut self) -> Option<Lease> {
         self.lease.take()

@@ -232,7 +232,8 @@ impl fmt::Debug for RequestTarget {
 pub(crate) struct Settings {
     pub(crate) timeout: Setting,
     pub(crate) connect_timeout: Option<Duration>,
-    pub(crate) timeouts: Chosen,
+    /// Boxed: keeps requests small, of which few have timeouts of their own.
+    pub(crate) timeouts: Option<Box<Chosen>>,
     pub(crate) target: Option<RequestTarget>,
     pub(crate) isolation: Option<Arc<str>>,
 }
@@ -379,21 +380,21 @@ impl RequestBuilder {
     /// Sets how long this request waits for its response's head, instead of its client's
     /// [`response_timeout`](crate::ClientBuilder::response_timeout). `None`: without a limit.
     pub fn response_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.settings.timeouts.response = Some(timeout.into());
+        self.settings.timeouts.get_or_insert_default().response = Some(timeout.into());
         self
     }
 
     /// Sets how long the content of this request's response may pause, instead of its client's
     /// [`read_timeout`](crate::ClientBuilder::read_timeout). `None`: without a limit.
     pub fn read_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.settings.timeouts.read = Some(timeout.into());
+        self.settings.timeouts.get_or_insert_default().read = Some(timeout.into());
         self
     }
 
     /// Sets how long this request may be held up by a server that takes nothing of it, instead of its client's
     /// [`write_timeout`](crate::ClientBuilder::write_timeout). `None`: without a limit.
     pub fn write_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.settings.timeouts.write = Some(timeout.into());
+        self.settings.timeouts.get_or_insert_default().write = Some(timeout.into());
         self
     }
 

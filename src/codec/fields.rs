@@ -30,6 +30,7 @@ pub(super) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
+    #[inline]
     pub(super) fn check(request: &RequestHead<'a>) -> Result<Self, Misuse> {
         let mut fields = Self::default();
         if request.close {

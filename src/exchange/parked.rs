@@ -42,6 +42,13 @@ impl Exchange {
         }
     }
 
+    /// Notes that the response whose head has come is the answer: the request is not sent again.
+    pub(crate) fn set_answered(&mut self) {
+        if let Some(lease) = &mut self.lease {
+            lease.set_answered();
+        }
+    }
+
     /// The caller has the response, and reads on when it likes.
     pub(crate) fn set_unread(&mut self) {
         if let Some(lease) = &self.lease {
