@@ -553,6 +553,7 @@ fn binds_connection(headers: &HeaderMap) -> bool {
 }
 
 /// Of a few fields, all are asked sooner than one is found by its hash.
+#[inline]
 fn has(headers: &HeaderMap, name: &HeaderName) -> bool {
     if headers.len() <= 8 { headers.keys().any(|key| key == name) } else { headers.contains_key(name) }
 }

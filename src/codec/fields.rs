@@ -58,6 +58,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Notes one field. The length is looked at first, so that most fields cost that.
+    #[inline]
     fn note(&mut self, name: &str, value: &'a [u8]) -> Result<(), Misuse> {
         match name.len() {
             2 if name == "te" => {

@@ -12,6 +12,7 @@ use crate::time;
 
 impl Exchange {
     /// The total deadline passes also while everything moves.
+    #[inline]
     pub(super) fn check_deadline(&self) -> Result<(), Failure> {
         match self.deadline {
             Some(deadline) if time::now() >= deadline.at => {
@@ -26,6 +27,7 @@ impl Exchange {
     }
 
     /// Nothing moves: whose deadline comes first, and has it passed?
+    #[inline]
     pub(super) fn poll_clocks(
         &mut self,
         waits_to_write: bool,

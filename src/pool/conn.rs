@@ -456,8 +456,9 @@ impl Conn {
     }
 
     /// Whether the connection was idle for so long that the machine may have been suspended meanwhile.
+    #[inline]
     pub(super) fn has_dozed(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.used_at) >= DOZE
+        now >= self.used_at + DOZE
     }
 
     /// Looks at it, as at a connection that is idle or was: what means nothing is discarded.

@@ -168,6 +168,7 @@ impl<T> IdleList<T> {
     }
 
     /// Enters the newest connection of a shelf, which the shelf has, above `below`.
+    #[inline]
     pub(crate) fn push(&mut self, place: Place, since: Instant, stay: Stay, below: Option<IdleId>) -> IdleId {
         touch();
         self.began.get_or_insert(since);
@@ -212,6 +213,7 @@ impl<T> IdleList<T> {
     }
 
     /// Takes an entry out, wherever it stands.
+    #[inline]
     pub(crate) fn remove(&mut self, id: IdleId) -> Taken<T> {
         touch();
         let entry = self.slots.remove(id.slot()).expect(HELD);
@@ -303,6 +305,7 @@ impl<T> IdleList<T> {
     }
 
     /// An entry at one glance.
+    #[inline]
     pub(crate) fn seen(&self, id: IdleId, now: Instant) -> Seen {
         let (entry, now) = (self.entry(id), self.nanos(now));
         Seen {

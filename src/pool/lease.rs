@@ -156,6 +156,7 @@ impl Lease {
     }
 
     /// A request is about to be written.
+    #[inline]
     pub(crate) fn begin(&mut self, now: Instant) -> ConnectionInfo {
         let reused = self.is_reused();
         self.progress.begun = true;

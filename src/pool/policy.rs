@@ -52,6 +52,10 @@ pub(crate) use self::sweep::Lent;
 #[derive(Debug)]
 pub(crate) struct Policy<K, T, W, P> {
     config: PoolConfig,
+    /// Number of idle connections kept for all hosts.
+    idle_room: usize,
+    /// Whether any connection is kept for another request.
+    keeps_idle: bool,
     hosts: Hosts<K, T, W, P>,
     idle: IdleList<T>,
     /// Connections of all hosts: idle, active and dialing.
@@ -86,6 +90,8 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     /// `seed` is for the jitter of backoffs.
     pub(crate) fn new(config: PoolConfig, seed: u64) -> Self {
         Self {
+            idle_room: config.idle_room(),
+            keeps_idle: config.keeps_idle(),
             config,
             hosts: Hosts::new(),
             idle: IdleList::new(),
@@ -461,7 +467,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     /// place may be gone, and the answer does not matter.)
     pub(crate) fn gains_by(&self, place: Place) -> bool {
         let is_wanted = self.hosts.get(place.host).is_some_and(|host| host.waiting > 0);
-        is_wanted || self.shut || !self.blocked.is_empty() || self.config.keeps_idle()
+        is_wanted || self.shut || !self.blocked.is_empty() || self.keeps_idle
     }
 
     /// The host of a place where something is counted or queued.

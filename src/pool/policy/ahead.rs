@@ -46,8 +46,8 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         out: &mut Actions<K, T, W, P>,
     ) {
         // What would be evicted at once would be dialed again at once.
-        let most = self.config.max_idle_per_host.min(self.config.idle_room());
-        self.hosts.shelf_mut(place).min_idle = if self.config.keeps_idle() { wanted.min(most) } else { 0 };
+        let most = self.config.max_idle_per_host.min(self.idle_room);
+        self.hosts.shelf_mut(place).min_idle = if self.keeps_idle { wanted.min(most) } else { 0 };
         self.pump(place.host, now, out);
         self.leave(place, out);
     }
@@ -69,7 +69,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
             }
             // What comes back must find a place beside it: or the one would be closed for the other, again and again.
             let is_kept = self.hosts.host(place.host).counted < self.config.max_idle_per_host
-                && self.counted < self.config.idle_room();
+                && self.counted < self.idle_room;
             let has_room = is_kept && self.room(place.host) > 0 && !self.is_room_wanted(place.host);
             if !has_room || self.is_not_kept(place.host, now) || self.dials_allowed(place.host, now) == 0 {
                 return self.wake_later(place.host, now);

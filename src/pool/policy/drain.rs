@@ -15,8 +15,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     pub(crate) fn begin_drain(&mut self, place: Place, id: u64, terms: Terms, now: Instant) -> bool {
         let is_wanted = self.hosts.host(place.host).waiting > 0 || !self.blocked.is_empty();
         let is_too_old = terms.is_of_old || terms.until.is_some_and(|until| until <= now);
-        let is_kept =
-            !self.shut && !is_too_old && !self.is_not_kept(place.host, now) && self.config.keeps_idle();
+        let is_kept = !self.shut && !is_too_old && !self.is_not_kept(place.host, now) && self.keeps_idle;
         let may_drain = is_kept && !is_wanted && self.draining.len() < MOST;
         if may_drain {
             self.draining.insert(id, place);

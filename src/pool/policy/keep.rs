@@ -107,7 +107,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
 
     /// When the connection idle for longest is closed because there are too many.
     fn surplus_due(&self) -> Option<Instant> {
-        if self.idle.len() <= self.config.idle_room() {
+        if self.idle.len() <= self.idle_room {
             return None;
         }
         self.idle.oldest().and_then(|id| self.idle.idle_for(id, WARM))
@@ -158,8 +158,8 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
                 return None;
             }
         }
-        // Since its last use, or since it was made.
-        let unused = now.saturating_duration_since(used);
+        // Since its last use, or since it was made: mostly, that was just now.
+        let unused = if used == now { Duration::ZERO } else { now.saturating_duration_since(used) };
         let ours = self.config.idle_timeout.map(|ours| ours.saturating_sub(unused));
         // What the server said matters only where it is less than what we would do anyway.
         let theirs = terms.stay.filter(|theirs| ours.is_none_or(|ours| *theirs < ours));
@@ -172,7 +172,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
             Some(DropReason::Shutdown)
         } else if is_wanted_elsewhere {
             Some(DropReason::Evicted)
-        } else if timeout == Some(Duration::ZERO) || !self.config.keeps_idle() {
+        } else if timeout == Some(Duration::ZERO) || !self.keeps_idle {
             Some(DropReason::IdleTimeout)
         } else {
             None
@@ -190,7 +190,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
             if let Some(id) = oldest {
                 self.bury_idle(id, DropReason::Evicted, out);
             }
-        } else if self.idle.len() >= self.config.idle_room()
+        } else if self.idle.len() >= self.idle_room
             && let Some(id) = self.idle.oldest()
             && self.idle.seen(id, now).age >= WARM
         {
@@ -209,7 +209,11 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         };
         self.shelve(place, conn, used, stay.since(unused));
         // Without a deadline too: a reaper notices the end of its runtime.
-        let deadline = stay.duration().and_then(|stay| now.checked_add(stay)).unwrap_or(now + NO_DEADLINE);
+        let deadline =
+            stay.duration().and_then(|stay| now.checked_add(stay)).unwrap_or_else(|| now + NO_DEADLINE);
+        if self.idle.len() <= self.idle_room {
+            return Some(deadline);
+        }
         Some(self.surplus_due().map_or(deadline, |due| due.min(deadline)))
     }
 
