@@ -277,6 +277,20 @@ fn the_scorer_sees_what_is_wrong() {
     assert!(found["trailers"] >= 3 && found["tunnel"] >= 8, "{found:?}");
 }
 
+/// Two sheets of the same name are written at the same time, by two tests or by two runs of the tests.
+#[test]
+fn sheets_are_written_at_the_same_time() {
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..3 {
+                    Sheet::new("spoiled", "many", CODEC_CAPS).score();
+                }
+            });
+        }
+    });
+}
+
 #[test]
 #[should_panic(
     expected = "spoiled, one: 1 failures:\nGRAMMAR   sl-reason-multiword: hang in head   [R-9112-4-1]"

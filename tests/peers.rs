@@ -9,6 +9,7 @@ use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use handclasp::{Certificate, Client};
@@ -63,9 +64,11 @@ async fn node() {
     let at = Place::new("node");
     let script = format!(
         "const fs = require('fs'), answer = (q, r) => r.end('hello\\n');\n\
-         require('http').createServer(answer).listen({}, '127.0.0.1');\n\
          const [key, cert] = ['key.pem', 'cert.pem'].map(f => fs.readFileSync(__dirname + '/' + f));\n\
-         require('https').createServer({{ key, cert }}, answer).listen({}, '127.0.0.1');\n",
+         const plain = require('http').createServer(answer).listen({}, '127.0.0.1');\n\
+         const tls = require('https').createServer({{ key, cert }}, answer).listen({}, '127.0.0.1');\n\
+         // It waits for the next request for as long as that takes: by default 5 s.\n\
+         plain.keepAliveTimeout = tls.keepAliveTimeout = 0;\n",
         at.plain, at.tls
     );
     std::fs::write(at.dir.join("server.js"), script).unwrap();
@@ -135,8 +138,8 @@ impl Place {
         let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
         std::fs::write(dir.join("cert.pem"), made.cert.pem()).unwrap();
         std::fs::write(dir.join("key.pem"), made.signing_key.serialize_pem()).unwrap();
-        let ports = [free_port(), free_port()];
-        Self { dir, plain: ports[0].1, tls: ports[1].1, ca: made.cert.pem() }
+        let [plain, tls] = free_ports();
+        Self { dir, plain, tls, ca: made.cert.pem() }
     }
 
     /// Starts the program and waits until it listens. `None`, with the reason printed, where it cannot be had.
@@ -158,7 +161,7 @@ impl Place {
             if child.0.try_wait().unwrap().is_some() {
                 break;
             }
-            std::thread::yield_now();
+            std::thread::sleep(Duration::from_millis(5));
         }
         let _ = child.0.kill();
         let said = child
@@ -201,9 +204,15 @@ impl Drop for Place {
     }
 }
 
-/// A port that was free a moment ago; held until the next one is chosen.
-fn free_port() -> (TcpListener, u16) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    (listener, port)
+/// Returns two free ports below those that the system gives to connections (from 32,768 on, or from 49,152 on). From that range,
+/// another test's connection could take the port before the server does. So could our own question whether the server listens
+/// yet: a connection from a port to itself succeeds. Other processes begin elsewhere.
+fn free_ports() -> [u16; 2] {
+    static ASKED: AtomicU32 = AtomicU32::new(0);
+    let mut ports = std::iter::repeat_with(|| {
+        let asked = ASKED.fetch_add(1, Ordering::Relaxed);
+        10_000 + (std::process::id().wrapping_mul(97).wrapping_add(asked) % 20_000) as u16
+    });
+    let mut next = || ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).unwrap();
+    [next(), next()]
 }

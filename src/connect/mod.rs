@@ -622,10 +622,18 @@ mod tests {
         let at = listener.local_addr().unwrap();
         let mut dialer = dialer(None);
         dialer.tls = Tls::new(TlsConfig { roots: vec![tls::tests::Authority::new().root()] });
-        dialer.config.connect_timeout = Duration::from_millis(300);
-        let error = failure(&dialer, &Destination::new(true, "127.0.0.1", at.port())).await;
+        dialer.config.connect_timeout = Duration::from_secs(3600);
+        let to = Destination::new(true, "127.0.0.1", at.port());
+        // The server has got the hello, and nothing more comes: only now time runs ahead, to the deadline.
+        let silent = async {
+            let (mut peer, _) = listener.accept().await.unwrap();
+            peer.read_u8().await.unwrap();
+            tokio::time::pause();
+            peer
+        };
+        let (error, _peer) = tokio::join!(failure(&dialer, &to), silent);
         assert_eq!((error.kind(), error.phase()), (ErrorKind::Timeout, Phase::Tls));
-        let text = format!("the TLS handshake with {at} was not complete within 300ms of the dial");
+        let text = format!("the TLS handshake with {at} was not complete within 3600s of the dial");
         assert_eq!((error.message(), error.concerns_host()), (&*text, false));
     }
 }

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::{HeaderMap, Method};
 use serde_json::{Value, json};
@@ -543,8 +544,11 @@ impl Sheet {
             let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("conformance");
             std::fs::create_dir_all(&folder).unwrap();
             let path = folder.join(name);
-            // It is there as a whole or not at all: tests that run at the same time write the same cases.
-            let draft = folder.join(format!("{name}.for-{}-{}", self.level, self.mode));
+            // The file is there as a whole or not at all. Each draft has a name of its own, because tests that run at the same
+            // time, in this process or in another, write the same files.
+            static DRAFTS: AtomicUsize = AtomicUsize::new(0);
+            let number = DRAFTS.fetch_add(1, Ordering::Relaxed);
+            let draft = folder.join(format!("{name}.{}-{number}", std::process::id()));
             std::fs::write(&draft, lines).unwrap();
             std::fs::rename(&draft, &path).unwrap();
             path.display().to_string()
