@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use dials::{Dials, Far, ask, counts, settle};
-use handclasp::{Certificate, Client, DropReason, ErrorKind, Phase};
+use handclasp::{Client, ClientBuilder, DropReason, ErrorKind, Phase};
 use support::{Peer, Server, until, within};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -109,6 +109,22 @@ async fn the_acquire_timeout_counts_once_over_several_dead_connections() {
     }
 }
 
+/// Returns whether to use TLS: both values, or only `false` where TLS is left out of the build.
+fn schemes() -> &'static [bool] {
+    if cfg!(feature = "rustls") { &[false, true] } else { &[false] }
+}
+
+/// Makes the client trust the server.
+fn trusting(builder: ClientBuilder, server: &Server, is_tls: bool) -> ClientBuilder {
+    #[cfg(feature = "rustls")]
+    if is_tls {
+        let authority = handclasp::Certificate::from_pem(server.authority()).unwrap();
+        return builder.add_root_certificate(authority);
+    }
+    let _ = (server, is_tls);
+    builder
+}
+
 /// A waker of which the test can tell whether anybody holds it.
 struct Held;
 
@@ -119,7 +135,7 @@ impl Wake for Held {
 /// Requests have waited for the connection, read from it slowly, and armed its timer: nothing of them is left with it.
 #[tokio::test]
 async fn an_idle_connection_does_not_keep_a_finished_task_alive() {
-    for is_tls in [false, true] {
+    for is_tls in schemes().iter().copied() {
         let script = |peer: &mut Peer| -> std::io::Result<()> {
             while peer.request()?.is_some() {
                 for part in ["HTTP/1.1 200 OK\r\ncontent-", "length: 4\r\n\r\n", "do", "ne"] {
@@ -130,11 +146,7 @@ async fn an_idle_connection_does_not_keep_a_finished_task_alive() {
             Ok(())
         };
         let server = if is_tls { Server::start_tls(script) } else { Server::start(script) };
-        let mut builder = Client::builder().max_connections(1);
-        if is_tls {
-            builder = builder.add_root_certificate(Certificate::from_pem(server.authority()).unwrap());
-        }
-        let client = builder.build().unwrap();
+        let client = trusting(Client::builder().max_connections(1), &server, is_tls).build().unwrap();
         for round in 0..3 {
             let (held, url) = (Arc::new(Held), server.url("/"));
             let weak = Arc::downgrade(&held);
@@ -170,7 +182,7 @@ async fn an_idle_connection_does_not_keep_a_finished_task_alive() {
 
 #[tokio::test]
 async fn a_handshake_is_what_tcp_and_tls_took() {
-    for is_tls in [false, true] {
+    for is_tls in schemes().iter().copied() {
         let script = |peer: &mut Peer| -> std::io::Result<()> {
             while peer.request()?.is_some() {
                 peer.respond("")?;
@@ -178,15 +190,11 @@ async fn a_handshake_is_what_tcp_and_tls_took() {
             Ok(())
         };
         let server = if is_tls { Server::start_tls(script) } else { Server::start(script) };
-        let mut builder = Client::builder();
-        if is_tls {
-            builder = builder.add_root_certificate(Certificate::from_pem(server.authority()).unwrap());
-        }
-        let client = builder.build().unwrap();
+        let client = trusting(Client::builder(), &server, is_tls).build().unwrap();
         let mut first = None;
         for nth in 1..=3 {
             let response = within(20, client.get(server.url("/")).send()).await.unwrap();
-            let (connection, timings) = (response.connection().clone(), response.timings().clone());
+            let (connection, timings) = (response.connection().clone(), *response.timings());
             let handshake = connection.handshake();
             assert_eq!((connection.ordinal(), timings.connect.is_some()), (nth, nth == 1));
             if nth == 1 {
