@@ -127,8 +127,11 @@ impl Client {
         &self.inner.pool
     }
 
-    /// Dials ahead, within the limits and 8 at a time, until so many connections to the URL's origin are idle or being
-    /// made, and waits for the dials that it began. (Dials that others had begun are counted, not waited for.)
+    /// Dials ahead, 8 connections at a time, until so many connections to the URL's origin are idle or being made, and waits
+    /// for the dials that it began. (Dials that others had begun are counted, not waited for.)
+    ///
+    /// It keeps to every limit, and requests come first: it dials nothing while a request waits for the room, and a dial of
+    /// its own that stands in a request's way is given up. It returns `Ok` where that leaves fewer connections.
     ///
     /// Dropping the future leaves the dials to themselves: their connections are kept.
     ///
@@ -141,11 +144,15 @@ impl Client {
         self.inner.pool.warm(route, connections).await.map_err(|error| error.with_uri(&uri))
     }
 
-    /// From now on, keeps so many connections to the URL's origin idle, within the limits: what is taken, or closed, is
-    /// dialed again at once, 8 at a time at the most, on the runtime that this is called on. A host that cannot be
-    /// connected to is tried again when its next dial is due. Nothing is dialed beyond what
-    /// [`max_idle_per_host`](ClientBuilder::max_idle_per_host) and [`max_idle`](ClientBuilder::max_idle) let be kept,
-    /// connections in use included. What several runtimes ask for adds up. 0 ends it; so does the end of the runtime.
+    /// Keeps so many connections to the URL's origin idle from now on: what is taken, or closed, is dialed again at once,
+    /// 8 at a time, on the runtime that this is called on. What several runtimes ask for adds up. 0 ends it; so does the end
+    /// of the runtime.
+    ///
+    /// It keeps to every limit, and dials nothing beyond what [`max_idle_per_host`](ClientBuilder::max_idle_per_host) and
+    /// [`max_idle`](ClientBuilder::max_idle) let be kept, connections in use included. Requests come first: nothing is dialed
+    /// ahead while a request waits for the room, a dial ahead that stands in a request's way is given up, and nothing is
+    /// closed to make room for a dial ahead. Where there is no room, and after a failed dial, it tries again some seconds
+    /// later.
     ///
     /// The dials are made in the background. To wait for the first, [`warm`](Self::warm) comes first.
     ///
