@@ -2,7 +2,8 @@
 //!
 //! `cargo bench --bench request`, for less than a minute. All clients send the same keep-alive GET to the same server
 //! (a process of its own, on loopback), and take turns; figures are medians over the rounds, and ratios are medians of
-//! the ratios of each round. Besides processor time: allocations per warm request, and memory per idle connection.
+//! the ratios of each round. Besides processor time: connections opened by loads of constant width, allocations per warm
+//! request, and memory per idle connection.
 #![allow(unsafe_code, reason = "a counting allocator is an unsafe impl, of which there is no safe form")]
 
 mod support;
@@ -17,6 +18,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use futures_util::{StreamExt, stream};
 use http::{Request, Uri};
 use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http1::SendRequest;
@@ -44,6 +46,7 @@ fn main() {
     let on_two = compare(&runtime(2), &uri, 32, rounds, 16_000 / share);
     print(&on_two, "two threads, 32 in flight");
 
+    widths(&single, &uri, 20_000 / share);
     let allocations = allocations(&single, &uri, 10_000 / share);
     let connections = if is_quick { 50 } else { idle_connections() };
     let idle = idle(&server, connections);
@@ -54,6 +57,55 @@ fn main() {
     budget("allocations per warm GET", allocations, 8.0);
     budget("heap bytes per idle plain connection", idle, 2048.0);
     budget("CPU per pooled GET, 32 in flight, hyper-util = 1", handclasp.to_legacy, 1.0);
+}
+
+/// Prints how many connections loads of constant width open, by clients with their default settings, in one task; and how
+/// many a thousand hosts of width 1 do.
+fn widths(runtime: &Runtime, uri: &Uri, requests: usize) {
+    println!(
+        "\n### Connections opened by a load of constant width ({requests} requests, default settings)\n"
+    );
+    println!(
+        "| hosts | width | opened by handclasp | closed | handclasp | hyper-util |\n|---:|---:|---:|---:|---:|---:|"
+    );
+    let told = |hosts: usize, width: usize, client: &handclasp::Client, ours: Duration, theirs: &str| {
+        let total = client.pool().stats().total;
+        println!(
+            "| {hosts} | {width} | {} | {} | {ours:.0?} | {theirs} |",
+            total.opened,
+            total.closed_total()
+        );
+    };
+    for width in [16, 33, 64, 256, 1_000] {
+        let (client, legacy) = (handclasp::Client::new(), legacy());
+        let (ours, theirs) = runtime.block_on(async {
+            let requests = requests.max(2 * width);
+            let begun = Instant::now();
+            stream::iter(0..requests).for_each_concurrent(width, |_| by_handclasp(&client, uri, 1)).await;
+            let ours = begun.elapsed();
+            let begun = Instant::now();
+            stream::iter(0..requests).for_each_concurrent(width, |_| by_legacy(&legacy, uri, 1)).await;
+            (ours, begun.elapsed())
+        });
+        told(1, width, &client, ours, &format!("{theirs:.0?}"));
+    }
+    let address: std::net::SocketAddr =
+        uri.authority().and_then(|at| at.as_str().parse().ok()).expect("the server is an address");
+    let names: Vec<_> = (0..1_000).map(|host| format!("h{host}.test")).collect();
+    let builder =
+        names.iter().fold(handclasp::Client::builder(), |builder, name| builder.resolve(name, address));
+    let client = builder.build().expect("it is valid");
+    let took = runtime.block_on(async {
+        let begun = Instant::now();
+        for _ in 0..(requests / names.len()).max(2) {
+            for name in &names {
+                let uri = format!("http://{name}:{}/13", address.port()).parse().expect("it is a URI");
+                by_handclasp(&client, &uri, 1).await;
+            }
+        }
+        begun.elapsed()
+    });
+    told(names.len(), 1, &client, took, "-");
 }
 
 fn budget(what: &str, measured: f64, budget: f64) {
