@@ -186,6 +186,7 @@ impl Client {
         Ok(())
     }
 
+    #[inline]
     fn exchange(
         &self,
         method: &Method,

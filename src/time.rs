@@ -139,6 +139,7 @@ impl Timer {
 
     /// As [`poll_until`](Self::poll_until), where it is known which runtime polls us: to ask for it takes two atomic
     /// operations on memory that all of its threads share.
+    #[inline]
     pub(crate) fn poll_until_on(
         &mut self,
         here: Option<Id>,

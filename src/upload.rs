@@ -346,6 +346,7 @@ impl Outgoing {
         std::mem::take(&mut self.pieces).into_iter().map(|piece| piece.data)
     }
 
+    #[inline]
     pub(crate) fn clear(&mut self) {
         if self.written > 0 {
             self.is_held_up = std::mem::take(&mut self.has_waited);

@@ -24,11 +24,9 @@ use super::limits::Limits;
 pub(super) struct ChunkDecoder {
     state: State,
     /// Number of bytes on the current chunk-size line besides the first sixteen digits of the size.
-    line: usize,
-    /// The same number over all chunk-size lines so far.
-    extensions: u64,
-    /// Number of content bytes received so far.
-    content: u64,
+    line: u32,
+    /// The same number over all chunk-size lines so far, less the number of content bytes received.
+    extensions: i64,
     lenient: bool,
 }
 
@@ -89,7 +87,7 @@ pub(super) enum Piece {
 
 impl ChunkDecoder {
     pub(super) fn new() -> Self {
-        Self { state: State::START, line: 0, extensions: 0, content: 0, lenient: false }
+        Self { state: State::START, line: 0, extensions: 0, lenient: false }
     }
 
     /// Whether a departure was forgiven.
@@ -111,7 +109,7 @@ impl ChunkDecoder {
                 if *remaining == 0 {
                     self.state = State::DataCr;
                 }
-                self.content += data.len() as u64;
+                self.extensions = self.extensions.saturating_sub_unsigned(data.len() as u64);
                 Ok(Some(Piece::Data(data)))
             }
             State::Trailers(scan) => {
@@ -204,11 +202,11 @@ impl ChunkDecoder {
 
     fn extend(&mut self, next: State, limits: &Limits) -> Result<State, ProtocolError> {
         // A server that signs its content needs as many extensions as it sends chunks: content pays for them.
-        let most = (limits.chunk_extensions as u64).saturating_add(self.content);
-        if self.line >= limits.chunk_line || self.extensions >= most {
+        let most = i64::try_from(limits.chunk_extensions).unwrap_or(i64::MAX);
+        if self.line as usize >= limits.chunk_line || self.extensions >= most {
             return Err(ProtocolError::ChunkExtensionsTooLarge);
         }
-        self.line += 1;
+        self.line = self.line.saturating_add(1);
         self.extensions += 1;
         Ok(next)
     }

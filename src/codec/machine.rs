@@ -43,9 +43,9 @@ pub struct Machine {
     keep_alive: KeepAlive,
     has_peer_spoken: bool,
     /// How many more bytes of line ends are skipped before the response.
-    line_ends: usize,
-    informational: usize,
-    informational_bytes: usize,
+    line_ends: u16,
+    informational: u32,
+    informational_bytes: u32,
     /// The peer's misdeed, after which nothing it sends has a meaning.
     broken: Option<ProtocolError>,
 }
@@ -259,6 +259,7 @@ impl Machine {
     /// may announce the content of another response; nothing of it is to come.
     /// <https://www.rfc-editor.org/rfc/rfc9110#section-8.6>
     #[must_use]
+    #[inline]
     pub fn announced_length(&self) -> Option<u64> {
         match self.framing? {
             Framing::Length(length) => Some(length),
@@ -368,10 +369,10 @@ impl Machine {
                     return Err(ProtocolError::SpokeFirst);
                 }
                 if self.line_ends > 0 && !self.has_peer_spoken && matches!(buf.first(), Some(b'\r' | b'\n')) {
-                    let most = buf.len().min(self.line_ends);
+                    let most = buf.len().min(usize::from(self.line_ends));
                     let skipped = unasked::line_ends(&buf[..most]);
                     buf.advance(skipped);
-                    self.line_ends -= skipped;
+                    self.line_ends -= skipped as u16;
                     if buf.is_empty() {
                         return Ok(None);
                     }
@@ -455,12 +456,12 @@ impl Machine {
     ///
     /// <https://www.rfc-editor.org/rfc/rfc9110#section-15.2>; how many is bounded.
     fn receive_informational(&mut self, head: ResponseHead) -> Result<Event, ProtocolError> {
-        self.informational += 1;
-        self.informational_bytes = self.informational_bytes.saturating_add(head.raw().len());
-        if self.informational > self.limits.informational {
+        self.informational = self.informational.saturating_add(1);
+        self.informational_bytes = self.informational_bytes.saturating_add(head.raw().len() as u32);
+        if self.informational as usize > self.limits.informational {
             return Err(ProtocolError::TooManyInformational);
         }
-        if self.informational_bytes > self.limits.informational_bytes {
+        if self.informational_bytes as usize > self.limits.informational_bytes {
             return Err(ProtocolError::InformationalTooLarge);
         }
         if head.status == StatusCode::CONTINUE {
@@ -629,7 +630,7 @@ impl Machine {
     /// Says that the connection carried another exchange before this one: line ends between the two are skipped, up to
     /// 1 KiB. <https://www.rfc-editor.org/rfc/rfc9112#section-9.2>
     pub fn set_reused(&mut self) {
-        self.line_ends = MOST_LINE_ENDS;
+        self.line_ends = MOST_LINE_ENDS as u16;
     }
 
     /// Adds a reason to close that the machine cannot see.

@@ -328,6 +328,7 @@ impl Exchange {
     }
 
     /// What was written leaves. A failure shows when we read.
+    #[inline]
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Some(lease) = &mut self.lease
             && !self.is_flushed

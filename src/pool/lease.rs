@@ -117,6 +117,7 @@ impl Lease {
     }
 
     /// Notes for the pool's ledger how far the use has come.
+    #[inline]
     fn note_open(&self) {
         if let Some((conn, fixed)) = self.held() {
             fixed.open.note(self.progress.open(conn));

@@ -160,7 +160,10 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         }
         // Since its last use, or since it was made: mostly, that was just now.
         let unused = if used == now { Duration::ZERO } else { now.saturating_duration_since(used) };
-        let ours = self.config.idle_timeout.map(|ours| ours.saturating_sub(unused));
+        let ours = match self.config.idle_timeout {
+            Some(ours) if !unused.is_zero() => Some(ours.saturating_sub(unused)),
+            ours => ours,
+        };
         // What the server said matters only where it is less than what we would do anyway.
         let theirs = terms.stay.filter(|theirs| ours.is_none_or(|ours| *theirs < ours));
         let timeout = theirs.or(ours);
