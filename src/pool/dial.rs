@@ -240,7 +240,7 @@ impl Dial {
         let mut actions = Vec::new();
         let (now, epoch) = (kept.used_at, shared.epoch());
         let mut state = shared.lock();
-        let Some(dialing) = state.dials.remove(&self.began) else {
+        let Some(dialing) = state.take_dial(self.began) else {
             // The pool gave the dial up: its slot is somebody else's.
             drop(state);
             let _ = kept.close(DropReason::Abandoned);
@@ -277,7 +277,7 @@ impl Dial {
         let kept = error.to_keep();
         let mut state = shared.lock();
         // A dial that the pool gave up tells nobody anything.
-        let Some(dialing) = state.dials.remove(&began) else { return };
+        let Some(dialing) = state.take_dial(began) else { return };
         state.note(place, PoolEventKind::DialFailed { id: self.id });
         // What failed in a network that is gone says nothing of this one.
         let is_of_now = self.epoch == shared.epoch();
@@ -327,6 +327,59 @@ impl Drop for Dial {
     fn drop(&mut self) {
         if !self.over {
             self.fail(&DialError::interrupted());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use tokio::sync::Notify;
+
+    use super::*;
+    use crate::{Client, Transport};
+
+    /// The policy gives a dial up under the lock, and the shell carries it out later: a dial that ends in between, well or
+    /// not, counts nowhere.
+    #[tokio::test]
+    async fn a_dial_that_ends_while_it_is_given_up_counts_nowhere() {
+        for succeeds in [true, false] {
+            let (go, tried) = (Arc::new(Notify::new()), Arc::new(AtomicUsize::new(0)));
+            let (gone, counted) = (go.clone(), tried.clone());
+            let connect = move |_| {
+                let (gone, counted) = (gone.clone(), counted.clone());
+                async move {
+                    counted.fetch_add(1, Ordering::SeqCst);
+                    gone.notified().await;
+                    match succeeds {
+                        true => {
+                            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+                            let tcp = tokio::net::TcpStream::connect(listener.local_addr()?).await?;
+                            Ok(Box::new(tcp) as Box<dyn Transport>)
+                        }
+                        false => Err("no line".into()),
+                    }
+                }
+            };
+            let client = Client::builder().connector(connect).build().unwrap();
+            client.min_idle("http://h.test/", 1).unwrap();
+            while tried.load(Ordering::SeqCst) == 0 {
+                tokio::task::yield_now().await;
+            }
+            client.min_idle("http://h.test/", 0).unwrap();
+            let shared = client.pool().shared.clone();
+            let (task, mut actions) =
+                (shared.lock().dials.first_key_value().unwrap().1.work.clone(), Vec::new());
+            shared.decide(&mut actions, |policy, _, actions| policy.give_up_all(actions));
+            go.notify_one();
+            while task.task.get().is_some_and(|task| !task.is_finished()) {
+                tokio::task::yield_now().await;
+            }
+            shared.perform(actions);
+            let total = client.pool().stats().total;
+            assert_eq!((total.idle, total.active, total.dialing, total.opened), (0, 0, 0, 0), "{total}");
+            assert!(shared.lock().dials.is_empty());
         }
     }
 }

@@ -60,6 +60,11 @@ impl State {
         }
     }
 
+    /// Takes a dial that has ended. `None`: the policy gave it up, also where that is still to be carried out.
+    pub(super) fn take_dial(&mut self, began: u64) -> Option<Dialing> {
+        if self.policy.has_dial(began) { self.dials.remove(&began) } else { None }
+    }
+
     /// Notes what happened at a place where something is counted or queued.
     pub(super) fn note(&mut self, place: Place, kind: PoolEventKind) {
         if self.log.is_some() {
