@@ -455,7 +455,11 @@ impl Client {
         let now = exchange.timeline().attempt_at();
         exchange.spans().waits();
         let (total, connect) = (exchange.deadline(), settings.connect_timeout);
-        let acquire = timeout::acquire(pool.acquire_timeout(), total.is_some() || connect.is_some());
+        let acquire = timeout::acquire(
+            pool.acquire_timeout(),
+            pool.acquire_default(),
+            total.is_some() || connect.is_some(),
+        );
         let limits = [
             acquire.map(|after| (time::after(now, after), after, Limit::Acquire)),
             connect.map(|after| (time::after(now, after), after, Limit::Connect)),

@@ -242,7 +242,7 @@ impl ClientBuilder {
 /// # Names and addresses
 impl ClientBuilder {
     /// Sets how long a name may take to resolve: 5 s by default, or as long as the [`connect_timeout`](Self::connect_timeout)
-    /// where that is set. `None`: as long as that, in any case.
+    /// where that is set. `None`: limited by the connect timeout only.
     pub fn dns_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.dns_timeout = Some(timeout.into());
         self
@@ -451,9 +451,17 @@ impl ClientBuilder {
             // A default never cuts an explicit deadline short: the lookup has all of it.
             self.connect.connect_timeout = whole.unwrap_or(NEVER);
             self.connect.dns_timeout = NEVER;
+            // Nor does the wait for a connection end before the dial.
+            let dial = whole.map_or(Duration::ZERO, |whole| whole.saturating_add(Duration::from_secs(1)));
+            self.pool.acquire_default = self.pool.acquire_default.max(dial);
         }
         if let Some(lookup) = self.dns_timeout {
             self.connect.dns_timeout = lookup.unwrap_or(NEVER);
+            if let (Some(lookup), None) = (lookup, self.connect_timeout) {
+                // What follows the lookup has as long as it has by default.
+                let whole = lookup.saturating_add(Duration::from_secs(5));
+                self.connect.connect_timeout = self.connect.connect_timeout.max(whole);
+            }
         }
         self.pool.connect_timeout = Some(self.connect.connect_timeout);
         let names = Names::new(self.overrides, self.resolver.map(|resolver| resolver.0));

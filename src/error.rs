@@ -264,7 +264,7 @@ impl Error {
     pub(crate) fn not_attempted(self, dials: u32, until: Instant, now: Instant) -> Self {
         let wait = until.saturating_duration_since(now);
         let message = format!(
-            "not attempted: the last {dials} dials to the host failed, and the next may be made in {wait:?}"
+            "no connection was attempted: the last {dials} dials to the host failed, and the next may be made in {wait:?}"
         );
         let mut error = Self::new(self.kind(), message);
         error.inner.retry_at = Some(until);

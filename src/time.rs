@@ -164,7 +164,7 @@ impl Timer {
     fn move_to(&mut self, here: Id, deadline: Instant) {
         match Alarm::new(here, deadline) {
             Some(alarm) => self.alarm = Some(alarm),
-            // It has no timers. Another's may ring; it is not tried here again.
+            // This runtime has no timers. Keeps the alarm of the other runtime, and does not try here again.
             None => {
                 if let Some(alarm) = &mut self.alarm {
                     alarm.runtime = here;
@@ -231,13 +231,21 @@ impl Alarm {
 
 impl Bell {
     /// Wakes `task` when it rings. Answers whether it has rung since it was last asked.
+    ///
+    /// (A waker is the caller's code: it is cloned and dropped without the lock.)
     fn listen(&self, task: &Waker) -> bool {
+        let mut new = None;
         let mut state = self.lock();
-        match &mut state.task {
-            Some(known) => known.clone_from(task),
-            none => *none = Some(task.clone()),
+        if !state.task.as_ref().is_some_and(|known| known.will_wake(task)) {
+            drop(state);
+            new = Some(task.clone());
+            state = self.lock();
+            std::mem::swap(&mut state.task, &mut new);
         }
-        std::mem::take(&mut state.has_rung)
+        let has_rung = std::mem::take(&mut state.has_rung);
+        drop(state);
+        drop(new);
+        has_rung
     }
 
     fn lock(&self) -> MutexGuard<'_, BellState> {

@@ -429,3 +429,28 @@ async fn rule_16_a_fleet_is_replaced_one_by_one() {
     assert!(most <= Some(3), "{most:?} of 50 within one of 60 seconds");
     assert_eq!(closed(&client, DropReason::MaxLifetime), 50);
 }
+
+/// A host that takes no more connections, while one is used again and again.
+#[tokio::test]
+async fn rule_14_a_refused_dial_is_not_repeated_on_every_reuse() {
+    let dials = Arc::new(AtomicUsize::new(0));
+    let (server, counted) = (Server::echo(), dials.clone());
+    let address = server.address();
+    let client = Client::builder().connector(move |_| {
+        let dial = counted.fetch_add(1, Ordering::SeqCst);
+        async move {
+            if dial > 0 {
+                return Err("refused".into());
+            }
+            Ok(Box::new(TcpStream::connect(address).await?) as Box<dyn Transport>)
+        }
+    });
+    let client = client.build().unwrap();
+    get(&client, "http://h.test/").await.unwrap();
+    client.min_idle("http://h.test/", 1).unwrap();
+    for _ in 0..500 {
+        get(&client, "http://h.test/").await.unwrap();
+    }
+    let dialed = dials.load(Ordering::SeqCst);
+    assert!(dialed <= 4, "{dialed} dials");
+}

@@ -1026,3 +1026,48 @@ const STEPS: usize = 400;
 const HOSTS: [&str; 3] = ["a.test", "b.test", "c.test"];
 
 const WAITERS: usize = 6;
+
+/// More hosts than are remembered, each with a dial under way, and somebody who listens.
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_gives_up_the_dials_of_many_hosts() {
+    let (dials, client) = bench(|client| client);
+    let events = client.pool().subscribe();
+    for round in 0..2 {
+        let hosts = if round == 0 { 0..1_024 } else { 0..1_030 };
+        let asked: Vec<_> =
+            hosts.clone().map(|host| ask(&client, &format!("http://h{host}.test/"))).collect();
+        let begun = dials.want_dials(hosts.len()).await;
+        if round == 0 {
+            begun.into_iter().for_each(|dial| dial.fail("no line"));
+            for asked in asked {
+                asked.error().await;
+            }
+        } else {
+            begun.into_iter().for_each(|dial| dial.hang());
+            client.pool().shutdown(Duration::ZERO).await;
+            for asked in asked {
+                assert_eq!(asked.error().await.kind(), ErrorKind::Shutdown);
+            }
+        }
+    }
+    assert_eq!(counts(&client), [0; 4]);
+    drop(events);
+}
+
+/// A host was failing and is back: what was dialed ahead is kept, and every other request has a dial of its own.
+#[tokio::test(start_paused = true)]
+async fn what_was_dialed_ahead_is_not_closed_where_there_is_room() {
+    let (dials, client) = bench(|client| client);
+    for _ in 0..2 {
+        let asked = ask(&client, URL);
+        dials.want_dial().await.fail("no line");
+        asked.error().await;
+    }
+    let asked = ask_all(&client, 0..3);
+    dials.want_dial().await.finish();
+    dials.want_dials(2).await.into_iter().for_each(|dial| drop(dial.finish()));
+    for asked in asked {
+        asked.answer().await;
+    }
+    assert_eq!(client.pool().stats().total.closed_total(), 0);
+}

@@ -83,7 +83,7 @@ fn a_dial_of_a_runtime_that_does_not_run_frees_its_slot() {
                 for sending in [first, second] {
                     let error = parked.block_on(sending).unwrap_err();
                     assert_eq!(error.kind(), ErrorKind::Timeout, "{}", error.chain());
-                    assert!(error.is_connect() && error.to_string().ends_with("tokio runtime does not run"));
+                    assert!(error.is_connect() && error.to_string().contains("tokio runtime is not running"));
                 }
             }
             // The dial that comes late finds that it was given up.
@@ -170,5 +170,54 @@ fn waiters_of_another_runtime_get_their_turn() {
         assert!(opened <= 6, "{opened} connections for three turns there and back");
         is_over.store(true, Ordering::SeqCst);
         busy.join().unwrap();
+    }
+}
+
+/// A waiter comes while nothing is overdue, and stays while the other runtime is given what it waits for and stops.
+#[test]
+fn what_a_runtime_gets_before_it_stops_is_taken_back() {
+    for is_dialed in [false, true] {
+        let server = Plain::start();
+        let client = client(|client| client.max_connections_per_host(1), &server);
+        let parked = single();
+        // So large that it is not here yet.
+        let response = parked.block_on(client.get(server.url("/bytes/20000000")).send()).unwrap();
+        let second = begin(&parked, &client, &server.url("/"));
+        let waiting = thread::spawn({
+            let (client, url) = (client.clone(), server.url("/"));
+            move || fetch(&client, &url)
+        });
+        until("both wait", || client.pool().stats().total.waiting == 2);
+        // Whatever was due when they came is over.
+        thread::sleep(Duration::from_millis(400));
+        if is_dialed {
+            client.pool().on_network_change();
+        }
+        parked.block_on(response.bytes()).unwrap();
+        waiting.join().unwrap().unwrap_or_else(|error| panic!("{}", error.chain()));
+        drop(second);
+    }
+}
+
+/// Each would have a dial of its own there, one after the other.
+#[test]
+fn requests_of_one_parked_runtime_to_many_hosts_cost_one_timeout() {
+    let server = Plain::start();
+    let client = client(|client| client.max_connections(1), &server);
+    let parked = single();
+    let url = server.url("/");
+    let held: Vec<Sending> = ["a", "b", "c", "d", "e", "f", "g", "h"]
+        .map(|tag| {
+            let mut sending: Sending = Box::pin(client.get(&*url).isolation(tag).send());
+            let _entered = parked.enter();
+            let mut cx = Context::from_waker(Waker::noop());
+            assert!(sending.as_mut().poll(&mut cx).is_pending());
+            sending
+        })
+        .into();
+    fetch(&client, &url).unwrap_or_else(|error| panic!("{}", error.chain()));
+    assert_eq!(client.pool().stats().total.failed_dials, 1, "the first was overdue, and there was no other");
+    for sending in held {
+        assert_eq!(parked.block_on(sending).unwrap_err().kind(), ErrorKind::Timeout);
     }
 }

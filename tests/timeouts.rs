@@ -324,6 +324,9 @@ async fn a_lookup_has_the_time_that_its_dial_was_given() {
         ("both", 6, |b| b.dns_timeout(s(3)).connect_timeout(s(20)), ErrorKind::Timeout, 3),
         ("the other way round", 6, |b| b.connect_timeout(s(20)).dns_timeout(s(3)), ErrorKind::Timeout, 3),
         ("none", 22, |b| b.dns_timeout(None), ErrorKind::Timeout, 10),
+        ("longer than a dial has", 18, |b| b.dns_timeout(s(20)), ErrorKind::Dns, 18),
+        ("longer than a dial has, and it ends it", 22, |b| b.dns_timeout(s(20)), ErrorKind::Timeout, 20),
+        ("longer than the wait has", 62, |b| b.connect_timeout(s(60)), ErrorKind::Timeout, 60),
     ];
     for &(row, takes, build, kind, after) in rows {
         let client = build(Client::builder().dns_resolver(FindsNothing(takes))).build().unwrap();

@@ -158,7 +158,7 @@ impl Dialer {
         is_isolated: bool,
         setup: &Setup,
     ) -> Result<Dialed, DialError> {
-        // The task may have begun late, and the pool counts from here.
+        // From here, and not from the task's first poll, because the pool computes the overdue time from here.
         let deadline = time::after(setup.started(), self.config.connect_timeout);
         if let Some(connector) = &self.connector {
             return Box::pin(self.dial_by(&**connector, to, setup, deadline)).await;
@@ -365,10 +365,11 @@ impl DialError {
         Self::new(ErrorKind::Connect, Phase::Tcp, message, Scope::Runtime)
     }
 
-    /// The pool gave the dial up: its time had passed, and it had not ended.
-    pub(crate) fn stalled(to: &str, after: Duration) -> Self {
-        let message =
-            format!("no connection to {to} was made within {after:?}: the dial's tokio runtime does not run");
+    /// Returns the error of a dial that the pool gave up, because it had not ended by its deadline.
+    pub(crate) fn stalled(after: Duration) -> Self {
+        let message = format!(
+            "no connection was made within {after:?} because its tokio runtime is not running: do not block the runtime's thread"
+        );
         Self::new(ErrorKind::Timeout, Phase::Tcp, message, Scope::Runtime)
     }
 

@@ -131,7 +131,7 @@ pub(crate) struct ConnectError {
 }
 
 impl ConnectError {
-    /// Whom the failure concerns. An address that cannot be reached from here says nothing of the host, unless another
+    /// Returns whom the failure concerns. An address that cannot be reached from here says nothing of the host, unless another
     /// address of the host was reached.
     pub(super) fn scope(&self) -> Scope {
         let mut shortages = self.attempts.iter().map(|(_, error)| shortage(error));

@@ -48,14 +48,13 @@ impl Chosen {
     }
 }
 
-/// How long a request waits for a connection: what the client says, or else 30 s, unless the request has a deadline of its
-/// own for that, which a default does not cut short.
-pub(crate) fn acquire(client: Setting, has_deadline: bool) -> Option<Duration> {
-    client.unwrap_or(if has_deadline { None } else { Some(ACQUIRE) })
+/// Returns how long a request waits for a connection: what the client says, or else the default, unless the request has a
+/// deadline of its own for that, which a default does not cut short.
+pub(crate) fn acquire(client: Setting, default: Duration, has_deadline: bool) -> Option<Duration> {
+    client.unwrap_or(if has_deadline { None } else { Some(default) })
 }
 
 // The defaults. See the crate's table of them for the reasons.
-const ACQUIRE: Duration = Duration::from_secs(30);
 const WRITE: Duration = Duration::from_secs(60);
 const RESPONSE: Duration = Duration::from_secs(120);
 const READ: Duration = Duration::from_secs(120);
@@ -158,7 +157,8 @@ mod tests {
 
     #[test]
     fn a_default_does_not_cut_a_request_s_wait_short() {
-        assert_eq!((acquire(None, false), acquire(None, true)), (Some(ACQUIRE), None));
+        let acquire = |client, has_deadline| acquire(client, 30 * SECOND, has_deadline);
+        assert_eq!((acquire(None, false), acquire(None, true)), (Some(30 * SECOND), None));
         assert_eq!((acquire(Some(None), false), acquire(Some(Some(SECOND)), true)), (None, Some(SECOND)));
     }
 

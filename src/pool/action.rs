@@ -50,7 +50,7 @@ pub(crate) enum Action<K, T, W, P> {
     Grant { waiter: W, conn: T, place: Place },
     /// Tell the waiter that the dial failed, or that the pool was shut down.
     Fail { waiter: W },
-    /// Give up this dial, which counts no more. If it succeeds all the same, its connection is closed unseen.
+    /// Cancel this dial, which is no longer counted. If it succeeds anyway, its connection is closed unused.
     Abort { began: u64 },
     /// Make a connection on this runtime, then call `dialed` or `dial_failed` with `began`.
     /// `wanted_by` is the waiter that is told of its progress; whoever is first in the queue gets the connection.

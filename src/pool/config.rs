@@ -25,6 +25,8 @@ pub(crate) struct PoolConfig {
     pub(crate) max_lifetime: Option<Duration>,
     /// How long a request waits for a connection; `None` where it was not set.
     pub(crate) acquire_timeout: Option<Option<Duration>>,
+    /// How long a request waits for a connection where that was not set: 30 s, or longer than a dial that was given longer.
+    pub(crate) acquire_default: Duration,
     /// Time that a dial has from its beginning. `None` sets no limit.
     pub(crate) connect_timeout: Option<Duration>,
     /// Whom to ask whether a connection is to be let go.
@@ -50,6 +52,7 @@ impl Default for PoolConfig {
             idle_timeout: Some(Duration::from_secs(60)),
             max_lifetime: None,
             acquire_timeout: None,
+            acquire_default: Duration::from_secs(30),
             connect_timeout: Some(Duration::from_secs(10)),
             evict_if: None,
             failing_host_backoff: None,

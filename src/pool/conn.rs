@@ -47,7 +47,7 @@ pub(crate) struct Conn {
     pub(super) setup: Option<Arc<Setup>>,
     /// Whether it was ever idle: the peer may have closed it since.
     pub(super) was_idle: bool,
-    /// How many bytes of line ends came since it was given back.
+    /// Number of CR and LF bytes discarded while the connection has been idle.
     pub(super) line_ends: u16,
     /// How many bytes the latest response took, about.
     pub(super) latest_size: u32,
@@ -61,7 +61,7 @@ pub(crate) struct Conn {
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct Fixed {
-    /// What the pool's ledger shows of a use that has not ended.
+    /// State of the current request, for `Pool::stats`.
     pub(super) open: Open,
     /// Where it is counted, as long as it is not closed.
     pub(super) place: Place,
@@ -224,21 +224,18 @@ impl Fixed {
         conn: Box<Conn>,
         progress: Progress,
         direction: Direction,
-        waker: Option<&Waker>,
+        waker: Option<Waker>,
     ) -> Result<(), (Box<Conn>, DropReason)> {
         let mut parked = self.parked();
         if let Some(reason) = parked.cut {
             return Err((conn, reason));
         }
         parked.progress = progress;
-        // Stored before the waker is cloned, so that a panic there does not lose the connection.
         parked.conn = Some(conn);
         let known = &mut parked.wakers[direction as usize];
         let old = match waker {
-            Some(waker) if !known.as_ref().is_some_and(|known| known.will_wake(waker)) => {
-                known.replace(waker.clone())
-            }
-            _ => None,
+            Some(waker) => known.replace(waker),
+            None => None,
         };
         drop(parked);
         // (It is the caller's code.)

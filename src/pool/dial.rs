@@ -83,24 +83,27 @@ impl Shared {
     /// Gives up the dials that are overdue, because their runtimes do not run, and fails the requests that wait there.
     pub(super) fn reclaim(self: &Arc<Self>, now: Instant) {
         loop {
-            let mut actions = Actions::new();
-            let mut state = self.lock();
-            let Some(began) = state.policy.reclaim(now, &mut actions) else { return };
-            let dial = state.dials.get(&began);
-            let dial = dial.map(|dial| (dial.route.clone(), dial.setup.clone(), dial.warm.clone()));
-            state.note_actions(&actions, now);
+            let state = self.lock();
+            let Some((began, runtime)) = state.policy.overdue(now) else { return };
+            let dial = state.dials.get(&began).map(|dial| (dial.setup.clone(), dial.warm.clone()));
             drop(state);
-            let Some((route, setup, warm)) = dial else {
-                // Whoever was to begin it has been held up, and finds that it was given up.
-                self.perform(actions);
-                continue;
-            };
-            let after = self.config.connect_timeout.unwrap_or_default();
-            let error = DialError::stalled(&route.to_string(), after);
-            if actions.iter().any(|action| matches!(action, super::Action::Abort { .. })) {
-                tell_warm(warm, Err(error.clone()));
+            let error = DialError::stalled(self.config.connect_timeout.unwrap_or_default());
+            // (A dial that is not known has not begun: the thread that starts it was delayed, and will find that it was
+            // given up.)
+            if let Some((setup, warm)) = dial {
+                let mut slot = Some(0);
+                while let Some(from) = slot {
+                    let mut actions = Actions::new();
+                    slot = self.decide(&mut actions, |policy, _, actions| {
+                        policy.refuse_waiters(Some(&runtime), from, actions)
+                    });
+                    self.perform_all(actions, &[], Some((&error, &setup)));
+                }
+                tell_warm(warm, Err(error));
             }
-            self.perform_all(actions, &[], Some((&error, &setup)));
+            let mut actions = Actions::new();
+            self.decide(&mut actions, |policy, now, actions| policy.reclaim(began, now, actions));
+            self.perform(actions);
         }
     }
 }
@@ -305,17 +308,23 @@ impl Dial {
             shared.decide(&mut actions, |policy, _, actions| policy.forget_min_idle(place, actions));
             shared.perform(actions);
         }
-        // What concerns a runtime alone is no news to those of others.
+        // Waiters on other runtimes get the host's last failure.
         let known = known.as_ref().unwrap_or(error);
-        told(known, &|policy, out| policy.fail_unserved(place, true, out));
+        // Only a failure of the host is shared.
+        let is_of_host = error.is_of_host() && is_of_now;
+        if is_of_host {
+            told(known, &|policy, out| policy.fail_unserved(place, true, out));
+        }
         let mut actions = Vec::new();
-        shared.decide(&mut actions, |policy, now, actions| policy.dial_failed(place, now, actions));
+        shared.decide(&mut actions, |policy, now, actions| {
+            policy.dial_failed(place, is_of_host, now, actions);
+        });
         shared.perform_all(actions, &[], Some((known, &self.setup)));
         shared.ensure_timer(&self.runtime);
     }
 }
 
-/// Tells whoever warms the pool how the dial ended. (A dial that gives way to a request ends well: limits leave no room.)
+/// Reports the dial's outcome to `warm`. A dial that was given up to make room for a request reports `Ok`.
 fn tell_warm(warm: Option<Arc<WarmCell>>, outcome: Result<(), DialError>) {
     if let Some(warm) = warm {
         // Whoever stopped waiting is not told.

@@ -119,8 +119,8 @@ impl Shared {
         slept
     }
 
-    /// Whether the machine was suspended after a connection was `used`. Every request that took one from the shelf asks,
-    /// whoever noticed the suspension first.
+    /// Whether the machine was suspended after a connection was `used`. Every request that takes an idle connection checks
+    /// this, even if another request noticed the suspension first.
     fn has_slept_since(self: &Arc<Self>, used: Instant, now: Instant) -> bool {
         self.has_slept(now) || {
             let woke = self.awake.lock().unwrap_or_else(PoisonError::into_inner).woke();

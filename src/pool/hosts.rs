@@ -39,13 +39,13 @@ pub(super) struct Hosts<K, T, W, P> {
     empties: VecDeque<u32>,
 }
 
-/// What a host's connections came to.
+/// Why a host's connections may not be kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Suspicion {
     None,
     /// They were closed after one response each. A connection that answers twice clears it.
     ShortLived,
-    /// The host spoke on them unasked. No number of answers clears that.
+    /// The host sent unsolicited bytes on them. Answered requests do not clear this.
     Talks,
 }
 
@@ -77,6 +77,8 @@ pub(super) struct Host<K, T, W, P> {
     pub(super) blocked: Option<u64>,
     /// Since when it has been held back.
     pub(super) blocked_since: Option<Instant>,
+    /// Whether dials ahead wait for `wake`, because one has failed or was given up.
+    pub(super) is_ahead_paused: bool,
     /// When its dials are to be thought about again.
     pub(super) wake: Option<Instant>,
     /// The last dial failed.
@@ -289,6 +291,7 @@ impl<K, T, W, P: Clone + PartialEq> Hosts<K, T, W, P> {
                     waiting: 0,
                     blocked: None,
                     blocked_since: None,
+                    is_ahead_paused: false,
                     wake: None,
                     is_listed_empty: false,
                     failing: None,

@@ -69,10 +69,12 @@ impl Lease {
 
     /// Nobody polls it until it wakes whoever did (if anybody waits for it). An error: it is to be closed, and was.
     pub(crate) fn park(&mut self, direction: Direction, cx: Option<&mut Context<'_>>) -> Result<(), Gone> {
+        // Cloned before anything is taken or locked, because a waker is the caller's code.
+        let waker = cx.map(|cx| cx.waker().clone());
         let (Some(conn), Some(fixed)) = (self.conn.take(), &self.fixed) else { return Ok(()) };
         // Set before the waker is cloned, so that a panic there does not lose the connection.
         self.is_parked = true;
-        match fixed.park(conn, self.progress, direction, cx.map(|cx| cx.waker())) {
+        match fixed.park(conn, self.progress, direction, waker) {
             Ok(()) => Ok(()),
             Err((conn, reason)) => {
                 self.is_parked = false;

@@ -199,7 +199,7 @@ impl Pool {
         }
         state.note_actions(&actions, now);
         let due = match checkout {
-            Checkout::Queued(ticket) => state.due_for(ticket.place),
+            Checkout::Queued(ticket) => state.due_for(ticket.place, now),
             _ => None,
         };
         match due {
@@ -241,6 +241,10 @@ impl Pool {
 
     pub(crate) fn acquire_timeout(&self) -> Option<Option<Duration>> {
         self.shared.config.acquire_timeout
+    }
+
+    pub(crate) fn acquire_default(&self) -> Duration {
+        self.shared.config.acquire_default
     }
 }
 
@@ -431,7 +435,7 @@ impl Shared {
     fn checkin(self: &Arc<Self>, mut kept: Kept, stay: Option<Duration>, served: Served, now: Instant) {
         let mut actions = Vec::new();
         if served.request {
-            // (One that comes back unused is as old as it was.)
+            // A connection that comes back unused keeps its `used_at`.
             kept.used_at = now;
             kept.line_ends = 0;
         }

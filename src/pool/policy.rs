@@ -68,6 +68,8 @@ pub(crate) struct Policy<K, T, W, P> {
     evicting: usize,
     /// Connections that read what nobody wants: the first to be closed for whoever wants their slots.
     draining: BTreeMap<u64, Place>,
+    /// Hosts whose dials ahead were given up, and that may have nothing left.
+    left: Vec<u32>,
     /// Hosts that want to dial but for the total limit, in turn.
     blocked: BTreeMap<u64, u32>,
     /// Hosts whose dials are to be thought about again.
@@ -101,6 +103,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
             waiting: 0,
             evicting: 0,
             draining: BTreeMap::new(),
+            left: Vec::new(),
             blocked: BTreeMap::new(),
             wakes: BTreeSet::new(),
             doomed: Vec::new(),
@@ -188,6 +191,12 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         key: impl FnOnce() -> K,
         partition: &P,
     ) -> Place {
+        // Before there is a place that could be forgotten by it.
+        while let Some(slot) = self.left.pop() {
+            if self.hosts.get(slot).is_some() {
+                self.hosts.note_if_empty(slot);
+            }
+        }
         self.hosts.place(hash, is_key, key, partition)
     }
 
@@ -359,14 +368,23 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         failed == BATCH
     }
 
-    /// The slot of a failed dial is free.
-    pub(crate) fn dial_failed(&mut self, place: Place, now: Instant, out: &mut Actions<K, T, W, P>) {
+    /// The slot of a failed dial is free. `is_shared`: the failure says something of the host, so that the waiters of a failing
+    /// host share it.
+    pub(crate) fn dial_failed(
+        &mut self,
+        place: Place,
+        is_shared: bool,
+        now: Instant,
+        out: &mut Actions<K, T, W, P>,
+    ) {
         self.hosts.shelf_mut(place).dialing -= 1;
         self.dialing -= 1;
         self.counters(place.host, |c| c.failed_dials += 1);
         self.uncount(place.host);
-        // Of dials that end together, each may have left a waiter to the other.
-        self.fail_unserved(place, false, out);
+        if is_shared {
+            // Of dials that end together, each may have left a waiter to the other.
+            self.fail_unserved(place, false, out);
+        }
         // Nothing is dialed ahead right after a failure: it would be dialed again and again.
         self.dial_ahead_later(place.host, now);
         let noted = out.len();
@@ -400,14 +418,22 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         self.shut = true;
     }
 
-    /// Sends everyone away who waits, [`BATCH`] a call, going on at host `slot`; answers where to go on.
-    pub(crate) fn refuse_waiters(&mut self, mut slot: usize, out: &mut Actions<K, T, W, P>) -> Option<usize> {
+    /// Fails all waiters, or those of one partition: [`BATCH`] a call, from host `slot` on. Returns where to go on.
+    pub(crate) fn refuse_waiters(
+        &mut self,
+        partition: Option<&P>,
+        mut slot: usize,
+        out: &mut Actions<K, T, W, P>,
+    ) -> Option<usize> {
         for _ in 0..BATCH {
             let shelves = self.hosts.get(slot as u32).map_or(0, |host| host.shelves.len());
             for shelf in 0..shelves {
                 let place = Place { host: slot as u32, shelf: shelf as u32 };
                 let mut refused = 0;
                 let shelf = self.hosts.shelf_mut(place);
+                if partition.is_some() && shelf.partition.as_ref() != partition {
+                    continue;
+                }
                 while let Some(waiter) = shelf.resending.pop_first().or_else(|| shelf.waiting.pop_first()) {
                     out.push(Action::Fail { waiter });
                     refused += 1;
@@ -452,9 +478,14 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         self.counted == 0 && self.waiting == 0
     }
 
+    /// Whether any request waits.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.waiting > 0
+    }
+
     /// Whether there is something to be done when its time comes.
     pub(crate) fn needs_reaper(&self) -> bool {
-        self.idle.len() > 0 || !self.wakes.is_empty() || self.next_overdue().is_some()
+        self.idle.len() > 0 || !self.wakes.is_empty() || self.waiting > 0
     }
 
     /// Whether idle connections are being looked at.

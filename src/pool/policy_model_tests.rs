@@ -472,11 +472,14 @@ impl Model {
     fn reclaim(&mut self) {
         loop {
             let (mut out, now) = (Vec::new(), self.play.now);
-            let is_more = self.play.policy.reclaim(now, &mut out).is_some();
-            self.follow(out, None, false);
-            if !is_more {
-                break;
+            let Some((began, runtime)) = self.play.policy.overdue(now) else { break };
+            let mut slot = Some(0);
+            while let Some(from) = slot {
+                slot = self.play.policy.refuse_waiters(Some(&runtime), from, &mut out);
+                self.follow(std::mem::take(&mut out), None, false);
             }
+            self.play.policy.reclaim(began, now, &mut out);
+            self.follow(out, None, false);
         }
         let due = self.play.policy.next_overdue();
         assert!(due.is_none_or(|due| due > self.play.now), "an overdue dial keeps its slot");
@@ -554,7 +557,7 @@ impl Model {
             }
             _ => {
                 self.failures.swap_remove(at);
-                policy.dial_failed(place, self.play.now, &mut out);
+                policy.dial_failed(place, true, self.play.now, &mut out);
             }
         }
         self.follow(out, None, false);
@@ -739,7 +742,7 @@ impl Model {
             let mut slot = Some(0);
             while let Some(from) = slot {
                 let mut out = Vec::new();
-                slot = self.play.policy.refuse_waiters(from, &mut out);
+                slot = self.play.policy.refuse_waiters(None, from, &mut out);
                 self.follow(out, None, false);
             }
             assert_eq!(self.play.policy.waiting, 0);

@@ -285,7 +285,7 @@ fn shut_and_refused_nobody_waits() {
     let (mut slot, mut refused, mut calls) = (Some(0), 0, 0);
     while let Some(from) = slot {
         let mut out = Vec::new();
-        slot = play.policy.refuse_waiters(from, &mut out);
+        slot = play.policy.refuse_waiters(None, from, &mut out);
         refused += out.iter().filter(|action| matches!(action, Action::Fail { .. })).count();
         assert!(out.len() <= BATCH + 1);
         calls += 1;
@@ -487,7 +487,7 @@ fn empty_hosts_are_forgotten() {
         if host % 3 == 0 {
             policy.note_failure(place, began, None, now);
             policy.fail_waiters(place, u64::MAX, true, &mut out);
-            policy.dial_failed(place, now, &mut out);
+            policy.dial_failed(place, false, now, &mut out);
         } else {
             policy.dialed(place, began, host, Terms::default(), now, &mut out);
             out.clear();
@@ -508,7 +508,7 @@ fn empty_hosts_are_forgotten() {
     assert_eq!(policy.host_slots(), MAX_EMPTIES + 1);
     let mut slot = Some(0);
     while let Some(from) = slot {
-        slot = policy.refuse_waiters(from, &mut out);
+        slot = policy.refuse_waiters(None, from, &mut out);
     }
     assert_eq!(out.len(), 0, "nobody waits");
 }
@@ -537,7 +537,7 @@ fn a_host_is_not_forgotten_under_the_callers_feet() {
         let (place, began) = want(&mut policy, host).1.unwrap();
         policy.note_failure(place, began, None, now);
         policy.fail_waiters(place, u64::MAX, true, &mut out);
-        policy.dial_failed(place, now, &mut out);
+        policy.dial_failed(place, false, now, &mut out);
     }
     // Host 0 lives again, and a new host is blocked by it, but leaves.
     let (place, began) = want(&mut policy, 0).1.unwrap();

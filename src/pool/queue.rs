@@ -126,14 +126,27 @@ impl Wait {
 }
 
 impl Shared {
-    /// The oldest dial of the host that a request waits for, if nothing else of the host can serve the request: no
-    /// connection is in use there.
+    /// Returns the oldest dial of the host that a request waits for, if nothing else of the host can be expected to serve the
+    /// request: no connection is in use there, or the host is failing.
     fn dial_shared_by(&self, ticket: Ticket) -> Option<Arc<Setup>> {
-        let state = self.lock();
-        let (_, counts, ..) = state.policy.of_ticket(ticket)?;
-        let mut dials = state.dials.values().take(BATCH);
-        let dial = dials.find(|dial| counts.active == 0 && dial.place.host == ticket.place.host)?;
-        Some(dial.setup.clone())
+        let mut from = 0;
+        // (Of very many dials, the oldest are asked.)
+        for _ in 0..16 {
+            let state = self.lock();
+            let (_, counts, _, failed) = state.policy.of_ticket(ticket)?;
+            if counts.active > 0 && failed.is_none() {
+                return None;
+            }
+            let mut last = None;
+            for (began, dial) in state.dials.range(from..).take(BATCH) {
+                if dial.place.host == ticket.place.host {
+                    return Some(dial.setup.clone());
+                }
+                last = Some(*began);
+            }
+            from = last? + 1;
+        }
+        None
     }
 
     /// How many connections of a host wait for their response to be read.

@@ -61,7 +61,8 @@ impl Shared {
     /// Sees to it that this runtime's reaper looks when the next deadline comes.
     pub(super) fn ensure_timer(self: &Arc<Self>, runtime: &Runtime) {
         let state = self.lock();
-        if let Some(due) = state.due_anywhere() {
+        let again = state.policy.is_awaited().then(|| time::now() + WATCH);
+        if let Some(due) = state.due_anywhere().into_iter().chain(again).min() {
             self.ensure_reaper(state, runtime.id(), |_| Some(runtime.clone()), due);
         }
     }
@@ -81,7 +82,10 @@ impl Shared {
             } else if !state.needs_reaper() {
                 Next::End(state.take_reaper(runtime))
             } else {
-                let due = state.due().map_or(sweep, |due| due.min(sweep));
+                let mut due = state.due().map_or(sweep, |due| due.min(sweep));
+                if state.policy.is_awaited() {
+                    due = due.min(now + WATCH);
+                }
                 for entry in state.reapers.iter_mut().filter(|entry| entry.runtime == *runtime) {
                     entry.due = due;
                 }
@@ -129,6 +133,10 @@ impl Drop for Guard {
         }
     }
 }
+
+/// How often a runtime's timer looks while requests wait: what they wait for may be held by a runtime that does not run, and
+/// that began to hold it after they came.
+pub(super) const WATCH: Duration = Duration::from_secs(1);
 
 /// How often idle connections are looked at, while there are any.
 const SWEEP: Duration = Duration::from_secs(5);

@@ -82,13 +82,7 @@ impl Shared {
     /// Ends whatever is still under way.
     fn stop(self: &Arc<Self>) {
         self.lock().is_stopped = true;
-        let mut slot = Some(0);
-        while let Some(from) = slot {
-            let mut actions = Actions::new();
-            slot = self.decide(&mut actions, |policy, _, actions| policy.refuse_waiters(from, actions));
-            self.perform(actions);
-        }
-        self.withdraw(time::after(time::now(), super::CLAIM));
+        // First the dials: a request that had one by now is among the waiters, and a dial that comes later is refused.
         loop {
             let mut actions = Actions::new();
             let more = self.decide(&mut actions, |policy, _, actions| policy.give_up_all(actions));
@@ -97,6 +91,13 @@ impl Shared {
                 break;
             }
         }
+        let mut slot = Some(0);
+        while let Some(from) = slot {
+            let mut actions = Actions::new();
+            slot = self.decide(&mut actions, |policy, _, actions| policy.refuse_waiters(None, from, actions));
+            self.perform(actions);
+        }
+        self.withdraw(time::after(time::now(), super::CLAIM));
         let mut from = 0;
         loop {
             let state = self.lock();

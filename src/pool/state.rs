@@ -60,7 +60,7 @@ impl State {
         }
     }
 
-    /// Takes a dial that has ended. `None`: the policy gave it up, also where that is still to be carried out.
+    /// Takes a dial that has ended. Returns `None` if the policy has given the dial up, even if that was not carried out yet.
     pub(super) fn take_dial(&mut self, began: u64) -> Option<Dialing> {
         if self.policy.has_dial(began) { self.dials.remove(&began) } else { None }
     }
@@ -95,9 +95,10 @@ impl State {
                     self.note(*place, PoolEventKind::Closed { id: conn.id(), reason: *reason });
                 }
                 Action::Abort { began } => {
+                    // (Its place may be gone by now.)
                     if let Some(dial) = self.dials.get(began) {
-                        let (id, place) = (dial.id, dial.place);
-                        self.note(place, PoolEventKind::DialFailed { id });
+                        let (id, route) = (dial.id, dial.route.clone());
+                        self.note_at(|| route, PoolEventKind::DialFailed { id });
                     }
                 }
                 Action::Fail { .. } | Action::Dial { .. } | Action::Cut { .. } | Action::Forget { .. } => {}
@@ -140,9 +141,9 @@ impl State {
 
     /// When a request that has just joined the queue needs a timer. A request whose own dial is under way needs none for
     /// overdue dials, so that a cold request starts no timer.
-    pub(super) fn due_for(&self, place: Place) -> Option<Instant> {
+    pub(super) fn due_for(&self, place: Place, now: Instant) -> Option<Instant> {
         if self.policy.is_wanting(place) {
-            return self.due_anywhere();
+            return self.due_anywhere().into_iter().chain([now + reaper::WATCH]).min();
         }
         let grant = self.grants.front().map(|(due, ..)| *due);
         grant.into_iter().chain(self.policy.next_wake()).min()

@@ -64,7 +64,8 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         loop {
             let shelf = self.hosts.shelf(place);
             let ahead = shelf.ahead();
-            if self.shut || ahead >= AHEAD || shelf.idle + ahead >= shelf.min_idle {
+            let is_paused = self.hosts.host(place.host).is_ahead_paused;
+            if self.shut || is_paused || ahead >= AHEAD || shelf.idle + ahead >= shelf.min_idle {
                 return;
             }
             // What comes back must find a place beside it: or the one would be closed for the other, again and again.
@@ -78,9 +79,10 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         }
     }
 
-    /// Thinks about a host again in a while, if connections are to be ready there.
+    /// Dials nothing ahead to a host for a while, because such a dial has failed or stood in a request's way.
     pub(super) fn dial_ahead_later(&mut self, slot: u32, now: Instant) {
         if self.hosts.host(slot).shelves().any(|shelf| shelf.min_idle > 0) {
+            self.hosts.host_mut(slot).is_ahead_paused = true;
             self.wake_later(slot, now);
         }
     }
@@ -118,7 +120,8 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     pub(super) fn wake_next(&mut self, now: Instant, out: &mut Actions<K, T, W, P>) -> bool {
         let Some(&(at, slot)) = self.wakes.first().filter(|(at, _)| *at <= now) else { return false };
         self.wakes.remove(&(at, slot));
-        self.hosts.host_mut(slot).wake = None;
+        let host = self.hosts.host_mut(slot);
+        (host.wake, host.is_ahead_paused) = (None, false);
         self.pump(slot, now, out);
         self.hosts.note_if_empty(slot);
         true

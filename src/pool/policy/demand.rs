@@ -112,7 +112,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         }
     }
 
-    /// Whether another host has been held back for so long that it is its turn, whoever waits here; who does goes behind it.
+    /// Whether a host that the total limit holds back has waited for longer than [`TURN`]. If so, this host is queued after it.
     pub(super) fn yields_turn(&mut self, slot: u32, now: Instant) -> bool {
         // (What is being closed is for them.)
         if self.blocked.len() <= self.evicting {

@@ -47,12 +47,7 @@ fn hundreds_of_waiters_of_an_overdue_dial_fail_in_batches() {
         play.want("a", 0, waiter);
     }
     play.now = play.policy.next_overdue().unwrap();
-    let mut failed = 0;
-    let mut out = Vec::new();
-    while play.policy.reclaim(play.now, &mut out).is_some() {
-        assert!(out.len() <= BATCH + 1, "{}", out.len());
-        failed += out.drain(..).filter(|action| matches!(action, Action::Fail { .. })).count();
-    }
+    let failed = play.reclaim().iter().filter(|said| said.starts_with("fail")).count();
     assert_eq!((failed, play.counts()), (200, [0; 4]));
 }
 
@@ -95,4 +90,18 @@ fn a_shutdown_gives_every_dial_up() {
     let mut out = Vec::new();
     assert!(!play.policy.give_up_all(&mut out));
     assert_eq!((play.say(out).len(), play.counts()), (3, [0; 4]));
+}
+
+/// Each host and tag that a parked runtime's requests wait for would have a dial of its own there, one after the other.
+#[test]
+fn an_overdue_dial_fails_all_requests_of_its_runtime() {
+    let mut play = limited(9, 1);
+    play.want("a", 0, 1);
+    for (waiter, host) in [(2, "bb"), (3, "ccc"), (4, "dddd")] {
+        assert_eq!(play.want(host, 0, waiter), NOTHING);
+    }
+    assert_eq!(play.want("ccc", 1, 5), NOTHING);
+    play.now = play.policy.next_overdue().unwrap();
+    assert_eq!(play.reclaim(), ["fail 1", "fail 2", "fail 3", "fail 4", "abort", "dial ccc/1"]);
+    assert_eq!(play.dialed(1), ["grant 1 to 5"]);
 }

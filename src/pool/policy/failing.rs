@@ -1,8 +1,9 @@
 //! Hosts to which dials fail: how many dials are made to them, and which requests share a failure.
 //!
-//! Invariants: while a host is failing, requests begin one dial at a time, and every request that waits for the host shares
-//! its outcome; a dial that succeeds forgives every failure before it; and with a waiting period, no dial begins before
-//! the period is over.
+//! Invariants: while a host is failing, requests that wait begin one dial at a time, and every request that waits for the
+//! host shares its outcome; a dial that succeeds forgives every failure before it; and with a waiting period, no such dial
+//! begins before the period is over. (A request whose reused connection died has the slot of that connection, and dials
+//! at once.)
 
 use std::time::{Duration, Instant};
 
@@ -23,7 +24,7 @@ pub(crate) struct Failing {
     /// Number of the event by which the latest failure became known. Dials with smaller numbers were under way together
     /// with it.
     seen: u64,
-    /// The dial that took the place of the first one that failed.
+    /// Number of the dial that began when the first failed dial freed its slot.
     replacement: Option<u64>,
 }
 
@@ -130,7 +131,9 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
 
     /// The host is not failing, or no longer.
     pub(super) fn absolve(&mut self, slot: u32) -> bool {
-        self.hosts.host_mut(slot).failing.take().is_some()
+        let host = self.hosts.host_mut(slot);
+        host.is_ahead_paused = false;
+        host.failing.take().is_some()
     }
 
     /// Hosts to which dials failed may be dialed at once: [`BATCH`] of them, from `slot` on; answers where to go on.

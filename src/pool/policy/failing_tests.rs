@@ -126,7 +126,7 @@ fn rule_13_a_shortage_of_our_own_says_nothing_of_the_host() {
         assert!(!error.concerns_host());
         assert!(!play.policy.note_failure(place, began, Some(error), play.now));
         assert!(!play.policy.fail_waiters(place, began, false, &mut out));
-        play.policy.dial_failed(place, play.now, &mut out);
+        play.policy.dial_failed(place, false, play.now, &mut out);
         assert_eq!(play.say(out), [format!("fail {waiter}")]);
         assert!(play.policy.failure(place).is_none());
     }
@@ -185,7 +185,7 @@ fn rule_13_dials_that_fail_together_leave_nobody_behind() {
             while play.policy.fail_unserved(*place, true, &mut out) {}
         }
         for (place, _) in &dials {
-            play.policy.dial_failed(*place, now, &mut out);
+            play.policy.dial_failed(*place, true, now, &mut out);
         }
         let failed = out.iter().filter(|action| matches!(action, Action::Fail { .. })).count();
         assert_eq!((failed, play.counts()), (waiters as usize, [0; 4]), "{limit}, {waiters}, {resending}");
@@ -334,4 +334,26 @@ fn rule_13_a_host_that_comes_back_is_not_overrun() {
     // Twice a batch at the most: each that ends may begin more.
     assert!((BATCH..500).contains(&most), "{most} dials at once");
     assert_eq!(play.counts(), [0, 500, 0, 0]);
+}
+
+/// Whoever shares the dial of a failing host does not share a shortage of this process.
+#[test]
+fn rule_13_a_shortage_of_our_own_is_not_shared() {
+    let mut play = Play::new(config());
+    for waiter in 1..=2 {
+        play.want("a", 0, waiter);
+        play.fails(false);
+    }
+    assert_eq!(play.want("a", 0, 3), ["dial a/0"]);
+    assert_eq!(play.want("a", 0, 4), NOTHING);
+    assert_eq!(play.want("a", 1, 5), NOTHING);
+    let (place, began) = play.dials.pop_front().unwrap();
+    let (now, mut out) = (play.now, Vec::new());
+    let error = DialError::short_of_descriptors();
+    assert!(!play.policy.note_failure(place, began, Some(error), now));
+    assert!(!play.policy.fail_waiters(place, began, false, &mut out));
+    play.policy.dial_failed(place, false, now, &mut out);
+    assert_eq!(play.say(out), ["fail 3", "dial a/0"]);
+    assert_eq!(play.dialed(1), ["grant 1 to 4", "dial a/1"]);
+    assert_eq!(play.dialed(2), ["grant 2 to 5"]);
 }

@@ -142,7 +142,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
                 return None;
             }
         }
-        // (A connection that has served nobody yet serves somebody first, so that each dial serves a request.)
+        // A new connection is not given up while a request waits for it, so that each dial serves a request.
         let yields = (terms.is_used || !is_awaited)
             && (self.yields_turn(place.host, now) || (waiting > 0 && self.yields_to_runtime(place, now)));
         if yields {
@@ -169,6 +169,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         let timeout = theirs.or(ours);
         let is_wanted_elsewhere = self.blocked.len() > self.evicting
             || (waiting > 0
+                && self.room(place.host) == 0
                 && self.hosts.host(place.host).is_wanting()
                 && self.dials_allowed(place.host, now) > 0);
         let reason = if self.shut {
@@ -204,7 +205,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
             (Some(life), _) if timeout.is_none_or(|timeout| life < timeout) => {
                 Stay::Less(life, DropReason::MaxLifetime)
             }
-            // (One that comes back unused is out of the order of ages.)
+            // A connection that comes back unused keeps its older age, so it cannot go to the end of the list of ages.
             (_, Some(timeout)) if theirs.is_some() || !unused.is_zero() => {
                 Stay::Less(timeout, DropReason::IdleTimeout)
             }

@@ -133,7 +133,7 @@ impl Play {
         let decides = self.policy.note_failure(place, began, Some(failed()), self.now);
         while self.policy.fail_waiters(place, began, concerns_host || decides, &mut out) {}
         while self.policy.fail_unserved(place, true, &mut out) {}
-        self.policy.dial_failed(place, self.now, &mut out);
+        self.policy.dial_failed(place, true, self.now, &mut out);
         self.say(out)
     }
 
@@ -253,8 +253,18 @@ impl Play {
     /// Gives up what is overdue.
     pub(crate) fn reclaim(&mut self) -> Vec<String> {
         let mut out = Vec::new();
-        while self.policy.reclaim(self.now, &mut out).is_some() {}
-        self.say(out)
+        let mut said = Vec::new();
+        while let Some((began, runtime)) = self.policy.overdue(self.now) {
+            let mut slot = Some(0);
+            while let Some(from) = slot {
+                slot = self.policy.refuse_waiters(Some(&runtime), from, &mut out);
+                assert!(out.len() <= BATCH);
+                said.extend(self.say(std::mem::take(&mut out)));
+            }
+            self.policy.reclaim(began, self.now, &mut out);
+            said.extend(self.say(std::mem::take(&mut out)));
+        }
+        said
     }
 
     pub(crate) fn abandon(&mut self, runtime: u32) -> Vec<String> {
