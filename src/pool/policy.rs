@@ -191,13 +191,17 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         key: impl FnOnce() -> K,
         partition: &P,
     ) -> Place {
-        // Before there is a place that could be forgotten by it.
+        self.hosts.place(hash, is_key, key, partition)
+    }
+
+    /// Lists the hosts whose dials ahead were given up, if nothing is left of them. To be called where nobody holds a place
+    /// that could be forgotten by it.
+    fn note_left(&mut self) {
         while let Some(slot) = self.left.pop() {
             if self.hosts.get(slot).is_some() {
                 self.hosts.note_if_empty(slot);
             }
         }
-        self.hosts.place(hash, is_key, key, partition)
     }
 
     /// The connection that a request got was dead when it was looked at, and is closed now: the request takes the

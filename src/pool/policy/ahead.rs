@@ -30,6 +30,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
             }
         }
         self.leave(place, out);
+        self.note_left();
     }
 
     /// Whether a request waits for a connection that one to this host would leave no room for.
@@ -50,6 +51,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         self.hosts.shelf_mut(place).min_idle = if self.keeps_idle { wanted.min(most) } else { 0 };
         self.pump(place.host, now, out);
         self.leave(place, out);
+        self.note_left();
     }
 
     /// The runtime is gone: nobody wants idle connections there.
