@@ -77,8 +77,9 @@ impl Incoming {
         let has_room = self.is_one && self.bytes.capacity() > self.bytes.len();
         if !has_room {
             let size = match (expected, rest) {
-                // (A head that somebody keeps a value of keeps little more than itself.)
-                (Expected::Head(_), _) => self.bytes.len(),
+                // So that a head of which somebody keeps a value pins little more than itself, and an endless one is not
+                // read far beyond its limit.
+                (Expected::Head(_), _) => self.bytes.len().min(buffer::READ),
                 // A few bytes more: what comes behind the end is seen at once.
                 (_, Some(rest)) => {
                     let rest = usize::try_from(rest).unwrap_or(usize::MAX).saturating_add(BEYOND);
