@@ -6,7 +6,9 @@
 #[path = "support/lines.rs"]
 mod lines;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -864,6 +866,127 @@ async fn an_upload_that_fails_behind_a_complete_success_ends_the_response() {
             assert!(line.is_gone(), "{way}");
             assert_eq!(counts(&client), (0, 0, 1), "{way}");
         }
+    }
+}
+
+/// The server ends its direction behind a complete success, or says more than the response first: a pause of the caller's
+/// source is limited by the read timeout, and all content is sent.
+#[tokio::test(start_paused = true)]
+async fn a_source_may_pause_behind_a_success_and_a_fin() {
+    for surplus in ["", "\r\n", "more", &"x".repeat(5000), &"\n".repeat(5000)] {
+        let name = format!("{} bytes of surplus", surplus.len());
+        let lines = Lines::default();
+        let client = lines.client();
+        let (feed, line, mut response) = early(&lines, &client, 0, OK).await;
+        line.say(surplus);
+        line.eof();
+        assert_eq!(response.chunk().await.unwrap().unwrap(), "ok", "{name}");
+        let reading = tokio::spawn(async move { (response.chunk().await, response.upload()) });
+        for _ in 0..4 {
+            tokio::time::sleep(SECOND * 100).await;
+            assert!(!reading.is_finished(), "{name}");
+            feed.send("two".into()).await.unwrap();
+        }
+        lines::until("all was sent", || line.text().matches("two").count() == 4).await;
+        drop(feed);
+        let (end, upload) = reading.await.unwrap();
+        assert_eq!((end.unwrap(), progress(upload)), (None, (15, true, false)), "{name}");
+        assert!(line.text().ends_with("\r\n0\r\n\r\n"), "{name}");
+        assert_eq!(counts(&client), (0, 0, 1), "{name}");
+    }
+}
+
+/// Bytes behind a complete success hide no close of the server's: a reset ends the response at once, a FIN or endless bytes
+/// end it when the source has paused for as long as the read timeout.
+#[tokio::test(start_paused = true)]
+async fn surplus_behind_a_complete_success_hides_no_close() {
+    for surplus in ["\r\n", "junk", "\r\nHTTP/1.1 408 Late\r\n\r\n", &"x".repeat(5000), &"\n".repeat(5000)] {
+        for (is_at_once, end) in [true, false]
+            .into_iter()
+            .flat_map(|at_once| ["reset", "FIN", "silence"].map(|end| (at_once, end)))
+        {
+            let name = format!("{} bytes, at once: {is_at_once}, {end}", surplus.len());
+            let lines = Lines::default();
+            let client = lines.client();
+            let answer = [OK, if is_at_once { surplus } else { "" }].concat();
+            let (feed, line, mut response) = early(&lines, &client, 0, &answer).await;
+            assert_eq!(response.chunk().await.unwrap().unwrap(), "ok", "{name}");
+            let reading = tokio::spawn(async move { (response.chunk().await, response.upload()) });
+            settle().await;
+            if !is_at_once {
+                line.say(surplus);
+                settle().await;
+            }
+            match end {
+                "reset" => line.reset(),
+                "FIN" => line.eof(),
+                _ => {}
+            }
+            let begun = Instant::now();
+            settle().await;
+            let is_endless = surplus.len() > 1024;
+            if end == "silence" && !is_endless {
+                // The server may go on to take the content: the source has its time.
+                tokio::time::sleep(SECOND * 1000).await;
+                assert!(!reading.is_finished(), "{name}");
+                drop(feed);
+                let (ended, upload) = reading.await.unwrap();
+                assert_eq!((ended.unwrap(), progress(upload)), (None, (3, true, false)), "{name}");
+                let is_kept = surplus.trim().is_empty();
+                assert_eq!(counts(&client), if is_kept { (1, 0, 0) } else { (0, 0, 1) }, "{name}");
+                continue;
+            }
+            let (ended, upload) = tokio::time::timeout(SECOND * 1000, reading).await.expect(&name).unwrap();
+            assert_eq!((ended.unwrap(), progress(upload)), (None, (3, false, true)), "{name}");
+            let expected = if end == "reset" && !is_endless { 0 } else { 120 };
+            assert_eq!(begun.elapsed().as_secs(), expected, "{name}");
+            assert_eq!(counts(&client), (0, 0, 1), "{name}");
+        }
+    }
+}
+
+/// A server's end that is read in the very poll in which the upload ends is a reason to close as at any other time.
+#[tokio::test(start_paused = true)]
+async fn an_end_that_is_read_as_the_upload_ends_closes() {
+    let lines = Lines::default();
+    let client = lines.client();
+    // Once it is told to end, it is still pending when it is asked first, and has ended when it is asked again.
+    let is_told = Arc::new(AtomicBool::new(false));
+    let (mut first, mut asked, told) = (true, 0, is_told.clone());
+    let source = Polled(move |cx: &mut Context<'_>| {
+        asked += u32::from(told.load(Ordering::SeqCst));
+        if std::mem::take(&mut first) {
+            return Poll::Ready(Some(Ok(Bytes::from("one"))));
+        }
+        if asked == 1 {
+            cx.waker().wake_by_ref();
+        }
+        if asked < 2 { Poll::Pending } else { Poll::Ready(None) }
+    });
+    let sending = send(client.post("http://h/").body(Body::from_stream(source)));
+    let line = lines.written(0, "3\r\none\r\n").await;
+    line.say(OK);
+    let mut response = sending.await.unwrap().unwrap();
+    assert_eq!(response.chunk().await.unwrap().unwrap(), "ok");
+    let reading = tokio::spawn(async move { response.chunk().await });
+    settle().await;
+    is_told.store(true, Ordering::SeqCst);
+    line.eof();
+    assert_eq!(reading.await.unwrap().unwrap(), None);
+    assert!(line.is_gone());
+    assert_eq!(counts(&client), (0, 0, 1));
+}
+
+/// A stream that is what the function says.
+struct Polled<F>(F);
+
+impl<F: FnMut(&mut Context<'_>) -> Poll<Option<std::io::Result<Bytes>>> + Unpin> futures_core::Stream
+    for Polled<F>
+{
+    type Item = std::io::Result<Bytes>;
+
+    fn poll_next(mut self: std::pin::Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        (self.0)(cx)
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::io::AsyncWrite;
 
 use super::{Exchange, Failure};
 use crate::buffer;
-use crate::codec::{CloseReason, Misuse};
+use crate::codec::{CloseReason, MOST_LINE_ENDS, Misuse};
 use crate::error::{BoxError, Error, ErrorKind, Phase, Result, Written};
 use crate::layer::retry::End;
 use crate::time;
@@ -256,11 +256,17 @@ impl Exchange {
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(Failure::Ended(End::Other, error))),
                 Poll::Pending => !self.waits_for_caller,
             };
-            // A server that has gone takes no more. (One that has only ended its own direction may well do.)
-            if !self.is_eof && self.incoming.len() == 0 {
+            // What comes behind the response is kept to be judged in the end. Of a server that sends more than that, not even
+            // a close is waited for.
+            self.is_eof |= self.incoming.len() > MOST_LINE_ENDS;
+            // A server that has gone takes no more, as a write shows. (One that has only ended its direction may take it.)
+            if !self.is_eof {
                 match self.poll_read(cx) {
                     Poll::Ready(Ok(read)) => {
-                        self.is_eof = read == 0;
+                        if read == 0 {
+                            self.is_eof = true;
+                            self.machine.close_after(CloseReason::Eof);
+                        }
                         continue;
                     }
                     Poll::Ready(Err(error)) => {
@@ -277,15 +283,14 @@ impl Exchange {
     }
 
     /// When to [move on](Self::move_on), if nothing moves until then: behind an upload that was given up, if the response
-    /// does not go on, since the server may wait for the rest of the content before it does; and behind a complete
-    /// response whose server has ended its direction, if the caller's source pauses.
+    /// does not go on, since the server may wait for the rest of the content before it does.
     pub(super) fn move_on_at(&self) -> Option<Instant> {
         let is_given_up = (self.is_cut || self.machine.is_send_aborted()) && !self.is_shut;
-        let since = self.reading_since.filter(|_| is_given_up || self.machine.is_receive_done());
+        let since = self.reading_since.filter(|_| is_given_up);
         since.map(|since| time::after(since, PATIENCE))
     }
 
-    /// Waits no longer for what was waited for: a 100, the rest of a response, or a server that takes nothing.
+    /// Ends a wait that took too long: sends the content without a 100, gives up the upload, or closes the sending direction.
     pub(super) fn move_on(&mut self, cx: &mut Context<'_>) {
         if std::mem::take(&mut self.is_expecting) {
             // The server says nothing to the expectation: the body goes all the same.
@@ -353,5 +358,5 @@ impl Exchange {
     }
 }
 
-/// How long an exchange may pause whose upload was given up, or whose server seems to have gone.
+/// How long a response may pause whose upload was given up.
 const PATIENCE: Duration = Duration::from_secs(1);

@@ -37,7 +37,7 @@ impl Exchange {
         let mut read = None;
         let mut now = || *read.get_or_insert_with(time::now);
         // While the upload waits for the caller, the peer may well wait for the upload.
-        // (Of a complete response, for a sign that a server which has gone still takes the upload.)
+        // After a complete response and the server's FIN, this clock limits a pause of the caller's source.
         let waits_to_read = match self.machine.is_receive_done() {
             false => self.machine.is_head_received() && (self.written_at.is_some() || waits_to_write),
             true => self.is_eof && self.waits_for_caller,
