@@ -16,7 +16,7 @@ use tokio::io::AsyncWrite;
 
 use super::{Exchange, Failure};
 use crate::buffer;
-use crate::codec::{CloseReason, MOST_LINE_ENDS, Misuse};
+use crate::codec::{CloseReason, Framing, MOST_LINE_ENDS, Misuse};
 use crate::error::{BoxError, Error, ErrorKind, Phase, Result, Written};
 use crate::layer::retry::End;
 use crate::time;
@@ -282,16 +282,27 @@ impl Exchange {
         Poll::Ready(Ok(()))
     }
 
-    /// When to [move on](Self::move_on), if nothing moves until then: behind an upload that was given up, if the response
-    /// does not go on, since the server may wait for the rest of the content before it does.
+    /// When to [move on](Self::move_on), if nothing moves until then: behind an upload that was given up, if no content of
+    /// the response has come, since the server may wait for the rest of the upload before it goes on.
     pub(super) fn move_on_at(&self) -> Option<Instant> {
-        let is_given_up = (self.is_cut || self.machine.is_send_aborted()) && !self.is_shut;
-        let since = self.reading_since.filter(|_| is_given_up);
+        let since = self.reading_since.filter(|_| !self.is_shut && self.may_be_waited_for());
         since.map(|since| time::after(since, PATIENCE))
     }
 
+    /// Whether the server may wait for content that does not come, and is not disturbed by being told so. Some servers take
+    /// the end of our direction for hanging up, and cut off a response that is under way: where content has come, nothing
+    /// is waited for, and where the response ends with the connection, a cut would not be noticed. Nobody waits for content
+    /// either that an expectation held back.
+    fn may_be_waited_for(&self) -> bool {
+        let is_given_up = self.is_cut || self.machine.is_send_aborted();
+        let is_under_way = self.received > 0 || self.incoming.len() > 0;
+        let is_spared = self.continue_at.is_some() && self.content + self.out.content_written() == 0;
+        is_given_up && !is_under_way && !is_spared && self.machine.framing() != Some(Framing::UntilClose)
+    }
+
     /// Ends a wait that took too long: sends the content without a 100, gives up the upload, or closes the sending direction.
-    pub(super) fn move_on(&mut self, cx: &mut Context<'_>) {
+    /// Pending where the connection could not be closed yet.
+    pub(super) fn move_on(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if std::mem::take(&mut self.is_expecting) {
             // The server says nothing to the expectation: the body goes all the same.
         } else if self.machine.is_receive_done() {
@@ -299,14 +310,14 @@ impl Exchange {
             self.give_up_upload();
         } else {
             // > the client SHOULD immediately cease transmitting the body and close its side of the connection
-            // <https://www.rfc-editor.org/rfc/rfc9112#section-9.5>. (Not immediately: some servers take that for
-            // hanging up, and give up the response.)
-            self.is_shut = true;
+            // <https://www.rfc-editor.org/rfc/rfc9112#section-9.5>. (Not immediately: see above.)
             if let Some(lease) = &mut self.lease {
                 // A failure shows when we read.
-                let _ = Pin::new(&mut lease.conn().stream).poll_shutdown(cx);
+                let _ = ready!(Pin::new(&mut lease.conn().stream).poll_shutdown(cx));
             }
+            self.is_shut = true;
         }
+        Poll::Ready(())
     }
 
     /// What was written of the content is counted, and the rest forgotten.
@@ -358,5 +369,5 @@ impl Exchange {
     }
 }
 
-/// How long a response may pause whose upload was given up.
+/// How long a response whose upload was given up may keep us waiting for content.
 const PATIENCE: Duration = Duration::from_secs(1);

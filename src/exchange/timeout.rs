@@ -51,31 +51,34 @@ impl Exchange {
         };
         let phase = self.phase();
         let due = waits.due(&self.timeouts);
-        let held_until = if self.is_expecting { self.continue_at } else { self.move_on_at() };
-        let Some(lease) = &mut self.lease else { return Poll::Pending };
-        let Some(at) = due.map(|due| due.at).into_iter().chain(held_until).min() else {
-            return Poll::Pending;
-        };
-        let rung = match read.is_some_and(|now| now >= at) {
-            true => Ok(()),
-            false if self.assigned.is_some() => {
-                let conn = lease.conn();
-                let here = conn.runtime().id();
-                ready!(conn.timer.poll_until_on(Some(here), at, cx))
-            }
-            false => ready!(lease.conn().timer.poll_until(at, cx)),
-        };
-        let error = match (rung, due) {
-            (Err(time::RuntimeGone), _) => {
-                Error::new(ErrorKind::ConnectionLost, "there is no tokio runtime with timers any more")
-                    .in_phase(phase)
-            }
-            (Ok(()), Some(due)) if due.at == at && (due.is_total() || !self.machine.is_receive_done()) => {
-                due.error(phase)
-            }
-            (Ok(()), _) => {
-                self.move_on(cx);
-                return Poll::Ready(Ok(()));
+        let mut held_until = if self.is_expecting { self.continue_at } else { self.move_on_at() };
+        let error = loop {
+            let Some(lease) = &mut self.lease else { return Poll::Pending };
+            let Some(at) = due.map(|due| due.at).into_iter().chain(held_until).min() else {
+                return Poll::Pending;
+            };
+            let rung = match read.is_some_and(|now| now >= at) {
+                true => Ok(()),
+                false if self.assigned.is_some() => {
+                    let conn = lease.conn();
+                    let here = conn.runtime().id();
+                    ready!(conn.timer.poll_until_on(Some(here), at, cx))
+                }
+                false => ready!(lease.conn().timer.poll_until(at, cx)),
+            };
+            match (rung, due) {
+                (Err(time::RuntimeGone), _) => {
+                    let message = "there is no tokio runtime with timers any more";
+                    break Error::new(ErrorKind::ConnectionLost, message).in_phase(phase);
+                }
+                (Ok(()), Some(due))
+                    if due.at == at && (due.is_total() || !self.machine.is_receive_done()) =>
+                {
+                    break due.error(phase);
+                }
+                (Ok(()), _) if self.move_on(cx).is_ready() => return Poll::Ready(Ok(())),
+                // It is asked again with the next poll: until then, the others' deadlines hold.
+                (Ok(()), _) => held_until = None,
             }
         };
         Poll::Ready(Err(Failure::Ended(End::Other, error)))
