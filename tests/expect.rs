@@ -943,6 +943,40 @@ async fn an_upload_that_fails_behind_a_complete_success_ends_the_response() {
     }
 }
 
+/// An upload that a failed write ended stays aborted when the error has been told, though all of it was framed.
+#[tokio::test(start_paused = true)]
+async fn an_upload_that_a_write_ended_stays_aborted() {
+    for end in ["reset", "FIN"] {
+        for head in ["content-length: 20\r\n\r\nok", "transfer-encoding: chunked\r\n\r\n9\r\nok"] {
+            let name = format!("{head:?}, {end}");
+            let lines = Lines::default();
+            lines.room(500);
+            let client = lines.client();
+            let sending = send(client.post("http://h/").body("0123456789".repeat(1000)));
+            let line = lines.line(0).await;
+            lines::until("all room is taken", || line.len() == 500).await;
+            line.say(format!("HTTP/1.1 200 OK\r\n{head}"));
+            let mut response = sending.await.unwrap().unwrap();
+            assert_eq!(response.chunk().await.unwrap().unwrap(), "ok", "{name}");
+            assert!(!response.upload().is_aborted(), "{name}");
+            // What comes lets the upload have its turn, whose write fails.
+            line.say("ok");
+            line.reset();
+            if end == "FIN" {
+                line.eof();
+            }
+            assert_eq!(response.chunk().await.unwrap().unwrap(), "ok", "{name}");
+            assert!(response.upload().is_aborted(), "{name}: before the error");
+            for _ in 0..2 {
+                let error = response.chunk().await.unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::ConnectionLost, "{name}");
+                assert_eq!(error.request_written(), Written::Partly, "{name}");
+                assert!(response.upload().is_aborted(), "{name}: behind the error");
+            }
+        }
+    }
+}
+
 /// The server ends its direction behind a complete success, or says more than the response first: a pause of the caller's
 /// source is limited by the read timeout, and all content is sent.
 #[tokio::test(start_paused = true)]

@@ -176,7 +176,6 @@ impl Exchange {
                     }
                     Err(error) => {
                         // It may have answered before it closed: go on reading.
-                        self.machine.abort_send();
                         if self.lease.as_mut().is_some_and(|lease| !lease.conn().stream.fails_untouched()) {
                             // The failed write may have taken a part of the request, and sent it.
                             self.sent = self.sent.max(1);
@@ -187,7 +186,7 @@ impl Exchange {
                             self.upload.rewind(self.out.take_pieces());
                         }
                         self.clear_out();
-                        self.write_error = Some(error);
+                        self.break_off(error);
                     }
                 }
             }
@@ -235,9 +234,16 @@ impl Exchange {
         self.is_cut = true;
     }
 
+    /// The connection takes nothing more. That stays known when the error was told.
+    fn break_off(&mut self, error: io::Error) {
+        self.machine.abort_send();
+        self.is_cut = true;
+        self.write_error = Some(error);
+    }
+
     /// Whether more of the request is to be written: a success does not end its upload.
     pub(super) fn is_sending(&self) -> bool {
-        let is_given_up = self.is_broken_off() || self.machine.is_send_aborted();
+        let is_given_up = self.is_cut || self.machine.is_send_aborted();
         if self.written_at.is_some() || is_given_up || self.machine.is_upload_refused() {
             return false;
         }
@@ -270,8 +276,7 @@ impl Exchange {
                         continue;
                     }
                     Poll::Ready(Err(error)) => {
-                        self.machine.abort_send();
-                        self.write_error = Some(error);
+                        self.break_off(error);
                         break;
                     }
                     Poll::Pending => {}
@@ -332,7 +337,7 @@ impl Exchange {
             ready!(self.poll_flush(cx));
             let now = time::now();
             self.written_at = Some(now);
-            if self.write_error.is_none() && !self.is_cut && self.machine.is_send_done() {
+            if !self.is_cut && self.machine.is_send_done() {
                 self.written = Written::All;
             }
             if !self.machine.is_head_received() {
@@ -354,8 +359,7 @@ impl Exchange {
             self.is_flushed = true;
             self.writing_since = None;
             if let Err(error) = flushed {
-                self.machine.abort_send();
-                self.write_error = Some(error);
+                self.break_off(error);
             }
         }
         Poll::Ready(())
