@@ -135,8 +135,8 @@ impl Response {
         })
     }
 
-    /// The length of the content, if the server announced it. A response to HEAD, and a 304, announce the length of content
-    /// that does not come with them.
+    /// The length of the content, if the server announced it. A response to HEAD, and a 304, may announce a length although
+    /// they have no content.
     pub fn content_length(&self) -> Option<u64> {
         self.head.content_length
     }

@@ -1,6 +1,7 @@
 //! The clocks of an exchange: which deadline comes first, and what its passing means.
 //!
-//! It reads the clock, and knows nothing of bytes. Invariant: nothing is late that could move when it was last asked.
+//! It reads the clock, and knows nothing of bytes. Invariant: a deadline fails an exchange only if the latest
+//! read and write could not proceed.
 
 use std::task::{Context, Poll, ready};
 
@@ -26,7 +27,7 @@ impl Exchange {
         }
     }
 
-    /// Nothing moves: whose deadline comes first, and has it passed?
+    /// Waits for the earliest deadline, because neither reading nor writing can proceed. Fails if it has passed.
     #[inline]
     pub(super) fn poll_clocks(
         &mut self,
