@@ -14,6 +14,7 @@ mod drain;
 mod facts;
 mod parked;
 mod send;
+mod sent;
 mod timeout;
 mod unasked;
 
