@@ -238,10 +238,10 @@ impl Client {
         let mut waiting = None;
         let mut resent = false;
         let mut above = inner.request.expect_continue_above;
-        // The server told so by sending this very request back.
+        // Whether a 417 in HTTP/1.0 refused this request: it is sent again as to an HTTP/1.0 server.
         let mut sent_back_by_old = false;
         loop {
-            // Anew for each attempt: the server may have told its version meanwhile.
+            // Decided again for each attempt, because the server's version may be known by now.
             let begun = exchange.timeline().attempt_at();
             let is_old = || sent_back_by_old || self.old_servers().contains(inner.pool.key(route), begun);
             if announce(headers, exchange.upload(), above, is_old) {
@@ -389,8 +389,8 @@ impl Client {
         self.inner.old_servers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a body of unknown length into memory, for a server that cannot take it otherwise. Meanwhile nothing of the
-    /// request leaves, which is bounded as that is elsewhere: by the write timeout.
+    /// Takes a body of unknown length into memory, for a server that cannot take it otherwise. Nothing of
+    /// the request is written meanwhile, so that the write timeout limits it.
     async fn gather(
         &self,
         route: RouteRef<'_>,
@@ -635,11 +635,11 @@ impl Default for Client {
     }
 }
 
-/// A request that may not be sent to a server because of the version that it told. Where it is not, by a refusal, a
-/// timeout or its caller's, the server is forgotten: the next request asks it again, since none could otherwise.
+/// Forgets that an origin speaks HTTP/1.0, when it is dropped before the body was gathered. The next request then asks the
+/// server again, because a request that is never sent cannot learn a new version.
 struct Doubt<'a> {
     client: &'a Client,
-    /// `None`: there is none any more.
+    /// `None` once the body was gathered.
     origin: Option<u64>,
 }
 

@@ -221,8 +221,8 @@ impl ClientBuilder {
     }
 
     /// A host that closed so many connections in a row, unasked, after one response each, is not kept for 60 s: to keep
-    /// its connections would cost each request a retry. The same holds for a host that sent so often what nobody had asked
-    /// for, because that may be taken for an answer one day. 3 by default, 1 at the least; `None` keeps every host.
+    /// its connections would cost each request a retry. The same holds for a host that sent bytes on so many
+    /// idle connections, because such bytes can be taken for the next answer. 3 by default, 1 at the least; `None` keeps every host.
     pub fn not_kept_after(mut self, connections: impl Into<Option<u8>>) -> Self {
         self.pool.not_kept_after = connections.into();
         self

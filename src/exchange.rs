@@ -14,6 +14,7 @@ mod drain;
 mod facts;
 mod parked;
 mod send;
+mod sent;
 mod timeout;
 mod unasked;
 
@@ -84,7 +85,8 @@ impl Failure {
 #[derive(Debug)]
 pub(crate) struct Exchange {
     lease: Option<Lease>,
-    /// When the lease was had, during the poll that had it of the pool's shelf: the connection's runtime polls us then.
+    /// Time at which the lease was taken from the shelf; set only during that poll, in which the current runtime is the
+    /// connection's.
     assigned: Option<Instant>,
     /// The request's first write was tried on this lease.
     is_begun: bool,
@@ -137,8 +139,9 @@ pub(crate) struct Exchange {
     write_error: Option<io::Error>,
     /// The upload failed while content was being read.
     upload_error: Option<Error>,
-    /// What was framed was thrown away, because the server wants no more; and it was told that no more comes.
+    /// Whether framed content was discarded: the upload was given up, or a write failed.
     is_cut: bool,
+    /// Whether our sending direction was closed after that.
     is_shut: bool,
 }
 
@@ -593,6 +596,13 @@ impl Exchange {
             End::Lost,
             Error::new(ErrorKind::ConnectionLost, message).in_phase(phase).because(source),
         )
+    }
+
+    /// Returns the error of a failure that ends the exchange, and closes the connection.
+    fn fail(&mut self, failure: Failure) -> Error {
+        let error = self.error(failure.into_error());
+        self.bury(DropReason::Failed);
+        error
     }
 
     /// The response is complete: the connection goes back, or away, as the codec says.

@@ -166,7 +166,7 @@ fn invalid_url(text: &str) -> Error {
     let authority = authority.split(['/', '\\', '?', '#']).next().unwrap_or_default();
     let literal = authority.split_once('[').and_then(|(_, rest)| rest.split(']').next());
     if literal.is_some_and(|literal| literal.contains('%')) {
-        return Error::request("the URL's IPv6 address has a zone, and zones are not supported in URLs");
+        return Error::request(crate::pool::key::ZONE);
     }
     Error::request("the URL is invalid")
 }

@@ -135,8 +135,8 @@ impl Response {
         })
     }
 
-    /// The length of the content, if the server announced it. A response to HEAD, and a 304, announce the length of content
-    /// that does not come with them.
+    /// The length of the content, if the server announced it. A response to HEAD, and a 304, may announce a length although
+    /// they have no content.
     pub fn content_length(&self) -> Option<u64> {
         self.head.content_length
     }
@@ -258,9 +258,9 @@ impl Response {
         Ok(self.body.take_trailers())
     }
 
-    /// The content as a stream of pieces. After an error, every later item is the same error.
+    /// The content as a stream of pieces. It gives an error once, and ends then.
     pub fn bytes_stream(self) -> impl Stream<Item = Result<Bytes>> + Send + Sync + Unpin + 'static {
-        BytesStream { response: self }
+        BytesStream { response: Some(self) }
     }
 
     /// The response itself, or an error of kind [`ErrorKind::Status`] when its status is 4xx or 5xx.
@@ -358,16 +358,21 @@ impl fmt::Debug for Response {
     }
 }
 
-/// A response's content as a stream.
+/// A response's content as a stream: `None` behind an error.
 struct BytesStream {
-    response: Response,
+    response: Option<Response>,
 }
 
 impl Stream for BytesStream {
     type Item = Result<Bytes>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.response.poll_chunk(cx)
+        let Some(response) = &mut self.response else { return Poll::Ready(None) };
+        let polled = response.poll_chunk(cx);
+        if let Poll::Ready(Some(Err(_))) = &polled {
+            self.response = None;
+        }
+        polled
     }
 }
 

@@ -141,9 +141,11 @@ async fn every_read_of_a_broken_body_repeats_its_error() {
                     "text" => assert_eq!(said(&response.text().await.unwrap_err()), first, "{name}"),
                     "collect" => assert_eq!(said(&response.collect().await.unwrap_err()), first, "{name}"),
                     "stream" => {
+                        // (As streams do: one that repeats it never ends for who gathers its items.)
                         let mut stream = response.bytes_stream();
+                        assert_eq!(said(&next(&mut stream).await.unwrap().unwrap_err()), first, "{name}");
                         for _ in 0..3 {
-                            assert_eq!(said(&next(&mut stream).await.unwrap().unwrap_err()), first, "{name}");
+                            assert!(next(&mut stream).await.is_none(), "{name}");
                         }
                     }
                     "frame" => {
@@ -172,6 +174,24 @@ async fn every_read_of_a_broken_body_repeats_its_error() {
                 assert_eq!(client.pool().stats().total.active, 0, "{name}");
             }
         }
+    }
+}
+
+/// A stream of a body that breaks gives what came, the error once, and its end.
+#[tokio::test(start_paused = true)]
+async fn a_stream_of_a_broken_body_ends_behind_its_error() {
+    for breach in BREACHES {
+        let lines = Lines::default();
+        let client = lines.client();
+        let (response, _) = respond(breach, true, &lines, &client).await;
+        let mut stream = response.bytes_stream();
+        let (mut errors, mut items) = (0, 0);
+        while let Some(item) = next(&mut stream).await {
+            (items, errors) = (items + 1, errors + u32::from(item.is_err()));
+            assert!(items < 10, "{}: it never ends", breach.0);
+        }
+        assert_eq!(errors, 1, "{}", breach.0);
+        assert!(next(&mut stream).await.is_none(), "{}", breach.0);
     }
 }
 

@@ -526,7 +526,7 @@ async fn too_slow_or_too_much() {
             builder().write_timeout(5000 * MS),
             &blocked,
             post,
-            (Timeout, Some(Phase::Send), Partly, "peer took nothing of the request within 5s"),
+            (Timeout, Some(Phase::Send), Partly, "the server took no bytes of the request within 5s"),
         ),
         (
             "total timeout while sending",

@@ -6,7 +6,9 @@
 #[path = "support/lines.rs"]
 mod lines;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -593,32 +595,106 @@ async fn an_upload_stops_at_a_refusal_r_9112_9_5_4() {
 }
 
 /// A server that reads all of the content before its refusal goes on is not waited for in vain: it is told that no more
-/// comes. One that answers at once is not disturbed.
+/// comes, once, though that cannot be told at once.
 #[tokio::test(start_paused = true)]
 async fn a_refusal_that_waits_for_the_content_is_told_that_none_comes() {
-    for expects in [false, true] {
-        let lines = Lines::default();
-        let client = lines.client();
-        let request = client.post("http://h/");
-        let request = if expects { request.expect_continue() } else { request };
-        let sending = send(request.body(Body::from_stream(Source::new(&[Step::Data("one"), Step::Never]))));
-        let line = lines.written(0, if expects { HEAD_END } else { "3\r\none\r\n" }).await;
-        line.say("HTTP/1.1 413 Too Large\r\ncontent-length: 5\r\n\r\n");
-        let mut response = sending.await.unwrap().unwrap();
-        let begun = Instant::now();
-        tokio::time::timeout(SECOND / 2, response.chunk()).await.unwrap_err();
-        assert!(!line.is_shut(), "expects: {expects}");
-        line.say("no");
-        assert_eq!(response.chunk().await.unwrap().unwrap(), "no");
-        let reading = tokio::spawn(async move { response.chunk().await.unwrap().unwrap() });
-        while !line.is_shut() {
-            tokio::time::sleep(SECOND / 10).await;
-            assert!(begun.elapsed() < SECOND * 5, "expects: {expects}: it is told nothing");
+    for is_held in [false, true] {
+        for framing in ["content-length: 3\r\n\r\n", "transfer-encoding: chunked\r\n\r\n"] {
+            let name = format!("{framing:?}, held: {is_held}");
+            let lines = Lines::default();
+            let client = lines.client();
+            let answer = format!("HTTP/1.1 413 Too Large\r\n{framing}");
+            let (_feed, line, mut response) = early(&lines, &client, 0, &answer).await;
+            line.hold_shutdown(is_held);
+            let begun = Instant::now();
+            let reading = tokio::spawn(async move { response.chunk().await.unwrap().unwrap() });
+            tokio::time::sleep(SECOND / 2).await;
+            assert!(!line.is_shut(), "{name}: it has its time");
+            if is_held {
+                tokio::time::sleep(SECOND * 10).await;
+                assert!(!line.is_shut(), "{name}");
+                line.hold_shutdown(false);
+            }
+            while !line.is_shut() {
+                tokio::time::sleep(SECOND / 10).await;
+                assert!(begun.elapsed() < SECOND * 15, "{name}: it is told nothing");
+            }
+            // What it says then is read.
+            line.say(if framing.contains("chunked") { "3\r\nno!\r\n" } else { "no!" });
+            assert_eq!(reading.await.unwrap(), "no!", "{name}");
         }
-        assert!(begun.elapsed() >= SECOND * 3 / 2, "expects: {expects}: it had its time");
-        // What it says then is read.
-        line.say("no!");
-        assert_eq!(reading.await.unwrap(), "no!");
+    }
+}
+
+/// The end of our direction that cannot be sent holds off no timeout.
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_that_does_not_end_holds_off_no_timeout() {
+    let lines = Lines::default();
+    let client = lines.client();
+    let answer = "HTTP/1.1 413 Too Large\r\ncontent-length: 3\r\n\r\n";
+    let (_feed, line, mut response) = early(&lines, &client, 0, answer).await;
+    line.hold_shutdown(true);
+    let begun = Instant::now();
+    let error = response.chunk().await.unwrap_err();
+    assert_eq!((error.kind(), begun.elapsed().as_secs()), (ErrorKind::Timeout, 120));
+}
+
+/// The end of our direction disturbs no response that is under way, none whose end is that of the connection, and none of a
+/// server that had no content to wait for: some servers cut the response off then.
+#[tokio::test(start_paused = true)]
+async fn a_response_that_pauses_is_not_told_that_no_content_comes() {
+    for (name, expects, head, content) in [
+        ("begun", false, "413 Too Large\r\ncontent-length: 5\r\n", ["no", "no!"]),
+        (
+            "a chunk",
+            false,
+            "500 Oh\r\ntransfer-encoding: chunked\r\n",
+            ["2\r\nno\r\n", "3\r\nno!\r\n0\r\n\r\n"],
+        ),
+        (
+            "begun a chunk",
+            false,
+            "302 Found\r\ntransfer-encoding: chunked\r\n",
+            ["5\r\nno", "no!\r\n0\r\n\r\n"],
+        ),
+        ("until the close", false, "401 No\r\n", ["", "nono!"]),
+        ("until the close, begun", false, "401 No\r\nconnection: close\r\n", ["no", "no!"]),
+        ("expected", true, "413 Too Large\r\ncontent-length: 5\r\n", ["", "nono!"]),
+        ("expected, begun", true, "413 Too Large\r\ncontent-length: 5\r\n", ["no", "no!"]),
+        ("expected, until the close", true, "401 No\r\nconnection: close\r\n", ["no", "no!"]),
+        (
+            "expected, a success",
+            true,
+            "200 OK\r\ntransfer-encoding: chunked\r\n",
+            ["", "5\r\nnono!\r\n0\r\n\r\n"],
+        ),
+    ] {
+        for as_one in [false, true] {
+            let lines = Lines::default();
+            let client = lines.client();
+            let request = client.put("http://h/");
+            let request = if expects { request.expect_continue() } else { request };
+            let sending =
+                send(request.body(Body::from_stream(Source::new(&[Step::Data("one"), Step::Never]))));
+            let line = lines.written(0, if expects { HEAD_END } else { "3\r\none\r\n" }).await;
+            line.say(format!("HTTP/1.1 {head}\r\n{}", content[0]));
+            let mut response = sending.await.unwrap().unwrap();
+            let reading = tokio::spawn(async move {
+                if as_one {
+                    return response.text().await.unwrap();
+                }
+                let mut text = Vec::new();
+                while let Some(piece) = response.chunk().await.unwrap() {
+                    text.extend_from_slice(&piece);
+                }
+                String::from_utf8(text).unwrap()
+            });
+            tokio::time::sleep(SECOND * 100).await;
+            assert!(!line.is_shut(), "{name}, as one: {as_one}");
+            line.say(content[1]);
+            line.eof();
+            assert_eq!(reading.await.unwrap(), "nono!", "{name}, as one: {as_one}");
+        }
     }
 }
 
@@ -864,6 +940,161 @@ async fn an_upload_that_fails_behind_a_complete_success_ends_the_response() {
             assert!(line.is_gone(), "{way}");
             assert_eq!(counts(&client), (0, 0, 1), "{way}");
         }
+    }
+}
+
+/// An upload that a failed write ended stays aborted when the error has been told, though all of it was framed.
+#[tokio::test(start_paused = true)]
+async fn an_upload_that_a_write_ended_stays_aborted() {
+    for end in ["reset", "FIN"] {
+        for head in ["content-length: 20\r\n\r\nok", "transfer-encoding: chunked\r\n\r\n9\r\nok"] {
+            let name = format!("{head:?}, {end}");
+            let lines = Lines::default();
+            lines.room(500);
+            let client = lines.client();
+            let sending = send(client.post("http://h/").body("0123456789".repeat(1000)));
+            let line = lines.line(0).await;
+            lines::until("all room is taken", || line.len() == 500).await;
+            line.say(format!("HTTP/1.1 200 OK\r\n{head}"));
+            let mut response = sending.await.unwrap().unwrap();
+            assert_eq!(response.chunk().await.unwrap().unwrap(), "ok", "{name}");
+            assert!(!response.upload().is_aborted(), "{name}");
+            // What comes lets the upload have its turn, whose write fails.
+            line.say("ok");
+            line.reset();
+            if end == "FIN" {
+                line.eof();
+            }
+            assert_eq!(response.chunk().await.unwrap().unwrap(), "ok", "{name}");
+            assert!(response.upload().is_aborted(), "{name}: before the error");
+            for _ in 0..2 {
+                let error = response.chunk().await.unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::ConnectionLost, "{name}");
+                assert_eq!(error.request_written(), Written::Partly, "{name}");
+                assert!(response.upload().is_aborted(), "{name}: behind the error");
+            }
+        }
+    }
+}
+
+/// The server ends its direction behind a complete success, or says more than the response first: a pause of the caller's
+/// source is limited by the read timeout, and all content is sent.
+#[tokio::test(start_paused = true)]
+async fn a_source_may_pause_behind_a_success_and_a_fin() {
+    for surplus in ["", "\r\n", "more", &"x".repeat(5000), &"\n".repeat(5000)] {
+        let name = format!("{} bytes of surplus", surplus.len());
+        let lines = Lines::default();
+        let client = lines.client();
+        let (feed, line, mut response) = early(&lines, &client, 0, OK).await;
+        line.say(surplus);
+        line.eof();
+        assert_eq!(response.chunk().await.unwrap().unwrap(), "ok", "{name}");
+        let reading = tokio::spawn(async move { (response.chunk().await, response.upload()) });
+        for _ in 0..4 {
+            tokio::time::sleep(SECOND * 100).await;
+            assert!(!reading.is_finished(), "{name}");
+            feed.send("two".into()).await.unwrap();
+        }
+        lines::until("all was sent", || line.text().matches("two").count() == 4).await;
+        drop(feed);
+        let (end, upload) = reading.await.unwrap();
+        assert_eq!((end.unwrap(), progress(upload)), (None, (15, true, false)), "{name}");
+        assert!(line.text().ends_with("\r\n0\r\n\r\n"), "{name}");
+        assert_eq!(counts(&client), (0, 0, 1), "{name}");
+    }
+}
+
+/// Bytes behind a complete success hide no close of the server's: a reset ends the response at once, a FIN or endless bytes
+/// end it when the source has paused for as long as the read timeout.
+#[tokio::test(start_paused = true)]
+async fn surplus_behind_a_complete_success_hides_no_close() {
+    for surplus in ["\r\n", "junk", "\r\nHTTP/1.1 408 Late\r\n\r\n", &"x".repeat(5000), &"\n".repeat(5000)] {
+        for (is_at_once, end) in [true, false]
+            .into_iter()
+            .flat_map(|at_once| ["reset", "FIN", "silence"].map(|end| (at_once, end)))
+        {
+            let name = format!("{} bytes, at once: {is_at_once}, {end}", surplus.len());
+            let lines = Lines::default();
+            let client = lines.client();
+            let answer = [OK, if is_at_once { surplus } else { "" }].concat();
+            let (feed, line, mut response) = early(&lines, &client, 0, &answer).await;
+            assert_eq!(response.chunk().await.unwrap().unwrap(), "ok", "{name}");
+            let reading = tokio::spawn(async move { (response.chunk().await, response.upload()) });
+            settle().await;
+            if !is_at_once {
+                line.say(surplus);
+                settle().await;
+            }
+            match end {
+                "reset" => line.reset(),
+                "FIN" => line.eof(),
+                _ => {}
+            }
+            let begun = Instant::now();
+            settle().await;
+            let is_endless = surplus.len() > 1024;
+            if end == "silence" && !is_endless {
+                // The server may go on to take the content: the source has its time.
+                tokio::time::sleep(SECOND * 1000).await;
+                assert!(!reading.is_finished(), "{name}");
+                drop(feed);
+                let (ended, upload) = reading.await.unwrap();
+                assert_eq!((ended.unwrap(), progress(upload)), (None, (3, true, false)), "{name}");
+                let is_kept = surplus.trim().is_empty();
+                assert_eq!(counts(&client), if is_kept { (1, 0, 0) } else { (0, 0, 1) }, "{name}");
+                continue;
+            }
+            let (ended, upload) = tokio::time::timeout(SECOND * 1000, reading).await.expect(&name).unwrap();
+            assert_eq!((ended.unwrap(), progress(upload)), (None, (3, false, true)), "{name}");
+            let expected = if end == "reset" && !is_endless { 0 } else { 120 };
+            assert_eq!(begun.elapsed().as_secs(), expected, "{name}");
+            assert_eq!(counts(&client), (0, 0, 1), "{name}");
+        }
+    }
+}
+
+/// A server's end that is read in the very poll in which the upload ends is a reason to close as at any other time.
+#[tokio::test(start_paused = true)]
+async fn an_end_that_is_read_as_the_upload_ends_closes() {
+    let lines = Lines::default();
+    let client = lines.client();
+    // Once it is told to end, it is still pending when it is asked first, and has ended when it is asked again.
+    let is_told = Arc::new(AtomicBool::new(false));
+    let (mut first, mut asked, told) = (true, 0, is_told.clone());
+    let source = Polled(move |cx: &mut Context<'_>| {
+        asked += u32::from(told.load(Ordering::SeqCst));
+        if std::mem::take(&mut first) {
+            return Poll::Ready(Some(Ok(Bytes::from("one"))));
+        }
+        if asked == 1 {
+            cx.waker().wake_by_ref();
+        }
+        if asked < 2 { Poll::Pending } else { Poll::Ready(None) }
+    });
+    let sending = send(client.post("http://h/").body(Body::from_stream(source)));
+    let line = lines.written(0, "3\r\none\r\n").await;
+    line.say(OK);
+    let mut response = sending.await.unwrap().unwrap();
+    assert_eq!(response.chunk().await.unwrap().unwrap(), "ok");
+    let reading = tokio::spawn(async move { response.chunk().await });
+    settle().await;
+    is_told.store(true, Ordering::SeqCst);
+    line.eof();
+    assert_eq!(reading.await.unwrap().unwrap(), None);
+    assert!(line.is_gone());
+    assert_eq!(counts(&client), (0, 0, 1));
+}
+
+/// A stream that is what the function says.
+struct Polled<F>(F);
+
+impl<F: FnMut(&mut Context<'_>) -> Poll<Option<std::io::Result<Bytes>>> + Unpin> futures_core::Stream
+    for Polled<F>
+{
+    type Item = std::io::Result<Bytes>;
+
+    fn poll_next(mut self: std::pin::Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        (self.0)(cx)
     }
 }
 

@@ -140,6 +140,46 @@ fn line_ends_that_arrive_while_idle_are_discarded() {
     }
 }
 
+/// The same on a socket that a custom connector made: line ends are discarded, a 408 is a close, and neither is taken for
+/// bytes that are nobody's.
+#[test]
+fn what_arrives_while_idle_on_a_connectors_socket_is_read_past_the_reactor() {
+    for (said, is_kept) in [("\r\n", true), ("HTTP/1.1 408 Request Timeout\r\n\r\n", false)] {
+        let (due, done) = (Signal::new(), Signal::new());
+        let (told, tell) = (due.clone(), done.clone());
+        let server = Server::start(move |peer| {
+            while let Some(request) = peer.request()? {
+                peer.respond(&request.target)?;
+                peer.wait(&told)?;
+                peer.send(said)?;
+                tell.raise();
+            }
+            Ok(())
+        });
+        let address = server.address();
+        let connect = move |_| async move {
+            let stream = tokio::net::TcpStream::connect(address).await?;
+            Ok::<_, handclasp::BoxError>(Box::new(stream) as Box<dyn handclasp::Transport>)
+        };
+        let client = Client::builder().not_kept_after(None).connector(connect).build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(within(60, async {
+            for round in 0..6 {
+                let path = format!("/{round}");
+                let response = client.get(server.url(&path)).send().await.unwrap();
+                assert_eq!(response.text().await.unwrap(), path);
+                // Blocks the only thread: the reactor does not hear of it.
+                due.raise();
+                done.wait();
+                wait_for_all(&server);
+            }
+        }));
+        let total = total(&client);
+        assert_eq!(total.opened, if is_kept { 1 } else { 6 }, "{said:?}: {total}");
+        assert_eq!(total.closed(DropReason::Unsolicited), 0, "{said:?}: {total}");
+    }
+}
+
 /// In the same write as the response: the same as a moment later.
 #[test]
 fn line_ends_behind_a_response_are_discarded() {

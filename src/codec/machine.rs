@@ -211,9 +211,10 @@ impl Machine {
         is_open && self.broken.is_none() && !self.is_upload_refused()
     }
 
-    /// Whether the peer, whose final response has begun, wants no more of the request: the response is none of success.
+    /// Whether the peer, whose final response has begun, wants no more of the request: its status is 300 or above.
     ///
-    /// A 2xx never stops an upload. That the peer closes the connection after it says nothing of the content, on which the
+    /// A 2xx never stops an upload that has begun. (In place of a 100 that an expectation waits for, any final status spares
+    /// the content: <https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1>. Its sender gives up the request then.) That the peer closes the connection after it says nothing of the content, on which the
     /// rest of the response may depend.
     #[must_use]
     pub fn is_upload_refused(&self) -> bool {

@@ -22,7 +22,7 @@ pub(crate) enum Unasked {
 }
 
 impl Unasked {
-    /// Judges what came, of which the first bytes are enough.
+    /// Classifies the bytes. The first 256 are enough.
     pub(crate) fn of(bytes: &[u8]) -> Self {
         if !bytes.is_empty() && after_line_ends(bytes).is_empty() {
             Self::LineEnds

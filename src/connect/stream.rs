@@ -1,9 +1,9 @@
 //! What a connection is made of: bytes in both directions, a look at what is there, and a close that waits for
 //! nothing.
 //!
-//! Knows nothing of pools, and of HTTP only what the codec says of bytes that came unasked. Invariant: a look makes a system call and never believes the reactor. After a
-//! peer's FIN has arrived but before the runtime has polled its reactor, tokio's cached readiness still says that
-//! there is nothing to read.
+//! Knows nothing of pools, and of HTTP only what the codec says of bytes that came unasked. Invariant: a look makes a
+//! system call and never believes the reactor. After a peer's FIN has arrived but before the runtime has polled its
+//! reactor, tokio's cached readiness still says that there is nothing to read.
 
 use std::fmt;
 use std::io::{self, IoSlice, Read};
@@ -44,8 +44,22 @@ pub trait Transport: AsyncRead + AsyncWrite + Send + Unpin + 'static {
     /// request is written to this connection after it was idle.
     ///
     /// Bytes that are of no meaning to the reader, as TLS session tickets, may be taken in. Where it answers
-    /// [`Spoke`](Look::Spoke), the bytes are read next: line ends alone are discarded, and it is asked again.
+    /// [`Spoke`](Look::Spoke), the bytes are read next, by [`read_now`](Self::read_now): line ends alone are discarded, and
+    /// it is asked again.
     fn look(&mut self) -> Look;
+
+    /// Reads what a look has found, without blocking, and past any cached readiness where that is possible. Returns how
+    /// many bytes of `room` were filled. If nothing can be read at once, the connection counts as one that spoke.
+    ///
+    /// The default polls once and wakes nobody. What reads a tokio socket that way may find nothing, although bytes have
+    /// arrived: the runtime has not polled its reactor since. A transport around a [`TcpStream`] asks the stream's own
+    /// `read_now`, which makes a system call.
+    fn read_now(&mut self, room: &mut [u8]) -> usize {
+        let mut room = ReadBuf::new(room);
+        let mut cx = Context::from_waker(Waker::noop());
+        let _ = Pin::new(self).poll_read(&mut cx, &mut room);
+        room.filled().len()
+    }
 
     /// Closes it now, as well as that can be done without blocking. It is dropped next.
     ///
@@ -67,6 +81,10 @@ pub trait Transport: AsyncRead + AsyncWrite + Send + Unpin + 'static {
 impl Transport for TcpStream {
     fn look(&mut self) -> Look {
         look(self)
+    }
+
+    fn read_now(&mut self, room: &mut [u8]) -> usize {
+        read_now(self, room)
     }
 
     fn close(&mut self) {
@@ -146,19 +164,12 @@ impl Stream {
         }
     }
 
-    /// Reads what a look has found, without blocking, and past the reactor where that is known. Returns how much that
-    /// was.
+    /// See [`Transport::read_now`].
     pub(crate) fn read_now(&mut self, room: &mut [u8]) -> usize {
         match self {
-            Self::Tcp(tcp) => (&*SockRef::from(&*tcp)).read(room).unwrap_or_default(),
+            Self::Tcp(tcp) => read_now(tcp, room),
             Self::Tls(tls) => tls.read_now(room),
-            Self::Other(other) => {
-                let mut room = ReadBuf::new(room);
-                // Nobody waits for it: what cannot be read at once was no more than a look's opinion.
-                let mut cx = Context::from_waker(Waker::noop());
-                let _ = Pin::new(other.get()).poll_read(&mut cx, &mut room);
-                room.filled().len()
-            }
+            Self::Other(other) => other.get().read_now(room),
         }
     }
 
@@ -259,6 +270,11 @@ fn look(tcp: &TcpStream) -> Look {
             Err(_) => return Look::Closed,
         }
     }
+}
+
+/// Reads a plain socket.
+fn read_now(tcp: &TcpStream, room: &mut [u8]) -> usize {
+    (&*SockRef::from(tcp)).read(room).unwrap_or_default()
 }
 
 /// Ends a socket in both directions; that it has ended already is no matter.

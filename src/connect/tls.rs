@@ -105,7 +105,7 @@ struct Shared {
 #[derive(Clone)]
 pub(super) struct Loaded {
     config: Arc<ClientConfig>,
-    /// The same without sessions.
+    /// Configuration for connections with an isolation tag: stores and resumes no sessions.
     isolated: Arc<ClientConfig>,
     /// The config's.
     sessions: Arc<ClientSessionMemoryCache>,

@@ -4,10 +4,10 @@
 
 use http::HeaderMap;
 
-use super::{Exchange, Failure};
+use super::Exchange;
 use crate::codec::CloseReason;
 use crate::error::{Error, Written};
-use crate::pool::{ConnectionInfo, DropReason};
+use crate::pool::ConnectionInfo;
 use crate::time;
 use crate::trace::Measured;
 use crate::upload::{UploadProgress, UploadState};
@@ -17,9 +17,7 @@ impl Exchange {
     pub(crate) fn attempt_written(&self) -> Written {
         match self.sent {
             0 => Written::Nothing,
-            _ if self.written_at.is_some() && !self.is_broken_off() && self.machine.is_send_done() => {
-                Written::All
-            }
+            _ if self.written_at.is_some() && !self.is_cut && self.machine.is_send_done() => Written::All,
             _ => Written::Partly,
         }
     }
@@ -82,20 +80,15 @@ impl Exchange {
     /// How far the upload came.
     pub(crate) fn upload_progress(&self) -> UploadProgress {
         let bytes = self.content + self.out.content_written();
-        let is_written = self.out.is_empty() && !self.is_broken_off();
+        let is_written = self.out.is_empty() && !self.is_cut;
         let state = match (self.machine.is_send_done(), self.machine.is_send_aborted()) {
             (true, _) if is_written => UploadState::Complete,
             // The response is over, or the connection lost: what is left will not be sent.
-            _ if self.lease.is_none() || self.is_broken_off() => UploadState::Aborted,
+            _ if self.lease.is_none() || self.is_cut => UploadState::Aborted,
             (_, true) => UploadState::Aborted,
             _ => UploadState::Open,
         };
         UploadProgress { bytes, state }
-    }
-
-    /// What was encoded will not be written.
-    pub(super) fn is_broken_off(&self) -> bool {
-        self.write_error.is_some() || self.is_cut
     }
 
     /// An error of this request, with all that is known of it.
@@ -106,12 +99,5 @@ impl Exchange {
         }
         self.spans.fail(&format!("{:?}", error.kind()), now);
         error.with_written(self.written).with_timings(self.timeline.timings(|| now))
-    }
-
-    /// The same, of one that ends it.
-    pub(super) fn fail(&mut self, failure: Failure) -> Error {
-        let error = self.error(failure.into_error());
-        self.bury(DropReason::Failed);
-        error
     }
 }

@@ -9,7 +9,6 @@ use std::io;
 use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
@@ -18,7 +17,6 @@ use super::{Exchange, Failure};
 use crate::buffer;
 use crate::codec::{CloseReason, Misuse};
 use crate::error::{BoxError, Error, ErrorKind, Phase, Result, Written};
-use crate::layer::retry::End;
 use crate::time;
 use crate::upload::{Beyond, PIECES};
 
@@ -176,7 +174,6 @@ impl Exchange {
                     }
                     Err(error) => {
                         // It may have answered before it closed: go on reading.
-                        self.machine.abort_send();
                         if self.lease.as_mut().is_some_and(|lease| !lease.conn().stream.fails_untouched()) {
                             // The failed write may have taken a part of the request, and sent it.
                             self.sent = self.sent.max(1);
@@ -187,7 +184,7 @@ impl Exchange {
                             self.upload.rewind(self.out.take_pieces());
                         }
                         self.clear_out();
-                        self.write_error = Some(error);
+                        self.break_off(error);
                     }
                 }
             }
@@ -235,9 +232,16 @@ impl Exchange {
         self.is_cut = true;
     }
 
+    /// The connection takes nothing more. That stays known when the error was told.
+    pub(super) fn break_off(&mut self, error: io::Error) {
+        self.machine.abort_send();
+        self.is_cut = true;
+        self.write_error = Some(error);
+    }
+
     /// Whether more of the request is to be written: a success does not end its upload.
     pub(super) fn is_sending(&self) -> bool {
-        let is_given_up = self.is_broken_off() || self.machine.is_send_aborted();
+        let is_given_up = self.is_cut || self.machine.is_send_aborted();
         if self.written_at.is_some() || is_given_up || self.machine.is_upload_refused() {
             return false;
         }
@@ -245,63 +249,6 @@ impl Exchange {
         // (Of a request without content, what still waits to leave is nothing that the server can have missed.)
         let is_held = !self.is_flushed && self.content + self.out.content_written() > 0;
         is_unwritten || is_held
-    }
-
-    /// The response is complete: sends what is left of the request. Ready when that has been sent, or is given up because
-    /// the server takes no more of it.
-    pub(super) fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
-        while self.is_sending() {
-            let waits_to_write = match self.poll_upload(cx) {
-                Poll::Ready(Ok(())) => break,
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(Failure::Ended(End::Other, error))),
-                Poll::Pending => !self.waits_for_caller,
-            };
-            // A server that has gone takes no more. (One that has only ended its own direction may well do.)
-            if !self.is_eof && self.incoming.len() == 0 {
-                match self.poll_read(cx) {
-                    Poll::Ready(Ok(read)) => {
-                        self.is_eof = read == 0;
-                        continue;
-                    }
-                    Poll::Ready(Err(error)) => {
-                        self.machine.abort_send();
-                        self.write_error = Some(error);
-                        break;
-                    }
-                    Poll::Pending => {}
-                }
-            }
-            ready!(self.poll_clocks(waits_to_write, cx))?;
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    /// When to [move on](Self::move_on), if nothing moves until then: behind an upload that was given up, if the response
-    /// does not go on, since the server may wait for the rest of the content before it does; and behind a complete
-    /// response whose server has ended its direction, if the caller's source pauses.
-    pub(super) fn move_on_at(&self) -> Option<Instant> {
-        let is_given_up = (self.is_cut || self.machine.is_send_aborted()) && !self.is_shut;
-        let since = self.reading_since.filter(|_| is_given_up || self.machine.is_receive_done());
-        since.map(|since| time::after(since, PATIENCE))
-    }
-
-    /// Waits no longer for what was waited for: a 100, the rest of a response, or a server that takes nothing.
-    pub(super) fn move_on(&mut self, cx: &mut Context<'_>) {
-        if std::mem::take(&mut self.is_expecting) {
-            // The server says nothing to the expectation: the body goes all the same.
-        } else if self.machine.is_receive_done() {
-            // The response is complete without what the server does not take.
-            self.give_up_upload();
-        } else {
-            // > the client SHOULD immediately cease transmitting the body and close its side of the connection
-            // <https://www.rfc-editor.org/rfc/rfc9112#section-9.5>. (Not immediately: some servers take that for
-            // hanging up, and give up the response.)
-            self.is_shut = true;
-            if let Some(lease) = &mut self.lease {
-                // A failure shows when we read.
-                let _ = Pin::new(&mut lease.conn().stream).poll_shutdown(cx);
-            }
-        }
     }
 
     /// What was written of the content is counted, and the rest forgotten.
@@ -316,7 +263,7 @@ impl Exchange {
             ready!(self.poll_flush(cx));
             let now = time::now();
             self.written_at = Some(now);
-            if self.write_error.is_none() && !self.is_cut && self.machine.is_send_done() {
+            if !self.is_cut && self.machine.is_send_done() {
                 self.written = Written::All;
             }
             if !self.machine.is_head_received() {
@@ -338,8 +285,7 @@ impl Exchange {
             self.is_flushed = true;
             self.writing_since = None;
             if let Err(error) = flushed {
-                self.machine.abort_send();
-                self.write_error = Some(error);
+                self.break_off(error);
             }
         }
         Poll::Ready(())
@@ -352,6 +298,3 @@ impl Exchange {
         }
     }
 }
-
-/// How long an exchange may pause whose upload was given up, or whose server seems to have gone.
-const PATIENCE: Duration = Duration::from_secs(1);

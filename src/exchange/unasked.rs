@@ -41,8 +41,8 @@ impl Exchange {
         Err(Failure::Ended(End::Premature, error.in_phase(Phase::Send)))
     }
 
-    /// Judges what came right behind the response, and discards it if it means nothing: the same as when it comes a moment
-    /// later, to the idle connection.
+    /// Judges what came right behind the response, and discards line ends, as on an idle
+    /// connection.
     pub(super) fn take_surplus(&mut self) -> Unasked {
         let surplus = Unasked::of(self.incoming.bytes());
         if surplus == Unasked::LineEnds && self.incoming.len() <= MOST_LINE_ENDS {

@@ -19,7 +19,8 @@ pub(crate) struct OldServers {
 pub(crate) enum Tells {
     Old,
     New,
-    /// An error page that closes the connection is mostly that of something in front of the server.
+    /// An error page that closes the connection often comes from a proxy or balancer in front of the
+    /// server.
     Nothing,
 }
 
@@ -43,7 +44,7 @@ impl OldServers {
         self.origins.push_back((origin, now));
     }
 
-    /// It answered in HTTP/1.1, or is to be asked again.
+    /// Forgets the origin, because it answered in HTTP/1.1 or because the next request has to ask it again.
     pub(crate) fn remove(&mut self, origin: u64, now: Instant) {
         self.origins.retain(|(known, since)| *known != origin && is_fresh(*since, now));
     }

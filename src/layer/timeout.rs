@@ -114,7 +114,7 @@ impl Waits {
 }
 
 impl Due {
-    /// Whether it is that of the whole request.
+    /// Whether the total timeout has this deadline.
     pub(crate) fn is_total(&self) -> bool {
         self.clock == Clock::Total
     }
@@ -123,7 +123,7 @@ impl Due {
     pub(crate) fn error(&self, phase: Phase) -> Error {
         let (phase, what) = match self.clock {
             Clock::Total => (phase, "the request did not complete"),
-            Clock::Write => (Phase::Send, "peer took nothing of the request"),
+            Clock::Write => (Phase::Send, "the server took no bytes of the request"),
             Clock::Response => (Phase::Wait, "peer did not answer the request"),
             Clock::Read => (Phase::Receive, "peer sent nothing more of the response"),
         };

@@ -78,6 +78,9 @@ impl<'a> RouteRef<'a> {
         if host.is_empty() {
             return Err(Error::request("the URL has no host"));
         }
+        if host.starts_with('[') && host.contains('%') {
+            return Err(Error::request(ZONE));
+        }
         let port = match authority.get(colon + 1..).unwrap_or_default() {
             "" if https => 443,
             "" => 80,
@@ -212,6 +215,9 @@ impl fmt::Display for Route {
     }
 }
 
+/// What is wrong with `[fe80::1%25eth0]`.
+pub(crate) const ZONE: &str = "the URL's IPv6 address has a zone, and zones are not supported in URLs";
+
 /// The longest host that a key has in itself.
 const SHORT: usize = 36;
 
@@ -232,8 +238,9 @@ fn split_at_port(authority: &str) -> Option<(usize, usize, u16)> {
                     true => bytes[..colon].iter().rposition(|byte| *byte == b'@').map_or(0, |at| at + 1),
                     false => 0,
                 };
-                // An address in brackets has colons of its own.
-                let is_cut = bytes.get(start) == Some(&b'[') && bytes[colon - 1] != b']';
+                // An address in brackets has colons of its own, and may have a zone.
+                let is_cut = bytes.get(start) == Some(&b'[')
+                    && (bytes[colon - 1] != b']' || bytes[start..colon].contains(&b'%'));
                 return (!is_cut).then_some((start, colon, port));
             }
             _ => return None,

@@ -105,6 +105,7 @@ struct State {
     breaks_writes: bool,
     reader: Option<Waker>,
     writer: Option<Waker>,
+    holds_shutdown: bool,
     is_shut: bool,
     is_gone: bool,
 }
@@ -143,6 +144,11 @@ impl Line {
     /// Behind what was said, a reset; writes fail at once.
     pub(crate) fn reset(&self) {
         self.change(|state| (state.end, state.breaks_writes) = (End::Reset, true));
+    }
+
+    /// Whether the client's direction cannot be shut down for now.
+    pub(crate) fn hold_shutdown(&self, is_held: bool) {
+        self.change(|state| state.holds_shutdown = is_held);
     }
 
     /// So many bytes more are taken.
@@ -241,8 +247,13 @@ impl AsyncWrite for Wire {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.lock().is_shut = true;
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut state = self.0.lock();
+        if state.holds_shutdown {
+            state.writer = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        state.is_shut = true;
         Poll::Ready(Ok(()))
     }
 }
