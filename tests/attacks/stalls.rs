@@ -423,7 +423,15 @@ fn reset_seen_by_a_write(
         std::thread::sleep(Duration::from_millis(20));
         sender.send(Bytes::from_static(b"second")).unwrap();
         let outcome = match within(20, request).await.unwrap() {
-            Ok(response) => within(20, response.text()).await,
+            Ok(response) => {
+                // Only a write shows that the server has gone, not only its direction.
+                tokio::spawn(async move {
+                    while sender.send(Bytes::from_static(b"more")).is_ok() {
+                        tokio::time::sleep(Duration::from_millis(5)).await;
+                    }
+                });
+                within(20, response.text()).await
+            }
             Err(error) => Err(error),
         };
         assert_gone(&client, 1);
