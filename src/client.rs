@@ -525,6 +525,7 @@ impl Client {
 
     /// The head is here: content that came with it is taken along, and the connection with it if that was all. (A large
     /// exchange is only moved where it goes on.)
+    #[inline]
     fn respond(&self, head: ResponseHead, exchange: &mut Exchange) -> (Box<Head>, Bytes, bool) {
         exchange.set_answered();
         let content_length = exchange.announced_length();

@@ -1602,7 +1602,7 @@ async fn a_zone_in_a_url_is_refused_by_its_name() {
         assert_eq!(error.kind(), ErrorKind::Request, "{url}");
         assert!(error.to_string().contains("zones are not supported"), "{url}: {error}");
         // As a URI that was read already, too.
-        let uri: http::Uri = url.parse().unwrap();
+        let uri: Uri = url.parse().unwrap();
         let request = http::Request::get(uri.clone()).body(()).unwrap();
         for error in [client.execute(request).await.unwrap_err(), client.get(uri).send().await.unwrap_err()] {
             assert_eq!(error.kind(), ErrorKind::Request, "{url}");
