@@ -137,8 +137,8 @@ impl Timer {
         self.poll_until_on(here(), deadline, cx)
     }
 
-    /// As [`poll_until`](Self::poll_until), where it is known which runtime polls us: to ask for it takes two atomic
-    /// operations on memory that all of its threads share.
+    /// Polls as [`poll_until`](Self::poll_until) does, for a caller that knows which runtime polls it. Avoids
+    /// `Handle::try_current`, which costs two atomic operations on shared memory.
     #[inline]
     pub(crate) fn poll_until_on(
         &mut self,

@@ -1,7 +1,7 @@
 //! What a connection is made of: bytes in both directions, a look at what is there, and a close that waits for
 //! nothing.
 //!
-//! Knows nothing of pools, and of HTTP only what the codec says of bytes that came unasked. Invariant: a look makes a
+//! Knows nothing of pools, and of HTTP only how the codec classifies unsolicited bytes. Invariant: a look makes a
 //! system call and never believes the reactor. After a peer's FIN has arrived but before the runtime has polled its
 //! reactor, tokio's cached readiness still says that there is nothing to read.
 
@@ -63,9 +63,9 @@ pub trait Transport: AsyncRead + AsyncWrite + Send + Unpin + 'static {
 
     /// Closes it now, as well as that can be done without blocking. It is dropped next.
     ///
-    /// A panic in here, or in the drop, costs no other connection anything: its slot is freed first. The panic then goes on in
-    /// the request or response that the connection belongs to. Where the pool closes an idle connection by itself, the panic
-    /// ends there, because whoever happens to be there has nothing to do with it.
+    /// A panic in here, or in the drop, does not affect other connections, because the slot is released first. The panic
+    /// resumes in the request or response that uses the connection. If the pool closes an idle connection, the panic is
+    /// contained.
     fn close(&mut self);
 
     /// Whether a write that fails has taken none of the bytes that it was given, as is true of a plain socket.
@@ -142,7 +142,7 @@ impl Stream {
     }
 
     /// Reads what a look has found on an idle connection. Line ends alone are discarded; `line_ends` counts them over all
-    /// looks at the idle connection, so that no stream of them is silence for ever. A 408 is how a server closes.
+    /// looks at the idle connection, so that a server cannot send them without limit. A 408 counts as a close.
     #[cold]
     pub(crate) fn look_closer(&mut self, line_ends: &mut u16) -> Look {
         loop {

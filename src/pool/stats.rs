@@ -112,8 +112,7 @@ impl Default for Shortest {
 }
 
 impl Counters {
-    /// Counts a request that was sent. `saved`: it made a handshake unnecessary, which takes `shortest` nanoseconds at
-    /// least.
+    /// Counts a request that was sent. If `saved`, adds `shortest` nanoseconds to the time that avoided handshakes saved.
     pub(crate) fn count_request(&mut self, reused: bool, saved: bool, shortest: u64) {
         self.requests += 1;
         self.reused += u64::from(reused);

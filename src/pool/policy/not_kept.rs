@@ -16,8 +16,8 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     pub(crate) fn note_end(&mut self, place: Place, served: Served, reason: DropReason, now: Instant) {
         let Some(most) = self.config.not_kept_after else { return };
         let host = self.hosts.host_mut(place.host);
-        // What came together with a response harms nobody: it cost a connection. What came later, to an idle connection or
-        // to the next request, may come too late to be seen, however often the connection was used before.
+        // Bytes that arrive with a response are harmless, because the connection is closed. Bytes that arrive later, on an
+        // idle connection or before the next answer, may be read as the next response.
         if reason == DropReason::Unsolicited && served.answered > 0 && !served.is_answered {
             let is_old = host.unasked_at.is_some_and(|at| now.saturating_duration_since(at) > FORGOTTEN);
             if is_old {
