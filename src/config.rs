@@ -303,8 +303,8 @@ impl ClientBuilder {
     /// Sets how long a response's head may take, from the moment its request is written: 120 s by default. `None`: without
     /// a limit.
     ///
-    /// The default does not cut a total [`timeout`](Self::timeout) short, the client's or a request's: where one is set and
-    /// this is not, the total one alone holds. For one request, see
+    /// The default does not cut a total [`timeout`](Self::timeout) short: if the client or a request sets a total timeout and
+    /// no response timeout, only the total timeout holds. For one request, see
     /// [`RequestBuilder::response_timeout`](crate::RequestBuilder::response_timeout).
     ///
     /// ```

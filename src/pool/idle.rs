@@ -350,7 +350,7 @@ impl<T> IdleList<T> {
         self.entry(id).since
     }
 
-    /// Time at which the connection will have been idle for so long.
+    /// Returns the time at which the connection will have been idle for `long`.
     pub(crate) fn idle_for(&self, id: IdleId, long: Duration) -> Option<Instant> {
         self.instant(self.entry(id).since.saturating_add(nanos(long)))
     }

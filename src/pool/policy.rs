@@ -337,7 +337,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         due
     }
 
-    /// A dial's handshake took so long. To be told before [`dialed`](Self::dialed).
+    /// Notes how long a dial's handshake took. Must be called before [`dialed`](Self::dialed).
     pub(crate) fn note_handshake(&mut self, place: Place, took: Duration) {
         self.hosts.host_mut(place.host).counters.note_handshake(took);
     }
