@@ -6,8 +6,6 @@
 //! done: then the server itself, which has found that head, counts one request that it has harmed.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-#[path = "support/lines.rs"]
-mod lines;
 mod support;
 
 use std::io::{self, Read, Write};
@@ -21,9 +19,10 @@ use handclasp::{Client, DropReason, ErrorKind, HostStats, Phase, Written};
 use http::{Method, Uri};
 use tokio::runtime::{Builder, Runtime};
 
-use self::lines::{Lines, send};
-use self::support::arrival::{wait_for_delivery, wait_for_end};
-use self::support::{PATIENCE, Peer, Server, Signal, until, within};
+use crate::support::arrival::{wait_for_delivery, wait_for_end};
+use crate::support::lines;
+use crate::support::lines::{Lines, send};
+use crate::support::{PATIENCE, Peer, Server, Signal, until, within};
 
 const POISON: &str = "HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\npoison";
 

@@ -5,15 +5,14 @@
 #![cfg(all(feature = "url", feature = "rustls"))]
 #![allow(missing_docs, clippy::unwrap_used)]
 
-#[path = "support/recorder.rs"]
-mod recorder;
 mod support;
 
 use std::sync::Arc;
 
 use handclasp::{Certificate, Client, ErrorKind, Written};
 
-use self::support::{Server, Signal, within};
+use crate::support::recorder;
+use crate::support::{Server, Signal, within};
 
 fn client(server: &Server) -> Client {
     let root = Certificate::from_pem(server.authority()).unwrap();

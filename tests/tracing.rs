@@ -2,12 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-#[path = "support/plain.rs"]
-mod plain;
-#[path = "support/recorder.rs"]
-mod recorder;
-#[path = "support/scripted.rs"]
-mod scripted;
+mod support;
 
 use std::future::Future;
 use std::net::IpAddr;
@@ -15,10 +10,10 @@ use std::pin::Pin;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
+use crate::support::plain::Plain;
+use crate::support::recorder::{Recorder, Span, tree};
+use crate::support::scripted::{Peers, Reply, Script};
 use handclasp::{Answer, BoxError, Client, Family, Resolve, Response, Timings};
-use plain::Plain;
-use recorder::{Recorder, Span, tree};
-use scripted::{Peers, Reply, Script};
 
 const URL: &str = "http://a.test/";
 

@@ -9,7 +9,13 @@
 )]
 
 pub mod arrival;
+pub mod conformance;
+pub mod dials;
 pub mod endings;
+pub mod lines;
+pub mod plain;
+pub mod recorder;
+pub mod scripted;
 pub mod server;
 pub mod transcript;
 
