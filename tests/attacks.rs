@@ -9,6 +9,8 @@
 mod desync;
 #[path = "attacks/endless.rs"]
 mod endless;
+#[path = "support/heap.rs"]
+mod heap;
 #[path = "attacks/injection.rs"]
 mod injection;
 #[path = "attacks/meter.rs"]

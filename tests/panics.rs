@@ -3,22 +3,26 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-#[path = "support/plain.rs"]
-mod plain;
+mod support;
 
 use std::future::Future;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 use std::task::{Context, Poll, Wake, Waker};
+use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
 use handclasp::{Client, ClientBuilder, DropReason, HostStats, Look, Transport};
-use plain::Plain;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::runtime::Builder;
+
+use self::support::layer::{Layer, Layered};
+use self::support::lines::{Lines, send};
+use self::support::plain::Plain;
 
 /// What panics.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -57,7 +61,20 @@ impl Touchy {
     }
 }
 
-impl Transport for Touchy {
+impl Layer for Touchy {
+    type Below = TcpStream;
+
+    fn below(&mut self) -> &mut TcpStream {
+        &mut self.tcp
+    }
+
+    fn read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.switches.breaks.swap(false, Ordering::SeqCst) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        Pin::new(&mut self.tcp).poll_read(cx, buf)
+    }
+
     fn look(&mut self) -> Look {
         let less = |blinks: usize| blinks.checked_sub(1);
         let blinked = self.switches.blinks.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less);
@@ -77,33 +94,6 @@ impl Drop for Touchy {
     fn drop(&mut self) {
         self.switches.live.fetch_sub(1, Ordering::SeqCst);
         self.act([Misdeed::Drop, Misdeed::CloseAndDrop]);
-    }
-}
-
-impl AsyncRead for Touchy {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.switches.breaks.swap(false, Ordering::SeqCst) {
-            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
-        }
-        Pin::new(&mut self.tcp).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Touchy {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tcp).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_shutdown(cx)
     }
 }
 
@@ -134,7 +124,7 @@ impl Bench {
             async move {
                 let tcp = TcpStream::connect(address).await?;
                 switches.live.fetch_add(1, Ordering::SeqCst);
-                Ok(Box::new(Touchy { tcp, switches }) as Box<dyn Transport>)
+                Ok(Layered::boxed(Touchy { tcp, switches }))
             }
         });
         let client = set(builder).build().unwrap();
@@ -201,7 +191,7 @@ async fn within<T>(work: impl Future<Output = T>) -> T {
 }
 
 fn block_on<T>(work: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
+    Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
 }
 
 /// The request's own connection: it fails, or its response is dropped half read.
@@ -587,4 +577,65 @@ fn a_failure_reaches_all_though_a_waker_panics() {
             tokio::task::yield_now().await;
         }
     });
+}
+
+/// Threads on which the panic hook was called.
+static PANICKED: Mutex<Vec<ThreadId>> = Mutex::new(Vec::new());
+
+/// Returns how often the panic hook is called on this thread during `run`. Where `panic = "abort"` is set, the first call
+/// ends the process.
+fn count_panics(run: impl FnOnce()) -> usize {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            PANICKED.lock().unwrap().push(std::thread::current().id());
+            before(info);
+        }));
+    });
+    let this = std::thread::current().id();
+    let count = || PANICKED.lock().unwrap().iter().filter(|thread| **thread == this).count();
+    let before = count();
+    run();
+    count() - before
+}
+
+/// The head of the response has come, and a few bytes of the content are still to come. The response is dropped outside of
+/// every runtime, on a runtime without timers, or after its runtime. While its own runtime lives, that runtime reads the
+/// rest, so that the connection can be used again.
+#[test]
+fn a_response_that_is_dropped_outside_of_its_runtime_panics_nowhere() {
+    for place in ["outside of runtimes", "without timers", "after its runtime"] {
+        let lines = Lines::default();
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let client = lines.client();
+        let (response, line) = runtime.block_on(async {
+            let sending = send(client.get("http://h/"));
+            let line = lines.written(0, "\r\n\r\n").await;
+            line.say("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nfirst");
+            (sending.await.unwrap().unwrap(), line)
+        });
+        let total = || client.pool().stats().total;
+        let panics = match place {
+            "outside of runtimes" => count_panics(|| drop(response)),
+            "without timers" => {
+                let bare = Builder::new_current_thread().build().unwrap();
+                count_panics(|| bare.block_on(async { drop(response) }))
+            }
+            _ => {
+                drop(runtime);
+                let panics = count_panics(|| drop(response));
+                assert_eq!((panics, total().active, total().idle), (0, 0, 0), "{place}");
+                continue;
+            }
+        };
+        assert_eq!((panics, total().active), (0, 1), "{place}: the rest of the content is being read");
+        line.say(" rest");
+        runtime.block_on(async {
+            while total().active > 0 {
+                tokio::task::yield_now().await;
+            }
+        });
+        assert_eq!((total().idle, total().closed_total()), (1, 0), "{place}: {}", total());
+    }
 }

@@ -11,10 +11,13 @@
 mod conformance;
 #[path = "support/fuzzing/mod.rs"]
 mod fuzzing;
+#[path = "support/random.rs"]
+mod random;
 
 use std::path::Path;
 
 use conformance::Case;
+use random::Rng;
 
 #[test]
 fn response_heads() {
@@ -106,7 +109,7 @@ fn run(target: &str, body: Body, make: impl Fn(&mut Rng) -> Vec<u8>) {
     let count = if is_long { 50 * INPUTS } else { INPUTS };
     for seed in own.map_or(0..count, |seed| seed..seed + 1) {
         let mut case = Running { target, seed, input: Vec::new() };
-        case.input = make(&mut Rng(seed.wrapping_mul(0x2545_f491_4f6c_dd1d)));
+        case.input = make(&mut Rng::new(seed.wrapping_mul(0x2545_f491_4f6c_dd1d)));
         body(&case.input);
     }
 }
@@ -134,27 +137,6 @@ impl Drop for Running<'_> {
 }
 
 // ------------------------------------------------------------------------------------------------ the generator
-
-/// SplitMix64.
-struct Rng(u64);
-
-impl Rng {
-    fn draw(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.draw() % bound
-    }
-
-    fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
-        &from[self.below(from.len() as u64) as usize]
-    }
-}
 
 /// The choices before a wire; half of the time with the default limits.
 fn prefix(rng: &mut Rng, length: usize) -> Vec<u8> {

@@ -19,6 +19,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+#[path = "support/random.rs"]
+mod random;
+
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -33,6 +36,8 @@ use handclasp::{Client, DropReason, HostStats, Response};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Handle, Runtime};
+
+use self::random::Rng;
 
 /// A request that takes longer never ends.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -109,25 +114,25 @@ impl Round {
         let mut rng = Rng::new(seed);
         Self {
             seed,
-            per_host: rng.pick(&[None, Some(1), Some(1), Some(2), Some(4)]),
-            total: rng.pick(&[None, None, Some(1), Some(2), Some(3), Some(6)]),
-            max_idle: rng.pick(&[None, None, Some(1), Some(4)]),
-            idle_timeout: rng.pick(&[
+            per_host: *rng.pick(&[None, Some(1), Some(1), Some(2), Some(4)]),
+            total: *rng.pick(&[None, None, Some(1), Some(2), Some(3), Some(6)]),
+            max_idle: *rng.pick(&[None, None, Some(1), Some(4)]),
+            idle_timeout: *rng.pick(&[
                 Duration::from_millis(40),
                 Duration::from_secs(1),
                 Duration::from_secs(60),
             ]),
-            hosts: rng.pick(&[1, HOSTS as u64]),
-            tags: rng.pick(&[1, TAGS.len() as u64]),
+            hosts: *rng.pick(&[1, HOSTS as u64]),
+            tags: *rng.pick(&[1, TAGS.len() as u64]),
             min_idle: match rng.below(2) {
                 0 => [0; HOSTS],
-                _ => std::array::from_fn(|_| rng.pick(&[0, 1, 1, 2])),
+                _ => std::array::from_fn(|_| *rng.pick(&[0, 1, 1, 2])),
             },
-            widths: std::array::from_fn(|_| rng.pick(&[1, 4, 8])),
+            widths: std::array::from_fn(|_| *rng.pick(&[1, 4, 8])),
             has_parked: rng.below(4) > 0,
             has_dying: rng.below(4) > 0,
-            cancelled: rng.pick(&[0, 10, 50]),
-            closed: rng.pick(&[0, 10, 60]),
+            cancelled: *rng.pick(&[0, 10, 50]),
+            closed: *rng.pick(&[0, 10, 60]),
         }
     }
 
@@ -346,7 +351,7 @@ impl Stage {
                     held.push(request);
                 }
             }
-            let moment = rng.pick(&[50, 200, 1_000, 3_600_000]);
+            let moment = *rng.pick(&[50, 200, 1_000, 3_600_000]);
             let until = Instant::now() + Duration::from_millis(moment);
             while Instant::now() < until && !self.is_driven.load(Ordering::SeqCst) {
                 thread::sleep(Duration::from_millis(5));
@@ -376,7 +381,7 @@ impl Stage {
                     self.client.min_idle(format!("http://h{kept_ready}.test/"), connections).unwrap();
                 }
                 for task in 0..1 + rng.below(6) {
-                    let (stage, mut rng) = (self.clone(), Rng::new(rng.next() ^ task));
+                    let (stage, mut rng) = (self.clone(), Rng::new(rng.draw() ^ task));
                     tokio::spawn(async move {
                         loop {
                             stage.request(&mut rng, "dying").await;
@@ -467,12 +472,12 @@ struct Plan {
 impl Plan {
     fn draw(rng: &mut Rng, round: &Round) -> Self {
         let ending =
-            if rng.below(100) < round.closed { rng.pick(&["close", "shut", "break"]) } else { "keep" };
+            if rng.below(100) < round.closed { *rng.pick(&["close", "shut", "break"]) } else { "keep" };
         Self {
             host: rng.below(round.hosts),
             tag: TAGS[rng.below(round.tags) as usize].map(str::to_owned),
-            length: rng.pick(&[0, 10, 10, 3_000, 200_000]),
-            after: rng.pick(&[0, 0, 0, 1, 5]),
+            length: *rng.pick(&[0, 10, 10, 3_000, 200_000]),
+            after: *rng.pick(&[0, 0, 0, 1, 5]),
             ending,
             is_broken_off: ending == "break",
         }
@@ -587,30 +592,5 @@ async fn serve(tcp: TcpStream) -> io::Result<()> {
         if ending != "keep" {
             return Ok(());
         }
-    }
-}
-
-/// SplitMix64.
-struct Rng(u64);
-
-impl Rng {
-    fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-
-    fn pick<T: Clone>(&mut self, from: &[T]) -> T {
-        from[self.below(from.len() as u64) as usize].clone()
     }
 }

@@ -3,64 +3,18 @@
 //! Knows nothing of HTTP. Invariant: memory is counted per thread, so that neither the servers, which run on threads of
 //! their own, nor tests that run at the same time are part of it.
 
-#![allow(unsafe_code, reason = "a global allocator that counts cannot be written without")]
-
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::task::{Context, Poll};
 
-use handclasp::{BoxError, Client, ClientBuilder, Destination, Look, Transport};
+use handclasp::{BoxError, Client, ClientBuilder, Destination, Transport};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-struct PerThread;
-
-thread_local! {
-    /// May fall below zero: a thread may free what another one allocated.
-    static HELD: Cell<isize> = const { Cell::new(0) };
-    static MOST: Cell<isize> = const { Cell::new(0) };
-}
-
-// SAFETY: everything is the system allocator's; what is added only counts, in cells that need no destructor.
-unsafe impl GlobalAlloc for PerThread {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let held = HELD.get() + layout.size() as isize;
-        HELD.set(held);
-        MOST.set(MOST.get().max(held));
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        HELD.set(HELD.get() - layout.size() as isize);
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
-
-#[global_allocator]
-static PER_THREAD: PerThread = PerThread;
-
-/// The most that this thread held at once, beyond what it held at the start.
-pub(crate) struct Peak {
-    before: isize,
-}
-
-impl Peak {
-    pub(crate) fn start() -> Self {
-        let before = HELD.get();
-        MOST.set(before);
-        Self { before }
-    }
-
-    pub(crate) fn bytes(&self) -> usize {
-        usize::try_from(MOST.get() - self.before).unwrap_or(0)
-    }
-}
+pub(crate) use crate::heap::ThreadPeak as Peak;
+use crate::support::layer::{Layer, Layered};
 
 /// Counts what a client does with its connections, all of which go to loopback whatever the host's name.
 #[derive(Clone, Default)]
@@ -95,7 +49,7 @@ impl Tally {
         if is_patient {
             tcp.readable().await?;
         }
-        Ok(Box::new(Counted { tcp, counts: self.counts }))
+        Ok(Layered::boxed(Counted { tcp, counts: self.counts }))
     }
 
     pub(crate) fn dials(&self) -> usize {
@@ -123,30 +77,6 @@ struct Counted {
     counts: Arc<Counts>,
 }
 
-impl Transport for Counted {
-    fn look(&mut self) -> Look {
-        Transport::look(&mut self.tcp)
-    }
-
-    fn close(&mut self) {
-        Transport::close(&mut self.tcp);
-    }
-}
-
-impl AsyncRead for Counted {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let read = Pin::new(&mut self.tcp).poll_read(cx, buf);
-        self.counts.reads.fetch_add(usize::from(read.is_ready()), SeqCst);
-        self.counts.read.fetch_add(buf.filled().len() - before, SeqCst);
-        read
-    }
-}
-
 impl Counted {
     fn count(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if let Poll::Ready(Ok(written)) = written {
@@ -156,30 +86,32 @@ impl Counted {
     }
 }
 
-impl AsyncWrite for Counted {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+impl Layer for Counted {
+    type Below = TcpStream;
+
+    fn below(&mut self) -> &mut TcpStream {
+        &mut self.tcp
+    }
+
+    fn read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.tcp).poll_read(cx, buf);
+        self.counts.reads.fetch_add(usize::from(read.is_ready()), SeqCst);
+        self.counts.read.fetch_add(buf.filled().len() - before, SeqCst);
+        read
+    }
+
+    fn write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.tcp).poll_write(cx, buf);
         self.count(written)
     }
 
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
+    fn write_vectored(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.tcp).poll_write_vectored(cx, bufs);
         self.count(written)
     }
 
     fn is_write_vectored(&self) -> bool {
         true
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_shutdown(cx)
     }
 }

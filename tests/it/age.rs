@@ -3,17 +3,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use std::io;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
-use handclasp::{BoxError, Client, ClientBuilder, DropReason, ErrorKind, Look, Transport};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use handclasp::{BoxError, Client, ClientBuilder, DropReason, ErrorKind, Transport};
 use tokio::net::TcpStream;
 
+use crate::support::layer::Silence;
 use crate::support::{Peer, Server, Signal, until, until_now, within};
 
 async fn get(client: &Client, url: &str) -> handclasp::Result<u64> {
@@ -318,42 +316,11 @@ where
     })
 }
 
-/// A connection whose peer says nothing: in paused time, no real socket is waited for.
-struct Quiet;
-
-impl Transport for Quiet {
-    fn look(&mut self) -> Look {
-        Look::Silent
-    }
-
-    fn close(&mut self) {}
-}
-
-impl AsyncRead for Quiet {
-    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Poll::Pending
-    }
-}
-
-impl AsyncWrite for Quiet {
-    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Poll::Ready(Ok(buf.len()))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-}
-
 /// What is to be idle is dialed again after some seconds, and not after every failure.
 #[tokio::test(start_paused = true)]
 async fn rule_13_rule_14_a_failing_host_is_tried_again_in_its_time() {
     let (is_up, dials) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-    let quiet = || async { Ok(Box::new(Quiet) as Box<dyn Transport>) };
+    let quiet = || async { Ok(Box::new(Silence) as Box<dyn Transport>) };
     let client = flaky(&is_up, &dials, quiet).build().unwrap();
     client.min_idle("http://h.test/", 2).unwrap();
     tokio::time::sleep(Duration::from_secs(600)).await;

@@ -19,20 +19,20 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use handclasp::codec::{Event, Framing, Limits, Machine, RequestHead, ResponseHead, Target, Verdict};
-use handclasp::{BoxError, Client, ClientBuilder, Look, RequestTarget, Transport, Upgraded};
+use handclasp::{BoxError, Client, ClientBuilder, Look, RequestTarget, Upgraded};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncReadExt, ReadBuf};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::support::conformance::{Accepted, Case, Got, Outcome, Sheet, latin1};
+use crate::support::layer::{Layer, Layered, Silence};
 use crate::support::{PATIENCE, Peer, Rng, Server, Signal};
 
 /// What the codec is able to do, of what not every client is: `connect`, `upgrade`, `auto-decompress`. Cases that take
@@ -459,7 +459,7 @@ fn in_memory(mode: Mode) -> Sheet {
             let dialed = world.clone();
             let connect = move |_| {
                 let wire = Wire::new(&dialed);
-                async { Ok::<_, BoxError>(Box::new(wire) as Box<dyn Transport>) }
+                async { Ok::<_, BoxError>(Layered::boxed(wire)) }
             };
             let client = client().connector(connect).build().unwrap();
             let mut got = Got::default();
@@ -522,13 +522,21 @@ struct Wire {
     /// The case that was asked for here.
     served: &'static str,
     has_waited: bool,
+    silence: Silence,
 }
 
 impl Wire {
     fn new(world: &Arc<World>) -> Self {
         let line = Arc::<Mutex<Line>>::default();
         world.lines.lock().unwrap().push(line.clone());
-        Self { world: world.clone(), line, request: Vec::new(), served: "", has_waited: false }
+        Self {
+            world: world.clone(),
+            line,
+            request: Vec::new(),
+            served: "",
+            has_waited: false,
+            silence: Silence,
+        }
     }
 
     fn answer(&mut self) {
@@ -548,12 +556,23 @@ fn ping(served: &str) -> String {
     format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\ncase={served}", served.len() + 5)
 }
 
-impl AsyncRead for Wire {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+impl Layer for Wire {
+    type Below = Silence;
+
+    fn below(&mut self) -> &mut Silence {
+        &mut self.silence
+    }
+
+    fn look(&mut self) -> Look {
+        let line = self.line.lock().unwrap();
+        match (line.pieces.is_empty(), line.is_closed) {
+            (false, _) => Look::Spoke,
+            (true, true) => Look::Closed,
+            (true, false) => Look::Silent,
+        }
+    }
+
+    fn read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if !std::mem::replace(&mut self.has_waited, true) {
             cx.waker().wake_by_ref();
             return Poll::Pending;
@@ -573,10 +592,8 @@ impl AsyncRead for Wire {
         self.has_waited = false;
         Poll::Ready(Ok(()))
     }
-}
 
-impl AsyncWrite for Wire {
-    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn write(&mut self, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.request.extend_from_slice(buf);
         if self.request.ends_with(b"\r\n\r\n") {
             self.answer();
@@ -584,27 +601,6 @@ impl AsyncWrite for Wire {
         }
         Poll::Ready(Ok(buf.len()))
     }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl Transport for Wire {
-    fn look(&mut self) -> Look {
-        let line = self.line.lock().unwrap();
-        match (line.pieces.is_empty(), line.is_closed) {
-            (false, _) => Look::Spoke,
-            (true, true) => Look::Closed,
-            (true, false) => Look::Silent,
-        }
-    }
-
-    fn close(&mut self) {}
 }
 
 /// So many cases at once.

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
+use crate::support::Rng;
 use crate::support::dials::{Asked, Dial, Dials, Far, ask, counts, settle};
 use handclasp::{Client, ClientBuilder, DropReason, ErrorKind, Phase};
 use tokio::time::Instant;
@@ -877,7 +878,7 @@ struct Script {
     of_host: usize,
     of_all: usize,
     idle_of_host: usize,
-    random: u64,
+    rng: Rng,
     asked: Vec<Asked>,
     under_way: Vec<Dial>,
     fars: Vec<Far>,
@@ -897,9 +898,9 @@ impl Script {
             .max_lifetime(90 * SECOND)
             .build()
             .unwrap();
-        let random = seed.wrapping_mul(0x2545_f491_4f6c_dd1d);
+        let rng = Rng::new(seed.wrapping_mul(0x2545_f491_4f6c_dd1d));
         let (asked, under_way, fars) = Default::default();
-        Self { dials, client, of_host, of_all, idle_of_host, random, asked, under_way, fars }
+        Self { dials, client, of_host, of_all, idle_of_host, rng, asked, under_way, fars }
     }
 
     /// The most connections and dials that there were.
@@ -1006,13 +1007,8 @@ impl Script {
         })
     }
 
-    /// splitmix64.
     fn below(&mut self, bound: usize) -> usize {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.random;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((mixed ^ (mixed >> 31)) % bound as u64) as usize
+        self.rng.below(bound as u64) as usize
     }
 }
 

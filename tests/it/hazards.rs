@@ -7,13 +7,16 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::pin::Pin;
 use std::sync::mpsc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
-use handclasp::{Body, Client, ErrorKind, Look, Phase, Transport, Written};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter, DuplexStream, ReadBuf};
+use bytes::{Buf, Bytes, BytesMut};
+use handclasp::{Body, Client, ErrorKind, Phase, Written};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
 use tokio::runtime::{Builder, Runtime};
+
+use crate::support::layer::{Layer, Layered};
+use crate::support::pipe::Pipe;
 
 /// Serves each connection on a thread of its own.
 fn listen(serve: impl Fn(TcpStream) + Send + Sync + Clone + 'static) -> u16 {
@@ -140,41 +143,29 @@ fn the_total_timeout_ends_a_body_that_never_pauses() {
 }
 
 /// A transport that keeps what is written until it is flushed.
-struct Buffering(BufWriter<DuplexStream>);
-
-impl Transport for Buffering {
-    fn look(&mut self) -> Look {
-        Look::Silent
-    }
-
-    fn close(&mut self) {}
+struct Buffering {
+    pipe: Pipe,
+    held: BytesMut,
 }
 
-impl AsyncRead for Buffering {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
-    }
-}
+impl Layer for Buffering {
+    type Below = Pipe;
 
-impl AsyncWrite for Buffering {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
+    fn below(&mut self) -> &mut Pipe {
+        &mut self.pipe
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+    fn write(&mut self, _: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
+        self.held.extend_from_slice(buf);
+        Poll::Ready(Ok(buf.len()))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+    fn flush(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        while !self.held.is_empty() {
+            let written = ready!(Pin::new(&mut self.pipe).poll_write(cx, &self.held))?;
+            self.held.advance(written);
+        }
+        Pin::new(&mut self.pipe).poll_flush(cx)
     }
 }
 
@@ -182,9 +173,9 @@ impl AsyncWrite for Buffering {
 fn in_memory() -> (Client, tokio::sync::mpsc::UnboundedReceiver<DuplexStream>) {
     let (made, peers) = tokio::sync::mpsc::unbounded_channel();
     let client = Client::builder().connector(move |_| {
-        let (ours, theirs) = tokio::io::duplex(1 << 16);
+        let (ours, theirs) = Pipe::pair(1 << 16);
         made.send(theirs).unwrap();
-        async { Ok(Box::new(Buffering(BufWriter::new(ours))) as Box<dyn Transport>) }
+        async { Ok(Layered::boxed(Buffering { pipe: ours, held: BytesMut::new() })) }
     });
     (client.build().unwrap(), peers)
 }
@@ -317,9 +308,9 @@ async fn default_headers_keep_all_their_values() {
         headers.append("x-b", value.parse().unwrap());
     }
     let client = Client::builder().no_user_agent().default_headers(headers).connector(move |_| {
-        let (ours, theirs) = tokio::io::duplex(1 << 16);
+        let (ours, theirs) = Pipe::pair(1 << 16);
         made.send(theirs).unwrap();
-        async { Ok(Box::new(Buffering(BufWriter::new(ours))) as Box<dyn Transport>) }
+        async { Ok(Layered::boxed(Buffering { pipe: ours, held: BytesMut::new() })) }
     });
     let request = client.build().unwrap().get("http://h.test/").header("x-b", "mine").send();
     let request = tokio::spawn(request);
@@ -383,123 +374,4 @@ async fn rule_04_a_full_pool_names_the_limit_that_is_in_the_way() {
         client.get(format!("http://127.0.0.1:{other}/")).send().await.unwrap().text().await.unwrap(),
         "ok"
     );
-}
-
-/// Threads on which the panic hook was called.
-static PANICKED: std::sync::Mutex<Vec<std::thread::ThreadId>> = std::sync::Mutex::new(Vec::new());
-
-/// Says how often the panic hook was called on this thread meanwhile: with `panic = "abort"`, once is the end.
-fn count_panics(run: impl FnOnce()) -> usize {
-    static HOOK: std::sync::Once = std::sync::Once::new();
-    HOOK.call_once(|| {
-        let before = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |info| {
-            PANICKED.lock().unwrap().push(std::thread::current().id());
-            before(info);
-        }));
-    });
-    let this = std::thread::current().id();
-    let count = || PANICKED.lock().unwrap().iter().filter(|thread| **thread == this).count();
-    let before = count();
-    run();
-    count() - before
-}
-
-/// A server in memory that answers at once with a head and a part of the content, so that nobody waits for it, and with
-/// the rest when it is told to.
-#[derive(Clone, Default)]
-struct Halves(std::sync::Arc<std::sync::Mutex<HalvesState>>);
-
-#[derive(Default)]
-struct HalvesState {
-    incoming: Vec<u8>,
-    reader: Option<std::task::Waker>,
-}
-
-impl Halves {
-    fn say(&self, bytes: &[u8]) {
-        let mut state = self.0.lock().unwrap();
-        state.incoming.extend_from_slice(bytes);
-        let reader = state.reader.take();
-        drop(state);
-        reader.into_iter().for_each(std::task::Waker::wake);
-    }
-}
-
-impl AsyncRead for Halves {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        let mut state = self.0.lock().unwrap();
-        if state.incoming.is_empty() {
-            state.reader = Some(cx.waker().clone());
-            return Poll::Pending;
-        }
-        buf.put_slice(&state.incoming);
-        state.incoming.clear();
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Halves {
-    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
-        self.say(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nfirst");
-        Poll::Ready(Ok(buf.len()))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl Transport for Halves {
-    fn look(&mut self) -> Look {
-        if self.0.lock().unwrap().incoming.is_empty() { Look::Silent } else { Look::Spoke }
-    }
-
-    fn close(&mut self) {}
-}
-
-/// The head has come, and a few bytes of the content are still to come; no timer was needed so far. Dropped outside of any
-/// runtime, or on one without timers, the response is read on where its connection belongs.
-#[test]
-fn a_response_that_is_dropped_outside_of_its_runtime_panics_nowhere() {
-    for place in ["none", "bare", "ended"] {
-        let (halves, runtime) = (Halves::default(), one_thread());
-        let made = halves.clone();
-        let connector = move |_| {
-            let made = made.clone();
-            async move { Ok(Box::new(made) as Box<dyn Transport>) }
-        };
-        let client = Client::builder().connector(connector).build().unwrap();
-        let response = runtime.block_on(client.get("http://h/").send()).unwrap();
-        let total = || client.pool().stats().total;
-        let panics = match place {
-            "none" => count_panics(|| drop(response)),
-            "bare" => {
-                let bare = Builder::new_current_thread().build().unwrap();
-                count_panics(|| bare.block_on(async { drop(response) }))
-            }
-            _ => {
-                drop(runtime);
-                let panics = count_panics(|| drop(response));
-                assert_eq!((panics, total().active, total().idle), (0, 0, 0), "{place}");
-                continue;
-            }
-        };
-        assert_eq!((panics, total().active), (0, 1), "{place}: it is being read");
-        halves.say(b" rest");
-        runtime.block_on(async {
-            while total().active > 0 {
-                tokio::task::yield_now().await;
-            }
-        });
-        assert_eq!((total().idle, total().closed_total()), (1, 0), "{place}: {}", total());
-    }
 }

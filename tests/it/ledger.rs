@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use handclasp::{Body, BoxError, Client, HostStats, Look, Transport};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use handclasp::{Body, BoxError, Client, HostStats};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::support::pipe::Pipe;
 use crate::support::{Peer, Server, until, within};
 
 const MS: Duration = Duration::from_millis(1);
@@ -125,50 +126,6 @@ async fn many_responses_that_are_held_are_all_counted() {
     assert_sent(&client, 150, 0, 0);
 }
 
-struct Pipe(DuplexStream);
-
-impl tokio::io::AsyncRead for Pipe {
-    fn poll_read(
-        mut self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-        buf: &mut tokio::io::ReadBuf<'_>,
-    ) -> std::task::Poll<std::io::Result<()>> {
-        std::pin::Pin::new(&mut self.0).poll_read(cx, buf)
-    }
-}
-
-impl tokio::io::AsyncWrite for Pipe {
-    fn poll_write(
-        mut self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-        buf: &[u8],
-    ) -> std::task::Poll<std::io::Result<usize>> {
-        std::pin::Pin::new(&mut self.0).poll_write(cx, buf)
-    }
-
-    fn poll_flush(
-        mut self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<std::io::Result<()>> {
-        std::pin::Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(
-        mut self: std::pin::Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<std::io::Result<()>> {
-        std::pin::Pin::new(&mut self.0).poll_shutdown(cx)
-    }
-}
-
-impl Transport for Pipe {
-    fn look(&mut self) -> Look {
-        Look::Silent
-    }
-
-    fn close(&mut self) {}
-}
-
 /// Connections in memory, whose handshakes take these times, one after another and then the last; each answers 10 ms after
 /// it was asked. Time is paused, so that nothing depends on the machine.
 fn client_with_handshakes(handshakes: &'static [u64]) -> Client {
@@ -179,7 +136,7 @@ fn client_with_handshakes(handshakes: &'static [u64]) -> Client {
             let takes = handshakes[nth.min(handshakes.len() - 1)];
             async move {
                 tokio::time::sleep(takes as u32 * MS).await;
-                let (ours, mut theirs) = tokio::io::duplex(4096);
+                let (ours, mut theirs) = Pipe::pair(4096);
                 tokio::spawn(async move {
                     let mut buffer = [0; 4096];
                     while matches!(theirs.read(&mut buffer).await, Ok(1..)) {
@@ -187,7 +144,7 @@ fn client_with_handshakes(handshakes: &'static [u64]) -> Client {
                         theirs.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
                     }
                 });
-                Ok(Box::new(Pipe(ours)) as Box<dyn Transport>)
+                Ok(ours.boxed())
             }
         })
         .build()

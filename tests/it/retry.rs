@@ -14,8 +14,11 @@ use bytes::Bytes;
 use futures_core::Stream;
 use handclasp::{Body, Client, DropReason, ErrorKind, Phase, RequestBuilder, Transport, Written};
 use http::Method;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 
 use crate::support::endings::{Ending, Mute, connect_late};
+use crate::support::layer::{Layer, Layered};
 use crate::support::{Peer, Rng, Server, Signal, until, within};
 
 const GETS: usize = 10_000;
@@ -432,9 +435,9 @@ async fn rule_27_a_post_whose_first_write_fails_is_sent_whole_on_a_fresh_connect
             .connector(move |_| {
                 let number = dialed.fetch_add(1, Ordering::Relaxed);
                 async move {
-                    let tcp = tokio::net::TcpStream::connect(address).await?;
+                    let tcp = TcpStream::connect(address).await?;
                     let transport: Box<dyn Transport> =
-                        if number == 0 { Box::new(Mute::new(tcp, 1)) } else { Box::new(tcp) };
+                        if number == 0 { Mute::new(tcp, 1).boxed() } else { Box::new(tcp) };
                     Ok(transport)
                 }
             })
@@ -451,29 +454,29 @@ async fn rule_27_a_post_whose_first_write_fails_is_sent_whole_on_a_fresh_connect
 
 /// A transport that writes what it is given at once, up to so many bytes, and then fails within the same write.
 struct Torn {
-    tcp: tokio::net::TcpStream,
+    tcp: TcpStream,
     writes: usize,
     takes: usize,
     ending: Ending,
     is_dead: bool,
 }
 
-impl tokio::io::AsyncRead for Torn {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut tokio::io::ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+impl Layer for Torn {
+    type Below = TcpStream;
+
+    fn below(&mut self) -> &mut TcpStream {
+        &mut self.tcp
+    }
+
+    fn read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match (self.is_dead, self.ending) {
             (false, _) => Pin::new(&mut self.tcp).poll_read(cx, buf),
             (true, Ending::Close) => Poll::Ready(Ok(())),
             (true, Ending::Reset) => Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
         }
     }
-}
 
-impl tokio::io::AsyncWrite for Torn {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         if self.writes > 0 {
             self.writes -= 1;
             return Pin::new(&mut self.tcp).poll_write(cx, buf);
@@ -486,24 +489,6 @@ impl tokio::io::AsyncWrite for Torn {
             Ending::Close => io::ErrorKind::BrokenPipe.into(),
             Ending::Reset => io::ErrorKind::ConnectionReset.into(),
         }))
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_shutdown(cx)
-    }
-}
-
-impl Transport for Torn {
-    fn look(&mut self) -> handclasp::Look {
-        self.tcp.look()
-    }
-
-    fn close(&mut self) {
-        self.tcp.close();
     }
 }
 
@@ -523,10 +508,10 @@ async fn rule_27_a_post_whose_first_write_fails_after_a_part_was_sent_is_not_sen
                 .connector(move |_| {
                     let number = dialed.fetch_add(1, Ordering::Relaxed);
                     async move {
-                        let tcp = tokio::net::TcpStream::connect(address).await?;
+                        let tcp = TcpStream::connect(address).await?;
                         let torn = |tcp| Torn { tcp, writes: 1, takes, ending, is_dead: false };
                         let transport: Box<dyn Transport> =
-                            if number == 0 { Box::new(torn(tcp)) } else { Box::new(tcp) };
+                            if number == 0 { Layered::boxed(torn(tcp)) } else { Box::new(tcp) };
                         Ok(transport)
                     }
                 })

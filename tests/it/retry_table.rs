@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use handclasp::{Body, Client, DropReason, ErrorKind, Transport, Written};
+use handclasp::{Body, Client, DropReason, ErrorKind, Written};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
@@ -397,7 +397,7 @@ impl Cell {
                 let tcp = TcpStream::connect(address).await?;
                 let Some(Way::Takes(bytes, ending)) = way else { return Ok(Box::new(tcp) as _) };
                 let before = usize::from(self.is_kept && number == 0);
-                Ok(Box::new(Mute::new(tcp, before).after(bytes).by(ending)) as Box<dyn Transport>)
+                Ok(Mute::new(tcp, before).after(bytes).by(ending).boxed())
             }
         };
         Client::builder().connector(connect).build().unwrap()

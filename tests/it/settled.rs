@@ -5,18 +5,18 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
-use handclasp::{Body, BoxError, Client, DropReason, ErrorKind, Look, Transport, Written};
+use handclasp::{Body, BoxError, Client, DropReason, ErrorKind, Written};
 use http::Method;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::ReadBuf;
 use tokio::time::Instant;
 
+use crate::support::layer::{Layer, Layered, Silence};
 use crate::support::lines;
 use crate::support::lines::{Line, Lines, Source, Step, send, settle};
 
@@ -43,6 +43,7 @@ struct Stubborn {
     taken: usize,
     incoming: VecDeque<u8>,
     reader: Option<Waker>,
+    silence: Silence,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -54,12 +55,14 @@ enum Then {
     Serves,
 }
 
-impl AsyncRead for Stubborn {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+impl Layer for Stubborn {
+    type Below = Silence;
+
+    fn below(&mut self) -> &mut Silence {
+        &mut self.silence
+    }
+
+    fn read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.incoming.is_empty() {
             self.reader = Some(cx.waker().clone());
             return Poll::Pending;
@@ -69,10 +72,8 @@ impl AsyncRead for Stubborn {
         buf.put_slice(&bytes);
         Poll::Ready(Ok(()))
     }
-}
 
-impl AsyncWrite for Stubborn {
-    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn write(&mut self, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let is_answered = self.taken >= self.answers_after;
         if is_answered && self.then == Then::WriteFails {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
@@ -89,25 +90,13 @@ impl AsyncWrite for Stubborn {
         Poll::Ready(Ok(most))
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn flush(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self.then {
             Then::FlushFails => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
             Then::FlushHangs => Poll::Pending,
             Then::WriteFails | Then::Serves => Poll::Ready(Ok(())),
         }
     }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl Transport for Stubborn {
-    fn look(&mut self) -> Look {
-        Look::Silent
-    }
-
-    fn close(&mut self) {}
 }
 
 /// A connection that refused a byte, or kept one, carries no other request, though the response is complete and nothing
@@ -134,8 +123,9 @@ async fn a_connection_that_did_not_take_all_is_not_used_again_behind_a_complete_
                     taken: 0,
                     incoming: VecDeque::new(),
                     reader: None,
+                    silence: Silence,
                 };
-                Ok::<_, BoxError>(Box::new(stubborn) as Box<dyn Transport>)
+                Ok::<_, BoxError>(Layered::boxed(stubborn))
             };
             let client = Client::builder().no_user_agent().connector(connect).build().unwrap();
             let name = format!("{then:?} after {answers_after}, {}", &answer[9..12]);
@@ -161,8 +151,16 @@ async fn a_connection_that_was_not_flushed_is_not_used_again_behind_a_complete_r
     for then in [Then::FlushFails, Then::FlushHangs] {
         let connect = move |_| async move {
             let (taken, incoming) = (0, VecDeque::new());
-            let stubborn = Stubborn { answers_after: head, answer: OK, then, taken, incoming, reader: None };
-            Ok::<_, BoxError>(Box::new(stubborn) as Box<dyn Transport>)
+            let stubborn = Stubborn {
+                answers_after: head,
+                answer: OK,
+                then,
+                taken,
+                incoming,
+                reader: None,
+                silence: Silence,
+            };
+            Ok::<_, BoxError>(Layered::boxed(stubborn))
         };
         let client = Client::builder().no_user_agent().connector(connect).build().unwrap();
         let begun = Instant::now();
@@ -382,35 +380,22 @@ async fn the_total_timeout_ends_an_upload_that_never_stalls() {
 }
 
 /// A transport that takes one byte at a time, and is never in the way.
-struct Narrow(Arc<AtomicUsize>);
-
-impl AsyncRead for Narrow {
-    fn poll_read(self: Pin<&mut Self>, _: &mut Context<'_>, _: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Poll::Pending
-    }
+struct Narrow {
+    silence: Silence,
+    taken: Arc<AtomicUsize>,
 }
 
-impl AsyncWrite for Narrow {
-    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.0.fetch_add(1, Ordering::SeqCst);
+impl Layer for Narrow {
+    type Below = Silence;
+
+    fn below(&mut self) -> &mut Silence {
+        &mut self.silence
+    }
+
+    fn write(&mut self, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.taken.fetch_add(1, Ordering::SeqCst);
         Poll::Ready(Ok(buf.len().min(1)))
     }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl Transport for Narrow {
-    fn look(&mut self) -> Look {
-        Look::Silent
-    }
-
-    fn close(&mut self) {}
 }
 
 /// The same of content that is one piece: also between two writes of it.
@@ -420,8 +405,8 @@ async fn the_total_timeout_ends_an_upload_of_one_piece_that_never_stalls() {
     let taken = Arc::new(AtomicUsize::new(0));
     let counted = taken.clone();
     let connect = move |_| {
-        let narrow = Narrow(counted.clone());
-        async move { Ok::<_, BoxError>(Box::new(narrow) as Box<dyn Transport>) }
+        let narrow = Narrow { silence: Silence, taken: counted.clone() };
+        async move { Ok::<_, BoxError>(Layered::boxed(narrow)) }
     };
     let client = Client::builder().connector(connect).build().unwrap();
     let body = Bytes::from(vec![b'x'; LENGTH]);

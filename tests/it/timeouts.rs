@@ -5,58 +5,20 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use handclasp::{
-    Answer, BoxError, Client, ClientBuilder, Error, ErrorKind, Family, Look, Phase, RequestBuilder, Resolve,
-    Transport,
+    Answer, BoxError, Client, ClientBuilder, Error, ErrorKind, Family, Phase, RequestBuilder, Resolve,
 };
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep};
+
+use crate::support::pipe::Pipe;
 
 const URL: &str = "http://a.test/";
 
 const fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
-}
-
-struct Pipe(DuplexStream);
-
-impl AsyncRead for Pipe {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Pipe {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
-    }
-}
-
-impl Transport for Pipe {
-    fn look(&mut self) -> Look {
-        Look::Silent
-    }
-
-    fn close(&mut self) {}
 }
 
 /// How slow a server is, in seconds.
@@ -76,7 +38,7 @@ struct Slow {
 fn client(slow: Slow, settings: impl FnOnce(ClientBuilder) -> ClientBuilder) -> Client {
     let builder = Client::builder().connector(move |_| async move {
         sleep(s(slow.connect)).await;
-        let (ours, mut theirs) = tokio::io::duplex(1024);
+        let (ours, mut theirs) = Pipe::pair(1024);
         tokio::spawn(async move {
             let mut buffer = vec![0; 1 << 20];
             while matches!(theirs.read(&mut buffer).await, Ok(1..)) {
@@ -91,7 +53,7 @@ fn client(slow: Slow, settings: impl FnOnce(ClientBuilder) -> ClientBuilder) -> 
                 let _ = theirs.write_all(b"lf").await;
             }
         });
-        Ok(Box::new(Pipe(ours)) as Box<dyn Transport>)
+        Ok(ours.boxed())
     });
     settings(builder).build().unwrap()
 }

@@ -5,79 +5,35 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
-use handclasp::{Client, ClientBuilder, Look, Transport};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
+use handclasp::{Client, ClientBuilder};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::support::pipe::Pipe;
 
 const WIDTHS: [usize; 7] = [1, 16, 32, 33, 64, 256, 1_000];
 
-/// A connection in memory, whose other end answers every request.
-struct Memory(DuplexStream);
-
-impl Memory {
-    fn connect() -> Self {
-        let (near, mut far) = tokio::io::duplex(4096);
-        tokio::spawn(async move {
-            let mut head = Vec::new();
-            while far.read_buf(&mut head).await.is_ok_and(|read| read > 0) {
-                if head.ends_with(b"\r\n\r\n") {
-                    head.clear();
-                    // The others have their turn first.
-                    tokio::time::sleep(Duration::from_millis(1)).await;
-                    far.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
-                }
+/// Returns a connection in memory, whose other end answers every request.
+fn connect() -> Pipe {
+    let (near, mut far) = Pipe::pair(4096);
+    tokio::spawn(async move {
+        let mut head = Vec::new();
+        while far.read_buf(&mut head).await.is_ok_and(|read| read > 0) {
+            if head.ends_with(b"\r\n\r\n") {
+                head.clear();
+                // The other requests run before this answer.
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                far.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
             }
-        });
-        Self(near)
-    }
-}
-
-impl AsyncRead for Memory {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Memory {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
-    }
-}
-
-impl Transport for Memory {
-    fn look(&mut self) -> Look {
-        let mut byte = [0];
-        let mut byte = ReadBuf::new(&mut byte);
-        let mut cx = Context::from_waker(Waker::noop());
-        match Pin::new(&mut self.0).poll_read(&mut cx, &mut byte) {
-            Poll::Pending => Look::Silent,
-            Poll::Ready(Ok(())) if !byte.filled().is_empty() => Look::Spoke,
-            Poll::Ready(_) => Look::Closed,
         }
-    }
-
-    fn close(&mut self) {}
+    });
+    near
 }
 
 fn builder() -> ClientBuilder {
-    Client::builder().connector(|_| async { Ok(Box::new(Memory::connect()) as Box<dyn Transport>) })
+    Client::builder().connector(|_| async { Ok(connect().boxed()) })
 }
 
 async fn get(client: Client, url: String) {

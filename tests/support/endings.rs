@@ -5,11 +5,12 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use handclasp::{BoxError, Look, Transport};
+use handclasp::{BoxError, Transport};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::Peer;
+use super::layer::{Layer, Layered};
 
 /// How a peer ends a connection.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -62,25 +63,34 @@ impl Mute {
         self.ending = ending;
         self
     }
+
+    /// Returns the transport as a connector gives it to the client.
+    pub fn boxed(self) -> Box<dyn Transport> {
+        Layered::boxed(self)
+    }
 }
 
-impl AsyncRead for Mute {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+impl Layer for Mute {
+    type Below = TcpStream;
+
+    fn below(&mut self) -> &mut TcpStream {
+        &mut self.tcp
+    }
+
+    fn fails_untouched(&self) -> bool {
+        true
+    }
+
+    fn read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match (self.is_dead, self.ending) {
             (false, _) => Pin::new(&mut self.tcp).poll_read(cx, buf),
             (true, Ending::Close) => Poll::Ready(Ok(())),
             (true, Ending::Reset) => Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
         }
     }
-}
 
-impl AsyncWrite for Mute {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let this = &mut *self;
+    fn write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self;
         if this.writes > 0 {
             this.writes -= 1;
             return Pin::new(&mut this.tcp).poll_write(cx, buf);
@@ -98,27 +108,5 @@ impl AsyncWrite for Mute {
             this.bytes -= written;
         }
         written
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_shutdown(cx)
-    }
-}
-
-impl Transport for Mute {
-    fn look(&mut self) -> Look {
-        self.tcp.look()
-    }
-
-    fn close(&mut self) {
-        self.tcp.close();
-    }
-
-    fn fails_untouched(&self) -> bool {
-        true
     }
 }

@@ -12,8 +12,11 @@ pub mod arrival;
 pub mod conformance;
 pub mod dials;
 pub mod endings;
+pub mod layer;
 pub mod lines;
+pub mod pipe;
 pub mod plain;
+pub mod random;
 pub mod recorder;
 pub mod scripted;
 pub mod server;
@@ -21,7 +24,8 @@ pub mod transcript;
 
 use std::time::Duration;
 
-pub use self::server::{Peer, Request, Rng, Seen, Server, Signal, Split, Tape};
+pub use self::random::Rng;
+pub use self::server::{Peer, Request, Seen, Server, Signal, Split, Tape};
 
 /// No test waits longer for anything: a hang becomes a failure that says where.
 pub const PATIENCE: Duration = Duration::from_secs(20);

@@ -47,6 +47,8 @@ use handclasp::{Body, Client, ErrorKind, Look, Phase, Transport};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
 
+use super::layer::{Layer, Layered};
+use super::pipe::Pipe;
 use super::server::{Peer, Server, Split};
 
 /// A dialogue, as it was written down.
@@ -429,11 +431,11 @@ pub async fn play_memory(transcript: &Transcript, split: Split) -> Result<()> {
         let serving = serving.clone();
         async move {
             let exchanges = exchanges.ok_or("the transcript has no further connection")?;
-            let (ours, theirs) = tokio::io::duplex(64 * 1024);
+            let (ours, theirs) = Pipe::pair(64 * 1024);
             let is_reset = Arc::new(Mutex::new(false));
             let server = serve_memory(theirs, exchanges, split, is_reset.clone());
             serving.lock().unwrap().push(tokio::spawn(server));
-            Ok(Box::new(Memory { stream: ours, is_reset }) as Box<dyn Transport>)
+            Ok(Layered::boxed(Memory { pipe: ours, is_reset }))
         }
     };
     let client =
@@ -652,50 +654,23 @@ impl Stream for Pieces {
 
 /// A connection in memory, which can be reset.
 struct Memory {
-    stream: DuplexStream,
+    pipe: Pipe,
     is_reset: Arc<Mutex<bool>>,
 }
 
-impl AsyncRead for Memory {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+impl Layer for Memory {
+    type Below = Pipe;
+
+    fn below(&mut self) -> &mut Pipe {
+        &mut self.pipe
+    }
+
+    fn read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        let read = Pin::new(&mut self.pipe).poll_read(cx, buf);
         if read.is_ready() && buf.filled().len() == before && *self.is_reset.lock().unwrap() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }
         read
     }
-}
-
-impl AsyncWrite for Memory {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
-impl Transport for Memory {
-    fn look(&mut self) -> Look {
-        let mut byte = [0];
-        let mut buf = ReadBuf::new(&mut byte);
-        match Pin::new(self).poll_read(&mut Context::from_waker(Waker::noop()), &mut buf) {
-            Poll::Pending => Look::Silent,
-            Poll::Ready(Ok(())) if !buf.filled().is_empty() => Look::Spoke,
-            Poll::Ready(_) => Look::Closed,
-        }
-    }
-
-    /// It is dropped next, which the other end sees.
-    fn close(&mut self) {}
 }

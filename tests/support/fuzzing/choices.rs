@@ -5,6 +5,8 @@
 use handclasp::codec::{Leniency, Limits};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
+use super::random::Rng;
+
 /// The input, read from its front. What is not there is zero.
 pub(super) struct Choices<'a>(pub(super) &'a [u8]);
 
@@ -47,7 +49,7 @@ impl<'a> Choices<'a> {
         let mut limits = Limits::default();
         let choice = self.byte();
         if choice >= 128 {
-            let rng = &mut Rng(choice.into());
+            let rng = &mut Rng::new(choice.into());
             let mut limit = |least: u64, most: u64| (least + rng.below(most - least + 1)) as usize;
             limits.head = limit(0, 120);
             limits.fields = limit(0, 6);
@@ -135,18 +137,5 @@ impl<'a> Choices<'a> {
             }
         }
         headers
-    }
-}
-
-/// SplitMix64.
-pub(super) struct Rng(pub(super) u64);
-
-impl Rng {
-    pub(super) fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound
     }
 }

@@ -9,7 +9,10 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod choices;
-mod memory;
+#[path = "../heap.rs"]
+mod heap;
+#[path = "../random.rs"]
+mod random;
 mod receiver;
 mod reference;
 mod request;
@@ -21,8 +24,9 @@ use handclasp::codec::{
 };
 use http::{Method, Uri, Version};
 
-use self::choices::{Choices, Rng};
-use self::memory::peak;
+use self::choices::Choices;
+use self::heap::ThreadPeak;
+use self::random::Rng;
 use self::receiver::Receiver;
 use self::reference::{End, Reference};
 use self::seen::{Head, Seen, elements, is_token, values};
@@ -198,12 +202,6 @@ impl Cut {
     }
 }
 
-impl std::fmt::Debug for Rng {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:#x}", self.0)
-    }
-}
-
 /// What can be seen of an exchange from outside, however the bytes came.
 #[derive(Debug, PartialEq)]
 struct Played {
@@ -216,10 +214,12 @@ struct Played {
 
 /// Plays the exchange with the wire cut in several ways; none may differ, nor differ from the reference.
 fn play_always(plan: &Plan, operations: &[u8], wire: &[u8], seed: u8) -> Played {
-    let (whole, most) = peak(|| play(plan, operations, wire, Cut::Whole));
+    let peak = ThreadPeak::start();
+    let whole = play(plan, operations, wire, Cut::Whole);
+    let most = peak.bytes();
     let allowed = FIXED_MEMORY + wire.len() * MEMORY_PER_BYTE + operations.len() * MEMORY_PER_OPERATION;
     assert!(most <= allowed, "{most} bytes for {} of wire", wire.len());
-    for cut in [Cut::Bytes, Cut::Random(Rng(seed.into()))] {
+    for cut in [Cut::Bytes, Cut::Random(Rng::new(seed.into()))] {
         let text = format!("{cut:?}");
         let other = play(plan, operations, wire, cut);
         if plan.closes || (whole.error.is_some() == other.error.is_some()) {
@@ -337,7 +337,7 @@ fn encode_chunked(content: &[u8], sizes: u8) {
     let plan = Plan { body: BodyLength::Chunked, ..Plan::new(Method::PUT, Limits::default()) };
     let mut machine = Machine::new(plan.limits);
     sender.head(&plan, &mut machine);
-    let (mut rest, mut rng) = (content, Rng(sizes.into()));
+    let (mut rest, mut rng) = (content, Rng::new(sizes.into()));
     while !rest.is_empty() {
         let (chunk, behind) = rest.split_at(rest.len().min(1 + rng.below(1 + u64::from(sizes)) as usize));
         let after = machine.encode_data(chunk.len(), &mut sender.out).unwrap();
