@@ -15,6 +15,7 @@ use http::{HeaderMap, Method};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::meter::Tally;
+use super::support::arrival::{wait_for_all, wait_for_loopback};
 use super::support::{Peer, Server, Signal, until, within};
 use super::{assert_gone, assert_protocol, read_away};
 
@@ -46,11 +47,6 @@ async fn assert_own_answer(client: &Client, server: &Server, connection: usize) 
     let last = seen.last().unwrap();
     assert_eq!((last.connection, &*last.request.target), (connection, "/next"));
     assert_eq!(server.connections(), connection + 1);
-}
-
-/// A moment for what the server has sent to arrive, in which the runtime stands still and learns nothing of it.
-fn settle() {
-    std::thread::sleep(Duration::from_millis(10));
 }
 
 /// Whole responses, whatever follows them, and the methods they answer.
@@ -195,7 +191,7 @@ async fn a_27_stale_bytes_on_an_idle_connection_are_seen() {
             assert_eq!(client.pool().stats().total.idle, 1);
             asked.raise();
             sent.wait();
-            settle();
+            wait_for_all(&server);
             assert_own_answer(&client, &server, 1).await;
             let total = client.pool().stats().total;
             assert_eq!((total.idle, total.opened, total.closed(reason)), (1, 2, 1), "{total}");
@@ -219,7 +215,7 @@ impl futures_core::Stream for Trap {
         if !std::mem::replace(&mut self.is_sprung, true) {
             self.asked.raise();
             self.sent.wait();
-            settle();
+            wait_for_loopback();
             if self.pieces.is_empty() {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
@@ -280,7 +276,7 @@ async fn rule_25_illegal_body_behind_a_bodyless_response_a_28() {
         let first = within(20, client.request(method.clone(), server.url("/")).send()).await.unwrap();
         assert_eq!(within(20, first.text()).await.unwrap(), *content);
         sent.wait();
-        settle();
+        wait_for_all(&server);
         assert_own_answer(&client, &server, 1).await;
         assert_eq!(client.pool().stats().total.closed(DropReason::Unsolicited), 1);
     }
@@ -798,7 +794,7 @@ async fn a_68_server_that_speaks_into_a_warm_connection_is_left() {
             asked.raise();
             within(20, warm).await.unwrap().unwrap();
             sent.raised().await;
-            settle();
+            wait_for_loopback();
             let next = within(20, client.get(server.url("/next")).send()).await.unwrap();
             assert_eq!(within(20, next.text()).await.unwrap(), "next");
             let total = client.pool().stats().total;

@@ -10,6 +10,7 @@ use handclasp::codec::ProtocolError;
 use handclasp::{Body, Client, DropReason, Error, ErrorKind, Phase, Written};
 
 use super::assert_gone;
+use super::support::arrival::wait_for_end;
 use super::support::{Peer, Server, Signal, within};
 
 /// Pieces that a test hands in one after the other.
@@ -420,7 +421,7 @@ fn reset_seen_by_a_write(
         // The runtime stands still meanwhile: it does not know of the answer before it writes again.
         answers.raise();
         has_ended.wait();
-        std::thread::sleep(Duration::from_millis(20));
+        wait_for_end(server.clients()[0], server.address());
         sender.send(Bytes::from_static(b"second")).unwrap();
         let outcome = match within(20, request).await.unwrap() {
             Ok(response) => {

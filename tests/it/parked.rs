@@ -3,17 +3,19 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::task::{Context, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::support::plain::Plain;
 use handclasp::{Client, ClientBuilder, Error, ErrorKind, Response};
 use tokio::runtime::{Builder, Runtime};
+
+use crate::support;
+use crate::support::plain::Plain;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -37,9 +39,19 @@ fn begin(runtime: &Runtime, client: &Client, url: &str) -> Sending {
     sending
 }
 
-/// Fetches on a runtime of its own; nothing may hang.
+/// Fetches on a runtime of its own, within 20 seconds.
 fn fetch(client: &Client, url: &str) -> Result<(), Error> {
-    let work = async { client.get(url).send().await?.bytes().await.map(drop) };
+    fetch_and_tell(client, url, || ())
+}
+
+/// Fetches on a runtime of its own, within 20 seconds, and calls `polled` after each poll of the request.
+fn fetch_and_tell(client: &Client, url: &str, mut polled: impl FnMut()) -> Result<(), Error> {
+    let mut work = Box::pin(async { client.get(url).send().await?.bytes().await.map(drop) });
+    let work = poll_fn(|cx| {
+        let result = work.as_mut().poll(cx);
+        polled();
+        result
+    });
     single().block_on(async { tokio::time::timeout(Duration::from_secs(20), work).await }).expect("it hangs")
 }
 
@@ -83,13 +95,13 @@ fn a_dial_of_a_runtime_that_does_not_run_frees_its_slot() {
                     assert!(error.is_connect() && error.to_string().contains("tokio runtime is not running"));
                 }
             }
-            // The dial that comes late finds that it was given up.
-            parked.block_on(async { tokio::time::sleep(Duration::from_millis(50)).await });
-            until("nothing is counted", || counts(&client) == [0; 4]);
+            // The parked runtime runs again: its dial finds that it was given up, and closes its socket.
+            parked.block_on(support::until("nothing is counted and every socket is closed", || {
+                counts(&client) == [0; 4] && server.open() == 0
+            }));
             let total = client.pool().stats().total;
             assert_eq!((total.opened, total.failed_dials), (1, 1), "{total}");
-            until("every socket is closed", || server.open() == 0);
-            // It runs again, and is served.
+            // A request on that runtime is served.
             parked
                 .block_on(async { client.get(server.url("/")).send().await.unwrap().bytes().await.unwrap() });
         }
@@ -180,13 +192,18 @@ fn what_a_runtime_gets_before_it_stops_is_taken_back() {
         // So large that it is not here yet.
         let response = parked.block_on(client.get(server.url("/bytes/20000000")).send()).unwrap();
         let second = begin(&parked, &client, &server.url("/"));
+        let (polled, first_poll) = mpsc::channel();
         let waiting = thread::spawn({
             let (client, url) = (client.clone(), server.url("/"));
-            move || fetch(&client, &url)
+            move || {
+                fetch_and_tell(&client, &url, || {
+                    let _ = polled.send(());
+                })
+            }
         });
-        until("both wait", || client.pool().stats().total.waiting == 2);
-        // Whatever was due when they came is over.
-        thread::sleep(Duration::from_millis(400));
+        // The waiter has chosen the time of its next look at what is overdue: nothing is, so that it sleeps until it is woken.
+        first_poll.recv().unwrap();
+        assert_eq!(client.pool().stats().total.waiting, 2);
         if is_dialed {
             client.pool().on_network_change();
         }

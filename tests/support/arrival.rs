@@ -26,6 +26,12 @@ pub fn wait_for_all(server: &Server) {
     }
 }
 
+/// Blocks until the bytes have arrived that were sent before, on any connection over loopback: for tests that cannot name
+/// the socket, or whose socket has other bytes to read.
+pub fn wait_for_loopback() {
+    send_through_loopback().expect("there is a loopback");
+}
+
 /// What the kernel knows of a socket.
 #[derive(Debug)]
 struct Socket {
