@@ -5,16 +5,19 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod ahead;
+mod scripts;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use crate::support::Rng;
-use crate::support::dials::{Asked, Dial, Dials, Far, ask, counts, settle};
 use handclasp::{Client, ClientBuilder, DropReason, ErrorKind, Phase};
 use tokio::time::Instant;
+
+use crate::support::dials::{Asked, Dials, Far, ask, counts, settle};
 
 const URL: &str = "http://a.test/";
 
@@ -588,132 +591,6 @@ async fn a_timeout_while_a_shared_dial_connects_names_its_phase() {
     busy.answer().await;
 }
 
-/// One handshake after its own for a request whose room was being dialed ahead for another host.
-#[tokio::test(start_paused = true)]
-async fn rule_14_a_request_takes_the_room_of_what_is_to_be_idle() {
-    let (dials, client) = bench(|client| client.max_connections(1));
-    client.min_idle(URL, 1).unwrap();
-    dials.want_dial().await.finish();
-    settle().await;
-    assert_eq!(counts(&client), [1, 0, 0, 0]);
-    for other in ["http://b.test/", "http://c.test/"] {
-        let asked = ask(&client, other);
-        let dial = dials.want_dial().await;
-        assert_eq!(format!("http://{}/", dial.host), other);
-        dial.finish();
-        asked.answer().await;
-    }
-    // The same host under another tag is another host.
-    let request = client.get(URL).isolation("tenant").send();
-    let asked = tokio::spawn(async move { request.await.unwrap().bytes().await });
-    dials.want_dial().await.finish();
-    asked.await.unwrap().unwrap();
-    dials.none_wanted().await;
-    assert_eq!(dials.begun(), 4);
-    // Nothing is evicted for what is to be idle, however long it waits.
-    tokio::time::sleep(20 * SECOND).await;
-    dials.none_wanted().await;
-}
-
-/// A dial ahead to a host that does not answer is given up as soon as a request wants its room.
-#[tokio::test(start_paused = true)]
-async fn rule_14_a_dial_ahead_to_a_black_hole_gives_way_at_once() {
-    let (dials, client) = bench(|client| client.max_connections(1));
-    client.min_idle(URL, 1).unwrap();
-    let hole = dials.want_dial().await;
-    hole.hang();
-    let asked = ask(&client, "http://b.test/");
-    let (_, took) = {
-        dials.want_dial().await.finish();
-        asked.outcome().await
-    };
-    assert!(took < SECOND, "{took:?}");
-    assert_eq!((dials.begun(), dials.total().peak), (2, 1));
-    // `warm` ends well: the limit leaves no room.
-    let (dials, client) = bench(|client| client.max_connections(1));
-    let warmed = tokio::spawn({
-        let client = client.clone();
-        async move { client.warm(URL, 1).await }
-    });
-    dials.want_dial().await.hang();
-    let asked = ask(&client, "http://b.test/");
-    dials.want_dial().await.finish();
-    asked.answer().await;
-    warmed.await.unwrap().unwrap();
-}
-
-#[tokio::test(start_paused = true)]
-async fn rule_14_dialing_ahead_keeps_to_every_limit() {
-    // Of the host, of all, and both; with a connection of another host's that is used, or is not.
-    for (of_host, of_all, expected) in
-        [(3, usize::MAX, 3), (usize::MAX, 3, 2), (2, 3, 2), (3, 2, 1), (usize::MAX, usize::MAX, 5)]
-    {
-        let limits = |client: ClientBuilder| client.max_connections_per_host(of_host).max_connections(of_all);
-        let (dials, client) = bench(limits);
-        let (_far, _asked) = busy(&dials, &client, "http://b.test/").await;
-        let warm = tokio::spawn({
-            let client = client.clone();
-            async move { client.warm(URL, 5).await }
-        });
-        let under_way = dials.want_dials(expected).await;
-        assert!(!warm.is_finished());
-        assert_eq!(counts(&client), [0, 1, expected, 0]);
-        under_way.into_iter().for_each(|dial| drop(dial.finish()));
-        dials.none_wanted().await;
-        warm.await.unwrap().unwrap();
-        assert_eq!(counts(&client), [expected, 1, 0, 0]);
-        assert!(dials.total().peak <= of_all && dials.counts("a.test").peak <= of_host);
-        // They are there: no more are dialed, and those who ask find them.
-        let again = client.warm(URL, expected);
-        again.await.unwrap();
-        let asked = ask_all(&client, 0..expected);
-        dials.none_wanted().await;
-        for asked in asked {
-            asked.answer().await;
-        }
-        assert_eq!(dials.begun(), expected + 1);
-    }
-}
-
-/// What is dialed ahead is anyone's: who asks meanwhile waits for it, and begins no dial of its own. A failure is told to
-/// who dials ahead; whoever left leaves the dials to themselves.
-#[tokio::test(start_paused = true)]
-async fn rule_14_who_asks_meanwhile_gets_what_is_dialed_ahead() {
-    let (dials, client) = bench(|client| client);
-    let warm = tokio::spawn({
-        let client = client.clone();
-        async move { client.warm(URL, 3).await }
-    });
-    let mut under_way = dials.want_dials(3).await;
-    // What is being dialed is counted, and is not this one's to wait for.
-    client.warm(URL, 3).await.unwrap();
-    let asked = ask_all(&client, 0..2);
-    dials.none_wanted().await;
-    assert_eq!(counts(&client), [0, 0, 3, 2]);
-    under_way.remove(2).finish();
-    assert_eq!(asked.into_iter().next().unwrap().answer().await, 3);
-    under_way.remove(0).fail("no line");
-    dials.none_wanted().await;
-    assert!(!warm.is_finished(), "one is still under way");
-    warm.abort();
-    settle().await;
-    under_way.remove(0).finish();
-    dials.none_wanted().await;
-    assert_eq!(counts(&client), [2, 0, 0, 0]);
-
-    let warm = tokio::spawn({
-        let client = client.clone();
-        async move { client.warm(URL, 4).await }
-    });
-    let mut under_way = dials.want_dials(2).await;
-    under_way.remove(0).fail("no line");
-    under_way.remove(0).finish();
-    settle().await;
-    let error = warm.await.unwrap().unwrap_err();
-    assert!(error.chain().to_string().ends_with("no line"), "{}", error.chain());
-    assert_eq!(counts(&client), [3, 0, 0, 0], "the others went on");
-}
-
 /// One more than may wait is refused at once; whoever leaves makes room, and another host's queue is its own.
 #[tokio::test(start_paused = true)]
 async fn rule_04_one_waiter_too_many_is_refused_at_once() {
@@ -852,174 +729,6 @@ async fn rule_11_a_hundred_at_a_black_hole_do_not_wait_thirteen_rounds() {
     assert_eq!(counts(&client), [0; 4]);
 }
 
-/// Whatever happens in whatever order, there are never more connections and dials than the limits say, not for a moment:
-/// the far ends count. And what the pool says that there is, is what there is.
-///
-/// `SEED=n cargo test --test dials` repeats one script alone. With `HANDCLASP_LONG` there are fifty times as many.
-#[test]
-fn rule_03_limits_hold_at_every_moment() {
-    let own = std::env::var("SEED").ok().map(|seed| seed.parse::<u64>().expect("SEED is a number"));
-    let scripts = if std::env::var_os("HANDCLASP_LONG").is_some() { 50 * SCRIPTS } else { SCRIPTS };
-    let mut most = 0;
-    for seed in own.map_or(0..scripts, |seed| seed..seed + 1) {
-        let script = std::panic::AssertUnwindSafe(|| paused(Script::new(seed).run()));
-        most = most.max(std::panic::catch_unwind(script).unwrap_or_else(|panic| {
-            println!("it failed with SEED={seed}");
-            std::panic::resume_unwind(panic)
-        }));
-    }
-    assert!(own.is_some() || most == 5, "the highest limit was reached");
-}
-
-/// What a script by chance has under way.
-struct Script {
-    dials: Dials,
-    client: Client,
-    of_host: usize,
-    of_all: usize,
-    idle_of_host: usize,
-    rng: Rng,
-    asked: Vec<Asked>,
-    under_way: Vec<Dial>,
-    fars: Vec<Far>,
-}
-
-impl Script {
-    fn new(seed: u64) -> Self {
-        let dials = Dials::default();
-        let [of_host, of_all, idle_of_host] =
-            [1 + seed as usize % 3, 1 + seed as usize / 3 % 5, 1 + seed as usize % 2];
-        let client = dials
-            .builder()
-            .max_connections_per_host(of_host)
-            .max_connections(of_all)
-            .max_idle_per_host(idle_of_host)
-            .max_waiters_per_host(WAITERS)
-            .max_lifetime(90 * SECOND)
-            .build()
-            .unwrap();
-        let rng = Rng::new(seed.wrapping_mul(0x2545_f491_4f6c_dd1d));
-        let (asked, under_way, fars) = Default::default();
-        Self { dials, client, of_host, of_all, idle_of_host, rng, asked, under_way, fars }
-    }
-
-    /// The most connections and dials that there were.
-    async fn run(mut self) -> usize {
-        for _ in 0..STEPS {
-            self.step().await;
-            // Now and then several things happen at once.
-            if self.below(4) > 0 {
-                settle().await;
-                self.check();
-            }
-        }
-        // Nobody is left behind: everything that is waited for comes to its end.
-        for round in 0.. {
-            assert!(round < 100, "{} requests hang: {:?}", self.asked.len(), counts(&self.client));
-            self.under_way.drain(..).for_each(|dial| drop(dial.finish()));
-            self.fars.iter().for_each(Far::release);
-            settle().await;
-            self.check();
-            self.asked.retain(|asked| !asked.is_over());
-            if self.asked.is_empty() && self.under_way.is_empty() {
-                break;
-            }
-        }
-        let [_, active, dialing, waiting] = counts(&self.client);
-        assert_eq!((active, dialing, waiting), (0, 0, 0));
-        drop(self.client);
-        settle().await;
-        let total = self.dials.total();
-        assert_eq!((total.live, total.dialing), (0, 0), "the client is gone");
-        total.peak
-    }
-
-    async fn step(&mut self) {
-        let host = HOSTS[self.below(3)];
-        let url = format!("http://{host}/");
-        match self.below(16) {
-            0..5 => self.asked.push(ask(&self.client, &url)),
-            5 => {
-                if let Some(asked) = self.pick(|script| &mut script.asked) {
-                    asked.abort();
-                }
-            }
-            6..9 => {
-                if let Some(dial) = self.pick(|script| &mut script.under_way) {
-                    let far = if self.below(2) == 0 { dial.finish() } else { dial.hold() };
-                    self.fars.push(far);
-                }
-            }
-            9 => {
-                if let Some(dial) = self.pick(|script| &mut script.under_way) {
-                    dial.fail("no line");
-                }
-            }
-            10..14 => {
-                if let Some(far) = self.pick(|script| &mut script.fars) {
-                    match self.below(4) {
-                        0 => far.hang_up(),
-                        _ if far.asked().is_empty() => {}
-                        1 => far.answer_last(),
-                        _ => far.answer(),
-                    }
-                    self.fars.push(far);
-                }
-            }
-            14 => {
-                let (client, wanted) = (self.client.clone(), 1 + self.below(3));
-                tokio::spawn(async move { client.warm(url, wanted).await });
-            }
-            _ => match self.below(4) {
-                0 => self.client.pool().close_idle(),
-                1 => self.client.pool().on_network_change(),
-                // Past the connect timeout, or past the idle timeout.
-                2 => tokio::time::sleep(11 * SECOND).await,
-                _ => tokio::time::sleep(61 * SECOND).await,
-            },
-        }
-    }
-
-    fn check(&mut self) {
-        self.under_way.extend(self.dials.unseen());
-        self.under_way.retain(Dial::is_under_way);
-        self.fars.retain(|far| !far.is_gone());
-        let stats = self.client.pool().stats();
-        let total = self.dials.total();
-        assert!(total.peak <= self.of_all, "{total:?}");
-        let told = &stats.total;
-        let counted = (told.idle + told.active, told.dialing);
-        assert_eq!(counted, (total.live, total.dialing), "the pool knows what there is: {told}");
-        for host in &stats.hosts {
-            let there = self.dials.counts(host.origin.trim_start_matches("http://"));
-            assert_eq!((host.idle + host.active, host.dialing), (there.live, there.dialing), "{host}");
-            assert!(there.peak <= self.of_host, "{host}: {there:?}");
-            // (A request whose connection died under it, or was found dead, is not refused its place.)
-            assert!(host.idle <= self.idle_of_host && host.waiting <= WAITERS + self.of_host, "{host}");
-        }
-    }
-
-    fn pick<T>(&mut self, from: impl Fn(&mut Self) -> &mut Vec<T>) -> Option<T> {
-        let count = from(self).len();
-        (count > 0).then(|| {
-            let at = self.below(count);
-            from(self).swap_remove(at)
-        })
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        self.rng.below(bound as u64) as usize
-    }
-}
-
-const SCRIPTS: u64 = 100;
-
-const STEPS: usize = 400;
-
-const HOSTS: [&str; 3] = ["a.test", "b.test", "c.test"];
-
-const WAITERS: usize = 6;
-
 /// More hosts than are remembered, each with a dial under way, and somebody who listens.
 #[tokio::test(start_paused = true)]
 async fn a_shutdown_gives_up_the_dials_of_many_hosts() {
@@ -1045,22 +754,4 @@ async fn a_shutdown_gives_up_the_dials_of_many_hosts() {
     }
     assert_eq!(counts(&client), [0; 4]);
     drop(events);
-}
-
-/// A host was failing and is back: what was dialed ahead is kept, and every other request has a dial of its own.
-#[tokio::test(start_paused = true)]
-async fn what_was_dialed_ahead_is_not_closed_where_there_is_room() {
-    let (dials, client) = bench(|client| client);
-    for _ in 0..2 {
-        let asked = ask(&client, URL);
-        dials.want_dial().await.fail("no line");
-        asked.error().await;
-    }
-    let asked = ask_all(&client, 0..3);
-    dials.want_dial().await.finish();
-    dials.want_dials(2).await.into_iter().for_each(|dial| drop(dial.finish()));
-    for asked in asked {
-        asked.answer().await;
-    }
-    assert_eq!(client.pool().stats().total.closed_total(), 0);
 }
