@@ -1,4 +1,5 @@
-//! How connections end under a request: closed or reset by the peer, or by a transport that takes no more.
+//! Ways in which a connection ends under a request: closed or reset by the peer, or by a transport that takes no more
+//! bytes.
 
 use std::io;
 use std::net::SocketAddr;
@@ -28,17 +29,17 @@ impl Ending {
     }
 }
 
-/// A connection that is handed over only when the server has closed it, or spoken on it. `made`: it is there.
+/// Connects, calls `made`, and returns the connection only when the server has closed it or sent a byte on it.
 pub async fn connect_late(address: SocketAddr, made: impl FnOnce()) -> Result<Box<dyn Transport>, BoxError> {
     let tcp = TcpStream::connect(address).await?;
     made();
-    // What there is to see: an end or a byte.
+    // Waits for an end or a byte.
     let _ = tcp.peek(&mut [0]).await;
     Ok(Box::new(tcp))
 }
 
-/// A connection that takes so many writes, so many bytes of the next, and refuses the rest, though nothing could be
-/// seen on it before.
+/// A transport that takes `writes` writes and `bytes` bytes of the next one, and then refuses every write. A look at it
+/// finds nothing wrong before.
 pub struct Mute {
     tcp: TcpStream,
     writes: usize,
@@ -52,13 +53,13 @@ impl Mute {
         Self { tcp, writes, bytes: 0, ending: Ending::Close, is_dead: false }
     }
 
-    /// So many bytes more.
+    /// Takes this many bytes after the last whole write.
     pub fn after(mut self, bytes: usize) -> Self {
         self.bytes = bytes;
         self
     }
 
-    /// As if the peer had ended it so.
+    /// Makes the refusal look like this ending by the peer.
     pub fn by(mut self, ending: Ending) -> Self {
         self.ending = ending;
         self

@@ -1,7 +1,7 @@
-//! Connections in memory that the test holds the other end of: it sees each write by itself, says what comes and when,
-//! and how much is taken. And sources of content that do as they are told.
+//! Connections in memory whose other end is the test: it sees each write by itself, decides which bytes come and when,
+//! and limits how many bytes are taken. Also sources of content that follow steps.
 //!
-//! Nothing here waits for time, so that tests may pause it. Invariant: what a client wrote is kept, write by write.
+//! Nothing here waits for time, so that tests may pause it. Invariant: the client's writes are kept one by one.
 
 #![allow(
     dead_code,
@@ -30,12 +30,12 @@ use tokio::task::JoinHandle;
 #[derive(Clone, Default)]
 pub(crate) struct Lines {
     all: Arc<Mutex<Vec<Line>>>,
-    /// What new connections take; everything, unless it was set.
+    /// Number of bytes that new connections take. `None` means all.
     room: Arc<Mutex<Option<usize>>>,
 }
 
 impl Lines {
-    /// A client of these lines, and a builder for one.
+    /// Returns a client whose connections are these lines.
     pub(crate) fn client(&self) -> Client {
         self.builder().build().unwrap()
     }
@@ -57,7 +57,7 @@ impl Lines {
         }
     }
 
-    /// Connections made from now on take so many bytes, until they are given more.
+    /// Lets connections made from now on take this many bytes, until `take` allows more.
     pub(crate) fn room(&self, bytes: usize) {
         *self.room.lock().unwrap() = Some(bytes);
     }
@@ -66,13 +66,14 @@ impl Lines {
         self.all.lock().unwrap().len()
     }
 
-    /// The connection of that number, counted from 0, once it was made.
+    /// Waits until the connection of this number (counted from 0) is made, and returns it.
     pub(crate) async fn line(&self, number: usize) -> Line {
         until("a connection is made", || self.count() > number).await;
         self.all.lock().unwrap()[number].clone()
     }
 
-    /// The connection of that number once the client has written something that ends so.
+    /// Waits until the client has written something on the connection of this number that ends with `end`, and returns
+    /// the connection.
     #[track_caller]
     pub(crate) fn written(&self, number: usize, end: &str) -> impl Future<Output = Line> {
         let place = std::panic::Location::caller();
@@ -156,7 +157,7 @@ impl Line {
         self.change(|state| state.room = state.room.saturating_add(bytes));
     }
 
-    /// From now on nothing is taken, but what `take` allows.
+    /// Takes no more bytes than `take` allows from now on.
     pub(crate) fn block(&self) {
         self.change(|state| state.room = 0);
     }
@@ -282,14 +283,14 @@ pub(crate) fn send(request: RequestBuilder) -> JoinHandle<handclasp::Result<Resp
     tokio::spawn(request.send())
 }
 
-/// Whatever can happen without time passing has happened then.
+/// Lets everything run that can run without time passing.
 pub(crate) async fn settle() {
     for _ in 0..300 {
         tokio::task::yield_now().await;
     }
 }
 
-/// Lets everything else run until `is_so` answers yes.
+/// Lets everything else run until `is_so` is true.
 #[track_caller]
 pub(crate) fn until(what: &'static str, mut is_so: impl FnMut() -> bool) -> impl Future<Output = ()> {
     let place = std::panic::Location::caller();
@@ -304,7 +305,7 @@ pub(crate) fn until(what: &'static str, mut is_so: impl FnMut() -> bool) -> impl
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What a source does next.
+/// Next action of a source.
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
     Data(&'static str),

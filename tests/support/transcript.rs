@@ -51,16 +51,16 @@ use super::layer::{Layer, Layered};
 use super::pipe::Pipe;
 use super::server::{Peer, Server, Split};
 
-/// A dialogue, as it was written down.
+/// A dialogue between client and server as it is written in its file.
 #[derive(Clone, Debug)]
 pub struct Transcript {
     pub path: PathBuf,
     pub exchanges: Vec<Exchange>,
-    /// Played only with the server's bytes in one piece.
+    /// Whether the server's bytes must arrive in one piece.
     pub is_whole: bool,
 }
 
-/// One request, what goes over the wire, and what must come of it.
+/// One request, the bytes on the wire, and the expected outcome.
 #[derive(Clone, Debug)]
 pub struct Exchange {
     line: usize,
@@ -71,7 +71,7 @@ pub struct Exchange {
     steps: Vec<(usize, Step)>,
     expected: Vec<(usize, Expected)>,
     is_reused: bool,
-    /// The line that says so.
+    /// Number of the line in the file.
     verdict: usize,
 }
 
@@ -79,7 +79,7 @@ pub struct Exchange {
 enum Upload {
     None,
     Known(Bytes),
-    /// `None`: never comes.
+    /// `None`: the piece never comes.
     Stream(Vec<Option<Bytes>>),
 }
 
@@ -103,14 +103,14 @@ enum Expected {
     Says(String),
 }
 
-/// What a client got.
+/// Outcome that a client saw.
 #[derive(Default, Debug)]
 struct Outcome {
     status: Option<u16>,
     headers: HeaderMap,
     body: Option<Vec<u8>>,
     trailers: HeaderMap,
-    /// Kind, phase and words.
+    /// Kind, phase and text of the error.
     error: Option<(ErrorKind, Option<Phase>, String)>,
     is_reused: bool,
 }
@@ -118,7 +118,7 @@ struct Outcome {
 type Result<T, E = String> = std::result::Result<T, E>;
 
 impl Transcript {
-    /// Reads a file; mistakes in it name their line.
+    /// Reads a file. An error names the line of the mistake.
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
         let first = text.lines().next().unwrap_or_default();
@@ -156,12 +156,12 @@ impl Transcript {
         Ok(transcript)
     }
 
-    /// Whether it takes a clock that can be put forward.
+    /// Whether the transcript waits, which needs paused time.
     pub fn waits(&self) -> bool {
         self.exchanges.iter().any(|it| it.steps.iter().any(|(_, step)| matches!(step, Step::Wait(_))))
     }
 
-    /// The exchanges, connection by connection.
+    /// Returns the exchanges of each connection.
     fn connections(&self) -> Vec<Vec<Exchange>> {
         let mut connections: Vec<Vec<Exchange>> = Vec::new();
         for exchange in &self.exchanges {
@@ -234,7 +234,7 @@ impl Exchange {
         Some(())
     }
 
-    /// The pieces of its body.
+    /// Returns the pieces of the request's body.
     fn pieces(&self) -> Vec<Option<Bytes>> {
         match &self.upload {
             Upload::None => Vec::new(),
@@ -288,7 +288,7 @@ impl Expected {
         })
     }
 
-    /// What there was instead.
+    /// Returns the difference from what was expected.
     fn mismatch(&self, outcome: &Outcome) -> Option<String> {
         let values = |fields: &HeaderMap, name: &str| {
             let values = fields.get_all(name).iter();
@@ -392,7 +392,7 @@ fn decode(exchange: &Exchange, split: Split) -> Result<Outcome, (usize, String)>
     Ok(outcome)
 }
 
-/// All that the client would send, as far as its body comes.
+/// Returns all bytes that the client sends, as far as its body comes.
 fn encode(exchange: &Exchange, machine: &mut Machine) -> Result<BytesMut> {
     let mut out = BytesMut::new();
     let host = exchange.uri.authority().map(|authority| authority.as_str().to_owned()).unwrap_or_default();
@@ -421,7 +421,7 @@ fn encode(exchange: &Exchange, machine: &mut Machine) -> Result<BytesMut> {
     Ok(out)
 }
 
-/// Plays a transcript through a client over a transport in memory. To be run in paused time.
+/// Plays a transcript through a client over a transport in memory. Needs paused time.
 pub async fn play_memory(transcript: &Transcript, split: Split) -> Result<()> {
     let connections = Arc::new(Mutex::new(VecDeque::from(transcript.connections())));
     let served = Arc::new(Mutex::new(Vec::new()));
@@ -444,7 +444,7 @@ pub async fn play_memory(transcript: &Transcript, split: Split) -> Result<()> {
     drop(client);
     let servers = std::mem::take(&mut *served.lock().unwrap());
     for server in servers {
-        // What the server saw is the cause of what the client says.
+        // The server's failure comes first, because it is the cause of the client's.
         server.await.unwrap().map_err(|(line, what)| transcript.at(line, what))?;
     }
     outcome
@@ -501,7 +501,7 @@ async fn serve_memory(
     Ok(())
 }
 
-/// Plays a transcript through a client over loopback. Never in paused time.
+/// Plays a transcript through a client over loopback. Needs real time.
 pub async fn play_tcp(transcript: &Transcript, split: Split) -> Result<()> {
     let connections = transcript.connections();
     let failures = Arc::new(Mutex::new(Vec::new()));
@@ -638,7 +638,7 @@ fn unescape(text: &str) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// A body's pieces; one of them may never come.
+/// Pieces of a body, of which one may never come.
 struct Pieces(VecDeque<Option<Bytes>>);
 
 impl Stream for Pieces {
@@ -652,7 +652,7 @@ impl Stream for Pieces {
     }
 }
 
-/// A connection in memory, which can be reset.
+/// A connection in memory that can be reset.
 struct Memory {
     pipe: Pipe,
     is_reset: Arc<Mutex<bool>>,
