@@ -1,5 +1,5 @@
-//! What becomes of idle connections in time: looked at, evicted, replaced, kept ready; and of hosts that fail. In paused
-//! time wherever time matters.
+//! Idle connections as time passes: the pool looks at them, evicts, replaces and keeps them ready. Also hosts whose
+//! dials fail. Time is paused wherever it matters.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -25,7 +25,7 @@ fn closed(client: &Client, reason: DropReason) -> u64 {
     client.pool().stats().total.closed(reason)
 }
 
-/// Nobody asks for anything, and yet a socket that its server has closed does not stay.
+/// A socket that its server has closed does not stay in the pool although no request comes.
 #[tokio::test]
 async fn rule_22_the_sweep_lets_go_what_the_server_has_closed() {
     let (close, closed_now) = (Signal::new(), Signal::new());
@@ -51,7 +51,7 @@ async fn rule_22_the_sweep_lets_go_what_the_server_has_closed() {
     let all = urls.iter().map(|url| get(&client, url));
     let mut ids = Vec::new();
     let mut all: Vec<_> = all.map(Box::pin).collect();
-    // All at once, so that each has its own.
+    // The requests run at the same time, so that each gets a connection of its own.
     for request in &mut all {
         assert!(std::future::poll_fn(|cx| Poll::Ready(request.as_mut().poll(cx).is_pending())).await);
     }
@@ -74,8 +74,8 @@ async fn rule_22_the_sweep_lets_go_what_the_server_has_closed() {
     assert_eq!(get(&client, &urls[2]).await.unwrap(), ids[2], "the third stays");
 }
 
-/// One task closes what is idle for too long, however many there are and though nobody ever asks again; and it ends when
-/// nothing is left.
+/// One task closes connections that were idle for too long, however many there are and although no further request
+/// comes. The task ends when no idle connection is left.
 #[tokio::test]
 async fn rule_18_one_timer_for_all_and_none_for_nothing() {
     let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
@@ -99,7 +99,7 @@ async fn rule_18_one_timer_for_all_and_none_for_nothing() {
     until("there is one again", || tasks() == 1).await;
 }
 
-/// Sixty idle ones are looked at in one sweep, a few at a time: none is lost, and each keeps its place.
+/// One sweep looks at sixty idle connections, a few at a time. None is lost, and each keeps its place.
 #[tokio::test]
 async fn rule_22_a_sweep_keeps_what_is_silent() {
     let server = Server::echo();
@@ -140,14 +140,14 @@ async fn rule_19_the_caller_evicts() {
     for _ in 0..4 {
         ids.push(get(&client, &url).await.unwrap());
     }
-    // Given back, taken, given back.
+    // A connection is returned, taken, and returned again.
     assert_eq!((ids, closed(&client, DropReason::Evicted)), (vec![1, 1, 2, 2], 2));
     let expected = |id, requests| (server.url(""), id, server.address(), requests);
     assert_eq!(
         *asked.lock().unwrap(),
         [(1, 1), (1, 1), (1, 2), (2, 1), (2, 1), (2, 2)].map(|(id, requests)| expected(id, requests))
     );
-    // What is idle is not used any more, once that is the answer.
+    // After that answer, idle connections are not used any more.
     for _ in 0..3 {
         client.warm(&url, 3).await.unwrap();
     }
@@ -169,7 +169,7 @@ async fn rule_19_what_the_caller_wants_gone_goes_while_it_is_idle() {
     until_now("they are gone", || closed(&client, DropReason::Evicted) == 3).await;
 }
 
-/// A panic of the caller's costs the request that met it, and neither a slot nor the pool.
+/// A panic in the caller's code costs the request that met it, and neither a slot nor the pool.
 #[tokio::test]
 async fn rule_19_a_panic_of_the_callers_loses_nothing() {
     let server = Server::echo();
@@ -200,7 +200,7 @@ async fn rule_19_a_panic_of_the_callers_loses_nothing() {
     assert_eq!((total.idle, total.active, total.opened), (1, 0, total.closed_total() + 1), "{total}");
 }
 
-/// Dials by the thousand would be as many SYNs at once.
+/// A thousand dials at once would be a thousand SYNs at once.
 #[tokio::test]
 async fn rule_14_warm_dials_a_few_at_a_time() {
     let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
@@ -246,7 +246,7 @@ async fn rule_14_so_many_are_always_idle() {
     };
     client.min_idle(server.url("/"), 3).unwrap();
     idle(3).await;
-    // One is taken, and another dialed; up to the limit.
+    // One connection is taken, and another one dialed, up to the limit.
     let mut held = Vec::new();
     for n in 1..=4 {
         let (client, url) = (client.clone(), server.url("/hold"));
@@ -262,12 +262,12 @@ async fn rule_14_so_many_are_always_idle() {
         request.await.unwrap().unwrap();
     }
     idle(5).await;
-    // What is closed is dialed again.
+    // A closed connection is replaced by a dial.
     client.pool().close_idle();
     idle(3).await;
     let opened = || client.pool().stats().total.opened;
     assert_eq!(opened(), 8);
-    // Until that is not wanted any more.
+    // Until `min_idle` is set to zero.
     client.min_idle(server.url("/"), 0).unwrap();
     client.pool().close_idle();
     for _ in 0..100 {
@@ -277,7 +277,7 @@ async fn rule_14_so_many_are_always_idle() {
     assert_eq!((total.idle, total.dialing, total.opened), (0, 0, 8), "{total}");
 }
 
-/// The runtime that wanted them is gone: nothing is dialed for it.
+/// The runtime that asked for idle connections has ended: nothing is dialed for it.
 #[test]
 fn rule_14_idle_connections_end_with_their_runtime() {
     let (server, client) = (Server::echo(), Client::new());
@@ -294,7 +294,7 @@ fn rule_14_idle_connections_end_with_their_runtime() {
     assert_eq!(client.pool().stats().total.opened, 6);
 }
 
-/// A host that is not there, until it is.
+/// A connector whose dials fail until `is_up` is true.
 fn flaky<F>(
     is_up: &Arc<AtomicBool>,
     dials: &Arc<AtomicUsize>,
@@ -316,7 +316,7 @@ where
     })
 }
 
-/// What is to be idle is dialed again after some seconds, and not after every failure.
+/// A failed dial for `min_idle` is tried again after some seconds, and not at once.
 #[tokio::test(start_paused = true)]
 async fn rule_13_rule_14_a_failing_host_is_tried_again_in_its_time() {
     let (is_up, dials) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
@@ -325,14 +325,14 @@ async fn rule_13_rule_14_a_failing_host_is_tried_again_in_its_time() {
     client.min_idle("http://h.test/", 2).unwrap();
     tokio::time::sleep(Duration::from_secs(600)).await;
     let tried = dials.load(Ordering::SeqCst);
-    // A few seconds apart.
+    // The tries are a few seconds apart.
     assert!((20..200).contains(&tried), "{tried} dials in ten minutes");
     is_up.store(true, Ordering::SeqCst);
     tokio::time::sleep(Duration::from_secs(31)).await;
     assert_eq!(client.pool().stats().total.idle, 2, "the host is back");
 }
 
-/// With the option, requests wait for the end of the waiting period, and all fail with the dial that follows.
+/// With the option, requests wait until the waiting period ends, and all fail with the dial that follows.
 #[tokio::test(start_paused = true)]
 async fn rule_13_requests_can_wait_for_the_next_dial() {
     let (is_up, dials) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
@@ -360,7 +360,7 @@ async fn rule_13_requests_can_wait_for_the_next_dial() {
     }
     let tried = dials.load(Ordering::SeqCst);
     assert_eq!(tried, 3, "one dial decided for all");
-    // (Real servers know no paused time.)
+    // A real socket knows no paused time, so that this part uses real time.
     tokio::time::resume();
     is_up.store(true, Ordering::SeqCst);
     let waiting: Vec<_> = (0..50).map(|_| fetch()).collect();
@@ -372,7 +372,8 @@ async fn rule_13_requests_can_wait_for_the_next_dial() {
     assert_eq!((total.waiting, total.dialing, total.active), (0, 0, 0), "{total}");
 }
 
-/// Connections that are made together do not end together, and a request that is under way is not cut short.
+/// Connections that were made together do not reach their maximum lifetime together, and a request under way is not cut
+/// short.
 #[tokio::test]
 async fn rule_16_a_fleet_is_replaced_one_by_one() {
     let server = Server::echo();
@@ -395,7 +396,7 @@ async fn rule_16_a_fleet_is_replaced_one_by_one() {
     assert_eq!(closed(&client, DropReason::MaxLifetime), 50);
 }
 
-/// A host that takes no more connections, while one is used again and again.
+/// A host accepts no more connections, while one of its connections is used again and again.
 #[tokio::test]
 async fn rule_14_a_refused_dial_is_not_repeated_on_every_reuse() {
     let dials = Arc::new(AtomicUsize::new(0));

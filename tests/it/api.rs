@@ -1,4 +1,4 @@
-//! The public interface, as it is promised: what can cross threads, how large it is, and which signatures exist.
+//! The public interface as it is promised: which types cross threads, how large they are, and which signatures exist.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -14,7 +14,7 @@ use handclasp::{
 };
 use http::{HeaderMap, Method, StatusCode, Uri, Version};
 
-/// Everything that a program keeps or moves may be kept and moved anywhere.
+/// Every type that a program stores or moves can be stored and moved anywhere.
 #[test]
 fn what_may_cross_threads() {
     fn free<T: Send + Sync + Unpin + 'static>() {}
@@ -49,7 +49,7 @@ fn what_may_cross_threads() {
     let _ = object;
 }
 
-/// Futures may be spawned.
+/// All futures can be spawned.
 #[test]
 fn futures_are_send() {
     fn send<T: Send>(future: T) -> T {
@@ -69,7 +69,7 @@ fn futures_are_send() {
     let _ = read;
 }
 
-/// Speed bumps: sizes that cost something when they grow.
+/// Sizes whose growth would cost speed or memory. A failure here asks whether the growth is worth it.
 #[test]
 fn sizes() {
     let client = Client::new();
@@ -93,7 +93,7 @@ fn peers() -> Peers {
     Peers::new(Script { is_eager: true, ..Script::new(&[&[Reply::raw(&[chunked])]]) })
 }
 
-/// The signatures that programs use: this test is that it compiles.
+/// The signatures that programs use: the test passes when it compiles.
 #[tokio::test(start_paused = true)]
 async fn a_program_of_everything() -> Result<(), Error> {
     let seconds = Duration::from_secs(5);
@@ -226,7 +226,7 @@ fn bodies_of_all_kinds() {
     }
 }
 
-/// Nothing of it needs a runtime.
+/// Building a client needs no runtime and opens nothing.
 #[test]
 fn building_does_nothing() {
     let client = Client::builder().build().unwrap();

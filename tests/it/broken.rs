@@ -1,4 +1,4 @@
-//! A body that failed has failed for good: however it is read afterwards, it never looks like one that has ended.
+//! A body that failed stays failed: no way of reading it afterwards makes it look complete.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -12,7 +12,8 @@ use http_body::Body as _;
 
 use crate::support::lines::{Line, Lines, Source, Step, send};
 
-/// How a response breaks: its head, and what comes of its content; then an end, a reset, or nothing.
+/// A way in which a response breaks: its head, the part of its content that comes, and then an end, a reset, or
+/// nothing.
 type Breach = (&'static str, &'static str, &'static str, Then, ErrorKind);
 
 #[derive(Clone, Copy)]
@@ -62,7 +63,8 @@ const BREACHES: [Breach; 12] = [
     ("a shutdown", "content-length: 9", "four", Then::Shutdown, ErrorKind::Shutdown),
 ];
 
-/// A response that breaks so, and its end of the connection. `with_head`: the content comes with the head.
+/// Returns a response that breaks in this way, and the server's end of the connection. `with_head`: the content comes
+/// together with the head.
 async fn respond(breach: Breach, with_head: bool, lines: &Lines, client: &Client) -> (Response, Line) {
     let (_, head, content, then, _) = breach;
     let sending = send(client.get("http://h/"));
@@ -86,7 +88,7 @@ async fn respond(breach: Breach, with_head: bool, lines: &Lines, client: &Client
     (response, line)
 }
 
-/// Reads until the error.
+/// Reads until the error, and returns it.
 async fn fail(response: &mut Response) -> Error {
     loop {
         match response.chunk().await {
@@ -96,7 +98,7 @@ async fn fail(response: &mut Response) -> Error {
     }
 }
 
-/// All that an error says.
+/// Returns everything that an error says.
 fn said(error: &Error) -> String {
     format!("{error:?}: {} {:?}", error.chain(), error.timings().map(|timings| timings.total))
 }
@@ -138,7 +140,7 @@ async fn every_read_of_a_broken_body_repeats_its_error() {
                     "text" => assert_eq!(said(&response.text().await.unwrap_err()), first, "{name}"),
                     "collect" => assert_eq!(said(&response.collect().await.unwrap_err()), first, "{name}"),
                     "stream" => {
-                        // (As streams do: one that repeats it never ends for who gathers its items.)
+                        // A stream that repeated its error would never end for a caller that collects its items.
                         let mut stream = response.bytes_stream();
                         assert_eq!(said(&next(&mut stream).await.unwrap().unwrap_err()), first, "{name}");
                         for _ in 0..3 {
@@ -174,7 +176,7 @@ async fn every_read_of_a_broken_body_repeats_its_error() {
     }
 }
 
-/// A stream of a body that breaks gives what came, the error once, and its end.
+/// The stream of a body that breaks gives the content that came, the error once, and then ends.
 #[tokio::test(start_paused = true)]
 async fn a_stream_of_a_broken_body_ends_behind_its_error() {
     for breach in BREACHES {
@@ -192,7 +194,7 @@ async fn a_stream_of_a_broken_body_ends_behind_its_error() {
     }
 }
 
-/// Read for the first time when it is passed on, or as a body: the error is told there.
+/// The response is first read when it is passed on as a body: the reader there gets the error.
 #[tokio::test(start_paused = true)]
 async fn a_broken_body_that_nobody_read_before_fails_where_it_is_read() {
     for breach in BREACHES {
@@ -215,7 +217,7 @@ async fn a_broken_body_that_nobody_read_before_fails_where_it_is_read() {
     }
 }
 
-/// The same of a body that the caller made: its source is asked once, and its failure stays.
+/// A body made from the caller's source: the source is polled until it fails once, and the failure stays.
 #[tokio::test]
 async fn a_body_whose_own_source_failed_never_looks_ended() {
     let bodies: [fn() -> Body; 3] = [
@@ -240,7 +242,7 @@ async fn a_body_whose_own_source_failed_never_looks_ended() {
     }
 }
 
-/// A file that shrank has not ended: neither for who reads it, nor on the wire, where chunks would hide it.
+/// A file that shrank while it was read is an error: for its reader, and on the wire, where chunks would hide it.
 #[tokio::test]
 async fn a_file_that_became_shorter_never_looks_ended() {
     let path = std::env::temp_dir().join(format!("handclasp-broken-{}", std::process::id()));
@@ -269,7 +271,7 @@ async fn a_file_that_became_shorter_never_looks_ended() {
     std::fs::remove_file(&path).unwrap();
 }
 
-/// More trailers than can be held are not cut down to those that can.
+/// More trailers than the limit are an error, and are not cut down to the limit.
 #[test]
 fn a_body_with_too_many_trailers_never_looks_ended() {
     let many = |from: usize| -> http::HeaderMap {

@@ -1,7 +1,7 @@
-//! Many requests at once to a host that nobody has spoken to yet, over real sockets: how many lookups, dials and
-//! connections come of it, in which order the requests are served, and what becomes of them where nobody answers.
+//! Many requests at once to a host without connections, over real sockets: how many lookups, dials and connections are
+//! made, in which order the requests are served, and what happens where the host does not answer.
 //!
-//! (Each order of events alone, in paused time: `tests/dials.rs`.)
+//! `dials.rs` plays each order of events alone, in paused time.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -20,7 +20,7 @@ use crate::support::{Server, Signal, until, within};
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-/// Lookups that wait to be told what they find.
+/// A resolver whose lookups wait until the test answers them.
 #[derive(Clone, Default)]
 struct Lookups {
     begun: Arc<AtomicUsize>,
@@ -32,7 +32,7 @@ impl Lookups {
         self.begun.load(Ordering::SeqCst)
     }
 
-    /// The oldest that waits.
+    /// Returns the oldest lookup that waits.
     async fn want(&self) -> oneshot::Sender<Vec<IpAddr>> {
         until("a name is looked up", || !self.waiting.lock().unwrap().is_empty()).await;
         self.waiting.lock().unwrap().pop_front().unwrap()
@@ -53,7 +53,8 @@ impl Resolve for Lookups {
     }
 }
 
-/// A request in a task of its own; tasks of one thread are polled in the order of their spawning.
+/// Sends a request in a task of its own. Tasks of a runtime with one thread are polled in the order in which they were
+/// spawned.
 fn ask(client: &Client, url: String) -> JoinHandle<handclasp::Result<String>> {
     let request = client.get(url).send();
     tokio::spawn(async move { request.await?.text().await })
@@ -71,7 +72,7 @@ fn total(client: &Client) -> HostStats {
     client.pool().stats().total
 }
 
-/// The server answers one request at a time, and looks what comes next: the oldest waiter, each time.
+/// The server answers one request at a time and records the next one: each time it is the oldest waiter.
 #[tokio::test]
 async fn rule_10_a_cold_burst_looks_up_once_keeps_to_its_limit_and_is_served_in_order() {
     const BURST: usize = 100;
@@ -125,7 +126,7 @@ async fn rule_10_a_cold_burst_looks_up_once_keeps_to_its_limit_and_is_served_in_
     assert_eq!((total.opened, total.idle, total.failed_dials), (LIMIT as u64, LIMIT, 0), "{total}");
 }
 
-/// Without a limit there is a dial for each waiter, and none for those who left before they asked for one.
+/// Without a limit, each waiter has a dial, and waiters that left before they asked for a dial have none.
 #[tokio::test]
 async fn rule_10_a_cold_burst_without_a_limit_dials_for_live_waiters_alone() {
     let (server, lookups) = (Server::echo(), Lookups::default());
@@ -138,7 +139,7 @@ async fn rule_10_a_cold_burst_without_a_limit_dials_for_live_waiters_alone() {
         asked.abort();
     }
     until("they have left", || total(&client).waiting == 35).await;
-    // 25 dials are anyone's by now: only those beyond them begin more.
+    // 25 dials now serve any waiter: only waiters beyond them begin more.
     asked.extend((60..100).map(|at| ask(&client, url(at))));
     until("all wait", || total(&client).waiting == 75).await;
     assert_eq!(total(&client).dialing, 75);
@@ -152,8 +153,8 @@ async fn rule_10_a_cold_burst_without_a_limit_dials_for_live_waiters_alone() {
     assert_eq!((lookups.begun(), total.opened, total.idle), (1, 75, 75), "{total}");
 }
 
-/// A name that is known not to exist fails all who queued before the dial began; who queued later is served by a
-/// further dial, which asks anew.
+/// A name that does not exist fails all requests that queued before the dial began. A request that queued later is
+/// served by another dial, which looks the name up again.
 #[tokio::test]
 async fn rule_11_a_name_not_found_fails_those_who_queued_before_the_dial() {
     let go = Signal::new();
@@ -198,7 +199,7 @@ async fn rule_11_a_name_not_found_fails_those_who_queued_before_the_dial() {
     assert_eq!((total.opened, total.failed_dials, total.idle), (2, 1, 1), "{total}");
 }
 
-/// Every address refuses: the first dial began when nobody but the first waited, the second when all did.
+/// Every address refuses: the first dial began when only the first request waited, and the second dial when all waited.
 #[tokio::test]
 async fn rule_11_two_refused_dials_fail_a_hundred() {
     let refusing = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -211,8 +212,8 @@ async fn rule_11_two_refused_dials_fail_a_hundred() {
     assert_eq!((total.failed_dials, total.waiting, total.dialing, total.opened), (2, 0, 0, 0), "{total}");
 }
 
-/// A host that answers no SYN, because the queue of those it has not accepted is full: a hundred requests, eight dials at
-/// a time, and the hundred fail with the first eight, or with the one that began as the first of them failed.
+/// A host that answers no SYN, because its accept queue is full: a hundred requests dial eight at a time, and all
+/// hundred fail with the first eight dials, or with the dial that began when the first of them failed.
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn rule_11_a_hundred_at_a_host_that_takes_no_connection_cost_nine_dials_at_most() {

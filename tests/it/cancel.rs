@@ -1,9 +1,9 @@
-//! Dropping a request at any point leaves the pool's counts exact, and neither a connection nor a task behind: rule 31.
-//! (Over sockets, and the sockets counted: `tests/sockets.rs`.)
+//! Dropping a request at any point leaves the pool's counts exact, and leaves neither a connection nor a task (rule
+//! 31). `tests/sockets.rs` does the same over sockets and counts them.
 //!
-//! Not sampled but enumerated: each scenario is run once for every k, its future polled k times and dropped, until
-//! it completes within k polls. The transport is pending before every operation, so every await is met. After each
-//! drop: nothing is active, dialing or waiting; as many connections are idle as exist; and the next request works.
+//! Every point is tried: each scenario runs once for every k, its future is polled k times and then dropped, until it
+//! completes within k polls. The transport is pending before every operation, so that every await is met. After each
+//! drop nothing is active, dialing or waiting, as many connections are idle as exist, and the next request works.
 
 #![allow(
     clippy::unwrap_used,
@@ -51,7 +51,7 @@ impl Bench {
         self.client.get(URL).send().await.unwrap()
     }
 
-    /// The counts are exact, now, after one more request, and after the client is gone.
+    /// Fails unless the counts are exact now, after one more request, and after the client is dropped.
     async fn check(self, what: &str) {
         self.check_counts(what).await;
         let next = async { self.client.get(URL).send().await?.text().await };
@@ -80,14 +80,14 @@ impl Bench {
     }
 }
 
-/// Until nothing moves any more; time stands still.
+/// Lets everything run until no task makes progress, without time passing.
 async fn settle() {
     for _ in 0..60 {
         tokio::task::yield_now().await;
     }
 }
 
-/// Counts how often it is woken.
+/// A waker that counts its wakes.
 #[derive(Default)]
 struct Wakes(AtomicUsize);
 
@@ -97,11 +97,11 @@ impl Wake for Wakes {
     }
 }
 
-/// Polls `work` `polls` times, each time after it was woken, and drops it. Between polls other tasks run for `pace`
-/// turns, and longer where it was not woken yet. Whether it completed.
+/// Polls `work` `polls` times, each time after its waker was called, and drops it. Between polls other tasks run for
+/// `pace` turns, and longer where the waker was not called yet. Whether `work` completed.
 ///
-/// `other` is something that happens before a certain poll (or drop), all of it; work that waits for it is polled
-/// unwoken until then.
+/// `other` runs to its end before the poll (or drop) of a certain number. Work that waits for it is polled without a
+/// wake until then.
 async fn drop_after(
     mut work: Work,
     polls: usize,
@@ -147,7 +147,7 @@ fn run<T>(test: impl Future<Output = T>) -> T {
         .block_on(test)
 }
 
-/// Every k, at several paces of the rest of the world.
+/// Tries every k, at several paces of the other tasks.
 fn enumerate(name: &str, limit: usize, script: &Script, prepare: impl AsyncFn(Bench) -> Work) {
     let mut drops = 0;
     for pace in [0, 1, 2, 5] {
@@ -189,7 +189,7 @@ fn rule_31_a_cold_request() {
     enumerate("cold, in pieces", 2, &script, async |bench| fetch(bench));
 }
 
-/// Two requests and their dials: the one that is dropped takes nothing from the other.
+/// Two requests with a dial each: the dropped one takes nothing from the other.
 #[test]
 fn rule_31_a_cold_request_beside_another() {
     let script = Script::new(&[&[Reply::ok("hello")]]);
@@ -199,7 +199,7 @@ fn rule_31_a_cold_request_beside_another() {
             let other = tokio::spawn(async move { other.get().await.text().await.unwrap() });
             let work = fetch(bench);
             boxed(async move {
-                // Whoever drops this drops the handle, not the other request.
+                // Dropping this drops the handle, not the other request.
                 work.await;
                 assert_eq!(other.await.unwrap(), "hello");
             })
@@ -216,7 +216,7 @@ fn rule_31_a_warm_request() {
     });
 }
 
-/// The idle connection turns out to be dead when it is looked at: its slot becomes a dial.
+/// The look finds the idle connection dead: its slot is used for a dial.
 #[test]
 fn rule_31_a_request_that_finds_its_connection_dead() {
     let script = Script::new(&[&[Reply::ok("hello")]]);
@@ -252,7 +252,7 @@ fn rule_31_a_request_whose_dial_fails() {
             };
             drop_after(Box::pin(work), polls, pace, None, &what).await;
             settle().await;
-            // Not one poll: the failure is still to come, or fails the next.
+            // No poll: the failure is still to come, or fails the next request.
             if bench.client.pool().stats().total.failed_dials == 0 {
                 let error = bench.client.get(URL).send().await.unwrap_err();
                 assert_eq!(error.kind(), handclasp::ErrorKind::Connect);
@@ -264,8 +264,8 @@ fn rule_31_a_request_whose_dial_fails() {
     println!("failed dial: {drops} drops");
 }
 
-/// The one connection is held by another response, which ends just before the poll of number `at`: so its
-/// connection, or the failure to make one, may have been delivered and not seen.
+/// The only connection is held by another response, which ends just before the poll of number `at`, so that its
+/// connection, or the failure to make one, may have been delivered and not yet seen.
 #[test]
 fn rule_31_a_request_that_waits() {
     let script = Script::new(&[&[slow(), Reply::ok("hello")], &[Reply::ok("hello")]]);
@@ -305,7 +305,7 @@ fn rule_31_a_request_that_waits() {
     println!("waited: {drops} drops");
 }
 
-/// Three wait for one connection, and the one in the middle is dropped: the others are served.
+/// Three requests wait for one connection, and the middle one is dropped: the others are served.
 #[test]
 fn rule_31_a_request_that_waits_among_others() {
     let script = Script::new(&[&[Reply::ok("hello")]]);
@@ -388,7 +388,7 @@ fn rule_31_an_upload() {
     }
 }
 
-/// The server answers before it has the whole request.
+/// The server answers before it has read the whole request.
 #[test]
 fn rule_31_an_upload_that_is_answered_early() {
     for (name, reply) in [
@@ -433,7 +433,7 @@ fn rule_31_a_body() {
     }
 }
 
-/// A dropped `chunk()` loses nothing: whoever asks again reads on.
+/// A dropped `chunk()` loses no content: the next call reads on.
 #[test]
 fn rule_31_a_piece_of_a_body() {
     let script = Script::new(&[&[slow()]]);
@@ -469,7 +469,7 @@ fn rule_31_a_piece_of_a_body() {
     println!("chunk: {drops} drops");
 }
 
-/// A kept connection dies under the request, which is sent again on a fresh one.
+/// A kept connection dies under the request, which is sent again on a new connection.
 #[test]
 fn rule_31_a_request_that_is_sent_again() {
     for (death, reply) in [
@@ -495,7 +495,7 @@ fn rule_31_a_request_that_is_sent_again() {
     }
 }
 
-/// A request that is sent again while others wait for the same connection.
+/// A request is sent again while others wait for the same connection.
 #[test]
 fn rule_31_a_request_that_is_sent_again_among_others() {
     let script = Script::new(&[&[Reply::ok("hello"), Reply::silence().eof()], &[Reply::ok("hello")]]);

@@ -132,27 +132,27 @@ impl Line {
         wakers.into_iter().flatten().for_each(Waker::wake);
     }
 
-    /// These bytes come.
+    /// Sends these bytes to the client.
     pub(crate) fn say(&self, bytes: impl AsRef<[u8]>) {
         self.change(|state| state.incoming.extend(bytes.as_ref()));
     }
 
-    /// Behind what was said, the end.
+    /// Ends the server's direction after the bytes sent so far.
     pub(crate) fn eof(&self) {
         self.change(|state| state.end = End::Eof);
     }
 
-    /// Behind what was said, a reset; writes fail at once.
+    /// Resets the connection after the bytes sent so far. Writes of the client fail at once.
     pub(crate) fn reset(&self) {
         self.change(|state| (state.end, state.breaks_writes) = (End::Reset, true));
     }
 
-    /// Whether the client's direction cannot be shut down for now.
+    /// Sets whether the client cannot shut down its direction for now.
     pub(crate) fn hold_shutdown(&self, is_held: bool) {
         self.change(|state| state.holds_shutdown = is_held);
     }
 
-    /// So many bytes more are taken.
+    /// Takes this many more bytes.
     pub(crate) fn take(&self, bytes: usize) {
         self.change(|state| state.room = state.room.saturating_add(bytes));
     }
@@ -162,7 +162,7 @@ impl Line {
         self.change(|state| state.room = 0);
     }
 
-    /// What was written, write by write.
+    /// Returns the client's writes one by one.
     pub(crate) fn writes(&self) -> Vec<String> {
         self.lock().writes.iter().map(|write| String::from_utf8_lossy(write).into_owned()).collect()
     }
@@ -175,23 +175,23 @@ impl Line {
         self.lock().writes.iter().map(Vec::len).sum()
     }
 
-    /// How much of what was said the client has not read.
+    /// Returns the number of bytes that the client has not read.
     pub(crate) fn unread(&self) -> usize {
         self.lock().incoming.len()
     }
 
-    /// The client has let go of it.
+    /// Whether the client has dropped the connection.
     pub(crate) fn is_gone(&self) -> bool {
         self.lock().is_gone
     }
 
-    /// The client has shut its direction down.
+    /// Whether the client has shut down its direction.
     pub(crate) fn is_shut(&self) -> bool {
         self.lock().is_shut
     }
 }
 
-/// The client's end.
+/// The client's end of a connection.
 struct Wire(Line);
 
 impl AsyncRead for Wire {
@@ -311,15 +311,15 @@ pub(crate) enum Step {
     Data(&'static str),
     Trailer(&'static str, &'static str),
     Fail,
-    /// Pending once, and woken.
+    /// Is pending once and wakes the reader.
     Later,
-    /// Pending for ever.
+    /// Is pending for ever.
     Never,
-    /// Empty pieces for ever.
+    /// Gives empty pieces for ever.
     Empties,
 }
 
-/// A stream, or a body, that takes those steps and ends.
+/// A stream, or a body, that follows these steps and then ends.
 pub(crate) struct Source {
     steps: VecDeque<Step>,
     length: Option<u64>,
@@ -331,7 +331,7 @@ impl Source {
         Self { steps: steps.iter().cloned().collect(), length: None, polls: Arc::default() }
     }
 
-    /// As a body, it says that it has this length.
+    /// Announces this length, as a body.
     pub(crate) fn sized(mut self, length: u64) -> Self {
         self.length = Some(length);
         self
@@ -385,7 +385,7 @@ impl http_body::Body for Source {
     }
 }
 
-/// A stream of what the test sends.
+/// A stream of the pieces that the test sends.
 pub(crate) struct Fed(pub(crate) tokio::sync::mpsc::Receiver<Bytes>);
 
 impl Stream for Fed {
