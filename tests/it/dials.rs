@@ -1,7 +1,8 @@
-//! Who waits, who dials, and who gets what: the pool's rules 3 to 14, as scripts of dials in paused time.
+//! Requests that wait, dials, and which request gets which connection: the pool's rules 3 to 14, as scripts of dials in
+//! paused time.
 //!
-//! Every dial waits to be told how it ends, and every connection may be held busy, so that each order of events is one
-//! that the test chose. (The policy alone: beside `src/pool/policy.rs`; over sockets: `tests/burst.rs`.)
+//! Every dial ends as the test says, and every connection can be held busy, so that the test chooses each order of
+//! events. The tests of the policy alone stand beside `src/pool/policy.rs`, those over sockets in `burst.rs`.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -29,12 +30,12 @@ fn bench(settings: impl FnOnce(ClientBuilder) -> ClientBuilder) -> (Dials, Clien
     (dials, client)
 }
 
-/// `/1`, `/2` and so on, of host a.
+/// Sends requests for `/1`, `/2` and so on to host a.
 fn ask_all(client: &Client, numbers: impl IntoIterator<Item = usize>) -> Vec<Asked> {
     numbers.into_iter().map(|number| ask(client, &format!("{URL}{number}"))).collect()
 }
 
-/// A connection that carries a request and does not answer it; and that request.
+/// Makes a connection that carries a request and does not answer it. Returns both.
 async fn busy(dials: &Dials, client: &Client, url: &str) -> (Far, Asked) {
     let asked = ask(client, url);
     let far = dials.want_dial().await.hold();
@@ -43,7 +44,7 @@ async fn busy(dials: &Dials, client: &Client, url: &str) -> (Far, Asked) {
     (far, asked)
 }
 
-/// So many idle connections.
+/// Makes this many idle connections.
 async fn open(dials: &Dials, client: &Client, count: usize) -> Vec<Far> {
     let asked: Vec<_> = (0..count).map(|_| ask(client, URL)).collect();
     let fars: Vec<_> = dials.want_dials(count).await.into_iter().map(|dial| dial.hold()).collect();
@@ -80,8 +81,8 @@ async fn rule_06_idle_connections_are_taken_newest_first() {
     dials.none_wanted().await;
 }
 
-/// A connection that is freed belongs to the oldest waiter from that moment on: who frees it and asks again in the same
-/// breath stands behind all others.
+/// A freed connection belongs to the oldest waiter at once: a task that frees it and sends again without an await in
+/// between is queued last.
 #[tokio::test(start_paused = true)]
 async fn rule_06_a_freed_connection_is_handed_to_the_oldest_waiter() {
     let (dials, client) = bench(|client| client.max_connections_per_host(1));
@@ -89,7 +90,7 @@ async fn rule_06_a_freed_connection_is_handed_to_the_oldest_waiter() {
     let greedy = tokio::spawn(async move {
         for round in 0..3 {
             let response = greedy.get(format!("{URL}greedy-{round}")).send().await.unwrap();
-            // Its content came with the head: nothing is awaited between the end of this one and the next.
+            // Its content came with the head: no await lies between the end of this request and the next.
             assert_eq!(response.text().await.unwrap(), "1");
         }
     });
@@ -109,7 +110,7 @@ async fn rule_06_a_freed_connection_is_handed_to_the_oldest_waiter() {
     assert_eq!((dials.begun(), counts(&client)), (1, [1, 0, 0, 0]));
 }
 
-/// What happens to the connection that a waiter waits for.
+/// Event on the connection that a waiter waits for.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Event {
     Dialed,
@@ -118,9 +119,9 @@ enum Event {
     Closed,
 }
 
-/// The oldest waiter is polled n times and dropped; what it waits for comes before one of the polls, or before the drop:
-/// it may have been handed over unseen. Whatever the moment, the waiter behind it gets a connection, the same one where
-/// nothing was sent on it.
+/// The oldest waiter is polled n times and dropped. The event comes before one of the polls, or before the drop, so
+/// that a connection may have been handed over unseen. In each case the next waiter gets a connection, the same one
+/// where nothing was sent on it.
 #[test]
 fn rule_07_a_waiter_that_is_dropped_at_any_poll_loses_nothing() {
     let mut drops = 0;
@@ -145,7 +146,7 @@ fn paused<T>(test: impl Future<Output = T>) -> T {
     runtime.unwrap().block_on(test)
 }
 
-/// Whether the request was answered or failed within so many polls.
+/// Whether the request was answered or failed within this many polls.
 async fn drop_after(event: Event, at: usize, polls: usize) -> bool {
     let what = format!("{event:?} before poll {at}, dropped after {polls} polls");
     let (dials, client) = bench(|client| client.max_connections_per_host(1));
@@ -176,7 +177,7 @@ async fn drop_after(event: Event, at: usize, polls: usize) -> bool {
     if polls < at {
         happen(event, &dials, holder.as_ref()).await;
     }
-    // A request that was under way took its connection along.
+    // A request that was under way ended its connection.
     let was_sent = dials.targets().contains(&"/dropped".to_owned());
     let is_lost = was_sent && !is_complete;
     let has_failed = matches!(event, Event::DialFailed | Event::Closed);
@@ -249,7 +250,7 @@ async fn rule_08_a_slot_is_free_however_its_dial_ends() {
     }
 }
 
-/// The connector panics before there is anything to wait for.
+/// The connector panics before it returns a future.
 #[tokio::test(start_paused = true)]
 async fn rule_08_a_connector_that_panics_when_called_frees_the_slot() {
     let dials = Dials::default();
@@ -276,7 +277,7 @@ async fn rule_09_a_freed_connection_serves_before_the_dial_does() {
     assert_eq!(counts(&client), [0, 1, 1, 0], "the second has the first's connection");
     far.answer();
     assert_eq!(second.answer().await, 1);
-    // The dial that lost its waiter goes on.
+    // The dial whose waiter was served elsewhere goes on.
     assert_eq!(counts(&client), [1, 0, 1, 0]);
     dial.finish();
     dials.none_wanted().await;
@@ -295,7 +296,7 @@ async fn rule_09_a_dial_serves_before_a_connection_is_freed() {
     assert_eq!((counts(&client), dials.begun()), ([2, 0, 0, 0], 2));
 }
 
-/// A dial that lost its waiter to a freed connection serves the next one, who begins none.
+/// A dial whose waiter got a freed connection serves the next request, which begins no dial.
 #[tokio::test(start_paused = true)]
 async fn rule_09_a_dial_that_lost_its_waiter_serves_another() {
     let (dials, client) = bench(|client| client);
@@ -313,7 +314,7 @@ async fn rule_09_a_dial_that_lost_its_waiter_serves_another() {
     assert_eq!((counts(&client), dials.begun()), ([2, 0, 0, 0], 2));
 }
 
-/// Dials and freed connections in any order: the oldest waiter is served by whatever comes next.
+/// Dials and freed connections end in any order: the oldest waiter gets each.
 #[tokio::test(start_paused = true)]
 async fn rule_09_waiters_are_served_in_order_by_whatever_comes() {
     let (dials, client) = bench(|client| client);
@@ -322,7 +323,7 @@ async fn rule_09_waiters_are_served_in_order_by_whatever_comes() {
     let mut under_way = dials.want_dials(4).await;
     let mut fars = vec![far];
     for at in [2, 0] {
-        // Not the oldest one's own dial.
+        // This is not the dial that the oldest waiter began.
         fars.push(under_way.remove(at).hold());
         settle().await;
     }
@@ -372,7 +373,7 @@ async fn rule_10_dials_never_exceed_live_waiters() {
     asked.extend(ask_all(&client, [9]));
     under_way.extend(dials.want_dials(1).await);
     assert_eq!(counts(&client), [0, 0, 6, 6]);
-    // The oldest fails with its dial: the five others have five dials.
+    // The oldest waiter fails with its dial: the other five have five dials.
     under_way.remove(0).fail("no line");
     assert_eq!(asked.remove(0).error().await.kind(), ErrorKind::Connect);
     dials.none_wanted().await;
@@ -384,7 +385,7 @@ async fn rule_10_dials_never_exceed_live_waiters() {
     assert_eq!((counts(&client), dials.begun()), ([5, 0, 0, 0], 6));
 }
 
-/// Who left before there was room for a dial begins none when there is.
+/// A waiter that left before there was room for a dial begins none when there is.
 #[tokio::test(start_paused = true)]
 async fn rule_10_waiters_that_left_begin_no_dial() {
     let (dials, client) = bench(|client| client.max_connections_per_host(2));
@@ -396,7 +397,7 @@ async fn rule_10_waiters_that_left_begin_no_dial() {
     for asked in asked {
         asked.cancel().await;
     }
-    // Never polled, it was never in the queue.
+    // A request that was never polled was never queued.
     drop(client.get(URL).send());
     assert_eq!(counts(&client), [0, 2, 0, 0]);
     one.answer_last();
@@ -407,7 +408,7 @@ async fn rule_10_waiters_that_left_begin_no_dial() {
     assert_eq!((dials.begun(), counts(&client)), (2, [0; 4]));
 }
 
-/// Each failed dial of an attempt fails the oldest who waits, and is replaced for who is left.
+/// Each failed dial fails the oldest waiter, and is replaced while others wait.
 #[tokio::test(start_paused = true)]
 async fn rule_11_a_failure_of_an_attempt_fails_one() {
     let (dials, client) = bench(|client| client.max_connections_per_host(2));
@@ -419,7 +420,7 @@ async fn rule_11_a_failure_of_an_attempt_fails_one() {
     assert!(error.chain().to_string().ends_with("no line"), "{}", error.chain());
     under_way.extend(dials.want_dials(1).await);
     assert_eq!(counts(&client), [0, 0, 2, 3]);
-    // A success in between: what fails next is the first in a row again.
+    // A success lies in between: the next failure is the first in a row again.
     let far = under_way.remove(0).hold();
     settle().await;
     under_way.remove(0).fail("no line");
@@ -433,7 +434,7 @@ async fn rule_11_a_failure_of_an_attempt_fails_one() {
     assert_eq!((counts(&client), dials.begun()), ([2, 0, 0, 0], 4));
 }
 
-/// A dial that fails while another is under way for whoever is left.
+/// A dial fails while another one is under way for the remaining waiter.
 #[tokio::test(start_paused = true)]
 async fn rule_11_who_has_another_dial_in_sight_is_not_failed() {
     let (dials, client) = bench(|client| client);
@@ -476,7 +477,8 @@ async fn rule_12_a_dial_that_nobody_waits_for_keeps_its_own_deadline() {
     assert_eq!((dials.begun(), client.pool().stats().total.failed_dials), (1, 1));
 }
 
-/// No limit leaves room for it: it is closed, for whoever is held back, or because none is kept.
+/// No limit leaves room for the connection: it is closed for a host that waits for room, or because no idle connection
+/// is kept.
 #[tokio::test(start_paused = true)]
 async fn rule_12_a_dial_that_nobody_waits_for_makes_room_where_room_is_needed() {
     let (dials, client) = bench(|client| client.max_connections(1));
@@ -507,7 +509,7 @@ async fn rule_12_a_dial_that_nobody_waits_for_makes_room_where_room_is_needed() 
     }
 }
 
-/// Two dials that fail, and then one at a time, whose outcome everybody shares who comes meanwhile.
+/// After two failed dials there is one dial at a time, and its outcome is that of all requests that come meanwhile.
 #[tokio::test(start_paused = true)]
 async fn rule_13_a_failing_host_has_one_dial_at_a_time() {
     let (dials, client) = bench(|client| client);
@@ -531,7 +533,7 @@ async fn rule_13_a_failing_host_has_one_dial_at_a_time() {
             }
             dials.none_wanted().await;
         } else {
-            // All is forgiven: as many dials as requests.
+            // After a success, there are as many dials as requests.
             let far = dial.hold();
             dials.want_dials(9).await.into_iter().for_each(|dial| drop(dial.finish()));
             far.release();
@@ -542,7 +544,7 @@ async fn rule_13_a_failing_host_has_one_dial_at_a_time() {
     }
 }
 
-/// A loop of four tries that are 100 ms apart dials four times.
+/// Four tries, 100 ms apart, dial four times.
 #[tokio::test(start_paused = true)]
 async fn rule_13_every_try_of_a_retry_loop_is_dialed() {
     let (dials, client) = bench(|client| client);
@@ -558,7 +560,7 @@ async fn rule_13_every_try_of_a_retry_loop_is_dialed() {
     assert_eq!(asked.answer().await, 5, "the first request after the host is back succeeds");
 }
 
-/// The second request waits for the dial that the first one began, and says so when its time is over.
+/// The second request waits for the dial that the first one began, and its timeout error says so.
 #[tokio::test(start_paused = true)]
 async fn a_timeout_while_a_shared_dial_connects_names_its_phase() {
     for limit in [usize::MAX, 1] {
@@ -580,7 +582,7 @@ async fn a_timeout_while_a_shared_dial_connects_names_its_phase() {
         }
         assert_eq!(dials.begun(), 1);
     }
-    // Where a connection of the host is in use, it is the queue that takes the time.
+    // Where a connection of the host is in use, the error names the queue as the phase.
     let (dials, client) = bench(|client| client.max_connections_per_host(1));
     let busy = ask(&client, URL);
     let far = dials.want_dial().await.hold();
@@ -591,7 +593,8 @@ async fn a_timeout_while_a_shared_dial_connects_names_its_phase() {
     busy.answer().await;
 }
 
-/// One more than may wait is refused at once; whoever leaves makes room, and another host's queue is its own.
+/// One waiter more than the limit is refused at once. A waiter that leaves makes room, and the queue of another host is
+/// counted by itself.
 #[tokio::test(start_paused = true)]
 async fn rule_04_one_waiter_too_many_is_refused_at_once() {
     let (dials, client) = bench(|client| client.max_connections_per_host(1).max_waiters_per_host(3));
@@ -616,7 +619,7 @@ async fn rule_04_one_waiter_too_many_is_refused_at_once() {
     assert_eq!((counts(&client), dials.begun()), ([2, 0, 0, 0], 2));
 }
 
-/// Whoever waits too long is told what the pool was doing meanwhile, each at its own time; the others go on waiting.
+/// A request that waited too long learns from its error what the pool was doing meanwhile. The others go on waiting.
 #[tokio::test(start_paused = true)]
 async fn rule_04_an_acquire_timeout_tells_its_story() {
     let limits = |client: ClientBuilder| client.max_connections_per_host(2).acquire_timeout(5 * SECOND);
@@ -640,8 +643,8 @@ async fn rule_04_an_acquire_timeout_tells_its_story() {
     assert_eq!(counts(&client), [1, 0, 1, 0]);
 }
 
-/// The total limit holds other hosts back; what becomes free, and is not wanted where it is, lets them dial, one each in
-/// turn.
+/// The total limit holds back other hosts. A connection that is freed, and not wanted by its own host, lets them dial,
+/// one host in turn.
 #[tokio::test(start_paused = true)]
 async fn rule_05_blocked_hosts_take_turns() {
     for ending in ["kept", "closed", "left"] {
@@ -651,7 +654,7 @@ async fn rule_05_blocked_hosts_take_turns() {
             holders.push(busy(&dials, &client, URL).await);
         }
         let mut asked = Vec::new();
-        // The first host has most who wait, and was first.
+        // The first host has the most waiters, and was first.
         for (host, waiters) in [("b", 5), ("c", 1), ("d", 2), ("e", 1)] {
             asked.extend((0..waiters).map(|_| ask(&client, &format!("http://{host}.test/"))));
         }
@@ -672,7 +675,7 @@ async fn rule_05_blocked_hosts_take_turns() {
             dials.none_wanted().await;
         }
         assert_eq!(order, ["b.test", "c.test", "d.test", "e.test"], "{ending}");
-        // Those who are served go on; all others are, too.
+        // Requests that got a connection go on, and all others get one too.
         let mut turns = 0;
         while counts(&client)[3] > 0 || !under_way.is_empty() {
             under_way.drain(..).for_each(|dial| drop(dial.finish()));
@@ -688,14 +691,14 @@ async fn rule_05_blocked_hosts_take_turns() {
     }
 }
 
-/// The freed connection's own host has nobody who waits: its idle connection does not stand in another's way.
+/// The host of the freed connection has no waiter: its idle connection makes room for another host.
 #[tokio::test(start_paused = true)]
 async fn rule_05_an_idle_connection_gives_way_to_another_host() {
     let (dials, client) = bench(|client| client.max_connections(3).max_connections_per_host(2));
     let fars = open(&dials, &client, 2).await;
     let (far, _holder) = busy(&dials, &client, "http://c.test/").await;
     let asked = [ask(&client, "http://b.test/"), ask(&client, "http://b.test/")];
-    // As many give way as are needed, and the one idle for longest first.
+    // Only as many connections as needed are closed, and the one that was idle longest first.
     let under_way = dials.want_dials(2).await;
     assert!(fars.iter().all(Far::is_gone) && !far.is_gone());
     under_way.into_iter().for_each(|dial| drop(dial.finish()));
@@ -703,7 +706,7 @@ async fn rule_05_an_idle_connection_gives_way_to_another_host() {
         asked.answer().await;
     }
     assert_eq!((counts(&client), dials.total().peak), ([2, 1, 0, 0], 3));
-    // A host at its own limit does not take from others what it could not use.
+    // A host at its own limit takes no room that it could not use from others.
     let (_one, _asked) = (ask(&client, "http://c.test/"), dials.want_dial().await.hold());
     let third = ask(&client, "http://c.test/");
     dials.none_wanted().await;
@@ -711,8 +714,8 @@ async fn rule_05_an_idle_connection_gives_way_to_another_host() {
     assert_eq!(counts(&client), [1, 2, 0, 1]);
 }
 
-/// A hundred wait at a host that never answers, eight dials at a time. The first dial to time out tells them all, and nobody
-/// waits for rounds of dials.
+/// A hundred requests wait for a host that never answers, with eight dials at a time. The first dial that times out
+/// fails them all: no request waits for rounds of dials.
 #[tokio::test(start_paused = true)]
 async fn rule_11_a_hundred_at_a_black_hole_do_not_wait_thirteen_rounds() {
     let limits = |client: ClientBuilder| client.max_connections_per_host(8).connect_timeout(10 * SECOND);
@@ -724,12 +727,12 @@ async fn rule_11_a_hundred_at_a_black_hole_do_not_wait_thirteen_rounds() {
         let (outcome, took) = asked.outcome().await;
         assert_eq!((outcome.unwrap_err().kind(), took), (ErrorKind::Timeout, 10 * SECOND));
     }
-    // One took the place of the first that failed: the probe, for which nobody waits.
+    // One dial replaced the first one that failed: the probe, for which no request waits.
     assert_eq!((dials.begun(), dials.total().peak), (9, 8));
     assert_eq!(counts(&client), [0; 4]);
 }
 
-/// More hosts than are remembered, each with a dial under way, and somebody who listens.
+/// A shutdown with more hosts than the pool remembers, each with a dial under way, and with a subscriber.
 #[tokio::test(start_paused = true)]
 async fn a_shutdown_gives_up_the_dials_of_many_hosts() {
     let (dials, client) = bench(|client| client);

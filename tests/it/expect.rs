@@ -1,5 +1,5 @@
-//! What a server says before the request has ended: interim responses, answers to an expectation, and early final
-//! responses. In memory, in paused time.
+//! Responses before the request has ended: interim responses, answers to an expectation, and early final responses. In
+//! memory, in paused time.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -24,7 +24,7 @@ const CONTINUE: &str = "HTTP/1.1 100 Continue\r\n\r\n";
 const HEAD_END: &str = "\r\n\r\n";
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A body of each kind, all of them `hello`.
+/// Returns a body of each kind. The content of each is `hello`.
 fn bodies() -> Vec<(&'static str, Body, &'static str)> {
     let steps = [Step::Data("he"), Step::Later, Step::Data("llo")];
     let mut trailers = http::HeaderMap::new();
@@ -37,7 +37,7 @@ fn bodies() -> Vec<(&'static str, Body, &'static str)> {
     ]
 }
 
-/// What was written behind the head.
+/// Returns the bytes that were written after the head.
 fn content(line: &Line) -> String {
     line.text().split_once(HEAD_END).map(|(_, content)| content.to_owned()).unwrap()
 }
@@ -46,14 +46,14 @@ fn progress(upload: UploadProgress) -> (u64, bool, bool) {
     (upload.bytes(), upload.is_complete(), upload.is_aborted())
 }
 
-/// The connection counts: idle and active ones, and those that were closed.
+/// Returns the number of idle, active and closed connections.
 fn counts(client: &Client) -> (usize, usize, u64) {
     let total = client.pool().stats().total;
     assert_eq!((total.waiting, total.dialing), (0, 0));
     (total.idle, total.active, total.closed_total())
 }
 
-/// Two connections: a kept one that the client believes to be alive, and none yet.
+/// Makes a connection that is kept and that the client believes to be alive.
 async fn keep(lines: &Lines, client: &Client) -> Line {
     let sending = send(client.get("http://h/"));
     let line = lines.written(0, HEAD_END).await;
@@ -63,7 +63,7 @@ async fn keep(lines: &Lines, client: &Client) -> Line {
     line
 }
 
-/// R-9110-10.1.1-2: no byte of the content comes before the 100, however long that takes within the timeout.
+/// R-9110-10.1.1-2: no byte of the content is sent before the 100, however long that takes within the timeout.
 #[tokio::test(start_paused = true)]
 async fn a_100_asks_for_the_content_r_9110_10_1_1_2() {
     for (name, body, expected) in bodies() {
@@ -81,7 +81,7 @@ async fn a_100_asks_for_the_content_r_9110_10_1_1_2() {
             settle().await;
         }
         assert_eq!(content(&line), expected, "{name}");
-        // Another one means nothing.
+        // A second 100 changes nothing.
         line.say(CONTINUE);
         settle().await;
         line.say(OK);
@@ -92,7 +92,8 @@ async fn a_100_asks_for_the_content_r_9110_10_1_1_2() {
     }
 }
 
-/// R-9110-10.1.1-3: a server that says nothing is not waited for for ever; one that says it later does no harm.
+/// R-9110-10.1.1-3: after a while the content is sent to a server that says nothing. A 100 that comes later does no
+/// harm.
 #[tokio::test(start_paused = true)]
 async fn silence_lets_the_content_go_r_9110_10_1_1_3() {
     for after in [None, Some(SECOND * 5), Some(Duration::ZERO)] {
@@ -103,7 +104,7 @@ async fn silence_lets_the_content_go_r_9110_10_1_1_3() {
                 builder = builder.expect_continue_timeout(after);
             }
             let client = builder.build().unwrap();
-            // The caller's own field is the same.
+            // The caller's own `expect` field has the same effect.
             let sending = send(client.post("http://h/").header("expect", "100-Continue").body(body));
             let begun = Instant::now();
             let line = lines.line(0).await;
@@ -126,7 +127,7 @@ async fn silence_lets_the_content_go_r_9110_10_1_1_3() {
     }
 }
 
-/// R-9110-10.1.1-4: 417 brings the request again, once, without the expectation and on a new connection.
+/// R-9110-10.1.1-4: after a 417 the request is sent again once, without the expectation and on a new connection.
 #[tokio::test(start_paused = true)]
 async fn a_417_brings_the_request_without_the_expectation_r_9110_10_1_1_4() {
     for is_kept in [false, true] {
@@ -141,7 +142,7 @@ async fn a_417_brings_the_request_without_the_expectation_r_9110_10_1_1_4() {
             let line = lines.written(0, HEAD_END).await;
             settle().await;
             assert!(line.text().contains("expect: 100-continue"));
-            // What else is said meanwhile changes nothing.
+            // Other interim responses before the 417 change nothing.
             line.say("HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n");
             settle().await;
             line.say("HTTP/1.1 417 Expectation Failed\r\ncontent-length: 3\r\n\r\nno!");
@@ -150,7 +151,7 @@ async fn a_417_brings_the_request_without_the_expectation_r_9110_10_1_1_4() {
             assert!(line.text().contains("x-mine: 1\r\n"), "{name}");
             settle().await;
             assert_eq!(content(&line), expected, "{name}");
-            // A second one is an answer.
+            // A second 417 is the response.
             line.say("HTTP/1.1 417 Expectation Failed\r\ncontent-length: 3\r\n\r\nno!");
             let response = sending.await.unwrap().unwrap();
             assert_eq!(
@@ -164,7 +165,7 @@ async fn a_417_brings_the_request_without_the_expectation_r_9110_10_1_1_4() {
     }
 }
 
-/// A 417 after some of a stream was sent, or to a request that expected nothing, is an answer.
+/// A 417 is the response if some of a stream was sent, or if the request expected nothing.
 #[tokio::test(start_paused = true)]
 async fn a_417_is_delivered_where_the_request_cannot_be_sent_again() {
     let lines = Lines::default();
@@ -192,7 +193,7 @@ async fn a_417_is_delivered_where_the_request_cannot_be_sent_again() {
     }
 }
 
-/// The content was not held back any longer, and then a 417 comes: the server may have acted on what it got.
+/// The content was sent after the wait, and then a 417 comes: the server may have acted on the content.
 #[tokio::test(start_paused = true)]
 async fn a_417_after_content_was_sent_brings_no_post_again() {
     use http::Method;
@@ -203,7 +204,7 @@ async fn a_417_after_content_was_sent_brings_no_post_again() {
         ("text", &|| "hello".into(), "hello", true),
         ("trailers", &|| Body::from("hello").with_trailers(trailers.clone()), "x-sum: 7\r\n\r\n", true),
         ("a stream", &|| Body::from_stream(Source::new(&[Step::Data("hello")])), "0\r\n\r\n", false),
-        // Its end is all that there is to send, and says that the request is complete.
+        // The end of the empty stream is all that is to send, and it completes the request.
         ("a stream of nothing", &|| Body::from_stream(Source::new(&[])), "0\r\n\r\n", true),
     ];
     for is_kept in [false, true] {
@@ -248,7 +249,7 @@ async fn a_417_after_content_was_sent_brings_no_post_again() {
     }
 }
 
-/// A part of the content is content as well.
+/// A part of the content counts as content.
 #[tokio::test(start_paused = true)]
 async fn a_417_after_a_part_of_the_content_was_sent_brings_no_post_again() {
     let lines = Lines::default();
@@ -264,7 +265,7 @@ async fn a_417_after_a_part_of_the_content_was_sent_brings_no_post_again() {
     assert_eq!((response.status().as_u16(), response.upload().bytes(), lines.count()), (417, 1, 1));
 }
 
-/// R-9110-10.1.1-5: a final status ends the wait: not one byte of content is sent, and the connection ends.
+/// R-9110-10.1.1-5: a final status ends the wait: no byte of content is sent, and the connection ends.
 #[tokio::test(start_paused = true)]
 async fn a_final_status_spares_the_content_r_9110_10_1_1_5() {
     for status in [200, 204, 302, 401, 413, 500] {
@@ -293,7 +294,7 @@ async fn a_final_status_spares_the_content_r_9110_10_1_1_5() {
     }
 }
 
-/// 103 in between neither asks for the content nor extends the wait.
+/// A 103 during the wait neither asks for the content nor extends the wait.
 #[tokio::test(start_paused = true)]
 async fn other_interim_responses_do_not_ask_for_the_content() {
     let lines = Lines::default();
@@ -313,10 +314,11 @@ async fn other_interim_responses_do_not_ask_for_the_content() {
     assert_eq!(sending.await.unwrap().unwrap().text().await.unwrap(), "ok");
 }
 
-/// A connection that is lost while it is waited on: as any other.
+/// A connection that is lost during the wait is treated like any other lost connection.
 #[tokio::test(start_paused = true)]
 async fn a_connection_lost_while_waiting_is_like_any_other() {
-    // Whether it was kept, whether the request may be repeated, whether anything was heard; whether it is sent again.
+    // Whether the connection was kept, whether the request may be repeated, whether a byte came; and whether the
+    // request is sent again.
     for (is_kept, is_idempotent, is_heard, is_reset, is_resent) in [
         (true, true, false, false, true),
         (true, true, false, true, true),
@@ -369,7 +371,8 @@ async fn a_connection_lost_while_waiting_is_like_any_other() {
     }
 }
 
-/// From the threshold on, and for content of unknown length, the field is there by itself; never without content.
+/// Content from the threshold on, or of unknown length, adds the expectation by itself. A request without content never
+/// has it.
 #[tokio::test(start_paused = true)]
 async fn large_content_is_announced_by_itself() {
     let stream = || Body::from_stream(Source::new(&[Step::Data("hello")]));
@@ -397,7 +400,7 @@ async fn large_content_is_announced_by_itself() {
     }
 }
 
-/// The total timeout does not wait for the expectation's; and who gives up while waiting leaves nothing behind.
+/// The total timeout also ends the wait, and a request that is dropped during the wait leaves nothing behind.
 #[tokio::test(start_paused = true)]
 async fn waiting_ends_with_the_total_timeout_or_by_dropping() {
     let lines = Lines::default();
@@ -416,7 +419,7 @@ async fn waiting_ends_with_the_total_timeout_or_by_dropping() {
     assert_eq!((content(&line).as_str(), counts(&client)), ("", (0, 0, 2)));
 }
 
-/// Tells what the hook was told.
+/// Returns a builder with a hook, and the list of what the hook was called with.
 fn told(builder: handclasp::ClientBuilder) -> (handclasp::ClientBuilder, Told) {
     let told = Told::default();
     let hook = told.clone();
@@ -429,8 +432,8 @@ fn told(builder: handclasp::ClientBuilder) -> (handclasp::ClientBuilder, Told) {
 
 type Told = Arc<Mutex<Vec<(u16, Vec<String>)>>>;
 
-/// R-8297-2-1, R-9110-15.2-1: all interim responses are told of, in order and with their fields, which are not among
-/// those of the final one.
+/// R-8297-2-1, R-9110-15.2-1: the hook is called for all interim responses, in order and with their fields, which do
+/// not appear in the final response.
 #[tokio::test(start_paused = true)]
 async fn interim_responses_are_told_of_r_8297_2_1() {
     let lines = Lines::default();
@@ -455,7 +458,7 @@ async fn interim_responses_are_told_of_r_8297_2_1() {
     assert_eq!(counts(&client), (1, 0, 0));
 }
 
-/// A hundred of them, and so many bytes; 100 counts as well.
+/// At most a hundred interim responses, and a bounded number of bytes. A 100 counts as well.
 #[tokio::test(start_paused = true)]
 async fn interim_responses_are_bounded() {
     for (number, size, is_taken) in [(100, 0, true), (101, 0, false), (1, 60_000, true), (3, 60_000, false)] {
@@ -481,7 +484,8 @@ async fn interim_responses_are_bounded() {
     }
 }
 
-/// The head's deadline stands from the moment the request was written, whatever comes before the head.
+/// The deadline of the response head counts from the end of the request, whatever interim responses come before the
+/// head.
 #[tokio::test(start_paused = true)]
 async fn interim_responses_do_not_extend_the_heads_deadline() {
     let lines = Lines::default();
@@ -502,7 +506,7 @@ async fn interim_responses_do_not_extend_the_heads_deadline() {
     assert_eq!(error.request_written(), Written::All);
 }
 
-/// A source that the test feeds, and a request of it whose first piece was sent and that was answered early.
+/// Sends a request whose source the test feeds. Its first piece was sent, and the request was answered early.
 async fn early(
     lines: &Lines,
     client: &Client,
@@ -517,7 +521,7 @@ async fn early(
     (feed, line, sending.await.unwrap().unwrap())
 }
 
-/// A builder that is never sent does nothing; a request that is built and executed expects all the same.
+/// A builder that is never sent does nothing. A request that is built and executed has the expectation as well.
 #[tokio::test(start_paused = true)]
 async fn a_built_request_expects_as_well() {
     let lines = Lines::default();

@@ -1,5 +1,5 @@
-//! Runtimes that do not run: what they hold of the limits is taken back once it is overdue, from any runtime; waiters of
-//! another runtime get their turn; and a dial that comes late finds that it was given up.
+//! Runtimes that do not run. Their dials are given up once they are overdue, by any other runtime; waiters of other
+//! runtimes get their turn; and a dial that ends late finds that it was given up.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -30,7 +30,7 @@ fn client(settings: impl FnOnce(ClientBuilder) -> ClientBuilder, server: &Plain)
     settings(builder).build().unwrap()
 }
 
-/// Begins a request on a runtime, which is polled once and then does not run.
+/// Begins a request on a runtime: polls it once, and leaves the runtime parked.
 fn begin(runtime: &Runtime, client: &Client, url: &str) -> Sending {
     let mut sending: Sending = Box::pin(client.get(url).send());
     let _entered = runtime.enter();
@@ -83,12 +83,12 @@ fn a_dial_of_a_runtime_that_does_not_run_frees_its_slot() {
             assert_eq!(counts(&client), [0, 0, 1, if keeps_waiting { 2 } else { 0 }]);
             let url = match case {
                 0 => server.url("/"),
-                // Any other host starves for it, too.
+                // At the total limit, requests to another host wait for that slot too.
                 _ => format!("http://b.test:{}/", server.address.port()),
             };
             fetch(&client, &url).unwrap_or_else(|error| panic!("{}", error.chain()));
             if let Some((first, second)) = waiting {
-                // Nothing there could have been served.
+                // No connection of the parked runtime could have served these requests.
                 for sending in [first, second] {
                     let error = parked.block_on(sending).unwrap_err();
                     assert_eq!(error.kind(), ErrorKind::Timeout, "{}", error.chain());
@@ -108,7 +108,7 @@ fn a_dial_of_a_runtime_that_does_not_run_frees_its_slot() {
     }
 }
 
-/// A dial that has connected already, and whose task is not polled to notice.
+/// The dial has connected, and its task is not polled afterwards.
 #[test]
 fn a_late_dial_closes_its_socket_when_it_is_given_up() {
     let server = Plain::start();
@@ -119,7 +119,7 @@ fn a_late_dial_closes_its_socket_when_it_is_given_up() {
     until("the server has accepted", || server.open() == 1);
     assert_eq!(counts(&client), [0, 0, 1, 1]);
     fetch(&client, &server.url("/")).unwrap_or_else(|error| panic!("{}", error.chain()));
-    // Before the parked runtime runs again.
+    // The socket is closed before the parked runtime runs again.
     until("the socket is closed", || server.open() == 0);
     drop((sending, parked));
 }
@@ -134,7 +134,7 @@ fn a_shutdown_does_not_wait_for_a_runtime_that_does_not_run() {
     until("the server has accepted", || server.open() == 1);
     let begun = Instant::now();
     single().block_on(client.pool().shutdown(Duration::ZERO));
-    // (The second it would wait for connections that are being polled.)
+    // A shutdown waits one second for connections that are being polled, and not for this one.
     assert!(begun.elapsed() < Duration::from_millis(900), "{:?}", begun.elapsed());
     assert_eq!(counts(&client), [0; 4]);
     until("the socket is closed", || server.open() == 0);
@@ -170,7 +170,7 @@ fn waiters_of_another_runtime_get_their_turn() {
         until("the others are busy", || server.requests() > 20);
         let before = client.pool().stats().total.opened;
         for _ in 0..3 {
-            // (An acquire timeout is 30 s, and a turn is one.)
+            // The acquire timeout is 30 s, and a turn of the other runtime takes one second.
             let begun = Instant::now();
             fetch(&client, &server.url("/")).unwrap_or_else(|error| panic!("{}", error.chain()));
             assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
@@ -182,14 +182,15 @@ fn waiters_of_another_runtime_get_their_turn() {
     }
 }
 
-/// A waiter comes while nothing is overdue, and stays while the other runtime is given what it waits for and stops.
+/// A request begins to wait while no dial is overdue. It still waits when the other runtime is given the slot and
+/// stops.
 #[test]
 fn what_a_runtime_gets_before_it_stops_is_taken_back() {
     for is_dialed in [false, true] {
         let server = Plain::start();
         let client = client(|client| client.max_connections_per_host(1), &server);
         let parked = single();
-        // So large that it is not here yet.
+        // The content is so large that most of it has not arrived yet.
         let response = parked.block_on(client.get(server.url("/bytes/20000000")).send()).unwrap();
         let second = begin(&parked, &client, &server.url("/"));
         let (polled, first_poll) = mpsc::channel();
@@ -201,7 +202,8 @@ fn what_a_runtime_gets_before_it_stops_is_taken_back() {
                 })
             }
         });
-        // The waiter has chosen the time of its next look at what is overdue: nothing is, so that it sleeps until it is woken.
+        // After its first poll the waiter has armed its timer. No dial is overdue, so that only a wake can end the
+        // wait.
         first_poll.recv().unwrap();
         assert_eq!(client.pool().stats().total.waiting, 2);
         if is_dialed {
@@ -213,7 +215,7 @@ fn what_a_runtime_gets_before_it_stops_is_taken_back() {
     }
 }
 
-/// Each would have a dial of its own there, one after the other.
+/// Each request would have a dial of its own on the parked runtime, one after the other.
 #[test]
 fn requests_of_one_parked_runtime_to_many_hosts_cost_one_timeout() {
     let server = Plain::start();

@@ -1,4 +1,5 @@
-//! The pool's rules as a client shows them, over scripted servers. (The policy alone: beside `src/pool/policy.rs`.)
+//! The pool's rules as a client shows them, over scripted servers. The tests of the policy alone stand beside
+//! `src/pool/policy.rs`.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -43,7 +44,7 @@ async fn rule_01_other_tags_share_nothing() {
     assert_eq!(server.connections(), 3);
 }
 
-/// The server takes such credentials for those of the connection.
+/// The server takes these credentials to belong to the connection (NTLM, Negotiate).
 #[tokio::test]
 async fn rule_02_a_connection_with_credentials_of_its_own_is_not_shared() {
     let (server, client) = (Server::echo(), Client::new());
@@ -95,7 +96,8 @@ async fn rule_04_an_acquire_timeout_tells_the_last_dial_error() {
     assert!(story.ends_with("the cable is cut"), "{story}");
 }
 
-/// With a waiting period: two failures, and no third dial before its time; a success forgives everything.
+/// With a waiting period: after two failures there is no third dial before its time, and a success ends the waiting
+/// period.
 #[tokio::test]
 async fn rule_13_a_failing_host_is_not_dialed_by_every_request() {
     let dials = Arc::new(AtomicUsize::new(0));
@@ -124,7 +126,7 @@ async fn rule_13_a_failing_host_is_not_dialed_by_every_request() {
         assert_eq!((error.kind(), dials.load(Ordering::SeqCst)), (ErrorKind::Connect, dial));
         assert_eq!((error.is_not_attempted(), error.retry_at()), (false, None));
     }
-    // However many ask meanwhile, the dials are few: each that fails doubles what the next may wait.
+    // However many requests come meanwhile, the dials are few: each failure doubles the waiting period.
     let mut told = 0;
     for _ in 0..1_000 {
         let error = get(&client, url).await.unwrap_err();
@@ -139,14 +141,14 @@ async fn rule_13_a_failing_host_is_not_dialed_by_every_request() {
     assert_eq!(told + dialed - 2, 1_000, "each was told at once, or was a probe");
     assert!(dialed < 50, "{dialed} dials");
     assert_eq!(client.pool().stats().total.failed_dials, dialed as u64);
-    // Another network: at once.
+    // After a change of network, the next dial begins at once.
     is_up.store(1, Ordering::SeqCst);
     client.pool().on_network_change();
     assert_eq!(get(&client, url).await.unwrap().1, "/");
     assert_eq!(dials.load(Ordering::SeqCst), dialed + 1);
 }
 
-/// Each response says how many more the server takes.
+/// Each response says how many more requests the server takes on the connection.
 #[tokio::test]
 async fn rule_15_a_server_that_takes_so_many_requests_gets_no_more() {
     let server = Server::start(|peer: &mut Peer| {
@@ -176,7 +178,7 @@ async fn rule_16_a_connection_that_is_too_old_is_replaced() {
     until("its time is over", || client.pool().stats().total.closed(DropReason::MaxLifetime) == 1).await;
     let (second, _) = get(&client, &server.url("/")).await.unwrap();
     assert_ne!(first, second);
-    // One in use is not cut short, and not kept.
+    // A connection in use is not cut short, and not kept afterwards.
     let response = within(20, client.get(server.url("/")).send()).await.unwrap();
     response.text().await.unwrap();
 }
@@ -186,7 +188,7 @@ async fn rule_19_another_network_means_other_connections() {
     let (server, client) = (Server::echo(), Client::new());
     let url = server.url("/");
     get(&client, &url).await.unwrap();
-    // One idle, and one whose response is not read yet.
+    // One connection is idle, and the response on the other one is not read yet.
     let large = Server::start(|peer: &mut Peer| {
         while peer.request()?.is_some() {
             peer.send(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", 1 << 20))?;
@@ -216,7 +218,8 @@ async fn close_idle_closes_what_is_idle() {
     assert_eq!(server.connections(), 2);
 }
 
-/// Three connections closed after one response each: from then on, each request has its own, and no retry.
+/// Three connections were closed after one response each: from then on, each request has its own connection, and none
+/// is sent again.
 #[tokio::test]
 async fn rule_28_a_server_that_closes_after_each_response_is_not_kept() {
     let server = Server::start(|peer: &mut Peer| {
@@ -234,8 +237,8 @@ async fn rule_28_a_server_that_closes_after_each_response_is_not_kept() {
     assert_eq!(server.requests_per_connection(), vec![1; 200]);
 }
 
-/// What a connector's error does when it is dropped, and when it is shown, is the caller's code: it does not run under the
-/// pool's lock, also where the error is remembered.
+/// Dropping and printing a connector's error runs the caller's code. It does not run under the pool's lock, even where
+/// the error is remembered.
 #[test]
 fn rule_13_a_remembered_failure_holds_nothing_of_the_callers() {
     #[derive(Debug)]
@@ -259,7 +262,7 @@ fn rule_13_a_remembered_failure_holds_nothing_of_the_callers() {
         }
     }
 
-    // A thread of its own: who waits for a lock that it holds itself is not timed out.
+    // A thread of its own, because a deadlock on its own lock would not be ended by a timeout.
     let (done, is_done) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -1,5 +1,5 @@
-//! What is left behind an exchange, however it went: whether its connection is used again, what the response tells of the
-//! upload, and when it was over at the latest.
+//! State after an exchange, however it went: whether its connection is used again, what the response tells of the
+//! upload, and when the exchange was over at the latest.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -24,7 +24,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 const HEAD_END: &str = "\r\n\r\n";
 
-/// A connection that was used and is kept.
+/// Makes a connection that was used and is kept.
 async fn keep(lines: &Lines, client: &Client) -> Line {
     let sending = send(client.get("http://h/"));
     let line = lines.written(0, HEAD_END).await;
@@ -34,8 +34,8 @@ async fn keep(lines: &Lines, client: &Client) -> Line {
     line
 }
 
-/// A transport that never looks closed. It answers when it has been given so many bytes; from then on it does what it
-/// is told to.
+/// A transport that never looks closed. It answers when it has taken `answers_after` bytes, and then behaves as `then`
+/// says.
 struct Stubborn {
     answers_after: usize,
     answer: &'static str,
@@ -51,7 +51,7 @@ enum Then {
     WriteFails,
     FlushFails,
     FlushHangs,
-    /// Nothing goes wrong.
+    /// Takes and serves everything.
     Serves,
 }
 
@@ -99,8 +99,8 @@ impl Layer for Stubborn {
     }
 }
 
-/// A connection that refused a byte, or kept one, carries no other request, though the response is complete and nothing
-/// can be seen on it.
+/// A connection that refused a byte, or did not flush one, carries no other request, although the response is complete
+/// and a look finds nothing wrong.
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_did_not_take_all_is_not_used_again_behind_a_complete_response() {
     let head = "POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 10\r\n\r\n".len();
@@ -144,7 +144,7 @@ async fn a_connection_that_did_not_take_all_is_not_used_again_behind_a_complete_
     }
 }
 
-/// A request without content as well.
+/// The same holds for a request without content.
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_was_not_flushed_is_not_used_again_behind_a_complete_response() {
     let head = "GET / HTTP/1.1\r\nhost: h\r\n\r\n".len();
@@ -171,7 +171,7 @@ async fn a_connection_that_was_not_flushed_is_not_used_again_behind_a_complete_r
     }
 }
 
-/// What is left of a small chunked response is read, whether it is there already or comes soon, and the connection is kept.
+/// The rest of a small chunked response is read, whether it is there already or comes soon, and the connection is kept.
 #[tokio::test(start_paused = true)]
 async fn rule_30_a_small_chunked_rest_is_read() {
     for is_there in [true, false] {
@@ -205,7 +205,7 @@ async fn rule_30_a_small_chunked_rest_is_read() {
     }
 }
 
-/// One without an end is read no further than 64 KiB and the read that goes beyond them, however fast it comes.
+/// Of a response without an end, at most 64 KiB and one more read are read, however fast it comes.
 #[tokio::test(start_paused = true)]
 async fn rule_30_an_endless_rest_is_read_no_further_than_its_bound() {
     const SAID: usize = 4 << 20;
@@ -238,19 +238,19 @@ async fn rule_30_an_endless_rest_is_read_no_further_than_its_bound() {
     }
 }
 
-/// A body of 1 MiB, and what of it goes over the wire.
+/// Returns a body of 1 MiB, and the bytes that it makes on the wire.
 fn content() -> Vec<u8> {
     (0..1 << 20).map(|at: usize| b'a' + ((at ^ (at >> 8) ^ (at >> 16)) % 26) as u8).collect()
 }
 
-/// After each kind of sending again, the upload's account is that of the whole content, once.
+/// After each kind of resend, the upload's account counts the whole content once.
 #[tokio::test(start_paused = true)]
 async fn an_upload_that_was_sent_again_is_told_once_and_complete() {
     let file = std::env::temp_dir().join(format!("handclasp-settled-{}", std::process::id()));
     std::fs::write(&file, content()).unwrap();
     for way in ["lost", "reset", "408", "417", "stale"] {
         for kind in ["bytes", "bytes in chunks", "a file", "with trailers"] {
-            // So many bytes of the first attempt are taken: some writes of more than 256 KiB, or a part of one.
+            // The first attempt takes this many bytes: some writes of more than 256 KiB, or a part of one.
             for taken in [700_000, 1] {
                 let name = format!("{way}, {kind}, {taken} bytes taken");
                 let lines = Lines::default();
@@ -322,7 +322,7 @@ async fn an_upload_that_was_sent_again_is_told_once_and_complete() {
     std::fs::remove_file(&file).unwrap();
 }
 
-/// The total timeout counts from the beginning of the request, over all attempts, and is told once.
+/// The total timeout counts from the beginning of the request, over all attempts, and is reported once.
 #[tokio::test(start_paused = true)]
 async fn the_total_timeout_holds_across_a_resend() {
     for way in ["lost", "408", "417"] {
@@ -344,7 +344,7 @@ async fn the_total_timeout_holds_across_a_resend() {
                 "408" => line.say("HTTP/1.1 408 Late\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"),
                 _ => line.say("HTTP/1.1 417 No\r\ncontent-length: 0\r\n\r\n"),
             }
-            // The second server says nothing.
+            // The second server sends nothing.
             let error = sending.await.unwrap().unwrap_err();
             assert_eq!(
                 (error.kind(), begun.elapsed().as_millis() / 100),
@@ -359,7 +359,7 @@ async fn the_total_timeout_holds_across_a_resend() {
     }
 }
 
-/// An upload whose server takes every piece at once, and whose source never pauses, is ended by it as well.
+/// The total timeout ends an upload whose server takes every piece at once and whose source never pauses.
 #[tokio::test(start_paused = true)]
 async fn the_total_timeout_ends_an_upload_that_never_stalls() {
     let lines = Lines::default();
@@ -379,7 +379,7 @@ async fn the_total_timeout_ends_an_upload_that_never_stalls() {
     assert_eq!(begun.elapsed().as_secs(), 10);
 }
 
-/// A transport that takes one byte at a time, and is never in the way.
+/// A transport that takes one byte in each write and is never pending.
 struct Narrow {
     silence: Silence,
     taken: Arc<AtomicUsize>,
@@ -398,7 +398,7 @@ impl Layer for Narrow {
     }
 }
 
-/// The same of content that is one piece: also between two writes of it.
+/// The total timeout ends an upload of one large piece between two writes of it.
 #[tokio::test]
 async fn the_total_timeout_ends_an_upload_of_one_piece_that_never_stalls() {
     const LENGTH: usize = 64 << 20;

@@ -1,8 +1,8 @@
-//! Surplus that comes in a packet of its own: to an idle connection, or to the next request, whose head is out by then.
-//! Line ends mean nothing; what cannot begin a response costs a request that may be sent again one more dial; and a host
-//! that does it again and again is not kept.
+//! Surplus bytes in a packet of their own, on an idle connection or when the head of the next request is already sent.
+//! Line ends are discarded. Bytes that cannot begin a response cost a request that may be sent again one more dial. A
+//! host that sends surplus again and again is not kept.
 //!
-//! What looks like a response cannot be told from one: see `tests/poison.rs`.
+//! Surplus that looks like a response cannot be told from one: see `tests/poison.rs`.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::io;
@@ -17,7 +17,7 @@ use crate::support::{Peer, Server, Signal, within};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
-/// The most bytes of line ends that are discarded.
+/// Highest number of bytes of line ends that are discarded.
 const MOST: usize = 1024;
 
 fn total(client: &Client) -> HostStats {
@@ -28,7 +28,7 @@ fn closed(client: &Client, reason: DropReason) -> u64 {
     total(client).closed(reason)
 }
 
-/// A client whose first connection has answered once and is idle.
+/// Returns a client whose first connection has answered once and is idle.
 async fn used() -> (Client, Lines, Line) {
     let lines = Lines::default();
     let client = lines.builder().max_connections_per_host(1).build().unwrap();
@@ -37,7 +37,7 @@ async fn used() -> (Client, Lines, Line) {
     (client, lines, line)
 }
 
-/// The request is answered on the connection of that number.
+/// Fails unless the request is answered on the connection of this number.
 async fn answered(lines: &Lines, request: RequestBuilder, number: usize) -> Line {
     let begun = if lines.count() > number { lines.line(number).await.len() } else { 0 };
     let sent = send(request);
@@ -56,7 +56,7 @@ async fn text(outcome: handclasp::Result<Response>) -> String {
     }
 }
 
-/// One more request on the connection, which has written it.
+/// Sends one more request, and waits until it is written on the connection.
 async fn sent_on(
     line: &Line,
     request: RequestBuilder,
@@ -75,7 +75,7 @@ fn assert_not_http(error: &Error, what: &str) {
 const LINE_ENDS: [&str; 6] =
     ["\r\n", "\n", "\r", "\r\n\r\n", "\n\n\r\r\n", "\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n"];
 
-/// A plain server, and one inside TLS.
+/// Returns a plain server, and one inside TLS.
 fn servers(script: impl Fn(&mut Peer) -> io::Result<()> + Clone + Send + Sync + 'static) -> Vec<Server> {
     let plain = Server::start(script.clone());
     if cfg!(feature = "rustls") { vec![plain, Server::start_tls(script)] } else { vec![plain] }
@@ -97,21 +97,21 @@ async fn line_ends_on_an_idle_connection_are_discarded() {
     for line_ends in LINE_ENDS {
         line.say(line_ends);
         answered(&lines, client.get("http://h/"), 0).await;
-        // Whoever may not be sent again is not held up either.
+        // A request that may not be sent again is not delayed either.
         line.say(line_ends);
         answered(&lines, client.post("http://h/").body("x"), 0).await;
     }
     assert_eq!((total(&client).opened, total(&client).closed_total()), (1, 0));
 }
 
-/// Over sockets, past the reactor, plain and inside TLS; before the connection was used, too.
+/// Over sockets, past the reactor, plain and inside TLS, also before the connection was used.
 #[test]
 fn line_ends_that_arrive_while_idle_are_discarded() {
     for line_ends in LINE_ENDS {
         let (due, done) = (Signal::new(), Signal::new());
         let (told, tell) = (due.clone(), done.clone());
         for server in servers(move |peer| {
-            // (The handshake is made by the first read or write.)
+            // The handshake is made by the first read or write.
             while let Some(request) = peer.request()? {
                 peer.respond(&request.target)?;
                 peer.wait(&told)?;
@@ -137,8 +137,8 @@ fn line_ends_that_arrive_while_idle_are_discarded() {
     }
 }
 
-/// The same on a socket that a custom connector made: line ends are discarded, a 408 is a close, and neither is taken for
-/// bytes that are nobody's.
+/// On a socket that a custom connector made, line ends are discarded as well, a 408 is a close, and neither counts as
+/// unsolicited bytes.
 #[test]
 fn what_arrives_while_idle_on_a_connectors_socket_is_read_past_the_reactor() {
     for (said, is_kept) in [("\r\n", true), ("HTTP/1.1 408 Request Timeout\r\n\r\n", false)] {
@@ -165,7 +165,7 @@ fn what_arrives_while_idle_on_a_connectors_socket_is_read_past_the_reactor() {
                 let path = format!("/{round}");
                 let response = client.get(server.url(&path)).send().await.unwrap();
                 assert_eq!(response.text().await.unwrap(), path);
-                // Blocks the only thread: the reactor does not hear of it.
+                // Blocks the runtime's only thread, so that the reactor does not learn of the bytes.
                 due.raise();
                 done.wait();
                 wait_for_all(&server);
@@ -177,7 +177,7 @@ fn what_arrives_while_idle_on_a_connectors_socket_is_read_past_the_reactor() {
     }
 }
 
-/// In the same write as the response: the same as a moment later.
+/// Line ends in the same write as the response are treated like line ends that come later.
 #[test]
 fn line_ends_behind_a_response_are_discarded() {
     for line_ends in LINE_ENDS {
@@ -227,7 +227,8 @@ async fn line_ends_before_a_status_line_are_skipped_on_a_reused_connection() {
     assert_eq!((total(&client).opened, total(&client).closed_total()), (1, 0));
 }
 
-/// On a connection that nobody used before, they are a breach, and what the server says first is all that it says.
+/// On a connection that was not used before, line ends are a breach of the protocol, and the bytes that the server
+/// sends first are its only answer.
 #[tokio::test(start_paused = true)]
 async fn line_ends_before_the_first_status_line_of_a_connection_are_refused() {
     let lines = Lines::default();
@@ -238,7 +239,7 @@ async fn line_ends_before_the_first_status_line_of_a_connection_are_refused() {
     assert_eq!((total(&client).opened, closed(&client, DropReason::Failed)), (1, 1));
 }
 
-/// Between an interim response and the final one there is no message's end to be mistaken about.
+/// Between an interim response and the final one, line ends are a breach, because no message ends there.
 #[tokio::test(start_paused = true)]
 async fn line_ends_behind_an_interim_response_are_refused() {
     let (client, lines, line) = used().await;
@@ -248,7 +249,7 @@ async fn line_ends_behind_an_interim_response_are_refused() {
     assert_eq!((lines.count(), closed(&client, DropReason::Failed)), (1, 1));
 }
 
-/// They come while the head is being written, which is no response before its time.
+/// Line ends that come while the head is being written are not taken for a response.
 #[tokio::test(start_paused = true)]
 async fn line_ends_before_the_head_is_written_are_skipped() {
     for method in [Method::GET, Method::POST] {
@@ -265,7 +266,7 @@ async fn line_ends_before_the_head_is_written_are_skipped() {
     }
 }
 
-/// Line ends are no answer: a server that closes behind them has answered nothing.
+/// Line ends are no answer: a server that closes after them has answered nothing.
 #[tokio::test(start_paused = true)]
 async fn a_close_behind_line_ends_is_a_close() {
     let (client, lines, line) = used().await;
@@ -283,16 +284,16 @@ async fn a_close_behind_line_ends_is_a_close() {
     assert_eq!(closed(&client, DropReason::PeerClosed), 2);
 }
 
-/// A stream of line ends is not silence for ever: so many between two responses, however they come.
+/// A stream of line ends counts as surplus past a limit between two responses, in whatever pieces they come.
 #[tokio::test(start_paused = true)]
 async fn endless_line_ends_end_the_connection() {
     for step in [1, 7, 300, MOST, MOST + 1] {
-        // While it is idle, looked at now and then.
+        // The line ends come while the connection is idle, and the sweep looks at it.
         for (count, is_kept) in [(MOST, true), (MOST + 1, false)] {
             let (client, lines, line) = used().await;
             for piece in "\n".repeat(count).as_bytes().chunks(step) {
                 line.say(piece);
-                // (The sweep looks every 5 s; the last are left to the request.)
+                // The sweep looks every 5 s. The last line ends are left for the request to find.
                 if step >= 300 {
                     tokio::time::sleep(std::time::Duration::from_secs(6)).await;
                 }
@@ -300,7 +301,7 @@ async fn endless_line_ends_end_the_connection() {
             answered(&lines, client.get("http://h/"), usize::from(!is_kept)).await;
             assert_eq!(closed(&client, DropReason::Unsolicited), u64::from(!is_kept), "{count} by {step}");
         }
-        // Before the status line.
+        // The line ends come before the status line.
         for (count, is_kept) in [(MOST, true), (MOST + 1, false)] {
             let (client, lines, line) = used().await;
             let sent = sent_on(&line, client.get("http://h/")).await;
@@ -317,7 +318,7 @@ async fn endless_line_ends_end_the_connection() {
             assert_eq!(closed(&client, DropReason::Unsolicited), u64::from(!is_kept), "{count} by {step}");
         }
     }
-    // What came before an answer is forgotten.
+    // Line ends before an earlier answer do not count any more.
     let (client, lines, line) = used().await;
     for _ in 0..5 {
         line.say("\r\n".repeat(MOST / 2));
@@ -326,7 +327,7 @@ async fn endless_line_ends_end_the_connection() {
     assert_eq!(total(&client).opened, 1);
 }
 
-/// None of these begins an HTTP/1 response; the first byte that tells is the last of them.
+/// None of these begins an HTTP/1 response. The last byte of each is the first one that shows it.
 const FOREIGN: [&str; 14] = [
     "<html><body>not for you</body></html>",
     "x",
@@ -344,7 +345,7 @@ const FOREIGN: [&str; 14] = [
     "\r\n\r\n<html>",
 ];
 
-/// It is sent again once, on a fresh dial, which takes the slot of the connection.
+/// The request is sent again once, on a new dial, which takes the slot of the connection.
 #[tokio::test(start_paused = true)]
 async fn what_cannot_begin_a_response_is_nobodys_answer_on_a_reused_connection() {
     for foreign in FOREIGN {
@@ -353,7 +354,7 @@ async fn what_cannot_begin_a_response_is_nobodys_answer_on_a_reused_connection()
             let sent = sent_on(&line, client.get("http://h/next")).await;
             line.say(&foreign[..at]);
             lines::settle().await;
-            // (Some are told by their beginning.)
+            // Some are recognised by their first byte.
             line.say(&foreign[at..]);
             let fresh = lines.written(1, "\r\n\r\n").await;
             assert!(line.is_gone() && fresh.text().starts_with("GET /next "), "{foreign:?} at {at}");
@@ -378,7 +379,7 @@ async fn what_cannot_begin_a_response_is_a_breach_where_the_request_may_not_be_s
         assert_eq!((error.request_written(), lines.count()), (Written::All, 1), "{foreign:?}");
         assert!(line.is_gone());
         assert_eq!(closed(&client, DropReason::Unsolicited), 1, "{foreign:?}");
-        // The caller's word makes the difference.
+        // An `Idempotency-Key` allows the request to be sent again.
         let line = answered(&lines, client.get("http://h/"), 1).await;
         let request = client.post("http://h/next").header("idempotency-key", "7").body("x");
         let sent = sent_on(&line, request).await;
@@ -388,7 +389,7 @@ async fn what_cannot_begin_a_response_is_a_breach_where_the_request_may_not_be_s
     }
 }
 
-/// What follows from a new connection, or comes again, is the server's own.
+/// On a new connection, or when it happens again, the surplus is reported as the server's fault.
 #[tokio::test(start_paused = true)]
 async fn what_cannot_begin_a_response_is_told_where_it_is_no_accident() {
     for foreign in FOREIGN {
@@ -408,7 +409,8 @@ async fn what_cannot_begin_a_response_is_told_where_it_is_no_accident() {
     }
 }
 
-/// The server has begun to answer: what follows an interim response, or a sound version, is a breach of its answer.
+/// The server has begun to answer: bytes after an interim response, or after a valid version, are a breach in its
+/// answer.
 #[tokio::test(start_paused = true)]
 async fn what_follows_the_beginning_of_a_response_is_a_breach() {
     const INTERIM: &str = "HTTP/1.1 103 Early Hints\r\n\r\n";
@@ -432,7 +434,7 @@ async fn what_follows_the_beginning_of_a_response_is_a_breach() {
     }
 }
 
-/// What may yet become a response is waited for.
+/// The client waits for more bytes while the bytes so far can begin a response.
 #[tokio::test(start_paused = true)]
 async fn the_beginning_of_a_version_is_not_yet_decided() {
     let (client, _, line) = used().await;
@@ -447,7 +449,7 @@ async fn the_beginning_of_a_version_is_not_yet_decided() {
     assert_eq!(total(&client).opened, 1);
 }
 
-/// The story as it was reported: HEAD is answered with content, in a packet of its own, when the next request is out.
+/// As it was reported: HEAD is answered with content, in a packet of its own, when the next request is already sent.
 #[tokio::test(start_paused = true)]
 async fn a_host_that_sends_content_after_head_harms_nobody_and_is_not_kept() {
     for (method, head) in [
@@ -470,7 +472,7 @@ async fn a_host_that_sends_content_after_head_harms_nobody_and_is_not_kept() {
             assert_eq!(closed(&client, DropReason::Unsolicited), round as u64);
             assert_eq!(closed(&client, DropReason::NotKept), u64::from(round == 3));
         }
-        // For a minute each request has a connection of its own.
+        // For one minute each request has a connection of its own.
         for number in 4..8 {
             answered(&lines, client.get("http://h/"), number).await;
         }
@@ -482,7 +484,7 @@ async fn a_host_that_sends_content_after_head_harms_nobody_and_is_not_kept() {
     }
 }
 
-/// As it was reported: over sockets, where it is chance what comes first, nobody sees an error.
+/// As it was reported: over sockets, where the order is left to chance, no request fails.
 #[tokio::test]
 async fn surplus_in_a_packet_of_its_own_is_no_error_for_fifty_requests() {
     for surplus in ["\r\n", "\n", "<html>not for you</html>", "0\r\n\r\n"] {
@@ -515,7 +517,7 @@ async fn surplus_in_a_packet_of_its_own_is_no_error_for_fifty_requests() {
     }
 }
 
-/// A goodbye, or a 408, right behind the response is a close, and counts as one.
+/// A close_notify, or a 408, right after the response is a close, and counts as one.
 #[cfg(feature = "rustls")]
 #[tokio::test]
 async fn a_goodbye_right_behind_a_response_is_a_close() {
@@ -539,7 +541,7 @@ async fn a_goodbye_right_behind_a_response_is_a_close() {
             assert!(!response.connection().is_reused());
             assert_eq!(response.text().await.unwrap(), path);
         }
-        // Three were enough to learn that this host closes each.
+        // After three, the client knows that this host closes each connection.
         let total = total(&client);
         let reasons = [DropReason::PeerClosed, DropReason::Unsolicited, DropReason::NotKept];
         let closed = reasons.map(|reason| total.closed(reason));
@@ -547,7 +549,7 @@ async fn a_goodbye_right_behind_a_response_is_a_close() {
     }
 }
 
-/// The same without TLS: a 408 behind a response is a close, anything else is not.
+/// Without TLS: a 408 after a response is a close, and any other surplus is not.
 #[tokio::test]
 async fn a_408_right_behind_a_response_is_a_close() {
     let server = Server::start(|peer| {
@@ -568,7 +570,7 @@ async fn a_408_right_behind_a_response_is_a_close() {
     assert_eq!(total.closed(DropReason::Unsolicited), 0, "{total}");
 }
 
-/// An HTTP/1.0 server that gave up waiting closes without a word about it.
+/// An HTTP/1.0 server that gave up waiting closes without saying so.
 #[tokio::test(start_paused = true)]
 async fn a_408_of_an_http_1_0_server_is_sent_again() {
     for (head, is_resent) in [

@@ -1,5 +1,5 @@
-//! Which timeout holds: what a request says itself, then what its client says, then the default, which never cuts an
-//! explicit deadline short. Time is paused, and connections are in memory, so that hours pass at once.
+//! Which timeout holds: the request's own, then its client's, then the default, which never cuts an explicit deadline
+//! short. Time is paused and connections are in memory, so that hours pass at once.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -21,20 +21,20 @@ const fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// How slow a server is, in seconds.
+/// Delays of a server, in seconds.
 #[derive(Clone, Copy, Default)]
 struct Slow {
-    /// To connect to.
+    /// Delay until the connection is made.
     connect: u64,
-    /// To read, beyond the first bytes.
+    /// Delay until the server reads beyond the first bytes.
     read: u64,
-    /// To answer.
+    /// Delay until the server answers.
     answer: u64,
-    /// Within the content.
+    /// Pause within the content.
     pause: u64,
 }
 
-/// A client of a server that is slow.
+/// Returns a client of a server with these delays.
 fn client(slow: Slow, settings: impl FnOnce(ClientBuilder) -> ClientBuilder) -> Client {
     let builder = Client::builder().connector(move |_| async move {
         sleep(s(slow.connect)).await;
@@ -44,7 +44,7 @@ fn client(slow: Slow, settings: impl FnOnce(ClientBuilder) -> ClientBuilder) -> 
             while matches!(theirs.read(&mut buffer).await, Ok(1..)) {
                 sleep(s(slow.read)).await;
                 if slow.read > 0 {
-                    // All that is left of it.
+                    // Reads the rest of the request.
                     while matches!(tokio::time::timeout(s(1), theirs.read(&mut buffer)).await, Ok(Ok(1..))) {}
                 }
                 sleep(s(slow.answer)).await;
@@ -58,7 +58,7 @@ fn client(slow: Slow, settings: impl FnOnce(ClientBuilder) -> ClientBuilder) -> 
     settings(builder).build().unwrap()
 }
 
-/// How a request ends, and after how many seconds.
+/// Returns how a request ends, and after how many seconds.
 async fn outcome(request: RequestBuilder) -> (Ended, u64) {
     let begun = Instant::now();
     let sent: Result<(), Error> = async {
@@ -76,8 +76,8 @@ type Request = fn(RequestBuilder) -> RequestBuilder;
 type Ended = Result<(), (ErrorKind, Option<Phase>)>;
 type Row = (&'static str, Slow, Build, Request, Option<Phase>, u64);
 
-/// Each row: what is slow; what client and request say; in which phase the request times out (`None`: it does not), and after
-/// how long.
+/// Each row: the delays, the settings of client and request, the phase in which the request times out (`None`: it does
+/// not), and after how many seconds.
 async fn assert_rows(rows: &[Row]) {
     for &(row, slow, build, request, phase, after) in rows {
         let client = client(slow, build);
@@ -102,7 +102,7 @@ async fn a_total_timeout_lifts_the_default_of_the_response() {
         ("the request's total ends it", slow(301), |b| b, |r| r.timeout(s(300)), Some(Wait), 300),
         ("a total without an end", slow(9_999), |b| b.timeout(Duration::MAX), |r| r, None, 9_999),
         ("a shorter total", slow(121), |b| b.timeout(s(20)), |r| r, Some(Wait), 20),
-        // What was said holds beside it.
+        // An explicit timeout holds next to the default.
         (
             "the client's both",
             slow(301),
@@ -127,7 +127,7 @@ async fn a_total_timeout_lifts_the_default_of_the_response() {
             Some(Wait),
             7,
         ),
-        // A total that is lifted lifts nothing.
+        // Lifting the total timeout lifts no other timeout.
         ("no total after all", slow(121), |b| b.timeout(s(300)), |r| r.timeout(None), Some(Wait), 120),
         ("none set is none", slow(121), |b| b.timeout(None), |r| r, Some(Wait), 120),
     ])
@@ -177,7 +177,7 @@ async fn a_request_has_a_read_timeout_of_its_own() {
     let slow = |pause| Slow { pause, ..Slow::default() };
     assert_rows(&[
         ("the default", slow(121), |b| b, |r| r, Some(Receive), 120),
-        // Where nothing moves, the default ends it, however long the whole may take.
+        // Where no byte moves, the default ends the request, however long the whole may take.
         ("the default, and a total", slow(121), |b| b.timeout(s(300)), |r| r, Some(Receive), 120),
         ("longer", slow(121), |b| b, |r| r.read_timeout(s(200)), None, 121),
         ("shorter", slow(121), |b| b, |r| r.read_timeout(s(2)), Some(Receive), 2),
@@ -209,7 +209,7 @@ async fn a_request_has_a_write_timeout_of_its_own() {
     .await;
 }
 
-/// A request that waits for the only connection, which is free after `busy` seconds.
+/// Sends a request that waits for the only connection, which is free after `busy` seconds.
 async fn queued(busy: u64, build: Build, request: Request) -> (Ended, u64) {
     let slow = Slow { pause: busy, ..Slow::default() };
     let client = client(slow, |builder| build(builder.max_connections_per_host(1).read_timeout(None)));
@@ -232,7 +232,7 @@ async fn a_deadline_of_the_request_lifts_the_default_of_the_wait_for_a_connectio
         ("the total ends it", 301, |b| b, |r| r.timeout(s(300)), timeout, 300),
         ("the request's wait", 31, |b| b, |r| r.connect_timeout(s(40)), Ok(()), 62),
         ("the request's wait ends it", 41, |b| b, |r| r.connect_timeout(s(40)), timeout, 40),
-        // What was said holds.
+        // An explicit acquire timeout holds.
         ("set", 31, |b| b.acquire_timeout(s(5)), |r| r.timeout(s(300)), pool_timeout, 5),
         ("set, longer", 31, |b| b.acquire_timeout(s(50)), |r| r, Ok(()), 62),
         ("none", 999, |b| b.acquire_timeout(None), |r| r, Ok(()), 1_998),
@@ -262,7 +262,7 @@ async fn a_dial_has_the_time_that_it_was_given() {
     .await;
 }
 
-/// A resolver that finds nothing, after so many seconds.
+/// A resolver that finds nothing after this many seconds.
 struct FindsNothing(u64);
 
 impl Resolve for FindsNothing {
@@ -309,7 +309,7 @@ async fn an_expectation_may_have_no_end() {
     assert_eq!((begun.elapsed(), response.upload().bytes()), (s(1_000), 0));
 }
 
-/// What was built elsewhere, or twice, has the same timeouts.
+/// A request that was built elsewhere, or cloned, has the same timeouts.
 #[tokio::test(start_paused = true)]
 async fn timeouts_go_with_the_request() {
     let client = client(Slow { answer: 500, ..Slow::default() }, |builder| builder);
@@ -321,7 +321,7 @@ async fn timeouts_go_with_the_request() {
     assert_eq!(outcome(second).await, (Err((ErrorKind::Timeout, Some(Phase::Wait))), 7));
 }
 
-/// Every setter takes a duration, an option of one, and `None`.
+/// Every setter takes a duration, an `Option` of one, or `None`.
 #[test]
 fn every_timeout_can_be_lifted() {
     let some = Some(s(1));
@@ -346,7 +346,7 @@ fn every_timeout_can_be_lifted() {
     drop(request);
 }
 
-/// Advice that cannot help is not given.
+/// The error's advice names only settings that can help.
 #[tokio::test(start_paused = true)]
 async fn a_limit_that_is_not_set_is_not_to_be_raised() {
     let hangs = || Client::builder().connector(|_| std::future::pending()).acquire_timeout(s(5));
@@ -358,7 +358,7 @@ async fn a_limit_that_is_not_set_is_not_to_be_raised() {
              (a connection is still being made: raise the acquire_timeout)"
         );
     }
-    // With a response that is held, and no limit: another connection was being made.
+    // A response is held, and there is no limit: another connection was being made.
     let client = client(Slow { connect: 6, pause: 100, ..Slow::default() }, |b| b.acquire_timeout(s(5)));
     client.warm(URL, 1).await.unwrap();
     let held = client.get(URL).send().await.unwrap();

@@ -1,6 +1,6 @@
-//! What is sent with a request: how each kind of body is framed, that a promised length is kept exactly, that nothing
-//! is collected in between, and what files, other bodies and servers of HTTP/1.0 get. The manual's page on uploads,
-//! sentence by sentence.
+//! Bodies of requests: how each kind is framed, that an announced length is kept exactly, that content is not buffered,
+//! and what files, other bodies and HTTP/1.0 servers get. These tests hold the sentences of the manual's page on
+//! uploads.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -28,7 +28,7 @@ fn trailers(name: &'static str, value: &str) -> HeaderMap {
     trailers
 }
 
-/// A file that is deleted with it.
+/// A file that is deleted when this value is dropped.
 struct Temporary(PathBuf);
 
 impl Temporary {
@@ -55,7 +55,7 @@ impl Drop for Temporary {
     }
 }
 
-/// One row: the request, and what is written, write by write, behind the request line and Host.
+/// Checks one row: the request, and the bytes of each write after the request line and Host.
 async fn assert_writes(name: &str, request: impl FnOnce(&Client) -> RequestBuilder, expected: &[&str]) {
     let lines = Lines::default();
     let client = lines.client();
@@ -67,7 +67,7 @@ async fn assert_writes(name: &str, request: impl FnOnce(&Client) -> RequestBuild
     let at = writes[0].find(host).expect("Host is there") + host.len();
     writes[0].drain(..at);
     if name.contains("file") {
-        // What is read elsewhere may be there at once, or later.
+        // Content that another task reads may be there at once or later.
         assert_eq!(writes.concat(), expected.concat(), "{name}");
     } else {
         assert_eq!(writes, expected, "{name}");
@@ -165,7 +165,7 @@ async fn each_kind_of_body_is_framed_by_what_it_knows() {
     assert_writes("an empty file", |client| client.put(url).body(body), &["content-length: 0\r\n\r\n"]).await;
 }
 
-/// A response is a body as well: it goes on as it comes, with its length or its trailers.
+/// A received body can be sent: it goes on as it comes, with its length or its trailers.
 #[tokio::test]
 async fn a_received_body_is_passed_on() {
     for (name, said, rest, head, end) in [
@@ -205,12 +205,13 @@ async fn a_received_body_is_passed_on() {
     }
 }
 
-/// R-9110-8.6-4: a promise that is broken fails the request and its connection, and no byte goes beyond it.
+/// R-9110-8.6-4: content that differs from its announced length fails the request and its connection, and no byte
+/// beyond the length is sent.
 #[tokio::test]
 async fn a_promised_length_is_exact() {
     use Step::{Data, Fail, Later, Trailer};
 
-    // What is written of the content, and whether the request was written at all.
+    // The written content, and whether the request was written at all.
     for (name, length, steps, content) in [
         ("R-9110-8.6-4: shorter", 5, vec![Data("hel"), Data("l")], Some("hell")),
         ("shorter, known at once", 5, vec![], None),
@@ -273,7 +274,7 @@ async fn a_promised_length_is_exact() {
     }
 }
 
-/// The same without a promised length: an error cuts the chunks off, without a last one.
+/// Without an announced length, an error ends the chunks without a last one.
 #[tokio::test]
 async fn a_stream_that_fails_never_looks_complete() {
     use Step::{Data, Fail, Later, Trailer};
@@ -300,7 +301,7 @@ async fn a_stream_that_fails_never_looks_complete() {
     }
 }
 
-/// A source that never says its end holds nobody up: the answer comes, and the connection is used again.
+/// A source that never ends does not delay the response, and the connection is used again.
 #[tokio::test]
 async fn a_source_that_does_not_end_is_not_waited_for() {
     use Step::{Data, Empties, Never};
@@ -320,7 +321,7 @@ async fn a_source_that_does_not_end_is_not_waited_for() {
     }
 }
 
-/// Pieces without content, for ever, take turns with other tasks: also where they are collected for an old server.
+/// Endless empty pieces let other tasks run, also where they are collected for an HTTP/1.0 server.
 #[tokio::test]
 async fn empty_pieces_for_ever_hang_nobody() {
     let lines = Lines::default();
@@ -338,7 +339,7 @@ async fn empty_pieces_for_ever_hang_nobody() {
     assert_eq!(client.pool().stats().total.active, 0);
 }
 
-/// Framing that a request's fields say is checked with the body, before a connection is asked for: R-9112-6.2-1,
+/// Framing fields of a request are checked against the body before a connection is asked for: R-9112-6.2-1,
 /// R-9110-6.5.1-1, R-9110-10.1.1-1, R-9110-7.1-1, R-9112-3.2.4-1.
 #[tokio::test]
 async fn what_contradicts_itself_is_refused_before_dialing() {
@@ -394,8 +395,7 @@ async fn what_contradicts_itself_is_refused_before_dialing() {
     assert_eq!(lines.count(), 0);
 }
 
-/// A server that does not read holds the source up: behind what was taken for the first write, what is in between is one
-/// piece.
+/// A server that does not read holds up the source: beyond the first write, at most one piece is taken from it.
 #[tokio::test]
 async fn a_server_that_does_not_read_holds_the_source_up() {
     for is_known in [true, false] {
@@ -433,11 +433,11 @@ async fn a_server_that_does_not_read_holds_the_source_up() {
 const PIECES: usize = 300;
 const PIECE: usize = 1000;
 
-/// Pieces that leave in one write, and bytes of content in it that no other piece goes behind.
+/// Most pieces in one write, and most bytes of content after which no other piece is added to the write.
 const GATHERED: usize = 32;
 const ENOUGH: usize = 256 * 1024;
 
-/// What leaves at once is bounded, in pieces and in bytes.
+/// One write is bounded in pieces and in bytes.
 #[tokio::test]
 async fn so_many_pieces_leave_in_one_write() {
     let large = "x".repeat(ENOUGH / 2 - 1);
@@ -466,7 +466,7 @@ async fn so_many_pieces_leave_in_one_write() {
     }
 }
 
-/// Wherever a write of several pieces is cut, what is told is the content among what was taken.
+/// Wherever a write of several pieces is cut, the progress counts the content among the bytes that were taken.
 #[tokio::test]
 async fn progress_is_exact_within_a_write_of_pieces() {
     use Step::Data;
@@ -500,8 +500,8 @@ async fn progress_is_exact_within_a_write_of_pieces() {
 const KNOWN: &str = "POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 9\r\n\r\n";
 const CHUNKED: &str = "POST / HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n";
 
-/// What was taken of a source for a connection that turns out to be closed goes to the next: all pieces, and what is
-/// wrong behind them.
+/// Pieces that were taken from a source for a connection that turns out to be closed are sent on the next one, with the
+/// error that follows them.
 #[tokio::test]
 async fn pieces_and_the_failure_behind_them_survive_a_closed_connection() {
     use Step::{Data, Fail, Trailer};
@@ -548,7 +548,7 @@ async fn pieces_and_the_failure_behind_them_survive_a_closed_connection() {
     }
 }
 
-/// A stream that counts the pieces that were taken of it.
+/// A stream that counts the pieces taken from it.
 struct Counted(Arc<AtomicUsize>);
 
 impl futures_core::Stream for Counted {
@@ -563,7 +563,7 @@ impl futures_core::Stream for Counted {
     }
 }
 
-/// A GET on connection `number`, answered in HTTP/1.0, which closes.
+/// Sends a GET on connection `number`, which is answered in HTTP/1.0 and closed.
 async fn teach_that_it_is_old(lines: &Lines, client: &Client, number: usize) {
     let sending = send(client.get("http://h/"));
     let line = lines.written(number, "\r\n\r\n").await;
@@ -571,7 +571,7 @@ async fn teach_that_it_is_old(lines: &Lines, client: &Client, number: usize) {
     sending.await.unwrap().unwrap();
 }
 
-/// What the caller's source takes is nobody's wait for a connection.
+/// Time that the caller's source takes does not count as waiting for a connection.
 #[tokio::test(start_paused = true)]
 async fn a_slow_source_uses_up_no_time_of_the_pool() {
     let lines = Lines::default();
@@ -590,7 +590,7 @@ async fn a_slow_source_uses_up_no_time_of_the_pool() {
         timings.previous >= Duration::from_secs(40) && timings.queued < Duration::from_secs(1),
         "{timings:?}"
     );
-    // Where there is a deadline, it holds, and the error tells the time.
+    // Where there is a deadline, it holds, and the error says how long the request took.
     let sending = client.post("http://h/").timeout(Duration::from_secs(5));
     let (_feed, fed) = tokio::sync::mpsc::channel::<Bytes>(1);
     let error = sending.body(Body::from_stream(Fed(fed))).send().await.unwrap_err();
@@ -598,7 +598,7 @@ async fn a_slow_source_uses_up_no_time_of_the_pool() {
     assert!(error.timings().is_some());
 }
 
-/// A default expectation is for requests with content.
+/// The client's default expectation applies only to requests with content.
 #[tokio::test]
 async fn a_default_expectation_is_left_out_where_there_is_no_content() {
     let mut fields = HeaderMap::new();
@@ -626,7 +626,7 @@ async fn a_default_expectation_is_left_out_where_there_is_no_content() {
     }
 }
 
-/// Trailers are added to trailers, none is lost; of more than a map can hold the caller is told.
+/// Trailers are added to earlier ones and none is lost. More than a map can hold are refused with an error.
 #[tokio::test]
 async fn trailers_add_up() {
     let lines = Lines::default();
@@ -658,7 +658,7 @@ async fn trailers_add_up() {
     assert_eq!(lines.count(), 1);
 }
 
-/// A source is not asked again behind its end, whoever reads the body.
+/// A source is not polled again after its end, whoever reads the body.
 #[tokio::test]
 async fn a_source_is_not_asked_behind_its_end() {
     struct Once(bool);
@@ -677,7 +677,7 @@ async fn a_source_is_not_asked_behind_its_end() {
     assert_eq!(collected.trailers().unwrap()["x-a"], "1");
 }
 
-/// What has been sent exactly, and is being answered, is not spoiled by what its source says later.
+/// An upload that was sent exactly, and that is being answered, is not failed by its source afterwards.
 #[tokio::test]
 async fn an_exact_upload_is_over_when_the_response_begins() {
     let lines = Lines::default();
@@ -699,7 +699,7 @@ async fn an_exact_upload_is_over_when_the_response_begins() {
     assert_eq!(client.pool().stats().total.idle, 1);
 }
 
-/// Content that had come before the upload failed is handed over before the failure is.
+/// Content that came before the upload failed is delivered before the failure.
 #[tokio::test]
 async fn content_comes_before_the_failure_of_the_upload() {
     let lines = Lines::default();
