@@ -1,20 +1,21 @@
 //! The cases of `tests/data/conformance.jsonl` on three levels: the codec alone, a client in memory, and a client over
-//! loopback; each with the server's octets cut up in several ways.
+//! loopback. On each level the server's octets are cut in several ways.
 //!
-//! Whatever the level and the cut: no finding of MUST, GRAMMAR or SHOULD, no hang, at most six of HARDENING, each with
-//! its reason; where a case leaves a choice, what was chosen, each against its advice with its reason; and outcome,
-//! status, headers, content and trailers are the same everywhere. All findings are printed (`-- --nocapture`).
+//! On every level and with every cut there is no finding of MUST, GRAMMAR or SHOULD, no hang, and at most six findings
+//! of HARDENING, each with its reason. Where a case leaves a choice, the outcome is the one that was chosen, with a
+//! reason if it is not the advised one. Outcome, status, headers, content and trailers are the same everywhere. All
+//! findings are printed (`-- --nocapture`).
 //!
-//! Each test writes what came of the cases to `conformance/<level>-<mode>.jsonl` in Cargo's folder for tests (usually
-//! `target/tmp`), and prints the command by which the original scorer, `tests/data/score.py`, judges it:
+//! Each test writes the outcomes to `conformance/<level>-<mode>.jsonl` in Cargo's folder for tests (usually
+//! `target/tmp`), and prints the command by which the original scorer, `tests/data/score.py`, judges them:
 //!
 //! ```text
-//! cargo test --test conformance
+//! cargo test --test it conformance
 //! cd target/tmp/conformance
 //! python3 ../../../tests/data/score.py cases.jsonl loopback-bytes.jsonl --caps none -v
 //! ```
 //!
-//! `tests/data/pack.py` makes the data file from the cases as they are handed around, and the reverse.
+//! `tests/data/pack.py` makes the data file from the published cases, and the reverse.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -35,27 +36,27 @@ use crate::support::conformance::{Accepted, Case, Got, Outcome, Sheet, latin1};
 use crate::support::layer::{Layer, Layered, Silence};
 use crate::support::{PATIENCE, Peer, Rng, Server, Signal};
 
-/// What the codec is able to do, of what not every client is: `connect`, `upgrade`, `auto-decompress`. Cases that take
-/// one that is not here are not played, and listed.
+/// Capabilities of the codec that not every client has: `connect`, `upgrade`, `auto-decompress`. Cases that need
+/// another one are listed and not played.
 const CODEC_CAPS: &[&str] = &["connect", "upgrade"];
 
-/// The same of the client. `auto-decompress` will take nothing but its name here.
+/// Capabilities of the client. `auto-decompress` needs only its name here.
 const CLIENT_CAPS: &[&str] = &["connect", "upgrade"];
 
-/// The findings of HARDENING that stay, each with its reason; six at the most.
+/// Accepted findings of HARDENING, each with its reason: six at the most.
 const ACCEPTED: Accepted = &[];
 
 type Results = BTreeMap<&'static str, Got>;
 
-/// How the server's octets are cut into pieces, as replay.py (which the cases came with) does it.
+/// Ways to cut the server's octets into pieces, as replay.py (which came with the cases) does it.
 #[derive(Clone, Copy, Debug)]
 enum Mode {
     Whole,
-    /// One by one; of a long wire, its beginning and its end.
+    /// One octet at a time. Of a long wire only the beginning and the end are cut.
     Bytes,
-    /// Behind each CR and each LF, unless there are too many.
+    /// Cuts after each CR and each LF, unless there are too many.
     Lines,
-    /// By chance, but the same every time.
+    /// Random cuts from a fixed seed.
     Random,
 }
 
@@ -99,13 +100,13 @@ impl Mode {
     }
 }
 
-/// The cases that a level with these capabilities plays.
+/// Returns the cases that a level with these capabilities plays.
 fn cases(caps: &'static [&'static str]) -> impl Iterator<Item = &'static Case> + Clone {
     Case::all().iter().filter(move |case| case.takes().is_none_or(|cap| caps.contains(&cap)))
 }
 
-/// What everything is compared with: what the codec makes of whole wires; and for cases that are none of the codec's
-/// business, a client in memory.
+/// The outcomes that all others are compared with: those of the codec for whole wires, and of a client in memory for
+/// cases that do not concern the codec.
 fn reference() -> &'static Results {
     static REFERENCE: OnceLock<Results> = OnceLock::new();
     REFERENCE.get_or_init(|| {
@@ -162,7 +163,7 @@ fn the_codec_at_every_split() {
                 worst.get_or_insert(got);
             }
         }
-        // The results have one line per case: of the first split that made a difference, if any did.
+        // The results have one line for each case: the first cut that made a difference, if any did.
         sheet.add(case, worst.unwrap_or_else(|| reference()[&*case.id].clone()));
     }
     println!("{plays} splits");
@@ -210,13 +211,13 @@ fn loopback_random() {
     check(over_loopback(Mode::Random));
 }
 
-/// Everything is as in the reference, and that has no finding.
+/// Every outcome equals the reference, which has no finding.
 fn check(mut sheet: Sheet) {
     sheet.compare(reference());
     sheet.finish(ACCEPTED);
 }
 
-/// The scorer is not blind: each good result, spoiled in each way that the case is about, has a finding.
+/// The scorer sees errors: each good result, spoiled in each way that the case is about, has a finding.
 #[test]
 fn the_scorer_sees_what_is_wrong() {
     type Spoil = fn(&mut Got);
@@ -266,14 +267,15 @@ fn the_scorer_sees_what_is_wrong() {
     assert_eq!(seen["headers"], count(|got| !got.headers.is_empty()));
     assert_eq!(seen["trailers"], count(|got| got.trailers.is_some()));
     assert!(found["headers"] >= count(|got| got.outcome == Outcome::Ok && !got.headers.is_empty()));
-    // Not all: what failed has no status that counts, and much is left to the client.
+    // Not every spoiled result has a finding: a failed exchange has no status that counts, and much is left to the
+    // client.
     for (name, least) in [("outcome", 600), ("status", 290), ("content", 350), ("reuse", 550)] {
         assert!(found[name] >= least, "{name}: {found:?}");
     }
     assert!(found["trailers"] >= 3 && found["tunnel"] >= 8, "{found:?}");
 }
 
-/// Two sheets of the same name are written at the same time, by two tests or by two runs of the tests.
+/// Two sheets of the same name are written at the same time, as by two tests or two runs of the tests.
 #[test]
 fn sheets_are_written_at_the_same_time() {
     std::thread::scope(|scope| {
@@ -297,7 +299,7 @@ fn a_finding_fails_the_test() {
     sheet.finish(ACCEPTED);
 }
 
-/// Whether anything differs from the reference, what the caller does not see included.
+/// Returns the difference from the reference, also in parts that the caller does not see.
 fn compare_all(sheet: &mut Sheet, case: &Case, got: &Got, how: &str) -> bool {
     let whole = &reference()[&*case.id];
     let mut differences: Vec<_> = got.differs(whole).into_iter().collect();
@@ -321,7 +323,7 @@ fn fields(case: &Case) -> HeaderMap {
     fields
 }
 
-/// The codec alone, to which the wire comes in these pieces.
+/// Plays the case through the codec alone, which gets the wire in these pieces.
 fn through_codec(case: &Case, pieces: &[&[u8]]) -> Got {
     let mut got = Got::default();
     let mut machine = Machine::new(Limits::default());
@@ -380,7 +382,7 @@ fn decode(machine: &mut Machine, buffer: &mut BytesMut, got: &mut Got, is_eof: b
     }
 }
 
-/// The fields as they came are those that were read.
+/// Fails unless the raw fields are those that were read.
 fn check_raw(head: &ResponseHead) {
     let mut fields = HeaderMap::new();
     for (name, value) in head.raw_fields() {
@@ -389,13 +391,13 @@ fn check_raw(head: &ResponseHead) {
     assert_eq!(&fields, head.headers());
 }
 
-/// A client for one case, which has one connection.
+/// Returns a client for one case, which has one connection.
 fn client() -> ClientBuilder {
-    // Whoever makes the client follow redirects turns that off here: the cases of 3xx are about their own heads.
+    // Redirects must stay off here: the cases of 3xx are about their own heads.
     Client::builder().max_connections_per_host(1)
 }
 
-/// Asks for the case and reads everything. What was seen before the future is dropped stays in `got`.
+/// Sends the case's request and reads everything. `got` keeps what was seen when the future is dropped.
 async fn fetch(client: &Client, case: &Case, origin: &str, got: &mut Got) {
     let mut request = client.request(case.method.clone(), format!("{origin}/c/{}", case.id));
     if case.method == Method::CONNECT {
@@ -423,7 +425,7 @@ async fn fetch(client: &Client, case: &Case, origin: &str, got: &mut Got) {
     }
 }
 
-/// What the server sent behind the head: what it should have sent, and whatever follows at once.
+/// Reads the bytes that the server sent after the head of a tunnel.
 async fn read_tunnel(tunnel: &mut Upgraded, case: &Case) -> Vec<u8> {
     let mut octets = Vec::new();
     let expected = case.octets("tunnel_b64").unwrap_or_default().len();
@@ -436,7 +438,7 @@ async fn read_tunnel(tunnel: &mut Upgraded, case: &Case) -> Vec<u8> {
     }
 }
 
-/// Whether the client asks for the next thing on the connection of the case.
+/// Whether the client sends its next request on the connection of the case.
 async fn is_reused(client: &Client, case: &Case, origin: &str) -> Result<bool, String> {
     let ping = async { client.get(format!("{origin}/ping")).send().await?.text().await };
     match tokio::time::timeout(PATIENCE, ping).await {
@@ -449,7 +451,8 @@ async fn is_reused(client: &Client, case: &Case, origin: &str) -> Result<bool, S
     }
 }
 
-/// Through a client whose connections are [`Wire`]s. Nothing here takes time: the clock moves only when all hangs.
+/// Plays the cases through a client whose connections are [`Wire`]s. Nothing here takes time: the clock advances only
+/// when everything hangs.
 fn in_memory(mode: Mode) -> Sheet {
     let mut sheet = Sheet::new("memory", mode.name(), CLIENT_CAPS);
     let mut runtime = tokio::runtime::Builder::new_current_thread();
@@ -486,7 +489,7 @@ struct World {
     lines: Mutex<Vec<Arc<Mutex<Line>>>>,
 }
 
-/// What the server of one connection has sent and the client has not read.
+/// Bytes that the server of one connection has sent and the client has not read.
 #[derive(Default)]
 struct Line {
     pieces: VecDeque<Bytes>,
@@ -495,7 +498,7 @@ struct Line {
 }
 
 impl World {
-    /// What the server sends on the idle connection.
+    /// Sends the bytes that the server sends on the idle connection.
     fn be_late(&self) {
         let lines = self.lines.lock().unwrap();
         if let (Some(late), Some(line)) = (&self.case.late, lines.first()) {
@@ -514,12 +517,12 @@ impl Line {
     }
 }
 
-/// A connection in memory. Each piece is one read, and before each the reader has to wait.
+/// A connection in memory. Each piece is one read, and the reader has to wait before each.
 struct Wire {
     world: Arc<World>,
     line: Arc<Mutex<Line>>,
     request: Vec<u8>,
-    /// The case that was asked for here.
+    /// Id of the case that was requested on this connection.
     served: &'static str,
     has_waited: bool,
     silence: Silence,
@@ -551,7 +554,7 @@ impl Wire {
     }
 }
 
-/// Names the case that the connection has served.
+/// Returns a response that names the case that the connection has served.
 fn ping(served: &str) -> String {
     format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\ncase={served}", served.len() + 5)
 }
@@ -603,10 +606,10 @@ impl Layer for Wire {
     }
 }
 
-/// So many cases at once.
+/// Number of cases that are played at once.
 const AT_ONCE: usize = 16;
 
-/// Through a client over TCP, and a server with a thread per connection.
+/// Plays the cases through a client over TCP, and a server with a thread for each connection.
 fn over_loopback(mode: Mode) -> Sheet {
     let stages: HashMap<_, _> = cases(CLIENT_CAPS).map(|case| (&*case.id, Stage::new(case))).collect();
     let stages = Arc::new(stages);
@@ -642,12 +645,12 @@ fn over_loopback(mode: Mode) -> Sheet {
     Arc::into_inner(sheet).unwrap().into_inner().unwrap()
 }
 
-/// What a client and the server of its case tell each other besides.
+/// Signals between a client and the server of its case.
 struct Stage {
     case: &'static Case,
-    /// The client has the response.
+    /// Raised when the client has the response.
     is_read: Signal,
-    /// The server has sent all that it will send unasked.
+    /// Raised when the server has sent all bytes that it sends without a request.
     is_sent: Notify,
 }
 
@@ -664,7 +667,7 @@ async fn play_loopback(case: &'static Case, stage: &Stage, origin: &str) -> (Got
         got.outcome = Outcome::Hang;
     }
     stage.is_read.raise();
-    // What is not sent yet cannot be seen, and what is sent takes its moment from socket to socket.
+    // Bytes that were not sent yet cannot be seen, and sent bytes need a moment from socket to socket.
     if tokio::time::timeout(PATIENCE, stage.is_sent.notified()).await.is_err() {
         return (got, Some("the server could not send everything".to_owned()));
     }
@@ -688,7 +691,7 @@ fn serve(peer: &mut Peer, stages: &HashMap<&'static str, Stage>, mode: Mode) -> 
             continue;
         };
         served = &stage.case.id;
-        // The client may have heard enough, and closed.
+        // The client may have closed the connection by now.
         let sent = send(peer, stage, mode);
         stage.is_sent.notify_one();
         sent?;
@@ -699,7 +702,7 @@ fn serve(peer: &mut Peer, stages: &HashMap<&'static str, Stage>, mode: Mode) -> 
 fn send(peer: &mut Peer, stage: &Stage, mode: Mode) -> io::Result<()> {
     for piece in mode.pieces(&stage.case.wire) {
         peer.send(piece)?;
-        // Time for the client to read it alone; that is likely, and in memory certain.
+        // A pause in which the client likely reads the piece by itself. In memory that is certain.
         if piece.len() < 64 && !matches!(mode, Mode::Whole) {
             std::thread::sleep(Duration::from_micros(100));
         }

@@ -1,5 +1,5 @@
-//! What a client sends, octet by octet, and what it does with connections and answers where the corpus has no case:
-//! the rows carry the ids of `src/manual/requirements.md`, of which these are the tests.
+//! The requests of a client, octet by octet, and its treatment of connections and responses where the corpus has no
+//! case. The rows carry the ids of `src/manual/requirements.md`, which cites these tests.
 #![cfg(feature = "url")]
 #![allow(missing_docs, clippy::unwrap_used)]
 
@@ -23,7 +23,7 @@ use crate::support::{Request, Rng, Server, Tape, until, within};
 
 const NO_CONTENT: &str = "HTTP/1.1 204 No Content\r\n\r\n";
 
-/// A server that is known as `a.test`, all that came to it, and how many of its connections have ended.
+/// A server that is known as `a.test`, the bytes that it received, and the number of its connections that have ended.
 struct Recorder {
     server: Server,
     tape: Tape,
@@ -54,12 +54,12 @@ impl Recorder {
         Self { server, tape, ended }
     }
 
-    /// Until so many connections have been read to their ends.
+    /// Waits until this many connections have been read to their ends.
     async fn ended(&self, count: usize) {
         until("the connections have ended", || self.ended.load(Ordering::SeqCst) == count).await;
     }
 
-    /// What came since the last time.
+    /// Returns the bytes that came since the last call.
     fn take(&self) -> String {
         String::from_utf8(std::mem::take(&mut self.tape.lock().unwrap())).unwrap()
     }
@@ -74,7 +74,7 @@ impl Recorder {
     }
 }
 
-/// Content in pieces; where there is no more, it ends.
+/// Content in pieces, which ends after the last one.
 struct Pieces(VecDeque<&'static str>);
 
 impl Pieces {
@@ -95,7 +95,7 @@ impl Stream for Pieces {
     }
 }
 
-/// Content of a length that it says, whatever it gives.
+/// Content that announces a length, whatever it gives.
 struct Promise {
     length: Option<u64>,
     pieces: Pieces,
@@ -117,7 +117,7 @@ impl http_body::Body for Promise {
     }
 }
 
-/// Content without an end, and how much of it was taken.
+/// Content without an end, and the number of pieces taken from it.
 struct Endless(Arc<AtomicUsize>);
 
 impl Stream for Endless {
@@ -142,7 +142,7 @@ fn method(name: &str) -> Method {
     Method::from_bytes(name.as_bytes()).unwrap()
 }
 
-/// All on one connection, so that an octet before or behind a request would be seen too.
+/// All requests go over one connection, so that an octet before or after a request would be seen too.
 #[tokio::test]
 async fn requests_octet_by_octet() {
     let recorder = Recorder::start();
@@ -150,7 +150,7 @@ async fn requests_octet_by_octet() {
     let root = "http://a.test/";
     let mut count = 0;
     for (rules, request, expected) in [
-        // Without a word of the caller's: nothing but what must be.
+        // A request without settings of the caller: only the required fields.
         (
             "R-9112-2.2-7 R-9112-3-1 R-9112-3.2.1-1 R-9112-7.4-1 R-9112-C.2.2-1 R-9112-C.2.2-2 R-9110-6.2-1 \
              R-9110-7.2-1 R-9110-8.6-2 R-9110-9.3.1-1 R-9110-10.1.2-1 R-9110-12.5.3-1 \
@@ -222,9 +222,9 @@ async fn requests_octet_by_octet() {
             client.get("http://a.test/a b\u{e9}\0?c d\u{e9}\u{7f}"),
             "GET /a%20b%C3%A9%00?c%20d%C3%A9%7F HTTP/1.1\r\nhost: a.test\r\n\r\n",
         ),
-        // By the standard of URLs, text has as many slashes as it likes before its host,
+        // By the URL standard, text may have any number of slashes before its host,
         ("R-9110-4.2.1-1", client.get("http:///a.test/x"), "GET /x HTTP/1.1\r\nhost: a.test\r\n\r\n"),
-        // and such characters do not count.
+        // and such characters are dropped.
         ("R-9112-3.2-1", client.get("http://a.test/a\r\n\tb"), "GET /ab HTTP/1.1\r\nhost: a.test\r\n\r\n"),
         (
             "R-9112-3.2.4-1 R-9110-7.1-1",
@@ -252,7 +252,7 @@ async fn requests_octet_by_octet() {
             client.get(root).header("if-none-match", "W/\"a,b\", \"\""),
             "GET / HTTP/1.1\r\nhost: a.test\r\nif-none-match: W/\"a,b\", \"\"\r\n\r\n",
         ),
-        // What concerns the connection is named in Connection, once.
+        // Fields that concern the connection are named in Connection, once.
         (
             "R-9112-7.4-2 R-9110-10.1.4-1 R-9110-7.6.1-1",
             client.get(root).header("te", "trailers"),
@@ -385,7 +385,7 @@ async fn the_host_is_that_of_the_target() {
     }
 }
 
-/// Nothing is sent, and nothing is even dialed.
+/// Nothing is sent, and no connection is dialed.
 #[tokio::test]
 async fn what_cannot_be_sent_is_refused_beforehand() {
     let recorder = Recorder::start();
@@ -489,10 +489,10 @@ async fn what_cannot_be_sent_is_refused_beforehand() {
     assert_eq!(recorder.server.connections(), 0, "R-9112-2.2-3 R-9112-11.1-1");
 }
 
-/// Method, target and fields.
+/// Method, target and fields of a head.
 type Read<'a> = (&'a [u8], &'a [u8], Vec<(&'a [u8], &'a [u8])>);
 
-/// By RFC 9112 and nothing more: the method, the target, and the fields of a head that is all there is.
+/// Parses a head strictly by RFC 9112: the method, the target and the fields. Nothing may follow the head.
 fn read_strictly(head: &[u8]) -> Result<Read<'_>, &'static str> {
     let is_token = |name: &[u8]| {
         let is_tchar = |it: &u8| it.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(it);
@@ -529,7 +529,7 @@ fn read_strictly(head: &[u8]) -> Result<Read<'_>, &'static str> {
     Ok((method, target, fields))
 }
 
-/// Whatever goes in: it is refused and nothing is written, or exactly this comes out again.
+/// Any input is refused and nothing is written, or exactly this input is read back.
 #[test]
 fn a_head_is_read_back_as_it_went_in() {
     const SEEDS: [&[u8]; 8] =
@@ -583,7 +583,7 @@ fn a_head_is_read_back_as_it_went_in() {
     assert!(written > 5_000 && refused > 5_000, "{written} were written and {refused} refused");
 }
 
-/// The forms that only proxies and servers as a whole are asked in, by the codec that writes them.
+/// The target forms that are sent only to proxies, or to a server as a whole, as the codec writes them.
 #[test]
 fn forms_of_the_target() {
     let (url, v6) = (uri("http://u:p@h.test:8001?q"), uri("http://[::1]"));
@@ -675,7 +675,7 @@ fn a_tunnel_begins_behind_any_2xx_and_behind_nothing_else() {
         let (none, mut machine) = (HeaderMap::new(), Machine::new(Limits::default()));
         let head = RequestHead::new(&Method::CONNECT, Target::Authority("h:1"), Some(b"h:1"), &none);
         machine.encode_head(&head, &mut BytesMut::new()).unwrap();
-        // What is to go through it is none of the request's content.
+        // Bytes for the tunnel are not content of the request.
         assert!(!machine.may_send_body() && machine.is_send_done(), "R-OPTUP-6-1");
         let mut wire = BytesMut::from(&*format!("HTTP/1.1 {status} X\r\nContent-Length: 3\r\n\r\nabc"));
         assert!(matches!(machine.decode(&mut wire), Ok(Some(Event::Head(_)))), "R-2817-5.3-1: {status}");

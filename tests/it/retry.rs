@@ -1,5 +1,5 @@
-//! A request that raced the close of a reused connection is sent again where that is right, and only there. What the
-//! server itself saw is the judge.
+//! A request that meets the close of a reused connection is sent again where that is right, and only there. The
+//! server's own record is the judge.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, VecDeque};
@@ -25,7 +25,7 @@ const GETS: usize = 10_000;
 const POSTS: usize = 2_000;
 const TASKS: usize = 16;
 
-/// Closes each connection 0 to 200 µs after its only response.
+/// A server that closes each connection 0 to 200 µs after its only response.
 fn closes_after_each_response(seed: u64) -> Server {
     println!("seed {seed}");
     Server::start(move |peer| {
@@ -40,7 +40,7 @@ fn closes_after_each_response(seed: u64) -> Server {
     })
 }
 
-/// Answers the first request of each connection; reads the second, and ends.
+/// A server that answers the first request of each connection, reads the second, and closes.
 fn ends_on_the_second_request(ending: Ending) -> Server {
     Server::start(move |peer| {
         let Some(request) = peer.request()? else { return Ok(()) };
@@ -52,7 +52,7 @@ fn ends_on_the_second_request(ending: Ending) -> Server {
     })
 }
 
-/// `total` GETs by so many tasks, each of which must be answered with its own target.
+/// Sends `total` GETs from this many tasks. Each must be answered with its own target.
 async fn get_all(client: &Client, server: &Server, tasks: usize, total: usize) {
     let next = Arc::new(AtomicUsize::new(0));
     let mut running = Vec::new();
@@ -78,10 +78,10 @@ async fn get_all(client: &Client, server: &Server, tasks: usize, total: usize) {
     }
 }
 
-/// The books of client and server agree: so many requests were made, those seen twice were seen last on a fresh
-/// connection and first on a reused one.
+/// Fails unless the counts of client and server agree: this many requests were made, and a request that the server saw
+/// twice was seen first on a reused connection and last on a new one.
 async fn settle(client: &Client, server: &Server, total: usize) -> usize {
-    // A dial that was overtaken may still be under way.
+    // A dial whose request was served elsewhere may still be under way.
     until("all connections are made and accepted", || {
         let stats = client.pool().stats().total;
         stats.dialing == 0 && server.connections() as u64 == stats.opened
@@ -113,7 +113,7 @@ async fn rule_28_ten_thousand_gets_against_a_server_that_closes_after_each_respo
     let server = closes_after_each_response(0x5eed);
     let client = Client::new();
     within(300, get_all(&client, &server, 1, GETS)).await;
-    // It never reads a second request of a connection.
+    // The server never reads a second request of a connection.
     assert_eq!(settle(&client, &server, GETS).await, 0);
     assert_eq!(server.requests_per_connection(), vec![1; GETS]);
 }
@@ -169,7 +169,7 @@ async fn rule_28_resends_keep_to_the_limit_on_connections() {
 
 async fn gets_against_one_that_ends_on_the_next_request(ending: Ending, tasks: usize) {
     let server = ends_on_the_second_request(ending);
-    // Every connection is kept, that every request but the first may meet a closing one.
+    // Every connection is kept, so that every request but the first may meet a closing one.
     let client = Client::builder().not_kept_after(None).build().unwrap();
     within(300, get_all(&client, &server, tasks, GETS)).await;
     let twice = settle(&client, &server, GETS).await;
@@ -177,10 +177,11 @@ async fn gets_against_one_that_ends_on_the_next_request(ending: Ending, tasks: u
     // Every resend cost one dead connection and one more request on the wire.
     assert_eq!(stats.requests as usize, GETS + twice, "{stats}");
     assert_eq!(stats.closed(DropReason::PeerClosed) as usize, twice, "{stats}");
-    // A dial that was overtaken is idle before its first request, which then counts as reused as well.
+    // A connection whose request was served elsewhere is idle before its first request, which then counts as reused as
+    // well.
     assert!(stats.reused as usize >= twice, "{stats}");
     if tasks == 1 {
-        // Each connection answers one, and takes the next one with it.
+        // Each connection answers one request, and takes the next one with it.
         assert_eq!(
             (twice, stats.reused as usize, stats.opened as usize),
             (GETS - 1, GETS - 1, GETS),
@@ -191,7 +192,7 @@ async fn gets_against_one_that_ends_on_the_next_request(ending: Ending, tasks: u
     }
 }
 
-/// What became of POSTs: the errors' accounts of the writing, by id.
+/// Outcomes of POSTs by id: the error's account of the written bytes.
 async fn post_all(
     client: &Client,
     server: &Server,
@@ -238,7 +239,7 @@ fn with_stream(request: RequestBuilder, id: usize) -> RequestBuilder {
     request.body(Body::from_stream(Pieces::new(&["content ", "of ", &id.to_string()])))
 }
 
-/// A POST is seen once at the most; if it was seen, it was answered or its error says that it was written.
+/// The server sees a POST at most once. If it saw it, the POST was answered, or its error says that it was written.
 async fn posts_are_never_seen_twice(server: Server, make: fn(RequestBuilder, usize) -> RequestBuilder) {
     for tasks in [1, TASKS] {
         let client = Client::new();
@@ -295,8 +296,8 @@ async fn rule_27_a_post_of_a_stream_is_never_seen_twice_by_a_server_that_resets_
     posts_are_never_seen_twice(ends_on_the_second_request(Ending::Reset), with_stream).await;
 }
 
-/// One request that leaves a connection idle, then the one in question, on which the server does `then`; everything
-/// after that is echoed.
+/// Returns a server whose first connection answers one request, and does `then` with the second one. Every later
+/// request is echoed.
 fn server_that_on_the_second_request(
     then: impl Fn(&mut Peer) -> io::Result<()> + Send + Sync + 'static,
 ) -> Server {
@@ -317,7 +318,7 @@ async fn leave_a_connection_idle(client: &Client, server: &Server) {
     assert_eq!(client.pool().stats().total.idle, 1);
 }
 
-/// Which connections saw the request in question.
+/// Returns the connections on which the server saw the request.
 fn seen(server: &Server, target: &str) -> Vec<usize> {
     let places = server.seen_by_target().remove(target).unwrap_or_default();
     places.into_iter().map(|(connection, _)| connection).collect()
@@ -390,7 +391,7 @@ async fn rule_27_a_stream_of_which_something_was_written_is_not_sent_again() {
     assert_eq!(seen(&server, "/again"), [0]);
 }
 
-/// The connection is found dead by the look: the first piece of the stream was taken already, and is not lost.
+/// The look finds the connection dead: the first piece of the stream was taken already, and is not lost.
 #[tokio::test]
 async fn rule_27_a_stream_of_which_nothing_was_written_is_sent_whole_on_the_next_connection() {
     let (go, gone) = (Signal::new(), Signal::new());
@@ -417,8 +418,8 @@ async fn rule_27_a_stream_of_which_nothing_was_written_is_sent_whole_on_the_next
     assert_eq!(seen(&server, "/again"), [1]);
 }
 
-/// The look finds nothing, and the very first write fails: nothing of a POST was written, so it is sent again, and
-/// what was taken of its stream is not lost.
+/// The look finds nothing, and the first write fails: no byte of the POST was written, so that it is sent again, and
+/// the pieces taken from its stream are not lost.
 #[tokio::test]
 async fn rule_27_a_post_whose_first_write_fails_is_sent_whole_on_a_fresh_connection() {
     let bodies: [fn() -> Body; 3] = [
@@ -452,7 +453,7 @@ async fn rule_27_a_post_whose_first_write_fails_is_sent_whole_on_a_fresh_connect
     }
 }
 
-/// A transport that writes what it is given at once, up to so many bytes, and then fails within the same write.
+/// A transport that takes up to `takes` bytes of a write and fails in the same call.
 struct Torn {
     tcp: TcpStream,
     writes: usize,
@@ -492,8 +493,8 @@ impl Layer for Torn {
     }
 }
 
-/// A write that failed may have sent a part, or all, of what it was given: only a transport that says otherwise is
-/// believed to have taken nothing.
+/// A failed write may have sent a part or all of its bytes: only a transport that says otherwise (`fails_untouched`) is
+/// believed to have taken none.
 #[tokio::test]
 async fn rule_27_a_post_whose_first_write_fails_after_a_part_was_sent_is_not_sent_again() {
     for ending in [Ending::Close, Ending::Reset] {
@@ -553,7 +554,7 @@ async fn rule_27_a_408_with_close_on_a_reused_connection_is_a_close() {
 
 #[tokio::test]
 async fn rule_27_a_408_is_delivered_where_it_is_an_answer() {
-    // To a POST; without a close; and on a fresh connection.
+    // The 408 answers a POST, comes without a close, or comes on a new connection.
     let close = "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 4\r\n\r\nslow";
     let keep = "HTTP/1.1 408 Request Timeout\r\nContent-Length: 4\r\n\r\nslow";
     for (method, answer, is_fresh) in
@@ -585,7 +586,7 @@ async fn rule_26_a_request_on_a_fresh_connection_is_never_sent_again() {
     }
 }
 
-/// A client whose dials are handed over only when the server has closed, or spoken.
+/// Returns a client whose dials end only when the server has closed the connection or sent a byte.
 fn client_that_comes_late(server: &Server) -> Client {
     let address = server.address();
     Client::builder().connector(move |_| connect_late(address, || ())).build().unwrap()
@@ -602,7 +603,7 @@ async fn rule_26_a_server_that_closes_every_connection_at_once_is_an_error() {
     assert_eq!(server.connections(), 1);
 }
 
-/// A greeting before the request is not HTTP, and dialing again does not help.
+/// A greeting before the request is not HTTP, and another dial does not help.
 #[tokio::test]
 async fn rule_26_a_server_that_speaks_first_is_an_error() {
     let server = Server::start(|peer| {
@@ -634,7 +635,7 @@ async fn rule_28_a_request_is_sent_again_once_at_the_most() {
     assert_eq!((seen(&server, "/again"), server.connections()), (vec![0, 1], 2), "R-9110-9.2.2-2");
 }
 
-/// Also where there is another idle connection: it might be as dead as the first.
+/// The same holds where there is another idle connection: it might be as dead as the first.
 #[tokio::test]
 async fn rule_28_a_request_is_sent_again_on_a_fresh_connection_only() {
     let server = Server::start(|peer| {
@@ -670,7 +671,7 @@ async fn rule_27_a_request_that_was_answered_in_part_is_not_sent_again() {
     }
 }
 
-/// A stream of text; late, it lets its reader wait once before each piece.
+/// A stream of text. A late stream is pending once before each piece.
 struct Pieces {
     pieces: VecDeque<String>,
     is_late: bool,

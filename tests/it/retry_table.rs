@@ -1,10 +1,10 @@
-//! The table by which a request is sent again, end to end: every method, every place at which it can fail, every state
-//! of its content. What is expected stands in a table here, written from RFC 9110, section 9.2.2, and the pool's rules 26
-//! to 28; the crate's own function is not asked.
+//! The retry table, end to end: every method, every point of failure, every state of the content. The expected outcomes
+//! stand in a table here that was written from RFC 9110, section 9.2.2, and the pool's rules 26 to 28. The crate's own
+//! function is not used.
 //!
-//! Each cell is a server of its own, whose connections fail in the ways they are given, in the order in which they are
-//! made; any further one answers. Judged are what the caller gets, how often and where the request was seen, how many
-//! connections were made, and why they were closed.
+//! Each cell is a server of its own, whose connections fail in the given ways in the order in which they are made.
+//! Further connections answer. The test judges the caller's outcome, how often and where the server saw the request,
+//! how many connections were made, and why they were closed.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::io;
@@ -26,32 +26,32 @@ use crate::support::endings::{Ending, Mute, connect_late};
 use crate::support::lines::Fed;
 use crate::support::{Peer, Server, Signal, until, within};
 
-/// The place at which an attempt fails.
+/// Point at which an attempt fails.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Point {
     /// The look finds the connection dead, or the first write fails at once.
     NothingWritten,
-    /// It ends in the middle of the head.
+    /// The connection ends in the middle of the head.
     SomeWritten,
-    /// It ends when all was written that there was to write, and before any byte of a response.
+    /// The connection ends when the whole request was written, before any byte of a response.
     AllWritten,
-    /// It ends behind an interim response, or a part of a response's head.
+    /// The connection ends after an interim response, or after a part of a response's head.
     AnswerBegun,
     /// The first answer is a 408 with `Connection: close`.
     RequestTimeout,
 }
 
-/// What a request has for content, and how much of it an attempt takes before it fails.
+/// Content of a request, and how much of it an attempt takes before it fails.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Content {
     Absent,
-    /// In memory.
+    /// Bytes in memory.
     Held,
-    /// A stream that has nothing to give yet.
+    /// A stream that is pending before its first piece.
     Untouched,
-    /// A stream that gave one piece, and has nothing more to give yet.
+    /// A stream that gave one piece and is pending.
     Begun,
-    /// A stream that gave all it had.
+    /// A stream that gave all its pieces.
     Taken,
 }
 
@@ -60,13 +60,13 @@ enum Content {
 enum Gets {
     /// The response to the request, which was sent on another connection.
     Answer,
-    /// An error, and what it says of how much was written.
+    /// An error that says how much was written.
     Lost(Written),
     /// The 408.
     TimedOut,
 }
 
-/// (No content is like content in memory.)
+/// No content is treated like content in memory.
 #[rustfmt::skip]
 const TABLE: [(Point, Content, Gets, Gets, Gets); 20] = [
     //                           | on a connection that was kept: | on one that
@@ -97,8 +97,8 @@ const TABLE: [(Point, Content, Gets, Gets, Gets); 20] = [
     (RequestTimeout,  Taken,       TimedOut,      TimedOut,         TimedOut),
 ];
 
-/// A method, whether an `Idempotency-Key` goes with it, and whether the request may be sent twice then.
-/// (Of the methods that are registered elsewhere nothing is known.)
+/// A method, whether the request has an `Idempotency-Key`, and whether it may be sent twice then. Nothing is known of
+/// methods that are registered elsewhere.
 type Method = (&'static str, bool, bool);
 
 const METHODS: [Method; 10] = [
@@ -114,18 +114,18 @@ const METHODS: [Method; 10] = [
     ("PROPFIND", false, false),
 ];
 
-/// How a connection fails.
+/// Way in which a connection fails.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Way {
-    /// It ends before the request.
+    /// The connection ends before the request.
     EndsBefore(Ending),
     /// The server speaks before the request.
     SpeaksBefore,
-    /// So many bytes of the request can be written, and then no more.
+    /// The transport takes this many bytes of the request, and then refuses all.
     Takes(usize, Ending),
-    /// It ends when the request was read.
+    /// The connection ends when the request was read.
     Ends(Ending),
-    /// It ends when the request was read and this was said.
+    /// The connection ends when the request was read and this text was sent.
     Says(&'static str, Ending),
 }
 
@@ -150,17 +150,17 @@ const WAYS: [(Point, Way); 15] = [
 const REQUEST_TIMEOUT: &str =
     "HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
-/// The same in other words.
+/// Returns the point of failure that this way stands for.
 const REQUEST_TIMEOUT_AGAIN: &str =
     "HTTP/1.1 408 \r\nkeep-alive: timeout=5\r\nConnection: Keep-Alive, Close\r\ncontent-length: 0\r\n\r\n";
 
 const CONTENT: &str = "content";
 
-/// The first piece of it, and how that looks on the wire.
+/// First piece of the content, and its form on the wire.
 const FIRST: &str = "con";
 const FIRST_CHUNK: &str = "3\r\ncon\r\n";
 
-/// Gives what a stream still has to give.
+/// Gives the remaining pieces of a stream.
 #[derive(Clone, Default)]
 struct Feed(Arc<Mutex<Option<Rest>>>);
 
@@ -172,14 +172,14 @@ struct Rest {
 impl Feed {
     fn give(&self) {
         if let Some(rest) = self.0.lock().unwrap().take() {
-            // Whoever has failed wants no more.
+            // A request that failed does not take more.
             let _ = rest.sender.try_send(rest.text.into());
         }
     }
 }
 
 impl Content {
-    /// The content itself, and what makes it go on.
+    /// Returns the content, and the sender that lets it go on.
     fn make(self) -> (Option<Body>, Feed) {
         let (sender, receiver) = mpsc::channel(2);
         let stream = || Body::from_stream(Fed(receiver));
@@ -205,7 +205,7 @@ impl Content {
 }
 
 impl Way {
-    /// What the server does with a connection from which the request in question is to come.
+    /// Plays the server's part on a connection that fails this way.
     fn fail(self, peer: &mut Peer, content: Content, due: &Signal, done: &Signal) -> io::Result<()> {
         if self.is_before() {
             peer.wait(due)?;
@@ -228,7 +228,7 @@ impl Way {
         if self == Self::SpeaksBefore { peer.stall() } else { Ok(()) }
     }
 
-    /// Whether it happens before there is a request, when the test says so.
+    /// Whether the failure comes before the request, when the test says so.
     fn is_before(self) -> bool {
         matches!(self, Self::EndsBefore(_) | Self::SpeaksBefore)
     }
@@ -238,13 +238,13 @@ impl Way {
         matches!(self, Self::Ends(_) | Self::Says(..))
     }
 
-    /// Why the connection is closed, if the request is not answered on it.
+    /// Returns the reason for which the connection is closed, if the request is not answered on it.
     fn reason(self) -> DropReason {
         if self == Self::SpeaksBefore { DropReason::Unsolicited } else { DropReason::PeerClosed }
     }
 }
 
-/// The request, as far as it comes: nothing is left unread, lest a close become a reset.
+/// Reads the request as far as it comes. Nothing is left unread, so that a close does not become a reset.
 fn read(peer: &mut Peer, content: Content) -> io::Result<()> {
     let Some(index) = peer.request_head()? else { return Err(io::ErrorKind::UnexpectedEof.into()) };
     match content {
@@ -255,7 +255,7 @@ fn read(peer: &mut Peer, content: Content) -> io::Result<()> {
     Ok(())
 }
 
-/// Answers requests, and lets their content come.
+/// Answers requests, and lets their content go on.
 fn serve(peer: &mut Peer, feed: &Feed) -> io::Result<()> {
     while let Some(index) = peer.request_head()? {
         feed.give();
@@ -266,20 +266,20 @@ fn serve(peer: &mut Peer, feed: &Feed) -> io::Result<()> {
     Ok(())
 }
 
-/// One request, and the connections it meets.
+/// One request, and the connections that it meets.
 #[derive(Clone, Copy, Debug)]
 struct Cell {
     method: Method,
     content: Content,
-    /// How connections fail, by the order of their making.
+    /// Ways in which connections fail, in the order in which they are made.
     ways: [Option<Way>; 2],
-    /// The first was used before, and kept.
+    /// Whether the first connection was used before and kept.
     is_kept: bool,
     is_tls: bool,
 }
 
 impl Cell {
-    /// Plays it. So many connections are made.
+    /// Plays the request, and checks that this many connections are made.
     async fn play(self, gets: Gets, connections: usize) {
         let (body, feed) = self.content.make();
         let (due, done) = (Signal::new(), Signal::new());
@@ -337,7 +337,7 @@ impl Cell {
             (outcome, _) => panic!("{self:?}: {gets:?} was due, and not {outcome:?}"),
         }
 
-        // What the server saw.
+        // The server's record.
         let ways = self.ways.map(|way| way.is_some_and(Way::is_seen));
         let mut seen: Vec<_> = (0..2).filter(|&number| number < connections && ways[number]).collect();
         if gets == Answer {
@@ -353,11 +353,11 @@ impl Cell {
                 assert_eq!(seen.request.body, self.content.text().as_bytes(), "{self:?}");
             }
         }
-        // (One of which nothing came may not have been accepted yet.)
+        // A connection that was never used may not have been accepted yet.
         until("all connections are accepted", || server.connections() >= connections).await;
         assert_eq!(server.connections(), connections, "{self:?}");
 
-        // What the pool makes of it.
+        // The pool's record.
         let total = total(&client);
         let left = (total.active, total.dialing, total.waiting, total.idle, total.failed_dials);
         assert_eq!(left, (0, 0, 0, usize::from(gets == Answer), 0), "{self:?}: {total}");
@@ -383,7 +383,7 @@ impl Cell {
         let is_own = |(number, way)| is_late(number, way) || matches!(way, Way::Takes(..));
         let mut ways = self.ways.into_iter().enumerate().filter_map(|(number, way)| Some((number, way?)));
         if !ways.any(is_own) {
-            // The crate's own sockets, wherever they do.
+            // Uses the crate's own sockets wherever they can fail this way.
             return Client::new();
         }
         let (address, due, dials) = (server.address(), due.clone(), AtomicUsize::new(0));
@@ -408,7 +408,8 @@ fn total(client: &Client) -> handclasp::HostStats {
     client.pool().stats().total
 }
 
-/// What the table says: of idempotent requests and others on a kept connection, and of any on one that was not.
+/// Returns the table's outcomes: for idempotent and other requests on a kept connection, and for any request on a new
+/// one.
 fn row(point: Point, content: Content) -> [Gets; 3] {
     let content = if content == Absent { Held } else { content };
     let rows: Vec<_> = TABLE.iter().filter(|row| (row.0, row.1) == (point, content)).collect();
@@ -418,7 +419,7 @@ fn row(point: Point, content: Content) -> [Gets; 3] {
 
 const CONTENTS: [Content; 5] = [Absent, Held, Untouched, Begun, Taken];
 
-/// All cells of these points, on a kept connection.
+/// Plays all cells of these points, on a kept connection.
 async fn play_kept(points: &[Point]) {
     for (point, way) in WAYS.into_iter().filter(|(point, _)| points.contains(point)) {
         for method in METHODS {
@@ -438,14 +439,14 @@ fn the_table_has_every_cell() {
         assert!(WAYS.iter().filter(|(it, _)| *it == point).count() >= 2, "{point:?}");
         for content in CONTENTS {
             let [idempotent, other, fresh] = row(point, content);
-            // Whoever may be sent again in a harder case may be in an easier one.
+            // A request that may be sent again in a harder case may be in an easier one.
             assert!(other != Answer || idempotent == Answer, "{point:?}, {content:?}");
             assert_ne!(fresh, Answer, "{point:?}, {content:?}");
         }
     }
 }
 
-/// Any method, wherever its content comes from: what was taken of it is not lost.
+/// Any method, and content of any kind: pieces that were taken are not lost.
 #[tokio::test]
 async fn rule_27_of_which_nothing_was_written_is_sent_again() {
     play_kept(&[NothingWritten]).await;
@@ -471,7 +472,7 @@ async fn rule_27_to_which_a_server_says_that_it_came_too_late_is_sent_again_if_t
     play_kept(&[RequestTimeout]).await;
 }
 
-/// Inside TLS a close is a close_notify and a FIN; a reset is the same.
+/// Inside TLS, a close is a close_notify and a FIN. A reset is the same as without TLS.
 #[cfg(feature = "rustls")]
 #[tokio::test]
 async fn rule_27_is_the_same_inside_tls() {
@@ -487,10 +488,10 @@ async fn rule_27_is_the_same_inside_tls() {
     }
 }
 
-/// What is wrong with a new connection would be wrong with the next.
+/// A failure on a new connection would repeat on the next one.
 #[tokio::test]
 async fn rule_26_on_a_connection_that_was_never_kept_nothing_is_sent_again() {
-    // (A server that speaks first is not one that closes: `tests/retry.rs`.)
+    // A server that speaks first is not one that closes: see `retry.rs`.
     for (point, way) in WAYS.into_iter().filter(|(_, way)| *way != Way::SpeaksBefore) {
         for method in METHODS {
             for content in CONTENTS {
@@ -502,7 +503,7 @@ async fn rule_26_on_a_connection_that_was_never_kept_nothing_is_sent_again() {
     }
 }
 
-/// Whatever becomes of the second time, there is no third; and an error tells of both.
+/// There is no third attempt, however the second one ends, and an error tells of both.
 #[tokio::test]
 async fn rule_28_a_request_is_sent_again_once() {
     for (first, way) in WAYS.into_iter().filter(|(first, _)| *first != AnswerBegun) {
@@ -524,7 +525,8 @@ async fn rule_28_a_request_is_sent_again_once() {
     }
 }
 
-/// Of two kept connections the newer is found dead, and the older dies under the request: that is one retry, not two.
+/// The newer of two kept connections is found dead, and the older one dies under the request: that is one retry, not
+/// two.
 #[tokio::test]
 async fn rule_23_a_look_uses_up_no_retry() {
     let (hold, due, done) = (Signal::new(), Signal::new(), Signal::new());
@@ -562,7 +564,7 @@ async fn rule_23_a_look_uses_up_no_retry() {
     support::arrival::wait_for_delivery(dead.local_addr().unwrap(), server.address());
     let response = within(20, client.get(server.url("/again")).send()).await.unwrap();
     assert_eq!(response.text().await.unwrap(), "again");
-    // The dead one saw nothing of it.
+    // The dead connection saw nothing of the request.
     assert_eq!(server.seen_by_target()["/again"], [(1, 2), (2, 1)]);
     assert_eq!((total(&client).opened, total(&client).closed(DropReason::PeerClosed)), (3, 2));
 }

@@ -1,5 +1,5 @@
-//! When a connection is kept, to whom it goes next, when it is closed and why: the rules of the pool, as they show
-//! from outside. What the server counted stands beside what the client's ledger says.
+//! When a connection is kept, which request gets it next, and when and why it is closed: the pool's rules as they show
+//! from outside. The server's counts are compared with the client's ledger.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::future::poll_fn;
@@ -14,11 +14,11 @@ use tokio::task::JoinHandle;
 
 use crate::support::{Server, Signal, until, within};
 
-/// What is left of the ledger where nothing is under way.
+/// The parts of the ledger that remain where nothing is under way.
 #[track_caller]
 fn assert_ledger(stats: &HostStats, opened: u64, requests: u64, reused: u64, closed: &[(DropReason, u64)]) {
     assert_eq!((stats.opened, stats.requests, stats.reused), (opened, requests, reused), "{stats}");
-    // The first request on a connection saves none, whoever had it dialed.
+    // The first request on a connection saves no handshake, whichever request had it dialed.
     assert!(stats.handshakes_saved <= reused.min(requests.saturating_sub(opened)), "{stats}");
     for &reason in DropReason::ALL {
         let expected = closed.iter().find(|(it, _)| *it == reason).map_or(0, |(_, count)| *count);
@@ -32,7 +32,7 @@ fn total(client: &Client) -> HostStats {
     client.pool().stats().total
 }
 
-/// Fetches a path that is echoed.
+/// Fetches a path, and checks that it is echoed.
 async fn get(client: &Client, server: &Server, path: &str) -> Response {
     within(20, client.get(server.url(path)).send()).await.unwrap()
 }
@@ -41,13 +41,14 @@ async fn get_text(client: &Client, server: &Server, path: &str) {
     assert_eq!(get(client, server, path).await.text().await.unwrap(), path);
 }
 
-/// Sends a request in a task of its own. On a runtime of one thread, tasks begin in the order of their making.
+/// Sends a request in a task of its own. On a runtime of one thread, tasks begin in the order in which they are
+/// spawned.
 fn send(client: &Client, url: String) -> JoinHandle<Response> {
     let client = client.clone();
     tokio::spawn(async move { within(20, client.get(url).send()).await.unwrap() })
 }
 
-/// Answers a request only when told to, by the path's signal: /0, /1 and so on.
+/// A server that answers a request only when the signal of its path is raised: /0, /1 and so on.
 fn server_that_waits(signals: &[Signal]) -> Server {
     let signals = signals.to_vec();
     Server::start(move |peer| {
@@ -65,13 +66,14 @@ fn signals(count: usize) -> Vec<Signal> {
     (0..count).map(|_| Signal::new()).collect()
 }
 
-/// Answers each request with a part of its content, and stalls; the counter says how many connections have ended.
+/// A server that answers each request with a part of its content, and stalls. The counter holds the number of ended
+/// connections.
 fn server_that_stalls() -> (Server, Arc<AtomicUsize>) {
     let ended = Arc::new(AtomicUsize::new(0));
     let count = ended.clone();
     let server = Server::start(move |peer| {
         if peer.request()?.is_some() {
-            // (More than is drained.)
+            // The rest is larger than what the client drains.
             peer.send("HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\nhello")?;
             peer.stall().unwrap_or_default();
             count.fetch_add(1, Ordering::SeqCst);
@@ -81,7 +83,7 @@ fn server_that_stalls() -> (Server, Arc<AtomicUsize>) {
     (server, ended)
 }
 
-/// Echoes, and counts the connections that have ended.
+/// A server that echoes, and counts the connections that have ended.
 fn echo_that_counts() -> (Server, Arc<AtomicUsize>) {
     let ended = Arc::new(AtomicUsize::new(0));
     let count = ended.clone();
@@ -102,7 +104,7 @@ async fn sequential_requests_use_one_connection() {
         let response = get(&client, &server, "/").await;
         let info = response.connection();
         assert_eq!((info.id(), info.ordinal(), info.is_reused()), (1, nth, nth > 1));
-        // What was there was not waited for.
+        // The content that was there was read without waiting.
         let timings = response.timings();
         assert!((nth > 1) == (timings.queued == Duration::ZERO) && timings.send > Duration::ZERO);
         response.text().await.unwrap();
@@ -191,7 +193,7 @@ async fn rule_21_a_connection_is_not_kept_when_bytes_follow_the_response() {
     assert_ledger(&total(&client), 2, 2, 0, &[(DropReason::Unsolicited, 2)]);
 }
 
-/// Answers each request with these bytes, and closes behind them if it is told to.
+/// A server that answers each request with these bytes, and closes afterwards if it is told to.
 fn server_that_says(answer: String, closes: bool) -> Server {
     Server::start(move |peer| {
         while peer.request()?.is_some() {
@@ -204,7 +206,7 @@ fn server_that_says(answer: String, closes: bool) -> Server {
     })
 }
 
-/// Two requests that are answered so, on connections that are closed for `reason` or kept.
+/// Sends two requests that get these answers, on connections that are closed for `reason` or kept.
 async fn assert_kept(client: &Client, answer: &str, closes: bool, reason: Option<DropReason>) {
     let server = server_that_says(answer.to_owned(), closes);
     for _ in 0..2 {
@@ -222,7 +224,7 @@ async fn assert_kept(client: &Client, answer: &str, closes: bool, reason: Option
     }
 }
 
-/// Two requests that fail by such answers, each on a connection of its own.
+/// Sends two requests that fail because of these answers, each on a connection of its own.
 async fn assert_failed(client: &Client, answer: &str) {
     let server = server_that_says(answer.to_owned(), false);
     for _ in 0..2 {
@@ -334,7 +336,7 @@ async fn rule_25_a_request_that_is_dropped_while_it_waits_closes_the_connection(
 async fn rule_12_the_dial_of_a_dropped_request_goes_on_and_its_connection_is_kept() {
     let (server, client) = (Server::echo(), Client::new());
     let mut request = Box::pin(client.get(server.url("/dropped")).send());
-    // Once: it has asked for a connection.
+    // One poll: the request has asked for a connection.
     let is_pending = poll_fn(|cx| Poll::Ready(request.as_mut().poll(cx).is_pending())).await;
     assert!(is_pending);
     drop(request);
@@ -448,7 +450,7 @@ async fn rule_03_the_oldest_idle_connection_of_a_host_goes_when_there_are_enough
     }
     assert_eq!(total(&client).idle, 2);
     assert_ledger(&total(&client), 3, 3, 0, &[(DropReason::Evicted, 1)]);
-    // The one that came back first is gone: two requests at once find the other two, the newest first.
+    // The connection that came back first is gone: two requests at once get the other two, the newest first.
     signals[0].raise();
     signals[1].raise();
     let again: Vec<_> = (0..2).map(|at| send(&client, server.url(&format!("/{at}")))).collect();
@@ -490,7 +492,7 @@ async fn rule_03_the_connection_idle_for_longest_goes_when_there_are_enough_in_a
         get_text(&client, server, "/").await;
     }
     assert_ledger(&total(&client), 3, 6, 3, &[]);
-    // One that was not used for a second goes, also where nobody asks again.
+    // A connection that was not used for one second is closed, also where no further request comes.
     until("one too many is closed", || total(&client).idle == 2).await;
     assert_ledger(&total(&client), 3, 6, 3, &[(DropReason::Evicted, 1)]);
     for server in &servers[1..] {
@@ -542,7 +544,7 @@ async fn rule_14_connections_dialed_ahead_serve_the_requests_that_follow() {
     let (server, client) = (server_that_waits(&signals), Client::new());
     within(20, client.warm(server.url("/"), 4)).await.unwrap();
     assert_eq!((total(&client).idle, total(&client).opened), (4, 4));
-    // They are there: no more are needed.
+    // The connections exist: no more are needed.
     within(20, client.warm(server.url("/"), 3)).await.unwrap();
     assert_eq!(total(&client).opened, 4);
     let requests: Vec<_> = (0..4).map(|at| send(&client, server.url(&format!("/{at}")))).collect();
@@ -704,7 +706,8 @@ async fn the_ledger_is_exact_after_many_requests_of_all_kinds() {
         assert_eq!(error.kind(), ErrorKind::Protocol, "{error:?}");
         drop(get(&client, &server, "/long").await);
     }
-    // Per round: one connection for three requests and the close, one for the garbage, one for the abandoned body.
+    // Each round takes one connection for three requests and the close, one for the garbage, and one for the abandoned
+    // body.
     let closed = [(DropReason::NotReusable, 5), (DropReason::Failed, 5), (DropReason::Abandoned, 5)];
     assert_ledger(&total(&client), 15, 30, 15, &closed);
     assert_eq!(server.seen().len(), 30);

@@ -11,8 +11,6 @@ use crate::support::dials::{Asked, Dial, Dials, Far, ask, counts, settle};
 
 /// Whatever happens in whatever order, there are never more connections and dials than the limits say, not for a moment:
 /// the far ends count. And what the pool says that there is, is what there is.
-///
-/// `SEED=n cargo test --test dials` repeats one script alone. With `HANDCLASP_LONG` there are fifty times as many.
 #[test]
 fn rule_03_limits_hold_at_every_moment() {
     let own = std::env::var("SEED").ok().map(|seed| seed.parse::<u64>().expect("SEED is a number"));

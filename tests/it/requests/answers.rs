@@ -13,7 +13,7 @@ use http::StatusCode;
 use super::{Endless, Pieces, Promise, Recorder, method};
 use crate::support::{Server, Signal, within};
 
-/// Long ones go out whole, and what went out comes back.
+/// Long request lines are sent whole, and long response lines arrive whole.
 #[tokio::test]
 async fn long_lines_pass_both_ways() {
     let recorder = Recorder::answering(|request| {
@@ -42,10 +42,10 @@ async fn a_stream_keeps_its_promise_or_the_connection_ends() {
     for (pieces, came, written) in [
         (&["four"][..], Some("four"), None),
         (&["fo", "ur"], Some("four"), None),
-        // Too little: all of it is sent, and nothing in its stead.
+        // Too little content: all of it is sent, and nothing to make up for the rest.
         (&["fou"], Some("fou"), Some(Written::Partly)),
         (&["f", "ou"], Some("fou"), Some(Written::Partly)),
-        // Too much, or nothing at all: it is not begun, or not ended.
+        // Too much content, or none at all: the rest is not begun, or the content is not ended.
         (&[], None, Some(Written::Nothing)),
         (&["fourteen"], None, Some(Written::Nothing)),
         (&["four", "!"], None, Some(Written::Nothing)),
@@ -73,7 +73,7 @@ async fn a_stream_keeps_its_promise_or_the_connection_ends() {
             let is_kept = written != Some(Written::Partly);
             let expected = (1, usize::from(is_kept), 0);
             assert_eq!((total.opened, total.idle, total.active), expected, "R-9110-8.6-4: {pieces:?}");
-            // One that was broken ends by itself; and no other is made for the request.
+            // A connection with a broken request ends by itself, and no other is made for the request.
             if is_kept {
                 drop(client);
             }
@@ -86,8 +86,8 @@ async fn a_stream_keeps_its_promise_or_the_connection_ends() {
     }
 }
 
-/// The answer comes before the request is over, and says that it shall not go on: nothing more is taken of the content,
-/// however long the answer's own content takes, and however much the server would read.
+/// The response comes before the request has ended, and says that the upload shall stop: no more content is taken,
+/// however long the response's own content takes, and however much the server would read.
 #[tokio::test]
 async fn an_early_answer_is_heard_and_ends_the_upload_if_it_must() {
     for head in [
@@ -104,7 +104,7 @@ async fn an_early_answer_is_heard_and_ends_the_upload_if_it_must() {
                 peer.drain()?;
             }
             peer.send("nd")?;
-            // The client's closing ends it.
+            // The loop ends when the client closes.
             peer.stall()
         });
         let taken = Arc::new(AtomicUsize::new(0));
@@ -152,7 +152,7 @@ async fn an_early_answer_that_closes_nothing_lets_the_upload_come_to_its_end() {
     assert_eq!(server.requests_per_connection(), [2], "R-9110-7.5-1");
 }
 
-/// What happens on the server's side behind its octets.
+/// Event on the server's side after its octets.
 #[derive(Clone, Copy, Debug)]
 enum Then {
     Stays,
@@ -160,7 +160,7 @@ enum Then {
     Reset,
 }
 
-/// What was made of an answer, and whether its connection is kept.
+/// Outcome of a response, and whether its connection is kept.
 type Made = Result<(u16, &'static str, bool), ErrorKind>;
 
 #[tokio::test]
@@ -169,7 +169,7 @@ async fn what_is_made_of_answers() {
 
     let huge = Box::leak(format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(70_000)).into_boxed_str());
     for (rules, asked, wire, then, expected) in [
-        // What was asked for decides what comes.
+        // The request's method decides whether content comes.
         (
             "R-9112-6-1 R-9110-6.1-1",
             "HEAD",
@@ -205,7 +205,7 @@ async fn what_is_made_of_answers() {
             Stays,
             Ok((200, "ok", true)),
         ),
-        // What was cut is no success.
+        // A cut response is no success.
         (
             "R-9112-8-1",
             "GET",
@@ -228,7 +228,7 @@ async fn what_is_made_of_answers() {
             Err(ErrorKind::ConnectionLost),
         ),
         ("R-9112-8-4", "GET", "HTTP/1.1 200 OK\r\n\r\nhello", Fin, Ok((200, "hello", false))),
-        // A line that is too long is not left out: it might have been the one that counts.
+        // A line that is too long is not left out, because it might have been the one that counts.
         ("R-9110-5.4-1", "GET", huge, Stays, Err(ErrorKind::Protocol)),
         (
             "R-9110-7.6.1-3",
@@ -265,7 +265,7 @@ async fn what_is_made_of_answers() {
             Stays,
             Ok((200, "ok", true)),
         ),
-        // Line ends: a lone LF costs the connection where it is forgiven, a lone CR never is one.
+        // Line ends: a lone LF costs the connection where it is accepted, and a lone CR is never a line end.
         (
             "R-9112-2.2-2",
             "GET",
@@ -284,13 +284,13 @@ async fn what_is_made_of_answers() {
         ("R-9112-2.2-8", "GET", "HTTP/1.1 204 OK\r\n A: b\r\n\r\n", Stays, Err(ErrorKind::Protocol)),
         ("R-9112-4-2", "GET", "HTTP/1.1  204 OK\r\n\r\n", Stays, Err(ErrorKind::Protocol)),
         ("R-9112-4-2", "GET", "HTTP/1.1\t204 OK\r\n\r\n", Stays, Err(ErrorKind::Protocol)),
-        // Values.
+        // Field values.
         ("R-9110-5.5-2", "GET", "HTTP/1.1 204 OK\r\nA: b\0c\r\n\r\n", Stays, Err(ErrorKind::Protocol)),
         ("R-9110-5.5-2", "GET", "HTTP/1.1 204 OK\r\nA: b\0\r\n\r\n", Stays, Err(ErrorKind::Protocol)),
         ("R-9110-5.5-2", "GET", "HTTP/1.1 204 OK\r\nA: b\r\r\n\r\n", Stays, Err(ErrorKind::Protocol)),
         ("R-9110-5.5-3", "GET", "HTTP/1.1 204 OK\r\nA: b\u{1}c\r\n\r\n", Stays, Err(ErrorKind::Protocol)),
         ("R-9110-5.5-3", "GET", "HTTP/1.1 204 OK\r\nA: \u{b}b\r\n\r\n", Stays, Err(ErrorKind::Protocol)),
-        // What frames the content, and what would have framed it another way.
+        // Fields that frame the content, and fields that would have framed it another way.
         (
             "R-9112-6.3-4",
             "GET",
@@ -362,7 +362,7 @@ async fn what_is_made_of_answers() {
             Stays,
             Err(ErrorKind::Protocol),
         ),
-        // Behind the last chunk there are trailers, and an empty line.
+        // Trailers and an empty line follow the last chunk.
         (
             "R-9112-7.1-4",
             "GET",
@@ -384,7 +384,7 @@ async fn what_is_made_of_answers() {
             Stays,
             Ok((200, "hello", true)),
         ),
-        // Elements of lists that are empty do not count.
+        // Empty elements of lists do not count.
         (
             "R-9110-5.6.1-2",
             "GET",
@@ -406,7 +406,7 @@ async fn what_is_made_of_answers() {
             Stays,
             Ok((204, "", true)),
         ),
-        // Nothing is made of what cannot be told from something else.
+        // Input that cannot be told from something else is refused.
         (
             "R-9110-2.4-1",
             "GET",
@@ -468,7 +468,7 @@ async fn what_is_made_of_answers() {
                     Stays => {}
                     Fin => return peer.fin(),
                     Reset => {
-                        // Not before the head was read: what a reset overtakes is lost.
+                        // The reset comes after the client read the head, because a reset discards what was not read.
                         peer.wait(&told)?;
                         return peer.reset();
                     }
@@ -497,7 +497,7 @@ async fn what_is_made_of_answers() {
     }
 }
 
-/// One answer with fields that must neither be lost, nor joined, nor obeyed.
+/// One response with fields that must not be lost, joined or obeyed.
 #[tokio::test]
 async fn fields_are_handed_over_as_they_came() {
     let fields = "set-cookie: a=1; expires=Thu, 01 Jan 2037 00:00:00 GMT\r\nset-cookie: b=2\r\n\
@@ -529,11 +529,11 @@ async fn fields_are_handed_over_as_they_came() {
         (StatusCode::PARTIAL_CONTENT, 1),
         "R-9111-3-1"
     );
-    // The octets are those of the wire, whatever the field says of their coding.
+    // The octets are those of the wire, whatever the field says about their coding.
     assert_eq!(within(20, response.text()).await.unwrap(), "ok", "R-9111-3-1");
 }
 
-/// No status moves the client to ask again, or elsewhere, or to give anything away.
+/// No status makes the client send another request, go elsewhere, or give anything away.
 #[tokio::test]
 async fn every_status_is_the_callers_to_act_on() {
     let recorder = Recorder::answering(|request| {

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::{NO_CONTENT, Pieces, Recorder};
 use crate::support::{Server, Signal, Tape, until, within};
 
-/// A server that closes nothing by itself, and what the client does with the connection after `close`.
+/// A server that never closes by itself: after `close` the client ends the connection.
 #[tokio::test]
 async fn after_close_nothing_is_sent_and_the_connection_ends() {
     for (rules, says, answer) in [
@@ -27,7 +27,7 @@ async fn after_close_nothing_is_sent_and_the_connection_ends() {
         let server = Server::start(move |peer| {
             peer.request()?;
             peer.send(answer)?;
-            // A FIN and nothing before it: a second request or a reset would not be this.
+            // A FIN and nothing before it: neither a second request nor a reset.
             if peer.request()?.is_none() {
                 tell.raise();
             }
@@ -42,7 +42,7 @@ async fn after_close_nothing_is_sent_and_the_connection_ends() {
     }
 }
 
-/// The client's side of the connection stays open until the answer is there.
+/// The client's direction stays open until the response has come.
 #[tokio::test]
 async fn a_request_does_not_end_by_a_fin() {
     let (is_sent, is_looked_at) = (Signal::new(), Signal::new());
@@ -67,7 +67,7 @@ async fn a_request_does_not_end_by_a_fin() {
     }
 }
 
-/// An idle connection whose time is over is closed as connections are: the server reads to an end, not to a reset.
+/// An idle connection that expires is closed in order: the server reads an end, not a reset.
 #[tokio::test]
 async fn an_idle_connection_is_closed_gracefully() {
     let ended = Signal::new();
@@ -102,7 +102,7 @@ async fn connections_to_a_server_keep_to_their_limit() {
     assert_eq!(server.seen().len(), 100, "R-9112-9.4-1");
 }
 
-/// The first request speaks 1.1, and so does every other, whatever the server speaks.
+/// The first request says HTTP/1.1, and so does every other, whatever version the server uses.
 #[tokio::test]
 async fn the_version_is_1_1_whatever_the_server_says() {
     for version in ["1.0", "1.1", "1.2", "1.9"] {
@@ -166,7 +166,7 @@ async fn a_client_that_keeps_nothing_says_close() {
     }
 }
 
-/// Until a server has answered, it is taken for one that speaks 1.1; afterwards, for what it said last.
+/// Until a server has answered, it is assumed to speak HTTP/1.1. Afterwards the version of its last response counts.
 #[tokio::test]
 async fn a_server_that_speaks_1_0_is_remembered() {
     let recorder = Recorder::answering(|request| {
@@ -226,7 +226,7 @@ async fn an_expectation_is_waited_for_and_not_for_ever() {
                 let is_expecting =
                     recording.lock().unwrap().windows(6).filter(|six| six == b"expect").count() == 1;
                 if is_expecting && peer.number() == 0 {
-                    // (A short wait may be over before the server looks.)
+                    // A short wait may end before the server checks.
                     let is_waiting = timeout < HOUR || peer.is_silent()?;
                     assert!(is_waiting, "R-9110-10.1.1-2: the content did not wait");
                     peer.send(first)?;
@@ -252,7 +252,7 @@ async fn an_expectation_is_waited_for_and_not_for_ever() {
             drop(response);
         }
         if !first.is_empty() && !first.starts_with("HTTP/1.1 10") {
-            // The content is owed: without it, the connection can be of no more use.
+            // The content is still to come: without it, the connection cannot be used again.
             within(20, ended.raised()).await;
         }
         let sent = String::from_utf8(tape.lock().unwrap().clone()).unwrap();
@@ -260,8 +260,8 @@ async fn an_expectation_is_waited_for_and_not_for_ever() {
     }
 }
 
-/// By an upgrade and through CONNECT: the client has nothing to write by before the server has agreed, and what the
-/// server says first is not lost.
+/// By an upgrade and by CONNECT: the client can write nothing before the server has agreed, and the first bytes of the
+/// server are not lost.
 #[tokio::test]
 async fn nothing_of_another_protocol_goes_out_before_its_time() {
     for (rules, answer, expected) in [
@@ -353,7 +353,7 @@ async fn a_zone_in_a_url_is_refused_by_its_name() {
         let error = client.get(url).send().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Request, "{url}");
         assert!(error.to_string().contains("zones are not supported"), "{url}: {error}");
-        // As a URI that was read already, too.
+        // Also for a URI that was parsed already.
         let uri: Uri = url.parse().unwrap();
         let request = http::Request::get(uri.clone()).body(()).unwrap();
         for error in [client.execute(request).await.unwrap_err(), client.get(uri).send().await.unwrap_err()] {
