@@ -1,5 +1,5 @@
-//! What a caller sees of the pool, and does to it: events, the ledger in one line, the end; and what becomes of
-//! connections that nobody reads or polls.
+//! The pool as the caller sees and controls it: events, the ledger in one line, the shutdown; and connections that no
+//! task reads or polls.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -32,12 +32,13 @@ fn one_at_a_time() -> Client {
     Client::builder().max_connections_per_host(1).build().unwrap()
 }
 
-/// Polls once, with nobody to wake.
+/// Polls once with a waker that does nothing.
 fn poll<F: Future>(future: std::pin::Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// A head at once, and content of `length` bytes: the first `sent` now, the rest when it is told to.
+/// A server that sends a head at once, and content of `length` bytes: `sent` of them with the head, the rest when the
+/// signal is raised.
 fn slow(length: usize, sent: usize, go: &Signal) -> Server {
     let go = go.clone();
     Server::start(move |peer: &mut Peer| {
@@ -76,7 +77,7 @@ async fn events_tell_the_story_in_order() {
         [
             "it: connection 1 reused",
             "it: connection 1 kept",
-            // Two at once, and one connection.
+            // Two requests at once, and one connection.
             "it: connection 1 reused",
             "it: a request waits",
             "it: connection 1 reused",
@@ -89,7 +90,7 @@ async fn events_tell_the_story_in_order() {
         ]
     );
     assert_eq!(events.missed(), 0);
-    // The end of the pool is the end of its events.
+    // The shutdown of the pool ends its events.
     drop(client);
     let last = within(20, events.recv()).await.unwrap();
     assert_eq!(last.to_string(), format!("{}: connection 2 closed: Shutdown", server.url("")));
@@ -118,7 +119,7 @@ async fn events_tell_who_was_refused() {
     assert_eq!(kinds[4..], [refused(Refusal::Shutdown)]);
 }
 
-/// Who does not read loses the oldest, and holds nobody up.
+/// A subscriber that does not read loses the oldest events, and delays no request.
 #[tokio::test]
 async fn events_that_nobody_reads_are_bounded() {
     let (server, client) = (Server::echo(), Client::new());
@@ -127,7 +128,7 @@ async fn events_that_nobody_reads_are_bounded() {
         get(&client, &server.url("/")).await.unwrap();
     }
     let heard = std::iter::from_fn(|| events.try_recv()).count();
-    // Opened, waited; then each request takes it and gives it back.
+    // Opened and waited; then each request takes the connection and returns it.
     assert_eq!((heard, events.missed()), (4_096, 2 + 6_000 - 4_096));
     drop(events);
     let mut events = client.pool().subscribe();
@@ -149,13 +150,14 @@ async fn the_pool_is_one_line() {
     );
 }
 
-/// A request that was handed a connection and is not polled loses it to the next; when it is polled, it asks again.
+/// A request that was handed a connection and is not polled loses it to the next request. When it is polled again, it
+/// queues again.
 #[tokio::test]
 async fn rule_09_a_grant_that_is_not_claimed_moves_on() {
     let (server, client) = (Server::echo(), one_at_a_time());
     let url = server.url("/");
     let mut held = open(&client, &url).await;
-    // (Small content is here already: this one is not.)
+    // Small content would have arrived already, and this content has not.
     let go = Signal::new();
     let big = slow(1 << 20, 0, &go);
     drop(held);
@@ -176,7 +178,7 @@ async fn rule_09_a_grant_that_is_not_claimed_moves_on() {
     assert_eq!(big.connections(), 1);
 }
 
-/// Unclaimed for good: nobody else is held up, and the connection is closed with the client.
+/// The connection is never claimed: other requests are served, and it is closed with the client.
 #[tokio::test]
 async fn rule_09_a_grant_that_is_never_claimed_is_kept_for_others() {
     let go = Signal::new();
@@ -204,7 +206,7 @@ async fn rule_30_a_small_rest_is_drained() {
     assert_drained(&client, &server, &go, response).await;
 }
 
-/// Drops what reads a response: its rest is read, however long the server takes for it, and its connection kept.
+/// Drops the future that reads a response: the rest is read, however long the server takes, and the connection is kept.
 async fn assert_drained<T>(client: &Client, server: &Server, go: &Signal, reading: T) {
     tokio::time::pause();
     drop(reading);
@@ -217,7 +219,7 @@ async fn assert_drained<T>(client: &Client, server: &Server, go: &Signal, readin
     assert_eq!(server.connections(), 1);
 }
 
-/// Also of content that was wanted as one, and had begun to come.
+/// The same holds for content that was to be read whole and had begun to come.
 #[tokio::test]
 async fn rule_30_the_rest_of_what_was_wanted_as_one_is_drained() {
     for (length, sent) in [(60_000, 20_000), (60_000, 1), (60_000, 59_999)] {
@@ -287,7 +289,7 @@ async fn rule_30_a_large_or_slow_rest_is_not_drained() {
         let total = client.pool().stats().total;
         assert_eq!((total.idle, total.active), (0, 0), "{what}: {total}");
     }
-    // Of unknown length: framing counts.
+    // The content has no known length: its framing counts as well.
     let server = Server::start(|peer: &mut Peer| {
         peer.request()?;
         peer.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")?;
@@ -299,13 +301,13 @@ async fn rule_30_a_large_or_slow_rest_is_not_drained() {
     until("it is closed", || client.pool().stats().total.closed(DropReason::Abandoned) == 1).await;
 }
 
-/// Who waits for the slot of a connection that drains gets it: not after the drain, but at once.
+/// A request that waits for the slot of a connection that drains gets it at once, and not after the drain.
 #[tokio::test]
 async fn rule_30_nothing_is_drained_while_somebody_waits() {
     let never = Signal::new();
     let server = slow(60_000, 0, &never);
     let client = one_at_a_time();
-    // Before: it is closed, and not drained.
+    // The request waits before the drop: the connection is closed, and not drained.
     let held = open(&client, &server.url("/slow")).await;
     let url = server.url("/quick");
     let mut waiting = Box::pin(client.get(&url).send());
@@ -313,7 +315,7 @@ async fn rule_30_nothing_is_drained_while_somebody_waits() {
     drop(held);
     assert_eq!(client.pool().stats().total.closed(DropReason::Abandoned), 1);
     drop(within(20, waiting).await.unwrap());
-    // After: it is cut, though nobody polls what drains it.
+    // The request comes after the drop: the drain is cut, although no task polls it.
     let held = open(&client, &server.url("/slow")).await;
     drop(held);
     assert_eq!(client.pool().stats().total.active, 1);
@@ -324,7 +326,7 @@ async fn rule_30_nothing_is_drained_while_somebody_waits() {
     drop(within(20, waiting).await.unwrap());
 }
 
-/// Also where the runtime that drains is not running.
+/// The drain is also cut where its runtime is not running.
 #[test]
 fn rule_30_a_parked_runtime_holds_no_slot_by_draining() {
     let never = Signal::new();
@@ -365,8 +367,8 @@ async fn a_shutdown_lets_finish_what_can() {
     assert_eq!((total.idle, total.active, total.closed(DropReason::Shutdown)), (0, 0, 2), "{total}");
 }
 
-/// After the deadline no socket is left, whoever holds what: a response that nobody reads, a request that nobody polls,
-/// one that waits for its response, one that waits for a connection, a dial, a tunnel.
+/// After the deadline no socket is left, in whatever state: a response that no task reads, a request that no task
+/// polls, one that waits for its response, one that waits for a connection, a dial, a tunnel.
 #[tokio::test]
 async fn a_shutdown_closes_what_does_not_finish() {
     let never = Signal::new();
@@ -426,7 +428,7 @@ async fn a_shutdown_closes_what_does_not_finish() {
     within(20, client.pool().shutdown(Duration::ZERO)).await;
 }
 
-/// A dial that does not end is stopped.
+/// A shutdown stops a dial that does not end.
 #[tokio::test]
 async fn a_shutdown_stops_dials() {
     struct Noted(Arc<AtomicBool>);
@@ -461,20 +463,20 @@ async fn a_shutdown_stops_dials() {
     );
 }
 
-/// Sockets of this process that are connected to a server, and not closed.
+/// Returns the number of open sockets of this process that are connected to these servers.
 fn sockets_to(servers: &[&Server]) -> usize {
     let ports: Vec<_> = servers.iter().map(|server| format!("{:04X}", server.address().port())).collect();
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap_or_default();
     let inodes = table.lines().skip(1).filter_map(|line| {
         let fields: Vec<_> = line.split_whitespace().collect();
-        // (Of a socket that was closed, the kernel keeps the rest without an inode.)
+        // The kernel lists a closed socket for a while, without an inode.
         let (_, port) = fields[2].split_once(':')?;
         ports.iter().any(|known| known == port).then(|| fields[9].to_owned()).filter(|inode| inode != "0")
     });
     inodes.count()
 }
 
-/// The same must see a socket where there is one.
+/// `sockets_to` sees a socket where there is one.
 #[test]
 fn open_sockets_are_seen() {
     if !std::path::Path::new("/proc/net/tcp").exists() {

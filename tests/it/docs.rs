@@ -10,7 +10,7 @@ use handclasp::{Body, Client};
 
 use crate::support::{Peer, Server, Signal, until, within};
 
-/// What a file is found by that knows one of these.
+/// Words by which the code of a file shows that it knows a thing.
 const WORDS: &[(&str, &[&str])] = &[
     ("sockets", &["TcpStream", "TcpListener", "UdpSocket", "UnixStream", "SockRef", "socket2"]),
     ("clocks", &["::now(", "sleep_until", "Sleep", "SystemTime", "crate::time"]),
@@ -26,7 +26,8 @@ const WORDS: &[(&str, &[&str])] = &[
     ("the pool", &["crate::pool"]),
 ];
 
-/// The files of a row's first cell. A name without a folder stands in that of the first, if it does not stand above.
+/// Returns the files of a row's first cell. A name is looked up in the folder of the row's first file, and then in
+/// `src`.
 fn files(cell: &str) -> Vec<PathBuf> {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let names: Vec<_> = cell.split('`').skip(1).step_by(2).collect();
@@ -47,7 +48,7 @@ fn list(path: &Path, out: &mut Vec<PathBuf>) {
     }
 }
 
-/// The lines of a file that are no comment, up to the tests at its end.
+/// Returns the lines of a file that are no comments, up to the tests at its end.
 fn code(path: &Path) -> String {
     let text = std::fs::read_to_string(path).unwrap();
     let end = text.find("\n#[cfg(test)]\nmod ").unwrap_or(text.len());
@@ -55,10 +56,10 @@ fn code(path: &Path) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// What of `unknown` a file knows all the same.
+/// Returns the things in `unknown` that the code knows all the same.
 fn breaches(unknown: &str, code: &str) -> Vec<String> {
     let mut found = Vec::new();
-    // What stands in brackets explains.
+    // Text in brackets is an explanation.
     let parts = unknown.split(" (").map(|part| part.split_once(')').map_or(part, |(_, rest)| rest));
     let things: String = parts.collect();
     for thing in things.split(", ") {
@@ -97,7 +98,7 @@ fn what_files_must_not_know_they_do_not_know() {
     );
 }
 
-/// The test above can fail, by each of its words.
+/// The test above can fail because of each of its words.
 #[test]
 fn what_a_file_knows_is_found() {
     for (thing, words) in WORDS {
@@ -110,7 +111,7 @@ fn what_a_file_knows_is_found() {
     assert_eq!(breaches("the rest of the crate", "use crate::codec::Limits; use crate::pool;"), ["pool;"]);
 }
 
-/// Says nothing until it is told to; then it gives a piece, and ends.
+/// A stream that is pending until the signal is raised, gives one piece, and ends.
 struct Told(Signal, bool);
 
 impl futures_core::Stream for Told {
@@ -126,14 +127,15 @@ impl futures_core::Stream for Told {
     }
 }
 
-/// The page on reuse: a body from which nothing was taken is replayable, whatever it is. The head was written.
+/// The manual's page on reuse: a body of which nothing was taken is replayable, whatever its kind, even though the head
+/// was written.
 #[tokio::test]
 async fn a_stream_from_which_nothing_was_taken_is_sent_again() {
     let server = Server::start(|peer: &mut Peer| {
         if peer.number() == 0 {
             peer.request()?;
             peer.respond("first")?;
-            // The head of the second; then it is closed.
+            // The server reads the head of the second request and closes.
             peer.request_head()?;
             return Ok(());
         }

@@ -1,4 +1,4 @@
-//! Both directions at once: over real sockets with small buffers, and in memory with every split of a seeded order.
+//! Both directions at once: over real sockets with small buffers, and in memory with random splits from a seed.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -19,7 +19,7 @@ use crate::support;
 use crate::support::lines::{Fed, Lines, send, settle};
 use crate::support::{Rng, within};
 
-/// A server with small buffers, one thread per connection.
+/// Starts a server with small buffers and a thread for each connection.
 fn listen(serve: impl Fn(TcpStream) -> io::Result<()> + Send + Sync + Clone + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     SockRef::from(&listener).set_recv_buffer_size(8 * 1024).unwrap();
@@ -34,7 +34,7 @@ fn listen(serve: impl Fn(TcpStream) -> io::Result<()> + Send + Sync + Clone + 's
     format!("http://{address}/")
 }
 
-/// Reads a head; the length of the content, if it is said.
+/// Reads a head, and returns the length of the content if the head has one.
 fn read_head(reader: &mut impl BufRead) -> io::Result<Option<usize>> {
     let mut length = None;
     loop {
@@ -51,7 +51,7 @@ fn read_head(reader: &mut impl BufRead) -> io::Result<Option<usize>> {
     }
 }
 
-/// The next chunk; nothing at the end.
+/// Returns the next chunk, or `None` at the end.
 fn read_chunk(reader: &mut impl BufRead) -> io::Result<Vec<u8>> {
     let mut line = String::new();
     reader.read_line(&mut line)?;
@@ -69,7 +69,7 @@ fn write_chunk(stream: &mut impl Write, data: &[u8]) -> io::Result<()> {
     stream.write_all(&chunk)
 }
 
-/// Answers each piece as it comes, and reads nothing while it writes.
+/// Answers each piece as it comes, and reads nothing while writing.
 fn echo(stream: TcpStream) -> io::Result<()> {
     let mut reader = BufReader::with_capacity(4096, stream.try_clone()?);
     let mut writer = stream;
@@ -102,7 +102,7 @@ fn echo(stream: TcpStream) -> io::Result<()> {
     }
 }
 
-/// So many bytes, each place with its own value, in pieces of several sizes.
+/// A source of this many bytes in pieces of several sizes. Each position has its own value.
 struct Content {
     at: usize,
     length: usize,
@@ -151,7 +151,7 @@ async fn an_echo_of_16_mib() {
             _ => client.post(&*url).body(all.clone()),
         };
         within(60, async {
-            // (All that is sent may be under way, in buffers, by now.)
+            // All sent bytes may be in buffers by now.
             let mut response = request.send().await.unwrap();
             let mut at = 0;
             while let Some(piece) = response.chunk().await.unwrap() {
@@ -173,7 +173,7 @@ async fn an_echo_of_16_mib() {
     assert_eq!((total.opened, total.idle, total.active), (1, 1, 0));
 }
 
-/// The manual's pattern: the task that asks is the task that reads, and each question waits for room.
+/// The manual's pattern: the task that sends is the task that reads, and each question waits for room.
 #[tokio::test]
 async fn questions_and_answers_in_one_task() {
     let url = listen(echo);
@@ -201,7 +201,7 @@ async fn questions_and_answers_in_one_task() {
     assert_eq!(client.pool().stats().total.idle, 1);
 }
 
-/// One question after the answer to the one before: the response's body is polled while the answer is waited for.
+/// Each question follows the answer to the one before: the response's body is polled while the answer is awaited.
 #[tokio::test]
 async fn a_question_for_each_answer() {
     let url = listen(echo);
@@ -224,7 +224,7 @@ async fn a_question_for_each_answer() {
     assert_eq!(client.pool().stats().total.idle, 1);
 }
 
-/// A server that reads nothing before much of its answer was taken.
+/// A server that reads nothing before much of its response was read.
 #[tokio::test]
 async fn a_server_that_speaks_long_before_it_listens() {
     const LENGTH: usize = 4 << 20;
@@ -270,7 +270,8 @@ async fn a_server_that_speaks_long_before_it_listens() {
     assert_eq!(client.pool().stats().total.opened, 1);
 }
 
-/// R-9112-9.5-3, R-9112-9.5-4: a server that answers and slams the door has answered, and got a bounded amount.
+/// R-9112-9.5-3, R-9112-9.5-4: the response of a server that answers and closes at once is delivered, and the server
+/// got a bounded number of bytes.
 #[tokio::test]
 async fn a_refusal_with_a_reset_is_delivered_r_9112_9_5_3() {
     for (answer, is_reset) in [
@@ -287,7 +288,7 @@ async fn a_refusal_with_a_reset_is_delivered_r_9112_9_5_3() {
             read_head(&mut reader)?;
             reader.read_exact(&mut [0; 5000])?;
             writer.write_all(answer.as_bytes())?;
-            // What is left unread makes a reset of the close.
+            // Unread bytes turn the close into a reset.
             if !is_reset {
                 writer.shutdown(Shutdown::Write)?;
                 let rest = io::copy(&mut reader, &mut io::sink()).unwrap_or(0);
@@ -364,7 +365,7 @@ async fn a_success_before_the_content_was_read_cuts_nothing_off() {
                 };
                 let mut request = client.post(server.url("/")).body(body);
                 if answer.starts_with("HTTP/1.0") {
-                    // (It is known for old by the second time.)
+                    // The second time, the server is known to speak HTTP/1.0.
                     request = request.header("content-length", LENGTH);
                 }
                 let mut response = within(60, request.send()).await.unwrap();
@@ -388,7 +389,7 @@ async fn a_success_before_the_content_was_read_cuts_nothing_off() {
     }
 }
 
-/// A server that reads all of the content before it goes on with its refusal does not wait for what does not come.
+/// A server that reads all content before its refusal goes on does not wait for content that does not come.
 #[tokio::test]
 async fn a_refusal_behind_content_that_does_not_come_is_delivered() {
     let url = listen(|stream| {
@@ -422,7 +423,7 @@ async fn a_reset_without_an_answer_is_a_lost_connection() {
     assert_eq!((total.idle, total.active), (0, 0));
 }
 
-/// A source that pauses and gives pieces of all sizes, empty ones too, by a seed.
+/// A source that pauses and gives pieces of all sizes, also empty ones, from a seed.
 struct Uneven {
     rng: Rng,
     at: usize,
@@ -448,8 +449,8 @@ impl Stream for Uneven {
     }
 }
 
-/// An echo in memory that takes and gives any number of bytes at any time: nothing is lost, repeated or stuck, and the
-/// connection is used for all of it.
+/// An echo in memory that takes and gives any number of bytes at any time: no byte is lost, repeated or stuck, and one
+/// connection carries all requests.
 #[tokio::test]
 async fn an_echo_at_every_pace() {
     for seed in 0..300 {
@@ -477,7 +478,7 @@ async fn an_echo_at_every_pace() {
             let line = lines.line(0).await;
             let mut head = None;
             let mut asked = false;
-            // Framed content is its own echo.
+            // The framed content itself is echoed.
             let mut owed = std::collections::VecDeque::new();
             let begun = std::time::Instant::now();
             while !sending.is_finished() {
@@ -530,7 +531,7 @@ async fn an_echo_at_every_pace() {
     }
 }
 
-/// Futures that are dropped anywhere in an upload with an early answer leave exact counts behind.
+/// Futures that are dropped at any point of an upload with an early response leave exact counts.
 #[tokio::test]
 async fn an_echo_that_is_dropped_anywhere_leaves_nothing() {
     for rounds in 0..60 {
@@ -560,11 +561,11 @@ async fn an_echo_that_is_dropped_anywhere_leaves_nothing() {
     }
 }
 
-/// Content that is read as one, whatever it comes in; the upload goes on meanwhile, and an end too early is an error.
+/// Content that is read whole, in whatever pieces it comes: the upload goes on meanwhile, and an early end is an error.
 #[tokio::test]
 async fn content_that_is_read_as_one_comes_in_any_pieces() {
     let content: String = (0..20_000).map(|at| char::from(b'a' + (at % 26) as u8)).collect();
-    // (Of large first reads, more is kept than the head.)
+    // A large first read keeps more than the head.
     for (name, with_head, step, cut, behind) in [
         ("all of it behind the head", 0, 20_000, 20_000, ""),
         ("in pieces", 0, 3_000, 20_000, ""),

@@ -1,4 +1,4 @@
-//! What goes wrong is said: each failure has its kind, its phase, one clear line, and leaves nothing behind.
+//! Errors: each failure has its kind, its phase and one clear line, and leaves nothing behind.
 //!
 //! The texts are snapshots: a change of wording shows here.
 
@@ -21,10 +21,10 @@ use handclasp::{
 const URL: &str = "http://a.test/";
 const MS: Duration = Duration::from_millis(1);
 
-/// What a failure has to be.
+/// Expected kind, phase, written part and text of a failure.
 type Expected = (ErrorKind, Option<Phase>, Written, &'static str);
 
-/// Collects what is not as expected, so that one run shows all of it.
+/// Collects all differences, so that one run shows all of them.
 #[derive(Default)]
 struct Verdicts {
     wrong: Vec<String>,
@@ -61,7 +61,7 @@ async fn run(request: RequestBuilder) -> Result<bytes::Bytes, Error> {
     request.send().await?.bytes().await
 }
 
-/// The error of a request, which must not hang.
+/// Returns the error of a request, and fails if the request hangs.
 async fn failure(name: &str, request: RequestBuilder) -> Error {
     let outcome = tokio::time::timeout(Duration::from_secs(30), run(request)).await;
     let outcome = outcome.unwrap_or_else(|_| panic!("{name} hangs"));
@@ -159,7 +159,7 @@ async fn bad_requests() {
     verdicts.end();
 }
 
-/// Answers as it was told to, or never.
+/// A resolver that answers as told, or never.
 struct Told(Option<Result<Vec<IpAddr>, &'static str>>);
 
 impl Resolve for Told {
@@ -337,7 +337,7 @@ async fn a_certificate_for_somebody_else() {
     let at = listener.local_addr().unwrap();
     tokio::spawn(async move {
         while let Ok((tcp, _)) = listener.accept().await {
-            // It fails: that is what is tested.
+            // The request fails, which is what is tested.
             let _ = acceptor.accept(tcp).await;
         }
     });
@@ -363,7 +363,7 @@ async fn a_certificate_for_somebody_else() {
     verdicts.end();
 }
 
-/// A peer that does as the script says, over in-memory connections in paused time.
+/// Returns a client with connections in memory that follow the script, in paused time.
 fn peer(replies: &[Reply]) -> Script {
     Script { is_eager: true, ..Script::new(&[replies]) }
 }
@@ -591,7 +591,7 @@ async fn too_slow_or_too_much() {
         verdicts.texts.retain(|text| !text.contains("did not complete"));
         verdicts.judge(name, &error, None, expected);
         if error.request_written() == Nothing {
-            // The connection knows nothing of it: it is kept.
+            // The failure does not concern the connection, which is kept.
             assert_eq!((peers.live(), peers.closed(), client.pool().stats().total.idle), (1, 0, 1), "{name}");
         } else {
             assert_nothing_left(&client, name).await;
@@ -627,7 +627,7 @@ impl futures_core::Stream for Once {
     }
 }
 
-/// Failures to get a connection at all, while another response holds the only one.
+/// Failures to get a connection while another response holds the only one.
 #[tokio::test(start_paused = true)]
 async fn no_turn() {
     let mut verdicts = Verdicts::default();
@@ -685,7 +685,7 @@ async fn no_turn() {
     verdicts.end();
 }
 
-/// A status is an error only where that was asked for, and credentials are in no text.
+/// A status is an error only where the caller asks for that, and no error text contains credentials.
 #[tokio::test(start_paused = true)]
 async fn a_status_and_a_secret() {
     let peers = Peers::new(peer(&[Reply::raw(&["HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n"])]));

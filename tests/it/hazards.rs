@@ -1,4 +1,4 @@
-//! Ways in which things went wrong once, each by its name.
+//! Hazards: each test is named after a failure that happened once, here or in another client.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -18,7 +18,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::support::layer::{Layer, Layered};
 use crate::support::pipe::Pipe;
 
-/// Serves each connection on a thread of its own.
+/// Starts a server that serves each connection on a thread of its own, and returns its port.
 fn listen(serve: impl Fn(TcpStream) + Send + Sync + Clone + 'static) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -31,7 +31,7 @@ fn listen(serve: impl Fn(TcpStream) + Send + Sync + Clone + 'static) -> u16 {
     port
 }
 
-/// Answers `ok` to whatever comes.
+/// Starts a server that answers `ok` to everything.
 fn friendly() -> u16 {
     listen(|mut stream| {
         let mut head = [0; 4096];
@@ -47,7 +47,7 @@ fn one_thread() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-/// All that was encoded is not all that was written: the rest of the body would swallow the next request.
+/// Content that was encoded is not yet written: after an early response, the rest would be taken for the next request.
 #[test]
 fn rule_25_an_early_answer_to_a_large_body_ends_the_connection() {
     let (said, drained) = mpsc::channel();
@@ -58,7 +58,7 @@ fn rule_25_an_early_answer_to_a_large_body_ends_the_connection() {
         }
         stream.write_all(b"HTTP/1.1 413 Too Large\r\ncontent-length: 2\r\n\r\nok").unwrap();
         let mut rest = Vec::new();
-        // The client closes: what it had written arrives, and then the end, or a reset.
+        // The client closes: its bytes arrive, and then the end or a reset.
         let _ = stream.read_to_end(&mut rest);
         said.send(rest.windows(4).any(|window| window == b"GET ")).unwrap();
     });
@@ -77,7 +77,7 @@ fn rule_25_an_early_answer_to_a_large_body_ends_the_connection() {
 
 type Running<T> = Pin<Box<dyn Future<Output = T>>>;
 
-/// Polls all of them in one poll, as a `join_all` does.
+/// Polls all futures in one poll, as `join_all` does.
 struct All<T>(Vec<(Running<T>, Option<T>)>);
 
 impl<T: Unpin> Future for All<T> {
@@ -98,7 +98,8 @@ impl<T: Unpin> Future for All<T> {
     }
 }
 
-/// tokio allows a task some 128 operations a poll, then puts it off; outside of a worker it is woken at once.
+/// tokio allows a task about 128 operations in a poll, and then makes it pending. Outside of a worker thread the task
+/// is woken at once.
 #[test]
 fn many_requests_in_one_poll_do_not_spin() {
     let port = friendly();
@@ -118,7 +119,7 @@ fn many_requests_in_one_poll_do_not_spin() {
     }
 }
 
-/// The total timeout is not one of those that progress holds off.
+/// Progress does not hold off the total timeout.
 #[test]
 fn the_total_timeout_ends_a_body_that_never_pauses() {
     let port = listen(|mut stream| {
@@ -142,7 +143,7 @@ fn the_total_timeout_ends_a_body_that_never_pauses() {
     });
 }
 
-/// A transport that keeps what is written until it is flushed.
+/// A transport that holds written bytes until it is flushed.
 struct Buffering {
     pipe: Pipe,
     held: BytesMut,
@@ -169,7 +170,7 @@ impl Layer for Buffering {
     }
 }
 
-/// A client over in-memory transports, whose other ends come out of the receiver.
+/// Returns a client with connections in memory, whose other ends come out of the receiver.
 fn in_memory() -> (Client, tokio::sync::mpsc::UnboundedReceiver<DuplexStream>) {
     let (made, peers) = tokio::sync::mpsc::unbounded_channel();
     let client = Client::builder().connector(move |_| {
@@ -190,7 +191,7 @@ impl futures_core::Stream for Pieces {
     }
 }
 
-/// The peer may be waiting for just the piece that was written.
+/// The peer may be waiting for the piece that was just written.
 #[tokio::test(start_paused = true)]
 async fn a_piece_leaves_while_the_callers_stream_pauses() {
     let (client, mut peers) = in_memory();
@@ -207,7 +208,8 @@ async fn a_piece_leaves_while_the_callers_stream_pauses() {
     request.abort();
 }
 
-/// The timer that a connection kept was made on a runtime that is gone: another one takes over, without a panic.
+/// The timer of a kept connection was made on a runtime that has ended: another runtime's timer takes its place,
+/// without a panic.
 #[test]
 fn a_body_outlives_its_runtime() {
     let (client, mut peers) = in_memory();
@@ -230,17 +232,17 @@ fn a_body_outlives_its_runtime() {
             let piece = response.chunk().await.unwrap().unwrap();
             (piece, response.chunk().await.unwrap())
         });
-        // It waits, with a clock, before the rest comes.
+        // The response waits with a timeout before the rest comes.
         tokio::task::yield_now().await;
         peer.write_all(b"-rest").await.unwrap();
         assert_eq!(rest.await.unwrap(), (Bytes::from_static(b"-rest"), None));
     });
-    // A connection of a runtime that is gone is of no use to anyone.
+    // A connection of a runtime that has ended cannot be used.
     let total = client.pool().stats().total;
     assert_eq!((total.active, total.idle, total.closed_total()), (0, 0, 1), "{total}");
 }
 
-/// A stream that is always ready, with nothing.
+/// A stream that is always ready with an empty piece.
 struct Empty;
 
 impl futures_core::Stream for Empty {
@@ -251,26 +253,26 @@ impl futures_core::Stream for Empty {
     }
 }
 
-/// Nothing is written and nothing is awaited, but the deadline passes and others have their turn.
+/// Nothing is written and nothing is pending, but the deadline passes and other tasks run.
 #[test]
 fn a_stream_of_empty_pieces_does_not_spin() {
     let port = friendly();
     one_thread().block_on(async {
         let client = Client::new();
         let url = format!("http://127.0.0.1:{port}/");
-        // Kept, and a server that waits for the end of the body before it would answer again.
+        // The connection is kept, and the server waits for the end of the body before it answers again.
         let stalled = listen(|mut stream| while let Ok(1..) = stream.read(&mut [0; 1024]) {});
         client.get(&url).send().await.unwrap().bytes().await.unwrap();
         let endless = client.post(format!("http://127.0.0.1:{stalled}/")).body(Body::from_stream(Empty));
         let endless = tokio::spawn(endless.timeout(Duration::from_millis(200)).send());
-        // On the same thread.
+        // The other task runs on the same thread.
         assert_eq!(client.get(&url).send().await.unwrap().text().await.unwrap(), "ok");
         let error = endless.await.unwrap().unwrap_err();
         assert_eq!((error.kind(), error.phase()), (ErrorKind::Timeout, Some(Phase::Send)));
     });
 }
 
-/// A request whose time is up is not sent.
+/// A request whose total timeout has passed is not sent.
 #[tokio::test]
 async fn nothing_is_sent_after_the_deadline() {
     let (port, client) = (friendly(), Client::new());
@@ -282,7 +284,7 @@ async fn nothing_is_sent_after_the_deadline() {
     assert_eq!((total.idle, total.requests), (1, 1), "the connection was not touched");
 }
 
-/// Waiting for a connection when the runtime ends is an error, not a panic.
+/// A request that waits for a connection when the runtime ends fails, without a panic.
 #[test]
 fn a_wait_outlives_its_runtime() {
     let client = Client::builder().connector(|_| std::future::pending()).build().unwrap();
@@ -298,7 +300,7 @@ fn a_wait_outlives_its_runtime() {
     assert_eq!((total.dialing, total.waiting, total.failed_dials), (0, 0, 1));
 }
 
-/// Of a field that the request does not set, all default values are sent.
+/// All default values of a field are sent unless the request sets the field.
 #[tokio::test(start_paused = true)]
 async fn default_headers_keep_all_their_values() {
     let (made, mut peers) = tokio::sync::mpsc::unbounded_channel();
@@ -323,7 +325,7 @@ async fn default_headers_keep_all_their_values() {
     request.abort();
 }
 
-/// A handshake is saved when a connection carries a second request, not when it was paid for ahead of the first.
+/// A handshake is saved when a connection carries a second request, not when it was dialed ahead of the first one.
 #[test]
 fn the_ledger_counts_no_handshake_that_was_paid() {
     let port = friendly();
@@ -339,7 +341,7 @@ fn the_ledger_counts_no_handshake_that_was_paid() {
     });
 }
 
-/// A request that gives up while its connection is being made says how far that had come.
+/// The error of a request that times out while its connection is being made says how far the dial had come.
 #[tokio::test(start_paused = true)]
 async fn a_timeout_in_the_middle_of_a_dial_says_so() {
     let client = Client::builder().connector(|_| std::future::pending()).build().unwrap();
@@ -354,7 +356,7 @@ async fn a_timeout_in_the_middle_of_a_dial_says_so() {
     }
 }
 
-/// Blocked by the total limit, a request is not told to raise the other one.
+/// A request blocked by the total limit is not advised to raise the limit per host.
 #[tokio::test]
 async fn rule_04_a_full_pool_names_the_limit_that_is_in_the_way() {
     let (port, other) = (friendly(), friendly());

@@ -1,4 +1,4 @@
-//! What becomes of a connection that is kept, and of the requests that get it: fresh or too old, dead, told of, and let go of.
+//! Kept connections, and the requests that get them: fresh or too old, dead, reported in events, and released.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -14,7 +14,8 @@ const SECOND: Duration = Duration::from_secs(1);
 
 const URL: &str = "http://a.test/";
 
-/// The newest idle connection is fresh, but dead, and the next one too old: a POST dials, a GET takes the old one.
+/// The newest idle connection is fresh but dead, and the next one is too old: a POST dials, and a GET takes the old
+/// one.
 #[tokio::test(start_paused = true)]
 async fn a_post_dials_where_the_fresh_connection_is_dead_and_the_next_too_old() {
     for (method, expected) in [("POST", 3), ("PATCH", 3), ("GET", 1), ("PUT", 1)] {
@@ -49,7 +50,7 @@ async fn a_post_dials_where_the_fresh_connection_is_dead_and_the_next_too_old() 
     }
 }
 
-/// The same, where all are too old, and where there is no room for another: the oldest makes room.
+/// All idle connections are too old, and there is no room for another one: the oldest makes room.
 #[tokio::test(start_paused = true)]
 async fn a_post_dials_where_all_idle_connections_are_too_old() {
     for limit in [2, 10] {
@@ -72,7 +73,8 @@ async fn a_post_dials_where_all_idle_connections_are_too_old() {
     }
 }
 
-/// A request that waits is handed one dead connection after another. It has waited for as long as it waits, not anew for each.
+/// A waiting request is handed one dead connection after another. Its acquire timeout counts from the beginning, not
+/// anew for each.
 #[tokio::test(start_paused = true)]
 async fn the_acquire_timeout_counts_once_over_several_dead_connections() {
     for deaths in 0..=3 {
@@ -121,14 +123,15 @@ fn trusting(builder: ClientBuilder, server: &Server, is_tls: bool) -> ClientBuil
     builder
 }
 
-/// A waker of which the test can tell whether anybody holds it.
+/// A waker that tells the test whether it is still held.
 struct Held;
 
 impl Wake for Held {
     fn wake(self: Arc<Self>) {}
 }
 
-/// Requests have waited for the connection, read from it slowly, and armed its timer: nothing of them is left with it.
+/// Requests have waited for the connection, read from it slowly, and armed its timer: the idle connection holds nothing
+/// of their tasks.
 #[tokio::test]
 async fn an_idle_connection_does_not_keep_a_finished_task_alive() {
     for is_tls in schemes().iter().copied() {
@@ -146,7 +149,7 @@ async fn an_idle_connection_does_not_keep_a_finished_task_alive() {
         for round in 0..3 {
             let (held, url) = (Arc::new(Held), server.url("/"));
             let weak = Arc::downgrade(&held);
-            // Two, so that one waits for the other.
+            // Two requests, so that one waits for the other.
             let requests = [(); 2].map(|()| {
                 let send = client.get(&url).timeout(30 * SECOND).send();
                 Box::pin(async move { send.await.unwrap().text().await.unwrap() })
@@ -207,7 +210,7 @@ async fn a_handshake_is_what_tcp_and_tls_took() {
     }
 }
 
-/// An interim response says that the server has taken the request on: a 408 after it answers the request.
+/// An interim response says that the server has accepted the request: a 408 after it is the response to the request.
 #[tokio::test]
 async fn after_an_interim_response_a_408_with_close_is_an_answer() {
     for (interim, is_resent) in [

@@ -1,4 +1,5 @@
-//! What the pool's ledger counts, and when: requests that were sent, also those under way, and what reuse saved.
+//! Counts of the pool's ledger and when they change: requests that were sent, also those under way, and what reuse
+//! saved.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -18,7 +19,7 @@ fn total(client: &Client) -> HostStats {
     client.pool().stats().total
 }
 
-/// The ledger of all hosts and that of the one host say the same.
+/// Returns the ledger of all hosts, which equals that of the only host.
 #[track_caller]
 fn assert_sent(client: &Client, requests: u64, reused: u64, saved: u64) {
     let stats = client.pool().stats();
@@ -31,7 +32,8 @@ fn assert_sent(client: &Client, requests: u64, reused: u64, saved: u64) {
     }
 }
 
-/// Answers `/half` with half of the content, `/upgrade` with 101, `/silent` not at all, and the rest whole.
+/// A server that answers `/half` with half of the content, `/upgrade` with 101, `/silent` not at all, and any other
+/// path whole.
 fn server() -> Server {
     Server::start(|peer: &mut Peer| {
         while let Some(request) = peer.request()? {
@@ -60,7 +62,7 @@ async fn a_response_that_is_not_read_counts_while_it_is_held_and_after_it_was_dr
     assert_sent(&client, 1, 0, 0);
     drop(first);
     assert_sent(&client, 1, 0, 0);
-    // On a connection that has carried a request before, it saves a handshake.
+    // On a connection that has carried a request before, the request saves a handshake.
     get(&client, &server.url("/")).await;
     let second = within(20, client.get(server.url("/half")).send()).await.unwrap();
     assert!(second.connection().is_reused());
@@ -126,8 +128,8 @@ async fn many_responses_that_are_held_are_all_counted() {
     assert_sent(&client, 150, 0, 0);
 }
 
-/// Connections in memory, whose handshakes take these times, one after another and then the last; each answers 10 ms after
-/// it was asked. Time is paused, so that nothing depends on the machine.
+/// Returns a client with connections in memory whose handshakes take these times in order, and then the last one. Each
+/// connection answers 10 ms after a request. Time is paused, so that nothing depends on the machine.
 fn client_with_handshakes(handshakes: &'static [u64]) -> Client {
     let made = Arc::new(AtomicUsize::new(0));
     Client::builder()
@@ -183,7 +185,7 @@ async fn a_shorter_handshake_counts_from_when_it_was_seen() {
     get(&client, url).await;
     get(&client, url).await;
     assert_eq!(total(&client).time_saved, 40 * MS);
-    // Two at once: one is a reuse, the other has a second connection made.
+    // Two requests at once: one reuses the connection, and a second connection is made for the other.
     get_at_once(&client, url, 2).await;
     let before = total(&client);
     assert_eq!((before.opened, before.handshakes_saved), (2, 2));

@@ -1,9 +1,9 @@
-//! A connection that died, or spoke, while it was idle is never used: not even when the runtime's only thread was
-//! blocked meanwhile, so that its reactor has not heard of it.
+//! A connection that died, or on which the server spoke, while it was idle is never used, even when the runtime's only
+//! thread was blocked meanwhile and its reactor does not know of it.
 //!
-//! Each test repeats this a hundred times: a request; the runtime's thread is blocked until the server has
-//! misbehaved on the idle connection and the kernel has delivered it; then, with no await in between, the next
-//! request. Its answer must be its own.
+//! Each test repeats these steps a hundred times: a request; the runtime's thread is blocked until the server has done
+//! something wrong on the idle connection and the kernel has delivered it; then, without an await in between, the next
+//! request, which must get its own response.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::io;
@@ -16,7 +16,7 @@ use crate::support::{Peer, Server, Signal, within};
 
 const ROUNDS: usize = 100;
 
-/// What the server does to an idle connection.
+/// Event on an idle connection.
 type Misbehave = fn(&mut Peer) -> io::Result<()>;
 
 #[derive(Clone, Copy)]
@@ -42,7 +42,7 @@ fn server(scheme: Scheme, misbehave: Misbehave) -> (Server, Signal, Signal) {
         peer.wait(&told)?;
         misbehave(peer)?;
         tell.raise();
-        // Whatever is sent on it now is a mistake, and counted as a request.
+        // Every request that is sent on the connection now is a mistake, and is counted.
         while peer.request()?.is_some() {}
         Ok(())
     };
@@ -68,12 +68,12 @@ fn client_of(server: &Server, scheme: Scheme) -> Client {
     builder.build().unwrap()
 }
 
-/// The story above; afterwards, all connections but the last were closed for `reason`.
+/// Plays the steps above. Afterwards all connections but the last were closed for `reason`.
 fn prove(scheme: Scheme, misbehave: Misbehave, reason: DropReason) {
     prove_by(wait_for_delivery, scheme, misbehave, reason);
 }
 
-/// The same of a misdeed behind which the server ends the connection.
+/// Plays the steps above with a misdeed after which the server ends the connection.
 fn prove_end(scheme: Scheme, misbehave: Misbehave, reason: DropReason) {
     prove_by(wait_for_end, scheme, misbehave, reason);
 }
@@ -85,7 +85,7 @@ fn prove_by(wait: fn(SocketAddr, SocketAddr), scheme: Scheme, misbehave: Misbeha
     runtime.block_on(within(300, async {
         for round in 0..=ROUNDS {
             let path = format!("/{round}");
-            // Nothing has been awaited since the misdeed.
+            // No await lies between the misdeed and this request.
             let response = client.get(server.url(&path)).send().await.unwrap();
             let info = response.connection().clone();
             assert_eq!(response.text().await.unwrap(), format!("answer to {path}"), "round {round}");
@@ -136,7 +136,7 @@ fn rule_22_a_reset_of_an_idle_connection_is_seen() {
     prove_end(Scheme::Plain, Peer::reset, DropReason::PeerClosed);
 }
 
-/// A server says 408 when it closes a connection on which no request came.
+/// A server sends 408 when it closes a connection on which no request came.
 #[test]
 fn rule_22_a_408_into_an_idle_connection_is_a_close() {
     let misbehave = |peer: &mut Peer| peer.send(REQUEST_TIMEOUT).and_then(|()| peer.fin());
@@ -198,7 +198,7 @@ mod tls {
     }
 }
 
-/// A silent connection is kept: the tests above would pass if nothing were.
+/// A silent connection is kept. Without this test the others would pass if no connection were kept.
 #[test]
 fn rule_23_a_silent_connection_is_used_again() {
     for &scheme in SCHEMES {
@@ -228,7 +228,7 @@ fn rule_23_a_silent_connection_is_used_again() {
     }
 }
 
-/// Several idle connections that died together cost the next request nothing but their looks.
+/// Several idle connections died together: the next request only looks at each of them.
 #[test]
 fn rule_23_all_of_many_dead_connections_are_passed_over() {
     const DEAD: usize = 10;
@@ -237,7 +237,7 @@ fn rule_23_all_of_many_dead_connections_are_passed_over() {
     let server = Server::start(move |peer| {
         if peer.number() < DEAD {
             peer.wait(&told)?;
-            // Of all kinds.
+            // The misdeeds of all kinds.
             match peer.number() % 3 {
                 0 => peer.fin()?,
                 1 => peer.send(STRAY)?,

@@ -1,5 +1,5 @@
-//! Requests and responses that begin on one runtime and are polled on another, while the first is there and parked:
-//! every deadline comes all the same.
+//! Requests and responses that begin on one runtime and are polled on another, while the first runtime exists and is
+//! parked: every deadline fires all the same.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -19,12 +19,12 @@ fn single() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-/// `work` on `runtime`: nothing may hang.
+/// Runs `work` on `runtime`, and fails if it hangs.
 fn run<T>(runtime: &Runtime, work: impl Future<Output = T>) -> T {
     runtime.block_on(async { tokio::time::timeout(Duration::from_secs(20), work).await }).expect("it hangs")
 }
 
-/// Polls a future that is pending, on `runtime`.
+/// Polls a future on `runtime`, and checks that it is pending.
 fn poll_once<F: Future + ?Sized>(runtime: &Runtime, mut future: Pin<&mut F>) {
     run(
         runtime,
@@ -37,7 +37,7 @@ fn poll_once<F: Future + ?Sized>(runtime: &Runtime, mut future: Pin<&mut F>) {
 
 type Sending = Pin<Box<dyn Future<Output = Result<Response>> + Send>>;
 
-/// Begins a request on `runtime`, which is parked once `is_begun` holds.
+/// Begins a request on `runtime`, which is parked once `is_begun` is true.
 fn begin(runtime: &Runtime, request: handclasp::RequestBuilder, is_begun: impl Fn() -> bool) -> Sending {
     let mut sending: Sending = Box::pin(request.send());
     run(runtime, async {
@@ -50,14 +50,14 @@ fn begin(runtime: &Runtime, request: handclasp::RequestBuilder, is_begun: impl F
     sending
 }
 
-/// Answers `/half` with half of the content; `/stuck` is not read beyond its head; nothing else is answered.
+/// A server that answers `/half` with half of the content, reads only the head of `/stuck`, and answers no other path.
 fn server() -> Server {
     Server::start(|peer: &mut Peer| {
         let Some(index) = peer.request_head()? else { return Ok(()) };
         if peer.seen(index).target == "/half" {
             peer.send("HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\nhalf")?;
         }
-        // Nothing of what comes is read, until the server ends.
+        // Nothing more is read until the server ends.
         peer.wait(&Signal::new())
     })
 }
@@ -71,7 +71,7 @@ fn assert_timeout(error: &Error, phase: Phase) {
     assert_eq!((error.kind(), error.phase()), (ErrorKind::Timeout, Some(phase)), "{}", error.chain());
 }
 
-/// The head comes on one runtime, and the content is read on another.
+/// The head is read on one runtime, and the content on another.
 fn read_elsewhere(client: &Client) -> Error {
     let (server, first, second) = (server(), single(), single());
     let mut response = run(&first, client.get(server.url("/half")).send()).unwrap();
@@ -99,7 +99,7 @@ fn the_read_timeout_comes_on_whatever_runtime_reads() {
     let mut response = run(&runtimes[0], client.get(server.url("/half")).send()).unwrap();
     assert_eq!(run(&runtimes[0], response.chunk()).unwrap().unwrap(), "half");
     for at in [0, 1, 0] {
-        // Polled, so that a timer is armed there; and left.
+        // The future is polled, so that a timer is armed on that runtime, and then left.
         poll_once(&runtimes[at], Box::pin(response.chunk()).as_mut());
     }
     assert_timeout(&run(&runtimes[1], response.chunk()).unwrap_err(), Phase::Receive);
@@ -131,7 +131,8 @@ fn the_write_timeout_comes_on_another_runtime() {
     assert_timeout(&begin_and_end_elsewhere(&client, "/stuck", large), Phase::Send);
 }
 
-/// Holds the only connection, and has a second request wait for it: begun on one runtime, polled on another.
+/// Holds the only connection, and lets a second request wait for it that begins on one runtime and is polled on
+/// another.
 fn wait_elsewhere(
     settings: impl FnOnce(ClientBuilder) -> ClientBuilder,
     own: impl FnOnce(handclasp::RequestBuilder) -> handclasp::RequestBuilder,
@@ -165,7 +166,7 @@ fn the_total_timeout_comes_on_another_runtime_while_the_request_waits() {
     assert_eq!((error.kind(), error.phase()), (ErrorKind::Timeout, Some(Phase::Queue)));
 }
 
-/// A stream that never says anything.
+/// A stream that is always pending.
 struct Never;
 
 impl futures_core::Stream for Never {
@@ -182,7 +183,7 @@ fn the_total_timeout_comes_on_another_runtime_while_the_caller_has_nothing_to_se
     assert_timeout(&begin_and_end_elsewhere(&client, "/", Body::from_stream(Never)), Phase::Send);
 }
 
-/// Content for a server of HTTP/1.0 is taken into memory first.
+/// Content for an HTTP/1.0 server is collected first.
 #[test]
 fn the_total_timeout_comes_on_another_runtime_while_content_is_gathered() {
     let server = Server::start(|peer: &mut Peer| {
@@ -199,7 +200,7 @@ fn the_total_timeout_comes_on_another_runtime_while_content_is_gathered() {
     assert_timeout(&run(&second, sending).unwrap_err(), Phase::Send);
 }
 
-/// The content is held back until the server asks for it, or for a while: on another runtime too.
+/// On another runtime too, the content is held back until the server asks for it, or for a while.
 #[test]
 fn the_expectation_ends_on_another_runtime() {
     let server = Server::start(|peer: &mut Peer| {
@@ -212,8 +213,8 @@ fn the_expectation_ends_on_another_runtime() {
     let (first, second) = (single(), single());
     let request = client.put(server.url("/")).expect_continue().body("content");
     let sending = begin(&first, request, || !server.seen().is_empty());
-    // The answer cannot come there: the socket is the first runtime's. That the content went out shows in the clock that
-    // ends the wait.
+    // The response cannot be read on this runtime, because the socket belongs to the first one. The timeout that ends
+    // the wait shows that the content was sent.
     assert_timeout(&run(&second, sending).unwrap_err(), Phase::Wait);
 }
 

@@ -21,24 +21,24 @@ use crate::support::conformance::Case;
 const LIST: &str = include_str!("../data/requirements.txt");
 const TABLE: &str = include_str!("../../src/manual/requirements.md");
 
-/// How many there are; and how many of them have a test, do not apply, and are not met in all.
+/// Number of requirements; and how many have a test, do not apply, and are not met in full.
 const REQUIREMENTS: usize = 333;
 const COUNTS: (usize, usize, usize) = (208, 119, 9);
 
-/// Cases of these levels fail the suite when they are not as they should be.
+/// Levels whose cases fail the suite when the outcome is wrong.
 const STRICT: [&str; 3] = ["MUST", "GRAMMAR", "SHOULD"];
 
-/// Rows of these levels need a case that fails when the rule is broken, or a test.
+/// Levels whose rows need a case that fails when the rule is broken, or a test.
 const BINDING: [&str; 5] = ["MUST", "MUST NOT", "SHOULD", "SHOULD NOT", "GRAMMAR"];
 
-/// Rules whose cases prove them by a connection that is not used again, and by nothing else.
+/// Rules that are proved by a connection that is not used again, and by nothing else.
 const ABOUT_REUSE: [&str; 6] =
     ["R-9112-6.1-4", "R-9112-6.3-12", "R-9112-9.2-2", "R-9112-9.3-2", "R-9112-9.3-5", "R-9112-9.5-2"];
 
-/// So many cases of the suite speak for the others.
+/// Most cases that a row may name: they stand for the others.
 const MOST_CASES: usize = 4;
 
-/// What the checker made of a table.
+/// Findings of the checker.
 #[derive(Default)]
 struct Report {
     wrong: Vec<String>,
@@ -47,13 +47,13 @@ struct Report {
     not_met: Vec<String>,
 }
 
-/// The files that tests are in, and what the cases are that are played.
+/// Files with tests, and the conformance cases that are played.
 struct Evidence {
     files: BTreeMap<String, String>,
     cases: BTreeMap<&'static str, &'static Case>,
-    /// What the levels of the suite are able to do.
+    /// Capabilities of the suite's levels.
     able: BTreeSet<&'static str>,
-    /// The cases whose findings the suite accepts: they prove nothing.
+    /// Cases whose findings the suite accepts. They prove nothing.
     accepted: BTreeSet<&'static str>,
 }
 
@@ -73,7 +73,7 @@ fn every_requirement_has_its_test_or_its_reason() {
     assert_eq!((report.tested, report.not_applying, report.not_met.len()), COUNTS);
 }
 
-/// Each way to spoil a good table is seen.
+/// The checker sees each way to spoil a good table.
 #[test]
 fn the_checker_sees_what_is_wrong() {
     let mut evidence = Evidence::gather();
@@ -132,7 +132,7 @@ fn the_checker_sees_what_is_wrong() {
         let wrong = check(&evidence, list, &table).wrong.join("\n");
         assert!(wrong.contains(expected), "{expected:?} was not seen in:\n{table}\nbut: {wrong:?}");
     }
-    // Of cases that cite a rule, those that fail the suite come first; those that are not played say nothing.
+    // Cases that fail the suite come first among those that cite a rule. Cases that are not played prove nothing.
     for (rule, level, case, expected) in [
         ("R-9112-7.1-1", "MUST", "cs-trail-sp", "R-9112-7.1-1 has stricter cases: cs-"),
         ("R-9110-8.4.1-1", "MUST", "ce-gzip", "ce-gzip is not played"),
@@ -144,7 +144,7 @@ fn the_checker_sees_what_is_wrong() {
         let wrong = check(&evidence, &format!("{rule} {level}\n"), &table).wrong.join("\n");
         assert!(wrong.contains(expected), "{case}: {wrong:?}");
     }
-    // What excludes something binds, and so does a choice where there is nothing else to be kept to.
+    // A case that excludes an outcome binds. A choice binds where nothing else can be checked.
     for (rule, level, case) in [
         ("R-9112-2.2-8", "MUST", "hs-lead-ws-first"),
         ("R-9112-9.3-5", "MUST NOT", "re-default, re-close-cap"),
@@ -251,12 +251,12 @@ impl Evidence {
         let cases = Case::all().iter().map(|case| (&*case.id, case)).collect();
         let able = ["const CODEC_CAPS: &[&str] = &[", "const CLIENT_CAPS: &[&str] = &["];
         let able = able.into_iter().flat_map(texts_in_suite).collect();
-        // (Reasons stand beside the ids, and are no ids.)
+        // Reasons stand next to the ids, and are no ids.
         let accepted = texts_in_suite("const ACCEPTED: Accepted = &[").collect();
         Self { files, cases, able, accepted }
     }
 
-    /// Whether a level is able to play the case.
+    /// Whether a level can play the case.
     fn is_played(&self, case: &Case) -> bool {
         case.takes().is_none_or(|cap| self.able.contains(cap))
     }
@@ -402,7 +402,7 @@ impl Evidence {
     }
 }
 
-/// From the first line to the one that closes it at its own indentation.
+/// Returns the lines from the first one to the one that closes it at its own indentation.
 fn block<'a, 'b>(lines: &'a [&'b str], indent: &str) -> &'a [&'b str] {
     if lines[0].ends_with("{}") {
         return &lines[..1];
@@ -412,7 +412,7 @@ fn block<'a, 'b>(lines: &'a [&'b str], indent: &str) -> &'a [&'b str] {
     &lines[..=at]
 }
 
-/// Whether a line of code has the id, as it is or as a part of a name.
+/// Whether a line of code contains the id, as it is or as part of a name.
 fn carries(line: &str, id: &str) -> bool {
     if line.trim_start().starts_with("//") {
         return false;
@@ -428,7 +428,7 @@ fn carries(line: &str, id: &str) -> bool {
     is_there(id, |it| it.is_ascii_alphanumeric()) || is_there(&name, |it| it.is_ascii_alphanumeric())
 }
 
-/// The texts of a list that the suite's own file has: up to its end.
+/// Returns the texts of a list in the suite's own file.
 fn texts_in_suite(start: &str) -> impl Iterator<Item = &'static str> + use<> {
     let (_, rest) = include_str!("conformance.rs").split_once(start).expect("the suite says so");
     rest.split("];").next().unwrap_or_default().split('"').skip(1).step_by(2)

@@ -1,7 +1,7 @@
-//! One client, many runtimes: in turn, at once, parked, without timers, gone.
+//! One client on many runtimes: in turn, at once, parked, without timers, and ended.
 //!
-//! A connection never leaves the runtime that made it, while the limits hold over all of them; whatever becomes of a
-//! runtime, no request hangs and no slot stays counted.
+//! A connection never leaves the runtime that made it, while the limits hold over all runtimes. Whatever happens to a
+//! runtime, no request hangs and no slot stays taken.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -29,12 +29,12 @@ fn any(n: usize) -> Runtime {
     if n.is_multiple_of(2) { single() } else { multi() }
 }
 
-/// `work` on `runtime`: nothing may hang.
+/// Runs `work` on `runtime`, and fails if it hangs.
 fn run<T>(runtime: &Runtime, work: impl Future<Output = T>) -> T {
     runtime.block_on(async { tokio::time::timeout(Duration::from_secs(20), work).await }).expect("it hangs")
 }
 
-/// Fetches `path`; answers the number of the client's connection and whether it was reused.
+/// Fetches `path`, and returns the number of the client's connection and whether it was reused.
 async fn fetch(client: &Client, server: &Plain, path: &str) -> (u64, bool) {
     let response = client.get(server.url(path)).send().await.unwrap_or_else(|e| panic!("{}", e.chain()));
     let connection = response.connection();
@@ -43,7 +43,7 @@ async fn fetch(client: &Client, server: &Plain, path: &str) -> (u64, bool) {
     told
 }
 
-/// Waits until nothing is counted but `idle` connections.
+/// Waits until only `idle` connections are counted.
 fn assert_settled(client: &Client, idle: usize) {
     let deadline = Instant::now() + Duration::from_secs(5);
     loop {
@@ -91,7 +91,7 @@ fn fifty_in_turn() {
     assert_eq!((client.pool().stats().total.opened, server.accepted(), server.requests()), (50, 50, 300));
 }
 
-/// Without an idle timeout there is no deadline to wake up for, and yet the end of a runtime must be seen.
+/// Without an idle timeout there is no deadline to wake up for, and yet the end of a runtime must be noticed.
 #[test]
 fn in_turn_without_an_idle_timeout() {
     let client = Client::builder().idle_timeout(None).build().unwrap();
@@ -158,7 +158,7 @@ fn four_at_once() {
     println!("four at once: {}", client.pool().stats().total);
 }
 
-/// A runtime whose thread does something else has idle connections up to the limit: they give way, unread.
+/// A runtime whose thread is busy has idle connections up to the limit: they make room without being read.
 #[test]
 fn beside_a_parked_runtime() {
     let client = Client::builder().max_connections_per_host(2).build().unwrap();
@@ -193,9 +193,9 @@ fn beside_a_parked_runtime() {
     assert_open(&server, 0);
 }
 
-/// All of it with one client in a `static`: a runtime that is parked with a kept connection and a response that nobody
-/// reads, fifty in turn beside it, then four at once, and the parked one again. Each keeps its connections to itself, and
-/// all together keep to the limit, as the server counts.
+/// All cases with one client in a `static`: a runtime that is parked with a kept connection and an unread response,
+/// fifty runtimes in turn next to it, then four at once, and the parked one again. Each uses its own connections only,
+/// and all together keep to the limit as the server counts.
 #[test]
 fn one_static_client_beside_a_parked_runtime() {
     const LIMIT: usize = 4;
@@ -204,7 +204,7 @@ fn one_static_client_beside_a_parked_runtime() {
     let server = Plain::start();
     let owners: Mutex<HashMap<u64, usize>> = Mutex::default();
     let requests = AtomicUsize::new(0);
-    // So many tasks, each so many requests: on kept connections all but the first.
+    // This many tasks send this many requests each: all but the first use kept connections.
     let use_it = |runtime: &Runtime, owner: usize, tasks: usize, rounds: usize| {
         let paths = ["/", "/slow/1", "/bytes/100000"];
         let tasks: Vec<_> = (0..tasks)
@@ -248,7 +248,7 @@ fn one_static_client_beside_a_parked_runtime() {
     use_it(&parked, 0, 3, 4);
     assert_eq!(run(&parked, unread.bytes()).unwrap().len(), 1_000_000);
     use_it(&parked, 0, 1, 1);
-    // A dial that lost its waiter to a freed connection goes on.
+    // A dial whose waiter got a freed connection goes on.
     run(&parked, async {
         while client.pool().stats().total.dialing > 0 {
             tokio::task::yield_now().await;
@@ -272,7 +272,7 @@ fn one_static_client_beside_a_parked_runtime() {
     println!("beside a parked runtime: {}", client.pool().stats().total);
 }
 
-/// The parked runtime has a dial under way: the slot is its own, and the others still have theirs.
+/// The parked runtime has a dial under way: that dial holds one slot, and the other runtimes use the others.
 #[test]
 fn beside_a_runtime_that_parked_while_dialing() {
     let client = Client::builder().max_connections_per_host(2).build().unwrap();
@@ -287,7 +287,7 @@ fn beside_a_runtime_that_parked_while_dialing() {
         run(&single(), fetch(&client, &server, "/"));
     }
     assert_eq!(client.pool().stats().total.dialing, 1);
-    // Driven again, its dial comes to its end.
+    // Once its runtime runs again, the dial ends.
     run(&parked, async {
         while client.pool().stats().total.dialing > 0 {
             tokio::task::yield_now().await;
@@ -308,7 +308,7 @@ fn a_response_dropped_outside_any_runtime() {
         let response = run(&runtime, client.get(server.url(path)).send()).unwrap();
         drop(response);
         run(&runtime, fetch(&client, &server, "/"));
-        // After its runtime.
+        // The response is dropped after its runtime.
         let short_lived = multi();
         let response = run(&short_lived, client.get(server.url(path)).send()).unwrap();
         drop(short_lived);
@@ -329,7 +329,7 @@ fn a_client_dropped_outside_any_runtime() {
     assert_eq!(server.open(), 1);
     drop(client);
     assert_open(&server, 0);
-    // And one that outlives its runtime.
+    // A response that outlives its runtime.
     let client = Client::new();
     run(&runtime, fetch(&client, &server, "/"));
     drop(runtime);
@@ -365,7 +365,7 @@ fn no_runtime_is_a_typed_error() {
     assert_settled(&client, 0);
 }
 
-/// Runtimes that cannot do what a request needs.
+/// Runtimes without the drivers that a request needs.
 #[test]
 fn no_timers_and_no_sockets_are_typed_errors() {
     let server = Plain::start();
@@ -385,7 +385,7 @@ fn no_timers_and_no_sockets_are_typed_errors() {
         let url = server.url("/");
         let error = runtime.block_on(client.get(&url).send()).unwrap_err();
         assert_eq!((error.kind(), error.chain().to_string().as_str()), (kind, text));
-        // The dial that the request had started comes to its end as well.
+        // The dial that the request began ends as well.
         while client.pool().stats().total.dialing > 0 {
             runtime.block_on(tokio::task::yield_now());
         }
@@ -417,7 +417,7 @@ fn a_runtime_that_stops_leaves_nothing_counted() {
             assert_settled(&client, 0);
         }
     }
-    // A dial that hangs: its name is never resolved.
+    // A dial that hangs, because its name is never resolved.
     struct Never;
     impl handclasp::Resolve for Never {
         fn resolve(

@@ -1,4 +1,4 @@
-//! No secret shows where something of the crate is printed for a log: not by `Debug`, of any public type that can hold one.
+//! No secret appears in a log: not in `Debug` of any public type that can hold one.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderValue, Method, Uri};
 
 use crate::support::{Peer, Server, within};
 
-/// In every value that must not be seen. (In no name.)
+/// A text that is part of every secret value, and of no field name.
 const SECRET: &str = "hunter2";
 
 #[track_caller]
@@ -20,7 +20,7 @@ fn assert_hidden(value: &impl Debug) -> String {
     let shown = format!("{value:?}");
     for text in [&shown, &format!("{value:#?}")] {
         assert!(!text.contains(SECRET), "{text}");
-        // As bytes, written one by one.
+        // The secret as bytes, printed one by one.
         assert!(!text.contains("104, 117, 110, 116"), "{text}");
         assert!(!text.contains("104,\n"), "{text}");
     }
@@ -31,7 +31,7 @@ fn fields(names: &[&'static str]) -> HeaderMap {
     names.iter().map(|name| (name.parse().unwrap(), HeaderValue::from_static(SECRET))).collect()
 }
 
-/// Answers with a secret in a field, in the content, and in a trailer.
+/// A server that answers with a secret in a field, in the content, and in a trailer.
 fn server() -> Server {
     Server::start(|peer: &mut Peer| {
         while peer.request()?.is_some() {
@@ -92,7 +92,7 @@ async fn no_public_type_shows_a_secret() {
     assert_hidden(client.pool());
     assert_hidden(&client.pool().stats());
 
-    // An error of a request knows its URI.
+    // An error of a request contains its URI.
     drop(server);
     let error = within(20, request().send()).await.unwrap_err();
     assert!(error.uri().is_some());

@@ -1,5 +1,5 @@
-//! What a client does in TLS: what it says hello with, whom it takes for whom it asked for, and which end it trusts.
-//! The rows carry the ids of `src/manual/requirements.md`, of which these are the tests.
+//! TLS of a client: its ClientHello, which certificates it accepts, and which end of a connection it trusts. The rows
+//! carry the ids of `src/manual/requirements.md`, which cites these tests.
 #![cfg(all(feature = "url", feature = "rustls"))]
 #![allow(missing_docs, clippy::unwrap_used)]
 
@@ -22,7 +22,7 @@ fn client(server: &Server) -> Client {
     Client::builder().add_root_certificate(root).build().unwrap()
 }
 
-/// Stands between a client and a server, and writes down what the client sends on each connection.
+/// Starts a relay between a client and a server that records the client's bytes on each connection.
 fn tap(server: SocketAddr, tapes: Vec<Tape>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -50,7 +50,7 @@ fn pass(mut from: &TcpStream, mut to: &TcpStream, tape: &Tape) {
     let _ = to.shutdown(std::net::Shutdown::Write);
 }
 
-/// The records that were sent, in their order: type and content. All of what was sent is records.
+/// Returns the TLS records that were sent, in order, with type and content. All sent bytes are records.
 fn records(sent: &[u8]) -> Vec<(u8, &[u8])> {
     let mut records = Vec::new();
     let mut rest = sent;
@@ -63,7 +63,7 @@ fn records(sent: &[u8]) -> Vec<(u8, &[u8])> {
     records
 }
 
-/// What the first record says: compression methods and extensions by their numbers.
+/// The ClientHello: compression methods, and extensions by their numbers.
 struct Hello<'a> {
     compressions: &'a [u8],
     extensions: BTreeMap<u16, &'a [u8]>,
@@ -99,9 +99,9 @@ impl<'a> Hello<'a> {
         Self { compressions, extensions }
     }
 
-    /// The name that is asked for, if there is one.
+    /// Returns the server name, if there is one.
     fn server_name(&self) -> Option<String> {
-        // A list of one: its length, its type (host name), and the name's length come first.
+        // The list has one element: its length, its type (host name), and the name's length come first.
         self.extensions.get(&SERVER_NAME).map(|list| String::from_utf8(list[5..].to_vec()).unwrap())
     }
 }
@@ -134,11 +134,11 @@ async fn what_is_said_in_the_hello_and_what_follows() {
         let at = tap(server.address(), tapes.clone());
         let client = client(&server);
         for (nth, tape) in tapes.iter().enumerate() {
-            // (As a URI, which is taken as it is: the dot behind the name stays.)
+            // A URI is taken as it is: the dot after the name stays.
             let url: http::Uri = format!("https://{host}:{}/secret-path", at.port()).parse().unwrap();
             let response = within(20, client.get(url).header("x", "secret-value").send()).await.unwrap();
             assert_eq!(response.text().await.unwrap(), "/secret-path");
-            // The server said close: the next request takes another connection.
+            // The server sent `close`: the next request takes another connection.
             let sent = tape.lock().unwrap().clone();
             let is_in_clear = |text: &[u8]| sent.windows(text.len()).any(|octets| octets == text);
             assert!(
@@ -147,17 +147,17 @@ async fn what_is_said_in_the_hello_and_what_follows() {
             );
             let records = records(&sent);
             let kinds: Vec<_> = records.iter().map(|(kind, _)| *kind).collect();
-            // 20 and 21 are change_cipher_spec, which says nothing, and alerts.
+            // 20 and 21 are change_cipher_spec, which carries nothing, and alerts.
             assert!(kinds.iter().all(|kind| (20..=23).contains(kind)), "R-9112-9.7-1: {kinds:?}");
             assert_eq!(kinds[0], HANDSHAKE, "R-9110-4.3.3-1: {kinds:?}");
             assert!(kinds.contains(&APPLICATION_DATA), "R-9112-9.7-1: {kinds:?}");
             let hello = Hello::read(records[0].1);
             assert_eq!(hello.server_name().as_deref(), name, "R-6066-3-1: {host}");
             assert_eq!(hello.extensions[&ALPN], b"\0\x09\x08http/1.1", "R-7301-3-1");
-            // A list of 1.3 and 1.2, in two octets each.
+            // A list of TLS 1.3 and 1.2, in two octets each.
             assert_eq!(hello.extensions[&SUPPORTED_VERSIONS], b"\x04\x03\x04\x03\x03", "R-9325-3.1-1");
             assert_eq!(hello.compressions, b"\0", "R-9110-17.6-1 R-9325-3.1-1");
-            // Also when a session is resumed, which could be done with early data.
+            // Also when a session is resumed, where early data would be possible.
             assert_eq!(hello.extensions.contains_key(&PRE_SHARED_KEY), nth == 1, "connection {nth}");
             assert!(
                 !hello.extensions.contains_key(&EARLY_DATA),
@@ -167,7 +167,7 @@ async fn what_is_said_in_the_hello_and_what_follows() {
     }
 }
 
-/// Certificates, each of which an authority that is trusted has signed, unless it says otherwise.
+/// Certificates, each signed by a trusted authority unless the row says otherwise.
 struct Issued {
     names: Vec<SanType>,
     common_name: &'static str,
@@ -265,7 +265,7 @@ async fn whose_certificate_is_taken() {
     }
 }
 
-/// Which end of a connection is the end of a response.
+/// Ends of a connection that are the end of a response.
 #[tokio::test]
 async fn which_end_is_trusted() {
     let length = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
@@ -294,7 +294,7 @@ async fn which_end_is_trusted() {
     }
 }
 
-/// An answer in the clear, on a connection that was secured, is none.
+/// A plaintext response on a TLS connection is no response.
 #[tokio::test]
 async fn nothing_in_the_clear_is_an_answer() {
     let plain = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
@@ -306,7 +306,7 @@ async fn nothing_in_the_clear_is_an_answer() {
     let client = client(&switching);
     let error = within(20, client.get(switching.url("/")).send()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionLost, "R-9110-4.2.2-1: {error:?}");
-    // And where there never was TLS, not a word of the request is said.
+    // Without a TLS handshake, no byte of the request is sent.
     let server = Server::start(move |peer| {
         let first = peer.take(1)?;
         assert_eq!(first, [HANDSHAKE], "R-9110-4.2.2-1");
@@ -317,7 +317,7 @@ async fn nothing_in_the_clear_is_an_answer() {
     assert_eq!((error.kind(), error.request_written()), (ErrorKind::Tls, Written::Nothing), "R-9110-4.2.2-1");
 }
 
-/// The client says goodbye before it closes, whyever it closes.
+/// The client sends a close_notify before it closes, for whatever reason.
 #[tokio::test]
 async fn a_close_begins_with_a_goodbye() {
     for (path, why) in
@@ -335,7 +335,7 @@ async fn a_close_begins_with_a_goodbye() {
                     _ => peer.respond("ok")?,
                 }
             }
-            // Without the goodbye, reading would have been an error.
+            // Without the close_notify, reading would have been an error.
             tell.raise();
             Ok(())
         });

@@ -1,4 +1,4 @@
-//! Connections that stop speaking HTTP, by Upgrade or by CONNECT, and the forms of a request's target.
+//! Connections that switch to another protocol, by Upgrade or by CONNECT, and the forms of a request's target.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -17,7 +17,7 @@ const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nupgrade: foo/2\r\nconnection: upgrade\r\n\r\n";
 const TUNNEL: &str = "HTTP/1.1 200 Connected\r\n\r\n";
 
-/// What makes a tunnel, and the answer that does.
+/// Returns the requests that open a tunnel, and the responses that accept.
 fn ways(client: &Client) -> [(RequestBuilder, &'static str); 2] {
     [
         (client.get("http://h/").header("upgrade", "bar, FOO/2"), SWITCH),
@@ -25,7 +25,7 @@ fn ways(client: &Client) -> [(RequestBuilder, &'static str); 2] {
     ]
 }
 
-/// The connection counts: idle and active ones, and those that were closed as tunnels and in all.
+/// Returns the number of idle and active connections, of those closed as tunnels, and of all closed ones.
 fn counts(client: &Client) -> (usize, usize, u64, u64) {
     let total = client.pool().stats().total;
     (total.idle, total.active, total.closed(DropReason::Upgraded), total.closed_total())
@@ -37,8 +37,8 @@ async fn read(tunnel: &mut Upgraded, length: usize) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
-/// R-9110-7.8-1, R-OPTUP-6-1, R-OPTUP-6-2, R-9110-9.3.6-2, R-2817-5.3-1: what came behind the head is read first,
-/// wherever it was split; nothing is sent before the answer; then both directions are the caller's.
+/// R-9110-7.8-1, R-OPTUP-6-1, R-OPTUP-6-2, R-9110-9.3.6-2, R-2817-5.3-1: bytes after the head are read first, wherever
+/// they were split; nothing is sent before the response; then both directions belong to the caller.
 async fn a_tunnel_begins(way: usize) {
     let answer = |lines: &Lines| format!("{}leftover", ways(&lines.client())[way].1);
     for split in 0..=answer(&Lines::default()).len() {
@@ -61,7 +61,7 @@ async fn a_tunnel_begins(way: usize) {
         let mut tunnel = response.upgrade().await.unwrap();
         assert_eq!(counts(&client), (0, 1, 0, 0));
         assert_eq!(client.pool().stats().total.requests, 1, "its request was sent");
-        // In small bites first.
+        // First in small reads.
         assert_eq!(read(&mut tunnel, 3).await, "lef", "split at {split}");
         assert_eq!(read(&mut tunnel, 5).await, "tover", "split at {split}");
         assert_eq!(line.text(), head, "R-OPTUP-6-1");
@@ -93,7 +93,7 @@ async fn rule_25_after_connect_a_connection_is_a_tunnel_r_9110_9_3_6_2() {
     a_tunnel_begins(1).await;
 }
 
-/// A held tunnel has its slot: a waiter gets it when the tunnel is dropped. A response that is not upgraded drops it.
+/// A tunnel keeps its slot: a waiter gets it when the tunnel is dropped. A response that is not upgraded drops it.
 #[tokio::test]
 async fn a_tunnel_holds_its_slot_until_it_is_dropped() {
     for way in 0..2 {
@@ -135,7 +135,7 @@ async fn a_tunnel_holds_its_slot_until_it_is_dropped() {
     }
 }
 
-/// R-9110-7.8-2, R-9110-7.8-3, R-2817-3.1-1: a 101 that was not asked for in this way is an error.
+/// R-9110-7.8-2, R-9110-7.8-3, R-2817-3.1-1: a 101 that the request did not ask for is an error.
 #[tokio::test]
 async fn a_101_keeps_to_what_was_asked_for_r_9110_7_8_2() {
     let stream = || Body::from_stream(Source::new(&[Step::Data("he"), Step::Never]));
@@ -205,7 +205,8 @@ async fn a_101_keeps_to_what_was_asked_for_r_9110_7_8_2() {
         }
         assert!(line.is_gone(), "{name}");
     }
-    // Before the request was sent: while its source pauses, while it is waited for, and while it cannot be written.
+    // The 101 comes before the request was sent: while its source pauses, while the expectation waits, and while
+    // nothing can be written.
     for (name, body, room, expects) in [
         ("the source pauses", stream(), usize::MAX, false),
         ("an expectation", "hello".into(), usize::MAX, true),
@@ -233,8 +234,8 @@ async fn a_101_keeps_to_what_was_asked_for_r_9110_7_8_2() {
     }
 }
 
-/// R-9110-7.8-4, R-9110-9.3.6-3: another answer is an ordinary response, on a connection that is used again; but no
-/// connection on which CONNECT was asked is, whatever came of it (rule 25 of the pool).
+/// R-9110-7.8-4, R-9110-9.3.6-3: another status is an ordinary response, on a connection that is used again. A
+/// connection with a CONNECT request is never used again (rule 25 of the pool).
 #[tokio::test]
 async fn rule_25_another_answer_is_an_ordinary_response_r_9110_9_3_6_3() {
     for way in 0..2 {
@@ -277,7 +278,7 @@ async fn rule_25_another_answer_is_an_ordinary_response_r_9110_9_3_6_3() {
     }
 }
 
-/// R-9112-6.3-2: what a 2xx to CONNECT says of its length means nothing.
+/// R-9112-6.3-2: the length fields of a 2xx to CONNECT are ignored.
 #[tokio::test]
 async fn the_framing_of_a_2xx_to_connect_is_ignored_r_9112_6_3_2() {
     for fields in
@@ -297,7 +298,7 @@ async fn the_framing_of_a_2xx_to_connect_is_ignored_r_9112_6_3_2() {
     }
 }
 
-/// A tunnel that was made on a kept connection, and behind interim responses.
+/// A tunnel on a kept connection, after interim responses.
 #[tokio::test]
 async fn a_kept_connection_becomes_a_tunnel() {
     let lines = Lines::default();
@@ -316,7 +317,7 @@ async fn a_kept_connection_becomes_a_tunnel() {
     assert_eq!(counts(&client), (0, 0, 1, 1));
 }
 
-/// Over real sockets, plain and TLS: the server sees nothing before it answers, then both directions and their ends.
+/// Over real sockets, plain and TLS: the server sees no byte before it answers, then both directions and their ends.
 #[tokio::test]
 async fn a_tunnel_over_sockets_and_tls() {
     let schemes: &[bool] = if cfg!(feature = "rustls") { &[false, true] } else { &[false] };
@@ -425,7 +426,7 @@ async fn the_forms_of_a_target() {
             let method = Method::from_bytes(method.as_bytes()).unwrap();
             let mut request = client.request(method.clone(), url);
             if is_executed {
-                // The same, as an extension of a request of the http crate.
+                // The same target, as an extension of a request of the http crate.
                 let mut request = request.build().unwrap();
                 if let Some(target) = target.clone() {
                     request.extensions_mut().insert(target);
@@ -443,7 +444,7 @@ async fn the_forms_of_a_target() {
     }
 }
 
-/// R-9110-7.1-1: what does not go together is refused before a connection is asked for.
+/// R-9110-7.1-1: contradictory requests are refused before a connection is asked for.
 #[tokio::test]
 async fn targets_that_do_not_fit_are_refused_r_9110_7_1_1() {
     use RequestTarget::{Absolute, Asterisk, Authority, Origin};
@@ -480,7 +481,7 @@ async fn targets_that_do_not_fit_are_refused_r_9110_7_1_1() {
     assert_eq!(lines.count(), 0);
 }
 
-/// R-9110-10.1.5-1, R-9110-10.1.5-2: who we are is said briefly, unless the caller says otherwise.
+/// R-9110-10.1.5-1, R-9110-10.1.5-2: the client names itself briefly, unless the caller sets the field.
 #[tokio::test]
 async fn the_user_agent_is_short_and_can_be_changed_r_9110_10_1_5_1() {
     let lines = Lines::default();
@@ -514,7 +515,7 @@ async fn the_user_agent_is_short_and_can_be_changed_r_9110_10_1_5_1() {
     assert!(builder().user_agent("a\nb").build().is_err());
 }
 
-/// R-9112-9.3-3, R-9112-9.6-1: who keeps no connection says so, also where others wait for one.
+/// R-9112-9.3-3, R-9112-9.6-1: a client that keeps no connection sends `close`, also where other requests wait for one.
 #[tokio::test]
 async fn without_a_shelf_every_request_says_close_r_9112_9_3_3() {
     let lines = Lines::default();
@@ -538,11 +539,11 @@ async fn without_a_shelf_every_request_says_close_r_9112_9_3_3() {
             assert!(line.is_gone(), "R-9112-9.6-2: {case}");
         }
         assert_eq!(counts(&client), (0, 0, 0, 3));
-        // It is said once.
+        // `close` is sent once.
         send(client.get("http://h/").header("connection", "Close"));
         let text = lines.written(first + 3, "\r\n\r\n").await.text();
         assert_eq!(text.to_ascii_lowercase().matches("close").count(), 1, "{text}");
-        // Beside what an upgrade says.
+        // `close` stands next to `upgrade`.
         let client = client.clone();
         send(client.get("http://other/").header("upgrade", "foo"));
         let text = lines.written(first + 4, "\r\n\r\n").await.text();
@@ -550,7 +551,7 @@ async fn without_a_shelf_every_request_says_close_r_9112_9_3_3() {
     }
 }
 
-/// The fields as they came: letters, order, duplicates, bytes.
+/// Raw fields keep their letters, order, duplicates and bytes.
 #[tokio::test]
 async fn raw_headers_are_as_they_came_r_9110_5_2_1() {
     let lines = Lines::default();
@@ -573,7 +574,7 @@ async fn raw_headers_are_as_they_came_r_9110_5_2_1() {
     assert_eq!(cookies, ["b=1", "a=2"], "R-9110-5.2-1");
 }
 
-/// The request is counted once: when its connection becomes a tunnel, and not again when that ends.
+/// The request is counted once: when its connection becomes a tunnel, and not again when the tunnel ends.
 #[tokio::test(start_paused = true)]
 async fn an_upgraded_connection_counts_as_one_request() {
     let lines = Lines::default();

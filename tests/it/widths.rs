@@ -41,7 +41,7 @@ async fn get(client: Client, url: String) {
     assert_eq!(response.text().await.unwrap(), "ok");
 }
 
-/// Connections that were opened, and those that were closed.
+/// Returns the number of connections that were opened, and of those that were closed.
 fn opened(client: &Client) -> (u64, u64) {
     let total = client.pool().stats().total;
     (total.opened, total.closed_total())
@@ -66,7 +66,7 @@ async fn many_tasks_open_as_many_connections_as_they_are() {
             |client, width| client.max_connections_per_host(width),
             |client, width| client.max_connections(width),
             |client, width| client.max_connections_per_host(2 * width).max_connections(3 * width),
-            // What was used in the last second is not one too many.
+            // Connections that were used in the last second are not surplus.
             |client, _| client.max_idle(10),
         ];
         for (settings, limit) in limits.into_iter().enumerate() {

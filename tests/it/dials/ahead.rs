@@ -5,7 +5,7 @@ use handclasp::ClientBuilder;
 use super::{SECOND, URL, ask_all, bench, busy};
 use crate::support::dials::{ask, counts, settle};
 
-/// One handshake after its own for a request whose room was being dialed ahead for another host.
+/// A request takes the room that was being dialed ahead for another host: it waits for its own handshake only.
 #[tokio::test(start_paused = true)]
 async fn rule_14_a_request_takes_the_room_of_what_is_to_be_idle() {
     let (dials, client) = bench(|client| client.max_connections(1));
@@ -20,14 +20,14 @@ async fn rule_14_a_request_takes_the_room_of_what_is_to_be_idle() {
         dial.finish();
         asked.answer().await;
     }
-    // The same host under another tag is another host.
+    // The same host under another isolation tag counts as another host.
     let request = client.get(URL).isolation("tenant").send();
     let asked = tokio::spawn(async move { request.await.unwrap().bytes().await });
     dials.want_dial().await.finish();
     asked.await.unwrap().unwrap();
     dials.none_wanted().await;
     assert_eq!(dials.begun(), 4);
-    // Nothing is evicted for what is to be idle, however long it waits.
+    // No connection is evicted for one that is to be idle, however long that one waits.
     tokio::time::sleep(20 * SECOND).await;
     dials.none_wanted().await;
 }
@@ -46,7 +46,7 @@ async fn rule_14_a_dial_ahead_to_a_black_hole_gives_way_at_once() {
     };
     assert!(took < SECOND, "{took:?}");
     assert_eq!((dials.begun(), dials.total().peak), (2, 1));
-    // `warm` ends well: the limit leaves no room.
+    // `warm` succeeds: the limit leaves no room.
     let (dials, client) = bench(|client| client.max_connections(1));
     let warmed = tokio::spawn({
         let client = client.clone();
@@ -61,7 +61,7 @@ async fn rule_14_a_dial_ahead_to_a_black_hole_gives_way_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn rule_14_dialing_ahead_keeps_to_every_limit() {
-    // Of the host, of all, and both; with a connection of another host's that is used, or is not.
+    // The limit of the host, of all hosts, and both, with a connection of another host that is in use or idle.
     for (of_host, of_all, expected) in
         [(3, usize::MAX, 3), (usize::MAX, 3, 2), (2, 3, 2), (3, 2, 1), (usize::MAX, usize::MAX, 5)]
     {
@@ -80,7 +80,7 @@ async fn rule_14_dialing_ahead_keeps_to_every_limit() {
         warm.await.unwrap().unwrap();
         assert_eq!(counts(&client), [expected, 1, 0, 0]);
         assert!(dials.total().peak <= of_all && dials.counts("a.test").peak <= of_host);
-        // They are there: no more are dialed, and those who ask find them.
+        // The connections exist: no more are dialed, and requests use them.
         let again = client.warm(URL, expected);
         again.await.unwrap();
         let asked = ask_all(&client, 0..expected);
@@ -92,8 +92,8 @@ async fn rule_14_dialing_ahead_keeps_to_every_limit() {
     }
 }
 
-/// What is dialed ahead is anyone's: who asks meanwhile waits for it, and begins no dial of its own. A failure is told to
-/// who dials ahead; whoever left leaves the dials to themselves.
+/// A connection dialed ahead serves any request: a request that comes meanwhile waits for it, and begins no dial of its
+/// own. A failure is reported to the caller of `warm`, and a caller that left leaves the dials running.
 #[tokio::test(start_paused = true)]
 async fn rule_14_who_asks_meanwhile_gets_what_is_dialed_ahead() {
     let (dials, client) = bench(|client| client);
@@ -102,7 +102,7 @@ async fn rule_14_who_asks_meanwhile_gets_what_is_dialed_ahead() {
         async move { client.warm(URL, 3).await }
     });
     let mut under_way = dials.want_dials(3).await;
-    // What is being dialed is counted, and is not this one's to wait for.
+    // Dials under way for a request count, and `warm` does not wait for them.
     client.warm(URL, 3).await.unwrap();
     let asked = ask_all(&client, 0..2);
     dials.none_wanted().await;
@@ -131,7 +131,8 @@ async fn rule_14_who_asks_meanwhile_gets_what_is_dialed_ahead() {
     assert_eq!(counts(&client), [3, 0, 0, 0], "the others went on");
 }
 
-/// A host was failing and is back: what was dialed ahead is kept, and every other request has a dial of its own.
+/// A host was failing and answers again: connections dialed ahead are kept, and every other request has a dial of its
+/// own.
 #[tokio::test(start_paused = true)]
 async fn what_was_dialed_ahead_is_not_closed_where_there_is_room() {
     let (dials, client) = bench(|client| client);

@@ -9,8 +9,8 @@ use super::{SECOND, paused};
 use crate::support::Rng;
 use crate::support::dials::{Asked, Dial, Dials, Far, ask, counts, settle};
 
-/// Whatever happens in whatever order, there are never more connections and dials than the limits say, not for a moment:
-/// the far ends count. And what the pool says that there is, is what there is.
+/// Whatever happens in whatever order, there are never more connections and dials than the limits allow, as the far
+/// ends count them, and the pool's counts are those of the far ends.
 #[test]
 fn rule_03_limits_hold_at_every_moment() {
     let own = std::env::var("SEED").ok().map(|seed| seed.parse::<u64>().expect("SEED is a number"));
@@ -26,7 +26,7 @@ fn rule_03_limits_hold_at_every_moment() {
     assert!(own.is_some() || most == 5, "the highest limit was reached");
 }
 
-/// What a script by chance has under way.
+/// Requests, dials and connections that a random script has under way.
 struct Script {
     dials: Dials,
     client: Client,
@@ -58,17 +58,17 @@ impl Script {
         Self { dials, client, of_host, of_all, idle_of_host, rng, asked, under_way, fars }
     }
 
-    /// The most connections and dials that there were.
+    /// Plays the script, and returns the highest number of connections and dials.
     async fn run(mut self) -> usize {
         for _ in 0..STEPS {
             self.step().await;
-            // Now and then several things happen at once.
+            // Now and then several events come at once.
             if self.below(4) > 0 {
                 settle().await;
                 self.check();
             }
         }
-        // Nobody is left behind: everything that is waited for comes to its end.
+        // Every request that waits comes to its end.
         for round in 0.. {
             assert!(round < 100, "{} requests hang: {:?}", self.asked.len(), counts(&self.client));
             self.under_way.drain(..).for_each(|dial| drop(dial.finish()));
@@ -128,7 +128,7 @@ impl Script {
             _ => match self.below(4) {
                 0 => self.client.pool().close_idle(),
                 1 => self.client.pool().on_network_change(),
-                // Past the connect timeout, or past the idle timeout.
+                // Lets the connect timeout pass, or the idle timeout.
                 2 => tokio::time::sleep(11 * SECOND).await,
                 _ => tokio::time::sleep(61 * SECOND).await,
             },
@@ -149,7 +149,7 @@ impl Script {
             let there = self.dials.counts(host.origin.trim_start_matches("http://"));
             assert_eq!((host.idle + host.active, host.dialing), (there.live, there.dialing), "{host}");
             assert!(there.peak <= self.of_host, "{host}: {there:?}");
-            // (A request whose connection died under it, or was found dead, is not refused its place.)
+            // A request whose connection died, or was found dead, keeps its place in the queue beyond the limit.
             assert!(host.idle <= self.idle_of_host && host.waiting <= WAITERS + self.of_host, "{host}");
         }
     }

@@ -12,14 +12,15 @@ use super::{HEAD_END, OK, SECOND, content, counts, early, progress};
 use crate::support::lines;
 use crate::support::lines::{Lines, Source, Step, send, settle};
 
-/// R-9110-7.5-1: an answer that neither refuses nor closes: the upload goes on while the body is polled, and only then.
+/// R-9110-7.5-1: after a response that neither refuses nor closes, the upload goes on while the body is polled, and
+/// only then.
 #[tokio::test(start_paused = true)]
 async fn an_upload_goes_on_while_the_body_is_read_r_9110_7_5_1() {
     for closes in [false, true] {
         let lines = Lines::default();
         let mut builder = lines.builder();
         if closes {
-            // That the request says close is no word of the server's.
+            // A `Connection: close` in the request is not the server's.
             builder = builder.max_idle(0);
         }
         let client = builder.build().unwrap();
@@ -59,7 +60,7 @@ async fn an_upload_goes_on_while_the_body_is_read_r_9110_7_5_1() {
     }
 }
 
-/// R-9112-9.5-4: an answer that refuses stops the upload at once, whatever is ready.
+/// R-9112-9.5-4: a refusal stops the upload at once, whatever content is ready.
 #[tokio::test(start_paused = true)]
 async fn an_upload_stops_at_a_refusal_r_9112_9_5_4() {
     for (name, head) in [
@@ -88,8 +89,8 @@ async fn an_upload_stops_at_a_refusal_r_9112_9_5_4() {
     }
 }
 
-/// A server that reads all of the content before its refusal goes on is not waited for in vain: it is told that no more
-/// comes, once, though that cannot be told at once.
+/// A server that reads all content before its refusal goes on does not wait in vain: the client ends its direction
+/// once, also where that cannot be done at once.
 #[tokio::test(start_paused = true)]
 async fn a_refusal_that_waits_for_the_content_is_told_that_none_comes() {
     for is_held in [false, true] {
@@ -113,14 +114,14 @@ async fn a_refusal_that_waits_for_the_content_is_told_that_none_comes() {
                 tokio::time::sleep(SECOND / 10).await;
                 assert!(begun.elapsed() < SECOND * 15, "{name}: it is told nothing");
             }
-            // What it says then is read.
+            // The rest of the refusal is read.
             line.say(if framing.contains("chunked") { "3\r\nno!\r\n" } else { "no!" });
             assert_eq!(reading.await.unwrap(), "no!", "{name}");
         }
     }
 }
 
-/// The end of our direction that cannot be sent holds off no timeout.
+/// An end of the client's direction that cannot be sent holds off no timeout.
 #[tokio::test(start_paused = true)]
 async fn a_shutdown_that_does_not_end_holds_off_no_timeout() {
     let lines = Lines::default();
@@ -133,8 +134,8 @@ async fn a_shutdown_that_does_not_end_holds_off_no_timeout() {
     assert_eq!((error.kind(), begun.elapsed().as_secs()), (ErrorKind::Timeout, 120));
 }
 
-/// The end of our direction disturbs no response that is under way, none whose end is that of the connection, and none of a
-/// server that had no content to wait for: some servers cut the response off then.
+/// The client does not end its direction while a response is coming, where the response ends with the connection, or
+/// where the server had no content to wait for: some servers would cut the response off.
 #[tokio::test(start_paused = true)]
 async fn a_response_that_pauses_is_not_told_that_no_content_comes() {
     for (name, expects, head, content) in [
@@ -192,8 +193,8 @@ async fn a_response_that_pauses_is_not_told_that_no_content_comes() {
     }
 }
 
-/// A 2xx never stops the upload: neither by a close, of whichever side, nor by its version, nor by being complete. Its
-/// end comes when the upload has ended, and nothing is cut off.
+/// A 2xx never stops the upload: neither by a close of either side, nor by its version, nor by being complete. The
+/// response ends when the upload has ended, and nothing is cut off.
 #[tokio::test(start_paused = true)]
 async fn a_success_never_stops_the_upload() {
     for (name, head, content, end, is_kept) in [
@@ -275,7 +276,7 @@ async fn a_success_never_stops_the_upload() {
                         }
                         Ok::<_, handclasp::Error>((String::from_utf8(text).unwrap(), response.upload()))
                     });
-                    // The server takes its time, longer than any timeout, but never pauses for so long.
+                    // The server takes longer than any timeout in all, but never pauses for so long.
                     for _ in 0..20 {
                         tokio::time::sleep(SECOND * 30).await;
                         assert!(!reading.is_finished(), "{name}: the end came before that of the upload");
@@ -300,7 +301,7 @@ async fn a_success_never_stops_the_upload() {
     }
 }
 
-/// The same where all of the content is one piece, of which the server took a part.
+/// A 2xx does not stop an upload of one piece either, of which the server took a part.
 #[tokio::test(start_paused = true)]
 async fn a_piece_that_was_begun_is_not_ended_after_a_refusal_r_9112_9_5_4() {
     for is_known in [true, false] {
@@ -318,7 +319,7 @@ async fn a_piece_that_was_begun_is_not_ended_after_a_refusal_r_9112_9_5_4() {
         let sent = content(&line).trim_start_matches("100000\r\n").len() as u64;
         assert_eq!(progress(response.upload()), (sent, false, false), "known: {is_known}");
         line.take(usize::MAX);
-        // The write timeout does not concern what is given up.
+        // The write timeout does not concern an upload that was given up.
         tokio::time::timeout(SECOND * 100, response.chunk()).await.unwrap_err();
         assert_eq!(line.len(), 1000, "R-9112-9.5-4");
         assert_eq!(progress(response.upload()), (sent, false, true), "R-9112-9.5-4: known: {is_known}");
@@ -332,8 +333,8 @@ async fn a_piece_that_was_begun_is_not_ended_after_a_refusal_r_9112_9_5_4() {
     }
 }
 
-/// A response that is complete waits for its upload, and for what the upload waits for; one that is dropped ends both, and
-/// the connection.
+/// A complete response waits for its upload, and for the upload's source. A dropped response ends both, and the
+/// connection.
 #[tokio::test(start_paused = true)]
 async fn a_complete_success_waits_for_its_upload_and_a_dropped_one_ends_it() {
     let lines = Lines::default();
@@ -342,7 +343,7 @@ async fn a_complete_success_waits_for_its_upload_and_a_dropped_one_ends_it() {
     assert_eq!(progress(response.upload()), (3, false, false), "all of the response is here");
     assert_eq!(response.chunk().await.unwrap().unwrap(), "ok");
     let reading = tokio::spawn(async move { (response.chunk().await, response) });
-    // The caller's source has its time: no timeout but the total one runs.
+    // No timeout but the total one runs while the caller's source pauses.
     tokio::time::sleep(SECOND * 1000).await;
     assert!(!reading.is_finished());
     feed.send("two".into()).await.unwrap();
@@ -371,8 +372,8 @@ async fn a_complete_success_waits_for_its_upload_and_a_dropped_one_ends_it() {
     }
 }
 
-/// An upload that fails after a complete success: the response ends well where the server has gone or takes no more, and
-/// fails where the caller's own source did, or the total timeout passes.
+/// An upload fails after a complete success: the response ends well where the server has gone or takes no more, and
+/// fails where the caller's source did or the total timeout passes.
 #[tokio::test(start_paused = true)]
 async fn an_upload_that_fails_behind_a_complete_success_ends_the_response() {
     for answer in [OK, "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok"] {
@@ -437,7 +438,7 @@ async fn an_upload_that_fails_behind_a_complete_success_ends_the_response() {
     }
 }
 
-/// An upload that a failed write ended stays aborted when the error has been told, though all of it was framed.
+/// An upload that ended with a failed write stays aborted after the error was returned, although all of it was framed.
 #[tokio::test(start_paused = true)]
 async fn an_upload_that_a_write_ended_stays_aborted() {
     for end in ["reset", "FIN"] {
@@ -453,7 +454,7 @@ async fn an_upload_that_a_write_ended_stays_aborted() {
             let mut response = sending.await.unwrap().unwrap();
             assert_eq!(response.chunk().await.unwrap().unwrap(), "ok", "{name}");
             assert!(!response.upload().is_aborted(), "{name}");
-            // What comes lets the upload have its turn, whose write fails.
+            // Content that comes lets the upload run, and its write fails.
             line.say("ok");
             line.reset();
             if end == "FIN" {
@@ -471,8 +472,8 @@ async fn an_upload_that_a_write_ended_stays_aborted() {
     }
 }
 
-/// The server ends its direction behind a complete success, or says more than the response first: a pause of the caller's
-/// source is limited by the read timeout, and all content is sent.
+/// The server ends its direction after a complete success, or sends surplus first: a pause of the caller's source is
+/// limited by the read timeout, and all content is sent.
 #[tokio::test(start_paused = true)]
 async fn a_source_may_pause_behind_a_success_and_a_fin() {
     for surplus in ["", "\r\n", "more", &"x".repeat(5000), &"\n".repeat(5000)] {
@@ -498,8 +499,8 @@ async fn a_source_may_pause_behind_a_success_and_a_fin() {
     }
 }
 
-/// Bytes behind a complete success hide no close of the server's: a reset ends the response at once, a FIN or endless bytes
-/// end it when the source has paused for as long as the read timeout.
+/// Bytes after a complete success hide no close: a reset ends the response at once, and a FIN or endless bytes end it
+/// when the source has paused for the read timeout.
 #[tokio::test(start_paused = true)]
 async fn surplus_behind_a_complete_success_hides_no_close() {
     for surplus in ["\r\n", "junk", "\r\nHTTP/1.1 408 Late\r\n\r\n", &"x".repeat(5000), &"\n".repeat(5000)] {
@@ -528,7 +529,7 @@ async fn surplus_behind_a_complete_success_hides_no_close() {
             settle().await;
             let is_endless = surplus.len() > 1024;
             if end == "silence" && !is_endless {
-                // The server may go on to take the content: the source has its time.
+                // The server may still take the content, so that the source may pause.
                 tokio::time::sleep(SECOND * 1000).await;
                 assert!(!reading.is_finished(), "{name}");
                 drop(feed);
@@ -547,12 +548,12 @@ async fn surplus_behind_a_complete_success_hides_no_close() {
     }
 }
 
-/// A server's end that is read in the very poll in which the upload ends is a reason to close as at any other time.
+/// A server's end that is read in the same poll in which the upload ends closes the connection as at any other time.
 #[tokio::test(start_paused = true)]
 async fn an_end_that_is_read_as_the_upload_ends_closes() {
     let lines = Lines::default();
     let client = lines.client();
-    // Once it is told to end, it is still pending when it is asked first, and has ended when it is asked again.
+    // Once it is told to end, the source is pending at the first poll, and has ended at the second.
     let is_told = Arc::new(AtomicBool::new(false));
     let (mut first, mut asked, told) = (true, 0, is_told.clone());
     let source = Polled(move |cx: &mut Context<'_>| {
@@ -579,7 +580,7 @@ async fn an_end_that_is_read_as_the_upload_ends_closes() {
     assert_eq!(counts(&client), (0, 0, 1));
 }
 
-/// A stream that is what the function says.
+/// A stream whose polls call the function.
 struct Polled<F>(F);
 
 impl<F: FnMut(&mut Context<'_>) -> Poll<Option<std::io::Result<Bytes>>> + Unpin> futures_core::Stream
@@ -592,7 +593,7 @@ impl<F: FnMut(&mut Context<'_>) -> Poll<Option<std::io::Result<Bytes>>> + Unpin>
     }
 }
 
-/// A response with trailers keeps them until the upload has ended; as a body, it says that it has not ended before.
+/// A response keeps its trailers until the upload has ended. As a body, it does not say before that it has ended.
 #[tokio::test(start_paused = true)]
 async fn a_complete_success_keeps_its_trailers_for_the_end() {
     let answer = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nx-sum: 7\r\n\r\n";
@@ -621,7 +622,7 @@ async fn a_complete_success_keeps_its_trailers_for_the_end() {
     }
 }
 
-/// A source that fails after the head is there fails the response's body.
+/// A source that fails after the response head fails the response's body.
 #[tokio::test(start_paused = true)]
 async fn a_source_that_fails_after_the_head_fails_the_body() {
     let lines = Lines::default();
@@ -646,7 +647,7 @@ async fn a_source_that_fails_after_the_head_fails_the_body() {
     }
 }
 
-/// R-9112-9.5-3: a server that answers, and then breaks the connection, has answered.
+/// R-9112-9.5-3: a response that was sent before the server broke the connection is delivered.
 #[tokio::test(start_paused = true)]
 async fn an_answer_is_read_behind_a_broken_upload_r_9112_9_5_3() {
     for (is_reset, body) in [(false, true), (true, true), (true, false)] {

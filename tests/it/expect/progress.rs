@@ -7,8 +7,8 @@ use super::{HEAD_END, SECOND, counts, early};
 use crate::support::lines;
 use crate::support::lines::{Lines, send, settle};
 
-/// The clocks of an upload with an early answer: what moves either way holds both off, and a caller's source is
-/// nobody's delay.
+/// The timeouts of an upload with an early response: bytes in either direction restart both, and a pause of the
+/// caller's source restarts none and counts for none.
 #[tokio::test(start_paused = true)]
 async fn either_direction_is_progress_and_the_callers_pause_is_nobodys() {
     let lines = Lines::default();
@@ -27,21 +27,21 @@ async fn either_direction_is_progress_and_the_callers_pause_is_nobodys() {
     });
     // The source has nothing for a minute.
     tokio::time::sleep(SECOND * 60).await;
-    // Then the server takes it slowly for a minute, and says nothing.
+    // Then the server takes the content slowly for a minute, and sends nothing.
     line.block();
     feed.send(vec![b'x'; 1000].into()).await.unwrap();
     for _ in 0..12 {
         tokio::time::sleep(SECOND * 5).await;
         line.take(10);
     }
-    // Then it takes nothing for a minute, and speaks.
+    // Then the server takes nothing for a minute, and sends.
     for _ in 0..12 {
         tokio::time::sleep(SECOND * 5).await;
         line.say("2\r\nok\r\n");
     }
     settle().await;
     assert!(!reading.is_finished());
-    // And then it does neither.
+    // Then the server does neither.
     let begun = Instant::now();
     let (pieces, error) = reading.await.unwrap().unwrap_err();
     assert_eq!((pieces, error.kind(), begun.elapsed().as_secs()), (12, ErrorKind::Timeout, 10));
@@ -95,7 +95,7 @@ async fn framing_without_content_holds_off_no_read_timeout() {
     }
 }
 
-/// Content is progress, a byte of it and in whatever way it is read; and so is the end.
+/// One byte of content is progress, in whatever way it is read; the end of the content is progress as well.
 #[tokio::test(start_paused = true)]
 async fn a_byte_of_content_holds_off_the_read_timeout() {
     for (framing, byte, end) in [
@@ -132,7 +132,7 @@ async fn a_byte_of_content_holds_off_the_read_timeout() {
     }
 }
 
-/// A server that takes nothing of the upload, and sends nothing but framing, is not waited for either.
+/// The write timeout also ends the wait for a server that takes nothing of the upload and sends nothing but framing.
 #[tokio::test(start_paused = true)]
 async fn framing_without_content_holds_off_no_write_timeout() {
     let lines = Lines::default();

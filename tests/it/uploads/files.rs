@@ -42,7 +42,7 @@ async fn a_file_is_sent_as_long_as_it_was() {
     }
 }
 
-/// A file is read from its start again where a kept connection turns out dead, before or after something was sent.
+/// A file is read from its start again where a kept connection turns out dead, before or after some of it was sent.
 #[tokio::test]
 async fn a_file_is_sent_again_from_its_start() {
     let content = "0123456789".repeat(20_000);

@@ -9,7 +9,7 @@ use http::HeaderMap;
 use super::{OK, teach_that_it_is_old, trailers};
 use crate::support::lines::{Fed, Lines, Source, Step, send, until};
 
-/// R-9112-2.3-2, R-9112-6.1-3: chunks and expectations are not for a server that was seen to speak HTTP/1.0.
+/// R-9112-2.3-2, R-9112-6.1-3: chunks and expectations are not sent to a server that has answered in HTTP/1.0.
 #[tokio::test]
 async fn a_server_of_http_1_0_gets_no_chunks_r_9112_6_1_3() {
     use Step::{Data, Later, Trailer};
@@ -18,7 +18,7 @@ async fn a_server_of_http_1_0_gets_no_chunks_r_9112_6_1_3() {
         let lines = Lines::default();
         let client = lines.builder().expect_continue_above(0).build().unwrap();
         let body = || Body::from_stream(Source::new(&[Data("he"), Later, Data("llo")]));
-        // Of a server that is not known, it is taken that it speaks HTTP/1.1.
+        // An unknown server is assumed to speak HTTP/1.1.
         let sending = send(client.post("http://h/").body(body()));
         let line = lines.written(0, "\r\n\r\n").await;
         assert!(line.text().ends_with("expect: 100-continue\r\ntransfer-encoding: chunked\r\n\r\n"));
@@ -55,7 +55,7 @@ async fn a_server_of_http_1_0_gets_no_chunks_r_9112_6_1_3() {
         }
         let mut dialed = lines.count();
 
-        // What cannot be sent without chunks is refused, and nothing was sent.
+        // Content that needs chunks is refused, and nothing is sent.
         let large = vec![b'x'; (1 << 20) + 1];
         let fed = |bytes: Vec<u8>| {
             let (feed, fed) = tokio::sync::mpsc::channel(1);
@@ -75,7 +75,7 @@ async fn a_server_of_http_1_0_gets_no_chunks_r_9112_6_1_3() {
                 "{name}: {error}"
             );
             assert_eq!(lines.count(), dialed, "{name}");
-            // None is refused again before the server was asked.
+            // No request is refused again before the server was asked.
             let path = format!("/ask-{}", name.len());
             let sending = send(client.get(format!("http://h{path}")));
             let line = lines.written(number, &format!("{path} HTTP/1.1\r\nhost: h\r\n\r\n")).await;
@@ -84,7 +84,7 @@ async fn a_server_of_http_1_0_gets_no_chunks_r_9112_6_1_3() {
             dialed = lines.count();
         }
 
-        // As much as is taken, and a length of the caller's own.
+        // Content up to the limit is collected, and content with the caller's own length is sent as it is.
         let before = lines.line(number).await.len();
         let sending = send(client.post("http://h/").body(fed(large[1..].to_vec())));
         let line = lines.written(number, "xxx").await;
@@ -94,7 +94,7 @@ async fn a_server_of_http_1_0_gets_no_chunks_r_9112_6_1_3() {
         let sending = send(client.post("http://h/").header("content-length", 5).body(body()));
         let line = lines.written(number, "content-length: 5\r\n\r\nhello").await;
 
-        // Any answer in HTTP/1.1 makes it forget.
+        // Any response in HTTP/1.1 ends the memory of HTTP/1.0.
         line.say("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
         sending.await.unwrap().unwrap();
         let sending = send(client.post("http://h/").body(body()));
@@ -105,7 +105,7 @@ async fn a_server_of_http_1_0_gets_no_chunks_r_9112_6_1_3() {
     }
 }
 
-/// Also the answer to a request without content.
+/// A response to a request without content ends it as well.
 #[tokio::test]
 async fn any_answer_in_http_1_1_makes_it_forget_that_the_server_was_old() {
     let lines = Lines::default();
@@ -119,7 +119,7 @@ async fn any_answer_in_http_1_1_makes_it_forget_that_the_server_was_old() {
     sending.await.unwrap().unwrap();
 }
 
-/// An error page of HTTP/1.0 that closes the connection is mostly that of a balancer: nothing is learned from it.
+/// An HTTP/1.0 error page that closes the connection mostly comes from a load balancer: nothing is learned from it.
 #[tokio::test]
 async fn an_error_page_of_http_1_0_says_nothing_of_the_server() {
     for page in [
@@ -143,7 +143,7 @@ async fn an_error_page_of_http_1_0_says_nothing_of_the_server() {
         line.say(OK);
         assert!(sending.await.unwrap().unwrap().upload().is_complete(), "{page}");
     }
-    // Where the server is known to be old, it stays so.
+    // Where the server is known to speak HTTP/1.0, an error page does not change that.
     let lines = Lines::default();
     let client = lines.client();
     teach_that_it_is_old(&lines, &client, 0).await;
@@ -155,7 +155,7 @@ async fn an_error_page_of_http_1_0_says_nothing_of_the_server() {
     sending.await.unwrap().unwrap();
 }
 
-/// What makes a request fail before it is sent does so once: the next one asks the server.
+/// A request is refused only once before it is sent: the next one is sent to the server.
 #[tokio::test(start_paused = true)]
 async fn a_request_is_not_refused_twice_without_asking_the_server() {
     const S: Duration = Duration::from_secs(1);
@@ -175,7 +175,7 @@ async fn a_request_is_not_refused_twice_without_asking_the_server() {
         let begun = tokio::time::Instant::now();
         let sending = send(request);
         let feeding = tokio::spawn(async move {
-            // A piece now and then is no byte that leaves.
+            // A piece that is collected now and then is not a byte that was sent.
             while way == "a live stream" && feed.send("piece".into()).await.is_ok() {
                 tokio::time::sleep(S).await;
             }
@@ -209,7 +209,7 @@ async fn a_request_is_not_refused_twice_without_asking_the_server() {
     }
 }
 
-/// A server is taken for old for ten minutes.
+/// A server is remembered as HTTP/1.0 for ten minutes.
 #[tokio::test(start_paused = true)]
 async fn a_server_is_taken_for_old_for_ten_minutes() {
     for (seconds, framing) in [(599, "content-length: 2\r\n\r\nhi"), (601, "2\r\nhi\r\n0\r\n\r\n")] {
@@ -224,7 +224,7 @@ async fn a_server_is_taken_for_old_for_ten_minutes() {
     }
 }
 
-/// R-9112-6.1-3: a version that is told by the very answer that makes a request be sent again is heeded.
+/// R-9112-6.1-3: the version of the response that causes a resend counts for the resend.
 #[tokio::test]
 async fn a_request_that_an_old_server_sends_back_is_not_chunked() {
     let lines = Lines::default();
@@ -238,7 +238,8 @@ async fn a_request_that_an_old_server_sends_back_is_not_chunked() {
     sending.await.unwrap().unwrap();
 }
 
-/// Fields about framing that an old server cannot take are left out where the message says the same without them.
+/// Framing fields that an HTTP/1.0 server does not understand are left out where the message means the same without
+/// them.
 #[tokio::test]
 async fn an_old_server_gets_what_it_can_take_r_9112_6_1_3() {
     let large = vec![b'x'; 3 << 20];
