@@ -1,7 +1,7 @@
-//! What a warm request costs, counted: allocations, calls of the transport, the memory of a long body, and that of a
-//! connection which is idle behind one, plain and in TLS.
+//! Cost of a warm request, counted: allocations, calls of the transport, the memory of a long body, and the memory of a
+//! connection that is idle after one, plain and in TLS.
 //!
-//! One test, because the counting allocator counts for the whole process.
+//! One test, because the allocator counts for the whole process.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -59,7 +59,7 @@ fn rule_37_a_warm_request_costs_what_it_may() {
         assert!(allocations <= 4.0, "{allocations} allocations");
         assert_eq!((writes, reads, looks), (1.0, 1.0, 1.0));
 
-        // Whoever holds a response holds what was read, and no map of fields until they are asked for.
+        // A held response holds the bytes that were read, and no map of fields until they are asked for.
         let mut held = Vec::with_capacity(HELD_RESPONSES);
         let before = heap::held();
         for _ in 0..HELD_RESPONSES {
@@ -72,7 +72,7 @@ fn rule_37_a_warm_request_costs_what_it_may() {
         assert!(each <= 1024 && asked > each, "{each} bytes for each response");
         drop(held);
 
-        // Head and content leave together, in one write of both where they lie.
+        // Head and content are written in one vectored write, without a copy.
         let before = calls.now();
         client.post(&small).body("x".repeat(500)).send().await.unwrap().bytes().await.unwrap();
         let [writes, reads, looks] = [0, 1, 2].map(|at| calls.now()[at] - before[at]);
@@ -90,11 +90,11 @@ fn rule_37_a_warm_request_costs_what_it_may() {
             assert_eq!(length, BLOCKS * BLOCK);
             assert!(most < 2 << 20, "{most} bytes held");
         }
-        // Content whose length is known to be little is read into one buffer of that size.
+        // Content of a small known length is read into one buffer of that size.
         let quarter: http::Uri = format!("http://127.0.0.1:{port}/quarter").parse().unwrap();
         let whole = async || client.get(&quarter).send().await.unwrap().bytes().await.unwrap();
         whole().await;
-        // (Some responses begin a new slab for their heads. The next does not.)
+        // Some responses begin a new slab for their heads, and the next one does not.
         let (mut length, mut allocated) = (0, usize::MAX);
         for _ in 0..2 {
             let before = heap::allocated();
@@ -104,7 +104,7 @@ fn rule_37_a_warm_request_costs_what_it_may() {
         println!("{} KiB as one: {allocated} bytes allocated", length >> 10);
         assert_eq!(length, 4 * BLOCK);
         assert!(allocated < length + 8 * 1024, "{allocated} bytes allocated for {length} as one");
-        // What is streamed goes through the same memory again and again.
+        // Streamed content goes through the same memory again and again.
         let some: http::Uri = format!("http://127.0.0.1:{port}/some").parse().unwrap();
         let stream = async |times: usize| {
             let (before, mut length) = (heap::allocated(), 0);
@@ -136,7 +136,7 @@ fn rule_37_a_warm_request_costs_what_it_may() {
     });
 }
 
-/// What each of many idle connections holds, behind a body of which each took as much as it could.
+/// Returns the memory of each of many idle connections, after a body that filled its buffers.
 async fn idle(client: &Client, url: &str) -> usize {
     let hold = async |count: usize| {
         let mut held = Vec::new();
@@ -148,14 +148,14 @@ async fn idle(client: &Client, url: &str) -> usize {
         }
         let total = client.pool().stats().total;
         assert_eq!((total.idle, total.active), (count, 0));
-        // What is kept once, for all connections, has been made by then.
+        // Memory that is kept once for all connections is allocated by then.
         heap::held()
     };
     let (one, all) = (hold(1).await, hold(IDLE).await);
     (all - one) / (IDLE - 1)
 }
 
-/// The same server inside TLS, and whom to trust.
+/// Starts the same server inside TLS, and returns the certificate to trust.
 #[cfg(feature = "rustls")]
 fn serve_tls() -> (u16, handclasp::Certificate) {
     use tokio_rustls::rustls::crypto::ring;
@@ -177,7 +177,7 @@ fn serve_tls() -> (u16, handclasp::Certificate) {
     (port, root)
 }
 
-/// A server on threads of its own. Each request comes in one piece.
+/// Starts a server on threads of its own. Each request comes in one piece.
 fn serve() -> u16 {
     listen(|tcp| tcp)
 }
@@ -200,7 +200,7 @@ fn listen<S: Read + Write>(wrap: impl Fn(std::net::TcpStream) -> S + Clone + Sen
     port
 }
 
-/// Answers as long as requests come.
+/// Answers until no more requests come.
 fn answer(mut stream: impl Read + Write) {
     let block = vec![b'x'; BLOCK];
     let mut head = [0; 1024];
@@ -235,7 +235,7 @@ fn answer(mut stream: impl Read + Write) {
     }
 }
 
-/// Eight fields, one of them with a name that is not a standard one.
+/// Eight fields, one of which has a name that is not a standard one.
 const SMALL: &[u8] = b"HTTP/1.1 200 OK\r\nserver: counted\r\ndate: Sun, 22 Nov 2026 06:12:00 GMT\r\n\
     content-type: text/plain\r\ncache-control: no-cache\r\nvary: accept-encoding\r\nx-request-id: 4f1c7a52\r\n\
     etag: \"1\"\r\ncontent-length: 13\r\n\r\nhello, world\n";
@@ -246,13 +246,13 @@ const BLOCKS: usize = 2048;
 const IDLE: usize = 128;
 const HELD_RESPONSES: usize = 256;
 
-/// Ready calls only: what would block is no work done.
+/// Counts calls that were ready: a pending call did no work.
 #[derive(Default)]
 struct Calls {
     writes: AtomicUsize,
     reads: AtomicUsize,
     looks: AtomicUsize,
-    /// Of the latest write.
+    /// Number of buffers of the latest write.
     parts: AtomicUsize,
 }
 

@@ -1,5 +1,5 @@
-//! Code of the caller that panics: transports, wakers, hooks. The panic may end the request that it belongs to, and it costs
-//! nobody else anything: every slot is freed, and everyone who waits is served.
+//! Code of the caller that panics: transports, wakers, hooks. A panic may end the request that it belongs to, and costs
+//! no other request anything: every slot is freed, and every waiter is served.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -24,7 +24,7 @@ use self::support::layer::{Layer, Layered};
 use self::support::lines::{Lines, send};
 use self::support::plain::Plain;
 
-/// What panics.
+/// Function of the transport that panics.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Misdeed {
     Close,
@@ -34,15 +34,15 @@ enum Misdeed {
 
 const MISDEEDS: [Misdeed; 3] = [Misdeed::Close, Misdeed::Drop, Misdeed::CloseAndDrop];
 
-/// What the connections of a client do.
+/// Behaviour of a client's connections.
 struct Switches {
     misdeed: Misdeed,
     is_armed: AtomicBool,
-    /// What a look finds in place of the truth.
+    /// Finding of the next look, instead of the true one.
     finds: Mutex<Option<Look>>,
-    /// The look panics so many times.
+    /// Number of looks that panic.
     blinks: AtomicUsize,
-    /// Reading a response fails, once.
+    /// Whether the next read fails.
     breaks: AtomicBool,
     closes: AtomicUsize,
     live: AtomicUsize,
@@ -97,7 +97,7 @@ impl Drop for Touchy {
     }
 }
 
-/// A client of two servers, the hosts of which are `x.test` and `y.test`, with touchy connections.
+/// Returns a client of two servers, the hosts `x.test` and `y.test`, whose connections can panic.
 struct Bench {
     client: Client,
     servers: [Plain; 2],
@@ -139,7 +139,7 @@ impl Bench {
         self.client.pool().stats().total
     }
 
-    /// A request in a task of its own, which may panic.
+    /// Sends a request in a task of its own, which may panic.
     fn get(&self, url: &'static str) -> tokio::task::JoinHandle<bool> {
         let client = self.client.clone();
         tokio::spawn(async move {
@@ -148,7 +148,8 @@ impl Bench {
         })
     }
 
-    /// Two requests at a time are served, and nothing is left when they are over and their connections closed.
+    /// Fails unless two requests at a time are served, and nothing is left when they are over and their connections
+    /// closed.
     async fn assert_sound(&self) {
         let what = &self.what;
         self.switches.is_armed.store(false, Ordering::SeqCst);
@@ -194,7 +195,7 @@ fn block_on<T>(work: impl Future<Output = T>) -> T {
     Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
 }
 
-/// The request's own connection: it fails, or its response is dropped half read.
+/// The request's own connection panics: it fails, or its response is dropped half read.
 #[test]
 fn a_connection_whose_close_panics_frees_its_slot() {
     for misdeed in MISDEEDS {
@@ -242,7 +243,7 @@ fn a_connection_that_is_replaced_frees_its_slot_though_its_close_panics() {
     }
 }
 
-/// The look, which panics in the request that looks: and then the close panics as well.
+/// The look panics in the request that looks, and then the close panics as well.
 #[test]
 fn a_connection_whose_look_panics_frees_its_slot() {
     for misdeed in MISDEEDS {
@@ -257,7 +258,7 @@ fn a_connection_whose_look_panics_frees_its_slot() {
     }
 }
 
-/// Connections that the pool closes by itself: whoever is there has nothing to do with them.
+/// Connections that the pool closes by itself: requests under way are not concerned.
 #[test]
 fn what_the_pool_closes_for_another_host_costs_that_one_nothing() {
     for misdeed in MISDEEDS {
@@ -298,7 +299,8 @@ fn all_idle_connections_are_closed_though_each_close_panics() {
     }
 }
 
-/// A shutdown closes what is in use: parked, waiting to be read, waiting for its response.
+/// A shutdown closes connections in use: of a parked task, of a response that waits to be read, of a request that waits
+/// for its response.
 #[test]
 fn a_shutdown_comes_to_its_end_though_each_close_panics() {
     for misdeed in MISDEEDS {
@@ -325,7 +327,8 @@ fn a_shutdown_comes_to_its_end_though_each_close_panics() {
     }
 }
 
-/// The reaper is a task of its own, and goes on: what is kept stays, and what expires later is closed as well.
+/// The reaper, a task of its own, goes on: connections that are kept stay, and connections that expire later are
+/// closed.
 #[test]
 fn the_reaper_goes_on_though_each_close_panics() {
     for misdeed in MISDEEDS {
@@ -350,7 +353,7 @@ fn the_reaper_goes_on_though_each_close_panics() {
     }
 }
 
-/// The sweep looks at them: one look panics, the others are kept.
+/// The sweep looks at the connections: one look panics, and the others are kept.
 #[test]
 fn a_look_that_panics_in_the_sweep_costs_one_connection() {
     block_on(async {
@@ -372,7 +375,7 @@ fn a_look_that_panics_in_the_sweep_costs_one_connection() {
     });
 }
 
-/// A waker that panics when it wakes, or when nobody holds it any more.
+/// A waker that panics when it wakes its task, or when its last copy is dropped.
 struct Wild {
     wakes: bool,
     is_armed: AtomicBool,
@@ -408,11 +411,11 @@ impl Drop for Wild {
     }
 }
 
-/// Polls with a waker of which the pool then holds the only copies.
+/// Polls with a waker of which only the pool then holds copies.
 fn poll_wild<F: Future>(work: Pin<&mut F>, wakes: bool) -> (Poll<F::Output>, std::sync::Weak<Wild>) {
     let (waker, wild) = Wild::waker(wakes);
     let polled = work.poll(&mut Context::from_waker(&waker));
-    // Where the pool holds none, this is the last.
+    // Where the pool holds no copy, this one is the last.
     let _ = catch_unwind(AssertUnwindSafe(|| drop(waker)));
     (polled, wild)
 }
@@ -433,7 +436,8 @@ fn a_waiter_whose_waker_panics_holds_nobody_up() {
                 assert!(request.await.unwrap());
             }
             assert!(elsewhere.await.unwrap());
-            // It is served when somebody polls it again, and ends where the panic is its own: the waker is dropped by then.
+            // The request is served when it is polled again, and ends where the panic is its own: its waker is dropped
+            // by then.
             let outcome =
                 tokio::spawn(async move { within(wild).await.unwrap().bytes().await.is_ok() }).await;
             assert!(if wakes { outcome.unwrap() } else { outcome.unwrap_err().is_panic() });
@@ -459,7 +463,7 @@ fn a_waiter_that_leaves_leaves_the_queue_though_its_waker_panics() {
     });
 }
 
-/// The response is polled by one task, and then by another: the first one's waker is let go.
+/// The response is polled by one task and then by another: the first task's waker is dropped.
 #[test]
 fn a_connection_whose_reader_panics_frees_its_slot() {
     block_on(async {
@@ -510,7 +514,7 @@ fn a_shutdown_cuts_all_though_the_wakers_panic() {
     }
 }
 
-/// Whoever listens to the pool has nothing to do with the requests that are told of.
+/// A subscriber's panic does not concern the requests that it is told of.
 #[test]
 fn a_listener_whose_waker_panics_costs_no_request_anything() {
     for wakes in [true, false] {
@@ -521,7 +525,7 @@ fn a_listener_whose_waker_panics_costs_no_request_anything() {
                 while events.try_recv().is_some() {}
                 let mut heard = pin!(events.recv());
                 assert!(poll_wild(heard.as_mut(), wakes).0.is_pending());
-                // Nobody polls the listener meanwhile.
+                // The subscriber is not polled meanwhile.
                 assert!(bench.get("http://x.test/").await.unwrap());
                 assert!(bench.get("http://y.test/").await.unwrap());
                 assert!(within(heard).await.is_some());
@@ -531,7 +535,7 @@ fn a_listener_whose_waker_panics_costs_no_request_anything() {
     }
 }
 
-/// The dial fails, which is told to all who wait: to the first by a waker that panics.
+/// The dial fails, and all waiters are told, the first one by a waker that panics.
 #[test]
 fn a_failure_reaches_all_though_a_waker_panics() {
     block_on(async {
@@ -555,7 +559,7 @@ fn a_failure_reaches_all_though_a_waker_panics() {
             tokio::task::yield_now().await;
         }
         for request in others {
-            // One dial may fail one waiter: each gets a dial of its own, or shares one.
+            // One dial fails one waiter: each waiter gets a dial of its own, or shares one.
             let told = async {
                 while !request.is_finished() {
                     go.notify_one();

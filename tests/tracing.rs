@@ -1,4 +1,4 @@
-//! Every phase of every request is a span that starts once and ends once; the timings say the same.
+//! Every phase of every request is a span that starts once and ends once, and the timings agree with the spans.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -28,13 +28,13 @@ fn find<'a>(spans: &'a [Span], name: &str) -> &'a Span {
     span
 }
 
-/// What a response's timings are in the end.
+/// Returns the final timings of a response.
 async fn finish(mut response: Response) -> Timings {
     while response.chunk().await.unwrap().is_some() {}
     *response.timings()
 }
 
-/// The phases are one interval, cut; and the spans are cut at the same points.
+/// The phases are cut from one interval, and the spans are cut at the same points.
 fn assert_exact(timings: &Timings, spans: &[Span]) {
     let setup: Duration =
         [timings.dns, timings.connect, timings.proxy, timings.tls].into_iter().flatten().sum();
@@ -105,7 +105,7 @@ async fn cold_then_warm() {
     }
 }
 
-/// Answers with loopback.
+/// A resolver that answers with loopback.
 struct Loopback;
 
 impl Resolve for Loopback {
@@ -117,7 +117,7 @@ impl Resolve for Loopback {
     }
 }
 
-/// Over a real socket, in real time: the sums are exact all the same.
+/// Over a real socket, in real time, the sums are exact too.
 #[tokio::test]
 async fn cold_by_name() {
     let server = Plain::start();
@@ -171,7 +171,7 @@ async fn a_refused_address_before_one_that_answers() {
     assert_eq!(outcomes, ["failed", "won"]);
 }
 
-/// The connection is another request's: this one waits for it, and dials nothing.
+/// Another request has the connection: this one waits for it, and dials nothing.
 #[tokio::test(start_paused = true)]
 async fn waited_for_another() {
     let slow = Reply::raw(&["HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n", "four", "five!"]);
@@ -243,7 +243,7 @@ async fn failures() {
     }
 }
 
-/// Dropped at every poll: every span that was started has ended.
+/// A request is dropped at every poll: every span that was started has ended.
 #[tokio::test(start_paused = true)]
 async fn dropped_anywhere() {
     let (recorder, _guard) = Recorder::start();
@@ -290,7 +290,7 @@ async fn dropped_anywhere() {
     println!("{drops} drops");
 }
 
-/// A dial whose request is gone ends its own spans.
+/// A dial whose request was dropped ends its own spans.
 #[tokio::test(start_paused = true)]
 async fn a_dial_that_nobody_waits_for() {
     let (recorder, _guard) = Recorder::start();
@@ -308,7 +308,7 @@ async fn a_dial_that_nobody_waits_for() {
     assert_eq!(client.pool().stats().total.opened, 1);
 }
 
-/// A subscriber that comes or goes in the middle, and a span of the caller's around it all.
+/// A subscriber that is set or removed during a request, and a span of the caller's around the request.
 #[tokio::test(start_paused = true)]
 async fn under_a_span_of_the_callers() {
     let (recorder, _guard) = Recorder::start();

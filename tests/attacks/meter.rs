@@ -1,7 +1,7 @@
-//! What an attack costs the client: the memory that its thread holds, and what it asks of its sockets.
+//! Cost of an attack for the client: the memory that its thread holds, and the calls of its sockets.
 //!
-//! Knows nothing of HTTP. Invariant: memory is counted per thread, so that neither the servers, which run on threads of
-//! their own, nor tests that run at the same time are part of it.
+//! Knows nothing of HTTP. Invariant: memory is counted for each thread, so that neither the servers, which run on
+//! threads of their own, nor tests that run at the same time count.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 pub(crate) use crate::heap::ThreadPeak as Peak;
 use crate::support::layer::{Layer, Layered};
 
-/// Counts what a client does with its connections, all of which go to loopback whatever the host's name.
+/// Counts the calls of a client's connections, which all go to loopback whatever the host's name.
 #[derive(Clone, Default)]
 pub(crate) struct Tally {
     counts: Arc<Counts>,
@@ -31,13 +31,13 @@ struct Counts {
 }
 
 impl Tally {
-    /// A client whose connections are counted here.
+    /// Returns a builder of a client whose connections are counted here.
     pub(crate) fn client(&self) -> ClientBuilder {
         let tally = self.clone();
         Client::builder().connector(move |to| tally.clone().dial(to, false))
     }
 
-    /// The same; a connection is used once its server has spoken.
+    /// Returns a builder of such a client whose connections are used once their server has sent a byte.
     pub(crate) fn patient_client(&self) -> ClientBuilder {
         let tally = self.clone();
         Client::builder().connector(move |to| tally.clone().dial(to, true))
@@ -56,17 +56,17 @@ impl Tally {
         self.counts.dials.load(SeqCst)
     }
 
-    /// Calls that read something.
+    /// Returns the number of reads that were ready.
     pub(crate) fn reads(&self) -> usize {
         self.counts.reads.load(SeqCst)
     }
 
-    /// Bytes that were read.
+    /// Returns the number of bytes read.
     pub(crate) fn read(&self) -> usize {
         self.counts.read.load(SeqCst)
     }
 
-    /// Bytes that were written.
+    /// Returns the number of bytes written.
     pub(crate) fn written(&self) -> usize {
         self.counts.written.load(SeqCst)
     }
