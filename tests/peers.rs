@@ -17,7 +17,7 @@ use handclasp::{Certificate, Client};
 const REQUESTS: u64 = 1000;
 
 #[tokio::test]
-async fn nginx() {
+async fn nginx_answers_a_thousand_requests_on_one_connection() {
     let at = Place::new("nginx");
     let config = format!(
         "daemon off; pid pid; error_log stderr; worker_processes 1; events {{ worker_connections 64; }}\n\
@@ -34,7 +34,7 @@ async fn nginx() {
 }
 
 #[tokio::test]
-async fn apache() {
+async fn apache_answers_a_thousand_requests_on_one_connection() {
     let at = Place::new("apache");
     let modules = Path::new("/usr/lib/apache2/modules");
     let load = |module: &str| format!("LoadModule {module}_module {}/mod_{module}.so\n", modules.display());
@@ -60,7 +60,7 @@ async fn apache() {
 }
 
 #[tokio::test]
-async fn node() {
+async fn node_answers_a_thousand_requests_on_one_connection() {
     let at = Place::new("node");
     let script = format!(
         "const fs = require('fs'), answer = (q, r) => r.end('hello\\n');\n\
@@ -78,7 +78,7 @@ async fn node() {
 }
 
 #[tokio::test]
-async fn python() {
+async fn python_answers_a_thousand_requests_on_one_connection() {
     let at = Place::new("python");
     let script = format!(
         "import http.server, os, ssl, threading\n\

@@ -20,7 +20,7 @@ use conformance::Case;
 use random::Rng;
 
 #[test]
-fn response_heads() {
+fn random_response_heads_break_nothing() {
     run("response_head", fuzzing::response_head, |rng| {
         let mut input = prefix(rng, 3);
         input.extend(wire(rng));
@@ -29,7 +29,7 @@ fn response_heads() {
 }
 
 #[test]
-fn chunked_bodies() {
+fn random_chunked_bodies_break_nothing() {
     run("chunked", fuzzing::chunked, |rng| {
         let mut input = prefix(rng, 3);
         let mut wire = chunks(rng);
@@ -40,7 +40,7 @@ fn chunked_bodies() {
 }
 
 #[test]
-fn exchanges() {
+fn random_exchanges_break_nothing() {
     run("exchange", fuzzing::exchange, |rng| {
         let mut input = prefix(rng, 5);
         let operations = rng.below(12);
@@ -52,7 +52,7 @@ fn exchanges() {
 }
 
 #[test]
-fn request_heads() {
+fn random_request_heads_break_nothing() {
     run("request_head", fuzzing::request_head, |rng| {
         let counted = |rng: &mut Rng| {
             let text = soup(rng, &TARGETS, 3);
@@ -79,7 +79,7 @@ fn request_heads() {
 
 /// Inputs that broke something once, and some that never did.
 #[test]
-fn stored_inputs() {
+fn stored_inputs_break_nothing() {
     for (target, body) in TARGET_BODIES {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/fuzz").join(target);
         let mut count = 0;

@@ -53,7 +53,7 @@ const HOSTS: usize = 3;
 const TAGS: [Option<&str>; 3] = [None, Some("a"), Some("b")];
 
 #[test]
-fn everything_at_once() {
+fn everything_at_once_leaves_nothing_behind() {
     let is_long = std::env::var_os("HANDCLASP_LONG").is_some();
     let own =
         std::env::var("HANDCLASP_SEED").ok().map(|seed| seed.parse::<u64>().expect("a seed is a number"));

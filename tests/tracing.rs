@@ -57,7 +57,7 @@ async fn settle() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn cold_then_warm() {
+async fn the_spans_of_a_cold_and_a_warm_request_are_exact() {
     let (recorder, _guard) = Recorder::start();
     let peers = Peers::new(Script::new(&[&[Reply::ok("hello").split(10)]]));
     let client = client(&peers);
@@ -119,7 +119,7 @@ impl Resolve for Loopback {
 
 /// Over a real socket, in real time, the sums are exact too.
 #[tokio::test]
-async fn cold_by_name() {
+async fn the_spans_of_a_cold_request_by_name_are_exact() {
     let server = Plain::start();
     let (recorder, _guard) = Recorder::start();
     let client = Client::builder().dns_resolver(Loopback).build().unwrap();
@@ -173,7 +173,7 @@ async fn a_refused_address_before_one_that_answers() {
 
 /// Another request has the connection: this one waits for it, and dials nothing.
 #[tokio::test(start_paused = true)]
-async fn waited_for_another() {
+async fn the_spans_of_a_request_that_waited_are_exact() {
     let slow = Reply::raw(&["HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n", "four", "five!"]);
     let peers = Peers::new(Script::new(&[&[slow, Reply::ok("hello")]]));
     let client = client(&peers);
@@ -193,7 +193,7 @@ async fn waited_for_another() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn sent_again() {
+async fn the_spans_of_a_request_that_was_sent_again_are_exact() {
     let (recorder, _guard) = Recorder::start();
     let dying = [Reply::ok("hello"), Reply::silence().eof()];
     let script = Script { is_eager: true, ..Script::new(&[&dying, &[Reply::ok("hello")]]) };
@@ -214,7 +214,7 @@ async fn sent_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn failures() {
+async fn the_spans_of_a_failed_request_are_exact() {
     let (recorder, _guard) = Recorder::start();
     let half = Reply::raw(&["HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n", "four"]);
     for (reply, failed_dials, told, kind) in [
@@ -245,7 +245,7 @@ async fn failures() {
 
 /// A request is dropped at every poll: every span that was started has ended.
 #[tokio::test(start_paused = true)]
-async fn dropped_anywhere() {
+async fn every_span_ends_when_a_request_is_dropped_anywhere() {
     let (recorder, _guard) = Recorder::start();
     let mut drops = 0;
     let mut trees = Vec::new();
@@ -292,7 +292,7 @@ async fn dropped_anywhere() {
 
 /// A dial whose request was dropped ends its own spans.
 #[tokio::test(start_paused = true)]
-async fn a_dial_that_nobody_waits_for() {
+async fn a_dial_that_no_request_waits_for_ends_its_own_spans() {
     let (recorder, _guard) = Recorder::start();
     let peers = Peers::new(Script::new(&[&[Reply::ok("hello")]]));
     let client = client(&peers);
@@ -310,7 +310,7 @@ async fn a_dial_that_nobody_waits_for() {
 
 /// A subscriber that is set or removed during a request, and a span of the caller's around the request.
 #[tokio::test(start_paused = true)]
-async fn under_a_span_of_the_callers() {
+async fn spans_stand_under_a_span_of_the_caller() {
     let (recorder, _guard) = Recorder::start();
     let peers = Peers::new(Script::new(&[&[Reply::ok("hello")]]));
     let client = client(&peers);

@@ -16,7 +16,7 @@ use http::{HeaderMap, Method, StatusCode, Uri, Version};
 
 /// Every type that a program stores or moves can be stored and moved anywhere.
 #[test]
-fn what_may_cross_threads() {
+fn public_types_are_send_and_sync() {
     fn free<T: Send + Sync + Unpin + 'static>() {}
     free::<Client>();
     free::<ClientBuilder>();
@@ -71,7 +71,7 @@ fn futures_are_send() {
 
 /// Sizes whose growth would cost speed or memory. A failure here asks whether the growth is worth it.
 #[test]
-fn sizes() {
+fn futures_and_types_stay_small() {
     let client = Client::new();
     let send = size_of_val(&client.get("http://a.test/").send());
     let execute = size_of_val(&client.execute(http::Request::new(Body::empty())));
@@ -95,7 +95,7 @@ fn peers() -> Peers {
 
 /// The signatures that programs use: the test passes when it compiles.
 #[tokio::test(start_paused = true)]
-async fn a_program_of_everything() -> Result<(), Error> {
+async fn a_program_that_uses_every_signature_works() -> Result<(), Error> {
     let seconds = Duration::from_secs(5);
     let address: SocketAddr = "127.0.0.1:9".parse().unwrap();
     let peers = peers();
@@ -190,7 +190,7 @@ async fn a_program_of_everything() -> Result<(), Error> {
 }
 
 #[test]
-fn urls_of_all_kinds() {
+fn every_kind_of_url_is_accepted() {
     fn target(client: &Client, url: impl IntoUrl) -> String {
         client.get(url).build().unwrap().uri().to_string()
     }
@@ -209,7 +209,7 @@ fn urls_of_all_kinds() {
 }
 
 #[test]
-fn bodies_of_all_kinds() {
+fn every_kind_of_body_in_memory_has_an_exact_size() {
     for body in [
         Body::empty(),
         Body::default(),
@@ -228,7 +228,7 @@ fn bodies_of_all_kinds() {
 
 /// Building a client needs no runtime and opens nothing.
 #[test]
-fn building_does_nothing() {
+fn building_a_client_needs_no_runtime_and_opens_nothing() {
     let client = Client::builder().build().unwrap();
     assert_eq!(client.pool().stats().total.opened, 0);
     let error = Client::builder().user_agent("a\nb").build().unwrap_err();

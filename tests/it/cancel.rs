@@ -182,7 +182,7 @@ fn fetch(bench: Bench) -> Work {
 }
 
 #[test]
-fn rule_31_a_cold_request() {
+fn rule_31_a_cold_request_leaves_exact_counts_when_dropped() {
     let script = Script::new(&[&[Reply::ok("hello")]]);
     enumerate("cold", 2, &script, async |bench| fetch(bench));
     let script = Script { dial_polls: 7, write_most: 5, read_polls: 3, ..script };
@@ -191,7 +191,7 @@ fn rule_31_a_cold_request() {
 
 /// Two requests with a dial each: the dropped one takes nothing from the other.
 #[test]
-fn rule_31_a_cold_request_beside_another() {
+fn rule_31_a_cold_request_beside_another_leaves_exact_counts_when_dropped() {
     let script = Script::new(&[&[Reply::ok("hello")]]);
     for limit in [1, 2] {
         enumerate(&format!("beside another, limit {limit}"), limit, &script, async |bench| {
@@ -208,7 +208,7 @@ fn rule_31_a_cold_request_beside_another() {
 }
 
 #[test]
-fn rule_31_a_warm_request() {
+fn rule_31_a_warm_request_leaves_exact_counts_when_dropped() {
     let script = Script::new(&[&[Reply::ok("hello").split(9)]]);
     enumerate("warm", 2, &script, async |bench| {
         fetch(bench.clone()).await;
@@ -218,7 +218,7 @@ fn rule_31_a_warm_request() {
 
 /// The look finds the idle connection dead: its slot is used for a dial.
 #[test]
-fn rule_31_a_request_that_finds_its_connection_dead() {
+fn rule_31_a_request_that_finds_its_connection_dead_leaves_exact_counts_when_dropped() {
     let script = Script::new(&[&[Reply::ok("hello")]]);
     for limit in [1, 2] {
         enumerate(&format!("stale, limit {limit}"), limit, &script, async |bench| {
@@ -230,7 +230,7 @@ fn rule_31_a_request_that_finds_its_connection_dead() {
 }
 
 #[test]
-fn rule_31_dialing_ahead() {
+fn rule_31_dialing_ahead_leaves_exact_counts_when_dropped() {
     let script = Script::new(&[&[Reply::ok("hello")]]);
     enumerate("dialing ahead", 2, &script, async |bench| {
         boxed(async move { bench.client.warm(URL, 2).await.unwrap() })
@@ -238,7 +238,7 @@ fn rule_31_dialing_ahead() {
 }
 
 #[test]
-fn rule_31_a_request_whose_dial_fails() {
+fn rule_31_a_request_whose_dial_fails_leaves_exact_counts_when_dropped() {
     let script = Script { failed_dials: 1, ..Script::new(&[&[Reply::ok("hello")]]) };
     let mut drops = 0;
     for (pace, polls) in [0, 1, 2, 5].into_iter().flat_map(|pace| (0..6).map(move |polls| (pace, polls))) {
@@ -267,7 +267,7 @@ fn rule_31_a_request_whose_dial_fails() {
 /// The only connection is held by another response, which ends just before the poll of number `at`, so that its
 /// connection, or the failure to make one, may have been delivered and not yet seen.
 #[test]
-fn rule_31_a_request_that_waits() {
+fn rule_31_a_request_that_waits_leaves_exact_counts_when_dropped() {
     let script = Script::new(&[&[slow(), Reply::ok("hello")], &[Reply::ok("hello")]]);
     let kept = Script::new(&[&[slow(), Reply::ok("hello").split(7)]]);
     let mut drops = 0;
@@ -307,7 +307,7 @@ fn rule_31_a_request_that_waits() {
 
 /// Three requests wait for one connection, and the middle one is dropped: the others are served.
 #[test]
-fn rule_31_a_request_that_waits_among_others() {
+fn rule_31_a_request_that_waits_among_others_leaves_exact_counts_when_dropped() {
     let script = Script::new(&[&[Reply::ok("hello")]]);
     enumerate("waited among others", 1, &script, async |bench| {
         let spawn = || tokio::spawn(fetch_text(bench.client.clone()));
@@ -354,7 +354,7 @@ impl Stream for Pieces {
 }
 
 #[test]
-fn rule_31_an_upload() {
+fn rule_31_an_upload_leaves_exact_counts_when_dropped() {
     let script = Script { write_most: 11, ..Script::new(&[&[Reply::ok("hello")]]) };
     let post = |bench: Bench, body: Body| -> Work {
         boxed(async move {
@@ -390,7 +390,7 @@ fn rule_31_an_upload() {
 
 /// The server answers before it has read the whole request.
 #[test]
-fn rule_31_an_upload_that_is_answered_early() {
+fn rule_31_an_upload_that_is_answered_early_leaves_exact_counts_when_dropped() {
     for (name, reply) in [
         ("early response", Reply::ok("hello").early()),
         ("early response, then closed", Reply::ok("hello").early().eof()),
@@ -408,7 +408,7 @@ fn rule_31_an_upload_that_is_answered_early() {
 }
 
 #[test]
-fn rule_31_a_body() {
+fn rule_31_a_body_leaves_exact_counts_when_dropped() {
     let chunked = Reply::raw(&[
         "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
         "5\r\nfirst\r\n",
@@ -435,7 +435,7 @@ fn rule_31_a_body() {
 
 /// A dropped `chunk()` loses no content: the next call reads on.
 #[test]
-fn rule_31_a_piece_of_a_body() {
+fn rule_31_a_piece_of_a_body_is_not_lost_when_its_read_is_dropped() {
     let script = Script::new(&[&[slow()]]);
     let mut drops = 0;
     for polls in 1..4 {
@@ -471,7 +471,7 @@ fn rule_31_a_piece_of_a_body() {
 
 /// A kept connection dies under the request, which is sent again on a new connection.
 #[test]
-fn rule_31_a_request_that_is_sent_again() {
+fn rule_31_a_request_that_is_sent_again_leaves_exact_counts_when_dropped() {
     for (death, reply) in [
         ("closed", Reply::silence().eof()),
         ("reset", Reply::silence().reset()),
@@ -497,7 +497,7 @@ fn rule_31_a_request_that_is_sent_again() {
 
 /// A request is sent again while others wait for the same connection.
 #[test]
-fn rule_31_a_request_that_is_sent_again_among_others() {
+fn rule_31_a_request_that_is_sent_again_among_others_leaves_exact_counts_when_dropped() {
     let script = Script::new(&[&[Reply::ok("hello"), Reply::silence().eof()], &[Reply::ok("hello")]]);
     enumerate("retry among others", 1, &script, async |bench| {
         fetch(bench.clone()).await;

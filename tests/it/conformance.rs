@@ -130,7 +130,7 @@ fn the_cases_are_all_there() {
 }
 
 #[test]
-fn the_codec_whole() {
+fn the_codec_conforms_with_whole_wires() {
     let mut sheet = Sheet::new("codec", "whole", CODEC_CAPS);
     for case in cases(CODEC_CAPS) {
         sheet.add(case, reference()[&*case.id].clone());
@@ -139,7 +139,7 @@ fn the_codec_whole() {
 }
 
 #[test]
-fn the_codec_byte_by_byte() {
+fn the_codec_conforms_byte_by_byte() {
     let mut sheet = Sheet::new("codec", "bytes", CODEC_CAPS);
     for case in cases(CODEC_CAPS).filter(|case| case.wire.len() <= 64 * 1024) {
         let got = through_codec(case, &case.wire.chunks(1).collect::<Vec<_>>());
@@ -150,7 +150,7 @@ fn the_codec_byte_by_byte() {
 }
 
 #[test]
-fn the_codec_at_every_split() {
+fn the_codec_conforms_at_every_split() {
     let mut sheet = Sheet::new("codec", "splits", CODEC_CAPS);
     let mut plays = 0;
     for case in cases(CODEC_CAPS).filter(|case| case.wire.len() < 300) {
@@ -172,42 +172,42 @@ fn the_codec_at_every_split() {
 }
 
 #[test]
-fn in_memory_whole() {
+fn a_client_in_memory_conforms_with_whole_wires() {
     check(in_memory(Mode::Whole));
 }
 
 #[test]
-fn in_memory_bytes() {
+fn a_client_in_memory_conforms_byte_by_byte() {
     check(in_memory(Mode::Bytes));
 }
 
 #[test]
-fn in_memory_lines() {
+fn a_client_in_memory_conforms_line_by_line() {
     check(in_memory(Mode::Lines));
 }
 
 #[test]
-fn in_memory_random() {
+fn a_client_in_memory_conforms_with_random_cuts() {
     check(in_memory(Mode::Random));
 }
 
 #[test]
-fn loopback_whole() {
+fn a_client_over_loopback_conforms_with_whole_wires() {
     check(over_loopback(Mode::Whole));
 }
 
 #[test]
-fn loopback_bytes() {
+fn a_client_over_loopback_conforms_byte_by_byte() {
     check(over_loopback(Mode::Bytes));
 }
 
 #[test]
-fn loopback_lines() {
+fn a_client_over_loopback_conforms_line_by_line() {
     check(over_loopback(Mode::Lines));
 }
 
 #[test]
-fn loopback_random() {
+fn a_client_over_loopback_conforms_with_random_cuts() {
     check(over_loopback(Mode::Random));
 }
 

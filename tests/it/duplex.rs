@@ -136,7 +136,7 @@ impl Stream for Content {
 
 /// 16 MiB there and back, through buffers of a few kilobytes.
 #[tokio::test]
-async fn an_echo_of_16_mib() {
+async fn an_echo_of_16_mib_comes_back_whole() {
     const LENGTH: usize = 16 << 20;
     let url = listen(echo);
     let client = Client::new();
@@ -175,7 +175,7 @@ async fn an_echo_of_16_mib() {
 
 /// The manual's pattern: the task that sends is the task that reads, and each question waits for room.
 #[tokio::test]
-async fn questions_and_answers_in_one_task() {
+async fn one_task_can_send_questions_and_read_answers() {
     let url = listen(echo);
     let client = Client::new();
     let (questions, source) = tokio::sync::mpsc::channel(1);
@@ -203,7 +203,7 @@ async fn questions_and_answers_in_one_task() {
 
 /// Each question follows the answer to the one before: the response's body is polled while the answer is awaited.
 #[tokio::test]
-async fn a_question_for_each_answer() {
+async fn a_question_can_follow_each_answer() {
     let url = listen(echo);
     let client = Client::new();
     within(20, async {
@@ -226,7 +226,7 @@ async fn a_question_for_each_answer() {
 
 /// A server that reads nothing before much of its response was read.
 #[tokio::test]
-async fn a_server_that_speaks_long_before_it_listens() {
+async fn a_server_that_speaks_long_before_it_listens_is_heard() {
     const LENGTH: usize = 4 << 20;
     let url = listen(|stream| {
         let mut reader = BufReader::with_capacity(4096, stream.try_clone()?);
@@ -452,7 +452,7 @@ impl Stream for Uneven {
 /// An echo in memory that takes and gives any number of bytes at any time: no byte is lost, repeated or stuck, and one
 /// connection carries all requests.
 #[tokio::test]
-async fn an_echo_at_every_pace() {
+async fn an_echo_comes_back_whole_at_every_pace() {
     for seed in 0..300 {
         let mut rng = Rng::new(seed);
         let lines = Lines::default();

@@ -82,7 +82,7 @@ async fn assert_nothing_left(client: &Client, name: &str) {
 }
 
 #[tokio::test]
-async fn bad_requests() {
+async fn each_bad_request_has_its_error() {
     let mut verdicts = Verdicts::default();
     let client =
         builder().connector(|_| async { panic!("nothing is dialed for a bad request") }).build().unwrap();
@@ -173,7 +173,7 @@ impl Resolve for Told {
 }
 
 #[tokio::test]
-async fn no_connection() {
+async fn each_failed_connection_has_its_error() {
     let mut verdicts = Verdicts::default();
     let bound = |address: &str| std::net::TcpListener::bind((address, 0)).unwrap();
     let closed = bound("127.0.0.1").local_addr().unwrap();
@@ -316,7 +316,7 @@ fn authority(name: &str) -> (Issuer, handclasp::Certificate) {
 }
 
 #[tokio::test]
-async fn a_certificate_for_somebody_else() {
+async fn a_certificate_for_another_name_is_refused() {
     use std::sync::Arc;
 
     use tokio_rustls::rustls::ServerConfig;
@@ -369,7 +369,7 @@ fn peer(replies: &[Reply]) -> Script {
 }
 
 #[tokio::test(start_paused = true)]
-async fn bad_answers() {
+async fn each_bad_response_has_its_error() {
     let mut verdicts = Verdicts::default();
     let head = "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n";
     let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
@@ -502,7 +502,7 @@ async fn bad_answers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn too_slow_or_too_much() {
+async fn each_exceeded_limit_has_its_error() {
     let mut verdicts = Verdicts::default();
     let blocked = Script { accepts: 1000, ..peer(&[Reply::ok("")]) };
     let silent = peer(&[Reply::silence()]);
@@ -629,7 +629,7 @@ impl futures_core::Stream for Once {
 
 /// Failures to get a connection while another response holds the only one.
 #[tokio::test(start_paused = true)]
-async fn no_turn() {
+async fn each_failed_wait_for_a_connection_has_its_error() {
     let mut verdicts = Verdicts::default();
     let script = peer(&[Reply::raw(&["HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n", "four"])]);
     let peers = Peers::new(script);
@@ -687,7 +687,7 @@ async fn no_turn() {
 
 /// A status is an error only where the caller asks for that, and no error text contains credentials.
 #[tokio::test(start_paused = true)]
-async fn a_status_and_a_secret() {
+async fn a_status_is_an_error_on_request_and_shows_no_secret() {
     let peers = Peers::new(peer(&[Reply::raw(&["HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n"])]));
     let client = builder().connector(peers.connector()).build().unwrap();
     let response = client.get("http://me:secret@a.test/x?y").send().await.unwrap();

@@ -144,7 +144,7 @@ fn method(name: &str) -> Method {
 
 /// All requests go over one connection, so that an octet before or after a request would be seen too.
 #[tokio::test]
-async fn requests_octet_by_octet() {
+async fn each_request_is_written_octet_by_octet_as_expected() {
     let recorder = Recorder::start();
     let client = recorder.client();
     let root = "http://a.test/";
@@ -585,7 +585,7 @@ fn a_head_is_read_back_as_it_went_in() {
 
 /// The target forms that are sent only to proxies, or to a server as a whole, as the codec writes them.
 #[test]
-fn forms_of_the_target() {
+fn each_form_of_the_target_is_written_by_its_rule() {
     let (url, v6) = (uri("http://u:p@h.test:8001?q"), uri("http://[::1]"));
     for (rules, method, target, host, expected) in [
         (

@@ -68,7 +68,7 @@ fn assert_open(server: &Plain, open: usize) {
 }
 
 #[test]
-fn fifty_in_turn() {
+fn one_client_serves_fifty_runtimes_in_turn() {
     static CLIENT: OnceLock<Client> = OnceLock::new();
     let client = CLIENT.get_or_init(|| Client::builder().max_connections_per_host(2).build().unwrap());
     let server = Plain::start();
@@ -93,7 +93,7 @@ fn fifty_in_turn() {
 
 /// Without an idle timeout there is no deadline to wake up for, and yet the end of a runtime must be noticed.
 #[test]
-fn in_turn_without_an_idle_timeout() {
+fn one_client_serves_runtimes_in_turn_without_an_idle_timeout() {
     let client = Client::builder().idle_timeout(None).build().unwrap();
     let server = Plain::start();
     for n in 0..10 {
@@ -104,7 +104,7 @@ fn in_turn_without_an_idle_timeout() {
 }
 
 #[test]
-fn four_at_once() {
+fn one_client_serves_four_runtimes_at_once() {
     const LIMIT: usize = 3;
     let client = Client::builder().max_connections_per_host(LIMIT).build().unwrap();
     let server = Plain::start();
@@ -160,7 +160,7 @@ fn four_at_once() {
 
 /// A runtime whose thread is busy has idle connections up to the limit: they make room without being read.
 #[test]
-fn beside_a_parked_runtime() {
+fn a_client_works_beside_a_parked_runtime() {
     let client = Client::builder().max_connections_per_host(2).build().unwrap();
     let server = Plain::start();
     let (parked, is_parked) = mpsc::channel();
@@ -197,7 +197,7 @@ fn beside_a_parked_runtime() {
 /// fifty runtimes in turn next to it, then four at once, and the parked one again. Each uses its own connections only,
 /// and all together keep to the limit as the server counts.
 #[test]
-fn one_static_client_beside_a_parked_runtime() {
+fn a_static_client_works_beside_a_parked_runtime() {
     const LIMIT: usize = 4;
     static CLIENT: OnceLock<Client> = OnceLock::new();
     let client = CLIENT.get_or_init(|| Client::builder().max_connections_per_host(LIMIT).build().unwrap());
@@ -274,7 +274,7 @@ fn one_static_client_beside_a_parked_runtime() {
 
 /// The parked runtime has a dial under way: that dial holds one slot, and the other runtimes use the others.
 #[test]
-fn beside_a_runtime_that_parked_while_dialing() {
+fn a_client_works_beside_a_runtime_that_parked_while_dialing() {
     let client = Client::builder().max_connections_per_host(2).build().unwrap();
     let server = Plain::start();
     let parked = single();
@@ -300,7 +300,7 @@ fn beside_a_runtime_that_parked_while_dialing() {
 }
 
 #[test]
-fn a_response_dropped_outside_any_runtime() {
+fn a_response_can_be_dropped_outside_any_runtime() {
     let client = Client::builder().max_connections_per_host(1).build().unwrap();
     let server = Plain::start();
     let runtime = single();
@@ -321,7 +321,7 @@ fn a_response_dropped_outside_any_runtime() {
 }
 
 #[test]
-fn a_client_dropped_outside_any_runtime() {
+fn a_client_can_be_dropped_outside_any_runtime() {
     let server = Plain::start();
     let runtime = single();
     let client = Client::new();
@@ -340,7 +340,7 @@ fn a_client_dropped_outside_any_runtime() {
 
 /// A response that outlives the client is still read, and then its connection closes.
 #[test]
-fn a_response_that_outlives_the_client() {
+fn a_response_that_outlives_the_client_is_still_read() {
     let server = Plain::start();
     let runtime = single();
     let client = Client::new();
@@ -445,7 +445,7 @@ fn a_runtime_that_stops_leaves_nothing_counted() {
 
 /// Requests of two runtimes wait for each other's connections at the total limit.
 #[test]
-fn two_hosts_two_runtimes_one_connection() {
+fn requests_of_two_runtimes_share_a_limit_of_one_connection() {
     let servers = [Plain::start(), Plain::start()];
     let client = Client::builder().max_connections(1).build().unwrap();
     thread::scope(|scope| {

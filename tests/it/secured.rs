@@ -116,7 +116,7 @@ const HANDSHAKE: u8 = 22;
 const APPLICATION_DATA: u8 = 23;
 
 #[tokio::test]
-async fn what_is_said_in_the_hello_and_what_follows() {
+async fn the_client_hello_and_what_follows_keep_to_the_rfcs() {
     let server = Server::start_tls(|peer| {
         while let Some(request) = peer.request()? {
             let body = request.target;
@@ -214,7 +214,7 @@ impl Issued {
 }
 
 #[tokio::test]
-async fn whose_certificate_is_taken() {
+async fn only_a_certificate_for_the_host_is_accepted() {
     let dns = |name: &str| SanType::DnsName(name.try_into().unwrap());
     let ip = |address: [u8; 4]| SanType::IpAddress(IpAddr::from(address));
     let (trusted, another) = (authority("trusted"), authority("another"));
@@ -267,7 +267,7 @@ async fn whose_certificate_is_taken() {
 
 /// Ends of a connection that are the end of a response.
 #[tokio::test]
-async fn which_end_is_trusted() {
+async fn an_end_is_trusted_only_where_tls_says_so() {
     let length = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
     let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
     let until_close = "HTTP/1.1 200 OK\r\n\r\nhello";
@@ -296,7 +296,7 @@ async fn which_end_is_trusted() {
 
 /// A plaintext response on a TLS connection is no response.
 #[tokio::test]
-async fn nothing_in_the_clear_is_an_answer() {
+async fn plaintext_is_never_a_response() {
     let plain = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
     let switching = Server::start_tls(move |peer| {
         peer.request()?;
@@ -319,7 +319,7 @@ async fn nothing_in_the_clear_is_an_answer() {
 
 /// The client sends a close_notify before it closes, for whatever reason.
 #[tokio::test]
-async fn a_close_begins_with_a_goodbye() {
+async fn a_close_begins_with_a_close_notify() {
     for (path, why) in
         [("/idle", "its time is over"), ("/close", "the server said close"), ("/drop", "it was dropped")]
     {

@@ -33,7 +33,7 @@ fn report(failures: &[String]) {
 }
 
 #[test]
-fn through_the_codec() {
+fn every_transcript_holds_through_the_codec() {
     let mut failures = Vec::new();
     for transcript in transcripts().iter().filter(|transcript| !transcript.waits()) {
         for split in splits(transcript) {
@@ -44,7 +44,7 @@ fn through_the_codec() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn through_a_client_in_memory() {
+async fn every_transcript_holds_through_a_client_in_memory() {
     let mut failures = Vec::new();
     for transcript in &transcripts() {
         for split in splits(transcript) {
@@ -56,7 +56,7 @@ async fn through_a_client_in_memory() {
 }
 
 #[tokio::test]
-async fn through_a_client_over_loopback() {
+async fn every_transcript_holds_through_a_client_over_loopback() {
     let mut failures = Vec::new();
     for transcript in transcripts().iter().filter(|transcript| !transcript.waits()) {
         for split in splits(transcript) {

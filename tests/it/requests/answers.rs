@@ -164,7 +164,7 @@ enum Then {
 type Made = Result<(u16, &'static str, bool), ErrorKind>;
 
 #[tokio::test]
-async fn what_is_made_of_answers() {
+async fn each_response_is_read_by_its_rule() {
     use Then::{Fin, Reset, Stays};
 
     let huge = Box::leak(format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(70_000)).into_boxed_str());
