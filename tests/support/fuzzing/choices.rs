@@ -1,13 +1,13 @@
-//! The choices that an input stands for.
+//! The choices that a fuzz input stands for.
 //!
-//! Knows what can be chosen, not what becomes of it. Invariant: every input is a choice; what it lacks is zero.
+//! Knows the choices, not their effects. Invariant: every input is a choice; missing bytes are zero.
 
 use handclasp::codec::{Leniency, Limits};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use super::random::Rng;
 
-/// The input, read from its front. What is not there is zero.
+/// The input, read from its front. Missing bytes are zero.
 pub(super) struct Choices<'a>(pub(super) &'a [u8]);
 
 impl<'a> Choices<'a> {
@@ -21,7 +21,7 @@ impl<'a> Choices<'a> {
         taken
     }
 
-    /// As many bytes as the next one says.
+    /// Takes as many bytes as the next byte says.
     pub(super) fn counted(&mut self) -> &'a [u8] {
         let length = self.byte();
         self.take(length.into())
@@ -44,7 +44,7 @@ impl<'a> Choices<'a> {
         }
     }
 
-    /// The default limits, or such as short inputs reach.
+    /// Returns the default limits, or limits that short inputs reach.
     pub(super) fn limits(&mut self) -> Limits {
         let mut limits = Limits::default();
         let choice = self.byte();
@@ -131,7 +131,7 @@ impl<'a> Choices<'a> {
                 own @ 128.. => HeaderValue::from_bytes(self.take(usize::from(own) - 128)),
                 known => Ok(HeaderValue::from_static(VALUES[usize::from(known) % VALUES.len()])),
             };
-            // What the types refuse cannot reach the codec.
+            // Values that the types refuse cannot reach the codec.
             if let Ok(value) = value {
                 headers.append(name, value);
             }
