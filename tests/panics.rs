@@ -57,7 +57,7 @@ impl Touchy {
     #[track_caller]
     fn act(&self, misdeeds: [Misdeed; 2]) {
         let is_due = misdeeds.contains(&self.switches.misdeed);
-        assert!(!is_due || !self.switches.is_armed.load(Ordering::SeqCst), "as the test wants it");
+        assert!(!is_due || !self.switches.is_armed.load(Ordering::SeqCst), "the test makes this call panic");
     }
 }
 
@@ -78,7 +78,7 @@ impl Layer for Touchy {
     fn look(&mut self) -> Look {
         let less = |blinks: usize| blinks.checked_sub(1);
         let blinked = self.switches.blinks.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less);
-        assert!(blinked.is_err(), "as the test wants it");
+        assert!(blinked.is_err(), "the test makes this call panic");
         let found = self.switches.finds.lock().unwrap().take();
         found.unwrap_or_else(|| self.tcp.look())
     }
@@ -188,7 +188,7 @@ impl Bench {
 }
 
 async fn within<T>(work: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(20), work).await.expect("it hangs")
+    tokio::time::timeout(Duration::from_secs(20), work).await.expect("the work ends within 20 s")
 }
 
 fn block_on<T>(work: impl Future<Output = T>) -> T {
@@ -204,7 +204,7 @@ fn a_connection_whose_close_panics_frees_its_slot() {
                 let bench = Bench::new(misdeed, "its own", |client| client.max_connections(1));
                 let response = bench.client.get("http://x.test/bytes/10000000").send().await.unwrap();
                 let waiter = bench.get("http://x.test/");
-                bench.until("it waits", |total| total.waiting == 1).await;
+                bench.until("the request waits", |total| total.waiting == 1).await;
                 bench.arm();
                 let ended = if breaks {
                     bench.switches.breaks.store(true, Ordering::SeqCst);
@@ -212,7 +212,7 @@ fn a_connection_whose_close_panics_frees_its_slot() {
                 } else {
                     tokio::spawn(async move { drop(response) }).await
                 };
-                assert!(ended.unwrap_err().is_panic(), "whoever holds it learns of it");
+                assert!(ended.unwrap_err().is_panic(), "the panic reaches the holder of the response");
                 bench.switches.is_armed.store(false, Ordering::SeqCst);
                 assert!(waiter.await.unwrap(), "{misdeed:?}");
                 bench.assert_sound().await;
@@ -311,7 +311,7 @@ fn a_shutdown_comes_to_its_end_though_each_close_panics() {
                 held.push(bench.client.get("http://x.test/bytes/10000000").send().await.unwrap());
             }
             let waiting = [(); 5].map(|()| bench.get("http://y.test/slow/60000"));
-            bench.until("they are under way", |total| total.active == 10).await;
+            bench.until("ten requests are under way", |total| total.active == 10).await;
             bench.arm();
             within(bench.client.pool().shutdown(Duration::ZERO)).await;
             let total = bench.total();
@@ -339,7 +339,7 @@ fn the_reaper_goes_on_though_each_close_panics() {
                 within(bench.client.warm("http://x.test/", 5)).await.unwrap();
                 within(bench.client.warm("http://y.test/", 5)).await.unwrap();
                 bench.arm();
-                bench.until("they expire", |total| total.idle == 0).await;
+                bench.until("the idle connections expire", |total| total.idle == 0).await;
                 bench.switches.is_armed.store(false, Ordering::SeqCst);
             }
             let total = bench.total();
@@ -390,7 +390,7 @@ impl Wild {
 
     fn fire(&self) {
         if self.is_armed.swap(false, Ordering::SeqCst) && !std::thread::panicking() {
-            panic!("as the test wants it");
+            panic!("the test makes this call panic");
         }
     }
 }
@@ -430,7 +430,7 @@ fn a_waiter_whose_waker_panics_holds_nobody_up() {
             assert!(poll_wild(wild.as_mut(), wakes).0.is_pending());
             let others = [(); 3].map(|()| bench.get("http://x.test/"));
             let elsewhere = bench.get("http://y.test/");
-            bench.until("they wait", |total| total.waiting == 5).await;
+            bench.until("the requests wait", |total| total.waiting == 5).await;
             assert!(first.bytes().await.is_ok());
             for request in others {
                 assert!(request.await.unwrap());
@@ -480,7 +480,7 @@ fn a_connection_whose_reader_panics_frees_its_slot() {
         let _ = catch_unwind(AssertUnwindSafe(|| drop(wild)));
         let panicked = gone.iter().filter(|waker| waker.upgrade().is_none()).count();
         assert!(panicked > 0, "wakers were dropped");
-        bench.until("its slot is free", |total| (total.active, total.waiting) == (0, 0)).await;
+        bench.until("the slot is free", |total| (total.active, total.waiting) == (0, 0)).await;
         bench.assert_sound().await;
     });
 }

@@ -482,9 +482,9 @@ const REQUESTS: usize = 100_000;
 
 /// Sends this many requests from several tasks: none fails, and none gets poison.
 async fn get_all(client: &Client, address: SocketAddr, requests: usize) {
-    assert_eq!(Asker::new(client, address, requests).run(TASKS).await, 0, "somebody got poison");
+    assert_eq!(Asker::new(client, address, requests).run(TASKS).await, 0, "a request got poison");
     // A dial whose request was served elsewhere may still be under way.
-    until("all is quiet", || total(client).dialing == 0).await;
+    until("no dial is under way", || total(client).dialing == 0).await;
 }
 
 /// Surplus and waiters race: poison follows every eighth response, whole or a part, while other requests wait for the

@@ -119,7 +119,8 @@ fn drop_after(
                 Poll::Pending => Poll::Pending,
             }
         });
-        let has_ended = tokio::time::timeout(Duration::from_secs(20), polled).await.expect("it hangs");
+        let has_ended =
+            tokio::time::timeout(Duration::from_secs(20), polled).await.expect("the work ends within 20 s");
         drop(work);
         until(what, "something is counted", || {
             let total = client.pool().stats().total;

@@ -562,7 +562,7 @@ async fn a_56_refusals_are_the_proxys() {
         assert_eq!(response.status().as_str(), &status[..3]);
         let error = within(20, response.upgrade()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Upgrade);
-        assert_eq!((server.connections(), server.seen().len()), (1, 1), "nothing else is asked, of nobody");
+        assert_eq!((server.connections(), server.seen().len()), (1, 1), "no other request is sent");
         assert_eq!(client.pool().stats().total.active, 0);
     }
 }

@@ -334,7 +334,7 @@ async fn a_06_endless_body_streams_in_constant_memory() {
         assert!(before - length < before / 2, "{before} bytes were read for {length}");
         drop(response);
         // A small rest would have been read.
-        until("it is closed", || client.pool().stats().total.active == 0).await;
+        until("the connection is closed", || client.pool().stats().total.active == 0).await;
         assert_gone(&client, 1);
     }
 }
@@ -359,7 +359,7 @@ async fn a_06_endless_body_is_not_collected() {
             assert!(error.to_string().contains("max_collected_body"), "{error}");
             // A buffer that grows exists twice for a moment.
             assert!(peak.bytes() < 3 * MOST + 2 * LARGEST_READ, "{how}: {} bytes were held", peak.bytes());
-            until("it is closed", || client.pool().stats().total.active == 0).await;
+            until("the connection is closed", || client.pool().stats().total.active == 0).await;
             assert_gone(&client, 1);
         }
         let client = Client::builder().timeout(Duration::from_millis(200)).build().unwrap();

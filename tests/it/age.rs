@@ -96,7 +96,7 @@ async fn rule_18_one_timer_for_all_and_none_for_nothing() {
     assert_eq!(closed(&client, DropReason::IdleTimeout), 40);
     tokio::time::resume();
     get(&client, &server.url("/")).await.unwrap();
-    until("there is one again", || tasks() == 1).await;
+    until("one task runs again", || tasks() == 1).await;
 }
 
 /// One sweep looks at sixty idle connections, a few at a time. None is lost, and each keeps its place.
@@ -193,7 +193,7 @@ async fn rule_19_a_panic_of_the_callers_loses_nothing() {
     panics.store(1, Ordering::SeqCst);
     tokio::time::pause();
     tokio::time::advance(Duration::from_secs(6)).await;
-    until_now("it is closed", || client.pool().stats().total.idle == 0).await;
+    until_now("the connection is closed", || client.pool().stats().total.idle == 0).await;
     tokio::time::resume();
     get(&client, &server.url("/")).await.unwrap();
     let total = client.pool().stats().total;
@@ -239,7 +239,7 @@ async fn rule_14_so_many_are_always_idle() {
     });
     let client = Client::builder().max_connections_per_host(5).build().unwrap();
     let idle = |n: usize| {
-        until("so many are idle", {
+        until("this many connections are idle", {
             let client = client.clone();
             move || client.pool().stats().total.idle == n
         })
@@ -251,7 +251,7 @@ async fn rule_14_so_many_are_always_idle() {
     for n in 1..=4 {
         let (client, url) = (client.clone(), server.url("/hold"));
         held.push(tokio::spawn(async move { get(&client, &url).await }));
-        until("it is sent", || server.seen().len() == n).await;
+        until("the request is sent", || server.seen().len() == n).await;
         idle(3.min(5 - n)).await;
         assert!(server.connections() <= 5);
     }
@@ -285,7 +285,7 @@ fn rule_14_idle_connections_end_with_their_runtime() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             client.min_idle(server.url("/"), 2).unwrap();
-            until("they are there", || client.pool().stats().total.idle == 2).await;
+            until("both connections are idle", || client.pool().stats().total.idle == 2).await;
         });
         drop(runtime);
         let total = client.pool().stats().total;

@@ -109,12 +109,16 @@ async fn rule_10_a_cold_burst_looks_up_once_keeps_to_its_limit_and_is_served_in_
     until("the first have come", || server.seen().len() == LIMIT).await;
     let mut seen: Vec<_> = server.seen().into_iter().map(|seen| seen.request.target).collect();
     seen.sort();
-    assert_eq!(seen, [0, 1, 2, 3, 4, 5, 6, 7].map(|at| format!("/{at}")), "those who asked first");
+    assert_eq!(
+        seen,
+        [0, 1, 2, 3, 4, 5, 6, 7].map(|at| format!("/{at}")),
+        "the requests that came first are sent first"
+    );
     for (at, signal) in signals.iter().enumerate() {
         signal.raise();
-        until("it is answered", || done.lock().unwrap().len() == at + 1).await;
+        until("the request is answered", || done.lock().unwrap().len() == at + 1).await;
         let come = (at + 1 + LIMIT).min(BURST);
-        until("the next has come", || server.seen().len() == come).await;
+        until("the next request has come", || server.seen().len() == come).await;
         assert_eq!(server.seen()[come - 1].request.target, format!("/{}", come - 1), "the oldest waiter");
     }
     for (at, asked) in asked.into_iter().enumerate() {
@@ -138,7 +142,7 @@ async fn rule_10_a_cold_burst_without_a_limit_dials_for_live_waiters_alone() {
     for asked in asked.drain(..25) {
         asked.abort();
     }
-    until("they have left", || total(&client).waiting == 35).await;
+    until("the aborted requests have left", || total(&client).waiting == 35).await;
     // 25 dials now serve any waiter: only waiters beyond them begin more.
     asked.extend((60..100).map(|at| ask(&client, url(at))));
     until("all wait", || total(&client).waiting == 75).await;
@@ -175,14 +179,14 @@ async fn rule_11_a_name_not_found_fails_those_who_queued_before_the_dial() {
     let url = |path: &str| format!("http://burst.test:{}{path}", server.address().port());
     let holder = ask(&client, url("/holder"));
     lookups.want().await.send(vec![LOOPBACK]).unwrap();
-    until("it holds the connection", || server.seen().len() == 1).await;
+    until("the first request holds the connection", || server.seen().len() == 1).await;
     let before: Vec<_> = (0..100).map(|at| ask(&client, url(&format!("/{at}")))).collect();
-    until("they wait", || total(&client).waiting == 100).await;
+    until("the requests wait", || total(&client).waiting == 100).await;
     go.raise();
     assert_eq!(answer(holder).await, "last");
     let lookup = lookups.want().await;
     let after = [ask(&client, url("/after")), ask(&client, url("/later"))];
-    until("these wait too", || total(&client).waiting == 102).await;
+    until("the later requests wait too", || total(&client).waiting == 102).await;
     assert_eq!(total(&client).dialing, 1);
     lookup.send(Vec::new()).unwrap();
     for asked in before {

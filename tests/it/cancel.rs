@@ -275,7 +275,7 @@ fn rule_31_a_request_that_waits_leaves_exact_counts_when_dropped() {
         for pace in [0, 1, 2, 5] {
             for at in 0..4 {
                 for polls in 0.. {
-                    assert!(polls < 1_000, "it does not end");
+                    assert!(polls < 1_000, "the request does not end");
                     let what =
                         format!("waited: the holder {ending} before poll {at}, {polls} polls, pace {pace}");
                     let is_complete = run(async {

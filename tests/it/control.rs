@@ -190,7 +190,7 @@ async fn rule_09_a_grant_that_is_never_claimed_is_kept_for_others() {
     assert!(poll(asleep.as_mut()).is_pending());
     go.raise();
     held.bytes().await.unwrap();
-    until("it is taken back", || client.pool().stats().total.idle == 1).await;
+    until("the granted connection is taken back", || client.pool().stats().total.idle == 1).await;
     get(&client, &url).await.unwrap();
     drop(asleep);
     let total = client.pool().stats().total;
@@ -285,7 +285,8 @@ async fn rule_30_a_large_or_slow_rest_is_not_drained() {
         if what == "large" {
             assert_eq!(client.pool().stats().total.active, 0, "at once");
         }
-        until("it is closed", || client.pool().stats().total.closed(DropReason::Abandoned) == 1).await;
+        until("the connection is closed", || client.pool().stats().total.closed(DropReason::Abandoned) == 1)
+            .await;
         let total = client.pool().stats().total;
         assert_eq!((total.idle, total.active), (0, 0), "{what}: {total}");
     }
@@ -298,7 +299,8 @@ async fn rule_30_a_large_or_slow_rest_is_not_drained() {
     });
     let client = Client::new();
     drop(open(&client, &server.url("/")).await);
-    until("it is closed", || client.pool().stats().total.closed(DropReason::Abandoned) == 1).await;
+    until("the connection is closed", || client.pool().stats().total.closed(DropReason::Abandoned) == 1)
+        .await;
 }
 
 /// A request that waits for the slot of a connection that drains gets it at once, and not after the drain.
@@ -401,10 +403,10 @@ async fn a_shutdown_closes_what_does_not_finish() {
         tokio::spawn(async move { client.get(url).send().await })
     };
     let waiting = fetch(server.url("/slow"));
-    until("it is sent", || client.pool().stats().total.active == 5).await;
+    until("the request is sent", || client.pool().stats().total.active == 5).await;
     let body = tokio::spawn(async move { waiting.await.unwrap().unwrap().bytes().await });
     let queued = fetch(server.url("/slow"));
-    until("it waits", || client.pool().stats().total.waiting == 1).await;
+    until("the request waits", || client.pool().stats().total.waiting == 1).await;
     let reader = tokio::spawn(async move {
         let read = tunneled.read(&mut [0; 8]).await;
         (read, tunneled.write(b"x").await)
@@ -416,7 +418,11 @@ async fn a_shutdown_closes_what_does_not_finish() {
     let total = client.pool().stats().total;
     assert_eq!((total.idle, total.active, total.dialing, total.waiting), (0, 0, 0, 0), "{total}");
     assert_eq!((total.opened, total.closed(DropReason::Shutdown)), (5, 5), "{total}");
-    assert_eq!(sockets_to(&[&server, &tunnel, &untouched, &deaf]), 0, "nobody has dropped anything");
+    assert_eq!(
+        sockets_to(&[&server, &tunnel, &untouched, &deaf]),
+        0,
+        "no socket is left although nothing was dropped"
+    );
     assert_eq!(unread.chunk().await.unwrap_err().kind(), ErrorKind::Shutdown);
     assert_eq!(within(20, unpolled).await.unwrap_err().kind(), ErrorKind::Shutdown);
     assert_eq!(within(20, body).await.unwrap().unwrap_err().kind(), ErrorKind::Shutdown);
@@ -452,7 +458,7 @@ async fn a_shutdown_stops_dials() {
         .unwrap();
     let request = client.clone();
     let request = tokio::spawn(async move { get(&request, "http://h.test/").await });
-    until("it dials", || client.pool().stats().total.dialing == 1).await;
+    until("the client dials", || client.pool().stats().total.dialing == 1).await;
     within(20, client.pool().shutdown(Duration::ZERO)).await;
     assert!(dropped.load(Ordering::SeqCst));
     assert_eq!(within(20, request).await.unwrap().unwrap_err().kind(), ErrorKind::Shutdown);

@@ -128,7 +128,7 @@ fn rule_07_a_waiter_that_is_dropped_at_any_poll_loses_nothing() {
     for event in [Event::Dialed, Event::DialFailed, Event::Freed, Event::Closed] {
         for at in 1..4 {
             for polls in 1.. {
-                assert!(polls < 100, "it does not end");
+                assert!(polls < 100, "the request does not end");
                 let is_complete = paused(drop_after(event, at, polls));
                 drops += 1;
                 if is_complete {

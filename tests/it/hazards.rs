@@ -113,7 +113,9 @@ fn many_requests_in_one_poll_do_not_spin() {
                 (Box::pin(get) as Running<String>, None)
             };
             let all = All((0..400).map(get).collect());
-            let texts = tokio::time::timeout(Duration::from_secs(60), all).await.expect("it ends");
+            let texts = tokio::time::timeout(Duration::from_secs(60), all)
+                .await
+                .expect("all requests end within 60 s");
             assert!(texts.len() == 400 && texts.iter().all(|text| text == "ok"));
         });
     }

@@ -246,7 +246,7 @@ async fn after_an_interim_response_a_408_with_close_is_an_answer() {
                 let seen = server.seen().iter().filter(|seen| seen.request.target == "/second").count();
                 assert_eq!(seen, 1 + usize::from(is_resent), "{case}");
                 drop(response);
-                until("it is closed", || client.pool().stats().total.active == 0).await;
+                until("the connection is closed", || client.pool().stats().total.active == 0).await;
             }
         }
     }

@@ -21,7 +21,9 @@ fn single() -> Runtime {
 
 /// Runs `work` on `runtime`, and fails if it hangs.
 fn run<T>(runtime: &Runtime, work: impl Future<Output = T>) -> T {
-    runtime.block_on(async { tokio::time::timeout(Duration::from_secs(20), work).await }).expect("it hangs")
+    runtime
+        .block_on(async { tokio::time::timeout(Duration::from_secs(20), work).await })
+        .expect("the work ends within 20 s")
 }
 
 /// Polls a future on `runtime`, and checks that it is pending.
@@ -44,7 +46,7 @@ fn begin(runtime: &Runtime, request: handclasp::RequestBuilder, is_begun: impl F
         tokio::select! {
             biased;
             ended = &mut sending => panic!("it ended: {ended:?}"),
-            () = until("it has begun", is_begun) => {}
+            () = until("the request has begun", is_begun) => {}
         }
     });
     sending

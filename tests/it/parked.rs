@@ -52,7 +52,9 @@ fn fetch_and_tell(client: &Client, url: &str, mut polled: impl FnMut()) -> Resul
         polled();
         result
     });
-    single().block_on(async { tokio::time::timeout(Duration::from_secs(20), work).await }).expect("it hangs")
+    single()
+        .block_on(async { tokio::time::timeout(Duration::from_secs(20), work).await })
+        .expect("the work ends within 20 s")
 }
 
 fn counts(client: &Client) -> [usize; 4] {

@@ -165,7 +165,7 @@ async fn rule_15_a_server_that_takes_so_many_requests_gets_no_more() {
     for path in ["/said", "/said", "/said", "/said", "/unsaid", "/unsaid"] {
         get(&client, &server.url(path)).await.unwrap();
     }
-    assert_eq!(server.requests_per_connection(), [3, 3], "what was said once still holds");
+    assert_eq!(server.requests_per_connection(), [3, 3], "a limit that was announced once still holds");
     let total = client.pool().stats().total;
     assert_eq!((total.closed(DropReason::NotReusable), total.idle), (2, 0), "{total}");
 }
@@ -175,7 +175,10 @@ async fn rule_16_a_connection_that_is_too_old_is_replaced() {
     let server = Server::echo();
     let client = Client::builder().max_lifetime(Duration::from_millis(50)).build().unwrap();
     let (first, _) = get(&client, &server.url("/")).await.unwrap();
-    until("its time is over", || client.pool().stats().total.closed(DropReason::MaxLifetime) == 1).await;
+    until("the connection has reached its maximum lifetime", || {
+        client.pool().stats().total.closed(DropReason::MaxLifetime) == 1
+    })
+    .await;
     let (second, _) = get(&client, &server.url("/")).await.unwrap();
     assert_ne!(first, second);
     // A connection in use is not cut short, and not kept afterwards.

@@ -31,7 +31,9 @@ fn any(n: usize) -> Runtime {
 
 /// Runs `work` on `runtime`, and fails if it hangs.
 fn run<T>(runtime: &Runtime, work: impl Future<Output = T>) -> T {
-    runtime.block_on(async { tokio::time::timeout(Duration::from_secs(20), work).await }).expect("it hangs")
+    runtime
+        .block_on(async { tokio::time::timeout(Duration::from_secs(20), work).await })
+        .expect("the work ends within 20 s")
 }
 
 /// Fetches `path`, and returns the number of the client's connection and whether it was reused.

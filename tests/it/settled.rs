@@ -228,7 +228,7 @@ async fn rule_30_an_endless_rest_is_read_no_further_than_its_bound() {
                 settle().await;
                 line.say(&endless);
             }
-            lines::until("it is closed", || line.is_gone()).await;
+            lines::until("the connection is closed", || line.is_gone()).await;
             let read = endless.len() - line.unread();
             assert!(read <= BOUND, "{read} bytes, in chunks of {size}, at once: {is_there}");
             assert!(read > 64 << 10, "{read} bytes, in chunks of {size}, at once: {is_there}");
@@ -296,8 +296,10 @@ async fn an_upload_that_was_sent_again_is_told_once_and_complete() {
                 }
                 let again = lines.line(1).await;
                 let end = if kind == "with trailers" { "x-sum: 7\r\n\r\n" } else { "" };
-                lines::until("all of it is there", || again.len() > 1 << 20 && again.text().ends_with(end))
-                    .await;
+                lines::until("the whole content is written", || {
+                    again.len() > 1 << 20 && again.text().ends_with(end)
+                })
+                .await;
                 settle().await;
                 again.say(OK);
                 let response = sending.await.unwrap().unwrap();
@@ -337,7 +339,7 @@ async fn the_total_timeout_holds_across_a_resend() {
             let request = if is_content || way == "417" { request.body("hello") } else { request };
             let request = if way == "417" { request.expect_continue() } else { request };
             let sending = send(request);
-            lines::until("it is sent", || line.len() > before).await;
+            lines::until("the request is sent", || line.len() > before).await;
             tokio::time::sleep(SECOND * 5).await;
             match way {
                 "lost" => line.eof(),
@@ -370,7 +372,7 @@ async fn the_total_timeout_ends_an_upload_that_never_stalls() {
     let begun = Instant::now();
     lines.line(0).await;
     while !sending.is_finished() {
-        assert!(begun.elapsed() <= SECOND * 11, "it does not end");
+        assert!(begun.elapsed() <= SECOND * 11, "the request does not end");
         tokio::time::advance(SECOND / 2).await;
         settle().await;
     }

@@ -41,9 +41,9 @@ async fn used() -> (Client, Lines, Line) {
 async fn answered(lines: &Lines, request: RequestBuilder, number: usize) -> Line {
     let begun = if lines.count() > number { lines.line(number).await.len() } else { 0 };
     let sent = send(request);
-    lines::until("it is sent", || lines.count() > number).await;
+    lines::until("the request is sent", || lines.count() > number).await;
     let line = lines.line(number).await;
-    lines::until("it is sent", || line.len() > begun).await;
+    lines::until("the request is sent", || line.len() > begun).await;
     line.say(OK);
     assert_eq!(text(sent.await.unwrap()).await, "ok");
     line

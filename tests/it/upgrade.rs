@@ -253,7 +253,8 @@ async fn rule_25_another_answer_is_an_ordinary_response_r_9110_9_3_6_3() {
                 let sending = send(request);
                 let (index, ordinal) = if way == 1 { (number - 1, 1) } else { (0, number) };
                 let line = lines.line(index).await;
-                lines::until("it is sent", || line.text().matches("\r\n\r\n").count() == ordinal).await;
+                lines::until("the request is sent", || line.text().matches("\r\n\r\n").count() == ordinal)
+                    .await;
                 line.say(&answer);
                 let response = sending.await.unwrap().unwrap();
                 assert_eq!(
@@ -308,7 +309,7 @@ async fn a_kept_connection_becomes_a_tunnel() {
     line.say(OK);
     sending.await.unwrap().unwrap();
     let sending = send(client.get("http://h/ws").header("upgrade", "foo/2"));
-    lines::until("it is sent", || line.text().contains("/ws")).await;
+    lines::until("the request is sent", || line.text().contains("/ws")).await;
     line.say(format!("HTTP/1.1 103 Early Hints\r\n\r\n{SWITCH}{}", "x".repeat(100_000)));
     let mut tunnel = sending.await.unwrap().unwrap().upgrade().await.unwrap();
     assert_eq!(read(&mut tunnel, 100_000).await, "x".repeat(100_000));
@@ -585,7 +586,7 @@ async fn an_upgraded_connection_counts_as_one_request() {
     sending.await.unwrap().unwrap();
     let (request, answer) = ways(&client).into_iter().next().unwrap();
     let sending = send(request);
-    lines::until("it is sent", || line.text().contains("upgrade")).await;
+    lines::until("the request is sent", || line.text().contains("upgrade")).await;
     line.say(answer);
     let tunnel = sending.await.unwrap().unwrap().upgrade().await.unwrap();
     let ledger = || {

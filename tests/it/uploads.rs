@@ -331,7 +331,7 @@ async fn empty_pieces_for_ever_hang_nobody() {
         let source = Source::new(&[Step::Empties]);
         let polls = source.polls.clone();
         let sending = send(client.post(url).body(Body::from_stream(source)));
-        until("it is asked a thousand times", || polls.load(Ordering::SeqCst) > 1000).await;
+        until("the source is polled a thousand times", || polls.load(Ordering::SeqCst) > 1000).await;
         sending.abort();
         assert!(sending.await.unwrap_err().is_cancelled(), "{url}");
     }
@@ -615,7 +615,7 @@ async fn a_default_expectation_is_left_out_where_there_is_no_content() {
         let before = if lines.count() > 0 { lines.line(0).await.len() } else { 0 };
         let sending = send(client.post("http://h/").body(body));
         let line = lines.line(0).await;
-        until("it is sent", || line.len() > before).await;
+        until("the request is sent", || line.len() > before).await;
         assert_eq!(
             &line.text()[before..],
             "POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 0\r\n\r\n",

@@ -29,7 +29,7 @@ async fn an_upload_goes_on_while_the_body_is_read_r_9110_7_5_1() {
         assert_eq!(progress(response.upload()), (3, false, false), "R-9110-7.5-1");
         feed.send("two!".into()).await.unwrap();
         settle().await;
-        assert!(!line.text().contains("two!"), "nobody reads");
+        assert!(!line.text().contains("two!"), "the upload goes on although the body is not read");
         let mut reading = Box::pin(async {
             let piece = response.chunk().await.unwrap();
             (response, piece)
@@ -44,7 +44,7 @@ async fn an_upload_goes_on_while_the_body_is_read_r_9110_7_5_1() {
         assert_eq!(progress(response.upload()), (7, false, false));
         drop(feed);
         settle().await;
-        assert!(line.text().ends_with("two!\r\n"), "nobody reads");
+        assert!(line.text().ends_with("two!\r\n"), "the upload ends although the body is not read");
         let mut ending = Box::pin(async {
             let piece = response.chunk().await.unwrap();
             (response, piece)
@@ -402,7 +402,7 @@ async fn an_upload_that_fails_behind_a_complete_success_ends_the_response() {
             let sending = send(request.body(Body::from_stream(Source::new(&steps))));
             let line = lines.line(0).await;
             let room = if way.ends_with("pauses") { 1000 } else { 5000 };
-            lines::until("it is under way", || line.len() >= room).await;
+            lines::until("the upload is under way", || line.len() >= room).await;
             line.say(answer);
             if way.starts_with("surplus") {
                 line.say("more");

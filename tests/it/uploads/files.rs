@@ -64,7 +64,7 @@ async fn a_file_is_sent_again_from_its_start() {
         }
         let sending = send(client.put("http://h/").body(Body::from_file(&file.0).await.unwrap()));
         if is_begun {
-            until("some of it is sent", || first.len() == before + 100_000).await;
+            until("a part of the file is sent", || first.len() == before + 100_000).await;
             first.eof();
         }
         let second = lines.written(1, end).await;

@@ -43,7 +43,7 @@ async fn a_server_of_http_1_0_gets_no_chunks_r_9112_6_1_3() {
             let before = if lines.count() > number { lines.line(number).await.len() } else { 0 };
             let sending = send(request);
             let line = lines.line(number).await;
-            until("it is sent", || line.len() > before).await;
+            until("the request is sent", || line.len() > before).await;
             let line = lines.written(number, "hello").await;
             assert_eq!(
                 &line.text()[before..],
@@ -264,7 +264,7 @@ async fn an_old_server_gets_what_it_can_take_r_9112_6_1_3() {
         let line = lines.line(1).await;
         let expected: Result<&str, ()> = expected;
         let expected = format!("POST / HTTP/1.1\r\nhost: h\r\n{}", expected.unwrap());
-        until("it is sent", || line.len() >= expected.len()).await;
+        until("the request is sent", || line.len() >= expected.len()).await;
         assert_eq!(line.text(), expected, "{name}: R-9112-6.1-3");
         line.say(OK);
         sending.await.unwrap().unwrap();
@@ -285,7 +285,7 @@ async fn an_old_server_gets_what_it_can_take_r_9112_6_1_3() {
     let request = client.post("http://h/").header("transfer-encoding", "chunked");
     let sending = send(request.body(large.clone()));
     let line = lines.written(2, "xxx").await;
-    until("all of it is sent", || line.len() > large.len()).await;
+    until("the whole content is sent", || line.len() > large.len()).await;
     assert!(line.text().starts_with("POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 3145728\r\n\r\n"));
     line.say(OK);
     sending.await.unwrap().unwrap();
