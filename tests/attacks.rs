@@ -1,14 +1,16 @@
-//! The attacks that concern the codec and the exchange, each by its id in a list of attacks against HTTP clients: the
-//! expected behaviour, and its bound in bytes, memory, or counts.
+//! The attacks on the codec and the exchange, each by its id in a list of attacks against HTTP clients: the expected
+//! behaviour, and its bound in bytes, memory, or counts.
 //!
-//! Servers are scripted, on loopback; where bytes decide, the codec is asked itself. A bound on memory is one of the
-//! client's thread, see `meter`. No bound is one of time: a test that hangs fails by its patience.
+//! Servers are scripted, on loopback. Where bytes decide, the codec is tested directly. Bounds on memory are bounds of
+//! the client's thread, see `meter`. No bound is a time: a test that hangs fails after its patience.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 #[path = "attacks/desync.rs"]
 mod desync;
 #[path = "attacks/endless.rs"]
 mod endless;
+#[path = "support/heap.rs"]
+mod heap;
 #[path = "attacks/injection.rs"]
 mod injection;
 #[path = "attacks/meter.rs"]
@@ -22,7 +24,7 @@ mod support;
 use handclasp::codec::ProtocolError;
 use handclasp::{Client, Error, ErrorKind, Phase, Response};
 
-/// No connection is left, and so many were made.
+/// Fails unless no connection is left and this many were made.
 #[track_caller]
 fn assert_gone(client: &Client, opened: u64) {
     let total = client.pool().stats().total;
@@ -30,7 +32,7 @@ fn assert_gone(client: &Client, opened: u64) {
     assert_eq!((left, total.opened, total.closed_total()), ((0, 0, 0, 0), opened, opened), "{total}");
 }
 
-/// The peer broke the protocol in just this way.
+/// Fails unless the error is this protocol error.
 #[track_caller]
 fn assert_protocol(error: &Error, expected: ProtocolError, phase: Phase) {
     assert_eq!(
@@ -39,7 +41,7 @@ fn assert_protocol(error: &Error, expected: ProtocolError, phase: Phase) {
     );
 }
 
-/// Reads to the end, keeping nothing: how much that was, and what ended it.
+/// Reads to the end without keeping the content. Returns its length and the error that ended it.
 async fn read_away(response: &mut Response) -> (usize, Result<(), Error>) {
     let mut length = 0;
     loop {
@@ -65,7 +67,7 @@ fn the_list_of_attacks_is_complete() {
     let is_missing = |id: &i32| !tests.iter().any(|test| test.starts_with(&format!("a_{id:02}_")));
     let missing: Vec<_> = ids.filter(is_missing).collect();
     assert!(missing.is_empty(), "no test for {missing:?}");
-    // A function is not a test because of its name.
+    // A function is not a test because of its name alone.
     for text in [
         "fn a_01_b() {}",
         "#[test] #[ignore] fn a_01_b() {}",

@@ -1,13 +1,14 @@
-//! What a warm request costs, counted: allocations, calls of the transport, the memory of a long body, and that of a
-//! connection which is idle behind one, plain and in TLS.
+//! Cost of a warm request, counted: allocations, calls of the transport, the memory of a long body, and the memory of a
+//! connection that is idle after one, plain and in TLS.
 //!
-//! One test, because the counting allocator counts for the whole process.
+//! One test, because the allocator counts for the whole process.
 
-#![allow(unsafe_code, reason = "a global allocator that counts cannot be written without")]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
+#[path = "support/heap.rs"]
+mod heap;
+mod support;
+
 use std::io::{self, IoSlice, Read, Write};
 use std::net::TcpListener;
 use std::pin::Pin;
@@ -19,43 +20,7 @@ use handclasp::{Client, Look, Transport};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-struct Counting;
-
-static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
-/// In bytes.
-static ALLOCATED: AtomicUsize = AtomicUsize::new(0);
-static HELD: AtomicUsize = AtomicUsize::new(0);
-static MOST: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: everything is the system allocator's; what is added only counts.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if !IS_SERVER.get() {
-            ALLOCATIONS.fetch_add(1, Relaxed);
-            ALLOCATED.fetch_add(layout.size(), Relaxed);
-            let held = HELD.fetch_add(layout.size(), Relaxed) + layout.size();
-            MOST.fetch_max(held, Relaxed);
-        }
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        if !IS_SERVER.get() {
-            HELD.fetch_sub(layout.size(), Relaxed);
-        }
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
-
-#[global_allocator]
-static COUNTING: Counting = Counting;
-
-thread_local! {
-    /// The server's threads are not counted; they share nothing with the client.
-    static IS_SERVER: Cell<bool> = const { Cell::new(false) };
-}
+use self::support::layer::{Layer, Layered};
 
 #[test]
 fn rule_37_a_warm_request_costs_what_it_may() {
@@ -68,7 +33,7 @@ fn rule_37_a_warm_request_costs_what_it_may() {
             let calls = seen.clone();
             async move {
                 let tcp = TcpStream::connect(("127.0.0.1", to.port())).await?;
-                Ok(Box::new(Counted { tcp, calls }) as Box<dyn Transport>)
+                Ok(Layered::boxed(Counted { tcp, calls }))
             }
         });
         let client = client.build().unwrap();
@@ -83,31 +48,31 @@ fn rule_37_a_warm_request_costs_what_it_may() {
             get().await;
         }
 
-        let before = (ALLOCATIONS.load(Relaxed), calls.now());
+        let before = (heap::allocations(), calls.now());
         for _ in 0..ROUNDS {
             get().await;
         }
-        let allocations = (ALLOCATIONS.load(Relaxed) - before.0) as f64 / ROUNDS as f64;
+        let allocations = (heap::allocations() - before.0) as f64 / ROUNDS as f64;
         let [writes, reads, looks] =
             [0, 1, 2].map(|at| (calls.now()[at] - before.1[at]) as f64 / ROUNDS as f64);
         println!("a warm GET: {allocations:.2} allocations, {writes} writes, {reads} reads, {looks} looks");
         assert!(allocations <= 4.0, "{allocations} allocations");
         assert_eq!((writes, reads, looks), (1.0, 1.0, 1.0));
 
-        // Whoever holds a response holds what was read, and no map of fields until they are asked for.
+        // A held response holds the bytes that were read, and no map of fields until they are asked for.
         let mut held = Vec::with_capacity(HELD_RESPONSES);
-        let before = HELD.load(Relaxed);
+        let before = heap::held();
         for _ in 0..HELD_RESPONSES {
             held.push(client.get(&small).send().await.unwrap());
         }
-        let each = (HELD.load(Relaxed) - before) / HELD_RESPONSES;
+        let each = (heap::held() - before) / HELD_RESPONSES;
         held.iter().for_each(|response| assert_eq!(response.headers().len(), 8));
-        let asked = (HELD.load(Relaxed) - before) / HELD_RESPONSES;
+        let asked = (heap::held() - before) / HELD_RESPONSES;
         println!("a held response: {each} bytes, {asked} once its fields were asked for");
         assert!(each <= 1024 && asked > each, "{each} bytes for each response");
         drop(held);
 
-        // Head and content leave together, in one write of both where they lie.
+        // Head and content are written in one vectored write, without a copy.
         let before = calls.now();
         client.post(&small).body("x".repeat(500)).send().await.unwrap().bytes().await.unwrap();
         let [writes, reads, looks] = [0, 1, 2].map(|at| calls.now()[at] - before[at]);
@@ -115,42 +80,41 @@ fn rule_37_a_warm_request_costs_what_it_may() {
 
         for path in ["known", "chunked"] {
             let mut response = client.get(format!("http://127.0.0.1:{port}/{path}")).send().await.unwrap();
-            let before = HELD.load(Relaxed);
-            MOST.store(before, Relaxed);
+            let peak = heap::Peak::start();
             let mut length = 0;
             while let Some(piece) = response.chunk().await.unwrap() {
                 length += piece.len();
             }
-            let most = MOST.load(Relaxed) - before;
+            let most = peak.bytes();
             println!("{} MiB {path}: {} KiB held at the most", length >> 20, most >> 10);
             assert_eq!(length, BLOCKS * BLOCK);
             assert!(most < 2 << 20, "{most} bytes held");
         }
-        // Content whose length is known to be little is read into one buffer of that size.
+        // Content of a small known length is read into one buffer of that size.
         let quarter: http::Uri = format!("http://127.0.0.1:{port}/quarter").parse().unwrap();
         let whole = async || client.get(&quarter).send().await.unwrap().bytes().await.unwrap();
         whole().await;
-        // (Some responses begin a new slab for their heads. The next does not.)
+        // Some responses begin a new slab for their heads, and the next one does not.
         let (mut length, mut allocated) = (0, usize::MAX);
         for _ in 0..2 {
-            let before = ALLOCATED.load(Relaxed);
+            let before = heap::allocated();
             length = whole().await.len();
-            allocated = allocated.min(ALLOCATED.load(Relaxed) - before);
+            allocated = allocated.min(heap::allocated() - before);
         }
         println!("{} KiB as one: {allocated} bytes allocated", length >> 10);
         assert_eq!(length, 4 * BLOCK);
         assert!(allocated < length + 8 * 1024, "{allocated} bytes allocated for {length} as one");
-        // What is streamed goes through the same memory again and again.
+        // Streamed content goes through the same memory again and again.
         let some: http::Uri = format!("http://127.0.0.1:{port}/some").parse().unwrap();
         let stream = async |times: usize| {
-            let (before, mut length) = (ALLOCATED.load(Relaxed), 0);
+            let (before, mut length) = (heap::allocated(), 0);
             for _ in 0..times {
                 let mut response = client.get(&some).send().await.unwrap();
                 while let Some(piece) = response.chunk().await.unwrap() {
                     length += piece.len();
                 }
             }
-            (ALLOCATED.load(Relaxed) - before) as f64 / length as f64
+            (heap::allocated() - before) as f64 / length as f64
         };
         stream(20).await;
         let share = stream(200).await;
@@ -172,7 +136,7 @@ fn rule_37_a_warm_request_costs_what_it_may() {
     });
 }
 
-/// What each of many idle connections holds, behind a body of which each took as much as it could.
+/// Returns the memory of each of many idle connections, after a body that filled its buffers.
 async fn idle(client: &Client, url: &str) -> usize {
     let hold = async |count: usize| {
         let mut held = Vec::new();
@@ -184,14 +148,14 @@ async fn idle(client: &Client, url: &str) -> usize {
         }
         let total = client.pool().stats().total;
         assert_eq!((total.idle, total.active), (count, 0));
-        // What is kept once, for all connections, has been made by then.
-        HELD.load(Relaxed)
+        // Memory that is kept once for all connections is allocated by then.
+        heap::held()
     };
     let (one, all) = (hold(1).await, hold(IDLE).await);
     (all - one) / (IDLE - 1)
 }
 
-/// The same server inside TLS, and whom to trust.
+/// Starts the same server inside TLS, and returns the certificate to trust.
 #[cfg(feature = "rustls")]
 fn serve_tls() -> (u16, handclasp::Certificate) {
     use tokio_rustls::rustls::crypto::ring;
@@ -213,7 +177,7 @@ fn serve_tls() -> (u16, handclasp::Certificate) {
     (port, root)
 }
 
-/// A server on threads of its own. Each request comes in one piece.
+/// Starts a server on threads of its own. Each request comes in one piece.
 fn serve() -> u16 {
     listen(|tcp| tcp)
 }
@@ -222,13 +186,13 @@ fn listen<S: Read + Write>(wrap: impl Fn(std::net::TcpStream) -> S + Clone + Sen
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     std::thread::spawn(move || {
-        IS_SERVER.set(true);
+        heap::do_not_count();
         for tcp in listener.incoming() {
             let Ok(tcp) = tcp else { return };
             tcp.set_nodelay(true).unwrap();
             let wrap = wrap.clone();
             std::thread::spawn(move || {
-                IS_SERVER.set(true);
+                heap::do_not_count();
                 answer(wrap(tcp));
             });
         }
@@ -236,7 +200,7 @@ fn listen<S: Read + Write>(wrap: impl Fn(std::net::TcpStream) -> S + Clone + Sen
     port
 }
 
-/// Answers as long as requests come.
+/// Answers until no more requests come.
 fn answer(mut stream: impl Read + Write) {
     let block = vec![b'x'; BLOCK];
     let mut head = [0; 1024];
@@ -271,7 +235,7 @@ fn answer(mut stream: impl Read + Write) {
     }
 }
 
-/// Eight fields, one of them with a name that is not a standard one.
+/// Eight fields, one of which has a name that is not a standard one.
 const SMALL: &[u8] = b"HTTP/1.1 200 OK\r\nserver: counted\r\ndate: Sun, 22 Nov 2026 06:12:00 GMT\r\n\
     content-type: text/plain\r\ncache-control: no-cache\r\nvary: accept-encoding\r\nx-request-id: 4f1c7a52\r\n\
     etag: \"1\"\r\ncontent-length: 13\r\n\r\nhello, world\n";
@@ -282,13 +246,13 @@ const BLOCKS: usize = 2048;
 const IDLE: usize = 128;
 const HELD_RESPONSES: usize = 256;
 
-/// Ready calls only: what would block is no work done.
+/// Counts calls that were ready: a pending call did no work.
 #[derive(Default)]
 struct Calls {
     writes: AtomicUsize,
     reads: AtomicUsize,
     looks: AtomicUsize,
-    /// Of the latest write.
+    /// Number of buffers of the latest write.
     parts: AtomicUsize,
 }
 
@@ -303,40 +267,30 @@ struct Counted {
     calls: Arc<Calls>,
 }
 
-impl Transport for Counted {
+impl Layer for Counted {
+    type Below = TcpStream;
+
+    fn below(&mut self) -> &mut TcpStream {
+        &mut self.tcp
+    }
+
     fn look(&mut self) -> Look {
         self.calls.looks.fetch_add(1, Relaxed);
-        Transport::look(&mut self.tcp)
+        self.tcp.look()
     }
 
-    fn close(&mut self) {
-        Transport::close(&mut self.tcp);
-    }
-}
-
-impl AsyncRead for Counted {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let read = Pin::new(&mut self.tcp).poll_read(cx, buf);
         self.calls.reads.fetch_add(read.is_ready() as usize, Relaxed);
         read
     }
-}
 
-impl AsyncWrite for Counted {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.calls.writes.fetch_add(1, Relaxed);
         Pin::new(&mut self.tcp).poll_write(cx, buf)
     }
 
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
+    fn write_vectored(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         self.calls.writes.fetch_add(1, Relaxed);
         self.calls.parts.store(bufs.iter().filter(|buf| !buf.is_empty()).count(), Relaxed);
         Pin::new(&mut self.tcp).poll_write_vectored(cx, bufs)
@@ -344,13 +298,5 @@ impl AsyncWrite for Counted {
 
     fn is_write_vectored(&self) -> bool {
         true
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_shutdown(cx)
     }
 }

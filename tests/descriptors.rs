@@ -1,6 +1,6 @@
 //! A process that runs out of descriptors: its own shortage is not blamed on the host.
 //!
-//! The test runs itself again as a process with a low limit, because the limit holds for all tests of a process.
+//! The test starts itself again as a process with a low limit, because the limit holds for the whole process.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test")]
@@ -19,10 +19,10 @@ use handclasp::{Client, ErrorKind, Transport};
 use plain::Plain;
 use tokio::net::TcpStream;
 
-/// The variable that tells the other process the URL to fetch.
+/// Environment variable that tells the other process the URL to fetch.
 const CHILD: &str = "HANDCLASP_FEW_DESCRIPTORS";
 
-/// Failures that say nothing of the host: ENOMEM, ENFILE, EMFILE, EADDRNOTAVAIL, ENETDOWN, ENETUNREACH, ENOBUFS.
+/// Failures that say nothing about the host: ENOMEM, ENFILE, EMFILE, EADDRNOTAVAIL, ENETDOWN, ENETUNREACH, ENOBUFS.
 const SHORTAGES: [i32; 7] = [12, 23, 24, 99, 100, 101, 105];
 
 #[test]
@@ -42,7 +42,7 @@ fn when_descriptors_are_free_again_every_request_is_dialed() {
     assert!(told.contains("4 of 4 answered"), "{told}");
 }
 
-/// The server is another process's: it has descriptors.
+/// The server runs in the first process, which has descriptors.
 fn with_few_descriptors(url: &str) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -76,7 +76,7 @@ fn with_few_descriptors(url: &str) {
     });
 }
 
-/// By whatever way the failure comes, and however it is wrapped.
+/// The failure comes in every way in which it can come, and wrapped in other errors.
 #[tokio::test]
 async fn a_shortage_of_this_process_fails_one_request_and_is_forgotten() {
     for code in SHORTAGES {

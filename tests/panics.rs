@@ -1,26 +1,30 @@
-//! Code of the caller that panics: transports, wakers, hooks. The panic may end the request that it belongs to, and it costs
-//! nobody else anything: every slot is freed, and everyone who waits is served.
+//! Code of the caller that panics: transports, wakers, hooks. A panic may end the request that it belongs to, and costs
+//! no other request anything: every slot is freed, and every waiter is served.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-#[path = "support/plain.rs"]
-mod plain;
+mod support;
 
 use std::future::Future;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 use std::task::{Context, Poll, Wake, Waker};
+use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
 use handclasp::{Client, ClientBuilder, DropReason, HostStats, Look, Transport};
-use plain::Plain;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::runtime::Builder;
 
-/// What panics.
+use self::support::layer::{Layer, Layered};
+use self::support::lines::{Lines, send};
+use self::support::plain::Plain;
+
+/// Function of the transport that panics.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Misdeed {
     Close,
@@ -30,15 +34,15 @@ enum Misdeed {
 
 const MISDEEDS: [Misdeed; 3] = [Misdeed::Close, Misdeed::Drop, Misdeed::CloseAndDrop];
 
-/// What the connections of a client do.
+/// Behaviour of a client's connections.
 struct Switches {
     misdeed: Misdeed,
     is_armed: AtomicBool,
-    /// What a look finds in place of the truth.
+    /// Finding of the next look, instead of the true one.
     finds: Mutex<Option<Look>>,
-    /// The look panics so many times.
+    /// Number of looks that panic.
     blinks: AtomicUsize,
-    /// Reading a response fails, once.
+    /// Whether the next read fails.
     breaks: AtomicBool,
     closes: AtomicUsize,
     live: AtomicUsize,
@@ -53,15 +57,28 @@ impl Touchy {
     #[track_caller]
     fn act(&self, misdeeds: [Misdeed; 2]) {
         let is_due = misdeeds.contains(&self.switches.misdeed);
-        assert!(!is_due || !self.switches.is_armed.load(Ordering::SeqCst), "as the test wants it");
+        assert!(!is_due || !self.switches.is_armed.load(Ordering::SeqCst), "the test makes this call panic");
     }
 }
 
-impl Transport for Touchy {
+impl Layer for Touchy {
+    type Below = TcpStream;
+
+    fn below(&mut self) -> &mut TcpStream {
+        &mut self.tcp
+    }
+
+    fn read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.switches.breaks.swap(false, Ordering::SeqCst) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        Pin::new(&mut self.tcp).poll_read(cx, buf)
+    }
+
     fn look(&mut self) -> Look {
         let less = |blinks: usize| blinks.checked_sub(1);
         let blinked = self.switches.blinks.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less);
-        assert!(blinked.is_err(), "as the test wants it");
+        assert!(blinked.is_err(), "the test makes this call panic");
         let found = self.switches.finds.lock().unwrap().take();
         found.unwrap_or_else(|| self.tcp.look())
     }
@@ -80,34 +97,7 @@ impl Drop for Touchy {
     }
 }
 
-impl AsyncRead for Touchy {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.switches.breaks.swap(false, Ordering::SeqCst) {
-            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
-        }
-        Pin::new(&mut self.tcp).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Touchy {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tcp).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_shutdown(cx)
-    }
-}
-
-/// A client of two servers, the hosts of which are `x.test` and `y.test`, with touchy connections.
+/// Returns a client of two servers, the hosts `x.test` and `y.test`, whose connections can panic.
 struct Bench {
     client: Client,
     servers: [Plain; 2],
@@ -134,7 +124,7 @@ impl Bench {
             async move {
                 let tcp = TcpStream::connect(address).await?;
                 switches.live.fetch_add(1, Ordering::SeqCst);
-                Ok(Box::new(Touchy { tcp, switches }) as Box<dyn Transport>)
+                Ok(Layered::boxed(Touchy { tcp, switches }))
             }
         });
         let client = set(builder).build().unwrap();
@@ -149,7 +139,7 @@ impl Bench {
         self.client.pool().stats().total
     }
 
-    /// A request in a task of its own, which may panic.
+    /// Sends a request in a task of its own, which may panic.
     fn get(&self, url: &'static str) -> tokio::task::JoinHandle<bool> {
         let client = self.client.clone();
         tokio::spawn(async move {
@@ -158,7 +148,8 @@ impl Bench {
         })
     }
 
-    /// Two requests at a time are served, and nothing is left when they are over and their connections closed.
+    /// Fails unless two requests at a time are served, and nothing is left when they are over and their connections
+    /// closed.
     async fn assert_sound(&self) {
         let what = &self.what;
         self.switches.is_armed.store(false, Ordering::SeqCst);
@@ -197,14 +188,14 @@ impl Bench {
 }
 
 async fn within<T>(work: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(20), work).await.expect("it hangs")
+    tokio::time::timeout(Duration::from_secs(20), work).await.expect("the work ends within 20 s")
 }
 
 fn block_on<T>(work: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
+    Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
 }
 
-/// The request's own connection: it fails, or its response is dropped half read.
+/// The request's own connection panics: it fails, or its response is dropped half read.
 #[test]
 fn a_connection_whose_close_panics_frees_its_slot() {
     for misdeed in MISDEEDS {
@@ -213,7 +204,7 @@ fn a_connection_whose_close_panics_frees_its_slot() {
                 let bench = Bench::new(misdeed, "its own", |client| client.max_connections(1));
                 let response = bench.client.get("http://x.test/bytes/10000000").send().await.unwrap();
                 let waiter = bench.get("http://x.test/");
-                bench.until("it waits", |total| total.waiting == 1).await;
+                bench.until("the request waits", |total| total.waiting == 1).await;
                 bench.arm();
                 let ended = if breaks {
                     bench.switches.breaks.store(true, Ordering::SeqCst);
@@ -221,7 +212,7 @@ fn a_connection_whose_close_panics_frees_its_slot() {
                 } else {
                     tokio::spawn(async move { drop(response) }).await
                 };
-                assert!(ended.unwrap_err().is_panic(), "whoever holds it learns of it");
+                assert!(ended.unwrap_err().is_panic(), "the panic reaches the holder of the response");
                 bench.switches.is_armed.store(false, Ordering::SeqCst);
                 assert!(waiter.await.unwrap(), "{misdeed:?}");
                 bench.assert_sound().await;
@@ -252,7 +243,7 @@ fn a_connection_that_is_replaced_frees_its_slot_though_its_close_panics() {
     }
 }
 
-/// The look, which panics in the request that looks: and then the close panics as well.
+/// The look panics in the request that looks, and then the close panics as well.
 #[test]
 fn a_connection_whose_look_panics_frees_its_slot() {
     for misdeed in MISDEEDS {
@@ -267,7 +258,7 @@ fn a_connection_whose_look_panics_frees_its_slot() {
     }
 }
 
-/// Connections that the pool closes by itself: whoever is there has nothing to do with them.
+/// Connections that the pool closes by itself: requests under way are not concerned.
 #[test]
 fn what_the_pool_closes_for_another_host_costs_that_one_nothing() {
     for misdeed in MISDEEDS {
@@ -308,7 +299,8 @@ fn all_idle_connections_are_closed_though_each_close_panics() {
     }
 }
 
-/// A shutdown closes what is in use: parked, waiting to be read, waiting for its response.
+/// A shutdown closes connections in use: of a parked task, of a response that waits to be read, of a request that waits
+/// for its response.
 #[test]
 fn a_shutdown_comes_to_its_end_though_each_close_panics() {
     for misdeed in MISDEEDS {
@@ -319,7 +311,7 @@ fn a_shutdown_comes_to_its_end_though_each_close_panics() {
                 held.push(bench.client.get("http://x.test/bytes/10000000").send().await.unwrap());
             }
             let waiting = [(); 5].map(|()| bench.get("http://y.test/slow/60000"));
-            bench.until("they are under way", |total| total.active == 10).await;
+            bench.until("ten requests are under way", |total| total.active == 10).await;
             bench.arm();
             within(bench.client.pool().shutdown(Duration::ZERO)).await;
             let total = bench.total();
@@ -335,7 +327,8 @@ fn a_shutdown_comes_to_its_end_though_each_close_panics() {
     }
 }
 
-/// The reaper is a task of its own, and goes on: what is kept stays, and what expires later is closed as well.
+/// The reaper, a task of its own, goes on: connections that are kept stay, and connections that expire later are
+/// closed.
 #[test]
 fn the_reaper_goes_on_though_each_close_panics() {
     for misdeed in MISDEEDS {
@@ -346,7 +339,7 @@ fn the_reaper_goes_on_though_each_close_panics() {
                 within(bench.client.warm("http://x.test/", 5)).await.unwrap();
                 within(bench.client.warm("http://y.test/", 5)).await.unwrap();
                 bench.arm();
-                bench.until("they expire", |total| total.idle == 0).await;
+                bench.until("the idle connections expire", |total| total.idle == 0).await;
                 bench.switches.is_armed.store(false, Ordering::SeqCst);
             }
             let total = bench.total();
@@ -360,7 +353,7 @@ fn the_reaper_goes_on_though_each_close_panics() {
     }
 }
 
-/// The sweep looks at them: one look panics, the others are kept.
+/// The sweep looks at the connections: one look panics, and the others are kept.
 #[test]
 fn a_look_that_panics_in_the_sweep_costs_one_connection() {
     block_on(async {
@@ -382,7 +375,7 @@ fn a_look_that_panics_in_the_sweep_costs_one_connection() {
     });
 }
 
-/// A waker that panics when it wakes, or when nobody holds it any more.
+/// A waker that panics when it wakes its task, or when its last copy is dropped.
 struct Wild {
     wakes: bool,
     is_armed: AtomicBool,
@@ -397,7 +390,7 @@ impl Wild {
 
     fn fire(&self) {
         if self.is_armed.swap(false, Ordering::SeqCst) && !std::thread::panicking() {
-            panic!("as the test wants it");
+            panic!("the test makes this call panic");
         }
     }
 }
@@ -418,11 +411,11 @@ impl Drop for Wild {
     }
 }
 
-/// Polls with a waker of which the pool then holds the only copies.
+/// Polls with a waker of which only the pool then holds copies.
 fn poll_wild<F: Future>(work: Pin<&mut F>, wakes: bool) -> (Poll<F::Output>, std::sync::Weak<Wild>) {
     let (waker, wild) = Wild::waker(wakes);
     let polled = work.poll(&mut Context::from_waker(&waker));
-    // Where the pool holds none, this is the last.
+    // Where the pool holds no copy, this one is the last.
     let _ = catch_unwind(AssertUnwindSafe(|| drop(waker)));
     (polled, wild)
 }
@@ -437,13 +430,14 @@ fn a_waiter_whose_waker_panics_holds_nobody_up() {
             assert!(poll_wild(wild.as_mut(), wakes).0.is_pending());
             let others = [(); 3].map(|()| bench.get("http://x.test/"));
             let elsewhere = bench.get("http://y.test/");
-            bench.until("they wait", |total| total.waiting == 5).await;
+            bench.until("the requests wait", |total| total.waiting == 5).await;
             assert!(first.bytes().await.is_ok());
             for request in others {
                 assert!(request.await.unwrap());
             }
             assert!(elsewhere.await.unwrap());
-            // It is served when somebody polls it again, and ends where the panic is its own: the waker is dropped by then.
+            // The request is served when it is polled again, and ends where the panic is its own: its waker is dropped
+            // by then.
             let outcome =
                 tokio::spawn(async move { within(wild).await.unwrap().bytes().await.is_ok() }).await;
             assert!(if wakes { outcome.unwrap() } else { outcome.unwrap_err().is_panic() });
@@ -469,7 +463,7 @@ fn a_waiter_that_leaves_leaves_the_queue_though_its_waker_panics() {
     });
 }
 
-/// The response is polled by one task, and then by another: the first one's waker is let go.
+/// The response is polled by one task and then by another: the first task's waker is dropped.
 #[test]
 fn a_connection_whose_reader_panics_frees_its_slot() {
     block_on(async {
@@ -486,7 +480,7 @@ fn a_connection_whose_reader_panics_frees_its_slot() {
         let _ = catch_unwind(AssertUnwindSafe(|| drop(wild)));
         let panicked = gone.iter().filter(|waker| waker.upgrade().is_none()).count();
         assert!(panicked > 0, "wakers were dropped");
-        bench.until("its slot is free", |total| (total.active, total.waiting) == (0, 0)).await;
+        bench.until("the slot is free", |total| (total.active, total.waiting) == (0, 0)).await;
         bench.assert_sound().await;
     });
 }
@@ -520,7 +514,7 @@ fn a_shutdown_cuts_all_though_the_wakers_panic() {
     }
 }
 
-/// Whoever listens to the pool has nothing to do with the requests that are told of.
+/// A subscriber's panic does not concern the requests that it is told of.
 #[test]
 fn a_listener_whose_waker_panics_costs_no_request_anything() {
     for wakes in [true, false] {
@@ -531,7 +525,7 @@ fn a_listener_whose_waker_panics_costs_no_request_anything() {
                 while events.try_recv().is_some() {}
                 let mut heard = pin!(events.recv());
                 assert!(poll_wild(heard.as_mut(), wakes).0.is_pending());
-                // Nobody polls the listener meanwhile.
+                // The subscriber is not polled meanwhile.
                 assert!(bench.get("http://x.test/").await.unwrap());
                 assert!(bench.get("http://y.test/").await.unwrap());
                 assert!(within(heard).await.is_some());
@@ -541,7 +535,7 @@ fn a_listener_whose_waker_panics_costs_no_request_anything() {
     }
 }
 
-/// The dial fails, which is told to all who wait: to the first by a waker that panics.
+/// The dial fails, and all waiters are told, the first one by a waker that panics.
 #[test]
 fn a_failure_reaches_all_though_a_waker_panics() {
     block_on(async {
@@ -565,7 +559,7 @@ fn a_failure_reaches_all_though_a_waker_panics() {
             tokio::task::yield_now().await;
         }
         for request in others {
-            // One dial may fail one waiter: each gets a dial of its own, or shares one.
+            // One dial fails one waiter: each waiter gets a dial of its own, or shares one.
             let told = async {
                 while !request.is_finished() {
                     go.notify_one();
@@ -587,4 +581,65 @@ fn a_failure_reaches_all_though_a_waker_panics() {
             tokio::task::yield_now().await;
         }
     });
+}
+
+/// Threads on which the panic hook was called.
+static PANICKED: Mutex<Vec<ThreadId>> = Mutex::new(Vec::new());
+
+/// Returns how often the panic hook is called on this thread during `run`. Where `panic = "abort"` is set, the first call
+/// ends the process.
+fn count_panics(run: impl FnOnce()) -> usize {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            PANICKED.lock().unwrap().push(std::thread::current().id());
+            before(info);
+        }));
+    });
+    let this = std::thread::current().id();
+    let count = || PANICKED.lock().unwrap().iter().filter(|thread| **thread == this).count();
+    let before = count();
+    run();
+    count() - before
+}
+
+/// The head of the response has come, and a few bytes of the content are still to come. The response is dropped outside of
+/// every runtime, on a runtime without timers, or after its runtime. While its own runtime lives, that runtime reads the
+/// rest, so that the connection can be used again.
+#[test]
+fn a_response_that_is_dropped_outside_of_its_runtime_panics_nowhere() {
+    for place in ["outside of runtimes", "without timers", "after its runtime"] {
+        let lines = Lines::default();
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let client = lines.client();
+        let (response, line) = runtime.block_on(async {
+            let sending = send(client.get("http://h/"));
+            let line = lines.written(0, "\r\n\r\n").await;
+            line.say("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nfirst");
+            (sending.await.unwrap().unwrap(), line)
+        });
+        let total = || client.pool().stats().total;
+        let panics = match place {
+            "outside of runtimes" => count_panics(|| drop(response)),
+            "without timers" => {
+                let bare = Builder::new_current_thread().build().unwrap();
+                count_panics(|| bare.block_on(async { drop(response) }))
+            }
+            _ => {
+                drop(runtime);
+                let panics = count_panics(|| drop(response));
+                assert_eq!((panics, total().active, total().idle), (0, 0, 0), "{place}");
+                continue;
+            }
+        };
+        assert_eq!((panics, total().active), (0, 1), "{place}: the rest of the content is being read");
+        line.say(" rest");
+        runtime.block_on(async {
+            while total().active > 0 {
+                tokio::task::yield_now().await;
+            }
+        });
+        assert_eq!((total().idle, total().closed_total()), (1, 0), "{place}: {}", total());
+    }
 }

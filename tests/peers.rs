@@ -1,7 +1,7 @@
-//! Real servers: 1,000 requests over one connection to each, plain and TLS.
+//! Real servers: 1,000 requests over one connection to each, plain and in TLS.
 //!
-//! Each server is started here, on loopback, with a configuration of its own. One that is not installed is skipped,
-//! and says so.
+//! Each server is started here, on loopback, with a configuration of its own. A server that is not installed is
+//! skipped, and the test prints that.
 #![cfg(feature = "rustls")]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -17,7 +17,7 @@ use handclasp::{Certificate, Client};
 const REQUESTS: u64 = 1000;
 
 #[tokio::test]
-async fn nginx() {
+async fn nginx_answers_a_thousand_requests_on_one_connection() {
     let at = Place::new("nginx");
     let config = format!(
         "daemon off; pid pid; error_log stderr; worker_processes 1; events {{ worker_connections 64; }}\n\
@@ -34,7 +34,7 @@ async fn nginx() {
 }
 
 #[tokio::test]
-async fn apache() {
+async fn apache_answers_a_thousand_requests_on_one_connection() {
     let at = Place::new("apache");
     let modules = Path::new("/usr/lib/apache2/modules");
     let load = |module: &str| format!("LoadModule {module}_module {}/mod_{module}.so\n", modules.display());
@@ -60,7 +60,7 @@ async fn apache() {
 }
 
 #[tokio::test]
-async fn node() {
+async fn node_answers_a_thousand_requests_on_one_connection() {
     let at = Place::new("node");
     let script = format!(
         "const fs = require('fs'), answer = (q, r) => r.end('hello\\n');\n\
@@ -78,7 +78,7 @@ async fn node() {
 }
 
 #[tokio::test]
-async fn python() {
+async fn python_answers_a_thousand_requests_on_one_connection() {
     let at = Place::new("python");
     let script = format!(
         "import http.server, os, ssl, threading\n\
@@ -115,7 +115,7 @@ struct Place {
     ca: String,
 }
 
-/// Ends the server with the test: asked first, so that it ends its workers too.
+/// Ends the server with the test. The server is asked first, so that it ends its workers too.
 struct Server(Child);
 
 impl Drop for Server {
@@ -142,7 +142,8 @@ impl Place {
         Self { dir, plain, tls, ca: made.cert.pem() }
     }
 
-    /// Starts the program and waits until it listens. `None`, with the reason printed, where it cannot be had.
+    /// Starts the program and waits until it listens. Returns `None`, and prints the reason, where the program cannot
+    /// be started.
     fn start(&self, program: &str, args: &[&str]) -> Option<Server> {
         let mut command = Command::new(program);
         command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
@@ -204,9 +205,9 @@ impl Drop for Place {
     }
 }
 
-/// Returns two free ports below those that the system gives to connections (from 32,768 on, or from 49,152 on). From that range,
-/// another test's connection could take the port before the server does. So could our own question whether the server listens
-/// yet: a connection from a port to itself succeeds. Other processes begin elsewhere.
+/// Returns two free ports below those that the system gives to connections (from 32,768 on, or from 49,152 on). Another
+/// test's connection could take a port of that range before the server does, and so could our own question whether the
+/// server listens yet, because a connection from a port to itself succeeds. Other processes begin at other ports.
 fn free_ports() -> [u16; 2] {
     static ASKED: AtomicU32 = AtomicU32::new(0);
     let mut ports = std::iter::repeat_with(|| {

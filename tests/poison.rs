@@ -1,13 +1,11 @@
-//! Servers that put bytes on the wire which belong to no request, and servers that close: nobody gets what was not
-//! meant for them, nobody who may be sent again sees an error, and the pool's ledger accounts for every connection.
+//! Servers that send bytes which belong to no request, and servers that close: no request gets a response that was not
+//! meant for it, no request that may be sent again fails, and the pool's ledger accounts for every connection.
 //!
-//! Poison is a whole response whose content says what it is, so that a wrong response is recognised; every right one
-//! says which request it answers. Against bytes that come when the next request's head has been written nothing can be
-//! done: then the server itself, which has found that head, counts one request that it has harmed.
+//! Poison is a whole response whose content names it, so that a wrong response is recognised. Every right response
+//! names its request. Poison that comes when the next request's head is already written cannot be told from a response:
+//! in that case the server, which has read that head, counts one request that it has harmed.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-#[path = "support/lines.rs"]
-mod lines;
 mod support;
 
 use std::io::{self, Read, Write};
@@ -21,46 +19,47 @@ use handclasp::{Client, DropReason, ErrorKind, HostStats, Phase, Written};
 use http::{Method, Uri};
 use tokio::runtime::{Builder, Runtime};
 
-use self::lines::{Lines, send};
-use self::support::arrival::{wait_for_delivery, wait_for_end};
-use self::support::{PATIENCE, Peer, Server, Signal, until, within};
+use crate::support::arrival::{wait_for_delivery, wait_for_end};
+use crate::support::lines;
+use crate::support::lines::{Lines, send};
+use crate::support::{PATIENCE, Peer, Server, Signal, until, within};
 
 const POISON: &str = "HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\npoison";
 
-/// The beginning of it: a part of a head.
+/// Length of the first part of the poison, which ends within its head.
 const PART: usize = 30;
 
 fn answer(target: &str) -> String {
     format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{target}", target.len())
 }
 
-/// What the server does behind its first answer on each connection.
+/// The server's misdeed after its first response on each connection.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Misdeed {
-    /// Poison, in the same write.
+    /// Sends poison in the same write.
     Surplus,
-    /// A part of it in the same write, and the rest a moment later.
+    /// Sends a part of the poison in the same write, and the rest a moment later.
     PartOfAHead,
-    /// Poison, so much later.
+    /// Sends poison after this pause.
     LateSurplus(Duration),
-    /// Poison, as soon as the next request is there.
+    /// Sends poison as soon as the next request is there.
     SurplusOnceAsked,
-    /// It closes, so much later.
+    /// Closes after this pause.
     Closes(Duration),
-    /// It closes at once, and says so.
+    /// Closes at once, and says so with `Connection: close`.
     ClosesAsItSays,
 }
 
-/// Who sends the next request, and when.
+/// The sender of the next request, and the time at which it is sent.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Way {
     /// The same task, at once.
     OneTask,
-    /// One of several tasks that wait for the host's only connection, and are handed it directly.
+    /// One of several tasks that wait for the host's only connection, which is handed to it directly.
     OneSlot,
-    /// The same task, when the misdeed was done and the runtime has had time to hear of it.
+    /// The same task, when the misdeed was done and the runtime had time to learn of it.
     Idle,
-    /// The same task, when the misdeed was done and has arrived, but the runtime's only thread was blocked meanwhile.
+    /// The same task, when the misdeed has arrived but the runtime's only thread was blocked meanwhile.
     Blocked,
 }
 
@@ -70,14 +69,14 @@ const LATER: Duration = Duration::from_millis(20);
 
 const TASKS: usize = 8;
 
-/// What the server counts.
+/// Counts of the server.
 #[derive(Default)]
 struct Book {
     /// Requests whose heads were written before the poison could be seen.
     harmed: AtomicUsize,
     /// Requests on a connection that should have been closed.
     astray: AtomicUsize,
-    /// The misdeed was done while the connection was idle.
+    /// Misdeeds on an idle connection.
     done: Signal,
 }
 
@@ -90,7 +89,7 @@ impl Misdeed {
             Self::PartOfAHead => {
                 peer.send([&answer, &POISON[..PART]].concat())?;
                 thread::sleep(SOON);
-                // The client may well have closed it.
+                // The client may have closed the connection.
                 let _ = peer.send(&POISON[PART..]);
             }
             Self::LateSurplus(pause) => {
@@ -100,7 +99,7 @@ impl Misdeed {
                     peer.send(POISON)?;
                     book.done.raise();
                     if peer.request()?.is_some() {
-                        // It was under way.
+                        // The request was under way.
                         book.harmed.fetch_add(1, Ordering::SeqCst);
                     }
                     return peer.close();
@@ -125,12 +124,12 @@ impl Misdeed {
         expect_nothing(peer, book)
     }
 
-    /// Blocks until it has arrived.
+    /// Blocks until the misdeed has arrived.
     fn wait(self, local: SocketAddr, remote: SocketAddr) {
         match self {
             Self::LateSurplus(_) | Self::SurplusOnceAsked => wait_for_delivery(local, remote),
             Self::Closes(_) => wait_for_end(local, remote),
-            // The client has closed it already.
+            // The client has closed the connection already.
             Self::Surplus | Self::PartOfAHead | Self::ClosesAsItSays => {}
         }
     }
@@ -140,13 +139,13 @@ impl Misdeed {
         !matches!(self, Self::LateSurplus(_) | Self::SurplusOnceAsked)
     }
 
-    /// How many requests a test makes.
+    /// Number of requests of a test.
     fn requests(self) -> usize {
         if let Self::LateSurplus(LATER) | Self::Closes(LATER) = self { 40 } else { 100 }
     }
 }
 
-/// The next request gets the poison before its answer.
+/// Whether the next request gets the poison before its response.
 fn harm_the_next(peer: &mut Peer, book: &Book) -> io::Result<()> {
     let Some(next) = peer.request()? else { return Ok(()) };
     book.harmed.fetch_add(1, Ordering::SeqCst);
@@ -154,7 +153,7 @@ fn harm_the_next(peer: &mut Peer, book: &Book) -> io::Result<()> {
     expect_nothing(peer, book)
 }
 
-/// Nothing must come any more.
+/// No request may come any more.
 fn expect_nothing(peer: &mut Peer, book: &Book) -> io::Result<()> {
     if peer.request()?.is_some() {
         book.astray.fetch_add(1, Ordering::SeqCst);
@@ -176,14 +175,14 @@ fn total(client: &Client) -> HostStats {
     client.pool().stats().total
 }
 
-/// Whoever asks: its clones are tasks that share the work.
+/// The sender of requests. Its clones are tasks that share the work.
 #[derive(Clone)]
 struct Asker {
     client: Client,
     address: SocketAddr,
     next: Arc<AtomicUsize>,
     requests: usize,
-    /// What is waited for after each response.
+    /// The event that is awaited after each response.
     cell: Option<(Misdeed, Way, Arc<Book>)>,
 }
 
@@ -192,7 +191,7 @@ impl Asker {
         Self { client: client.clone(), address, next: Arc::default(), requests, cell: None }
     }
 
-    /// So many requests by so many tasks: none fails. How many of them got poison?
+    /// Sends this many requests from this many tasks, none of which fails. Returns how many got poison.
     async fn run(self, tasks: usize) -> usize {
         let tasks: Vec<_> = (0..tasks).map(|_| tokio::spawn(self.clone().ask())).collect();
         let mut poisoned = 0;
@@ -226,7 +225,7 @@ impl Asker {
                 Some((misdeed, Way::Idle, book)) => {
                     book.done.raised().await;
                     misdeed.wait(local, self.address);
-                    // The reactor hears of it.
+                    // The reactor learns of the misdeed.
                     tokio::task::yield_now().await;
                 }
                 Some((misdeed, Way::Blocked, book)) => {
@@ -239,33 +238,33 @@ impl Asker {
     }
 }
 
-/// Plays it, and judges.
+/// Plays the misdeed and judges the outcome.
 fn prove(misdeed: Misdeed, way: Way) {
     let book = Arc::new(Book::default());
     let kept = book.clone();
     let server = Server::start(move |peer| misdeed.serve(peer, &kept));
-    // Each connection ends after an answer or two: the pool is not to learn from that.
+    // Each connection ends after one or two responses, and the pool must not learn from that.
     let client = Client::builder().not_kept_after(None).max_connections_per_host(1).build().unwrap();
     let made = misdeed.requests();
     let asker =
         Asker { cell: Some((misdeed, way, book.clone())), ..Asker::new(&client, server.address(), made) };
-    // It outlives the judgement: what is idle is not to be closed for want of it.
+    // The runtime outlives the judgement, so that idle connections are not closed because it ended.
     let runtime = way.runtime();
     let poisoned = runtime.block_on(within(60, async {
         let poisoned = asker.run(if way == Way::OneSlot { TASKS } else { 1 }).await;
-        // The server may be a little behind.
+        // The server's counts may follow a little later.
         until("it has counted", || book.harmed.load(Ordering::SeqCst) >= poisoned).await;
         poisoned
     }));
 
     let total = total(&client);
     let cell = format!("{misdeed:?}, {way:?}: {total}");
-    // Of the responses: none is wrong but those for which there was no help.
+    // Responses: none is wrong except for those that could not be told from poison.
     assert_eq!(book.astray.load(Ordering::SeqCst), 0, "used after the poison: {cell}");
     assert_eq!(poisoned, book.harmed.load(Ordering::SeqCst), "wrong responses: {cell}");
     let is_avoidable = misdeed.is_once() || matches!(way, Way::Idle | Way::Blocked);
     assert!(!is_avoidable || poisoned == 0, "{poisoned} wrong responses: {cell}");
-    // Of the connections: each has ended, or is idle, and is counted once.
+    // Connections: each has ended or is idle, and is counted once.
     assert_eq!((total.active, total.dialing, total.waiting, total.failed_dials), (0, 0, 0, 0), "{cell}");
     assert_eq!(total.opened, total.closed_total() + total.idle as u64, "{cell}");
     assert_eq!(server.connections() as u64, total.opened, "{cell}");
@@ -284,13 +283,13 @@ fn prove(misdeed: Misdeed, way: Way) {
             assert_eq!((poisoned, unsolicited, total.idle), (made / 2, made / 2, 0), "{cell}");
         }
         Misdeed::LateSurplus(_) if is_avoidable => {
-            // (The last may be idle, or swept.)
+            // The last connection may be idle, or closed by the sweep.
             assert_eq!(unsolicited + total.idle, made, "{cell}");
         }
-        // (The server closes those on which a request was under way to the poison.)
+        // The server closes a connection when its poison came after the next request was written.
         Misdeed::LateSurplus(_) => assert!(gone <= poisoned && unfit == 0, "{cell}"),
     }
-    // Of the requests: where there was time to look, none was written to a connection that was no good.
+    // Requests: where there was time to look, none was written to a bad connection.
     let (has_time, requests) = (matches!(way, Way::Idle | Way::Blocked), total.requests as usize);
     match misdeed {
         Misdeed::Closes(_) | Misdeed::LateSurplus(_) if !has_time => assert!(requests >= made, "{cell}"),
@@ -307,7 +306,7 @@ fn rule_21_surplus_in_the_same_write_reaches_nobody() {
     }
 }
 
-/// There is no telling that response from the right one. But the right one comes behind it, so that there is surplus.
+/// That poison cannot be told from the right response. But the right response follows it, so that there is surplus.
 #[test]
 fn rule_21_surplus_that_meets_the_next_request_harms_one_and_ends_the_connection() {
     for misdeed in [Misdeed::LateSurplus(SOON), Misdeed::LateSurplus(LATER), Misdeed::SurplusOnceAsked] {
@@ -316,7 +315,7 @@ fn rule_21_surplus_that_meets_the_next_request_harms_one_and_ends_the_connection
     }
 }
 
-/// Whether the reactor has heard of it or not.
+/// The test holds whether the reactor has learned of the misdeed or not.
 #[test]
 fn rule_23_what_came_while_a_connection_was_idle_is_seen_before_the_next_request() {
     for pause in [SOON, LATER] {
@@ -329,7 +328,7 @@ fn rule_23_what_came_while_a_connection_was_idle_is_seen_before_the_next_request
     }
 }
 
-/// Before the look, between look and write, behind the write: a request that may be sent again is.
+/// The server closes before the look, between look and write, or after the write: a request that may be sent again is.
 #[test]
 fn rule_27_a_close_at_any_moment_is_no_error() {
     for pause in [AT_ONCE, SOON, LATER] {
@@ -343,14 +342,14 @@ fn rule_25_a_connection_whose_close_is_announced_is_not_waited_for() {
     WAYS.into_iter().for_each(|way| prove(Misdeed::ClosesAsItSays, way));
 }
 
-/// The look found nothing, but the head takes more than one write, and what comes before its last byte was written
-/// cannot be the answer. It ends the connection, and the request is sent again if that does no harm.
+/// The look found nothing, but the head takes more than one write: a response that comes before the last byte was
+/// written cannot belong to the request. It ends the connection, and the request is sent again if that does no harm.
 #[tokio::test(start_paused = true)]
 async fn rule_24_what_comes_before_the_head_is_written_is_nobodys_answer() {
     for (method, room, is_resent) in [
         (Method::GET, 10, true),
         (Method::GET, 0, true),
-        // Nothing of it was written.
+        // No byte of the request was written.
         (Method::POST, 0, true),
         (Method::POST, 10, false),
     ] {
@@ -383,7 +382,7 @@ async fn rule_24_what_comes_before_the_head_is_written_is_nobodys_answer() {
     }
 }
 
-/// On a connection that nobody used before, it can only be an answer: to a head that is too long, perhaps.
+/// On an unused connection the bytes can only be a response, perhaps to a head that is too long.
 #[tokio::test(start_paused = true)]
 async fn rule_24_an_early_answer_on_a_new_connection_is_delivered() {
     let lines = Lines::default();
@@ -405,7 +404,7 @@ struct Lean {
     threads: Vec<JoinHandle<()>>,
 }
 
-/// One of its connections.
+/// One connection of the server.
 struct Link {
     stream: TcpStream,
     buffer: Vec<u8>,
@@ -428,7 +427,7 @@ impl Lean {
                     stream.set_nodelay(true).unwrap();
                     stream.set_read_timeout(Some(LATER)).unwrap();
                     let mut link = Link { stream, buffer, is_stopped: is_stopped.clone() };
-                    // The client's hanging up is no failure of the script.
+                    // A client that hangs up is no failure of the script.
                     let _ = serve(&mut link);
                     buffer = link.buffer;
                 }
@@ -442,7 +441,7 @@ impl Lean {
 impl Drop for Lean {
     fn drop(&mut self) {
         self.is_stopped.store(true, Ordering::SeqCst);
-        // Each thread accepts one last connection.
+        // One last connection ends each thread's accept.
         for _ in &self.threads {
             let _ = TcpStream::connect(self.address);
         }
@@ -452,14 +451,15 @@ impl Drop for Lean {
 }
 
 impl Link {
-    /// The target of the next request, which comes alone; `None` when the client has closed instead.
+    /// Reads the next request, which comes alone, and returns its target. Returns `None` when the client has closed
+    /// instead.
     fn request(&mut self) -> io::Result<Option<String>> {
         let (mut filled, begun) = (0, Instant::now());
         while !self.buffer[..filled].ends_with(b"\r\n\r\n") {
             match self.stream.read(&mut self.buffer[filled..]) {
                 Ok(0) => return Ok(None),
                 Ok(read) => filled += read,
-                // It was a pause.
+                // The read timed out in a pause.
                 Err(error) if self.is_stopped.load(Ordering::SeqCst) || begun.elapsed() > PATIENCE => {
                     return Err(error);
                 }
@@ -472,7 +472,7 @@ impl Link {
         Ok(Some(String::from_utf8(target.to_vec()).unwrap()))
     }
 
-    /// Answers, with something behind it, in one write.
+    /// Sends a response and further bytes in one write.
     fn respond(&mut self, target: &str, behind: &str) -> io::Result<()> {
         self.stream.write_all([&*answer(target), behind].concat().as_bytes())
     }
@@ -480,15 +480,15 @@ impl Link {
 
 const REQUESTS: usize = 100_000;
 
-/// So many requests by several tasks: none fails, none gets poison.
+/// Sends this many requests from several tasks: none fails, and none gets poison.
 async fn get_all(client: &Client, address: SocketAddr, requests: usize) {
-    assert_eq!(Asker::new(client, address, requests).run(TASKS).await, 0, "somebody got poison");
-    // A dial that was overtaken may still be under way.
-    until("all is quiet", || total(client).dialing == 0).await;
+    assert_eq!(Asker::new(client, address, requests).run(TASKS).await, 0, "a request got poison");
+    // A dial whose request was served elsewhere may still be under way.
+    until("no dial is under way", || total(client).dialing == 0).await;
 }
 
-/// The race of the surplus with those who wait: behind every eighth answer there is poison, a whole response or a part
-/// of one, and at each moment others wait for the host's only connection.
+/// Surplus and waiters race: poison follows every eighth response, whole or a part, while other requests wait for the
+/// host's only connection.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rule_21_surplus_reaches_nobody_in_a_hundred_thousand_requests() {
     const EACH: usize = 8;
@@ -524,10 +524,10 @@ async fn rule_21_surplus_reaches_nobody_in_a_hundred_thousand_requests() {
     assert_eq!((total.idle, total.active, total.waiting, total.failed_dials), (0, 0, 0, 0), "{total}");
 }
 
-/// A hundred thousand requests to servers that close behind each answer: at once or a moment later, but of each `asked`
-/// connections one only when the next request is there. How many requests were lost so.
+/// A hundred thousand requests to servers that close after each response, at once or a moment later; one of each
+/// `asked` connections closes only when the next request is there. Returns how many requests were lost that way.
 async fn against_servers_that_close(client: &Client, asked: usize) -> usize {
-    // Of several, lest a connection be made again between ports that still remember an earlier one.
+    // Several servers, so that no connection is made between ports that still remember an earlier one.
     const SERVERS: usize = 4;
     let lost = Arc::new(AtomicUsize::new(0));
     for _ in 0..SERVERS {
@@ -557,7 +557,7 @@ async fn against_servers_that_close(client: &Client, asked: usize) -> usize {
     lost
 }
 
-/// Each connection is kept, though it is as good as dead: every request has to look, and many have to be sent again.
+/// Each connection is kept although it is about to close: every request has to look, and many have to be sent again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rule_28_a_close_behind_each_answer_is_no_error_in_a_hundred_thousand_requests() {
     const EACH: usize = 8;
@@ -569,7 +569,7 @@ async fn rule_28_a_close_behind_each_answer_is_no_error_in_a_hundred_thousand_re
     assert_eq!(total.closed(DropReason::PeerClosed), total.closed_total(), "{total}");
 }
 
-/// By default the pool learns, and keeps none.
+/// By default the pool learns that the host closes each connection, and keeps none.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rule_28_a_close_behind_each_answer_is_no_error_where_the_host_is_not_kept() {
     let client = Client::builder().idle_timeout(None).build().unwrap();

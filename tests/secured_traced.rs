@@ -1,26 +1,25 @@
-//! What a client does in TLS, seen by its spans, or done to it when one begins.
+//! TLS of a client as its spans show it, and events that the test causes when a span begins.
 //!
-//! Apart from other tests of TLS, because tracing remembers for the whole process what a thread without a subscriber is
-//! not interested in.
+//! Apart from other tests of TLS, because `tracing` remembers for the whole process which callsites a thread without a
+//! subscriber ignores.
 #![cfg(all(feature = "url", feature = "rustls"))]
 #![allow(missing_docs, clippy::unwrap_used)]
 
-#[path = "support/recorder.rs"]
-mod recorder;
 mod support;
 
 use std::sync::Arc;
 
 use handclasp::{Certificate, Client, ErrorKind, Written};
 
-use self::support::{Server, Signal, within};
+use crate::support::recorder;
+use crate::support::{Server, Signal, within};
 
 fn client(server: &Server) -> Client {
     let root = Certificate::from_pem(server.authority()).unwrap();
     Client::builder().add_root_certificate(root).build().unwrap()
 }
 
-/// By a session that is resumed, the server knows that two connections are of one client: no session crosses a tag.
+/// A resumed session shows the server that two connections belong to one client: no session crosses an isolation tag.
 #[tokio::test]
 async fn no_tls_session_is_resumed_across_isolation_tags() {
     let (recorder, _guard) = recorder::Recorder::start();
@@ -33,7 +32,7 @@ async fn no_tls_session_is_resumed_across_isolation_tags() {
         Ok(())
     });
     let client = client(&server);
-    // (Without a tag, the second connection resumes the session of the first.)
+    // Without a tag, the second connection resumes the session of the first.
     let tags = [None, None, Some("a"), Some("a"), Some("b"), None, Some("a")];
     for (number, tag) in tags.into_iter().enumerate() {
         let mut request = client.get(server.url("/"));
@@ -48,7 +47,8 @@ async fn no_tls_session_is_resumed_across_isolation_tags() {
     assert!(resumed.eq(expected.map(Some)), "{spans:?}");
 }
 
-/// Runs what it is armed with when a request is about to be written: the connection was looked at, and nothing is written.
+/// A `tracing` layer that runs a function when a request is about to be written: the connection was looked at, and no
+/// byte is written.
 #[derive(Clone, Default)]
 struct Trap(Arc<std::sync::Mutex<Option<Spring>>>);
 
@@ -70,7 +70,7 @@ impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Trap {
     }
 }
 
-/// The first write fails. What TLS was given counts as written, because a part of it may be on its way.
+/// The first write fails. Bytes that TLS was given count as written, because a part of them may be on its way.
 #[tokio::test]
 async fn a_post_whose_first_write_fails_inside_tls_is_not_sent_again() {
     use tracing_subscriber::layer::SubscriberExt;

@@ -1,5 +1,5 @@
-//! The bodies of the fuzz targets, run with inputs that are made by chance from a fixed seed, and with those that once
-//! broke something (`tests/data/fuzz`).
+//! The bodies of the fuzz targets, run with random inputs from fixed seeds, and with inputs that once broke something
+//! (`tests/data/fuzz`).
 //!
 //! A failure prints its seed: `SEED=n cargo test --test seeded` repeats it alone. With `HANDCLASP_LONG` there are fifty
 //! times as many inputs. libFuzzer runs the same bodies: see `.ci/fuzz`.
@@ -11,13 +11,16 @@
 mod conformance;
 #[path = "support/fuzzing/mod.rs"]
 mod fuzzing;
+#[path = "support/random.rs"]
+mod random;
 
 use std::path::Path;
 
 use conformance::Case;
+use random::Rng;
 
 #[test]
-fn response_heads() {
+fn random_response_heads_break_nothing() {
     run("response_head", fuzzing::response_head, |rng| {
         let mut input = prefix(rng, 3);
         input.extend(wire(rng));
@@ -26,7 +29,7 @@ fn response_heads() {
 }
 
 #[test]
-fn chunked_bodies() {
+fn random_chunked_bodies_break_nothing() {
     run("chunked", fuzzing::chunked, |rng| {
         let mut input = prefix(rng, 3);
         let mut wire = chunks(rng);
@@ -37,7 +40,7 @@ fn chunked_bodies() {
 }
 
 #[test]
-fn exchanges() {
+fn random_exchanges_break_nothing() {
     run("exchange", fuzzing::exchange, |rng| {
         let mut input = prefix(rng, 5);
         let operations = rng.below(12);
@@ -49,7 +52,7 @@ fn exchanges() {
 }
 
 #[test]
-fn request_heads() {
+fn random_request_heads_break_nothing() {
     run("request_head", fuzzing::request_head, |rng| {
         let counted = |rng: &mut Rng| {
             let text = soup(rng, &TARGETS, 3);
@@ -74,9 +77,9 @@ fn request_heads() {
     });
 }
 
-/// Whatever broke something once, and some that never did.
+/// Inputs that broke something once, and some that never did.
 #[test]
-fn stored_inputs() {
+fn stored_inputs_break_nothing() {
     for (target, body) in TARGET_BODIES {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/fuzz").join(target);
         let mut count = 0;
@@ -99,21 +102,21 @@ const TARGET_BODIES: [(&str, Body); 4] = [
     ("request_head", fuzzing::request_head),
 ];
 
-/// Runs a body with as many inputs, each from a seed of its own.
+/// Runs a body with many inputs, each from a seed of its own.
 fn run(target: &str, body: Body, make: impl Fn(&mut Rng) -> Vec<u8>) {
     let own = std::env::var("SEED").ok().map(|seed| seed.parse::<u64>().expect("SEED is a number"));
     let is_long = std::env::var_os("HANDCLASP_LONG").is_some();
     let count = if is_long { 50 * INPUTS } else { INPUTS };
     for seed in own.map_or(0..count, |seed| seed..seed + 1) {
         let mut case = Running { target, seed, input: Vec::new() };
-        case.input = make(&mut Rng(seed.wrapping_mul(0x2545_f491_4f6c_dd1d)));
+        case.input = make(&mut Rng::new(seed.wrapping_mul(0x2545_f491_4f6c_dd1d)));
         body(&case.input);
     }
 }
 
 const INPUTS: u64 = 20_000;
 
-/// Says which input it was when the body panics.
+/// Prints the input when the body panics.
 struct Running<'a> {
     target: &'a str,
     seed: u64,
@@ -135,28 +138,7 @@ impl Drop for Running<'_> {
 
 // ------------------------------------------------------------------------------------------------ the generator
 
-/// SplitMix64.
-struct Rng(u64);
-
-impl Rng {
-    fn draw(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.draw() % bound
-    }
-
-    fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
-        &from[self.below(from.len() as u64) as usize]
-    }
-}
-
-/// The choices before a wire; half of the time with the default limits.
+/// Returns the choices before a wire, half of the time with the default limits.
 fn prefix(rng: &mut Rng, length: usize) -> Vec<u8> {
     let mut prefix: Vec<u8> = (0..length).map(|_| rng.draw() as u8).collect();
     if rng.below(2) == 0 {
@@ -165,7 +147,7 @@ fn prefix(rng: &mut Rng, length: usize) -> Vec<u8> {
     prefix
 }
 
-/// Choices of names and values, mostly of known ones, and mostly few.
+/// Returns choices of names and values, mostly known ones, and mostly few.
 fn fields(rng: &mut Rng, input: &mut Vec<u8>) {
     let count = [0, 1, 1, 2, 3, 6][rng.below(6) as usize];
     input.push(count);
@@ -186,7 +168,7 @@ fn fields(rng: &mut Rng, input: &mut Vec<u8>) {
     }
 }
 
-/// What a server may send: real, by the grammar, of its words, or noise.
+/// Returns bytes that a server may send: real ones, ones by the grammar, ones made of its words, or noise.
 fn wire(rng: &mut Rng) -> Vec<u8> {
     let mut wire = match rng.below(8) {
         0..=2 => rng.pick(wires()).clone(),
@@ -198,7 +180,7 @@ fn wire(rng: &mut Rng) -> Vec<u8> {
     wire
 }
 
-/// The shorter wires of the conformance cases.
+/// Returns the shorter wires of the conformance cases.
 fn wires() -> &'static [Vec<u8>] {
     static WIRES: std::sync::OnceLock<Vec<Vec<u8>>> = std::sync::OnceLock::new();
     WIRES.get_or_init(|| {
@@ -209,7 +191,7 @@ fn wires() -> &'static [Vec<u8>] {
     })
 }
 
-/// Heads, interim ones first, and a body that mostly is as announced.
+/// Returns heads, interim ones first, and a body that is mostly as announced.
 fn response(rng: &mut Rng) -> Vec<u8> {
     let mut wire = Vec::new();
     for _ in 0..[0, 0, 0, 1, 3][rng.below(5) as usize] {
@@ -245,7 +227,7 @@ fn response(rng: &mut Rng) -> Vec<u8> {
     wire
 }
 
-/// A chunked body, with the odd extension and trailer.
+/// Returns a chunked body, sometimes with extensions and trailers.
 fn chunks(rng: &mut Rng) -> Vec<u8> {
     let mut wire = Vec::new();
     for _ in 0..rng.below(5) {
@@ -284,7 +266,7 @@ fn soup(rng: &mut Rng, words: &[&str], most: u64) -> Vec<u8> {
     (0..rng.below(most + 1)).flat_map(|_| rng.pick(words).bytes()).collect()
 }
 
-/// None, or a few small changes.
+/// Makes no change, or a few small ones.
 fn mutate(rng: &mut Rng, wire: &mut Vec<u8>) {
     for _ in 0..[0, 0, 1, 1, 3][rng.below(5) as usize] {
         let at = rng.below(wire.len() as u64 + 1) as usize;

@@ -1,7 +1,8 @@
-//! Requests that are dropped at any point leave no socket behind: the open files of this process are counted, in which
-//! the server lives as well.
+//! Requests that are dropped at any point leave no socket open: the test counts the open files of this process, in
+//! which the server runs as well.
 //!
-//! One test, because the files are those of the whole process. (Every await, in memory: `tests/cancel.rs`.)
+//! One test, because the files are those of the whole process. `tests/it/cancel.rs` drops requests at every await, in
+//! memory.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test")]
@@ -23,12 +24,12 @@ use tokio::runtime::{Builder, Runtime};
 
 type Work = Pin<Box<dyn Future<Output = ()>>>;
 
-/// What a request is doing when it is dropped.
+/// Work that is dropped.
 type Case = (&'static str, fn(Client, &Bench) -> Work);
 
 struct Bench {
     server: Plain,
-    /// Takes no connection.
+    /// The request takes no connection.
     silent: SocketAddr,
 }
 
@@ -87,13 +88,13 @@ fn rule_31_cancelled_requests_leave_no_socket_behind() {
                 assert!(polls < 10_000, "{name} does not end");
             }
             println!("{name}, {threads} threads: over within {polls} polls");
-            // (Where there are two, a dial may be faster than who waits for it.)
+            // Where there are two connections, a dial may end before its waiter is polled.
             assert!(polls > 1 || threads > 1, "{name} was dropped while it was under way");
         }
     }
 }
 
-/// Whether it had ended within so many polls.
+/// Drops the work after this many polls. Whether it had ended by then.
 fn drop_after(
     runtime: &Runtime,
     bench: &Bench,
@@ -118,7 +119,8 @@ fn drop_after(
                 Poll::Pending => Poll::Pending,
             }
         });
-        let has_ended = tokio::time::timeout(Duration::from_secs(20), polled).await.expect("it hangs");
+        let has_ended =
+            tokio::time::timeout(Duration::from_secs(20), polled).await.expect("the work ends within 20 s");
         drop(work);
         until(what, "something is counted", || {
             let total = client.pool().stats().total;
@@ -145,7 +147,7 @@ async fn until(what: &str, wrong: &str, mut is_wrong: impl FnMut() -> Option<Str
     }
 }
 
-/// What each open file is, but for the folder that is read here.
+/// Returns what each open file is, except for the folder that is read here.
 fn open_files() -> BTreeSet<PathBuf> {
     let folder = std::fs::read_dir("/proc/self/fd").unwrap();
     let files = folder.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok());

@@ -1,13 +1,14 @@
-//! Everything at once, for 20 seconds (5 minutes with `HANDCLASP_LONG=1`): runtimes of which one parks and one dies and is
-//! made again, isolation tags, `min_idle`, limits, requests that are cancelled at any point, and a server that closes.
+//! Everything at once, for 20 seconds (5 minutes with `HANDCLASP_LONG=1`): several runtimes, one of which parks and
+//! another of which ends and is made again, isolation tags, `min_idle`, limits, requests that are cancelled at any
+//! point, and a server that closes.
 //!
-//! The time goes to rounds of four seconds. Each has settings of its own, drawn from its seed, which is printed:
+//! The test plays rounds of four seconds. The settings of each round are drawn from its seed, which is printed:
 //!
 //! ```text
 //! HANDCLASP_SEED=17 cargo test --test stress -- --nocapture       # plays the round of seed 17 again and again
 //! ```
 //!
-//! What holds in every round:
+//! In every round:
 //!
 //! - Every request on a runtime that is driven ends, and none fails, unless its server broke it off. A runtime that parks
 //!   parks on until they have ended.
@@ -18,6 +19,9 @@
 //! - In the end nothing is idle, active, being dialed or waiting, no socket is open at the server, and no task is left.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
+
+#[path = "support/random.rs"]
+mod random;
 
 use std::future::Future;
 use std::io;
@@ -34,13 +38,15 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Handle, Runtime};
 
-/// A request that takes longer never ends.
+use self::random::Rng;
+
+/// Time after which a request counts as hanging.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// A dial that takes longer has failed, also where nobody drives it.
+/// Connect timeout: a longer dial has failed, also where its runtime does not run.
 const CONNECT: Duration = Duration::from_millis(300);
 
-/// How long a round lasts.
+/// Duration of a round.
 const ROUND: Duration = Duration::from_secs(4);
 
 /// Longest time, in nanoseconds, for which a runtime of this round that should run did not.
@@ -65,7 +71,7 @@ const HOSTS: usize = 3;
 const TAGS: [Option<&str>; 3] = [None, Some("a"), Some("b")];
 
 #[test]
-fn everything_at_once() {
+fn everything_at_once_leaves_nothing_behind() {
     let is_long = std::env::var_os("HANDCLASP_LONG").is_some();
     let own =
         std::env::var("HANDCLASP_SEED").ok().map(|seed| seed.parse::<u64>().expect("a seed is a number"));
@@ -84,7 +90,7 @@ fn everything_at_once() {
     assert!(rounds >= 3 && requests > 200, "{rounds} rounds, {requests} requests");
 }
 
-/// The settings of one round.
+/// Settings of one round.
 #[derive(Clone, Debug)]
 struct Round {
     seed: u64,
@@ -92,32 +98,32 @@ struct Round {
     total: Option<usize>,
     max_idle: Option<usize>,
     idle_timeout: Duration,
-    /// So many of the hosts and of the tags are used.
+    /// Number of hosts and of tags that are used.
     hosts: u64,
     tags: u64,
-    /// Connections that each driven runtime keeps ready, by hosts.
+    /// Connections of each host that each running runtime keeps ready.
     min_idle: [usize; HOSTS],
-    /// Requests at a time on each driven runtime.
+    /// Number of requests at a time on each running runtime.
     widths: [u64; 2],
     has_parked: bool,
     has_dying: bool,
-    /// How many of a hundred requests are cancelled, and close their connections at the server's end.
+    /// Of a hundred requests, the number that are cancelled, and the number whose server closes the connection.
     cancelled: u64,
     closed: u64,
 }
 
-/// What the parts of a round share.
+/// State that the parts of a round share.
 struct Stage {
     round: Round,
     client: Client,
     server: Server,
     is_over: AtomicBool,
-    /// No runtime parks any more.
+    /// Whether no runtime parks any more.
     is_driven: AtomicBool,
     started: AtomicUsize,
-    /// `min_idle` was asked for so many connections.
+    /// Number of connections for which `min_idle` was called.
     wanted_idle: AtomicUsize,
-    /// How long the requests on driven runtimes took.
+    /// Durations of the requests on running runtimes.
     times: Mutex<Vec<Duration>>,
     findings: Mutex<Vec<String>>,
 }
@@ -127,29 +133,29 @@ impl Round {
         let mut rng = Rng::new(seed);
         Self {
             seed,
-            per_host: rng.pick(&[None, Some(1), Some(1), Some(2), Some(4)]),
-            total: rng.pick(&[None, None, Some(1), Some(2), Some(3), Some(6)]),
-            max_idle: rng.pick(&[None, None, Some(1), Some(4)]),
-            idle_timeout: rng.pick(&[
+            per_host: *rng.pick(&[None, Some(1), Some(1), Some(2), Some(4)]),
+            total: *rng.pick(&[None, None, Some(1), Some(2), Some(3), Some(6)]),
+            max_idle: *rng.pick(&[None, None, Some(1), Some(4)]),
+            idle_timeout: *rng.pick(&[
                 Duration::from_millis(40),
                 Duration::from_secs(1),
                 Duration::from_secs(60),
             ]),
-            hosts: rng.pick(&[1, HOSTS as u64]),
-            tags: rng.pick(&[1, TAGS.len() as u64]),
+            hosts: *rng.pick(&[1, HOSTS as u64]),
+            tags: *rng.pick(&[1, TAGS.len() as u64]),
             min_idle: match rng.below(2) {
                 0 => [0; HOSTS],
-                _ => std::array::from_fn(|_| rng.pick(&[0, 1, 1, 2])),
+                _ => std::array::from_fn(|_| *rng.pick(&[0, 1, 1, 2])),
             },
-            widths: std::array::from_fn(|_| rng.pick(&[1, 4, 8])),
+            widths: std::array::from_fn(|_| *rng.pick(&[1, 4, 8])),
             has_parked: rng.below(4) > 0,
             has_dying: rng.below(4) > 0,
-            cancelled: rng.pick(&[0, 10, 50]),
-            closed: rng.pick(&[0, 10, 60]),
+            cancelled: *rng.pick(&[0, 10, 50]),
+            closed: *rng.pick(&[0, 10, 60]),
         }
     }
 
-    /// Plays it, and returns how many requests were begun.
+    /// Plays the round, and returns how many requests were begun.
     fn play(self) -> usize {
         STALL.store(0, Ordering::SeqCst);
         let server = Server::start();
@@ -244,7 +250,7 @@ impl Stage {
         self.client.pool().stats().total
     }
 
-    /// The limits hold at every moment.
+    /// Checks the limits again and again.
     fn watch(self: &Arc<Self>) {
         let round = &self.round;
         while !self.is_over() {
@@ -262,7 +268,7 @@ impl Stage {
         }
     }
 
-    /// A runtime that runs all the time: each of its tasks makes one request after the other.
+    /// Plays a runtime that runs all the time: each of its tasks sends one request after the other.
     fn drive(self: &Arc<Self>, runtime: &Runtime, number: usize) {
         runtime.block_on(async {
             let stalls = tokio::spawn(measure_stalls());
@@ -289,16 +295,16 @@ impl Stage {
         });
     }
 
-    /// One request, to its end or until it is cancelled. It must come to one of both in time.
+    /// Sends one request and lets it end or cancels it. One of both must happen in time.
     async fn request(&self, rng: &mut Rng, who: &str) {
         let (plan, cancel) = (Plan::draw(rng, &self.round), rng.below(100) < self.round.cancelled);
         let how = if cancel { rng.below(3) } else { 9 };
         let begun = Instant::now();
         let work = self.exchange(&plan, how == 0, rng.below(2) == 0);
         let outcome = match how {
-            // After so many polls, wherever it is.
+            // Cancelled after this many polls, at whatever point the request is.
             1 => tokio::time::timeout(PATIENCE, polled(work, rng.below(12))).await,
-            // In its time.
+            // Runs to its end.
             2 => {
                 let moment = Duration::from_micros(rng.below(8_000));
                 Ok(tokio::time::timeout(moment, work).await.unwrap_or(Ok(())))
@@ -322,7 +328,7 @@ impl Stage {
         }
     }
 
-    /// The response is read to its end, or dropped with its head.
+    /// Reads the response to its end, or drops it after its head.
     async fn exchange(&self, plan: &Plan, is_dropped: bool, in_pieces: bool) -> handclasp::Result<()> {
         self.started.fetch_add(1, Ordering::SeqCst);
         let mut response: Response = plan.request(&self.client).send().await?;
@@ -349,7 +355,7 @@ impl Stage {
         let mut rng = self.rng(1_000);
         let mut number = 0;
         while !self.is_over() {
-            // It leaves idle connections there.
+            // The runtime leaves idle connections.
             runtime.block_on(async {
                 for _ in 0..rng.below(3) {
                     self.request(&mut rng, "parked").await;
@@ -369,12 +375,12 @@ impl Stage {
                     held.push(request);
                 }
             }
-            let moment = rng.pick(&[50, 200, 1_000, 3_600_000]);
+            let moment = *rng.pick(&[50, 200, 1_000, 3_600_000]);
             let until = Instant::now() + Duration::from_millis(moment);
             while Instant::now() < until && !self.is_driven.load(Ordering::SeqCst) {
                 thread::sleep(Duration::from_millis(5));
             }
-            // Each of them ends, with a response or an error.
+            // Each of the requests ends, with a response or an error.
             for request in held {
                 if runtime.block_on(async { tokio::time::timeout(PATIENCE, request).await }).is_err() {
                     self.find(format!("a request of a parked runtime does not end: {}", self.total()));
@@ -383,7 +389,7 @@ impl Stage {
         }
     }
 
-    /// Runtimes that end in the middle of everything.
+    /// Plays runtimes that end in the middle of everything.
     fn die(self: &Arc<Self>) {
         let mut rng = self.rng(2_000);
         while !self.is_over() {
@@ -399,7 +405,7 @@ impl Stage {
                     self.client.min_idle(format!("http://h{kept_ready}.test/"), connections).unwrap();
                 }
                 for task in 0..1 + rng.below(6) {
-                    let (stage, mut rng) = (self.clone(), Rng::new(rng.next() ^ task));
+                    let (stage, mut rng) = (self.clone(), Rng::new(rng.draw() ^ task));
                     tokio::spawn(async move {
                         loop {
                             stage.request(&mut rng, "dying").await;
@@ -431,7 +437,7 @@ impl Stage {
     fn finish(self: &Arc<Self>, runtimes: &[Runtime; 2]) -> usize {
         let is_settled = |total: &HostStats| (total.active, total.dialing, total.waiting) == (0, 0, 0);
         let [many, one] = runtimes;
-        // Dials that nobody waits for any more still go on to their end.
+        // Dials for which no request waits any more still run to their end.
         let settle = |what: &str, is_so: &dyn Fn() -> bool| {
             let begun = Instant::now();
             while !is_so() {
@@ -474,29 +480,29 @@ impl Stage {
     }
 }
 
-/// One request, and what its server does with it.
+/// One request, and its server's behaviour.
 #[derive(Debug)]
 struct Plan {
     host: u64,
     tag: Option<String>,
-    /// Of the content.
+    /// Length of the content.
     length: usize,
-    /// Milliseconds until the answer comes.
+    /// Milliseconds until the response.
     after: u64,
     ending: &'static str,
-    /// The server closes in place of an answer: on a new connection, the request fails.
+    /// Whether the server closes instead of answering: on a new connection, the request fails.
     is_broken_off: bool,
 }
 
 impl Plan {
     fn draw(rng: &mut Rng, round: &Round) -> Self {
         let ending =
-            if rng.below(100) < round.closed { rng.pick(&["close", "shut", "break"]) } else { "keep" };
+            if rng.below(100) < round.closed { *rng.pick(&["close", "shut", "break"]) } else { "keep" };
         Self {
             host: rng.below(round.hosts),
             tag: TAGS[rng.below(round.tags) as usize].map(str::to_owned),
-            length: rng.pick(&[0, 10, 10, 3_000, 200_000]),
-            after: rng.pick(&[0, 0, 0, 1, 5]),
+            length: *rng.pick(&[0, 10, 10, 3_000, 200_000]),
+            after: *rng.pick(&[0, 0, 0, 1, 5]),
             ending,
             is_broken_off: ending == "break",
         }
@@ -512,7 +518,7 @@ impl Plan {
     }
 }
 
-/// Polls so many times, and then drops it.
+/// Polls this many times, and then drops the future.
 async fn polled<E>(work: impl Future<Output = Result<(), E>>, polls: u64) -> Result<(), E> {
     let (mut work, mut left) = (pin!(work), polls);
     std::future::poll_fn(|cx| match left.checked_sub(1) {
@@ -544,7 +550,7 @@ impl Server {
                 let Ok((tcp, _)) = listener.accept().await else { continue };
                 let open = Open::new(&counted);
                 tokio::spawn(async move {
-                    // However it ends.
+                    // However the connection ends.
                     let _ = serve(tcp).await;
                     drop(open);
                 });
@@ -581,7 +587,7 @@ impl Drop for Open {
     }
 }
 
-/// `/ending/milliseconds/length`.
+/// Parses `/ending/milliseconds/length`.
 async fn serve(tcp: TcpStream) -> io::Result<()> {
     tcp.set_nodelay(true)?;
     let mut tcp = BufReader::new(tcp);
@@ -612,30 +618,5 @@ async fn serve(tcp: TcpStream) -> io::Result<()> {
         if ending != "keep" {
             return Ok(());
         }
-    }
-}
-
-/// SplitMix64.
-struct Rng(u64);
-
-impl Rng {
-    fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-
-    fn pick<T: Clone>(&mut self, from: &[T]) -> T {
-        from[self.below(from.len() as u64) as usize].clone()
     }
 }

@@ -1,13 +1,8 @@
-//! Every phase of every request is a span that starts once and ends once; the timings say the same.
+//! Every phase of every request is a span that starts once and ends once, and the timings agree with the spans.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-#[path = "support/plain.rs"]
-mod plain;
-#[path = "support/recorder.rs"]
-mod recorder;
-#[path = "support/scripted.rs"]
-mod scripted;
+mod support;
 
 use std::future::Future;
 use std::net::IpAddr;
@@ -15,10 +10,10 @@ use std::pin::Pin;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
+use crate::support::plain::Plain;
+use crate::support::recorder::{Recorder, Span, tree};
+use crate::support::scripted::{Peers, Reply, Script};
 use handclasp::{Answer, BoxError, Client, Family, Resolve, Response, Timings};
-use plain::Plain;
-use recorder::{Recorder, Span, tree};
-use scripted::{Peers, Reply, Script};
 
 const URL: &str = "http://a.test/";
 
@@ -33,13 +28,13 @@ fn find<'a>(spans: &'a [Span], name: &str) -> &'a Span {
     span
 }
 
-/// What a response's timings are in the end.
+/// Returns the final timings of a response.
 async fn finish(mut response: Response) -> Timings {
     while response.chunk().await.unwrap().is_some() {}
     *response.timings()
 }
 
-/// The phases are one interval, cut; and the spans are cut at the same points.
+/// The phases are cut from one interval, and the spans are cut at the same points.
 fn assert_exact(timings: &Timings, spans: &[Span]) {
     let setup: Duration =
         [timings.dns, timings.connect, timings.proxy, timings.tls].into_iter().flatten().sum();
@@ -62,7 +57,7 @@ async fn settle() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn cold_then_warm() {
+async fn the_spans_of_a_cold_and_a_warm_request_are_exact() {
     let (recorder, _guard) = Recorder::start();
     let peers = Peers::new(Script::new(&[&[Reply::ok("hello").split(10)]]));
     let client = client(&peers);
@@ -110,7 +105,7 @@ async fn cold_then_warm() {
     }
 }
 
-/// Answers with loopback.
+/// A resolver that answers with loopback.
 struct Loopback;
 
 impl Resolve for Loopback {
@@ -122,9 +117,9 @@ impl Resolve for Loopback {
     }
 }
 
-/// Over a real socket, in real time: the sums are exact all the same.
+/// Over a real socket, in real time, the sums are exact too.
 #[tokio::test]
-async fn cold_by_name() {
+async fn the_spans_of_a_cold_request_by_name_are_exact() {
     let server = Plain::start();
     let (recorder, _guard) = Recorder::start();
     let client = Client::builder().dns_resolver(Loopback).build().unwrap();
@@ -176,9 +171,9 @@ async fn a_refused_address_before_one_that_answers() {
     assert_eq!(outcomes, ["failed", "won"]);
 }
 
-/// The connection is another request's: this one waits for it, and dials nothing.
+/// Another request has the connection: this one waits for it, and dials nothing.
 #[tokio::test(start_paused = true)]
-async fn waited_for_another() {
+async fn the_spans_of_a_request_that_waited_are_exact() {
     let slow = Reply::raw(&["HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n", "four", "five!"]);
     let peers = Peers::new(Script::new(&[&[slow, Reply::ok("hello")]]));
     let client = client(&peers);
@@ -198,7 +193,7 @@ async fn waited_for_another() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn sent_again() {
+async fn the_spans_of_a_request_that_was_sent_again_are_exact() {
     let (recorder, _guard) = Recorder::start();
     let dying = [Reply::ok("hello"), Reply::silence().eof()];
     let script = Script { is_eager: true, ..Script::new(&[&dying, &[Reply::ok("hello")]]) };
@@ -219,7 +214,7 @@ async fn sent_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn failures() {
+async fn the_spans_of_a_failed_request_are_exact() {
     let (recorder, _guard) = Recorder::start();
     let half = Reply::raw(&["HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n", "four"]);
     for (reply, failed_dials, told, kind) in [
@@ -248,9 +243,9 @@ async fn failures() {
     }
 }
 
-/// Dropped at every poll: every span that was started has ended.
+/// A request is dropped at every poll: every span that was started has ended.
 #[tokio::test(start_paused = true)]
-async fn dropped_anywhere() {
+async fn every_span_ends_when_a_request_is_dropped_anywhere() {
     let (recorder, _guard) = Recorder::start();
     let mut drops = 0;
     let mut trees = Vec::new();
@@ -295,9 +290,9 @@ async fn dropped_anywhere() {
     println!("{drops} drops");
 }
 
-/// A dial whose request is gone ends its own spans.
+/// A dial whose request was dropped ends its own spans.
 #[tokio::test(start_paused = true)]
-async fn a_dial_that_nobody_waits_for() {
+async fn a_dial_that_no_request_waits_for_ends_its_own_spans() {
     let (recorder, _guard) = Recorder::start();
     let peers = Peers::new(Script::new(&[&[Reply::ok("hello")]]));
     let client = client(&peers);
@@ -313,9 +308,9 @@ async fn a_dial_that_nobody_waits_for() {
     assert_eq!(client.pool().stats().total.opened, 1);
 }
 
-/// A subscriber that comes or goes in the middle, and a span of the caller's around it all.
+/// A subscriber that is set or removed during a request, and a span of the caller's around the request.
 #[tokio::test(start_paused = true)]
-async fn under_a_span_of_the_callers() {
+async fn spans_stand_under_a_span_of_the_caller() {
     let (recorder, _guard) = Recorder::start();
     let peers = Peers::new(Script::new(&[&[Reply::ok("hello")]]));
     let client = client(&peers);

@@ -8,7 +8,8 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use support::clients::Kind;
-use support::measure::{Report, Team, origin, runtime};
+use support::measure::{Report, Team, origin};
+use support::runtime::runtime;
 use support::server::Server;
 use support::worker::{Job, Reading};
 use support::{Arguments, BoxError, heap};

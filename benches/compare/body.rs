@@ -13,8 +13,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use support::clients::Kind;
-use support::measure::{Report, Team, in_turn, origin, processor_time, runtime};
+use support::measure::{Report, Team, in_turn, origin, processor_time};
 use support::payload::Payload;
+use support::runtime::runtime;
 use support::server::{CHUNK, Server};
 use support::worker::{Job, Reading};
 use support::{Arguments, BoxError, heap};

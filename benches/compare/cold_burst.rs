@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use http::Uri;
 use support::clients::{At, Client, Kind, Settings};
-use support::measure::{Report, in_turn, median, origin, processor_time, runtime};
+use support::measure::{Report, in_turn, median, origin, processor_time};
+use support::runtime::runtime;
 use support::server::{Control, DOMAIN, Server};
 use support::worker::{Job, Reading, Worker};
 use support::{Arguments, BoxError};

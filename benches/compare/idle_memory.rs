@@ -19,8 +19,8 @@ use std::time::Duration;
 use http::Uri;
 use support::clients::{Client, Kind, Settings};
 use support::measure::Report;
-use support::server::{Control, DOMAIN, Server};
-use support::{Arguments, BoxError, ROOT, heap};
+use support::server::{Control, DOMAIN, ROOT, Server};
+use support::{Arguments, BoxError, heap};
 
 #[global_allocator]
 static ALLOCATOR: heap::Counting = heap::Counting;

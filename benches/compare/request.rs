@@ -10,7 +10,8 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use support::clients::Kind;
-use support::measure::{Measured, Report, Team, in_turn, origin, processor_time, runtime};
+use support::measure::{Measured, Report, Team, in_turn, origin, processor_time};
+use support::runtime::runtime;
 use support::server::{Control, Server};
 use support::worker::{Job, Reading};
 use support::{Arguments, BoxError};

@@ -1,4 +1,4 @@
-//! bytes that pose as the answer to another request.
+//! bytes that pose as the response to another request.
 
 use std::io;
 use std::pin::Pin;
@@ -15,13 +15,14 @@ use http::{HeaderMap, Method};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::meter::Tally;
+use super::support::arrival::{wait_for_all, wait_for_loopback};
 use super::support::{Peer, Server, Signal, until, within};
 use super::{assert_gone, assert_protocol, read_away};
 
-/// What an attacker wants to be taken for the next answer.
+/// Response that an attacker wants to be taken for the next one.
 const POISON: &str = "HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\npoison";
 
-/// A plain server, and one inside TLS.
+/// Returns a plain server, and one inside TLS.
 fn servers(script: impl Fn(&mut Peer) -> io::Result<()> + Clone + Send + Sync + 'static) -> Vec<Server> {
     let plain = Server::start(script.clone());
     if cfg!(feature = "rustls") { vec![plain, Server::start_tls(script)] } else { vec![plain] }
@@ -37,7 +38,7 @@ fn client_of(server: &Server) -> Client {
     Client::new()
 }
 
-/// `/next` is answered on the connection of this number, by its own answer.
+/// Fails unless `/next` is answered on the connection of this number by its own response.
 async fn assert_own_answer(client: &Client, server: &Server, connection: usize) {
     let next = within(20, client.get(server.url("/next")).send()).await.unwrap();
     assert!(!next.connection().is_reused());
@@ -48,12 +49,7 @@ async fn assert_own_answer(client: &Client, server: &Server, connection: usize) 
     assert_eq!(server.connections(), connection + 1);
 }
 
-/// A moment for what the server has sent to arrive, in which the runtime stands still and learns nothing of it.
-fn settle() {
-    std::thread::sleep(Duration::from_millis(10));
-}
-
-/// Whole responses, whatever follows them, and the methods they answer.
+/// Complete responses, and the methods that they answer.
 const COMPLETE: [(Method, &str, &str); 6] = [
     (Method::GET, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok", "ok"),
     (
@@ -67,7 +63,7 @@ const COMPLETE: [(Method, &str, &str); 6] = [
     (Method::GET, "HTTP/1.1 304 Not Modified\r\ntransfer-encoding: chunked\r\n\r\n", ""),
 ];
 
-/// The surplus came with the response: it is seen, never delivered, and the connection is retired.
+/// The surplus came with the response: it is seen, never delivered, and the connection is closed.
 async fn surplus_with_the_response(
     method: Method,
     response: &'static str,
@@ -101,7 +97,7 @@ async fn a_26_surplus_behind_a_response_retires_the_connection() {
     }
 }
 
-/// A request that waits for this very connection does not get it.
+/// A request that waits for this connection does not get it.
 #[tokio::test]
 async fn a_26_surplus_does_not_reach_whoever_waits() {
     let waits = Signal::new();
@@ -130,7 +126,7 @@ async fn a_26_surplus_does_not_reach_whoever_waits() {
     assert_eq!(server.requests_per_connection(), [1, 1]);
 }
 
-/// The same in the codec, however the bytes are split: the surplus stays in the buffer.
+/// In the codec the surplus stays in the buffer, however the bytes are split.
 #[test]
 fn a_26_surplus_is_left_in_the_buffer() {
     for (method, response, _) in &COMPLETE {
@@ -148,7 +144,7 @@ fn a_26_surplus_is_left_in_the_buffer() {
     }
 }
 
-/// A machine that has sent its request.
+/// Returns a machine that has sent its request.
 fn machine(method: &Method, target: Target<'_>, fields: &[(&'static str, &'static str)]) -> Machine {
     let mut machine = Machine::new(Limits::default());
     let headers: HeaderMap =
@@ -159,7 +155,7 @@ fn machine(method: &Method, target: Target<'_>, fields: &[(&'static str, &'stati
     machine
 }
 
-/// The server's first connection answers, then sends `stale` when it is told to.
+/// A server whose first connection answers, and sends `stale` when the signal is raised.
 fn stale(stale: &'static str) -> (Vec<Server>, Signal, Signal) {
     let (asked, sent) = (Signal::new(), Signal::new());
     let (when, done) = (asked.clone(), sent.clone());
@@ -180,12 +176,12 @@ fn stale(stale: &'static str) -> (Vec<Server>, Signal, Signal) {
     (servers, asked, sent)
 }
 
-/// They came while the connection was idle, and the runtime has not heard of it.
+/// The bytes came while the connection was idle, and the runtime has not learned of them.
 #[tokio::test]
 async fn a_27_stale_bytes_on_an_idle_connection_are_seen() {
     const TIMEOUT: &str = "HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\n\r\n";
     for poison in [POISON, TIMEOUT, "x", "\r\nx"] {
-        // (A 408 is how a server closes.)
+        // A 408 is how a server closes an idle connection.
         let reason = if poison == TIMEOUT { DropReason::PeerClosed } else { DropReason::Unsolicited };
         let (servers, asked, sent) = stale(poison);
         for server in servers {
@@ -195,7 +191,7 @@ async fn a_27_stale_bytes_on_an_idle_connection_are_seen() {
             assert_eq!(client.pool().stats().total.idle, 1);
             asked.raise();
             sent.wait();
-            settle();
+            wait_for_all(&server);
             assert_own_answer(&client, &server, 1).await;
             let total = client.pool().stats().total;
             assert_eq!((total.idle, total.opened, total.closed(reason)), (1, 2, 1), "{total}");
@@ -204,7 +200,7 @@ async fn a_27_stale_bytes_on_an_idle_connection_are_seen() {
     }
 }
 
-/// A stream whose first poll makes the server speak.
+/// A stream whose first poll makes the server send.
 struct Trap {
     asked: Signal,
     sent: Signal,
@@ -219,7 +215,7 @@ impl futures_core::Stream for Trap {
         if !std::mem::replace(&mut self.is_sprung, true) {
             self.asked.raise();
             self.sent.wait();
-            settle();
+            wait_for_loopback();
             if self.pieces.is_empty() {
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
@@ -229,8 +225,8 @@ impl futures_core::Stream for Trap {
     }
 }
 
-/// They came after the connection was taken and before the first byte of the request: the look is the last thing that is
-/// done before the write. Nothing of the body is lost.
+/// The bytes came after the connection was taken and before the first byte of the request: the look is the last step
+/// before the write. No part of the body is lost.
 #[tokio::test]
 async fn a_27_stale_bytes_between_checkout_and_write_are_seen() {
     for pieces in [vec!["world", "hello "], Vec::new()] {
@@ -252,7 +248,7 @@ async fn a_27_stale_bytes_between_checkout_and_write_are_seen() {
     }
 }
 
-/// A body where there can be none, which looks like a response: with the head, or when the connection is idle.
+/// A body where there can be none, which looks like a response, comes with the head or when the connection is idle.
 #[tokio::test]
 async fn rule_25_illegal_body_behind_a_bodyless_response_a_28() {
     for (method, response, content) in &COMPLETE[3..] {
@@ -267,7 +263,7 @@ async fn rule_25_illegal_body_behind_a_bodyless_response_a_28() {
                     "/next" => peer.respond("next")?,
                     _ => {
                         peer.send(response)?;
-                        // Likely read alone; if not, it is the case above.
+                        // The client likely reads the response alone. If not, this is the case above.
                         std::thread::sleep(Duration::from_millis(5));
                         peer.send(POISON)?;
                         done.raise();
@@ -280,14 +276,14 @@ async fn rule_25_illegal_body_behind_a_bodyless_response_a_28() {
         let first = within(20, client.request(method.clone(), server.url("/")).send()).await.unwrap();
         assert_eq!(within(20, first.text()).await.unwrap(), *content);
         sent.wait();
-        settle();
+        wait_for_all(&server);
         assert_own_answer(&client, &server, 1).await;
         assert_eq!(client.pool().stats().total.closed(DropReason::Unsolicited), 1);
     }
 }
 
-/// An interim response has no body, whatever it says: what follows is the next head. If it is none, that is an error; if
-/// it is one, it is the answer, and the server's own idea of its answer is surplus.
+/// An interim response has no body, whatever its fields say: the next bytes are the next head. If they are none, that
+/// is an error; if they are one, it is the response, and the server's own response is surplus.
 #[tokio::test]
 async fn a_28_illegal_body_behind_an_interim_response() {
     const INTERIM: &str =
@@ -314,7 +310,7 @@ async fn a_28_illegal_body_behind_an_interim_response() {
     assert_own_answer(&client, &server, 2).await;
 }
 
-/// Plays a head, or a whole response, to a client; then the next request, which must be answered by its own answer.
+/// Plays a head, or a complete response, to a client, and then the next request, which must get its own response.
 async fn play(wire: &[u8], limits: Limits) -> Result<(Response, Client), (Error, Client)> {
     let answer = wire.to_vec();
     let server = Server::start(move |peer| {
@@ -348,9 +344,9 @@ async fn play(wire: &[u8], limits: Limits) -> Result<(Response, Client), (Error,
     }
 }
 
-/// Whatever separates lines for somebody else separates none here: refused, or part of the one value. The exception is
-/// the bare LF, which RFC 9112, section 2.2, lets a recipient take for a line end: the connection is then not used
-/// again, and it can be refused.
+/// Characters that other software takes for line ends separate no lines here: they are refused, or part of the one
+/// value. The exception is a bare LF, which RFC 9112, section 2.2, lets a recipient accept as a line end: the
+/// connection is then not used again, and it can be refused.
 #[tokio::test]
 async fn a_29_response_splitting() {
     use ProtocolError::{BadFieldName, BadFieldValue, BadStatusLine, BareCarriageReturn, BareLineFeed};
@@ -379,7 +375,7 @@ async fn a_29_response_splitting() {
         (b"x: a\r\n injected: 1", strict, Err(ProtocolError::ObsoleteFold)),
         (b"x: a\r\n injected: 1", lenient, Ok(b"a   injected: 1")),
         (b"x: a\r\n\tinjected: 1\r\n\t\tinjected: 2", lenient, Ok(b"a   injected: 1   \tinjected: 2")),
-        // U+010A, U+010D, U+560A and U+560D lose their upper byte in careless hands, and are CR and LF then.
+        // U+010A, U+010D, U+560A and U+560D become CR and LF in software that drops their upper byte.
         (b"x: a\xc4\x8d\xc4\x8ainjected: 1", lenient, Ok(b"a\xc4\x8d\xc4\x8ainjected: 1")),
         (b"x: a\xe5\x98\x8d\xe5\x98\x8ainjected: 1", lenient, Ok(b"a\xe5\x98\x8d\xe5\x98\x8ainjected: 1")),
         // NEL, in ISO-8859-1 and UTF-8, and U+2028.
@@ -417,7 +413,7 @@ async fn a_29_response_splitting() {
     assert_eq!(client.pool().stats().total.opened, 2, "not used again after a bare LF");
 }
 
-/// An error at once, though the server keeps the connection open and is silent: nobody waits for the final response.
+/// The error comes at once, although the server keeps the connection open and is silent.
 #[tokio::test]
 async fn a_30_unsolicited_101_is_refused_at_once() {
     for head in [
@@ -433,7 +429,7 @@ async fn a_30_unsolicited_101_is_refused_at_once() {
     }
 }
 
-/// A request that offers a protocol is followed to that one only, in any version if it named none.
+/// A request that offers a protocol accepts only that one, in any version if it named none.
 #[tokio::test]
 async fn a_30_101_to_a_foreign_protocol_is_refused_at_once() {
     for (fields, expected) in [
@@ -467,8 +463,8 @@ async fn a_30_101_to_a_foreign_protocol_is_refused_at_once() {
     }
 }
 
-/// In the codec: the tunnel begins exactly behind the empty line of the 2xx, whatever its fields say; another status is
-/// an ordinary response, the proxy's own.
+/// In the codec: the tunnel begins right after the empty line of the 2xx, whatever its fields say. Another status is an
+/// ordinary response of the proxy itself.
 #[test]
 fn a_56_tunnel_begins_exactly_behind_the_empty_line() {
     for (head, tunneled) in [
@@ -513,13 +509,13 @@ fn a_56_tunnel_begins_exactly_behind_the_empty_line() {
     }
 }
 
-/// A CONNECT through the client, answered by `answer`.
+/// Sends a CONNECT through the client, which is answered by `answer`.
 async fn tunnel(answer: String) -> (Server, Client, Result<Response, Error>) {
     let server = Server::start(move |peer| {
         let Some(request) = peer.request()? else { return Ok(()) };
         assert_eq!((&*request.method, &*request.target), ("CONNECT", "origin.test:443"));
         peer.send(&answer)?;
-        // An echo from here on, which ends with what is no answer.
+        // From here on the server echoes, and ends with bytes that are no response.
         while let Ok(bytes) = peer.take(4) {
             peer.send(bytes)?;
         }
@@ -532,8 +528,8 @@ async fn tunnel(answer: String) -> (Server, Client, Result<Response, Error>) {
     (server, client, outcome)
 }
 
-/// Through the client: what comes behind the 2xx is the tunnel's, never a response. (Proxies are not offered: whoever
-/// opens a tunnel is the caller.)
+/// Through the client: bytes after the 2xx belong to the tunnel and are never a response. (Proxies are not offered: the
+/// caller opens a tunnel.)
 #[tokio::test]
 async fn a_56_leftover_bytes_come_out_of_the_tunnel() {
     for fields in ["", "content-length: 45\r\n", "transfer-encoding: chunked\r\n", "connection: close\r\n"] {
@@ -555,7 +551,7 @@ async fn a_56_leftover_bytes_come_out_of_the_tunnel() {
     }
 }
 
-/// The proxy's own answer is no tunnel, is not taken for the origin's, and is not followed anywhere.
+/// The proxy's own response is no tunnel, is not taken for the origin's, and is not followed.
 #[tokio::test]
 async fn a_56_refusals_are_the_proxys() {
     for status in ["407 Proxy Authentication Required", "403 Forbidden", "302 Found", "502 Bad Gateway"] {
@@ -566,12 +562,12 @@ async fn a_56_refusals_are_the_proxys() {
         assert_eq!(response.status().as_str(), &status[..3]);
         let error = within(20, response.upgrade()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Upgrade);
-        assert_eq!((server.connections(), server.seen().len()), (1, 1), "nothing else is asked, of nobody");
+        assert_eq!((server.connections(), server.seen().len()), (1, 1), "no other request is sent");
         assert_eq!(client.pool().stats().total.active, 0);
     }
 }
 
-/// Plaintext that was put before the handshake goes to TLS, which fails: it does not become the origin's answer.
+/// Plaintext before the handshake goes to TLS, which fails: it does not become the origin's response.
 #[cfg(feature = "rustls")]
 #[tokio::test]
 async fn a_56_plaintext_before_the_handshake_fails_it() {
@@ -591,7 +587,7 @@ async fn a_56_plaintext_before_the_handshake_fails_it() {
     assert_gone(&client, 1);
 }
 
-/// Until the server has agreed, nothing but the head has left; what is written then comes behind it.
+/// Until the server has agreed, only the head is sent; bytes written then follow it.
 #[tokio::test]
 async fn a_57_nothing_is_sent_before_the_server_agrees() {
     for (method, field, answer) in [
@@ -623,7 +619,7 @@ async fn a_57_nothing_is_sent_before_the_server_agrees() {
         }
         let request = tokio::spawn(request.send());
         within(20, asked.raised()).await;
-        // Others have their turn; the request does nothing with it.
+        // Other tasks run, and the request does nothing.
         for _ in 0..20 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -643,7 +639,7 @@ async fn a_57_nothing_is_sent_before_the_server_agrees() {
     }
 }
 
-/// In the codec: behind the head of a CONNECT there is nothing to send.
+/// In the codec: nothing can be sent after the head of a CONNECT.
 #[test]
 fn a_57_connect_has_no_content() {
     let (mut machine, mut out, headers) =
@@ -731,7 +727,7 @@ async fn a_58_ambiguous_framing() {
     }
 }
 
-/// What a server may say before it was asked.
+/// Bytes that a server may send before a request.
 const BANNERS: [&str; 6] = [
     POISON,
     "HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
@@ -741,8 +737,8 @@ const BANNERS: [&str; 6] = [
     "\r\n",
 ];
 
-/// A new connection on which something waits to be read is not used, and not replaced by another for ever. If it is an
-/// answer, as of a server that takes no more connections, the error says which.
+/// A new connection with bytes to read is not used, and not replaced again and again. If the bytes are a response, as
+/// of a server that takes no more connections, the error names it.
 #[tokio::test]
 async fn a_68_server_that_speaks_first_is_not_answered() {
     for banner in BANNERS {
@@ -766,13 +762,13 @@ async fn a_68_server_that_speaks_first_is_not_answered() {
         assert!(tally.read() <= 64, "no more than its first line is read");
         assert_gone(&client, 1);
     }
-    // The codec says the same of bytes that come before the request's head.
+    // The codec treats bytes before the request's head in the same way.
     let mut machine = Machine::new(Limits::default());
     assert_eq!(machine.decode(&mut BytesMut::from(POISON)).unwrap_err(), ProtocolError::SpokeFirst);
     assert!(matches!(machine.verdict(0), Verdict::Close(_)));
 }
 
-/// A connection that was made ahead, inside TLS too: it is dropped unused, and another one serves the request.
+/// A connection that was dialed ahead, also inside TLS, is dropped unused, and another one serves the request.
 #[tokio::test]
 async fn a_68_server_that_speaks_into_a_warm_connection_is_left() {
     for banner in BANNERS {
@@ -794,17 +790,17 @@ async fn a_68_server_that_speaks_into_a_warm_connection_is_left() {
                 let (client, url) = (client.clone(), server.url("/"));
                 async move { client.warm(url, 1).await }
             });
-            // Inside TLS, the handshake takes both sides.
+            // Inside TLS, the handshake needs both sides.
             asked.raise();
             within(20, warm).await.unwrap().unwrap();
             sent.raised().await;
-            settle();
+            wait_for_loopback();
             let next = within(20, client.get(server.url("/next")).send()).await.unwrap();
             assert_eq!(within(20, next.text()).await.unwrap(), "next");
             let total = client.pool().stats().total;
             let closed = [DropReason::Unsolicited, DropReason::PeerClosed].map(|reason| total.closed(reason));
             let (requests, expected): (&[_], _) = match banner {
-                // It means nothing.
+                // The outcome does not matter.
                 "\r\n" => (&[1], (1, [0, 0])),
                 _ if banner.contains(" 408 ") => (&[0, 1], (2, [0, 1])),
                 _ => (&[0, 1], (2, [1, 0])),

@@ -1,4 +1,4 @@
-//! A-01 to A-12: input without an end, or larger than anybody wants.
+//! A-01 to A-12: input that is endless or too large.
 
 use std::collections::HashSet;
 use std::hash::{Hash, Hasher};
@@ -15,7 +15,7 @@ use super::meter::{Peak, Tally};
 use super::support::{Server, Signal, until, within};
 use super::{assert_gone, assert_protocol, read_away};
 
-/// The default limits, said again: a test that only asks the product what its limits are proves nothing.
+/// The default limits, written out again: a test that only asks the crate for its limits proves nothing.
 const HEAD: usize = 64 * 1024;
 const FIELDS: usize = 128;
 const INFORMATIONAL: usize = 100;
@@ -24,17 +24,18 @@ const CHUNK_LINE: usize = 4 * 1024;
 const EXTENSIONS: usize = 16 * 1024;
 const TRAILERS: usize = 16 * 1024;
 
-/// The first read of a connection's first response, and the most that one read asks for.
+/// Size of the first read of a connection's first response, which is the most that one read asks for.
 const FIRST_READ: usize = 16 * 1024;
 const LARGEST_READ: usize = 128 * 1024;
 
-/// What the reads bring between the first one and the one that goes beyond a limit of 64 KiB.
+/// Bytes that the reads bring between the first one and the one that goes beyond a limit of 64 KiB.
 const READS: usize = 4 * FIRST_READ;
 
-/// A request, its exchange, its response, its connection and the slab that small responses are copied to.
+/// Memory of a request, its exchange, its response, its connection, and the slab that small responses are copied to.
 const EXCHANGE: usize = 32 * 1024;
 
-/// Sends `prefix`, then `unit` again and again until the client hangs up, which it must before this many bytes.
+/// A server that sends `prefix`, then `unit` again and again until the client hangs up, which it must do before this
+/// many bytes.
 fn endless(prefix: impl Into<Vec<u8>>, unit: impl AsRef<[u8]>) -> Server {
     let prefix = prefix.into();
     let block = unit.as_ref().repeat((FIRST_READ / unit.as_ref().len()).max(1));
@@ -50,7 +51,8 @@ fn endless(prefix: impl Into<Vec<u8>>, unit: impl AsRef<[u8]>) -> Server {
 
 const FAR: usize = 1 << 30;
 
-/// Answers with `prefix`, then sends `unit` every few milliseconds; how often it could, before the client hung up.
+/// A server that answers with `prefix`, then sends `unit` every few milliseconds, and counts how often it could before
+/// the client hung up.
 fn drip(prefix: &'static str, unit: &'static str) -> (Server, Arc<AtomicUsize>, Arc<AtomicUsize>) {
     let (sent, cuts) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let (counted, cut) = (Arc::clone(&sent), Arc::clone(&cuts));
@@ -69,10 +71,10 @@ fn drip(prefix: &'static str, unit: &'static str) -> (Server, Arc<AtomicUsize>, 
     (server, sent, cuts)
 }
 
-/// Some fifteen seconds' worth: many times any deadline here.
+/// Number of units for about fifteen seconds: many times any deadline here.
 const DRIPS: usize = 3_000;
 
-/// A byte at a time is progress, and yet it does not hold off the deadline, which is that of the whole head.
+/// A byte at a time is progress, and yet it does not hold off the deadline of the whole head.
 #[tokio::test]
 async fn a_01_slow_loris_meets_the_deadline_of_the_whole_head() {
     let mut limits = Limits::default();
@@ -100,7 +102,7 @@ async fn a_01_slow_loris_meets_the_deadline_of_the_whole_head() {
     }
 }
 
-/// Bounded by count, by bytes, and in memory: by the limit and what one read brings.
+/// Fields are bounded by count, by bytes, and in memory by the limit and one read.
 #[tokio::test]
 async fn a_02_endless_header_section_is_cut_off() {
     let long = format!("x: {}\r\n", "a".repeat(5_000));
@@ -108,7 +110,7 @@ async fn a_02_endless_header_section_is_cut_off() {
         ("x: y\r\n", ProtocolError::TooManyFields),
         ("x:\n", ProtocolError::TooManyFields),
         (&*long, ProtocolError::HeadTooLarge),
-        // One field, continued without an end.
+        // One field that continues without an end.
         (" aaaaaaaaaaaaaaaaaaaaaaaa\r\n", ProtocolError::HeadTooLarge),
     ] {
         let server = endless("HTTP/1.1 200 OK\r\nfirst: one\r\n", unit);
@@ -127,7 +129,7 @@ async fn a_02_endless_header_section_is_cut_off() {
     }
 }
 
-/// A fresh machine that has sent a GET.
+/// Returns a new machine that has sent a GET.
 fn machine(limits: Limits) -> Machine {
     let mut machine = Machine::new(limits);
     let headers = HeaderMap::new();
@@ -136,7 +138,7 @@ fn machine(limits: Limits) -> Machine {
     machine
 }
 
-/// What came of bytes that were fed so many at a time, and how many of them it took to know.
+/// Feeds bytes in pieces of this size. Returns the outcome and the number of bytes until it was known.
 #[derive(Debug, PartialEq)]
 struct Fed {
     outcome: Result<bool, ProtocolError>,
@@ -175,8 +177,9 @@ fn feed(wire: &[u8], step: usize) -> (Fed, usize) {
     (fed, taken)
 }
 
-/// Each line of a response, without an end. That no byte is scanned twice cannot be seen from outside: the bench of the
-/// codec counts its instructions. Here: the same outcome at the same byte however the bytes come, and bounded memory.
+/// Each line of a response without an end. The codec's bench counts instructions to show that no byte is scanned twice,
+/// which cannot be seen from outside. Here: the same outcome at the same byte however the bytes come, and bounded
+/// memory.
 #[tokio::test]
 async fn a_03_endless_single_line_is_cut_off() {
     const CHUNKED: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
@@ -228,7 +231,7 @@ async fn a_03_endless_single_line_is_cut_off() {
     }
 }
 
-/// Many at once: bounded in number, and in bytes over all of them.
+/// Many interim responses at once: bounded in number, and in bytes over all of them.
 #[tokio::test]
 async fn a_04_endless_interim_responses_are_cut_off() {
     let large = format!("HTTP/1.1 103 Early Hints\r\nlink: {}\r\n\r\n", "a".repeat(INFORMATIONAL_BYTES / 8));
@@ -264,7 +267,7 @@ async fn a_04_endless_interim_responses_are_cut_off() {
     }
 }
 
-/// One now and then: the deadline of the head is that of the final one.
+/// One interim response now and then: the deadline is that of the final head.
 #[tokio::test]
 async fn a_04_interim_responses_do_not_hold_off_the_deadline() {
     let mut limits = Limits::default();
@@ -279,7 +282,7 @@ async fn a_04_interim_responses_do_not_hold_off_the_deadline() {
     assert!((1..DRIPS).contains(&sent.load(SeqCst)), "{} interim responses", sent.load(SeqCst));
 }
 
-/// The first byte already is none that a response begins with.
+/// Already the first byte cannot begin a response.
 #[tokio::test]
 async fn a_05_endless_blanks_before_the_status_line_are_refused() {
     for unit in ["\r\n", "\n", " ", "\t", "\0", "\r"] {
@@ -304,7 +307,8 @@ const ENDLESS_CHUNKS: (&str, &str) =
     ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", "10\r\n0123456789abcdef\r\n");
 const ENDLESS_UNTIL_CLOSE: (&str, &str) = ("HTTP/1.1 200 OK\r\n\r\n", "0123456789abcdef");
 
-/// Whoever streams holds what one read brought; whoever does not read reads nothing; whoever drops it hangs up.
+/// A streaming caller holds the bytes of one read; one that does not read reads nothing; one that drops the body hangs
+/// up.
 #[tokio::test]
 async fn a_06_endless_body_streams_in_constant_memory() {
     for (prefix, unit) in [ENDLESS_CHUNKS, ENDLESS_UNTIL_CLOSE] {
@@ -315,7 +319,7 @@ async fn a_06_endless_body_streams_in_constant_memory() {
         let mut response = within(20, client.get(server.url("/")).send()).await.unwrap();
         let at_first = tally.read();
         assert!(at_first <= 2 * FIRST_READ, "{at_first} bytes were read for the head");
-        // Others have their turn, and the server sends on; nobody reads.
+        // Other tasks run and the server sends on, while no task reads.
         for _ in 0..20 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -324,18 +328,18 @@ async fn a_06_endless_body_streams_in_constant_memory() {
         while length < 8 << 20 {
             length += within(20, response.chunk()).await.unwrap().unwrap().len();
         }
-        // The piece that is handed over, the buffer that it was cut from, and the one that is read into.
+        // The delivered piece, the buffer that it was cut from, and the buffer of the next read.
         assert!(peak.bytes() < 3 * LARGEST_READ + EXCHANGE, "R-9110-2.3-2: {} bytes were held", peak.bytes());
         let before = tally.read();
         assert!(before - length < before / 2, "{before} bytes were read for {length}");
         drop(response);
-        // (A small rest would have been read.)
-        until("it is closed", || client.pool().stats().total.active == 0).await;
+        // A small rest would have been read.
+        until("the connection is closed", || client.pool().stats().total.active == 0).await;
         assert_gone(&client, 1);
     }
 }
 
-/// What collects takes so much and no more; and the total timeout passes though the body never pauses.
+/// Collecting a body stops at its limit, and the total timeout passes although the body never pauses.
 #[tokio::test]
 async fn a_06_endless_body_is_not_collected() {
     const MOST: usize = 1 << 20;
@@ -353,9 +357,9 @@ async fn a_06_endless_body_is_not_collected() {
             };
             assert_eq!((error.kind(), error.phase()), (ErrorKind::Decode, Some(Phase::Receive)), "{how}");
             assert!(error.to_string().contains("max_collected_body"), "{error}");
-            // A buffer that grows is there twice for a moment.
+            // A buffer that grows exists twice for a moment.
             assert!(peak.bytes() < 3 * MOST + 2 * LARGEST_READ, "{how}: {} bytes were held", peak.bytes());
-            until("it is closed", || client.pool().stats().total.active == 0).await;
+            until("the connection is closed", || client.pool().stats().total.active == 0).await;
             assert_gone(&client, 1);
         }
         let client = Client::builder().timeout(Duration::from_millis(200)).build().unwrap();
@@ -366,7 +370,8 @@ async fn a_06_endless_body_is_not_collected() {
     }
 }
 
-/// Extensions are bounded over the whole body: by a fixed number of bytes, and as many as there is content between them.
+/// Chunk extensions are bounded over the whole body: by a fixed number of bytes, plus the number of bytes of content
+/// between them.
 #[tokio::test]
 async fn a_07_chunk_extensions_are_bounded_over_the_body() {
     const HEAD: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
@@ -389,12 +394,12 @@ async fn a_07_chunk_extensions_are_bounded_over_the_body() {
             "R-9110-2.3-2: {} bytes were read",
             tally.read()
         );
-        // (A read that grows has its old buffer beside the new one for a moment.)
+        // A read buffer that grows has its old buffer next to the new one for a moment.
         let held = peak.bytes();
         assert!(held < 2 * LARGEST_READ + EXCHANGE, "R-9110-2.3-2: {held} bytes were held");
         assert_gone(&client, 1);
     }
-    // Sixteen digits cost nothing; each further one counts like a byte of an extension.
+    // Sixteen digits cost nothing. Each further digit counts like a byte of an extension.
     let wire = format!("{HEAD}{}0\r\n\r\n", "0000000000000001\r\nx\r\n".repeat(10_000));
     let (fed, taken) = feed(wire.as_bytes(), 4096);
     assert_eq!((fed.outcome, fed.data.len(), taken), (Ok(true), 10_000, wire.len()));
@@ -405,7 +410,8 @@ async fn a_07_chunk_extensions_are_bounded_over_the_body() {
     }
 }
 
-/// A stream of signed chunks, as object stores send it, may be of any length: its content pays for the extensions.
+/// A stream of signed chunks, as object stores send it, may have any length, because its content pays for the
+/// extensions.
 #[test]
 fn a_long_stream_of_signed_chunks_is_read() {
     const CHUNKS: usize = 1_000;
@@ -418,8 +424,8 @@ fn a_long_stream_of_signed_chunks_is_read() {
     }
 }
 
-/// The trailer section has the limits of a head, also for a caller who wants the trailers; and one who does not read on
-/// does not read them.
+/// The trailer section has the limits of a head, also for a caller that wants the trailers. A caller that does not read
+/// on does not read them.
 #[tokio::test]
 async fn a_08_endless_trailers_are_cut_off() {
     const HEAD: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n";
@@ -444,7 +450,7 @@ async fn a_08_endless_trailers_are_cut_off() {
                 "trailers" => within(20, response.trailers()).await.err(),
                 _ => {
                     drop(response);
-                    // It may be read for a while, in case that it ends soon.
+                    // The client may read for a while, in case the body ends soon.
                     until("it is given up", || client.pool().stats().total.active == 0).await;
                     None
                 }
@@ -465,7 +471,7 @@ async fn a_08_endless_trailers_are_cut_off() {
     }
 }
 
-/// A number that is merely claimed costs nothing, is told as it is, and does not overflow.
+/// A huge announced length costs nothing, is reported as it is, and does not overflow.
 #[tokio::test]
 async fn a_09_claimed_lengths_allocate_nothing() {
     const LARGE: u64 = (1 << 63) - 1;
@@ -476,7 +482,7 @@ async fn a_09_claimed_lengths_allocate_nothing() {
         ("transfer-encoding: chunked\r\n\r\nffffffffffffffff\r\n", None),
     ];
     for (claim, length) in claims {
-        // In two pieces: the first one alone is handed over as it is, and nothing is reserved for others.
+        // The content comes in two pieces: the first one is delivered as it is, and nothing is reserved for the rest.
         let received = Signal::new();
         let when = received.clone();
         let server = Server::start(move |peer| {
@@ -506,7 +512,7 @@ async fn a_09_claimed_lengths_allocate_nothing() {
                 (11, ErrorKind::ConnectionLost, expected.to_string())
             );
             assert_eq!(error.phase(), Some(Phase::Receive));
-            // What `bytes` reserves beforehand at the most, and a read.
+            // The most that `bytes` reserves in advance, and one read.
             assert!(
                 peak.bytes() < 2 * LARGEST_READ + EXCHANGE,
                 "R-9110-2.3-2 R-9110-17.5-1: {claim:?}: {} bytes were held",
@@ -515,7 +521,7 @@ async fn a_09_claimed_lengths_allocate_nothing() {
             assert_gone(&client, 1);
         }
     }
-    // One more than fits is refused, wherever it stands.
+    // A number that is one too large is refused, wherever it stands.
     for (claim, expected) in [
         ("content-length: 18446744073709551616\r\n\r\n", ProtocolError::BadContentLength),
         ("content-length: 99999999999999999999999999999999\r\n\r\n", ProtocolError::BadContentLength),
@@ -526,11 +532,11 @@ async fn a_09_claimed_lengths_allocate_nothing() {
     }
 }
 
-/// Decompression is not offered: a compressed response is handed over as it came, and none is asked for. So a bomb is as
-/// large as its wire.
+/// Decompression is not offered: a compressed response is delivered as it came, and none is asked for. A compression
+/// bomb is therefore as large as its bytes on the wire.
 #[tokio::test]
 async fn a_10_decompression_bomb_is_handed_over_as_it_came() {
-    /// A whole gzip member of no content.
+    /// A whole gzip member without content.
     const EMPTY_MEMBER: &[u8] = b"\x1f\x8b\x08\0\0\0\0\0\0\x03\x03\0\0\0\0\0\0\0\0\0";
     let stacked = ["gzip"; 20].join(", ");
     for coding in ["gzip", "br", "zstd", "deflate", "x-gzip, identity", &stacked] {
@@ -560,7 +566,7 @@ async fn a_10_decompression_bomb_is_handed_over_as_it_came() {
     }
 }
 
-/// That the cost is linear is counted by the codec's bench, in instructions; here: the same outcome, and memory that does
+/// The codec's bench counts instructions to show that the cost is linear. Here: the same outcome, and memory that does
 /// not grow with the number of pieces.
 #[tokio::test]
 async fn a_11_many_small_pieces_come_to_the_same() {
@@ -598,7 +604,7 @@ async fn a_11_many_small_pieces_come_to_the_same() {
     assert_eq!(client.pool().stats().total.idle, 1);
 }
 
-/// The hash by which `http`'s map places a name until it notices an attack.
+/// The hash by which the map of `http` places a name until it notices an attack.
 struct Fnv(u64);
 
 impl Hasher for Fnv {
@@ -613,7 +619,7 @@ impl Hasher for Fnv {
     }
 }
 
-/// Different names that all fall into one place of a map of up to 4096 places.
+/// Returns different names that all fall into one place of a map of up to 4096 places.
 fn colliding(count: usize) -> Vec<HeaderName> {
     let place = |name: &HeaderName| {
         let mut hasher = Fnv(0xcbf2_9ce4_8422_2325);
@@ -633,8 +639,8 @@ fn colliding(count: usize) -> Vec<HeaderName> {
     names
 }
 
-/// The number of fields is bounded before they are put into a map: 128 that collide are 8,128 comparisons at the worst.
-/// (A map of 4096, the most that the limit can be raised to, turns to a keyed hash.) There are no cookies.
+/// The number of fields is bounded before they are put into a map: 128 colliding names cost 8,128 comparisons at most.
+/// (A map of 4096, the highest limit, changes to a keyed hash.) There are no cookies.
 #[tokio::test]
 async fn a_12_colliding_names_are_bounded_by_their_count() {
     let names = colliding(FIELDS + 1);
@@ -663,7 +669,7 @@ async fn a_12_colliding_names_are_bounded_by_their_count() {
     assert_protocol(&error, ProtocolError::TooManyFields, Phase::Wait);
     assert_gone(&client, 1);
 
-    // As many as can be allowed, and one more than that.
+    // As many fields as the limit allows at most, and one more.
     let mut limits = Limits::default();
     (limits.fields, limits.head) = (usize::MAX, 1 << 20);
     for (count, outcome) in [(4096, Ok(4096)), (4097, Err(ProtocolError::TooManyFields))] {

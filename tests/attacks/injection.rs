@@ -1,6 +1,6 @@
-//! what a caller passes on, perhaps from somebody else, and what becomes of it on the wire.
+//! values that a caller passes on, perhaps from an attacker, and their form on the wire.
 //!
-//! Everything is either refused before a byte is written, or arrives as one request that a strict reader understands.
+//! Each value is either refused before a byte is written, or arrives in one request that a strict reader understands.
 
 use std::io;
 use std::pin::Pin;
@@ -18,7 +18,7 @@ use super::meter::Tally;
 use super::strict::{Parsed, Recorder, is_token};
 use super::support::{Server, within};
 
-/// A client, and the server that hears everything that it says, whatever the name in the URL.
+/// A client, and the server that receives all its requests, whatever the name in the URL.
 struct Stage {
     recorder: Recorder,
     tally: Tally,
@@ -40,7 +40,7 @@ impl Stage {
         self.recorder.server.url(path)
     }
 
-    /// Sends it. `None`: it was refused, and not a byte was written.
+    /// Sends the request. Returns `None` if it was refused and no byte was written.
     #[track_caller]
     fn send(&self, request: RequestBuilder) -> impl Future<Output = Option<Parsed>> {
         let place = std::panic::Location::caller();
@@ -71,7 +71,7 @@ impl Stage {
     }
 }
 
-/// A method is a token; `http::Method` takes nothing else, and what it takes arrives as it is.
+/// A method is a token. `http::Method` accepts nothing else, and arrives as it is.
 #[tokio::test]
 async fn a_21_methods() {
     let stage = Stage::new();
@@ -100,7 +100,7 @@ async fn a_21_methods() {
     assert_eq!(stage.recorder.server.connections(), 1);
 }
 
-/// The same text by every way in which a URL can be given.
+/// Returns requests with this text in each form in which a URL can be given.
 fn ways(stage: &Stage, before: &str, text: &str, after: &str) -> Vec<RequestBuilder> {
     let url = stage.url(&format!("{before}{text}{after}"));
     let mut ways = vec![stage.client.get(&url)];
@@ -111,7 +111,8 @@ fn ways(stage: &Stage, before: &str, text: &str, after: &str) -> Vec<RequestBuil
     ways
 }
 
-/// Percent-encoded, dropped, or refused: never raw. There are no redirects yet, whose Location would come this way too.
+/// Characters in a URL are percent-encoded, dropped, or refused, and never sent raw. The Location of a redirect would
+/// come this way too; there are no redirects yet.
 #[tokio::test]
 async fn a_22_paths_and_queries() {
     let stage = Stage::new();
@@ -147,7 +148,7 @@ async fn a_22_paths_and_queries() {
         let heard = stage.send(stage.client.get(stage.url(path))).await.unwrap();
         assert_eq!(heard.target, target, "{path:?}");
     }
-    // What `http` lets through, the codec refuses.
+    // The codec refuses characters that `http` accepts.
     let raw = Uri::try_from(stage.url("/\u{e4}").as_bytes());
     if let Ok(raw) = raw {
         assert_eq!(stage.send(stage.client.get(raw)).await, None);
@@ -155,7 +156,7 @@ async fn a_22_paths_and_queries() {
     assert_eq!(stage.recorder.server.connections(), 1);
 }
 
-/// A name is a token, and comes lower case.
+/// A field name is a token, and is sent in lower case.
 #[tokio::test]
 async fn a_23_header_names() {
     let stage = Stage::new();
@@ -177,8 +178,8 @@ async fn a_23_header_names() {
     }
 }
 
-/// What frames the message is the library's: however often and in whatever case it is given, it is written once, or
-/// refused. (The strict reader counts.)
+/// The library owns the framing fields: however often and in whatever case the caller sets them, they are written once,
+/// or refused. (The strict reader counts them.)
 #[tokio::test]
 async fn a_23_duplicates_of_framing_fields() {
     let stage = Stage::new();
@@ -203,7 +204,7 @@ async fn a_23_duplicates_of_framing_fields() {
     }
 }
 
-/// All ways in which text becomes a value.
+/// All ways in which text becomes a field value.
 fn valued(stage: &Stage, value: &[u8]) -> Vec<RequestBuilder> {
     let get = || stage.client.get(stage.url("/"));
     let mut ways = vec![get().header("x-v", value)];
@@ -214,7 +215,7 @@ fn valued(stage: &Stage, value: &[u8]) -> Vec<RequestBuilder> {
     ways
 }
 
-/// CR, LF, NUL and the other controls are refused, wherever they stand; tab, space and obs-text arrive as they are.
+/// CR, LF, NUL and other controls are refused, wherever they stand. Tab, space and obs-text arrive as they are.
 #[tokio::test]
 async fn a_24_header_values() {
     let stage = Stage::new();
@@ -249,14 +250,14 @@ async fn a_24_header_values() {
             assert_eq!(stage.send(request).await, None, "{attack:?}");
         }
     }
-    // U+010A is LF to who drops its upper byte. Both are obs-text here.
+    // U+010A becomes LF in software that drops its upper byte. Both bytes are obs-text here.
     let heard =
         stage.send(stage.client.get(stage.url("/")).header("x-v", "\u{10a}".as_bytes())).await.unwrap();
     assert_eq!(heard.values("x-v"), [b"\xc4\x8a"]);
 }
 
-/// On the wire, whitespace around a value is none of it, so that nothing can be injected with it. But what arrives is not
-/// what the caller gave.
+/// On the wire, whitespace around a value is not part of it, so that nothing can be injected with it. The value arrives
+/// without it.
 #[tokio::test]
 async fn a_24_whitespace_around_a_value_is_refused() {
     let stage = Stage::new();
@@ -269,9 +270,9 @@ async fn a_24_whitespace_around_a_value_is_refused() {
     }
 }
 
-/// Hosts, by text and by `http::Uri`, and as a Host field: no other host is named than the one that is connected to, and
-/// none that a strict reader does not take for one. User and password never leave. There are no cookies, no multipart, no
-/// Basic or Digest from the URL, and no proxies.
+/// Hosts given as text, as `http::Uri`, and as a Host field: the request names no other host than the one that is
+/// connected to, and none that a strict reader refuses. User and password are never sent. There are no cookies, no
+/// multipart, no Basic or Digest from the URL, and no proxies.
 #[tokio::test]
 async fn a_25_hosts_and_userinfo() {
     let stage = Stage::new();
@@ -289,7 +290,7 @@ async fn a_25_hosts_and_userinfo() {
             let mut ways = vec![stage.client.get(&url)];
             ways.extend(Uri::try_from(url.as_bytes()).ok().map(|uri| stage.client.get(uri)));
             for request in ways {
-                // Characters that end an authority leave the port out, and make it another server.
+                // Characters that end an authority cut off the port, and make it another server.
                 let built = request.try_clone().and_then(|request| request.build().ok());
                 if built.is_some_and(|built| built.uri().port_u16() != Some(port)) {
                     continue;
@@ -304,7 +305,7 @@ async fn a_25_hosts_and_userinfo() {
             }
         }
         for value in [format!("a{char}b"), format!("a{char}"), format!("{char}a"), format!("a{char}:1")] {
-            // A test of their own, below.
+            // These are in a test of their own below.
             if [':', '[', ']'].contains(&char) {
                 continue;
             }
@@ -321,7 +322,7 @@ async fn a_25_hosts_and_userinfo() {
     }
 }
 
-/// A colon is followed by a port, brackets are around an address, and there is something, or it is no host.
+/// A host is refused unless a port follows its colon, brackets surround an address, and it is not empty.
 #[tokio::test]
 async fn a_25_colons_and_brackets_in_hosts() {
     let stage = Stage::new();
@@ -343,7 +344,8 @@ async fn a_25_colons_and_brackets_in_hosts() {
     assert!(sent.is_empty(), "{sent:?}");
 }
 
-/// The targets of CONNECT through the client, and the other forms: on the wire as a strict reader takes them, or nothing.
+/// The targets of CONNECT and the other forms, through the client: on the wire as a strict reader accepts them, or not
+/// sent.
 #[tokio::test]
 async fn a_25_targets_of_tunnels() {
     let stage = Stage::new();
@@ -380,7 +382,7 @@ async fn a_25_targets_of_tunnels() {
     }
 }
 
-/// The targets of CONNECT, in the codec: a host and a port, or nothing is written.
+/// The targets of CONNECT in the codec: a host and a port, or nothing is written.
 #[test]
 fn a_25_connect_targets() {
     let headers = HeaderMap::new();
@@ -419,7 +421,7 @@ fn a_25_connect_targets() {
     }
 }
 
-/// A name that is no name for TLS goes into no handshake, and nothing is sent.
+/// A name that is invalid in TLS is used in no handshake, and nothing is sent.
 #[cfg(feature = "rustls")]
 #[tokio::test]
 async fn a_25_server_names() {
@@ -454,7 +456,7 @@ async fn a_25_server_names() {
     assert!(server.seen().is_empty());
 }
 
-/// Pieces that are all there at once.
+/// A stream whose pieces are all ready.
 struct Pieces(Vec<&'static str>);
 
 impl Pieces {
@@ -471,8 +473,8 @@ impl futures_core::Stream for Pieces {
     }
 }
 
-/// A stream that does not have the length it promised: never a byte more on the wire, an error, and the connection closes
-/// so that what comes next is not taken for the rest.
+/// A stream that differs from its announced length: no byte beyond the length is sent, the request fails, and the
+/// connection closes, so that the next bytes are not taken for the rest.
 #[tokio::test]
 async fn a_72_upload_that_lies_about_its_length() {
     for (length, pieces) in [
@@ -503,7 +505,7 @@ async fn a_72_upload_that_lies_about_its_length() {
             client.post(server.url("/")).header("content-length", length).body(Pieces::body(pieces));
         let error = within(20, request.send()).await.expect_err("it lies");
         assert_eq!(error.kind(), ErrorKind::Body, "{length}, {pieces:?}: {}", error.chain());
-        // A lie that is found before a byte was written leaves the connection as it was.
+        // A wrong length that is found before a byte was written leaves the connection as it was.
         let is_untouched =
             error.request_written() == Written::Nothing && client.pool().stats().total.idle == 1;
         if !is_untouched {
@@ -512,7 +514,7 @@ async fn a_72_upload_that_lies_about_its_length() {
         let next = within(20, client.get(server.url("/next")).send()).await.unwrap();
         assert_eq!(next.connection().is_reused(), is_untouched);
         assert_eq!(within(20, next.text()).await.unwrap(), "next");
-        // Its threads end with it.
+        // The server's threads end with the server.
         drop(server);
         let promised: u64 = length.parse().unwrap();
         for body in bodies.lock().unwrap().iter() {
@@ -522,7 +524,7 @@ async fn a_72_upload_that_lies_about_its_length() {
     }
 }
 
-/// A body whose own size hint lies.
+/// A body whose size hint is wrong.
 struct Hinted {
     hint: u64,
     pieces: Vec<&'static str>,
@@ -583,7 +585,7 @@ async fn a_72_body_whose_size_hint_lies() {
     }
 }
 
-/// The surplus comes only after all that was promised was sent: an error, and the connection closes.
+/// The surplus comes only after the announced content was sent: the request fails, and the connection closes.
 #[tokio::test]
 async fn a_72_surplus_that_comes_late() {
     let promised = super::support::Signal::new();
@@ -618,7 +620,7 @@ impl futures_core::Stream for Late {
     }
 }
 
-/// What a body in memory is said to be, and is not, is refused before a byte.
+/// A wrong length of a body in memory is refused before a byte is sent.
 #[tokio::test]
 async fn a_72_length_that_is_not_the_bodys() {
     let stage = Stage::new();
@@ -638,7 +640,7 @@ async fn a_72_length_that_is_not_the_bodys() {
     }
 }
 
-/// The bodies that a request may have.
+/// The kinds of bodies of a request.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
     None,
@@ -646,8 +648,8 @@ enum Kind {
     Stream,
 }
 
-/// Fields of framing and connection, with every body: one consistent message, with the content that was given, or an
-/// error before a byte.
+/// Framing and connection fields with every kind of body: one consistent message with the given content, or an error
+/// before a byte is sent.
 #[tokio::test]
 async fn a_73_framing_and_connection_fields_of_the_callers() {
     use Kind::{None, Stream, Whole};
@@ -726,7 +728,7 @@ async fn a_73_framing_and_connection_fields_of_the_callers() {
     }
 }
 
-/// Trailers: none that would change what the message is, and the others announced and behind the last chunk.
+/// Trailers that would change the message are refused. The others are announced, and sent after the last chunk.
 #[tokio::test]
 async fn a_73_trailers_of_the_callers() {
     let stage = Stage::new();

@@ -1,68 +1,22 @@
-//! What an attack costs the client: the memory that its thread holds, and what it asks of its sockets.
+//! Cost of an attack for the client: the memory that its thread holds, and the calls of its sockets.
 //!
-//! Knows nothing of HTTP. Invariant: memory is counted per thread, so that neither the servers, which run on threads of
-//! their own, nor tests that run at the same time are part of it.
+//! Knows nothing of HTTP. Invariant: memory is counted for each thread, so that neither the servers, which run on
+//! threads of their own, nor tests that run at the same time count.
 
-#![allow(unsafe_code, reason = "a global allocator that counts cannot be written without")]
-
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::task::{Context, Poll};
 
-use handclasp::{BoxError, Client, ClientBuilder, Destination, Look, Transport};
+use handclasp::{BoxError, Client, ClientBuilder, Destination, Transport};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-struct PerThread;
+pub(crate) use crate::heap::ThreadPeak as Peak;
+use crate::support::layer::{Layer, Layered};
 
-thread_local! {
-    /// May fall below zero: a thread may free what another one allocated.
-    static HELD: Cell<isize> = const { Cell::new(0) };
-    static MOST: Cell<isize> = const { Cell::new(0) };
-}
-
-// SAFETY: everything is the system allocator's; what is added only counts, in cells that need no destructor.
-unsafe impl GlobalAlloc for PerThread {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let held = HELD.get() + layout.size() as isize;
-        HELD.set(held);
-        MOST.set(MOST.get().max(held));
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        HELD.set(HELD.get() - layout.size() as isize);
-        // SAFETY: the caller's promises are passed on.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
-
-#[global_allocator]
-static PER_THREAD: PerThread = PerThread;
-
-/// The most that this thread held at once, beyond what it held at the start.
-pub(crate) struct Peak {
-    before: isize,
-}
-
-impl Peak {
-    pub(crate) fn start() -> Self {
-        let before = HELD.get();
-        MOST.set(before);
-        Self { before }
-    }
-
-    pub(crate) fn bytes(&self) -> usize {
-        usize::try_from(MOST.get() - self.before).unwrap_or(0)
-    }
-}
-
-/// Counts what a client does with its connections, all of which go to loopback whatever the host's name.
+/// Counts the calls of a client's connections, which all go to loopback whatever the host's name.
 #[derive(Clone, Default)]
 pub(crate) struct Tally {
     counts: Arc<Counts>,
@@ -77,13 +31,13 @@ struct Counts {
 }
 
 impl Tally {
-    /// A client whose connections are counted here.
+    /// Returns a builder of a client whose connections are counted here.
     pub(crate) fn client(&self) -> ClientBuilder {
         let tally = self.clone();
         Client::builder().connector(move |to| tally.clone().dial(to, false))
     }
 
-    /// The same; a connection is used once its server has spoken.
+    /// Returns a builder of such a client whose connections are used once their server has sent a byte.
     pub(crate) fn patient_client(&self) -> ClientBuilder {
         let tally = self.clone();
         Client::builder().connector(move |to| tally.clone().dial(to, true))
@@ -95,24 +49,24 @@ impl Tally {
         if is_patient {
             tcp.readable().await?;
         }
-        Ok(Box::new(Counted { tcp, counts: self.counts }))
+        Ok(Layered::boxed(Counted { tcp, counts: self.counts }))
     }
 
     pub(crate) fn dials(&self) -> usize {
         self.counts.dials.load(SeqCst)
     }
 
-    /// Calls that read something.
+    /// Returns the number of reads that were ready.
     pub(crate) fn reads(&self) -> usize {
         self.counts.reads.load(SeqCst)
     }
 
-    /// Bytes that were read.
+    /// Returns the number of bytes read.
     pub(crate) fn read(&self) -> usize {
         self.counts.read.load(SeqCst)
     }
 
-    /// Bytes that were written.
+    /// Returns the number of bytes written.
     pub(crate) fn written(&self) -> usize {
         self.counts.written.load(SeqCst)
     }
@@ -121,30 +75,6 @@ impl Tally {
 struct Counted {
     tcp: TcpStream,
     counts: Arc<Counts>,
-}
-
-impl Transport for Counted {
-    fn look(&mut self) -> Look {
-        Transport::look(&mut self.tcp)
-    }
-
-    fn close(&mut self) {
-        Transport::close(&mut self.tcp);
-    }
-}
-
-impl AsyncRead for Counted {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let read = Pin::new(&mut self.tcp).poll_read(cx, buf);
-        self.counts.reads.fetch_add(usize::from(read.is_ready()), SeqCst);
-        self.counts.read.fetch_add(buf.filled().len() - before, SeqCst);
-        read
-    }
 }
 
 impl Counted {
@@ -156,30 +86,32 @@ impl Counted {
     }
 }
 
-impl AsyncWrite for Counted {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+impl Layer for Counted {
+    type Below = TcpStream;
+
+    fn below(&mut self) -> &mut TcpStream {
+        &mut self.tcp
+    }
+
+    fn read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.tcp).poll_read(cx, buf);
+        self.counts.reads.fetch_add(usize::from(read.is_ready()), SeqCst);
+        self.counts.read.fetch_add(buf.filled().len() - before, SeqCst);
+        read
+    }
+
+    fn write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.tcp).poll_write(cx, buf);
         self.count(written)
     }
 
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
+    fn write_vectored(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.tcp).poll_write_vectored(cx, bufs);
         self.count(written)
     }
 
     fn is_write_vectored(&self) -> bool {
         true
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_shutdown(cx)
     }
 }

@@ -1,4 +1,4 @@
-//! peers that answer early, or go away at any byte.
+//! peers that answer early, or close after any byte.
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -10,9 +10,10 @@ use handclasp::codec::ProtocolError;
 use handclasp::{Body, Client, DropReason, Error, ErrorKind, Phase, Written};
 
 use super::assert_gone;
+use super::support::arrival::wait_for_end;
 use super::support::{Peer, Server, Signal, within};
 
-/// Pieces that a test hands in one after the other.
+/// A stream of the pieces that the test sends.
 struct Pieces(tokio::sync::mpsc::UnboundedReceiver<Bytes>);
 
 impl futures_core::Stream for Pieces {
@@ -31,7 +32,7 @@ fn pieces() -> (tokio::sync::mpsc::UnboundedSender<Bytes>, Body) {
     (sender, Body::from_stream(Pieces(receiver)))
 }
 
-/// More than all buffers on the way take.
+/// More bytes than all buffers on the way take.
 const UPLOAD: usize = 32 << 20;
 
 fn upload() -> Body {
@@ -39,7 +40,7 @@ fn upload() -> Body {
     CONTENT.clone().into()
 }
 
-/// The second request comes on a connection of its own, and is answered there.
+/// Fails unless the second request comes on a connection of its own, and is answered there.
 async fn assert_next_is_fresh(client: &Client, server: &Server, before: usize) {
     let next = within(20, client.get(server.url("/next")).send()).await.unwrap();
     assert!(!next.connection().is_reused());
@@ -50,12 +51,13 @@ async fn assert_next_is_fresh(client: &Client, server: &Server, before: usize) {
     assert_eq!((last.connection, last.nth, &*last.request.target), (before, 1, "/next"));
 }
 
-/// Answers `/next` on any connection, and leaves the rest to `script`, which is told the request's index.
+/// A server that answers `/next` on any connection, and leaves other requests to `script`, which gets the request's
+/// index.
 fn early(script: impl Fn(&mut Peer, usize) -> io::Result<()> + Send + Sync + 'static) -> Server {
     let requests = AtomicUsize::new(0);
     Server::start(move |peer| {
         while let Some(index) = peer.request_head()? {
-            // Of one client whose requests follow each other, every second one is the next.
+            // A client sends its requests one after another: every second one is `/next`.
             if requests.fetch_add(1, SeqCst) % 2 == 1 {
                 peer.request_body(index)?;
                 peer.respond("next")?;
@@ -67,7 +69,7 @@ fn early(script: impl Fn(&mut Peer, usize) -> io::Result<()> + Send + Sync + 'st
     })
 }
 
-/// The response is delivered, sending stops, and nobody sees the connection again.
+/// The response is delivered, the upload stops, and the connection is not used again.
 #[tokio::test]
 async fn a_15_early_refusal_by_a_server_that_keeps_reading() {
     for status in ["413 Content Too Large", "401 Unauthorized", "503 Service Unavailable"] {
@@ -93,7 +95,7 @@ async fn a_15_early_refusal_by_a_server_that_keeps_reading() {
     }
 }
 
-/// The same for a server that closes as it answers: with a FIN, which leaves the response readable.
+/// The same holds for a server that closes as it answers: after a FIN the response can still be read.
 #[tokio::test]
 async fn a_15_early_response_with_close_and_fin() {
     for status in ["413 Content Too Large", "200 OK", "302 Found"] {
@@ -112,8 +114,8 @@ async fn a_15_early_response_with_close_and_fin() {
     }
 }
 
-/// With a RST the kernel decides whether the response can still be read: it is delivered whole, or the connection was
-/// lost while the request was being sent. Nothing in between, and nothing is sent again.
+/// After a RST the kernel decides whether the response can still be read: it is delivered whole, or the connection was
+/// lost while the request was sent. Nothing in between, and no request is sent again.
 #[tokio::test]
 async fn a_15_early_response_with_close_and_reset() {
     for round in 0..10 {
@@ -143,7 +145,7 @@ async fn a_15_early_response_with_close_and_reset() {
     }
 }
 
-/// The response was read before the RST came: what comes later does not take it back.
+/// The response was read before the RST came, and is delivered.
 #[tokio::test]
 async fn a_15_early_response_that_was_read_outlives_the_reset() {
     let read = Signal::new();
@@ -163,7 +165,7 @@ async fn a_15_early_response_that_was_read_outlives_the_reset() {
 }
 
 /// An early success is not a refusal: the upload goes on while the response is read, and when both are complete the
-/// connection is as good as any.
+/// connection can be used again.
 #[tokio::test]
 async fn a_15_early_success_with_a_completed_upload_is_reused() {
     let server = early(move |peer, index| {
@@ -185,7 +187,7 @@ async fn a_15_early_success_with_a_completed_upload_is_reused() {
 struct Wire {
     bytes: &'static str,
     content: &'static str,
-    /// Its end is that of the connection.
+    /// Whether the response ends with the connection.
     is_close_delimited: bool,
 }
 
@@ -215,7 +217,7 @@ impl Wire {
         INTERIM.len() + head.find("\r\n\r\n").unwrap() + 4
     }
 
-    /// Where in the response the connection ends after so many bytes, in words of the errors.
+    /// Returns where in the response the connection ends after this many bytes, in the words of the errors.
     fn place(&self, sent: usize) -> &'static str {
         match sent {
             0 => "before the response head",
@@ -226,7 +228,7 @@ impl Wire {
     }
 }
 
-/// Answers `/w/n` with the first n bytes of a wire, then ends the connection by `end`.
+/// A server that answers `/w/n` with the first n bytes of a wire, and ends the connection by `end`.
 fn cut(
     end: impl Fn(&mut Peer) -> io::Result<()> + Send + Sync + 'static,
 ) -> impl Fn(&mut Peer) -> io::Result<()> {
@@ -241,7 +243,7 @@ fn cut(
     }
 }
 
-/// What came of an exchange that was cut off: the content, and the error.
+/// Outcome of an exchange that was cut off: the content, and the error.
 async fn fetch(client: &Client, url: String) -> (bool, Vec<u8>, Option<Error>) {
     let mut content = Vec::new();
     let mut response = match within(20, client.get(url).send()).await {
@@ -257,7 +259,7 @@ async fn fetch(client: &Client, url: String) -> (bool, Vec<u8>, Option<Error>) {
     }
 }
 
-/// Every n of every wire, once on a connection of its own.
+/// Plays every n of every wire, each once on a connection of its own.
 async fn cut_everywhere(
     server: &Server,
     client: &Client,
@@ -269,7 +271,7 @@ async fn cut_everywhere(
             let (has_head, content, error) = fetch(client, server.url(&format!("/{index}/{sent}"))).await;
             check(wire, sent, has_head, content, error);
             exchanges += 1;
-            // Not sent again, not even once, and no connection is used twice.
+            // No request is sent again, and no connection is used twice.
             assert_eq!(server.connections(), exchanges, "{index}: {sent} bytes");
             assert_eq!(server.seen().len(), exchanges);
             let total = client.pool().stats().total;
@@ -298,7 +300,8 @@ fn check_fin(wire: &Wire, sent: usize, has_head: bool, content: &[u8], error: Op
     assert!(error.to_string().contains(place), "{sent} bytes: {error}");
 }
 
-/// An error for every n before the end, which says where; of a body that ends with the connection, a FIN is the end.
+/// Every n before the end gives an error that says where the response broke. Where a body ends with the connection, a
+/// FIN is its end.
 #[tokio::test]
 async fn a_16_fin_after_every_byte() {
     let server = Server::start(cut(Peer::close));
@@ -309,7 +312,7 @@ async fn a_16_fin_after_every_byte() {
     .await;
 }
 
-/// The same inside TLS, where the end is said by a close_notify.
+/// Inside TLS a close_notify is the end.
 #[cfg(feature = "rustls")]
 #[tokio::test]
 async fn a_16_close_notify_after_every_byte() {
@@ -327,7 +330,7 @@ fn trusting(server: &Server) -> Client {
     Client::builder().add_root_certificate(authority).build().unwrap()
 }
 
-/// On a fresh connection, no answer at all is an error at once: the request is sent once, on one connection.
+/// No response on a new connection is an error at once: the request is sent once, on one connection.
 #[tokio::test]
 async fn a_16_nothing_on_a_fresh_connection_is_dialed_once() {
     let server = Server::start(cut(Peer::close));
@@ -355,12 +358,12 @@ fn check_reset(wire: &Wire, sent: usize, has_head: bool, content: &[u8], error: 
         assert_eq!(content, wire.content.as_bytes());
         return;
     };
-    // What had arrived may have been thrown away by the kernel: then it broke before the head.
+    // The kernel may have discarded bytes that had arrived: then the response broke before its head.
     let phase = if has_head { Phase::Receive } else { Phase::Wait };
     assert_eq!((error.kind(), error.phase()), (ErrorKind::ConnectionLost, Some(phase)), "{sent} bytes");
 }
 
-/// An error for every n before the end, also of a body that ends with the connection: a RST is no end.
+/// Every n before the end gives an error, also for a body that ends with the connection: a RST is no end.
 #[tokio::test]
 async fn a_17_reset_after_every_byte() {
     let server = Server::start(cut(Peer::reset));
@@ -371,7 +374,7 @@ async fn a_17_reset_after_every_byte() {
     .await;
 }
 
-/// Inside TLS neither a RST nor a FIN without close_notify is an end.
+/// Inside TLS, neither a RST nor a FIN without close_notify is an end.
 #[cfg(feature = "rustls")]
 #[tokio::test]
 async fn a_17_reset_or_bare_fin_after_every_byte_inside_tls() {
@@ -391,9 +394,9 @@ async fn a_17_reset_or_bare_fin_after_every_byte_inside_tls() {
     }
 }
 
-/// A write that fails takes the kernel's word that the connection was reset: a read after it sees what had come before,
-/// and then a plain end. What came of an answer that way, while the upload was going on: the content if it passed for
-/// complete, or the error.
+/// A failed write consumes the kernel's report of a reset: a later read returns the bytes that had arrived, and then a
+/// plain end. Returns the outcome of a response during an upload that was reset that way: the content if it was taken
+/// for complete, or the error.
 fn reset_seen_by_a_write(
     answer: &'static str,
     end: fn(&mut Peer) -> io::Result<()>,
@@ -417,14 +420,14 @@ fn reset_seen_by_a_write(
         sender.send(Bytes::from_static(b"first")).unwrap();
         let request = tokio::spawn(client.post(server.url("/")).body(body).send());
         seen.raised().await;
-        // The runtime stands still meanwhile: it does not know of the answer before it writes again.
+        // The runtime is blocked meanwhile: it does not know of the response before it writes again.
         answers.raise();
         has_ended.wait();
-        std::thread::sleep(Duration::from_millis(20));
+        wait_for_end(server.clients()[0], server.address());
         sender.send(Bytes::from_static(b"second")).unwrap();
         let outcome = match within(20, request).await.unwrap() {
             Ok(response) => {
-                // Only a write shows that the server has gone, not only its direction.
+                // Only a write shows that the server closed both directions.
                 tokio::spawn(async move {
                     while sender.send(Bytes::from_static(b"more")).is_ok() {
                         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -462,7 +465,7 @@ fn a_17_reset_that_a_write_sees_first_is_no_clean_end() {
     }
 }
 
-/// The FIN came first, and the RST only answers what we wrote after it: this end is one.
+/// The FIN came first, and the RST only answers bytes that the client wrote later: this end is valid.
 #[test]
 fn a_15_fin_before_the_reset_is_a_clean_end() {
     let end = |peer: &mut Peer| {
@@ -474,8 +477,8 @@ fn a_15_fin_before_the_reset_is_a_clean_end() {
     }
 }
 
-/// The server has said all and closes its side, though it still listens: the response is complete, the connection is not
-/// used again.
+/// The server has sent everything and closes its direction, but still reads: the response is complete, and the
+/// connection is not used again.
 #[tokio::test]
 async fn a_18_half_close_by_the_server_retires_the_connection() {
     for response in [
@@ -493,7 +496,7 @@ async fn a_18_half_close_by_the_server_retires_the_connection() {
             peer.send(response)?;
             peer.fin()?;
             done.raise();
-            // It would take another request: none may come.
+            // The server would read another request: none may come.
             assert!(peer.request()?.is_none(), "a request on a half-closed connection");
             Ok(())
         });
@@ -505,7 +508,7 @@ async fn a_18_half_close_by_the_server_retires_the_connection() {
     }
 }
 
-/// The end of a request is said by its framing, never by closing one side: some servers take that for hanging up.
+/// Framing ends a request, and never the close of one direction: some servers take that for a lost client.
 #[tokio::test]
 async fn a_18_the_client_does_not_half_close() {
     let server = Server::start(|peer| {
@@ -533,7 +536,7 @@ async fn a_18_the_client_does_not_half_close() {
     assert_eq!(server.connections(), 1);
 }
 
-/// All bytes have come: the RST behind them takes nothing back, and the connection is found dead before it is used.
+/// All bytes have come: the RST after them takes nothing back, and the connection is found dead before it is used.
 #[tokio::test]
 async fn a_19_reset_behind_a_complete_response() {
     for response in [
@@ -563,7 +566,7 @@ async fn a_19_reset_behind_a_complete_response() {
                     let expected = if complete.status() == 204 { "" } else { "hello" };
                     assert_eq!(within(20, complete.text()).await.unwrap(), expected);
                 }
-                // At once: the kernel may have thrown away what nobody had read.
+                // At once, because the kernel may have discarded unread bytes.
                 Err(error) => assert_eq!((path, error.kind()), ("/now", ErrorKind::ConnectionLost)),
             }
             if path == "/later" {

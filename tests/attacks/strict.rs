@@ -1,7 +1,7 @@
-//! A strict reader of requests, and a server that answers what it can read and keeps everything.
+//! A strict reader of requests, and a server that answers every request that it can read and keeps all of them.
 //!
-//! It shares no code with the product, and forgives nothing: what RFC 9112 does not allow a client to send is an error.
-//! Knows of responses only that a `100 Continue` may be waited for.
+//! The reader shares no code with the crate, and accepts nothing that RFC 9112 does not allow a client to send. Of
+//! responses it knows only that a `100 Continue` may be awaited.
 
 use std::sync::{Arc, Mutex};
 
@@ -12,22 +12,22 @@ use super::support::Server;
 pub(crate) struct Parsed {
     pub(crate) method: String,
     pub(crate) target: String,
-    /// Names as they came, values without the whitespace around them.
+    /// Names as they came, and values without the whitespace around them.
     pub(crate) fields: Vec<(String, Vec<u8>)>,
     pub(crate) body: Vec<u8>,
     pub(crate) trailers: Vec<(String, Vec<u8>)>,
-    /// All of its bytes.
+    /// All bytes of the request.
     pub(crate) raw: Vec<u8>,
 }
 
 impl Parsed {
-    /// All values of a field.
+    /// Returns all values of a field.
     pub(crate) fn values(&self, name: &str) -> Vec<&[u8]> {
         let same = |(field, _): &&(String, Vec<u8>)| field.eq_ignore_ascii_case(name);
         self.fields.iter().filter(same).map(|(_, value)| &value[..]).collect()
     }
 
-    /// The members of a list field, lower case.
+    /// Returns the elements of a list field in lower case.
     pub(crate) fn list(&self, name: &str) -> Vec<String> {
         let lines =
             self.values(name).into_iter().map(|line| String::from_utf8_lossy(line).to_ascii_lowercase());
@@ -37,10 +37,10 @@ impl Parsed {
     }
 }
 
-/// Why there is no request yet.
+/// Reason why there is no request yet.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Unread {
-    /// More bytes are needed: of the head, or, if it is there, of the body.
+    /// More bytes are needed: of the head, or, if the head is complete, of the body.
     More {
         has_head: bool,
         expects: bool,
@@ -48,7 +48,7 @@ pub(crate) enum Unread {
     Bad(&'static str),
 }
 
-/// Reads the one request that `bytes` are the beginning of.
+/// Reads the request at the beginning of `bytes`.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Parsed, Unread> {
     let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {
         return Err(Unread::More { has_head: false, expects: false });
@@ -103,7 +103,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Parsed, Unread> {
     Ok(parsed)
 }
 
-/// How many bytes the body takes.
+/// Returns the number of bytes that the body takes.
 fn read_body(parsed: &mut Parsed, rest: &[u8]) -> Result<usize, Unread> {
     const MORE: Unread = Unread::More { has_head: true, expects: false };
     let (lengths, codings) = (parsed.values("content-length"), parsed.values("transfer-encoding"));
@@ -148,7 +148,7 @@ fn read_body(parsed: &mut Parsed, rest: &[u8]) -> Result<usize, Unread> {
     }
 }
 
-/// Lines that all end in CRLF, and have no CR or LF elsewhere.
+/// Returns the lines, which all end in CRLF and have no CR or LF elsewhere.
 fn split_lines(bytes: &[u8]) -> Result<Vec<&[u8]>, Unread> {
     let mut lines = Vec::new();
     let mut rest = bytes;
@@ -201,7 +201,7 @@ fn is_host(host: &[u8]) -> bool {
     !host.is_empty() && host.iter().all(is_reg)
 }
 
-/// Answers every request that it can read, and keeps it; what it cannot read, it keeps as the error that it is, and
+/// A server that answers and keeps every request that it can read. It keeps the error of one that it cannot read, and
 /// closes.
 pub(crate) struct Recorder {
     pub(crate) server: Server,
@@ -246,12 +246,12 @@ impl Recorder {
         Self { server, heard }
     }
 
-    /// How many requests were heard, readable or not.
+    /// Returns the number of requests, readable or not.
     pub(crate) fn count(&self) -> usize {
         self.heard.lock().unwrap().len()
     }
 
-    /// The last of them.
+    /// Returns the last request.
     pub(crate) fn last(&self) -> Result<Parsed, String> {
         self.heard.lock().unwrap().last().cloned().unwrap()
     }

@@ -1,6 +1,8 @@
-//! Waiting until what a server did has arrived at the client's sockets, without a runtime hearing of it.
+//! Waits until the bytes or the end that a server sent have arrived at the client's sockets, while the client's runtime
+//! learns nothing of it.
 //!
-//! The kernel is asked, not the sockets, and threads are blocked: for tests of what a client knows past its reactor.
+//! Asks the kernel instead of the sockets, and blocks the thread: for tests of what a client finds when it looks past
+//! its reactor.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,29 +11,35 @@ use std::time::Instant;
 
 use super::{PATIENCE, Server};
 
-/// Blocks until the client's socket has something to say.
+/// Blocks until the client's socket has bytes to read or has ended.
 pub fn wait_for_delivery(local: SocketAddr, remote: SocketAddr) {
     wait_while(local, remote, |socket| socket.is_open && !socket.is_told);
 }
 
-/// The same for the peer's end, whatever else may come before.
+/// Blocks until the peer's end has arrived at the client's socket, whatever bytes arrive before it.
 pub fn wait_for_end(local: SocketAddr, remote: SocketAddr) {
     wait_while(local, remote, |socket| socket.is_open);
 }
 
-/// The same as [`wait_for_delivery`] for all connections to a server.
+/// Blocks until each client socket of a server has bytes to read or has ended.
 pub fn wait_for_all(server: &Server) {
     for client in server.clients() {
         wait_for_delivery(client, server.address());
     }
 }
 
-/// What the kernel knows of a socket.
+/// Blocks until the bytes have arrived that were sent before, on any connection over loopback: for tests that cannot name
+/// the socket, or whose socket has other bytes to read.
+pub fn wait_for_loopback() {
+    send_through_loopback().expect("there is a loopback");
+}
+
+/// State of a socket in the kernel.
 #[derive(Debug)]
 struct Socket {
-    /// Neither side has ended it.
+    /// Whether neither side has closed its direction.
     is_open: bool,
-    /// There is something to read.
+    /// Whether there are bytes to read.
     is_told: bool,
 }
 
@@ -41,7 +49,7 @@ fn wait_while(local: SocketAddr, remote: SocketAddr, is_waiting: impl Fn(&Socket
         match ask(local, remote) {
             Ok(Some(socket)) if is_waiting(&socket) => {}
             Ok(_) => return,
-            // There is no telling, but what is sent now comes behind what was sent before.
+            // The kernel does not answer. Bytes that are sent over loopback now arrive after the bytes sent before.
             Err(_) => return send_through_loopback().expect("there is a loopback"),
         }
         assert!(begun.elapsed() < PATIENCE, "nothing arrived at the client");
@@ -49,7 +57,7 @@ fn wait_while(local: SocketAddr, remote: SocketAddr, is_waiting: impl Fn(&Socket
     }
 }
 
-/// Sends a byte to ourselves, and waits for it.
+/// Sends a byte over loopback to this process and waits for it.
 fn send_through_loopback() -> io::Result<()> {
     use std::io::{Read, Write};
     use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -61,7 +69,7 @@ fn send_through_loopback() -> io::Result<()> {
     to.read_exact(&mut [0])
 }
 
-/// Asks for one socket (`man 7 sock_diag`); `None`: there is none.
+/// Asks the kernel about one socket (`man 7 sock_diag`). Returns `None` if there is no such socket.
 #[cfg(target_os = "linux")]
 fn ask(local: SocketAddr, remote: SocketAddr) -> io::Result<Option<Socket>> {
     use std::io::{Read, Write};
@@ -82,8 +90,7 @@ fn ask(local: SocketAddr, remote: SocketAddr) -> io::Result<Option<Socket>> {
     let (IpAddr::V4(from), IpAddr::V4(to)) = (local.ip(), remote.ip()) else {
         return Err(io::ErrorKind::Unsupported.into());
     };
-    // struct inet_diag_req_v2: IPv4, TCP, nothing more than the least; any state; ports, addresses, any device, any
-    // cookie.
+    // struct inet_diag_req_v2: IPv4, TCP, no extensions, any state, ports, addresses, any device, any cookie.
     let mut request = vec![2, TCP, 0, 0];
     request.extend([0xff; 4]);
     request.extend([local.port().to_be_bytes(), remote.port().to_be_bytes()].concat());
@@ -109,7 +116,7 @@ fn ask(local: SocketAddr, remote: SocketAddr) -> io::Result<Option<Socket>> {
         let code = -i32::from_ne_bytes(reply[..4].try_into().unwrap());
         return if code == NOT_FOUND { Ok(None) } else { Err(io::Error::from_raw_os_error(code)) };
     }
-    // struct inet_diag_msg: family, state, timer, retransmits; who (48 bytes); expiry, bytes to read.
+    // struct inet_diag_msg: family, state, timer, retransmits, addresses (48 bytes), expiry, bytes to read.
     let is_told = reply[56..60].iter().any(|byte| *byte > 0);
     Ok(Some(Socket { is_open: reply[1] == ESTABLISHED, is_told }))
 }

@@ -1,7 +1,7 @@
-//! The cases of `tests/data/conformance.jsonl`, what a level made of them, and the scorer.
+//! The cases of `tests/data/conformance.jsonl`, the outcome of each on a level, and the scorer.
 //!
-//! A port of `tests/data/score.py`, rule by rule and in its order, so that `cargo test` needs no Python; and the
-//! results as it reads them, so that it can be asked too. Knows nothing of how a case is played.
+//! A port of `tests/data/score.py`, rule by rule and in the same order, so that `cargo test` needs no Python. Results
+//! are also written in the form that score.py reads. This module does not know how a case is played.
 
 #![allow(clippy::unwrap_used, reason = "test data that is not as it should be fails the test")]
 
@@ -19,21 +19,21 @@ use serde_json::{Value, json};
 pub(crate) struct Case {
     pub(crate) id: String,
     pub(crate) group: String,
-    /// How much it matters: MUST, SHOULD, ...
+    /// Level of the requirement: MUST, SHOULD, ...
     pub(crate) level: String,
     pub(crate) method: Method,
     pub(crate) wire: Vec<u8>,
-    /// The server sends a FIN behind the wire; otherwise it keeps the connection open.
+    /// Whether the server sends a FIN after the response; otherwise it keeps the connection open.
     pub(crate) close_after: bool,
-    /// What it sends while the connection is idle after the response.
+    /// Bytes that the server sends while the connection is idle after the response.
     pub(crate) late: Option<Vec<u8>>,
-    /// Whether it then sends a FIN.
+    /// Whether the server sends a FIN after those bytes.
     pub(crate) late_close: bool,
     fields: Value,
 }
 
 impl Case {
-    /// All cases, in the order of the file.
+    /// Returns all cases, in the order of the file.
     pub(crate) fn all() -> &'static [Self] {
         static ALL: OnceLock<Vec<Case>> = OnceLock::new();
         ALL.get_or_init(|| include_str!("../data/conformance.jsonl").lines().map(Self::parse).collect())
@@ -42,7 +42,7 @@ impl Case {
     fn parse(line: &str) -> Self {
         let mut fields: Value = serde_json::from_str(line).unwrap();
         let object = fields.as_object_mut().unwrap();
-        // As pack.py says: a long field stands there as parts, each so many times.
+        // pack.py writes a long field as parts with a count each.
         let packed: Vec<_> = object.keys().filter(|name| name.ends_with("_parts")).cloned().collect();
         for name in packed {
             let mut octets = Vec::new();
@@ -65,7 +65,7 @@ impl Case {
         }
     }
 
-    /// The capability that it takes and that not every client has, by the rules of score.py.
+    /// Returns the capability that the case needs and not every client has, by the rules of score.py.
     pub(crate) fn takes(&self) -> Option<&'static str> {
         if self.fields["requires"] == "auto-decompress" {
             Some("auto-decompress")
@@ -78,12 +78,12 @@ impl Case {
         }
     }
 
-    /// The fields that its request has.
+    /// Returns the fields of the request.
     pub(crate) fn request_headers(&self) -> Vec<(String, String)> {
         pairs(&self.fields["request_headers"])
     }
 
-    /// The ids of the requirements that it is about.
+    /// Returns the ids of the requirements that the case is about.
     pub(crate) fn rules(&self) -> impl Iterator<Item = &str> {
         self.fields["req"].as_array().into_iter().flatten().map(text)
     }
@@ -96,7 +96,7 @@ impl Case {
         self.fields[name].as_str().map(decode)
     }
 
-    /// What it asks for or leans to.
+    /// Returns the octets that the case asks for or prefers.
     fn advises(&self) -> Option<Outcome> {
         match self.fields["prefer"].as_str().or_else(|| self.fields["expect"].as_str()) {
             Some("ok") => Some(Outcome::Ok),
@@ -105,14 +105,14 @@ impl Case {
         }
     }
 
-    /// How it was decided to end here, if that is not as it advises; and why.
+    /// Returns the outcome that this client chose where it is not the preferred one, and the reason.
     fn choice(&self) -> Option<(Outcome, &'static str)> {
         let choice = CHOICES.iter().find(|(_, _, ids)| ids.contains(&&*self.id));
         choice.map(|(outcome, reason, _)| (*outcome, *reason))
     }
 
-    /// Whether the suite fails when the rule is broken, as opposed to a choice that the rule leaves being undone; by
-    /// that the connection is not reused, if that is what the rule is about.
+    /// Whether the suite fails when the rule is broken (and not only when a free choice is made differently). For a
+    /// rule about reuse, the failure must be that the connection is or is not reused.
     #[allow(dead_code, reason = "those who only play the cases do not ask")]
     pub(crate) fn binds(&self, is_about_reuse: bool) -> bool {
         let excludes = |name: &str| self.fields[name].as_array().is_some_and(|list| !list.is_empty());
@@ -127,43 +127,43 @@ impl Case {
         self.fields["expect"] == what
     }
 
-    /// An `either` case that leans to that.
+    /// Whether an `either` case prefers this outcome.
     fn prefers(&self, what: &str) -> bool {
         self.expects("either") && self.fields["prefer"] == what
     }
 }
 
-/// How an exchange ended.
+/// End of an exchange.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Ok,
     Error,
-    /// It did not end.
+    /// The exchange did not end.
     #[default]
     Hang,
 }
 
-/// What was made of a case.
+/// Outcome of a case on one level.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Got {
     pub(crate) outcome: Outcome,
-    /// It ended (or hangs) in the body: the head was handed out.
+    /// Whether the exchange ended (or hangs) in the body, after the caller got the head.
     pub(crate) is_in_body: bool,
     pub(crate) status: Option<u16>,
-    /// Octets as ISO-8859-1, as the case file has them.
+    /// Fields with their octets as ISO-8859-1, as the case file has them.
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
     pub(crate) trailers: Option<Vec<(String, String)>>,
-    /// What belongs to the tunnel, if there is one.
+    /// Bytes of the tunnel, if there is one.
     pub(crate) tunnel: Option<Vec<u8>>,
-    /// Whether the connection carried the next request; `None` when that could not be found out.
+    /// Whether the connection carried the next request. `None` when that could not be found out.
     pub(crate) reused: Option<bool>,
-    /// The error in words.
+    /// Text of the error.
     pub(crate) says: String,
 }
 
 impl Got {
-    /// What differs from `other` in what a caller sees: nothing may, however the octets came.
+    /// Returns the difference from `other` that a caller sees. There must be none, however the octets were cut.
     pub(crate) fn differs(&self, other: &Self) -> Option<String> {
         let mut fields = Vec::new();
         let mut compare = |name: &str, ours: &dyn fmt::Debug, theirs: &dyn fmt::Debug| {
@@ -192,7 +192,7 @@ impl Got {
         (!fields.is_empty()).then(|| fields.join("; "))
     }
 
-    /// A line for score.py.
+    /// Returns the outcome as a line for score.py.
     fn to_json(&self, id: &str) -> String {
         let mut line = json!({
             "id": id,
@@ -226,23 +226,23 @@ impl Got {
     }
 }
 
-/// Something to be said against what was made of a case.
+/// An objection to the outcome of a case.
 #[derive(Debug)]
 pub(crate) struct Finding {
-    /// The case's level, or QUALITY for a connection that could have been reused, or PREF for a choice that the RFC
-    /// leaves free and leans against.
+    /// The case's level; QUALITY for a connection that could have been reused; PREF for an outcome that the RFC allows
+    /// and advises against.
     pub(crate) severity: String,
     pub(crate) text: String,
 }
 
 impl Finding {
-    /// As score.py prints it.
+    /// Returns the finding as score.py prints it.
     fn line(&self, case: &Case) -> String {
         format!("{:9} {}: {}   [{}]", self.severity, case.id, self.text, case.rule_list())
     }
 }
 
-/// What there is to be said against it: `findings` of score.py.
+/// Returns the objections to an outcome: `findings` of score.py.
 pub(crate) fn findings(case: &Case, got: &Got) -> Vec<Finding> {
     let mut found = Vec::new();
     let mut add = |severity: &str, text: String| found.push(Finding { severity: severity.to_owned(), text });
@@ -347,13 +347,13 @@ fn find_in_headers(case: &Case, got: &Got, add: &mut impl FnMut(&str, String)) {
     }
 }
 
-/// Each run of spaces and tabs is one space, and none is at an end.
+/// Replaces each run of spaces and tabs by one space, and removes those at the ends.
 fn collapse(value: &str) -> String {
     value.split([' ', '\t']).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
-/// Where a case leaves the choice and leans to nothing, or where it was decided against its advice: how it ends here,
-/// and why. A case that leans to something ends like that.
+/// Cases that allow several outcomes and prefer none, or whose preference is not followed: the outcome here, and the
+/// reason. A case with a preference that is not listed ends as preferred.
 const CHOICES: &[(Outcome, &str, &[&str])] = &[
     (
         Outcome::Ok,
@@ -399,17 +399,17 @@ const CHOICES: &[(Outcome, &str, &[&str])] = &[
     (Outcome::Ok, "a 205 has content like others", &["nb-205-nothing"]),
 ];
 
-/// Findings that stay, each with its reason.
+/// Findings that are accepted, each with its reason.
 pub(crate) type Accepted = &'static [(&'static str, &'static str)];
 
-/// What one level made of the cases in one mode.
+/// Outcomes of the cases on one level in one mode.
 pub(crate) struct Sheet {
     level: &'static str,
     mode: &'static str,
-    /// What this level is able to do.
+    /// Capabilities of the level.
     caps: &'static [&'static str],
     results: BTreeMap<&'static str, Got>,
-    /// What was seen besides: differences between modes, requests that failed.
+    /// Other trouble: differences between modes, requests that failed.
     troubles: Vec<String>,
 }
 
@@ -426,7 +426,7 @@ impl Sheet {
         self.troubles.push(format!("{}: {what}   [{}]", case.id, case.rule_list()));
     }
 
-    /// Everything must be as `reference` has it.
+    /// Compares all outcomes with `reference`. Every difference is trouble.
     pub(crate) fn compare(&mut self, reference: &BTreeMap<&'static str, Got>) {
         for case in Case::all() {
             let pair = self.results.get(&*case.id).zip(reference.get(&*case.id));
@@ -440,7 +440,8 @@ impl Sheet {
         self.results
     }
 
-    /// Writes the results for score.py, prints what was found and what was left out, and fails if anything is wrong.
+    /// Writes the results for score.py, prints the findings and the cases that were left out, and fails if anything is
+    /// wrong.
     pub(crate) fn finish(self, accepted: Accepted) {
         let (level, mode) = (self.level, self.mode);
         let mut failures = Vec::new();
@@ -455,7 +456,7 @@ impl Sheet {
                     hardening.insert(&*case.id);
                 }
                 "HARDENING" => failures.push(finding.line(case)),
-                // What it ends like instead is looked at below.
+                // The outcome that was chosen instead is checked below.
                 _ if case.choice().is_some() => {}
                 _ => failures.push(finding.line(case)),
             }
@@ -491,7 +492,7 @@ impl Sheet {
         assert!(failures.is_empty(), "{level}, {mode}: {count} failures:\n{}", failures.join("\n"));
     }
 
-    /// All findings; and after writing the results, a report that ends with how to have them scored again.
+    /// Returns all findings, and a report that ends with the command that scores the written results again.
     pub(crate) fn score(&self) -> (Vec<(&'static Case, Finding)>, String) {
         let mut text = format!("\n== {}, {}\n", self.level, self.mode);
         let (mut missing, mut run) = (0, BTreeMap::<_, usize>::new());
@@ -527,7 +528,7 @@ impl Sheet {
         if missing > 0 {
             text += &format!("not played: {missing} whose wires are too long to be cut like this\n");
         }
-        // The last line of score.py.
+        // Prints the last line of score.py.
         let counts = json!({
             "run": run.values().sum::<usize>(),
             "missing": missing,
@@ -545,8 +546,8 @@ impl Sheet {
             let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("conformance");
             std::fs::create_dir_all(&folder).unwrap();
             let path = folder.join(name);
-            // The file is there as a whole or not at all. Each draft has a name of its own, because tests that run at the same
-            // time, in this process or in another, write the same files.
+            // The file appears whole or not at all. Each draft has a name of its own, because tests that run at the
+            // same time, in this process or in another, write the same files.
             static DRAFTS: AtomicUsize = AtomicUsize::new(0);
             let number = DRAFTS.fetch_add(1, Ordering::Relaxed);
             let draft = folder.join(format!("{name}.{}-{number}", std::process::id()));
@@ -561,7 +562,7 @@ impl Sheet {
     }
 }
 
-/// Fields as the case file writes them.
+/// Returns fields as the case file writes them.
 pub(crate) fn latin1(fields: &HeaderMap) -> Vec<(String, String)> {
     let latin1 = |value: &[u8]| value.iter().map(|&octet| char::from(octet)).collect();
     fields.iter().map(|(name, value)| (name.as_str().to_owned(), latin1(value.as_bytes()))).collect()
@@ -576,7 +577,7 @@ fn text(value: &Value) -> &str {
     value.as_str().unwrap()
 }
 
-/// The first octets, readable.
+/// Prints the first octets readably.
 struct Octets<'a>(&'a [u8]);
 
 impl fmt::Debug for Octets<'_> {

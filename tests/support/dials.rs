@@ -1,5 +1,4 @@
-//! Dials in memory that wait to be told how they end, and the far ends of the connections that come of them: for scripts
-//! in paused time.
+//! Dials in memory that end as the test says, and the far ends of their connections: for scripts in paused time.
 //!
 //! ```text
 //! let far = dials.want_dial().await.finish();      // the dial under way succeeds; its connection answers by itself
@@ -8,9 +7,9 @@
 //! dials.none_wanted().await;                       // nobody has begun another
 //! ```
 //!
-//! Nothing is waited for: each question lets everything run that can run, which takes a millisecond of the paused time,
-//! and then finds what it asks for, or fails. Invariant: a connection counts as live from the end of its dial until it is
-//! dropped, so that `dialing + live` is what limits are about.
+//! Each question first lets everything run that can run, which takes a millisecond of the paused time, and then finds
+//! what it asks for, or fails. Invariant: a connection counts as live from the end of its dial until it is dropped, so
+//! that `dialing + live` is the number that limits bound.
 
 #![allow(
     dead_code,
@@ -42,20 +41,20 @@ pub(crate) struct Dials {
 #[derive(Default)]
 struct Desk {
     begun: usize,
-    /// Begun, and nobody has looked at them yet.
+    /// Dials that have begun and that the test has not taken yet.
     unseen: VecDeque<Dial>,
-    /// Per host, and for all by the name of "".
+    /// Counts of each host. The name "" holds the counts of all hosts.
     counts: BTreeMap<String, Counts>,
-    /// Which connection got which target, in the order of their coming.
+    /// The connection and the target of each request, in the order of arrival.
     served: Vec<(usize, String)>,
 }
 
-/// What there is of a host, and what there was at the most.
+/// Number of dials and connections of a host, now and at the most.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Counts {
     pub(crate) dialing: usize,
     pub(crate) live: usize,
-    /// Of both together.
+    /// Highest sum of both.
     pub(crate) peak: usize,
 }
 
@@ -78,7 +77,7 @@ impl Dials {
         Box::pin(UnderWay { dials: self.clone(), dial })
     }
 
-    /// The oldest dial that was begun and is not yet told how it ends. There must be one by now.
+    /// Returns the oldest dial that has begun and that the test has not taken yet. Fails if there is none.
     #[track_caller]
     pub(crate) fn want_dial(&self) -> impl Future<Output = Dial> {
         let place = Location::caller();
@@ -89,7 +88,7 @@ impl Dials {
         }
     }
 
-    /// So many, oldest first, and no more.
+    /// Returns this many dials, oldest first. Fails if there are fewer or more.
     #[track_caller]
     pub(crate) fn want_dials(&self, count: usize) -> impl Future<Output = Vec<Dial>> {
         let place = Location::caller();
@@ -101,7 +100,7 @@ impl Dials {
         }
     }
 
-    /// Everything that can run has run, and no dial was begun that was not told how it ends.
+    /// Fails if a dial has begun that the test has not taken yet.
     #[track_caller]
     pub(crate) fn none_wanted(&self) -> impl Future<Output = ()> {
         let place = Location::caller();
@@ -112,12 +111,12 @@ impl Dials {
         }
     }
 
-    /// Those that wait to be told, without letting anything run.
+    /// Returns the dials that the test has not taken yet, without letting anything run.
     pub(crate) fn unseen(&self) -> Vec<Dial> {
         self.lock().unseen.drain(..).collect()
     }
 
-    /// How many were begun.
+    /// Returns the number of dials that have begun.
     pub(crate) fn begun(&self) -> usize {
         self.lock().begun
     }
@@ -126,17 +125,18 @@ impl Dials {
         self.lock().counts.get(host).copied().unwrap_or_default()
     }
 
-    /// Of all hosts.
+    /// Returns the counts of all hosts together.
     pub(crate) fn total(&self) -> Counts {
         self.counts("")
     }
 
-    /// Which connection (the number of its dial, counted from 1) got which target, in the order of their coming.
+    /// Returns the connection (the number of its dial, counted from 1) and the target of each request, in the order of
+    /// arrival.
     pub(crate) fn served(&self) -> Vec<(usize, String)> {
         self.lock().served.clone()
     }
 
-    /// The targets alone.
+    /// Returns the target of each request, in the order of arrival.
     pub(crate) fn targets(&self) -> Vec<String> {
         self.served().into_iter().map(|(_, target)| target).collect()
     }
@@ -156,7 +156,7 @@ impl Desk {
     }
 }
 
-/// A dial under way, to be told how it ends. Until then it hangs.
+/// A dial under way. It hangs until the test ends it.
 #[derive(Clone)]
 #[must_use = "a dial waits to be told how it ends"]
 pub(crate) struct Dial {
@@ -179,12 +179,12 @@ enum Verdict {
 }
 
 impl Dial {
-    /// It succeeds; the connection answers each request at once, by the dial's number.
+    /// Ends the dial well. Its connection answers each request at once with the number of the dial.
     pub(crate) fn finish(self) -> Far {
         self.connect(false)
     }
 
-    /// It succeeds; the connection answers when it is told to.
+    /// Ends the dial well. Its connection answers when the test says so.
     pub(crate) fn hold(self) -> Far {
         self.connect(true)
     }
@@ -193,15 +193,15 @@ impl Dial {
         self.tell(Verdict::Fail(why.to_owned()));
     }
 
-    /// It panics, in its own task.
+    /// Lets the dial panic in its own task.
     pub(crate) fn panic(self) {
         self.tell(Verdict::Panic);
     }
 
-    /// It is told nothing: its connect timeout ends it.
+    /// Leaves the dial hanging: its connect timeout ends it.
     pub(crate) fn hang(self) {}
 
-    /// It has not ended.
+    /// Whether the dial has not ended.
     pub(crate) fn is_under_way(&self) -> bool {
         !lock(&self.slot).is_over
     }
@@ -226,7 +226,7 @@ impl Dial {
 
 pub(crate) type Dialing = Pin<Box<dyn Future<Output = Result<Box<dyn Transport>, BoxError>> + Send>>;
 
-/// The dial, as the client sees it.
+/// The dial as the client sees it.
 struct UnderWay {
     dials: Dials,
     dial: Dial,
@@ -281,7 +281,7 @@ impl Drop for UnderWay {
 /// The far end of a connection.
 #[derive(Clone)]
 pub(crate) struct Far {
-    /// Of its dial.
+    /// Number of the connection's dial.
     pub(crate) number: usize,
     line: Arc<Mutex<Line>>,
 }
@@ -289,7 +289,7 @@ pub(crate) struct Far {
 #[derive(Default)]
 struct Line {
     is_held: bool,
-    /// Requests that have come and are not answered.
+    /// Requests that have arrived and are not answered.
     asked: VecDeque<String>,
     incoming: VecDeque<u8>,
     is_eof: bool,
@@ -298,18 +298,18 @@ struct Line {
 }
 
 impl Far {
-    /// The targets of requests that have come and are not answered.
+    /// Returns the targets of the requests that have arrived and are not answered.
     pub(crate) fn asked(&self) -> Vec<String> {
         lock(&self.line).asked.iter().cloned().collect()
     }
 
-    /// Answers the request that is there.
+    /// Answers the oldest request.
     #[track_caller]
     pub(crate) fn answer(&self) {
         self.say("");
     }
 
-    /// The same, and says that this was the last.
+    /// Answers the oldest request with `Connection: close`.
     #[track_caller]
     pub(crate) fn answer_last(&self) {
         self.say("connection: close\r\n");
@@ -325,7 +325,7 @@ impl Far {
         assert!(asked.is_some(), "nothing was asked of connection {}", self.number);
     }
 
-    /// From now on it answers each request at once.
+    /// Answers each request at once from now on.
     pub(crate) fn release(&self) {
         lock(&self.line).is_held = false;
         while !self.asked().is_empty() {
@@ -333,12 +333,12 @@ impl Far {
         }
     }
 
-    /// It is closed from here.
+    /// Closes the connection from the far end.
     pub(crate) fn hang_up(&self) {
         self.change(|line| line.is_eof = true);
     }
 
-    /// The client has let go of it.
+    /// Whether the client has dropped the connection.
     pub(crate) fn is_gone(&self) -> bool {
         lock(&self.line).is_gone
     }
@@ -360,12 +360,12 @@ fn response(number: usize, field: &str) -> String {
     format!("HTTP/1.1 200 OK\r\n{field}content-length: {}\r\n\r\n{number}", number.len())
 }
 
-/// The client's end.
+/// The client's end of a connection.
 struct Wire {
     far: Far,
     dials: Dials,
     host: String,
-    /// As far as it has come.
+    /// Bytes of the request that is arriving.
     request: Vec<u8>,
 }
 
@@ -387,7 +387,7 @@ impl AsyncWrite for Wire {
     fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         this.request.extend_from_slice(buf);
-        // Requests have no content here.
+        // Requests have no content in these tests.
         while let Some(end) = this.request.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
             let head: Vec<u8> = this.request.drain(..end + 4).collect();
             let target = String::from_utf8_lossy(&head).split(' ').nth(1).unwrap_or_default().to_owned();
@@ -437,7 +437,7 @@ pub(crate) struct Asked {
     task: JoinHandle<(Result<String, Error>, Duration)>,
 }
 
-/// Asks, when next something runs; requests are polled in the order of their asking.
+/// Sends a request in a task of its own. Such requests are polled in the order of these calls.
 pub(crate) fn ask(client: &Client, url: &str) -> Asked {
     let request = client.get(url).send();
     Asked { task: tokio::spawn(timed(request)) }
@@ -450,13 +450,13 @@ async fn timed(request: impl Future<Output = Result<Response, Error>>) -> (Resul
 }
 
 impl Asked {
-    /// Everything that can run has run, and it has not ended.
+    /// Lets everything run that can run. Whether the request has not ended then.
     pub(crate) async fn is_waiting(&self) -> bool {
         settle().await;
         !self.task.is_finished()
     }
 
-    /// What it came to, by now.
+    /// Returns the response's content or the error, and the time that passed. Fails if the request has not ended.
     #[track_caller]
     pub(crate) fn outcome(self) -> impl Future<Output = (Result<String, Error>, Duration)> {
         let place = Location::caller();
@@ -467,7 +467,7 @@ impl Asked {
         }
     }
 
-    /// The number of the connection that answered it, by now.
+    /// Returns the number of the connection that answered. Fails if the request has not ended well.
     #[track_caller]
     pub(crate) fn answer(self) -> impl Future<Output = usize> {
         let place = Location::caller();
@@ -478,7 +478,7 @@ impl Asked {
         }
     }
 
-    /// Why it failed, by now.
+    /// Returns the error of the request. Fails if the request has not failed.
     #[track_caller]
     pub(crate) fn error(self) -> impl Future<Output = Error> {
         let place = Location::caller();
@@ -495,12 +495,12 @@ impl Asked {
         self.task.is_finished()
     }
 
-    /// To be dropped when next something runs, if it has not ended by then.
+    /// Drops the request, when next something runs, unless it has ended by then.
     pub(crate) fn abort(self) {
         self.task.abort();
     }
 
-    /// Dropped, whatever it was doing.
+    /// Drops the request and waits until it is dropped.
     pub(crate) async fn cancel(self) {
         self.task.abort();
         settle().await;
@@ -508,12 +508,12 @@ impl Asked {
     }
 }
 
-/// Until everything that can run has run: paused time goes on only when nothing else does.
+/// Lets everything run that can run: paused time advances only when nothing else can.
 pub(crate) async fn settle() {
     tokio::time::sleep(Duration::from_millis(1)).await;
 }
 
-/// What the client says that there is: idle, active, dialing, waiting.
+/// Returns the client's counts: idle, active, dialing, waiting.
 pub(crate) fn counts(client: &Client) -> [usize; 4] {
     let total = client.pool().stats().total;
     [total.idle, total.active, total.dialing, total.waiting]

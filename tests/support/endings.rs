@@ -1,15 +1,17 @@
-//! How connections end under a request: closed or reset by the peer, or by a transport that takes no more.
+//! Ways in which a connection ends under a request: closed or reset by the peer, or by a transport that takes no more
+//! bytes.
 
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use handclasp::{BoxError, Look, Transport};
+use handclasp::{BoxError, Transport};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::Peer;
+use super::layer::{Layer, Layered};
 
 /// How a peer ends a connection.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -27,17 +29,17 @@ impl Ending {
     }
 }
 
-/// A connection that is handed over only when the server has closed it, or spoken on it. `made`: it is there.
+/// Connects, calls `made`, and returns the connection only when the server has closed it or sent a byte on it.
 pub async fn connect_late(address: SocketAddr, made: impl FnOnce()) -> Result<Box<dyn Transport>, BoxError> {
     let tcp = TcpStream::connect(address).await?;
     made();
-    // What there is to see: an end or a byte.
+    // Waits for an end or a byte.
     let _ = tcp.peek(&mut [0]).await;
     Ok(Box::new(tcp))
 }
 
-/// A connection that takes so many writes, so many bytes of the next, and refuses the rest, though nothing could be
-/// seen on it before.
+/// A transport that takes `writes` writes and `bytes` bytes of the next one, and then refuses every write. A look at it
+/// finds nothing wrong before.
 pub struct Mute {
     tcp: TcpStream,
     writes: usize,
@@ -51,36 +53,45 @@ impl Mute {
         Self { tcp, writes, bytes: 0, ending: Ending::Close, is_dead: false }
     }
 
-    /// So many bytes more.
+    /// Takes this many bytes after the last whole write.
     pub fn after(mut self, bytes: usize) -> Self {
         self.bytes = bytes;
         self
     }
 
-    /// As if the peer had ended it so.
+    /// Makes the refusal look like this ending by the peer.
     pub fn by(mut self, ending: Ending) -> Self {
         self.ending = ending;
         self
     }
+
+    /// Returns the transport as a connector gives it to the client.
+    pub fn boxed(self) -> Box<dyn Transport> {
+        Layered::boxed(self)
+    }
 }
 
-impl AsyncRead for Mute {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+impl Layer for Mute {
+    type Below = TcpStream;
+
+    fn below(&mut self) -> &mut TcpStream {
+        &mut self.tcp
+    }
+
+    fn fails_untouched(&self) -> bool {
+        true
+    }
+
+    fn read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match (self.is_dead, self.ending) {
             (false, _) => Pin::new(&mut self.tcp).poll_read(cx, buf),
             (true, Ending::Close) => Poll::Ready(Ok(())),
             (true, Ending::Reset) => Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
         }
     }
-}
 
-impl AsyncWrite for Mute {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let this = &mut *self;
+    fn write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self;
         if this.writes > 0 {
             this.writes -= 1;
             return Pin::new(&mut this.tcp).poll_write(cx, buf);
@@ -98,27 +109,5 @@ impl AsyncWrite for Mute {
             this.bytes -= written;
         }
         written
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_shutdown(cx)
-    }
-}
-
-impl Transport for Mute {
-    fn look(&mut self) -> Look {
-        self.tcp.look()
-    }
-
-    fn close(&mut self) {
-        self.tcp.close();
-    }
-
-    fn fails_untouched(&self) -> bool {
-        true
     }
 }

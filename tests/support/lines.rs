@@ -1,7 +1,7 @@
-//! Connections in memory that the test holds the other end of: it sees each write by itself, says what comes and when,
-//! and how much is taken. And sources of content that do as they are told.
+//! Connections in memory whose other end is the test: it sees each write by itself, decides which bytes come and when,
+//! and limits how many bytes are taken. Also sources of content that follow steps.
 //!
-//! Nothing here waits for time, so that tests may pause it. Invariant: what a client wrote is kept, write by write.
+//! Nothing here waits for time, so that tests may pause it. Invariant: the client's writes are kept one by one.
 
 #![allow(
     dead_code,
@@ -30,12 +30,12 @@ use tokio::task::JoinHandle;
 #[derive(Clone, Default)]
 pub(crate) struct Lines {
     all: Arc<Mutex<Vec<Line>>>,
-    /// What new connections take; everything, unless it was set.
+    /// Number of bytes that new connections take. `None` means all.
     room: Arc<Mutex<Option<usize>>>,
 }
 
 impl Lines {
-    /// A client of these lines, and a builder for one.
+    /// Returns a client whose connections are these lines.
     pub(crate) fn client(&self) -> Client {
         self.builder().build().unwrap()
     }
@@ -57,7 +57,7 @@ impl Lines {
         }
     }
 
-    /// Connections made from now on take so many bytes, until they are given more.
+    /// Lets connections made from now on take this many bytes, until `take` allows more.
     pub(crate) fn room(&self, bytes: usize) {
         *self.room.lock().unwrap() = Some(bytes);
     }
@@ -66,13 +66,14 @@ impl Lines {
         self.all.lock().unwrap().len()
     }
 
-    /// The connection of that number, counted from 0, once it was made.
+    /// Waits until the connection of this number (counted from 0) is made, and returns it.
     pub(crate) async fn line(&self, number: usize) -> Line {
         until("a connection is made", || self.count() > number).await;
         self.all.lock().unwrap()[number].clone()
     }
 
-    /// The connection of that number once the client has written something that ends so.
+    /// Waits until the client has written something on the connection of this number that ends with `end`, and returns
+    /// the connection.
     #[track_caller]
     pub(crate) fn written(&self, number: usize, end: &str) -> impl Future<Output = Line> {
         let place = std::panic::Location::caller();
@@ -131,37 +132,37 @@ impl Line {
         wakers.into_iter().flatten().for_each(Waker::wake);
     }
 
-    /// These bytes come.
+    /// Sends these bytes to the client.
     pub(crate) fn say(&self, bytes: impl AsRef<[u8]>) {
         self.change(|state| state.incoming.extend(bytes.as_ref()));
     }
 
-    /// Behind what was said, the end.
+    /// Ends the server's direction after the bytes sent so far.
     pub(crate) fn eof(&self) {
         self.change(|state| state.end = End::Eof);
     }
 
-    /// Behind what was said, a reset; writes fail at once.
+    /// Resets the connection after the bytes sent so far. Writes of the client fail at once.
     pub(crate) fn reset(&self) {
         self.change(|state| (state.end, state.breaks_writes) = (End::Reset, true));
     }
 
-    /// Whether the client's direction cannot be shut down for now.
+    /// Sets whether the client cannot shut down its direction for now.
     pub(crate) fn hold_shutdown(&self, is_held: bool) {
         self.change(|state| state.holds_shutdown = is_held);
     }
 
-    /// So many bytes more are taken.
+    /// Takes this many more bytes.
     pub(crate) fn take(&self, bytes: usize) {
         self.change(|state| state.room = state.room.saturating_add(bytes));
     }
 
-    /// From now on nothing is taken, but what `take` allows.
+    /// Takes no more bytes than `take` allows from now on.
     pub(crate) fn block(&self) {
         self.change(|state| state.room = 0);
     }
 
-    /// What was written, write by write.
+    /// Returns the client's writes one by one.
     pub(crate) fn writes(&self) -> Vec<String> {
         self.lock().writes.iter().map(|write| String::from_utf8_lossy(write).into_owned()).collect()
     }
@@ -174,23 +175,23 @@ impl Line {
         self.lock().writes.iter().map(Vec::len).sum()
     }
 
-    /// How much of what was said the client has not read.
+    /// Returns the number of bytes that the client has not read.
     pub(crate) fn unread(&self) -> usize {
         self.lock().incoming.len()
     }
 
-    /// The client has let go of it.
+    /// Whether the client has dropped the connection.
     pub(crate) fn is_gone(&self) -> bool {
         self.lock().is_gone
     }
 
-    /// The client has shut its direction down.
+    /// Whether the client has shut down its direction.
     pub(crate) fn is_shut(&self) -> bool {
         self.lock().is_shut
     }
 }
 
-/// The client's end.
+/// The client's end of a connection.
 struct Wire(Line);
 
 impl AsyncRead for Wire {
@@ -282,14 +283,14 @@ pub(crate) fn send(request: RequestBuilder) -> JoinHandle<handclasp::Result<Resp
     tokio::spawn(request.send())
 }
 
-/// Whatever can happen without time passing has happened then.
+/// Lets everything run that can run without time passing.
 pub(crate) async fn settle() {
     for _ in 0..300 {
         tokio::task::yield_now().await;
     }
 }
 
-/// Lets everything else run until `is_so` answers yes.
+/// Lets everything else run until `is_so` is true.
 #[track_caller]
 pub(crate) fn until(what: &'static str, mut is_so: impl FnMut() -> bool) -> impl Future<Output = ()> {
     let place = std::panic::Location::caller();
@@ -304,21 +305,21 @@ pub(crate) fn until(what: &'static str, mut is_so: impl FnMut() -> bool) -> impl
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What a source does next.
+/// Next action of a source.
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
     Data(&'static str),
     Trailer(&'static str, &'static str),
     Fail,
-    /// Pending once, and woken.
+    /// Is pending once and wakes the reader.
     Later,
-    /// Pending for ever.
+    /// Is pending for ever.
     Never,
-    /// Empty pieces for ever.
+    /// Gives empty pieces for ever.
     Empties,
 }
 
-/// A stream, or a body, that takes those steps and ends.
+/// A stream, or a body, that follows these steps and then ends.
 pub(crate) struct Source {
     steps: VecDeque<Step>,
     length: Option<u64>,
@@ -330,7 +331,7 @@ impl Source {
         Self { steps: steps.iter().cloned().collect(), length: None, polls: Arc::default() }
     }
 
-    /// As a body, it says that it has this length.
+    /// Announces this length, as a body.
     pub(crate) fn sized(mut self, length: u64) -> Self {
         self.length = Some(length);
         self
@@ -384,7 +385,7 @@ impl http_body::Body for Source {
     }
 }
 
-/// A stream of what the test sends.
+/// A stream of the pieces that the test sends.
 pub(crate) struct Fed(pub(crate) tokio::sync::mpsc::Receiver<Bytes>);
 
 impl Stream for Fed {

@@ -1,4 +1,4 @@
-//! What the integration tests share: scripted servers, and wire transcripts.
+//! Test kit of the integration tests: servers, connections in memory, wire transcripts, and helpers that wait.
 #![allow(
     dead_code,
     unreachable_pub,
@@ -9,18 +9,28 @@
 )]
 
 pub mod arrival;
+pub mod conformance;
+pub mod dials;
 pub mod endings;
+pub mod layer;
+pub mod lines;
+pub mod pipe;
+pub mod plain;
+pub mod random;
+pub mod recorder;
+pub mod scripted;
 pub mod server;
 pub mod transcript;
 
 use std::time::Duration;
 
-pub use self::server::{Peer, Request, Rng, Seen, Server, Signal, Split, Tape};
+pub use self::random::Rng;
+pub use self::server::{Peer, Request, Seen, Server, Signal, Split, Tape};
 
-/// No test waits longer for anything: a hang becomes a failure that says where.
+/// Longest time that a test waits for one thing. Past it the test fails and says where it waited.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// `work`, which must end within `seconds`.
+/// Runs `work`, and panics with the caller's line if it does not end within `seconds`.
 #[track_caller]
 pub fn within<T>(seconds: u64, work: impl Future<Output = T>) -> impl Future<Output = T> {
     let place = std::panic::Location::caller();
@@ -32,8 +42,8 @@ pub fn within<T>(seconds: u64, work: impl Future<Output = T>) -> impl Future<Out
     }
 }
 
-/// The same in paused time, which stands still meanwhile: the runtime is never idle, while other threads and the kernel do
-/// what they do.
+/// Waits until `is_so` is true, in paused time. The time does not advance meanwhile, because the runtime is never idle.
+/// Other threads and the kernel go on.
 #[track_caller]
 pub fn until_now(what: &'static str, mut is_so: impl FnMut() -> bool) -> impl Future<Output = ()> {
     let place = std::panic::Location::caller();
@@ -46,7 +56,7 @@ pub fn until_now(what: &'static str, mut is_so: impl FnMut() -> bool) -> impl Fu
     }
 }
 
-/// Waits until `is_so` answers yes, asking again and again.
+/// Waits until `is_so` is true. Asks every millisecond.
 #[track_caller]
 pub fn until(what: &'static str, mut is_so: impl FnMut() -> bool) -> impl Future<Output = ()> {
     let place = std::panic::Location::caller();

@@ -1,6 +1,7 @@
-//! A server on loopback with a thread per connection and no runtime: for tests whose client runs on real runtimes.
+//! A server on loopback with a thread for each connection and no runtime: for tests whose client runs on real runtimes.
 //!
-//! `/bytes/N` answers N bytes; any other path answers the connection's number. `/slow/MS` takes its time.
+//! Answers `/bytes/N` with N bytes, `/slow/MS` after MS milliseconds, and any other path with the number of the
+//! connection.
 
 #![allow(
     dead_code,
@@ -14,7 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-/// The server. It ends with the process.
+/// A server that runs until the process ends.
 #[derive(Clone)]
 pub(crate) struct Plain {
     pub(crate) address: SocketAddr,
@@ -45,7 +46,7 @@ impl Plain {
                 counts.open.fetch_add(1, Ordering::SeqCst);
                 let counts = counts.clone();
                 std::thread::spawn(move || {
-                    // Whatever ends it, it has ended.
+                    // The reason of the end does not matter.
                     let _ = serve(&stream, number, &counts);
                     counts.open.fetch_sub(1, Ordering::SeqCst);
                 });
@@ -66,7 +67,8 @@ impl Plain {
         self.counts.open.load(Ordering::SeqCst)
     }
 
-    /// The most that were open when one more was accepted: whatever the client had closed by then is not counted.
+    /// Returns the highest number of connections that were open when another one was accepted. A connection that the
+    /// client had closed by then does not count.
     pub(crate) fn peak(&self) -> usize {
         self.counts.peak.load(Ordering::SeqCst)
     }
@@ -76,7 +78,8 @@ impl Plain {
     }
 }
 
-/// Whether the client has closed it, though nobody has read so far: its FIN comes before the next connection does.
+/// Whether the client has closed the connection. Its FIN arrives before its next connection does, and is seen here
+/// although no thread has read so far.
 #[cfg(target_os = "linux")]
 fn has_ended(stream: &TcpStream) -> bool {
     const MSG_PEEK: i32 = 0x02;
@@ -90,7 +93,7 @@ fn has_ended(stream: &TcpStream) -> bool {
     }
 }
 
-/// It is known only when its thread has ended.
+/// Without MSG_DONTWAIT, an end is known only when the connection's thread has ended.
 #[cfg(not(target_os = "linux"))]
 fn has_ended(_: &TcpStream) -> bool {
     false

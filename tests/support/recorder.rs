@@ -1,6 +1,6 @@
-//! A layer that records the crate's spans: when each opened and closed, under whom, with which fields.
+//! A `tracing` layer that records the crate's spans: when each opened and closed, its parent, and its fields.
 //!
-//! Invariant: a span stands in the record once, in the order in which spans were opened.
+//! Invariant: each span is recorded once, in the order in which spans were opened.
 
 #![allow(
     dead_code,

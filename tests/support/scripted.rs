@@ -1,8 +1,8 @@
 //! Connections in memory that follow a script, for tests in paused time.
 //!
-//! Unless the script is eager, every operation (read, write, flush) is pending once, and wakes its task, before it
-//! does anything: so every await of a request is a place at which its future can be dropped. Knows of HTTP only
-//! where a request ends. Invariant: a transport counts as live from the moment it is made until it is dropped.
+//! Unless the script is eager, every operation (read, write, flush) is pending once and wakes its task before it does
+//! anything, so that each await of a request is a place at which its future can be dropped. This module knows of HTTP
+//! only where a request ends. Invariant: a transport counts as live from the moment it is made until it is dropped.
 
 #![allow(
     dead_code,
@@ -22,7 +22,7 @@ use bytes::Bytes;
 use handclasp::{BoxError, Destination, Look, Transport};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// What the peer says to one request.
+/// The peer's reply to one request.
 #[derive(Clone, Debug)]
 pub(crate) struct Reply {
     pieces: Vec<Bytes>,
@@ -30,7 +30,7 @@ pub(crate) struct Reply {
     is_early: bool,
 }
 
-/// What follows a reply.
+/// Event that follows a reply.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum End {
     Keep,
@@ -39,64 +39,65 @@ enum End {
 }
 
 impl Reply {
-    /// These bytes; each piece is one read.
+    /// Replies with these bytes. Each piece is one read.
     pub(crate) fn raw(pieces: &[&str]) -> Self {
         let pieces = pieces.iter().map(|piece| Bytes::copy_from_slice(piece.as_bytes())).collect();
         Self { pieces, end: End::Keep, is_early: false }
     }
 
-    /// A 200 with a content-length, in one piece.
+    /// Replies with a 200 that has a content-length, in one piece.
     pub(crate) fn ok(body: &str) -> Self {
         Self::raw(&[&format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len())])
     }
 
-    /// The connection stays open, and nothing comes.
+    /// Leaves the connection open and sends nothing.
     pub(crate) fn silence() -> Self {
         Self::raw(&[])
     }
 
-    /// The same bytes, so many at a time.
+    /// Sends the same bytes in pieces of at most `most` bytes.
     pub(crate) fn split(mut self, most: usize) -> Self {
         let all = self.pieces.concat();
         self.pieces = all.chunks(most).map(Bytes::copy_from_slice).collect();
         self
     }
 
-    /// Then the peer closes.
+    /// Closes the connection after the reply.
     pub(crate) fn eof(mut self) -> Self {
         self.end = End::Eof;
         self
     }
 
-    /// Then the connection is reset.
+    /// Resets the connection after the reply.
     pub(crate) fn reset(mut self) -> Self {
         self.end = End::Reset;
         self
     }
 
-    /// As soon as the request's head is there, whatever of its body is not.
+    /// Replies as soon as the head of the request has come, without waiting for its body.
     pub(crate) fn early(mut self) -> Self {
         self.is_early = true;
         self
     }
 }
 
-/// How connections behave.
+/// Behaviour of a client's connections.
 #[derive(Clone, Debug)]
 pub(crate) struct Script {
-    /// The replies of each connection. The last connection's serve all further ones, and the last reply repeats.
+    /// Replies of each connection. Further connections follow the script of the last one. The last reply of a
+    /// connection repeats.
     pub(crate) connections: Vec<Vec<Reply>>,
-    /// How often a dial is pending.
+    /// Number of polls in which a dial is pending.
     pub(crate) dial_polls: usize,
-    /// So many dials fail, the first ones.
+    /// Number of dials that fail, counted from the first.
     pub(crate) failed_dials: usize,
-    /// How often a read is pending, though there is something to read.
+    /// Number of polls in which a read is pending although there are bytes to read.
     pub(crate) read_polls: usize,
-    /// What one write takes at the most.
+    /// Most bytes that one write takes.
     pub(crate) write_most: usize,
-    /// What a connection takes at all; then writes are pending for ever.
+    /// Number of bytes that a connection takes in all. After that, writes are pending for ever.
     pub(crate) accepts: usize,
-    /// Nothing is pending without need.
+    /// Whether operations are pending only when they have to wait.
     pub(crate) is_eager: bool,
 }
 
@@ -129,7 +130,7 @@ struct World {
     peak: AtomicUsize,
     requests: AtomicUsize,
     written: Mutex<Vec<Vec<u8>>>,
-    /// The peer has closed these while they were idle.
+    /// Whether the peer has closed the connection while it was idle.
     fins: Mutex<Vec<Arc<AtomicBool>>>,
 }
 
@@ -149,7 +150,7 @@ impl Peers {
         Self { world: Arc::new(world) }
     }
 
-    /// For `ClientBuilder::connector`.
+    /// Returns a connector for `ClientBuilder::connector`.
     pub(crate) fn connector(&self) -> impl Fn(Destination) -> Dialing + Send + Sync + 'static {
         let peers = self.clone();
         move |_| Box::pin(peers.clone().dial()) as Dialing
@@ -165,7 +166,7 @@ impl Peers {
         Ok(Box::new(Wire::new(&self.world)))
     }
 
-    /// Transports that exist.
+    /// Returns the number of transports that exist.
     pub(crate) fn live(&self) -> usize {
         self.made() - self.world.dropped.load(Ordering::SeqCst)
     }
@@ -174,27 +175,27 @@ impl Peers {
         self.world.made.load(Ordering::SeqCst)
     }
 
-    /// Those that were closed before they were dropped.
+    /// Returns the number of transports that were closed before they were dropped.
     pub(crate) fn closed(&self) -> usize {
         self.world.closed.load(Ordering::SeqCst)
     }
 
-    /// The most that existed at once.
+    /// Returns the highest number of transports that existed at once.
     pub(crate) fn peak(&self) -> usize {
         self.world.peak.load(Ordering::SeqCst)
     }
 
-    /// Requests that arrived whole.
+    /// Returns the number of requests that arrived whole.
     pub(crate) fn requests(&self) -> usize {
         self.world.requests.load(Ordering::SeqCst)
     }
 
-    /// What was written on the connection of this number, counted from 0.
+    /// Returns the bytes written on the connection of this number, counted from 0.
     pub(crate) fn written(&self, number: usize) -> String {
         String::from_utf8(self.world.written.lock().unwrap()[number].clone()).unwrap()
     }
 
-    /// The peer closes all connections that there are; a look sees it.
+    /// Closes all connections from the peer's side. A look sees it.
     pub(crate) fn hang_up(&self) {
         for fin in self.world.fins.lock().unwrap().iter() {
             fin.store(true, Ordering::SeqCst);
@@ -209,13 +210,13 @@ struct Wire {
     world: Arc<World>,
     number: usize,
     replies: VecDeque<Reply>,
-    /// Of the request that is arriving.
+    /// Bytes of the request that is arriving.
     request: Vec<u8>,
     is_answered: bool,
     incoming: VecDeque<Bytes>,
     end: End,
     reader: Option<Waker>,
-    /// How often each operation has been pending since it was last done.
+    /// Number of polls in which each operation was pending since it was last done.
     passed: [usize; 3],
     taken: usize,
     fin: Arc<AtomicBool>,
@@ -264,7 +265,7 @@ impl Wire {
         Poll::Pending
     }
 
-    /// Looks at the request, as far as it has come, and answers it.
+    /// Reads the request as far as it has come, and answers it once it is complete.
     fn answer(&mut self) {
         loop {
             let Some(head) = find(&self.request, b"\r\n\r\n") else { return };
@@ -311,7 +312,7 @@ impl AsyncRead for Wire {
                 this.incoming.push_front(piece);
             }
         } else if this.fin.load(Ordering::SeqCst) || this.end == End::Eof {
-            // Nothing more, at once.
+            // The peer sends nothing more.
         } else if this.end == End::Reset {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         } else {

@@ -1,9 +1,10 @@
-//! A scripted server on loopback: blocking sockets on threads of their own, so that it acts while the client's
+//! A scripted server on loopback: blocking sockets on threads of their own, so that the server acts while the client's
 //! runtime is blocked.
 //!
-//! A script is a closure that is called once per connection, each on a thread of its own, with the [`Peer`] that it
-//! speaks to. Everything is bounded: sockets have read timeouts, signals are waited for with patience, and dropping
-//! the server ends all connections and joins all threads. A script that panicked fails the test at that point.
+//! A script is a closure that is called once for each connection, on a thread of its own, with the [`Peer`] that it
+//! speaks to. Everything is bounded: sockets have read timeouts, waits for signals end after [`PATIENCE`], and dropping
+//! the server ends all connections and joins all threads. A script that panicked fails the test when the server is
+//! dropped.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -19,9 +20,9 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use tokio_rustls::rustls::{self, ServerConfig, ServerConnection};
 
-use super::PATIENCE;
+use super::{PATIENCE, Rng};
 
-/// A server that does what it is told, and counts.
+/// A server that runs a script for each connection, and counts connections and requests.
 pub struct Server {
     address: SocketAddr,
     shared: Arc<Shared>,
@@ -44,27 +45,27 @@ struct State {
 /// A request whose head the server has read.
 #[derive(Clone, Debug)]
 pub struct Seen {
-    /// On which connection, counted from 0 in the order of their accepting.
+    /// Number of the connection, counted from 0 in the order of acceptance.
     pub connection: usize,
-    /// Which request on that connection, counted from 1.
+    /// Number of the request on its connection, counted from 1.
     pub nth: usize,
     pub request: Request,
-    /// Whether all of its body was read too.
+    /// Whether the whole body was read too.
     pub is_complete: bool,
 }
 
-/// What came over the wire.
+/// A request as it came over the wire.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
     pub method: String,
     pub target: String,
-    /// The head as it was, its empty line included.
+    /// The head as it came, its empty line included.
     pub head: String,
     pub body: Vec<u8>,
 }
 
 impl Request {
-    /// The value of a field.
+    /// Returns the value of a field.
     pub fn field(&self, name: &str) -> Option<&str> {
         self.head.lines().skip(1).find_map(|line| {
             let (field, value) = line.split_once(':')?;
@@ -74,12 +75,13 @@ impl Request {
 }
 
 impl Server {
-    /// Listens on a port of its own; each connection is given to `script` on its own thread.
+    /// Starts a server on a port of its own. `script` is called for each connection, on a thread of its own.
     pub fn start(script: impl Fn(&mut Peer) -> io::Result<()> + Send + Sync + 'static) -> Self {
         Self::listen(None, Arc::new(script))
     }
 
-    /// The same, inside TLS, by a certificate for `localhost` and `127.0.0.1`; see [`authority`](Self::authority).
+    /// Starts a server inside TLS, with a certificate for `localhost` and `127.0.0.1`. See
+    /// [`authority`](Self::authority).
     pub fn start_tls(script: impl Fn(&mut Peer) -> io::Result<()> + Send + Sync + 'static) -> Self {
         let (config, authority) = certify();
         let mut server = Self::listen(Some(Arc::new(config)), Arc::new(script));
@@ -87,7 +89,7 @@ impl Server {
         server
     }
 
-    /// The same, by TLS of the caller's.
+    /// Starts a server inside TLS with the caller's TLS settings.
     pub fn start_tls_by(
         config: ServerConfig,
         script: impl Fn(&mut Peer) -> io::Result<()> + Send + Sync + 'static,
@@ -95,7 +97,7 @@ impl Server {
         Self::listen(Some(Arc::new(config)), Arc::new(script))
     }
 
-    /// Answers every request by its target, for ever.
+    /// Starts a server that answers every request with its target.
     pub fn echo() -> Self {
         Self::start(|peer| {
             while let Some(request) = peer.request()? {
@@ -118,33 +120,33 @@ impl Server {
         self.address
     }
 
-    /// The URL of a path on it, by address.
+    /// Returns the URL of a path on this server, with its address as the host.
     pub fn url(&self, path: &str) -> String {
         let scheme = if self.authority.is_some() { "https" } else { "http" };
         format!("{scheme}://{}{path}", self.address)
     }
 
-    /// The certificate, in PEM, of the authority that vouches for a TLS server.
+    /// Returns the certificate, in PEM, of the authority that signed the server's certificate.
     pub fn authority(&self) -> &str {
         self.authority.as_deref().expect("only a TLS server has one")
     }
 
-    /// How many connections were accepted.
+    /// Returns the number of accepted connections.
     pub fn connections(&self) -> usize {
         self.shared.lock().clients.len()
     }
 
-    /// The clients' ends of them, in that order.
+    /// Returns the clients' addresses of the connections, in the order of acceptance.
     pub fn clients(&self) -> Vec<SocketAddr> {
         self.shared.lock().clients.clone()
     }
 
-    /// All requests, in the order in which their heads were read.
+    /// Returns all requests, in the order in which their heads were read.
     pub fn seen(&self) -> Vec<Seen> {
         self.shared.lock().seen.clone()
     }
 
-    /// How many requests came on each connection.
+    /// Returns the number of requests on each connection.
     pub fn requests_per_connection(&self) -> Vec<usize> {
         let state = self.shared.lock();
         let mut counts = vec![0; state.clients.len()];
@@ -154,7 +156,7 @@ impl Server {
         counts
     }
 
-    /// Where each target was seen: (connection, nth request on it).
+    /// Returns where each target was seen: the connection, and the number of the request on it.
     pub fn seen_by_target(&self) -> BTreeMap<String, Vec<(usize, usize)>> {
         let mut targets = BTreeMap::<_, Vec<_>>::new();
         for seen in &self.shared.lock().seen {
@@ -169,10 +171,10 @@ impl Drop for Server {
         self.shared.stop.store(true, Ordering::SeqCst);
         let open = std::mem::take(&mut self.shared.lock().open);
         for socket in open.iter().filter_map(Weak::upgrade) {
-            // It may have ended by itself.
+            // The connection may have ended already.
             let _ = socket.shutdown(Shutdown::Both);
         }
-        // The acceptor is woken by one last connection.
+        // One last connection wakes the acceptor.
         let _ = TcpStream::connect(self.address);
         let Some(acceptor) = self.acceptor.take() else { return };
         if acceptor.join().is_err() && !thread::panicking() {
@@ -201,7 +203,7 @@ fn accept(
 ) {
     let (sender, receiver) = mpsc::channel();
     let receiver = Arc::new(Mutex::new(receiver));
-    // Workers without a connection. One is reserved, or a new one made, for each connection.
+    // Threads without a connection. One of them is reserved, or a new one is made, for each connection.
     let idle = Arc::new(AtomicUsize::new(0));
     let mut workers = Vec::new();
     while let Ok((socket, client)) = listener.accept() {
@@ -238,27 +240,27 @@ fn work(connections: &Mutex<mpsc::Receiver<Peer>>, idle: &AtomicUsize, script: &
     loop {
         let next = connections.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(mut peer) = next else { return };
-        // The client's hanging up is no failure of the script.
+        // A client that hangs up is no failure of the script.
         let _ = script(&mut peer);
         drop(peer);
         idle.fetch_add(1, Ordering::SeqCst);
     }
 }
 
-/// One connection, as its script sees it.
+/// A connection as its script sees it.
 pub struct Peer {
     number: usize,
     requests: usize,
-    /// Read and not yet understood.
+    /// Bytes that were read and not yet parsed.
     buffer: Vec<u8>,
     socket: Option<Arc<TcpStream>>,
     tls: Option<Box<ServerConnection>>,
     shared: Arc<Shared>,
-    /// Gets a copy of all that is read.
+    /// Tape that gets a copy of all bytes that are read.
     tape: Option<Tape>,
 }
 
-/// The octets that came, in the order of their coming.
+/// Octets in the order in which they came.
 pub type Tape = Arc<Mutex<Vec<u8>>>;
 
 impl Peer {
@@ -275,28 +277,29 @@ impl Peer {
         Self { number, requests: 0, buffer: Vec::new(), socket: Some(socket), tls, shared, tape: None }
     }
 
-    /// From now on, all that is read is also written down there.
+    /// Records all bytes that are read from now on on the tape.
     pub fn record(&mut self, tape: &Tape) {
         self.tape = Some(Arc::clone(tape));
     }
 
-    /// The connection's number, counted from 0.
+    /// Returns the number of the connection, counted from 0.
     pub fn number(&self) -> usize {
         self.number
     }
 
-    /// The client's end of it.
+    /// Returns the client's address of the connection.
     pub fn client(&self) -> SocketAddr {
         self.socket().and_then(TcpStream::peer_addr).expect("a connection has two ends")
     }
 
-    /// The next request with its body; `None` when the client has closed instead.
+    /// Reads the next request with its body. Returns `None` when the client has closed instead.
     pub fn request(&mut self) -> io::Result<Option<Request>> {
         let Some(index) = self.request_head()? else { return Ok(None) };
         self.request_body(index).map(Some)
     }
 
-    /// The next request's head, which is counted now; its index is for [`request_body`](Self::request_body).
+    /// Reads the head of the next request, which counts from then on. Returns its index for
+    /// [`request_body`](Self::request_body), or `None` when the client has closed instead.
     pub fn request_head(&mut self) -> io::Result<Option<usize>> {
         let end = loop {
             if let Some(at) = self.buffer.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
@@ -320,12 +323,12 @@ impl Peer {
         Ok(Some(state.seen.len() - 1))
     }
 
-    /// The request with that index, as far as it has been read.
+    /// Returns the request with that index, as far as it has been read.
     pub fn seen(&self, index: usize) -> Request {
         self.shared.lock().seen[index].request.clone()
     }
 
-    /// The body of the request with that index, as its head announces it.
+    /// Reads the body of the request with that index, as long as its head announces it.
     pub fn request_body(&mut self, index: usize) -> io::Result<Request> {
         let mut request = self.shared.lock().seen[index].request.clone();
         if request.field("transfer-encoding").is_some() {
@@ -349,7 +352,7 @@ impl Peer {
         Ok(request)
     }
 
-    /// So many bytes, as they come.
+    /// Reads this many bytes.
     pub fn take(&mut self, size: usize) -> io::Result<Vec<u8>> {
         while self.buffer.len() < size {
             if self.fill()? == 0 {
@@ -388,7 +391,7 @@ impl Peer {
         Ok(read)
     }
 
-    /// Whether the client says nothing for so long.
+    /// Whether the client sends nothing for this long.
     pub fn is_quiet(&mut self, moment: Duration) -> bool {
         self.socket().unwrap().set_read_timeout(Some(moment)).unwrap();
         let kind = self.fill().map_err(|error| error.kind());
@@ -396,17 +399,17 @@ impl Peer {
         self.buffer.is_empty() && matches!(kind, Err(io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut))
     }
 
-    /// Whether the client says nothing more, and has shut its direction down: in TLS with a close_notify.
+    /// Whether the client sends nothing more and has closed its direction, in TLS with a close_notify.
     pub fn is_ended(&mut self) -> io::Result<bool> {
         Ok(self.fill()? == 0 && self.buffer.is_empty())
     }
 
-    /// A 200 with that content.
+    /// Sends a 200 with this content.
     pub fn respond(&mut self, body: &str) -> io::Result<()> {
         self.send(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()))
     }
 
-    /// Those bytes, in one write.
+    /// Sends the bytes in one write.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
         let Self { socket, tls, .. } = self;
         let mut socket = socket.as_deref().ok_or(io::ErrorKind::NotConnected)?;
@@ -420,11 +423,11 @@ impl Peer {
         }
     }
 
-    /// Those bytes, in several writes.
+    /// Sends the bytes in several writes.
     pub fn send_split(&mut self, bytes: impl AsRef<[u8]>, split: Split) -> io::Result<()> {
         for piece in split.pieces(bytes.as_ref()) {
             self.send(piece)?;
-            // A moment for the other side to read it alone; that is likely, not certain.
+            // A pause in which the client likely reads the piece by itself.
             let begun = Instant::now();
             while begun.elapsed() < Duration::from_micros(10) {
                 std::hint::spin_loop();
@@ -433,12 +436,12 @@ impl Peer {
         Ok(())
     }
 
-    /// Those bytes, whatever TLS has agreed upon.
+    /// Sends the bytes outside of TLS.
     pub fn send_in_the_clear(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.socket()?.write_all(bytes)
     }
 
-    /// Whether the client has neither closed its side nor sent anything that was not read yet.
+    /// Whether the client has neither closed its direction nor sent bytes that were not read yet.
     pub fn is_silent(&self) -> io::Result<bool> {
         let socket = self.socket()?;
         socket.set_nonblocking(true)?;
@@ -450,7 +453,7 @@ impl Peer {
         }
     }
 
-    /// Half of the TLS record that those bytes would make; the other half never comes.
+    /// Sends the first half of the TLS record that the bytes would make. The other half never comes.
     pub fn send_half_record(&mut self, bytes: &[u8]) -> io::Result<()> {
         let tls = self.tls.as_mut().expect("only TLS has records");
         tls.writer().write_all(bytes)?;
@@ -462,7 +465,7 @@ impl Peer {
         self.socket()?.write_all(&record)
     }
 
-    /// Those bytes, and TLS says goodbye, in one write.
+    /// Sends the bytes and a close_notify in one write.
     pub fn send_and_notify(&mut self, bytes: &[u8]) -> io::Result<()> {
         let tls = self.tls.as_mut().expect("only TLS says goodbye");
         tls.writer().write_all(bytes)?;
@@ -474,7 +477,7 @@ impl Peer {
         self.socket()?.write_all(&records)
     }
 
-    /// TLS says goodbye; the socket stays open.
+    /// Sends a close_notify. The socket stays open.
     pub fn notify(&mut self) -> io::Result<()> {
         let Self { socket, tls, .. } = self;
         let mut socket = socket.as_deref().ok_or(io::ErrorKind::NotConnected)?;
@@ -487,26 +490,26 @@ impl Peer {
         Ok(())
     }
 
-    /// Sends a FIN and nothing else; what the client sends can still be read.
+    /// Sends a FIN and nothing else. Bytes of the client can still be read.
     pub fn fin(&mut self) -> io::Result<()> {
         self.socket()?.shutdown(Shutdown::Write)
     }
 
-    /// Closes as servers do: a FIN, or, if something was left unread, what the kernel makes of that.
+    /// Closes the socket: the kernel sends a FIN, or a reset if bytes were left unread.
     pub fn close(&mut self) -> io::Result<()> {
         self.notify()?;
         self.socket = None;
         Ok(())
     }
 
-    /// Closes with a RST.
+    /// Closes the connection with a reset.
     pub fn reset(&mut self) -> io::Result<()> {
         SockRef::from(self.socket()?).set_linger(Some(Duration::ZERO))?;
         self.socket = None;
         Ok(())
     }
 
-    /// Waits until the client has closed, or the server is dropped, reading and forgetting what comes.
+    /// Waits until the client has closed or the server is dropped. Discards the bytes that come meanwhile.
     pub fn stall(&mut self) -> io::Result<()> {
         while self.fill()? > 0 {
             self.buffer.clear();
@@ -514,7 +517,7 @@ impl Peer {
         Ok(())
     }
 
-    /// Reads and forgets what is there, for a moment.
+    /// Discards the bytes that are there or come within a moment.
     pub fn drain(&mut self) -> io::Result<()> {
         self.socket()?.set_read_timeout(Some(Duration::from_millis(5)))?;
         let read = self.fill();
@@ -529,7 +532,7 @@ impl Peer {
         }
     }
 
-    /// Lets so much time pass, reading and forgetting what comes; whether the client has closed by then.
+    /// Waits for this long and discards the bytes that come. Whether the client has closed by then.
     pub fn is_closed_within(&mut self, pause: Duration) -> io::Result<bool> {
         let end = Instant::now() + pause;
         let is_closed = loop {
@@ -550,7 +553,7 @@ impl Peer {
         Ok(is_closed)
     }
 
-    /// Waits for a signal, unless the server is dropped.
+    /// Waits for a signal. Fails if the server is dropped first.
     pub fn wait(&self, signal: &Signal) -> io::Result<()> {
         let begun = Instant::now();
         loop {
@@ -585,18 +588,18 @@ impl Signal {
         self.raised.1.notify_one();
     }
 
-    /// Whether it was raised; it stays so.
+    /// Whether the signal was raised at least once.
     pub fn is_raised(&self) -> bool {
         *self.raised.0.lock().unwrap() > 0
     }
 
-    /// Blocks the thread, and whatever runs on it.
+    /// Blocks the thread until the signal is raised.
     #[track_caller]
     pub fn wait(&self) {
         assert!(self.wait_for(PATIENCE), "waited in vain for a signal");
     }
 
-    /// Waits without blocking the runtime.
+    /// Waits until the signal is raised, without blocking the runtime.
     pub async fn raised(&self) {
         let signal = self.clone();
         tokio::task::spawn_blocking(move || signal.wait()).await.unwrap();
@@ -614,7 +617,7 @@ impl Signal {
     }
 }
 
-/// How bytes are cut up.
+/// Ways to cut bytes into pieces.
 #[derive(Clone, Copy, Debug)]
 pub enum Split {
     Whole,
@@ -641,29 +644,7 @@ impl Split {
     }
 }
 
-/// Reproducible pseudo-random numbers (splitmix64).
-#[derive(Clone, Debug)]
-pub struct Rng(u64);
-
-impl Rng {
-    pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    pub fn draw(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    pub fn below(&mut self, bound: u64) -> u64 {
-        self.draw() % bound
-    }
-}
-
-/// A server's TLS, and the PEM of the authority that vouches for it.
+/// Returns the TLS settings of a server, and the PEM of the authority that signed its certificate.
 fn certify() -> (ServerConfig, String) {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(Vec::new()).unwrap();

@@ -47,18 +47,20 @@ use handclasp::{Body, Client, ErrorKind, Look, Phase, Transport};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
 
+use super::layer::{Layer, Layered};
+use super::pipe::Pipe;
 use super::server::{Peer, Server, Split};
 
-/// A dialogue, as it was written down.
+/// A dialogue between client and server as it is written in its file.
 #[derive(Clone, Debug)]
 pub struct Transcript {
     pub path: PathBuf,
     pub exchanges: Vec<Exchange>,
-    /// Played only with the server's bytes in one piece.
+    /// Whether the server's bytes must arrive in one piece.
     pub is_whole: bool,
 }
 
-/// One request, what goes over the wire, and what must come of it.
+/// One request, the bytes on the wire, and the expected outcome.
 #[derive(Clone, Debug)]
 pub struct Exchange {
     line: usize,
@@ -69,7 +71,7 @@ pub struct Exchange {
     steps: Vec<(usize, Step)>,
     expected: Vec<(usize, Expected)>,
     is_reused: bool,
-    /// The line that says so.
+    /// Number of the line in the file.
     verdict: usize,
 }
 
@@ -77,7 +79,7 @@ pub struct Exchange {
 enum Upload {
     None,
     Known(Bytes),
-    /// `None`: never comes.
+    /// `None`: the piece never comes.
     Stream(Vec<Option<Bytes>>),
 }
 
@@ -101,14 +103,14 @@ enum Expected {
     Says(String),
 }
 
-/// What a client got.
+/// Outcome that a client saw.
 #[derive(Default, Debug)]
 struct Outcome {
     status: Option<u16>,
     headers: HeaderMap,
     body: Option<Vec<u8>>,
     trailers: HeaderMap,
-    /// Kind, phase and words.
+    /// Kind, phase and text of the error.
     error: Option<(ErrorKind, Option<Phase>, String)>,
     is_reused: bool,
 }
@@ -116,7 +118,7 @@ struct Outcome {
 type Result<T, E = String> = std::result::Result<T, E>;
 
 impl Transcript {
-    /// Reads a file; mistakes in it name their line.
+    /// Reads a file. An error names the line of the mistake.
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
         let first = text.lines().next().unwrap_or_default();
@@ -154,12 +156,12 @@ impl Transcript {
         Ok(transcript)
     }
 
-    /// Whether it takes a clock that can be put forward.
+    /// Whether the transcript waits, which needs paused time.
     pub fn waits(&self) -> bool {
         self.exchanges.iter().any(|it| it.steps.iter().any(|(_, step)| matches!(step, Step::Wait(_))))
     }
 
-    /// The exchanges, connection by connection.
+    /// Returns the exchanges of each connection.
     fn connections(&self) -> Vec<Vec<Exchange>> {
         let mut connections: Vec<Vec<Exchange>> = Vec::new();
         for exchange in &self.exchanges {
@@ -232,7 +234,7 @@ impl Exchange {
         Some(())
     }
 
-    /// The pieces of its body.
+    /// Returns the pieces of the request's body.
     fn pieces(&self) -> Vec<Option<Bytes>> {
         match &self.upload {
             Upload::None => Vec::new(),
@@ -286,7 +288,7 @@ impl Expected {
         })
     }
 
-    /// What there was instead.
+    /// Returns the difference from what was expected.
     fn mismatch(&self, outcome: &Outcome) -> Option<String> {
         let values = |fields: &HeaderMap, name: &str| {
             let values = fields.get_all(name).iter();
@@ -390,7 +392,7 @@ fn decode(exchange: &Exchange, split: Split) -> Result<Outcome, (usize, String)>
     Ok(outcome)
 }
 
-/// All that the client would send, as far as its body comes.
+/// Returns all bytes that the client sends, as far as its body comes.
 fn encode(exchange: &Exchange, machine: &mut Machine) -> Result<BytesMut> {
     let mut out = BytesMut::new();
     let host = exchange.uri.authority().map(|authority| authority.as_str().to_owned()).unwrap_or_default();
@@ -419,7 +421,7 @@ fn encode(exchange: &Exchange, machine: &mut Machine) -> Result<BytesMut> {
     Ok(out)
 }
 
-/// Plays a transcript through a client over a transport in memory. To be run in paused time.
+/// Plays a transcript through a client over a transport in memory. Needs paused time.
 pub async fn play_memory(transcript: &Transcript, split: Split) -> Result<()> {
     let connections = Arc::new(Mutex::new(VecDeque::from(transcript.connections())));
     let served = Arc::new(Mutex::new(Vec::new()));
@@ -429,11 +431,11 @@ pub async fn play_memory(transcript: &Transcript, split: Split) -> Result<()> {
         let serving = serving.clone();
         async move {
             let exchanges = exchanges.ok_or("the transcript has no further connection")?;
-            let (ours, theirs) = tokio::io::duplex(64 * 1024);
+            let (ours, theirs) = Pipe::pair(64 * 1024);
             let is_reset = Arc::new(Mutex::new(false));
             let server = serve_memory(theirs, exchanges, split, is_reset.clone());
             serving.lock().unwrap().push(tokio::spawn(server));
-            Ok(Box::new(Memory { stream: ours, is_reset }) as Box<dyn Transport>)
+            Ok(Layered::boxed(Memory { pipe: ours, is_reset }))
         }
     };
     let client =
@@ -442,7 +444,7 @@ pub async fn play_memory(transcript: &Transcript, split: Split) -> Result<()> {
     drop(client);
     let servers = std::mem::take(&mut *served.lock().unwrap());
     for server in servers {
-        // What the server saw is the cause of what the client says.
+        // The server's failure comes first, because it is the cause of the client's.
         server.await.unwrap().map_err(|(line, what)| transcript.at(line, what))?;
     }
     outcome
@@ -499,7 +501,7 @@ async fn serve_memory(
     Ok(())
 }
 
-/// Plays a transcript through a client over loopback. Never in paused time.
+/// Plays a transcript through a client over loopback. Needs real time.
 pub async fn play_tcp(transcript: &Transcript, split: Split) -> Result<()> {
     let connections = transcript.connections();
     let failures = Arc::new(Mutex::new(Vec::new()));
@@ -636,7 +638,7 @@ fn unescape(text: &str) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// A body's pieces; one of them may never come.
+/// Pieces of a body, of which one may never come.
 struct Pieces(VecDeque<Option<Bytes>>);
 
 impl Stream for Pieces {
@@ -650,52 +652,25 @@ impl Stream for Pieces {
     }
 }
 
-/// A connection in memory, which can be reset.
+/// A connection in memory that can be reset.
 struct Memory {
-    stream: DuplexStream,
+    pipe: Pipe,
     is_reset: Arc<Mutex<bool>>,
 }
 
-impl AsyncRead for Memory {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+impl Layer for Memory {
+    type Below = Pipe;
+
+    fn below(&mut self) -> &mut Pipe {
+        &mut self.pipe
+    }
+
+    fn read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        let read = Pin::new(&mut self.pipe).poll_read(cx, buf);
         if read.is_ready() && buf.filled().len() == before && *self.is_reset.lock().unwrap() {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }
         read
     }
-}
-
-impl AsyncWrite for Memory {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
-impl Transport for Memory {
-    fn look(&mut self) -> Look {
-        let mut byte = [0];
-        let mut buf = ReadBuf::new(&mut byte);
-        match Pin::new(self).poll_read(&mut Context::from_waker(Waker::noop()), &mut buf) {
-            Poll::Pending => Look::Silent,
-            Poll::Ready(Ok(())) if !buf.filled().is_empty() => Look::Spoke,
-            Poll::Ready(_) => Look::Closed,
-        }
-    }
-
-    /// It is dropped next, which the other end sees.
-    fn close(&mut self) {}
 }

@@ -28,7 +28,7 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 
-use crate::BoxError;
+use crate::error::BoxError;
 use crate::payload::Payload;
 
 /// What is compared. A loop and hyper's bare connection have no pool: whoever uses them brings the connection.

@@ -8,20 +8,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::runtime::Runtime;
-
-use crate::BoxError;
 use crate::clients::{Kind, Settings};
+use crate::error::BoxError;
 use crate::server::{Control, Server};
 use crate::worker::{Job, Reading, Worker};
-
-pub fn runtime(threads: usize) -> Runtime {
-    let mut builder = match threads {
-        1 => tokio::runtime::Builder::new_current_thread(),
-        _ => tokio::runtime::Builder::new_multi_thread(),
-    };
-    builder.worker_threads(threads).enable_all().build().expect("there can be a runtime")
-}
 
 /// The processor time of this process, of all its threads.
 pub fn processor_time() -> Duration {

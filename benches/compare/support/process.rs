@@ -5,10 +5,11 @@ use std::process::{Command, Output};
 use std::sync::Arc;
 
 use crate::clients::Kind;
-use crate::measure::{Team, origin, runtime};
-use crate::server::Server;
+use crate::error::BoxError;
+use crate::measure::{Team, origin};
+use crate::runtime::runtime;
+use crate::server::{ROOT, Server};
 use crate::worker::{Job, Reading};
-use crate::{BoxError, ROOT};
 
 /// Runs a client under a tool: so many workers, which send so many requests each, on one thread.
 pub fn under(

@@ -30,6 +30,9 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
+/// Environment variable that holds the root certificate which a process trusts that another one started.
+pub const ROOT: &str = "HANDCLASP_BENCH_ROOT";
+
 /// The process that serves; dropping it ends it.
 pub struct Server {
     /// None if another process has started it.
@@ -126,7 +129,7 @@ const HEAD: u8 = b'h';
 /// What this process is, if it was started as a server.
 pub fn serve(address: &str, kind: &str, threads: usize) -> io::Result<()> {
     let address: Ipv4Addr = address.parse().map_err(io::Error::other)?;
-    crate::measure::runtime(threads).block_on(run(address, kind == "tls"))
+    crate::runtime::runtime(threads).block_on(run(address, kind == "tls"))
 }
 
 /// What the connections share.

@@ -17,8 +17,8 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::ServerName;
 
-use crate::BoxError;
 use crate::clients::{HyperUtil, Kind, Settings};
+use crate::error::BoxError;
 use crate::payload::{Payload, Reader};
 use crate::server::{self, CHUNK, COUNT, LAST_CHUNK};
 

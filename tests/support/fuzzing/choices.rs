@@ -1,11 +1,13 @@
-//! The choices that an input stands for.
+//! The choices that a fuzz input stands for.
 //!
-//! Knows what can be chosen, not what becomes of it. Invariant: every input is a choice; what it lacks is zero.
+//! Knows the choices, not their effects. Invariant: every input is a choice; missing bytes are zero.
 
 use handclasp::codec::{Leniency, Limits};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
-/// The input, read from its front. What is not there is zero.
+use super::random::Rng;
+
+/// The input, read from its front. Missing bytes are zero.
 pub(super) struct Choices<'a>(pub(super) &'a [u8]);
 
 impl<'a> Choices<'a> {
@@ -19,7 +21,7 @@ impl<'a> Choices<'a> {
         taken
     }
 
-    /// As many bytes as the next one says.
+    /// Takes as many bytes as the next byte says.
     pub(super) fn counted(&mut self) -> &'a [u8] {
         let length = self.byte();
         self.take(length.into())
@@ -42,12 +44,12 @@ impl<'a> Choices<'a> {
         }
     }
 
-    /// The default limits, or such as short inputs reach.
+    /// Returns the default limits, or limits that short inputs reach.
     pub(super) fn limits(&mut self) -> Limits {
         let mut limits = Limits::default();
         let choice = self.byte();
         if choice >= 128 {
-            let rng = &mut Rng(choice.into());
+            let rng = &mut Rng::new(choice.into());
             let mut limit = |least: u64, most: u64| (least + rng.below(most - least + 1)) as usize;
             limits.head = limit(0, 120);
             limits.fields = limit(0, 6);
@@ -129,24 +131,11 @@ impl<'a> Choices<'a> {
                 own @ 128.. => HeaderValue::from_bytes(self.take(usize::from(own) - 128)),
                 known => Ok(HeaderValue::from_static(VALUES[usize::from(known) % VALUES.len()])),
             };
-            // What the types refuse cannot reach the codec.
+            // Values that the types refuse cannot reach the codec.
             if let Ok(value) = value {
                 headers.append(name, value);
             }
         }
         headers
-    }
-}
-
-/// SplitMix64.
-pub(super) struct Rng(pub(super) u64);
-
-impl Rng {
-    pub(super) fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound
     }
 }

@@ -1,7 +1,7 @@
-//! The bodies of the fuzz targets: what must hold of the codec whatever it is given.
+//! The bodies of the fuzz targets: properties that the codec has for every input.
 //!
-//! Shared by `tests/fuzz`, where libFuzzer chooses the bytes, and `tests/seeded.rs`, where a seeded generator does. Knows
-//! the codec by its public face only; what it expects comes from readings of RFC 9110 and 9112 of its own, which take
+//! Shared by `tests/fuzz`, where libFuzzer chooses the bytes, and `tests/seeded.rs`, where a seeded generator does.
+//! Uses only the codec's public interface. The expectations come from an own reading of RFC 9110 and 9112 that takes
 //! the whole input at once. Invariant: the same bytes are always the same case, and a broken property is a panic.
 
 #![allow(unsafe_code, reason = "a global allocator that counts cannot be written without")]
@@ -9,7 +9,10 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod choices;
-mod memory;
+#[path = "../heap.rs"]
+mod heap;
+#[path = "../random.rs"]
+mod random;
 mod receiver;
 mod reference;
 mod request;
@@ -21,14 +24,15 @@ use handclasp::codec::{
 };
 use http::{Method, Uri, Version};
 
-use self::choices::{Choices, Rng};
-use self::memory::peak;
+use self::choices::Choices;
+use self::heap::ThreadPeak;
+use self::random::Rng;
 use self::receiver::Receiver;
 use self::reference::{End, Reference};
 use self::seen::{Head, Seen, elements, is_token, values};
 use self::sender::{Sender, Sending};
 
-/// A response to some method under some limits: four bytes of choices, then the wire.
+/// Checks a response to some method under some limits: four bytes of choices, then the wire.
 pub fn response_head(data: &[u8]) {
     let mut choices = Choices(data);
     let limits = choices.limits();
@@ -42,7 +46,7 @@ pub fn response_head(data: &[u8]) {
     }
 }
 
-/// A chunked body, decoded; and its bytes as content, encoded: three bytes of choices, then the wire.
+/// Decodes a chunked body, and encodes its bytes as content: three bytes of choices, then the wire.
 pub fn chunked(data: &[u8]) {
     let mut choices = Choices(data);
     let limits = choices.limits();
@@ -51,13 +55,13 @@ pub fn chunked(data: &[u8]) {
     let plan = Plan { closes: true, ..Plan::new(Method::GET, limits) };
     let body = choices.rest();
     let wire = [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", body].concat();
-    // Small limits are meant for the chunks: the head must get through.
+    // Small limits are meant for the chunks: the head must pass.
     let plan = Plan { limits: with_room_for_a_head(plan.limits), ..plan };
     play_always(&plan, &[], &wire, seed);
     encode_chunked(body, sizes);
 }
 
-/// A whole exchange: seven bytes of choices and so many of operations as the last of them says, then the wire.
+/// Checks a whole exchange: seven bytes of choices, as many operations as the last of them says, then the wire.
 pub fn exchange(data: &[u8]) {
     let mut choices = Choices(data);
     let limits = choices.limits();
@@ -84,7 +88,7 @@ pub fn exchange(data: &[u8]) {
     play_always(&plan, operations, choices.rest(), seed);
 }
 
-/// A request's head, whose every part is chosen by the input.
+/// Checks the head of a request of which the input chooses every part.
 pub fn request_head(data: &[u8]) {
     let mut choices = Choices(data);
     let method = if choices.byte() < 200 {
@@ -123,20 +127,20 @@ pub fn request_head(data: &[u8]) {
     request::check(&request);
 }
 
-/// What is asked, and how the peer ends.
+/// The request, and the way in which the peer ends.
 #[derive(Debug)]
 struct Plan {
     method: Method,
     limits: Limits,
     body: BodyLength,
     says_close: bool,
-    /// Says `Expect: 100-continue`.
+    /// Whether the request has `Expect: 100-continue`.
     expects: bool,
-    /// Offers to switch protocols.
+    /// Whether the request offers to switch protocols.
     offers: bool,
-    /// The peer speaks before the request.
+    /// Whether the peer sends bytes before the request.
     is_unasked: bool,
-    /// The peer closes the connection at the end of the wire.
+    /// Whether the peer closes the connection at the end of the wire.
     closes: bool,
 }
 
@@ -158,7 +162,7 @@ impl Plan {
         !matches!(self.body, BodyLength::None | BodyLength::Known(0))
     }
 
-    /// Whether a 101 keeps to what was offered: one of `echo/1` and any `other`, and HTTP/1.1 on top of it.
+    /// Whether a 101 names only offered protocols: one of `echo/1` and any `other`, and HTTP/1.1 on top of it.
     fn may_switch(&self, head: &Head) -> bool {
         let mut answers = elements(values(head, "upgrade"));
         answers.retain(|answer| !answer.is_empty());
@@ -173,10 +177,10 @@ impl Plan {
     }
 }
 
-/// The protocols that a request offers, if it does.
+/// The protocols that a request offers.
 const OFFER: &str = "echo/1, other";
 
-/// How the wire is cut into reads.
+/// Ways to cut the wire into reads.
 #[derive(Debug)]
 enum Cut {
     Whole,
@@ -198,34 +202,30 @@ impl Cut {
     }
 }
 
-impl std::fmt::Debug for Rng {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:#x}", self.0)
-    }
-}
-
-/// What can be seen of an exchange from outside, however the bytes came.
+/// Visible outcome of an exchange, which must not depend on the cuts.
 #[derive(Debug, PartialEq)]
 struct Played {
     seen: Vec<Seen>,
     error: Option<ProtocolError>,
     verdict: Verdict,
-    /// What was received behind the response.
+    /// Bytes that were received after the response.
     left: Vec<u8>,
 }
 
-/// Plays the exchange with the wire cut in several ways; none may differ, nor differ from the reference.
+/// Plays the exchange with the wire cut in several ways. No outcome may differ from another, or from the reference.
 fn play_always(plan: &Plan, operations: &[u8], wire: &[u8], seed: u8) -> Played {
-    let (whole, most) = peak(|| play(plan, operations, wire, Cut::Whole));
+    let peak = ThreadPeak::start();
+    let whole = play(plan, operations, wire, Cut::Whole);
+    let most = peak.bytes();
     let allowed = FIXED_MEMORY + wire.len() * MEMORY_PER_BYTE + operations.len() * MEMORY_PER_OPERATION;
     assert!(most <= allowed, "{most} bytes for {} of wire", wire.len());
-    for cut in [Cut::Bytes, Cut::Random(Rng(seed.into()))] {
+    for cut in [Cut::Bytes, Cut::Random(Rng::new(seed.into()))] {
         let text = format!("{cut:?}");
         let other = play(plan, operations, wire, cut);
         if plan.closes || (whole.error.is_some() == other.error.is_some()) {
             assert_eq!(other, whole, "{text}: {plan:?}, {:?}", wire.escape_ascii().to_string());
         } else {
-            // Without an end, what is wrong in a section that goes on may be found sooner or later.
+            // Without an end, an error in an unfinished section may be found sooner or later.
             assert_eq!(other.seen, whole.seen);
             assert!([other.verdict, whole.verdict].contains(&Verdict::Unfinished));
         }
@@ -236,7 +236,7 @@ fn play_always(plan: &Plan, operations: &[u8], wire: &[u8], seed: u8) -> Played 
     whole
 }
 
-/// What was seen is what the reference reads in the same bytes, and so are the end and what was forgiven.
+/// Checks that the outcome is the reference's reading of the same bytes, also in the end and the leniencies used.
 fn agree(plan: &Plan, wire: &[u8], played: &Played, expected: &Reference) {
     let context = || format!("{plan:?}, {:?}", wire.escape_ascii().to_string());
     let is_error = played.error.is_some();
@@ -316,7 +316,7 @@ fn play(plan: &Plan, operations: &[u8], wire: &[u8], mut cut: Cut) -> Played {
     }
 }
 
-/// Who gives up before the head has asked for nothing either.
+/// An exchange that failed before the head has used no memory for the body either.
 fn is_unasked_still(plan: &Plan, wire: &[u8]) {
     let (mut sender, mut receiver) = (Sender::new(plan), Receiver::new(plan));
     let mut machine = Machine::new(plan.limits);
@@ -330,14 +330,14 @@ fn is_unasked_still(plan: &Plan, wire: &[u8]) {
     assert!(reasons.contains(CloseReason::UploadAborted));
 }
 
-/// Encodes the content in chunks of varying size; the reference must read it back.
+/// Encodes the content in chunks of varying size. The reference must read it back.
 fn encode_chunked(content: &[u8], sizes: u8) {
     let mut sender = Sender::new(&Plan::new(Method::PUT, Limits::default()));
     sender.promised = BodyLength::Chunked;
     let plan = Plan { body: BodyLength::Chunked, ..Plan::new(Method::PUT, Limits::default()) };
     let mut machine = Machine::new(plan.limits);
     sender.head(&plan, &mut machine);
-    let (mut rest, mut rng) = (content, Rng(sizes.into()));
+    let (mut rest, mut rng) = (content, Rng::new(sizes.into()));
     while !rest.is_empty() {
         let (chunk, behind) = rest.split_at(rest.len().min(1 + rng.below(1 + u64::from(sizes)) as usize));
         let after = machine.encode_data(chunk.len(), &mut sender.out).unwrap();
@@ -350,7 +350,7 @@ fn encode_chunked(content: &[u8], sizes: u8) {
     sender.is_well_formed();
 }
 
-/// A head that was accepted means the same when it is written by the book.
+/// Checks that an accepted head means the same when it is written strictly.
 fn comes_back(plan: &Plan, head: &Head) {
     let mut wire = Vec::new();
     wire.extend_from_slice(if head.version == Version::HTTP_10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
@@ -380,9 +380,9 @@ fn with_room_for_a_head(mut limits: Limits) -> Limits {
     limits
 }
 
-/// What a case may take whatever its length, and per byte that arrived: a field of three bytes has a slot in the map and
-/// one in the index, and is copied here. A number that the peer merely claims counts for nothing.
+/// Memory that a case may use, fixed and for each byte that arrived: a field of three bytes has a slot in the map and
+/// one in the index, and is copied here. An announced length counts for nothing.
 const FIXED_MEMORY: usize = 32 * 1024;
 const MEMORY_PER_BYTE: usize = 128;
-/// For the content that is sent here, which the codec never holds.
+/// Memory for the content that is sent here, which the codec never holds.
 const MEMORY_PER_OPERATION: usize = 8 * 1024;

@@ -1,7 +1,7 @@
-//! The receiving side of an exchange, and all that must hold of it after each byte.
+//! The receiving side of an exchange, and the properties that hold after each byte.
 //!
-//! Believes no answer of the machine: it keeps account itself of what the events add up to. Invariant: the events come in
-//! their order (interim heads, head, data, trailers, end), and the verdict follows from them.
+//! Does not rely on the machine's answers: it counts the events itself. Invariant: the events come in order (interim
+//! heads, head, data, trailers, end), and the verdict follows from them.
 
 use bytes::BytesMut;
 use handclasp::codec::{
@@ -14,18 +14,18 @@ use super::reference::framing;
 use super::seen::{Head, Seen, fields, grouped, is_no_trailer, is_text, options, values};
 use super::sender::{Sender, Sending};
 
-/// The receiving side, and all that must hold of it after each byte.
+/// The receiving side, and the properties that hold after each byte.
 pub(super) struct Receiver<'a> {
     pub(super) plan: &'a Plan,
     pub(super) buf: BytesMut,
     pub(super) seen: Vec<Seen>,
     pub(super) error: Option<ProtocolError>,
     pub(super) framing: Option<Framing>,
-    /// What `Framing::Length` leaves.
+    /// Bytes that are left of `Framing::Length`.
     pub(super) remaining: u64,
     pub(super) status: Option<u16>,
     pub(super) interim_bytes: usize,
-    /// Why the peer's heads want the connection closed.
+    /// Reason in the peer's heads for closing the connection.
     pub(super) reasons: CloseReasons,
     pub(super) is_closed: bool,
     pub(super) was_fed: bool,
@@ -63,7 +63,7 @@ impl<'a> Receiver<'a> {
         if self.error.is_some() || self.has_ended() {
             return;
         }
-        // Only an unfinished section stays in the buffer, and never more of it than may be.
+        // Only an unfinished section stays in the buffer, and never more of it than the limit.
         let limits = &self.plan.limits;
         let most = match self.framing {
             None => limits.head,
@@ -155,7 +155,7 @@ impl<'a> Receiver<'a> {
                 assert_eq!(self.framing, Some(Framing::Chunked));
                 assert!(!trailers.is_empty() && trailers.len() <= limits.fields);
                 assert!(!matches!(self.seen.last(), Some(Seen::Trailers(_))));
-                // Their order is kept per name.
+                // The order of values is kept for each name.
                 let mut trailers = fields(&trailers);
                 trailers.sort_by(|(one, _), (other, _)| one.cmp(other));
                 assert!(trailers.iter().all(|(name, _)| !is_no_trailer(name)));
@@ -206,7 +206,7 @@ impl<'a> Receiver<'a> {
         }
     }
 
-    /// The machine's answers, beside what is known here.
+    /// Compares the machine's answers with the own counts.
     pub(super) fn judge(&self, machine: &Machine, sender: &Sender) {
         assert_eq!(machine.is_receive_done(), self.has_ended());
         assert_eq!(machine.is_head_received(), self.status.is_some());
@@ -253,7 +253,7 @@ impl<'a> Receiver<'a> {
         assert_eq!(verdict, expected, "{:?}", self.seen);
     }
 
-    /// After an error every call repeats it, and after the end nothing comes any more.
+    /// After an error every call repeats it, and after the end no event comes.
     pub(super) fn stays_as_it_is(&self, machine: &mut Machine) {
         if self.error.is_none() && !self.has_ended() {
             return;

@@ -1,7 +1,7 @@
-//! Responses as RFC 9112 has them, read from the whole of what was received.
+//! Responses as RFC 9112 defines them, read from all received bytes at once.
 //!
-//! Knows nothing of splits nor of the codec but its limits and leniencies, which it takes as documented. Simple in place
-//! of fast. Invariant: what it calls complete is to be accepted, and nothing else.
+//! Knows nothing of splits, and of the codec only its documented limits and leniencies. Simple instead of fast.
+//! Invariant: the codec must accept exactly the responses that are complete here.
 
 use handclasp::codec::{Framing, Leniency, Limits};
 use http::{Method, Version};
@@ -9,7 +9,7 @@ use http::{Method, Version};
 use super::Plan;
 use super::seen::{Field, Head, Seen, elements, grouped, is_no_trailer, is_text, is_token, trim, values};
 
-/// A response as RFC 9112 has it, read from the whole of what was received.
+/// A response as RFC 9112 defines it, read from all received bytes at once.
 pub(super) struct Reference {
     pub(super) seen: Vec<Seen>,
     pub(super) end: End,
@@ -26,7 +26,7 @@ pub(super) enum End {
     },
     Refused,
     Cut,
-    /// On how far the upload is.
+    /// Whether the outcome depends on the progress of the upload.
     Depends,
 }
 
@@ -121,7 +121,7 @@ impl Reference {
 pub(super) struct Body {
     pub(super) content: Vec<u8>,
     pub(super) trailers: Option<Vec<Field>>,
-    /// An empty extension was forgiven, or blanks after a size.
+    /// Whether an empty extension, or blanks after a size, were accepted.
     is_lenient: bool,
 }
 
@@ -150,7 +150,7 @@ impl Body {
                 return Err(if line.is_empty() { End::Cut } else { End::Refused });
             }
             let size = u64::from_str_radix(size, 16).unwrap();
-            // [ chunk-ext ]: all of them count.
+            // [ chunk-ext ]: all extensions count.
             let length = line.iter().take_while(|&&byte| is_text(byte)).count();
             let blank = line.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
             extensions += beyond + length;
@@ -207,7 +207,7 @@ struct Section {
     used: usize,
     has_bare_lf: bool,
     has_fold: bool,
-    /// In a field that frames the message or says how long the connection lasts.
+    /// Whether the leniency is in a field that frames the message or says how long the connection lasts.
     has_framing_fold: bool,
 }
 
@@ -223,7 +223,7 @@ impl Section {
             [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'1'..=b'9', b' '] => Version::HTTP_11,
             _ => return Err(End::Refused),
         };
-        // The SP behind the code may be missing with the reason, as old servers have it.
+        // Old servers omit the SP after the code together with the reason.
         let (code, rest) = rest.split_at_checked(3).ok_or(End::Refused)?;
         let reason = match rest {
             [] => rest,
@@ -251,8 +251,8 @@ impl Section {
         self.fields(&lines, limits)
     }
 
-    /// The lines, and how many bytes they and the empty line take. A bare LF where that is
-    /// not forgiven stays in its line, and is refused with it.
+    /// Returns the lines, and the number of bytes of the lines and the empty line. A bare LF that is not accepted stays
+    /// in its line, and is refused with it.
     fn lines<'a>(&mut self, wire: &'a [u8], bare_lf: bool) -> Option<(Vec<Line<'a>>, usize)> {
         let (mut lines, mut start, mut at) = (Vec::new(), 0, 0);
         loop {
@@ -351,18 +351,19 @@ fn is_extension(mut rest: &[u8], may_be_empty: bool) -> bool {
     true
 }
 
-/// A line without its end, and how long that is.
+/// A line without its line end, and its length with it.
 type Line<'a> = (&'a [u8], usize);
 
 /// A field as it was written.
 type Written = (Vec<u8>, Vec<u8>);
 
-/// A section without an end. Half of one is not judged here: it is refused, for being cut off or for what it holds.
+/// A section without an end. It is refused, either as cut off or for its content, and not judged here.
 fn unfinished(section: &[u8]) -> End {
     if section.is_empty() { End::Cut } else { End::Refused }
 }
 
-/// The body's end by <https://www.rfc-editor.org/rfc/rfc9112#section-6.3>; `None`: it is refused.
+/// Returns the end of the body by <https://www.rfc-editor.org/rfc/rfc9112#section-6.3>. `None`: the response is
+/// refused.
 pub(super) fn framing(method: &Method, head: &Head, leniency: Leniency) -> Option<Framing> {
     if *method == Method::CONNECT && (200..300).contains(&head.status) {
         return Some(Framing::Tunnel);
@@ -386,7 +387,7 @@ pub(super) fn framing(method: &Method, head: &Head, leniency: Leniency) -> Optio
     if lengths.is_empty() { Some(Framing::UntilClose) } else { length(&lengths).map(Framing::Length) }
 }
 
-/// Whether a head that no body follows says of one what no head may say.
+/// Whether a head without a body has fields about a body that no such head may have.
 fn is_contradictory(head: &Head) -> bool {
     let lengths = elements(values(head, "content-length"));
     let is_coded = values(head, "transfer-encoding").next().is_some();
@@ -397,7 +398,7 @@ fn is_contradictory(head: &Head) -> bool {
     }
 }
 
-/// One number, however often, but in one spelling.
+/// Parses one number, which may be repeated in the same spelling.
 fn length(said: &[String]) -> Option<u64> {
     let first = said.first().filter(|first| said.iter().all(|other| other == *first))?;
     if first.bytes().all(|byte| byte.is_ascii_digit()) { first.parse().ok() } else { None }

@@ -1,4 +1,4 @@
-//! What a request's head must be on the wire, as an independent parser and a reading of the rules have it.
+//! Form of a request's head on the wire, as an independent parser and an own reading of the rules define it.
 //!
 //! Knows nothing of responses. Invariant: a head either stands for exactly one message, or is refused and not written.
 
@@ -10,7 +10,7 @@ use http::{Method, Uri};
 
 use super::seen::{Field, elements, fields, is_host, is_no_trailer, is_text, is_token, trim};
 
-/// Encodes the head behind other bytes; an independent parser must read back what was meant.
+/// Encodes the head after other bytes. An independent parser must read back the intended request.
 pub(super) fn check(request: &RequestHead<'_>) {
     const BEFORE: &[u8] = b"left alone";
     let mut machine = Machine::new(Limits::default());
@@ -39,7 +39,7 @@ pub(super) fn check(request: &RequestHead<'_>) {
     assert_eq!((parsed.method, parsed.version), (Some(request.method.as_str()), Some(1)));
     assert_eq!(parsed.path.map(str::as_bytes), Some(&expected.target[..]));
 
-    // What httparse forgives.
+    // Errors that httparse accepts.
     let text = wire.strip_suffix(b"\r\n\r\n").unwrap();
     let mut lines = Vec::new();
     for line in text.split(|&byte| byte == b'\n') {
@@ -88,8 +88,8 @@ pub(super) fn check(request: &RequestHead<'_>) {
     assert_eq!(machine.close_reasons().iter().count(), usize::from(says_close));
 }
 
-/// Whether nothing at all can be held against the fields, so that they must be accepted. Only fields that are known here
-/// are spoken for, and only such connection options.
+/// Whether the fields are valid beyond doubt, so that they must be accepted. Only fields and connection options that
+/// are known here are judged.
 fn is_sound(request: &RequestHead<'_>, expected: &Expected<'_>) -> bool {
     const PLAIN: [&str; 10] = [
         "content-length",
@@ -141,7 +141,7 @@ fn is_sound(request: &RequestHead<'_>, expected: &Expected<'_>) -> bool {
         && keeps_secrets
 }
 
-/// Fields that have one value, which takes one line.
+/// Fields that have one value in one line.
 const SINGLETONS: [&str; 13] = [
     "host",
     "content-length",
@@ -178,7 +178,7 @@ impl Message<'_> {
         elements(self.lines(name))
     }
 
-    /// What is said in one field is not denied in another.
+    /// Checks that no field contradicts another.
     fn is_consistent(&self) {
         let options = self.elements("connection");
         assert!(options.iter().all(|option| is_token(option.as_bytes())), "{options:?}");
@@ -223,13 +223,13 @@ impl Message<'_> {
     }
 }
 
-/// Whether there is something to send behind the head, be it trailers.
+/// Whether content or trailers follow the head.
 fn brings_content(request: &RequestHead<'_>) -> bool {
     let has_trailers = request.trailers.is_some_and(|trailers| !trailers.is_empty());
     has_trailers || !matches!(request.body, BodyLength::None | BodyLength::Known(0))
 }
 
-/// The one message that a request head stands for, but for what is added to it.
+/// The one message that a request head stands for, without the fields that the codec adds.
 struct Expected<'a> {
     target: Vec<u8>,
     host: &'a [u8],
@@ -239,7 +239,7 @@ struct Expected<'a> {
 }
 
 impl<'a> Expected<'a> {
-    /// `None`: it cannot be sent as one message.
+    /// `None`: the request cannot be sent as one message.
     fn of(request: &RequestHead<'a>) -> Option<Self> {
         let (method, headers) = (request.method, request.headers);
         let target = target(request)?;
@@ -250,7 +250,7 @@ impl<'a> Expected<'a> {
             [host] => host.as_bytes(),
             _ => return None,
         };
-        // An empty Host says that there is none to name.
+        // An empty Host says that there is no host to name.
         let is_unnamed = host.is_empty() && request.host.is_none_or(<[u8]>::is_empty);
         if !is_host(host) && !is_unnamed {
             return None;
@@ -310,7 +310,7 @@ impl<'a> Expected<'a> {
             _ => Some(("content-length".to_owned(), remaining?.to_string().into_bytes())),
         };
 
-        // What is around a value is not part of it: nobody could tell that it was given.
+        // Whitespace around a value is not part of it, because the reader could not tell that it was given.
         let mut others = fields(headers);
         let trailers = request.trailers.map(fields).unwrap_or_default();
         if others.iter().chain(&trailers).any(|(_, value)| trim(value) != value) {

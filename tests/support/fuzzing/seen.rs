@@ -1,6 +1,6 @@
-//! What can be seen of a response, in a form that the codec and the reference share; and the grammar's small words.
+//! The visible parts of a response, in a form that the codec and the reference share, and small parts of the grammar.
 //!
-//! Knows neither of the two. Invariant: what is equal here means the same to whoever sent it.
+//! Knows neither the codec nor the reference. Invariant: equal values here mean the same to the peer.
 
 use http::{HeaderMap, Version};
 
@@ -8,7 +8,7 @@ use http::{HeaderMap, Version};
 pub(super) enum Seen {
     Interim(Head),
     Head(Head),
-    /// All pieces together.
+    /// All content together.
     Data(Vec<u8>),
     Trailers(Vec<Field>),
     End,
@@ -18,10 +18,10 @@ pub(super) enum Seen {
 pub(super) struct Head {
     pub(super) status: u16,
     pub(super) version: Version,
-    /// As it came, also if it is the usual one.
+    /// Reason phrase as it came, also if it is the usual one.
     pub(super) reason: Vec<u8>,
     pub(super) fields: Vec<Field>,
-    /// Names and values as they were written, in that order.
+    /// Names and values as they were written, in order.
     pub(super) written: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
@@ -41,12 +41,12 @@ pub(super) fn values<'a>(head: &'a Head, name: &'static str) -> impl Iterator<It
     head.fields.iter().filter(move |(other, _)| other == name).map(|(_, value)| &value[..])
 }
 
-/// The connection options, in lower case.
+/// Returns the connection options in lower case.
 pub(super) fn options(head: &Head) -> Vec<String> {
     elements(values(head, "connection"))
 }
 
-/// In lower case, and those of one name together.
+/// Returns the fields in lower case, grouped by name.
 pub(super) fn grouped<'a>(written: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Vec<Field> {
     let mut fields: Vec<Field> = Vec::new();
     for (name, value) in written {
@@ -58,7 +58,7 @@ pub(super) fn grouped<'a>(written: impl Iterator<Item = (&'a [u8], &'a [u8])>) -
     fields
 }
 
-/// The elements of a list in a field's lines, in lower case, empty ones included.
+/// Returns the elements of a list in the lines of a field, in lower case, empty ones included.
 pub(super) fn elements<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Vec<String> {
     let elements = lines.flat_map(|line| line.split(|&byte| byte == b','));
     elements.map(|element| String::from_utf8_lossy(trim(element)).to_ascii_lowercase()).collect()
@@ -117,7 +117,7 @@ pub(super) fn is_no_trailer(name: &str) -> bool {
     [&FRAMING[..], &AUTHENTICATION, &MODIFIERS, &CONTROLS].iter().any(|names| names.contains(&name))
 }
 
-/// As the map has them: checked, since they come from the codec.
+/// Returns the fields of the map, and checks them, because they come from the codec.
 pub(super) fn fields(map: &HeaderMap) -> Vec<Field> {
     let fields = map.iter().map(|(name, value)| {
         assert!(is_token(name.as_str().as_bytes()) && value.as_bytes().iter().all(|&byte| is_text(byte)));
@@ -130,7 +130,7 @@ pub(super) fn trimmed(fields: &[Field]) -> Vec<Field> {
     fields.iter().map(|(name, value)| (name.clone(), trim(value).to_vec())).collect()
 }
 
-/// Without OWS.
+/// Removes optional whitespace (OWS) at both ends.
 pub(super) fn trim(mut value: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
         value = rest;
@@ -148,7 +148,7 @@ pub(super) fn is_token(bytes: &[u8]) -> bool {
         && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte))
 }
 
-/// `uri-host [ ":" port ]`, as far as its bytes tell. The brackets are for an address of version 6 only.
+/// Whether the bytes have the form `uri-host [ ":" port ]`. Brackets surround an IPv6 address only.
 pub(super) fn is_host(bytes: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(bytes) else { return false };
     let is_address = |host: &str| {

@@ -1,6 +1,6 @@
-//! The sending side of an exchange as it should be.
+//! The expected behaviour of the sending side of an exchange.
 //!
-//! Makes each call, says beforehand how it must end, and reads what was written with the reference. Invariant: no more
+//! Predicts the result of each call, makes the call, and reads the written bytes with the reference. Invariant: no more
 //! content is on the wire than was announced, and a refused call has written nothing.
 
 use bytes::BytesMut;
@@ -12,7 +12,7 @@ use super::reference::{Body, End};
 use super::seen::{Field, fields, trimmed};
 use super::{OFFER, Plan};
 
-/// The sending side as it should be.
+/// The expected sending side.
 pub(super) struct Sender {
     pub(super) state: Sending,
     pub(super) out: BytesMut,
@@ -187,7 +187,7 @@ impl Sender {
         }
     }
 
-    /// What stands behind the head on the wire is the body, framed as announced.
+    /// Checks that the bytes after the head are the body, framed as announced.
     pub(super) fn is_well_formed(&self) {
         if self.promised != BodyLength::Chunked {
             assert_eq!(self.out, self.content, "a body of known length has no framing");

@@ -1,0 +1,3 @@
+//! The error of every bench: text, or the error of a client.
+
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -1,0 +1,49 @@
+//! Every integration test that needs no process of its own, one module per theme: they are linked once.
+//!
+//! The tests of this binary run at the same time in one process. A test therefore belongs here unless it
+//!
+//! - sets something that the whole process shares: a global allocator, a panic hook, a limit of the process, a `tracing`
+//!   subscriber;
+//! - counts something that the whole process shares: open files, sockets, allocations;
+//! - needs the machine for itself, because it lasts long, starts other programs, or opens tens of thousands of
+//!   connections.
+//!
+//! Such a test is a file of its own in `tests/`.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod age;
+mod api;
+mod broken;
+mod burst;
+mod cancel;
+mod conformance;
+mod control;
+mod dials;
+mod docs;
+mod duplex;
+mod errors;
+mod expect;
+mod hazards;
+mod kept;
+mod ledger;
+mod liveness;
+mod moved;
+mod parked;
+mod pool;
+mod requests;
+mod requirements;
+mod retry;
+mod retry_table;
+mod reuse;
+mod runtimes;
+mod secrets;
+mod secured;
+mod settled;
+mod surplus;
+mod timeouts;
+mod transcripts;
+mod upgrade;
+mod uploads;
+mod widths;
