@@ -69,7 +69,9 @@ fn exchange(
         match event {
             Some(Event::Head(head)) => {
                 println!("  head: {} {:?}, {} fields", head.status, head.version, head.headers().len());
-                println!("        the body is framed as {:?}", machine.framing());
+                if let Some(framing) = machine.framing() {
+                    println!("        framing of the body: {framing:?}");
+                }
             }
             Some(Event::Data(data)) => println!("  data: {} bytes", data.len()),
             Some(Event::End) => {

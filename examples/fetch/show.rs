@@ -77,7 +77,7 @@ fn bar(timings: &Timings) -> String {
 /// Returns the ledger of each host, and the total if there are several hosts.
 pub(crate) fn ledger(stats: &PoolStats) -> String {
     let width = stats.hosts.iter().map(|host| host.origin.len()).max().unwrap_or_default().max(TOTAL.len());
-    let mut text = format!("{:<width$}  opened  requests  reused  handshakes saved  time saved", "ledger");
+    let mut text = format!("{:<width$}  opened  requests  reused  handshakes saved  time saved", "origin");
     for host in &stats.hosts {
         text += &entry(&host.origin, host, width);
     }
