@@ -121,6 +121,33 @@ fn every_rule_and_every_attack_has_its_row() {
     }
 }
 
+/// The links of the README lead to files on its own page, and to pages of the manual in rustdoc.
+#[test]
+fn the_links_of_the_readme_lead_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let library = include_str!("../src/lib.rs");
+    let readme = include_str!("../README.md");
+    let definitions: Vec<_> =
+        readme.lines().filter_map(|line| line.strip_prefix('[')?.split_once("]: ")).collect();
+    for (name, path) in &definitions {
+        assert!(root.join(path).is_file(), "README.md: {path}");
+        assert!(readme.contains(&format!("][{name}]")), "README.md: nothing links to {name}");
+        assert!(
+            library.contains(&format!("//! [{name}]: manual::{name}")),
+            "src/lib.rs does not define {name}"
+        );
+        assert!(library.contains(&format!("pub mod {name} {{}}")), "src/lib.rs has no page {name}");
+    }
+    assert!(definitions.len() >= 7, "only {} links", definitions.len());
+    let contributing = std::fs::read_to_string(root.join("CONTRIBUTING.md")).unwrap();
+    let links: Vec<_> =
+        contributing.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next()).collect();
+    for path in &links {
+        assert!(root.join(path).is_file(), "CONTRIBUTING.md: {path}");
+    }
+    assert!(links.len() >= 6, "only {} links", links.len());
+}
+
 #[test]
 fn a_name_that_does_not_exist_is_found() {
     let source = Source::read();
