@@ -1,11 +1,12 @@
-//! What the codec costs: time for what is common, and instructions for what must stay linear.
+//! Measures what the codec costs: the time of common messages, and the instructions of messages whose cost must be linear in
+//! their size.
 //!
-//! `cargo bench --bench codec`, for about two minutes. The instructions are counted by valgrind, in runs of this same
-//! program, less those of a run that does nothing; without valgrind only the times are measured, which is a failure if
-//! the environment says CI=true. Each case is decoded at one size and at twice that size: the second may take 2.2 times
-//! the instructions of the first at the most, and the bench fails if it takes more.
+//! Run it by `cargo bench --bench codec`. It takes about two minutes. Valgrind counts the instructions in further runs of this
+//! program, and those of a run that does nothing are subtracted. Without valgrind only times are measured, and with CI=true in
+//! the environment the bench then fails. Each case is decoded at one size and at twice that size. The second run may take at
+//! most 2.2 times the instructions of the first, otherwise the bench fails.
 
-#[allow(dead_code, reason = "no server is needed here")]
+#[allow(dead_code, reason = "this bench needs no server")]
 mod support;
 
 use std::env;
@@ -46,7 +47,7 @@ fn times(is_quick: bool) {
         ("decode 64 KiB in chunks of 64 bytes", &chunked(1 << 16, 64)),
     ] {
         let nanos = median(turn, || {
-            // What a read leaves: bytes that nobody else holds.
+            // As after a read, nothing else holds these bytes.
             let mut buf = BytesMut::from(wire);
             decode(&mut machine(), &mut buf);
         });
@@ -62,7 +63,9 @@ fn times(is_quick: bool) {
         out.clear();
         let request =
             RequestHead::new(&Method::GET, Target::Origin("/13"), Some(b"127.0.0.1:8080"), &headers);
-        Machine::new(Limits::default()).encode_head(black_box(&request), &mut out).expect("it is valid");
+        Machine::new(Limits::default())
+            .encode_head(black_box(&request), &mut out)
+            .expect("the message is valid");
         length = out.len();
     });
     println!("| encode a head | {nanos:.0} | {:.0} |", length as f64 / nanos * 1000.0);
@@ -73,19 +76,19 @@ fn times(is_quick: bool) {
         let mut request = RequestHead::new(&Method::PUT, Target::Origin("/"), Some(b"h"), &headers);
         request.body = BodyLength::Chunked;
         let mut machine = Machine::new(Limits::default());
-        machine.encode_head(black_box(&request), &mut out).expect("it is valid");
+        machine.encode_head(black_box(&request), &mut out).expect("the message is valid");
         for _ in 0..64 {
             out.clear();
-            let after = machine.encode_data(data.len(), &mut out).expect("it is open");
+            let after = machine.encode_data(data.len(), &mut out).expect("the body is open");
             out.extend_from_slice(&data);
             out.extend_from_slice(after);
         }
-        machine.encode_end(None, &mut out).expect("it is open");
+        machine.encode_end(None, &mut out).expect("the body is open");
     });
     println!("| encode 64 KiB in chunks of 1 KiB | {nanos:.0} | {:.0} |", 65536.0 / nanos * 1000.0);
 }
 
-/// Nanoseconds per call: the median of nine turns.
+/// Returns the nanoseconds per call, as the median of nine turns.
 fn median(turn: Duration, mut work: impl FnMut()) -> f64 {
     let mut calls = 1u32;
     let mut timed = |calls: u32| {
@@ -107,14 +110,14 @@ const SMALL: &str = "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nS
 
 // ---------------------------------------------------------------------------------------------------- instructions
 
-/// What is decoded, and in which steps.
+/// A message to decode, and the pieces in which it arrives.
 #[derive(Clone, Copy)]
 struct Case {
     name: &'static str,
     shape: Shape,
-    /// Bytes of it, at once.
+    /// Number of bytes that arrive at a time.
     step: usize,
-    /// At once and at twice that.
+    /// Size of the first run. The second run has twice this size.
     size: usize,
 }
 
@@ -122,19 +125,19 @@ struct Case {
 enum Shape {
     /// A head of long fields.
     Head,
-    /// As many fields as there can be, each of another name.
+    /// A head of very many fields, each with another name.
     Names,
-    /// One field.
+    /// A head of one long field.
     Line,
-    /// One field, folded over and over.
+    /// A head of one field that is folded over many lines.
     Folds,
-    /// Interim heads.
+    /// Many interim responses.
     Informational,
-    /// Chunks of one byte; the size counts the content.
+    /// Chunks of one byte. The size is that of the content.
     Chunks,
-    /// One chunk extension.
+    /// One long chunk extension.
     Extension,
-    /// A trailer section.
+    /// A long trailer section.
     Trailers,
 }
 
@@ -179,7 +182,7 @@ const CASES: [Case; 12] = [
 ];
 
 impl Case {
-    /// A response of about `size` bytes of what the case is about.
+    /// Returns a response with about `size` bytes of the element that the case is about.
     fn wire(&self, size: usize) -> Vec<u8> {
         const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
         let fields = || format!("X-Field: {}\r\n", "x".repeat(501)).repeat(size / 512);
@@ -202,7 +205,7 @@ impl Case {
         .into_bytes()
     }
 
-    /// Decodes it, to its end.
+    /// Decodes the message to its end.
     fn run(&self, size: usize) {
         let wire = self.wire(size);
         let (mut machine, mut buf) = (machine(), BytesMut::with_capacity(16 * KIB));
@@ -210,7 +213,7 @@ impl Case {
             buf.extend_from_slice(piece);
             decode(&mut machine, &mut buf);
         }
-        assert!(matches!(machine.verdict(buf.len()), Verdict::Reuse), "{} is read to its end", self.name);
+        assert!(matches!(machine.verdict(buf.len()), Verdict::Reuse), "{} is decoded to its end", self.name);
     }
 }
 
@@ -219,7 +222,7 @@ fn chunked(size: usize, chunk: usize) -> Vec<u8> {
     format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}0\r\n\r\n").into_bytes()
 }
 
-/// A machine that has sent its request, and takes as much as comes.
+/// Returns a machine that has sent its request, and whose limits are as high as possible.
 fn machine() -> Machine {
     let mut limits = Limits::default();
     limits.head = usize::MAX;
@@ -231,24 +234,24 @@ fn machine() -> Machine {
     let headers = HeaderMap::new();
     let mut machine = Machine::new(limits);
     let request = RequestHead::new(&Method::GET, Target::Origin("/"), Some(b"h"), &headers);
-    machine.encode_head(&request, &mut BytesMut::new()).expect("it is valid");
+    machine.encode_head(&request, &mut BytesMut::new()).expect("the message is valid");
     machine
 }
 
 fn decode(machine: &mut Machine, buf: &mut BytesMut) {
-    while let Some(event) = machine.decode(buf).expect("it is valid") {
+    while let Some(event) = machine.decode(buf).expect("the message is valid") {
         if matches!(black_box(event), Event::End) {
             return;
         }
     }
 }
 
-/// Prints the table; fails if something is not linear.
+/// Prints the instructions of each case. Returns a failure if a case is not linear.
 fn instructions() -> ExitCode {
     let nothing = match count("") {
         Ok(nothing) => nothing,
         Err(why) => {
-            println!("\nInstructions were not counted: {why}");
+            println!("\nInstructions are not counted: {why}");
             let is_needed = env::var("CI").is_ok_and(|ci| ci == "true");
             return if is_needed { ExitCode::FAILURE } else { ExitCode::SUCCESS };
         }
@@ -257,7 +260,8 @@ fn instructions() -> ExitCode {
     let mut exit = ExitCode::SUCCESS;
     for (index, case) in CASES.iter().enumerate() {
         let counted = |size: usize| {
-            let instructions = count(&format!("{index} {size}")).expect("valgrind worked a moment ago");
+            let instructions =
+                count(&format!("{index} {size}")).expect("the first run under valgrind succeeded");
             instructions.saturating_sub(nothing)
         };
         let (once, twice) = (counted(case.size), counted(2 * case.size));
@@ -272,31 +276,31 @@ fn instructions() -> ExitCode {
     exit
 }
 
-/// The instructions of a run of this program with that task.
+/// Returns the number of instructions of a run of this program with this task.
 fn count(task: &str) -> Result<u64, String> {
     let program = env::current_exe().map_err(|error| error.to_string())?;
     let mut command = Command::new("valgrind");
     command.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]).arg(program).env(TASK, task);
-    let output = command.output().map_err(|error| format!("valgrind does not start: {error}"))?;
+    let output = command.output().map_err(|error| format!("valgrind cannot be started: {error}"))?;
     let said = String::from_utf8_lossy(&output.stderr);
     // ==1234== Collected : 123456
     let collected = said.lines().find_map(|line| line.split_once("Collected : "));
     let collected = collected.and_then(|(_, number)| number.trim().parse().ok());
     match collected {
         Some(number) if output.status.success() => Ok(number),
-        _ => Err(format!("valgrind says {}: {said}", output.status)),
+        _ => Err(format!("valgrind ended with {}: {said}", output.status)),
     }
 }
 
-/// What a run is started for: the index of a case and a size, or nothing.
+/// Runs the task of a run under valgrind: the index of a case and a size, or nothing.
 fn count_me(task: &str) {
     if let Some((case, size)) = task.split_once(' ') {
-        let case: usize = case.parse().expect("it is an index");
-        CASES[case].run(size.parse().expect("it is a number"));
+        let case: usize = case.parse().expect("the task begins with an index");
+        CASES[case].run(size.parse().expect("the task ends with a size"));
     }
 }
 
 const TASK: &str = "HANDCLASP_BENCH_TASK";
 const KIB: usize = 1024;
-/// How many times the instructions twice the size may take.
+/// Largest accepted ratio of the instructions of both sizes.
 const MOST: f64 = 2.2;

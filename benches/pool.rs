@@ -1,12 +1,14 @@
-//! What the pool costs a request: to take an idle connection and give it back, and to have one handed over.
+//! Measures what the pool costs a request: taking an idle connection and giving it back, and waiting for a connection that is
+//! handed over.
 //!
-//! `cargo bench --bench pool --features test-util`, for about a minute. No sockets: the connections are silent ones in
-//! memory, and nobody looks at them. Everything else is what a request does: it finds its host by its URI's route, takes
-//! the newest connection, begins, and gives it back. Figures are medians of five rounds; with more threads than
-//! processors, they also measure the scheduler.
-//! With HANDCLASP_BENCH_STRICT=1 it fails where a budget is missed by more than twice; otherwise it only says so.
+//! Run it by `cargo bench --bench pool --features test-util`. It takes about a minute. The connections are in memory, always
+//! silent, and are not looked at. Everything else is what a request does: finding its host by the route of its URI, taking the
+//! newest connection, beginning, and giving it back. Figures are medians of five rounds. With more threads than processors
+//! they include the scheduler.
+//!
+//! A missed budget is printed. With HANDCLASP_BENCH_STRICT=1 the bench fails if a figure is more than twice its budget.
 
-#[allow(dead_code, reason = "no server is needed here")]
+#[allow(dead_code, reason = "this bench needs no server")]
 mod support;
 
 use std::env;
@@ -27,22 +29,23 @@ fn main() -> ExitCode {
     if is_strict && is_missed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-/// Prints what a pair costs; answers whether a budget was missed by more than twice.
+/// Prints what a pair of checkout and checkin costs. Returns whether a figure is more than twice its budget.
 fn pairs(share: usize) -> bool {
-    println!("### Checkout and checkin, the look excluded\n");
-    println!("| hosts, at random | threads | CPU ns per pair | pairs/s, all threads | budget | |");
+    println!("### Checkout and checkin, without the look\n");
+    println!("| hosts, in random order | threads | CPU ns per pair | pairs/s, all threads | budget | |");
     println!("|---:|---:|---:|---:|---:|---|");
     let mut is_missed = false;
     for (hosts, budget) in [(1, 300.0), (1_000, 300.0), (100_000 / share, 1_000.0)] {
         let runtime = runtime(1);
-        // Where there is one host, all threads have a connection to it.
+        // With one host, there is a connection for each thread.
         let idle = if hosts == 1 { THREADS[THREADS.len() - 1] } else { 1 };
-        let probe = runtime.block_on(PoolProbe::new(hosts, idle, usize::MAX)).expect("it dials nobody");
+        let probe =
+            runtime.block_on(PoolProbe::new(hosts, idle, usize::MAX)).expect("the probe dials no server");
         for threads in THREADS {
             let visits: Vec<_> = (0..threads).map(|thread| visits(hosts, thread as u64)).collect();
             let walks = (400_000 / share).div_ceil(threads * visits[0].len());
             let (nanos, rate) = median(|| round(&runtime, &probe, &visits, walks));
-            // What threads take from each other is told, but is not what the budget is about.
+            // The budget is about one thread. The figures of several threads include their contention.
             let (told, verdict) = match (threads, nanos <= budget) {
                 (1, is_met) => (format!("{budget}"), if is_met { "met" } else { "MISSED" }),
                 _ => (String::new(), ""),
@@ -54,7 +57,7 @@ fn pairs(share: usize) -> bool {
     is_missed
 }
 
-/// Lets each thread visit its hosts so many times, all at the same time: processor time per pair, and pairs per second.
+/// Lets all threads visit their hosts `walks` times at the same time. Returns processor time per pair, and pairs per second.
 fn round(runtime: &Runtime, probe: &PoolProbe, visits: &[Vec<usize>], walks: usize) -> (f64, f64) {
     let barrier = Barrier::new(visits.len());
     let work = |visits: &[usize]| {
@@ -62,11 +65,11 @@ fn round(runtime: &Runtime, probe: &PoolProbe, visits: &[Vec<usize>], walks: usi
         barrier.wait();
         let (mut pairs, mut processor, mut wall) = (0.0, Duration::ZERO, Duration::ZERO);
         for some in (0..walks).flat_map(|_| visits.chunks(SOME)) {
-            // A request has just read its URI: what is cold is the pool, not the request.
+            // A request has its URI in the processor's cache, so that only the pool's data is cold here too.
             let uris: Vec<Uri> = some.iter().map(|host| PoolProbe::uri(*host)).collect();
             let begun = (processor_time(), Instant::now());
-            // Another thread may have the only connection just now: that is no pair. (And one more is dialed.)
-            pairs += uris.iter().filter(|uri| probe.pair(uri).expect("it has a host")).count() as f64;
+            // If another thread has the only connection, there is no pair, and one more connection is dialed.
+            pairs += uris.iter().filter(|uri| probe.pair(uri).expect("the URI has a host")).count() as f64;
             processor += processor_time() - begun.0;
             wall += begun.1.elapsed();
         }
@@ -76,7 +79,7 @@ fn round(runtime: &Runtime, probe: &PoolProbe, visits: &[Vec<usize>], walks: usi
         let threads: Vec<_> = visits.iter().map(|visits| scope.spawn(|| work(visits))).collect();
         let (mut pairs, mut processor, mut rate) = (0.0, 0.0, 0.0);
         for thread in threads {
-            let (its_pairs, its_processor, wall) = thread.join().expect("it does not panic");
+            let (its_pairs, its_processor, wall) = thread.join().expect("no thread panics");
             pairs += its_pairs;
             processor += its_processor.as_nanos() as f64;
             rate += its_pairs / wall.as_secs_f64();
@@ -85,15 +88,15 @@ fn round(runtime: &Runtime, probe: &PoolProbe, visits: &[Vec<usize>], walks: usi
     })
 }
 
-/// That of this thread. The kernel brings its count up to date when the thread gives way.
+/// Returns the processor time of this thread. The kernel updates its count when the thread yields.
 fn processor_time() -> Duration {
     std::thread::yield_now();
-    let text = fs::read_to_string("/proc/thread-self/schedstat").expect("Linux counts it");
+    let text = fs::read_to_string("/proc/thread-self/schedstat").expect("Linux has this file");
     let nanos = text.split(' ').next().and_then(|nanos| nanos.parse().ok());
-    Duration::from_nanos(nanos.expect("it is a number"))
+    Duration::from_nanos(nanos.expect("the first word is a number"))
 }
 
-/// So many hosts in no order.
+/// Returns the numbers of all hosts in random order, some of them several times.
 fn visits(hosts: usize, seed: u64) -> Vec<usize> {
     let mut random = seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mut host = || {
@@ -106,12 +109,13 @@ fn visits(hosts: usize, seed: u64) -> Vec<usize> {
 }
 
 fn hand_offs(share: usize) {
-    println!("\n### Hand-off of one connection, held while other tasks run\n");
+    println!("\n### Handing over one connection, which is held while other tasks run\n");
     println!("| threads | tasks per thread | ns per turn | turns/s |\n|---:|---:|---:|---:|");
     for threads in THREADS {
         for tasks in [1, 2, 8, 64] {
             let runtime = runtime(threads);
-            let probe = Arc::new(runtime.block_on(PoolProbe::new(1, 1, 1)).expect("it dials nobody"));
+            let probe =
+                Arc::new(runtime.block_on(PoolProbe::new(1, 1, 1)).expect("the probe dials no server"));
             let uri = PoolProbe::uri(0);
             let tasks_in_all = threads * tasks;
             let each = (100_000 / share).div_ceil(tasks_in_all);
@@ -123,7 +127,7 @@ fn hand_offs(share: usize) {
                         let (probe, uri) = (probe.clone(), uri.clone());
                         running.spawn(async move {
                             for _ in 0..each {
-                                probe.turn(&uri).await.expect("it dials nobody");
+                                probe.turn(&uri).await.expect("the probe dials no server");
                             }
                         });
                     }
@@ -139,10 +143,10 @@ fn hand_offs(share: usize) {
 
 fn runtime(threads: usize) -> Runtime {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
-    builder.worker_threads(threads).enable_all().build().expect("there can be a runtime")
+    builder.worker_threads(threads).enable_all().build().expect("the runtime starts")
 }
 
-/// Of five rounds, after one that is not measured.
+/// Returns the median of five rounds, after one round that is not measured.
 fn median(mut round: impl FnMut() -> (f64, f64)) -> (f64, f64) {
     round();
     let mut rounds = [(); 5].map(|()| round());
@@ -150,7 +154,7 @@ fn median(mut round: impl FnMut() -> (f64, f64)) -> (f64, f64) {
     rounds[2]
 }
 
-/// Requests whose URIs are made together.
+/// Number of requests whose URIs are built together.
 const SOME: usize = 500;
 
 const THREADS: [usize; 4] = [1, 2, 4, 8];

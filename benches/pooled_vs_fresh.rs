@@ -1,11 +1,12 @@
-//! What the pool is for: the same requests on kept connections, and on a fresh connection each.
+//! Measures what the pool saves: the same requests on kept connections, and on a fresh connection each.
 //!
-//! `cargo bench --bench pooled_vs_fresh`, for about 15 seconds. By size of the body and number of requests in flight:
-//! requests per second, the median and the 99th percentile of their latency, and connections opened. One thread; the
-//! server is a process of its own on loopback. Pooled and fresh take turns.
+//! Run it by `cargo bench --bench pooled_vs_fresh`. It takes about 15 seconds. For each size of the body and each number of
+//! requests in flight it prints requests per second, the median and the 99th percentile of their latency, and the number of
+//! connections opened. The client has one thread, and the server is a process of its own on this machine. Pooled and fresh
+//! rounds alternate.
 //!
-//! Fresh means that every request says `Connection: close`. (A pool that keeps no idle connection would still hand one
-//! that becomes free to a request that waits.)
+//! *Fresh* means that every request says `Connection: close`. A pool that keeps no idle connection would not do, because it
+//! hands a connection that becomes free to a request that waits.
 
 mod support;
 
@@ -19,7 +20,7 @@ use support::server::{self, Server};
 fn main() {
     server::serve_if_asked();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.expect("there can be a runtime").block_on(compare(support::is_quick()));
+    runtime.expect("the runtime starts").block_on(compare(support::is_quick()));
 }
 
 async fn compare(is_quick: bool) {
@@ -31,10 +32,12 @@ async fn compare(is_quick: bool) {
     );
     println!("|---:|---:|---:|---:|---:|---:|---:|---:|---:|");
     for (name, size) in BODIES {
-        let uri: Uri = format!("http://{}/{size}", server.address()).parse().expect("it is a URI");
+        let uri: Uri = format!("http://{}/{size}", server.address()).parse().expect("the URI is valid");
         for in_flight in IN_FLIGHT {
-            let pooled = Client::builder().max_idle_per_host(in_flight).build().expect("it is valid");
-            let fresh = Client::builder().default_headers(close.clone()).build().expect("it is valid");
+            let pooled =
+                Client::builder().max_idle_per_host(in_flight).build().expect("the settings are valid");
+            let fresh =
+                Client::builder().default_headers(close.clone()).build().expect("the settings are valid");
             let mut measured = [Measured::default(), Measured::default()];
             for _ in 0..rounds {
                 let [with, without] = &mut measured;
@@ -108,5 +111,5 @@ const BODIES: [(&str, usize); 3] = [("100 B", 100), ("8 KiB", 8 << 10), ("256 Ki
 const IN_FLIGHT: [usize; 3] = [1, 8, 32];
 const ROUNDS: usize = 5;
 const TURN: Duration = Duration::from_millis(150);
-/// Fresh connections per turn at the most: each blocks its port for a minute, and there are some 28,000.
+/// Largest number of fresh connections in one turn. Each one blocks its port for a minute, and there are about 28,000 ports.
 const PORTS: usize = 500;

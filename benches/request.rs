@@ -1,10 +1,10 @@
-//! What a request costs, beside others: a hand-written tokio loop, hyper's bare connection, hyper-util's pooled client.
+//! Measures what a request costs, beside a hand-written tokio loop, hyper's bare connection and hyper-util's pooled client.
 //!
-//! `cargo bench --bench request`, for less than a minute. All clients send the same keep-alive GET to the same server
-//! (a process of its own, on loopback), and take turns; figures are medians over the rounds, and ratios are medians of
-//! the ratios of each round. Besides processor time: connections opened by loads of constant width, allocations per warm
-//! request, and memory per idle connection.
-#![allow(unsafe_code, reason = "a counting allocator is an unsafe impl, of which there is no safe form")]
+//! Run it by `cargo bench --bench request`. It takes less than a minute. All clients send the same keep-alive GET to the same
+//! server, a process of its own on this machine, in alternating rounds. Figures are medians over the rounds, and ratios are
+//! medians of the ratios of each round. Apart from processor time, the bench prints the connections that loads of constant
+//! width open, the allocations of a warm request, and the memory of an idle connection.
+#![allow(unsafe_code, reason = "an allocator that counts needs an unsafe impl")]
 
 mod support;
 
@@ -35,7 +35,7 @@ fn main() {
     hold_idle_if_asked();
     let is_quick = support::is_quick();
     let server = Server::start();
-    let uri: Uri = format!("http://{}/13", server.address()).parse().expect("it is a URI");
+    let uri: Uri = format!("http://{}/13", server.address()).parse().expect("the URI is valid");
 
     let (rounds, share) = if is_quick { (1, 100) } else { (ROUNDS, 1) };
     let single = runtime(1);
@@ -51,16 +51,16 @@ fn main() {
     let connections = if is_quick { 50 } else { idle_connections() };
     let idle = idle(&server, connections);
 
-    let handclasp = at_32.iter().find(|row| row.kind == Kind::Handclasp).expect("it was measured");
+    let handclasp = at_32.iter().find(|row| row.kind == Kind::Handclasp).expect("handclasp was measured");
     println!("\n### Budgets\n");
-    println!("| | measured | budget | |\n|---|---:|---:|---|");
+    println!("| figure | measured | budget | |\n|---|---:|---:|---|");
     budget("allocations per warm GET", allocations, 8.0);
     budget("heap bytes per idle plain connection", idle, 2048.0);
     budget("CPU per pooled GET, 32 in flight, hyper-util = 1", handclasp.to_legacy, 1.0);
 }
 
-/// Prints how many connections loads of constant width open, by clients with their default settings, in one task; and how
-/// many a thousand hosts of width 1 do.
+/// Prints the number of connections that loads of constant width open, with default settings and in one task. The last row is
+/// a load of width 1 over a thousand hosts.
 fn widths(runtime: &Runtime, uri: &Uri, requests: usize) {
     println!(
         "\n### Connections opened by a load of constant width ({requests} requests, default settings)\n"
@@ -90,16 +90,16 @@ fn widths(runtime: &Runtime, uri: &Uri, requests: usize) {
         told(1, width, &client, ours, &format!("{theirs:.0?}"));
     }
     let address: std::net::SocketAddr =
-        uri.authority().and_then(|at| at.as_str().parse().ok()).expect("the server is an address");
+        uri.authority().and_then(|at| at.as_str().parse().ok()).expect("the URI has a socket address");
     let names: Vec<_> = (0..1_000).map(|host| format!("h{host}.test")).collect();
     let builder =
         names.iter().fold(handclasp::Client::builder(), |builder, name| builder.resolve(name, address));
-    let client = builder.build().expect("it is valid");
+    let client = builder.build().expect("the settings are valid");
     let took = runtime.block_on(async {
         let begun = Instant::now();
         for _ in 0..(requests / names.len()).max(2) {
             for name in &names {
-                let uri = format!("http://{name}:{}/13", address.port()).parse().expect("it is a URI");
+                let uri = format!("http://{name}:{}/13", address.port()).parse().expect("the URI is valid");
                 by_handclasp(&client, &uri, 1).await;
             }
         }
@@ -136,7 +136,7 @@ impl Kind {
     }
 }
 
-/// What sends one request after another: one of several, which share a client where there is one.
+/// One of several senders that send one request after another. They share a client, if their kind has one.
 enum Worker {
     Loop { stream: TcpStream, request: Vec<u8>, length: usize },
     Bare { sender: SendRequest<Empty<Bytes>>, uri: Uri },
@@ -148,7 +148,7 @@ impl Worker {
     async fn several(kind: Kind, uri: &Uri, workers: usize) -> Vec<Self> {
         let legacy = legacy();
         let client = handclasp::Client::builder().max_idle_per_host(workers).max_idle(workers).build();
-        let client = client.expect("it is valid");
+        let client = client.expect("the settings are valid");
         let mut made = Vec::with_capacity(workers);
         for _ in 0..workers {
             made.push(match kind {
@@ -161,7 +161,7 @@ impl Worker {
         made
     }
 
-    /// Measures the response once; afterwards only its bytes are counted.
+    /// Connects, and sends one request to learn the length of the response. Later responses are only counted by bytes.
     async fn raw(uri: &Uri) -> Self {
         let mut stream = connect(uri).await;
         let request = format!(
@@ -178,12 +178,13 @@ impl Worker {
 
     async fn bare(uri: &Uri) -> Self {
         let io = TokioIo::new(connect(uri).await);
-        let (sender, connection) = hyper::client::conn::http1::handshake(io).await.expect("it needs no peer");
+        let (sender, connection) =
+            hyper::client::conn::http1::handshake(io).await.expect("the HTTP/1 handshake sends nothing");
         tokio::spawn(connection);
         Self::Bare { sender, uri: uri.clone() }
     }
 
-    /// So many requests, one after another. The future is no larger than this kind of client needs.
+    /// Sends requests one after another. Boxed by kind: each future is only as large as its client needs.
     fn repeat(&mut self, times: usize) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         match self {
             Self::Loop { stream, request, length } => Box::pin(by_loop(stream, request, *length, times)),
@@ -212,10 +213,10 @@ async fn by_bare(sender: &mut SendRequest<Empty<Bytes>>, uri: &Uri, times: usize
             .header("accept", "*/*")
             .header("user-agent", "bench")
             .body(Empty::new())
-            .expect("it is valid");
+            .expect("the request is valid");
         sender.ready().await.expect("the connection is kept");
         let response = sender.send_request(request).await.expect("the server answers");
-        response.collect().await.expect("the content comes").to_bytes();
+        response.collect().await.expect("the content arrives").to_bytes();
     }
 }
 
@@ -225,9 +226,9 @@ async fn by_legacy(client: &Legacy<HttpConnector, Empty<Bytes>>, uri: &Uri, time
             .header("accept", "*/*")
             .header("user-agent", "bench")
             .body(Empty::new())
-            .expect("it is valid");
+            .expect("the request is valid");
         let response = client.request(request).await.expect("the server answers");
-        response.collect().await.expect("the content comes").to_bytes();
+        response.collect().await.expect("the content arrives").to_bytes();
     }
 }
 
@@ -235,7 +236,7 @@ async fn by_handclasp(client: &handclasp::Client, uri: &Uri, times: usize) {
     for _ in 0..times {
         let request = client.get(uri.clone()).header("accept", "*/*").header("user-agent", "bench");
         let response = request.send().await.expect("the server answers");
-        response.bytes().await.expect("the content comes");
+        response.bytes().await.expect("the content arrives");
     }
 }
 
@@ -248,13 +249,13 @@ fn legacy() -> Legacy<HttpConnector, Empty<Bytes>> {
 async fn connect(uri: &Uri) -> TcpStream {
     let authority = uri.authority().expect("the URI is absolute").as_str();
     let stream = TcpStream::connect(authority).await.expect("the server listens");
-    stream.set_nodelay(true).expect("it is a TCP socket");
+    stream.set_nodelay(true).expect("the socket is open");
     stream
 }
 
 // ------------------------------------------------------------------------------------------- processor time
 
-/// One client's medians.
+/// Medians of one client.
 struct Row {
     kind: Kind,
     micros: f64,
@@ -290,13 +291,13 @@ fn compare(runtime: &Runtime, uri: &Uri, in_flight: usize, rounds: usize, reques
 }
 
 struct Cost {
-    /// Of processor time, per request.
+    /// Processor time per request, in microseconds.
     micros: f64,
     /// Requests per second.
     rate: f64,
 }
 
-/// Lets every worker of a team send so many requests, all at the same time.
+/// Lets all workers of a team send `each` requests at the same time, and returns the cost.
 fn measure(runtime: &Runtime, team: &mut Vec<Worker>, each: usize) -> Cost {
     let requests = (team.len() * each) as f64;
     let workers = std::mem::take(team);
@@ -329,11 +330,11 @@ fn runtime(threads: usize) -> Runtime {
         1 => tokio::runtime::Builder::new_current_thread(),
         _ => tokio::runtime::Builder::new_multi_thread(),
     };
-    builder.worker_threads(threads).enable_all().build().expect("there can be a runtime")
+    builder.worker_threads(threads).enable_all().build().expect("the runtime starts")
 }
 
-/// The processor time of all threads of this process that are still alive. The kernel counts nanoseconds, but brings
-/// the count of a running thread up to date only every few milliseconds.
+/// Returns the processor time of all living threads of this process. The kernel counts nanoseconds, but updates the count of
+/// a running thread only every few milliseconds.
 fn processor_time() -> Duration {
     let threads = fs::read_dir("/proc/self/task").expect("Linux lists its threads");
     let nanos = threads.flatten().filter_map(|thread| {
@@ -350,13 +351,13 @@ fn median(mut values: Vec<f64>) -> f64 {
 
 // ---------------------------------------------------------------------------------------------- allocations
 
-/// Counts while it is told to.
+/// An allocator that counts while `IS_COUNTING` is set.
 struct Counting;
 
 static IS_COUNTING: AtomicBool = AtomicBool::new(false);
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 static ALLOCATED: AtomicU64 = AtomicU64::new(0);
-/// What was allocated less what was freed: of meaning only if counting began with the process.
+/// Bytes allocated minus bytes freed. Correct only if counting began with the process.
 static LIVE: AtomicI64 = AtomicI64::new(0);
 
 #[global_allocator]
@@ -374,34 +375,34 @@ impl Counting {
     }
 }
 
-// SAFETY: every call is passed on to the system's allocator as it is.
+// SAFETY: every call is passed unchanged to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         Self::count(layout.size(), 0);
-        // SAFETY: what holds for our caller holds for us.
+        // SAFETY: the caller keeps the contract of `alloc`, which is that of the system's allocator.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         Self::count(layout.size(), 0);
-        // SAFETY: as above.
+        // SAFETY: the caller keeps the contract, which is that of the system's allocator.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         Self::count(size, layout.size());
-        // SAFETY: as above.
+        // SAFETY: the caller keeps the contract, which is that of the system's allocator.
         unsafe { System.realloc(pointer, layout, size) }
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         Self::count(0, layout.size());
-        // SAFETY: as above.
+        // SAFETY: the caller keeps the contract, which is that of the system's allocator.
         unsafe { System.dealloc(pointer, layout) }
     }
 }
 
-/// Prints the allocations of each client, and returns those of handclasp. Growing counts as allocating.
+/// Prints the allocations of each client, and returns those of handclasp. A reallocation counts as an allocation.
 fn allocations(runtime: &Runtime, uri: &Uri, requests: usize) -> f64 {
     println!("\n### Allocations per warm GET (two request fields, eight response fields)\n");
     println!("| client | allocations | bytes |\n|---|---:|---:|");
@@ -428,7 +429,7 @@ fn allocations(runtime: &Runtime, uri: &Uri, requests: usize) -> f64 {
 
 // ------------------------------------------------------------------------------------------------ idle memory
 
-/// 2,000, or what the limit of open files allows.
+/// Returns the number of connections: 2,000, or fewer if the limit of open files is low.
 fn idle_connections() -> usize {
     let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
     let files =
@@ -436,20 +437,20 @@ fn idle_connections() -> usize {
     files.and_then(|files| files.parse::<usize>().ok()).unwrap_or(1024).saturating_sub(100).min(2_000)
 }
 
-/// Prints the memory of idle connections, and returns the heap bytes of each of handclasp's. Every measurement is a
-/// process of its own, so that none profits from what another left behind.
+/// Prints the memory of idle connections, and returns the heap bytes of one of handclasp's. Each measurement runs in a process
+/// of its own, so that no measurement reuses memory that another one left.
 fn idle(server: &Server, connections: usize) -> f64 {
     println!("\n### Memory per idle plain connection ({connections} of them)\n");
     println!(
-        "| client | idle after | heap, bytes | resident, bytes, with what the burst left |\n|---|---|---:|---:|"
+        "| client | idle after | heap, bytes | resident, bytes, with free memory that the burst left |\n|---|---|---:|---:|"
     );
     let mut of_handclasp = 0.0;
     for (size, tasks) in [(13, ""), (100_000, ""), (13, ", each by its own task")] {
         for kind in [Kind::Legacy, Kind::Handclasp] {
-            let mut command = Command::new(env::current_exe().expect("this program is a file"));
+            let mut command = Command::new(env::current_exe().expect("the path of this program is known"));
             let uri = format!("http://{}/{size}/hold", server.address());
             command.env(ROLE, format!("idle {kind:?} {connections} {uri} {tasks}")).stderr(Stdio::inherit());
-            let output = command.output().expect("this program can be run again");
+            let output = command.output().expect("this program can be started again");
             let text = String::from_utf8_lossy(&output.stdout);
             let Some((heap, resident)) = text.trim().split_once(' ') else {
                 println!("| {} | a body of {size} B{tasks} | failed | |", kind.name());
@@ -464,7 +465,7 @@ fn idle(server: &Server, connections: usize) -> f64 {
     of_handclasp
 }
 
-/// Makes idle connections, and says what each costs, if this process was started for that.
+/// Opens idle connections and prints the memory of one, if this process was started for this.
 fn hold_idle_if_asked() {
     let role = env::var(ROLE).unwrap_or_default();
     let mut words = role.split(' ');
@@ -474,13 +475,14 @@ fn hold_idle_if_asked() {
     let (Some(kind), Some(connections), Some(uri)) = (words.next(), words.next(), words.next()) else {
         return;
     };
-    let kind = Kind::ALL.into_iter().find(|known| format!("{known:?}") == kind).expect("the bench asked");
-    let connections: usize = connections.parse().expect("the bench asked");
-    let uri: Uri = uri.parse().expect("the bench asked");
+    let kind =
+        Kind::ALL.into_iter().find(|known| format!("{known:?}") == kind).expect("the bench sets the role");
+    let connections: usize = connections.parse().expect("the bench sets the role");
+    let uri: Uri = uri.parse().expect("the bench sets the role");
     let is_tasks = words.any(|word| word == "task");
     IS_COUNTING.store(true, Ordering::Relaxed);
     let (heap, resident) = runtime(1).block_on(async {
-        // The client, and the first connection with everything that comes once.
+        // The client and the first connection allocate what is needed only once.
         let mut workers = Worker::several(kind, &uri, connections).await;
         workers[0].repeat(1).await;
         let before = (LIVE.load(Ordering::Relaxed), resident());
@@ -505,7 +507,11 @@ fn hold_idle_if_asked() {
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
         if let Some(Worker::Handclasp { client, .. }) = workers.first() {
-            assert_eq!(client.pool().stats().total.idle, connections, "each request has its connection");
+            assert_eq!(
+                client.pool().stats().total.idle,
+                connections,
+                "each request has a connection of its own"
+            );
         }
         let after = (LIVE.load(Ordering::Relaxed), resident());
         let others = connections as i64 - 1;
@@ -515,7 +521,7 @@ fn hold_idle_if_asked() {
     std::process::exit(0);
 }
 
-/// Waits for all futures, as parts of one task: every one is polled whenever one is woken.
+/// Waits for all futures within one task. When one of them wakes the task, all are polled.
 async fn all(futures: impl Iterator<Item = impl Future<Output = ()> + Unpin>) {
     let mut futures: Vec<_> = futures.collect();
     std::future::poll_fn(|cx| {

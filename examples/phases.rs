@@ -1,6 +1,6 @@
-//! The spans of each request, printed as a tree: first cold, with name, address and handshake, then warm.
+//! Prints the spans of each request as a tree: one request that opens a connection, then two that reuse it.
 //!
-//! `cargo run --example phases`
+//! Run it by `cargo run --release --example phases`.
 
 use std::error::Error;
 use std::fmt;
@@ -25,17 +25,18 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     let client = Client::builder().dns_resolver(Loopback).add_root_certificate(certificate).build()?;
     let origin = format!("https://{NAME}:{}", server.address().port());
-    for (temperature, path) in [("cold", "/hello"), ("warm", "/hello"), ("warm", "/bytes/1000000")] {
-        println!("\n--- {temperature}: {path}\n");
+    for (what, path) in [("new connection", "/hello"), ("reused", "/hello"), ("reused", "/bytes/1000000")] {
+        println!("\n--- GET {path}, {what}\n");
         client.get(format!("{origin}{path}")).send().await?.bytes().await?;
     }
     println!(
-        "\nA connection is set up in a tree of its own: the request that waits for it has only a queue."
+        "\nA dial has a tree of its own (connection.setup), because it may serve several requests. The request"
     );
+    println!("that waits for it shows this time as queue.");
     Ok(())
 }
 
-/// Knows one name, after a moment of thought.
+/// A resolver that answers 127.0.0.1 for every name, after two milliseconds.
 struct Loopback;
 
 impl Resolve for Loopback {
@@ -47,10 +48,10 @@ impl Resolve for Loopback {
     }
 }
 
-/// Prints a tree of spans when its root closes. Every span of handclasp ends with its own measure, `elapsed_ns`.
+/// A layer that prints a tree of spans when its root closes. Each span of handclasp has its duration in `elapsed_ns`.
 struct Trees;
 
-/// What is known of a span, kept in its extensions; when it closes, its lines go to its parent.
+/// Data of a span, stored in its extensions. When the span closes, the node moves to its parent.
 #[derive(Default)]
 struct Node {
     elapsed: Duration,
@@ -118,7 +119,7 @@ impl tracing::field::Visit for Node {
     }
 
     fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn fmt::Debug) {
-        // What is recorded again, such as whether a request has waited, replaces what was said before.
+        // A field that is recorded again replaces its earlier value.
         self.fields.retain(|(name, _)| *name != field.name());
         self.fields.push((field.name(), format!("{value:?}")));
     }
@@ -141,6 +142,6 @@ impl Tree {
     }
 }
 
-/// Fields that this example has no news in.
+/// Fields that are left out because they are the same in every span of this example.
 const HIDDEN: [&str; 3] = ["server.address", "server.port", "url.scheme"];
 const NAME: &str = "phases.example";

@@ -1,6 +1,6 @@
-//! The same requests with a pool, and with a connection for each: what the handshakes cost.
+//! Sends the same requests over kept connections, and over a new connection each, to show what the handshakes cost.
 //!
-//! `cargo run --release --example pooled_vs_fresh`
+//! Run it by `cargo run --release --example pooled_vs_fresh`.
 
 use std::error::Error;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ mod tls;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn Error>> {
-    println!("{REQUESTS} requests, one after another, to a server on loopback:\n");
+    println!("{REQUESTS} requests, one after another, to a server on this machine:\n");
     println!("| scheme | connections | requests/s |      p50 |      p99 | opened | handshakes saved |");
     println!("|--------|-------------|-----------:|---------:|---------:|-------:|-----------------:|");
 
@@ -32,15 +32,15 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
 
     println!(
-        "\nLoopback has no distance: over a real link, each fresh connection waits one round trip for TCP"
+        "\nOn one machine a handshake takes no round trip. Over a network, each fresh connection waits one round trip"
     );
-    println!("and at least one more for TLS.");
+    println!("for TCP, and at least one more for TLS.");
     Ok(())
 }
 
 async fn compare(scheme: &str, url: &str, builder: impl Fn() -> ClientBuilder) -> Result<(), Box<dyn Error>> {
     run(scheme, "pooled", url, &builder().build()?).await?;
-    // With nothing kept, every request makes a connection of its own.
+    // If no idle connection is kept, each request opens a connection of its own.
     run(scheme, "fresh", url, &builder().max_idle_per_host(0).build()?).await
 }
 

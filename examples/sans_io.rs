@@ -1,6 +1,6 @@
-//! The codec without the client: two requests over one blocking `std::net::TcpStream`, with no async and no pool.
+//! Uses the codec without the client: three requests over one blocking `std::net::TcpStream`, without a runtime or a pool.
 //!
-//! `cargo run --example sans_io`
+//! Run it by `cargo run --release --example sans_io`.
 
 use std::error::Error;
 use std::io::{Read, Write};
@@ -18,7 +18,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut stream = TcpStream::connect(server.address())?;
     let host = server.address().to_string();
 
-    // What was received and not decoded yet. It belongs to the connection, not to one exchange.
+    // Bytes that were received and not decoded yet. They belong to the connection, not to one exchange.
     let mut received = BytesMut::new();
     for (method, path, body) in [
         (Method::GET, "/chunked/40000", ""),
@@ -32,10 +32,10 @@ fn main() -> Result<(), Box<dyn Error>> {
             head.body = BodyLength::Known(body.len() as u64);
         }
         match exchange(&mut stream, &mut received, &head, body)? {
-            Verdict::Reuse => println!("  verdict: reuse\n"),
+            Verdict::Reuse => println!("  verdict: the connection can be reused\n"),
             Verdict::Close(reasons) => {
                 for reason in reasons.iter() {
-                    println!("  verdict: close: {}", reason.explain());
+                    println!("  verdict: the connection has to be closed: {}", reason.explain());
                 }
                 break;
             }
@@ -45,7 +45,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// One request, and all of its response. A machine serves one exchange: the next gets a new one.
+/// Sends one request and reads its whole response. A `Machine` serves one exchange, so that each call makes a new one.
 fn exchange(
     stream: &mut TcpStream,
     received: &mut BytesMut,
@@ -69,7 +69,9 @@ fn exchange(
         match event {
             Some(Event::Head(head)) => {
                 println!("  head: {} {:?}, {} fields", head.status, head.version, head.headers().len());
-                println!("        the body is framed as {:?}", machine.framing());
+                if let Some(framing) = machine.framing() {
+                    println!("        framing of the body: {framing:?}");
+                }
             }
             Some(Event::Data(data)) => println!("  data: {} bytes", data.len()),
             Some(Event::End) => {

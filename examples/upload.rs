@@ -1,7 +1,8 @@
-//! Ways to send content: a file, a stream with a trailer that is known only at its end, and an upload that the server
-//! may refuse before it begins.
+//! Three ways to send content: a file, a file that the server may refuse before it is sent, and a stream with a trailer that
+//! is known only at its end.
 //!
-//! `cargo run --release --example upload [FILE [URL]]`; by default it sends itself, to a server of its own.
+//! Run it by `cargo run --release --example upload -- [FILE [URL]]`. By default it sends its own source to a server that it
+//! starts.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -23,16 +24,17 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let file = args.next().unwrap_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/", file!()).to_owned());
     let server = server::Server::start(None)?;
     let url = args.next().unwrap_or_else(|| format!("http://{}/echo", server.address()));
-    let client = Client::builder().on_informational(|status, _| println!("  interim: {status}")).build()?;
+    let client =
+        Client::builder().on_informational(|status, _| println!("  interim response: {status}")).build()?;
 
-    println!("a file, with its length:");
+    println!("A file, sent with its length:");
     show(client.put(&url).body(Body::from_file(&file).await?).send().await?).await?;
 
-    println!("the same, once the server has asked for it:");
+    println!("The same file, with Expect: 100-continue. It is sent once the server has agreed:");
     let body = Body::from_file(&file).await?;
     show(client.put(&url).expect_continue().body(body).send().await?).await?;
 
-    println!("a stream in chunks, with its hash behind it:");
+    println!("A stream in chunks, with its hash as a trailer:");
     let body = Body::wrap(Hashed { pieces: 100, hasher: DefaultHasher::new() });
     show(client.put(&url).header("trailer", "x-hash").body(body).send().await?).await?;
 
@@ -42,10 +44,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
 async fn show(response: Response) -> Result<(), handclasp::Error> {
     let (status, upload) = (response.status(), response.upload());
-    println!("  {status}; sent {} bytes, complete: {}", upload.bytes(), upload.is_complete());
+    println!("  {status}, {} bytes sent, upload complete: {}", upload.bytes(), upload.is_complete());
     let timings = *response.timings();
     println!(
-        "  send {:?}, wait {:?}; {} bytes came back",
+        "  send {:?}, wait {:?}, {} bytes received",
         timings.send,
         timings.wait,
         response.bytes().await?.len()
@@ -53,7 +55,7 @@ async fn show(response: Response) -> Result<(), handclasp::Error> {
     Ok(())
 }
 
-/// Content that is made while it is sent, and a trailer that sums it up.
+/// A body that is generated while it is sent, with the hash of its content as a trailer.
 struct Hashed {
     pieces: usize,
     hasher: DefaultHasher,

@@ -1,3 +1,12 @@
+// The README links to the files of the manual. In rustdoc these definitions come first, and lead to its pages.
+//! [performance]: manual::performance
+//! [phases]: manual::phases
+//! [cancel]: manual::cancel
+//! [defaults]: manual::defaults
+//! [reuse]: manual::reuse
+//! [uploads]: manual::uploads
+//! [where_to_look]: manual::where_to_look
+//!
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -44,22 +53,37 @@ pub use self::trace::Timings;
 pub use self::upgraded::Upgraded;
 pub use self::upload::UploadProgress;
 
-/// The long pages: what the defaults are and why, when connections are reused, what cancelling does.
+/// The manual: pages for users, and pages for those who read or change the code.
+///
+/// For users: [`defaults`](manual::defaults), [`reuse`](manual::reuse), [`uploads`](manual::uploads),
+/// [`cancel`](manual::cancel), [`phases`](manual::phases), [`performance`](manual::performance) and
+/// [`changelog`](manual::changelog).
+///
+/// For those who read or change the code: [`where_to_look`](manual::where_to_look), [`internals`](manual::internals),
+/// [`pool_rules`](manual::pool_rules), [`attacks`](manual::attacks) and [`requirements`](manual::requirements).
 pub mod manual {
+    #[doc = include_str!("manual/attacks.md")]
+    pub mod attacks {}
     #[doc = include_str!("manual/cancel.md")]
     pub mod cancel {}
     #[doc = include_str!("manual/defaults.md")]
     pub mod defaults {}
     #[doc = include_str!("manual/internals.md")]
     pub mod internals {}
+    #[doc = include_str!("manual/performance.md")]
+    pub mod performance {}
     #[doc = include_str!("manual/phases.md")]
     pub mod phases {}
+    #[doc = include_str!("manual/pool_rules.md")]
+    pub mod pool_rules {}
     #[doc = include_str!("manual/requirements.md")]
     pub mod requirements {}
     #[doc = include_str!("manual/reuse.md")]
     pub mod reuse {}
     #[doc = include_str!("manual/uploads.md")]
     pub mod uploads {}
+    #[doc = include_str!("manual/where_to_look.md")]
+    pub mod where_to_look {}
     #[doc = include_str!("../CHANGELOG.md")]
     pub mod changelog {}
 }

@@ -1,9 +1,10 @@
-//! What the benches share.
+//! Code that all benches use.
 
 pub(crate) mod server;
 
-/// Whether to run just enough to see that everything works: with `--quick`, and under `cargo test --benches`.
-/// (`cargo bench` passes `--bench`.)
+/// Whether the bench only has to show that it works: with `--quick`, and under `cargo test --benches`.
+///
+/// `cargo bench` passes `--bench`, and `cargo test` does not.
 pub(crate) fn is_quick() -> bool {
     let mut is_bench = false;
     let mut is_quick = false;

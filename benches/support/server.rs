@@ -1,8 +1,8 @@
-//! The server that all clients of a bench talk to: this same program, run again as a process of its own, so that
-//! what the client costs can be told from what the server costs.
+//! The server that all clients of a bench talk to. It is the program of the bench, started again as a process of its own, so
+//! that the processor time of the client can be measured apart from that of the server.
 //!
-//! It answers `GET /N` with N bytes behind a head of eight fields; `GET /N/hold` does so after a while, in which many
-//! connections can be opened. It ends when its standard input does.
+//! It answers `GET /N` with a head of eight fields and N bytes. It answers `GET /N/hold` after 700 ms, so that many
+//! connections can be opened meanwhile. It ends when its standard input ends.
 
 use std::env;
 use std::io::{self, BufRead, BufReader, Read};
@@ -14,7 +14,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// The process that serves; dropping it ends it.
+/// The server process. Dropping this value ends the process.
 pub(crate) struct Server {
     child: Child,
     address: SocketAddr,
@@ -22,14 +22,14 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start() -> Self {
-        let program = env::current_exe().expect("this program is a file");
+        let program = env::current_exe().expect("the path of this program is known");
         let mut command = Command::new(program);
         command.env(ROLE, "server").stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().expect("this program can be run again");
+        let mut child = command.spawn().expect("this program can be started again");
         let mut line = String::new();
-        let stdout = child.stdout.take().expect("it is piped");
-        BufReader::new(stdout).read_line(&mut line).expect("the server says where it is");
-        let address = line.trim().parse().expect("it says an address");
+        let stdout = child.stdout.take().expect("stdout is piped");
+        BufReader::new(stdout).read_line(&mut line).expect("the server prints its address");
+        let address = line.trim().parse().expect("the line is a socket address");
         Self { child, address }
     }
 
@@ -40,13 +40,13 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // An error means that the process has already ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// To be called first by every bench: serves, and does not return, if this process was started to serve.
+/// Runs the server and does not return, if this process was started as the server. Every bench calls this first.
 pub(crate) fn serve_if_asked() {
     if env::var_os(ROLE).is_some_and(|role| role == "server") {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -59,7 +59,7 @@ async fn serve() -> io::Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     println!("{}", listener.local_addr()?);
     std::thread::spawn(|| {
-        // The bench has ended, however it ended.
+        // The end of the input means that the bench has ended.
         let _ = io::stdin().read_to_end(&mut Vec::new());
         std::process::exit(0);
     });
@@ -70,7 +70,7 @@ async fn serve() -> io::Result<()> {
     }
 }
 
-/// Answers one connection, as little as is possible: it looks for the target and for the empty line.
+/// Serves one connection at the least cost: only the target and the empty line of each request are searched for.
 async fn answer(mut stream: TcpStream) -> io::Result<()> {
     let mut buffer = BytesMut::with_capacity(4096);
     let mut latest = (BytesMut::new(), Bytes::new());
@@ -107,7 +107,7 @@ fn response(target: &[u8]) -> Bytes {
     response.into()
 }
 
-/// The environment variable that says what this process is to be.
+/// Name of the environment variable that gives this process its role.
 pub(crate) const ROLE: &str = "HANDCLASP_BENCH_ROLE";
-/// Long enough for thousands of connections to be opened.
+/// Delay of `/hold`, in which thousands of connections can be opened.
 const HOLD: Duration = Duration::from_millis(700);

@@ -19,9 +19,9 @@ pub(crate) struct Options {
     pub(crate) fail: bool,
     pub(crate) silent: bool,
     pub(crate) output: Option<PathBuf>,
-    /// `> 0`
+    /// At least 1.
     pub(crate) repeat: u64,
-    /// `> 0`
+    /// At least 1.
     pub(crate) parallel: usize,
     pub(crate) headers: HeaderMap,
     pub(crate) data: Option<String>,
@@ -80,33 +80,33 @@ pub(crate) fn parse() -> Result<Command, lexopt::Error> {
         return Ok(Command::Demo);
     }
     if options.urls.is_empty() {
-        return Err("there is no URL to fetch".into());
+        return Err("no URL was given".into());
     }
     Ok(Command::Fetch(Box::new(options)))
 }
 
 fn positive<T: std::str::FromStr + Default + PartialOrd>(text: &str) -> Result<T, &'static str> {
-    text.parse().ok().filter(|number| *number > T::default()).ok_or("it must be a number above 0")
+    text.parse().ok().filter(|number| *number > T::default()).ok_or("give a number above 0")
 }
 
 fn seconds(text: &str) -> Result<Duration, &'static str> {
     let seconds = text.parse().ok().filter(|seconds| *seconds > 0.0);
     seconds
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-        .ok_or("it must be a number of seconds")
+        .ok_or("give a number of seconds above 0")
 }
 
 fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
-    let (name, value) = text.split_once(':').ok_or("it must be written 'name: value'")?;
+    let (name, value) = text.split_once(':').ok_or("write it as 'name: value'")?;
     let name = name.trim().parse().map_err(|_| format!("{name:?} is not a field name"))?;
-    // The value may be a secret, so it is not repeated.
+    // The message does not repeat the value, because it may be a secret.
     let value = value.trim().parse().map_err(|_| format!("the value of {name} is not a field value"))?;
     Ok((name, value))
 }
 
-/// `host:port:address`, where an IPv6 address may have brackets.
+/// Parses `host:port:address`. An IPv6 address may stand in brackets.
 fn resolve(text: &str) -> Result<(String, SocketAddr), &'static str> {
-    const FORM: &str = "it must be written host:port:address";
+    const FORM: &str = "write it as host:port:address";
     let (host, rest) = text.split_once(':').filter(|(host, _)| !host.is_empty()).ok_or(FORM)?;
     let (port, address) = rest.split_once(':').ok_or(FORM)?;
     let port: u16 = port.parse().map_err(|_| FORM)?;
@@ -120,33 +120,34 @@ const VERSION: &str = concat!("fetch (handclasp ", env!("CARGO_PKG_VERSION"), ")
 const HELP: &str = "\
 Fetches URLs over pooled HTTP/1.1 connections, and shows where the time went.
 
-Usage: fetch                      a demonstration, with a server of its own on loopback
+Usage: fetch                      run a demonstration against a server on this machine
        fetch [options] URL...
 
-  -i, --include            write status line and header fields before the body
-  -o, --output FILE        write to FILE in place of stdout
+  -i, --include            write the status line and the header fields before the body
+  -o, --output FILE        write to FILE instead of stdout
   -n N                     fetch each URL N times
-  -c C                     with up to C requests at once
-  -H, --header 'k: v'      send a header field; may be given several times
+  -c C                     run up to C requests at the same time
+  -H, --header 'k: v'      send a header field (may be given several times)
   -d, --data TEXT          send TEXT by POST
-  -f, --fail               a status of 400 or more is a failure, and its body is not written
-  -s, --silent             only complaints on stderr
-      --timeout SECONDS    give each request so long, all in all
-      --cacert FILE        trust the certificates in FILE (PEM) as well
+  -f, --fail               treat a status of 400 or more as a failure, and do not write its body
+  -s, --silent             print only errors on stderr
+      --timeout SECONDS    end each request after this time in total
+      --cacert FILE        also trust the certificates in FILE (PEM)
       --resolve HOST:PORT:ADDRESS
                            connect to ADDRESS for HOST:PORT
-  -h, --help
-  -V, --version
+  -h, --help               print this text
+  -V, --version            print the version
 
-The body of each URL is written once, in the order of the URLs: of N fetches, that of the first. The
-others are read and thrown away. Redirects are not followed.
+The body of each URL is written once, in the order of the URLs. With -n, the body of the first fetch
+is written, and the others are discarded. Redirects are not followed.
 
-For each request, stderr has one line: status, size, time, a bar of its phases, the connection that
-served it (and which request on it this was), and how long each phase took. The letters of the bar:
+Each request prints one line on stderr: its status, the size of its body, its time, a bar of its
+phases, the number of its connection, the number of the request on this connection, whether the
+connection was reused or new, and how long each phase took. The letters of the bar:
 
   q queue   d dns   c connect   t tls   s send   w wait   r receive   p earlier attempts
 
-Then follows the pool's ledger: connections opened, requests served, and what reuse saved.
+At the end the pool's ledger is printed: connections opened, requests served, and what reuse saved.
 
-Exit status: 0 if all went well, 1 if a request or a write failed, 2 for a wrong command line.
+Exit status: 0 for success, 1 if a request or a write failed, 2 for a wrong command line.
 ";

@@ -1,4 +1,4 @@
-//! The demonstration: a server on loopback, and what the pool makes of it.
+//! The demonstration: requests to a server on this machine, and what the pool saves on them.
 
 use std::error::Error;
 use std::fmt::Display;
@@ -24,12 +24,14 @@ pub(crate) async fn run() -> Result<(), Box<dyn Error>> {
     };
     let client = builder.build()?;
 
-    say("One after another. The first request pays for the handshake, the others find its connection:\n");
+    say("Five requests, one after another. The first one opens a connection, the others reuse it:\n");
     for _ in 0..5 {
         say(get(&client, format!("{plain}/hello")).await?);
     }
 
-    say("\nEight at once, with at most four connections: three are added, and each serves two:\n");
+    say(
+        "\nEight requests at once, with a limit of four connections. Three more are opened, and each serves two requests:\n",
+    );
     let mut requests = JoinSet::new();
     for _ in 0..8 {
         let (client, url) = (client.clone(), format!("{plain}/slow/20"));
@@ -39,22 +41,23 @@ pub(crate) async fn run() -> Result<(), Box<dyn Error>> {
         say(line??);
     }
 
-    say("\nA long body, read piece by piece, with and without its length announced:\n");
+    say("\nA long body, read piece by piece: first with a Content-Length, then in chunks:\n");
     say(get(&client, format!("{plain}/bytes/{LONG}")).await?);
     say(get(&client, format!("{plain}/chunked/{LONG}")).await?);
 
     #[cfg(feature = "rustls")]
     {
         say(
-            "\nOver https a handshake costs more. (The very first one waits for the trust store to be read: its queue.)\n",
+            "\nOver https a handshake takes longer. The first request also waits while the trust store is read (queue):\n",
         );
         for _ in 0..4 {
             say(get(&client, format!("{secure}/hello")).await?);
         }
     }
 
-    say("\nEach bar is one request: q queue, c connect, t tls, s send, w wait, r receive.");
-    say(format_args!("\nOne handshake, many requests:\n\n{}", show::ledger(&client.pool().stats())));
+    say("\nA bar shows the phases of one request: q queue, c connect, t tls, s send, w wait, r receive.\n\
+         conn 2 #3 is the third request on the second connection.");
+    say(format_args!("\nWhat the pool did, for each origin:\n\n{}", show::ledger(&client.pool().stats())));
     Ok(())
 }
 
@@ -67,7 +70,7 @@ async fn get(client: &Client, url: String) -> handclasp::Result<String> {
     Ok(show::request(response.status(), received, response.timings(), response.connection()))
 }
 
-/// A line on stdout. A reader that has gone away misses it.
+/// Prints a line on stdout. A failed write is ignored: the reader of the pipe has gone.
 fn say(line: impl Display) {
     let _ = writeln!(std::io::stdout().lock(), "{line}");
 }

@@ -1,6 +1,6 @@
-//! Fetches URLs and shows where the time went; without arguments, a demonstration on loopback.
+//! Fetches URLs and shows where the time went. Without arguments, runs a demonstration against a server on this machine.
 //!
-//! `cargo run --release --example fetch`, and `... --example fetch -- --help`
+//! Run it by `cargo run --release --example fetch`, and print its options by `cargo run --release --example fetch -- --help`.
 
 mod cli;
 mod demo;
@@ -29,7 +29,7 @@ async fn main() -> ExitCode {
     };
     match command {
         Command::Print(text) => {
-            // A reader that has gone away needs no text.
+            // A failed write means that the reader of the pipe has gone, which is no error.
             let _ = std::io::stdout().write_all(text.as_bytes());
             ExitCode::SUCCESS
         }

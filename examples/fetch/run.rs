@@ -1,4 +1,4 @@
-//! Fetching: workers that take the requests in order, and one sink for the bodies.
+//! Fetches the URLs of the command line: workers take the requests in order, and write the bodies to one sink.
 
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
@@ -42,7 +42,7 @@ pub(crate) async fn run(options: Options) -> ExitCode {
     }
     let mut outcome = Ok(());
     while let Some(worker) = workers.join_next().await {
-        outcome = worker.expect("no worker panics, and none is aborted while we listen");
+        outcome = worker.expect("no worker panics or is aborted");
         if outcome.is_err() {
             break;
         }
@@ -86,7 +86,10 @@ fn client(options: &Options) -> Result<Client, String> {
             }
         }
         #[cfg(not(feature = "rustls"))]
-        return Err(format!("--cacert {}: this fetch was built without TLS", path.display()));
+        return Err(format!(
+            "--cacert {}: fetch was built without TLS: build it with the feature rustls",
+            path.display()
+        ));
     }
     builder.build().map_err(|error| error.chain().to_string())
 }
@@ -94,10 +97,10 @@ fn client(options: &Options) -> Result<Client, String> {
 struct Work {
     client: Client,
     options: Options,
-    /// The next request that nobody has taken.
+    /// Number of the next request that no worker has taken.
     next: AtomicU64,
     failures: AtomicU64,
-    /// The URL whose body is due in the sink.
+    /// Index of the URL whose body is written next.
     turn: watch::Sender<u64>,
     sink: Mutex<Sink>,
 }
@@ -107,7 +110,7 @@ impl Work {
         (self.options.urls.len() as u64).saturating_mul(self.options.repeat)
     }
 
-    /// Takes requests until there are no more. An error is one of the sink, which ends everything.
+    /// Runs requests until there are no more. An error of the sink ends all workers.
     async fn run(self: Arc<Self>) -> io::Result<()> {
         loop {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
@@ -136,13 +139,13 @@ impl Work {
         }
     }
 
-    /// The bodies of the URLs before come first. Their requests were taken earlier, so their turn ends.
+    /// Waits until the bodies of all earlier URLs are written. Their requests were taken earlier, so that this wait ends.
     async fn wait_for(&self, turn: u64) {
         let reached = self.turn.subscribe().wait_for(|at| *at == turn).await.map(drop);
-        reached.expect("the sender is ours");
+        reached.expect("self owns the sender");
     }
 
-    /// One request, and its body to the sink if it has a turn.
+    /// Sends one request, and writes its body to the sink if `turn` is set.
     async fn fetch(&self, url: &str, turn: Option<u64>) -> Result<(), Failure> {
         let request = match &self.options.data {
             Some(data) => self.client.post(url).body(data.clone()),
@@ -200,9 +203,9 @@ impl Work {
 }
 
 enum Failure {
-    /// The request failed, after so many bytes of its response's body.
+    /// Error of the request, and number of bytes of the body that had arrived.
     Request(Error, u64),
-    /// With `--fail`.
+    /// Status of 400 or more, with `--fail`.
     Status(StatusCode),
     Sink(io::Error),
 }
@@ -213,7 +216,7 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// The error and its causes, where it happened, and whether the server may have seen the request.
+/// Describes the error with its causes, its phase, and how much of the request was sent.
 fn explain(error: &Error, received: u64) -> String {
     let mut text = error.chain().to_string();
     let mut circumstances = Vec::new();
@@ -246,7 +249,7 @@ fn head(response: &Response) -> Vec<u8> {
     head
 }
 
-/// Stdout or a file, opened when there is something to write.
+/// Stdout or a file. It is opened by the first write.
 struct Sink {
     path: Option<PathBuf>,
     out: Option<Box<dyn AsyncWrite + Send + Unpin>>,
@@ -277,7 +280,7 @@ impl Sink {
     }
 }
 
-/// A bar on stderr, for a long body that is watched by a person and does not go to the same terminal.
+/// Progress bar on stderr for a long body. It is shown only on a terminal that does not show the body too.
 struct Progress {
     started: Instant,
     length: Option<u64>,
@@ -322,7 +325,7 @@ fn bar(length: Option<u64>) -> ProgressBar {
         ),
         None => (ProgressBar::new_spinner(), "{spinner} {binary_bytes}  {binary_bytes_per_sec}"),
     };
-    bar.with_style(ProgressStyle::with_template(template).expect("the template is ours"))
+    bar.with_style(ProgressStyle::with_template(template).expect("the template is a valid constant"))
 }
 
 const LONG: u64 = 1 << 20;

@@ -1,4 +1,4 @@
-//! What is said about a request, and about the pool.
+//! The texts about a request and about the pool.
 
 use std::fmt::{Display, Write as _};
 use std::io::Write as _;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use handclasp::{ConnectionInfo, DropReason, HostStats, PoolStats, Timings};
 use http::StatusCode;
 
-/// One line on stderr. Nobody is told if stderr is gone.
+/// Prints a line on stderr. A failed write is ignored: there is no other place to report it.
 pub(crate) fn note(text: impl Display) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
@@ -16,7 +16,7 @@ pub(crate) fn complain(text: impl Display) {
     note(format_args!("fetch: {text}"));
 }
 
-/// One line about one request.
+/// Returns one line about one request.
 pub(crate) fn request(
     status: StatusCode,
     received: u64,
@@ -40,7 +40,7 @@ pub(crate) fn request(
     line
 }
 
-/// The phases that took any time, in order: letter, name, duration.
+/// Returns the phases that took at least a microsecond, in order: letter, name, duration.
 fn phases(t: &Timings) -> impl Iterator<Item = (char, &'static str, Duration)> {
     let all = [
         ('p', "earlier", Some(t.previous)),
@@ -57,7 +57,7 @@ fn phases(t: &Timings) -> impl Iterator<Item = (char, &'static str, Duration)> {
     timed.filter(|(.., took)| took.as_micros() > 0)
 }
 
-/// The phases side by side: each cell has the letter of the phase that its middle falls into.
+/// Returns the phases as a bar: each cell shows the letter of the phase at the time of its middle.
 fn bar(timings: &Timings) -> String {
     let cell = timings.total.as_secs_f64() / WIDTH as f64;
     let mut bar = String::with_capacity(WIDTH);
@@ -74,10 +74,10 @@ fn bar(timings: &Timings) -> String {
     bar
 }
 
-/// The ledger of each host, and of all if there are several.
+/// Returns the ledger of each host, and the total if there are several hosts.
 pub(crate) fn ledger(stats: &PoolStats) -> String {
     let width = stats.hosts.iter().map(|host| host.origin.len()).max().unwrap_or_default().max(TOTAL.len());
-    let mut text = format!("{:<width$}  opened  requests  reused  handshakes saved  time saved", "ledger");
+    let mut text = format!("{:<width$}  opened  requests  reused  handshakes saved  time saved", "origin");
     for host in &stats.hosts {
         text += &entry(&host.origin, host, width);
     }

@@ -1,6 +1,7 @@
-//! An HTTP/1.1 server on loopback for the examples: hyper's, in a thread and a runtime of its own.
+//! An HTTP/1.1 server on this machine for the examples. It uses hyper, on a thread and a runtime of its own.
 //!
-//! `/hello`, `/bytes/N` (with a Content-Length), `/chunked/N` (without), `/slow/MS`, and `/echo`.
+//! Its paths: `/hello`, `/bytes/N` (N bytes with a Content-Length), `/chunked/N` (N bytes in chunks), `/slow/MS` (an answer
+//! after MS milliseconds), and `/echo` (the content of the request).
 
 use std::convert::Infallible;
 use std::io;
@@ -23,7 +24,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio_rustls::TlsAcceptor;
 
-/// Serves until it is dropped.
+/// A server that runs until it is dropped.
 pub(crate) struct Server {
     address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
@@ -31,7 +32,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts on a free port of 127.0.0.1; with `tls`, it speaks https.
+    /// Starts a server on a free port of 127.0.0.1. With `tls` it speaks https, otherwise http.
     pub(crate) fn start(tls: Option<TlsAcceptor>) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
@@ -40,7 +41,7 @@ impl Server {
         let (stop, stopped) = oneshot::channel();
         let serve = move || {
             runtime.block_on(async {
-                let listener = TcpListener::from_std(listener).expect("this runtime does I/O");
+                let listener = TcpListener::from_std(listener).expect("the runtime has an I/O driver");
                 tokio::select! {
                     () = accept(listener, tls) => {}
                     _ = stopped => {}
@@ -60,7 +61,7 @@ impl Drop for Server {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // It has nothing to say but that it is over.
+            // A panic of the server thread was reported by the panic hook.
             let _ = thread.join();
         }
     }
@@ -82,7 +83,7 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>) {
 }
 
 async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin) {
-    // How a connection ended is the client's story to tell.
+    // The client reports how the connection ended.
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(answer)).await;
 }
 

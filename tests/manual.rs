@@ -1,0 +1,158 @@
+//! The tests that the manual and the changelog name exist.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// The pages that name tests as proof.
+const PAGES: &[&str] = &[
+    "CHANGELOG.md",
+    "src/manual/attacks.md",
+    "src/manual/internals.md",
+    "src/manual/performance.md",
+    "src/manual/pool_rules.md",
+];
+
+/// The least number of names that all pages together mention, so that the check cannot pass because it finds nothing.
+const LEAST: usize = 250;
+
+/// The names in `src/`, `tests/`, `benches/` and `examples/`.
+struct Source {
+    /// Names of all functions and public fields.
+    names: BTreeSet<String>,
+    /// Names of all files, without their folders.
+    files: BTreeSet<String>,
+}
+
+impl Source {
+    fn read() -> Self {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut paths = Vec::new();
+        for folder in ["src", "tests", "benches", "examples"] {
+            list(&root.join(folder), &mut paths);
+        }
+        let (mut names, mut files) = (BTreeSet::new(), BTreeSet::new());
+        for path in paths {
+            files.insert(path.file_name().unwrap().to_str().unwrap().to_owned());
+            let text = std::fs::read_to_string(path).unwrap();
+            names.extend(text.split("fn ").skip(1).map(|rest| word(rest).to_owned()));
+            let public = text.lines().filter_map(|line| line.trim_start().strip_prefix("pub "));
+            names.extend(public.map(|rest| word(rest).to_owned()));
+        }
+        Self { names, files }
+    }
+
+    /// Returns the names in backticks that look like a test or a file of Rust, with whether each exists.
+    fn look_up<'a>(&self, page: &'a str) -> Vec<(&'a str, bool)> {
+        let mut found = Vec::new();
+        for line in page.lines() {
+            for quoted in line.split('`').skip(1).step_by(2) {
+                let name = quoted.rsplit("::").next().unwrap_or(quoted);
+                if name.ends_with(".rs") && !name.contains(' ') {
+                    let file = name.rsplit('/').next().unwrap_or(name);
+                    found.push((quoted, self.files.contains(file)));
+                } else if is_test_name(name) {
+                    found.push((quoted, self.names.contains(name)));
+                }
+            }
+        }
+        found
+    }
+}
+
+/// Whether a name looks like that of a test: at least four words in lower case.
+fn is_test_name(name: &str) -> bool {
+    let is_snake = name.chars().all(|it| it.is_ascii_lowercase() || it.is_ascii_digit() || it == '_');
+    is_snake && name.split('_').filter(|part| !part.is_empty()).count() > 3
+}
+
+fn word(text: &str) -> &str {
+    let end = text.find(|it: char| !it.is_ascii_alphanumeric() && it != '_').unwrap_or(text.len());
+    &text[..end]
+}
+
+fn list(folder: &Path, out: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        // Build folders of the packages in `tests/` and `benches/` are not part of the source.
+        if path.is_dir() && !path.ends_with("target") {
+            list(&path, out);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            out.push(path);
+        }
+    }
+}
+
+#[test]
+fn every_test_that_a_page_names_exists() {
+    let source = Source::read();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (mut seen, mut missing) = (0, Vec::new());
+    for page in PAGES {
+        let text = std::fs::read_to_string(root.join(page)).unwrap();
+        for (name, exists) in source.look_up(&text) {
+            seen += 1;
+            if !exists {
+                missing.push(format!("{page}: {name}"));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "no such test or file:\n{}", missing.join("\n"));
+    assert!(seen >= LEAST, "only {seen} names were found");
+}
+
+#[test]
+fn every_rule_and_every_attack_has_its_row() {
+    for (page, ids) in [
+        (include_str!("../src/manual/pool_rules.md"), (1..=40).map(|id| format!("| {id} | ")).collect()),
+        (
+            include_str!("../src/manual/attacks.md"),
+            (1..=80).map(|id| format!("| A-{id:02} | ")).collect::<Vec<_>>(),
+        ),
+    ] {
+        for id in ids {
+            let rows: Vec<_> = page.lines().filter(|line| line.starts_with(&id)).collect();
+            assert_eq!(rows.len(), 1, "{id}");
+            let cells = rows[0].trim_matches('|').split(" | ").count();
+            let proof = rows[0].trim_matches('|').rsplit(" | ").next().unwrap().trim();
+            assert!(cells >= 3 && (proof.contains('`') || proof == "open"), "{}", rows[0]);
+        }
+    }
+}
+
+/// The links of the README lead to files on its own page, and to pages of the manual in rustdoc.
+#[test]
+fn the_links_of_the_readme_lead_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let library = include_str!("../src/lib.rs");
+    let readme = include_str!("../README.md");
+    let definitions: Vec<_> =
+        readme.lines().filter_map(|line| line.strip_prefix('[')?.split_once("]: ")).collect();
+    for (name, path) in &definitions {
+        assert!(root.join(path).is_file(), "README.md: {path}");
+        assert!(readme.contains(&format!("][{name}]")), "README.md: nothing links to {name}");
+        assert!(
+            library.contains(&format!("//! [{name}]: manual::{name}")),
+            "src/lib.rs does not define {name}"
+        );
+        assert!(library.contains(&format!("pub mod {name} {{}}")), "src/lib.rs has no page {name}");
+    }
+    assert!(definitions.len() >= 7, "only {} links", definitions.len());
+    let contributing = std::fs::read_to_string(root.join("CONTRIBUTING.md")).unwrap();
+    let links: Vec<_> =
+        contributing.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next()).collect();
+    for path in &links {
+        assert!(root.join(path).is_file(), "CONTRIBUTING.md: {path}");
+    }
+    assert!(links.len() >= 6, "only {} links", links.len());
+}
+
+#[test]
+fn a_name_that_does_not_exist_is_found() {
+    let source = Source::read();
+    let page = "`rule_06_nothing_of_the_kind`, `tests/nowhere.rs`, `every_test_that_a_page_names_exists`, `manual.rs`, \
+                `max_connections_per_host`, `A-01`";
+    let missing: Vec<_> = source.look_up(page).into_iter().filter(|(_, exists)| !exists).collect();
+    assert_eq!(missing, [("rule_06_nothing_of_the_kind", false), ("tests/nowhere.rs", false)]);
+}
