@@ -3,6 +3,7 @@
 //! A body that is sent is nothing, bytes, a stream, another body, or a file. A body that is received owns the
 //! [`Exchange`] that brings it, and with it the connection, until its end. The exchange does all I/O. Invariant: dropping a body at any point leaves the pool's counts exact.
 
+mod received;
 mod source;
 
 use std::fmt;
@@ -16,11 +17,12 @@ use futures_core::Stream;
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 
+use self::received::Received;
 use self::source::{File, Given};
 use crate::codec::BodyLength;
 use crate::error::{BoxError, Error, Result};
 use crate::exchange::Exchange;
-use crate::trace::{Measured, Timings};
+use crate::trace::Timings;
 use crate::upload::UploadProgress;
 
 /// The content of a request or of a response.
@@ -57,27 +59,6 @@ enum Kind {
     Received(Box<Received>),
     /// With more trailers than a map of fields can hold: not to be sent.
     Overfull,
-}
-
-/// A response's content.
-struct Received {
-    /// Content that came with the head.
-    ready: Bytes,
-    rest: Rest,
-    trailers: Option<Box<HeaderMap>>,
-    /// The final timings, once an exchange that brought the rest has ended or failed.
-    timings: Option<Measured>,
-    upload: UploadProgress,
-}
-
-/// Where the rest of a response's content comes from.
-#[allow(clippy::large_enum_variant, reason = "most are open, and all of them are boxed with their body")]
-enum Rest {
-    Open(Exchange),
-    /// All of it has come.
-    Ended,
-    /// It will never come; every later read repeats the error.
-    Failed(Error),
 }
 
 impl Body {
@@ -177,8 +158,7 @@ impl Body {
         trailers: Option<Box<HeaderMap>>,
         upload: UploadProgress,
     ) -> Self {
-        let rest = exchange.map_or(Rest::Ended, Rest::Open);
-        Kind::Received(Box::new(Received { ready, rest, trailers, timings: None, upload })).into()
+        Kind::Received(Box::new(Received::new(ready, exchange, trailers, upload))).into()
     }
 
     /// The bytes, where all of them are here.
@@ -198,7 +178,7 @@ impl Body {
             Kind::Full(bytes) => Some(bytes.len() as u64),
             Kind::Given(given) => given.size_hint().exact(),
             Kind::File(file) => Some(file.length()),
-            Kind::Received(received) if received.trailers.is_some() => None,
+            Kind::Received(received) if received.has_trailers() => None,
             Kind::Received(received) => received.remaining().exact(),
         };
         length.map_or(BodyLength::Chunked, BodyLength::Known)
@@ -263,7 +243,7 @@ impl Body {
             Kind::File(file) => file.poll_chunk(cx).map(|chunk| chunk.map(|chunk| Ok(Frame::data(chunk?)))),
             Kind::Received(received) => match ready!(received.poll_chunk(cx)) {
                 Some(chunk) => Poll::Ready(Some(Ok(Frame::data(chunk?)))),
-                None => Poll::Ready(received.trailers.take().map(|trailers| Ok(Frame::trailers(*trailers)))),
+                None => Poll::Ready(received.take_trailers().map(|trailers| Ok(Frame::trailers(trailers)))),
             },
         }
     }
@@ -298,19 +278,15 @@ impl Body {
 
     /// All of a received body's content is wanted as one: what is known to be no more than `most` comes in one piece.
     pub(crate) fn gather(&mut self, most: usize) {
-        if let Kind::Received(received) = &mut self.kind
-            // (What came with the head is a piece already.)
-            && received.ready.is_empty()
-            && let Rest::Open(exchange) = &mut received.rest
-        {
-            exchange.gather(most);
+        if let Kind::Received(received) = &mut self.kind {
+            received.gather(most);
         }
     }
 
     /// The trailers, once the content has ended.
     pub(crate) fn take_trailers(&mut self) -> Option<HeaderMap> {
         match &mut self.kind {
-            Kind::Received(received) => received.trailers.take().map(|trailers| *trailers),
+            Kind::Received(received) => received.take_trailers(),
             _ => self.trailers.take().map(|trailers| *trailers),
         }
     }
@@ -318,7 +294,7 @@ impl Body {
     /// The final timings, once a received body has ended.
     pub(crate) fn timings(&self) -> Option<&Timings> {
         match &self.kind {
-            Kind::Received(received) => received.timings.as_ref().map(Measured::timings),
+            Kind::Received(received) => received.timings(),
             _ => None,
         }
     }
@@ -326,55 +302,8 @@ impl Body {
     /// How far the upload has come, while or after a received body is read.
     pub(crate) fn upload_progress(&self) -> Option<UploadProgress> {
         match &self.kind {
-            Kind::Received(received) => Some(match &received.rest {
-                Rest::Open(exchange) => exchange.upload_progress(),
-                Rest::Ended | Rest::Failed(_) => received.upload,
-            }),
+            Kind::Received(received) => Some(received.upload_progress()),
             _ => None,
-        }
-    }
-}
-
-impl Received {
-    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
-        if !self.ready.is_empty() {
-            return Poll::Ready(Some(Ok(std::mem::take(&mut self.ready))));
-        }
-        let exchange = match &mut self.rest {
-            Rest::Open(exchange) => exchange,
-            Rest::Ended => return Poll::Ready(None),
-            Rest::Failed(error) => return Poll::Ready(Some(Err(error.repeat()))),
-        };
-        let outcome = ready!(exchange.poll_data(cx));
-        let rest = match &outcome {
-            Some(Ok(_)) => return Poll::Ready(outcome),
-            Some(Err(error)) => Rest::Failed(error.repeat()),
-            None => Rest::Ended,
-        };
-        self.timings = Some(exchange.measured());
-        self.upload = exchange.upload_progress();
-        self.trailers = exchange.take_trailers();
-        self.rest = rest;
-        Poll::Ready(outcome)
-    }
-
-    /// How much of the content is still to be read. Of one that failed nothing is known.
-    fn remaining(&self) -> SizeHint {
-        let rest = match &self.rest {
-            Rest::Open(exchange) => exchange.remaining(),
-            Rest::Ended => Some(0),
-            Rest::Failed(_) => None,
-        };
-        rest.map_or_else(SizeHint::default, |rest| {
-            SizeHint::with_exact(rest.saturating_add(self.ready.len() as u64))
-        })
-    }
-}
-
-impl Drop for Received {
-    fn drop(&mut self) {
-        if let Rest::Open(exchange) = std::mem::replace(&mut self.rest, Rest::Ended) {
-            exchange.abandon();
         }
     }
 }
@@ -399,11 +328,7 @@ impl http_body::Body for Body {
             Kind::Full(bytes) => bytes.is_empty(),
             Kind::Given(_) | Kind::Overfull => false,
             Kind::File(file) => file.rest() == 0,
-            Kind::Received(received) => {
-                received.ready.is_empty()
-                    && matches!(received.rest, Rest::Ended)
-                    && received.trailers.is_none()
-            }
+            Kind::Received(received) => received.is_over(),
         }
     }
 
