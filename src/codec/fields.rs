@@ -6,9 +6,9 @@
 use http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, PROXY_AUTHORIZATION};
 use http::{HeaderMap, HeaderName, Method, header};
 
+use super::encode::{CRLF, RequestHead, SEPARATOR};
 use super::error::Misuse;
 use super::framing::{BodyLength, parse_decimal};
-use super::request::{CRLF, RequestHead, SEPARATOR};
 use super::trailers;
 use super::upgrade::Offer;
 

@@ -11,11 +11,11 @@ use http::{HeaderMap, Method, StatusCode, Version};
 
 use super::chunked::{CHUNK_END, ChunkDecoder, Piece, encode_chunk_start, take};
 use super::close::{CloseReason, CloseReasons};
+use super::encode::{self, RequestHead};
 use super::error::{Misuse, ProtocolError};
 use super::framing::{Asked, BodyLength, Coding, Framing, Length, message_length};
 use super::head::{self, KeepAlive, Notes, Scan};
 use super::limits::Limits;
-use super::request::{self, RequestHead};
 use super::response::ResponseHead;
 use super::shown::{FieldNames, Size};
 use super::trailers;
@@ -543,7 +543,7 @@ impl Machine {
             Send::Aborted { .. } => return Err(Misuse::SendAborted),
             Send::Known { .. } | Send::Chunked | Send::Done => return Err(Misuse::HeadAlreadySent),
         }
-        let encoded = request::encode(request, dst)?;
+        let encoded = encode::encode(request, dst)?;
         // > After sending "close": MUST NOT send any further requests on that connection
         // <https://www.rfc-editor.org/rfc/rfc9112#section-9.6>
         if encoded.says_close {

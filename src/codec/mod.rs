@@ -77,6 +77,7 @@
 
 mod chunked;
 mod close;
+mod encode;
 mod error;
 mod field_map;
 mod fields;
@@ -94,7 +95,6 @@ mod names;
 #[cfg(test)]
 #[path = "observe_tests.rs"]
 mod observe;
-mod request;
 mod response;
 pub(crate) mod shown;
 #[cfg(test)]
@@ -104,12 +104,12 @@ mod unasked;
 mod upgrade;
 
 pub use close::{CloseReason, CloseReasons};
+pub use encode::{RequestHead, Target};
 pub use error::{Misuse, ProtocolError};
 pub(crate) use field_map::FieldMap;
 pub use framing::{BodyLength, Framing};
 pub use head::KeepAlive;
 pub use limits::{Leniency, Limits};
 pub use machine::{Event, Machine, Verdict};
-pub use request::{RequestHead, Target};
 pub use response::ResponseHead;
 pub(crate) use unasked::{MOST_LINE_ENDS, Unasked, unasked_status};

@@ -8,9 +8,9 @@ use http::HeaderMap;
 use http::header::{HeaderName, TRAILER};
 
 use super::chunked::LAST_CHUNK;
+use super::encode::{CRLF, SEPARATOR, put_field};
 use super::error::Misuse;
 use super::fields::{check_value, elements, is_token};
-use super::request::{CRLF, SEPARATOR, put_field};
 
 /// Whether a field of this name may not be a trailer.
 ///

@@ -432,5 +432,5 @@ const BEFORE_HOST: &[u8] = b" HTTP/1.1\r\nhost: ";
 pub(super) const SEPARATOR: &[u8] = b": ";
 
 #[cfg(test)]
-#[path = "request_tests.rs"]
+#[path = "encode_tests.rs"]
 mod tests;
