@@ -7,7 +7,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use http::HeaderMap;
 
 use super::error::ProtocolError;
-use super::fields::is_token_byte;
+use super::grammar::{hex_digit, is_token_byte};
 use super::head::{Scan, parse_trailers};
 use super::limits::Limits;
 
@@ -277,7 +277,7 @@ pub(super) fn take(buf: &mut BytesMut, remaining: &mut u64) -> Bytes {
     buf.split_to(length).freeze()
 }
 
-/// Writes what goes before a chunk's data; [`CHUNK_END`] goes after it. `len > 0`: an empty chunk would be the last.
+/// Writes what goes before a chunk's data; CRLF goes after it. `len > 0`: an empty chunk would be the last.
 pub(super) fn encode_chunk_start(len: usize, dst: &mut BytesMut) {
     let mut line = [0; usize::BITS as usize / 4 + 2];
     let mut start = line.len() - 2;
@@ -294,17 +294,6 @@ pub(super) fn encode_chunk_start(len: usize, dst: &mut BytesMut) {
     dst.extend_from_slice(&line[start..]);
 }
 
-fn hex_digit(byte: u8) -> Option<u8> {
-    match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        b'A'..=b'F' => Some(byte - b'A' + 10),
-        _ => None,
-    }
-}
-
-pub(super) const CHUNK_END: &[u8] = b"\r\n";
-pub(super) const LAST_CHUNK: &[u8] = b"0\r\n";
 /// As many digits as the largest size has.
 const MAX_SIZE_DIGITS: u8 = 16;
 

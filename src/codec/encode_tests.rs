@@ -3,10 +3,10 @@
 //! What concerns only certain fields is in `fields_tests`. Invariant: a refusal leaves no trace, neither in the buffer
 //! nor in the machine.
 
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue, Method, Uri};
 
+use super::super::{CloseReason, Limits, Machine, Target};
 use super::*;
-use crate::codec::{CloseReason, Limits, Machine};
 
 fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
     let mut map = HeaderMap::new();

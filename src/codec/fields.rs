@@ -6,9 +6,10 @@
 use http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, PROXY_AUTHORIZATION};
 use http::{HeaderMap, HeaderName, Method, header};
 
-use super::encode::{CRLF, RequestHead, SEPARATOR};
 use super::error::Misuse;
-use super::framing::{BodyLength, parse_decimal};
+use super::framing::BodyLength;
+use super::grammar::{CRLF, SEPARATOR, check_value, elements, is_token, parse_decimal};
+use super::request::RequestHead;
 use super::trailers;
 use super::upgrade::Offer;
 
@@ -318,37 +319,6 @@ static SINGLETONS: [HeaderName; 22] = [
     header::SEC_WEBSOCKET_KEY,
     header::USER_AGENT,
 ];
-
-/// > A sender MUST NOT generate a bare CR [...] within any protocol elements other than the content.
-///
-/// <https://www.rfc-editor.org/rfc/rfc9112#section-2.2>. `HeaderValue` refuses it already, but only its unchecked
-/// constructor's callers say so.
-pub(super) fn check_value(value: &[u8]) -> Result<(), Misuse> {
-    let is_bad = value.iter().fold(false, |bad, &byte| bad | matches!(byte, b'\r' | b'\n' | 0));
-    if is_bad {
-        return Err(Misuse::BadHeaderValue);
-    }
-    // > A field value does not include leading or trailing whitespace.
-    // <https://www.rfc-editor.org/rfc/rfc9110#section-5.5>
-    match value {
-        [b' ' | b'\t', ..] | [.., b' ' | b'\t'] => Err(Misuse::PaddedHeaderValue),
-        _ => Ok(()),
-    }
-}
-
-/// The elements of a list, empty ones included: <https://www.rfc-editor.org/rfc/rfc9110#section-5.6.1>.
-pub(super) fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii)
-}
-
-/// <https://www.rfc-editor.org/rfc/rfc9110#section-5.6.2>
-pub(super) fn is_token(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && bytes.iter().copied().all(is_token_byte)
-}
-
-pub(super) fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
-}
 
 #[cfg(test)]
 #[path = "fields_tests.rs"]

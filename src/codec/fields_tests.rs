@@ -6,8 +6,8 @@
 use bytes::BytesMut;
 use http::HeaderValue;
 
+use super::super::{CloseReason, Limits, Machine, Target};
 use super::*;
-use crate::codec::{CloseReason, Limits, Machine, Target};
 
 fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
     let mut map = HeaderMap::new();

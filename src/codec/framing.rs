@@ -6,6 +6,7 @@
 use http::StatusCode;
 
 use super::error::ProtocolError;
+use super::grammar::{elements, parse_decimal};
 use super::limits::Leniency;
 
 /// How a response's body ends.
@@ -161,7 +162,7 @@ impl Length {
     ///
     /// <https://www.rfc-editor.org/rfc/rfc9110#section-8.6>
     pub(super) fn note(&mut self, value: &[u8]) {
-        for element in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
+        for element in elements(value) {
             let said = parse_decimal(element).map(|length| Self::Valid { length, digits: element.len() });
             *self = match (said, *self) {
                 (Some(said), Self::Absent) => said,
@@ -184,7 +185,7 @@ impl Coding {
         if *self == Self::Absent {
             *self = Self::Empty;
         }
-        for element in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
+        for element in elements(value) {
             let next = match element {
                 b"" => continue,
                 _ if element.eq_ignore_ascii_case(b"chunked") => Self::Chunked,
@@ -202,20 +203,6 @@ impl Coding {
             };
         }
     }
-}
-
-/// `1*DIGIT` that fits: no sign, no space, nothing else.
-pub(super) fn parse_decimal(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() {
-        return None;
-    }
-    digits.iter().try_fold(0u64, |number, &byte| {
-        let digit = byte.wrapping_sub(b'0');
-        if digit > 9 {
-            return None;
-        }
-        number.checked_mul(10)?.checked_add(u64::from(digit))
-    })
 }
 
 fn is_chunked_with_parameters(element: &[u8]) -> bool {

@@ -14,10 +14,11 @@ use http::{HeaderMap, StatusCode, Version};
 use httparse::Header;
 
 use super::error::ProtocolError;
-use super::framing::{FramingFields, parse_decimal};
+use super::framing::FramingFields;
+use super::grammar::{elements, find_lf, line_feeds, parse_decimal};
 use super::limits::Limits;
 use super::names::Names;
-use super::response::{ResponseHead, find_lf, line_feeds, store};
+use super::response::{ResponseHead, store};
 use super::trailers::is_forbidden;
 
 /// What a `Keep-Alive` field promised. Hints, not rules: garbage in it is ignored.
@@ -358,7 +359,7 @@ impl Notes {
         match name.len() {
             10 if name.eq_ignore_ascii_case("connection") => {
                 // Options are case-insensitive; <https://www.rfc-editor.org/rfc/rfc9110#section-7.6.1>
-                for option in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
+                for option in elements(value) {
                     self.says_close |= option.eq_ignore_ascii_case(b"close");
                     self.says_keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
                 }

@@ -9,13 +9,15 @@ use std::fmt;
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, Method, StatusCode, Version};
 
-use super::chunked::{CHUNK_END, ChunkDecoder, Piece, encode_chunk_start, take};
+use super::chunked::{ChunkDecoder, Piece, encode_chunk_start, take};
 use super::close::{CloseReason, CloseReasons};
-use super::encode::{self, RequestHead};
+use super::encode;
 use super::error::{Misuse, ProtocolError};
 use super::framing::{Asked, BodyLength, Coding, Framing, Length, message_length};
+use super::grammar::CRLF;
 use super::head::{self, KeepAlive, Notes, Scan};
 use super::limits::Limits;
+use super::request::RequestHead;
 use super::response::ResponseHead;
 use super::shown::{FieldNames, Size};
 use super::trailers;
@@ -585,7 +587,7 @@ impl Machine {
             }
             Send::Chunked => {
                 encode_chunk_start(len, dst);
-                Ok(CHUNK_END)
+                Ok(CRLF)
             }
             Send::Done => Err(Misuse::MoreThanPromised),
             Send::Aborted { .. } => Err(Misuse::SendAborted),

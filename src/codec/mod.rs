@@ -82,6 +82,7 @@ mod error;
 mod field_map;
 mod fields;
 mod framing;
+mod grammar;
 mod head;
 #[cfg(test)]
 mod head_tests;
@@ -95,8 +96,10 @@ mod names;
 #[cfg(test)]
 #[path = "observe_tests.rs"]
 mod observe;
+mod request;
 mod response;
 pub(crate) mod shown;
+mod target;
 #[cfg(test)]
 mod tests;
 mod trailers;
@@ -104,12 +107,13 @@ mod unasked;
 mod upgrade;
 
 pub use close::{CloseReason, CloseReasons};
-pub use encode::{RequestHead, Target};
 pub use error::{Misuse, ProtocolError};
 pub(crate) use field_map::FieldMap;
 pub use framing::{BodyLength, Framing};
 pub use head::KeepAlive;
 pub use limits::{Leniency, Limits};
 pub use machine::{Event, Machine, Verdict};
+pub use request::RequestHead;
 pub use response::ResponseHead;
+pub use target::Target;
 pub(crate) use unasked::{MOST_LINE_ENDS, Unasked, unasked_status};

@@ -12,6 +12,7 @@ use http::{HeaderMap, StatusCode, Version};
 
 use super::error::ProtocolError;
 use super::field_map::FieldMap;
+use super::grammar::find_lf;
 use super::names::Names;
 use super::shown::{FieldNames, Size};
 
@@ -132,46 +133,5 @@ pub(super) fn store(
     Ok(())
 }
 
-/// The top bit of each byte that is one, and no other: adding carries into it unless all other bits are zero after the
-/// exclusive or.
-pub(super) fn line_feeds(word: [u8; 8]) -> u64 {
-    const LOW: u64 = u64::from_ne_bytes([0x7f; 8]);
-    let zeroed = u64::from_le_bytes(word) ^ u64::from_ne_bytes([b'\n'; 8]);
-    !((zeroed & LOW).wrapping_add(LOW) | zeroed | LOW)
-}
-
-/// Eight bytes at a time.
-pub(super) fn find_lf(bytes: &[u8]) -> Option<usize> {
-    let (words, rest) = bytes.as_chunks::<8>();
-    for (index, word) in words.iter().enumerate() {
-        let hits = line_feeds(*word);
-        if hits != 0 {
-            return Some(index * 8 + hits.trailing_zeros() as usize / 8);
-        }
-    }
-    rest.iter().position(|&byte| byte == b'\n').map(|offset| words.len() * 8 + offset)
-}
-
 /// Where the status code stands: behind `HTTP/1.1 `.
 const STATUS_LINE_CODE: usize = 9;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn line_feeds_are_found_wherever_they_stand() {
-        for length in 0..40 {
-            let mut bytes = vec![0x0bu8; length];
-            assert_eq!(find_lf(&bytes), None);
-            for at in (0..length).rev() {
-                bytes[at] = b'\n';
-                assert_eq!(find_lf(&bytes), Some(at), "the first of several, in {length} bytes");
-            }
-        }
-        for byte in (0..=255).filter(|&byte| byte != b'\n') {
-            assert_eq!(find_lf(&[byte; 17]), None);
-            assert_eq!(find_lf(&[byte, byte, byte, b'\n', byte, byte, byte, byte, byte]), Some(3));
-        }
-    }
-}

@@ -7,10 +7,8 @@ use bytes::{BufMut, BytesMut};
 use http::HeaderMap;
 use http::header::{HeaderName, TRAILER};
 
-use super::chunked::LAST_CHUNK;
-use super::encode::{CRLF, SEPARATOR, put_field};
 use super::error::Misuse;
-use super::fields::{check_value, elements, is_token};
+use super::grammar::{CRLF, LAST_CHUNK, SEPARATOR, check_value, elements, is_token, put_field};
 
 /// Whether a field of this name may not be a trailer.
 ///

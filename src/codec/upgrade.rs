@@ -7,7 +7,7 @@ use http::HeaderMap;
 use http::header::UPGRADE;
 
 use super::error::{Misuse, ProtocolError};
-use super::fields::{elements, is_token};
+use super::grammar::{elements, is_token};
 
 /// The protocols that a request offered, in one list.
 #[derive(Debug)]
