@@ -130,7 +130,7 @@ async fn bad_requests() {
         (
             "wrong length",
             client.post(URL).header("content-length", "3").body("four"),
-            "caller gave a content-length that is not the body's",
+            "the content-length header differs from the length of the body: leave it out",
         ),
         (
             "length and chunked",
@@ -139,17 +139,17 @@ async fn bad_requests() {
                 .header("content-length", "4")
                 .header("transfer-encoding", "chunked")
                 .body("four"),
-            "caller gave both content-length and transfer-encoding",
+            "the request has both content-length and transfer-encoding: leave one out (RFC 9112, section 6.2)",
         ),
         (
             "two hosts",
             client.get(URL).header("host", "a").header("host", "b"),
-            "caller gave several host headers",
+            "the request has several host headers: send one at most (RFC 9112, section 3.2)",
         ),
         (
             "CONNECT with content",
             client.request(http::Method::CONNECT, URL).body("x"),
-            "caller gave a body to a method that may not have one",
+            "the request has a body, but CONNECT and TRACE cannot carry one (RFC 9110, section 9.3)",
         ),
     ] {
         let error = failure(name, request).await;
@@ -384,7 +384,7 @@ async fn bad_answers() {
                 Protocol,
                 Some(Phase::Wait),
                 All,
-                "peer sent something that is not an HTTP/1 response (RFC 9112, section 2.1)",
+                "the server sent bytes that are not an HTTP/1 response (RFC 9112, section 2.1)",
             ),
         ),
         (
@@ -394,13 +394,18 @@ async fn bad_answers() {
                 Protocol,
                 Some(Phase::Wait),
                 All,
-                "peer answered in another major version of HTTP (RFC 9112, section 2.3)",
+                "the server answered in another major version of HTTP (RFC 9112, section 2.3)",
             ),
         ),
         (
             "closed at once",
             Reply::silence().eof(),
-            (ConnectionLost, Some(Phase::Wait), All, "peer closed the connection before the response head"),
+            (
+                ConnectionLost,
+                Some(Phase::Wait),
+                All,
+                "the server closed the connection before the response head",
+            ),
         ),
         (
             "reset at once",
@@ -419,7 +424,7 @@ async fn bad_answers() {
                 ConnectionLost,
                 Some(Phase::Wait),
                 All,
-                "peer closed the connection within the response head (RFC 9112, section 8)",
+                "the server closed the connection within the response head (RFC 9112, section 8)",
             ),
         ),
         (
@@ -429,7 +434,7 @@ async fn bad_answers() {
                 ConnectionLost,
                 Some(Phase::Receive),
                 All,
-                "peer closed the connection within the response body (RFC 9112, section 8), 5 bytes missing",
+                "the server closed the connection within the response body (RFC 9112, section 8): 5 bytes are missing",
             ),
         ),
         (
@@ -439,7 +444,7 @@ async fn bad_answers() {
                 ConnectionLost,
                 Some(Phase::Receive),
                 All,
-                "peer closed the connection within the response body (RFC 9112, section 8)",
+                "the server closed the connection within the response body (RFC 9112, section 8)",
             ),
         ),
         (
@@ -459,7 +464,7 @@ async fn bad_answers() {
                 Protocol,
                 Some(Phase::Receive),
                 All,
-                "peer sent a chunk size that is not hexadecimal (RFC 9112, section 7.1)",
+                "the server sent a chunk size that is not hexadecimal (RFC 9112, section 7.1)",
             ),
         ),
         (
@@ -469,7 +474,7 @@ async fn bad_answers() {
                 Protocol,
                 Some(Phase::Wait),
                 All,
-                "peer sent content-length together with transfer-encoding (RFC 9112, section 6.3)",
+                "the server sent content-length together with transfer-encoding (RFC 9112, section 6.3)",
             ),
         ),
         (
@@ -578,14 +583,19 @@ async fn too_slow_or_too_much() {
             builder(),
             &silent,
             short,
-            (BadBody, Some(Phase::Send), Partly, "caller's body ended 5 bytes before its promised length"),
+            (BadBody, Some(Phase::Send), Partly, "the request body ended 5 bytes before its promised length"),
         ),
         (
             "the caller's stream is long",
             builder(),
             &silent,
             too_long,
-            (BadBody, Some(Phase::Send), Nothing, "caller's body is longer than promised"),
+            (
+                BadBody,
+                Some(Phase::Send),
+                Nothing,
+                "the request body is longer than the length that was promised for it",
+            ),
         ),
     ] {
         let peers = Peers::new(script.clone());

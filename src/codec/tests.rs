@@ -224,7 +224,7 @@ fn refused_responses() {
         let reason = if expected.is_closed() { CloseReason::Eof } else { CloseReason::Protocol };
         assert!(seen.reasons.contains(&reason), "{wire:?}: {:?}", seen.reasons);
         let text = expected.to_string();
-        assert!(text.starts_with("peer ") && !text.ends_with('.'), "{text}");
+        assert!(text.starts_with("the server ") && !text.ends_with('.'), "{text}");
     }
 }
 
