@@ -35,7 +35,7 @@ fn encode(
     if let Err(misuse) = machine.encode_head(&request, &mut dst) {
         assert!(dst.is_empty() && !machine.is_head_sent(), "a refusal leaves no trace: {fields:?}");
         let text = misuse.to_string();
-        assert!(text.starts_with(["a", "t"]) && !text.ends_with('.'), "{text}");
+        assert!(text.starts_with(['a', 't']) && !text.ends_with('.'), "{text}");
         return Err(misuse);
     }
     let head = String::from_utf8(dst.to_vec()).unwrap();
