@@ -1,7 +1,7 @@
-//! Request heads: checking what the caller gave, and writing it.
+//! Checks a request head and writes it.
 //!
-//! It knows nothing of the connection nor of the response. Invariant: what is written is one well-framed head whatever
-//! the caller passed, and nothing at all is written when the caller is refused.
+//! It knows neither the connection nor the response. Invariant: whatever the caller passed, either one well-framed head is
+//! written, or an error is returned and nothing is written.
 
 use bytes::{BufMut, BytesMut};
 use http::Method;
@@ -15,33 +15,33 @@ use super::target::is_host;
 use super::trailers;
 use super::upgrade::Offer;
 
-/// What became of a head that was written.
+/// What the machine needs to know of a head that was written.
 #[derive(Debug)]
 pub(super) struct Encoded {
-    /// The framing that was announced, after the caller's own framing fields were considered.
+    /// Announced length of the body, for which the caller's framing fields count too.
     pub(super) body: BodyLength,
-    /// The head says `Connection: close`.
+    /// Whether the head says `Connection: close`.
     pub(super) says_close: bool,
     pub(super) expects_continue: bool,
-    /// What was offered in Upgrade.
+    /// The protocols that the Upgrade field offers.
     pub(super) offer: Option<Offer>,
 }
 
-/// Checks the head and appends it to `dst`.
+/// Checks a head and appends it to `dst`.
 pub(super) fn encode(request: &RequestHead<'_>, dst: &mut BytesMut) -> Result<Encoded, Misuse> {
     let method = request.method.as_str().as_bytes();
     let target = request.target.parts(request.method)?;
     let fields = Fields::check(request)?;
     request.known_trailers().map_or(Ok(()), trailers::check)?;
     let host = fields.host.or(request.host).ok_or(Misuse::NoHost)?;
-    // An empty one is for a target without an authority.
+    // An empty Host belongs to a target without an authority.
     let is_missing = host.is_empty() && request.host.is_some_and(|host| !host.is_empty());
     if is_missing || !(host.is_empty() || is_host(host)) {
         return Err(Misuse::BadHost);
     }
     // > If the target URI includes an authority component, then a client MUST send a field value for Host that is
     // > identical to that authority component, excluding any userinfo
-    // <https://www.rfc-editor.org/rfc/rfc9112#section-3.2>; in these forms the server sees both.
+    // <https://www.rfc-editor.org/rfc/rfc9112#section-3.2>. The absolute and authority forms show the server both.
     if let Some(host) = fields.host
         && let Some(authority) = request.target.authority()
         && !host.eq_ignore_ascii_case(authority)
@@ -53,23 +53,27 @@ pub(super) fn encode(request: &RequestHead<'_>, dst: &mut BytesMut) -> Result<En
     let digits;
     let (framing_name, framing_value): (&[u8], &[u8]) = match announced(request.method, body, &fields) {
         Announcement::Nothing => (b"", b""),
-        Announcement::Chunked => (b"transfer-encoding: ", b"chunked"),
+        Announcement::Chunked => (b"transfer-encoding", b"chunked"),
         Announcement::Length(length) => {
             digits = Decimal::new(length);
-            (b"content-length: ", digits.as_bytes())
+            (b"content-length", digits.as_bytes())
         }
     };
 
-    // All that is mostly there, in room that is there at once.
+    // The request line and all ordinary fields are counted first and then copied into room that was reserved once.
     let target_size: usize = target.iter().map(|part| part.len()).sum();
     let size = method.len() + 1 + target_size + BEFORE_HOST.len() + host.len() + CRLF.len() + fields.size;
     let unannounced = || trailers::unannounced(request.known_trailers(), request.headers);
     let has_lists = fields.misses_options() || request.known_trailers().is_some();
     let lists_size =
         if has_lists { list_size(fields.missing_options()) + list_size(unannounced()) } else { 0 };
-    // And of each line that may follow, its end.
+    let framing_size = match framing_name.len() {
+        0 => 0,
+        length => length + SEPARATOR.len() + framing_value.len(),
+    };
     let begin = dst.len();
-    dst.reserve(size + lists_size + framing_name.len() + framing_value.len() + 4 * CRLF.len());
+    // Four line ends: of two lists, of the framing field, and of the head.
+    dst.reserve(size + lists_size + framing_size + 4 * CRLF.len());
     dst.resize(begin + size, 0);
     let mut head = Room(&mut dst[begin..]);
     head.put(method);
@@ -89,7 +93,7 @@ pub(super) fn encode(request: &RequestHead<'_>, dst: &mut BytesMut) -> Result<En
             head.put(CRLF);
         }
     }
-    debug_assert!(head.0.is_empty(), "what was counted was written");
+    debug_assert!(head.0.is_empty(), "the counted bytes were written");
     if has_lists {
         put_list(fields.missing_options(), dst);
         put_list(unannounced(), dst);
@@ -106,7 +110,7 @@ pub(super) fn encode(request: &RequestHead<'_>, dst: &mut BytesMut) -> Result<En
     })
 }
 
-/// The body's length after the caller's framing fields had their say.
+/// Returns the length of the body, for which the caller's framing fields count too.
 fn body_length(request: &RequestHead<'_>, fields: &Fields<'_>) -> Result<BodyLength, Misuse> {
     let has_trailers = request.known_trailers().is_some();
     let body = match (request.body, fields.length) {
@@ -121,7 +125,7 @@ fn body_length(request: &RequestHead<'_>, fields: &Fields<'_>) -> Result<BodyLen
         (body, _) => body,
     };
     // > A client MUST NOT send content in a TRACE request.
-    // <https://www.rfc-editor.org/rfc/rfc9110#section-9.3.8>; for CONNECT it would be taken for the tunnel's bytes.
+    // <https://www.rfc-editor.org/rfc/rfc9110#section-9.3.8>. Content after CONNECT would be taken for the tunnel's bytes.
     let is_empty = matches!(body, BodyLength::None | BodyLength::Known(0));
     if !is_empty && matches!(*request.method, Method::TRACE | Method::CONNECT) {
         return Err(Misuse::BodyNotAllowed);
@@ -129,12 +133,15 @@ fn body_length(request: &RequestHead<'_>, fields: &Fields<'_>) -> Result<BodyLen
     Ok(body)
 }
 
+/// What the head says of the body's length.
 enum Announcement {
     Nothing,
     Length(u64),
     Chunked,
 }
 
+/// Returns how to announce a body of this length.
+///
 /// > A user agent SHOULD send Content-Length in a request when the method defines a meaning for enclosed content and
 /// > it is not sending Transfer-Encoding [...] even when the value is 0
 ///
@@ -154,7 +161,7 @@ fn announced(method: &Method, body: BodyLength, fields: &Fields<'_>) -> Announce
     }
 }
 
-/// Room for bytes that were counted beforehand, and what is left of it.
+/// Reserved room that has not been written yet.
 struct Room<'a>(&'a mut [u8]);
 
 impl Room<'_> {
@@ -166,12 +173,12 @@ impl Room<'_> {
     }
 }
 
-/// The bytes of a list, each element with what goes before it.
+/// Returns the size of a list, each of whose elements comes with the text that stands before it.
 fn list_size<'a>(elements: impl Iterator<Item = (&'a str, &'static str)>) -> usize {
     elements.map(|(name, before)| before.len() + name.len()).sum()
 }
 
-/// Appends a list and the end of its line; each element brings what goes before it.
+/// Appends a list, each of whose elements comes with the text that stands before it, and the end of the line.
 fn put_list<'a>(elements: impl Iterator<Item = (&'a str, &'static str)>, dst: &mut BytesMut) {
     let mut is_there = false;
     for (name, before) in elements {

@@ -16,24 +16,29 @@ pub(super) const SEPARATOR: &[u8] = b": ";
 /// The line of a chunk of no bytes, which ends a chunked body. The trailer section follows it.
 pub(super) const LAST_CHUNK: &[u8] = b"0\r\n";
 
-/// The elements of a list, empty ones included: <https://www.rfc-editor.org/rfc/rfc9110#section-5.6.1>.
+/// Returns the elements of a list without the whitespace around them. Empty elements are included.
+///
+/// <https://www.rfc-editor.org/rfc/rfc9110#section-5.6.1>
 pub(super) fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii)
 }
 
-/// <https://www.rfc-editor.org/rfc/rfc9110#section-5.6.2>
+/// Whether the bytes are a token: <https://www.rfc-editor.org/rfc/rfc9110#section-5.6.2>.
 pub(super) fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().copied().all(is_token_byte)
 }
 
+/// Whether the byte is a `tchar`: <https://www.rfc-editor.org/rfc/rfc9110#section-5.6.2>.
 pub(super) fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
+/// Checks a field value that is to be sent.
+///
 /// > A sender MUST NOT generate a bare CR [...] within any protocol elements other than the content.
 ///
-/// <https://www.rfc-editor.org/rfc/rfc9112#section-2.2>. `HeaderValue` refuses it already, but only its unchecked
-/// constructor's callers say so.
+/// <https://www.rfc-editor.org/rfc/rfc9112#section-2.2>. `HeaderValue` refuses CR, LF and NUL, except in values that were
+/// made by its unchecked constructor.
 pub(super) fn check_value(value: &[u8]) -> Result<(), Misuse> {
     let is_bad = value.iter().fold(false, |bad, &byte| bad | matches!(byte, b'\r' | b'\n' | 0));
     if is_bad {
@@ -47,7 +52,7 @@ pub(super) fn check_value(value: &[u8]) -> Result<(), Misuse> {
     }
 }
 
-/// `1*DIGIT` that fits: no sign, no space, nothing else.
+/// Reads `1*DIGIT`. Returns `None` for anything else, such as a sign or a space, and for numbers beyond 64 bits.
 pub(super) fn parse_decimal(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() {
         return None;
@@ -61,6 +66,7 @@ pub(super) fn parse_decimal(digits: &[u8]) -> Option<u64> {
     })
 }
 
+/// Returns the value of a `HEXDIG`.
 pub(super) fn hex_digit(byte: u8) -> Option<u8> {
     match byte {
         b'0'..=b'9' => Some(byte - b'0'),
@@ -70,7 +76,7 @@ pub(super) fn hex_digit(byte: u8) -> Option<u8> {
     }
 }
 
-/// A number in decimal digits, on the stack.
+/// A number in decimal digits. Kept on the stack: writing it allocates nothing.
 pub(super) struct Decimal {
     digits: [u8; 20],
     start: usize,
@@ -94,21 +100,25 @@ impl Decimal {
     }
 }
 
+/// Appends one field line.
 pub(super) fn put_field(name: &[u8], value: &[u8], dst: &mut BytesMut) {
     dst.extend_from_slice(name);
+    dst.extend_from_slice(SEPARATOR);
     dst.extend_from_slice(value);
     dst.extend_from_slice(CRLF);
 }
 
-/// The top bit of each byte that is one, and no other: adding carries into it unless all other bits are zero after the
-/// exclusive or.
+/// Returns a word whose bits are zero except for the top bit of each byte of `word` that is a line feed.
+///
+/// After the exclusive or, the byte of a line feed is zero. Adding 0x7f to the low seven bits of a byte carries into its
+/// top bit unless these bits are zero.
 pub(super) fn line_feeds(word: [u8; 8]) -> u64 {
     const LOW: u64 = u64::from_ne_bytes([0x7f; 8]);
     let zeroed = u64::from_le_bytes(word) ^ u64::from_ne_bytes([b'\n'; 8]);
     !((zeroed & LOW).wrapping_add(LOW) | zeroed | LOW)
 }
 
-/// Eight bytes at a time.
+/// Returns the index of the first line feed. Looks at eight bytes at a time.
 pub(super) fn find_lf(bytes: &[u8]) -> Option<usize> {
     let (words, rest) = bytes.as_chunks::<8>();
     for (index, word) in words.iter().enumerate() {
@@ -125,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn line_feeds_are_found_wherever_they_stand() {
+    fn line_feeds_are_found_at_every_index() {
         for length in 0..40 {
             let mut bytes = vec![0x0bu8; length];
             assert_eq!(find_lf(&bytes), None);

@@ -10,35 +10,43 @@ use super::framing::BodyLength;
 use super::shown::FieldNames;
 use super::target::Target;
 
-/// The head of a request, borrowed from wherever its parts live.
+/// The head of a request, borrowed from the caller.
+///
+/// ```
+/// use handclasp::codec::{BodyLength, RequestHead, Target};
+/// use http::{HeaderMap, Method};
+///
+/// let headers = HeaderMap::new();
+/// let mut request = RequestHead::new(&Method::PUT, Target::Origin("/a"), Some(b"example.org"), &headers);
+/// request.body = BodyLength::Known(5);
+/// ```
 #[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct RequestHead<'a> {
-    /// The method, sent as it is.
+    /// Method, sent as it is.
     pub method: &'a Method,
-    /// What follows the method.
+    /// Request target, which follows the method.
     pub target: Target<'a>,
-    /// The value of the Host field; a Host among `headers` replaces it. Where the target names a host too, it is the
-    /// caller's to say the same: only a Host among `headers` is compared.
+    /// Value of the Host field; a Host among [`headers`](Self::headers) replaces it. If the target names a host too, the
+    /// caller must pass the same host here: only a Host among `headers` is compared with the target.
     pub host: Option<&'a [u8]>,
-    /// All other fields. Framing fields among them are checked against `body` and never sent twice; those that concern
-    /// only the connection (`te`, `upgrade`, `keep-alive`, `http2-settings`) are named in a Connection field, which is
-    /// added if the caller's own does not name them.
+    /// All other fields. Framing fields among them are checked against [`body`](Self::body) and never sent twice. Fields
+    /// that concern only this connection (`te`, `upgrade`, `keep-alive`, `http2-settings`) are named in a Connection field,
+    /// which is added if the headers do not have it.
     pub headers: &'a HeaderMap,
-    /// The length of the body.
+    /// Length of the body.
     pub body: BodyLength,
-    /// Whether to say `Connection: close`, if `headers` do not say it; they may not say `keep-alive` then. It may be
-    /// the caller's word or a client's own setting, such as to keep no idle connections: a contradiction is therefore
-    /// [`Misuse::CloseContradicted`], not a fault of the headers alone.
+    /// Whether to send `Connection: close`, unless the headers say it already. If the headers say `keep-alive`, the head is
+    /// refused with [`Misuse::CloseContradicted`](super::Misuse::CloseContradicted).
     pub close: bool,
-    /// Trailers that are known beforehand. They are checked with the head and announced in it, and make the body
-    /// chunked whatever `body` says; give them to [`Machine::encode_end`](super::Machine::encode_end) again. An empty
-    /// map is none.
+    /// Trailers that are known before the body is sent. They are checked with the head, announced in it, and make the body
+    /// chunked whatever [`body`](Self::body) says. Pass them to [`Machine::encode_end`](super::Machine::encode_end) again.
+    /// An empty map means no trailers.
     pub trailers: Option<&'a HeaderMap>,
 }
 
 impl<'a> RequestHead<'a> {
-    /// A head without a body, trailers or `close`; its fields are public for everything else.
+    /// Creates a head without a body, trailers or `close`. Set the public fields for these.
     #[must_use]
     pub fn new(
         method: &'a Method,
@@ -49,14 +57,14 @@ impl<'a> RequestHead<'a> {
         Self { method, target, host, headers, body: BodyLength::None, close: false, trailers: None }
     }
 
-    /// The trailers that are known beforehand, if there are any.
+    /// Returns the trailers that are known before the body is sent, or `None` if there are none.
     pub(super) fn known_trailers(&self) -> Option<&'a HeaderMap> {
         self.trailers.filter(|trailers| !trailers.is_empty())
     }
 }
 
 impl fmt::Debug for RequestHead<'_> {
-    /// The fields by their names alone: their values may be secrets.
+    /// Shows the names of fields only, because their values may be secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RequestHead")
             .field("method", self.method)

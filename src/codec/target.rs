@@ -14,20 +14,20 @@ use super::shown::WithoutUser;
 #[derive(Clone, Copy)]
 #[non_exhaustive]
 pub enum Target<'a> {
-    /// Path and query, for the origin itself. An empty path is sent as `/`.
+    /// Origin form: path and query, for the server that has the resource. An empty path is sent as `/`.
     Origin(&'a str),
-    /// The whole URI without its userinfo, for a proxy.
+    /// Absolute form: the whole URI without its userinfo, for a proxy.
     Absolute(&'a Uri),
-    /// `OPTIONS *` for a proxy: scheme and authority of the URI, nothing else.
+    /// Scheme and authority of the URI: what a proxy turns into `OPTIONS *`.
     AbsoluteAsterisk(&'a Uri),
-    /// Host and port, for CONNECT.
+    /// Authority form: host and port, for CONNECT.
     Authority(&'a str),
-    /// The server as a whole, for OPTIONS.
+    /// Asterisk form: the server as a whole, for OPTIONS.
     Asterisk,
 }
 
 impl fmt::Debug for Target<'_> {
-    /// Without user and password.
+    /// Shows URIs without user and password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = |name, text: &str| f.debug_tuple(name).field(&WithoutUser(text)).finish();
         match self {
@@ -41,7 +41,7 @@ impl fmt::Debug for Target<'_> {
 }
 
 impl<'a> Target<'a> {
-    /// The target, in the parts that are written one after the other.
+    /// Checks the target and returns the parts to write one after the other.
     pub(super) fn parts(self, method: &Method) -> Result<[&'a [u8]; 5], Misuse> {
         let is_options = *method == Method::OPTIONS;
         let is_authority = matches!(self, Self::Authority(_));
@@ -79,7 +79,7 @@ impl<'a> Target<'a> {
         checked(parts)
     }
 
-    /// The authority that the target itself names.
+    /// Returns the authority that the target names.
     pub(super) fn authority(self) -> Option<&'a [u8]> {
         match self {
             Self::Absolute(uri) | Self::AbsoluteAsterisk(uri) => {
@@ -91,6 +91,8 @@ impl<'a> Target<'a> {
     }
 }
 
+/// Returns what to write for a path and query.
+///
 /// > If the target URI's path component is empty, the client MUST send "/" as the path within the origin-form
 ///
 /// <https://www.rfc-editor.org/rfc/rfc9112#section-3.2.1>
@@ -102,15 +104,17 @@ fn path_parts(path: &str) -> Result<[&[u8]; 2], Misuse> {
     }
 }
 
+/// Checks the bytes of a target.
+///
 /// > No whitespace is allowed in the request-target.
 ///
-/// <https://www.rfc-editor.org/rfc/rfc9112#section-3.2>; nor may it hold controls, raw non-ASCII or a fragment.
+/// <https://www.rfc-editor.org/rfc/rfc9112#section-3.2>. Controls, raw non-ASCII bytes and fragments are refused too.
 fn checked(parts: [&[u8]; 5]) -> Result<[&[u8]; 5], Misuse> {
     let is_target_byte = |byte: &u8| matches!(byte, b'!'..=b'~') && *byte != b'#';
     if parts.iter().all(|part| part.iter().all(is_target_byte)) { Ok(parts) } else { Err(Misuse::BadTarget) }
 }
 
-/// Scheme, `://` and authority, without userinfo: <https://www.rfc-editor.org/rfc/rfc9110#section-4.2.4>.
+/// Returns the scheme, `://` and the authority without userinfo: <https://www.rfc-editor.org/rfc/rfc9110#section-4.2.4>.
 fn origin_parts(uri: &Uri) -> Result<[&[u8]; 3], Misuse> {
     let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
         return Err(Misuse::BadTarget);
@@ -123,6 +127,8 @@ fn origin_parts(uri: &Uri) -> Result<[&[u8]; 3], Misuse> {
     Ok([scheme.as_bytes(), b"://", authority.as_bytes()])
 }
 
+/// Whether the bytes are a host and, optionally, a port.
+///
 /// > uri-host [ ":" port ]
 ///
 /// <https://www.rfc-editor.org/rfc/rfc9110#section-7.2>: a name, an IPv4 address, or an IPv6 address in brackets
@@ -148,7 +154,7 @@ pub(super) fn is_host(host: &[u8]) -> bool {
         }
 }
 
-/// What a host's name may consist of, byte by byte: <https://www.rfc-editor.org/rfc/rfc3986#section-3.2.2>.
+/// Whether each byte can be part of a host's name: <https://www.rfc-editor.org/rfc/rfc3986#section-3.2.2>.
 static NAME_BYTES: [bool; 256] = {
     let mut is_name_byte = [false; 256];
     let mut byte = 0;
