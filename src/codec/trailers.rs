@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn forbidden_trailers_are_told_from_allowed_ones() {
+    fn which_fields_may_be_trailers() {
         for name in FORBIDDEN {
             assert!(is_forbidden(name.to_ascii_uppercase().as_bytes()), "R-9110-6.5.1-1: {name}");
         }
