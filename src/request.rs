@@ -1,6 +1,6 @@
-//! Making a request: sugar over [`http::Request`], and the settings of one request.
+//! The builder of a request, and the settings of one request.
 //!
-//! It does no I/O. Invariant: a mistake in a part is kept until the request is sent or built, and reported then,
+//! It does no I/O. Invariant: an invalid part is kept as an error until the request is sent or built, and is reported then,
 //! before a byte is written.
 
 use std::borrow::Borrow;
@@ -19,7 +19,9 @@ use crate::layer::timeout::{Chosen, Setting};
 use crate::response::Response;
 use crate::url::IntoUrl;
 
-/// A request being made. [`send`](Self::send) sends it.
+/// Builds a request and sends it. [`Client::get`] and its siblings return one.
+///
+/// An invalid part, such as a malformed URL, is reported by [`send`](Self::send) or [`build`](Self::build).
 ///
 /// ```
 /// # fn main() -> handclasp::Result<()> {
@@ -45,26 +47,26 @@ pub struct RequestBuilder {
     error: Option<Error>,
 }
 
-/// The form in which a request names what it asks for, <https://www.rfc-editor.org/rfc/rfc9112#section-3.2>.
+/// The form of a request target, <https://www.rfc-editor.org/rfc/rfc9112#section-3.2>.
 ///
-/// Without one, CONNECT has the authority form of its URL, and every other method the origin form. With
-/// [`Client::execute`], it may be given among the request's extensions.
+/// By default, CONNECT has the authority form of its URL, and every other method the origin form. Set it by
+/// [`RequestBuilder::target`], or, for [`Client::execute`], as an extension of the request.
 #[derive(Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RequestTarget {
-    /// `/path?query`: for the server itself.
+    /// `/path?query`: for the server that has the resource.
     Origin,
-    /// `http://host/path?query`: for a server that is a proxy.
+    /// `http://host/path?query`: for a proxy.
     Absolute,
-    /// `*`: the server as a whole; for OPTIONS only.
+    /// `*`: the server as a whole. Only for OPTIONS.
     Asterisk,
-    /// `host:port`, in place of the URL's: where a proxy is to make a tunnel to; for CONNECT only. The Host field is
-    /// the same.
+    /// `host:port`, instead of the URL's host and port: the destination of a tunnel through a proxy. Only for CONNECT. The
+    /// Host field has the same value.
     Authority(String),
 }
 
 impl fmt::Debug for RequestTarget {
-    /// Without user and password.
+    /// Shows an authority without user and password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Origin => f.write_str("Origin"),
@@ -75,19 +77,19 @@ impl fmt::Debug for RequestTarget {
     }
 }
 
-/// What one request may set differently from its client.
+/// Settings of one request that override those of its client.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Settings {
     pub(crate) timeout: Setting,
     pub(crate) connect_timeout: Option<Duration>,
-    /// Boxed: keeps requests small, of which few have timeouts of their own.
+    /// Boxed because few requests have timeouts of their own: keeps requests small.
     pub(crate) timeouts: Option<Box<Chosen>>,
     pub(crate) target: Option<RequestTarget>,
     pub(crate) isolation: Option<Arc<str>>,
 }
 
 impl RequestBuilder {
-    /// One that was made elsewhere.
+    /// Creates a builder from a request, whose extensions may hold settings and a target.
     pub(crate) fn of(client: Client, request: http::Request<Body>) -> Self {
         let (parts, body) = request.into_parts();
         let mut settings = parts.extensions.get::<Settings>().cloned().unwrap_or_default();
@@ -121,7 +123,17 @@ impl RequestBuilder {
         }
     }
 
-    /// Adds a field; one of the same name that was added before stays.
+    /// Adds a header field.
+    ///
+    /// A field of the same name that was added before stays. A field of the client's
+    /// [`default_headers`](crate::ClientBuilder::default_headers) with this name is not sent. An invalid name or value is
+    /// reported by [`send`](Self::send).
+    ///
+    /// ```
+    /// # let client = handclasp::Client::new();
+    /// let request = client.get("http://example.org/").header("accept", "text/html").header("accept", "text/plain");
+    /// assert_eq!(request.build().unwrap().headers().get_all("accept").iter().count(), 2);
+    /// ```
     pub fn header<K, V>(mut self, name: K, value: V) -> Self
     where
         K: TryInto<HeaderName>,
@@ -129,10 +141,12 @@ impl RequestBuilder {
         V: TryInto<HeaderValue>,
         V::Error: Into<http::Error>,
     {
-        let name = name.try_into().map_err(|error| ("the name of a header field is invalid", error.into()));
+        let name = name
+            .try_into()
+            .map_err(|error| ("a header name is not a token (RFC 9110, section 5.1)", error.into()));
         let field = name.and_then(|name| match value.try_into() {
             Ok(value) => Ok((name, value)),
-            Err(error) => Err(("the value of a header field is invalid", error.into())),
+            Err(error) => Err(("a header value has a forbidden byte (RFC 9110, section 5.5)", error.into())),
         });
         match field {
             Ok((name, value)) => {
@@ -145,7 +159,7 @@ impl RequestBuilder {
         self
     }
 
-    /// Sets fields; those of the same names that were added before are replaced.
+    /// Sets header fields. Fields of the same names that were added before are replaced.
     pub fn headers(mut self, headers: HeaderMap) -> Self {
         for name in headers.keys() {
             self.headers.remove(name);
@@ -156,9 +170,16 @@ impl RequestBuilder {
         self
     }
 
-    /// Adds pairs to the URL's query, encoded as a form is: spaces become `+`.
+    /// Appends pairs to the URL's query, in the encoding of HTML forms: a space becomes `+`.
     ///
-    /// Takes what gives pairs: `&[("a", "b")]`, a `Vec` of pairs, a map. Values may be anything that can be printed.
+    /// Takes anything that yields pairs, such as `&[("a", "b")]`, a `Vec` of pairs, or a map. Values may be of any type
+    /// that implements `Display`.
+    ///
+    /// ```
+    /// # let client = handclasp::Client::new();
+    /// let request = client.get("http://example.org/?a=1").query([("page", 2), ("size", 50)]).build().unwrap();
+    /// assert_eq!(request.uri(), "http://example.org/?a=1&page=2&size=50");
+    /// ```
     pub fn query<I, K, V>(mut self, pairs: I) -> Self
     where
         I: IntoIterator,
@@ -178,7 +199,7 @@ impl RequestBuilder {
             encode_form(name.as_ref(), &mut target);
             target.push('=');
             value.clear();
-            // Writing into a String does not fail; a Display that does has said what it had to say.
+            // Writing to a String cannot fail. If a Display fails, the text that it wrote before is used.
             let _ = write!(value, "{shown}");
             encode_form(&value, &mut target);
         }
@@ -186,88 +207,130 @@ impl RequestBuilder {
         parts.path_and_query = target.parse().ok();
         match Uri::from_parts(parts) {
             Ok(uri) => self.uri = uri,
-            Err(error) => self.fail(Error::request("the URL with its query is invalid").because(error)),
+            Err(error) => {
+                self.fail(Error::request("the URL is invalid or too long with its query").because(error))
+            }
         }
         self
     }
 
-    /// The content to send: bytes, text, a stream, a file, another body; see [`Body`].
+    /// Sets the content to send: bytes, text, or any other [`Body`]. Replaces content that was set before.
+    ///
+    /// No `Content-Type` is added.
+    ///
+    /// ```no_run
+    /// # async fn example(client: handclasp::Client) -> handclasp::Result<()> {
+    /// let json = r#"{"name": "value"}"#;
+    /// let request = client.post("http://example.org/").header("content-type", "application/json").body(json);
+    /// println!("{}", request.send().await?.status());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn body(mut self, body: impl Into<Body>) -> Self {
         self.body = body.into();
         self
     }
 
-    /// `Authorization: Bearer`. The value is marked as sensitive, so it is not printed by `Debug`.
+    /// Sets `Authorization: Bearer` with this token (<https://www.rfc-editor.org/rfc/rfc6750#section-2.1>).
+    ///
+    /// The value is marked as sensitive, so that `Debug` does not print it.
     pub fn bearer_auth(mut self, token: impl Display) -> Self {
         match HeaderValue::try_from(format!("Bearer {token}")) {
             Ok(mut value) => {
                 value.set_sensitive(true);
                 self.headers.insert(http::header::AUTHORIZATION, value);
             }
-            Err(_) => self.fail(Error::request("the bearer token is not a valid field value")),
+            Err(_) => {
+                self.fail(Error::request("the bearer token has a byte that a header value cannot have"))
+            }
         }
         self
     }
 
-    /// Sets how long this request may take as a whole, instead of its client's
-    /// [`timeout`](crate::ClientBuilder::timeout). `None`: without a limit.
+    /// Sets the time that this request may take from the call of [`send`](Self::send) to the end of its response's content.
+    ///
+    /// Overrides the client's [`timeout`](crate::ClientBuilder::timeout). With `None`, there is no limit.
     pub fn timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.settings.timeout = Some(timeout.into());
         self
     }
 
-    /// Sets how long this request waits for its connection: queue and setup together. A dial that it started goes on
-    /// without it, and serves another request or is kept. `None`, the default: the client's timeouts alone hold.
+    /// Sets the time that this request may wait for its connection: in the queue and for the setup together.
     ///
-    /// The default of the client's [`acquire_timeout`](crate::ClientBuilder::acquire_timeout) does not cut it short.
+    /// With `None`, which is the default, only the client's timeouts apply. After a timeout, a dial that the request started
+    /// continues, and its connection serves another request or is kept. The default of the client's
+    /// [`acquire_timeout`](crate::ClientBuilder::acquire_timeout) does not shorten this time.
     pub fn connect_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.settings.connect_timeout = timeout.into();
         self
     }
 
-    /// Sets how long this request waits for its response's head, instead of its client's
-    /// [`response_timeout`](crate::ClientBuilder::response_timeout). `None`: without a limit.
+    /// Sets the time that the server may take from the end of this request to the head of its response.
+    ///
+    /// Overrides the client's [`response_timeout`](crate::ClientBuilder::response_timeout). With `None`, there is no limit.
     pub fn response_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.settings.timeouts.get_or_insert_default().response = Some(timeout.into());
         self
     }
 
-    /// Sets how long the content of this request's response may pause, instead of its client's
-    /// [`read_timeout`](crate::ClientBuilder::read_timeout). `None`: without a limit.
+    /// Sets the time that may pass between two pieces of the response's content while it is read.
+    ///
+    /// Overrides the client's [`read_timeout`](crate::ClientBuilder::read_timeout). With `None`, there is no limit.
     pub fn read_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.settings.timeouts.get_or_insert_default().read = Some(timeout.into());
         self
     }
 
-    /// Sets how long this request may be held up by a server that takes nothing of it, instead of its client's
-    /// [`write_timeout`](crate::ClientBuilder::write_timeout). `None`: without a limit.
+    /// Sets the time for which the server may accept no byte of this request while it is written.
+    ///
+    /// Overrides the client's [`write_timeout`](crate::ClientBuilder::write_timeout). With `None`, there is no limit.
     pub fn write_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.settings.timeouts.get_or_insert_default().write = Some(timeout.into());
         self
     }
 
-    /// Sends the head with `Expect: 100-continue`, and the content when the server asks for it.
+    /// Adds `Expect: 100-continue`: the content is sent only after the server asks for it.
     ///
-    /// The content is held back until the server answers 100, or for
-    /// [`expect_continue_timeout`](crate::ClientBuilder::expect_continue_timeout). A final response instead ends the
-    /// request without its content, and its connection; after a 417 the request is sent again without the expectation
-    /// (<https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1>). A request without content is refused.
+    /// The content is held back until the server answers 100, or until
+    /// [`expect_continue_timeout`](crate::ClientBuilder::expect_continue_timeout) has passed. If the server sends a final
+    /// response instead, the content is not sent and the connection is closed. After a 417, the request is sent again without
+    /// the field (<https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1>). A request without content is refused with
+    /// [`ErrorKind::Request`](crate::ErrorKind::Request).
+    ///
+    /// ```no_run
+    /// # async fn example(client: handclasp::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let body = handclasp::Body::from_file("large.bin").await?;
+    /// let response = client.put("http://example.org/large").expect_continue().body(body).send().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn expect_continue(mut self) -> Self {
         self.headers.insert(http::header::EXPECT, HeaderValue::from_static("100-continue"));
         self
     }
 
-    /// Shares connections only with requests of the same tag: for users that must not be mixed up where a server takes
-    /// the connection for the user, as with NTLM and Negotiate. (A request with such credentials and no tag says
-    /// `Connection: close`: nobody uses its connection afterwards.)
+    /// Lets this request share connections only with requests of the same tag.
     ///
-    /// Connections of a tag resume no TLS session: by a session, the server could tell that two tags are one client.
+    /// Use one tag per user where a server authenticates the connection instead of each request, as with NTLM and
+    /// Negotiate. A request with such credentials and no tag sends `Connection: close`, so that no other request uses its
+    /// connection.
+    ///
+    /// Connections of a tag do not resume TLS sessions, because by a session the server could tell that two tags belong to
+    /// one client.
+    ///
+    /// ```no_run
+    /// # async fn example(client: handclasp::Client) -> handclasp::Result<()> {
+    /// let request = client.get("http://intranet.example/").isolation("user-17");
+    /// let response = request.header("authorization", "Negotiate YII=").send().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn isolation(mut self, tag: impl Into<Arc<str>>) -> Self {
         self.settings.isolation = Some(tag.into());
         self
     }
 
-    /// The form of the request's target. See [`RequestTarget`].
+    /// Sets the form of the request target. By default, CONNECT has the authority form and other methods the origin form.
     ///
     /// ```no_run
     /// # async fn example(client: handclasp::Client) -> handclasp::Result<()> {
@@ -283,11 +346,17 @@ impl RequestBuilder {
         self
     }
 
-    /// The request as it is, for [`Client::execute`]. Its timeouts are in its extensions.
+    /// Returns the request, for [`Client::execute`]. Its settings are among its extensions.
     ///
     /// # Errors
     ///
-    /// When one of its parts was invalid.
+    /// [`ErrorKind::Request`](crate::ErrorKind::Request) if one of its parts is invalid.
+    ///
+    /// ```
+    /// # let client = handclasp::Client::new();
+    /// let error = client.get("http://exa mple.org/").build().unwrap_err();
+    /// assert!(error.is_request());
+    /// ```
     pub fn build(self) -> Result<http::Request<Body>> {
         if let Some(error) = self.error {
             return Err(error);
@@ -300,7 +369,8 @@ impl RequestBuilder {
         Ok(request)
     }
 
-    /// A second request like this one, if its body is nothing, or bytes.
+    /// Returns a copy of this request, or `None` if its body is a stream, a file or a response's body, or if one of its parts
+    /// is invalid.
     pub fn try_clone(&self) -> Option<Self> {
         if self.error.is_some() {
             return None;
@@ -316,21 +386,32 @@ impl RequestBuilder {
         })
     }
 
-    /// Sends the request and waits for the head of its response.
+    /// Sends the request and returns the response once its head has arrived.
+    ///
+    /// A response with any status is a success; see [`error_for_status`](Response::error_for_status). Must run on a tokio
+    /// runtime with I/O and time enabled.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future is safe at any point. While it waits for a connection, the connection serves somebody
-    /// else; a dial goes on and its connection is kept. Afterwards the connection is closed, and the server may or
-    /// may not have acted on the request.
+    /// Dropping the future is safe at any point. While it waits for a connection, nothing has been sent: a dial that it
+    /// started continues, and the connection is kept for other requests. After that, the connection is closed, and the
+    /// server may or may not have acted on the request. See the page on [cancellation](crate::manual::cancel).
     ///
     /// # Errors
     ///
-    /// See [`ErrorKind`](crate::ErrorKind). A response with any status is not an error; see
-    /// [`error_for_status`](Response::error_for_status).
+    /// One of any [`ErrorKind`](crate::ErrorKind) but `Decode`, `Status` and `Upgrade`.
+    /// [`Error::request_written`](crate::Error::request_written) says whether the server can have acted on the request.
+    ///
+    /// ```no_run
+    /// # async fn example(client: handclasp::Client) -> handclasp::Result<()> {
+    /// let response = client.get("http://example.org/").send().await?;
+    /// println!("{}", response.status());
+    /// # Ok(())
+    /// # }
+    /// ```
     #[allow(
         clippy::manual_async_fn,
-        reason = "the future of an async fn has room for its arguments twice, and is moved whole"
+        reason = "the future of an async fn stores its arguments twice, which makes it larger"
     )]
     pub fn send(mut self) -> impl Future<Output = Result<Response>> {
         async move {
@@ -347,6 +428,7 @@ impl RequestBuilder {
         }
     }
 
+    /// Keeps the first error, for `send` and `build`.
     fn fail(&mut self, error: Error) {
         self.error.get_or_insert(error);
     }
@@ -364,7 +446,7 @@ impl fmt::Debug for RequestBuilder {
     }
 }
 
-/// <https://url.spec.whatwg.org/#concept-urlencoded-serializer>
+/// Appends `text` in the encoding of HTML forms: <https://url.spec.whatwg.org/#concept-urlencoded-serializer>.
 fn encode_form(text: &str, out: &mut String) {
     for byte in text.bytes() {
         match byte {

@@ -7,10 +7,27 @@ use http::Uri;
 
 use crate::error::{Error, Result};
 
-/// Something that names what to fetch: text, a `url::Url`, or an `http::Uri`.
+/// A URL in one of the forms that a request can be made of: text, `url::Url`, or [`http::Uri`].
 ///
-/// Text is parsed as a WHATWG URL (feature `url`, on by default), which percent-encodes what must be and understands
-/// international names; an `http::Uri` is taken as it is.
+/// With the feature `url`, which is on by default, text is parsed as a WHATWG URL: international names and bytes that must
+/// be percent-encoded are encoded. Without the feature, text is parsed as an [`http::Uri`]. A `Uri` is sent as it is. A
+/// fragment is never sent. An invalid URL fails the request with [`ErrorKind::Request`](crate::ErrorKind::Request) when
+/// it is sent or built.
+///
+/// ```
+/// # #[cfg(feature = "url")]
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let client = handclasp::Client::new();
+/// let text = client.get("http://example.org/a b#top").build()?;
+/// let uri = client.get(http::Uri::from_static("http://example.org/a%20b")).build()?;
+/// assert_eq!(text.uri(), uri.uri());
+/// # Ok(())
+/// # }
+/// # #[cfg(not(feature = "url"))]
+/// # fn main() {}
+/// ```
+///
+/// The trait is sealed: other crates cannot implement it.
 pub trait IntoUrl: sealed::IntoUri {}
 
 impl<T: sealed::IntoUri> IntoUrl for T {}
@@ -20,7 +37,7 @@ mod sealed {
 
     use crate::error::Result;
 
-    #[allow(unnameable_types, reason = "sealed: the forms that a URL can have are this crate's to choose")]
+    #[allow(unnameable_types, reason = "sealed, so that new forms can be added")]
     pub trait IntoUri {
         fn into_uri(self) -> Result<Uri>;
     }
@@ -52,7 +69,7 @@ impl sealed::IntoUri for &str {
 
     #[cfg(not(feature = "url"))]
     fn into_uri(self) -> Result<Uri> {
-        // A fragment is not sent.
+        // A fragment is never sent.
         let text = self.split('#').next().unwrap_or_default();
         text.parse().map_err(|error: http::uri::InvalidUri| invalid_url(self).because(error))
     }
@@ -92,9 +109,10 @@ impl sealed::IntoUri for &url::Url {
     }
 }
 
-/// Whether WHATWG parsing leaves a URL exactly as it is: most are, and it takes longer than all else that is done to make a
-/// request. `false` of what is not seen at a glance: names that are not ASCII in lower case, dot segments, whatever needs to
-/// be escaped.
+/// Whether a WHATWG parser would leave the URL unchanged.
+///
+/// Fast path: most URLs are normal, and parsing one takes longer than all other steps of making a request. Returns `false`
+/// for URLs that need a closer look: names other than lower-case ASCII, dot segments, bytes that must be encoded.
 #[cfg(feature = "url")]
 fn is_normal(url: &str) -> bool {
     let (rest, default_port) = match url.strip_prefix("http") {
@@ -124,7 +142,7 @@ fn is_normal_host(host: &str) -> bool {
     };
     let last = host.rsplit('.').next().unwrap_or_default();
     if last.starts_with(|first: char| first.is_ascii_digit()) {
-        // It may mean a number: only an address as everybody writes it is left as it is.
+        // A parser may read the name as a number. Only an address in its usual form stays unchanged.
         return host.parse::<std::net::Ipv4Addr>().is_ok();
     }
     host.split('.').all(is_label)
@@ -137,7 +155,7 @@ fn is_normal_path(path: &str) -> bool {
         let is_plain = match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'?' | b'=' | b'&' | b'-' | b'_' | b'~' => true,
             b'!' | b'$' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b':' | b'@' => true,
-            // One segment of dots would be taken out.
+            // A segment that consists of dots would be removed.
             b'.' => before != b'/',
             b'%' => !path[at + 1..].starts_with("2e") && !path[at + 1..].starts_with("2E"),
             _ => false,
@@ -150,6 +168,7 @@ fn is_normal_path(path: &str) -> bool {
     true
 }
 
+/// Returns the error for a text that is not a URL. An IPv6 zone gets a message of its own.
 fn invalid_url(text: &str) -> Error {
     let authority = text.split_once("://").map_or("", |(_, rest)| rest);
     let authority = authority.split(['/', '\\', '?', '#']).next().unwrap_or_default();
@@ -165,12 +184,12 @@ mod tests {
     use super::sealed::IntoUri as _;
     use super::*;
 
-    fn by_the_book(text: &str) -> Option<String> {
+    fn parsed(text: &str) -> Option<String> {
         Some(url::Url::parse(text).ok()?.into_uri().ok()?.to_string())
     }
 
     #[test]
-    fn what_parsing_would_change_is_parsed() {
+    fn only_normal_urls_skip_the_parser() {
         for normal in [
             "http://h/",
             "https://example.org/a/b.c?d=e&f=%20",
@@ -180,7 +199,7 @@ mod tests {
             "http://h/a%2Fb",
         ] {
             assert!(is_normal(normal), "{normal}");
-            assert_eq!(by_the_book(normal).as_deref(), Some(normal));
+            assert_eq!(parsed(normal).as_deref(), Some(normal));
         }
         for other in [
             "http://h",
@@ -235,9 +254,9 @@ mod tests {
         }
     }
 
-    /// Whatever is taken as it is, the parser would have left as it is.
+    /// The parser leaves every URL unchanged that `is_normal` accepts.
     #[test]
-    fn random_urls_are_the_same_both_ways() {
+    fn the_parser_leaves_random_normal_urls_unchanged() {
         const PARTS: [&str; 48] = [
             "http://",
             "https://",
@@ -303,7 +322,7 @@ mod tests {
             }
             text += ["", "/", "/a"][random(3)];
             if is_normal(&text) && text.parse::<Uri>().is_ok() {
-                assert_eq!(by_the_book(&text).as_deref(), Some(&*text));
+                assert_eq!(parsed(&text).as_deref(), Some(&*text));
                 taken += 1;
             }
         }
