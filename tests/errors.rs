@@ -120,7 +120,11 @@ async fn bad_requests() {
             client.get(URL).header("x", "a\r\nb: c"),
             "a header value has a forbidden byte (RFC 9110, section 5.5): failed to parse header value",
         ),
-        ("bad token", client.get(URL).bearer_auth("a\nb"), "the bearer token has a byte that a header value cannot have"),
+        (
+            "bad token",
+            client.get(URL).bearer_auth("a\nb"),
+            "the bearer token has a byte that a header value cannot have",
+        ),
     ] {
         let error = failure(name, request).await;
         assert!(error.is_request());
@@ -157,7 +161,7 @@ async fn bad_requests() {
     }
     assert_nothing_left(&client, "bad requests").await;
     let error = Client::builder().max_connections(0).build().unwrap_err();
-    let text = "a limit of 0 connections would let no request through";
+    let text = "the limit of connections is 0, which would let no request through: set at least 1";
     verdicts.judge("no connections", &error, None, (Request, None, Nothing, text));
     verdicts.end();
 }
@@ -563,7 +567,7 @@ async fn too_slow_or_too_much() {
                 Decode,
                 Some(Phase::Receive),
                 All,
-                "the content is larger than 8 bytes; read it in pieces, or raise max_collected_body",
+                "the content is larger than 8 bytes: read it in pieces, or raise max_collected_body",
             ),
         ),
         (

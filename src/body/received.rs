@@ -1,7 +1,7 @@
-//! A response's content while it arrives: the exchange that brings it, and what is kept once it has ended.
+//! A response's content while it arrives.
 //!
-//! It knows nothing of content that is sent. Invariant: the exchange, and with it the connection, is owned until the
-//! content ends, fails or is dropped, and no longer.
+//! It knows the exchange that brings the content, and nothing of content that is sent. Invariant: the exchange, and with it
+//! the connection, is owned until the content ends, fails or is dropped, and not longer.
 
 use std::task::{Context, Poll, ready};
 
@@ -16,26 +16,29 @@ use crate::upload::UploadProgress;
 
 /// A response's content.
 pub(super) struct Received {
-    /// Content that came with the head.
+    /// Content that arrived with the head.
     ready: Bytes,
+    /// Source of all further content.
     rest: Rest,
     trailers: Option<Box<HeaderMap>>,
-    /// The final timings, once an exchange that brought the rest has ended or failed.
+    /// Final timings, once an open exchange has ended or failed.
     timings: Option<Measured>,
+    /// How far the upload came, once there is no exchange.
     upload: UploadProgress,
 }
 
-/// Where the rest of a response's content comes from.
-#[allow(clippy::large_enum_variant, reason = "most are open, and all of them are boxed with their body")]
+/// The source of the content that has not been read yet.
+#[allow(clippy::large_enum_variant, reason = "most are open, and all are boxed with their body")]
 enum Rest {
     Open(Exchange),
-    /// All of it has come.
+    /// All content has arrived.
     Ended,
-    /// It will never come; every later read repeats the error.
+    /// The content cannot be completed. Every later read returns this error again.
     Failed(Error),
 }
 
 impl Received {
+    /// Creates the content of a response; without an exchange, `ready` is all of it.
     pub(super) fn new(
         ready: Bytes,
         exchange: Option<Exchange>,
@@ -46,6 +49,7 @@ impl Received {
         Self { ready, rest, trailers, timings: None, upload }
     }
 
+    /// Polls the next piece of content.
     pub(super) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
         if !self.ready.is_empty() {
             return Poll::Ready(Some(Ok(std::mem::take(&mut self.ready))));
@@ -68,7 +72,7 @@ impl Received {
         Poll::Ready(outcome)
     }
 
-    /// How much of the content is still to be read. Of one that failed nothing is known.
+    /// Returns how much content is still to be read. After a failure this is not known.
     pub(super) fn remaining(&self) -> SizeHint {
         let rest = match &self.rest {
             Rest::Open(exchange) => exchange.remaining(),
@@ -80,9 +84,9 @@ impl Received {
         })
     }
 
-    /// All of the content is wanted as one: what is known to be no more than `most` comes in one piece.
+    /// Says that the content will be collected: content of up to `most` bytes then comes in one piece.
     pub(super) fn gather(&mut self, most: usize) {
-        // (What came with the head is a piece already.)
+        // Content that arrived with the head is a piece of its own.
         if self.ready.is_empty()
             && let Rest::Open(exchange) = &mut self.rest
         {
@@ -90,26 +94,27 @@ impl Received {
         }
     }
 
-    /// The trailers, once the content has ended.
+    /// Takes the trailers. There are none before the content has ended.
     pub(super) fn take_trailers(&mut self) -> Option<HeaderMap> {
         self.trailers.take().map(|trailers| *trailers)
     }
 
+    /// Whether there are trailers that have not been taken.
     pub(super) fn has_trailers(&self) -> bool {
         self.trailers.is_some()
     }
 
-    /// Whether the content and the trailers have been taken.
+    /// Whether all content has been read and the trailers have been taken.
     pub(super) fn is_over(&self) -> bool {
         self.ready.is_empty() && matches!(self.rest, Rest::Ended) && self.trailers.is_none()
     }
 
-    /// The final timings, once the content has ended.
+    /// Returns the final timings, once the content has ended.
     pub(super) fn timings(&self) -> Option<&Timings> {
         self.timings.as_ref().map(Measured::timings)
     }
 
-    /// How far the upload has come.
+    /// Returns how far the upload of the request has come.
     pub(super) fn upload_progress(&self) -> UploadProgress {
         match &self.rest {
             Rest::Open(exchange) => exchange.upload_progress(),

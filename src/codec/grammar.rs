@@ -19,16 +19,19 @@ pub(super) const LAST_CHUNK: &[u8] = b"0\r\n";
 /// Returns the elements of a list without the whitespace around them. Empty elements are included.
 ///
 /// <https://www.rfc-editor.org/rfc/rfc9110#section-5.6.1>
+#[inline]
 pub(super) fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii)
 }
 
 /// Whether the bytes are a token: <https://www.rfc-editor.org/rfc/rfc9110#section-5.6.2>.
+#[inline]
 pub(super) fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().copied().all(is_token_byte)
 }
 
 /// Whether the byte is a `tchar`: <https://www.rfc-editor.org/rfc/rfc9110#section-5.6.2>.
+#[inline]
 pub(super) fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
@@ -39,6 +42,7 @@ pub(super) fn is_token_byte(byte: u8) -> bool {
 ///
 /// <https://www.rfc-editor.org/rfc/rfc9112#section-2.2>. `HeaderValue` refuses CR, LF and NUL, except in values that were
 /// made by its unchecked constructor.
+#[inline]
 pub(super) fn check_value(value: &[u8]) -> Result<(), Misuse> {
     let is_bad = value.iter().fold(false, |bad, &byte| bad | matches!(byte, b'\r' | b'\n' | 0));
     if is_bad {
@@ -53,6 +57,7 @@ pub(super) fn check_value(value: &[u8]) -> Result<(), Misuse> {
 }
 
 /// Reads `1*DIGIT`. Returns `None` for anything else, such as a sign or a space, and for numbers beyond 64 bits.
+#[inline]
 pub(super) fn parse_decimal(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() {
         return None;
@@ -112,6 +117,7 @@ pub(super) fn put_field(name: &[u8], value: &[u8], dst: &mut BytesMut) {
 ///
 /// After the exclusive or, the byte of a line feed is zero. Adding 0x7f to the low seven bits of a byte carries into its
 /// top bit unless these bits are zero.
+#[inline]
 pub(super) fn line_feeds(word: [u8; 8]) -> u64 {
     const LOW: u64 = u64::from_ne_bytes([0x7f; 8]);
     let zeroed = u64::from_le_bytes(word) ^ u64::from_ne_bytes([b'\n'; 8]);
@@ -119,6 +125,7 @@ pub(super) fn line_feeds(word: [u8; 8]) -> u64 {
 }
 
 /// Returns the index of the first line feed. Looks at eight bytes at a time.
+#[inline]
 pub(super) fn find_lf(bytes: &[u8]) -> Option<usize> {
     let (words, rest) = bytes.as_chunks::<8>();
     for (index, word) in words.iter().enumerate() {

@@ -58,6 +58,7 @@ impl<'a> RequestHead<'a> {
     }
 
     /// Returns the trailers that are known before the body is sent, or `None` if there are none.
+    #[inline]
     pub(super) fn known_trailers(&self) -> Option<&'a HeaderMap> {
         self.trailers.filter(|trailers| !trailers.is_empty())
     }

@@ -42,6 +42,7 @@ impl fmt::Debug for Target<'_> {
 
 impl<'a> Target<'a> {
     /// Checks the target and returns the parts to write one after the other.
+    #[inline]
     pub(super) fn parts(self, method: &Method) -> Result<[&'a [u8]; 5], Misuse> {
         let is_options = *method == Method::OPTIONS;
         let is_authority = matches!(self, Self::Authority(_));
@@ -80,6 +81,7 @@ impl<'a> Target<'a> {
     }
 
     /// Returns the authority that the target names.
+    #[inline]
     pub(super) fn authority(self) -> Option<&'a [u8]> {
         match self {
             Self::Absolute(uri) | Self::AbsoluteAsterisk(uri) => {
@@ -133,6 +135,7 @@ fn origin_parts(uri: &Uri) -> Result<[&[u8]; 3], Misuse> {
 ///
 /// <https://www.rfc-editor.org/rfc/rfc9110#section-7.2>: a name, an IPv4 address, or an IPv6 address in brackets
 /// (<https://www.rfc-editor.org/rfc/rfc3986#section-3.2.2>), and digits.
+#[inline]
 pub(super) fn is_host(host: &[u8]) -> bool {
     let is_address_byte = |byte: &u8| byte.is_ascii_hexdigit() || b":.".contains(byte);
     let (is_named, after) = match host {
