@@ -46,7 +46,7 @@ pub use self::upgraded::Upgraded;
 pub use self::upload::UploadProgress;
 pub use self::url::IntoUrl;
 
-/// The long pages: what the defaults are and why, when connections are reused, what cancelling does.
+/// The manual: defaults and their reasons, reuse of connections, cancellation, phases, uploads, internals.
 pub mod manual {
     #[doc = include_str!("manual/cancel.md")]
     pub mod cancel {}
