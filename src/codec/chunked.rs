@@ -329,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn accepted_and_refused_alike_at_every_step() {
+    fn chunks_have_the_same_outcome_in_every_split() {
         use ProtocolError::*;
         let limits = Limits::default();
         for (wire, expected) in [
@@ -408,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn empty_extensions_are_forgiven_and_noted_unless_switched_off() {
+    fn empty_extensions_are_accepted_and_noted_unless_switched_off() {
         let mut strict = Limits::default();
         strict.leniency.empty_chunk_extensions = false;
         for (line, is_empty) in [
@@ -448,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn blanks_after_a_chunk_size_are_forgiven_and_noted_unless_switched_off() {
+    fn blanks_after_a_chunk_size_are_accepted_and_noted_unless_switched_off() {
         let mut strict = Limits::default();
         strict.leniency.blanks_after_chunk_size = false;
         for (line, is_forgiven) in
@@ -474,7 +474,7 @@ mod tests {
     }
 
     #[test]
-    fn trailers_are_handed_over_and_surplus_is_left() {
+    fn trailers_are_returned_and_surplus_is_left() {
         let wire = b"1\r\nx\r\n0\r\nX-A:\t1 \r\nX-B: a\r\n\tb\r\nx-a: 2\r\n\r\nHTTP/1.1";
         for step in 1..=wire.len() {
             let (data, end, rest) = run(wire, step, &Limits::default()).unwrap();
@@ -491,15 +491,15 @@ mod tests {
         let limits =
             Limits { chunk_extensions: 6, chunk_line: 5, trailers: 12, fields: 2, ..Limits::default() };
         for (wire, expected) in [
-            // Six bytes and what was received, so that the second line may have four.
+            // Six bytes plus the content received, so that the second line may have four.
             ("1;ab\r\nx\r\n0;abc\r\n\r\n", None),
             ("1;ab\r\nx\r\n0;abcd\r\n\r\n", Some(ProtocolError::ChunkExtensionsTooLarge)),
             ("3;abc\r\nxyz\r\n0;abcd\r\n\r\n", None),
             ("3;abc\r\nxyz\r\n1;abcd\r\nx\r\n0;\r\n\r\n", None),
-            // What is merely announced pays for nothing.
+            // Content that was only announced allows no extension bytes.
             ("3;abcd\r\nxyz\r\nff;abc\r\n", None),
             ("3;abcd\r\nxyz\r\nff;abcd\r\n", Some(ProtocolError::ChunkExtensionsTooLarge)),
-            // Five bytes on one line.
+            // Five bytes are allowed on one line.
             ("1 \t;ab\r\nx\r\n0\r\n\r\n", None),
             ("1;abcde\r\nx\r\n0\r\n\r\n", Some(ProtocolError::ChunkExtensionsTooLarge)),
             ("1     ;\r\nx\r\n0\r\n\r\n", Some(ProtocolError::ChunkExtensionsTooLarge)),
@@ -527,7 +527,7 @@ mod tests {
     }
 
     #[test]
-    fn chunk_starts() {
+    fn chunk_lines_are_written() {
         let longest = "ff".repeat(size_of::<usize>()) + "\r\n";
         for (len, expected) in [
             (1, "1\r\n"),

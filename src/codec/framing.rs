@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn content_lengths() {
+    fn content_length_lines_are_combined() {
         for (lines, expected) in [
             (&["5"][..], valid(5, 1)),
             (&["005"], valid(5, 3)),
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn transfer_codings() {
+    fn transfer_coding_lines_are_combined() {
         for (lines, expected) in [
             (&["chunked"][..], Coding::Chunked),
             (&["ChUnKeD"], Coding::Chunked),
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_stand_in_a_head_without_a_body() {
+    fn framing_fields_without_a_body_are_told_apart() {
         for (lengths, codings, on_204, on_304) in [
             (&[][..], &[][..], false, false),
             (&["0"], &[], false, false),
