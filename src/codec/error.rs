@@ -42,7 +42,7 @@ pub enum ProtocolError {
     /// The interim heads are longer than
     /// [`Limits::informational_bytes`](super::Limits::informational_bytes).
     InformationalTooLarge,
-    /// The server switched protocols although the request offered none.
+    /// The server switched protocols although the request did not ask for it.
     UnsolicitedUpgrade,
     /// The server switched protocols without an Upgrade field that names the new one.
     UpgradeUnnamed,
@@ -124,7 +124,7 @@ impl ProtocolError {
             Self::TooManyInformational => "the server sent more interim responses than the limit",
             Self::InformationalTooLarge => "the server sent interim responses larger than the limit",
             Self::UnsolicitedUpgrade => {
-                "the server switched protocols although the request offered none (RFC 9110, section 15.2.2)"
+                "the server switched protocols although the request did not ask for it (RFC 9110, section 15.2.2)"
             }
             Self::UpgradeUnnamed => {
                 "the server switched protocols without naming the new one (RFC 9110, section 15.2.2)"

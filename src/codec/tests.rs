@@ -297,3 +297,46 @@ fn each_leniency_can_be_switched() {
     let seen = observe_always(&Method::GET, lenient, wire, Peer::Stays);
     assert_eq!((&seen.body[..], &seen.reasons[..]), (&b"hello"[..], &[CloseReason::Lenient][..]));
 }
+
+/// The order in the module's documentation: each file imports only files of earlier rows.
+#[test]
+fn each_file_imports_only_files_of_earlier_rows() {
+    let rows: [&[(&str, &str)]; 7] = [
+        &[
+            ("error", include_str!("error.rs")),
+            ("limits", include_str!("limits.rs")),
+            ("close", include_str!("close.rs")),
+            ("shown", include_str!("shown.rs")),
+            ("field_map", include_str!("field_map.rs")),
+            ("unasked", include_str!("unasked.rs")),
+        ],
+        &[("grammar", include_str!("grammar.rs"))],
+        &[
+            ("framing", include_str!("framing.rs")),
+            ("names", include_str!("names.rs")),
+            ("trailers", include_str!("trailers.rs")),
+            ("upgrade", include_str!("upgrade.rs")),
+            ("target", include_str!("target.rs")),
+        ],
+        &[("request", include_str!("request.rs")), ("response", include_str!("response.rs"))],
+        &[("fields", include_str!("fields.rs")), ("head", include_str!("head.rs"))],
+        &[("encode", include_str!("encode.rs")), ("chunked", include_str!("chunked.rs"))],
+        &[("machine", include_str!("machine.rs"))],
+    ];
+    let mut earlier = Vec::new();
+    for row in rows {
+        for (name, text) in row {
+            let code = text.split("#[cfg(test)]").next().unwrap();
+            let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+            for path in lines.flat_map(|line| line.split("super::").skip(1)) {
+                let file = path.split([':', ';', ',']).next().unwrap();
+                assert!(earlier.contains(&file), "{name}.rs imports {file}");
+            }
+        }
+        earlier.extend(row.iter().map(|(name, _)| *name));
+    }
+    let module = include_str!("mod.rs");
+    let declared = module.lines().filter(|line| line.starts_with("mod ") || line.ends_with("mod shown;"));
+    let files = declared.filter(|line| !line.contains("tests;") && !line.contains("observe;")).count();
+    assert_eq!(files, earlier.len(), "each file has its row");
+}
