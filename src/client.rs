@@ -26,12 +26,13 @@ use crate::layer::timeout::{self, Chosen, Deadline, NEVER, Timeouts};
 use crate::pool::key::RouteRef;
 use crate::pool::lease::Lease;
 use crate::pool::{DropReason, NotGranted, Pool, PoolConfig, Wait};
-use crate::request::{IntoUrl, RequestBuilder, RequestTarget, Settings};
+use crate::request::{RequestBuilder, RequestTarget, Settings};
 use crate::response::{Head, Requested, Response};
 use crate::time::{self, RuntimeGone, Timer};
 use crate::trace::{RequestSpans, Timeline};
 use crate::upgraded::Upgraded;
 use crate::upload::Upload;
+use crate::url::IntoUrl;
 
 /// An HTTP/1.1 client with a pool of kept connections.
 ///

@@ -1,7 +1,7 @@
 //! All settings, as plain nested data, and the builder that sets them.
 //!
-//! Each group of settings is defined beside the module that consumes it; nothing below [`client`](crate::client)
-//! sees the whole. Invariant: building does no I/O and reads no environment.
+//! Each group of settings is defined beside the module that uses it. No module below [`client`](crate::client) sees all of
+//! them. Invariant: building does no I/O and reads no environment.
 
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
@@ -27,10 +27,10 @@ pub(crate) struct RequestConfig {
     pub(crate) default_headers: HeaderMap,
     pub(crate) timeout: Setting,
     pub(crate) max_collected_body: usize,
-    /// From how much content on a request expects to be asked for it.
+    /// Size of content from which on a request says `Expect: 100-continue`.
     pub(crate) expect_continue_above: Option<u64>,
     pub(crate) on_informational: Option<Informed>,
-    /// No connection is kept, and every request says so.
+    /// Whether no connection is kept, so that every request says `Connection: close`.
     pub(crate) closes: bool,
 }
 
@@ -48,7 +48,7 @@ impl Default for RequestConfig {
 }
 
 impl std::fmt::Debug for RequestConfig {
-    /// The fields by their names alone: their values may be secrets.
+    /// Shows the names of fields only, because their values may be secrets.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RequestConfig")
             .field("default_headers", &FieldNames(&self.default_headers))
@@ -61,7 +61,7 @@ impl std::fmt::Debug for RequestConfig {
     }
 }
 
-/// The caller's hook for interim responses.
+/// The caller's function for interim responses.
 #[derive(Clone)]
 pub(crate) struct Informed(pub(crate) Arc<OnInformational>);
 
@@ -71,7 +71,9 @@ impl std::fmt::Debug for Informed {
     }
 }
 
-/// Builds a [`Client`]. Every setting has a default; the crate's documentation lists them with their reasons.
+/// Builds a [`Client`]. The page on [defaults](crate::manual::defaults) lists the default of each setting and its reason.
+///
+/// A timeout or limit that takes an `Option` is switched off by `None`.
 ///
 /// ```
 /// use std::time::Duration;
@@ -120,76 +122,94 @@ impl std::fmt::Debug for SharedConnector {
 
 /// # Connections
 impl ClientBuilder {
-    /// The most connections to one host: idle, in use and being made. Unlimited by default, as in reqwest and Go.
-    /// With a limit, further requests wait their turn, for the [acquire timeout](Self::acquire_timeout) at the most.
+    /// Sets the largest number of connections to one host: idle, active and being made. Unlimited by default, as in reqwest
+    /// and Go.
+    ///
+    /// Further requests wait in the order of their arrival, for at most the [acquire timeout](Self::acquire_timeout).
+    /// [`build`](Self::build) refuses 0.
     pub fn max_connections_per_host(mut self, connections: usize) -> Self {
         self.pool.max_connections_per_host = connections;
         self
     }
 
-    /// The most connections to all hosts. Unlimited by default. An idle connection of another host gives way to one
-    /// that is needed.
+    /// Sets the largest number of connections to all hosts together: idle, active and being made. Unlimited by default.
+    ///
+    /// If the limit is reached, an idle connection of another host is closed for a request that needs a new connection.
+    /// [`build`](Self::build) refuses 0.
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.pool.max_connections = connections;
         self
     }
 
-    /// Sets the number of idle connections kept for one host. Unlimited by default, as in reqwest (Go keeps 2): the newest
-    /// is used first, and the [idle timeout](Self::idle_timeout) closes those that are not needed. With a limit, the one
-    /// idle for longest is closed first. 0 keeps none: every request has a connection of its own, and says
-    /// `Connection: close` (<https://www.rfc-editor.org/rfc/rfc9112#section-9.3>).
+    /// Sets the largest number of idle connections that are kept for one host. Unlimited by default, as in reqwest (Go keeps
+    /// 2), because the [idle timeout](Self::idle_timeout) closes those that are not needed.
+    ///
+    /// The connection that was used last is used first, and the one that has been idle for longest is closed first. With 0,
+    /// none is kept: every request has a connection of its own and says `Connection: close`
+    /// (<https://www.rfc-editor.org/rfc/rfc9112#section-9.3>).
     pub fn max_idle_per_host(mut self, connections: usize) -> Self {
         self.pool.max_idle_per_host = connections;
         self
     }
 
-    /// Sets the number of idle connections kept for all hosts: 1,024 by default, or as many as a limit on connections
-    /// ([`max_connections`](Self::max_connections), [`max_connections_per_host`](Self::max_connections_per_host)) allows, if
-    /// that is more. The one idle for longest is closed first, but none that was used in the last second, so that a burst
-    /// keeps its connections. 0 keeps none, as for one host.
+    /// Sets the largest number of idle connections that are kept for all hosts together. By default 1,024, or the limit of
+    /// [`max_connections`](Self::max_connections) or [`max_connections_per_host`](Self::max_connections_per_host) if one is
+    /// set and larger.
+    ///
+    /// The connection that has been idle for longest is closed first. A connection that was used within the last second is
+    /// never closed for this limit, so that a burst keeps its connections. With 0, none is kept, as for
+    /// [`max_idle_per_host`](Self::max_idle_per_host).
     pub fn max_idle(mut self, connections: usize) -> Self {
         self.pool.max_idle = Some(connections);
         self
     }
 
-    /// How long a connection may stay idle: 60 s by default (Go and reqwest: 90 s, which is longer than many servers
-    /// wait). A server's `Keep-Alive: timeout=N` shortens it to N - 1 s. `None`: until the server closes it. Zero keeps
-    /// none, as [`max_idle_per_host`](Self::max_idle_per_host) does.
+    /// Sets how long a connection may stay idle before it is closed: 60 s by default, because many servers close idle
+    /// connections after less than the 90 s of Go and reqwest.
+    ///
+    /// A server's `Keep-Alive: timeout=N` shortens it to N - 1 s. With `None`, a connection stays until the server closes it.
+    /// With zero, none is kept, as for [`max_idle_per_host`](Self::max_idle_per_host).
     pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.pool.idle_timeout = timeout.into();
         self
     }
 
-    /// How long a connection is used at the most: without a limit by default. A tenth of it at the most, drawn for each
-    /// connection, is taken off, so that connections that were made together are not replaced together. A request that is
-    /// under way is not cut short.
+    /// Sets the time after which a connection is used for no further request. Unlimited by default (`None`).
+    ///
+    /// A random part of up to a tenth is subtracted for each connection, so that connections that were made together are not
+    /// replaced together. A request that is under way is not interrupted.
     pub fn max_lifetime(mut self, lifetime: impl Into<Option<Duration>>) -> Self {
         self.pool.max_lifetime = lifetime.into();
         self
     }
 
-    /// The most requests that may wait for a connection of one host: 10,000 by default. One more fails at once with
-    /// [`ErrorKind::PoolFull`](crate::ErrorKind::PoolFull).
+    /// Sets the largest number of requests that may wait for a connection to one host: 10,000 by default. A further request
+    /// fails at once with [`ErrorKind::PoolFull`](crate::ErrorKind::PoolFull).
     pub fn max_waiters_per_host(mut self, waiters: usize) -> Self {
         self.pool.max_waiters_per_host = waiters;
         self
     }
 
-    /// A request that must not be sent twice (a POST without an `Idempotency-Key`) takes an idle connection only if it was
-    /// used within `fresh`, say 2 s; otherwise it dials. Off by default: a connection is looked at before each request,
-    /// and what remains is the moment between the look and the server's reading.
+    /// Sets how recently an idle connection must have been used to carry a request that cannot be sent twice, such as a POST
+    /// without an `Idempotency-Key`. Off by default (`None`).
+    ///
+    /// Such a request fails if the server closes the connection at the moment at which the request is sent. Every connection
+    /// is checked right before a request, so that this moment is short; a value such as 2 s makes it less likely still,
+    /// because servers close connections that have been idle for long. If no idle connection is recent enough, a new one is
+    /// made.
     pub fn fresh_for_unsafe(mut self, fresh: impl Into<Option<Duration>>) -> Self {
         self.pool.fresh_for_unsafe = fresh.into();
         self
     }
 
-    /// Asked whether a connection is to be closed, in place of being kept: each time it comes back, before it is used
-    /// again, and every few seconds while it is idle. (One that is handed from one request to the next is asked about
-    /// before that, as it comes back.) To be called often, and not to block; it may use the client. A panic fails the
-    /// request that met it; in the background, it closes the idle connections of its runtime.
+    /// Sets a function that decides whether a connection is closed instead of being kept.
+    ///
+    /// It is called when a connection comes back from a request, before an idle connection is used again, and every few
+    /// seconds while it is idle. It is called often and must not block. It may use the client. A panic in it fails the
+    /// request in whose call it occurs; in the background, a panic closes the idle connections of that runtime.
     ///
     /// ```
-    /// // For a load balancer that spreads connections, not requests: none gets more than a thousand.
+    /// // A load balancer that distributes connections instead of requests: use each for 1,000 requests at most.
     /// let client = handclasp::Client::builder().evict_if(|idle| idle.requests() >= 1_000).build()?;
     /// # Ok::<(), handclasp::Error>(())
     /// ```
@@ -201,38 +221,43 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets the longest waiting period between dials to a failing host. `None` by default: after two failed dials in a row,
-    /// one dial at a time is made to the host, requests that come meanwhile share its outcome, and the first request after
-    /// that begins the next dial. With `Some(longest)`, the next dial waits for a random part of 250 ms, doubled with each
-    /// further failure up to `longest`; until then, requests fail at once with
-    /// [`is_not_attempted`](crate::Error::is_not_attempted). Dials that [`min_idle`](crate::Client::min_idle) asks for wait
-    /// for some seconds in any case.
+    /// Sets the longest waiting period between dials to a failing host. No waiting period by default (`None`).
+    ///
+    /// A host is failing after two failed dials in a row. Then only one dial at a time is made to it, and all requests that
+    /// come meanwhile share its outcome. With `None`, the next request after a failed dial starts the next dial. With
+    /// `Some(longest)`, there is a waiting period before the next dial: a random part of 250 ms, doubled with each further
+    /// failure up to `longest`. Requests that come within it fail at once, with
+    /// [`is_not_attempted`](crate::Error::is_not_attempted). Dials for [`min_idle`](crate::Client::min_idle) wait a few
+    /// seconds after a failure in any case.
     pub fn failing_host_backoff(mut self, longest: impl Into<Option<Duration>>) -> Self {
         self.pool.failing_host_backoff = longest.into();
         self
     }
 
     /// Sets whether requests wait for the end of a failing host's waiting period
-    /// (see [`failing_host_backoff`](Self::failing_host_backoff)), and for the dial that follows, instead of failing at
-    /// once. `false` by default.
+    /// (see [`failing_host_backoff`](Self::failing_host_backoff)) and for the dial after it, instead of failing at once.
+    /// `false` by default.
     pub fn wait_for_failing_hosts(mut self, wait: bool) -> Self {
         self.pool.wait_for_failing = wait;
         self
     }
 
-    /// A host that closed so many connections in a row, unasked, after one response each, is not kept for 60 s: to keep
-    /// its connections would cost each request a retry. The same holds for a host that sent bytes on so many
-    /// idle connections, because such bytes can be taken for the next answer. 3 by default, 1 at the least; `None` keeps every host.
+    /// Sets after how many useless connections in a row a host's connections are no longer kept: 3 by default, and at least
+    /// 1. With `None`, every host's connections are kept.
+    ///
+    /// A connection is useless if the server closes it without notice after one response, because each such connection costs
+    /// a retry; or if the server sends bytes on it while it is idle, because such bytes could be taken for the next response.
+    /// The host's connections are kept again after 60 s.
     pub fn not_kept_after(mut self, connections: impl Into<Option<u8>>) -> Self {
         self.pool.not_kept_after = connections.into();
         self
     }
 
-    /// Sets how long a request waits for a connection: 30 s by default. Then it fails with
-    /// [`ErrorKind::PoolTimeout`](crate::ErrorKind::PoolTimeout). `None`: without a limit.
+    /// Sets how long a request may wait for a connection: 30 s by default. Then it fails with
+    /// [`ErrorKind::PoolTimeout`](crate::ErrorKind::PoolTimeout). With `None`, there is no limit.
     ///
-    /// The default does not cut a request short that has a deadline of its own, by [`timeout`](Self::timeout) or by
-    /// [`RequestBuilder::connect_timeout`](crate::RequestBuilder::connect_timeout): that deadline alone holds.
+    /// The default does not apply to a request with a [`timeout`](Self::timeout) or a
+    /// [`RequestBuilder::connect_timeout`](crate::RequestBuilder::connect_timeout): only that limit applies then.
     pub fn acquire_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.pool.acquire_timeout = Some(timeout.into());
         self
@@ -241,44 +266,54 @@ impl ClientBuilder {
 
 /// # Names and addresses
 impl ClientBuilder {
-    /// Sets how long a name may take to resolve: 5 s by default, or as long as the [`connect_timeout`](Self::connect_timeout)
-    /// where that is set. `None`: limited by the connect timeout only.
+    /// Sets how long resolving a name may take. By default 5 s, or the [`connect_timeout`](Self::connect_timeout) if that is
+    /// set. With `None`, only the connect timeout applies.
     pub fn dns_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.dns_timeout = Some(timeout.into());
         self
     }
 
-    /// Sets how long a connection may take to make, from the name to the end of the TLS handshake: 10 s by default.
-    /// `None`: without a limit.
+    /// Sets how long making a connection may take, from resolving the name to the end of the TLS handshake: 10 s by default.
+    /// With `None`, there is no limit.
+    ///
+    /// It applies to the dial, which may serve another request than the one that started it. To limit how long one request
+    /// waits, use [`RequestBuilder::connect_timeout`](crate::RequestBuilder::connect_timeout).
     pub fn connect_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.connect_timeout = Some(timeout.into());
         self
     }
 
-    /// The address that connections leave from; chosen by the system by default.
+    /// Sets the local address of connections. With `None`, which is the default, the system chooses it.
     pub fn local_address(mut self, address: impl Into<Option<IpAddr>>) -> Self {
         self.connect.local_address = address.into();
         self
     }
 
-    /// `host`, or only `host:port`, has this address; no resolver is asked. A port of 0 stands for the URL's port.
-    /// Called again for the same host, it replaces the address.
+    /// Sets the address of `host`, or only of `host:port`, so that no resolver is asked for it.
+    ///
+    /// A port of 0 stands for the URL's port. A later call for the same host replaces the address.
+    ///
+    /// ```
+    /// let client = handclasp::Client::builder().resolve("api.example.org", ([127, 0, 0, 1], 8080).into()).build()?;
+    /// # Ok::<(), handclasp::Error>(())
+    /// ```
     pub fn resolve(mut self, host: &str, address: SocketAddr) -> Self {
         self.overrides.set(host, vec![address]);
         self
     }
 
-    /// Resolves names by `resolver`. By default, `HickoryResolver` with the feature
-    /// `hickory`, otherwise [`SystemResolver`](crate::SystemResolver).
+    /// Sets the resolver of names. The default is `HickoryResolver` with the feature `hickory`, and
+    /// [`SystemResolver`](crate::SystemResolver) without it.
     pub fn dns_resolver(mut self, resolver: impl Resolve) -> Self {
         self.resolver = Some(SharedResolver(Arc::new(resolver)));
         self
     }
 
-    /// Makes connections by `connect`, in place of resolving, TCP and TLS: for tests in memory, tunnels, and
-    /// transports of your own. For https, what it returns must have done TLS already.
+    /// Sets a function that makes connections, instead of resolving names, TCP and TLS: for tests in memory, tunnels, and
+    /// other transports.
     ///
-    /// It runs in the dial's own task, under the [connect timeout](Self::connect_timeout); an error is reported as
+    /// For https, the function must return a connection on which TLS is established. It runs in a task of its own, under the
+    /// [connect timeout](Self::connect_timeout). Its error is reported as
     /// [`ErrorKind::Connect`](crate::ErrorKind::Connect).
     pub fn connector<C, F>(mut self, connect: C) -> Self
     where
@@ -290,7 +325,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Trusts servers that this certificate vouches for, besides those that the platform trusts.
+    /// Adds a certificate authority to those that the platform trusts. Called again, it adds another.
     #[cfg(feature = "rustls")]
     pub fn add_root_certificate(mut self, certificate: crate::Certificate) -> Self {
         self.tls.roots.push(certificate);
@@ -300,19 +335,19 @@ impl ClientBuilder {
 
 /// # Requests and responses
 impl ClientBuilder {
-    /// Sets how long a response's head may take, from the moment its request is written: 120 s by default. `None`: without
-    /// a limit.
+    /// Sets how long the server may take from the end of the request to the head of its response: 120 s by default. With
+    /// `None`, there is no limit.
     ///
-    /// The default does not cut a total [`timeout`](Self::timeout) short: if the client or a request sets a total timeout and
-    /// no response timeout, only the total timeout holds. For one request, see
-    /// [`RequestBuilder::response_timeout`](crate::RequestBuilder::response_timeout).
+    /// The default does not apply if the client or the request has a total [`timeout`](Self::timeout): only the total
+    /// timeout applies then. [`RequestBuilder::response_timeout`](crate::RequestBuilder::response_timeout) sets it for one
+    /// request.
     ///
     /// ```
     /// # use std::time::Duration;
     /// # fn main() -> Result<(), handclasp::Error> {
-    /// // A response may take five minutes to begin.
+    /// // A response may take up to five minutes.
     /// let client = handclasp::Client::builder().timeout(Duration::from_secs(300)).build()?;
-    /// // And here, as long as it likes.
+    /// // The head of a response may take any time.
     /// let patient = handclasp::Client::builder().response_timeout(None).build()?;
     /// # Ok(())
     /// # }
@@ -322,40 +357,41 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets how long a response's content may pause while it is being read: 120 s by default. `None`: without a limit. For
-    /// one request, see [`RequestBuilder::read_timeout`](crate::RequestBuilder::read_timeout).
+    /// Sets how long the server may send nothing while a response's content is read: 120 s by default. With `None`, there is
+    /// no limit. [`RequestBuilder::read_timeout`](crate::RequestBuilder::read_timeout) sets it for one request.
     pub fn read_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.exchange.timeouts.read = Some(timeout.into());
         self
     }
 
-    /// Sets how long a request may be held up by a server that takes nothing of it: 60 s by default. `None`: without a
-    /// limit. For one request, see [`RequestBuilder::write_timeout`](crate::RequestBuilder::write_timeout).
+    /// Sets for how long the server may accept no byte while a request is written: 60 s by default. With `None`, there is no
+    /// limit. [`RequestBuilder::write_timeout`](crate::RequestBuilder::write_timeout) sets it for one request.
     pub fn write_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.exchange.timeouts.write = Some(timeout.into());
         self
     }
 
-    /// Sets how long a request with `Expect: 100-continue` holds its content back while the server says nothing to it: 1 s
-    /// by default, as in Go and curl. `None`: until the server answers.
+    /// Sets how long a request with `Expect: 100-continue` waits for the server before it sends its content without an answer:
+    /// 1 s by default, as in Go and curl. With `None`, it waits until the server answers.
     pub fn expect_continue_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.exchange.expect_continue = timeout.into().unwrap_or(NEVER);
         self
     }
 
-    /// Sends `Expect: 100-continue` with every request that has at least so many bytes of content, or content of
-    /// unknown length: a server that refuses it is spared the upload, and an accepted upload costs one more round
-    /// trip. Never by default, nor to a server that was seen to speak HTTP/1.0. See [`expect_continue`](crate::RequestBuilder::expect_continue).
+    /// Sets from which size of content on, in bytes, a request says `Expect: 100-continue`. Never by default (`None`).
+    ///
+    /// Content of unknown length counts as larger. With the field, a server can refuse a request before the upload, and an
+    /// accepted upload takes one more round trip. The field is not sent to a server that has answered in HTTP/1.0.
+    /// [`RequestBuilder::expect_continue`](crate::RequestBuilder::expect_continue) adds it to one request.
     pub fn expect_continue_above(mut self, bytes: impl Into<Option<u64>>) -> Self {
         self.request.expect_continue_above = bytes.into();
         self
     }
 
-    /// Calls `informed` for every interim (1xx) response, such as `103 Early Hints`, before the final one comes. It
-    /// runs within the request's future, which it should not hold up.
+    /// Sets a function that is called for every interim (1xx) response, such as `103 Early Hints`, when it arrives.
     ///
-    /// How many are taken, and how large, is bounded by [`codec_limits`](Self::codec_limits); they do not extend the
-    /// [`response_timeout`](Self::response_timeout).
+    /// It runs within the request's future and must not block. [`codec_limits`](Self::codec_limits) limits the number and the
+    /// size of interim responses. They do not extend the [`response_timeout`](Self::response_timeout).
     ///
     /// ```
     /// let client = handclasp::Client::builder().on_informational(|status, headers| {
@@ -370,21 +406,28 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets how long a request may take as a whole, from the call to the end of its response's content: without a limit
-    /// (`None`) by default. For one request, see [`RequestBuilder::timeout`](crate::RequestBuilder::timeout).
+    /// Sets how long a request may take from the call to the end of its response's content. Unlimited by default (`None`).
+    /// [`RequestBuilder::timeout`](crate::RequestBuilder::timeout) sets it for one request.
     pub fn timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.request.timeout = Some(timeout.into());
         self
     }
 
-    /// Fields that every request has, unless it sets them itself. None by default.
+    /// Adds header fields to every request that does not set fields of the same names. None by default.
+    ///
+    /// ```
+    /// # let mut headers = http::HeaderMap::new();
+    /// headers.insert("accept", "application/json".parse().unwrap());
+    /// let client = handclasp::Client::builder().default_headers(headers).build()?;
+    /// # Ok::<(), handclasp::Error>(())
+    /// ```
     pub fn default_headers(mut self, headers: HeaderMap) -> Self {
         self.request.default_headers.extend(headers);
         self
     }
 
-    /// The `User-Agent` of every request that does not set its own: `handclasp/` and the crate's version by default
-    /// (<https://www.rfc-editor.org/rfc/rfc9110#section-10.1.5>).
+    /// Sets the `User-Agent` of every request that does not set its own. The default is `handclasp/` and the crate's version
+    /// (<https://www.rfc-editor.org/rfc/rfc9110#section-10.1.5>). [`build`](Self::build) reports an invalid value.
     pub fn user_agent<V>(mut self, value: V) -> Self
     where
         V: TryInto<HeaderValue>,
@@ -395,50 +438,61 @@ impl ClientBuilder {
                 self.request.default_headers.insert(USER_AGENT, value);
             }
             Err(error) => {
-                let error = Error::request("the user agent is not a valid field value").because(error.into());
+                let error = Error::request("the user agent has a byte that a header value cannot have")
+                    .because(error.into());
                 self.error.get_or_insert(error);
             }
         }
         self
     }
 
-    /// Sends no `User-Agent`, but for requests that set one.
+    /// Removes the default `User-Agent`: only requests that set one send it.
     pub fn no_user_agent(mut self) -> Self {
         self.has_no_user_agent = true;
         self.request.default_headers.remove(USER_AGENT);
         self
     }
 
-    /// The most content that [`bytes`](crate::Response::bytes), [`text`](crate::Response::text) and
-    /// [`collect`](crate::Response::collect) put into memory: 256 MiB by default. A larger body is an error.
+    /// Sets the largest content, in bytes, that [`bytes`](crate::Response::bytes), [`text`](crate::Response::text) and
+    /// [`collect`](crate::Response::collect) read into memory: 256 MiB by default. Larger content fails with
+    /// [`ErrorKind::Decode`](crate::ErrorKind::Decode).
     pub fn max_collected_body(mut self, bytes: usize) -> Self {
         self.request.max_collected_body = bytes;
         self
     }
 
-    /// What the codec accepts: sizes of heads and trailers, and leniencies.
+    /// Sets what the codec accepts of a server: sizes of heads and trailers, and departures from the grammar.
+    ///
+    /// ```
+    /// let mut limits = handclasp::codec::Limits::default();
+    /// limits.head = 256 * 1024;
+    /// let client = handclasp::Client::builder().codec_limits(limits).build()?;
+    /// # Ok::<(), handclasp::Error>(())
+    /// ```
     pub fn codec_limits(mut self, limits: crate::codec::Limits) -> Self {
         self.exchange.limits = limits;
         self
     }
 
-    /// Builds the client. No I/O is done: name servers, certificates and hosts are first asked by a request.
+    /// Builds the client. Does no I/O: the first request reads certificates and resolves names. Needs no runtime.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Request`](crate::ErrorKind::Request) when a setting is invalid: a limit of 0 connections, or a
-    /// user agent that is no field value.
+    /// [`ErrorKind::Request`](crate::ErrorKind::Request) if a setting is invalid: a limit of 0 connections, or a user agent
+    /// with a byte that a header value cannot have.
     pub fn build(self) -> Result<Client> {
         if let Some(error) = self.error {
             return Err(error);
         }
         if self.pool.max_connections_per_host == 0 || self.pool.max_connections == 0 {
-            return Err(Error::request("a limit of 0 connections would let no request through"));
+            return Err(Error::request(
+                "the limit of connections is 0, which would let no request through: set at least 1",
+            ));
         }
         Ok(self.build_valid())
     }
 
-    /// For the default settings, which are valid.
+    /// Builds a client of settings that have been checked.
     pub(crate) fn build_valid(mut self) -> Client {
         if !self.has_no_user_agent {
             let fields = self.request.default_headers.entry(USER_AGENT);
@@ -448,17 +502,17 @@ impl ClientBuilder {
             || self.pool.max_idle == Some(0)
             || self.pool.idle_timeout == Some(Duration::ZERO);
         if let Some(whole) = self.connect_timeout {
-            // A default never cuts an explicit deadline short: the lookup has all of it.
+            // A default timeout never shortens one that was set: the lookup may take the whole connect timeout.
             self.connect.connect_timeout = whole.unwrap_or(NEVER);
             self.connect.dns_timeout = NEVER;
-            // Nor does the wait for a connection end before the dial.
+            // By default, a request waits for a connection at least as long as a dial may take.
             let dial = whole.map_or(Duration::ZERO, |whole| whole.saturating_add(Duration::from_secs(1)));
             self.pool.acquire_default = self.pool.acquire_default.max(dial);
         }
         if let Some(lookup) = self.dns_timeout {
             self.connect.dns_timeout = lookup.unwrap_or(NEVER);
             if let (Some(lookup), None) = (lookup, self.connect_timeout) {
-                // What follows the lookup has as long as it has by default.
+                // The steps after the lookup may take as long as by default.
                 let whole = lookup.saturating_add(Duration::from_secs(5));
                 self.connect.connect_timeout = self.connect.connect_timeout.max(whole);
             }

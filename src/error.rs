@@ -1,8 +1,8 @@
-//! What can go wrong, said once: who did what, in which phase, and how much of the request was written.
+//! The error of the crate: its kind, its phase, how much of the request was written, and a message.
 //!
-//! [`Error`] is one word wide. It knows nothing of sockets or of the codec: the modules that fail build it from
-//! their own errors, which stay reachable as its [`source`](std::error::Error::source). Invariant: no message
-//! contains a header's value or a URL's credentials.
+//! [`Error`] is one word wide. It knows nothing of sockets or of the codec: the modules that fail build it from their own
+//! errors, which stay reachable as its [`source`](std::error::Error::source). Invariant: no message contains a header's
+//! value or a URL's credentials.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -13,16 +13,31 @@ use http::Uri;
 
 use crate::trace::Timings;
 
-/// A boxed error of any kind, as custom resolvers, connectors and body streams return it.
+/// A boxed error of any type, for custom resolvers, connectors and body streams.
 pub type BoxError = Box<dyn StdError + Send + Sync + 'static>;
 
-/// The result of a request.
+/// The result of this crate's functions.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Why a request failed.
+/// The error of a request or of building a client.
 ///
-/// `Display` says who did what at this level only; causes follow by [`source`](StdError::source).
-/// [`Error::chain`] prints all of it on one line.
+/// [`kind`](Self::kind) says what failed, [`phase`](Self::phase) in which phase, and
+/// [`request_written`](Self::request_written) how much of the request had been written. `Display` prints one sentence
+/// without the causes, which follow by [`source`](StdError::source); [`chain`](Self::chain) prints all of them.
+///
+/// ```no_run
+/// # async fn example() {
+/// use handclasp::{ErrorKind, Written};
+///
+/// match handclasp::get("http://example.org/").await {
+///     Ok(response) => println!("{}", response.status()),
+///     Err(error) if error.is_timeout() => println!("too slow, in phase {:?}", error.phase()),
+///     Err(error) if error.kind() == ErrorKind::Dns => println!("unknown host: {}", error.chain()),
+///     Err(error) if error.request_written() == Written::Nothing => println!("not sent: {}", error.chain()),
+///     Err(error) => println!("{}", error.chain()),
+/// }
+/// # }
+/// ```
 pub struct Error {
     inner: Box<Inner>,
 }
@@ -39,49 +54,50 @@ struct Inner {
     retry_at: Option<Instant>,
 }
 
-/// The words of an error: fixed ones cost nothing.
+/// The sentence of an error. Borrowed if it is fixed: allocates nothing.
 type Message = std::borrow::Cow<'static, str>;
 
-/// What kind of failure an [`Error`] is.
+/// The kind of failure of an [`Error`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The request cannot be sent as it was given: the caller's mistake, found before a byte was written.
+    /// The request cannot be sent as it is, or a setting is invalid. Nothing was written.
     Request,
-    /// The host's queue of waiting requests is full.
+    /// Too many requests wait for a connection to the host. See
+    /// [`max_waiters_per_host`](crate::ClientBuilder::max_waiters_per_host).
     PoolFull,
-    /// No connection became available within the acquire timeout.
+    /// No connection became available within the [`acquire_timeout`](crate::ClientBuilder::acquire_timeout).
     PoolTimeout,
     /// The host's name could not be resolved.
     Dns,
-    /// No address of the host could be connected to.
+    /// No connection could be made to any address of the host.
     Connect,
-    /// The proxy refused or failed.
+    /// The proxy refused the request or failed.
     Proxy,
     /// The TLS handshake failed, or the server's certificate was not accepted.
     Tls,
-    /// The peer broke the rules of HTTP/1.1.
+    /// The server broke the rules of HTTP/1.1.
     Protocol,
-    /// The peer closed or reset the connection before the response was complete.
+    /// The server closed or reset the connection before the response was complete.
     ConnectionLost,
-    /// A deadline passed; [`Error::phase`] says in which phase.
+    /// A timeout passed. [`Error::phase`] says in which phase.
     Timeout,
-    /// The request's body failed, or did not have the length it promised.
+    /// The source of the request's body failed, or the body did not have its promised length.
     Body,
-    /// The response's body could not be turned into what was asked for, or is larger than allowed.
+    /// The response's content could not be converted, or is larger than
+    /// [`max_collected_body`](crate::ClientBuilder::max_collected_body).
     Decode,
-    /// Redirects led nowhere.
+    /// A redirect could not be followed.
     Redirect,
-    /// The response's status was an error, and [`Response::error_for_status`](crate::Response::error_for_status)
-    /// was called.
+    /// [`Response::error_for_status`](crate::Response::error_for_status) was called on a 4xx or 5xx response.
     Status,
     /// The pool was shut down.
     Shutdown,
-    /// The server did not switch protocols, and [`Response::upgrade`](crate::Response::upgrade) was called.
+    /// [`Response::upgrade`](crate::Response::upgrade) was called, but the server did not switch protocols.
     Upgrade,
 }
 
-/// The part of a request's life in which something happened.
+/// A phase of a request, in the order in which phases follow each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Phase {
@@ -91,7 +107,7 @@ pub enum Phase {
     Dns,
     /// Connecting to an address.
     Tcp,
-    /// Speaking with a proxy.
+    /// Asking a proxy for a tunnel.
     Proxy,
     /// The TLS handshake.
     Tls,
@@ -141,73 +157,76 @@ impl fmt::Display for Phase {
     }
 }
 
-/// How much of a request was given to the connection: the most over all attempts.
+/// How much of a request was written to a connection. If the request was sent several times, the largest amount counts.
 ///
-/// For https, bytes count as written once TLS has taken them.
+/// With https, bytes count as written once they have been passed to TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-#[allow(clippy::exhaustive_enums, reason = "there is nothing between part and all")]
+#[allow(clippy::exhaustive_enums, reason = "these three are all there can be")]
 pub enum Written {
-    /// Not one byte: the server cannot have acted on it.
+    /// No byte: the server cannot have acted on the request.
     #[default]
     Nothing,
-    /// Some of it.
+    /// A part: the server may have acted on the request.
     Partly,
-    /// All of it.
+    /// The whole request: the server may have acted on it.
     All,
 }
 
 impl Error {
     pub(crate) const SHUTDOWN: &'static str = "the pool was shut down";
 
-    /// The pool was shut down, before there was a connection or while it was used.
+    /// Creates the error of a request that a shutdown of the pool ended.
     pub(crate) fn shutdown() -> Self {
         Self::new(ErrorKind::Shutdown, Self::SHUTDOWN)
     }
 
-    /// What kind of failure this is.
+    /// Returns the kind of failure.
     pub fn kind(&self) -> ErrorKind {
         self.inner.kind
     }
 
-    /// In which phase it happened; `None` where no exchange had begun.
+    /// Returns the phase in which the request failed, or `None` if it failed before the first phase.
     pub fn phase(&self) -> Option<Phase> {
         self.inner.phase
     }
 
-    /// How much of the request had been written, over all attempts.
+    /// Returns how much of the request had been written. If it was sent several times, the largest amount counts.
+    ///
+    /// With [`Written::Nothing`], the server cannot have acted on the request, and sending it again is safe.
     pub fn request_written(&self) -> Written {
         self.inner.written
     }
 
-    /// The request's URI, without credentials.
+    /// Returns the URI of the request without user and password, or `None` if the error belongs to no request.
     pub fn uri(&self) -> Option<&Uri> {
         self.inner.uri.as_ref()
     }
 
-    /// The request's URL, without credentials.
+    /// Returns the URL of the request without user and password, or `None` if the error belongs to no request or the URI is
+    /// not a WHATWG URL.
     #[cfg(feature = "url")]
     pub fn url(&self) -> Option<url::Url> {
         self.inner.uri.as_ref().and_then(|uri| url::Url::parse(&uri.to_string()).ok())
     }
 
-    /// Where the time went until the failure, if a request had been started.
+    /// Returns how long each phase took until the failure, or `None` if the request was not started.
     pub fn timings(&self) -> Option<&Timings> {
         self.inner.timings.as_ref()
     }
 
-    /// Whether a deadline passed: one of the request's phases, or the wait for a connection.
+    /// Whether a timeout passed: the kind is [`Timeout`](ErrorKind::Timeout) or [`PoolTimeout`](ErrorKind::PoolTimeout).
     pub fn is_timeout(&self) -> bool {
         matches!(self.kind(), ErrorKind::Timeout | ErrorKind::PoolTimeout)
     }
 
-    /// Whether no connection could be made: name, address, proxy, or TLS, by failure or by timeout.
+    /// Whether no connection could be made: resolving, connecting, the proxy or the TLS handshake failed or took too long.
     pub fn is_connect(&self) -> bool {
         matches!(self.kind(), ErrorKind::Dns | ErrorKind::Connect | ErrorKind::Proxy | ErrorKind::Tls)
             || (self.kind() == ErrorKind::Timeout
                 && matches!(self.phase(), Some(Phase::Dns | Phase::Tcp | Phase::Proxy | Phase::Tls)))
     }
 
-    /// Whether the name could not be resolved (or not in time).
+    /// Whether the host's name could not be resolved, or not in time.
     pub fn is_dns(&self) -> bool {
         self.kind() == ErrorKind::Dns
             || (self.kind() == ErrorKind::Timeout && self.phase() == Some(Phase::Dns))
@@ -218,37 +237,39 @@ impl Error {
         self.kind() == ErrorKind::Tls
     }
 
-    /// Whether the request itself was at fault: nothing was sent.
+    /// Whether the request cannot be sent as it is: the kind is [`Request`](ErrorKind::Request).
     pub fn is_request(&self) -> bool {
         self.kind() == ErrorKind::Request
     }
 
-    /// Whether a body failed: the one sent, or the one received.
+    /// Whether a body failed: the source of the request's body, or the transfer or conversion of the response's content.
     pub fn is_body(&self) -> bool {
         matches!(self.kind(), ErrorKind::Body | ErrorKind::Decode)
             || (self.phase() == Some(Phase::Receive)
                 && matches!(self.kind(), ErrorKind::ConnectionLost | ErrorKind::Protocol))
     }
 
-    /// Whether nothing was tried for the request: its host is failing, and the waiting period of
-    /// [`failing_host_backoff`](crate::ClientBuilder::failing_host_backoff) is not over. [`retry_at`](Self::retry_at) says
-    /// when it is; [`kind`](Self::kind) and [`source`](StdError::source) say why the last dial failed.
+    /// Whether no connection was attempted, because the host is failing and the waiting period of
+    /// [`failing_host_backoff`](crate::ClientBuilder::failing_host_backoff) is not over.
+    ///
+    /// [`retry_at`](Self::retry_at) returns the end of the waiting period. [`kind`](Self::kind) and
+    /// [`source`](StdError::source) describe the failure of the last dial.
     pub fn is_not_attempted(&self) -> bool {
         self.inner.retry_at.is_some()
     }
 
-    /// Returns the time from which on the next dial to a failing host may be made; `None` unless
+    /// Returns the time at which the next dial to a failing host may be made, or `None` unless
     /// [`is_not_attempted`](Self::is_not_attempted).
     pub fn retry_at(&self) -> Option<Instant> {
         self.inner.retry_at
     }
 
-    /// Whether this is a status turned into an error.
+    /// Whether the error comes from [`Response::error_for_status`](crate::Response::error_for_status).
     pub fn is_status(&self) -> bool {
         self.kind() == ErrorKind::Status
     }
 
-    /// The whole story on one line: this error, then each cause after a colon.
+    /// Returns a `Display` of this error and all its causes on one line, separated by colons.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -260,7 +281,7 @@ impl Error {
         Chain(self)
     }
 
-    /// Returns the error of a request for which no dial was made, because this is how the last dials to its host ended.
+    /// Turns the error of the last dial into that of a request for which no dial is made.
     pub(crate) fn not_attempted(self, dials: u32, until: Instant, now: Instant) -> Self {
         let wait = until.saturating_duration_since(now);
         let message = format!(
@@ -275,11 +296,12 @@ impl Error {
         error.because(self)
     }
 
-    /// Returns the same error, for a body whose every later read repeats how it failed.
+    /// Returns a copy, for a body that returns the error at every later read.
     pub(crate) fn repeat(&self) -> Self {
         Self { inner: self.inner.clone() }
     }
 
+    /// Creates an error without phase, URI, source or timings.
     pub(crate) fn new(kind: ErrorKind, message: impl Into<Message>) -> Self {
         Self {
             inner: Box::new(Inner {
@@ -295,42 +317,45 @@ impl Error {
         }
     }
 
-    /// The caller's mistake.
+    /// Creates the error of a request that cannot be sent as it is.
     pub(crate) fn request(message: impl Into<Message>) -> Self {
         Self::new(ErrorKind::Request, message)
     }
 
-    /// A deadline passed in `phase`.
+    /// Creates the error of a timeout `after` in `phase`. `what` says what did not happen.
     pub(crate) fn timeout(phase: Phase, after: Duration, what: &str) -> Self {
         Self::new(ErrorKind::Timeout, format!("{what} within {after:?}")).in_phase(phase)
     }
 
+    /// Sets the phase.
     #[must_use]
     pub(crate) fn in_phase(mut self, phase: Phase) -> Self {
         self.inner.phase = Some(phase);
         self
     }
 
+    /// Sets the source.
     #[must_use]
     pub(crate) fn because(mut self, source: impl Into<BoxError>) -> Self {
         self.inner.source = Some(source.into().into());
         self
     }
 
-    /// Raises what is known of the writing; it never falls.
+    /// Raises the written amount. A smaller amount changes nothing.
     #[must_use]
     pub(crate) fn with_written(mut self, written: Written) -> Self {
         self.inner.written = self.inner.written.max(written);
         self
     }
 
+    /// Sets the timings until the failure.
     #[must_use]
     pub(crate) fn with_timings(mut self, timings: Timings) -> Self {
         self.inner.timings = Some(timings);
         self
     }
 
-    /// Names the request; credentials are removed here.
+    /// Sets the URI of the request, without user and password.
     #[must_use]
     pub(crate) fn with_uri(mut self, uri: &Uri) -> Self {
         self.inner.uri = Some(without_credentials(uri));
@@ -338,7 +363,7 @@ impl Error {
     }
 }
 
-/// The same URI, without user and password.
+/// Returns a URI without its user and password.
 pub(crate) fn without_credentials(uri: &Uri) -> Uri {
     let Some(authority) = uri.authority().filter(|a| a.as_str().contains('@')) else { return uri.clone() };
     let host = authority.as_str().rsplit('@').next().unwrap_or_default();
@@ -398,7 +423,7 @@ impl fmt::Display for Chain<'_> {
 mod tests {
     use super::*;
 
-    /// A speed bump: an error travels in every `Result`, so it stays one word.
+    /// Every `Result` has room for an error, so that its size matters.
     #[test]
     fn an_error_is_one_word() {
         assert_eq!(size_of::<Error>(), size_of::<usize>());
@@ -414,14 +439,14 @@ mod tests {
     }
 
     #[test]
-    fn kinds_and_phases_are_words() {
+    fn kinds_and_phases_are_printed_as_words() {
         assert_eq!(ErrorKind::PoolTimeout.to_string(), "pool timeout");
         assert_eq!(ErrorKind::ConnectionLost.to_string(), "connection lost");
         assert_eq!([Phase::Dns, Phase::Wait].map(|phase| phase.to_string()), ["DNS", "wait"]);
     }
 
     #[test]
-    fn written_never_falls() {
+    fn a_smaller_written_amount_changes_nothing() {
         let error = Error::request("no").with_written(Written::All).with_written(Written::Nothing);
         assert_eq!(error.request_written(), Written::All);
     }

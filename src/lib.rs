@@ -32,6 +32,7 @@ mod time;
 mod trace;
 mod upgraded;
 mod upload;
+mod url;
 
 pub use self::body::Body;
 pub use self::client::{Client, get};
@@ -44,7 +45,7 @@ pub use self::pool::{
     ConnectionInfo, DropReason, HostStats, IdleConnection, Pool, PoolEvent, PoolEventKind, PoolEvents,
     PoolStats, Refusal,
 };
-pub use self::request::{IntoUrl, RequestBuilder, RequestTarget};
+pub use self::request::{RequestBuilder, RequestTarget};
 #[cfg(feature = "hickory")]
 pub use self::resolver::HickoryResolver;
 pub use self::resolver::{Answer, Family, Resolve, SystemResolver};
@@ -52,6 +53,7 @@ pub use self::response::{Collected, Response};
 pub use self::trace::Timings;
 pub use self::upgraded::Upgraded;
 pub use self::upload::UploadProgress;
+pub use self::url::IntoUrl;
 
 /// The manual: pages for users, and pages for those who read or change the code.
 ///

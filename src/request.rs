@@ -1,6 +1,6 @@
-//! Making a request: sugar over [`http::Request`], and the settings of one request.
+//! The builder of a request, and the settings of one request.
 //!
-//! It does no I/O. Invariant: a mistake in a part is kept until the request is sent or built, and reported then,
+//! It does no I/O. Invariant: an invalid part is kept as an error until the request is sent or built, and is reported then,
 //! before a byte is written.
 
 use std::borrow::Borrow;
@@ -17,161 +17,11 @@ use crate::codec::shown::WithoutUser;
 use crate::error::{Error, Result};
 use crate::layer::timeout::{Chosen, Setting};
 use crate::response::Response;
+use crate::url::IntoUrl;
 
-/// Something that names what to fetch: text, a `url::Url`, or an `http::Uri`.
+/// Builds a request and sends it. [`Client::get`] and its siblings return one.
 ///
-/// Text is parsed as a WHATWG URL (feature `url`, on by default), which percent-encodes what must be and understands
-/// international names; an `http::Uri` is taken as it is.
-pub trait IntoUrl: sealed::IntoUri {}
-
-impl<T: sealed::IntoUri> IntoUrl for T {}
-
-mod sealed {
-    use http::Uri;
-
-    use crate::error::Result;
-
-    #[allow(unnameable_types, reason = "sealed: the forms that a URL can have are this crate's to choose")]
-    pub trait IntoUri {
-        fn into_uri(self) -> Result<Uri>;
-    }
-}
-
-impl sealed::IntoUri for Uri {
-    fn into_uri(self) -> Result<Uri> {
-        Ok(self)
-    }
-}
-
-impl sealed::IntoUri for &Uri {
-    fn into_uri(self) -> Result<Uri> {
-        Ok(self.clone())
-    }
-}
-
-impl sealed::IntoUri for &str {
-    #[cfg(feature = "url")]
-    fn into_uri(self) -> Result<Uri> {
-        if is_normal(self)
-            && let Ok(uri) = self.parse()
-        {
-            return Ok(uri);
-        }
-        let url = url::Url::parse(self).map_err(|error| invalid_url(self).because(error))?;
-        url.into_uri()
-    }
-
-    #[cfg(not(feature = "url"))]
-    fn into_uri(self) -> Result<Uri> {
-        // A fragment is not sent.
-        let text = self.split('#').next().unwrap_or_default();
-        text.parse().map_err(|error: http::uri::InvalidUri| invalid_url(self).because(error))
-    }
-}
-
-impl sealed::IntoUri for String {
-    fn into_uri(self) -> Result<Uri> {
-        self.as_str().into_uri()
-    }
-}
-
-impl sealed::IntoUri for &String {
-    fn into_uri(self) -> Result<Uri> {
-        self.as_str().into_uri()
-    }
-}
-
-#[cfg(feature = "url")]
-impl sealed::IntoUri for url::Url {
-    fn into_uri(mut self) -> Result<Uri> {
-        if !self.has_host() && !matches!(self.scheme(), "http" | "https") {
-            let scheme = self.scheme();
-            return Err(Error::request(format!(
-                "the URL's scheme is {scheme:?}: only http and https can be fetched"
-            )));
-        }
-        self.set_fragment(None);
-        let text = String::from(self);
-        Uri::try_from(&text).map_err(|error| invalid_url(&text).because(error))
-    }
-}
-
-#[cfg(feature = "url")]
-impl sealed::IntoUri for &url::Url {
-    fn into_uri(self) -> Result<Uri> {
-        self.clone().into_uri()
-    }
-}
-
-/// Whether WHATWG parsing leaves a URL exactly as it is: most are, and it takes longer than all else that is done to make a
-/// request. `false` of what is not seen at a glance: names that are not ASCII in lower case, dot segments, whatever needs to
-/// be escaped.
-#[cfg(feature = "url")]
-fn is_normal(url: &str) -> bool {
-    let (rest, default_port) = match url.strip_prefix("http") {
-        Some(rest) => match rest.strip_prefix("s://") {
-            Some(rest) => (rest, "443"),
-            None => (rest.strip_prefix("://").unwrap_or_default(), "80"),
-        },
-        None => return false,
-    };
-    let Some(slash) = rest.bytes().position(|byte| byte == b'/') else { return false };
-    let (authority, path) = rest.split_at(slash);
-    let (host, is_normal_port) = match authority.split_once(':') {
-        Some((host, port)) => {
-            let is_number = port.bytes().all(|byte| byte.is_ascii_digit()) && !port.starts_with('0');
-            (host, is_number && port.parse::<u16>().is_ok() && port != default_port)
-        }
-        None => (authority, true),
-    };
-    is_normal_port && is_normal_host(host) && is_normal_path(path)
-}
-
-#[cfg(feature = "url")]
-fn is_normal_host(host: &str) -> bool {
-    let is_label = |label: &str| {
-        let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        !label.is_empty() && label.bytes().all(is_plain) && !label.starts_with("xn--")
-    };
-    let last = host.rsplit('.').next().unwrap_or_default();
-    if last.starts_with(|first: char| first.is_ascii_digit()) {
-        // It may mean a number: only an address as everybody writes it is left as it is.
-        return host.parse::<std::net::Ipv4Addr>().is_ok();
-    }
-    host.split('.').all(is_label)
-}
-
-#[cfg(feature = "url")]
-fn is_normal_path(path: &str) -> bool {
-    let mut before = 0;
-    for (at, byte) in path.bytes().enumerate() {
-        let is_plain = match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'?' | b'=' | b'&' | b'-' | b'_' | b'~' => true,
-            b'!' | b'$' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b':' | b'@' => true,
-            // One segment of dots would be taken out.
-            b'.' => before != b'/',
-            b'%' => !path[at + 1..].starts_with("2e") && !path[at + 1..].starts_with("2E"),
-            _ => false,
-        };
-        if !is_plain {
-            return false;
-        }
-        before = byte;
-    }
-    true
-}
-
-fn invalid_url(text: &str) -> Error {
-    let authority = text.split_once("://").map_or("", |(_, rest)| rest);
-    let authority = authority.split(['/', '\\', '?', '#']).next().unwrap_or_default();
-    let literal = authority.split_once('[').and_then(|(_, rest)| rest.split(']').next());
-    if literal.is_some_and(|literal| literal.contains('%')) {
-        return Error::request(crate::pool::key::ZONE);
-    }
-    Error::request("the URL is invalid")
-}
-
-/// A request being made. [`send`](Self::send) sends it.
+/// An invalid part, such as a malformed URL, is reported by [`send`](Self::send) or [`build`](Self::build).
 ///
 /// ```
 /// # fn main() -> handclasp::Result<()> {
@@ -197,26 +47,26 @@ pub struct RequestBuilder {
     error: Option<Error>,
 }
 
-/// The form in which a request names what it asks for, <https://www.rfc-editor.org/rfc/rfc9112#section-3.2>.
+/// The form of a request target, <https://www.rfc-editor.org/rfc/rfc9112#section-3.2>.
 ///
-/// Without one, CONNECT has the authority form of its URL, and every other method the origin form. With
-/// [`Client::execute`], it may be given among the request's extensions.
+/// By default, CONNECT has the authority form of its URL, and every other method the origin form. Set it by
+/// [`RequestBuilder::target`], or, for [`Client::execute`], as an extension of the request.
 #[derive(Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RequestTarget {
-    /// `/path?query`: for the server itself.
+    /// `/path?query`: for the server that has the resource.
     Origin,
-    /// `http://host/path?query`: for a server that is a proxy.
+    /// `http://host/path?query`: for a proxy.
     Absolute,
-    /// `*`: the server as a whole; for OPTIONS only.
+    /// `*`: the server as a whole. Only for OPTIONS.
     Asterisk,
-    /// `host:port`, in place of the URL's: where a proxy is to make a tunnel to; for CONNECT only. The Host field is
-    /// the same.
+    /// `host:port`, instead of the URL's host and port: the destination of a tunnel through a proxy. Only for CONNECT. The
+    /// Host field has the same value.
     Authority(String),
 }
 
 impl fmt::Debug for RequestTarget {
-    /// Without user and password.
+    /// Shows an authority without user and password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Origin => f.write_str("Origin"),
@@ -227,19 +77,19 @@ impl fmt::Debug for RequestTarget {
     }
 }
 
-/// What one request may set differently from its client.
+/// Settings of one request that override those of its client.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Settings {
     pub(crate) timeout: Setting,
     pub(crate) connect_timeout: Option<Duration>,
-    /// Boxed: keeps requests small, of which few have timeouts of their own.
+    /// Boxed because few requests have timeouts of their own: keeps requests small.
     pub(crate) timeouts: Option<Box<Chosen>>,
     pub(crate) target: Option<RequestTarget>,
     pub(crate) isolation: Option<Arc<str>>,
 }
 
 impl RequestBuilder {
-    /// One that was made elsewhere.
+    /// Creates a builder from a request, whose extensions may hold settings and a target.
     pub(crate) fn of(client: Client, request: http::Request<Body>) -> Self {
         let (parts, body) = request.into_parts();
         let mut settings = parts.extensions.get::<Settings>().cloned().unwrap_or_default();
@@ -273,7 +123,17 @@ impl RequestBuilder {
         }
     }
 
-    /// Adds a field; one of the same name that was added before stays.
+    /// Adds a header field.
+    ///
+    /// A field of the same name that was added before stays. A field of the client's
+    /// [`default_headers`](crate::ClientBuilder::default_headers) with this name is not sent. An invalid name or value is
+    /// reported by [`send`](Self::send).
+    ///
+    /// ```
+    /// # let client = handclasp::Client::new();
+    /// let request = client.get("http://example.org/").header("accept", "text/html").header("accept", "text/plain");
+    /// assert_eq!(request.build().unwrap().headers().get_all("accept").iter().count(), 2);
+    /// ```
     pub fn header<K, V>(mut self, name: K, value: V) -> Self
     where
         K: TryInto<HeaderName>,
@@ -281,10 +141,12 @@ impl RequestBuilder {
         V: TryInto<HeaderValue>,
         V::Error: Into<http::Error>,
     {
-        let name = name.try_into().map_err(|error| ("the name of a header field is invalid", error.into()));
+        let name = name
+            .try_into()
+            .map_err(|error| ("a header name is not a token (RFC 9110, section 5.1)", error.into()));
         let field = name.and_then(|name| match value.try_into() {
             Ok(value) => Ok((name, value)),
-            Err(error) => Err(("the value of a header field is invalid", error.into())),
+            Err(error) => Err(("a header value has a forbidden byte (RFC 9110, section 5.5)", error.into())),
         });
         match field {
             Ok((name, value)) => {
@@ -297,7 +159,7 @@ impl RequestBuilder {
         self
     }
 
-    /// Sets fields; those of the same names that were added before are replaced.
+    /// Sets header fields. Fields of the same names that were added before are replaced.
     pub fn headers(mut self, headers: HeaderMap) -> Self {
         for name in headers.keys() {
             self.headers.remove(name);
@@ -308,9 +170,16 @@ impl RequestBuilder {
         self
     }
 
-    /// Adds pairs to the URL's query, encoded as a form is: spaces become `+`.
+    /// Appends pairs to the URL's query, in the encoding of HTML forms: a space becomes `+`.
     ///
-    /// Takes what gives pairs: `&[("a", "b")]`, a `Vec` of pairs, a map. Values may be anything that can be printed.
+    /// Takes anything that yields pairs, such as `&[("a", "b")]`, a `Vec` of pairs, or a map. Values may be of any type
+    /// that implements `Display`.
+    ///
+    /// ```
+    /// # let client = handclasp::Client::new();
+    /// let request = client.get("http://example.org/?a=1").query([("page", 2), ("size", 50)]).build().unwrap();
+    /// assert_eq!(request.uri(), "http://example.org/?a=1&page=2&size=50");
+    /// ```
     pub fn query<I, K, V>(mut self, pairs: I) -> Self
     where
         I: IntoIterator,
@@ -330,7 +199,7 @@ impl RequestBuilder {
             encode_form(name.as_ref(), &mut target);
             target.push('=');
             value.clear();
-            // Writing into a String does not fail; a Display that does has said what it had to say.
+            // Writing to a String cannot fail. If a Display fails, the text that it wrote before is used.
             let _ = write!(value, "{shown}");
             encode_form(&value, &mut target);
         }
@@ -338,88 +207,130 @@ impl RequestBuilder {
         parts.path_and_query = target.parse().ok();
         match Uri::from_parts(parts) {
             Ok(uri) => self.uri = uri,
-            Err(error) => self.fail(Error::request("the URL with its query is invalid").because(error)),
+            Err(error) => {
+                self.fail(Error::request("the URL is invalid or too long with its query").because(error))
+            }
         }
         self
     }
 
-    /// The content to send: bytes, text, a stream, a file, another body; see [`Body`].
+    /// Sets the content to send: bytes, text, or any other [`Body`]. Replaces content that was set before.
+    ///
+    /// No `Content-Type` is added.
+    ///
+    /// ```no_run
+    /// # async fn example(client: handclasp::Client) -> handclasp::Result<()> {
+    /// let json = r#"{"name": "value"}"#;
+    /// let request = client.post("http://example.org/").header("content-type", "application/json").body(json);
+    /// println!("{}", request.send().await?.status());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn body(mut self, body: impl Into<Body>) -> Self {
         self.body = body.into();
         self
     }
 
-    /// `Authorization: Bearer`. The value is marked as sensitive, so it is not printed by `Debug`.
+    /// Sets `Authorization: Bearer` with this token (<https://www.rfc-editor.org/rfc/rfc6750#section-2.1>).
+    ///
+    /// The value is marked as sensitive, so that `Debug` does not print it.
     pub fn bearer_auth(mut self, token: impl Display) -> Self {
         match HeaderValue::try_from(format!("Bearer {token}")) {
             Ok(mut value) => {
                 value.set_sensitive(true);
                 self.headers.insert(http::header::AUTHORIZATION, value);
             }
-            Err(_) => self.fail(Error::request("the bearer token is not a valid field value")),
+            Err(_) => {
+                self.fail(Error::request("the bearer token has a byte that a header value cannot have"))
+            }
         }
         self
     }
 
-    /// Sets how long this request may take as a whole, instead of its client's
-    /// [`timeout`](crate::ClientBuilder::timeout). `None`: without a limit.
+    /// Sets the time that this request may take from the call of [`send`](Self::send) to the end of its response's content.
+    ///
+    /// Overrides the client's [`timeout`](crate::ClientBuilder::timeout). With `None`, there is no limit.
     pub fn timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.settings.timeout = Some(timeout.into());
         self
     }
 
-    /// Sets how long this request waits for its connection: queue and setup together. A dial that it started goes on
-    /// without it, and serves another request or is kept. `None`, the default: the client's timeouts alone hold.
+    /// Sets the time that this request may wait for its connection: in the queue and for the setup together.
     ///
-    /// The default of the client's [`acquire_timeout`](crate::ClientBuilder::acquire_timeout) does not cut it short.
+    /// With `None`, which is the default, only the client's timeouts apply. After a timeout, a dial that the request started
+    /// continues, and its connection serves another request or is kept. The default of the client's
+    /// [`acquire_timeout`](crate::ClientBuilder::acquire_timeout) does not shorten this time.
     pub fn connect_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.settings.connect_timeout = timeout.into();
         self
     }
 
-    /// Sets how long this request waits for its response's head, instead of its client's
-    /// [`response_timeout`](crate::ClientBuilder::response_timeout). `None`: without a limit.
+    /// Sets the time that the server may take from the end of this request to the head of its response.
+    ///
+    /// Overrides the client's [`response_timeout`](crate::ClientBuilder::response_timeout). With `None`, there is no limit.
     pub fn response_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.settings.timeouts.get_or_insert_default().response = Some(timeout.into());
         self
     }
 
-    /// Sets how long the content of this request's response may pause, instead of its client's
-    /// [`read_timeout`](crate::ClientBuilder::read_timeout). `None`: without a limit.
+    /// Sets the time that may pass between two pieces of the response's content while it is read.
+    ///
+    /// Overrides the client's [`read_timeout`](crate::ClientBuilder::read_timeout). With `None`, there is no limit.
     pub fn read_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.settings.timeouts.get_or_insert_default().read = Some(timeout.into());
         self
     }
 
-    /// Sets how long this request may be held up by a server that takes nothing of it, instead of its client's
-    /// [`write_timeout`](crate::ClientBuilder::write_timeout). `None`: without a limit.
+    /// Sets the time for which the server may accept no byte of this request while it is written.
+    ///
+    /// Overrides the client's [`write_timeout`](crate::ClientBuilder::write_timeout). With `None`, there is no limit.
     pub fn write_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.settings.timeouts.get_or_insert_default().write = Some(timeout.into());
         self
     }
 
-    /// Sends the head with `Expect: 100-continue`, and the content when the server asks for it.
+    /// Adds `Expect: 100-continue`: the content is sent only after the server asks for it.
     ///
-    /// The content is held back until the server answers 100, or for
-    /// [`expect_continue_timeout`](crate::ClientBuilder::expect_continue_timeout). A final response instead ends the
-    /// request without its content, and its connection; after a 417 the request is sent again without the expectation
-    /// (<https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1>). A request without content is refused.
+    /// The content is held back until the server answers 100, or until
+    /// [`expect_continue_timeout`](crate::ClientBuilder::expect_continue_timeout) has passed. If the server sends a final
+    /// response instead, the content is not sent and the connection is closed. After a 417, the request is sent again without
+    /// the field (<https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1>). A request without content is refused with
+    /// [`ErrorKind::Request`](crate::ErrorKind::Request).
+    ///
+    /// ```no_run
+    /// # async fn example(client: handclasp::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// let body = handclasp::Body::from_file("large.bin").await?;
+    /// let response = client.put("http://example.org/large").expect_continue().body(body).send().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn expect_continue(mut self) -> Self {
         self.headers.insert(http::header::EXPECT, HeaderValue::from_static("100-continue"));
         self
     }
 
-    /// Shares connections only with requests of the same tag: for users that must not be mixed up where a server takes
-    /// the connection for the user, as with NTLM and Negotiate. (A request with such credentials and no tag says
-    /// `Connection: close`: nobody uses its connection afterwards.)
+    /// Lets this request share connections only with requests of the same tag.
     ///
-    /// Connections of a tag resume no TLS session: by a session, the server could tell that two tags are one client.
+    /// Use one tag per user where a server authenticates the connection instead of each request, as with NTLM and
+    /// Negotiate. A request with such credentials and no tag sends `Connection: close`, so that no other request uses its
+    /// connection.
+    ///
+    /// Connections of a tag do not resume TLS sessions, because by a session the server could tell that two tags belong to
+    /// one client.
+    ///
+    /// ```no_run
+    /// # async fn example(client: handclasp::Client) -> handclasp::Result<()> {
+    /// let request = client.get("http://intranet.example/").isolation("user-17");
+    /// let response = request.header("authorization", "Negotiate YII=").send().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn isolation(mut self, tag: impl Into<Arc<str>>) -> Self {
         self.settings.isolation = Some(tag.into());
         self
     }
 
-    /// The form of the request's target. See [`RequestTarget`].
+    /// Sets the form of the request target. By default, CONNECT has the authority form and other methods the origin form.
     ///
     /// ```no_run
     /// # async fn example(client: handclasp::Client) -> handclasp::Result<()> {
@@ -435,11 +346,17 @@ impl RequestBuilder {
         self
     }
 
-    /// The request as it is, for [`Client::execute`]. Its timeouts are in its extensions.
+    /// Returns the request, for [`Client::execute`]. Its settings are among its extensions.
     ///
     /// # Errors
     ///
-    /// When one of its parts was invalid.
+    /// [`ErrorKind::Request`](crate::ErrorKind::Request) if one of its parts is invalid.
+    ///
+    /// ```
+    /// # let client = handclasp::Client::new();
+    /// let error = client.get("http://exa mple.org/").build().unwrap_err();
+    /// assert!(error.is_request());
+    /// ```
     pub fn build(self) -> Result<http::Request<Body>> {
         if let Some(error) = self.error {
             return Err(error);
@@ -452,7 +369,8 @@ impl RequestBuilder {
         Ok(request)
     }
 
-    /// A second request like this one, if its body is nothing, or bytes.
+    /// Returns a copy of this request, or `None` if its body is a stream, a file or a response's body, or if one of its parts
+    /// is invalid.
     pub fn try_clone(&self) -> Option<Self> {
         if self.error.is_some() {
             return None;
@@ -468,21 +386,32 @@ impl RequestBuilder {
         })
     }
 
-    /// Sends the request and waits for the head of its response.
+    /// Sends the request and returns the response once its head has arrived.
+    ///
+    /// A response with any status is a success; see [`error_for_status`](Response::error_for_status). Must run on a tokio
+    /// runtime with I/O and time enabled.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future is safe at any point. While it waits for a connection, the connection serves somebody
-    /// else; a dial goes on and its connection is kept. Afterwards the connection is closed, and the server may or
-    /// may not have acted on the request.
+    /// Dropping the future is safe at any point. While it waits for a connection, nothing has been sent: a dial that it
+    /// started continues, and the connection is kept for other requests. After that, the connection is closed, and the
+    /// server may or may not have acted on the request. See the page on [cancellation](crate::manual::cancel).
     ///
     /// # Errors
     ///
-    /// See [`ErrorKind`](crate::ErrorKind). A response with any status is not an error; see
-    /// [`error_for_status`](Response::error_for_status).
+    /// One of any [`ErrorKind`](crate::ErrorKind) but `Decode`, `Status` and `Upgrade`.
+    /// [`Error::request_written`](crate::Error::request_written) says whether the server can have acted on the request.
+    ///
+    /// ```no_run
+    /// # async fn example(client: handclasp::Client) -> handclasp::Result<()> {
+    /// let response = client.get("http://example.org/").send().await?;
+    /// println!("{}", response.status());
+    /// # Ok(())
+    /// # }
+    /// ```
     #[allow(
         clippy::manual_async_fn,
-        reason = "the future of an async fn has room for its arguments twice, and is moved whole"
+        reason = "the future of an async fn stores its arguments twice, which makes it larger"
     )]
     pub fn send(mut self) -> impl Future<Output = Result<Response>> {
         async move {
@@ -499,6 +428,7 @@ impl RequestBuilder {
         }
     }
 
+    /// Keeps the first error, for `send` and `build`.
     fn fail(&mut self, error: Error) {
         self.error.get_or_insert(error);
     }
@@ -516,7 +446,7 @@ impl fmt::Debug for RequestBuilder {
     }
 }
 
-/// <https://url.spec.whatwg.org/#concept-urlencoded-serializer>
+/// Appends `text` in the encoding of HTML forms: <https://url.spec.whatwg.org/#concept-urlencoded-serializer>.
 fn encode_form(text: &str, out: &mut String) {
     for byte in text.bytes() {
         match byte {
@@ -533,154 +463,3 @@ fn encode_form(text: &str, out: &mut String) {
 }
 
 const HEX: &[u8; 16] = b"0123456789ABCDEF";
-
-#[cfg(all(test, feature = "url"))]
-mod tests {
-    use super::sealed::IntoUri as _;
-    use super::*;
-
-    fn by_the_book(text: &str) -> Option<String> {
-        Some(url::Url::parse(text).ok()?.into_uri().ok()?.to_string())
-    }
-
-    #[test]
-    fn what_parsing_would_change_is_parsed() {
-        for normal in [
-            "http://h/",
-            "https://example.org/a/b.c?d=e&f=%20",
-            "http://127.0.0.1:8080/",
-            "http://h:443/a?b=c/d?e",
-            "https://a-b.c1:80/~x;y=(z)!",
-            "http://h/a%2Fb",
-        ] {
-            assert!(is_normal(normal), "{normal}");
-            assert_eq!(by_the_book(normal).as_deref(), Some(normal));
-        }
-        for other in [
-            "http://h",
-            "http://H/",
-            "HTTP://h/",
-            "http:/h/",
-            "http:h/",
-            "ftp://h/",
-            "http:///",
-            "http://h:80/",
-            "https://h:443/",
-            "http://h:080/",
-            "http://h:/",
-            "http://h:99999/",
-            "http://u@h/",
-            "http://u:1@h/",
-            "http://[::1]/",
-            "http://h./",
-            "http://.h/",
-            "http://1.2/",
-            "http://1.2.3.04/",
-            "http://256.1.1.1/",
-            "http://0x7f.1/",
-            "http://a.1/",
-            "http://xn--a/",
-            "http://a.xn--b/",
-            "http://a_b/",
-            "http://ü/",
-            "http://h/ü",
-            "http://h/#f",
-            "http://h/a b",
-            "http://h/./a",
-            "http://h/a/..",
-            "http://h/.a",
-            "http://h/%2e/a",
-            "http://h/a/%2E%2e",
-            "http://h/a\\b",
-            "http://h/'",
-            "http://h?q",
-            "http://h#f",
-            "http://h/a\n",
-            " http://h/",
-            "http://h/{a}",
-            "http://h/\"",
-            "http://h/<a>",
-            "http://h/`",
-            "http://h/^",
-            "http://h/|",
-            "http://h/[a]",
-        ] {
-            assert!(!is_normal(other), "{other}");
-        }
-    }
-
-    /// Whatever is taken as it is, the parser would have left as it is.
-    #[test]
-    fn random_urls_are_the_same_both_ways() {
-        const PARTS: [&str; 48] = [
-            "http://",
-            "https://",
-            "h",
-            "a.b",
-            "xn--",
-            "1",
-            "0",
-            "127.0.0.1",
-            "255",
-            ".",
-            "..",
-            "-",
-            "_",
-            ":",
-            "80",
-            "443",
-            "8080",
-            "65536",
-            "/",
-            "//",
-            "/.",
-            "/..",
-            "%2e",
-            "%2E",
-            "%",
-            "%20",
-            "?",
-            "#",
-            "@",
-            "=",
-            "&",
-            "'",
-            "~",
-            "\\",
-            "A",
-            "é",
-            " ",
-            "\t",
-            "+",
-            "*",
-            ";",
-            ",",
-            "(",
-            "!",
-            "$",
-            "0x1",
-            "[",
-            "|",
-        ];
-        let mut seed = 0x2545_f491_4f6c_dd1d_u64;
-        let mut random = |below: usize| {
-            seed ^= seed << 13;
-            seed ^= seed >> 7;
-            seed ^= seed << 17;
-            (seed % below as u64) as usize
-        };
-        let mut taken = 0;
-        for _ in 0..200_000 {
-            let mut text = PARTS[random(2)].to_owned();
-            for _ in 0..random(8) {
-                text += PARTS[2 + random(PARTS.len() - 2)];
-            }
-            text += ["", "/", "/a"][random(3)];
-            if is_normal(&text) && text.parse::<Uri>().is_ok() {
-                assert_eq!(by_the_book(&text).as_deref(), Some(&*text));
-                taken += 1;
-            }
-        }
-        assert!(taken > 1_000, "{taken}");
-    }
-}

@@ -1,7 +1,8 @@
-//! A response: its head, who served it and how long that took, and the ways to read its content.
+//! A response: its head, its connection and timings, and the ways to read its content.
 //!
-//! It does no I/O of its own: reading goes through the [`Body`], which owns the connection until its end. Invariant:
-//! content is put into memory only up to the client's limit, and never in proportion to what a peer merely announces.
+//! It does no I/O of its own: reading goes through the [`Body`], which owns the connection until the content ends.
+//! Invariant: content is collected only up to the client's limit, and memory is never reserved in proportion to a length
+//! that the server only announced.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -21,37 +22,45 @@ use crate::trace::{Measured, Timings};
 use crate::upgraded::Upgraded;
 use crate::upload::UploadProgress;
 
-/// A response: the head is here, the content arrives as it is read.
+/// A response whose head has arrived. Its content arrives while it is read.
 ///
-/// Reading the content to its end gives the connection back to the pool. Dropping the response before its end closes the
-/// connection, unless what is left is small: what has come is taken in, and a rest of up to 64 KiB is read in the
-/// background, for up to 100 ms and while nobody waits for the connection. See the page on
-/// [cancellation](crate::manual::cancel).
+/// Reading the content to its end gives the connection back to the pool. Dropping the response before the end closes the
+/// connection, unless little is left: a rest of up to 64 KiB is read in the background, for up to 100 ms and while no
+/// request waits for the connection, and the connection is kept. See the page on [cancellation](crate::manual::cancel).
+///
+/// ```no_run
+/// # async fn example() -> handclasp::Result<()> {
+/// let response = handclasp::get("http://example.org/").await?.error_for_status()?;
+/// println!("{:?}, a reused connection: {}", response.version(), response.connection().is_reused());
+/// let text = response.text().await?;
+/// # Ok(())
+/// # }
+/// ```
 pub struct Response {
     head: Box<Head>,
     body: Body,
 }
 
-/// Everything about a response, its content included. See [`Response::collect`].
+/// A whole response, its content included. [`Response::collect`] returns one.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Collected {
-    /// The status.
+    /// Status code.
     pub status: StatusCode,
-    /// The fields of the head.
+    /// Header fields.
     pub headers: HeaderMap,
-    /// The content.
+    /// Content.
     pub body: Bytes,
-    /// The fields behind the content, if there were any.
+    /// Trailer fields, or `None` if the response had none.
     pub trailers: Option<HeaderMap>,
-    /// Where the time went, to the end of the content.
+    /// Timings from the call to the end of the content.
     pub timings: Timings,
-    /// Which connection served it.
+    /// The connection that carried the request.
     pub connection: ConnectionInfo,
 }
 
 impl fmt::Debug for Collected {
-    /// Content by its length, and fields by their names: both may be secrets.
+    /// Shows the length of content and the names of fields, because content and values may be secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Collected")
             .field("status", &self.status)
@@ -64,7 +73,7 @@ impl fmt::Debug for Collected {
     }
 }
 
-/// Everything but the content, in one place, so that a response is cheap to move.
+/// Everything but the content. Boxed: keeps a response cheap to move.
 pub(crate) struct Head {
     pub(crate) received: ResponseHead,
     pub(crate) requested: Requested,
@@ -77,7 +86,7 @@ pub(crate) struct Head {
     pub(crate) max_collected: usize,
 }
 
-/// The URI of the request, once that has handed it over; and its URL, once somebody has asked for that.
+/// The URI of the request, which [`Response::to`] sets; and its URL, which is parsed by the first call that needs it.
 #[derive(Default)]
 pub(crate) struct Requested {
     uri: Uri,
@@ -86,47 +95,54 @@ pub(crate) struct Requested {
 }
 
 impl Response {
+    /// Creates a response. [`to`](Self::to) gives it the URI of its request.
     pub(crate) fn new(head: Box<Head>, body: Body) -> Self {
         Self { head, body }
     }
 
-    /// The same as the response to a request for `uri`, which needs it no longer.
+    /// Sets the URI of the request and returns the response.
     pub(crate) fn to(mut self, uri: Uri) -> Self {
         self.head.requested.uri = uri;
         self
     }
 
-    /// The status.
+    /// Returns the status code.
     pub fn status(&self) -> StatusCode {
         self.head.received.status
     }
 
-    /// HTTP/1.1 or HTTP/1.0, as the server said.
+    /// Returns the version of the response: HTTP/1.1 or HTTP/1.0.
     pub fn version(&self) -> Version {
         self.head.received.version
     }
 
-    /// The fields of the head. Names are lower case; fields of one name stand in the order in which they came.
+    /// Returns the header fields.
+    ///
+    /// Names are lower case. Values of one name keep the order in which they came.
     pub fn headers(&self) -> &HeaderMap {
         self.head.received.headers()
     }
 
-    /// The fields of the head as they came: all names as the server wrote them, all lines in the server's order.
+    /// Returns names and values of the header fields as the server sent them: names in their original case, lines in their
+    /// original order.
+    ///
+    /// Changes that were made through [`headers_mut`](Self::headers_mut) do not show here.
     pub fn raw_headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.head.received.raw_fields()
     }
 
-    /// The same, to change.
+    /// Returns the header fields, mutably.
     pub fn headers_mut(&mut self) -> &mut HeaderMap {
         self.head.received.headers_mut()
     }
 
-    /// The URI of the request.
+    /// Returns the URI of the request.
     pub fn uri(&self) -> &Uri {
         &self.head.requested.uri
     }
 
-    /// The URL of the request. Of a request made by an [`http::Uri`] that is no WHATWG URL, it is `about:invalid`.
+    /// Returns the URL of the request, or `about:invalid` if the request was made with an [`http::Uri`] that is not a WHATWG
+    /// URL.
     #[cfg(feature = "url")]
     pub fn url(&self) -> &url::Url {
         self.head.requested.url.get_or_init(|| {
@@ -135,37 +151,45 @@ impl Response {
         })
     }
 
-    /// The length of the content, if the server announced it. A response to HEAD, and a 304, may announce a length although
-    /// they have no content.
+    /// Returns the length of the content in bytes, or `None` if the server did not announce it.
+    ///
+    /// A response to HEAD, and a 304, may announce a length although they have no content
+    /// (<https://www.rfc-editor.org/rfc/rfc9110#section-8.6>).
     pub fn content_length(&self) -> Option<u64> {
         self.head.content_length
     }
 
-    /// Which connection served the request.
+    /// Returns the connection that carried the request.
     pub fn connection(&self) -> &ConnectionInfo {
         &self.head.connection
     }
 
-    /// How far the upload of the request's content has come.
+    /// Returns how far the upload of the request's content has come.
     ///
-    /// A response may come before all of the request was sent. While it is being read, the upload goes on, unless the
-    /// server answers 3xx, 4xx or 5xx. A 2xx that is complete ends when the upload has ended as well; one that is dropped
-    /// ends the upload. See the page on [uploads](crate::manual::uploads).
+    /// A response may arrive before the whole request was sent. While its content is read, the upload continues, unless the
+    /// status is 3xx, 4xx or 5xx, which ends the upload. The content of a 2xx ends only after the upload has ended. Dropping
+    /// the response ends the upload. See the page on [uploads](crate::manual::uploads).
     pub fn upload(&self) -> UploadProgress {
         self.body.upload_progress().unwrap_or(self.head.upload)
     }
 
-    /// The connection itself, whose protocol was switched: after `101 Switching Protocols` to a request with an
-    /// `Upgrade` field, or 2xx to CONNECT. What came behind the head is read from it first.
+    /// Returns the connection after the server switched protocols.
+    ///
+    /// Possible after `101 Switching Protocols` to a request with an `Upgrade` field, and after a 2xx to CONNECT. Bytes that
+    /// arrived after the response's head are read from the connection first.
+    ///
+    /// # Cancel safety
+    ///
+    /// Never waits. Dropping the future before its first poll closes the connection.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Upgrade`] when the server answered otherwise; the response is dropped then.
+    /// [`ErrorKind::Upgrade`] if the server did not switch protocols. The response is dropped then.
     ///
     /// ```no_run
     /// # async fn example(client: handclasp::Client) -> Result<(), Box<dyn std::error::Error>> {
     /// use tokio::io::AsyncWriteExt;
-    /// // (Connection: upgrade is sent with it.)
+    /// // The client adds `Connection: upgrade`.
     /// let request = client.get("http://example.org/chat").header("upgrade", "chat/1");
     /// let mut connection = request.send().await?.upgrade().await?;
     /// connection.write_all(b"hello").await?;
@@ -183,20 +207,24 @@ impl Response {
         Ok(*upgraded)
     }
 
-    /// Where the time went: up to the head, and to the end of the content once it has been read (by
-    /// [`chunk`](Self::chunk); [`collect`](Self::collect) gives content and final timings together).
+    /// Returns how long each phase of the request took.
+    ///
+    /// Before the content has been read to its end, the timings end with the response's head. [`chunk`](Self::chunk) reads
+    /// the content and keeps the response; [`collect`](Self::collect) returns content and final timings together.
     pub fn timings(&self) -> &Timings {
         self.body.timings().unwrap_or_else(|| self.head.measured.timings())
     }
 
-    /// The next piece of the content; `None` at its end.
+    /// Returns the next piece of the content, or `None` at its end. A piece is never empty.
     ///
-    /// Cancel safe: a future dropped before it is ready loses nothing.
+    /// # Cancel safety
+    ///
+    /// Dropping the future before it is ready loses nothing: the next call returns the piece.
     ///
     /// # Errors
     ///
-    /// When the connection is lost, the peer breaks the protocol, or the read or total timeout passes. The
-    /// connection is closed then, and every later read of this response, in whatever way, fails with the same error.
+    /// If the connection is lost, the server breaks the rules of HTTP/1.1, or the read timeout or the total timeout passes.
+    /// The connection is closed then, and every later read of this response fails with the same error.
     ///
     /// ```no_run
     /// # async fn example() -> handclasp::Result<()> {
@@ -211,17 +239,27 @@ impl Response {
         poll_fn(|cx| self.poll_chunk(cx)).await.transpose()
     }
 
-    /// All of the content.
+    /// Reads the content to its end and returns it.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops the response, and the content that was read is lost.
     ///
     /// # Errors
     ///
-    /// As [`chunk`](Self::chunk); and [`ErrorKind::Decode`] when there is more than
+    /// As [`chunk`](Self::chunk); and [`ErrorKind::Decode`] if the content is larger than
     /// [`max_collected_body`](crate::ClientBuilder::max_collected_body).
     pub async fn bytes(mut self) -> Result<Bytes> {
         self.read().await
     }
 
-    /// All of the content as text. It is read as UTF-8; what is none becomes U+FFFD.
+    /// Reads the content to its end and returns it as text.
+    ///
+    /// The content is read as UTF-8, whatever `Content-Type` says. Invalid bytes become U+FFFD.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops the response, and the content that was read is lost.
     ///
     /// # Errors
     ///
@@ -234,11 +272,23 @@ impl Response {
         })
     }
 
-    /// The whole response: head, content, trailers and final timings.
+    /// Reads the content to its end and returns the whole response: head, content, trailers and final timings.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops the response, and the content that was read is lost.
     ///
     /// # Errors
     ///
     /// As [`bytes`](Self::bytes).
+    ///
+    /// ```no_run
+    /// # async fn example() -> handclasp::Result<()> {
+    /// let whole = handclasp::get("http://example.org/").await?.collect().await?;
+    /// println!("{}: {} bytes in {:?}", whole.status, whole.body.len(), whole.timings.total);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn collect(mut self) -> Result<Collected> {
         let body = self.read().await?;
         let trailers = self.body.take_trailers();
@@ -248,26 +298,52 @@ impl Response {
         Ok(Collected { status, headers, body, trailers, timings, connection })
     }
 
-    /// The fields behind the content, if there were any. Content that was not read yet is read and thrown away.
+    /// Returns the trailer fields, or `None` if there are none. Content that has not been read is read and dropped.
+    ///
+    /// The trailers are returned once; a second call returns `None`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future before it is ready loses content that was read, but no trailers.
     ///
     /// # Errors
     ///
     /// As [`chunk`](Self::chunk).
+    ///
+    /// ```no_run
+    /// # async fn example(mut response: handclasp::Response) -> handclasp::Result<()> {
+    /// while let Some(piece) = response.chunk().await? {
+    ///     println!("{} bytes", piece.len());
+    /// }
+    /// println!("{:?}", response.trailers().await?);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn trailers(&mut self) -> Result<Option<HeaderMap>> {
         while self.chunk().await?.is_some() {}
         Ok(self.body.take_trailers())
     }
 
-    /// The content as a stream of pieces. It gives an error once, and ends then.
+    /// Returns the content as a stream of pieces.
+    ///
+    /// The stream ends after its first error, whose reasons are those of [`chunk`](Self::chunk). Dropping the stream has the
+    /// effect of dropping the response.
     pub fn bytes_stream(self) -> impl Stream<Item = Result<Bytes>> + Send + Sync + Unpin + 'static {
         BytesStream { response: Some(self) }
     }
 
-    /// The response itself, or an error of kind [`ErrorKind::Status`] when its status is 4xx or 5xx.
+    /// Returns the response, or an error if its status is 4xx or 5xx.
     ///
     /// # Errors
     ///
-    /// When the status is 400 or more. The response, its content unread, is dropped then.
+    /// [`ErrorKind::Status`] if the status is 4xx or 5xx. The response is dropped then, without reading its content.
+    ///
+    /// ```no_run
+    /// # async fn example() -> handclasp::Result<()> {
+    /// let text = handclasp::get("http://example.org/").await?.error_for_status()?.text().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn error_for_status(self) -> Result<Self> {
         let status = self.status();
         if !status.is_client_error() && !status.is_server_error() {
@@ -281,7 +357,15 @@ impl Response {
         Err(error)
     }
 
-    /// The content, to be passed on.
+    /// Returns the content, for example as the body of another request.
+    ///
+    /// ```no_run
+    /// # async fn example(client: handclasp::Client) -> handclasp::Result<()> {
+    /// let source = client.get("http://example.org/from").send().await?;
+    /// client.put("http://example.org/to").body(source.into_body()).send().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn into_body(self) -> Body {
         self.body
     }
@@ -290,6 +374,7 @@ impl Response {
         self.body.poll_received(cx).map_err(|error| error.with_uri(&self.head.requested.uri))
     }
 
+    /// Reads all content, up to the client's limit.
     async fn read(&mut self) -> Result<Bytes> {
         let limit = self.head.max_collected;
         self.body.gather(limit.min(RESERVED));
@@ -298,7 +383,7 @@ impl Response {
             return Err(self.too_large());
         }
         let Some(second) = self.chunk().await? else { return Ok(first) };
-        // What is reserved beforehand is little, whatever was announced; the rest grows with what arrives.
+        // Whatever length was announced, little is reserved in advance. The buffer grows with the content that arrives.
         let announced =
             self.content_length().map_or(0, |length| usize::try_from(length).unwrap_or(usize::MAX));
         let mut all = BytesMut::with_capacity(announced.min(RESERVED).max(first.len() + second.len()));
@@ -316,12 +401,12 @@ impl Response {
 
     fn too_large(&mut self) -> Error {
         let limit = self.head.max_collected;
-        // What is left of it is not wanted: the connection closes.
+        // Dropping the body ends the exchange, because the rest of the content is not wanted.
         self.body = Body::empty();
         Error::new(
             ErrorKind::Decode,
             format!(
-                "the content is larger than {limit} bytes; read it in pieces, or raise max_collected_body"
+                "the content is larger than {limit} bytes: read it in pieces, or raise max_collected_body"
             ),
         )
         .in_phase(Phase::Receive)
@@ -330,8 +415,9 @@ impl Response {
     }
 }
 
-/// Turns a response into the `http` crate's form. Timings and connection go along as extensions; a connection whose
-/// protocol was switched does not, and closes: see [`Response::upgrade`].
+/// Converts a response to the type of the `http` crate, with its [`Timings`] and [`ConnectionInfo`] as extensions.
+///
+/// After a switch of protocols, the connection is closed: call [`Response::upgrade`] instead.
 impl From<Response> for http::Response<Body> {
     fn from(response: Response) -> Self {
         let Response { head, body } = response;
@@ -358,7 +444,7 @@ impl fmt::Debug for Response {
     }
 }
 
-/// A response's content as a stream: `None` behind an error.
+/// A response's content as a stream. `None` after an error.
 struct BytesStream {
     response: Option<Response>,
 }
@@ -376,5 +462,5 @@ impl Stream for BytesStream {
     }
 }
 
-/// What [`Response::bytes`] reserves at the most before the content has come.
+/// Largest number of bytes that [`Response::bytes`] reserves before the content has arrived.
 const RESERVED: usize = 256 * 1024;

@@ -1,7 +1,7 @@
-//! What this crate's own benches need of its inside: not covered by the stability promise.
+//! Access to internals for this crate's own benches. Not covered by the stability promise.
 //!
-//! Only with the feature `test-util`. Knows the pool, nothing of HTTP. Invariant: it goes the ways that a request goes,
-//! without a copy of any of them.
+//! Only with the feature `test-util`. Knows the pool, and nothing of HTTP. Invariant: it calls the same functions as a real
+//! request; nothing is implemented twice.
 
 use std::io;
 use std::pin::Pin;
@@ -16,19 +16,19 @@ use crate::pool::key::RouteRef;
 use crate::pool::lease::Lease;
 use crate::{Client, Error, Look, Transport, time};
 
-/// A pool whose connections lead nowhere: they are always silent.
+/// A pool whose connections are fakes that never receive a byte.
 #[derive(Debug)]
 pub struct PoolProbe {
     client: Client,
 }
 
 impl PoolProbe {
-    /// A pool of so many hosts with `idle` connections each, on the runtime that polls this, and with no more than
+    /// Creates a pool of `hosts` hosts with `idle` idle connections each, on the current runtime, and with a limit of
     /// `max_connections_per_host`.
     ///
     /// # Errors
     ///
-    /// As a client's.
+    /// As [`ClientBuilder::build`](crate::ClientBuilder::build) and [`Client::warm`].
     pub async fn new(hosts: usize, idle: usize, max_connections_per_host: usize) -> Result<Self, Error> {
         let client = Client::builder()
             .connector(|_| async { Ok(Box::new(Silent) as Box<dyn Transport>) })
@@ -42,29 +42,29 @@ impl PoolProbe {
         Ok(Self { client })
     }
 
-    /// The URI of a host, to be made before anything is measured.
+    /// Returns the URI of a host. Call it before measuring.
     pub fn uri(host: usize) -> Uri {
         let uri = format!("http://host-{host:06}.example:8080/some/path");
         uri.parse().unwrap_or_default()
     }
 
-    /// What a request does with the pool when a connection to its host is idle, less the look at it: takes the
-    /// connection, begins, is answered, and gives it back. Answers whether one was idle.
+    /// Takes an idle connection, uses it, and gives it back: all that a request does with the pool, except for the look at
+    /// the socket. Returns whether a connection was idle.
     ///
     /// # Errors
     ///
-    /// As a request's.
+    /// As [`Pool`](crate::Pool) has for a request.
     pub fn pair(&self, uri: &Uri) -> Result<bool, Error> {
         let now = time::now();
         let found = self.client.pool().checkout(RouteRef::of(uri)?, None, None, now)?;
         Ok(found.map(|lease| use_once(lease, now)).is_ok())
     }
 
-    /// The same where it may have to wait: the connection is held while other tasks run, and answered then.
+    /// Takes a connection, waits for one if necessary, and holds it while other tasks run.
     ///
     /// # Errors
     ///
-    /// As a request's.
+    /// As [`Pool`](crate::Pool) has for a request.
     pub async fn turn(&self, uri: &Uri) -> Result<(), Error> {
         let now = time::now();
         let lease = loop {

@@ -1,7 +1,7 @@
-//! A connection that speaks another protocol from here on: after an upgrade, or through a proxy's CONNECT.
+//! A connection that carries another protocol: after an upgrade, or through a proxy's CONNECT.
 //!
-//! It knows no HTTP any more. Invariants: bytes that came with the response's head are read first; the connection
-//! counts against the pool's limits until it is dropped, and never carries a request again.
+//! It knows no HTTP. Invariants: bytes that arrived with the response's head are read first; the connection counts against
+//! the pool's limits until it is dropped, and never carries a request again.
 
 use std::fmt;
 use std::io::{self, IoSlice};
@@ -16,31 +16,46 @@ use crate::error::Error;
 use crate::pool::lease::Lease;
 use crate::pool::{ConnectionInfo, Direction, DropReason};
 
-/// A connection whose protocol was switched. See [`Response::upgrade`](crate::Response::upgrade).
+/// A connection on which the server switched protocols. [`Response::upgrade`](crate::Response::upgrade) returns one.
 ///
-/// It reads and writes the new protocol's bytes, over TLS where the request was https. The client's timeouts do not
-/// apply to it. It counts as an active connection until it is dropped, which closes it; to end it in an orderly way,
-/// shut it down first.
+/// Reads and writes bytes of the new protocol, over TLS if the request was https. The client's timeouts do not apply to it.
+/// It counts as an active connection until it is dropped, which closes it. For an orderly end, call
+/// [`shutdown`](tokio::io::AsyncWriteExt::shutdown) before dropping it.
+///
+/// ```no_run
+/// # async fn example(response: handclasp::Response) -> Result<(), Box<dyn std::error::Error>> {
+/// use tokio::io::{AsyncReadExt, AsyncWriteExt};
+///
+/// let mut connection = response.upgrade().await?;
+/// connection.write_all(b"hello").await?;
+/// let mut answer = [0; 5];
+/// connection.read_exact(&mut answer).await?;
+/// connection.shutdown().await?;
+/// # Ok(())
+/// # }
+/// ```
 pub struct Upgraded {
+    /// Bytes that arrived with the response's head and have not been read.
     leftover: Bytes,
-    /// `None` only while it is dropped.
+    /// `None` only while this value is dropped.
     lease: Option<Lease>,
     connection: ConnectionInfo,
 }
 
 impl Upgraded {
+    /// Takes over a connection.
     pub(crate) fn new(mut lease: Lease, leftover: Bytes, connection: ConnectionInfo) -> Self {
-        // If it is to be closed, whoever polls it first learns it.
+        // If the pool is shut down, the first poll reports it.
         let _ = lease.park(Direction::Read, None);
         Self { leftover, lease: Some(lease), connection }
     }
 
-    /// Which connection it is.
+    /// Returns the connection's id, addresses and age.
     pub fn connection(&self) -> &ConnectionInfo {
         &self.connection
     }
 
-    /// Does something with the stream. Between two polls it lies where a shutdown of the pool can close it.
+    /// Polls the stream. If the poll is pending, parks the connection so that a shutdown of the pool can close it.
     fn poll_stream<T>(
         &mut self,
         direction: Direction,

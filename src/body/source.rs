@@ -1,7 +1,7 @@
-//! Where content that is made while it is sent comes from: the caller's stream or body, or a file.
+//! Content that is made while it is sent: the caller's stream or body, or a file.
 //!
-//! It knows nothing of requests. Invariants: a file gives exactly as many bytes as it had when it was opened, or fails
-//! if it shrank; a source that failed fails again and never looks ended; and content is read ahead by one piece at the most.
+//! It knows nothing of requests. Invariants: a file yields exactly as many bytes as it had when it was opened, or fails if
+//! it has become shorter; a source that failed keeps failing and never appears to have ended; at most one piece is read ahead.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -19,23 +19,23 @@ use tokio::io::{AsyncReadExt, AsyncSeek};
 
 use crate::error::BoxError;
 
-/// What the caller gave, its pieces turned into bytes and its errors into boxed ones.
+/// The caller's stream or body, with pieces converted to bytes and errors boxed.
 ///
-/// It is only ever used through `get_mut`, which makes it `Sync` whatever the caller's own type is.
-///
-/// It is dropped at its end, so that it is not asked again.
+/// The mutex makes it `Sync` whatever the caller's type is. Content is polled through `get_mut`, so that no lock is held
+/// meanwhile. The source is dropped at its end, so that it is not polled again.
 pub(super) struct Given(Mutex<State>);
 
 enum State {
     Open(ErasedBody),
     Ended,
-    /// The words of its error, which every later read repeats.
+    /// The text of the source's error, which every later read returns again.
     Failed(String),
 }
 
 type ErasedBody = Pin<Box<dyn http_body::Body<Data = Bytes, Error = BoxError> + Send>>;
 
 impl Given {
+    /// Wraps a stream.
     pub(super) fn stream<S, B, E>(stream: S) -> Self
     where
         S: Stream<Item = Result<B, E>> + Send + 'static,
@@ -45,6 +45,7 @@ impl Given {
         Self(Mutex::new(State::Open(Box::pin(Streamed { stream: Box::pin(stream) }))))
     }
 
+    /// Wraps a body.
     pub(super) fn body<B>(body: B) -> Self
     where
         B: http_body::Body + Send + 'static,
@@ -54,6 +55,7 @@ impl Given {
         Self(Mutex::new(State::Open(Box::pin(Wrapped { body: Box::pin(body) }))))
     }
 
+    /// Polls the next frame.
     pub(super) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
@@ -67,14 +69,14 @@ impl Given {
         let frame = ready!(given.as_mut().poll_frame(cx));
         match &frame {
             Some(Ok(frame)) if frame.is_data() => {}
-            // Nothing may follow an error or trailers.
+            // Nothing follows trailers.
             Some(Ok(_)) | None => *state = State::Ended,
             Some(Err(error)) => *state = State::Failed(words(&**error)),
         }
         Poll::Ready(frame)
     }
 
-    /// What the caller's body says of its length; nothing while another thread is in it, which cannot be.
+    /// Returns the size hint of the caller's body; an empty hint if another thread asks at the same moment.
     pub(super) fn size_hint(&self) -> SizeHint {
         let Ok(state) = self.0.try_lock() else { return SizeHint::default() };
         match &*state {
@@ -85,7 +87,7 @@ impl Given {
     }
 }
 
-/// Returns what an error says, and what its causes say after it.
+/// Returns the text of an error and of its causes.
 fn words(error: &(dyn StdError + 'static)) -> String {
     let mut words = error.to_string();
     let mut cause = error.source();
@@ -96,7 +98,7 @@ fn words(error: &(dyn StdError + 'static)) -> String {
     words
 }
 
-/// A stream as a body.
+/// Turns a stream into a body.
 struct Streamed<S> {
     stream: Pin<Box<S>>,
 }
@@ -119,7 +121,7 @@ where
     }
 }
 
-/// A body of any kind as one of bytes.
+/// Turns a body of any data and error types into one of bytes and boxed errors.
 struct Wrapped<B> {
     body: Pin<Box<B>>,
 }
@@ -153,41 +155,50 @@ where
 /// A regular file, from its start to the length that it had when it was opened.
 pub(super) struct File {
     file: tokio::fs::File,
+    /// Length of the file when it was opened.
     length: u64,
+    /// Number of bytes that are still to be read.
     rest: u64,
-    /// Where the file stands is not where it is to be read.
     rewind: Rewind,
     buffer: BytesMut,
 }
 
+/// Whether the file must go back to its start before the next read.
 #[derive(PartialEq)]
 enum Rewind {
     No,
+    /// The seek has not been started.
     Due,
+    /// The seek has been started.
     Underway,
 }
 
 impl File {
+    /// Opens a regular file.
     pub(super) async fn open(path: &Path) -> io::Result<Self> {
-        // Asked first: opening a pipe would wait for its other end.
+        // Checked before opening, because opening a pipe would wait for its other end.
         if !tokio::fs::metadata(path).await?.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "the path is not a regular file: use Body::from_stream for other sources",
+            ));
         }
         let file = tokio::fs::File::open(path).await?;
         let length = file.metadata().await?.len();
         Ok(Self { file, length, rest: length, rewind: Rewind::No, buffer: BytesMut::new() })
     }
 
+    /// Returns the length of the file when it was opened.
     pub(super) fn length(&self) -> u64 {
         self.length
     }
 
-    /// How much of it is still to be read.
+    /// Returns the number of bytes that are still to be read.
     pub(super) fn rest(&self) -> u64 {
         self.rest
     }
 
-    /// Back to its start.
+    /// Makes the next read start at the beginning of the file.
     pub(super) fn rewind(&mut self) {
         if self.rest != self.length || !self.buffer.is_empty() {
             self.rest = self.length;
@@ -195,7 +206,7 @@ impl File {
         }
     }
 
-    /// The next piece; `None` at the end. An error where the file has become shorter meanwhile.
+    /// Polls the next piece; `None` at the end. Fails if the file has become shorter.
     pub(super) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
         if self.rest == 0 {
             return Poll::Ready(None);
@@ -208,17 +219,19 @@ impl File {
         let mut room = (&mut self.buffer).limit(size);
         let read = ready!(pin!(self.file.read_buf(&mut room)).poll(cx))?;
         if read == 0 {
-            let missing = format!("the file has become shorter: {} bytes are missing", self.rest);
+            let missing =
+                format!("the file became shorter while it was sent: {} bytes are missing", self.rest);
             return Poll::Ready(Some(Err(io::Error::new(io::ErrorKind::UnexpectedEof, missing))));
         }
         self.rest -= read as u64;
         Poll::Ready(Some(Ok(self.buffer.split().freeze())))
     }
 
+    /// Seeks to the start of the file.
     fn poll_rewind(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut file = Pin::new(&mut self.file);
         if self.rewind == Rewind::Due {
-            // An operation that was begun is ended first.
+            // An earlier operation must complete before a seek.
             ready!(file.as_mut().poll_complete(cx))?;
             file.as_mut().start_seek(SeekFrom::Start(0))?;
             self.rewind = Rewind::Underway;
@@ -235,5 +248,5 @@ impl fmt::Debug for File {
     }
 }
 
-/// What is read of a file at a time.
+/// Number of bytes of a file that are read at a time.
 const PIECE: usize = 64 * 1024;

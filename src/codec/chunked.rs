@@ -1,17 +1,17 @@
-//! The chunked transfer coding: a decoder of its own, and the framing that an encoder writes.
+//! The chunked transfer coding: a decoder, and the line that an encoder writes before each chunk.
 //!
-//! It knows neither heads nor connections, and copies no data. Invariant: every byte of framing is checked and looked
-//! at once, however the input is split, and nothing is allocated for a size that was merely announced.
+//! It knows neither heads nor connections, and copies no data. Invariants: every byte of framing is checked, and checked
+//! only once, however the input is split; nothing is allocated for a size that was only announced.
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::HeaderMap;
 
 use super::error::ProtocolError;
-use super::fields::is_token_byte;
+use super::grammar::{hex_digit, is_token_byte};
 use super::head::{Scan, parse_trailers};
 use super::limits::Limits;
 
-/// The decoder's state: what the next byte must be.
+/// The decoder. Its state says what the next byte must be:
 ///
 /// ```text
 ///          +--------------------------------------------------------------+
@@ -27,17 +27,18 @@ pub(super) struct ChunkDecoder {
     line: u32,
     /// The same number over all chunk-size lines so far, less the number of content bytes received.
     extensions: i64,
+    /// Whether a departure from the grammar was accepted.
     lenient: bool,
 }
 
 #[derive(Debug)]
 enum State {
-    /// `digits` counts up to [`MAX_SIZE_DIGITS`], leading zeros included.
+    /// In the digits of a chunk size. `digits` counts up to [`MAX_SIZE_DIGITS`], leading zeros included.
     Size {
         digits: u8,
         size: u64,
     },
-    /// Whitespace after the size. Without an extension after it, it is a forgiven departure.
+    /// In whitespace after the size. Unless an extension follows, the whitespace is a departure from the grammar.
     AfterSize {
         size: u64,
     },
@@ -58,7 +59,7 @@ enum State {
     Done,
 }
 
-/// Where in an extension the last byte stood; a gap is whitespace behind that.
+/// The part of a chunk extension that the last byte belongs to. A gap is whitespace after a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
     Semicolon,
@@ -68,20 +69,20 @@ enum Part {
     Equals,
     EqualsGap,
     Value,
-    /// Within quotes.
+    /// A byte within quotes.
     Quoted,
-    /// Behind a backslash within quotes.
+    /// A backslash within quotes.
     Escape,
     /// The closing quote.
     Quote,
     ValueGap,
 }
 
-/// What a chunked body consists of.
+/// A piece of a chunked body.
 #[derive(Debug)]
 pub(super) enum Piece {
     Data(Bytes),
-    /// The end, with trailers if there were any that may be.
+    /// The end, with the trailers that have allowed names, if there are any.
     End(Option<HeaderMap>),
 }
 
@@ -90,12 +91,12 @@ impl ChunkDecoder {
         Self { state: State::START, line: 0, extensions: 0, lenient: false }
     }
 
-    /// Whether a departure was forgiven.
+    /// Whether a departure from the grammar was accepted.
     pub(super) fn is_lenient(&self) -> bool {
         self.lenient
     }
 
-    /// The next piece; `None`: more bytes are needed. Consumes the framing it has understood.
+    /// Returns the next piece, or `None` if more bytes are needed. Removes from `buf` the framing that it has read.
     pub(super) fn decode(
         &mut self,
         buf: &mut BytesMut,
@@ -123,7 +124,7 @@ impl ChunkDecoder {
         }
     }
 
-    /// Judges what is left undecoded in `buf` when nothing will follow it.
+    /// Checks the undecoded rest in `buf`, after which no byte will come.
     pub(super) fn check(&self, buf: &[u8]) -> Result<(), ProtocolError> {
         match &self.state {
             State::Trailers(scan) => scan.check(buf),
@@ -131,15 +132,15 @@ impl ChunkDecoder {
         }
     }
 
-    /// Walks over framing until data, trailers or the end of the input; returns how many bytes that took.
+    /// Reads framing until data, trailers or the end of the input, and returns its number of bytes.
     fn skip_framing(&mut self, bytes: &[u8], limits: &Limits) -> Result<usize, ProtocolError> {
         for (index, &byte) in bytes.iter().enumerate() {
             self.state = match self.state {
                 // > chunk-size = 1*HEXDIG
                 // > recipients MUST anticipate potentially large hexadecimal numerals and prevent parsing errors due
                 // > to integer conversion overflows or precision loss
-                // <https://www.rfc-editor.org/rfc/rfc9112#section-7.1>. Leading zeros are valid, however many there
-                // are, so that digits beyond the usual sixteen count against the budget of the line.
+                // <https://www.rfc-editor.org/rfc/rfc9112#section-7.1>. Any number of leading zeros is valid, so that
+                // digits after the sixteenth count against the limit of the line.
                 State::Size { digits, size } => match (hex_digit(byte), byte) {
                     (Some(_), _) if size >> (u64::BITS - 4) != 0 => {
                         return Err(ProtocolError::ChunkSizeTooLarge);
@@ -175,7 +176,7 @@ impl ChunkDecoder {
                 // > chunk extensions received
                 State::Extension { size, part } => {
                     if part.is_empty_before(byte) {
-                        self.forgive_empty(limits)?;
+                        self.accept_empty(limits)?;
                     }
                     match (byte, part.next(byte)) {
                         (b'\r', _) if part.may_be_last() => State::SizeLf { size },
@@ -184,7 +185,7 @@ impl ChunkDecoder {
                         (_, None) => return Err(ProtocolError::BadChunkExtension),
                     }
                 }
-                // A bare CR or LF never ends a line here: who reads it differently sees other chunks.
+                // A bare CR or LF never ends a line here, because a proxy that reads it differently would see other chunks.
                 State::SizeLf { .. } if byte != b'\n' => return Err(ProtocolError::BadChunkLine),
                 State::SizeLf { size: 0 } => State::Trailers(Scan::trailers()),
                 State::SizeLf { size } => State::Data { remaining: size },
@@ -200,8 +201,10 @@ impl ChunkDecoder {
         Ok(bytes.len())
     }
 
+    /// Counts one byte against the limits of chunk-size lines.
     fn extend(&mut self, next: State, limits: &Limits) -> Result<State, ProtocolError> {
-        // A server that signs its content needs as many extensions as it sends chunks: content pays for them.
+        // Each byte of content allows one more byte of extensions, because a server that signs its chunks sends an
+        // extension with each chunk.
         let most = i64::try_from(limits.chunk_extensions).unwrap_or(i64::MAX);
         if self.line as usize >= limits.chunk_line || self.extensions >= most {
             return Err(ProtocolError::ChunkExtensionsTooLarge);
@@ -211,7 +214,8 @@ impl ChunkDecoder {
         Ok(next)
     }
 
-    fn forgive_empty(&mut self, limits: &Limits) -> Result<(), ProtocolError> {
+    /// Accepts an extension without name or value, unless the limits forbid it.
+    fn accept_empty(&mut self, limits: &Limits) -> Result<(), ProtocolError> {
         if !limits.leniency.empty_chunk_extensions {
             return Err(ProtocolError::BadChunkExtension);
         }
@@ -229,12 +233,12 @@ impl State {
 }
 
 impl Part {
-    /// Where the next byte stands; `None`: it may not stand here.
+    /// Returns the part that the next byte belongs to, or `None` if the byte is not allowed here.
     ///
     /// > chunk-ext-name = token, chunk-ext-val = token / quoted-string
     ///
-    /// <https://www.rfc-editor.org/rfc/rfc9112#section-7.1.1>. Either may be missing here, which is judged apart, since
-    /// it hides nothing. Quotes that do not close, or whitespace at the end, may.
+    /// <https://www.rfc-editor.org/rfc/rfc9112#section-7.1.1>. Either may be missing here; the caller checks that,
+    /// because nothing can hide in it. Something could hide in quotes that do not close and in whitespace at the end.
     fn next(self, byte: u8) -> Option<Self> {
         Some(match (self, byte) {
             (Self::Quoted, b'"') => Self::Quote,
@@ -254,7 +258,7 @@ impl Part {
         })
     }
 
-    /// Whether a name or a value is missing between this place and the byte behind it.
+    /// Whether a name or a value is missing between this part and the next byte.
     fn is_empty_before(self, byte: u8) -> bool {
         match self {
             Self::Semicolon | Self::SemicolonGap => matches!(byte, b';' | b'=' | b'\r'),
@@ -263,13 +267,13 @@ impl Part {
         }
     }
 
-    /// Whether the line may end behind it.
+    /// Whether the line may end after this part.
     fn may_be_last(self) -> bool {
         matches!(self, Self::Semicolon | Self::Name | Self::Equals | Self::Value | Self::Quote)
     }
 }
 
-/// Takes what is there of `remaining` bytes, without copying. Neither may be empty.
+/// Takes up to `remaining` bytes from `buf` without copying, and subtracts them from `remaining`. Both must be above zero.
 pub(super) fn take(buf: &mut BytesMut, remaining: &mut u64) -> Bytes {
     let available = buf.len();
     let length = usize::try_from(*remaining).map_or(available, |wanted| wanted.min(available));
@@ -277,7 +281,8 @@ pub(super) fn take(buf: &mut BytesMut, remaining: &mut u64) -> Bytes {
     buf.split_to(length).freeze()
 }
 
-/// Writes what goes before a chunk's data; [`CHUNK_END`] goes after it. `len > 0`: an empty chunk would be the last.
+/// Appends the line that stands before a chunk's data. CRLF must follow the data. `len` must be above zero, because a
+/// chunk of zero bytes ends the body.
 pub(super) fn encode_chunk_start(len: usize, dst: &mut BytesMut) {
     let mut line = [0; usize::BITS as usize / 4 + 2];
     let mut start = line.len() - 2;
@@ -294,25 +299,14 @@ pub(super) fn encode_chunk_start(len: usize, dst: &mut BytesMut) {
     dst.extend_from_slice(&line[start..]);
 }
 
-fn hex_digit(byte: u8) -> Option<u8> {
-    match byte {
-        b'0'..=b'9' => Some(byte - b'0'),
-        b'a'..=b'f' => Some(byte - b'a' + 10),
-        b'A'..=b'F' => Some(byte - b'A' + 10),
-        _ => None,
-    }
-}
-
-pub(super) const CHUNK_END: &[u8] = b"\r\n";
-pub(super) const LAST_CHUNK: &[u8] = b"0\r\n";
-/// As many digits as the largest size has.
+/// Number of hexadecimal digits of the largest size.
 const MAX_SIZE_DIGITS: u8 = 16;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Data, trailers once ended, and what was left.
+    /// Data, trailers once the body has ended, and the undecoded rest.
     type Decoded = (Vec<u8>, Option<Option<HeaderMap>>, Vec<u8>);
 
     /// Decodes in pieces of at most `step` bytes.
@@ -335,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn accepted_and_refused_alike_at_every_step() {
+    fn chunks_have_the_same_outcome_in_every_split() {
         use ProtocolError::*;
         let limits = Limits::default();
         for (wire, expected) in [
@@ -414,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn empty_extensions_are_forgiven_and_noted_unless_switched_off() {
+    fn empty_extensions_are_accepted_and_noted_unless_switched_off() {
         let mut strict = Limits::default();
         strict.leniency.empty_chunk_extensions = false;
         for (line, is_empty) in [
@@ -454,7 +448,7 @@ mod tests {
     }
 
     #[test]
-    fn blanks_after_a_chunk_size_are_forgiven_and_noted_unless_switched_off() {
+    fn blanks_after_a_chunk_size_are_accepted_and_noted_unless_switched_off() {
         let mut strict = Limits::default();
         strict.leniency.blanks_after_chunk_size = false;
         for (line, is_forgiven) in
@@ -480,7 +474,7 @@ mod tests {
     }
 
     #[test]
-    fn trailers_are_handed_over_and_surplus_is_left() {
+    fn trailers_are_returned_and_surplus_is_left() {
         let wire = b"1\r\nx\r\n0\r\nX-A:\t1 \r\nX-B: a\r\n\tb\r\nx-a: 2\r\n\r\nHTTP/1.1";
         for step in 1..=wire.len() {
             let (data, end, rest) = run(wire, step, &Limits::default()).unwrap();
@@ -497,15 +491,15 @@ mod tests {
         let limits =
             Limits { chunk_extensions: 6, chunk_line: 5, trailers: 12, fields: 2, ..Limits::default() };
         for (wire, expected) in [
-            // Six bytes and what was received, so that the second line may have four.
+            // Six bytes plus the content received, so that the second line may have four.
             ("1;ab\r\nx\r\n0;abc\r\n\r\n", None),
             ("1;ab\r\nx\r\n0;abcd\r\n\r\n", Some(ProtocolError::ChunkExtensionsTooLarge)),
             ("3;abc\r\nxyz\r\n0;abcd\r\n\r\n", None),
             ("3;abc\r\nxyz\r\n1;abcd\r\nx\r\n0;\r\n\r\n", None),
-            // What is merely announced pays for nothing.
+            // Content that was only announced allows no extension bytes.
             ("3;abcd\r\nxyz\r\nff;abc\r\n", None),
             ("3;abcd\r\nxyz\r\nff;abcd\r\n", Some(ProtocolError::ChunkExtensionsTooLarge)),
-            // Five bytes on one line.
+            // Five bytes are allowed on one line.
             ("1 \t;ab\r\nx\r\n0\r\n\r\n", None),
             ("1;abcde\r\nx\r\n0\r\n\r\n", Some(ProtocolError::ChunkExtensionsTooLarge)),
             ("1     ;\r\nx\r\n0\r\n\r\n", Some(ProtocolError::ChunkExtensionsTooLarge)),
@@ -533,7 +527,7 @@ mod tests {
     }
 
     #[test]
-    fn chunk_starts() {
+    fn chunk_lines_are_written() {
         let longest = "ff".repeat(size_of::<usize>()) + "\r\n";
         for (len, expected) in [
             (1, "1\r\n"),

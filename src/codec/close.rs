@@ -1,73 +1,75 @@
 //! Why a connection must be closed after an exchange instead of being used again.
 //!
-//! A reason is not an error: the exchange may have gone well. Nothing here knows how the reasons are found.
-//! Invariant: [`CloseReasons`] only ever grows, so that a reason once known cannot be forgotten.
+//! A reason is not an error: the exchange may have succeeded. Nothing here knows how the reasons are found. Invariant: a
+//! reason that was put into [`CloseReasons`] is never taken out.
 
 use std::fmt;
 
 /// One reason to close a connection after its exchange.
+///
+/// [`explain`](Self::explain) says it in a sentence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CloseReason {
-    /// The peer sent `Connection: close`, in the final response or in an interim one.
+    /// The server sent `Connection: close`, in the final response or in an interim one.
     PeerClose,
     /// The request said `Connection: close`.
     OwnClose,
     /// The response was HTTP/1.0 without `Connection: keep-alive`.
     Http10,
-    /// The response's body ended with the connection.
+    /// The end of the response's body was the end of the connection.
     CloseDelimited,
-    /// An HTTP/1.0 response used Transfer-Encoding, which its sender cannot have understood.
+    /// An HTTP/1.0 response used Transfer-Encoding, which HTTP/1.0 does not have.
     Http10TransferEncoding,
-    /// A leniency was exercised on what frames the response; or it has no body, but its head frames one in a way in which
-    /// none may be framed.
+    /// The framing of the response departed from the grammar in a way that [`Leniency`](super::Leniency) allows; or the
+    /// response has no body, but its head has framing fields that no such response may have.
     Lenient,
     /// Bytes arrived after the end of the response.
     Surplus,
-    /// The upload was given up, or did not have the length it promised.
+    /// The upload was given up, or did not have its promised length.
     UploadAborted,
     /// The response ended before the upload did.
     UploadUnfinished,
-    /// The connection became a tunnel, or was asked to.
+    /// The connection became a tunnel, or the request asked for one.
     Tunnel,
-    /// The peer switched to another protocol.
+    /// The server switched to another protocol.
     Upgrade,
-    /// The peer broke the protocol.
+    /// The server broke the rules of HTTP/1.1.
     Protocol,
-    /// The peer closed the connection.
+    /// The server closed the connection.
     Eof,
-    /// The peer spoke before it was asked.
+    /// The server sent bytes before the connection carried a request.
     Unsolicited,
-    /// The response was not read to its end.
-    Abandoned,
-    /// Reading or writing failed, or took too long.
+    /// Reading or writing failed, or took too long. The codec's caller adds this reason.
     Failed,
-    /// The owner of the connection wants it closed.
-    Policy,
 }
 
 impl CloseReason {
-    /// The reason in words, for spans and logs.
+    /// Returns the reason as a sentence, for spans, logs and pool events.
+    ///
+    /// ```
+    /// use handclasp::codec::CloseReason;
+    ///
+    /// assert_eq!(CloseReason::Surplus.explain(), "the server sent bytes after the end of the response");
+    /// ```
     #[must_use]
-    pub fn explain(self) -> &'static str {
+    pub const fn explain(self) -> &'static str {
         match self {
-            Self::PeerClose => "peer sent connection: close",
-            Self::OwnClose => "request said connection: close",
-            Self::Http10 => "peer speaks HTTP/1.0 and did not offer keep-alive",
-            Self::CloseDelimited => "response body ended with the connection",
-            Self::Http10TransferEncoding => "peer used transfer-encoding in an HTTP/1.0 response",
-            Self::Lenient => "response was framed by a forgiven departure from the grammar",
-            Self::Surplus => "peer sent bytes after the end of the response",
-            Self::UploadAborted => "upload was given up",
-            Self::UploadUnfinished => "response ended before the upload did",
-            Self::Tunnel => "connection became a tunnel",
-            Self::Upgrade => "peer switched to another protocol",
-            Self::Protocol => "peer broke the protocol",
-            Self::Eof => "peer closed the connection",
-            Self::Unsolicited => "peer spoke before it was asked",
-            Self::Abandoned => "response was not read to its end",
+            Self::PeerClose => "the server sent `connection: close`",
+            Self::OwnClose => "the request said `connection: close`",
+            Self::Http10 => "the server answered in HTTP/1.0 without `connection: keep-alive`",
+            Self::CloseDelimited => "the end of the response body was the end of the connection",
+            Self::Http10TransferEncoding => "the server sent transfer-encoding in an HTTP/1.0 response",
+            Self::Lenient => "the framing of the response departed from the grammar",
+            Self::Surplus => "the server sent bytes after the end of the response",
+            Self::UploadAborted => "the upload was given up",
+            Self::UploadUnfinished => "the response ended before the upload did",
+            Self::Tunnel => "the connection became a tunnel",
+            Self::Upgrade => "the server switched to another protocol",
+            Self::Protocol => "the server broke the rules of HTTP/1.1",
+            Self::Eof => "the server closed the connection",
+            Self::Unsolicited => "the server sent bytes before a request",
             Self::Failed => "reading or writing failed or took too long",
-            Self::Policy => "owner of the connection wants it closed",
         }
     }
 
@@ -82,12 +84,12 @@ impl fmt::Display for CloseReason {
     }
 }
 
-/// A set of [`CloseReason`]s. Empty means: the connection may be used again.
+/// A set of [`CloseReason`]s. If it is empty, the connection may be used again.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct CloseReasons(u32);
 
 impl CloseReasons {
-    /// Adds a reason; adding it twice changes nothing.
+    /// Adds a reason. Adding it twice has no further effect.
     pub fn insert(&mut self, reason: CloseReason) {
         self.0 |= reason.bit();
     }
@@ -98,17 +100,27 @@ impl CloseReasons {
         self.0 & reason.bit() != 0
     }
 
-    /// Whether there is no reason at all.
+    /// Whether the set is empty.
     #[must_use]
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
 
-    /// The reasons, in the order in which [`CloseReason`] declares them.
+    /// Returns the reasons in the order in which [`CloseReason`] declares them.
+    ///
+    /// ```
+    /// use handclasp::codec::{CloseReason, CloseReasons};
+    ///
+    /// let mut reasons = CloseReasons::default();
+    /// reasons.insert(CloseReason::Surplus);
+    /// reasons.insert(CloseReason::PeerClose);
+    /// assert!(reasons.iter().eq([CloseReason::PeerClose, CloseReason::Surplus]));
+    /// ```
     pub fn iter(self) -> impl Iterator<Item = CloseReason> {
         ALL.into_iter().filter(move |&reason| self.contains(reason))
     }
 
+    /// Returns the set with one more reason.
     pub(super) fn with(mut self, reason: CloseReason) -> Self {
         self.insert(reason);
         self
@@ -121,8 +133,8 @@ impl fmt::Debug for CloseReasons {
     }
 }
 
-/// In order of declaration.
-const ALL: [CloseReason; 17] = [
+/// Every reason, in order of declaration.
+const ALL: [CloseReason; 15] = [
     CloseReason::PeerClose,
     CloseReason::OwnClose,
     CloseReason::Http10,
@@ -137,9 +149,7 @@ const ALL: [CloseReason; 17] = [
     CloseReason::Protocol,
     CloseReason::Eof,
     CloseReason::Unsolicited,
-    CloseReason::Abandoned,
     CloseReason::Failed,
-    CloseReason::Policy,
 ];
 
 #[cfg(test)]
@@ -162,12 +172,15 @@ mod tests {
     }
 
     #[test]
-    fn every_reason_says_something_of_its_own() {
+    fn every_reason_has_a_sentence_of_its_own() {
         for (index, reason) in ALL.into_iter().enumerate() {
             let text = reason.to_string();
             assert_eq!(text, reason.explain());
             assert!(text.contains(' ') && !text.ends_with('.'), "{text}");
-            assert!(ALL[..index].iter().all(|other| other.explain() != text), "said twice: {text}");
+            assert!(
+                ALL[..index].iter().all(|other| other.explain() != text),
+                "the same sentence twice: {text}"
+            );
         }
     }
 }

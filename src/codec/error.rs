@@ -1,13 +1,15 @@
-//! Who broke the rules: the peer ([`ProtocolError`]) or the caller ([`Misuse`]).
+//! Who broke the rules of HTTP/1.1: the server ([`ProtocolError`]) or the caller ([`Misuse`]).
 //!
-//! Neither holds a byte of what was sent, so that no error can print a secret. Invariant: the error of a complete
-//! section, or at the end of the input, depends only on the bytes, not on how they were split, and a [`Misuse`] has
-//! written nothing.
+//! Neither error holds a byte of the message, so that no error can print a secret. Invariants: the error of a complete
+//! section, and the error at the end of the input, depend only on the bytes and not on how the bytes were split; a call
+//! that returns a [`Misuse`] has written nothing.
 
 use std::error::Error;
 use std::fmt;
 
-/// What the peer did wrong.
+/// A rule of HTTP/1.1 that the server broke.
+///
+/// `Display` says what the server did and which section of the RFC forbids it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProtocolError {
@@ -25,11 +27,11 @@ pub enum ProtocolError {
     BadFieldValue,
     /// A carriage return is not followed by a line feed.
     BareCarriageReturn,
-    /// A line ended in a bare line feed where that is not forgiven.
+    /// A line ended in a line feed without a carriage return, and [`Leniency`](super::Leniency) does not allow that.
     BareLineFeed,
     /// The first field line begins with whitespace.
     LeadingWhitespace,
-    /// A field line was folded where that is not forgiven.
+    /// A field line was folded, and [`Leniency`](super::Leniency) does not allow that.
     ObsoleteFold,
     /// The head is longer than [`Limits::head`](super::Limits::head).
     HeadTooLarge,
@@ -40,19 +42,19 @@ pub enum ProtocolError {
     /// The interim heads are longer than
     /// [`Limits::informational_bytes`](super::Limits::informational_bytes).
     InformationalTooLarge,
-    /// The peer switched protocols though the request offered none.
+    /// The server switched protocols although the request did not ask for it.
     UnsolicitedUpgrade,
-    /// The peer switched protocols without an Upgrade field that names the new one.
+    /// The server switched protocols without an Upgrade field that names the new one.
     UpgradeUnnamed,
-    /// The peer switched to a protocol that the request did not offer.
+    /// The server switched to a protocol that the request did not offer.
     UpgradeNotOffered,
-    /// The peer switched protocols before the request was sent completely.
+    /// The server switched protocols before the request was sent completely.
     UpgradeTooEarly,
-    /// A Content-Length is not a number, or too large for one.
+    /// A Content-Length is not a decimal number, or the number does not fit 64 bits.
     BadContentLength,
-    /// Several Content-Length values differ, be it only in how the number is written.
+    /// Several Content-Length values differ. Two spellings of one number (`5` and `05`) differ too.
     ConflictingContentLength,
-    /// Both Content-Length and Transfer-Encoding are there.
+    /// The response has both Content-Length and Transfer-Encoding.
     LengthWithTransferEncoding,
     /// A transfer coding other than chunked was applied.
     UnsupportedTransferCoding,
@@ -62,12 +64,12 @@ pub enum ProtocolError {
     ChunkedTwice,
     /// A chunk size is not hexadecimal.
     BadChunkSize,
-    /// A chunk size has more than 16 digits, leading zeros not counted.
+    /// A chunk size has more than 16 hexadecimal digits after its leading zeros.
     ChunkSizeTooLarge,
     /// A chunk extension is malformed.
     BadChunkExtension,
-    /// The chunk extensions are longer than [`Limits::chunk_line`](super::Limits::chunk_line) on one line, or than
-    /// [`Limits::chunk_extensions`](super::Limits::chunk_extensions) together.
+    /// The chunk extensions of one line are longer than [`Limits::chunk_line`](super::Limits::chunk_line), or those of
+    /// all lines are longer than [`Limits::chunk_extensions`](super::Limits::chunk_extensions).
     ChunkExtensionsTooLarge,
     /// A chunk-size line does not end in CRLF.
     BadChunkLine,
@@ -75,21 +77,21 @@ pub enum ProtocolError {
     BadChunkEnd,
     /// The trailer section is longer than [`Limits::trailers`](super::Limits::trailers).
     TrailersTooLarge,
-    /// Bytes arrived before a request was sent.
+    /// Bytes arrived before the connection carried a request.
     SpokeFirst,
-    /// The connection was closed before the first byte of the (next) response head.
+    /// The connection was closed before the first byte of a response head.
     ClosedBeforeResponse,
     /// The connection was closed within a response head.
     ClosedWithinHead,
     /// The connection was closed within the body.
     ClosedWithinBody {
-        /// How many bytes of the announced length are missing; `None` when the length was never announced.
+        /// Number of bytes of the announced length that are missing; `None` if the server announced no length.
         missing: Option<u64>,
     },
 }
 
 impl ProtocolError {
-    /// Whether the misdeed was to close the connection too early, rather than to send something malformed.
+    /// Whether the server closed the connection too early, as opposed to sending something malformed.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         matches!(self, Self::ClosedBeforeResponse | Self::ClosedWithinHead | Self::ClosedWithinBody { .. })
@@ -97,62 +99,80 @@ impl ProtocolError {
 
     fn text(self) -> &'static str {
         match self {
-            Self::NotHttp => "peer sent something that is not an HTTP/1 response (RFC 9112, section 2.1)",
+            Self::NotHttp => "the server sent bytes that are not an HTTP/1 response (RFC 9112, section 2.1)",
             Self::UnsupportedVersion => {
-                "peer answered in another major version of HTTP (RFC 9112, section 2.3)"
+                "the server answered in another major version of HTTP (RFC 9112, section 2.3)"
             }
-            Self::BadStatusLine => "peer sent a malformed status line (RFC 9112, section 4)",
-            Self::BadStatusCode => "peer sent a status code below 100 (RFC 9110, section 15)",
+            Self::BadStatusLine => "the server sent a malformed status line (RFC 9112, section 4)",
+            Self::BadStatusCode => "the server sent a status code below 100 (RFC 9110, section 15)",
             Self::BadFieldName => {
-                "peer sent a field line without a valid name and colon (RFC 9112, section 5)"
+                "the server sent a field line without a valid name and colon (RFC 9112, section 5)"
             }
-            Self::BadFieldValue => "peer sent a field value with a forbidden byte (RFC 9110, section 5.5)",
-            Self::BareCarriageReturn => "peer sent a CR that is not followed by LF (RFC 9112, section 2.2)",
-            Self::BareLineFeed => "peer ended a line with a bare LF (RFC 9112, section 2.2)",
+            Self::BadFieldValue => {
+                "the server sent a field value with a forbidden byte (RFC 9110, section 5.5)"
+            }
+            Self::BareCarriageReturn => {
+                "the server sent a CR that is not followed by LF (RFC 9112, section 2.2)"
+            }
+            Self::BareLineFeed => "the server ended a line with a bare LF (RFC 9112, section 2.2)",
             Self::LeadingWhitespace => {
-                "peer sent whitespace between the start line and the first field (RFC 9112, section 2.2)"
+                "the server sent whitespace between the status line and the first field (RFC 9112, section 2.2)"
             }
-            Self::ObsoleteFold => "peer folded a field line (RFC 9112, section 5.2)",
-            Self::HeadTooLarge => "peer sent a response head larger than the limit",
-            Self::TooManyFields => "peer sent more fields than the limit",
-            Self::TooManyInformational => "peer sent more interim responses than the limit",
-            Self::InformationalTooLarge => "peer sent interim responses larger than the limit",
-            Self::UnsolicitedUpgrade => "peer switched protocols unasked (RFC 9110, section 15.2.2)",
+            Self::ObsoleteFold => "the server folded a field line (RFC 9112, section 5.2)",
+            Self::HeadTooLarge => "the server sent a response head larger than the limit",
+            Self::TooManyFields => "the server sent more fields than the limit",
+            Self::TooManyInformational => "the server sent more interim responses than the limit",
+            Self::InformationalTooLarge => "the server sent interim responses larger than the limit",
+            Self::UnsolicitedUpgrade => {
+                "the server switched protocols although the request did not ask for it (RFC 9110, section 15.2.2)"
+            }
             Self::UpgradeUnnamed => {
-                "peer switched protocols without naming the new one (RFC 9110, section 15.2.2)"
+                "the server switched protocols without naming the new one (RFC 9110, section 15.2.2)"
             }
             Self::UpgradeNotOffered => {
-                "peer switched to a protocol that was not offered (RFC 9110, section 7.8)"
+                "the server switched to a protocol that the request did not offer (RFC 9110, section 7.8)"
             }
             Self::UpgradeTooEarly => {
-                "peer switched protocols before the request was sent (RFC 9110, section 7.8)"
+                "the server switched protocols before the request was sent completely (RFC 9110, section 7.8)"
             }
-            Self::BadContentLength => "peer sent an invalid content-length (RFC 9112, section 6.3)",
-            Self::ConflictingContentLength => "peer sent differing content-lengths (RFC 9112, section 6.3)",
+            Self::BadContentLength => "the server sent an invalid content-length (RFC 9112, section 6.3)",
+            Self::ConflictingContentLength => {
+                "the server sent content-lengths that differ (RFC 9112, section 6.3)"
+            }
             Self::LengthWithTransferEncoding => {
-                "peer sent content-length together with transfer-encoding (RFC 9112, section 6.3)"
+                "the server sent content-length together with transfer-encoding (RFC 9112, section 6.3)"
             }
             Self::UnsupportedTransferCoding => {
-                "peer applied a transfer coding that was not asked for (RFC 9112, section 6.1)"
+                "the server applied a transfer coding that the request did not ask for (RFC 9112, section 6.1)"
             }
-            Self::ChunkedParameters => "peer sent parameters on the chunked coding (RFC 9112, section 7.1)",
-            Self::ChunkedTwice => "peer applied the chunked coding twice (RFC 9112, section 6.1)",
-            Self::BadChunkSize => "peer sent a chunk size that is not hexadecimal (RFC 9112, section 7.1)",
+            Self::ChunkedParameters => {
+                "the server sent parameters on the chunked coding (RFC 9112, section 7.1)"
+            }
+            Self::ChunkedTwice => "the server applied the chunked coding twice (RFC 9112, section 6.1)",
+            Self::BadChunkSize => {
+                "the server sent a chunk size that is not hexadecimal (RFC 9112, section 7.1)"
+            }
             Self::ChunkSizeTooLarge => {
-                "peer sent a chunk size of more than 16 digits (RFC 9112, section 7.1)"
+                "the server sent a chunk size of more than 16 digits (RFC 9112, section 7.1)"
             }
-            Self::BadChunkExtension => "peer sent a malformed chunk extension (RFC 9112, section 7.1.1)",
-            Self::ChunkExtensionsTooLarge => "peer sent chunk extensions larger than the limit",
-            Self::BadChunkLine => "peer did not end a chunk-size line with CRLF (RFC 9112, section 7.1)",
-            Self::BadChunkEnd => "peer did not end a chunk's data with CRLF (RFC 9112, section 7.1)",
-            Self::TrailersTooLarge => "peer sent a trailer section larger than the limit",
-            Self::SpokeFirst => "peer sent bytes before a request (RFC 9112, section 9.2)",
-            Self::ClosedBeforeResponse => "peer closed the connection before the response head",
+            Self::BadChunkExtension => {
+                "the server sent a malformed chunk extension (RFC 9112, section 7.1.1)"
+            }
+            Self::ChunkExtensionsTooLarge => "the server sent chunk extensions larger than the limit",
+            Self::BadChunkLine => {
+                "the server did not end a chunk-size line with CRLF (RFC 9112, section 7.1)"
+            }
+            Self::BadChunkEnd => "the server did not end a chunk's data with CRLF (RFC 9112, section 7.1)",
+            Self::TrailersTooLarge => "the server sent a trailer section larger than the limit",
+            Self::SpokeFirst => {
+                "the server sent bytes before the connection carried a request (RFC 9112, section 9.2)"
+            }
+            Self::ClosedBeforeResponse => "the server closed the connection before the response head",
             Self::ClosedWithinHead => {
-                "peer closed the connection within the response head (RFC 9112, section 8)"
+                "the server closed the connection within the response head (RFC 9112, section 8)"
             }
             Self::ClosedWithinBody { .. } => {
-                "peer closed the connection within the response body (RFC 9112, section 8)"
+                "the server closed the connection within the response body (RFC 9112, section 8)"
             }
         }
     }
@@ -162,7 +182,7 @@ impl fmt::Display for ProtocolError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.text())?;
         match self {
-            Self::ClosedWithinBody { missing: Some(missing) } => write!(f, ", {missing} bytes missing"),
+            Self::ClosedWithinBody { missing: Some(missing) } => write!(f, ": {missing} bytes are missing"),
             _ => Ok(()),
         }
     }
@@ -170,25 +190,28 @@ impl fmt::Display for ProtocolError {
 
 impl Error for ProtocolError {}
 
-/// What the caller did wrong. The same call fails the same way every time, before a byte of it is written.
+/// A mistake of the caller.
+///
+/// The same call with the same arguments fails in the same way every time, before a byte is written. `Display` says what
+/// is wrong and, where it is not obvious, what to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Misuse {
-    /// The request target is malformed: empty, relative, or with a byte that may not appear raw.
+    /// The request target is empty, relative, or has a byte that must be percent-encoded.
     BadTarget,
     /// The method does not go with this form of target.
     TargetForm,
-    /// There is no host, neither in the target nor in the headers.
+    /// Neither the target nor the headers name a host.
     NoHost,
     /// The host is malformed.
     BadHost,
-    /// There are several Host headers.
+    /// The request has several Host headers.
     SeveralHosts,
-    /// A Host header names another host than the target, which is in a form that names one too.
+    /// The Host header and the target name different hosts. Only the absolute and authority forms of a target name one.
     HostMismatch,
     /// A header value contains CR, LF or NUL.
     BadHeaderValue,
-    /// A header value begins or ends with whitespace, which is no part of a value.
+    /// A header value begins or ends with whitespace, which is not part of a value.
     PaddedHeaderValue,
     /// A Content-Length header is not a number.
     BadContentLength,
@@ -196,100 +219,126 @@ pub enum Misuse {
     ContentLengthMismatch,
     /// A Transfer-Encoding header is not exactly `chunked`.
     BadTransferEncoding,
-    /// Both a Content-Length and a Transfer-Encoding header are there.
+    /// The request has both a Content-Length and a Transfer-Encoding header.
     LengthWithTransferEncoding,
     /// The method may not have a body.
     BodyNotAllowed,
-    /// A Connection header is not a list of connection options: an element is empty or no token, names a field that is
-    /// for all recipients, or it says `close` while the headers say `keep-alive`.
+    /// A Connection header is not a list of connection options, or contradicts itself: an element is empty or not a
+    /// token, an element names a field that is meant for all recipients, or the headers say `close` and `keep-alive`.
     BadConnection,
-    /// The headers say `keep-alive`, in Connection or by a Keep-Alive header, but the connection is to close after this
-    /// request: [`RequestHead::close`](super::RequestHead::close) says so, not a header.
+    /// The headers say `keep-alive`, in Connection or by a Keep-Alive header, but
+    /// [`RequestHead::close`](super::RequestHead::close) is set.
     CloseContradicted,
-    /// There is a Proxy-Connection header.
+    /// The request has a Proxy-Connection header.
     ProxyConnection,
     /// A TE header is not exactly `trailers`.
     BadTe,
     /// An Upgrade header is not a list of protocols.
     BadUpgrade,
-    /// An Expect header is not exactly `100-continue`, or there are several.
+    /// An Expect header is not exactly `100-continue`, or the request has several Expect headers.
     BadExpect,
-    /// There is an expectation of `100-continue`, but no body to continue with.
+    /// The request expects `100-continue`, but has no body to send after it.
     ExpectWithoutBody,
-    /// There are several headers of a name that allows one.
+    /// The request has several headers of a name that allows only one.
     SeveralFields,
-    /// A TRACE request, which will be echoed, has Authorization, Proxy-Authorization or Cookie.
+    /// A TRACE request has Authorization, Proxy-Authorization or Cookie, which the server would echo.
     SensitiveTrace,
-    /// An OPTIONS request has a body, but no Content-Type.
+    /// An OPTIONS request has a body but no Content-Type.
     NoContentType,
-    /// A trailer may not be sent as one, or a Trailer header announces such a one.
+    /// A trailer has a name that cannot be a trailer's, or a Trailer header announces such a name.
     BadTrailer,
-    /// Trailers, and announcing them, need a chunked body that has not ended.
+    /// Trailers were given or announced, but the body is not chunked or has already ended.
     TrailersWithoutChunked,
-    /// The head was encoded before.
+    /// The head was encoded already.
     HeadAlreadySent,
-    /// The head was not encoded yet.
+    /// The head has not been encoded yet.
     HeadNotSent,
-    /// The body has more bytes than its length promised, or goes on after its end.
+    /// The body is longer than its promised length, or continues after its end.
     MoreThanPromised,
     /// The body ended before its promised length.
     FewerThanPromised {
-        /// How many bytes are missing.
+        /// Number of missing bytes.
         missing: u64,
     },
-    /// The upload was given up before.
+    /// The upload was given up already.
     SendAborted,
 }
 
 impl fmt::Display for Misuse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::BadTarget => "caller gave a malformed request target",
-            Self::TargetForm => "caller gave a form of request target that does not go with the method",
-            Self::NoHost => "caller gave no host",
-            Self::BadHost => "caller gave a malformed host",
-            Self::SeveralHosts => "caller gave several host headers",
-            Self::HostMismatch => "caller gave a host header that is not the target's host",
-            Self::BadHeaderValue => "caller gave a header value with CR, LF or NUL",
-            Self::PaddedHeaderValue => "caller gave a header value that begins or ends with whitespace",
-            Self::BadContentLength => "caller gave an invalid content-length",
-            Self::ContentLengthMismatch => "caller gave a content-length that is not the body's",
-            Self::BadTransferEncoding => "caller gave a transfer-encoding other than chunked",
-            Self::LengthWithTransferEncoding => "caller gave both content-length and transfer-encoding",
-            Self::BodyNotAllowed => "caller gave a body to a method that may not have one",
+            Self::BadTarget => {
+                "the request target is empty, relative or has a byte that must be percent-encoded (RFC 9112, section 3.2)"
+            }
+            Self::TargetForm => {
+                "the method does not go with this form of request target (RFC 9112, section 3.2): CONNECT takes `host:port`, only OPTIONS takes `*`"
+            }
+            Self::NoHost => "the request names no host: give one in the URL or in a host header",
+            Self::BadHost => "the request names a malformed host (RFC 9110, section 7.2)",
+            Self::SeveralHosts => {
+                "the request has several host headers: send one at most (RFC 9112, section 3.2)"
+            }
+            Self::HostMismatch => {
+                "the host header and the request target name different hosts (RFC 9112, section 3.2): leave the header out"
+            }
+            Self::BadHeaderValue => "a header value contains CR, LF or NUL (RFC 9110, section 5.5)",
+            Self::PaddedHeaderValue => {
+                "a header value begins or ends with whitespace (RFC 9110, section 5.5): trim it"
+            }
+            Self::BadContentLength => {
+                "the content-length header is not a decimal number (RFC 9110, section 8.6): leave it out"
+            }
+            Self::ContentLengthMismatch => {
+                "the content-length header differs from the length of the body: leave it out"
+            }
+            Self::BadTransferEncoding => {
+                "the transfer-encoding header is not exactly `chunked` (RFC 9112, section 6.1): leave it out"
+            }
+            Self::LengthWithTransferEncoding => {
+                "the request has both content-length and transfer-encoding: leave one out (RFC 9112, section 6.2)"
+            }
+            Self::BodyNotAllowed => {
+                "the request has a body, but CONNECT and TRACE cannot carry one (RFC 9110, section 9.3)"
+            }
             Self::BadConnection => {
-                "caller gave a connection option that may not be one, or close beside keep-alive (RFC 9110, section 7.6.1)"
+                "the connection header has an option that cannot be one, or both close and keep-alive (RFC 9110, section 7.6.1)"
             }
             Self::CloseContradicted => {
-                "caller gave keep-alive in the headers of a request after which its own settings close the connection (RFC 9110, section 7.6.1)"
+                "a header says keep-alive, but the request's settings close the connection (RFC 9110, section 7.6.1): leave it out"
             }
             Self::ProxyConnection => {
-                "caller gave a proxy-connection header; connection is the one to use (RFC 9112, appendix C.2.2)"
+                "the proxy-connection header cannot be sent: use connection (RFC 9112, appendix C.2.2)"
             }
-            Self::BadTe => "caller gave a te header other than trailers (RFC 9110, section 10.1.4)",
-            Self::BadUpgrade => {
-                "caller gave an upgrade header that is not a list of protocols (RFC 9110, section 7.8)"
+            Self::BadTe => "the te header is not exactly `trailers` (RFC 9110, section 10.1.4)",
+            Self::BadUpgrade => "the upgrade header is not a list of protocols (RFC 9110, section 7.8)",
+            Self::BadExpect => {
+                "the expect header is not exactly `100-continue`, or is sent twice (RFC 9110, section 10.1.1)"
             }
-            Self::BadExpect => "caller gave an expect header other than 100-continue (RFC 9110, section 10.1.1)",
             Self::ExpectWithoutBody => {
-                "caller gave an expectation of 100-continue without a body (RFC 9110, section 10.1.1)"
+                "the request expects 100-continue, but has no body to send then (RFC 9110, section 10.1.1)"
             }
             Self::SeveralFields => {
-                "caller gave several headers of a name that allows one (RFC 9110, section 5.3)"
+                "the request has several headers of a name that allows only one (RFC 9110, section 5.3)"
             }
-            Self::SensitiveTrace => "caller gave credentials or cookies to TRACE (RFC 9110, section 9.3.8)",
+            Self::SensitiveTrace => {
+                "a TRACE request cannot carry credentials or cookies, because it is echoed (RFC 9110, section 9.3.8)"
+            }
             Self::NoContentType => {
-                "caller gave a body to OPTIONS without a content-type (RFC 9110, section 9.3.7)"
+                "an OPTIONS request with a body needs a content-type header (RFC 9110, section 9.3.7)"
             }
-            Self::BadTrailer => "caller gave a trailer that may not be one",
-            Self::TrailersWithoutChunked => "caller gave trailers without an open chunked body",
-            Self::HeadAlreadySent => "caller sent a second head",
-            Self::HeadNotSent => "caller sent a body before its head",
-            Self::MoreThanPromised => "caller's body is longer than promised",
+            Self::BadTrailer => {
+                "a trailer has a name that cannot be sent as a trailer (RFC 9110, section 6.5.1): send it as a header"
+            }
+            Self::TrailersWithoutChunked => {
+                "the request has trailers, but no chunked body to send them after (RFC 9112, section 7.1.2)"
+            }
+            Self::HeadAlreadySent => "the request head was encoded twice: use a new machine for each request",
+            Self::HeadNotSent => "the request body was encoded before the head",
+            Self::MoreThanPromised => "the request body is longer than the length that was promised for it",
             Self::FewerThanPromised { missing } => {
-                return write!(f, "caller's body ended {missing} bytes before its promised length");
+                return write!(f, "the request body ended {missing} bytes before its promised length");
             }
-            Self::SendAborted => "caller went on with an upload that was given up",
+            Self::SendAborted => "the upload was continued after it had been given up",
         })
     }
 }
@@ -301,7 +350,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn to_close_too_early_is_no_malformed_message() {
+    fn closing_too_early_is_told_from_malformed_messages() {
         for (error, expected) in [
             (ProtocolError::ClosedBeforeResponse, true),
             (ProtocolError::ClosedWithinHead, true),
@@ -316,11 +365,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_counted_where_it_was_announced() {
+    fn missing_bytes_are_counted_if_the_length_was_announced() {
         let text = |missing| ProtocolError::ClosedWithinBody { missing }.to_string();
-        assert_eq!(text(Some(4)), format!("{}, 4 bytes missing", text(None)));
+        assert_eq!(text(Some(4)), format!("{}: 4 bytes are missing", text(None)));
         assert!(!text(None).contains("missing"));
         let misuse = Misuse::FewerThanPromised { missing: 7 }.to_string();
-        assert_eq!(misuse, "caller's body ended 7 bytes before its promised length");
+        assert_eq!(misuse, "the request body ended 7 bytes before its promised length");
     }
 }

@@ -1,7 +1,7 @@
-//! Maps of fields that are used again when nobody wants them any more: each thread keeps some.
+//! Field maps that are used again: each thread keeps a few empty ones.
 //!
-//! It knows no meaning of any field. Invariants: a map that is taken out is empty; the maps that are kept are few, and
-//! each is of a bounded size.
+//! It knows no meaning of any field. Invariants: a map that is taken out is empty; the number of kept maps and the size of
+//! each are limited.
 
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
@@ -9,12 +9,12 @@ use std::sync::LazyLock;
 
 use http::HeaderMap;
 
-/// Fields, in a map that goes back to the thread. It has none as long as nothing was written to it.
+/// A field map that goes back to the thread when it is dropped. It takes a map from the thread at the first write.
 #[derive(Clone, Default)]
 pub(crate) struct FieldMap(Option<Box<HeaderMap>>);
 
 impl FieldMap {
-    /// The map is the caller's from now on.
+    /// Returns the map for good: it does not go back to the thread.
     pub(crate) fn take(mut self) -> HeaderMap {
         self.0.take().map_or_else(HeaderMap::new, |map| *map)
     }
@@ -49,17 +49,18 @@ impl Drop for FieldMap {
     }
 }
 
-/// A map with room for the fields of a common request, and of a common response.
+/// Returns an empty map with room for the fields of a common request or response.
 fn take_kept() -> Box<HeaderMap> {
     let kept = KEPT.try_with(|kept| kept.borrow_mut().pop()).ok().flatten();
-    // (While the thread ends, nothing is kept.)
+    // While the thread ends, its maps are gone, and a new one is made.
     kept.unwrap_or_else(|| Box::new(HeaderMap::with_capacity(FIELDS)))
 }
 
+/// Keeps a map for the next request of this thread, unless it is too large or enough are kept.
 fn keep(mut map: Box<HeaderMap>) {
-    // (Lines of one name beyond its first are not in its capacity.)
+    // The capacity does not count a name's lines after its first, so that the length is checked too.
     if (FIELDS..=MOST_FIELDS).contains(&map.capacity()) && map.len() <= MOST_FIELDS {
-        // Outside: values are dropped.
+        // Cleared before the thread's maps are borrowed, because this drops values of the caller.
         map.clear();
         let _ = KEPT.try_with(|kept| {
             let mut kept = kept.borrow_mut();
@@ -71,17 +72,17 @@ fn keep(mut map: Box<HeaderMap>) {
 }
 
 thread_local! {
-    #[allow(clippy::vec_box, reason = "the boxes are handed out and come back: a map is never moved")]
+    #[allow(clippy::vec_box, reason = "a box is handed out and comes back, so that a map is never moved")]
     static KEPT: RefCell<Vec<Box<HeaderMap>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Fields that a map has room for without growing.
+/// Number of fields that a new map has room for.
 const FIELDS: usize = 12;
 
-/// A map that grew beyond this is not kept: 3 KiB.
+/// Capacity in fields beyond which a map is not kept. A map of this capacity takes 3 KiB.
 const MOST_FIELDS: usize = 32;
 
-/// Maps that a thread keeps.
+/// Number of maps that a thread keeps.
 const MAPS: usize = 16;
 
 #[cfg(test)]
@@ -91,9 +92,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn maps_come_back_empty_and_are_few() {
+    fn kept_maps_are_empty_and_limited_in_number_and_size() {
         let mut first = FieldMap::default();
-        assert!(first.is_empty() && first.capacity() == 0, "nothing is taken for nothing");
+        assert!(first.is_empty() && first.capacity() == 0, "no map is taken before the first write");
         first.insert(SERVER, HeaderValue::from_static("x"));
         let room = first.capacity();
         drop(first);
@@ -103,14 +104,18 @@ mod tests {
             (again.len(), again.capacity(), &again[SERVER]),
             (1, room, &HeaderValue::from_static("y"))
         );
-        assert_eq!(KEPT.with(|kept| kept.borrow().len()), 0, "it is the same map");
-        assert_eq!(again.take().len(), 1, "whoever takes it has it");
+        assert_eq!(KEPT.with(|kept| kept.borrow().len()), 0, "the kept map was taken");
+        assert_eq!(again.take().len(), 1, "a map that is taken keeps its fields");
         let mut lines = FieldMap::default();
         for _ in 0..1_000 {
             lines.append(SERVER, HeaderValue::from_static("z"));
         }
         drop(lines);
-        assert_eq!(KEPT.with(|kept| kept.borrow().len()), 0, "its lines take more than its capacity says");
+        assert_eq!(
+            KEPT.with(|kept| kept.borrow().len()),
+            0,
+            "many lines of one name take more than the capacity says"
+        );
         for _ in 0..100 {
             drop([(); 3].map(|()| FieldMap::from(HeaderMap::with_capacity(FIELDS))));
         }

@@ -1,18 +1,19 @@
-//! What the caller's fields may say: about framing, about the connection, and about what the peer shall do first.
+//! Rules for the caller's request fields: framing, connection options, expectations.
 //!
-//! It knows the rules of single fields and of the whole section, not how a head is written. Invariant: a field that
-//! concerns only the next hop is always named in Connection, by the caller or by what [`Fields::missing_options`] adds.
+//! It knows the rules of single fields and of the whole section, and not how a head is written. Invariant: a field that
+//! concerns only the next hop is always named in Connection, by the caller or by [`Fields::missing_options`].
 
 use http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, PROXY_AUTHORIZATION};
 use http::{HeaderMap, HeaderName, Method, header};
 
 use super::error::Misuse;
-use super::framing::{BodyLength, parse_decimal};
-use super::request::{CRLF, RequestHead, SEPARATOR};
+use super::framing::BodyLength;
+use super::grammar::{CRLF, SEPARATOR, check_value, elements, is_token, parse_decimal};
+use super::request::RequestHead;
 use super::trailers;
 use super::upgrade::Offer;
 
-/// What the caller's fields say that concerns the head as a whole.
+/// What the caller's fields say about the head as a whole.
 #[derive(Debug, Default)]
 pub(super) struct Fields<'a> {
     pub(super) host: Option<&'a [u8]>,
@@ -21,15 +22,16 @@ pub(super) struct Fields<'a> {
     pub(super) expects_continue: bool,
     pub(super) has_upgrade: bool,
     has_trailer: bool,
-    /// The options that the caller named.
+    /// Connection options that the caller named.
     named: Options,
-    /// The options that must be named.
+    /// Connection options that must be named.
     needed: Options,
-    /// The bytes of all fields that are written as they are, separators and line ends included.
+    /// Size of all fields that are written unchanged, separators and line ends included.
     pub(super) size: usize,
 }
 
 impl<'a> Fields<'a> {
+    /// Checks each field, and the section as a whole.
     #[inline]
     pub(super) fn check(request: &RequestHead<'a>) -> Result<Self, Misuse> {
         let mut fields = Self::default();
@@ -57,7 +59,7 @@ impl<'a> Fields<'a> {
         Ok(fields)
     }
 
-    /// Notes one field. The length is looked at first, so that most fields cost that.
+    /// Notes one field. Matches on the name's length first: most fields cost no more than that comparison.
     #[inline]
     fn note(&mut self, name: &str, value: &'a [u8]) -> Result<(), Misuse> {
         match name.len() {
@@ -117,13 +119,13 @@ impl<'a> Fields<'a> {
         Ok(())
     }
 
-    /// Checks what depends on the method and on the body that will really be sent.
+    /// Checks the rules that depend on the method and on the body that will be sent.
     pub(super) fn check_with_body(&self, request: &RequestHead<'_>, body: BodyLength) -> Result<(), Misuse> {
         let (method, headers) = (request.method, request.headers);
         let is_empty = matches!(body, BodyLength::None | BodyLength::Known(0));
         // > A client MUST NOT generate a 100-continue expectation in a request that does not include content.
-        // <https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1>; chunks that the caller's field asks for have none of
-        // their own.
+        // <https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1>. A Transfer-Encoding header makes an empty body
+        // chunked, but gives it no content.
         let brings_nothing = matches!(request.body, BodyLength::None | BodyLength::Known(0))
             && request.known_trailers().is_none();
         if self.expects_continue && (is_empty || brings_nothing) {
@@ -148,17 +150,17 @@ impl<'a> Fields<'a> {
         Ok(())
     }
 
-    /// Whether the head says `close`, in the caller's words or in what is added to them.
+    /// Whether the head says `close`, in the caller's Connection field or in the added one.
     pub(super) fn says_close(&self) -> bool {
         self.needed.or(self.named).contains(Options::CLOSE)
     }
 
-    /// Whether there are [`missing_options`](Self::missing_options).
+    /// Whether [`missing_options`](Self::missing_options) returns any.
     pub(super) fn misses_options(&self) -> bool {
         self.needed.0 & !self.named.0 != 0
     }
 
-    /// The connection options that must be named and are not; each with what goes before it.
+    /// Returns the connection options that must be named but are not, each with the text that stands before it.
     ///
     /// > When a field aside from Connection is used to supply control information for or about the current connection,
     /// > the sender MUST list the corresponding field name within the Connection header field.
@@ -172,7 +174,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// A set of connection options that mean something to a client.
+/// A set of the connection options that the codec acts on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Options(u8);
 
@@ -214,7 +216,7 @@ impl Options {
     }
 }
 
-/// Whether a field is not written as it stands among the others, but where it belongs.
+/// Whether a field is written at a place of its own instead of among the other fields.
 pub(super) fn is_written_separately(name: &str) -> bool {
     match name.len() {
         4 => name == "host",
@@ -224,8 +226,10 @@ pub(super) fn is_written_separately(name: &str) -> bool {
     }
 }
 
-/// Whether a field of this name is for the whole chain of recipients, or frames the message: who drops it on the way
-/// changes what is said. Transfer-Encoding is of one hop, but removing it is not a connection option's to ask.
+/// Whether a field of this name is meant for all recipients, or frames the message.
+///
+/// Such a name is no connection option, because a proxy removes the fields that Connection names.
+/// Transfer-Encoding concerns only one hop, but a connection option must not ask for its removal either.
 fn is_for_all_recipients(name: &[u8]) -> bool {
     const PREFIXES: [&[u8]; 4] = [b"accept", b"access-control-", b"content-", b"if-"];
     const NAMES: [&[u8]; 31] = [
@@ -266,21 +270,23 @@ fn is_for_all_recipients(name: &[u8]) -> bool {
     PREFIXES.iter().any(starts_with) || NAMES.iter().any(|other| name.eq_ignore_ascii_case(other))
 }
 
-/// Only `trailers`: this client decodes no transfer coding but chunked, of which
+/// Checks a TE field. Only `trailers` is allowed, because this client decodes no transfer coding but chunked, and
 ///
 /// > A client MUST NOT send the chunked transfer coding name in TE
 ///
-/// <https://www.rfc-editor.org/rfc/rfc9112#section-7.4>. Trailers have no weight:
+/// <https://www.rfc-editor.org/rfc/rfc9112#section-7.4>. `trailers` takes no weight:
 /// <https://www.rfc-editor.org/rfc/rfc9110#section-10.1.4>.
 fn check_te(value: &[u8]) -> Result<(), Misuse> {
     let is_good = elements(value).all(|element| element.eq_ignore_ascii_case(b"trailers"));
     if is_good { Ok(()) } else { Err(Misuse::BadTe) }
 }
 
+/// Checks that names which allow one field line have only one.
+///
 /// > a sender MUST NOT generate multiple field lines with the same name in a message [...] unless that field's
 /// > definition allows multiple field line values to be recombined as a comma-separated list
 ///
-/// <https://www.rfc-editor.org/rfc/rfc9110#section-5.3>. Looks only if there is a name with several lines at all.
+/// <https://www.rfc-editor.org/rfc/rfc9110#section-5.3>. Fast path: returns at once if no name has several lines.
 fn check_singletons(headers: &HeaderMap) -> Result<(), Misuse> {
     let is_several = |name: &HeaderName| headers.get_all(name).iter().nth(1).is_some();
     if headers.len() != headers.keys_len() && SINGLETONS.iter().any(is_several) {
@@ -289,7 +295,8 @@ fn check_singletons(headers: &HeaderMap) -> Result<(), Misuse> {
     Ok(())
 }
 
-/// Host, Content-Length, Transfer-Encoding and Expect have rules of their own. Cookie is no list of fields either:
+/// Names that allow only one field line. Host, Content-Length, Transfer-Encoding and Expect are missing here because
+/// [`Fields::note`] checks them. Cookie is here because
 ///
 /// > the user agent MUST NOT attach more than one Cookie header field.
 ///
@@ -318,37 +325,6 @@ static SINGLETONS: [HeaderName; 22] = [
     header::SEC_WEBSOCKET_KEY,
     header::USER_AGENT,
 ];
-
-/// > A sender MUST NOT generate a bare CR [...] within any protocol elements other than the content.
-///
-/// <https://www.rfc-editor.org/rfc/rfc9112#section-2.2>. `HeaderValue` refuses it already, but only its unchecked
-/// constructor's callers say so.
-pub(super) fn check_value(value: &[u8]) -> Result<(), Misuse> {
-    let is_bad = value.iter().fold(false, |bad, &byte| bad | matches!(byte, b'\r' | b'\n' | 0));
-    if is_bad {
-        return Err(Misuse::BadHeaderValue);
-    }
-    // > A field value does not include leading or trailing whitespace.
-    // <https://www.rfc-editor.org/rfc/rfc9110#section-5.5>
-    match value {
-        [b' ' | b'\t', ..] | [.., b' ' | b'\t'] => Err(Misuse::PaddedHeaderValue),
-        _ => Ok(()),
-    }
-}
-
-/// The elements of a list, empty ones included: <https://www.rfc-editor.org/rfc/rfc9110#section-5.6.1>.
-pub(super) fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii)
-}
-
-/// <https://www.rfc-editor.org/rfc/rfc9110#section-5.6.2>
-pub(super) fn is_token(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && bytes.iter().copied().all(is_token_byte)
-}
-
-pub(super) fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
-}
 
 #[cfg(test)]
 #[path = "fields_tests.rs"]

@@ -1,11 +1,12 @@
-//! How long a message is: the numbered steps of RFC 9112, section 6.3, as one pure function.
+//! The length of a message: the numbered steps of RFC 9112, section 6.3, as one pure function.
 //!
-//! It knows what the framing fields said, not where they stood nor what follows them. Invariant: whatever is not
-//! exactly one valid statement about the length is an error, never a guess.
+//! It knows the values of the framing fields, and neither their place in the head nor the bytes after it. Invariant: a head
+//! that does not make exactly one valid statement about the length is an error, never a guess.
 
 use http::StatusCode;
 
 use super::error::ProtocolError;
+use super::grammar::{elements, parse_decimal};
 use super::limits::Leniency;
 
 /// How a response's body ends.
@@ -14,29 +15,29 @@ use super::limits::Leniency;
 pub enum Framing {
     /// There is no body, whatever the fields say.
     None,
-    /// After so many bytes.
+    /// The body ends after this number of bytes.
     Length(u64),
-    /// With the last chunk and its trailers.
+    /// The body ends with the last chunk and the trailer section.
     Chunked,
-    /// With the connection.
+    /// The body ends when the server closes the connection.
     UntilClose,
-    /// Never: the connection is a tunnel from here on.
+    /// There is no body and no end: the connection is a tunnel after the head.
     Tunnel,
 }
 
-/// How long a request's body is.
+/// The length of a request's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum BodyLength {
     /// There is no body.
     None,
-    /// So many bytes; zero is a body too, an empty one.
+    /// The body has this number of bytes. A body of zero bytes is announced, unlike [`None`](Self::None).
     Known(u64),
-    /// Not known beforehand: sent in chunks.
+    /// The length is not known in advance: the body is sent in chunks.
     Chunked,
 }
 
-/// What the request's method does to the response's framing.
+/// The request's method, as far as the framing of the response depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asked {
     Head,
@@ -44,7 +45,7 @@ pub(super) enum Asked {
     Other,
 }
 
-/// What the framing fields of one head said, noted line by line.
+/// What the framing fields of one head say, collected line by line.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct FramingFields {
     pub(super) length: Length,
@@ -56,7 +57,7 @@ pub(super) struct FramingFields {
 pub(super) enum Length {
     #[default]
     Absent,
-    /// As a number, and in how many digits: the two together are the value as it was written.
+    /// The number and its count of digits. Together they tell two spellings of one number apart.
     Valid {
         length: u64,
         digits: usize,
@@ -70,17 +71,17 @@ pub(super) enum Length {
 pub(super) enum Coding {
     #[default]
     Absent,
-    /// The field is there and names nothing.
+    /// The field is present but names no coding.
     Empty,
     Chunked,
-    /// Only `identity`, which older servers send and which means nothing.
+    /// Only `identity`, which older servers send and which has no effect.
     Identity,
     Unsupported,
     Parameters,
     Twice,
 }
 
-/// The length of a response's body.
+/// Returns how a response's body ends.
 ///
 /// <https://www.rfc-editor.org/rfc/rfc9112#section-6.3>
 pub(super) fn message_length(
@@ -90,7 +91,7 @@ pub(super) fn message_length(
     leniency: Leniency,
 ) -> Result<Framing, ProtocolError> {
     // 1. HEAD, 1xx, 204, 304: "terminated by the first empty line after the header fields, regardless of the header
-    //    fields present". (204 to CONNECT is a tunnel all the same: RFC 9110, section 9.3.6, says any 2xx.)
+    //    fields present". A 204 to CONNECT is a tunnel, because RFC 9110, section 9.3.6, says so of any 2xx.
     let is_tunnel = asked == Asked::Connect && status.is_success();
     let is_bodyless = status.is_informational() || matches!(status.as_u16(), 204 | 304);
     if asked == Asked::Head || (is_bodyless && !is_tunnel) {
@@ -102,7 +103,8 @@ pub(super) fn message_length(
         return Ok(Framing::Tunnel);
     }
 
-    // 3. Both: "ought to be handled as an error". Leniency: Transfer-Encoding wins, and the machine closes after it.
+    // 3. Both: "ought to be handled as an error". With the leniency, Transfer-Encoding decides, and the machine closes the
+    //    connection after the response.
     if fields.coding != Coding::Absent
         && fields.length != Length::Absent
         && !leniency.length_with_transfer_encoding
@@ -110,8 +112,9 @@ pub(super) fn message_length(
         return Err(ProtocolError::LengthWithTransferEncoding);
     }
 
-    // 4. Transfer-Encoding: chunked as the final coding frames itself, another one runs until close. What was coded
-    //    otherwise cannot be decoded here and must not pass as content, so that it is refused instead.
+    // 4. Transfer-Encoding: if chunked is the final coding, the chunks say where the body ends; otherwise the body ends
+    //    with the connection. This crate decodes no other coding and must not return coded bytes as content, so that
+    //    other codings are refused.
     match fields.coding {
         Coding::Absent => {}
         Coding::Chunked => return Ok(Framing::Chunked),
@@ -127,20 +130,23 @@ pub(super) fn message_length(
         Length::Conflicting => Err(ProtocolError::ConflictingContentLength),
         // 6. A valid one.
         Length::Valid { length, .. } => Ok(Framing::Length(length)),
-        // 7. is for requests. 8. Neither: until the server closes.
+        // 7. is for requests. 8. Neither field: the body ends when the server closes the connection.
         Length::Absent => Ok(Framing::UntilClose),
     }
 }
 
 impl FramingFields {
-    /// Whether the head of a response without a body frames one in a way in which no response may be framed. The head's
-    /// end does not depend on it, but whoever does not know that there is no body may see its end elsewhere.
+    /// Whether the head of a response without a body has framing fields that no such response may have.
+    ///
+    /// The end of this head is certain. But a proxy that does not know that the response has no body may look for its end
+    /// elsewhere.
     ///
     /// > A server MUST NOT send a Transfer-Encoding header field in any response with a status code of 1xx
     /// > (Informational) or 204 (No Content).
     ///
-    /// <https://www.rfc-editor.org/rfc/rfc9112#section-6.1>. To HEAD, and with 304, either field may say what a GET would
-    /// have brought; both together never. Interim heads are not asked: a final one follows whatever they say.
+    /// <https://www.rfc-editor.org/rfc/rfc9112#section-6.1>. In a response to HEAD, and in a 304, either field alone may
+    /// describe the response to a GET; both together are never allowed. Interim heads are not checked, because a final
+    /// head follows them in any case.
     pub(super) fn is_contradictory(self, status: StatusCode) -> bool {
         let is_coded = self.coding != Coding::Absent;
         match self.length {
@@ -152,8 +158,8 @@ impl FramingFields {
 }
 
 impl Length {
-    /// Notes one line. Values that are written alike, also in one list, collapse; the same number written otherwise
-    /// (`5` and `05`) conflicts, since another reader may take it for another number; anything but digits is invalid.
+    /// Notes one line. Equal values, in several lines or in one list, count as one. Two spellings of one number (`5` and
+    /// `05`) conflict, because another reader may take one of them for another number. Anything but digits is invalid.
     ///
     /// > a recipient of a Content-Length header field value consisting of the same decimal value repeated as a
     /// > comma-separated list [...] MAY either reject the message as invalid or replace that invalid field value with a
@@ -161,7 +167,7 @@ impl Length {
     ///
     /// <https://www.rfc-editor.org/rfc/rfc9110#section-8.6>
     pub(super) fn note(&mut self, value: &[u8]) {
-        for element in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
+        for element in elements(value) {
             let said = parse_decimal(element).map(|length| Self::Valid { length, digits: element.len() });
             *self = match (said, *self) {
                 (Some(said), Self::Absent) => said,
@@ -177,14 +183,14 @@ impl Length {
 }
 
 impl Coding {
-    /// Notes one line. Lines and list elements are one sequence of codings; empty elements count for nothing.
+    /// Notes one line. All lines and their list elements form one sequence of codings. Empty elements are ignored.
     ///
     /// <https://www.rfc-editor.org/rfc/rfc9112#section-6.1>
     pub(super) fn note(&mut self, value: &[u8]) {
         if *self == Self::Absent {
             *self = Self::Empty;
         }
-        for element in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
+        for element in elements(value) {
             let next = match element {
                 b"" => continue,
                 _ if element.eq_ignore_ascii_case(b"chunked") => Self::Chunked,
@@ -202,20 +208,6 @@ impl Coding {
             };
         }
     }
-}
-
-/// `1*DIGIT` that fits: no sign, no space, nothing else.
-pub(super) fn parse_decimal(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() {
-        return None;
-    }
-    digits.iter().try_fold(0u64, |number, &byte| {
-        let digit = byte.wrapping_sub(b'0');
-        if digit > 9 {
-            return None;
-        }
-        number.checked_mul(10)?.checked_add(u64::from(digit))
-    })
 }
 
 fn is_chunked_with_parameters(element: &[u8]) -> bool {
@@ -245,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn content_lengths() {
+    fn content_length_lines_are_combined() {
         for (lines, expected) in [
             (&["5"][..], valid(5, 1)),
             (&["005"], valid(5, 3)),
@@ -288,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn transfer_codings() {
+    fn transfer_coding_lines_are_combined() {
         for (lines, expected) in [
             (&["chunked"][..], Coding::Chunked),
             (&["ChUnKeD"], Coding::Chunked),
@@ -320,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_stand_in_a_head_without_a_body() {
+    fn framing_fields_without_a_body_are_told_apart() {
         for (lengths, codings, on_204, on_304) in [
             (&[][..], &[][..], false, false),
             (&["0"], &[], false, false),

@@ -1,10 +1,9 @@
-//! Response heads: finding their end, and reading them.
+//! Finds the end of response heads and reads them.
 //!
-//! [`Scan`] looks for the empty line, and knows lines and limits but no field; httparse then judges every byte. A head
-//! that comes whole and in plain lines needs no scan. All this knows nothing of framing or of the connection; fields are
-//! noted, not stored. Invariant: whether a complete head, or an incomplete one at the end of
-//! the input, is accepted or refused, and with which error, does not depend on how its bytes are split; and no byte is
-//! looked at more than a constant number of times.
+//! [`Scan`] looks for the empty line; it knows lines and limits but no field. Then httparse checks every byte. A head that
+//! arrives in one piece and in plain lines needs no scan. Nothing here knows framing rules or the connection; fields are
+//! noted and not stored. Invariants: whether a complete head, or an incomplete one at the end of the input, is accepted, and
+//! the error if it is not, do not depend on how its bytes were split; and the time is linear in the number of bytes.
 
 use std::mem::MaybeUninit;
 use std::time::Duration;
@@ -14,53 +13,56 @@ use http::{HeaderMap, StatusCode, Version};
 use httparse::Header;
 
 use super::error::ProtocolError;
-use super::framing::{FramingFields, parse_decimal};
+use super::framing::FramingFields;
+use super::grammar::{elements, find_lf, line_feeds, parse_decimal};
 use super::limits::Limits;
 use super::names::Names;
-use super::response::{ResponseHead, find_lf, line_feeds, store};
+use super::response::{ResponseHead, store};
 use super::trailers::is_forbidden;
 
-/// What a `Keep-Alive` field promised. Hints, not rules: garbage in it is ignored.
+/// The hints of a `Keep-Alive` field. Parameters that cannot be read are ignored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KeepAlive {
-    /// How long the peer keeps the idle connection.
+    /// Time for which the server keeps the connection while it is idle (`timeout`).
     pub timeout: Option<Duration>,
-    /// How many more requests the peer takes on it.
+    /// Number of further requests that the server accepts on the connection (`max`).
     pub max: Option<u64>,
 }
 
-/// What the machine needs to know of a head, noted while it is read.
+/// What the machine needs to know about the fields of a head, noted while the head is read.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Notes {
     pub(super) framing: FramingFields,
     pub(super) keep_alive: KeepAlive,
     pub(super) says_close: bool,
     pub(super) says_keep_alive: bool,
-    /// A departure was forgiven that may touch the framing.
+    /// Whether a departure from the grammar was accepted that may affect the framing.
     pub(super) is_lenient: bool,
 }
 
-/// Which lines are being scanned.
+/// The kind of section that is scanned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Section {
     Head,
     Trailers,
 }
 
-/// The search for the empty line, resumable at any byte.
+/// The search for the empty line of a section. It can stop and resume at any byte.
 #[derive(Debug)]
 pub(super) struct Scan {
     section: Section,
-    /// All bytes before it have been seen; `at_line_start` tells on which side of a line end it stands.
+    /// Number of bytes that have been seen.
     at: usize,
+    /// Whether the next byte begins a line.
     at_line_start: bool,
-    /// Where the current field line begins, its continuations included.
+    /// Index at which the current field line begins. Its folded lines belong to it.
     field: usize,
-    /// Field lines begun so far.
+    /// Number of field lines that have begun.
     fields: usize,
-    /// httparse runs over an unfinished section when it has grown to this: doubling keeps the total linear.
+    /// Size at which httparse checks an unfinished section next. It doubles each time, so that the total time is linear.
     next_check: usize,
+    /// Whether a departure from the grammar was accepted.
     lenient: bool,
 }
 
@@ -77,14 +79,15 @@ impl Scan {
         Self { section, at: 0, at_line_start: false, field: 0, fields: 0, next_check: 0, lenient: false }
     }
 
-    /// Whether not even the version of the status line was accepted.
+    /// Whether the version of the status line has not been accepted yet.
     pub(super) fn is_within_version(&self) -> bool {
         self.at < STATUS_LINE_VERSION
     }
 
-    /// Finds the end of the section (behind its empty line) in `bytes`, which must begin with all that was given
-    /// before; `None`: not there yet. Readies the bytes for httparse, in place: folds become spaces, and a higher
-    /// minor version becomes 1.
+    /// Returns the index after the empty line of the section, or `None` if the section is incomplete.
+    ///
+    /// `bytes` must begin with all bytes that were passed before. Prepares them for httparse in place: a fold is replaced by
+    /// spaces, and a minor version above 1 by 1.
     pub(super) fn find_end(
         &mut self,
         bytes: &mut [u8],
@@ -112,7 +115,7 @@ impl Scan {
                 Ok(None)
             }
             Ok(end) => Ok(end),
-            // What is wrong before this place comes first, as it would have if the bytes had come one by one.
+            // An error at an earlier byte is reported first, as if the bytes had come one by one.
             Err(error) => {
                 self.check(&window[..self.at])?;
                 Err(error)
@@ -120,7 +123,7 @@ impl Scan {
         }
     }
 
-    /// Lets httparse judge an unfinished section.
+    /// Lets httparse check an unfinished section.
     pub(super) fn check(&self, bytes: &[u8]) -> Result<(), ProtocolError> {
         match self.section {
             Section::Head => with_parsed_head(bytes, self.fields, |outcome, _| outcome.map(|_| ())),
@@ -129,6 +132,7 @@ impl Scan {
         .map_err(misdeed)
     }
 
+    /// Goes from line to line until the empty line or the end of `window`.
     fn walk(&mut self, window: &mut [u8], limits: &Limits) -> Result<Option<usize>, ProtocolError> {
         let bare_lf = self.section == Section::Head && limits.leniency.bare_lf_in_head;
         loop {
@@ -174,7 +178,7 @@ impl Scan {
         }
     }
 
-    /// Goes on to the start of the last line that needs no thought: CRLF stands before it, and it begins with neither
+    /// Advances to the start of the last plain line. A line is plain if CRLF stands before it, and it begins with neither
     /// a line end nor whitespace.
     fn skip_plain(&mut self, window: &[u8], most: usize) {
         let start = self.at;
@@ -197,6 +201,8 @@ impl Scan {
         }
     }
 
+    /// Replaces the fold before the current line by spaces.
+    ///
     /// > A user agent that receives an obs-fold in a response message that is not within a "message/http" container
     /// > MUST replace each received obs-fold with one or more SP octets prior to interpreting the field value.
     ///
@@ -226,10 +232,11 @@ impl Scan {
     }
 }
 
-/// The head at the start of `buf`, which is taken out; `None`: it is not all there.
+/// Removes a head from the start of `buf` and returns it, or `None` if the head is incomplete.
 ///
-/// Most heads come whole, and in lines that need no scan. Any other one is scanned, and gets the same answer: what is
-/// accepted without a scan would be accepted with it, and what is refused is refused by the scan, or behind it.
+/// Fast path: most heads arrive in one piece and have only plain lines, and need no scan. All other heads are scanned. The
+/// outcome is the same: a head that is accepted without a scan would be accepted by it, and only the scan, or the parser
+/// after it, refuses a head.
 pub(super) fn receive(
     scan: &mut Scan,
     buf: &mut BytesMut,
@@ -238,7 +245,7 @@ pub(super) fn receive(
     if scan.at == 0 {
         match glance(buf, limits) {
             Glance::Plain(end, said) => return Ok(Some(said.of(buf.split_to(end).freeze()))),
-            // Nothing is wrong with what there is.
+            // httparse has accepted these bytes, so that it checks again only when they have doubled.
             Glance::Open => scan.next_check = buf.len().min(limits.head).saturating_mul(2),
             Glance::Other => {}
         }
@@ -255,20 +262,20 @@ pub(super) fn receive(
     Ok(Some(said.of(head)))
 }
 
-/// What can be seen of a head without a scan.
+/// What httparse alone finds out about a head.
 enum Glance {
-    /// It ends here, and says this.
+    /// The head is complete and has only plain lines: its size, and what it says.
     Plain(usize, Said),
-    /// It goes on, and nothing is wrong so far.
+    /// The head is incomplete and correct so far.
     Open,
-    /// Only a scan can tell.
+    /// The head needs a scan.
     Other,
 }
 
-/// Has httparse look for the end of a head of which nothing was seen before.
+/// Parses the bytes of a new head without a scan.
 fn glance(bytes: &[u8], limits: &Limits) -> Glance {
     let window = &bytes[..bytes.len().min(limits.head)];
-    // (httparse passes over empty lines before it.)
+    // httparse skips empty lines before a head, which the scan refuses.
     if !window.starts_with(b"HTTP/") {
         return Glance::Other;
     }
@@ -284,8 +291,10 @@ fn glance(bytes: &[u8], limits: &Limits) -> Glance {
     })
 }
 
-/// Whether all lines of a head that httparse has accepted end in CRLF. It takes no folds and no empty lines, so that
-/// each name stands behind the end of a line, and the last field's line before the empty one.
+/// Whether all lines of a head that httparse has accepted end in CRLF.
+///
+/// httparse accepts no folds and no empty lines here, so that a line end stands before each name, and after the last
+/// field's line comes the empty line.
 fn are_lines_plain(head: &[u8], fields: &[Header<'_>]) -> bool {
     let has_plain_start = |field: &Header<'_>| {
         let at = field.name.as_ptr() as usize - head.as_ptr() as usize;
@@ -294,7 +303,7 @@ fn are_lines_plain(head: &[u8], fields: &[Header<'_>]) -> bool {
     head.ends_with(b"\r\n\r\n") && fields.iter().all(has_plain_start)
 }
 
-/// What a head says that httparse has accepted, but for its fields.
+/// What a head that httparse has accepted says, without its fields.
 struct Said {
     status: StatusCode,
     version: Version,
@@ -310,7 +319,7 @@ impl Said {
         let version = if minor == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
         let mut notes = Notes::default();
         for field in response.headers.iter() {
-            // All else that httparse accepts, `http` does, which the fields are given to when somebody asks for them.
+            // The `http` crate accepts every other field that httparse accepts, so that making the map later cannot fail.
             if field.name.len() > LONGEST_NAME {
                 return Err(ProtocolError::BadFieldName);
             }
@@ -324,13 +333,13 @@ impl Said {
     }
 }
 
-/// Reads a whole trailer section, as [`Scan::find_end`] measured and readied it; `None` if nothing is left of it.
+/// Reads a whole trailer section that [`Scan::find_end`] has prepared. Returns `None` if it has no allowed trailers.
 ///
 /// > A recipient MUST NOT merge a received trailer field into the header section unless the recipient understands the
 /// > corresponding header field definition and that definition explicitly permits
 ///
-/// <https://www.rfc-editor.org/rfc/rfc9110#section-6.5.1>. What may not be a trailer at all is checked like the others
-/// and then dropped, so that nobody takes it for what it would be in the head.
+/// <https://www.rfc-editor.org/rfc/rfc9110#section-6.5.1>. A field whose name is forbidden is checked like the
+/// others and then dropped, so that nobody mistakes it for a field of the head.
 pub(super) fn parse_trailers(section: &Bytes, scan: &Scan) -> Result<Option<HeaderMap>, ProtocolError> {
     if scan.fields == 0 {
         return Ok(None);
@@ -343,7 +352,7 @@ pub(super) fn parse_trailers(section: &Bytes, scan: &Scan) -> Result<Option<Head
         trailers.try_reserve(fields.len()).map_err(|_| ProtocolError::TooManyFields)?;
         Names::with(|names| {
             fields.iter().try_for_each(|field| {
-                // What is dropped is judged all the same.
+                // A field that will be dropped is checked too.
                 let map = if is_forbidden(field.name.as_bytes()) { &mut dropped } else { &mut trailers };
                 store(section, field.name.as_bytes(), field.value, names, map)
             })
@@ -353,12 +362,12 @@ pub(super) fn parse_trailers(section: &Bytes, scan: &Scan) -> Result<Option<Head
 }
 
 impl Notes {
-    /// Names are compared as they came, so that most fields cost one look at the length.
+    /// Notes one field. Matches on the name's length first: most fields cost no more than that comparison.
     fn note(&mut self, name: &str, value: &[u8]) {
         match name.len() {
             10 if name.eq_ignore_ascii_case("connection") => {
                 // Options are case-insensitive; <https://www.rfc-editor.org/rfc/rfc9110#section-7.6.1>
-                for option in value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii) {
+                for option in elements(value) {
                     self.says_close |= option.eq_ignore_ascii_case(b"close");
                     self.says_keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
                 }
@@ -372,6 +381,7 @@ impl Notes {
 }
 
 impl KeepAlive {
+    /// Notes one line. A later parameter replaces an earlier one of the same name.
     fn note(&mut self, value: &[u8]) {
         for parameter in value.split(|&byte| byte == b',' || byte == b';') {
             let mut halves = parameter.splitn(2, |&byte| byte == b'=');
@@ -389,7 +399,8 @@ impl KeepAlive {
     }
 }
 
-/// Checks as much of `HTTP/1.x` as is there, and reads a higher minor version as 1.1. Returns how much that was.
+/// Checks `HTTP/1.x`, or the part of it that has arrived, and replaces a higher minor version by 1. Returns the number of
+/// bytes that were checked.
 ///
 /// > a recipient that receives a message with a major version number that it implements and a minor version number
 /// > higher than what it implements SHOULD process the message as if it was in the highest minor version
@@ -412,7 +423,7 @@ fn check_version(bytes: &mut [u8]) -> Result<usize, ProtocolError> {
     Ok(at)
 }
 
-/// Runs httparse with room for `fields` fields: on the stack, or, for more than usual, as many as were counted.
+/// Runs httparse on a head with room for `fields` fields. The room is on the stack unless it is larger than usual.
 fn with_parsed_head<R>(
     bytes: &[u8],
     fields: usize,
@@ -437,7 +448,7 @@ fn with_parsed_head<R>(
     }
 }
 
-/// The same for fields without a status line.
+/// Runs httparse on a trailer section, which has fields but no status line.
 fn with_parsed_fields<R>(
     bytes: &[u8],
     fields: usize,
@@ -450,6 +461,7 @@ fn with_parsed_fields<R>(
     }
 }
 
+/// Names the rule that the server broke, for an error of httparse.
 fn misdeed(error: httparse::Error) -> ProtocolError {
     match error {
         httparse::Error::HeaderName => ProtocolError::BadFieldName,
@@ -464,23 +476,23 @@ fn misdeed(error: httparse::Error) -> ProtocolError {
 
 /// The length of `HTTP/1.1`.
 const STATUS_LINE_VERSION: usize = 8;
-/// As many fields as fit on the stack: 4 KiB of slots, never initialised.
+/// Number of fields for which there is room on the stack: 4 KiB, never initialised.
 const STACK_FIELDS: usize = 128;
-/// More fields are never accepted, whatever the limits say.
+/// Largest number of fields that is accepted, even if the limits allow more.
 const MAX_FIELDS: usize = 4096;
-/// The longest name that `http` takes.
+/// Length of the longest name that the `http` crate accepts.
 const LONGEST_NAME: usize = 65_535;
-/// A fold in one of these may hide how the message is framed from whoever else reads it.
+/// Names of fields in which a fold may hide the framing of the message from a proxy.
 const FRAMING_NAMES: [&[u8]; 3] = [b"content-length", b"transfer-encoding", b"connection"];
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// The common head is read without a scan, and no other is. (That both ways give the same is told by all tests that
-    /// split what they feed: a head that comes in pieces is scanned.)
+    /// Only plain heads are read without a scan. That both ways have the same outcome is proved by all tests that split
+    /// their input, because a head that arrives in pieces is scanned.
     #[test]
-    fn only_plain_heads_are_spared_the_scan() {
+    fn only_plain_heads_skip_the_scan() {
         let limits = Limits { head: 60, fields: 2, ..Limits::default() };
         let fits = format!("HTTP/1.1 200 OK\r\nA: {}\r\n\r\n", "b".repeat(60 - 17 - 7));
         for (head, expected) in [
@@ -516,7 +528,7 @@ mod tests {
                     Glance::Open => "open",
                     Glance::Other => "other",
                 };
-                // (What goes on with other bytes is another head: but none of these is a plain one.)
+                // With a body after it, an incomplete head is another head, which is not plain either.
                 let is_other = expected != "plain" && !body.is_empty() && matches!(glanced, "open" | "other");
                 assert!(glanced == expected || is_other, "{wire:?}: {glanced}");
             }
@@ -524,7 +536,7 @@ mod tests {
     }
 
     #[test]
-    fn keep_alive_hints() {
+    fn keep_alive_hints_are_read() {
         for (value, timeout, max) in [
             ("timeout=5, max=100", Some(5), Some(100)),
             ("Timeout = 5", Some(5), None),
@@ -543,7 +555,7 @@ mod tests {
     }
 
     #[test]
-    fn versions() {
+    fn versions_are_checked_and_replaced() {
         for (bytes, expected) in [
             (&b"HTTP/1.1 200"[..], Ok(8)),
             (b"HTTP/1.0", Ok(8)),

@@ -1,4 +1,4 @@
-//! Heads, as they came and as they are read.
+//! Response heads: their raw bytes and the fields that are read from them.
 
 use bytes::BytesMut;
 use http::{HeaderValue, Method, Version};
@@ -32,8 +32,8 @@ fn heads_keep_the_order_and_the_case_of_their_names() {
 }
 
 #[test]
-fn random_heads_say_the_same_raw_and_read() {
-    // xorshift64: the same heads every time.
+fn raw_bytes_and_map_of_random_heads_agree() {
+    // xorshift64 with a fixed seed: every run tests the same heads.
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut below = |count: usize| {
         state ^= state << 13;
@@ -71,7 +71,7 @@ fn random_heads_say_the_same_raw_and_read() {
     for _ in 0..40_000 {
         let mut wire = "HTTP/1.1 200 OK\r\n".to_owned();
         for _ in 0..below(6) {
-            // Mostly fields as they should be, so that heads are accepted at all.
+            // Most fields are valid, so that some heads are accepted.
             if below(4) > 0 {
                 wire += ["A:", "Bc: ", "x-d:\t", "a: "][below(4)];
                 wire += PARTS[4 + below(PARTS.len() - 4)];
@@ -99,7 +99,7 @@ fn garbage_within_an_endless_head_fails_before_the_head_ends() {
 }
 
 #[test]
-fn heads_are_handed_over_as_they_came() {
+fn raw_heads_are_unchanged() {
     let wire = b"HTTP/1.3 200 Fine\r\nX-A: 1\r\nx-b:\t a\xff\t \r\nX-a:2\r\nX-E:\r\nX-F: a \r\n  b\r\n\r\n";
     let seen = observe_always(&Method::HEAD, Limits::default(), wire, Peer::Stays);
     assert_eq!(seen.head, Some((200, Version::HTTP_11, Some("Fine".to_owned()))));
@@ -123,10 +123,10 @@ fn heads_are_handed_over_as_they_came() {
     }
 }
 
-/// What httparse lets pass, `http` takes, so that fields which are read later can be: every byte, in a name and in a
-/// value, at each end and within.
+/// The `http` crate accepts every field that httparse accepts, so that making the map later cannot fail. Tries every byte
+/// in a name and in a value, at both ends and within.
 #[test]
-fn whatever_is_accepted_can_be_put_into_a_map() {
+fn every_accepted_field_fits_a_map() {
     let (mut names, mut values) = (0, 0);
     for byte in 0..=255_u8 {
         for (before, after) in
@@ -144,8 +144,8 @@ fn whatever_is_accepted_can_be_put_into_a_map() {
             }
         }
     }
-    // 77 bytes are of tokens, and a colon ends a name that has begun. 224 are of values, and LF ends one, if a line end
-    // follows.
+    // 77 bytes can be in a name, and a colon after at least one of them ends it. 224 bytes can be in a value, and an LF
+    // ends it if a line end follows.
     assert_eq!((names, values), (5 * 77 + 3, 5 * 224 + 2));
     for length in [65_535, 65_536] {
         let limits = Limits { head: 1 << 17, ..Limits::default() };
@@ -160,7 +160,7 @@ fn whatever_is_accepted_can_be_put_into_a_map() {
 }
 
 #[test]
-fn fields_are_read_once_and_are_the_callers_to_change() {
+fn fields_are_read_once_and_can_be_changed() {
     let mut wire = BytesMut::from("HTTP/1.1 200 OK\r\nA: 1\r\nB: 2\r\na: 3\r\n\r\n");
     let Ok(Some(Event::Head(mut head))) = machine(&Method::HEAD, Limits::default()).decode(&mut wire) else {
         panic!("a head")

@@ -1,9 +1,9 @@
-//! How much a peer may send before the codec gives up, and which old sins it forgives.
+//! How much the codec accepts from a server, and which departures from the grammar it allows.
 //!
-//! Plain data: it knows no parser and no buffer. Invariant: every limit counts bytes or lines that have really
-//! arrived, never a number the peer merely announced, so that the answer is the same however the bytes are split.
+//! Plain data: it knows no parser and no buffer. Invariant: every limit counts bytes or lines that have arrived, never a
+//! number that the server only announced, so that the outcome does not depend on how the bytes are split.
 
-/// The limits of one exchange; see the fields for what each counts and why it has its default.
+/// The limits of one exchange. The default of each field stands at the field, with its reason.
 ///
 /// ```
 /// let mut limits = handclasp::codec::Limits::default();
@@ -13,25 +13,26 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// The bytes of one response head, from `HTTP/` to the end of the empty line. 64 KiB: twice what common servers
-    /// can be made to send, and cheap to hold.
+    /// Size of one response head in bytes, from `HTTP/` to the end of the empty line. Default: 64 KiB, twice the size that
+    /// common servers can be made to send.
     pub head: usize,
-    /// The field lines of one head, and of one trailer section. 128; more than 4096 count as 4096.
+    /// Number of field lines in one head, and in one trailer section. Default: 128. Values above 4096 act as 4096.
     pub fields: usize,
-    /// The number of interim (1xx) responses before the final one. 100: a server that reports progress for minutes
-    /// sends dozens.
+    /// Number of interim (1xx) responses before the final one. Default: 100, because a server that reports progress for
+    /// minutes sends dozens.
     pub informational: usize,
-    /// The bytes of all interim heads of one exchange together. 64 KiB.
+    /// Size of all interim heads of one exchange together, in bytes. Default: 64 KiB.
     pub informational_bytes: usize,
-    /// The bytes of one chunk-size line besides the first sixteen digits of the size: further leading zeros, blanks and
-    /// the extension. 4 KiB.
+    /// Size of one chunk-size line in bytes, without the first sixteen digits of the chunk size: that is, further leading
+    /// zeros, blanks and the extension. Default: 4 KiB.
     pub chunk_line: usize,
-    /// The bytes of all chunk-size lines of one body together, counted as for [`chunk_line`](Self::chunk_line), beyond
-    /// one byte for each byte of content that was received. 16 KiB. A stream of signed chunks may so be of any length.
+    /// Size of all chunk-size lines of one body together, in bytes. Each line counts as for
+    /// [`chunk_line`](Self::chunk_line), and each byte of content received allows one byte more, so that a stream of signed
+    /// chunks may have any length. Default: 16 KiB.
     pub chunk_extensions: usize,
-    /// The bytes of one trailer section, its empty line not counted. 16 KiB.
+    /// Size of one trailer section without its empty line, in bytes. Default: 16 KiB.
     pub trailers: usize,
-    /// What is forgiven.
+    /// Departures from the grammar that are allowed.
     pub leniency: Leniency,
 }
 
@@ -50,26 +51,30 @@ impl Default for Limits {
     }
 }
 
-/// Departures from the grammar that can be forgiven. One that was exercised where it could touch the framing keeps
-/// the connection from being reused.
+/// Departures from the grammar that can be allowed.
+///
+/// After a response that used one of them where it could affect the framing, the connection is closed, with
+/// [`CloseReason::Lenient`](super::CloseReason::Lenient).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Leniency {
-    /// A line of the head may end in LF without CR. On: <https://www.rfc-editor.org/rfc/rfc9112#section-2.2> allows
-    /// it and hand-written servers do it. Chunk framing and trailers never may.
+    /// Whether a line of the head may end in LF without CR. Lines of the chunked coding and of trailers never may.
+    /// Default: true, because <https://www.rfc-editor.org/rfc/rfc9112#section-2.2> allows it and hand-written servers do
+    /// it.
     pub bare_lf_in_head: bool,
-    /// A field line may be continued on the next line (obs-fold); the fold is read as spaces. On:
-    /// <https://www.rfc-editor.org/rfc/rfc9112#section-5.2> demands it of a user agent.
+    /// Whether a field line may be continued on the next line (obs-fold). The fold is read as spaces. Default: true,
+    /// because <https://www.rfc-editor.org/rfc/rfc9112#section-5.2> requires it of a user agent.
     pub obs_fold: bool,
-    /// A response may carry both Content-Length and Transfer-Encoding; the latter then decides. Off: it is how
-    /// responses are smuggled. <https://www.rfc-editor.org/rfc/rfc9112#section-6.3>
+    /// Whether a response may have both Content-Length and Transfer-Encoding. Transfer-Encoding decides then. Default:
+    /// false, because such responses are used for smuggling. <https://www.rfc-editor.org/rfc/rfc9112#section-6.3>
     pub length_with_transfer_encoding: bool,
-    /// A chunk extension may lack its name, or its value behind `=`, or both (`5;`, `5;;a`, `5;a=`, `5;=b`). On: such
-    /// ones are commonly skipped, and hide no line end. The connection is not reused all the same.
+    /// Whether a chunk extension may lack its name, or its value after `=`, or both (`5;`, `5;;a`, `5;a=`, `5;=b`).
+    /// Default: true, because other clients skip them too, and they cannot hide a line end. The connection is closed
+    /// after the response.
     /// <https://www.rfc-editor.org/rfc/rfc9112#section-7.1.1>
     pub empty_chunk_extensions: bool,
-    /// Spaces and tabs may stand between a chunk size and the end of its line, without an extension. On: servers that
-    /// pad the size do it, and the line's end is beyond doubt. The connection is not reused all the same.
+    /// Whether spaces and tabs may stand between a chunk size and the end of its line. Default: true, because some servers
+    /// pad the size, and the end of the line is certain. The connection is closed after the response.
     /// <https://www.rfc-editor.org/rfc/rfc9112#section-7.1>
     pub blanks_after_chunk_size: bool,
 }

@@ -1,4 +1,4 @@
-//! Limits, at their boundaries.
+//! Each limit, just below and just above it.
 
 use http::Method;
 
@@ -11,18 +11,18 @@ fn limits_hold_at_their_exact_boundary_and_at_every_split() {
     let mut limits = Limits::default();
     (limits.head, limits.fields, limits.informational, limits.informational_bytes) = (60, 3, 2, 60);
     for (wire, expected) in [
-        // 60 bytes of head, and 61.
+        // A head of 60 bytes is accepted, one of 61 is not.
         ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX: 01234567890123456\r\n\r\n", None),
         ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX: 012345678901234567\r\n\r\n", Some(HeadTooLarge)),
         ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX: 012345678901234567890123\r\n\r\n", Some(HeadTooLarge)),
         ("HTTP/1.1 200 0123456789012345678901234567890123456789012345678\r\n\r\n", Some(HeadTooLarge)),
         ("HTTP/1.1 200 OK\r\nX Y: 0123456789012345678901234567890123456789\r\n\r\n", Some(BadFieldName)),
-        // Three fields, and four; a fold is no field.
+        // Three fields are accepted, four are not. A fold does not count as a field.
         ("HTTP/1.1 200 OK\r\nA: 1\r\nContent-Length: 0\r\nB: 1\r\n\r\n", None),
         ("HTTP/1.1 200 OK\r\nA: 1\r\n 2\r\n 3\r\nB: 1\r\nContent-Length:0\r\n\r\n", None),
         ("HTTP/1.1 200 OK\r\nA: 1\r\nContent-Length: 0\r\nB: 1\r\nC:\r\n\r\n", Some(TooManyFields)),
         ("HTTP/1.1 200 OK\r\nA: 1\r\nB\r\nC: 1\r\nD:\r\n\r\n", Some(BadFieldName)),
-        // Two interim heads, and three; 60 bytes of them, and 61.
+        // Two interim heads are accepted, three are not; 60 bytes of them are, 61 are not.
         ("HTTP/1.1 100 C\r\n\r\nHTTP/1.1 102 P\r\n\r\nHTTP/1.1 204 N\r\n\r\n", None),
         ("HTTP/1.1 100 C\r\n\r\nHTTP/1.1 102 P\r\n\r\nHTTP/1.1 102 P\r\n\r\n", Some(TooManyInformational)),
         ("HTTP/1.1 100 01234567890\r\n\r\nHTTP/1.1 100 012345678901234\r\n\r\nHTTP/1.1 204 N\r\n\r\n", None),
@@ -38,7 +38,7 @@ fn limits_hold_at_their_exact_boundary_and_at_every_split() {
 }
 
 #[test]
-fn limits_of_next_to_nothing_are_still_limits() {
+fn tiny_limits_work() {
     let wire = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;a\r\nx\r\n0\r\nA: b\r\n\r\n";
     for limit in 0..20 {
         let limits = Limits { head: limit, ..Limits::default() };
@@ -58,7 +58,7 @@ fn limits_of_next_to_nothing_are_still_limits() {
 }
 
 #[test]
-fn many_fields_are_read_up_to_the_ceiling() {
+fn fields_are_accepted_up_to_4096() {
     for (count, limit, expected) in [
         (128, 128, None),
         (129, 128, Some(ProtocolError::TooManyFields)),

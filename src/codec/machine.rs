@@ -1,30 +1,36 @@
 //! One exchange on one connection: two half machines and a verdict.
 //!
-//! It knows no socket, no clock and no second request: bytes go in, events come out, and the caller does the rest.
-//! Invariant: [`Verdict::Reuse`] is given only when both halves are done, nothing was left in the buffer, and nobody
-//! had a reason to close.
+//! It knows no socket, no clock and no second request: bytes go in and events come out; the caller reads, writes and
+//! waits. Invariant: [`Verdict::Reuse`] is returned only if both halves are done, the buffer is empty, and there is no
+//! [`CloseReason`].
 
 use std::fmt;
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, Method, StatusCode, Version};
 
-use super::chunked::{CHUNK_END, ChunkDecoder, Piece, encode_chunk_start, take};
+use super::chunked::{ChunkDecoder, Piece, encode_chunk_start, take};
 use super::close::{CloseReason, CloseReasons};
+use super::encode;
 use super::error::{Misuse, ProtocolError};
 use super::framing::{Asked, BodyLength, Coding, Framing, Length, message_length};
+use super::grammar::CRLF;
 use super::head::{self, KeepAlive, Notes, Scan};
 use super::limits::Limits;
-use super::request::{self, RequestHead};
+use super::request::RequestHead;
 use super::response::ResponseHead;
 use super::shown::{FieldNames, Size};
 use super::trailers;
 use super::unasked::{self, MOST_LINE_ENDS};
 use super::upgrade::Offer;
 
-/// The codec of one exchange. See the [module](super) for how it is driven.
+/// The codec of one exchange. The [module](super) shows how to drive it.
 ///
-/// A machine serves one request: make a new one for the next, they are cheap. Dropping it has no effect on anything.
+/// A machine serves one request and its response; make a new one for the next request, which allocates nothing. Dropping
+/// a machine has no side effects.
+///
+/// Methods come in three groups: questions, which change nothing; input, which takes what the server sent; and commands,
+/// which write the request.
 #[derive(Debug)]
 pub struct Machine {
     limits: Limits,
@@ -32,53 +38,62 @@ pub struct Machine {
     receive: Receive,
     close: CloseReasons,
     asked: Asked,
-    /// The protocols that may be switched to.
+    /// The protocols that the request offered, if it had an Upgrade field.
     offer: Option<Offer>,
     expects_continue: bool,
-    /// Of the final response, once its head was read.
-    status: Option<StatusCode>,
-    framing: Option<Framing>,
-    /// What the head says of the length of content that does not come with it.
-    absent: Option<u64>,
-    keep_alive: KeepAlive,
+    /// What the final response's head says; `None` until that head has been read.
+    answer: Option<Answer>,
     has_peer_spoken: bool,
-    /// How many more bytes of line ends are skipped before the response.
+    /// Number of bytes of line ends that may still be skipped before the response.
     line_ends: u16,
+    /// Number of interim responses so far.
     informational: u32,
+    /// Number of bytes of their heads.
     informational_bytes: u32,
-    /// The peer's misdeed, after which nothing it sends has a meaning.
+    /// The rule that the server broke. Nothing that follows has a meaning.
     broken: Option<ProtocolError>,
 }
 
-/// What is to become of the connection.
+/// What the machine keeps of the final response's head.
+#[derive(Debug)]
+struct Answer {
+    status: StatusCode,
+    framing: Framing,
+    /// Announced length of content that does not come with this response.
+    absent: Option<u64>,
+    keep_alive: KeepAlive,
+}
+
+/// What to do with the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(clippy::exhaustive_enums, reason = "there is no fourth answer, and callers must handle these three")]
+#[allow(clippy::exhaustive_enums, reason = "there is no fourth verdict, and callers must handle these three")]
 pub enum Verdict {
-    /// The exchange is complete and the connection may carry another request.
+    /// The exchange is complete, and the connection may carry another request.
     Reuse,
-    /// The connection must be closed, for these reasons; there is at least one.
+    /// The connection must be closed, for these reasons, of which there is at least one.
     Close(CloseReasons),
-    /// The exchange is not over.
+    /// The exchange is not complete yet.
     Unfinished,
 }
 
-/// What [`Machine::decode`] found.
+/// A part of a response, as [`Machine::decode`] returns it.
 #[non_exhaustive]
 pub enum Event {
-    /// An interim (1xx) response; others and the final one follow. Never 101.
+    /// The head of an interim (1xx) response, but never of a 101. More interim responses or the final one follow.
     Informational(ResponseHead),
-    /// The head of the final response; or 101, after which the connection is of a protocol that the request offered.
+    /// The head of the final response; or of a 101, after which the connection carries a protocol that the request
+    /// offered.
     Head(ResponseHead),
-    /// A piece of the body, never empty, sharing the buffer that it arrived in.
+    /// A piece of the body. It is never empty, and shares the memory of the buffer in which it arrived.
     Data(Bytes),
-    /// The trailers of a chunked body, if it had any that may be trailers.
+    /// The trailers of a chunked body, without those whose names cannot be trailers. Absent if none are left.
     Trailers(HeaderMap),
-    /// The response is complete. Comes once, last.
+    /// The end of the response: the last event, returned once.
     End,
 }
 
 impl fmt::Debug for Event {
-    /// Content by its length, and fields by their names: both may be secrets.
+    /// Shows the length of content and the names of fields, because content and values may be secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Informational(head) => f.debug_tuple("Informational").field(head).finish(),
@@ -113,14 +128,14 @@ enum Receive {
     },
     Chunked(ChunkDecoder),
     UntilClose,
-    /// The body is over; [`Event::End`] is still to be given.
+    /// The body has ended, and [`Event::End`] is the next event.
     End,
     Done,
 }
 
 /// # Questions
 impl Machine {
-    /// A machine for one exchange.
+    /// Creates a machine for one exchange.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         Self {
@@ -131,10 +146,7 @@ impl Machine {
             asked: Asked::Other,
             offer: None,
             expects_continue: false,
-            status: None,
-            framing: None,
-            absent: None,
-            keep_alive: KeepAlive::default(),
+            answer: None,
             has_peer_spoken: false,
             line_ends: 0,
             informational: 0,
@@ -143,27 +155,28 @@ impl Machine {
         }
     }
 
-    /// As it was made with.
+    /// Returns the limits that the machine was created with.
     #[must_use]
     pub fn limits(&self) -> &Limits {
         &self.limits
     }
 
-    /// What is to become of the connection, of whose bytes `buffered` were read but not decoded.
+    /// Returns what to do with the connection.
     ///
-    /// The cells of the [joint table](super), in its order.
+    /// `buffered` is the number of bytes that were read from the connection but not consumed by
+    /// [`decode`](Self::decode). The verdict is a cell of the [joint table](super#the-joint-table).
     #[must_use]
     pub fn verdict(&self, buffered: usize) -> Verdict {
         if self.broken.is_some() {
             return Verdict::Close(self.close);
         }
         let close = match (&self.send, &self.receive) {
-            // Nothing can follow: nothing was asked.
+            // No response can follow, because no request was sent.
             (Send::Aborted { is_head_sent: false }, _) => self.close,
             (_, Receive::End) => return Verdict::Unfinished,
             // > A client MUST NOT process, cache, or forward such extra data as a separate response
-            // <https://www.rfc-editor.org/rfc/rfc9112#section-6.3>. (Behind a tunnel's head they belong to the tunnel.)
-            (_, Receive::Done) if buffered > 0 && self.framing != Some(Framing::Tunnel) => {
+            // <https://www.rfc-editor.org/rfc/rfc9112#section-6.3>. After a tunnel's head, the bytes are the tunnel's.
+            (_, Receive::Done) if buffered > 0 && self.framing() != Some(Framing::Tunnel) => {
                 self.close.with(CloseReason::Surplus)
             }
             (_, Receive::Done) => self.close,
@@ -179,74 +192,76 @@ impl Machine {
         }
     }
 
-    /// The reasons to close that are known so far.
+    /// Returns the reasons to close that are known so far.
     #[must_use]
     pub fn close_reasons(&self) -> CloseReasons {
         self.close
     }
 
-    /// Whether the request's head was encoded.
+    /// Whether the request's head has been encoded.
     #[must_use]
     pub fn is_head_sent(&self) -> bool {
         !matches!(self.send, Send::Head | Send::Aborted { is_head_sent: false })
     }
 
-    /// Whether the whole request was encoded.
+    /// Whether the whole request has been encoded.
     #[must_use]
     pub fn is_send_done(&self) -> bool {
         matches!(self.send, Send::Done)
     }
 
-    /// Whether the request was given up.
+    /// Whether the request was given up, by [`abort_send`](Self::abort_send) or because its body ended too early.
     #[must_use]
     pub fn is_send_aborted(&self) -> bool {
         matches!(self.send, Send::Aborted { .. })
     }
 
-    /// Whether more of the request's body is wanted: it is not complete, and not [refused](Self::is_upload_refused)
-    /// either. <https://www.rfc-editor.org/rfc/rfc9112#section-9.5>
+    /// Whether to send more of the request's body: the body is neither complete nor
+    /// [refused](Self::is_upload_refused). <https://www.rfc-editor.org/rfc/rfc9112#section-9.5>
     #[must_use]
     pub fn may_send_body(&self) -> bool {
         let is_open = matches!(self.send, Send::Known { .. } | Send::Chunked);
         is_open && self.broken.is_none() && !self.is_upload_refused()
     }
 
-    /// Whether the peer, whose final response has begun, wants no more of the request: its status is 300 or above.
+    /// Whether the server wants no more of the request: it sent a final response with a status of 300 or above.
     ///
-    /// A 2xx never stops an upload that has begun. (In place of a 100 that an expectation waits for, any final status spares
-    /// the content: <https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1>. Its sender gives up the request then.) That the peer closes the connection after it says nothing of the content, on which the
-    /// rest of the response may depend.
+    /// A 2xx does not refuse an upload that has begun, even if the server closes the connection after it, because the rest
+    /// of the response may depend on the content. For a request that still waits for 100, any final status means that the
+    /// content need not be sent: then the caller gives the request up by [`abort_send`](Self::abort_send).
+    /// <https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1>
     #[must_use]
     pub fn is_upload_refused(&self) -> bool {
-        self.status.is_some_and(|status| status.as_u16() >= 300)
+        self.answer.as_ref().is_some_and(|answer| answer.status.as_u16() >= 300)
     }
 
-    /// Whether the request said `Expect: 100-continue` and neither a 100 nor a final response was read yet. How long to
-    /// wait for one before sending the body all the same is the caller's to decide.
+    /// Whether the request said `Expect: 100-continue`, and neither a 100 nor a final response has been read yet.
+    ///
+    /// The caller decides how long to wait before it sends the body without a 100.
     #[must_use]
     pub fn expects_continue(&self) -> bool {
         self.expects_continue
     }
 
-    /// Whether the head of the final response was read.
+    /// Whether the head of the final response has been read.
     #[must_use]
     pub fn is_head_received(&self) -> bool {
-        self.status.is_some()
+        self.answer.is_some()
     }
 
-    /// Whether [`Event::End`] was given.
+    /// Whether [`Event::End`] has been returned.
     #[must_use]
     pub fn is_receive_done(&self) -> bool {
         matches!(self.receive, Receive::Done)
     }
 
-    /// How the response's body ends; `None` before its head.
+    /// Returns how the response's body ends, or `None` before the head of the final response has been read.
     #[must_use]
     pub fn framing(&self) -> Option<Framing> {
-        self.framing
+        self.answer.as_ref().map(|answer| answer.framing)
     }
 
-    /// How many bytes of the response's body are still to come, if that is known.
+    /// Returns the number of bytes of the response's body that are still to come, or `None` if it is not known.
     #[must_use]
     pub fn receive_remaining(&self) -> Option<u64> {
         match self.receive {
@@ -256,21 +271,23 @@ impl Machine {
         }
     }
 
-    /// The length of the content as the peer announced it, or zero where there can be none. A response to HEAD, and a 304,
-    /// may announce the content of another response; nothing of it is to come.
-    /// <https://www.rfc-editor.org/rfc/rfc9110#section-8.6>
+    /// Returns the length of the content that the server announced, or `None` if it announced none.
+    ///
+    /// A response to HEAD, and a 304, may announce the length of content that does not come with them. The length is 0 for
+    /// a 204, and after CONNECT and an upgrade. <https://www.rfc-editor.org/rfc/rfc9110#section-8.6>
     #[must_use]
     #[inline]
     pub fn announced_length(&self) -> Option<u64> {
-        match self.framing? {
+        let answer = self.answer.as_ref()?;
+        match answer.framing {
             Framing::Length(length) => Some(length),
-            Framing::None => self.absent,
+            Framing::None => answer.absent,
             Framing::Tunnel => Some(0),
             Framing::Chunked | Framing::UntilClose => None,
         }
     }
 
-    /// How many bytes of the request's body are still to be sent, if that is known.
+    /// Returns the number of bytes of the request's body that are still to be encoded, or `None` if it is not known.
     #[must_use]
     pub fn upload_remaining(&self) -> Option<u64> {
         match self.send {
@@ -280,15 +297,16 @@ impl Machine {
         }
     }
 
-    /// Whether a single byte of any response, interim ones included, was given to the machine.
+    /// Whether the machine has seen at least one byte of a response, interim responses included.
     #[must_use]
     pub fn has_peer_spoken(&self) -> bool {
         self.has_peer_spoken
     }
 
-    /// Whether the machine failed because the first bytes after the request cannot begin an HTTP/1 response. On a
-    /// connection that was used before, they belong to something else: to a body, say, that the peer sent after a
-    /// response that has none.
+    /// Whether decoding failed because the first bytes after the request cannot begin an HTTP/1 response.
+    ///
+    /// On a connection that was used before, such bytes belong to an earlier exchange: for example, to a body that the
+    /// server sent after a response that has none.
     #[must_use]
     pub fn is_no_response(&self) -> bool {
         let is_of_version = matches!(
@@ -299,21 +317,24 @@ impl Machine {
         is_of_version && is_first && self.informational == 0
     }
 
-    /// What the response's `Keep-Alive` field promised.
+    /// Returns the hints of the final response's `Keep-Alive` field. They are empty before that response's head.
     #[must_use]
     pub fn keep_alive(&self) -> KeepAlive {
-        self.keep_alive
+        self.answer.as_ref().map(|answer| answer.keep_alive).unwrap_or_default()
     }
 }
 
 /// # Input
 impl Machine {
-    /// The next event in `buf`, which holds what the peer sent and the machine has not consumed; append to it and call
-    /// again. `Ok(None)`: more bytes are needed, or the response is over and all that is left is surplus.
+    /// Decodes the next event from `buf` and removes its bytes.
+    ///
+    /// `buf` holds what the server sent and the machine has not consumed yet. `Ok(None)` means that the machine needs more
+    /// bytes: append them to `buf` and call again. After [`Event::End`], `Ok(None)` is returned always, and what is in
+    /// `buf` is surplus.
     ///
     /// # Errors
     ///
-    /// When the peer broke the protocol; every later call says the same.
+    /// If the server broke the rules of HTTP/1.1. Every later call returns the same error.
     #[inline]
     pub fn decode(&mut self, buf: &mut BytesMut) -> Result<Option<Event>, ProtocolError> {
         if let Some(error) = self.broken {
@@ -322,15 +343,17 @@ impl Machine {
         self.receive(buf).map_err(|error| self.fail(error))
     }
 
-    /// The next event in `buf`, after which the peer closed the connection in an orderly way: first whatever is still
-    /// to be decoded, then [`Event::End`] of a body that ends with the connection, then `Ok(None)`.
+    /// Decodes the next event from `buf` after the server closed the connection in an orderly way.
     ///
-    /// Not for a connection that was reset, or whose TLS was cut without notice: what came of such a body is a part.
-    /// <https://www.rfc-editor.org/rfc/rfc9112#section-8>
+    /// Returns first what [`decode`](Self::decode) finds in `buf`, then [`Event::End`] of a body that ends with the
+    /// connection, then `Ok(None)`.
+    ///
+    /// Do not call it for a connection that was reset, or whose TLS ended without `close_notify`: such a body may be
+    /// incomplete. <https://www.rfc-editor.org/rfc/rfc9112#section-8>
     ///
     /// # Errors
     ///
-    /// When the response is incomplete, or for any reason that [`decode`](Self::decode) has.
+    /// If the response is incomplete, or if [`decode`](Self::decode) fails.
     pub fn decode_eof(&mut self, buf: &mut BytesMut) -> Result<Option<Event>, ProtocolError> {
         if let Some(event) = self.decode(buf)? {
             return Ok(Some(event));
@@ -431,19 +454,15 @@ impl Machine {
         } else {
             let framing = message_length(self.asked, head.status, notes.framing, self.limits.leniency)?;
             self.note_persistence(&head, framing, notes);
-            if framing == Framing::None {
-                self.absent = match notes.framing.length {
-                    _ if head.status == StatusCode::NO_CONTENT => Some(0),
-                    Length::Valid { length, .. } => Some(length),
-                    _ => None,
-                };
-            }
             framing
         };
-        self.keep_alive = notes.keep_alive;
+        let absent = match notes.framing.length {
+            _ if head.status == StatusCode::NO_CONTENT => Some(0),
+            Length::Valid { length, .. } => Some(length),
+            _ => None,
+        };
         self.expects_continue = false;
-        self.status = Some(head.status);
-        self.framing = Some(framing);
+        self.answer = Some(Answer { status: head.status, framing, absent, keep_alive: notes.keep_alive });
         self.receive = match framing {
             Framing::None | Framing::Length(0) | Framing::Tunnel => Receive::End,
             Framing::Length(remaining) => Receive::Length { remaining },
@@ -455,7 +474,7 @@ impl Machine {
 
     /// > A client MUST be able to parse one or more 1xx responses received prior to a final response
     ///
-    /// <https://www.rfc-editor.org/rfc/rfc9110#section-15.2>; how many is bounded.
+    /// <https://www.rfc-editor.org/rfc/rfc9110#section-15.2>. Their number and their size are limited.
     fn receive_informational(&mut self, head: ResponseHead) -> Result<Event, ProtocolError> {
         self.informational = self.informational.saturating_add(1);
         self.informational_bytes = self.informational_bytes.saturating_add(head.raw().len() as u32);
@@ -474,8 +493,9 @@ impl Machine {
     /// > A client cannot begin using an upgraded protocol on the connection until it has completely sent the request
     /// > message (i.e., the client can't change the protocol it is sending in the middle of a message).
     ///
-    /// <https://www.rfc-editor.org/rfc/rfc9110#section-7.8>. What follows the head of a 101 is of the new protocol, so
-    /// that its framing fields mean nothing. CONNECT has its own way to ask for a tunnel.
+    /// <https://www.rfc-editor.org/rfc/rfc9110#section-7.8>. The bytes after the head of a 101 belong to the new protocol,
+    /// so that the framing fields of a 101 mean nothing. CONNECT asks for a tunnel by its method, so that a 101 is no
+    /// answer to it.
     fn judge_switch(&mut self, head: &ResponseHead) -> Result<(), ProtocolError> {
         self.close.insert(CloseReason::Upgrade);
         match &self.offer {
@@ -486,7 +506,7 @@ impl Machine {
         }
     }
 
-    /// <https://www.rfc-editor.org/rfc/rfc9112#section-9.3>, the decision that a client makes of the response.
+    /// Notes whether the connection persists: <https://www.rfc-editor.org/rfc/rfc9112#section-9.3>.
     fn note_persistence(&mut self, head: &ResponseHead, framing: Framing, notes: &Notes) {
         if head.version == Version::HTTP_10 {
             if !notes.says_keep_alive {
@@ -525,25 +545,25 @@ impl Machine {
 impl Machine {
     /// Appends the request's head to `dst`.
     ///
-    /// A request without a body, or with an empty one, is then [done](Self::is_send_done); otherwise its body is due,
-    /// and [`upload_remaining`](Self::upload_remaining) says how it was announced. That is not always as
-    /// [`RequestHead::body`] asked: a single Content-Length among the headers gives a chunked body its length, and
-    /// `Transfer-Encoding: chunked` makes any body chunked. No body at all is announced as `content-length: 0` where the
-    /// method would lead one to expect a body (POST, PUT, PATCH).
+    /// A request without content is [sent completely](Self::is_send_done) then. Otherwise its body must follow, and
+    /// [`upload_remaining`](Self::upload_remaining) says how its length was announced, which may differ from
+    /// [`RequestHead::body`]: a Content-Length header gives a chunked body that length, and `Transfer-Encoding: chunked`
+    /// makes any body chunked. POST, PUT and PATCH without a body announce `content-length: 0`, because servers expect
+    /// a body with these methods.
     ///
-    /// What the connection needs to be told is added: `connection`, for fields that concern only it and for
-    /// [`RequestHead::close`], and `trailer`, for [`RequestHead::trailers`]; but never what the headers say already.
+    /// Two fields are added unless the headers have them: `connection` for [`RequestHead::close`] and for fields that
+    /// concern only this connection, and `trailer` for [`RequestHead::trailers`].
     ///
     /// # Errors
     ///
-    /// When the head cannot be sent as it was given; nothing was written then, and another head may be tried.
+    /// If the head cannot be sent as it was given. Nothing was written then, and another head may be tried.
     pub fn encode_head(&mut self, request: &RequestHead<'_>, dst: &mut BytesMut) -> Result<(), Misuse> {
         match self.send {
             Send::Head => {}
             Send::Aborted { .. } => return Err(Misuse::SendAborted),
             Send::Known { .. } | Send::Chunked | Send::Done => return Err(Misuse::HeadAlreadySent),
         }
-        let encoded = request::encode(request, dst)?;
+        let encoded = encode::encode(request, dst)?;
         // > After sending "close": MUST NOT send any further requests on that connection
         // <https://www.rfc-editor.org/rfc/rfc9112#section-9.6>
         if encoded.says_close {
@@ -564,12 +584,12 @@ impl Machine {
         Ok(())
     }
 
-    /// Frames the next `len` bytes of the body: appends to `dst` what goes before them, and returns what goes after
-    /// them. The bytes themselves are the caller's to write.
+    /// Frames the next `len` bytes of the body: appends to `dst` what must be written before these bytes, and returns
+    /// what must be written after them. The caller writes the bytes themselves.
     ///
     /// # Errors
     ///
-    /// When no body is due, or less of it; nothing changed then.
+    /// If the head has not been encoded, or if the body is longer than its promised length. Nothing changed then.
     pub fn encode_data(&mut self, len: usize, dst: &mut BytesMut) -> Result<&'static [u8], Misuse> {
         if len == 0 {
             return Ok(b"");
@@ -585,20 +605,21 @@ impl Machine {
             }
             Send::Chunked => {
                 encode_chunk_start(len, dst);
-                Ok(CHUNK_END)
+                Ok(CRLF)
             }
             Send::Done => Err(Misuse::MoreThanPromised),
             Send::Aborted { .. } => Err(Misuse::SendAborted),
         }
     }
 
-    /// Ends the body: appends the last chunk and the trailers of a chunked one. Does nothing for a body that is
-    /// complete already.
+    /// Ends the body. For a chunked body, appends the last chunk and the trailers to `dst`.
+    ///
+    /// A body of known length that is complete has ended already; nothing is written for it.
     ///
     /// # Errors
     ///
-    /// When fewer bytes were sent than promised: the upload is then given up. When trailers were given that cannot be
-    /// sent: nothing was written then, and the body is still open.
+    /// If the body is shorter than its promised length: the upload is given up then. If the trailers cannot be sent:
+    /// nothing was written then, and the body is still open.
     pub fn encode_end(&mut self, trailers: Option<&HeaderMap>, dst: &mut BytesMut) -> Result<(), Misuse> {
         let has_trailers = trailers.is_some_and(|trailers| !trailers.is_empty());
         match self.send {
@@ -618,9 +639,10 @@ impl Machine {
         }
     }
 
-    /// Gives the request up; what the peer says may still be read, but the connection will close. If not even the head
-    /// was encoded, none can be any more, and what the peer says is [unsolicited](ProtocolError::SpokeFirst) as before.
-    /// No effect on a request that was sent completely.
+    /// Gives the request up. The response may still be read, but the connection must be closed after it.
+    ///
+    /// Before the head has been encoded, this means that no head can be encoded any more; bytes of the server are an
+    /// [error](ProtocolError::SpokeFirst) as before. Has no effect on a request that was sent completely.
     pub fn abort_send(&mut self) {
         if !self.is_send_done() {
             self.send = Send::Aborted { is_head_sent: self.is_head_sent() };
@@ -628,13 +650,15 @@ impl Machine {
         }
     }
 
-    /// Says that the connection carried another exchange before this one: line ends between the two are skipped, up to
-    /// 1 KiB. <https://www.rfc-editor.org/rfc/rfc9112#section-9.2>
+    /// Tells the machine that the connection carried another exchange before this one.
+    ///
+    /// Up to 1 KiB of line ends before the response are skipped then.
+    /// <https://www.rfc-editor.org/rfc/rfc9112#section-9.2>
     pub fn set_reused(&mut self) {
         self.line_ends = MOST_LINE_ENDS as u16;
     }
 
-    /// Adds a reason to close that the machine cannot see.
+    /// Adds a reason to close that the machine cannot see for itself, such as a failed write.
     pub fn close_after(&mut self, reason: CloseReason) {
         self.close.insert(reason);
     }

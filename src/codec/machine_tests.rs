@@ -1,4 +1,4 @@
-//! Both directions of an exchange, and what each means to the other.
+//! Both directions of an exchange, and how each affects the other.
 
 use bytes::BytesMut;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
@@ -15,7 +15,7 @@ fn switching_protocols_r_9110_7_8_2() {
         (&upgrade, "Upgrade: foo/1\r\nConnection: upgrade\r\n", Ok(&[CloseReason::Upgrade][..])),
         (&upgrade, "upgrade: FOO/1\r\n", Ok(&[CloseReason::Upgrade])),
         (&upgrade, "Upgrade: baz/2, ,foo/1\r\nUpgrade: bar\r\n", Ok(&[CloseReason::Upgrade])),
-        // What frames a message means nothing here (R-9112-6.3-1), not even when it is nonsense.
+        // Framing fields have no effect after a 101 (R-9112-6.3-1), even if they are malformed.
         (&upgrade, "Upgrade: bar\r\nContent-Length: 3\r\n", Ok(&[CloseReason::Upgrade])),
         (
             &upgrade,
@@ -29,7 +29,7 @@ fn switching_protocols_r_9110_7_8_2() {
         ),
         (&upgrade, "", Err(UpgradeUnnamed)),
         (&upgrade, "Connection: upgrade\r\nUpgrade:\r\nUpgrade: , \r\n", Err(UpgradeUnnamed)),
-        // No version was asked for, so that any will do.
+        // The request offered no version, so that any version is accepted.
         (&upgrade, "Upgrade: bar/9\r\n", Ok(&[CloseReason::Upgrade])),
         (&upgrade, "Upgrade: BAR/x.y, bar\r\n", Ok(&[CloseReason::Upgrade])),
         (&upgrade, "Upgrade: bar/\r\n", Err(UpgradeNotOffered)),
@@ -39,7 +39,7 @@ fn switching_protocols_r_9110_7_8_2() {
         (&upgrade, "Upgrade: foo\r\n", Err(UpgradeNotOffered)),
         (&upgrade, "Upgrade: foo/2\r\n", Err(UpgradeNotOffered)),
         (&upgrade, "Upgrade: foo/1/1\r\n", Err(UpgradeNotOffered)),
-        // The layer above, as RFC 2817, section 3.3, has it.
+        // HTTP/1.1 over the new protocol, as in RFC 2817, section 3.3.
         (&upgrade, "Upgrade: foo/1, HTTP/1.1\r\n", Ok(&[CloseReason::Upgrade])),
         (&upgrade, "Upgrade: bar/2\r\nUpgrade: http/1.1\r\n", Ok(&[CloseReason::Upgrade])),
         (&upgrade, "Upgrade: HTTP/1.1\r\n", Err(UpgradeNotOffered)),
@@ -63,11 +63,11 @@ fn switching_protocols_r_9110_7_8_2() {
             } else {
                 assert_eq!(seen.reasons, [CloseReason::Upgrade, CloseReason::Protocol], "{wire:?}");
                 let text = seen.error.unwrap().to_string();
-                assert!(text.starts_with("peer ") && text.contains("RFC 9110"), "{text}");
+                assert!(text.starts_with("the server ") && text.contains("RFC 9110"), "{text}");
             }
         }
     }
-    // What CONNECT asks for is a tunnel, whatever it offers.
+    // CONNECT asks for a tunnel, so that a 101 is refused whatever the request offered.
     let mut headers = HeaderMap::new();
     headers.insert("upgrade", HeaderValue::from_static("foo/1"));
     let mut machine = Machine::new(Limits::default());
@@ -137,7 +137,7 @@ fn an_expectation_ends_with_100_or_the_final_head_r_9110_10_1_1_5() {
 }
 
 #[test]
-fn the_joint_table() {
+fn each_cell_of_the_joint_table_has_its_verdict() {
     const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n";
     let close = |reasons: &[CloseReason]| {
         Verdict::Close(reasons.iter().fold(CloseReasons::default(), |set, &reason| set.with(reason)))
@@ -209,7 +209,7 @@ fn an_early_response_stops_the_upload_unless_it_is_a_success() {
         ("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n", true),
         ("HTTP/1.1 200 OK\n\n", true),
         ("HTTP/1.1 299 Odd\r\nContent-Length: 1\r\n\r\n", true),
-        // That it closes the connection says nothing of the content.
+        // `Connection: close` says nothing about the upload.
         ("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: close\r\n\r\n", true),
         ("HTTP/1.1 200 OK\r\n\r\n", true),
         ("HTTP/1.1 103 Early Hints\r\nConnection: close\r\n\r\n", true),
@@ -241,7 +241,7 @@ fn an_early_response_stops_the_upload_unless_it_is_a_success() {
 }
 
 #[test]
-fn reasons_of_the_shell_and_hints_of_the_peer_are_kept() {
+fn added_close_reasons_and_keep_alive_hints_are_kept() {
     let mut machine = machine(&Method::GET, Limits::default());
     let mut buf = BytesMut::from(
         "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\nKeep-Alive: timeout=5, max=9\r\n\
@@ -254,8 +254,8 @@ fn reasons_of_the_shell_and_hints_of_the_peer_are_kept() {
     assert_eq!(machine.framing(), Some(Framing::None));
     assert!(matches!(machine.decode(&mut buf), Ok(Some(Event::End))));
     assert_eq!(machine.verdict(0), Verdict::Reuse);
-    machine.close_after(CloseReason::Policy);
-    assert!(machine.close_reasons().contains(CloseReason::Policy));
+    machine.close_after(CloseReason::Failed);
+    assert!(machine.close_reasons().contains(CloseReason::Failed));
     assert_eq!(machine.verdict(0), Verdict::Close(machine.close_reasons()));
 }
 
@@ -266,7 +266,7 @@ fn machines_can_move_between_threads() {
     check::<Event>();
 }
 
-/// What a response without content announces is the length of another's.
+/// A response without content announces the length of another response's content.
 #[test]
 fn a_length_is_announced_also_where_no_content_comes_r_9110_8_6() {
     for (method, head, announced, remaining) in [

@@ -1,7 +1,7 @@
-//! HTTP/1.1 as bytes: what to send for a request, and what the received bytes mean.
+//! HTTP/1.1 as bytes: writes requests, reads responses, and tells whether the connection can be used again.
 //!
-//! The codec knows no socket, no clock and no runtime; it depends on `bytes`, `http` and `httparse` alone. One
-//! [`Machine`] serves one exchange, and consists of two halves and one verdict:
+//! The codec knows no socket, no clock and no runtime; it depends only on `bytes`, `http` and `httparse`. One [`Machine`]
+//! serves one exchange, which is one request and its response. A machine consists of two halves and one verdict:
 //!
 //! ```text
 //!      send half                          receive half                       verdict
@@ -11,29 +11,45 @@
 //!     +--------+----> Aborted           +-+ 1xx                      otherwise       --> Close(reasons)
 //! ```
 //!
-//! Invariant: every method is total. Any bytes at all end in events or in one [`ProtocolError`], without a panic, and
-//! without an allocation for a number that the peer merely claims. The outcome of a complete section, or at the end of
-//! the input, is the same however the bytes are split; what is wrong in a section that goes on may be found sooner or
-//! later.
+//! Invariants: every method is total, so that any bytes end in events or in one [`ProtocolError`], never in a panic.
+//! Nothing is allocated in proportion to a number that the server only announces. The outcome of a complete section, and
+//! the outcome at the end of the input, do not depend on how the bytes were split. An error in an incomplete section may be
+//! found earlier or later, depending on the split.
 //!
 //! # The joint table
 //!
-//! What the two halves mean together, and what [`Machine::verdict`] says:
+//! What the states of the two halves mean together, and what [`Machine::verdict`] returns:
 //!
 //! | send, receive | Head                         | Body                       | Done                             |
 //! |---------------|------------------------------|----------------------------|----------------------------------|
-//! | **Head**      | idle; peer spoke first: error | cannot be                 | cannot be                        |
-//! | **Body**      | uploading: `Unfinished`      | early response: `Unfinished` | `Close`, the upload is unfinished |
+//! | **Head**      | idle; bytes of the server are an error | impossible       | impossible                       |
+//! | **Body**      | uploading: `Unfinished`      | early response: `Unfinished` | `Close`: the upload is unfinished |
 //! | **Done**      | waiting: `Unfinished`        | downloading: `Unfinished`  | `Reuse`, or `Close` if there are reasons |
-//! | **Aborted**   | may still be answered: `Unfinished`; `Close` if the head was never encoded | the same, or cannot be | `Close` |
+//! | **Aborted**   | a response may still come: `Unfinished`; `Close` if the head was never encoded | `Unfinished`; impossible if the head was never encoded | `Close` |
 //!
-//! After 101, and after a 2xx to CONNECT, *Done* of the receive half means that the tunnel begins: its bytes are no
-//! surplus, and the verdict is `Close`, for [`CloseReason::Upgrade`] or [`CloseReason::Tunnel`]. A 101 is followed only
-//! from *Done* of the send half, and only to a protocol that the request offered; it is not among the 1xx of the
-//! picture. In *Body*, [`Machine::expects_continue`] says whether the body had better wait for the peer.
-//!
-//! On an early response, [`Machine::may_send_body`] says whether the upload is worth going on with.
 //! After a [`ProtocolError`] the verdict is `Close` in every cell.
+//!
+//! *Tunnels.* After a 101, and after a 2xx to CONNECT, *Done* of the receive half means that the tunnel begins. The bytes
+//! that follow are the tunnel's and no surplus, and the verdict is `Close` with [`CloseReason::Upgrade`] or
+//! [`CloseReason::Tunnel`]. A 101 is accepted only after the whole request was sent, and only for a protocol that the
+//! request offered; it ends the receive half, so that it is not one of the 1xx in the picture.
+//!
+//! *Uploads.* In *Body*, [`Machine::expects_continue`] says whether to wait for the server before sending the body. After
+//! an early response, [`Machine::may_send_body`] says whether to continue the upload.
+//!
+//! # The files
+//!
+//! Each file imports only files of earlier lines:
+//!
+//! ```text
+//! error  limits  close  shown  field_map  unasked       values that know no other file
+//! grammar                                               tokens, lists, field values, numbers, line ends
+//! framing  names  trailers  upgrade  target             one rule or one part of a message each
+//! request  response                                     the heads, as the caller sees them
+//! fields  head                                          rules of request fields; response heads are read
+//! encode  chunked                                       request heads are written; chunks, both ways
+//! machine                                               one exchange
+//! ```
 //!
 //! # A whole exchange
 //!
@@ -44,7 +60,7 @@
 //!
 //! let mut machine = Machine::new(Limits::default());
 //!
-//! // Send: the head, then each piece of the body between what encode_data writes and what it returns.
+//! // Send the head, then each piece of the body: encode_data writes what stands before it, and returns what follows it.
 //! let (mut out, headers) = (BytesMut::new(), HeaderMap::new());
 //! let mut request = RequestHead::new(&Method::POST, Target::Origin("/echo"), Some(b"example.com"), &headers);
 //! request.body = BodyLength::Chunked;
@@ -58,7 +74,7 @@
 //!     "POST /echo HTTP/1.1\r\nhost: example.com\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
 //! );
 //!
-//! // Receive: append what arrives, decode until it needs more.
+//! // Receive: append what arrives, and decode until the machine needs more bytes.
 //! let mut buf = BytesMut::from("HTTP/1.1 200 OK\r\nContent-Le");
 //! assert!(machine.decode(&mut buf)?.is_none());
 //! assert_eq!(machine.verdict(buf.len()), Verdict::Unfinished);
@@ -77,10 +93,12 @@
 
 mod chunked;
 mod close;
+mod encode;
 mod error;
 mod field_map;
 mod fields;
 mod framing;
+mod grammar;
 mod head;
 #[cfg(test)]
 mod head_tests;
@@ -97,6 +115,7 @@ mod observe;
 mod request;
 mod response;
 pub(crate) mod shown;
+mod target;
 #[cfg(test)]
 mod tests;
 mod trailers;
@@ -110,6 +129,7 @@ pub use framing::{BodyLength, Framing};
 pub use head::KeepAlive;
 pub use limits::{Leniency, Limits};
 pub use machine::{Event, Machine, Verdict};
-pub use request::{RequestHead, Target};
+pub use request::RequestHead;
 pub use response::ResponseHead;
+pub use target::Target;
 pub(crate) use unasked::{MOST_LINE_ENDS, Unasked, unasked_status};

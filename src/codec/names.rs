@@ -1,8 +1,9 @@
-//! Names of response fields as they were read before, on the same thread.
+//! A cache of response field names, per thread.
 //!
-//! A server says the same few names each time, and to read one anew (to lower its case, to look whether it is a
-//! standard one, to copy it if not) takes longer than all else that is done with its field. It knows no meaning of any
-//! name. Invariants: it answers what `HeaderName::from_bytes` does, and holds a bounded number of bounded names.
+//! A server sends the same few names in each response. Making a `HeaderName` of one (lower its case, look for a standard
+//! name, copy it otherwise) costs more than everything else that is done with its field. The cache knows no meaning of any
+//! name. Invariants: it returns what `HeaderName::from_bytes` returns, and it holds a limited number of names of limited
+//! length.
 
 use std::cell::Cell;
 
@@ -10,21 +11,21 @@ use http::HeaderName;
 
 use super::error::ProtocolError;
 
-/// The names that were read before.
+/// The cached names of one thread.
 pub(super) struct Names([Known; SLOTS]);
 
 impl Names {
-    /// For a whole section of fields.
+    /// Takes the thread's cache for the time in which `read` reads a section of fields.
     pub(super) fn with<R>(read: impl FnOnce(&mut Self) -> R) -> R {
         let known = NAMES.try_with(Cell::take).ok().flatten();
-        // (While the thread ends, nothing is known.)
+        // While the thread ends, its cache is gone, and a new one is used.
         let mut names = known.unwrap_or_else(|| Box::new(Self(std::array::from_fn(|_| Known::NOTHING))));
         let read = read(&mut names);
         let _ = NAMES.try_with(|known| known.set(Some(names)));
         read
     }
 
-    /// The name that these bytes are.
+    /// Returns the name that the bytes spell.
     pub(super) fn name(&mut self, bytes: &[u8]) -> Result<HeaderName, ProtocolError> {
         let read = || HeaderName::from_bytes(bytes).map_err(|_| ProtocolError::BadFieldName);
         let (Some(first), Some(last)) = (bytes.first(), bytes.last()) else { return read() };
@@ -40,7 +41,7 @@ impl Names {
     }
 }
 
-/// A name, as it was spelt.
+/// A cached name and its spelling.
 struct Known {
     spelling: [u8; LONGEST],
     length: u8,
@@ -62,10 +63,10 @@ thread_local! {
     static NAMES: Cell<Option<Box<Names>>> = const { Cell::new(None) };
 }
 
-/// How many names are known at most.
+/// Number of names that the cache holds.
 const SLOTS: usize = 64;
 
-/// The longest that is kept.
+/// Length of the longest name that is cached.
 const LONGEST: usize = 31;
 
 #[cfg(test)]
@@ -73,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_what_they_are_read_as() {
+    fn cached_names_equal_names_read_anew() {
         let long = "x".repeat(LONGEST + 1);
         let names =
             ["Content-Type", "content-type", "CONTENT-TYPE", "X-a", "x-A", "x-b", "Date", "etag", &*long];
@@ -87,9 +88,9 @@ mod tests {
         }
     }
 
-    /// Many more than are kept, and such as share a place.
+    /// Reads many more names than the cache holds, and names that share a slot.
     #[test]
-    fn names_that_meet_are_told_apart() {
+    fn names_that_share_a_slot_are_told_apart() {
         for _ in 0..2 {
             for number in 0..20_000_u32 {
                 let name = format!("X-{number:08}-y");

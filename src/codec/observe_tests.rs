@@ -1,7 +1,7 @@
-//! A response as a test sees it: fed whole, byte by byte, at every two-way split, and with a surplus.
+//! Decodes a response for a test: whole, byte by byte, split at every index, and with surplus bytes after it.
 //!
-//! It knows nothing of how the codec works inside. Invariant: all these ways must come out the same, and the surplus must
-//! stay in the buffer.
+//! It uses only the public interface of the codec. Invariant: all these ways must have the same outcome, and the surplus
+//! must stay in the buffer.
 
 use bytes::BytesMut;
 use http::{HeaderMap, HeaderValue, Method, Version};
@@ -10,7 +10,7 @@ use super::*;
 
 pub(super) static EMPTY: std::sync::LazyLock<HeaderMap> = std::sync::LazyLock::new(HeaderMap::new);
 
-/// All that can be observed of a response.
+/// Everything that can be observed of a response.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Seen {
     pub(super) interim: Vec<u16>,
@@ -30,7 +30,7 @@ pub(super) enum Peer {
     Closes,
 }
 
-/// `UPGRADE` is a GET that offers protocols.
+/// Returns a machine that has sent a request. The method `UPGRADE` stands for a GET that offers protocols.
 pub(super) fn machine(method: &Method, limits: Limits) -> Machine {
     let mut machine = Machine::new(limits);
     if method.as_str() == "UPGRADE" {
@@ -120,8 +120,8 @@ pub(super) fn pairs(headers: &HeaderMap) -> Vec<(String, Vec<u8>)> {
     headers.iter().map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect()
 }
 
-/// Field by field, `raw` holds what `headers` holds, and nothing else but a status line and an empty line. Both are what
-/// httparse finds, and `http` takes all of that.
+/// Checks that `raw` holds a status line, the fields of `headers` and an empty line, that httparse finds the same fields,
+/// and that the `http` crate accepts all of them.
 pub(super) fn check_raw(head: &ResponseHead) {
     let mut slots = vec![httparse::EMPTY_HEADER; 4096];
     let mut response = httparse::Response::new(&mut slots);
@@ -140,7 +140,7 @@ pub(super) fn check_raw(head: &ResponseHead) {
     assert!(head.raw().ends_with(b"\n\r\n") || head.raw().ends_with(b"\n\n"));
 }
 
-/// Observes a response however it is split, and demands that nothing differs.
+/// Observes a response in all splits, and checks that the outcome is the same.
 pub(super) fn observe_always(method: &Method, limits: Limits, wire: &[u8], peer: Peer) -> Seen {
     let whole = observe(method, limits, &[wire], peer);
     let bytes: Vec<&[u8]> = wire.chunks(1).collect();

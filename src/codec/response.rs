@@ -1,7 +1,7 @@
-//! The head of a response as it is handed over, and its fields, which are made when somebody asks for them.
+//! The head of a response, whose fields are put into a map when the caller asks for them.
 //!
-//! It knows the bytes of one head, and neither its framing nor its connection. Invariant: the bytes were judged when
-//! they were read, to the last one, so that nothing can fail here; and they are never changed.
+//! It knows the bytes of one head, and neither its framing nor its connection. Invariant: all bytes have been checked before
+//! a head is made, so that nothing can fail here; and they are never changed.
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -12,6 +12,7 @@ use http::{HeaderMap, StatusCode, Version};
 
 use super::error::ProtocolError;
 use super::field_map::FieldMap;
+use super::grammar::find_lf;
 use super::names::Names;
 use super::shown::{FieldNames, Size};
 
@@ -19,55 +20,57 @@ use super::shown::{FieldNames, Size};
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct ResponseHead {
-    /// 100 to 999: codes beyond 599 are handed over as they came, and are no success.
+    /// Status code, 100 to 999. Codes above 599 are passed on unchanged.
     pub status: StatusCode,
-    /// HTTP/1.0 or HTTP/1.1; a higher minor version is read as 1.1.
+    /// HTTP/1.0 or HTTP/1.1. A higher minor version is read as 1.1.
     pub version: Version,
     fields: OnceLock<FieldMap>,
     raw: Bytes,
 }
 
 impl ResponseHead {
-    /// Of bytes that `head` has accepted.
+    /// Creates a head of bytes that the module `head` has accepted.
     pub(super) fn new(status: StatusCode, version: Version, raw: Bytes) -> Self {
         Self { status, version, fields: OnceLock::new(), raw }
     }
 
-    /// The fields, in order per name. Their values share the buffer that the head arrived in.
+    /// Returns the header fields.
     ///
-    /// They are put into a map by the first call. A head whose fields nobody asks for has none.
+    /// Names are lower case. Values of one name keep the order in which they came, and share the memory of the buffer in
+    /// which the head arrived. The map is made by the first call, so that a head whose fields nobody reads costs no map.
     pub fn headers(&self) -> &HeaderMap {
         self.fields.get_or_init(|| self.read())
     }
 
-    /// The same, to change.
+    /// Returns the header fields, mutably.
     pub fn headers_mut(&mut self) -> &mut HeaderMap {
         if self.fields.get().is_none() {
             self.fields = self.read().into();
         }
-        self.fields.get_mut().expect("they were read")
+        self.fields.get_mut().expect("the fields are read")
     }
 
-    /// The same, to keep.
+    /// Returns the header fields and drops the rest of the head.
     #[must_use]
     pub fn into_headers(mut self) -> HeaderMap {
         self.fields.take().unwrap_or_else(|| self.read()).take()
     }
 
-    /// The fields in the order in which they came, with their names as they were written: the same as
-    /// [`headers`](Self::headers), unless those were changed.
+    /// Returns names and values of the fields in the order in which they came, with names as the server spelled them.
+    ///
+    /// Changes that were made through [`headers_mut`](Self::headers_mut) do not show here.
     pub fn raw_fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         raw_fields(&self.raw)
     }
 
-    /// The bytes of the whole head, as they came, but with spaces for each fold, and with the minor version that was
-    /// read. [`raw_fields`](Self::raw_fields) takes them apart.
+    /// Returns the bytes of the whole head as they came, with two exceptions: a fold is replaced by spaces, and a minor
+    /// version above 1 by 1. [`raw_fields`](Self::raw_fields) takes them apart.
     #[must_use]
     pub fn raw(&self) -> &Bytes {
         &self.raw
     }
 
-    /// The reason phrase, if it is not the usual one of the status.
+    /// Returns the reason phrase, or `None` if it is the standard one of the status code.
     #[must_use]
     pub fn reason(&self) -> Option<&[u8]> {
         let code = self.raw.get(STATUS_LINE_CODE..STATUS_LINE_CODE + 3).unwrap_or_default();
@@ -79,18 +82,19 @@ impl ResponseHead {
         (phrase != usual.unwrap_or_default().as_bytes()).then_some(phrase)
     }
 
+    /// Makes the map of fields.
     fn read(&self) -> FieldMap {
         let mut fields = FieldMap::default();
         let stored = Names::with(|names| {
             self.raw_fields().try_for_each(|(name, value)| store(&self.raw, name, value, names, &mut fields))
         });
-        debug_assert_eq!(stored, Ok(()), "the head was judged when it was read");
+        debug_assert_eq!(stored, Ok(()), "the head was checked before");
         fields
     }
 }
 
 impl fmt::Debug for ResponseHead {
-    /// The fields by their names alone: their values may be secrets.
+    /// Shows the names of fields only, because their values may be secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseHead")
             .field("status", &self.status)
@@ -101,7 +105,7 @@ impl fmt::Debug for ResponseHead {
     }
 }
 
-/// The lines of a head behind its first, each cut into name and value.
+/// Returns the lines of a head after its first, each cut into name and value.
 fn raw_fields(raw: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     let mut rest = raw;
     let lines = std::iter::from_fn(move || {
@@ -109,15 +113,17 @@ fn raw_fields(raw: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
         rest = after;
         Some(line)
     });
-    // Only the empty line has no colon. A CR cannot be but at a line's end, nor other whitespace around a value.
+    // Only the empty line has no colon. A CR stands only at the end of a line.
     lines.skip(1).map_while(|line| {
         let colon = line.iter().position(|&byte| byte == b':')?;
         Some((&line[..colon], line[colon + 1..].trim_ascii()))
     })
 }
 
-/// Appends one field of a section. Its name is copied only if it is not a standard one and was not read lately, its
-/// value never; there is no whitespace around it: <https://www.rfc-editor.org/rfc/rfc9110#section-5.5>.
+/// Appends one field of a section to a map.
+///
+/// The value is never copied. The name is copied only if it is neither a standard nor a cached one. There is no whitespace
+/// around the value: <https://www.rfc-editor.org/rfc/rfc9110#section-5.5>.
 pub(super) fn store(
     section: &Bytes,
     name: &[u8],
@@ -132,46 +138,5 @@ pub(super) fn store(
     Ok(())
 }
 
-/// The top bit of each byte that is one, and no other: adding carries into it unless all other bits are zero after the
-/// exclusive or.
-pub(super) fn line_feeds(word: [u8; 8]) -> u64 {
-    const LOW: u64 = u64::from_ne_bytes([0x7f; 8]);
-    let zeroed = u64::from_le_bytes(word) ^ u64::from_ne_bytes([b'\n'; 8]);
-    !((zeroed & LOW).wrapping_add(LOW) | zeroed | LOW)
-}
-
-/// Eight bytes at a time.
-pub(super) fn find_lf(bytes: &[u8]) -> Option<usize> {
-    let (words, rest) = bytes.as_chunks::<8>();
-    for (index, word) in words.iter().enumerate() {
-        let hits = line_feeds(*word);
-        if hits != 0 {
-            return Some(index * 8 + hits.trailing_zeros() as usize / 8);
-        }
-    }
-    rest.iter().position(|&byte| byte == b'\n').map(|offset| words.len() * 8 + offset)
-}
-
-/// Where the status code stands: behind `HTTP/1.1 `.
+/// Index of the status code in a head: the length of `HTTP/1.1 `.
 const STATUS_LINE_CODE: usize = 9;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn line_feeds_are_found_wherever_they_stand() {
-        for length in 0..40 {
-            let mut bytes = vec![0x0bu8; length];
-            assert_eq!(find_lf(&bytes), None);
-            for at in (0..length).rev() {
-                bytes[at] = b'\n';
-                assert_eq!(find_lf(&bytes), Some(at), "the first of several, in {length} bytes");
-            }
-        }
-        for byte in (0..=255).filter(|&byte| byte != b'\n') {
-            assert_eq!(find_lf(&[byte; 17]), None);
-            assert_eq!(find_lf(&[byte, byte, byte, b'\n', byte, byte, byte, byte, byte]), Some(3));
-        }
-    }
-}

@@ -1,12 +1,12 @@
-//! What `Debug` shows of what may hold secrets: names and counts.
+//! Wrappers whose `Debug` shows names and counts of data that may be secret.
 //!
-//! Knows maps of fields, bytes and targets. Invariant: no value of a field, no content, and no user or password is shown.
+//! Knows maps of fields, bytes and targets. Invariant: no field value, no content, and no user or password is shown.
 
 use std::fmt;
 
 use http::HeaderMap;
 
-/// The names of fields, without their values.
+/// Shows the names of fields, without their values.
 pub(crate) struct FieldNames<'a>(pub(crate) &'a HeaderMap);
 
 impl fmt::Debug for FieldNames<'_> {
@@ -15,7 +15,7 @@ impl fmt::Debug for FieldNames<'_> {
     }
 }
 
-/// The number of bytes.
+/// Shows a number of bytes.
 pub(crate) struct Size(pub(crate) usize);
 
 impl fmt::Debug for Size {
@@ -24,7 +24,7 @@ impl fmt::Debug for Size {
     }
 }
 
-/// A URL or an authority, without user and password.
+/// Shows a URL or an authority, without user and password.
 pub(crate) struct WithoutUser<'a>(pub(crate) &'a str);
 
 impl fmt::Debug for WithoutUser<'_> {
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_user_is_left_out() {
+    fn user_and_password_are_left_out() {
         for (text, shown) in [
             ("http://user:secret@a.test:80/b@c?d@e", "http://a.test:80/b@c?d@e"),
             ("http://a.test/", "http://a.test/"),

@@ -1,4 +1,4 @@
-//! Whole responses, in tables.
+//! Tables of whole responses.
 
 use http::Method;
 
@@ -11,7 +11,7 @@ fn complete_responses() {
     use Peer::{Closes, Stays};
     let (get, head, connect) = (Method::GET, Method::HEAD, Method::CONNECT);
     for (method, wire, peer, status, body, reasons) in [
-        // The body's end, by each step of RFC 9112, section 6.3.
+        // The end of the body, for each step of RFC 9112, section 6.3.
         (&get, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", Stays, 200, "hello", &[][..]),
         (&get, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", Stays, 200, "", &[]),
         (&get, "HTTP/1.1 200 OK\r\nContent-Length: 005\r\n\r\nhello", Stays, 200, "hello", &[]),
@@ -97,7 +97,7 @@ fn complete_responses() {
             &[Http10TransferEncoding],
         ),
         (&get, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", Closes, 200, "hello", &[Eof]),
-        // A field is known by its name, not by how long that is.
+        // Other names of the same length are not mistaken for these fields.
         (
             &get,
             "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nX-Cache-Status: 5\r\nX-Accel-Buffering: gzip\r\n\
@@ -124,7 +124,7 @@ fn complete_responses() {
             "",
             &[],
         ),
-        // Forgiven: bare LF, folds, higher minor versions, odd codes and reasons.
+        // Accepted departures: bare LF, folds, higher minor versions, unusual codes and reasons.
         (&get, "HTTP/1.1 200 OK\nContent-Length: 1\n\nx", Stays, 200, "x", &[Lenient]),
         (&get, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\nx", Stays, 200, "x", &[Lenient]),
         (&get, "HTTP/1.1 200 OK\r\nX: a\r\n\tb\r\nContent-Length: 1\r\n\r\nx", Stays, 200, "x", &[]),
@@ -214,7 +214,7 @@ fn refused_responses() {
             Closes,
             ClosedWithinBody { missing: None },
         ),
-        // What is malformed comes first, even if the rest of it is missing.
+        // A malformed part is reported even if the rest of the response is missing.
         ("HTTP/1.1 200 OK\r\nX Y", Closes, BadFieldName),
         ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX-Checksum Y", Closes, BadFieldName),
     ] {
@@ -224,7 +224,7 @@ fn refused_responses() {
         let reason = if expected.is_closed() { CloseReason::Eof } else { CloseReason::Protocol };
         assert!(seen.reasons.contains(&reason), "{wire:?}: {:?}", seen.reasons);
         let text = expected.to_string();
-        assert!(text.starts_with("peer ") && !text.ends_with('.'), "{text}");
+        assert!(text.starts_with("the server ") && !text.ends_with('.'), "{text}");
     }
 }
 
@@ -247,7 +247,7 @@ fn trailers_that_may_not_be_are_dropped_r_9110_6_5_1_2() {
         assert_eq!((seen.error, seen.has_ended, seen.reasons.len()), (None, true, 0), "they have no effect");
         assert!(seen.headers.iter().all(|(name, _)| name == "transfer-encoding"), "R-9112-7.1.2-1");
     }
-    // What is dropped is checked and counted all the same.
+    // Dropped trailers are checked and counted too.
     let limits = Limits { fields: 2, ..Limits::default() };
     for (fields, expected) in [
         ("Set-Cookie: a\0\r\n", ProtocolError::BadFieldValue),
@@ -260,7 +260,7 @@ fn trailers_that_may_not_be_are_dropped_r_9110_6_5_1_2() {
 }
 
 #[test]
-fn leniencies_can_be_switched() {
+fn each_leniency_can_be_switched() {
     let mut strict = Limits::default();
     (strict.leniency.bare_lf_in_head, strict.leniency.obs_fold) = (false, false);
     for (wire, expected) in [
@@ -272,7 +272,7 @@ fn leniencies_can_be_switched() {
         let seen = observe_always(&Method::HEAD, strict, wire.as_bytes(), Peer::Stays);
         assert_eq!(seen.error, Some(expected), "{wire:?}");
     }
-    // Forgiven in a chunk, or in the last one: read, and not reused.
+    // Accepted in any chunk, the last one included: the body is read, and the connection is not reused.
     strict.leniency.empty_chunk_extensions = false;
     for body in ["5;\r\nhello\r\n0\r\n\r\n", "5;a\r\nhello\r\n0;;b\r\nX: y\r\n\r\n"] {
         let wire = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{body}");
@@ -281,7 +281,7 @@ fn leniencies_can_be_switched() {
         let seen = observe_always(&Method::GET, strict, wire.as_bytes(), Peer::Stays);
         assert_eq!(seen.error, Some(ProtocolError::BadChunkExtension), "{wire:?}");
     }
-    // Blanks behind a size, likewise.
+    // Blanks after a chunk size are accepted in the same way.
     strict.leniency.blanks_after_chunk_size = false;
     for body in ["5 \r\nhello\r\n0\r\n\r\n", "5\r\nhello\r\n0\t\r\nX: y\r\n\r\n"] {
         let wire = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{body}");
@@ -296,4 +296,47 @@ fn leniencies_can_be_switched() {
         b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
     let seen = observe_always(&Method::GET, lenient, wire, Peer::Stays);
     assert_eq!((&seen.body[..], &seen.reasons[..]), (&b"hello"[..], &[CloseReason::Lenient][..]));
+}
+
+/// The order in the module's documentation: each file imports only files of earlier rows.
+#[test]
+fn each_file_imports_only_files_of_earlier_rows() {
+    let rows: [&[(&str, &str)]; 7] = [
+        &[
+            ("error", include_str!("error.rs")),
+            ("limits", include_str!("limits.rs")),
+            ("close", include_str!("close.rs")),
+            ("shown", include_str!("shown.rs")),
+            ("field_map", include_str!("field_map.rs")),
+            ("unasked", include_str!("unasked.rs")),
+        ],
+        &[("grammar", include_str!("grammar.rs"))],
+        &[
+            ("framing", include_str!("framing.rs")),
+            ("names", include_str!("names.rs")),
+            ("trailers", include_str!("trailers.rs")),
+            ("upgrade", include_str!("upgrade.rs")),
+            ("target", include_str!("target.rs")),
+        ],
+        &[("request", include_str!("request.rs")), ("response", include_str!("response.rs"))],
+        &[("fields", include_str!("fields.rs")), ("head", include_str!("head.rs"))],
+        &[("encode", include_str!("encode.rs")), ("chunked", include_str!("chunked.rs"))],
+        &[("machine", include_str!("machine.rs"))],
+    ];
+    let mut earlier = Vec::new();
+    for row in rows {
+        for (name, text) in row {
+            let code = text.split("#[cfg(test)]").next().unwrap();
+            let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+            for path in lines.flat_map(|line| line.split("super::").skip(1)) {
+                let file = path.split([':', ';', ',']).next().unwrap();
+                assert!(earlier.contains(&file), "{name}.rs imports {file}");
+            }
+        }
+        earlier.extend(row.iter().map(|(name, _)| *name));
+    }
+    let module = include_str!("mod.rs");
+    let declared = module.lines().filter(|line| line.starts_with("mod ") || line.ends_with("mod shown;"));
+    let files = declared.filter(|line| !line.contains("tests;") && !line.contains("observe;")).count();
+    assert_eq!(files, earlier.len(), "each file has its row");
 }

@@ -1,35 +1,36 @@
-//! Trailer fields: which may be one, in both directions, and how they are announced and written.
+//! Trailer fields: which names a trailer can have, in both directions, and how trailers are announced and written.
 //!
 //! It knows neither chunks nor connections. Invariant: no field that decides how a message is framed, routed,
-//! authenticated or understood is ever a trailer, whether sent or received.
+//! authenticated or understood is sent or received as a trailer.
 
 use bytes::{BufMut, BytesMut};
 use http::HeaderMap;
 use http::header::{HeaderName, TRAILER};
 
-use super::chunked::LAST_CHUNK;
 use super::error::Misuse;
-use super::fields::{check_value, elements, is_token};
-use super::request::{CRLF, SEPARATOR, put_field};
+use super::grammar::{CRLF, LAST_CHUNK, check_value, elements, is_token, put_field};
 
-/// Whether a field of this name may not be a trailer.
+/// Whether a field of this name cannot be a trailer.
 ///
 /// > Many fields cannot be processed outside the header section because their evaluation is necessary prior to
 /// > receiving the content, such as those that describe message framing, routing, authentication, request modifiers,
 /// > response controls, or content format.
 ///
-/// <https://www.rfc-editor.org/rfc/rfc9110#section-6.5.1>. Cookies authenticate, and what concerns the connection has
-/// an effect before the content too. (ETag, Accept-Ranges and Authentication-Info say themselves that they may be.)
+/// <https://www.rfc-editor.org/rfc/rfc9110#section-6.5.1>. Cookies authenticate, and fields that concern the connection
+/// take effect before the content, so that both are forbidden. ETag, Accept-Ranges and Authentication-Info are not,
+/// because their definitions allow them as trailers.
 pub(super) fn is_forbidden(name: &[u8]) -> bool {
     FORBIDDEN.iter().any(|forbidden| name.eq_ignore_ascii_case(forbidden.as_bytes()))
 }
 
-/// Checks the value of a Trailer field that the caller gave.
+/// Checks the value of a Trailer field of the caller.
 pub(super) fn check_announcement(value: &[u8]) -> Result<(), Misuse> {
     let is_good = elements(value).all(|name| is_token(name) && !is_forbidden(name));
     if is_good { Ok(()) } else { Err(Misuse::BadTrailer) }
 }
 
+/// Checks trailers that are to be sent.
+///
 /// > A sender MUST NOT generate a trailer field unless the sender knows the corresponding header field name's
 /// > definition permits [...]
 ///
@@ -44,7 +45,8 @@ pub(super) fn check(trailers: &HeaderMap) -> Result<(), Misuse> {
     Ok(())
 }
 
-/// The names of trailers that the caller's own Trailer fields do not announce; each with what goes before it.
+/// Returns the names of the trailers that no Trailer field of the caller announces, each with the text that stands before
+/// it in the line.
 ///
 /// > a sender SHOULD generate a Trailer header field before the content to indicate which fields might be present in
 /// > the trailers.
@@ -62,13 +64,12 @@ pub(super) fn unannounced<'a>(
     names.map(HeaderName::as_str).zip(std::iter::once("trailer: ").chain(std::iter::repeat(", ")))
 }
 
-/// Checks trailers and appends the last chunk, them, and the empty line that ends a chunked body.
+/// Checks the trailers, then appends the last chunk, the trailers, and the empty line that ends a chunked body.
 pub(super) fn encode(trailers: Option<&HeaderMap>, dst: &mut BytesMut) -> Result<(), Misuse> {
     trailers.map_or(Ok(()), check)?;
     dst.put_slice(LAST_CHUNK);
     for (name, value) in trailers.into_iter().flatten() {
-        dst.put_slice(name.as_str().as_bytes());
-        put_field(SEPARATOR, value.as_bytes(), dst);
+        put_field(name.as_str().as_bytes(), value.as_bytes(), dst);
     }
     dst.put_slice(CRLF);
     Ok(())

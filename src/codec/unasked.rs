@@ -1,28 +1,28 @@
-//! What a server says on a connection on which it was asked nothing.
+//! Bytes that a server sends on a connection that carries no request.
 //!
-//! Pure functions over the first bytes. Nothing here knows a connection or keeps what was said. Invariant: bytes that
-//! are not known to be harmless are [`Unasked::Other`].
+//! Pure functions of the first bytes. Nothing here knows a connection or keeps the bytes. Invariant: bytes that are not
+//! known to be harmless are [`Unasked::Other`].
 
 use http::StatusCode;
 
-/// What the bytes are that came unasked.
+/// The kind of bytes that came without a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unasked {
-    /// CR and LF alone, at least one.
+    /// Only CR and LF, at least one byte.
     ///
     /// > the client SHOULD close the connection, since message delimitation is now ambiguous, unless the data consists
     /// > only of one or more CRLF (which can be discarded per Section 2.2)
     ///
     /// <https://www.rfc-editor.org/rfc/rfc9112#section-9.2>
     LineEnds,
-    /// A 408: the server closes the connection because no request came.
+    /// A 408 response: the server closes the connection because no request came.
     RequestTimeout,
-    /// Anything else, nothing at all included.
+    /// Anything else, or no byte.
     Other,
 }
 
 impl Unasked {
-    /// Classifies the bytes. The first 256 are enough.
+    /// Classifies the bytes. The first 256 bytes are enough.
     pub(crate) fn of(bytes: &[u8]) -> Self {
         if !bytes.is_empty() && after_line_ends(bytes).is_empty() {
             Self::LineEnds
@@ -34,7 +34,7 @@ impl Unasked {
     }
 }
 
-/// Returns the status of the response that the bytes begin, if they begin one.
+/// Returns the status of the response at the start of the bytes, or `None` if they do not start with a whole status code.
 pub(crate) fn unasked_status(bytes: &[u8]) -> Option<StatusCode> {
     match after_line_ends(bytes) {
         [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'0'..=b'9', b' ', code @ ..] => {
@@ -46,7 +46,7 @@ pub(crate) fn unasked_status(bytes: &[u8]) -> Option<StatusCode> {
     }
 }
 
-/// Returns how many bytes at the start are CR or LF.
+/// Returns the number of bytes at the start that are CR or LF.
 pub(super) fn line_ends(bytes: &[u8]) -> usize {
     bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count()
 }
@@ -55,8 +55,8 @@ fn after_line_ends(bytes: &[u8]) -> &[u8] {
     bytes.get(line_ends(bytes)..).unwrap_or_default()
 }
 
-/// The most bytes of line ends that are discarded between two responses: while the connection is idle, and again
-/// before the status line. A server that sends more of them has lost track, or wants to keep us busy.
+/// Largest number of bytes of line ends that are discarded on an idle connection, and again before the status line. A
+/// server that sends more is broken, or wants to keep the client busy.
 pub(crate) const MOST_LINE_ENDS: usize = 1024;
 
 #[cfg(test)]
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_came_unasked_is_told_by_its_first_bytes() {
+    fn first_bytes_tell_the_kind() {
         for (bytes, expected) in [
             (&b""[..], Unasked::Other),
             (b"\r", Unasked::LineEnds),
@@ -79,7 +79,7 @@ mod tests {
             (b"HTTP/1.0 408\r\n", Unasked::RequestTimeout),
             (b"\r\nHTTP/1.1 408 \r\n", Unasked::RequestTimeout),
             (b"HTTP/1.1 408\n", Unasked::RequestTimeout),
-            // More may come that makes it another code.
+            // A fourth digit may follow.
             (b"HTTP/1.1 408", Unasked::Other),
             (b"HTTP/1.1 4080 X\r\n", Unasked::Other),
             (b"HTTP/1.1 40", Unasked::Other),
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn the_status_of_an_answer_that_came_too_early_is_read() {
+    fn the_status_of_an_early_response_is_read() {
         for (bytes, expected) in [
             (&b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n"[..], Some(503)),
             (b"HTTP/1.0 503\r\n", Some(503)),

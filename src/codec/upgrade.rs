@@ -1,20 +1,20 @@
-//! Switching protocols: what a request offered, and whether a 101 keeps to it.
+//! Switching protocols: what a request offers, and whether a 101 accepts it.
 //!
-//! It knows the two Upgrade fields, not what the protocols are nor what becomes of the connection. Invariant: an answer
-//! is accepted only if it names a protocol that was offered, and beside such only HTTP/1.1 on top of it.
+//! It knows the two Upgrade fields, and neither the protocols nor the connection. Invariant: a 101 is accepted only if it
+//! names a protocol that was offered, and besides offered ones only HTTP/1.1 on top of them.
 
 use http::HeaderMap;
 use http::header::UPGRADE;
 
 use super::error::{Misuse, ProtocolError};
-use super::fields::{elements, is_token};
+use super::grammar::{elements, is_token};
 
-/// The protocols that a request offered, in one list.
+/// The protocols that a request offers, as one list.
 #[derive(Debug)]
 pub(super) struct Offer(Box<[u8]>);
 
 impl Offer {
-    /// Checks one line of an offer.
+    /// Checks one line of a request's Upgrade field.
     ///
     /// > protocol = protocol-name ["/" protocol-version]
     ///
@@ -27,12 +27,14 @@ impl Offer {
         if elements(value).all(is_protocol) { Ok(()) } else { Err(Misuse::BadUpgrade) }
     }
 
-    /// The offer in these fields, which were checked.
+    /// Returns the offer in these fields, whose lines have been checked.
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let lines: Vec<&[u8]> = headers.get_all(UPGRADE).iter().map(|value| value.as_bytes()).collect();
         Self(lines.join(&b","[..]).into())
     }
 
+    /// Checks the Upgrade field of a 101.
+    ///
     /// > A server MUST NOT switch to a protocol that was not indicated by the client in the corresponding request's
     /// > Upgrade header field.
     ///
@@ -42,7 +44,7 @@ impl Offer {
     /// > protocol(s) to which the connection is being switched; if multiple protocol layers are being switched, the
     /// > sender MUST list the protocols in layer-ascending order.
     ///
-    /// HTTP/1.1 behind one that was offered is such a layer: the same protocol goes on over the new one, as in
+    /// HTTP/1.1 after an offered protocol is such a layer: HTTP/1.1 continues over the new protocol, as in
     /// `TLS/1.0, HTTP/1.1`, <https://www.rfc-editor.org/rfc/rfc2817#section-3.3>. It needs no offer.
     pub(super) fn judge(&self, headers: &HeaderMap) -> Result<(), ProtocolError> {
         let lines = headers.get_all(UPGRADE).iter();
@@ -58,7 +60,7 @@ impl Offer {
         if has_offered { Ok(()) } else { Err(ProtocolError::UpgradeUnnamed) }
     }
 
-    /// Whether this was offered, in any case of its letters; in any version, if the offer named none.
+    /// Whether the protocol was offered. Letter case does not matter; an offer without a version covers all versions.
     fn contains(&self, answer: &[u8]) -> bool {
         let version = answer.iter().position(|&byte| byte == b'/');
         let name = version.filter(|&at| is_token(&answer[at + 1..])).map(|at| &answer[..at]);

@@ -110,14 +110,18 @@ async fn each_bad_request_has_its_error() {
         (
             "bad header name",
             client.get(URL).header("a b", "x"),
-            "the name of a header field is invalid: invalid HTTP header name",
+            "a header name is not a token (RFC 9110, section 5.1): invalid HTTP header name",
         ),
         (
             "bad header value",
             client.get(URL).header("x", "a\r\nb: c"),
-            "the value of a header field is invalid: failed to parse header value",
+            "a header value has a forbidden byte (RFC 9110, section 5.5): failed to parse header value",
         ),
-        ("bad token", client.get(URL).bearer_auth("a\nb"), "the bearer token is not a valid field value"),
+        (
+            "bad token",
+            client.get(URL).bearer_auth("a\nb"),
+            "the bearer token has a byte that a header value cannot have",
+        ),
     ] {
         let error = failure(name, request).await;
         assert!(error.is_request());
@@ -127,7 +131,7 @@ async fn each_bad_request_has_its_error() {
         (
             "wrong length",
             client.post(URL).header("content-length", "3").body("four"),
-            "caller gave a content-length that is not the body's",
+            "the content-length header differs from the length of the body: leave it out",
         ),
         (
             "length and chunked",
@@ -136,17 +140,17 @@ async fn each_bad_request_has_its_error() {
                 .header("content-length", "4")
                 .header("transfer-encoding", "chunked")
                 .body("four"),
-            "caller gave both content-length and transfer-encoding",
+            "the request has both content-length and transfer-encoding: leave one out (RFC 9112, section 6.2)",
         ),
         (
             "two hosts",
             client.get(URL).header("host", "a").header("host", "b"),
-            "caller gave several host headers",
+            "the request has several host headers: send one at most (RFC 9112, section 3.2)",
         ),
         (
             "CONNECT with content",
             client.request(http::Method::CONNECT, URL).body("x"),
-            "caller gave a body to a method that may not have one",
+            "the request has a body, but CONNECT and TRACE cannot carry one (RFC 9110, section 9.3)",
         ),
     ] {
         let error = failure(name, request).await;
@@ -154,7 +158,7 @@ async fn each_bad_request_has_its_error() {
     }
     assert_nothing_left(&client, "bad requests").await;
     let error = Client::builder().max_connections(0).build().unwrap_err();
-    let text = "a limit of 0 connections would let no request through";
+    let text = "the limit of connections is 0, which would let no request through: set at least 1";
     verdicts.judge("no connections", &error, None, (Request, None, Nothing, text));
     verdicts.end();
 }
@@ -381,7 +385,7 @@ async fn each_bad_response_has_its_error() {
                 Protocol,
                 Some(Phase::Wait),
                 All,
-                "peer sent something that is not an HTTP/1 response (RFC 9112, section 2.1)",
+                "the server sent bytes that are not an HTTP/1 response (RFC 9112, section 2.1)",
             ),
         ),
         (
@@ -391,13 +395,18 @@ async fn each_bad_response_has_its_error() {
                 Protocol,
                 Some(Phase::Wait),
                 All,
-                "peer answered in another major version of HTTP (RFC 9112, section 2.3)",
+                "the server answered in another major version of HTTP (RFC 9112, section 2.3)",
             ),
         ),
         (
             "closed at once",
             Reply::silence().eof(),
-            (ConnectionLost, Some(Phase::Wait), All, "peer closed the connection before the response head"),
+            (
+                ConnectionLost,
+                Some(Phase::Wait),
+                All,
+                "the server closed the connection before the response head",
+            ),
         ),
         (
             "reset at once",
@@ -416,7 +425,7 @@ async fn each_bad_response_has_its_error() {
                 ConnectionLost,
                 Some(Phase::Wait),
                 All,
-                "peer closed the connection within the response head (RFC 9112, section 8)",
+                "the server closed the connection within the response head (RFC 9112, section 8)",
             ),
         ),
         (
@@ -426,7 +435,7 @@ async fn each_bad_response_has_its_error() {
                 ConnectionLost,
                 Some(Phase::Receive),
                 All,
-                "peer closed the connection within the response body (RFC 9112, section 8), 5 bytes missing",
+                "the server closed the connection within the response body (RFC 9112, section 8): 5 bytes are missing",
             ),
         ),
         (
@@ -436,7 +445,7 @@ async fn each_bad_response_has_its_error() {
                 ConnectionLost,
                 Some(Phase::Receive),
                 All,
-                "peer closed the connection within the response body (RFC 9112, section 8)",
+                "the server closed the connection within the response body (RFC 9112, section 8)",
             ),
         ),
         (
@@ -456,7 +465,7 @@ async fn each_bad_response_has_its_error() {
                 Protocol,
                 Some(Phase::Receive),
                 All,
-                "peer sent a chunk size that is not hexadecimal (RFC 9112, section 7.1)",
+                "the server sent a chunk size that is not hexadecimal (RFC 9112, section 7.1)",
             ),
         ),
         (
@@ -466,7 +475,7 @@ async fn each_bad_response_has_its_error() {
                 Protocol,
                 Some(Phase::Wait),
                 All,
-                "peer sent content-length together with transfer-encoding (RFC 9112, section 6.3)",
+                "the server sent content-length together with transfer-encoding (RFC 9112, section 6.3)",
             ),
         ),
         (
@@ -555,7 +564,7 @@ async fn each_exceeded_limit_has_its_error() {
                 Decode,
                 Some(Phase::Receive),
                 All,
-                "the content is larger than 8 bytes; read it in pieces, or raise max_collected_body",
+                "the content is larger than 8 bytes: read it in pieces, or raise max_collected_body",
             ),
         ),
         (
@@ -575,14 +584,19 @@ async fn each_exceeded_limit_has_its_error() {
             builder(),
             &silent,
             short,
-            (BadBody, Some(Phase::Send), Partly, "caller's body ended 5 bytes before its promised length"),
+            (BadBody, Some(Phase::Send), Partly, "the request body ended 5 bytes before its promised length"),
         ),
         (
             "the caller's stream is long",
             builder(),
             &silent,
             too_long,
-            (BadBody, Some(Phase::Send), Nothing, "caller's body is longer than promised"),
+            (
+                BadBody,
+                Some(Phase::Send),
+                Nothing,
+                "the request body is longer than the length that was promised for it",
+            ),
         ),
     ] {
         let peers = Peers::new(script.clone());

@@ -1,12 +1,11 @@
-//! Request heads and uploads, in tables: what is written, and what is refused without writing a byte.
+//! Tables of request heads and uploads: the bytes that are written, and the heads that are refused.
 //!
-//! What concerns only certain fields is in `fields_tests`. Invariant: a refusal leaves no trace, neither in the buffer
-//! nor in the machine.
+//! Rules of single fields are in `fields_tests`. Invariant: a refused head changes neither the buffer nor the machine.
 
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue, Method, Uri};
 
+use super::super::{CloseReason, Limits, Machine, Target};
 use super::*;
-use crate::codec::{CloseReason, Limits, Machine};
 
 fn headers(fields: &[(&'static str, &'static str)]) -> HeaderMap {
     let mut map = HeaderMap::new();
@@ -92,7 +91,7 @@ fn request_heads() {
             Chunked,
             "PUT / HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n",
         ),
-        // The caller's own framing fields: never two on the wire.
+        // Framing fields of the caller: only one is ever written.
         (
             "PUT",
             Target::Origin("/"),
@@ -260,11 +259,11 @@ fn refused_request_heads_write_nothing() {
 }
 
 #[test]
-fn room_for_a_head_is_made_once() {
+fn room_for_a_head_is_reserved_once() {
     let uri: Uri = "http://user@example.test:80/path?query".parse().unwrap();
     let hop = headers(&[("te", "trailers"), ("upgrade", "foo/1, bar"), ("x-a", "1"), ("x-a", "")]);
     let (none, trailers) = (HeaderMap::new(), headers(&[("x-sum", "1"), ("x-sum", "2"), ("etag", "\"\"")]));
-    // The room of a line end is made for each of the three last lines, whether they are there or not.
+    // Two bytes are reserved for each of the last three lines, even if a line is not written.
     for (target, headers, body, close, trailers, spare) in [
         (Target::Absolute(&uri), &hop, BodyLength::None, true, Some(&trailers), 0),
         (Target::Absolute(&uri), &hop, BodyLength::Known(1_234_567), false, None, 2),
@@ -327,7 +326,7 @@ fn uploads() {
 }
 
 #[test]
-fn our_own_close_is_remembered() {
+fn a_close_of_the_request_closes_the_connection() {
     for (value, expected) in [("close", true), ("TE, Close", true), ("keep-alive", false), ("closed", false)]
     {
         let (mut machine, headers) = (Machine::new(Limits::default()), headers(&[("connection", value)]));

@@ -1,8 +1,10 @@
-//! What is sent and what is received, in one type without parameters.
+//! Content that is sent and content that is received, in one type without type parameters.
 //!
-//! A body that is sent is nothing, bytes, a stream, another body, or a file. A body that is received owns the
-//! [`Exchange`] that brings it, and with it the connection, until its end. The exchange does all I/O. Invariant: dropping a body at any point leaves the pool's counts exact.
+//! A body that is sent is empty, bytes, a stream, another body, or a file. A body that is received owns its
+//! [`Exchange`], and with it the connection, until the content ends. The exchange does all I/O. Invariant: dropping a body
+//! at any point leaves the pool's counts exact.
 
+mod received;
 mod source;
 
 use std::fmt;
@@ -16,34 +18,42 @@ use futures_core::Stream;
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 
+use self::received::Received;
 use self::source::{File, Given};
 use crate::codec::BodyLength;
 use crate::error::{BoxError, Error, Result};
 use crate::exchange::Exchange;
-use crate::trace::{Measured, Timings};
+use crate::trace::Timings;
 use crate::upload::UploadProgress;
 
 /// The content of a request or of a response.
 ///
-/// Made from bytes and text by `From`, from a stream by [`from_stream`](Self::from_stream), from another body by
-/// [`wrap`](Self::wrap), from a file by [`from_file`](Self::from_file). A response's body is read through
+/// Make one of bytes or text by `From`, of a stream by [`from_stream`](Self::from_stream), of another body by
+/// [`wrap`](Self::wrap), and of a file by [`from_file`](Self::from_file). Read a response's body through
 /// [`Response`](crate::Response), or as an [`http_body::Body`].
+///
+/// ```
+/// use handclasp::Body;
+///
+/// let text = Body::from("content");
+/// let bytes = Body::from(vec![1, 2, 3]);
+/// ```
 ///
 /// # Length
 ///
-/// A body is sent with the length that it has or promises, or else in chunks; the page on
-/// [uploads](crate::manual::uploads) has the table. One that turns out longer or shorter than it promised fails the
-/// request with [`ErrorKind::Body`](crate::ErrorKind::Body), and closes the connection.
+/// A body whose length is known is sent with `Content-Length`, and any other one in chunks; the page on
+/// [uploads](crate::manual::uploads) has the table. A body that turns out longer or shorter than its length fails the
+/// request with [`ErrorKind::Body`](crate::ErrorKind::Body), and the connection is closed.
 ///
 /// # Dropping
 ///
-/// A response's body that is dropped before its end closes the connection, unless what is left is small: what has come is
-/// taken in, and a rest of up to 64 KiB is read in the background, for up to 100 ms and while nobody waits for the
-/// connection. See the crate's page on [cancellation](crate::manual::cancel).
+/// Dropping a response's body before its end closes the connection, unless little is left: a rest of up to 64 KiB is read
+/// in the background, for up to 100 ms and while no request waits for the connection, and the connection is kept. See the
+/// page on [cancellation](crate::manual::cancel).
 #[derive(Default)]
 pub struct Body {
     kind: Kind,
-    /// Fields to send behind the content, known beforehand.
+    /// Fields to send after the content that are known before it is sent.
     trailers: Option<Box<HeaderMap>>,
 }
 
@@ -55,43 +65,39 @@ enum Kind {
     Given(Given),
     File(Box<File>),
     Received(Box<Received>),
-    /// With more trailers than a map of fields can hold: not to be sent.
+    /// A body with more trailers than a map of fields can hold. It cannot be sent.
     Overfull,
 }
 
-/// A response's content.
-struct Received {
-    /// Content that came with the head.
-    ready: Bytes,
-    rest: Rest,
-    trailers: Option<Box<HeaderMap>>,
-    /// The final timings, once an exchange that brought the rest has ended or failed.
-    timings: Option<Measured>,
-    upload: UploadProgress,
-}
-
-/// Where the rest of a response's content comes from.
-#[allow(clippy::large_enum_variant, reason = "most are open, and all of them are boxed with their body")]
-enum Rest {
-    Open(Exchange),
-    /// All of it has come.
-    Ended,
-    /// It will never come; every later read repeats the error.
-    Failed(Error),
-}
-
 impl Body {
-    /// No content.
+    /// Creates a body without content.
     pub fn empty() -> Self {
         Self::default()
     }
 
-    /// Content that is made while it is sent, in chunks (`Transfer-Encoding: chunked`), unless the request has a
-    /// `Content-Length`, which must then be its exact length.
+    /// Creates a body from a stream of pieces.
     ///
-    /// An error of the stream ends the request with [`ErrorKind::Body`](crate::ErrorKind::Body) and closes the
-    /// connection. A request with such a body is sent again (see the page on [reuse](crate::manual::reuse)) only if nothing
-    /// was taken from the stream, or nothing of the request was written.
+    /// It is sent in chunks (`Transfer-Encoding: chunked`), unless the request has a `Content-Length`, which must be the
+    /// exact length of the content.
+    ///
+    /// An error of the stream fails the request with [`ErrorKind::Body`](crate::ErrorKind::Body) and closes the connection.
+    /// A request with such a body is sent again (see the page on [reuse](crate::manual::reuse)) only if nothing was taken
+    /// from the stream, or nothing of the request was written.
+    ///
+    /// ```
+    /// # use std::{io, pin::Pin, task::{Context, Poll}};
+    /// # struct Lines(u8);
+    /// # impl futures_core::Stream for Lines {
+    /// #     type Item = io::Result<String>;
+    /// #     fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+    /// #         self.0 += 1;
+    /// #         Poll::Ready((self.0 < 3).then(|| Ok(format!("line {}", self.0))))
+    /// #     }
+    /// # }
+    /// # let lines = Lines(0);
+    /// // `lines` is any Stream whose items are Result<impl Into<Bytes>, impl Into<BoxError>>.
+    /// let body = handclasp::Body::from_stream(lines);
+    /// ```
     pub fn from_stream<S, B, E>(stream: S) -> Self
     where
         S: Stream<Item = Result<B, E>> + Send + 'static,
@@ -101,13 +107,14 @@ impl Body {
         Kind::Given(Given::stream(stream)).into()
     }
 
-    /// Another body of the ecosystem. An exact [`size_hint`](http_body::Body::size_hint) is sent as `Content-Length`,
-    /// and must then be true; otherwise it is sent in chunks.
+    /// Creates a body from another [`http_body::Body`].
     ///
-    /// Trailers that it ends with are sent, if it is sent in chunks: that can be had by a `Trailer` field in the
-    /// request, which should announce them (<https://www.rfc-editor.org/rfc/rfc9110#section-6.6.2>). Trailers behind a
-    /// known length have no place on the wire, and fail the request. Errors and resending as for
-    /// [`from_stream`](Self::from_stream).
+    /// If its [`size_hint`](http_body::Body::size_hint) is exact, the size is sent as `Content-Length` and must be true.
+    /// Otherwise it is sent in chunks.
+    ///
+    /// Its trailers are sent only if it is sent in chunks. A `Trailer` field in the request makes it so, and should announce
+    /// the trailers in any case (<https://www.rfc-editor.org/rfc/rfc9110#section-6.6.2>). Trailers after content with a
+    /// `Content-Length` fail the request. Errors, and sending again, are as for [`from_stream`](Self::from_stream).
     ///
     /// ```
     /// let body = handclasp::Body::wrap(handclasp::Body::from("any http_body::Body"));
@@ -122,18 +129,20 @@ impl Body {
         Kind::Given(Given::body(body)).into()
     }
 
-    /// The content of a regular file, sent with the length that it has now. It is read in pieces of 64 KiB while it is
-    /// sent, on the runtime's threads for blocking work.
+    /// Opens a regular file and creates a body of its content.
     ///
-    /// What is appended to the file meanwhile is not sent; if it becomes shorter, the request fails with
-    /// [`ErrorKind::Body`](crate::ErrorKind::Body). It can be sent again from its start, as bytes can.
+    /// It is sent with the length that the file has now, and read in pieces of 64 KiB while it is sent, on the runtime's
+    /// threads for blocking work. What is appended to the file later is not sent. If the file becomes shorter, the request
+    /// fails with [`ErrorKind::Body`](crate::ErrorKind::Body). A request with such a body can be sent again, as one with
+    /// bytes. A tokio runtime is needed, here and while the file is sent.
     ///
-    /// Needs a tokio runtime, here and while it is sent. Dropping the future before it is ready opens nothing that stays
-    /// open.
+    /// # Cancel safety
+    ///
+    /// If the future is dropped before it is ready, no file stays open.
     ///
     /// # Errors
     ///
-    /// When the file cannot be opened, or is no regular file.
+    /// If the file cannot be opened, or is not a regular file.
     ///
     /// ```no_run
     /// # async fn example(client: handclasp::Client) -> Result<(), Box<dyn std::error::Error>> {
@@ -146,11 +155,11 @@ impl Body {
         Ok(Kind::File(Box::new(File::open(path.as_ref()).await?)).into())
     }
 
-    /// The same content, with fields behind it. The request is then sent in chunks, and announces their names in
-    /// `Trailer`. Called again, it adds fields.
+    /// Adds fields to send after the content, and returns the body.
     ///
-    /// Fields that concern framing, routing, authentication or the content's form cannot be trailers
-    /// (<https://www.rfc-editor.org/rfc/rfc9110#section-6.5.1>): a request with such is refused before a byte is
+    /// The request is then sent in chunks and announces the names of the fields in `Trailer`. Fields that concern framing,
+    /// routing, authentication or the form of the content cannot be trailers
+    /// (<https://www.rfc-editor.org/rfc/rfc9110#section-6.5.1>): a request with such a trailer is refused before a byte is
     /// written.
     ///
     /// ```
@@ -166,22 +175,22 @@ impl Body {
         self
     }
 
-    /// There are more trailers than can be held: from now on, every read fails.
+    /// Marks a body that has more trailers than a map can hold. Every later read of it fails.
     pub(crate) fn overfill(&mut self) {
         self.kind = Kind::Overfull;
     }
 
+    /// Creates the body of a response.
     pub(crate) fn received(
         ready: Bytes,
         exchange: Option<Exchange>,
         trailers: Option<Box<HeaderMap>>,
         upload: UploadProgress,
     ) -> Self {
-        let rest = exchange.map_or(Rest::Ended, Rest::Open);
-        Kind::Received(Box::new(Received { ready, rest, trailers, timings: None, upload })).into()
+        Kind::Received(Box::new(Received::new(ready, exchange, trailers, upload))).into()
     }
 
-    /// The bytes, where all of them are here.
+    /// Returns the content, if it is bytes.
     pub(crate) fn whole(&self) -> Option<&Bytes> {
         match &self.kind {
             Kind::Full(bytes) => Some(bytes),
@@ -189,7 +198,7 @@ impl Body {
         }
     }
 
-    /// The length as it would be announced.
+    /// Returns the length to announce.
     pub(crate) fn length(&self) -> BodyLength {
         let length = match &self.kind {
             _ if self.trailers.is_some() => None,
@@ -198,32 +207,33 @@ impl Body {
             Kind::Full(bytes) => Some(bytes.len() as u64),
             Kind::Given(given) => given.size_hint().exact(),
             Kind::File(file) => Some(file.length()),
-            Kind::Received(received) if received.trailers.is_some() => None,
+            Kind::Received(received) if received.has_trailers() => None,
             Kind::Received(received) => received.remaining().exact(),
         };
         length.map_or(BodyLength::Chunked, BodyLength::Known)
     }
 
+    /// Whether there is neither content nor a trailer.
     pub(crate) fn is_empty(&self) -> bool {
         matches!(self.kind, Kind::Empty) && self.trailers.is_none()
     }
 
-    /// Whether it may end with trailers that only it knows.
+    /// Whether the source of the content may yield trailers at its end.
     pub(crate) fn may_end_with_trailers(&self) -> bool {
         matches!(self.kind, Kind::Given(_) | Kind::Received(_))
     }
 
-    /// Whether it was given more trailers than a map of fields can hold.
+    /// Whether it has more trailers than a map of fields can hold.
     pub(crate) fn has_too_many_trailers(&self) -> bool {
         matches!(self.kind, Kind::Overfull)
     }
 
-    /// The trailers that are known beforehand.
+    /// Takes the trailers that are known before the content is sent.
     pub(crate) fn take_known_trailers(&mut self) -> Option<Box<HeaderMap>> {
         self.trailers.take()
     }
 
-    /// Back to its start; `false` where that cannot be.
+    /// Makes the body start anew. Returns `false` if its content is gone.
     pub(crate) fn rewind(&mut self) -> bool {
         match &mut self.kind {
             Kind::File(file) => {
@@ -235,11 +245,12 @@ impl Body {
         }
     }
 
+    /// Whether the content is a file.
     pub(crate) fn is_file(&self) -> bool {
         matches!(self.kind, Kind::File(_))
     }
 
-    /// A second body with the same content, where that costs nothing.
+    /// Returns a body with the same content, or `None` if the content cannot be shared.
     pub(crate) fn try_clone(&self) -> Option<Self> {
         let kind = match &self.kind {
             Kind::Empty => Kind::Empty,
@@ -249,13 +260,15 @@ impl Body {
         Some(Self { kind, trailers: self.trailers.clone() })
     }
 
-    /// The next piece to send: content, or the trailers that only the source knows.
+    /// Polls the next frame to send: content, or the trailers that the source yields.
     pub(crate) fn poll_piece(
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match &mut self.kind {
-            Kind::Overfull => Poll::Ready(Some(Err("there are too many trailers".into()))),
+            Kind::Overfull => {
+                Poll::Ready(Some(Err("the body has more trailers than a header map can hold".into())))
+            }
             Kind::Empty => Poll::Ready(None),
             Kind::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
             Kind::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
@@ -263,12 +276,12 @@ impl Body {
             Kind::File(file) => file.poll_chunk(cx).map(|chunk| chunk.map(|chunk| Ok(Frame::data(chunk?)))),
             Kind::Received(received) => match ready!(received.poll_chunk(cx)) {
                 Some(chunk) => Poll::Ready(Some(Ok(Frame::data(chunk?)))),
-                None => Poll::Ready(received.trailers.take().map(|trailers| Ok(Frame::trailers(*trailers)))),
+                None => Poll::Ready(received.take_trailers().map(|trailers| Ok(Frame::trailers(trailers)))),
             },
         }
     }
 
-    /// The next piece of a received body's content.
+    /// Polls the next piece of content, for a caller that reads. Trailers are kept for [`take_trailers`](Self::take_trailers).
     pub(crate) fn poll_received(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
         if let Kind::Received(received) = &mut self.kind {
             return received.poll_chunk(cx);
@@ -284,97 +297,46 @@ impl Body {
                         if !add_fields(self.trailers.get_or_insert_default(), trailers) {
                             self.overfill();
                             return Poll::Ready(Some(Err(failed(
-                                "the body's own source gave too many trailers",
+                                "the source of the body yielded more trailers than a header map can hold",
                             ))));
                         }
                     }
                 },
                 Err(error) => {
-                    return Poll::Ready(Some(Err(failed("the body's own source failed").because(error))));
+                    return Poll::Ready(Some(Err(failed("the source of the body failed").because(error))));
                 }
             }
         }
     }
 
-    /// All of a received body's content is wanted as one: what is known to be no more than `most` comes in one piece.
+    /// Tells a received body that its content will be collected: content of up to `most` bytes then comes in one piece.
     pub(crate) fn gather(&mut self, most: usize) {
-        if let Kind::Received(received) = &mut self.kind
-            // (What came with the head is a piece already.)
-            && received.ready.is_empty()
-            && let Rest::Open(exchange) = &mut received.rest
-        {
-            exchange.gather(most);
+        if let Kind::Received(received) = &mut self.kind {
+            received.gather(most);
         }
     }
 
-    /// The trailers, once the content has ended.
+    /// Takes the trailers. There are none before the content has ended.
     pub(crate) fn take_trailers(&mut self) -> Option<HeaderMap> {
         match &mut self.kind {
-            Kind::Received(received) => received.trailers.take().map(|trailers| *trailers),
+            Kind::Received(received) => received.take_trailers(),
             _ => self.trailers.take().map(|trailers| *trailers),
         }
     }
 
-    /// The final timings, once a received body has ended.
+    /// Returns the final timings of a received body whose content has ended.
     pub(crate) fn timings(&self) -> Option<&Timings> {
         match &self.kind {
-            Kind::Received(received) => received.timings.as_ref().map(Measured::timings),
+            Kind::Received(received) => received.timings(),
             _ => None,
         }
     }
 
-    /// How far the upload has come, while or after a received body is read.
+    /// Returns how far the upload of the request has come. `None` if the body was not received.
     pub(crate) fn upload_progress(&self) -> Option<UploadProgress> {
         match &self.kind {
-            Kind::Received(received) => Some(match &received.rest {
-                Rest::Open(exchange) => exchange.upload_progress(),
-                Rest::Ended | Rest::Failed(_) => received.upload,
-            }),
+            Kind::Received(received) => Some(received.upload_progress()),
             _ => None,
-        }
-    }
-}
-
-impl Received {
-    fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
-        if !self.ready.is_empty() {
-            return Poll::Ready(Some(Ok(std::mem::take(&mut self.ready))));
-        }
-        let exchange = match &mut self.rest {
-            Rest::Open(exchange) => exchange,
-            Rest::Ended => return Poll::Ready(None),
-            Rest::Failed(error) => return Poll::Ready(Some(Err(error.repeat()))),
-        };
-        let outcome = ready!(exchange.poll_data(cx));
-        let rest = match &outcome {
-            Some(Ok(_)) => return Poll::Ready(outcome),
-            Some(Err(error)) => Rest::Failed(error.repeat()),
-            None => Rest::Ended,
-        };
-        self.timings = Some(exchange.measured());
-        self.upload = exchange.upload_progress();
-        self.trailers = exchange.take_trailers();
-        self.rest = rest;
-        Poll::Ready(outcome)
-    }
-
-    /// How much of the content is still to be read. Of one that failed nothing is known.
-    fn remaining(&self) -> SizeHint {
-        let rest = match &self.rest {
-            Rest::Open(exchange) => exchange.remaining(),
-            Rest::Ended => Some(0),
-            Rest::Failed(_) => None,
-        };
-        rest.map_or_else(SizeHint::default, |rest| {
-            SizeHint::with_exact(rest.saturating_add(self.ready.len() as u64))
-        })
-    }
-}
-
-impl Drop for Received {
-    fn drop(&mut self) {
-        if let Rest::Open(exchange) = std::mem::replace(&mut self.rest, Rest::Ended) {
-            exchange.abandon();
         }
     }
 }
@@ -399,11 +361,7 @@ impl http_body::Body for Body {
             Kind::Full(bytes) => bytes.is_empty(),
             Kind::Given(_) | Kind::Overfull => false,
             Kind::File(file) => file.rest() == 0,
-            Kind::Received(received) => {
-                received.ready.is_empty()
-                    && matches!(received.rest, Rest::Ended)
-                    && received.trailers.is_none()
-            }
+            Kind::Received(received) => received.is_over(),
         }
     }
 
@@ -486,11 +444,11 @@ impl From<()> for Body {
     }
 }
 
-/// Adds fields to those that are there; `false`: there are too many, and some are missing.
+/// Adds fields to a map. Returns `false` if the map cannot hold all of them; some are missing then.
 pub(crate) fn add_fields(fields: &mut HeaderMap, more: HeaderMap) -> bool {
     let mut last = None;
     more.into_iter().all(|(name, value)| {
-        // Only the first of several values comes with its name.
+        // The iterator yields a name only with the first of its values.
         last = name.or_else(|| last.take());
         last.as_ref().is_some_and(|name| fields.try_append(name.clone(), value).is_ok())
     })

@@ -1,0 +1,132 @@
+//! A response's content while it arrives.
+//!
+//! It knows the exchange that brings the content, and nothing of content that is sent. Invariant: the exchange, and with it
+//! the connection, is owned until the content ends, fails or is dropped, and not longer.
+
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::SizeHint;
+
+use crate::error::{Error, Result};
+use crate::exchange::Exchange;
+use crate::trace::{Measured, Timings};
+use crate::upload::UploadProgress;
+
+/// A response's content.
+pub(super) struct Received {
+    /// Content that arrived with the head.
+    ready: Bytes,
+    /// Source of all further content.
+    rest: Rest,
+    trailers: Option<Box<HeaderMap>>,
+    /// Final timings, once an open exchange has ended or failed.
+    timings: Option<Measured>,
+    /// How far the upload came, once there is no exchange.
+    upload: UploadProgress,
+}
+
+/// The source of the content that has not been read yet.
+#[allow(clippy::large_enum_variant, reason = "most are open, and all are boxed with their body")]
+enum Rest {
+    Open(Exchange),
+    /// All content has arrived.
+    Ended,
+    /// The content cannot be completed. Every later read returns this error again.
+    Failed(Error),
+}
+
+impl Received {
+    /// Creates the content of a response; without an exchange, `ready` is all of it.
+    pub(super) fn new(
+        ready: Bytes,
+        exchange: Option<Exchange>,
+        trailers: Option<Box<HeaderMap>>,
+        upload: UploadProgress,
+    ) -> Self {
+        let rest = exchange.map_or(Rest::Ended, Rest::Open);
+        Self { ready, rest, trailers, timings: None, upload }
+    }
+
+    /// Polls the next piece of content.
+    pub(super) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
+        if !self.ready.is_empty() {
+            return Poll::Ready(Some(Ok(std::mem::take(&mut self.ready))));
+        }
+        let exchange = match &mut self.rest {
+            Rest::Open(exchange) => exchange,
+            Rest::Ended => return Poll::Ready(None),
+            Rest::Failed(error) => return Poll::Ready(Some(Err(error.repeat()))),
+        };
+        let outcome = ready!(exchange.poll_data(cx));
+        let rest = match &outcome {
+            Some(Ok(_)) => return Poll::Ready(outcome),
+            Some(Err(error)) => Rest::Failed(error.repeat()),
+            None => Rest::Ended,
+        };
+        self.timings = Some(exchange.measured());
+        self.upload = exchange.upload_progress();
+        self.trailers = exchange.take_trailers();
+        self.rest = rest;
+        Poll::Ready(outcome)
+    }
+
+    /// Returns how much content is still to be read. After a failure this is not known.
+    pub(super) fn remaining(&self) -> SizeHint {
+        let rest = match &self.rest {
+            Rest::Open(exchange) => exchange.remaining(),
+            Rest::Ended => Some(0),
+            Rest::Failed(_) => None,
+        };
+        rest.map_or_else(SizeHint::default, |rest| {
+            SizeHint::with_exact(rest.saturating_add(self.ready.len() as u64))
+        })
+    }
+
+    /// Says that the content will be collected: content of up to `most` bytes then comes in one piece.
+    pub(super) fn gather(&mut self, most: usize) {
+        // Content that arrived with the head is a piece of its own.
+        if self.ready.is_empty()
+            && let Rest::Open(exchange) = &mut self.rest
+        {
+            exchange.gather(most);
+        }
+    }
+
+    /// Takes the trailers. There are none before the content has ended.
+    pub(super) fn take_trailers(&mut self) -> Option<HeaderMap> {
+        self.trailers.take().map(|trailers| *trailers)
+    }
+
+    /// Whether there are trailers that have not been taken.
+    pub(super) fn has_trailers(&self) -> bool {
+        self.trailers.is_some()
+    }
+
+    /// Whether all content has been read and the trailers have been taken.
+    pub(super) fn is_over(&self) -> bool {
+        self.ready.is_empty() && matches!(self.rest, Rest::Ended) && self.trailers.is_none()
+    }
+
+    /// Returns the final timings, once the content has ended.
+    pub(super) fn timings(&self) -> Option<&Timings> {
+        self.timings.as_ref().map(Measured::timings)
+    }
+
+    /// Returns how far the upload of the request has come.
+    pub(super) fn upload_progress(&self) -> UploadProgress {
+        match &self.rest {
+            Rest::Open(exchange) => exchange.upload_progress(),
+            Rest::Ended | Rest::Failed(_) => self.upload,
+        }
+    }
+}
+
+impl Drop for Received {
+    fn drop(&mut self) {
+        if let Rest::Open(exchange) = std::mem::replace(&mut self.rest, Rest::Ended) {
+            exchange.abandon();
+        }
+    }
+}

@@ -1,0 +1,331 @@
+//! The forms of a URL that a request can be made of, and what is sent for each.
+//!
+//! It knows no client and no request. Invariant: a text that is not given to the WHATWG parser is one that the parser
+//! would have left as it is.
+
+use http::Uri;
+
+use crate::error::{Error, Result};
+
+/// A URL in one of the forms that a request can be made of: text, `url::Url`, or [`http::Uri`].
+///
+/// With the feature `url`, which is on by default, text is parsed as a WHATWG URL: international names and bytes that must
+/// be percent-encoded are encoded. Without the feature, text is parsed as an [`http::Uri`]. A `Uri` is sent as it is. A
+/// fragment is never sent. An invalid URL fails the request with [`ErrorKind::Request`](crate::ErrorKind::Request) when
+/// it is sent or built.
+///
+/// ```
+/// # #[cfg(feature = "url")]
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let client = handclasp::Client::new();
+/// let text = client.get("http://example.org/a b#top").build()?;
+/// let uri = client.get(http::Uri::from_static("http://example.org/a%20b")).build()?;
+/// assert_eq!(text.uri(), uri.uri());
+/// # Ok(())
+/// # }
+/// # #[cfg(not(feature = "url"))]
+/// # fn main() {}
+/// ```
+///
+/// The trait is sealed: other crates cannot implement it.
+pub trait IntoUrl: sealed::IntoUri {}
+
+impl<T: sealed::IntoUri> IntoUrl for T {}
+
+mod sealed {
+    use http::Uri;
+
+    use crate::error::Result;
+
+    #[allow(unnameable_types, reason = "sealed, so that new forms can be added")]
+    pub trait IntoUri {
+        fn into_uri(self) -> Result<Uri>;
+    }
+}
+
+impl sealed::IntoUri for Uri {
+    fn into_uri(self) -> Result<Uri> {
+        Ok(self)
+    }
+}
+
+impl sealed::IntoUri for &Uri {
+    fn into_uri(self) -> Result<Uri> {
+        Ok(self.clone())
+    }
+}
+
+impl sealed::IntoUri for &str {
+    #[cfg(feature = "url")]
+    fn into_uri(self) -> Result<Uri> {
+        if is_normal(self)
+            && let Ok(uri) = self.parse()
+        {
+            return Ok(uri);
+        }
+        let url = url::Url::parse(self).map_err(|error| invalid_url(self).because(error))?;
+        url.into_uri()
+    }
+
+    #[cfg(not(feature = "url"))]
+    fn into_uri(self) -> Result<Uri> {
+        // A fragment is never sent.
+        let text = self.split('#').next().unwrap_or_default();
+        text.parse().map_err(|error: http::uri::InvalidUri| invalid_url(self).because(error))
+    }
+}
+
+impl sealed::IntoUri for String {
+    fn into_uri(self) -> Result<Uri> {
+        self.as_str().into_uri()
+    }
+}
+
+impl sealed::IntoUri for &String {
+    fn into_uri(self) -> Result<Uri> {
+        self.as_str().into_uri()
+    }
+}
+
+#[cfg(feature = "url")]
+impl sealed::IntoUri for url::Url {
+    fn into_uri(mut self) -> Result<Uri> {
+        if !self.has_host() && !matches!(self.scheme(), "http" | "https") {
+            let scheme = self.scheme();
+            return Err(Error::request(format!(
+                "the URL's scheme is {scheme:?}: only http and https can be fetched"
+            )));
+        }
+        self.set_fragment(None);
+        let text = String::from(self);
+        Uri::try_from(&text).map_err(|error| invalid_url(&text).because(error))
+    }
+}
+
+#[cfg(feature = "url")]
+impl sealed::IntoUri for &url::Url {
+    fn into_uri(self) -> Result<Uri> {
+        self.clone().into_uri()
+    }
+}
+
+/// Whether a WHATWG parser would leave the URL unchanged.
+///
+/// Fast path: most URLs are normal, and parsing one takes longer than all other steps of making a request. Returns `false`
+/// for URLs that need a closer look: names other than lower-case ASCII, dot segments, bytes that must be encoded.
+#[cfg(feature = "url")]
+fn is_normal(url: &str) -> bool {
+    let (rest, default_port) = match url.strip_prefix("http") {
+        Some(rest) => match rest.strip_prefix("s://") {
+            Some(rest) => (rest, "443"),
+            None => (rest.strip_prefix("://").unwrap_or_default(), "80"),
+        },
+        None => return false,
+    };
+    let Some(slash) = rest.bytes().position(|byte| byte == b'/') else { return false };
+    let (authority, path) = rest.split_at(slash);
+    let (host, is_normal_port) = match authority.split_once(':') {
+        Some((host, port)) => {
+            let is_number = port.bytes().all(|byte| byte.is_ascii_digit()) && !port.starts_with('0');
+            (host, is_number && port.parse::<u16>().is_ok() && port != default_port)
+        }
+        None => (authority, true),
+    };
+    is_normal_port && is_normal_host(host) && is_normal_path(path)
+}
+
+#[cfg(feature = "url")]
+fn is_normal_host(host: &str) -> bool {
+    let is_label = |label: &str| {
+        let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        !label.is_empty() && label.bytes().all(is_plain) && !label.starts_with("xn--")
+    };
+    let last = host.rsplit('.').next().unwrap_or_default();
+    if last.starts_with(|first: char| first.is_ascii_digit()) {
+        // A parser may read the name as a number. Only an address in its usual form stays unchanged.
+        return host.parse::<std::net::Ipv4Addr>().is_ok();
+    }
+    host.split('.').all(is_label)
+}
+
+#[cfg(feature = "url")]
+fn is_normal_path(path: &str) -> bool {
+    let mut before = 0;
+    for (at, byte) in path.bytes().enumerate() {
+        let is_plain = match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'?' | b'=' | b'&' | b'-' | b'_' | b'~' => true,
+            b'!' | b'$' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b':' | b'@' => true,
+            // A segment that consists of dots would be removed.
+            b'.' => before != b'/',
+            b'%' => !path[at + 1..].starts_with("2e") && !path[at + 1..].starts_with("2E"),
+            _ => false,
+        };
+        if !is_plain {
+            return false;
+        }
+        before = byte;
+    }
+    true
+}
+
+/// Returns the error for a text that is not a URL. An IPv6 zone gets a message of its own.
+fn invalid_url(text: &str) -> Error {
+    let authority = text.split_once("://").map_or("", |(_, rest)| rest);
+    let authority = authority.split(['/', '\\', '?', '#']).next().unwrap_or_default();
+    let literal = authority.split_once('[').and_then(|(_, rest)| rest.split(']').next());
+    if literal.is_some_and(|literal| literal.contains('%')) {
+        return Error::request(crate::pool::key::ZONE);
+    }
+    Error::request("the URL is invalid")
+}
+
+#[cfg(all(test, feature = "url"))]
+mod tests {
+    use super::sealed::IntoUri as _;
+    use super::*;
+
+    fn parsed(text: &str) -> Option<String> {
+        Some(url::Url::parse(text).ok()?.into_uri().ok()?.to_string())
+    }
+
+    #[test]
+    fn only_normal_urls_skip_the_parser() {
+        for normal in [
+            "http://h/",
+            "https://example.org/a/b.c?d=e&f=%20",
+            "http://127.0.0.1:8080/",
+            "http://h:443/a?b=c/d?e",
+            "https://a-b.c1:80/~x;y=(z)!",
+            "http://h/a%2Fb",
+        ] {
+            assert!(is_normal(normal), "{normal}");
+            assert_eq!(parsed(normal).as_deref(), Some(normal));
+        }
+        for other in [
+            "http://h",
+            "http://H/",
+            "HTTP://h/",
+            "http:/h/",
+            "http:h/",
+            "ftp://h/",
+            "http:///",
+            "http://h:80/",
+            "https://h:443/",
+            "http://h:080/",
+            "http://h:/",
+            "http://h:99999/",
+            "http://u@h/",
+            "http://u:1@h/",
+            "http://[::1]/",
+            "http://h./",
+            "http://.h/",
+            "http://1.2/",
+            "http://1.2.3.04/",
+            "http://256.1.1.1/",
+            "http://0x7f.1/",
+            "http://a.1/",
+            "http://xn--a/",
+            "http://a.xn--b/",
+            "http://a_b/",
+            "http://ü/",
+            "http://h/ü",
+            "http://h/#f",
+            "http://h/a b",
+            "http://h/./a",
+            "http://h/a/..",
+            "http://h/.a",
+            "http://h/%2e/a",
+            "http://h/a/%2E%2e",
+            "http://h/a\\b",
+            "http://h/'",
+            "http://h?q",
+            "http://h#f",
+            "http://h/a\n",
+            " http://h/",
+            "http://h/{a}",
+            "http://h/\"",
+            "http://h/<a>",
+            "http://h/`",
+            "http://h/^",
+            "http://h/|",
+            "http://h/[a]",
+        ] {
+            assert!(!is_normal(other), "{other}");
+        }
+    }
+
+    /// The parser leaves every URL unchanged that `is_normal` accepts.
+    #[test]
+    fn the_parser_leaves_random_normal_urls_unchanged() {
+        const PARTS: [&str; 48] = [
+            "http://",
+            "https://",
+            "h",
+            "a.b",
+            "xn--",
+            "1",
+            "0",
+            "127.0.0.1",
+            "255",
+            ".",
+            "..",
+            "-",
+            "_",
+            ":",
+            "80",
+            "443",
+            "8080",
+            "65536",
+            "/",
+            "//",
+            "/.",
+            "/..",
+            "%2e",
+            "%2E",
+            "%",
+            "%20",
+            "?",
+            "#",
+            "@",
+            "=",
+            "&",
+            "'",
+            "~",
+            "\\",
+            "A",
+            "é",
+            " ",
+            "\t",
+            "+",
+            "*",
+            ";",
+            ",",
+            "(",
+            "!",
+            "$",
+            "0x1",
+            "[",
+            "|",
+        ];
+        let mut seed = 0x2545_f491_4f6c_dd1d_u64;
+        let mut random = |below: usize| {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            (seed % below as u64) as usize
+        };
+        let mut taken = 0;
+        for _ in 0..200_000 {
+            let mut text = PARTS[random(2)].to_owned();
+            for _ in 0..random(8) {
+                text += PARTS[2 + random(PARTS.len() - 2)];
+            }
+            text += ["", "/", "/a"][random(3)];
+            if is_normal(&text) && text.parse::<Uri>().is_ok() {
+                assert_eq!(parsed(&text).as_deref(), Some(&*text));
+                taken += 1;
+            }
+        }
+        assert!(taken > 1_000, "{taken}");
+    }
+}
