@@ -20,6 +20,7 @@ mod response;
 #[doc(hidden)]
 pub mod test_util;
 mod time;
+mod timer;
 mod trace;
 mod upgraded;
 mod upload;

@@ -207,7 +207,7 @@ fn is_pure(name: &str) -> bool {
 /// The client, and what it is configured and asked with.
 const TOP: [&str; 4] = ["lib.rs", "client.rs", "config.rs", "request.rs"];
 
-const LEAVES: [&str; 4] = ["error.rs", "time.rs", "trace.rs", "buffer.rs"];
+const LEAVES: [&str; 5] = ["error.rs", "time.rs", "timer.rs", "trace.rs", "buffer.rs"];
 
 fn bytes_know_no_sockets(tree: &Tree) -> Sight {
     let mut sight = Sight::default();
