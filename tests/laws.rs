@@ -283,7 +283,7 @@ fn little_is_spawned(tree: &Tree) -> Sight {
         sight.look_at(file);
         let (allowed, can_talk): (&[(&str, usize)], _) = match &*file.name {
             "exchange/drain.rs" | "pool/dial.rs" | "pool/reaper.rs" => (&[("spawn", 1)], false),
-            "connect/tls.rs" => (&[("spawn_blocking", 1)], false),
+            "connect/tls/config.rs" => (&[("spawn_blocking", 1)], false),
             // Threads that ask the system for names, of which there are few.
             "resolver/system.rs" => (&[("spawn", 1), ("thread :: Builder", 1)], true),
             _ => (&[], false),

@@ -4,19 +4,11 @@
 //! and of pools; names are the resolver's affair. Invariants: nothing is spawned, so that to drop a dial ends all of
 //! it; every phase that begins is told to [`Setup`] and ends there.
 
-#[cfg_attr(not(feature = "rustls"), path = "no_tls.rs")]
-mod tls;
-
 mod race;
 mod shortage;
 mod stream;
 mod tcp;
-#[cfg(feature = "rustls")]
-mod tls_records;
-#[cfg(feature = "rustls")]
-mod tls_stream;
-#[cfg(feature = "rustls")]
-mod wire;
+mod tls;
 
 use std::error::Error as StdError;
 use std::fmt;

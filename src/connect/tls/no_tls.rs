@@ -10,8 +10,8 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::stream::Look;
-use super::{DialError, Scope};
+use crate::connect::stream::Look;
+use crate::connect::{DialError, Scope};
 
 /// There is nothing to configure.
 #[derive(Clone, Debug, Default)]
@@ -20,40 +20,40 @@ pub(crate) struct TlsConfig {}
 
 /// What refuses https.
 #[derive(Debug)]
-pub(super) struct Tls;
+pub(crate) struct Tls;
 
 /// What [`Tls::load`] never gives.
-pub(super) struct Loaded(Infallible);
+pub(crate) struct Loaded(Infallible);
 
 /// What [`Loaded::handshake`] never gives.
-pub(super) struct Secured {
-    pub(super) stream: TlsStream,
-    pub(super) version: &'static str,
-    pub(super) is_resumed: bool,
+pub(crate) struct Secured {
+    pub(crate) stream: TlsStream,
+    pub(crate) version: &'static str,
+    pub(crate) is_resumed: bool,
 }
 
 /// A stream that cannot be.
 pub(crate) struct TlsStream(Infallible);
 
 impl Tls {
-    pub(super) fn new(_: TlsConfig) -> Self {
+    pub(crate) fn new(_: TlsConfig) -> Self {
         Self
     }
 
     #[allow(clippy::unused_async, reason = "as in tls.rs")]
-    pub(super) async fn load(&self) -> Result<Loaded, DialError> {
+    pub(crate) async fn load(&self) -> Result<Loaded, DialError> {
         let message = "https needs the feature rustls: this program was built without TLS";
         Err(DialError::tls(message.into(), Scope::Host))
     }
 }
 
 impl Loaded {
-    pub(super) fn isolated(self) -> Self {
+    pub(crate) fn isolated(self) -> Self {
         match self.0 {}
     }
 
     #[allow(clippy::unused_async, reason = "as in tls.rs")]
-    pub(super) async fn handshake(&self, _host: &str, _tcp: TcpStream) -> Result<Secured, DialError> {
+    pub(crate) async fn handshake(&self, _host: &str, _tcp: TcpStream) -> Result<Secured, DialError> {
         match self.0 {}
     }
 }

@@ -18,8 +18,8 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::stream::{Look, close};
-use super::tls_records::{Known, Records};
+use super::records::{Known, Records};
+use crate::connect::stream::{Look, close};
 
 /// A connection inside TLS.
 pub(crate) struct TlsStream {
@@ -45,7 +45,7 @@ impl TlsStream {
         self.records.tls()
     }
 
-    /// See [`super::Transport::look`]. What rustls wants to say in answer goes out with the next write.
+    /// See [`crate::Transport::look`]. What rustls wants to say in answer goes out with the next write.
     pub(crate) fn look(&mut self) -> Look {
         let look = self.look_now();
         self.records.rest();
@@ -87,14 +87,14 @@ impl TlsStream {
         close(&self.tcp);
     }
 
-    /// Reads what is decrypted already. See [`super::Stream::read_now`].
+    /// Reads what is decrypted already. See [`crate::connect::Stream::read_now`].
     pub(crate) fn read_now(&mut self, room: &mut [u8]) -> usize {
         let mut room = ReadBuf::new(room);
         self.records.take_plaintext(&mut room);
         room.filled().len()
     }
 
-    /// See [`super::Stream::look_inside`].
+    /// See [`crate::connect::Stream::look_inside`].
     pub(crate) fn look_inside(&mut self) -> Look {
         if self.records.is_settled() {
             return Look::Silent;
@@ -155,7 +155,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio_rustls::server;
 
-    use super::super::tls::tests::{Authority, connect};
+    use super::super::config::tests::{Authority, connect};
     use super::*;
 
     /// A connection over which a request and a response went, and its server.

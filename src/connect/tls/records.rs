@@ -579,5 +579,5 @@ const LEAST: usize = 17 * 1024;
 const MAX_READS: usize = 16;
 
 #[cfg(test)]
-#[path = "tls_records_tests.rs"]
+#[path = "records_tests.rs"]
 mod tests;

@@ -22,8 +22,8 @@ use rustls::{
 use rustls_platform_verifier::Verifier;
 use tokio::net::TcpStream;
 
-pub(super) use super::tls_stream::TlsStream;
-use super::{DialError, Scope};
+pub(crate) use super::stream::TlsStream;
+use crate::connect::{DialError, Scope};
 use crate::error::{BoxError, Error as CrateError};
 
 /// The certificate of an authority, to be trusted besides those that the system trusts.
@@ -90,7 +90,7 @@ pub(crate) struct TlsConfig {
 }
 
 /// One client's TLS.
-pub(super) struct Tls {
+pub(crate) struct Tls {
     shared: Arc<Shared>,
 }
 
@@ -103,7 +103,7 @@ struct Shared {
 
 /// TLS that is ready for handshakes.
 #[derive(Clone)]
-pub(super) struct Loaded {
+pub(crate) struct Loaded {
     config: Arc<ClientConfig>,
     /// Configuration for connections with an isolation tag: stores and resumes no sessions.
     isolated: Arc<ClientConfig>,
@@ -112,20 +112,20 @@ pub(super) struct Loaded {
 }
 
 /// What a handshake gave.
-pub(super) struct Secured {
-    pub(super) stream: TlsStream,
-    pub(super) version: &'static str,
-    pub(super) is_resumed: bool,
+pub(crate) struct Secured {
+    pub(crate) stream: TlsStream,
+    pub(crate) version: &'static str,
+    pub(crate) is_resumed: bool,
 }
 
 impl Tls {
     /// Touches no file yet.
-    pub(super) fn new(config: TlsConfig) -> Self {
+    pub(crate) fn new(config: TlsConfig) -> Self {
         Self { shared: Arc::new(Shared { config, loaded: OnceLock::new(), loading: Mutex::new(()) }) }
     }
 
     /// Reads the trust store, the first time.
-    pub(super) async fn load(&self) -> Result<Loaded, DialError> {
+    pub(crate) async fn load(&self) -> Result<Loaded, DialError> {
         if let Some(loaded) = self.shared.loaded.get() {
             return Ok(loaded.clone());
         }
@@ -188,12 +188,12 @@ impl TlsConfig {
 
 impl Loaded {
     /// Returns the same trust, for handshakes that neither resume a session nor leave one to be resumed.
-    pub(super) fn isolated(self) -> Self {
+    pub(crate) fn isolated(self) -> Self {
         Self { config: Arc::clone(&self.isolated), ..self }
     }
 
     /// Shakes hands with `host` over `tcp`.
-    pub(super) async fn handshake(&self, host: &str, tcp: TcpStream) -> Result<Secured, DialError> {
+    pub(crate) async fn handshake(&self, host: &str, tcp: TcpStream) -> Result<Secured, DialError> {
         let name = server_name(host)?;
         let shaken = TlsStream::connect(Arc::clone(&self.config), name.clone(), tcp).await;
         let stream = shaken.map_err(|error| {
@@ -309,7 +309,7 @@ const SESSIONS: usize = 256;
 const MAX_NAMES: usize = 4;
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
     use rustls::pki_types::PrivateKeyDer;
     use rustls::server::StoresServerSessions;

@@ -13,7 +13,7 @@ use rustls::{
     SupportedProtocolVersion,
 };
 
-use super::super::tls::tests::Authority;
+use super::super::config::tests::Authority;
 use super::*;
 
 /// A server at the other end of a transport that counts, is always ready, and takes and gives what it is told to.
