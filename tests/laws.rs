@@ -423,9 +423,12 @@ fn every_file_is_seen() {
         }
     }
     // An earlier reader of the tree stopped in the first lines of these.
-    for (name, least) in
-        [("pool/policy.rs", 300), ("resolver/hickory.rs", 120), ("connect/mod.rs", 300), ("codec/mod.rs", 30)]
-    {
+    for (name, least) in [
+        ("pool/policy.rs", 300),
+        ("resolver/hickory.rs", 120),
+        ("connect/dialer.rs", 200),
+        ("codec/mod.rs", 30),
+    ] {
         let file = tree.files.iter().find(|file| file.name == name).unwrap();
         assert!(file.lines >= least, "{name}: {} lines", file.lines);
     }
