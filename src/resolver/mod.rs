@@ -7,7 +7,7 @@
 #[cfg(feature = "hickory")]
 mod hickory;
 mod overrides;
-mod shared;
+mod single_flight;
 mod system;
 
 use std::error::Error as StdError;
@@ -20,7 +20,7 @@ use std::time::Duration;
 #[cfg(feature = "hickory")]
 pub use self::hickory::HickoryResolver;
 pub(crate) use self::overrides::Overrides;
-use self::shared::Shared;
+use self::single_flight::SingleFlight;
 pub use self::system::SystemResolver;
 use crate::error::BoxError;
 
@@ -92,13 +92,13 @@ impl<T: Resolve + ?Sized> Resolve for Arc<T> {
 /// dials that ask for a name at the same time.
 pub(crate) struct Names {
     overrides: Overrides,
-    resolver: Shared,
+    resolver: SingleFlight,
 }
 
 impl Names {
     /// With the resolver given, or else the default one: hickory if it is compiled in, `getaddrinfo` otherwise.
     pub(crate) fn new(overrides: Overrides, resolver: Option<Arc<dyn Resolve>>) -> Self {
-        Self { overrides, resolver: Shared::new(resolver.unwrap_or_else(default_resolver)) }
+        Self { overrides, resolver: SingleFlight::new(resolver.unwrap_or_else(default_resolver)) }
     }
 
     /// The addresses of `host` that are known without a lookup.

@@ -26,7 +26,7 @@ use tokio::sync::Notify;
 use super::{Answer, Family, Resolve, Resolving};
 
 /// A resolver that is asked once for what is asked of it several times at once.
-pub(super) struct Shared {
+pub(super) struct SingleFlight {
     resolver: Arc<dyn Resolve>,
     under_way: Mutex<HashMap<Question, Arc<Lookup>>>,
 }
@@ -57,7 +57,7 @@ struct State {
     outcome: Option<Outcome>,
 }
 
-impl Shared {
+impl SingleFlight {
     pub(super) fn new(resolver: Arc<dyn Resolve>) -> Self {
         Self { resolver, under_way: Mutex::default() }
     }
@@ -115,7 +115,7 @@ impl Lookup {
 
 /// Who polls the lookup.
 struct Leader<'a> {
-    shared: &'a Shared,
+    shared: &'a SingleFlight,
     question: Question,
     lookup: &'a Arc<Lookup>,
     resolving: Option<Resolving>,
@@ -221,15 +221,15 @@ mod tests {
         [192, 0, 2, number as u8].into()
     }
 
-    fn shared() -> (Arc<Told>, Arc<Shared>) {
+    fn shared() -> (Arc<Told>, Arc<SingleFlight>) {
         let told = Arc::new(Told::default());
-        (told.clone(), Arc::new(Shared::new(told)))
+        (told.clone(), Arc::new(SingleFlight::new(told)))
     }
 
     type Asking = std::pin::Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
     /// Polled once.
-    fn ask(shared: &Arc<Shared>, name: &'static str, family: Family) -> Asking {
+    fn ask(shared: &Arc<SingleFlight>, name: &'static str, family: Family) -> Asking {
         let shared = shared.clone();
         let mut asking: Asking = Box::pin(async move { shared.resolve(name, family).await });
         assert!(poll(&mut asking).is_none());
