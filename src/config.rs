@@ -269,7 +269,7 @@ impl ClientBuilder {
     }
 
     /// Resolves names by `resolver`. By default, `HickoryResolver` with the feature
-    /// `hickory`, otherwise [`SystemResolver`](crate::SystemResolver).
+    /// `hickory-dns`, otherwise [`SystemResolver`](crate::SystemResolver).
     pub fn dns_resolver(mut self, resolver: impl Resolve) -> Self {
         self.resolver = Some(SharedResolver(Arc::new(resolver)));
         self

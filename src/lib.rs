@@ -37,7 +37,7 @@ pub use self::pool::{
     PoolStats, Refusal,
 };
 pub use self::request::{IntoUrl, RequestBuilder, RequestTarget};
-#[cfg(feature = "hickory")]
+#[cfg(feature = "hickory-dns")]
 pub use self::resolver::HickoryResolver;
 pub use self::resolver::{Answer, Family, Resolve, SystemResolver};
 pub use self::response::{Collected, Response};

@@ -4,7 +4,7 @@
 //! overrides, IP literals, and `localhost`. Invariant: an IP literal and a name under `localhost` never reach a
 //! resolver, and a lookup that succeeds has at least one address.
 
-#[cfg(feature = "hickory")]
+#[cfg(feature = "hickory-dns")]
 mod hickory;
 mod overrides;
 mod single_flight;
@@ -17,7 +17,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-#[cfg(feature = "hickory")]
+#[cfg(feature = "hickory-dns")]
 pub use self::hickory::HickoryResolver;
 pub(crate) use self::overrides::Overrides;
 use self::single_flight::SingleFlight;
@@ -208,12 +208,12 @@ fn is_localhost(host: &str) -> bool {
     last.eq_ignore_ascii_case("localhost")
 }
 
-#[cfg(feature = "hickory")]
+#[cfg(feature = "hickory-dns")]
 fn default_resolver() -> Arc<dyn Resolve> {
     Arc::new(HickoryResolver::new())
 }
 
-#[cfg(not(feature = "hickory"))]
+#[cfg(not(feature = "hickory-dns"))]
 fn default_resolver() -> Arc<dyn Resolve> {
     Arc::new(SystemResolver::new())
 }
