@@ -104,7 +104,7 @@ const TABLE: [(Point, Content, Gets, Gets, Gets); 20] = [
 /// (Of the methods that are registered elsewhere nothing is known.)
 type Method = (&'static str, bool, bool);
 
-const METHODS: [Method; 10] = [
+const METHODS: [Method; 11] = [
     ("GET", false, true),
     ("HEAD", false, true),
     ("OPTIONS", false, true),
@@ -115,6 +115,7 @@ const METHODS: [Method; 10] = [
     ("PATCH", false, false),
     ("POST", true, true),
     ("PROPFIND", false, false),
+    ("QUERY", false, true),
 ];
 
 /// How a connection fails.
