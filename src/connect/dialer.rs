@@ -1,8 +1,8 @@
 //! The dial: from a destination to a connected stream.
 //!
-//! One deadline lies over everything: the name, the race between addresses, the TLS handshake. Knows nothing of HTTP
-//! and of pools; names are the resolver's affair. Invariants: nothing is spawned, so that to drop a dial ends all of
-//! it; every phase that begins is told to [`Setup`] and ends there.
+//! One deadline covers the whole dial: the name lookup, the race between addresses, and the TLS handshake. The dialer knows
+//! nothing of HTTP or of pools. Invariants: nothing is spawned, so that dropping a dial ends all of it; and each phase that
+//! begins in [`Setup`] also ends there.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -12,43 +12,44 @@ use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
 
-use super::destination::Destination;
+use super::destination::{Destination, Via};
 use super::error::{DialError, Scope};
 use super::shortage::is_shortage;
 use super::stream::{Exclusive, Stream, Transport};
-use super::tcp::Run;
+use super::tcp::Attempts;
 use super::tls::{Loaded, Tls, TlsConfig};
 use crate::error::{BoxError, ErrorKind, Phase};
-use crate::resolver::{Family, Names, Why};
+use crate::resolver::{Family, ResolveErrorKind, Resolver};
 use crate::time;
 use crate::trace::{Setup, SetupPhase};
 
-/// A custom connector: makes the connection instead of name lookup, TCP and TLS. The future may be dropped at any
-/// time, as when the connect timeout passes.
+/// Custom connector: makes the connection instead of name lookup, TCP and TLS. The dialer may drop the future at any time, as
+/// when the connect timeout passes.
 pub(crate) type Connector = dyn Fn(Destination) -> Connecting + Send + Sync;
 
-/// What a custom connector returns.
+/// Future that a custom connector returns.
 pub(crate) type Connecting = Pin<Box<dyn Future<Output = Result<Box<dyn Transport>, BoxError>> + Send>>;
 
-/// How connections are made.
+/// Settings of a dialer.
 #[derive(Clone, Debug)]
 pub(crate) struct ConnectConfig {
-    /// For the lookup of a name; within `connect_timeout`.
+    /// Time limit of a name lookup, within `connect_timeout`.
     pub(crate) dns_timeout: Duration,
-    /// For the whole dial.
+    /// Time limit of the whole dial.
     pub(crate) connect_timeout: Duration,
-    /// Between attempts to connect, unless one fails.
+    /// Time between the starts of two attempts to connect, unless an attempt fails earlier.
     pub(crate) attempt_delay: Duration,
-    /// Bound before connecting; addresses of the other family cannot be connected to.
+    /// Local address that sockets are bound to. The dialer connects to addresses of the same family only.
     pub(crate) local_address: Option<IpAddr>,
 }
 
 impl Default for ConnectConfig {
     fn default() -> Self {
         Self {
-            // resolv.conf's own default: one server may fail to answer.
+            // The default of resolv.conf for one name server.
             dns_timeout: Duration::from_secs(5),
-            // Room for a lost SYN (1 s, 3 s) in each phase. Go's transport gives TLS alone as much.
+            // Room for a lost SYN in each phase, which is sent again after 1 s and 3 s. Go's transport allows 10 s for TLS
+            // alone.
             connect_timeout: Duration::from_secs(10),
             // > The time to wait between connection attempts in the absence of RTT data. Recommended to be 250
             // > milliseconds.
@@ -59,61 +60,67 @@ impl Default for ConnectConfig {
     }
 }
 
-/// One client's way to make connections.
+/// Dialer of one client.
 pub(crate) struct Dialer {
-    names: Names,
+    resolver: Resolver,
     config: ConnectConfig,
     tls: Tls,
     connector: Option<Arc<Connector>>,
 }
 
-/// A connection that is ready for a request.
+/// Connection that is ready for a request.
 #[derive(Debug)]
 pub(crate) struct Dialed {
     pub(crate) stream: Stream,
-    /// Unknown where a custom connector made it.
+    /// Address of the peer. Unknown if a custom connector made the connection.
     pub(crate) peer: Option<SocketAddr>,
+    /// Local address. Unknown if a custom connector made the connection.
     pub(crate) local: Option<SocketAddr>,
 }
 
 impl Dialer {
-    /// Touches neither network nor files.
+    /// Returns a dialer. Reads no file and does no network I/O.
     pub(crate) fn new(
-        names: Names,
+        resolver: Resolver,
         config: ConnectConfig,
         tls: TlsConfig,
         connector: Option<Arc<Connector>>,
     ) -> Self {
-        Self { names, config, tls: Tls::new(tls), connector }
+        Self { resolver, config, tls: Tls::new(tls), connector }
     }
 
-    /// Makes one connection. Dropped, it leaves nothing behind. If `is_isolated`, it resumes no TLS session, because a
-    /// session tells the server that both connections are of the same client.
+    /// Makes one connection. Dropping the future ends the dial and closes its sockets. If `is_isolated`, the dial resumes no
+    /// TLS session, because a session tells the server that two connections belong to the same client.
     ///
-    /// Its steps are boxed: so a dial takes no more memory than the step that it is at. (With all of them in it, as large as
-    /// TLS needs, each dial left a hole between the connections that are kept, which nothing else filled.)
+    /// Each step is boxed: a dial takes the memory of its current step only. A future with room for all steps, of which TLS
+    /// needs most, would leave holes between the allocations of kept connections.
     pub(crate) async fn dial(
         &self,
         to: &Destination,
         is_isolated: bool,
         setup: &Setup,
     ) -> Result<Dialed, DialError> {
-        // From here, and not from the task's first poll, because the pool computes the overdue time from here.
+        // Counted from the start of the setup instead of the task's first poll, because the pool computes from the start
+        // when the dial is overdue.
         let deadline = time::after(setup.started(), self.config.connect_timeout);
         if let Some(connector) = &self.connector {
-            return Box::pin(self.dial_by(&**connector, to, setup, deadline)).await;
+            return Box::pin(self.connect_by(&**connector, to, setup, deadline)).await;
         }
-        // First, and outside of all phases: it happens once, and it is not the network that is slow here.
+        // The trust store is loaded before the phases and outside of them: that happens once, and it is not network time.
         let tls = match to.is_https() {
             true => Some(Box::pin(self.within(deadline, Phase::Tls, to, self.tls.load())).await??),
             false => None,
         };
         let tls = tls.map(|tls| if is_isolated { tls.isolated() } else { tls });
-        let addresses = match self.names.known(to.host(), to.port()) {
-            Some(addresses) => addresses,
-            None => Box::pin(self.look_up(to, setup, deadline)).await?,
+        let (tcp, peer) = match to.via() {
+            Via::Direct => {
+                let addresses = match self.resolver.known(to.host(), to.port()) {
+                    Some(addresses) => addresses,
+                    None => Box::pin(self.look_up(to, setup, deadline)).await?,
+                };
+                Box::pin(self.connect(to, addresses, setup, deadline)).await?
+            }
         };
-        let (tcp, peer) = Box::pin(self.connect(to, addresses, setup, deadline)).await?;
         let local = tcp.local_addr().ok();
         let stream = match tls {
             Some(tls) => Box::pin(self.secure(&tls, to, tcp, setup, deadline)).await?,
@@ -122,6 +129,7 @@ impl Dialer {
         Ok(Dialed { stream, peer: Some(peer), local })
     }
 
+    /// Looks up the host's addresses: the dns phase.
     async fn look_up(
         &self,
         to: &Destination,
@@ -137,8 +145,8 @@ impl Dialer {
         phase.span().record("cached", false);
         let left = deadline.saturating_duration_since(time::now());
         let timeout = self.config.dns_timeout.min(left);
-        let found = self.names.lookup(to.host(), to.port(), family, timeout).await.map_err(|mut error| {
-            if let Why::TimedOut(after) = &mut error.why {
+        let found = self.resolver.lookup(to.host(), to.port(), family, timeout).await.map_err(|mut error| {
+            if let ResolveErrorKind::TimedOut(after) = &mut error.kind {
                 *after = self.config.dns_timeout.min(self.config.connect_timeout);
             }
             DialError::from(error)
@@ -146,9 +154,10 @@ impl Dialer {
         if let Ok(addresses) = &found {
             phase.span().record("addresses", addresses.len());
         }
-        told(phase, found)
+        end_phase(phase, found)
     }
 
+    /// Connects to the first address that accepts: the tcp phase.
     async fn connect(
         &self,
         to: &Destination,
@@ -158,27 +167,28 @@ impl Dialer {
     ) -> Result<(TcpStream, SocketAddr), DialError> {
         let ConnectConfig { attempt_delay, local_address, connect_timeout, .. } = self.config;
         let phase = setup.tcp();
-        let mut run = Run::new(addresses, attempt_delay, local_address, setup);
-        let won = match tokio::time::timeout_at(deadline.into(), run.winner()).await {
+        let mut attempts = Attempts::new(addresses, attempt_delay, local_address, setup);
+        let won = match tokio::time::timeout_at(deadline.into(), attempts.winner()).await {
             Ok(Some(won)) => Ok(won),
             Ok(None) => {
                 let message = format!("could not connect to {to}");
-                let failed = run.into_error();
+                let failed = attempts.into_error();
                 let scope = failed.scope();
                 Err(DialError::new(ErrorKind::Connect, Phase::Tcp, message, scope).because(failed))
             }
             Err(_) => {
-                // Where an address was left untried, the next dial may fare better.
-                let scope = if run.has_tried_all() { Scope::Host } else { Scope::Attempt };
+                // If an address was not tried, the next dial may succeed.
+                let scope = if attempts.has_tried_all() { Scope::Host } else { Scope::Attempt };
                 let message = format!("could not connect to {to} within {connect_timeout:?}");
                 let error = DialError::new(ErrorKind::Timeout, Phase::Tcp, message, scope);
-                let failed = run.into_error();
-                Err(if failed.attempts.is_empty() { error } else { error.because(failed) })
+                let failed = attempts.into_error();
+                Err(if failed.failures.is_empty() { error } else { error.because(failed) })
             }
         };
-        told(phase, won)
+        end_phase(phase, won)
     }
 
+    /// Shakes hands over `tcp`: the tls phase.
     async fn secure(
         &self,
         tls: &Loaded,
@@ -196,10 +206,11 @@ impl Dialer {
                 .record("tls.protocol.version", secured.version)
                 .record("tls.resumed", secured.is_resumed);
         }
-        told(phase, secured.map(|secured| Stream::Tls(Box::new(secured.stream))))
+        end_phase(phase, secured.map(|secured| Stream::Tls(Box::new(secured.stream))))
     }
 
-    async fn dial_by(
+    /// Connects by the custom connector, which is the tcp phase of its dial.
+    async fn connect_by(
         &self,
         connector: &Connector,
         to: &Destination,
@@ -215,11 +226,11 @@ impl Dialer {
                 DialError::new(ErrorKind::Connect, Phase::Tcp, message, scope).because(error)
             })
         });
-        let stream = Stream::Other(Exclusive::new(told(phase, made)?));
+        let stream = Stream::Other(Exclusive::new(end_phase(phase, made)?));
         Ok(Dialed { stream, peer: None, local: None })
     }
 
-    /// `work`, unless the deadline comes first.
+    /// Runs `work` until its end or the deadline.
     async fn within<T>(
         &self,
         deadline: Instant,
@@ -231,19 +242,21 @@ impl Dialer {
             let after = self.config.connect_timeout;
             let message = match phase {
                 Phase::Tls => {
-                    format!("the TLS handshake with {to} was not complete within {after:?} of the dial")
+                    format!(
+                        "the TLS handshake with {to} did not end within {after:?} of the start of the dial"
+                    )
                 }
                 _ => format!("could not connect to {to} within {after:?}"),
             };
-            // A connector of the caller's that does not come to an end would not for the next either: a black hole.
+            // A custom connector that hangs will probably hang for the next dial too.
             let scope = if phase == Phase::Tcp { Scope::Host } else { Scope::Attempt };
             DialError::new(ErrorKind::Timeout, phase, message, scope)
         })
     }
 }
 
-/// Ends a phase as it went.
-fn told<T>(phase: SetupPhase<'_>, result: Result<T, DialError>) -> Result<T, DialError> {
+/// Ends a phase with the outcome of its work, and returns the outcome.
+fn end_phase<T>(phase: SetupPhase<'_>, result: Result<T, DialError>) -> Result<T, DialError> {
     match &result {
         Ok(_) => phase.end(),
         Err(error) => phase.fail(&format!("{:?}", error.kind())),
@@ -254,7 +267,7 @@ fn told<T>(phase: SetupPhase<'_>, result: Result<T, DialError>) -> Result<T, Dia
 impl fmt::Debug for Dialer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Dialer")
-            .field("names", &self.names)
+            .field("resolver", &self.resolver)
             .field("config", &self.config)
             .finish_non_exhaustive()
     }
@@ -273,10 +286,10 @@ mod tests {
     use super::*;
     use crate::resolver::{Answer, Overrides, Resolve};
 
-    /// Answers as it was told to, or never.
-    struct Told(Option<Result<Vec<IpAddr>, &'static str>>);
+    /// A resolver that answers every lookup with these addresses, with this error, or never.
+    struct Fixed(Option<Result<Vec<SocketAddr>, &'static str>>);
 
-    impl Resolve for Told {
+    impl Resolve for Fixed {
         fn resolve(
             &self,
             _name: &str,
@@ -284,15 +297,15 @@ mod tests {
         ) -> Pin<Box<dyn Future<Output = Result<Answer, BoxError>> + Send>> {
             match self.0.clone() {
                 None => Box::pin(std::future::pending()),
-                Some(Ok(addresses)) => Box::pin(async { Ok(Answer { addresses, valid_for: None }) }),
+                Some(Ok(addresses)) => Box::pin(async { Ok(Answer::new(addresses)) }),
                 Some(Err(error)) => Box::pin(async move { Err(error.into()) }),
             }
         }
     }
 
-    fn dialer(answer: Option<Result<Vec<IpAddr>, &'static str>>) -> Dialer {
-        let names = Names::new(Overrides::default(), Some(Arc::new(Told(answer))));
-        Dialer::new(names, ConnectConfig::default(), TlsConfig::default(), None)
+    fn dialer(answer: Option<Result<Vec<SocketAddr>, &'static str>>) -> Dialer {
+        let resolver = Resolver::new(Overrides::default(), Some(Arc::new(Fixed(answer))));
+        Dialer::new(resolver, ConnectConfig::default(), TlsConfig::default(), None)
     }
 
     fn connecting<F>(connector: impl Fn(Destination) -> F + Send + Sync + 'static) -> Dialer
@@ -300,8 +313,8 @@ mod tests {
         F: Future<Output = Result<Box<dyn Transport>, BoxError>> + Send + 'static,
     {
         let connector: Arc<Connector> = Arc::new(move |to| Box::pin(connector(to)));
-        let names = Names::new(Overrides::default(), None);
-        Dialer::new(names, ConnectConfig::default(), TlsConfig::default(), Some(connector))
+        let resolver = Resolver::new(Overrides::default(), None);
+        Dialer::new(resolver, ConnectConfig::default(), TlsConfig::default(), Some(connector))
     }
 
     fn setup(to: &Destination) -> Setup {
@@ -318,7 +331,7 @@ mod tests {
         let at = listener.local_addr().unwrap();
         let to = Destination::new(false, "A.Example", at.port());
         let setup = setup(&to);
-        let dialed = dialer(Some(Ok(vec![at.ip()]))).dial(&to, false, &setup).await.unwrap();
+        let dialed = dialer(Some(Ok(vec![(at.ip(), 0).into()]))).dial(&to, false, &setup).await.unwrap();
         let (mut peer, from) = listener.accept().await.unwrap();
         assert_eq!((dialed.peer, dialed.local), (Some(at), Some(from)));
         let mut stream = dialed.stream;
@@ -330,7 +343,25 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_literal_has_no_dns_phase_and_a_refusal_is_told_in_words() {
+    async fn a_port_of_the_answer_is_dialed_instead_of_the_urls() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        let refusing = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let url_port = SocketAddr::from((at.ip(), 0));
+        for (answer, port) in [
+            // The URL's port is refused, or another one of the answer is.
+            (vec![at], refusing.port()),
+            (vec![url_port, at], refusing.port()),
+            (vec![refusing, url_port], at.port()),
+        ] {
+            let to = Destination::new(false, "a.example", port);
+            let dialed = dialer(Some(Ok(answer.clone()))).dial(&to, false, &setup(&to)).await.unwrap();
+            assert_eq!(dialed.peer, Some(at), "{answer:?} and port {port}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_literal_has_no_dns_phase_and_a_refusal_names_the_address() {
         let at = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let to = Destination::new(false, "127.0.0.1", at.port());
         let setup = setup(&to);
@@ -344,7 +375,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_name_that_does_not_resolve_is_told() {
+    async fn a_name_that_does_not_resolve_is_an_error() {
         let to = Destination::new(false, "a.example", 80);
         let none = failure(&dialer(Some(Ok(vec![]))), &to).await;
         assert_eq!((none.kind(), none.phase(), none.concerns_host()), (ErrorKind::Dns, Phase::Dns, true));
@@ -361,12 +392,12 @@ mod tests {
         let to = Destination::new(false, "a.example", 80);
         let error = failure(&dialer(None), &to).await;
         assert_eq!((error.kind(), error.phase()), (ErrorKind::Timeout, Phase::Dns));
-        assert_eq!(error.message(), "the name \"a.example\" was not resolved within 5s");
+        assert_eq!(error.message(), "the resolver did not answer within 5s for the name \"a.example\"");
 
         let mut hurried = dialer(None);
         hurried.config.connect_timeout = Duration::from_secs(2);
         let error = failure(&hurried, &to).await;
-        assert_eq!(error.message(), "the name \"a.example\" was not resolved within 2s");
+        assert_eq!(error.message(), "the resolver did not answer within 2s for the name \"a.example\"");
 
         let error = failure(&connecting(|_| std::future::pending()), &to).await;
         assert_eq!((error.kind(), error.phase()), (ErrorKind::Timeout, Phase::Tcp));
@@ -374,7 +405,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_custom_connector_replaces_everything() {
+    async fn a_custom_connector_replaces_lookup_tcp_and_tls() {
         let to = Destination::new(true, "[2001:DB8::1]", 443);
         let listener = Arc::new(TcpListener::bind("127.0.0.1:0").await.unwrap());
         let at = listener.local_addr().unwrap();
@@ -409,7 +440,7 @@ mod tests {
         let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(authority.server(&["a.example"])));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let at = listener.local_addr().unwrap();
-        let mut dialer = dialer(Some(Ok(vec![at.ip()])));
+        let mut dialer = dialer(Some(Ok(vec![(at.ip(), 0).into()])));
         dialer.tls = Tls::new(TlsConfig { roots: vec![authority.root()] });
         let to = Destination::new(true, "a.example", at.port());
         let setup = setup(&to);
@@ -433,7 +464,7 @@ mod tests {
         dialer.tls = Tls::new(TlsConfig { roots: vec![tls::tests::Authority::new().root()] });
         dialer.config.connect_timeout = Duration::from_secs(3600);
         let to = Destination::new(true, "127.0.0.1", at.port());
-        // The server has got the hello, and nothing more comes: only now time runs ahead, to the deadline.
+        // Time is paused only after the server got the client's hello, so that it then jumps to the deadline.
         let silent = async {
             let (mut peer, _) = listener.accept().await.unwrap();
             peer.read_u8().await.unwrap();
@@ -442,7 +473,7 @@ mod tests {
         };
         let (error, _peer) = tokio::join!(failure(&dialer, &to), silent);
         assert_eq!((error.kind(), error.phase()), (ErrorKind::Timeout, Phase::Tls));
-        let text = format!("the TLS handshake with {at} was not complete within 3600s of the dial");
+        let text = format!("the TLS handshake with {at} did not end within 3600s of the start of the dial");
         assert_eq!((error.message(), error.concerns_host()), (&*text, false));
     }
 }

@@ -1,4 +1,6 @@
 //! Why a dial failed, and which other dials would fail in the same way.
+//!
+//! The pool decides by the scope of an error whom to tell of it. This file knows errors only: no sockets, no pool.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -7,12 +9,12 @@ use std::time::Duration;
 
 use super::shortage::is_shortage;
 use crate::error::{BoxError, Error, ErrorKind, Phase};
-use crate::resolver::{ResolveError, Why};
+use crate::resolver::{ResolveError, ResolveErrorKind};
 
-/// Why a dial failed. Several requests may be told of the same failure: clones are cheap.
+/// Error of a dial. Cloning is cheap, because several requests may get the same error.
 #[derive(Clone)]
 pub(crate) struct DialError {
-    inner: Arc<Failure>,
+    failure: Arc<Failure>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
@@ -24,45 +26,49 @@ struct Failure {
     scope: Scope,
 }
 
-/// Whom a failed dial concerns.
+/// Which other dials would fail in the same way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scope {
-    /// Another dial to the same destination would fail alike.
+    /// Every other dial to the same destination.
     Host,
-    /// Another dial may fare better.
+    /// None: the next dial to the same destination may succeed.
     Attempt,
-    /// This process ran short of descriptors, memory, ports or a network: it says nothing of the destination.
+    /// None that is known: this process lacks descriptors, memory, ports or a network, which says nothing about the
+    /// destination.
     Shortage,
-    /// Every other dial on the same runtime would fail alike, whatever the destination.
+    /// Every other dial on the same runtime, to any destination.
     Runtime,
 }
 
 impl DialError {
+    /// Returns an error without a source.
     pub(super) fn new(kind: ErrorKind, phase: Phase, message: String, scope: Scope) -> Self {
-        Self { inner: Arc::new(Failure { kind, phase, message, scope }), source: None }
+        Self { failure: Arc::new(Failure { kind, phase, message, scope }), source: None }
     }
 
-    /// The runtime that the dial was to run on has no timers: no deadline could be kept.
+    /// Returns the error of a dial on a runtime without timers, where no deadline can be kept.
     pub(crate) fn no_timers() -> Self {
         let message = "the tokio runtime has no timers: build it with enable_all or enable_time".to_owned();
         Self::new(ErrorKind::Request, Phase::Queue, message, Scope::Runtime)
     }
 
-    /// The dial did not come to its end: its runtime stopped, or has no I/O.
+    /// Returns the error of a dial whose task ended early, because its runtime stopped or has no I/O driver.
     pub(crate) fn interrupted() -> Self {
-        let message = "the dial was cut short: its tokio runtime stopped, or has no I/O enabled".to_owned();
+        let message =
+            "the tokio runtime of the dial stopped, or has no I/O: build it with enable_all or enable_io"
+                .to_owned();
         Self::new(ErrorKind::Connect, Phase::Tcp, message, Scope::Runtime)
     }
 
-    /// Returns the error of a dial that the pool gave up, because it had not ended by its deadline.
+    /// Returns the error of a dial that the pool gave up, because its runtime did not poll it until after its deadline.
     pub(crate) fn stalled(after: Duration) -> Self {
         let message = format!(
-            "no connection was made within {after:?} because its tokio runtime is not running: do not block the runtime's thread"
+            "the dial made no progress within {after:?}, because its tokio runtime does not run: do not block the runtime's thread"
         );
         Self::new(ErrorKind::Timeout, Phase::Tcp, message, Scope::Runtime)
     }
 
-    /// The pool was shut down.
+    /// Returns the error of a dial to a pool that was shut down.
     pub(crate) fn shutdown() -> Self {
         Self::new(ErrorKind::Shutdown, Phase::Queue, Error::SHUTDOWN.to_owned(), Scope::Runtime)
     }
@@ -77,64 +83,67 @@ impl DialError {
         Self::new(ErrorKind::Connect, Phase::Tcp, "too many open files".to_owned(), Scope::Shortage)
     }
 
+    /// Returns an error of the TLS phase.
     pub(super) fn tls(message: String, scope: Scope) -> Self {
         Self::new(ErrorKind::Tls, Phase::Tls, message, scope)
     }
 
+    /// Adds the error that caused this one.
     pub(super) fn because(mut self, source: impl Into<BoxError>) -> Self {
         self.source = Some(source.into().into());
         self
     }
 
+    /// Returns the kind of the error that a caller gets.
     pub(crate) fn kind(&self) -> ErrorKind {
-        self.inner.kind
+        self.failure.kind
     }
 
     #[cfg(test)]
     pub(crate) fn phase(&self) -> Phase {
-        self.inner.phase
+        self.failure.phase
     }
 
     #[cfg(test)]
     pub(crate) fn message(&self) -> &str {
-        &self.inner.message
+        &self.failure.message
     }
 
-    /// Whether every dial to the destination from here would fail alike: there is no such host, every address was tried
-    /// and failed (or none answered in time), TLS does not accept the server, or the runtime cannot dial at all.
+    /// Whether every other dial to the destination from this runtime would fail in the same way: there is no such host, no
+    /// address accepted a connection, TLS refused the server, or the runtime cannot dial at all.
     pub(crate) fn concerns_host(&self) -> bool {
-        matches!(self.inner.scope, Scope::Host | Scope::Runtime)
+        matches!(self.failure.scope, Scope::Host | Scope::Runtime)
     }
 
-    /// The same, to be kept: the cause is its words alone, so that nothing of the caller's is held, nor dropped where no
-    /// caller's code may run.
+    /// Returns a copy that can be stored: the source is flattened to text, so that no value of the caller's is dropped under
+    /// the pool's lock.
     pub(crate) fn to_keep(&self) -> Self {
-        let mut words = String::new();
+        let mut text = String::new();
         let mut cause = self.source.as_deref().map(|source| source as &(dyn StdError + 'static));
         while let Some(error) = cause {
-            if !words.is_empty() {
-                words.push_str(": ");
+            if !text.is_empty() {
+                text.push_str(": ");
             }
-            words.push_str(&error.to_string());
+            text.push_str(&error.to_string());
             cause = error.source();
         }
-        let source = self.source.as_ref().map(|_| Arc::from(BoxError::from(words)));
-        Self { inner: self.inner.clone(), source }
+        let source = self.source.as_ref().map(|_| Arc::from(BoxError::from(text)));
+        Self { failure: self.failure.clone(), source }
     }
 
-    /// Whether it says anything about the destination.
+    /// Whether the error says something about the destination.
     pub(crate) fn is_of_host(&self) -> bool {
-        matches!(self.inner.scope, Scope::Host | Scope::Attempt)
+        matches!(self.failure.scope, Scope::Host | Scope::Attempt)
     }
 
-    /// Whether no dial on the same runtime can succeed.
+    /// Whether every other dial on the same runtime would fail in the same way.
     pub(crate) fn is_of_runtime(&self) -> bool {
-        self.inner.scope == Scope::Runtime
+        self.failure.scope == Scope::Runtime
     }
 
-    /// The crate's error for one of the requests that waited.
+    /// Returns the error that one of the waiting requests gets.
     pub(crate) fn into_error(self) -> Error {
-        let error = Error::new(self.inner.kind, self.inner.message.clone()).in_phase(self.inner.phase);
+        let error = Error::new(self.failure.kind, self.failure.message.clone()).in_phase(self.failure.phase);
         match self.source {
             Some(source) => error.because(source),
             None => error,
@@ -144,29 +153,29 @@ impl DialError {
 
 impl From<ResolveError> for DialError {
     fn from(error: ResolveError) -> Self {
-        let (kind, scope) = match &error.why {
-            Why::NotFound(_) => (ErrorKind::Dns, Scope::Host),
-            Why::Failed(source) if is_shortage(&**source) => (ErrorKind::Dns, Scope::Shortage),
-            Why::Failed(_) => (ErrorKind::Dns, Scope::Attempt),
-            Why::TimedOut(_) => (ErrorKind::Timeout, Scope::Attempt),
+        let (kind, scope) = match &error.kind {
+            ResolveErrorKind::NotFound(_) => (ErrorKind::Dns, Scope::Host),
+            ResolveErrorKind::Failed(source) if is_shortage(&**source) => (ErrorKind::Dns, Scope::Shortage),
+            ResolveErrorKind::Failed(_) => (ErrorKind::Dns, Scope::Attempt),
+            ResolveErrorKind::TimedOut(_) => (ErrorKind::Timeout, Scope::Attempt),
         };
         let this = Self::new(kind, Phase::Dns, error.to_string(), scope);
-        match error.why {
-            Why::Failed(source) => Self { source: Some(source), ..this },
-            Why::NotFound(_) | Why::TimedOut(_) => this,
+        match error.kind {
+            ResolveErrorKind::Failed(source) => Self { source: Some(source), ..this },
+            ResolveErrorKind::NotFound(_) | ResolveErrorKind::TimedOut(_) => this,
         }
     }
 }
 
 impl fmt::Display for DialError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.inner.message)
+        f.write_str(&self.failure.message)
     }
 }
 
 impl fmt::Debug for DialError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DialError").field("failure", &self.inner).field("source", &self.source).finish()
+        f.debug_struct("DialError").field("failure", &self.failure).field("source", &self.source).finish()
     }
 }
 

@@ -1,17 +1,18 @@
-//! One lookup for all who ask for the same name at the same time.
+//! Merging concurrent lookups of one name into a single lookup.
 //!
-//! Knows nothing of what is asked for the addresses, nor of how long an answer is valid: what has been answered is
-//! forgotten. Nothing is spawned: the lookup runs within the future of whoever asked first, its leader; if that is
-//! dropped, the next one goes on with the lookup where it stands. Invariants: a lookup is only ever polled on the runtime
-//! it began on; no resolver's code runs, and nothing of a resolver's is dropped, under a lock.
+//! The first task that asks for a name is the leader: it polls the lookup. Tasks that ask meanwhile are followers: they
+//! wait for the leader's outcome. If the leader is dropped, one follower becomes the leader and polls the same lookup on.
+//! Nothing is spawned, and no answer is kept once it was delivered. Invariants: a lookup is only polled on the runtime it
+//! began on; no code of the resolver runs, and nothing of it is dropped, while a lock is held.
 //!
 //! ```text
-//! leader      asks ---- polls ---- dropped: the lookup is left, one follower is told
-//! follower         asks ---- waits ......... leads: polls ---- answered: all are told
+//! leader      asks ---- polls ---- dropped: leaves the lookup, wakes one follower
+//! follower         asks ---- waits ......... leads: polls ---- answer: all are woken
 //! newcomer                                        asks: leads a lookup of its own
 //! ```
 //!
-//! Whoever comes after the leader left begins anew: the leader had perhaps waited as long as one waits for an answer.
+//! A task that asks after the leader was dropped begins a new lookup, because the leader may have been dropped for
+//! waiting too long: the old lookup may never end.
 
 use std::collections::HashMap;
 use std::error::Error as StdError;
@@ -25,57 +26,59 @@ use tokio::sync::Notify;
 
 use super::{Answer, Family, Resolve, Resolving};
 
-/// A resolver that is asked once for what is asked of it several times at once.
+/// A resolver in front of another one: merges concurrent lookups of the same name into one.
 pub(super) struct SingleFlight {
     resolver: Arc<dyn Resolve>,
-    under_way: Mutex<HashMap<Question, Arc<Lookup>>>,
+    lookups: Mutex<HashMap<Question, Arc<Lookup>>>,
 }
 
-/// What those who share a lookup are told.
+/// Outcome of a lookup, shared by all that waited for it.
 pub(super) type Outcome = Result<Answer, Arc<dyn StdError + Send + Sync>>;
 
+/// What makes two lookups the same.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Question {
-    /// Of the runtime: another one may not be running, and would be waited for.
+    /// Runtime of the task that asks. Runtimes share no lookup, because the leader's runtime may not be running.
     runtime: Option<Id>,
     name: Box<str>,
     family: Family,
 }
 
-/// A lookup that may have several who wait for it.
+/// A lookup, and the tasks that wait for it.
 #[derive(Default)]
 struct Lookup {
-    state: Mutex<State>,
+    progress: Mutex<Progress>,
     changed: Notify,
 }
 
 #[derive(Default)]
-struct State {
-    is_led: bool,
-    /// The lookup of a leader that was dropped.
+struct Progress {
+    /// Whether some task polls the lookup, or was told to.
+    has_leader: bool,
+    /// Unfinished lookup of a leader that was dropped.
     left: Option<Resolving>,
     outcome: Option<Outcome>,
 }
 
 impl SingleFlight {
     pub(super) fn new(resolver: Arc<dyn Resolve>) -> Self {
-        Self { resolver, under_way: Mutex::default() }
+        Self { resolver, lookups: Mutex::default() }
     }
 
-    /// As [`Resolve::resolve`].
+    /// Looks up `name`, or waits for a lookup of it that is already under way on this runtime.
     pub(super) async fn resolve(&self, name: &str, family: Family) -> Outcome {
         let runtime = Handle::try_current().map(|handle| handle.id()).ok();
         let question = Question { runtime, name: name.into(), family };
         let lookup = self.lock().entry(question.clone()).or_default().clone();
         loop {
             let mut changed = pin!(lookup.changed.notified());
-            // From here on no change is missed.
+            // Registered before the role is read, so that no change is missed in between.
             changed.as_mut().enable();
             match lookup.role() {
-                Role::Told(outcome) => return outcome,
+                Role::Done(outcome) => return outcome,
                 Role::Follower => changed.await,
                 Role::Leader(left) => {
-                    let mut leader = Leader { shared: self, question, lookup: &lookup, resolving: left };
+                    let mut leader = Leader { flights: self, question, lookup: &lookup, resolving: left };
                     leader.resolving.get_or_insert_with(|| self.resolver.resolve(name, family));
                     return poll_fn(|cx| leader.poll(cx)).await;
                 }
@@ -84,38 +87,40 @@ impl SingleFlight {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Question, Arc<Lookup>>> {
-        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lookups.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What one who asked has to do.
+/// What a task that asks for a name has to do.
 enum Role {
-    /// Poll the lookup; the one that was left, if there is one.
+    /// Poll the lookup: the one that an earlier leader left, or a new one.
     Leader(Option<Resolving>),
+    /// Wait until the lookup changes.
     Follower,
-    Told(Outcome),
+    /// Return the outcome.
+    Done(Outcome),
 }
 
 impl Lookup {
     fn role(&self) -> Role {
-        let mut state = self.lock();
-        if let Some(outcome) = &state.outcome {
-            return Role::Told(outcome.clone());
+        let mut progress = self.lock();
+        if let Some(outcome) = &progress.outcome {
+            return Role::Done(outcome.clone());
         }
-        if std::mem::replace(&mut state.is_led, true) {
+        if std::mem::replace(&mut progress.has_leader, true) {
             return Role::Follower;
         }
-        Role::Leader(state.left.take())
+        Role::Leader(progress.left.take())
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Who polls the lookup.
+/// The task that polls the lookup. Its drop delivers the outcome, or leaves the lookup to a follower.
 struct Leader<'a> {
-    shared: &'a SingleFlight,
+    flights: &'a SingleFlight,
     question: Question,
     lookup: &'a Arc<Lookup>,
     resolving: Option<Resolving>,
@@ -123,7 +128,7 @@ struct Leader<'a> {
 
 impl Leader<'_> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
-        // Should it panic, nobody polls it again: it is not put back, and the next begins anew.
+        // Taken out while it is polled: a lookup that panics is not polled again, and a follower begins a new one.
         let Some(mut resolving) = self.resolving.take() else { return Poll::Pending };
         let polled = resolving.as_mut().poll(cx);
         if polled.is_pending() {
@@ -137,20 +142,20 @@ impl Leader<'_> {
 
 impl Drop for Leader<'_> {
     fn drop(&mut self) {
-        let mut under_way = self.shared.lock();
-        // (After an earlier leader was dropped, another lookup may stand here.)
-        if under_way.get(&self.question).is_some_and(|lookup| Arc::ptr_eq(lookup, self.lookup)) {
-            under_way.remove(&self.question);
+        let mut lookups = self.flights.lock();
+        // The map may hold a newer lookup of the same name: an earlier leader removed this one.
+        if lookups.get(&self.question).is_some_and(|lookup| Arc::ptr_eq(lookup, self.lookup)) {
+            lookups.remove(&self.question);
         }
-        drop(under_way);
-        let mut state = self.lookup.lock();
-        let is_over = state.outcome.is_some();
-        if !is_over {
-            state.is_led = false;
-            state.left = self.resolving.take();
+        drop(lookups);
+        let mut progress = self.lookup.lock();
+        let is_done = progress.outcome.is_some();
+        if !is_done {
+            progress.has_leader = false;
+            progress.left = self.resolving.take();
         }
-        drop(state);
-        if is_over {
+        drop(progress);
+        if is_done {
             self.lookup.changed.notify_waiters();
         } else {
             self.lookup.changed.notify_one();
@@ -165,9 +170,9 @@ mod tests {
 
     use super::*;
 
-    /// Lookups that end when they are told to; each answers with its number.
+    /// A resolver whose lookups end when the test says so. Each answers with its number.
     #[derive(Default)]
-    struct Told {
+    struct Scripted {
         begun: AtomicUsize,
         dropped: Arc<AtomicUsize>,
         verdict: Arc<Mutex<Option<Verdict>>>,
@@ -189,8 +194,8 @@ mod tests {
         }
     }
 
-    impl Told {
-        fn tell(&self, verdict: Verdict) {
+    impl Scripted {
+        fn end_with(&self, verdict: Verdict) {
             *self.verdict.lock().unwrap() = Some(verdict);
             self.go.notify_one();
         }
@@ -200,38 +205,39 @@ mod tests {
         }
     }
 
-    impl Resolve for Told {
+    impl Resolve for Scripted {
         fn resolve(&self, _: &str, _: Family) -> Resolving {
             let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
             let (dropped, verdict, go) = (self.dropped.clone(), self.verdict.clone(), self.go.clone());
             Box::pin(async move {
                 let _counted = Counted(dropped);
                 go.notified().await;
-                let told = verdict.lock().unwrap().take().expect("a verdict comes with the word to go");
-                match told {
-                    Verdict::Found => Ok(Answer { addresses: vec![address(number)], valid_for: None }),
+                let verdict =
+                    verdict.lock().unwrap().take().expect("the test sets a verdict before it notifies");
+                match verdict {
+                    Verdict::Found => Ok(Answer::new([address(number)])),
                     Verdict::Fails => Err(format!("lookup {number} failed").into()),
-                    Verdict::Panics => panic!("as the test wants it"),
+                    Verdict::Panics => panic!("the test asked for a panic"),
                 }
             })
         }
     }
 
-    fn address(number: usize) -> std::net::IpAddr {
-        [192, 0, 2, number as u8].into()
+    fn address(number: usize) -> std::net::SocketAddr {
+        ([192, 0, 2, number as u8], 0).into()
     }
 
-    fn shared() -> (Arc<Told>, Arc<SingleFlight>) {
-        let told = Arc::new(Told::default());
-        (told.clone(), Arc::new(SingleFlight::new(told)))
+    fn flights() -> (Arc<Scripted>, Arc<SingleFlight>) {
+        let resolver = Arc::new(Scripted::default());
+        (resolver.clone(), Arc::new(SingleFlight::new(resolver)))
     }
 
     type Asking = std::pin::Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
-    /// Polled once.
-    fn ask(shared: &Arc<SingleFlight>, name: &'static str, family: Family) -> Asking {
-        let shared = shared.clone();
-        let mut asking: Asking = Box::pin(async move { shared.resolve(name, family).await });
+    /// Asks for `name` and polls once.
+    fn ask(flights: &Arc<SingleFlight>, name: &'static str, family: Family) -> Asking {
+        let flights = flights.clone();
+        let mut asking: Asking = Box::pin(async move { flights.resolve(name, family).await });
         assert!(poll(&mut asking).is_none());
         asking
     }
@@ -248,13 +254,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn those_who_ask_at_once_share_the_answer_and_later_ones_ask_anew() {
-        let (told, shared) = shared();
+    async fn concurrent_lookups_share_the_answer_and_later_ones_begin_anew() {
+        let (resolver, flights) = flights();
         for verdict in [Verdict::Found, Verdict::Fails] {
-            let begun = told.counts().0;
-            let mut all: Vec<_> = (0..100).map(|_| ask(&shared, "a.test", Family::Both)).collect();
-            assert_eq!(told.counts().0, begun + 1);
-            told.tell(verdict);
+            let begun = resolver.counts().0;
+            let mut all: Vec<_> = (0..100).map(|_| ask(&flights, "a.test", Family::Both)).collect();
+            assert_eq!(resolver.counts().0, begun + 1);
+            resolver.end_with(verdict);
             assert!(poll(&mut all[50]).is_none(), "only the leader polls the lookup");
             for asking in &mut all {
                 let expected = match verdict {
@@ -264,66 +270,66 @@ mod tests {
                 assert_eq!(poll(asking), Some(expected));
             }
         }
-        assert_eq!(told.counts(), (2, 2));
-        assert!(shared.lock().is_empty(), "nothing is kept");
+        assert_eq!(resolver.counts(), (2, 2));
+        assert!(flights.lock().is_empty(), "no lookup is kept");
     }
 
     #[tokio::test]
     async fn other_names_and_families_are_other_lookups() {
-        let (told, shared) = shared();
+        let (resolver, flights) = flights();
         let asked = [("a.test", Family::Both), ("b.test", Family::Both), ("a.test", Family::V4)];
-        let _all = asked.map(|(name, family)| ask(&shared, name, family));
-        assert_eq!(told.counts(), (3, 0));
+        let _all = asked.map(|(name, family)| ask(&flights, name, family));
+        assert_eq!(resolver.counts(), (3, 0));
     }
 
     #[tokio::test]
-    async fn a_follower_goes_on_where_a_dropped_leader_stood() {
-        let (told, shared) = shared();
-        let mut all: Vec<_> = (0..4).map(|_| ask(&shared, "a.test", Family::Both)).collect();
-        // A follower, the leader, and then the one that was told to lead, before it was polled.
+    async fn a_follower_polls_the_lookup_of_a_dropped_leader() {
+        let (resolver, flights) = flights();
+        let mut all: Vec<_> = (0..4).map(|_| ask(&flights, "a.test", Family::Both)).collect();
+        // Drops a follower, then the leader, then the follower that was chosen to lead but not yet polled.
         for at in [2, 0, 0] {
             drop(all.remove(at));
         }
-        assert_eq!(told.counts(), (1, 0), "the lookup goes on");
-        told.tell(Verdict::Found);
+        assert_eq!(resolver.counts(), (1, 0), "the lookup goes on");
+        resolver.end_with(Verdict::Found);
         assert_eq!(poll(&mut all[0]), Some(Ok(1)));
-        assert_eq!(told.counts(), (1, 1));
+        assert_eq!(resolver.counts(), (1, 1));
     }
 
-    /// A leader that gives up may have waited for an answer that never comes.
+    /// The lookup of a leader that was dropped may never end.
     #[tokio::test]
-    async fn who_comes_after_a_leader_left_asks_anew() {
-        let (told, shared) = shared();
-        let leader = ask(&shared, "a.test", Family::Both);
-        let mut follower = ask(&shared, "a.test", Family::Both);
+    async fn a_task_that_asks_after_the_leader_was_dropped_begins_a_new_lookup() {
+        let (resolver, flights) = flights();
+        let leader = ask(&flights, "a.test", Family::Both);
+        let mut follower = ask(&flights, "a.test", Family::Both);
         drop(leader);
-        let mut newcomer = ask(&shared, "a.test", Family::Both);
+        let mut newcomer = ask(&flights, "a.test", Family::Both);
         assert!(poll(&mut follower).is_none());
-        assert_eq!(told.counts(), (2, 0));
-        told.tell(Verdict::Found);
+        assert_eq!(resolver.counts(), (2, 0));
+        resolver.end_with(Verdict::Found);
         assert_eq!(poll(&mut follower), Some(Ok(1)));
-        // The newcomer's is still under way, and still found.
-        let mut another = ask(&shared, "a.test", Family::Both);
-        told.tell(Verdict::Found);
+        // The newcomer's lookup is still under way, and a later task still joins it.
+        let mut another = ask(&flights, "a.test", Family::Both);
+        resolver.end_with(Verdict::Found);
         assert_eq!((poll(&mut newcomer), poll(&mut another)), (Some(Ok(2)), Some(Ok(2))));
-        assert!(shared.lock().is_empty());
+        assert!(flights.lock().is_empty());
     }
 
     #[tokio::test]
-    async fn a_lookup_that_nobody_waits_for_ends() {
-        let (told, shared) = shared();
-        let all = [0; 3].map(|_| ask(&shared, "a.test", Family::Both));
+    async fn a_lookup_that_nobody_waits_for_is_dropped() {
+        let (resolver, flights) = flights();
+        let all = [0; 3].map(|_| ask(&flights, "a.test", Family::Both));
         drop(all);
-        assert_eq!(told.counts(), (1, 1));
-        assert!(shared.lock().is_empty());
+        assert_eq!(resolver.counts(), (1, 1));
+        assert!(flights.lock().is_empty());
     }
 
     #[tokio::test]
     async fn followers_are_woken() {
-        let (told, shared) = shared();
+        let (resolver, flights) = flights();
         let spawn = || {
-            let shared = shared.clone();
-            tokio::spawn(async move { shared.resolve("a.test", Family::Both).await.is_ok() })
+            let flights = flights.clone();
+            tokio::spawn(async move { flights.resolve("a.test", Family::Both).await.is_ok() })
         };
         let leader = spawn();
         tokio::task::yield_now().await;
@@ -331,41 +337,41 @@ mod tests {
         tokio::task::yield_now().await;
         leader.abort();
         assert!(leader.await.unwrap_err().is_cancelled());
-        told.tell(Verdict::Found);
+        resolver.end_with(Verdict::Found);
         for follower in followers {
             let woken = tokio::time::timeout(std::time::Duration::from_secs(20), follower).await;
             assert!(woken.expect("a follower is woken").unwrap());
         }
-        assert_eq!(told.counts(), (1, 1));
+        assert_eq!(resolver.counts(), (1, 1));
     }
 
     #[tokio::test]
-    async fn a_panic_is_the_leaders_alone() {
-        let (told, shared) = shared();
-        let mut leader = ask(&shared, "a.test", Family::Both);
-        let mut follower = ask(&shared, "a.test", Family::Both);
-        told.tell(Verdict::Panics);
+    async fn a_panic_reaches_only_the_leader() {
+        let (resolver, flights) = flights();
+        let mut leader = ask(&flights, "a.test", Family::Both);
+        let mut follower = ask(&flights, "a.test", Family::Both);
+        resolver.end_with(Verdict::Panics);
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| poll(&mut leader))).unwrap_err();
         drop(leader);
         assert!(poll(&mut follower).is_none());
-        told.tell(Verdict::Found);
-        assert_eq!(poll(&mut follower), Some(Ok(2)), "it began anew");
+        resolver.end_with(Verdict::Found);
+        assert_eq!(poll(&mut follower), Some(Ok(2)), "the follower began a new lookup");
     }
 
-    /// A lookup is never awaited across runtimes: the other one may be parked.
+    /// No task waits for a lookup of another runtime, because that runtime may be parked.
     #[test]
     fn different_runtimes_never_share() {
-        let (told, shared) = shared();
+        let (resolver, flights) = flights();
         let runtime = || tokio::runtime::Builder::new_current_thread().build().unwrap();
         let (one, other) = (runtime(), runtime());
         let ask_on = |runtime: &tokio::runtime::Runtime| {
             let _inside = runtime.enter();
-            ask(&shared, "a.test", Family::Both)
+            ask(&flights, "a.test", Family::Both)
         };
         let (leader, mut second, _third) = (ask_on(&one), ask_on(&other), ask_on(&other));
-        assert_eq!(told.counts().0, 2);
+        assert_eq!(resolver.counts().0, 2);
         drop(leader);
-        told.tell(Verdict::Found);
+        resolver.end_with(Verdict::Found);
         let _inside = other.enter();
         assert_eq!(poll(&mut second), Some(Ok(2)));
     }
