@@ -1,7 +1,6 @@
 //! One timer for each connection, kept across its requests.
 //!
-//! The timer is told its deadline with every poll. It reads the clock through [`crate::time`] only when its alarm has
-//! rung.
+//! The timer gets its deadline with every poll. It reads the clock through [`crate::time`], and only after its alarm has rung.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,31 +13,34 @@ use tokio::runtime::{Handle, Id};
 
 use crate::time::{now, sleep_until};
 
-/// One timer that is kept across requests and re-armed only to an earlier deadline.
+/// Timer that is kept across requests and re-armed only to an earlier deadline.
 ///
-/// Most deadlines never come: a request that ends leaves the timer as it is, and the next one, whose deadline is
-/// later, only asks whether it has rung. When it rings early for the deadline asked about, it is armed again.
+/// Most deadlines never come: a request that ends leaves the timer armed, and the next request, whose deadline is later, only
+/// checks whether the alarm has rung. An alarm that rings before the deadline that is polled for is armed again.
 ///
-/// An alarm rings while its runtime is driven. A timer that is polled on another runtime than its alarm's makes a new
-/// alarm there: the first runtime may be gone, or parked.
+/// An alarm rings only while its runtime is driven. A timer that is polled on another runtime makes a new alarm there, because
+/// the first runtime may be gone or parked.
 ///
-/// The runtime's timer wakes a [`Bell`], not the task, so that a kept connection does not keep the task of its last
-/// request, and so that to forget it needs no runtime (which may be gone by then).
+/// The runtime's timer wakes a [`Bell`] instead of the task. A kept connection can then forget the task of its last request
+/// without a call to the runtime, which may be gone.
 #[derive(Default)]
 pub(crate) struct Timer {
     alarm: Option<Alarm>,
 }
 
+/// A sleep on one runtime, and the bell that it wakes.
 struct Alarm {
     sleep: Pin<Box<tokio::time::Sleep>>,
-    /// The runtime whose timer rings.
+    /// Runtime that polls the timer, which is the sleep's too if it has timers.
     runtime: Id,
-    /// The runtime knows whom to wake: the sleep was polled since it was armed.
+    /// Whether the sleep was polled since it was armed, so that the runtime wakes the bell.
     is_set: bool,
     bell: Arc<Bell>,
+    /// Waker of the bell.
     waker: Waker,
 }
 
+/// Passes the wake-up of a sleep on to the task that waits.
 #[derive(Default)]
 struct Bell {
     state: Mutex<BellState>,
@@ -46,21 +48,23 @@ struct Bell {
 
 #[derive(Default)]
 struct BellState {
+    /// Whether the sleep has ended since the last [`Bell::listen`].
     has_rung: bool,
+    /// Task that is woken next.
     task: Option<Waker>,
 }
 
-/// There is no runtime with timers here: the deadline will never come.
+/// Error of a timer that no runtime drives, so that its deadline never comes.
 #[derive(Debug)]
 pub(crate) struct RuntimeGone;
 
-/// Returns the runtime that polls us, if there is one.
+/// Returns the runtime that polls the timer, if there is one.
 fn here() -> Option<Id> {
     Handle::try_current().map(|handle| handle.id()).ok()
 }
 
 impl Timer {
-    /// Ready once `deadline` has passed; the task is woken then.
+    /// Becomes ready once `deadline` has passed, and wakes the task then.
     pub(crate) fn poll_until(
         &mut self,
         deadline: Instant,
@@ -69,8 +73,8 @@ impl Timer {
         self.poll_until_on(here(), deadline, cx)
     }
 
-    /// Polls as [`poll_until`](Self::poll_until) does, for a caller that knows which runtime polls it. Avoids
-    /// `Handle::try_current`, which costs two atomic operations on shared memory.
+    /// Becomes ready once `deadline` has passed, like [`poll_until`](Self::poll_until). The caller says which runtime polls the
+    /// timer, which avoids the two atomic operations of `Handle::try_current`.
     #[inline]
     pub(crate) fn poll_until_on(
         &mut self,
@@ -91,12 +95,12 @@ impl Timer {
         polled
     }
 
-    /// Makes an alarm on the runtime that polls us.
+    /// Makes an alarm on the runtime that polls the timer.
     #[cold]
     fn move_to(&mut self, here: Id, deadline: Instant) {
         match Alarm::new(here, deadline) {
             Some(alarm) => self.alarm = Some(alarm),
-            // This runtime has no timers. Keeps the alarm of the other runtime, and does not try here again.
+            // This runtime has no timers. Keeps the alarm of the other runtime, and does not try again on this one.
             None => {
                 if let Some(alarm) = &mut self.alarm {
                     alarm.runtime = here;
@@ -105,7 +109,7 @@ impl Timer {
         }
     }
 
-    /// Lets go of the task.
+    /// Forgets the task, so that a kept connection does not keep it.
     pub(crate) fn forget_task(&mut self) {
         if let Some(alarm) = &self.alarm {
             let task = alarm.bell.lock().task.take();
@@ -115,20 +119,21 @@ impl Timer {
 }
 
 impl Alarm {
-    /// `here` is the runtime that polls us. `None`: it has no timers.
+    /// Makes an alarm on `here`, the current runtime. Returns `None` if the runtime has no timers.
     fn new(here: Id, deadline: Instant) -> Option<Self> {
-        // (Tokio has no way to ask: to make a sleep panics there.)
+        // Tokio panics when a sleep is made on a runtime without timers, and has no other way to ask.
         let sleep = Box::pin(catch_unwind(|| sleep_until(deadline)).ok()?);
         let bell = Arc::new(Bell::default());
         Some(Self { sleep, runtime: here, is_set: false, waker: bell.clone().into(), bell })
     }
 
+    /// Becomes ready once `deadline` has passed, and wakes the task then.
     fn poll_until(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<Result<(), RuntimeGone>> {
         if deadline < self.armed() {
             self.arm(deadline);
         }
-        // The task is known before the sleep is asked, so that a ring in between is not lost. It may come at once:
-        // a sleep that is asked too often within one poll of a task puts the task off, and wakes it.
+        // The bell gets the task before the sleep is polled, so that no ring is lost. The bell may ring at once, because a
+        // sleep that is polled too often within one poll of a task yields and wakes the task.
         let has_rung = self.bell.listen(cx.waker());
         if self.is_set && !has_rung {
             return Poll::Pending;
@@ -142,16 +147,18 @@ impl Alarm {
         Poll::Pending
     }
 
+    /// Returns the time that the sleep is armed to.
     fn armed(&self) -> Instant {
         self.sleep.deadline().into_std()
     }
 
+    /// Arms the sleep to `deadline`.
     fn arm(&mut self, deadline: Instant) {
         self.sleep.as_mut().reset(deadline.into());
         self.is_set = false;
     }
 
-    /// A sleep panics where its runtime has ended.
+    /// Polls the sleep. Tokio panics if the runtime of the sleep has ended.
     fn poll(&mut self) -> Result<Poll<()>, RuntimeGone> {
         let (sleep, waker) = (self.sleep.as_mut(), &self.waker);
         let poll = move || sleep.poll(&mut Context::from_waker(waker));
@@ -162,9 +169,9 @@ impl Alarm {
 }
 
 impl Bell {
-    /// Wakes `task` when it rings. Answers whether it has rung since it was last asked.
+    /// Sets the task that the next ring wakes. Returns whether the bell has rung since the last call.
     ///
-    /// (A waker is the caller's code: it is cloned and dropped without the lock.)
+    /// A waker runs the caller's code when it is cloned or dropped, so that both happen without the lock.
     fn listen(&self, task: &Waker) -> bool {
         let mut new = None;
         let mut state = self.lock();
@@ -218,8 +225,16 @@ mod tests {
             now() - start
         };
         assert_eq!(pass(start + Duration::from_secs(5)).await, Duration::from_secs(5));
-        assert_eq!(pass(start + Duration::from_secs(9)).await, Duration::from_secs(9), "later: armed again");
-        assert_eq!(pass(start + Duration::from_secs(2)).await, Duration::from_secs(9), "past: at once");
+        assert_eq!(
+            pass(start + Duration::from_secs(9)).await,
+            Duration::from_secs(9),
+            "a later deadline arms again"
+        );
+        assert_eq!(
+            pass(start + Duration::from_secs(2)).await,
+            Duration::from_secs(9),
+            "a past deadline is ready at once"
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -297,9 +312,9 @@ mod tests {
         third.block_on(async { assert!(timer.poll_until(deadline, &mut cx).is_pending(), "and another") });
     }
 
-    /// The runtime is there, and nobody drives it.
+    /// The first runtime exists, but nothing drives it.
     #[test]
-    fn a_timer_that_moves_rings_where_it_is_polled() {
+    fn a_timer_rings_on_the_runtime_that_polls_it() {
         let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let (parked, other) = (runtime(), runtime());
         let mut timer = Timer::default();
@@ -317,7 +332,7 @@ mod tests {
         });
     }
 
-    /// A runtime without timers has those of another that was there before, and without any is told so.
+    /// A runtime without timers uses the alarm of an earlier runtime. Without an earlier one, the poll fails.
     #[test]
     fn a_runtime_without_timers_relies_on_another() {
         let without = tokio::runtime::Builder::new_current_thread().build().unwrap();

@@ -170,6 +170,18 @@ const LAWS: &[Article] = &[
         ],
     },
     Article {
+        name: "rustls and hickory are used in one place each",
+        law: some_crates_are_used_in_one_place,
+        is_about: |name| USED_IN.iter().all(|(_, place)| !name.starts_with(place)),
+        least: (80, 9_000),
+        breaches: &[
+            "use rustls::ClientConfig;",
+            "fn breach() -> rustls::Error { todo!() }",
+            "use rustls_platform_verifier::Verifier as Platform;",
+            "use hickory_resolver::{Hosts, TokioResolver};",
+        ],
+    },
+    Article {
         name: "there is no unsafe code",
         law: there_is_no_unsafe_code,
         is_about: |_| true,
@@ -343,6 +355,24 @@ fn without(tree: &Tree, is_there: impl Fn(&str) -> bool, modules: &[&str], why: 
     for file in tree.files.iter().filter(|file| is_there(&file.name)) {
         sight.look_at(file);
         sight.find_paths(why, file, |used| modules.iter().any(|module| used.starts_with(&["crate", module])));
+    }
+    sight
+}
+
+/// Crates, each with the only folder or file that may use it.
+const USED_IN: [(&str, &str); 3] = [
+    ("rustls", "connect/tls/"),
+    ("rustls_platform_verifier", "connect/tls/"),
+    ("hickory_resolver", "resolver/hickory.rs"),
+];
+
+fn some_crates_are_used_in_one_place(tree: &Tree) -> Sight {
+    let mut sight = Sight::default();
+    for file in &tree.files {
+        sight.look_at(file);
+        for (name, place) in USED_IN.iter().filter(|(_, place)| !file.name.starts_with(place)) {
+            sight.find_paths(&format!("only {place} uses {name}"), file, |used| used.starts_with(&[name]));
+        }
     }
     sight
 }

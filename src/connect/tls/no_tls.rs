@@ -1,6 +1,6 @@
-//! What stands where TLS would be, when it is not compiled in: it refuses https.
+//! What takes the place of TLS when the feature `rustls` is off: it refuses https.
 //!
-//! The same names as `tls.rs`, so that nobody else has to ask. Invariant: no value of [`TlsStream`] exists.
+//! It has the names that the door of this folder exports. Invariant: no value of [`TlsStream`] exists.
 
 use std::convert::Infallible;
 use std::io;
@@ -13,26 +13,26 @@ use tokio::net::TcpStream;
 use crate::connect::stream::Look;
 use crate::connect::{DialError, Scope};
 
-/// There is nothing to configure.
+/// Settings of TLS, of which there are none.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub(crate) struct TlsConfig {}
 
-/// What refuses https.
+/// Refuses https.
 #[derive(Debug)]
 pub(crate) struct Tls;
 
-/// What [`Tls::load`] never gives.
+/// A configuration, which [`Tls::load`] never returns.
 pub(crate) struct Loaded(Infallible);
 
-/// What [`Loaded::handshake`] never gives.
+/// Result of a handshake, which [`Loaded::handshake`] never returns.
 pub(crate) struct Secured {
     pub(crate) stream: TlsStream,
     pub(crate) version: &'static str,
     pub(crate) is_resumed: bool,
 }
 
-/// A stream that cannot be.
+/// A TLS stream, of which there is none.
 pub(crate) struct TlsStream(Infallible);
 
 impl Tls {
@@ -40,9 +40,9 @@ impl Tls {
         Self
     }
 
-    #[allow(clippy::unused_async, reason = "as in tls.rs")]
+    #[allow(clippy::unused_async, reason = "as in config.rs")]
     pub(crate) async fn load(&self) -> Result<Loaded, DialError> {
-        let message = "https needs the feature rustls: this program was built without TLS";
+        let message = "this program was built without TLS: enable the feature rustls to use https";
         Err(DialError::tls(message.into(), Scope::Host))
     }
 }
@@ -52,7 +52,7 @@ impl Loaded {
         match self.0 {}
     }
 
-    #[allow(clippy::unused_async, reason = "as in tls.rs")]
+    #[allow(clippy::unused_async, reason = "as in config.rs")]
     pub(crate) async fn handshake(&self, _host: &str, _tcp: TcpStream) -> Result<Secured, DialError> {
         match self.0 {}
     }
