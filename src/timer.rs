@@ -266,14 +266,14 @@ mod tests {
         drop(waker);
         assert_eq!(Arc::strong_count(&task), 2, "the timer holds the task");
         timer.forget_task();
-        assert_eq!(Arc::strong_count(&task), 1, "and lets it go");
+        assert_eq!(Arc::strong_count(&task), 1, "the timer forgets the task");
         tokio::time::sleep(Duration::from_secs(2)).await;
         assert_eq!(task.0.load(std::sync::atomic::Ordering::Relaxed), 0);
         let waker = Waker::from(task.clone());
         assert!(timer.poll_until(deadline, &mut Context::from_waker(&waker)).is_ready());
     }
 
-    /// Within one poll of a task, tokio puts off what asks too often, and outside of a worker it wakes at once.
+    /// A sleep that is polled too often within one poll of a task yields. Outside of a worker, tokio then wakes the task at once.
     #[test]
     fn many_timers_in_one_poll_do_not_spin() {
         let runtime =
@@ -290,26 +290,30 @@ mod tests {
     }
 
     #[test]
-    fn a_runtime_that_is_gone_is_an_answer() {
+    fn a_timer_survives_its_runtime_and_works_on_the_next() {
         let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let mut cx = Context::from_waker(Waker::noop());
         let mut timer = Timer::default();
         let deadline = now() + Duration::from_secs(9);
         assert!(
             matches!(timer.poll_until(deadline, &mut cx), Poll::Ready(Err(RuntimeGone))),
-            "outside of any"
+            "outside of a runtime"
         );
         let first = runtime();
         first.block_on(async { assert!(timer.poll_until(deadline, &mut cx).is_pending()) });
         drop(first);
         let earlier = deadline - Duration::from_secs(1);
         let polled = timer.poll_until(earlier, &mut cx);
-        assert!(matches!(polled, Poll::Ready(Err(RuntimeGone))), "outside of any again");
+        assert!(matches!(polled, Poll::Ready(Err(RuntimeGone))), "outside of a runtime again");
         let second = runtime();
-        second.block_on(async { assert!(timer.poll_until(earlier, &mut cx).is_pending(), "on another") });
+        second.block_on(async {
+            assert!(timer.poll_until(earlier, &mut cx).is_pending(), "on another runtime")
+        });
         drop(second);
         let third = runtime();
-        third.block_on(async { assert!(timer.poll_until(deadline, &mut cx).is_pending(), "and another") });
+        third.block_on(async {
+            assert!(timer.poll_until(deadline, &mut cx).is_pending(), "on a third runtime")
+        });
     }
 
     /// The first runtime exists, but nothing drives it.
@@ -323,18 +327,21 @@ mod tests {
         parked.block_on(async { assert!(timer.poll_until(deadline, &mut cx).is_pending()) });
         other.block_on(async {
             let rings = std::future::poll_fn(|cx| timer.poll_until(deadline, cx));
-            tokio::time::timeout(Duration::from_secs(20), rings).await.expect("it rings").unwrap();
+            tokio::time::timeout(Duration::from_secs(20), rings).await.expect("the alarm rings").unwrap();
         });
         let deadline = now() + Duration::from_millis(30);
         parked.block_on(async {
             let rings = std::future::poll_fn(|cx| timer.poll_until(deadline, cx));
-            tokio::time::timeout(Duration::from_secs(20), rings).await.expect("and back").unwrap();
+            tokio::time::timeout(Duration::from_secs(20), rings)
+                .await
+                .expect("the alarm rings on the first runtime again")
+                .unwrap();
         });
     }
 
     /// A runtime without timers uses the alarm of an earlier runtime. Without an earlier one, the poll fails.
     #[test]
-    fn a_runtime_without_timers_relies_on_another() {
+    fn a_runtime_without_timers_uses_an_earlier_alarm() {
         let without = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let driven =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();

@@ -361,7 +361,7 @@ async fn a_certificate_for_somebody_else() {
         (
             "unknown authority",
             builder().add_root_certificate(authority("another").1),
-            "the server's certificate for \"a.test\" is signed by an unknown authority",
+            "the server's certificate for \"a.test\" is signed by an unknown authority: add its root certificate if you trust it",
         ),
     ] {
         let client = client.resolve("a.test", at).build().unwrap();

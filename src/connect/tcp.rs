@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_refusal_is_told_up_to_six() {
+    async fn every_refusal_is_listed_up_to_six() {
         let addresses = refusing(8);
         let setup = setup();
         let mut attempts = Attempts::new(addresses.clone(), HOUR, None, &setup);

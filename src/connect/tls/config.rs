@@ -349,7 +349,7 @@ pub(crate) mod tests {
     async fn an_unknown_issuer_is_refused() {
         let (ours, theirs) = (Authority::new(), Authority::new());
         let error = refusal(&ours, theirs.server(&["localhost"]), "localhost").await;
-        let text = "the server's certificate for \"localhost\" is signed by an unknown authority";
+        let text = "the server's certificate for \"localhost\" is signed by an unknown authority: add its root certificate if you trust it";
         assert_eq!((error.message(), error.concerns_host()), (text, true));
     }
 

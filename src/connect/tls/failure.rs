@@ -57,7 +57,9 @@ fn certificate_refused(host: &str, why: &CertificateError) -> String {
         }
         CertificateError::NotValidForName => format!("{certificate} is not valid for {host:?}"),
         CertificateError::UnknownIssuer => {
-            format!("{certificate} for {host:?} is signed by an unknown authority")
+            format!(
+                "{certificate} for {host:?} is signed by an unknown authority: add its root certificate if you trust it"
+            )
         }
         CertificateError::ExpiredContext { time, not_after } => {
             let days = time.as_secs().saturating_sub(not_after.as_secs()) / 86_400;

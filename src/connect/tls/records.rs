@@ -113,7 +113,10 @@ impl Records {
                 return Poll::Ready(Ok(()));
             }
             if ready!(self.poll_fill(io, cx))? == 0 {
-                return Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, "tls handshake eof")));
+                return Poll::Ready(Err(io::Error::new(
+                    io::ErrorKind::UnexpectedEof,
+                    "the peer closed the connection before the TLS handshake ended",
+                )));
             }
         }
     }
@@ -147,7 +150,7 @@ impl Records {
                 return Poll::Ready(Ok(()));
             }
             if reads > 0 && !is_some {
-                // The peer sends records without plaintext, so that larger reads would not help the reader.
+                // Keeps reads small for a peer that sends records without plaintext.
                 self.size = LEAST;
             }
             if self.has_ended() {
@@ -180,8 +183,8 @@ impl Records {
         cx: &mut Context<'_>,
     ) -> io::Result<()> {
         if let Some(error) = self.error() {
-            // Sends the alert about the error, if the transport takes it at once. An alert after other records is not sent
-            // here, because the reader would then have to wait for a writer.
+            // Sends the alert about the error, if the transport takes it at once. An alert after other records is left to the
+            // writer, because sending from here would replace the waker of the task that waits to write them.
             if self.is_alert_first {
                 let _ = self.poll_send(io, cx);
             }
@@ -190,7 +193,7 @@ impl Records {
         if self.output.is_closed {
             return Ok(());
         }
-        let message = "peer closed connection without sending TLS close_notify";
+        let message = "the peer closed the connection without a TLS close_notify";
         Err(self.failed.take().unwrap_or_else(|| io::Error::new(io::ErrorKind::UnexpectedEof, message)))
     }
 
@@ -244,7 +247,7 @@ impl Records {
         // `incoming` was processed before: it holds less than a record, or part of one handshake message.
         let size = size.min(MOST_WIRE.saturating_sub(self.incoming.len()));
         if size == 0 {
-            let message = "message buffer full";
+            let message = "the peer sent a TLS message that is too large";
             return Err(io::Error::new(io::ErrorKind::InvalidData, message));
         }
         let room = self.incoming.room(size);
