@@ -11,7 +11,7 @@ use super::shortage::is_shortage;
 use crate::error::{BoxError, Error, ErrorKind, Phase};
 use crate::resolver::{ResolveError, ResolveErrorKind};
 
-/// Error of a dial. Cloning is cheap, because several requests may get the same error.
+/// Error of a dial. Cheap to clone, so that all requests that waited for the dial get the same error.
 #[derive(Clone)]
 pub(crate) struct DialError {
     failure: Arc<Failure>,
