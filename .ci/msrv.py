@@ -1,4 +1,7 @@
-"""Reads `cargo metadata`: does any dependency of the library need a newer compiler than we state?"""
+"""Fails if a dependency of the library needs a newer compiler than the rust-version of Cargo.toml.
+
+Reads the output of `cargo metadata --format-version 1 --all-features` from its standard input.
+"""
 import json
 import sys
 
@@ -16,7 +19,7 @@ while todo:
         continue
     seen.add(package)
     for dep in nodes[package]["deps"]:
-        # Not what only tests, examples and benches need.
+        # Skips dependencies of tests, examples and benches.
         if any(kind["kind"] is None for kind in dep["dep_kinds"]):
             todo.append(dep["pkg"])
 for package in sorted(seen):
@@ -24,5 +27,5 @@ for package in sorted(seen):
     if version(needs) > stated:
         failed = True
         print(f"{packages[package]['name']} {packages[package]['version']} needs Rust {needs}")
-print(f"{len(seen)} packages looked at; stated rust-version {packages[root]['rust_version']}")
+print(f"{len(seen)} packages checked against rust-version {packages[root]['rust_version']}")
 sys.exit(failed)

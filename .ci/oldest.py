@@ -1,4 +1,7 @@
-"""Leaves of Cargo.toml only what the library is built from, so that the oldest versions are the library's own."""
+"""Removes the dev-dependencies, examples and benches from a Cargo.toml, so that only the library's dependencies are left.
+
+usage: oldest.py Cargo.toml
+"""
 import re
 import sys
 

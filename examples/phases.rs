@@ -43,7 +43,7 @@ impl Resolve for Loopback {
     fn resolve(&self, _: &str, _: Family) -> Pin<Box<dyn Future<Output = Result<Answer, BoxError>> + Send>> {
         Box::pin(async {
             tokio::time::sleep(Duration::from_millis(2)).await;
-            Ok(Answer { addresses: vec![Ipv4Addr::LOCALHOST.into()], valid_for: None })
+            Ok(Answer::new([(Ipv4Addr::LOCALHOST, 0).into()]))
         })
     }
 }

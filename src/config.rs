@@ -19,7 +19,7 @@ use crate::error::{BoxError, Error, Result};
 use crate::exchange::{ExchangeConfig, OnInformational};
 use crate::layer::timeout::{NEVER, Setting};
 use crate::pool::{EvictIf, IdleConnection, PoolConfig};
-use crate::resolver::{Names, Overrides, Resolve};
+use crate::resolver::{Overrides, Resolve, Resolver};
 
 /// The settings of a client that are not the pool's, the dialer's, or an exchange's.
 #[derive(Clone)]
@@ -302,7 +302,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets the resolver of names. The default is `HickoryResolver` with the feature `hickory`, and
+    /// Sets the resolver of names. The default is `HickoryResolver` with the feature `hickory-dns`, and
     /// [`SystemResolver`](crate::SystemResolver) without it.
     pub fn dns_resolver(mut self, resolver: impl Resolve) -> Self {
         self.resolver = Some(SharedResolver(Arc::new(resolver)));
@@ -518,8 +518,9 @@ impl ClientBuilder {
             }
         }
         self.pool.connect_timeout = Some(self.connect.connect_timeout);
-        let names = Names::new(self.overrides, self.resolver.map(|resolver| resolver.0));
-        let dialer = Dialer::new(names, self.connect, self.tls, self.connector.map(|connector| connector.0));
+        let resolver = Resolver::new(self.overrides, self.resolver.map(|resolver| resolver.0));
+        let dialer =
+            Dialer::new(resolver, self.connect, self.tls, self.connector.map(|connector| connector.0));
         Client::new_with(self.pool, dialer, self.exchange, self.request)
     }
 }

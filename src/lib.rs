@@ -29,6 +29,7 @@ mod response;
 #[doc(hidden)]
 pub mod test_util;
 mod time;
+mod timer;
 mod trace;
 mod upgraded;
 mod upload;
@@ -46,7 +47,7 @@ pub use self::pool::{
     PoolStats, Refusal,
 };
 pub use self::request::{RequestBuilder, RequestTarget};
-#[cfg(feature = "hickory")]
+#[cfg(feature = "hickory-dns")]
 pub use self::resolver::HickoryResolver;
 pub use self::resolver::{Answer, Family, Resolve, SystemResolver};
 pub use self::response::{Collected, Response};

@@ -1,67 +1,67 @@
 //! The only clock of the crate.
 //!
-//! Everything that needs to know the time is told it as an argument, or asks here. The readings come from tokio's
-//! clock, so that paused time works in tests, and travel as [`std::time::Instant`], so that the pure files need no
-//! tokio to hold them. Invariant: no other file of `src` calls an `Instant::now`.
+//! Code that needs the time gets it as an argument or calls this file. The clock is tokio's, so that tests can pause it, and
+//! its readings are [`std::time::Instant`]s, so that the pure files need no tokio. Invariant: no other file of `src` calls an
+//! `Instant::now`.
 
-use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Wake, Waker};
+use std::panic::catch_unwind;
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::runtime::{Handle, Id};
+use tokio::runtime::Handle;
 
-/// What the clock shows now.
+/// Returns the current time.
 pub(crate) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
-/// Completes at `deadline`.
+/// Returns a future that completes at `deadline`.
 pub(crate) fn sleep_until(deadline: Instant) -> tokio::time::Sleep {
     tokio::time::sleep_until(deadline.into())
 }
 
-/// Whether there is a runtime here, and it has timers. A runtime that was built without timers panics where the first is
-/// made, and tokio has no other way to ask it.
+/// Whether the current runtime has timers. Tokio panics when a timer is made on a runtime without them, and has no other way
+/// to ask.
 pub(crate) fn has_timers() -> bool {
     Handle::try_current().is_ok() && catch_unwind(|| drop(sleep_until(now()))).is_ok()
 }
 
-/// `start + after`, or a point so far away that it never comes, where the sum cannot be represented.
+/// Returns `start + after`, or a time that never comes if the sum overflows.
 pub(crate) fn after(start: Instant, after: Duration) -> Instant {
     start.checked_add(after).unwrap_or_else(|| start + FAR)
 }
 
-/// About thirty years: what "never" means to a timer.
+/// About thirty years, which a timer takes for "never".
 const FAR: Duration = Duration::from_secs(86_400 * 365 * 30);
 
-/// The time of day: only to notice that the machine was suspended.
+/// Returns the time of day, which is only used to detect that the machine was suspended.
 pub(crate) fn wall() -> SystemTime {
     SystemTime::now()
 }
 
-/// Notices that the machine was suspended: the time of day went on, and the clock stood still.
+/// Detects that the machine was suspended: the time of day went on while the clock stood still.
 #[derive(Debug)]
 pub(crate) struct Awake {
+    /// Time of the last check by the clock.
     clock: Instant,
+    /// Time of day of the last check.
     wall: SystemTime,
-    /// Time at which the latest suspension was noticed.
+    /// Time at which the latest suspension was detected.
     woke: Option<Instant>,
 }
 
 impl Awake {
+    /// Returns a detector that starts now.
     pub(crate) fn new() -> Self {
         Self { clock: now(), wall: wall(), woke: None }
     }
 
+    /// Returns a detector that will see a suspension of an hour.
     #[cfg(test)]
     pub(crate) fn an_hour_ago() -> Self {
         Self { clock: now(), wall: wall() - Duration::from_secs(3_600), woke: None }
     }
 
-    /// Whether it was, since the last time this was asked. (That somebody set the time of day looks the same.)
+    /// Whether the machine was suspended since the last call. Setting the time of day forward looks the same.
     pub(crate) fn has_slept(&mut self, now: Instant, wall: SystemTime) -> bool {
         let lived = now.saturating_duration_since(self.clock);
         let passed = wall.duration_since(self.wall).unwrap_or_default();
@@ -73,363 +73,33 @@ impl Awake {
         has_slept
     }
 
-    /// Time at which the latest suspension was noticed.
+    /// Returns the time at which the latest suspension was detected.
     pub(crate) fn woke(&self) -> Option<Instant> {
         self.woke
     }
 }
 
-/// A suspension that connections survive.
+/// Length of a suspension that connections survive.
 const NAP: Duration = Duration::from_secs(5);
-
-/// One timer that is kept across requests and re-armed only to an earlier deadline.
-///
-/// Most deadlines never come: a request that ends leaves the timer as it is, and the next one, whose deadline is
-/// later, only asks whether it has rung. When it rings early for the deadline asked about, it is armed again.
-///
-/// An alarm rings while its runtime is driven. A timer that is polled on another runtime than its alarm's makes a new
-/// alarm there: the first runtime may be gone, or parked.
-///
-/// The runtime's timer wakes a [`Bell`], not the task, so that a kept connection does not keep the task of its last
-/// request, and so that to forget it needs no runtime (which may be gone by then).
-#[derive(Default)]
-pub(crate) struct Timer {
-    alarm: Option<Alarm>,
-}
-
-struct Alarm {
-    sleep: Pin<Box<tokio::time::Sleep>>,
-    /// The runtime whose timer rings.
-    runtime: Id,
-    /// The runtime knows whom to wake: the sleep was polled since it was armed.
-    is_set: bool,
-    bell: Arc<Bell>,
-    waker: Waker,
-}
-
-#[derive(Default)]
-struct Bell {
-    state: Mutex<BellState>,
-}
-
-#[derive(Default)]
-struct BellState {
-    has_rung: bool,
-    task: Option<Waker>,
-}
-
-/// There is no runtime with timers here: the deadline will never come.
-#[derive(Debug)]
-pub(crate) struct RuntimeGone;
-
-/// Returns the runtime that polls us, if there is one.
-fn here() -> Option<Id> {
-    Handle::try_current().map(|handle| handle.id()).ok()
-}
-
-impl Timer {
-    /// Ready once `deadline` has passed; the task is woken then.
-    pub(crate) fn poll_until(
-        &mut self,
-        deadline: Instant,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<(), RuntimeGone>> {
-        self.poll_until_on(here(), deadline, cx)
-    }
-
-    /// Polls as [`poll_until`](Self::poll_until) does, for a caller that knows which runtime polls it. Avoids
-    /// `Handle::try_current`, which costs two atomic operations on shared memory.
-    #[inline]
-    pub(crate) fn poll_until_on(
-        &mut self,
-        here: Option<Id>,
-        deadline: Instant,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<(), RuntimeGone>> {
-        if let Some(here) = here
-            && self.alarm.as_ref().is_none_or(|alarm| alarm.runtime != here)
-        {
-            self.move_to(here, deadline);
-        }
-        let Some(alarm) = &mut self.alarm else { return Poll::Ready(Err(RuntimeGone)) };
-        let polled = alarm.poll_until(deadline, cx);
-        if let Poll::Ready(Err(RuntimeGone)) = polled {
-            self.alarm = None;
-        }
-        polled
-    }
-
-    /// Makes an alarm on the runtime that polls us.
-    #[cold]
-    fn move_to(&mut self, here: Id, deadline: Instant) {
-        match Alarm::new(here, deadline) {
-            Some(alarm) => self.alarm = Some(alarm),
-            // This runtime has no timers. Keeps the alarm of the other runtime, and does not try here again.
-            None => {
-                if let Some(alarm) = &mut self.alarm {
-                    alarm.runtime = here;
-                }
-            }
-        }
-    }
-
-    /// Lets go of the task.
-    pub(crate) fn forget_task(&mut self) {
-        if let Some(alarm) = &self.alarm {
-            let task = alarm.bell.lock().task.take();
-            drop(task);
-        }
-    }
-}
-
-impl Alarm {
-    /// `here` is the runtime that polls us. `None`: it has no timers.
-    fn new(here: Id, deadline: Instant) -> Option<Self> {
-        // (Tokio has no way to ask: to make a sleep panics there.)
-        let sleep = Box::pin(catch_unwind(|| sleep_until(deadline)).ok()?);
-        let bell = Arc::new(Bell::default());
-        Some(Self { sleep, runtime: here, is_set: false, waker: bell.clone().into(), bell })
-    }
-
-    fn poll_until(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<Result<(), RuntimeGone>> {
-        if deadline < self.armed() {
-            self.arm(deadline);
-        }
-        // The task is known before the sleep is asked, so that a ring in between is not lost. It may come at once:
-        // a sleep that is asked too often within one poll of a task puts the task off, and wakes it.
-        let has_rung = self.bell.listen(cx.waker());
-        if self.is_set && !has_rung {
-            return Poll::Pending;
-        }
-        while self.poll()?.is_ready() {
-            if self.armed() >= deadline || now() >= deadline {
-                return Poll::Ready(Ok(()));
-            }
-            self.arm(deadline);
-        }
-        Poll::Pending
-    }
-
-    fn armed(&self) -> Instant {
-        self.sleep.deadline().into_std()
-    }
-
-    fn arm(&mut self, deadline: Instant) {
-        self.sleep.as_mut().reset(deadline.into());
-        self.is_set = false;
-    }
-
-    /// A sleep panics where its runtime has ended.
-    fn poll(&mut self) -> Result<Poll<()>, RuntimeGone> {
-        let (sleep, waker) = (self.sleep.as_mut(), &self.waker);
-        let poll = move || sleep.poll(&mut Context::from_waker(waker));
-        let polled = catch_unwind(AssertUnwindSafe(poll)).map_err(|_| RuntimeGone)?;
-        self.is_set = polled.is_pending();
-        Ok(polled)
-    }
-}
-
-impl Bell {
-    /// Wakes `task` when it rings. Answers whether it has rung since it was last asked.
-    ///
-    /// (A waker is the caller's code: it is cloned and dropped without the lock.)
-    fn listen(&self, task: &Waker) -> bool {
-        let mut new = None;
-        let mut state = self.lock();
-        if !state.task.as_ref().is_some_and(|known| known.will_wake(task)) {
-            drop(state);
-            new = Some(task.clone());
-            state = self.lock();
-            std::mem::swap(&mut state.task, &mut new);
-        }
-        let has_rung = std::mem::take(&mut state.has_rung);
-        drop(state);
-        drop(new);
-        has_rung
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BellState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        let mut state = self.lock();
-        state.has_rung = true;
-        let task = state.task.take();
-        drop(state);
-        if let Some(task) = task {
-            task.wake();
-        }
-    }
-}
-
-impl std::fmt::Debug for Timer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Timer").field("armed", &self.alarm.as_ref().map(Alarm::armed)).finish()
-    }
-}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn rule_17_a_suspension_is_time_that_only_the_wall_has_seen() {
+    fn rule_17_a_suspension_is_time_that_passed_on_the_wall_clock_only() {
         let (now, wall, s) = (now(), wall(), Duration::from_secs);
         let mut awake = Awake { clock: now, wall, woke: None };
-        // Time passes, on both; the wall a little ahead.
+        // Both clocks go on; the wall clock is a little ahead.
         assert!(!awake.has_slept(now + s(1_000), wall + s(1_005)));
-        // From then on: again a little ahead, and then too much.
+        // The wall clock is a little ahead again, and then too far.
         assert!(!awake.has_slept(now + s(2_000), wall + s(2_010)));
         assert!(awake.has_slept(now + s(2_001), wall + s(2_017)));
-        assert!(!awake.has_slept(now + s(2_002), wall + s(2_018)), "told once");
-        // The time of day was set back, and forth again (which looks the same).
+        assert!(!awake.has_slept(now + s(2_002), wall + s(2_018)), "a suspension is reported once");
+        // The time of day is set back, and then forward, which looks like a suspension.
         assert!(!awake.has_slept(now + s(2_003), wall));
         assert!(awake.has_slept(now + s(2_004), wall + s(2_000)));
-        // The clock is ahead, as where a test has paused it.
+        // The clock is ahead, as when a test has paused it.
         assert!(!awake.has_slept(now + s(9_000), wall + s(2_001)));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_timer_serves_one_deadline_after_another() {
-        let start = now();
-        let mut timer = Timer::default();
-        let mut pass = async |deadline: Instant| {
-            std::future::poll_fn(|cx| timer.poll_until(deadline, cx)).await.unwrap();
-            now() - start
-        };
-        assert_eq!(pass(start + Duration::from_secs(5)).await, Duration::from_secs(5));
-        assert_eq!(pass(start + Duration::from_secs(9)).await, Duration::from_secs(9), "later: armed again");
-        assert_eq!(pass(start + Duration::from_secs(2)).await, Duration::from_secs(9), "past: at once");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_earlier_deadline_re_arms_and_a_later_one_waits_for_the_old_arming() {
-        let start = now();
-        let mut timer = Timer::default();
-        let once = |timer: &mut Timer, after: u64| {
-            timer.poll_until(start + Duration::from_secs(after), &mut Context::from_waker(Waker::noop()))
-        };
-        assert!(once(&mut timer, 10).is_pending());
-        assert!(once(&mut timer, 20).is_pending());
-        std::future::poll_fn(|cx| timer.poll_until(start + Duration::from_secs(20), cx)).await.unwrap();
-        assert_eq!(now() - start, Duration::from_secs(20));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_forgotten_task_is_neither_kept_nor_woken() {
-        struct Count(std::sync::atomic::AtomicUsize);
-        impl Wake for Count {
-            fn wake(self: Arc<Self>) {
-                self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            }
-        }
-        let task = Arc::new(Count(0.into()));
-        let waker = Waker::from(task.clone());
-        let mut timer = Timer::default();
-        let deadline = now() + Duration::from_secs(1);
-        assert!(timer.poll_until(deadline, &mut Context::from_waker(&waker)).is_pending());
-        drop(waker);
-        assert_eq!(Arc::strong_count(&task), 2, "the timer holds the task");
-        timer.forget_task();
-        assert_eq!(Arc::strong_count(&task), 1, "and lets it go");
-        tokio::time::sleep(Duration::from_secs(2)).await;
-        assert_eq!(task.0.load(std::sync::atomic::Ordering::Relaxed), 0);
-        let waker = Waker::from(task.clone());
-        assert!(timer.poll_until(deadline, &mut Context::from_waker(&waker)).is_ready());
-    }
-
-    /// Within one poll of a task, tokio puts off what asks too often, and outside of a worker it wakes at once.
-    #[test]
-    fn many_timers_in_one_poll_do_not_spin() {
-        let runtime =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        runtime.block_on(async {
-            let deadline = now() + Duration::from_millis(5);
-            let mut timers: Vec<_> = (0..500).map(|_| Timer::default()).collect();
-            std::future::poll_fn(|cx| {
-                timers.retain_mut(|timer| timer.poll_until(deadline, cx).is_pending());
-                if timers.is_empty() { Poll::Ready(()) } else { Poll::Pending }
-            })
-            .await;
-        });
-    }
-
-    #[test]
-    fn a_runtime_that_is_gone_is_an_answer() {
-        let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let mut cx = Context::from_waker(Waker::noop());
-        let mut timer = Timer::default();
-        let deadline = now() + Duration::from_secs(9);
-        assert!(
-            matches!(timer.poll_until(deadline, &mut cx), Poll::Ready(Err(RuntimeGone))),
-            "outside of any"
-        );
-        let first = runtime();
-        first.block_on(async { assert!(timer.poll_until(deadline, &mut cx).is_pending()) });
-        drop(first);
-        let earlier = deadline - Duration::from_secs(1);
-        let polled = timer.poll_until(earlier, &mut cx);
-        assert!(matches!(polled, Poll::Ready(Err(RuntimeGone))), "outside of any again");
-        let second = runtime();
-        second.block_on(async { assert!(timer.poll_until(earlier, &mut cx).is_pending(), "on another") });
-        drop(second);
-        let third = runtime();
-        third.block_on(async { assert!(timer.poll_until(deadline, &mut cx).is_pending(), "and another") });
-    }
-
-    /// The runtime is there, and nobody drives it.
-    #[test]
-    fn a_timer_that_moves_rings_where_it_is_polled() {
-        let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let (parked, other) = (runtime(), runtime());
-        let mut timer = Timer::default();
-        let deadline = now() + Duration::from_millis(30);
-        let mut cx = Context::from_waker(Waker::noop());
-        parked.block_on(async { assert!(timer.poll_until(deadline, &mut cx).is_pending()) });
-        other.block_on(async {
-            let rings = std::future::poll_fn(|cx| timer.poll_until(deadline, cx));
-            tokio::time::timeout(Duration::from_secs(20), rings).await.expect("it rings").unwrap();
-        });
-        let deadline = now() + Duration::from_millis(30);
-        parked.block_on(async {
-            let rings = std::future::poll_fn(|cx| timer.poll_until(deadline, cx));
-            tokio::time::timeout(Duration::from_secs(20), rings).await.expect("and back").unwrap();
-        });
-    }
-
-    /// A runtime without timers has those of another that was there before, and without any is told so.
-    #[test]
-    fn a_runtime_without_timers_relies_on_another() {
-        let without = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let driven =
-            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let mut timer = Timer::default();
-        let deadline = now() + Duration::from_millis(30);
-        let mut cx = Context::from_waker(Waker::noop());
-        without.block_on(async {
-            assert!(matches!(timer.poll_until(deadline, &mut cx), Poll::Ready(Err(RuntimeGone))));
-        });
-        driven.block_on(async { assert!(timer.poll_until(deadline, &mut cx).is_pending()) });
-        without.block_on(std::future::poll_fn(|cx| timer.poll_until(deadline, cx))).unwrap();
-    }
-
-    #[test]
-    fn outside_of_a_runtime_nothing_panics() {
-        let panics = Arc::new(std::sync::atomic::AtomicUsize::new(0));
-        let (counted, here) = (panics.clone(), std::thread::current().id());
-        let before = std::panic::take_hook();
-        std::panic::set_hook(Box::new(move |panic| {
-            if std::thread::current().id() == here {
-                counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-            }
-            before(panic);
-        }));
-        let mut timer = Timer::default();
-        let polled = timer.poll_until(now(), &mut Context::from_waker(Waker::noop()));
-        assert!(matches!(polled, Poll::Ready(Err(RuntimeGone))));
-        assert_eq!(panics.load(std::sync::atomic::Ordering::SeqCst), 0, "the panic hook was called");
     }
 }

@@ -5,7 +5,6 @@
 mod support;
 
 use std::future::Future;
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::task::{Context, Waker};
 use std::time::Duration;
@@ -112,7 +111,7 @@ impl Resolve for Loopback {
     fn resolve(&self, _: &str, _: Family) -> Pin<Box<dyn Future<Output = Result<Answer, BoxError>> + Send>> {
         Box::pin(async {
             tokio::time::sleep(Duration::from_millis(5)).await;
-            Ok(Answer { addresses: vec![IpAddr::from([127, 0, 0, 1])], valid_for: None })
+            Ok(Answer::new([([127, 0, 0, 1], 0).into()]))
         })
     }
 }
@@ -155,8 +154,8 @@ async fn a_refused_address_before_one_that_answers() {
             _: Family,
         ) -> Pin<Box<dyn Future<Output = Result<Answer, BoxError>> + Send>> {
             assert!(self.0 > 0);
-            let addresses = vec![IpAddr::from([127, 0, 0, 2]), IpAddr::from([127, 0, 0, 1])];
-            Box::pin(async { Ok(Answer { addresses, valid_for: None }) })
+            let addresses = [[127, 0, 0, 2], [127, 0, 0, 1]].map(|address| (address, 0).into());
+            Box::pin(async move { Ok(Answer::new(addresses)) })
         }
     }
     let server = Plain::start();

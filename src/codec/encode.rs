@@ -155,7 +155,7 @@ fn announced(method: &Method, body: BodyLength, fields: &Fields<'_>) -> Announce
         BodyLength::Known(length) => Announcement::Length(length),
         BodyLength::None if fields.length.is_some() => Announcement::Length(0),
         BodyLength::None => match *method {
-            Method::POST | Method::PUT | Method::PATCH => Announcement::Length(0),
+            Method::POST | Method::PUT | Method::PATCH | Method::QUERY => Announcement::Length(0),
             _ => Announcement::Nothing,
         },
     }

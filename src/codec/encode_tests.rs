@@ -39,6 +39,7 @@ fn request_heads() {
             "CONNECT [::1]:443 HTTP/1.1\r\nhost: h\r\n\r\n",
         ),
         ("POST", Target::Origin("/"), &[], None, "POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 0\r\n\r\n"),
+        ("QUERY", Target::Origin("/"), &[], None, "QUERY / HTTP/1.1\r\nhost: h\r\ncontent-length: 0\r\n\r\n"),
         ("DELETE", Target::Origin("/"), &[], None, "DELETE / HTTP/1.1\r\nhost: h\r\n\r\n"),
         (
             "PUT",

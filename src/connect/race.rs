@@ -1,11 +1,11 @@
-//! Which address is tried next, and when: a happy-eyeballs race.
+//! The happy-eyeballs race: which address is tried next, and when.
 //!
-//! Pure: knows neither sockets nor the clock; `now` goes in, what to do comes out. The caller starts the attempts
-//! it is told to start, reports those that fail, and drops the race when one succeeds. Invariants: every address is
-//! started at most once, in order; at most [`MAX_IN_FLIGHT`] attempts run; the race is exhausted only when every
-//! address was started and has failed.
+//! Pure: the race knows neither sockets nor the clock. `now` goes in, and what to do comes out. The caller starts the
+//! attempts that it is told to start, reports those that fail, and drops the race when one succeeds. Invariants: each
+//! address is started at most once, in order; at most [`MAX_IN_FLIGHT`] attempts run; and the race is exhausted only when
+//! every address was started and has failed.
 //!
-//! Three addresses, a delay of 250 ms; the second is refused at 280 ms, and the first still runs:
+//! An example with three addresses and a delay of 250 ms. The second attempt is refused at 280 ms, while the first runs:
 //!
 //! ```text
 //! ms        0              250   280         530
@@ -17,8 +17,8 @@
 //!                                Start(2), Wait
 //! ```
 //!
-//! What is to be done is always one of four: start an attempt (`Start`), come back at a time or when an attempt ends
-//! (`WaitUntil`), come back when an attempt ends (`Wait`), give up (`Exhausted`).
+//! There are four things to do: start an attempt (`Start`), ask again at a time or when an attempt fails (`WaitUntil`), ask
+//! again when an attempt fails (`Wait`), and give up (`Exhausted`).
 //!
 //! > connection attempts SHOULD NOT be made simultaneously. Instead, one connection attempt to a single address is
 //! > started first, followed by the others in the list, one at a time.
@@ -28,17 +28,18 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// The state of a race.
+/// A race between addresses.
 #[derive(Debug)]
 pub(crate) struct Race {
-    /// All addresses in the order of their attempts.
+    /// All addresses, in the order of their attempts.
     order: Vec<SocketAddr>,
-    /// How many were started: `started <= order.len()`.
+    /// Number of attempts that were started: `started <= order.len()`.
     started: usize,
-    /// The attempts that run, by index: `len <= MAX_IN_FLIGHT`.
+    /// Indexes of the attempts that run: `len <= MAX_IN_FLIGHT`.
     running: Vec<usize>,
-    /// The next attempt may start from here on, even though others run. `None`: at once.
+    /// Time from which the next attempt may start while others run. `None`: at once.
     due: Option<Instant>,
+    /// Time between the starts of two attempts.
     delay: Duration,
 }
 
@@ -56,12 +57,12 @@ pub(crate) enum Step {
 }
 
 impl Race {
-    /// A race between `addresses`, in their order of preference, except that families take turns.
+    /// Returns a race between `addresses` in their order of preference, except that the families take turns.
     pub(crate) fn new(addresses: Vec<SocketAddr>, delay: Duration) -> Self {
         Self { order: interleave(addresses), started: 0, running: Vec::new(), due: None, delay }
     }
 
-    /// What to do at `now`.
+    /// Returns what to do at `now`.
     pub(crate) fn step(&mut self, now: Instant) -> Step {
         let Some(&address) = self.order.get(self.started) else {
             return if self.running.is_empty() { Step::Exhausted } else { Step::Wait };
@@ -79,19 +80,19 @@ impl Race {
         Step::Start(index, address)
     }
 
-    /// An attempt has failed: the next may start at once.
+    /// Notes that an attempt has failed, so that the next may start at once.
     pub(crate) fn failed(&mut self, index: usize) {
         self.running.retain(|&running| running != index);
         self.due = None;
     }
 
-    /// Whether every address was started.
+    /// Whether an attempt was started for every address.
     pub(crate) fn has_started_all(&self) -> bool {
         self.started == self.order.len()
     }
 }
 
-/// The families take turns, beginning with that of the first address; within a family the order stays.
+/// Orders addresses so that the families take turns. The first address stays first, and the order within a family is kept.
 ///
 /// > Whichever address family is first in the list should be followed by an address of the other address family
 ///
@@ -109,7 +110,7 @@ fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     }
 }
 
-/// A host with hundreds of dead addresses must not cost hundreds of sockets.
+/// Maximum number of attempts that run: a host with hundreds of dead addresses does not cost hundreds of sockets.
 const MAX_IN_FLIGHT: usize = 6;
 
 #[cfg(test)]
@@ -124,7 +125,7 @@ mod tests {
         SocketAddr::from(([0x2001, 0xdb8, 0, 0, 0, 0, 0, n], 80))
     }
 
-    /// What happens to a race at a time, in milliseconds.
+    /// An event of a race, with its time in milliseconds.
     #[derive(Clone, Copy)]
     enum Event {
         Tick(u64),
@@ -133,11 +134,11 @@ mod tests {
 
     use Event::{Failed, Tick};
 
-    /// Plays `events`, and tells what was started when, and what the last step of each event was.
+    /// Plays `events`. Returns each start and the last step after each event, with their times.
     fn play(addresses: Vec<SocketAddr>, events: &[Event]) -> Vec<String> {
         let origin = Instant::now();
         let mut race = Race::new(addresses, Duration::from_millis(250));
-        let mut told = Vec::new();
+        let mut log = Vec::new();
         for &event in events {
             let ms = match event {
                 Tick(ms) => ms,
@@ -148,7 +149,7 @@ mod tests {
             };
             loop {
                 let step = race.step(origin + Duration::from_millis(ms));
-                told.push(match step {
+                log.push(match step {
                     Step::Start(index, address) => format!("{ms}: start {index} {}", address.ip()),
                     Step::WaitUntil(then) => format!("{ms}: until {}", (then - origin).as_millis()),
                     Step::Wait => format!("{ms}: wait"),
@@ -159,7 +160,7 @@ mod tests {
                 }
             }
         }
-        told
+        log
     }
 
     #[test]
@@ -172,15 +173,15 @@ mod tests {
 
     #[test]
     fn one_address_is_started_and_waited_for() {
-        let told = play(vec![v4(1)], &[Tick(0), Tick(9_000), Failed(9_001, 0)]);
-        assert_eq!(told, ["0: start 0 192.0.2.1", "0: wait", "9000: wait", "9001: exhausted"]);
+        let log = play(vec![v4(1)], &[Tick(0), Tick(9_000), Failed(9_001, 0)]);
+        assert_eq!(log, ["0: start 0 192.0.2.1", "0: wait", "9000: wait", "9001: exhausted"]);
     }
 
     #[test]
     fn the_next_starts_after_the_delay_and_not_before() {
-        let told = play(vec![v6(1), v4(1)], &[Tick(0), Tick(249), Tick(250)]);
+        let log = play(vec![v6(1), v4(1)], &[Tick(0), Tick(249), Tick(250)]);
         assert_eq!(
-            told,
+            log,
             [
                 "0: start 0 2001:db8::1",
                 "0: until 250",
@@ -194,9 +195,9 @@ mod tests {
 
     #[test]
     fn the_next_starts_at_once_when_one_fails() {
-        let told = play(vec![v4(1), v4(2), v4(3)], &[Tick(0), Tick(250), Failed(280, 1), Tick(530)]);
+        let log = play(vec![v4(1), v4(2), v4(3)], &[Tick(0), Tick(250), Failed(280, 1), Tick(530)]);
         assert_eq!(
-            told,
+            log,
             [
                 "0: start 0 192.0.2.1",
                 "0: until 250",
@@ -212,9 +213,9 @@ mod tests {
 
     #[test]
     fn a_failure_restarts_the_delay_for_the_one_after_the_next() {
-        let told = play(vec![v4(1), v4(2), v4(3)], &[Tick(0), Failed(100, 0), Tick(250), Tick(350)]);
+        let log = play(vec![v4(1), v4(2), v4(3)], &[Tick(0), Failed(100, 0), Tick(250), Tick(350)]);
         assert_eq!(
-            told[2..],
+            log[2..],
             [
                 "100: start 1 192.0.2.2",
                 "100: until 350",
@@ -226,10 +227,10 @@ mod tests {
     }
 
     #[test]
-    fn all_refused_is_over_without_any_delay() {
-        let told = play(vec![v4(1), v6(1)], &[Tick(0), Failed(1, 0), Failed(2, 1)]);
+    fn a_race_is_exhausted_at_once_when_all_are_refused() {
+        let log = play(vec![v4(1), v6(1)], &[Tick(0), Failed(1, 0), Failed(2, 1)]);
         assert_eq!(
-            told,
+            log,
             ["0: start 0 192.0.2.1", "0: until 250", "1: start 1 2001:db8::1", "1: wait", "2: exhausted"]
         );
     }
@@ -239,10 +240,10 @@ mod tests {
         let addresses = (1..=8).map(v4).collect();
         let mut events: Vec<_> = (0..8).map(|n| Tick(n * 250)).collect();
         events.push(Failed(2_000, 3));
-        let told = play(addresses, &events);
-        let started = |told: &[String]| told.iter().filter(|line| line.contains("start")).count();
-        assert_eq!(started(&told[..told.len() - 2]), 6);
-        assert_eq!(told[told.len() - 2..], ["2000: start 6 192.0.2.7", "2000: wait"]);
+        let log = play(addresses, &events);
+        let started = |log: &[String]| log.iter().filter(|line| line.contains("start")).count();
+        assert_eq!(started(&log[..log.len() - 2]), 6);
+        assert_eq!(log[log.len() - 2..], ["2000: start 6 192.0.2.7", "2000: wait"]);
     }
 
     #[test]
@@ -251,8 +252,8 @@ mod tests {
     }
 
     #[test]
-    fn an_attempt_fails_once() {
-        let told = play(vec![v4(1), v4(2)], &[Tick(0), Failed(1, 0), Failed(2, 0)]);
-        assert_eq!(told.last().unwrap(), "2: wait");
+    fn a_failure_that_is_reported_twice_counts_once() {
+        let log = play(vec![v4(1), v4(2)], &[Tick(0), Failed(1, 0), Failed(2, 0)]);
+        assert_eq!(log.last().unwrap(), "2: wait");
     }
 }

@@ -1,21 +1,21 @@
-//! Failures of this process, which say nothing of the host: no descriptors, no memory, no ports, no network.
+//! Failures of this process, such as a lack of descriptors, memory, ports or a network, which say nothing about the host.
 //!
-//! It knows errors only.
+//! This file knows errors only.
 
 use std::error::Error as StdError;
 use std::io;
 use std::sync::Arc;
 
-/// What this process ran short of.
+/// What this process lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shortage {
     /// Descriptors, buffers or memory.
     Resource,
-    /// A network or a local address from which the peer can be reached.
+    /// A network, or a local address from which the peer can be reached.
     Network,
 }
 
-/// Returns what this process ran short of, if that is why the operation failed.
+/// Returns what this process lacks, if the operation failed for that reason.
 pub(super) fn shortage(error: &io::Error) -> Option<Shortage> {
     match error.kind() {
         io::ErrorKind::OutOfMemory => return Some(Shortage::Resource),
@@ -27,13 +27,13 @@ pub(super) fn shortage(error: &io::Error) -> Option<Shortage> {
     error.raw_os_error().filter(|code| EXHAUSTED.contains(code)).map(|_| Shortage::Resource)
 }
 
-/// Whether an error, or one of its causes, says that this process ran short of something.
+/// Whether an error or one of its causes says that this process lacks something.
 pub(super) fn is_shortage(error: &(dyn StdError + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
         let io = error.downcast_ref::<io::Error>();
         let io = io.or_else(|| error.downcast_ref::<Arc<io::Error>>().map(|error| &**error));
-        // (An error that an `io::Error` wraps is not its source.)
+        // The error that an `io::Error` wraps is not its source, so that it is looked at by itself.
         let wrapped = io.and_then(io::Error::get_ref);
         if io.is_some_and(|io| shortage(io).is_some()) || wrapped.is_some_and(|inner| is_shortage(inner)) {
             return true;
@@ -43,12 +43,12 @@ pub(super) fn is_shortage(error: &(dyn StdError + 'static)) -> bool {
     false
 }
 
-/// EMFILE, ENFILE and ENOBUFS, for which std has no kinds.
+/// The codes EMFILE, ENFILE and ENOBUFS, for which std has no kinds.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const EXHAUSTED: [i32; 3] = [24, 23, 105];
 #[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
 const EXHAUSTED: [i32; 3] = [24, 23, 55];
-/// WSAEMFILE and WSAENOBUFS, for which std has no kinds.
+/// The codes WSAEMFILE and WSAENOBUFS, for which std has no kinds.
 #[cfg(not(unix))]
 const EXHAUSTED: [i32; 2] = [10_024, 10_055];
 
@@ -58,7 +58,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn what_this_process_lacks_is_told_from_what_a_peer_says() {
+    fn a_shortage_differs_from_a_failure_of_the_peer() {
         // ENOMEM, ENFILE, EMFILE, EADDRNOTAVAIL, ENETDOWN, ENETUNREACH, ENOBUFS
         for code in [12, 23, 24, 99, 100, 101, 105] {
             let error = io::Error::from_raw_os_error(code);

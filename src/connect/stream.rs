@@ -1,9 +1,8 @@
-//! What a connection is made of: bytes in both directions, a look at what is there, and a close that waits for
-//! nothing.
+//! Streams of bytes that the pool keeps: reading, writing, a look at an idle connection, and a close that does not wait.
 //!
-//! Knows nothing of pools, and of HTTP only how the codec classifies unsolicited bytes. Invariant: a look makes a
-//! system call and never believes the reactor. After a peer's FIN has arrived but before the runtime has polled its
-//! reactor, tokio's cached readiness still says that there is nothing to read.
+//! This file knows nothing of pools, and of HTTP only how the codec classifies unsolicited bytes. Invariant: a look makes a
+//! system call instead of asking tokio, because tokio's cached readiness still says that there is nothing to read after a FIN
+//! has arrived, until the runtime polls its reactor.
 
 use std::fmt;
 use std::io::{self, IoSlice, Read};
@@ -20,59 +19,123 @@ use tokio::net::TcpStream;
 use super::tls::TlsStream;
 use crate::codec::{MOST_LINE_ENDS, Unasked};
 
-/// What a look at an idle connection sees.
+/// Result of a look at an idle connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(
     clippy::exhaustive_enums,
     reason = "these three decide whether a connection may be used; there is no fourth"
 )]
 pub enum Look {
-    /// Nothing: the connection is open as far as can be known, and no byte waits to be read.
+    /// No byte waits to be read, and the connection seems to be open. It can be used.
     Silent,
-    /// The peer has closed it, or it has failed.
+    /// The peer has closed the connection, or it has failed.
     Closed,
-    /// There are bytes that nobody asked for: what they belong to is unknown, so it must not be used, unless they turn out
-    /// to be line ends alone.
+    /// Bytes wait to be read that no request asked for. The connection must not be used, unless the bytes are line ends only.
     Spoke,
 }
 
-/// A connection that a custom connector made.
+/// Connection that a custom connector makes.
 ///
-/// Reading and writing are as tokio defines them: what a write took may wait inside until `poll_flush`.
+/// Reading and writing are as tokio defines them: bytes that a write took may stay in the transport until
+/// [`poll_flush`](AsyncWrite::poll_flush). The pool also has to know whether an idle connection can still be used, which
+/// [`look`](Self::look) says.
+///
+/// # Examples
+///
+/// A transport that counts the bytes of a TCP connection that it reads. Every method passes to the [`TcpStream`], which is a
+/// `Transport` itself:
+///
+/// ```
+/// use std::io;
+/// use std::pin::Pin;
+/// use std::task::{Context, Poll, ready};
+///
+/// use handclasp::{Look, Transport};
+/// use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+/// use tokio::net::TcpStream;
+///
+/// struct Counted {
+///     tcp: TcpStream,
+///     read: usize,
+/// }
+///
+/// impl Transport for Counted {
+///     fn look(&mut self) -> Look {
+///         self.tcp.look()
+///     }
+///
+///     fn read_now(&mut self, buf: &mut [u8]) -> usize {
+///         self.tcp.read_now(buf)
+///     }
+///
+///     fn close(&mut self) {
+///         self.tcp.close();
+///     }
+///
+///     fn fails_untouched(&self) -> bool {
+///         true
+///     }
+/// }
+///
+/// impl AsyncRead for Counted {
+///     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+///         let before = buf.filled().len();
+///         ready!(Pin::new(&mut self.tcp).poll_read(cx, buf))?;
+///         self.read += buf.filled().len() - before;
+///         Poll::Ready(Ok(()))
+///     }
+/// }
+///
+/// impl AsyncWrite for Counted {
+///     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+///         Pin::new(&mut self.tcp).poll_write(cx, buf)
+///     }
+///
+///     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+///         Pin::new(&mut self.tcp).poll_flush(cx)
+///     }
+///
+///     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+///         Pin::new(&mut self.tcp).poll_shutdown(cx)
+///     }
+/// }
+/// ```
 pub trait Transport: AsyncRead + AsyncWrite + Send + Unpin + 'static {
-    /// What is there right now, without blocking, and past any cached readiness: the answer decides whether a
-    /// request is written to this connection after it was idle.
+    /// Looks at the connection, without blocking. A request is written to an idle connection only if it is
+    /// [`Silent`](Look::Silent).
     ///
-    /// Bytes that are of no meaning to the reader, as TLS session tickets, may be taken in. Where it answers
-    /// [`Spoke`](Look::Spoke), the bytes are read next, by [`read_now`](Self::read_now): line ends alone are discarded, and
-    /// it is asked again.
+    /// The look should ask the system instead of a cached readiness, which may not know yet that the peer has closed.
+    ///
+    /// A look may read bytes that mean nothing to the user of the transport, such as TLS session tickets. After
+    /// [`Spoke`](Look::Spoke), the client calls [`read_now`](Self::read_now). If the bytes are line ends only, it discards them
+    /// and looks again.
     fn look(&mut self) -> Look;
 
-    /// Reads what a look has found, without blocking, and past any cached readiness where that is possible. Returns how
-    /// many bytes of `room` were filled. If nothing can be read at once, the connection counts as one that spoke.
+    /// Reads the bytes that a look has found, without blocking. Returns the number of bytes of `buf` that were filled; 0 means
+    /// that nothing can be read at once, and then the connection is not used.
     ///
-    /// The default polls once and wakes nobody. What reads a tokio socket that way may find nothing, although bytes have
-    /// arrived: the runtime has not polled its reactor since. A transport around a [`TcpStream`] asks the stream's own
-    /// `read_now`, which makes a system call.
-    fn read_now(&mut self, room: &mut [u8]) -> usize {
-        let mut room = ReadBuf::new(room);
+    /// The default polls `poll_read` once, with a waker that does nothing. Over a tokio socket, that may find nothing although
+    /// bytes have arrived, because the runtime has not polled its reactor since. A transport around a [`TcpStream`] should
+    /// call the stream's own `read_now`, which makes a system call.
+    fn read_now(&mut self, buf: &mut [u8]) -> usize {
+        let mut buf = ReadBuf::new(buf);
         let mut cx = Context::from_waker(Waker::noop());
-        let _ = Pin::new(self).poll_read(&mut cx, &mut room);
-        room.filled().len()
+        let _ = Pin::new(self).poll_read(&mut cx, &mut buf);
+        buf.filled().len()
     }
 
-    /// Closes it now, as well as that can be done without blocking. It is dropped next.
+    /// Closes the connection, as well as that is possible without blocking. The client drops the transport next.
     ///
-    /// A panic in here, or in the drop, does not affect other connections, because the slot is released first. The panic
-    /// resumes in the request or response that uses the connection. If the pool closes an idle connection, the panic is
-    /// contained.
+    /// A panic in this method or in the drop does not affect other connections, because the pool has released the
+    /// connection's slot before. The panic goes on in the request or response that uses the connection. If the pool closes an
+    /// idle connection, it catches the panic.
     fn close(&mut self);
 
-    /// Whether a write that fails has taken none of the bytes that it was given, as is true of a plain socket.
+    /// Whether a write that fails has taken none of its bytes, as is true of a plain socket.
     ///
-    /// A transport that buffers or encrypts what it is given may have sent a part of it before the write fails. The
-    /// default, `false`, says so: a request whose write failed then counts as written in part, and is sent again only
-    /// if it may be sent twice.
+    /// A transport that buffers or encrypts may have sent a part of the bytes before a write fails, which is what the default,
+    /// `false`, says. A request whose write failed then counts as written in part, so that it is sent again only if it may be
+    /// sent twice.
     fn fails_untouched(&self) -> bool {
         false
     }
@@ -83,8 +146,8 @@ impl Transport for TcpStream {
         look(self)
     }
 
-    fn read_now(&mut self, room: &mut [u8]) -> usize {
-        read_now(self, room)
+    fn read_now(&mut self, buf: &mut [u8]) -> usize {
+        read_now(self, buf)
     }
 
     fn close(&mut self) {
@@ -96,19 +159,20 @@ impl Transport for TcpStream {
     }
 }
 
-/// The crate's own view of a connection.
+/// Stream of a connection.
 pub(crate) enum Stream {
     /// Plain TCP.
     Tcp(TcpStream),
     /// TLS over TCP.
     Tls(Box<TlsStream>),
-    /// What a custom connector made.
+    /// Transport of a custom connector.
     Other(Exclusive),
 }
 
-/// A transport of the caller's, which need not be `Sync`: it is only ever used through `&mut`.
+/// Transport of a custom connector. It need not be `Sync`, because the mutex is only used through `&mut`.
 pub(crate) struct Exclusive {
     transport: Mutex<Box<dyn Transport>>,
+    /// Whether the transport writes vectored, which its `&self` method cannot say through the mutex.
     is_vectored: bool,
 }
 
@@ -123,7 +187,7 @@ impl Exclusive {
 }
 
 impl Stream {
-    /// See [`Transport::fails_untouched`].
+    /// Whether a write that fails has taken none of its bytes; see [`Transport::fails_untouched`].
     pub(crate) fn fails_untouched(&mut self) -> bool {
         match self {
             Self::Tcp(_) => true,
@@ -132,7 +196,7 @@ impl Stream {
         }
     }
 
-    /// See [`Transport::look`].
+    /// Looks at the connection; see [`Transport::look`].
     pub(crate) fn look(&mut self) -> Look {
         match self {
             Self::Tcp(tcp) => look(tcp),
@@ -141,8 +205,8 @@ impl Stream {
         }
     }
 
-    /// Reads what a look has found on an idle connection. Line ends alone are discarded; `line_ends` counts them over all
-    /// looks at the idle connection, so that a server cannot send them without limit. A 408 counts as a close.
+    /// Reads the bytes that a look has found on an idle connection. Discards line ends; `line_ends` counts them over all looks
+    /// at the idle connection, so that a server cannot send them without limit. A 408 response counts as a close.
     #[cold]
     pub(crate) fn look_closer(&mut self, line_ends: &mut u16) -> Look {
         loop {
@@ -164,7 +228,7 @@ impl Stream {
         }
     }
 
-    /// See [`Transport::read_now`].
+    /// Reads the bytes that a look has found; see [`Transport::read_now`].
     pub(crate) fn read_now(&mut self, room: &mut [u8]) -> usize {
         match self {
             Self::Tcp(tcp) => read_now(tcp, room),
@@ -173,7 +237,7 @@ impl Stream {
         }
     }
 
-    /// See [`Transport::close`].
+    /// Closes the connection; see [`Transport::close`].
     pub(crate) fn close(&mut self) {
         match self {
             Self::Tcp(tcp) => close(tcp),
@@ -182,8 +246,8 @@ impl Stream {
         }
     }
 
-    /// Looks at what is held between the socket and the reader, without a system call: silent unless TLS has read half
-    /// a record, or the end, or has decrypted something that was not read yet.
+    /// Looks at the buffers between the socket and the reader, without a system call. Returns [`Look::Silent`], unless TLS has
+    /// read part of a record or the end, or holds plaintext that was not read.
     pub(crate) fn look_inside(&mut self) -> Look {
         match self {
             Self::Tcp(_) | Self::Other(_) => Look::Silent,
@@ -258,7 +322,7 @@ impl AsyncWrite for Stream {
     }
 }
 
-/// Peeks at a plain socket.
+/// Looks at a plain socket by a peek.
 fn look(tcp: &TcpStream) -> Look {
     let socket = SockRef::from(tcp);
     loop {
@@ -272,12 +336,12 @@ fn look(tcp: &TcpStream) -> Look {
     }
 }
 
-/// Reads a plain socket.
-fn read_now(tcp: &TcpStream, room: &mut [u8]) -> usize {
-    (&*SockRef::from(tcp)).read(room).unwrap_or_default()
+/// Reads a plain socket by a system call. Returns 0 if nothing can be read.
+fn read_now(tcp: &TcpStream, buf: &mut [u8]) -> usize {
+    (&*SockRef::from(tcp)).read(buf).unwrap_or_default()
 }
 
-/// Ends a socket in both directions; that it has ended already is no matter.
+/// Shuts a socket down in both directions. An error means that it was shut down before.
 pub(super) fn close(tcp: &TcpStream) {
     let _ = SockRef::from(tcp).shutdown(Shutdown::Both);
 }
@@ -291,7 +355,7 @@ mod tests {
 
     use super::*;
 
-    /// A connection whose reactor has once seen that there is nothing to read, and its peer.
+    /// Returns both ends of a connection. The reactor of the first has seen once that there is nothing to read.
     async fn pair() -> (Stream, std::net::TcpStream) {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let mut tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
@@ -299,7 +363,7 @@ mod tests {
         (Stream::Tcp(tcp), listener.accept().unwrap().0)
     }
 
-    /// Blocks the runtime's only thread: whatever arrives meanwhile, the reactor does not hear of it.
+    /// Blocks the runtime's only thread, so that the reactor does not learn what arrives meanwhile.
     fn block() {
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -333,7 +397,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_stray_byte_is_seen_past_the_reactor_and_not_taken() {
+    async fn a_stray_byte_is_seen_past_the_reactor_and_not_read() {
         let (mut stream, mut peer) = pair().await;
         peer.write_all(b"HTTP/1.1 408 ").unwrap();
         block();

@@ -1,8 +1,8 @@
-//! The race's legs: TCP attempts on tokio, as the race says.
+//! TCP connection attempts, started in the order and at the times that the race decides.
 //!
-//! Knows nothing of names or of TLS. Everything runs inside the one future that polls it, nothing is spawned: to
-//! drop that future closes every attempt's socket. Invariant: when a race is won or dropped, no other socket of it
-//! stays open.
+//! Nothing is spawned: all attempts run inside of the one future that polls them, and dropping that future closes every
+//! socket. The file knows nothing of names or of TLS. Invariant: when an attempt has won or the attempts are dropped, no
+//! socket of another attempt stays open.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -23,25 +23,29 @@ use super::shortage::{Shortage, shortage};
 use crate::time;
 use crate::trace::{Attempt, Setup};
 
-/// A race that runs.
-pub(crate) struct Run<'a> {
+/// The connection attempts of one dial.
+pub(crate) struct Attempts<'a> {
     race: Race,
-    running: Vec<Leg>,
-    failed: Vec<(SocketAddr, io::Error)>,
+    in_flight: Vec<InFlight>,
+    /// Errors of the attempts that failed, in that order.
+    failures: Vec<(SocketAddr, io::Error)>,
+    /// Wakes the task when the next attempt may start.
     timer: Option<Pin<Box<Sleep>>>,
+    /// Local address that sockets are bound to.
     local: Option<IpAddr>,
     setup: &'a Setup,
 }
 
-/// One attempt.
-struct Leg {
+/// An attempt that has neither connected nor failed.
+struct InFlight {
     index: usize,
     peer: SocketAddr,
     connecting: Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>,
     attempt: Attempt,
 }
 
-impl<'a> Run<'a> {
+impl<'a> Attempts<'a> {
+    /// Returns the attempts for `addresses`, none of them started.
     pub(crate) fn new(
         addresses: Vec<SocketAddr>,
         delay: Duration,
@@ -49,29 +53,32 @@ impl<'a> Run<'a> {
         setup: &'a Setup,
     ) -> Self {
         let race = Race::new(addresses, delay);
-        Self { race, running: Vec::new(), failed: Vec::new(), timer: None, local, setup }
+        Self { race, in_flight: Vec::new(), failures: Vec::new(), timer: None, local, setup }
     }
 
-    /// The first connection, or `None` once every attempt has failed. May be dropped and called again.
+    /// Returns the first connection, or `None` once every attempt has failed.
+    ///
+    /// Cancel safe: the attempts continue when the method is called again.
     pub(crate) async fn winner(&mut self) -> Option<(TcpStream, SocketAddr)> {
         let won = poll_fn(|cx| self.poll(cx)).await;
-        self.running.clear();
+        self.in_flight.clear();
         won
     }
 
-    /// Whether every address was tried.
+    /// Whether an attempt was started for every address.
     pub(crate) fn has_tried_all(&self) -> bool {
         self.race.has_started_all()
     }
 
-    /// What failed so far.
+    /// Returns the failures so far as one error.
     pub(crate) fn into_error(self) -> ConnectError {
-        ConnectError { attempts: self.failed }
+        ConnectError { failures: self.failures }
     }
 
+    /// Polls and starts attempts until one has connected, all have failed, or nothing can be done but wait.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<(TcpStream, SocketAddr)>> {
         loop {
-            if let Some(won) = self.poll_legs(cx) {
+            if let Some(won) = self.poll_in_flight(cx) {
                 return Poll::Ready(Some(won));
             }
             match self.race.step(time::now()) {
@@ -87,34 +94,37 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Starts an attempt.
     fn start(&mut self, index: usize, peer: SocketAddr) {
         let local = self.local;
         let connecting = Box::pin(async move { open(peer, local)?.connect(peer).await });
         let attempt = self.setup.attempt(peer, index + 1);
-        self.running.push(Leg { index, peer, connecting, attempt });
+        self.in_flight.push(InFlight { index, peer, connecting, attempt });
     }
 
-    fn poll_legs(&mut self, cx: &mut Context<'_>) -> Option<(TcpStream, SocketAddr)> {
+    /// Polls every attempt. Returns the first that has connected.
+    fn poll_in_flight(&mut self, cx: &mut Context<'_>) -> Option<(TcpStream, SocketAddr)> {
         let mut at = 0;
-        while let Some(leg) = self.running.get_mut(at) {
-            match leg.connecting.as_mut().poll(cx) {
+        while let Some(one) = self.in_flight.get_mut(at) {
+            match one.connecting.as_mut().poll(cx) {
                 Poll::Pending => at += 1,
                 Poll::Ready(Ok(stream)) => {
-                    let leg = self.running.swap_remove(at);
-                    leg.attempt.won();
-                    return Some((stream, leg.peer));
+                    let one = self.in_flight.swap_remove(at);
+                    one.attempt.won();
+                    return Some((stream, one.peer));
                 }
                 Poll::Ready(Err(error)) => {
-                    let leg = self.running.swap_remove(at);
-                    leg.attempt.failed();
-                    self.race.failed(leg.index);
-                    self.failed.push((leg.peer, error));
+                    let one = self.in_flight.swap_remove(at);
+                    one.attempt.failed();
+                    self.race.failed(one.index);
+                    self.failures.push((one.peer, error));
                 }
             }
         }
         None
     }
 
+    /// Becomes ready at `then`.
     fn poll_timer(&mut self, then: Instant, cx: &mut Context<'_>) -> Poll<()> {
         let timer = self.timer.get_or_insert_with(|| Box::pin(time::sleep_until(then)));
         if timer.deadline() != then.into() {
@@ -124,20 +134,20 @@ impl<'a> Run<'a> {
     }
 }
 
-/// No address could be connected to: what each said.
+/// Failure to connect to any address, with the error of each.
 #[derive(Debug)]
 pub(crate) struct ConnectError {
-    pub(crate) attempts: Vec<(SocketAddr, io::Error)>,
+    pub(crate) failures: Vec<(SocketAddr, io::Error)>,
 }
 
 impl ConnectError {
-    /// Returns whom the failure concerns. An address that cannot be reached from here says nothing of the host, unless another
-    /// address of the host was reached.
+    /// Returns which other dials would fail in the same way. An address that this machine cannot reach says nothing about the
+    /// host, unless another address of the host was reached.
     pub(super) fn scope(&self) -> Scope {
-        let mut shortages = self.attempts.iter().map(|(_, error)| shortage(error));
+        let mut shortages = self.failures.iter().map(|(_, error)| shortage(error));
         let is_exhausted = shortages.clone().any(|shortage| shortage == Some(Shortage::Resource));
         match is_exhausted || shortages.all(|shortage| shortage.is_some()) {
-            true if !self.attempts.is_empty() => Scope::Shortage,
+            true if !self.failures.is_empty() => Scope::Shortage,
             _ => Scope::Host,
         }
     }
@@ -145,38 +155,38 @@ impl ConnectError {
 
 impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (n, (peer, error)) in self.attempts.iter().take(MAX_TOLD).enumerate() {
+        for (n, (peer, error)) in self.failures.iter().take(MAX_SHOWN).enumerate() {
             let comma = if n == 0 { "" } else { ", " };
-            write!(f, "{comma}{peer}: {}", words(error))?;
+            write!(f, "{comma}{peer}: {}", message_of(error))?;
         }
-        match self.attempts.len() {
+        match self.failures.len() {
             0 => f.write_str("no address answered"),
-            told if told <= MAX_TOLD => Ok(()),
-            all => write!(f, ", and {} more", all - MAX_TOLD),
+            shown if shown <= MAX_SHOWN => Ok(()),
+            all => write!(f, ", and {} more", all - MAX_SHOWN),
         }
     }
 }
 
 impl StdError for ConnectError {}
 
-/// "connection refused" rather than "Connection refused (os error 111)".
-pub(super) fn words(error: &io::Error) -> String {
+/// Returns "connection refused" instead of "Connection refused (os error 111)".
+fn message_of(error: &io::Error) -> String {
     match (error.raw_os_error(), error.kind().to_string()) {
         (Some(_), kind) if kind != "uncategorized error" && kind != "other error" => kind,
         _ => error.to_string(),
     }
 }
 
-/// A socket that is ready to connect to `peer`.
+/// Opens a socket that is ready to connect to `peer`.
 fn open(peer: SocketAddr, local: Option<IpAddr>) -> io::Result<TcpSocket> {
     let socket = if peer.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    // A head and its body go out as one write: there is nothing for Nagle's algorithm to collect. Neither option is
-    // worth failing for where a platform refuses it.
+    // No Nagle: a head and its body are written at once, so that there is nothing to collect. Errors are ignored because a
+    // connection without these options works too.
     let _ = socket.set_nodelay(true);
     let _ = SockRef::from(&socket).set_tcp_keepalive(&keep_alive());
     if let Some(local) = local {
         if local.is_ipv4() != peer.is_ipv4() {
-            let text = format!("the local address {local} is of the other family");
+            let text = format!("the local address {local} is of the other address family");
             return Err(io::Error::new(io::ErrorKind::AddrNotAvailable, text));
         }
         socket.bind(SocketAddr::new(local, 0))?;
@@ -184,8 +194,8 @@ fn open(peer: SocketAddr, local: Option<IpAddr>) -> io::Result<TcpSocket> {
     Ok(socket)
 }
 
-/// A peer that went away without a word is noticed after about 75 s, and NAT tables are kept fresh: 15 s is what Go
-/// probes with.
+/// Returns the keep-alive settings. A peer that vanished is noticed after about 75 s, and NAT tables keep the connection. Go
+/// probes every 15 s as well.
 fn keep_alive() -> TcpKeepalive {
     let keep_alive = TcpKeepalive::new().with_time(Duration::from_secs(15));
     #[cfg(any(
@@ -201,21 +211,21 @@ fn keep_alive() -> TcpKeepalive {
     keep_alive
 }
 
-/// How many addresses an error names.
-const MAX_TOLD: usize = 6;
+/// Maximum number of addresses that an error names.
+const MAX_SHOWN: usize = 6;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// Long enough to show that nobody waited for it.
+    /// An attempt delay that no test waits for.
     const HOUR: Duration = Duration::from_secs(3_600);
 
     fn setup() -> Setup {
         Setup::new(1, "http", "test", 80, time::now())
     }
 
-    /// Addresses where nobody listens (any more).
+    /// Returns `n` addresses where nothing listens.
     fn refusing(n: usize) -> Vec<SocketAddr> {
         let listeners: Vec<_> = (0..n).map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
         listeners.iter().map(|listener| listener.local_addr().unwrap()).collect()
@@ -227,8 +237,8 @@ mod tests {
         let mut addresses = refusing(2);
         addresses.push(listener.local_addr().unwrap());
         let setup = setup();
-        let mut run = Run::new(addresses.clone(), HOUR, None, &setup);
-        let (stream, peer) = run.winner().await.unwrap();
+        let mut attempts = Attempts::new(addresses.clone(), HOUR, None, &setup);
+        let (stream, peer) = attempts.winner().await.unwrap();
         assert_eq!((peer, stream.peer_addr().unwrap()), (addresses[2], addresses[2]));
         assert!(stream.nodelay().unwrap() && SockRef::from(&stream).keepalive().unwrap());
         #[cfg(target_os = "linux")]
@@ -241,11 +251,11 @@ mod tests {
             );
             assert_eq!(socket.tcp_keepalive_retries().unwrap(), 4);
         }
-        assert!(run.has_tried_all());
-        assert_eq!(run.into_error().attempts.len(), 2);
+        assert!(attempts.has_tried_all());
+        assert_eq!(attempts.into_error().failures.len(), 2);
     }
 
-    /// One that answers no SYN, because the queue of those it has not accepted is full.
+    /// The first address answers no SYN, because the listener's accept queue is full.
     #[cfg(target_os = "linux")]
     #[tokio::test]
     async fn the_others_end_when_one_has_won() {
@@ -257,35 +267,38 @@ mod tests {
         let good = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let setup = setup();
         let addresses = vec![silent_at, good.local_addr().unwrap()];
-        let mut run = Run::new(addresses.clone(), Duration::from_millis(1), None, &setup);
-        let (_, peer) = run.winner().await.unwrap();
+        let mut attempts = Attempts::new(addresses.clone(), Duration::from_millis(1), None, &setup);
+        let (_, peer) = attempts.winner().await.unwrap();
         assert_eq!(peer, addresses[1], "R-8305-5-2");
-        assert!(run.has_tried_all() && run.failed.is_empty(), "R-8305-5-2: the first was still being tried");
-        assert!(run.running.is_empty(), "R-8305-5-2: its socket is closed");
+        assert!(
+            attempts.has_tried_all() && attempts.failures.is_empty(),
+            "R-8305-5-2: the first was still being tried"
+        );
+        assert!(attempts.in_flight.is_empty(), "R-8305-5-2: its socket is closed");
     }
 
     #[tokio::test]
-    async fn every_refusal_is_told_up_to_six() {
+    async fn every_refusal_is_listed_up_to_six() {
         let addresses = refusing(8);
         let setup = setup();
-        let mut run = Run::new(addresses.clone(), HOUR, None, &setup);
-        assert!(run.winner().await.is_none());
-        let told: Vec<_> = addresses[..6].iter().map(|a| format!("{a}: connection refused")).collect();
-        let text = format!("{}, and 2 more", told.join(", "));
-        assert_eq!(run.into_error().to_string(), text, "R-8305-5-3");
+        let mut attempts = Attempts::new(addresses.clone(), HOUR, None, &setup);
+        assert!(attempts.winner().await.is_none());
+        let shown: Vec<_> = addresses[..6].iter().map(|a| format!("{a}: connection refused")).collect();
+        let text = format!("{}, and 2 more", shown.join(", "));
+        assert_eq!(attempts.into_error().to_string(), text, "R-8305-5-3");
     }
 
     #[tokio::test]
-    async fn the_local_address_is_bound_or_the_reason_told() {
+    async fn the_local_address_is_bound_or_the_attempt_fails() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let peer = listener.local_addr().unwrap();
         let setup = setup();
-        let mut run = Run::new(vec![peer], HOUR, Some([127, 0, 0, 1].into()), &setup);
-        assert!(run.winner().await.unwrap().0.local_addr().unwrap().ip().is_loopback());
+        let mut attempts = Attempts::new(vec![peer], HOUR, Some([127, 0, 0, 1].into()), &setup);
+        assert!(attempts.winner().await.unwrap().0.local_addr().unwrap().ip().is_loopback());
 
-        let mut run = Run::new(vec![peer], HOUR, Some("::1".parse().unwrap()), &setup);
-        assert!(run.winner().await.is_none());
-        let text = format!("{peer}: the local address ::1 is of the other family");
-        assert_eq!(run.into_error().to_string(), text);
+        let mut attempts = Attempts::new(vec![peer], HOUR, Some("::1".parse().unwrap()), &setup);
+        assert!(attempts.winner().await.is_none());
+        let text = format!("{peer}: the local address ::1 is of the other address family");
+        assert_eq!(attempts.into_error().to_string(), text);
     }
 }

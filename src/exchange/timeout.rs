@@ -10,6 +10,7 @@ use crate::error::{Error, ErrorKind};
 use crate::layer::retry::End;
 use crate::layer::timeout::Waits;
 use crate::time;
+use crate::timer::RuntimeGone;
 
 impl Exchange {
     /// The total deadline passes also while everything moves.
@@ -68,7 +69,7 @@ impl Exchange {
                 false => ready!(lease.conn().timer.poll_until(at, cx)),
             };
             match (rung, due) {
-                (Err(time::RuntimeGone), _) => {
+                (Err(RuntimeGone), _) => {
                     let message = "there is no tokio runtime with timers any more";
                     break Error::new(ErrorKind::ConnectionLost, message).in_phase(phase);
                 }

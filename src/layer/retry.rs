@@ -112,8 +112,16 @@ mod tests {
         let mut headers = HeaderMap::new();
         assert!(!is_idempotent(&Method::POST, &headers));
         assert!(!is_idempotent(&Method::PATCH, &headers));
-        for method in [Method::GET, Method::HEAD, Method::PUT, Method::DELETE, Method::OPTIONS, Method::TRACE]
-        {
+        let idempotent = [
+            Method::GET,
+            Method::HEAD,
+            Method::OPTIONS,
+            Method::TRACE,
+            Method::QUERY,
+            Method::PUT,
+            Method::DELETE,
+        ];
+        for method in idempotent {
             assert!(is_idempotent(&method, &headers), "{method}");
         }
         headers.insert("idempotency-key", "1".parse().unwrap());

@@ -20,7 +20,8 @@ use super::key::Route;
 use super::stats::DropReason;
 use super::{Runtime, Shared};
 use crate::connect::{Look, Stream};
-use crate::time::{self, Timer};
+use crate::time;
+use crate::timer::Timer;
 use crate::trace::Setup;
 
 /// One connection, as it is kept: in two parts, of which the second is to be found while the first is away.

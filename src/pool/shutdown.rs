@@ -15,7 +15,8 @@ use super::policy::BATCH;
 use super::{Actions, Pool, Shared};
 use crate::pool::DropReason;
 use crate::pool::action::Served;
-use crate::time::{self, Timer};
+use crate::time;
+use crate::timer::Timer;
 
 impl Pool {
     /// Ends the pool: requests that begin from now on fail with [`ErrorKind::Shutdown`](crate::ErrorKind::Shutdown), idle

@@ -1,12 +1,12 @@
-//! The default resolver: hickory, set up as the system is (its name servers, search domains and hosts file).
+//! The default resolver: hickory, configured as the system is.
 //!
-//! The only file that knows hickory; none of its types leave it. Invariant: a hickory resolver is only ever used on
-//! the runtime that it was made on. Its connections are driven by tasks of that runtime: from another one, a lookup
-//! would wait for a runtime that may be parked or gone, and hang.
+//! This is the only file that knows hickory; none of its types leave the file. Invariant: a hickory resolver is only used on
+//! the runtime that it was made on, because tasks of that runtime drive its connections. A lookup from another runtime would
+//! hang if the first one is parked or gone.
 
 use std::fmt;
 use std::future::poll_fn;
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
@@ -27,51 +27,69 @@ use super::{Answer, Family, Resolve, Resolving};
 use crate::error::BoxError;
 use crate::time;
 
-/// Resolves names by itself, with the system's configuration: its name servers and search domains, and its hosts
-/// file, which comes first. IPv4 and IPv6 addresses are asked for in parallel, and answers say how long they are
-/// valid.
+/// Resolver that sends DNS queries itself, as the system is configured to. It is the default resolver.
 ///
-/// The configuration is read at the first lookup on each runtime. If it cannot be read, lookups fail and say so: no
-/// public name server is asked instead.
+/// It reads the system's name servers and search domains, and the hosts file, which goes before DNS. It asks for IPv4 and
+/// IPv6 addresses at the same time, and its answers say how long they are valid.
+///
+/// The configuration is read at the first lookup on each runtime. If it cannot be read, lookups fail with an error that says
+/// so, because asking a public name server instead would reveal the names.
+///
+/// # Examples
+///
+/// ```
+/// use handclasp::{Client, HickoryResolver};
+///
+/// # fn main() -> handclasp::Result<()> {
+/// let client = Client::builder().dns_resolver(HickoryResolver::new()).build()?;
+/// # drop(client);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct HickoryResolver {
-    shared: Arc<Shared>,
+    runtimes: Arc<Runtimes>,
 }
 
-struct Shared {
+/// One resolver for each runtime.
+struct Runtimes {
     source: Source,
-    /// The latest runtimes' resolvers, oldest first: `len <= MAX_RUNTIMES`.
-    made: Mutex<Vec<(runtime::Id, Asked)>>,
+    /// Resolvers of the latest runtimes, oldest first: `len <= MAX_RUNTIMES`.
+    resolvers: Mutex<Vec<(runtime::Id, RuntimeResolver)>>,
 }
 
 /// Where the configuration comes from.
 enum Source {
+    /// The system's files.
     System,
+    /// A test.
     #[cfg(test)]
     Given(Box<(ResolverConfig, ResolverOpts)>),
 }
 
-/// What is asked on one runtime.
+/// Resolver of one runtime.
 #[derive(Clone)]
-struct Asked {
+struct RuntimeResolver {
+    /// Contents of the hosts file.
     hosts: Arc<Hosts>,
+    /// Client of the name servers, or the reason why they are not known.
     servers: Result<TokioResolver, Arc<NetError>>,
 }
 
 impl HickoryResolver {
-    /// With the system's configuration, which is not read yet.
+    /// Returns a resolver with the system's configuration, which is read at the first lookup.
     pub fn new() -> Self {
         Self::from_source(Source::System)
     }
 
-    /// With a configuration of its own, and no hosts file.
+    /// Returns a resolver with this configuration and without a hosts file.
     #[cfg(test)]
     pub(crate) fn with_config(config: ResolverConfig, options: ResolverOpts) -> Self {
         Self::from_source(Source::Given(Box::new((config, options))))
     }
 
     fn from_source(source: Source) -> Self {
-        Self { shared: Arc::new(Shared { source, made: Mutex::default() }) }
+        Self { runtimes: Arc::new(Runtimes { source, resolvers: Mutex::default() }) }
     }
 }
 
@@ -89,45 +107,49 @@ impl fmt::Debug for HickoryResolver {
 
 impl Resolve for HickoryResolver {
     fn resolve(&self, name: &str, family: Family) -> Resolving {
-        let shared = Arc::clone(&self.shared);
+        let runtimes = Arc::clone(&self.runtimes);
         let name = Name::from_ascii(name);
         Box::pin(async move {
-            let name = name.map_err(|error| format!("not a host name: {error}"))?;
-            shared.asked()?.look_up(name, family).await
+            let name = name.map_err(|error| format!("the host is not a valid DNS name: {error}"))?;
+            runtimes.current()?.look_up(name, family).await
         })
     }
 }
 
-impl Shared {
-    /// The resolver of the runtime that this is called on.
-    fn asked(&self) -> Result<Asked, BoxError> {
+impl Runtimes {
+    /// Returns the resolver of the runtime that polls the lookup, and makes it if there is none yet.
+    fn current(&self) -> Result<RuntimeResolver, BoxError> {
         let id = runtime::Handle::try_current()?.id();
-        if let Some((_, asked)) = self.lock().iter().find(|(made_on, _)| *made_on == id) {
-            return Ok(asked.clone());
+        let find = |resolvers: &[(runtime::Id, RuntimeResolver)]| {
+            resolvers.iter().find(|(runtime, _)| *runtime == id).map(|(_, resolver)| resolver.clone())
+        };
+        if let Some(resolver) = find(&self.lock()) {
+            return Ok(resolver);
         }
-        // Reads two small files, once per runtime. What fails is not kept: the network may not be up yet.
-        let asked = self.source.open();
-        if asked.servers.is_err() {
-            return Ok(asked);
+        // Reads two small files, once for each runtime. A failure is not kept: the network may not be up yet.
+        let resolver = self.source.open();
+        if resolver.servers.is_err() {
+            return Ok(resolver);
         }
-        let mut made = self.lock();
-        if let Some((_, earlier)) = made.iter().find(|(made_on, _)| *made_on == id) {
-            return Ok(earlier.clone());
+        let mut resolvers = self.lock();
+        if let Some(earlier) = find(&resolvers) {
+            return Ok(earlier);
         }
-        let oldest = (made.len() >= MAX_RUNTIMES).then(|| made.remove(0));
-        made.push((id, asked.clone()));
-        drop(made);
+        let oldest = (resolvers.len() >= MAX_RUNTIMES).then(|| resolvers.remove(0));
+        resolvers.push((id, resolver.clone()));
+        drop(resolvers);
         drop(oldest);
-        Ok(asked)
+        Ok(resolver)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<(runtime::Id, Asked)>> {
-        self.made.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Vec<(runtime::Id, RuntimeResolver)>> {
+        self.resolvers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Source {
-    fn open(&self) -> Asked {
+    /// Reads the configuration and makes a resolver for the current runtime.
+    fn open(&self) -> RuntimeResolver {
         let provider = TokioRuntimeProvider::default();
         let (hosts, builder) = match self {
             Self::System => (Hosts::from_system().unwrap_or_default(), TokioResolver::builder(provider)),
@@ -138,25 +160,29 @@ impl Source {
             }
         };
         let servers = builder.and_then(|mut builder| {
-            // The hosts file is asked here: hickory would ask a server for the family that the file lacks.
+            // `RuntimeResolver` reads the hosts file itself, because hickory would send a query for a family that the file
+            // lacks.
             builder.options_mut().use_hosts_file = ResolveHosts::Never;
             builder.build()
         });
-        Asked { hosts: Arc::new(hosts), servers: servers.map_err(Arc::new) }
+        RuntimeResolver { hosts: Arc::new(hosts), servers: servers.map_err(Arc::new) }
     }
 }
 
-impl Asked {
+impl RuntimeResolver {
+    /// Looks `name` up, in the hosts file first.
     async fn look_up(&self, name: Name, family: Family) -> Result<Answer, BoxError> {
         let addresses = self.in_hosts_file(&name, family);
         if !addresses.is_empty() {
-            return Ok(Answer { addresses, valid_for: None });
+            return Ok(Answer::new(addresses));
         }
         let servers = self.servers.as_ref().map_err(|error| {
-            format!("the system's name servers are not known, its configuration (resolv.conf) cannot be used: {error}")
+            format!(
+                "the name servers could not be read from the system's configuration (resolv.conf): {error}"
+            )
         })?;
-        let v6 = async { part(servers.lookup(name.clone(), RecordType::AAAA).await) };
-        let v4 = async { part(servers.lookup(name.clone(), RecordType::A).await) };
+        let v6 = async { answer_of(servers.lookup(name.clone(), RecordType::AAAA).await) };
+        let v4 = async { answer_of(servers.lookup(name.clone(), RecordType::A).await) };
         match family {
             Family::V4 => v4.await,
             Family::V6 => v6.await,
@@ -167,20 +193,21 @@ impl Asked {
         }
     }
 
-    fn in_hosts_file(&self, name: &Name, family: Family) -> Vec<IpAddr> {
+    /// Returns the addresses of `name` in the hosts file.
+    fn in_hosts_file(&self, name: &Name, family: Family) -> Vec<SocketAddr> {
         let of_type = |kind| self.hosts.lookup_static_host(&Query::query(name.clone(), kind));
         let found = [of_type(RecordType::AAAA), of_type(RecordType::A)];
-        found.iter().flatten().flat_map(addresses).filter(|&address| family.includes(address)).collect()
+        found.iter().flatten().flat_map(addresses).filter(|address| family.includes(address.ip())).collect()
     }
 }
 
-/// One family's answer. That there are no records is an answer too.
-fn part(found: Result<Lookup, NetError>) -> Result<Answer, BoxError> {
+/// Returns the answer of one family. The absence of records is an answer without addresses.
+fn answer_of(found: Result<Lookup, NetError>) -> Result<Answer, BoxError> {
     match found {
-        Ok(found) => Ok(Answer {
-            addresses: addresses(&found).collect(),
-            valid_for: Some(found.valid_until().saturating_duration_since(time::now())),
-        }),
+        Ok(found) => {
+            let valid_for = found.valid_until().saturating_duration_since(time::now());
+            Ok(Answer::new(addresses(&found)).valid_for(valid_for))
+        }
         Err(NetError::Dns(DnsError::NoRecordsFound(no))) => {
             let valid_for = no.negative_ttl.map(|seconds| Duration::from_secs(seconds.into()));
             Ok(Answer { addresses: Vec::new(), valid_for })
@@ -189,17 +216,19 @@ fn part(found: Result<Lookup, NetError>) -> Result<Answer, BoxError> {
     }
 }
 
-fn addresses(found: &Lookup) -> impl Iterator<Item = IpAddr> + '_ {
-    found.answers().iter().filter_map(|record| record.data.ip_addr())
+/// Returns the addresses of a lookup. Their port is 0, which stands for the URL's.
+fn addresses(found: &Lookup) -> impl Iterator<Item = SocketAddr> + '_ {
+    let found = found.answers().iter().filter_map(|record| record.data.ip_addr());
+    found.map(|address| SocketAddr::new(address, 0))
 }
 
-/// Both families' answers as one. If one family could not be looked up, the other's addresses will do, but that it
-/// has none does not mean that there is no such host.
+/// Merges the answers of both families. If the lookup of one family failed, the addresses of the other are returned; but if
+/// the other has none, the failure is returned, because the host may exist.
 fn merge(v6: Result<Answer, BoxError>, v4: Result<Answer, BoxError>) -> Result<Answer, BoxError> {
     match (v6, v4) {
         (Ok(mut v6), Ok(v4)) => {
-            let empty = v6.addresses.is_empty() && v4.addresses.is_empty();
-            let counts = |answer: &Answer| empty || !answer.addresses.is_empty();
+            let is_empty = v6.addresses.is_empty() && v4.addresses.is_empty();
+            let counts = |answer: &Answer| is_empty || !answer.addresses.is_empty();
             let valid_for =
                 [&v6, &v4].into_iter().filter(|answer| counts(answer)).filter_map(|a| a.valid_for).min();
             v6.addresses.extend(v4.addresses);
@@ -210,7 +239,7 @@ fn merge(v6: Result<Answer, BoxError>, v4: Result<Answer, BoxError>) -> Result<A
     }
 }
 
-/// Runs two futures to their ends, side by side.
+/// Polls two futures until both have ended.
 async fn both<A, B>(a: impl Future<Output = A>, b: impl Future<Output = B>) -> (A, B) {
     fn advance<F: Future>(future: Pin<&mut F>, out: &mut Option<F::Output>, cx: &mut std::task::Context<'_>) {
         if out.is_none()
@@ -235,12 +264,12 @@ async fn both<A, B>(a: impl Future<Output = A>, b: impl Future<Output = B>) -> (
     .await
 }
 
-/// A program has one or two runtimes; a test suite has one per test.
+/// Maximum number of runtimes whose resolvers are kept. A program has one or two runtimes; a test suite has one for each test.
 const MAX_RUNTIMES: usize = 8;
 
 #[cfg(test)]
 mod tests {
-    use std::net::UdpSocket;
+    use std::net::{IpAddr, UdpSocket};
 
     use hickory_resolver::config::{ConnectionConfig, NameServerConfig};
 
@@ -249,8 +278,8 @@ mod tests {
     const NXDOMAIN: u8 = 3;
     const SERVFAIL: u8 = 2;
 
-    /// A name server on loopback: `dual.` has an address of each family, `four.` only IPv4 and fails for IPv6,
-    /// `broken.` has no IPv6 and fails for IPv4, `empty.` exists without addresses; nothing else exists.
+    /// Starts a name server on loopback. `dual.` has an address of each family. `four.` has an IPv4 address, and the lookup of
+    /// IPv6 fails. `broken.` has no IPv6 address, and the lookup of IPv4 fails. `empty.` has no address. No other name exists.
     fn server() -> u16 {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let port = socket.local_addr().unwrap().port();
@@ -307,11 +336,14 @@ mod tests {
     async fn both_families_are_found_with_the_shorter_ttl() {
         let resolver = resolver(server());
         let answer = resolver.resolve("dual.example.", Family::Both).await.unwrap();
-        assert_eq!(answer.addresses, ["2001:db8::1", "192.0.2.1"].map(|a| a.parse::<IpAddr>().unwrap()));
+        assert_eq!(
+            answer.addresses,
+            ["[2001:db8::1]:0", "192.0.2.1:0"].map(|a| a.parse::<SocketAddr>().unwrap())
+        );
         let valid_for = answer.valid_for.unwrap();
         assert!(valid_for > Duration::from_secs(25) && valid_for <= Duration::from_secs(30), "{valid_for:?}");
         let v4 = resolver.resolve("dual.example", Family::V4).await.unwrap();
-        assert_eq!(v4.addresses, ["192.0.2.1".parse::<IpAddr>().unwrap()]);
+        assert_eq!(v4.addresses, ["192.0.2.1:0".parse::<SocketAddr>().unwrap()]);
         let odd = resolver.resolve("dual.a_b.xn--bcher-kva.example", Family::V4).await.unwrap();
         assert_eq!(odd.addresses.len(), 1);
     }
@@ -322,42 +354,42 @@ mod tests {
         for name in ["none.example.", "empty.example."] {
             assert_eq!(
                 resolver.resolve(name, Family::Both).await.unwrap().addresses,
-                [] as [IpAddr; 0],
+                [] as [SocketAddr; 0],
                 "{name}"
             );
         }
         let half = resolver.resolve("four.example.", Family::Both).await.unwrap();
-        assert_eq!(half.addresses, ["192.0.2.1".parse::<IpAddr>().unwrap()], "R-8305-3-3");
+        assert_eq!(half.addresses, ["192.0.2.1:0".parse::<SocketAddr>().unwrap()], "R-8305-3-3");
         let error = resolver.resolve("broken.example.", Family::Both).await.unwrap_err().to_string();
         assert!(error.contains("Server Failure") || error.contains("ServFail"), "{error}");
         let error = resolver.resolve("a..b", Family::Both).await.unwrap_err().to_string();
-        assert!(error.starts_with("not a host name: "), "{error}");
+        assert!(error.starts_with("the host is not a valid DNS name: "), "{error}");
     }
 
     #[test]
-    fn each_runtime_has_its_own() {
+    fn each_runtime_has_a_resolver_of_its_own() {
         let resolver = resolver(server());
         for n in 0..MAX_RUNTIMES + 2 {
             let parked = runtime::Builder::new_current_thread().enable_all().build().unwrap();
             let name = format!("dual.n{n}.example.");
             parked.block_on(resolver.resolve(&name, Family::Both)).unwrap();
-            // The first runtime still exists, but nobody drives it.
+            // The first runtime still exists, but nothing drives it.
             let answer =
                 on_a_runtime(resolver.resolve(&format!("dual.m{n}.example."), Family::Both)).unwrap();
             assert_eq!(answer.addresses.len(), 2);
         }
-        assert_eq!(resolver.shared.lock().len(), MAX_RUNTIMES);
+        assert_eq!(resolver.runtimes.lock().len(), MAX_RUNTIMES);
     }
 
     #[test]
     fn a_configuration_that_cannot_be_read_is_an_error_of_the_lookup() {
-        let asked = Asked {
+        let resolver = RuntimeResolver {
             hosts: Arc::default(),
             servers: Err(Arc::new(std::io::Error::from(std::io::ErrorKind::NotFound).into())),
         };
         let name = Name::from_ascii("a.example").unwrap();
-        let error = on_a_runtime(asked.look_up(name, Family::Both)).unwrap_err().to_string();
-        assert!(error.contains("(resolv.conf) cannot be used: ") && error.contains("not found"), "{error}");
+        let error = on_a_runtime(resolver.look_up(name, Family::Both)).unwrap_err().to_string();
+        assert!(error.contains("(resolv.conf): ") && error.contains("not found"), "{error}");
     }
 
     #[tokio::test]
@@ -365,10 +397,10 @@ mod tests {
         let mut hosts = Hosts::default();
         hosts.read_hosts_conf(&b"192.0.2.7 Fixed.example fixed"[..]).unwrap();
         let servers = Err(Arc::new(NetError::NoConnections));
-        let asked = Asked { hosts: Arc::new(hosts), servers };
+        let resolver = RuntimeResolver { hosts: Arc::new(hosts), servers };
         for name in ["fixed", "fixed.example", "fixed.example."] {
-            let answer = asked.look_up(Name::from_ascii(name).unwrap(), Family::Both).await.unwrap();
-            assert_eq!(answer.addresses, ["192.0.2.7".parse::<IpAddr>().unwrap()], "{name}");
+            let answer = resolver.look_up(Name::from_ascii(name).unwrap(), Family::Both).await.unwrap();
+            assert_eq!(answer.addresses, ["192.0.2.7:0".parse::<SocketAddr>().unwrap()], "{name}");
         }
     }
 }

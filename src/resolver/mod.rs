@@ -1,13 +1,13 @@
-//! Names to addresses: what the dialer asks, and the trait by which an application answers instead.
+//! Resolving a host name to socket addresses: the [`Resolve`] trait, and the order in which answers are sought.
 //!
-//! Knows nothing of connections. Before any resolver is asked come the answers that need none, in this order:
-//! overrides, IP literals, and `localhost`. Invariant: an IP literal and a name under `localhost` never reach a
-//! resolver, and a lookup that succeeds has at least one address.
+//! The application's overrides come first, then IP literals, then `localhost`, and the resolver last. Invariants: an IP
+//! literal or a name under `localhost` never reaches a resolver, and a lookup that succeeds returns at least one address.
+//! This module knows nothing of connections.
 
-#[cfg(feature = "hickory")]
+#[cfg(feature = "hickory-dns")]
 mod hickory;
 mod overrides;
-mod shared;
+mod single_flight;
 mod system;
 
 use std::error::Error as StdError;
@@ -17,28 +17,72 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-#[cfg(feature = "hickory")]
+#[cfg(feature = "hickory-dns")]
 pub use self::hickory::HickoryResolver;
 pub(crate) use self::overrides::Overrides;
-use self::shared::Shared;
+use self::single_flight::SingleFlight;
 pub use self::system::SystemResolver;
 use crate::error::BoxError;
 
-/// Turns names into addresses.
+/// A resolver: looks up the socket addresses of host names.
 ///
-/// The names given to it are host names in ASCII (A-labels), without a trailing dot: never IP literals, never
-/// `localhost`, never a name that the client has an override for.
+/// The client calls [`resolve`](Self::resolve) when it dials a host whose addresses it does not know. It does not call it
+/// for IP literals, for names under `localhost`, or for hosts that have an override
+/// ([`ClientBuilder::resolve`](crate::ClientBuilder::resolve)).
 ///
-/// An answer without addresses says that the name is known to have none (no such host); an error says that nothing
-/// is known.
+/// Connections that are dialed at the same time on the same runtime share one lookup of a name. Answers are not cached.
 ///
-/// Connections that are made at the same time share a lookup: on one runtime, a name is not asked for again while it
-/// is being asked for. (What was answered is not remembered.)
+/// # Examples
 ///
-/// The future may be dropped at any time, as when the client's dns timeout passes, and may be polled by one task
-/// after another.
+/// A resolver that reads a table of services. A service may listen on a port that differs from the URL's:
+///
+/// ```
+/// use std::collections::HashMap;
+/// use std::future::Future;
+/// use std::net::SocketAddr;
+/// use std::pin::Pin;
+///
+/// use handclasp::{Answer, BoxError, Client, Family, Resolve};
+///
+/// struct Services(HashMap<&'static str, SocketAddr>);
+///
+/// impl Resolve for Services {
+///     fn resolve(
+///         &self,
+///         name: &str,
+///         _family: Family,
+///     ) -> Pin<Box<dyn Future<Output = Result<Answer, BoxError>> + Send>> {
+///         // An answer without addresses means that there is no such host.
+///         let answer = Answer::new(self.0.get(name).copied());
+///         Box::pin(async { Ok(answer) })
+///     }
+/// }
+///
+/// # fn main() -> Result<(), BoxError> {
+/// let services = Services(HashMap::from([("orders.internal", "192.0.2.7:8080".parse()?)]));
+/// let client = Client::builder().dns_resolver(services).build()?;
+/// // A request for http://orders.internal/ connects to 192.0.2.7:8080.
+/// # drop(client);
+/// # Ok(())
+/// # }
+/// ```
 pub trait Resolve: Send + Sync + 'static {
-    /// Looks `name` up, for addresses of `family`.
+    /// Looks up the addresses of `name`. Addresses that are not of `family` are ignored.
+    ///
+    /// `name` is a host name in ASCII (internationalized labels are A-labels), in lower case, without a final dot.
+    ///
+    /// An answer without addresses means that the name has none; the request then fails with
+    /// [`ErrorKind::Dns`](crate::ErrorKind::Dns).
+    ///
+    /// # Errors
+    ///
+    /// Any error means that the lookup failed, so that nothing is known about the name. The client wraps it in an error of
+    /// the same kind and keeps it as the source.
+    ///
+    /// # Cancel safety
+    ///
+    /// The client may drop the future at any time, as when the dns timeout passes. One task may poll the future after
+    /// another, but not at the same time.
     fn resolve(
         &self,
         name: &str,
@@ -46,18 +90,18 @@ pub trait Resolve: Send + Sync + 'static {
     ) -> Pin<Box<dyn Future<Output = Result<Answer, BoxError>> + Send>>;
 }
 
-/// The lookup that [`Resolve::resolve`] returns.
+/// Future that [`Resolve::resolve`] returns.
 pub(crate) type Resolving = Pin<Box<dyn Future<Output = Result<Answer, BoxError>> + Send>>;
 
-/// Which addresses are wanted.
+/// Address families that a lookup asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(clippy::exhaustive_enums, reason = "the internet has two families of addresses")]
 pub enum Family {
-    /// Only IPv4 addresses.
+    /// IPv4 addresses only.
     V4,
-    /// Only IPv6 addresses.
+    /// IPv6 addresses only.
     V6,
-    /// Addresses of both families, the preferred one first.
+    /// Addresses of both families, in order of preference.
     Both,
 }
 
@@ -72,14 +116,46 @@ impl Family {
     }
 }
 
-/// What a resolver found.
+/// Answer of a resolver: the socket addresses of a name, and how long they are valid.
+///
+/// # Examples
+///
+/// ```
+/// use std::net::SocketAddr;
+/// use std::time::Duration;
+///
+/// use handclasp::Answer;
+///
+/// let answer = Answer::new([SocketAddr::from(([192, 0, 2, 1], 0))]).valid_for(Duration::from_secs(60));
+/// assert_eq!(answer.addresses.len(), 1);
+/// assert_eq!(answer.valid_for, Some(Duration::from_secs(60)));
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[allow(clippy::exhaustive_structs, reason = "resolvers construct it")]
+#[non_exhaustive]
 pub struct Answer {
-    /// The addresses, in order of preference; none means that there is no such host.
-    pub addresses: Vec<IpAddr>,
-    /// How long this may be remembered, where the resolver knows.
+    /// Socket addresses of the name, in order of preference. Empty if the name has no address.
+    ///
+    /// Port 0 stands for the port of the URL. The client connects to any other port instead of the URL's; the `Host` field,
+    /// the name that TLS verifies, and the key of the pool stay those of the URL.
+    pub addresses: Vec<SocketAddr>,
+    /// Time for which the answer may be cached, if the resolver knows it.
     pub valid_for: Option<Duration>,
+}
+
+impl Answer {
+    /// Returns an answer with these socket addresses, in order of preference. Port 0 stands for the port of the URL.
+    ///
+    /// By default it is not known for how long the answer is valid.
+    pub fn new(addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
+        Self { addresses: addresses.into_iter().collect(), valid_for: None }
+    }
+
+    /// Sets for how long the answer may be cached.
+    #[must_use]
+    pub fn valid_for(mut self, time: Duration) -> Self {
+        self.valid_for = Some(time);
+        self
+    }
 }
 
 impl<T: Resolve + ?Sized> Resolve for Arc<T> {
@@ -88,20 +164,21 @@ impl<T: Resolve + ?Sized> Resolve for Arc<T> {
     }
 }
 
-/// What the dialer asks for addresses: overrides, literals, `localhost`, then the resolver, which is asked once for all
-/// dials that ask for a name at the same time.
-pub(crate) struct Names {
+/// Resolver of one client: overrides, IP literals, `localhost`, and then a [`Resolve`], which looks a name up once for all
+/// dials that need it at the same time.
+pub(crate) struct Resolver {
     overrides: Overrides,
-    resolver: Shared,
+    resolve: SingleFlight,
 }
 
-impl Names {
-    /// With the resolver given, or else the default one: hickory if it is compiled in, `getaddrinfo` otherwise.
-    pub(crate) fn new(overrides: Overrides, resolver: Option<Arc<dyn Resolve>>) -> Self {
-        Self { overrides, resolver: Shared::new(resolver.unwrap_or_else(default_resolver)) }
+impl Resolver {
+    /// Returns a resolver that asks `resolve`. The default is hickory if the feature `hickory-dns` is on, and
+    /// `getaddrinfo` otherwise.
+    pub(crate) fn new(overrides: Overrides, resolve: Option<Arc<dyn Resolve>>) -> Self {
+        Self { overrides, resolve: SingleFlight::new(resolve.unwrap_or_else(default_resolver)) }
     }
 
-    /// The addresses of `host` that are known without a lookup.
+    /// Returns the addresses of `host` that are known without a lookup.
     pub(crate) fn known(&self, host: &str, port: u16) -> Option<Vec<SocketAddr>> {
         if let Some(addresses) = self.overrides.find(host, port) {
             return Some(addresses);
@@ -115,7 +192,8 @@ impl Names {
         })
     }
 
-    /// The addresses of `host`: at least one, of `family` if a resolver was asked, each once.
+    /// Looks up the addresses of `host`. Returns at least one address and no address twice. Addresses that are known
+    /// without a lookup may be of any family.
     pub(crate) async fn lookup(
         &self,
         host: &str,
@@ -126,79 +204,98 @@ impl Names {
         if let Some(addresses) = self.known(host, port) {
             return Ok(addresses);
         }
-        let error = |why| ResolveError { name: host.to_owned(), why };
-        let answer = tokio::time::timeout(timeout, self.resolver.resolve(host, family))
+        let error = |kind| ResolveError { name: host.to_owned(), kind };
+        let answer = tokio::time::timeout(timeout, self.resolve.resolve(host, family))
             .await
-            .map_err(|_| error(Why::TimedOut(timeout)))?
-            .map_err(|source| error(Why::Failed(source)))?;
+            .map_err(|_| error(ResolveErrorKind::TimedOut(timeout)))?
+            .map_err(|source| error(ResolveErrorKind::Failed(source)))?;
 
         let mut addresses = Vec::with_capacity(answer.addresses.len());
-        for address in answer.addresses.into_iter().filter(|&address| family.includes(address)) {
-            let address = SocketAddr::new(address, port);
+        for address in answer.addresses.into_iter().filter(|address| family.includes(address.ip())) {
+            let address = with_port(address, port);
             if !addresses.contains(&address) {
                 addresses.push(address);
             }
         }
-        if addresses.is_empty() { Err(error(Why::NotFound(family))) } else { Ok(addresses) }
+        if addresses.is_empty() { Err(error(ResolveErrorKind::NotFound(family))) } else { Ok(addresses) }
     }
 }
 
-impl fmt::Debug for Names {
+impl fmt::Debug for Resolver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Names").field("overrides", &self.overrides).finish_non_exhaustive()
+        f.debug_struct("Resolver").field("overrides", &self.overrides).finish_non_exhaustive()
     }
 }
 
-/// Why a name could not be turned into addresses.
+/// Failure to resolve a name.
 #[derive(Debug)]
 pub(crate) struct ResolveError {
     pub(crate) name: String,
-    pub(crate) why: Why,
+    pub(crate) kind: ResolveErrorKind,
 }
 
-/// What happened to a lookup.
+/// Reason why a name was not resolved.
 #[derive(Debug)]
-pub(crate) enum Why {
-    /// The resolver says that there are no such addresses.
+pub(crate) enum ResolveErrorKind {
+    /// The resolver answered that the name has no addresses of this family.
     NotFound(Family),
-    /// The resolver did not answer in time.
+    /// The resolver did not answer within this time.
     TimedOut(Duration),
-    /// The resolver could not say.
+    /// The resolver returned this error.
     Failed(Arc<dyn StdError + Send + Sync>),
 }
 
 impl fmt::Display for ResolveError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = &self.name;
-        match &self.why {
-            Why::NotFound(Family::Both) => write!(f, "no such host: the name {name:?} has no address"),
-            Why::NotFound(Family::V4) => write!(f, "no such host: the name {name:?} has no IPv4 address"),
-            Why::NotFound(Family::V6) => write!(f, "no such host: the name {name:?} has no IPv6 address"),
-            Why::TimedOut(after) => write!(f, "the name {name:?} was not resolved within {after:?}"),
-            Why::Failed(_) => write!(f, "the resolver could not look up the name {name:?}"),
+        match &self.kind {
+            ResolveErrorKind::NotFound(Family::Both) => {
+                write!(f, "no such host: the name {name:?} has no address")
+            }
+            ResolveErrorKind::NotFound(Family::V4) => {
+                write!(f, "no such host: the name {name:?} has no IPv4 address")
+            }
+            ResolveErrorKind::NotFound(Family::V6) => {
+                write!(f, "no such host: the name {name:?} has no IPv6 address")
+            }
+            ResolveErrorKind::TimedOut(after) => {
+                write!(f, "the resolver did not answer within {after:?} for the name {name:?}")
+            }
+            ResolveErrorKind::Failed(_) => write!(f, "the resolver could not look up the name {name:?}"),
         }
     }
 }
 
 impl StdError for ResolveError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        match &self.why {
-            Why::Failed(source) => Some(&**source),
-            Why::NotFound(_) | Why::TimedOut(_) => None,
+        match &self.kind {
+            ResolveErrorKind::Failed(source) => Some(&**source),
+            ResolveErrorKind::NotFound(_) | ResolveErrorKind::TimedOut(_) => None,
         }
     }
 }
 
-/// A host as it is compared: without the brackets that a URI puts around IPv6, and without the root's dot.
+/// Returns `address` with `port`, unless it has a port of its own.
+fn with_port(mut address: SocketAddr, port: u16) -> SocketAddr {
+    if address.port() == 0 {
+        address.set_port(port);
+    }
+    address
+}
+
+/// Returns `host` without the brackets that a URI puts around an IPv6 address, and without a final dot.
 fn bare(host: &str) -> &str {
     let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     host.strip_suffix('.').unwrap_or(host)
 }
 
+/// Returns the address that `host` is, if it is an IP literal.
 fn literal(host: &str) -> Option<IpAddr> {
     bare(host).parse().ok()
 }
 
+/// Whether `host` is `localhost` or a name under it.
+///
 /// > Name resolution APIs and libraries SHOULD recognize localhost names as special and SHOULD always return the
 /// > IP loopback address for address queries [...]
 ///
@@ -208,12 +305,12 @@ fn is_localhost(host: &str) -> bool {
     last.eq_ignore_ascii_case("localhost")
 }
 
-#[cfg(feature = "hickory")]
+#[cfg(feature = "hickory-dns")]
 fn default_resolver() -> Arc<dyn Resolve> {
     Arc::new(HickoryResolver::new())
 }
 
-#[cfg(not(feature = "hickory"))]
+#[cfg(not(feature = "hickory-dns"))]
 fn default_resolver() -> Arc<dyn Resolve> {
     Arc::new(SystemResolver::new())
 }
@@ -224,32 +321,32 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(5);
 
-    /// Answers every name with the same addresses, or never.
-    struct Fixed(Option<Vec<IpAddr>>);
+    /// A resolver that answers every lookup with these addresses, or never.
+    struct Fixed(Option<Vec<SocketAddr>>);
 
     impl Resolve for Fixed {
         fn resolve(&self, name: &str, _family: Family) -> Resolving {
             assert!(!name.ends_with("localhost") && literal(name).is_none(), "{name} reached the resolver");
             match self.0.clone() {
-                Some(addresses) => Box::pin(async { Ok(Answer { addresses, valid_for: None }) }),
+                Some(addresses) => Box::pin(async { Ok(Answer::new(addresses)) }),
                 None => Box::pin(std::future::pending()),
             }
         }
     }
 
-    fn names(overrides: Overrides, addresses: &[&str]) -> Names {
-        let addresses = addresses.iter().map(|a| a.parse().unwrap()).collect();
-        Names::new(overrides, Some(Arc::new(Fixed(Some(addresses)))))
+    fn resolver(overrides: Overrides, addresses: &[&str]) -> Resolver {
+        let addresses = addresses.iter().map(|address| address.parse().unwrap()).collect();
+        Resolver::new(overrides, Some(Arc::new(Fixed(Some(addresses)))))
     }
 
-    async fn lookup(names: &Names, host: &str) -> Result<Vec<String>, String> {
-        let found = names.lookup(host, 80, Family::Both, LONG).await;
+    async fn lookup(resolver: &Resolver, host: &str) -> Result<Vec<String>, String> {
+        let found = resolver.lookup(host, 80, Family::Both, LONG).await;
         found.map(|all| all.iter().map(ToString::to_string).collect()).map_err(|e| e.to_string())
     }
 
     #[tokio::test]
     async fn literals_and_localhost_never_reach_the_resolver() {
-        let names = names(Overrides::default(), &[]);
+        let resolver = resolver(Overrides::default(), &[]);
         for (host, addresses) in [
             ("127.0.0.9", vec!["127.0.0.9:80"]),
             ("[::9]", vec!["[::9]:80"]),
@@ -258,7 +355,7 @@ mod tests {
             ("LOCALHOST.", vec!["127.0.0.1:80", "[::1]:80"]),
             ("a.b.localhost", vec!["127.0.0.1:80", "[::1]:80"]),
         ] {
-            assert_eq!(lookup(&names, host).await.unwrap(), addresses, "R-6761-6.3-1: {host}");
+            assert_eq!(lookup(&resolver, host).await.unwrap(), addresses, "R-6761-6.3-1: {host}");
         }
     }
 
@@ -274,7 +371,7 @@ mod tests {
         ] {
             overrides.set(host, vec![address.parse().unwrap()]);
         }
-        let names = names(overrides, &["203.0.113.7"]);
+        let resolver = resolver(overrides, &["203.0.113.7:0"]);
         for (host, address) in [
             ("EXAMPLE.ORG.", "192.0.2.2:8080"),
             ("localhost", "192.0.2.3:1"),
@@ -282,32 +379,40 @@ mod tests {
             ("[2001:0db8::1]", "192.0.2.5:80"),
             ("other.example", "203.0.113.7:80"),
         ] {
-            assert_eq!(lookup(&names, host).await.unwrap(), [address], "{host}");
+            assert_eq!(lookup(&resolver, host).await.unwrap(), [address], "{host}");
         }
-        assert_eq!(names.known("example.org", 81).unwrap(), ["192.0.2.1:81".parse().unwrap()]);
+        assert_eq!(resolver.known("example.org", 81).unwrap(), ["192.0.2.1:81".parse().unwrap()]);
     }
 
     #[tokio::test]
     async fn answers_are_of_the_family_asked_for_and_listed_once() {
-        let names = names(Overrides::default(), &["192.0.2.1", "::9", "192.0.2.1"]);
-        assert_eq!(lookup(&names, "a.example").await.unwrap(), ["192.0.2.1:80", "[::9]:80"]);
-        let v6 = names.lookup("a.example", 80, Family::V6, LONG).await.unwrap();
+        let resolver = resolver(Overrides::default(), &["192.0.2.1:0", "[::9]:0", "192.0.2.1:80"]);
+        assert_eq!(lookup(&resolver, "a.example").await.unwrap(), ["192.0.2.1:80", "[::9]:80"]);
+        let v6 = resolver.lookup("a.example", 80, Family::V6, LONG).await.unwrap();
         assert_eq!(v6, ["[::9]:80".parse().unwrap()]);
     }
 
     #[tokio::test]
+    async fn port_0_of_an_answer_is_the_urls_and_any_other_port_is_kept() {
+        let addresses = ["192.0.2.1:0", "192.0.2.1:8080", "[::9]:0", "[::9]:443", "192.0.2.1:8080"];
+        let resolver = resolver(Overrides::default(), &addresses);
+        let expected = ["192.0.2.1:80", "192.0.2.1:8080", "[::9]:80", "[::9]:443"];
+        assert_eq!(lookup(&resolver, "a.example").await.unwrap(), expected);
+    }
+
+    #[tokio::test]
     async fn an_empty_answer_means_no_such_host() {
-        let names = names(Overrides::default(), &[]);
-        let error = lookup(&names, "a.example").await.unwrap_err();
+        let resolver = resolver(Overrides::default(), &[]);
+        let error = lookup(&resolver, "a.example").await.unwrap_err();
         assert_eq!(error, "no such host: the name \"a.example\" has no address");
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_lookup_that_is_not_answered_times_out() {
-        let names = Names::new(Overrides::default(), Some(Arc::new(Fixed(None))));
+        let resolver = Resolver::new(Overrides::default(), Some(Arc::new(Fixed(None))));
         let started = crate::time::now();
-        let error = lookup(&names, "a.example").await.unwrap_err();
-        assert_eq!(error, "the name \"a.example\" was not resolved within 5s");
+        let error = lookup(&resolver, "a.example").await.unwrap_err();
+        assert_eq!(error, "the resolver did not answer within 5s for the name \"a.example\"");
         assert_eq!(crate::time::now() - started, LONG);
     }
 }

@@ -1,14 +1,14 @@
 //! Addresses that the application fixed for a host, so that no resolver is asked.
 //!
-//! Pure data: knows neither resolvers nor sockets. Invariant: hosts are held in the form in which they are compared
-//! (lower case, no brackets, no trailing dot, IP literals as the standard library prints them).
+//! Pure data: this file knows neither resolvers nor sockets. Invariant: hosts are stored in the form in which they are
+//! compared, which is lower case, without brackets and final dot, and IP literals as the standard library prints them.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
-use super::{bare, literal};
+use super::{bare, literal, with_port};
 
-/// The hosts, or hosts at a port, whose addresses are fixed.
+/// Fixed addresses of hosts, and of single ports of hosts.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Overrides {
     fixed: HashMap<(String, Option<u16>), Vec<SocketAddr>>,
@@ -17,8 +17,8 @@ pub(crate) struct Overrides {
 impl Overrides {
     /// Fixes the addresses of `host`, or of one port of it if `host` is written `host:port`.
     ///
-    /// An address's port 0 stands for the URL's port; any other is connected to instead of it. An earlier override
-    /// of the same host is replaced, or taken back if there are no addresses.
+    /// Port 0 of an address stands for the URL's port; the client connects to any other port instead of the URL's. An
+    /// earlier override of the same host is replaced, or removed if `addresses` is empty.
     pub(crate) fn set(&mut self, host: &str, addresses: Vec<SocketAddr>) {
         let (host, port) = split_port(host);
         let key = (comparable(host), port);
@@ -29,7 +29,7 @@ impl Overrides {
         }
     }
 
-    /// The addresses fixed for `host` at `port`; those of that very port come before those of the host.
+    /// Returns the addresses fixed for `host` at `port`. An override of the port goes before an override of the host.
     pub(crate) fn find(&self, host: &str, port: u16) -> Option<Vec<SocketAddr>> {
         if self.fixed.is_empty() {
             return None;
@@ -39,15 +39,11 @@ impl Overrides {
             key.1 = None;
             self.fixed.get(&key)
         })?;
-        let with_port = |address: &SocketAddr| match address.port() {
-            0 => SocketAddr::new(address.ip(), port),
-            _ => *address,
-        };
-        Some(found.iter().map(with_port).collect())
+        Some(found.iter().map(|&address| with_port(address, port)).collect())
     }
 }
 
-/// `host:port` in its parts. A bare IPv6 address is all host; one with a port has brackets.
+/// Splits `host:port`. An IPv6 address without brackets has no port.
 fn split_port(host: &str) -> (&str, Option<u16>) {
     if literal(host).is_some() {
         return (host, None);
@@ -58,6 +54,7 @@ fn split_port(host: &str) -> (&str, Option<u16>) {
     }
 }
 
+/// Returns `host` in the form in which hosts are compared.
 fn comparable(host: &str) -> String {
     literal(host).map_or_else(|| bare(host).to_ascii_lowercase(), |address| address.to_string())
 }
@@ -67,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_override_can_be_replaced_and_taken_back() {
+    fn an_override_can_be_replaced_and_removed() {
         let mut overrides = Overrides::default();
         for addresses in [vec!["192.0.2.1:0"], vec!["192.0.2.2:0", "192.0.2.3:1"], vec![]] {
             overrides.set("a.example", addresses.iter().map(|a| a.parse().unwrap()).collect());

@@ -1,13 +1,13 @@
-//! `getaddrinfo`, on threads of its own.
+//! The system's resolver, `getaddrinfo`, on threads of its own.
 //!
-//! Knows nothing of any runtime: a lookup is a line in a queue, its answer comes through a channel. The runtime's
-//! blocking pool is not used, because a lookup stuck there would hold the program when it wants to end. Invariant:
-//! at most [`MAX_THREADS`] threads, and a queued lookup always has a thread that will come to it.
+//! A lookup is an entry in a queue, and its answer comes back through a channel, so that this file knows nothing of any
+//! runtime. The blocking threads of tokio are not used, because a runtime that shuts down would wait for a lookup that is
+//! stuck. Invariant: at most [`MAX_THREADS`] threads run, and a queued lookup always has a thread that will take it.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, ToSocketAddrs};
+use std::net::ToSocketAddrs;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,24 +16,38 @@ use tokio::sync::oneshot;
 use super::{Answer, Family, Resolve, Resolving};
 use crate::error::BoxError;
 
-/// The system's own resolver, `getaddrinfo`: it asks whatever the system is configured to ask, and tells nothing
-/// of how long an answer is valid.
+/// Resolver of the operating system, `getaddrinfo`.
 ///
-/// Lookups run on at most four threads, which start when they are needed and end after ten idle seconds; they do
-/// not hold the program when it ends. A lookup whose future was dropped before its turn is not made.
+/// It looks names up wherever the system is configured to, and does not say how long an answer is valid. It is the default
+/// resolver when the feature `hickory-dns` is off.
+///
+/// Lookups run on at most four threads. A thread starts when a lookup needs it and ends after ten idle seconds. The threads
+/// do not keep the program from ending. A lookup whose future is dropped before a thread takes it is not made.
+///
+/// # Examples
+///
+/// ```
+/// use handclasp::{Client, SystemResolver};
+///
+/// # fn main() -> handclasp::Result<()> {
+/// let client = Client::builder().dns_resolver(SystemResolver::new()).build()?;
+/// # drop(client);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct SystemResolver {
-    desk: Arc<Desk>,
+    queue: Arc<Queue>,
 }
 
 impl SystemResolver {
-    /// Starts nothing yet.
+    /// Returns a resolver. No thread starts before the first lookup.
     pub fn new() -> Self {
         Self::with_idle_time(IDLE_TIME)
     }
 
     fn with_idle_time(idle_time: Duration) -> Self {
-        Self { desk: Arc::new(Desk { state: Mutex::default(), more: Condvar::new(), idle_time }) }
+        Self { queue: Arc::new(Queue { inner: Mutex::default(), added: Condvar::new(), idle_time }) }
     }
 }
 
@@ -51,101 +65,106 @@ impl fmt::Debug for SystemResolver {
 
 impl Resolve for SystemResolver {
     fn resolve(&self, name: &str, family: Family) -> Resolving {
-        let desk = Arc::clone(&self.desk);
+        let queue = Arc::clone(&self.queue);
         let name = name.to_owned();
         Box::pin(async move {
             let (reply, answer) = oneshot::channel();
-            desk.queue(Lookup { name, family, reply })?;
-            answer.await.unwrap_or_else(|_| Err("the thread that made the lookup ended early".into()))
+            queue.push(Lookup { name, family, reply })?;
+            answer.await.unwrap_or_else(|_| Err("the thread that looked the name up ended early".into()))
         })
     }
 }
 
-/// Where lookups wait for a thread.
-struct Desk {
-    state: Mutex<State>,
-    /// A lookup was queued.
-    more: Condvar,
+/// Lookups that wait for a thread, and the threads.
+struct Queue {
+    inner: Mutex<QueueInner>,
+    /// Notified when a lookup was added.
+    added: Condvar,
+    /// Time after which an idle thread ends.
     idle_time: Duration,
 }
 
 #[derive(Default)]
-struct State {
-    queue: VecDeque<Lookup>,
-    /// `idle <= threads <= MAX_THREADS`
+struct QueueInner {
+    lookups: VecDeque<Lookup>,
+    /// Number of threads that run: `idle <= threads <= MAX_THREADS`.
     threads: usize,
-    /// Threads that wait for a lookup, those included that were just woken for one.
+    /// Number of threads that wait for a lookup, including a thread that was woken and does not run yet.
     idle: usize,
 }
 
+/// A name to look up, and where its answer goes.
 struct Lookup {
     name: String,
     family: Family,
     reply: oneshot::Sender<Result<Answer, BoxError>>,
 }
 
-impl Desk {
-    fn queue(self: &Arc<Self>, lookup: Lookup) -> Result<(), BoxError> {
-        let mut state = self.lock();
-        if state.queue.len() >= MAX_QUEUED {
-            state.queue.retain(|queued| !queued.reply.is_closed());
+impl Queue {
+    /// Adds a lookup, and starts a thread if none is free for it.
+    fn push(self: &Arc<Self>, lookup: Lookup) -> Result<(), BoxError> {
+        let mut inner = self.lock();
+        if inner.lookups.len() >= MAX_QUEUED {
+            inner.lookups.retain(|queued| !queued.reply.is_closed());
         }
-        if state.queue.len() >= MAX_QUEUED {
-            return Err(format!("{MAX_QUEUED} lookups are waiting for the system's resolver already").into());
+        if inner.lookups.len() >= MAX_QUEUED {
+            let message = format!("the system's resolver is busy: {MAX_QUEUED} lookups wait for it already");
+            return Err(message.into());
         }
-        state.queue.push_back(lookup);
-        let needs_thread = state.idle < state.queue.len() && state.threads < MAX_THREADS;
-        state.threads += usize::from(needs_thread);
-        drop(state);
+        inner.lookups.push_back(lookup);
+        let needs_thread = inner.idle < inner.lookups.len() && inner.threads < MAX_THREADS;
+        inner.threads += usize::from(needs_thread);
+        drop(inner);
 
-        self.more.notify_one();
+        self.added.notify_one();
         if needs_thread { self.start_thread().map_err(Into::into) } else { Ok(()) }
     }
 
     fn start_thread(self: &Arc<Self>) -> io::Result<()> {
-        let desk = Arc::clone(self);
-        let started = std::thread::Builder::new().name("handclasp-dns".into()).spawn(move || desk.work());
+        let queue = Arc::clone(self);
+        let started = std::thread::Builder::new().name("handclasp-dns".into()).spawn(move || queue.work());
         let Err(error) = started else { return Ok(()) };
-        let mut state = self.lock();
-        state.threads -= 1;
-        if state.threads > 0 {
+        let mut inner = self.lock();
+        inner.threads -= 1;
+        if inner.threads > 0 {
             return Ok(());
         }
-        // Nobody would come to what is queued: dropping it tells those who wait.
-        let abandoned = std::mem::take(&mut state.queue);
-        drop(state);
+        // No thread will take the queued lookups. Dropping them fails them.
+        let abandoned = std::mem::take(&mut inner.lookups);
+        drop(inner);
         drop(abandoned);
         Err(error)
     }
 
-    /// What each thread does.
+    /// Makes lookups, one after another, until the thread was idle for long enough.
     fn work(&self) {
-        let mut state = self.lock();
+        let mut inner = self.lock();
         loop {
-            if let Some(lookup) = state.queue.pop_front() {
-                drop(state);
+            if let Some(lookup) = inner.lookups.pop_front() {
+                drop(inner);
                 lookup.make();
-                state = self.lock();
+                inner = self.lock();
                 continue;
             }
-            state.idle += 1;
+            inner.idle += 1;
             let (woken, waited) =
-                self.more.wait_timeout(state, self.idle_time).unwrap_or_else(PoisonError::into_inner);
-            state = woken;
-            state.idle -= 1;
-            if waited.timed_out() && state.queue.is_empty() {
-                state.threads -= 1;
+                self.added.wait_timeout(inner, self.idle_time).unwrap_or_else(PoisonError::into_inner);
+            inner = woken;
+            inner.idle -= 1;
+            if waited.timed_out() && inner.lookups.is_empty() {
+                inner.threads -= 1;
                 return;
             }
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, QueueInner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Lookup {
+    /// Looks the name up and sends the answer, unless its receiver is gone.
     fn make(self) {
         if !self.reply.is_closed() {
             let answer = getaddrinfo(&self.name, self.family);
@@ -155,18 +174,17 @@ impl Lookup {
 }
 
 fn getaddrinfo(name: &str, family: Family) -> Result<Answer, BoxError> {
-    let addresses: Vec<IpAddr> = match (name, 0).to_socket_addrs() {
-        Ok(found) => found.map(|address| address.ip()).filter(|&address| family.includes(address)).collect(),
-        Err(error) if says_no_such_host(&error) => Vec::new(),
-        Err(error) => return Err(error.into()),
-    };
-    Ok(Answer { addresses, valid_for: None })
+    match (name, 0).to_socket_addrs() {
+        Ok(found) => Ok(Answer::new(found.filter(|address| family.includes(address.ip())))),
+        Err(error) if says_no_such_host(&error) => Ok(Answer::default()),
+        Err(error) => Err(error.into()),
+    }
 }
 
-/// Whether `getaddrinfo` says that there is no such name, or no address for it.
+/// Whether `getaddrinfo` says that there is no such name, or that the name has no address.
 ///
-/// The standard library keeps the code only on Windows; elsewhere the C library's words are all there is. In another
-/// language than English the error is passed on as it is.
+/// The standard library keeps the error's code on Windows only. Elsewhere the text of the C library is compared, so that an
+/// error in a language other than English is returned as it is.
 fn says_no_such_host(error: &io::Error) -> bool {
     const WSAHOST_NOT_FOUND: i32 = 11001;
     const WSANO_DATA: i32 = 11004;
@@ -183,13 +201,14 @@ fn says_no_such_host(error: &io::Error) -> bool {
     words.iter().any(|words| text.contains(words))
 }
 
-/// Enough for one slow name not to hold up the others; a dead DNS server must not cost a thread per dial.
+/// Maximum number of threads: a slow name does not hold up the other names, and a dead DNS server does not cost one thread
+/// for each dial.
 const MAX_THREADS: usize = 4;
 
-/// Lookups that may wait for a thread: far more than a client has dials in flight.
+/// Maximum number of lookups that wait for a thread: far more than the dials that a client has in flight.
 const MAX_QUEUED: usize = 1024;
 
-/// How long a thread waits for another lookup; tokio's blocking threads wait as long.
+/// Time for which a thread waits for another lookup. Blocking threads of tokio wait for the same time.
 const IDLE_TIME: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
@@ -205,13 +224,13 @@ mod tests {
             let answer = lookup.await.unwrap().unwrap();
             assert_eq!(
                 (&answer.addresses[..1], answer.valid_for),
-                (&["127.0.0.1".parse().unwrap()][..], None)
+                (&["127.0.0.1:0".parse().unwrap()][..], None)
             );
         }
-        assert!((1..=MAX_THREADS).contains(&resolver.desk.lock().threads));
+        assert!((1..=MAX_THREADS).contains(&resolver.queue.lock().threads));
         for _ in 0..500 {
             tokio::time::sleep(Duration::from_millis(10)).await;
-            if resolver.desk.lock().threads == 0 {
+            if resolver.queue.lock().threads == 0 {
                 return;
             }
         }
@@ -221,19 +240,19 @@ mod tests {
     #[tokio::test]
     async fn the_queue_is_bounded_and_dropped_lookups_make_room() {
         let resolver = SystemResolver::new();
-        // No thread comes to these: it seems that all of them are busy.
-        resolver.desk.lock().threads = MAX_THREADS;
+        // All threads seem to be busy, so that no thread takes these lookups.
+        resolver.queue.lock().threads = MAX_THREADS;
         let mut waiting = Vec::new();
         for _ in 0..MAX_QUEUED {
             let (reply, answer) = oneshot::channel();
             let lookup = Lookup { name: "localhost".into(), family: Family::Both, reply };
-            resolver.desk.queue(lookup).unwrap();
+            resolver.queue.push(lookup).unwrap();
             waiting.push(answer);
         }
         let error = resolver.resolve("localhost", Family::Both).await.unwrap_err();
-        assert_eq!(error.to_string(), "1024 lookups are waiting for the system's resolver already");
+        assert_eq!(error.to_string(), "the system's resolver is busy: 1024 lookups wait for it already");
         waiting.pop();
-        resolver.desk.lock().threads = 0;
+        resolver.queue.lock().threads = 0;
         resolver.resolve("localhost", Family::Both).await.unwrap();
     }
 

@@ -49,7 +49,7 @@ impl Resolve for Lookups {
         self.begun.fetch_add(1, Ordering::SeqCst);
         let (tell, told) = oneshot::channel();
         self.waiting.lock().unwrap().push_back(tell);
-        Box::pin(async { Ok(Answer { addresses: told.await?, valid_for: None }) })
+        Box::pin(async { Ok(Answer::new(told.await?.into_iter().map(|address| (address, 0).into()))) })
     }
 }
 

@@ -170,7 +170,9 @@ impl Resolve for Told {
     fn resolve(&self, _: &str, _: Family) -> Pin<Box<dyn Future<Output = Result<Answer, BoxError>> + Send>> {
         match self.0.clone() {
             None => Box::pin(pending()),
-            Some(Ok(addresses)) => Box::pin(async { Ok(Answer { addresses, valid_for: None }) }),
+            Some(Ok(addresses)) => {
+                Box::pin(async { Ok(Answer::new(addresses.into_iter().map(|address| (address, 0).into()))) })
+            }
             Some(Err(error)) => Box::pin(async move { Err(error.into()) }),
         }
     }
@@ -229,7 +231,7 @@ async fn each_failed_connection_has_its_error() {
                 Connect,
                 Some(Phase::Tcp),
                 Nothing,
-                "could not connect to [::1]:PORT: [::1]:PORT: the local address 127.0.0.1 is of the other family",
+                "could not connect to [::1]:PORT: [::1]:PORT: the local address 127.0.0.1 is of the other address family",
             ),
         ),
         (
@@ -256,7 +258,12 @@ async fn each_failed_connection_has_its_error() {
             80,
             builder().dns_resolver(Told(None)).dns_timeout(30 * MS),
             "http://slow.test/".to_owned(),
-            (Timeout, Some(Phase::Dns), Nothing, "the name \"slow.test\" was not resolved within 30ms"),
+            (
+                Timeout,
+                Some(Phase::Dns),
+                Nothing,
+                "the resolver did not answer within 30ms for the name \"slow.test\"",
+            ),
         ),
         (
             "connector failed",
@@ -293,7 +300,7 @@ async fn each_failed_connection_has_its_error() {
                 Timeout,
                 Some(Phase::Tls),
                 Nothing,
-                "the TLS handshake with 127.0.0.1:PORT was not complete within 200ms of the dial",
+                "the TLS handshake with 127.0.0.1:PORT did not end within 200ms of the start of the dial",
             ),
         ),
     ] {
@@ -355,7 +362,7 @@ async fn a_certificate_for_another_name_is_refused() {
         (
             "unknown authority",
             builder().add_root_certificate(authority("another").1),
-            "the server's certificate for \"a.test\" is signed by an unknown authority",
+            "the server's certificate for \"a.test\" is signed by an unknown authority: add its root certificate if you trust it",
         ),
     ] {
         let client = client.resolve("a.test", at).build().unwrap();

@@ -213,6 +213,7 @@ async fn a_417_after_content_was_sent_brings_no_post_again() {
             (Method::PATCH, None, false),
             (Method::POST, Some("7"), true),
             (Method::PUT, None, true),
+            (Method::QUERY, None, true),
         ] {
             for (name, body, sent, is_replayable) in &kinds {
                 let name = format!("{method}, {key:?}, {name}, kept: {is_kept}");

@@ -18,7 +18,7 @@ const URL: &str = "http://a.test/";
 /// one.
 #[tokio::test(start_paused = true)]
 async fn a_post_dials_where_the_fresh_connection_is_dead_and_the_next_too_old() {
-    for (method, expected) in [("POST", 3), ("PATCH", 3), ("GET", 1), ("PUT", 1)] {
+    for (method, expected) in [("POST", 3), ("PATCH", 3), ("GET", 1), ("QUERY", 1), ("PUT", 1)] {
         for is_dead in [true, false] {
             let dials = Dials::default();
             let client = dials.builder().fresh_for_unsafe(2 * SECOND).build().unwrap();

@@ -326,7 +326,7 @@ fn seen(server: &Server, target: &str) -> Vec<usize> {
 
 #[tokio::test]
 async fn rule_27_idempotent_methods_are_sent_again_with_their_bytes() {
-    for method in [Method::GET, Method::HEAD, Method::PUT, Method::DELETE, Method::OPTIONS] {
+    for method in [Method::GET, Method::HEAD, Method::PUT, Method::DELETE, Method::OPTIONS, Method::QUERY] {
         for ending in [Ending::Close, Ending::Reset] {
             let server = server_that_on_the_second_request(move |peer| ending.end(peer));
             let client = Client::new();

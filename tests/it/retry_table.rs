@@ -101,7 +101,7 @@ const TABLE: [(Point, Content, Gets, Gets, Gets); 20] = [
 /// methods that are registered elsewhere.
 type Method = (&'static str, bool, bool);
 
-const METHODS: [Method; 10] = [
+const METHODS: [Method; 11] = [
     ("GET", false, true),
     ("HEAD", false, true),
     ("OPTIONS", false, true),
@@ -112,6 +112,7 @@ const METHODS: [Method; 10] = [
     ("PATCH", false, false),
     ("POST", true, true),
     ("PROPFIND", false, false),
+    ("QUERY", false, true),
 ];
 
 /// Way in which a connection fails.

@@ -380,7 +380,7 @@ fn no_timers_and_no_sockets_are_typed_errors() {
         (
             Builder::new_current_thread().enable_time().build().unwrap(),
             ErrorKind::Connect,
-            "the dial was cut short: its tokio runtime stopped, or has no I/O enabled",
+            "the tokio runtime of the dial stopped, or has no I/O: build it with enable_all or enable_io",
         ),
     ] {
         let client = Client::new();

@@ -93,7 +93,7 @@ async fn each_kind_of_body_is_framed_by_what_it_knows() {
             assert_writes("R-9110-8.6-2: nothing", |client| client.request(method, url), &none).await;
         }
     }
-    for method in [Method::POST, Method::PUT, Method::PATCH] {
+    for method in [Method::POST, Method::PUT, Method::PATCH, Method::QUERY] {
         let empty = ["content-length: 0\r\n\r\n"];
         assert_writes("R-9110-8.6-1: empty", |client| client.request(method, url), &empty).await;
     }

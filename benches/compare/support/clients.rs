@@ -267,7 +267,7 @@ type Later<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
 impl handclasp::Resolve for At {
     fn resolve(&self, _: &str, _: handclasp::Family) -> Later<handclasp::Answer, BoxError> {
         let address = self.look_up();
-        Box::pin(async { Ok(handclasp::Answer { addresses: vec![address.await], valid_for: None }) })
+        Box::pin(async { Ok(handclasp::Answer::new([(address.await, 0).into()])) })
     }
 }
 

@@ -1,5 +1,6 @@
 //! Connections around a request: how the client ends them, and what it remembers of a server.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use handclasp::{Client, ErrorKind, RequestTarget};
@@ -365,4 +366,35 @@ async fn a_zone_in_a_url_is_refused_by_its_name() {
         let error = client.get(url).send().await.unwrap_err();
         assert!(!error.to_string().contains("zone"), "{url}: {error}");
     }
+}
+
+/// Knows one name, and its port.
+struct Service(std::net::SocketAddr);
+
+impl handclasp::Resolve for Service {
+    fn resolve(
+        &self,
+        name: &str,
+        _: handclasp::Family,
+    ) -> Pin<Box<dyn Future<Output = Result<handclasp::Answer, handclasp::BoxError>> + Send>> {
+        let answer = handclasp::Answer::new((name == "service.test").then_some(self.0));
+        Box::pin(async { Ok(answer) })
+    }
+}
+
+#[tokio::test]
+async fn the_port_of_an_answer_is_dialed_and_the_host_field_keeps_the_port_of_the_url() {
+    let recorder = Recorder::start();
+    let server = recorder.server.address();
+    let client = Client::builder().no_user_agent().dns_resolver(Service(server)).build().unwrap();
+    for (target, host) in
+        [("http://service.test/", "service.test"), ("http://service.test:81/", "service.test:81")]
+    {
+        let response = within(20, client.get(target).send()).await.unwrap();
+        assert_eq!(response.connection().peer_addr(), Some(server), "{target}");
+        drop(response.bytes().await.unwrap());
+        assert_eq!(recorder.take(), format!("GET / HTTP/1.1\r\nhost: {host}\r\n\r\n"));
+    }
+    // Each port of the URL has its own key in the pool, although both requests went to one address.
+    assert_eq!(client.pool().stats().hosts.len(), 2);
 }

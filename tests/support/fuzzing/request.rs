@@ -302,7 +302,7 @@ impl<'a> Expected<'a> {
         if *method == Method::OPTIONS && remaining != Some(0) && !headers.contains_key(CONTENT_TYPE) {
             return None;
         }
-        let expects_body = matches!(*method, Method::POST | Method::PUT | Method::PATCH);
+        let expects_body = matches!(*method, Method::POST | Method::PUT | Method::PATCH | Method::QUERY);
         let framing = match body {
             _ if has_no_body => None,
             BodyLength::None if said.is_none() && !expects_body => None,

@@ -1,6 +1,6 @@
-//! What stands where TLS would be, when it is not compiled in: it refuses https.
+//! What takes the place of TLS when the feature `rustls` is off: it refuses https.
 //!
-//! The same names as `tls.rs`, so that nobody else has to ask. Invariant: no value of [`TlsStream`] exists.
+//! It has the names that the door of this folder exports. Invariant: no value of [`TlsStream`] exists.
 
 use std::convert::Infallible;
 use std::io;
@@ -10,50 +10,50 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::stream::Look;
-use super::{DialError, Scope};
+use crate::connect::stream::Look;
+use crate::connect::{DialError, Scope};
 
-/// There is nothing to configure.
+/// Settings of TLS, of which there are none.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub(crate) struct TlsConfig {}
 
-/// What refuses https.
+/// Refuses https.
 #[derive(Debug)]
-pub(super) struct Tls;
+pub(crate) struct Tls;
 
-/// What [`Tls::load`] never gives.
-pub(super) struct Loaded(Infallible);
+/// A configuration, which [`Tls::load`] never returns.
+pub(crate) struct Loaded(Infallible);
 
-/// What [`Loaded::handshake`] never gives.
-pub(super) struct Secured {
-    pub(super) stream: TlsStream,
-    pub(super) version: &'static str,
-    pub(super) is_resumed: bool,
+/// Result of a handshake, which [`Loaded::handshake`] never returns.
+pub(crate) struct Secured {
+    pub(crate) stream: TlsStream,
+    pub(crate) version: &'static str,
+    pub(crate) is_resumed: bool,
 }
 
-/// A stream that cannot be.
+/// A TLS stream, of which there is none.
 pub(crate) struct TlsStream(Infallible);
 
 impl Tls {
-    pub(super) fn new(_: TlsConfig) -> Self {
+    pub(crate) fn new(_: TlsConfig) -> Self {
         Self
     }
 
-    #[allow(clippy::unused_async, reason = "as in tls.rs")]
-    pub(super) async fn load(&self) -> Result<Loaded, DialError> {
-        let message = "https needs the feature rustls: this program was built without TLS";
+    #[allow(clippy::unused_async, reason = "as in config.rs")]
+    pub(crate) async fn load(&self) -> Result<Loaded, DialError> {
+        let message = "this program was built without TLS: enable the feature rustls to use https";
         Err(DialError::tls(message.into(), Scope::Host))
     }
 }
 
 impl Loaded {
-    pub(super) fn isolated(self) -> Self {
+    pub(crate) fn isolated(self) -> Self {
         match self.0 {}
     }
 
-    #[allow(clippy::unused_async, reason = "as in tls.rs")]
-    pub(super) async fn handshake(&self, _host: &str, _tcp: TcpStream) -> Result<Secured, DialError> {
+    #[allow(clippy::unused_async, reason = "as in config.rs")]
+    pub(crate) async fn handshake(&self, _host: &str, _tcp: TcpStream) -> Result<Secured, DialError> {
         match self.0 {}
     }
 }

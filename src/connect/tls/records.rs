@@ -1,10 +1,11 @@
-//! TLS between a transport and its user: rustls without buffers of its own, and ours around it.
+//! TLS between a transport and its user: rustls in buffers of ours.
 //!
-//! Knows nothing of certificates, of HTTP, or of what a transport is. What was read lies in one buffer, in which rustls
-//! decrypts; what is to be written lies sealed in another; and a third has what was decrypted and found no room, of no more
-//! than one read, because nothing is read until it is empty. Invariants: a connection on which all was read and written owns
-//! no buffer; no more is held of the first two than [`MOST_WIRE`]; what a dropped future has taken in is not lost; and what
-//! the peer said before it failed or ended is read first.
+//! There are three buffers. `incoming` holds what was read; rustls decrypts in it. `outgoing` holds sealed records that are
+//! to be written. `plain` holds plaintext for which the reader had no room; at most one read's worth, because nothing is read
+//! until it is empty. Invariants: a connection on which everything was read and written owns no buffer; `incoming` and
+//! `outgoing` hold at most [`MOST_WIRE`] bytes each; bytes that a dropped future has read are not lost; and data that the
+//! peer sent before it failed or ended is delivered first. This file knows nothing of certificates, of HTTP, or of the kind of
+//! transport.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -19,58 +20,63 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::wire::{Meter, Wire};
 use crate::buffer::MOST_WIRE;
 
-/// One connection's TLS.
+/// State of one TLS connection, and its buffers.
 pub(super) struct Records {
     tls: UnbufferedClientConnection,
-    /// Read and not yet processed, but for parts of messages of the handshake: those stay until they are whole.
+    /// Bytes that were read and not processed. Parts of a handshake message stay until the message is complete.
     incoming: Wire,
-    held: Held,
+    output: Output,
+    /// Knows whether `incoming` ends between two records.
     meter: Meter,
-    /// How much a read asks for: grows and shrinks with what comes.
+    /// Number of bytes that the next read asks for. It grows and shrinks with the number that reads return.
     size: usize,
-    /// rustls can do nothing more before more is read.
+    /// Whether rustls needs more bytes before it can do anything.
     is_quiet: bool,
-    /// The last read took all that it had room for.
+    /// Whether the last read filled its buffer, so that more bytes are likely.
     is_more_likely: bool,
-    /// The transport has ended.
+    /// Whether the transport has ended.
     is_eof: bool,
-    /// The transport failed behind what was read: told by the next read.
+    /// Error of the transport, which is returned after the data that was read before it.
     failed: Option<io::Error>,
-    /// Something was sealed for the peer to read.
+    /// Whether the user has written anything.
     is_used: bool,
-    /// Our close_notify was sealed.
-    is_goodbye_said: bool,
-    /// Nothing was unsent when the alert was sealed that tells the peer of an error.
+    /// Whether our close_notify was sealed.
+    is_close_notify_sealed: bool,
+    /// Whether the alert about an error is the first thing in `outgoing`.
     is_alert_first: bool,
 }
 
-/// What rustls gave.
+/// What rustls has produced.
 #[derive(Default)]
-struct Held {
-    /// Decrypted when there was no room for it.
+struct Output {
+    /// Plaintext for which the reader had no room.
     plain: Wire,
-    /// Sealed and not yet written.
+    /// Sealed records that were not written yet.
     outgoing: Wire,
-    /// What ended it. Boxed: it is rare.
+    /// Error that ended the connection. Boxed because it is rare.
     error: Option<Box<rustls::Error>>,
-    /// The peer's close_notify came.
+    /// Whether the peer's close_notify has arrived.
     is_closed: bool,
 }
 
-/// What is known of an idle connection before its transport is asked.
+/// What is known about an idle connection without asking its transport.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Known {
+    /// Nothing has arrived.
     Nothing,
+    /// Plaintext has arrived that was not read.
     Plaintext,
+    /// The peer has closed the connection, or it has failed.
     End,
 }
 
 impl Records {
+    /// Returns a connection before its handshake.
     pub(super) fn new(tls: UnbufferedClientConnection) -> Self {
         Self {
             tls,
             incoming: Wire::default(),
-            held: Held::default(),
+            output: Output::default(),
             meter: Meter::default(),
             size: LEAST,
             is_quiet: false,
@@ -78,16 +84,17 @@ impl Records {
             is_eof: false,
             failed: None,
             is_used: false,
-            is_goodbye_said: false,
+            is_close_notify_sealed: false,
             is_alert_first: false,
         }
     }
 
+    /// Returns the connection of rustls.
     pub(super) fn tls(&self) -> &UnbufferedClientConnection {
         &self.tls
     }
 
-    /// Shakes hands, until the last of it was written.
+    /// Polls the handshake. Ready when the client's last message was written.
     pub(super) fn poll_handshake(
         &mut self,
         io: &mut (impl AsyncRead + AsyncWrite + Unpin),
@@ -96,7 +103,7 @@ impl Records {
         loop {
             self.process();
             if let Some(error) = self.error() {
-                // It may be an alert that waits: it is tried once, and the error told whatever becomes of it.
+                // Tries once to send the alert that may be waiting. The error is returned in any case.
                 let _ = self.poll_send(io, cx);
                 return Poll::Ready(Err(error));
             }
@@ -106,12 +113,15 @@ impl Records {
                 return Poll::Ready(Ok(()));
             }
             if ready!(self.poll_fill(io, cx))? == 0 {
-                return Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, "tls handshake eof")));
+                return Poll::Ready(Err(io::Error::new(
+                    io::ErrorKind::UnexpectedEof,
+                    "the peer closed the connection before the TLS handshake ended",
+                )));
             }
         }
     }
 
-    /// Reads what there is, of several records if there is room. Nothing is the end.
+    /// Reads plaintext, from several records if there is room. Reading no byte means that the peer has closed.
     pub(super) fn poll_read(
         &mut self,
         io: &mut (impl AsyncRead + AsyncWrite + Unpin),
@@ -123,6 +133,7 @@ impl Records {
         read
     }
 
+    /// Reads plaintext, without freeing buffers.
     fn poll_plaintext(
         &mut self,
         io: &mut (impl AsyncRead + AsyncWrite + Unpin),
@@ -130,7 +141,7 @@ impl Records {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        self.held.plain.pour(buf);
+        self.output.plain.pour(buf);
         self.is_more_likely = true;
         for reads in 0..MAX_READS {
             while buf.remaining() > 0 && self.step(Some(buf)) {}
@@ -139,7 +150,7 @@ impl Records {
                 return Poll::Ready(Ok(()));
             }
             if reads > 0 && !is_some {
-                // Whoever talks and says nothing is not to be heard faster.
+                // Keeps reads small for a peer that sends records without plaintext.
                 self.size = LEAST;
             }
             if self.has_ended() {
@@ -155,38 +166,40 @@ impl Records {
         if buf.filled().len() > before {
             return Poll::Ready(Ok(()));
         }
-        // A peer that talks and says nothing: it is others' turn.
+        // The peer keeps sending records without plaintext. Gives other tasks a turn.
         cx.waker().wake_by_ref();
         Poll::Pending
     }
 
+    /// Whether no more plaintext can arrive.
     fn has_ended(&self) -> bool {
-        self.held.error.is_some() || self.held.is_closed || self.failed.is_some() || self.is_eof
+        self.output.error.is_some() || self.output.is_closed || self.failed.is_some() || self.is_eof
     }
 
-    /// What is read where nothing more comes.
+    /// Returns how the connection ended, for a read that found no plaintext.
     fn end(
         &mut self,
         io: &mut (impl AsyncRead + AsyncWrite + Unpin),
         cx: &mut Context<'_>,
     ) -> io::Result<()> {
         if let Some(error) = self.error() {
-            // The alert that tells the peer why, if the transport takes it at once. (Behind what was there before, it would
-            // have to wait, in place of whoever waits to write that.)
+            // Sends the alert about the error, if the transport takes it at once. An alert after other records is left to the
+            // writer, because sending from here would replace the waker of the task that waits to write them.
             if self.is_alert_first {
                 let _ = self.poll_send(io, cx);
             }
             return Err(error);
         }
-        if self.held.is_closed {
+        if self.output.is_closed {
             return Ok(());
         }
-        let message = "peer closed connection without sending TLS close_notify";
+        let message = "the peer closed the connection without a TLS close_notify";
         Err(self.failed.take().unwrap_or_else(|| io::Error::new(io::ErrorKind::UnexpectedEof, message)))
     }
 
+    /// Returns the error of rustls that ended the connection.
     fn error(&self) -> Option<io::Error> {
-        let error = self.held.error.as_deref()?;
+        let error = self.output.error.as_deref()?;
         Some(io::Error::new(io::ErrorKind::InvalidData, error.clone()))
     }
 
@@ -211,7 +224,7 @@ impl Records {
         });
         if is_pending {
             self.free();
-            // It may be a long wait for the rest of a record.
+            // The rest of a record may come much later.
             self.incoming.shrink_if_little();
             return Poll::Pending;
         }
@@ -225,16 +238,16 @@ impl Records {
         Poll::Ready(read)
     }
 
-    /// Reads once, at most `size` bytes.
+    /// Reads at most `size` bytes by one call of `read`.
     pub(super) fn fill(
         &mut self,
         size: usize,
         read: impl FnOnce(&mut [u8]) -> io::Result<usize>,
     ) -> io::Result<usize> {
-        // All that is left of what was processed is less than a record, or part of one message.
+        // `incoming` was processed before: it holds less than a record, or part of one handshake message.
         let size = size.min(MOST_WIRE.saturating_sub(self.incoming.len()));
         if size == 0 {
-            let message = "message buffer full";
+            let message = "the peer sent a TLS message that is too large";
             return Err(io::Error::new(io::ErrorKind::InvalidData, message));
         }
         let room = self.incoming.room(size);
@@ -247,14 +260,15 @@ impl Records {
         Ok(read)
     }
 
-    /// Takes in all that was read; plaintext is kept.
+    /// Processes everything that was read. Plaintext is kept in `plain`.
     fn process(&mut self) {
         while self.step(None) {}
     }
 
-    /// Does the next of what rustls asks for. `false`: there is nothing to do until more is read.
+    /// Does the next thing that rustls asks for. Returns false if nothing can be done before more is read. Plaintext goes to
+    /// `buf` as far as it has room.
     fn step(&mut self, buf: Option<&mut ReadBuf<'_>>) -> bool {
-        if self.is_quiet || self.held.error.is_some() {
+        if self.is_quiet || self.output.error.is_some() {
             return false;
         }
         let UnbufferedStatus { mut discard, state } =
@@ -264,21 +278,21 @@ impl Records {
                 let mut buf = buf;
                 while let Some(Ok(record)) = traffic.next_record() {
                     discard += record.discard;
-                    self.held.deliver(record.payload, buf.as_deref_mut());
+                    self.output.deliver(record.payload, buf.as_deref_mut());
                 }
             }
-            Ok(ConnectionState::EncodeTlsData(message)) => self.held.encode_message(message),
+            Ok(ConnectionState::EncodeTlsData(message)) => self.output.encode_message(message),
             Ok(ConnectionState::TransmitTlsData(sent)) => sent.done(),
             Ok(ConnectionState::PeerClosed) => {
-                self.held.is_closed = true;
+                self.output.is_closed = true;
                 // > Any data received after a closure alert has been received MUST be ignored.
                 // <https://www.rfc-editor.org/rfc/rfc8446#section-6.1>
                 discard = usize::MAX;
             }
             Ok(_) => self.is_quiet = true,
             Err(error) => {
-                self.held.error = Some(Box::new(error));
-                self.is_alert_first = self.held.outgoing.is_empty();
+                self.output.error = Some(Box::new(error));
+                self.is_alert_first = self.output.outgoing.is_empty();
                 self.encode_alerts();
                 discard = usize::MAX;
             }
@@ -287,56 +301,58 @@ impl Records {
         true
     }
 
-    /// What rustls wants to say of an error. It is asked for nothing else from then on: it would go on reading.
+    /// Seals the alerts that rustls has about an error. From then on nothing else is asked of rustls, because it would go on
+    /// reading.
     fn encode_alerts(&mut self) {
         while self.tls.wants_write() {
             match self.tls.process_tls_records(&mut []).state {
-                Ok(ConnectionState::EncodeTlsData(message)) => self.held.encode_message(message),
+                Ok(ConnectionState::EncodeTlsData(message)) => self.output.encode_message(message),
                 Ok(ConnectionState::ReadTraffic(mut traffic)) => while traffic.next_record().is_some() {},
                 _ => return,
             }
         }
     }
 
-    /// Seals as much as may be held and writes what the transport takes.
+    /// Seals as much as `outgoing` may hold, and writes what the transport takes. Returns the number of sealed bytes.
     pub(super) fn poll_write(
         &mut self,
         io: &mut (impl AsyncWrite + Unpin),
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        if !self.held.has_room() {
+        if !self.output.has_room() {
             match self.poll_send(io, cx) {
                 Poll::Ready(sent) => sent?,
-                Poll::Pending if self.held.has_room() => {}
+                Poll::Pending if self.output.has_room() => {}
                 Poll::Pending => return Poll::Pending,
             }
         }
         let sealed = self.seal(bufs)?;
         match self.poll_send(io, cx) {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            // What is sealed is written, as far as the caller is concerned.
+            // Sealed bytes count as written.
             Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(sealed)),
         }
     }
 
+    /// Seals the bytes of `bufs` as far as `outgoing` has room. Returns their number.
     fn seal(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
         if bufs.iter().all(|buf| buf.is_empty()) {
             return Ok(0);
         }
-        let Some((mut traffic, held)) = self.traffic()? else {
+        let Some((mut traffic, output)) = self.traffic()? else {
             return Err(io::ErrorKind::BrokenPipe.into());
         };
-        // At once, rather than for one record after another.
+        // Reserved once for all records instead of once for each.
         let all = bufs.iter().map(|buf| buf.len()).sum::<usize>();
-        let room = all.saturating_add(4 * OVERHEAD).min(MOST_WIRE - held.outgoing.len());
-        held.outgoing.room(room);
+        let room = all.saturating_add(4 * OVERHEAD).min(MOST_WIRE - output.outgoing.len());
+        output.outgoing.room(room);
         let mut parts = bufs.iter().map(|buf| &buf[..]).filter(|part| !part.is_empty()).peekable();
         let mut part: &[u8] = parts.next().unwrap_or_default();
         let mut sealed = 0;
-        while held.has_room() && !part.is_empty() {
+        while output.has_room() && !part.is_empty() {
             let (record, rest) = part.split_at(part.len().min(RECORD));
-            // A part that ends within a record, and another behind it: they share one.
+            // The part ends within a record and another part follows: both share the record.
             if rest.is_empty() && record.len() < RECORD && parts.peek().is_some() {
                 let mut shared = record.to_vec();
                 part = rest;
@@ -346,10 +362,10 @@ impl Records {
                     shared.extend_from_slice(fits);
                     part = rest;
                 }
-                held.seal(&mut traffic, &shared)?;
+                output.seal(&mut traffic, &shared)?;
                 sealed += shared.len();
             } else {
-                held.seal(&mut traffic, record)?;
+                output.seal(&mut traffic, record)?;
                 sealed += record.len();
                 part = rest;
             }
@@ -361,39 +377,41 @@ impl Records {
         Ok(sealed)
     }
 
-    /// What seals, if anything may be said any more.
-    #[allow(clippy::type_complexity, reason = "the two that it takes to seal, borrowed apart")]
-    fn traffic(&mut self) -> io::Result<Option<(WriteTraffic<'_, ClientConnectionData>, &mut Held)>> {
-        // All that was read: what rustls has seen of a message, it wants to see again.
+    /// Returns what seals records, and where they go. Returns `None` if nothing may be sent any more.
+    #[allow(clippy::type_complexity, reason = "sealing needs both, borrowed separately")]
+    fn traffic(&mut self) -> io::Result<Option<(WriteTraffic<'_, ClientConnectionData>, &mut Output)>> {
+        // Everything that was read is processed first, because rustls has to see the part of a message again that it has
+        // seen.
         self.process();
         if let Some(error) = self.error() {
             return Err(error);
         }
-        if self.is_goodbye_said {
+        if self.is_close_notify_sealed {
             return Ok(None);
         }
         match self.tls.process_tls_records(self.incoming.filled_mut()).state {
-            Ok(ConnectionState::WriteTraffic(traffic)) => Ok(Some((traffic, &mut self.held))),
+            Ok(ConnectionState::WriteTraffic(traffic)) => Ok(Some((traffic, &mut self.output))),
             _ => Ok(None),
         }
     }
 
-    /// Writes all that is sealed.
+    /// Writes all sealed records.
     fn poll_send(
         &mut self,
         io: &mut (impl AsyncWrite + Unpin),
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        while !self.held.outgoing.is_empty() {
-            match ready!(Pin::new(&mut *io).poll_write(cx, self.held.outgoing.filled()))? {
+        while !self.output.outgoing.is_empty() {
+            match ready!(Pin::new(&mut *io).poll_write(cx, self.output.outgoing.filled()))? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                written => self.held.outgoing.consume(written),
+                written => self.output.outgoing.consume(written),
             }
         }
-        self.held.outgoing.free();
+        self.output.outgoing.free();
         Poll::Ready(Ok(()))
     }
 
+    /// Writes all sealed records and flushes the transport.
     pub(super) fn poll_flush(
         &mut self,
         io: &mut (impl AsyncWrite + Unpin),
@@ -403,12 +421,13 @@ impl Records {
         Pin::new(io).poll_flush(cx)
     }
 
+    /// Sends a close_notify and shuts down the transport.
     pub(super) fn poll_shutdown(
         &mut self,
         io: &mut (impl AsyncWrite + Unpin),
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        self.say_goodbye();
+        self.send_close_notify();
         ready!(self.poll_send(io, cx))?;
         match ready!(Pin::new(io).poll_shutdown(cx)) {
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Poll::Ready(Ok(())),
@@ -416,86 +435,90 @@ impl Records {
         }
     }
 
-    /// Seals a close_notify, once; none behind an error, of which an alert is the last word.
-    pub(super) fn say_goodbye(&mut self) {
-        if let Ok(Some((mut traffic, held))) = self.traffic() {
-            held.encode(|room| match traffic.queue_close_notify(room) {
+    /// Seals a close_notify, unless one was sealed before. After an error none is sealed, because the alert was the last
+    /// message.
+    pub(super) fn send_close_notify(&mut self) {
+        if let Ok(Some((mut traffic, output))) = self.traffic() {
+            output.encode(|room| match traffic.queue_close_notify(room) {
                 Ok(length) => Ok(length),
                 Err(EncryptError::InsufficientSize(needed)) => Err(needed.required_size),
                 Err(EncryptError::EncryptExhausted) => Ok(0),
             });
         }
-        self.is_goodbye_said = true;
+        self.is_close_notify_sealed = true;
     }
 
-    /// What is sealed and not written.
+    /// Returns the sealed records that were not written.
     pub(super) fn unsent(&self) -> &[u8] {
-        self.held.outgoing.filled()
+        self.output.outgoing.filled()
     }
 
-    /// Whether nothing is held between the transport and the reader: neither plaintext nor part of a record.
+    /// Whether no plaintext and no part of a record is between the transport and the reader.
     pub(super) fn is_settled(&mut self) -> bool {
         let is_settled = self.known() == Known::Nothing && self.is_between_records();
         self.rest();
         is_settled
     }
 
+    /// Whether the last byte that was read ended a record.
     pub(super) fn is_between_records(&self) -> bool {
         self.meter.is_between_records()
     }
 
-    /// Whether anything was written by the user of the connection.
+    /// Whether the user has written anything.
     pub(super) fn is_used(&self) -> bool {
         self.is_used
     }
 
-    /// Gives what is decrypted already.
+    /// Moves plaintext that was decrypted already into `buf`.
     pub(super) fn take_plaintext(&mut self, buf: &mut ReadBuf<'_>) {
-        self.held.plain.pour(buf);
+        self.output.plain.pour(buf);
         self.free();
     }
 
-    /// What is known without asking the transport.
+    /// Returns what is known without asking the transport.
     pub(super) fn known(&mut self) -> Known {
         self.process();
         self.free();
-        if self.held.error.is_some() {
+        if self.output.error.is_some() {
             Known::End
-        } else if !self.held.plain.is_empty() {
+        } else if !self.output.plain.is_empty() {
             Known::Plaintext
-        } else if self.held.is_closed {
+        } else if self.output.is_closed {
             Known::End
         } else {
             Known::Nothing
         }
     }
 
-    /// Whether the transport is known to have ended or failed.
+    /// Whether the transport has ended or failed.
     pub(super) fn is_lost(&self) -> bool {
         self.is_eof || self.failed.is_some()
     }
 
-    /// It will be idle: no more memory is kept than for what cannot be let go.
+    /// Frees all memory that holds no bytes, because the connection becomes idle.
     pub(super) fn rest(&mut self) {
         self.incoming.shrink();
-        self.held.outgoing.shrink();
+        self.output.outgoing.shrink();
         self.size = LEAST;
     }
 
+    /// Frees the buffers that are empty.
     fn free(&mut self) {
         self.incoming.free();
-        self.held.outgoing.free();
-        self.held.plain.free();
+        self.output.outgoing.free();
+        self.output.plain.free();
     }
 
-    /// The memory of all buffers.
+    /// Returns the capacity of all buffers.
     #[cfg(test)]
     pub(super) fn memory(&self) -> usize {
-        self.incoming.memory() + self.held.outgoing.memory() + self.held.plain.memory()
+        self.incoming.memory() + self.output.outgoing.memory() + self.output.plain.memory()
     }
 }
 
-impl Held {
+impl Output {
+    /// Moves plaintext into `buf`, and what does not fit into `plain`.
     fn deliver(&mut self, plaintext: &[u8], buf: Option<&mut ReadBuf<'_>>) {
         let mut rest = plaintext;
         if let Some(buf) = buf
@@ -510,11 +533,12 @@ impl Held {
         }
     }
 
-    /// Whether one more record may be sealed.
+    /// Whether `outgoing` has room for one more record.
     fn has_room(&self) -> bool {
         self.outgoing.len() + RECORD + OVERHEAD <= MOST_WIRE
     }
 
+    /// Seals one record.
     fn seal(
         &mut self,
         traffic: &mut WriteTraffic<'_, ClientConnectionData>,
@@ -532,11 +556,12 @@ impl Held {
             });
         match is_sealed {
             true if !is_exhausted => Ok(()),
-            true => Err(io::Error::other("the TLS connection's keys are used up")),
+            true => Err(io::Error::other("the keys of the TLS connection have sealed too many records")),
             false => Err(io::Error::other("a TLS record could not be sealed")),
         }
     }
 
+    /// Appends a message of rustls to `outgoing`.
     fn encode_message(&mut self, mut message: EncodeTlsData<'_, ClientConnectionData>) {
         self.encode(|room| match message.encode(room) {
             Ok(length) => Ok(length),
@@ -545,12 +570,13 @@ impl Held {
         });
     }
 
+    /// Appends what `encode` writes to `outgoing`.
     fn encode(&mut self, encode: impl FnMut(&mut [u8]) -> Result<usize, usize>) {
         let _ = self.encode_into(OVERHEAD, encode);
     }
 
-    /// Has something put behind what is to be written, in as much room as it asks for by its error.
-    /// `false`: it was not.
+    /// Appends what `encode` writes to `outgoing`. `encode` gets room for `size` bytes, and once more as much as its error asks
+    /// for. Returns whether it has written.
     fn encode_into(
         &mut self,
         size: usize,
@@ -565,19 +591,19 @@ impl Held {
     }
 }
 
-/// The most plaintext of one record: <https://www.rfc-editor.org/rfc/rfc8446#section-5.1>.
+/// Maximum number of plaintext bytes in one record: <https://www.rfc-editor.org/rfc/rfc8446#section-5.1>.
 const RECORD: usize = 16 * 1024;
 
-/// More than a record is longer than its plaintext.
+/// Upper bound of the bytes that sealing adds to a record.
 const OVERHEAD: usize = 64;
 
-/// The least that a read asks for: a record, of any length that TLS 1.3 allows.
+/// Minimum number of bytes that a read asks for: one record of any length that TLS 1.3 allows.
 /// <https://www.rfc-editor.org/rfc/rfc8446#section-5.2>
 const LEAST: usize = 17 * 1024;
 
-/// So often is read in one poll.
+/// Maximum number of reads in one poll.
 const MAX_READS: usize = 16;
 
 #[cfg(test)]
-#[path = "tls_records_tests.rs"]
+#[path = "records_tests.rs"]
 mod tests;

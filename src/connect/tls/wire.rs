@@ -1,21 +1,23 @@
-//! TLS as bytes: a buffer for records on their way, and a meter that tells where one ends.
+//! Buffers of TLS bytes, and a meter that knows where a record ends.
 //!
-//! Knows nothing of what records mean. Invariant: a buffer that holds no byte and was freed owns no memory.
+//! This file knows nothing of what records mean. Invariant: a buffer that is empty and was freed owns no memory.
 
 use tokio::io::ReadBuf;
 
 use crate::buffer;
 
-/// Bytes that come or go. Its memory is the thread's as long as there are none.
+/// A buffer of TLS bytes, incoming or outgoing. While it is empty it owns no memory: the memory belongs to the thread.
 #[derive(Debug, Default)]
 pub(super) struct Wire {
     bytes: Vec<u8>,
-    /// `0 <= start <= end <= bytes.len()`; what is held lies between the two.
+    /// Start of the bytes that the buffer holds: `0 <= start <= end <= bytes.len()`.
     start: usize,
+    /// End of the bytes that the buffer holds.
     end: usize,
 }
 
 impl Wire {
+    /// Returns the number of bytes that the buffer holds.
     pub(super) fn len(&self) -> usize {
         self.end - self.start
     }
@@ -24,15 +26,17 @@ impl Wire {
         self.start == self.end
     }
 
+    /// Returns the bytes that the buffer holds.
     pub(super) fn filled(&self) -> &[u8] {
         self.bytes.get(self.start..self.end).unwrap_or_default()
     }
 
+    /// Returns the bytes that the buffer holds, mutably.
     pub(super) fn filled_mut(&mut self) -> &mut [u8] {
         self.bytes.get_mut(self.start..self.end).unwrap_or_default()
     }
 
-    /// Room for exactly `size` bytes behind what is held.
+    /// Returns room for exactly `size` bytes after those that the buffer holds.
     pub(super) fn room(&mut self, size: usize) -> &mut [u8] {
         if self.bytes.is_empty() {
             self.bytes = buffer::take_wire();
@@ -49,24 +53,25 @@ impl Wire {
         self.bytes.get_mut(self.end..needed).unwrap_or_default()
     }
 
-    /// So many bytes were put into the room.
+    /// Adds the first `count` bytes of the room to those that the buffer holds.
     pub(super) fn fill(&mut self, count: usize) {
         self.end = (self.end + count).min(self.bytes.len());
     }
 
+    /// Appends `bytes`.
     pub(super) fn extend(&mut self, bytes: &[u8]) {
         self.room(bytes.len()).copy_from_slice(bytes);
         self.fill(bytes.len());
     }
 
-    /// Gives the reader as much as it has room for.
+    /// Moves as many bytes into `buf` as it has room for.
     pub(super) fn pour(&mut self, buf: &mut ReadBuf<'_>) {
         let count = self.len().min(buf.remaining());
         buf.put_slice(self.filled().get(..count).unwrap_or_default());
         self.consume(count);
     }
 
-    /// The first so many bytes are done with.
+    /// Removes the first `count` bytes, or all if the buffer holds fewer.
     pub(super) fn consume(&mut self, count: usize) {
         self.start = self.start.saturating_add(count).min(self.end);
         if self.start == self.end {
@@ -74,7 +79,7 @@ impl Wire {
         }
     }
 
-    /// Gives the memory back, if nothing is held.
+    /// Gives the memory back to the thread, if the buffer is empty.
     pub(super) fn free(&mut self) {
         if self.is_empty() && self.bytes.capacity() > 0 {
             (self.start, self.end) = (0, 0);
@@ -82,7 +87,7 @@ impl Wire {
         }
     }
 
-    /// Gives all memory back but that of what is held, which is here to stay.
+    /// Gives all spare memory back to the thread. The bytes that the buffer holds are copied into memory of their exact size.
     pub(super) fn shrink(&mut self) {
         self.free();
         if self.bytes.len() > self.len() {
@@ -92,7 +97,7 @@ impl Wire {
         }
     }
 
-    /// The same where that is worth a copy: little is held, in much memory.
+    /// Shrinks the buffer if it holds few bytes in much memory, so that the copy is worth it.
     pub(super) fn shrink_if_little(&mut self) {
         if self.len() < LITTLE && self.bytes.len() > 4 * LITTLE {
             self.shrink();
@@ -100,24 +105,27 @@ impl Wire {
     }
 
     #[cfg(test)]
+    /// Returns the capacity.
     pub(super) fn memory(&self) -> usize {
         self.bytes.capacity()
     }
 }
 
-/// So much is copied without a thought.
+/// Number of bytes that are cheap to copy.
 const LITTLE: usize = 4 * 1024;
 
-/// Walks the headers of TLS records: type, version (two bytes), length (two bytes), then so many bytes.
+/// Follows the headers of TLS records: a type, two bytes of version, two bytes of length, and then so many bytes.
 #[derive(Debug, Default)]
 pub(super) struct Meter {
-    /// Bytes of the current header seen: `0 <= header < 5`.
+    /// Number of bytes of the current header that have passed: `0 <= header < 5`.
     header: u8,
-    /// The length so far, while its two bytes are seen; then the bytes of the record that are to come.
+    /// While the header passes, the length as far as it is known. After the header, the number of bytes that the record still
+    /// needs.
     left: u16,
 }
 
 impl Meter {
+    /// Follows `bytes`, which come next.
     pub(super) fn pass(&mut self, mut bytes: &[u8]) {
         while let Some((&byte, rest)) = bytes.split_first() {
             if self.header == 0 && self.left > 0 {
@@ -141,6 +149,7 @@ impl Meter {
         }
     }
 
+    /// Whether the last byte ended a record, or none has passed.
     pub(super) fn is_between_records(&self) -> bool {
         self.header == 0 && self.left == 0
     }
@@ -151,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_put_in_comes_out_however_it_is_taken() {
+    fn bytes_come_out_as_they_went_in_however_they_are_split() {
         let all: Vec<u8> = (0..1_000u32).map(|at| at as u8).collect();
         for (put, take) in [(1, 1), (7, 3), (100, 99), (1_000, 1), (3, 1_000)] {
             let (mut wire, mut seen) = (Wire::default(), Vec::new());

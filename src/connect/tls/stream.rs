@@ -1,9 +1,10 @@
-//! TLS over TCP, with a look that sees through it.
+//! A TLS connection over TCP, with a look that sees through TLS.
 //!
-//! Knows nothing of configuration or certificates, nor of records. A plain peek is not enough here: what waits on the
-//! socket may be a session ticket, which means nothing, or the end of the connection, so the look takes in what has
-//! come. Invariants: a stream that looked silent has no plaintext buffered, no alert received, and stands between two
-//! records unless nothing was written to it yet; and it owns no buffer, unless the peer left a message unfinished.
+//! A peek at the socket is not enough here: the bytes that wait on it may be a session ticket, which means nothing, or the end
+//! of the connection. The look therefore reads and processes what has arrived. Invariants: a stream that looked silent has no
+//! plaintext buffered, has received no alert, and stands between two records unless nothing was written to it yet; and it
+//! owns no buffer, unless the peer left a message unfinished. This file knows nothing of configuration, certificates or
+//! records.
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice, Read};
@@ -18,17 +19,17 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::stream::{Look, close};
-use super::tls_records::{Known, Records};
+use super::records::{Known, Records};
+use crate::connect::stream::{Look, close};
 
-/// A connection inside TLS.
+/// TLS connection over TCP.
 pub(crate) struct TlsStream {
     tcp: TcpStream,
     records: Records,
 }
 
 impl TlsStream {
-    /// Shakes hands. What rustls did not like is inside the error; the peer was told.
+    /// Shakes hands over `tcp`. If the handshake fails, an alert is sent to the peer, and the error wraps that of rustls.
     pub(super) async fn connect(
         config: Arc<ClientConfig>,
         name: ServerName<'static>,
@@ -40,18 +41,20 @@ impl TlsStream {
         Ok(Self { tcp, records })
     }
 
-    /// What was agreed on.
+    /// Returns the connection of rustls, which knows the version and whether a session was resumed.
     pub(super) fn tls(&self) -> &UnbufferedClientConnection {
         self.records.tls()
     }
 
-    /// See [`super::Transport::look`]. What rustls wants to say in answer goes out with the next write.
+    /// Looks at the connection; see [`Transport::look`](crate::Transport::look). An answer of rustls to what was read is sent with
+    /// the next write.
     pub(crate) fn look(&mut self) -> Look {
         let look = self.look_now();
         self.records.rest();
         look
     }
 
+    /// Reads and processes what has arrived, without freeing buffers.
     fn look_now(&mut self) -> Look {
         for _ in 0..MAX_READS_PER_LOOK {
             match self.records.known() {
@@ -60,14 +63,14 @@ impl TlsStream {
                 Known::Plaintext => return Look::Spoke,
                 Known::End => return Look::Closed,
             }
-            // Past the reactor, and without a task to wake.
+            // Reads the socket itself, because the readiness that tokio caches may be out of date.
             match self.records.fill(READ_PER_LOOK, |room| (&*SockRef::from(&self.tcp)).read(room)) {
                 Ok(0) => return Look::Closed,
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    // A ticket may come in several segments. On a connection that was never written to, there is no
-                    // request that half a record could be taken for an answer to.
+                    // Half a record may be half a ticket. On a connection that was never written to it cannot be half an
+                    // answer, because no request was sent.
                     let is_silent = self.records.is_between_records() || !self.records.is_used();
                     return if is_silent { Look::Silent } else { Look::Spoke };
                 }
@@ -77,24 +80,24 @@ impl TlsStream {
         Look::Spoke
     }
 
-    /// Says goodbye once, if the socket takes it at once, and ends the connection.
+    /// Sends a close_notify, if none was sent and the socket takes it at once, and shuts the socket down.
     pub(crate) fn close(&mut self) {
-        self.records.say_goodbye();
+        self.records.send_close_notify();
         if !self.records.unsent().is_empty() {
-            // By tokio, which, unlike `socket2`, asks the system not to raise SIGPIPE.
+            // By tokio instead of `socket2`, because tokio asks the system not to raise SIGPIPE.
             let _ = self.tcp.try_write(self.records.unsent());
         }
         close(&self.tcp);
     }
 
-    /// Reads what is decrypted already. See [`super::Stream::read_now`].
+    /// Reads plaintext that was decrypted already; see [`Transport::read_now`](crate::Transport::read_now).
     pub(crate) fn read_now(&mut self, room: &mut [u8]) -> usize {
         let mut room = ReadBuf::new(room);
         self.records.take_plaintext(&mut room);
         room.filled().len()
     }
 
-    /// See [`super::Stream::look_inside`].
+    /// Looks at the buffers, without a system call; see [`Stream::look_inside`](crate::connect::Stream::look_inside).
     pub(crate) fn look_inside(&mut self) -> Look {
         if self.records.is_settled() {
             return Look::Silent;
@@ -142,8 +145,9 @@ impl AsyncWrite for TlsStream {
     }
 }
 
-/// A look at a peer that never stops sending must end. Each read takes this much; a server's tickets are one.
+/// Maximum number of reads in one look, so that a look at a peer that never stops sending ends.
 const MAX_READS_PER_LOOK: usize = 16;
+/// Number of bytes that a look reads at once, which is enough for a server's tickets.
 const READ_PER_LOOK: usize = 4 * 1024;
 
 #[cfg(test)]
@@ -155,10 +159,10 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio_rustls::server;
 
-    use super::super::tls::tests::{Authority, connect};
+    use super::super::config::tests::{Authority, connect};
     use super::*;
 
-    /// A connection over which a request and a response went, and its server.
+    /// Returns both ends of a connection that has served a request.
     async fn used() -> (TlsStream, server::TlsStream<TcpStream>) {
         let authority = Authority::new();
         let (client, server) = connect(&authority, authority.server(&["localhost"]), "localhost").await;
@@ -171,17 +175,18 @@ mod tests {
         (client, server)
     }
 
-    /// Blocks the runtime's only thread: whatever arrives meanwhile, the reactor does not hear of it.
+    /// Blocks the runtime's only thread, so that the reactor does not learn what arrives meanwhile.
     fn block() {
         std::thread::sleep(Duration::from_millis(20));
     }
 
+    /// Sends bytes past TLS.
     fn send_raw(server: &server::TlsStream<TcpStream>, bytes: &[u8]) {
         server.get_ref().0.try_write(bytes).unwrap();
     }
 
     #[tokio::test]
-    async fn session_tickets_are_silence_and_the_stream_lives_on() {
+    async fn session_tickets_are_silent_and_the_stream_stays_usable() {
         let authority = Authority::new();
         let (client, server) = connect(&authority, authority.server(&["localhost"]), "localhost").await;
         let (mut client, mut server) = (client.unwrap().stream, server.unwrap());
@@ -198,7 +203,8 @@ mod tests {
         assert_eq!(client.look(), Look::Silent);
     }
 
-    /// Accepts one connection and shakes hands. Returns the tickets that are to be sent next.
+    /// Accepts one connection and shakes hands. Returns the socket, the TLS connection, and the tickets that the server would
+    /// send next.
     fn accept(
         listener: &std::net::TcpListener,
         config: ServerConfig,
@@ -245,7 +251,7 @@ mod tests {
             tls.writer().write_all(b"pong").unwrap();
             let mut record = Vec::new();
             tls.write_tls(&mut record).unwrap();
-            // Now that there was a request, half a record may be the answer to it.
+            // A request was sent, so that half a record may be half of its answer.
             let (first, second) = record.split_at(record.len() / 2);
             tcp.write_all(first).unwrap();
             block();
@@ -256,9 +262,9 @@ mod tests {
         }
     }
 
-    /// The same as a request has it: the rest of the ticket comes with the response.
+    /// The second half of the ticket comes with the response.
     #[tokio::test]
-    async fn a_request_is_sent_behind_half_a_ticket() {
+    async fn a_request_is_sent_after_half_a_ticket() {
         let authority = Authority::new();
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("https://{}/", listener.local_addr().unwrap());
@@ -298,11 +304,15 @@ mod tests {
         got.unwrap();
         sent.unwrap();
         assert!(read == body && client.look_inside() == Look::Silent);
-        assert_eq!(client.records.memory(), 0, "behind a large body");
+        assert_eq!(client.records.memory(), 0, "after a large body");
         server.get_mut().1.refresh_traffic_keys().unwrap();
         server.flush().await.unwrap();
         block();
-        assert_eq!((client.look(), client.records.memory()), (Look::Silent, 0), "behind what was taken in");
+        assert_eq!(
+            (client.look(), client.records.memory()),
+            (Look::Silent, 0),
+            "after a look that read something"
+        );
         let (sent, got) = tokio::join!(client.write_all(&body), async {
             let mut got = vec![0; body.len()];
             server.read_exact(&mut got).await.map(|_| got)
@@ -310,7 +320,7 @@ mod tests {
         sent.unwrap();
         client.flush().await.unwrap();
         assert!(got.unwrap() == body);
-        assert_eq!((client.look(), client.records.memory()), (Look::Silent, 0), "behind a large upload");
+        assert_eq!((client.look(), client.records.memory()), (Look::Silent, 0), "after a large upload");
     }
 
     #[tokio::test]
@@ -342,7 +352,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_record_that_does_not_decrypt_is_the_end() {
+    async fn a_record_that_does_not_decrypt_closes_the_connection() {
         let (mut client, server) = used().await;
         send_raw(&server, &[23, 3, 3, 0, 20, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0]);
         block();
@@ -350,7 +360,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_goodbye_is_seen() {
+    async fn a_close_notify_is_seen() {
         let (mut client, mut server) = used().await;
         server.get_mut().1.send_close_notify();
         server.flush().await.unwrap();
@@ -360,7 +370,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_fin_without_goodbye_is_seen() {
+    async fn a_fin_without_close_notify_is_seen() {
         let (mut client, server) = used().await;
         drop(server);
         block();
@@ -380,10 +390,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_close_says_goodbye() {
+    async fn a_close_sends_close_notify() {
         let (mut client, mut server) = used().await;
         client.close();
-        // Without the goodbye, rustls reports the end as an unexpected one.
+        // Without the close_notify, rustls would report an unexpected end.
         assert_eq!(server.read(&mut [0]).await.unwrap(), 0);
     }
 }

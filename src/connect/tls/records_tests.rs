@@ -1,4 +1,4 @@
-//! TLS over a transport that counts, against a server of rustls, and against one that seals what no server should.
+//! TLS over a transport that counts calls, against a server of rustls and against a forger of records.
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
@@ -13,21 +13,23 @@ use rustls::{
     SupportedProtocolVersion,
 };
 
-use super::super::tls::tests::Authority;
+use super::super::config::tests::Authority;
 use super::*;
 
-/// A server at the other end of a transport that counts, is always ready, and takes and gives what it is told to.
+/// A transport that is always ready and counts its calls, with a server of rustls at its other end.
 struct Peer {
     server: ServerConnection,
-    /// What the server said and the client has not read yet.
-    said: VecDeque<u8>,
-    /// All that the client wrote: its records, and what is in them.
-    heard: Vec<u8>,
+    /// Bytes from the server that the client has not read.
+    to_client: VecDeque<u8>,
+    /// Bytes that the client wrote.
+    written: Vec<u8>,
+    /// Plaintext of the bytes that the client wrote.
     plain: Vec<u8>,
-    /// The most that one call moves.
+    /// Maximum number of bytes that one call moves.
     at_a_time: usize,
-    /// It takes nothing.
+    /// Whether writes are pending.
     is_stuck: bool,
+    /// Whether reads end once `to_client` is empty.
     is_ended: bool,
     reads: usize,
     writes: usize,
@@ -39,23 +41,24 @@ impl Peer {
         while !rest.is_empty() {
             let written = self.server.writer().write(rest).unwrap();
             rest = &rest[written..];
-            self.speak();
+            self.transmit();
         }
     }
 
-    /// What the server has to say is on its way.
-    fn speak(&mut self) {
+    /// Moves the records of the server to the client.
+    fn transmit(&mut self) {
         while self.server.wants_write() {
-            self.server.write_tls(&mut self.said).unwrap();
+            self.server.write_tls(&mut self.to_client).unwrap();
         }
     }
 
-    /// What is on its way, taken off it.
+    /// Returns the bytes that the client has not read, and removes them.
     fn intercept(&mut self) -> Vec<u8> {
-        self.speak();
-        self.said.drain(..).collect()
+        self.transmit();
+        self.to_client.drain(..).collect()
     }
 
+    /// Returns the plaintext that arrived since the last call.
     fn received(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.plain)
     }
@@ -68,8 +71,8 @@ impl AsyncRead for Peer {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         self.reads += 1;
-        let count = self.said.len().min(self.at_a_time).min(buf.remaining());
-        let bytes: Vec<u8> = self.said.drain(..count).collect();
+        let count = self.to_client.len().min(self.at_a_time).min(buf.remaining());
+        let bytes: Vec<u8> = self.to_client.drain(..count).collect();
         buf.put_slice(&bytes);
         if count > 0 || self.is_ended { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
@@ -82,18 +85,18 @@ impl AsyncWrite for Peer {
         }
         self.writes += 1;
         let taken = &buf[..buf.len().min(self.at_a_time)];
-        self.heard.extend_from_slice(taken);
+        self.written.extend_from_slice(taken);
         let mut rest = taken;
         let this = &mut *self;
         while !rest.is_empty() {
             if this.server.read_tls(&mut rest).unwrap() == 0 {
-                // It hears nothing behind a goodbye.
+                // The server reads nothing after a close_notify.
                 break;
             }
             let _ = this.server.process_new_packets();
             let _ = this.server.reader().read_to_end(&mut this.plain);
         }
-        self.speak();
+        self.transmit();
         Poll::Ready(Ok(taken.len()))
     }
 
@@ -106,7 +109,7 @@ impl AsyncWrite for Peer {
     }
 }
 
-/// Both ends, before the handshake.
+/// Returns both ends before the handshake.
 async fn strangers(at_a_time: usize, version: &'static SupportedProtocolVersion) -> (Records, Peer) {
     let authority = Authority::new();
     let mut config = authority.server_of(&[version]);
@@ -116,8 +119,8 @@ async fn strangers(at_a_time: usize, version: &'static SupportedProtocolVersion)
     let client = UnbufferedClientConnection::new(authority.client().await, "localhost".try_into().unwrap());
     let peer = Peer {
         server,
-        said: VecDeque::new(),
-        heard: Vec::new(),
+        to_client: VecDeque::new(),
+        written: Vec::new(),
         plain: Vec::new(),
         at_a_time,
         is_stuck: false,
@@ -128,16 +131,16 @@ async fn strangers(at_a_time: usize, version: &'static SupportedProtocolVersion)
     (Records::new(client.unwrap()), peer)
 }
 
-/// Both ends, behind the handshake: the session tickets are still on their way.
+/// Returns both ends after the handshake. The client has not read the session tickets.
 async fn pair_of(at_a_time: usize, version: &'static SupportedProtocolVersion) -> (Records, Peer) {
     let (mut records, mut peer) = strangers(at_a_time, version).await;
     let shaken = records.poll_handshake(&mut peer, &mut context());
     assert!(matches!(shaken, Poll::Ready(Ok(()))), "{shaken:?}");
-    peer.heard.clear();
+    peer.written.clear();
     (records, peer)
 }
 
-/// Both ends, and everything at once.
+/// Returns both ends after the handshake and the session tickets, over a transport that moves any number of bytes at once.
 async fn pair() -> (Records, Peer) {
     let (mut records, mut peer) = pair_of(usize::MAX, &TLS13).await;
     assert!(read(&mut records, &mut peer, 100).is_pending());
@@ -156,7 +159,7 @@ impl Wake for Woken {
     }
 }
 
-/// One read, as often as it asks for it.
+/// Reads once, polling again as often as the read wakes its task.
 fn read(records: &mut Records, peer: &mut Peer, size: usize) -> Poll<io::Result<Vec<u8>>> {
     let mut bytes = vec![0; size];
     let woken = Arc::new(Woken(AtomicUsize::new(0)));
@@ -172,7 +175,7 @@ fn read(records: &mut Records, peer: &mut Peer, size: usize) -> Poll<io::Result<
     }
 }
 
-/// Reads until there is nothing more, which is an error or no error or no end.
+/// Reads until the end, an error, or until no more arrives. Returns the bytes and which of the three it was.
 fn read_all(records: &mut Records, peer: &mut Peer, size: usize) -> (Vec<u8>, Poll<io::Result<()>>) {
     let mut all = Vec::new();
     loop {
@@ -185,7 +188,7 @@ fn read_all(records: &mut Records, peer: &mut Peer, size: usize) -> (Vec<u8>, Po
     }
 }
 
-/// One write.
+/// Writes once.
 fn write(records: &mut Records, peer: &mut Peer, parts: &[&[u8]]) -> Poll<io::Result<usize>> {
     let bufs: Vec<_> = parts.iter().map(|part| IoSlice::new(part)).collect();
     let written = records.poll_write(peer, &mut context(), &bufs);
@@ -193,11 +196,12 @@ fn write(records: &mut Records, peer: &mut Peer, parts: &[&[u8]]) -> Poll<io::Re
     written
 }
 
+/// Returns bytes that differ from their neighbours.
 fn pattern(length: usize) -> Vec<u8> {
     (0..length).map(|at| (at % 251) as u8).collect()
 }
 
-/// The lengths of the records in `bytes`, all of which must be whole.
+/// Returns the lengths of the records in `bytes`, which must be complete.
 fn lengths(mut bytes: &[u8]) -> Vec<usize> {
     let mut lengths = Vec::new();
     while let [_, _, _, high, low, rest @ ..] = bytes {
@@ -209,7 +213,7 @@ fn lengths(mut bytes: &[u8]) -> Vec<usize> {
 }
 
 #[tokio::test]
-async fn hands_are_shaken_a_byte_at_a_time_and_no_buffer_is_kept() {
+async fn a_handshake_in_pieces_of_any_size_keeps_no_buffer() {
     for version in [&TLS12, &TLS13] {
         for at_a_time in [1, 7, 1_000, usize::MAX] {
             let (mut records, mut peer) = pair_of(at_a_time, version).await;
@@ -225,20 +229,24 @@ async fn hands_are_shaken_a_byte_at_a_time_and_no_buffer_is_kept() {
 }
 
 #[tokio::test]
-async fn a_handshake_that_ends_is_told() {
+async fn an_end_during_the_handshake_is_an_error() {
     let (mut records, mut peer) = strangers(usize::MAX, &TLS13).await;
     peer.is_ended = true;
-    // The server's answer is lost.
+    // The server does not get the hello yet.
     peer.at_a_time = 0;
     peer.is_stuck = true;
-    assert!(records.poll_handshake(&mut peer, &mut context()).is_pending(), "nothing was said");
+    assert!(records.poll_handshake(&mut peer, &mut context()).is_pending(), "nothing was written");
     (peer.is_stuck, peer.at_a_time) = (false, usize::MAX);
     assert!(matches!(records.poll_send(&mut peer, &mut context()), Poll::Ready(Ok(()))));
-    peer.said.clear();
+    // The server's answer is lost.
+    peer.to_client.clear();
     let Poll::Ready(Err(error)) = records.poll_handshake(&mut peer, &mut context()) else {
         panic!("no error")
     };
-    assert_eq!((error.kind(), &*error.to_string()), (io::ErrorKind::UnexpectedEof, "tls handshake eof"));
+    assert_eq!(
+        (error.kind(), &*error.to_string()),
+        (io::ErrorKind::UnexpectedEof, "the peer closed the connection before the TLS handshake ended")
+    );
 }
 
 #[tokio::test]
@@ -255,14 +263,14 @@ async fn a_record_may_be_split_anywhere() {
                 break;
             }
             let (first, second) = record.split_at(split);
-            peer.said.extend(first);
+            peer.to_client.extend(first);
             if split < length {
                 assert!(read(&mut records, &mut peer, 100).is_pending(), "{split}");
                 assert_eq!(records.is_settled(), split == 0, "{split}");
                 assert_eq!(records.known(), Known::Nothing);
-                assert_eq!(records.memory(), split, "a rest is all that is kept of it");
+                assert_eq!(records.memory(), split, "only the first part is kept");
             }
-            peer.said.extend(second);
+            peer.to_client.extend(second);
             let Poll::Ready(Ok(read)) = read(&mut records, &mut peer, 100) else { panic!("at {split}") };
             assert_eq!(read, b"hello", "{split}");
             assert!(records.is_settled());
@@ -272,7 +280,7 @@ async fn a_record_may_be_split_anywhere() {
 }
 
 #[tokio::test]
-async fn several_records_come_with_one_read_however_they_are_taken() {
+async fn several_records_arrive_with_one_read_however_they_are_split() {
     let all = pattern(40_000);
     for size in [1, 7, 1_000, 16_384, 20_000, 100_000] {
         let (mut records, mut peer) = pair().await;
@@ -283,7 +291,7 @@ async fn several_records_come_with_one_read_however_they_are_taken() {
         assert!(seen == all && end.is_pending(), "by {size}");
         assert_eq!(records.memory(), 0, "by {size}");
     }
-    // And they fill a reader's buffer together.
+    // One read of the user gets several records.
     let (mut records, mut peer) = pair().await;
     peer.reads = 0;
     for part in ["a", "b", "c"] {
@@ -294,48 +302,48 @@ async fn several_records_come_with_one_read_however_they_are_taken() {
 }
 
 #[tokio::test]
-async fn a_goodbye_behind_data_is_read_behind_it() {
+async fn a_close_notify_after_data_ends_the_reads_after_the_data() {
     let (mut records, mut peer) = pair().await;
     peer.write(b"last words");
     peer.server.send_close_notify();
-    peer.speak();
-    // It must be ignored.
-    peer.said.extend(b"whatever");
+    peer.transmit();
+    // Bytes after a close_notify must be ignored.
+    peer.to_client.extend(b"whatever");
     let Poll::Ready(Ok(seen)) = read(&mut records, &mut peer, 5) else { panic!("nothing") };
     assert_eq!((&seen[..], records.is_settled()), (&b"last "[..], false));
     assert_eq!(records.known(), Known::Plaintext);
     let (rest, end) = read_all(&mut records, &mut peer, 100);
     assert!(rest == b"words" && matches!(end, Poll::Ready(Ok(()))), "{end:?}");
     assert_eq!((records.known(), records.is_settled(), records.memory()), (Known::End, false, 0));
-    // Our side is still open.
+    // The client can still write.
     assert!(matches!(write(&mut records, &mut peer, &[b"bye"]), Poll::Ready(Ok(3))));
     assert_eq!(peer.received(), b"bye");
     for _ in 0..2 {
         assert!(matches!(records.poll_shutdown(&mut peer, &mut context()), Poll::Ready(Ok(()))));
     }
-    assert_eq!(peer.server.reader().read(&mut [0]).unwrap(), 0, "a goodbye");
+    assert_eq!(peer.server.reader().read(&mut [0]).unwrap(), 0, "a close_notify");
     let Poll::Ready(Err(error)) = write(&mut records, &mut peer, &[b"more"]) else { panic!("written") };
     assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
-    assert_eq!(peer.heard.len(), lengths(&peer.heard).iter().map(|length| length + 5).sum::<usize>());
-    assert_eq!(lengths(&peer.heard).len(), 2, "one goodbye");
+    assert_eq!(peer.written.len(), lengths(&peer.written).iter().map(|length| length + 5).sum::<usize>());
+    assert_eq!(lengths(&peer.written).len(), 2, "one close_notify");
 }
 
-/// Also where the peer goes on.
+/// The peer may go on sending.
 #[tokio::test]
-async fn our_goodbye_is_said_once_and_is_the_last_word() {
+async fn our_close_notify_is_sent_once_and_nothing_after_it() {
     let (mut records, mut peer) = pair().await;
     for _ in 0..2 {
         assert!(matches!(records.poll_shutdown(&mut peer, &mut context()), Poll::Ready(Ok(()))));
     }
     let Poll::Ready(Err(error)) = write(&mut records, &mut peer, &[b"more"]) else { panic!("written") };
-    assert_eq!((error.kind(), lengths(&peer.heard).len()), (io::ErrorKind::BrokenPipe, 1));
-    assert_eq!(peer.server.reader().read(&mut [0]).unwrap(), 0, "a goodbye");
+    assert_eq!((error.kind(), lengths(&peer.written).len()), (io::ErrorKind::BrokenPipe, 1));
+    assert_eq!(peer.server.reader().read(&mut [0]).unwrap(), 0, "a close_notify");
     peer.write(b"still here");
     assert!(matches!(read(&mut records, &mut peer, 100), Poll::Ready(Ok(seen)) if seen == b"still here"));
 }
 
 #[tokio::test]
-async fn an_end_without_goodbye_is_an_error_behind_the_data() {
+async fn an_end_without_close_notify_is_an_error_after_the_data() {
     let (mut records, mut peer) = pair().await;
     peer.write(b"last words");
     peer.is_ended = true;
@@ -348,19 +356,23 @@ async fn an_end_without_goodbye_is_an_error_behind_the_data() {
 }
 
 #[tokio::test]
-async fn keys_are_updated_in_silence_and_the_peer_is_answered() {
+async fn key_updates_are_silent_and_are_answered_with_the_next_write() {
     let (mut records, mut peer) = pair().await;
     for round in 0..3 {
         peer.server.refresh_traffic_keys().unwrap();
-        peer.speak();
+        peer.transmit();
         assert!(read(&mut records, &mut peer, 100).is_pending());
         assert!(records.is_settled() && records.known() == Known::Nothing, "{round}");
         assert_eq!(records.memory(), 0, "the answer waits in rustls");
         peer.write(b"new");
         assert!(matches!(read(&mut records, &mut peer, 100), Poll::Ready(Ok(seen)) if seen == b"new"));
-        peer.heard.clear();
+        peer.written.clear();
         assert!(matches!(write(&mut records, &mut peer, &[b"also"]), Poll::Ready(Ok(4))));
-        assert_eq!((peer.received(), lengths(&peer.heard).len()), (b"also".to_vec(), 2), "the answer first");
+        assert_eq!(
+            (peer.received(), lengths(&peer.written).len()),
+            (b"also".to_vec(), 2),
+            "the answer to the update goes first"
+        );
     }
 }
 
@@ -382,7 +394,7 @@ async fn large_writes_leave_a_byte_at_a_time_and_in_order() {
 }
 
 #[tokio::test]
-async fn what_is_not_taken_is_held_up_to_64_kib() {
+async fn bytes_that_the_transport_does_not_take_are_held_up_to_64_kib() {
     let (mut records, mut peer) = pair().await;
     let all = pattern(200_000);
     peer.is_stuck = true;
@@ -397,10 +409,10 @@ async fn what_is_not_taken_is_held_up_to_64_kib() {
     while taken < all.len() {
         match write(&mut records, &mut peer, &[&all[taken..]]) {
             Poll::Ready(written) => taken += written.unwrap(),
-            Poll::Pending => panic!("it takes everything"),
+            Poll::Pending => panic!("the transport takes everything"),
         }
     }
-    assert_eq!(peer.writes, 4, "what was held, and 64 KiB with each");
+    assert_eq!(peer.writes, 4, "one write of the held bytes, and 64 KiB with each other write");
     assert!(peer.received() == all);
     assert_eq!(records.memory(), 0);
 }
@@ -417,7 +429,7 @@ async fn parts_share_records() {
         (vec![&large[..RECORD - 1], suffix], vec![RECORD, 1]),
         (vec![&b""[..]], vec![]),
     ] {
-        peer.heard.clear();
+        peer.written.clear();
         let all = parts.concat();
         peer.writes = 0;
         assert!(
@@ -425,12 +437,12 @@ async fn parts_share_records() {
         );
         assert!(peer.received() == all);
         // TLS 1.3 adds the type and 16 bytes.
-        let lengths: Vec<_> = lengths(&peer.heard).iter().map(|length| length - 17).collect();
+        let lengths: Vec<_> = lengths(&peer.written).iter().map(|length| length - 17).collect();
         assert_eq!((lengths, peer.writes), (records_of, usize::from(!all.is_empty())));
     }
 }
 
-/// Content is read in pieces that are larger than a record, and nothing is kept of it.
+/// A large body is read in pieces that are larger than a record.
 #[tokio::test]
 async fn bodies_take_few_reads_and_leave_no_buffer() {
     let (mut records, mut peer) = pair().await;
@@ -446,29 +458,29 @@ async fn bodies_take_few_reads_and_leave_no_buffer() {
     }
 }
 
-/// Also behind a read that left no room to see that there is nothing more.
+/// The read filled its buffer, so that it did not see the records after the data.
 #[tokio::test]
-async fn what_means_nothing_behind_the_last_byte_is_taken_in_when_it_is_asked() {
+async fn records_without_plaintext_after_the_last_byte_are_processed_by_is_settled() {
     let (mut records, mut peer) = pair_of(usize::MAX, &TLS13).await;
     let tickets = peer.intercept();
     peer.write(b"body");
     let body = peer.intercept();
-    // The tickets are of the same keys, and come first; an update comes last.
+    // The order of sealing is kept: tickets, data, key update.
     peer.server.refresh_traffic_keys().unwrap();
     let update = peer.intercept();
     for bytes in [tickets, body, update] {
-        peer.said.extend(bytes);
+        peer.to_client.extend(bytes);
     }
     let Poll::Ready(Ok(seen)) = read(&mut records, &mut peer, 4) else { panic!("nothing") };
-    assert_eq!((&seen[..], peer.said.len()), (&b"body"[..], 0));
-    assert!(records.memory() > 0, "the update was read and not looked at");
+    assert_eq!((&seen[..], peer.to_client.len()), (&b"body"[..], 0));
+    assert!(records.memory() > 0, "the update was read and not processed");
     assert!(records.is_settled());
     assert_eq!(records.memory(), 0);
 }
 
-/// Plaintext that nobody has read yet is not in the way of what is to be written.
+/// Plaintext that was not read does not block writes.
 #[tokio::test]
-async fn it_writes_while_it_is_not_read() {
+async fn a_write_goes_out_while_plaintext_is_unread() {
     let (mut records, mut peer) = pair().await;
     let all = pattern(50_000);
     peer.write(&all);
@@ -482,10 +494,10 @@ async fn it_writes_while_it_is_not_read() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_is_told_behind_the_data_to_both_sides() {
+async fn an_error_is_reported_after_the_data_to_both_sides() {
     let (mut records, mut peer) = pair().await;
     peer.write(b"good");
-    peer.said.extend([23, 3, 3, 0, 20].into_iter().chain([7; 20]));
+    peer.to_client.extend([23, 3, 3, 0, 20].into_iter().chain([7; 20]));
     peer.write(b"never seen");
     let (seen, end) = read_all(&mut records, &mut peer, 100);
     assert_eq!(seen, b"good");
@@ -494,24 +506,24 @@ async fn what_is_wrong_is_told_behind_the_data_to_both_sides() {
         (error.kind(), &*error.to_string()),
         (io::ErrorKind::InvalidData, "cannot decrypt peer's message")
     );
-    let told = peer.server.process_new_packets().unwrap_err();
-    assert_eq!(told, rustls::Error::AlertReceived(AlertDescription::BadRecordMac));
-    assert!(matches!(read(&mut records, &mut peer, 100), Poll::Ready(Err(_))), "for ever");
+    let alert = peer.server.process_new_packets().unwrap_err();
+    assert_eq!(alert, rustls::Error::AlertReceived(AlertDescription::BadRecordMac));
+    assert!(matches!(read(&mut records, &mut peer, 100), Poll::Ready(Err(_))), "the error stays");
     assert!(matches!(write(&mut records, &mut peer, &[b"more"]), Poll::Ready(Err(_))));
-    peer.heard.clear();
-    records.say_goodbye();
-    assert!(records.unsent().is_empty(), "an alert was the last word");
+    peer.written.clear();
+    records.send_close_notify();
+    assert!(records.unsent().is_empty(), "nothing is sent after an alert");
     assert_eq!((records.known(), records.is_settled(), records.memory()), (Known::End, false, 0));
 }
 
-/// A server that seals what no server should.
+/// A server that seals records which no real server would.
 struct Forger {
     encrypter: Box<dyn MessageEncrypter>,
     sequence: u64,
-    said: VecDeque<u8>,
-    /// It says this for ever, or nearly so.
+    to_client: VecDeque<u8>,
+    /// Handshake bytes that it sends again and again, 100,000 times at most.
     refrain: Vec<u8>,
-    heard: usize,
+    written: usize,
 }
 
 impl Forger {
@@ -526,7 +538,8 @@ impl Forger {
             panic!("keys of another kind")
         };
         let encrypter = suite.tls13().unwrap().aead_alg.encrypter(key, iv);
-        let forger = Self { encrypter, sequence, said: VecDeque::new(), refrain: Vec::new(), heard: 0 };
+        let forger =
+            Self { encrypter, sequence, to_client: VecDeque::new(), refrain: Vec::new(), written: 0 };
         (records, forger)
     }
 
@@ -535,7 +548,7 @@ impl Forger {
         let message = OutboundPlainMessage { typ, version: ProtocolVersion::TLSv1_2, payload };
         let record = self.encrypter.encrypt(message, self.sequence).unwrap();
         self.sequence += 1;
-        self.said.extend(record.encode());
+        self.to_client.extend(record.encode());
     }
 }
 
@@ -545,12 +558,12 @@ impl AsyncRead for Forger {
         _: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        while self.said.len() < buf.remaining() && !self.refrain.is_empty() && self.sequence < 100_000 {
+        while self.to_client.len() < buf.remaining() && !self.refrain.is_empty() && self.sequence < 100_000 {
             let refrain = self.refrain.clone();
             self.seal(ContentType::Handshake, &refrain);
         }
-        let count = self.said.len().min(buf.remaining());
-        let bytes: Vec<u8> = self.said.drain(..count).collect();
+        let count = self.to_client.len().min(buf.remaining());
+        let bytes: Vec<u8> = self.to_client.drain(..count).collect();
         buf.put_slice(&bytes);
         if count > 0 { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
@@ -558,7 +571,7 @@ impl AsyncRead for Forger {
 
 impl AsyncWrite for Forger {
     fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.heard += buf.len();
+        self.written += buf.len();
         Poll::Ready(Ok(buf.len()))
     }
 
@@ -581,9 +594,9 @@ fn read_forged(
     records.poll_read(forger, cx, &mut buf).map_ok(|()| buf.filled().to_vec())
 }
 
-/// rustls keeps its place behind empty messages of the handshake: it must see them again, also when we write.
+/// rustls has to see the unfinished part of a handshake message again with every call, also when we write.
 #[tokio::test]
-async fn empty_and_unfinished_messages_are_in_nobodys_way() {
+async fn empty_and_unfinished_handshake_messages_block_neither_reads_nor_writes() {
     let (mut records, mut forger) = Forger::new().await;
     let write = |records: &mut Records, forger: &mut Forger| {
         let written = records.poll_write(forger, &mut context(), &[IoSlice::new(b"hello")]);
@@ -600,7 +613,7 @@ async fn empty_and_unfinished_messages_are_in_nobodys_way() {
         assert!(matches!(seen, Poll::Ready(Ok(seen)) if seen == b"data"), "{round}");
         write(&mut records, &mut forger);
     }
-    // A session ticket in three parts, one of them of nothing.
+    // A session ticket in four parts, one of them empty.
     let ticket = ticket();
     for part in [&ticket[..3], &ticket[3..9], b"", &ticket[9..]] {
         forger.seal(ContentType::Handshake, part);
@@ -608,13 +621,13 @@ async fn empty_and_unfinished_messages_are_in_nobodys_way() {
         assert!(records.is_settled());
         write(&mut records, &mut forger);
     }
-    assert_eq!(records.memory(), 0, "a message that is whole takes everything with it");
+    assert_eq!(records.memory(), 0, "nothing is kept of a complete message");
     forger.seal(ContentType::ApplicationData, b"data");
     let seen = read_forged(&mut records, &mut forger, &mut context());
     assert!(matches!(seen, Poll::Ready(Ok(seen)) if seen == b"data"));
 }
 
-/// A new session ticket: lifetime, age, nonce, the ticket, no extensions.
+/// Returns a NewSessionTicket message: lifetime, age, nonce, ticket, no extensions.
 fn ticket() -> Vec<u8> {
     let mut body = vec![0, 0, 1, 0, 1, 2, 3, 4, 1, 9, 0, 4];
     body.extend(b"tick");
@@ -633,7 +646,7 @@ async fn empty_records_and_endless_messages_are_bounded() {
     };
     assert!(error.to_string().contains("TooManyEmptyFragments"), "{error}");
 
-    // A message of 60,000 bytes, of which each comes alone.
+    // A message of 60,000 bytes, each in a record of its own.
     let (mut records, mut forger) = Forger::new().await;
     forger.seal(ContentType::Handshake, &[4, 0, 0xea, 0x60]);
     forger.refrain = vec![0];
@@ -643,12 +656,12 @@ async fn empty_records_and_endless_messages_are_bounded() {
             Poll::Pending => assert!(records.memory() <= MOST_WIRE),
         }
     };
-    assert_eq!(end.unwrap_err().to_string(), "message buffer full");
+    assert_eq!(end.unwrap_err().to_string(), "the peer sent a TLS message that is too large");
 }
 
-/// A peer that talks for ever and says nothing: others have their turn.
+/// A peer that never stops sending records without plaintext must not keep the task busy.
 #[tokio::test]
-async fn endless_tickets_starve_nobody() {
+async fn endless_tickets_starve_no_other_task() {
     let (mut records, mut forger) = Forger::new().await;
     forger.refrain = ticket();
     let woken = Arc::new(Woken(AtomicUsize::new(0)));
@@ -659,7 +672,7 @@ async fn endless_tickets_starve_nobody() {
     }
 }
 
-/// A transport that fails after so many writes.
+/// A transport that fails after a number of writes.
 struct Failing {
     peer: Peer,
     writes: usize,
@@ -683,21 +696,21 @@ impl AsyncWrite for Failing {
     }
 }
 
-/// A write that fails may have reached the peer in part, or as a whole record: whoever wrote must not take it for nothing.
+/// A write that fails may have delivered part of its bytes, or a complete record, so that it does not count as nothing.
 #[tokio::test]
-async fn a_write_that_fails_may_have_been_heard() {
+async fn a_write_that_fails_may_have_reached_the_peer() {
     for (at_a_time, writes) in [(100, 0), (100, 1), (100, 3), (40_000, 1)] {
         let (mut records, peer) = pair().await;
         let mut failing = Failing { peer: Peer { at_a_time, ..peer }, writes };
         failing.peer.received();
-        let before = failing.peer.heard.len();
+        let before = failing.peer.written.len();
         let content = vec![7; 50_000];
         let bufs = [IoSlice::new(&content)];
         let Poll::Ready(Err(error)) = records.poll_write(&mut failing, &mut context(), &bufs) else {
-            panic!("it fails")
+            panic!("the write did not fail")
         };
         assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
-        assert_eq!(failing.peer.heard.len() - before, at_a_time * writes);
-        assert_eq!(!failing.peer.received().is_empty(), at_a_time * writes > RECORD, "a whole record");
+        assert_eq!(failing.peer.written.len() - before, at_a_time * writes);
+        assert_eq!(!failing.peer.received().is_empty(), at_a_time * writes > RECORD, "a complete record");
     }
 }

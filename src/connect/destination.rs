@@ -1,0 +1,91 @@
+//! Where a connection leads, and which way it takes.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// Destination of a connection: the scheme, host and port of a URL.
+///
+/// A custom connector ([`ClientBuilder::connector`](crate::ClientBuilder::connector)) gets it and returns a connection to
+/// it. Its `Display` form is the host and the port, as in a URI.
+///
+/// # Examples
+///
+/// A connector that sends every host to one address:
+///
+/// ```
+/// use handclasp::{BoxError, Client, Destination, Transport};
+/// use tokio::net::TcpStream;
+///
+/// # fn main() -> handclasp::Result<()> {
+/// let connector = |to: Destination| async move {
+///     println!("connecting to {}://{to}", to.scheme());
+///     let tcp = TcpStream::connect("127.0.0.1:8080").await?;
+///     Ok::<_, BoxError>(Box::new(tcp) as Box<dyn Transport>)
+/// };
+/// let client = Client::builder().connector(connector).build()?;
+/// # drop(client);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Destination {
+    is_https: bool,
+    host: Arc<str>,
+    port: u16,
+    via: Via,
+}
+
+/// Way to a destination.
+///
+/// Each other way will be a variant with its own data: a proxy with its address and credentials, a unix socket with its
+/// path. The dialer matches every variant, so that the compiler points at the code that a new one needs. The key of the pool
+/// has to tell ways apart as well, because two ways may lead to different servers.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Via {
+    /// TCP to an address of the host itself.
+    Direct,
+}
+
+impl Destination {
+    /// Returns the destination of a URL. `host` is written as in a URI.
+    pub(crate) fn new(is_https: bool, host: &str, port: u16) -> Self {
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        Self { is_https, host: bare.to_ascii_lowercase().into(), port, via: Via::Direct }
+    }
+
+    /// Whether the connection is secured by TLS.
+    pub(crate) fn is_https(&self) -> bool {
+        self.is_https
+    }
+
+    /// Returns the way to the destination.
+    pub(crate) fn via(&self) -> &Via {
+        &self.via
+    }
+
+    /// Returns the scheme of the URL: `http` or `https`.
+    pub fn scheme(&self) -> &str {
+        if self.is_https { "https" } else { "http" }
+    }
+
+    /// Returns the host of the URL: a name in lower case, or an IP address. An IPv6 address has no brackets.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Returns the port of the URL, or the default port of its scheme: 80 or 443.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+/// Writes the host and the port, as in a URI.
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}

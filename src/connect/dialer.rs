@@ -1,0 +1,479 @@
+//! The dial: from a destination to a connected stream.
+//!
+//! One deadline covers the whole dial: the name lookup, the race between addresses, and the TLS handshake. The dialer knows
+//! nothing of HTTP or of pools. Invariants: nothing is spawned, so that dropping a dial ends all of it; and each phase that
+//! begins in [`Setup`] also ends there.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpStream;
+
+use super::destination::{Destination, Via};
+use super::error::{DialError, Scope};
+use super::shortage::is_shortage;
+use super::stream::{Exclusive, Stream, Transport};
+use super::tcp::Attempts;
+use super::tls::{Loaded, Tls, TlsConfig};
+use crate::error::{BoxError, ErrorKind, Phase};
+use crate::resolver::{Family, ResolveErrorKind, Resolver};
+use crate::time;
+use crate::trace::{Setup, SetupPhase};
+
+/// Custom connector: makes the connection instead of name lookup, TCP and TLS. The dialer may drop the future at any time, as
+/// when the connect timeout passes.
+pub(crate) type Connector = dyn Fn(Destination) -> Connecting + Send + Sync;
+
+/// Future that a custom connector returns.
+pub(crate) type Connecting = Pin<Box<dyn Future<Output = Result<Box<dyn Transport>, BoxError>> + Send>>;
+
+/// Settings of a dialer.
+#[derive(Clone, Debug)]
+pub(crate) struct ConnectConfig {
+    /// Time limit of a name lookup, within `connect_timeout`.
+    pub(crate) dns_timeout: Duration,
+    /// Time limit of the whole dial.
+    pub(crate) connect_timeout: Duration,
+    /// Time between the starts of two attempts to connect, unless an attempt fails earlier.
+    pub(crate) attempt_delay: Duration,
+    /// Local address that sockets are bound to. The dialer connects to addresses of the same family only.
+    pub(crate) local_address: Option<IpAddr>,
+}
+
+impl Default for ConnectConfig {
+    fn default() -> Self {
+        Self {
+            // The default of resolv.conf for one name server.
+            dns_timeout: Duration::from_secs(5),
+            // Room for a lost SYN in each phase, which is sent again after 1 s and 3 s. Go's transport allows 10 s for TLS
+            // alone.
+            connect_timeout: Duration::from_secs(10),
+            // > The time to wait between connection attempts in the absence of RTT data. Recommended to be 250
+            // > milliseconds.
+            // <https://www.rfc-editor.org/rfc/rfc8305#section-8>
+            attempt_delay: Duration::from_millis(250),
+            local_address: None,
+        }
+    }
+}
+
+/// Dialer of one client.
+pub(crate) struct Dialer {
+    resolver: Resolver,
+    config: ConnectConfig,
+    tls: Tls,
+    connector: Option<Arc<Connector>>,
+}
+
+/// Connection that is ready for a request.
+#[derive(Debug)]
+pub(crate) struct Dialed {
+    pub(crate) stream: Stream,
+    /// Address of the peer. Unknown if a custom connector made the connection.
+    pub(crate) peer: Option<SocketAddr>,
+    /// Local address. Unknown if a custom connector made the connection.
+    pub(crate) local: Option<SocketAddr>,
+}
+
+impl Dialer {
+    /// Returns a dialer. Reads no file and does no network I/O.
+    pub(crate) fn new(
+        resolver: Resolver,
+        config: ConnectConfig,
+        tls: TlsConfig,
+        connector: Option<Arc<Connector>>,
+    ) -> Self {
+        Self { resolver, config, tls: Tls::new(tls), connector }
+    }
+
+    /// Makes one connection. Dropping the future ends the dial and closes its sockets. If `is_isolated`, the dial resumes no
+    /// TLS session, because a session tells the server that two connections belong to the same client.
+    ///
+    /// Each step is boxed: a dial takes the memory of its current step only. A future with room for all steps, of which TLS
+    /// needs most, would leave holes between the allocations of kept connections.
+    pub(crate) async fn dial(
+        &self,
+        to: &Destination,
+        is_isolated: bool,
+        setup: &Setup,
+    ) -> Result<Dialed, DialError> {
+        // Counted from the start of the setup instead of the task's first poll, because the pool computes from the start
+        // when the dial is overdue.
+        let deadline = time::after(setup.started(), self.config.connect_timeout);
+        if let Some(connector) = &self.connector {
+            return Box::pin(self.connect_by(&**connector, to, setup, deadline)).await;
+        }
+        // The trust store is loaded before the phases and outside of them: that happens once, and it is not network time.
+        let tls = match to.is_https() {
+            true => Some(Box::pin(self.within(deadline, Phase::Tls, to, self.tls.load())).await??),
+            false => None,
+        };
+        let tls = tls.map(|tls| if is_isolated { tls.isolated() } else { tls });
+        let (tcp, peer) = match to.via() {
+            Via::Direct => {
+                let addresses = match self.resolver.known(to.host(), to.port()) {
+                    Some(addresses) => addresses,
+                    None => Box::pin(self.look_up(to, setup, deadline)).await?,
+                };
+                Box::pin(self.connect(to, addresses, setup, deadline)).await?
+            }
+        };
+        let local = tcp.local_addr().ok();
+        let stream = match tls {
+            Some(tls) => Box::pin(self.secure(&tls, to, tcp, setup, deadline)).await?,
+            None => Stream::Tcp(tcp),
+        };
+        Ok(Dialed { stream, peer: Some(peer), local })
+    }
+
+    /// Looks up the host's addresses: the dns phase.
+    async fn look_up(
+        &self,
+        to: &Destination,
+        setup: &Setup,
+        deadline: Instant,
+    ) -> Result<Vec<SocketAddr>, DialError> {
+        let family = match self.config.local_address {
+            Some(IpAddr::V4(_)) => Family::V4,
+            Some(IpAddr::V6(_)) => Family::V6,
+            None => Family::Both,
+        };
+        let phase = setup.dns(to.host());
+        phase.span().record("cached", false);
+        let left = deadline.saturating_duration_since(time::now());
+        let timeout = self.config.dns_timeout.min(left);
+        let found = self.resolver.lookup(to.host(), to.port(), family, timeout).await.map_err(|mut error| {
+            if let ResolveErrorKind::TimedOut(after) = &mut error.kind {
+                *after = self.config.dns_timeout.min(self.config.connect_timeout);
+            }
+            DialError::from(error)
+        });
+        if let Ok(addresses) = &found {
+            phase.span().record("addresses", addresses.len());
+        }
+        end_phase(phase, found)
+    }
+
+    /// Connects to the first address that accepts: the tcp phase.
+    async fn connect(
+        &self,
+        to: &Destination,
+        addresses: Vec<SocketAddr>,
+        setup: &Setup,
+        deadline: Instant,
+    ) -> Result<(TcpStream, SocketAddr), DialError> {
+        let ConnectConfig { attempt_delay, local_address, connect_timeout, .. } = self.config;
+        let phase = setup.tcp();
+        let mut attempts = Attempts::new(addresses, attempt_delay, local_address, setup);
+        let won = match tokio::time::timeout_at(deadline.into(), attempts.winner()).await {
+            Ok(Some(won)) => Ok(won),
+            Ok(None) => {
+                let message = format!("could not connect to {to}");
+                let failed = attempts.into_error();
+                let scope = failed.scope();
+                Err(DialError::new(ErrorKind::Connect, Phase::Tcp, message, scope).because(failed))
+            }
+            Err(_) => {
+                // If an address was not tried, the next dial may succeed.
+                let scope = if attempts.has_tried_all() { Scope::Host } else { Scope::Attempt };
+                let message = format!("could not connect to {to} within {connect_timeout:?}");
+                let error = DialError::new(ErrorKind::Timeout, Phase::Tcp, message, scope);
+                let failed = attempts.into_error();
+                Err(if failed.failures.is_empty() { error } else { error.because(failed) })
+            }
+        };
+        end_phase(phase, won)
+    }
+
+    /// Shakes hands over `tcp`: the tls phase.
+    async fn secure(
+        &self,
+        tls: &Loaded,
+        to: &Destination,
+        tcp: TcpStream,
+        setup: &Setup,
+        deadline: Instant,
+    ) -> Result<Stream, DialError> {
+        let phase = setup.tls(to.host());
+        let handshake = self.within(deadline, Phase::Tls, to, tls.handshake(to.host(), tcp)).await;
+        let secured = handshake.and_then(|done| done);
+        if let Ok(secured) = &secured {
+            phase
+                .span()
+                .record("tls.protocol.version", secured.version)
+                .record("tls.resumed", secured.is_resumed);
+        }
+        end_phase(phase, secured.map(|secured| Stream::Tls(Box::new(secured.stream))))
+    }
+
+    /// Connects by the custom connector, which is the tcp phase of its dial.
+    async fn connect_by(
+        &self,
+        connector: &Connector,
+        to: &Destination,
+        setup: &Setup,
+        deadline: Instant,
+    ) -> Result<Dialed, DialError> {
+        let phase = setup.tcp();
+        let made = self.within(deadline, Phase::Tcp, to, connector(to.clone())).await;
+        let made = made.and_then(|made| {
+            made.map_err(|error| {
+                let message = format!("the connector could not connect to {to}");
+                let scope = if is_shortage(&*error) { Scope::Shortage } else { Scope::Attempt };
+                DialError::new(ErrorKind::Connect, Phase::Tcp, message, scope).because(error)
+            })
+        });
+        let stream = Stream::Other(Exclusive::new(end_phase(phase, made)?));
+        Ok(Dialed { stream, peer: None, local: None })
+    }
+
+    /// Runs `work` until its end or the deadline.
+    async fn within<T>(
+        &self,
+        deadline: Instant,
+        phase: Phase,
+        to: &Destination,
+        work: impl Future<Output = T>,
+    ) -> Result<T, DialError> {
+        tokio::time::timeout_at(deadline.into(), work).await.map_err(|_| {
+            let after = self.config.connect_timeout;
+            let message = match phase {
+                Phase::Tls => {
+                    format!(
+                        "the TLS handshake with {to} did not end within {after:?} of the start of the dial"
+                    )
+                }
+                _ => format!("could not connect to {to} within {after:?}"),
+            };
+            // A custom connector that hangs will probably hang for the next dial too.
+            let scope = if phase == Phase::Tcp { Scope::Host } else { Scope::Attempt };
+            DialError::new(ErrorKind::Timeout, phase, message, scope)
+        })
+    }
+}
+
+/// Ends a phase with the outcome of its work, and returns the outcome.
+fn end_phase<T>(phase: SetupPhase<'_>, result: Result<T, DialError>) -> Result<T, DialError> {
+    match &result {
+        Ok(_) => phase.end(),
+        Err(error) => phase.fail(&format!("{:?}", error.kind())),
+    }
+    result
+}
+
+impl fmt::Debug for Dialer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dialer")
+            .field("resolver", &self.resolver)
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::super::stream::Look;
+    #[cfg(feature = "rustls")]
+    use super::super::tls;
+    use super::*;
+    use crate::resolver::{Answer, Overrides, Resolve};
+
+    /// A resolver that answers every lookup with these addresses, with this error, or never.
+    struct Fixed(Option<Result<Vec<SocketAddr>, &'static str>>);
+
+    impl Resolve for Fixed {
+        fn resolve(
+            &self,
+            _name: &str,
+            _family: Family,
+        ) -> Pin<Box<dyn Future<Output = Result<Answer, BoxError>> + Send>> {
+            match self.0.clone() {
+                None => Box::pin(std::future::pending()),
+                Some(Ok(addresses)) => Box::pin(async { Ok(Answer::new(addresses)) }),
+                Some(Err(error)) => Box::pin(async move { Err(error.into()) }),
+            }
+        }
+    }
+
+    fn dialer(answer: Option<Result<Vec<SocketAddr>, &'static str>>) -> Dialer {
+        let resolver = Resolver::new(Overrides::default(), Some(Arc::new(Fixed(answer))));
+        Dialer::new(resolver, ConnectConfig::default(), TlsConfig::default(), None)
+    }
+
+    fn connecting<F>(connector: impl Fn(Destination) -> F + Send + Sync + 'static) -> Dialer
+    where
+        F: Future<Output = Result<Box<dyn Transport>, BoxError>> + Send + 'static,
+    {
+        let connector: Arc<Connector> = Arc::new(move |to| Box::pin(connector(to)));
+        let resolver = Resolver::new(Overrides::default(), None);
+        Dialer::new(resolver, ConnectConfig::default(), TlsConfig::default(), Some(connector))
+    }
+
+    fn setup(to: &Destination) -> Setup {
+        Setup::new(1, to.scheme(), to.host(), to.port(), time::now())
+    }
+
+    async fn failure(dialer: &Dialer, to: &Destination) -> DialError {
+        dialer.dial(to, false, &setup(to)).await.unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn a_plain_dial_goes_through_dns_and_tcp() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        let to = Destination::new(false, "A.Example", at.port());
+        let setup = setup(&to);
+        let dialed = dialer(Some(Ok(vec![(at.ip(), 0).into()]))).dial(&to, false, &setup).await.unwrap();
+        let (mut peer, from) = listener.accept().await.unwrap();
+        assert_eq!((dialed.peer, dialed.local), (Some(at), Some(from)));
+        let mut stream = dialed.stream;
+        stream.write_all(b"x").await.unwrap();
+        assert_eq!(peer.read_u8().await.unwrap(), b'x');
+        let milestones = setup.milestones();
+        assert!(milestones.dns.is_some_and(|dns| dns.end.is_some()));
+        assert!(milestones.tcp.is_some_and(|tcp| tcp.end.is_some()) && milestones.tls.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_port_of_the_answer_is_dialed_instead_of_the_urls() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        let refusing = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let url_port = SocketAddr::from((at.ip(), 0));
+        for (answer, port) in [
+            // The URL's port is refused, or another one of the answer is.
+            (vec![at], refusing.port()),
+            (vec![url_port, at], refusing.port()),
+            (vec![refusing, url_port], at.port()),
+        ] {
+            let to = Destination::new(false, "a.example", port);
+            let dialed = dialer(Some(Ok(answer.clone()))).dial(&to, false, &setup(&to)).await.unwrap();
+            assert_eq!(dialed.peer, Some(at), "{answer:?} and port {port}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_literal_has_no_dns_phase_and_a_refusal_names_the_address() {
+        let at = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let to = Destination::new(false, "127.0.0.1", at.port());
+        let setup = setup(&to);
+        let error = dialer(None).dial(&to, false, &setup).await.unwrap_err();
+        assert!(setup.milestones().dns.is_none());
+        assert!(error.concerns_host());
+        let error = error.into_error();
+        assert_eq!((error.kind(), error.phase()), (ErrorKind::Connect, Some(Phase::Tcp)));
+        let text = format!("could not connect to {at}: {at}: connection refused");
+        assert_eq!(error.chain().to_string(), text);
+    }
+
+    #[tokio::test]
+    async fn a_name_that_does_not_resolve_is_an_error() {
+        let to = Destination::new(false, "a.example", 80);
+        let none = failure(&dialer(Some(Ok(vec![]))), &to).await;
+        assert_eq!((none.kind(), none.phase(), none.concerns_host()), (ErrorKind::Dns, Phase::Dns, true));
+        assert_eq!(none.message(), "no such host: the name \"a.example\" has no address");
+
+        let broken = failure(&dialer(Some(Err("servers are on strike"))), &to).await;
+        assert!(!broken.concerns_host());
+        let text = "the resolver could not look up the name \"a.example\": servers are on strike";
+        assert_eq!(broken.into_error().chain().to_string(), text);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn timeouts_name_their_phase_and_time() {
+        let to = Destination::new(false, "a.example", 80);
+        let error = failure(&dialer(None), &to).await;
+        assert_eq!((error.kind(), error.phase()), (ErrorKind::Timeout, Phase::Dns));
+        assert_eq!(error.message(), "the resolver did not answer within 5s for the name \"a.example\"");
+
+        let mut hurried = dialer(None);
+        hurried.config.connect_timeout = Duration::from_secs(2);
+        let error = failure(&hurried, &to).await;
+        assert_eq!(error.message(), "the resolver did not answer within 2s for the name \"a.example\"");
+
+        let error = failure(&connecting(|_| std::future::pending()), &to).await;
+        assert_eq!((error.kind(), error.phase()), (ErrorKind::Timeout, Phase::Tcp));
+        assert_eq!(error.message(), "could not connect to a.example:80 within 10s");
+    }
+
+    #[tokio::test]
+    async fn a_custom_connector_replaces_lookup_tcp_and_tls() {
+        let to = Destination::new(true, "[2001:DB8::1]", 443);
+        let listener = Arc::new(TcpListener::bind("127.0.0.1:0").await.unwrap());
+        let at = listener.local_addr().unwrap();
+        let dialer = connecting(move |to| async move {
+            assert_eq!((to.scheme(), to.host(), to.port()), ("https", "2001:db8::1", 443));
+            Ok(Box::new(TcpStream::connect(at).await?) as _)
+        });
+        let mut dialed = dialer.dial(&to, false, &setup(&to)).await.unwrap();
+        let (mut peer, _) = listener.accept().await.unwrap();
+        assert_eq!((dialed.peer, dialed.stream.look()), (None, Look::Silent));
+        dialed.stream.write_all(b"x").await.unwrap();
+        assert_eq!(peer.read_u8().await.unwrap(), b'x');
+
+        let error = failure(&connecting(|_| async { Err(io::Error::other("no line").into()) }), &to).await;
+        assert_eq!((error.kind(), error.phase()), (ErrorKind::Connect, Phase::Tcp));
+        let text = "the connector could not connect to [2001:db8::1]:443: no line";
+        assert_eq!(error.into_error().chain().to_string(), text);
+    }
+
+    #[cfg(not(feature = "rustls"))]
+    #[tokio::test]
+    async fn https_is_refused_without_tls() {
+        let error = failure(&dialer(None), &Destination::new(true, "a.example", 443)).await;
+        assert_eq!((error.kind(), error.phase()), (ErrorKind::Tls, Phase::Tls));
+        assert!(error.message().contains("built without TLS"));
+    }
+
+    #[cfg(feature = "rustls")]
+    #[tokio::test]
+    async fn an_https_dial_goes_through_all_phases() {
+        let authority = tls::tests::Authority::new();
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(authority.server(&["a.example"])));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        let mut dialer = dialer(Some(Ok(vec![(at.ip(), 0).into()])));
+        dialer.tls = Tls::new(TlsConfig { roots: vec![authority.root()] });
+        let to = Destination::new(true, "a.example", at.port());
+        let setup = setup(&to);
+        let server = async { acceptor.accept(listener.accept().await.unwrap().0).await.unwrap() };
+        let (dialed, mut peer) = tokio::join!(dialer.dial(&to, false, &setup), server);
+        let mut stream = dialed.unwrap().stream;
+        stream.write_all(b"x").await.unwrap();
+        stream.flush().await.unwrap();
+        assert_eq!(peer.read_u8().await.unwrap(), b'x');
+        let milestones = setup.milestones();
+        assert!(milestones.dns.is_some() && milestones.tcp.is_some());
+        assert!(milestones.tls.is_some_and(|tls| tls.end.is_some()));
+    }
+
+    #[cfg(feature = "rustls")]
+    #[tokio::test]
+    async fn a_server_that_never_shakes_hands_times_out() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        let mut dialer = dialer(None);
+        dialer.tls = Tls::new(TlsConfig { roots: vec![tls::tests::Authority::new().root()] });
+        dialer.config.connect_timeout = Duration::from_secs(3600);
+        let to = Destination::new(true, "127.0.0.1", at.port());
+        // Time is paused only after the server got the client's hello, so that it then jumps to the deadline.
+        let silent = async {
+            let (mut peer, _) = listener.accept().await.unwrap();
+            peer.read_u8().await.unwrap();
+            tokio::time::pause();
+            peer
+        };
+        let (error, _peer) = tokio::join!(failure(&dialer, &to), silent);
+        assert_eq!((error.kind(), error.phase()), (ErrorKind::Timeout, Phase::Tls));
+        let text = format!("the TLS handshake with {at} did not end within 3600s of the start of the dial");
+        assert_eq!((error.message(), error.concerns_host()), (&*text, false));
+    }
+}

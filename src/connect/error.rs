@@ -1,0 +1,186 @@
+//! Why a dial failed, and which other dials would fail in the same way.
+//!
+//! The pool decides by the scope of an error whom to tell of it. This file knows errors only: no sockets, no pool.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::shortage::is_shortage;
+use crate::error::{BoxError, Error, ErrorKind, Phase};
+use crate::resolver::{ResolveError, ResolveErrorKind};
+
+/// Error of a dial. Cheap to clone, so that all requests that waited for the dial get the same error.
+#[derive(Clone)]
+pub(crate) struct DialError {
+    failure: Arc<Failure>,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
+}
+
+#[derive(Debug)]
+struct Failure {
+    kind: ErrorKind,
+    phase: Phase,
+    message: String,
+    scope: Scope,
+}
+
+/// Which other dials would fail in the same way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// Every other dial to the same destination.
+    Host,
+    /// None: the next dial to the same destination may succeed.
+    Attempt,
+    /// None that is known: this process lacks descriptors, memory, ports or a network, which says nothing about the
+    /// destination.
+    Shortage,
+    /// Every other dial on the same runtime, to any destination.
+    Runtime,
+}
+
+impl DialError {
+    /// Returns an error without a source.
+    pub(super) fn new(kind: ErrorKind, phase: Phase, message: String, scope: Scope) -> Self {
+        Self { failure: Arc::new(Failure { kind, phase, message, scope }), source: None }
+    }
+
+    /// Returns the error of a dial on a runtime without timers, where no deadline can be kept.
+    pub(crate) fn no_timers() -> Self {
+        let message = "the tokio runtime has no timers: build it with enable_all or enable_time".to_owned();
+        Self::new(ErrorKind::Request, Phase::Queue, message, Scope::Runtime)
+    }
+
+    /// Returns the error of a dial whose task ended early, because its runtime stopped or has no I/O driver.
+    pub(crate) fn interrupted() -> Self {
+        let message =
+            "the tokio runtime of the dial stopped, or has no I/O: build it with enable_all or enable_io"
+                .to_owned();
+        Self::new(ErrorKind::Connect, Phase::Tcp, message, Scope::Runtime)
+    }
+
+    /// Returns the error of a dial that the pool gave up, because its runtime did not poll it until after its deadline.
+    pub(crate) fn stalled(after: Duration) -> Self {
+        let message = format!(
+            "the dial made no progress within {after:?}, because its tokio runtime does not run: do not block the runtime's thread"
+        );
+        Self::new(ErrorKind::Timeout, Phase::Tcp, message, Scope::Runtime)
+    }
+
+    /// Returns the error of a dial to a pool that was shut down.
+    pub(crate) fn shutdown() -> Self {
+        Self::new(ErrorKind::Shutdown, Phase::Queue, Error::SHUTDOWN.to_owned(), Scope::Runtime)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn refused() -> Self {
+        Self::new(ErrorKind::Connect, Phase::Tcp, "refused".to_owned(), Scope::Attempt)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn short_of_descriptors() -> Self {
+        Self::new(ErrorKind::Connect, Phase::Tcp, "too many open files".to_owned(), Scope::Shortage)
+    }
+
+    /// Returns an error of the TLS phase.
+    pub(super) fn tls(message: String, scope: Scope) -> Self {
+        Self::new(ErrorKind::Tls, Phase::Tls, message, scope)
+    }
+
+    /// Adds the error that caused this one.
+    pub(super) fn because(mut self, source: impl Into<BoxError>) -> Self {
+        self.source = Some(source.into().into());
+        self
+    }
+
+    /// Returns the kind of the error that a caller gets.
+    pub(crate) fn kind(&self) -> ErrorKind {
+        self.failure.kind
+    }
+
+    #[cfg(test)]
+    pub(crate) fn phase(&self) -> Phase {
+        self.failure.phase
+    }
+
+    #[cfg(test)]
+    pub(crate) fn message(&self) -> &str {
+        &self.failure.message
+    }
+
+    /// Whether every other dial to the destination from this runtime would fail in the same way: there is no such host, no
+    /// address accepted a connection, TLS refused the server, or the runtime cannot dial at all.
+    pub(crate) fn concerns_host(&self) -> bool {
+        matches!(self.failure.scope, Scope::Host | Scope::Runtime)
+    }
+
+    /// Returns a copy that can be stored: the source is flattened to text, so that no value of the caller's is dropped under
+    /// the pool's lock.
+    pub(crate) fn to_keep(&self) -> Self {
+        let mut text = String::new();
+        let mut cause = self.source.as_deref().map(|source| source as &(dyn StdError + 'static));
+        while let Some(error) = cause {
+            if !text.is_empty() {
+                text.push_str(": ");
+            }
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+        let source = self.source.as_ref().map(|_| Arc::from(BoxError::from(text)));
+        Self { failure: self.failure.clone(), source }
+    }
+
+    /// Whether the error says something about the destination.
+    pub(crate) fn is_of_host(&self) -> bool {
+        matches!(self.failure.scope, Scope::Host | Scope::Attempt)
+    }
+
+    /// Whether every other dial on the same runtime would fail in the same way.
+    pub(crate) fn is_of_runtime(&self) -> bool {
+        self.failure.scope == Scope::Runtime
+    }
+
+    /// Returns the error that one of the waiting requests gets.
+    pub(crate) fn into_error(self) -> Error {
+        let error = Error::new(self.failure.kind, self.failure.message.clone()).in_phase(self.failure.phase);
+        match self.source {
+            Some(source) => error.because(source),
+            None => error,
+        }
+    }
+}
+
+impl From<ResolveError> for DialError {
+    fn from(error: ResolveError) -> Self {
+        let (kind, scope) = match &error.kind {
+            ResolveErrorKind::NotFound(_) => (ErrorKind::Dns, Scope::Host),
+            ResolveErrorKind::Failed(source) if is_shortage(&**source) => (ErrorKind::Dns, Scope::Shortage),
+            ResolveErrorKind::Failed(_) => (ErrorKind::Dns, Scope::Attempt),
+            ResolveErrorKind::TimedOut(_) => (ErrorKind::Timeout, Scope::Attempt),
+        };
+        let this = Self::new(kind, Phase::Dns, error.to_string(), scope);
+        match error.kind {
+            ResolveErrorKind::Failed(source) => Self { source: Some(source), ..this },
+            ResolveErrorKind::NotFound(_) | ResolveErrorKind::TimedOut(_) => this,
+        }
+    }
+}
+
+impl fmt::Display for DialError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.failure.message)
+    }
+}
+
+impl fmt::Debug for DialError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DialError").field("failure", &self.failure).field("source", &self.source).finish()
+    }
+}
+
+impl StdError for DialError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
