@@ -1,7 +1,7 @@
 //! Who waits, who dials, and who gets what: the pool's rules 3 to 14, as scripts of dials in paused time.
 //!
 //! Every dial waits to be told how it ends, and every connection may be held busy, so that each order of events is one
-//! that the test chose. (The policy alone: beside `src/pool/policy.rs`; over sockets: `tests/burst.rs`.)
+//! that the test chose. (The policy alone: in `src/pool/policy/`; over sockets: `tests/burst.rs`.)
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 

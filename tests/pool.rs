@@ -1,4 +1,4 @@
-//! The pool's rules as a client shows them, over scripted servers. (The policy alone: beside `src/pool/policy.rs`.)
+//! The pool's rules as a client shows them, over scripted servers. (The policy alone: in `src/pool/policy/`.)
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 

@@ -14,10 +14,10 @@ use std::time::Instant;
 
 use tokio::task::AbortHandle;
 
-use super::conn::{Kept, contained};
+use super::connection::{Kept, contained};
 use super::events::PoolEventKind;
-use super::hosts::Place;
 use super::key::Route;
+use super::policy::hosts::Place;
 use super::stats::DropReason;
 use super::{Actions, Decider, Runtime, Shared, Waiting, WarmCell};
 use crate::connect::{Destination, DialError, Dialed};

@@ -9,13 +9,13 @@ use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::conn::{Conn, Fixed, Kept, contained};
+use super::connection::{Conn, Fixed, Kept, contained};
 use super::lease::Lease;
 use super::policy::Lent;
 use super::{Actions, Runtime, Shared, Wait};
 use crate::connect::Look;
 use crate::pool::DropReason;
-use crate::pool::action::Served;
+use crate::pool::policy::actions::Served;
 use crate::time;
 
 /// A connection that is to be kept, or to be used again. See
@@ -175,7 +175,7 @@ mod tests {
 
     use super::*;
     use crate::Client;
-    use crate::pool::conn::DOZE;
+    use crate::pool::connection::DOZE;
     use crate::time::Awake;
 
     /// A client, and the URL of a server that answers every request.

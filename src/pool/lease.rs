@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
-use super::action::{Actions, Served};
-use super::conn::{Conn, ConnectionInfo, Direction, Fixed, Kept, Progress, go_on};
+use super::connection::{Conn, ConnectionInfo, Direction, Fixed, Kept, Progress, go_on};
 use super::events::PoolEventKind;
+use super::policy::actions::{Actions, Served};
 use super::stats::DropReason;
 use super::{Shared, Wait, Waiting};
 use crate::connect::Look;

@@ -4,30 +4,24 @@
 //! mutex is let go. It knows nothing of HTTP. Invariant: nothing is awaited, closed, woken, spawned or sent while
 //! the mutex is held.
 
-mod action;
-mod ahead;
 mod config;
-mod conn;
+mod connection;
 mod dial;
 mod events;
 mod evict;
-mod hosts;
-mod idle;
+mod handoff;
 pub(crate) mod key;
 pub(crate) mod lease;
-mod line;
 #[cfg(debug_assertions)]
 mod order;
 pub(crate) mod policy;
-mod queue;
 mod reaper;
 mod shutdown;
-mod slots;
 mod state;
 pub(crate) mod stats;
 mod sync;
-mod touched;
-mod wait;
+mod waiter;
+mod warm;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -40,24 +34,24 @@ use foldhash::fast::RandomState;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
-use self::action::{Action, Checkout, Served};
 pub(crate) use self::config::PoolConfig;
-pub use self::conn::ConnectionInfo;
-pub(crate) use self::conn::Direction;
-use self::conn::{Kept, OpenNow, contained};
+pub use self::connection::ConnectionInfo;
+pub(crate) use self::connection::Direction;
+use self::connection::{Kept, OpenNow, contained};
 use self::events::Log;
 pub use self::events::{PoolEvent, PoolEventKind, PoolEvents, Refusal};
 pub(crate) use self::evict::EvictIf;
 pub use self::evict::IdleConnection;
-use self::hosts::{Counts, Place};
 use self::key::{Key, Route, RouteRef};
 use self::lease::Lease;
+use self::policy::actions::{Action, Checkout, Served};
+use self::policy::hosts::{Counts, Place};
 use self::policy::{Failing, Policy};
-use self::queue::{Granted, Waiting};
-pub(crate) use self::queue::{NotGranted, Wait};
 use self::state::{Locked, State};
 use self::stats::Counters;
 pub use self::stats::{DropReason, HostStats, PoolStats};
+use self::waiter::{Granted, Waiting};
+pub(crate) use self::waiter::{NotGranted, Wait};
 use crate::connect::{DialError, Dialer};
 use crate::error::{Error, ErrorKind, Phase};
 use crate::time::{self, Awake};
@@ -300,9 +294,9 @@ impl PartialEq for Runtime {
 }
 
 type Waiter = Arc<Waiting>;
-type WarmCell = wait::Cell<Result<(), DialError>>;
+type WarmCell = handoff::Cell<Result<(), DialError>>;
 type Act = Action<Key, Kept, Waiter, Runtime>;
-type Actions = action::Actions<Key, Kept, Waiter, Runtime>;
+type Actions = policy::actions::Actions<Key, Kept, Waiter, Runtime>;
 type Decider = Policy<Key, Kept, Waiter, Runtime>;
 
 /// What all handles, leases, dials and reapers of one pool share.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::action::Actions;
+use super::policy::actions::Actions;
 use super::{Runtime, Shared, State};
 use crate::time;
 

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::conn::{Cut, Kept};
+use super::connection::{Cut, Kept};
 use super::policy::BATCH;
 use super::{Actions, Pool, Shared};
 use crate::pool::DropReason;
-use crate::pool::action::Served;
+use crate::pool::policy::actions::Served;
 use crate::time::{self, Timer};
 
 impl Pool {

@@ -10,14 +10,14 @@ use std::time::Instant;
 
 use tokio::sync::Notify;
 
-use super::action::Action;
-use super::conn::{Fixed, contained};
+use super::connection::{Fixed, contained};
 use super::dial::Dialing;
 use super::events::{Log, PoolEventKind};
-use super::hosts::Place;
 use super::key::Route;
 #[cfg(debug_assertions)]
 use super::order::Order;
+use super::policy::actions::Action;
+use super::policy::hosts::Place;
 use super::{Act, Decider, Waiting, reaper};
 use crate::time;
 

@@ -203,7 +203,7 @@ pub struct HostStats {
 }
 
 impl HostStats {
-    pub(crate) fn new(origin: String, counters: &Counters, counts: super::hosts::Counts) -> Self {
+    pub(crate) fn new(origin: String, counters: &Counters, counts: super::policy::hosts::Counts) -> Self {
         Self {
             origin,
             isolation: None,
@@ -327,7 +327,7 @@ mod tests {
 
     #[test]
     fn a_ledger_reads_as_a_person_would_write_it() {
-        let counts = super::super::hosts::Counts { idle: 1, active: 0, dialing: 2, waiting: 3 };
+        let counts = super::super::policy::hosts::Counts { idle: 1, active: 0, dialing: 2, waiting: 3 };
         let mut counters = ledger();
         let host = HostStats::new("https://a.test".into(), &counters, counts);
         let start = "https://a.test: 5 connections opened for 9 requests, 9 handshakes saved (at least 11.2ms); \

@@ -7,9 +7,9 @@
 
 use std::time::{Duration, Instant};
 
+use super::actions::Actions;
+use super::hosts::Place;
 use super::{Policy, Purpose};
-use crate::pool::action::Actions;
-use crate::pool::hosts::Place;
 
 impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     /// Starts dials for which nobody waits, until the host has `wanted` connections idle or under way, within

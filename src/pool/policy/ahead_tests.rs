@@ -1,7 +1,7 @@
 //! Connections that are dialed before anybody asks.
 
-use crate::pool::policy::play::{NOTHING, Play, S, config};
-use crate::pool::policy::*;
+use super::super::play::{NOTHING, Play, S, config};
+use super::super::*;
 
 #[test]
 fn warm_dials_what_is_missing_within_the_limits() {

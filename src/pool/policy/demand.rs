@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use super::actions::{Action, Actions};
+use super::hosts::Place;
+use super::touched::touch;
 use super::{BATCH, Policy, Purpose};
-use crate::pool::action::{Action, Actions};
-use crate::pool::hosts::Place;
 use crate::pool::stats::DropReason;
-use crate::pool::touched::touch;
 
 impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     /// Starts the dials that a host's waiters need, and those that keep connections ready.

@@ -7,10 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use super::actions::{Action, Actions};
+use super::hosts::Place;
+use super::touched::touch;
 use super::{BATCH, Policy};
-use crate::pool::action::{Action, Actions};
-use crate::pool::hosts::Place;
-use crate::pool::touched::touch;
 
 /// Dials under way, by the numbers of the events that began them.
 #[derive(Debug, Default)]

@@ -1,7 +1,7 @@
 //! Dials that are given up: overdue ones, and those that stand in a request's way.
 
-use crate::pool::policy::play::{NOTHING, Play, S, config};
-use crate::pool::policy::*;
+use super::super::play::{NOTHING, Play, S, config};
+use super::super::*;
 
 fn limited(per_host: usize, total: usize) -> Play {
     Play::new(PoolConfig { max_connections_per_host: per_host, max_connections: total, ..config() })

@@ -6,12 +6,12 @@
 use std::time::Instant;
 
 use super::Policy;
-use crate::pool::action::{Action, Actions, Terms};
-use crate::pool::hosts::Place;
+use super::actions::{Action, Actions, Terms};
+use super::hosts::Place;
 
 impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     /// Whether an active connection may read what nobody wants; what it adds to the ledger in the end then says so
-    /// ([`Served::drained`](crate::pool::action::Served::drained)).
+    /// ([`Served::drained`](super::actions::Served::drained)).
     pub(crate) fn begin_drain(&mut self, place: Place, id: u64, terms: Terms, now: Instant) -> bool {
         let is_wanted = self.hosts.host(place.host).waiting > 0 || !self.blocked.is_empty();
         let is_too_old = terms.is_of_old || terms.until.is_some_and(|until| until <= now);

@@ -1,7 +1,7 @@
 //! Rests of bodies nobody wants, and who needs their connection.
 
-use crate::pool::policy::play::{NOTHING, Play, S, config};
-use crate::pool::policy::*;
+use super::super::play::{NOTHING, Play, S, config};
+use super::super::*;
 
 #[test]
 fn rule_30_who_needs_the_slot_of_a_draining_connection_gets_it() {

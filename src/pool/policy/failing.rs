@@ -7,10 +7,10 @@
 
 use std::time::{Duration, Instant};
 
+use super::actions::{Action, Actions};
+use super::hosts::Place;
 use super::{BATCH, Policy};
 use crate::connect::DialError;
-use crate::pool::action::{Action, Actions};
-use crate::pool::hosts::Place;
 
 /// Dials to a host that failed, since the last that did not.
 #[derive(Clone, Debug)]

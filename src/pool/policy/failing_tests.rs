@@ -1,7 +1,7 @@
 //! Dials that fail, and hosts that keep failing.
 
-use crate::pool::policy::play::{NOTHING, Play, S, config, failed};
-use crate::pool::policy::*;
+use super::super::play::{NOTHING, Play, S, config, failed};
+use super::super::*;
 
 #[test]
 fn a_dial_that_concerns_the_host_fails_all_who_queued_before_it_began() {

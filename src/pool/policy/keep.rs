@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use super::actions::{Action, Actions, Terms};
+use super::hosts::{Place, Shelf};
+use super::idle::{IdleId, Stay};
 use super::{BATCH, NO_DEADLINE, Policy};
-use crate::pool::action::{Action, Actions, Terms};
-use crate::pool::hosts::{Place, Shelf};
-use crate::pool::idle::{IdleId, Stay};
 use crate::pool::stats::DropReason;
 
 impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {

@@ -1,7 +1,7 @@
 //! What becomes of a connection that comes back, and how long it stays.
 
-use crate::pool::policy::play::{NOTHING, Play, S, config};
-use crate::pool::policy::*;
+use super::super::play::{NOTHING, Play, S, config};
+use super::super::*;
 
 #[test]
 fn a_connection_of_an_unwanted_host_is_not_kept_while_another_host_is_blocked() {

@@ -7,8 +7,8 @@
 use std::time::{Duration, Instant};
 
 use super::Policy;
-use crate::pool::action::Served;
-use crate::pool::hosts::{Place, Suspicion};
+use super::actions::Served;
+use super::hosts::{Place, Suspicion};
 use crate::pool::stats::DropReason;
 
 impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {

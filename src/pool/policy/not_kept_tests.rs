@@ -1,7 +1,7 @@
 //! What a connection's age means to those who cannot be asked twice.
 
-use crate::pool::policy::play::{NOTHING, Play, S, config, hash};
-use crate::pool::policy::*;
+use super::super::play::{NOTHING, Play, S, config, hash};
+use super::super::*;
 
 #[test]
 fn rule_28_a_host_that_closes_after_one_response_is_not_kept() {

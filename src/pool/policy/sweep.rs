@@ -6,10 +6,10 @@
 
 use std::time::Instant;
 
+use super::actions::{Action, Actions};
+use super::hosts::Place;
+use super::idle::IdleId;
 use super::{BATCH, Policy};
-use crate::pool::action::{Action, Actions};
-use crate::pool::hosts::Place;
-use crate::pool::idle::IdleId;
 use crate::pool::stats::DropReason;
 
 /// An idle connection that is being looked at.

@@ -1,7 +1,7 @@
 //! Looks at what is idle.
 
-use crate::pool::policy::play::{NOTHING, Play, S, config};
-use crate::pool::policy::*;
+use super::super::play::{NOTHING, Play, S, config};
+use super::super::*;
 
 /// What is looked at keeps its place; whoever asks meanwhile takes the next, or waits for it and dials nothing.
 #[test]

@@ -5,8 +5,8 @@
 
 use std::task::{Context, Poll};
 
-#[path = "../../../src/pool/wait.rs"]
-mod wait;
+#[path = "../../../src/pool/handoff.rs"]
+mod handoff;
 
 /// What the file takes from its neighbour in the crate.
 mod sync {
@@ -17,12 +17,12 @@ mod sync {
 
 /// One waiter's cell.
 #[derive(Debug)]
-pub struct Cell<G>(wait::Cell<G>);
+pub struct Cell<G>(handoff::Cell<G>);
 
 impl<G> Cell<G> {
     #[allow(clippy::new_without_default, reason = "as in the crate")]
     pub fn new() -> Self {
-        Self(wait::Cell::new())
+        Self(handoff::Cell::new())
     }
 
     pub fn deliver(&self, gift: G) -> Result<(), G> {
@@ -40,9 +40,9 @@ impl<G> Cell<G> {
     /// What was taken back, if it was there: with what stands in its place.
     pub fn withdraw(&self, instead: G) -> Result<G, &'static str> {
         match self.0.withdraw(instead) {
-            wait::Withdrawn::Gift(gift) => Ok(gift),
-            wait::Withdrawn::NotYet => Err("nothing yet"),
-            wait::Withdrawn::Over => Err("it is over"),
+            handoff::Withdrawn::Gift(gift) => Ok(gift),
+            handoff::Withdrawn::NotYet => Err("nothing yet"),
+            handoff::Withdrawn::Over => Err("it is over"),
         }
     }
 

@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use super::super::PoolConfig;
-use super::super::action::{Action, Checkout, Served, Terms, Ticket};
+use super::super::actions::{Action, Checkout, Served, Terms, Ticket};
 use super::super::hosts::Place;
-use super::super::policy::{BATCH, Policy};
+use super::super::{BATCH, Policy};
 
 thread_local! {
     pub(super) static TOUCHED: Cell<usize> = const { Cell::new(0) };

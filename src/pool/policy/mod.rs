@@ -22,23 +22,29 @@
 //! looked at; idle connections are taken newest first and waiters served oldest first; no call touches more than
 //! [`BATCH`] entries.
 
+pub(crate) mod actions;
 mod ahead;
 mod demand;
 mod dials;
 mod drain;
 mod failing;
+pub(crate) mod hosts;
+mod idle;
 mod keep;
 mod not_kept;
+mod queue;
+mod slots;
 mod sweep;
+mod touched;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use self::actions::{Action, Actions, Again, Checkout, Served, Terms, Ticket};
+use self::hosts::{Counts, Hosts, Place, Turn};
+use self::idle::{IdleList, Spent};
+use self::queue::{End, Standing};
 use super::PoolConfig;
-use super::action::{Action, Actions, Again, Checkout, Served, Terms, Ticket};
-use super::hosts::{Counts, Hosts, Place, Turn};
-use super::idle::{IdleList, Spent};
-use super::line::{End, Standing};
 use super::stats::{Counters, DropReason};
 use crate::connect::DialError;
 
@@ -627,13 +633,11 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
 }
 
 #[cfg(test)]
-#[path = "policy/play_tests.rs"]
+#[path = "play_tests.rs"]
 mod play;
 
 #[cfg(test)]
-#[path = "policy_tests.rs"]
 mod tests;
 
 #[cfg(test)]
-#[path = "policy_model_tests.rs"]
 mod model_tests;

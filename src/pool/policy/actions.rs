@@ -5,27 +5,27 @@
 
 use std::time::{Duration, Instant};
 
+use super::super::stats::DropReason;
+use super::Failing;
 use super::hosts::{Place, Turn};
-use super::policy::Failing;
-use super::stats::DropReason;
 
 /// A waiter's place in the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ticket {
     pub(crate) place: Place,
-    pub(super) turn: Turn,
+    pub(crate) turn: Turn,
     /// Time at which the waiter joined the queue.
-    pub(super) since: Instant,
+    pub(crate) since: Instant,
 }
 
 /// A waiter that had been served, and was not polled in time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Again {
-    pub(super) turn: Turn,
+    pub(crate) turn: Turn,
     /// Time at which the waiter first joined the queue.
-    pub(super) since: Instant,
+    pub(crate) since: Instant,
     /// Only a fresh connection will do.
-    pub(super) is_resending: bool,
+    pub(crate) is_resending: bool,
 }
 
 /// The answer to a checkout.

@@ -6,13 +6,13 @@
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use super::action::{Again, Served, Ticket};
-use super::conn::{Kept, contained};
+use super::connection::{Kept, contained};
 use super::events::{PoolEventKind, Refusal};
-use super::hosts::Place;
+use super::handoff::{self, Withdrawn};
 use super::lease::Lease;
 use super::policy::BATCH;
-use super::wait::{self, Withdrawn};
+use super::policy::actions::{Again, Served, Ticket};
+use super::policy::hosts::Place;
 use super::{CLAIM, Shared, State, Waiter};
 use crate::connect::DialError;
 use crate::error::{Error, ErrorKind, Phase};
@@ -230,13 +230,13 @@ impl Drop for Wait {
 /// A request in the queue.
 #[derive(Debug)]
 pub(super) struct Waiting {
-    pub(super) cell: wait::Cell<Granted>,
+    pub(super) cell: handoff::Cell<Granted>,
     /// The dial that was begun for it, whoever gets its connection.
     pub(super) dial: Mutex<Option<Arc<Setup>>>,
 }
 
 impl Waiting {
     pub(super) fn new() -> Self {
-        Self { cell: wait::Cell::new(), dial: Mutex::new(None) }
+        Self { cell: handoff::Cell::new(), dial: Mutex::new(None) }
     }
 }

@@ -14,9 +14,9 @@ use std::task::Waker;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::action::{Served, Terms};
-use super::hosts::Place;
 use super::key::Route;
+use super::policy::actions::{Served, Terms};
+use super::policy::hosts::Place;
 use super::stats::DropReason;
 use super::{Runtime, Shared};
 use crate::connect::{Look, Stream};

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::super::hosts::Host;
+use super::hosts::Host;
 use super::play::{Act, Play, S, config, failed, hash};
 use super::*;
 

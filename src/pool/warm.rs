@@ -5,10 +5,10 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 
-use super::action::Action;
-use super::hosts::Place;
 use super::key::RouteRef;
-use super::{Actions, Decider, Pool, Runtime, Shared, wait};
+use super::policy::actions::Action;
+use super::policy::hosts::Place;
+use super::{Actions, Decider, Pool, Runtime, Shared, handoff};
 use crate::error::Error;
 
 impl Pool {
@@ -25,7 +25,7 @@ impl Pool {
                 policy.is_shut()
             });
             let begun = actions.iter().filter(|action| matches!(action, Action::Dial { .. }));
-            let dials: Vec<_> = begun.map(|_| Arc::new(wait::Cell::new())).collect();
+            let dials: Vec<_> = begun.map(|_| Arc::new(handoff::Cell::new())).collect();
             self.shared.perform_all(actions, &dials, None);
             if dials.is_empty() {
                 return if is_shut { Err(Error::shutdown()) } else { Ok(()) };

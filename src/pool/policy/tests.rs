@@ -1,6 +1,6 @@
 //! The policy's timelines.
 
-use super::super::hosts::MAX_EMPTIES;
+use super::hosts::MAX_EMPTIES;
 use super::play::{NOTHING, Play, S, config, hash};
 use super::*;
 

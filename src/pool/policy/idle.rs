@@ -10,9 +10,9 @@ use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
+use super::super::stats::DropReason;
 use super::hosts::Place;
 use super::slots::{Rows, Slots};
-use super::stats::DropReason;
 use super::touched::touch;
 
 /// An idle connection's slot.
@@ -400,9 +400,8 @@ const HELD: &str = "an IdleId is held only while its slot is taken";
 mod tests {
     use std::time::Duration;
 
-    use super::super::PoolConfig;
-    use super::super::action::Action;
-    use super::super::policy::Policy;
+    use super::super::actions::Action;
+    use super::super::{Policy, PoolConfig};
     use super::*;
 
     /// Places of three hosts.

@@ -10,11 +10,11 @@ use std::time::Instant;
 
 use hashbrown::HashTable;
 
+use super::super::stats::Counters;
+use super::Failing;
 use super::idle::IdleId;
-use super::line::Line;
-use super::policy::Failing;
+use super::queue::Line;
 use super::slots::Slots;
-use super::stats::Counters;
 use super::touched::touch;
 
 /// Where a connection belongs: its host's entry, and the shelf of its runtime there.
@@ -22,12 +22,12 @@ use super::touched::touch;
 /// Valid as long as something is counted there, so whoever has it looks nothing up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
-    pub(super) host: u32,
-    pub(super) shelf: u32,
+    pub(crate) host: u32,
+    pub(crate) shelf: u32,
 }
 
 /// Who is served first: the smaller one. The second number is unique over the pool's life.
-pub(super) type Turn = (u64, u64);
+pub(crate) type Turn = (u64, u64);
 
 /// All hosts.
 #[derive(Debug)]
