@@ -123,14 +123,14 @@ impl ClientBuilder {
     /// The most connections to one host: idle, in use and being made. Unlimited by default, as in reqwest and Go.
     /// With a limit, further requests wait their turn, for the [acquire timeout](Self::acquire_timeout) at the most.
     pub fn max_connections_per_host(mut self, connections: usize) -> Self {
-        self.pool.max_connections_per_host = connections;
+        self.pool.limits.max_connections_per_host = connections;
         self
     }
 
     /// The most connections to all hosts. Unlimited by default. An idle connection of another host gives way to one
     /// that is needed.
     pub fn max_connections(mut self, connections: usize) -> Self {
-        self.pool.max_connections = connections;
+        self.pool.limits.max_connections = connections;
         self
     }
 
@@ -139,7 +139,7 @@ impl ClientBuilder {
     /// idle for longest is closed first. 0 keeps none: every request has a connection of its own, and says
     /// `Connection: close` (<https://www.rfc-editor.org/rfc/rfc9112#section-9.3>).
     pub fn max_idle_per_host(mut self, connections: usize) -> Self {
-        self.pool.max_idle_per_host = connections;
+        self.pool.limits.max_idle_per_host = connections;
         self
     }
 
@@ -148,7 +148,7 @@ impl ClientBuilder {
     /// that is more. The one idle for longest is closed first, but none that was used in the last second, so that a burst
     /// keeps its connections. 0 keeps none, as for one host.
     pub fn max_idle(mut self, connections: usize) -> Self {
-        self.pool.max_idle = Some(connections);
+        self.pool.limits.max_idle = Some(connections);
         self
     }
 
@@ -156,7 +156,7 @@ impl ClientBuilder {
     /// wait). A server's `Keep-Alive: timeout=N` shortens it to N - 1 s. `None`: until the server closes it. Zero keeps
     /// none, as [`max_idle_per_host`](Self::max_idle_per_host) does.
     pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.pool.idle_timeout = timeout.into();
+        self.pool.limits.idle_timeout = timeout.into();
         self
     }
 
@@ -164,14 +164,14 @@ impl ClientBuilder {
     /// connection, is taken off, so that connections that were made together are not replaced together. A request that is
     /// under way is not cut short.
     pub fn max_lifetime(mut self, lifetime: impl Into<Option<Duration>>) -> Self {
-        self.pool.max_lifetime = lifetime.into();
+        self.pool.limits.max_lifetime = lifetime.into();
         self
     }
 
     /// The most requests that may wait for a connection of one host: 10,000 by default. One more fails at once with
     /// [`ErrorKind::PoolFull`](crate::ErrorKind::PoolFull).
     pub fn max_waiters_per_host(mut self, waiters: usize) -> Self {
-        self.pool.max_waiters_per_host = waiters;
+        self.pool.limits.max_waiters_per_host = waiters;
         self
     }
 
@@ -208,7 +208,7 @@ impl ClientBuilder {
     /// [`is_not_attempted`](crate::Error::is_not_attempted). Dials that [`min_idle`](crate::Client::min_idle) asks for wait
     /// for some seconds in any case.
     pub fn failing_host_backoff(mut self, longest: impl Into<Option<Duration>>) -> Self {
-        self.pool.failing_host_backoff = longest.into();
+        self.pool.limits.failing_host_backoff = longest.into();
         self
     }
 
@@ -216,7 +216,7 @@ impl ClientBuilder {
     /// (see [`failing_host_backoff`](Self::failing_host_backoff)), and for the dial that follows, instead of failing at
     /// once. `false` by default.
     pub fn wait_for_failing_hosts(mut self, wait: bool) -> Self {
-        self.pool.wait_for_failing = wait;
+        self.pool.limits.wait_for_failing = wait;
         self
     }
 
@@ -224,7 +224,7 @@ impl ClientBuilder {
     /// its connections would cost each request a retry. The same holds for a host that sent bytes on so many
     /// idle connections, because such bytes can be taken for the next answer. 3 by default, 1 at the least; `None` keeps every host.
     pub fn not_kept_after(mut self, connections: impl Into<Option<u8>>) -> Self {
-        self.pool.not_kept_after = connections.into();
+        self.pool.limits.not_kept_after = connections.into();
         self
     }
 
@@ -432,7 +432,7 @@ impl ClientBuilder {
         if let Some(error) = self.error {
             return Err(error);
         }
-        if self.pool.max_connections_per_host == 0 || self.pool.max_connections == 0 {
+        if self.pool.limits.max_connections_per_host == 0 || self.pool.limits.max_connections == 0 {
             return Err(Error::request("a limit of 0 connections would let no request through"));
         }
         Ok(self.build_valid())
@@ -444,9 +444,9 @@ impl ClientBuilder {
             let fields = self.request.default_headers.entry(USER_AGENT);
             fields.or_insert(HeaderValue::from_static(concat!("handclasp/", env!("CARGO_PKG_VERSION"))));
         }
-        self.request.closes = self.pool.max_idle_per_host == 0
-            || self.pool.max_idle == Some(0)
-            || self.pool.idle_timeout == Some(Duration::ZERO);
+        self.request.closes = self.pool.limits.max_idle_per_host == 0
+            || self.pool.limits.max_idle == Some(0)
+            || self.pool.limits.idle_timeout == Some(Duration::ZERO);
         if let Some(whole) = self.connect_timeout {
             // A default never cuts an explicit deadline short: the lookup has all of it.
             self.connect.connect_timeout = whole.unwrap_or(NEVER);
@@ -463,7 +463,7 @@ impl ClientBuilder {
                 self.connect.connect_timeout = self.connect.connect_timeout.max(whole);
             }
         }
-        self.pool.connect_timeout = Some(self.connect.connect_timeout);
+        self.pool.limits.connect_timeout = Some(self.connect.connect_timeout);
         let names = Names::new(self.overrides, self.resolver.map(|resolver| resolver.0));
         let dialer = Dialer::new(names, self.connect, self.tls, self.connector.map(|connector| connector.0));
         Client::new_with(self.pool, dialer, self.exchange, self.request)

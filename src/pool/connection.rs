@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 use super::key::Route;
 use super::policy::actions::{Served, Terms};
-use super::policy::hosts::Place;
-use super::stats::DropReason;
+use super::policy::places::Place;
+use super::policy::reasons::DropReason;
 use super::{Runtime, Shared};
 use crate::connect::{Look, Stream};
 use crate::time::{self, Timer};

@@ -17,8 +17,8 @@ use tokio::task::AbortHandle;
 use super::connection::{Kept, contained};
 use super::events::PoolEventKind;
 use super::key::Route;
-use super::policy::hosts::Place;
-use super::stats::DropReason;
+use super::policy::places::Place;
+use super::policy::reasons::DropReason;
 use super::{Actions, Decider, Runtime, Shared, Waiting, WarmCell};
 use crate::connect::{Destination, DialError, Dialed};
 use crate::error::ErrorKind;
@@ -87,7 +87,7 @@ impl Shared {
             let Some((began, runtime)) = state.policy.overdue(now) else { return };
             let dial = state.dials.get(&began).map(|dial| (dial.setup.clone(), dial.warm.clone()));
             drop(state);
-            let error = DialError::stalled(self.config.connect_timeout.unwrap_or_default());
+            let error = DialError::stalled(self.config.limits.connect_timeout.unwrap_or_default());
             // (A dial that is not known has not begun: the thread that starts it was delayed, and will find that it was
             // given up.)
             if let Some((setup, warm)) = dial {
@@ -285,7 +285,9 @@ impl Dial {
         // What failed in a network that is gone says nothing of this one.
         let is_of_now = self.epoch == shared.epoch();
         let now = time::now();
-        let noted = if is_of_now { Some(kept) } else { None };
+        // Only a failure of the host is remembered and shared.
+        let is_of_host = error.is_of_host() && is_of_now;
+        let noted = if is_of_host { Some(kept) } else { None };
         let decides = state.policy.note_failure(place, began, noted, now);
         let known = state.policy.failure(place);
         drop(state);
@@ -310,8 +312,6 @@ impl Dial {
         }
         // Waiters on other runtimes get the host's last failure.
         let known = known.as_ref().unwrap_or(error);
-        // Only a failure of the host is shared.
-        let is_of_host = error.is_of_host() && is_of_now;
         if is_of_host {
             told(known, &|policy, out| policy.fail_unserved(place, true, out));
         }

@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 use super::Shared;
 use super::key::Route;
-use super::stats::DropReason;
+use super::policy::reasons::DropReason;
 
 /// Something that happened in a pool. See [`Pool::subscribe`](super::Pool::subscribe).
 #[derive(Clone, Debug)]

@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use super::connection::{Conn, ConnectionInfo, Direction, Fixed, Kept, Progress, go_on};
 use super::events::PoolEventKind;
 use super::policy::actions::{Actions, Served};
-use super::stats::DropReason;
+use super::policy::reasons::DropReason;
 use super::{Shared, Wait, Waiting};
 use crate::connect::Look;
 use crate::time;

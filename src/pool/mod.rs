@@ -45,11 +45,13 @@ pub use self::evict::IdleConnection;
 use self::key::{Key, Route, RouteRef};
 use self::lease::Lease;
 use self::policy::actions::{Action, Checkout, Served};
-use self::policy::hosts::{Counts, Place};
+use self::policy::kinds::Kinds;
+use self::policy::ledger::{Counters, Counts};
+use self::policy::places::Place;
+pub use self::policy::reasons::DropReason;
 use self::policy::{Failing, Policy};
 use self::state::{Locked, State};
-use self::stats::Counters;
-pub use self::stats::{DropReason, HostStats, PoolStats};
+pub use self::stats::{HostStats, PoolStats};
 use self::waiter::{Granted, Waiting};
 pub(crate) use self::waiter::{NotGranted, Wait};
 use crate::connect::{DialError, Dialer};
@@ -68,7 +70,7 @@ pub struct Pool {
 impl Pool {
     pub(crate) fn new(config: PoolConfig, dialer: Dialer) -> Self {
         let hasher = RandomState::default();
-        let state = State::new(Policy::new(config.clone(), hasher.hash_one(0)));
+        let state = State::new(Policy::new(config.limits.clone(), hasher.hash_one(0)));
         let shared = Shared {
             state: Mutex::new(state),
             hasher,
@@ -295,9 +297,21 @@ impl PartialEq for Runtime {
 
 type Waiter = Arc<Waiting>;
 type WarmCell = handoff::Cell<Result<(), DialError>>;
-type Act = Action<Key, Kept, Waiter, Runtime>;
-type Actions = policy::actions::Actions<Key, Kept, Waiter, Runtime>;
-type Decider = Policy<Key, Kept, Waiter, Runtime>;
+type Act = Action<Shell>;
+type Actions = policy::actions::Actions<Shell>;
+type Decider = Policy<Shell>;
+
+/// The types that the policy carries for this shell.
+#[derive(Debug)]
+pub(crate) struct Shell;
+
+impl Kinds for Shell {
+    type Key = Key;
+    type Connection = Kept;
+    type Waiter = Waiter;
+    type Partition = Runtime;
+    type Failure = DialError;
+}
 
 /// What all handles, leases, dials and reapers of one pool share.
 #[derive(Debug)]
@@ -376,7 +390,7 @@ impl Shared {
 
     /// How long this connection may live. Those made together do not end together.
     fn lifetime(&self, id: u64) -> Option<Duration> {
-        let lifetime = self.config.max_lifetime?;
+        let lifetime = self.config.limits.max_lifetime?;
         let start = self.hasher.hash_one(0) as f64 / u64::MAX as f64;
         // Of numbers in a row, the fractions of this lie as far from each other as those of any: connections that are made
         // together do not end together, however many they are, and other programs begin elsewhere.
@@ -384,7 +398,7 @@ impl Shared {
         Some(lifetime - lifetime.mul_f64(drawn * JITTER))
     }
 
-    fn settle(self: &Arc<Self>, checkout: Checkout<Kept>, waiting: Option<Waiter>) -> Result<Lease, Wait> {
+    fn settle(self: &Arc<Self>, checkout: Checkout<Shell>, waiting: Option<Waiter>) -> Result<Lease, Wait> {
         match (checkout, waiting) {
             (Checkout::Reuse(mut kept, _), _) => {
                 kept.set_idle();

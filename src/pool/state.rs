@@ -17,7 +17,7 @@ use super::key::Route;
 #[cfg(debug_assertions)]
 use super::order::Order;
 use super::policy::actions::Action;
-use super::policy::hosts::Place;
+use super::policy::places::Place;
 use super::{Act, Decider, Waiting, reaper};
 use crate::time;
 

@@ -7,144 +7,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Why the pool let go of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum DropReason {
-    /// A request was dropped before its response was read to the end.
-    Abandoned,
-    /// It made room for another connection, there were enough idle ones, or
-    /// [`evict_if`](crate::ClientBuilder::evict_if) said so.
-    Evicted,
-    /// An error on the connection, or a breach of the protocol.
-    Failed,
-    /// It was idle for as long as it may be.
-    IdleTimeout,
-    /// It reached its maximum lifetime.
-    MaxLifetime,
-    /// The network is another one since.
-    NetworkChanged,
-    /// Its host closes connections after one response, or sends what nobody has asked for, and is not kept for a while.
-    NotKept,
-    /// The exchange ended in a way that forbids reuse, such as `Connection: close`.
-    NotReusable,
-    /// The peer closed it while it was idle, right behind a response, or before it answered. A 408 that nobody asked for is
-    /// a close.
-    PeerClosed,
-    /// The runtime that it belonged to has ended.
-    RuntimeGone,
-    /// The pool was shut down, or its idle connections were told to go.
-    Shutdown,
-    /// The machine was suspended while it was idle: its peer may be long gone.
-    Suspended,
-    /// The peer sent something that nobody had asked for, other than line ends.
-    Unsolicited,
-    /// It had become a tunnel, by an upgrade or by CONNECT, and was dropped.
-    Upgraded,
-}
-
-impl DropReason {
-    /// All reasons, in alphabetical order.
-    pub const ALL: &[Self] = &[
-        Self::Abandoned,
-        Self::Evicted,
-        Self::Failed,
-        Self::IdleTimeout,
-        Self::MaxLifetime,
-        Self::NetworkChanged,
-        Self::NotKept,
-        Self::NotReusable,
-        Self::PeerClosed,
-        Self::RuntimeGone,
-        Self::Shutdown,
-        Self::Suspended,
-        Self::Unsolicited,
-        Self::Upgraded,
-    ];
-}
-
-impl fmt::Display for DropReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Abandoned => "abandoned",
-            Self::Evicted => "evicted",
-            Self::Failed => "failed",
-            Self::IdleTimeout => "idle timeout",
-            Self::MaxLifetime => "maximum lifetime",
-            Self::NetworkChanged => "network changed",
-            Self::NotKept => "host not kept",
-            Self::NotReusable => "not reusable",
-            Self::PeerClosed => "closed by the peer",
-            Self::RuntimeGone => "runtime gone",
-            Self::Shutdown => "shutdown",
-            Self::Suspended => "suspended",
-            Self::Unsolicited => "unsolicited bytes",
-            Self::Upgraded => "upgraded",
-        })
-    }
-}
-
-/// What is counted per host and in total.
-#[derive(Clone, Debug, Default)]
-#[repr(C)]
-pub(crate) struct Counters {
-    pub(crate) requests: u64,
-    pub(crate) reused: u64,
-    pub(crate) handshakes_saved: u64,
-    /// In nanoseconds: what is counted with each request is one cache line.
-    time_saved: u64,
-    /// The shortest handshake of a host.
-    shortest: Shortest,
-    pub(crate) opened: u64,
-    pub(crate) failed_dials: u64,
-    /// By their reasons; nothing while none was.
-    closed: Option<Box<[u64; REASONS]>>,
-}
-
-/// The shortest handshake seen, in nanoseconds; `u64::MAX` before the first.
-#[derive(Clone, Copy, Debug)]
-struct Shortest(u64);
-
-impl Default for Shortest {
-    fn default() -> Self {
-        Self(u64::MAX)
-    }
-}
-
-impl Counters {
-    /// Counts a request that was sent. If `saved`, adds `shortest` nanoseconds to the time that avoided handshakes saved.
-    pub(crate) fn count_request(&mut self, reused: bool, saved: bool, shortest: u64) {
-        self.requests += 1;
-        self.reused += u64::from(reused);
-        if saved {
-            self.handshakes_saved += 1;
-            self.time_saved = self.time_saved.saturating_add(shortest);
-        }
-    }
-
-    /// Notes how long a handshake took.
-    pub(crate) fn note_handshake(&mut self, took: Duration) {
-        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        self.shortest.0 = self.shortest.0.min(nanos);
-    }
-
-    /// Returns the shortest handshake seen, in nanoseconds; 0 where none was.
-    pub(crate) fn shortest(&self) -> u64 {
-        if self.shortest.0 == u64::MAX { 0 } else { self.shortest.0 }
-    }
-
-    pub(crate) fn time_saved(&self) -> Duration {
-        Duration::from_nanos(self.time_saved)
-    }
-
-    pub(crate) fn count_closed(&mut self, reason: DropReason) {
-        self.closed.get_or_insert_default()[reason as usize] += 1;
-    }
-
-    pub(crate) fn closed(&self) -> [u64; REASONS] {
-        self.closed.as_deref().copied().unwrap_or_default()
-    }
-}
+use super::policy::ledger::{Counters, Counts};
+use super::policy::reasons::{DropReason, REASONS};
 
 /// A copy of the pool's ledger, per host and in total. See [`Pool::stats`](super::Pool::stats).
 #[derive(Clone, Debug)]
@@ -203,7 +67,7 @@ pub struct HostStats {
 }
 
 impl HostStats {
-    pub(crate) fn new(origin: String, counters: &Counters, counts: super::policy::hosts::Counts) -> Self {
+    pub(crate) fn new(origin: String, counters: &Counters, counts: Counts) -> Self {
         Self {
             origin,
             isolation: None,
@@ -309,8 +173,6 @@ impl fmt::Display for Many {
     }
 }
 
-const REASONS: usize = DropReason::ALL.len();
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -327,7 +189,7 @@ mod tests {
 
     #[test]
     fn a_ledger_reads_as_a_person_would_write_it() {
-        let counts = super::super::policy::hosts::Counts { idle: 1, active: 0, dialing: 2, waiting: 3 };
+        let counts = Counts { idle: 1, active: 0, dialing: 2, waiting: 3 };
         let mut counters = ledger();
         let host = HostStats::new("https://a.test".into(), &counters, counts);
         let start = "https://a.test: 5 connections opened for 9 requests, 9 handshakes saved (at least 11.2ms); \
@@ -351,15 +213,5 @@ mod tests {
         assert_eq!(total.to_string(), none);
         let stats = PoolStats { total, hosts: vec![host.clone()] };
         assert_eq!(stats.to_string(), format!("{none}\n{host}"));
-    }
-
-    #[test]
-    fn reasons_are_words() {
-        let mut seen = std::collections::HashSet::new();
-        for reason in DropReason::ALL {
-            let text = reason.to_string();
-            assert!(text.chars().all(|letter| letter.is_ascii_lowercase() || letter == ' '), "{text}");
-            assert!(seen.insert(text), "{reason:?}");
-        }
     }
 }

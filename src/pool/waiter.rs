@@ -12,7 +12,7 @@ use super::handoff::{self, Withdrawn};
 use super::lease::Lease;
 use super::policy::BATCH;
 use super::policy::actions::{Again, Served, Ticket};
-use super::policy::hosts::Place;
+use super::policy::places::Place;
 use super::{CLAIM, Shared, State, Waiter};
 use crate::connect::DialError;
 use crate::error::{Error, ErrorKind, Phase};
@@ -100,8 +100,8 @@ impl Wait {
         let config = &self.shared.config;
         let made = counts.active + counts.idle;
         let advice = if is_blocked {
-            format!("all {} connections of max_connections are taken", config.max_connections)
-        } else if made > 0 && made + counts.dialing >= config.max_connections_per_host {
+            format!("all {} connections of max_connections are taken", config.limits.max_connections)
+        } else if made > 0 && made + counts.dialing >= config.limits.max_connections_per_host {
             match self.shared.unread(place) {
                 0 => "raise max_connections_per_host, or the acquire_timeout".to_owned(),
                 unread => format!(
@@ -229,7 +229,7 @@ impl Drop for Wait {
 
 /// A request in the queue.
 #[derive(Debug)]
-pub(super) struct Waiting {
+pub(crate) struct Waiting {
     pub(super) cell: handoff::Cell<Granted>,
     /// The dial that was begun for it, whoever gets its connection.
     pub(super) dial: Mutex<Option<Arc<Setup>>>,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::key::RouteRef;
 use super::policy::actions::Action;
-use super::policy::hosts::Place;
+use super::policy::places::Place;
 use super::{Actions, Decider, Pool, Runtime, Shared, handoff};
 use crate::error::Error;
 

@@ -5,9 +5,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::super::stats::DropReason;
 use super::Failing;
-use super::hosts::{Place, Turn};
+use super::kinds::Kinds;
+use super::places::Place;
+use super::queue::Turn;
+use super::reasons::DropReason;
 
 /// A waiter's place in the queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,37 +32,37 @@ pub(crate) struct Again {
 
 /// The answer to a checkout.
 #[derive(Debug)]
-pub(crate) enum Checkout<T> {
+pub(crate) enum Checkout<K: Kinds> {
     /// An idle connection, to be looked at before use. Its slot is the caller's now.
-    Reuse(T, Place),
+    Reuse(K::Connection, Place),
     /// The waiter is in the queue.
     Queued(Ticket),
     /// The queue is full, with so many waiting.
     Full(usize),
     /// The host cannot be connected to, and its waiting period is not over.
-    Failing(Failing),
+    Failing(Failing<K::Failure>),
     /// The pool was shut down.
     Shut,
 }
 
 /// What the shell has to do, once it holds no lock, in this order.
 #[derive(Debug)]
-pub(crate) enum Action<K, T, W, P> {
+pub(crate) enum Action<K: Kinds> {
     /// Hand the connection to the waiter. If it is gone, check the connection in again.
-    Grant { waiter: W, conn: T, place: Place },
+    Grant { waiter: K::Waiter, conn: K::Connection, place: Place },
     /// Tell the waiter that the dial failed, or that the pool was shut down.
-    Fail { waiter: W },
+    Fail { waiter: K::Waiter },
     /// Cancel this dial, which is no longer counted. If it succeeds anyway, its connection is closed unused.
     Abort { began: u64 },
     /// Make a connection on this runtime, then call `dialed` or `dial_failed` with `began`.
     /// `wanted_by` is the waiter that is told of its progress; whoever is first in the queue gets the connection.
-    Dial { key: K, partition: P, place: Place, began: u64, wanted_by: Option<W> },
+    Dial { key: K::Key, partition: K::Partition, place: Place, began: u64, wanted_by: Option<K::Waiter> },
     /// Close the connection, then call `release`.
-    Bury { conn: T, place: Place, reason: DropReason },
+    Bury { conn: K::Connection, place: Place, reason: DropReason },
     /// Close this connection, which reads what nobody wants, then call `release`; unless it is done by now.
     Cut { id: u64 },
     /// Drop it: nothing of the partition is left here.
-    Forget { partition: P },
+    Forget { partition: K::Partition },
 }
 
 /// How long a connection may be kept.
@@ -96,4 +98,4 @@ pub(crate) struct Served {
 }
 
 /// The actions that a call asks for.
-pub(crate) type Actions<K, T, W, P> = Vec<Action<K, T, W, P>>;
+pub(crate) type Actions<K> = Vec<Action<K>>;

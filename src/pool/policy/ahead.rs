@@ -8,10 +8,11 @@
 use std::time::{Duration, Instant};
 
 use super::actions::Actions;
-use super::hosts::Place;
+use super::kinds::Kinds;
+use super::places::Place;
 use super::{Policy, Purpose};
 
-impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
+impl<K: Kinds> Policy<K> {
     /// Starts dials for which nobody waits, until the host has `wanted` connections idle or under way, within
     /// limits, `most` of them and [`AHEAD`] at a time.
     pub(crate) fn warm(
@@ -20,7 +21,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         wanted: usize,
         most: usize,
         now: Instant,
-        out: &mut Actions<K, T, W, P>,
+        out: &mut Actions<K>,
     ) {
         let shelf = self.hosts.shelf(place);
         let missing = wanted.saturating_sub(shelf.idle + shelf.dialing).min(most).min(AHEAD);
@@ -39,15 +40,9 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     }
 
     /// From now on the host is to have so many idle connections on this runtime.
-    pub(crate) fn set_min_idle(
-        &mut self,
-        place: Place,
-        wanted: usize,
-        now: Instant,
-        out: &mut Actions<K, T, W, P>,
-    ) {
+    pub(crate) fn set_min_idle(&mut self, place: Place, wanted: usize, now: Instant, out: &mut Actions<K>) {
         // What would be evicted at once would be dialed again at once.
-        let most = self.config.max_idle_per_host.min(self.idle_room);
+        let most = self.limits.max_idle_per_host.min(self.idle_room);
         self.hosts.shelf_mut(place).min_idle = if self.keeps_idle { wanted.min(most) } else { 0 };
         self.pump(place.host, now, out);
         self.leave(place, out);
@@ -55,14 +50,14 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     }
 
     /// The runtime is gone: nobody wants idle connections there.
-    pub(crate) fn forget_min_idle(&mut self, place: Place, out: &mut Actions<K, T, W, P>) {
+    pub(crate) fn forget_min_idle(&mut self, place: Place, out: &mut Actions<K>) {
         if std::mem::take(&mut self.hosts.shelf_mut(place).min_idle) > 0 {
             self.leave(place, out);
         }
     }
 
     /// Starts the dials that are missing for a shelf to have its idle connections.
-    pub(super) fn dial_ahead(&mut self, place: Place, now: Instant, out: &mut Actions<K, T, W, P>) {
+    pub(super) fn dial_ahead(&mut self, place: Place, now: Instant, out: &mut Actions<K>) {
         loop {
             let shelf = self.hosts.shelf(place);
             let ahead = shelf.ahead();
@@ -71,7 +66,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
                 return;
             }
             // What comes back must find a place beside it: or the one would be closed for the other, again and again.
-            let is_kept = self.hosts.host(place.host).counted < self.config.max_idle_per_host
+            let is_kept = self.hosts.host(place.host).counted < self.limits.max_idle_per_host
                 && self.counted < self.idle_room;
             let has_room = is_kept && self.room(place.host) > 0 && !self.is_room_wanted(place.host);
             if !has_room || self.is_not_kept(place.host, now) || self.dials_allowed(place.host, now) == 0 {
@@ -119,7 +114,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     }
 
     /// Thinks about the dials of the next host whose time has come; `false`: there is none.
-    pub(super) fn wake_next(&mut self, now: Instant, out: &mut Actions<K, T, W, P>) -> bool {
+    pub(super) fn wake_next(&mut self, now: Instant, out: &mut Actions<K>) -> bool {
         let Some(&(at, slot)) = self.wakes.first().filter(|(at, _)| *at <= now) else { return false };
         self.wakes.remove(&(at, slot));
         let host = self.hosts.host_mut(slot);

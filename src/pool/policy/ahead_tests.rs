@@ -5,7 +5,7 @@ use super::super::*;
 
 #[test]
 fn warm_dials_what_is_missing_within_the_limits() {
-    let mut play = Play::new(PoolConfig { max_connections_per_host: 3, ..config() });
+    let mut play = Play::new(Limits { max_connections_per_host: 3, ..config() });
     play.open("a", 0, &[1]);
     assert_eq!(play.warm("a", 0, 1), NOTHING);
     assert_eq!(play.warm("a", 0, 2), ["dial a/0"]);
@@ -18,7 +18,7 @@ fn warm_dials_what_is_missing_within_the_limits() {
 
 #[test]
 fn rule_14_so_many_are_idle_always() {
-    let mut play = Play::new(PoolConfig { max_connections_per_host: 4, ..config() });
+    let mut play = Play::new(Limits { max_connections_per_host: 4, ..config() });
     assert_eq!(play.min_idle("a", 0, 2), ["dial a/0", "dial a/0"]);
     assert_eq!(play.min_idle("a", 0, 2), NOTHING, "they are under way");
     play.dialed(1);
@@ -37,9 +37,9 @@ fn rule_14_so_many_are_idle_always() {
     assert_eq!(play.want("a", 0, 5), NOTHING);
     assert_eq!(play.dialed(5), ["grant 5 to 5"]);
     // No more than is kept.
-    let mut play = Play::new(PoolConfig { max_idle_per_host: 3, max_idle: Some(2), ..config() });
+    let mut play = Play::new(Limits { max_idle_per_host: 3, max_idle: Some(2), ..config() });
     assert_eq!(play.min_idle("a", 0, 9), ["dial a/0", "dial a/0"]);
-    let mut play = Play::new(PoolConfig { idle_timeout: Some(Duration::ZERO), ..config() });
+    let mut play = Play::new(Limits { idle_timeout: Some(Duration::ZERO), ..config() });
     assert_eq!(play.min_idle("a", 0, 9), NOTHING);
     // Not too many at a time.
     let mut play = Play::new(config());
@@ -59,7 +59,7 @@ fn rule_14_so_many_are_idle_always() {
 #[test]
 fn rule_14_nothing_is_dialed_ahead_while_a_request_waits_for_the_room() {
     // Another host.
-    let mut play = Play::new(PoolConfig { max_connections: 1, ..config() });
+    let mut play = Play::new(Limits { max_connections: 1, ..config() });
     play.min_idle("a", 0, 1);
     play.dialed(1);
     assert_eq!(play.want("bb", 0, 2), ["bury 1 Evicted"]);
@@ -69,14 +69,14 @@ fn rule_14_nothing_is_dialed_ahead_while_a_request_waits_for_the_room() {
     play.now += 5 * S;
     assert_eq!(play.reap(), NOTHING, "nothing is evicted for it");
     // The same host on another runtime.
-    let mut play = Play::new(PoolConfig { max_connections_per_host: 1, ..config() });
+    let mut play = Play::new(Limits { max_connections_per_host: 1, ..config() });
     play.min_idle("a", 0, 1);
     play.dialed(1);
     assert_eq!(play.want("a", 1, 2), ["bury 1 Evicted"]);
     assert_eq!(play.buried(1), ["dial a/1"]);
     assert_eq!(play.dialed(2), ["grant 2 to 2"]);
     // A limit of hosts that all wait.
-    let mut play = Play::new(PoolConfig { max_connections: 2, ..config() });
+    let mut play = Play::new(Limits { max_connections: 2, ..config() });
     play.want("a", 0, 1);
     play.want("bb", 0, 2);
     assert_eq!(play.want("ccc", 0, 3), NOTHING);
@@ -108,7 +108,7 @@ fn rule_14_a_failed_dial_ahead_is_not_repeated_at_once() {
 /// Without room, or where dials fail, it is thought about again later; and nothing is evicted for it.
 #[test]
 fn rule_14_what_cannot_be_dialed_now_is_dialed_later() {
-    let mut play = Play::new(PoolConfig { max_connections: 1, ..config() });
+    let mut play = Play::new(Limits { max_connections: 1, ..config() });
     play.open("b", 0, &[1]);
     assert_eq!(play.min_idle("a", 0, 1), NOTHING, "b keeps its idle connection");
     assert!(play.policy.needs_reaper());
@@ -149,7 +149,7 @@ fn rule_14_a_runtime_that_is_gone_wants_nothing() {
 /// Two runtimes want more than the host's idle connections may be: nothing is dialed to be closed again.
 #[test]
 fn rule_14_what_would_not_be_kept_is_not_dialed() {
-    let mut play = Play::new(PoolConfig { max_idle_per_host: 3, ..config() });
+    let mut play = Play::new(Limits { max_idle_per_host: 3, ..config() });
     assert_eq!(play.min_idle("a", 0, 2).len(), 2);
     assert_eq!(play.min_idle("a", 1, 2), ["dial a/1"]);
     for conn in 1..=3 {
@@ -160,7 +160,7 @@ fn rule_14_what_would_not_be_kept_is_not_dialed() {
         assert!(play.reap().iter().all(|said| !said.starts_with("dial")));
     }
     // One is taken and comes back, again and again.
-    let mut play = Play::new(PoolConfig { max_idle_per_host: 3, ..config() });
+    let mut play = Play::new(Limits { max_idle_per_host: 3, ..config() });
     play.min_idle("a", 0, 3);
     (1..=3).for_each(|conn| assert_eq!(play.dialed(conn), NOTHING));
     for _ in 0..3 {
@@ -184,10 +184,10 @@ fn rule_14_the_earlier_of_two_times_holds() {
 
 #[test]
 fn rule_14_as_many_as_are_kept_in_all_are_dialed_and_no_more() {
-    let mut play = Play::new(PoolConfig { max_idle: Some(2), ..config() });
+    let mut play = Play::new(Limits { max_idle: Some(2), ..config() });
     assert_eq!(play.min_idle("a", 0, 2), ["dial a/0", "dial a/0"]);
     assert_eq!(play.min_idle("b", 0, 1), NOTHING);
-    let mut play = Play::new(PoolConfig { max_idle: Some(3), ..config() });
+    let mut play = Play::new(Limits { max_idle: Some(3), ..config() });
     assert_eq!(play.min_idle("a", 0, 2), ["dial a/0", "dial a/0"]);
     assert_eq!(play.min_idle("b", 0, 1), ["dial b/0"]);
 }

@@ -3,14 +3,15 @@
 use std::time::{Duration, Instant};
 
 use super::actions::{Action, Actions};
-use super::hosts::Place;
+use super::kinds::Kinds;
+use super::places::Place;
+use super::reasons::DropReason;
 use super::touched::touch;
 use super::{BATCH, Policy, Purpose};
-use crate::pool::stats::DropReason;
 
-impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
+impl<K: Kinds> Policy<K> {
     /// Starts the dials that a host's waiters need, and those that keep connections ready.
-    pub(super) fn pump(&mut self, slot: u32, now: Instant, out: &mut Actions<K, T, W, P>) {
+    pub(super) fn pump(&mut self, slot: u32, now: Instant, out: &mut Actions<K>) {
         self.pump_waiting(slot, now, out);
         for shelf in 0..self.hosts.host(slot).shelves.len() {
             let place = Place { host: slot, shelf: shelf as u32 };
@@ -22,7 +23,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
 
     /// Starts the dials that a host's waiters need, as far as limits allow, [`BATCH`] at a time (each that ends starts
     /// more); makes room where idle connections, drains or dials without a waiter stand in the way.
-    pub(super) fn pump_waiting(&mut self, slot: u32, now: Instant, out: &mut Actions<K, T, W, P>) {
+    pub(super) fn pump_waiting(&mut self, slot: u32, now: Instant, out: &mut Actions<K>) {
         if self.hosts.host(slot).waiting == 0 {
             return;
         }
@@ -50,7 +51,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
                 continue;
             }
             let host = self.hosts.host(slot);
-            if host.counted >= self.config.max_connections_per_host {
+            if host.counted >= self.limits.max_connections_per_host {
                 // Idle connections of other runtimes cannot serve this waiter: they give way.
                 for _ in 0..demand.saturating_sub(host.evicting).min(BATCH) {
                     let others = self.hosts.host(slot).shelves();
@@ -61,7 +62,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
                         break;
                     }
                 }
-            } else if self.counted >= self.config.max_connections {
+            } else if self.counted >= self.limits.max_connections {
                 for _ in 0..demand.saturating_sub(self.evicting).min(BATCH) {
                     if let Some(id) = self.idle.oldest() {
                         self.bury_idle(id, DropReason::Evicted, out);
@@ -75,22 +76,22 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     }
 
     /// Whether the host may have one more connection. Gives up a dial that nobody waits for where one stands in the way.
-    fn has_room(&mut self, slot: u32, now: Instant, out: &mut Actions<K, T, W, P>) -> bool {
-        if self.hosts.host(slot).counted >= self.config.max_connections_per_host
+    fn has_room(&mut self, slot: u32, now: Instant, out: &mut Actions<K>) -> bool {
+        if self.hosts.host(slot).counted >= self.limits.max_connections_per_host
             && !self.give_up_spare(Some(slot), now, out)
         {
             return false;
         }
-        self.counted < self.config.max_connections || self.give_up_spare(None, now, out)
+        self.counted < self.limits.max_connections || self.give_up_spare(None, now, out)
     }
 
     /// Lets hosts that the total limit held back dial, in turn.
-    pub(super) fn pump_blocked(&mut self, now: Instant, out: &mut Actions<K, T, W, P>) {
+    pub(super) fn pump_blocked(&mut self, now: Instant, out: &mut Actions<K>) {
         for _ in 0..BATCH {
             if self.blocked.is_empty() {
                 return;
             }
-            if self.counted >= self.config.max_connections && !self.give_up_spare(None, now, out) {
+            if self.counted >= self.limits.max_connections && !self.give_up_spare(None, now, out) {
                 break;
             }
             let Some((_, slot)) = self.blocked.pop_first() else { return };
@@ -104,7 +105,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
             self.block_if_wanting(slot, now);
         }
         // Where somebody else took the slot of what was evicted for them, the next idle one gives way.
-        if self.evicting == 0 && self.counted >= self.config.max_connections && !self.blocked.is_empty() {
+        if self.evicting == 0 && self.counted >= self.limits.max_connections && !self.blocked.is_empty() {
             match self.idle.oldest() {
                 Some(id) => self.bury_idle(id, DropReason::Evicted, out),
                 None => _ = self.cut_draining(None, out),
@@ -134,8 +135,8 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     /// here, while a limit leaves no room for a connection there.
     pub(super) fn yields_to_runtime(&self, place: Place, now: Instant) -> bool {
         let host = self.hosts.host(place.host);
-        let is_full = host.counted >= self.config.max_connections_per_host
-            || self.counted >= self.config.max_connections;
+        let is_full = host.counted >= self.limits.max_connections_per_host
+            || self.counted >= self.limits.max_connections;
         if !is_full
             || host.shelves.len() == 1
             || host.evicting > 0
@@ -157,7 +158,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         let may_dial = self.dials_allowed(slot, now) > 0;
         let host = self.hosts.host_mut(slot);
         // At its own limit, it waits for a connection of its own.
-        let may_grow = may_dial && host.counted < self.config.max_connections_per_host;
+        let may_grow = may_dial && host.counted < self.limits.max_connections_per_host;
         if host.blocked.is_none() && may_grow && host.is_wanting() {
             (host.blocked, host.blocked_since) = (Some(seq), Some(now));
             self.blocked.insert(seq, slot);
@@ -177,16 +178,16 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
 
     /// How many more connections the host may have.
     pub(super) fn room(&self, slot: u32) -> usize {
-        let of_host = self.config.max_connections_per_host.saturating_sub(self.hosts.host(slot).counted);
-        of_host.min(self.config.max_connections.saturating_sub(self.counted))
+        let of_host = self.limits.max_connections_per_host.saturating_sub(self.hosts.host(slot).counted);
+        of_host.min(self.limits.max_connections.saturating_sub(self.counted))
     }
 
     pub(super) fn start_dial(
         &mut self,
         place: Place,
         now: Instant,
-        out: &mut Actions<K, T, W, P>,
-        purpose: Purpose<W>,
+        out: &mut Actions<K>,
+        purpose: Purpose<K::Waiter>,
     ) {
         let began = self.next_seq();
         if !matches!(purpose, Purpose::Slot(_)) {

@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::actions::{Action, Actions};
-use super::hosts::Place;
+use super::kinds::Kinds;
+use super::places::Place;
 use super::touched::touch;
 use super::{BATCH, Policy};
 
@@ -52,10 +53,10 @@ impl Dials {
     }
 }
 
-impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
+impl<K: Kinds> Policy<K> {
     /// When a dial that is to begin now will be overdue.
     pub(super) fn dial_due(&self, now: Instant) -> Option<Instant> {
-        let timeout = self.config.connect_timeout?;
+        let timeout = self.limits.connect_timeout?;
         now.checked_add(timeout)?.checked_add(GRACE)
     }
 
@@ -77,14 +78,14 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     /// Returns the first overdue dial, and the runtime that does not run it. Requests that wait there fail by
     /// [`refuse_waiters`](Self::refuse_waiters), because no dial there can serve them; after that,
     /// [`reclaim`](Self::reclaim) gives the dial up.
-    pub(crate) fn overdue(&self, now: Instant) -> Option<(u64, P)> {
+    pub(crate) fn overdue(&self, now: Instant) -> Option<(u64, K::Partition)> {
         let (&began, &Dial { place, due, .. }) = self.dials.all.first_key_value()?;
         let partition = self.hosts.shelf(place).partition.clone()?;
         (due? <= now).then_some((began, partition))
     }
 
     /// Gives an overdue dial up, and lets others dial in its room.
-    pub(crate) fn reclaim(&mut self, began: u64, now: Instant, out: &mut Actions<K, T, W, P>) {
+    pub(crate) fn reclaim(&mut self, began: u64, now: Instant, out: &mut Actions<K>) {
         let Some(place) = self.dials.place(began) else { return };
         self.counters(place.host, |c| c.failed_dials += 1);
         self.give_up(began, out);
@@ -95,7 +96,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     }
 
     /// Gives every dial up, [`BATCH`] a call. Returns true if more remain.
-    pub(crate) fn give_up_all(&mut self, out: &mut Actions<K, T, W, P>) -> bool {
+    pub(crate) fn give_up_all(&mut self, out: &mut Actions<K>) -> bool {
         for _ in 0..BATCH {
             let Some((&began, &Dial { place, .. })) = self.dials.all.first_key_value() else { return false };
             self.give_up(began, out);
@@ -106,12 +107,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
 
     /// Gives up a dial that was begun ahead and that nobody waits for, of this host or of any, because a request wants its
     /// room. Returns false if none was found.
-    pub(super) fn give_up_spare(
-        &mut self,
-        host: Option<u32>,
-        now: Instant,
-        out: &mut Actions<K, T, W, P>,
-    ) -> bool {
+    pub(super) fn give_up_spare(&mut self, host: Option<u32>, now: Instant, out: &mut Actions<K>) -> bool {
         let is_spare = |(_, dial): &(u64, Dial)| {
             touch();
             let known = self.hosts.host(dial.place.host);
@@ -131,7 +127,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         true
     }
 
-    fn give_up(&mut self, began: u64, out: &mut Actions<K, T, W, P>) {
+    fn give_up(&mut self, began: u64, out: &mut Actions<K>) {
         let Some(place) = self.dials.remove(began) else { return };
         self.hosts.shelf_mut(place).dialing -= 1;
         self.dialing -= 1;

@@ -4,7 +4,7 @@ use super::super::play::{NOTHING, Play, S, config};
 use super::super::*;
 
 fn limited(per_host: usize, total: usize) -> Play {
-    Play::new(PoolConfig { max_connections_per_host: per_host, max_connections: total, ..config() })
+    Play::new(Limits { max_connections_per_host: per_host, max_connections: total, ..config() })
 }
 
 #[test]

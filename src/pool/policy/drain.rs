@@ -7,9 +7,10 @@ use std::time::Instant;
 
 use super::Policy;
 use super::actions::{Action, Actions, Terms};
-use super::hosts::Place;
+use super::kinds::Kinds;
+use super::places::Place;
 
-impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
+impl<K: Kinds> Policy<K> {
     /// Whether an active connection may read what nobody wants; what it adds to the ledger in the end then says so
     /// ([`Served::drained`](super::actions::Served::drained)).
     pub(crate) fn begin_drain(&mut self, place: Place, id: u64, terms: Terms, now: Instant) -> bool {
@@ -32,7 +33,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     }
 
     /// Takes the slot of a draining connection, of this host or of any. `false`: there is none.
-    pub(super) fn cut_draining(&mut self, host: Option<u32>, out: &mut Actions<K, T, W, P>) -> bool {
+    pub(super) fn cut_draining(&mut self, host: Option<u32>, out: &mut Actions<K>) -> bool {
         let mut draining = self.draining.iter();
         let found = draining.find(|(_, place)| host.is_none_or(|host| place.host == host));
         let Some((&id, &place)) = found else { return false };

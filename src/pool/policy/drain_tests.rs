@@ -5,7 +5,7 @@ use super::super::*;
 
 #[test]
 fn rule_30_who_needs_the_slot_of_a_draining_connection_gets_it() {
-    let mut play = Play::new(PoolConfig { max_connections_per_host: 1, ..config() });
+    let mut play = Play::new(Limits { max_connections_per_host: 1, ..config() });
     play.open("a", 0, &[1]);
     play.want("a", 0, 1);
     assert!(play.drain(1, Terms::default()));
@@ -25,7 +25,7 @@ fn rule_30_who_needs_the_slot_of_a_draining_connection_gets_it() {
 
 #[test]
 fn rule_30_the_total_limit_takes_any_draining_connection() {
-    let mut play = Play::new(PoolConfig { max_connections: 2, ..config() });
+    let mut play = Play::new(Limits { max_connections: 2, ..config() });
     play.open("a", 0, &[1, 2]);
     play.want("a", 0, 1);
     play.want("a", 0, 2);
@@ -58,7 +58,7 @@ fn rule_30_what_would_not_be_kept_is_not_drained() {
     play.want("a", 0, 41);
     play.drained(40, false);
     assert!(!play.drain(39, terms), "somebody waits");
-    let mut play = Play::new(PoolConfig { max_idle: Some(0), ..config() });
+    let mut play = Play::new(Limits { max_idle: Some(0), ..config() });
     play.want("a", 0, 1);
     play.dialed(1);
     assert!(!play.drain(1, terms));

@@ -8,17 +8,17 @@
 use std::time::{Duration, Instant};
 
 use super::actions::{Action, Actions};
-use super::hosts::Place;
+use super::kinds::Kinds;
+use super::places::Place;
 use super::{BATCH, Policy};
-use crate::connect::DialError;
 
 /// Dials to a host that failed, since the last that did not.
 #[derive(Clone, Debug)]
-pub(crate) struct Failing {
+pub(crate) struct Failing<F> {
     /// How many in a row; those that were under way together count as two at the most.
     pub(crate) dials: u32,
     /// The latest, of which nothing is the caller's: it is dropped under the lock.
-    pub(crate) error: DialError,
+    pub(crate) error: F,
     /// End of the waiting period: no request begins a dial before.
     pub(crate) until: Instant,
     /// Number of the event by which the latest failure became known. Dials with smaller numbers were under way together
@@ -28,14 +28,14 @@ pub(crate) struct Failing {
     replacement: Option<u64>,
 }
 
-impl Failing {
+impl<F> Failing<F> {
     /// Whether requests share one dial instead of having one each.
     pub(crate) fn is_failing(&self) -> bool {
         self.dials >= FAILURES
     }
 }
 
-impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
+impl<K: Kinds> Policy<K> {
     /// Notes that a dial failed. It counts as under way until [`dial_failed`](Self::dial_failed); before that, its waiters
     /// fail by [`fail_waiters`](Self::fail_waiters), then by [`fail_unserved`](Self::fail_unserved). Returns true if all
     /// requests that wait for a failing host have waited for this dial.
@@ -44,11 +44,11 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         &mut self,
         place: Place,
         began: u64,
-        error: Option<DialError>,
+        error: Option<K::Failure>,
         now: Instant,
     ) -> bool {
         self.dials.remove(began);
-        let Some(error) = error.filter(DialError::is_of_host) else { return false };
+        let Some(error) = error else { return false };
         let seen = self.next_seq();
         let before = self.hosts.host_mut(place.host).failing.take();
         let is_probe = before.as_ref().is_some_and(|failing| failing.is_failing() && began >= failing.seen);
@@ -61,7 +61,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
             Some(failing) => (failing.dials.saturating_add(1), None),
         };
         let until = until.unwrap_or_else(|| {
-            let Some(longest) = self.config.failing_host_backoff.filter(|_| dials >= FAILURES) else {
+            let Some(longest) = self.limits.failing_host_backoff.filter(|_| dials >= FAILURES) else {
                 return now;
             };
             // Full jitter, because clients that fail together must not come back together.
@@ -71,20 +71,20 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         let replacement = before.and_then(|failing| failing.replacement);
         let failing = Failing { dials, error, until, seen, replacement };
         self.hosts.host_mut(place.host).failing = Some(Box::new(failing));
-        is_probe && self.config.wait_for_failing
+        is_probe && self.limits.wait_for_failing
     }
 
     /// What the last dials to the host came to, if it is failing.
-    pub(crate) fn failure(&self, place: Place) -> Option<DialError> {
+    pub(crate) fn failure(&self, place: Place) -> Option<K::Failure> {
         let failing = self.hosts.host(place.host).failing.as_ref()?;
         failing.is_failing().then(|| failing.error.clone())
     }
 
     /// Fails up to [`BATCH`] waiters of a failing host for whom no dial is under way, because they share the failure.
     /// Returns true if more may remain. `ended`: one of the shelf's dials is over, though it still counts.
-    pub(crate) fn fail_unserved(&mut self, place: Place, ended: bool, out: &mut Actions<K, T, W, P>) -> bool {
+    pub(crate) fn fail_unserved(&mut self, place: Place, ended: bool, out: &mut Actions<K>) -> bool {
         let host = self.hosts.host(place.host);
-        if self.config.wait_for_failing || !host.failing.as_ref().is_some_and(|failing| failing.is_failing())
+        if self.limits.wait_for_failing || !host.failing.as_ref().is_some_and(|failing| failing.is_failing())
         {
             return false;
         }
@@ -120,7 +120,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     }
 
     /// Notes which dial took the place of the first that failed.
-    pub(super) fn note_replacement(&mut self, slot: u32, begun: &[Action<K, T, W, P>]) {
+    pub(super) fn note_replacement(&mut self, slot: u32, begun: &[Action<K>]) {
         let Some(failing) = &mut self.hosts.host_mut(slot).failing else { return };
         let dial = begun.iter().find_map(|action| match action {
             Action::Dial { began, .. } => Some(*began),
@@ -137,12 +137,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     }
 
     /// Hosts to which dials failed may be dialed at once: [`BATCH`] of them, from `slot` on; answers where to go on.
-    pub(crate) fn forgive(
-        &mut self,
-        slot: usize,
-        now: Instant,
-        out: &mut Actions<K, T, W, P>,
-    ) -> Option<usize> {
+    pub(crate) fn forgive(&mut self, slot: usize, now: Instant, out: &mut Actions<K>) -> Option<usize> {
         let end = (slot + BATCH).min(self.hosts.slots());
         for slot in slot..end {
             if self.hosts.get(slot as u32).is_some() && self.absolve(slot as u32) {
@@ -163,12 +158,12 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
 
     /// The failure that a request is told of instead of waiting for a failing host: the waiting period is not over, and no
     /// dial is under way that the request could share.
-    pub(super) fn refusal(&self, slot: u32, now: Instant) -> Option<Failing> {
+    pub(super) fn refusal(&self, slot: u32, now: Instant) -> Option<Failing<K::Failure>> {
         let host = self.hosts.host(slot);
         let failing = host.failing.as_deref()?;
         let is_refused = failing.is_failing()
             && now < failing.until
-            && !self.config.wait_for_failing
+            && !self.limits.wait_for_failing
             && host.dialing() == 0;
         is_refused.then(|| failing.clone())
     }

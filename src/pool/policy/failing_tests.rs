@@ -1,11 +1,11 @@
 //! Dials that fail, and hosts that keep failing.
 
-use super::super::play::{NOTHING, Play, S, config, failed};
+use super::super::play::{FAILED, NOTHING, Play, S, config};
 use super::super::*;
 
 #[test]
 fn a_dial_that_concerns_the_host_fails_all_who_queued_before_it_began() {
-    let mut play = Play::new(PoolConfig { max_connections_per_host: 2, ..config() });
+    let mut play = Play::new(Limits { max_connections_per_host: 2, ..config() });
     assert_eq!(play.want("a", 0, 1), ["dial a/0"]);
     assert_eq!(play.want("a", 0, 2), ["dial a/0"]);
     assert_eq!(play.want("a", 0, 3), NOTHING);
@@ -24,7 +24,7 @@ fn a_dial_that_concerns_the_host_fails_all_who_queued_before_it_began() {
 
 #[test]
 fn a_dial_that_concerns_nobody_else_fails_exactly_one() {
-    let mut play = Play::new(PoolConfig { max_connections_per_host: 1, ..config() });
+    let mut play = Play::new(Limits { max_connections_per_host: 1, ..config() });
     for waiter in 1..=3 {
         play.want("a", 0, waiter);
     }
@@ -122,9 +122,7 @@ fn rule_13_a_shortage_of_our_own_says_nothing_of_the_host() {
         assert_eq!(play.want("a", 0, waiter), ["dial a/0"], "no failure is remembered");
         let (place, began) = play.dials.pop_front().unwrap();
         let mut out = Vec::new();
-        let error = DialError::short_of_descriptors();
-        assert!(!error.concerns_host());
-        assert!(!play.policy.note_failure(place, began, Some(error), play.now));
+        assert!(!play.policy.note_failure(place, began, None, play.now));
         assert!(!play.policy.fail_waiters(place, began, false, &mut out));
         play.policy.dial_failed(place, false, play.now, &mut out);
         assert_eq!(play.say(out), [format!("fail {waiter}")]);
@@ -134,7 +132,7 @@ fn rule_13_a_shortage_of_our_own_says_nothing_of_the_host() {
 
 #[test]
 fn rule_13_with_a_waiting_period_requests_fail_until_it_is_over() {
-    let mut play = Play::new(PoolConfig { failing_host_backoff: Some(30 * S), ..config() });
+    let mut play = Play::new(Limits { failing_host_backoff: Some(30 * S), ..config() });
     play.want("a", 0, 1);
     assert_eq!(play.fails(false), ["fail 1"]);
     assert_eq!(next_dial(&play), play.now, "one failure is nothing");
@@ -161,7 +159,7 @@ fn rule_13_with_a_waiting_period_requests_fail_until_it_is_over() {
 #[test]
 fn rule_13_dials_that_fail_together_leave_nobody_behind() {
     for (limit, waiters, resending) in [(2, 5, false), (3, 3, false), (4, 100, false), (2, 2, true)] {
-        let mut play = Play::new(PoolConfig { max_connections_per_host: limit, ..config() });
+        let mut play = Play::new(Limits { max_connections_per_host: limit, ..config() });
         if resending {
             play.open("a", 0, &[1, 2]);
             for (conn, waiter) in [(1, 11), (2, 12)] {
@@ -176,7 +174,7 @@ fn rule_13_dials_that_fail_together_leave_nobody_behind() {
         let dials: Vec<_> = play.dials.drain(..).collect();
         let (mut out, now) = (Vec::new(), play.now);
         for (place, began) in &dials {
-            play.policy.note_failure(*place, *began, Some(failed()), now);
+            play.policy.note_failure(*place, *began, Some(FAILED), now);
         }
         for (place, began) in &dials {
             while play.policy.fail_waiters(*place, *began, false, &mut out) {}
@@ -195,7 +193,7 @@ fn rule_13_dials_that_fail_together_leave_nobody_behind() {
 /// A shelf that is left empty keeps no runtime.
 #[test]
 fn rule_13_a_failing_host_keeps_nothing_of_other_runtimes() {
-    let mut play = Play::new(PoolConfig { max_connections_per_host: 1, ..config() });
+    let mut play = Play::new(Limits { max_connections_per_host: 1, ..config() });
     play.want("a", 0, 1);
     assert_eq!(play.fails(false), ["fail 1"]);
     play.want("a", 0, 2);
@@ -208,7 +206,7 @@ fn rule_13_a_failing_host_keeps_nothing_of_other_runtimes() {
 
 #[test]
 fn rule_13_a_failing_host_fails_who_has_no_dial() {
-    let limited = PoolConfig { max_connections_per_host: 8, ..config() };
+    let limited = Limits { max_connections_per_host: 8, ..config() };
     let mut play = Play::new(limited);
     for waiter in 0..200 {
         let said = play.want("a", 0, waiter);
@@ -237,7 +235,7 @@ fn rule_13_a_failing_host_fails_who_has_no_dial() {
 fn rule_13_backoff_doubles_up_to_a_bound() {
     let mut longest = Vec::new();
     for seed in 1..200u64 {
-        let config = PoolConfig { failing_host_backoff: Some(30 * S), ..config() };
+        let config = Limits { failing_host_backoff: Some(30 * S), ..config() };
         let mut play = Play::new(config.clone());
         play.policy = Policy::new(config, seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         for failure in 0..12usize {
@@ -259,7 +257,7 @@ fn rule_13_backoff_doubles_up_to_a_bound() {
 
 #[test]
 fn a_thousand_fail_in_batches() {
-    let mut play = Play::new(PoolConfig { max_connections_per_host: 1, ..config() });
+    let mut play = Play::new(Limits { max_connections_per_host: 1, ..config() });
     for waiter in 0..1000 {
         play.want("a", 0, waiter);
     }
@@ -282,7 +280,7 @@ fn a_thousand_fail_in_batches() {
 #[test]
 fn rule_13_who_waits_for_a_failing_host_has_one_dial_at_its_time() {
     let mut play =
-        Play::new(PoolConfig { wait_for_failing: true, failing_host_backoff: Some(30 * S), ..config() });
+        Play::new(Limits { wait_for_failing: true, failing_host_backoff: Some(30 * S), ..config() });
     for waiter in 1..=2 {
         play.want("a", 0, waiter);
         assert_eq!(play.fails(false), [format!("fail {waiter}")]);
@@ -314,7 +312,7 @@ fn rule_13_who_waits_for_a_failing_host_has_one_dial_at_its_time() {
 #[test]
 fn rule_13_a_host_that_comes_back_is_not_overrun() {
     let mut play =
-        Play::new(PoolConfig { wait_for_failing: true, failing_host_backoff: Some(30 * S), ..config() });
+        Play::new(Limits { wait_for_failing: true, failing_host_backoff: Some(30 * S), ..config() });
     for waiter in 1..=2 {
         play.want("a", 0, waiter);
         play.fails(false);
@@ -349,8 +347,7 @@ fn rule_13_a_shortage_of_our_own_is_not_shared() {
     assert_eq!(play.want("a", 1, 5), NOTHING);
     let (place, began) = play.dials.pop_front().unwrap();
     let (now, mut out) = (play.now, Vec::new());
-    let error = DialError::short_of_descriptors();
-    assert!(!play.policy.note_failure(place, began, Some(error), now));
+    assert!(!play.policy.note_failure(place, began, None, now));
     assert!(!play.policy.fail_waiters(place, began, false, &mut out));
     play.policy.dial_failed(place, false, now, &mut out);
     assert_eq!(play.say(out), ["fail 3", "dial a/0"]);

@@ -10,31 +10,21 @@ use std::time::Instant;
 
 use hashbrown::HashTable;
 
-use super::super::stats::Counters;
 use super::Failing;
 use super::idle::IdleId;
-use super::queue::Line;
+use super::kinds::Kinds;
+use super::ledger::{Counters, Counts};
+use super::places::Place;
+use super::queue::Queue;
 use super::slots::Slots;
 use super::touched::touch;
 
-/// Where a connection belongs: its host's entry, and the shelf of its runtime there.
-///
-/// Valid as long as something is counted there, so whoever has it looks nothing up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
-    pub(crate) host: u32,
-    pub(crate) shelf: u32,
-}
-
-/// Who is served first: the smaller one. The second number is unique over the pool's life.
-pub(crate) type Turn = (u64, u64);
-
 /// All hosts.
 #[derive(Debug)]
-pub(super) struct Hosts<K, T, W, P> {
+pub(super) struct Hosts<K: Kinds> {
     /// With half of the hash, so that a host is visited only where it is the one, and the table is small.
     index: HashTable<(u32, u32)>,
-    slots: Slots<Host<K, T, W, P>>,
+    slots: Slots<Host<K>>,
     /// Hosts with nothing counted, oldest first; kept for their ledger, up to a bound.
     empties: VecDeque<u32>,
 }
@@ -53,9 +43,9 @@ pub(super) enum Suspicion {
 /// the memory takes.
 #[derive(Debug)]
 #[repr(C, align(64))]
-pub(super) struct Host<K, T, W, P> {
-    pub(super) key: K,
-    pub(super) shelves: Shelves<T, W, P>,
+pub(super) struct Host<K: Kinds> {
+    pub(super) key: K::Key,
+    pub(super) shelves: Shelves<K>,
     pub(super) waiting: u32,
     /// Connections in a row that the host closed after one response each.
     pub(super) short_lived: u8,
@@ -82,24 +72,24 @@ pub(super) struct Host<K, T, W, P> {
     /// When its dials are to be thought about again.
     pub(super) wake: Option<Instant>,
     /// The last dial failed.
-    pub(super) failing: Option<Box<Failing>>,
+    pub(super) failing: Option<Box<Failing<K::Failure>>>,
 }
 
 /// A host's shelves. The first lies in the host's own entry: most have no other.
 #[derive(Debug)]
 #[repr(C)]
-pub(super) struct Shelves<T, W, P> {
-    first: Shelf<T, W, P>,
+pub(super) struct Shelves<K: Kinds> {
+    first: Shelf<K>,
     #[allow(clippy::box_collection, reason = "a vector is three pointers, also where it is empty")]
-    more: Option<Box<Vec<Shelf<T, W, P>>>>,
+    more: Option<Box<Vec<Shelf<K>>>>,
 }
 
-impl<T, W, P> Shelves<T, W, P> {
+impl<K: Kinds> Shelves<K> {
     fn new() -> Self {
         Self { first: Shelf { partition: None, ..Shelf::empty() }, more: None }
     }
 
-    fn more(&self) -> &[Shelf<T, W, P>] {
+    fn more(&self) -> &[Shelf<K>] {
         self.more.as_ref().map_or(&[], |more| more)
     }
 
@@ -107,15 +97,15 @@ impl<T, W, P> Shelves<T, W, P> {
         1 + self.more().len()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Shelf<T, W, P>> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Shelf<K>> {
         std::iter::once(&self.first).chain(self.more())
     }
 
-    pub(super) fn get(&self, at: usize) -> Option<&Shelf<T, W, P>> {
+    pub(super) fn get(&self, at: usize) -> Option<&Shelf<K>> {
         at.checked_sub(1).map_or(Some(&self.first), |at| self.more().get(at))
     }
 
-    pub(super) fn get_mut(&mut self, at: usize) -> Option<&mut Shelf<T, W, P>> {
+    pub(super) fn get_mut(&mut self, at: usize) -> Option<&mut Shelf<K>> {
         match at.checked_sub(1) {
             None => Some(&mut self.first),
             Some(at) => self.more.as_mut()?.get_mut(at),
@@ -123,16 +113,16 @@ impl<T, W, P> Shelves<T, W, P> {
     }
 }
 
-impl<T, W, P> Index<usize> for Shelves<T, W, P> {
-    type Output = Shelf<T, W, P>;
+impl<K: Kinds> Index<usize> for Shelves<K> {
+    type Output = Shelf<K>;
 
-    fn index(&self, at: usize) -> &Shelf<T, W, P> {
+    fn index(&self, at: usize) -> &Shelf<K> {
         if at == 0 { &self.first } else { &self.more()[at - 1] }
     }
 }
 
-impl<T, W, P> IndexMut<usize> for Shelves<T, W, P> {
-    fn index_mut(&mut self, at: usize) -> &mut Shelf<T, W, P> {
+impl<K: Kinds> IndexMut<usize> for Shelves<K> {
+    fn index_mut(&mut self, at: usize) -> &mut Shelf<K> {
         self.get_mut(at).expect("a shelf stays as long as its host")
     }
 }
@@ -140,22 +130,22 @@ impl<T, W, P> IndexMut<usize> for Shelves<T, W, P> {
 /// The connections and waiters of one host on one runtime.
 #[derive(Debug)]
 #[repr(C)]
-pub(super) struct Shelf<T, W, P> {
+pub(super) struct Shelf<K: Kinds> {
     /// `None` where nothing is left: a runtime's handle is not kept for nothing.
-    pub(super) partition: Option<P>,
+    pub(super) partition: Option<K::Partition>,
     /// The newest idle connection.
     pub(super) top: Option<IdleId>,
     /// The oldest.
     pub(super) bottom: Option<IdleId>,
     /// The newest idle connection itself, unless it is being looked at: found without its entry in the list of idle ones,
     /// which costs what the memory takes where there are many.
-    pub(super) newest: Option<T>,
+    pub(super) newest: Option<K::Connection>,
     pub(super) active: usize,
     pub(super) idle: usize,
     /// Served oldest first, by whatever comes first.
-    pub(super) waiting: Line<W>,
+    pub(super) waiting: Queue<K::Waiter>,
     /// Requests whose reused connection died: served first, and by fresh connections only.
-    pub(super) resending: Line<W>,
+    pub(super) resending: Queue<K::Waiter>,
     pub(super) dialing: usize,
     /// Idle ones that are being looked at.
     pub(super) lent: u32,
@@ -163,16 +153,7 @@ pub(super) struct Shelf<T, W, P> {
     pub(super) min_idle: usize,
 }
 
-/// What there is right now.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Counts {
-    pub(crate) idle: usize,
-    pub(crate) active: usize,
-    pub(crate) dialing: usize,
-    pub(crate) waiting: usize,
-}
-
-impl<K, T, W, P> Host<K, T, W, P> {
+impl<K: Kinds> Host<K> {
     /// Whether a waiter has no dial under way.
     pub(super) fn is_wanting(&self) -> bool {
         self.shelves().any(|shelf| shelf.demand() > 0)
@@ -190,7 +171,7 @@ impl<K, T, W, P> Host<K, T, W, P> {
         neediest.map(|(at, _)| at as u32)
     }
 
-    pub(super) fn shelves(&self) -> impl Iterator<Item = &Shelf<T, W, P>> {
+    pub(super) fn shelves(&self) -> impl Iterator<Item = &Shelf<K>> {
         self.shelves.iter().inspect(|_| touch())
     }
 
@@ -211,8 +192,8 @@ impl<K, T, W, P> Host<K, T, W, P> {
     }
 }
 
-impl<T, W, P> Shelf<T, W, P> {
-    pub(super) fn new(partition: P) -> Self {
+impl<K: Kinds> Shelf<K> {
+    pub(super) fn new(partition: K::Partition) -> Self {
         Self { partition: Some(partition), ..Self::empty() }
     }
 
@@ -227,8 +208,8 @@ impl<T, W, P> Shelf<T, W, P> {
             top: None,
             bottom: None,
             newest: None,
-            waiting: Line::new(),
-            resending: Line::new(),
+            waiting: Queue::new(),
+            resending: Queue::new(),
         }
     }
 
@@ -258,7 +239,7 @@ impl<T, W, P> Shelf<T, W, P> {
     }
 }
 
-impl<K, T, W, P: Clone + PartialEq> Hosts<K, T, W, P> {
+impl<K: Kinds> Hosts<K> {
     pub(super) fn new() -> Self {
         Self { index: HashTable::new(), slots: Slots::new(), empties: VecDeque::new() }
     }
@@ -267,9 +248,9 @@ impl<K, T, W, P: Clone + PartialEq> Hosts<K, T, W, P> {
     pub(super) fn place(
         &mut self,
         hash: u64,
-        is_key: impl Fn(&K) -> bool,
-        key: impl FnOnce() -> K,
-        partition: &P,
+        is_key: impl Fn(&K::Key) -> bool,
+        key: impl FnOnce() -> K::Key,
+        partition: &K::Partition,
     ) -> Place {
         let hosts = &mut self.slots;
         let half = hash as u32;
@@ -323,7 +304,7 @@ impl<K, T, W, P: Clone + PartialEq> Hosts<K, T, W, P> {
     }
 
     /// If nothing is left on the shelf, its partition is taken out, to be dropped by the caller.
-    pub(super) fn vacate(&mut self, place: Place) -> Option<P> {
+    pub(super) fn vacate(&mut self, place: Place) -> Option<K::Partition> {
         let shelf = self.shelf_mut(place);
         if shelf.is_vacant() { shelf.partition.take() } else { None }
     }
@@ -344,13 +325,13 @@ impl<K, T, W, P: Clone + PartialEq> Hosts<K, T, W, P> {
     }
 
     /// The host in a slot, if there is one.
-    pub(super) fn get(&self, slot: u32) -> Option<&Host<K, T, W, P>> {
+    pub(super) fn get(&self, slot: u32) -> Option<&Host<K>> {
         touch();
         self.slots.get(slot)
     }
 
     /// The same, to change.
-    pub(super) fn get_mut(&mut self, slot: u32) -> Option<&mut Host<K, T, W, P>> {
+    pub(super) fn get_mut(&mut self, slot: u32) -> Option<&mut Host<K>> {
         touch();
         self.slots.get_mut(slot)
     }
@@ -378,21 +359,21 @@ impl<K, T, W, P: Clone + PartialEq> Hosts<K, T, W, P> {
         }
     }
 
-    pub(super) fn host(&self, slot: u32) -> &Host<K, T, W, P> {
+    pub(super) fn host(&self, slot: u32) -> &Host<K> {
         touch();
         self.slots.get(slot).expect("a host stays while a place of it is counted or queued")
     }
 
-    pub(super) fn host_mut(&mut self, slot: u32) -> &mut Host<K, T, W, P> {
+    pub(super) fn host_mut(&mut self, slot: u32) -> &mut Host<K> {
         touch();
         self.slots.get_mut(slot).expect("a host stays while a place of it is counted or queued")
     }
 
-    pub(super) fn shelf(&self, place: Place) -> &Shelf<T, W, P> {
+    pub(super) fn shelf(&self, place: Place) -> &Shelf<K> {
         &self.host(place.host).shelves[place.shelf as usize]
     }
 
-    pub(super) fn shelf_mut(&mut self, place: Place) -> &mut Shelf<T, W, P> {
+    pub(super) fn shelf_mut(&mut self, place: Place) -> &mut Shelf<K> {
         &mut self.host_mut(place.host).shelves[place.shelf as usize]
     }
 }

@@ -10,8 +10,8 @@ use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-use super::super::stats::DropReason;
-use super::hosts::Place;
+use super::places::Place;
+use super::reasons::DropReason;
 use super::slots::{Rows, Slots};
 use super::touched::touch;
 
@@ -398,32 +398,16 @@ const HELD: &str = "an IdleId is held only while its slot is taken";
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use super::super::actions::Action;
-    use super::super::{Policy, PoolConfig};
     use super::*;
 
     /// Places of three hosts.
-    fn places() -> Vec<Place> {
-        let mut policy: Policy<u32, u32, u32, u32> = Policy::new(PoolConfig::default(), 1);
-        let mut out = Vec::new();
-        for host in 0..3 {
-            let place = policy.place(u64::from(host), |key| *key == host, || host, &0);
-            policy.warm(place, 1, 1, Instant::now(), &mut out);
-        }
-        let places = out.into_iter().filter_map(|action| match action {
-            Action::Dial { place, .. } => Some(place),
-            _ => None,
-        });
-        places.collect()
-    }
+    const PLACES: [Place; 3] =
+        [Place { host: 0, shelf: 0 }, Place { host: 1, shelf: 0 }, Place { host: 2, shelf: 0 }];
 
     /// Beside a plain list, newest last.
     #[test]
     fn a_random_walk_agrees_with_a_list() {
         const TIMEOUT: Duration = Duration::from_secs(60);
-        let places = places();
         let mut list = IdleList::new();
         let mut model: Vec<(IdleId, u32, Place, Instant, Option<Instant>)> = Vec::new();
         let mut now = Instant::now();
@@ -438,7 +422,7 @@ mod tests {
             now += Duration::from_millis(random(900) as u64 + 1);
             // In phases, so that it is empty now and then, and sometimes full.
             if random(100) < if conn / 1_000 % 2 == 0 { 70 } else { 30 } {
-                let place = places[random(places.len())];
+                let place = PLACES[random(PLACES.len())];
                 let stay = match random(3) {
                     0 => Stay::Less(Duration::from_secs(random(50) as u64), DropReason::MaxLifetime),
                     _ => Stay::Ours(Some(TIMEOUT)),

@@ -3,15 +3,17 @@
 use std::time::{Duration, Instant};
 
 use super::actions::{Action, Actions, Terms};
-use super::hosts::{Place, Shelf};
+use super::hosts::Shelf;
 use super::idle::{IdleId, Stay};
+use super::kinds::Kinds;
+use super::places::Place;
+use super::reasons::DropReason;
 use super::{BATCH, NO_DEADLINE, Policy};
-use crate::pool::stats::DropReason;
 
-impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
+impl<K: Kinds> Policy<K> {
     /// Buries idle connections whose time has come, and dials where it is time to, [`BATCH`] at the most. Answers whether
     /// there may be more.
-    pub(crate) fn reap(&mut self, now: Instant, out: &mut Actions<K, T, W, P>) -> bool {
+    pub(crate) fn reap(&mut self, now: Instant, out: &mut Actions<K>) -> bool {
         for _ in 0..BATCH {
             if let Some(id) = self.idle.expired(now) {
                 self.bury_idle(id, self.idle.reason(id), out);
@@ -30,12 +32,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     }
 
     /// Buries the oldest idle connections: so many, [`BATCH`] at the most. Answers how many there were.
-    pub(crate) fn bury_oldest(
-        &mut self,
-        most: usize,
-        reason: DropReason,
-        out: &mut Actions<K, T, W, P>,
-    ) -> usize {
+    pub(crate) fn bury_oldest(&mut self, most: usize, reason: DropReason, out: &mut Actions<K>) -> usize {
         let most = most.min(BATCH);
         for done in 0..most {
             let Some(id) = self.idle.oldest() else { return done };
@@ -47,15 +44,15 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     /// Buries the idle connections of a runtime that is gone, going on at host `slot`; answers where to go on.
     pub(crate) fn abandon(
         &mut self,
-        partition: &P,
+        partition: &K::Partition,
         mut slot: usize,
-        out: &mut Actions<K, T, W, P>,
+        out: &mut Actions<K>,
     ) -> Option<usize> {
         for _ in 0..BATCH {
             if slot >= self.hosts.slots() {
                 return None;
             }
-            let is_theirs = |shelf: &Shelf<T, W, P>| shelf.partition.as_ref() == Some(partition);
+            let is_theirs = |shelf: &Shelf<K>| shelf.partition.as_ref() == Some(partition);
             let shelf = self.hosts.get(slot as u32).and_then(|host| host.shelves().position(is_theirs));
             if let Some(shelf) = shelf {
                 let place = Place { host: slot as u32, shelf: shelf as u32 };
@@ -78,8 +75,8 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         place: Place,
         fresh: Option<Duration>,
         now: Instant,
-        out: &mut Actions<K, T, W, P>,
-    ) -> Option<T> {
+        out: &mut Actions<K>,
+    ) -> Option<K::Connection> {
         let mut next = self.hosts.shelf(place).top;
         for _ in 0..BATCH {
             let id = next?;
@@ -117,10 +114,10 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     pub(super) fn offer(
         &mut self,
         place: Place,
-        conn: T,
+        conn: K::Connection,
         terms: Terms,
         now: Instant,
-        out: &mut Actions<K, T, W, P>,
+        out: &mut Actions<K>,
     ) -> Option<Instant> {
         if terms.is_of_old {
             self.bury(conn, place, DropReason::NetworkChanged, out);
@@ -160,7 +157,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         }
         // Since its last use, or since it was made: mostly, that was just now.
         let unused = if used == now { Duration::ZERO } else { now.saturating_duration_since(used) };
-        let ours = match self.config.idle_timeout {
+        let ours = match self.limits.idle_timeout {
             Some(ours) if !unused.is_zero() => Some(ours.saturating_sub(unused)),
             ours => ours,
         };
@@ -188,7 +185,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         // The coldest goes, never the one that just came back.
         let host = self.hosts.host(place.host);
         let idle_here: usize = host.shelves().map(|shelf| shelf.idle).sum();
-        if idle_here >= self.config.max_idle_per_host {
+        if idle_here >= self.limits.max_idle_per_host {
             let oldest =
                 host.shelves().filter_map(|shelf| shelf.bottom).min_by_key(|id| self.idle.since(*id));
             if let Some(id) = oldest {
@@ -221,7 +218,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         Some(self.surplus_due().map_or(deadline, |due| due.min(deadline)))
     }
 
-    pub(super) fn shelve(&mut self, place: Place, conn: T, used: Instant, stay: Stay) {
+    pub(super) fn shelve(&mut self, place: Place, conn: K::Connection, used: Instant, stay: Stay) {
         let below = self.hosts.shelf(place).top;
         let id = self.idle.push(place, used, stay, below);
         let shelf = self.hosts.shelf_mut(place);
@@ -236,7 +233,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     }
 
     /// Takes a connection off its shelf, counted nowhere but in the limits. `Err`: it is being looked at.
-    pub(super) fn unshelve(&mut self, id: IdleId) -> Result<T, u32> {
+    pub(super) fn unshelve(&mut self, id: IdleId) -> Result<K::Connection, u32> {
         let taken = self.idle.remove(id);
         let shelf = self.hosts.shelf_mut(taken.place);
         shelf.idle -= 1;
@@ -254,7 +251,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     }
 
     /// Takes a connection from where it is, to be looked at; its entry stays. With it comes its stamp.
-    pub(super) fn take_to_look(&mut self, id: IdleId, place: Place) -> Option<(T, u32)> {
+    pub(super) fn take_to_look(&mut self, id: IdleId, place: Place) -> Option<(K::Connection, u32)> {
         let shelf = self.hosts.shelf_mut(place);
         let conn = if shelf.top == Some(id) { shelf.newest.take() } else { self.idle.take(id) };
         let conn = conn?;
@@ -263,7 +260,13 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     }
 
     /// Puts it back, unless its entry was removed meanwhile: then it is answered.
-    pub(super) fn put_back(&mut self, id: IdleId, place: Place, stamp: u32, conn: T) -> Option<T> {
+    pub(super) fn put_back(
+        &mut self,
+        id: IdleId,
+        place: Place,
+        stamp: u32,
+        conn: K::Connection,
+    ) -> Option<K::Connection> {
         if !self.idle.end_loan(id, stamp) {
             return Some(conn);
         }
@@ -278,7 +281,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         None
     }
 
-    pub(super) fn bury_idle(&mut self, id: IdleId, reason: DropReason, out: &mut Actions<K, T, W, P>) {
+    pub(super) fn bury_idle(&mut self, id: IdleId, reason: DropReason, out: &mut Actions<K>) {
         let place = self.idle.place(id);
         let conn = self.unshelve(id);
         self.hosts.shelf_mut(place).active += 1;
@@ -289,7 +292,13 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     }
 
     /// An active connection is to be closed; it counts until it is.
-    pub(super) fn bury(&mut self, conn: T, place: Place, reason: DropReason, out: &mut Actions<K, T, W, P>) {
+    pub(super) fn bury(
+        &mut self,
+        conn: K::Connection,
+        place: Place,
+        reason: DropReason,
+        out: &mut Actions<K>,
+    ) {
         self.count_buried(place, reason);
         out.push(Action::Bury { conn, place, reason });
     }

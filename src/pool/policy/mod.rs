@@ -28,11 +28,16 @@ mod demand;
 mod dials;
 mod drain;
 mod failing;
-pub(crate) mod hosts;
+mod hosts;
 mod idle;
 mod keep;
+pub(crate) mod kinds;
+pub(crate) mod ledger;
+pub(crate) mod limits;
 mod not_kept;
+pub(crate) mod places;
 mod queue;
+pub(crate) mod reasons;
 mod slots;
 mod sweep;
 mod touched;
@@ -41,29 +46,31 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use self::actions::{Action, Actions, Again, Checkout, Served, Terms, Ticket};
-use self::hosts::{Counts, Hosts, Place, Turn};
+use self::dials::Dials;
+pub(crate) use self::failing::Failing;
+use self::hosts::Hosts;
 use self::idle::{IdleList, Spent};
-use self::queue::{End, Standing};
-use super::PoolConfig;
-use super::stats::{Counters, DropReason};
-use crate::connect::DialError;
+use self::kinds::Kinds;
+use self::ledger::{Counters, Counts};
+use self::limits::Limits;
+use self::places::Place;
+use self::queue::{End, Queued, Turn};
+use self::reasons::DropReason;
+pub(crate) use self::sweep::Lent;
 
 #[cfg(test)]
 use self::ahead::AHEAD;
-use self::dials::Dials;
-pub(crate) use self::failing::Failing;
-pub(crate) use self::sweep::Lent;
 
 /// The pool's state. See the module's documentation.
 #[derive(Debug)]
-pub(crate) struct Policy<K, T, W, P> {
-    config: PoolConfig,
+pub(crate) struct Policy<K: Kinds> {
+    limits: Limits,
     /// Number of idle connections kept for all hosts.
     idle_room: usize,
     /// Whether any connection is kept for another request.
     keeps_idle: bool,
-    hosts: Hosts<K, T, W, P>,
-    idle: IdleList<T>,
+    hosts: Hosts<K>,
+    idle: IdleList<K::Connection>,
     /// Connections of all hosts: idle, active and dialing.
     counted: usize,
     dialing: usize,
@@ -94,13 +101,13 @@ pub(crate) const BATCH: usize = 64;
 /// How long a reaper sleeps where nothing has a deadline.
 pub(crate) const NO_DEADLINE: Duration = Duration::from_secs(3600);
 
-impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
+impl<K: Kinds> Policy<K> {
     /// `seed` is for the jitter of backoffs.
-    pub(crate) fn new(config: PoolConfig, seed: u64) -> Self {
+    pub(crate) fn new(limits: Limits, seed: u64) -> Self {
         Self {
-            idle_room: config.idle_room(),
-            keeps_idle: config.keeps_idle(),
-            config,
+            idle_room: limits.idle_room(),
+            keeps_idle: limits.keeps_idle(),
+            limits,
             hosts: Hosts::new(),
             idle: IdleList::new(),
             counted: 0,
@@ -130,9 +137,9 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         fresh: Option<Duration>,
         again: Option<Again>,
         now: Instant,
-        waiter: impl FnOnce() -> W,
-        out: &mut Actions<K, T, W, P>,
-    ) -> Checkout<T> {
+        waiter: impl FnOnce() -> K::Waiter,
+        out: &mut Actions<K>,
+    ) -> Checkout<K> {
         if self.shut && again.is_none() {
             self.leave(place, out);
             return Checkout::Shut;
@@ -155,8 +162,8 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
                 ((seq, seq), now)
             }
         };
-        let queue = if is_resending { Queue::Resending } else { Queue::Waiting };
-        self.enqueue(place, turn, Standing { waiter: waiter(), since, fresh }, queue);
+        let lane = if is_resending { Lane::Resending } else { Lane::Waiting };
+        self.enqueue(place, turn, Queued { waiter: waiter(), since, fresh }, lane);
         self.pump(place.host, now, out);
         Checkout::Queued(Ticket { place, turn, since })
     }
@@ -167,8 +174,8 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         place: Place,
         fresh: Option<Duration>,
         now: Instant,
-        out: &mut Actions<K, T, W, P>,
-    ) -> Option<Checkout<T>> {
+        out: &mut Actions<K>,
+    ) -> Option<Checkout<K>> {
         let waiting = self.hosts.host(place.host).waiting as usize;
         let failing = self.refusal(place.host, now);
         if failing.is_some()
@@ -178,7 +185,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
             // Not as fresh as it should be, but there is no other.
             return Some(Checkout::Reuse(conn, place));
         }
-        let refused = if waiting >= self.config.max_waiters_per_host {
+        let refused = if waiting >= self.limits.max_waiters_per_host {
             Checkout::Full(waiting)
         } else {
             Checkout::Failing(failing?)
@@ -193,9 +200,9 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     pub(crate) fn place(
         &mut self,
         hash: u64,
-        is_key: impl Fn(&K) -> bool,
-        key: impl FnOnce() -> K,
-        partition: &P,
+        is_key: impl Fn(&K::Key) -> bool,
+        key: impl FnOnce() -> K::Key,
+        partition: &K::Partition,
     ) -> Place {
         self.hosts.place(hash, is_key, key, partition)
     }
@@ -220,9 +227,9 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         reason: DropReason,
         fresh: Option<Duration>,
         now: Instant,
-        waiter: impl FnOnce() -> W,
-        out: &mut Actions<K, T, W, P>,
-    ) -> Checkout<T> {
+        waiter: impl FnOnce() -> K::Waiter,
+        out: &mut Actions<K>,
+    ) -> Checkout<K> {
         let served = Served { answered, ..Served::default() };
         if let Some(conn) = self.take_idle(place, fresh, now, out) {
             self.release(place, served, Some(reason), now, out);
@@ -232,8 +239,8 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         self.count_closed(place, reason);
         let turn = (0, self.next_seq());
         let waiter = waiter();
-        let standing = Standing { waiter: waiter.clone(), since: now, fresh };
-        self.enqueue(place, turn, standing, Queue::Waiting);
+        let queued = Queued { waiter: waiter.clone(), since: now, fresh };
+        self.enqueue(place, turn, queued, Lane::Waiting);
         self.hosts.shelf_mut(place).active -= 1;
         self.start_dial(place, now, out, Purpose::Slot(waiter));
         Checkout::Queued(Ticket { place, turn, since: now })
@@ -246,16 +253,16 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         place: Place,
         served: Served,
         reason: DropReason,
-        waiter: W,
+        waiter: K::Waiter,
         now: Instant,
-        out: &mut Actions<K, T, W, P>,
+        out: &mut Actions<K>,
     ) -> Ticket {
         self.account(place, served);
         self.note_end(place, served, reason, now);
         self.count_closed(place, reason);
         let seq = self.next_seq();
-        let standing = Standing { waiter: waiter.clone(), since: now, fresh: None };
-        self.enqueue(place, (seq, seq), standing, Queue::Resending);
+        let queued = Queued { waiter: waiter.clone(), since: now, fresh: None };
+        self.enqueue(place, (seq, seq), queued, Lane::Resending);
         self.hosts.shelf_mut(place).active -= 1;
         self.start_dial(place, now, out, Purpose::Slot(waiter));
         Ticket { place, turn: (seq, seq), since: now }
@@ -267,11 +274,11 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     pub(crate) fn checkin(
         &mut self,
         place: Place,
-        conn: T,
+        conn: K::Connection,
         terms: Terms,
         served: Served,
         now: Instant,
-        out: &mut Actions<K, T, W, P>,
+        out: &mut Actions<K>,
     ) -> Option<Instant> {
         self.account(place, served);
         self.note_success(place, served);
@@ -285,7 +292,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         served: Served,
         reason: Option<DropReason>,
         now: Instant,
-        out: &mut Actions<K, T, W, P>,
+        out: &mut Actions<K>,
     ) {
         self.account(place, served);
         if let Some(reason) = reason {
@@ -305,7 +312,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     }
 
     /// A buried connection of ours is closed now.
-    pub(crate) fn buried(&mut self, place: Place, now: Instant, out: &mut Actions<K, T, W, P>) {
+    pub(crate) fn buried(&mut self, place: Place, now: Instant, out: &mut Actions<K>) {
         self.no_longer_evicting(place);
         self.release(place, Served::default(), None, now, out);
     }
@@ -315,10 +322,10 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         &mut self,
         place: Place,
         began: u64,
-        conn: T,
+        conn: K::Connection,
         terms: Terms,
         now: Instant,
-        out: &mut Actions<K, T, W, P>,
+        out: &mut Actions<K>,
     ) -> Option<Instant> {
         self.dials.remove(began);
         let shelf = self.hosts.shelf_mut(place);
@@ -357,7 +364,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         place: Place,
         began: u64,
         concerns_host: bool,
-        out: &mut Actions<K, T, W, P>,
+        out: &mut Actions<K>,
     ) -> bool {
         let others = self.dials_awaited(place, true);
         let shelf = self.hosts.shelf_mut(place);
@@ -380,13 +387,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
 
     /// The slot of a failed dial is free. `is_shared`: the failure says something of the host, so that the waiters of a failing
     /// host share it.
-    pub(crate) fn dial_failed(
-        &mut self,
-        place: Place,
-        is_shared: bool,
-        now: Instant,
-        out: &mut Actions<K, T, W, P>,
-    ) {
+    pub(crate) fn dial_failed(&mut self, place: Place, is_shared: bool, now: Instant, out: &mut Actions<K>) {
         self.hosts.shelf_mut(place).dialing -= 1;
         self.dialing -= 1;
         self.counters(place.host, |c| c.failed_dials += 1);
@@ -407,7 +408,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     }
 
     /// A waiter leaves. `false`: it has been granted or failed already, and its host may be gone.
-    pub(crate) fn cancel(&mut self, ticket: Ticket, out: &mut Actions<K, T, W, P>) -> bool {
+    pub(crate) fn cancel(&mut self, ticket: Ticket, out: &mut Actions<K>) -> bool {
         let Some(host) = self.hosts.get_mut(ticket.place.host) else { return false };
         let Some(shelf) = host.shelves.get_mut(ticket.place.shelf as usize) else { return false };
         let waiter = shelf.waiting.remove(ticket.turn).or_else(|| shelf.resending.remove(ticket.turn));
@@ -431,9 +432,9 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     /// Fails all waiters, or those of one partition: [`BATCH`] a call, from host `slot` on. Returns where to go on.
     pub(crate) fn refuse_waiters(
         &mut self,
-        partition: Option<&P>,
+        partition: Option<&K::Partition>,
         mut slot: usize,
-        out: &mut Actions<K, T, W, P>,
+        out: &mut Actions<K>,
     ) -> Option<usize> {
         for _ in 0..BATCH {
             let shelves = self.hosts.get(slot as u32).map_or(0, |host| host.shelves.len());
@@ -474,7 +475,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     }
 
     /// Tables that were given up, to be dropped where nobody waits for it.
-    pub(crate) fn take_spent(&mut self) -> Option<Spent<T>> {
+    pub(crate) fn take_spent(&mut self) -> Option<Spent<K::Connection>> {
         self.idle.take_spent()
     }
 
@@ -512,7 +513,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     }
 
     /// The host of a place where something is counted or queued.
-    pub(crate) fn key_at(&self, place: Place) -> &K {
+    pub(crate) fn key_at(&self, place: Place) -> &K::Key {
         &self.hosts.host(place.host).key
     }
 
@@ -534,19 +535,19 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     }
 
     /// The ledger of one host.
-    pub(crate) fn host_at(&self, slot: usize) -> Option<(&K, &Counters, Counts)> {
+    pub(crate) fn host_at(&self, slot: usize) -> Option<(&K::Key, &Counters, Counts)> {
         let host = self.hosts.get(u32::try_from(slot).ok()?)?;
         Some((&host.key, &host.counters, host.counts()))
     }
 
     /// The partition of a place where something is counted.
-    pub(crate) fn partition(&self, place: Place) -> Option<&P> {
+    pub(crate) fn partition(&self, place: Place) -> Option<&K::Partition> {
         self.hosts.shelf(place).partition.as_ref()
     }
 
     /// The host whose queue a waiter stands in, if it still stands there, whether the total limit holds it back, and what
     /// was wrong with its last dial.
-    pub(crate) fn of_ticket(&self, ticket: Ticket) -> Option<(&K, Counts, bool, Option<&DialError>)> {
+    pub(crate) fn of_ticket(&self, ticket: Ticket) -> Option<(&K::Key, Counts, bool, Option<&K::Failure>)> {
         let host = self.hosts.get(ticket.place.host)?;
         let shelf = host.shelves.get(ticket.place.shelf as usize)?;
         let stands = shelf.waiting.contains(ticket.turn) || shelf.resending.contains(ticket.turn);
@@ -556,7 +557,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
 }
 
 #[derive(Clone, Copy)]
-enum Queue {
+enum Lane {
     Waiting,
     Resending,
 }
@@ -571,14 +572,14 @@ enum Purpose<W> {
     Ahead,
 }
 
-impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
-    fn enqueue(&mut self, place: Place, turn: Turn, standing: Standing<W>, queue: Queue) {
+impl<K: Kinds> Policy<K> {
+    fn enqueue(&mut self, place: Place, turn: Turn, queued: Queued<K::Waiter>, lane: Lane) {
         self.waiting += 1;
         self.hosts.host_mut(place.host).waiting += 1;
         let shelf = self.hosts.shelf_mut(place);
-        match queue {
-            Queue::Waiting => shelf.waiting.insert(turn, standing),
-            Queue::Resending => shelf.resending.insert(turn, standing),
+        match lane {
+            Lane::Waiting => shelf.waiting.insert(turn, queued),
+            Lane::Resending => shelf.resending.insert(turn, queued),
         };
     }
 
@@ -594,12 +595,12 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     }
 
     /// Nothing more is wanted of a place: where nothing is left either, it is given up.
-    fn leave(&mut self, place: Place, out: &mut Actions<K, T, W, P>) {
+    fn leave(&mut self, place: Place, out: &mut Actions<K>) {
         self.vacate(place, out);
         self.hosts.note_if_empty(place.host);
     }
 
-    fn vacate(&mut self, place: Place, out: &mut Actions<K, T, W, P>) {
+    fn vacate(&mut self, place: Place, out: &mut Actions<K>) {
         if let Some(partition) = self.hosts.vacate(place) {
             out.push(Action::Forget { partition });
         }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::hosts::Host;
-use super::play::{Act, Play, S, config, failed, hash};
+use super::play::{Act, FAILED, Named, Play, S, config, hash};
 use super::*;
 
 /// A generator of numbers that look random: xorshift64*.
@@ -83,7 +83,7 @@ const HOSTS: [&str; 5] = ["a", "b", "c", "dd", "ee"];
 const RUNTIMES: u32 = 3;
 
 impl Model {
-    fn new(config: PoolConfig) -> Self {
+    fn new(config: Limits) -> Self {
         Self {
             play: Play::new(config),
             shelves: BTreeMap::new(),
@@ -222,7 +222,7 @@ impl Model {
         let host = self.play.policy.hosts.host(place.host);
         let ours = host.shelves[place.shelf as usize].waiting.oldest();
         let since = ours.into_iter().chain([self.since[&granted]]).min();
-        let is_full = host.counted >= self.play.policy.config.max_connections_per_host;
+        let is_full = host.counted >= self.play.policy.limits.max_connections_per_host;
         let may_dial = self.play.policy.dials_allowed(place.host, self.play.now) > 0;
         if !is_full || !may_dial || host.evicting > 0 || self.unused.contains(&conn) {
             return;
@@ -275,7 +275,7 @@ impl Model {
         })
     }
 
-    fn took(&mut self, checkout: &Checkout<u32>, host: usize, runtime: u32, waiter: u32, is_first: bool) {
+    fn took(&mut self, checkout: &Checkout<Named>, host: usize, runtime: u32, waiter: u32, is_first: bool) {
         match *checkout {
             Checkout::Reuse(conn, place) => {
                 assert_eq!(self.owner(place), (host, runtime));
@@ -578,7 +578,7 @@ impl Model {
             self.play.policy.dialed(place, began, conn, terms, now, &mut out);
             self.follow(out, Some((conn, host, runtime)), true);
         } else {
-            let decides = self.play.policy.note_failure(place, began, Some(failed()), self.play.now);
+            let decides = self.play.policy.note_failure(place, began, Some(FAILED), self.play.now);
             let concerns_host = decides || random.below(2) == 0;
             self.failures.push(Failure { place, began, host, runtime, concerns_host, stage: 0 });
         }
@@ -608,7 +608,7 @@ impl Model {
     /// All invariants, against the policy's insides and the model's count.
     fn check(&self) {
         let policy = &self.play.policy;
-        let config = &policy.config;
+        let config = &policy.limits;
         let (mut counted, mut idle, mut dialing, mut waiting) = (0, 0, 0, 0);
         let has_graves = !self.graves.is_empty() || !self.cut.is_empty() || !self.doomed.is_empty();
         for host in (0..policy.hosts.slots()).filter_map(|slot| policy.hosts.get(slot as u32)) {
@@ -640,7 +640,8 @@ impl Model {
                     "one waits beside an idle connection"
                 );
                 let now = self.play.now;
-                let is_due = |f: &Failing| (f.is_failing() && now < f.until) || host.dialing() > 0;
+                let is_due =
+                    |f: &Failing<&'static str>| (f.is_failing() && now < f.until) || host.dialing() > 0;
                 let is_failing = host.failing.as_ref().is_some_and(|f| is_due(f));
                 let is_in_between = self.failures.iter().any(|failed| failed.host == at);
                 let is_host_full = host.counted >= config.max_connections_per_host;
@@ -785,7 +786,7 @@ impl Model {
     }
 }
 
-impl Host<&'static str, u32, u32, u32> {
+impl Host<Named> {
     /// Those who may stand in the queue beyond its bound: they had been let in before.
     fn resending_and_replaced(&self, model: &Model, at: usize) -> usize {
         let ours = model.shelves.iter().filter(|((host, _), _)| *host == at);
@@ -811,7 +812,7 @@ fn rule_40_a_random_walk_keeps_every_invariant() {
     let rounds = std::env::var("HANDCLASP_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(200);
     for round in 0..rounds {
         let (per_host, total, idle_per_host, idle) = limits[round % limits.len()];
-        let mut model = Model::new(PoolConfig {
+        let mut model = Model::new(Limits {
             max_connections_per_host: per_host,
             max_connections: total,
             max_idle_per_host: idle_per_host,

@@ -8,13 +8,15 @@ use std::time::{Duration, Instant};
 
 use super::Policy;
 use super::actions::Served;
-use super::hosts::{Place, Suspicion};
-use crate::pool::stats::DropReason;
+use super::hosts::Suspicion;
+use super::kinds::Kinds;
+use super::places::Place;
+use super::reasons::DropReason;
 
-impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
+impl<K: Kinds> Policy<K> {
     /// A connection of the host is closed.
     pub(crate) fn note_end(&mut self, place: Place, served: Served, reason: DropReason, now: Instant) {
-        let Some(most) = self.config.not_kept_after else { return };
+        let Some(most) = self.limits.not_kept_after else { return };
         let host = self.hosts.host_mut(place.host);
         // Bytes that arrive with a response are harmless, because the connection is closed. Bytes that arrive later, on an
         // idle connection or before the next answer, may be read as the next response.

@@ -51,7 +51,7 @@ fn rule_28_a_host_that_closes_after_one_response_is_not_kept() {
 
 #[test]
 fn rule_27_an_unsafe_request_takes_only_what_is_fresh() {
-    let mut play = Play::new(PoolConfig { max_connections_per_host: 2, ..config() });
+    let mut play = Play::new(Limits { max_connections_per_host: 2, ..config() });
     let fresh = |play: &mut Play, waiter: u32| {
         let mut out = Vec::new();
         let (hash, now) = (hash("a"), play.now);

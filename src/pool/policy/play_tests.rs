@@ -6,11 +6,11 @@ use super::*;
 
 pub(crate) const S: Duration = Duration::from_secs(1);
 
-pub(crate) type Act = Action<&'static str, u32, u32, u32>;
+pub(crate) type Act = Action<Named>;
 
 /// A policy, and the shell's part played by hand: what it was told to do is kept until a test does it.
 pub(crate) struct Play {
-    pub(crate) policy: Policy<&'static str, u32, u32, u32>,
+    pub(crate) policy: Policy<Named>,
     pub(crate) now: Instant,
     /// Dials under way, oldest first.
     pub(crate) dials: VecDeque<(Place, u64)>,
@@ -23,16 +23,38 @@ pub(crate) struct Play {
 pub(crate) const NOTHING: [&str; 0] = [];
 
 /// A failure that says something about the host.
-pub(crate) fn failed() -> DialError {
-    DialError::refused()
+pub(crate) const FAILED: &str = "refused";
+
+/// Hosts are words, everything else is a number.
+#[derive(Debug)]
+pub(crate) struct Named;
+
+impl Kinds for Named {
+    type Key = &'static str;
+    type Connection = u32;
+    type Waiter = u32;
+    type Partition = u32;
+    type Failure = &'static str;
 }
 
-pub(crate) fn config() -> PoolConfig {
-    PoolConfig::default()
+/// Everything is a number.
+#[derive(Debug)]
+pub(crate) struct Numbered;
+
+impl Kinds for Numbered {
+    type Key = u32;
+    type Connection = u32;
+    type Waiter = u32;
+    type Partition = u32;
+    type Failure = u32;
+}
+
+pub(crate) fn config() -> Limits {
+    Limits::default()
 }
 
 impl Play {
-    pub(crate) fn new(config: PoolConfig) -> Self {
+    pub(crate) fn new(config: Limits) -> Self {
         Self {
             policy: Policy::new(config, 1),
             now: Instant::now(),
@@ -82,7 +104,7 @@ impl Play {
         self.policy.place(hash(host), |key| *key == host, || host, &runtime)
     }
 
-    pub(crate) fn answer(&mut self, checkout: &Checkout<u32>, waiter: u32, out: Vec<Act>) -> Vec<String> {
+    pub(crate) fn answer(&mut self, checkout: &Checkout<Named>, waiter: u32, out: Vec<Act>) -> Vec<String> {
         let mut said = self.say(out);
         match *checkout {
             Checkout::Reuse(conn, place) => {
@@ -130,7 +152,7 @@ impl Play {
     pub(crate) fn fails(&mut self, concerns_host: bool) -> Vec<String> {
         let (place, began) = self.dials.pop_front().unwrap();
         let mut out = Vec::new();
-        let decides = self.policy.note_failure(place, began, Some(failed()), self.now);
+        let decides = self.policy.note_failure(place, began, Some(FAILED), self.now);
         while self.policy.fail_waiters(place, began, concerns_host || decides, &mut out) {}
         while self.policy.fail_unserved(place, true, &mut out) {}
         self.policy.dial_failed(place, true, self.now, &mut out);

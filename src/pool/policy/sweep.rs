@@ -7,10 +7,11 @@
 use std::time::Instant;
 
 use super::actions::{Action, Actions};
-use super::hosts::Place;
 use super::idle::IdleId;
+use super::kinds::Kinds;
+use super::places::Place;
+use super::reasons::DropReason;
 use super::{BATCH, Policy};
-use crate::pool::stats::DropReason;
 
 /// An idle connection that is being looked at.
 #[derive(Debug)]
@@ -21,9 +22,14 @@ pub(crate) struct Lent<T> {
     pub(crate) place: Place,
 }
 
-impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
+impl<K: Kinds> Policy<K> {
     /// Lends idle connections of a runtime, going on at idle slot `from`; answers where to go on.
-    pub(crate) fn lend(&mut self, partition: &P, from: usize, lent: &mut Vec<Lent<T>>) -> Option<usize> {
+    pub(crate) fn lend(
+        &mut self,
+        partition: &K::Partition,
+        from: usize,
+        lent: &mut Vec<Lent<K::Connection>>,
+    ) -> Option<usize> {
         let end = self.idle.slots();
         for slot in from..end.min(from.saturating_add(BATCH)) {
             let Some(id) = self.idle.at(slot) else { continue };
@@ -46,10 +52,10 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     /// reason, to the grave.
     pub(crate) fn give_back(
         &mut self,
-        lent: Lent<T>,
+        lent: Lent<K::Connection>,
         reason: Option<DropReason>,
         now: Instant,
-        out: &mut Actions<K, T, W, P>,
+        out: &mut Actions<K>,
     ) {
         let Lent { conn, id, stamp, place } = lent;
         if let Some(conn) = self.put_back(id, place, stamp, conn) {

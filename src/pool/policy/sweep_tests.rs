@@ -30,7 +30,7 @@ fn rule_22_what_is_looked_at_is_in_sight() {
 /// What is buried while it is looked at is closed when it comes back, whatever the look saw, and counts until then.
 #[test]
 fn rule_22_what_is_looked_at_can_be_buried() {
-    let mut play = Play::new(PoolConfig { max_connections: 2, ..config() });
+    let mut play = Play::new(Limits { max_connections: 2, ..config() });
     play.open("a", 0, &[1, 2]);
     let mut lent = play.lend(0);
     assert!(play.policy.is_swept());
@@ -57,7 +57,7 @@ fn rule_22_what_is_looked_at_can_be_buried() {
 
 #[test]
 fn rule_22_a_sweep_takes_a_few_at_a_time() {
-    let mut play = Play::new(PoolConfig { max_idle_per_host: 1_000, ..config() });
+    let mut play = Play::new(Limits { max_idle_per_host: 1_000, ..config() });
     let conns: Vec<_> = (1..=100).collect();
     play.open("a", 0, &conns);
     play.open("a", 1, &[101]);
@@ -78,7 +78,7 @@ fn rule_22_a_sweep_takes_a_few_at_a_time() {
 #[test]
 fn a_burst_leaves_its_tables_to_whoever_held_the_lock() {
     for (connections, is_much) in [(60, false), (61, true), (500, true)] {
-        let mut play = Play::new(PoolConfig { max_idle_per_host: 1_000, ..config() });
+        let mut play = Play::new(Limits { max_idle_per_host: 1_000, ..config() });
         let all: Vec<u32> = (0..connections).collect();
         play.open("a", 0, &all);
         for left in (1..connections).rev() {
@@ -95,7 +95,7 @@ fn a_burst_leaves_its_tables_to_whoever_held_the_lock() {
 /// A request that must not be sent twice wants a connection that was used lately, however it comes to it.
 #[test]
 fn a_waiter_that_wants_a_fresh_connection_gets_no_old_one_from_a_sweep() {
-    let mut play = Play::new(PoolConfig { max_connections_per_host: 2, ..config() });
+    let mut play = Play::new(Limits { max_connections_per_host: 2, ..config() });
     play.open("a", 0, &[1]);
     play.now += 5 * S;
     let mut lent = play.lend(0);

@@ -1,7 +1,7 @@
 //! The policy's timelines.
 
 use super::hosts::MAX_EMPTIES;
-use super::play::{NOTHING, Play, S, config, hash};
+use super::play::{NOTHING, Numbered, Play, S, config, hash};
 use super::*;
 
 #[test]
@@ -31,7 +31,7 @@ fn hosts_and_runtimes_share_nothing() {
 
 #[test]
 fn waiters_are_served_oldest_first_by_direct_hand_off() {
-    let mut play = Play::new(PoolConfig { max_connections_per_host: 1, ..config() });
+    let mut play = Play::new(Limits { max_connections_per_host: 1, ..config() });
     assert_eq!(play.want("a", 0, 1), ["dial a/0"]);
     assert_eq!(play.want("a", 0, 2), NOTHING);
     assert_eq!(play.want("a", 0, 3), NOTHING);
@@ -81,7 +81,7 @@ fn dials_never_exceed_waiters() {
 /// So that a request that gives up can say how far its dial had come.
 #[test]
 fn each_of_many_dials_is_for_the_waiter_that_began_it() {
-    let mut policy: Policy<u32, u32, u32, u32> = Policy::new(config(), 1);
+    let mut policy: Policy<Numbered> = Policy::new(config(), 1);
     for waiter in 0..200 {
         let mut out = Vec::new();
         let place = policy.place(0, |_| true, || 0, &0);
@@ -93,7 +93,7 @@ fn each_of_many_dials_is_for_the_waiter_that_began_it() {
 
 #[test]
 fn the_queue_is_bounded() {
-    let mut play = Play::new(PoolConfig { max_connections_per_host: 1, max_waiters_per_host: 2, ..config() });
+    let mut play = Play::new(Limits { max_connections_per_host: 1, max_waiters_per_host: 2, ..config() });
     play.want("a", 0, 1);
     play.want("a", 1, 2);
     assert_eq!(play.want("a", 0, 3), ["full 2"]);
@@ -105,7 +105,7 @@ fn the_queue_is_bounded() {
 
 #[test]
 fn the_limit_per_host_counts_what_is_still_closing() {
-    let mut play = Play::new(PoolConfig { max_connections_per_host: 2, ..config() });
+    let mut play = Play::new(Limits { max_connections_per_host: 2, ..config() });
     play.open("a", 0, &[1, 2]);
     play.now += 61 * S;
     assert_eq!(play.want("a", 0, 1), ["bury 2 IdleTimeout", "bury 1 IdleTimeout"], "expired, not yet closed");
@@ -119,7 +119,7 @@ fn the_limit_per_host_counts_what_is_still_closing() {
 
 #[test]
 fn the_total_limit_evicts_the_longest_idle_of_any_host() {
-    let mut play = Play::new(PoolConfig { max_connections: 2, ..config() });
+    let mut play = Play::new(Limits { max_connections: 2, ..config() });
     play.open("a", 0, &[1]);
     play.now += S;
     play.open("b", 0, &[2]);
@@ -132,7 +132,7 @@ fn the_total_limit_evicts_the_longest_idle_of_any_host() {
 
 #[test]
 fn blocked_hosts_take_turns() {
-    let mut play = Play::new(PoolConfig { max_connections: 1, ..config() });
+    let mut play = Play::new(Limits { max_connections: 1, ..config() });
     play.want("z", 0, 0);
     for (host, waiter) in [("a", 1), ("a", 2), ("b", 3), ("c", 4)] {
         assert_eq!(play.want(host, 0, waiter), NOTHING);
@@ -152,7 +152,7 @@ fn blocked_hosts_take_turns() {
 /// A host whose requests never cease holds no other back for ever.
 #[test]
 fn rule_05_a_busy_host_lets_another_in_after_a_while() {
-    let mut play = Play::new(PoolConfig { max_connections: 1, ..config() });
+    let mut play = Play::new(Limits { max_connections: 1, ..config() });
     play.want("a", 0, 1);
     play.dialed(1);
     for waiter in 2..=9 {
@@ -179,7 +179,7 @@ fn rule_05_a_busy_host_lets_another_in_after_a_while() {
 
 #[test]
 fn hosts_that_gave_up_hide_nobody() {
-    let mut play = Play::new(PoolConfig { max_connections: 1, ..config() });
+    let mut play = Play::new(Limits { max_connections: 1, ..config() });
     play.want("z", 0, 0);
     play.dialed(1);
     for n in 1..=100 {
@@ -196,7 +196,7 @@ fn hosts_that_gave_up_hide_nobody() {
 /// of c, has to give way to a.
 #[test]
 fn who_evicts_is_not_forgotten_when_another_takes_the_slot() {
-    let mut play = Play::new(PoolConfig { max_connections: 2, ..config() });
+    let mut play = Play::new(Limits { max_connections: 2, ..config() });
     play.open("b", 0, &[1]);
     play.now += S;
     play.open("c", 0, &[2]);
@@ -212,7 +212,7 @@ fn who_evicts_is_not_forgotten_when_another_takes_the_slot() {
 
 #[test]
 fn at_the_hosts_limit_the_idle_of_other_runtimes_give_way() {
-    let mut play = Play::new(PoolConfig { max_connections_per_host: 2, ..config() });
+    let mut play = Play::new(Limits { max_connections_per_host: 2, ..config() });
     play.open("a", 0, &[1]);
     play.now += S;
     play.open("a", 1, &[2]);
@@ -229,7 +229,7 @@ fn at_the_hosts_limit_the_idle_of_other_runtimes_give_way() {
 
 #[test]
 fn replace_keeps_the_place_at_the_head() {
-    let mut play = Play::new(PoolConfig { max_connections_per_host: 2, ..config() });
+    let mut play = Play::new(Limits { max_connections_per_host: 2, ..config() });
     play.open("a", 0, &[1, 2]);
     assert_eq!(play.want("a", 0, 11), ["reuse 2"]);
     assert_eq!(play.replace(2, 11), ["reuse 1"], "the next idle one");
@@ -245,7 +245,7 @@ fn replace_keeps_the_place_at_the_head() {
 
 #[test]
 fn redial_keeps_the_slot_and_takes_only_fresh_connections() {
-    let mut play = Play::new(PoolConfig { max_connections_per_host: 2, ..config() });
+    let mut play = Play::new(Limits { max_connections_per_host: 2, ..config() });
     play.open("a", 0, &[1, 2]);
     play.want("a", 0, 11);
     play.want("a", 0, 12);
@@ -260,7 +260,7 @@ fn redial_keeps_the_slot_and_takes_only_fresh_connections() {
 
 #[test]
 fn a_redial_that_fails_fails_the_request_it_was_for() {
-    let mut play = Play::new(PoolConfig { max_connections_per_host: 1, ..config() });
+    let mut play = Play::new(Limits { max_connections_per_host: 1, ..config() });
     play.open("a", 0, &[1]);
     play.want("a", 0, 11);
     play.want("a", 0, 12);
@@ -276,7 +276,7 @@ fn a_redial_that_fails_fails_the_request_it_was_for() {
 /// Everyone is sent away, a batch at a time, on all runtimes.
 #[test]
 fn shut_and_refused_nobody_waits() {
-    let mut play = Play::new(PoolConfig { max_connections: 1, ..config() });
+    let mut play = Play::new(Limits { max_connections: 1, ..config() });
     for waiter in 0..100 {
         play.want(["a", "b"][waiter as usize % 2], waiter % 3, waiter);
     }
@@ -301,7 +301,7 @@ fn shut_and_refused_nobody_waits() {
 /// Who had been served, and was not polled in time, comes back to its old place, whatever has become of the rest.
 #[test]
 fn rule_09_who_comes_again_has_its_old_turn() {
-    let mut play = Play::new(PoolConfig { max_connections_per_host: 1, max_waiters_per_host: 1, ..config() });
+    let mut play = Play::new(Limits { max_connections_per_host: 1, max_waiters_per_host: 1, ..config() });
     let again = |play: &mut Play, waiter: u32, is_resending: bool| {
         let (turn, now, mut out) = (play.tickets[&waiter].turn, play.now, Vec::new());
         let again = Some(Again { turn, since: play.now, is_resending });
@@ -341,19 +341,19 @@ fn rule_09_who_comes_again_has_its_old_turn() {
 #[test]
 fn rule_09_to_take_back_is_to_gain() {
     let gains = |play: &Play| play.policy.gains_by(play.places[&1]);
-    let granted = |config: PoolConfig| {
+    let granted = |config: Limits| {
         let mut play = Play::new(config);
         play.want("a", 0, 1);
         play.dialed(1);
         play
     };
     assert!(gains(&granted(config())), "the shelf");
-    let nothing = PoolConfig { max_idle: Some(0), max_connections_per_host: 1, ..config() };
+    let nothing = Limits { max_idle: Some(0), max_connections_per_host: 1, ..config() };
     let mut play = granted(nothing.clone());
     assert!(!gains(&play), "it would be closed");
     play.want("a", 0, 2);
     assert!(gains(&play), "the next of the host");
-    let mut play = granted(PoolConfig { max_connections: 1, ..nothing.clone() });
+    let mut play = granted(Limits { max_connections: 1, ..nothing.clone() });
     play.want("b", 0, 2);
     assert!(gains(&play), "another host");
     let mut play = granted(nothing);
@@ -364,7 +364,7 @@ fn rule_09_to_take_back_is_to_gain() {
 /// What is being closed already for a host that waits its turn is enough: no more is closed for it.
 #[test]
 fn rule_05_one_is_closed_for_one() {
-    let mut play = Play::new(PoolConfig { max_connections: 3, ..config() });
+    let mut play = Play::new(Limits { max_connections: 3, ..config() });
     for waiter in 1..=3 {
         play.want("a", 0, waiter);
         play.dialed(waiter);
@@ -382,7 +382,7 @@ fn rule_05_one_is_closed_for_one() {
 
 #[test]
 fn what_is_counted_is_told() {
-    let mut play = Play::new(PoolConfig { failing_host_backoff: Some(S), ..config() });
+    let mut play = Play::new(Limits { failing_host_backoff: Some(S), ..config() });
     assert!(play.policy.is_empty() && play.policy.is_quiet() && !play.policy.needs_reaper());
     play.want("a", 0, 1);
     assert!(!play.policy.is_empty() && play.policy.needs_reaper(), "the dial may be overdue");
@@ -408,7 +408,7 @@ fn what_is_counted_is_told() {
 /// What the shell asks for its ledgers and its errors.
 #[test]
 fn what_is_known_of_hosts_and_waiters_is_told() {
-    let mut play = Play::new(PoolConfig { max_connections: 2, ..config() });
+    let mut play = Play::new(Limits { max_connections: 2, ..config() });
     play.want("a", 7, 1);
     play.dialed(1);
     play.want("b", 0, 2);
@@ -445,7 +445,7 @@ fn what_is_known_of_hosts_and_waiters_is_told() {
 
 #[test]
 fn an_abandoned_runtime_loses_its_idle_connections_and_no_other_does() {
-    let mut play = Play::new(PoolConfig { max_idle_per_host: 200, ..config() });
+    let mut play = Play::new(Limits { max_idle_per_host: 200, ..config() });
     play.open("a", 0, &[1, 2]);
     play.open("a", 1, &[3]);
     play.open("b", 1, &(100..250).collect::<Vec<_>>());
@@ -459,7 +459,7 @@ fn an_abandoned_runtime_loses_its_idle_connections_and_no_other_does() {
 
 #[test]
 fn no_call_touches_more_than_a_batch() {
-    let mut play = Play::new(PoolConfig { max_idle_per_host: 1000, max_idle: Some(1000), ..config() });
+    let mut play = Play::new(Limits { max_idle_per_host: 1000, max_idle: Some(1000), ..config() });
     play.open("a", 0, &(0..300).collect::<Vec<_>>());
     play.now += 100 * S;
     let mut out = Vec::new();
@@ -472,7 +472,7 @@ fn no_call_touches_more_than_a_batch() {
 /// A crawler's million hosts: entries stay bounded, and so does what a host costs after it is gone.
 #[test]
 fn empty_hosts_are_forgotten() {
-    let mut policy: Policy<u32, u32, u32, u32> = Policy::new(config(), 1);
+    let mut policy: Policy<Numbered> = Policy::new(config(), 1);
     let now = Instant::now();
     let mut out = Vec::new();
     for host in 0..1_000_000u32 {
@@ -517,11 +517,10 @@ fn empty_hosts_are_forgotten() {
 /// another, it must not be looked for after it was forgotten.
 #[test]
 fn a_host_is_not_forgotten_under_the_callers_feet() {
-    let mut policy: Policy<u32, u32, u32, u32> =
-        Policy::new(PoolConfig { max_connections: 1, ..config() }, 1);
+    let mut policy: Policy<Numbered> = Policy::new(Limits { max_connections: 1, ..config() }, 1);
     let now = Instant::now();
     let mut out = Vec::new();
-    let want = |policy: &mut Policy<u32, u32, u32, u32>, host: u32| {
+    let want = |policy: &mut Policy<Numbered>, host: u32| {
         let mut out = Vec::new();
         let place = policy.place(u64::from(host), |key| *key == host, || host, &0);
         let checkout = policy.checkout(place, None, None, now, || host, &mut out);

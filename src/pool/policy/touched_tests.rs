@@ -4,17 +4,18 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use super::super::PoolConfig;
 use super::super::actions::{Action, Checkout, Served, Terms, Ticket};
-use super::super::hosts::Place;
+use super::super::limits::Limits;
+use super::super::places::Place;
+use super::super::play::Numbered;
 use super::super::{BATCH, Policy};
 
 thread_local! {
     pub(super) static TOUCHED: Cell<usize> = const { Cell::new(0) };
 }
 
-type Decider = Policy<u32, u32, u32, u32>;
-type Act = Action<u32, u32, u32, u32>;
+type Decider = Policy<Numbered>;
+type Act = Action<Numbered>;
 
 /// Hosts of one runtime, and the shell's part played by hand.
 struct Play {
@@ -29,7 +30,7 @@ struct Play {
 }
 
 impl Play {
-    fn new(config: PoolConfig) -> Self {
+    fn new(config: Limits) -> Self {
         let (now, out, dials) = (Instant::now(), Vec::new(), Vec::new());
         Self { policy: Policy::new(config, 1), hash, now, out, longest: 0, sum: 0, dials }
     }
@@ -71,7 +72,7 @@ impl Play {
         answer
     }
 
-    fn checkout(&mut self, host: u32, waiter: u32) -> Checkout<u32> {
+    fn checkout(&mut self, host: u32, waiter: u32) -> Checkout<Numbered> {
         let hash = (self.hash)(host);
         self.call(|policy, now, out| {
             let place = policy.place(hash, |key| *key == host, || host, &0);
@@ -116,8 +117,8 @@ fn hash(host: u32) -> u64 {
 }
 
 /// Unlimited.
-fn config() -> PoolConfig {
-    PoolConfig { max_idle_per_host: usize::MAX, max_idle: Some(usize::MAX), ..PoolConfig::default() }
+fn config() -> Limits {
+    Limits { max_idle_per_host: usize::MAX, max_idle: Some(usize::MAX), ..Limits::default() }
 }
 
 /// Some of so many hosts, in no order, each once, and not the last.
@@ -168,7 +169,7 @@ fn a_pair_touches_few_entries_wherever_chance_puts_the_hosts() {
 #[test]
 fn an_eviction_touches_as_many_entries_however_many_hosts_there_are() {
     let counts = [1_000, 100_000].map(|hosts| {
-        let mut play = Play::new(PoolConfig { max_idle: Some(hosts as usize), ..config() });
+        let mut play = Play::new(Limits { max_idle: Some(hosts as usize), ..config() });
         play.open(hosts, 1, None);
         let mut seen = BTreeSet::new();
         // What was used in the last second is not evicted.
@@ -217,7 +218,7 @@ fn a_hand_off_touches_as_many_entries_however_many_wait() {
     let mut counts = Vec::new();
     for waiters in [1, 100, 5_000] {
         // The longest queue has the longest way to be wrong; each turn leaves it as long as it was.
-        let mut play = Play::new(PoolConfig { max_connections_per_host: 1, ..config() });
+        let mut play = Play::new(Limits { max_connections_per_host: 1, ..config() });
         play.open(1, 1, None);
         let Checkout::Reuse(mut conn, mut place) = play.checkout(0, 0) else { panic!("one is idle") };
         for waiter in 0..waiters {
