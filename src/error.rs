@@ -4,6 +4,8 @@
 //! their own errors, which stay reachable as its [`source`](std::error::Error::source). Invariant: no message
 //! contains a header's value or a URL's credentials.
 
+mod written;
+
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
@@ -11,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use http::Uri;
 
+pub use self::written::Written;
 use crate::trace::Timings;
 
 /// A boxed error of any kind, as custom resolvers, connectors and body streams return it.
@@ -139,21 +142,6 @@ impl fmt::Display for Phase {
             Self::Receive => "receive",
         })
     }
-}
-
-/// How much of a request was given to the connection: the most over all attempts.
-///
-/// For https, bytes count as written once TLS has taken them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-#[allow(clippy::exhaustive_enums, reason = "there is nothing between part and all")]
-pub enum Written {
-    /// Not one byte: the server cannot have acted on it.
-    #[default]
-    Nothing,
-    /// Some of it.
-    Partly,
-    /// All of it.
-    All,
 }
 
 impl Error {
