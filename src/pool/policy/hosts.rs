@@ -137,9 +137,6 @@ pub(super) struct Shelf<K: Kinds> {
     pub(super) top: Option<IdleId>,
     /// The oldest.
     pub(super) bottom: Option<IdleId>,
-    /// The newest idle connection itself, unless it is being looked at: found without its entry in the list of idle ones,
-    /// which costs what the memory takes where there are many.
-    pub(super) newest: Option<K::Connection>,
     pub(super) active: usize,
     pub(super) idle: usize,
     /// Served oldest first, by whatever comes first.
@@ -207,7 +204,6 @@ impl<K: Kinds> Shelf<K> {
             min_idle: 0,
             top: None,
             bottom: None,
-            newest: None,
             waiting: Queue::new(),
             resending: Queue::new(),
         }

@@ -3,8 +3,8 @@
 //! Index-linked, so that taking the newest of a shelf, the oldest of all, or any one in the middle costs the same
 //! however many there are. Knows nothing of limits. Invariants: an entry is in exactly one age list (those that
 //! stay for the pool's own timeout, whose age is also the order of their deadlines; those whose time is shorter) and, of
-//! the second kind, in the set of deadlines; a connection that is being looked at keeps its place in all of them; and the
-//! connection itself is here unless it is its shelf's newest, which the shelf has, or is being looked at.
+//! the second kind, in the set of deadlines; and an entry whose connection is being looked at keeps its place in all of
+//! them.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
@@ -55,10 +55,8 @@ pub(crate) type Spent<T> = (Slots<Entry<T>>, Rows<Neighbours>);
 /// What a shelf needs to know to close the gap.
 #[derive(Debug)]
 pub(crate) struct Taken<T> {
-    /// The connection, if it was here.
-    pub(crate) conn: Option<T>,
-    /// It is being looked at, and knows itself by this stamp.
-    pub(crate) lent: Option<u32>,
+    /// The connection, or the stamp of the loan if it is being looked at.
+    pub(crate) conn: Result<T, u32>,
     pub(crate) place: Place,
     /// The next newer one on the shelf.
     pub(crate) above: Option<IdleId>,
@@ -93,7 +91,7 @@ pub(crate) enum Stay {
 pub(crate) struct Entry<T> {
     above: Option<IdleId>,
     below: Option<IdleId>,
-    /// `None` while it is being looked at, and of the newest of a shelf.
+    /// `None` while it is being looked at.
     conn: Option<T>,
     place: Place,
     since: u64,
@@ -102,7 +100,6 @@ pub(crate) struct Entry<T> {
     stamp: u32,
     /// Why it stays less long than the pool's own timeout says, if it does.
     less: Option<DropReason>,
-    is_lent: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -142,6 +139,10 @@ impl Stay {
 }
 
 impl<T> Entry<T> {
+    fn is_lent(&self) -> bool {
+        self.conn.is_none()
+    }
+
     /// Of the two lists of ages.
     fn list(&self) -> usize {
         usize::from(self.less.is_some())
@@ -167,9 +168,16 @@ impl<T> IdleList<T> {
         self.len
     }
 
-    /// Enters the newest connection of a shelf, which the shelf has, above `below`.
+    /// Enters the newest connection of a shelf, above `below`.
     #[inline]
-    pub(crate) fn push(&mut self, place: Place, since: Instant, stay: Stay, below: Option<IdleId>) -> IdleId {
+    pub(crate) fn push(
+        &mut self,
+        place: Place,
+        conn: T,
+        since: Instant,
+        stay: Stay,
+        below: Option<IdleId>,
+    ) -> IdleId {
         touch();
         self.began.get_or_insert(since);
         let less = stay.less();
@@ -182,13 +190,12 @@ impl<T> IdleList<T> {
         let slot = self.slots.insert(Entry {
             above: None,
             below,
-            conn: None,
+            conn: Some(conn),
             place,
             since,
             deadline,
             stamp,
             less,
-            is_lent: false,
         });
         let (id, neighbours) = (IdleId::of(slot), Neighbours { older: newest, newer: None });
         match self.neighbours.get_mut(slot) {
@@ -242,19 +249,9 @@ impl<T> IdleList<T> {
             let neighbours = std::mem::replace(&mut self.neighbours, Rows::new());
             self.spent = Some((slots, neighbours));
         }
-        self.lent -= usize::from(entry.is_lent);
-        let lent = entry.is_lent.then_some(entry.stamp);
-        Taken { conn: entry.conn, lent, place: entry.place, above: entry.above, below: entry.below }
-    }
-
-    /// A connection is no longer its shelf's newest.
-    pub(crate) fn put(&mut self, id: IdleId, conn: Option<T>) {
-        self.entry_mut(id).conn = conn;
-    }
-
-    /// A connection is its shelf's newest now, which has it; or it is being looked at.
-    pub(crate) fn take(&mut self, id: IdleId) -> Option<T> {
-        self.entry_mut(id).conn.take()
+        self.lent -= usize::from(entry.is_lent());
+        let conn = entry.conn.ok_or(entry.stamp);
+        Taken { conn, place: entry.place, above: entry.above, below: entry.below }
     }
 
     pub(crate) fn has_spent(&self) -> bool {
@@ -280,27 +277,29 @@ impl<T> IdleList<T> {
     /// The one in a slot, if there is one and it is not being looked at.
     pub(crate) fn at(&self, slot: usize) -> Option<IdleId> {
         let slot = u32::try_from(slot).ok()?;
-        (!self.slots.get(slot)?.is_lent).then(|| IdleId::of(slot))
+        (!self.slots.get(slot)?.is_lent()).then(|| IdleId::of(slot))
     }
 
-    /// From now on it is being looked at, and knows itself by this stamp.
-    pub(crate) fn lend(&mut self, id: IdleId) -> u32 {
+    /// Takes a connection out to be looked at, with the stamp of the loan; its entry stays. Returns `None` if it is being
+    /// looked at already.
+    pub(crate) fn lend(&mut self, id: IdleId) -> Option<(T, u32)> {
         let entry = self.entry_mut(id);
-        entry.is_lent = true;
+        let conn = entry.conn.take()?;
         let stamp = entry.stamp;
         self.lent += 1;
-        stamp
+        Some((conn, stamp))
     }
 
-    /// It was looked at. `false`: its entry was removed meanwhile.
-    pub(crate) fn end_loan(&mut self, id: IdleId, stamp: u32) -> bool {
+    /// Puts a connection that was looked at back into its entry. Returns the connection if the entry was removed
+    /// meanwhile.
+    pub(crate) fn put_back(&mut self, id: IdleId, stamp: u32, conn: T) -> Option<T> {
         match self.slots.get_mut(id.slot()) {
-            Some(entry) if entry.stamp == stamp && entry.is_lent => {
-                entry.is_lent = false;
+            Some(entry) if entry.stamp == stamp && entry.is_lent() => {
+                entry.conn = Some(conn);
                 self.lent -= 1;
-                true
+                None
             }
-            _ => false,
+            _ => Some(conn),
         }
     }
 
@@ -310,7 +309,7 @@ impl<T> IdleList<T> {
         let (entry, now) = (self.entry(id), self.nanos(now));
         Seen {
             below: entry.below,
-            is_lent: entry.is_lent,
+            is_lent: entry.is_lent(),
             age: Duration::from_nanos(now.saturating_sub(entry.since)),
             is_over: entry.deadline <= now,
         }
@@ -428,8 +427,7 @@ mod tests {
                     _ => Stay::Ours(Some(TIMEOUT)),
                 };
                 let below = model.iter().rfind(|entry| entry.2 == place).map(|entry| entry.0);
-                let id = list.push(place, now, stay, below);
-                list.put(id, Some(conn));
+                let id = list.push(place, conn, now, stay, below);
                 model.push((id, conn, place, now, stay.duration().map(|stay| now + stay)));
             } else if !model.is_empty() {
                 let (id, conn, place, since, deadline) = model.remove(random(model.len()));
@@ -442,8 +440,8 @@ mod tests {
                 let above = shelf().find(|entry| entry.3 > since).map(|entry| entry.0);
                 let below = shelf().rfind(|entry| entry.3 < since).map(|entry| entry.0);
                 assert_eq!(
-                    (taken.conn, taken.lent, taken.place, taken.above, taken.below),
-                    (Some(conn), None, place, above, below)
+                    (taken.conn, taken.place, taken.above, taken.below),
+                    (Ok(conn), place, above, below)
                 );
             }
             assert_eq!(list.len(), model.len());

@@ -219,17 +219,12 @@ impl<K: Kinds> Policy<K> {
     }
 
     pub(super) fn shelve(&mut self, place: Place, conn: K::Connection, used: Instant, stay: Stay) {
-        let below = self.hosts.shelf(place).top;
-        let id = self.idle.push(place, used, stay, below);
+        let id = self.idle.push(place, conn, used, stay, self.hosts.shelf(place).top);
         let shelf = self.hosts.shelf_mut(place);
         shelf.active -= 1;
         shelf.idle += 1;
         shelf.top = Some(id);
         shelf.bottom.get_or_insert(id);
-        let older = shelf.newest.replace(conn);
-        if let Some(below) = below {
-            self.idle.put(below, older);
-        }
     }
 
     /// Takes a connection off its shelf, counted nowhere but in the limits. `Err`: it is being looked at.
@@ -237,48 +232,14 @@ impl<K: Kinds> Policy<K> {
         let taken = self.idle.remove(id);
         let shelf = self.hosts.shelf_mut(taken.place);
         shelf.idle -= 1;
-        shelf.lent -= u32::from(taken.lent.is_some());
-        let mut conn = taken.conn;
+        shelf.lent -= u32::from(taken.conn.is_err());
         if shelf.top == Some(id) {
             shelf.top = taken.below;
-            let next = taken.below.and_then(|below| self.idle.take(below));
-            conn = std::mem::replace(&mut shelf.newest, next);
         }
         if shelf.bottom == Some(id) {
             shelf.bottom = taken.above;
         }
-        conn.ok_or_else(|| taken.lent.expect("it is here, or it is being looked at"))
-    }
-
-    /// Takes a connection from where it is, to be looked at; its entry stays. With it comes its stamp.
-    pub(super) fn take_to_look(&mut self, id: IdleId, place: Place) -> Option<(K::Connection, u32)> {
-        let shelf = self.hosts.shelf_mut(place);
-        let conn = if shelf.top == Some(id) { shelf.newest.take() } else { self.idle.take(id) };
-        let conn = conn?;
-        shelf.lent += 1;
-        Some((conn, self.idle.lend(id)))
-    }
-
-    /// Puts it back, unless its entry was removed meanwhile: then it is answered.
-    pub(super) fn put_back(
-        &mut self,
-        id: IdleId,
-        place: Place,
-        stamp: u32,
-        conn: K::Connection,
-    ) -> Option<K::Connection> {
-        if !self.idle.end_loan(id, stamp) {
-            return Some(conn);
-        }
-        let shelf = self.hosts.shelf_mut(place);
-        shelf.lent -= 1;
-        // (Others may have come above it, or gone.)
-        if shelf.top == Some(id) {
-            shelf.newest = Some(conn);
-        } else {
-            self.idle.put(id, Some(conn));
-        }
-        None
+        taken.conn
     }
 
     pub(super) fn bury_idle(&mut self, id: IdleId, reason: DropReason, out: &mut Actions<K>) {

@@ -37,7 +37,8 @@ impl<K: Kinds> Policy<K> {
             if self.hosts.shelf(place).partition.as_ref() != Some(partition) {
                 continue;
             }
-            if let Some((conn, stamp)) = self.take_to_look(id, place) {
+            if let Some((conn, stamp)) = self.idle.lend(id) {
+                self.hosts.shelf_mut(place).lent += 1;
                 lent.push(Lent { conn, id, stamp, place });
             }
             if lent.len() >= LENT {
@@ -58,12 +59,15 @@ impl<K: Kinds> Policy<K> {
         out: &mut Actions<K>,
     ) {
         let Lent { conn, id, stamp, place } = lent;
-        if let Some(conn) = self.put_back(id, place, stamp, conn) {
+        if let Some(conn) = self.idle.put_back(id, stamp, conn) {
             // Counted when it was buried.
             let doomed = self.doomed.iter().position(|(doomed, _)| *doomed == stamp);
             let reason = doomed.map_or(DropReason::Evicted, |at| self.doomed.swap_remove(at).1);
             out.push(Action::Bury { conn, place, reason });
-        } else if let Some(reason) = reason {
+            return self.pump(place.host, now, out);
+        }
+        self.hosts.shelf_mut(place).lent -= 1;
+        if let Some(reason) = reason {
             self.bury_idle(id, reason, out);
         } else {
             let age = self.idle.seen(id, now).age;
