@@ -18,14 +18,14 @@ use super::key::Route;
 use super::policy::actions::{Served, Terms};
 use super::policy::places::Place;
 use super::policy::reasons::DropReason;
-use super::{Runtime, Shared};
+use super::{PoolInner, Runtime};
 use crate::connect::{Look, Stream};
 use crate::time::{self, Timer};
 use crate::trace::Setup;
 
 /// One connection, as it is kept: in two parts, of which the second is to be found while the first is away.
 #[derive(Debug)]
-pub(crate) struct Kept {
+pub(crate) struct Connection {
     pub(super) conn: Box<Conn>,
     pub(super) fixed: Arc<Fixed>,
 }
@@ -71,7 +71,7 @@ pub(super) struct Fixed {
     /// From when on it is too old.
     pub(super) until: Option<Instant>,
     pub(super) handshake: Duration,
-    pub(super) pool: Weak<Shared>,
+    pub(super) pool: Weak<PoolInner>,
     parked: Mutex<Parked>,
     pub(super) made: Instant,
     pub(super) route: Arc<Route>,
@@ -210,7 +210,7 @@ impl Fixed {
             stay,
             until: self.until,
             is_used: conn.requests > 0,
-            is_of_old: self.epoch != epoch,
+            is_of_old_network: self.epoch != epoch,
         }
     }
 
@@ -349,10 +349,10 @@ impl fmt::Debug for ConnectionInfo {
     }
 }
 
-impl Kept {
+impl Connection {
     #[allow(clippy::too_many_arguments, reason = "one for each thing that is known of it from the start")]
     pub(super) fn new(
-        pool: Weak<Shared>,
+        pool: Weak<PoolInner>,
         id: u64,
         stream: Stream,
         peer: Option<SocketAddr>,
@@ -424,7 +424,7 @@ impl Kept {
     }
 }
 
-impl Deref for Kept {
+impl Deref for Connection {
     type Target = Conn;
 
     fn deref(&self) -> &Conn {
@@ -432,7 +432,7 @@ impl Deref for Kept {
     }
 }
 
-impl DerefMut for Kept {
+impl DerefMut for Connection {
     fn deref_mut(&mut self) -> &mut Conn {
         &mut self.conn
     }

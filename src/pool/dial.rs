@@ -14,56 +14,57 @@ use std::time::Instant;
 
 use tokio::task::AbortHandle;
 
-use super::connection::{Kept, contained};
+use super::connection::{Connection, contained};
 use super::events::PoolEventKind;
 use super::key::Route;
+use super::policy::dials::DialId;
 use super::policy::places::Place;
 use super::policy::reasons::DropReason;
-use super::{Actions, Decider, Runtime, Shared, Waiting, WarmCell};
+use super::{Actions, Decider, PoolInner, Runtime, Waiter, WarmCell};
 use crate::connect::{Destination, DialError, Dialed};
 use crate::error::ErrorKind;
 use crate::time;
 use crate::trace::Setup;
 
-impl Shared {
+impl PoolInner {
     /// Makes a connection in a task of its own, so that a request that gives up throws no handshake away.
     pub(super) fn dial(
         self: &Arc<Self>,
         route: Arc<Route>,
         runtime: &Runtime,
         place: Place,
-        began: u64,
-        wanted_by: Option<&Waiting>,
+        dial_id: DialId,
+        wanted_by: Option<&Waiter>,
         warm: Option<Arc<WarmCell>>,
     ) {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let setup = Arc::new(Setup::new(id, route.scheme(), route.host(), route.port(), time::now()));
-        if let Some(waiting) = wanted_by {
-            *waiting.dial.lock().unwrap_or_else(PoisonError::into_inner) = Some(setup.clone());
+        if let Some(waiter) = wanted_by {
+            *waiter.dial.lock().unwrap_or_else(PoisonError::into_inner) = Some(setup.clone());
         }
         let destination = Destination::new(route.is_https(), route.host(), route.port());
         let (dialer, traced, is_isolated) = (self.dialer.clone(), setup.clone(), route.tag().is_some());
         let work = async move { dialer.dial(&destination, is_isolated, &traced).await };
         let work = Arc::new(Work::new(work));
         let dial = Dial {
-            shared: Arc::downgrade(self),
+            inner: Arc::downgrade(self),
             runtime: runtime.clone(),
             route: route.clone(),
             setup: setup.clone(),
             id,
             place,
-            began,
+            dial_id,
             epoch: self.epoch.load(Ordering::Relaxed),
             over: false,
         };
         let mut state = self.lock();
-        if !state.policy.has_dial(began) {
+        if !state.policy.has_dial(dial_id) {
             // The policy gave it up before it began.
             drop(state);
             return dial.given_up(warm);
         }
         let is_stopped = state.is_stopped;
-        state.dials.insert(began, Dialing { id, place, route, setup, work: work.clone(), warm });
+        state.dials.insert(dial_id, Dialing { id, place, route, setup, work: work.clone(), warm });
         drop(state);
         if is_stopped {
             return dial.refuse();
@@ -72,8 +73,8 @@ impl Shared {
     }
 
     /// The policy gave a dial up: it counts no more, and its socket is closed.
-    pub(super) fn abort_dial(&self, began: u64) {
-        let given_up = self.lock().dials.remove(&began);
+    pub(super) fn abort_dial(&self, dial_id: DialId) {
+        let given_up = self.lock().dials.remove(&dial_id);
         let Some(Dialing { setup, work, warm, .. }) = given_up else { return };
         work.cut();
         setup.end(Some(ErrorKind::Connect), time::now());
@@ -84,8 +85,8 @@ impl Shared {
     pub(super) fn reclaim(self: &Arc<Self>, now: Instant) {
         loop {
             let state = self.lock();
-            let Some((began, runtime)) = state.policy.overdue(now) else { return };
-            let dial = state.dials.get(&began).map(|dial| (dial.setup.clone(), dial.warm.clone()));
+            let Some((dial_id, runtime)) = state.policy.overdue(now) else { return };
+            let dial = state.dials.get(&dial_id).map(|dial| (dial.setup.clone(), dial.warm.clone()));
             drop(state);
             let error = DialError::stalled(self.config.limits.connect_timeout.unwrap_or_default());
             // (A dial that is not known has not begun: the thread that starts it was delayed, and will find that it was
@@ -102,7 +103,7 @@ impl Shared {
                 tell_warm(warm, Err(error));
             }
             let mut actions = Actions::new();
-            self.decide(&mut actions, |policy, now, actions| policy.reclaim(began, now, actions));
+            self.decide(&mut actions, |policy, now, actions| policy.reclaim(dial_id, now, actions));
             self.perform(actions);
         }
     }
@@ -193,13 +194,13 @@ impl fmt::Debug for Work {
 
 /// The task of a dial. Dropped before its end (its runtime stops, or it panics), the dial counts as failed.
 struct Dial {
-    shared: Weak<Shared>,
+    inner: Weak<PoolInner>,
     runtime: Runtime,
     route: Arc<Route>,
     setup: Arc<Setup>,
     id: u64,
     place: Place,
-    began: u64,
+    dial_id: DialId,
     epoch: u64,
     over: bool,
 }
@@ -220,11 +221,11 @@ impl Dial {
         self.over = true;
         self.setup.end(None, time::now());
         let Dialed { stream, peer, local } = dialed;
-        let shared = self.shared.upgrade();
-        let lifetime = shared.as_ref().and_then(|shared| shared.lifetime(self.id));
+        let inner = self.inner.upgrade();
+        let lifetime = inner.as_ref().and_then(|inner| inner.lifetime(self.id));
         let (runtime, setup) = (self.runtime.clone(), self.setup.clone());
-        let kept = Kept::new(
-            self.shared.clone(),
+        let connection = Connection::new(
+            self.inner.clone(),
             self.id,
             stream,
             peer,
@@ -236,27 +237,27 @@ impl Dial {
             self.place,
             self.route.clone(),
         );
-        let Some(shared) = shared else {
-            let _ = kept.close(DropReason::Shutdown);
+        let Some(inner) = inner else {
+            let _ = connection.close(DropReason::Shutdown);
             return;
         };
         let mut actions = Vec::new();
-        let (now, epoch) = (kept.used_at, shared.epoch());
-        let mut state = shared.lock();
-        let Some(dialing) = state.take_dial(self.began) else {
+        let (now, epoch) = (connection.used_at, inner.epoch());
+        let mut state = inner.lock();
+        let Some(dialing) = state.take_dial(self.dial_id) else {
             // The pool gave the dial up: its slot is somebody else's.
             drop(state);
-            let _ = kept.close(DropReason::Abandoned);
+            let _ = connection.close(DropReason::Abandoned);
             return;
         };
-        shared.keep(state, kept, now, &mut actions, |state, kept, now, actions| {
-            state.live.insert(self.id, kept.fixed.clone());
+        inner.keep(state, connection, now, &mut actions, |state, connection, now, actions| {
+            state.live.insert(self.id, connection.fixed.clone());
             state.note(self.place, PoolEventKind::Opened { id: self.id });
-            state.policy.note_handshake(self.place, kept.fixed.handshake);
-            let terms = kept.terms(None, epoch);
-            state.policy.dialed(self.place, self.began, kept, terms, now, actions)
+            state.policy.note_handshake(self.place, connection.fixed.handshake);
+            let terms = connection.terms(None, epoch);
+            state.policy.dialed(self.place, self.dial_id, connection, terms, now, actions)
         });
-        shared.perform(actions);
+        inner.perform(actions);
         tell_warm(dialing.warm, Ok(()));
     }
 
@@ -275,40 +276,40 @@ impl Dial {
     fn fail(&mut self, error: &DialError) {
         self.over = true;
         self.setup.end(Some(error.kind()), time::now());
-        let Some(shared) = self.shared.upgrade() else { return };
-        let (place, began) = (self.place, self.began);
-        let kept = error.to_keep();
-        let mut state = shared.lock();
+        let Some(inner) = self.inner.upgrade() else { return };
+        let (place, dial_id) = (self.place, self.dial_id);
+        let remembered = error.to_keep();
+        let mut state = inner.lock();
         // A dial that the pool gave up tells nobody anything.
-        let Some(dialing) = state.take_dial(began) else { return };
+        let Some(dialing) = state.take_dial(dial_id) else { return };
         state.note(place, PoolEventKind::DialFailed { id: self.id });
         // What failed in a network that is gone says nothing of this one.
-        let is_of_now = self.epoch == shared.epoch();
+        let is_of_now = self.epoch == inner.epoch();
         let now = time::now();
         // Only a failure of the host is remembered and shared.
         let is_of_host = error.is_of_host() && is_of_now;
-        let noted = if is_of_host { Some(kept) } else { None };
-        let decides = state.policy.note_failure(place, began, noted, now);
+        let noted = if is_of_host { Some(remembered) } else { None };
+        let decides = state.policy.note_failure(place, dial_id, noted, now);
         let known = state.policy.failure(place);
         drop(state);
         tell_warm(dialing.warm, Err(error.clone()));
         let told = |error: &DialError, tell: &dyn Fn(&mut Decider, &mut Actions) -> bool| {
             loop {
                 let mut actions = Vec::new();
-                let more = shared.decide(&mut actions, |policy, _, actions| tell(policy, actions));
-                shared.perform_all(actions, &[], Some((error, &self.setup)));
+                let more = inner.decide(&mut actions, |policy, _, actions| tell(policy, actions));
+                inner.perform_all(actions, &[], Some((error, &self.setup)));
                 if !more {
                     return;
                 }
             }
         };
         let concerns_host = error.concerns_host() || decides;
-        told(error, &|policy, out| policy.fail_waiters(place, began, concerns_host, out));
+        told(error, &|policy, out| policy.fail_waiters(place, dial_id, concerns_host, out));
         if error.is_of_runtime() {
             // A runtime that is gone, or cannot dial, is not asked to keep any ready.
             let mut actions = Vec::new();
-            shared.decide(&mut actions, |policy, _, actions| policy.forget_min_idle(place, actions));
-            shared.perform(actions);
+            inner.decide(&mut actions, |policy, _, actions| policy.forget_min_idle(place, actions));
+            inner.perform(actions);
         }
         // Waiters on other runtimes get the host's last failure.
         let known = known.as_ref().unwrap_or(error);
@@ -316,11 +317,11 @@ impl Dial {
             told(known, &|policy, out| policy.fail_unserved(place, true, out));
         }
         let mut actions = Vec::new();
-        shared.decide(&mut actions, |policy, now, actions| {
+        inner.decide(&mut actions, |policy, now, actions| {
             policy.dial_failed(place, is_of_host, now, actions);
         });
-        shared.perform_all(actions, &[], Some((known, &self.setup)));
-        shared.ensure_timer(&self.runtime);
+        inner.perform_all(actions, &[], Some((known, &self.setup)));
+        inner.ensure_timer(&self.runtime);
     }
 }
 
@@ -377,18 +378,18 @@ mod tests {
                 tokio::task::yield_now().await;
             }
             client.min_idle("http://h.test/", 0).unwrap();
-            let shared = client.pool().shared.clone();
+            let inner = client.pool().inner.clone();
             let (task, mut actions) =
-                (shared.lock().dials.first_key_value().unwrap().1.work.clone(), Vec::new());
-            shared.decide(&mut actions, |policy, _, actions| policy.give_up_all(actions));
+                (inner.lock().dials.first_key_value().unwrap().1.work.clone(), Vec::new());
+            inner.decide(&mut actions, |policy, _, actions| policy.give_up_all(actions));
             go.notify_one();
             while task.task.get().is_some_and(|task| !task.is_finished()) {
                 tokio::task::yield_now().await;
             }
-            shared.perform(actions);
+            inner.perform(actions);
             let total = client.pool().stats().total;
             assert_eq!((total.idle, total.active, total.dialing, total.opened), (0, 0, 0, 0), "{total}");
-            assert!(shared.lock().dials.is_empty());
+            assert!(inner.lock().dials.is_empty());
         }
     }
 }

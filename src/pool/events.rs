@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use tokio::sync::Notify;
 
-use super::Shared;
+use super::PoolInner;
 use super::key::Route;
 use super::policy::reasons::DropReason;
 
@@ -113,13 +113,13 @@ impl fmt::Display for PoolEvent {
 #[derive(Debug)]
 pub struct PoolEvents {
     log: Arc<Log>,
-    pool: Weak<Shared>,
+    pool: Weak<PoolInner>,
     next: u64,
     missed: u64,
 }
 
 impl PoolEvents {
-    pub(super) fn new(log: Arc<Log>, pool: Weak<Shared>) -> Self {
+    pub(super) fn new(log: Arc<Log>, pool: Weak<PoolInner>) -> Self {
         let mut ring = log.lock();
         ring.readers += 1;
         let next = ring.first + ring.events.len() as u64;
@@ -169,8 +169,8 @@ impl Drop for PoolEvents {
         ring.readers -= 1;
         let is_last = ring.readers == 0;
         drop(ring);
-        if is_last && let Some(shared) = self.pool.upgrade() {
-            shared.stop_telling(&self.log);
+        if is_last && let Some(inner) = self.pool.upgrade() {
+            inner.stop_telling(&self.log);
         }
     }
 }
@@ -199,7 +199,7 @@ impl Log {
     /// Writes an event down. Wakes nobody: it is called under the pool's lock.
     pub(super) fn push(&self, route: Arc<Route>, at: Instant, kind: PoolEventKind) {
         let mut ring = self.lock();
-        if ring.events.len() == HELD {
+        if ring.events.len() == CAPACITY {
             ring.events.pop_front();
             ring.first += 1;
         }
@@ -223,4 +223,4 @@ impl Log {
 }
 
 /// Events that are held for slow readers.
-const HELD: usize = 4096;
+const CAPACITY: usize = 4096;

@@ -9,10 +9,10 @@ use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::connection::{Conn, Fixed, Kept, contained};
+use super::connection::{Conn, Connection, Fixed, contained};
 use super::lease::Lease;
 use super::policy::Lent;
-use super::{Actions, Runtime, Shared, Wait};
+use super::{Actions, PoolInner, Runtime, Wait};
 use crate::connect::Look;
 use crate::pool::DropReason;
 use crate::pool::policy::actions::Served;
@@ -70,11 +70,11 @@ impl IdleConnection<'_> {
     }
 }
 
-type Asked = dyn Fn(&IdleConnection<'_>) -> bool + Send + Sync;
+type Predicate = dyn Fn(&IdleConnection<'_>) -> bool + Send + Sync;
 
 /// The caller's word on what is let go.
 #[derive(Clone)]
-pub(crate) struct EvictIf(pub(crate) Arc<Asked>);
+pub(crate) struct EvictIf(pub(crate) Arc<Predicate>);
 
 impl fmt::Debug for EvictIf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -82,11 +82,11 @@ impl fmt::Debug for EvictIf {
     }
 }
 
-impl Shared {
+impl PoolInner {
     /// Whether the caller wants the connection to be let go.
     #[inline]
     pub(super) fn is_unwanted(&self, conn: &Conn, fixed: &Fixed) -> bool {
-        self.config.evict_if.as_ref().is_some_and(|asked| (asked.0)(&IdleConnection { conn, fixed }))
+        self.config.evict_if.as_ref().is_some_and(|evict_if| (evict_if.0)(&IdleConnection { conn, fixed }))
     }
 
     /// What was taken from the shelf is used only if nothing has happened meanwhile that the shelf does not know of.
@@ -106,7 +106,7 @@ impl Shared {
                 Some((conn, fixed)) if self.is_unwanted(conn, fixed) => DropReason::Evicted,
                 _ => return Ok(lease),
             };
-            lease = lease.exchange(reason, fresh)?;
+            lease = lease.swap(reason, fresh)?;
         }
     }
 
@@ -144,7 +144,7 @@ impl Shared {
     }
 
     /// Looks at connections that were lent, and gives them back. One whose look panics is closed.
-    fn look_at(self: &Arc<Self>, lent: Vec<Lent<Kept>>) {
+    fn look_at(self: &Arc<Self>, lent: Vec<Lent<Connection>>) {
         for mut lent in lent {
             // It may go to somebody who waits, and then comes from the shelf.
             lent.conn.set_idle();
@@ -197,13 +197,13 @@ mod tests {
     #[tokio::test]
     async fn rule_17_what_was_idle_through_a_suspension_is_not_used() {
         let (client, url) = server().await;
-        let shared = client.pool().shared.clone();
+        let inner = client.pool().inner.clone();
         let get = async || client.get(&url).send().await.unwrap().connection().id();
         let closed = || client.pool().stats().total.closed(DropReason::Suspended);
         client.warm(&url, 3).await.unwrap();
         assert_eq!((get().await, closed()), (3, 0));
         // The machine was suspended for an hour, while they were idle.
-        let sleep = || *shared.awake.lock().unwrap() = Awake::an_hour_ago();
+        let sleep = || *inner.awake.lock().unwrap() = Awake::an_hour_ago();
         sleep();
         assert_eq!((get().await, closed()), (3, 0), "a moment ago it answered");
         tokio::time::pause();
@@ -213,9 +213,9 @@ mod tests {
         // The sweep notices too, where nobody asks.
         sleep();
         let runtime = Runtime::current().unwrap();
-        shared.sweep(&runtime, time::now()).await;
+        inner.sweep(&runtime, time::now()).await;
         assert_eq!((closed(), client.pool().stats().total.idle), (4, 0));
-        shared.sweep(&runtime, time::now()).await;
+        inner.sweep(&runtime, time::now()).await;
         assert_eq!((get().await, closed()), (5, 4), "once");
     }
 
@@ -223,13 +223,13 @@ mod tests {
     #[tokio::test]
     async fn rule_17_a_suspension_is_noticed_by_every_request_that_took_a_connection_before() {
         let (client, url) = server().await;
-        let shared = client.pool().shared.clone();
+        let inner = client.pool().inner.clone();
         let (used, taken) = (time::now(), time::now() + DOZE);
-        *shared.awake.lock().unwrap() = Awake::an_hour_ago();
-        assert!(shared.has_slept(taken), "a sweep notices");
+        *inner.awake.lock().unwrap() = Awake::an_hour_ago();
+        assert!(inner.has_slept(taken), "a sweep notices");
         for _ in 0..2 {
-            assert!(shared.has_slept_since(used, taken));
-            assert!(!shared.has_slept_since(taken, taken), "one that was used since");
+            assert!(inner.has_slept_since(used, taken));
+            assert!(!inner.has_slept_since(taken, taken), "one that was used since");
         }
         client.get(&url).send().await.unwrap();
     }
@@ -238,16 +238,16 @@ mod tests {
     #[tokio::test]
     async fn rule_22_what_is_granted_by_a_sweep_was_kept() {
         let (client, url) = server().await;
-        let shared = client.pool().shared.clone();
+        let inner = client.pool().inner.clone();
         client.warm(&url, 1).await.unwrap();
         let (runtime, mut lent) = (Runtime::current().unwrap(), Vec::new());
-        shared.lock().policy.lend(&runtime, 0, &mut lent);
+        inner.lock().policy.lend(&runtime, 0, &mut lent);
         let mut request = Box::pin(client.get(&url).send());
         let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
         assert!(request.as_mut().poll(&mut cx).is_pending());
         let counts = |total: crate::HostStats| (total.idle, total.waiting, total.dialing);
         assert_eq!(counts(client.pool().stats().total), (1, 1, 0), "it is in sight");
-        shared.look_at(lent);
+        inner.look_at(lent);
         let response = request.await.unwrap();
         assert!(response.connection().is_reused() && response.connection().ordinal() == 1);
         assert_eq!(response.timings().connect, None, "its dial is no part of this request");
@@ -256,8 +256,8 @@ mod tests {
     #[test]
     fn rule_16_lifetimes_lie_apart() {
         let client = Client::builder().max_lifetime(Duration::from_secs(1_000)).build().unwrap();
-        let shared = &client.pool().shared;
-        let mut drawn: Vec<_> = (1..=100).filter_map(|id| shared.lifetime(id)).collect();
+        let inner = &client.pool().inner;
+        let mut drawn: Vec<_> = (1..=100).filter_map(|id| inner.lifetime(id)).collect();
         drawn.sort();
         assert!(
             drawn.len() == 100

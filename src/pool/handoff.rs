@@ -18,7 +18,7 @@ use super::sync::{Mutex, MutexGuard, PoisonError};
 /// One waiter's cell.
 #[derive(Debug)]
 pub(crate) struct Cell<G> {
-    state: Mutex<State<G>>,
+    content: Mutex<Content<G>>,
 }
 
 /// What [`Cell::withdraw`] finds.
@@ -32,7 +32,7 @@ pub(crate) enum Withdrawn<G> {
 }
 
 #[derive(Debug)]
-enum State<G> {
+enum Content<G> {
     Waiting(Option<Waker>),
     Given(G),
     /// Taken, or left.
@@ -41,18 +41,18 @@ enum State<G> {
 
 impl<G> Cell<G> {
     pub(crate) fn new() -> Self {
-        Self { state: Mutex::new(State::Waiting(None)) }
+        Self { content: Mutex::new(Content::Waiting(None)) }
     }
 
     /// Hands `gift` over and wakes the waiter; if it has left, the gift comes back.
     pub(crate) fn deliver(&self, gift: G) -> Result<(), G> {
-        let mut state = self.lock();
-        let waker = match &mut *state {
-            State::Waiting(waker) => waker.take(),
-            State::Given(_) | State::Over => return Err(gift),
+        let mut content = self.lock();
+        let waker = match &mut *content {
+            Content::Waiting(waker) => waker.take(),
+            Content::Given(_) | Content::Over => return Err(gift),
         };
-        *state = State::Given(gift);
-        drop(state);
+        *content = Content::Given(gift);
+        drop(content);
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -63,57 +63,57 @@ impl<G> Cell<G> {
     /// without the lock.)
     pub(crate) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<G> {
         let mut new = None;
-        let mut state = self.lock();
+        let mut content = self.lock();
         let is_known =
             |waker: &Option<Waker>| waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
-        if matches!(&*state, State::Waiting(waker) if !is_known(waker)) {
-            drop(state);
+        if matches!(&*content, Content::Waiting(waker) if !is_known(waker)) {
+            drop(content);
             new = Some(cx.waker().clone());
-            state = self.lock();
+            content = self.lock();
         }
-        let polled = match &mut *state {
-            State::Waiting(waker) if new.is_some() => {
+        let polled = match &mut *content {
+            Content::Waiting(waker) if new.is_some() => {
                 std::mem::swap(waker, &mut new);
                 Poll::Pending
             }
-            State::Waiting(_) | State::Over => Poll::Pending,
-            State::Given(_) => match std::mem::replace(&mut *state, State::Over) {
-                State::Given(gift) => Poll::Ready(gift),
-                State::Waiting(_) | State::Over => Poll::Pending,
+            Content::Waiting(_) | Content::Over => Poll::Pending,
+            Content::Given(_) => match std::mem::replace(&mut *content, Content::Over) {
+                Content::Given(gift) => Poll::Ready(gift),
+                Content::Waiting(_) | Content::Over => Poll::Pending,
             },
         };
-        drop(state);
+        drop(content);
         drop(new);
         polled
     }
 
     /// Whether what was delivered was taken, or the waiter has left.
     pub(crate) fn is_over(&self) -> bool {
-        matches!(*self.lock(), State::Over)
+        matches!(*self.lock(), Content::Over)
     }
 
     /// Takes back what was delivered and not taken; the waiter finds `instead`.
     pub(crate) fn withdraw(&self, instead: G) -> Withdrawn<G> {
-        let mut state = self.lock();
-        match &mut *state {
-            State::Given(gift) => Withdrawn::Gift(std::mem::replace(gift, instead)),
-            State::Waiting(_) => Withdrawn::NotYet,
-            State::Over => Withdrawn::Over,
+        let mut content = self.lock();
+        match &mut *content {
+            Content::Given(gift) => Withdrawn::Gift(std::mem::replace(gift, instead)),
+            Content::Waiting(_) => Withdrawn::NotYet,
+            Content::Over => Withdrawn::Over,
         }
     }
 
     /// The waiter leaves; what had been delivered unseen is the caller's.
     pub(crate) fn leave(&self) -> Option<G> {
-        let was = std::mem::replace(&mut *self.lock(), State::Over);
+        let was = std::mem::replace(&mut *self.lock(), Content::Over);
         // (A waker is the caller's code: it is dropped without the lock.)
         match was {
-            State::Given(gift) => Some(gift),
-            State::Waiting(_) | State::Over => None,
+            Content::Given(gift) => Some(gift),
+            Content::Waiting(_) | Content::Over => None,
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State<G>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Content<G>> {
+        self.content.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -144,7 +144,7 @@ mod tests {
         }
         impl Drop for Nosy {
             fn drop(&mut self) {
-                assert!(self.0.state.try_lock().is_ok(), "it is dropped under the lock");
+                assert!(self.0.content.try_lock().is_ok(), "it is dropped under the lock");
                 self.1.fetch_add(1, Ordering::SeqCst);
             }
         }

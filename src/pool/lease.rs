@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
-use super::connection::{Conn, ConnectionInfo, Direction, Fixed, Kept, Progress, go_on};
+use super::connection::{Conn, Connection, ConnectionInfo, Direction, Fixed, Progress, go_on};
 use super::events::PoolEventKind;
 use super::policy::actions::{Actions, Served};
 use super::policy::reasons::DropReason;
-use super::{Shared, Wait, Waiting};
+use super::{PoolInner, Wait, Waiter};
 use crate::connect::Look;
 use crate::time;
 use crate::trace::Setup;
@@ -37,8 +37,8 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
-    pub(super) fn new(kept: Kept) -> Self {
-        let Kept { conn, fixed } = kept;
+    pub(super) fn new(connection: Connection) -> Self {
+        let Connection { conn, fixed } = connection;
         Self { conn: Some(conn), fixed: Some(fixed), progress: Progress::default(), is_parked: false }
     }
 
@@ -48,13 +48,13 @@ impl Lease {
     }
 
     /// The same, and the lease is over.
-    fn let_go(&mut self) -> Option<Kept> {
+    fn let_go(&mut self) -> Option<Connection> {
         let conn = self.conn.take()?;
-        Some(Kept { conn, fixed: self.fixed.take()? })
+        Some(Connection { conn, fixed: self.fixed.take()? })
     }
 
     /// The pool that it belongs to, unless that is gone.
-    fn pool(&self) -> Option<Arc<Shared>> {
+    fn pool(&self) -> Option<Arc<PoolInner>> {
         self.fixed.as_ref()?.pool.upgrade()
     }
 
@@ -88,13 +88,13 @@ impl Lease {
     /// The rest of the response is not wanted, and small: whether it may be read, and where.
     pub(crate) fn begin_drain(&mut self) -> Option<Handle> {
         self.resume().ok()?;
-        let shared = self.pool()?;
+        let inner = self.pool()?;
         let (conn, fixed) = self.held()?;
-        let terms = fixed.terms(conn, None, shared.epoch());
+        let terms = fixed.terms(conn, None, inner.epoch());
         let runtime = conn.runtime.handle.clone();
         // Before the policy knows: from then on, somebody may take it away.
         fixed.set_draining(true);
-        let is_draining = shared.lock().policy.begin_drain(fixed.place, fixed.id, terms, time::now());
+        let is_draining = inner.lock().policy.begin_drain(fixed.place, fixed.id, terms, time::now());
         self.progress.is_draining = is_draining;
         if !is_draining {
             self.fixed.as_ref()?.set_draining(false);
@@ -189,14 +189,14 @@ impl Lease {
             return self.bury(DropReason::NotReusable);
         }
         let pool = fixed.pool.upgrade();
-        if pool.as_ref().is_some_and(|shared| shared.is_unwanted(conn, fixed)) {
+        if pool.as_ref().is_some_and(|inner| inner.is_unwanted(conn, fixed)) {
             return self.bury(DropReason::Evicted);
         }
         conn.timer.forget_task();
-        let Some((kept, served)) = self.end() else { return };
+        let Some((connection, served)) = self.end() else { return };
         match pool {
-            Some(shared) => shared.checkin(kept, stay, served, now),
-            None => go_on(kept.close(DropReason::Shutdown)),
+            Some(inner) => inner.checkin(connection, stay, served, now),
+            None => go_on(connection.close(DropReason::Shutdown)),
         }
     }
 
@@ -209,17 +209,17 @@ impl Lease {
     /// at the head of the queue for a dial in this slot.
     pub(crate) fn replace(self, reason: DropReason, fresh: Option<Duration>) -> Result<Self, Wait> {
         let pool = self.pool();
-        let taken = self.exchange(reason, fresh);
+        let taken = self.swap(reason, fresh);
         match pool {
             Some(pool) => pool.admit(taken, fresh, time::now()),
             None => taken,
         }
     }
 
-    pub(super) fn exchange(mut self, reason: DropReason, fresh: Option<Duration>) -> Result<Self, Wait> {
-        let (kept, served, pool) = self.take();
-        let (id, place) = (kept.id(), kept.place());
-        let closed = kept.close(reason);
+    pub(super) fn swap(mut self, reason: DropReason, fresh: Option<Duration>) -> Result<Self, Wait> {
+        let (connection, served, pool) = self.take();
+        let (id, place) = (connection.id(), connection.place());
+        let closed = connection.close(reason);
         let taken = pool.replace(place, id, served, reason, fresh);
         go_on(closed);
         taken
@@ -227,29 +227,29 @@ impl Lease {
 
     /// Closes the connection, which died under a request that will be sent again: its slot becomes a dial for it.
     pub(crate) fn redial(mut self, reason: DropReason) -> Wait {
-        let (kept, served, pool) = self.take();
-        let (id, place) = (kept.id(), kept.place());
-        let closed = kept.close(reason);
-        let waiting = Arc::new(Waiting::new());
+        let (connection, served, pool) = self.take();
+        let (id, place) = (connection.id(), connection.place());
+        let closed = connection.close(reason);
+        let waiter = Arc::new(Waiter::new());
         let mut actions = Actions::new();
         let now = time::now();
         let mut state = pool.lock();
         state.note(place, PoolEventKind::Closed { id, reason });
-        let ticket = state.policy.redial(place, served, reason, waiting.clone(), now, &mut actions);
+        let ticket = state.policy.redial(place, served, reason, waiter.clone(), now, &mut actions);
         state.note(place, PoolEventKind::Waited);
         state.note_actions(&actions, now);
         drop(state);
         pool.perform(actions);
-        let wait = Wait::new(pool, ticket, waiting).resending();
+        let wait = Wait::new(pool, ticket, waiter).resending();
         go_on(closed);
         wait
     }
 
-    fn take(&mut self) -> (Kept, Served, Arc<Shared>) {
+    fn take(&mut self) -> (Connection, Served, Arc<PoolInner>) {
         let pool = self.pool().expect("the request that asks again holds its client");
         self.end_use();
-        let (kept, served) = self.end().expect("only the consuming methods take it");
-        (kept, served, pool)
+        let (connection, served) = self.end().expect("only the consuming methods take it");
+        (connection, served, pool)
     }
 
     /// Drops the wakers of the tasks that polled the connection. To be called before [`end`](Self::end), so that the lease still
@@ -261,10 +261,10 @@ impl Lease {
     }
 
     /// What it adds to the ledger, and its connection.
-    fn end(&mut self) -> Option<(Kept, Served)> {
-        let kept = self.let_go()?;
-        let served = self.progress.served(&kept.conn, &kept.fixed);
-        Some((kept, served))
+    fn end(&mut self) -> Option<(Connection, Served)> {
+        let connection = self.let_go()?;
+        let served = self.progress.served(&connection.conn, &connection.fixed);
+        Some((connection, served))
     }
 
     fn close(&mut self, reason: DropReason) {
@@ -273,11 +273,11 @@ impl Lease {
         }
         let pool = self.pool();
         self.end_use();
-        let Some((kept, served)) = self.end() else { return };
-        let (id, place) = (kept.id(), kept.place());
-        let closed = kept.close(reason);
-        if let Some(shared) = pool {
-            shared.release(place, id, served, reason);
+        let Some((connection, served)) = self.end() else { return };
+        let (id, place) = (connection.id(), connection.place());
+        let closed = connection.close(reason);
+        if let Some(inner) = pool {
+            inner.release(place, id, served, reason);
         }
         go_on(closed);
     }

@@ -37,7 +37,7 @@ use tokio::sync::Notify;
 pub(crate) use self::config::PoolConfig;
 pub use self::connection::ConnectionInfo;
 pub(crate) use self::connection::Direction;
-use self::connection::{Kept, OpenNow, contained};
+use self::connection::{Connection, OpenNow, contained};
 use self::events::Log;
 pub use self::events::{PoolEvent, PoolEventKind, PoolEvents, Refusal};
 pub(crate) use self::evict::EvictIf;
@@ -52,7 +52,7 @@ pub use self::policy::reasons::DropReason;
 use self::policy::{Failing, Policy};
 use self::state::{Locked, State};
 pub use self::stats::{HostStats, PoolStats};
-use self::waiter::{Granted, Waiting};
+use self::waiter::{Granted, Waiter};
 pub(crate) use self::waiter::{NotGranted, Wait};
 use crate::connect::{DialError, Dialer};
 use crate::error::{Error, ErrorKind, Phase};
@@ -64,14 +64,14 @@ use crate::trace::Setup;
 /// All clones of a client share one pool. When the last is gone, idle connections are closed, and those in use are
 /// closed when their responses end.
 pub struct Pool {
-    shared: Arc<Shared>,
+    inner: Arc<PoolInner>,
 }
 
 impl Pool {
     pub(crate) fn new(config: PoolConfig, dialer: Dialer) -> Self {
         let hasher = RandomState::default();
         let state = State::new(Policy::new(config.limits.clone(), hasher.hash_one(0)));
-        let shared = Shared {
+        let inner = PoolInner {
             state: Mutex::new(state),
             hasher,
             config,
@@ -80,7 +80,7 @@ impl Pool {
             epoch: AtomicU64::new(0),
             awake: Mutex::new(Awake::new()),
         };
-        Self { shared: Arc::new(shared) }
+        Self { inner: Arc::new(inner) }
     }
 
     /// A copy of the ledger, per host and in total.
@@ -97,16 +97,16 @@ impl Pool {
     /// ```
     pub fn stats(&self) -> PoolStats {
         let mut hosts = Vec::new();
-        let slots = self.shared.lock().policy.host_slots();
+        let slots = self.inner.lock().policy.host_slots();
         for from in (0..slots).step_by(policy::BATCH) {
-            let state = self.shared.lock();
+            let state = self.inner.lock();
             let found = (from..from + policy::BATCH).filter_map(|slot| state.policy.host_at(slot));
             let copied: Vec<_> =
                 found.map(|(key, counters, counts)| (key.clone(), counters.clone(), counts)).collect();
             drop(state);
             hosts.extend(copied);
         }
-        let (total, counts) = self.shared.total_with_open(&mut hosts);
+        let (total, counts) = self.inner.total_with_open(&mut hosts);
         let hosts = hosts.iter().map(|(key, counters, counts)| {
             let mut host = HostStats::new(key.route.to_string(), counters, *counts);
             host.isolation = key.route.tag().cloned();
@@ -117,20 +117,20 @@ impl Pool {
 
     /// Closes all idle connections. Those in use are not touched.
     pub fn close_idle(&self) {
-        self.shared.bury_idle(DropReason::Shutdown);
+        self.inner.bury_idle(DropReason::Shutdown);
     }
 
     /// The network is another one: closes all idle connections, and those in use when their responses end. Hosts that
     /// could not be connected to are dialed again at once.
     pub fn on_network_change(&self) {
-        let shared = &self.shared;
-        shared.epoch.fetch_add(1, Ordering::Relaxed);
-        shared.bury_idle(DropReason::NetworkChanged);
+        let inner = &self.inner;
+        inner.epoch.fetch_add(1, Ordering::Relaxed);
+        inner.bury_idle(DropReason::NetworkChanged);
         let mut slot = Some(0);
         while let Some(from) = slot {
             let mut actions = Vec::new();
-            slot = shared.decide(&mut actions, |policy, now, actions| policy.forgive(from, now, actions));
-            shared.perform(actions);
+            slot = inner.decide(&mut actions, |policy, now, actions| policy.forgive(from, now, actions));
+            inner.perform(actions);
         }
     }
 
@@ -147,10 +147,10 @@ impl Pool {
     /// # });
     /// ```
     pub fn subscribe(&self) -> PoolEvents {
-        let mut state = self.shared.lock();
+        let mut state = self.inner.lock();
         let log = state.log.get_or_insert_with(Arc::<Log>::default).clone();
         // Under the lock, where the last of the others may be about to leave.
-        PoolEvents::new(log, Arc::downgrade(&self.shared))
+        PoolEvents::new(log, Arc::downgrade(&self.inner))
     }
 
     /// An idle connection, or a place in the queue. `fresh`: one that was used no longer ago; `again`: the wait that has
@@ -165,20 +165,20 @@ impl Pool {
         let runtime = Runtime::current()?;
         let mut made = None;
         let mut actions = Vec::new();
-        let shared = &self.shared;
-        let mut state = shared.lock();
-        let place = shared.place(&mut state.policy, route, &runtime);
+        let inner = &self.inner;
+        let mut state = inner.lock();
+        let place = inner.place(&mut state.policy, route, &runtime);
         let checkout = state.policy.checkout(
             place,
             fresh,
             again.map(Wait::again),
             now,
-            || made.insert(Arc::new(Waiting::new())).clone(),
+            || made.insert(Arc::new(Waiter::new())).clone(),
             &mut actions,
         );
         let refused = match &checkout {
-            Checkout::Reuse(kept, place) => {
-                let kind = PoolEventKind::Assigned { id: kept.id(), reused: true };
+            Checkout::Reuse(connection, place) => {
+                let kind = PoolEventKind::Assigned { id: connection.id(), reused: true };
                 state.note(*place, kind);
                 None
             }
@@ -199,10 +199,10 @@ impl Pool {
             _ => None,
         };
         match due {
-            Some(due) => shared.ensure_reaper(state, runtime.id(), |_| Some(runtime.clone()), due),
+            Some(due) => inner.ensure_reaper(state, runtime.id(), |_| Some(runtime.clone()), due),
             None => drop(state),
         }
-        shared.perform(actions);
+        inner.perform(actions);
         match checkout {
             Checkout::Full(waiting) => {
                 let message = format!(
@@ -217,30 +217,30 @@ impl Pool {
             }
             Checkout::Shut => Err(Error::shutdown()),
             checkout => {
-                let settled = shared.settle(checkout, made);
+                let settled = inner.settle(checkout, made);
                 let is_resending = again.is_some_and(|wait| wait.again().is_resending);
                 let settled = if is_resending { settled.map_err(Wait::resending) } else { settled };
-                Ok(shared.admit(settled, fresh, now))
+                Ok(inner.admit(settled, fresh, now))
             }
         }
     }
 
     /// The route as a number.
     pub(crate) fn key(&self, route: RouteRef<'_>) -> u64 {
-        route.hash(&self.shared.hasher)
+        route.hash(&self.inner.hasher)
     }
 
     /// How old a connection may be for a request that must not be sent twice.
     pub(crate) fn fresh_for_unsafe(&self) -> Option<Duration> {
-        self.shared.config.fresh_for_unsafe
+        self.inner.config.fresh_for_unsafe
     }
 
     pub(crate) fn acquire_timeout(&self) -> Option<Option<Duration>> {
-        self.shared.config.acquire_timeout
+        self.inner.config.acquire_timeout
     }
 
     pub(crate) fn acquire_default(&self) -> Duration {
-        self.shared.config.acquire_default
+        self.inner.config.acquire_default
     }
 }
 
@@ -253,7 +253,7 @@ impl fmt::Debug for Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        let mut state = self.shared.lock();
+        let mut state = self.inner.lock();
         state.policy.shut();
         let reapers = std::mem::take(&mut state.reapers);
         let log = state.log.clone();
@@ -261,7 +261,7 @@ impl Drop for Pool {
         for reaper in reapers {
             reaper.wake.notify_one();
         }
-        self.shared.bury_idle(DropReason::Shutdown);
+        self.inner.bury_idle(DropReason::Shutdown);
         if let Some(log) = log {
             log.close();
         }
@@ -295,7 +295,6 @@ impl PartialEq for Runtime {
     }
 }
 
-type Waiter = Arc<Waiting>;
 type WarmCell = handoff::Cell<Result<(), DialError>>;
 type Act = Action<Shell>;
 type Actions = policy::actions::Actions<Shell>;
@@ -307,15 +306,15 @@ pub(crate) struct Shell;
 
 impl Kinds for Shell {
     type Key = Key;
-    type Connection = Kept;
-    type Waiter = Waiter;
+    type Connection = Connection;
+    type Waiter = Arc<Waiter>;
     type Partition = Runtime;
     type Failure = DialError;
 }
 
 /// What all handles, leases, dials and reapers of one pool share.
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub(crate) struct PoolInner {
     state: Mutex<State>,
     hasher: RandomState,
     config: PoolConfig,
@@ -327,7 +326,7 @@ pub(crate) struct Shared {
     awake: Mutex<Awake>,
 }
 
-impl Shared {
+impl PoolInner {
     /// The one lock. A panic under it (there is none that we know of) must not take the other requests down.
     fn lock(&self) -> Locked<'_> {
         Locked::new(self.state.lock().unwrap_or_else(PoisonError::into_inner))
@@ -398,11 +397,15 @@ impl Shared {
         Some(lifetime - lifetime.mul_f64(drawn * JITTER))
     }
 
-    fn settle(self: &Arc<Self>, checkout: Checkout<Shell>, waiting: Option<Waiter>) -> Result<Lease, Wait> {
+    fn settle(
+        self: &Arc<Self>,
+        checkout: Checkout<Shell>,
+        waiting: Option<Arc<Waiter>>,
+    ) -> Result<Lease, Wait> {
         match (checkout, waiting) {
-            (Checkout::Reuse(mut kept, _), _) => {
-                kept.set_idle();
-                Ok(Lease::new(kept))
+            (Checkout::Reuse(mut connection, _), _) => {
+                connection.set_idle();
+                Ok(Lease::new(connection))
             }
             (Checkout::Queued(ticket), Some(waiting)) => Err(Wait::new(self.clone(), ticket, waiting)),
             (Checkout::Queued(_) | Checkout::Full(_) | Checkout::Failing(_) | Checkout::Shut, _) => {
@@ -423,7 +426,7 @@ impl Shared {
     ) -> Result<Lease, Wait> {
         let mut made = None;
         let mut actions = Vec::new();
-        let waiter = || made.insert(Arc::new(Waiting::new())).clone();
+        let waiter = || made.insert(Arc::new(Waiter::new())).clone();
         let now = time::now();
         let mut state = self.lock();
         state.note(place, PoolEventKind::Closed { id, reason });
@@ -440,19 +443,25 @@ impl Shared {
         self.settle(checkout, made)
     }
 
-    fn checkin(self: &Arc<Self>, mut kept: Kept, stay: Option<Duration>, served: Served, now: Instant) {
+    fn checkin(
+        self: &Arc<Self>,
+        mut connection: Connection,
+        stay: Option<Duration>,
+        served: Served,
+        now: Instant,
+    ) {
         let mut actions = Vec::new();
         if served.request {
             // A connection that comes back unused keeps its `used_at`.
-            kept.used_at = now;
-            kept.line_ends = 0;
+            connection.used_at = now;
+            connection.line_ends = 0;
         }
-        let stay = kept.stay(stay, served.request, now);
-        self.keep(self.lock(), kept, now, &mut actions, |state, kept, now, actions| {
-            let terms = kept.terms(stay, self.epoch());
+        let stay = connection.stay(stay, served.request, now);
+        self.keep(self.lock(), connection, now, &mut actions, |state, connection, now, actions| {
+            let terms = connection.terms(stay, self.epoch());
             // From here on, the policy counts the request.
-            kept.fixed.open.note(OpenNow::default());
-            state.policy.checkin(kept.place(), kept, terms, served, now, actions)
+            connection.fixed.open.note(OpenNow::default());
+            state.policy.checkin(connection.place(), connection, terms, served, now, actions)
         });
         self.perform(actions);
     }
@@ -483,13 +492,14 @@ impl Shared {
     fn keep(
         self: &Arc<Self>,
         mut state: Locked<'_>,
-        kept: Kept,
+        connection: Connection,
         now: Instant,
         actions: &mut Actions,
-        give: impl FnOnce(&mut State, Kept, Instant, &mut Actions) -> Option<Instant>,
+        give: impl FnOnce(&mut State, Connection, Instant, &mut Actions) -> Option<Instant>,
     ) {
-        let (id, place, runtime, noted) = (kept.id(), kept.place(), kept.runtime().id(), actions.len());
-        let shelved = give(&mut state, kept, now, actions);
+        let (id, place, runtime, noted) =
+            (connection.id(), connection.place(), connection.runtime().id(), actions.len());
+        let shelved = give(&mut state, connection, now, actions);
         if shelved.is_some() {
             state.note(place, PoolEventKind::Kept { id });
         }
@@ -546,13 +556,21 @@ impl Shared {
                     Action::Grant { waiter, conn, place } => {
                         // The connection is delivered even if the waker panics.
                         let delivered = contained(|| waiter.cell.deliver(Granted::Conn(conn)));
-                        if let Some(Err(Granted::Conn(kept))) = delivered {
+                        if let Some(Err(Granted::Conn(connection))) = delivered {
                             // It left a moment ago: the connection goes on to the next.
-                            let give = |state: &mut State, kept: Kept, now, actions: &mut Actions| {
-                                let terms = kept.terms(None, self.epoch());
-                                state.policy.checkin(place, kept, terms, Served::default(), now, actions)
-                            };
-                            self.keep(self.lock(), kept, time::now(), &mut actions, give);
+                            let give =
+                                |state: &mut State, connection: Connection, now, actions: &mut Actions| {
+                                    let terms = connection.terms(None, self.epoch());
+                                    state.policy.checkin(
+                                        place,
+                                        connection,
+                                        terms,
+                                        Served::default(),
+                                        now,
+                                        actions,
+                                    )
+                                };
+                            self.keep(self.lock(), connection, time::now(), &mut actions, give);
                         }
                     }
                     Action::Fail { waiter } => {
@@ -563,12 +581,12 @@ impl Shared {
                         // Who has left needs no error.
                         let _ = contained(|| waiter.cell.deliver(failed));
                     }
-                    Action::Dial { key, partition, place, began, wanted_by } => {
+                    Action::Dial { key, partition, place, dial_id, wanted_by } => {
                         let warm = warm.next().cloned();
-                        self.dial(key.route, &partition, place, began, wanted_by.as_deref(), warm);
+                        self.dial(key.route, &partition, place, dial_id, wanted_by.as_deref(), warm);
                     }
                     Action::Cut { id } => self.cut_draining(id, &mut actions),
-                    Action::Abort { began } => self.abort_dial(began),
+                    Action::Abort { dial_id } => self.abort_dial(dial_id),
                     Action::Forget { partition } => drop(partition),
                     Action::Bury { conn, place, reason } => {
                         // The current request does not own this connection, and does not get a panic of its transport.

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use super::policy::actions::Actions;
-use super::{Runtime, Shared, State};
+use super::{PoolInner, Runtime, State};
 use crate::time;
 
 /// A reaper, as the pool knows it.
@@ -26,8 +26,8 @@ pub(crate) struct Entry {
 }
 
 /// Starts the reaper whose `Entry` the caller has just made.
-pub(crate) fn start(shared: &Arc<Shared>, runtime: &Runtime, due: Instant, wake: Arc<Notify>) {
-    let guard = Guard { shared: Arc::downgrade(shared), runtime: runtime.clone(), over: false };
+pub(crate) fn start(inner: &Arc<PoolInner>, runtime: &Runtime, due: Instant, wake: Arc<Notify>) {
+    let guard = Guard { inner: Arc::downgrade(inner), runtime: runtime.clone(), over: false };
     runtime.handle.spawn(run(guard, due, wake));
 }
 
@@ -37,13 +37,13 @@ async fn run(mut guard: Guard, mut due: Instant, wake: Arc<Notify>) {
     loop {
         // Woken early, it looks again.
         let _ = tokio::time::timeout_at(due.into(), wake.notified()).await;
-        let Some(shared) = guard.shared.upgrade() else { break guard.over = true };
+        let Some(inner) = guard.inner.upgrade() else { break guard.over = true };
         let now = time::now();
         if now >= sweep {
-            shared.sweep(&guard.runtime, now).await;
+            inner.sweep(&guard.runtime, now).await;
             sweep = time::after(now, SWEEP);
         }
-        match shared.reap(&guard.runtime, sweep) {
+        match inner.reap(&guard.runtime, sweep) {
             Some(next) => due = next,
             None => break guard.over = true,
         }
@@ -57,7 +57,7 @@ impl State {
     }
 }
 
-impl Shared {
+impl PoolInner {
     /// Sees to it that this runtime's reaper looks when the next deadline comes.
     pub(super) fn ensure_timer(self: &Arc<Self>, runtime: &Runtime) {
         let state = self.lock();
@@ -114,22 +114,22 @@ enum Next {
 
 /// Notices that the runtime has ended: its idle connections are of no use to anyone.
 struct Guard {
-    shared: Weak<Shared>,
+    inner: Weak<PoolInner>,
     runtime: Runtime,
     over: bool,
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        let Some(shared) = self.shared.upgrade().filter(|_| !self.over) else { return };
-        let entry = shared.lock().take_reaper(&self.runtime);
+        let Some(inner) = self.inner.upgrade().filter(|_| !self.over) else { return };
+        let entry = inner.lock().take_reaper(&self.runtime);
         drop(entry);
         let mut slot = Some(0);
         while let Some(from) = slot {
             let mut actions = Actions::new();
-            slot = shared
-                .decide(&mut actions, |policy, _, actions| policy.abandon(&self.runtime, from, actions));
-            shared.perform(actions);
+            slot =
+                inner.decide(&mut actions, |policy, _, actions| policy.abandon(&self.runtime, from, actions));
+            inner.perform(actions);
         }
     }
 }

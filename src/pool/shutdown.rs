@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::connection::{Cut, Kept};
+use super::connection::{Connection, Cut};
 use super::policy::BATCH;
-use super::{Actions, Pool, Shared};
+use super::{Actions, Pool, PoolInner};
 use crate::pool::DropReason;
 use crate::pool::policy::actions::Served;
 use crate::time::{self, Timer};
@@ -38,17 +38,17 @@ impl Pool {
     /// # });
     /// ```
     pub async fn shutdown(&self, patience: Duration) {
-        let shared = &self.shared;
-        let emptied = shared.shut();
-        shared.bury_idle(DropReason::Shutdown);
-        if !shared.is_quiet_by(&emptied, time::after(time::now(), patience)).await {
-            shared.stop();
-            shared.is_quiet_by(&emptied, time::after(time::now(), GRACE)).await;
+        let inner = &self.inner;
+        let emptied = inner.shut();
+        inner.bury_idle(DropReason::Shutdown);
+        if !inner.is_quiet_by(&emptied, time::after(time::now(), patience)).await {
+            inner.stop();
+            inner.is_quiet_by(&emptied, time::after(time::now(), LAST_WAIT)).await;
         }
     }
 }
 
-impl Shared {
+impl PoolInner {
     /// From now on nothing begins. Answers what tells when all has ended.
     fn shut(&self) -> Arc<Notify> {
         let mut state = self.lock();
@@ -108,7 +108,7 @@ impl Shared {
             for fixed in live {
                 if let Cut::Taken(conn, served) = fixed.cut(DropReason::Shutdown) {
                     let mut actions = Actions::new();
-                    self.close_cut(Kept { conn, fixed }, served, DropReason::Shutdown, &mut actions);
+                    self.close_cut(Connection { conn, fixed }, served, DropReason::Shutdown, &mut actions);
                     self.perform(actions);
                 }
             }
@@ -122,13 +122,13 @@ impl Shared {
         if let Some(fixed) = fixed
             && let Cut::Taken(conn, served) = fixed.cut(DropReason::Abandoned)
         {
-            self.close_cut(Kept { conn, fixed }, served, DropReason::Abandoned, actions);
+            self.close_cut(Connection { conn, fixed }, served, DropReason::Abandoned, actions);
         }
     }
 
-    fn close_cut(&self, kept: Kept, served: Served, reason: DropReason, actions: &mut Actions) {
-        let (id, place) = (kept.id(), kept.place());
-        let _ = kept.close(reason);
+    fn close_cut(&self, connection: Connection, served: Served, reason: DropReason, actions: &mut Actions) {
+        let (id, place) = (connection.id(), connection.place());
+        let _ = connection.close(reason);
         let noted = actions.len();
         let now = time::now();
         let mut state = self.lock();
@@ -139,4 +139,4 @@ impl Shared {
 }
 
 /// How long a shutdown waits for what it has stopped.
-const GRACE: Duration = Duration::from_secs(1);
+const LAST_WAIT: Duration = Duration::from_secs(1);

@@ -17,8 +17,9 @@ use super::key::Route;
 #[cfg(debug_assertions)]
 use super::order::Order;
 use super::policy::actions::Action;
+use super::policy::dials::DialId;
 use super::policy::places::Place;
-use super::{Act, Decider, Waiting, reaper};
+use super::{Act, Decider, Waiter, reaper};
 use crate::time;
 
 #[derive(Debug)]
@@ -32,7 +33,7 @@ pub(super) struct State {
     /// No dial is begun any more.
     pub(super) is_stopped: bool,
     /// Whom connections were handed to, and until when they are waited for; in that order.
-    pub(super) grants: VecDeque<(Instant, Place, Weak<Waiting>)>,
+    pub(super) grants: VecDeque<(Instant, Place, Weak<Waiter>)>,
     /// Whoever shuts the pool down waits for it to be empty.
     pub(super) emptied: Option<Arc<Notify>>,
     pub(super) log: Option<Arc<Log>>,
@@ -61,8 +62,8 @@ impl State {
     }
 
     /// Takes a dial that has ended. Returns `None` if the policy has given the dial up, even if that was not carried out yet.
-    pub(super) fn take_dial(&mut self, began: u64) -> Option<Dialing> {
-        if self.policy.has_dial(began) { self.dials.remove(&began) } else { None }
+    pub(super) fn take_dial(&mut self, dial_id: DialId) -> Option<Dialing> {
+        if self.policy.has_dial(dial_id) { self.dials.remove(&dial_id) } else { None }
     }
 
     /// Notes what happened at a place where something is counted or queued.
@@ -94,9 +95,9 @@ impl State {
                 Action::Bury { conn, place, reason } => {
                     self.note(*place, PoolEventKind::Closed { id: conn.id(), reason: *reason });
                 }
-                Action::Abort { began } => {
+                Action::Abort { dial_id } => {
                     // (Its place may be gone by now.)
-                    if let Some(dial) = self.dials.get(began) {
+                    if let Some(dial) = self.dials.get(dial_id) {
                         let (id, route) = (dial.id, dial.route.clone());
                         self.note_at(|| route, PoolEventKind::DialFailed { id });
                     }

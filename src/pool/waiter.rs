@@ -6,14 +6,14 @@
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use super::connection::{Kept, contained};
+use super::connection::{Connection, contained};
 use super::events::{PoolEventKind, Refusal};
 use super::handoff::{self, Withdrawn};
 use super::lease::Lease;
 use super::policy::BATCH;
 use super::policy::actions::{Again, Served, Ticket};
 use super::policy::places::Place;
-use super::{CLAIM, Shared, State, Waiter};
+use super::{CLAIM, PoolInner, State};
 use crate::connect::DialError;
 use crate::error::{Error, ErrorKind, Phase};
 use crate::time;
@@ -22,7 +22,7 @@ use crate::trace::{Milestones, Setup};
 /// What is delivered to a waiter.
 #[derive(Debug)]
 pub(crate) enum Granted {
-    Conn(Kept),
+    Conn(Connection),
     Failed(DialError, Arc<Setup>),
     /// A connection was there, and was not taken in time.
     Withdrawn,
@@ -43,17 +43,17 @@ pub(crate) enum NotGranted {
 /// goes to the next.
 #[derive(Debug)]
 pub(crate) struct Wait {
-    shared: Arc<Shared>,
+    inner: Arc<PoolInner>,
     ticket: Ticket,
-    waiting: Waiter,
+    waiter: Arc<Waiter>,
     /// It waits for a fresh connection, because it lost another.
     is_resending: bool,
     over: bool,
 }
 
 impl Wait {
-    pub(super) fn new(shared: Arc<Shared>, ticket: Ticket, waiting: Waiter) -> Self {
-        Self { shared, ticket, waiting, is_resending: false, over: false }
+    pub(super) fn new(inner: Arc<PoolInner>, ticket: Ticket, waiter: Arc<Waiter>) -> Self {
+        Self { inner, ticket, waiter, is_resending: false, over: false }
     }
 
     pub(super) fn resending(self) -> Self {
@@ -69,10 +69,10 @@ impl Wait {
 
     /// The connection, or the failure of the dial it waited for.
     pub(crate) async fn granted(&mut self) -> Result<Lease, NotGranted> {
-        let granted = std::future::poll_fn(|cx| self.waiting.cell.poll_take(cx)).await;
+        let granted = std::future::poll_fn(|cx| self.waiter.cell.poll_take(cx)).await;
         self.over = true;
         match granted {
-            Granted::Conn(kept) => Ok(Lease::new(kept)),
+            Granted::Conn(connection) => Ok(Lease::new(connection)),
             Granted::Failed(error, setup) => Err(NotGranted::Failed(error, setup)),
             Granted::Withdrawn => Err(NotGranted::Withdrawn),
             Granted::Shutdown => Err(NotGranted::Shutdown),
@@ -82,14 +82,14 @@ impl Wait {
     /// How far the dial has come that was begun for this request; if there is none, the dial whose outcome the request
     /// shares.
     pub(crate) fn dial(&self) -> Option<Milestones> {
-        let own = self.waiting.dial.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        own.or_else(|| self.shared.dial_shared_by(self.ticket)).map(|setup| setup.milestones())
+        let own = self.waiter.dial.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        own.or_else(|| self.inner.dial_shared_by(self.ticket)).map(|setup| setup.milestones())
     }
 
     /// The story of a wait that took too long.
     pub(crate) fn timed_out(&self, after: Duration) -> Error {
         let place = self.ticket.place;
-        let mut state = self.shared.lock();
+        let mut state = self.inner.lock();
         let Some((key, counts, is_blocked, failed)) = state.policy.of_ticket(self.ticket) else {
             let message = format!("no connection became free within {after:?}");
             return Error::new(ErrorKind::PoolTimeout, message).in_phase(Phase::Queue);
@@ -97,12 +97,12 @@ impl Wait {
         let (key, failed) = (key.clone(), failed.cloned());
         state.note(place, PoolEventKind::Refused(Refusal::TimedOut));
         drop(state);
-        let config = &self.shared.config;
+        let config = &self.inner.config;
         let made = counts.active + counts.idle;
         let advice = if is_blocked {
             format!("all {} connections of max_connections are taken", config.limits.max_connections)
         } else if made > 0 && made + counts.dialing >= config.limits.max_connections_per_host {
-            match self.shared.unread(place) {
+            match self.inner.unread(place) {
                 0 => "raise max_connections_per_host, or the acquire_timeout".to_owned(),
                 unread => format!(
                     "{unread} active until the response is read to its end; or raise max_connections_per_host"
@@ -125,7 +125,7 @@ impl Wait {
     }
 }
 
-impl Shared {
+impl PoolInner {
     /// Returns the oldest dial of the host that a request waits for, if nothing else of the host can be expected to serve the
     /// request: no connection is in use there, or the host is failing.
     fn dial_shared_by(&self, ticket: Ticket) -> Option<Arc<Setup>> {
@@ -138,11 +138,11 @@ impl Shared {
                 return None;
             }
             let mut last = None;
-            for (began, dial) in state.dials.range(from..).take(BATCH) {
+            for (dial_id, dial) in state.dials.range(from..).take(BATCH) {
                 if dial.place.host == ticket.place.host {
                     return Some(dial.setup.clone());
                 }
-                last = Some(*began);
+                last = Some(*dial_id);
             }
             from = last? + 1;
         }
@@ -175,7 +175,7 @@ impl Shared {
         loop {
             let mut state = self.lock();
             let State { grants, policy, .. } = &mut *state;
-            let is_due = |(due, ..): &&(Instant, Place, Weak<Waiting>)| *due <= now;
+            let is_due = |(due, ..): &&(Instant, Place, Weak<Waiter>)| *due <= now;
             let due = grants.iter().take(BATCH).take_while(is_due).count();
             let unclaimed =
                 grants.drain(..due).map(|(_, place, granted)| (place, granted, policy.gains_by(place)));
@@ -184,17 +184,17 @@ impl Shared {
             let later = time::after(now, CLAIM);
             let mut again = Vec::new();
             for (place, granted, gains) in unclaimed {
-                let Some(waiting) = granted.upgrade() else { continue };
+                let Some(waiter) = granted.upgrade() else { continue };
                 if !gains {
                     // To close it would help nobody.
-                    if !waiting.cell.is_over() {
+                    if !waiter.cell.is_over() {
                         again.push((later, place, granted));
                     }
                     continue;
                 }
-                match waiting.cell.withdraw(Granted::Withdrawn) {
-                    Withdrawn::Gift(Granted::Conn(kept)) => {
-                        self.checkin(kept, None, Served::default(), time::now());
+                match waiter.cell.withdraw(Granted::Withdrawn) {
+                    Withdrawn::Gift(Granted::Conn(connection)) => {
+                        self.checkin(connection, None, Served::default(), time::now());
                     }
                     // Whoever gives it has been held up.
                     Withdrawn::NotYet => again.push((later, place, granted)),
@@ -217,25 +217,25 @@ impl Drop for Wait {
             return;
         }
         // This drops the caller's waker if no connection was delivered.
-        let given = contained(|| self.waiting.cell.leave()).flatten();
+        let given = contained(|| self.waiter.cell.leave()).flatten();
         let mut actions = Vec::new();
-        self.shared.decide(&mut actions, |policy, _, actions| policy.cancel(self.ticket, actions));
-        self.shared.perform(actions);
-        if let Some(Granted::Conn(kept)) = given {
-            self.shared.checkin(kept, None, Served::default(), time::now());
+        self.inner.decide(&mut actions, |policy, _, actions| policy.cancel(self.ticket, actions));
+        self.inner.perform(actions);
+        if let Some(Granted::Conn(connection)) = given {
+            self.inner.checkin(connection, None, Served::default(), time::now());
         }
     }
 }
 
 /// A request in the queue.
 #[derive(Debug)]
-pub(crate) struct Waiting {
+pub(crate) struct Waiter {
     pub(super) cell: handoff::Cell<Granted>,
     /// The dial that was begun for it, whoever gets its connection.
     pub(super) dial: Mutex<Option<Arc<Setup>>>,
 }
 
-impl Waiting {
+impl Waiter {
     pub(super) fn new() -> Self {
         Self { cell: handoff::Cell::new(), dial: Mutex::new(None) }
     }

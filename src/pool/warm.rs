@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::key::RouteRef;
 use super::policy::actions::Action;
 use super::policy::places::Place;
-use super::{Actions, Decider, Pool, Runtime, Shared, handoff};
+use super::{Actions, Decider, Pool, PoolInner, Runtime, handoff};
 use crate::error::Error;
 
 impl Pool {
@@ -19,14 +19,14 @@ impl Pool {
         let mut left = wanted;
         loop {
             let mut actions = Actions::new();
-            let is_shut = self.shared.decide(&mut actions, |policy, now, actions| {
-                let place = self.shared.place(policy, route, &runtime);
+            let is_shut = self.inner.decide(&mut actions, |policy, now, actions| {
+                let place = self.inner.place(policy, route, &runtime);
                 policy.warm(place, wanted, left, now, actions);
                 policy.is_shut()
             });
             let begun = actions.iter().filter(|action| matches!(action, Action::Dial { .. }));
             let dials: Vec<_> = begun.map(|_| Arc::new(handoff::Cell::new())).collect();
-            self.shared.perform_all(actions, &dials, None);
+            self.inner.perform_all(actions, &dials, None);
             if dials.is_empty() {
                 return if is_shut { Err(Error::shutdown()) } else { Ok(()) };
             }
@@ -45,18 +45,18 @@ impl Pool {
     pub(crate) fn set_min_idle(&self, route: RouteRef<'_>, wanted: usize) -> Result<(), Error> {
         let runtime = Runtime::current()?;
         let mut actions = Actions::new();
-        let is_shut = self.shared.decide(&mut actions, |policy, now, actions| {
-            let place = self.shared.place(policy, route, &runtime);
+        let is_shut = self.inner.decide(&mut actions, |policy, now, actions| {
+            let place = self.inner.place(policy, route, &runtime);
             policy.set_min_idle(place, wanted, now, actions);
             policy.is_shut()
         });
-        self.shared.perform(actions);
-        self.shared.ensure_timer(&runtime);
+        self.inner.perform(actions);
+        self.inner.ensure_timer(&runtime);
         if is_shut { Err(Error::shutdown()) } else { Ok(()) }
     }
 }
 
-impl Shared {
+impl PoolInner {
     pub(super) fn place(&self, policy: &mut Decider, route: RouteRef<'_>, runtime: &Runtime) -> Place {
         let hash = route.hash(&self.hasher);
         policy.place(hash, |key| route.is(key), || route.to_key(), runtime)

@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use super::Failing;
+use super::dials::DialId;
 use super::kinds::Kinds;
 use super::places::Place;
 use super::queue::Turn;
@@ -53,10 +54,10 @@ pub(crate) enum Action<K: Kinds> {
     /// Tell the waiter that the dial failed, or that the pool was shut down.
     Fail { waiter: K::Waiter },
     /// Cancel this dial, which is no longer counted. If it succeeds anyway, its connection is closed unused.
-    Abort { began: u64 },
+    Abort { dial_id: DialId },
     /// Make a connection on this runtime, then call `dialed` or `dial_failed` with `began`.
     /// `wanted_by` is the waiter that is told of its progress; whoever is first in the queue gets the connection.
-    Dial { key: K::Key, partition: K::Partition, place: Place, began: u64, wanted_by: Option<K::Waiter> },
+    Dial { key: K::Key, partition: K::Partition, place: Place, dial_id: DialId, wanted_by: Option<K::Waiter> },
     /// Close the connection, then call `release`.
     Bury { conn: K::Connection, place: Place, reason: DropReason },
     /// Close this connection, which reads what nobody wants, then call `release`; unless it is done by now.
@@ -77,7 +78,7 @@ pub(crate) struct Terms {
     /// It has answered a request: the next would be its second at least.
     pub(crate) is_used: bool,
     /// It was made in a network that is gone.
-    pub(crate) is_of_old: bool,
+    pub(crate) is_of_old_network: bool,
 }
 
 /// What a finished exchange adds to the ledger.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::actions::Actions;
 use super::kinds::Kinds;
-use super::places::Place;
+use super::places::{HostId, Place};
 use super::{Policy, Purpose};
 
 impl<K: Kinds> Policy<K> {
@@ -35,8 +35,9 @@ impl<K: Kinds> Policy<K> {
     }
 
     /// Whether a request waits for a connection that one to this host would leave no room for.
-    fn is_room_wanted(&self, slot: u32) -> bool {
-        !self.blocked.is_empty() || (self.hosts.host(slot).waiting > 0 && self.hosts.host(slot).is_wanting())
+    fn is_room_wanted(&self, host_id: HostId) -> bool {
+        !self.blocked.is_empty()
+            || (self.hosts.host(host_id).waiting > 0 && self.hosts.host(host_id).is_wanting())
     }
 
     /// From now on the host is to have so many idle connections on this runtime.
@@ -44,7 +45,7 @@ impl<K: Kinds> Policy<K> {
         // What would be evicted at once would be dialed again at once.
         let most = self.limits.max_idle_per_host.min(self.idle_room);
         self.hosts.shelf_mut(place).min_idle = if self.keeps_idle { wanted.min(most) } else { 0 };
-        self.pump(place.host, now, out);
+        self.dial_as_needed(place.host, now, out);
         self.leave(place, out);
         self.note_left();
     }
@@ -77,34 +78,34 @@ impl<K: Kinds> Policy<K> {
     }
 
     /// Dials nothing ahead to a host for a while, because such a dial has failed or stood in a request's way.
-    pub(super) fn dial_ahead_later(&mut self, slot: u32, now: Instant) {
-        if self.hosts.host(slot).shelves().any(|shelf| shelf.min_idle > 0) {
-            self.hosts.host_mut(slot).is_ahead_paused = true;
-            self.wake_later(slot, now);
+    pub(super) fn dial_ahead_later(&mut self, host_id: HostId, now: Instant) {
+        if self.hosts.host(host_id).shelves().any(|shelf| shelf.min_idle > 0) {
+            self.hosts.host_mut(host_id).is_ahead_paused = true;
+            self.wake_later(host_id, now);
         }
     }
 
     /// Thinks about a failing host again when its waiting period ends. (Without one, the end of its dial does.)
-    pub(super) fn wake_when_allowed(&mut self, slot: u32, now: Instant) {
-        if let Some(failing) = &self.hosts.host(slot).failing
+    pub(super) fn wake_when_allowed(&mut self, host_id: HostId, now: Instant) {
+        if let Some(failing) = &self.hosts.host(host_id).failing
             && failing.until > now
         {
-            self.wake_at(slot, failing.until);
+            self.wake_at(host_id, failing.until);
         }
     }
 
     /// A host is thought about again in a while.
-    pub(super) fn wake_later(&mut self, slot: u32, now: Instant) {
-        self.wake_at(slot, now + LATER);
+    pub(super) fn wake_later(&mut self, host_id: HostId, now: Instant) {
+        self.wake_at(host_id, now + LATER);
     }
 
-    fn wake_at(&mut self, slot: u32, at: Instant) {
-        let wake = &mut self.hosts.host_mut(slot).wake;
+    fn wake_at(&mut self, host_id: HostId, at: Instant) {
+        let wake = &mut self.hosts.host_mut(host_id).wake;
         if wake.is_none_or(|known| at < known) {
             if let Some(known) = wake.replace(at) {
-                self.wakes.remove(&(known, slot));
+                self.wakes.remove(&(known, host_id));
             }
-            self.wakes.insert((at, slot));
+            self.wakes.insert((at, host_id));
         }
     }
 
@@ -115,12 +116,12 @@ impl<K: Kinds> Policy<K> {
 
     /// Thinks about the dials of the next host whose time has come; `false`: there is none.
     pub(super) fn wake_next(&mut self, now: Instant, out: &mut Actions<K>) -> bool {
-        let Some(&(at, slot)) = self.wakes.first().filter(|(at, _)| *at <= now) else { return false };
-        self.wakes.remove(&(at, slot));
-        let host = self.hosts.host_mut(slot);
+        let Some(&(at, host_id)) = self.wakes.first().filter(|(at, _)| *at <= now) else { return false };
+        self.wakes.remove(&(at, host_id));
+        let host = self.hosts.host_mut(host_id);
         (host.wake, host.is_ahead_paused) = (None, false);
-        self.pump(slot, now, out);
-        self.hosts.note_if_empty(slot);
+        self.dial_as_needed(host_id, now, out);
+        self.hosts.list_if_empty(host_id);
         true
     }
 }

@@ -13,12 +13,15 @@ use super::places::Place;
 use super::touched::touch;
 use super::{BATCH, Policy};
 
-/// Dials under way, by the numbers of the events that began them.
+/// Number of the event that began a dial. Dials that began later have larger numbers, and so do waiters that queued later.
+pub(crate) type DialId = u64;
+
+/// Dials under way.
 #[derive(Debug, Default)]
 pub(super) struct Dials {
-    all: BTreeMap<u64, Dial>,
+    all: BTreeMap<DialId, Dial>,
     /// Those that were begun for `warm` or `min_idle`, not for a request.
-    ahead: BTreeSet<u64>,
+    ahead: BTreeSet<DialId>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -29,22 +32,22 @@ struct Dial {
 }
 
 impl Dials {
-    pub(super) fn insert(&mut self, began: u64, place: Place, due: Option<Instant>, is_ahead: bool) {
-        self.all.insert(began, Dial { place, due });
+    pub(super) fn insert(&mut self, dial_id: DialId, place: Place, due: Option<Instant>, is_ahead: bool) {
+        self.all.insert(dial_id, Dial { place, due });
         if is_ahead {
-            self.ahead.insert(began);
+            self.ahead.insert(dial_id);
         }
     }
 
-    pub(super) fn remove(&mut self, began: u64) -> Option<Place> {
+    pub(super) fn remove(&mut self, dial_id: DialId) -> Option<Place> {
         if !self.ahead.is_empty() {
-            self.ahead.remove(&began);
+            self.ahead.remove(&dial_id);
         }
-        self.all.remove(&began).map(|dial| dial.place)
+        self.all.remove(&dial_id).map(|dial| dial.place)
     }
 
-    pub(super) fn place(&self, began: u64) -> Option<Place> {
-        self.all.get(&began).map(|dial| dial.place)
+    pub(super) fn place(&self, dial_id: DialId) -> Option<Place> {
+        self.all.get(&dial_id).map(|dial| dial.place)
     }
 
     /// Time at which the first dial is overdue.
@@ -57,12 +60,12 @@ impl<K: Kinds> Policy<K> {
     /// When a dial that is to begin now will be overdue.
     pub(super) fn dial_due(&self, now: Instant) -> Option<Instant> {
         let timeout = self.limits.connect_timeout?;
-        now.checked_add(timeout)?.checked_add(GRACE)
+        now.checked_add(timeout)?.checked_add(OVERDUE_GRACE)
     }
 
     /// Whether a dial is under way that was not given up.
-    pub(crate) fn has_dial(&self, began: u64) -> bool {
-        self.dials.all.contains_key(&began)
+    pub(crate) fn has_dial(&self, dial_id: DialId) -> bool {
+        self.dials.all.contains_key(&dial_id)
     }
 
     /// When the next dial is overdue, if anybody waits who could use its room.
@@ -78,28 +81,30 @@ impl<K: Kinds> Policy<K> {
     /// Returns the first overdue dial, and the runtime that does not run it. Requests that wait there fail by
     /// [`refuse_waiters`](Self::refuse_waiters), because no dial there can serve them; after that,
     /// [`reclaim`](Self::reclaim) gives the dial up.
-    pub(crate) fn overdue(&self, now: Instant) -> Option<(u64, K::Partition)> {
-        let (&began, &Dial { place, due, .. }) = self.dials.all.first_key_value()?;
+    pub(crate) fn overdue(&self, now: Instant) -> Option<(DialId, K::Partition)> {
+        let (&dial_id, &Dial { place, due, .. }) = self.dials.all.first_key_value()?;
         let partition = self.hosts.shelf(place).partition.clone()?;
-        (due? <= now).then_some((began, partition))
+        (due? <= now).then_some((dial_id, partition))
     }
 
     /// Gives an overdue dial up, and lets others dial in its room.
-    pub(crate) fn reclaim(&mut self, began: u64, now: Instant, out: &mut Actions<K>) {
-        let Some(place) = self.dials.place(began) else { return };
+    pub(crate) fn reclaim(&mut self, dial_id: DialId, now: Instant, out: &mut Actions<K>) {
+        let Some(place) = self.dials.place(dial_id) else { return };
         self.counters(place.host, |c| c.failed_dials += 1);
-        self.give_up(began, out);
+        self.give_up(dial_id, out);
         self.dial_ahead_later(place.host, now);
-        self.pump_waiting(place.host, now, out);
+        self.dial_for_waiters(place.host, now, out);
         self.leave(place, out);
-        self.pump_blocked(now, out);
+        self.dial_for_blocked(now, out);
     }
 
     /// Gives every dial up, [`BATCH`] a call. Returns true if more remain.
     pub(crate) fn give_up_all(&mut self, out: &mut Actions<K>) -> bool {
         for _ in 0..BATCH {
-            let Some((&began, &Dial { place, .. })) = self.dials.all.first_key_value() else { return false };
-            self.give_up(began, out);
+            let Some((&dial_id, &Dial { place, .. })) = self.dials.all.first_key_value() else {
+                return false;
+            };
+            self.give_up(dial_id, out);
             self.leave(place, out);
         }
         true
@@ -108,7 +113,7 @@ impl<K: Kinds> Policy<K> {
     /// Gives up a dial that was begun ahead and that nobody waits for, of this host or of any, because a request wants its
     /// room. Returns false if none was found.
     pub(super) fn give_up_spare(&mut self, host: Option<u32>, now: Instant, out: &mut Actions<K>) -> bool {
-        let is_spare = |(_, dial): &(u64, Dial)| {
+        let is_spare = |(_, dial): &(DialId, Dial)| {
             touch();
             let known = self.hosts.host(dial.place.host);
             // The waiters of a failing host share its dial, on whatever runtime they are.
@@ -117,9 +122,9 @@ impl<K: Kinds> Policy<K> {
             is_of_host && !is_shared && known.shelves[dial.place.shelf as usize].ahead() > 0
         };
         let ahead = self.dials.ahead.iter().take(BATCH / 2);
-        let mut ahead = ahead.filter_map(|began| Some((*began, *self.dials.all.get(began)?)));
-        let Some((began, Dial { place, .. })) = ahead.find(is_spare) else { return false };
-        self.give_up(began, out);
+        let mut ahead = ahead.filter_map(|dial_id| Some((*dial_id, *self.dials.all.get(dial_id)?)));
+        let Some((dial_id, Dial { place, .. })) = ahead.find(is_spare) else { return false };
+        self.give_up(dial_id, out);
         self.dial_ahead_later(place.host, now);
         self.vacate(place, out);
         // A place that the caller works with must not be forgotten by this.
@@ -127,17 +132,17 @@ impl<K: Kinds> Policy<K> {
         true
     }
 
-    fn give_up(&mut self, began: u64, out: &mut Actions<K>) {
-        let Some(place) = self.dials.remove(began) else { return };
+    fn give_up(&mut self, dial_id: DialId, out: &mut Actions<K>) {
+        let Some(place) = self.dials.remove(dial_id) else { return };
         self.hosts.shelf_mut(place).dialing -= 1;
         self.dialing -= 1;
         self.uncount(place.host);
-        out.push(Action::Abort { began });
+        out.push(Action::Abort { dial_id });
     }
 }
 
 /// Time after the connect timeout at which a dial is overdue. A runtime that runs has ended the dial by then.
-const GRACE: Duration = Duration::from_millis(250);
+const OVERDUE_GRACE: Duration = Duration::from_millis(250);
 
 #[cfg(test)]
 #[path = "dials_tests.rs"]

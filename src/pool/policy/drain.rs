@@ -15,9 +15,9 @@ impl<K: Kinds> Policy<K> {
     /// ([`Served::drained`](super::actions::Served::drained)).
     pub(crate) fn begin_drain(&mut self, place: Place, id: u64, terms: Terms, now: Instant) -> bool {
         let is_wanted = self.hosts.host(place.host).waiting > 0 || !self.blocked.is_empty();
-        let is_too_old = terms.is_of_old || terms.until.is_some_and(|until| until <= now);
+        let is_too_old = terms.is_of_old_network || terms.until.is_some_and(|until| until <= now);
         let is_kept = !self.shut && !is_too_old && !self.is_not_kept(place.host, now) && self.keeps_idle;
-        let may_drain = is_kept && !is_wanted && self.draining.len() < MOST;
+        let may_drain = is_kept && !is_wanted && self.draining.len() < MAX_DRAINING;
         if may_drain {
             self.draining.insert(id, place);
         }
@@ -52,7 +52,7 @@ impl<K: Kinds> Policy<K> {
 }
 
 /// The most that drain at once.
-const MOST: usize = 32;
+const MAX_DRAINING: usize = 32;
 
 #[cfg(test)]
 #[path = "drain_tests.rs"]

@@ -8,8 +8,9 @@
 use std::time::{Duration, Instant};
 
 use super::actions::{Action, Actions};
+use super::dials::DialId;
 use super::kinds::Kinds;
-use super::places::Place;
+use super::places::{HostId, Place};
 use super::{BATCH, Policy};
 
 /// Dials to a host that failed, since the last that did not.
@@ -43,21 +44,21 @@ impl<K: Kinds> Policy<K> {
     pub(crate) fn note_failure(
         &mut self,
         place: Place,
-        began: u64,
+        dial_id: DialId,
         error: Option<K::Failure>,
         now: Instant,
     ) -> bool {
-        self.dials.remove(began);
+        self.dials.remove(dial_id);
         let Some(error) = error else { return false };
         let seen = self.next_seq();
         let before = self.hosts.host_mut(place.host).failing.take();
-        let is_probe = before.as_ref().is_some_and(|failing| failing.is_failing() && began >= failing.seen);
+        let is_probe = before.as_ref().is_some_and(|failing| failing.is_failing() && dial_id >= failing.seen);
         let (dials, until) = match &before {
             None => (1, None),
-            Some(failing) if began < failing.seen && failing.is_failing() => {
+            Some(failing) if dial_id < failing.seen && failing.is_failing() => {
                 (failing.dials, Some(failing.until))
             }
-            Some(failing) if began < failing.seen => (FAILURES.min(failing.dials + 1), None),
+            Some(failing) if dial_id < failing.seen => (FAILURES.min(failing.dials + 1), None),
             Some(failing) => (failing.dials.saturating_add(1), None),
         };
         let until = until.unwrap_or_else(|| {
@@ -120,36 +121,36 @@ impl<K: Kinds> Policy<K> {
     }
 
     /// Notes which dial took the place of the first that failed.
-    pub(super) fn note_replacement(&mut self, slot: u32, begun: &[Action<K>]) {
-        let Some(failing) = &mut self.hosts.host_mut(slot).failing else { return };
+    pub(super) fn note_replacement(&mut self, host_id: HostId, begun: &[Action<K>]) {
+        let Some(failing) = &mut self.hosts.host_mut(host_id).failing else { return };
         let dial = begun.iter().find_map(|action| match action {
-            Action::Dial { began, .. } => Some(*began),
+            Action::Dial { dial_id, .. } => Some(*dial_id),
             _ => None,
         });
         failing.replacement = failing.replacement.or(dial);
     }
 
     /// The host is not failing, or no longer.
-    pub(super) fn absolve(&mut self, slot: u32) -> bool {
-        let host = self.hosts.host_mut(slot);
+    pub(super) fn clear_failure(&mut self, host_id: HostId) -> bool {
+        let host = self.hosts.host_mut(host_id);
         host.is_ahead_paused = false;
         host.failing.take().is_some()
     }
 
     /// Hosts to which dials failed may be dialed at once: [`BATCH`] of them, from `slot` on; answers where to go on.
-    pub(crate) fn forgive(&mut self, slot: usize, now: Instant, out: &mut Actions<K>) -> Option<usize> {
-        let end = (slot + BATCH).min(self.hosts.slots());
-        for slot in slot..end {
-            if self.hosts.get(slot as u32).is_some() && self.absolve(slot as u32) {
-                self.pump(slot as u32, now, out);
+    pub(crate) fn forgive(&mut self, from: usize, now: Instant, out: &mut Actions<K>) -> Option<usize> {
+        let end = (from + BATCH).min(self.hosts.slots());
+        for host_id in from..end {
+            if self.hosts.get(host_id as HostId).is_some() && self.clear_failure(host_id as HostId) {
+                self.dial_as_needed(host_id as HostId, now, out);
             }
         }
         (end < self.hosts.slots()).then_some(end)
     }
 
     /// How many dials the host may begin, limits aside.
-    pub(super) fn dials_allowed(&self, slot: u32, now: Instant) -> usize {
-        let host = self.hosts.host(slot);
+    pub(super) fn dials_allowed(&self, host_id: HostId, now: Instant) -> usize {
+        let host = self.hosts.host(host_id);
         match &host.failing {
             Some(failing) if failing.is_failing() => usize::from(now >= failing.until && host.dialing() == 0),
             _ => usize::MAX,
@@ -158,8 +159,8 @@ impl<K: Kinds> Policy<K> {
 
     /// The failure that a request is told of instead of waiting for a failing host: the waiting period is not over, and no
     /// dial is under way that the request could share.
-    pub(super) fn refusal(&self, slot: u32, now: Instant) -> Option<Failing<K::Failure>> {
-        let host = self.hosts.host(slot);
+    pub(super) fn refusal(&self, host_id: HostId, now: Instant) -> Option<Failing<K::Failure>> {
+        let host = self.hosts.host(host_id);
         let failing = host.failing.as_deref()?;
         let is_refused = failing.is_failing()
             && now < failing.until

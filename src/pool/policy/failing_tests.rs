@@ -120,10 +120,10 @@ fn rule_13_a_shortage_of_our_own_says_nothing_of_the_host() {
     let mut play = Play::new(config());
     for waiter in 0..20 {
         assert_eq!(play.want("a", 0, waiter), ["dial a/0"], "no failure is remembered");
-        let (place, began) = play.dials.pop_front().unwrap();
+        let (place, dial_id) = play.dials.pop_front().unwrap();
         let mut out = Vec::new();
-        assert!(!play.policy.note_failure(place, began, None, play.now));
-        assert!(!play.policy.fail_waiters(place, began, false, &mut out));
+        assert!(!play.policy.note_failure(place, dial_id, None, play.now));
+        assert!(!play.policy.fail_waiters(place, dial_id, false, &mut out));
         play.policy.dial_failed(place, false, play.now, &mut out);
         assert_eq!(play.say(out), [format!("fail {waiter}")]);
         assert!(play.policy.failure(place).is_none());
@@ -173,11 +173,11 @@ fn rule_13_dials_that_fail_together_leave_nobody_behind() {
         }
         let dials: Vec<_> = play.dials.drain(..).collect();
         let (mut out, now) = (Vec::new(), play.now);
-        for (place, began) in &dials {
-            play.policy.note_failure(*place, *began, Some(FAILED), now);
+        for (place, dial_id) in &dials {
+            play.policy.note_failure(*place, *dial_id, Some(FAILED), now);
         }
-        for (place, began) in &dials {
-            while play.policy.fail_waiters(*place, *began, false, &mut out) {}
+        for (place, dial_id) in &dials {
+            while play.policy.fail_waiters(*place, *dial_id, false, &mut out) {}
         }
         for (place, _) in &dials {
             while play.policy.fail_unserved(*place, true, &mut out) {}
@@ -263,11 +263,11 @@ fn a_thousand_fail_in_batches() {
     }
     // Those who queued behind the first dial have the second, which began when it failed.
     assert_eq!(play.fails(true), ["fail 0", "dial a/0"]);
-    let (place, began) = play.dials.pop_front().unwrap();
+    let (place, dial_id) = play.dials.pop_front().unwrap();
     let mut failed = 0;
     loop {
         let mut out = Vec::new();
-        let more = play.policy.fail_waiters(place, began, true, &mut out);
+        let more = play.policy.fail_waiters(place, dial_id, true, &mut out);
         assert!(out.len() <= BATCH);
         failed += out.len();
         if !more {
@@ -345,10 +345,10 @@ fn rule_13_a_shortage_of_our_own_is_not_shared() {
     assert_eq!(play.want("a", 0, 3), ["dial a/0"]);
     assert_eq!(play.want("a", 0, 4), NOTHING);
     assert_eq!(play.want("a", 1, 5), NOTHING);
-    let (place, began) = play.dials.pop_front().unwrap();
+    let (place, dial_id) = play.dials.pop_front().unwrap();
     let (now, mut out) = (play.now, Vec::new());
-    assert!(!play.policy.note_failure(place, began, None, now));
-    assert!(!play.policy.fail_waiters(place, began, false, &mut out));
+    assert!(!play.policy.note_failure(place, dial_id, None, now));
+    assert!(!play.policy.fail_waiters(place, dial_id, false, &mut out));
     play.policy.dial_failed(place, false, now, &mut out);
     assert_eq!(play.say(out), ["fail 3", "dial a/0"]);
     assert_eq!(play.dialed(1), ["grant 1 to 4", "dial a/1"]);

@@ -14,7 +14,7 @@ use super::Failing;
 use super::idle::IdleId;
 use super::kinds::Kinds;
 use super::ledger::{Counters, Counts};
-use super::places::Place;
+use super::places::{HostId, Place};
 use super::queue::Queue;
 use super::slots::Slots;
 use super::touched::touch;
@@ -250,14 +250,14 @@ impl<K: Kinds> Hosts<K> {
     ) -> Place {
         let hosts = &mut self.slots;
         let half = hash as u32;
-        let is_host = |(known, slot): &(u32, u32)| {
+        let is_host = |(known, host_id): &(u32, u32)| {
             *known == half && {
                 touch();
-                hosts.get(*slot).is_some_and(|host| is_key(&host.key))
+                hosts.get(*host_id).is_some_and(|host| is_key(&host.key))
             }
         };
-        let slot = match self.index.find(whole(half), is_host) {
-            Some((_, slot)) => *slot,
+        let host_id = match self.index.find(whole(half), is_host) {
+            Some((_, host_id)) => *host_id,
             None => {
                 let host = Host {
                     key: key(),
@@ -279,16 +279,16 @@ impl<K: Kinds> Hosts<K> {
                     not_kept_until: None,
                     counters: Counters::default(),
                 };
-                let slot = hosts.insert(host);
-                self.index.insert_unique(whole(half), (half, slot), |(half, _)| whole(*half));
-                slot
+                let host_id = hosts.insert(host);
+                self.index.insert_unique(whole(half), (half, host_id), |(half, _)| whole(*half));
+                host_id
             }
         };
-        let shelves = &mut self.host_mut(slot).shelves;
+        let shelves = &mut self.host_mut(host_id).shelves;
         let visited = || shelves.iter().inspect(|_| touch());
         let known = visited().position(|shelf| shelf.partition.as_ref() == Some(partition));
         if let Some(shelf) = known {
-            return Place { host: slot, shelf: shelf as u32 };
+            return Place { host: host_id, shelf: shelf as u32 };
         }
         let vacant = visited().position(|shelf| shelf.partition.is_none());
         let shelf = vacant.unwrap_or(shelves.len());
@@ -296,7 +296,7 @@ impl<K: Kinds> Hosts<K> {
             Some(vacant) => *vacant = Shelf::new(partition.clone()),
             None => shelves.more.get_or_insert_default().push(Shelf::new(partition.clone())),
         }
-        Place { host: slot, shelf: shelf as u32 }
+        Place { host: host_id, shelf: shelf as u32 }
     }
 
     /// If nothing is left on the shelf, its partition is taken out, to be dropped by the caller.
@@ -321,24 +321,24 @@ impl<K: Kinds> Hosts<K> {
     }
 
     /// The host in a slot, if there is one.
-    pub(super) fn get(&self, slot: u32) -> Option<&Host<K>> {
+    pub(super) fn get(&self, host_id: HostId) -> Option<&Host<K>> {
         touch();
-        self.slots.get(slot)
+        self.slots.get(host_id)
     }
 
     /// The same, to change.
-    pub(super) fn get_mut(&mut self, slot: u32) -> Option<&mut Host<K>> {
+    pub(super) fn get_mut(&mut self, host_id: HostId) -> Option<&mut Host<K>> {
         touch();
-        self.slots.get_mut(slot)
+        self.slots.get_mut(host_id)
     }
 
     /// A host of which nothing is left is listed; the list is bounded, so a crawler keeps no dead keys.
-    pub(super) fn note_if_empty(&mut self, slot: u32) {
-        let host = self.host_mut(slot);
+    pub(super) fn list_if_empty(&mut self, host_id: HostId) {
+        let host = self.host_mut(host_id);
         if host.is_in_use() || std::mem::replace(&mut host.is_listed_empty, true) {
             return;
         }
-        self.empties.push_back(slot);
+        self.empties.push_back(host_id);
         // A host that came back to life is listed again when it is empty again: one pass each is enough.
         while self.empties.len() > MAX_EMPTIES {
             let Some(oldest) = self.empties.pop_front() else { return };
@@ -348,21 +348,21 @@ impl<K: Kinds> Hosts<K> {
             if !host.is_in_use() && host.blocked.is_none() {
                 let hash = host.hash;
                 self.slots.remove(oldest);
-                if let Ok(entry) = self.index.find_entry(whole(hash), |(_, slot)| *slot == oldest) {
+                if let Ok(entry) = self.index.find_entry(whole(hash), |(_, host_id)| *host_id == oldest) {
                     entry.remove();
                 }
             }
         }
     }
 
-    pub(super) fn host(&self, slot: u32) -> &Host<K> {
+    pub(super) fn host(&self, host_id: HostId) -> &Host<K> {
         touch();
-        self.slots.get(slot).expect("a host stays while a place of it is counted or queued")
+        self.slots.get(host_id).expect("a host stays while a place of it is counted or queued")
     }
 
-    pub(super) fn host_mut(&mut self, slot: u32) -> &mut Host<K> {
+    pub(super) fn host_mut(&mut self, host_id: HostId) -> &mut Host<K> {
         touch();
-        self.slots.get_mut(slot).expect("a host stays while a place of it is counted or queued")
+        self.slots.get_mut(host_id).expect("a host stays while a place of it is counted or queued")
     }
 
     pub(super) fn shelf(&self, place: Place) -> &Shelf<K> {

@@ -223,7 +223,7 @@ impl<T> IdleList<T> {
     #[inline]
     pub(crate) fn remove(&mut self, id: IdleId) -> Taken<T> {
         touch();
-        let entry = self.slots.remove(id.slot()).expect(HELD);
+        let entry = self.slots.remove(id.slot()).expect(STALE_ID);
         self.len -= 1;
         if let Some(above) = entry.above {
             self.entry_mut(above).below = entry.below;
@@ -370,17 +370,17 @@ impl<T> IdleList<T> {
 
     fn entry(&self, id: IdleId) -> &Entry<T> {
         touch();
-        self.slots.get(id.slot()).expect(HELD)
+        self.slots.get(id.slot()).expect(STALE_ID)
     }
 
     fn neighbours_mut(&mut self, id: IdleId) -> &mut Neighbours {
         touch();
-        self.neighbours.get_mut(id.slot()).expect(HELD)
+        self.neighbours.get_mut(id.slot()).expect(STALE_ID)
     }
 
     fn entry_mut(&mut self, id: IdleId) -> &mut Entry<T> {
         touch();
-        self.slots.get_mut(id.slot()).expect(HELD)
+        self.slots.get_mut(id.slot()).expect(STALE_ID)
     }
 }
 
@@ -393,7 +393,7 @@ fn nanos(duration: Duration) -> u64 {
 /// In place of a deadline. (It is 584 years from the beginning.)
 const NEVER: u64 = u64::MAX;
 
-const HELD: &str = "an IdleId is held only while its slot is taken";
+const STALE_ID: &str = "an IdleId is held only while its slot is taken";
 
 #[cfg(test)]
 mod tests {

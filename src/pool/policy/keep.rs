@@ -45,28 +45,28 @@ impl<K: Kinds> Policy<K> {
     pub(crate) fn abandon(
         &mut self,
         partition: &K::Partition,
-        mut slot: usize,
+        mut from: usize,
         out: &mut Actions<K>,
     ) -> Option<usize> {
         for _ in 0..BATCH {
-            if slot >= self.hosts.slots() {
+            if from >= self.hosts.slots() {
                 return None;
             }
             let is_theirs = |shelf: &Shelf<K>| shelf.partition.as_ref() == Some(partition);
-            let shelf = self.hosts.get(slot as u32).and_then(|host| host.shelves().position(is_theirs));
+            let shelf = self.hosts.get(from as u32).and_then(|host| host.shelves().position(is_theirs));
             if let Some(shelf) = shelf {
-                let place = Place { host: slot as u32, shelf: shelf as u32 };
+                let place = Place { host: from as u32, shelf: shelf as u32 };
                 while let Some(id) = self.hosts.shelf(place).bottom {
                     if out.len() >= BATCH {
-                        return Some(slot);
+                        return Some(from);
                     }
                     self.bury_idle(id, DropReason::RuntimeGone, out);
                 }
                 self.forget_min_idle(place, out);
             }
-            slot += 1;
+            from += 1;
         }
-        Some(slot)
+        Some(from)
     }
 
     /// The newest idle connection that has not expired, if it was used within `fresh`.
@@ -119,7 +119,7 @@ impl<K: Kinds> Policy<K> {
         now: Instant,
         out: &mut Actions<K>,
     ) -> Option<Instant> {
-        if terms.is_of_old {
+        if terms.is_of_old_network {
             self.bury(conn, place, DropReason::NetworkChanged, out);
             return None;
         }

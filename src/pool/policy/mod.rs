@@ -25,7 +25,7 @@
 pub(crate) mod actions;
 mod ahead;
 mod demand;
-mod dials;
+pub(crate) mod dials;
 mod drain;
 mod failing;
 mod hosts;
@@ -46,14 +46,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use self::actions::{Action, Actions, Again, Checkout, Served, Terms, Ticket};
-use self::dials::Dials;
+use self::dials::{DialId, Dials};
 pub(crate) use self::failing::Failing;
 use self::hosts::Hosts;
 use self::idle::{IdleList, Spent};
 use self::kinds::Kinds;
 use self::ledger::{Counters, Counts};
 use self::limits::Limits;
-use self::places::Place;
+use self::places::{HostId, Place};
 use self::queue::{End, Queued, Turn};
 use self::reasons::DropReason;
 pub(crate) use self::sweep::Lent;
@@ -164,7 +164,7 @@ impl<K: Kinds> Policy<K> {
         };
         let lane = if is_resending { Lane::Resending } else { Lane::Waiting };
         self.enqueue(place, turn, Queued { waiter: waiter(), since, fresh }, lane);
-        self.pump(place.host, now, out);
+        self.dial_as_needed(place.host, now, out);
         Checkout::Queued(Ticket { place, turn, since })
     }
 
@@ -210,9 +210,9 @@ impl<K: Kinds> Policy<K> {
     /// Lists the hosts whose dials ahead were given up, if nothing is left of them. To be called where nobody holds a place
     /// that could be forgotten by it.
     fn note_left(&mut self) {
-        while let Some(slot) = self.left.pop() {
-            if self.hosts.get(slot).is_some() {
-                self.hosts.note_if_empty(slot);
+        while let Some(host_id) = self.left.pop() {
+            if self.hosts.get(host_id).is_some() {
+                self.hosts.list_if_empty(host_id);
             }
         }
     }
@@ -242,7 +242,7 @@ impl<K: Kinds> Policy<K> {
         let queued = Queued { waiter: waiter.clone(), since: now, fresh };
         self.enqueue(place, turn, queued, Lane::Waiting);
         self.hosts.shelf_mut(place).active -= 1;
-        self.start_dial(place, now, out, Purpose::Slot(waiter));
+        self.start_dial(place, now, out, Purpose::Replacement(waiter));
         Checkout::Queued(Ticket { place, turn, since: now })
     }
 
@@ -264,7 +264,7 @@ impl<K: Kinds> Policy<K> {
         let queued = Queued { waiter: waiter.clone(), since: now, fresh: None };
         self.enqueue(place, (seq, seq), queued, Lane::Resending);
         self.hosts.shelf_mut(place).active -= 1;
-        self.start_dial(place, now, out, Purpose::Slot(waiter));
+        self.start_dial(place, now, out, Purpose::Replacement(waiter));
         Ticket { place, turn: (seq, seq), since: now }
     }
 
@@ -302,13 +302,13 @@ impl<K: Kinds> Policy<K> {
         self.hosts.shelf_mut(place).active -= 1;
         self.uncount(place.host);
         if self.yields_turn(place.host, now) {
-            self.pump_blocked(now, out);
+            self.dial_for_blocked(now, out);
         }
-        self.pump(place.host, now, out);
+        self.dial_as_needed(place.host, now, out);
         self.vacate(place, out);
         // Before others are noted, of whom each can make the list forget its oldest.
-        self.hosts.note_if_empty(place.host);
-        self.pump_blocked(now, out);
+        self.hosts.list_if_empty(place.host);
+        self.dial_for_blocked(now, out);
     }
 
     /// A buried connection of ours is closed now.
@@ -321,20 +321,20 @@ impl<K: Kinds> Policy<K> {
     pub(crate) fn dialed(
         &mut self,
         place: Place,
-        began: u64,
+        dial_id: DialId,
         conn: K::Connection,
         terms: Terms,
         now: Instant,
         out: &mut Actions<K>,
     ) -> Option<Instant> {
-        self.dials.remove(began);
+        self.dials.remove(dial_id);
         let shelf = self.hosts.shelf_mut(place);
         shelf.dialing -= 1;
         shelf.active += 1;
         let resending = shelf.resending.pop_first();
         self.dialing -= 1;
         self.counters(place.host, |c| c.opened += 1);
-        self.absolve(place.host);
+        self.clear_failure(place.host);
         let due = if let Some(waiter) = resending {
             self.no_longer_waiting(place.host, 1);
             out.push(Action::Grant { waiter, conn, place });
@@ -345,7 +345,7 @@ impl<K: Kinds> Policy<K> {
         let host = self.hosts.host(place.host);
         if host.is_wanting() || host.shelves[place.shelf as usize].min_idle > 0 {
             // The host may be back from failing, and more may be wanted than were dialed for at once.
-            self.pump(place.host, now, out);
+            self.dial_as_needed(place.host, now, out);
         }
         due
     }
@@ -362,7 +362,7 @@ impl<K: Kinds> Policy<K> {
     pub(crate) fn fail_waiters(
         &mut self,
         place: Place,
-        began: u64,
+        dial_id: DialId,
         concerns_host: bool,
         out: &mut Actions<K>,
     ) -> bool {
@@ -375,7 +375,7 @@ impl<K: Kinds> Policy<K> {
         let mut failed = 0;
         for queue in [&mut shelf.resending, &mut shelf.waiting] {
             while failed < most
-                && let Some(waiter) = queue.pop_before(began, end, BATCH)
+                && let Some(waiter) = queue.pop_before(dial_id, end, BATCH)
             {
                 out.push(Action::Fail { waiter });
                 failed += 1;
@@ -399,12 +399,12 @@ impl<K: Kinds> Policy<K> {
         // Nothing is dialed ahead right after a failure: it would be dialed again and again.
         self.dial_ahead_later(place.host, now);
         let noted = out.len();
-        self.pump_waiting(place.host, now, out);
+        self.dial_for_waiters(place.host, now, out);
         self.note_replacement(place.host, &out[noted..]);
         self.vacate(place, out);
         // Before others are noted, of whom each can make the list forget its oldest.
-        self.hosts.note_if_empty(place.host);
-        self.pump_blocked(now, out);
+        self.hosts.list_if_empty(place.host);
+        self.dial_for_blocked(now, out);
     }
 
     /// A waiter leaves. `false`: it has been granted or failed already, and its host may be gone.
@@ -433,13 +433,13 @@ impl<K: Kinds> Policy<K> {
     pub(crate) fn refuse_waiters(
         &mut self,
         partition: Option<&K::Partition>,
-        mut slot: usize,
+        mut from: usize,
         out: &mut Actions<K>,
     ) -> Option<usize> {
         for _ in 0..BATCH {
-            let shelves = self.hosts.get(slot as u32).map_or(0, |host| host.shelves.len());
+            let shelves = self.hosts.get(from as u32).map_or(0, |host| host.shelves.len());
             for shelf in 0..shelves {
-                let place = Place { host: slot as u32, shelf: shelf as u32 };
+                let place = Place { host: from as u32, shelf: shelf as u32 };
                 let mut refused = 0;
                 let shelf = self.hosts.shelf_mut(place);
                 if partition.is_some() && shelf.partition.as_ref() != partition {
@@ -455,18 +455,18 @@ impl<K: Kinds> Policy<K> {
                 self.no_longer_waiting(place.host, refused);
                 self.vacate(place, out);
                 if out.len() >= BATCH {
-                    return Some(slot);
+                    return Some(from);
                 }
             }
             if shelves > 0 {
-                self.hosts.note_if_empty(slot as u32);
+                self.hosts.list_if_empty(from as u32);
             }
-            slot += 1;
-            if slot >= self.hosts.slots() {
+            from += 1;
+            if from >= self.hosts.slots() {
                 return None;
             }
         }
-        Some(slot)
+        Some(from)
     }
 
     /// Whether tables were given up.
@@ -535,8 +535,8 @@ impl<K: Kinds> Policy<K> {
     }
 
     /// The ledger of one host.
-    pub(crate) fn host_at(&self, slot: usize) -> Option<(&K::Key, &Counters, Counts)> {
-        let host = self.hosts.get(u32::try_from(slot).ok()?)?;
+    pub(crate) fn host_at(&self, at: usize) -> Option<(&K::Key, &Counters, Counts)> {
+        let host = self.hosts.get(HostId::try_from(at).ok()?)?;
         Some((&host.key, &host.counters, host.counts()))
     }
 
@@ -567,7 +567,7 @@ enum Purpose<W> {
     /// A waiter that has no dial under way.
     Waiter,
     /// This waiter, whose dead connection has left it a slot that is counted already.
-    Slot(W),
+    Replacement(W),
     /// Nobody yet.
     Ahead,
 }
@@ -583,10 +583,10 @@ impl<K: Kinds> Policy<K> {
         };
     }
 
-    fn no_longer_waiting(&mut self, slot: u32, waiters: usize) {
+    fn no_longer_waiting(&mut self, host_id: HostId, waiters: usize) {
         self.waiting -= waiters;
-        self.hosts.host_mut(slot).waiting -= waiters as u32;
-        self.unblock_if_served(slot);
+        self.hosts.host_mut(host_id).waiting -= waiters as u32;
+        self.unblock_if_served(host_id);
     }
 
     fn next_seq(&mut self) -> u64 {
@@ -597,7 +597,7 @@ impl<K: Kinds> Policy<K> {
     /// Nothing more is wanted of a place: where nothing is left either, it is given up.
     fn leave(&mut self, place: Place, out: &mut Actions<K>) {
         self.vacate(place, out);
-        self.hosts.note_if_empty(place.host);
+        self.hosts.list_if_empty(place.host);
     }
 
     fn vacate(&mut self, place: Place, out: &mut Actions<K>) {
@@ -622,14 +622,14 @@ impl<K: Kinds> Policy<K> {
         self.counters(place.host, |c| c.count_closed(reason));
     }
 
-    fn counters(&mut self, slot: u32, count: impl Fn(&mut Counters)) {
-        count(&mut self.hosts.host_mut(slot).counters);
+    fn counters(&mut self, host_id: HostId, count: impl Fn(&mut Counters)) {
+        count(&mut self.hosts.host_mut(host_id).counters);
         count(&mut self.totals);
     }
 
-    fn uncount(&mut self, slot: u32) {
+    fn uncount(&mut self, host_id: HostId) {
         self.counted -= 1;
-        self.hosts.host_mut(slot).counted -= 1;
+        self.hosts.host_mut(host_id).counted -= 1;
     }
 }
 

@@ -72,7 +72,7 @@ struct Model {
 
 struct Failure {
     place: Place,
-    began: u64,
+    dial_id: DialId,
     host: usize,
     runtime: u32,
     concerns_host: bool,
@@ -162,15 +162,15 @@ impl Model {
                     let found = self.forget_waiter(waiter);
                     assert!(found, "{waiter} did not wait");
                 }
-                Action::Dial { key, partition, place, began, .. } => {
+                Action::Dial { key, partition, place, dial_id, .. } => {
                     let host = HOSTS.iter().position(|known| *known == key).unwrap();
                     assert_eq!(self.owner(place), (host, partition));
                     self.note_dial(host, partition);
-                    self.dials.push((place, began, host, partition));
+                    self.dials.push((place, dial_id, host, partition));
                 }
                 Action::Forget { .. } => {}
-                Action::Abort { began } => {
-                    let at = self.dials.iter().position(|dial| dial.1 == began).expect("it is under way");
+                Action::Abort { dial_id } => {
+                    let at = self.dials.iter().position(|dial| dial.1 == dial_id).expect("it is under way");
                     self.dials.swap_remove(at);
                 }
                 Action::Cut { id } => {
@@ -260,7 +260,7 @@ impl Model {
             stay: [None, Some(Duration::ZERO), Some(3 * S), Some(500 * S)][random.below(4)],
             until: [None, None, Some(self.play.now), Some(self.play.now + 5 * S)][random.below(4)],
             is_used: random.below(3) > 0,
-            is_of_old: random.below(50) == 0,
+            is_of_old_network: random.below(50) == 0,
         }
     }
 
@@ -472,13 +472,13 @@ impl Model {
     fn reclaim(&mut self) {
         loop {
             let (mut out, now) = (Vec::new(), self.play.now);
-            let Some((began, runtime)) = self.play.policy.overdue(now) else { break };
+            let Some((dial_id, runtime)) = self.play.policy.overdue(now) else { break };
             let mut slot = Some(0);
             while let Some(from) = slot {
                 slot = self.play.policy.refuse_waiters(Some(&runtime), from, &mut out);
                 self.follow(std::mem::take(&mut out), None, false);
             }
-            self.play.policy.reclaim(began, now, &mut out);
+            self.play.policy.reclaim(dial_id, now, &mut out);
             self.follow(out, None, false);
         }
         let due = self.play.policy.next_overdue();
@@ -542,12 +542,12 @@ impl Model {
             return;
         }
         let at = random.below(self.failures.len());
-        let Failure { place, began, concerns_host, stage, .. } = self.failures[at];
+        let Failure { place, dial_id, concerns_host, stage, .. } = self.failures[at];
         let mut out = Vec::new();
         let policy = &mut self.play.policy;
         match stage {
             0 => {
-                let more = policy.fail_waiters(place, began, concerns_host, &mut out);
+                let more = policy.fail_waiters(place, dial_id, concerns_host, &mut out);
                 assert!(concerns_host || out.len() <= 1);
                 self.failures[at].stage += u8::from(!more);
             }
@@ -568,19 +568,19 @@ impl Model {
             return;
         }
         let at = random.below(self.dials.len());
-        let (place, began, host, runtime) = self.dials.swap_remove(at);
+        let (place, dial_id, host, runtime) = self.dials.swap_remove(at);
         let mut out = Vec::new();
         if is_ok {
             let conn = self.fresh();
             let (now, terms) = (self.play.now, Terms { used: None, is_used: false, ..self.terms(random) });
             self.age = Duration::ZERO;
             self.unused.insert(conn);
-            self.play.policy.dialed(place, began, conn, terms, now, &mut out);
+            self.play.policy.dialed(place, dial_id, conn, terms, now, &mut out);
             self.follow(out, Some((conn, host, runtime)), true);
         } else {
-            let decides = self.play.policy.note_failure(place, began, Some(FAILED), self.play.now);
+            let decides = self.play.policy.note_failure(place, dial_id, Some(FAILED), self.play.now);
             let concerns_host = decides || random.below(2) == 0;
-            self.failures.push(Failure { place, began, host, runtime, concerns_host, stage: 0 });
+            self.failures.push(Failure { place, dial_id, host, runtime, concerns_host, stage: 0 });
         }
     }
 

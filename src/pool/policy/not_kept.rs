@@ -10,7 +10,7 @@ use super::Policy;
 use super::actions::Served;
 use super::hosts::Suspicion;
 use super::kinds::Kinds;
-use super::places::Place;
+use super::places::{HostId, Place};
 use super::reasons::DropReason;
 
 impl<K: Kinds> Policy<K> {
@@ -61,8 +61,8 @@ impl<K: Kinds> Policy<K> {
         }
     }
 
-    pub(super) fn is_not_kept(&self, slot: u32, now: Instant) -> bool {
-        let host = self.hosts.host(slot);
+    pub(super) fn is_not_kept(&self, host_id: HostId, now: Instant) -> bool {
+        let host = self.hosts.host(host_id);
         host.suspicion != Suspicion::None && host.not_kept_until.is_some_and(|until| now < until)
     }
 }

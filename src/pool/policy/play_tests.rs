@@ -71,8 +71,8 @@ impl Play {
             said.push(match action {
                 Action::Forget { .. } => continue,
                 Action::Cut { id } => format!("cut {id}"),
-                Action::Abort { began } => {
-                    self.dials.retain(|dial| dial.1 != began);
+                Action::Abort { dial_id } => {
+                    self.dials.retain(|dial| dial.1 != dial_id);
                     "abort".to_owned()
                 }
                 Action::Grant { waiter, conn, place } => {
@@ -80,8 +80,8 @@ impl Play {
                     format!("grant {conn} to {waiter}")
                 }
                 Action::Fail { waiter } => format!("fail {waiter}"),
-                Action::Dial { key, partition, place, began, .. } => {
-                    self.dials.push_back((place, began));
+                Action::Dial { key, partition, place, dial_id, .. } => {
+                    self.dials.push_back((place, dial_id));
                     format!("dial {key}/{partition}")
                 }
                 Action::Bury { conn, place, reason } => {
@@ -123,20 +123,20 @@ impl Play {
 
     /// The oldest dial succeeds.
     pub(crate) fn dialed(&mut self, conn: u32) -> Vec<String> {
-        let (place, began) = self.dials.pop_front().unwrap();
+        let (place, dial_id) = self.dials.pop_front().unwrap();
         let mut out = Vec::new();
         self.places.insert(conn, place);
-        self.policy.dialed(place, began, conn, Terms::default(), self.now, &mut out);
+        self.policy.dialed(place, dial_id, conn, Terms::default(), self.now, &mut out);
         self.say(out)
     }
 
     /// The oldest dial succeeds, with a connection that is not used from `until` on.
     pub(crate) fn dialed_until(&mut self, conn: u32, until: Instant) -> Vec<String> {
-        let (place, began) = self.dials.pop_front().unwrap();
+        let (place, dial_id) = self.dials.pop_front().unwrap();
         let mut out = Vec::new();
         self.places.insert(conn, place);
         let terms = Terms { until: Some(until), ..Terms::default() };
-        self.policy.dialed(place, began, conn, terms, self.now, &mut out);
+        self.policy.dialed(place, dial_id, conn, terms, self.now, &mut out);
         self.say(out)
     }
 
@@ -150,10 +150,10 @@ impl Play {
 
     /// The oldest dial fails.
     pub(crate) fn fails(&mut self, concerns_host: bool) -> Vec<String> {
-        let (place, began) = self.dials.pop_front().unwrap();
+        let (place, dial_id) = self.dials.pop_front().unwrap();
         let mut out = Vec::new();
-        let decides = self.policy.note_failure(place, began, Some(FAILED), self.now);
-        while self.policy.fail_waiters(place, began, concerns_host || decides, &mut out) {}
+        let decides = self.policy.note_failure(place, dial_id, Some(FAILED), self.now);
+        while self.policy.fail_waiters(place, dial_id, concerns_host || decides, &mut out) {}
         while self.policy.fail_unserved(place, true, &mut out) {}
         self.policy.dial_failed(place, true, self.now, &mut out);
         self.say(out)
@@ -276,14 +276,14 @@ impl Play {
     pub(crate) fn reclaim(&mut self) -> Vec<String> {
         let mut out = Vec::new();
         let mut said = Vec::new();
-        while let Some((began, runtime)) = self.policy.overdue(self.now) {
+        while let Some((dial_id, runtime)) = self.policy.overdue(self.now) {
             let mut slot = Some(0);
             while let Some(from) = slot {
                 slot = self.policy.refuse_waiters(Some(&runtime), from, &mut out);
                 assert!(out.len() <= BATCH);
                 said.extend(self.say(std::mem::take(&mut out)));
             }
-            self.policy.reclaim(began, self.now, &mut out);
+            self.policy.reclaim(dial_id, self.now, &mut out);
             said.extend(self.say(std::mem::take(&mut out)));
         }
         said

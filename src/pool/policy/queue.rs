@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use super::dials::DialId;
+
 /// Who is served first: the smaller one. The second number is unique over the pool's life.
 pub(crate) type Turn = (u64, u64);
 
@@ -77,13 +79,15 @@ impl<W> Queue<W> {
 
     /// Takes a waiter that queued before the event with the number `began`: the first of them, or the last.
     /// Looks at `most` waiters.
-    pub(super) fn pop_before(&mut self, began: u64, end: End, most: usize) -> Option<W> {
+    pub(super) fn pop_before(&mut self, dial_id: DialId, end: End, most: usize) -> Option<W> {
         let queue = self.0.as_ref()?;
-        let queued_before = |turn: &&Turn| turn.1 < began;
+        let queued_before = |turn: &&Turn| turn.1 < dial_id;
         let turn = match end {
             End::First => queue.keys().take(most).find(queued_before),
             // Later turns have higher numbers, so that none of them needs to be looked at.
-            End::Last => queue.range(..(began, 0)).map(|(turn, _)| turn).rev().take(most).find(queued_before),
+            End::Last => {
+                queue.range(..(dial_id, 0)).map(|(turn, _)| turn).rev().take(most).find(queued_before)
+            }
         };
         let turn = *turn?;
         self.remove(turn)

@@ -54,7 +54,7 @@ impl<T> Slots<T> {
 
     /// Gives the memory up, if nothing is left, and there was much: to be dropped by the caller.
     pub(super) fn give_up(&mut self) -> Option<Self> {
-        let is_spent = self.vacant.len() == self.len() && self.len() > KEPT;
+        let is_spent = self.vacant.len() == self.len() && self.len() > KEPT_EMPTY;
         is_spent.then(|| std::mem::replace(self, Self::new()))
     }
 }
@@ -90,28 +90,28 @@ impl<T> Rows<T> {
 /// The chunk of a row, and where it is there.
 fn locate(number: u32) -> (usize, usize) {
     // Counted from the size of the first chunk on, the highest bit of a number names its chunk.
-    let number = (number as usize).saturating_add(FIRST);
-    if number >= MOST {
-        return (number / MOST + LAST_TO_GROW, number % MOST);
+    let number = (number as usize).saturating_add(SMALLEST);
+    if number >= LARGEST {
+        return (number / LARGEST + LAST_TO_GROW, number % LARGEST);
     }
     let chunk = number.ilog2();
-    ((chunk - FIRST.ilog2()) as usize, number - (1 << chunk))
+    ((chunk - SMALLEST.ilog2()) as usize, number - (1 << chunk))
 }
 
 /// The size of a chunk.
 fn size(chunk: usize) -> usize {
-    if chunk > LAST_TO_GROW { MOST } else { FIRST << chunk }
+    if chunk > LAST_TO_GROW { LARGEST } else { SMALLEST << chunk }
 }
 
 /// The size of the first chunk, and of the largest: powers of two.
-const FIRST: usize = 4;
-const MOST: usize = 1024;
+const SMALLEST: usize = 4;
+const LARGEST: usize = 1024;
 
 /// Behind it, all chunks are of the same size.
-const LAST_TO_GROW: usize = (MOST.ilog2() - FIRST.ilog2() - 1) as usize;
+const LAST_TO_GROW: usize = (LARGEST.ilog2() - SMALLEST.ilog2() - 1) as usize;
 
 /// Slots that stay allocated when nothing is left.
-const KEPT: usize = 60;
+const KEPT_EMPTY: usize = 60;
 
 #[cfg(test)]
 mod tests {
@@ -122,7 +122,7 @@ mod tests {
         let mut expected = (0, 0);
         for slot in 0..100_000 {
             assert_eq!(locate(slot), expected, "{slot}");
-            assert!(size(expected.0) <= MOST.min(slot as usize + FIRST), "little is vacant");
+            assert!(size(expected.0) <= LARGEST.min(slot as usize + SMALLEST), "little is vacant");
             expected.1 += 1;
             if expected.1 == size(expected.0) {
                 expected = (expected.0 + 1, 0);
@@ -164,14 +164,17 @@ mod tests {
     #[test]
     fn a_burst_leaves_no_table_behind() {
         let mut slots = Slots::new();
-        for count in [KEPT, KEPT + 1, 10_000] {
+        for count in [KEPT_EMPTY, KEPT_EMPTY + 1, 10_000] {
             let all: Vec<_> = (0..count).map(|value| slots.insert(value)).collect();
             assert!(slots.give_up().is_none(), "they are in use");
             for slot in all {
                 slots.remove(slot);
             }
-            assert_eq!(slots.give_up().map(|spent| spent.len()), Some(count).filter(|count| *count > KEPT));
-            assert_eq!(slots.len(), if count > KEPT { 0 } else { count });
+            assert_eq!(
+                slots.give_up().map(|spent| spent.len()),
+                Some(count).filter(|count| *count > KEPT_EMPTY)
+            );
+            assert_eq!(slots.len(), if count > KEPT_EMPTY { 0 } else { count });
         }
     }
 }

@@ -64,7 +64,7 @@ impl<K: Kinds> Policy<K> {
             let doomed = self.doomed.iter().position(|(doomed, _)| *doomed == stamp);
             let reason = doomed.map_or(DropReason::Evicted, |at| self.doomed.swap_remove(at).1);
             out.push(Action::Bury { conn, place, reason });
-            return self.pump(place.host, now, out);
+            return self.dial_as_needed(place.host, now, out);
         }
         self.hosts.shelf_mut(place).lent -= 1;
         if let Some(reason) = reason {
@@ -79,7 +79,7 @@ impl<K: Kinds> Policy<K> {
                 }
             }
         }
-        self.pump(place.host, now, out);
+        self.dial_as_needed(place.host, now, out);
     }
 
     /// A connection that is being looked at is to be closed when it comes back.

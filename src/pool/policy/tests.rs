@@ -483,13 +483,13 @@ fn empty_hosts_are_forgotten() {
         if host % 2 == 0 {
             assert!(policy.cancel(ticket, &mut out));
         }
-        let Some(Action::Dial { place, began, .. }) = out.pop() else { panic!("nothing else to do") };
+        let Some(Action::Dial { place, dial_id, .. }) = out.pop() else { panic!("nothing else to do") };
         if host % 3 == 0 {
-            policy.note_failure(place, began, None, now);
+            policy.note_failure(place, dial_id, None, now);
             policy.fail_waiters(place, u64::MAX, true, &mut out);
             policy.dial_failed(place, false, now, &mut out);
         } else {
-            policy.dialed(place, began, host, Terms::default(), now, &mut out);
+            policy.dialed(place, dial_id, host, Terms::default(), now, &mut out);
             out.clear();
             policy.bury_oldest(usize::MAX, DropReason::Shutdown, &mut out);
             if host % 2 == 0 {
@@ -526,27 +526,27 @@ fn a_host_is_not_forgotten_under_the_callers_feet() {
         let checkout = policy.checkout(place, None, None, now, || host, &mut out);
         let Checkout::Queued(ticket) = checkout else { panic!("nothing is idle") };
         let dial = out.into_iter().find_map(|action| match action {
-            Action::Dial { place, began, .. } => Some((place, began)),
+            Action::Dial { place, dial_id, .. } => Some((place, dial_id)),
             _ => None,
         });
         (ticket, dial)
     };
     // Host 0 becomes empty first, so it is the oldest in the list; then as many others as the list holds.
     for host in 0..MAX_EMPTIES as u32 {
-        let (place, began) = want(&mut policy, host).1.unwrap();
-        policy.note_failure(place, began, None, now);
+        let (place, dial_id) = want(&mut policy, host).1.unwrap();
+        policy.note_failure(place, dial_id, None, now);
         policy.fail_waiters(place, u64::MAX, true, &mut out);
         policy.dial_failed(place, false, now, &mut out);
     }
     // Host 0 lives again, and a new host is blocked by it, but leaves.
-    let (place, began) = want(&mut policy, 0).1.unwrap();
+    let (place, dial_id) = want(&mut policy, 0).1.unwrap();
     let (ticket, dial) = want(&mut policy, 5_000);
     assert!(dial.is_none());
     assert!(policy.cancel(ticket, &mut out));
     let (ticket, _) = want(&mut policy, 5_001);
     assert!(policy.cancel(ticket, &mut out));
     // Host 0's connection is closed: hosts 5000 and 5001 are listed, and the list overflows.
-    policy.dialed(place, began, 1, Terms::default(), now, &mut out);
+    policy.dialed(place, dial_id, 1, Terms::default(), now, &mut out);
     policy.release(place, Served::default(), Some(DropReason::Failed), now, &mut out);
     assert_eq!(policy.total().1, Counts::default());
 }

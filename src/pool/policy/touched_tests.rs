@@ -64,7 +64,7 @@ impl Play {
         self.sum += TOUCHED.get();
         for act in out {
             match act {
-                Action::Dial { place, began, .. } => self.dials.push((place, began)),
+                Action::Dial { place, dial_id, .. } => self.dials.push((place, dial_id)),
                 Action::Forget { .. } => {}
                 act => self.out.push(act),
             }
@@ -80,8 +80,8 @@ impl Play {
         })
     }
 
-    fn dialed(&mut self, (place, began): (Place, u64)) {
-        self.call(|policy, now, out| policy.dialed(place, began, 0, Terms::default(), now, out));
+    fn dialed(&mut self, (place, dial_id): (Place, u64)) {
+        self.call(|policy, now, out| policy.dialed(place, dial_id, 0, Terms::default(), now, out));
     }
 
     fn checkin(&mut self, place: Place, conn: u32, stay: Option<Duration>) {
