@@ -61,8 +61,11 @@ pub enum PoolEventKind {
     Closed {
         /// Its number.
         id: u64,
-        /// Why.
+        /// Why the pool closed it.
         reason: DropReason,
+        /// What the HTTP exchange on the connection found that forbids its reuse, as a sentence; `None` where the pool
+        /// closed it for a reason of its own.
+        why: Option<&'static str>,
     },
     /// A request joined the queue.
     Waited,
@@ -100,7 +103,10 @@ impl fmt::Display for PoolEvent {
             PoolEventKind::Assigned { id, reused: true } => write!(f, "{route}: connection {id} reused"),
             PoolEventKind::Assigned { id, .. } => write!(f, "{route}: connection {id} used"),
             PoolEventKind::Kept { id } => write!(f, "{route}: connection {id} kept"),
-            PoolEventKind::Closed { id, reason } => write!(f, "{route}: connection {id} closed: {reason:?}"),
+            PoolEventKind::Closed { id, reason, why } => {
+                write!(f, "{route}: connection {id} closed: {reason:?}")?;
+                why.map_or(Ok(()), |why| write!(f, " ({why})"))
+            }
             PoolEventKind::Waited => write!(f, "{route}: a request waits"),
             PoolEventKind::Refused(why) => write!(f, "{route}: a request was refused: {why:?}"),
         }

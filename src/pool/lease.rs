@@ -79,7 +79,7 @@ impl Lease {
             Err((conn, reason)) => {
                 self.is_parked = false;
                 self.conn = Some(conn);
-                self.close(reason);
+                self.close(reason, None);
                 Err(Gone)
             }
         }
@@ -186,7 +186,8 @@ impl Lease {
         conn.more =
             more.or_else(|| conn.more.map(|more| more.saturating_sub(u64::from(self.progress.begun))));
         if conn.more == Some(0) {
-            return self.bury(DropReason::NotReusable);
+            let why = "the server announced that it takes no more requests on this connection";
+            return self.bury_because(DropReason::NotReusable, why);
         }
         let pool = fixed.pool.upgrade();
         if pool.as_ref().is_some_and(|inner| inner.is_unwanted(conn, fixed)) {
@@ -202,7 +203,12 @@ impl Lease {
 
     /// Closes the connection, and frees its slot.
     pub(crate) fn bury(mut self, reason: DropReason) {
-        self.close(reason);
+        self.close(reason, None);
+    }
+
+    /// Closes the connection, and frees its room. `why` is a sentence that the pool's event shows next to the reason.
+    pub(crate) fn bury_because(mut self, reason: DropReason, why: &'static str) {
+        self.close(reason, Some(why));
     }
 
     /// Closes the connection, which was dead when it was looked at; the request takes the next idle one, or waits
@@ -234,7 +240,7 @@ impl Lease {
         let mut actions = Actions::new();
         let now = time::now();
         let mut state = pool.lock();
-        state.note(place, PoolEventKind::Closed { id, reason });
+        state.note(place, PoolEventKind::Closed { id, reason, why: None });
         let ticket = state.policy.redial(place, served, reason, waiter.clone(), now, &mut actions);
         state.note(place, PoolEventKind::Waited);
         state.note_actions(&actions, now);
@@ -267,7 +273,7 @@ impl Lease {
         Some((connection, served))
     }
 
-    fn close(&mut self, reason: DropReason) {
+    fn close(&mut self, reason: DropReason, why: Option<&'static str>) {
         if self.resume().is_err() {
             return;
         }
@@ -277,7 +283,7 @@ impl Lease {
         let (id, place) = (connection.id(), connection.place());
         let closed = connection.close(reason);
         if let Some(inner) = pool {
-            inner.release(place, id, served, reason);
+            inner.release(place, id, served, reason, why);
         }
         go_on(closed);
     }
@@ -285,6 +291,6 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.close(DropReason::Abandoned);
+        self.close(DropReason::Abandoned, None);
     }
 }

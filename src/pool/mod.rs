@@ -429,7 +429,7 @@ impl PoolInner {
         let waiter = || made.insert(Arc::new(Waiter::new())).clone();
         let now = time::now();
         let mut state = self.lock();
-        state.note(place, PoolEventKind::Closed { id, reason });
+        state.note(place, PoolEventKind::Closed { id, reason, why: None });
         let checkout = state.policy.replace(place, served.answered, reason, fresh, now, waiter, &mut actions);
         match &checkout {
             Checkout::Reuse(conn, place) => {
@@ -467,11 +467,18 @@ impl PoolInner {
     }
 
     /// A leased connection was closed.
-    fn release(self: &Arc<Self>, place: Place, id: u64, served: Served, reason: DropReason) {
+    fn release(
+        self: &Arc<Self>,
+        place: Place,
+        id: u64,
+        served: Served,
+        reason: DropReason,
+        why: Option<&'static str>,
+    ) {
         let mut actions = Vec::new();
         let now = time::now();
         let mut state = self.lock();
-        state.note(place, PoolEventKind::Closed { id, reason });
+        state.note(place, PoolEventKind::Closed { id, reason, why });
         let runtime = state.policy.partition(place).cloned();
         state.policy.release(place, served, Some(reason), now, &mut actions);
         state.note_actions(&actions, now);

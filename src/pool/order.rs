@@ -87,7 +87,7 @@ mod tests {
         let id = 1;
         let (opened, kept) = (Opened { id }, Kept { id });
         let (used, reused) = (Assigned { id, reused: false }, Assigned { id, reused: true });
-        let closed = Closed { id, reason: DropReason::Failed };
+        let closed = Closed { id, reason: DropReason::Failed, why: None };
         assert!(is_legal(&[opened, used, kept, reused, reused, kept, closed]));
         assert!(is_legal(&[opened, kept, closed]), "dialed ahead");
         for wrong in [

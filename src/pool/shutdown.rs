@@ -132,7 +132,7 @@ impl PoolInner {
         let noted = actions.len();
         let now = time::now();
         let mut state = self.lock();
-        state.note(place, super::PoolEventKind::Closed { id, reason });
+        state.note(place, super::PoolEventKind::Closed { id, reason, why: None });
         state.policy.release(place, served, Some(reason), now, actions);
         state.note_actions(&actions[noted..], now);
     }

@@ -93,7 +93,7 @@ impl State {
                     self.note(*place, kind);
                 }
                 Action::Bury { conn, place, reason } => {
-                    self.note(*place, PoolEventKind::Closed { id: conn.id(), reason: *reason });
+                    self.note(*place, PoolEventKind::Closed { id: conn.id(), reason: *reason, why: None });
                 }
                 Action::Abort { dial_id } => {
                     // (Its place may be gone by now.)
@@ -178,8 +178,7 @@ impl Drop for Locked<'_> {
     #[inline]
     fn drop(&mut self) {
         let Some(state) = &self.0 else { return };
-        let is_noted =
-            state.has_news || !state.trash.is_empty() || state.policy.has_spent() || state.emptied.is_some();
+        let is_noted = state.has_news || !state.trash.is_empty() || state.emptied.is_some();
         // In debug builds, everything is counted each time.
         if is_noted || state.policy.is_empty() || cfg!(debug_assertions) {
             self.let_go();
@@ -193,7 +192,7 @@ impl Locked<'_> {
     fn let_go(&mut self) {
         let Some(mut state) = self.0.take() else { return };
         let told = if std::mem::take(&mut state.has_news) { state.log.clone() } else { None };
-        let trash = (std::mem::take(&mut state.trash), state.policy.take_spent());
+        let trash = std::mem::take(&mut state.trash);
         // An empty pool has no timers: its reapers look, and end.
         let mut wakes = Vec::new();
         let mut emptied = None;

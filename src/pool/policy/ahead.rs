@@ -7,10 +7,11 @@
 
 use std::time::{Duration, Instant};
 
+use super::Policy;
 use super::actions::Actions;
+use super::dials::Purpose;
 use super::kinds::Kinds;
 use super::places::{HostId, Place};
-use super::{Policy, Purpose};
 
 impl<K: Kinds> Policy<K> {
     /// Starts dials for which nobody waits, until the host has `wanted` connections idle or under way, within

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use super::actions::{Action, Actions};
+use super::actions::Actions;
+use super::dials::Purpose;
 use super::kinds::Kinds;
 use super::places::{HostId, Place};
 use super::reasons::DropReason;
-use super::touched::touch;
-use super::{BATCH, Policy, Purpose};
+use super::{BATCH, Policy};
 
 impl<K: Kinds> Policy<K> {
     /// Starts the dials that a host's waiters need, and those that keep connections ready.
@@ -184,49 +184,7 @@ impl<K: Kinds> Policy<K> {
         let of_host = self.limits.max_connections_per_host.saturating_sub(self.hosts.host(host_id).counted);
         of_host.min(self.limits.max_connections.saturating_sub(self.counted))
     }
-
-    pub(super) fn start_dial(
-        &mut self,
-        place: Place,
-        now: Instant,
-        out: &mut Actions<K>,
-        purpose: Purpose<K::Waiter>,
-    ) {
-        let dial_id = self.next_seq();
-        if !matches!(purpose, Purpose::Replacement(_)) {
-            self.counted += 1;
-            self.hosts.host_mut(place.host).counted += 1;
-        }
-        let key = self.hosts.host(place.host).key.clone();
-        self.dialing += 1;
-        self.dials.insert(dial_id, place, self.dial_due(now), matches!(purpose, Purpose::Ahead));
-        let shelf = self.hosts.shelf_mut(place);
-        shelf.dialing += 1;
-        // The first for whom no dial was under way, from the nearer end; nobody, if that is far.
-        let before = shelf.dialing - 1;
-        let wanting = || {
-            let mut queue = shelf.resending.iter().chain(shelf.waiting.iter()).inspect(|_| touch());
-            let behind = (shelf.resending.len() + shelf.waiting.len()).checked_sub(shelf.dialing)?;
-            let wanting = match before.min(behind) {
-                FAR.. => None,
-                _ if before <= behind => queue.nth(before),
-                _ => queue.nth_back(behind),
-            };
-            wanting.cloned()
-        };
-        let wanted_by = match purpose {
-            Purpose::Replacement(waiter) => Some(waiter),
-            Purpose::Waiter | Purpose::Ahead => wanting(),
-        };
-        let partition = shelf.partition.clone();
-        let Some(partition) = partition else { return };
-        self.unblock_if_served(place.host);
-        out.push(Action::Dial { key, partition, place, dial_id, wanted_by });
-    }
 }
-
-/// The queue is not walked so far to find whom a dial is for: all that it decides is what a request is told that gives up.
-const FAR: usize = BATCH / 2;
 
 /// Time that a host which the total limit holds back, or a runtime which the host's limit holds back, waits for others whose
 /// requests never cease.

@@ -7,9 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use super::actions::{Action, Actions};
+use super::actions::{Action, Actions, Terms};
 use super::kinds::Kinds;
 use super::places::Place;
+use super::queue::End;
 use super::touched::touch;
 use super::{BATCH, Policy};
 
@@ -29,6 +30,16 @@ struct Dial {
     place: Place,
     /// Time at which the dial is overdue. All dials have the same time, so earlier dials are due earlier.
     due: Option<Instant>,
+}
+
+/// What a dial is for.
+pub(super) enum Purpose<W> {
+    /// A waiter that has no dial under way.
+    Waiter,
+    /// This waiter, whose dead connection has left it a slot that is counted already.
+    Replacement(W),
+    /// Nobody yet.
+    Ahead,
 }
 
 impl Dials {
@@ -57,6 +68,135 @@ impl Dials {
 }
 
 impl<K: Kinds> Policy<K> {
+    pub(super) fn start_dial(
+        &mut self,
+        place: Place,
+        now: Instant,
+        out: &mut Actions<K>,
+        purpose: Purpose<K::Waiter>,
+    ) {
+        let dial_id = self.next_seq();
+        if !matches!(purpose, Purpose::Replacement(_)) {
+            self.counted += 1;
+            self.hosts.host_mut(place.host).counted += 1;
+        }
+        let key = self.hosts.host(place.host).key.clone();
+        self.dialing += 1;
+        self.dials.insert(dial_id, place, self.dial_due(now), matches!(purpose, Purpose::Ahead));
+        let shelf = self.hosts.shelf_mut(place);
+        shelf.dialing += 1;
+        // The first for whom no dial was under way, from the nearer end; nobody, if that is far.
+        let before = shelf.dialing - 1;
+        let wanting = || {
+            let mut queue = shelf.resending.iter().chain(shelf.waiting.iter()).inspect(|_| touch());
+            let behind = (shelf.resending.len() + shelf.waiting.len()).checked_sub(shelf.dialing)?;
+            let wanting = match before.min(behind) {
+                FAR.. => None,
+                _ if before <= behind => queue.nth(before),
+                _ => queue.nth_back(behind),
+            };
+            wanting.cloned()
+        };
+        let wanted_by = match purpose {
+            Purpose::Replacement(waiter) => Some(waiter),
+            Purpose::Waiter | Purpose::Ahead => wanting(),
+        };
+        let partition = shelf.partition.clone();
+        let Some(partition) = partition else { return };
+        self.unblock_if_served(place.host);
+        out.push(Action::Dial { key, partition, place, dial_id, wanted_by });
+    }
+
+    /// A dial succeeded: its connection goes to a request that is sent again, to the oldest waiter, or to the shelf.
+    pub(crate) fn dialed(
+        &mut self,
+        place: Place,
+        dial_id: DialId,
+        conn: K::Connection,
+        terms: Terms,
+        now: Instant,
+        out: &mut Actions<K>,
+    ) -> Option<Instant> {
+        self.dials.remove(dial_id);
+        let shelf = self.hosts.shelf_mut(place);
+        shelf.dialing -= 1;
+        shelf.active += 1;
+        let resending = shelf.resending.pop_first();
+        self.dialing -= 1;
+        self.counters(place.host, |c| c.opened += 1);
+        self.clear_failure(place.host);
+        let due = if let Some(waiter) = resending {
+            self.no_longer_waiting(place.host, 1);
+            out.push(Action::Grant { waiter, conn, place });
+            None
+        } else {
+            self.offer(place, conn, terms, now, out)
+        };
+        let host = self.hosts.host(place.host);
+        if host.is_wanting() || host.shelves[place.shelf as usize].min_idle > 0 {
+            // The host may be back from failing, and more may be wanted than were dialed for at once.
+            self.dial_as_needed(place.host, now, out);
+        }
+        due
+    }
+
+    /// Notes how long a dial's handshake took. Must be called before [`dialed`](Self::dialed).
+    pub(crate) fn note_handshake(&mut self, place: Place, took: Duration) {
+        self.hosts.host_mut(place.host).counters.note_handshake(took);
+    }
+
+    /// Fails the waiters that a failed dial concerns. If the failure concerns the host, these are the waiters that queued
+    /// before the dial began, [`BATCH`] a call; any other failure concerns one of them. As many waiters as other dials
+    /// are under way keep waiting. Returns true if more waiters are to fail; after that,
+    /// [`dial_failed`](Self::dial_failed) frees the slot.
+    pub(crate) fn fail_waiters(
+        &mut self,
+        place: Place,
+        dial_id: DialId,
+        concerns_host: bool,
+        out: &mut Actions<K>,
+    ) -> bool {
+        let others = self.dials_awaited(place, true);
+        let shelf = self.hosts.shelf_mut(place);
+        let unserved = shelf.waiters().saturating_sub(others);
+        let most = unserved.min(if concerns_host { BATCH } else { 1 });
+        // The waiters in front get what is still under way.
+        let end = if others == 0 { End::First } else { End::Last };
+        let mut failed = 0;
+        for queue in [&mut shelf.resending, &mut shelf.waiting] {
+            while failed < most
+                && let Some(waiter) = queue.pop_before(dial_id, end, BATCH)
+            {
+                out.push(Action::Fail { waiter });
+                failed += 1;
+            }
+        }
+        self.no_longer_waiting(place.host, failed);
+        failed == BATCH
+    }
+
+    /// The slot of a failed dial is free. `is_shared`: the failure says something of the host, so that the waiters of a failing
+    /// host share it.
+    pub(crate) fn dial_failed(&mut self, place: Place, is_shared: bool, now: Instant, out: &mut Actions<K>) {
+        self.hosts.shelf_mut(place).dialing -= 1;
+        self.dialing -= 1;
+        self.counters(place.host, |c| c.failed_dials += 1);
+        self.uncount(place.host);
+        if is_shared {
+            // Of dials that end together, each may have left a waiter to the other.
+            self.fail_unserved(place, false, out);
+        }
+        // Nothing is dialed ahead right after a failure: it would be dialed again and again.
+        self.dial_ahead_later(place.host, now);
+        let noted = out.len();
+        self.dial_for_waiters(place.host, now, out);
+        self.note_replacement(place.host, &out[noted..]);
+        self.vacate(place, out);
+        // Before others are noted, of whom each can make the list forget its oldest.
+        self.hosts.list_if_empty(place.host);
+        self.dial_for_blocked(now, out);
+    }
+
     /// When a dial that is to begin now will be overdue.
     pub(super) fn dial_due(&self, now: Instant) -> Option<Instant> {
         let timeout = self.limits.connect_timeout?;
@@ -140,6 +280,9 @@ impl<K: Kinds> Policy<K> {
         out.push(Action::Abort { dial_id });
     }
 }
+
+/// The queue is not walked so far to find whom a dial is for: all that it decides is what a request is told that gives up.
+const FAR: usize = BATCH / 2;
 
 /// Time after the connect timeout at which a dial is overdue. A runtime that runs has ended the dial by then.
 const OVERDUE_GRACE: Duration = Duration::from_millis(250);

@@ -37,8 +37,6 @@ pub(crate) struct IdleList<T> {
     /// By slot: its neighbours in age. Apart, because they are other hosts' connections, anywhere in memory: so all of them
     /// take little of it.
     neighbours: Rows<Neighbours>,
-    /// Tables that were given up.
-    spent: Option<Spent<T>>,
     len: usize,
     /// Of these, how many are being looked at.
     lent: usize,
@@ -48,9 +46,6 @@ pub(crate) struct IdleList<T> {
     /// When the first connection came.
     began: Option<Instant>,
 }
-
-/// Tables of a burst that is over.
-pub(crate) type Spent<T> = (Slots<Entry<T>>, Rows<Neighbours>);
 
 /// What a shelf needs to know to close the gap.
 #[derive(Debug)]
@@ -154,7 +149,6 @@ impl<T> IdleList<T> {
         Self {
             slots: Slots::new(),
             neighbours: Rows::new(),
-            spent: None,
             len: 0,
             lent: 0,
             next_stamp: 0,
@@ -244,23 +238,9 @@ impl<T> IdleList<T> {
             touch();
             self.deadlines.remove(&(entry.deadline, id));
         }
-        // A burst leaves no table behind.
-        if let Some(slots) = self.slots.give_up() {
-            let neighbours = std::mem::replace(&mut self.neighbours, Rows::new());
-            self.spent = Some((slots, neighbours));
-        }
         self.lent -= usize::from(entry.is_lent());
         let conn = entry.conn.ok_or(entry.stamp);
         Taken { conn, place: entry.place, above: entry.above, below: entry.below }
-    }
-
-    pub(crate) fn has_spent(&self) -> bool {
-        self.spent.is_some()
-    }
-
-    /// Tables that were given up, to be dropped where that may take its time.
-    pub(crate) fn take_spent(&mut self) -> Option<Spent<T>> {
-        self.spent.take()
     }
 
     /// How many are being looked at.

@@ -110,7 +110,9 @@ impl<K: Kinds> Policy<K> {
         self.idle.oldest().and_then(|id| self.idle.idle_for(id, WARM))
     }
 
-    /// A connection that is active has nothing to do.
+    /// Takes back an active connection that has nothing to do: it goes to a waiter, to the shelf, or is closed.
+    ///
+    /// Returns the time at which the connection expires if it was kept.
     pub(super) fn offer(
         &mut self,
         place: Place,
@@ -119,70 +121,99 @@ impl<K: Kinds> Policy<K> {
         now: Instant,
         out: &mut Actions<K>,
     ) -> Option<Instant> {
-        if terms.is_of_old_network {
-            self.bury(conn, place, DropReason::NetworkChanged, out);
+        if let Some(reason) = self.reason_before_waiters(place, &terms, now) {
+            self.bury(conn, place, reason, out);
             return None;
+        }
+        let used = terms.used.unwrap_or(now);
+        let unused = now.saturating_duration_since(used);
+        if let Some(waiter) = self.hosts.shelf_mut(place).waiting.pop_accepting(unused, BATCH) {
+            self.no_longer_waiting(place.host, 1);
+            out.push(Action::Grant { waiter, conn, place });
+            return None;
+        }
+        let stay = self.stay(&terms, unused, now);
+        if let Some(reason) = self.reason_not_to_shelve(place, stay, now) {
+            self.bury(conn, place, reason, out);
+            return None;
+        }
+        self.make_idle_room(place, now, out);
+        self.shelve(place, conn, used, stay.since(unused));
+        // A connection without a deadline needs a reaper too: the reaper notices the end of the runtime.
+        let deadline =
+            stay.duration().and_then(|stay| now.checked_add(stay)).unwrap_or_else(|| now + NO_DEADLINE);
+        Some(self.surplus_due().map_or(deadline, |due| due.min(deadline)))
+    }
+
+    /// Returns why a connection is closed even though requests may wait for one.
+    fn reason_before_waiters(&mut self, place: Place, terms: &Terms, now: Instant) -> Option<DropReason> {
+        if terms.is_of_old_network {
+            return Some(DropReason::NetworkChanged);
         }
         let host = self.hosts.host(place.host);
         let is_awaited = !host.shelves[place.shelf as usize].waiting.is_empty();
         let waiting = host.waiting;
-        // (Whoever waits for a new one is not to wait for ever newer ones.)
-        if (terms.is_used || !is_awaited) && terms.until.is_some_and(|until| until <= now) {
-            self.bury(conn, place, DropReason::MaxLifetime, out);
-            return None;
+        // A new connection goes to the request that waits for it, whatever its age: the request must not wait for one
+        // new connection after another.
+        let may_close = terms.is_used || !is_awaited;
+        if may_close && terms.until.is_some_and(|until| until <= now) {
+            return Some(DropReason::MaxLifetime);
         }
-        if terms.is_used && self.is_not_kept(place.host, now) {
-            // (Who waits and may not dial is better served by an old connection than by none.)
-            let is_needed = is_awaited && self.dials_allowed(place.host, now) == 0;
-            if !is_needed {
-                self.bury(conn, place, DropReason::NotKept, out);
-                return None;
-            }
+        // A used connection of a host that is not kept still serves a waiter for which no dial may begin.
+        let is_needed = || is_awaited && self.dials_allowed(place.host, now) == 0;
+        if terms.is_used && self.is_not_kept(place.host, now) && !is_needed() {
+            return Some(DropReason::NotKept);
         }
-        // A new connection is not given up while a request waits for it, so that each dial serves a request.
-        let yields = (terms.is_used || !is_awaited)
+        let yields = may_close
             && (self.yields_turn(place.host, now) || (waiting > 0 && self.yields_to_runtime(place, now)));
-        if yields {
-            self.bury(conn, place, DropReason::Evicted, out);
-            return None;
-        }
-        let used = terms.used.unwrap_or(now);
-        if is_awaited {
-            let age = now.saturating_duration_since(used);
-            if let Some(waiter) = self.hosts.shelf_mut(place).waiting.pop_accepting(age, BATCH) {
-                self.no_longer_waiting(place.host, 1);
-                out.push(Action::Grant { waiter, conn, place });
-                return None;
-            }
-        }
-        // Since its last use, or since it was made: mostly, that was just now.
-        let unused = if used == now { Duration::ZERO } else { now.saturating_duration_since(used) };
-        let ours = match self.limits.idle_timeout {
-            Some(ours) if !unused.is_zero() => Some(ours.saturating_sub(unused)),
-            ours => ours,
-        };
-        // What the server said matters only where it is less than what we would do anyway.
+        yields.then_some(DropReason::Evicted)
+    }
+
+    /// Returns for how long, from now on, a connection may stay idle that was last used `unused` ago.
+    fn stay(&self, terms: &Terms, unused: Duration, now: Instant) -> Stay {
+        let ours = self.limits.idle_timeout.map(|ours| ours.saturating_sub(unused));
+        // The server's timeout matters only where it is shorter than ours.
         let theirs = terms.stay.filter(|theirs| ours.is_none_or(|ours| *theirs < ours));
         let timeout = theirs.or(ours);
+        let life = terms.until.map(|until| until.saturating_duration_since(now));
+        match (life, timeout) {
+            (Some(life), _) if timeout.is_none_or(|timeout| life < timeout) => {
+                Stay::Less(life, DropReason::MaxLifetime)
+            }
+            // A connection that comes back unused keeps its older age, so it cannot go to the end of the list of ages.
+            (_, Some(timeout)) if theirs.is_some() || !unused.is_zero() => {
+                Stay::Less(timeout, DropReason::IdleTimeout)
+            }
+            (_, timeout) => Stay::Ours(timeout),
+        }
+    }
+
+    /// Returns why a connection for which no request waits is closed instead of being kept.
+    fn reason_not_to_shelve(&self, place: Place, stay: Stay, now: Instant) -> Option<DropReason> {
+        let host = self.hosts.host(place.host);
         let is_wanted_elsewhere = self.blocked.len() > self.evicting
-            || (waiting > 0
+            || (host.waiting > 0
                 && self.room(place.host) == 0
-                && self.hosts.host(place.host).is_wanting()
+                && host.is_wanting()
                 && self.dials_allowed(place.host, now) > 0);
-        let reason = if self.shut {
+        let is_over = match stay {
+            Stay::Ours(timeout) => timeout == Some(Duration::ZERO),
+            Stay::Less(timeout, reason) => timeout.is_zero() && reason == DropReason::IdleTimeout,
+        };
+        if self.shut {
             Some(DropReason::Shutdown)
         } else if is_wanted_elsewhere {
             Some(DropReason::Evicted)
-        } else if timeout == Some(Duration::ZERO) || !self.keeps_idle {
+        } else if is_over || !self.keeps_idle {
             Some(DropReason::IdleTimeout)
         } else {
             None
-        };
-        if let Some(reason) = reason {
-            self.bury(conn, place, reason, out);
-            return None;
         }
-        // The coldest goes, never the one that just came back.
+    }
+
+    /// Evicts the connection that has been idle for longest where one more would be too many, but not one that was used a
+    /// moment ago.
+    fn make_idle_room(&mut self, place: Place, now: Instant, out: &mut Actions<K>) {
         let host = self.hosts.host(place.host);
         let idle_here: usize = host.shelves().map(|shelf| shelf.idle).sum();
         if idle_here >= self.limits.max_idle_per_host {
@@ -197,25 +228,6 @@ impl<K: Kinds> Policy<K> {
         {
             self.bury_idle(id, DropReason::Evicted, out);
         }
-        let life = terms.until.map(|until| until.saturating_duration_since(now));
-        let stay = match (life, timeout) {
-            (Some(life), _) if timeout.is_none_or(|timeout| life < timeout) => {
-                Stay::Less(life, DropReason::MaxLifetime)
-            }
-            // A connection that comes back unused keeps its older age, so it cannot go to the end of the list of ages.
-            (_, Some(timeout)) if theirs.is_some() || !unused.is_zero() => {
-                Stay::Less(timeout, DropReason::IdleTimeout)
-            }
-            (_, timeout) => Stay::Ours(timeout),
-        };
-        self.shelve(place, conn, used, stay.since(unused));
-        // Without a deadline too: a reaper notices the end of its runtime.
-        let deadline =
-            stay.duration().and_then(|stay| now.checked_add(stay)).unwrap_or_else(|| now + NO_DEADLINE);
-        if self.idle.len() <= self.idle_room {
-            return Some(deadline);
-        }
-        Some(self.surplus_due().map_or(deadline, |due| due.min(deadline)))
     }
 
     pub(super) fn shelve(&mut self, place: Place, conn: K::Connection, used: Instant, stay: Stay) {

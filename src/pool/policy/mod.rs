@@ -46,15 +46,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use self::actions::{Action, Actions, Again, Checkout, Served, Terms, Ticket};
-use self::dials::{DialId, Dials};
+use self::dials::{Dials, Purpose};
 pub(crate) use self::failing::Failing;
 use self::hosts::Hosts;
-use self::idle::{IdleList, Spent};
+use self::idle::IdleList;
 use self::kinds::Kinds;
 use self::ledger::{Counters, Counts};
 use self::limits::Limits;
 use self::places::{HostId, Place};
-use self::queue::{End, Queued, Turn};
+use self::queue::{Lane, Queued};
 use self::reasons::DropReason;
 pub(crate) use self::sweep::Lent;
 
@@ -194,29 +194,6 @@ impl<K: Kinds> Policy<K> {
         Some(refused)
     }
 
-    /// A host's place on a runtime, of which `is_key` and `key` find the entry, or make it. It is to be used before anything
-    /// else happens: by [`checkout`](Self::checkout), [`warm`](Self::warm) or [`set_min_idle`](Self::set_min_idle), which
-    /// leave it where nothing comes of it.
-    pub(crate) fn place(
-        &mut self,
-        hash: u64,
-        is_key: impl Fn(&K::Key) -> bool,
-        key: impl FnOnce() -> K::Key,
-        partition: &K::Partition,
-    ) -> Place {
-        self.hosts.place(hash, is_key, key, partition)
-    }
-
-    /// Lists the hosts whose dials ahead were given up, if nothing is left of them. To be called where nobody holds a place
-    /// that could be forgotten by it.
-    fn note_left(&mut self) {
-        while let Some(host_id) = self.left.pop() {
-            if self.hosts.get(host_id).is_some() {
-                self.hosts.list_if_empty(host_id);
-            }
-        }
-    }
-
     /// The connection that a request got was dead when it was looked at, and is closed now: the request takes the
     /// next idle one, or waits at the head of the queue while the dead one's slot becomes a dial.
     #[allow(clippy::too_many_arguments, reason = "one lock: what is known goes in at once")]
@@ -317,109 +294,6 @@ impl<K: Kinds> Policy<K> {
         self.release(place, Served::default(), None, now, out);
     }
 
-    /// A dial succeeded: its connection goes to a request that is sent again, to the oldest waiter, or to the shelf.
-    pub(crate) fn dialed(
-        &mut self,
-        place: Place,
-        dial_id: DialId,
-        conn: K::Connection,
-        terms: Terms,
-        now: Instant,
-        out: &mut Actions<K>,
-    ) -> Option<Instant> {
-        self.dials.remove(dial_id);
-        let shelf = self.hosts.shelf_mut(place);
-        shelf.dialing -= 1;
-        shelf.active += 1;
-        let resending = shelf.resending.pop_first();
-        self.dialing -= 1;
-        self.counters(place.host, |c| c.opened += 1);
-        self.clear_failure(place.host);
-        let due = if let Some(waiter) = resending {
-            self.no_longer_waiting(place.host, 1);
-            out.push(Action::Grant { waiter, conn, place });
-            None
-        } else {
-            self.offer(place, conn, terms, now, out)
-        };
-        let host = self.hosts.host(place.host);
-        if host.is_wanting() || host.shelves[place.shelf as usize].min_idle > 0 {
-            // The host may be back from failing, and more may be wanted than were dialed for at once.
-            self.dial_as_needed(place.host, now, out);
-        }
-        due
-    }
-
-    /// Notes how long a dial's handshake took. Must be called before [`dialed`](Self::dialed).
-    pub(crate) fn note_handshake(&mut self, place: Place, took: Duration) {
-        self.hosts.host_mut(place.host).counters.note_handshake(took);
-    }
-
-    /// Fails the waiters that a failed dial concerns. If the failure concerns the host, these are the waiters that queued
-    /// before the dial began, [`BATCH`] a call; any other failure concerns one of them. As many waiters as other dials
-    /// are under way keep waiting. Returns true if more waiters are to fail; after that,
-    /// [`dial_failed`](Self::dial_failed) frees the slot.
-    pub(crate) fn fail_waiters(
-        &mut self,
-        place: Place,
-        dial_id: DialId,
-        concerns_host: bool,
-        out: &mut Actions<K>,
-    ) -> bool {
-        let others = self.dials_awaited(place, true);
-        let shelf = self.hosts.shelf_mut(place);
-        let unserved = shelf.waiters().saturating_sub(others);
-        let most = unserved.min(if concerns_host { BATCH } else { 1 });
-        // The waiters in front get what is still under way.
-        let end = if others == 0 { End::First } else { End::Last };
-        let mut failed = 0;
-        for queue in [&mut shelf.resending, &mut shelf.waiting] {
-            while failed < most
-                && let Some(waiter) = queue.pop_before(dial_id, end, BATCH)
-            {
-                out.push(Action::Fail { waiter });
-                failed += 1;
-            }
-        }
-        self.no_longer_waiting(place.host, failed);
-        failed == BATCH
-    }
-
-    /// The slot of a failed dial is free. `is_shared`: the failure says something of the host, so that the waiters of a failing
-    /// host share it.
-    pub(crate) fn dial_failed(&mut self, place: Place, is_shared: bool, now: Instant, out: &mut Actions<K>) {
-        self.hosts.shelf_mut(place).dialing -= 1;
-        self.dialing -= 1;
-        self.counters(place.host, |c| c.failed_dials += 1);
-        self.uncount(place.host);
-        if is_shared {
-            // Of dials that end together, each may have left a waiter to the other.
-            self.fail_unserved(place, false, out);
-        }
-        // Nothing is dialed ahead right after a failure: it would be dialed again and again.
-        self.dial_ahead_later(place.host, now);
-        let noted = out.len();
-        self.dial_for_waiters(place.host, now, out);
-        self.note_replacement(place.host, &out[noted..]);
-        self.vacate(place, out);
-        // Before others are noted, of whom each can make the list forget its oldest.
-        self.hosts.list_if_empty(place.host);
-        self.dial_for_blocked(now, out);
-    }
-
-    /// A waiter leaves. `false`: it has been granted or failed already, and its host may be gone.
-    pub(crate) fn cancel(&mut self, ticket: Ticket, out: &mut Actions<K>) -> bool {
-        let Some(host) = self.hosts.get_mut(ticket.place.host) else { return false };
-        let Some(shelf) = host.shelves.get_mut(ticket.place.shelf as usize) else { return false };
-        let waiter = shelf.waiting.remove(ticket.turn).or_else(|| shelf.resending.remove(ticket.turn));
-        if waiter.is_none() {
-            return false;
-        }
-        self.no_longer_waiting(ticket.place.host, 1);
-        self.leave(ticket.place, out);
-        true
-    }
-
     pub(crate) fn is_shut(&self) -> bool {
         self.shut
     }
@@ -427,56 +301,6 @@ impl<K: Kinds> Policy<K> {
     /// From now on nothing is kept: what comes back is closed.
     pub(crate) fn shut(&mut self) {
         self.shut = true;
-    }
-
-    /// Fails all waiters, or those of one partition: [`BATCH`] a call, from host `slot` on. Returns where to go on.
-    pub(crate) fn refuse_waiters(
-        &mut self,
-        partition: Option<&K::Partition>,
-        mut from: usize,
-        out: &mut Actions<K>,
-    ) -> Option<usize> {
-        for _ in 0..BATCH {
-            let shelves = self.hosts.get(from as u32).map_or(0, |host| host.shelves.len());
-            for shelf in 0..shelves {
-                let place = Place { host: from as u32, shelf: shelf as u32 };
-                let mut refused = 0;
-                let shelf = self.hosts.shelf_mut(place);
-                if partition.is_some() && shelf.partition.as_ref() != partition {
-                    continue;
-                }
-                while let Some(waiter) = shelf.resending.pop_first().or_else(|| shelf.waiting.pop_first()) {
-                    out.push(Action::Fail { waiter });
-                    refused += 1;
-                    if out.len() >= BATCH {
-                        break;
-                    }
-                }
-                self.no_longer_waiting(place.host, refused);
-                self.vacate(place, out);
-                if out.len() >= BATCH {
-                    return Some(from);
-                }
-            }
-            if shelves > 0 {
-                self.hosts.list_if_empty(from as u32);
-            }
-            from += 1;
-            if from >= self.hosts.slots() {
-                return None;
-            }
-        }
-        Some(from)
-    }
-
-    /// Whether tables were given up.
-    pub(crate) fn has_spent(&self) -> bool {
-        self.idle.has_spent()
-    }
-
-    /// Tables that were given up, to be dropped where nobody waits for it.
-    pub(crate) fn take_spent(&mut self) -> Option<Spent<K::Connection>> {
-        self.idle.take_spent()
     }
 
     /// Whether no connection is idle, in use or being made.
@@ -512,11 +336,6 @@ impl<K: Kinds> Policy<K> {
         is_wanted || self.shut || !self.blocked.is_empty() || self.keeps_idle
     }
 
-    /// The host of a place where something is counted or queued.
-    pub(crate) fn key_at(&self, place: Place) -> &K::Key {
-        &self.hosts.host(place.host).key
-    }
-
     /// The ledger of all hosts, and what there is right now.
     pub(crate) fn total(&self) -> (&Counters, Counts) {
         let idle = self.idle.len();
@@ -540,70 +359,9 @@ impl<K: Kinds> Policy<K> {
         Some((&host.key, &host.counters, host.counts()))
     }
 
-    /// The partition of a place where something is counted.
-    pub(crate) fn partition(&self, place: Place) -> Option<&K::Partition> {
-        self.hosts.shelf(place).partition.as_ref()
-    }
-
-    /// The host whose queue a waiter stands in, if it still stands there, whether the total limit holds it back, and what
-    /// was wrong with its last dial.
-    pub(crate) fn of_ticket(&self, ticket: Ticket) -> Option<(&K::Key, Counts, bool, Option<&K::Failure>)> {
-        let host = self.hosts.get(ticket.place.host)?;
-        let shelf = host.shelves.get(ticket.place.shelf as usize)?;
-        let stands = shelf.waiting.contains(ticket.turn) || shelf.resending.contains(ticket.turn);
-        let failed = host.failing.as_ref().map(|failing| &failing.error);
-        stands.then(|| (&host.key, host.counts(), host.blocked.is_some(), failed))
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Lane {
-    Waiting,
-    Resending,
-}
-
-/// What a dial is for.
-enum Purpose<W> {
-    /// A waiter that has no dial under way.
-    Waiter,
-    /// This waiter, whose dead connection has left it a slot that is counted already.
-    Replacement(W),
-    /// Nobody yet.
-    Ahead,
-}
-
-impl<K: Kinds> Policy<K> {
-    fn enqueue(&mut self, place: Place, turn: Turn, queued: Queued<K::Waiter>, lane: Lane) {
-        self.waiting += 1;
-        self.hosts.host_mut(place.host).waiting += 1;
-        let shelf = self.hosts.shelf_mut(place);
-        match lane {
-            Lane::Waiting => shelf.waiting.insert(turn, queued),
-            Lane::Resending => shelf.resending.insert(turn, queued),
-        };
-    }
-
-    fn no_longer_waiting(&mut self, host_id: HostId, waiters: usize) {
-        self.waiting -= waiters;
-        self.hosts.host_mut(host_id).waiting -= waiters as u32;
-        self.unblock_if_served(host_id);
-    }
-
     fn next_seq(&mut self) -> u64 {
         self.next_seq += 1;
         self.next_seq
-    }
-
-    /// Nothing more is wanted of a place: where nothing is left either, it is given up.
-    fn leave(&mut self, place: Place, out: &mut Actions<K>) {
-        self.vacate(place, out);
-        self.hosts.list_if_empty(place.host);
-    }
-
-    fn vacate(&mut self, place: Place, out: &mut Actions<K>) {
-        if let Some(partition) = self.hosts.vacate(place) {
-            out.push(Action::Forget { partition });
-        }
     }
 
     fn account(&mut self, place: Place, served: Served) {

@@ -6,7 +6,12 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use super::actions::{Action, Actions, Ticket};
 use super::dials::DialId;
+use super::kinds::Kinds;
+use super::ledger::Counts;
+use super::places::{HostId, Place};
+use super::{BATCH, Policy};
 
 /// Who is served first: the smaller one. The second number is unique over the pool's life.
 pub(crate) type Turn = (u64, u64);
@@ -108,4 +113,91 @@ impl<W> Queue<W> {
 pub(super) enum End {
     First,
     Last,
+}
+
+#[derive(Clone, Copy)]
+pub(super) enum Lane {
+    Waiting,
+    Resending,
+}
+
+impl<K: Kinds> Policy<K> {
+    pub(super) fn enqueue(&mut self, place: Place, turn: Turn, queued: Queued<K::Waiter>, lane: Lane) {
+        self.waiting += 1;
+        self.hosts.host_mut(place.host).waiting += 1;
+        let shelf = self.hosts.shelf_mut(place);
+        match lane {
+            Lane::Waiting => shelf.waiting.insert(turn, queued),
+            Lane::Resending => shelf.resending.insert(turn, queued),
+        };
+    }
+
+    pub(super) fn no_longer_waiting(&mut self, host_id: HostId, waiters: usize) {
+        self.waiting -= waiters;
+        self.hosts.host_mut(host_id).waiting -= waiters as u32;
+        self.unblock_if_served(host_id);
+    }
+
+    /// A waiter leaves. `false`: it has been granted or failed already, and its host may be gone.
+    pub(crate) fn cancel(&mut self, ticket: Ticket, out: &mut Actions<K>) -> bool {
+        let Some(host) = self.hosts.get_mut(ticket.place.host) else { return false };
+        let Some(shelf) = host.shelves.get_mut(ticket.place.shelf as usize) else { return false };
+        let waiter = shelf.waiting.remove(ticket.turn).or_else(|| shelf.resending.remove(ticket.turn));
+        if waiter.is_none() {
+            return false;
+        }
+        self.no_longer_waiting(ticket.place.host, 1);
+        self.leave(ticket.place, out);
+        true
+    }
+
+    /// Fails all waiters, or those of one partition: [`BATCH`] a call, from host `slot` on. Returns where to go on.
+    pub(crate) fn refuse_waiters(
+        &mut self,
+        partition: Option<&K::Partition>,
+        mut from: usize,
+        out: &mut Actions<K>,
+    ) -> Option<usize> {
+        for _ in 0..BATCH {
+            let shelves = self.hosts.get(from as u32).map_or(0, |host| host.shelves.len());
+            for shelf in 0..shelves {
+                let place = Place { host: from as u32, shelf: shelf as u32 };
+                let mut refused = 0;
+                let shelf = self.hosts.shelf_mut(place);
+                if partition.is_some() && shelf.partition.as_ref() != partition {
+                    continue;
+                }
+                while let Some(waiter) = shelf.resending.pop_first().or_else(|| shelf.waiting.pop_first()) {
+                    out.push(Action::Fail { waiter });
+                    refused += 1;
+                    if out.len() >= BATCH {
+                        break;
+                    }
+                }
+                self.no_longer_waiting(place.host, refused);
+                self.vacate(place, out);
+                if out.len() >= BATCH {
+                    return Some(from);
+                }
+            }
+            if shelves > 0 {
+                self.hosts.list_if_empty(from as u32);
+            }
+            from += 1;
+            if from >= self.hosts.slots() {
+                return None;
+            }
+        }
+        Some(from)
+    }
+
+    /// The host whose queue a waiter stands in, if it still stands there, whether the total limit holds it back, and what
+    /// was wrong with its last dial.
+    pub(crate) fn of_ticket(&self, ticket: Ticket) -> Option<(&K::Key, Counts, bool, Option<&K::Failure>)> {
+        let host = self.hosts.get(ticket.place.host)?;
+        let shelf = host.shelves.get(ticket.place.shelf as usize)?;
+        let stands = shelf.waiting.contains(ticket.turn) || shelf.resending.contains(ticket.turn);
+        let failed = host.failing.as_ref().map(|failing| &failing.error);
+        stands.then(|| (&host.key, host.counts(), host.blocked.is_some(), failed))
+    }
 }

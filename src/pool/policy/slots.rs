@@ -51,12 +51,6 @@ impl<T> Slots<T> {
     pub(super) fn get_mut(&mut self, slot: u32) -> Option<&mut T> {
         self.slots.get_mut(slot)?.as_mut()
     }
-
-    /// Gives the memory up, if nothing is left, and there was much: to be dropped by the caller.
-    pub(super) fn give_up(&mut self) -> Option<Self> {
-        let is_spent = self.vacant.len() == self.len() && self.len() > KEPT_EMPTY;
-        is_spent.then(|| std::mem::replace(self, Self::new()))
-    }
 }
 
 impl<T> Rows<T> {
@@ -110,9 +104,6 @@ const LARGEST: usize = 1024;
 /// Behind it, all chunks are of the same size.
 const LAST_TO_GROW: usize = (LARGEST.ilog2() - SMALLEST.ilog2() - 1) as usize;
 
-/// Slots that stay allocated when nothing is left.
-const KEPT_EMPTY: usize = 60;
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,7 +138,6 @@ mod tests {
                 assert_eq!(slots.remove(slot), model.remove(&slot).map(|(value, _)| value));
                 assert_eq!(slots.get(slot), None);
                 assert_eq!(slots.remove(slot), None);
-                slots.give_up();
             }
             for (slot, (value, place)) in &model {
                 assert_eq!(
@@ -159,22 +149,5 @@ mod tests {
         }
         assert_eq!(slots.get(u32::MAX), None);
         assert_eq!(slots.get_mut(u32::MAX), None);
-    }
-
-    #[test]
-    fn a_burst_leaves_no_table_behind() {
-        let mut slots = Slots::new();
-        for count in [KEPT_EMPTY, KEPT_EMPTY + 1, 10_000] {
-            let all: Vec<_> = (0..count).map(|value| slots.insert(value)).collect();
-            assert!(slots.give_up().is_none(), "they are in use");
-            for slot in all {
-                slots.remove(slot);
-            }
-            assert_eq!(
-                slots.give_up().map(|spent| spent.len()),
-                Some(count).filter(|count| *count > KEPT_EMPTY)
-            );
-            assert_eq!(slots.len(), if count > KEPT_EMPTY { 0 } else { count });
-        }
     }
 }

@@ -74,24 +74,6 @@ fn rule_22_a_sweep_takes_a_few_at_a_time() {
     assert_eq!(seen, conns);
 }
 
-/// What a burst leaves is handed out, to be dropped without the lock: once, and only where it was much.
-#[test]
-fn a_burst_leaves_its_tables_to_whoever_held_the_lock() {
-    for (connections, is_much) in [(60, false), (61, true), (500, true)] {
-        let mut play = Play::new(Limits { max_idle_per_host: 1_000, ..config() });
-        let all: Vec<u32> = (0..connections).collect();
-        play.open("a", 0, &all);
-        for left in (1..connections).rev() {
-            assert_eq!(play.want("a", 0, left), [format!("reuse {left}")]);
-        }
-        assert!(!play.policy.has_spent(), "one is there");
-        assert_eq!(play.want("a", 0, 0), ["reuse 0"]);
-        assert_eq!(play.policy.has_spent(), is_much, "{connections}");
-        assert_eq!(play.policy.take_spent().is_some(), is_much);
-        assert!(!play.policy.has_spent());
-    }
-}
-
 /// A request that must not be sent twice wants a connection that was used lately, however it comes to it.
 #[test]
 fn a_waiter_that_wants_a_fresh_connection_gets_no_old_one_from_a_sweep() {
