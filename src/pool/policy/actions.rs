@@ -1,7 +1,7 @@
 //! What the policy answers: what a request gets, and what the shell has to do.
 //!
-//! Data only; it knows nothing of how it is decided or carried out. Invariant: whatever holds a resource (a
-//! connection, a waiter, a partition) travels to the shell in here, to be dropped without the lock.
+//! Data only; knows nothing of how it is decided or carried out. Invariant: every value that may hold a resource (a
+//! connection, a waiter, a partition) is moved to the shell in here, so that it is dropped without the lock.
 
 use std::time::{Duration, Instant};
 
@@ -12,91 +12,95 @@ use super::places::Place;
 use super::queue::Turn;
 use super::reasons::DropReason;
 
-/// A waiter's place in the queue.
+/// Identifies a waiting request: its place and its turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ticket {
+    /// Host and shelf in whose queue the request waits.
     pub(crate) place: Place,
+    /// Position in the queue.
     pub(crate) turn: Turn,
     /// Time at which the waiter joined the queue.
     pub(crate) since: Instant,
 }
 
-/// A waiter that had been served, and was not polled in time.
+/// What a request presents when it asks again, because a connection was granted to it and withdrawn before it was
+/// polled.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Again {
+    /// Position that the request had in the queue, and has again.
     pub(crate) turn: Turn,
     /// Time at which the waiter first joined the queue.
     pub(crate) since: Instant,
-    /// Only a fresh connection will do.
+    /// Whether only a new connection will do, because the request lost a reused one.
     pub(crate) is_resending: bool,
 }
 
 /// The answer to a checkout.
 #[derive(Debug)]
 pub(crate) enum Checkout<K: Kinds> {
-    /// An idle connection, to be looked at before use. Its slot is the caller's now.
+    /// An idle connection, now active. The request has to look at it before use.
     Reuse(K::Connection, Place),
-    /// The waiter is in the queue.
+    /// The request waits in the queue.
     Queued(Ticket),
-    /// The queue is full, with so many waiting.
+    /// The queue is full: this many requests wait.
     Full(usize),
-    /// The host cannot be connected to, and its waiting period is not over.
+    /// The last dials to the host failed, and the waiting period before the next is not over.
     Failing(Failing<K::Failure>),
     /// The pool was shut down.
     Shut,
 }
 
-/// What the shell has to do, once it holds no lock, in this order.
+/// What the shell has to do, in the given order, once it holds no lock.
 #[derive(Debug)]
 pub(crate) enum Action<K: Kinds> {
-    /// Hand the connection to the waiter. If it is gone, check the connection in again.
+    /// Hand the connection to the waiter. If the waiter has left, check the connection in again.
     Grant { waiter: K::Waiter, conn: K::Connection, place: Place },
     /// Tell the waiter that the dial failed, or that the pool was shut down.
     Fail { waiter: K::Waiter },
-    /// Cancel this dial, which is no longer counted. If it succeeds anyway, its connection is closed unused.
+    /// Cancel this dial, which no longer takes room. If it succeeds anyway, close its connection unused.
     Abort { dial_id: DialId },
-    /// Make a connection on this runtime, then call `dialed` or `dial_failed` with `began`.
-    /// `wanted_by` is the waiter that is told of its progress; whoever is first in the queue gets the connection.
+    /// Make a connection in this partition, then call `dialed` or `dial_failed` with `dial_id`. The progress of the
+    /// dial is shown to `wanted_by`; the first waiter in the queue gets the connection.
     Dial { key: K::Key, partition: K::Partition, place: Place, dial_id: DialId, wanted_by: Option<K::Waiter> },
-    /// Close the connection, then call `release`.
+    /// Close the connection, then call `buried`.
     Bury { conn: K::Connection, place: Place, reason: DropReason },
-    /// Close this connection, which reads what nobody wants, then call `release`; unless it is done by now.
+    /// Close the draining connection with this number, then call `release`, unless its drain has ended.
     Cut { id: u64 },
-    /// Drop it: nothing of the partition is left here.
+    /// Drop the partition: nothing is left of it at the host.
     Forget { partition: K::Partition },
 }
 
 /// How long a connection may be kept.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Terms {
-    /// Time at which the connection was last used, or made; `None`: just now.
+    /// Time at which the connection was last used, or made. `None` is now.
     pub(crate) used: Option<Instant>,
-    /// How long the server keeps it idle, if it said so.
+    /// Time for which the server keeps the connection idle, if the server said so.
     pub(crate) stay: Option<Duration>,
-    /// From when on it is too old to be used again.
+    /// Time from which on the connection is too old to be used.
     pub(crate) until: Option<Instant>,
-    /// It has answered a request: the next would be its second at least.
+    /// Whether the connection has carried a request.
     pub(crate) is_used: bool,
-    /// It was made in a network that is gone.
+    /// Whether the connection was dialed before the latest change of the network.
     pub(crate) is_of_old_network: bool,
 }
 
-/// What a finished exchange adds to the ledger.
+/// What the end of a lease adds to the ledger.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Served {
-    /// A request was sent on the connection.
+    /// Whether a request was sent.
     pub(crate) request: bool,
-    /// The connection had been used or idle before.
+    /// Whether the connection had been used or idle before.
     pub(crate) reused: bool,
-    /// The request was answered on a connection that had carried one before.
+    /// Whether the request was answered on a connection that had carried another request before.
     pub(crate) saved: bool,
-    /// The request was answered.
+    /// Whether the request was answered.
     pub(crate) is_answered: bool,
-    /// How many requests the connection has answered, over its life.
+    /// Number of requests that the connection has answered over its life.
     pub(crate) answered: u64,
-    /// It read a rest that nobody wanted: its number.
+    /// Number of the connection, if it was draining.
     pub(crate) drained: Option<u64>,
 }
 
-/// The actions that a call asks for.
+/// The actions that one call asks for.
 pub(crate) type Actions<K> = Vec<Action<K>>;

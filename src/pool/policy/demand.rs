@@ -1,4 +1,8 @@
-//! What is dialed: demand, the limits, and the turns of hosts that the total limit holds back.
+//! Demand: which dials the waiters need, what has to make room for them, and the turns of the hosts that the total
+//! limit blocks.
+//!
+//! Invariant: a host whose waiters need a dial either dials, is at its own limit, is blocked in turn, or has a time
+//! at which it is considered again.
 
 use std::time::{Duration, Instant};
 
@@ -21,14 +25,16 @@ impl<K: Kinds> Policy<K> {
         }
     }
 
-    /// Starts the dials that a host's waiters need, as far as limits allow, [`BATCH`] at a time (each that ends starts
-    /// more); makes room where idle connections, drains or dials without a waiter stand in the way.
+    /// Starts the dials that a host's waiters need, within the limits and at most [`BATCH`]; the end of each dial
+    /// starts more.
+    ///
+    /// Where a limit leaves no room, idle connections, drains, and dials that no request waits for give way.
     pub(super) fn dial_for_waiters(&mut self, host_id: HostId, now: Instant, out: &mut Actions<K>) {
         if self.hosts.host(host_id).waiting == 0 {
             return;
         }
         let mut left = BATCH;
-        // Whoever has waited for longest comes first, on whatever runtime.
+        // The request that has waited for longest comes first, whatever its partition.
         let neediest = self.hosts.host(host_id).neediest();
         let shelves = self.hosts.host(host_id).shelves.len() as u32;
         for shelf in neediest.into_iter().chain((0..shelves).filter(|at| Some(*at) != neediest)) {
@@ -55,7 +61,7 @@ impl<K: Kinds> Policy<K> {
             }
             let host = self.hosts.host(host_id);
             if host.counted >= self.limits.max_connections_per_host {
-                // Idle connections of other runtimes cannot serve this waiter: they give way.
+                // Idle connections of other partitions cannot serve this waiter: they give way.
                 for _ in 0..demand.saturating_sub(host.evicting).min(BATCH) {
                     let others = self.hosts.host(host_id).shelves();
                     let oldest = others.filter_map(|s| s.bottom).min_by_key(|id| self.idle.since(*id));
@@ -78,7 +84,7 @@ impl<K: Kinds> Policy<K> {
         }
     }
 
-    /// Whether the host may have one more connection. Gives up a dial that nobody waits for where one stands in the way.
+    /// Whether the host may have one more connection. Gives up a dial that no request waits for if it takes the room.
     fn has_room(&mut self, host_id: HostId, now: Instant, out: &mut Actions<K>) -> bool {
         if self.hosts.host(host_id).counted >= self.limits.max_connections_per_host
             && !self.give_up_spare(Some(host_id), now, out)
@@ -88,7 +94,7 @@ impl<K: Kinds> Policy<K> {
         self.counted < self.limits.max_connections || self.give_up_spare(None, now, out)
     }
 
-    /// Lets hosts that the total limit held back dial, in turn.
+    /// Starts dials for the hosts that the total limit blocked, in turn.
     pub(super) fn dial_for_blocked(&mut self, now: Instant, out: &mut Actions<K>) {
         for _ in 0..BATCH {
             if self.blocked.is_empty() {
@@ -100,14 +106,15 @@ impl<K: Kinds> Policy<K> {
             let Some((_, host_id)) = self.blocked.pop_first() else { return };
             let host = self.hosts.host_mut(host_id);
             (host.blocked, host.blocked_since) = (None, None);
-            // One dial a turn, so that no host takes all that becomes free.
+            // One dial a turn, so that no host takes all the room that becomes free.
             let Some(shelf) = host.neediest() else { continue };
             if self.room(host_id) > 0 && self.dials_allowed(host_id, now) > 0 {
                 self.start_dial(Place { host: host_id, shelf }, now, out, Purpose::Waiter);
             }
             self.block_if_wanting(host_id, now);
         }
-        // Where somebody else took the slot of what was evicted for them, the next idle one gives way.
+        // Another host may have taken the room of a connection that was evicted for a blocked host. Then the next
+        // idle connection gives way.
         if self.evicting == 0 && self.counted >= self.limits.max_connections && !self.blocked.is_empty() {
             match self.idle.oldest() {
                 Some(id) => self.bury_idle(id, DropReason::Evicted, out),
@@ -116,9 +123,10 @@ impl<K: Kinds> Policy<K> {
         }
     }
 
-    /// Whether a host that the total limit holds back has waited for longer than [`TURN`]. If so, this host is queued after it.
+    /// Whether another host has been blocked for longer than [`TURN`]. If so, this host, if it is blocked, is queued
+    /// after it.
     pub(super) fn yields_turn(&mut self, host_id: HostId, now: Instant) -> bool {
-        // (What is being closed is for them.)
+        // The connections that are being closed already make room for the blocked hosts.
         if self.blocked.len() <= self.evicting {
             return false;
         }
@@ -134,8 +142,9 @@ impl<K: Kinds> Policy<K> {
         yields
     }
 
-    /// Whether waiters of the same host on another runtime have waited for longer than a turn, and for longer than anybody
-    /// here, while a limit leaves no room for a connection there.
+    /// Whether a connection of this place is closed in favour of another partition of the host: a limit leaves no
+    /// room, and a waiter of that partition has waited for longer than [`TURN`] and longer than every waiter of this
+    /// place.
     pub(super) fn yields_to_runtime(&self, place: Place, now: Instant) -> bool {
         let host = self.hosts.host(place.host);
         let is_full = host.counted >= self.limits.max_connections_per_host
@@ -155,12 +164,12 @@ impl<K: Kinds> Policy<K> {
         })
     }
 
-    /// Puts a host with unmet demand into the row of those that wait for the total limit.
+    /// Queues a host among the blocked ones if its waiters need a dial and only the total limit is in the way.
     pub(super) fn block_if_wanting(&mut self, host_id: HostId, now: Instant) {
         let seq = self.next_seq();
         let may_dial = self.dials_allowed(host_id, now) > 0;
         let host = self.hosts.host_mut(host_id);
-        // At its own limit, it waits for a connection of its own.
+        // At its own limit, the host waits for one of its own connections.
         let may_grow = may_dial && host.counted < self.limits.max_connections_per_host;
         if host.blocked.is_none() && may_grow && host.is_wanting() {
             (host.blocked, host.blocked_since) = (Some(seq), Some(now));
@@ -168,7 +177,7 @@ impl<K: Kinds> Policy<K> {
         }
     }
 
-    /// Takes a host that wants nothing any more out of that row.
+    /// Removes a host from the blocked ones if its waiters need no dial any more.
     pub(super) fn unblock_if_served(&mut self, host_id: HostId) {
         let host = self.hosts.host_mut(host_id);
         if !host.is_wanting()
@@ -179,13 +188,13 @@ impl<K: Kinds> Policy<K> {
         }
     }
 
-    /// How many more connections the host may have.
+    /// Returns how many more connections the host may have.
     pub(super) fn room(&self, host_id: HostId) -> usize {
         let of_host = self.limits.max_connections_per_host.saturating_sub(self.hosts.host(host_id).counted);
         of_host.min(self.limits.max_connections.saturating_sub(self.counted))
     }
 }
 
-/// Time that a host which the total limit holds back, or a runtime which the host's limit holds back, waits for others whose
-/// requests never cease.
+/// Time for which a blocked host, or a partition that the host's limit blocks, waits for others whose requests never
+/// cease.
 const TURN: Duration = Duration::from_secs(1);

@@ -1,8 +1,8 @@
-//! Dials under way, and when the pool gives one up: when it is overdue because its runtime does not run, or when no request
-//! asked for it and a request needs its slot.
+//! Dials: how they begin and end, and when the pool gives one up. A dial is given up when it is overdue because its
+//! runtime does not run, or when no request waits for it and a request needs its room.
 //!
-//! Invariants: every dial in this list is counted as dialing; and a dial that was given up counts nowhere, so that
-//! nothing depends on when its runtime runs again.
+//! Invariants: every dial in the list counts as dialing; and a dial that was given up takes no room, so that nothing
+//! depends on when its runtime runs again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -14,31 +14,31 @@ use super::queue::End;
 use super::touched::touch;
 use super::{BATCH, Policy};
 
-/// Number of the event that began a dial. Dials that began later have larger numbers, and so do waiters that queued later.
+/// Number of the event that began a dial. Dials that began later, and waiters that queued later, have larger numbers.
 pub(crate) type DialId = u64;
 
 /// Dials under way.
 #[derive(Debug, Default)]
 pub(super) struct Dials {
     all: BTreeMap<DialId, Dial>,
-    /// Those that were begun for `warm` or `min_idle`, not for a request.
+    /// Dials that were begun for `warm` or `min_idle`, not for a request.
     ahead: BTreeSet<DialId>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Dial {
     place: Place,
-    /// Time at which the dial is overdue. All dials have the same time, so earlier dials are due earlier.
+    /// Time at which the dial is overdue. All dials have the same time limit, so earlier dials are due earlier.
     due: Option<Instant>,
 }
 
-/// What a dial is for.
+/// What a dial is begun for.
 pub(super) enum Purpose<W> {
     /// A waiter that has no dial under way.
     Waiter,
-    /// This waiter, whose dead connection has left it a slot that is counted already.
+    /// This waiter, whose connection died: the dial takes the room of the dead connection, which is counted already.
     Replacement(W),
-    /// Nobody yet.
+    /// No request.
     Ahead,
 }
 
@@ -61,13 +61,14 @@ impl Dials {
         self.all.get(&dial_id).map(|dial| dial.place)
     }
 
-    /// Time at which the first dial is overdue.
+    /// Returns the time at which the first dial is overdue.
     fn due(&self) -> Option<Instant> {
         self.all.first_key_value().and_then(|(_, dial)| dial.due)
     }
 }
 
 impl<K: Kinds> Policy<K> {
+    /// Begins a dial.
     pub(super) fn start_dial(
         &mut self,
         place: Place,
@@ -85,7 +86,8 @@ impl<K: Kinds> Policy<K> {
         self.dials.insert(dial_id, place, self.dial_due(now), matches!(purpose, Purpose::Ahead));
         let shelf = self.hosts.shelf_mut(place);
         shelf.dialing += 1;
-        // The first for whom no dial was under way, from the nearer end; nobody, if that is far.
+        // The dial is for the first waiter that has none, counted from the nearer end of the queues, or for no
+        // particular waiter if both ends are far.
         let before = shelf.dialing - 1;
         let wanting = || {
             let mut queue = shelf.resending.iter().chain(shelf.waiting.iter()).inspect(|_| touch());
@@ -107,7 +109,10 @@ impl<K: Kinds> Policy<K> {
         out.push(Action::Dial { key, partition, place, dial_id, wanted_by });
     }
 
-    /// A dial succeeded: its connection goes to a request that is sent again, to the oldest waiter, or to the shelf.
+    /// Takes in the connection of a dial that succeeded. It goes to a request that is sent again, to the oldest
+    /// waiter, or to the shelf.
+    ///
+    /// Returns the time at which a reaper has to look if the connection was kept.
     pub(crate) fn dialed(
         &mut self,
         place: Place,
@@ -134,21 +139,22 @@ impl<K: Kinds> Policy<K> {
         };
         let host = self.hosts.host(place.host);
         if host.is_wanting() || host.shelves[place.shelf as usize].min_idle > 0 {
-            // The host may be back from failing, and more may be wanted than were dialed for at once.
+            // The host may have been failing until now, and may need more dials than were allowed.
             self.dial_as_needed(place.host, now, out);
         }
         due
     }
 
-    /// Notes how long a dial's handshake took. Must be called before [`dialed`](Self::dialed).
+    /// Notes how long a dial's handshake took. The shell calls it before [`dialed`](Self::dialed).
     pub(crate) fn note_handshake(&mut self, place: Place, took: Duration) {
         self.hosts.host_mut(place.host).counters.note_handshake(took);
     }
 
-    /// Fails the waiters that a failed dial concerns. If the failure concerns the host, these are the waiters that queued
-    /// before the dial began, [`BATCH`] a call; any other failure concerns one of them. As many waiters as other dials
-    /// are under way keep waiting. Returns true if more waiters are to fail; after that,
-    /// [`dial_failed`](Self::dial_failed) frees the slot.
+    /// Fails the waiters that a failed dial concerns, and returns true if more of them are left. After that,
+    /// [`dial_failed`](Self::dial_failed) frees the room.
+    ///
+    /// A failure that concerns the host fails every waiter that queued before the dial began, [`BATCH`] in a call.
+    /// Any other failure fails one of them. As many waiters as other dials are under way keep waiting.
     pub(crate) fn fail_waiters(
         &mut self,
         place: Place,
@@ -160,7 +166,7 @@ impl<K: Kinds> Policy<K> {
         let shelf = self.hosts.shelf_mut(place);
         let unserved = shelf.waiters().saturating_sub(others);
         let most = unserved.min(if concerns_host { BATCH } else { 1 });
-        // The waiters in front get what is still under way.
+        // The waiters in front get the connections that are still being made.
         let end = if others == 0 { End::First } else { End::Last };
         let mut failed = 0;
         for queue in [&mut shelf.resending, &mut shelf.waiting] {
@@ -175,40 +181,40 @@ impl<K: Kinds> Policy<K> {
         failed == BATCH
     }
 
-    /// The slot of a failed dial is free. `is_shared`: the failure says something of the host, so that the waiters of a failing
-    /// host share it.
+    /// Frees the room of a failed dial. `is_shared` says that the failure concerns the host, so that the waiters of a
+    /// failing host share it.
     pub(crate) fn dial_failed(&mut self, place: Place, is_shared: bool, now: Instant, out: &mut Actions<K>) {
         self.hosts.shelf_mut(place).dialing -= 1;
         self.dialing -= 1;
         self.counters(place.host, |c| c.failed_dials += 1);
         self.uncount(place.host);
         if is_shared {
-            // Of dials that end together, each may have left a waiter to the other.
+            // Of several dials that end together, each may have left a waiter to the other.
             self.fail_unserved(place, false, out);
         }
-        // Nothing is dialed ahead right after a failure: it would be dialed again and again.
+        // No dial ahead begins right after a failure, because it would fail again and again.
         self.dial_ahead_later(place.host, now);
         let noted = out.len();
         self.dial_for_waiters(place.host, now, out);
         self.note_replacement(place.host, &out[noted..]);
         self.vacate(place, out);
-        // Before others are noted, of whom each can make the list forget its oldest.
+        // This host is listed before others are, because each listed host can make the list forget its oldest.
         self.hosts.list_if_empty(place.host);
         self.dial_for_blocked(now, out);
     }
 
-    /// When a dial that is to begin now will be overdue.
+    /// Returns the time at which a dial that begins now will be overdue.
     pub(super) fn dial_due(&self, now: Instant) -> Option<Instant> {
         let timeout = self.limits.connect_timeout?;
         now.checked_add(timeout)?.checked_add(OVERDUE_GRACE)
     }
 
-    /// Whether a dial is under way that was not given up.
+    /// Whether a dial is under way and was not given up.
     pub(crate) fn has_dial(&self, dial_id: DialId) -> bool {
         self.dials.all.contains_key(&dial_id)
     }
 
-    /// When the next dial is overdue, if anybody waits who could use its room.
+    /// Returns the time at which the next dial is overdue, if any request waits that could use its room.
     pub(crate) fn next_overdue(&self) -> Option<Instant> {
         if self.waiting > 0 { self.dials.due() } else { None }
     }
@@ -218,16 +224,17 @@ impl<K: Kinds> Policy<K> {
         self.hosts.shelf(place).demand() > 0
     }
 
-    /// Returns the first overdue dial, and the runtime that does not run it. Requests that wait there fail by
-    /// [`refuse_waiters`](Self::refuse_waiters), because no dial there can serve them; after that,
-    /// [`reclaim`](Self::reclaim) gives the dial up.
+    /// Returns the first overdue dial, and the partition that does not run it.
+    ///
+    /// The shell then fails the requests that wait there by [`refuse_waiters`](Self::refuse_waiters), because no dial
+    /// there can serve them, and gives the dial up by [`reclaim`](Self::reclaim).
     pub(crate) fn overdue(&self, now: Instant) -> Option<(DialId, K::Partition)> {
         let (&dial_id, &Dial { place, due, .. }) = self.dials.all.first_key_value()?;
         let partition = self.hosts.shelf(place).partition.clone()?;
         (due? <= now).then_some((dial_id, partition))
     }
 
-    /// Gives an overdue dial up, and lets others dial in its room.
+    /// Gives an overdue dial up, and starts other dials in its room.
     pub(crate) fn reclaim(&mut self, dial_id: DialId, now: Instant, out: &mut Actions<K>) {
         let Some(place) = self.dials.place(dial_id) else { return };
         self.counters(place.host, |c| c.failed_dials += 1);
@@ -238,7 +245,7 @@ impl<K: Kinds> Policy<K> {
         self.dial_for_blocked(now, out);
     }
 
-    /// Gives every dial up, [`BATCH`] a call. Returns true if more remain.
+    /// Gives every dial up, [`BATCH`] in a call. Returns true if more may remain.
     pub(crate) fn give_up_all(&mut self, out: &mut Actions<K>) -> bool {
         for _ in 0..BATCH {
             let Some((&dial_id, &Dial { place, .. })) = self.dials.all.first_key_value() else {
@@ -250,13 +257,13 @@ impl<K: Kinds> Policy<K> {
         true
     }
 
-    /// Gives up a dial that was begun ahead and that nobody waits for, of this host or of any, because a request wants its
-    /// room. Returns false if none was found.
+    /// Gives up a dial ahead that no request waits for, of this host or of any, because a request needs its room.
+    /// Returns false if there is none.
     pub(super) fn give_up_spare(&mut self, host: Option<u32>, now: Instant, out: &mut Actions<K>) -> bool {
         let is_spare = |(_, dial): &(DialId, Dial)| {
             touch();
             let known = self.hosts.host(dial.place.host);
-            // The waiters of a failing host share its dial, on whatever runtime they are.
+            // The waiters of a failing host share its dial, whatever their partition.
             let is_shared = known.failing.is_some() && known.waiting > 0;
             let is_of_host = host.is_none_or(|host| dial.place.host == host);
             is_of_host && !is_shared && known.shelves[dial.place.shelf as usize].ahead() > 0
@@ -267,11 +274,12 @@ impl<K: Kinds> Policy<K> {
         self.give_up(dial_id, out);
         self.dial_ahead_later(place.host, now);
         self.vacate(place, out);
-        // A place that the caller works with must not be forgotten by this.
+        // The host is forgotten later, because the caller may still work with it.
         self.left.push(place.host);
         true
     }
 
+    /// Removes a dial from every count and has the shell cancel it.
     fn give_up(&mut self, dial_id: DialId, out: &mut Actions<K>) {
         let Some(place) = self.dials.remove(dial_id) else { return };
         self.hosts.shelf_mut(place).dialing -= 1;
@@ -281,7 +289,8 @@ impl<K: Kinds> Policy<K> {
     }
 }
 
-/// The queue is not walked so far to find whom a dial is for: all that it decides is what a request is told that gives up.
+/// How far the queues are searched for the waiter that a dial is for. The answer matters only for what a request that
+/// gives up reports.
 const FAR: usize = BATCH / 2;
 
 /// Time after the connect timeout at which a dial is overdue. A runtime that runs has ended the dial by then.

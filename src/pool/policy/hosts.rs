@@ -1,8 +1,8 @@
-//! The table of hosts: found by hash, counted, and forgotten when nothing is left of them.
+//! The table of hosts: found by hash, and forgotten when nothing is left of them.
 //!
-//! It knows nothing of limits, of dials, or of what it keeps. Invariants: a host stays as long as anything of it is
-//! counted or queued, so that a [`Place`] can be followed without a lookup; of hosts with nothing left, a bounded
-//! number is kept, for their ledgers.
+//! Knows nothing of limits or of when to dial. Invariants: a host stays while anything of it is counted or queued, so
+//! that a [`Place`] is followed without a lookup; and of the hosts with nothing left, a bounded number is kept for
+//! their ledgers.
 
 use std::collections::VecDeque;
 use std::ops::{Index, IndexMut};
@@ -22,25 +22,25 @@ use super::touched::touch;
 /// All hosts.
 #[derive(Debug)]
 pub(super) struct Hosts<K: Kinds> {
-    /// With half of the hash, so that a host is visited only where it is the one, and the table is small.
+    /// Half of the hash and the number of each host. The half keeps the table small, and no host is visited whose
+    /// half differs.
     index: HashTable<(u32, u32)>,
     slots: Slots<Host<K>>,
-    /// Hosts with nothing counted, oldest first; kept for their ledger, up to a bound.
+    /// Hosts with nothing counted, oldest first. A bounded number is kept for their ledgers.
     empties: VecDeque<u32>,
 }
 
-/// Why a host's connections may not be kept.
+/// Why connections of a host may not be kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Suspicion {
     None,
-    /// They were closed after one response each. A connection that answers twice clears it.
+    /// The host closed connections after one response each. A connection that answers twice clears this.
     ShortLived,
-    /// The host sent unsolicited bytes on them. Answered requests do not clear this.
+    /// The host sent unsolicited bytes on connections. Answered requests do not clear this.
     Talks,
 }
 
-/// One host. What a request touches stands together, at the start of a cache line: with many hosts, each line costs what
-/// the memory takes.
+/// One host. The fields that a request touches stand together at the start of a cache line.
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub(super) struct Host<K: Kinds> {
@@ -49,33 +49,34 @@ pub(super) struct Host<K: Kinds> {
     pub(super) waiting: u32,
     /// Connections in a row that the host closed after one response each.
     pub(super) short_lived: u8,
-    /// Why its connections may not be kept for a while.
+    /// Why the connections of the host may not be kept for a while.
     pub(super) suspicion: Suspicion,
     pub(super) is_listed_empty: bool,
     pub(super) counters: Counters,
-    /// Until then, its connections are not kept.
+    /// Time until which the connections of the host are not kept.
     pub(super) not_kept_until: Option<Instant>,
-    /// Connections that were closed because the host spoke unasked, and when the latest was.
+    /// Number of connections that were closed because the host sent unsolicited bytes.
     pub(super) unasked: u8,
+    /// Time at which the latest of these was closed.
     pub(super) unasked_at: Option<Instant>,
     pub(super) hash: u32,
-    /// Idle, active and dialing, on all shelves.
+    /// Number of idle, active and dialing connections, on all shelves.
     pub(super) counted: usize,
-    /// Connections of this host that were evicted for another runtime's waiter and are not released yet.
+    /// Number of connections of this host that are being closed by the policy's own decision and still take room.
     pub(super) evicting: usize,
-    /// Its turn among those that the total limit holds back.
+    /// Turn of the host among those that the total limit blocks.
     pub(super) blocked: Option<u64>,
-    /// Since when it has been held back.
+    /// Time since which the total limit blocks the host.
     pub(super) blocked_since: Option<Instant>,
     /// Whether dials ahead wait for `wake`, because one has failed or was given up.
     pub(super) is_ahead_paused: bool,
-    /// When its dials are to be thought about again.
+    /// Time at which the dials of the host are considered again.
     pub(super) wake: Option<Instant>,
-    /// The last dial failed.
+    /// Failed dials since the last that succeeded.
     pub(super) failing: Option<Box<Failing<K::Failure>>>,
 }
 
-/// A host's shelves. The first lies in the host's own entry: most have no other.
+/// The shelves of a host. The first lies in the host's own entry, because most hosts have no other.
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct Shelves<K: Kinds> {
@@ -127,26 +128,26 @@ impl<K: Kinds> IndexMut<usize> for Shelves<K> {
     }
 }
 
-/// The connections and waiters of one host on one runtime.
+/// The connections and waiters of one host in one partition.
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct Shelf<K: Kinds> {
-    /// `None` where nothing is left: a runtime's handle is not kept for nothing.
+    /// The partition. `None` where nothing is left of it, so that no runtime's handle is kept for nothing.
     pub(super) partition: Option<K::Partition>,
     /// The newest idle connection.
     pub(super) top: Option<IdleId>,
-    /// The oldest.
+    /// The oldest idle connection.
     pub(super) bottom: Option<IdleId>,
     pub(super) active: usize,
     pub(super) idle: usize,
-    /// Served oldest first, by whatever comes first.
+    /// Requests that any connection serves, oldest first.
     pub(super) waiting: Queue<K::Waiter>,
-    /// Requests whose reused connection died: served first, and by fresh connections only.
+    /// Requests whose reused connection died. They are served before the others, and only by new connections.
     pub(super) resending: Queue<K::Waiter>,
     pub(super) dialing: usize,
-    /// Idle ones that are being looked at.
+    /// Number of idle connections that are being looked at.
     pub(super) lent: u32,
-    /// How many idle ones there should always be.
+    /// Number of idle connections that the shelf should always have.
     pub(super) min_idle: usize,
 }
 
@@ -156,28 +157,30 @@ impl<K: Kinds> Host<K> {
         self.shelves().any(|shelf| shelf.demand() > 0)
     }
 
-    /// Number of dials under way, on all shelves.
+    /// Returns the number of dials under way, on all shelves.
     pub(super) fn dialing(&self) -> usize {
         self.shelves().map(|shelf| shelf.dialing).sum()
     }
 
-    /// The shelf with unmet demand whose oldest waiter has waited for longest.
+    /// Returns the shelf whose oldest waiter has waited for longest, of those whose waiters need a dial.
     pub(super) fn neediest(&self) -> Option<u32> {
         let wanting = self.shelves().enumerate().filter(|(_, shelf)| shelf.demand() > 0);
         let neediest = wanting.min_by_key(|(_, shelf)| shelf.oldest());
         neediest.map(|(at, _)| at as u32)
     }
 
+    /// Returns the shelves, counting each as touched.
     pub(super) fn shelves(&self) -> impl Iterator<Item = &Shelf<K>> {
         self.shelves.iter().inspect(|_| touch())
     }
 
-    /// Whether anything is counted, queued or wanted.
+    /// Whether anything of the host is counted, queued or to be dialed.
     pub(super) fn is_in_use(&self) -> bool {
         let is_wanted = || self.wake.is_some() || self.shelves.iter().any(|shelf| shelf.min_idle > 0);
         self.counted > 0 || self.waiting > 0 || is_wanted()
     }
 
+    /// Returns the current counts of the host.
     pub(super) fn counts(&self) -> Counts {
         let mut counts = Counts { waiting: self.waiting as usize, ..Counts::default() };
         for shelf in self.shelves() {
@@ -209,27 +212,29 @@ impl<K: Kinds> Shelf<K> {
         }
     }
 
+    /// Whether nothing is counted, queued or to be kept idle.
     pub(super) fn is_vacant(&self) -> bool {
         self.active + self.dialing + self.idle + self.min_idle == 0
             && self.waiting.is_empty()
             && self.resending.is_empty()
     }
 
-    /// Waiters for whom no dial is under way, and no idle connection that is just being looked at.
+    /// Returns the number of waiters minus dials under way minus idle connections being looked at.
     pub(super) fn demand(&self) -> usize {
         self.waiters().saturating_sub(self.dialing + self.lent as usize)
     }
 
+    /// Returns the number of waiting requests.
     pub(super) fn waiters(&self) -> usize {
         self.waiting.len() + self.resending.len()
     }
 
-    /// Dials under way for which nobody waits.
+    /// Returns the number of dials under way that no request waits for.
     pub(super) fn ahead(&self) -> usize {
         self.dialing.saturating_sub(self.waiters())
     }
 
-    /// Time at which the waiter that is served next joined the queue.
+    /// Returns the time at which the request that has waited for longest joined the queue.
     pub(super) fn oldest(&self) -> Option<Instant> {
         self.resending.oldest().into_iter().chain(self.waiting.oldest()).min()
     }
@@ -240,7 +245,7 @@ impl<K: Kinds> Hosts<K> {
         Self { index: HashTable::new(), slots: Slots::new(), empties: VecDeque::new() }
     }
 
-    /// The shelf of a host on a runtime; both are made where there are none.
+    /// Returns the place of a host in a partition. Adds the host and the shelf if they are not there.
     pub(super) fn place(
         &mut self,
         hash: u64,
@@ -299,7 +304,7 @@ impl<K: Kinds> Hosts<K> {
         Place { host: host_id, shelf: shelf as u32 }
     }
 
-    /// If nothing is left on the shelf, its partition is taken out, to be dropped by the caller.
+    /// Returns the partition of a shelf on which nothing is left, so that the caller drops it without the lock.
     pub(super) fn vacate(&mut self, place: Place) -> Option<K::Partition> {
         let shelf = self.shelf_mut(place);
         if shelf.is_vacant() { shelf.partition.take() } else { None }
@@ -315,31 +320,32 @@ impl<K: Kinds> Hosts<K> {
         self.index.len()
     }
 
-    /// How many slots there are, taken or not.
+    /// Returns the number of slots, vacant ones included.
     pub(super) fn slots(&self) -> usize {
         self.slots.len()
     }
 
-    /// The host in a slot, if there is one.
+    /// Returns the host with this number, if there is one.
     pub(super) fn get(&self, host_id: HostId) -> Option<&Host<K>> {
         touch();
         self.slots.get(host_id)
     }
 
-    /// The same, to change.
+    /// Returns the host with this number, mutably, if there is one.
     pub(super) fn get_mut(&mut self, host_id: HostId) -> Option<&mut Host<K>> {
         touch();
         self.slots.get_mut(host_id)
     }
 
-    /// A host of which nothing is left is listed; the list is bounded, so a crawler keeps no dead keys.
+    /// Lists a host of which nothing is left, and forgets the oldest listed hosts beyond the bound, so that a
+    /// crawler's pool does not grow.
     pub(super) fn list_if_empty(&mut self, host_id: HostId) {
         let host = self.host_mut(host_id);
         if host.is_in_use() || std::mem::replace(&mut host.is_listed_empty, true) {
             return;
         }
         self.empties.push_back(host_id);
-        // A host that came back to life is listed again when it is empty again: one pass each is enough.
+        // A host that was used again is listed again once it is empty again, so each listing is looked at once.
         while self.empties.len() > MAX_EMPTIES {
             let Some(oldest) = self.empties.pop_front() else { return };
             touch();
@@ -374,10 +380,10 @@ impl<K: Kinds> Hosts<K> {
     }
 }
 
-/// What the table sorts by: both ends of it.
+/// Returns a hash of 64 bits from half of one: the table uses both ends of a hash.
 fn whole(half: u32) -> u64 {
     u64::from(half) << 32 | u64::from(half)
 }
 
-/// Ledgers of hosts without a connection that are kept.
+/// Number of hosts without a connection whose ledgers are kept.
 pub(super) const MAX_EMPTIES: usize = 1024;

@@ -1,10 +1,11 @@
 //! Idle connections: each in the stack of its shelf, in the order of age over all hosts, and findable by deadline.
 //!
-//! Index-linked, so that taking the newest of a shelf, the oldest of all, or any one in the middle costs the same
-//! however many there are. Knows nothing of limits. Invariants: an entry is in exactly one age list (those that
-//! stay for the pool's own timeout, whose age is also the order of their deadlines; those whose time is shorter) and, of
-//! the second kind, in the set of deadlines; and an entry whose connection is being looked at keeps its place in all of
-//! them.
+//! The lists are linked by index, so that taking the newest of a shelf, the oldest of all, or any one in the middle
+//! costs the same however many there are. Knows nothing of limits.
+//!
+//! Invariants: an entry is in exactly one list of ages. One list has the entries that stay for the pool's own
+//! timeout, whose order of age is also their order of deadlines. The other has those that stay for less, which are
+//! also in the set of deadlines. An entry whose connection is being looked at keeps its place in all of them.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
@@ -15,7 +16,7 @@ use super::reasons::DropReason;
 use super::slots::{Rows, Slots};
 use super::touched::touch;
 
-/// An idle connection's slot.
+/// Identifies an idle connection by the slot of its entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct IdleId(NonZeroU32);
 
@@ -34,66 +35,66 @@ impl IdleId {
 #[derive(Debug)]
 pub(crate) struct IdleList<T> {
     slots: Slots<Entry<T>>,
-    /// By slot: its neighbours in age. Apart, because they are other hosts' connections, anywhere in memory: so all of them
-    /// take little of it.
+    /// Neighbours in age, by slot. Apart from the entries, because neighbours are connections of other hosts,
+    /// anywhere in memory, and a small row touches little of it.
     neighbours: Rows<Neighbours>,
     len: usize,
-    /// Of these, how many are being looked at.
+    /// Number of idle connections that are being looked at.
     lent: usize,
     next_stamp: u32,
     ages: [Age; 2],
     deadlines: BTreeSet<(u64, IdleId)>,
-    /// When the first connection came.
+    /// Time at which the first connection was added. Times in entries count from it.
     began: Option<Instant>,
 }
 
-/// What a shelf needs to know to close the gap.
+/// An entry that was removed, with the neighbours that its shelf needs to close the gap.
 #[derive(Debug)]
 pub(crate) struct Taken<T> {
-    /// The connection, or the stamp of the loan if it is being looked at.
+    /// The connection, or the stamp of its loan if it is being looked at.
     pub(crate) conn: Result<T, u32>,
     pub(crate) place: Place,
-    /// The next newer one on the shelf.
+    /// The next newer connection of the shelf.
     pub(crate) above: Option<IdleId>,
-    /// The next older one on the shelf.
+    /// The next older connection of the shelf.
     pub(crate) below: Option<IdleId>,
 }
 
-/// What whoever looks for a connection wants to know of an entry.
+/// What a search for a connection needs to know of an entry, from one visit.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Seen {
-    /// The next older one on the shelf.
+    /// The next older connection of the shelf.
     pub(crate) below: Option<IdleId>,
     pub(crate) is_lent: bool,
-    /// How long it has been idle.
+    /// Time since the connection was last used.
     pub(crate) age: Duration,
-    /// Whether its deadline has passed.
+    /// Whether the deadline has passed.
     pub(crate) is_over: bool,
 }
 
 /// How long an entry stays.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Stay {
-    /// As long as the pool's own timeout says.
+    /// For the pool's own idle timeout.
     Ours(Option<Duration>),
-    /// Less long than that, for a reason of its own: as long as the server said, or as it may live.
+    /// Shorter than the idle timeout: bounded by the server's `Keep-Alive: timeout` or by the maximum lifetime.
     Less(Duration, DropReason),
 }
 
-/// One cache line: with many connections, each line costs what the memory takes. Times are nanoseconds since the list began.
+/// An idle connection, in one cache line. Times are nanoseconds since the first connection was added.
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub(crate) struct Entry<T> {
     above: Option<IdleId>,
     below: Option<IdleId>,
-    /// `None` while it is being looked at.
+    /// The connection, unless it is being looked at.
     conn: Option<T>,
     place: Place,
     since: u64,
     deadline: u64,
-    /// Not of any other while it is being looked at, where the slot's number may be.
+    /// Tells this entry from a later one in the same slot, so that a loan ends at the right one.
     stamp: u32,
-    /// Why it stays less long than the pool's own timeout says, if it does.
+    /// Why the entry stays for less than the pool's own timeout, if it does.
     less: Option<DropReason>,
 }
 
@@ -110,6 +111,7 @@ struct Age {
 }
 
 impl Stay {
+    /// Returns the time that the entry stays. `None` is for ever.
     pub(crate) fn duration(self) -> Option<Duration> {
         match self {
             Self::Ours(duration) => duration,
@@ -117,7 +119,7 @@ impl Stay {
         }
     }
 
-    /// The same end, counted from a moment that lies so long ago.
+    /// Returns the stay with the same end, counted from a moment that was `ago`.
     pub(crate) fn since(self, ago: Duration) -> Self {
         match self {
             Self::Ours(duration) => Self::Ours(duration),
@@ -134,11 +136,12 @@ impl Stay {
 }
 
 impl<T> Entry<T> {
+    /// Whether the connection is being looked at.
     fn is_lent(&self) -> bool {
         self.conn.is_none()
     }
 
-    /// Of the two lists of ages.
+    /// Returns which of the two lists of ages the entry is in.
     fn list(&self) -> usize {
         usize::from(self.less.is_some())
     }
@@ -158,11 +161,12 @@ impl<T> IdleList<T> {
         }
     }
 
+    /// Returns the number of idle connections, lent ones included.
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
-    /// Enters the newest connection of a shelf, above `below`.
+    /// Adds the newest connection of a shelf, above `below`.
     #[inline]
     pub(crate) fn push(
         &mut self,
@@ -213,7 +217,7 @@ impl<T> IdleList<T> {
         id
     }
 
-    /// Takes an entry out, wherever it stands.
+    /// Removes an entry, wherever it stands.
     #[inline]
     pub(crate) fn remove(&mut self, id: IdleId) -> Taken<T> {
         touch();
@@ -243,18 +247,18 @@ impl<T> IdleList<T> {
         Taken { conn, place: entry.place, above: entry.above, below: entry.below }
     }
 
-    /// How many are being looked at.
+    /// Returns the number of connections that are being looked at.
     #[cfg(any(test, debug_assertions))]
     pub(crate) fn lent(&self) -> usize {
         self.lent
     }
 
-    /// How many slots there are, taken or not.
+    /// Returns the number of slots, vacant ones included.
     pub(crate) fn slots(&self) -> usize {
         self.slots.len()
     }
 
-    /// The one in a slot, if there is one and it is not being looked at.
+    /// Returns the connection in a slot, unless the slot is vacant or the connection is being looked at.
     pub(crate) fn at(&self, slot: usize) -> Option<IdleId> {
         let slot = u32::try_from(slot).ok()?;
         (!self.slots.get(slot)?.is_lent()).then(|| IdleId::of(slot))
@@ -283,7 +287,7 @@ impl<T> IdleList<T> {
         }
     }
 
-    /// An entry at one glance.
+    /// Returns what a search needs to know of an entry.
     #[inline]
     pub(crate) fn seen(&self, id: IdleId, now: Instant) -> Seen {
         let (entry, now) = (self.entry(id), self.nanos(now));
@@ -295,36 +299,37 @@ impl<T> IdleList<T> {
         }
     }
 
-    /// The one idle for longest.
+    /// Returns the connection that has been idle for longest.
     pub(crate) fn oldest(&self) -> Option<IdleId> {
         let heads = self.ages.iter().filter_map(|age| age.oldest);
         heads.min_by_key(|id| self.entry(*id).since)
     }
 
-    /// One whose deadline has passed.
+    /// Returns a connection whose deadline has passed.
     pub(crate) fn expired(&self, now: Instant) -> Option<IdleId> {
         let now = self.nanos(now);
         let ours = self.ages[0].oldest.filter(|id| self.entry(*id).deadline <= now);
         ours.or_else(|| self.deadlines.first().filter(|(deadline, _)| *deadline <= now).map(|(_, id)| *id))
     }
 
-    /// The next deadline of all.
+    /// Returns the earliest deadline.
     pub(crate) fn due(&self) -> Option<Instant> {
         let ours = self.ages[0].oldest.and_then(|id| self.deadline(id));
         let theirs = self.deadlines.first().and_then(|(deadline, _)| self.instant(*deadline));
         ours.into_iter().chain(theirs).min()
     }
 
+    /// Returns the deadline of a connection.
     pub(crate) fn deadline(&self, id: IdleId) -> Option<Instant> {
         self.instant(self.entry(id).deadline)
     }
 
-    /// Why it goes when its deadline has passed.
+    /// Returns why a connection is closed when its deadline has passed.
     pub(crate) fn reason(&self, id: IdleId) -> DropReason {
         self.entry(id).less.unwrap_or(DropReason::IdleTimeout)
     }
 
-    /// Since when it is idle: the earlier, the smaller.
+    /// Returns the time since which a connection is idle, as a number that orders connections by age.
     pub(crate) fn since(&self, id: IdleId) -> u64 {
         self.entry(id).since
     }
@@ -334,11 +339,13 @@ impl<T> IdleList<T> {
         self.instant(self.entry(id).since.saturating_add(nanos(long)))
     }
 
+    /// Returns the place of a connection.
     pub(crate) fn place(&self, id: IdleId) -> Place {
         self.entry(id).place
     }
 
-    /// Since the list began. (Whatever is before or after what fits is as good as then.)
+    /// Returns a time in nanoseconds since the first connection was added. Times that do not fit become the nearest
+    /// that does.
     fn nanos(&self, at: Instant) -> u64 {
         self.began.map_or(0, |began| nanos(at.saturating_duration_since(began)))
     }
@@ -364,13 +371,13 @@ impl<T> IdleList<T> {
     }
 }
 
-/// As many as fit.
+/// Returns a duration in nanoseconds, or the largest number if it does not fit.
 fn nanos(duration: Duration) -> u64 {
     let seconds = duration.as_secs().saturating_mul(1_000_000_000);
     seconds.saturating_add(u64::from(duration.subsec_nanos()))
 }
 
-/// In place of a deadline. (It is 584 years from the beginning.)
+/// The deadline of an entry without one: 584 years after the first connection.
 const NEVER: u64 = u64::MAX;
 
 const STALE_ID: &str = "an IdleId is held only while its slot is taken";
@@ -383,7 +390,7 @@ mod tests {
     const PLACES: [Place; 3] =
         [Place { host: 0, shelf: 0 }, Place { host: 1, shelf: 0 }, Place { host: 2, shelf: 0 }];
 
-    /// Beside a plain list, newest last.
+    /// Compares the list with a plain vector, newest last.
     #[test]
     fn a_random_walk_agrees_with_a_list() {
         const TIMEOUT: Duration = Duration::from_secs(60);
@@ -399,7 +406,7 @@ mod tests {
         };
         for conn in 0..20_000 {
             now += Duration::from_millis(random(900) as u64 + 1);
-            // In phases, so that it is empty now and then, and sometimes full.
+            // In phases, so that the list is empty now and then, and sometimes full.
             if random(100) < if conn / 1_000 % 2 == 0 { 70 } else { 30 } {
                 let place = PLACES[random(PLACES.len())];
                 let stay = match random(3) {

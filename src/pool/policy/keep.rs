@@ -1,4 +1,7 @@
-//! What is kept: the shelf of idle connections, who is taken from it, and who is buried.
+//! The shelf: which connections are kept idle, which one a request takes, and which ones are closed.
+//!
+//! Invariants: a request takes the newest idle connection that has not expired; and the connection that has been idle
+//! for longest is the first to be closed for being one of too many.
 
 use std::time::{Duration, Instant};
 
@@ -11,8 +14,8 @@ use super::reasons::DropReason;
 use super::{BATCH, NO_DEADLINE, Policy};
 
 impl<K: Kinds> Policy<K> {
-    /// Buries idle connections whose time has come, and dials where it is time to, [`BATCH`] at the most. Answers whether
-    /// there may be more.
+    /// Buries idle connections that have expired or are too many, and starts dials whose time has come: [`BATCH`]
+    /// together. Returns true if more may remain.
     pub(crate) fn reap(&mut self, now: Instant, out: &mut Actions<K>) -> bool {
         for _ in 0..BATCH {
             if let Some(id) = self.idle.expired(now) {
@@ -26,12 +29,13 @@ impl<K: Kinds> Policy<K> {
         true
     }
 
-    /// When [`reap`](Self::reap) is next needed.
+    /// Returns the time at which [`reap`](Self::reap) is next needed.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.idle.due().into_iter().chain(self.surplus_due()).chain(self.next_wake()).min()
     }
 
-    /// Buries the oldest idle connections: so many, [`BATCH`] at the most. Answers how many there were.
+    /// Buries up to `most` of the connections that have been idle for longest, at most [`BATCH`]. Returns how many
+    /// were buried.
     pub(crate) fn bury_oldest(&mut self, most: usize, reason: DropReason, out: &mut Actions<K>) -> usize {
         let most = most.min(BATCH);
         for done in 0..most {
@@ -41,7 +45,8 @@ impl<K: Kinds> Policy<K> {
         most
     }
 
-    /// Buries the idle connections of a runtime that is gone, going on at host `slot`; answers where to go on.
+    /// Buries the idle connections of a partition that is gone, from host slot `from` on. Returns the slot to go on
+    /// from.
     pub(crate) fn abandon(
         &mut self,
         partition: &K::Partition,
@@ -69,7 +74,8 @@ impl<K: Kinds> Policy<K> {
         Some(from)
     }
 
-    /// The newest idle connection that has not expired, if it was used within `fresh`.
+    /// Takes the newest idle connection that has not expired, if it was used within `fresh`. Buries the expired ones
+    /// that it meets.
     pub(super) fn take_idle(
         &mut self,
         place: Place,
@@ -97,12 +103,12 @@ impl<K: Kinds> Policy<K> {
         None
     }
 
-    /// The connection idle for longest, if there are too many and it was not used in the last second.
+    /// Returns the connection that has been idle for longest, if there are too many and it was not used a moment ago.
     fn surplus(&self, now: Instant) -> Option<IdleId> {
         self.surplus_due().filter(|due| *due <= now).and_then(|_| self.idle.oldest())
     }
 
-    /// When the connection idle for longest is closed because there are too many.
+    /// Returns the time at which the connection that has been idle for longest is closed for being one of too many.
     fn surplus_due(&self) -> Option<Instant> {
         if self.idle.len() <= self.idle_room {
             return None;
@@ -230,6 +236,7 @@ impl<K: Kinds> Policy<K> {
         }
     }
 
+    /// Puts an active connection on its shelf.
     pub(super) fn shelve(&mut self, place: Place, conn: K::Connection, used: Instant, stay: Stay) {
         let id = self.idle.push(place, conn, used, stay, self.hosts.shelf(place).top);
         let shelf = self.hosts.shelf_mut(place);
@@ -239,7 +246,8 @@ impl<K: Kinds> Policy<K> {
         shelf.bottom.get_or_insert(id);
     }
 
-    /// Takes a connection off its shelf, counted nowhere but in the limits. `Err`: it is being looked at.
+    /// Takes a connection off its shelf. It takes room, and is counted as nothing else. Returns the stamp of the loan
+    /// if the connection is being looked at.
     pub(super) fn unshelve(&mut self, id: IdleId) -> Result<K::Connection, u32> {
         let taken = self.idle.remove(id);
         let shelf = self.hosts.shelf_mut(taken.place);
@@ -254,6 +262,7 @@ impl<K: Kinds> Policy<K> {
         taken.conn
     }
 
+    /// Has an idle connection closed. One that is being looked at is closed when it comes back.
     pub(super) fn bury_idle(&mut self, id: IdleId, reason: DropReason, out: &mut Actions<K>) {
         let place = self.idle.place(id);
         let conn = self.unshelve(id);
@@ -264,7 +273,7 @@ impl<K: Kinds> Policy<K> {
         }
     }
 
-    /// An active connection is to be closed; it counts until it is.
+    /// Has an active connection closed. It takes room until it is closed.
     pub(super) fn bury(
         &mut self,
         conn: K::Connection,
@@ -276,6 +285,7 @@ impl<K: Kinds> Policy<K> {
         out.push(Action::Bury { conn, place, reason });
     }
 
+    /// Counts a connection that the policy decided to close.
     pub(super) fn count_buried(&mut self, place: Place, reason: DropReason) {
         self.count_closed(place, reason);
         self.evicting += 1;

@@ -1,29 +1,29 @@
 //! The ledger: what is counted of a host, and of all hosts together.
 //!
-//! A leaf of plain numbers. Invariant: counters only grow.
+//! A leaf: plain numbers. Invariant: a counter only grows, so that totals include hosts that have been forgotten.
 
 use std::time::Duration;
 
 use super::reasons::{DropReason, REASONS};
 
-/// What is counted per host and in total.
+/// What is counted of one host, or of all.
 #[derive(Clone, Debug, Default)]
 #[repr(C)]
 pub(crate) struct Counters {
     pub(crate) requests: u64,
     pub(crate) reused: u64,
     pub(crate) handshakes_saved: u64,
-    /// In nanoseconds: what is counted with each request is one cache line.
+    /// Time that avoided handshakes would have taken, in nanoseconds.
     time_saved: u64,
-    /// The shortest handshake of a host.
+    /// Shortest handshake of the host.
     shortest: Shortest,
     pub(crate) opened: u64,
     pub(crate) failed_dials: u64,
-    /// By their reasons; nothing while none was.
+    /// Number of closed connections by reason. `None` while none was closed.
     closed: Option<Box<[u64; REASONS]>>,
 }
 
-/// The shortest handshake seen, in nanoseconds; `u64::MAX` before the first.
+/// Shortest handshake seen, in nanoseconds. `u64::MAX` before the first.
 #[derive(Clone, Copy, Debug)]
 struct Shortest(u64);
 
@@ -50,19 +50,22 @@ impl Counters {
         self.shortest.0 = self.shortest.0.min(nanos);
     }
 
-    /// Returns the shortest handshake seen, in nanoseconds; 0 where none was.
+    /// Returns the shortest handshake seen, in nanoseconds, or 0 if none was seen.
     pub(crate) fn shortest(&self) -> u64 {
         if self.shortest.0 == u64::MAX { 0 } else { self.shortest.0 }
     }
 
+    /// Returns the time that avoided handshakes would have taken.
     pub(crate) fn time_saved(&self) -> Duration {
         Duration::from_nanos(self.time_saved)
     }
 
+    /// Counts a closed connection.
     pub(crate) fn count_closed(&mut self, reason: DropReason) {
         self.closed.get_or_insert_default()[reason as usize] += 1;
     }
 
+    /// Returns the number of closed connections by reason.
     pub(crate) fn closed(&self) -> [u64; REASONS] {
         self.closed.as_deref().copied().unwrap_or_default()
     }

@@ -1,35 +1,38 @@
-//! The limits and times that the policy keeps, and their defaults.
+//! The limits and times that the policy keeps to, and their defaults.
 //!
-//! A leaf of plain settings.
+//! A leaf: plain settings.
 
 use std::time::Duration;
 
 /// Limits and times of a pool.
 #[derive(Clone, Debug)]
 pub(crate) struct Limits {
-    /// Connections to one host: idle, in use, and being made. Unlimited by default.
+    /// Largest number of connections to one host: idle, active and dialing. Unlimited by default.
     pub(crate) max_connections_per_host: usize,
-    /// Connections to all hosts. Unlimited by default.
+    /// Largest number of connections to all hosts. Unlimited by default.
     pub(crate) max_connections: usize,
-    /// Idle connections kept for one host. Unlimited by default. The oldest goes first.
+    /// Largest number of idle connections of one host. Unlimited by default. The one that has been idle for longest
+    /// is closed first.
     pub(crate) max_idle_per_host: usize,
-    /// Idle connections kept for all hosts: see [`idle_room`](Self::idle_room). The one idle for longest goes first, but none
-    /// that was used in the last second.
+    /// Largest number of idle connections of all hosts. See [`idle_room`](Self::idle_room) for the default. The one
+    /// that has been idle for longest is closed first, but none that was used in the last second.
     pub(crate) max_idle: Option<usize>,
-    /// Requests that may wait for a connection of one host: 10,000 by default. One more fails at once.
+    /// Largest number of requests that wait for a connection of one host. 10,000 by default. One more fails at once.
     pub(crate) max_waiters_per_host: usize,
-    /// How long a connection stays idle before it is closed: 60 s by default; `None` keeps it until the server
+    /// Time that a connection stays idle before it is closed. 60 s by default. `None` keeps it until the server
     /// closes it. A server's `Keep-Alive: timeout=N` shortens it to N - 1 s.
     pub(crate) idle_timeout: Option<Duration>,
-    /// How long a connection is used, less a tenth at the most that is drawn for each. `None` by default.
+    /// Time for which a connection is used. The shell draws up to a tenth less for each connection. `None` by
+    /// default.
     pub(crate) max_lifetime: Option<Duration>,
-    /// Time that a dial has from its beginning. `None` sets no limit.
+    /// Time limit of a dial. `None` sets no limit.
     pub(crate) connect_timeout: Option<Duration>,
-    /// The longest waiting period between dials to a failing host. `None`, the default, waits for nothing.
+    /// Longest waiting period between dials to a failing host. `None`, the default, has no waiting period.
     pub(crate) failing_host_backoff: Option<Duration>,
-    /// Whether requests to a failing host wait for the end of its waiting period instead of failing at once.
+    /// Whether requests to a failing host wait until its waiting period ends, instead of failing at once.
     pub(crate) wait_for_failing: bool,
-    /// A host that closed so many connections in a row after one response each is not kept for a while: 3 by default.
+    /// Number of connections in a row that a host may close after one response each before its connections are not
+    /// kept for a while. 3 by default.
     pub(crate) not_kept_after: Option<u8>,
 }
 
@@ -52,8 +55,10 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Number of idle connections kept for all hosts. By default 1,024, or as many as a limit on connections allows if that
-    /// is more, because a limit must not leave less idle room than itself.
+    /// Returns the number of idle connections kept for all hosts.
+    ///
+    /// By default 1,024, or as many as a limit on connections allows if that is more, because otherwise connections
+    /// within the limit would be closed.
     pub(crate) fn idle_room(&self) -> usize {
         self.max_idle.unwrap_or_else(|| {
             let limits = [self.max_connections, self.max_connections_per_host];
@@ -69,5 +74,5 @@ impl Limits {
     }
 }
 
-/// Idle connections kept for all hosts, by default.
+/// Default number of idle connections kept for all hosts.
 const IDLE_ROOM: usize = 1024;

@@ -1,9 +1,10 @@
-//! Who gets which connection: the pool's decisions, as a state machine without sockets, locks or clock.
+//! The pool's decisions, as a state machine without sockets, locks or clock: which request gets which connection.
 //!
-//! It is told what happened (`checkout`, `checkin`, `release`, `dialed`, `dial_failed`, `cancel`, `reap`) and
-//! `now`, and answers with what to do: [`Action`]s that the shell carries out after it has let go of its lock.
-//! It knows nothing of what it keeps (`T`), of who waits (`W`), or of what a partition is (`P`: a tokio runtime;
-//! a connection never leaves the runtime it was made on, while limits hold across all of them).
+//! The shell tells the policy what happened (`checkout`, `checkin`, `release`, `dialed`, `dial_failed`, `cancel`,
+//! `reap`) and what time it is. The policy answers with [`Action`]s, which the shell carries out after it has
+//! released its lock. The policy knows nothing of the types in [`Kinds`]: it carries keys, connections, waiters,
+//! partitions and failures. A partition is a tokio runtime. A connection never leaves the partition in which it was
+//! made, while the limits hold across all partitions.
 //!
 //! ```text
 //!              checkout                    checkin, nobody waits
@@ -16,11 +17,17 @@
 //!       +-------- Fail -------------+ dial_failed
 //! ```
 //!
-//! Invariants: `idle + active + dialing` of a host, and of all hosts, never exceed their limits (a connection
-//! counts until the shell says it is closed); a host has no more dials under way than waiters, except for waiters that
-//! left and dials ahead; nobody waits while a connection of their runtime is idle that would do and is not just being
-//! looked at; idle connections are taken newest first and waiters served oldest first; no call touches more than
-//! [`BATCH`] entries.
+//! Invariants:
+//! - The number of idle, active and dialing connections of a host, and of all hosts, never exceeds its limit. A
+//!   connection counts until the shell says that it is closed.
+//! - A host has no more dials under way than waiters, except for dials ahead and for dials whose waiters left.
+//! - No request waits while an acceptable connection is idle in its partition, unless that connection is being looked
+//!   at.
+//! - The newest idle connection is taken first, and the oldest waiter is served first.
+//! - No call touches more than [`BATCH`] entries.
+//!
+//! The folder builds as a crate of its own (`.ci/alone`): it imports nothing from outside of itself but std and
+//! hashbrown.
 
 pub(crate) mod actions;
 mod ahead;
@@ -61,7 +68,7 @@ pub(crate) use self::sweep::Lent;
 #[cfg(test)]
 use self::ahead::AHEAD;
 
-/// The pool's state. See the module's documentation.
+/// The state of the pool, as far as decisions need it. See the documentation of the module.
 #[derive(Debug)]
 pub(crate) struct Policy<K: Kinds> {
     limits: Limits,
@@ -71,38 +78,46 @@ pub(crate) struct Policy<K: Kinds> {
     keeps_idle: bool,
     hosts: Hosts<K>,
     idle: IdleList<K::Connection>,
-    /// Connections of all hosts: idle, active and dialing.
+    /// Number of connections of all hosts that take room: idle, active and dialing.
     counted: usize,
+    /// Number of dials under way, to all hosts.
     dialing: usize,
-    /// Dials whose end is not known yet.
+    /// Dials that have neither ended nor been given up.
     dials: Dials,
+    /// Number of waiting requests, of all hosts.
     waiting: usize,
-    /// Connections that were evicted for a blocked host and are not released yet.
+    /// Number of connections that are being closed by the policy's own decision and still take room.
     evicting: usize,
-    /// Connections that read what nobody wants: the first to be closed for whoever wants their slots.
+    /// Connections that read the remainder of an abandoned response, by their numbers. They are the first to be
+    /// closed when a request needs the room.
     draining: BTreeMap<u64, Place>,
-    /// Hosts whose dials ahead were given up, and that may have nothing left.
+    /// Hosts of which a dial ahead was given up, and of which nothing may be left. See
+    /// [`note_left`](Self::note_left).
     left: Vec<u32>,
-    /// Hosts that want to dial but for the total limit, in turn.
+    /// Hosts that would dial if the total limit left room, by their turns.
     blocked: BTreeMap<u64, u32>,
-    /// Hosts whose dials are to be thought about again.
+    /// Times at which a host's dials are considered again, each with its host.
     wakes: BTreeSet<(Instant, u32)>,
-    /// Connections that were buried while they were looked at, by their stamps.
+    /// Connections that were buried while they were being looked at, by the stamps of their loans.
     doomed: Vec<(u32, DropReason)>,
+    /// State of the random generator that draws the jitter of waiting periods.
     seed: u64,
+    /// Number of the latest event. Turns and dials take their numbers from it.
     next_seq: u64,
+    /// Ledger of all hosts together.
     totals: Counters,
+    /// Whether the pool was shut down: nothing is kept, and no new request is served.
     shut: bool,
 }
 
-/// The most entries that one call touches.
+/// Largest number of entries that one call touches.
 pub(crate) const BATCH: usize = 64;
 
-/// How long a reaper sleeps where nothing has a deadline.
+/// Time that a reaper sleeps where nothing has a deadline.
 pub(crate) const NO_DEADLINE: Duration = Duration::from_secs(3600);
 
 impl<K: Kinds> Policy<K> {
-    /// `seed` is for the jitter of backoffs.
+    /// Returns the policy of an empty pool. `seed` starts the random generator that draws waiting periods.
     pub(crate) fn new(limits: Limits, seed: u64) -> Self {
         Self {
             idle_room: limits.idle_room(),
@@ -127,10 +142,11 @@ impl<K: Kinds> Policy<K> {
         }
     }
 
-    /// A request wants a connection: the newest idle one of its runtime, or a place in the queue, and perhaps a dial.
+    /// Returns the newest idle connection of the request's partition, or puts the request into the queue and starts a
+    /// dial if one is needed.
     ///
-    /// `waiter` is called only where the request has to wait. With `fresh`, a connection that was last used longer ago will
-    /// not do. Who comes `again` has its old turn.
+    /// `waiter` is called only if the request has to wait. With `fresh`, only a connection that was used within that
+    /// time is returned. A request whose grant was withdrawn passes `again` and keeps its turn.
     pub(crate) fn checkout(
         &mut self,
         place: Place,
@@ -152,7 +168,7 @@ impl<K: Kinds> Policy<K> {
             return Checkout::Reuse(conn, place);
         }
         let (turn, since) = match again {
-            // It was let in before.
+            // The request was admitted before.
             Some(again) => (again.turn, again.since),
             None => {
                 if let Some(answer) = self.turn_away(place, fresh, now, out) {
@@ -168,7 +184,8 @@ impl<K: Kinds> Policy<K> {
         Checkout::Queued(Ticket { place, turn, since })
     }
 
-    /// What a request is told in place of waiting, if it is not to wait.
+    /// Returns what a request is told instead of waiting: the queue is full, or the host is failing. Returns `None`
+    /// if the request may wait.
     fn turn_away(
         &mut self,
         place: Place,
@@ -182,7 +199,7 @@ impl<K: Kinds> Policy<K> {
             && fresh.is_some()
             && let Some(conn) = self.take_idle(place, None, now, out)
         {
-            // Not as fresh as it should be, but there is no other.
+            // The connection is not as fresh as the request wants, but no other can be made.
             return Some(Checkout::Reuse(conn, place));
         }
         let refused = if waiting >= self.limits.max_waiters_per_host {
@@ -194,8 +211,10 @@ impl<K: Kinds> Policy<K> {
         Some(refused)
     }
 
-    /// The connection that a request got was dead when it was looked at, and is closed now: the request takes the
-    /// next idle one, or waits at the head of the queue while the dead one's slot becomes a dial.
+    /// Takes a connection back that was dead when the request looked at it, and serves the request with another one.
+    ///
+    /// The shell has closed the dead connection. The request takes the next idle connection, or waits at the head of
+    /// the queue while the room of the dead connection goes to a dial.
     #[allow(clippy::too_many_arguments, reason = "one lock: what is known goes in at once")]
     pub(crate) fn replace(
         &mut self,
@@ -223,8 +242,10 @@ impl<K: Kinds> Policy<K> {
         Checkout::Queued(Ticket { place, turn, since: now })
     }
 
-    /// A reused connection died under a request that will be sent again: its slot becomes a dial, which serves the
-    /// request before anyone else. The caller has closed the dead connection.
+    /// Starts a dial for a request that will be sent again, because its reused connection died under it.
+    ///
+    /// The shell has closed the dead connection. The dial takes the room of that connection and serves the request
+    /// before all others.
     pub(crate) fn redial(
         &mut self,
         place: Place,
@@ -245,9 +266,10 @@ impl<K: Kinds> Policy<K> {
         Ticket { place, turn: (seq, seq), since: now }
     }
 
-    /// A connection comes back, proven reusable: to the oldest waiter of its runtime, to the shelf, or to the grave.
+    /// Takes back a connection that was proven reusable. It goes to the oldest waiter of its partition, to the shelf,
+    /// or is closed.
     ///
-    /// Answers when the reaper is next needed for it.
+    /// Returns the time at which a reaper has to look if the connection was kept.
     pub(crate) fn checkin(
         &mut self,
         place: Place,
@@ -262,7 +284,8 @@ impl<K: Kinds> Policy<K> {
         self.offer(place, conn, terms, now, out)
     }
 
-    /// A slot is free: its connection was closed, for `reason` unless that was counted when it was buried.
+    /// Frees the room of a connection that the shell has closed. `reason` is `None` if the closing was counted when
+    /// the connection was buried.
     pub(crate) fn release(
         &mut self,
         place: Place,
@@ -283,32 +306,33 @@ impl<K: Kinds> Policy<K> {
         }
         self.dial_as_needed(place.host, now, out);
         self.vacate(place, out);
-        // Before others are noted, of whom each can make the list forget its oldest.
+        // This host is listed before others are, because each listed host can make the list forget its oldest.
         self.hosts.list_if_empty(place.host);
         self.dial_for_blocked(now, out);
     }
 
-    /// A buried connection of ours is closed now.
+    /// Frees the room of a connection that was closed by an [`Action::Bury`].
     pub(crate) fn buried(&mut self, place: Place, now: Instant, out: &mut Actions<K>) {
         self.no_longer_evicting(place);
         self.release(place, Served::default(), None, now, out);
     }
 
+    /// Whether the pool was shut down.
     pub(crate) fn is_shut(&self) -> bool {
         self.shut
     }
 
-    /// From now on nothing is kept: what comes back is closed.
+    /// Stops keeping connections and serving new requests: a connection that comes back is closed.
     pub(crate) fn shut(&mut self) {
         self.shut = true;
     }
 
-    /// Whether no connection is idle, in use or being made.
+    /// Whether no connection is idle, active or dialing.
     pub(crate) fn is_empty(&self) -> bool {
         self.counted == 0
     }
 
-    /// Whether nobody waits either.
+    /// Whether no connection is idle, active or dialing, and no request waits.
     pub(crate) fn is_quiet(&self) -> bool {
         self.counted == 0 && self.waiting == 0
     }
@@ -318,25 +342,27 @@ impl<K: Kinds> Policy<K> {
         self.waiting > 0
     }
 
-    /// Whether there is something to be done when its time comes.
+    /// Whether a reaper has anything to do at a later time.
     pub(crate) fn needs_reaper(&self) -> bool {
         self.idle.len() > 0 || !self.wakes.is_empty() || self.waiting > 0
     }
 
-    /// Whether idle connections are being looked at.
+    /// Whether any idle connection is being looked at by a sweep.
     #[cfg(any(test, debug_assertions))]
     pub(crate) fn is_swept(&self) -> bool {
         self.idle.lent() > 0 || !self.doomed.is_empty()
     }
 
-    /// Whether anything is gained where a connection is taken back from whoever does not claim it. (If it was claimed, the
-    /// place may be gone, and the answer does not matter.)
+    /// Whether to take back a granted connection that its waiter has not claimed: a request waits for it, it could be
+    /// kept idle, or the pool is shut.
+    ///
+    /// If the connection was claimed in the meantime, the place may be gone and the answer does not matter.
     pub(crate) fn gains_by(&self, place: Place) -> bool {
         let is_wanted = self.hosts.get(place.host).is_some_and(|host| host.waiting > 0);
         is_wanted || self.shut || !self.blocked.is_empty() || self.keeps_idle
     }
 
-    /// The ledger of all hosts, and what there is right now.
+    /// Returns the ledger of all hosts together, and their current counts.
     pub(crate) fn total(&self) -> (&Counters, Counts) {
         let idle = self.idle.len();
         let counts = Counts {
@@ -348,22 +374,24 @@ impl<K: Kinds> Policy<K> {
         (&self.totals, counts)
     }
 
-    /// How many entries there are, for [`host_at`](Self::host_at).
+    /// Returns the number of slots in the table of hosts, for [`host_at`](Self::host_at).
     pub(crate) fn host_slots(&self) -> usize {
         self.hosts.slots()
     }
 
-    /// The ledger of one host.
+    /// Returns the key, the ledger and the current counts of the host in a slot, if there is one.
     pub(crate) fn host_at(&self, at: usize) -> Option<(&K::Key, &Counters, Counts)> {
         let host = self.hosts.get(HostId::try_from(at).ok()?)?;
         Some((&host.key, &host.counters, host.counts()))
     }
 
+    /// Returns the number of the next event.
     fn next_seq(&mut self) -> u64 {
         self.next_seq += 1;
         self.next_seq
     }
 
+    /// Adds what the end of a lease reports to the ledger, and ends the drain of the connection.
     fn account(&mut self, place: Place, served: Served) {
         if let Some(id) = served.drained {
             self.end_drain(place, id);
@@ -380,11 +408,13 @@ impl<K: Kinds> Policy<K> {
         self.counters(place.host, |c| c.count_closed(reason));
     }
 
+    /// Counts something for a host and in total.
     fn counters(&mut self, host_id: HostId, count: impl Fn(&mut Counters)) {
         count(&mut self.hosts.host_mut(host_id).counters);
         count(&mut self.totals);
     }
 
+    /// Frees the room of one connection.
     fn uncount(&mut self, host_id: HostId) {
         self.counted -= 1;
         self.hosts.host_mut(host_id).counted -= 1;

@@ -1,7 +1,7 @@
-//! The requests that wait at one host on one runtime, in turn.
+//! The requests that wait: the queues of a shelf, and how a request enters and leaves them.
 //!
-//! It knows nothing of what they wait for. Invariant: while nobody waits it is one empty pointer, because every host's entry
-//! holds two of it.
+//! Knows nothing of why a request waits. Invariant: an empty queue is one empty pointer, because every host's entry
+//! holds two queues.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -13,10 +13,11 @@ use super::ledger::Counts;
 use super::places::{HostId, Place};
 use super::{BATCH, Policy};
 
-/// Who is served first: the smaller one. The second number is unique over the pool's life.
+/// Position in a queue: the smaller one is served first. The second number is that of the event by which the request
+/// queued; it is unique over the pool's life.
 pub(crate) type Turn = (u64, u64);
 
-/// The waiting requests, served first to last.
+/// The requests that wait at one shelf, first to last.
 #[derive(Debug)]
 #[allow(clippy::box_collection, reason = "a map is three pointers, also where it is empty")]
 pub(super) struct Queue<W>(Option<Box<BTreeMap<Turn, Queued<W>>>>);
@@ -27,7 +28,7 @@ pub(super) struct Queued<W> {
     pub(super) waiter: W,
     /// Time at which the request joined the queue.
     pub(super) since: Instant,
-    /// How long ago a connection may have been used for this request; `None` accepts any connection.
+    /// Time within which a connection must have been used for this request. `None` accepts any connection.
     pub(super) fresh: Option<Duration>,
 }
 
@@ -44,7 +45,7 @@ impl<W> Queue<W> {
         self.0.is_none()
     }
 
-    /// Time at which the request whose turn is next joined the queue.
+    /// Returns the time at which the first request joined the queue.
     pub(super) fn oldest(&self) -> Option<Instant> {
         self.0.as_ref()?.first_key_value().map(|(_, first)| first.since)
     }
@@ -53,7 +54,7 @@ impl<W> Queue<W> {
         self.0.as_ref().is_some_and(|queue| queue.contains_key(&turn))
     }
 
-    /// The waiters, in turn.
+    /// Returns the waiters, first to last.
     pub(super) fn iter(&self) -> impl DoubleEndedIterator<Item = &W> {
         self.0.iter().flat_map(|queue| queue.values().map(|queued| &queued.waiter))
     }
@@ -74,7 +75,8 @@ impl<W> Queue<W> {
         self.take(|queue| queue.pop_last().map(|(_, last)| last))
     }
 
-    /// Takes the first of the first `most` waiters that accepts a connection which was used `age` ago.
+    /// Removes the first waiter that accepts a connection which was used `age` ago. Searches the first `most`
+    /// waiters.
     pub(super) fn pop_accepting(&mut self, age: Duration, most: usize) -> Option<W> {
         let mut queue = self.0.as_ref()?.iter().take(most);
         let accepts = |queued: &Queued<W>| queued.fresh.is_none_or(|fresh| age <= fresh);
@@ -82,14 +84,13 @@ impl<W> Queue<W> {
         self.remove(turn)
     }
 
-    /// Takes a waiter that queued before the event with the number `began`: the first of them, or the last.
-    /// Looks at `most` waiters.
+    /// Removes the first or the last waiter that queued before the dial began. Searches `most` waiters.
     pub(super) fn pop_before(&mut self, dial_id: DialId, end: End, most: usize) -> Option<W> {
         let queue = self.0.as_ref()?;
         let queued_before = |turn: &&Turn| turn.1 < dial_id;
         let turn = match end {
             End::First => queue.keys().take(most).find(queued_before),
-            // Later turns have higher numbers, so that none of them needs to be looked at.
+            // Larger turns have larger event numbers, so none of them needs to be searched.
             End::Last => {
                 queue.range(..(dial_id, 0)).map(|(turn, _)| turn).rev().take(most).find(queued_before)
             }
@@ -115,13 +116,17 @@ pub(super) enum End {
     Last,
 }
 
+/// Which of the two queues of a shelf a request joins.
 #[derive(Clone, Copy)]
 pub(super) enum Lane {
+    /// The queue of requests that any connection serves.
     Waiting,
+    /// The queue of requests whose reused connection died: only a new connection serves them.
     Resending,
 }
 
 impl<K: Kinds> Policy<K> {
+    /// Adds a request to a queue of its shelf.
     pub(super) fn enqueue(&mut self, place: Place, turn: Turn, queued: Queued<K::Waiter>, lane: Lane) {
         self.waiting += 1;
         self.hosts.host_mut(place.host).waiting += 1;
@@ -132,13 +137,15 @@ impl<K: Kinds> Policy<K> {
         };
     }
 
+    /// Counts waiters that have left a host's queues.
     pub(super) fn no_longer_waiting(&mut self, host_id: HostId, waiters: usize) {
         self.waiting -= waiters;
         self.hosts.host_mut(host_id).waiting -= waiters as u32;
         self.unblock_if_served(host_id);
     }
 
-    /// A waiter leaves. `false`: it has been granted or failed already, and its host may be gone.
+    /// Removes a waiting request from its queue. Returns false if the request was already granted a connection or
+    /// failed; then its host may be gone.
     pub(crate) fn cancel(&mut self, ticket: Ticket, out: &mut Actions<K>) -> bool {
         let Some(host) = self.hosts.get_mut(ticket.place.host) else { return false };
         let Some(shelf) = host.shelves.get_mut(ticket.place.shelf as usize) else { return false };
@@ -151,7 +158,8 @@ impl<K: Kinds> Policy<K> {
         true
     }
 
-    /// Fails all waiters, or those of one partition: [`BATCH`] a call, from host `slot` on. Returns where to go on.
+    /// Fails all waiting requests, or those of one partition: [`BATCH`] in a call, from host slot `from` on. Returns
+    /// the slot to go on from.
     pub(crate) fn refuse_waiters(
         &mut self,
         partition: Option<&K::Partition>,
@@ -191,8 +199,8 @@ impl<K: Kinds> Policy<K> {
         Some(from)
     }
 
-    /// The host whose queue a waiter stands in, if it still stands there, whether the total limit holds it back, and what
-    /// was wrong with its last dial.
+    /// Returns the key and the counts of the host in whose queue a request stands, whether the total limit blocks
+    /// that host, and its latest failure. Returns `None` if the request stands in no queue any more.
     pub(crate) fn of_ticket(&self, ticket: Ticket) -> Option<(&K::Key, Counts, bool, Option<&K::Failure>)> {
         let host = self.hosts.get(ticket.place.host)?;
         let shelf = host.shelves.get(ticket.place.shelf as usize)?;

@@ -4,39 +4,48 @@
 
 use std::fmt;
 
-/// Why the pool let go of a connection.
+/// Why the pool closed a connection.
+///
+/// ```
+/// use handclasp::DropReason;
+///
+/// assert_eq!(DropReason::IdleTimeout.to_string(), "idle timeout");
+/// assert!(DropReason::ALL.contains(&DropReason::PeerClosed));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DropReason {
-    /// A request was dropped before its response was read to the end.
+    /// A request or its response was dropped before the response was read to the end.
     Abandoned,
-    /// It made room for another connection, there were enough idle ones, or
-    /// [`evict_if`](crate::ClientBuilder::evict_if) said so.
+    /// The connection made room for another one, there were too many idle ones, or
+    /// [`evict_if`](crate::ClientBuilder::evict_if) asked for it.
     Evicted,
-    /// An error on the connection, or a breach of the protocol.
+    /// The connection failed, or the server broke the protocol on it.
     Failed,
-    /// It was idle for as long as it may be.
+    /// The connection was idle for longer than the idle timeout, or than the server keeps it.
     IdleTimeout,
-    /// It reached its maximum lifetime.
+    /// The connection reached its maximum lifetime.
     MaxLifetime,
-    /// The network is another one since.
+    /// The network changed after the connection was made: see
+    /// [`Pool::on_network_change`](crate::Pool::on_network_change).
     NetworkChanged,
-    /// Its host closes connections after one response, or sends what nobody has asked for, and is not kept for a while.
+    /// The host closes connections after one response or sends unsolicited bytes, and its connections are not kept
+    /// for a while.
     NotKept,
-    /// The exchange ended in a way that forbids reuse, such as `Connection: close`.
+    /// The exchange ended in a way that forbids reuse, such as with `Connection: close`.
     NotReusable,
-    /// The peer closed it while it was idle, right behind a response, or before it answered. A 408 that nobody asked for is
-    /// a close.
+    /// The server closed the connection while it was idle, right after a response, or before it answered. An
+    /// unsolicited 408 response counts as a close.
     PeerClosed,
-    /// The runtime that it belonged to has ended.
+    /// The runtime that the connection belonged to has ended.
     RuntimeGone,
-    /// The pool was shut down, or its idle connections were told to go.
+    /// The pool was shut down, or told to close its idle connections.
     Shutdown,
-    /// The machine was suspended while it was idle: its peer may be long gone.
+    /// The machine was suspended while the connection was idle, so the server may have dropped it.
     Suspended,
-    /// The peer sent something that nobody had asked for, other than line ends.
+    /// The server sent bytes that no request had asked for, other than line ends.
     Unsolicited,
-    /// It had become a tunnel, by an upgrade or by CONNECT, and was dropped.
+    /// The connection became a tunnel by an upgrade or by CONNECT, and the tunnel was dropped.
     Upgraded,
 }
 

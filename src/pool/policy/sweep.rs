@@ -1,8 +1,9 @@
-//! Idle connections that are looked at, because nobody reads them: their server may have closed them long ago.
+//! Sweeps: looks at idle connections, because no task reads them and their server may have closed them long ago.
 //!
-//! The shell looks, without the lock; meanwhile the connection keeps its place on the shelf. Invariants: at most
-//! [`LENT`] are lent at a time by one sweep; whoever asks meanwhile takes another, or waits for these before a dial is made;
-//! and one that is buried meanwhile is closed when it comes back.
+//! The shell looks without the lock. Meanwhile the connection is lent, and its entry keeps its place on the shelf.
+//! Invariants: a sweep lends at most [`LENT`] connections at a time; a request that comes meanwhile takes another
+//! connection, or waits for the lent ones before a dial is begun for it; and a lent connection that is buried is
+//! closed when it comes back.
 
 use std::time::Instant;
 
@@ -23,7 +24,7 @@ pub(crate) struct Lent<T> {
 }
 
 impl<K: Kinds> Policy<K> {
-    /// Lends idle connections of a runtime, going on at idle slot `from`; answers where to go on.
+    /// Lends idle connections of a partition, from idle slot `from` on. Returns the slot to go on from.
     pub(crate) fn lend(
         &mut self,
         partition: &K::Partition,
@@ -49,8 +50,8 @@ impl<K: Kinds> Policy<K> {
         (next < end).then_some(next)
     }
 
-    /// A connection was looked at: it goes to whoever has come to wait for it, back to its place on the shelf, or, with a
-    /// reason, to the grave.
+    /// Takes back a connection that was looked at. It goes to a request that has come to wait for it or back to its
+    /// place on the shelf. With a `reason`, it is closed.
     pub(crate) fn give_back(
         &mut self,
         lent: Lent<K::Connection>,
@@ -60,7 +61,7 @@ impl<K: Kinds> Policy<K> {
     ) {
         let Lent { conn, id, stamp, place } = lent;
         if let Some(conn) = self.idle.put_back(id, stamp, conn) {
-            // Counted when it was buried.
+            // The burial was counted when it was decided.
             let doomed = self.doomed.iter().position(|(doomed, _)| *doomed == stamp);
             let reason = doomed.map_or(DropReason::Evicted, |at| self.doomed.swap_remove(at).1);
             out.push(Action::Bury { conn, place, reason });
@@ -82,14 +83,14 @@ impl<K: Kinds> Policy<K> {
         self.dial_as_needed(place.host, now, out);
     }
 
-    /// A connection that is being looked at is to be closed when it comes back.
+    /// Has a lent connection closed when it comes back.
     pub(super) fn doom(&mut self, stamp: u32, place: Place, reason: DropReason) {
         self.count_buried(place, reason);
         self.doomed.push((stamp, reason));
     }
 }
 
-/// The most that are looked at together.
+/// Largest number of connections that a sweep lends together.
 const LENT: usize = 16;
 
 #[cfg(test)]

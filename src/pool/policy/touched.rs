@@ -1,9 +1,8 @@
-//! How many entries a call of the policy touches: counted in its tests, and compiled to nothing elsewhere.
+//! Counts how many entries a call of the policy touches, in tests. Elsewhere it compiles to nothing.
 //!
-//! Knows nothing of what is touched. Invariant: whatever visits a host, a shelf or an idle connection says so, each
-//! step of a loop by itself.
+//! Invariant: each visit of a host, a shelf or an idle connection is counted, in a loop once per step.
 
-/// An entry is visited.
+/// Counts the visit of one entry.
 #[inline]
 pub(super) fn touch() {
     #[cfg(test)]
