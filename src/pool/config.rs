@@ -10,13 +10,14 @@ use super::policy::limits::Limits;
 pub(crate) struct PoolConfig {
     /// The policy's limits and times.
     pub(crate) limits: Limits,
-    /// How long a request waits for a connection; `None` where it was not set.
+    /// Time that a request waits for a connection. The outer `None` means that it was not set.
     pub(crate) acquire_timeout: Option<Option<Duration>>,
-    /// How long a request waits for a connection where that was not set: 30 s, or longer than a dial that was given longer.
+    /// Time that a request waits for a connection if `acquire_timeout` was not set: 30 s, or longer if a dial was
+    /// given longer.
     pub(crate) acquire_default: Duration,
-    /// Whom to ask whether a connection is to be let go.
+    /// The caller's function that decides whether a connection is closed.
     pub(crate) evict_if: Option<EvictIf>,
-    /// How long ago a connection may have been used for a request that must not be sent twice.
+    /// Time within which a connection must have been used for a request that must not be sent twice.
     pub(crate) fresh_for_unsafe: Option<Duration>,
 }
 

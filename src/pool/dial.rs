@@ -1,8 +1,8 @@
-//! Dials: each a task of its own, so that a request that gives up throws no handshake away.
+//! Dials: each runs in a task of its own, so that a request that gives up throws no handshake away.
 //!
-//! It knows the policy's answers and the dialer, no HTTP. Invariants: however a dial ends (also by its runtime's end, or by
-//! a panic), the policy is told, and the waiters whom its failure concerns; and a dial that the pool gave up tells nobody
-//! anything, and closes its socket at once, whether its runtime runs or not.
+//! Knows the policy's actions and the dialer, no HTTP. Invariants: however a dial ends, also by the end of its
+//! runtime or by a panic, the policy is told, and so are the waiters that its failure concerns; and a dial that the
+//! pool gave up reports nothing, and closes its socket at once whether its runtime runs or not.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -27,7 +27,7 @@ use crate::time;
 use crate::trace::Setup;
 
 impl PoolInner {
-    /// Makes a connection in a task of its own, so that a request that gives up throws no handshake away.
+    /// Starts the task of a dial.
     pub(super) fn dial(
         self: &Arc<Self>,
         route: Arc<Route>,
@@ -59,7 +59,7 @@ impl PoolInner {
         };
         let mut state = self.lock();
         if !state.policy.has_dial(dial_id) {
-            // The policy gave it up before it began.
+            // The policy gave the dial up before it began.
             drop(state);
             return dial.given_up(warm);
         }
@@ -72,7 +72,7 @@ impl PoolInner {
         work.runs_as(runtime.handle.spawn(dial.run(work.clone())).abort_handle());
     }
 
-    /// The policy gave a dial up: it counts no more, and its socket is closed.
+    /// Cancels a dial that the policy gave up: its socket is closed.
     pub(super) fn abort_dial(&self, dial_id: DialId) {
         let given_up = self.lock().dials.remove(&dial_id);
         let Some(Dialing { setup, work, warm, .. }) = given_up else { return };
@@ -81,7 +81,7 @@ impl PoolInner {
         tell_warm(warm, Ok(()));
     }
 
-    /// Gives up the dials that are overdue, because their runtimes do not run, and fails the requests that wait there.
+    /// Gives up the dials that are overdue because their runtimes do not run, and fails the requests that wait there.
     pub(super) fn reclaim(self: &Arc<Self>, now: Instant) {
         loop {
             let state = self.lock();
@@ -89,8 +89,8 @@ impl PoolInner {
             let dial = state.dials.get(&dial_id).map(|dial| (dial.setup.clone(), dial.warm.clone()));
             drop(state);
             let error = DialError::stalled(self.config.limits.connect_timeout.unwrap_or_default());
-            // (A dial that is not known has not begun: the thread that starts it was delayed, and will find that it was
-            // given up.)
+            // A dial that the shell does not know yet has not begun: the thread that starts it was delayed, and will
+            // find that it was given up.
             if let Some((setup, warm)) = dial {
                 let mut slot = Some(0);
                 while let Some(from) = slot {
@@ -122,7 +122,7 @@ pub(super) struct Dialing {
 
 type Working = Pin<Box<dyn Future<Output = Result<Dialed, DialError>> + Send>>;
 
-/// What a dial's task does. It can be dropped from outside, also while the task's runtime does not run.
+/// The work of a dial's task. It can be dropped from outside, even while the task's runtime does not run.
 struct Work {
     future: Mutex<Option<Working>>,
     is_cut: AtomicBool,
@@ -138,7 +138,7 @@ impl Work {
         }
     }
 
-    /// Polls the dial. `None`: it was cut.
+    /// Polls the dial. Returns `None` if the dial was cut.
     fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Dialed, DialError>>> {
         let mut future = self.future.lock().unwrap_or_else(PoisonError::into_inner);
         let polled = future.as_mut().map(|future| future.as_mut().poll(cx));
@@ -154,14 +154,14 @@ impl Work {
         }
     }
 
-    /// Drops the dial, whatever it does. If it is being polled, whoever polls it drops it.
+    /// Drops the dial at whatever point it is. If a task is polling it, that task drops it.
     fn cut(&self) {
         self.is_cut.store(true, Ordering::SeqCst);
         self.drop_future();
         self.wake();
     }
 
-    /// Names the task that runs it, so that a cut ends the task.
+    /// Names the task that runs the dial, so that a cut ends the task.
     fn runs_as(&self, task: AbortHandle) {
         _ = self.task.set(task);
         if self.is_cut.load(Ordering::SeqCst) {
@@ -176,7 +176,7 @@ impl Work {
     }
 
     fn drop_future(&self) {
-        // (It may be the caller's code that is dropped.)
+        // Dropping the future may run the caller's code.
         let future = match self.future.try_lock() {
             Ok(mut future) => future.take(),
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner().take(),
@@ -192,7 +192,8 @@ impl fmt::Debug for Work {
     }
 }
 
-/// The task of a dial. Dropped before its end (its runtime stops, or it panics), the dial counts as failed.
+/// The task of a dial. A dial that is dropped before its end, because its runtime stops or it panics, counts as
+/// failed.
 struct Dial {
     inner: Weak<PoolInner>,
     runtime: Runtime,
@@ -245,7 +246,7 @@ impl Dial {
         let (now, epoch) = (connection.used_at, inner.epoch());
         let mut state = inner.lock();
         let Some(dialing) = state.take_dial(self.dial_id) else {
-            // The pool gave the dial up: its slot is somebody else's.
+            // The pool gave the dial up, and its room is taken.
             drop(state);
             let _ = connection.close(DropReason::Abandoned);
             return;
@@ -261,12 +262,12 @@ impl Dial {
         tell_warm(dialing.warm, Ok(()));
     }
 
-    /// The pool makes no connections any more.
+    /// Fails the dial because the pool was shut down.
     fn refuse(mut self) {
         self.fail(&DialError::shutdown());
     }
 
-    /// The pool gave the dial up before it began.
+    /// Ends a dial that the pool gave up before it began.
     fn given_up(mut self, warm: Option<Arc<WarmCell>>) {
         self.over = true;
         self.setup.end(Some(ErrorKind::Connect), time::now());
@@ -283,7 +284,7 @@ impl Dial {
         // A dial that the pool gave up tells nobody anything.
         let Some(dialing) = state.take_dial(dial_id) else { return };
         state.note(place, PoolEventKind::DialFailed { id: self.id });
-        // What failed in a network that is gone says nothing of this one.
+        // A failure in an earlier network says nothing of this one.
         let is_of_now = self.epoch == inner.epoch();
         let now = time::now();
         // Only a failure of the host is remembered and shared.
@@ -306,12 +307,12 @@ impl Dial {
         let concerns_host = error.concerns_host() || decides;
         told(error, &|policy, out| policy.fail_waiters(place, dial_id, concerns_host, out));
         if error.is_of_runtime() {
-            // A runtime that is gone, or cannot dial, is not asked to keep any ready.
+            // A runtime that is gone or cannot dial is not asked to keep connections ready.
             let mut actions = Vec::new();
             inner.decide(&mut actions, |policy, _, actions| policy.forget_min_idle(place, actions));
             inner.perform(actions);
         }
-        // Waiters on other runtimes get the host's last failure.
+        // Waiters in other partitions get the host's latest failure.
         let known = known.as_ref().unwrap_or(error);
         if is_of_host {
             told(known, &|policy, out| policy.fail_unserved(place, true, out));
@@ -328,7 +329,7 @@ impl Dial {
 /// Reports the dial's outcome to `warm`. A dial that was given up to make room for a request reports `Ok`.
 fn tell_warm(warm: Option<Arc<WarmCell>>, outcome: Result<(), DialError>) {
     if let Some(warm) = warm {
-        // Whoever stopped waiting is not told.
+        // A caller that stopped waiting is not told.
         let _ = contained(|| warm.deliver(outcome));
     }
 }
@@ -350,8 +351,8 @@ mod tests {
     use super::*;
     use crate::{Client, Transport};
 
-    /// The policy gives a dial up under the lock, and the shell carries it out later: a dial that ends in between, well or
-    /// not, counts nowhere.
+    /// The policy gives a dial up under the lock, and the shell carries it out later. A dial that ends in between,
+    /// with or without success, is counted nowhere.
     #[tokio::test]
     async fn a_dial_that_ends_while_it_is_given_up_counts_nowhere() {
         for succeeds in [true, false] {

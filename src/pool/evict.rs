@@ -1,8 +1,8 @@
-//! Idle connections that are let go before their time: what the caller says, what the server has closed, and what a
-//! suspended machine has missed.
+//! Idle connections that are closed before their time: at the caller's wish, because the server has closed them, or
+//! because the machine was suspended.
 //!
-//! It looks at connections outside the lock. Invariant: the caller's code runs without the lock, and what it thinks of a
-//! connection holds before the next request is written to it.
+//! Looks at connections outside the lock. Invariant: the caller's function runs without the lock, and its answer
+//! about a connection holds before the next request is written to it.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -18,7 +18,7 @@ use crate::pool::DropReason;
 use crate::pool::policy::actions::Served;
 use crate::time;
 
-/// A connection that is to be kept, or to be used again. See
+/// A connection that is about to be kept, or used again. Passed to the function of
 /// [`ClientBuilder::evict_if`](crate::ClientBuilder::evict_if).
 pub struct IdleConnection<'a> {
     conn: &'a Conn,
@@ -39,32 +39,32 @@ impl fmt::Debug for IdleConnection<'_> {
 }
 
 impl IdleConnection<'_> {
-    /// The origin that it is connected to, such as `https://example.org:8443`.
+    /// Returns the origin, such as `https://example.org:8443`.
     pub fn origin(&self) -> String {
         self.fixed.route.to_string()
     }
 
-    /// Its number: see [`ConnectionInfo::id`](crate::ConnectionInfo::id).
+    /// Returns the connection's number: see [`ConnectionInfo::id`](crate::ConnectionInfo::id).
     pub fn id(&self) -> u64 {
         self.fixed.id
     }
 
-    /// The address at the other end; `None` for a connector of your own.
+    /// Returns the address of the other end. `None` for a connection that a custom connector made.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         self.fixed.peer
     }
 
-    /// The address at our end; `None` for a connector of your own.
+    /// Returns the address of this end. `None` for a connection that a custom connector made.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         self.fixed.local
     }
 
-    /// How long ago it was made.
+    /// Returns how long ago the connection was made.
     pub fn age(&self) -> Duration {
         time::now().saturating_duration_since(self.fixed.made)
     }
 
-    /// How many requests it has carried.
+    /// Returns how many requests the connection has carried.
     pub fn requests(&self) -> u64 {
         self.conn.requests
     }
@@ -72,7 +72,7 @@ impl IdleConnection<'_> {
 
 type Predicate = dyn Fn(&IdleConnection<'_>) -> bool + Send + Sync;
 
-/// The caller's word on what is let go.
+/// The caller's function that decides whether a connection is closed.
 #[derive(Clone)]
 pub(crate) struct EvictIf(pub(crate) Arc<Predicate>);
 
@@ -83,13 +83,14 @@ impl fmt::Debug for EvictIf {
 }
 
 impl PoolInner {
-    /// Whether the caller wants the connection to be let go.
+    /// Whether the caller wants the connection to be closed.
     #[inline]
     pub(super) fn is_unwanted(&self, conn: &Conn, fixed: &Fixed) -> bool {
         self.config.evict_if.as_ref().is_some_and(|evict_if| (evict_if.0)(&IdleConnection { conn, fixed }))
     }
 
-    /// What was taken from the shelf is used only if nothing has happened meanwhile that the shelf does not know of.
+    /// Returns a lease that was taken from the shelf if nothing has happened meanwhile that the shelf does not know
+    /// of; otherwise swaps its connection for another.
     #[inline]
     pub(super) fn admit(
         self: &Arc<Self>,
@@ -110,7 +111,8 @@ impl PoolInner {
         }
     }
 
-    /// Detects that the machine was suspended, and closes the idle connections then: they may be dead without a trace.
+    /// Whether the machine was suspended since this was last asked. If so, closes the idle connections, which may be
+    /// dead without a trace.
     pub(super) fn has_slept(self: &Arc<Self>, now: Instant) -> bool {
         let slept = self.awake.lock().unwrap_or_else(PoisonError::into_inner).has_slept(now, time::wall());
         if slept {
@@ -119,8 +121,8 @@ impl PoolInner {
         slept
     }
 
-    /// Whether the machine was suspended after a connection was `used`. Every request that takes an idle connection checks
-    /// this, even if another request noticed the suspension first.
+    /// Whether the machine was suspended after a connection was `used`. Every request that takes an idle connection
+    /// checks this, even if another request noticed the suspension first.
     fn has_slept_since(self: &Arc<Self>, used: Instant, now: Instant) -> bool {
         self.has_slept(now) || {
             let woke = self.awake.lock().unwrap_or_else(PoisonError::into_inner).woke();
@@ -128,8 +130,8 @@ impl PoolInner {
         }
     }
 
-    /// Looks at the idle connections of a runtime, a few at a time, and lets those go that their server has closed. Others
-    /// have their turn in between.
+    /// Looks at the idle connections of a runtime, a few at a time, and closes those that their server has closed.
+    /// Yields to other tasks in between.
     pub(super) async fn sweep(self: &Arc<Self>, runtime: &Runtime, now: Instant) {
         if self.has_slept(now) {
             return;
@@ -143,10 +145,10 @@ impl PoolInner {
         }
     }
 
-    /// Looks at connections that were lent, and gives them back. One whose look panics is closed.
+    /// Looks at connections that were lent, and gives them back. A connection whose look panics is closed.
     fn look_at(self: &Arc<Self>, lent: Vec<Lent<Connection>>) {
         for mut lent in lent {
-            // It may go to somebody who waits, and then comes from the shelf.
+            // If it is granted to a waiter, it counts as reused.
             lent.conn.set_idle();
             let look = contained(|| match lent.conn.look() {
                 Look::Silent if self.is_unwanted(&lent.conn, &lent.conn.fixed) => Some(DropReason::Evicted),
@@ -195,14 +197,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn rule_17_what_was_idle_through_a_suspension_is_not_used() {
+    async fn rule_17_a_connection_idle_through_a_suspension_is_not_used() {
         let (client, url) = server().await;
         let inner = client.pool().inner.clone();
         let get = async || client.get(&url).send().await.unwrap().connection().id();
         let closed = || client.pool().stats().total.closed(DropReason::Suspended);
         client.warm(&url, 3).await.unwrap();
         assert_eq!((get().await, closed()), (3, 0));
-        // The machine was suspended for an hour, while they were idle.
+        // The machine was suspended for an hour while the connections were idle.
         let sleep = || *inner.awake.lock().unwrap() = Awake::an_hour_ago();
         sleep();
         assert_eq!((get().await, closed()), (3, 0), "a moment ago it answered");
@@ -210,7 +212,7 @@ mod tests {
         tokio::time::advance(DOZE).await;
         tokio::time::resume();
         assert_eq!((get().await, closed()), (4, 3));
-        // The sweep notices too, where nobody asks.
+        // The sweep notices it too, without a request.
         sleep();
         let runtime = Runtime::current().unwrap();
         inner.sweep(&runtime, time::now()).await;
@@ -219,7 +221,8 @@ mod tests {
         assert_eq!((get().await, closed()), (5, 4), "once");
     }
 
-    /// Whoever notices a suspension first: the others that have just taken a connection do not use it either.
+    /// A suspension that a sweep noticed first still keeps the requests that have just taken a connection from using
+    /// it.
     #[tokio::test]
     async fn rule_17_a_suspension_is_noticed_by_every_request_that_took_a_connection_before() {
         let (client, url) = server().await;
@@ -234,9 +237,9 @@ mod tests {
         client.get(&url).send().await.unwrap();
     }
 
-    /// One that is looked at and goes to somebody who came to wait meanwhile comes from the shelf: it was kept.
+    /// A connection that is being looked at, and then goes to a request that came to wait meanwhile, counts as kept.
     #[tokio::test]
-    async fn rule_22_what_is_granted_by_a_sweep_was_kept() {
+    async fn rule_22_a_connection_granted_by_a_sweep_counts_as_kept() {
         let (client, url) = server().await;
         let inner = client.pool().inner.clone();
         client.warm(&url, 1).await.unwrap();
@@ -265,7 +268,7 @@ mod tests {
                 && drawn[99] <= Duration::from_secs(1_000)
         );
         let gaps = drawn.windows(2).map(|pair| pair[1] - pair[0]);
-        // Evenly, they would be 1 s apart.
+        // If they were even, lifetimes would be 1 s apart.
         let (least, most) =
             gaps.fold((Duration::MAX, Duration::ZERO), |(a, b), gap| (a.min(gap), b.max(gap)));
         assert!(least > Duration::from_millis(400) && most < Duration::from_secs(2), "{least:?} to {most:?}");

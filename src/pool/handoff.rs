@@ -1,10 +1,9 @@
-//! A request's place in the queue: the cell into which a connection is handed.
+//! The hand-off cell: where a connection is delivered to a waiting request.
 //!
-//! The hand-off is direct: what is put into the cell belongs to that request. Knows nothing of the policy or of
-//! sockets. Invariant: what is delivered is taken exactly once, by the waiter, or by whoever finds that the waiter
-//! has left.
+//! The hand-off is direct: what is put into the cell belongs to that request. Knows nothing of the policy or of sockets.
+//! Invariant: a gift is taken exactly once, by the waiter, or by the giver that finds that the waiter has left.
 //!
-//! The race it settles, as a timeline (`tests/loom` plays all of them):
+//! The race that the cell settles, as a timeline (`tests/loom` plays all of them):
 //!
 //! ```text
 //! giver   policy pops the waiter ......... deliver(conn): the waiter is gone, conn comes back to the giver
@@ -24,18 +23,20 @@ pub(crate) struct Cell<G> {
 /// What [`Cell::withdraw`] finds.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Withdrawn<G> {
+    /// What was delivered and not taken.
     Gift(G),
     /// Nothing was delivered yet.
     NotYet,
-    /// It was taken, or the waiter has left.
+    /// The gift was taken, or the waiter has left.
     Over,
 }
 
+/// What is in a cell.
 #[derive(Debug)]
 enum Content<G> {
     Waiting(Option<Waker>),
     Given(G),
-    /// Taken, or left.
+    /// The gift was taken, or the waiter has left.
     Over,
 }
 
@@ -44,7 +45,7 @@ impl<G> Cell<G> {
         Self { content: Mutex::new(Content::Waiting(None)) }
     }
 
-    /// Hands `gift` over and wakes the waiter; if it has left, the gift comes back.
+    /// Hands `gift` over and wakes the waiter. Returns the gift if the waiter has left or was given another.
     pub(crate) fn deliver(&self, gift: G) -> Result<(), G> {
         let mut content = self.lock();
         let waker = match &mut *content {
@@ -59,8 +60,8 @@ impl<G> Cell<G> {
         Ok(())
     }
 
-    /// Takes what was delivered, or leaves the task's waker. (A waker is the caller's code: it is cloned and dropped
-    /// without the lock.)
+    /// Takes what was delivered, or leaves the task's waker. A waker is the caller's code, so it is cloned and
+    /// dropped without the lock.
     pub(crate) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<G> {
         let mut new = None;
         let mut content = self.lock();
@@ -87,12 +88,12 @@ impl<G> Cell<G> {
         polled
     }
 
-    /// Whether what was delivered was taken, or the waiter has left.
+    /// Whether the gift was taken, or the waiter has left.
     pub(crate) fn is_over(&self) -> bool {
         matches!(*self.lock(), Content::Over)
     }
 
-    /// Takes back what was delivered and not taken; the waiter finds `instead`.
+    /// Takes back what was delivered and not taken. The waiter finds `instead`.
     pub(crate) fn withdraw(&self, instead: G) -> Withdrawn<G> {
         let mut content = self.lock();
         match &mut *content {
@@ -102,10 +103,10 @@ impl<G> Cell<G> {
         }
     }
 
-    /// The waiter leaves; what had been delivered unseen is the caller's.
+    /// Ends the wait. Returns what had been delivered and not seen.
     pub(crate) fn leave(&self) -> Option<G> {
         let was = std::mem::replace(&mut *self.lock(), Content::Over);
-        // (A waker is the caller's code: it is dropped without the lock.)
+        // A waker is the caller's code, so it is dropped without the lock.
         match was {
             Content::Given(gift) => Some(gift),
             Content::Waiting(_) | Content::Over => None,
@@ -131,7 +132,7 @@ mod tests {
         assert_eq!(cell.leave(), None);
     }
 
-    /// A waker is the caller's code, when it is dropped, cloned and woken.
+    /// A waker runs the caller's code when it is dropped, cloned and woken.
     #[test]
     fn no_waker_is_dropped_under_the_lock() {
         use std::sync::Arc;
@@ -150,7 +151,7 @@ mod tests {
         }
         let (cell, dropped) = (Arc::new(Cell::new()), Arc::new(AtomicUsize::new(0)));
         for polls in 1..=3 {
-            // Each replaces the one before, of which the cell has the last handle.
+            // Each waker replaces the previous one, of which the cell has the last handle.
             let waker = Waker::from(Arc::new(Nosy(cell.clone(), dropped.clone())));
             assert!(cell.poll_take(&mut Context::from_waker(&waker)).is_pending());
             drop(waker);
@@ -161,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_taken_can_be_taken_back() {
+    fn a_gift_that_was_not_taken_can_be_withdrawn() {
         let cell = Cell::new();
         assert_eq!(cell.withdraw(9), Withdrawn::NotYet);
         assert_eq!(cell.deliver(1), Ok(()));
@@ -172,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn who_leaves_gets_what_had_come_and_what_comes_later_goes_back() {
+    fn a_waiter_that_leaves_gets_an_earlier_gift_and_a_later_one_goes_back() {
         let cell = Cell::new();
         assert_eq!(cell.deliver(1), Ok(()));
         assert_eq!(cell.leave(), Some(1));

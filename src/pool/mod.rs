@@ -1,7 +1,7 @@
 //! The pool: keeps connections, and hands them to the requests that want them.
 //!
-//! This file is the shell around [`policy`]: one mutex, and the carrying out of what the policy decides, after the
-//! mutex is let go. It knows nothing of HTTP. Invariant: nothing is awaited, closed, woken, spawned or sent while
+//! This file is the shell around [`policy`]: one mutex, and the code that carries out what the policy decides once
+//! the mutex is released. Knows nothing of HTTP. Invariant: nothing is awaited, closed, woken, spawned or sent while
 //! the mutex is held.
 
 mod config;
@@ -59,10 +59,19 @@ use crate::error::{Error, ErrorKind, Phase};
 use crate::time::{self, Awake};
 use crate::trace::Setup;
 
-/// The connections of a [`Client`](crate::Client): what there is, and what reuse saved.
+/// The connections of a [`Client`](crate::Client), and the ledger of what reuse saved. Returned by
+/// [`Client::pool`](crate::Client::pool).
 ///
-/// All clones of a client share one pool. When the last is gone, idle connections are closed, and those in use are
-/// closed when their responses end.
+/// All clones of a client share one pool. When the last clone is dropped, idle connections are closed, and
+/// connections in use are closed when their responses end.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let client = handclasp::Client::new();
+/// println!("{}", client.pool().stats());
+/// client.pool().close_idle();
+/// # });
+/// ```
 pub struct Pool {
     inner: Arc<PoolInner>,
 }
@@ -77,16 +86,17 @@ impl Pool {
             config,
             dialer: Arc::new(dialer),
             next_id: AtomicU64::new(1),
+            /// Network epoch. Connections dialed in an earlier epoch are closed at checkin.
             epoch: AtomicU64::new(0),
             awake: Mutex::new(Awake::new()),
         };
         Self { inner: Arc::new(inner) }
     }
 
-    /// A copy of the ledger, per host and in total.
+    /// Returns a copy of the ledger, per host and in total.
     ///
-    /// The hosts, and the connections whose requests are under way, are copied in small groups, so that requests are not
-    /// held up: with requests under way, the groups are of slightly different moments.
+    /// The hosts, and the connections whose requests are under way, are copied in small groups, so that requests are
+    /// not held up. While requests are under way, the groups are of slightly different moments.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -115,13 +125,15 @@ impl Pool {
         PoolStats { total: HostStats::new(String::new(), &total, counts), hosts: hosts.collect() }
     }
 
-    /// Closes all idle connections. Those in use are not touched.
+    /// Closes all idle connections. Connections in use are not touched.
     pub fn close_idle(&self) {
         self.inner.bury_idle(DropReason::Shutdown);
     }
 
-    /// The network is another one: closes all idle connections, and those in use when their responses end. Hosts that
-    /// could not be connected to are dialed again at once.
+    /// Tells the pool that the machine is in another network now: closes all idle connections at once, and those in
+    /// use when their responses end.
+    ///
+    /// Hosts to which dials failed are dialed again at once, because the failures say nothing of the new network.
     pub fn on_network_change(&self) {
         let inner = &self.inner;
         inner.epoch.fetch_add(1, Ordering::Relaxed);
@@ -134,7 +146,7 @@ impl Pool {
         }
     }
 
-    /// Tells what happens in the pool from now on. While nobody listens, this costs nothing.
+    /// Returns the events of the pool from now on. While nobody subscribes, events cost nothing.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -149,12 +161,14 @@ impl Pool {
     pub fn subscribe(&self) -> PoolEvents {
         let mut state = self.inner.lock();
         let log = state.log.get_or_insert_with(Arc::<Log>::default).clone();
-        // Under the lock, where the last of the others may be about to leave.
+        // Created under the lock, because the last other subscriber may just be leaving.
         PoolEvents::new(log, Arc::downgrade(&self.inner))
     }
 
-    /// An idle connection, or a place in the queue. `fresh`: one that was used no longer ago; `again`: the wait that has
-    /// ended by a withdrawal.
+    /// Returns an idle connection, or a place in the queue.
+    ///
+    /// `fresh` is the time within which the connection must have been used. `again` is the request's earlier wait, if
+    /// a connection was granted to that and withdrawn.
     pub(crate) fn checkout(
         &self,
         route: RouteRef<'_>,
@@ -225,12 +239,12 @@ impl Pool {
         }
     }
 
-    /// The route as a number.
+    /// Returns the hash of a route.
     pub(crate) fn key(&self, route: RouteRef<'_>) -> u64 {
         route.hash(&self.inner.hasher)
     }
 
-    /// How old a connection may be for a request that must not be sent twice.
+    /// Returns the time within which a connection must have been used for a request that must not be sent twice.
     pub(crate) fn fresh_for_unsafe(&self) -> Option<Duration> {
         self.inner.config.fresh_for_unsafe
     }
@@ -245,7 +259,7 @@ impl Pool {
 }
 
 impl fmt::Debug for Pool {
-    /// One line: what there is, and what was.
+    /// Writes one line: what there is, and what there was.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Pool({})", self.stats().total)
     }
@@ -268,14 +282,14 @@ impl Drop for Pool {
     }
 }
 
-/// The runtime that a connection lives on: it never leaves it.
+/// The runtime that a connection belongs to. A connection never leaves it.
 #[derive(Clone, Debug)]
 pub(crate) struct Runtime {
     pub(crate) handle: Handle,
 }
 
 impl Runtime {
-    /// The runtime that polls us.
+    /// Returns the runtime that polls this task, or an error outside of a runtime.
     pub(crate) fn current() -> Result<Self, Error> {
         let handle = Handle::try_current()
             .map_err(|error| Error::request("a request needs a tokio runtime to run on").because(error))?;
@@ -300,7 +314,7 @@ type Act = Action<Shell>;
 type Actions = policy::actions::Actions<Shell>;
 type Decider = Policy<Shell>;
 
-/// The types that the policy carries for this shell.
+/// The types that the policy carries for the pool.
 #[derive(Debug)]
 pub(crate) struct Shell;
 
@@ -322,17 +336,17 @@ pub(crate) struct PoolInner {
     next_id: AtomicU64,
     /// Of the network: a connection that was made in an earlier one is not kept.
     epoch: AtomicU64,
-    /// Whether the machine was.
+    /// Detects that the machine was suspended.
     awake: Mutex<Awake>,
 }
 
 impl PoolInner {
-    /// The one lock. A panic under it (there is none that we know of) must not take the other requests down.
+    /// Locks the state. A panic under the lock, of which none is known, must not fail the other requests.
     fn lock(&self) -> Locked<'_> {
         Locked::new(self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Nobody listens any more, unless somebody has begun to meanwhile.
+    /// Drops the log of events if it has no readers any more.
     fn stop_telling(&self, log: &Arc<Log>) {
         let mut state = self.lock();
         let is_unheard =
@@ -342,8 +356,8 @@ impl PoolInner {
         drop(unheard);
     }
 
-    /// Returns the ledger of all hosts, and adds the requests that are under way to it and to the copied ledgers of
-    /// `hosts`: the policy counts a request when its use of the connection ends.
+    /// Returns the ledger of all hosts, and adds the requests under way to it and to the copied ledgers in `hosts`.
+    /// The policy counts a request only when its use of the connection ends.
     fn total_with_open(&self, hosts: &mut [(Key, Counters, Counts)]) -> (Counters, Counts) {
         let by_route = hosts.iter().enumerate().map(|(at, (key, ..))| (Arc::as_ptr(&key.route), at));
         let by_route: HashMap<*const Route, usize> = by_route.collect();
@@ -375,8 +389,9 @@ impl PoolInner {
         self.epoch.load(Ordering::Relaxed)
     }
 
+    /// Closes all connections that are idle now.
     fn bury_idle(self: &Arc<Self>, reason: DropReason) {
-        // Those that are idle now: what comes back meanwhile comes behind them.
+        // Only as many as are idle now: connections that come back meanwhile are newer.
         let mut left = self.lock().policy.total().1.idle;
         while left > 0 {
             let mut actions = Vec::new();
@@ -387,16 +402,17 @@ impl PoolInner {
         }
     }
 
-    /// How long this connection may live. Those made together do not end together.
+    /// Returns how long this connection may live. Connections that are made together do not end together.
     fn lifetime(&self, id: u64) -> Option<Duration> {
         let lifetime = self.config.limits.max_lifetime?;
         let start = self.hasher.hash_one(0) as f64 / u64::MAX as f64;
-        // Of numbers in a row, the fractions of this lie as far from each other as those of any: connections that are made
-        // together do not end together, however many they are, and other programs begin elsewhere.
+        // The fractions of multiples of the golden ratio lie far from each other, however many there are, so that
+        // connections made one after another end apart. The start is random, so that other programs begin elsewhere.
         let drawn = (start + id as f64 * GOLDEN).fract();
         Some(lifetime - lifetime.mul_f64(drawn * JITTER))
     }
 
+    /// Returns the lease or the wait that a checkout came to.
     fn settle(
         self: &Arc<Self>,
         checkout: Checkout<Shell>,
@@ -416,6 +432,7 @@ impl PoolInner {
         }
     }
 
+    /// Gives a request another connection, or a place in the queue, for one that was dead.
     fn replace(
         self: &Arc<Self>,
         place: Place,
@@ -443,6 +460,7 @@ impl PoolInner {
         self.settle(checkout, made)
     }
 
+    /// Takes back a connection that was proven reusable.
     fn checkin(
         self: &Arc<Self>,
         mut connection: Connection,
@@ -466,7 +484,7 @@ impl PoolInner {
         self.perform(actions);
     }
 
-    /// A leased connection was closed.
+    /// Frees the room of a leased connection that was closed.
     fn release(
         self: &Arc<Self>,
         place: Place,
@@ -482,7 +500,7 @@ impl PoolInner {
         let runtime = state.policy.partition(place).cloned();
         state.policy.release(place, served, Some(reason), now, &mut actions);
         state.note_actions(&actions, now);
-        // What could not be dialed for now is dialed later.
+        // The reaper dials later for what could not be dialed now.
         match (runtime, state.due_anywhere()) {
             (Some(runtime), Some(due)) => {
                 self.ensure_reaper(state, runtime.id(), |_| Some(runtime.clone()), due);
@@ -495,7 +513,7 @@ impl PoolInner {
         self.perform(actions);
     }
 
-    /// Lets the policy take a connection, and sees to it that its runtime's reaper knows when it expires.
+    /// Lets the policy take a connection, and makes sure that the reaper of its runtime knows when it expires.
     fn keep(
         self: &Arc<Self>,
         mut state: Locked<'_>,
@@ -517,7 +535,7 @@ impl PoolInner {
         self.ensure_reaper(state, runtime, partition, deadline);
     }
 
-    /// Sees to it that a runtime's reaper looks no later than at `deadline`.
+    /// Makes sure that the reaper of a runtime looks no later than at `deadline`.
     fn ensure_reaper(
         self: &Arc<Self>,
         mut state: Locked<'_>,
@@ -542,7 +560,7 @@ impl PoolInner {
         reaper::start(self, &runtime, deadline, wake);
     }
 
-    /// Does what the policy decided, with no lock held.
+    /// Carries out what the policy decided. No lock is held.
     #[inline]
     fn perform(self: &Arc<Self>, actions: Actions) {
         if !actions.is_empty() {
@@ -550,6 +568,8 @@ impl PoolInner {
         }
     }
 
+    /// Carries out what the policy decided. `warm` are the cells that are told of the outcomes of new dials, and
+    /// `failure` is what failed waiters are told; without it they are told of the shutdown.
     fn perform_all(
         self: &Arc<Self>,
         mut actions: Actions,
@@ -563,6 +583,7 @@ impl PoolInner {
                     Action::Grant { waiter, conn, place } => {
                         // The connection is delivered even if the waker panics.
                         let delivered = contained(|| waiter.cell.deliver(Granted::Conn(conn)));
+                        // The waiter left a moment ago: the connection goes to the next one.
                         if let Some(Err(Granted::Conn(connection))) = delivered {
                             // It left a moment ago: the connection goes on to the next.
                             let give =
@@ -585,7 +606,7 @@ impl PoolInner {
                             Some((error, setup)) => Granted::Failed(error.clone(), setup.clone()),
                             None => Granted::Shutdown,
                         };
-                        // Who has left needs no error.
+                        // A waiter that has left is not told.
                         let _ = contained(|| waiter.cell.deliver(failed));
                     }
                     Action::Dial { key, partition, place, dial_id, wanted_by } => {
@@ -596,7 +617,8 @@ impl PoolInner {
                     Action::Abort { dial_id } => self.abort_dial(dial_id),
                     Action::Forget { partition } => drop(partition),
                     Action::Bury { conn, place, reason } => {
-                        // The current request does not own this connection, and does not get a panic of its transport.
+                        // A panic of the transport ends here, because the connection does not belong to the current
+                        // request.
                         let _ = conn.close(reason);
                         self.decide(&mut actions, |policy, now, actions| policy.buried(place, now, actions));
                     }
@@ -605,7 +627,7 @@ impl PoolInner {
         }
     }
 
-    /// Lets the policy decide, and notes what came of it.
+    /// Lets the policy decide, and notes the actions for the events.
     fn decide<R>(
         &self,
         actions: &mut Actions,
@@ -619,11 +641,11 @@ impl PoolInner {
     }
 }
 
-/// The golden ratio's fraction.
+/// Fractional part of the golden ratio.
 const GOLDEN: f64 = 0.618_033_988_749_894_9;
 
-/// The part of the maximum lifetime that is drawn for each connection.
+/// Largest part of the maximum lifetime that is drawn off for a connection.
 const JITTER: f64 = 0.1;
 
-/// A connection that was handed to a request is the request's for so long, until it is polled.
+/// Time in which a request has to be polled to claim a connection that was granted to it.
 const CLAIM: Duration = Duration::from_millis(50);

@@ -1,7 +1,7 @@
 //! The end of a pool: what is under way may finish, and what is not done in time is closed.
 //!
-//! It knows no HTTP. Invariant: afterwards nothing of the pool holds a socket, whoever holds requests and responses; and
-//! nobody waits any more.
+//! Knows no HTTP. Invariant: afterwards nothing of the pool holds a socket, even if callers still hold requests and
+//! responses, and no request waits.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -18,15 +18,17 @@ use crate::pool::policy::actions::Served;
 use crate::time::{self, Timer};
 
 impl Pool {
-    /// Ends the pool: requests that begin from now on fail with [`ErrorKind::Shutdown`](crate::ErrorKind::Shutdown), idle
-    /// connections are closed at once, and requests that are under way have `patience` to finish. What is not done by
-    /// then is closed: the requests, and the responses whose content was not read to its end, fail with the same error.
-    /// All clones of the client share the pool, and its end.
+    /// Shuts the pool down, and returns when no connection is left.
     ///
-    /// It returns when no connection is left, at the latest a second after `patience` (that is how long it waits for
-    /// connections that another runtime is polling right now).
+    /// From now on, new requests fail with [`ErrorKind::Shutdown`](crate::ErrorKind::Shutdown). Idle connections are
+    /// closed at once. Requests under way have `patience` to finish. After that, their connections are closed, and
+    /// the requests and unread responses fail with the same error. All clones of the client share the pool, and its
+    /// end.
     ///
-    /// Dropping the future leaves the pool shut, and what is under way to itself.
+    /// Returns at the latest one second after `patience`: for so long it waits for connections that another runtime
+    /// is polling at that moment.
+    ///
+    /// Dropping the future leaves the pool shut, and lets what is under way finish without a time limit.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -49,7 +51,7 @@ impl Pool {
 }
 
 impl PoolInner {
-    /// From now on nothing begins. Answers what tells when all has ended.
+    /// Stops new work and returns the `Notify` that fires once the pool is empty.
     fn shut(&self) -> Arc<Notify> {
         let mut state = self.lock();
         state.policy.shut();
@@ -60,7 +62,7 @@ impl PoolInner {
         self.lock().policy.is_quiet()
     }
 
-    /// Waits until nothing is counted and nobody waits; `false`: not by then.
+    /// Waits until nothing is counted and no request waits. Returns false if that takes longer than until `by`.
     async fn is_quiet_by(&self, emptied: &Notify, by: Instant) -> bool {
         let mut timer = Timer::default();
         loop {
@@ -79,10 +81,10 @@ impl PoolInner {
         }
     }
 
-    /// Ends whatever is still under way.
+    /// Ends everything that is still under way.
     fn stop(self: &Arc<Self>) {
         self.lock().is_stopped = true;
-        // First the dials: a request that had one by now is among the waiters, and a dial that comes later is refused.
+        // Dials end first: a request that has a dial by now is among the waiters, and a later dial is refused.
         loop {
             let mut actions = Actions::new();
             let more = self.decide(&mut actions, |policy, _, actions| policy.give_up_all(actions));
@@ -115,10 +117,10 @@ impl PoolInner {
         }
     }
 
-    /// Closes a connection that reads what nobody wants, because somebody wants its slot.
+    /// Closes a draining connection, because a request needs its room.
     pub(super) fn cut_draining(&self, id: u64, actions: &mut Actions) {
         let fixed = self.lock().live.get(&id).cloned();
-        // (Whoever polls it right now closes it when done.)
+        // A task that is polling the connection closes it when the poll is done.
         if let Some(fixed) = fixed
             && let Cut::Taken(conn, served) = fixed.cut(DropReason::Abandoned)
         {
@@ -126,6 +128,7 @@ impl PoolInner {
         }
     }
 
+    /// Closes a connection that was taken from its user.
     fn close_cut(&self, connection: Connection, served: Served, reason: DropReason, actions: &mut Actions) {
         let (id, place) = (connection.id(), connection.place());
         let _ = connection.close(reason);
@@ -138,5 +141,5 @@ impl PoolInner {
     }
 }
 
-/// How long a shutdown waits for what it has stopped.
+/// Time for which a shutdown waits for the connections that it has stopped.
 const LAST_WAIT: Duration = Duration::from_secs(1);

@@ -1,7 +1,6 @@
-//! The pool's ledger: what there is, what was, and what reuse saved.
+//! The ledger as callers read it: what there is, what there was, and what reuse saved.
 //!
-//! Plain numbers, counted by the policy and copied out here. Invariant: the totals include hosts whose own
-//! entries have been forgotten.
+//! Copied from the policy's counters. Invariant: the totals include hosts whose own entries have been forgotten.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,13 +9,15 @@ use std::time::Duration;
 use super::policy::ledger::{Counters, Counts};
 use super::policy::reasons::{DropReason, REASONS};
 
-/// A copy of the pool's ledger, per host and in total. See [`Pool::stats`](super::Pool::stats).
+/// A copy of the pool's ledger, per host and in total. Returned by [`Pool::stats`](super::Pool::stats).
+///
+/// `Display` writes the total, then each host on a line of its own.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct PoolStats {
-    /// All hosts together, also those that are no longer listed.
+    /// All hosts together, including those that are no longer listed.
     pub total: HostStats,
-    /// The hosts that have connections or had some lately.
+    /// Hosts that have connections or had some lately.
     pub hosts: Vec<HostStats>,
 }
 
@@ -28,40 +29,53 @@ impl fmt::Display for PoolStats {
     }
 }
 
-/// The ledger of one host, or of all.
+/// The ledger of one host, or of all hosts.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// use handclasp::DropReason;
+///
+/// let client = handclasp::Client::new();
+/// let total = client.pool().stats().total;
+/// println!("{total}");
+/// assert_eq!(total.closed(DropReason::IdleTimeout), 0);
+/// # });
+/// ```
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct HostStats {
-    /// The origin, such as `https://example.org:8443`; empty for the total.
+    /// Origin, such as `https://example.org:8443`. Empty for the total.
     pub origin: String,
-    /// The tag of the requests that share these connections, if they have one: see
+    /// Tag of the requests that share these connections, if they have one: see
     /// [`RequestBuilder::isolation`](crate::RequestBuilder::isolation).
     pub isolation: Option<Arc<str>>,
-    /// Connections kept for the next request.
+    /// Number of connections kept for the next request.
     pub idle: usize,
-    /// Connections in use, or being closed.
+    /// Number of connections in use, or being closed.
     pub active: usize,
-    /// Connections being made.
+    /// Number of connections being made.
     pub dialing: usize,
-    /// Requests that wait for a connection.
+    /// Number of requests that wait for a connection.
     pub waiting: usize,
-    /// Connections made so far.
+    /// Number of connections made so far.
     pub opened: u64,
-    /// Requests sent so far. A request counts from its first write on: before it is answered, while its upload goes on,
-    /// while its response is read or lies unread, and after its connection was upgraded. One that was sent again counts
-    /// again.
-    pub requests: u64,
-    /// Requests sent on a connection that had already been used or kept.
-    pub reused: u64,
-    /// Handshakes that reuse made unnecessary: requests whose response began on a connection that had carried another
-    /// request before.
-    pub handshakes_saved: u64,
-    /// Time that those handshakes would have taken at least: each counts the shortest handshake (TCP, proxy and TLS) seen
-    /// to the host by then.
+    /// Number of requests sent so far.
     ///
-    /// It adds up over requests: where many run in parallel, their sum can be longer than the time that has passed.
+    /// A request counts from its first write on: before it is answered, while its upload goes on, while its response
+    /// is read or left unread, and after its connection was upgraded. A request that was sent again counts again.
+    pub requests: u64,
+    /// Number of requests sent on a connection that had already been used or kept.
+    pub reused: u64,
+    /// Number of handshakes that reuse made unnecessary: requests whose response began on a connection that had
+    /// carried another request before.
+    pub handshakes_saved: u64,
+    /// Time that those handshakes would have taken at least. Each counts the shortest handshake (TCP, proxy and TLS)
+    /// seen to the host by then.
+    ///
+    /// The time adds up over requests. Where many requests run in parallel, their sum can be longer than the time
+    /// that has passed.
     pub time_saved: Duration,
-    /// Dials that failed.
+    /// Number of dials that failed.
     pub failed_dials: u64,
     closed: [u64; REASONS],
 }
@@ -85,7 +99,7 @@ impl HostStats {
         }
     }
 
-    /// Connections closed so far for this reason.
+    /// Returns the number of connections closed so far for this reason.
     pub fn closed(&self, reason: DropReason) -> u64 {
         self.closed[reason as usize]
     }
@@ -96,7 +110,7 @@ impl HostStats {
         counted.filter(|(_, count)| *count > 0)
     }
 
-    /// Connections closed so far.
+    /// Returns the number of connections closed so far.
     pub fn closed_total(&self) -> u64 {
         self.closed.iter().sum()
     }
@@ -155,7 +169,7 @@ impl fmt::Debug for HostStats {
     }
 }
 
-/// The reasons for which connections were closed, with their counts.
+/// Reasons for which connections were closed, with their counts, for `Debug`.
 struct Reasons<'a>(&'a HostStats);
 
 impl fmt::Debug for Reasons<'_> {
@@ -164,7 +178,7 @@ impl fmt::Debug for Reasons<'_> {
     }
 }
 
-/// A number of things, in words.
+/// A count and its noun, which gets an "s" unless the count is 1.
 struct Many(u64, &'static str);
 
 impl fmt::Display for Many {

@@ -1,7 +1,8 @@
-//! A request that waits for a connection: what it is handed, how it leaves, and what it tells when it took too long.
+//! A request that waits for a connection: what it is granted, how it leaves, and what it reports if it waited too
+//! long.
 //!
-//! It knows the policy's tickets and the cell, no HTTP. Invariant: a request that leaves, at whatever moment, leaves
-//! neither a place in the queue nor a connection behind.
+//! Knows the policy's tickets and the hand-off cell, no HTTP. Invariant: a request that leaves, at whatever moment,
+//! leaves neither a place in the queue nor a connection behind.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -24,7 +25,7 @@ use crate::trace::{Milestones, Setup};
 pub(crate) enum Granted {
     Conn(Connection),
     Failed(DialError, Arc<Setup>),
-    /// A connection was there, and was not taken in time.
+    /// A connection was granted, and withdrawn because the request was not polled in time.
     Withdrawn,
     /// The pool was shut down.
     Shutdown,
@@ -34,19 +35,19 @@ pub(crate) enum Granted {
 #[derive(Debug)]
 pub(crate) enum NotGranted {
     Failed(DialError, Arc<Setup>),
-    /// Ask again: it has gone to somebody else.
+    /// The connection went to another request: ask again.
     Withdrawn,
     Shutdown,
 }
 
-/// A request's wait for a connection. Dropping it leaves the queue; a connection that had been handed over unseen
-/// goes to the next.
+/// A request's wait for a connection. Dropping it leaves the queue; a connection that had been delivered and not seen
+/// goes to the next request.
 #[derive(Debug)]
 pub(crate) struct Wait {
     inner: Arc<PoolInner>,
     ticket: Ticket,
     waiter: Arc<Waiter>,
-    /// It waits for a fresh connection, because it lost another.
+    /// Whether the request waits for a new connection, because it lost a reused one.
     is_resending: bool,
     over: bool,
 }
@@ -56,18 +57,19 @@ impl Wait {
         Self { inner, ticket, waiter, is_resending: false, over: false }
     }
 
+    /// Returns the wait of a request that lost a reused connection.
     pub(super) fn resending(self) -> Self {
         let mut this = self;
         this.is_resending = true;
         this
     }
 
-    /// What it comes back with where its connection was withdrawn: its turn, and what it waits for.
+    /// Returns what the request presents when it asks again after a withdrawal.
     pub(super) fn again(&self) -> Again {
         Again { turn: self.ticket.turn, since: self.ticket.since, is_resending: self.is_resending }
     }
 
-    /// The connection, or the failure of the dial it waited for.
+    /// Waits for the connection, or for the failure of the dial.
     pub(crate) async fn granted(&mut self) -> Result<Lease, NotGranted> {
         let granted = std::future::poll_fn(|cx| self.waiter.cell.poll_take(cx)).await;
         self.over = true;
@@ -79,14 +81,14 @@ impl Wait {
         }
     }
 
-    /// How far the dial has come that was begun for this request; if there is none, the dial whose outcome the request
+    /// Returns how far the dial has come that was begun for this request, or else the dial whose outcome the request
     /// shares.
     pub(crate) fn dial(&self) -> Option<Milestones> {
         let own = self.waiter.dial.lock().unwrap_or_else(PoisonError::into_inner).clone();
         own.or_else(|| self.inner.dial_shared_by(self.ticket)).map(|setup| setup.milestones())
     }
 
-    /// The story of a wait that took too long.
+    /// Returns the error of a wait that took too long: what holds the connections, and what to do.
     pub(crate) fn timed_out(&self, after: Duration) -> Error {
         let place = self.ticket.place;
         let mut state = self.inner.lock();
@@ -126,11 +128,11 @@ impl Wait {
 }
 
 impl PoolInner {
-    /// Returns the oldest dial of the host that a request waits for, if nothing else of the host can be expected to serve the
-    /// request: no connection is in use there, or the host is failing.
+    /// Returns the oldest dial of the host that a request waits for, if nothing else of the host can be expected to
+    /// serve the request: no connection is in use there, or the host is failing.
     fn dial_shared_by(&self, ticket: Ticket) -> Option<Arc<Setup>> {
         let mut from = 0;
-        // (Of very many dials, the oldest are asked.)
+        // Only the oldest 16 batches of dials are searched.
         for _ in 0..16 {
             let state = self.lock();
             let (_, counts, _, failed) = state.policy.of_ticket(ticket)?;
@@ -149,8 +151,8 @@ impl PoolInner {
         None
     }
 
-    /// How many connections of a host wait for their response to be read.
-    /// (Of very many connections, the oldest are asked.)
+    /// Returns how many connections of a host wait for their response to be read, of the oldest 16 batches of
+    /// connections.
     fn unread(&self, place: Place) -> usize {
         let (mut unread, mut from) = (0, 0);
         for _ in 0..16 {
@@ -169,8 +171,8 @@ impl PoolInner {
         unread
     }
 
-    /// Takes connections back from requests that have not been polled since they were handed over, a while ago: the next
-    /// gets them.
+    /// Takes connections back from requests that have not been polled for a while since the grant, and grants them to
+    /// the next.
     pub(super) fn withdraw(self: &Arc<Self>, now: Instant) {
         loop {
             let mut state = self.lock();
@@ -186,7 +188,7 @@ impl PoolInner {
             for (place, granted, gains) in unclaimed {
                 let Some(waiter) = granted.upgrade() else { continue };
                 if !gains {
-                    // To close it would help nobody.
+                    // No one gains from the connection, so it stays with the waiter.
                     if !waiter.cell.is_over() {
                         again.push((later, place, granted));
                     }
@@ -196,7 +198,7 @@ impl PoolInner {
                     Withdrawn::Gift(Granted::Conn(connection)) => {
                         self.checkin(connection, None, Served::default(), time::now());
                     }
-                    // Whoever gives it has been held up.
+                    // The thread that delivers it was held up.
                     Withdrawn::NotYet => again.push((later, place, granted)),
                     Withdrawn::Gift(_) | Withdrawn::Over => {}
                 }
@@ -216,7 +218,7 @@ impl Drop for Wait {
         if self.over {
             return;
         }
-        // This drops the caller's waker if no connection was delivered.
+        // If no connection was delivered, this drops the caller's waker.
         let given = contained(|| self.waiter.cell.leave()).flatten();
         let mut actions = Vec::new();
         self.inner.decide(&mut actions, |policy, _, actions| policy.cancel(self.ticket, actions));
@@ -227,11 +229,11 @@ impl Drop for Wait {
     }
 }
 
-/// A request in the queue.
+/// A request in the queue, as the giver of a connection knows it.
 #[derive(Debug)]
 pub(crate) struct Waiter {
     pub(super) cell: handoff::Cell<Granted>,
-    /// The dial that was begun for it, whoever gets its connection.
+    /// The dial that was begun for this request. Its connection may go to another one.
     pub(super) dial: Mutex<Option<Arc<Setup>>>,
 }
 

@@ -1,6 +1,7 @@
-//! Connections that are made before anybody wants them.
+//! Connections that are made before any request needs them, for `warm` and `min_idle`.
 //!
-//! It carries out what the policy decides about them, in waves. Invariant: it makes no more dials than it was asked for.
+//! Carries out what the policy decides about dials ahead. Invariant: `warm` makes no more dials than it was asked
+//! for.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -12,10 +13,10 @@ use super::{Actions, Decider, Pool, PoolInner, Runtime, handoff};
 use crate::error::Error;
 
 impl Pool {
-    /// Dials ahead until `wanted` connections to the route are idle or being made, and waits for the dials.
+    /// Dials until `wanted` connections to the route are idle or being made, and waits for the dials.
     pub(crate) async fn warm(&self, route: RouteRef<'_>, wanted: usize) -> Result<(), Error> {
         let runtime = Runtime::current()?;
-        // Of these, some may be taken by requests before the last is made: they are not made again.
+        // Requests may take some of the connections before the last is made. These are not made again.
         let mut left = wanted;
         loop {
             let mut actions = Actions::new();
@@ -41,7 +42,7 @@ impl Pool {
         }
     }
 
-    /// From now on, the route is to have so many idle connections on this runtime.
+    /// Sets how many idle connections the route has on this runtime from now on.
     pub(crate) fn set_min_idle(&self, route: RouteRef<'_>, wanted: usize) -> Result<(), Error> {
         let runtime = Runtime::current()?;
         let mut actions = Actions::new();
@@ -57,6 +58,7 @@ impl Pool {
 }
 
 impl PoolInner {
+    /// Returns the place of a route on a runtime.
     pub(super) fn place(&self, policy: &mut Decider, route: RouteRef<'_>, runtime: &Runtime) -> Place {
         let hash = route.hash(&self.hasher);
         policy.place(hash, |key| route.is(key), || route.to_key(), runtime)

@@ -1,14 +1,14 @@
-//! The crate's own hand-off cell, over loom's mutex in place of std's.
+//! The crate's own hand-off cell, over loom's mutex instead of std's.
 //!
-//! The file itself is compiled here, not a copy of it. What it keeps to its crate is passed on for `tests/hand_off.rs`,
-//! which is where the models are.
+//! The file itself is compiled here, not a copy of it. This crate makes it public for `tests/hand_off.rs`, which has
+//! the models.
 
 use std::task::{Context, Poll};
 
 #[path = "../../../src/pool/handoff.rs"]
 mod handoff;
 
-/// What the file takes from its neighbour in the crate.
+/// Stands where the file finds its locks in the crate.
 mod sync {
     pub(crate) use std::sync::PoisonError;
 
@@ -37,12 +37,12 @@ impl<G> Cell<G> {
         self.0.leave()
     }
 
-    /// What was taken back, if it was there: with what stands in its place.
+    /// Returns the gift that was taken back, or why there is none.
     pub fn withdraw(&self, instead: G) -> Result<G, &'static str> {
         match self.0.withdraw(instead) {
             handoff::Withdrawn::Gift(gift) => Ok(gift),
-            handoff::Withdrawn::NotYet => Err("nothing yet"),
-            handoff::Withdrawn::Over => Err("it is over"),
+            handoff::Withdrawn::NotYet => Err("nothing was delivered"),
+            handoff::Withdrawn::Over => Err("the wait is over"),
         }
     }
 

@@ -107,7 +107,7 @@ fn rule_09_what_is_withdrawn_while_it_is_taken_is_with_one() {
         let (gift, _) = Sleeper::new().take(&cell);
         assert!(cell.is_over());
         match (gift, back.join().unwrap()) {
-            (Gift("a"), Err("it is over")) => "taken".to_owned(),
+            (Gift("a"), Err("the wait is over")) => "taken".to_owned(),
             (Gift("sorry"), Ok(Gift("a"))) => "withdrawn".to_owned(),
             other => panic!("it is with one of them: {other:?}"),
         }
