@@ -4,20 +4,20 @@ use super::super::play::{FAILED, NOTHING, Play, S, config};
 use super::super::*;
 
 #[test]
-fn a_dial_that_concerns_the_host_fails_all_who_queued_before_it_began() {
+fn a_dial_that_concerns_the_host_fails_every_earlier_request() {
     let mut play = Play::new(Limits { max_connections_per_host: 2, ..config() });
     assert_eq!(play.want("a", 0, 1), ["dial a/0"]);
     assert_eq!(play.want("a", 0, 2), ["dial a/0"]);
     assert_eq!(play.want("a", 0, 3), NOTHING);
     assert_eq!(play.want("a", 1, 4), NOTHING, "another runtime's dials are another matter");
-    // The first dial began before 2 and 3 queued; its slot becomes a dial for who is left.
+    // The first dial began before 2 and 3 queued. Its room goes to a dial for them.
     assert_eq!(play.fails(true), ["fail 1", "dial a/0"]);
     assert_eq!(play.want("a", 0, 5), NOTHING);
     play.forgive("a");
-    // The second began before 3 queued.
+    // The second dial began before 3 queued.
     assert_eq!(play.fails(true), ["fail 2", "dial a/0"]);
     play.forgive("a");
-    // The third began after 3 queued and before 5 did.
+    // The third dial began after 3 queued and before 5 did.
     assert_eq!(play.fails(true), ["fail 3", "dial a/1"]);
     assert_eq!(play.counts(), [0, 0, 2, 2]);
 }
@@ -32,7 +32,7 @@ fn a_dial_that_concerns_nobody_else_fails_exactly_one() {
     play.forgive("a");
     assert_eq!(play.fails(false), ["fail 2", "dial a/0"]);
     assert_eq!(play.dialed(1), ["grant 1 to 3"]);
-    // Nobody who queued before it began is left: it fails nobody, and who queued later gets a dial of its own.
+    // No request that queued before the dial began is left, so it fails none. A later request gets a dial of its own.
     assert_eq!(play.release(1), NOTHING);
     assert_eq!(play.want("a", 0, 4), ["dial a/0"]);
     assert!(play.cancel(4));
@@ -41,9 +41,9 @@ fn a_dial_that_concerns_nobody_else_fails_exactly_one() {
     assert_eq!(play.dialed(2), ["grant 2 to 5"]);
 }
 
-/// The dial that a request began fails, but another, begun for one that left, is under way for it.
+/// The dial that a request began fails, but another dial is under way for it, begun for a request that left.
 #[test]
-fn rule_11_who_has_another_dial_is_not_failed() {
+fn rule_11_a_request_with_another_dial_does_not_fail() {
     let mut play = Play::new(config());
     play.want("a", 0, 1);
     play.want("a", 0, 2);
@@ -58,13 +58,13 @@ fn rule_11_who_has_another_dial_is_not_failed() {
     assert_eq!(play.dialed(2), ["grant 2 to 4"]);
 }
 
-/// When the next dial of the host may begin.
+/// Returns the time at which the next dial of the host may begin.
 fn next_dial(play: &Play) -> Instant {
     play.policy.hosts.get(0).unwrap().failing.as_ref().unwrap().until
 }
 
 #[test]
-fn rule_13_a_failing_host_has_one_dial_at_a_time_that_everybody_shares() {
+fn rule_13_a_failing_host_has_one_shared_dial_at_a_time() {
     let mut play = Play::new(config());
     for waiter in 1..=2 {
         assert_eq!(play.want("a", 0, waiter), ["dial a/0"]);
@@ -83,7 +83,7 @@ fn rule_13_a_failing_host_has_one_dial_at_a_time_that_everybody_shares() {
     }
     assert_eq!(play.want("bb", 0, 9), ["dial bb/0"], "another host is another matter");
     play.dialed(9);
-    // It is back.
+    // The host is back.
     assert_eq!(play.want("a", 0, 40), ["dial a/0"]);
     assert_eq!(play.want("a", 0, 41), NOTHING);
     assert_eq!(play.want("a", 1, 42), NOTHING);
@@ -96,7 +96,7 @@ fn rule_13_a_failing_host_has_one_dial_at_a_time_that_everybody_shares() {
     assert_eq!(play.want("a", 0, 45), ["dial a/0"]);
 }
 
-/// Several addresses behind a name, of which one refuses: its failure is not that of the others.
+/// A name has several addresses, of which one refuses. That failure is not the failure of the other dials.
 #[test]
 fn a_refused_dial_fails_nobody_whose_own_dial_is_under_way() {
     for concerns_host in [false, true] {
@@ -155,7 +155,7 @@ fn rule_13_with_a_waiting_period_requests_fail_until_it_is_over() {
     assert_eq!(play.want("a", 0, 10), ["dial a/0"], "all is forgiven");
 }
 
-/// However the steps of several dials that fail together are mixed, nobody is left waiting without a dial.
+/// However the steps of several dials that fail together are mixed, no request is left waiting without a dial.
 #[test]
 fn rule_13_dials_that_fail_together_leave_nobody_behind() {
     for (limit, waiters, resending) in [(2, 5, false), (3, 3, false), (4, 100, false), (2, 2, true)] {
@@ -205,7 +205,7 @@ fn rule_13_a_failing_host_keeps_nothing_of_other_runtimes() {
 }
 
 #[test]
-fn rule_13_a_failing_host_fails_who_has_no_dial() {
+fn rule_13_a_failing_host_fails_requests_without_a_dial() {
     let limited = Limits { max_connections_per_host: 8, ..config() };
     let mut play = Play::new(limited);
     for waiter in 0..200 {
@@ -230,7 +230,7 @@ fn rule_13_a_failing_host_fails_who_has_no_dial() {
     assert_eq!(play.counts(), [0; 4]);
 }
 
-/// The time to the next probe is drawn, never beyond twice what it was, nor beyond half a minute.
+/// The time to the next probe is random, at most twice what it was, and at most half a minute.
 #[test]
 fn rule_13_backoff_doubles_up_to_a_bound() {
     let mut longest = Vec::new();
@@ -261,7 +261,7 @@ fn a_thousand_fail_in_batches() {
     for waiter in 0..1000 {
         play.want("a", 0, waiter);
     }
-    // Those who queued behind the first dial have the second, which began when it failed.
+    // The requests that queued after the first dial have the second, which began when the first failed.
     assert_eq!(play.fails(true), ["fail 0", "dial a/0"]);
     let (place, dial_id) = play.dials.pop_front().unwrap();
     let mut failed = 0;
@@ -278,7 +278,7 @@ fn a_thousand_fail_in_batches() {
 }
 
 #[test]
-fn rule_13_who_waits_for_a_failing_host_has_one_dial_at_its_time() {
+fn rule_13_requests_that_wait_for_a_failing_host_share_one_dial() {
     let mut play =
         Play::new(Limits { wait_for_failing: true, failing_host_backoff: Some(30 * S), ..config() });
     for waiter in 1..=2 {
@@ -292,12 +292,12 @@ fn rule_13_who_waits_for_a_failing_host_has_one_dial_at_its_time() {
     play.now = due;
     assert_eq!(play.reap(), ["dial a/0"]);
     assert_eq!(play.want("a", 0, 5), NOTHING, "the next is far away");
-    // It decides for those who were there when it began, and not for the one who came later.
+    // The dial decides for the requests that waited when it began, and not for the one that came later.
     assert_eq!(play.fails(false), ["fail 3", "fail 4"]);
     play.now = play.policy.due().unwrap();
     assert_eq!(play.reap(), ["dial a/0"]);
     assert_eq!(play.dialed(1), ["grant 1 to 5"]);
-    // Another network: at once.
+    // In another network, the dial begins at once.
     for waiter in 6..=7 {
         play.want("a", 0, waiter);
         play.fails(false);
@@ -308,7 +308,7 @@ fn rule_13_who_waits_for_a_failing_host_has_one_dial_at_its_time() {
     assert_eq!(play.say(out), ["dial a/0"]);
 }
 
-/// Hundreds wait for a host that comes back: they do not dial all at once, and none is forgotten.
+/// Hundreds of requests wait for a host that comes back: they do not dial all at once, and none is forgotten.
 #[test]
 fn rule_13_a_host_that_comes_back_is_not_overrun() {
     let mut play =
@@ -329,12 +329,12 @@ fn rule_13_a_host_that_comes_back_is_not_overrun() {
         assert!(said.len() <= 1 + BATCH);
         most = most.max(play.dials.len());
     }
-    // Twice a batch at the most: each that ends may begin more.
+    // At most two batches of dials: each dial that ends may begin more.
     assert!((BATCH..500).contains(&most), "{most} dials at once");
     assert_eq!(play.counts(), [0, 500, 0, 0]);
 }
 
-/// Whoever shares the dial of a failing host does not share a shortage of this process.
+/// Requests that share the dial of a failing host do not share a shortage of this process.
 #[test]
 fn rule_13_a_shortage_of_our_own_is_not_shared() {
     let mut play = Play::new(config());

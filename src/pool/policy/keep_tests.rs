@@ -1,4 +1,4 @@
-//! What becomes of a connection that comes back, and how long it stays.
+//! What happens to a connection that comes back, and how long it stays.
 
 use super::super::play::{NOTHING, Play, S, config};
 use super::super::*;
@@ -48,7 +48,7 @@ fn the_servers_stay_shortens_and_never_lengthens() {
         assert_eq!(play.checkin_for(1, theirs), NOTHING);
         assert_eq!(play.policy.due(), until.map(|until| play.now + until), "{ours:?} {theirs:?}");
     }
-    // Zero: not kept at all.
+    // With zero, the connection is not kept at all.
     let mut play = Play::new(config());
     play.want("a", 0, 1);
     play.dialed(1);
@@ -125,9 +125,10 @@ fn one_too_many_idle_evicts_the_oldest() {
     }
 }
 
-/// A lifetime that is over at once is no reason to dial for ever: who waits gets what was made.
+/// A lifetime that is over at once must not cause endless dials: a waiting request gets the connection that was made
+/// for it.
 #[test]
-fn rule_16_who_waits_gets_a_connection_however_short_its_life() {
+fn rule_16_a_waiter_gets_a_connection_however_short_its_life() {
     let mut play = Play::new(Limits { max_lifetime: Some(Duration::ZERO), ..config() });
     play.want("a", 0, 1);
     let now = play.now;
@@ -151,7 +152,7 @@ fn once_shut_nothing_is_kept() {
     assert_eq!(play.counts(), [0, 0, 0, 0]);
 }
 
-/// A server's idle timeout runs from the last request, whoever has taken the connection since and sent nothing.
+/// A server's idle timeout runs from the last request, even if a later request took the connection and sent nothing.
 #[test]
 fn a_connection_that_comes_back_unused_is_as_old_as_it_was() {
     let mut play = Play::new(config());
@@ -167,7 +168,7 @@ fn a_connection_that_comes_back_unused_is_as_old_as_it_was() {
     }
     play.now = used + 60 * S;
     assert_eq!(play.reap().len(), 2);
-    // Its lifetime ends when it does.
+    // The lifetime ends at its own time.
     let mut play = Play::new(config());
     play.open("a", 0, &[1]);
     let (used, until) = (play.now, play.now + 40 * S);

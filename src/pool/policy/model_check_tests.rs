@@ -3,7 +3,7 @@
 use super::*;
 
 impl Model {
-    /// All invariants, against the policy's insides and the model's count.
+    /// Checks all invariants against the insides of the policy and the counts of the model.
     pub(super) fn check(&self) {
         let policy = &self.play.policy;
         let config = &policy.limits;
@@ -51,17 +51,17 @@ impl Model {
                         .iter()
                         .any(|lent| self.owner(lent.place).0 == at && self.doomed.contains(&lent.conn));
                 if is_in_between || is_closing {
-                    // What is not said yet, or will be closed next, may be all that they wait for.
+                    // The waiters may wait for something that the policy was not told yet, or that is about to be closed.
                 } else if shelf.demand() > 0 && is_failing {
-                    // A dial of the host is under way, which decides for all; or one will be made.
+                    // A dial of the host is under way and decides for all, or one will begin.
                     let is_dialed = host.counts().dialing > 0;
                     assert!(
                         is_dialed || config.wait_for_failing,
                         "one waits for a failing host without a dial"
                     );
-                    assert!(is_dialed || has_wake || is_full || is_host_full, "nobody will dial for it");
+                    assert!(is_dialed || has_wake || is_full || is_host_full, "no dial will begin for it");
                 } else if shelf.demand() > 0 {
-                    // Nobody waits without a dial unless a limit is in the way, and nothing idle fills it.
+                    // No request waits without a dial, except where a limit is in the way and no idle connection fills it.
                     assert!(
                         is_host_full || is_full || has_wake,
                         "one starves within the limits: {:?} {:?} {:?} lent {} dialing {} graves {}",
@@ -112,7 +112,7 @@ impl Model {
         let is_cold = |id| policy.idle.seen(id, self.play.now).age >= S;
         let is_reaped = !policy.idle.oldest().is_some_and(is_cold) || !self.is_reaped;
         assert!(idle <= config.idle_room() || is_reaped, "too many are idle, and not only warm ones");
-        // Every connection is in one place.
+        // Every connection is in exactly one place.
         let shelved = self.shelves.values().flat_map(|shelf| shelf.idle.iter().copied());
         let mut all: Vec<_> = shelved
             .chain(self.leased.iter().map(|l| l.0))
@@ -125,7 +125,7 @@ impl Model {
         assert_eq!((all.len(), before), (counted - dialing, counted - dialing));
     }
 
-    /// Everything ends: nobody may be left waiting.
+    /// Ends everything, and checks that no request is left waiting.
     pub(super) fn drain(&mut self, random: &mut Random) {
         let mut out = Vec::new();
         for name in HOSTS {
@@ -171,7 +171,7 @@ impl Model {
                 self.play.policy.checkin(place, lease.0, Terms::default(), served, now, &mut out);
                 self.follow(out, Some(lease), false);
             } else if self.play.policy.waiting > 0 {
-                self.play.now = self.play.policy.due().expect("somebody waits for ever").max(self.play.now);
+                self.play.now = self.play.policy.due().expect("a request waits for ever").max(self.play.now);
                 self.play.policy.reap(self.play.now, &mut out);
                 self.follow(out, None, false);
                 self.reclaim();
@@ -180,12 +180,13 @@ impl Model {
                 return;
             }
         }
-        panic!("it does not come to rest");
+        panic!("the pool does not become quiet");
     }
 }
 
 impl Host<Named> {
-    /// Those who may stand in the queue beyond its bound: they had been let in before.
+    /// Returns the number of requests that may stand in the queue beyond its bound, because they were admitted
+    /// before.
     fn resending_and_replaced(&self, model: &Model, at: usize) -> usize {
         let ours = model.shelves.iter().filter(|((host, _), _)| *host == at);
         ours.map(|(_, shelf)| shelf.first.len() + shelf.resending.len()).sum()

@@ -64,9 +64,9 @@ impl Model {
                     || waiter,
                     &mut out,
                 );
-                self.has_slot = true;
+                self.has_freed_room = true;
                 self.follow(out, None, false);
-                self.has_slot = false;
+                self.has_freed_room = false;
                 self.took(&checkout, host, runtime, waiter, true);
             }
             56..60 => {
@@ -87,9 +87,9 @@ impl Model {
                     &mut out,
                 );
                 self.play.tickets.insert(waiter, ticket);
-                self.has_slot = true;
+                self.has_freed_room = true;
                 self.follow(out, None, false);
-                self.has_slot = false;
+                self.has_freed_room = false;
             }
             60..72 => self.dial_ends(random, true),
             72..76 => self.dial_ends(random, false),
@@ -167,7 +167,7 @@ impl Model {
         }
     }
 
-    /// What is overdue is given up.
+    /// Gives up the overdue dials.
     pub(super) fn reclaim(&mut self) {
         loop {
             let (mut out, now) = (Vec::new(), self.play.now);
@@ -181,7 +181,7 @@ impl Model {
             self.follow(out, None, false);
         }
         let due = self.play.policy.next_overdue();
-        assert!(due.is_none_or(|due| due > self.play.now), "an overdue dial keeps its slot");
+        assert!(due.is_none_or(|due| due > self.play.now), "an overdue dial keeps its room");
     }
 
     pub(super) fn take_lease(&mut self, random: &mut Random) -> Option<(u32, usize, u32)> {
@@ -192,7 +192,7 @@ impl Model {
         Some(self.leased.swap_remove(at))
     }
 
-    /// The lease of a request that is under way.
+    /// Takes the lease of a request that is under way.
     pub(super) fn take_user(&mut self, random: &mut Random) -> Option<(u32, usize, u32)> {
         let lease = self.take_lease(random)?;
         if self.draining.contains(&lease.0) || self.cut.contains(&lease.0) {
@@ -225,7 +225,7 @@ impl Model {
         }
         self.follow(out, (!was_doomed).then_some((conn, host, runtime)), false);
         if stays {
-            // In its old place.
+            // The connection is back in its old place.
             assert!(!was_doomed && reason.is_none());
             let gone = |known: &u32| {
                 self.doomed.contains(known) || self.graves.iter().any(|grave| grave.0 == *known)
@@ -235,7 +235,7 @@ impl Model {
         }
     }
 
-    /// The policy is told the next thing about a dial that failed.
+    /// Tells the policy the next thing about a dial that failed.
     pub(super) fn failure_goes_on(&mut self, random: &mut Random) {
         if self.failures.is_empty() {
             return;

@@ -1,4 +1,4 @@
-//! A random walk of the policy, beside a simple model of it.
+//! A random walk of the policy next to a simple model of it.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -11,7 +11,7 @@ mod check;
 #[path = "model_steps_tests.rs"]
 mod steps;
 
-/// A generator of numbers that look random: xorshift64*.
+/// A generator of pseudo-random numbers: xorshift64*.
 struct Random(u64);
 
 impl Random {
@@ -31,11 +31,11 @@ impl Random {
     }
 }
 
-/// Where the model thinks that connections and waiters are. A shelf is a host and a runtime.
+/// Connections and waiters of one shelf, a host and a runtime, as the model has them.
 #[derive(Default)]
 struct Shelved {
     idle: Vec<u32>,
-    /// Replaced requests, then the others.
+    /// Requests whose dead connection was replaced. They come before `waiting`.
     first: VecDeque<u32>,
     waiting: VecDeque<u32>,
     resending: VecDeque<u32>,
@@ -51,26 +51,26 @@ struct Model {
     failures: Vec<Failure>,
     /// Idle connections that are being looked at.
     lent: Vec<Lent<u32>>,
-    /// Of these, such as were buried meanwhile.
+    /// Lent connections that were buried meanwhile.
     doomed: BTreeSet<u32>,
-    /// Leased connections that read what nobody wants, and of these, such as are to be closed.
+    /// Draining connections, and draining connections that are to be closed.
     draining: BTreeSet<u32>,
     cut: BTreeSet<u32>,
-    /// Waiters that wanted a fresh connection.
+    /// Waiters that accept only a fresh connection.
     picky: BTreeSet<u32>,
-    /// Since when each waiter has waited.
+    /// Time at which each waiter came.
     since: BTreeMap<u32, Instant>,
-    /// Connections that have come from a dial or unused, and may go to whoever waits beside them.
+    /// Connections that came from a dial or came back unused, and may go to a waiter of their own shelf first.
     unused: BTreeSet<u32>,
-    /// Requests that came, dials that were begun, and of these, such as nobody waited for.
+    /// Number of requests that came, of dials that were begun, and of dials that no request waited for.
     requests: usize,
     begun: usize,
     ahead: usize,
-    /// The dead connection of a request has left it its slot.
-    has_slot: bool,
-    /// How long ago the connection was used that was given to the policy last.
+    /// Whether a dial may begin in the room of a dead connection.
+    has_freed_room: bool,
+    /// Time since the latest use of the connection that was given to the policy last.
     age: Duration,
-    /// The reaper has run, and no time has passed since.
+    /// Whether the reaper has run, and no time has passed since.
     is_reaped: bool,
     next: u32,
 }
@@ -106,7 +106,7 @@ impl Model {
             requests: 0,
             begun: 0,
             ahead: 0,
-            has_slot: false,
+            has_freed_room: false,
             age: Duration::ZERO,
             is_reaped: false,
             next: 0,
@@ -122,14 +122,15 @@ impl Model {
         self.shelves.entry((host, runtime)).or_default()
     }
 
-    /// Whose connection or dial it is.
+    /// Returns the host and the runtime of a place.
     fn owner(&self, place: Place) -> (usize, u32) {
         let host = self.play.policy.hosts.host(place.host);
         let runtime = host.shelves[place.shelf as usize].partition.unwrap();
         (HOSTS.iter().position(|known| *known == host.key).unwrap(), runtime)
     }
 
-    /// Follows what the policy asks for. `offered` is a connection that was just given to it, `is_fresh` from a dial.
+    /// Follows what the policy asks for. `offered` is a connection that was just given to it; `is_fresh` says that it
+    /// came from a dial.
     fn follow(&mut self, actions: Vec<Act>, offered: Option<(u32, usize, u32)>, is_fresh: bool) {
         let mut offered = offered;
         self.note_doomed();
@@ -154,10 +155,10 @@ impl Model {
                                 let at = queue.iter().position(accepts)?;
                                 queue.remove(at)
                             });
-                            found.expect("one waits who accepts it")
+                            found.expect("a waiter accepts it")
                         }
                     };
-                    assert_eq!(waiter, oldest, "oldest first, of those who accept it");
+                    assert_eq!(waiter, oldest, "the oldest waiter that accepts the connection comes first");
                     self.check_turn(conn, waiter, place);
                     self.picky.remove(&waiter);
                     self.leased.push((conn, host, runtime));
@@ -202,7 +203,7 @@ impl Model {
         }
     }
 
-    /// A dial for which nobody waits begins only where no request waits for the room.
+    /// Checks that a dial that no request waits for begins only where no request waits for the room.
     fn note_dial(&mut self, host: usize, runtime: u32) {
         self.begun += 1;
         let is_here = |at: usize, on: u32| (at, on) == (host, runtime);
@@ -211,7 +212,7 @@ impl Model {
         let none = Shelved::default();
         let shelf = self.shelves.get(&(host, runtime)).unwrap_or(&none);
         let waiters = shelf.first.len() + shelf.waiting.len() + shelf.resending.len();
-        if waiters <= under_way && !self.has_slot {
+        if waiters <= under_way && !self.has_freed_room {
             self.ahead += 1;
             assert!(self.play.policy.blocked.is_empty(), "a request waits for the total limit");
             let slots = 0..self.play.policy.hosts.slots();
@@ -222,7 +223,8 @@ impl Model {
         }
     }
 
-    /// Whoever has waited for a turn on another runtime comes before those who came later, once a connection comes back.
+    /// Checks that a request which has waited for a turn on another runtime comes before later ones, once a
+    /// connection comes back.
     fn check_turn(&self, conn: u32, granted: u32, place: Place) {
         let host = self.play.policy.hosts.host(place.host);
         let ours = host.shelves[place.shelf as usize].waiting.oldest();
@@ -239,7 +241,8 @@ impl Model {
         }
     }
 
-    /// Idle connections that were buried while they were looked at are told of when they come back.
+    /// Notes idle connections that were buried while they were being looked at. The policy tells of them when they
+    /// come back.
     fn note_doomed(&mut self) {
         for (stamp, _) in self.play.policy.doomed.clone() {
             let lent =
@@ -252,7 +255,7 @@ impl Model {
         }
     }
 
-    /// What a lease's end adds to the ledger.
+    /// Returns what a lease's end adds to the ledger.
     fn served(&mut self, conn: u32, random: &mut Random) -> Served {
         let is_draining = self.draining.remove(&conn) || self.cut.remove(&conn);
         let answered = random.below(4) as u64;
