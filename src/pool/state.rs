@@ -12,14 +12,14 @@ use tokio::sync::Notify;
 
 use super::connection::{Fixed, contained};
 use super::dial::Dialing;
-use super::events::{Log, PoolEventKind};
-use super::key::Route;
+use super::events::{Log, PoolEventKind, Refusal};
+use super::key::{Route, RouteRef};
 #[cfg(debug_assertions)]
 use super::order::Order;
-use super::policy::actions::Action;
+use super::policy::actions::{Action, Checkout};
 use super::policy::dials::DialId;
 use super::policy::places::Place;
-use super::{Act, Decider, Waiter, reaper};
+use super::{Act, Decider, Shell, Waiter, reaper};
 use crate::time;
 
 /// What the lock guards.
@@ -87,6 +87,20 @@ impl State {
             self.tell(route(), kind);
         }
         self.follow(kind);
+    }
+
+    /// Notes what a request's checkout came to.
+    pub(super) fn note_checkout(&mut self, checkout: &Checkout<Shell>, route: RouteRef<'_>) {
+        let refusal = match checkout {
+            Checkout::Reuse(connection, place) => {
+                return self.note(*place, PoolEventKind::Assigned { id: connection.id(), reused: true });
+            }
+            Checkout::Queued(ticket) => return self.note(ticket.place, PoolEventKind::Waited),
+            Checkout::Full(_) => Refusal::Full,
+            Checkout::Failing(_) => Refusal::Failing,
+            Checkout::Shut => Refusal::Shutdown,
+        };
+        self.note_at(|| Arc::new(route.to_route()), PoolEventKind::Refused(refusal));
     }
 
     /// Notes what the policy decided, before it is carried out.

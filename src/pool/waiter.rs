@@ -92,11 +92,12 @@ impl Wait {
     pub(crate) fn timed_out(&self, after: Duration) -> Error {
         let place = self.ticket.place;
         let mut state = self.inner.lock();
-        let Some((key, counts, is_blocked, failed)) = state.policy.of_ticket(self.ticket) else {
+        let Some(host) = state.policy.of_ticket(self.ticket) else {
             let message = format!("no connection became free within {after:?}");
             return Error::new(ErrorKind::PoolTimeout, message).in_phase(Phase::Queue);
         };
-        let (key, failed) = (key.clone(), failed.cloned());
+        let (key, counts, is_blocked, failed) =
+            (host.key.clone(), host.counts, host.is_blocked, host.failure.cloned());
         state.note(place, PoolEventKind::Refused(Refusal::TimedOut));
         drop(state);
         let config = &self.inner.config;
@@ -135,8 +136,8 @@ impl PoolInner {
         // Only the oldest 16 batches of dials are searched.
         for _ in 0..16 {
             let state = self.lock();
-            let (_, counts, _, failed) = state.policy.of_ticket(ticket)?;
-            if counts.active > 0 && failed.is_none() {
+            let host = state.policy.of_ticket(ticket)?;
+            if host.counts.active > 0 && host.failure.is_none() {
                 return None;
             }
             let mut last = None;

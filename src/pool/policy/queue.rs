@@ -125,6 +125,17 @@ pub(super) enum Lane {
     Resending,
 }
 
+/// What a waiting request can be told of its host.
+#[derive(Debug)]
+pub(crate) struct WaitedFor<'a, K: Kinds> {
+    pub(crate) key: &'a K::Key,
+    pub(crate) counts: Counts,
+    /// Whether the total limit blocks the host.
+    pub(crate) is_blocked: bool,
+    /// The latest failure of a dial to the host.
+    pub(crate) failure: Option<&'a K::Failure>,
+}
+
 impl<K: Kinds> Policy<K> {
     /// Adds a request to a queue of its shelf.
     pub(super) fn enqueue(&mut self, place: Place, turn: Turn, queued: Queued<K::Waiter>, lane: Lane) {
@@ -199,13 +210,16 @@ impl<K: Kinds> Policy<K> {
         Some(from)
     }
 
-    /// Returns the key and the counts of the host in whose queue a request stands, whether the total limit blocks
-    /// that host, and its latest failure. Returns `None` if the request stands in no queue any more.
-    pub(crate) fn of_ticket(&self, ticket: Ticket) -> Option<(&K::Key, Counts, bool, Option<&K::Failure>)> {
+    /// Returns the host in whose queue a request stands. Returns `None` if the request stands in no queue any more.
+    pub(crate) fn of_ticket(&self, ticket: Ticket) -> Option<WaitedFor<'_, K>> {
         let host = self.hosts.get(ticket.place.host)?;
         let shelf = host.shelves.get(ticket.place.shelf as usize)?;
         let stands = shelf.waiting.contains(ticket.turn) || shelf.resending.contains(ticket.turn);
-        let failed = host.failing.as_ref().map(|failing| &failing.error);
-        stands.then(|| (&host.key, host.counts(), host.blocked.is_some(), failed))
+        stands.then(|| WaitedFor {
+            key: &host.key,
+            counts: host.counts(),
+            is_blocked: host.blocked.is_some(),
+            failure: host.failing.as_ref().map(|failing| &failing.error),
+        })
     }
 }

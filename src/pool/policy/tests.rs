@@ -353,7 +353,7 @@ fn rule_09_a_grant_is_withdrawn_only_for_a_gain() {
     assert!(!gains(&play), "it would only be closed");
     play.want("a", 0, 2);
     assert!(gains(&play), "another request of the host waits");
-    let mut play = granted(Limits { max_connections: 1, ..nothing.clone() });
+    let mut play = granted(Limits { max_connections: 1, ..nothing });
     play.want("b", 0, 2);
     assert!(gains(&play), "another host is blocked");
     let mut play = granted(nothing);
@@ -420,10 +420,12 @@ fn the_shell_can_ask_about_hosts_and_waiters() {
     // A request that was granted a connection stands in no queue. A waiting one does, and so does one that is sent again.
     assert!(play.policy.of_ticket(play.tickets[&1]).is_none());
     play.want("c", 0, 3);
-    let (key, counts, is_blocked, failed) = play.policy.of_ticket(play.tickets[&3]).unwrap();
-    assert_eq!((*key, counts.waiting, is_blocked, failed.is_some()), ("c", 1, true, false));
-    let (_, _, is_blocked, _) = play.policy.of_ticket(play.tickets[&2]).unwrap();
-    assert!(!is_blocked);
+    let host = play.policy.of_ticket(play.tickets[&3]).unwrap();
+    assert_eq!(
+        (*host.key, host.counts.waiting, host.is_blocked, host.failure.is_some()),
+        ("c", 1, true, false)
+    );
+    assert!(!play.policy.of_ticket(play.tickets[&2]).unwrap().is_blocked);
     play.redial(1, 4);
     assert!(play.policy.of_ticket(play.tickets[&4]).is_some());
     // The sum over several exchanges.
