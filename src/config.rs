@@ -128,7 +128,7 @@ impl ClientBuilder {
     /// Further requests wait in the order of their arrival, for at most the [acquire timeout](Self::acquire_timeout).
     /// [`build`](Self::build) refuses 0.
     pub fn max_connections_per_host(mut self, connections: usize) -> Self {
-        self.pool.max_connections_per_host = connections;
+        self.pool.limits.max_connections_per_host = connections;
         self
     }
 
@@ -137,7 +137,7 @@ impl ClientBuilder {
     /// If the limit is reached, an idle connection of another host is closed for a request that needs a new connection.
     /// [`build`](Self::build) refuses 0.
     pub fn max_connections(mut self, connections: usize) -> Self {
-        self.pool.max_connections = connections;
+        self.pool.limits.max_connections = connections;
         self
     }
 
@@ -148,7 +148,7 @@ impl ClientBuilder {
     /// none is kept: every request has a connection of its own and says `Connection: close`
     /// (<https://www.rfc-editor.org/rfc/rfc9112#section-9.3>).
     pub fn max_idle_per_host(mut self, connections: usize) -> Self {
-        self.pool.max_idle_per_host = connections;
+        self.pool.limits.max_idle_per_host = connections;
         self
     }
 
@@ -160,7 +160,7 @@ impl ClientBuilder {
     /// never closed for this limit, so that a burst keeps its connections. With 0, none is kept, as for
     /// [`max_idle_per_host`](Self::max_idle_per_host).
     pub fn max_idle(mut self, connections: usize) -> Self {
-        self.pool.max_idle = Some(connections);
+        self.pool.limits.max_idle = Some(connections);
         self
     }
 
@@ -170,7 +170,7 @@ impl ClientBuilder {
     /// A server's `Keep-Alive: timeout=N` shortens it to N - 1 s. With `None`, a connection stays until the server closes it.
     /// With zero, none is kept, as for [`max_idle_per_host`](Self::max_idle_per_host).
     pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.pool.idle_timeout = timeout.into();
+        self.pool.limits.idle_timeout = timeout.into();
         self
     }
 
@@ -179,14 +179,14 @@ impl ClientBuilder {
     /// A random part of up to a tenth is subtracted for each connection, so that connections that were made together are not
     /// replaced together. A request that is under way is not interrupted.
     pub fn max_lifetime(mut self, lifetime: impl Into<Option<Duration>>) -> Self {
-        self.pool.max_lifetime = lifetime.into();
+        self.pool.limits.max_lifetime = lifetime.into();
         self
     }
 
     /// Sets the largest number of requests that may wait for a connection to one host: 10,000 by default. A further request
     /// fails at once with [`ErrorKind::PoolFull`](crate::ErrorKind::PoolFull).
     pub fn max_waiters_per_host(mut self, waiters: usize) -> Self {
-        self.pool.max_waiters_per_host = waiters;
+        self.pool.limits.max_waiters_per_host = waiters;
         self
     }
 
@@ -230,7 +230,7 @@ impl ClientBuilder {
     /// [`is_not_attempted`](crate::Error::is_not_attempted). Dials for [`min_idle`](crate::Client::min_idle) wait a few
     /// seconds after a failure in any case.
     pub fn failing_host_backoff(mut self, longest: impl Into<Option<Duration>>) -> Self {
-        self.pool.failing_host_backoff = longest.into();
+        self.pool.limits.failing_host_backoff = longest.into();
         self
     }
 
@@ -238,7 +238,7 @@ impl ClientBuilder {
     /// (see [`failing_host_backoff`](Self::failing_host_backoff)) and for the dial after it, instead of failing at once.
     /// `false` by default.
     pub fn wait_for_failing_hosts(mut self, wait: bool) -> Self {
-        self.pool.wait_for_failing = wait;
+        self.pool.limits.wait_for_failing = wait;
         self
     }
 
@@ -249,7 +249,7 @@ impl ClientBuilder {
     /// a retry; or if the server sends bytes on it while it is idle, because such bytes could be taken for the next response.
     /// The host's connections are kept again after 60 s.
     pub fn not_kept_after(mut self, connections: impl Into<Option<u8>>) -> Self {
-        self.pool.not_kept_after = connections.into();
+        self.pool.limits.not_kept_after = connections.into();
         self
     }
 
@@ -484,7 +484,7 @@ impl ClientBuilder {
         if let Some(error) = self.error {
             return Err(error);
         }
-        if self.pool.max_connections_per_host == 0 || self.pool.max_connections == 0 {
+        if self.pool.limits.max_connections_per_host == 0 || self.pool.limits.max_connections == 0 {
             return Err(Error::request(
                 "the limit of connections is 0, which would let no request through: set at least 1",
             ));
@@ -498,9 +498,9 @@ impl ClientBuilder {
             let fields = self.request.default_headers.entry(USER_AGENT);
             fields.or_insert(HeaderValue::from_static(concat!("handclasp/", env!("CARGO_PKG_VERSION"))));
         }
-        self.request.closes = self.pool.max_idle_per_host == 0
-            || self.pool.max_idle == Some(0)
-            || self.pool.idle_timeout == Some(Duration::ZERO);
+        self.request.closes = self.pool.limits.max_idle_per_host == 0
+            || self.pool.limits.max_idle == Some(0)
+            || self.pool.limits.idle_timeout == Some(Duration::ZERO);
         if let Some(whole) = self.connect_timeout {
             // A default timeout never shortens one that was set: the lookup may take the whole connect timeout.
             self.connect.connect_timeout = whole.unwrap_or(NEVER);
@@ -517,7 +517,7 @@ impl ClientBuilder {
                 self.connect.connect_timeout = self.connect.connect_timeout.max(whole);
             }
         }
-        self.pool.connect_timeout = Some(self.connect.connect_timeout);
+        self.pool.limits.connect_timeout = Some(self.connect.connect_timeout);
         let resolver = Resolver::new(self.overrides, self.resolver.map(|resolver| resolver.0));
         let dialer =
             Dialer::new(resolver, self.connect, self.tls, self.connector.map(|connector| connector.0));

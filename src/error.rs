@@ -4,6 +4,8 @@
 //! errors, which stay reachable as its [`source`](std::error::Error::source). Invariant: no message contains a header's
 //! value or a URL's credentials.
 
+mod written;
+
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
@@ -11,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use http::Uri;
 
+pub use self::written::Written;
 use crate::trace::Timings;
 
 /// A boxed error of any type, for custom resolvers, connectors and body streams.
@@ -155,21 +158,6 @@ impl fmt::Display for Phase {
             Self::Receive => "receive",
         })
     }
-}
-
-/// How much of a request was written to a connection. If the request was sent several times, the largest amount counts.
-///
-/// With https, bytes count as written once they have been passed to TLS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-#[allow(clippy::exhaustive_enums, reason = "these three are all there can be")]
-pub enum Written {
-    /// No byte: the server cannot have acted on the request.
-    #[default]
-    Nothing,
-    /// A part: the server may have acted on the request.
-    Partly,
-    /// The whole request: the server may have acted on it.
-    All,
 }
 
 impl Error {

@@ -73,16 +73,6 @@ impl DialError {
         Self::new(ErrorKind::Shutdown, Phase::Queue, Error::SHUTDOWN.to_owned(), Scope::Runtime)
     }
 
-    #[cfg(test)]
-    pub(crate) fn refused() -> Self {
-        Self::new(ErrorKind::Connect, Phase::Tcp, "refused".to_owned(), Scope::Attempt)
-    }
-
-    #[cfg(test)]
-    pub(crate) fn short_of_descriptors() -> Self {
-        Self::new(ErrorKind::Connect, Phase::Tcp, "too many open files".to_owned(), Scope::Shortage)
-    }
-
     /// Returns an error of the TLS phase.
     pub(super) fn tls(message: String, scope: Scope) -> Self {
         Self::new(ErrorKind::Tls, Phase::Tls, message, scope)

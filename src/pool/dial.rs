@@ -1,8 +1,8 @@
-//! Dials: each a task of its own, so that a request that gives up throws no handshake away.
+//! Dials: each runs in a task of its own, so that a request that gives up throws no handshake away.
 //!
-//! It knows the policy's answers and the dialer, no HTTP. Invariants: however a dial ends (also by its runtime's end, or by
-//! a panic), the policy is told, and the waiters whom its failure concerns; and a dial that the pool gave up tells nobody
-//! anything, and closes its socket at once, whether its runtime runs or not.
+//! Knows the policy's actions and the dialer, no HTTP. Invariants: however a dial ends, also by the end of its
+//! runtime or by a panic, the policy is told, and so are the waiters that its failure concerns; and a dial that the
+//! pool gave up reports nothing, and closes its socket at once whether its runtime runs or not.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -14,56 +14,57 @@ use std::time::Instant;
 
 use tokio::task::AbortHandle;
 
-use super::conn::{Kept, contained};
+use super::connection::{Connection, contained};
 use super::events::PoolEventKind;
-use super::hosts::Place;
 use super::key::Route;
-use super::stats::DropReason;
-use super::{Actions, Decider, Runtime, Shared, Waiting, WarmCell};
+use super::policy::dials::DialId;
+use super::policy::places::Place;
+use super::policy::reasons::DropReason;
+use super::{Actions, Decider, PoolInner, Runtime, Waiter, WarmCell};
 use crate::connect::{Destination, DialError, Dialed};
 use crate::error::ErrorKind;
 use crate::time;
 use crate::trace::Setup;
 
-impl Shared {
-    /// Makes a connection in a task of its own, so that a request that gives up throws no handshake away.
+impl PoolInner {
+    /// Starts the task of a dial.
     pub(super) fn dial(
         self: &Arc<Self>,
         route: Arc<Route>,
         runtime: &Runtime,
         place: Place,
-        began: u64,
-        wanted_by: Option<&Waiting>,
+        dial_id: DialId,
+        wanted_by: Option<&Waiter>,
         warm: Option<Arc<WarmCell>>,
     ) {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let setup = Arc::new(Setup::new(id, route.scheme(), route.host(), route.port(), time::now()));
-        if let Some(waiting) = wanted_by {
-            *waiting.dial.lock().unwrap_or_else(PoisonError::into_inner) = Some(setup.clone());
+        if let Some(waiter) = wanted_by {
+            *waiter.dial.lock().unwrap_or_else(PoisonError::into_inner) = Some(setup.clone());
         }
         let destination = Destination::new(route.is_https(), route.host(), route.port());
         let (dialer, traced, is_isolated) = (self.dialer.clone(), setup.clone(), route.tag().is_some());
         let work = async move { dialer.dial(&destination, is_isolated, &traced).await };
         let work = Arc::new(Work::new(work));
         let dial = Dial {
-            shared: Arc::downgrade(self),
+            inner: Arc::downgrade(self),
             runtime: runtime.clone(),
             route: route.clone(),
             setup: setup.clone(),
             id,
             place,
-            began,
+            dial_id,
             epoch: self.epoch.load(Ordering::Relaxed),
             over: false,
         };
         let mut state = self.lock();
-        if !state.policy.has_dial(began) {
-            // The policy gave it up before it began.
+        if !state.policy.has_dial(dial_id) {
+            // The policy gave the dial up before it began.
             drop(state);
             return dial.given_up(warm);
         }
         let is_stopped = state.is_stopped;
-        state.dials.insert(began, Dialing { id, place, route, setup, work: work.clone(), warm });
+        state.dials.insert(dial_id, Dialing { id, place, route, setup, work: work.clone(), warm });
         drop(state);
         if is_stopped {
             return dial.refuse();
@@ -71,25 +72,25 @@ impl Shared {
         work.runs_as(runtime.handle.spawn(dial.run(work.clone())).abort_handle());
     }
 
-    /// The policy gave a dial up: it counts no more, and its socket is closed.
-    pub(super) fn abort_dial(&self, began: u64) {
-        let given_up = self.lock().dials.remove(&began);
+    /// Cancels a dial that the policy gave up: its socket is closed.
+    pub(super) fn abort_dial(&self, dial_id: DialId) {
+        let given_up = self.lock().dials.remove(&dial_id);
         let Some(Dialing { setup, work, warm, .. }) = given_up else { return };
         work.cut();
         setup.end(Some(ErrorKind::Connect), time::now());
         tell_warm(warm, Ok(()));
     }
 
-    /// Gives up the dials that are overdue, because their runtimes do not run, and fails the requests that wait there.
+    /// Gives up the dials that are overdue because their runtimes do not run, and fails the requests that wait there.
     pub(super) fn reclaim(self: &Arc<Self>, now: Instant) {
         loop {
             let state = self.lock();
-            let Some((began, runtime)) = state.policy.overdue(now) else { return };
-            let dial = state.dials.get(&began).map(|dial| (dial.setup.clone(), dial.warm.clone()));
+            let Some((dial_id, runtime)) = state.policy.overdue(now) else { return };
+            let dial = state.dials.get(&dial_id).map(|dial| (dial.setup.clone(), dial.warm.clone()));
             drop(state);
-            let error = DialError::stalled(self.config.connect_timeout.unwrap_or_default());
-            // (A dial that is not known has not begun: the thread that starts it was delayed, and will find that it was
-            // given up.)
+            let error = DialError::stalled(self.config.limits.connect_timeout.unwrap_or_default());
+            // A dial that the shell does not know yet has not begun: the thread that starts it was delayed, and will
+            // find that it was given up.
             if let Some((setup, warm)) = dial {
                 let mut slot = Some(0);
                 while let Some(from) = slot {
@@ -102,7 +103,7 @@ impl Shared {
                 tell_warm(warm, Err(error));
             }
             let mut actions = Actions::new();
-            self.decide(&mut actions, |policy, now, actions| policy.reclaim(began, now, actions));
+            self.decide(&mut actions, |policy, now, actions| policy.reclaim(dial_id, now, actions));
             self.perform(actions);
         }
     }
@@ -121,7 +122,7 @@ pub(super) struct Dialing {
 
 type Working = Pin<Box<dyn Future<Output = Result<Dialed, DialError>> + Send>>;
 
-/// What a dial's task does. It can be dropped from outside, also while the task's runtime does not run.
+/// The work of a dial's task. It can be dropped from outside, even while the task's runtime does not run.
 struct Work {
     future: Mutex<Option<Working>>,
     is_cut: AtomicBool,
@@ -137,7 +138,7 @@ impl Work {
         }
     }
 
-    /// Polls the dial. `None`: it was cut.
+    /// Polls the dial. Returns `None` if the dial was cut.
     fn poll(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Dialed, DialError>>> {
         let mut future = self.future.lock().unwrap_or_else(PoisonError::into_inner);
         let polled = future.as_mut().map(|future| future.as_mut().poll(cx));
@@ -153,14 +154,14 @@ impl Work {
         }
     }
 
-    /// Drops the dial, whatever it does. If it is being polled, whoever polls it drops it.
+    /// Drops the dial at whatever point it is. If a task is polling it, that task drops it.
     fn cut(&self) {
         self.is_cut.store(true, Ordering::SeqCst);
         self.drop_future();
         self.wake();
     }
 
-    /// Names the task that runs it, so that a cut ends the task.
+    /// Names the task that runs the dial, so that a cut ends the task.
     fn runs_as(&self, task: AbortHandle) {
         _ = self.task.set(task);
         if self.is_cut.load(Ordering::SeqCst) {
@@ -175,7 +176,7 @@ impl Work {
     }
 
     fn drop_future(&self) {
-        // (It may be the caller's code that is dropped.)
+        // Dropping the future may run the caller's code.
         let future = match self.future.try_lock() {
             Ok(mut future) => future.take(),
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner().take(),
@@ -191,15 +192,16 @@ impl fmt::Debug for Work {
     }
 }
 
-/// The task of a dial. Dropped before its end (its runtime stops, or it panics), the dial counts as failed.
+/// The task of a dial. A dial that is dropped before its end, because its runtime stops or it panics, counts as
+/// failed.
 struct Dial {
-    shared: Weak<Shared>,
+    inner: Weak<PoolInner>,
     runtime: Runtime,
     route: Arc<Route>,
     setup: Arc<Setup>,
     id: u64,
     place: Place,
-    began: u64,
+    dial_id: DialId,
     epoch: u64,
     over: bool,
 }
@@ -220,11 +222,11 @@ impl Dial {
         self.over = true;
         self.setup.end(None, time::now());
         let Dialed { stream, peer, local } = dialed;
-        let shared = self.shared.upgrade();
-        let lifetime = shared.as_ref().and_then(|shared| shared.lifetime(self.id));
+        let inner = self.inner.upgrade();
+        let lifetime = inner.as_ref().and_then(|inner| inner.lifetime(self.id));
         let (runtime, setup) = (self.runtime.clone(), self.setup.clone());
-        let kept = Kept::new(
-            self.shared.clone(),
+        let connection = Connection::new(
+            self.inner.clone(),
             self.id,
             stream,
             peer,
@@ -236,36 +238,36 @@ impl Dial {
             self.place,
             self.route.clone(),
         );
-        let Some(shared) = shared else {
-            let _ = kept.close(DropReason::Shutdown);
+        let Some(inner) = inner else {
+            let _ = connection.close(DropReason::Shutdown);
             return;
         };
         let mut actions = Vec::new();
-        let (now, epoch) = (kept.used_at, shared.epoch());
-        let mut state = shared.lock();
-        let Some(dialing) = state.take_dial(self.began) else {
-            // The pool gave the dial up: its slot is somebody else's.
+        let (now, epoch) = (connection.used_at, inner.epoch());
+        let mut state = inner.lock();
+        let Some(dialing) = state.take_dial(self.dial_id) else {
+            // The pool gave the dial up, and its room is taken.
             drop(state);
-            let _ = kept.close(DropReason::Abandoned);
+            let _ = connection.close(DropReason::Abandoned);
             return;
         };
-        shared.keep(state, kept, now, &mut actions, |state, kept, now, actions| {
-            state.live.insert(self.id, kept.fixed.clone());
+        inner.keep(state, connection, now, &mut actions, |state, connection, now, actions| {
+            state.live.insert(self.id, connection.fixed.clone());
             state.note(self.place, PoolEventKind::Opened { id: self.id });
-            state.policy.note_handshake(self.place, kept.fixed.handshake);
-            let terms = kept.terms(None, epoch);
-            state.policy.dialed(self.place, self.began, kept, terms, now, actions)
+            state.policy.note_handshake(self.place, connection.fixed.handshake);
+            let terms = connection.terms(None, epoch);
+            state.policy.dialed(self.place, self.dial_id, connection, terms, now, actions)
         });
-        shared.perform(actions);
+        inner.perform(actions);
         tell_warm(dialing.warm, Ok(()));
     }
 
-    /// The pool makes no connections any more.
+    /// Fails the dial because the pool was shut down.
     fn refuse(mut self) {
         self.fail(&DialError::shutdown());
     }
 
-    /// The pool gave the dial up before it began.
+    /// Ends a dial that the pool gave up before it began.
     fn given_up(mut self, warm: Option<Arc<WarmCell>>) {
         self.over = true;
         self.setup.end(Some(ErrorKind::Connect), time::now());
@@ -275,59 +277,59 @@ impl Dial {
     fn fail(&mut self, error: &DialError) {
         self.over = true;
         self.setup.end(Some(error.kind()), time::now());
-        let Some(shared) = self.shared.upgrade() else { return };
-        let (place, began) = (self.place, self.began);
-        let kept = error.to_keep();
-        let mut state = shared.lock();
+        let Some(inner) = self.inner.upgrade() else { return };
+        let (place, dial_id) = (self.place, self.dial_id);
+        let remembered = error.to_keep();
+        let mut state = inner.lock();
         // A dial that the pool gave up tells nobody anything.
-        let Some(dialing) = state.take_dial(began) else { return };
+        let Some(dialing) = state.take_dial(dial_id) else { return };
         state.note(place, PoolEventKind::DialFailed { id: self.id });
-        // What failed in a network that is gone says nothing of this one.
-        let is_of_now = self.epoch == shared.epoch();
+        // A failure in an earlier network says nothing of this one.
+        let is_of_now = self.epoch == inner.epoch();
         let now = time::now();
-        let noted = if is_of_now { Some(kept) } else { None };
-        let decides = state.policy.note_failure(place, began, noted, now);
+        // Only a failure of the host is remembered and shared.
+        let is_of_host = error.is_of_host() && is_of_now;
+        let noted = if is_of_host { Some(remembered) } else { None };
+        let decides = state.policy.note_failure(place, dial_id, noted, now);
         let known = state.policy.failure(place);
         drop(state);
         tell_warm(dialing.warm, Err(error.clone()));
         let told = |error: &DialError, tell: &dyn Fn(&mut Decider, &mut Actions) -> bool| {
             loop {
                 let mut actions = Vec::new();
-                let more = shared.decide(&mut actions, |policy, _, actions| tell(policy, actions));
-                shared.perform_all(actions, &[], Some((error, &self.setup)));
+                let more = inner.decide(&mut actions, |policy, _, actions| tell(policy, actions));
+                inner.perform_all(actions, &[], Some((error, &self.setup)));
                 if !more {
                     return;
                 }
             }
         };
         let concerns_host = error.concerns_host() || decides;
-        told(error, &|policy, out| policy.fail_waiters(place, began, concerns_host, out));
+        told(error, &|policy, out| policy.fail_waiters(place, dial_id, concerns_host, out));
         if error.is_of_runtime() {
-            // A runtime that is gone, or cannot dial, is not asked to keep any ready.
+            // A runtime that is gone or cannot dial is not asked to keep connections ready.
             let mut actions = Vec::new();
-            shared.decide(&mut actions, |policy, _, actions| policy.forget_min_idle(place, actions));
-            shared.perform(actions);
+            inner.decide(&mut actions, |policy, _, actions| policy.forget_min_idle(place, actions));
+            inner.perform(actions);
         }
-        // Waiters on other runtimes get the host's last failure.
+        // Waiters in other partitions get the host's latest failure.
         let known = known.as_ref().unwrap_or(error);
-        // Only a failure of the host is shared.
-        let is_of_host = error.is_of_host() && is_of_now;
         if is_of_host {
             told(known, &|policy, out| policy.fail_unserved(place, true, out));
         }
         let mut actions = Vec::new();
-        shared.decide(&mut actions, |policy, now, actions| {
+        inner.decide(&mut actions, |policy, now, actions| {
             policy.dial_failed(place, is_of_host, now, actions);
         });
-        shared.perform_all(actions, &[], Some((known, &self.setup)));
-        shared.ensure_timer(&self.runtime);
+        inner.perform_all(actions, &[], Some((known, &self.setup)));
+        inner.ensure_timer(&self.runtime);
     }
 }
 
 /// Reports the dial's outcome to `warm`. A dial that was given up to make room for a request reports `Ok`.
 fn tell_warm(warm: Option<Arc<WarmCell>>, outcome: Result<(), DialError>) {
     if let Some(warm) = warm {
-        // Whoever stopped waiting is not told.
+        // A caller that stopped waiting is not told.
         let _ = contained(|| warm.deliver(outcome));
     }
 }
@@ -349,8 +351,8 @@ mod tests {
     use super::*;
     use crate::{Client, Transport};
 
-    /// The policy gives a dial up under the lock, and the shell carries it out later: a dial that ends in between, well or
-    /// not, counts nowhere.
+    /// The policy gives a dial up under the lock, and the shell carries it out later. A dial that ends in between,
+    /// with or without success, is counted nowhere.
     #[tokio::test]
     async fn a_dial_that_ends_while_it_is_given_up_counts_nowhere() {
         for succeeds in [true, false] {
@@ -377,18 +379,18 @@ mod tests {
                 tokio::task::yield_now().await;
             }
             client.min_idle("http://h.test/", 0).unwrap();
-            let shared = client.pool().shared.clone();
+            let inner = client.pool().inner.clone();
             let (task, mut actions) =
-                (shared.lock().dials.first_key_value().unwrap().1.work.clone(), Vec::new());
-            shared.decide(&mut actions, |policy, _, actions| policy.give_up_all(actions));
+                (inner.lock().dials.first_key_value().unwrap().1.work.clone(), Vec::new());
+            inner.decide(&mut actions, |policy, _, actions| policy.give_up_all(actions));
             go.notify_one();
             while task.task.get().is_some_and(|task| !task.is_finished()) {
                 tokio::task::yield_now().await;
             }
-            shared.perform(actions);
+            inner.perform(actions);
             let total = client.pool().stats().total;
             assert_eq!((total.idle, total.active, total.dialing, total.opened), (0, 0, 0, 0), "{total}");
-            assert!(shared.lock().dials.is_empty());
+            assert!(inner.lock().dials.is_empty());
         }
     }
 }

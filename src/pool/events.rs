@@ -1,8 +1,8 @@
-//! What happens in the pool, told as it happens to those who ask.
+//! The pool's events, for those who subscribe.
 //!
-//! Events are written down under the pool's lock, in the order in which they were decided, and delivered after it. They
-//! cost nothing while nobody listens. Invariants: who listens never holds the pool up, and never holds more than a
-//! bounded number of events; what is lost is counted.
+//! Events are written down under the pool's lock, in the order in which they were decided, and delivered after it.
+//! They cost nothing while nobody subscribes. Invariants: a reader never holds the pool up, and no more than a
+//! bounded number of events is held for readers; lost events are counted.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -11,17 +11,19 @@ use std::time::Instant;
 
 use tokio::sync::Notify;
 
-use super::Shared;
+use super::PoolInner;
 use super::key::Route;
-use super::stats::DropReason;
+use super::policy::reasons::DropReason;
 
 /// Something that happened in a pool. See [`Pool::subscribe`](super::Pool::subscribe).
+///
+/// `Display` writes one line: the origin, then what happened.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct PoolEvent {
-    /// When, by tokio's clock.
+    /// Time of the event, by tokio's clock.
     pub at: Instant,
-    /// What.
+    /// What happened.
     pub kind: PoolEventKind,
     route: Arc<Route>,
 }
@@ -33,36 +35,39 @@ pub enum PoolEventKind {
     /// A connection was made.
     #[non_exhaustive]
     Opened {
-        /// Its number: see [`ConnectionInfo::id`](super::ConnectionInfo::id).
+        /// Number of the connection: see [`ConnectionInfo::id`](super::ConnectionInfo::id).
         id: u64,
     },
-    /// A connection could not be made.
+    /// A connection could not be made, or the pool gave its dial up.
     #[non_exhaustive]
     DialFailed {
-        /// The number that it would have had.
+        /// Number that the connection would have had.
         id: u64,
     },
     /// A connection was given to a request.
     #[non_exhaustive]
     Assigned {
-        /// Its number.
+        /// Number of the connection.
         id: u64,
-        /// It had been used or kept before.
+        /// Whether the connection had been used or kept before.
         reused: bool,
     },
-    /// A connection was put on the shelf.
+    /// A connection was kept idle.
     #[non_exhaustive]
     Kept {
-        /// Its number.
+        /// Number of the connection.
         id: u64,
     },
-    /// The pool let a connection go.
+    /// The pool closed a connection.
     #[non_exhaustive]
     Closed {
-        /// Its number.
+        /// Number of the connection.
         id: u64,
-        /// Why.
+        /// Why the pool closed it.
         reason: DropReason,
+        /// What forbade the reuse of the connection, as a sentence, where the HTTP exchange on it found that;
+        /// otherwise `None`.
+        why: Option<&'static str>,
     },
     /// A request joined the queue.
     Waited,
@@ -74,9 +79,9 @@ pub enum PoolEventKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// The host's queue was full.
+    /// The queue of the host was full.
     Full,
-    /// The last dials to the host had failed, and it was too early for the next.
+    /// The last dials to the host failed, and the waiting period before the next was not over.
     Failing,
     /// It had waited for as long as the acquire timeout allows.
     TimedOut,
@@ -100,26 +105,30 @@ impl fmt::Display for PoolEvent {
             PoolEventKind::Assigned { id, reused: true } => write!(f, "{route}: connection {id} reused"),
             PoolEventKind::Assigned { id, .. } => write!(f, "{route}: connection {id} used"),
             PoolEventKind::Kept { id } => write!(f, "{route}: connection {id} kept"),
-            PoolEventKind::Closed { id, reason } => write!(f, "{route}: connection {id} closed: {reason:?}"),
+            PoolEventKind::Closed { id, reason, why } => {
+                write!(f, "{route}: connection {id} closed: {reason:?}")?;
+                why.map_or(Ok(()), |why| write!(f, " ({why})"))
+            }
             PoolEventKind::Waited => write!(f, "{route}: a request waits"),
             PoolEventKind::Refused(why) => write!(f, "{route}: a request was refused: {why:?}"),
         }
     }
 }
 
-/// A pool's events, in the order in which they happened.
+/// A subscription to a pool's events, which come in the order in which they happened.
 ///
-/// Who reads too slowly loses the oldest; [`missed`](Self::missed) counts them. Dropping it ends the subscription.
+/// A reader that is too slow loses the oldest events; [`missed`](Self::missed) counts them. Dropping this ends the
+/// subscription.
 #[derive(Debug)]
 pub struct PoolEvents {
     log: Arc<Log>,
-    pool: Weak<Shared>,
+    pool: Weak<PoolInner>,
     next: u64,
     missed: u64,
 }
 
 impl PoolEvents {
-    pub(super) fn new(log: Arc<Log>, pool: Weak<Shared>) -> Self {
+    pub(super) fn new(log: Arc<Log>, pool: Weak<PoolInner>) -> Self {
         let mut ring = log.lock();
         ring.readers += 1;
         let next = ring.first + ring.events.len() as u64;
@@ -127,13 +136,14 @@ impl PoolEvents {
         Self { log, pool, next, missed: 0 }
     }
 
-    /// The next event; `None` once the pool is gone and all were read. (Of connections that outlive their pool, because their
-    /// responses are still held, the end is not told.)
+    /// Returns the next event. Returns `None` once the pool is gone and all its events were read.
+    ///
+    /// A connection that outlives its pool, because its response is still held, reports no end.
     ///
     /// Cancel safe: an event that was not returned is still there.
     pub async fn recv(&mut self) -> Option<PoolEvent> {
         loop {
-            // Before looking: what comes in between is not missed.
+            // Enabled before the log is read, so that no event in between is missed.
             let log = self.log.clone();
             let mut news = std::pin::pin!(log.news.notified());
             news.as_mut().enable();
@@ -146,7 +156,7 @@ impl PoolEvents {
         }
     }
 
-    /// The next event, if there is one already.
+    /// Returns the next event if there is one already.
     pub fn try_recv(&mut self) -> Option<PoolEvent> {
         let ring = self.log.lock();
         let lost = ring.first.saturating_sub(self.next);
@@ -157,7 +167,7 @@ impl PoolEvents {
         event
     }
 
-    /// How many events were lost, because they were not read in time.
+    /// Returns the number of events that were lost because they were not read in time.
     pub fn missed(&self) -> u64 {
         self.missed
     }
@@ -169,13 +179,13 @@ impl Drop for PoolEvents {
         ring.readers -= 1;
         let is_last = ring.readers == 0;
         drop(ring);
-        if is_last && let Some(shared) = self.pool.upgrade() {
-            shared.stop_telling(&self.log);
+        if is_last && let Some(inner) = self.pool.upgrade() {
+            inner.stop_telling(&self.log);
         }
     }
 }
 
-/// What is told, until all have read it or newer ones need the place.
+/// Events that not all readers have read.
 #[derive(Debug, Default)]
 pub(super) struct Log {
     ring: Mutex<Ring>,
@@ -185,7 +195,7 @@ pub(super) struct Log {
 #[derive(Debug, Default)]
 struct Ring {
     events: VecDeque<PoolEvent>,
-    /// The number of the first of `events`.
+    /// Number of the first of `events`.
     first: u64,
     readers: usize,
     is_closed: bool,
@@ -196,17 +206,17 @@ impl Log {
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes an event down. Wakes nobody: it is called under the pool's lock.
+    /// Writes an event down. Wakes no reader, because it is called under the pool's lock.
     pub(super) fn push(&self, route: Arc<Route>, at: Instant, kind: PoolEventKind) {
         let mut ring = self.lock();
-        if ring.events.len() == HELD {
+        if ring.events.len() == CAPACITY {
             ring.events.pop_front();
             ring.first += 1;
         }
         ring.events.push_back(PoolEvent { at, kind, route });
     }
 
-    /// Tells whoever waits that there is something to read.
+    /// Wakes the readers.
     pub(super) fn tell(&self) {
         self.news.notify_waiters();
     }
@@ -215,12 +225,12 @@ impl Log {
         self.lock().readers > 0
     }
 
-    /// The pool is gone.
+    /// Ends the log: the pool is gone.
     pub(super) fn close(&self) {
         self.lock().is_closed = true;
         self.tell();
     }
 }
 
-/// Events that are held for slow readers.
-const HELD: usize = 4096;
+/// Number of events that are held for slow readers.
+const CAPACITY: usize = 4096;

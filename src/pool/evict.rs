@@ -1,24 +1,24 @@
-//! Idle connections that are let go before their time: what the caller says, what the server has closed, and what a
-//! suspended machine has missed.
+//! Idle connections that are closed before their time: at the caller's wish, because the server has closed them, or
+//! because the machine was suspended.
 //!
-//! It looks at connections outside the lock. Invariant: the caller's code runs without the lock, and what it thinks of a
-//! connection holds before the next request is written to it.
+//! Looks at connections outside the lock. Invariant: the caller's function runs without the lock, and its answer
+//! about a connection holds before the next request is written to it.
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::conn::{Conn, Fixed, Kept, contained};
+use super::connection::{Conn, Connection, Fixed, contained};
 use super::lease::Lease;
 use super::policy::Lent;
-use super::{Actions, Runtime, Shared, Wait};
+use super::{Actions, PoolInner, Runtime, Wait};
 use crate::connect::Look;
 use crate::pool::DropReason;
-use crate::pool::action::Served;
+use crate::pool::policy::actions::Served;
 use crate::time;
 
-/// A connection that is to be kept, or to be used again. See
+/// A connection that is about to be kept, or used again. Passed to the function of
 /// [`ClientBuilder::evict_if`](crate::ClientBuilder::evict_if).
 pub struct IdleConnection<'a> {
     conn: &'a Conn,
@@ -39,42 +39,42 @@ impl fmt::Debug for IdleConnection<'_> {
 }
 
 impl IdleConnection<'_> {
-    /// The origin that it is connected to, such as `https://example.org:8443`.
+    /// Returns the origin, such as `https://example.org:8443`.
     pub fn origin(&self) -> String {
         self.fixed.route.to_string()
     }
 
-    /// Its number: see [`ConnectionInfo::id`](crate::ConnectionInfo::id).
+    /// Returns the connection's number: see [`ConnectionInfo::id`](crate::ConnectionInfo::id).
     pub fn id(&self) -> u64 {
         self.fixed.id
     }
 
-    /// The address at the other end; `None` for a connector of your own.
+    /// Returns the address of the other end. `None` for a connection that a custom connector made.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         self.fixed.peer
     }
 
-    /// The address at our end; `None` for a connector of your own.
+    /// Returns the address of this end. `None` for a connection that a custom connector made.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         self.fixed.local
     }
 
-    /// How long ago it was made.
+    /// Returns how long ago the connection was made.
     pub fn age(&self) -> Duration {
         time::now().saturating_duration_since(self.fixed.made)
     }
 
-    /// How many requests it has carried.
+    /// Returns how many requests the connection has carried.
     pub fn requests(&self) -> u64 {
         self.conn.requests
     }
 }
 
-type Asked = dyn Fn(&IdleConnection<'_>) -> bool + Send + Sync;
+type Predicate = dyn Fn(&IdleConnection<'_>) -> bool + Send + Sync;
 
-/// The caller's word on what is let go.
+/// The caller's function that decides whether a connection is closed.
 #[derive(Clone)]
-pub(crate) struct EvictIf(pub(crate) Arc<Asked>);
+pub(crate) struct EvictIf(pub(crate) Arc<Predicate>);
 
 impl fmt::Debug for EvictIf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -82,14 +82,15 @@ impl fmt::Debug for EvictIf {
     }
 }
 
-impl Shared {
-    /// Whether the caller wants the connection to be let go.
+impl PoolInner {
+    /// Whether the caller wants the connection to be closed.
     #[inline]
     pub(super) fn is_unwanted(&self, conn: &Conn, fixed: &Fixed) -> bool {
-        self.config.evict_if.as_ref().is_some_and(|asked| (asked.0)(&IdleConnection { conn, fixed }))
+        self.config.evict_if.as_ref().is_some_and(|evict_if| (evict_if.0)(&IdleConnection { conn, fixed }))
     }
 
-    /// What was taken from the shelf is used only if nothing has happened meanwhile that the shelf does not know of.
+    /// Returns a lease that was taken from the shelf if nothing has happened meanwhile that the shelf does not know
+    /// of; otherwise swaps its connection for another.
     #[inline]
     pub(super) fn admit(
         self: &Arc<Self>,
@@ -106,11 +107,12 @@ impl Shared {
                 Some((conn, fixed)) if self.is_unwanted(conn, fixed) => DropReason::Evicted,
                 _ => return Ok(lease),
             };
-            lease = lease.exchange(reason, fresh)?;
+            lease = lease.swap(reason, fresh)?;
         }
     }
 
-    /// Detects that the machine was suspended, and closes the idle connections then: they may be dead without a trace.
+    /// Whether the machine was suspended since this was last asked. If so, closes the idle connections, which may be
+    /// dead without a trace.
     pub(super) fn has_slept(self: &Arc<Self>, now: Instant) -> bool {
         let slept = self.awake.lock().unwrap_or_else(PoisonError::into_inner).has_slept(now, time::wall());
         if slept {
@@ -119,8 +121,8 @@ impl Shared {
         slept
     }
 
-    /// Whether the machine was suspended after a connection was `used`. Every request that takes an idle connection checks
-    /// this, even if another request noticed the suspension first.
+    /// Whether the machine was suspended after a connection was `used`. Every request that takes an idle connection
+    /// checks this, even if another request noticed the suspension first.
     fn has_slept_since(self: &Arc<Self>, used: Instant, now: Instant) -> bool {
         self.has_slept(now) || {
             let woke = self.awake.lock().unwrap_or_else(PoisonError::into_inner).woke();
@@ -128,8 +130,8 @@ impl Shared {
         }
     }
 
-    /// Looks at the idle connections of a runtime, a few at a time, and lets those go that their server has closed. Others
-    /// have their turn in between.
+    /// Looks at the idle connections of a runtime, a few at a time, and closes those that their server has closed.
+    /// Yields to other tasks in between.
     pub(super) async fn sweep(self: &Arc<Self>, runtime: &Runtime, now: Instant) {
         if self.has_slept(now) {
             return;
@@ -143,10 +145,10 @@ impl Shared {
         }
     }
 
-    /// Looks at connections that were lent, and gives them back. One whose look panics is closed.
-    fn look_at(self: &Arc<Self>, lent: Vec<Lent<Kept>>) {
+    /// Looks at connections that were lent, and gives them back. A connection whose look panics is closed.
+    fn look_at(self: &Arc<Self>, lent: Vec<Lent<Connection>>) {
         for mut lent in lent {
-            // It may go to somebody who waits, and then comes from the shelf.
+            // If it is granted to a waiter, it counts as reused.
             lent.conn.set_idle();
             let look = contained(|| match lent.conn.look() {
                 Look::Silent if self.is_unwanted(&lent.conn, &lent.conn.fixed) => Some(DropReason::Evicted),
@@ -175,7 +177,7 @@ mod tests {
 
     use super::*;
     use crate::Client;
-    use crate::pool::conn::DOZE;
+    use crate::pool::connection::DOZE;
     use crate::time::Awake;
 
     /// A client, and the URL of a server that answers every request.
@@ -195,59 +197,60 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn rule_17_what_was_idle_through_a_suspension_is_not_used() {
+    async fn rule_17_a_connection_idle_through_a_suspension_is_not_used() {
         let (client, url) = server().await;
-        let shared = client.pool().shared.clone();
+        let inner = client.pool().inner.clone();
         let get = async || client.get(&url).send().await.unwrap().connection().id();
         let closed = || client.pool().stats().total.closed(DropReason::Suspended);
         client.warm(&url, 3).await.unwrap();
         assert_eq!((get().await, closed()), (3, 0));
-        // The machine was suspended for an hour, while they were idle.
-        let sleep = || *shared.awake.lock().unwrap() = Awake::an_hour_ago();
+        // The machine was suspended for an hour while the connections were idle.
+        let sleep = || *inner.awake.lock().unwrap() = Awake::an_hour_ago();
         sleep();
         assert_eq!((get().await, closed()), (3, 0), "a moment ago it answered");
         tokio::time::pause();
         tokio::time::advance(DOZE).await;
         tokio::time::resume();
         assert_eq!((get().await, closed()), (4, 3));
-        // The sweep notices too, where nobody asks.
+        // The sweep notices it too, without a request.
         sleep();
         let runtime = Runtime::current().unwrap();
-        shared.sweep(&runtime, time::now()).await;
+        inner.sweep(&runtime, time::now()).await;
         assert_eq!((closed(), client.pool().stats().total.idle), (4, 0));
-        shared.sweep(&runtime, time::now()).await;
+        inner.sweep(&runtime, time::now()).await;
         assert_eq!((get().await, closed()), (5, 4), "once");
     }
 
-    /// Whoever notices a suspension first: the others that have just taken a connection do not use it either.
+    /// A suspension that a sweep noticed first still keeps the requests that have just taken a connection from using
+    /// it.
     #[tokio::test]
     async fn rule_17_a_suspension_is_noticed_by_every_request_that_took_a_connection_before() {
         let (client, url) = server().await;
-        let shared = client.pool().shared.clone();
+        let inner = client.pool().inner.clone();
         let (used, taken) = (time::now(), time::now() + DOZE);
-        *shared.awake.lock().unwrap() = Awake::an_hour_ago();
-        assert!(shared.has_slept(taken), "a sweep notices");
+        *inner.awake.lock().unwrap() = Awake::an_hour_ago();
+        assert!(inner.has_slept(taken), "a sweep notices");
         for _ in 0..2 {
-            assert!(shared.has_slept_since(used, taken));
-            assert!(!shared.has_slept_since(taken, taken), "one that was used since");
+            assert!(inner.has_slept_since(used, taken));
+            assert!(!inner.has_slept_since(taken, taken), "one that was used since");
         }
         client.get(&url).send().await.unwrap();
     }
 
-    /// One that is looked at and goes to somebody who came to wait meanwhile comes from the shelf: it was kept.
+    /// A connection that is being looked at, and then goes to a request that came to wait meanwhile, counts as kept.
     #[tokio::test]
-    async fn rule_22_what_is_granted_by_a_sweep_was_kept() {
+    async fn rule_22_a_connection_granted_by_a_sweep_counts_as_kept() {
         let (client, url) = server().await;
-        let shared = client.pool().shared.clone();
+        let inner = client.pool().inner.clone();
         client.warm(&url, 1).await.unwrap();
         let (runtime, mut lent) = (Runtime::current().unwrap(), Vec::new());
-        shared.lock().policy.lend(&runtime, 0, &mut lent);
+        inner.lock().policy.lend(&runtime, 0, &mut lent);
         let mut request = Box::pin(client.get(&url).send());
         let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
         assert!(request.as_mut().poll(&mut cx).is_pending());
         let counts = |total: crate::HostStats| (total.idle, total.waiting, total.dialing);
         assert_eq!(counts(client.pool().stats().total), (1, 1, 0), "it is in sight");
-        shared.look_at(lent);
+        inner.look_at(lent);
         let response = request.await.unwrap();
         assert!(response.connection().is_reused() && response.connection().ordinal() == 1);
         assert_eq!(response.timings().connect, None, "its dial is no part of this request");
@@ -256,8 +259,8 @@ mod tests {
     #[test]
     fn rule_16_lifetimes_lie_apart() {
         let client = Client::builder().max_lifetime(Duration::from_secs(1_000)).build().unwrap();
-        let shared = &client.pool().shared;
-        let mut drawn: Vec<_> = (1..=100).filter_map(|id| shared.lifetime(id)).collect();
+        let inner = &client.pool().inner;
+        let mut drawn: Vec<_> = (1..=100).filter_map(|id| inner.lifetime(id)).collect();
         drawn.sort();
         assert!(
             drawn.len() == 100
@@ -265,7 +268,7 @@ mod tests {
                 && drawn[99] <= Duration::from_secs(1_000)
         );
         let gaps = drawn.windows(2).map(|pair| pair[1] - pair[0]);
-        // Evenly, they would be 1 s apart.
+        // If they were even, lifetimes would be 1 s apart.
         let (least, most) =
             gaps.fold((Duration::MAX, Duration::ZERO), |(a, b), gap| (a.min(gap), b.max(gap)));
         assert!(least > Duration::from_millis(400) && most < Duration::from_secs(2), "{least:?} to {most:?}");

@@ -1,8 +1,8 @@
-//! A connection, and the right to use it.
+//! A lease: a connection, and the right to use it.
 //!
-//! A [`Lease`] is one counted slot of the pool with the connection in it. However it ends (checked in, buried,
-//! turned into a new dial, or dropped in the middle of an exchange), the slot's count follows. It knows nothing of
-//! HTTP. Invariants: no lock is held while a socket is closed; and while nobody polls it, its connection is parked,
+//! A [`Lease`] takes the room of one connection under the limits. However the lease ends (checked in, buried, turned
+//! into a new dial, or dropped in the middle of an exchange), that room is accounted for. Knows nothing of HTTP.
+//! Invariants: no lock is held while a socket is closed; and while no task polls the lease, its connection is parked
 //! where a shutdown can close it.
 
 use std::sync::Arc;
@@ -11,54 +11,55 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 
-use super::action::{Actions, Served};
-use super::conn::{Conn, ConnectionInfo, Direction, Fixed, Kept, Progress, go_on};
+use super::connection::{Conn, Connection, ConnectionInfo, Direction, Fixed, Progress, go_on};
 use super::events::PoolEventKind;
-use super::stats::DropReason;
-use super::{Shared, Wait, Waiting};
+use super::policy::actions::{Actions, Served};
+use super::policy::reasons::DropReason;
+use super::{PoolInner, Wait, Waiter};
 use crate::connect::Look;
 use crate::time;
 use crate::trace::Setup;
 
-/// The connection was closed by the pool while nobody polled it.
+/// The pool closed the connection while no task polled it.
 #[derive(Debug)]
 pub(crate) struct Gone;
 
-/// A connection that is in use. Dropped in the middle of an exchange, it closes the connection.
+/// A connection in use. A lease that is dropped in the middle of an exchange closes the connection.
 #[derive(Debug)]
 pub(crate) struct Lease {
-    /// `None` while it is parked, and after it was closed.
+    /// `None` while the connection is parked, and after it was closed.
     conn: Option<Box<Conn>>,
-    /// `None` only when it is over.
+    /// `None` only after the end of the lease.
     fixed: Option<Arc<Fixed>>,
     progress: Progress,
-    /// What lies there is ours: after the lease's end, it is somebody else's.
+    /// Whether the connection lies where this lease parked it. After the lease's end, another lease may park it
+    /// there.
     is_parked: bool,
 }
 
 impl Lease {
-    pub(super) fn new(kept: Kept) -> Self {
-        let Kept { conn, fixed } = kept;
+    pub(super) fn new(connection: Connection) -> Self {
+        let Connection { conn, fixed } = connection;
         Self { conn: Some(conn), fixed: Some(fixed), progress: Progress::default(), is_parked: false }
     }
 
-    /// The connection, while it is in hand.
+    /// Returns the connection, unless it is parked or closed.
     pub(super) fn held(&self) -> Option<(&Conn, &Fixed)> {
         self.conn.as_deref().zip(self.fixed.as_deref())
     }
 
-    /// The same, and the lease is over.
-    fn let_go(&mut self) -> Option<Kept> {
+    /// Takes the connection out and ends the lease.
+    fn let_go(&mut self) -> Option<Connection> {
         let conn = self.conn.take()?;
-        Some(Kept { conn, fixed: self.fixed.take()? })
+        Some(Connection { conn, fixed: self.fixed.take()? })
     }
 
-    /// The pool that it belongs to, unless that is gone.
-    fn pool(&self) -> Option<Arc<Shared>> {
+    /// Returns the pool that the connection belongs to, unless the pool is gone.
+    fn pool(&self) -> Option<Arc<PoolInner>> {
         self.fixed.as_ref()?.pool.upgrade()
     }
 
-    /// Somebody polls it again. An error: it was closed meanwhile.
+    /// Takes the connection back at the start of a poll. Fails if it was closed meanwhile.
     #[inline]
     pub(crate) fn resume(&mut self) -> Result<(), Gone> {
         if std::mem::take(&mut self.is_parked) {
@@ -67,58 +68,60 @@ impl Lease {
         if self.conn.is_some() { Ok(()) } else { Err(Gone) }
     }
 
-    /// Nobody polls it until it wakes whoever did (if anybody waits for it). An error: it is to be closed, and was.
+    /// Parks the connection until the task of `cx`, if there is one, is woken. Fails if the connection had to be
+    /// closed, and was.
     pub(crate) fn park(&mut self, direction: Direction, cx: Option<&mut Context<'_>>) -> Result<(), Gone> {
-        // Cloned before anything is taken or locked, because a waker is the caller's code.
+        // Cloned before anything is taken or locked, because a waker is the caller's code and may panic.
         let waker = cx.map(|cx| cx.waker().clone());
         let (Some(conn), Some(fixed)) = (self.conn.take(), &self.fixed) else { return Ok(()) };
-        // Set before the waker is cloned, so that a panic there does not lose the connection.
+        // Set before the connection is handed over, so that a panic there does not lose it.
         self.is_parked = true;
         match fixed.park(conn, self.progress, direction, waker) {
             Ok(()) => Ok(()),
             Err((conn, reason)) => {
                 self.is_parked = false;
                 self.conn = Some(conn);
-                self.close(reason);
+                self.close(reason, None);
                 Err(Gone)
             }
         }
     }
 
-    /// The rest of the response is not wanted, and small: whether it may be read, and where.
+    /// Asks whether the remainder of a response that nobody wants may be read. If so, parks the connection and
+    /// returns the runtime on which to read it.
     pub(crate) fn begin_drain(&mut self) -> Option<Handle> {
         self.resume().ok()?;
-        let shared = self.pool()?;
+        let inner = self.pool()?;
         let (conn, fixed) = self.held()?;
-        let terms = fixed.terms(conn, None, shared.epoch());
+        let terms = fixed.terms(conn, None, inner.epoch());
         let runtime = conn.runtime.handle.clone();
-        // Before the policy knows: from then on, somebody may take it away.
+        // Set before the policy knows, because from then on another request may take the connection's room.
         fixed.set_draining(true);
-        let is_draining = shared.lock().policy.begin_drain(fixed.place, fixed.id, terms, time::now());
+        let is_draining = inner.lock().policy.begin_drain(fixed.place, fixed.id, terms, time::now());
         self.progress.is_draining = is_draining;
         if !is_draining {
             self.fixed.as_ref()?.set_draining(false);
             return None;
         }
-        // Until it is polled there, if it ever is, it lies where it can be taken away.
+        // Until it is polled on that runtime, if it ever is, the connection can be closed from outside.
         self.park(Direction::Read, None).ok()?;
         Some(runtime)
     }
 
-    /// The caller has the response now, and reads its content when it likes.
+    /// Notes that the caller has the response, and reads its content at a time of its own.
     pub(crate) fn set_unread(&self) {
         if let Some(fixed) = &self.fixed {
             fixed.open.set_unread();
         }
     }
 
-    /// The request that was begun got its response: the head at least.
+    /// Notes that the head of the response has arrived.
     pub(crate) fn set_answered(&mut self) {
         self.progress.answered = true;
         self.note_open();
     }
 
-    /// Notes for the pool's ledger how far the use has come.
+    /// Notes how far the use has come, for the pool's ledger.
     #[inline]
     fn note_open(&self) {
         if let Some((conn, fixed)) = self.held() {
@@ -126,12 +129,12 @@ impl Lease {
         }
     }
 
-    /// How many bytes the latest response on it took, about; 0: there was none.
+    /// Returns the size of the latest response on the connection in bytes, about. 0 if there was none.
     pub(crate) fn latest_size(&self) -> usize {
         self.conn.as_ref().map_or(0, |conn| conn.latest_size as usize)
     }
 
-    /// The response took about so many bytes.
+    /// Notes about how many bytes the response took.
     pub(crate) fn note_size(&mut self, bytes: u64) {
         if let Some(conn) = &mut self.conn {
             conn.latest_size = u32::try_from(bytes).unwrap_or(u32::MAX);
@@ -142,23 +145,23 @@ impl Lease {
         self.conn.as_mut().expect("only the consuming methods take it")
     }
 
-    /// Whether a request on it is on a connection that the peer may have closed meanwhile: used or kept before.
+    /// Whether the connection was used or kept before, so that the server may have closed it meanwhile.
     pub(crate) fn is_reused(&self) -> bool {
         self.conn.as_ref().is_some_and(|conn| self.progress.is_reused(conn))
     }
 
-    /// How the connection was made, if this is its first request.
+    /// Returns how the connection was made, if this is its first request.
     pub(crate) fn setup(&self) -> Option<&Arc<Setup>> {
         self.conn.as_ref().and_then(|conn| conn.setup.as_ref())
     }
 
-    /// Looks at the connection: really, and past any cached readiness. A new connection has to be silent; on one that was
-    /// used or kept before, what means nothing is discarded.
+    /// Looks at the connection by a real read that does not block, past any cached readiness. A new connection has to
+    /// be silent; on one that was used or kept before, line ends are discarded.
     pub(crate) fn look(&mut self) -> Look {
         if self.is_reused() { self.conn().look() } else { self.conn().stream.look() }
     }
 
-    /// A request is about to be written.
+    /// Notes that a request is about to be written. Returns the description of the connection.
     #[inline]
     pub(crate) fn begin(&mut self, now: Instant) -> ConnectionInfo {
         let reused = self.is_reused();
@@ -172,8 +175,8 @@ impl Lease {
         ConnectionInfo { ordinal, reused, begun: now, fixed }
     }
 
-    /// Gives the connection back, proven reusable. `stay`: how long the server will keep it idle, and `more`: how many
-    /// more requests it takes, if it said so.
+    /// Gives the connection back, proven reusable. `stay` is how long the server keeps it idle, and `more` how many
+    /// requests it still takes, if it said so.
     pub(crate) fn checkin(mut self, stay: Option<Duration>, more: Option<u64>, now: Instant) {
         if self.resume().is_err() {
             return;
@@ -182,102 +185,112 @@ impl Lease {
         if let Some(reason) = fixed.end_use() {
             return self.bury(reason);
         }
-        // What was said before still holds, less what was sent since.
+        // The server's earlier word still holds, minus the requests sent since.
         conn.more =
             more.or_else(|| conn.more.map(|more| more.saturating_sub(u64::from(self.progress.begun))));
         if conn.more == Some(0) {
-            return self.bury(DropReason::NotReusable);
+            let why = "the server announced that it takes no more requests on this connection";
+            return self.bury_because(DropReason::NotReusable, why);
         }
         let pool = fixed.pool.upgrade();
-        if pool.as_ref().is_some_and(|shared| shared.is_unwanted(conn, fixed)) {
+        if pool.as_ref().is_some_and(|inner| inner.is_unwanted(conn, fixed)) {
             return self.bury(DropReason::Evicted);
         }
         conn.timer.forget_task();
-        let Some((kept, served)) = self.end() else { return };
+        let Some((connection, served)) = self.end() else { return };
         match pool {
-            Some(shared) => shared.checkin(kept, stay, served, now),
-            None => go_on(kept.close(DropReason::Shutdown)),
+            Some(inner) => inner.checkin(connection, stay, served, now),
+            None => go_on(connection.close(DropReason::Shutdown)),
         }
     }
 
-    /// Closes the connection, and frees its slot.
+    /// Closes the connection and frees its room.
     pub(crate) fn bury(mut self, reason: DropReason) {
-        self.close(reason);
+        self.close(reason, None);
     }
 
-    /// Closes the connection, which was dead when it was looked at; the request takes the next idle one, or waits
-    /// at the head of the queue for a dial in this slot.
+    /// Closes the connection and frees its room. The pool's event shows the sentence `why` next to the reason.
+    pub(crate) fn bury_because(mut self, reason: DropReason, why: &'static str) {
+        self.close(reason, Some(why));
+    }
+
+    /// Closes the connection, which was dead when it was looked at. Returns the next idle connection, or a wait at
+    /// the head of the queue for a dial in the room of this one.
     pub(crate) fn replace(self, reason: DropReason, fresh: Option<Duration>) -> Result<Self, Wait> {
         let pool = self.pool();
-        let taken = self.exchange(reason, fresh);
+        let taken = self.swap(reason, fresh);
         match pool {
             Some(pool) => pool.admit(taken, fresh, time::now()),
             None => taken,
         }
     }
 
-    pub(super) fn exchange(mut self, reason: DropReason, fresh: Option<Duration>) -> Result<Self, Wait> {
-        let (kept, served, pool) = self.take();
-        let (id, place) = (kept.id(), kept.place());
-        let closed = kept.close(reason);
+    /// Closes the connection and returns another one, which may be unwanted too, or a wait for a dial.
+    pub(super) fn swap(mut self, reason: DropReason, fresh: Option<Duration>) -> Result<Self, Wait> {
+        let (connection, served, pool) = self.take();
+        let (id, place) = (connection.id(), connection.place());
+        let closed = connection.close(reason);
         let taken = pool.replace(place, id, served, reason, fresh);
         go_on(closed);
         taken
     }
 
-    /// Closes the connection, which died under a request that will be sent again: its slot becomes a dial for it.
+    /// Closes the connection, which died under a request that will be sent again. Returns a wait for a dial in its
+    /// room.
     pub(crate) fn redial(mut self, reason: DropReason) -> Wait {
-        let (kept, served, pool) = self.take();
-        let (id, place) = (kept.id(), kept.place());
-        let closed = kept.close(reason);
-        let waiting = Arc::new(Waiting::new());
+        let (connection, served, pool) = self.take();
+        let (id, place) = (connection.id(), connection.place());
+        let closed = connection.close(reason);
+        let waiter = Arc::new(Waiter::new());
         let mut actions = Actions::new();
         let now = time::now();
         let mut state = pool.lock();
-        state.note(place, PoolEventKind::Closed { id, reason });
-        let ticket = state.policy.redial(place, served, reason, waiting.clone(), now, &mut actions);
+        state.note(place, PoolEventKind::Closed { id, reason, why: None });
+        let ticket = state.policy.redial(place, served, reason, waiter.clone(), now, &mut actions);
         state.note(place, PoolEventKind::Waited);
         state.note_actions(&actions, now);
         drop(state);
         pool.perform(actions);
-        let wait = Wait::new(pool, ticket, waiting).resending();
+        let wait = Wait::new(pool, ticket, waiter).resending();
         go_on(closed);
         wait
     }
 
-    fn take(&mut self) -> (Kept, Served, Arc<Shared>) {
+    /// Takes everything out to continue with another connection.
+    fn take(&mut self) -> (Connection, Served, Arc<PoolInner>) {
         let pool = self.pool().expect("the request that asks again holds its client");
         self.end_use();
-        let (kept, served) = self.end().expect("only the consuming methods take it");
-        (kept, served, pool)
+        let (connection, served) = self.end().expect("only the consuming methods take it");
+        (connection, served, pool)
     }
 
-    /// Drops the wakers of the tasks that polled the connection. To be called before [`end`](Self::end), so that the lease still
-    /// holds the connection if a waker panics.
+    /// Drops the wakers of the tasks that polled the connection. Called before [`end`](Self::end), so that the lease
+    /// still holds the connection if a waker panics.
     fn end_use(&self) {
         if let Some(fixed) = &self.fixed {
             fixed.end_use();
         }
     }
 
-    /// What it adds to the ledger, and its connection.
-    fn end(&mut self) -> Option<(Kept, Served)> {
-        let kept = self.let_go()?;
-        let served = self.progress.served(&kept.conn, &kept.fixed);
-        Some((kept, served))
+    /// Ends the lease. Returns the connection, and what its use adds to the ledger.
+    fn end(&mut self) -> Option<(Connection, Served)> {
+        let connection = self.let_go()?;
+        let served = self.progress.served(&connection.conn, &connection.fixed);
+        Some((connection, served))
     }
 
-    fn close(&mut self, reason: DropReason) {
+    /// Closes the connection, unless it was closed already, and frees its room.
+    fn close(&mut self, reason: DropReason, why: Option<&'static str>) {
         if self.resume().is_err() {
             return;
         }
         let pool = self.pool();
         self.end_use();
-        let Some((kept, served)) = self.end() else { return };
-        let (id, place) = (kept.id(), kept.place());
-        let closed = kept.close(reason);
-        if let Some(shared) = pool {
-            shared.release(place, id, served, reason);
+        let Some((connection, served)) = self.end() else { return };
+        let (id, place) = (connection.id(), connection.place());
+        let closed = connection.close(reason);
+        if let Some(inner) = pool {
+            inner.release(place, id, served, reason, why);
         }
         go_on(closed);
     }
@@ -285,6 +298,6 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.close(DropReason::Abandoned);
+        self.close(DropReason::Abandoned, None);
     }
 }

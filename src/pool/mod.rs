@@ -1,96 +1,84 @@
 //! The pool: keeps connections, and hands them to the requests that want them.
 //!
-//! This file is the shell around [`policy`]: one mutex, and the carrying out of what the policy decides, after the
-//! mutex is let go. It knows nothing of HTTP. Invariant: nothing is awaited, closed, woken, spawned or sent while
-//! the mutex is held.
+//! The pool's decisions are those of [`policy`]. Everything else here is the shell around it: one lock (`state.rs`), and
+//! the code that carries out the decisions once the lock is released (`inner.rs`). Knows nothing of HTTP. Invariant:
+//! nothing is awaited, closed, woken, spawned or sent while the lock is held.
 
-mod action;
-mod ahead;
 mod config;
-mod conn;
+mod connection;
 mod dial;
 mod events;
 mod evict;
-mod hosts;
-mod idle;
+mod handoff;
+mod inner;
 pub(crate) mod key;
 pub(crate) mod lease;
-mod line;
 #[cfg(debug_assertions)]
 mod order;
 pub(crate) mod policy;
-mod queue;
 mod reaper;
+mod runtime;
 mod shutdown;
-mod slots;
 mod state;
 pub(crate) mod stats;
 mod sync;
-mod touched;
-mod wait;
+mod waiter;
+mod warm;
 
-use std::collections::HashMap;
 use std::fmt;
-use std::hash::BuildHasher;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use foldhash::fast::RandomState;
-use tokio::runtime::Handle;
-use tokio::sync::Notify;
-
-use self::action::{Action, Checkout, Served};
 pub(crate) use self::config::PoolConfig;
-pub use self::conn::ConnectionInfo;
-pub(crate) use self::conn::Direction;
-use self::conn::{Kept, OpenNow, contained};
+use self::connection::Connection;
+pub use self::connection::ConnectionInfo;
+pub(crate) use self::connection::Direction;
 use self::events::Log;
 pub use self::events::{PoolEvent, PoolEventKind, PoolEvents, Refusal};
 pub(crate) use self::evict::EvictIf;
 pub use self::evict::IdleConnection;
-use self::hosts::{Counts, Place};
-use self::key::{Key, Route, RouteRef};
+use self::inner::PoolInner;
+use self::key::{Key, RouteRef};
 use self::lease::Lease;
+use self::policy::actions::{Action, Checkout};
+use self::policy::kinds::Kinds;
+pub use self::policy::reasons::DropReason;
 use self::policy::{Failing, Policy};
-use self::queue::{Granted, Waiting};
-pub(crate) use self::queue::{NotGranted, Wait};
-use self::state::{Locked, State};
-use self::stats::Counters;
-pub use self::stats::{DropReason, HostStats, PoolStats};
+pub(crate) use self::runtime::Runtime;
+use self::state::State;
+pub use self::stats::{HostStats, PoolStats};
+use self::waiter::Waiter;
+pub(crate) use self::waiter::{NotGranted, Wait};
 use crate::connect::{DialError, Dialer};
 use crate::error::{Error, ErrorKind, Phase};
-use crate::time::{self, Awake};
-use crate::trace::Setup;
 
-/// The connections of a [`Client`](crate::Client): what there is, and what reuse saved.
+/// The connections of a [`Client`](crate::Client), and the ledger of what reuse saved. Returned by
+/// [`Client::pool`](crate::Client::pool).
 ///
-/// All clones of a client share one pool. When the last is gone, idle connections are closed, and those in use are
-/// closed when their responses end.
+/// All clones of a client share one pool. When the last clone is dropped, idle connections are closed, and
+/// connections in use are closed when their responses end.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// let client = handclasp::Client::new();
+/// println!("{}", client.pool().stats());
+/// client.pool().close_idle();
+/// # });
+/// ```
 pub struct Pool {
-    shared: Arc<Shared>,
+    inner: Arc<PoolInner>,
 }
 
 impl Pool {
     pub(crate) fn new(config: PoolConfig, dialer: Dialer) -> Self {
-        let hasher = RandomState::default();
-        let state = State::new(Policy::new(config.clone(), hasher.hash_one(0)));
-        let shared = Shared {
-            state: Mutex::new(state),
-            hasher,
-            config,
-            dialer: Arc::new(dialer),
-            next_id: AtomicU64::new(1),
-            epoch: AtomicU64::new(0),
-            awake: Mutex::new(Awake::new()),
-        };
-        Self { shared: Arc::new(shared) }
+        Self { inner: Arc::new(PoolInner::new(config, dialer)) }
     }
 
-    /// A copy of the ledger, per host and in total.
+    /// Returns a copy of the ledger, per host and in total.
     ///
-    /// The hosts, and the connections whose requests are under way, are copied in small groups, so that requests are not
-    /// held up: with requests under way, the groups are of slightly different moments.
+    /// The hosts, and the connections whose requests are under way, are copied in small groups, so that requests are
+    /// not held up. While requests are under way, the groups are of slightly different moments.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -101,16 +89,16 @@ impl Pool {
     /// ```
     pub fn stats(&self) -> PoolStats {
         let mut hosts = Vec::new();
-        let slots = self.shared.lock().policy.host_slots();
+        let slots = self.inner.lock().policy.host_slots();
         for from in (0..slots).step_by(policy::BATCH) {
-            let state = self.shared.lock();
+            let state = self.inner.lock();
             let found = (from..from + policy::BATCH).filter_map(|slot| state.policy.host_at(slot));
             let copied: Vec<_> =
                 found.map(|(key, counters, counts)| (key.clone(), counters.clone(), counts)).collect();
             drop(state);
             hosts.extend(copied);
         }
-        let (total, counts) = self.shared.total_with_open(&mut hosts);
+        let (total, counts) = self.inner.total_with_open(&mut hosts);
         let hosts = hosts.iter().map(|(key, counters, counts)| {
             let mut host = HostStats::new(key.route.to_string(), counters, *counts);
             host.isolation = key.route.tag().cloned();
@@ -119,26 +107,28 @@ impl Pool {
         PoolStats { total: HostStats::new(String::new(), &total, counts), hosts: hosts.collect() }
     }
 
-    /// Closes all idle connections. Those in use are not touched.
+    /// Closes all idle connections. Connections in use are not touched.
     pub fn close_idle(&self) {
-        self.shared.bury_idle(DropReason::Shutdown);
+        self.inner.bury_idle(DropReason::Shutdown);
     }
 
-    /// The network is another one: closes all idle connections, and those in use when their responses end. Hosts that
-    /// could not be connected to are dialed again at once.
+    /// Tells the pool that the machine is in another network now: closes all idle connections at once, and those in
+    /// use when their responses end.
+    ///
+    /// Hosts to which dials failed are dialed again at once, because the failures say nothing of the new network.
     pub fn on_network_change(&self) {
-        let shared = &self.shared;
-        shared.epoch.fetch_add(1, Ordering::Relaxed);
-        shared.bury_idle(DropReason::NetworkChanged);
+        let inner = &self.inner;
+        inner.epoch.fetch_add(1, Ordering::Relaxed);
+        inner.bury_idle(DropReason::NetworkChanged);
         let mut slot = Some(0);
         while let Some(from) = slot {
             let mut actions = Vec::new();
-            slot = shared.decide(&mut actions, |policy, now, actions| policy.forgive(from, now, actions));
-            shared.perform(actions);
+            slot = inner.decide(&mut actions, |policy, now, actions| policy.forgive(from, now, actions));
+            inner.perform(actions);
         }
     }
 
-    /// Tells what happens in the pool from now on. While nobody listens, this costs nothing.
+    /// Returns the events of the pool from now on. While nobody subscribes, events cost nothing.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -151,14 +141,16 @@ impl Pool {
     /// # });
     /// ```
     pub fn subscribe(&self) -> PoolEvents {
-        let mut state = self.shared.lock();
+        let mut state = self.inner.lock();
         let log = state.log.get_or_insert_with(Arc::<Log>::default).clone();
-        // Under the lock, where the last of the others may be about to leave.
-        PoolEvents::new(log, Arc::downgrade(&self.shared))
+        // Created under the lock, because the last other subscriber may just be leaving.
+        PoolEvents::new(log, Arc::downgrade(&self.inner))
     }
 
-    /// An idle connection, or a place in the queue. `fresh`: one that was used no longer ago; `again`: the wait that has
-    /// ended by a withdrawal.
+    /// Returns an idle connection, or a place in the queue.
+    ///
+    /// `fresh` is the time within which the connection must have been used. `again` is the request's earlier wait, if
+    /// a connection was granted to that and withdrawn.
     pub(crate) fn checkout(
         &self,
         route: RouteRef<'_>,
@@ -169,44 +161,28 @@ impl Pool {
         let runtime = Runtime::current()?;
         let mut made = None;
         let mut actions = Vec::new();
-        let shared = &self.shared;
-        let mut state = shared.lock();
-        let place = shared.place(&mut state.policy, route, &runtime);
+        let inner = &self.inner;
+        let mut state = inner.lock();
+        let place = inner.place(&mut state.policy, route, &runtime);
         let checkout = state.policy.checkout(
             place,
             fresh,
             again.map(Wait::again),
             now,
-            || made.insert(Arc::new(Waiting::new())).clone(),
+            || made.insert(Arc::new(Waiter::new())).clone(),
             &mut actions,
         );
-        let refused = match &checkout {
-            Checkout::Reuse(kept, place) => {
-                let kind = PoolEventKind::Assigned { id: kept.id(), reused: true };
-                state.note(*place, kind);
-                None
-            }
-            Checkout::Queued(ticket) => {
-                state.note(ticket.place, PoolEventKind::Waited);
-                None
-            }
-            Checkout::Full(_) => Some(Refusal::Full),
-            Checkout::Failing(_) => Some(Refusal::Failing),
-            Checkout::Shut => Some(Refusal::Shutdown),
-        };
-        if let Some(why) = refused {
-            state.note_at(|| Arc::new(route.to_route()), PoolEventKind::Refused(why));
-        }
+        state.note_checkout(&checkout, route);
         state.note_actions(&actions, now);
         let due = match checkout {
             Checkout::Queued(ticket) => state.due_for(ticket.place, now),
             _ => None,
         };
         match due {
-            Some(due) => shared.ensure_reaper(state, runtime.id(), |_| Some(runtime.clone()), due),
+            Some(due) => inner.ensure_reaper(state, runtime.id(), |_| Some(runtime.clone()), due),
             None => drop(state),
         }
-        shared.perform(actions);
+        inner.perform(actions);
         match checkout {
             Checkout::Full(waiting) => {
                 let message = format!(
@@ -221,35 +197,35 @@ impl Pool {
             }
             Checkout::Shut => Err(Error::shutdown()),
             checkout => {
-                let settled = shared.settle(checkout, made);
+                let settled = inner.settle(checkout, made);
                 let is_resending = again.is_some_and(|wait| wait.again().is_resending);
                 let settled = if is_resending { settled.map_err(Wait::resending) } else { settled };
-                Ok(shared.admit(settled, fresh, now))
+                Ok(inner.admit(settled, fresh, now))
             }
         }
     }
 
-    /// The route as a number.
+    /// Returns the hash of a route.
     pub(crate) fn key(&self, route: RouteRef<'_>) -> u64 {
-        route.hash(&self.shared.hasher)
+        route.hash(&self.inner.hasher)
     }
 
-    /// How old a connection may be for a request that must not be sent twice.
+    /// Returns the time within which a connection must have been used for a request that must not be sent twice.
     pub(crate) fn fresh_for_unsafe(&self) -> Option<Duration> {
-        self.shared.config.fresh_for_unsafe
+        self.inner.config.fresh_for_unsafe
     }
 
     pub(crate) fn acquire_timeout(&self) -> Option<Option<Duration>> {
-        self.shared.config.acquire_timeout
+        self.inner.config.acquire_timeout
     }
 
     pub(crate) fn acquire_default(&self) -> Duration {
-        self.shared.config.acquire_default
+        self.inner.config.acquire_default
     }
 }
 
 impl fmt::Debug for Pool {
-    /// One line: what there is, and what was.
+    /// Writes one line: what there is, and what there was.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Pool({})", self.stats().total)
     }
@@ -257,7 +233,7 @@ impl fmt::Debug for Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        let mut state = self.shared.lock();
+        let mut state = self.inner.lock();
         state.policy.shut();
         let reapers = std::mem::take(&mut state.reapers);
         let log = state.log.clone();
@@ -265,332 +241,29 @@ impl Drop for Pool {
         for reaper in reapers {
             reaper.wake.notify_one();
         }
-        self.shared.bury_idle(DropReason::Shutdown);
+        self.inner.bury_idle(DropReason::Shutdown);
         if let Some(log) = log {
             log.close();
         }
     }
 }
 
-/// The runtime that a connection lives on: it never leaves it.
-#[derive(Clone, Debug)]
-pub(crate) struct Runtime {
-    pub(crate) handle: Handle,
-}
+type WarmCell = handoff::Cell<Result<(), DialError>>;
+type Act = Action<Shell>;
+type Actions = policy::actions::Actions<Shell>;
+type Decider = Policy<Shell>;
 
-impl Runtime {
-    /// The runtime that polls us.
-    pub(crate) fn current() -> Result<Self, Error> {
-        let handle = Handle::try_current()
-            .map_err(|error| Error::request("a request needs a tokio runtime to run on").because(error))?;
-        Ok(Self { handle })
-    }
-}
-
-impl Runtime {
-    pub(crate) fn id(&self) -> tokio::runtime::Id {
-        self.handle.id()
-    }
-}
-
-impl PartialEq for Runtime {
-    fn eq(&self, other: &Self) -> bool {
-        self.id() == other.id()
-    }
-}
-
-type Waiter = Arc<Waiting>;
-type WarmCell = wait::Cell<Result<(), DialError>>;
-type Act = Action<Key, Kept, Waiter, Runtime>;
-type Actions = action::Actions<Key, Kept, Waiter, Runtime>;
-type Decider = Policy<Key, Kept, Waiter, Runtime>;
-
-/// What all handles, leases, dials and reapers of one pool share.
+/// The types that the policy carries for the pool.
 #[derive(Debug)]
-pub(crate) struct Shared {
-    state: Mutex<State>,
-    hasher: RandomState,
-    config: PoolConfig,
-    dialer: Arc<Dialer>,
-    next_id: AtomicU64,
-    /// Of the network: a connection that was made in an earlier one is not kept.
-    epoch: AtomicU64,
-    /// Whether the machine was.
-    awake: Mutex<Awake>,
+pub(crate) struct Shell;
+
+impl Kinds for Shell {
+    type Key = Key;
+    type Connection = Connection;
+    type Waiter = Arc<Waiter>;
+    type Partition = Runtime;
+    type Failure = DialError;
 }
 
-impl Shared {
-    /// The one lock. A panic under it (there is none that we know of) must not take the other requests down.
-    fn lock(&self) -> Locked<'_> {
-        Locked::new(self.state.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Nobody listens any more, unless somebody has begun to meanwhile.
-    fn stop_telling(&self, log: &Arc<Log>) {
-        let mut state = self.lock();
-        let is_unheard =
-            state.log.as_ref().is_some_and(|known| Arc::ptr_eq(known, log) && !known.has_readers());
-        let unheard = if is_unheard { state.log.take() } else { None };
-        drop(state);
-        drop(unheard);
-    }
-
-    /// Returns the ledger of all hosts, and adds the requests that are under way to it and to the copied ledgers of
-    /// `hosts`: the policy counts a request when its use of the connection ends.
-    fn total_with_open(&self, hosts: &mut [(Key, Counters, Counts)]) -> (Counters, Counts) {
-        let by_route = hosts.iter().enumerate().map(|(at, (key, ..))| (Arc::as_ptr(&key.route), at));
-        let by_route: HashMap<*const Route, usize> = by_route.collect();
-        let mut state = self.lock();
-        let (total, counts) = state.policy.total();
-        let mut total = total.clone();
-        let mut from = 0;
-        loop {
-            // The first group is of the same moment as the total.
-            let group = state.live.range(from..).take(policy::BATCH);
-            let group: Vec<_> =
-                group.map(|(id, fixed)| (*id, Arc::as_ptr(&fixed.route), fixed.open.now())).collect();
-            drop(state);
-            let Some((last, ..)) = group.last() else { return (total, counts) };
-            from = last + 1;
-            for (_, route, open) in group.into_iter().filter(|(.., open)| open.is_sent()) {
-                let host = by_route.get(&route).and_then(|at| hosts.get_mut(*at));
-                let host = host.map(|(_, counters, _)| counters);
-                let shortest = host.as_ref().map_or(0, |host| host.shortest());
-                for counters in [Some(&mut total), host].into_iter().flatten() {
-                    counters.count_request(open.is_reused(), open.has_saved(), shortest);
-                }
-            }
-            state = self.lock();
-        }
-    }
-
-    fn epoch(&self) -> u64 {
-        self.epoch.load(Ordering::Relaxed)
-    }
-
-    fn bury_idle(self: &Arc<Self>, reason: DropReason) {
-        // Those that are idle now: what comes back meanwhile comes behind them.
-        let mut left = self.lock().policy.total().1.idle;
-        while left > 0 {
-            let mut actions = Vec::new();
-            let buried =
-                self.decide(&mut actions, |policy, _, actions| policy.bury_oldest(left, reason, actions));
-            self.perform(actions);
-            left = if buried == 0 { 0 } else { left - buried };
-        }
-    }
-
-    /// How long this connection may live. Those made together do not end together.
-    fn lifetime(&self, id: u64) -> Option<Duration> {
-        let lifetime = self.config.max_lifetime?;
-        let start = self.hasher.hash_one(0) as f64 / u64::MAX as f64;
-        // Of numbers in a row, the fractions of this lie as far from each other as those of any: connections that are made
-        // together do not end together, however many they are, and other programs begin elsewhere.
-        let drawn = (start + id as f64 * GOLDEN).fract();
-        Some(lifetime - lifetime.mul_f64(drawn * JITTER))
-    }
-
-    fn settle(self: &Arc<Self>, checkout: Checkout<Kept>, waiting: Option<Waiter>) -> Result<Lease, Wait> {
-        match (checkout, waiting) {
-            (Checkout::Reuse(mut kept, _), _) => {
-                kept.set_idle();
-                Ok(Lease::new(kept))
-            }
-            (Checkout::Queued(ticket), Some(waiting)) => Err(Wait::new(self.clone(), ticket, waiting)),
-            (Checkout::Queued(_) | Checkout::Full(_) | Checkout::Failing(_) | Checkout::Shut, _) => {
-                unreachable!(
-                    "the policy asks for the waiter it queues, and its callers have dealt with refusals"
-                )
-            }
-        }
-    }
-
-    fn replace(
-        self: &Arc<Self>,
-        place: Place,
-        id: u64,
-        served: Served,
-        reason: DropReason,
-        fresh: Option<Duration>,
-    ) -> Result<Lease, Wait> {
-        let mut made = None;
-        let mut actions = Vec::new();
-        let waiter = || made.insert(Arc::new(Waiting::new())).clone();
-        let now = time::now();
-        let mut state = self.lock();
-        state.note(place, PoolEventKind::Closed { id, reason });
-        let checkout = state.policy.replace(place, served.answered, reason, fresh, now, waiter, &mut actions);
-        match &checkout {
-            Checkout::Reuse(conn, place) => {
-                state.note(*place, PoolEventKind::Assigned { id: conn.id(), reused: true });
-            }
-            _ => state.note(place, PoolEventKind::Waited),
-        }
-        state.note_actions(&actions, now);
-        drop(state);
-        self.perform(actions);
-        self.settle(checkout, made)
-    }
-
-    fn checkin(self: &Arc<Self>, mut kept: Kept, stay: Option<Duration>, served: Served, now: Instant) {
-        let mut actions = Vec::new();
-        if served.request {
-            // A connection that comes back unused keeps its `used_at`.
-            kept.used_at = now;
-            kept.line_ends = 0;
-        }
-        let stay = kept.stay(stay, served.request, now);
-        self.keep(self.lock(), kept, now, &mut actions, |state, kept, now, actions| {
-            let terms = kept.terms(stay, self.epoch());
-            // From here on, the policy counts the request.
-            kept.fixed.open.note(OpenNow::default());
-            state.policy.checkin(kept.place(), kept, terms, served, now, actions)
-        });
-        self.perform(actions);
-    }
-
-    /// A leased connection was closed.
-    fn release(self: &Arc<Self>, place: Place, id: u64, served: Served, reason: DropReason) {
-        let mut actions = Vec::new();
-        let now = time::now();
-        let mut state = self.lock();
-        state.note(place, PoolEventKind::Closed { id, reason });
-        let runtime = state.policy.partition(place).cloned();
-        state.policy.release(place, served, Some(reason), now, &mut actions);
-        state.note_actions(&actions, now);
-        // What could not be dialed for now is dialed later.
-        match (runtime, state.due_anywhere()) {
-            (Some(runtime), Some(due)) => {
-                self.ensure_reaper(state, runtime.id(), |_| Some(runtime.clone()), due);
-            }
-            (runtime, _) => {
-                drop(state);
-                drop(runtime);
-            }
-        }
-        self.perform(actions);
-    }
-
-    /// Lets the policy take a connection, and sees to it that its runtime's reaper knows when it expires.
-    fn keep(
-        self: &Arc<Self>,
-        mut state: Locked<'_>,
-        kept: Kept,
-        now: Instant,
-        actions: &mut Actions,
-        give: impl FnOnce(&mut State, Kept, Instant, &mut Actions) -> Option<Instant>,
-    ) {
-        let (id, place, runtime, noted) = (kept.id(), kept.place(), kept.runtime().id(), actions.len());
-        let shelved = give(&mut state, kept, now, actions);
-        if shelved.is_some() {
-            state.note(place, PoolEventKind::Kept { id });
-        }
-        state.note_actions(&actions[noted..], now);
-        let grant = state.grants.back().filter(|_| shelved.is_none()).map(|(due, ..)| *due);
-        let Some(deadline) = shelved.or(grant) else { return };
-        let partition = |state: &State| state.policy.partition(place).cloned();
-        self.ensure_reaper(state, runtime, partition, deadline);
-    }
-
-    /// Sees to it that a runtime's reaper looks no later than at `deadline`.
-    fn ensure_reaper(
-        self: &Arc<Self>,
-        mut state: Locked<'_>,
-        id: tokio::runtime::Id,
-        runtime: impl FnOnce(&State) -> Option<Runtime>,
-        deadline: Instant,
-    ) {
-        let wake = match state.reapers.iter_mut().find(|entry| entry.runtime.id() == id) {
-            Some(entry) if entry.due <= deadline => return,
-            Some(entry) => {
-                entry.due = deadline;
-                let wake = entry.wake.clone();
-                drop(state);
-                wake.notify_one();
-                return;
-            }
-            None => Arc::new(Notify::new()),
-        };
-        let Some(runtime) = runtime(&state) else { return };
-        state.reapers.push(reaper::Entry { runtime: runtime.clone(), due: deadline, wake: wake.clone() });
-        drop(state);
-        reaper::start(self, &runtime, deadline, wake);
-    }
-
-    /// Does what the policy decided, with no lock held.
-    #[inline]
-    fn perform(self: &Arc<Self>, actions: Actions) {
-        if !actions.is_empty() {
-            self.perform_all(actions, &[], None);
-        }
-    }
-
-    fn perform_all(
-        self: &Arc<Self>,
-        mut actions: Actions,
-        warm: &[Arc<WarmCell>],
-        failure: Option<(&DialError, &Arc<Setup>)>,
-    ) {
-        let mut warm = warm.iter();
-        while !actions.is_empty() {
-            for action in std::mem::take(&mut actions) {
-                match action {
-                    Action::Grant { waiter, conn, place } => {
-                        // The connection is delivered even if the waker panics.
-                        let delivered = contained(|| waiter.cell.deliver(Granted::Conn(conn)));
-                        if let Some(Err(Granted::Conn(kept))) = delivered {
-                            // It left a moment ago: the connection goes on to the next.
-                            let give = |state: &mut State, kept: Kept, now, actions: &mut Actions| {
-                                let terms = kept.terms(None, self.epoch());
-                                state.policy.checkin(place, kept, terms, Served::default(), now, actions)
-                            };
-                            self.keep(self.lock(), kept, time::now(), &mut actions, give);
-                        }
-                    }
-                    Action::Fail { waiter } => {
-                        let failed = match failure {
-                            Some((error, setup)) => Granted::Failed(error.clone(), setup.clone()),
-                            None => Granted::Shutdown,
-                        };
-                        // Who has left needs no error.
-                        let _ = contained(|| waiter.cell.deliver(failed));
-                    }
-                    Action::Dial { key, partition, place, began, wanted_by } => {
-                        let warm = warm.next().cloned();
-                        self.dial(key.route, &partition, place, began, wanted_by.as_deref(), warm);
-                    }
-                    Action::Cut { id } => self.cut_draining(id, &mut actions),
-                    Action::Abort { began } => self.abort_dial(began),
-                    Action::Forget { partition } => drop(partition),
-                    Action::Bury { conn, place, reason } => {
-                        // The current request does not own this connection, and does not get a panic of its transport.
-                        let _ = conn.close(reason);
-                        self.decide(&mut actions, |policy, now, actions| policy.buried(place, now, actions));
-                    }
-                }
-            }
-        }
-    }
-
-    /// Lets the policy decide, and notes what came of it.
-    fn decide<R>(
-        &self,
-        actions: &mut Actions,
-        decide: impl FnOnce(&mut Decider, Instant, &mut Actions) -> R,
-    ) -> R {
-        let (now, noted) = (time::now(), actions.len());
-        let mut state = self.lock();
-        let decided = decide(&mut state.policy, now, actions);
-        state.note_actions(&actions[noted..], now);
-        decided
-    }
-}
-
-/// The golden ratio's fraction.
-const GOLDEN: f64 = 0.618_033_988_749_894_9;
-
-/// The part of the maximum lifetime that is drawn for each connection.
-const JITTER: f64 = 0.1;
-
-/// A connection that was handed to a request is the request's for so long, until it is polled.
+/// Time in which a request has to be polled to claim a connection that was granted to it.
 const CLAIM: Duration = Duration::from_millis(50);

@@ -1,14 +1,14 @@
-//! In debug builds, every pool checks the order of its own events: a connection is opened before it is given away, idle
-//! before it is taken, and nothing happens to it after it was closed.
+//! Checks the order of a pool's own events in debug builds: a connection is opened before it is given away, idle
+//! before it is taken from the shelf, and reports nothing after it was closed.
 //!
-//! It sees what [`events`](super::events) sees. Invariant: an illegal order panics there and then, and at every later use
-//! of the pool, so that no test can pass over it.
+//! Sees what [`events`](super::events) sees. Invariant: an illegal order panics at once and at every later use of the
+//! pool, so that no test can pass over it.
 
 use std::collections::HashMap;
 
 use super::events::PoolEventKind;
 
-/// Where each connection stands.
+/// What the events have said of each connection.
 #[derive(Debug, Default)]
 pub(super) struct Order {
     steps: HashMap<u64, Step>,
@@ -18,13 +18,13 @@ pub(super) struct Order {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Step {
-    /// In use, or on its way to somebody.
+    /// In use, or granted to a request.
     Busy,
     Idle,
 }
 
 impl Order {
-    /// Takes an event in. Panics if it cannot follow what was before.
+    /// Takes an event in. Panics if it cannot follow the earlier ones.
     pub(super) fn note(&mut self, kind: PoolEventKind) {
         let step = |id| self.steps.get(&id).copied();
         let was_idle = match kind {
@@ -63,7 +63,7 @@ impl Order {
         }
     }
 
-    /// Idle connections, and busy ones.
+    /// Returns the number of idle connections, and of busy ones.
     pub(super) fn counts(&self) -> (usize, usize) {
         (self.idle, self.steps.len() - self.idle)
     }
@@ -82,12 +82,12 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_noticed() {
+    fn an_illegal_order_of_events_is_noticed() {
         use PoolEventKind::{Assigned, Closed, DialFailed, Kept, Opened};
         let id = 1;
         let (opened, kept) = (Opened { id }, Kept { id });
         let (used, reused) = (Assigned { id, reused: false }, Assigned { id, reused: true });
-        let closed = Closed { id, reason: DropReason::Failed };
+        let closed = Closed { id, reason: DropReason::Failed, why: None };
         assert!(is_legal(&[opened, used, kept, reused, reused, kept, closed]));
         assert!(is_legal(&[opened, kept, closed]), "dialed ahead");
         for wrong in [

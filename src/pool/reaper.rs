@@ -1,33 +1,33 @@
-//! The pool's timer: closes idle connections whose time has come, also when no request ever comes again; looks at the
-//! others from time to time; dials where the time has come to; and takes back what was handed to requests that are not
-//! polled.
+//! The reaper: the pool's timer. It closes idle connections whose time has come even if no request ever comes again,
+//! looks at the others from time to time, starts dials whose time has come, and withdraws grants from requests that
+//! are not polled.
 //!
-//! One task per runtime that keeps idle connections; it sleeps until the next deadline and ends when it finds nothing
-//! to do then. It is woken only for an earlier deadline, and when the pool has become empty; so not on the warm path.
-//! Invariant: whoever shelves a connection finds a reaper on its runtime, or starts one, under the same lock under which
-//! a reaper decides to end.
+//! One task per runtime that keeps idle connections. It sleeps until the next deadline, and ends when it then finds
+//! nothing to do. It is woken only for an earlier deadline and when the pool has become empty, so not by warm
+//! requests. Invariant: whoever shelves a connection finds a reaper on its runtime, or starts one, under the same
+//! lock under which a reaper decides to end.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::action::Actions;
-use super::{Runtime, Shared, State};
+use super::policy::actions::Actions;
+use super::{PoolInner, Runtime, State};
 use crate::time;
 
 /// A reaper, as the pool knows it.
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) runtime: Runtime,
-    /// What it sleeps until.
+    /// Time until which the reaper sleeps.
     pub(crate) due: Instant,
     pub(crate) wake: Arc<Notify>,
 }
 
-/// Starts the reaper whose `Entry` the caller has just made.
-pub(crate) fn start(shared: &Arc<Shared>, runtime: &Runtime, due: Instant, wake: Arc<Notify>) {
-    let guard = Guard { shared: Arc::downgrade(shared), runtime: runtime.clone(), over: false };
+/// Starts the reaper whose `Entry` the caller has just added.
+pub(crate) fn start(inner: &Arc<PoolInner>, runtime: &Runtime, due: Instant, wake: Arc<Notify>) {
+    let guard = Guard { inner: Arc::downgrade(inner), runtime: runtime.clone(), over: false };
     runtime.handle.spawn(run(guard, due, wake));
 }
 
@@ -35,15 +35,15 @@ async fn run(mut guard: Guard, mut due: Instant, wake: Arc<Notify>) {
     let mut sweep = time::after(time::now(), SWEEP);
     due = due.min(sweep);
     loop {
-        // Woken early, it looks again.
+        // A reaper that is woken early looks again.
         let _ = tokio::time::timeout_at(due.into(), wake.notified()).await;
-        let Some(shared) = guard.shared.upgrade() else { break guard.over = true };
+        let Some(inner) = guard.inner.upgrade() else { break guard.over = true };
         let now = time::now();
         if now >= sweep {
-            shared.sweep(&guard.runtime, now).await;
+            inner.sweep(&guard.runtime, now).await;
             sweep = time::after(now, SWEEP);
         }
-        match shared.reap(&guard.runtime, sweep) {
+        match inner.reap(&guard.runtime, sweep) {
             Some(next) => due = next,
             None => break guard.over = true,
         }
@@ -57,8 +57,8 @@ impl State {
     }
 }
 
-impl Shared {
-    /// Sees to it that this runtime's reaper looks when the next deadline comes.
+impl PoolInner {
+    /// Makes sure that the reaper of a runtime looks when the next deadline of any runtime comes.
     pub(super) fn ensure_timer(self: &Arc<Self>, runtime: &Runtime) {
         let state = self.lock();
         let again = state.policy.is_awaited().then(|| time::now() + WATCH);
@@ -67,7 +67,8 @@ impl Shared {
         }
     }
 
-    /// Buries what has expired. Answers when to come back; `None`: nothing is idle, and the reaper's entry is gone.
+    /// Does what is due. Returns when to come back, or `None` if nothing is left to do and the reaper's entry was
+    /// removed.
     fn reap(self: &Arc<Self>, runtime: &Runtime, sweep: Instant) -> Option<Instant> {
         loop {
             let now = time::now();
@@ -108,35 +109,35 @@ impl Shared {
 enum Next {
     More,
     Sleep(Instant),
-    /// With the entry, to be dropped without the lock: it holds a runtime's handle.
+    /// Nothing is left to do. The entry is dropped without the lock, because it holds a runtime's handle.
     End(Option<Entry>),
 }
 
-/// Notices that the runtime has ended: its idle connections are of no use to anyone.
+/// Notices the end of the runtime, whose idle connections are then closed.
 struct Guard {
-    shared: Weak<Shared>,
+    inner: Weak<PoolInner>,
     runtime: Runtime,
     over: bool,
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        let Some(shared) = self.shared.upgrade().filter(|_| !self.over) else { return };
-        let entry = shared.lock().take_reaper(&self.runtime);
+        let Some(inner) = self.inner.upgrade().filter(|_| !self.over) else { return };
+        let entry = inner.lock().take_reaper(&self.runtime);
         drop(entry);
         let mut slot = Some(0);
         while let Some(from) = slot {
             let mut actions = Actions::new();
-            slot = shared
-                .decide(&mut actions, |policy, _, actions| policy.abandon(&self.runtime, from, actions));
-            shared.perform(actions);
+            slot =
+                inner.decide(&mut actions, |policy, _, actions| policy.abandon(&self.runtime, from, actions));
+            inner.perform(actions);
         }
     }
 }
 
-/// How often a runtime's timer looks while requests wait: what they wait for may be held by a runtime that does not run, and
-/// that began to hold it after they came.
+/// How often a reaper looks while requests wait: their room may be held by a runtime that stopped running after they
+/// came.
 pub(super) const WATCH: Duration = Duration::from_secs(1);
 
-/// How often idle connections are looked at, while there are any.
+/// How often idle connections are looked at.
 const SWEEP: Duration = Duration::from_secs(5);

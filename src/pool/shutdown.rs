@@ -1,7 +1,7 @@
 //! The end of a pool: what is under way may finish, and what is not done in time is closed.
 //!
-//! It knows no HTTP. Invariant: afterwards nothing of the pool holds a socket, whoever holds requests and responses; and
-//! nobody waits any more.
+//! Knows no HTTP. Invariant: afterwards nothing of the pool holds a socket, even if callers still hold requests and
+//! responses, and no request waits.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -10,24 +10,26 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::conn::{Cut, Kept};
+use super::connection::{Connection, Cut};
 use super::policy::BATCH;
-use super::{Actions, Pool, Shared};
+use super::{Actions, Pool, PoolInner};
 use crate::pool::DropReason;
-use crate::pool::action::Served;
+use crate::pool::policy::actions::Served;
 use crate::time;
 use crate::timer::Timer;
 
 impl Pool {
-    /// Ends the pool: requests that begin from now on fail with [`ErrorKind::Shutdown`](crate::ErrorKind::Shutdown), idle
-    /// connections are closed at once, and requests that are under way have `patience` to finish. What is not done by
-    /// then is closed: the requests, and the responses whose content was not read to its end, fail with the same error.
-    /// All clones of the client share the pool, and its end.
+    /// Shuts the pool down, and returns when no connection is left.
     ///
-    /// It returns when no connection is left, at the latest a second after `patience` (that is how long it waits for
-    /// connections that another runtime is polling right now).
+    /// From now on, new requests fail with [`ErrorKind::Shutdown`](crate::ErrorKind::Shutdown). Idle connections are
+    /// closed at once. Requests under way have `patience` to finish. After that, their connections are closed, and
+    /// the requests and unread responses fail with the same error. All clones of the client share the pool, and its
+    /// end.
     ///
-    /// Dropping the future leaves the pool shut, and what is under way to itself.
+    /// Returns at the latest one second after `patience`: for so long it waits for connections that another runtime
+    /// is polling at that moment.
+    ///
+    /// Dropping the future leaves the pool shut, and lets what is under way finish without a time limit.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -39,18 +41,18 @@ impl Pool {
     /// # });
     /// ```
     pub async fn shutdown(&self, patience: Duration) {
-        let shared = &self.shared;
-        let emptied = shared.shut();
-        shared.bury_idle(DropReason::Shutdown);
-        if !shared.is_quiet_by(&emptied, time::after(time::now(), patience)).await {
-            shared.stop();
-            shared.is_quiet_by(&emptied, time::after(time::now(), GRACE)).await;
+        let inner = &self.inner;
+        let emptied = inner.shut();
+        inner.bury_idle(DropReason::Shutdown);
+        if !inner.is_quiet_by(&emptied, time::after(time::now(), patience)).await {
+            inner.stop();
+            inner.is_quiet_by(&emptied, time::after(time::now(), LAST_WAIT)).await;
         }
     }
 }
 
-impl Shared {
-    /// From now on nothing begins. Answers what tells when all has ended.
+impl PoolInner {
+    /// Stops new work and returns the `Notify` that fires once the pool is empty.
     fn shut(&self) -> Arc<Notify> {
         let mut state = self.lock();
         state.policy.shut();
@@ -61,7 +63,7 @@ impl Shared {
         self.lock().policy.is_quiet()
     }
 
-    /// Waits until nothing is counted and nobody waits; `false`: not by then.
+    /// Waits until nothing is counted and no request waits. Returns false if that takes longer than until `by`.
     async fn is_quiet_by(&self, emptied: &Notify, by: Instant) -> bool {
         let mut timer = Timer::default();
         loop {
@@ -80,10 +82,10 @@ impl Shared {
         }
     }
 
-    /// Ends whatever is still under way.
+    /// Ends everything that is still under way.
     fn stop(self: &Arc<Self>) {
         self.lock().is_stopped = true;
-        // First the dials: a request that had one by now is among the waiters, and a dial that comes later is refused.
+        // Dials end first: a request that has a dial by now is among the waiters, and a later dial is refused.
         loop {
             let mut actions = Actions::new();
             let more = self.decide(&mut actions, |policy, _, actions| policy.give_up_all(actions));
@@ -109,35 +111,36 @@ impl Shared {
             for fixed in live {
                 if let Cut::Taken(conn, served) = fixed.cut(DropReason::Shutdown) {
                     let mut actions = Actions::new();
-                    self.close_cut(Kept { conn, fixed }, served, DropReason::Shutdown, &mut actions);
+                    self.close_cut(Connection { conn, fixed }, served, DropReason::Shutdown, &mut actions);
                     self.perform(actions);
                 }
             }
         }
     }
 
-    /// Closes a connection that reads what nobody wants, because somebody wants its slot.
+    /// Closes a draining connection, because a request needs its room.
     pub(super) fn cut_draining(&self, id: u64, actions: &mut Actions) {
         let fixed = self.lock().live.get(&id).cloned();
-        // (Whoever polls it right now closes it when done.)
+        // A task that is polling the connection closes it when the poll is done.
         if let Some(fixed) = fixed
             && let Cut::Taken(conn, served) = fixed.cut(DropReason::Abandoned)
         {
-            self.close_cut(Kept { conn, fixed }, served, DropReason::Abandoned, actions);
+            self.close_cut(Connection { conn, fixed }, served, DropReason::Abandoned, actions);
         }
     }
 
-    fn close_cut(&self, kept: Kept, served: Served, reason: DropReason, actions: &mut Actions) {
-        let (id, place) = (kept.id(), kept.place());
-        let _ = kept.close(reason);
+    /// Closes a connection that was taken from its user.
+    fn close_cut(&self, connection: Connection, served: Served, reason: DropReason, actions: &mut Actions) {
+        let (id, place) = (connection.id(), connection.place());
+        let _ = connection.close(reason);
         let noted = actions.len();
         let now = time::now();
         let mut state = self.lock();
-        state.note(place, super::PoolEventKind::Closed { id, reason });
+        state.note(place, super::PoolEventKind::Closed { id, reason, why: None });
         state.policy.release(place, served, Some(reason), now, actions);
         state.note_actions(&actions[noted..], now);
     }
 }
 
-/// How long a shutdown waits for what it has stopped.
-const GRACE: Duration = Duration::from_secs(1);
+/// Time for which a shutdown waits for the connections that it has stopped.
+const LAST_WAIT: Duration = Duration::from_secs(1);

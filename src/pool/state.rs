@@ -1,7 +1,7 @@
-//! What the pool's one lock guards, and what is done when it is let go.
+//! What the pool's one lock guards, and what is done when the lock is released.
 //!
-//! It knows no HTTP and no sockets. Invariant: whatever was noted under the lock (events, things to drop, wakes that are
-//! due) is carried out after it, by whoever held it.
+//! Knows no HTTP and no sockets. Invariant: what was noted under the lock (events, values to drop, wakes that are
+//! due) is carried out by its holder after the lock is released.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::{Deref, DerefMut};
@@ -10,33 +10,39 @@ use std::time::Instant;
 
 use tokio::sync::Notify;
 
-use super::action::Action;
-use super::conn::{Fixed, contained};
+use super::connection::{Fixed, contained};
 use super::dial::Dialing;
-use super::events::{Log, PoolEventKind};
-use super::hosts::Place;
-use super::key::Route;
+use super::events::{Log, PoolEventKind, Refusal};
+use super::key::{Route, RouteRef};
 #[cfg(debug_assertions)]
 use super::order::Order;
-use super::{Act, Decider, Waiting, reaper};
+use super::policy::actions::{Action, Checkout};
+use super::policy::dials::DialId;
+use super::policy::places::Place;
+use super::{Act, Decider, Shell, Waiter, reaper};
 use crate::time;
 
+/// What the lock guards.
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) policy: Decider,
     pub(super) reapers: Vec<reaper::Entry>,
-    /// Connections that were made and not let go yet, by their numbers.
+    /// Connections that were made and not closed yet, by their numbers.
     pub(super) live: BTreeMap<u64, Arc<Fixed>>,
-    /// Dials under way, by the numbers of the events that began them. A dial that is not here was given up.
+    /// Dials under way. A dial that is not here was given up.
     pub(super) dials: BTreeMap<u64, Dialing>,
-    /// No dial is begun any more.
+    /// Whether new dials are refused.
     pub(super) is_stopped: bool,
-    /// Whom connections were handed to, and until when they are waited for; in that order.
-    pub(super) grants: VecDeque<(Instant, Place, Weak<Waiting>)>,
-    /// Whoever shuts the pool down waits for it to be empty.
+    /// Granted connections that may not be claimed yet: when to look, at which place, and the waiter; in order of
+    /// time.
+    pub(super) grants: VecDeque<(Instant, Place, Weak<Waiter>)>,
+    /// Wakes the shutdowns that wait for the pool to be empty.
     pub(super) emptied: Option<Arc<Notify>>,
+    /// The log of events, while anyone subscribes.
     pub(super) log: Option<Arc<Log>>,
+    /// Whether events were written that readers have not been woken for.
     has_news: bool,
+    /// Values to drop without the lock.
     trash: Vec<Arc<Fixed>>,
     #[cfg(debug_assertions)]
     order: Order,
@@ -60,12 +66,13 @@ impl State {
         }
     }
 
-    /// Takes a dial that has ended. Returns `None` if the policy has given the dial up, even if that was not carried out yet.
-    pub(super) fn take_dial(&mut self, began: u64) -> Option<Dialing> {
-        if self.policy.has_dial(began) { self.dials.remove(&began) } else { None }
+    /// Removes a dial that has ended. Returns `None` if the policy has given the dial up, even if that was not
+    /// carried out yet.
+    pub(super) fn take_dial(&mut self, dial_id: DialId) -> Option<Dialing> {
+        if self.policy.has_dial(dial_id) { self.dials.remove(&dial_id) } else { None }
     }
 
-    /// Notes what happened at a place where something is counted or queued.
+    /// Notes an event at a valid place.
     pub(super) fn note(&mut self, place: Place, kind: PoolEventKind) {
         if self.log.is_some() {
             let route = self.policy.key_at(place).route.clone();
@@ -74,12 +81,26 @@ impl State {
         self.follow(kind);
     }
 
-    /// The same for a route of which nothing may be known.
+    /// Notes an event of a route that the table may not have.
     pub(super) fn note_at(&mut self, route: impl FnOnce() -> Arc<Route>, kind: PoolEventKind) {
         if self.log.is_some() {
             self.tell(route(), kind);
         }
         self.follow(kind);
+    }
+
+    /// Notes what a request's checkout came to.
+    pub(super) fn note_checkout(&mut self, checkout: &Checkout<Shell>, route: RouteRef<'_>) {
+        let refusal = match checkout {
+            Checkout::Reuse(connection, place) => {
+                return self.note(*place, PoolEventKind::Assigned { id: connection.id(), reused: true });
+            }
+            Checkout::Queued(ticket) => return self.note(ticket.place, PoolEventKind::Waited),
+            Checkout::Full(_) => Refusal::Full,
+            Checkout::Failing(_) => Refusal::Failing,
+            Checkout::Shut => Refusal::Shutdown,
+        };
+        self.note_at(|| Arc::new(route.to_route()), PoolEventKind::Refused(refusal));
     }
 
     /// Notes what the policy decided, before it is carried out.
@@ -92,11 +113,11 @@ impl State {
                     self.note(*place, kind);
                 }
                 Action::Bury { conn, place, reason } => {
-                    self.note(*place, PoolEventKind::Closed { id: conn.id(), reason: *reason });
+                    self.note(*place, PoolEventKind::Closed { id: conn.id(), reason: *reason, why: None });
                 }
-                Action::Abort { began } => {
-                    // (Its place may be gone by now.)
-                    if let Some(dial) = self.dials.get(began) {
+                Action::Abort { dial_id } => {
+                    // The place of the dial may be gone by now.
+                    if let Some(dial) = self.dials.get(dial_id) {
                         let (id, route) = (dial.id, dial.route.clone());
                         self.note_at(|| route, PoolEventKind::DialFailed { id });
                     }
@@ -106,6 +127,7 @@ impl State {
         }
     }
 
+    /// Writes an event to the log.
     fn tell(&mut self, route: Arc<Route>, kind: PoolEventKind) {
         if let Some(log) = &self.log {
             log.push(route, time::now(), kind);
@@ -113,34 +135,36 @@ impl State {
         }
     }
 
+    /// Follows an event in the pool's own records.
     fn follow(&mut self, kind: PoolEventKind) {
         if let PoolEventKind::Closed { id, .. } = kind {
-            // It may hold a waker, which is the caller's code when it is dropped.
+            // Dropped later, because it may hold a waker, and dropping a waker runs the caller's code.
             self.trash.extend(self.live.remove(&id));
         }
         #[cfg(debug_assertions)]
         self.order.note(kind);
     }
 
-    /// Whether a timer has something to do.
+    /// Whether a reaper has anything to do.
     pub(super) fn needs_reaper(&self) -> bool {
         !self.grants.is_empty() || self.policy.needs_reaper()
     }
 
-    /// When a timer has something to do next.
+    /// Returns the time at which a reaper has something to do next.
     pub(super) fn due(&self) -> Option<Instant> {
         self.due_anywhere().into_iter().chain(self.policy.due()).min()
     }
 
-    /// When the timer of any runtime has something to do next. (Idle connections have a timer on their own runtime.)
+    /// Returns the time at which the reaper of any runtime has something to do next. Idle connections do not count,
+    /// because they have a reaper on their own runtime.
     pub(super) fn due_anywhere(&self) -> Option<Instant> {
         let grant = self.grants.front().map(|(due, ..)| *due);
         let policy = self.policy.next_wake().into_iter().chain(self.policy.next_overdue());
         grant.into_iter().chain(policy).min()
     }
 
-    /// When a request that has just joined the queue needs a timer. A request whose own dial is under way needs none for
-    /// overdue dials, so that a cold request starts no timer.
+    /// Returns the time at which a request that has just queued needs a reaper. A request whose own dial is under way
+    /// needs none for overdue dials, so that a cold request starts no reaper.
     pub(super) fn due_for(&self, place: Place, now: Instant) -> Option<Instant> {
         if self.policy.is_wanting(place) {
             return self.due_anywhere().into_iter().chain([now + reaper::WATCH]).min();
@@ -177,9 +201,8 @@ impl Drop for Locked<'_> {
     #[inline]
     fn drop(&mut self) {
         let Some(state) = &self.0 else { return };
-        let is_noted =
-            state.has_news || !state.trash.is_empty() || state.policy.has_spent() || state.emptied.is_some();
-        // In debug builds, everything is counted each time.
+        let is_noted = state.has_news || !state.trash.is_empty() || state.emptied.is_some();
+        // Debug builds check the counts each time.
         if is_noted || state.policy.is_empty() || cfg!(debug_assertions) {
             self.let_go();
         }
@@ -187,13 +210,13 @@ impl Drop for Locked<'_> {
 }
 
 impl Locked<'_> {
-    /// Lets go, and does what was noted.
+    /// Releases the lock, and does what was noted.
     #[inline(never)]
     fn let_go(&mut self) {
         let Some(mut state) = self.0.take() else { return };
         let told = if std::mem::take(&mut state.has_news) { state.log.clone() } else { None };
-        let trash = (std::mem::take(&mut state.trash), state.policy.take_spent());
-        // An empty pool has no timers: its reapers look, and end.
+        let trash = std::mem::take(&mut state.trash);
+        // An empty pool keeps no reapers: they are woken, find nothing to do, and end.
         let mut wakes = Vec::new();
         let mut emptied = None;
         if state.policy.is_empty() && !state.needs_reaper() {
@@ -212,13 +235,13 @@ impl Locked<'_> {
             if !std::thread::panicking() {
                 assert!(
                     is_exact && is_known,
-                    "{idle} idle and {busy} busy connections were told of: {counts:?}"
+                    "the events tell of {idle} idle and {busy} busy connections, the policy of {counts:?}"
                 );
             }
         }
         #[cfg(not(debug_assertions))]
         drop(state);
-        // These wakers belong to other tasks than the one that held the lock.
+        // These wakers belong to other tasks than the one that held the lock, so their panics end here.
         contained(|| drop(trash));
         if let Some(log) = told {
             contained(|| log.tell());

@@ -1,158 +1,23 @@
-//! The pool's ledger: what there is, what was, and what reuse saved.
+//! The ledger as callers read it: what there is, what there was, and what reuse saved.
 //!
-//! Plain numbers, counted by the policy and copied out here. Invariant: the totals include hosts whose own
-//! entries have been forgotten.
+//! Copied from the policy's counters. Invariant: the totals include hosts whose own entries have been forgotten.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Why the pool let go of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum DropReason {
-    /// A request was dropped before its response was read to the end.
-    Abandoned,
-    /// It made room for another connection, there were enough idle ones, or
-    /// [`evict_if`](crate::ClientBuilder::evict_if) said so.
-    Evicted,
-    /// An error on the connection, or a breach of the protocol.
-    Failed,
-    /// It was idle for as long as it may be.
-    IdleTimeout,
-    /// It reached its maximum lifetime.
-    MaxLifetime,
-    /// The network is another one since.
-    NetworkChanged,
-    /// Its host closes connections after one response, or sends what nobody has asked for, and is not kept for a while.
-    NotKept,
-    /// The exchange ended in a way that forbids reuse, such as `Connection: close`.
-    NotReusable,
-    /// The peer closed it while it was idle, right behind a response, or before it answered. A 408 that nobody asked for is
-    /// a close.
-    PeerClosed,
-    /// The runtime that it belonged to has ended.
-    RuntimeGone,
-    /// The pool was shut down, or its idle connections were told to go.
-    Shutdown,
-    /// The machine was suspended while it was idle: its peer may be long gone.
-    Suspended,
-    /// The peer sent something that nobody had asked for, other than line ends.
-    Unsolicited,
-    /// It had become a tunnel, by an upgrade or by CONNECT, and was dropped.
-    Upgraded,
-}
+use super::policy::ledger::{Counters, Counts};
+use super::policy::reasons::{DropReason, REASONS};
 
-impl DropReason {
-    /// All reasons, in alphabetical order.
-    pub const ALL: &[Self] = &[
-        Self::Abandoned,
-        Self::Evicted,
-        Self::Failed,
-        Self::IdleTimeout,
-        Self::MaxLifetime,
-        Self::NetworkChanged,
-        Self::NotKept,
-        Self::NotReusable,
-        Self::PeerClosed,
-        Self::RuntimeGone,
-        Self::Shutdown,
-        Self::Suspended,
-        Self::Unsolicited,
-        Self::Upgraded,
-    ];
-}
-
-impl fmt::Display for DropReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Abandoned => "abandoned",
-            Self::Evicted => "evicted",
-            Self::Failed => "failed",
-            Self::IdleTimeout => "idle timeout",
-            Self::MaxLifetime => "maximum lifetime",
-            Self::NetworkChanged => "network changed",
-            Self::NotKept => "host not kept",
-            Self::NotReusable => "not reusable",
-            Self::PeerClosed => "closed by the peer",
-            Self::RuntimeGone => "runtime gone",
-            Self::Shutdown => "shutdown",
-            Self::Suspended => "suspended",
-            Self::Unsolicited => "unsolicited bytes",
-            Self::Upgraded => "upgraded",
-        })
-    }
-}
-
-/// What is counted per host and in total.
-#[derive(Clone, Debug, Default)]
-#[repr(C)]
-pub(crate) struct Counters {
-    pub(crate) requests: u64,
-    pub(crate) reused: u64,
-    pub(crate) handshakes_saved: u64,
-    /// In nanoseconds: what is counted with each request is one cache line.
-    time_saved: u64,
-    /// The shortest handshake of a host.
-    shortest: Shortest,
-    pub(crate) opened: u64,
-    pub(crate) failed_dials: u64,
-    /// By their reasons; nothing while none was.
-    closed: Option<Box<[u64; REASONS]>>,
-}
-
-/// The shortest handshake seen, in nanoseconds; `u64::MAX` before the first.
-#[derive(Clone, Copy, Debug)]
-struct Shortest(u64);
-
-impl Default for Shortest {
-    fn default() -> Self {
-        Self(u64::MAX)
-    }
-}
-
-impl Counters {
-    /// Counts a request that was sent. If `saved`, adds `shortest` nanoseconds to the time that avoided handshakes saved.
-    pub(crate) fn count_request(&mut self, reused: bool, saved: bool, shortest: u64) {
-        self.requests += 1;
-        self.reused += u64::from(reused);
-        if saved {
-            self.handshakes_saved += 1;
-            self.time_saved = self.time_saved.saturating_add(shortest);
-        }
-    }
-
-    /// Notes how long a handshake took.
-    pub(crate) fn note_handshake(&mut self, took: Duration) {
-        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        self.shortest.0 = self.shortest.0.min(nanos);
-    }
-
-    /// Returns the shortest handshake seen, in nanoseconds; 0 where none was.
-    pub(crate) fn shortest(&self) -> u64 {
-        if self.shortest.0 == u64::MAX { 0 } else { self.shortest.0 }
-    }
-
-    pub(crate) fn time_saved(&self) -> Duration {
-        Duration::from_nanos(self.time_saved)
-    }
-
-    pub(crate) fn count_closed(&mut self, reason: DropReason) {
-        self.closed.get_or_insert_default()[reason as usize] += 1;
-    }
-
-    pub(crate) fn closed(&self) -> [u64; REASONS] {
-        self.closed.as_deref().copied().unwrap_or_default()
-    }
-}
-
-/// A copy of the pool's ledger, per host and in total. See [`Pool::stats`](super::Pool::stats).
+/// A copy of the pool's ledger, per host and in total. Returned by [`Pool::stats`](super::Pool::stats).
+///
+/// `Display` writes the total, then each host on a line of its own.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct PoolStats {
-    /// All hosts together, also those that are no longer listed.
+    /// All hosts together, including those that are no longer listed.
     pub total: HostStats,
-    /// The hosts that have connections or had some lately.
+    /// Hosts that have connections or had some lately.
     pub hosts: Vec<HostStats>,
 }
 
@@ -164,46 +29,59 @@ impl fmt::Display for PoolStats {
     }
 }
 
-/// The ledger of one host, or of all.
+/// The ledger of one host, or of all hosts.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// use handclasp::DropReason;
+///
+/// let client = handclasp::Client::new();
+/// let total = client.pool().stats().total;
+/// println!("{total}");
+/// assert_eq!(total.closed(DropReason::IdleTimeout), 0);
+/// # });
+/// ```
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct HostStats {
-    /// The origin, such as `https://example.org:8443`; empty for the total.
+    /// Origin, such as `https://example.org:8443`. Empty for the total.
     pub origin: String,
-    /// The tag of the requests that share these connections, if they have one: see
+    /// Tag of the requests that share these connections, if they have one: see
     /// [`RequestBuilder::isolation`](crate::RequestBuilder::isolation).
     pub isolation: Option<Arc<str>>,
-    /// Connections kept for the next request.
+    /// Number of connections kept for the next request.
     pub idle: usize,
-    /// Connections in use, or being closed.
+    /// Number of connections in use, or being closed.
     pub active: usize,
-    /// Connections being made.
+    /// Number of connections being made.
     pub dialing: usize,
-    /// Requests that wait for a connection.
+    /// Number of requests that wait for a connection.
     pub waiting: usize,
-    /// Connections made so far.
+    /// Number of connections made so far.
     pub opened: u64,
-    /// Requests sent so far. A request counts from its first write on: before it is answered, while its upload goes on,
-    /// while its response is read or lies unread, and after its connection was upgraded. One that was sent again counts
-    /// again.
-    pub requests: u64,
-    /// Requests sent on a connection that had already been used or kept.
-    pub reused: u64,
-    /// Handshakes that reuse made unnecessary: requests whose response began on a connection that had carried another
-    /// request before.
-    pub handshakes_saved: u64,
-    /// Time that those handshakes would have taken at least: each counts the shortest handshake (TCP, proxy and TLS) seen
-    /// to the host by then.
+    /// Number of requests sent so far.
     ///
-    /// It adds up over requests: where many run in parallel, their sum can be longer than the time that has passed.
+    /// A request counts from its first write on: before it is answered, while its upload goes on, while its response
+    /// is read or left unread, and after its connection was upgraded. A request that was sent again counts again.
+    pub requests: u64,
+    /// Number of requests sent on a connection that had already been used or kept.
+    pub reused: u64,
+    /// Number of handshakes that reuse made unnecessary: requests whose response began on a connection that had
+    /// carried another request before.
+    pub handshakes_saved: u64,
+    /// Time that those handshakes would have taken at least. Each counts the shortest handshake (TCP, proxy and TLS)
+    /// seen to the host by then.
+    ///
+    /// The time adds up over requests. Where many requests run in parallel, their sum can be longer than the time
+    /// that has passed.
     pub time_saved: Duration,
-    /// Dials that failed.
+    /// Number of dials that failed.
     pub failed_dials: u64,
     closed: [u64; REASONS],
 }
 
 impl HostStats {
-    pub(crate) fn new(origin: String, counters: &Counters, counts: super::hosts::Counts) -> Self {
+    pub(crate) fn new(origin: String, counters: &Counters, counts: Counts) -> Self {
         Self {
             origin,
             isolation: None,
@@ -221,7 +99,7 @@ impl HostStats {
         }
     }
 
-    /// Connections closed so far for this reason.
+    /// Returns the number of connections closed so far for this reason.
     pub fn closed(&self, reason: DropReason) -> u64 {
         self.closed[reason as usize]
     }
@@ -232,7 +110,7 @@ impl HostStats {
         counted.filter(|(_, count)| *count > 0)
     }
 
-    /// Connections closed so far.
+    /// Returns the number of connections closed so far.
     pub fn closed_total(&self) -> u64 {
         self.closed.iter().sum()
     }
@@ -291,7 +169,7 @@ impl fmt::Debug for HostStats {
     }
 }
 
-/// The reasons for which connections were closed, with their counts.
+/// Reasons for which connections were closed, with their counts, for `Debug`.
 struct Reasons<'a>(&'a HostStats);
 
 impl fmt::Debug for Reasons<'_> {
@@ -300,7 +178,7 @@ impl fmt::Debug for Reasons<'_> {
     }
 }
 
-/// A number of things, in words.
+/// A count and its noun, which gets an "s" unless the count is 1.
 struct Many(u64, &'static str);
 
 impl fmt::Display for Many {
@@ -308,8 +186,6 @@ impl fmt::Display for Many {
         write!(f, "{} {}{}", self.0, self.1, if self.0 == 1 { "" } else { "s" })
     }
 }
-
-const REASONS: usize = DropReason::ALL.len();
 
 #[cfg(test)]
 mod tests {
@@ -327,7 +203,7 @@ mod tests {
 
     #[test]
     fn a_ledger_reads_as_a_person_would_write_it() {
-        let counts = super::super::hosts::Counts { idle: 1, active: 0, dialing: 2, waiting: 3 };
+        let counts = Counts { idle: 1, active: 0, dialing: 2, waiting: 3 };
         let mut counters = ledger();
         let host = HostStats::new("https://a.test".into(), &counters, counts);
         let start = "https://a.test: 5 connections opened for 9 requests, 9 handshakes saved (at least 11.2ms); \
@@ -351,15 +227,5 @@ mod tests {
         assert_eq!(total.to_string(), none);
         let stats = PoolStats { total, hosts: vec![host.clone()] };
         assert_eq!(stats.to_string(), format!("{none}\n{host}"));
-    }
-
-    #[test]
-    fn reasons_are_words() {
-        let mut seen = std::collections::HashSet::new();
-        for reason in DropReason::ALL {
-            let text = reason.to_string();
-            assert!(text.chars().all(|letter| letter.is_ascii_lowercase() || letter == ' '), "{text}");
-            assert!(seen.insert(text), "{reason:?}");
-        }
     }
 }

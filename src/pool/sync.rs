@@ -1,3 +1,3 @@
-//! What the hand-off cell is built of: std's mutex here, loom's where `tests/loom` checks every interleaving.
+//! The locks of the hand-off cell: std's here, loom's where `tests/loom` checks every interleaving.
 
 pub(super) use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -2,7 +2,7 @@
 //! paused time.
 //!
 //! Every dial ends as the test says, and every connection can be held busy, so that the test chooses each order of
-//! events. The tests of the policy alone stand beside `src/pool/policy.rs`, those over sockets in `burst.rs`.
+//! events. The tests of the policy alone stand in `src/pool/policy/`, those over sockets in `burst.rs`.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 

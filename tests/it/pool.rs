@@ -1,5 +1,5 @@
-//! The pool's rules as a client shows them, over scripted servers. The tests of the policy alone stand beside
-//! `src/pool/policy.rs`.
+//! The pool's rules as a client shows them, over scripted servers. The tests of the policy alone stand in
+//! `src/pool/policy/`.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 

@@ -1,26 +1,28 @@
-//! Dials for which nobody waits: what was asked to be warm, and what is to be idle always; and when a host that may not
-//! dial now is to be thought about again.
+//! Dials ahead: dials that no request waits for, begun for `warm` and `min_idle`; and the times at which a host that
+//! may not dial now is considered again.
 //!
-//! Invariants: at most [`AHEAD`] such dials of a host are under way at a time; they never exceed a limit, nothing is
-//! evicted for them, and none begins while a request waits for the room, or right after a dial failed; and a host that
-//! wants to dial later is in the list of those.
+//! Invariants: at most [`AHEAD`] such dials of a shelf are under way; they exceed no limit, and nothing is evicted
+//! for them; none begins while a request waits for the room, or right after a dial failed; and every host that has to
+//! dial later has a time in `wakes`.
 
 use std::time::{Duration, Instant};
 
-use super::{Policy, Purpose};
-use crate::pool::action::Actions;
-use crate::pool::hosts::Place;
+use super::Policy;
+use super::actions::Actions;
+use super::dials::Purpose;
+use super::kinds::Kinds;
+use super::places::{HostId, Place};
 
-impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
-    /// Starts dials for which nobody waits, until the host has `wanted` connections idle or under way, within
-    /// limits, `most` of them and [`AHEAD`] at a time.
+impl<K: Kinds> Policy<K> {
+    /// Starts up to `most` dials ahead, [`AHEAD`] at a time and within the limits, so that the shelf has `wanted`
+    /// connections idle or under way.
     pub(crate) fn warm(
         &mut self,
         place: Place,
         wanted: usize,
         most: usize,
         now: Instant,
-        out: &mut Actions<K, T, W, P>,
+        out: &mut Actions<K>,
     ) {
         let shelf = self.hosts.shelf(place);
         let missing = wanted.saturating_sub(shelf.idle + shelf.dialing).min(most).min(AHEAD);
@@ -33,36 +35,31 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         self.note_left();
     }
 
-    /// Whether a request waits for a connection that one to this host would leave no room for.
-    fn is_room_wanted(&self, slot: u32) -> bool {
-        !self.blocked.is_empty() || (self.hosts.host(slot).waiting > 0 && self.hosts.host(slot).is_wanting())
+    /// Whether a request waits for the room that a dial ahead to this host would take.
+    fn is_room_wanted(&self, host_id: HostId) -> bool {
+        !self.blocked.is_empty()
+            || (self.hosts.host(host_id).waiting > 0 && self.hosts.host(host_id).is_wanting())
     }
 
-    /// From now on the host is to have so many idle connections on this runtime.
-    pub(crate) fn set_min_idle(
-        &mut self,
-        place: Place,
-        wanted: usize,
-        now: Instant,
-        out: &mut Actions<K, T, W, P>,
-    ) {
-        // What would be evicted at once would be dialed again at once.
-        let most = self.config.max_idle_per_host.min(self.idle_room);
+    /// Sets how many connections the shelf keeps idle, and dials what is missing.
+    pub(crate) fn set_min_idle(&mut self, place: Place, wanted: usize, now: Instant, out: &mut Actions<K>) {
+        // A connection beyond these limits would be evicted at once, and dialed again.
+        let most = self.limits.max_idle_per_host.min(self.idle_room);
         self.hosts.shelf_mut(place).min_idle = if self.keeps_idle { wanted.min(most) } else { 0 };
-        self.pump(place.host, now, out);
+        self.dial_as_needed(place.host, now, out);
         self.leave(place, out);
         self.note_left();
     }
 
-    /// The runtime is gone: nobody wants idle connections there.
-    pub(crate) fn forget_min_idle(&mut self, place: Place, out: &mut Actions<K, T, W, P>) {
+    /// Stops keeping connections idle on a shelf, because its partition is gone or cannot dial.
+    pub(crate) fn forget_min_idle(&mut self, place: Place, out: &mut Actions<K>) {
         if std::mem::take(&mut self.hosts.shelf_mut(place).min_idle) > 0 {
             self.leave(place, out);
         }
     }
 
-    /// Starts the dials that are missing for a shelf to have its idle connections.
-    pub(super) fn dial_ahead(&mut self, place: Place, now: Instant, out: &mut Actions<K, T, W, P>) {
+    /// Starts the dials that are missing for a shelf to have its minimum of idle connections.
+    pub(super) fn dial_ahead(&mut self, place: Place, now: Instant, out: &mut Actions<K>) {
         loop {
             let shelf = self.hosts.shelf(place);
             let ahead = shelf.ahead();
@@ -70,8 +67,9 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
             if self.shut || is_paused || ahead >= AHEAD || shelf.idle + ahead >= shelf.min_idle {
                 return;
             }
-            // What comes back must find a place beside it: or the one would be closed for the other, again and again.
-            let is_kept = self.hosts.host(place.host).counted < self.config.max_idle_per_host
+            // All connections in use must find idle room when they come back. Otherwise each would be closed for
+            // another, again and again.
+            let is_kept = self.hosts.host(place.host).counted < self.limits.max_idle_per_host
                 && self.counted < self.idle_room;
             let has_room = is_kept && self.room(place.host) > 0 && !self.is_room_wanted(place.host);
             if !has_room || self.is_not_kept(place.host, now) || self.dials_allowed(place.host, now) == 0 {
@@ -81,59 +79,61 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         }
     }
 
-    /// Dials nothing ahead to a host for a while, because such a dial has failed or stood in a request's way.
-    pub(super) fn dial_ahead_later(&mut self, slot: u32, now: Instant) {
-        if self.hosts.host(slot).shelves().any(|shelf| shelf.min_idle > 0) {
-            self.hosts.host_mut(slot).is_ahead_paused = true;
-            self.wake_later(slot, now);
+    /// Pauses dials ahead to a host, because one has failed or was given up for a request.
+    pub(super) fn dial_ahead_later(&mut self, host_id: HostId, now: Instant) {
+        if self.hosts.host(host_id).shelves().any(|shelf| shelf.min_idle > 0) {
+            self.hosts.host_mut(host_id).is_ahead_paused = true;
+            self.wake_later(host_id, now);
         }
     }
 
-    /// Thinks about a failing host again when its waiting period ends. (Without one, the end of its dial does.)
-    pub(super) fn wake_when_allowed(&mut self, slot: u32, now: Instant) {
-        if let Some(failing) = &self.hosts.host(slot).failing
+    /// Has a failing host considered again when its waiting period ends. Without a waiting period, the end of its
+    /// dial has the same effect.
+    pub(super) fn wake_when_allowed(&mut self, host_id: HostId, now: Instant) {
+        if let Some(failing) = &self.hosts.host(host_id).failing
             && failing.until > now
         {
-            self.wake_at(slot, failing.until);
+            self.wake_at(host_id, failing.until);
         }
     }
 
-    /// A host is thought about again in a while.
-    pub(super) fn wake_later(&mut self, slot: u32, now: Instant) {
-        self.wake_at(slot, now + LATER);
+    /// Has a host considered again after [`LATER`].
+    pub(super) fn wake_later(&mut self, host_id: HostId, now: Instant) {
+        self.wake_at(host_id, now + LATER);
     }
 
-    fn wake_at(&mut self, slot: u32, at: Instant) {
-        let wake = &mut self.hosts.host_mut(slot).wake;
+    /// Has a host considered again at a time, unless it will be earlier.
+    fn wake_at(&mut self, host_id: HostId, at: Instant) {
+        let wake = &mut self.hosts.host_mut(host_id).wake;
         if wake.is_none_or(|known| at < known) {
             if let Some(known) = wake.replace(at) {
-                self.wakes.remove(&(known, slot));
+                self.wakes.remove(&(known, host_id));
             }
-            self.wakes.insert((at, slot));
+            self.wakes.insert((at, host_id));
         }
     }
 
-    /// When the next host is thought about again.
+    /// Returns the next time at which a host is considered again.
     pub(crate) fn next_wake(&self) -> Option<Instant> {
         self.wakes.first().map(|(due, _)| *due)
     }
 
-    /// Thinks about the dials of the next host whose time has come; `false`: there is none.
-    pub(super) fn wake_next(&mut self, now: Instant, out: &mut Actions<K, T, W, P>) -> bool {
-        let Some(&(at, slot)) = self.wakes.first().filter(|(at, _)| *at <= now) else { return false };
-        self.wakes.remove(&(at, slot));
-        let host = self.hosts.host_mut(slot);
+    /// Starts the dials of the next host whose time has come. Returns false if there is none.
+    pub(super) fn wake_next(&mut self, now: Instant, out: &mut Actions<K>) -> bool {
+        let Some(&(at, host_id)) = self.wakes.first().filter(|(at, _)| *at <= now) else { return false };
+        self.wakes.remove(&(at, host_id));
+        let host = self.hosts.host_mut(host_id);
         (host.wake, host.is_ahead_paused) = (None, false);
-        self.pump(slot, now, out);
-        self.hosts.note_if_empty(slot);
+        self.dial_as_needed(host_id, now, out);
+        self.hosts.list_if_empty(host_id);
         true
     }
 }
 
-/// Dials for which nobody waits, of one host at a time.
+/// Largest number of dials ahead of one shelf that are under way together.
 pub(super) const AHEAD: usize = 8;
 
-/// How long what has no room waits before it is tried again.
+/// Time after which a dial ahead that found no room, or was paused, is tried again.
 const LATER: Duration = Duration::from_secs(5);
 
 #[cfg(test)]

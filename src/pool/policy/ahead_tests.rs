@@ -1,11 +1,11 @@
-//! Connections that are dialed before anybody asks.
+//! Dials ahead: connections that are made before any request needs them.
 
-use crate::pool::policy::play::{NOTHING, Play, S, config};
-use crate::pool::policy::*;
+use super::super::play::{NOTHING, Play, S, config};
+use super::super::*;
 
 #[test]
 fn warm_dials_what_is_missing_within_the_limits() {
-    let mut play = Play::new(PoolConfig { max_connections_per_host: 3, ..config() });
+    let mut play = Play::new(Limits { max_connections_per_host: 3, ..config() });
     play.open("a", 0, &[1]);
     assert_eq!(play.warm("a", 0, 1), NOTHING);
     assert_eq!(play.warm("a", 0, 2), ["dial a/0"]);
@@ -18,30 +18,30 @@ fn warm_dials_what_is_missing_within_the_limits() {
 
 #[test]
 fn rule_14_so_many_are_idle_always() {
-    let mut play = Play::new(PoolConfig { max_connections_per_host: 4, ..config() });
+    let mut play = Play::new(Limits { max_connections_per_host: 4, ..config() });
     assert_eq!(play.min_idle("a", 0, 2), ["dial a/0", "dial a/0"]);
     assert_eq!(play.min_idle("a", 0, 2), NOTHING, "they are under way");
     play.dialed(1);
     play.dialed(2);
     assert_eq!(play.counts(), [2, 0, 0, 0]);
-    // What is taken is dialed again, within the limit.
+    // A connection that is taken is replaced by a dial, within the limit.
     assert_eq!(play.want("a", 0, 1), ["dial a/0", "reuse 2"]);
     assert_eq!(play.want("a", 0, 2), ["dial a/0", "reuse 1"]);
     play.dialed(3);
     play.dialed(4);
     assert_eq!(play.want("a", 0, 3), ["reuse 4"], "four is the limit");
-    // What is closed is dialed again.
+    // A connection that is closed is replaced too.
     assert_eq!(play.release(1), ["dial a/0"]);
-    // Who waits has priority over what is to be idle.
+    // A waiting request comes before the minimum of idle connections.
     play.want("a", 0, 4);
     assert_eq!(play.want("a", 0, 5), NOTHING);
     assert_eq!(play.dialed(5), ["grant 5 to 5"]);
-    // No more than is kept.
-    let mut play = Play::new(PoolConfig { max_idle_per_host: 3, max_idle: Some(2), ..config() });
+    // No more connections are dialed than are kept.
+    let mut play = Play::new(Limits { max_idle_per_host: 3, max_idle: Some(2), ..config() });
     assert_eq!(play.min_idle("a", 0, 9), ["dial a/0", "dial a/0"]);
-    let mut play = Play::new(PoolConfig { idle_timeout: Some(Duration::ZERO), ..config() });
+    let mut play = Play::new(Limits { idle_timeout: Some(Duration::ZERO), ..config() });
     assert_eq!(play.min_idle("a", 0, 9), NOTHING);
-    // Not too many at a time.
+    // Not too many dials run at a time.
     let mut play = Play::new(config());
     assert_eq!(play.min_idle("a", 0, 20).len(), AHEAD);
     for conn in 1..=12 {
@@ -55,11 +55,11 @@ fn rule_14_so_many_are_idle_always() {
     assert_eq!(play.warm("a", 0, 20), vec!["dial a/0"; AHEAD]);
 }
 
-/// Whoever waits gets the room, and what is to be idle waits.
+/// A waiting request gets the room, and the minimum of idle connections waits.
 #[test]
 fn rule_14_nothing_is_dialed_ahead_while_a_request_waits_for_the_room() {
     // Another host.
-    let mut play = Play::new(PoolConfig { max_connections: 1, ..config() });
+    let mut play = Play::new(Limits { max_connections: 1, ..config() });
     play.min_idle("a", 0, 1);
     play.dialed(1);
     assert_eq!(play.want("bb", 0, 2), ["bury 1 Evicted"]);
@@ -69,14 +69,14 @@ fn rule_14_nothing_is_dialed_ahead_while_a_request_waits_for_the_room() {
     play.now += 5 * S;
     assert_eq!(play.reap(), NOTHING, "nothing is evicted for it");
     // The same host on another runtime.
-    let mut play = Play::new(PoolConfig { max_connections_per_host: 1, ..config() });
+    let mut play = Play::new(Limits { max_connections_per_host: 1, ..config() });
     play.min_idle("a", 0, 1);
     play.dialed(1);
     assert_eq!(play.want("a", 1, 2), ["bury 1 Evicted"]);
     assert_eq!(play.buried(1), ["dial a/1"]);
     assert_eq!(play.dialed(2), ["grant 2 to 2"]);
-    // A limit of hosts that all wait.
-    let mut play = Play::new(PoolConfig { max_connections: 2, ..config() });
+    // A limit, and several hosts that wait.
+    let mut play = Play::new(Limits { max_connections: 2, ..config() });
     play.want("a", 0, 1);
     play.want("bb", 0, 2);
     assert_eq!(play.want("ccc", 0, 3), NOTHING);
@@ -86,7 +86,7 @@ fn rule_14_nothing_is_dialed_ahead_while_a_request_waits_for_the_room() {
     assert_eq!(play.release(1), ["dial ccc/0"]);
 }
 
-/// A host that is down is not dialed again and again for it.
+/// A host that is down is not dialed again and again to keep connections idle.
 #[test]
 fn rule_14_a_failed_dial_ahead_is_not_repeated_at_once() {
     let mut play = Play::new(config());
@@ -105,10 +105,10 @@ fn rule_14_a_failed_dial_ahead_is_not_repeated_at_once() {
     assert_eq!(play.dialed(1).len(), 2, "it is back");
 }
 
-/// Without room, or where dials fail, it is thought about again later; and nothing is evicted for it.
+/// A dial ahead that has no room or fails is tried again later, and nothing is evicted for it.
 #[test]
-fn rule_14_what_cannot_be_dialed_now_is_dialed_later() {
-    let mut play = Play::new(PoolConfig { max_connections: 1, ..config() });
+fn rule_14_a_dial_ahead_without_room_is_tried_later() {
+    let mut play = Play::new(Limits { max_connections: 1, ..config() });
     play.open("b", 0, &[1]);
     assert_eq!(play.min_idle("a", 0, 1), NOTHING, "b keeps its idle connection");
     assert!(play.policy.needs_reaper());
@@ -128,7 +128,7 @@ fn rule_14_what_cannot_be_dialed_now_is_dialed_later() {
     }
     play.dialed(2);
     assert_eq!(play.counts(), [1, 0, 0, 0]);
-    // Nobody wants it any more.
+    // No idle connection is wanted any more.
     play.min_idle("a", 0, 0);
     play.now += 60 * S;
     assert_eq!(play.reap(), ["bury 2 IdleTimeout"]);
@@ -137,7 +137,7 @@ fn rule_14_what_cannot_be_dialed_now_is_dialed_later() {
 }
 
 #[test]
-fn rule_14_a_runtime_that_is_gone_wants_nothing() {
+fn rule_14_no_dial_ahead_for_a_runtime_that_is_gone() {
     let mut play = Play::new(config());
     play.min_idle("a", 0, 1);
     play.dialed(1);
@@ -146,10 +146,10 @@ fn rule_14_a_runtime_that_is_gone_wants_nothing() {
     assert_eq!(play.counts(), [0, 0, 0, 0]);
 }
 
-/// Two runtimes want more than the host's idle connections may be: nothing is dialed to be closed again.
+/// Two runtimes want more idle connections than the host may have: no connection is dialed only to be closed.
 #[test]
-fn rule_14_what_would_not_be_kept_is_not_dialed() {
-    let mut play = Play::new(PoolConfig { max_idle_per_host: 3, ..config() });
+fn rule_14_no_dial_ahead_beyond_what_is_kept() {
+    let mut play = Play::new(Limits { max_idle_per_host: 3, ..config() });
     assert_eq!(play.min_idle("a", 0, 2).len(), 2);
     assert_eq!(play.min_idle("a", 1, 2), ["dial a/1"]);
     for conn in 1..=3 {
@@ -159,8 +159,8 @@ fn rule_14_what_would_not_be_kept_is_not_dialed() {
         play.now += 6 * S;
         assert!(play.reap().iter().all(|said| !said.starts_with("dial")));
     }
-    // One is taken and comes back, again and again.
-    let mut play = Play::new(PoolConfig { max_idle_per_host: 3, ..config() });
+    // One connection is taken and comes back, again and again.
+    let mut play = Play::new(Limits { max_idle_per_host: 3, ..config() });
     play.min_idle("a", 0, 3);
     (1..=3).for_each(|conn| assert_eq!(play.dialed(conn), NOTHING));
     for _ in 0..3 {
@@ -170,7 +170,7 @@ fn rule_14_what_would_not_be_kept_is_not_dialed() {
 }
 
 #[test]
-fn rule_14_the_earlier_of_two_times_holds() {
+fn rule_14_a_host_is_considered_at_the_earlier_of_two_times() {
     let mut play = Play::new(config());
     let place = play.place("a", 0);
     for (at, expected) in [(10, 10), (5, 5), (7, 5), (5, 5)] {
@@ -183,11 +183,11 @@ fn rule_14_the_earlier_of_two_times_holds() {
 }
 
 #[test]
-fn rule_14_as_many_as_are_kept_in_all_are_dialed_and_no_more() {
-    let mut play = Play::new(PoolConfig { max_idle: Some(2), ..config() });
+fn rule_14_dials_ahead_fill_the_idle_room_and_no_more() {
+    let mut play = Play::new(Limits { max_idle: Some(2), ..config() });
     assert_eq!(play.min_idle("a", 0, 2), ["dial a/0", "dial a/0"]);
     assert_eq!(play.min_idle("b", 0, 1), NOTHING);
-    let mut play = Play::new(PoolConfig { max_idle: Some(3), ..config() });
+    let mut play = Play::new(Limits { max_idle: Some(3), ..config() });
     assert_eq!(play.min_idle("a", 0, 2), ["dial a/0", "dial a/0"]);
     assert_eq!(play.min_idle("b", 0, 1), ["dial b/0"]);
 }

@@ -1,39 +1,49 @@
-//! What is dialed: demand, the limits, and the turns of hosts that the total limit holds back.
+//! Demand: which dials the waiters need, what has to make room for them, and the turns of the hosts that the total
+//! limit blocks.
+//!
+//! Invariant: a host whose waiters need a dial either dials, is at its own limit, is blocked in turn, or has a time
+//! at which it is considered again.
 
 use std::time::{Duration, Instant};
 
-use super::{BATCH, Policy, Purpose};
-use crate::pool::action::{Action, Actions};
-use crate::pool::hosts::Place;
-use crate::pool::stats::DropReason;
-use crate::pool::touched::touch;
+use super::actions::Actions;
+use super::dials::Purpose;
+use super::kinds::Kinds;
+use super::places::{HostId, Place};
+use super::reasons::DropReason;
+use super::{BATCH, Policy};
 
-impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
+impl<K: Kinds> Policy<K> {
     /// Starts the dials that a host's waiters need, and those that keep connections ready.
-    pub(super) fn pump(&mut self, slot: u32, now: Instant, out: &mut Actions<K, T, W, P>) {
-        self.pump_waiting(slot, now, out);
-        for shelf in 0..self.hosts.host(slot).shelves.len() {
-            let place = Place { host: slot, shelf: shelf as u32 };
+    pub(super) fn dial_as_needed(&mut self, host_id: HostId, now: Instant, out: &mut Actions<K>) {
+        self.dial_for_waiters(host_id, now, out);
+        for shelf in 0..self.hosts.host(host_id).shelves.len() {
+            let place = Place { host: host_id, shelf: shelf as u32 };
             if self.hosts.shelf(place).min_idle > 0 {
                 self.dial_ahead(place, now, out);
             }
         }
     }
 
-    /// Starts the dials that a host's waiters need, as far as limits allow, [`BATCH`] at a time (each that ends starts
-    /// more); makes room where idle connections, drains or dials without a waiter stand in the way.
-    pub(super) fn pump_waiting(&mut self, slot: u32, now: Instant, out: &mut Actions<K, T, W, P>) {
-        if self.hosts.host(slot).waiting == 0 {
+    /// Starts the dials that a host's waiters need, within the limits and at most [`BATCH`]; the end of each dial
+    /// starts more.
+    ///
+    /// Where a limit leaves no room, idle connections, drains, and dials that no request waits for give way.
+    pub(super) fn dial_for_waiters(&mut self, host_id: HostId, now: Instant, out: &mut Actions<K>) {
+        if self.hosts.host(host_id).waiting == 0 {
             return;
         }
         let mut left = BATCH;
-        // Whoever has waited for longest comes first, on whatever runtime.
-        let neediest = self.hosts.host(slot).neediest();
-        let shelves = self.hosts.host(slot).shelves.len() as u32;
+        // The request that has waited for longest comes first, whatever its partition.
+        let neediest = self.hosts.host(host_id).neediest();
+        let shelves = self.hosts.host(host_id).shelves.len() as u32;
         for shelf in neediest.into_iter().chain((0..shelves).filter(|at| Some(*at) != neediest)) {
-            let place = Place { host: slot, shelf };
+            let place = Place { host: host_id, shelf };
             let mut demand = self.hosts.shelf(place).demand();
-            while demand > 0 && left > 0 && self.dials_allowed(slot, now) > 0 && self.has_room(slot, now, out)
+            while demand > 0
+                && left > 0
+                && self.dials_allowed(host_id, now) > 0
+                && self.has_room(host_id, now, out)
             {
                 self.start_dial(place, now, out, Purpose::Waiter);
                 demand -= 1;
@@ -45,23 +55,23 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
             if demand == 0 {
                 continue;
             }
-            if self.dials_allowed(slot, now) == 0 {
-                self.wake_when_allowed(slot, now);
+            if self.dials_allowed(host_id, now) == 0 {
+                self.wake_when_allowed(host_id, now);
                 continue;
             }
-            let host = self.hosts.host(slot);
-            if host.counted >= self.config.max_connections_per_host {
-                // Idle connections of other runtimes cannot serve this waiter: they give way.
+            let host = self.hosts.host(host_id);
+            if host.counted >= self.limits.max_connections_per_host {
+                // Idle connections of other partitions cannot serve this waiter: they give way.
                 for _ in 0..demand.saturating_sub(host.evicting).min(BATCH) {
-                    let others = self.hosts.host(slot).shelves();
+                    let others = self.hosts.host(host_id).shelves();
                     let oldest = others.filter_map(|s| s.bottom).min_by_key(|id| self.idle.since(*id));
                     if let Some(id) = oldest {
                         self.bury_idle(id, DropReason::Evicted, out);
-                    } else if !self.cut_draining(Some(slot), out) {
+                    } else if !self.cut_draining(Some(host_id), out) {
                         break;
                     }
                 }
-            } else if self.counted >= self.config.max_connections {
+            } else if self.counted >= self.limits.max_connections {
                 for _ in 0..demand.saturating_sub(self.evicting).min(BATCH) {
                     if let Some(id) = self.idle.oldest() {
                         self.bury_idle(id, DropReason::Evicted, out);
@@ -69,42 +79,43 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
                         break;
                     }
                 }
-                self.block_if_wanting(slot, now);
+                self.block_if_wanting(host_id, now);
             }
         }
     }
 
-    /// Whether the host may have one more connection. Gives up a dial that nobody waits for where one stands in the way.
-    fn has_room(&mut self, slot: u32, now: Instant, out: &mut Actions<K, T, W, P>) -> bool {
-        if self.hosts.host(slot).counted >= self.config.max_connections_per_host
-            && !self.give_up_spare(Some(slot), now, out)
+    /// Whether the host may have one more connection. Gives up a dial that no request waits for if it takes the room.
+    fn has_room(&mut self, host_id: HostId, now: Instant, out: &mut Actions<K>) -> bool {
+        if self.hosts.host(host_id).counted >= self.limits.max_connections_per_host
+            && !self.give_up_spare(Some(host_id), now, out)
         {
             return false;
         }
-        self.counted < self.config.max_connections || self.give_up_spare(None, now, out)
+        self.counted < self.limits.max_connections || self.give_up_spare(None, now, out)
     }
 
-    /// Lets hosts that the total limit held back dial, in turn.
-    pub(super) fn pump_blocked(&mut self, now: Instant, out: &mut Actions<K, T, W, P>) {
+    /// Starts dials for the hosts that the total limit blocked, in turn.
+    pub(super) fn dial_for_blocked(&mut self, now: Instant, out: &mut Actions<K>) {
         for _ in 0..BATCH {
             if self.blocked.is_empty() {
                 return;
             }
-            if self.counted >= self.config.max_connections && !self.give_up_spare(None, now, out) {
+            if self.counted >= self.limits.max_connections && !self.give_up_spare(None, now, out) {
                 break;
             }
-            let Some((_, slot)) = self.blocked.pop_first() else { return };
-            let host = self.hosts.host_mut(slot);
+            let Some((_, host_id)) = self.blocked.pop_first() else { return };
+            let host = self.hosts.host_mut(host_id);
             (host.blocked, host.blocked_since) = (None, None);
-            // One dial a turn, so that no host takes all that becomes free.
+            // One dial a turn, so that no host takes all the room that becomes free.
             let Some(shelf) = host.neediest() else { continue };
-            if self.room(slot) > 0 && self.dials_allowed(slot, now) > 0 {
-                self.start_dial(Place { host: slot, shelf }, now, out, Purpose::Waiter);
+            if self.room(host_id) > 0 && self.dials_allowed(host_id, now) > 0 {
+                self.start_dial(Place { host: host_id, shelf }, now, out, Purpose::Waiter);
             }
-            self.block_if_wanting(slot, now);
+            self.block_if_wanting(host_id, now);
         }
-        // Where somebody else took the slot of what was evicted for them, the next idle one gives way.
-        if self.evicting == 0 && self.counted >= self.config.max_connections && !self.blocked.is_empty() {
+        // Another host may have taken the room of a connection that was evicted for a blocked host. Then the next
+        // idle connection gives way.
+        if self.evicting == 0 && self.counted >= self.limits.max_connections && !self.blocked.is_empty() {
             match self.idle.oldest() {
                 Some(id) => self.bury_idle(id, DropReason::Evicted, out),
                 None => _ = self.cut_draining(None, out),
@@ -112,30 +123,32 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         }
     }
 
-    /// Whether a host that the total limit holds back has waited for longer than [`TURN`]. If so, this host is queued after it.
-    pub(super) fn yields_turn(&mut self, slot: u32, now: Instant) -> bool {
-        // (What is being closed is for them.)
+    /// Whether another host has been blocked for longer than [`TURN`]. If so, this host, if it is blocked, is queued
+    /// after it.
+    pub(super) fn yields_turn(&mut self, host_id: HostId, now: Instant) -> bool {
+        // The connections that are being closed already make room for the blocked hosts.
         if self.blocked.len() <= self.evicting {
             return false;
         }
-        let Some(first) = self.blocked.values().find(|blocked| **blocked != slot) else { return false };
+        let Some(first) = self.blocked.values().find(|blocked| **blocked != host_id) else { return false };
         let since = self.hosts.host(*first).blocked_since;
         let yields = since.is_some_and(|since| now.saturating_duration_since(since) >= TURN);
-        let host = self.hosts.host_mut(slot);
+        let host = self.hosts.host_mut(host_id);
         if yields && let Some(seq) = host.blocked.take() {
             host.blocked_since = None;
             self.blocked.remove(&seq);
-            self.block_if_wanting(slot, now);
+            self.block_if_wanting(host_id, now);
         }
         yields
     }
 
-    /// Whether waiters of the same host on another runtime have waited for longer than a turn, and for longer than anybody
-    /// here, while a limit leaves no room for a connection there.
+    /// Whether a connection of this place is closed in favour of another partition of the host: a limit leaves no
+    /// room, and a waiter of that partition has waited for longer than [`TURN`] and longer than every waiter of this
+    /// place.
     pub(super) fn yields_to_runtime(&self, place: Place, now: Instant) -> bool {
         let host = self.hosts.host(place.host);
-        let is_full = host.counted >= self.config.max_connections_per_host
-            || self.counted >= self.config.max_connections;
+        let is_full = host.counted >= self.limits.max_connections_per_host
+            || self.counted >= self.limits.max_connections;
         if !is_full
             || host.shelves.len() == 1
             || host.evicting > 0
@@ -151,22 +164,22 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         })
     }
 
-    /// Puts a host with unmet demand into the row of those that wait for the total limit.
-    pub(super) fn block_if_wanting(&mut self, slot: u32, now: Instant) {
+    /// Queues a host among the blocked ones if its waiters need a dial and only the total limit is in the way.
+    pub(super) fn block_if_wanting(&mut self, host_id: HostId, now: Instant) {
         let seq = self.next_seq();
-        let may_dial = self.dials_allowed(slot, now) > 0;
-        let host = self.hosts.host_mut(slot);
-        // At its own limit, it waits for a connection of its own.
-        let may_grow = may_dial && host.counted < self.config.max_connections_per_host;
+        let may_dial = self.dials_allowed(host_id, now) > 0;
+        let host = self.hosts.host_mut(host_id);
+        // At its own limit, the host waits for one of its own connections.
+        let may_grow = may_dial && host.counted < self.limits.max_connections_per_host;
         if host.blocked.is_none() && may_grow && host.is_wanting() {
             (host.blocked, host.blocked_since) = (Some(seq), Some(now));
-            self.blocked.insert(seq, slot);
+            self.blocked.insert(seq, host_id);
         }
     }
 
-    /// Takes a host that wants nothing any more out of that row.
-    pub(super) fn unblock_if_served(&mut self, slot: u32) {
-        let host = self.hosts.host_mut(slot);
+    /// Removes a host from the blocked ones if its waiters need no dial any more.
+    pub(super) fn unblock_if_served(&mut self, host_id: HostId) {
+        let host = self.hosts.host_mut(host_id);
         if !host.is_wanting()
             && let Some(seq) = host.blocked.take()
         {
@@ -175,55 +188,13 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         }
     }
 
-    /// How many more connections the host may have.
-    pub(super) fn room(&self, slot: u32) -> usize {
-        let of_host = self.config.max_connections_per_host.saturating_sub(self.hosts.host(slot).counted);
-        of_host.min(self.config.max_connections.saturating_sub(self.counted))
-    }
-
-    pub(super) fn start_dial(
-        &mut self,
-        place: Place,
-        now: Instant,
-        out: &mut Actions<K, T, W, P>,
-        purpose: Purpose<W>,
-    ) {
-        let began = self.next_seq();
-        if !matches!(purpose, Purpose::Slot(_)) {
-            self.counted += 1;
-            self.hosts.host_mut(place.host).counted += 1;
-        }
-        let key = self.hosts.host(place.host).key.clone();
-        self.dialing += 1;
-        self.dials.insert(began, place, self.dial_due(now), matches!(purpose, Purpose::Ahead));
-        let shelf = self.hosts.shelf_mut(place);
-        shelf.dialing += 1;
-        // The first for whom no dial was under way, from the nearer end; nobody, if that is far.
-        let before = shelf.dialing - 1;
-        let wanting = || {
-            let mut queue = shelf.resending.iter().chain(shelf.waiting.iter()).inspect(|_| touch());
-            let behind = (shelf.resending.len() + shelf.waiting.len()).checked_sub(shelf.dialing)?;
-            let wanting = match before.min(behind) {
-                FAR.. => None,
-                _ if before <= behind => queue.nth(before),
-                _ => queue.nth_back(behind),
-            };
-            wanting.cloned()
-        };
-        let wanted_by = match purpose {
-            Purpose::Slot(waiter) => Some(waiter),
-            Purpose::Waiter | Purpose::Ahead => wanting(),
-        };
-        let partition = shelf.partition.clone();
-        let Some(partition) = partition else { return };
-        self.unblock_if_served(place.host);
-        out.push(Action::Dial { key, partition, place, began, wanted_by });
+    /// Returns how many more connections the host may have.
+    pub(super) fn room(&self, host_id: HostId) -> usize {
+        let of_host = self.limits.max_connections_per_host.saturating_sub(self.hosts.host(host_id).counted);
+        of_host.min(self.limits.max_connections.saturating_sub(self.counted))
     }
 }
 
-/// The queue is not walked so far to find whom a dial is for: all that it decides is what a request is told that gives up.
-const FAR: usize = BATCH / 2;
-
-/// Time that a host which the total limit holds back, or a runtime which the host's limit holds back, waits for others whose
-/// requests never cease.
+/// Time for which a blocked host, or a partition that the host's limit blocks, waits for others whose requests never
+/// cease.
 const TURN: Duration = Duration::from_secs(1);

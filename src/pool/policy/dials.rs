@@ -1,70 +1,220 @@
-//! Dials under way, and when the pool gives one up: when it is overdue because its runtime does not run, or when no request
-//! asked for it and a request needs its slot.
+//! Dials: how they begin and end, and when the pool gives one up. A dial is given up when it is overdue because its
+//! runtime does not run, or when no request waits for it and a request needs its room.
 //!
-//! Invariants: every dial in this list is counted as dialing; and a dial that was given up counts nowhere, so that
-//! nothing depends on when its runtime runs again.
+//! Invariants: every dial in the list counts as dialing; and a dial that was given up takes no room, so that nothing
+//! depends on when its runtime runs again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use super::actions::{Action, Actions, Terms};
+use super::kinds::Kinds;
+use super::places::Place;
+use super::queue::End;
+use super::touched::touch;
 use super::{BATCH, Policy};
-use crate::pool::action::{Action, Actions};
-use crate::pool::hosts::Place;
-use crate::pool::touched::touch;
 
-/// Dials under way, by the numbers of the events that began them.
+/// Number of the event that began a dial. Dials that began later, and waiters that queued later, have larger numbers.
+pub(crate) type DialId = u64;
+
+/// Dials under way.
 #[derive(Debug, Default)]
 pub(super) struct Dials {
-    all: BTreeMap<u64, Dial>,
-    /// Those that were begun for `warm` or `min_idle`, not for a request.
-    ahead: BTreeSet<u64>,
+    all: BTreeMap<DialId, Dial>,
+    /// Dials that were begun for `warm` or `min_idle`, not for a request.
+    ahead: BTreeSet<DialId>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Dial {
     place: Place,
-    /// Time at which the dial is overdue. All dials have the same time, so earlier dials are due earlier.
+    /// Time at which the dial is overdue. All dials have the same time limit, so earlier dials are due earlier.
     due: Option<Instant>,
 }
 
+/// What a dial is begun for.
+pub(super) enum Purpose<W> {
+    /// A waiter that has no dial under way.
+    Waiter,
+    /// This waiter, whose connection died: the dial takes the room of the dead connection, which is counted already.
+    Replacement(W),
+    /// No request.
+    Ahead,
+}
+
 impl Dials {
-    pub(super) fn insert(&mut self, began: u64, place: Place, due: Option<Instant>, is_ahead: bool) {
-        self.all.insert(began, Dial { place, due });
+    pub(super) fn insert(&mut self, dial_id: DialId, place: Place, due: Option<Instant>, is_ahead: bool) {
+        self.all.insert(dial_id, Dial { place, due });
         if is_ahead {
-            self.ahead.insert(began);
+            self.ahead.insert(dial_id);
         }
     }
 
-    pub(super) fn remove(&mut self, began: u64) -> Option<Place> {
+    pub(super) fn remove(&mut self, dial_id: DialId) -> Option<Place> {
         if !self.ahead.is_empty() {
-            self.ahead.remove(&began);
+            self.ahead.remove(&dial_id);
         }
-        self.all.remove(&began).map(|dial| dial.place)
+        self.all.remove(&dial_id).map(|dial| dial.place)
     }
 
-    pub(super) fn place(&self, began: u64) -> Option<Place> {
-        self.all.get(&began).map(|dial| dial.place)
+    pub(super) fn place(&self, dial_id: DialId) -> Option<Place> {
+        self.all.get(&dial_id).map(|dial| dial.place)
     }
 
-    /// Time at which the first dial is overdue.
+    /// Returns the time at which the first dial is overdue.
     fn due(&self) -> Option<Instant> {
         self.all.first_key_value().and_then(|(_, dial)| dial.due)
     }
 }
 
-impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
-    /// When a dial that is to begin now will be overdue.
+impl<K: Kinds> Policy<K> {
+    /// Begins a dial.
+    pub(super) fn start_dial(
+        &mut self,
+        place: Place,
+        now: Instant,
+        out: &mut Actions<K>,
+        purpose: Purpose<K::Waiter>,
+    ) {
+        let dial_id = self.next_seq();
+        if !matches!(purpose, Purpose::Replacement(_)) {
+            self.counted += 1;
+            self.hosts.host_mut(place.host).counted += 1;
+        }
+        let key = self.hosts.host(place.host).key.clone();
+        self.dialing += 1;
+        self.dials.insert(dial_id, place, self.dial_due(now), matches!(purpose, Purpose::Ahead));
+        let shelf = self.hosts.shelf_mut(place);
+        shelf.dialing += 1;
+        // The dial is for the first waiter that has none, counted from the nearer end of the queues, or for no
+        // particular waiter if both ends are far.
+        let before = shelf.dialing - 1;
+        let wanting = || {
+            let mut queue = shelf.resending.iter().chain(shelf.waiting.iter()).inspect(|_| touch());
+            let behind = (shelf.resending.len() + shelf.waiting.len()).checked_sub(shelf.dialing)?;
+            let wanting = match before.min(behind) {
+                FAR.. => None,
+                _ if before <= behind => queue.nth(before),
+                _ => queue.nth_back(behind),
+            };
+            wanting.cloned()
+        };
+        let wanted_by = match purpose {
+            Purpose::Replacement(waiter) => Some(waiter),
+            Purpose::Waiter | Purpose::Ahead => wanting(),
+        };
+        let partition = shelf.partition.clone();
+        let Some(partition) = partition else { return };
+        self.unblock_if_served(place.host);
+        out.push(Action::Dial { key, partition, place, dial_id, wanted_by });
+    }
+
+    /// Takes in the connection of a dial that succeeded. It goes to a request that is sent again, to the oldest
+    /// waiter, or to the shelf.
+    ///
+    /// Returns the time at which a reaper has to look if the connection was kept.
+    pub(crate) fn dialed(
+        &mut self,
+        place: Place,
+        dial_id: DialId,
+        conn: K::Connection,
+        terms: Terms,
+        now: Instant,
+        out: &mut Actions<K>,
+    ) -> Option<Instant> {
+        self.dials.remove(dial_id);
+        let shelf = self.hosts.shelf_mut(place);
+        shelf.dialing -= 1;
+        shelf.active += 1;
+        let resending = shelf.resending.pop_first();
+        self.dialing -= 1;
+        self.counters(place.host, |c| c.opened += 1);
+        self.clear_failure(place.host);
+        let due = if let Some(waiter) = resending {
+            self.no_longer_waiting(place.host, 1);
+            out.push(Action::Grant { waiter, conn, place });
+            None
+        } else {
+            self.offer(place, conn, terms, now, out)
+        };
+        let host = self.hosts.host(place.host);
+        if host.is_wanting() || host.shelves[place.shelf as usize].min_idle > 0 {
+            // The host may have been failing until now, and may need more dials than were allowed.
+            self.dial_as_needed(place.host, now, out);
+        }
+        due
+    }
+
+    /// Notes how long a dial's handshake took. The shell calls it before [`dialed`](Self::dialed).
+    pub(crate) fn note_handshake(&mut self, place: Place, took: Duration) {
+        self.hosts.host_mut(place.host).counters.note_handshake(took);
+    }
+
+    /// Fails the waiters that a failed dial concerns, and returns true if more of them are left. After that,
+    /// [`dial_failed`](Self::dial_failed) frees the room.
+    ///
+    /// A failure that concerns the host fails every waiter that queued before the dial began, [`BATCH`] in a call.
+    /// Any other failure fails one of them. As many waiters as other dials are under way keep waiting.
+    pub(crate) fn fail_waiters(
+        &mut self,
+        place: Place,
+        dial_id: DialId,
+        concerns_host: bool,
+        out: &mut Actions<K>,
+    ) -> bool {
+        let others = self.dials_awaited(place, true);
+        let shelf = self.hosts.shelf_mut(place);
+        let unserved = shelf.waiters().saturating_sub(others);
+        let most = unserved.min(if concerns_host { BATCH } else { 1 });
+        // The waiters in front get the connections that are still being made.
+        let end = if others == 0 { End::First } else { End::Last };
+        let mut failed = 0;
+        for queue in [&mut shelf.resending, &mut shelf.waiting] {
+            while failed < most
+                && let Some(waiter) = queue.pop_before(dial_id, end, BATCH)
+            {
+                out.push(Action::Fail { waiter });
+                failed += 1;
+            }
+        }
+        self.no_longer_waiting(place.host, failed);
+        failed == BATCH
+    }
+
+    /// Frees the room of a failed dial. `is_shared` says that the failure concerns the host, so that the waiters of a
+    /// failing host share it.
+    pub(crate) fn dial_failed(&mut self, place: Place, is_shared: bool, now: Instant, out: &mut Actions<K>) {
+        self.hosts.shelf_mut(place).dialing -= 1;
+        self.dialing -= 1;
+        self.counters(place.host, |c| c.failed_dials += 1);
+        self.uncount(place.host);
+        if is_shared {
+            // Of several dials that end together, each may have left a waiter to the other.
+            self.fail_unserved(place, false, out);
+        }
+        // No dial ahead begins right after a failure, because it would fail again and again.
+        self.dial_ahead_later(place.host, now);
+        let noted = out.len();
+        self.dial_for_waiters(place.host, now, out);
+        self.note_replacement(place.host, &out[noted..]);
+        self.vacate(place, out);
+        // This host is listed before others are, because each listed host can make the list forget its oldest.
+        self.hosts.list_if_empty(place.host);
+        self.dial_for_blocked(now, out);
+    }
+
+    /// Returns the time at which a dial that begins now will be overdue.
     pub(super) fn dial_due(&self, now: Instant) -> Option<Instant> {
-        let timeout = self.config.connect_timeout?;
-        now.checked_add(timeout)?.checked_add(GRACE)
+        let timeout = self.limits.connect_timeout?;
+        now.checked_add(timeout)?.checked_add(OVERDUE_GRACE)
     }
 
-    /// Whether a dial is under way that was not given up.
-    pub(crate) fn has_dial(&self, began: u64) -> bool {
-        self.dials.all.contains_key(&began)
+    /// Whether a dial is under way and was not given up.
+    pub(crate) fn has_dial(&self, dial_id: DialId) -> bool {
+        self.dials.all.contains_key(&dial_id)
     }
 
-    /// When the next dial is overdue, if anybody waits who could use its room.
+    /// Returns the time at which the next dial is overdue, if any request waits that could use its room.
     pub(crate) fn next_overdue(&self) -> Option<Instant> {
         if self.waiting > 0 { self.dials.due() } else { None }
     }
@@ -74,74 +224,77 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         self.hosts.shelf(place).demand() > 0
     }
 
-    /// Returns the first overdue dial, and the runtime that does not run it. Requests that wait there fail by
-    /// [`refuse_waiters`](Self::refuse_waiters), because no dial there can serve them; after that,
-    /// [`reclaim`](Self::reclaim) gives the dial up.
-    pub(crate) fn overdue(&self, now: Instant) -> Option<(u64, P)> {
-        let (&began, &Dial { place, due, .. }) = self.dials.all.first_key_value()?;
+    /// Returns the first overdue dial, and the partition that does not run it.
+    ///
+    /// The shell then fails the requests that wait there by [`refuse_waiters`](Self::refuse_waiters), because no dial
+    /// there can serve them, and gives the dial up by [`reclaim`](Self::reclaim).
+    pub(crate) fn overdue(&self, now: Instant) -> Option<(DialId, K::Partition)> {
+        let (&dial_id, &Dial { place, due, .. }) = self.dials.all.first_key_value()?;
         let partition = self.hosts.shelf(place).partition.clone()?;
-        (due? <= now).then_some((began, partition))
+        (due? <= now).then_some((dial_id, partition))
     }
 
-    /// Gives an overdue dial up, and lets others dial in its room.
-    pub(crate) fn reclaim(&mut self, began: u64, now: Instant, out: &mut Actions<K, T, W, P>) {
-        let Some(place) = self.dials.place(began) else { return };
+    /// Gives an overdue dial up, and starts other dials in its room.
+    pub(crate) fn reclaim(&mut self, dial_id: DialId, now: Instant, out: &mut Actions<K>) {
+        let Some(place) = self.dials.place(dial_id) else { return };
         self.counters(place.host, |c| c.failed_dials += 1);
-        self.give_up(began, out);
+        self.give_up(dial_id, out);
         self.dial_ahead_later(place.host, now);
-        self.pump_waiting(place.host, now, out);
+        self.dial_for_waiters(place.host, now, out);
         self.leave(place, out);
-        self.pump_blocked(now, out);
+        self.dial_for_blocked(now, out);
     }
 
-    /// Gives every dial up, [`BATCH`] a call. Returns true if more remain.
-    pub(crate) fn give_up_all(&mut self, out: &mut Actions<K, T, W, P>) -> bool {
+    /// Gives every dial up, [`BATCH`] in a call. Returns true if more may remain.
+    pub(crate) fn give_up_all(&mut self, out: &mut Actions<K>) -> bool {
         for _ in 0..BATCH {
-            let Some((&began, &Dial { place, .. })) = self.dials.all.first_key_value() else { return false };
-            self.give_up(began, out);
+            let Some((&dial_id, &Dial { place, .. })) = self.dials.all.first_key_value() else {
+                return false;
+            };
+            self.give_up(dial_id, out);
             self.leave(place, out);
         }
         true
     }
 
-    /// Gives up a dial that was begun ahead and that nobody waits for, of this host or of any, because a request wants its
-    /// room. Returns false if none was found.
-    pub(super) fn give_up_spare(
-        &mut self,
-        host: Option<u32>,
-        now: Instant,
-        out: &mut Actions<K, T, W, P>,
-    ) -> bool {
-        let is_spare = |(_, dial): &(u64, Dial)| {
+    /// Gives up a dial ahead that no request waits for, of this host or of any, because a request needs its room.
+    /// Returns false if there is none.
+    pub(super) fn give_up_spare(&mut self, host: Option<u32>, now: Instant, out: &mut Actions<K>) -> bool {
+        let is_spare = |(_, dial): &(DialId, Dial)| {
             touch();
             let known = self.hosts.host(dial.place.host);
-            // The waiters of a failing host share its dial, on whatever runtime they are.
+            // The waiters of a failing host share its dial, whatever their partition.
             let is_shared = known.failing.is_some() && known.waiting > 0;
             let is_of_host = host.is_none_or(|host| dial.place.host == host);
             is_of_host && !is_shared && known.shelves[dial.place.shelf as usize].ahead() > 0
         };
         let ahead = self.dials.ahead.iter().take(BATCH / 2);
-        let mut ahead = ahead.filter_map(|began| Some((*began, *self.dials.all.get(began)?)));
-        let Some((began, Dial { place, .. })) = ahead.find(is_spare) else { return false };
-        self.give_up(began, out);
+        let mut ahead = ahead.filter_map(|dial_id| Some((*dial_id, *self.dials.all.get(dial_id)?)));
+        let Some((dial_id, Dial { place, .. })) = ahead.find(is_spare) else { return false };
+        self.give_up(dial_id, out);
         self.dial_ahead_later(place.host, now);
         self.vacate(place, out);
-        // A place that the caller works with must not be forgotten by this.
+        // The host is forgotten later, because the caller may still work with it.
         self.left.push(place.host);
         true
     }
 
-    fn give_up(&mut self, began: u64, out: &mut Actions<K, T, W, P>) {
-        let Some(place) = self.dials.remove(began) else { return };
+    /// Removes a dial from every count and has the shell cancel it.
+    fn give_up(&mut self, dial_id: DialId, out: &mut Actions<K>) {
+        let Some(place) = self.dials.remove(dial_id) else { return };
         self.hosts.shelf_mut(place).dialing -= 1;
         self.dialing -= 1;
         self.uncount(place.host);
-        out.push(Action::Abort { began });
+        out.push(Action::Abort { dial_id });
     }
 }
 
+/// How far the queues are searched for the waiter that a dial is for. The answer matters only for what a request that
+/// gives up reports.
+const FAR: usize = BATCH / 2;
+
 /// Time after the connect timeout at which a dial is overdue. A runtime that runs has ended the dial by then.
-const GRACE: Duration = Duration::from_millis(250);
+const OVERDUE_GRACE: Duration = Duration::from_millis(250);
 
 #[cfg(test)]
 #[path = "dials_tests.rs"]

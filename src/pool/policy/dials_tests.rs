@@ -1,14 +1,14 @@
-//! Dials that are given up: overdue ones, and those that stand in a request's way.
+//! Dials that are given up: overdue dials, and dials ahead whose room a request needs.
 
-use crate::pool::policy::play::{NOTHING, Play, S, config};
-use crate::pool::policy::*;
+use super::super::play::{NOTHING, Play, S, config};
+use super::super::*;
 
 fn limited(per_host: usize, total: usize) -> Play {
-    Play::new(PoolConfig { max_connections_per_host: per_host, max_connections: total, ..config() })
+    Play::new(Limits { max_connections_per_host: per_host, max_connections: total, ..config() })
 }
 
 #[test]
-fn an_overdue_dial_frees_its_slot_for_another_runtime() {
+fn an_overdue_dial_frees_its_room_for_another_runtime() {
     for (per_host, total, host) in [(1, 9, "a"), (9, 1, "a"), (9, 1, "bb")] {
         let mut play = limited(per_host, total);
         assert_eq!(play.want("a", 0, 1), ["dial a/0"]);
@@ -57,21 +57,21 @@ fn a_dial_that_was_begun_ahead_gives_way_to_a_request() {
     let mut play = limited(9, 1);
     assert_eq!(play.min_idle("a", 0, 1), ["dial a/0"]);
     assert_eq!(play.want("bb", 0, 2), ["abort", "dial bb/0"]);
-    // It belongs to another runtime.
+    // The dial belongs to another runtime.
     let mut play = limited(1, 9);
     assert_eq!(play.warm("a", 0, 1), ["dial a/0"]);
     assert_eq!(play.want("a", 1, 2), ["abort", "dial a/1"]);
-    // On the same runtime it is what the request waits for.
+    // On the same runtime, the request waits for the dial.
     let mut play = limited(1, 1);
     assert_eq!(play.warm("a", 0, 1), ["dial a/0"]);
     assert_eq!(play.want("a", 0, 2), NOTHING);
     assert_eq!(play.dialed(1), ["grant 1 to 2"]);
-    // Somebody waits for it.
+    // A request waits for the dial.
     let mut play = limited(9, 1);
     assert_eq!(play.warm("a", 0, 1), ["dial a/0"]);
     assert_eq!(play.want("a", 0, 1), NOTHING);
     assert_eq!(play.want("bb", 0, 2), NOTHING);
-    // Rule 12: a request asked for it, and its connection will be kept.
+    // Rule 12: the dial was begun for a request, and its connection will be kept.
     let mut play = limited(9, 1);
     assert_eq!(play.want("a", 0, 1), ["dial a/0"]);
     assert!(play.cancel(1));
@@ -92,7 +92,8 @@ fn a_shutdown_gives_every_dial_up() {
     assert_eq!((play.say(out).len(), play.counts()), (3, [0; 4]));
 }
 
-/// Each host and tag that a parked runtime's requests wait for would have a dial of its own there, one after the other.
+/// Each host for which requests of a parked runtime wait would otherwise get a dial of its own there, one after the
+/// other.
 #[test]
 fn an_overdue_dial_fails_all_requests_of_its_runtime() {
     let mut play = limited(9, 1);

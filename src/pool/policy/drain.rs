@@ -1,38 +1,40 @@
-//! Connections that read the rest of a response that nobody wants, in order to be kept.
+//! Drains: connections that read the remainder of an abandoned response, in order to be kept.
 //!
-//! Invariants: nothing is drained while somebody waits for its slot; and whoever comes to wait where a limit is reached
-//! takes the slot away.
+//! Invariants: no drain begins while a request waits for the room; and where a limit is reached, a request takes the
+//! room of a draining connection.
 
 use std::time::Instant;
 
 use super::Policy;
-use crate::pool::action::{Action, Actions, Terms};
-use crate::pool::hosts::Place;
+use super::actions::{Action, Actions, Terms};
+use super::kinds::Kinds;
+use super::places::Place;
 
-impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
-    /// Whether an active connection may read what nobody wants; what it adds to the ledger in the end then says so
-    /// ([`Served::drained`](crate::pool::action::Served::drained)).
+impl<K: Kinds> Policy<K> {
+    /// Whether an active connection may read the remainder of a response that nobody wants. If so, the end of its
+    /// lease has to say so in [`Served::drained`](super::actions::Served::drained).
     pub(crate) fn begin_drain(&mut self, place: Place, id: u64, terms: Terms, now: Instant) -> bool {
         let is_wanted = self.hosts.host(place.host).waiting > 0 || !self.blocked.is_empty();
-        let is_too_old = terms.is_of_old || terms.until.is_some_and(|until| until <= now);
+        let is_too_old = terms.is_of_old_network || terms.until.is_some_and(|until| until <= now);
         let is_kept = !self.shut && !is_too_old && !self.is_not_kept(place.host, now) && self.keeps_idle;
-        let may_drain = is_kept && !is_wanted && self.draining.len() < MOST;
+        let may_drain = is_kept && !is_wanted && self.draining.len() < MAX_DRAINING;
         if may_drain {
             self.draining.insert(id, place);
         }
         may_drain
     }
 
-    /// It has come to its end, one way or the other.
+    /// Notes that a drain has ended, by its success or by the closing of the connection.
     pub(super) fn end_drain(&mut self, place: Place, id: u64) {
         if self.draining.remove(&id).is_none() {
-            // Its slot was wanted, and is free from now on.
+            // A request took the room of the connection, which is free from now on.
             self.no_longer_evicting(place);
         }
     }
 
-    /// Takes the slot of a draining connection, of this host or of any. `false`: there is none.
-    pub(super) fn cut_draining(&mut self, host: Option<u32>, out: &mut Actions<K, T, W, P>) -> bool {
+    /// Has a draining connection closed, of this host or of any, because a request needs its room. Returns false if
+    /// there is none.
+    pub(super) fn cut_draining(&mut self, host: Option<u32>, out: &mut Actions<K>) -> bool {
         let mut draining = self.draining.iter();
         let found = draining.find(|(_, place)| host.is_none_or(|host| place.host == host));
         let Some((&id, &place)) = found else { return false };
@@ -43,6 +45,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         true
     }
 
+    /// Notes that a connection which the policy decided to close has been closed.
     pub(super) fn no_longer_evicting(&mut self, place: Place) {
         self.evicting = self.evicting.saturating_sub(1);
         let host = self.hosts.host_mut(place.host);
@@ -50,8 +53,8 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     }
 }
 
-/// The most that drain at once.
-const MOST: usize = 32;
+/// Largest number of connections that drain at once.
+const MAX_DRAINING: usize = 32;
 
 #[cfg(test)]
 #[path = "drain_tests.rs"]

@@ -1,11 +1,11 @@
-//! Rests of bodies nobody wants, and who needs their connection.
+//! Drains of abandoned responses, and requests that need the room of a draining connection.
 
-use crate::pool::policy::play::{NOTHING, Play, S, config};
-use crate::pool::policy::*;
+use super::super::play::{NOTHING, Play, S, config};
+use super::super::*;
 
 #[test]
-fn rule_30_who_needs_the_slot_of_a_draining_connection_gets_it() {
-    let mut play = Play::new(PoolConfig { max_connections_per_host: 1, ..config() });
+fn rule_30_a_request_gets_the_room_of_a_draining_connection() {
+    let mut play = Play::new(Limits { max_connections_per_host: 1, ..config() });
     play.open("a", 0, &[1]);
     play.want("a", 0, 1);
     assert!(play.drain(1, Terms::default()));
@@ -13,7 +13,7 @@ fn rule_30_who_needs_the_slot_of_a_draining_connection_gets_it() {
     assert_eq!(play.want("a", 1, 3), NOTHING);
     assert_eq!(play.counts(), [0, 1, 0, 2]);
     assert_eq!(play.drained(1, false), ["dial a/1"]);
-    // It was done before it could be cut: its slot is needed all the same.
+    // The drain ended before the connection could be cut. Its room is still needed.
     play.dialed(2);
     play.checkin(2);
     assert!(play.drain(2, Terms::default()));
@@ -25,7 +25,7 @@ fn rule_30_who_needs_the_slot_of_a_draining_connection_gets_it() {
 
 #[test]
 fn rule_30_the_total_limit_takes_any_draining_connection() {
-    let mut play = Play::new(PoolConfig { max_connections: 2, ..config() });
+    let mut play = Play::new(Limits { max_connections: 2, ..config() });
     play.open("a", 0, &[1, 2]);
     play.want("a", 0, 1);
     play.want("a", 0, 2);
@@ -38,7 +38,7 @@ fn rule_30_the_total_limit_takes_any_draining_connection() {
 }
 
 #[test]
-fn rule_30_what_would_not_be_kept_is_not_drained() {
+fn rule_30_a_connection_that_would_not_be_kept_is_not_drained() {
     let mut play = Play::new(config());
     let conns: Vec<_> = (1..=40).collect();
     for conn in &conns {
@@ -48,7 +48,7 @@ fn rule_30_what_would_not_be_kept_is_not_drained() {
         play.dialed(*conn);
     }
     let terms = Terms::default();
-    assert!(!play.drain(1, Terms { is_of_old: true, ..terms }));
+    assert!(!play.drain(1, Terms { is_of_old_network: true, ..terms }));
     assert!(!play.drain(1, Terms { until: Some(play.now), ..terms }));
     assert!(play.drain(1, Terms { until: Some(play.now + S), ..terms }));
     assert_eq!(conns[1..].iter().filter(|conn| play.drain(**conn, terms)).count(), 31, "32 at a time");
@@ -58,7 +58,7 @@ fn rule_30_what_would_not_be_kept_is_not_drained() {
     play.want("a", 0, 41);
     play.drained(40, false);
     assert!(!play.drain(39, terms), "somebody waits");
-    let mut play = Play::new(PoolConfig { max_idle: Some(0), ..config() });
+    let mut play = Play::new(Limits { max_idle: Some(0), ..config() });
     play.want("a", 0, 1);
     play.dialed(1);
     assert!(!play.drain(1, terms));

@@ -1,67 +1,70 @@
-//! Hosts to which dials fail: how many dials are made to them, and which requests share a failure.
+//! Failing hosts: how many dials are made to a host after dials to it failed, and which requests share a failure.
 //!
-//! Invariants: while a host is failing, requests that wait begin one dial at a time, and every request that waits for the
-//! host shares its outcome; a dial that succeeds forgives every failure before it; and with a waiting period, no such dial
-//! begins before the period is over. (A request whose reused connection died has the slot of that connection, and dials
-//! at once.)
+//! Invariants: while a host is failing, waiting requests begin one dial at a time, and every request that waits for
+//! the host shares its outcome; a dial that succeeds forgives every failure before it; and where a waiting period is
+//! set, no such dial begins before the period is over. One exception: a request whose reused connection died has the
+//! room of that connection, and dials at once.
 
 use std::time::{Duration, Instant};
 
+use super::actions::{Action, Actions};
+use super::dials::DialId;
+use super::kinds::Kinds;
+use super::places::{HostId, Place};
 use super::{BATCH, Policy};
-use crate::connect::DialError;
-use crate::pool::action::{Action, Actions};
-use crate::pool::hosts::Place;
 
-/// Dials to a host that failed, since the last that did not.
+/// Dials to a host that failed since the last dial that did not.
 #[derive(Clone, Debug)]
-pub(crate) struct Failing {
-    /// How many in a row; those that were under way together count as two at the most.
+pub(crate) struct Failing<F> {
+    /// Number of failed dials in a row. Dials that were under way together count as two at the most.
     pub(crate) dials: u32,
-    /// The latest, of which nothing is the caller's: it is dropped under the lock.
-    pub(crate) error: DialError,
+    /// The latest failure. It holds nothing of the caller's, because it is dropped under the lock.
+    pub(crate) error: F,
     /// End of the waiting period: no request begins a dial before.
     pub(crate) until: Instant,
-    /// Number of the event by which the latest failure became known. Dials with smaller numbers were under way together
-    /// with it.
+    /// Number of the event by which the latest failure became known. Dials with smaller numbers were under way
+    /// together with the failed one.
     seen: u64,
-    /// Number of the dial that began when the first failed dial freed its slot.
+    /// Number of the dial that began when the first failed dial freed its room.
     replacement: Option<u64>,
 }
 
-impl Failing {
+impl<F> Failing<F> {
     /// Whether requests share one dial instead of having one each.
     pub(crate) fn is_failing(&self) -> bool {
         self.dials >= FAILURES
     }
 }
 
-impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
-    /// Notes that a dial failed. It counts as under way until [`dial_failed`](Self::dial_failed); before that, its waiters
-    /// fail by [`fail_waiters`](Self::fail_waiters), then by [`fail_unserved`](Self::fail_unserved). Returns true if all
+impl<K: Kinds> Policy<K> {
+    /// Notes that a dial failed. `failure` is `None` if the failure says nothing about the host as it is now: a
+    /// shortage of this process, or a network that is gone.
+    ///
+    /// The dial takes room until [`dial_failed`](Self::dial_failed). Before that, its waiters fail by
+    /// [`fail_waiters`](Self::fail_waiters), then by [`fail_unserved`](Self::fail_unserved). Returns true if all
     /// requests that wait for a failing host have waited for this dial.
-    /// `error`: `None` if the failure belongs to a network that is gone.
     pub(crate) fn note_failure(
         &mut self,
         place: Place,
-        began: u64,
-        error: Option<DialError>,
+        dial_id: DialId,
+        failure: Option<K::Failure>,
         now: Instant,
     ) -> bool {
-        self.dials.remove(began);
-        let Some(error) = error.filter(DialError::is_of_host) else { return false };
+        self.dials.remove(dial_id);
+        let Some(error) = failure else { return false };
         let seen = self.next_seq();
         let before = self.hosts.host_mut(place.host).failing.take();
-        let is_probe = before.as_ref().is_some_and(|failing| failing.is_failing() && began >= failing.seen);
+        let is_probe = before.as_ref().is_some_and(|failing| failing.is_failing() && dial_id >= failing.seen);
         let (dials, until) = match &before {
             None => (1, None),
-            Some(failing) if began < failing.seen && failing.is_failing() => {
+            Some(failing) if dial_id < failing.seen && failing.is_failing() => {
                 (failing.dials, Some(failing.until))
             }
-            Some(failing) if began < failing.seen => (FAILURES.min(failing.dials + 1), None),
+            Some(failing) if dial_id < failing.seen => (FAILURES.min(failing.dials + 1), None),
             Some(failing) => (failing.dials.saturating_add(1), None),
         };
         let until = until.unwrap_or_else(|| {
-            let Some(longest) = self.config.failing_host_backoff.filter(|_| dials >= FAILURES) else {
+            let Some(longest) = self.limits.failing_host_backoff.filter(|_| dials >= FAILURES) else {
                 return now;
             };
             // Full jitter, because clients that fail together must not come back together.
@@ -71,20 +74,22 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         let replacement = before.and_then(|failing| failing.replacement);
         let failing = Failing { dials, error, until, seen, replacement };
         self.hosts.host_mut(place.host).failing = Some(Box::new(failing));
-        is_probe && self.config.wait_for_failing
+        is_probe && self.limits.wait_for_failing
     }
 
-    /// What the last dials to the host came to, if it is failing.
-    pub(crate) fn failure(&self, place: Place) -> Option<DialError> {
+    /// Returns the latest failure of a host that is failing.
+    pub(crate) fn failure(&self, place: Place) -> Option<K::Failure> {
         let failing = self.hosts.host(place.host).failing.as_ref()?;
         failing.is_failing().then(|| failing.error.clone())
     }
 
     /// Fails up to [`BATCH`] waiters of a failing host for whom no dial is under way, because they share the failure.
-    /// Returns true if more may remain. `ended`: one of the shelf's dials is over, though it still counts.
-    pub(crate) fn fail_unserved(&mut self, place: Place, ended: bool, out: &mut Actions<K, T, W, P>) -> bool {
+    /// Returns true if more may remain.
+    ///
+    /// `ended` says that one of the shelf's dials is over, although it still takes room.
+    pub(crate) fn fail_unserved(&mut self, place: Place, ended: bool, out: &mut Actions<K>) -> bool {
         let host = self.hosts.host(place.host);
-        if self.config.wait_for_failing || !host.failing.as_ref().is_some_and(|failing| failing.is_failing())
+        if self.limits.wait_for_failing || !host.failing.as_ref().is_some_and(|failing| failing.is_failing())
         {
             return false;
         }
@@ -94,7 +99,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
             let under_way = self.dials_awaited(at, ended && at == place);
             let shelf = self.hosts.shelf_mut(at);
             while failed < BATCH && shelf.waiters() > under_way {
-                // The last to come, because the waiters in front get what is still under way.
+                // The last waiters fail, because those in front get the connections that are still being made.
                 let last = shelf.waiting.pop_last().or_else(|| shelf.resending.pop_last());
                 let Some(waiter) = last else { break };
                 out.push(Action::Fail { waiter });
@@ -108,9 +113,10 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         failed == BATCH
     }
 
-    /// Number of dials under way that a shelf's waiters wait for. Once a host is failing, the dial that took the place of the
-    /// first that failed is not one of them, because its waiter would wait for a second round. `ended`: one of the dials is
-    /// over, though it still counts.
+    /// Returns the number of dials under way that the waiters of a shelf wait for.
+    ///
+    /// Once a host is failing, the dial that replaced the first failed one is not counted, because its waiter would
+    /// wait for a second round. `ended` says that one of the dials is over, although it still takes room.
     pub(super) fn dials_awaited(&self, place: Place, ended: bool) -> usize {
         let host = self.hosts.host(place.host);
         let failing = host.failing.as_ref().filter(|failing| failing.is_failing());
@@ -119,63 +125,59 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         host.shelves[place.shelf as usize].dialing.saturating_sub(not_awaited)
     }
 
-    /// Notes which dial took the place of the first that failed.
-    pub(super) fn note_replacement(&mut self, slot: u32, begun: &[Action<K, T, W, P>]) {
-        let Some(failing) = &mut self.hosts.host_mut(slot).failing else { return };
+    /// Notes which dial took the room of the first failed one.
+    pub(super) fn note_replacement(&mut self, host_id: HostId, begun: &[Action<K>]) {
+        let Some(failing) = &mut self.hosts.host_mut(host_id).failing else { return };
         let dial = begun.iter().find_map(|action| match action {
-            Action::Dial { began, .. } => Some(*began),
+            Action::Dial { dial_id, .. } => Some(*dial_id),
             _ => None,
         });
         failing.replacement = failing.replacement.or(dial);
     }
 
-    /// The host is not failing, or no longer.
-    pub(super) fn absolve(&mut self, slot: u32) -> bool {
-        let host = self.hosts.host_mut(slot);
+    /// Forgets the failures of a host. Returns whether there were any.
+    pub(super) fn clear_failure(&mut self, host_id: HostId) -> bool {
+        let host = self.hosts.host_mut(host_id);
         host.is_ahead_paused = false;
         host.failing.take().is_some()
     }
 
-    /// Hosts to which dials failed may be dialed at once: [`BATCH`] of them, from `slot` on; answers where to go on.
-    pub(crate) fn forgive(
-        &mut self,
-        slot: usize,
-        now: Instant,
-        out: &mut Actions<K, T, W, P>,
-    ) -> Option<usize> {
-        let end = (slot + BATCH).min(self.hosts.slots());
-        for slot in slot..end {
-            if self.hosts.get(slot as u32).is_some() && self.absolve(slot as u32) {
-                self.pump(slot as u32, now, out);
+    /// Forgets the failures of up to [`BATCH`] hosts, from slot `from` on, and dials for their waiters. Returns the
+    /// slot to go on from.
+    pub(crate) fn forgive(&mut self, from: usize, now: Instant, out: &mut Actions<K>) -> Option<usize> {
+        let end = (from + BATCH).min(self.hosts.slots());
+        for host_id in from..end {
+            if self.hosts.get(host_id as HostId).is_some() && self.clear_failure(host_id as HostId) {
+                self.dial_as_needed(host_id as HostId, now, out);
             }
         }
         (end < self.hosts.slots()).then_some(end)
     }
 
-    /// How many dials the host may begin, limits aside.
-    pub(super) fn dials_allowed(&self, slot: u32, now: Instant) -> usize {
-        let host = self.hosts.host(slot);
+    /// Returns how many dials the host may begin, apart from the limits.
+    pub(super) fn dials_allowed(&self, host_id: HostId, now: Instant) -> usize {
+        let host = self.hosts.host(host_id);
         match &host.failing {
             Some(failing) if failing.is_failing() => usize::from(now >= failing.until && host.dialing() == 0),
             _ => usize::MAX,
         }
     }
 
-    /// The failure that a request is told of instead of waiting for a failing host: the waiting period is not over, and no
-    /// dial is under way that the request could share.
-    pub(super) fn refusal(&self, slot: u32, now: Instant) -> Option<Failing> {
-        let host = self.hosts.host(slot);
+    /// Returns the failure that a request is told of instead of waiting: the waiting period is not over, and no dial
+    /// is under way that the request could share.
+    pub(super) fn refusal(&self, host_id: HostId, now: Instant) -> Option<Failing<K::Failure>> {
+        let host = self.hosts.host(host_id);
         let failing = host.failing.as_deref()?;
         let is_refused = failing.is_failing()
             && now < failing.until
-            && !self.config.wait_for_failing
+            && !self.limits.wait_for_failing
             && host.dialing() == 0;
         is_refused.then(|| failing.clone())
     }
 
-    /// From 0 to 1.
+    /// Returns a number from 0 to 1.
     fn random(&mut self) -> f64 {
-        // xorshift64*, from the seed that the shell gave.
+        // xorshift64*, started by the seed that the shell gave.
         self.seed ^= self.seed >> 12;
         self.seed ^= self.seed << 25;
         self.seed ^= self.seed >> 27;
@@ -183,10 +185,10 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
     }
 }
 
-/// Failed dials in a row after which requests share one dial.
+/// Number of failed dials in a row after which requests share one dial.
 const FAILURES: u32 = 2;
 
-/// The longest first waiting period, doubled with each further failure.
+/// Longest first waiting period. It doubles with each further failure.
 const BACKOFF: Duration = Duration::from_millis(250);
 
 #[cfg(test)]

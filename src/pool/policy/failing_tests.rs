@@ -1,30 +1,30 @@
 //! Dials that fail, and hosts that keep failing.
 
-use crate::pool::policy::play::{NOTHING, Play, S, config, failed};
-use crate::pool::policy::*;
+use super::super::play::{FAILED, NOTHING, Play, S, config};
+use super::super::*;
 
 #[test]
-fn a_dial_that_concerns_the_host_fails_all_who_queued_before_it_began() {
-    let mut play = Play::new(PoolConfig { max_connections_per_host: 2, ..config() });
+fn a_dial_that_concerns_the_host_fails_every_earlier_request() {
+    let mut play = Play::new(Limits { max_connections_per_host: 2, ..config() });
     assert_eq!(play.want("a", 0, 1), ["dial a/0"]);
     assert_eq!(play.want("a", 0, 2), ["dial a/0"]);
     assert_eq!(play.want("a", 0, 3), NOTHING);
     assert_eq!(play.want("a", 1, 4), NOTHING, "another runtime's dials are another matter");
-    // The first dial began before 2 and 3 queued; its slot becomes a dial for who is left.
+    // The first dial began before 2 and 3 queued. Its room goes to a dial for them.
     assert_eq!(play.fails(true), ["fail 1", "dial a/0"]);
     assert_eq!(play.want("a", 0, 5), NOTHING);
     play.forgive("a");
-    // The second began before 3 queued.
+    // The second dial began before 3 queued.
     assert_eq!(play.fails(true), ["fail 2", "dial a/0"]);
     play.forgive("a");
-    // The third began after 3 queued and before 5 did.
+    // The third dial began after 3 queued and before 5 did.
     assert_eq!(play.fails(true), ["fail 3", "dial a/1"]);
     assert_eq!(play.counts(), [0, 0, 2, 2]);
 }
 
 #[test]
 fn a_dial_that_concerns_nobody_else_fails_exactly_one() {
-    let mut play = Play::new(PoolConfig { max_connections_per_host: 1, ..config() });
+    let mut play = Play::new(Limits { max_connections_per_host: 1, ..config() });
     for waiter in 1..=3 {
         play.want("a", 0, waiter);
     }
@@ -32,7 +32,7 @@ fn a_dial_that_concerns_nobody_else_fails_exactly_one() {
     play.forgive("a");
     assert_eq!(play.fails(false), ["fail 2", "dial a/0"]);
     assert_eq!(play.dialed(1), ["grant 1 to 3"]);
-    // Nobody who queued before it began is left: it fails nobody, and who queued later gets a dial of its own.
+    // No request that queued before the dial began is left, so it fails none. A later request gets a dial of its own.
     assert_eq!(play.release(1), NOTHING);
     assert_eq!(play.want("a", 0, 4), ["dial a/0"]);
     assert!(play.cancel(4));
@@ -41,9 +41,9 @@ fn a_dial_that_concerns_nobody_else_fails_exactly_one() {
     assert_eq!(play.dialed(2), ["grant 2 to 5"]);
 }
 
-/// The dial that a request began fails, but another, begun for one that left, is under way for it.
+/// The dial that a request began fails, but another dial is under way for it, begun for a request that left.
 #[test]
-fn rule_11_who_has_another_dial_is_not_failed() {
+fn rule_11_a_request_with_another_dial_does_not_fail() {
     let mut play = Play::new(config());
     play.want("a", 0, 1);
     play.want("a", 0, 2);
@@ -58,13 +58,13 @@ fn rule_11_who_has_another_dial_is_not_failed() {
     assert_eq!(play.dialed(2), ["grant 2 to 4"]);
 }
 
-/// When the next dial of the host may begin.
+/// Returns the time at which the next dial of the host may begin.
 fn next_dial(play: &Play) -> Instant {
     play.policy.hosts.get(0).unwrap().failing.as_ref().unwrap().until
 }
 
 #[test]
-fn rule_13_a_failing_host_has_one_dial_at_a_time_that_everybody_shares() {
+fn rule_13_a_failing_host_has_one_shared_dial_at_a_time() {
     let mut play = Play::new(config());
     for waiter in 1..=2 {
         assert_eq!(play.want("a", 0, waiter), ["dial a/0"]);
@@ -83,7 +83,7 @@ fn rule_13_a_failing_host_has_one_dial_at_a_time_that_everybody_shares() {
     }
     assert_eq!(play.want("bb", 0, 9), ["dial bb/0"], "another host is another matter");
     play.dialed(9);
-    // It is back.
+    // The host is back.
     assert_eq!(play.want("a", 0, 40), ["dial a/0"]);
     assert_eq!(play.want("a", 0, 41), NOTHING);
     assert_eq!(play.want("a", 1, 42), NOTHING);
@@ -96,7 +96,7 @@ fn rule_13_a_failing_host_has_one_dial_at_a_time_that_everybody_shares() {
     assert_eq!(play.want("a", 0, 45), ["dial a/0"]);
 }
 
-/// Several addresses behind a name, of which one refuses: its failure is not that of the others.
+/// A name has several addresses, of which one refuses. That failure is not the failure of the other dials.
 #[test]
 fn a_refused_dial_fails_nobody_whose_own_dial_is_under_way() {
     for concerns_host in [false, true] {
@@ -120,12 +120,10 @@ fn rule_13_a_shortage_of_our_own_says_nothing_of_the_host() {
     let mut play = Play::new(config());
     for waiter in 0..20 {
         assert_eq!(play.want("a", 0, waiter), ["dial a/0"], "no failure is remembered");
-        let (place, began) = play.dials.pop_front().unwrap();
+        let (place, dial_id) = play.dials.pop_front().unwrap();
         let mut out = Vec::new();
-        let error = DialError::short_of_descriptors();
-        assert!(!error.concerns_host());
-        assert!(!play.policy.note_failure(place, began, Some(error), play.now));
-        assert!(!play.policy.fail_waiters(place, began, false, &mut out));
+        assert!(!play.policy.note_failure(place, dial_id, None, play.now));
+        assert!(!play.policy.fail_waiters(place, dial_id, false, &mut out));
         play.policy.dial_failed(place, false, play.now, &mut out);
         assert_eq!(play.say(out), [format!("fail {waiter}")]);
         assert!(play.policy.failure(place).is_none());
@@ -134,7 +132,7 @@ fn rule_13_a_shortage_of_our_own_says_nothing_of_the_host() {
 
 #[test]
 fn rule_13_with_a_waiting_period_requests_fail_until_it_is_over() {
-    let mut play = Play::new(PoolConfig { failing_host_backoff: Some(30 * S), ..config() });
+    let mut play = Play::new(Limits { failing_host_backoff: Some(30 * S), ..config() });
     play.want("a", 0, 1);
     assert_eq!(play.fails(false), ["fail 1"]);
     assert_eq!(next_dial(&play), play.now, "one failure is nothing");
@@ -157,11 +155,11 @@ fn rule_13_with_a_waiting_period_requests_fail_until_it_is_over() {
     assert_eq!(play.want("a", 0, 10), ["dial a/0"], "all is forgiven");
 }
 
-/// However the steps of several dials that fail together are mixed, nobody is left waiting without a dial.
+/// However the steps of several dials that fail together are mixed, no request is left waiting without a dial.
 #[test]
 fn rule_13_dials_that_fail_together_leave_nobody_behind() {
     for (limit, waiters, resending) in [(2, 5, false), (3, 3, false), (4, 100, false), (2, 2, true)] {
-        let mut play = Play::new(PoolConfig { max_connections_per_host: limit, ..config() });
+        let mut play = Play::new(Limits { max_connections_per_host: limit, ..config() });
         if resending {
             play.open("a", 0, &[1, 2]);
             for (conn, waiter) in [(1, 11), (2, 12)] {
@@ -175,11 +173,11 @@ fn rule_13_dials_that_fail_together_leave_nobody_behind() {
         }
         let dials: Vec<_> = play.dials.drain(..).collect();
         let (mut out, now) = (Vec::new(), play.now);
-        for (place, began) in &dials {
-            play.policy.note_failure(*place, *began, Some(failed()), now);
+        for (place, dial_id) in &dials {
+            play.policy.note_failure(*place, *dial_id, Some(FAILED), now);
         }
-        for (place, began) in &dials {
-            while play.policy.fail_waiters(*place, *began, false, &mut out) {}
+        for (place, dial_id) in &dials {
+            while play.policy.fail_waiters(*place, *dial_id, false, &mut out) {}
         }
         for (place, _) in &dials {
             while play.policy.fail_unserved(*place, true, &mut out) {}
@@ -195,7 +193,7 @@ fn rule_13_dials_that_fail_together_leave_nobody_behind() {
 /// A shelf that is left empty keeps no runtime.
 #[test]
 fn rule_13_a_failing_host_keeps_nothing_of_other_runtimes() {
-    let mut play = Play::new(PoolConfig { max_connections_per_host: 1, ..config() });
+    let mut play = Play::new(Limits { max_connections_per_host: 1, ..config() });
     play.want("a", 0, 1);
     assert_eq!(play.fails(false), ["fail 1"]);
     play.want("a", 0, 2);
@@ -207,8 +205,8 @@ fn rule_13_a_failing_host_keeps_nothing_of_other_runtimes() {
 }
 
 #[test]
-fn rule_13_a_failing_host_fails_who_has_no_dial() {
-    let limited = PoolConfig { max_connections_per_host: 8, ..config() };
+fn rule_13_a_failing_host_fails_requests_without_a_dial() {
+    let limited = Limits { max_connections_per_host: 8, ..config() };
     let mut play = Play::new(limited);
     for waiter in 0..200 {
         let said = play.want("a", 0, waiter);
@@ -232,12 +230,12 @@ fn rule_13_a_failing_host_fails_who_has_no_dial() {
     assert_eq!(play.counts(), [0; 4]);
 }
 
-/// The time to the next probe is drawn, never beyond twice what it was, nor beyond half a minute.
+/// The time to the next probe is random, at most twice what it was, and at most half a minute.
 #[test]
 fn rule_13_backoff_doubles_up_to_a_bound() {
     let mut longest = Vec::new();
     for seed in 1..200u64 {
-        let config = PoolConfig { failing_host_backoff: Some(30 * S), ..config() };
+        let config = Limits { failing_host_backoff: Some(30 * S), ..config() };
         let mut play = Play::new(config.clone());
         play.policy = Policy::new(config, seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         for failure in 0..12usize {
@@ -259,17 +257,17 @@ fn rule_13_backoff_doubles_up_to_a_bound() {
 
 #[test]
 fn a_thousand_fail_in_batches() {
-    let mut play = Play::new(PoolConfig { max_connections_per_host: 1, ..config() });
+    let mut play = Play::new(Limits { max_connections_per_host: 1, ..config() });
     for waiter in 0..1000 {
         play.want("a", 0, waiter);
     }
-    // Those who queued behind the first dial have the second, which began when it failed.
+    // The requests that queued after the first dial have the second, which began when the first failed.
     assert_eq!(play.fails(true), ["fail 0", "dial a/0"]);
-    let (place, began) = play.dials.pop_front().unwrap();
+    let (place, dial_id) = play.dials.pop_front().unwrap();
     let mut failed = 0;
     loop {
         let mut out = Vec::new();
-        let more = play.policy.fail_waiters(place, began, true, &mut out);
+        let more = play.policy.fail_waiters(place, dial_id, true, &mut out);
         assert!(out.len() <= BATCH);
         failed += out.len();
         if !more {
@@ -280,9 +278,9 @@ fn a_thousand_fail_in_batches() {
 }
 
 #[test]
-fn rule_13_who_waits_for_a_failing_host_has_one_dial_at_its_time() {
+fn rule_13_requests_that_wait_for_a_failing_host_share_one_dial() {
     let mut play =
-        Play::new(PoolConfig { wait_for_failing: true, failing_host_backoff: Some(30 * S), ..config() });
+        Play::new(Limits { wait_for_failing: true, failing_host_backoff: Some(30 * S), ..config() });
     for waiter in 1..=2 {
         play.want("a", 0, waiter);
         assert_eq!(play.fails(false), [format!("fail {waiter}")]);
@@ -294,12 +292,12 @@ fn rule_13_who_waits_for_a_failing_host_has_one_dial_at_its_time() {
     play.now = due;
     assert_eq!(play.reap(), ["dial a/0"]);
     assert_eq!(play.want("a", 0, 5), NOTHING, "the next is far away");
-    // It decides for those who were there when it began, and not for the one who came later.
+    // The dial decides for the requests that waited when it began, and not for the one that came later.
     assert_eq!(play.fails(false), ["fail 3", "fail 4"]);
     play.now = play.policy.due().unwrap();
     assert_eq!(play.reap(), ["dial a/0"]);
     assert_eq!(play.dialed(1), ["grant 1 to 5"]);
-    // Another network: at once.
+    // In another network, the dial begins at once.
     for waiter in 6..=7 {
         play.want("a", 0, waiter);
         play.fails(false);
@@ -310,11 +308,11 @@ fn rule_13_who_waits_for_a_failing_host_has_one_dial_at_its_time() {
     assert_eq!(play.say(out), ["dial a/0"]);
 }
 
-/// Hundreds wait for a host that comes back: they do not dial all at once, and none is forgotten.
+/// Hundreds of requests wait for a host that comes back: they do not dial all at once, and none is forgotten.
 #[test]
 fn rule_13_a_host_that_comes_back_is_not_overrun() {
     let mut play =
-        Play::new(PoolConfig { wait_for_failing: true, failing_host_backoff: Some(30 * S), ..config() });
+        Play::new(Limits { wait_for_failing: true, failing_host_backoff: Some(30 * S), ..config() });
     for waiter in 1..=2 {
         play.want("a", 0, waiter);
         play.fails(false);
@@ -331,12 +329,12 @@ fn rule_13_a_host_that_comes_back_is_not_overrun() {
         assert!(said.len() <= 1 + BATCH);
         most = most.max(play.dials.len());
     }
-    // Twice a batch at the most: each that ends may begin more.
+    // At most two batches of dials: each dial that ends may begin more.
     assert!((BATCH..500).contains(&most), "{most} dials at once");
     assert_eq!(play.counts(), [0, 500, 0, 0]);
 }
 
-/// Whoever shares the dial of a failing host does not share a shortage of this process.
+/// Requests that share the dial of a failing host do not share a shortage of this process.
 #[test]
 fn rule_13_a_shortage_of_our_own_is_not_shared() {
     let mut play = Play::new(config());
@@ -347,11 +345,10 @@ fn rule_13_a_shortage_of_our_own_is_not_shared() {
     assert_eq!(play.want("a", 0, 3), ["dial a/0"]);
     assert_eq!(play.want("a", 0, 4), NOTHING);
     assert_eq!(play.want("a", 1, 5), NOTHING);
-    let (place, began) = play.dials.pop_front().unwrap();
+    let (place, dial_id) = play.dials.pop_front().unwrap();
     let (now, mut out) = (play.now, Vec::new());
-    let error = DialError::short_of_descriptors();
-    assert!(!play.policy.note_failure(place, began, Some(error), now));
-    assert!(!play.policy.fail_waiters(place, began, false, &mut out));
+    assert!(!play.policy.note_failure(place, dial_id, None, now));
+    assert!(!play.policy.fail_waiters(place, dial_id, false, &mut out));
     play.policy.dial_failed(place, false, now, &mut out);
     assert_eq!(play.say(out), ["fail 3", "dial a/0"]);
     assert_eq!(play.dialed(1), ["grant 1 to 4", "dial a/1"]);

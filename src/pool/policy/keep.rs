@@ -1,17 +1,22 @@
-//! What is kept: the shelf of idle connections, who is taken from it, and who is buried.
+//! The shelf: which connections are kept idle, which one a request takes, and which ones are closed.
+//!
+//! Invariants: a request takes the newest idle connection that has not expired; and the connection that has been idle
+//! for longest is the first to be closed for being one of too many.
 
 use std::time::{Duration, Instant};
 
+use super::actions::{Action, Actions, Terms};
+use super::hosts::Shelf;
+use super::idle::{IdleId, Stay};
+use super::kinds::Kinds;
+use super::places::Place;
+use super::reasons::DropReason;
 use super::{BATCH, NO_DEADLINE, Policy};
-use crate::pool::action::{Action, Actions, Terms};
-use crate::pool::hosts::{Place, Shelf};
-use crate::pool::idle::{IdleId, Stay};
-use crate::pool::stats::DropReason;
 
-impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
-    /// Buries idle connections whose time has come, and dials where it is time to, [`BATCH`] at the most. Answers whether
-    /// there may be more.
-    pub(crate) fn reap(&mut self, now: Instant, out: &mut Actions<K, T, W, P>) -> bool {
+impl<K: Kinds> Policy<K> {
+    /// Buries idle connections that have expired or are too many, and starts dials whose time has come: [`BATCH`]
+    /// together. Returns true if more may remain.
+    pub(crate) fn reap(&mut self, now: Instant, out: &mut Actions<K>) -> bool {
         for _ in 0..BATCH {
             if let Some(id) = self.idle.expired(now) {
                 self.bury_idle(id, self.idle.reason(id), out);
@@ -24,18 +29,14 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         true
     }
 
-    /// When [`reap`](Self::reap) is next needed.
+    /// Returns the time at which [`reap`](Self::reap) is next needed.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.idle.due().into_iter().chain(self.surplus_due()).chain(self.next_wake()).min()
     }
 
-    /// Buries the oldest idle connections: so many, [`BATCH`] at the most. Answers how many there were.
-    pub(crate) fn bury_oldest(
-        &mut self,
-        most: usize,
-        reason: DropReason,
-        out: &mut Actions<K, T, W, P>,
-    ) -> usize {
+    /// Buries up to `most` of the connections that have been idle for longest, at most [`BATCH`]. Returns how many
+    /// were buried.
+    pub(crate) fn bury_oldest(&mut self, most: usize, reason: DropReason, out: &mut Actions<K>) -> usize {
         let most = most.min(BATCH);
         for done in 0..most {
             let Some(id) = self.idle.oldest() else { return done };
@@ -44,42 +45,44 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         most
     }
 
-    /// Buries the idle connections of a runtime that is gone, going on at host `slot`; answers where to go on.
+    /// Buries the idle connections of a partition that is gone, from host slot `from` on. Returns the slot to go on
+    /// from.
     pub(crate) fn abandon(
         &mut self,
-        partition: &P,
-        mut slot: usize,
-        out: &mut Actions<K, T, W, P>,
+        partition: &K::Partition,
+        mut from: usize,
+        out: &mut Actions<K>,
     ) -> Option<usize> {
         for _ in 0..BATCH {
-            if slot >= self.hosts.slots() {
+            if from >= self.hosts.slots() {
                 return None;
             }
-            let is_theirs = |shelf: &Shelf<T, W, P>| shelf.partition.as_ref() == Some(partition);
-            let shelf = self.hosts.get(slot as u32).and_then(|host| host.shelves().position(is_theirs));
+            let is_theirs = |shelf: &Shelf<K>| shelf.partition.as_ref() == Some(partition);
+            let shelf = self.hosts.get(from as u32).and_then(|host| host.shelves().position(is_theirs));
             if let Some(shelf) = shelf {
-                let place = Place { host: slot as u32, shelf: shelf as u32 };
+                let place = Place { host: from as u32, shelf: shelf as u32 };
                 while let Some(id) = self.hosts.shelf(place).bottom {
                     if out.len() >= BATCH {
-                        return Some(slot);
+                        return Some(from);
                     }
                     self.bury_idle(id, DropReason::RuntimeGone, out);
                 }
                 self.forget_min_idle(place, out);
             }
-            slot += 1;
+            from += 1;
         }
-        Some(slot)
+        Some(from)
     }
 
-    /// The newest idle connection that has not expired, if it was used within `fresh`.
+    /// Takes the newest idle connection that has not expired, if it was used within `fresh`. Buries the expired ones
+    /// that it meets.
     pub(super) fn take_idle(
         &mut self,
         place: Place,
         fresh: Option<Duration>,
         now: Instant,
-        out: &mut Actions<K, T, W, P>,
-    ) -> Option<T> {
+        out: &mut Actions<K>,
+    ) -> Option<K::Connection> {
         let mut next = self.hosts.shelf(place).top;
         for _ in 0..BATCH {
             let id = next?;
@@ -100,12 +103,12 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         None
     }
 
-    /// The connection idle for longest, if there are too many and it was not used in the last second.
+    /// Returns the connection that has been idle for longest, if there are too many and it was not used a moment ago.
     fn surplus(&self, now: Instant) -> Option<IdleId> {
         self.surplus_due().filter(|due| *due <= now).and_then(|_| self.idle.oldest())
     }
 
-    /// When the connection idle for longest is closed because there are too many.
+    /// Returns the time at which the connection that has been idle for longest is closed for being one of too many.
     fn surplus_due(&self) -> Option<Instant> {
         if self.idle.len() <= self.idle_room {
             return None;
@@ -113,82 +116,113 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         self.idle.oldest().and_then(|id| self.idle.idle_for(id, WARM))
     }
 
-    /// A connection that is active has nothing to do.
+    /// Takes back an active connection that has nothing to do: it goes to a waiter, to the shelf, or is closed.
+    ///
+    /// Returns the time at which the connection expires if it was kept.
     pub(super) fn offer(
         &mut self,
         place: Place,
-        conn: T,
+        conn: K::Connection,
         terms: Terms,
         now: Instant,
-        out: &mut Actions<K, T, W, P>,
+        out: &mut Actions<K>,
     ) -> Option<Instant> {
-        if terms.is_of_old {
-            self.bury(conn, place, DropReason::NetworkChanged, out);
+        if let Some(reason) = self.reason_before_waiters(place, &terms, now) {
+            self.bury(conn, place, reason, out);
             return None;
+        }
+        let used = terms.used.unwrap_or(now);
+        let unused = now.saturating_duration_since(used);
+        if let Some(waiter) = self.hosts.shelf_mut(place).waiting.pop_accepting(unused, BATCH) {
+            self.no_longer_waiting(place.host, 1);
+            out.push(Action::Grant { waiter, conn, place });
+            return None;
+        }
+        let stay = self.stay(&terms, unused, now);
+        if let Some(reason) = self.reason_not_to_shelve(place, stay, now) {
+            self.bury(conn, place, reason, out);
+            return None;
+        }
+        self.make_idle_room(place, now, out);
+        self.shelve(place, conn, used, stay.since(unused));
+        // A connection without a deadline needs a reaper too: the reaper notices the end of the runtime.
+        let deadline =
+            stay.duration().and_then(|stay| now.checked_add(stay)).unwrap_or_else(|| now + NO_DEADLINE);
+        Some(self.surplus_due().map_or(deadline, |due| due.min(deadline)))
+    }
+
+    /// Returns why a connection is closed even though requests may wait for one.
+    fn reason_before_waiters(&mut self, place: Place, terms: &Terms, now: Instant) -> Option<DropReason> {
+        if terms.is_of_old_network {
+            return Some(DropReason::NetworkChanged);
         }
         let host = self.hosts.host(place.host);
         let is_awaited = !host.shelves[place.shelf as usize].waiting.is_empty();
         let waiting = host.waiting;
-        // (Whoever waits for a new one is not to wait for ever newer ones.)
-        if (terms.is_used || !is_awaited) && terms.until.is_some_and(|until| until <= now) {
-            self.bury(conn, place, DropReason::MaxLifetime, out);
-            return None;
+        // A new connection goes to the request that waits for it, whatever its age: the request must not wait for one
+        // new connection after another.
+        let may_close = terms.is_used || !is_awaited;
+        if may_close && terms.until.is_some_and(|until| until <= now) {
+            return Some(DropReason::MaxLifetime);
         }
-        if terms.is_used && self.is_not_kept(place.host, now) {
-            // (Who waits and may not dial is better served by an old connection than by none.)
-            let is_needed = is_awaited && self.dials_allowed(place.host, now) == 0;
-            if !is_needed {
-                self.bury(conn, place, DropReason::NotKept, out);
-                return None;
-            }
+        // A used connection of a host that is not kept still serves a waiter for which no dial may begin.
+        let is_needed = || is_awaited && self.dials_allowed(place.host, now) == 0;
+        if terms.is_used && self.is_not_kept(place.host, now) && !is_needed() {
+            return Some(DropReason::NotKept);
         }
-        // A new connection is not given up while a request waits for it, so that each dial serves a request.
-        let yields = (terms.is_used || !is_awaited)
+        let yields = may_close
             && (self.yields_turn(place.host, now) || (waiting > 0 && self.yields_to_runtime(place, now)));
-        if yields {
-            self.bury(conn, place, DropReason::Evicted, out);
-            return None;
-        }
-        let used = terms.used.unwrap_or(now);
-        if is_awaited {
-            let age = now.saturating_duration_since(used);
-            if let Some(waiter) = self.hosts.shelf_mut(place).waiting.pop_accepting(age, BATCH) {
-                self.no_longer_waiting(place.host, 1);
-                out.push(Action::Grant { waiter, conn, place });
-                return None;
-            }
-        }
-        // Since its last use, or since it was made: mostly, that was just now.
-        let unused = if used == now { Duration::ZERO } else { now.saturating_duration_since(used) };
-        let ours = match self.config.idle_timeout {
-            Some(ours) if !unused.is_zero() => Some(ours.saturating_sub(unused)),
-            ours => ours,
-        };
-        // What the server said matters only where it is less than what we would do anyway.
+        yields.then_some(DropReason::Evicted)
+    }
+
+    /// Returns for how long, from now on, a connection may stay idle that was last used `unused` ago.
+    fn stay(&self, terms: &Terms, unused: Duration, now: Instant) -> Stay {
+        let ours = self.limits.idle_timeout.map(|ours| ours.saturating_sub(unused));
+        // The server's timeout matters only where it is shorter than ours.
         let theirs = terms.stay.filter(|theirs| ours.is_none_or(|ours| *theirs < ours));
         let timeout = theirs.or(ours);
+        let life = terms.until.map(|until| until.saturating_duration_since(now));
+        match (life, timeout) {
+            (Some(life), _) if timeout.is_none_or(|timeout| life < timeout) => {
+                Stay::Less(life, DropReason::MaxLifetime)
+            }
+            // A connection that comes back unused keeps its older age, so it cannot go to the end of the list of ages.
+            (_, Some(timeout)) if theirs.is_some() || !unused.is_zero() => {
+                Stay::Less(timeout, DropReason::IdleTimeout)
+            }
+            (_, timeout) => Stay::Ours(timeout),
+        }
+    }
+
+    /// Returns why a connection for which no request waits is closed instead of being kept.
+    fn reason_not_to_shelve(&self, place: Place, stay: Stay, now: Instant) -> Option<DropReason> {
+        let host = self.hosts.host(place.host);
         let is_wanted_elsewhere = self.blocked.len() > self.evicting
-            || (waiting > 0
+            || (host.waiting > 0
                 && self.room(place.host) == 0
-                && self.hosts.host(place.host).is_wanting()
+                && host.is_wanting()
                 && self.dials_allowed(place.host, now) > 0);
-        let reason = if self.shut {
+        let is_over = match stay {
+            Stay::Ours(timeout) => timeout == Some(Duration::ZERO),
+            Stay::Less(timeout, reason) => timeout.is_zero() && reason == DropReason::IdleTimeout,
+        };
+        if self.shut {
             Some(DropReason::Shutdown)
         } else if is_wanted_elsewhere {
             Some(DropReason::Evicted)
-        } else if timeout == Some(Duration::ZERO) || !self.keeps_idle {
+        } else if is_over || !self.keeps_idle {
             Some(DropReason::IdleTimeout)
         } else {
             None
-        };
-        if let Some(reason) = reason {
-            self.bury(conn, place, reason, out);
-            return None;
         }
-        // The coldest goes, never the one that just came back.
+    }
+
+    /// Evicts the connection that has been idle for longest where one more would be too many, but not one that was used a
+    /// moment ago.
+    fn make_idle_room(&mut self, place: Place, now: Instant, out: &mut Actions<K>) {
         let host = self.hosts.host(place.host);
         let idle_here: usize = host.shelves().map(|shelf| shelf.idle).sum();
-        if idle_here >= self.config.max_idle_per_host {
+        if idle_here >= self.limits.max_idle_per_host {
             let oldest =
                 host.shelves().filter_map(|shelf| shelf.bottom).min_by_key(|id| self.idle.since(*id));
             if let Some(id) = oldest {
@@ -200,85 +234,36 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         {
             self.bury_idle(id, DropReason::Evicted, out);
         }
-        let life = terms.until.map(|until| until.saturating_duration_since(now));
-        let stay = match (life, timeout) {
-            (Some(life), _) if timeout.is_none_or(|timeout| life < timeout) => {
-                Stay::Less(life, DropReason::MaxLifetime)
-            }
-            // A connection that comes back unused keeps its older age, so it cannot go to the end of the list of ages.
-            (_, Some(timeout)) if theirs.is_some() || !unused.is_zero() => {
-                Stay::Less(timeout, DropReason::IdleTimeout)
-            }
-            (_, timeout) => Stay::Ours(timeout),
-        };
-        self.shelve(place, conn, used, stay.since(unused));
-        // Without a deadline too: a reaper notices the end of its runtime.
-        let deadline =
-            stay.duration().and_then(|stay| now.checked_add(stay)).unwrap_or_else(|| now + NO_DEADLINE);
-        if self.idle.len() <= self.idle_room {
-            return Some(deadline);
-        }
-        Some(self.surplus_due().map_or(deadline, |due| due.min(deadline)))
     }
 
-    pub(super) fn shelve(&mut self, place: Place, conn: T, used: Instant, stay: Stay) {
-        let below = self.hosts.shelf(place).top;
-        let id = self.idle.push(place, used, stay, below);
+    /// Puts an active connection on its shelf.
+    pub(super) fn shelve(&mut self, place: Place, conn: K::Connection, used: Instant, stay: Stay) {
+        let id = self.idle.push(place, conn, used, stay, self.hosts.shelf(place).top);
         let shelf = self.hosts.shelf_mut(place);
         shelf.active -= 1;
         shelf.idle += 1;
         shelf.top = Some(id);
         shelf.bottom.get_or_insert(id);
-        let older = shelf.newest.replace(conn);
-        if let Some(below) = below {
-            self.idle.put(below, older);
-        }
     }
 
-    /// Takes a connection off its shelf, counted nowhere but in the limits. `Err`: it is being looked at.
-    pub(super) fn unshelve(&mut self, id: IdleId) -> Result<T, u32> {
+    /// Takes a connection off its shelf. It takes room, and is counted as nothing else. Returns the stamp of the loan
+    /// if the connection is being looked at.
+    pub(super) fn unshelve(&mut self, id: IdleId) -> Result<K::Connection, u32> {
         let taken = self.idle.remove(id);
         let shelf = self.hosts.shelf_mut(taken.place);
         shelf.idle -= 1;
-        shelf.lent -= u32::from(taken.lent.is_some());
-        let mut conn = taken.conn;
+        shelf.lent -= u32::from(taken.conn.is_err());
         if shelf.top == Some(id) {
             shelf.top = taken.below;
-            let next = taken.below.and_then(|below| self.idle.take(below));
-            conn = std::mem::replace(&mut shelf.newest, next);
         }
         if shelf.bottom == Some(id) {
             shelf.bottom = taken.above;
         }
-        conn.ok_or_else(|| taken.lent.expect("it is here, or it is being looked at"))
+        taken.conn
     }
 
-    /// Takes a connection from where it is, to be looked at; its entry stays. With it comes its stamp.
-    pub(super) fn take_to_look(&mut self, id: IdleId, place: Place) -> Option<(T, u32)> {
-        let shelf = self.hosts.shelf_mut(place);
-        let conn = if shelf.top == Some(id) { shelf.newest.take() } else { self.idle.take(id) };
-        let conn = conn?;
-        shelf.lent += 1;
-        Some((conn, self.idle.lend(id)))
-    }
-
-    /// Puts it back, unless its entry was removed meanwhile: then it is answered.
-    pub(super) fn put_back(&mut self, id: IdleId, place: Place, stamp: u32, conn: T) -> Option<T> {
-        if !self.idle.end_loan(id, stamp) {
-            return Some(conn);
-        }
-        let shelf = self.hosts.shelf_mut(place);
-        shelf.lent -= 1;
-        // (Others may have come above it, or gone.)
-        if shelf.top == Some(id) {
-            shelf.newest = Some(conn);
-        } else {
-            self.idle.put(id, Some(conn));
-        }
-        None
-    }
-
-    pub(super) fn bury_idle(&mut self, id: IdleId, reason: DropReason, out: &mut Actions<K, T, W, P>) {
+    /// Has an idle connection closed. One that is being looked at is closed when it comes back.
+    pub(super) fn bury_idle(&mut self, id: IdleId, reason: DropReason, out: &mut Actions<K>) {
         let place = self.idle.place(id);
         let conn = self.unshelve(id);
         self.hosts.shelf_mut(place).active += 1;
@@ -288,12 +273,19 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         }
     }
 
-    /// An active connection is to be closed; it counts until it is.
-    pub(super) fn bury(&mut self, conn: T, place: Place, reason: DropReason, out: &mut Actions<K, T, W, P>) {
+    /// Has an active connection closed. It takes room until it is closed.
+    pub(super) fn bury(
+        &mut self,
+        conn: K::Connection,
+        place: Place,
+        reason: DropReason,
+        out: &mut Actions<K>,
+    ) {
         self.count_buried(place, reason);
         out.push(Action::Bury { conn, place, reason });
     }
 
+    /// Counts a connection that the policy decided to close.
     pub(super) fn count_buried(&mut self, place: Place, reason: DropReason) {
         self.count_closed(place, reason);
         self.evicting += 1;

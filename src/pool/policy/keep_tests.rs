@@ -1,11 +1,11 @@
-//! What becomes of a connection that comes back, and how long it stays.
+//! What happens to a connection that comes back, and how long it stays.
 
-use crate::pool::policy::play::{NOTHING, Play, S, config};
-use crate::pool::policy::*;
+use super::super::play::{NOTHING, Play, S, config};
+use super::super::*;
 
 #[test]
 fn a_connection_of_an_unwanted_host_is_not_kept_while_another_host_is_blocked() {
-    let mut play = Play::new(PoolConfig { max_connections: 1, ..config() });
+    let mut play = Play::new(Limits { max_connections: 1, ..config() });
     play.want("a", 0, 1);
     play.dialed(1);
     assert_eq!(play.want("b", 0, 2), NOTHING);
@@ -42,13 +42,13 @@ fn the_servers_stay_shortens_and_never_lengthens() {
         (None, Some(5 * S), Some(5 * S)),
         (None, None, None),
     ] {
-        let mut play = Play::new(PoolConfig { idle_timeout: ours, ..config() });
+        let mut play = Play::new(Limits { idle_timeout: ours, ..config() });
         play.want("a", 0, 1);
         play.dialed(1);
         assert_eq!(play.checkin_for(1, theirs), NOTHING);
         assert_eq!(play.policy.due(), until.map(|until| play.now + until), "{ours:?} {theirs:?}");
     }
-    // Zero: not kept at all.
+    // With zero, the connection is not kept at all.
     let mut play = Play::new(config());
     play.want("a", 0, 1);
     play.dialed(1);
@@ -97,7 +97,7 @@ fn the_next_deadline_is_the_earliest_of_both_kinds() {
 
 #[test]
 fn one_too_many_idle_evicts_the_oldest() {
-    let mut play = Play::new(PoolConfig { max_idle_per_host: 2, ..config() });
+    let mut play = Play::new(Limits { max_idle_per_host: 2, ..config() });
     play.open("a", 0, &[1]);
     play.now += S;
     play.open("b", 0, &[9]);
@@ -109,7 +109,7 @@ fn one_too_many_idle_evicts_the_oldest() {
     assert_eq!(play.checkin(2), NOTHING);
     assert_eq!(play.checkin(3), ["bury 1 Evicted"], "the host's oldest, of whatever runtime");
 
-    let mut play = Play::new(PoolConfig { max_idle: Some(2), ..config() });
+    let mut play = Play::new(Limits { max_idle: Some(2), ..config() });
     play.open("a", 0, &[1]);
     play.now += S;
     play.open("b", 0, &[2]);
@@ -117,9 +117,7 @@ fn one_too_many_idle_evicts_the_oldest() {
     play.now += S;
     assert_eq!(play.dialed(3), ["grant 3 to 3"]);
     assert_eq!(play.checkin(3), ["bury 1 Evicted"], "the oldest of all");
-    for limits in
-        [PoolConfig { max_idle: Some(0), ..config() }, PoolConfig { max_idle_per_host: 0, ..config() }]
-    {
+    for limits in [Limits { max_idle: Some(0), ..config() }, Limits { max_idle_per_host: 0, ..config() }] {
         let mut play = Play::new(limits);
         play.want("a", 0, 1);
         play.dialed(1);
@@ -127,10 +125,11 @@ fn one_too_many_idle_evicts_the_oldest() {
     }
 }
 
-/// A lifetime that is over at once is no reason to dial for ever: who waits gets what was made.
+/// A lifetime that is over at once must not cause endless dials: a waiting request gets the connection that was made
+/// for it.
 #[test]
-fn rule_16_who_waits_gets_a_connection_however_short_its_life() {
-    let mut play = Play::new(PoolConfig { max_lifetime: Some(Duration::ZERO), ..config() });
+fn rule_16_a_waiter_gets_a_connection_however_short_its_life() {
+    let mut play = Play::new(Limits { max_lifetime: Some(Duration::ZERO), ..config() });
     play.want("a", 0, 1);
     let now = play.now;
     assert_eq!(play.dialed_until(1, now), ["grant 1 to 1"]);
@@ -153,7 +152,7 @@ fn once_shut_nothing_is_kept() {
     assert_eq!(play.counts(), [0, 0, 0, 0]);
 }
 
-/// A server's idle timeout runs from the last request, whoever has taken the connection since and sent nothing.
+/// A server's idle timeout runs from the last request, even if a later request took the connection and sent nothing.
 #[test]
 fn a_connection_that_comes_back_unused_is_as_old_as_it_was() {
     let mut play = Play::new(config());
@@ -169,7 +168,7 @@ fn a_connection_that_comes_back_unused_is_as_old_as_it_was() {
     }
     play.now = used + 60 * S;
     assert_eq!(play.reap().len(), 2);
-    // Its lifetime ends when it does.
+    // The lifetime ends at its own time.
     let mut play = Play::new(config());
     play.open("a", 0, &[1]);
     let (used, until) = (play.now, play.now + 40 * S);
@@ -183,7 +182,7 @@ fn a_connection_that_comes_back_unused_is_as_old_as_it_was() {
 
 #[test]
 fn too_many_idle_connections_go_when_they_are_cold() {
-    let mut play = Play::new(PoolConfig { max_idle: Some(2), ..config() });
+    let mut play = Play::new(Limits { max_idle: Some(2), ..config() });
     play.open("a", 0, &[1, 2, 3, 4]);
     assert_eq!(play.counts(), [4, 0, 0, 0], "a burst keeps its connections");
     assert_eq!(play.policy.due(), Some(play.now + S));
@@ -204,7 +203,7 @@ fn a_limit_on_connections_leaves_as_much_idle_room() {
         (2_000, 3_000, Some(5), 5),
     ] {
         let config =
-            PoolConfig { max_connections_per_host: per_host, max_connections: total, max_idle, ..config() };
+            Limits { max_connections_per_host: per_host, max_connections: total, max_idle, ..config() };
         assert_eq!(config.idle_room(), room);
     }
 }

@@ -1,20 +1,22 @@
-//! Hosts whose connections are better not kept: those that close every connection after one response, unasked, so that
-//! each costs a retry; and those that speak on connections on which nothing was asked, so that what they say may be taken
-//! for the next response.
+//! Hosts whose connections are better not kept: hosts that close every connection after one response without saying
+//! so, which costs each request a retry; and hosts that send unsolicited bytes, which may be taken for the next
+//! response.
 //!
-//! Invariant: a host whose connection has answered twice is kept, unless it speaks unasked.
+//! Invariant: a host is kept once one of its connections has answered twice, unless it sends unsolicited bytes.
 
 use std::time::{Duration, Instant};
 
 use super::Policy;
-use crate::pool::action::Served;
-use crate::pool::hosts::{Place, Suspicion};
-use crate::pool::stats::DropReason;
+use super::actions::Served;
+use super::hosts::Suspicion;
+use super::kinds::Kinds;
+use super::places::{HostId, Place};
+use super::reasons::DropReason;
 
-impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
-    /// A connection of the host is closed.
+impl<K: Kinds> Policy<K> {
+    /// Notes why a connection of the host was closed.
     pub(crate) fn note_end(&mut self, place: Place, served: Served, reason: DropReason, now: Instant) {
-        let Some(most) = self.config.not_kept_after else { return };
+        let Some(most) = self.limits.not_kept_after else { return };
         let host = self.hosts.host_mut(place.host);
         // Bytes that arrive with a response are harmless, because the connection is closed. Bytes that arrive later, on an
         // idle connection or before the next answer, may be read as the next response.
@@ -35,7 +37,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
             (DropReason::PeerClosed | DropReason::Unsolicited, 1) => {
                 host.short_lived = host.short_lived.saturating_add(1);
                 if host.short_lived >= most {
-                    // When the time is over, one more is enough.
+                    // Once the time is over, one more such connection is enough.
                     host.short_lived = most.saturating_sub(1);
                     host.not_kept_until = now.checked_add(NOT_KEPT);
                     if host.suspicion == Suspicion::None {
@@ -48,7 +50,7 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         }
     }
 
-    /// A connection of the host comes back.
+    /// Notes that a connection of the host came back for another request.
     pub(super) fn note_success(&mut self, place: Place, served: Served) {
         if served.answered > 1 {
             let host = self.hosts.host_mut(place.host);
@@ -59,16 +61,17 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         }
     }
 
-    pub(super) fn is_not_kept(&self, slot: u32, now: Instant) -> bool {
-        let host = self.hosts.host(slot);
+    /// Whether connections of the host are closed after each response for now.
+    pub(super) fn is_not_kept(&self, host_id: HostId, now: Instant) -> bool {
+        let host = self.hosts.host(host_id);
         host.suspicion != Suspicion::None && host.not_kept_until.is_some_and(|until| now < until)
     }
 }
 
-/// How long the host's connections are not kept then.
+/// Time for which connections of such a host are not kept.
 const NOT_KEPT: Duration = Duration::from_secs(60);
 
-/// A host that has not spoken unasked for so long is trusted like any other.
+/// Time without unsolicited bytes after which a host is trusted like any other.
 const FORGOTTEN: Duration = Duration::from_secs(600);
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! What a connection's age means to those who cannot be asked twice.
+//! Hosts whose connections are not kept, and requests that must not be sent twice.
 
-use crate::pool::policy::play::{NOTHING, Play, S, config, hash};
-use crate::pool::policy::*;
+use super::super::play::{NOTHING, Play, S, config, hash};
+use super::super::*;
 
 #[test]
 fn rule_28_a_host_that_closes_after_one_response_is_not_kept() {
@@ -50,8 +50,8 @@ fn rule_28_a_host_that_closes_after_one_response_is_not_kept() {
 }
 
 #[test]
-fn rule_27_an_unsafe_request_takes_only_what_is_fresh() {
-    let mut play = Play::new(PoolConfig { max_connections_per_host: 2, ..config() });
+fn rule_27_an_unsafe_request_takes_only_a_fresh_connection() {
+    let mut play = Play::new(Limits { max_connections_per_host: 2, ..config() });
     let fresh = |play: &mut Play, waiter: u32| {
         let mut out = Vec::new();
         let (hash, now) = (hash("a"), play.now);
@@ -73,8 +73,8 @@ fn rule_27_an_unsafe_request_takes_only_what_is_fresh() {
     assert_eq!(play.want("a", 0, 5), ["reuse 2"], "a safe request takes it all the same");
 }
 
-/// A host that speaks on connections on which nothing was asked is not kept either: whether an idle connection had it, a
-/// request that is sent again, or one that a sweep looked at; and however often the connection was used before.
+/// A host that sends unsolicited bytes is not kept: whether an idle connection had them, a request that is sent
+/// again, or a sweep found them, and however often the connection was used before.
 #[test]
 fn a_host_that_speaks_unasked_is_not_kept() {
     let checkin = |play: &mut Play, conn: u32, answered: u64| {
@@ -84,7 +84,7 @@ fn a_host_that_speaks_unasked_is_not_kept() {
         play.policy.checkin(play.places[&conn], conn, terms, served, play.now, &mut out);
         play.say(out)
     };
-    // How it is found; so often each connection had answered.
+    // How the bytes are found, and how often each connection had answered.
     for (way, answered) in [("idle", 1), ("idle", 40), ("resent", 2), ("sweep", 2), ("lost", 7)] {
         let mut play = Play::new(config());
         for conn in 1..=4 {
@@ -128,12 +128,12 @@ fn a_host_that_speaks_unasked_is_not_kept() {
                     continue;
                 }
             }
-            // The request is answered on a new connection, which has to go.
+            // The request is answered on a new connection, which is closed.
             assert_eq!(play.dialed(50 + conn), [format!("grant {} to {}", 50 + conn, 90 + conn)]);
             let (place, mut out) = (play.places[&(50 + conn)], Vec::new());
             play.policy.release(place, Served::default(), Some(DropReason::NotReusable), now, &mut out);
         }
-        // On trial, and then forgotten.
+        // The host is on trial for a while, and then its past is forgotten.
         for (pause, expected) in [(59, "bury 5 NotKept"), (1, "")] {
             play.now += pause * S;
             if expected.is_empty() {
@@ -149,7 +149,7 @@ fn a_host_that_speaks_unasked_is_not_kept() {
     }
 }
 
-/// What a server says on connections that it has answered nothing on says nothing of those that it answers on.
+/// Bytes on connections that have answered nothing yet say nothing about connections that have.
 #[test]
 fn a_host_that_speaks_on_new_connections_is_kept() {
     let mut play = Play::new(config());
@@ -164,7 +164,8 @@ fn a_host_that_speaks_on_new_connections_is_kept() {
     }
 }
 
-/// What comes together with a response harms nobody: it counts like a close, where it was the connection's only response.
+/// Bytes that come together with a response do no harm. They count like a close if it was the connection's only
+/// response.
 #[test]
 fn surplus_behind_a_response_counts_where_it_was_the_only_one() {
     for (answered, is_kept) in [(1, false), (2, true), (8, true)] {
@@ -187,7 +188,7 @@ fn surplus_behind_a_response_counts_where_it_was_the_only_one() {
 
 /// A connection that was found dead after one answer counts as one that its host closed.
 #[test]
-fn rule_28_what_is_replaced_counts_as_closed() {
+fn rule_28_a_replaced_connection_counts_as_closed_by_its_host() {
     let mut play = Play::new(config());
     play.open("a", 0, &[1, 2, 3, 4]);
     for conn in [4, 3, 2] {

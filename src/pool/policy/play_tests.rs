@@ -1,4 +1,4 @@
-//! A policy in the hands of a test: what it says is to be done is noted, and done when the test says so.
+//! A policy in the hands of a test: the test plays the shell, and carries out what the policy decides when it likes.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -6,33 +6,55 @@ use super::*;
 
 pub(crate) const S: Duration = Duration::from_secs(1);
 
-pub(crate) type Act = Action<&'static str, u32, u32, u32>;
+pub(crate) type Act = Action<Named>;
 
-/// A policy, and the shell's part played by hand: what it was told to do is kept until a test does it.
+/// A policy, and what it told the shell to do that the test has not done yet.
 pub(crate) struct Play {
-    pub(crate) policy: Policy<&'static str, u32, u32, u32>,
+    pub(crate) policy: Policy<Named>,
     pub(crate) now: Instant,
     /// Dials under way, oldest first.
     pub(crate) dials: VecDeque<(Place, u64)>,
-    /// Connections that are used or being closed.
+    /// Places of the connections that are used or being closed.
     pub(crate) places: HashMap<u32, Place>,
     pub(crate) tickets: HashMap<u32, Ticket>,
 }
 
-/// Nothing was said.
+/// The policy told the shell to do nothing.
 pub(crate) const NOTHING: [&str; 0] = [];
 
 /// A failure that says something about the host.
-pub(crate) fn failed() -> DialError {
-    DialError::refused()
+pub(crate) const FAILED: &str = "refused";
+
+/// Hosts are words; everything else is a number.
+#[derive(Debug)]
+pub(crate) struct Named;
+
+impl Kinds for Named {
+    type Key = &'static str;
+    type Connection = u32;
+    type Waiter = u32;
+    type Partition = u32;
+    type Failure = &'static str;
 }
 
-pub(crate) fn config() -> PoolConfig {
-    PoolConfig::default()
+/// Everything is a number.
+#[derive(Debug)]
+pub(crate) struct Numbered;
+
+impl Kinds for Numbered {
+    type Key = u32;
+    type Connection = u32;
+    type Waiter = u32;
+    type Partition = u32;
+    type Failure = u32;
+}
+
+pub(crate) fn config() -> Limits {
+    Limits::default()
 }
 
 impl Play {
-    pub(crate) fn new(config: PoolConfig) -> Self {
+    pub(crate) fn new(config: Limits) -> Self {
         Self {
             policy: Policy::new(config, 1),
             now: Instant::now(),
@@ -42,15 +64,15 @@ impl Play {
         }
     }
 
-    /// Notes what is to be done, and says it.
+    /// Notes what the shell has to do, and returns it in words.
     pub(crate) fn say(&mut self, actions: Vec<Act>) -> Vec<String> {
         let mut said = Vec::new();
         for action in actions {
             said.push(match action {
                 Action::Forget { .. } => continue,
                 Action::Cut { id } => format!("cut {id}"),
-                Action::Abort { began } => {
-                    self.dials.retain(|dial| dial.1 != began);
+                Action::Abort { dial_id } => {
+                    self.dials.retain(|dial| dial.1 != dial_id);
                     "abort".to_owned()
                 }
                 Action::Grant { waiter, conn, place } => {
@@ -58,8 +80,8 @@ impl Play {
                     format!("grant {conn} to {waiter}")
                 }
                 Action::Fail { waiter } => format!("fail {waiter}"),
-                Action::Dial { key, partition, place, began, .. } => {
-                    self.dials.push_back((place, began));
+                Action::Dial { key, partition, place, dial_id, .. } => {
+                    self.dials.push_back((place, dial_id));
                     format!("dial {key}/{partition}")
                 }
                 Action::Bury { conn, place, reason } => {
@@ -82,7 +104,7 @@ impl Play {
         self.policy.place(hash(host), |key| *key == host, || host, &runtime)
     }
 
-    pub(crate) fn answer(&mut self, checkout: &Checkout<u32>, waiter: u32, out: Vec<Act>) -> Vec<String> {
+    pub(crate) fn answer(&mut self, checkout: &Checkout<Named>, waiter: u32, out: Vec<Act>) -> Vec<String> {
         let mut said = self.say(out);
         match *checkout {
             Checkout::Reuse(conn, place) => {
@@ -99,22 +121,22 @@ impl Play {
         said
     }
 
-    /// The oldest dial succeeds.
+    /// Ends the oldest dial with success.
     pub(crate) fn dialed(&mut self, conn: u32) -> Vec<String> {
-        let (place, began) = self.dials.pop_front().unwrap();
+        let (place, dial_id) = self.dials.pop_front().unwrap();
         let mut out = Vec::new();
         self.places.insert(conn, place);
-        self.policy.dialed(place, began, conn, Terms::default(), self.now, &mut out);
+        self.policy.dialed(place, dial_id, conn, Terms::default(), self.now, &mut out);
         self.say(out)
     }
 
-    /// The oldest dial succeeds, with a connection that is not used from `until` on.
+    /// Ends the oldest dial with a connection that is not used from `until` on.
     pub(crate) fn dialed_until(&mut self, conn: u32, until: Instant) -> Vec<String> {
-        let (place, began) = self.dials.pop_front().unwrap();
+        let (place, dial_id) = self.dials.pop_front().unwrap();
         let mut out = Vec::new();
         self.places.insert(conn, place);
         let terms = Terms { until: Some(until), ..Terms::default() };
-        self.policy.dialed(place, began, conn, terms, self.now, &mut out);
+        self.policy.dialed(place, dial_id, conn, terms, self.now, &mut out);
         self.say(out)
     }
 
@@ -126,18 +148,18 @@ impl Play {
         self.say(out)
     }
 
-    /// The oldest dial fails.
+    /// Ends the oldest dial with a failure.
     pub(crate) fn fails(&mut self, concerns_host: bool) -> Vec<String> {
-        let (place, began) = self.dials.pop_front().unwrap();
+        let (place, dial_id) = self.dials.pop_front().unwrap();
         let mut out = Vec::new();
-        let decides = self.policy.note_failure(place, began, Some(failed()), self.now);
-        while self.policy.fail_waiters(place, began, concerns_host || decides, &mut out) {}
+        let decides = self.policy.note_failure(place, dial_id, Some(FAILED), self.now);
+        while self.policy.fail_waiters(place, dial_id, concerns_host || decides, &mut out) {}
         while self.policy.fail_unserved(place, true, &mut out) {}
         self.policy.dial_failed(place, true, self.now, &mut out);
         self.say(out)
     }
 
-    /// As if the last dial to the host had not failed.
+    /// Forgets that the last dial to the host failed.
     pub(crate) fn forgive(&mut self, host: &str) {
         let slot = (0..self.policy.hosts.slots())
             .find(|slot| self.policy.hosts.get(*slot as u32).is_some_and(|known| known.key == host));
@@ -148,7 +170,7 @@ impl Play {
         self.checkin_for(conn, None)
     }
 
-    /// A connection comes back on which no request was sent.
+    /// Checks a connection in on which no request was sent.
     pub(crate) fn checkin_unused(&mut self, conn: u32) -> Vec<String> {
         let (place, now, mut out) = (self.places[&conn], self.now, Vec::new());
         self.policy.checkin(place, conn, Terms::default(), Served::default(), now, &mut out);
@@ -209,7 +231,7 @@ impl Play {
         self.say(out)
     }
 
-    /// Lends what is idle on a runtime.
+    /// Lends the idle connections of a runtime.
     pub(crate) fn lend(&mut self, runtime: u32) -> Vec<Lent<u32>> {
         let mut lent = Vec::new();
         assert_eq!(self.policy.lend(&runtime, 0, &mut lent), None);
@@ -227,7 +249,7 @@ impl Play {
         self.policy.begin_drain(self.places[&conn], conn.into(), terms, self.now)
     }
 
-    /// A connection that has drained is closed, or comes back.
+    /// Ends a drain: the connection is checked in or closed.
     pub(crate) fn drained(&mut self, conn: u32, is_kept: bool) -> Vec<String> {
         let (place, now) = (self.places[&conn], self.now);
         let served = Served { drained: Some(conn.into()), ..Served::default() };
@@ -250,18 +272,18 @@ impl Play {
         self.say(out)
     }
 
-    /// Gives up what is overdue.
+    /// Gives up the overdue dials.
     pub(crate) fn reclaim(&mut self) -> Vec<String> {
         let mut out = Vec::new();
         let mut said = Vec::new();
-        while let Some((began, runtime)) = self.policy.overdue(self.now) {
+        while let Some((dial_id, runtime)) = self.policy.overdue(self.now) {
             let mut slot = Some(0);
             while let Some(from) = slot {
                 slot = self.policy.refuse_waiters(Some(&runtime), from, &mut out);
                 assert!(out.len() <= BATCH);
                 said.extend(self.say(std::mem::take(&mut out)));
             }
-            self.policy.reclaim(began, self.now, &mut out);
+            self.policy.reclaim(dial_id, self.now, &mut out);
             said.extend(self.say(std::mem::take(&mut out)));
         }
         said
@@ -283,7 +305,7 @@ impl Play {
         [counts.idle, counts.active, counts.dialing, counts.waiting]
     }
 
-    /// Opens these connections to the host and lets them all be idle, in this order.
+    /// Opens these connections to the host and makes them all idle, in this order.
     pub(crate) fn open(&mut self, host: &'static str, runtime: u32, conns: &[u32]) {
         for _ in conns {
             self.want(host, runtime, 0);
@@ -297,7 +319,7 @@ impl Play {
     }
 }
 
-/// Bad on purpose: hosts of equal length collide.
+/// Returns a bad hash on purpose: hosts of equal length collide.
 pub(crate) fn hash(host: &str) -> u64 {
     host.len() as u64
 }

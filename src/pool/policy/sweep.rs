@@ -1,16 +1,18 @@
-//! Idle connections that are looked at, because nobody reads them: their server may have closed them long ago.
+//! Sweeps: looks at idle connections, because no task reads them and their server may have closed them long ago.
 //!
-//! The shell looks, without the lock; meanwhile the connection keeps its place on the shelf. Invariants: at most
-//! [`LENT`] are lent at a time by one sweep; whoever asks meanwhile takes another, or waits for these before a dial is made;
-//! and one that is buried meanwhile is closed when it comes back.
+//! The shell looks without the lock. Meanwhile the connection is lent, and its entry keeps its place on the shelf.
+//! Invariants: a sweep lends at most [`LENT`] connections at a time; a request that comes meanwhile takes another
+//! connection, or waits for the lent ones before a dial is begun for it; and a lent connection that is buried is
+//! closed when it comes back.
 
 use std::time::Instant;
 
+use super::actions::{Action, Actions};
+use super::idle::IdleId;
+use super::kinds::Kinds;
+use super::places::Place;
+use super::reasons::DropReason;
 use super::{BATCH, Policy};
-use crate::pool::action::{Action, Actions};
-use crate::pool::hosts::Place;
-use crate::pool::idle::IdleId;
-use crate::pool::stats::DropReason;
 
 /// An idle connection that is being looked at.
 #[derive(Debug)]
@@ -21,9 +23,14 @@ pub(crate) struct Lent<T> {
     pub(crate) place: Place,
 }
 
-impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
-    /// Lends idle connections of a runtime, going on at idle slot `from`; answers where to go on.
-    pub(crate) fn lend(&mut self, partition: &P, from: usize, lent: &mut Vec<Lent<T>>) -> Option<usize> {
+impl<K: Kinds> Policy<K> {
+    /// Lends idle connections of a partition, from idle slot `from` on. Returns the slot to go on from.
+    pub(crate) fn lend(
+        &mut self,
+        partition: &K::Partition,
+        from: usize,
+        lent: &mut Vec<Lent<K::Connection>>,
+    ) -> Option<usize> {
         let end = self.idle.slots();
         for slot in from..end.min(from.saturating_add(BATCH)) {
             let Some(id) = self.idle.at(slot) else { continue };
@@ -31,7 +38,8 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
             if self.hosts.shelf(place).partition.as_ref() != Some(partition) {
                 continue;
             }
-            if let Some((conn, stamp)) = self.take_to_look(id, place) {
+            if let Some((conn, stamp)) = self.idle.lend(id) {
+                self.hosts.shelf_mut(place).lent += 1;
                 lent.push(Lent { conn, id, stamp, place });
             }
             if lent.len() >= LENT {
@@ -42,22 +50,25 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
         (next < end).then_some(next)
     }
 
-    /// A connection was looked at: it goes to whoever has come to wait for it, back to its place on the shelf, or, with a
-    /// reason, to the grave.
+    /// Takes back a connection that was looked at. It goes to a request that has come to wait for it or back to its
+    /// place on the shelf. With a `reason`, it is closed.
     pub(crate) fn give_back(
         &mut self,
-        lent: Lent<T>,
+        lent: Lent<K::Connection>,
         reason: Option<DropReason>,
         now: Instant,
-        out: &mut Actions<K, T, W, P>,
+        out: &mut Actions<K>,
     ) {
         let Lent { conn, id, stamp, place } = lent;
-        if let Some(conn) = self.put_back(id, place, stamp, conn) {
-            // Counted when it was buried.
+        if let Some(conn) = self.idle.put_back(id, stamp, conn) {
+            // The burial was counted when it was decided.
             let doomed = self.doomed.iter().position(|(doomed, _)| *doomed == stamp);
             let reason = doomed.map_or(DropReason::Evicted, |at| self.doomed.swap_remove(at).1);
             out.push(Action::Bury { conn, place, reason });
-        } else if let Some(reason) = reason {
+            return self.dial_as_needed(place.host, now, out);
+        }
+        self.hosts.shelf_mut(place).lent -= 1;
+        if let Some(reason) = reason {
             self.bury_idle(id, reason, out);
         } else {
             let age = self.idle.seen(id, now).age;
@@ -69,17 +80,17 @@ impl<K: Clone, T, W: Clone, P: Clone + PartialEq> Policy<K, T, W, P> {
                 }
             }
         }
-        self.pump(place.host, now, out);
+        self.dial_as_needed(place.host, now, out);
     }
 
-    /// A connection that is being looked at is to be closed when it comes back.
+    /// Has a lent connection closed when it comes back.
     pub(super) fn doom(&mut self, stamp: u32, place: Place, reason: DropReason) {
         self.count_buried(place, reason);
         self.doomed.push((stamp, reason));
     }
 }
 
-/// The most that are looked at together.
+/// Largest number of connections that a sweep lends together.
 const LENT: usize = 16;
 
 #[cfg(test)]

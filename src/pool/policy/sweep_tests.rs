@@ -1,11 +1,12 @@
-//! Looks at what is idle.
+//! Sweeps: looks at idle connections.
 
-use crate::pool::policy::play::{NOTHING, Play, S, config};
-use crate::pool::policy::*;
+use super::super::play::{NOTHING, Play, S, config};
+use super::super::*;
 
-/// What is looked at keeps its place; whoever asks meanwhile takes the next, or waits for it and dials nothing.
+/// A connection that is being looked at keeps its place. A request that comes meanwhile takes the next one, or waits
+/// for it and dials nothing.
 #[test]
-fn rule_22_what_is_looked_at_is_in_sight() {
+fn rule_22_a_connection_being_looked_at_is_waited_for() {
     let mut play = Play::new(config());
     play.open("a", 0, &[1, 2, 3]);
     play.open("b", 1, &[4]);
@@ -20,17 +21,18 @@ fn rule_22_what_is_looked_at_is_in_sight() {
     assert_eq!(play.want("a", 0, 4), ["dial a/0"]);
     let two = lent.pop().unwrap();
     assert_eq!(play.give_back(two, None), ["grant 2 to 2"]);
-    // The other one is dead: its slot becomes a dial.
+    // The other connection is dead: a dial takes its room.
     let one = lent.pop().unwrap();
     assert_eq!(play.give_back(one, Some(DropReason::PeerClosed)), ["bury 1 PeerClosed", "dial a/0"]);
     assert_eq!(play.counts(), [1, 3, 2, 2]);
     assert_eq!(play.policy.total().0.closed()[DropReason::PeerClosed as usize], 1);
 }
 
-/// What is buried while it is looked at is closed when it comes back, whatever the look saw, and counts until then.
+/// A connection that is buried while it is being looked at is closed when it comes back, whatever the look found, and
+/// takes room until then.
 #[test]
-fn rule_22_what_is_looked_at_can_be_buried() {
-    let mut play = Play::new(PoolConfig { max_connections: 2, ..config() });
+fn rule_22_a_connection_being_looked_at_can_be_buried() {
+    let mut play = Play::new(Limits { max_connections: 2, ..config() });
     play.open("a", 0, &[1, 2]);
     let mut lent = play.lend(0);
     assert!(play.policy.is_swept());
@@ -43,7 +45,7 @@ fn rule_22_what_is_looked_at_can_be_buried() {
     assert!(!play.policy.is_swept());
     assert_eq!(play.buried(1), ["dial b/0"]);
     assert_eq!(play.policy.total().0.closed().iter().sum::<u64>(), 1, "counted once");
-    // Another one in its slot is not taken for it.
+    // Another connection in the same slot is not taken for it.
     let mut play = Play::new(config());
     play.open("a", 0, &[1]);
     let lent = play.lend(0).pop().unwrap();
@@ -57,7 +59,7 @@ fn rule_22_what_is_looked_at_can_be_buried() {
 
 #[test]
 fn rule_22_a_sweep_takes_a_few_at_a_time() {
-    let mut play = Play::new(PoolConfig { max_idle_per_host: 1_000, ..config() });
+    let mut play = Play::new(Limits { max_idle_per_host: 1_000, ..config() });
     let conns: Vec<_> = (1..=100).collect();
     play.open("a", 0, &conns);
     play.open("a", 1, &[101]);
@@ -74,28 +76,10 @@ fn rule_22_a_sweep_takes_a_few_at_a_time() {
     assert_eq!(seen, conns);
 }
 
-/// What a burst leaves is handed out, to be dropped without the lock: once, and only where it was much.
-#[test]
-fn a_burst_leaves_its_tables_to_whoever_held_the_lock() {
-    for (connections, is_much) in [(60, false), (61, true), (500, true)] {
-        let mut play = Play::new(PoolConfig { max_idle_per_host: 1_000, ..config() });
-        let all: Vec<u32> = (0..connections).collect();
-        play.open("a", 0, &all);
-        for left in (1..connections).rev() {
-            assert_eq!(play.want("a", 0, left), [format!("reuse {left}")]);
-        }
-        assert!(!play.policy.has_spent(), "one is there");
-        assert_eq!(play.want("a", 0, 0), ["reuse 0"]);
-        assert_eq!(play.policy.has_spent(), is_much, "{connections}");
-        assert_eq!(play.policy.take_spent().is_some(), is_much);
-        assert!(!play.policy.has_spent());
-    }
-}
-
-/// A request that must not be sent twice wants a connection that was used lately, however it comes to it.
+/// A request that must not be sent twice gets only a connection that was used lately, in whatever way it comes.
 #[test]
 fn a_waiter_that_wants_a_fresh_connection_gets_no_old_one_from_a_sweep() {
-    let mut play = Play::new(PoolConfig { max_connections_per_host: 2, ..config() });
+    let mut play = Play::new(Limits { max_connections_per_host: 2, ..config() });
     play.open("a", 0, &[1]);
     play.now += 5 * S;
     let mut lent = play.lend(0);
@@ -105,7 +89,7 @@ fn a_waiter_that_wants_a_fresh_connection_gets_no_old_one_from_a_sweep() {
     assert_eq!(play.give_back(lent.remove(0), None), ["dial a/0"]);
     assert_eq!(play.want("a", 0, 8), ["reuse 1"], "whoever does not mind takes it");
     assert_eq!(play.dialed(2), ["grant 2 to 7"]);
-    // Nor does one get it from a request that took it and left.
+    // Nor does the waiter get it from a request that took it and left.
     play.release(2);
     let (now, mut out) = (play.now, Vec::new());
     let checkout = play.policy.checkout(place, Some(2 * S), None, now, || 9, &mut out);

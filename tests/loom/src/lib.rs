@@ -1,14 +1,14 @@
-//! The crate's own hand-off cell, over loom's mutex in place of std's.
+//! The crate's own hand-off cell, over loom's mutex instead of std's.
 //!
-//! The file itself is compiled here, not a copy of it. What it keeps to its crate is passed on for `tests/hand_off.rs`,
-//! which is where the models are.
+//! The file itself is compiled here, not a copy of it. This crate makes it public for `tests/hand_off.rs`, which has
+//! the models.
 
 use std::task::{Context, Poll};
 
-#[path = "../../../src/pool/wait.rs"]
-mod wait;
+#[path = "../../../src/pool/handoff.rs"]
+mod handoff;
 
-/// What the file takes from its neighbour in the crate.
+/// Stands where the file finds its locks in the crate.
 mod sync {
     pub(crate) use std::sync::PoisonError;
 
@@ -17,12 +17,12 @@ mod sync {
 
 /// One waiter's cell.
 #[derive(Debug)]
-pub struct Cell<G>(wait::Cell<G>);
+pub struct Cell<G>(handoff::Cell<G>);
 
 impl<G> Cell<G> {
     #[allow(clippy::new_without_default, reason = "as in the crate")]
     pub fn new() -> Self {
-        Self(wait::Cell::new())
+        Self(handoff::Cell::new())
     }
 
     pub fn deliver(&self, gift: G) -> Result<(), G> {
@@ -37,12 +37,12 @@ impl<G> Cell<G> {
         self.0.leave()
     }
 
-    /// What was taken back, if it was there: with what stands in its place.
+    /// Returns the gift that was taken back, or why there is none.
     pub fn withdraw(&self, instead: G) -> Result<G, &'static str> {
         match self.0.withdraw(instead) {
-            wait::Withdrawn::Gift(gift) => Ok(gift),
-            wait::Withdrawn::NotYet => Err("nothing yet"),
-            wait::Withdrawn::Over => Err("it is over"),
+            handoff::Withdrawn::Gift(gift) => Ok(gift),
+            handoff::Withdrawn::NotYet => Err("nothing was delivered"),
+            handoff::Withdrawn::Over => Err("the wait is over"),
         }
     }
 

@@ -1,8 +1,9 @@
-//! Every interleaving of those who meet at a hand-off cell, by loom.
+//! Every interleaving of the parties that meet at a hand-off cell, by loom.
 //!
-//! A gift can be neither copied nor made by the cell, so that it is never with two; what is checked is that it is with
-//! one. A waiter sleeps until it is woken: a wake-up that is lost leaves it asleep, which loom reports as a deadlock.
-//! Each model also says what must have been seen over all interleavings, so that none passes for want of a race.
+//! A gift can be neither copied nor made by the cell, so that two parties never have it. The models check that one
+//! party has it. A waiter sleeps until it is woken: a lost wake-up leaves it asleep, which loom reports as a
+//! deadlock. Each model also lists the outcomes that must have been seen over all interleavings, so that none passes
+//! because a race did not happen.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::collections::VecDeque;
@@ -15,7 +16,7 @@ use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::sync::{Arc, Mutex};
 use loom::thread;
 
-/// What is handed over: there is one of each name.
+/// What is handed over. There is one gift of each name.
 #[derive(Debug, PartialEq)]
 struct Gift(&'static str);
 
@@ -36,7 +37,7 @@ fn outcomes(expected: &[&str], model: impl Fn() -> String + Send + Sync + 'stati
     assert_eq!(seen, expected);
 }
 
-/// A thread that waits as a task does: polled, it sleeps until it is woken.
+/// A thread that waits as a task does: it polls, and sleeps until it is woken.
 struct Sleeper {
     thread: thread::Thread,
     wakes: AtomicUsize,
@@ -51,7 +52,7 @@ impl Sleeper {
         cell.poll_take(&mut Context::from_waker(&Waker::from(self.clone())))
     }
 
-    /// Takes what is delivered, however long that takes. Answers also how often it slept.
+    /// Takes what is delivered, however long that takes. Returns also how often it slept.
     fn take<G>(self: &StdArc<Self>, cell: &Cell<G>) -> (G, usize) {
         let mut slept = 0;
         loop {
@@ -81,7 +82,7 @@ fn give(cell: &Arc<Cell<Gift>>, name: &'static str) -> thread::JoinHandle<Option
 }
 
 #[test]
-fn rule_07_who_leaves_while_something_comes_has_it_or_the_giver_has() {
+fn rule_07_a_gift_that_comes_while_its_waiter_leaves_is_with_one() {
     outcomes(&["the giver", "the waiter"], || {
         let cell = Arc::new(Cell::new());
         let giver = give(&cell, "a");
@@ -91,14 +92,14 @@ fn rule_07_who_leaves_while_something_comes_has_it_or_the_giver_has() {
         match (left, back) {
             (Some(Gift("a")), None) => "the waiter".to_owned(),
             (None, Some(Gift("a"))) => "the giver".to_owned(),
-            other => panic!("it is with one of them: {other:?}"),
+            other => panic!("one of them has the gift: {other:?}"),
         }
     });
 }
 
-/// A gift that is taken back while its waiter takes it is with one of them, and the waiter always has something.
+/// A gift that is withdrawn while its waiter takes it is with one of the two, and the waiter always has something.
 #[test]
-fn rule_09_what_is_withdrawn_while_it_is_taken_is_with_one() {
+fn rule_09_a_gift_that_is_withdrawn_while_it_is_taken_is_with_one() {
     outcomes(&["taken", "withdrawn"], || {
         let cell = Arc::new(Cell::new());
         assert!(cell.deliver(Gift("a")).is_ok());
@@ -107,14 +108,14 @@ fn rule_09_what_is_withdrawn_while_it_is_taken_is_with_one() {
         let (gift, _) = Sleeper::new().take(&cell);
         assert!(cell.is_over());
         match (gift, back.join().unwrap()) {
-            (Gift("a"), Err("it is over")) => "taken".to_owned(),
+            (Gift("a"), Err("the wait is over")) => "taken".to_owned(),
             (Gift("sorry"), Ok(Gift("a"))) => "withdrawn".to_owned(),
-            other => panic!("it is with one of them: {other:?}"),
+            other => panic!("one of them has the gift: {other:?}"),
         }
     });
 }
 
-/// The same beside the giver and a waiter that leaves: the gift is with exactly one of the three.
+/// A gift is with exactly one of three: the giver, the waiter that leaves, and the watch that withdraws it.
 #[test]
 fn rule_09_giver_watch_and_leaver_lose_nothing() {
     outcomes(&["the giver", "the waiter", "the watch"], || {
@@ -127,13 +128,13 @@ fn rule_09_giver_watch_and_leaver_lose_nothing() {
             (Some(Gift("a")), None, None) => "the waiter".to_owned(),
             (None, Some(Gift("a")), None) => "the giver".to_owned(),
             (Some(Gift("sorry")), None, Some(Gift("a"))) => "the watch".to_owned(),
-            other => panic!("it is with one of them: {other:?}"),
+            other => panic!("one of them has the gift: {other:?}"),
         }
     });
 }
 
 #[test]
-fn rule_07_who_found_nothing_is_woken_by_what_comes() {
+fn rule_07_a_waiter_that_found_nothing_is_woken() {
     outcomes(&["it slept", "it was there"], || {
         let cell = Arc::new(Cell::new());
         let giver = give(&cell, "a");
@@ -147,7 +148,7 @@ fn rule_07_who_found_nothing_is_woken_by_what_comes() {
 }
 
 #[test]
-fn rule_07_who_asks_by_another_task_is_woken_there() {
+fn rule_07_a_waiter_that_moves_to_another_task_is_woken_there() {
     outcomes(&["at first", "the first is woken", "the second is woken"], || {
         let cell = Arc::new(Cell::new());
         let giver = give(&cell, "a");
@@ -173,7 +174,7 @@ fn rule_07_who_asks_by_another_task_is_woken_there() {
 }
 
 #[test]
-fn rule_07_of_two_givers_one_is_served_and_the_other_keeps_its_own() {
+fn rule_07_of_two_givers_one_delivers_and_the_other_keeps_its_gift() {
     outcomes(&["a", "b"], || {
         let cell = Arc::new(Cell::new());
         let (one, other) = (give(&cell, "a"), give(&cell, "b"));
@@ -201,7 +202,8 @@ fn rule_07_two_givers_and_a_waiter_that_leaves_lose_nothing() {
     });
 }
 
-/// The waiter is dropped after so many polls; what it had been given unseen, or had already taken, goes on to the next.
+/// The waiter is dropped after a number of polls. What it was given unseen, or had already taken, goes on to the next
+/// waiter.
 #[test]
 fn rule_07_a_waiter_dropped_at_any_point_passes_on_what_it_was_given() {
     for polls in 0..3 {
@@ -245,7 +247,7 @@ fn rule_07_a_waiter_dropped_at_any_point_passes_on_what_it_was_given() {
     }
 }
 
-/// Plays a model with a queue: with six preemptions at the most, and in every interleaving if there is time for it.
+/// Plays a model with a queue: with at most six preemptions, or in every interleaving if `HANDCLASP_LONG` is set.
 fn play(model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     if std::env::var_os("HANDCLASP_LONG").is_none() {
@@ -254,7 +256,7 @@ fn play(model: impl Fn() + Send + Sync + 'static) {
     builder.check(model);
 }
 
-/// A pool with one lock, as far as the hand-off needs it: who waits, and what is kept.
+/// A pool with one lock, as far as the hand-off needs it: the waiters, and what is kept.
 struct Desk {
     state: Mutex<(VecDeque<Waiter>, Vec<Gift>)>,
 }
@@ -266,7 +268,7 @@ impl Desk {
         Arc::new(Self { state: Mutex::new((VecDeque::new(), Vec::new())) })
     }
 
-    /// Something that is kept, or a place in the queue.
+    /// Returns a kept gift, or a place in the queue.
     fn checkout(&self) -> Result<Gift, Waiter> {
         let mut state = self.state.lock().unwrap();
         if let Some(gift) = state.1.pop() {
@@ -277,7 +279,7 @@ impl Desk {
         Err(cell)
     }
 
-    /// To the oldest waiter, or onto the shelf: decided under the lock, delivered outside of it.
+    /// Gives a gift to the oldest waiter or keeps it: decided under the lock, delivered outside of it.
     fn checkin(&self, mut gift: Gift) {
         loop {
             let mut state = self.state.lock().unwrap();
@@ -290,7 +292,7 @@ impl Desk {
         }
     }
 
-    /// The waiter gives up, as a request that is dropped does.
+    /// Ends the wait, as a request that is dropped does.
     fn cancel(&self, cell: &Waiter) {
         let given = cell.leave();
         self.state.lock().unwrap().0.retain(|queued| !Arc::ptr_eq(queued, cell));
@@ -320,7 +322,7 @@ impl Desk {
         }
     }
 
-    /// Nobody waits, and so many are kept.
+    /// Asserts that no request waits, and how many gifts are kept.
     fn assert_kept(&self, kept: usize) {
         let state = self.state.lock().unwrap();
         assert_eq!((state.0.len(), state.1.len()), (0, kept));
@@ -328,7 +330,7 @@ impl Desk {
 }
 
 #[test]
-fn rule_07_what_waiters_give_up_is_kept_in_the_end() {
+fn rule_07_a_gift_that_waiters_give_up_is_kept_in_the_end() {
     play(|| {
         let desk = Desk::new();
         let quitters = [(); 2].map(|()| {
@@ -344,7 +346,7 @@ fn rule_07_what_waiters_give_up_is_kept_in_the_end() {
 }
 
 #[test]
-fn rule_07_who_stays_is_served_whoever_gives_up() {
+fn rule_07_a_waiter_that_stays_is_served_while_another_gives_up() {
     play(|| {
         let desk = Desk::new();
         let quitter = thread::spawn({

@@ -1,8 +1,8 @@
-//! The table of hosts: found by hash, counted, and forgotten when nothing is left of them.
+//! The table of hosts: found by hash, and forgotten when nothing is left of them.
 //!
-//! It knows nothing of limits, of dials, or of what it keeps. Invariants: a host stays as long as anything of it is
-//! counted or queued, so that a [`Place`] can be followed without a lookup; of hosts with nothing left, a bounded
-//! number is kept, for their ledgers.
+//! Knows nothing of limits or of when to dial. Invariants: a host stays while anything of it is counted or queued, so
+//! that a [`Place`] is followed without a lookup; and of the hosts with nothing left, a bounded number is kept for
+//! their ledgers.
 
 use std::collections::VecDeque;
 use std::ops::{Index, IndexMut};
@@ -10,96 +10,87 @@ use std::time::Instant;
 
 use hashbrown::HashTable;
 
+use super::Failing;
 use super::idle::IdleId;
-use super::line::Line;
-use super::policy::Failing;
+use super::kinds::Kinds;
+use super::ledger::{Counters, Counts};
+use super::places::{HostId, Place};
+use super::queue::Queue;
 use super::slots::Slots;
-use super::stats::Counters;
 use super::touched::touch;
-
-/// Where a connection belongs: its host's entry, and the shelf of its runtime there.
-///
-/// Valid as long as something is counted there, so whoever has it looks nothing up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
-    pub(super) host: u32,
-    pub(super) shelf: u32,
-}
-
-/// Who is served first: the smaller one. The second number is unique over the pool's life.
-pub(super) type Turn = (u64, u64);
 
 /// All hosts.
 #[derive(Debug)]
-pub(super) struct Hosts<K, T, W, P> {
-    /// With half of the hash, so that a host is visited only where it is the one, and the table is small.
+pub(super) struct Hosts<K: Kinds> {
+    /// Half of the hash and the number of each host. The half keeps the table small, and no host is visited whose
+    /// half differs.
     index: HashTable<(u32, u32)>,
-    slots: Slots<Host<K, T, W, P>>,
-    /// Hosts with nothing counted, oldest first; kept for their ledger, up to a bound.
+    slots: Slots<Host<K>>,
+    /// Hosts with nothing counted, oldest first. A bounded number is kept for their ledgers.
     empties: VecDeque<u32>,
 }
 
-/// Why a host's connections may not be kept.
+/// Why connections of a host may not be kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Suspicion {
     None,
-    /// They were closed after one response each. A connection that answers twice clears it.
+    /// The host closed connections after one response each. A connection that answers twice clears this.
     ShortLived,
-    /// The host sent unsolicited bytes on them. Answered requests do not clear this.
+    /// The host sent unsolicited bytes on connections. Answered requests do not clear this.
     Talks,
 }
 
-/// One host. What a request touches stands together, at the start of a cache line: with many hosts, each line costs what
-/// the memory takes.
+/// One host. The fields that a request touches stand together at the start of a cache line.
 #[derive(Debug)]
 #[repr(C, align(64))]
-pub(super) struct Host<K, T, W, P> {
-    pub(super) key: K,
-    pub(super) shelves: Shelves<T, W, P>,
+pub(super) struct Host<K: Kinds> {
+    pub(super) key: K::Key,
+    pub(super) shelves: Shelves<K>,
     pub(super) waiting: u32,
     /// Connections in a row that the host closed after one response each.
     pub(super) short_lived: u8,
-    /// Why its connections may not be kept for a while.
+    /// Why the connections of the host may not be kept for a while.
     pub(super) suspicion: Suspicion,
     pub(super) is_listed_empty: bool,
     pub(super) counters: Counters,
-    /// Until then, its connections are not kept.
+    /// Time until which the connections of the host are not kept.
     pub(super) not_kept_until: Option<Instant>,
-    /// Connections that were closed because the host spoke unasked, and when the latest was.
+    /// Number of connections that were closed because the host sent unsolicited bytes.
     pub(super) unasked: u8,
+    /// Time at which the latest of these was closed.
     pub(super) unasked_at: Option<Instant>,
     pub(super) hash: u32,
-    /// Idle, active and dialing, on all shelves.
+    /// Number of idle, active and dialing connections, on all shelves.
     pub(super) counted: usize,
-    /// Connections of this host that were evicted for another runtime's waiter and are not released yet.
+    /// Number of connections of this host that are being closed by the policy's own decision and still take room.
     pub(super) evicting: usize,
-    /// Its turn among those that the total limit holds back.
+    /// Turn of the host among those that the total limit blocks.
     pub(super) blocked: Option<u64>,
-    /// Since when it has been held back.
+    /// Time since which the total limit blocks the host.
     pub(super) blocked_since: Option<Instant>,
     /// Whether dials ahead wait for `wake`, because one has failed or was given up.
     pub(super) is_ahead_paused: bool,
-    /// When its dials are to be thought about again.
+    /// Time at which the dials of the host are considered again.
     pub(super) wake: Option<Instant>,
-    /// The last dial failed.
-    pub(super) failing: Option<Box<Failing>>,
+    /// Failed dials since the last that succeeded.
+    pub(super) failing: Option<Box<Failing<K::Failure>>>,
 }
 
-/// A host's shelves. The first lies in the host's own entry: most have no other.
+/// The shelves of a host. The first lies in the host's own entry, because most hosts have no other.
 #[derive(Debug)]
 #[repr(C)]
-pub(super) struct Shelves<T, W, P> {
-    first: Shelf<T, W, P>,
+pub(super) struct Shelves<K: Kinds> {
+    first: Shelf<K>,
     #[allow(clippy::box_collection, reason = "a vector is three pointers, also where it is empty")]
-    more: Option<Box<Vec<Shelf<T, W, P>>>>,
+    more: Option<Box<Vec<Shelf<K>>>>,
 }
 
-impl<T, W, P> Shelves<T, W, P> {
+impl<K: Kinds> Shelves<K> {
     fn new() -> Self {
         Self { first: Shelf { partition: None, ..Shelf::empty() }, more: None }
     }
 
-    fn more(&self) -> &[Shelf<T, W, P>] {
+    fn more(&self) -> &[Shelf<K>] {
         self.more.as_ref().map_or(&[], |more| more)
     }
 
@@ -107,15 +98,15 @@ impl<T, W, P> Shelves<T, W, P> {
         1 + self.more().len()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Shelf<T, W, P>> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Shelf<K>> {
         std::iter::once(&self.first).chain(self.more())
     }
 
-    pub(super) fn get(&self, at: usize) -> Option<&Shelf<T, W, P>> {
+    pub(super) fn get(&self, at: usize) -> Option<&Shelf<K>> {
         at.checked_sub(1).map_or(Some(&self.first), |at| self.more().get(at))
     }
 
-    pub(super) fn get_mut(&mut self, at: usize) -> Option<&mut Shelf<T, W, P>> {
+    pub(super) fn get_mut(&mut self, at: usize) -> Option<&mut Shelf<K>> {
         match at.checked_sub(1) {
             None => Some(&mut self.first),
             Some(at) => self.more.as_mut()?.get_mut(at),
@@ -123,83 +114,73 @@ impl<T, W, P> Shelves<T, W, P> {
     }
 }
 
-impl<T, W, P> Index<usize> for Shelves<T, W, P> {
-    type Output = Shelf<T, W, P>;
+impl<K: Kinds> Index<usize> for Shelves<K> {
+    type Output = Shelf<K>;
 
-    fn index(&self, at: usize) -> &Shelf<T, W, P> {
+    fn index(&self, at: usize) -> &Shelf<K> {
         if at == 0 { &self.first } else { &self.more()[at - 1] }
     }
 }
 
-impl<T, W, P> IndexMut<usize> for Shelves<T, W, P> {
-    fn index_mut(&mut self, at: usize) -> &mut Shelf<T, W, P> {
+impl<K: Kinds> IndexMut<usize> for Shelves<K> {
+    fn index_mut(&mut self, at: usize) -> &mut Shelf<K> {
         self.get_mut(at).expect("a shelf stays as long as its host")
     }
 }
 
-/// The connections and waiters of one host on one runtime.
+/// The connections and waiters of one host in one partition.
 #[derive(Debug)]
 #[repr(C)]
-pub(super) struct Shelf<T, W, P> {
-    /// `None` where nothing is left: a runtime's handle is not kept for nothing.
-    pub(super) partition: Option<P>,
+pub(super) struct Shelf<K: Kinds> {
+    /// The partition. `None` where nothing is left of it, so that no runtime's handle is kept for nothing.
+    pub(super) partition: Option<K::Partition>,
     /// The newest idle connection.
     pub(super) top: Option<IdleId>,
-    /// The oldest.
+    /// The oldest idle connection.
     pub(super) bottom: Option<IdleId>,
-    /// The newest idle connection itself, unless it is being looked at: found without its entry in the list of idle ones,
-    /// which costs what the memory takes where there are many.
-    pub(super) newest: Option<T>,
     pub(super) active: usize,
     pub(super) idle: usize,
-    /// Served oldest first, by whatever comes first.
-    pub(super) waiting: Line<W>,
-    /// Requests whose reused connection died: served first, and by fresh connections only.
-    pub(super) resending: Line<W>,
+    /// Requests that any connection serves, oldest first.
+    pub(super) waiting: Queue<K::Waiter>,
+    /// Requests whose reused connection died. They are served before the others, and only by new connections.
+    pub(super) resending: Queue<K::Waiter>,
     pub(super) dialing: usize,
-    /// Idle ones that are being looked at.
+    /// Number of idle connections that are being looked at.
     pub(super) lent: u32,
-    /// How many idle ones there should always be.
+    /// Number of idle connections that the shelf should always have.
     pub(super) min_idle: usize,
 }
 
-/// What there is right now.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Counts {
-    pub(crate) idle: usize,
-    pub(crate) active: usize,
-    pub(crate) dialing: usize,
-    pub(crate) waiting: usize,
-}
-
-impl<K, T, W, P> Host<K, T, W, P> {
+impl<K: Kinds> Host<K> {
     /// Whether a waiter has no dial under way.
     pub(super) fn is_wanting(&self) -> bool {
         self.shelves().any(|shelf| shelf.demand() > 0)
     }
 
-    /// Number of dials under way, on all shelves.
+    /// Returns the number of dials under way, on all shelves.
     pub(super) fn dialing(&self) -> usize {
         self.shelves().map(|shelf| shelf.dialing).sum()
     }
 
-    /// The shelf with unmet demand whose oldest waiter has waited for longest.
+    /// Returns the shelf whose oldest waiter has waited for longest, of those whose waiters need a dial.
     pub(super) fn neediest(&self) -> Option<u32> {
         let wanting = self.shelves().enumerate().filter(|(_, shelf)| shelf.demand() > 0);
         let neediest = wanting.min_by_key(|(_, shelf)| shelf.oldest());
         neediest.map(|(at, _)| at as u32)
     }
 
-    pub(super) fn shelves(&self) -> impl Iterator<Item = &Shelf<T, W, P>> {
+    /// Returns the shelves, counting each as touched.
+    pub(super) fn shelves(&self) -> impl Iterator<Item = &Shelf<K>> {
         self.shelves.iter().inspect(|_| touch())
     }
 
-    /// Whether anything is counted, queued or wanted.
+    /// Whether anything of the host is counted, queued or to be dialed.
     pub(super) fn is_in_use(&self) -> bool {
         let is_wanted = || self.wake.is_some() || self.shelves.iter().any(|shelf| shelf.min_idle > 0);
         self.counted > 0 || self.waiting > 0 || is_wanted()
     }
 
+    /// Returns the current counts of the host.
     pub(super) fn counts(&self) -> Counts {
         let mut counts = Counts { waiting: self.waiting as usize, ..Counts::default() };
         for shelf in self.shelves() {
@@ -211,8 +192,8 @@ impl<K, T, W, P> Host<K, T, W, P> {
     }
 }
 
-impl<T, W, P> Shelf<T, W, P> {
-    pub(super) fn new(partition: P) -> Self {
+impl<K: Kinds> Shelf<K> {
+    pub(super) fn new(partition: K::Partition) -> Self {
         Self { partition: Some(partition), ..Self::empty() }
     }
 
@@ -226,61 +207,62 @@ impl<T, W, P> Shelf<T, W, P> {
             min_idle: 0,
             top: None,
             bottom: None,
-            newest: None,
-            waiting: Line::new(),
-            resending: Line::new(),
+            waiting: Queue::new(),
+            resending: Queue::new(),
         }
     }
 
+    /// Whether nothing is counted, queued or to be kept idle.
     pub(super) fn is_vacant(&self) -> bool {
         self.active + self.dialing + self.idle + self.min_idle == 0
             && self.waiting.is_empty()
             && self.resending.is_empty()
     }
 
-    /// Waiters for whom no dial is under way, and no idle connection that is just being looked at.
+    /// Returns the number of waiters minus dials under way minus idle connections being looked at.
     pub(super) fn demand(&self) -> usize {
         self.waiters().saturating_sub(self.dialing + self.lent as usize)
     }
 
+    /// Returns the number of waiting requests.
     pub(super) fn waiters(&self) -> usize {
         self.waiting.len() + self.resending.len()
     }
 
-    /// Dials under way for which nobody waits.
+    /// Returns the number of dials under way that no request waits for.
     pub(super) fn ahead(&self) -> usize {
         self.dialing.saturating_sub(self.waiters())
     }
 
-    /// Time at which the waiter that is served next joined the queue.
+    /// Returns the time at which the request that has waited for longest joined the queue.
     pub(super) fn oldest(&self) -> Option<Instant> {
         self.resending.oldest().into_iter().chain(self.waiting.oldest()).min()
     }
 }
 
-impl<K, T, W, P: Clone + PartialEq> Hosts<K, T, W, P> {
+impl<K: Kinds> Hosts<K> {
     pub(super) fn new() -> Self {
         Self { index: HashTable::new(), slots: Slots::new(), empties: VecDeque::new() }
     }
 
-    /// The shelf of a host on a runtime; both are made where there are none.
+    /// Returns the place of a host in a partition. Adds the host and the shelf if they are not there.
     pub(super) fn place(
         &mut self,
         hash: u64,
-        is_key: impl Fn(&K) -> bool,
-        key: impl FnOnce() -> K,
-        partition: &P,
+        is_key: impl Fn(&K::Key) -> bool,
+        key: impl FnOnce() -> K::Key,
+        partition: &K::Partition,
     ) -> Place {
         let hosts = &mut self.slots;
         let half = hash as u32;
-        let is_host = |(known, slot): &(u32, u32)| {
+        let is_host = |(known, host_id): &(u32, u32)| {
             *known == half && {
                 touch();
-                hosts.get(*slot).is_some_and(|host| is_key(&host.key))
+                hosts.get(*host_id).is_some_and(|host| is_key(&host.key))
             }
         };
-        let slot = match self.index.find(whole(half), is_host) {
-            Some((_, slot)) => *slot,
+        let host_id = match self.index.find(whole(half), is_host) {
+            Some((_, host_id)) => *host_id,
             None => {
                 let host = Host {
                     key: key(),
@@ -302,16 +284,16 @@ impl<K, T, W, P: Clone + PartialEq> Hosts<K, T, W, P> {
                     not_kept_until: None,
                     counters: Counters::default(),
                 };
-                let slot = hosts.insert(host);
-                self.index.insert_unique(whole(half), (half, slot), |(half, _)| whole(*half));
-                slot
+                let host_id = hosts.insert(host);
+                self.index.insert_unique(whole(half), (half, host_id), |(half, _)| whole(*half));
+                host_id
             }
         };
-        let shelves = &mut self.host_mut(slot).shelves;
+        let shelves = &mut self.host_mut(host_id).shelves;
         let visited = || shelves.iter().inspect(|_| touch());
         let known = visited().position(|shelf| shelf.partition.as_ref() == Some(partition));
         if let Some(shelf) = known {
-            return Place { host: slot, shelf: shelf as u32 };
+            return Place { host: host_id, shelf: shelf as u32 };
         }
         let vacant = visited().position(|shelf| shelf.partition.is_none());
         let shelf = vacant.unwrap_or(shelves.len());
@@ -319,11 +301,11 @@ impl<K, T, W, P: Clone + PartialEq> Hosts<K, T, W, P> {
             Some(vacant) => *vacant = Shelf::new(partition.clone()),
             None => shelves.more.get_or_insert_default().push(Shelf::new(partition.clone())),
         }
-        Place { host: slot, shelf: shelf as u32 }
+        Place { host: host_id, shelf: shelf as u32 }
     }
 
-    /// If nothing is left on the shelf, its partition is taken out, to be dropped by the caller.
-    pub(super) fn vacate(&mut self, place: Place) -> Option<P> {
+    /// Returns the partition of a shelf on which nothing is left, so that the caller drops it without the lock.
+    pub(super) fn vacate(&mut self, place: Place) -> Option<K::Partition> {
         let shelf = self.shelf_mut(place);
         if shelf.is_vacant() { shelf.partition.take() } else { None }
     }
@@ -338,31 +320,32 @@ impl<K, T, W, P: Clone + PartialEq> Hosts<K, T, W, P> {
         self.index.len()
     }
 
-    /// How many slots there are, taken or not.
+    /// Returns the number of slots, vacant ones included.
     pub(super) fn slots(&self) -> usize {
         self.slots.len()
     }
 
-    /// The host in a slot, if there is one.
-    pub(super) fn get(&self, slot: u32) -> Option<&Host<K, T, W, P>> {
+    /// Returns the host with this number, if there is one.
+    pub(super) fn get(&self, host_id: HostId) -> Option<&Host<K>> {
         touch();
-        self.slots.get(slot)
+        self.slots.get(host_id)
     }
 
-    /// The same, to change.
-    pub(super) fn get_mut(&mut self, slot: u32) -> Option<&mut Host<K, T, W, P>> {
+    /// Returns the host with this number, mutably, if there is one.
+    pub(super) fn get_mut(&mut self, host_id: HostId) -> Option<&mut Host<K>> {
         touch();
-        self.slots.get_mut(slot)
+        self.slots.get_mut(host_id)
     }
 
-    /// A host of which nothing is left is listed; the list is bounded, so a crawler keeps no dead keys.
-    pub(super) fn note_if_empty(&mut self, slot: u32) {
-        let host = self.host_mut(slot);
+    /// Lists a host of which nothing is left, and forgets the oldest listed hosts beyond the bound, so that a
+    /// crawler's pool does not grow.
+    pub(super) fn list_if_empty(&mut self, host_id: HostId) {
+        let host = self.host_mut(host_id);
         if host.is_in_use() || std::mem::replace(&mut host.is_listed_empty, true) {
             return;
         }
-        self.empties.push_back(slot);
-        // A host that came back to life is listed again when it is empty again: one pass each is enough.
+        self.empties.push_back(host_id);
+        // A host that was used again is listed again once it is empty again, so each listing is looked at once.
         while self.empties.len() > MAX_EMPTIES {
             let Some(oldest) = self.empties.pop_front() else { return };
             touch();
@@ -371,36 +354,36 @@ impl<K, T, W, P: Clone + PartialEq> Hosts<K, T, W, P> {
             if !host.is_in_use() && host.blocked.is_none() {
                 let hash = host.hash;
                 self.slots.remove(oldest);
-                if let Ok(entry) = self.index.find_entry(whole(hash), |(_, slot)| *slot == oldest) {
+                if let Ok(entry) = self.index.find_entry(whole(hash), |(_, host_id)| *host_id == oldest) {
                     entry.remove();
                 }
             }
         }
     }
 
-    pub(super) fn host(&self, slot: u32) -> &Host<K, T, W, P> {
+    pub(super) fn host(&self, host_id: HostId) -> &Host<K> {
         touch();
-        self.slots.get(slot).expect("a host stays while a place of it is counted or queued")
+        self.slots.get(host_id).expect("a host stays while a place of it is counted or queued")
     }
 
-    pub(super) fn host_mut(&mut self, slot: u32) -> &mut Host<K, T, W, P> {
+    pub(super) fn host_mut(&mut self, host_id: HostId) -> &mut Host<K> {
         touch();
-        self.slots.get_mut(slot).expect("a host stays while a place of it is counted or queued")
+        self.slots.get_mut(host_id).expect("a host stays while a place of it is counted or queued")
     }
 
-    pub(super) fn shelf(&self, place: Place) -> &Shelf<T, W, P> {
+    pub(super) fn shelf(&self, place: Place) -> &Shelf<K> {
         &self.host(place.host).shelves[place.shelf as usize]
     }
 
-    pub(super) fn shelf_mut(&mut self, place: Place) -> &mut Shelf<T, W, P> {
+    pub(super) fn shelf_mut(&mut self, place: Place) -> &mut Shelf<K> {
         &mut self.host_mut(place.host).shelves[place.shelf as usize]
     }
 }
 
-/// What the table sorts by: both ends of it.
+/// Returns a hash of 64 bits from half of one: the table uses both ends of a hash.
 fn whole(half: u32) -> u64 {
     u64::from(half) << 32 | u64::from(half)
 }
 
-/// Ledgers of hosts without a connection that are kept.
+/// Number of hosts without a connection whose ledgers are kept.
 pub(super) const MAX_EMPTIES: usize = 1024;

@@ -1,7 +1,7 @@
-//! The policy's timelines.
+//! The policy's timelines: what is asked of it, and what it answers.
 
-use super::super::hosts::MAX_EMPTIES;
-use super::play::{NOTHING, Play, S, config, hash};
+use super::hosts::MAX_EMPTIES;
+use super::play::{NOTHING, Numbered, Play, S, config, hash};
 use super::*;
 
 #[test]
@@ -31,7 +31,7 @@ fn hosts_and_runtimes_share_nothing() {
 
 #[test]
 fn waiters_are_served_oldest_first_by_direct_hand_off() {
-    let mut play = Play::new(PoolConfig { max_connections_per_host: 1, ..config() });
+    let mut play = Play::new(Limits { max_connections_per_host: 1, ..config() });
     assert_eq!(play.want("a", 0, 1), ["dial a/0"]);
     assert_eq!(play.want("a", 0, 2), NOTHING);
     assert_eq!(play.want("a", 0, 3), NOTHING);
@@ -78,10 +78,10 @@ fn dials_never_exceed_waiters() {
     assert_eq!(play.dialed(2), ["grant 2 to 4"]);
 }
 
-/// So that a request that gives up can say how far its dial had come.
+/// A request that gives up can then say how far its own dial had come.
 #[test]
 fn each_of_many_dials_is_for_the_waiter_that_began_it() {
-    let mut policy: Policy<u32, u32, u32, u32> = Policy::new(config(), 1);
+    let mut policy: Policy<Numbered> = Policy::new(config(), 1);
     for waiter in 0..200 {
         let mut out = Vec::new();
         let place = policy.place(0, |_| true, || 0, &0);
@@ -93,11 +93,11 @@ fn each_of_many_dials_is_for_the_waiter_that_began_it() {
 
 #[test]
 fn the_queue_is_bounded() {
-    let mut play = Play::new(PoolConfig { max_connections_per_host: 1, max_waiters_per_host: 2, ..config() });
+    let mut play = Play::new(Limits { max_connections_per_host: 1, max_waiters_per_host: 2, ..config() });
     play.want("a", 0, 1);
     play.want("a", 1, 2);
     assert_eq!(play.want("a", 0, 3), ["full 2"]);
-    assert_eq!(play.want("b", 0, 3), ["dial b/0"], "another host's is another queue");
+    assert_eq!(play.want("b", 0, 3), ["dial b/0"], "each host has a queue of its own");
     assert!(play.cancel(1));
     assert_eq!(play.want("a", 0, 3), NOTHING);
     assert_eq!(play.want("a", 0, 4), ["full 2"]);
@@ -105,7 +105,7 @@ fn the_queue_is_bounded() {
 
 #[test]
 fn the_limit_per_host_counts_what_is_still_closing() {
-    let mut play = Play::new(PoolConfig { max_connections_per_host: 2, ..config() });
+    let mut play = Play::new(Limits { max_connections_per_host: 2, ..config() });
     play.open("a", 0, &[1, 2]);
     play.now += 61 * S;
     assert_eq!(play.want("a", 0, 1), ["bury 2 IdleTimeout", "bury 1 IdleTimeout"], "expired, not yet closed");
@@ -119,20 +119,20 @@ fn the_limit_per_host_counts_what_is_still_closing() {
 
 #[test]
 fn the_total_limit_evicts_the_longest_idle_of_any_host() {
-    let mut play = Play::new(PoolConfig { max_connections: 2, ..config() });
+    let mut play = Play::new(Limits { max_connections: 2, ..config() });
     play.open("a", 0, &[1]);
     play.now += S;
     play.open("b", 0, &[2]);
     assert_eq!(play.want("c", 0, 9), ["bury 1 Evicted"]);
     assert_eq!(play.counts(), [1, 1, 0, 1]);
-    assert_eq!(play.buried(1), ["dial c/0"], "only now, so the limit is kept");
+    assert_eq!(play.buried(1), ["dial c/0"], "only once the connection is closed, so that the limit holds");
     assert_eq!(play.dialed(3), ["grant 3 to 9"]);
     assert_eq!(play.counts(), [1, 1, 0, 0]);
 }
 
 #[test]
 fn blocked_hosts_take_turns() {
-    let mut play = Play::new(PoolConfig { max_connections: 1, ..config() });
+    let mut play = Play::new(Limits { max_connections: 1, ..config() });
     play.want("z", 0, 0);
     for (host, waiter) in [("a", 1), ("a", 2), ("b", 3), ("c", 4)] {
         assert_eq!(play.want(host, 0, waiter), NOTHING);
@@ -140,7 +140,7 @@ fn blocked_hosts_take_turns() {
     play.dialed(1);
     assert_eq!(play.release(1), ["dial a/0"]);
     assert_eq!(play.dialed(2), ["grant 2 to 1"]);
-    // Closed, its place goes to its own host's next first; kept, it would have as well.
+    // The room of a closed connection goes to the next waiter of the same host first, as the connection would have.
     assert_eq!(play.release(2), ["dial a/0"]);
     assert_eq!(play.dialed(3), ["grant 3 to 2"]);
     assert_eq!(play.release(3), ["dial b/0"]);
@@ -148,11 +148,10 @@ fn blocked_hosts_take_turns() {
     assert_eq!(play.release(4), ["dial c/0"]);
 }
 
-/// A hundred hosts waited for the slot and gave up: the one behind them still does.
-/// A host whose requests never cease holds no other back for ever.
+/// A host whose requests never cease does not block another host for ever.
 #[test]
 fn rule_05_a_busy_host_lets_another_in_after_a_while() {
-    let mut play = Play::new(PoolConfig { max_connections: 1, ..config() });
+    let mut play = Play::new(Limits { max_connections: 1, ..config() });
     play.want("a", 0, 1);
     play.dialed(1);
     for waiter in 2..=9 {
@@ -161,15 +160,15 @@ fn rule_05_a_busy_host_lets_another_in_after_a_while() {
     play.want("b", 0, 20);
     play.want("c", 0, 30);
     play.now += S - Duration::from_nanos(1);
-    assert_eq!(play.checkin(1), ["grant 1 to 2"], "a moment is its own");
+    assert_eq!(play.checkin(1), ["grant 1 to 2"], "the other host has waited for less than a turn");
     play.now += Duration::from_nanos(1);
     assert_eq!(play.checkin(1), ["bury 1 Evicted"]);
     assert_eq!(play.buried(1), ["dial b/0"]);
     play.dialed(2);
-    // One that is closed is no other case.
+    // The same holds for a connection that is closed.
     assert_eq!(play.release(2), ["dial c/0"]);
     play.dialed(3);
-    // The first has been held back for as long by then as it may be.
+    // By then, the blocked host has waited for a whole turn.
     play.want("c", 0, 31);
     assert_eq!(play.checkin(3), ["grant 3 to 31"]);
     play.now += S;
@@ -177,9 +176,10 @@ fn rule_05_a_busy_host_lets_another_in_after_a_while() {
     assert_eq!(play.buried(3), ["dial a/0"]);
 }
 
+/// A hundred hosts waited for the room and gave up. The host that queued after them still gets its turn.
 #[test]
-fn hosts_that_gave_up_hide_nobody() {
-    let mut play = Play::new(PoolConfig { max_connections: 1, ..config() });
+fn hosts_that_gave_up_block_no_other() {
+    let mut play = Play::new(Limits { max_connections: 1, ..config() });
     play.want("z", 0, 0);
     play.dialed(1);
     for n in 1..=100 {
@@ -192,11 +192,11 @@ fn hosts_that_gave_up_hide_nobody() {
     assert_eq!(play.release(1), ["dial a/0"]);
 }
 
-/// Host a evicts b's connection; before it is closed, b wants one again and gets the slot: then the next idle one,
-/// of c, has to give way to a.
+/// Host a evicts a connection of b. Before that is closed, b wants a connection again and gets the room. Then the next
+/// idle connection, of c, has to give way to a.
 #[test]
-fn who_evicts_is_not_forgotten_when_another_takes_the_slot() {
-    let mut play = Play::new(PoolConfig { max_connections: 2, ..config() });
+fn an_evicting_host_is_served_when_another_takes_the_room() {
+    let mut play = Play::new(Limits { max_connections: 2, ..config() });
     play.open("b", 0, &[1]);
     play.now += S;
     play.open("c", 0, &[2]);
@@ -211,8 +211,8 @@ fn who_evicts_is_not_forgotten_when_another_takes_the_slot() {
 }
 
 #[test]
-fn at_the_hosts_limit_the_idle_of_other_runtimes_give_way() {
-    let mut play = Play::new(PoolConfig { max_connections_per_host: 2, ..config() });
+fn at_the_hosts_limit_idle_connections_of_other_runtimes_give_way() {
+    let mut play = Play::new(Limits { max_connections_per_host: 2, ..config() });
     play.open("a", 0, &[1]);
     play.now += S;
     play.open("a", 1, &[2]);
@@ -223,44 +223,44 @@ fn at_the_hosts_limit_the_idle_of_other_runtimes_give_way() {
     assert_eq!(play.dialed(3), ["grant 3 to 9"]);
     assert_eq!(play.want("a", 0, 7), NOTHING);
     assert_eq!(play.dialed(4), ["grant 4 to 8"]);
-    assert_eq!(play.checkin(4), ["bury 4 Evicted"], "wanted by a waiter whom it cannot serve");
+    assert_eq!(play.checkin(4), ["bury 4 Evicted"], "a waiter that it cannot serve needs its room");
     assert_eq!(play.buried(4), ["dial a/0"]);
 }
 
 #[test]
-fn replace_keeps_the_place_at_the_head() {
-    let mut play = Play::new(PoolConfig { max_connections_per_host: 2, ..config() });
+fn replace_keeps_the_head_of_the_queue() {
+    let mut play = Play::new(Limits { max_connections_per_host: 2, ..config() });
     play.open("a", 0, &[1, 2]);
     assert_eq!(play.want("a", 0, 11), ["reuse 2"]);
-    assert_eq!(play.replace(2, 11), ["reuse 1"], "the next idle one");
+    assert_eq!(play.replace(2, 11), ["reuse 1"], "the next idle connection");
     assert_eq!(play.counts(), [0, 1, 0, 0]);
     assert_eq!(play.want("a", 0, 12), ["dial a/0"]);
     assert_eq!(play.want("a", 0, 13), NOTHING);
-    assert_eq!(play.replace(1, 11), ["dial a/0"], "its slot becomes a dial");
+    assert_eq!(play.replace(1, 11), ["dial a/0"], "a dial takes its room");
     assert_eq!(play.counts(), [0, 0, 2, 3]);
-    assert_eq!(play.dialed(3), ["grant 3 to 11"], "before those who came later");
+    assert_eq!(play.dialed(3), ["grant 3 to 11"], "before the requests that came later");
     assert_eq!(play.dialed(4), ["grant 4 to 12"]);
     assert_eq!(play.checkin(3), ["grant 3 to 13"]);
 }
 
 #[test]
-fn redial_keeps_the_slot_and_takes_only_fresh_connections() {
-    let mut play = Play::new(PoolConfig { max_connections_per_host: 2, ..config() });
+fn redial_keeps_the_room_and_takes_only_new_connections() {
+    let mut play = Play::new(Limits { max_connections_per_host: 2, ..config() });
     play.open("a", 0, &[1, 2]);
     play.want("a", 0, 11);
     play.want("a", 0, 12);
     assert_eq!(play.want("a", 0, 13), NOTHING);
     assert_eq!(play.redial(1, 11), ["dial a/0"]);
     assert_eq!(play.counts(), [0, 1, 1, 2], "never more than the limit");
-    assert_eq!(play.checkin(2), ["grant 2 to 13"], "not 11: 2 is no fresh one");
+    assert_eq!(play.checkin(2), ["grant 2 to 13"], "not 11, because 2 is not new");
     assert_eq!(play.want("a", 0, 14), NOTHING);
-    assert_eq!(play.dialed(3), ["grant 3 to 11"], "not 14: it was dialed for 11");
+    assert_eq!(play.dialed(3), ["grant 3 to 11"], "not 14, because the dial was for 11");
     assert_eq!(play.checkin(3), ["grant 3 to 14"]);
 }
 
 #[test]
 fn a_redial_that_fails_fails_the_request_it_was_for() {
-    let mut play = Play::new(PoolConfig { max_connections_per_host: 1, ..config() });
+    let mut play = Play::new(Limits { max_connections_per_host: 1, ..config() });
     play.open("a", 0, &[1]);
     play.want("a", 0, 11);
     play.want("a", 0, 12);
@@ -273,10 +273,10 @@ fn a_redial_that_fails_fails_the_request_it_was_for() {
     assert_eq!(play.counts(), [1, 0, 0, 0]);
 }
 
-/// Everyone is sent away, a batch at a time, on all runtimes.
+/// A shutdown fails every waiter of every partition, a batch at a time.
 #[test]
-fn shut_and_refused_nobody_waits() {
-    let mut play = Play::new(PoolConfig { max_connections: 1, ..config() });
+fn a_shutdown_fails_every_waiter() {
+    let mut play = Play::new(Limits { max_connections: 1, ..config() });
     for waiter in 0..100 {
         play.want(["a", "b"][waiter as usize % 2], waiter % 3, waiter);
     }
@@ -291,17 +291,17 @@ fn shut_and_refused_nobody_waits() {
         calls += 1;
     }
     assert_eq!((refused, play.counts()), (100, [0, 0, 1, 0]));
-    assert_eq!(play.policy.hosts.listed(), 1, "of b, nothing is left");
+    assert_eq!(play.policy.hosts.listed(), 1, "nothing is left of b");
     assert!(calls >= 2 && !play.policy.is_quiet());
     assert_eq!(play.dialed(1), ["bury 1 Shutdown"]);
     assert_eq!(play.buried(1), NOTHING);
     assert!(play.policy.is_quiet());
 }
 
-/// Who had been served, and was not polled in time, comes back to its old place, whatever has become of the rest.
+/// A request whose grant was withdrawn, because it was not polled in time, comes back to its old turn.
 #[test]
-fn rule_09_who_comes_again_has_its_old_turn() {
-    let mut play = Play::new(PoolConfig { max_connections_per_host: 1, max_waiters_per_host: 1, ..config() });
+fn rule_09_a_request_that_asks_again_has_its_old_turn() {
+    let mut play = Play::new(Limits { max_connections_per_host: 1, max_waiters_per_host: 1, ..config() });
     let again = |play: &mut Play, waiter: u32, is_resending: bool| {
         let (turn, now, mut out) = (play.tickets[&waiter].turn, play.now, Vec::new());
         let again = Some(Again { turn, since: play.now, is_resending });
@@ -314,16 +314,16 @@ fn rule_09_who_comes_again_has_its_old_turn() {
     play.want("a", 0, 1);
     play.dialed(1);
     play.want("a", 0, 2);
-    // 1 did not claim it: 2 gets it, and another waits.
+    // Request 1 did not claim the connection. Request 2 gets it, and another request queues.
     assert_eq!(play.checkin(1), ["grant 1 to 2"]);
     play.want("a", 0, 3);
     assert_eq!(play.want("a", 0, 4), ["full 1"]);
-    assert_eq!(again(&mut play, 1, false), NOTHING, "it was let in before");
+    assert_eq!(again(&mut play, 1, false), NOTHING, "the request was admitted before");
     assert_eq!(play.checkin(1), ["grant 1 to 1"], "before 3");
     assert_eq!(play.checkin(1), ["grant 1 to 3"]);
     assert_eq!(play.checkin(1), NOTHING);
     assert_eq!(again(&mut play, 1, false), ["reuse 1"]);
-    // One that lost its connection takes no idle one, and waits for a dial of its own.
+    // A request that lost its connection takes no idle one, and waits for a dial of its own.
     play.checkin(1);
     let mut play = Play::new(config());
     play.open("a", 0, &[1]);
@@ -337,34 +337,34 @@ fn rule_09_who_comes_again_has_its_old_turn() {
     assert_eq!(play.dialed(3), ["grant 3 to 2"]);
 }
 
-/// A connection is taken back from whoever does not claim it where somebody, or the shelf, gains by that.
+/// A grant that was not claimed is withdrawn only if another request, or the shelf, gains by it.
 #[test]
-fn rule_09_to_take_back_is_to_gain() {
+fn rule_09_a_grant_is_withdrawn_only_for_a_gain() {
     let gains = |play: &Play| play.policy.gains_by(play.places[&1]);
-    let granted = |config: PoolConfig| {
+    let granted = |config: Limits| {
         let mut play = Play::new(config);
         play.want("a", 0, 1);
         play.dialed(1);
         play
     };
-    assert!(gains(&granted(config())), "the shelf");
-    let nothing = PoolConfig { max_idle: Some(0), max_connections_per_host: 1, ..config() };
+    assert!(gains(&granted(config())), "it could be kept idle");
+    let nothing = Limits { max_idle: Some(0), max_connections_per_host: 1, ..config() };
     let mut play = granted(nothing.clone());
-    assert!(!gains(&play), "it would be closed");
+    assert!(!gains(&play), "it would only be closed");
     play.want("a", 0, 2);
-    assert!(gains(&play), "the next of the host");
-    let mut play = granted(PoolConfig { max_connections: 1, ..nothing.clone() });
+    assert!(gains(&play), "another request of the host waits");
+    let mut play = granted(Limits { max_connections: 1, ..nothing });
     play.want("b", 0, 2);
-    assert!(gains(&play), "another host");
+    assert!(gains(&play), "another host is blocked");
     let mut play = granted(nothing);
     play.policy.shut();
-    assert!(gains(&play), "the end");
+    assert!(gains(&play), "the pool is shut");
 }
 
-/// What is being closed already for a host that waits its turn is enough: no more is closed for it.
+/// A connection that is already being closed for a blocked host is enough: no other is closed for the same host.
 #[test]
-fn rule_05_one_is_closed_for_one() {
-    let mut play = Play::new(PoolConfig { max_connections: 3, ..config() });
+fn rule_05_one_connection_is_closed_for_one_blocked_host() {
+    let mut play = Play::new(Limits { max_connections: 3, ..config() });
     for waiter in 1..=3 {
         play.want("a", 0, waiter);
         play.dialed(waiter);
@@ -376,21 +376,21 @@ fn rule_05_one_is_closed_for_one() {
     play.now += S;
     let said: Vec<_> = (1..=3).map(|conn| play.checkin(conn)).collect();
     let closed = said.iter().flatten().filter(|said| said.starts_with("bury")).count();
-    // (The first in the row may be the busy host itself.)
+    // The first blocked host may be the busy host itself.
     assert!((1..=2).contains(&closed), "{said:?}");
 }
 
 #[test]
-fn what_is_counted_is_told() {
-    let mut play = Play::new(PoolConfig { failing_host_backoff: Some(S), ..config() });
+fn the_counts_and_the_state_of_the_pool_agree() {
+    let mut play = Play::new(Limits { failing_host_backoff: Some(S), ..config() });
     assert!(play.policy.is_empty() && play.policy.is_quiet() && !play.policy.needs_reaper());
     play.want("a", 0, 1);
-    assert!(!play.policy.is_empty() && play.policy.needs_reaper(), "the dial may be overdue");
+    assert!(!play.policy.is_empty() && play.policy.needs_reaper(), "the dial may become overdue");
     play.dialed(1);
     play.checkin(1);
     assert!(!play.policy.is_empty() && play.policy.needs_reaper());
     play.want("a", 0, 2);
-    assert!(!play.policy.needs_reaper(), "nobody waits, and nothing is idle");
+    assert!(!play.policy.needs_reaper(), "no request waits, and nothing is idle");
     for _ in 0..2 {
         play.want("b", 0, 3);
         play.fails(true);
@@ -405,10 +405,10 @@ fn what_is_counted_is_told() {
     assert!(play.policy.is_empty());
 }
 
-/// What the shell asks for its ledgers and its errors.
+/// What the shell asks for its ledgers and its error messages.
 #[test]
-fn what_is_known_of_hosts_and_waiters_is_told() {
-    let mut play = Play::new(PoolConfig { max_connections: 2, ..config() });
+fn the_shell_can_ask_about_hosts_and_waiters() {
+    let mut play = Play::new(Limits { max_connections: 2, ..config() });
     play.want("a", 7, 1);
     play.dialed(1);
     play.want("b", 0, 2);
@@ -417,20 +417,22 @@ fn what_is_known_of_hosts_and_waiters_is_told() {
         |play: &Play, slot| play.policy.host_at(slot).map(|(key, counters, _)| (*key, counters.opened));
     assert_eq!((known(&play, 0), known(&play, 1), known(&play, 2)), (Some(("a", 1)), Some(("b", 0)), None));
     assert_eq!(play.policy.partition(play.places[&1]), Some(&7));
-    // Who was granted stands in no queue, who waits does, and so does who is sent again.
+    // A request that was granted a connection stands in no queue. A waiting one does, and so does one that is sent again.
     assert!(play.policy.of_ticket(play.tickets[&1]).is_none());
     play.want("c", 0, 3);
-    let (key, counts, is_blocked, failed) = play.policy.of_ticket(play.tickets[&3]).unwrap();
-    assert_eq!((*key, counts.waiting, is_blocked, failed.is_some()), ("c", 1, true, false));
-    let (_, _, is_blocked, _) = play.policy.of_ticket(play.tickets[&2]).unwrap();
-    assert!(!is_blocked);
+    let host = play.policy.of_ticket(play.tickets[&3]).unwrap();
+    assert_eq!(
+        (*host.key, host.counts.waiting, host.is_blocked, host.failure.is_some()),
+        ("c", 1, true, false)
+    );
+    assert!(!play.policy.of_ticket(play.tickets[&2]).unwrap().is_blocked);
     play.redial(1, 4);
     assert!(play.policy.of_ticket(play.tickets[&4]).is_some());
-    // What exchanges add up to.
+    // The sum over several exchanges.
     let mut play = Play::new(config());
     play.open("a", 0, &[1]);
     for (nth, (reused, saved)) in [(false, false), (true, true), (true, true)].into_iter().enumerate() {
-        // Each reuse counts the shortest so far.
+        // Each reuse counts the shortest handshake so far.
         let place = play.places[&1];
         play.policy.note_handshake(place, [3 * S, 2 * S, 5 * S][nth]);
         assert_eq!(play.want("a", 0, nth as u32), ["reuse 1"]);
@@ -445,7 +447,7 @@ fn what_is_known_of_hosts_and_waiters_is_told() {
 
 #[test]
 fn an_abandoned_runtime_loses_its_idle_connections_and_no_other_does() {
-    let mut play = Play::new(PoolConfig { max_idle_per_host: 200, ..config() });
+    let mut play = Play::new(Limits { max_idle_per_host: 200, ..config() });
     play.open("a", 0, &[1, 2]);
     play.open("a", 1, &[3]);
     play.open("b", 1, &(100..250).collect::<Vec<_>>());
@@ -459,7 +461,7 @@ fn an_abandoned_runtime_loses_its_idle_connections_and_no_other_does() {
 
 #[test]
 fn no_call_touches_more_than_a_batch() {
-    let mut play = Play::new(PoolConfig { max_idle_per_host: 1000, max_idle: Some(1000), ..config() });
+    let mut play = Play::new(Limits { max_idle_per_host: 1000, max_idle: Some(1000), ..config() });
     play.open("a", 0, &(0..300).collect::<Vec<_>>());
     play.now += 100 * S;
     let mut out = Vec::new();
@@ -469,10 +471,10 @@ fn no_call_touches_more_than_a_batch() {
     assert_eq!(out.len(), 2 * BATCH);
 }
 
-/// A crawler's million hosts: entries stay bounded, and so does what a host costs after it is gone.
+/// A crawler meets a million hosts: the number of entries stays bounded, and so does the cost of a host that is gone.
 #[test]
 fn empty_hosts_are_forgotten() {
-    let mut policy: Policy<u32, u32, u32, u32> = Policy::new(config(), 1);
+    let mut policy: Policy<Numbered> = Policy::new(config(), 1);
     let now = Instant::now();
     let mut out = Vec::new();
     for host in 0..1_000_000u32 {
@@ -483,13 +485,13 @@ fn empty_hosts_are_forgotten() {
         if host % 2 == 0 {
             assert!(policy.cancel(ticket, &mut out));
         }
-        let Some(Action::Dial { place, began, .. }) = out.pop() else { panic!("nothing else to do") };
+        let Some(Action::Dial { place, dial_id, .. }) = out.pop() else { panic!("nothing else to do") };
         if host % 3 == 0 {
-            policy.note_failure(place, began, None, now);
+            policy.note_failure(place, dial_id, None, now);
             policy.fail_waiters(place, u64::MAX, true, &mut out);
             policy.dial_failed(place, false, now, &mut out);
         } else {
-            policy.dialed(place, began, host, Terms::default(), now, &mut out);
+            policy.dialed(place, dial_id, host, Terms::default(), now, &mut out);
             out.clear();
             policy.bury_oldest(usize::MAX, DropReason::Shutdown, &mut out);
             if host % 2 == 0 {
@@ -504,50 +506,49 @@ fn empty_hosts_are_forgotten() {
     }
     assert_eq!(policy.hosts.len(), MAX_EMPTIES);
     assert_eq!(policy.total().1, Counts::default());
-    // Who goes through all of them comes by a place that is vacant.
+    // A search of all slots meets vacant ones.
     assert_eq!(policy.host_slots(), MAX_EMPTIES + 1);
     let mut slot = Some(0);
     while let Some(from) = slot {
         slot = policy.refuse_waiters(None, from, &mut out);
     }
-    assert_eq!(out.len(), 0, "nobody waits");
+    assert_eq!(out.len(), 0, "no request waits");
 }
 
-/// A host that was empty once is listed as such; when its last connection goes while the list overflows because of
-/// another, it must not be looked for after it was forgotten.
+/// A host that was empty once is listed. If its last connection is released while the list overflows because of
+/// another host, the host must not be used after it was forgotten.
 #[test]
-fn a_host_is_not_forgotten_under_the_callers_feet() {
-    let mut policy: Policy<u32, u32, u32, u32> =
-        Policy::new(PoolConfig { max_connections: 1, ..config() }, 1);
+fn a_host_is_not_forgotten_while_the_caller_uses_it() {
+    let mut policy: Policy<Numbered> = Policy::new(Limits { max_connections: 1, ..config() }, 1);
     let now = Instant::now();
     let mut out = Vec::new();
-    let want = |policy: &mut Policy<u32, u32, u32, u32>, host: u32| {
+    let want = |policy: &mut Policy<Numbered>, host: u32| {
         let mut out = Vec::new();
         let place = policy.place(u64::from(host), |key| *key == host, || host, &0);
         let checkout = policy.checkout(place, None, None, now, || host, &mut out);
         let Checkout::Queued(ticket) = checkout else { panic!("nothing is idle") };
         let dial = out.into_iter().find_map(|action| match action {
-            Action::Dial { place, began, .. } => Some((place, began)),
+            Action::Dial { place, dial_id, .. } => Some((place, dial_id)),
             _ => None,
         });
         (ticket, dial)
     };
     // Host 0 becomes empty first, so it is the oldest in the list; then as many others as the list holds.
     for host in 0..MAX_EMPTIES as u32 {
-        let (place, began) = want(&mut policy, host).1.unwrap();
-        policy.note_failure(place, began, None, now);
+        let (place, dial_id) = want(&mut policy, host).1.unwrap();
+        policy.note_failure(place, dial_id, None, now);
         policy.fail_waiters(place, u64::MAX, true, &mut out);
         policy.dial_failed(place, false, now, &mut out);
     }
-    // Host 0 lives again, and a new host is blocked by it, but leaves.
-    let (place, began) = want(&mut policy, 0).1.unwrap();
+    // Host 0 is used again. A new host is blocked by it and gives up.
+    let (place, dial_id) = want(&mut policy, 0).1.unwrap();
     let (ticket, dial) = want(&mut policy, 5_000);
     assert!(dial.is_none());
     assert!(policy.cancel(ticket, &mut out));
     let (ticket, _) = want(&mut policy, 5_001);
     assert!(policy.cancel(ticket, &mut out));
     // Host 0's connection is closed: hosts 5000 and 5001 are listed, and the list overflows.
-    policy.dialed(place, began, 1, Terms::default(), now, &mut out);
+    policy.dialed(place, dial_id, 1, Terms::default(), now, &mut out);
     policy.release(place, Served::default(), Some(DropReason::Failed), now, &mut out);
     assert_eq!(policy.total().1, Counts::default());
 }

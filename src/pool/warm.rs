@@ -1,32 +1,33 @@
-//! Connections that are made before anybody wants them.
+//! Connections that are made before any request needs them, for `warm` and `min_idle`.
 //!
-//! It carries out what the policy decides about them, in waves. Invariant: it makes no more dials than it was asked for.
+//! Carries out what the policy decides about dials ahead. Invariant: `warm` makes no more dials than it was asked
+//! for.
 
 use std::future::poll_fn;
 use std::sync::Arc;
 
-use super::action::Action;
-use super::hosts::Place;
 use super::key::RouteRef;
-use super::{Actions, Decider, Pool, Runtime, Shared, wait};
+use super::policy::actions::Action;
+use super::policy::places::Place;
+use super::{Actions, Decider, Pool, PoolInner, Runtime, handoff};
 use crate::error::Error;
 
 impl Pool {
-    /// Dials ahead until `wanted` connections to the route are idle or being made, and waits for the dials.
+    /// Dials until `wanted` connections to the route are idle or being made, and waits for the dials.
     pub(crate) async fn warm(&self, route: RouteRef<'_>, wanted: usize) -> Result<(), Error> {
         let runtime = Runtime::current()?;
-        // Of these, some may be taken by requests before the last is made: they are not made again.
+        // Requests may take some of the connections before the last is made. These are not made again.
         let mut left = wanted;
         loop {
             let mut actions = Actions::new();
-            let is_shut = self.shared.decide(&mut actions, |policy, now, actions| {
-                let place = self.shared.place(policy, route, &runtime);
+            let is_shut = self.inner.decide(&mut actions, |policy, now, actions| {
+                let place = self.inner.place(policy, route, &runtime);
                 policy.warm(place, wanted, left, now, actions);
                 policy.is_shut()
             });
             let begun = actions.iter().filter(|action| matches!(action, Action::Dial { .. }));
-            let dials: Vec<_> = begun.map(|_| Arc::new(wait::Cell::new())).collect();
-            self.shared.perform_all(actions, &dials, None);
+            let dials: Vec<_> = begun.map(|_| Arc::new(handoff::Cell::new())).collect();
+            self.inner.perform_all(actions, &dials, None);
             if dials.is_empty() {
                 return if is_shut { Err(Error::shutdown()) } else { Ok(()) };
             }
@@ -41,22 +42,23 @@ impl Pool {
         }
     }
 
-    /// From now on, the route is to have so many idle connections on this runtime.
+    /// Sets how many idle connections the route has on this runtime from now on.
     pub(crate) fn set_min_idle(&self, route: RouteRef<'_>, wanted: usize) -> Result<(), Error> {
         let runtime = Runtime::current()?;
         let mut actions = Actions::new();
-        let is_shut = self.shared.decide(&mut actions, |policy, now, actions| {
-            let place = self.shared.place(policy, route, &runtime);
+        let is_shut = self.inner.decide(&mut actions, |policy, now, actions| {
+            let place = self.inner.place(policy, route, &runtime);
             policy.set_min_idle(place, wanted, now, actions);
             policy.is_shut()
         });
-        self.shared.perform(actions);
-        self.shared.ensure_timer(&runtime);
+        self.inner.perform(actions);
+        self.inner.ensure_timer(&runtime);
         if is_shut { Err(Error::shutdown()) } else { Ok(()) }
     }
 }
 
-impl Shared {
+impl PoolInner {
+    /// Returns the place of a route on a runtime.
     pub(super) fn place(&self, policy: &mut Decider, route: RouteRef<'_>, runtime: &Runtime) -> Place {
         let hash = route.hash(&self.hasher);
         policy.place(hash, |key| route.is(key), || route.to_key(), runtime)

@@ -1,21 +1,22 @@
 //! Idle connections: each in the stack of its shelf, in the order of age over all hosts, and findable by deadline.
 //!
-//! Index-linked, so that taking the newest of a shelf, the oldest of all, or any one in the middle costs the same
-//! however many there are. Knows nothing of limits. Invariants: an entry is in exactly one age list (those that
-//! stay for the pool's own timeout, whose age is also the order of their deadlines; those whose time is shorter) and, of
-//! the second kind, in the set of deadlines; a connection that is being looked at keeps its place in all of them; and the
-//! connection itself is here unless it is its shelf's newest, which the shelf has, or is being looked at.
+//! The lists are linked by index, so that taking the newest of a shelf, the oldest of all, or any one in the middle
+//! costs the same however many there are. Knows nothing of limits.
+//!
+//! Invariants: an entry is in exactly one list of ages. One list has the entries that stay for the pool's own
+//! timeout, whose order of age is also their order of deadlines. The other has those that stay for less, which are
+//! also in the set of deadlines. An entry whose connection is being looked at keeps its place in all of them.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
-use super::hosts::Place;
+use super::places::Place;
+use super::reasons::DropReason;
 use super::slots::{Rows, Slots};
-use super::stats::DropReason;
 use super::touched::touch;
 
-/// An idle connection's slot.
+/// Identifies an idle connection by the slot of its entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct IdleId(NonZeroU32);
 
@@ -34,75 +35,67 @@ impl IdleId {
 #[derive(Debug)]
 pub(crate) struct IdleList<T> {
     slots: Slots<Entry<T>>,
-    /// By slot: its neighbours in age. Apart, because they are other hosts' connections, anywhere in memory: so all of them
-    /// take little of it.
+    /// Neighbours in age, by slot. Apart from the entries, because neighbours are connections of other hosts,
+    /// anywhere in memory, and a small row touches little of it.
     neighbours: Rows<Neighbours>,
-    /// Tables that were given up.
-    spent: Option<Spent<T>>,
     len: usize,
-    /// Of these, how many are being looked at.
+    /// Number of idle connections that are being looked at.
     lent: usize,
     next_stamp: u32,
     ages: [Age; 2],
     deadlines: BTreeSet<(u64, IdleId)>,
-    /// When the first connection came.
+    /// Time at which the first connection was added. Times in entries count from it.
     began: Option<Instant>,
 }
 
-/// Tables of a burst that is over.
-pub(crate) type Spent<T> = (Slots<Entry<T>>, Rows<Neighbours>);
-
-/// What a shelf needs to know to close the gap.
+/// An entry that was removed, with the neighbours that its shelf needs to close the gap.
 #[derive(Debug)]
 pub(crate) struct Taken<T> {
-    /// The connection, if it was here.
-    pub(crate) conn: Option<T>,
-    /// It is being looked at, and knows itself by this stamp.
-    pub(crate) lent: Option<u32>,
+    /// The connection, or the stamp of its loan if it is being looked at.
+    pub(crate) conn: Result<T, u32>,
     pub(crate) place: Place,
-    /// The next newer one on the shelf.
+    /// The next newer connection of the shelf.
     pub(crate) above: Option<IdleId>,
-    /// The next older one on the shelf.
+    /// The next older connection of the shelf.
     pub(crate) below: Option<IdleId>,
 }
 
-/// What whoever looks for a connection wants to know of an entry.
+/// What a search for a connection needs to know of an entry, from one visit.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Seen {
-    /// The next older one on the shelf.
+    /// The next older connection of the shelf.
     pub(crate) below: Option<IdleId>,
     pub(crate) is_lent: bool,
-    /// How long it has been idle.
+    /// Time since the connection was last used.
     pub(crate) age: Duration,
-    /// Whether its deadline has passed.
+    /// Whether the deadline has passed.
     pub(crate) is_over: bool,
 }
 
 /// How long an entry stays.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Stay {
-    /// As long as the pool's own timeout says.
+    /// For the pool's own idle timeout.
     Ours(Option<Duration>),
-    /// Less long than that, for a reason of its own: as long as the server said, or as it may live.
+    /// Shorter than the idle timeout: bounded by the server's `Keep-Alive: timeout` or by the maximum lifetime.
     Less(Duration, DropReason),
 }
 
-/// One cache line: with many connections, each line costs what the memory takes. Times are nanoseconds since the list began.
+/// An idle connection, in one cache line. Times are nanoseconds since the first connection was added.
 #[derive(Debug)]
 #[repr(C, align(64))]
 pub(crate) struct Entry<T> {
     above: Option<IdleId>,
     below: Option<IdleId>,
-    /// `None` while it is being looked at, and of the newest of a shelf.
+    /// The connection, unless it is being looked at.
     conn: Option<T>,
     place: Place,
     since: u64,
     deadline: u64,
-    /// Not of any other while it is being looked at, where the slot's number may be.
+    /// Tells this entry from a later one in the same slot, so that a loan ends at the right one.
     stamp: u32,
-    /// Why it stays less long than the pool's own timeout says, if it does.
+    /// Why the entry stays for less than the pool's own timeout, if it does.
     less: Option<DropReason>,
-    is_lent: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -118,6 +111,7 @@ struct Age {
 }
 
 impl Stay {
+    /// Returns the time that the entry stays. `None` is for ever.
     pub(crate) fn duration(self) -> Option<Duration> {
         match self {
             Self::Ours(duration) => duration,
@@ -125,7 +119,7 @@ impl Stay {
         }
     }
 
-    /// The same end, counted from a moment that lies so long ago.
+    /// Returns the stay with the same end, counted from a moment that was `ago`.
     pub(crate) fn since(self, ago: Duration) -> Self {
         match self {
             Self::Ours(duration) => Self::Ours(duration),
@@ -142,7 +136,12 @@ impl Stay {
 }
 
 impl<T> Entry<T> {
-    /// Of the two lists of ages.
+    /// Whether the connection is being looked at.
+    fn is_lent(&self) -> bool {
+        self.conn.is_none()
+    }
+
+    /// Returns which of the two lists of ages the entry is in.
     fn list(&self) -> usize {
         usize::from(self.less.is_some())
     }
@@ -153,7 +152,6 @@ impl<T> IdleList<T> {
         Self {
             slots: Slots::new(),
             neighbours: Rows::new(),
-            spent: None,
             len: 0,
             lent: 0,
             next_stamp: 0,
@@ -163,13 +161,21 @@ impl<T> IdleList<T> {
         }
     }
 
+    /// Returns the number of idle connections, lent ones included.
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
-    /// Enters the newest connection of a shelf, which the shelf has, above `below`.
+    /// Adds the newest connection of a shelf, above `below`.
     #[inline]
-    pub(crate) fn push(&mut self, place: Place, since: Instant, stay: Stay, below: Option<IdleId>) -> IdleId {
+    pub(crate) fn push(
+        &mut self,
+        place: Place,
+        conn: T,
+        since: Instant,
+        stay: Stay,
+        below: Option<IdleId>,
+    ) -> IdleId {
         touch();
         self.began.get_or_insert(since);
         let less = stay.less();
@@ -182,13 +188,12 @@ impl<T> IdleList<T> {
         let slot = self.slots.insert(Entry {
             above: None,
             below,
-            conn: None,
+            conn: Some(conn),
             place,
             since,
             deadline,
             stamp,
             less,
-            is_lent: false,
         });
         let (id, neighbours) = (IdleId::of(slot), Neighbours { older: newest, newer: None });
         match self.neighbours.get_mut(slot) {
@@ -212,11 +217,11 @@ impl<T> IdleList<T> {
         id
     }
 
-    /// Takes an entry out, wherever it stands.
+    /// Removes an entry, wherever it stands.
     #[inline]
     pub(crate) fn remove(&mut self, id: IdleId) -> Taken<T> {
         touch();
-        let entry = self.slots.remove(id.slot()).expect(HELD);
+        let entry = self.slots.remove(id.slot()).expect(STALE_ID);
         self.len -= 1;
         if let Some(above) = entry.above {
             self.entry_mut(above).below = entry.below;
@@ -237,115 +242,94 @@ impl<T> IdleList<T> {
             touch();
             self.deadlines.remove(&(entry.deadline, id));
         }
-        // A burst leaves no table behind.
-        if let Some(slots) = self.slots.give_up() {
-            let neighbours = std::mem::replace(&mut self.neighbours, Rows::new());
-            self.spent = Some((slots, neighbours));
-        }
-        self.lent -= usize::from(entry.is_lent);
-        let lent = entry.is_lent.then_some(entry.stamp);
-        Taken { conn: entry.conn, lent, place: entry.place, above: entry.above, below: entry.below }
+        self.lent -= usize::from(entry.is_lent());
+        let conn = entry.conn.ok_or(entry.stamp);
+        Taken { conn, place: entry.place, above: entry.above, below: entry.below }
     }
 
-    /// A connection is no longer its shelf's newest.
-    pub(crate) fn put(&mut self, id: IdleId, conn: Option<T>) {
-        self.entry_mut(id).conn = conn;
-    }
-
-    /// A connection is its shelf's newest now, which has it; or it is being looked at.
-    pub(crate) fn take(&mut self, id: IdleId) -> Option<T> {
-        self.entry_mut(id).conn.take()
-    }
-
-    pub(crate) fn has_spent(&self) -> bool {
-        self.spent.is_some()
-    }
-
-    /// Tables that were given up, to be dropped where that may take its time.
-    pub(crate) fn take_spent(&mut self) -> Option<Spent<T>> {
-        self.spent.take()
-    }
-
-    /// How many are being looked at.
+    /// Returns the number of connections that are being looked at.
     #[cfg(any(test, debug_assertions))]
     pub(crate) fn lent(&self) -> usize {
         self.lent
     }
 
-    /// How many slots there are, taken or not.
+    /// Returns the number of slots, vacant ones included.
     pub(crate) fn slots(&self) -> usize {
         self.slots.len()
     }
 
-    /// The one in a slot, if there is one and it is not being looked at.
+    /// Returns the connection in a slot, unless the slot is vacant or the connection is being looked at.
     pub(crate) fn at(&self, slot: usize) -> Option<IdleId> {
         let slot = u32::try_from(slot).ok()?;
-        (!self.slots.get(slot)?.is_lent).then(|| IdleId::of(slot))
+        (!self.slots.get(slot)?.is_lent()).then(|| IdleId::of(slot))
     }
 
-    /// From now on it is being looked at, and knows itself by this stamp.
-    pub(crate) fn lend(&mut self, id: IdleId) -> u32 {
+    /// Takes a connection out to be looked at, with the stamp of the loan; its entry stays. Returns `None` if it is being
+    /// looked at already.
+    pub(crate) fn lend(&mut self, id: IdleId) -> Option<(T, u32)> {
         let entry = self.entry_mut(id);
-        entry.is_lent = true;
+        let conn = entry.conn.take()?;
         let stamp = entry.stamp;
         self.lent += 1;
-        stamp
+        Some((conn, stamp))
     }
 
-    /// It was looked at. `false`: its entry was removed meanwhile.
-    pub(crate) fn end_loan(&mut self, id: IdleId, stamp: u32) -> bool {
+    /// Puts a connection that was looked at back into its entry. Returns the connection if the entry was removed
+    /// meanwhile.
+    pub(crate) fn put_back(&mut self, id: IdleId, stamp: u32, conn: T) -> Option<T> {
         match self.slots.get_mut(id.slot()) {
-            Some(entry) if entry.stamp == stamp && entry.is_lent => {
-                entry.is_lent = false;
+            Some(entry) if entry.stamp == stamp && entry.is_lent() => {
+                entry.conn = Some(conn);
                 self.lent -= 1;
-                true
+                None
             }
-            _ => false,
+            _ => Some(conn),
         }
     }
 
-    /// An entry at one glance.
+    /// Returns what a search needs to know of an entry.
     #[inline]
     pub(crate) fn seen(&self, id: IdleId, now: Instant) -> Seen {
         let (entry, now) = (self.entry(id), self.nanos(now));
         Seen {
             below: entry.below,
-            is_lent: entry.is_lent,
+            is_lent: entry.is_lent(),
             age: Duration::from_nanos(now.saturating_sub(entry.since)),
             is_over: entry.deadline <= now,
         }
     }
 
-    /// The one idle for longest.
+    /// Returns the connection that has been idle for longest.
     pub(crate) fn oldest(&self) -> Option<IdleId> {
         let heads = self.ages.iter().filter_map(|age| age.oldest);
         heads.min_by_key(|id| self.entry(*id).since)
     }
 
-    /// One whose deadline has passed.
+    /// Returns a connection whose deadline has passed.
     pub(crate) fn expired(&self, now: Instant) -> Option<IdleId> {
         let now = self.nanos(now);
         let ours = self.ages[0].oldest.filter(|id| self.entry(*id).deadline <= now);
         ours.or_else(|| self.deadlines.first().filter(|(deadline, _)| *deadline <= now).map(|(_, id)| *id))
     }
 
-    /// The next deadline of all.
+    /// Returns the earliest deadline.
     pub(crate) fn due(&self) -> Option<Instant> {
         let ours = self.ages[0].oldest.and_then(|id| self.deadline(id));
         let theirs = self.deadlines.first().and_then(|(deadline, _)| self.instant(*deadline));
         ours.into_iter().chain(theirs).min()
     }
 
+    /// Returns the deadline of a connection.
     pub(crate) fn deadline(&self, id: IdleId) -> Option<Instant> {
         self.instant(self.entry(id).deadline)
     }
 
-    /// Why it goes when its deadline has passed.
+    /// Returns why a connection is closed when its deadline has passed.
     pub(crate) fn reason(&self, id: IdleId) -> DropReason {
         self.entry(id).less.unwrap_or(DropReason::IdleTimeout)
     }
 
-    /// Since when it is idle: the earlier, the smaller.
+    /// Returns the time since which a connection is idle, as a number that orders connections by age.
     pub(crate) fn since(&self, id: IdleId) -> u64 {
         self.entry(id).since
     }
@@ -355,11 +339,13 @@ impl<T> IdleList<T> {
         self.instant(self.entry(id).since.saturating_add(nanos(long)))
     }
 
+    /// Returns the place of a connection.
     pub(crate) fn place(&self, id: IdleId) -> Place {
         self.entry(id).place
     }
 
-    /// Since the list began. (Whatever is before or after what fits is as good as then.)
+    /// Returns a time in nanoseconds since the first connection was added. Times that do not fit become the nearest
+    /// that does.
     fn nanos(&self, at: Instant) -> u64 {
         self.began.map_or(0, |began| nanos(at.saturating_duration_since(began)))
     }
@@ -371,60 +357,43 @@ impl<T> IdleList<T> {
 
     fn entry(&self, id: IdleId) -> &Entry<T> {
         touch();
-        self.slots.get(id.slot()).expect(HELD)
+        self.slots.get(id.slot()).expect(STALE_ID)
     }
 
     fn neighbours_mut(&mut self, id: IdleId) -> &mut Neighbours {
         touch();
-        self.neighbours.get_mut(id.slot()).expect(HELD)
+        self.neighbours.get_mut(id.slot()).expect(STALE_ID)
     }
 
     fn entry_mut(&mut self, id: IdleId) -> &mut Entry<T> {
         touch();
-        self.slots.get_mut(id.slot()).expect(HELD)
+        self.slots.get_mut(id.slot()).expect(STALE_ID)
     }
 }
 
-/// As many as fit.
+/// Returns a duration in nanoseconds, or the largest number if it does not fit.
 fn nanos(duration: Duration) -> u64 {
     let seconds = duration.as_secs().saturating_mul(1_000_000_000);
     seconds.saturating_add(u64::from(duration.subsec_nanos()))
 }
 
-/// In place of a deadline. (It is 584 years from the beginning.)
+/// The deadline of an entry without one: 584 years after the first connection.
 const NEVER: u64 = u64::MAX;
 
-const HELD: &str = "an IdleId is held only while its slot is taken";
+const STALE_ID: &str = "an IdleId is held only while its slot is taken";
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use super::super::PoolConfig;
-    use super::super::action::Action;
-    use super::super::policy::Policy;
     use super::*;
 
     /// Places of three hosts.
-    fn places() -> Vec<Place> {
-        let mut policy: Policy<u32, u32, u32, u32> = Policy::new(PoolConfig::default(), 1);
-        let mut out = Vec::new();
-        for host in 0..3 {
-            let place = policy.place(u64::from(host), |key| *key == host, || host, &0);
-            policy.warm(place, 1, 1, Instant::now(), &mut out);
-        }
-        let places = out.into_iter().filter_map(|action| match action {
-            Action::Dial { place, .. } => Some(place),
-            _ => None,
-        });
-        places.collect()
-    }
+    const PLACES: [Place; 3] =
+        [Place { host: 0, shelf: 0 }, Place { host: 1, shelf: 0 }, Place { host: 2, shelf: 0 }];
 
-    /// Beside a plain list, newest last.
+    /// Compares the list with a plain vector, newest last.
     #[test]
     fn a_random_walk_agrees_with_a_list() {
         const TIMEOUT: Duration = Duration::from_secs(60);
-        let places = places();
         let mut list = IdleList::new();
         let mut model: Vec<(IdleId, u32, Place, Instant, Option<Instant>)> = Vec::new();
         let mut now = Instant::now();
@@ -437,16 +406,15 @@ mod tests {
         };
         for conn in 0..20_000 {
             now += Duration::from_millis(random(900) as u64 + 1);
-            // In phases, so that it is empty now and then, and sometimes full.
+            // In phases, so that the list is empty now and then, and sometimes full.
             if random(100) < if conn / 1_000 % 2 == 0 { 70 } else { 30 } {
-                let place = places[random(places.len())];
+                let place = PLACES[random(PLACES.len())];
                 let stay = match random(3) {
                     0 => Stay::Less(Duration::from_secs(random(50) as u64), DropReason::MaxLifetime),
                     _ => Stay::Ours(Some(TIMEOUT)),
                 };
                 let below = model.iter().rfind(|entry| entry.2 == place).map(|entry| entry.0);
-                let id = list.push(place, now, stay, below);
-                list.put(id, Some(conn));
+                let id = list.push(place, conn, now, stay, below);
                 model.push((id, conn, place, now, stay.duration().map(|stay| now + stay)));
             } else if !model.is_empty() {
                 let (id, conn, place, since, deadline) = model.remove(random(model.len()));
@@ -459,8 +427,8 @@ mod tests {
                 let above = shelf().find(|entry| entry.3 > since).map(|entry| entry.0);
                 let below = shelf().rfind(|entry| entry.3 < since).map(|entry| entry.0);
                 assert_eq!(
-                    (taken.conn, taken.lent, taken.place, taken.above, taken.below),
-                    (Some(conn), None, place, above, below)
+                    (taken.conn, taken.place, taken.above, taken.below),
+                    (Ok(conn), place, above, below)
                 );
             }
             assert_eq!(list.len(), model.len());

@@ -1,40 +1,42 @@
-//! The way from the shelf and back, and the hand-off, touch the same few entries however many there are.
+//! A checkout with its checkin, and a hand-off, touch the same few entries however many there are.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use super::super::PoolConfig;
-use super::super::action::{Action, Checkout, Served, Terms, Ticket};
-use super::super::hosts::Place;
-use super::super::policy::{BATCH, Policy};
+use super::super::actions::{Action, Checkout, Served, Terms, Ticket};
+use super::super::limits::Limits;
+use super::super::places::Place;
+use super::super::play::Numbered;
+use super::super::{BATCH, Policy};
 
 thread_local! {
     pub(super) static TOUCHED: Cell<usize> = const { Cell::new(0) };
 }
 
-type Decider = Policy<u32, u32, u32, u32>;
-type Act = Action<u32, u32, u32, u32>;
+type Decider = Policy<Numbered>;
+type Act = Action<Numbered>;
 
-/// Hosts of one runtime, and the shell's part played by hand.
+/// Hosts of one runtime, and a shell that the test plays.
 struct Play {
     policy: Decider,
     hash: fn(u32) -> u64,
     now: Instant,
     out: Vec<Act>,
-    /// How many entries the longest call since the start of a measurement touched, and all calls together.
+    /// Number of entries that the longest call since the start of a measurement touched, and that all calls together
+    /// touched.
     longest: usize,
     sum: usize,
     dials: Vec<(Place, u64)>,
 }
 
 impl Play {
-    fn new(config: PoolConfig) -> Self {
+    fn new(config: Limits) -> Self {
         let (now, out, dials) = (Instant::now(), Vec::new(), Vec::new());
         Self { policy: Policy::new(config, 1), hash, now, out, longest: 0, sum: 0, dials }
     }
 
-    /// So many hosts, each with so many connections, which are all idle then.
+    /// Opens connections to `hosts` hosts, `idle` to each, and makes them all idle.
     fn open(&mut self, hosts: u32, idle: u32, stay: Option<Duration>) {
         for host in 0..hosts {
             for waiter in 0..idle {
@@ -52,9 +54,9 @@ impl Play {
         assert_eq!((counts.idle, self.out.len()), ((hosts * idle) as usize, 0), "all are idle");
     }
 
-    /// Each call is one hold of the pool's lock.
+    /// Makes one call of the policy, which stands for one hold of the pool's lock.
     fn call<R>(&mut self, call: impl FnOnce(&mut Decider, Instant, &mut Vec<Act>) -> R) -> R {
-        // Time goes on, so that one is older than the other.
+        // Time goes on, so that no two connections have the same age.
         self.now += Duration::from_micros(1);
         TOUCHED.set(0);
         let mut out = Vec::new();
@@ -63,7 +65,7 @@ impl Play {
         self.sum += TOUCHED.get();
         for act in out {
             match act {
-                Action::Dial { place, began, .. } => self.dials.push((place, began)),
+                Action::Dial { place, dial_id, .. } => self.dials.push((place, dial_id)),
                 Action::Forget { .. } => {}
                 act => self.out.push(act),
             }
@@ -71,7 +73,7 @@ impl Play {
         answer
     }
 
-    fn checkout(&mut self, host: u32, waiter: u32) -> Checkout<u32> {
+    fn checkout(&mut self, host: u32, waiter: u32) -> Checkout<Numbered> {
         let hash = (self.hash)(host);
         self.call(|policy, now, out| {
             let place = policy.place(hash, |key| *key == host, || host, &0);
@@ -79,8 +81,8 @@ impl Play {
         })
     }
 
-    fn dialed(&mut self, (place, began): (Place, u64)) {
-        self.call(|policy, now, out| policy.dialed(place, began, 0, Terms::default(), now, out));
+    fn dialed(&mut self, (place, dial_id): (Place, u64)) {
+        self.call(|policy, now, out| policy.dialed(place, dial_id, 0, Terms::default(), now, out));
     }
 
     fn checkin(&mut self, place: Place, conn: u32, stay: Option<Duration>) {
@@ -93,7 +95,7 @@ impl Play {
         assert!(self.call(|policy, _, out| policy.cancel(ticket, out)), "it waited");
     }
 
-    /// What `work` touches: all its calls together. None of them may touch more than a batch.
+    /// Returns how many entries all calls of `work` together touch. None of them may touch more than a batch.
     fn touched(&mut self, work: impl FnOnce(&mut Self)) -> usize {
         (self.longest, self.sum) = (0, 0);
         work(self);
@@ -102,27 +104,27 @@ impl Play {
         self.sum
     }
 
-    /// A request takes an idle connection of the host, and gives it back.
+    /// Takes an idle connection of the host, and gives it back.
     fn pair(&mut self, host: u32, stay: Option<Duration>) {
         let Checkout::Reuse(conn, place) = self.checkout(host, 0) else { panic!("one is idle") };
         self.checkin(place, conn, stay);
     }
 }
 
-/// Such that each host has a place of its own in the table, and a lookup meets no other on its way: what others it
-/// meets depends on chance, not on their number.
+/// Returns a hash that gives each host a position of its own in the table, so that a lookup meets no other host: what
+/// others it meets depends on chance, not on their number.
 fn hash(host: u32) -> u64 {
     u64::from(host) | u64::from(host % 128) << 57
 }
 
-/// Unlimited.
-fn config() -> PoolConfig {
-    PoolConfig { max_idle_per_host: usize::MAX, max_idle: Some(usize::MAX), ..PoolConfig::default() }
+/// Returns limits that limit nothing.
+fn config() -> Limits {
+    Limits { max_idle_per_host: usize::MAX, max_idle: Some(usize::MAX), ..Limits::default() }
 }
 
-/// Some of so many hosts, in no order, each once, and not the last.
+/// Returns some of the hosts in no order, each once, and not the last.
 fn visited(hosts: u32) -> impl Iterator<Item = u32> {
-    // (The factor has no divisor in common with any number of hosts here.)
+    // The factor has no divisor in common with any number of hosts here.
     let hosts = u64::from(hosts);
     (0..hosts.min(500))
         .map(move |at| (at * 7_919 % hosts) as u32)
@@ -139,7 +141,7 @@ fn a_pair_touches_as_many_entries_however_many_hosts_there_are() {
             let mut seen = BTreeSet::new();
             for host in visited(hosts) {
                 let first = play.touched(|play| play.pair(host, stay));
-                // Now its connection is the one that was used last of all.
+                // Now the host's connection is the one that was used last of all.
                 let again = play.touched(|play| play.pair(host, stay));
                 seen.insert((first, again));
             }
@@ -153,7 +155,7 @@ fn a_pair_touches_as_many_entries_however_many_hosts_there_are() {
     }
 }
 
-/// A host's table entry is found by its hash alone, and hashes are spread by chance: a bad one costs a few more.
+/// A host is found in the table by its hash, and hashes are spread by chance: a bad one costs a few entries more.
 #[test]
 fn a_pair_touches_few_entries_wherever_chance_puts_the_hosts() {
     let mut play =
@@ -168,15 +170,15 @@ fn a_pair_touches_few_entries_wherever_chance_puts_the_hosts() {
 #[test]
 fn an_eviction_touches_as_many_entries_however_many_hosts_there_are() {
     let counts = [1_000, 100_000].map(|hosts| {
-        let mut play = Play::new(PoolConfig { max_idle: Some(hosts as usize), ..config() });
+        let mut play = Play::new(Limits { max_idle: Some(hosts as usize), ..config() });
         play.open(hosts, 1, None);
         let mut seen = BTreeSet::new();
         // What was used in the last second is not evicted.
         play.now += Duration::from_secs(1);
-        // Not those whose turn to be evicted comes first.
+        // The hosts that would be evicted first are not visited.
         for host in visited(hosts / 2).take(200).map(|host| hosts / 2 + host) {
             let Checkout::Reuse(conn, place) = play.checkout(host, 0) else { panic!("one is idle") };
-            // Another takes its room on the shelf.
+            // Another connection takes its room on the shelf.
             assert!(matches!(play.checkout(host, 0), Checkout::Queued(_)));
             let dial = play.dials.pop().expect("nothing else is idle");
             play.dialed(dial);
@@ -216,8 +218,8 @@ fn a_dial_touches_few_entries_however_many_are_under_way() {
 fn a_hand_off_touches_as_many_entries_however_many_wait() {
     let mut counts = Vec::new();
     for waiters in [1, 100, 5_000] {
-        // The longest queue has the longest way to be wrong; each turn leaves it as long as it was.
-        let mut play = Play::new(PoolConfig { max_connections_per_host: 1, ..config() });
+        // Each turn leaves the queue as long as it was.
+        let mut play = Play::new(Limits { max_connections_per_host: 1, ..config() });
         play.open(1, 1, None);
         let Checkout::Reuse(mut conn, mut place) = play.checkout(0, 0) else { panic!("one is idle") };
         for waiter in 0..waiters {
@@ -229,7 +231,7 @@ fn a_hand_off_touches_as_many_entries_however_many_wait() {
             let Some(Action::Grant { waiter, conn: granted, place: at }) = play.out.pop() else {
                 panic!("somebody waits")
             };
-            assert_eq!((waiter, play.out.len()), (turn, 0), "the oldest has it");
+            assert_eq!((waiter, play.out.len()), (turn, 0), "the oldest waiter has it");
             (conn, place) = (granted, at);
             let asked = play.touched(|play| {
                 assert!(matches!(play.checkout(0, waiters + turn), Checkout::Queued(_)));

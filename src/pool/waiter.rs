@@ -1,19 +1,20 @@
-//! A request that waits for a connection: what it is handed, how it leaves, and what it tells when it took too long.
+//! A request that waits for a connection: what it is granted, how it leaves, and what it reports if it waited too
+//! long.
 //!
-//! It knows the policy's tickets and the cell, no HTTP. Invariant: a request that leaves, at whatever moment, leaves
-//! neither a place in the queue nor a connection behind.
+//! Knows the policy's tickets and the hand-off cell, no HTTP. Invariant: a request that leaves, at whatever moment,
+//! leaves neither a place in the queue nor a connection behind.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use super::action::{Again, Served, Ticket};
-use super::conn::{Kept, contained};
+use super::connection::{Connection, contained};
 use super::events::{PoolEventKind, Refusal};
-use super::hosts::Place;
+use super::handoff::{self, Withdrawn};
 use super::lease::Lease;
 use super::policy::BATCH;
-use super::wait::{self, Withdrawn};
-use super::{CLAIM, Shared, State, Waiter};
+use super::policy::actions::{Again, Served, Ticket};
+use super::policy::places::Place;
+use super::{CLAIM, PoolInner, State};
 use crate::connect::DialError;
 use crate::error::{Error, ErrorKind, Phase};
 use crate::time;
@@ -22,9 +23,9 @@ use crate::trace::{Milestones, Setup};
 /// What is delivered to a waiter.
 #[derive(Debug)]
 pub(crate) enum Granted {
-    Conn(Kept),
+    Conn(Connection),
     Failed(DialError, Arc<Setup>),
-    /// A connection was there, and was not taken in time.
+    /// A connection was granted, and withdrawn because the request was not polled in time.
     Withdrawn,
     /// The pool was shut down.
     Shutdown,
@@ -34,75 +35,77 @@ pub(crate) enum Granted {
 #[derive(Debug)]
 pub(crate) enum NotGranted {
     Failed(DialError, Arc<Setup>),
-    /// Ask again: it has gone to somebody else.
+    /// The connection went to another request: ask again.
     Withdrawn,
     Shutdown,
 }
 
-/// A request's wait for a connection. Dropping it leaves the queue; a connection that had been handed over unseen
-/// goes to the next.
+/// A request's wait for a connection. Dropping it leaves the queue; a connection that had been delivered and not seen
+/// goes to the next request.
 #[derive(Debug)]
 pub(crate) struct Wait {
-    shared: Arc<Shared>,
+    inner: Arc<PoolInner>,
     ticket: Ticket,
-    waiting: Waiter,
-    /// It waits for a fresh connection, because it lost another.
+    waiter: Arc<Waiter>,
+    /// Whether the request waits for a new connection, because it lost a reused one.
     is_resending: bool,
     over: bool,
 }
 
 impl Wait {
-    pub(super) fn new(shared: Arc<Shared>, ticket: Ticket, waiting: Waiter) -> Self {
-        Self { shared, ticket, waiting, is_resending: false, over: false }
+    pub(super) fn new(inner: Arc<PoolInner>, ticket: Ticket, waiter: Arc<Waiter>) -> Self {
+        Self { inner, ticket, waiter, is_resending: false, over: false }
     }
 
+    /// Returns the wait of a request that lost a reused connection.
     pub(super) fn resending(self) -> Self {
         let mut this = self;
         this.is_resending = true;
         this
     }
 
-    /// What it comes back with where its connection was withdrawn: its turn, and what it waits for.
+    /// Returns what the request presents when it asks again after a withdrawal.
     pub(super) fn again(&self) -> Again {
         Again { turn: self.ticket.turn, since: self.ticket.since, is_resending: self.is_resending }
     }
 
-    /// The connection, or the failure of the dial it waited for.
+    /// Waits for the connection, or for the failure of the dial.
     pub(crate) async fn granted(&mut self) -> Result<Lease, NotGranted> {
-        let granted = std::future::poll_fn(|cx| self.waiting.cell.poll_take(cx)).await;
+        let granted = std::future::poll_fn(|cx| self.waiter.cell.poll_take(cx)).await;
         self.over = true;
         match granted {
-            Granted::Conn(kept) => Ok(Lease::new(kept)),
+            Granted::Conn(connection) => Ok(Lease::new(connection)),
             Granted::Failed(error, setup) => Err(NotGranted::Failed(error, setup)),
             Granted::Withdrawn => Err(NotGranted::Withdrawn),
             Granted::Shutdown => Err(NotGranted::Shutdown),
         }
     }
 
-    /// How far the dial has come that was begun for this request; if there is none, the dial whose outcome the request
+    /// Returns how far the dial has come that was begun for this request, or else the dial whose outcome the request
     /// shares.
     pub(crate) fn dial(&self) -> Option<Milestones> {
-        let own = self.waiting.dial.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        own.or_else(|| self.shared.dial_shared_by(self.ticket)).map(|setup| setup.milestones())
+        let own = self.waiter.dial.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        own.or_else(|| self.inner.dial_shared_by(self.ticket)).map(|setup| setup.milestones())
     }
 
-    /// The story of a wait that took too long.
+    /// Returns the error of a wait that took too long: what holds the connections, and what to do.
     pub(crate) fn timed_out(&self, after: Duration) -> Error {
         let place = self.ticket.place;
-        let mut state = self.shared.lock();
-        let Some((key, counts, is_blocked, failed)) = state.policy.of_ticket(self.ticket) else {
+        let mut state = self.inner.lock();
+        let Some(host) = state.policy.of_ticket(self.ticket) else {
             let message = format!("no connection became free within {after:?}");
             return Error::new(ErrorKind::PoolTimeout, message).in_phase(Phase::Queue);
         };
-        let (key, failed) = (key.clone(), failed.cloned());
+        let (key, counts, is_blocked, failed) =
+            (host.key.clone(), host.counts, host.is_blocked, host.failure.cloned());
         state.note(place, PoolEventKind::Refused(Refusal::TimedOut));
         drop(state);
-        let config = &self.shared.config;
+        let config = &self.inner.config;
         let made = counts.active + counts.idle;
         let advice = if is_blocked {
-            format!("all {} connections of max_connections are taken", config.max_connections)
-        } else if made > 0 && made + counts.dialing >= config.max_connections_per_host {
-            match self.shared.unread(place) {
+            format!("all {} connections of max_connections are taken", config.limits.max_connections)
+        } else if made > 0 && made + counts.dialing >= config.limits.max_connections_per_host {
+            match self.inner.unread(place) {
                 0 => "raise max_connections_per_host, or the acquire_timeout".to_owned(),
                 unread => format!(
                     "{unread} active until the response is read to its end; or raise max_connections_per_host"
@@ -125,32 +128,32 @@ impl Wait {
     }
 }
 
-impl Shared {
-    /// Returns the oldest dial of the host that a request waits for, if nothing else of the host can be expected to serve the
-    /// request: no connection is in use there, or the host is failing.
+impl PoolInner {
+    /// Returns the oldest dial of the host that a request waits for, if nothing else of the host can be expected to
+    /// serve the request: no connection is in use there, or the host is failing.
     fn dial_shared_by(&self, ticket: Ticket) -> Option<Arc<Setup>> {
         let mut from = 0;
-        // (Of very many dials, the oldest are asked.)
+        // Only the oldest 16 batches of dials are searched.
         for _ in 0..16 {
             let state = self.lock();
-            let (_, counts, _, failed) = state.policy.of_ticket(ticket)?;
-            if counts.active > 0 && failed.is_none() {
+            let host = state.policy.of_ticket(ticket)?;
+            if host.counts.active > 0 && host.failure.is_none() {
                 return None;
             }
             let mut last = None;
-            for (began, dial) in state.dials.range(from..).take(BATCH) {
+            for (dial_id, dial) in state.dials.range(from..).take(BATCH) {
                 if dial.place.host == ticket.place.host {
                     return Some(dial.setup.clone());
                 }
-                last = Some(*began);
+                last = Some(*dial_id);
             }
             from = last? + 1;
         }
         None
     }
 
-    /// How many connections of a host wait for their response to be read.
-    /// (Of very many connections, the oldest are asked.)
+    /// Returns how many connections of a host wait for their response to be read, of the oldest 16 batches of
+    /// connections.
     fn unread(&self, place: Place) -> usize {
         let (mut unread, mut from) = (0, 0);
         for _ in 0..16 {
@@ -169,13 +172,13 @@ impl Shared {
         unread
     }
 
-    /// Takes connections back from requests that have not been polled since they were handed over, a while ago: the next
-    /// gets them.
+    /// Takes connections back from requests that have not been polled for a while since the grant, and grants them to
+    /// the next.
     pub(super) fn withdraw(self: &Arc<Self>, now: Instant) {
         loop {
             let mut state = self.lock();
             let State { grants, policy, .. } = &mut *state;
-            let is_due = |(due, ..): &&(Instant, Place, Weak<Waiting>)| *due <= now;
+            let is_due = |(due, ..): &&(Instant, Place, Weak<Waiter>)| *due <= now;
             let due = grants.iter().take(BATCH).take_while(is_due).count();
             let unclaimed =
                 grants.drain(..due).map(|(_, place, granted)| (place, granted, policy.gains_by(place)));
@@ -184,19 +187,19 @@ impl Shared {
             let later = time::after(now, CLAIM);
             let mut again = Vec::new();
             for (place, granted, gains) in unclaimed {
-                let Some(waiting) = granted.upgrade() else { continue };
+                let Some(waiter) = granted.upgrade() else { continue };
                 if !gains {
-                    // To close it would help nobody.
-                    if !waiting.cell.is_over() {
+                    // No one gains from the connection, so it stays with the waiter.
+                    if !waiter.cell.is_over() {
                         again.push((later, place, granted));
                     }
                     continue;
                 }
-                match waiting.cell.withdraw(Granted::Withdrawn) {
-                    Withdrawn::Gift(Granted::Conn(kept)) => {
-                        self.checkin(kept, None, Served::default(), time::now());
+                match waiter.cell.withdraw(Granted::Withdrawn) {
+                    Withdrawn::Gift(Granted::Conn(connection)) => {
+                        self.checkin(connection, None, Served::default(), time::now());
                     }
-                    // Whoever gives it has been held up.
+                    // The thread that delivers it was held up.
                     Withdrawn::NotYet => again.push((later, place, granted)),
                     Withdrawn::Gift(_) | Withdrawn::Over => {}
                 }
@@ -216,27 +219,27 @@ impl Drop for Wait {
         if self.over {
             return;
         }
-        // This drops the caller's waker if no connection was delivered.
-        let given = contained(|| self.waiting.cell.leave()).flatten();
+        // If no connection was delivered, this drops the caller's waker.
+        let given = contained(|| self.waiter.cell.leave()).flatten();
         let mut actions = Vec::new();
-        self.shared.decide(&mut actions, |policy, _, actions| policy.cancel(self.ticket, actions));
-        self.shared.perform(actions);
-        if let Some(Granted::Conn(kept)) = given {
-            self.shared.checkin(kept, None, Served::default(), time::now());
+        self.inner.decide(&mut actions, |policy, _, actions| policy.cancel(self.ticket, actions));
+        self.inner.perform(actions);
+        if let Some(Granted::Conn(connection)) = given {
+            self.inner.checkin(connection, None, Served::default(), time::now());
         }
     }
 }
 
-/// A request in the queue.
+/// A request in the queue, as the giver of a connection knows it.
 #[derive(Debug)]
-pub(super) struct Waiting {
-    pub(super) cell: wait::Cell<Granted>,
-    /// The dial that was begun for it, whoever gets its connection.
+pub(crate) struct Waiter {
+    pub(super) cell: handoff::Cell<Granted>,
+    /// The dial that was begun for this request. Its connection may go to another one.
     pub(super) dial: Mutex<Option<Arc<Setup>>>,
 }
 
-impl Waiting {
+impl Waiter {
     pub(super) fn new() -> Self {
-        Self { cell: wait::Cell::new(), dial: Mutex::new(None) }
+        Self { cell: handoff::Cell::new(), dial: Mutex::new(None) }
     }
 }

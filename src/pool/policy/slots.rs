@@ -1,8 +1,7 @@
-//! Tables of numbered rows and slots, which grow without moving what is in them.
+//! Tables of numbered slots, and of numbered rows, which grow without moving their content.
 //!
-//! It knows nothing of what it holds. Invariants: an entry stays where it is until it is taken out, so that nothing is
-//! copied because there is more, and a table that grew leaves no copies of itself behind (numbers of vacant slots aside); and
-//! a large table that is empty is dropped by the caller, where that may take its time.
+//! Knows nothing of the content. Invariant: a value stays where it is until it is removed, so that growing copies
+//! nothing.
 
 /// Numbered slots, some of them vacant.
 #[derive(Debug)]
@@ -11,7 +10,8 @@ pub(crate) struct Slots<T> {
     vacant: Vec<u32>,
 }
 
-/// Numbered rows, in chunks that grow up to a size: of the memory, little is for rows that are not there.
+/// Numbered rows, in chunks whose size doubles up to a limit, so that little memory is reserved for rows that are not
+/// there.
 #[derive(Debug)]
 pub(crate) struct Rows<T> {
     chunks: Vec<Vec<T>>,
@@ -23,12 +23,12 @@ impl<T> Slots<T> {
         Self { slots: Rows::new(), vacant: Vec::new() }
     }
 
-    /// How many slots there are, taken or not.
+    /// Returns the number of slots, vacant ones included.
     pub(super) fn len(&self) -> usize {
         self.slots.len as usize
     }
 
-    /// Puts something into a slot: the one that became vacant last, or another one.
+    /// Puts a value into the slot that became vacant last, or into a new one. Returns the slot.
     pub(super) fn insert(&mut self, value: T) -> u32 {
         let Some(slot) = self.vacant.pop() else { return self.slots.push(Some(value)) };
         if let Some(vacant) = self.slots.get_mut(slot) {
@@ -37,7 +37,7 @@ impl<T> Slots<T> {
         slot
     }
 
-    /// Takes out what is in a slot.
+    /// Takes the value out of a slot.
     pub(super) fn remove(&mut self, slot: u32) -> Option<T> {
         let taken = self.slots.get_mut(slot)?.take()?;
         self.vacant.push(slot);
@@ -51,12 +51,6 @@ impl<T> Slots<T> {
     pub(super) fn get_mut(&mut self, slot: u32) -> Option<&mut T> {
         self.slots.get_mut(slot)?.as_mut()
     }
-
-    /// Gives the memory up, if nothing is left, and there was much: to be dropped by the caller.
-    pub(super) fn give_up(&mut self) -> Option<Self> {
-        let is_spent = self.vacant.len() == self.len() && self.len() > KEPT;
-        is_spent.then(|| std::mem::replace(self, Self::new()))
-    }
 }
 
 impl<T> Rows<T> {
@@ -64,7 +58,7 @@ impl<T> Rows<T> {
         Self { chunks: Vec::new(), len: 0 }
     }
 
-    /// Adds a row, and answers its number.
+    /// Adds a row and returns its number.
     pub(super) fn push(&mut self, value: T) -> u32 {
         let number = self.len;
         self.len = number.checked_add(1).expect("fewer than 2^32 entries: each takes tens of bytes");
@@ -87,31 +81,29 @@ impl<T> Rows<T> {
     }
 }
 
-/// The chunk of a row, and where it is there.
+/// Returns the chunk of a row, and its position in the chunk.
 fn locate(number: u32) -> (usize, usize) {
-    // Counted from the size of the first chunk on, the highest bit of a number names its chunk.
-    let number = (number as usize).saturating_add(FIRST);
-    if number >= MOST {
-        return (number / MOST + LAST_TO_GROW, number % MOST);
+    // Counted from the size of the first chunk on, the highest bit of a number names the chunk.
+    let number = (number as usize).saturating_add(SMALLEST);
+    if number >= LARGEST {
+        return (number / LARGEST + LAST_TO_GROW, number % LARGEST);
     }
     let chunk = number.ilog2();
-    ((chunk - FIRST.ilog2()) as usize, number - (1 << chunk))
+    ((chunk - SMALLEST.ilog2()) as usize, number - (1 << chunk))
 }
 
-/// The size of a chunk.
+/// Returns the size of a chunk.
 fn size(chunk: usize) -> usize {
-    if chunk > LAST_TO_GROW { MOST } else { FIRST << chunk }
+    if chunk > LAST_TO_GROW { LARGEST } else { SMALLEST << chunk }
 }
 
-/// The size of the first chunk, and of the largest: powers of two.
-const FIRST: usize = 4;
-const MOST: usize = 1024;
+/// Size of the first chunk, a power of two.
+const SMALLEST: usize = 4;
+/// Size of the largest chunks, a power of two.
+const LARGEST: usize = 1024;
 
-/// Behind it, all chunks are of the same size.
-const LAST_TO_GROW: usize = (MOST.ilog2() - FIRST.ilog2() - 1) as usize;
-
-/// Slots that stay allocated when nothing is left.
-const KEPT: usize = 60;
+/// All chunks after this one have the same size.
+const LAST_TO_GROW: usize = (LARGEST.ilog2() - SMALLEST.ilog2() - 1) as usize;
 
 #[cfg(test)]
 mod tests {
@@ -122,7 +114,7 @@ mod tests {
         let mut expected = (0, 0);
         for slot in 0..100_000 {
             assert_eq!(locate(slot), expected, "{slot}");
-            assert!(size(expected.0) <= MOST.min(slot as usize + FIRST), "little is vacant");
+            assert!(size(expected.0) <= LARGEST.min(slot as usize + SMALLEST), "little is vacant");
             expected.1 += 1;
             if expected.1 == size(expected.0) {
                 expected = (expected.0 + 1, 0);
@@ -130,9 +122,9 @@ mod tests {
         }
     }
 
-    /// Beside a plain map.
+    /// Compares the table with a plain map.
     #[test]
-    fn what_was_put_in_stays_where_it_is() {
+    fn a_value_stays_where_it_was_put() {
         let (mut slots, mut model) = (Slots::new(), std::collections::BTreeMap::new());
         let mut seed = 0x2545_f491_4f6c_dd1d_u64;
         for value in 0..20_000_u32 {
@@ -147,7 +139,6 @@ mod tests {
                 assert_eq!(slots.remove(slot), model.remove(&slot).map(|(value, _)| value));
                 assert_eq!(slots.get(slot), None);
                 assert_eq!(slots.remove(slot), None);
-                slots.give_up();
             }
             for (slot, (value, place)) in &model {
                 assert_eq!(
@@ -159,19 +150,5 @@ mod tests {
         }
         assert_eq!(slots.get(u32::MAX), None);
         assert_eq!(slots.get_mut(u32::MAX), None);
-    }
-
-    #[test]
-    fn a_burst_leaves_no_table_behind() {
-        let mut slots = Slots::new();
-        for count in [KEPT, KEPT + 1, 10_000] {
-            let all: Vec<_> = (0..count).map(|value| slots.insert(value)).collect();
-            assert!(slots.give_up().is_none(), "they are in use");
-            for slot in all {
-                slots.remove(slot);
-            }
-            assert_eq!(slots.give_up().map(|spent| spent.len()), Some(count).filter(|count| *count > KEPT));
-            assert_eq!(slots.len(), if count > KEPT { 0 } else { count });
-        }
     }
 }

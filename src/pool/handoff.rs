@@ -1,10 +1,9 @@
-//! A request's place in the queue: the cell into which a connection is handed.
+//! The hand-off cell: where a connection is delivered to a waiting request.
 //!
-//! The hand-off is direct: what is put into the cell belongs to that request. Knows nothing of the policy or of
-//! sockets. Invariant: what is delivered is taken exactly once, by the waiter, or by whoever finds that the waiter
-//! has left.
+//! The hand-off is direct: what is put into the cell belongs to that request. Knows nothing of the policy or of sockets.
+//! Invariant: a gift is taken exactly once, by the waiter, or by the giver that finds that the waiter has left.
 //!
-//! The race it settles, as a timeline (`tests/loom` plays all of them):
+//! The race that the cell settles, as a timeline (`tests/loom` plays all of them):
 //!
 //! ```text
 //! giver   policy pops the waiter ......... deliver(conn): the waiter is gone, conn comes back to the giver
@@ -18,102 +17,104 @@ use super::sync::{Mutex, MutexGuard, PoisonError};
 /// One waiter's cell.
 #[derive(Debug)]
 pub(crate) struct Cell<G> {
-    state: Mutex<State<G>>,
+    content: Mutex<Content<G>>,
 }
 
 /// What [`Cell::withdraw`] finds.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Withdrawn<G> {
+    /// What was delivered and not taken.
     Gift(G),
     /// Nothing was delivered yet.
     NotYet,
-    /// It was taken, or the waiter has left.
+    /// The gift was taken, or the waiter has left.
     Over,
 }
 
+/// What is in a cell.
 #[derive(Debug)]
-enum State<G> {
+enum Content<G> {
     Waiting(Option<Waker>),
     Given(G),
-    /// Taken, or left.
+    /// The gift was taken, or the waiter has left.
     Over,
 }
 
 impl<G> Cell<G> {
     pub(crate) fn new() -> Self {
-        Self { state: Mutex::new(State::Waiting(None)) }
+        Self { content: Mutex::new(Content::Waiting(None)) }
     }
 
-    /// Hands `gift` over and wakes the waiter; if it has left, the gift comes back.
+    /// Hands `gift` over and wakes the waiter. Returns the gift if the waiter has left or was given another.
     pub(crate) fn deliver(&self, gift: G) -> Result<(), G> {
-        let mut state = self.lock();
-        let waker = match &mut *state {
-            State::Waiting(waker) => waker.take(),
-            State::Given(_) | State::Over => return Err(gift),
+        let mut content = self.lock();
+        let waker = match &mut *content {
+            Content::Waiting(waker) => waker.take(),
+            Content::Given(_) | Content::Over => return Err(gift),
         };
-        *state = State::Given(gift);
-        drop(state);
+        *content = Content::Given(gift);
+        drop(content);
         if let Some(waker) = waker {
             waker.wake();
         }
         Ok(())
     }
 
-    /// Takes what was delivered, or leaves the task's waker. (A waker is the caller's code: it is cloned and dropped
-    /// without the lock.)
+    /// Takes what was delivered, or leaves the task's waker. A waker is the caller's code, so it is cloned and
+    /// dropped without the lock.
     pub(crate) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<G> {
         let mut new = None;
-        let mut state = self.lock();
+        let mut content = self.lock();
         let is_known =
             |waker: &Option<Waker>| waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
-        if matches!(&*state, State::Waiting(waker) if !is_known(waker)) {
-            drop(state);
+        if matches!(&*content, Content::Waiting(waker) if !is_known(waker)) {
+            drop(content);
             new = Some(cx.waker().clone());
-            state = self.lock();
+            content = self.lock();
         }
-        let polled = match &mut *state {
-            State::Waiting(waker) if new.is_some() => {
+        let polled = match &mut *content {
+            Content::Waiting(waker) if new.is_some() => {
                 std::mem::swap(waker, &mut new);
                 Poll::Pending
             }
-            State::Waiting(_) | State::Over => Poll::Pending,
-            State::Given(_) => match std::mem::replace(&mut *state, State::Over) {
-                State::Given(gift) => Poll::Ready(gift),
-                State::Waiting(_) | State::Over => Poll::Pending,
+            Content::Waiting(_) | Content::Over => Poll::Pending,
+            Content::Given(_) => match std::mem::replace(&mut *content, Content::Over) {
+                Content::Given(gift) => Poll::Ready(gift),
+                Content::Waiting(_) | Content::Over => Poll::Pending,
             },
         };
-        drop(state);
+        drop(content);
         drop(new);
         polled
     }
 
-    /// Whether what was delivered was taken, or the waiter has left.
+    /// Whether the gift was taken, or the waiter has left.
     pub(crate) fn is_over(&self) -> bool {
-        matches!(*self.lock(), State::Over)
+        matches!(*self.lock(), Content::Over)
     }
 
-    /// Takes back what was delivered and not taken; the waiter finds `instead`.
+    /// Takes back what was delivered and not taken. The waiter finds `instead`.
     pub(crate) fn withdraw(&self, instead: G) -> Withdrawn<G> {
-        let mut state = self.lock();
-        match &mut *state {
-            State::Given(gift) => Withdrawn::Gift(std::mem::replace(gift, instead)),
-            State::Waiting(_) => Withdrawn::NotYet,
-            State::Over => Withdrawn::Over,
+        let mut content = self.lock();
+        match &mut *content {
+            Content::Given(gift) => Withdrawn::Gift(std::mem::replace(gift, instead)),
+            Content::Waiting(_) => Withdrawn::NotYet,
+            Content::Over => Withdrawn::Over,
         }
     }
 
-    /// The waiter leaves; what had been delivered unseen is the caller's.
+    /// Ends the wait. Returns what had been delivered and not seen.
     pub(crate) fn leave(&self) -> Option<G> {
-        let was = std::mem::replace(&mut *self.lock(), State::Over);
-        // (A waker is the caller's code: it is dropped without the lock.)
+        let was = std::mem::replace(&mut *self.lock(), Content::Over);
+        // A waker is the caller's code, so it is dropped without the lock.
         match was {
-            State::Given(gift) => Some(gift),
-            State::Waiting(_) | State::Over => None,
+            Content::Given(gift) => Some(gift),
+            Content::Waiting(_) | Content::Over => None,
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State<G>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Content<G>> {
+        self.content.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -131,7 +132,7 @@ mod tests {
         assert_eq!(cell.leave(), None);
     }
 
-    /// A waker is the caller's code, when it is dropped, cloned and woken.
+    /// A waker runs the caller's code when it is dropped, cloned and woken.
     #[test]
     fn no_waker_is_dropped_under_the_lock() {
         use std::sync::Arc;
@@ -144,13 +145,13 @@ mod tests {
         }
         impl Drop for Nosy {
             fn drop(&mut self) {
-                assert!(self.0.state.try_lock().is_ok(), "it is dropped under the lock");
+                assert!(self.0.content.try_lock().is_ok(), "it is dropped under the lock");
                 self.1.fetch_add(1, Ordering::SeqCst);
             }
         }
         let (cell, dropped) = (Arc::new(Cell::new()), Arc::new(AtomicUsize::new(0)));
         for polls in 1..=3 {
-            // Each replaces the one before, of which the cell has the last handle.
+            // Each waker replaces the previous one, of which the cell has the last handle.
             let waker = Waker::from(Arc::new(Nosy(cell.clone(), dropped.clone())));
             assert!(cell.poll_take(&mut Context::from_waker(&waker)).is_pending());
             drop(waker);
@@ -161,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_taken_can_be_taken_back() {
+    fn a_gift_that_was_not_taken_can_be_withdrawn() {
         let cell = Cell::new();
         assert_eq!(cell.withdraw(9), Withdrawn::NotYet);
         assert_eq!(cell.deliver(1), Ok(()));
@@ -172,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn who_leaves_gets_what_had_come_and_what_comes_later_goes_back() {
+    fn a_waiter_that_leaves_gets_an_earlier_gift_and_a_later_one_goes_back() {
         let cell = Cell::new();
         assert_eq!(cell.deliver(1), Ok(()));
         assert_eq!(cell.leave(), Some(1));

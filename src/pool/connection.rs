@@ -1,8 +1,8 @@
 //! One connection as the pool keeps it, and what callers are told of it.
 //!
-//! It knows nothing of HTTP, and nothing of who uses it. Invariants: what never changes about a connection is made once,
-//! and shared with whoever asks; and while nobody polls a connection that is in use, it lies where it can be closed from
-//! outside (see [`Fixed::cut`]).
+//! Knows nothing of HTTP, and nothing of the request that uses the connection. Invariants: what never changes about a
+//! connection is made once and shared; and while no task polls a connection in use, it is parked where it can be
+//! closed from outside (see [`Fixed::cut`]).
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -14,65 +14,66 @@ use std::task::Waker;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::action::{Served, Terms};
-use super::hosts::Place;
 use super::key::Route;
-use super::stats::DropReason;
-use super::{Runtime, Shared};
+use super::policy::actions::{Served, Terms};
+use super::policy::places::Place;
+use super::policy::reasons::DropReason;
+use super::{PoolInner, Runtime};
 use crate::connect::{Look, Stream};
 use crate::time;
 use crate::timer::Timer;
 use crate::trace::Setup;
 
-/// One connection, as it is kept: in two parts, of which the second is to be found while the first is away.
+/// One connection, in two parts: one that moves to its user, and one that can be reached meanwhile.
 #[derive(Debug)]
-pub(crate) struct Kept {
+pub(crate) struct Connection {
     pub(super) conn: Box<Conn>,
     pub(super) fixed: Arc<Fixed>,
 }
 
-/// What changes about a connection. What the pool touches for each request stands together, as in [`Fixed`].
+/// The part that moves to the connection's user. The fields that the pool touches for each request stand together.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Conn {
     pub(super) runtime: Runtime,
-    /// Requests that were begun on it.
+    /// Number of requests that were begun on the connection.
     pub(super) requests: u64,
-    /// How many more the server takes, if it said so.
+    /// Number of requests that the server still takes, if it said so.
     pub(super) more: Option<u64>,
-    /// How long the server keeps it idle, by its last word.
+    /// Time until which the server keeps the connection idle, by its latest word.
     stay_until: Option<Instant>,
-    /// Time at which its latest use ended, or it was made.
+    /// Time at which the latest use ended, or the connection was made.
     pub(super) used_at: Instant,
-    /// How it was made, until its first request has been told.
+    /// How the connection was made, until its first request has reported it.
     pub(super) setup: Option<Arc<Setup>>,
-    /// Whether it was ever idle: the peer may have closed it since.
+    /// Whether the connection was ever idle, so that the server may have closed it since.
     pub(super) was_idle: bool,
     /// Number of CR and LF bytes discarded while the connection has been idle.
     pub(super) line_ends: u16,
-    /// How many bytes the latest response took, about.
+    /// Size of the latest response in bytes, about.
     pub(super) latest_size: u32,
-    /// Kept across requests; see [`Timer`].
+    /// Timer that is kept across requests: see [`Timer`].
     pub(crate) timer: Timer,
     pub(crate) stream: Stream,
 }
 
-/// What can be reached of a connection while the rest is away: what never changes, and where that lies then. (Of the pool it
-/// keeps the memory, not what is in it.)
+/// The part that can be reached while the other is away: what never changes, and where the other part is parked.
+///
+/// Holds the pool weakly, so that a connection keeps the pool's memory but not its content.
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct Fixed {
     /// State of the current request, for `Pool::stats`.
     pub(super) open: Open,
-    /// Where it is counted, as long as it is not closed.
+    /// Where the connection is counted until it is closed.
     pub(super) place: Place,
     pub(super) id: u64,
-    /// The network that it was made in.
+    /// Network epoch in which the connection was dialed.
     pub(super) epoch: u64,
-    /// From when on it is too old.
+    /// Time from which on the connection is too old to be used.
     pub(super) until: Option<Instant>,
     pub(super) handshake: Duration,
-    pub(super) pool: Weak<Shared>,
+    pub(super) pool: Weak<PoolInner>,
     parked: Mutex<Parked>,
     pub(super) made: Instant,
     pub(super) route: Arc<Route>,
@@ -80,12 +81,12 @@ pub(super) struct Fixed {
     pub(super) local: Option<SocketAddr>,
 }
 
-/// The request that is under way on a connection, for the pool's ledger: the policy counts a request when its use of the
-/// connection ends. Written by whoever uses the connection, without a lock.
+/// The request under way on a connection, for `Pool::stats`. The policy counts a request only when its use of the
+/// connection ends. Written by the user of the connection, without a lock.
 #[derive(Debug, Default)]
 pub(super) struct Open(AtomicU8);
 
-/// What [`Open`] says at one moment.
+/// Content of [`Open`] at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct OpenNow(u8);
 
@@ -95,11 +96,12 @@ impl Open {
         self.0.store(now.0, Ordering::Relaxed);
     }
 
-    /// Notes that the caller has a response whose content was not read to its end.
+    /// Notes that the caller has a response whose content was not read to the end.
     pub(super) fn set_unread(&self) {
         self.0.store(self.0.load(Ordering::Relaxed) | OpenNow::UNREAD, Ordering::Relaxed);
     }
 
+    /// Returns how far the request has come.
     pub(super) fn now(&self) -> OpenNow {
         OpenNow(self.0.load(Ordering::Relaxed))
     }
@@ -131,24 +133,24 @@ impl OpenNow {
         self.0 & Self::SAVED != 0
     }
 
-    /// Whether the caller has a response whose content was not read to its end.
+    /// Whether the caller has a response whose content was not read to the end.
     pub(super) fn is_unread(self) -> bool {
         self.0 & Self::UNREAD != 0
     }
 }
 
-/// A connection in use, while nobody polls it.
+/// Where a connection in use lies while no task polls it.
 #[derive(Debug, Default)]
 #[repr(C)]
 struct Parked {
-    /// It reads a rest that nobody wants.
+    /// Whether the connection reads the remainder of an abandoned response.
     is_draining: bool,
-    /// It is to be closed, for this reason, as soon as whoever polls it is done.
+    /// Why the connection is to be closed as soon as the task that polls it is done.
     cut: Option<DropReason>,
-    /// Who waits for it: to be read from, and (of one that was upgraded) to be written to.
+    /// Wakers of the tasks that wait for the connection: to read from it and, after an upgrade, to write to it.
     wakers: [Option<Waker>; 2],
     conn: Option<Box<Conn>>,
-    /// How far its use has come.
+    /// How far the use of the connection has come.
     progress: Progress,
 }
 
@@ -157,40 +159,40 @@ struct Parked {
 pub(super) struct Progress {
     /// Whether a request was begun.
     pub(super) begun: bool,
-    /// Whether it was answered.
+    /// Whether the request was answered.
     pub(super) answered: bool,
-    /// It reads a rest that nobody wants.
+    /// Whether the connection reads the remainder of an abandoned response.
     pub(super) is_draining: bool,
 }
 
 /// What a cut found.
 #[derive(Debug)]
 pub(super) enum Cut {
-    /// The connection, which is the caller's to close and to release.
+    /// The connection, which the caller has to close and to release.
     Taken(Box<Conn>, Served),
-    /// Somebody is polling it, and closes it next.
+    /// A task is polling the connection and closes it next.
     Marked,
-    /// It is none of those that were to be cut.
+    /// The connection is none of those that were to be closed.
     Spared,
 }
 
 impl Progress {
-    /// Whether the peer may have closed the connection before this use of it: it was used or kept before.
+    /// Whether the connection was used or idle before this use, so that the server may have closed it meanwhile.
     pub(super) fn is_reused(self, conn: &Conn) -> bool {
         conn.was_idle || conn.requests > u64::from(self.begun)
     }
 
-    /// Whether the request was answered on a connection that had carried one before.
+    /// Whether the request was answered on a connection that had carried another request before.
     fn has_saved(self, conn: &Conn) -> bool {
         self.answered && conn.requests > 1
     }
 
-    /// What the ledger shows until the use ends.
+    /// Returns what `Pool::stats` shows of the use until it ends.
     pub(super) fn open(self, conn: &Conn) -> OpenNow {
         OpenNow::new(self.begun, self.begun && self.is_reused(conn), self.has_saved(conn))
     }
 
-    /// What the end of the use adds to the ledger.
+    /// Returns what the end of the use adds to the ledger.
     pub(super) fn served(self, conn: &Conn, fixed: &Fixed) -> Served {
         Served {
             request: self.begun,
@@ -204,14 +206,14 @@ impl Progress {
 }
 
 impl Fixed {
-    /// How long its connection may be kept: see [`Kept::terms`].
+    /// Returns how long the connection may be kept: see [`Connection::terms`].
     pub(super) fn terms(&self, conn: &Conn, stay: Option<Duration>, epoch: u64) -> Terms {
         Terms {
             used: Some(conn.used_at),
             stay,
             until: self.until,
             is_used: conn.requests > 0,
-            is_of_old: self.epoch != epoch,
+            is_of_old_network: self.epoch != epoch,
         }
     }
 
@@ -219,7 +221,8 @@ impl Fixed {
         self.parked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts the connection where it can be closed from outside; it comes back if that has been asked for already.
+    /// Parks the connection where it can be closed from outside. Returns it, with the reason, if it is to be closed
+    /// already.
     pub(super) fn park(
         &self,
         conn: Box<Conn>,
@@ -239,22 +242,23 @@ impl Fixed {
             None => None,
         };
         drop(parked);
-        // (It is the caller's code.)
+        // A waker is the caller's code, so it is dropped without the lock.
         drop(old);
         Ok(())
     }
 
-    /// Takes the connection back; `None`: it was closed meanwhile.
+    /// Takes the parked connection back. Returns `None` if it was closed meanwhile.
     pub(super) fn unpark(&self) -> Option<Box<Conn>> {
         self.parked().conn.take()
     }
 
-    /// From now on it reads a rest that nobody wants, or does not after all.
+    /// Sets whether the connection reads the remainder of an abandoned response.
     pub(super) fn set_draining(&self, is_draining: bool) {
         self.parked().is_draining = is_draining;
     }
 
-    /// Its use ends: what was said of it does not concern the next. Answers why it is to be closed, if it is.
+    /// Ends the use of the connection, so that nothing of it concerns the next. Returns why the connection is to be
+    /// closed, if it is.
     pub(super) fn end_use(&self) -> Option<DropReason> {
         let mut parked = self.parked();
         parked.is_draining = false;
@@ -264,8 +268,8 @@ impl Fixed {
         cut
     }
 
-    /// The connection is to be closed, whoever uses it; if it is [`Abandoned`](DropReason::Abandoned), unless somebody
-    /// still wants what it reads.
+    /// Has the connection closed, even if it is in use. With [`Abandoned`](DropReason::Abandoned), only if it is
+    /// draining.
     pub(super) fn cut(&self, reason: DropReason) -> Cut {
         let mut parked = self.parked();
         if reason == DropReason::Abandoned && !parked.is_draining {
@@ -290,7 +294,16 @@ pub(crate) enum Direction {
     Write,
 }
 
-/// Which connection served a request. See [`Response::connection`](crate::Response::connection).
+/// Describes the connection that served a request. See [`Response::connection`](crate::Response::connection).
+///
+/// ```no_run
+/// # async fn run() -> handclasp::Result<()> {
+/// let response = handclasp::get("https://example.org/").await?;
+/// let connection = response.connection();
+/// println!("connection {}, request {} on it", connection.id(), connection.ordinal());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct ConnectionInfo {
     pub(super) fixed: Arc<Fixed>,
@@ -300,37 +313,37 @@ pub struct ConnectionInfo {
 }
 
 impl ConnectionInfo {
-    /// A number that is unique among the connections of this client, counted from 1.
+    /// Returns the connection's number, counted from 1. It is unique among the connections of this client.
     pub fn id(&self) -> u64 {
         self.fixed.id
     }
 
-    /// The address at the other end; `None` for a connector of your own.
+    /// Returns the server's address, or the proxy's. `None` for a connection that a custom connector made.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         self.fixed.peer
     }
 
-    /// The address at our end; `None` for a connector of your own.
+    /// Returns the address of this end. `None` for a connection that a custom connector made.
     pub fn local_addr(&self) -> Option<SocketAddr> {
         self.fixed.local
     }
 
-    /// Whether the request found the connection already made: used before, or dialed ahead.
+    /// Whether the connection existed before the request: it was used before, or dialed ahead.
     pub fn is_reused(&self) -> bool {
         self.reused
     }
 
-    /// Which request on this connection it was, counted from 1.
+    /// Returns which request on this connection it was, counted from 1.
     pub fn ordinal(&self) -> u64 {
         self.ordinal
     }
 
-    /// How old the connection was when the request was sent.
+    /// Returns how old the connection was when the request was sent.
     pub fn age(&self) -> Duration {
         self.begun.saturating_duration_since(self.fixed.made)
     }
 
-    /// What the connection's handshake cost: TCP, proxy and TLS, without the name.
+    /// Returns how long the connection's handshake took: TCP, proxy and TLS, without the lookup of the name.
     pub fn handshake(&self) -> Duration {
         self.fixed.handshake
     }
@@ -350,10 +363,10 @@ impl fmt::Debug for ConnectionInfo {
     }
 }
 
-impl Kept {
+impl Connection {
     #[allow(clippy::too_many_arguments, reason = "one for each thing that is known of it from the start")]
     pub(super) fn new(
-        pool: Weak<Shared>,
+        pool: Weak<PoolInner>,
         id: u64,
         stream: Stream,
         peer: Option<SocketAddr>,
@@ -405,15 +418,16 @@ impl Kept {
         self.fixed.place
     }
 
-    /// How long it may be kept, where the server keeps it idle for `stay` and the network is that of `epoch`.
+    /// Returns how long the connection may be kept, if the server keeps it idle for `stay` and the network epoch is
+    /// `epoch`.
     pub(super) fn terms(&self, stay: Option<Duration>, epoch: u64) -> Terms {
         self.fixed.terms(&self.conn, stay, epoch)
     }
 
-    /// Closes the connection and drops it. TLS says goodbye, without blocking.
+    /// Closes the connection and drops it. TLS sends a close_notify, without blocking.
     ///
-    /// Returns the panic of a caller's transport, so that the slot is released first. [`go_on`] then rethrows the panic in the
-    /// request that the connection belongs to.
+    /// Returns the panic of a caller's transport, so that the room is freed first. [`go_on`] then rethrows the panic
+    /// in the request that the connection belongs to.
     pub(super) fn close(self, reason: DropReason) -> thread::Result<()> {
         let mut this = self;
         let closed = catch_unwind(AssertUnwindSafe(|| {
@@ -425,7 +439,7 @@ impl Kept {
     }
 }
 
-impl Deref for Kept {
+impl Deref for Connection {
     type Target = Conn;
 
     fn deref(&self) -> &Conn {
@@ -433,14 +447,15 @@ impl Deref for Kept {
     }
 }
 
-impl DerefMut for Kept {
+impl DerefMut for Connection {
     fn deref_mut(&mut self) -> &mut Conn {
         &mut self.conn
     }
 }
 
 impl Conn {
-    /// How long the server keeps it idle from now on: as it said with its last response, or before, if there was none since.
+    /// Returns how long the server keeps the connection idle from now on, by its latest response or by an earlier one
+    /// if there was none since.
     pub(super) fn stay(
         &mut self,
         said: Option<Duration>,
@@ -459,7 +474,7 @@ impl Conn {
         now >= self.used_at + DOZE
     }
 
-    /// Looks at it, as at a connection that is idle or was: what means nothing is discarded.
+    /// Looks at a connection that is or was idle. Discards line ends, which mean nothing there.
     #[inline]
     pub(crate) fn look(&mut self) -> Look {
         match self.stream.look() {
@@ -468,7 +483,7 @@ impl Conn {
         }
     }
 
-    /// Whether it has carried a request, or was idle.
+    /// Whether the connection has carried a request or was idle.
     pub(super) fn is_reused(&self) -> bool {
         self.was_idle || self.requests > 0
     }
@@ -477,7 +492,7 @@ impl Conn {
         &self.runtime
     }
 
-    /// It comes from the shelf: from now on it counts as reused.
+    /// Marks the connection as taken from the shelf: from now on it counts as reused.
     pub(crate) fn set_idle(&mut self) {
         self.was_idle = true;
         self.setup = None;

@@ -1,0 +1,363 @@
+//! What all parts of one pool share: the lock, and the code that carries out what the policy decides.
+//!
+//! Knows nothing of HTTP. Invariant: nothing is awaited, closed, woken, spawned or sent while the lock is held.
+
+use std::collections::HashMap;
+use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use foldhash::fast::RandomState;
+use tokio::sync::Notify;
+
+use super::connection::{Connection, OpenNow, contained};
+use super::events::{Log, PoolEventKind};
+use super::key::{Key, Route};
+use super::lease::Lease;
+use super::policy::actions::{Action, Checkout, Served};
+use super::policy::ledger::{Counters, Counts};
+use super::policy::places::Place;
+use super::policy::reasons::DropReason;
+use super::policy::{self, Policy};
+use super::state::{Locked, State};
+use super::waiter::{Granted, Wait, Waiter};
+use super::{Actions, Decider, PoolConfig, Runtime, Shell, WarmCell, reaper};
+use crate::connect::{DialError, Dialer};
+use crate::time::{self, Awake};
+use crate::trace::Setup;
+
+/// What all handles, leases, dials and reapers of one pool share.
+#[derive(Debug)]
+pub(crate) struct PoolInner {
+    state: Mutex<State>,
+    pub(super) hasher: RandomState,
+    pub(super) config: PoolConfig,
+    pub(super) dialer: Arc<Dialer>,
+    pub(super) next_id: AtomicU64,
+    /// Of the network: a connection that was made in an earlier one is not kept.
+    pub(super) epoch: AtomicU64,
+    /// Detects that the machine was suspended.
+    pub(super) awake: Mutex<Awake>,
+}
+
+impl PoolInner {
+    pub(super) fn new(config: PoolConfig, dialer: Dialer) -> Self {
+        let hasher = RandomState::default();
+        let state = State::new(Policy::new(config.limits.clone(), hasher.hash_one(0)));
+        Self {
+            state: Mutex::new(state),
+            hasher,
+            config,
+            dialer: Arc::new(dialer),
+            next_id: AtomicU64::new(1),
+            epoch: AtomicU64::new(0),
+            awake: Mutex::new(Awake::new()),
+        }
+    }
+
+    /// Locks the state. A panic under the lock, of which none is known, must not fail the other requests.
+    pub(super) fn lock(&self) -> Locked<'_> {
+        Locked::new(self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Drops the log of events if it has no readers any more.
+    pub(super) fn stop_telling(&self, log: &Arc<Log>) {
+        let mut state = self.lock();
+        let is_unheard =
+            state.log.as_ref().is_some_and(|known| Arc::ptr_eq(known, log) && !known.has_readers());
+        let unheard = if is_unheard { state.log.take() } else { None };
+        drop(state);
+        drop(unheard);
+    }
+
+    /// Returns the ledger of all hosts, and adds the requests under way to it and to the copied ledgers in `hosts`.
+    /// The policy counts a request only when its use of the connection ends.
+    pub(super) fn total_with_open(&self, hosts: &mut [(Key, Counters, Counts)]) -> (Counters, Counts) {
+        let by_route = hosts.iter().enumerate().map(|(at, (key, ..))| (Arc::as_ptr(&key.route), at));
+        let by_route: HashMap<*const Route, usize> = by_route.collect();
+        let mut state = self.lock();
+        let (total, counts) = state.policy.total();
+        let mut total = total.clone();
+        let mut from = 0;
+        loop {
+            // The first group is of the same moment as the total.
+            let group = state.live.range(from..).take(policy::BATCH);
+            let group: Vec<_> =
+                group.map(|(id, fixed)| (*id, Arc::as_ptr(&fixed.route), fixed.open.now())).collect();
+            drop(state);
+            let Some((last, ..)) = group.last() else { return (total, counts) };
+            from = last + 1;
+            for (_, route, open) in group.into_iter().filter(|(.., open)| open.is_sent()) {
+                let host = by_route.get(&route).and_then(|at| hosts.get_mut(*at));
+                let host = host.map(|(_, counters, _)| counters);
+                let shortest = host.as_ref().map_or(0, |host| host.shortest());
+                for counters in [Some(&mut total), host].into_iter().flatten() {
+                    counters.count_request(open.is_reused(), open.has_saved(), shortest);
+                }
+            }
+            state = self.lock();
+        }
+    }
+
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Relaxed)
+    }
+
+    /// Closes all connections that are idle now.
+    pub(super) fn bury_idle(self: &Arc<Self>, reason: DropReason) {
+        // Only as many as are idle now: connections that come back meanwhile are newer.
+        let mut left = self.lock().policy.total().1.idle;
+        while left > 0 {
+            let mut actions = Vec::new();
+            let buried =
+                self.decide(&mut actions, |policy, _, actions| policy.bury_oldest(left, reason, actions));
+            self.perform(actions);
+            left = if buried == 0 { 0 } else { left - buried };
+        }
+    }
+
+    /// Returns how long this connection may live. Connections that are made together do not end together.
+    pub(super) fn lifetime(&self, id: u64) -> Option<Duration> {
+        let lifetime = self.config.limits.max_lifetime?;
+        let start = self.hasher.hash_one(0) as f64 / u64::MAX as f64;
+        // The fractions of multiples of the golden ratio lie far from each other, however many there are, so that
+        // connections made one after another end apart. The start is random, so that other programs begin elsewhere.
+        let drawn = (start + id as f64 * GOLDEN).fract();
+        Some(lifetime - lifetime.mul_f64(drawn * JITTER))
+    }
+
+    /// Returns the lease or the wait that a checkout came to.
+    pub(super) fn settle(
+        self: &Arc<Self>,
+        checkout: Checkout<Shell>,
+        waiting: Option<Arc<Waiter>>,
+    ) -> Result<Lease, Wait> {
+        match (checkout, waiting) {
+            (Checkout::Reuse(mut connection, _), _) => {
+                connection.set_idle();
+                Ok(Lease::new(connection))
+            }
+            (Checkout::Queued(ticket), Some(waiting)) => Err(Wait::new(self.clone(), ticket, waiting)),
+            (Checkout::Queued(_) | Checkout::Full(_) | Checkout::Failing(_) | Checkout::Shut, _) => {
+                unreachable!(
+                    "the policy asks for the waiter it queues, and its callers have dealt with refusals"
+                )
+            }
+        }
+    }
+
+    /// Gives a request another connection, or a place in the queue, for one that was dead.
+    pub(super) fn replace(
+        self: &Arc<Self>,
+        place: Place,
+        id: u64,
+        served: Served,
+        reason: DropReason,
+        fresh: Option<Duration>,
+    ) -> Result<Lease, Wait> {
+        let mut made = None;
+        let mut actions = Vec::new();
+        let waiter = || made.insert(Arc::new(Waiter::new())).clone();
+        let now = time::now();
+        let mut state = self.lock();
+        state.note(place, PoolEventKind::Closed { id, reason, why: None });
+        let checkout = state.policy.replace(place, served.answered, reason, fresh, now, waiter, &mut actions);
+        match &checkout {
+            Checkout::Reuse(conn, place) => {
+                state.note(*place, PoolEventKind::Assigned { id: conn.id(), reused: true });
+            }
+            _ => state.note(place, PoolEventKind::Waited),
+        }
+        state.note_actions(&actions, now);
+        drop(state);
+        self.perform(actions);
+        self.settle(checkout, made)
+    }
+
+    /// Takes back a connection that was proven reusable.
+    pub(super) fn checkin(
+        self: &Arc<Self>,
+        mut connection: Connection,
+        stay: Option<Duration>,
+        served: Served,
+        now: Instant,
+    ) {
+        let mut actions = Vec::new();
+        if served.request {
+            // A connection that comes back unused keeps its `used_at`.
+            connection.used_at = now;
+            connection.line_ends = 0;
+        }
+        let stay = connection.stay(stay, served.request, now);
+        self.keep(self.lock(), connection, now, &mut actions, |state, connection, now, actions| {
+            let terms = connection.terms(stay, self.epoch());
+            // From here on, the policy counts the request.
+            connection.fixed.open.note(OpenNow::default());
+            state.policy.checkin(connection.place(), connection, terms, served, now, actions)
+        });
+        self.perform(actions);
+    }
+
+    /// Frees the room of a leased connection that was closed.
+    pub(super) fn release(
+        self: &Arc<Self>,
+        place: Place,
+        id: u64,
+        served: Served,
+        reason: DropReason,
+        why: Option<&'static str>,
+    ) {
+        let mut actions = Vec::new();
+        let now = time::now();
+        let mut state = self.lock();
+        state.note(place, PoolEventKind::Closed { id, reason, why });
+        let runtime = state.policy.partition(place).cloned();
+        state.policy.release(place, served, Some(reason), now, &mut actions);
+        state.note_actions(&actions, now);
+        // The reaper dials later for what could not be dialed now.
+        match (runtime, state.due_anywhere()) {
+            (Some(runtime), Some(due)) => {
+                self.ensure_reaper(state, runtime.id(), |_| Some(runtime.clone()), due);
+            }
+            (runtime, _) => {
+                drop(state);
+                drop(runtime);
+            }
+        }
+        self.perform(actions);
+    }
+
+    /// Lets the policy take a connection, and makes sure that the reaper of its runtime knows when it expires.
+    pub(super) fn keep(
+        self: &Arc<Self>,
+        mut state: Locked<'_>,
+        connection: Connection,
+        now: Instant,
+        actions: &mut Actions,
+        give: impl FnOnce(&mut State, Connection, Instant, &mut Actions) -> Option<Instant>,
+    ) {
+        let (id, place, runtime, noted) =
+            (connection.id(), connection.place(), connection.runtime().id(), actions.len());
+        let shelved = give(&mut state, connection, now, actions);
+        if shelved.is_some() {
+            state.note(place, PoolEventKind::Kept { id });
+        }
+        state.note_actions(&actions[noted..], now);
+        let grant = state.grants.back().filter(|_| shelved.is_none()).map(|(due, ..)| *due);
+        let Some(deadline) = shelved.or(grant) else { return };
+        let partition = |state: &State| state.policy.partition(place).cloned();
+        self.ensure_reaper(state, runtime, partition, deadline);
+    }
+
+    /// Makes sure that the reaper of a runtime looks no later than at `deadline`.
+    pub(super) fn ensure_reaper(
+        self: &Arc<Self>,
+        mut state: Locked<'_>,
+        id: tokio::runtime::Id,
+        runtime: impl FnOnce(&State) -> Option<Runtime>,
+        deadline: Instant,
+    ) {
+        let wake = match state.reapers.iter_mut().find(|entry| entry.runtime.id() == id) {
+            Some(entry) if entry.due <= deadline => return,
+            Some(entry) => {
+                entry.due = deadline;
+                let wake = entry.wake.clone();
+                drop(state);
+                wake.notify_one();
+                return;
+            }
+            None => Arc::new(Notify::new()),
+        };
+        let Some(runtime) = runtime(&state) else { return };
+        state.reapers.push(reaper::Entry { runtime: runtime.clone(), due: deadline, wake: wake.clone() });
+        drop(state);
+        reaper::start(self, &runtime, deadline, wake);
+    }
+
+    /// Carries out what the policy decided. No lock is held.
+    #[inline]
+    pub(super) fn perform(self: &Arc<Self>, actions: Actions) {
+        if !actions.is_empty() {
+            self.perform_all(actions, &[], None);
+        }
+    }
+
+    /// Carries out what the policy decided. `warm` are the cells that are told of the outcomes of new dials, and
+    /// `failure` is what failed waiters are told; without it they are told of the shutdown.
+    pub(super) fn perform_all(
+        self: &Arc<Self>,
+        mut actions: Actions,
+        warm: &[Arc<WarmCell>],
+        failure: Option<(&DialError, &Arc<Setup>)>,
+    ) {
+        let mut warm = warm.iter();
+        while !actions.is_empty() {
+            for action in std::mem::take(&mut actions) {
+                match action {
+                    Action::Grant { waiter, conn, place } => {
+                        // The connection is delivered even if the waker panics.
+                        let delivered = contained(|| waiter.cell.deliver(Granted::Conn(conn)));
+                        // The waiter left a moment ago: the connection goes to the next one.
+                        if let Some(Err(Granted::Conn(connection))) = delivered {
+                            // It left a moment ago: the connection goes on to the next.
+                            let give =
+                                |state: &mut State, connection: Connection, now, actions: &mut Actions| {
+                                    let terms = connection.terms(None, self.epoch());
+                                    state.policy.checkin(
+                                        place,
+                                        connection,
+                                        terms,
+                                        Served::default(),
+                                        now,
+                                        actions,
+                                    )
+                                };
+                            self.keep(self.lock(), connection, time::now(), &mut actions, give);
+                        }
+                    }
+                    Action::Fail { waiter } => {
+                        let failed = match failure {
+                            Some((error, setup)) => Granted::Failed(error.clone(), setup.clone()),
+                            None => Granted::Shutdown,
+                        };
+                        // A waiter that has left is not told.
+                        let _ = contained(|| waiter.cell.deliver(failed));
+                    }
+                    Action::Dial { key, partition, place, dial_id, wanted_by } => {
+                        let warm = warm.next().cloned();
+                        self.dial(key.route, &partition, place, dial_id, wanted_by.as_deref(), warm);
+                    }
+                    Action::Cut { id } => self.cut_draining(id, &mut actions),
+                    Action::Abort { dial_id } => self.abort_dial(dial_id),
+                    Action::Forget { partition } => drop(partition),
+                    Action::Bury { conn, place, reason } => {
+                        // A panic of the transport ends here, because the connection does not belong to the current
+                        // request.
+                        let _ = conn.close(reason);
+                        self.decide(&mut actions, |policy, now, actions| policy.buried(place, now, actions));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Lets the policy decide, and notes the actions for the events.
+    pub(super) fn decide<R>(
+        &self,
+        actions: &mut Actions,
+        decide: impl FnOnce(&mut Decider, Instant, &mut Actions) -> R,
+    ) -> R {
+        let (now, noted) = (time::now(), actions.len());
+        let mut state = self.lock();
+        let decided = decide(&mut state.policy, now, actions);
+        state.note_actions(&actions[noted..], now);
+        decided
+    }
+}
+
+/// Fractional part of the golden ratio.
+const GOLDEN: f64 = 0.618_033_988_749_894_9;
+
+/// Largest part of the maximum lifetime that is drawn off for a connection.
+const JITTER: f64 = 0.1;

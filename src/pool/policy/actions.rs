@@ -1,0 +1,106 @@
+//! What the policy answers: what a request gets, and what the shell has to do.
+//!
+//! Data only; knows nothing of how it is decided or carried out. Invariant: every value that may hold a resource (a
+//! connection, a waiter, a partition) is moved to the shell in here, so that it is dropped without the lock.
+
+use std::time::{Duration, Instant};
+
+use super::Failing;
+use super::dials::DialId;
+use super::kinds::Kinds;
+use super::places::Place;
+use super::queue::Turn;
+use super::reasons::DropReason;
+
+/// Identifies a waiting request: its place and its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ticket {
+    /// Host and shelf in whose queue the request waits.
+    pub(crate) place: Place,
+    /// Position in the queue.
+    pub(crate) turn: Turn,
+    /// Time at which the waiter joined the queue.
+    pub(crate) since: Instant,
+}
+
+/// What a request presents when it asks again, because a connection was granted to it and withdrawn before it was
+/// polled.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Again {
+    /// Position that the request had in the queue, and has again.
+    pub(crate) turn: Turn,
+    /// Time at which the waiter first joined the queue.
+    pub(crate) since: Instant,
+    /// Whether only a new connection will do, because the request lost a reused one.
+    pub(crate) is_resending: bool,
+}
+
+/// The answer to a checkout.
+#[derive(Debug)]
+pub(crate) enum Checkout<K: Kinds> {
+    /// An idle connection, now active. The request has to look at it before use.
+    Reuse(K::Connection, Place),
+    /// The request waits in the queue.
+    Queued(Ticket),
+    /// The queue is full: this many requests wait.
+    Full(usize),
+    /// The last dials to the host failed, and the waiting period before the next is not over.
+    Failing(Failing<K::Failure>),
+    /// The pool was shut down.
+    Shut,
+}
+
+/// What the shell has to do, in the given order, once it holds no lock.
+#[derive(Debug)]
+pub(crate) enum Action<K: Kinds> {
+    /// Hand the connection to the waiter. If the waiter has left, check the connection in again.
+    Grant { waiter: K::Waiter, conn: K::Connection, place: Place },
+    /// Tell the waiter that the dial failed, or that the pool was shut down.
+    Fail { waiter: K::Waiter },
+    /// Cancel this dial, which no longer takes room. If it succeeds anyway, close its connection unused.
+    Abort { dial_id: DialId },
+    /// Make a connection in this partition, then call `dialed` or `dial_failed` with `dial_id`. The progress of the
+    /// dial is shown to `wanted_by`; the first waiter in the queue gets the connection.
+    Dial { key: K::Key, partition: K::Partition, place: Place, dial_id: DialId, wanted_by: Option<K::Waiter> },
+    /// Close the connection, then call `buried`.
+    Bury { conn: K::Connection, place: Place, reason: DropReason },
+    /// Close the draining connection with this number, then call `release`, unless its drain has ended.
+    Cut { id: u64 },
+    /// Drop the partition: nothing is left of it at the host.
+    Forget { partition: K::Partition },
+}
+
+/// How long a connection may be kept.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Terms {
+    /// Time at which the connection was last used, or made. `None` is now.
+    pub(crate) used: Option<Instant>,
+    /// Time for which the server keeps the connection idle, if the server said so.
+    pub(crate) stay: Option<Duration>,
+    /// Time from which on the connection is too old to be used.
+    pub(crate) until: Option<Instant>,
+    /// Whether the connection has carried a request.
+    pub(crate) is_used: bool,
+    /// Whether the connection was dialed before the latest change of the network.
+    pub(crate) is_of_old_network: bool,
+}
+
+/// What the end of a lease adds to the ledger.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Served {
+    /// Whether a request was sent.
+    pub(crate) request: bool,
+    /// Whether the connection had been used or idle before.
+    pub(crate) reused: bool,
+    /// Whether the request was answered on a connection that had carried another request before.
+    pub(crate) saved: bool,
+    /// Whether the request was answered.
+    pub(crate) is_answered: bool,
+    /// Number of requests that the connection has answered over its life.
+    pub(crate) answered: u64,
+    /// Number of the connection, if it was draining.
+    pub(crate) drained: Option<u64>,
+}
+
+/// The actions that one call asks for.
+pub(crate) type Actions<K> = Vec<Action<K>>;

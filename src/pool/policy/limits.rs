@@ -1,0 +1,78 @@
+//! The limits and times that the policy keeps to, and their defaults.
+//!
+//! A leaf: plain settings.
+
+use std::time::Duration;
+
+/// Limits and times of a pool.
+#[derive(Clone, Debug)]
+pub(crate) struct Limits {
+    /// Largest number of connections to one host: idle, active and dialing. Unlimited by default.
+    pub(crate) max_connections_per_host: usize,
+    /// Largest number of connections to all hosts. Unlimited by default.
+    pub(crate) max_connections: usize,
+    /// Largest number of idle connections of one host. Unlimited by default. The one that has been idle for longest
+    /// is closed first.
+    pub(crate) max_idle_per_host: usize,
+    /// Largest number of idle connections of all hosts. See [`idle_room`](Self::idle_room) for the default. The one
+    /// that has been idle for longest is closed first, but none that was used in the last second.
+    pub(crate) max_idle: Option<usize>,
+    /// Largest number of requests that wait for a connection of one host. 10,000 by default. One more fails at once.
+    pub(crate) max_waiters_per_host: usize,
+    /// Time that a connection stays idle before it is closed. 60 s by default. `None` keeps it until the server
+    /// closes it. A server's `Keep-Alive: timeout=N` shortens it to N - 1 s.
+    pub(crate) idle_timeout: Option<Duration>,
+    /// Time for which a connection is used. The shell draws up to a tenth less for each connection. `None` by
+    /// default.
+    pub(crate) max_lifetime: Option<Duration>,
+    /// Time limit of a dial. `None` sets no limit.
+    pub(crate) connect_timeout: Option<Duration>,
+    /// Longest waiting period between dials to a failing host. `None`, the default, has no waiting period.
+    pub(crate) failing_host_backoff: Option<Duration>,
+    /// Whether requests to a failing host wait until its waiting period ends, instead of failing at once.
+    pub(crate) wait_for_failing: bool,
+    /// Number of connections in a row that a host may close after one response each before its connections are not
+    /// kept for a while. 3 by default.
+    pub(crate) not_kept_after: Option<u8>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_connections_per_host: usize::MAX,
+            max_connections: usize::MAX,
+            max_idle_per_host: usize::MAX,
+            max_idle: None,
+            max_waiters_per_host: 10_000,
+            idle_timeout: Some(Duration::from_secs(60)),
+            max_lifetime: None,
+            connect_timeout: Some(Duration::from_secs(10)),
+            failing_host_backoff: None,
+            wait_for_failing: false,
+            not_kept_after: Some(3),
+        }
+    }
+}
+
+impl Limits {
+    /// Returns the number of idle connections kept for all hosts.
+    ///
+    /// By default 1,024, or as many as a limit on connections allows if that is more, because otherwise connections
+    /// within the limit would be closed.
+    pub(crate) fn idle_room(&self) -> usize {
+        self.max_idle.unwrap_or_else(|| {
+            let limits = [self.max_connections, self.max_connections_per_host];
+            let largest = limits.into_iter().filter(|limit| *limit < usize::MAX).max().unwrap_or_default();
+            largest.max(IDLE_ROOM)
+        })
+    }
+
+    /// Whether any connection is kept for another request.
+    pub(crate) fn keeps_idle(&self) -> bool {
+        let is_kept = self.idle_timeout != Some(Duration::ZERO) && self.max_lifetime != Some(Duration::ZERO);
+        is_kept && self.max_idle_per_host > 0 && self.max_idle != Some(0)
+    }
+}
+
+/// Default number of idle connections kept for all hosts.
+const IDLE_ROOM: usize = 1024;

@@ -1,0 +1,69 @@
+//! Places: where in the table of hosts a connection or a waiter belongs, and when such a place is given up.
+//!
+//! Invariant: a place is valid while anything is counted or queued there.
+
+use super::Policy;
+use super::actions::{Action, Actions};
+use super::kinds::Kinds;
+
+/// Number of a host: the slot of its entry in the table of hosts.
+pub(crate) type HostId = u32;
+
+/// A host's entry, and the shelf of one partition there.
+///
+/// Valid while anything is counted or queued there, so that its holder looks nothing up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) host: HostId,
+    pub(crate) shelf: u32,
+}
+
+impl<K: Kinds> Policy<K> {
+    /// Returns the place of a host in a partition, which is made if it is not there. `is_key` and `key` find the host
+    /// or add it.
+    ///
+    /// The place has to be used before anything else happens, by [`checkout`](Self::checkout), [`warm`](Self::warm)
+    /// or [`set_min_idle`](Self::set_min_idle). These give the place up if nothing comes of it.
+    pub(crate) fn place(
+        &mut self,
+        hash: u64,
+        is_key: impl Fn(&K::Key) -> bool,
+        key: impl FnOnce() -> K::Key,
+        partition: &K::Partition,
+    ) -> Place {
+        self.hosts.place(hash, is_key, key, partition)
+    }
+
+    /// Gives a place up if nothing is left there.
+    pub(super) fn leave(&mut self, place: Place, out: &mut Actions<K>) {
+        self.vacate(place, out);
+        self.hosts.list_if_empty(place.host);
+    }
+
+    /// Gives the partition of a place up if nothing is left there.
+    pub(super) fn vacate(&mut self, place: Place, out: &mut Actions<K>) {
+        if let Some(partition) = self.hosts.vacate(place) {
+            out.push(Action::Forget { partition });
+        }
+    }
+
+    /// Lists the hosts of which a dial ahead was given up, if nothing is left of them. Called only while no caller
+    /// holds a place that this could make invalid.
+    pub(super) fn note_left(&mut self) {
+        while let Some(host_id) = self.left.pop() {
+            if self.hosts.get(host_id).is_some() {
+                self.hosts.list_if_empty(host_id);
+            }
+        }
+    }
+
+    /// Returns the key of the host of a valid place.
+    pub(crate) fn key_at(&self, place: Place) -> &K::Key {
+        &self.hosts.host(place.host).key
+    }
+
+    /// Returns the partition of a valid place.
+    pub(crate) fn partition(&self, place: Place) -> Option<&K::Partition> {
+        self.hosts.shelf(place).partition.as_ref()
+    }
+}

@@ -1,0 +1,109 @@
+//! Why connections are closed.
+//!
+//! A leaf: knows nothing of the rest.
+
+use std::fmt;
+
+/// Why the pool closed a connection.
+///
+/// ```
+/// use handclasp::DropReason;
+///
+/// assert_eq!(DropReason::IdleTimeout.to_string(), "idle timeout");
+/// assert!(DropReason::ALL.contains(&DropReason::PeerClosed));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DropReason {
+    /// A request or its response was dropped before the response was read to the end.
+    Abandoned,
+    /// The connection made room for another one, there were too many idle ones, or
+    /// [`evict_if`](crate::ClientBuilder::evict_if) asked for it.
+    Evicted,
+    /// The connection failed, or the server broke the protocol on it.
+    Failed,
+    /// The connection was idle for longer than the idle timeout, or than the server keeps it.
+    IdleTimeout,
+    /// The connection reached its maximum lifetime.
+    MaxLifetime,
+    /// The network changed after the connection was made: see
+    /// [`Pool::on_network_change`](crate::Pool::on_network_change).
+    NetworkChanged,
+    /// The host closes connections after one response or sends unsolicited bytes, and its connections are not kept
+    /// for a while.
+    NotKept,
+    /// The exchange ended in a way that forbids reuse, such as with `Connection: close`.
+    NotReusable,
+    /// The server closed the connection while it was idle, right after a response, or before it answered. An
+    /// unsolicited 408 response counts as a close.
+    PeerClosed,
+    /// The runtime that the connection belonged to has ended.
+    RuntimeGone,
+    /// The pool was shut down, or told to close its idle connections.
+    Shutdown,
+    /// The machine was suspended while the connection was idle, so the server may have dropped it.
+    Suspended,
+    /// The server sent bytes that no request had asked for, other than line ends.
+    Unsolicited,
+    /// The connection became a tunnel by an upgrade or by CONNECT, and the tunnel was dropped.
+    Upgraded,
+}
+
+impl DropReason {
+    /// All reasons, in alphabetical order.
+    pub const ALL: &[Self] = &[
+        Self::Abandoned,
+        Self::Evicted,
+        Self::Failed,
+        Self::IdleTimeout,
+        Self::MaxLifetime,
+        Self::NetworkChanged,
+        Self::NotKept,
+        Self::NotReusable,
+        Self::PeerClosed,
+        Self::RuntimeGone,
+        Self::Shutdown,
+        Self::Suspended,
+        Self::Unsolicited,
+        Self::Upgraded,
+    ];
+}
+
+impl fmt::Display for DropReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Abandoned => "abandoned",
+            Self::Evicted => "evicted",
+            Self::Failed => "failed",
+            Self::IdleTimeout => "idle timeout",
+            Self::MaxLifetime => "maximum lifetime",
+            Self::NetworkChanged => "network changed",
+            Self::NotKept => "host not kept",
+            Self::NotReusable => "not reusable",
+            Self::PeerClosed => "closed by the peer",
+            Self::RuntimeGone => "runtime gone",
+            Self::Shutdown => "shutdown",
+            Self::Suspended => "suspended",
+            Self::Unsolicited => "unsolicited bytes",
+            Self::Upgraded => "upgraded",
+        })
+    }
+}
+
+/// Number of reasons.
+pub(crate) const REASONS: usize = DropReason::ALL.len();
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_words() {
+        let mut seen = std::collections::HashSet::new();
+        for reason in DropReason::ALL {
+            let text = reason.to_string();
+            assert!(text.chars().all(|letter| letter.is_ascii_lowercase() || letter == ' '), "{text}");
+            assert!(seen.insert(text), "{reason:?}");
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! The runtime that a connection belongs to: the policy's partition.
+//!
+//! Invariant: two values are equal if they name the same tokio runtime.
+
+use tokio::runtime::Handle;
+
+use crate::error::Error;
+
+/// The runtime that a connection belongs to. A connection never leaves it.
+#[derive(Clone, Debug)]
+pub(crate) struct Runtime {
+    pub(crate) handle: Handle,
+}
+
+impl Runtime {
+    /// Returns the runtime that polls this task, or an error outside of a runtime.
+    pub(crate) fn current() -> Result<Self, Error> {
+        let handle = Handle::try_current()
+            .map_err(|error| Error::request("a request needs a tokio runtime to run on").because(error))?;
+        Ok(Self { handle })
+    }
+
+    /// Returns what distinguishes the runtime from others.
+    pub(crate) fn id(&self) -> tokio::runtime::Id {
+        self.handle.id()
+    }
+}
+
+impl PartialEq for Runtime {
+    fn eq(&self, other: &Self) -> bool {
+        self.id() == other.id()
+    }
+}
