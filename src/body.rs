@@ -20,8 +20,8 @@ use self::source::{File, Given};
 use crate::codec::BodyLength;
 use crate::error::{BoxError, Error, Result};
 use crate::exchange::Exchange;
+use crate::exchange::UploadProgress;
 use crate::trace::{Measured, Timings};
-use crate::upload::UploadProgress;
 
 /// The content of a request or of a response.
 ///

@@ -1,6 +1,6 @@
 //! The client: its verbs, and the fixed order in which a request goes through pool, exchange and retry.
 //!
-//! It does no I/O of its own. Invariant: a request is sent again only where [`retry`](crate::layer::retry) says so, once,
+//! It does no I/O of its own. Invariant: a request is sent again only where [`resend`](crate::call::resend) says so, once,
 //! and once without an expectation that the server refused; and every lease it takes goes back to the pool on every path.
 
 use std::future::{Future, poll_fn};
@@ -15,14 +15,15 @@ use http::header::{AUTHORIZATION, CONTENT_LENGTH, EXPECT, PROXY_AUTHORIZATION, T
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
 
 use crate::body::Body;
+use crate::call::http10::{self, OldServers, Tells};
+use crate::call::resend::{self, Attempt, End};
 use crate::codec::{BodyLength, RequestHead, ResponseHead, Target};
 use crate::config::{ClientBuilder, RequestConfig};
 use crate::connect::{DialError, Dialer};
 use crate::error::{Error, ErrorKind, Phase, Result};
+use crate::exchange::Upload;
+use crate::exchange::timeout::{self, Chosen, Deadline, NEVER, Timeouts};
 use crate::exchange::{Exchange, ExchangeConfig, Failure};
-use crate::layer::old_servers::{self, OldServers, Tells};
-use crate::layer::retry::{self, Attempt, End};
-use crate::layer::timeout::{self, Chosen, Deadline, NEVER, Timeouts};
 use crate::pool::key::RouteRef;
 use crate::pool::lease::Lease;
 use crate::pool::{DropReason, NotGranted, Pool, PoolConfig, Wait};
@@ -31,7 +32,6 @@ use crate::response::{Head, Requested, Response};
 use crate::time::{self, RuntimeGone, Timer};
 use crate::trace::{RequestSpans, Timeline};
 use crate::upgraded::Upgraded;
-use crate::upload::Upload;
 
 /// An HTTP/1.1 client with a pool of kept connections.
 ///
@@ -231,7 +231,7 @@ impl Client {
             (Some(RequestTarget::Asterisk), _) => Target::Asterisk,
             _ => Target::Origin(uri.path_and_query().map_or("/", |target| target.as_str())),
         };
-        let idempotent = retry::is_idempotent(method, headers);
+        let idempotent = resend::is_idempotent(method, headers);
         let informed = inner.request.on_informational.as_ref().map(|hook| &*hook.0);
         let binds_connection = settings.isolation.is_none() && binds_connection(headers);
         let fresh = inner.pool.fresh_for_unsafe().filter(|_| !idempotent);
@@ -328,7 +328,7 @@ impl Client {
                 // The server may have acted on content that was sent without waiting any longer.
                 && (idempotent || exchange.is_head_alone())
                 && headers.remove(EXPECT).is_some();
-            if (is_unexpected || retry::is_resent(&attempt))
+            if (is_unexpected || resend::is_resent(&attempt))
                 && let Some(dead) = exchange.detach()
             {
                 resent |= !is_unexpected;
@@ -372,7 +372,7 @@ impl Client {
         }
         let now = exchange.timeline().head_at().unwrap_or_else(time::now);
         let origin = self.inner.pool.key(route);
-        match old_servers::tells(head.version, head.status, exchange.closes()) {
+        match http10::tells(head.version, head.status, exchange.closes()) {
             Tells::Old => self.change_old_servers(|servers| servers.insert(origin, now)),
             Tells::New => self.change_old_servers(|servers| servers.remove(origin, now)),
             Tells::Nothing => {}

@@ -16,8 +16,8 @@ use crate::client::Client;
 use crate::codec::shown::FieldNames;
 use crate::connect::{ConnectConfig, Connector, Destination, Dialer, TlsConfig, Transport};
 use crate::error::{BoxError, Error, Result};
+use crate::exchange::timeout::{NEVER, Setting};
 use crate::exchange::{ExchangeConfig, OnInformational};
-use crate::layer::timeout::{NEVER, Setting};
 use crate::pool::{EvictIf, IdleConnection, PoolConfig};
 use crate::resolver::{Names, Overrides, Resolve};
 

@@ -4,14 +4,13 @@
 
 mod body;
 mod buffer;
+mod call;
 mod client;
 pub mod codec;
 mod config;
 mod connect;
 mod error;
 mod exchange;
-mod incoming;
-mod layer;
 mod pool;
 mod request;
 mod resolver;
@@ -22,7 +21,6 @@ pub mod test_util;
 mod time;
 mod trace;
 mod upgraded;
-mod upload;
 
 pub use self::body::Body;
 pub use self::client::{Client, get};
@@ -31,6 +29,7 @@ pub use self::config::ClientBuilder;
 pub use self::connect::Certificate;
 pub use self::connect::{Destination, Look, Transport};
 pub use self::error::{BoxError, Error, ErrorKind, Phase, Result, Written};
+pub use self::exchange::UploadProgress;
 pub use self::pool::{
     ConnectionInfo, DropReason, HostStats, IdleConnection, Pool, PoolEvent, PoolEventKind, PoolEvents,
     PoolStats, Refusal,
@@ -42,7 +41,6 @@ pub use self::resolver::{Answer, Family, Resolve, SystemResolver};
 pub use self::response::{Collected, Response};
 pub use self::trace::Timings;
 pub use self::upgraded::Upgraded;
-pub use self::upload::UploadProgress;
 
 /// The long pages: what the defaults are and why, when connections are reused, what cancelling does.
 pub mod manual {

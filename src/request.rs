@@ -15,7 +15,7 @@ use crate::client::Client;
 use crate::codec::FieldMap;
 use crate::codec::shown::WithoutUser;
 use crate::error::{Error, Result};
-use crate::layer::timeout::{Chosen, Setting};
+use crate::exchange::timeout::{Chosen, Setting};
 use crate::response::Response;
 
 /// Something that names what to fetch: text, a `url::Url`, or an `http::Uri`.

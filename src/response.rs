@@ -16,10 +16,10 @@ use crate::body::Body;
 use crate::codec::ResponseHead;
 use crate::codec::shown::{FieldNames, Size};
 use crate::error::{Error, ErrorKind, Phase, Result, Written, without_credentials};
+use crate::exchange::UploadProgress;
 use crate::pool::ConnectionInfo;
 use crate::trace::{Measured, Timings};
 use crate::upgraded::Upgraded;
-use crate::upload::UploadProgress;
 
 /// A response: the head is here, the content arrives as it is read.
 ///

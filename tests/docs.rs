@@ -18,7 +18,7 @@ const WORDS: &[(&str, &[&str])] = &[
     ("clocks", &["::now(", "sleep_until", "Sleep", "SystemTime", "crate::time"]),
     ("locks", &["Mutex", "RwLock"]),
     ("tokio", &["tokio"]),
-    ("HTTP", &["crate::codec", "crate::exchange", "crate::layer", "StatusCode", "HeaderMap", "Method"]),
+    ("HTTP", &["crate::codec", "crate::exchange", "crate::call", "StatusCode", "HeaderMap", "Method"]),
     ("certificates", &["CertificateDer", "RootCertStore", "ServerName", "Verifier"]),
     ("I/O", &["AsyncRead", "AsyncWrite", "poll_read", "poll_write", "TcpStream", "std::fs"]),
     ("routes", &["RouteRef", "pool::key"]),

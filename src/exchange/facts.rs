@@ -5,12 +5,12 @@
 use http::HeaderMap;
 
 use super::Exchange;
+use super::upload::{UploadProgress, UploadState};
 use crate::codec::CloseReason;
 use crate::error::{Error, Written};
 use crate::pool::ConnectionInfo;
 use crate::time;
 use crate::trace::Measured;
-use crate::upload::{UploadProgress, UploadState};
 
 impl Exchange {
     /// How much of the request was written in this attempt.

@@ -5,8 +5,8 @@
 use std::task::{Context, Poll};
 
 use super::{Exchange, Failure};
+use crate::call::resend::End;
 use crate::error::Error;
-use crate::layer::retry::End;
 use crate::pool::Direction;
 use crate::pool::lease::Lease;
 

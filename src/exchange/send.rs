@@ -13,12 +13,12 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
 
+use super::upload::{Beyond, PIECES};
 use super::{Exchange, Failure};
 use crate::buffer;
 use crate::codec::{CloseReason, Misuse};
 use crate::error::{BoxError, Error, ErrorKind, Phase, Result, Written};
 use crate::time;
-use crate::upload::{Beyond, PIECES};
 
 impl Exchange {
     /// Frames what the upload has ready behind what is to be written, and takes no more than `left` pieces. Ready also

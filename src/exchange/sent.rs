@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use tokio::io::AsyncWrite;
 
 use super::{Exchange, Failure};
+use crate::call::resend::End;
 use crate::codec::{CloseReason, Framing, MOST_LINE_ENDS};
-use crate::layer::retry::End;
 use crate::time;
 
 impl Exchange {

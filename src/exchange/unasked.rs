@@ -4,9 +4,9 @@
 //! handed to the caller as a response.
 
 use super::{Exchange, Failure};
+use crate::call::resend::End;
 use crate::codec::{MOST_LINE_ENDS, ProtocolError, Unasked, unasked_status};
 use crate::error::{Error, ErrorKind, Phase};
-use crate::layer::retry::End;
 use crate::pool::lease::Lease;
 
 impl Exchange {

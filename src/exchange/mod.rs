@@ -10,13 +10,16 @@
 //! In one poll, in this order: what was read before is decoded; what can be read is read; what can be written of
 //! the upload is written; and only if nothing moved, the clocks are asked.
 
+mod clocks;
 mod drain;
 mod facts;
+mod incoming;
 mod parked;
 mod send;
 mod sent;
-mod timeout;
+pub(crate) mod timeout;
 mod unasked;
+mod upload;
 
 use std::io;
 use std::task::{Context, Poll, Waker, ready};
@@ -25,20 +28,23 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 
+use self::incoming::{Expected, Incoming};
+use self::timeout::{Chosen, Deadline, Timeouts};
 use crate::buffer;
+use crate::call::resend::End;
 use crate::codec::{
     CloseReason, Event, Framing, Limits, Machine, ProtocolError, RequestHead, ResponseHead, Unasked, Verdict,
 };
 use crate::connect::Look;
 use crate::error::{Error, ErrorKind, Phase, Result, Written};
-use crate::incoming::{Expected, Incoming};
-use crate::layer::retry::End;
-use crate::layer::timeout::{Chosen, Deadline, Timeouts};
 use crate::pool::lease::Lease;
 use crate::pool::{ConnectionInfo, DropReason};
 use crate::time;
 use crate::trace::{RequestSpans, Timeline};
-use crate::upload::{Outgoing, PIECES, Upload};
+
+pub(crate) use self::upload::Upload;
+pub use self::upload::UploadProgress;
+use self::upload::{Outgoing, PIECES};
 
 /// The settings of an exchange.
 #[derive(Clone, Copy, Debug)]
