@@ -21,7 +21,8 @@ use crate::codec::BodyLength;
 use crate::error::{BoxError, Error, Result};
 use crate::exchange::Exchange;
 use crate::exchange::UploadProgress;
-use crate::trace::{Measured, Timings};
+use crate::timings::Timings;
+use crate::trace::Measured;
 
 /// The content of a request or of a response.
 ///

@@ -30,7 +30,7 @@ use crate::pool::{DropReason, NotGranted, Pool, PoolConfig, Wait};
 use crate::request::{IntoUrl, RequestBuilder, RequestTarget, Settings};
 use crate::response::{Head, Requested, Response};
 use crate::time::{self, RuntimeGone, Timer};
-use crate::trace::{RequestSpans, Timeline};
+use crate::trace::RequestTrace;
 use crate::upgraded::Upgraded;
 
 /// An HTTP/1.1 client with a pool of kept connections.
@@ -196,8 +196,7 @@ impl Client {
         settings: &Settings,
         now: Instant,
     ) -> Exchange {
-        let mut spans = RequestSpans::new(method, uri, port, now);
-        spans.queue(now);
+        let trace = RequestTrace::begin(method, uri, port, now);
         let config = self.inner.exchange;
         let total = settings.timeout.or(self.inner.request.timeout).flatten();
         let deadline = total.map(|after| Deadline { at: time::after(now, after), after });
@@ -206,7 +205,7 @@ impl Client {
             None => self.inner.timeouts[usize::from(has_total)],
             Some(own) => own.or(config.timeouts, has_total),
         };
-        Exchange::new(Upload::new(body), config, timeouts, deadline, Timeline::new(now), spans)
+        Exchange::new(Upload::new(body), config, timeouts, deadline, trace)
     }
 
     /// Runs a request through pool, exchange and retry. (Its URI goes to the response afterwards.)
@@ -242,7 +241,7 @@ impl Client {
         let mut sent_back_by_old = false;
         loop {
             // Decided again for each attempt, because the server's version may be known by now.
-            let begun = exchange.timeline().attempt_at();
+            let begun = exchange.trace().attempt_started();
             let is_old = || sent_back_by_old || self.old_servers().contains(inner.pool.key(route), begun);
             if announce(headers, exchange.upload(), above, is_old) {
                 let write = exchange.write_timeout();
@@ -250,14 +249,14 @@ impl Client {
                     return Err(exchange.error(error));
                 }
                 // The caller's time: the clocks of the attempt begin now.
-                exchange.timeline().restart(time::now());
+                exchange.trace().body_gathered(time::now());
             }
             let mut head = RequestHead::new(method, target, Some(host.as_bytes()), headers);
             head.close = inner.request.closes || binds_connection;
             if let Err(error) = exchange.prepare(head) {
                 return Err(exchange.error(error));
             }
-            let begun = exchange.timeline().attempt_at();
+            let begun = exchange.trace().attempt_started();
             let found = match waiting.take() {
                 Some(wait) => Ok(Err(wait)),
                 None => self.inner.pool.checkout(route, fresh, None, begun),
@@ -336,9 +335,7 @@ impl Client {
                 sent_back_by_old =
                     is_unexpected && outcome.as_ref().is_ok_and(|head| head.version == Version::HTTP_10);
                 let now = time::now();
-                exchange.timeline().restart(now);
-                exchange.spans().resent(1);
-                exchange.spans().queue(now);
+                exchange.trace().resent(now);
                 exchange.rewind();
                 waiting = Some(dead.redial(if is_unexpected { DropReason::NotReusable } else { reason }));
                 continue;
@@ -370,7 +367,7 @@ impl Client {
         if head.version != Version::HTTP_10 && !self.inner.knows_old_servers.load(Ordering::Relaxed) {
             return;
         }
-        let now = exchange.timeline().head_at().unwrap_or_else(time::now);
+        let now = exchange.trace().head_at().unwrap_or_else(time::now);
         let origin = self.inner.pool.key(route);
         match http10::tells(head.version, head.status, exchange.closes()) {
             Tells::Old => self.change_old_servers(|servers| servers.insert(origin, now)),
@@ -452,8 +449,8 @@ impl Client {
     ) -> Result<Lease> {
         let pool = &self.inner.pool;
         // Of one attempt: a connection that was found dead does not begin the wait anew.
-        let now = exchange.timeline().attempt_at();
-        exchange.spans().waits();
+        let now = exchange.trace().attempt_started();
+        exchange.trace().waits();
         let (total, connect) = (exchange.deadline(), settings.connect_timeout);
         let acquire = timeout::acquire(
             pool.acquire_timeout(),
@@ -493,15 +490,13 @@ impl Client {
         match granted {
             Ok(Ok(lease)) => {
                 if let Some(setup) = lease.setup() {
-                    exchange.timeline().dial(setup.milestones());
-                    exchange.spans().link(setup);
+                    exchange.trace().dial_ended(setup);
                 }
                 Ok(lease)
             }
             Ok(Err(NotGranted::Shutdown | NotGranted::Withdrawn)) => Err(Error::shutdown()),
             Ok(Err(NotGranted::Failed(error, setup))) => {
-                exchange.timeline().dial(setup.milestones());
-                exchange.spans().link(&setup);
+                exchange.trace().dial_ended(&setup);
                 Err(error.into_error())
             }
             Err(Err(RuntimeGone)) => Err(DialError::no_timers().into_error()),
@@ -510,7 +505,7 @@ impl Client {
                 Limit::Connect | Limit::Total => {
                     let dial = wait.dial();
                     if let Some(dial) = dial {
-                        exchange.timeline().dial(dial);
+                        exchange.trace().dial_seen(dial);
                     }
                     let phase = dial.and_then(|dial| dial.latest()).unwrap_or(Phase::Queue);
                     let what = match limit {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use http::Uri;
 
-use crate::trace::Timings;
+use crate::timings::Timings;
 
 /// A boxed error of any kind, as custom resolvers, connectors and body streams return it.
 pub type BoxError = Box<dyn StdError + Send + Sync + 'static>;

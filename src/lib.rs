@@ -19,6 +19,7 @@ mod response;
 #[doc(hidden)]
 pub mod test_util;
 mod time;
+mod timings;
 mod trace;
 mod upgraded;
 
@@ -39,7 +40,7 @@ pub use self::request::{IntoUrl, RequestBuilder, RequestTarget};
 pub use self::resolver::HickoryResolver;
 pub use self::resolver::{Answer, Family, Resolve, SystemResolver};
 pub use self::response::{Collected, Response};
-pub use self::trace::Timings;
+pub use self::timings::Timings;
 pub use self::upgraded::Upgraded;
 
 /// The long pages: what the defaults are and why, when connections are reused, what cancelling does.

@@ -18,7 +18,8 @@ use crate::codec::shown::{FieldNames, Size};
 use crate::error::{Error, ErrorKind, Phase, Result, Written, without_credentials};
 use crate::exchange::UploadProgress;
 use crate::pool::ConnectionInfo;
-use crate::trace::{Measured, Timings};
+use crate::timings::Timings;
+use crate::trace::Measured;
 use crate::upgraded::Upgraded;
 
 /// A response: the head is here, the content arrives as it is read.

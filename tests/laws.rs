@@ -212,7 +212,7 @@ fn is_pure(name: &str) -> bool {
 const TOP: [&str; 4] = ["lib.rs", "client.rs", "config.rs", "request.rs"];
 
 /// Modules that everything may use. The files of `trace/` are one leaf.
-const LEAVES: [&str; 4] = ["error", "time", "trace", "buffer"];
+const LEAVES: [&str; 5] = ["error", "time", "timings", "trace", "buffer"];
 
 fn is_leaf(name: &str) -> bool {
     LEAVES.contains(&name.split('/').next().unwrap_or(name).trim_end_matches(".rs"))

@@ -82,8 +82,8 @@ async fn cold_then_warm() {
         ("server.address", "a.test"),
         ("server.port", "80"),
         ("http.response.status_code", "200"),
-        ("network.connection.id", "1"),
-        ("reused", "false"),
+        ("handclasp.connection.id", "1"),
+        ("handclasp.connection.reused", "false"),
     ] {
         assert_eq!(request.field(name), Some(value), "{name}");
     }
@@ -105,7 +105,7 @@ async fn cold_then_warm() {
         assert_exact(&timings, &spans);
         assert_eq!((timings.dns, timings.connect, timings.tls), (None, None, None));
         let request = find(&spans, "http.request");
-        assert_eq!((request.field("reused"), request.follows.len()), (Some("true"), 0));
+        assert_eq!((request.field("handclasp.connection.reused"), request.follows.len()), (Some("true"), 0));
         assert_eq!(find(&spans, "queue").field("waited"), Some("false"));
     }
 }
@@ -193,7 +193,10 @@ async fn waited_for_another() {
     assert_eq!(tree(&spans), ["http.request(queue send wait receive)"]);
     assert_exact(&timings, &spans);
     assert_eq!(timings.queued, Duration::from_secs(3));
-    assert_eq!((timings.connect, find(&spans, "http.request").field("reused")), (None, Some("true")));
+    assert_eq!(
+        (timings.connect, find(&spans, "http.request").field("handclasp.connection.reused")),
+        (None, Some("true"))
+    );
     assert_eq!(find(&spans, "queue").field("waited"), Some("true"));
 }
 
@@ -213,7 +216,10 @@ async fn sent_again() {
     assert_exact(&timings, &spans);
     let request = find(&spans, "http.request");
     assert_eq!(request.field("http.request.resend_count"), Some("1"));
-    assert_eq!((request.field("network.connection.id"), request.field("reused")), (Some("2"), Some("false")));
+    assert_eq!(
+        (request.field("handclasp.connection.id"), request.field("handclasp.connection.reused")),
+        (Some("2"), Some("false"))
+    );
     assert_eq!(request.field("error.type"), None, "it went well in the end");
     assert!(timings.connect.is_some());
 }

@@ -21,7 +21,7 @@ impl Exchange {
             return;
         }
         // For the caller, it is over.
-        self.spans.fail("cancelled", time::now());
+        self.trace.cancel(time::now());
         let upto = self.wire + DRAINED;
         // Reading sets timers, which belong to the connection's own runtime: the caller may be on another one, or on none.
         let is_at_home = match (Runtime::current(), &mut self.lease) {

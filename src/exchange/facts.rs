@@ -51,7 +51,7 @@ impl Exchange {
 
     /// The timings, once the head has come: final once the content has ended.
     pub(crate) fn measured(&self) -> Measured {
-        Measured::new(&self.timeline)
+        self.trace.measured()
     }
 
     pub(crate) fn take_trailers(&mut self) -> Option<Box<HeaderMap>> {
@@ -93,11 +93,7 @@ impl Exchange {
 
     /// An error of this request, with all that is known of it.
     pub(crate) fn error(&mut self, error: Error) -> Error {
-        let now = time::now();
-        if self.machine.is_head_received() {
-            self.timeline.end(now);
-        }
-        self.spans.fail(&format!("{:?}", error.kind()), now);
-        error.with_written(self.written).with_timings(self.timeline.timings(|| now))
+        let is_head_received = self.machine.is_head_received();
+        self.trace.fail(error.with_written(self.written), is_head_received, time::now())
     }
 }

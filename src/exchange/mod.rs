@@ -40,7 +40,7 @@ use crate::error::{Error, ErrorKind, Phase, Result, Written};
 use crate::pool::lease::Lease;
 use crate::pool::{ConnectionInfo, DropReason};
 use crate::time;
-use crate::trace::{RequestSpans, Timeline};
+use crate::trace::RequestTrace;
 
 pub(crate) use self::upload::Upload;
 pub use self::upload::UploadProgress;
@@ -126,8 +126,7 @@ pub(crate) struct Exchange {
     /// Read and not yet decoded.
     incoming: Incoming,
     trailers: Option<Box<HeaderMap>>,
-    timeline: Timeline,
-    spans: RequestSpans,
+    trace: RequestTrace,
     /// When the request's last byte was written.
     written_at: Option<Instant>,
     /// Since when no content has come, and nothing has left, while we waited for it.
@@ -157,8 +156,7 @@ impl Exchange {
         config: ExchangeConfig,
         timeouts: Timeouts,
         deadline: Option<Deadline>,
-        timeline: Timeline,
-        spans: RequestSpans,
+        trace: RequestTrace,
     ) -> Self {
         Self {
             lease: None,
@@ -181,8 +179,7 @@ impl Exchange {
             head: 0,
             incoming: Incoming::default(),
             trailers: None,
-            timeline,
-            spans,
+            trace,
             written_at: None,
             reading_since: None,
             writing_since: None,
@@ -207,12 +204,8 @@ impl Exchange {
         self.lease.as_ref()
     }
 
-    pub(crate) fn timeline(&mut self) -> &mut Timeline {
-        &mut self.timeline
-    }
-
-    pub(crate) fn spans(&mut self) -> &mut RequestSpans {
-        &mut self.spans
+    pub(crate) fn trace(&mut self) -> &mut RequestTrace {
+        &mut self.trace
     }
 
     pub(crate) fn upload(&mut self) -> &mut Upload {
@@ -299,11 +292,7 @@ impl Exchange {
             match ready!(self.poll_event(cx)) {
                 Ok(Some(Event::Head(head))) => {
                     let now = time::now();
-                    self.timeline.head(now);
-                    if self.written_at.is_none() {
-                        self.spans.wait(self.sent, now);
-                    }
-                    self.spans.receive(head.status, now);
+                    self.trace.head(head.status, self.written_at.is_none().then_some(self.sent), now);
                     return Poll::Ready(Ok(head));
                 }
                 Ok(Some(Event::Informational(head))) => {
@@ -370,7 +359,7 @@ impl Exchange {
                 Ok(Some(Event::Trailers(trailers))) => self.trailers = Some(Box::new(trailers)),
                 Ok(Some(Event::End)) if self.is_sending() => return (ready, false),
                 Ok(Some(Event::End)) => {
-                    self.conclude(self.timeline.head_at().unwrap_or_else(time::now));
+                    self.conclude(self.trace.head_at().unwrap_or_else(time::now));
                     return (ready, true);
                 }
                 // An error stays with the machine: whoever reads on is told.
@@ -384,9 +373,8 @@ impl Exchange {
         if self.machine.framing() != Some(Framing::Tunnel) {
             return None;
         }
-        let now = self.timeline.head_at().unwrap_or_else(time::now);
-        self.timeline.end(now);
-        self.spans.finish(self.received, now);
+        let now = self.trace.head_at().unwrap_or_else(time::now);
+        self.trace.complete(self.received, now);
         let lease = self.lease.take()?;
         Some((lease, self.incoming.bytes().split().freeze()))
     }
@@ -433,8 +421,7 @@ impl Exchange {
             self.machine.set_reused();
         }
         let info = lease.begin(now);
-        self.timeline.assigned(now);
-        self.spans.send(info.id(), info.is_reused(), now);
+        self.trace.assigned(info.id(), info.is_reused(), now);
         self.info = Some(info);
         match self.poll_upload(cx) {
             Poll::Ready(Err(error)) => Err(Failure::Ended(End::Other, error)),
@@ -613,8 +600,7 @@ impl Exchange {
 
     /// The response is complete: the connection goes back, or away, as the codec says.
     fn conclude(&mut self, now: Instant) {
-        self.timeline.end(now);
-        self.spans.finish(self.received, now);
+        self.trace.complete(self.received, now);
         // Encoded is not written: the peer may have answered while the rest of the request still stood in our way.
         let is_flushed = self.poll_flush(&mut Context::from_waker(Waker::noop())).is_ready();
         if !self.out.is_empty() || !is_flushed || !self.machine.is_send_done() {

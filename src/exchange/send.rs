@@ -267,8 +267,7 @@ impl Exchange {
                 self.written = Written::All;
             }
             if !self.machine.is_head_received() {
-                self.timeline.written(now);
-                self.spans.wait(self.sent, now);
+                self.trace.written(self.sent, now);
             }
         }
         Poll::Ready(Ok(()))
