@@ -293,14 +293,16 @@ impl Client {
                             Err(error) => break Err((End::Other, error)),
                         }
                     }
-                    Err(Failure::Ended(end, error)) => break Err((end, error)),
+                    Err(Failure::Lost(error)) => break Err((End::Lost, error)),
+                    Err(Failure::Premature(error)) => break Err((End::Premature, error)),
+                    Err(Failure::Other(error)) => break Err((End::Other, error)),
                     Ok(head) => break Ok(head),
                 }
             };
             if let Ok(head) = &outcome {
                 self.note_version(route, head, &mut exchange);
             }
-            let reused = exchange.lease().is_some_and(Lease::is_reused);
+            let reused = exchange.is_reused();
             let (end, reason) = match &outcome {
                 Ok(head) if head.status == StatusCode::REQUEST_TIMEOUT && exchange.says_close() => {
                     (End::RequestTimeout, DropReason::PeerClosed)
@@ -336,7 +338,7 @@ impl Client {
                     is_unexpected && outcome.as_ref().is_ok_and(|head| head.version == Version::HTTP_10);
                 let now = time::now();
                 exchange.trace().resent(now);
-                exchange.rewind();
+                exchange.restart();
                 waiting = Some(dead.redial(if is_unexpected { DropReason::NotReusable } else { reason }));
                 continue;
             }

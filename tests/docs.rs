@@ -23,7 +23,7 @@ const WORDS: &[(&str, &[&str])] = &[
     ("I/O", &["AsyncRead", "AsyncWrite", "poll_read", "poll_write", "TcpStream", "std::fs"]),
     ("routes", &["RouteRef", "pool::key"]),
     ("the pool's limits", &["PoolConfig", "max_connections", "max_idle"]),
-    ("whether a request is sent again", &["is_resent", "is_idempotent", "Attempt {"]),
+    ("whether a request is sent again", &["resend", "is_idempotent"]),
     ("requests", &["RequestBuilder", "crate::request"]),
     ("the pool", &["crate::pool"]),
 ];

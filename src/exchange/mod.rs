@@ -1,50 +1,50 @@
 //! One request and its response on one connection: the I/O loop between the codec and the stream.
 //!
-//! It writes what the codec encodes, gives the codec what it reads, keeps the clocks of the phases, and hands the
-//! connection back when the codec's verdict allows. It knows no pool policy, no routes and no retries: what failed,
-//! and how far it had come, is told to the client, which decides. Invariant: the connection is checked in only
-//! after the request was fully written, the response framed to its end, and every buffer found empty; in any other
-//! case, dropping the exchange closes it.
+//! It writes what the codec encodes, gives the codec what it reads, keeps the clocks of the phases, and gives the connection
+//! back when the codec's verdict allows. It knows no pool policy, no routes and no retries: it reports how an attempt failed
+//! and how far it came, and [`call`](crate::call) decides. Invariant: a connection is given back only after the request was
+//! fully written, the response was framed to its end, and every buffer was found empty. In any other case, dropping the
+//! exchange closes the connection.
 //!
-//! Everything is done inside `poll_head` and then `poll_data`, by whoever polls the request or its response's body.
-//! In one poll, in this order: what was read before is decoded; what can be read is read; what can be written of
-//! the upload is written; and only if nothing moved, the clocks are asked.
+//! All I/O is done inside of `poll_head` and then `poll_data`, by the task that polls the request or the response's body. One
+//! poll decodes what was read, then reads, then writes what it can of the upload, and asks the clocks only if nothing moved.
+//!
+//! The state is kept by lifetime: [`Exchange`] lives as long as the request, [`Attempt`] for one attempt, and [`Connection`]
+//! on one connection. The upload belongs to the request, so that a new attempt can replay it ([`Exchange::restart`]).
 
+mod attempt;
 mod clocks;
 mod drain;
-mod facts;
 mod incoming;
+mod outgoing;
 mod parked;
+mod receive;
 mod send;
 mod sent;
 pub(crate) mod timeout;
 mod unasked;
 mod upload;
 
-use std::io;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 
-use self::incoming::{Expected, Incoming};
+use self::attempt::{Attempt, Connection, Expectation, Stage};
+use self::outgoing::PIECES;
 use self::timeout::{Chosen, Deadline, Timeouts};
+pub(crate) use self::upload::Upload;
+pub use self::upload::UploadProgress;
+use self::upload::UploadState;
 use crate::buffer;
-use crate::call::resend::End;
-use crate::codec::{
-    CloseReason, Event, Framing, Limits, Machine, ProtocolError, RequestHead, ResponseHead, Unasked, Verdict,
-};
+use crate::codec::{CloseReason, Event, Framing, Limits, ProtocolError, RequestHead, ResponseHead};
 use crate::connect::Look;
 use crate::error::{Error, ErrorKind, Phase, Result, Written};
 use crate::pool::lease::Lease;
 use crate::pool::{ConnectionInfo, DropReason};
 use crate::time;
-use crate::trace::RequestTrace;
-
-pub(crate) use self::upload::Upload;
-pub use self::upload::UploadProgress;
-use self::upload::{Outgoing, PIECES};
+use crate::trace::{Measured, RequestTrace};
 
 /// The settings of an exchange.
 #[derive(Clone, Copy, Debug)]
@@ -66,91 +66,59 @@ impl Default for ExchangeConfig {
     }
 }
 
-/// Whom to tell of interim responses.
+/// The caller's hook for interim responses.
 pub(crate) type OnInformational = dyn Fn(StatusCode, &HeaderMap) + Send + Sync;
 
-/// Why an attempt failed.
+/// How an attempt failed.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// The connection was not silent when it was looked at; nothing was written, and the lease is still there.
+    /// The connection was not silent when it was looked at. Nothing was written, and the exchange still has the connection.
     Stale(DropReason),
-    /// The attempt ended without a response.
-    Ended(End, Error),
+    /// The connection was closed or reset before the response was complete. Which of the two says nothing about what the
+    /// server did.
+    Lost(Error),
+    /// Bytes came on a reused connection before the request head was written. They do not answer the request, and nothing
+    /// that follows them can be trusted to.
+    Premature(Error),
+    /// Anything else: a deadline passed, the server broke the protocol, or the request's body failed.
+    Other(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Other(error)
+    }
 }
 
 impl Failure {
     fn into_error(self) -> Error {
         match self {
-            Self::Ended(_, error) => error,
+            Self::Lost(error) | Self::Premature(error) | Self::Other(error) => error,
             Self::Stale(_) => Error::new(ErrorKind::ConnectionLost, "the connection was lost"),
         }
     }
 }
 
-/// One request's exchange. An attempt begins with [`attach`](Self::attach).
+/// One request's exchange. An attempt is prepared by [`prepare`](Self::prepare), gets its connection by
+/// [`attach`](Self::attach), and runs in [`poll_head`](Self::poll_head).
 #[derive(Debug)]
 pub(crate) struct Exchange {
-    lease: Option<Lease>,
-    /// Time at which the lease was taken from the shelf; set only during that poll, in which the current runtime is the
-    /// connection's.
-    assigned: Option<Instant>,
-    /// The request's first write was tried on this lease.
-    is_begun: bool,
-    /// The body was asked for its first pieces.
-    is_framed: bool,
-    /// The server has taken the request on, so that it is not sent again: it has begun to answer, with neither a 408 nor
-    /// (where a 100 was waited for) an interim response or a 417.
-    is_taken_on: bool,
-    /// The peer has closed its side.
-    is_eof: bool,
-    /// The upload goes on when the caller's stream has more, and not before.
-    waits_for_caller: bool,
-    /// Nothing that was written waits inside the stream.
-    is_flushed: bool,
-    /// The request's body is held back until the server asks for it, or until `continue_at`, which is set once the
-    /// head was written.
-    is_expecting: bool,
-    continue_at: Option<Instant>,
-    info: Option<ConnectionInfo>,
-    machine: Machine,
     upload: Upload,
     timeouts: Timeouts,
-    /// How long the body is held back.
+    /// How long the body is held back by an expectation.
     patience: Duration,
     /// The request's total deadline.
     deadline: Option<Deadline>,
-    /// Encoded and not yet written.
-    out: Outgoing,
-    /// The length of the request's head.
-    head: u64,
-    /// Read and not yet decoded.
-    incoming: Incoming,
-    trailers: Option<Box<HeaderMap>>,
     trace: RequestTrace,
-    /// When the request's last byte was written.
-    written_at: Option<Instant>,
-    /// Since when no content has come, and nothing has left, while we waited for it.
-    reading_since: Option<Instant>,
-    writing_since: Option<Instant>,
-    /// Bytes of the request written in this attempt, and the most over all attempts.
-    sent: u64,
+    /// How much of the request was written: the most over all attempts.
     written: Written,
-    /// Bytes of its content among them.
-    content: u64,
-    received: u64,
-    /// Bytes read from the connection in all attempts, framing included.
-    wire: u64,
-    /// The socket refused what we wrote: whatever the peer said before is still to be read.
-    write_error: Option<io::Error>,
-    /// The upload failed while content was being read.
-    upload_error: Option<Error>,
-    /// Whether framed content was discarded: the upload was given up, or a write failed.
-    is_cut: bool,
-    /// Whether our sending direction was closed after that.
-    is_shut: bool,
+    attempt: Attempt,
+    connection: Option<Connection>,
 }
 
+/// # The way of an attempt
 impl Exchange {
+    #[inline]
     pub(crate) fn new(
         upload: Upload,
         config: ExchangeConfig,
@@ -159,49 +127,239 @@ impl Exchange {
         trace: RequestTrace,
     ) -> Self {
         Self {
-            lease: None,
-            assigned: None,
-            is_begun: false,
-            is_framed: false,
-            is_taken_on: false,
-            is_eof: false,
-            waits_for_caller: false,
-            is_flushed: true,
-            is_expecting: false,
-            continue_at: None,
-            info: None,
-            machine: Machine::new(config.limits),
             upload,
             timeouts,
             patience: config.expect_continue,
             deadline,
-            out: Outgoing::default(),
-            head: 0,
-            incoming: Incoming::default(),
-            trailers: None,
             trace,
-            written_at: None,
-            reading_since: None,
-            writing_since: None,
-            sent: 0,
             written: Written::Nothing,
-            content: 0,
-            received: 0,
-            wire: 0,
-            write_error: None,
-            upload_error: None,
-            is_cut: false,
-            is_shut: false,
+            attempt: Attempt::new(config.limits),
+            connection: None,
         }
+    }
+
+    /// Encodes the request head, before there is a connection. The head's `body` and `trailers` are taken from the upload.
+    ///
+    /// # Errors
+    ///
+    /// When the head cannot be sent.
+    #[inline]
+    pub(crate) fn prepare(&mut self, head: RequestHead<'_>) -> Result<(), Error> {
+        let attempt = &mut self.attempt;
+        attempt.outgoing.framing = buffer::take_write();
+        let (body, trailers) = (self.upload.length(), self.upload.trailers());
+        let head = RequestHead { body, trailers, ..head };
+        attempt
+            .machine
+            .encode_head(&head, &mut attempt.outgoing.framing)
+            .map_err(|misuse| Error::request(misuse.to_string()).in_phase(Phase::Send))?;
+        if *head.method == Method::CONNECT {
+            // A refused CONNECT closes the connection too: the proxy may already have begun a tunnel.
+            attempt.machine.close_after(CloseReason::Tunnel);
+        }
+        attempt.head_length = attempt.outgoing.framing.len() as u64;
+        if attempt.machine.expects_continue() {
+            attempt.expectation = Expectation::Held;
+        }
+        Ok(())
+    }
+
+    /// Gives the prepared attempt its connection. `assigned`: the time at which the connection was taken, if it was idle and
+    /// was taken within this poll.
+    #[inline]
+    pub(crate) fn attach(&mut self, lease: Lease, assigned: Option<Instant>) {
+        self.connection = Some(Connection::new(lease, assigned));
     }
 
     /// Takes the connection out, to be replaced or closed.
     pub(crate) fn detach(&mut self) -> Option<Lease> {
-        self.lease.take()
+        self.connection.take().map(|connection| connection.lease)
     }
 
-    pub(crate) fn lease(&self) -> Option<&Lease> {
-        self.lease.as_ref()
+    /// Makes a new attempt, whose upload begins at its start. Pieces of the caller's stream that were taken and not written
+    /// are kept for it. Needs [`is_replayable`](Self::is_replayable).
+    pub(crate) fn restart(&mut self) {
+        let next = Attempt::new(*self.attempt.machine.limits());
+        let attempt = std::mem::replace(&mut self.attempt, next);
+        self.upload.rewind(attempt.outgoing.into_unsent());
+    }
+
+    /// Sends the prepared request and waits for the head of its response. Interim responses go to `informed`.
+    pub(crate) fn poll_head(
+        &mut self,
+        informed: Option<&OnInformational>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<ResponseHead, Failure>> {
+        self.resume()?;
+        let polled = self.poll_head_now(informed, cx);
+        if let Some(connection) = &mut self.connection {
+            connection.is_here = false;
+        }
+        self.rest(polled, cx)
+    }
+
+    fn poll_head_now(
+        &mut self,
+        informed: Option<&OnInformational>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<ResponseHead, Failure>> {
+        if let Some(Connection { stage: Stage::Attached { assigned }, .. }) = self.connection {
+            self.begin(assigned, cx)?;
+        }
+        loop {
+            match ready!(self.poll_event(cx)) {
+                Ok(Some(Event::Head(head))) => {
+                    let unwritten = self.attempt.written_at.is_none().then_some(self.attempt.sent);
+                    self.trace.head(head.status, unwritten, time::now());
+                    return Poll::Ready(Ok(head));
+                }
+                Ok(Some(Event::Informational(head))) => {
+                    if let Some(informed) = informed {
+                        informed(head.status, head.headers());
+                    }
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => return Poll::Ready(Err(self.lost(ProtocolError::ClosedBeforeResponse))),
+                Err(failure) => return Poll::Ready(Err(failure)),
+            }
+        }
+    }
+
+    /// Begins on a connection: asks the body for what is ready, looks at the connection, then makes the first write.
+    fn begin(&mut self, assigned: Option<Instant>, cx: &mut Context<'_>) -> Result<(), Failure> {
+        if !self.attempt.is_framed && !self.attempt.expectation.holds() {
+            self.attempt.is_framed = true;
+            let mut left = PIECES;
+            // If the body is pending, the head goes alone.
+            if let Poll::Ready(framed) = self.poll_frames(&mut left, cx) {
+                framed?;
+            }
+        }
+        let Some(Connection { lease, stage, .. }) = &mut self.connection else { return Ok(()) };
+        let (look, is_reused) = (lease.look(), lease.is_reused());
+        match look {
+            Look::Silent => {}
+            // What is wrong with a new connection would be wrong with the next, and dialing might never end.
+            look if !is_reused => {
+                *stage = Stage::Begun(None);
+                return Err(match look {
+                    Look::Spoke => self.spoke_first(),
+                    _ => self.lost(ProtocolError::ClosedBeforeResponse),
+                });
+            }
+            Look::Closed => return Err(Failure::Stale(DropReason::PeerClosed)),
+            Look::Spoke => return Err(Failure::Stale(DropReason::Unsolicited)),
+        }
+        let now = assigned.unwrap_or_else(time::now);
+        self.check_deadline()?;
+        let Some(Connection { lease, stage, .. }) = &mut self.connection else { return Ok(()) };
+        if is_reused {
+            self.attempt.machine.set_reused();
+        }
+        let info = lease.begin(now);
+        self.trace.assigned(info.id(), info.is_reused(), now);
+        *stage = Stage::Begun(Some(info));
+        match self.poll_upload(cx) {
+            Poll::Ready(sent) => Ok(sent?),
+            Poll::Pending => Ok(()),
+        }
+    }
+
+    /// Returns the next piece of content, or `None` at its end. The connection was given back or closed when this returns
+    /// `None` or an error.
+    pub(crate) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
+        loop {
+            let polled = match self.resume() {
+                Ok(()) => self.poll_event(cx),
+                Err(gone) => Poll::Ready(Err(gone)),
+            };
+            match ready!(self.rest(polled, cx)) {
+                Ok(Some(Event::Data(data))) => {
+                    self.attempt.received += data.len() as u64;
+                    self.park();
+                    return Poll::Ready(Some(Ok(data)));
+                }
+                Ok(Some(Event::Trailers(trailers))) => self.attempt.trailers = Some(Box::new(trailers)),
+                Ok(Some(Event::End) | None) => {
+                    let sent = self.poll_sent(cx);
+                    if let Err(failure) = ready!(self.rest(sent, cx)) {
+                        return Poll::Ready(Some(Err(self.fail(failure))));
+                    }
+                    self.conclude(time::now());
+                    return Poll::Ready(None);
+                }
+                Ok(Some(_)) => {}
+                Err(failure) => return Poll::Ready(Some(Err(self.fail(failure)))),
+            }
+        }
+    }
+
+    /// Asks for the rest of the content in one piece, if it is at most `most` bytes.
+    pub(crate) fn gather(&mut self, most: usize) {
+        let rest = self.remaining().and_then(|rest| usize::try_from(rest).ok());
+        if let Some(rest) = rest.filter(|rest| *rest <= most) {
+            self.attempt.incoming.gather(rest);
+        }
+    }
+
+    /// Returns the content that came with the response head, and whether that is all of it. If it is, the connection was
+    /// given back or closed.
+    pub(crate) fn take_ready(&mut self) -> (Bytes, bool) {
+        let mut ready = Bytes::new();
+        let come = self.attempt.incoming.len();
+        let is_whole = self.remaining().is_some_and(|rest| rest <= come as u64);
+        if !is_whole && come > buffer::SMALL {
+            return (ready, false);
+        }
+        loop {
+            let attempt = &mut self.attempt;
+            match attempt.machine.decode(attempt.incoming.bytes()) {
+                Ok(Some(Event::Data(data))) => {
+                    attempt.received += data.len() as u64;
+                    ready = if ready.is_empty() { data } else { [ready, data].concat().into() };
+                }
+                Ok(Some(Event::Trailers(trailers))) => attempt.trailers = Some(Box::new(trailers)),
+                Ok(Some(Event::End)) if self.is_sending() => return (ready, false),
+                Ok(Some(Event::End)) => {
+                    self.conclude(self.trace.head_at().unwrap_or_else(time::now));
+                    return (ready, true);
+                }
+                // The machine repeats an error to the next read.
+                Ok(_) | Err(_) => return (ready, false),
+            }
+        }
+    }
+
+    /// Returns the connection and the bytes that came after the response head, if that head made the connection a tunnel: 101,
+    /// or 2xx to CONNECT.
+    pub(crate) fn take_tunnel(&mut self) -> Option<(Lease, Bytes)> {
+        if self.attempt.machine.framing() != Some(Framing::Tunnel) {
+            return None;
+        }
+        let now = self.trace.head_at().unwrap_or_else(time::now);
+        self.trace.complete(self.attempt.received, now);
+        let lease = self.detach()?;
+        Some((lease, self.attempt.incoming.bytes().split().freeze()))
+    }
+
+    /// Closes the connection. One that the attempt has not touched is given back instead.
+    pub(crate) fn bury(&mut self, reason: DropReason) {
+        match self.connection.take() {
+            Some(Connection { lease, stage: Stage::Begun(_), .. }) => lease.bury(reason),
+            Some(Connection { lease, .. }) => lease.checkin(None, None, time::now()),
+            None => {}
+        }
+    }
+}
+
+/// # What is known
+impl Exchange {
+    pub(super) fn lease(&self) -> Option<&Lease> {
+        self.connection.as_ref().map(|connection| &connection.lease)
+    }
+
+    fn lease_mut(&mut self) -> Option<&mut Lease> {
+        self.connection.as_mut().map(|connection| &mut connection.lease)
     }
 
     pub(crate) fn trace(&mut self) -> &mut RequestTrace {
@@ -220,426 +378,107 @@ impl Exchange {
         self.timeouts.write
     }
 
-    /// Checks and encodes the request's head, before there is a connection: what cannot be sent is refused here. What
-    /// it says of the body is the upload's to say.
-    pub(crate) fn prepare(&mut self, head: RequestHead<'_>) -> Result<(), Error> {
-        if self.machine.is_head_sent() || self.machine.is_send_aborted() {
-            self.machine = Machine::new(*self.machine.limits());
-        }
-        self.out.clear();
-        self.out.framing = buffer::take_write();
-        self.is_framed = false;
-        let (body, trailers) = (self.upload.length(), self.upload.trailers());
-        let head = RequestHead { body, trailers, ..head };
-        self.machine
-            .encode_head(&head, &mut self.out.framing)
-            .map_err(|misuse| Error::request(misuse.to_string()).in_phase(Phase::Send))?;
-        if *head.method == Method::CONNECT {
-            // Also where it is refused: who knows what a proxy has begun for it.
-            self.machine.close_after(CloseReason::Tunnel);
-        }
-        self.head = self.out.framing.len() as u64;
-        self.is_expecting = self.machine.expects_continue();
-        self.continue_at = None;
-        Ok(())
+    /// Whether the attempt's connection had served a request, or had been idle, before.
+    pub(crate) fn is_reused(&self) -> bool {
+        self.lease().is_some_and(Lease::is_reused)
     }
 
-    /// Begins an attempt on a connection, for a request that was prepared. `assigned`: when the connection was had, if it
-    /// came from the pool's shelf within this poll.
-    pub(crate) fn attach(&mut self, lease: Lease, assigned: Option<Instant>) {
-        self.lease = Some(lease);
-        self.assigned = assigned;
-        self.is_begun = false;
-        self.is_flushed = true;
+    /// Returns how much of the request was written in this attempt.
+    pub(crate) fn attempt_written(&self) -> Written {
+        self.attempt.written()
     }
 
-    /// Takes everything back that an attempt did, so that the request can be prepared again. What was taken of the
-    /// caller's stream and not written is kept for the next attempt.
-    pub(crate) fn rewind(&mut self) {
-        self.upload.rewind(self.out.take_pieces());
-        self.out.clear();
-        self.incoming = Incoming::default();
-        self.is_eof = false;
-        self.written_at = None;
-        (self.reading_since, self.writing_since) = (None, None);
-        self.sent = 0;
-        self.content = 0;
-        (self.write_error, self.upload_error) = (None, None);
-        (self.is_cut, self.is_shut) = (false, false);
+    /// Returns how much of the request was written: the most over all attempts.
+    pub(crate) fn written(&self) -> Written {
+        self.written
     }
 
-    /// Sends the prepared request and waits for the head of its response.
-    pub(crate) fn poll_head(
-        &mut self,
-        informed: Option<&OnInformational>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<ResponseHead, Failure>> {
-        self.resume()?;
-        let polled = self.poll_head_now(informed, cx);
-        self.assigned = None;
-        self.rest(polled, cx)
+    /// Whether the request can be sent again from its start: the server has not taken it on, and its body is still there.
+    pub(crate) fn is_replayable(&self) -> bool {
+        !self.attempt.is_taken_on && (self.attempt.sent == 0 || self.upload.is_replayable())
     }
 
-    fn poll_head_now(
-        &mut self,
-        informed: Option<&OnInformational>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<ResponseHead, Failure>> {
-        if !self.is_begun {
-            self.begin(cx)?;
-        }
-        loop {
-            match ready!(self.poll_event(cx)) {
-                Ok(Some(Event::Head(head))) => {
-                    let now = time::now();
-                    self.trace.head(head.status, self.written_at.is_none().then_some(self.sent), now);
-                    return Poll::Ready(Ok(head));
-                }
-                Ok(Some(Event::Informational(head))) => {
-                    if let Some(informed) = informed {
-                        informed(head.status, head.headers());
-                    }
-                }
-                Ok(Some(_)) => {}
-                Ok(None) => return Poll::Ready(Err(self.lost(ProtocolError::ClosedBeforeResponse))),
-                Err(failure) => return Poll::Ready(Err(failure)),
-            }
+    /// Whether nothing beyond the request head was written in this attempt, as far as can be known.
+    pub(crate) fn is_head_alone(&self) -> bool {
+        self.attempt.sent <= self.attempt.head_length && self.attempt.sending.error().is_none()
+    }
+
+    /// Whether the server said that it closes the connection: by `Connection: close`, or by an HTTP/1.0 response that does
+    /// not offer to keep it.
+    pub(crate) fn says_close(&self) -> bool {
+        let reasons = self.attempt.machine.close_reasons();
+        reasons.contains(CloseReason::PeerClose) || reasons.contains(CloseReason::Http10)
+    }
+
+    /// Whether the connection closes after the response, for whatever reason.
+    pub(crate) fn closes(&self) -> bool {
+        !self.attempt.machine.close_reasons().is_empty()
+    }
+
+    /// Whether any byte of a response was seen in this attempt.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.attempt.machine.has_peer_spoken()
+    }
+
+    /// Returns the timings, once the response head has come. They are final once the content has ended.
+    pub(crate) fn measured(&self) -> Measured {
+        self.trace.measured()
+    }
+
+    /// Takes the response's trailers, once its content has ended.
+    pub(crate) fn take_trailers(&mut self) -> Option<Box<HeaderMap>> {
+        self.attempt.trailers.take()
+    }
+
+    /// Takes what the response is to say of its connection, once the first write was tried.
+    pub(crate) fn take_info(&mut self) -> Option<ConnectionInfo> {
+        match &mut self.connection.as_mut()?.stage {
+            Stage::Begun(info) => info.take(),
+            Stage::Attached { .. } => None,
         }
     }
 
-    /// The next piece of content. Ends, and gives the connection back, with `None` or an error.
-    pub(crate) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
-        loop {
-            let polled = match self.resume() {
-                Ok(()) => self.poll_event(cx),
-                Err(gone) => Poll::Ready(Err(gone)),
-            };
-            match ready!(self.rest(polled, cx)) {
-                Ok(Some(Event::Data(data))) => {
-                    self.received += data.len() as u64;
-                    self.park();
-                    return Poll::Ready(Some(Ok(data)));
-                }
-                Ok(Some(Event::Trailers(trailers))) => self.trailers = Some(Box::new(trailers)),
-                Ok(Some(Event::End) | None) => {
-                    let sent = self.poll_sent(cx);
-                    if let Err(failure) = ready!(self.rest(sent, cx)) {
-                        return Poll::Ready(Some(Err(self.fail(failure))));
-                    }
-                    self.conclude(time::now());
-                    return Poll::Ready(None);
-                }
-                Ok(Some(_)) => {}
-                Err(failure) => return Poll::Ready(Some(Err(self.fail(failure)))),
-            }
-        }
+    /// Returns how many bytes of the content are still to come, if that is known.
+    pub(crate) fn remaining(&self) -> Option<u64> {
+        self.attempt.machine.receive_remaining()
     }
 
-    /// What is left of the content, if it is no more than `most`, is to be one piece.
-    pub(crate) fn gather(&mut self, most: usize) {
-        let rest = self.remaining().and_then(|rest| usize::try_from(rest).ok());
-        if let Some(rest) = rest.filter(|rest| *rest <= most) {
-            self.incoming.gather(rest);
-        }
+    /// Returns the length of the content as the server announced it.
+    #[inline]
+    pub(crate) fn announced_length(&self) -> Option<u64> {
+        self.attempt.machine.announced_length()
     }
 
-    /// The content that came with the head, and whether it is all of it; the connection is then given back already.
-    pub(crate) fn take_ready(&mut self) -> (Bytes, bool) {
-        let mut ready = Bytes::new();
-        let is_whole = self.remaining().is_some_and(|rest| rest <= self.incoming.len() as u64);
-        if !is_whole && self.incoming.len() > buffer::SMALL {
-            return (ready, false);
-        }
-        loop {
-            match self.machine.decode(self.incoming.bytes()) {
-                Ok(Some(Event::Data(data))) => {
-                    self.received += data.len() as u64;
-                    ready = if ready.is_empty() { data } else { [ready, data].concat().into() };
-                }
-                Ok(Some(Event::Trailers(trailers))) => self.trailers = Some(Box::new(trailers)),
-                Ok(Some(Event::End)) if self.is_sending() => return (ready, false),
-                Ok(Some(Event::End)) => {
-                    self.conclude(self.trace.head_at().unwrap_or_else(time::now));
-                    return (ready, true);
-                }
-                // An error stays with the machine: whoever reads on is told.
-                Ok(_) | Err(_) => return (ready, false),
-            }
-        }
-    }
-
-    /// The connection and what was read behind the head, where the head made a tunnel of it (101, or 2xx to CONNECT).
-    pub(crate) fn take_tunnel(&mut self) -> Option<(Lease, Bytes)> {
-        if self.machine.framing() != Some(Framing::Tunnel) {
-            return None;
-        }
-        let now = self.trace.head_at().unwrap_or_else(time::now);
-        self.trace.complete(self.received, now);
-        let lease = self.lease.take()?;
-        Some((lease, self.incoming.bytes().split().freeze()))
-    }
-
-    /// Closes the connection, unless the attempt ended before it touched it.
-    pub(crate) fn bury(&mut self, reason: DropReason) {
-        match self.lease.take() {
-            Some(lease) if self.is_begun => lease.bury(reason),
-            Some(lease) => lease.checkin(None, None, time::now()),
-            None => {}
-        }
-    }
-
-    /// The first poll of an attempt: the body is asked for what is ready, the connection looked at, then the first write made.
-    fn begin(&mut self, cx: &mut Context<'_>) -> Result<(), Failure> {
-        if !self.is_framed && !self.is_expecting {
-            self.is_framed = true;
-            let mut left = PIECES;
-            // Pending: the head goes alone.
-            if let Poll::Ready(Err(error)) = self.poll_frames(&mut left, cx) {
-                return Err(Failure::Ended(End::Other, error));
-            }
-        }
-        let Some(lease) = &mut self.lease else { return Ok(()) };
-        let (look, is_reused) = (lease.look(), lease.is_reused());
-        match look {
-            Look::Silent => {}
-            // What is wrong with a new connection would be wrong with the next: to dial again might never end.
-            look if !is_reused => {
-                self.is_begun = true;
-                return Err(match look {
-                    Look::Spoke => self.spoke_first(),
-                    _ => self.lost(ProtocolError::ClosedBeforeResponse),
-                });
-            }
-            Look::Closed => return Err(Failure::Stale(DropReason::PeerClosed)),
-            Look::Spoke => return Err(Failure::Stale(DropReason::Unsolicited)),
-        }
-        let now = self.assigned.unwrap_or_else(time::now);
-        self.check_deadline()?;
-        let Some(lease) = &mut self.lease else { return Ok(()) };
-        self.is_begun = true;
-        if is_reused {
-            self.machine.set_reused();
-        }
-        let info = lease.begin(now);
-        self.trace.assigned(info.id(), info.is_reused(), now);
-        self.info = Some(info);
-        match self.poll_upload(cx) {
-            Poll::Ready(Err(error)) => Err(Failure::Ended(End::Other, error)),
-            Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
-        }
-    }
-
-    /// The loop: decode, read, write, and only then the clocks.
-    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Event>, Failure>> {
-        if let Some(error) = self.upload_error.take() {
-            return Poll::Ready(Err(Failure::Ended(End::Other, error)));
-        }
-        loop {
-            let decoded = if self.is_eof {
-                self.machine.decode_eof(self.incoming.bytes())
-            } else if self.incoming.is_gathering(self.machine.receive_remaining()) {
-                Ok(None)
-            } else {
-                self.machine.decode(self.incoming.bytes())
-            };
-            match decoded {
-                Ok(Some(event)) => {
-                    if let Event::Head(head) | Event::Informational(head) = &event {
-                        let (status, expected) = (head.status, self.continue_at.is_some());
-                        // (Before a 417 there may be other interim responses.)
-                        let is_refusal =
-                            status.is_informational() || status == StatusCode::EXPECTATION_FAILED;
-                        self.is_taken_on |=
-                            status != StatusCode::REQUEST_TIMEOUT && !(expected && is_refusal);
-                    }
-                    if let Event::Data(_) = &event {
-                        self.note_content();
-                    }
-                    match &event {
-                        Event::Head(_) => {
-                            self.incoming.end_head();
-                            // Encoded is not written.
-                            let is_written = self.out.is_empty() && self.write_error.is_none();
-                            if self.machine.framing() == Some(Framing::Tunnel) && !is_written {
-                                return Poll::Ready(Err(self.lost(ProtocolError::UpgradeTooEarly)));
-                            }
-                            if std::mem::take(&mut self.is_expecting) {
-                                // A final answer in place of the 100: the content is not wanted.
-                                // <https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1>
-                                self.machine.abort_send();
-                            }
-                        }
-                        Event::Informational(head) if head.status == StatusCode::CONTINUE => {
-                            self.is_expecting = false;
-                        }
-                        // A response that keeps coming leaves the upload its turn.
-                        Event::Data(_) if self.written_at.is_none() && self.upload_error.is_none() => {
-                            if let Poll::Ready(Err(error)) = self.poll_upload(cx) {
-                                // After what has come.
-                                self.upload_error = Some(error);
-                            }
-                        }
-                        _ => {}
-                    }
-                    return Poll::Ready(Ok(Some(event)));
-                }
-                Ok(None) if self.machine.is_receive_done() => return Poll::Ready(Ok(None)),
-                Ok(None) if self.incoming.has_more() => continue,
-                Ok(None) if self.is_eof => {
-                    return Poll::Ready(Err(self.lost(ProtocolError::ClosedWithinHead)));
-                }
-                Ok(None) => {}
-                Err(error) => return Poll::Ready(Err(self.lost(error))),
-            }
-            match self.poll_read(cx) {
-                Poll::Ready(Ok(0)) => {
-                    if self.is_torn() {
-                        return Poll::Ready(Err(self.broken(io::ErrorKind::ConnectionReset.into())));
-                    }
-                    self.is_eof = true;
-                    continue;
-                }
-                Poll::Ready(Ok(read)) => {
-                    self.wire += read as u64;
-                    self.check_premature()?;
-                    if self.incoming.is_gathering(self.machine.receive_remaining()) {
-                        self.note_content();
-                    }
-                    self.check_deadline()?;
-                    continue;
-                }
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(self.broken(error))),
-                Poll::Pending => {}
-            }
-            let mut waits_to_write = false;
-            if self.written_at.is_none() {
-                match self.poll_upload(cx) {
-                    Poll::Ready(Ok(())) => {}
-                    Poll::Ready(Err(error)) => return Poll::Ready(Err(Failure::Ended(End::Other, error))),
-                    Poll::Pending => waits_to_write = !self.waits_for_caller,
-                }
-            } else if self.machine.is_send_done()
-                && !self.machine.is_head_received()
-                && let Err(error) = self.check_end(cx)
-            {
-                return Poll::Ready(Err(Failure::Ended(End::Other, error)));
-            }
-            ready!(self.poll_clocks(waits_to_write, cx))?;
-        }
-    }
-
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let Some(lease) = &mut self.lease else { return Poll::Ready(Ok(0)) };
-        let expected = match self.machine.is_head_received() {
-            true => Expected::Body(self.machine.receive_remaining()),
-            false => Expected::Head(lease.latest_size()),
-        };
-        self.incoming.poll_read(&mut lease.conn().stream, expected, cx)
-    }
-
-    /// Content has come, which holds off the clocks of both directions: a server need not read while it is read from.
-    /// (Framing alone, as a chunk's extension, is no progress: it could go on for ever.)
-    fn note_content(&mut self) {
-        (self.reading_since, self.writing_since) = (None, None);
-    }
-
-    /// Where the attempt stands.
-    pub(super) fn phase(&self) -> Phase {
-        if self.machine.is_head_received() {
-            Phase::Receive
-        } else if self.written_at.is_none() || self.write_error.is_some() {
-            Phase::Send
+    /// Returns how far the upload came.
+    pub(crate) fn upload_progress(&self) -> UploadProgress {
+        let attempt = &self.attempt;
+        let state = if attempt.is_all_written() && !attempt.sending.is_cut() {
+            UploadState::Complete
+        } else if self.connection.is_none() || attempt.is_given_up() {
+            // Without a connection, what is left will not be sent.
+            UploadState::Aborted
         } else {
-            Phase::Wait
-        }
-    }
-
-    /// The codec found an end that is none, or a breach of the protocol.
-    fn lost(&mut self, error: ProtocolError) -> Failure {
-        if error.is_closed() {
-            let mut lost = Error::new(ErrorKind::ConnectionLost, error.to_string()).in_phase(self.phase());
-            if let Some(source) = self.write_error.take() {
-                lost = lost.because(source);
-            }
-            return Failure::Ended(End::Lost, lost);
-        }
-        let phase = self.phase();
-        // On a used connection, what cannot begin a response belongs to what was there before.
-        let end = if self.machine.is_no_response() && self.is_reused() { End::Premature } else { End::Other };
-        Failure::Ended(end, Error::new(ErrorKind::Protocol, error.to_string()).in_phase(phase))
-    }
-
-    /// Whether the end that was read is no close: a write that fails by a reset takes the reset with it, and reading
-    /// then ends as if the peer had closed. (Where the peer had closed before, the write fails by a broken pipe.)
-    /// Content that ends with the connection is incomplete then: <https://www.rfc-editor.org/rfc/rfc9112#section-8>.
-    fn is_torn(&self) -> bool {
-        let is_reset = |error: &io::Error| error.kind() != io::ErrorKind::BrokenPipe;
-        self.machine.framing() == Some(Framing::UntilClose) && self.write_error.as_ref().is_some_and(is_reset)
-    }
-
-    /// Reading failed.
-    fn broken(&mut self, error: io::Error) -> Failure {
-        let phase = self.phase();
-        let source = self.write_error.take().unwrap_or(error);
-        let message = match phase {
-            Phase::Receive => "the connection broke before the response was complete",
-            _ => "the connection broke before a response came",
+            UploadState::Open
         };
-        Failure::Ended(
-            End::Lost,
-            Error::new(ErrorKind::ConnectionLost, message).in_phase(phase).because(source),
-        )
+        UploadProgress { bytes: attempt.content_written(), state }
     }
 
-    /// Returns the error of a failure that ends the exchange, and closes the connection.
+    /// Ends the trace with `error`, and returns the error with all that is known of the request.
+    pub(crate) fn error(&mut self, error: Error) -> Error {
+        let is_head_received = self.attempt.machine.is_head_received();
+        self.trace.fail(error.with_written(self.written), is_head_received, time::now())
+    }
+
+    /// Closes the connection, and returns the error of the failure that ends the exchange.
     fn fail(&mut self, failure: Failure) -> Error {
         let error = self.error(failure.into_error());
         self.bury(DropReason::Failed);
         error
     }
-
-    /// The response is complete: the connection goes back, or away, as the codec says.
-    fn conclude(&mut self, now: Instant) {
-        self.trace.complete(self.received, now);
-        // Encoded is not written: the peer may have answered while the rest of the request still stood in our way.
-        let is_flushed = self.poll_flush(&mut Context::from_waker(Waker::noop())).is_ready();
-        if !self.out.is_empty() || !is_flushed || !self.machine.is_send_done() {
-            self.machine.close_after(CloseReason::UploadUnfinished);
-        }
-        if self.write_error.is_some() {
-            self.machine.close_after(CloseReason::Failed);
-        }
-        let Some(mut lease) = self.lease.take() else { return };
-        lease.note_size(self.wire);
-        let surplus = if self.incoming.len() > 0 { self.take_surplus() } else { Unasked::Other };
-        let look = match lease.conn().stream.look_inside() {
-            Look::Spoke => lease.conn().look(),
-            look => look,
-        };
-        match self.machine.verdict(self.incoming.len()) {
-            Verdict::Reuse => match look {
-                Look::Silent => {
-                    let said = self.machine.keep_alive();
-                    let stay = said.timeout.map(|timeout| timeout.saturating_sub(MARGIN));
-                    lease.checkin(stay, said.max, now);
-                }
-                Look::Closed => lease.bury(DropReason::PeerClosed),
-                Look::Spoke => lease.bury(DropReason::Unsolicited),
-            },
-            Verdict::Close(reasons) if reasons.contains(CloseReason::Surplus) => {
-                lease.bury(match surplus {
-                    Unasked::RequestTimeout => DropReason::PeerClosed,
-                    _ => DropReason::Unsolicited,
-                });
-            }
-            Verdict::Close(_) => lease.bury(DropReason::NotReusable),
-            Verdict::Unfinished => lease.bury(DropReason::Failed),
-        }
-    }
 }
 
 impl Drop for Exchange {
-    /// Whoever drops a response whose content is here already has not broken the connection.
+    /// Gives the connection back if all of the response was read already, although the caller has not taken it.
     fn drop(&mut self) {
         if !std::thread::panicking() {
             self.take_what_came();
@@ -647,15 +486,12 @@ impl Drop for Exchange {
     }
 }
 
-/// What a server says of its idle timeout is taken to be this much less, for the way there.
-const MARGIN: Duration = Duration::from_secs(1);
-
 #[cfg(test)]
 mod tests {
-    /// A speed bump: an exchange that is boxed with its response must fit into the allocator's cache of the thread, which
-    /// takes up to 1,032 bytes in glibc. One step more costs 250 instructions for each request that reads its content later.
+    /// An exchange that is boxed with its response has to fit into the allocator's cache of the thread, which takes up to
+    /// 1,032 bytes in glibc. A larger one costs 250 instructions more for each request whose content is read later.
     #[test]
     fn an_exchange_fits_into_the_allocators_cache() {
-        assert!(size_of::<super::Exchange>() <= 1032);
+        assert!(size_of::<super::Exchange>() <= 1032, "{}", size_of::<super::Exchange>());
     }
 }

@@ -1,41 +1,48 @@
-//! What is sent: where a request's body comes from, whether it can be sent again, and what is to be written next.
+//! The upload of a request: where its body comes from, whether it can be sent again, and how far it came.
 //!
-//! It knows no sockets, and frames nothing itself. Invariant: what was taken from the caller's stream, pieces and its
-//! failure, is kept until a byte of the request was written, so a request of which nothing was written can always be
+//! It knows no sockets and frames nothing. Invariant: everything that was taken from the caller's stream, pieces and failure
+//! alike, is kept until a byte of the request was written. A request of which nothing was written can therefore always be
 //! sent again, and fails again where it failed.
 
 use std::collections::VecDeque;
-use std::io::{self, IoSlice};
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
-use tokio::io::AsyncWrite;
 
+use super::outgoing::PIECES;
 use crate::body::{Body, add_fields};
-use crate::buffer;
 use crate::codec::BodyLength;
 use crate::error::BoxError;
 
-/// A request's body, as far as it has been sent.
+/// A request's body, and how much of it was taken to be sent.
 #[derive(Debug)]
 pub(crate) struct Upload {
     source: Body,
-    /// The whole of a body that is held in memory.
+    /// The whole body, if it is held in memory.
     whole: Option<Bytes>,
-    /// Pieces that were taken and are to be sent (again) first, and the failure behind them.
+    /// Pieces that were taken before and are to be sent first.
     kept: VecDeque<Bytes>,
-    failure: Option<BoxError>,
-    /// What goes behind the content.
+    /// What comes after the kept pieces.
+    rest: Rest,
+    /// Fields to send after the content.
     trailers: Option<Box<HeaderMap>>,
-    /// As it was before anything was taken.
+    /// Length of the body before anything was taken of it.
     length: BodyLength,
     is_empty: bool,
-    /// Something was taken of the caller's source.
+    /// Whether anything was taken of the caller's source.
     is_touched: bool,
-    /// The caller's source has ended: it is not asked again.
-    is_over: bool,
+}
+
+/// What is left of the caller's source.
+#[derive(Debug)]
+enum Rest {
+    /// The source may have more.
+    Open,
+    /// The source failed. It is asked again after the failure was reported, and then fails again.
+    Failed(BoxError),
+    /// The source has ended, and is not asked again.
+    Over,
 }
 
 impl Upload {
@@ -44,12 +51,11 @@ impl Upload {
         Self {
             whole: source.whole().cloned(),
             kept: VecDeque::new(),
-            failure: None,
+            rest: if is_empty { Rest::Over } else { Rest::Open },
             trailers: source.take_known_trailers(),
             length,
             is_empty,
             is_touched: false,
-            is_over: is_empty,
             source,
         }
     }
@@ -58,108 +64,100 @@ impl Upload {
         self.length
     }
 
-    /// Sends it in chunks whatever its length is, so that trailers can follow which only the source knows.
+    /// Sends the body in chunks even if its length is known, so that trailers can follow that only the source knows.
     pub(crate) fn expect_trailers(&mut self) {
         if self.source.may_end_with_trailers() {
             self.length = BodyLength::Chunked;
         }
     }
 
-    /// What goes behind the content, as far as it is known.
+    /// Returns the fields to send after the content, as far as they are known.
     pub(crate) fn trailers(&self) -> Option<&HeaderMap> {
         self.trailers.as_deref()
     }
 
-    /// The content may be given by the source's own length; its trailers, if there are none, need no announcement.
+    /// Whether the request can announce the length of its content.
     pub(crate) fn has_known_length(&self) -> bool {
         matches!(self.length, BodyLength::Known(_) | BodyLength::None)
     }
 
-    /// Whether the source has ended. Of a source that knows its end there is nothing to ask.
+    /// Whether everything was taken, and the source has ended.
     pub(crate) fn is_over(&self) -> bool {
-        self.is_over && self.kept.is_empty() && self.failure.is_none()
+        matches!(self.rest, Rest::Over) && self.kept.is_empty()
     }
 
-    /// Whether it can be sent from its start again whatever was sent of it.
+    /// Whether the body can be sent from its start again, whatever was sent of it.
     pub(crate) fn is_replayable(&self) -> bool {
         self.is_empty || self.whole.is_some() || self.source.is_file() || !self.is_touched
     }
 
-    /// Back to the start. `unsent` was taken and nothing of it was written.
+    /// Goes back to the start of the body. `unsent` are the pieces that were taken and of which nothing was written. They are
+    /// sent first if the source cannot go back.
     pub(crate) fn rewind(&mut self, unsent: impl DoubleEndedIterator<Item = Bytes>) {
-        let is_rewound = if let Some(whole) = &self.whole {
+        if let Some(whole) = &self.whole {
             self.source = whole.clone().into();
-            self.is_over = false;
-            true
-        } else if self.source.rewind() {
-            self.is_over = self.is_empty;
-            true
-        } else {
-            false
-        };
-        if is_rewound {
+            self.rest = Rest::Open;
             self.kept.clear();
-            self.failure = None;
+        } else if self.source.rewind() {
+            self.rest = if self.is_empty { Rest::Over } else { Rest::Open };
+            self.kept.clear();
         } else {
             unsent.rev().for_each(|piece| self.kept.push_front(piece));
         }
     }
 
-    /// What was taken last is the next again: a piece, and what was beyond it.
+    /// Puts back what was taken last: a piece, and `beyond` after it.
     pub(crate) fn put_back(&mut self, piece: Option<Bytes>, beyond: Beyond) {
         match beyond {
             Beyond::Content(content) => self.kept.push_front(content),
-            Beyond::Failure(failure) => self.failure = Some(failure),
-            // They are known; the source says its end again.
-            Beyond::Trailers => self.is_over = false,
+            Beyond::Failure(failure) => self.rest = Rest::Failed(failure),
+            // The trailers are kept already. The source reports its end again.
+            Beyond::Trailers => self.rest = Rest::Open,
         }
         if let Some(piece) = piece {
             self.kept.push_front(piece);
         }
     }
 
-    /// The next piece of content. `None` at the end; the trailers are complete then.
+    /// Takes the next piece of content. Returns `None` at the end, when the trailers are complete.
     pub(crate) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BoxError>>> {
         if let Some(kept) = self.kept.pop_front() {
             return Poll::Ready(Some(Ok(kept)));
         }
-        if let Some(failure) = self.failure.take() {
+        if let Rest::Failed(_) = self.rest
+            && let Rest::Failed(failure) = std::mem::replace(&mut self.rest, Rest::Open)
+        {
             return Poll::Ready(Some(Err(failure)));
         }
-        while !self.is_over {
-            let piece = match ready!(self.source.poll_piece(cx)) {
-                Some(Ok(frame)) => frame.into_data(),
-                // (It fails again whenever it is asked again.)
-                Some(Err(error)) => {
-                    self.is_touched = true;
-                    return Poll::Ready(Some(Err(error)));
-                }
-                None => {
-                    self.is_over = true;
-                    break;
-                }
+        while let Rest::Open = self.rest {
+            let Some(piece) = ready!(self.source.poll_piece(cx)) else {
+                self.rest = Rest::Over;
+                break;
             };
             self.is_touched = true;
-            match piece {
+            // A source that failed fails again when it is asked again.
+            match piece?.into_data() {
                 Ok(data) => {
-                    self.is_over = self.whole.is_some();
+                    if self.whole.is_some() {
+                        self.rest = Rest::Over;
+                    }
                     return Poll::Ready(Some(Ok(data)));
                 }
-                // Nothing may follow them.
+                // Nothing may follow trailers.
                 Err(frame) => {
                     let trailers = frame.into_trailers().unwrap_or_default();
                     if !add_fields(self.trailers.get_or_insert_default(), trailers) {
                         self.source.overfill();
                         continue;
                     }
-                    self.is_over = true;
+                    self.rest = Rest::Over;
                 }
             }
         }
         Poll::Ready(None)
     }
 
-    /// Takes all of it into memory, if it is no more than `most` bytes: its length is known then. `false`: it is more.
+    /// Reads the whole body into memory, after which its length is known. Returns false if it is more than `most` bytes.
     pub(crate) fn poll_gather(
         &mut self,
         gathered: &mut BytesMut,
@@ -174,7 +172,7 @@ impl Upload {
             gathered.extend_from_slice(&chunk);
             pieces += 1;
             if pieces == PIECES {
-                // It is others' turn.
+                // Lets other tasks run.
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
@@ -183,15 +181,12 @@ impl Upload {
         self.length = BodyLength::Known(whole.len() as u64);
         self.source = whole.clone().into();
         self.whole = Some(whole);
-        self.is_over = false;
+        self.rest = Rest::Open;
         Poll::Ready(Ok(true))
     }
 }
 
-/// Pieces that are taken in one poll, and that leave in one write.
-pub(crate) const PIECES: usize = 32;
-
-/// What a source has beyond what may be sent of it.
+/// What a source has beyond the length that it promised.
 #[derive(Debug)]
 pub(crate) enum Beyond {
     Content(Bytes),
@@ -199,7 +194,7 @@ pub(crate) enum Beyond {
     Failure(BoxError),
 }
 
-/// How far the upload of a request's content came. See [`Response::upload`](crate::Response::upload).
+/// How far the upload of a request's content came. Returned by [`Response::upload`](crate::Response::upload).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UploadProgress {
     pub(crate) bytes: u64,
@@ -214,158 +209,27 @@ pub(crate) enum UploadState {
 }
 
 impl UploadProgress {
-    /// The bytes of content that were given to the connection, framing not counted.
+    /// Returns the number of bytes of content that were given to the connection, framing not counted.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Whether all of the content was sent. True of a request without content.
+    /// Whether all of the content was sent. True for a request without content.
     pub fn is_complete(&self) -> bool {
         self.state == UploadState::Complete
     }
 
-    /// Whether it was given up: the server wanted or took no more of it, or the response was dropped first.
+    /// Whether the upload was given up: the server refused or stopped reading the content, or the response was dropped
+    /// first.
     pub fn is_aborted(&self) -> bool {
         self.state == UploadState::Aborted
     }
 }
 
-/// What is to be written next: pieces of content, and framing around each. Of content nothing is copied.
-#[derive(Debug, Default)]
-pub(crate) struct Outgoing {
-    /// All that is not content, in order.
-    pub(crate) framing: BytesMut,
-    pieces: Vec<Piece>,
-    /// The bytes of all pieces.
-    content: usize,
-    written: usize,
-    /// The peer held it up.
-    has_waited: bool,
-    /// The peer held up what was there before.
-    is_held_up: bool,
-}
-
-#[derive(Debug)]
-struct Piece {
-    data: Bytes,
-    /// How much of the framing goes before it.
-    at: usize,
-}
-
-impl Outgoing {
-    /// Content goes behind all that is there, and what ends it.
-    pub(crate) fn push(&mut self, data: Bytes, suffix: &[u8]) {
-        self.content += data.len();
-        self.pieces.push(Piece { data, at: self.framing.len() });
-        self.framing.extend_from_slice(suffix);
-    }
-
-    pub(crate) fn has_content(&self) -> bool {
-        !self.pieces.is_empty()
-    }
-
-    /// Whether as much is there as is to leave in one write. A peer that holds us up gets pieces one by one.
-    pub(crate) fn is_full(&self) -> bool {
-        let most = if self.is_held_up { 1 } else { PIECES };
-        self.pieces.len() >= most || self.content >= MOST
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.written == self.framing.len() + self.content
-    }
-
-    /// How much of the content was written.
-    pub(crate) fn content_written(&self) -> u64 {
-        let mut before = 0;
-        let written = self.pieces.iter().map(|piece| {
-            let begin = piece.at + before;
-            before += piece.data.len();
-            self.written.saturating_sub(begin).min(piece.data.len())
-        });
-        written.sum::<usize>() as u64
-    }
-
-    /// Writes once.
-    pub(crate) fn poll_write(
-        &mut self,
-        stream: &mut (impl AsyncWrite + Unpin),
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<usize>> {
-        let written = if self.pieces.is_empty() {
-            Pin::new(stream).poll_write(cx, &self.framing[self.written..])
-        } else {
-            self.poll_write_pieces(stream, cx)
-        };
-        self.has_waited |= written.is_pending();
-        match ready!(written)? {
-            0 => Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-            written => {
-                self.written += written;
-                Poll::Ready(Ok(written))
-            }
-        }
-    }
-
-    fn poll_write_pieces(
-        &self,
-        stream: &mut (impl AsyncWrite + Unpin),
-        cx: &mut Context<'_>,
-    ) -> Poll<io::Result<usize>> {
-        let mut slices = [IoSlice::new(b""); 2 * PIECES + 1];
-        let mut count = 0;
-        for part in self.parts() {
-            slices[count] = IoSlice::new(part);
-            count += 1;
-        }
-        match &slices[..count] {
-            [part] => Pin::new(stream).poll_write(cx, part),
-            parts => Pin::new(stream).poll_write_vectored(cx, parts),
-        }
-    }
-
-    /// The unwritten parts, none of them empty.
-    fn parts(&self) -> impl Iterator<Item = &[u8]> {
-        let mut begin = 0;
-        let pieces = self.pieces.iter().flat_map(move |piece| {
-            let framing = &self.framing[begin..piece.at];
-            begin = piece.at;
-            [framing, &piece.data]
-        });
-        let last = self.pieces.last().map_or(0, |piece| piece.at);
-        let mut skip = self.written;
-        pieces.chain([&self.framing[last..]]).filter_map(move |part| {
-            let skipped = skip.min(part.len());
-            skip -= skipped;
-            (skipped < part.len()).then(|| &part[skipped..])
-        })
-    }
-
-    /// The pieces, of which nothing was written.
-    pub(crate) fn take_pieces(&mut self) -> impl DoubleEndedIterator<Item = Bytes> + use<> {
-        self.content = 0;
-        std::mem::take(&mut self.pieces).into_iter().map(|piece| piece.data)
-    }
-
-    #[inline]
-    pub(crate) fn clear(&mut self) {
-        if self.written > 0 {
-            self.is_held_up = std::mem::take(&mut self.has_waited);
-        }
-        let framing = std::mem::take(&mut self.framing);
-        if framing.capacity() > 0 {
-            buffer::put_write(framing);
-        }
-        self.pieces.clear();
-        self.content = 0;
-        self.written = 0;
-    }
-}
-
-/// Content that leaves in one write, at the most, and the piece that goes beyond it.
-const MOST: usize = 256 * 1024;
-
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::pin::Pin;
     use std::task::Waker;
 
     use super::*;
@@ -378,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_sent_from_their_start_again() {
+    fn bytes_are_replayed_from_their_start() {
         let mut upload = Upload::new("hello".into());
         assert!(upload.is_replayable());
         assert_eq!(next(&mut upload).unwrap(), "hello");
@@ -388,29 +252,15 @@ mod tests {
         assert_eq!(upload.length(), BodyLength::Known(5));
     }
 
-    /// Also where all that was written was content, whose framing was none.
-    #[test]
-    fn what_is_cleared_was_not_written() {
-        let mut out = Outgoing::default();
-        out.push(Bytes::from_static(b"content"), b"");
-        let mut room = [0; 4];
-        let mut peer = io::Cursor::new(&mut room[..]);
-        let written = out.poll_write(&mut peer, &mut Context::from_waker(Waker::noop()));
-        assert!(matches!(written, Poll::Ready(Ok(4))) && out.content_written() == 4);
-        assert_eq!(out.take_pieces().count(), 1);
-        out.clear();
-        assert!(out.is_empty() && out.content_written() == 0);
-    }
-
     #[test]
     fn an_unwritten_piece_of_a_stream_is_kept() {
         let mut upload = Upload::new(Body::from_stream(Pieces(vec!["b", "a"])));
-        assert!(upload.is_replayable(), "nothing of it was taken");
+        assert!(upload.is_replayable(), "nothing was taken of the stream");
         let length = upload.length();
         let first = next(&mut upload).unwrap();
         assert!(!upload.is_replayable());
         upload.rewind([first].into_iter());
-        assert_eq!(upload.length(), length, "what was taken is still part of it");
+        assert_eq!(upload.length(), length, "the kept piece is still part of the body");
         assert_eq!(next(&mut upload).unwrap(), "a");
         assert_eq!(next(&mut upload).unwrap(), "b");
         assert_eq!(next(&mut upload), None);
