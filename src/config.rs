@@ -12,64 +12,14 @@ use std::time::Duration;
 use http::header::USER_AGENT;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
+use crate::call::{Informed, RequestConfig};
 use crate::client::Client;
-use crate::codec::shown::FieldNames;
 use crate::connect::{ConnectConfig, Connector, Destination, Dialer, TlsConfig, Transport};
 use crate::error::{BoxError, Error, Result};
+use crate::exchange::ExchangeConfig;
 use crate::exchange::timeout::{NEVER, Setting};
-use crate::exchange::{ExchangeConfig, OnInformational};
 use crate::pool::{EvictIf, IdleConnection, PoolConfig};
 use crate::resolver::{Names, Overrides, Resolve};
-
-/// The settings of a client that are not the pool's, the dialer's, or an exchange's.
-#[derive(Clone)]
-pub(crate) struct RequestConfig {
-    pub(crate) default_headers: HeaderMap,
-    pub(crate) timeout: Setting,
-    pub(crate) max_collected_body: usize,
-    /// From how much content on a request expects to be asked for it.
-    pub(crate) expect_continue_above: Option<u64>,
-    pub(crate) on_informational: Option<Informed>,
-    /// No connection is kept, and every request says so.
-    pub(crate) closes: bool,
-}
-
-impl Default for RequestConfig {
-    fn default() -> Self {
-        Self {
-            default_headers: HeaderMap::new(),
-            timeout: None,
-            max_collected_body: 256 << 20,
-            expect_continue_above: None,
-            on_informational: None,
-            closes: false,
-        }
-    }
-}
-
-impl std::fmt::Debug for RequestConfig {
-    /// The fields by their names alone: their values may be secrets.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RequestConfig")
-            .field("default_headers", &FieldNames(&self.default_headers))
-            .field("timeout", &self.timeout)
-            .field("max_collected_body", &self.max_collected_body)
-            .field("expect_continue_above", &self.expect_continue_above)
-            .field("on_informational", &self.on_informational)
-            .field("closes", &self.closes)
-            .finish()
-    }
-}
-
-/// The caller's hook for interim responses.
-#[derive(Clone)]
-pub(crate) struct Informed(pub(crate) Arc<OnInformational>);
-
-impl std::fmt::Debug for Informed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Informed")
-    }
-}
 
 /// Builds a [`Client`]. Every setting has a default; the crate's documentation lists them with their reasons.
 ///

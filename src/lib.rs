@@ -24,6 +24,7 @@ mod trace;
 mod upgraded;
 
 pub use self::body::Body;
+pub use self::call::RequestTarget;
 pub use self::client::{Client, get};
 pub use self::config::ClientBuilder;
 #[cfg(feature = "rustls")]
@@ -35,7 +36,7 @@ pub use self::pool::{
     ConnectionInfo, DropReason, HostStats, IdleConnection, Pool, PoolEvent, PoolEventKind, PoolEvents,
     PoolStats, Refusal,
 };
-pub use self::request::{IntoUrl, RequestBuilder, RequestTarget};
+pub use self::request::{IntoUrl, RequestBuilder};
 #[cfg(feature = "hickory")]
 pub use self::resolver::HickoryResolver;
 pub use self::resolver::{Answer, Family, Resolve, SystemResolver};

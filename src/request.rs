@@ -11,11 +11,10 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
 use crate::body::{Body, add_fields};
+use crate::call::{RequestTarget, Settings};
 use crate::client::Client;
 use crate::codec::FieldMap;
-use crate::codec::shown::WithoutUser;
 use crate::error::{Error, Result};
-use crate::exchange::timeout::{Chosen, Setting};
 use crate::response::Response;
 
 /// Something that names what to fetch: text, a `url::Url`, or an `http::Uri`.
@@ -195,47 +194,6 @@ pub struct RequestBuilder {
     body: Body,
     settings: Settings,
     error: Option<Error>,
-}
-
-/// The form in which a request names what it asks for, <https://www.rfc-editor.org/rfc/rfc9112#section-3.2>.
-///
-/// Without one, CONNECT has the authority form of its URL, and every other method the origin form. With
-/// [`Client::execute`], it may be given among the request's extensions.
-#[derive(Clone, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum RequestTarget {
-    /// `/path?query`: for the server itself.
-    Origin,
-    /// `http://host/path?query`: for a server that is a proxy.
-    Absolute,
-    /// `*`: the server as a whole; for OPTIONS only.
-    Asterisk,
-    /// `host:port`, in place of the URL's: where a proxy is to make a tunnel to; for CONNECT only. The Host field is
-    /// the same.
-    Authority(String),
-}
-
-impl fmt::Debug for RequestTarget {
-    /// Without user and password.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Origin => f.write_str("Origin"),
-            Self::Absolute => f.write_str("Absolute"),
-            Self::Asterisk => f.write_str("Asterisk"),
-            Self::Authority(authority) => f.debug_tuple("Authority").field(&WithoutUser(authority)).finish(),
-        }
-    }
-}
-
-/// What one request may set differently from its client.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Settings {
-    pub(crate) timeout: Setting,
-    pub(crate) connect_timeout: Option<Duration>,
-    /// Boxed: keeps requests small, of which few have timeouts of their own.
-    pub(crate) timeouts: Option<Box<Chosen>>,
-    pub(crate) target: Option<RequestTarget>,
-    pub(crate) isolation: Option<Arc<str>>,
 }
 
 impl RequestBuilder {
@@ -489,10 +447,9 @@ impl RequestBuilder {
             if let Some(error) = self.error.take() {
                 return Err(error);
             }
-            self.client.complete(&self.uri, &mut self.headers, &self.body)?;
             let body = std::mem::replace(&mut self.body, Body::empty());
-            let sent = self.client.attempt(&self.method, &self.uri, &mut self.headers, body, &self.settings);
-            match sent.await {
+            let call = self.client.call(&self.method, &self.uri, &mut self.headers, &self.settings);
+            match call.run(body).await {
                 Ok(response) => Ok(response.to(self.uri)),
                 Err(error) => Err(error.with_uri(&self.uri)),
             }
