@@ -75,16 +75,12 @@ pub(super) enum Finished {
 }
 
 impl<'a> Attempts<'a> {
-    /// # Errors
-    ///
-    /// When the URL has no route.
     #[inline]
-    pub(super) fn new(call: Call<'a>) -> Result<Self> {
+    pub(super) fn new(call: Call<'a>, route: RouteRef<'a>) -> Self {
         let Call { env, method, uri, settings, .. } = call;
-        let route = RouteRef::of(uri)?.isolated(settings.isolation.as_ref());
         let is_idempotent = resend::is_idempotent(method, call.headers);
         let binds = settings.isolation.is_none() && binds_connection(call.headers);
-        Ok(Self {
+        Self {
             names: Names::new(method, uri, route, settings),
             route,
             is_idempotent,
@@ -95,7 +91,7 @@ impl<'a> Attempts<'a> {
             as_http10: false,
             waiting: None,
             call,
-        })
+        }
     }
 
     /// Begins the request's trace, and returns the exchange that all attempts share.

@@ -51,6 +51,7 @@ pub(super) struct Names<'a> {
 }
 
 impl<'a> Names<'a> {
+    #[inline]
     pub(super) fn new(method: &Method, uri: &'a Uri, route: RouteRef<'a>, settings: &'a Settings) -> Self {
         let authority = match &settings.target {
             Some(RequestTarget::Authority(authority)) => Some(authority.clone()),

@@ -33,6 +33,7 @@ use crate::error::Result;
 use crate::exchange::ExchangeConfig;
 use crate::exchange::timeout::{Chosen, Timeouts};
 use crate::pool::Pool;
+use crate::pool::key::RouteRef;
 use crate::response::Response;
 
 /// What all calls of one client share.
@@ -73,7 +74,8 @@ impl Call<'_> {
     pub(crate) async fn run(mut self, body: Body) -> Result<Response> {
         self.complete(&body)?;
         // Hops: a redirect will begin the next one here, with its own URI, cookies and credentials.
-        let mut attempts = Attempts::new(self)?;
+        let route = RouteRef::of(self.uri)?.isolated(self.settings.isolation.as_ref());
+        let mut attempts = Attempts::new(self, route);
         let mut exchange = attempts.open(body);
         loop {
             attempts.prepare(&mut exchange).await?;

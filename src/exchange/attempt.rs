@@ -124,6 +124,7 @@ impl Sending {
 }
 
 impl Attempt {
+    #[inline]
     pub(super) fn new(limits: Limits) -> Self {
         Self {
             machine: Machine::new(limits),
