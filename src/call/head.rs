@@ -40,7 +40,7 @@ impl Call<'_> {
     }
 }
 
-/// The authority in place of a URL's, and the URL: what a request's target and its Host field are made of.
+/// The names from which a request's target and its Host field are made.
 #[derive(Debug)]
 pub(super) struct Names<'a> {
     route: RouteRef<'a>,

@@ -33,7 +33,7 @@ pub(super) struct Http10Servers {
 }
 
 impl Http10Servers {
-    /// Whether the response tells nothing new, as mostly: it is HTTP/1.1, and no server is known to speak HTTP/1.0.
+    /// Whether a response of this version teaches nothing: it is HTTP/1.1, and no server is known to speak HTTP/1.0.
     #[inline]
     pub(super) fn is_usual(&self, version: Version) -> bool {
         version != Version::HTTP_10 && !self.is_any.load(Ordering::Relaxed)
@@ -131,7 +131,7 @@ fn out_of_time(deadline: Deadline, is_total: bool) -> Error {
     let message = if is_total {
         "the request did not complete"
     } else {
-        "the server speaks HTTP/1.0, and the request's body, whose length it has to be told beforehand, did not end"
+        "the server speaks HTTP/1.0 and needs the length of the body beforehand, but the body did not end"
     };
     Error::timeout(Phase::Send, deadline.after, message)
 }

@@ -1,29 +1,30 @@
-//! Whose deadline comes first: a pure decision, and what the one who missed it is told.
+//! Which deadline of an exchange comes first, and the error of an exchange that misses it. Pure decisions.
 //!
-//! It reads no clock. Invariant: a clock runs only while its wait is on; the total deadline always does.
+//! It reads no clock. Invariant: each clock runs only while its wait is on, except for the total deadline, which always runs.
 
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Phase};
 
-/// A timeout as a caller set it: `None` where it was not set, `Some(None)` where there is to be no limit.
+/// A timeout as the caller set it: `None` if it was not set, `Some(None)` for no limit.
 pub(crate) type Setting = Option<Option<Duration>>;
 
-/// No limit: a deadline that cannot be represented never comes.
+/// A timeout without a limit. Its deadline cannot be represented, and never comes.
 pub(crate) const NEVER: Duration = Duration::MAX;
 
-/// How long an exchange waits for the peer.
+/// The timeouts of an exchange: how long it waits for the server.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Timeouts {
-    /// From the moment the request is written until the response's head is complete. Interim responses do not extend it.
+    /// Time from the moment at which the request is written until the response head is complete. Interim responses do not
+    /// extend it.
     pub(crate) response: Duration,
-    /// Without a byte of content arriving, while the caller waits for one.
+    /// Time without content arriving, while the caller waits for it.
     pub(crate) read: Duration,
-    /// Without a byte of the request leaving, while there is something to send.
+    /// Time without a byte of the request leaving, while there is something to send.
     pub(crate) write: Duration,
 }
 
-/// What a client or a request says of its [`Timeouts`].
+/// The [`Timeouts`] that a client or a request has set.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Chosen {
     pub(crate) response: Setting,
@@ -32,10 +33,11 @@ pub(crate) struct Chosen {
 }
 
 impl Chosen {
-    /// Returns the timeouts of a request: what it says itself, or else what its client says, or else the defaults.
+    /// Returns the timeouts of a request: its own if set, or else its client's if set, or else the defaults.
     ///
-    /// A default never cuts an explicit deadline short: where there is a total timeout, the response has no other by
-    /// default. (The other two end a wait in which nothing moves. They have no part in how long a request may take.)
+    /// A default never cuts an explicit deadline short: with a total timeout, the response timeout has no limit by default. The
+    /// read and write timeouts keep their defaults, because they end a wait in which nothing moves, however long the request
+    /// may take.
     pub(crate) fn or(self, client: Self, has_total: bool) -> Timeouts {
         let choose = |own: Setting, client: Setting, default: Option<Duration>| {
             own.or(client).unwrap_or(default).unwrap_or(NEVER)
@@ -48,33 +50,33 @@ impl Chosen {
     }
 }
 
-/// Returns how long a request waits for a connection: what the client says, or else the default, unless the request has a
-/// deadline of its own for that, which a default does not cut short.
+/// Returns how long a request waits for a connection: the client's setting, or else the default. A request that has a deadline
+/// of its own for this wait is not cut short by the default. `None`: no limit.
 pub(crate) fn acquire(client: Setting, default: Duration, has_deadline: bool) -> Option<Duration> {
     client.unwrap_or(if has_deadline { None } else { Some(default) })
 }
 
-// The defaults. See the crate's table of them for the reasons.
+// The defaults. `manual/defaults.md` has their reasons.
 const WRITE: Duration = Duration::from_secs(60);
 const RESPONSE: Duration = Duration::from_secs(120);
 const READ: Duration = Duration::from_secs(120);
 
-/// The total deadline of a request, and the time it was given.
+/// A deadline, and the timeout from which it was made.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Deadline {
     pub(crate) at: Instant,
     pub(crate) after: Duration,
 }
 
-/// What an exchange waits for, and since when.
+/// What an exchange waits for, and since when it has waited.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Waits {
     pub(crate) total: Option<Deadline>,
-    /// For the peer to take some of the request.
+    /// Time since which the server has taken nothing of the request.
     pub(crate) writing_since: Option<Instant>,
-    /// For the response's head: when the request was written.
+    /// Time at which the request was written, if the response head is waited for.
     pub(crate) written_at: Option<Instant>,
-    /// For content.
+    /// Time since which no content has come.
     pub(crate) reading_since: Option<Instant>,
 }
 
@@ -95,7 +97,7 @@ enum Clock {
 }
 
 impl Waits {
-    /// The first deadline of all; `None` where nothing has one.
+    /// Returns the first deadline to come, or `None` if there is no limit.
     pub(crate) fn due(&self, timeouts: &Timeouts) -> Option<Due> {
         let mut first = self.total.map(|Deadline { at, after }| Due { at, clock: Clock::Total, after });
         for (since, after, clock) in [
@@ -103,7 +105,7 @@ impl Waits {
             (self.written_at, timeouts.response, Clock::Response),
             (self.reading_since, timeouts.read, Clock::Read),
         ] {
-            // What cannot be represented never comes.
+            // A deadline that cannot be represented never comes.
             let Some(at) = since.and_then(|since| since.checked_add(after)) else { continue };
             if first.is_none_or(|first| at < first.at) {
                 first = Some(Due { at, clock, after });
@@ -114,18 +116,18 @@ impl Waits {
 }
 
 impl Due {
-    /// Whether the total timeout has this deadline.
+    /// Whether this is the deadline of the total timeout.
     pub(crate) fn is_total(&self) -> bool {
         self.clock == Clock::Total
     }
 
-    /// The error of an exchange that stood in `phase` when this deadline passed.
+    /// Returns the error of an exchange that was in `phase` when this deadline passed.
     pub(crate) fn error(&self, phase: Phase) -> Error {
         let (phase, what) = match self.clock {
             Clock::Total => (phase, "the request did not complete"),
             Clock::Write => (Phase::Send, "the server took no bytes of the request"),
-            Clock::Response => (Phase::Wait, "peer did not answer the request"),
-            Clock::Read => (Phase::Receive, "peer sent nothing more of the response"),
+            Clock::Response => (Phase::Wait, "the server did not answer the request"),
+            Clock::Read => (Phase::Receive, "the server sent nothing more of the response"),
         };
         Error::timeout(phase, self.after, what)
     }

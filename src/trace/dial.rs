@@ -1,4 +1,7 @@
 //! The trace of one dial: its root span, the spans of its phases, and its milestones.
+//!
+//! A dial has a trace of its own, because it may serve another request than the one that began it. Invariant: each phase that
+//! begins ends once, as cancelled if its guard is dropped.
 
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -21,12 +24,12 @@ pub(crate) struct Milestones {
 }
 
 impl Milestones {
-    /// What the handshake cost: everything between the first SYN and a usable connection. Names are not part of it.
+    /// Returns the time between the first SYN and a usable connection. The name lookup is not part of it.
     pub(crate) fn handshake(&self) -> Duration {
         [self.tcp, self.proxy, self.tls].into_iter().flatten().map(|phase| phase.length()).sum()
     }
 
-    /// The phase that runs, or ran last.
+    /// Returns the phase that is running, or the last one that ran.
     pub(crate) fn latest(&self) -> Option<Phase> {
         let phases = [
             (self.tls, Phase::Tls),
@@ -38,7 +41,7 @@ impl Milestones {
     }
 }
 
-/// A phase of a dial: begun, and perhaps ended.
+/// The time of one phase of a dial. `end` is `None` while it is running.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Interval {
     pub(crate) start: Instant,
@@ -51,7 +54,7 @@ impl Interval {
     }
 }
 
-/// The making of one connection: its root span, and its milestones.
+/// The trace of one dial: its root span, and its milestones.
 #[derive(Debug)]
 pub(crate) struct Setup {
     span: Span,
@@ -60,7 +63,8 @@ pub(crate) struct Setup {
 }
 
 impl Setup {
-    /// Starts the span `connection.setup`, a root of its own, linked from the request that asked for it.
+    /// Starts the span `connection.setup`. It is a root, because a dial may serve another request. Each request that waits for
+    /// it is linked to it.
     pub(crate) fn new(id: u64, scheme: &str, host: &str, port: u16, now: Instant) -> Self {
         let span = tracing::debug_span!(
             target: TARGET,
@@ -80,7 +84,7 @@ impl Setup {
         &self.span
     }
 
-    /// Time at which the dial was asked for.
+    /// Returns the time at which the dial was asked for.
     pub(crate) fn started(&self) -> Instant {
         self.started
     }
@@ -89,7 +93,7 @@ impl Setup {
         *self.lock()
     }
 
-    /// A name is being resolved. The phase ends when the guard is told so, or is dropped.
+    /// Begins the lookup of a name. The phase ends by a method of the guard, or as cancelled when the guard is dropped.
     pub(crate) fn dns(&self, name: &str) -> SetupPhase<'_> {
         let span = tracing::debug_span!(
             target: TARGET, parent: &self.span, "dns",
@@ -98,12 +102,12 @@ impl Setup {
         self.begin(Phase::Dns, span)
     }
 
-    /// The first address is about to be connected to: the phase covers all attempts and has no span of its own.
+    /// Begins the phase that covers all attempts to connect by TCP. It has no span of its own.
     pub(crate) fn tcp(&self) -> SetupPhase<'_> {
         self.begin(Phase::Tcp, Span::none())
     }
 
-    /// One attempt to connect to one address.
+    /// Begins one attempt to connect to one address. `number` counts the attempts of the dial.
     pub(crate) fn attempt(&self, peer: SocketAddr, number: usize) -> Attempt {
         let span = tracing::debug_span!(
             target: TARGET, parent: &self.span, "tcp",
@@ -113,7 +117,7 @@ impl Setup {
         Attempt { span, started: time::now(), over: false }
     }
 
-    /// A TLS handshake is under way.
+    /// Begins the TLS handshake.
     pub(crate) fn tls(&self, name: &str) -> SetupPhase<'_> {
         let span = tracing::debug_span!(
             target: TARGET, parent: &self.span, "tls",
@@ -123,7 +127,7 @@ impl Setup {
         self.begin(Phase::Tls, span)
     }
 
-    /// The setup is over: its span is told how it ended, and closes with its last handle.
+    /// Ends the dial, with `error` if it failed. The span closes when its last handle is dropped.
     pub(crate) fn end(&self, error: Option<ErrorKind>, now: Instant) {
         if self.span.is_disabled() {
             return;
@@ -156,7 +160,7 @@ impl Milestones {
     }
 }
 
-/// A phase of a setup that is running; it ends by [`end`](Self::end), or as cancelled when dropped.
+/// A running phase of a dial. Ends by [`end`](Self::end) or [`fail`](Self::fail), or as cancelled when it is dropped.
 #[derive(Debug)]
 pub(crate) struct SetupPhase<'a> {
     setup: &'a Setup,
@@ -167,7 +171,8 @@ pub(crate) struct SetupPhase<'a> {
 }
 
 impl SetupPhase<'_> {
-    /// For fields that are known only later: `cached`, `addresses`, `tls.protocol.version`, `tls.resumed`.
+    /// Returns the span, for the fields that are known only later: `cached`, `addresses`, `tls.protocol.version`,
+    /// `tls.resumed`.
     pub(crate) fn span(&self) -> &Span {
         &self.span
     }
@@ -201,7 +206,7 @@ impl Drop for SetupPhase<'_> {
     }
 }
 
-/// One attempt to connect; its outcome is `won`, `failed`, or `cancelled` when dropped.
+/// One attempt to connect. Its outcome is `won` or `failed`, or `cancelled` when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Attempt {
     span: Span,
