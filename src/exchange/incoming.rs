@@ -301,7 +301,7 @@ mod tests {
 
     /// All bytes come through once and in order, for all sizes of the head, of the read, and of the response before.
     #[test]
-    fn a_large_first_read_is_split_behind_the_head() {
+    fn a_large_first_read_is_split_after_the_head() {
         const S: usize = buffer::SMALL;
         for (length, size, at_once) in [
             (10_000, 0, 10_000),
@@ -349,7 +349,7 @@ mod tests {
 
     /// A response that is as large as the one before is read at once, and what follows in steps of that size.
     #[test]
-    fn as_much_is_read_as_came_before() {
+    fn a_read_is_as_large_as_the_response_before() {
         let all = distinct(200_000);
         for (come, expected, at_once) in [
             (50_000, 0, buffer::READ),
@@ -418,7 +418,7 @@ mod tests {
         }
     }
 
-    /// Wherever segments end, the bytes come through once and in order, and what was looked through stays where it was.
+    /// Wherever segments end, all bytes come through once and in order, and bytes that the codec has scanned stay at their place.
     #[test]
     fn a_head_in_segments_is_as_one_in_a_piece() {
         const S: usize = buffer::SMALL;
@@ -440,7 +440,7 @@ mod tests {
                         if !incoming.has_more() {
                             at += read(&mut incoming, &all[at..], Expected::Head(expected));
                         }
-                        assert!(incoming.len() >= before, "what was looked through is there");
+                        assert!(incoming.len() >= before, "bytes that were scanned stay");
                         assert!(incoming.bytes[..] == all[..incoming.len()]);
                     }
                     let pinned = incoming.bytes.capacity();
@@ -455,16 +455,17 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_a_known_length_is_seen() {
+    fn bytes_after_a_known_length_are_seen() {
         let mut incoming = Incoming::default();
         assert_eq!(read(&mut incoming, b"12345678", Expected::Body(Some(5))), 8);
         assert_eq!(&incoming.bytes()[..], b"12345678");
         assert_eq!(read(&mut incoming, b"", Expected::Body(None)), 0);
     }
 
-    /// However much came with the head and with each read, it is one piece in one buffer, and what follows is seen.
+    /// However many bytes come with the head and with each read, the content is one piece in one buffer, and bytes after it are
+    /// seen.
     #[test]
-    fn what_is_wanted_as_one_is_read_into_one_buffer() {
+    fn content_wanted_in_one_piece_is_read_into_one_buffer() {
         let all: Vec<u8> = (0..50_000u32).map(|at| at as u8).collect();
         for (begun, step) in [(0, 50_000), (0, 7_000), (9_000, 50_000), (9_000, 1), (49_999, 1)] {
             let mut incoming = Incoming::default();
@@ -482,12 +483,15 @@ mod tests {
             }
             let whole = incoming.bytes().split();
             assert!(whole == all && whole.as_ptr() == at, "{begun} bytes, then {step} by {step}");
-            assert!(!incoming.is_gathering(Some(0)), "what is left is decoded");
+            assert!(!incoming.is_gathering(Some(0)), "the rest can be decoded");
             assert_eq!(read(&mut incoming, b"surplus", Expected::Body(Some(0))), 7);
         }
         let mut incoming = Incoming::default();
         read(&mut incoming, b"all and more", Expected::Head(0));
         incoming.gather(3);
-        assert!(!incoming.is_gathering(Some(3)) && incoming.len() == 12, "it is there already");
+        assert!(
+            !incoming.is_gathering(Some(3)) && incoming.len() == 12,
+            "all of the content is there already"
+        );
     }
 }

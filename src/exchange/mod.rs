@@ -177,7 +177,7 @@ impl Exchange {
     }
 
     /// Makes a new attempt, whose upload begins at its start. Pieces of the caller's stream that were taken and not written
-    /// are kept for it. Needs [`is_replayable`](Self::is_replayable).
+    /// are kept for it. The body has to be [replayable](Self::is_replayable), and the connection has to be detached.
     pub(crate) fn restart(&mut self) {
         let next = Attempt::new(*self.attempt.machine.limits());
         let attempt = std::mem::replace(&mut self.attempt, next);

@@ -27,6 +27,7 @@ pub(crate) struct RequestTrace {
 }
 
 /// How a request ended.
+#[derive(Clone, Copy)]
 enum Outcome<'a> {
     /// The response was read to its end. `received` is the number of bytes of its content.
     Complete { received: u64 },

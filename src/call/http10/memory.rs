@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_spoke_longest_ago_is_forgotten_first() {
+    fn the_oldest_origin_is_forgotten_first() {
         let (mut servers, now) = (Memory::default(), Instant::now());
         for origin in 0..CAPACITY as u64 {
             servers.insert(origin, now);
