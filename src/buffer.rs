@@ -1,56 +1,56 @@
-//! Who owns buffers: nobody for long.
+//! The buffers of each thread, which exchanges borrow.
 //!
-//! An idle connection has none. Each thread keeps one buffer to write heads from, one to read into, a slab from which
-//! small responses are cut, one that content goes through, and one for what TLS reads and writes; an exchange takes
-//! buffers for as long as it needs them within a poll, and keeps one across polls only while it holds bytes, or reads
-//! content. Invariant: what is taken out is empty, or of no meaning.
+//! Each thread keeps one buffer to write heads from, one to read into, a slab from which small responses are cut, one for
+//! content, and one for the records of TLS. An exchange takes a buffer within a poll and gives it back. It keeps a buffer
+//! across polls only while that holds bytes, or while content is being read. An idle connection owns no buffer. Invariant: a
+//! buffer that is taken is empty, or its bytes have no meaning.
 
 use std::cell::RefCell;
 
 use bytes::BytesMut;
 
-/// Up to this size, a head and the body bytes that came with it are copied into the slab, so that a header value
-/// that somebody keeps pins no more than one slab.
+/// Largest size of a response head, with the content that came with it, that is copied into the slab. A header value that the
+/// caller keeps then pins at most one slab. In bytes.
 pub(crate) const SMALL: usize = 4 * 1024;
 
-/// What a response's first read can take, where no large response came before on its connection.
+/// Size of the first read of a response, in bytes, if no large response came before on its connection.
 pub(crate) const READ: usize = 16 * 1024;
 
-/// An empty buffer to encode a head into.
+/// Takes an empty buffer to encode a request head into.
 pub(crate) fn take_write() -> BytesMut {
     with(|buffers| std::mem::take(&mut buffers.write)).unwrap_or_default()
 }
 
-/// Gives a buffer back that was written from.
+/// Gives back a buffer from which a request was written.
 pub(crate) fn put_write(mut buffer: BytesMut) {
-    if buffer.capacity() <= MOST {
+    if buffer.capacity() <= LARGEST {
         buffer.clear();
         with(|buffers| buffers.write = buffer);
     }
 }
 
-/// An empty buffer with room for [`READ`] bytes.
+/// Takes an empty buffer with room for [`READ`] bytes.
 pub(crate) fn take_read() -> BytesMut {
     let mut buffer = with(|buffers| std::mem::take(&mut buffers.read)).unwrap_or_default();
     buffer.reserve(READ);
     buffer
 }
 
-/// Gives a buffer back that was read into.
+/// Gives back a buffer into which a response was read.
 pub(crate) fn put_read(mut buffer: BytesMut) {
-    if buffer.capacity() <= MOST {
+    if buffer.capacity() <= LARGEST {
         buffer.clear();
         with(|buffers| buffers.read = buffer);
     }
 }
 
-/// A buffer for records of TLS. Its length is what was used of it ever, and its bytes are anybody's.
+/// Takes a buffer for records of TLS. Its bytes are left over from earlier uses, and so is its length.
 #[cfg(feature = "rustls")]
 pub(crate) fn take_wire() -> Vec<u8> {
     with(|buffers| std::mem::take(&mut buffers.wire)).unwrap_or_default()
 }
 
-/// Gives a buffer for records back.
+/// Gives back a buffer for records of TLS.
 #[cfg(feature = "rustls")]
 pub(crate) fn put_wire(buffer: Vec<u8>) {
     if buffer.capacity() <= MOST_WIRE {
@@ -58,16 +58,16 @@ pub(crate) fn put_wire(buffer: Vec<u8>) {
     }
 }
 
-/// An empty buffer with room for `size` bytes of content at least: a kept one, if nobody holds what was read into it.
+/// Takes an empty buffer with room for at least `size` bytes of content. Reuses the thread's buffer, unless the caller still
+/// holds content that was read into it.
 pub(crate) fn take_content(size: usize) -> BytesMut {
     let mut buffer = with(|buffers| std::mem::take(&mut buffers.content)).unwrap_or_default();
-    // (One that somebody still reads from is not waited for.)
     if buffer.capacity() >= size || buffer.try_reclaim(size) { buffer } else { BytesMut::with_capacity(size) }
 }
 
-/// Gives a buffer back that content was read into, whose capacity was `size`.
+/// Gives back a buffer for content, whose capacity was `size` bytes.
 pub(crate) fn put_content(mut buffer: BytesMut, size: usize) {
-    if size <= MOST_CONTENT {
+    if size <= LARGEST_CONTENT {
         buffer.clear();
         with(|buffers| {
             if buffers.content.capacity() < size {
@@ -77,7 +77,7 @@ pub(crate) fn put_content(mut buffer: BytesMut, size: usize) {
     }
 }
 
-/// A copy of `bytes`, of which there are at most [`SMALL`], cut from the thread's slab.
+/// Copies `bytes`, at most [`SMALL`] of them, into the thread's slab, and returns the copy.
 pub(crate) fn copy(bytes: &[u8]) -> BytesMut {
     let mut slab = take_slab(bytes.len());
     slab.extend_from_slice(bytes);
@@ -86,16 +86,16 @@ pub(crate) fn copy(bytes: &[u8]) -> BytesMut {
     copy
 }
 
-/// What is left of the thread's slab, if that is room for `size` bytes, of which there are at most [`SMALL`]; or another
-/// slab. It is empty.
+/// Takes the rest of the thread's slab, or a new slab if there is no room for `size` bytes, at most [`SMALL`]. The slab is
+/// empty.
 pub(crate) fn take_slab(size: usize) -> BytesMut {
     let slab = with(|buffers| std::mem::take(&mut buffers.slab)).unwrap_or_default();
     if slab.capacity() < size { BytesMut::with_capacity(SLAB) } else { slab }
 }
 
-/// Gives back what is left of a slab, from which all that was put into it was cut.
+/// Gives back the rest of a slab. All bytes that were put into it have to be cut off.
 pub(crate) fn put_slab(slab: BytesMut) {
-    debug_assert!(slab.is_empty(), "what is somebody's is not given to another");
+    debug_assert!(slab.is_empty(), "the rest of a slab is empty");
     with(|buffers| buffers.slab = slab);
 }
 
@@ -113,21 +113,21 @@ thread_local! {
     static BUFFERS: RefCell<Buffers> = RefCell::default();
 }
 
-/// `None` while the thread is ending, when its buffers are gone.
+/// Runs `act` on the thread's buffers. Returns `None` while the thread is ending, when they are gone.
 fn with<T>(act: impl FnOnce(&mut Buffers) -> T) -> Option<T> {
     BUFFERS.try_with(|buffers| act(&mut buffers.borrow_mut())).ok()
 }
 
-/// The size of a slab: what one kept header value pins.
+/// Size of a slab, in bytes: the memory that one kept header value pins.
 const SLAB: usize = 8 * 1024;
 
-/// The largest buffer for content that is kept.
-pub(crate) const MOST_CONTENT: usize = 128 * 1024;
+/// Largest capacity of a buffer for content that is kept, in bytes.
+pub(crate) const LARGEST_CONTENT: usize = 128 * 1024;
 
-/// A buffer that grew beyond this is not kept.
-const MOST: usize = 64 * 1024;
+/// Largest capacity of any other buffer that is kept, in bytes.
+const LARGEST: usize = 64 * 1024;
 
-/// Four records of TLS, each of 16 KiB and what is around them.
+/// Largest capacity of a buffer for TLS that is kept, in bytes: four records of 16 KiB each, with their framing.
 #[cfg(feature = "rustls")]
 pub(crate) const MOST_WIRE: usize = 4 * 17 * 1024;
 

@@ -12,64 +12,14 @@ use std::time::Duration;
 use http::header::USER_AGENT;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
+use crate::call::{Informed, RequestConfig};
 use crate::client::Client;
-use crate::codec::shown::FieldNames;
 use crate::connect::{ConnectConfig, Connector, Destination, Dialer, TlsConfig, Transport};
 use crate::error::{BoxError, Error, Result};
-use crate::exchange::{ExchangeConfig, OnInformational};
-use crate::layer::timeout::{NEVER, Setting};
+use crate::exchange::ExchangeConfig;
+use crate::exchange::timeout::{NEVER, Setting};
 use crate::pool::{EvictIf, IdleConnection, PoolConfig};
 use crate::resolver::{Overrides, Resolve, Resolver};
-
-/// The settings of a client that are not the pool's, the dialer's, or an exchange's.
-#[derive(Clone)]
-pub(crate) struct RequestConfig {
-    pub(crate) default_headers: HeaderMap,
-    pub(crate) timeout: Setting,
-    pub(crate) max_collected_body: usize,
-    /// Size of content from which on a request says `Expect: 100-continue`.
-    pub(crate) expect_continue_above: Option<u64>,
-    pub(crate) on_informational: Option<Informed>,
-    /// Whether no connection is kept, so that every request says `Connection: close`.
-    pub(crate) closes: bool,
-}
-
-impl Default for RequestConfig {
-    fn default() -> Self {
-        Self {
-            default_headers: HeaderMap::new(),
-            timeout: None,
-            max_collected_body: 256 << 20,
-            expect_continue_above: None,
-            on_informational: None,
-            closes: false,
-        }
-    }
-}
-
-impl std::fmt::Debug for RequestConfig {
-    /// Shows the names of fields only, because their values may be secrets.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RequestConfig")
-            .field("default_headers", &FieldNames(&self.default_headers))
-            .field("timeout", &self.timeout)
-            .field("max_collected_body", &self.max_collected_body)
-            .field("expect_continue_above", &self.expect_continue_above)
-            .field("on_informational", &self.on_informational)
-            .field("closes", &self.closes)
-            .finish()
-    }
-}
-
-/// The caller's function for interim responses.
-#[derive(Clone)]
-pub(crate) struct Informed(pub(crate) Arc<OnInformational>);
-
-impl std::fmt::Debug for Informed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Informed")
-    }
-}
 
 /// Builds a [`Client`]. The page on [defaults](crate::manual::defaults) lists the default of each setting and its reason.
 ///

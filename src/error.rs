@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use http::Uri;
 
 pub use self::written::Written;
-use crate::trace::Timings;
+use crate::timings::Timings;
 
 /// A boxed error of any type, for custom resolvers, connectors and body streams.
 pub type BoxError = Box<dyn StdError + Send + Sync + 'static>;

@@ -13,14 +13,13 @@
 
 mod body;
 mod buffer;
+mod call;
 mod client;
 pub mod codec;
 mod config;
 mod connect;
 mod error;
 mod exchange;
-mod incoming;
-mod layer;
 mod pool;
 mod request;
 mod resolver;
@@ -30,30 +29,31 @@ mod response;
 pub mod test_util;
 mod time;
 mod timer;
+mod timings;
 mod trace;
 mod upgraded;
-mod upload;
 mod url;
 
 pub use self::body::Body;
+pub use self::call::RequestTarget;
 pub use self::client::{Client, get};
 pub use self::config::ClientBuilder;
 #[cfg(feature = "rustls")]
 pub use self::connect::Certificate;
 pub use self::connect::{Destination, Look, Transport};
 pub use self::error::{BoxError, Error, ErrorKind, Phase, Result, Written};
+pub use self::exchange::UploadProgress;
 pub use self::pool::{
     ConnectionInfo, DropReason, HostStats, IdleConnection, Pool, PoolEvent, PoolEventKind, PoolEvents,
     PoolStats, Refusal,
 };
-pub use self::request::{RequestBuilder, RequestTarget};
+pub use self::request::RequestBuilder;
 #[cfg(feature = "hickory-dns")]
 pub use self::resolver::HickoryResolver;
 pub use self::resolver::{Answer, Family, Resolve, SystemResolver};
 pub use self::response::{Collected, Response};
-pub use self::trace::Timings;
+pub use self::timings::Timings;
 pub use self::upgraded::Upgraded;
-pub use self::upload::UploadProgress;
 pub use self::url::IntoUrl;
 
 /// The manual: pages for users, and pages for those who read or change the code.

@@ -11,11 +11,10 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
 use crate::body::{Body, add_fields};
+use crate::call::{RequestTarget, Settings};
 use crate::client::Client;
 use crate::codec::FieldMap;
-use crate::codec::shown::WithoutUser;
 use crate::error::{Error, Result};
-use crate::layer::timeout::{Chosen, Setting};
 use crate::response::Response;
 use crate::url::IntoUrl;
 
@@ -45,47 +44,6 @@ pub struct RequestBuilder {
     body: Body,
     settings: Settings,
     error: Option<Error>,
-}
-
-/// The form of a request target, <https://www.rfc-editor.org/rfc/rfc9112#section-3.2>.
-///
-/// By default, CONNECT has the authority form of its URL, and every other method the origin form. Set it by
-/// [`RequestBuilder::target`], or, for [`Client::execute`], as an extension of the request.
-#[derive(Clone, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum RequestTarget {
-    /// `/path?query`: for the server that has the resource.
-    Origin,
-    /// `http://host/path?query`: for a proxy.
-    Absolute,
-    /// `*`: the server as a whole. Only for OPTIONS.
-    Asterisk,
-    /// `host:port`, instead of the URL's host and port: the destination of a tunnel through a proxy. Only for CONNECT. The
-    /// Host field has the same value.
-    Authority(String),
-}
-
-impl fmt::Debug for RequestTarget {
-    /// Shows an authority without user and password.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Origin => f.write_str("Origin"),
-            Self::Absolute => f.write_str("Absolute"),
-            Self::Asterisk => f.write_str("Asterisk"),
-            Self::Authority(authority) => f.debug_tuple("Authority").field(&WithoutUser(authority)).finish(),
-        }
-    }
-}
-
-/// Settings of one request that override those of its client.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Settings {
-    pub(crate) timeout: Setting,
-    pub(crate) connect_timeout: Option<Duration>,
-    /// Boxed because few requests have timeouts of their own: keeps requests small.
-    pub(crate) timeouts: Option<Box<Chosen>>,
-    pub(crate) target: Option<RequestTarget>,
-    pub(crate) isolation: Option<Arc<str>>,
 }
 
 impl RequestBuilder {
@@ -418,10 +376,9 @@ impl RequestBuilder {
             if let Some(error) = self.error.take() {
                 return Err(error);
             }
-            self.client.complete(&self.uri, &mut self.headers, &self.body)?;
             let body = std::mem::replace(&mut self.body, Body::empty());
-            let sent = self.client.attempt(&self.method, &self.uri, &mut self.headers, body, &self.settings);
-            match sent.await {
+            let call = self.client.call(&self.method, &self.uri, &mut self.headers, &self.settings);
+            match call.run(body).await {
                 Ok(response) => Ok(response.to(self.uri)),
                 Err(error) => Err(error.with_uri(&self.uri)),
             }

@@ -17,10 +17,11 @@ use crate::body::Body;
 use crate::codec::ResponseHead;
 use crate::codec::shown::{FieldNames, Size};
 use crate::error::{Error, ErrorKind, Phase, Result, Written, without_credentials};
+use crate::exchange::UploadProgress;
 use crate::pool::ConnectionInfo;
-use crate::trace::{Measured, Timings};
+use crate::timings::Timings;
+use crate::trace::Measured;
 use crate::upgraded::Upgraded;
-use crate::upload::UploadProgress;
 
 /// A response whose head has arrived. Its content arrives while it is read.
 ///

@@ -76,8 +76,8 @@ async fn the_spans_of_a_cold_and_a_warm_request_are_exact() {
         ("server.address", "a.test"),
         ("server.port", "80"),
         ("http.response.status_code", "200"),
-        ("network.connection.id", "1"),
-        ("reused", "false"),
+        ("handclasp.connection.id", "1"),
+        ("handclasp.connection.reused", "false"),
     ] {
         assert_eq!(request.field(name), Some(value), "{name}");
     }
@@ -99,7 +99,7 @@ async fn the_spans_of_a_cold_and_a_warm_request_are_exact() {
         assert_exact(&timings, &spans);
         assert_eq!((timings.dns, timings.connect, timings.tls), (None, None, None));
         let request = find(&spans, "http.request");
-        assert_eq!((request.field("reused"), request.follows.len()), (Some("true"), 0));
+        assert_eq!((request.field("handclasp.connection.reused"), request.follows.len()), (Some("true"), 0));
         assert_eq!(find(&spans, "queue").field("waited"), Some("false"));
     }
 }
@@ -187,7 +187,10 @@ async fn the_spans_of_a_request_that_waited_are_exact() {
     assert_eq!(tree(&spans), ["http.request(queue send wait receive)"]);
     assert_exact(&timings, &spans);
     assert_eq!(timings.queued, Duration::from_secs(3));
-    assert_eq!((timings.connect, find(&spans, "http.request").field("reused")), (None, Some("true")));
+    assert_eq!(
+        (timings.connect, find(&spans, "http.request").field("handclasp.connection.reused")),
+        (None, Some("true"))
+    );
     assert_eq!(find(&spans, "queue").field("waited"), Some("true"));
 }
 
@@ -207,7 +210,10 @@ async fn the_spans_of_a_request_that_was_sent_again_are_exact() {
     assert_exact(&timings, &spans);
     let request = find(&spans, "http.request");
     assert_eq!(request.field("http.request.resend_count"), Some("1"));
-    assert_eq!((request.field("network.connection.id"), request.field("reused")), (Some("2"), Some("false")));
+    assert_eq!(
+        (request.field("handclasp.connection.id"), request.field("handclasp.connection.reused")),
+        (Some("2"), Some("false"))
+    );
     assert_eq!(request.field("error.type"), None, "it went well in the end");
     assert!(timings.connect.is_some());
 }

@@ -22,9 +22,8 @@ use self::received::Received;
 use self::source::{File, Given};
 use crate::codec::BodyLength;
 use crate::error::{BoxError, Error, Result};
-use crate::exchange::Exchange;
-use crate::trace::Timings;
-use crate::upload::UploadProgress;
+use crate::exchange::{Exchange, UploadProgress};
+use crate::timings::Timings;
 
 /// The content of a request or of a response.
 ///

@@ -10,9 +10,9 @@ use http::HeaderMap;
 use http_body::SizeHint;
 
 use crate::error::{Error, Result};
-use crate::exchange::Exchange;
-use crate::trace::{Measured, Timings};
-use crate::upload::UploadProgress;
+use crate::exchange::{Exchange, UploadProgress};
+use crate::timings::Timings;
+use crate::trace::Measured;
 
 /// A response's content.
 pub(super) struct Received {

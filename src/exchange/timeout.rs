@@ -1,88 +1,189 @@
-//! The clocks of an exchange: which deadline comes first, and what its passing means.
+//! Which deadline of an exchange comes first, and the error of an exchange that misses it. Pure decisions.
 //!
-//! It reads the clock, and knows nothing of bytes. Invariant: a deadline fails an exchange only if the latest
-//! read and write could not proceed.
+//! It reads no clock. Invariant: each clock runs only while its wait is on, except for the total deadline, which always runs.
 
-use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
-use super::{Exchange, Failure};
-use crate::error::{Error, ErrorKind};
-use crate::layer::retry::End;
-use crate::layer::timeout::Waits;
-use crate::time;
-use crate::timer::RuntimeGone;
+use crate::error::{Error, Phase};
 
-impl Exchange {
-    /// The total deadline passes also while everything moves.
-    #[inline]
-    pub(super) fn check_deadline(&self) -> Result<(), Failure> {
-        match self.deadline {
-            Some(deadline) if time::now() >= deadline.at => {
-                let due = Waits { total: Some(deadline), ..Waits::default() }.due(&self.timeouts);
-                Err(Failure::Ended(
-                    End::Other,
-                    due.map_or_else(|| Error::request("no deadline"), |due| due.error(self.phase())),
-                ))
+/// A timeout as the caller set it: `None` if it was not set, `Some(None)` for no limit.
+pub(crate) type Setting = Option<Option<Duration>>;
+
+/// A timeout without a limit. Its deadline cannot be represented, and never comes.
+pub(crate) const NEVER: Duration = Duration::MAX;
+
+/// The timeouts of an exchange: how long it waits for the server.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timeouts {
+    /// Time from the moment at which the request is written until the response head is complete. Interim responses do not
+    /// extend it.
+    pub(crate) response: Duration,
+    /// Time without content arriving, while the caller waits for it.
+    pub(crate) read: Duration,
+    /// Time without a byte of the request leaving, while there is something to send.
+    pub(crate) write: Duration,
+}
+
+/// The [`Timeouts`] that a client or a request has set.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Chosen {
+    pub(crate) response: Setting,
+    pub(crate) read: Setting,
+    pub(crate) write: Setting,
+}
+
+impl Chosen {
+    /// Returns the timeouts of a request: its own if set, or else its client's if set, or else the defaults.
+    ///
+    /// A default never cuts an explicit deadline short: with a total timeout, the response timeout has no limit by default. The
+    /// read and write timeouts keep their defaults, because they end a wait in which nothing moves, however long the request
+    /// may take.
+    pub(crate) fn or(self, client: Self, has_total: bool) -> Timeouts {
+        let choose = |own: Setting, client: Setting, default: Option<Duration>| {
+            own.or(client).unwrap_or(default).unwrap_or(NEVER)
+        };
+        Timeouts {
+            response: choose(self.response, client.response, if has_total { None } else { Some(RESPONSE) }),
+            read: choose(self.read, client.read, Some(READ)),
+            write: choose(self.write, client.write, Some(WRITE)),
+        }
+    }
+}
+
+/// Returns how long a request waits for a connection: the client's setting, or else the default. A request that has a deadline
+/// of its own for this wait is not cut short by the default. `None`: no limit.
+pub(crate) fn acquire(client: Setting, default: Duration, has_deadline: bool) -> Option<Duration> {
+    client.unwrap_or(if has_deadline { None } else { Some(default) })
+}
+
+// The defaults. `manual/defaults.md` has their reasons.
+const WRITE: Duration = Duration::from_secs(60);
+const RESPONSE: Duration = Duration::from_secs(120);
+const READ: Duration = Duration::from_secs(120);
+
+/// A deadline, and the timeout from which it was made.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deadline {
+    pub(crate) at: Instant,
+    pub(crate) after: Duration,
+}
+
+/// What an exchange waits for, and since when it has waited.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Waits {
+    pub(crate) total: Option<Deadline>,
+    /// Time since which the server has taken nothing of the request.
+    pub(crate) writing_since: Option<Instant>,
+    /// Time at which the request was written, if the response head is waited for.
+    pub(crate) written_at: Option<Instant>,
+    /// Time since which no content has come.
+    pub(crate) reading_since: Option<Instant>,
+}
+
+/// The first deadline to come.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Due {
+    pub(crate) at: Instant,
+    clock: Clock,
+    after: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Clock {
+    Total,
+    Write,
+    Response,
+    Read,
+}
+
+impl Waits {
+    /// Returns the first deadline to come, or `None` if there is no limit.
+    pub(crate) fn due(&self, timeouts: &Timeouts) -> Option<Due> {
+        let mut first = self.total.map(|Deadline { at, after }| Due { at, clock: Clock::Total, after });
+        for (since, after, clock) in [
+            (self.writing_since, timeouts.write, Clock::Write),
+            (self.written_at, timeouts.response, Clock::Response),
+            (self.reading_since, timeouts.read, Clock::Read),
+        ] {
+            // A deadline that cannot be represented never comes.
+            let Some(at) = since.and_then(|since| since.checked_add(after)) else { continue };
+            if first.is_none_or(|first| at < first.at) {
+                first = Some(Due { at, clock, after });
             }
-            _ => Ok(()),
+        }
+        first
+    }
+}
+
+impl Due {
+    /// Whether this is the deadline of the total timeout.
+    pub(crate) fn is_total(&self) -> bool {
+        self.clock == Clock::Total
+    }
+
+    /// Returns the error of an exchange that was in `phase` when this deadline passed.
+    pub(crate) fn error(&self, phase: Phase) -> Error {
+        let (phase, what) = match self.clock {
+            Clock::Total => (phase, "the request did not complete"),
+            Clock::Write => (Phase::Send, "the server took no bytes of the request"),
+            Clock::Response => (Phase::Wait, "the server did not answer the request"),
+            Clock::Read => (Phase::Receive, "the server sent nothing more of the response"),
+        };
+        Error::timeout(phase, self.after, what)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_default_does_not_cut_a_total_timeout_short() {
+        let none = Chosen::default();
+        let said = |response: Option<Duration>| Chosen { response: Some(response), ..none };
+        for (row, own, client, has_total, expected) in [
+            (0, none, none, false, RESPONSE),
+            (1, none, none, true, NEVER),
+            (2, none, said(Some(SECOND)), true, SECOND),
+            (3, said(Some(2 * SECOND)), said(Some(SECOND)), true, 2 * SECOND),
+            (4, said(None), said(Some(SECOND)), false, NEVER),
+            (5, none, said(None), false, NEVER),
+        ] {
+            let timeouts = own.or(client, has_total);
+            assert_eq!(timeouts.response, expected, "row {row}");
+            assert_eq!((timeouts.read, timeouts.write), (READ, WRITE), "row {row}");
         }
     }
 
-    /// Waits for the earliest deadline, because neither reading nor writing can proceed. Fails if it has passed.
-    #[inline]
-    pub(super) fn poll_clocks(
-        &mut self,
-        waits_to_write: bool,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<(), Failure>> {
-        // (To read the clock costs as much as all else here, and mostly is for nothing.)
-        let mut read = None;
-        let mut now = || *read.get_or_insert_with(time::now);
-        // While the upload waits for the caller, the peer may well wait for the upload.
-        // After a complete response and the server's FIN, this clock limits a pause of the caller's source.
-        let waits_to_read = match self.machine.is_receive_done() {
-            false => self.machine.is_head_received() && (self.written_at.is_some() || waits_to_write),
-            true => self.is_eof && self.waits_for_caller,
-        };
-        self.reading_since = self.reading_since.filter(|_| waits_to_read);
-        let waits = Waits {
-            total: self.deadline,
-            writing_since: waits_to_write.then(|| *self.writing_since.get_or_insert_with(&mut now)),
-            written_at: self.written_at.filter(|_| !self.machine.is_head_received()),
-            reading_since: waits_to_read.then(|| *self.reading_since.get_or_insert_with(&mut now)),
-        };
-        let phase = self.phase();
-        let due = waits.due(&self.timeouts);
-        let mut held_until = if self.is_expecting { self.continue_at } else { self.move_on_at() };
-        let error = loop {
-            let Some(lease) = &mut self.lease else { return Poll::Pending };
-            let Some(at) = due.map(|due| due.at).into_iter().chain(held_until).min() else {
-                return Poll::Pending;
-            };
-            let rung = match read.is_some_and(|now| now >= at) {
-                true => Ok(()),
-                false if self.assigned.is_some() => {
-                    let conn = lease.conn();
-                    let here = conn.runtime().id();
-                    ready!(conn.timer.poll_until_on(Some(here), at, cx))
-                }
-                false => ready!(lease.conn().timer.poll_until(at, cx)),
-            };
-            match (rung, due) {
-                (Err(RuntimeGone), _) => {
-                    let message = "there is no tokio runtime with timers any more";
-                    break Error::new(ErrorKind::ConnectionLost, message).in_phase(phase);
-                }
-                (Ok(()), Some(due))
-                    if due.at == at && (due.is_total() || !self.machine.is_receive_done()) =>
-                {
-                    break due.error(phase);
-                }
-                (Ok(()), _) if self.move_on(cx).is_ready() => return Poll::Ready(Ok(())),
-                // It is asked again with the next poll: until then, the others' deadlines hold.
-                (Ok(()), _) => held_until = None,
-            }
-        };
-        Poll::Ready(Err(Failure::Ended(End::Other, error)))
+    #[test]
+    fn a_default_does_not_cut_a_request_s_wait_short() {
+        let acquire = |client, has_deadline| acquire(client, 30 * SECOND, has_deadline);
+        assert_eq!((acquire(None, false), acquire(None, true)), (Some(30 * SECOND), None));
+        assert_eq!((acquire(Some(None), false), acquire(Some(Some(SECOND)), true)), (None, Some(SECOND)));
+    }
+
+    #[test]
+    fn the_first_deadline_wins() {
+        let t0 = Instant::now();
+        let timeouts = Timeouts { response: 5 * SECOND, read: 3 * SECOND, write: SECOND };
+        let total = |seconds: u32| Some(Deadline { at: t0 + seconds * SECOND, after: 9 * SECOND });
+        let none = Waits::default();
+        for (row, waits, expected) in [
+            (0, none, None),
+            (1, Waits { total: total(9), ..none }, Some((9, Clock::Total))),
+            (2, Waits { total: total(9), written_at: Some(t0), ..none }, Some((5, Clock::Response))),
+            (3, Waits { total: total(4), written_at: Some(t0), ..none }, Some((4, Clock::Total))),
+            (4, Waits { writing_since: Some(t0), reading_since: Some(t0), ..none }, Some((1, Clock::Write))),
+            (
+                5,
+                Waits { writing_since: Some(t0 + 4 * SECOND), reading_since: Some(t0), ..none },
+                Some((3, Clock::Read)),
+            ),
+        ] {
+            let due = waits.due(&timeouts).map(|due| (due.at, due.clock));
+            assert_eq!(due, expected.map(|(after, clock)| (t0 + after * SECOND, clock)), "row {row}");
+        }
     }
 }

@@ -488,17 +488,17 @@ async fn each_bad_response_has_its_error() {
         (
             "wait timeout",
             Reply::silence(),
-            (Timeout, Some(Phase::Wait), All, "peer did not answer the request within 3s"),
+            (Timeout, Some(Phase::Wait), All, "the server did not answer the request within 3s"),
         ),
         (
             "a head that does not end",
             Reply::raw(&["HTTP/1.1 200 OK\r\nx: y"]).split(1),
-            (Timeout, Some(Phase::Wait), All, "peer did not answer the request within 3s"),
+            (Timeout, Some(Phase::Wait), All, "the server did not answer the request within 3s"),
         ),
         (
             "receive timeout",
             Reply::raw(&[head, "four"]),
-            (Timeout, Some(Phase::Receive), All, "peer sent nothing more of the response within 4s"),
+            (Timeout, Some(Phase::Receive), All, "the server sent nothing more of the response within 4s"),
         ),
     ] {
         let peers = Peers::new(peer(&[reply]));

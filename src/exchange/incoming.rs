@@ -1,8 +1,8 @@
-//! What was read and not yet decoded.
+//! The bytes of a response that are read and not yet decoded.
 //!
-//! It decides where bytes are read to, and how many at a time; it knows nothing of what they mean, except whether a
-//! head or content is expected. Invariants: a small response is in the slab, and was copied there once at the most;
-//! content that does not come with its head is not copied, unless all is wanted as one; between responses nothing is held.
+//! It decides where bytes are read to, and how many at a time. It knows nothing of their meaning, except whether a head or
+//! content is expected. Invariants: a small response lies in the slab, and was copied there once at most. Content that does not
+//! come with its head is not copied, unless all of it is wanted in one piece. Between responses no buffer is held.
 
 use std::future::Future;
 use std::io;
@@ -14,27 +14,28 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::buffer;
 
-/// The bytes of one response, as they come.
+/// The bytes of one response that are read and not yet decoded.
 #[derive(Debug)]
 pub(crate) struct Incoming {
+    /// Bytes to be decoded next.
     bytes: BytesMut,
-    /// While the head is open: all of a large first read, of which `bytes` began as a copy of the first `copied` bytes.
+    /// All of a large first read, until the head is decoded. `bytes` began as a copy of its first `copied` bytes.
     overflow: BytesMut,
     copied: usize,
-    /// How much a read of content asks for: grows and shrinks with what comes.
+    /// Number of bytes that the next read of content asks for. Grows and shrinks with the reads before.
     size: usize,
-    /// How large the buffer is that content is read into, if others may use it afterwards.
+    /// Capacity of the buffer in use, if it belongs to the thread and goes back to it afterwards. Otherwise 0.
     room: usize,
-    /// The content is wanted as one: it is decoded when all of it is there.
+    /// Whether the content is wanted in one piece, so that it is decoded once all of it is there.
     is_one: bool,
 }
 
-/// What is to be read.
+/// What the next read is expected to bring.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Expected {
-    /// A head, and with it what it brings: as much as this, by what the response before it took.
+    /// A head, and content with it. Holds the size of the response before it on this connection, in bytes.
     Head(usize),
-    /// Content, and how much of it is still to come if that is known.
+    /// Content. Holds the number of bytes that are still to come, if that is known.
     Body(Option<u64>),
 }
 
@@ -52,7 +53,7 @@ impl Default for Incoming {
 }
 
 impl Incoming {
-    /// What is to be decoded next.
+    /// Returns the bytes to be decoded next.
     pub(crate) fn bytes(&mut self) -> &mut BytesMut {
         &mut self.bytes
     }
@@ -61,7 +62,7 @@ impl Incoming {
         self.bytes.len()
     }
 
-    /// Reads once. `Ok(0)` is the end.
+    /// Reads once. Returns how many bytes came; 0 is the end.
     pub(crate) fn poll_read(
         &mut self,
         stream: &mut (impl AsyncRead + Unpin),
@@ -77,13 +78,13 @@ impl Incoming {
         let has_room = self.is_one && self.bytes.capacity() > self.bytes.len();
         if !has_room {
             let size = match (expected, rest) {
-                // So that a head of which somebody keeps a value pins little more than itself, and an endless one is not
-                // read far beyond its limit.
+                // Grows slowly, so that a kept header value pins little more than its head, and an endless head is not read far
+                // beyond its limit.
                 (Expected::Head(_), _) => self.bytes.len().min(buffer::READ),
-                // A few bytes more: what comes behind the end is seen at once.
+                // A few bytes more, so that bytes after the end of the content are seen at once.
                 (_, Some(rest)) => {
                     let rest = usize::try_from(rest).unwrap_or(usize::MAX).saturating_add(BEYOND);
-                    if rest <= SOON { rest } else { rest.min(self.size) }
+                    if rest <= AT_ONCE { rest } else { rest.min(self.size) }
                 }
                 (_, None) => self.size,
             };
@@ -92,18 +93,18 @@ impl Incoming {
         let room = self.bytes.capacity() - self.bytes.len();
         let read = ready!(pin!(stream.read_buf(&mut self.bytes)).poll(cx))?;
         if has_room {
-            // Its size says nothing of what comes.
+            // A read into a buffer of the exact size says nothing about the next read.
         } else if read == room {
-            // Where it is known that there is much, there are fewer steps.
+            // If the length is known, the size grows in fewer steps.
             let more = if rest.is_some() { 4 } else { 2 };
-            self.size = (self.size * more).min(MOST);
+            self.size = (self.size * more).min(LARGEST_READ);
         } else if read < self.size / 4 {
-            self.size = (self.size / 2).max(LEAST);
+            self.size = (self.size / 2).max(SMALLEST_READ);
         }
         Poll::Ready(Ok(read))
     }
 
-    /// The `rest` of the content is wanted as one: it is read into a buffer that is just large enough.
+    /// Asks for the `rest` of the content, in bytes, in one piece. It is read into a buffer that is just large enough.
     pub(crate) fn gather(&mut self, rest: usize) {
         if self.bytes.len() < rest {
             let mut whole = BytesMut::with_capacity(rest + BEYOND);
@@ -113,25 +114,25 @@ impl Incoming {
         }
     }
 
-    /// Nobody wants it as one any more: what is there is decoded.
+    /// Takes [`gather`](Self::gather) back: the bytes that are there can be decoded.
     pub(crate) fn scatter(&mut self) {
         self.is_one = false;
     }
 
-    /// Whether content that is wanted as one, and of which `rest` was not decoded, is not all there yet.
+    /// Whether the content is wanted in one piece and is not all there yet. `rest` is the number of bytes that were not decoded.
     pub(crate) fn is_gathering(&self, rest: Option<u64>) -> bool {
         self.is_one && rest.is_some_and(|rest| (self.bytes.len() as u64) < rest)
     }
 
-    /// Whoever was given what was read before has mostly let go of it, and it is written over.
+    /// Makes room for `size` bytes. Reuses the buffer if no earlier piece of content is still held.
     fn make_room(&mut self, size: usize) {
         if !self.bytes.is_empty() {
-            // Part of a line, or of a head.
+            // Part of a line or of a head has to stay.
             return self.bytes.reserve(size);
         }
         if self.bytes.capacity() < size && !self.bytes.try_reclaim(size) {
             self.let_go();
-            if size < SHARED {
+            if size < SHARED_FROM {
                 self.bytes = BytesMut::with_capacity(size);
             } else {
                 self.bytes = buffer::take_content(size);
@@ -140,14 +141,14 @@ impl Incoming {
         }
     }
 
-    /// The buffer is the thread's again.
+    /// Gives the buffer back to the thread.
     fn let_go(&mut self) {
         let (bytes, overflow) = (std::mem::take(&mut self.bytes), std::mem::take(&mut self.overflow));
         let buffer = if overflow.is_empty() { bytes } else { overflow };
         give_back(buffer, std::mem::take(&mut self.room));
     }
 
-    /// The first read of a response, which is mostly the only one: it has room for as much as came before it.
+    /// Makes the first read of a response, which is mostly the only one. It has room for as many bytes as the response before took.
     fn poll_first(
         &mut self,
         stream: &mut (impl AsyncRead + Unpin),
@@ -155,7 +156,7 @@ impl Incoming {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
         if (1..=buffer::SMALL / 2).contains(&size) {
-            // Straight into the slab, where twice as much may come.
+            // Reads straight into the slab, with room for twice as much.
             let mut slab = buffer::take_slab(buffer::SMALL);
             let read = pin!(stream.read_buf(&mut slab)).poll(cx);
             if !slab.is_empty() {
@@ -164,14 +165,14 @@ impl Incoming {
             buffer::put_slab(slab);
             return read;
         }
-        // (With a few bytes more: what fills its buffer may not be all that is there.)
-        let size = size.saturating_add(BEYOND).min(MOST);
-        let is_large = size >= SHARED;
+        // A few bytes more, because a read that fills its buffer may leave bytes behind.
+        let size = size.saturating_add(BEYOND).min(LARGEST_READ);
+        let is_large = size >= SHARED_FROM;
         let mut buffer = if is_large { buffer::take_content(size) } else { buffer::take_read() };
         let mut room = if is_large { buffer.capacity() } else { buffer::READ };
         let read = pin!(stream.read_buf(&mut buffer)).poll(cx);
-        if is_large && (buffer::SMALL + 1..SHARED.min(room / 2 + 1)).contains(&buffer.len()) {
-            // It is less this time.
+        if is_large && (buffer::SMALL + 1..SHARED_FROM.min(room / 2 + 1)).contains(&buffer.len()) {
+            // The response is smaller than the one before: moves it to a buffer of its own size.
             let less = BytesMut::from(&buffer[..]);
             give_back(std::mem::replace(&mut buffer, less), room);
             room = 0;
@@ -180,8 +181,8 @@ impl Incoming {
         read
     }
 
-    /// Reads on where a head has begun. What came is put behind what is there, as if all of it had come at once: a small
-    /// response is in the slab, in however many segments it comes.
+    /// Reads on after a part of a head. The new bytes are joined with that part as if all had come at once, so that a small
+    /// response lies in the slab in however many segments it comes.
     fn poll_more(
         &mut self,
         stream: &mut (impl AsyncRead + Unpin),
@@ -198,15 +199,15 @@ impl Incoming {
         read
     }
 
-    /// Copies the head, or all of a small response, into the slab. `buffer` holds all that came; with `room`, others may
-    /// use it afterwards.
+    /// Copies the head, or all of a small response, into the slab. `buffer` holds all bytes that came, and `room` is its
+    /// capacity if it belongs to the thread, otherwise 0.
     fn copy_head(&mut self, buffer: BytesMut, room: usize) {
         if buffer.len() > buffer::SMALL {
             if room > 0 && buffer.len() > room / 2 {
-                self.size = room.min(MOST);
+                self.size = room.min(LARGEST_READ);
             }
-            // (What was looked through already is there again.)
-            self.copied = self.bytes.len().max(HEAD);
+            // At least as many bytes as before, because the codec has scanned those already.
+            self.copied = self.bytes.len().max(HEAD_COPY);
             self.bytes = buffer::copy(&buffer[..self.copied]);
             (self.overflow, self.room) = (buffer, room);
         } else {
@@ -217,7 +218,8 @@ impl Incoming {
         }
     }
 
-    /// The head was decoded: content goes on in the buffer that it was read into, where the copy was left.
+    /// Notes that the head was decoded. Content goes on in the buffer that it was read into, after the bytes that were decoded
+    /// from the copy.
     pub(crate) fn end_head(&mut self) {
         if !self.overflow.is_empty() {
             let used = self.copied - self.bytes.len();
@@ -226,7 +228,7 @@ impl Incoming {
         }
     }
 
-    /// The head is longer than the copy: more of what was read is appended. `false`: there is no more.
+    /// Appends more of the first read to the copy, because the head is longer than the copy. Returns false if there is no more.
     pub(crate) fn has_more(&mut self) -> bool {
         if self.overflow.is_empty() {
             return false;
@@ -241,11 +243,11 @@ impl Incoming {
     }
 }
 
-/// A buffer with so much room is the thread's again; with none that others may use, it is nobody's.
+/// Gives a buffer back to the thread. `room` is its capacity if it belongs to the thread; 0 drops the buffer.
 fn give_back(mut buffer: BytesMut, room: usize) {
     match room {
         0 => {}
-        // That of a first read.
+        // The buffer of a first read.
         buffer::READ => {
             buffer.clear();
             if buffer.try_reclaim(buffer::READ) {
@@ -262,21 +264,22 @@ impl Drop for Incoming {
     }
 }
 
-/// Most heads are no longer.
-const HEAD: usize = 1024;
+/// Number of bytes of a large first read that are copied for the head. Most heads are shorter.
+const HEAD_COPY: usize = 1024;
 
-/// Bytes read beyond the end of a body, to see at once whether something follows it.
+/// Number of bytes that are read beyond the end of a body, to see at once whether something follows it.
 const BEYOND: usize = 64;
 
-/// So much, if it is all that is to come, is read at once.
-const SOON: usize = 64 * 1024;
+/// Largest rest of a body that is read at once, in bytes.
+const AT_ONCE: usize = 64 * 1024;
 
-/// Reads of less have a buffer of their own: of little content, a piece that somebody keeps is to keep no more in memory.
-const SHARED: usize = 32 * 1024;
+/// Size from which on a read uses the thread's buffer for content. Smaller reads have a buffer of their own, so that a small
+/// piece that the caller keeps does not pin a large buffer.
+const SHARED_FROM: usize = 32 * 1024;
 
-/// The bounds of one read of content.
-const LEAST: usize = 8 * 1024;
-const MOST: usize = buffer::MOST_CONTENT;
+/// Bounds of the size of one read of content, in bytes.
+const SMALLEST_READ: usize = 8 * 1024;
+const LARGEST_READ: usize = buffer::LARGEST_CONTENT;
 
 #[cfg(test)]
 mod tests {
@@ -291,25 +294,25 @@ mod tests {
         }
     }
 
-    /// So many bytes, of which no two stretches are alike.
+    /// Returns `length` bytes, of which no two stretches are alike.
     fn distinct(length: u32) -> Vec<u8> {
         (0..length).map(|at| (at ^ (at >> 8) ^ (at >> 16)) as u8).collect()
     }
 
-    /// Whatever the sizes of head and read, and whatever was expected, the bytes come through once and in order.
+    /// All bytes come through once and in order, for all sizes of the head, of the read, and of the response before.
     #[test]
-    fn a_large_first_read_is_split_behind_the_head() {
+    fn a_large_first_read_is_split_after_the_head() {
         const S: usize = buffer::SMALL;
         for (length, size, at_once) in [
             (10_000, 0, 10_000),
-            (10_000, MOST, 10_000),
+            (10_000, LARGEST_READ, 10_000),
             (50_000, 0, buffer::READ),
             (50_000, 50_000, 50_000),
-            (50_000, MOST, 50_000),
+            (50_000, LARGEST_READ, 50_000),
             (2_000, 2_000, 2_000),
         ] {
             let all = distinct(length);
-            for head in [1, 100, HEAD, HEAD + 1, S - 1, S, S + 1, 9_000, 4 * S + 1, 40_000] {
+            for head in [1, 100, HEAD_COPY, HEAD_COPY + 1, S - 1, S, S + 1, 9_000, 4 * S + 1, 40_000] {
                 if head > at_once {
                     continue;
                 }
@@ -328,7 +331,7 @@ mod tests {
         }
     }
 
-    /// An interim head goes before: what was copied of the next is what follows it.
+    /// After an interim head, the copy goes on with the next head.
     #[test]
     fn several_heads_may_come_in_one_large_read() {
         let all = distinct(60_000);
@@ -344,15 +347,15 @@ mod tests {
         assert!(seen == all);
     }
 
-    /// Of a response like the one before, all is read at once, and what comes next in steps as large.
+    /// A response that is as large as the one before is read at once, and what follows in steps of that size.
     #[test]
-    fn as_much_is_read_as_came_before() {
+    fn a_read_is_as_large_as_the_response_before() {
         let all = distinct(200_000);
         for (come, expected, at_once) in [
             (50_000, 0, buffer::READ),
             (50_000, 50_000, 50_000),
             (50_060, 50_000, 50_060),
-            (200_000, usize::MAX, MOST),
+            (200_000, usize::MAX, LARGEST_READ),
         ] {
             let mut incoming = Incoming::default();
             assert_eq!(read(&mut incoming, &all[..come], Expected::Head(expected)), at_once);
@@ -366,13 +369,14 @@ mod tests {
         }
     }
 
-    /// Of a shorter response than the one before, what somebody keeps holds little memory; and the next reads are small.
+    /// A piece that the caller keeps of a response that is shorter than the one before pins little memory, and the next reads
+    /// are small.
     #[test]
     fn a_short_response_keeps_no_large_buffer() {
-        for come in [100, buffer::SMALL, buffer::SMALL + 1, SHARED - 1] {
+        for come in [100, buffer::SMALL, buffer::SMALL + 1, SHARED_FROM - 1] {
             let mut incoming = Incoming::default();
             let all = distinct(come as u32);
-            assert_eq!(read(&mut incoming, &all, Expected::Head(MOST)), come);
+            assert_eq!(read(&mut incoming, &all, Expected::Head(LARGEST_READ)), come);
             let head = incoming.bytes().split_to(10);
             incoming.end_head();
             assert!(head == all[..10] && incoming.bytes()[..] == all[10..]);
@@ -381,7 +385,7 @@ mod tests {
         }
     }
 
-    /// A head of which somebody keeps a value keeps a share of a slab, in however many segments it came.
+    /// A header value that the caller keeps pins a share of a slab, in however many segments the head came.
     #[test]
     fn a_head_in_segments_shares_the_slab() {
         const RESPONSES: usize = 100;
@@ -414,13 +418,13 @@ mod tests {
         }
     }
 
-    /// Wherever segments end, the bytes come through once and in order, and what was looked through stays where it was.
+    /// Wherever segments end, all bytes come through once and in order, and bytes that the codec has scanned stay at their place.
     #[test]
     fn a_head_in_segments_is_as_one_in_a_piece() {
         const S: usize = buffer::SMALL;
         let all = distinct(40_000);
-        for head in [100, HEAD - 1, HEAD, HEAD + 1, 3_000, S, S + 1, 6_000, 20_000] {
-            for first in [1, 99, HEAD - 1, HEAD, HEAD + 1, S - 1, S, S + 1, 5_999, 19_999] {
+        for head in [100, HEAD_COPY - 1, HEAD_COPY, HEAD_COPY + 1, 3_000, S, S + 1, 6_000, 20_000] {
+            for first in [1, 99, HEAD_COPY - 1, HEAD_COPY, HEAD_COPY + 1, S - 1, S, S + 1, 5_999, 19_999] {
                 for expected in [0, 100, 50_000] {
                     if first >= head {
                         continue;
@@ -436,7 +440,7 @@ mod tests {
                         if !incoming.has_more() {
                             at += read(&mut incoming, &all[at..], Expected::Head(expected));
                         }
-                        assert!(incoming.len() >= before, "what was looked through is there");
+                        assert!(incoming.len() >= before, "bytes that were scanned stay");
                         assert!(incoming.bytes[..] == all[..incoming.len()]);
                     }
                     let pinned = incoming.bytes.capacity();
@@ -451,16 +455,17 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_a_known_length_is_seen() {
+    fn bytes_after_a_known_length_are_seen() {
         let mut incoming = Incoming::default();
         assert_eq!(read(&mut incoming, b"12345678", Expected::Body(Some(5))), 8);
         assert_eq!(&incoming.bytes()[..], b"12345678");
         assert_eq!(read(&mut incoming, b"", Expected::Body(None)), 0);
     }
 
-    /// However much came with the head and with each read, it is one piece in one buffer, and what follows is seen.
+    /// However many bytes come with the head and with each read, the content is one piece in one buffer, and bytes after it are
+    /// seen.
     #[test]
-    fn what_is_wanted_as_one_is_read_into_one_buffer() {
+    fn content_wanted_in_one_piece_is_read_into_one_buffer() {
         let all: Vec<u8> = (0..50_000u32).map(|at| at as u8).collect();
         for (begun, step) in [(0, 50_000), (0, 7_000), (9_000, 50_000), (9_000, 1), (49_999, 1)] {
             let mut incoming = Incoming::default();
@@ -478,12 +483,15 @@ mod tests {
             }
             let whole = incoming.bytes().split();
             assert!(whole == all && whole.as_ptr() == at, "{begun} bytes, then {step} by {step}");
-            assert!(!incoming.is_gathering(Some(0)), "what is left is decoded");
+            assert!(!incoming.is_gathering(Some(0)), "the rest can be decoded");
             assert_eq!(read(&mut incoming, b"surplus", Expected::Body(Some(0))), 7);
         }
         let mut incoming = Incoming::default();
         read(&mut incoming, b"all and more", Expected::Head(0));
         incoming.gather(3);
-        assert!(!incoming.is_gathering(Some(3)) && incoming.len() == 12, "it is there already");
+        assert!(
+            !incoming.is_gathering(Some(3)) && incoming.len() == 12,
+            "all of the content is there already"
+        );
     }
 }

@@ -1,0 +1,135 @@
+//! The wait for a connection: the connection that the pool hands over, or the timeout that ends the wait.
+//!
+//! It knows the pool's waits and the clocks, no HTTP. Invariant: a wait that ends without a connection leaves the pool's queue.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use super::attempt::Attempts;
+use crate::connect::DialError;
+use crate::error::{Error, Phase, Result};
+use crate::exchange::Exchange;
+use crate::exchange::timeout::{self, NEVER};
+use crate::pool::lease::Lease;
+use crate::pool::{NotGranted, Wait};
+use crate::time;
+use crate::timer::{RuntimeGone, Timer};
+
+/// How a wait ended.
+enum Waited {
+    Granted(Lease),
+    Refused(NotGranted),
+    /// The limit has passed. The wait still knows what it waited for.
+    TimedOut(Wait),
+    /// The runtime has no timers.
+    NoTimers,
+}
+
+/// The timeout that ends a wait first.
+#[derive(Clone, Copy)]
+struct Limit {
+    at: Instant,
+    after: Duration,
+    by: LimitedBy,
+}
+
+#[derive(Clone, Copy)]
+enum LimitedBy {
+    Acquire,
+    Connect,
+    Total,
+}
+
+impl Attempts<'_> {
+    /// Waits for the connection that the pool hands over.
+    ///
+    /// # Errors
+    ///
+    /// When the dial that this attempt waited for failed, a timeout has passed, or the pool was shut down.
+    pub(super) async fn wait(&self, wait: Wait, exchange: &mut Exchange) -> Result<Lease> {
+        exchange.trace().waits();
+        // The limits count from the start of the attempt: a connection that was found dead does not begin the wait anew.
+        let since = exchange.trace().attempt_started();
+        let limit = self.limit(since, exchange);
+        match self.wait_until(limit.at, wait).await? {
+            Waited::Granted(lease) => {
+                if let Some(setup) = lease.setup() {
+                    exchange.trace().dial_ended(setup);
+                }
+                Ok(lease)
+            }
+            Waited::Refused(NotGranted::Shutdown | NotGranted::Withdrawn) => Err(Error::shutdown()),
+            Waited::Refused(NotGranted::Failed(error, setup)) => {
+                exchange.trace().dial_ended(&setup);
+                Err(error.into_error())
+            }
+            Waited::NoTimers => Err(DialError::no_timers().into_error()),
+            Waited::TimedOut(wait) => Err(timed_out(&wait, limit, exchange)),
+        }
+    }
+
+    fn limit(&self, since: Instant, exchange: &Exchange) -> Limit {
+        let pool = &self.call.env.pool;
+        let (total, connect) = (exchange.deadline(), self.call.settings.connect_timeout);
+        let has_own = total.is_some() || connect.is_some();
+        let acquire = timeout::acquire(pool.acquire_timeout(), pool.acquire_default(), has_own);
+        let limit = |after, by| Limit { at: time::after(since, after), after, by };
+        let limits = [
+            acquire.map(|after| limit(after, LimitedBy::Acquire)),
+            connect.map(|after| limit(after, LimitedBy::Connect)),
+            total.map(|total| Limit { at: total.at, after: total.after, by: LimitedBy::Total }),
+        ];
+        let earliest = limits.into_iter().flatten().min_by_key(|limit| limit.at);
+        earliest.unwrap_or_else(|| limit(NEVER, LimitedBy::Acquire))
+    }
+
+    /// Waits until `at`. A connection that was handed over and taken back, because this future was not polled for a while, is
+    /// waited for again at the same place in the queue.
+    async fn wait_until(&self, at: Instant, mut wait: Wait) -> Result<Waited> {
+        let mut timer = Timer::default();
+        let waited = loop {
+            let granted = {
+                let mut granted = pin!(wait.granted());
+                poll_fn(|cx| match granted.as_mut().poll(cx) {
+                    Poll::Ready(granted) => Poll::Ready(Ok(granted)),
+                    Poll::Pending => timer.poll_until(at, cx).map(Err),
+                })
+                .await
+            };
+            match granted {
+                Ok(Err(NotGranted::Withdrawn)) => {
+                    let Self { call, route, fresh, .. } = self;
+                    match call.env.pool.checkout(*route, *fresh, Some(&wait), time::now())? {
+                        Ok(lease) => break Waited::Granted(lease),
+                        Err(next) => wait = next,
+                    }
+                }
+                Ok(Ok(lease)) => break Waited::Granted(lease),
+                Ok(Err(refused)) => break Waited::Refused(refused),
+                Err(Ok(())) => break Waited::TimedOut(wait),
+                Err(Err(RuntimeGone)) => break Waited::NoTimers,
+            }
+        };
+        // The timer drops the caller's waker. If that panics, `waited` is dropped as a local. As the function's result it would
+        // leak.
+        drop(timer);
+        Ok(waited)
+    }
+}
+
+/// Returns the error of a wait that `limit` has ended.
+fn timed_out(wait: &Wait, limit: Limit, exchange: &mut Exchange) -> Error {
+    let what = match limit.by {
+        LimitedBy::Acquire => return wait.timed_out(limit.after),
+        LimitedBy::Connect => "no connection was made",
+        LimitedBy::Total => "the request did not complete",
+    };
+    let dial = wait.dial();
+    if let Some(dial) = dial {
+        exchange.trace().dial_seen(dial);
+    }
+    let phase = dial.and_then(|dial| dial.latest()).unwrap_or(Phase::Queue);
+    Error::timeout(phase, limit.after, what)
+}

@@ -1,0 +1,324 @@
+//! The attempts of a request to one URL: one try on one connection in named steps, and what a later attempt has to know.
+//!
+//! [`Call::run`] calls the steps in their order: [`prepare`](Attempts::prepare), [`acquire`](Attempts::acquire),
+//! [`exchange`](Attempts::exchange), [`finish`](Attempts::finish). It decides nothing about resending. Invariant: each step
+//! leaves the exchange either ready for the next step or with its trace ended.
+
+use std::future::poll_fn;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::EXPECT;
+use http::{StatusCode, Version};
+
+use super::head::{Names, binds_connection};
+use super::resend::{self, Decision, End, Facts};
+use super::{Call, Environment, http10};
+use crate::body::Body;
+use crate::codec::{RequestHead, ResponseHead};
+use crate::error::{Error, Result};
+use crate::exchange::timeout::Deadline;
+use crate::exchange::{Exchange, Failure, Upload};
+use crate::pool::key::RouteRef;
+use crate::pool::lease::Lease;
+use crate::pool::{DropReason, Wait};
+use crate::response::{Head, Requested, Response};
+use crate::time;
+use crate::trace::RequestTrace;
+use crate::upgraded::Upgraded;
+
+/// The attempts of a request to one URL.
+pub(super) struct Attempts<'a> {
+    pub(super) call: Call<'a>,
+    pub(super) route: RouteRef<'a>,
+    names: Names<'a>,
+    is_idempotent: bool,
+    /// How long ago a connection may have been used at most, for a request that must not be sent twice.
+    pub(super) fresh: Option<Duration>,
+    /// Whether the request says `Connection: close`.
+    closes: bool,
+    /// Length of content, in bytes, from which on the request gets an expectation.
+    expect_above: Option<u64>,
+    /// Whether the request was repeated.
+    is_repeated: bool,
+    /// Whether a 417 in HTTP/1.0 refused the request, so that it is sent as to an HTTP/1.0 server.
+    as_http10: bool,
+    /// The wait of the next attempt, which takes the place of the closed connection in the pool.
+    waiting: Option<Wait>,
+}
+
+/// How the exchange of an attempt ended.
+pub(super) enum Outcome {
+    /// The response head came.
+    Answered(ResponseHead),
+    /// The connection was closed or reset.
+    Lost(Error),
+    /// Bytes came before the request head was written.
+    Premature(Error),
+    /// Anything else.
+    Failed(Error),
+}
+
+/// What follows an attempt.
+#[allow(clippy::large_enum_variant, reason = "it is taken apart at once")]
+pub(super) enum Finished {
+    /// The request is sent again, by another attempt.
+    Resend,
+    /// The response is complete, and its connection was given back or closed.
+    Complete(Response),
+    /// The content of the response goes on after `ready`, and the exchange brings it.
+    Open {
+        head: Box<Head>,
+        ready: Bytes,
+    },
+    Failed(Error),
+}
+
+impl<'a> Attempts<'a> {
+    #[inline]
+    pub(super) fn new(call: Call<'a>, route: RouteRef<'a>) -> Self {
+        let Call { env, method, uri, settings, .. } = call;
+        let is_idempotent = resend::is_idempotent(method, call.headers);
+        let binds = settings.isolation.is_none() && binds_connection(call.headers);
+        Self {
+            names: Names::new(method, uri, route, settings),
+            route,
+            is_idempotent,
+            fresh: env.pool.fresh_for_unsafe().filter(|_| !is_idempotent),
+            closes: env.request.closes || binds,
+            expect_above: env.request.expect_continue_above,
+            is_repeated: false,
+            as_http10: false,
+            waiting: None,
+            call,
+        }
+    }
+
+    /// Begins the request's trace, and returns the exchange that all attempts share.
+    #[inline]
+    pub(super) fn open(&self, body: Body) -> Exchange {
+        let Call { env, method, uri, settings, .. } = &self.call;
+        let now = time::now();
+        let trace = RequestTrace::begin(method, uri, self.route.port(), now);
+        let total = settings.timeout.or(env.request.timeout).flatten();
+        let deadline = total.map(|after| Deadline { at: time::after(now, after), after });
+        let has_total = deadline.is_some();
+        let timeouts = match &settings.timeouts {
+            None => env.timeouts[usize::from(has_total)],
+            Some(own) => own.or(env.exchange.timeouts, has_total),
+        };
+        Exchange::new(Upload::new(body), env.exchange, timeouts, deadline, trace)
+    }
+
+    /// Encodes the request head. For a server that speaks HTTP/1.0, reads a body of unknown length into memory first.
+    ///
+    /// # Errors
+    ///
+    /// When the request cannot be sent.
+    #[inline]
+    pub(super) async fn prepare(&mut self, exchange: &mut Exchange) -> Result<()> {
+        let Self { call: Call { env, headers, .. }, route, as_http10, .. } = self;
+        let began = exchange.trace().attempt_started();
+        // Asked for each attempt, because an earlier one may have learned the server's version.
+        let is_http10 = || *as_http10 || env.http10.contains(env.pool.key(*route), began);
+        if http10::announce(headers, exchange.upload(), self.expect_above, is_http10) {
+            let (total, write) = (exchange.deadline(), exchange.write_timeout());
+            let gather = env.http10.gather(env.pool.key(*route), exchange.upload(), total, write);
+            if let Err(error) = Box::pin(gather).await {
+                return Err(exchange.error(error));
+            }
+            exchange.trace().body_gathered(time::now());
+        }
+        let host = self.names.host();
+        let target = self.names.target();
+        let mut head = RequestHead::new(self.call.method, target, Some(host.as_bytes()), self.call.headers);
+        head.close = self.closes;
+        exchange.prepare(head).map_err(|error| exchange.error(error))
+    }
+
+    /// Takes an idle connection from the pool, or waits for one.
+    ///
+    /// # Errors
+    ///
+    /// When no connection is to be had.
+    #[inline]
+    pub(super) async fn acquire(&mut self, exchange: &mut Exchange) -> Result<()> {
+        let began = exchange.trace().attempt_started();
+        let found = match self.waiting.take() {
+            Some(wait) => Ok(Err(wait)),
+            None => self.call.env.pool.checkout(self.route, self.fresh, None, began),
+        };
+        let acquired = match found {
+            Ok(Ok(lease)) => {
+                exchange.attach(lease, Some(began));
+                return Ok(());
+            }
+            Ok(Err(wait)) => self.attach_granted(wait, exchange).await,
+            Err(error) => Err(error),
+        };
+        acquired.map_err(|error| exchange.error(error))
+    }
+
+    /// Sends the request and waits for the response head. Connections that are found dead before the first write are replaced.
+    #[inline]
+    pub(super) async fn exchange(&mut self, exchange: &mut Exchange) -> Outcome {
+        let informed = self.call.env.request.on_informational.as_ref().map(|hook| &*hook.0);
+        loop {
+            match poll_fn(|cx| exchange.poll_head(informed, cx)).await {
+                Ok(head) => return Outcome::Answered(head),
+                Err(Failure::Stale(reason)) => {
+                    let Some(dead) = exchange.detach() else { continue };
+                    if let Err(error) = self.replace(dead, reason, exchange).await {
+                        return Outcome::Failed(error);
+                    }
+                }
+                Err(Failure::Lost(error)) => return Outcome::Lost(error),
+                Err(Failure::Premature(error)) => return Outcome::Premature(error),
+                Err(Failure::Other(error)) => return Outcome::Failed(error),
+            }
+        }
+    }
+
+    /// Closes a connection that was found dead, and attaches another one. Nothing was written, so that the head and the pieces
+    /// of the body that are encoded stay.
+    async fn replace(&self, dead: Lease, reason: DropReason, exchange: &mut Exchange) -> Result<()> {
+        match dead.replace(reason, self.fresh) {
+            Ok(lease) => {
+                exchange.attach(lease, None);
+                Ok(())
+            }
+            Err(wait) => self.attach_granted(wait, exchange).await,
+        }
+    }
+
+    /// Waits for a connection, and attaches it.
+    async fn attach_granted(&self, wait: Wait, exchange: &mut Exchange) -> Result<()> {
+        // Boxed because most requests do not wait: keeps the request future small.
+        let lease = Box::pin(self.wait(wait, exchange)).await?;
+        exchange.attach(lease, None);
+        Ok(())
+    }
+
+    /// Decides what follows the attempt: another attempt, the response, or an error.
+    #[inline]
+    pub(super) fn finish(&mut self, outcome: Outcome, exchange: &mut Exchange) -> Finished {
+        if let Outcome::Answered(head) = &outcome
+            && !self.call.env.http10.is_usual(head.version)
+        {
+            self.learn_version(head, exchange);
+        }
+        let end = self.end(&outcome, exchange);
+        let decision = resend::decide(&self.facts(end, exchange));
+        if decision != Decision::Done
+            && let Some(dead) = exchange.detach()
+        {
+            self.start_again(decision, dead, exchange);
+            return Finished::Resend;
+        }
+        match outcome {
+            Outcome::Answered(head) => self.answer(head, exchange),
+            Outcome::Lost(error) | Outcome::Premature(error) | Outcome::Failed(error) => {
+                let error = exchange.error(error);
+                exchange.bury(end.drop_reason());
+                Finished::Failed(error)
+            }
+        }
+    }
+
+    #[cold]
+    fn learn_version(&self, head: &ResponseHead, exchange: &mut Exchange) {
+        let Environment { pool, http10, .. } = self.call.env;
+        let now = exchange.trace().head_at().unwrap_or_else(time::now);
+        http10.learn(pool.key(self.route), head.version, head.status, exchange.closes(), now);
+    }
+
+    #[inline]
+    fn end(&self, outcome: &Outcome, exchange: &Exchange) -> End {
+        match outcome {
+            Outcome::Answered(head) => match head.status {
+                StatusCode::REQUEST_TIMEOUT if exchange.says_close() => End::RequestTimeout,
+                StatusCode::EXPECTATION_FAILED => End::ExpectationFailed {
+                    is_expected: self.call.headers.contains_key(EXPECT),
+                    is_head_alone: exchange.is_head_alone(),
+                    is_http10: head.version == Version::HTTP_10,
+                },
+                _ => End::Answered,
+            },
+            Outcome::Lost(_) => End::Lost,
+            Outcome::Premature(_) => End::Premature,
+            Outcome::Failed(_) => End::Failed,
+        }
+    }
+
+    #[inline]
+    fn facts(&self, end: End, exchange: &Exchange) -> Facts {
+        Facts {
+            end,
+            is_reused: exchange.is_reused(),
+            is_repeated: self.is_repeated,
+            written: exchange.attempt_written(),
+            is_answered: exchange.is_answered(),
+            is_replayable: exchange.is_replayable(),
+            is_idempotent: self.is_idempotent,
+        }
+    }
+
+    /// Closes the connection of this attempt, and makes the exchange ready for the next one.
+    #[cold]
+    fn start_again(&mut self, decision: Decision, dead: Lease, exchange: &mut Exchange) {
+        let reason = match decision {
+            Decision::Done => return,
+            Decision::Repeat { reason } => {
+                self.is_repeated = true;
+                reason
+            }
+            Decision::WithoutExpectation { as_http10, reason } => {
+                self.call.headers.remove(EXPECT);
+                self.expect_above = None;
+                self.as_http10 |= as_http10;
+                reason
+            }
+        };
+        exchange.trace().resent(time::now());
+        exchange.restart();
+        self.waiting = Some(dead.redial(reason));
+    }
+
+    /// Makes the response. Takes the content that came with the head, and gives the connection back if that was all of it.
+    #[inline]
+    fn answer(&self, received: ResponseHead, exchange: &mut Exchange) -> Finished {
+        exchange.set_answered();
+        let content_length = exchange.announced_length();
+        let connection = exchange.take_info().expect("a response came on a connection");
+        let tunnel = exchange.take_tunnel();
+        let upgraded =
+            tunnel.map(|(lease, leftover)| Box::new(Upgraded::new(lease, leftover, connection.clone())));
+        let (ready, is_complete) = match upgraded {
+            Some(_) => (Bytes::new(), true),
+            None => exchange.take_ready(),
+        };
+        let head = Box::new(Head {
+            received,
+            requested: Requested::default(),
+            connection,
+            measured: exchange.measured(),
+            content_length,
+            written: exchange.written(),
+            upload: exchange.upload_progress(),
+            upgraded,
+            max_collected: self.call.env.request.max_collected_body,
+        });
+        if !is_complete {
+            exchange.set_unread();
+            return Finished::Open { head, ready };
+        }
+        let body = match exchange.take_trailers() {
+            None => Body::from(ready),
+            Some(trailers) => {
+                let upload = head.upload;
+                Body::received(ready, None, Some(trailers), upload)
+            }
+        };
+        Finished::Complete(Response::new(head, body))
+    }
+}

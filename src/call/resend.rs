@@ -1,0 +1,198 @@
+//! Whether a request is sent again after an attempt: one pure function, one table.
+//!
+//! A request is sent again for two reasons. First, a server may close an idle connection at the very moment at which a request
+//! is sent on it. The server has then never seen that request, as far as anyone can tell. This is what makes reuse safe; it is
+//! not a retry policy. Second, a server may refuse an expectation (417), which the request can do without.
+//!
+//! It knows nothing of sockets. Invariants: a request on a new connection is never repeated. A request that the server may have
+//! acted on is only repeated if that does no harm. A request is repeated once.
+
+use http::{HeaderMap, Method};
+
+use crate::error::Written;
+use crate::pool::DropReason;
+
+/// How an attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The connection was closed or reset. Which of the two says nothing about what the server did.
+    Lost,
+    /// Bytes came before the request head was written. They do not answer the request.
+    Premature,
+    /// The server answered 408 and closes the connection: it had given up waiting for a request while the connection was
+    /// idle.
+    RequestTimeout,
+    /// The server answered 417.
+    ExpectationFailed {
+        /// Whether the request has an expectation.
+        is_expected: bool,
+        /// Whether nothing beyond the request head was written.
+        is_head_alone: bool,
+        /// Whether the response was HTTP/1.0.
+        is_http10: bool,
+    },
+    /// The server answered with any other status.
+    Answered,
+    /// Anything else: a deadline, a breach of the protocol, a body that failed.
+    Failed,
+}
+
+impl End {
+    /// Returns the reason for which an attempt that ended so closes its connection.
+    pub(crate) fn drop_reason(self) -> DropReason {
+        match self {
+            Self::Lost | Self::RequestTimeout => DropReason::PeerClosed,
+            Self::Premature => DropReason::Unsolicited,
+            Self::ExpectationFailed { .. } => DropReason::NotReusable,
+            Self::Answered | Self::Failed => DropReason::Failed,
+        }
+    }
+}
+
+/// Everything about an attempt on which the decision depends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Facts {
+    pub(crate) end: End,
+    /// Whether the connection had been used or idle before.
+    pub(crate) is_reused: bool,
+    /// Whether the request was repeated before.
+    pub(crate) is_repeated: bool,
+    /// How much of the request was written.
+    pub(crate) written: Written,
+    /// Whether a byte of a response was seen, also of an interim one.
+    pub(crate) is_answered: bool,
+    /// Whether the body can be sent from its start again.
+    pub(crate) is_replayable: bool,
+    /// Whether sending the request twice has the effect of sending it once.
+    pub(crate) is_idempotent: bool,
+}
+
+/// What follows an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Decision {
+    /// The attempt decides the call: its response or its error goes to the caller.
+    Done,
+    /// The request is sent again as it is. The attempt's connection is closed for `reason`.
+    Repeat { reason: DropReason },
+    /// The request is sent again without its expectation; if `as_http10`, as to a server that speaks HTTP/1.0. The attempt's
+    /// connection is closed for `reason`.
+    WithoutExpectation { as_http10: bool, reason: DropReason },
+}
+
+/// Decides what follows an attempt.
+#[inline]
+pub(crate) fn decide(facts: &Facts) -> Decision {
+    let reason = facts.end.drop_reason();
+    match facts.end {
+        // > A client that receives a 417 (Expectation Failed) status code in response to a request containing a
+        // > 100-continue expectation SHOULD repeat that request without a 100-continue expectation
+        // <https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1>. The server may have acted on content that was sent
+        // although it had not asked for it.
+        End::ExpectationFailed { is_expected: true, is_head_alone, is_http10 }
+            if facts.is_replayable && (facts.is_idempotent || is_head_alone) =>
+        {
+            Decision::WithoutExpectation { as_http10: is_http10, reason }
+        }
+        _ if is_repeated_after(facts) => Decision::Repeat { reason },
+        _ => Decision::Done,
+    }
+}
+
+#[inline]
+fn is_repeated_after(facts: &Facts) -> bool {
+    if !facts.is_reused || facts.is_repeated || !facts.is_replayable {
+        return false;
+    }
+    match facts.end {
+        End::ExpectationFailed { .. } | End::Answered | End::Failed => false,
+        End::Lost | End::Premature if facts.written == Written::Nothing => true,
+        End::Lost => facts.is_idempotent && !facts.is_answered,
+        End::RequestTimeout | End::Premature => facts.is_idempotent,
+    }
+}
+
+/// Whether sending the request twice has the effect of sending it once: by its method
+/// (<https://www.rfc-editor.org/rfc/rfc9110#section-9.2.2>), or by an `Idempotency-Key`.
+pub(crate) fn is_idempotent(method: &Method, headers: &HeaderMap) -> bool {
+    method.is_idempotent() || headers.contains_key("idempotency-key")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOOLS: [bool; 2] = [false, true];
+
+    /// All ends: 417 in each of its 8 forms, and 5 others.
+    fn ends() -> Vec<End> {
+        let mut ends = vec![End::Lost, End::Premature, End::RequestTimeout, End::Answered, End::Failed];
+        for is_expected in BOOLS {
+            for is_head_alone in BOOLS {
+                for is_http10 in BOOLS {
+                    ends.push(End::ExpectationFailed { is_expected, is_head_alone, is_http10 });
+                }
+            }
+        }
+        ends
+    }
+
+    /// The decision by a list of all rows that send a request again.
+    fn by_the_list(facts: &Facts) -> Decision {
+        let Facts { end, is_reused, is_repeated, written, is_answered, is_replayable, is_idempotent } =
+            *facts;
+        let repeat = |reason| Decision::Repeat { reason };
+        match (end, is_replayable, is_reused && !is_repeated) {
+            (End::ExpectationFailed { is_expected: true, is_head_alone, is_http10 }, true, _)
+                if is_idempotent || is_head_alone =>
+            {
+                Decision::WithoutExpectation { as_http10: is_http10, reason: DropReason::NotReusable }
+            }
+            (End::Lost, true, true) if written == Written::Nothing || (is_idempotent && !is_answered) => {
+                repeat(DropReason::PeerClosed)
+            }
+            (End::RequestTimeout, true, true) if is_idempotent => repeat(DropReason::PeerClosed),
+            (End::Premature, true, true) if written == Written::Nothing || is_idempotent => {
+                repeat(DropReason::Unsolicited)
+            }
+            _ => Decision::Done,
+        }
+    }
+
+    #[test]
+    fn the_whole_table() {
+        let mut rows = 0;
+        for end in ends() {
+            for written in [Written::Nothing, Written::Partly, Written::All] {
+                for bits in 0..32 {
+                    let [is_reused, is_repeated, is_answered, is_replayable, is_idempotent] =
+                        [0, 1, 2, 3, 4].map(|bit| bits & (1 << bit) != 0);
+                    let facts = Facts {
+                        end,
+                        is_reused,
+                        is_repeated,
+                        written,
+                        is_answered,
+                        is_replayable,
+                        is_idempotent,
+                    };
+                    assert_eq!(decide(&facts), by_the_list(&facts), "row {rows}: {facts:?}");
+                    rows += 1;
+                }
+            }
+        }
+        assert_eq!(rows, 13 * 3 * 32);
+    }
+
+    #[test]
+    fn only_an_idempotency_key_makes_a_post_idempotent() {
+        let mut headers = HeaderMap::new();
+        assert!(!is_idempotent(&Method::POST, &headers));
+        assert!(!is_idempotent(&Method::PATCH, &headers));
+        for method in [Method::GET, Method::HEAD, Method::PUT, Method::DELETE, Method::OPTIONS, Method::TRACE]
+        {
+            assert!(is_idempotent(&method, &headers), "{method}");
+        }
+        headers.insert("idempotency-key", "1".parse().unwrap());
+        assert!(is_idempotent(&Method::POST, &headers));
+    }
+}

@@ -1,0 +1,103 @@
+//! Settings of calls: those of a client, and those of one request.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderMap;
+
+use crate::codec::shown::{FieldNames, WithoutUser};
+use crate::exchange::OnInformational;
+use crate::exchange::timeout::{Chosen, Setting};
+
+/// The settings that hold for every call of a client, apart from those of its pool, dialer and exchanges.
+#[derive(Clone)]
+pub(crate) struct RequestConfig {
+    pub(crate) default_headers: HeaderMap,
+    pub(crate) timeout: Setting,
+    /// Largest content that is collected in memory, in bytes: 256 MiB by default.
+    pub(crate) max_collected_body: usize,
+    /// Length of content, in bytes, from which on a request says `Expect: 100-continue`.
+    pub(crate) expect_continue_above: Option<u64>,
+    pub(crate) on_informational: Option<Informed>,
+    /// Whether every request says `Connection: close`, because no connection is kept.
+    pub(crate) closes: bool,
+}
+
+impl Default for RequestConfig {
+    fn default() -> Self {
+        Self {
+            default_headers: HeaderMap::new(),
+            timeout: None,
+            max_collected_body: 256 << 20,
+            expect_continue_above: None,
+            on_informational: None,
+            closes: false,
+        }
+    }
+}
+
+impl fmt::Debug for RequestConfig {
+    /// Writes only the names of the header fields, because their values may be secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestConfig")
+            .field("default_headers", &FieldNames(&self.default_headers))
+            .field("timeout", &self.timeout)
+            .field("max_collected_body", &self.max_collected_body)
+            .field("expect_continue_above", &self.expect_continue_above)
+            .field("on_informational", &self.on_informational)
+            .field("closes", &self.closes)
+            .finish()
+    }
+}
+
+/// The caller's hook for interim responses.
+#[derive(Clone)]
+pub(crate) struct Informed(pub(crate) Arc<OnInformational>);
+
+impl fmt::Debug for Informed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Informed")
+    }
+}
+
+/// The settings in which one request may differ from its client.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Settings {
+    pub(crate) timeout: Setting,
+    pub(crate) connect_timeout: Option<Duration>,
+    /// Boxed because few requests have timeouts of their own: keeps requests small.
+    pub(crate) timeouts: Option<Box<Chosen>>,
+    pub(crate) target: Option<RequestTarget>,
+    pub(crate) isolation: Option<Arc<str>>,
+}
+
+/// The form of a request's target, <https://www.rfc-editor.org/rfc/rfc9112#section-3.2>.
+///
+/// By default, CONNECT has the authority form of its URL, and every other method the origin form. A request for
+/// [`Client::execute`](crate::Client::execute) may carry its target form among its extensions.
+#[derive(Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RequestTarget {
+    /// `/path?query`, for the server itself.
+    Origin,
+    /// `http://host/path?query`, for a server that is a proxy.
+    Absolute,
+    /// `*`, the server as a whole. Only for OPTIONS.
+    Asterisk,
+    /// `host:port`, the destination of the tunnel that CONNECT asks a proxy for, instead of the URL's. The Host field has the
+    /// same value. Only for CONNECT.
+    Authority(String),
+}
+
+impl fmt::Debug for RequestTarget {
+    /// Leaves out user and password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Origin => f.write_str("Origin"),
+            Self::Absolute => f.write_str("Absolute"),
+            Self::Asterisk => f.write_str("Asterisk"),
+            Self::Authority(authority) => f.debug_tuple("Authority").field(&WithoutUser(authority)).finish(),
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! What lives for one attempt, and what lives on one connection: the state that an exchange makes anew to start again.
+//!
+//! It does no I/O and reads no clock. Invariant: an attempt and a connection are only ever made whole, by [`Attempt::new`] and
+//! [`Connection::new`]. Nothing sets their fields back.
+
+use std::io;
+use std::time::Instant;
+
+use http::HeaderMap;
+
+use super::incoming::Incoming;
+use super::outgoing::Outgoing;
+use crate::codec::{CloseReason, Event, Limits, Machine, ProtocolError};
+use crate::error::{Error, Phase, Written};
+use crate::pool::ConnectionInfo;
+use crate::pool::lease::Lease;
+
+/// One try to send the request and to read its response.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    pub(super) machine: Machine,
+    /// Bytes of the request that are encoded and not yet written.
+    pub(super) outgoing: Outgoing,
+    /// Bytes of the response that are read and not yet decoded.
+    pub(super) incoming: Incoming,
+    /// Length of the request head, in bytes.
+    pub(super) head_length: u64,
+    pub(super) expectation: Expectation,
+    pub(super) sending: Sending,
+    /// Whether the body was asked for its first pieces.
+    pub(super) is_framed: bool,
+    /// Whether the server has taken the request on, so that it is not sent again: the server has begun to answer, with
+    /// neither a 408 nor (where the body was held back) an interim response or a 417.
+    pub(super) is_taken_on: bool,
+    /// Whether the server has closed its side of the connection.
+    pub(super) is_eof: bool,
+    /// Whether the upload can only go on when the caller's stream has more.
+    pub(super) waits_for_caller: bool,
+    /// Time at which the last byte of the request was written, or the rest was given up.
+    pub(super) written_at: Option<Instant>,
+    /// Time since which we have waited for content and none has come.
+    pub(super) reading_since: Option<Instant>,
+    /// Time since which we have waited for the server to take bytes and none were taken.
+    pub(super) writing_since: Option<Instant>,
+    /// Number of bytes of the request that were written.
+    pub(super) sent: u64,
+    /// Number of bytes of content that were written, apart from those that `outgoing` still counts.
+    pub(super) content: u64,
+    /// Number of bytes of the response's content that were handed out.
+    pub(super) received: u64,
+    /// Number of bytes read from the connection, framing included.
+    pub(super) wire: u64,
+    /// The upload failed while content was being read. Reported after that content.
+    pub(super) upload_error: Option<Error>,
+    /// Trailers of the response.
+    pub(super) trailers: Option<Box<HeaderMap>>,
+}
+
+/// Whether the request's body is held back until the server asks for it.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Expectation {
+    /// The request expects nothing.
+    None,
+    /// The body is held back, and the request head is not written yet.
+    Held,
+    /// The request head was written. The body is held back until this time.
+    HeldUntil(Instant),
+    /// The body was held back after the head was written, and is not any more.
+    Over,
+}
+
+impl Expectation {
+    /// Whether the body is held back.
+    pub(super) fn holds(self) -> bool {
+        matches!(self, Self::Held | Self::HeldUntil(_))
+    }
+
+    /// Whether the server was given the time to answer the expectation before the body.
+    pub(super) fn was_waited_for(self) -> bool {
+        matches!(self, Self::HeldUntil(_) | Self::Over)
+    }
+
+    /// Stops holding the body back. Returns whether it was held back until now.
+    pub(super) fn end(&mut self) -> bool {
+        let held = self.holds();
+        *self = if self.was_waited_for() { Self::Over } else { Self::None };
+        held
+    }
+}
+
+/// What became of our sending direction.
+#[derive(Debug)]
+pub(super) enum Sending {
+    /// What is framed is going to be written.
+    Open,
+    /// Framed content was discarded: the upload was given up.
+    GivenUp,
+    /// A write failed, and framed content was discarded. The error is `None` once it was reported. What the server sent
+    /// before is still to be read.
+    Broken(Option<io::Error>),
+}
+
+impl Sending {
+    /// Whether framed content was discarded.
+    pub(super) fn is_cut(&self) -> bool {
+        !matches!(self, Self::Open)
+    }
+
+    /// Returns the error of a failed write, unless it was reported.
+    pub(super) fn error(&self) -> Option<&io::Error> {
+        match self {
+            Self::Broken(error) => error.as_ref(),
+            Self::Open | Self::GivenUp => None,
+        }
+    }
+
+    /// Takes the error of a failed write, in order to report it.
+    pub(super) fn take_error(&mut self) -> Option<io::Error> {
+        match self {
+            Self::Broken(error) => error.take(),
+            Self::Open | Self::GivenUp => None,
+        }
+    }
+}
+
+impl Attempt {
+    #[inline]
+    pub(super) fn new(limits: Limits) -> Self {
+        Self {
+            machine: Machine::new(limits),
+            outgoing: Outgoing::default(),
+            incoming: Incoming::default(),
+            head_length: 0,
+            expectation: Expectation::None,
+            sending: Sending::Open,
+            is_framed: false,
+            is_taken_on: false,
+            is_eof: false,
+            waits_for_caller: false,
+            written_at: None,
+            reading_since: None,
+            writing_since: None,
+            sent: 0,
+            content: 0,
+            received: 0,
+            wire: 0,
+            upload_error: None,
+            trailers: None,
+        }
+    }
+
+    /// Decodes the next event of what was read. Returns `None` if more bytes are needed.
+    #[inline]
+    pub(super) fn decode(&mut self) -> Result<Option<Event>, ProtocolError> {
+        if self.is_eof {
+            self.machine.decode_eof(self.incoming.bytes())
+        } else if self.is_gathering() {
+            Ok(None)
+        } else {
+            self.machine.decode(self.incoming.bytes())
+        }
+    }
+
+    /// Whether the content is wanted in one piece and is not all there yet.
+    #[inline]
+    pub(super) fn is_gathering(&self) -> bool {
+        self.incoming.is_gathering(self.machine.receive_remaining())
+    }
+
+    /// Returns the phase in which the attempt is.
+    pub(super) fn phase(&self) -> Phase {
+        if self.machine.is_head_received() {
+            Phase::Receive
+        } else if self.written_at.is_none() || self.sending.error().is_some() {
+            Phase::Send
+        } else {
+            Phase::Wait
+        }
+    }
+
+    /// Notes that bytes were written or content has come. That holds off the clocks of both directions, because a server need
+    /// not read while it is being read from. Framing of a response alone is no progress: a chunk extension could go on for
+    /// ever.
+    #[inline]
+    pub(super) fn note_progress(&mut self) {
+        (self.reading_since, self.writing_since) = (None, None);
+    }
+
+    /// Returns the number of bytes of content that were written.
+    pub(super) fn content_written(&self) -> u64 {
+        self.content + self.outgoing.content_written()
+    }
+
+    /// Counts the content that was written, and discards the rest of what was framed.
+    pub(super) fn clear_outgoing(&mut self) {
+        self.content += self.outgoing.content_written();
+        self.outgoing.clear();
+    }
+
+    /// Stops the upload. Nothing more of the request is written, and the connection will close.
+    pub(super) fn give_up_upload(&mut self) {
+        self.machine.abort_send();
+        self.machine.close_after(CloseReason::UploadAborted);
+        if !self.sending.is_cut() {
+            self.sending = Sending::GivenUp;
+        }
+    }
+
+    /// Notes that a write failed: the connection takes nothing more.
+    pub(super) fn break_off(&mut self, error: io::Error) {
+        self.machine.abort_send();
+        self.sending = Sending::Broken(Some(error));
+    }
+
+    /// Returns how much of the request was written.
+    pub(super) fn written(&self) -> Written {
+        match self.sent {
+            0 => Written::Nothing,
+            _ if self.written_at.is_some() && !self.sending.is_cut() && self.machine.is_send_done() => {
+                Written::All
+            }
+            _ => Written::Partly,
+        }
+    }
+
+    /// Notes that everything which can be written has left, so that the upload waits for the caller or for a 100.
+    pub(super) fn wait_for_caller(&mut self) {
+        self.waits_for_caller = true;
+        self.writing_since = None;
+    }
+
+    /// Whether the codec has no more to send: all was framed, or the rest was given up.
+    pub(super) fn is_send_over(&self) -> bool {
+        self.machine.is_send_done() || self.machine.is_send_aborted()
+    }
+
+    /// Whether the upload was given up, by us or by the codec.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.sending.is_cut() || self.machine.is_send_aborted()
+    }
+
+    /// Whether all that the request consists of was framed and written.
+    pub(super) fn is_all_written(&self) -> bool {
+        self.machine.is_send_done() && self.outgoing.is_empty()
+    }
+}
+
+/// The connection of an attempt. A connection that is found dead before anything was written is replaced within its attempt.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) lease: Lease,
+    pub(super) stage: Stage,
+    /// Whether the exchange is polled on the connection's own runtime, as far as is known: only during the poll in which an
+    /// idle connection was taken.
+    pub(super) is_here: bool,
+    /// Whether nothing that was written waits inside the stream.
+    pub(super) is_flushed: bool,
+    /// Whether our sending direction was closed.
+    pub(super) is_shut: bool,
+}
+
+/// How far an attempt has come on its connection.
+#[derive(Debug)]
+pub(super) enum Stage {
+    /// Nothing was written. `assigned`: the time at which the connection was taken, if it was idle and was taken within this
+    /// poll.
+    Attached { assigned: Option<Instant> },
+    /// The first write was tried. Holds what the response is to say of its connection, until the response takes it.
+    Begun(Option<ConnectionInfo>),
+}
+
+impl Connection {
+    #[inline]
+    pub(super) fn new(lease: Lease, assigned: Option<Instant>) -> Self {
+        let is_here = assigned.is_some();
+        Self { lease, stage: Stage::Attached { assigned }, is_here, is_flushed: true, is_shut: false }
+    }
+}

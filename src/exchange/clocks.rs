@@ -1,0 +1,108 @@
+//! The clocks of an exchange: which deadline comes first, and what its passing means.
+//!
+//! It reads the clock, and knows nothing of bytes. Invariant: a deadline fails an exchange only if the latest read and write
+//! could not proceed.
+
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
+
+use super::attempt::{Connection, Expectation};
+use super::timeout::Waits;
+use super::{Exchange, Failure};
+use crate::error::{Error, ErrorKind};
+use crate::time;
+use crate::timer::RuntimeGone;
+
+impl Exchange {
+    /// Fails if the total deadline has passed. It also holds while bytes keep moving.
+    #[inline]
+    pub(super) fn check_deadline(&self) -> Result<(), Failure> {
+        match self.deadline {
+            Some(deadline) if time::now() >= deadline.at => {
+                let due = Waits { total: Some(deadline), ..Waits::default() }.due(&self.timeouts);
+                let error = || Error::request("no deadline");
+                Err(due.map_or_else(error, |due| due.error(self.attempt.phase())).into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits for the earliest deadline, because neither reading nor writing can proceed. Fails if it has passed. Ready if the
+    /// exchange has moved on and may proceed.
+    #[inline]
+    pub(super) fn poll_clocks(
+        &mut self,
+        waits_to_write: bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Failure>> {
+        let mut read = None;
+        let waits = self.waits(waits_to_write, &mut read);
+        let phase = self.attempt.phase();
+        let due = waits.due(&self.timeouts);
+        let mut move_on_at = match self.attempt.expectation {
+            Expectation::HeldUntil(until) => Some(until),
+            Expectation::Held => None,
+            Expectation::None | Expectation::Over => self.move_on_at(),
+        };
+        let error = loop {
+            let Some(connection) = &mut self.connection else { return Poll::Pending };
+            let Some(at) = due.map(|due| due.at).into_iter().chain(move_on_at).min() else {
+                return Poll::Pending;
+            };
+            let rung = match read.is_some_and(|now| now >= at) {
+                true => Ok(()),
+                false => ready!(connection.poll_timer(at, cx)),
+            };
+            match (rung, due) {
+                (Err(RuntimeGone), _) => {
+                    let message = "there is no tokio runtime with timers any more";
+                    break Error::new(ErrorKind::ConnectionLost, message).in_phase(phase);
+                }
+                (Ok(()), Some(due))
+                    if due.at == at && (due.is_total() || !self.attempt.machine.is_receive_done()) =>
+                {
+                    break due.error(phase);
+                }
+                (Ok(()), _) if self.move_on(cx).is_ready() => return Poll::Ready(Ok(())),
+                // The connection could not be closed yet. The next poll tries again, and until then the deadlines hold.
+                (Ok(()), _) => move_on_at = None,
+            }
+        };
+        Poll::Ready(Err(error.into()))
+    }
+
+    /// Returns what the attempt waits for, and since when. `read` is the clock reading if one was needed: most polls need none,
+    /// and a reading costs as much as the rest of this function.
+    #[inline]
+    fn waits(&mut self, waits_to_write: bool, read: &mut Option<Instant>) -> Waits {
+        let mut now = || *read.get_or_insert_with(time::now);
+        let attempt = &mut self.attempt;
+        // While the upload waits for the caller, the server may well wait for the upload. After a complete response and the
+        // server's FIN, the clock for reading limits a pause of the caller's stream.
+        let waits_to_read = match attempt.machine.is_receive_done() {
+            false => attempt.machine.is_head_received() && (attempt.written_at.is_some() || waits_to_write),
+            true => attempt.is_eof && attempt.waits_for_caller,
+        };
+        attempt.reading_since = attempt.reading_since.filter(|_| waits_to_read);
+        Waits {
+            total: self.deadline,
+            writing_since: waits_to_write.then(|| *attempt.writing_since.get_or_insert_with(&mut now)),
+            written_at: attempt.written_at.filter(|_| !attempt.machine.is_head_received()),
+            reading_since: waits_to_read.then(|| *attempt.reading_since.get_or_insert_with(&mut now)),
+        }
+    }
+}
+
+impl Connection {
+    /// Ready once `at` has passed.
+    #[inline]
+    fn poll_timer(&mut self, at: Instant, cx: &mut Context<'_>) -> Poll<Result<(), RuntimeGone>> {
+        let conn = self.lease.conn();
+        if self.is_here {
+            let here = conn.runtime().id();
+            conn.timer.poll_until_on(Some(here), at, cx)
+        } else {
+            conn.timer.poll_until(at, cx)
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! The receiving half of an exchange: what an event means for the request, and what becomes of the connection at the end.
+//!
+//! It drives the codec's receiving half, and the sending half wherever the response waits for it. Invariant: the connection
+//! is given back only by [`Exchange::conclude`], with the codec's verdict and a look at the stream.
+
+use std::io;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::{Duration, Instant};
+
+use http::StatusCode;
+
+use super::attempt::Connection;
+use super::incoming::Expected;
+use super::{Exchange, Failure};
+use crate::codec::{CloseReason, Event, Framing, ProtocolError, Unasked, Verdict};
+use crate::connect::Look;
+use crate::error::{Error, ErrorKind, Phase};
+use crate::pool::DropReason;
+
+impl Exchange {
+    /// Returns the next event of the response, or `None` once the response is complete. Decodes what was read, then reads,
+    /// then writes, and waits for a deadline only if nothing of that moved.
+    pub(super) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Event>, Failure>> {
+        if let Some(error) = self.attempt.upload_error.take() {
+            return Poll::Ready(Err(error.into()));
+        }
+        loop {
+            match self.attempt.decode() {
+                Ok(Some(event)) => {
+                    self.note_event(&event, cx)?;
+                    return Poll::Ready(Ok(Some(event)));
+                }
+                Ok(None) if self.attempt.machine.is_receive_done() => return Poll::Ready(Ok(None)),
+                Ok(None) if self.attempt.incoming.has_more() => continue,
+                Ok(None) if self.attempt.is_eof => {
+                    return Poll::Ready(Err(self.lost(ProtocolError::ClosedWithinHead)));
+                }
+                Ok(None) => {}
+                Err(error) => return Poll::Ready(Err(self.lost(error))),
+            }
+            match self.poll_read(cx) {
+                Poll::Ready(Ok(read)) => {
+                    self.note_read(read)?;
+                    continue;
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(self.broken(error))),
+                Poll::Pending => {}
+            }
+            let mut waits_to_write = false;
+            if self.attempt.written_at.is_none() {
+                match self.poll_upload(cx) {
+                    Poll::Ready(sent) => sent?,
+                    Poll::Pending => waits_to_write = !self.attempt.waits_for_caller,
+                }
+            } else if self.attempt.machine.is_send_done() && !self.attempt.machine.is_head_received() {
+                self.check_end(cx)?;
+            }
+            ready!(self.poll_clocks(waits_to_write, cx))?;
+        }
+    }
+
+    /// Notes what an event means for the request, before the event is handed out.
+    #[inline]
+    fn note_event(&mut self, event: &Event, cx: &mut Context<'_>) -> Result<(), Failure> {
+        match event {
+            Event::Head(head) => {
+                self.note_taken_on(head.status);
+                self.note_head()
+            }
+            Event::Informational(head) => {
+                self.note_taken_on(head.status);
+                if head.status == StatusCode::CONTINUE {
+                    self.attempt.expectation.end();
+                }
+                Ok(())
+            }
+            Event::Data(_) => {
+                self.attempt.note_progress();
+                // A response that keeps coming must not starve the upload.
+                if self.attempt.written_at.is_none()
+                    && self.attempt.upload_error.is_none()
+                    && let Poll::Ready(Err(error)) = self.poll_upload(cx)
+                {
+                    self.attempt.upload_error = Some(error);
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Notes whether a head shows that the server has taken the request on. A 408 does not. Neither do interim responses and
+    /// a 417 while the body was held back (interim responses may come before a 417).
+    #[inline]
+    fn note_taken_on(&mut self, status: StatusCode) {
+        let is_refusal = status.is_informational() || status == StatusCode::EXPECTATION_FAILED;
+        self.attempt.is_taken_on |= status != StatusCode::REQUEST_TIMEOUT
+            && !(is_refusal && self.attempt.expectation.was_waited_for());
+    }
+
+    #[inline]
+    fn note_head(&mut self) -> Result<(), Failure> {
+        let attempt = &mut self.attempt;
+        attempt.incoming.end_head();
+        // Bytes that are encoded are not yet written.
+        let is_written = attempt.outgoing.is_empty() && attempt.sending.error().is_none();
+        if attempt.machine.framing() == Some(Framing::Tunnel) && !is_written {
+            return Err(self.lost(ProtocolError::UpgradeTooEarly));
+        }
+        if attempt.expectation.end() {
+            // A final response instead of the 100: the server does not want the content.
+            // <https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1>
+            attempt.machine.abort_send();
+        }
+        Ok(())
+    }
+
+    /// Notes that `read` bytes were read. 0 is the end of what the server sends.
+    #[inline]
+    fn note_read(&mut self, read: usize) -> Result<(), Failure> {
+        if read == 0 {
+            if self.is_torn() {
+                return Err(self.broken(io::ErrorKind::ConnectionReset.into()));
+            }
+            self.attempt.is_eof = true;
+            return Ok(());
+        }
+        self.attempt.wire += read as u64;
+        self.check_premature()?;
+        if self.attempt.is_gathering() {
+            self.attempt.note_progress();
+        }
+        self.check_deadline()
+    }
+
+    #[inline]
+    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let Some(Connection { lease, .. }) = &mut self.connection else { return Poll::Ready(Ok(0)) };
+        let expected = match self.attempt.machine.is_head_received() {
+            true => Expected::Body(self.attempt.machine.receive_remaining()),
+            false => Expected::Head(lease.latest_size()),
+        };
+        self.attempt.incoming.poll_read(&mut lease.conn().stream, expected, cx)
+    }
+
+    /// Returns the failure for an end that came too early, or for a breach of the protocol.
+    pub(super) fn lost(&mut self, error: ProtocolError) -> Failure {
+        let phase = self.attempt.phase();
+        if error.is_closed() {
+            let mut lost = Error::new(ErrorKind::ConnectionLost, error.to_string()).in_phase(phase);
+            if let Some(source) = self.attempt.sending.take_error() {
+                lost = lost.because(source);
+            }
+            return Failure::Lost(lost);
+        }
+        let breach = Error::new(ErrorKind::Protocol, error.to_string()).in_phase(phase);
+        // On a reused connection, bytes that cannot begin a response belong to an earlier exchange.
+        if self.attempt.machine.is_no_response() && self.is_reused() {
+            Failure::Premature(breach)
+        } else {
+            Failure::Other(breach)
+        }
+    }
+
+    /// Whether the end that was read is a reset and not a close. A write that fails by a reset takes the reset with it, and
+    /// reading then ends as if the server had closed. (If the server had closed, the write fails by a broken pipe instead.)
+    /// Content that ends with the connection is incomplete then: <https://www.rfc-editor.org/rfc/rfc9112#section-8>.
+    fn is_torn(&self) -> bool {
+        let is_reset = |error: &io::Error| error.kind() != io::ErrorKind::BrokenPipe;
+        self.attempt.machine.framing() == Some(Framing::UntilClose)
+            && self.attempt.sending.error().is_some_and(is_reset)
+    }
+
+    /// Returns the failure for a read that failed.
+    fn broken(&mut self, error: io::Error) -> Failure {
+        let phase = self.attempt.phase();
+        let source = self.attempt.sending.take_error().unwrap_or(error);
+        let message = match phase {
+            Phase::Receive => "the connection broke before the response was complete",
+            _ => "the connection broke before a response came",
+        };
+        Failure::Lost(Error::new(ErrorKind::ConnectionLost, message).in_phase(phase).because(source))
+    }
+
+    /// Ends the exchange, whose response is complete: gives the connection back, or closes it, as the codec's verdict says.
+    pub(super) fn conclude(&mut self, now: Instant) {
+        self.trace.complete(self.attempt.received, now);
+        // The server may have answered while the rest of the request was still waiting here or inside the stream.
+        let is_flushed = self.poll_flush(&mut Context::from_waker(Waker::noop())).is_ready();
+        let attempt = &mut self.attempt;
+        if !attempt.is_all_written() || !is_flushed {
+            attempt.machine.close_after(CloseReason::UploadUnfinished);
+        }
+        if attempt.sending.error().is_some() {
+            attempt.machine.close_after(CloseReason::Failed);
+        }
+        let Some(Connection { mut lease, .. }) = self.connection.take() else { return };
+        lease.note_size(attempt.wire);
+        let surplus = if attempt.incoming.len() > 0 { attempt.take_surplus() } else { Unasked::Other };
+        let look = match lease.conn().stream.look_inside() {
+            Look::Spoke => lease.conn().look(),
+            look => look,
+        };
+        match attempt.machine.verdict(attempt.incoming.len()) {
+            Verdict::Reuse => match look {
+                Look::Silent => {
+                    let said = attempt.machine.keep_alive();
+                    let stay = said.timeout.map(|timeout| timeout.saturating_sub(MARGIN));
+                    lease.checkin(stay, said.max, now);
+                }
+                Look::Closed => lease.bury(DropReason::PeerClosed),
+                Look::Spoke => lease.bury(DropReason::Unsolicited),
+            },
+            Verdict::Close(reasons) if reasons.contains(CloseReason::Surplus) => {
+                lease.bury(match surplus {
+                    Unasked::RequestTimeout => DropReason::PeerClosed,
+                    _ => DropReason::Unsolicited,
+                });
+            }
+            Verdict::Close(_) => lease.bury(DropReason::NotReusable),
+            Verdict::Unfinished => lease.bury(DropReason::Failed),
+        }
+    }
+}
+
+/// An idle connection is kept for so much less than the server's `Keep-Alive: timeout`, because a request takes time to get
+/// there.
+const MARGIN: Duration = Duration::from_secs(1);

@@ -1,0 +1,278 @@
+//! The upload of a request: where its body comes from, whether it can be sent again, and how far it came.
+//!
+//! It knows no sockets and frames nothing. Invariant: everything that was taken from the caller's stream, pieces and failure
+//! alike, is kept until a byte of the request was written. A request of which nothing was written can therefore always be
+//! sent again, and fails again where it failed.
+
+use std::collections::VecDeque;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+
+use super::outgoing::PIECES;
+use crate::body::{Body, add_fields};
+use crate::codec::BodyLength;
+use crate::error::BoxError;
+
+/// A request's body, and how much of it was taken to be sent.
+#[derive(Debug)]
+pub(crate) struct Upload {
+    source: Body,
+    /// The whole body, if it is held in memory.
+    whole: Option<Bytes>,
+    /// Pieces that were taken before and are to be sent first.
+    kept: VecDeque<Bytes>,
+    /// What comes after the kept pieces.
+    rest: Rest,
+    /// Fields to send after the content.
+    trailers: Option<Box<HeaderMap>>,
+    /// Length of the body before anything was taken of it.
+    length: BodyLength,
+    is_empty: bool,
+    /// Whether anything was taken of the caller's source.
+    is_touched: bool,
+}
+
+/// What is left of the caller's source.
+#[derive(Debug)]
+enum Rest {
+    /// The source may have more.
+    Open,
+    /// The source failed. It is asked again after the failure was reported, and then fails again.
+    Failed(BoxError),
+    /// The source has ended, and is not asked again.
+    Over,
+}
+
+impl Upload {
+    pub(crate) fn new(mut source: Body) -> Self {
+        let (length, is_empty) = (source.length(), source.is_empty());
+        Self {
+            whole: source.whole().cloned(),
+            kept: VecDeque::new(),
+            rest: if is_empty { Rest::Over } else { Rest::Open },
+            trailers: source.take_known_trailers(),
+            length,
+            is_empty,
+            is_touched: false,
+            source,
+        }
+    }
+
+    pub(crate) fn length(&self) -> BodyLength {
+        self.length
+    }
+
+    /// Sends the body in chunks even if its length is known, so that trailers can follow that only the source knows.
+    pub(crate) fn expect_trailers(&mut self) {
+        if self.source.may_end_with_trailers() {
+            self.length = BodyLength::Chunked;
+        }
+    }
+
+    /// Returns the fields to send after the content, as far as they are known.
+    pub(crate) fn trailers(&self) -> Option<&HeaderMap> {
+        self.trailers.as_deref()
+    }
+
+    /// Whether the request can announce the length of its content.
+    pub(crate) fn has_known_length(&self) -> bool {
+        matches!(self.length, BodyLength::Known(_) | BodyLength::None)
+    }
+
+    /// Whether everything was taken, and the source has ended.
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self.rest, Rest::Over) && self.kept.is_empty()
+    }
+
+    /// Whether the body can be sent from its start again, whatever was sent of it.
+    pub(crate) fn is_replayable(&self) -> bool {
+        self.is_empty || self.whole.is_some() || self.source.is_file() || !self.is_touched
+    }
+
+    /// Goes back to the start of the body. `unsent` are the pieces that were taken and of which nothing was written. They are
+    /// sent first if the source cannot go back.
+    pub(crate) fn rewind(&mut self, unsent: impl DoubleEndedIterator<Item = Bytes>) {
+        if let Some(whole) = &self.whole {
+            self.source = whole.clone().into();
+            self.rest = Rest::Open;
+            self.kept.clear();
+        } else if self.source.rewind() {
+            self.rest = if self.is_empty { Rest::Over } else { Rest::Open };
+            self.kept.clear();
+        } else {
+            unsent.rev().for_each(|piece| self.kept.push_front(piece));
+        }
+    }
+
+    /// Puts back what was taken last: a piece, and `beyond` after it.
+    pub(crate) fn put_back(&mut self, piece: Option<Bytes>, beyond: Beyond) {
+        match beyond {
+            Beyond::Content(content) => self.kept.push_front(content),
+            Beyond::Failure(failure) => self.rest = Rest::Failed(failure),
+            // The trailers are kept already. The source reports its end again.
+            Beyond::Trailers => self.rest = Rest::Open,
+        }
+        if let Some(piece) = piece {
+            self.kept.push_front(piece);
+        }
+    }
+
+    /// Takes the next piece of content. Returns `None` at the end, when the trailers are complete.
+    pub(crate) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BoxError>>> {
+        if let Some(kept) = self.kept.pop_front() {
+            return Poll::Ready(Some(Ok(kept)));
+        }
+        if let Rest::Failed(_) = self.rest
+            && let Rest::Failed(failure) = std::mem::replace(&mut self.rest, Rest::Open)
+        {
+            return Poll::Ready(Some(Err(failure)));
+        }
+        while let Rest::Open = self.rest {
+            let Some(piece) = ready!(self.source.poll_piece(cx)) else {
+                self.rest = Rest::Over;
+                break;
+            };
+            self.is_touched = true;
+            // A source that failed fails again when it is asked again.
+            match piece?.into_data() {
+                Ok(data) => {
+                    if self.whole.is_some() {
+                        self.rest = Rest::Over;
+                    }
+                    return Poll::Ready(Some(Ok(data)));
+                }
+                // Nothing may follow trailers.
+                Err(frame) => {
+                    let trailers = frame.into_trailers().unwrap_or_default();
+                    if !add_fields(self.trailers.get_or_insert_default(), trailers) {
+                        self.source.overfill();
+                        continue;
+                    }
+                    self.rest = Rest::Over;
+                }
+            }
+        }
+        Poll::Ready(None)
+    }
+
+    /// Reads the whole body into memory, after which its length is known. Returns false if it is more than `most` bytes.
+    pub(crate) fn poll_gather(
+        &mut self,
+        gathered: &mut BytesMut,
+        most: usize,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<bool, BoxError>> {
+        let mut pieces = 0;
+        while let Some(chunk) = ready!(self.poll_chunk(cx)?) {
+            if chunk.len() > most - gathered.len() {
+                return Poll::Ready(Ok(false));
+            }
+            gathered.extend_from_slice(&chunk);
+            pieces += 1;
+            if pieces == PIECES {
+                // Lets other tasks run.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+        }
+        let whole = gathered.split().freeze();
+        self.length = BodyLength::Known(whole.len() as u64);
+        self.source = whole.clone().into();
+        self.whole = Some(whole);
+        self.rest = Rest::Open;
+        Poll::Ready(Ok(true))
+    }
+}
+
+/// What a source has beyond the length that it promised.
+#[derive(Debug)]
+pub(crate) enum Beyond {
+    Content(Bytes),
+    Trailers,
+    Failure(BoxError),
+}
+
+/// How far the upload of a request's content came. Returned by [`Response::upload`](crate::Response::upload).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UploadProgress {
+    pub(crate) bytes: u64,
+    pub(crate) state: UploadState,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum UploadState {
+    Open,
+    Complete,
+    Aborted,
+}
+
+impl UploadProgress {
+    /// Returns the number of bytes of content that were given to the connection, framing not counted.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Whether all of the content was sent. True for a request without content.
+    pub fn is_complete(&self) -> bool {
+        self.state == UploadState::Complete
+    }
+
+    /// Whether the upload was given up: the server refused or stopped reading the content, or the response was dropped
+    /// first.
+    pub fn is_aborted(&self) -> bool {
+        self.state == UploadState::Aborted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::pin::Pin;
+    use std::task::Waker;
+
+    use super::*;
+
+    fn next(upload: &mut Upload) -> Option<Bytes> {
+        match upload.poll_chunk(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(chunk) => chunk.map(Result::unwrap),
+            Poll::Pending => None,
+        }
+    }
+
+    #[test]
+    fn bytes_are_replayed_from_their_start() {
+        let mut upload = Upload::new("hello".into());
+        assert!(upload.is_replayable());
+        assert_eq!(next(&mut upload).unwrap(), "hello");
+        assert_eq!(next(&mut upload), None);
+        upload.rewind([Bytes::from_static(b"lo")].into_iter());
+        assert_eq!(next(&mut upload).unwrap(), "hello");
+        assert_eq!(upload.length(), BodyLength::Known(5));
+    }
+
+    #[test]
+    fn an_unwritten_piece_of_a_stream_is_kept() {
+        let mut upload = Upload::new(Body::from_stream(Pieces(vec!["b", "a"])));
+        assert!(upload.is_replayable(), "nothing was taken of the stream");
+        let length = upload.length();
+        let first = next(&mut upload).unwrap();
+        assert!(!upload.is_replayable());
+        upload.rewind([first].into_iter());
+        assert_eq!(upload.length(), length, "the kept piece is still part of the body");
+        assert_eq!(next(&mut upload).unwrap(), "a");
+        assert_eq!(next(&mut upload).unwrap(), "b");
+        assert_eq!(next(&mut upload), None);
+    }
+
+    struct Pieces(Vec<&'static str>);
+
+    impl futures_core::Stream for Pieces {
+        type Item = Result<&'static str, io::Error>;
+
+        fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+            Poll::Ready(self.0.pop().map(Ok))
+        }
+    }
+}

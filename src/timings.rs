@@ -1,0 +1,89 @@
+//! [`Timings`]: where the time of one request went, as a caller reads it.
+//!
+//! The values are cut from the milestones that `trace/request.rs` keeps. Invariant: the phases sum to the total, and a phase
+//! that did not happen is absent instead of zero.
+
+use std::fmt;
+use std::time::Duration;
+
+/// Where the time of one request went.
+///
+/// The phases are one interval cut at milestones, so that they sum to `total`:
+/// `previous + queued + dns + connect + proxy + tls + send + wait + receive`.
+///
+/// If the request waited for a new connection, `dns`, `connect`, `proxy` and `tls` say how long each part of that dial took,
+/// clipped to the time for which this request waited. On a reused connection they are `None`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Timings {
+    /// Time spent waiting for a connection, apart from the phases of a dial. Zero if an idle connection was found.
+    pub queued: Duration,
+    /// Time for which the host name was resolved.
+    pub dns: Option<Duration>,
+    /// Time from the first SYN until a TCP connection was up, over all addresses that were tried.
+    pub connect: Option<Duration>,
+    /// Time for which a proxy was asked for the connection.
+    pub proxy: Option<Duration>,
+    /// Time of the TLS handshake.
+    pub tls: Option<Duration>,
+    /// Time from having the connection until the last byte of the request was written, or until the response head was
+    /// complete if that came first.
+    pub send: Duration,
+    /// Time from the end of `send` until the response head was complete. Mostly the server's time.
+    pub wait: Duration,
+    /// Time from the response head to the end of the content. `None` until the content has ended.
+    pub receive: Option<Duration>,
+    /// Time of earlier attempts of this request.
+    pub previous: Duration,
+    /// Time from the call until the latest milestone.
+    pub total: Duration,
+}
+
+impl fmt::Display for Timings {
+    /// Writes the total and each phase that took time: `12.3ms: queued 10.0µs, DNS 1.2ms, TCP 2.0ms, wait 9.1ms`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.1?}", self.total)?;
+        let took = |time: Duration| Some(time).filter(|time| !time.is_zero());
+        let phases = [
+            ("earlier attempts", took(self.previous)),
+            ("queued", took(self.queued)),
+            ("DNS", self.dns),
+            ("TCP", self.connect),
+            ("proxy", self.proxy),
+            ("TLS", self.tls),
+            ("send", took(self.send)),
+            ("wait", took(self.wait)),
+            ("receive", self.receive),
+        ];
+        let phases = phases.into_iter().filter_map(|(name, took)| Some((name, took?)));
+        phases.enumerate().try_for_each(|(nth, (name, took))| {
+            write!(f, "{}{name} {took:.1?}", if nth == 0 { ": " } else { ", " })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn timings_read_as_a_person_would_write_them() {
+        let timings =
+            Timings { queued: MS, send: MS / 10, wait: 9 * MS, total: 12 * MS, ..Timings::default() };
+        assert_eq!(timings.to_string(), "12.0ms: queued 1.0ms, send 100.0µs, wait 9.0ms");
+        let timings = Timings {
+            dns: Some(MS),
+            connect: Some(2 * MS),
+            tls: Some(Duration::ZERO),
+            receive: Some(3 * MS),
+            previous: 5 * MS,
+            total: 11 * MS,
+            ..Timings::default()
+        };
+        let text = "11.0ms: earlier attempts 5.0ms, DNS 1.0ms, TCP 2.0ms, TLS 0.0ns, receive 3.0ms";
+        assert_eq!(timings.to_string(), text);
+        assert_eq!(Timings::default().to_string(), "0.0ns");
+    }
+}

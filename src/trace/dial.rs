@@ -1,0 +1,238 @@
+//! The trace of one dial: its root span, the spans of its phases, and its milestones.
+//!
+//! A dial has a trace of its own, because it may serve another request than the one that began it. Invariant: each phase that
+//! begins ends once, as cancelled if its guard is dropped.
+
+use std::net::SocketAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tracing::Span;
+use tracing::field::Empty;
+
+use super::{TARGET, record_elapsed};
+use crate::error::{ErrorKind, Phase};
+use crate::time;
+
+/// The milestones of a dial.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Milestones {
+    pub(crate) dns: Option<Interval>,
+    pub(crate) tcp: Option<Interval>,
+    pub(crate) proxy: Option<Interval>,
+    pub(crate) tls: Option<Interval>,
+}
+
+impl Milestones {
+    /// Returns the time between the first SYN and a usable connection. The name lookup is not part of it.
+    pub(crate) fn handshake(&self) -> Duration {
+        [self.tcp, self.proxy, self.tls].into_iter().flatten().map(|phase| phase.length()).sum()
+    }
+
+    /// Returns the phase that is running, or the last one that ran.
+    pub(crate) fn latest(&self) -> Option<Phase> {
+        let phases = [
+            (self.tls, Phase::Tls),
+            (self.proxy, Phase::Proxy),
+            (self.tcp, Phase::Tcp),
+            (self.dns, Phase::Dns),
+        ];
+        phases.into_iter().find(|(interval, _)| interval.is_some()).map(|(_, phase)| phase)
+    }
+}
+
+/// The time of one phase of a dial. `end` is `None` while it is running.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Interval {
+    pub(crate) start: Instant,
+    pub(crate) end: Option<Instant>,
+}
+
+impl Interval {
+    fn length(&self) -> Duration {
+        self.end.map_or(Duration::ZERO, |end| end.saturating_duration_since(self.start))
+    }
+}
+
+/// The trace of one dial: its root span, and its milestones.
+#[derive(Debug)]
+pub(crate) struct Setup {
+    span: Span,
+    started: Instant,
+    milestones: Mutex<Milestones>,
+}
+
+impl Setup {
+    /// Starts the span `connection.setup`. It is a root, because a dial may serve another request. Each request that waits for
+    /// it is linked to it.
+    pub(crate) fn new(id: u64, scheme: &str, host: &str, port: u16, now: Instant) -> Self {
+        let span = tracing::debug_span!(
+            target: TARGET,
+            parent: None,
+            "connection.setup",
+            handclasp.connection.id = id,
+            url.scheme = scheme,
+            server.address = host,
+            server.port = port,
+            error.type = Empty,
+            elapsed_ns = Empty,
+        );
+        Self { span, started: now, milestones: Mutex::default() }
+    }
+
+    pub(crate) fn span(&self) -> &Span {
+        &self.span
+    }
+
+    /// Returns the time at which the dial was asked for.
+    pub(crate) fn started(&self) -> Instant {
+        self.started
+    }
+
+    pub(crate) fn milestones(&self) -> Milestones {
+        *self.lock()
+    }
+
+    /// Begins the lookup of a name. The phase ends by a method of the guard, or as cancelled when the guard is dropped.
+    pub(crate) fn dns(&self, name: &str) -> SetupPhase<'_> {
+        let span = tracing::debug_span!(
+            target: TARGET, parent: &self.span, "dns",
+            dns.question.name = name, cached = Empty, addresses = Empty, error.type = Empty, elapsed_ns = Empty,
+        );
+        self.begin(Phase::Dns, span)
+    }
+
+    /// Begins the phase that covers all attempts to connect by TCP. It has no span of its own.
+    pub(crate) fn tcp(&self) -> SetupPhase<'_> {
+        self.begin(Phase::Tcp, Span::none())
+    }
+
+    /// Begins one attempt to connect to one address. `number` counts the attempts of the dial.
+    pub(crate) fn attempt(&self, peer: SocketAddr, number: usize) -> Attempt {
+        let span = tracing::debug_span!(
+            target: TARGET, parent: &self.span, "tcp",
+            network.peer.address = %peer.ip(), network.peer.port = peer.port(), attempt = number,
+            outcome = Empty, elapsed_ns = Empty,
+        );
+        Attempt { span, started: time::now(), over: false }
+    }
+
+    /// Begins the TLS handshake.
+    pub(crate) fn tls(&self, name: &str) -> SetupPhase<'_> {
+        let span = tracing::debug_span!(
+            target: TARGET, parent: &self.span, "tls",
+            server.address = name, tls.protocol.version = Empty, tls.resumed = Empty,
+            error.type = Empty, elapsed_ns = Empty,
+        );
+        self.begin(Phase::Tls, span)
+    }
+
+    /// Ends the dial, with `error` if it failed. The span closes when its last handle is dropped.
+    pub(crate) fn end(&self, error: Option<ErrorKind>, now: Instant) {
+        if self.span.is_disabled() {
+            return;
+        }
+        if let Some(kind) = error {
+            self.span.record("error.type", tracing::field::debug(kind));
+        }
+        record_elapsed(&self.span, self.started, now);
+    }
+
+    fn begin(&self, phase: Phase, span: Span) -> SetupPhase<'_> {
+        let start = time::now();
+        *self.lock().slot(phase) = Some(Interval { start, end: None });
+        SetupPhase { setup: self, phase, span, start, over: false }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Milestones> {
+        self.milestones.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Milestones {
+    fn slot(&mut self, phase: Phase) -> &mut Option<Interval> {
+        match phase {
+            Phase::Dns => &mut self.dns,
+            Phase::Proxy => &mut self.proxy,
+            Phase::Tls => &mut self.tls,
+            _ => &mut self.tcp,
+        }
+    }
+}
+
+/// A running phase of a dial. Ends by [`end`](Self::end) or [`fail`](Self::fail), or as cancelled when it is dropped.
+#[derive(Debug)]
+pub(crate) struct SetupPhase<'a> {
+    setup: &'a Setup,
+    phase: Phase,
+    span: Span,
+    start: Instant,
+    over: bool,
+}
+
+impl SetupPhase<'_> {
+    /// Returns the span, for the fields that are known only later: `cached`, `addresses`, `tls.protocol.version`,
+    /// `tls.resumed`.
+    pub(crate) fn span(&self) -> &Span {
+        &self.span
+    }
+
+    pub(crate) fn end(mut self) {
+        self.finish(None);
+    }
+
+    pub(crate) fn fail(mut self, error: &str) {
+        self.finish(Some(error));
+    }
+
+    fn finish(&mut self, error: Option<&str>) {
+        if std::mem::replace(&mut self.over, true) {
+            return;
+        }
+        let now = time::now();
+        if let Some(interval) = self.setup.lock().slot(self.phase) {
+            interval.end = Some(now);
+        }
+        if let Some(error) = error {
+            self.span.record("error.type", error);
+        }
+        record_elapsed(&self.span, self.start, now);
+    }
+}
+
+impl Drop for SetupPhase<'_> {
+    fn drop(&mut self) {
+        self.finish(Some("cancelled"));
+    }
+}
+
+/// One attempt to connect. Its outcome is `won` or `failed`, or `cancelled` when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Attempt {
+    span: Span,
+    started: Instant,
+    over: bool,
+}
+
+impl Attempt {
+    pub(crate) fn won(mut self) {
+        self.finish("won");
+    }
+
+    pub(crate) fn failed(mut self) {
+        self.finish("failed");
+    }
+
+    fn finish(&mut self, outcome: &'static str) {
+        if !std::mem::replace(&mut self.over, true) && !self.span.is_disabled() {
+            self.span.record("outcome", outcome);
+            record_elapsed(&self.span, self.started, time::now());
+        }
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        self.finish("cancelled");
+    }
+}
