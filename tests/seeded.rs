@@ -11,13 +11,11 @@
 mod conformance;
 #[path = "support/fuzzing/mod.rs"]
 mod fuzzing;
-#[path = "support/random.rs"]
-mod random;
 
 use std::path::Path;
 
 use conformance::Case;
-use random::Rng;
+use fuzzing::random::Rng;
 
 #[test]
 fn random_response_heads_break_nothing() {

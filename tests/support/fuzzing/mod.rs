@@ -12,7 +12,7 @@ mod choices;
 #[path = "../heap.rs"]
 mod heap;
 #[path = "../random.rs"]
-mod random;
+pub(crate) mod random;
 mod receiver;
 mod reference;
 mod request;
