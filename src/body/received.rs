@@ -39,6 +39,7 @@ enum Rest {
 
 impl Received {
     /// Creates the content of a response; without an exchange, `ready` is all of it.
+    #[inline]
     pub(super) fn new(
         ready: Bytes,
         exchange: Option<Exchange>,
@@ -50,6 +51,7 @@ impl Received {
     }
 
     /// Polls the next piece of content.
+    #[inline]
     pub(super) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
         if !self.ready.is_empty() {
             return Poll::Ready(Some(Ok(std::mem::take(&mut self.ready))));
@@ -85,6 +87,7 @@ impl Received {
     }
 
     /// Says that the content will be collected: content of up to `most` bytes then comes in one piece.
+    #[inline]
     pub(super) fn gather(&mut self, most: usize) {
         // Content that arrived with the head is a piece of its own.
         if self.ready.is_empty()
@@ -95,26 +98,31 @@ impl Received {
     }
 
     /// Takes the trailers. There are none before the content has ended.
+    #[inline]
     pub(super) fn take_trailers(&mut self) -> Option<HeaderMap> {
         self.trailers.take().map(|trailers| *trailers)
     }
 
     /// Whether there are trailers that have not been taken.
+    #[inline]
     pub(super) fn has_trailers(&self) -> bool {
         self.trailers.is_some()
     }
 
     /// Whether all content has been read and the trailers have been taken.
+    #[inline]
     pub(super) fn is_over(&self) -> bool {
         self.ready.is_empty() && matches!(self.rest, Rest::Ended) && self.trailers.is_none()
     }
 
     /// Returns the final timings, once the content has ended.
+    #[inline]
     pub(super) fn timings(&self) -> Option<&Timings> {
         self.timings.as_ref().map(Measured::timings)
     }
 
     /// Returns how far the upload of the request has come.
+    #[inline]
     pub(super) fn upload_progress(&self) -> UploadProgress {
         match &self.rest {
             Rest::Open(exchange) => exchange.upload_progress(),
