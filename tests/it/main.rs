@@ -29,6 +29,7 @@ mod hazards;
 mod kept;
 mod ledger;
 mod liveness;
+mod manual;
 mod moved;
 mod parked;
 mod pool;

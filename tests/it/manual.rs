@@ -102,12 +102,56 @@ fn every_test_that_a_page_names_exists() {
     assert!(seen >= LEAST, "only {seen} names were found");
 }
 
+/// Files that the page "where to look" names before they exist.
+const NOT_YET: &[&str] = &[
+    "call/auth.rs",
+    "call/cookie.rs",
+    "call/decompress.rs",
+    "call/redirect.rs",
+    "connect/proxy.rs",
+    "connect/socks.rs",
+];
+
+/// In the page "where to look", every file exists, and every function is defined in the file that is named before it.
+#[test]
+fn what_the_page_where_to_look_names_is_there() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let page = include_str!("../../src/manual/where_to_look.md");
+    let (mut seen, mut wrong) = (0, Vec::new());
+    for line in page.lines().filter(|line| line.starts_with("| ")) {
+        let mut text = String::new();
+        for quoted in line.split('`').skip(1).step_by(2) {
+            seen += 1;
+            if quoted.ends_with(".rs") {
+                let file = std::fs::read_to_string(src.join(quoted));
+                if file.is_ok() == NOT_YET.contains(&quoted) {
+                    wrong.push(format!("{quoted}: whether it exists is not as the page says"));
+                }
+                text = file.unwrap_or_default();
+            } else if let Some(name) = quoted.rsplit("::").next().filter(|name| is_function(name)) {
+                let is_there =
+                    [format!("fn {name}("), format!("fn {name}<")].iter().any(|it| text.contains(it));
+                if !is_there && !text.is_empty() {
+                    wrong.push(format!("{quoted}: not in the file before it, in: {line}"));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(seen >= 80, "only {seen} names were found");
+}
+
+/// Whether a name can be that of a function.
+fn is_function(name: &str) -> bool {
+    name.chars().all(|it| it.is_ascii_lowercase() || it == '_')
+}
+
 #[test]
 fn every_rule_and_every_attack_has_its_row() {
     for (page, ids) in [
-        (include_str!("../src/manual/pool_rules.md"), (1..=40).map(|id| format!("| {id} | ")).collect()),
+        (include_str!("../../src/manual/pool_rules.md"), (1..=40).map(|id| format!("| {id} | ")).collect()),
         (
-            include_str!("../src/manual/attacks.md"),
+            include_str!("../../src/manual/attacks.md"),
             (1..=80).map(|id| format!("| A-{id:02} | ")).collect::<Vec<_>>(),
         ),
     ] {
@@ -125,8 +169,8 @@ fn every_rule_and_every_attack_has_its_row() {
 #[test]
 fn the_links_of_the_readme_lead_somewhere() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let library = include_str!("../src/lib.rs");
-    let readme = include_str!("../README.md");
+    let library = include_str!("../../src/lib.rs");
+    let readme = include_str!("../../README.md");
     let definitions: Vec<_> =
         readme.lines().filter_map(|line| line.strip_prefix('[')?.split_once("]: ")).collect();
     for (name, path) in &definitions {
