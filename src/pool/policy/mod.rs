@@ -1,7 +1,7 @@
 //! The pool's decisions, as a state machine without sockets, locks or clock: which request gets which connection.
 //!
 //! The shell tells the policy what happened (`checkout`, `checkin`, `release`, `dialed`, `dial_failed`, `cancel`,
-//! `reap`) and what time it is. The policy answers with [`Action`]s, which the shell carries out after it has
+//! `reap`) and what time it is. The policy answers with [`Action`](actions::Action)s, which the shell carries out after it has
 //! released its lock. The policy knows nothing of the types in [`Kinds`]: it carries keys, connections, waiters,
 //! partitions and failures. A partition is a tokio runtime. A connection never leaves the partition in which it was
 //! made, while the limits hold across all partitions.
@@ -52,7 +52,7 @@ mod touched;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use self::actions::{Action, Actions, Again, Checkout, Served, Terms, Ticket};
+use self::actions::{Actions, Again, Checkout, Served, Terms, Ticket};
 use self::dials::{Dials, Purpose};
 pub(crate) use self::failing::Failing;
 use self::hosts::Hosts;
@@ -65,6 +65,8 @@ use self::queue::{Lane, Queued};
 use self::reasons::DropReason;
 pub(crate) use self::sweep::Lent;
 
+#[cfg(test)]
+use self::actions::Action;
 #[cfg(test)]
 use self::ahead::AHEAD;
 
