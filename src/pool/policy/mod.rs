@@ -52,8 +52,6 @@ mod touched;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-#[cfg(test)]
-use self::actions::Action;
 use self::actions::{Actions, Again, Checkout, Served, Terms, Ticket};
 use self::dials::{Dials, Purpose};
 pub(crate) use self::failing::Failing;
@@ -67,6 +65,8 @@ use self::queue::{Lane, Queued};
 use self::reasons::DropReason;
 pub(crate) use self::sweep::Lent;
 
+#[cfg(test)]
+use self::actions::Action;
 #[cfg(test)]
 use self::ahead::AHEAD;
 
