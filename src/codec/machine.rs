@@ -41,8 +41,14 @@ pub struct Machine {
     /// The protocols that the request offered, if it had an Upgrade field.
     offer: Option<Offer>,
     expects_continue: bool,
-    /// What the final response's head says; `None` until that head has been read.
-    answer: Option<Answer>,
+    /// Status of the final response; `None` until its head has been read.
+    status: Option<StatusCode>,
+    /// Framing of the final response; `None` until its head has been read.
+    framing: Option<Framing>,
+    /// Announced length of content that does not come with the final response.
+    absent: Option<u64>,
+    /// Hints of the final response's `Keep-Alive` field.
+    keep_alive: KeepAlive,
     has_peer_spoken: bool,
     /// Number of bytes of line ends that may still be skipped before the response.
     line_ends: u16,
@@ -52,16 +58,6 @@ pub struct Machine {
     informational_bytes: u32,
     /// The rule that the server broke. Nothing that follows has a meaning.
     broken: Option<ProtocolError>,
-}
-
-/// What the machine keeps of the final response's head.
-#[derive(Debug)]
-struct Answer {
-    status: StatusCode,
-    framing: Framing,
-    /// Announced length of content that does not come with this response.
-    absent: Option<u64>,
-    keep_alive: KeepAlive,
 }
 
 /// What to do with the connection.
@@ -146,7 +142,10 @@ impl Machine {
             asked: Asked::Other,
             offer: None,
             expects_continue: false,
-            answer: None,
+            status: None,
+            framing: None,
+            absent: None,
+            keep_alive: KeepAlive::default(),
             has_peer_spoken: false,
             line_ends: 0,
             informational: 0,
@@ -176,7 +175,7 @@ impl Machine {
             (_, Receive::End) => return Verdict::Unfinished,
             // > A client MUST NOT process, cache, or forward such extra data as a separate response
             // <https://www.rfc-editor.org/rfc/rfc9112#section-6.3>. After a tunnel's head, the bytes are the tunnel's.
-            (_, Receive::Done) if buffered > 0 && self.framing() != Some(Framing::Tunnel) => {
+            (_, Receive::Done) if buffered > 0 && self.framing != Some(Framing::Tunnel) => {
                 self.close.with(CloseReason::Surplus)
             }
             (_, Receive::Done) => self.close,
@@ -232,7 +231,7 @@ impl Machine {
     /// <https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1>
     #[must_use]
     pub fn is_upload_refused(&self) -> bool {
-        self.answer.as_ref().is_some_and(|answer| answer.status.as_u16() >= 300)
+        self.status.is_some_and(|status| status.as_u16() >= 300)
     }
 
     /// Whether the request said `Expect: 100-continue`, and neither a 100 nor a final response has been read yet.
@@ -246,7 +245,7 @@ impl Machine {
     /// Whether the head of the final response has been read.
     #[must_use]
     pub fn is_head_received(&self) -> bool {
-        self.answer.is_some()
+        self.status.is_some()
     }
 
     /// Whether [`Event::End`] has been returned.
@@ -258,7 +257,7 @@ impl Machine {
     /// Returns how the response's body ends, or `None` before the head of the final response has been read.
     #[must_use]
     pub fn framing(&self) -> Option<Framing> {
-        self.answer.as_ref().map(|answer| answer.framing)
+        self.framing
     }
 
     /// Returns the number of bytes of the response's body that are still to come, or `None` if it is not known.
@@ -278,10 +277,9 @@ impl Machine {
     #[must_use]
     #[inline]
     pub fn announced_length(&self) -> Option<u64> {
-        let answer = self.answer.as_ref()?;
-        match answer.framing {
+        match self.framing? {
             Framing::Length(length) => Some(length),
-            Framing::None => answer.absent,
+            Framing::None => self.absent,
             Framing::Tunnel => Some(0),
             Framing::Chunked | Framing::UntilClose => None,
         }
@@ -320,7 +318,7 @@ impl Machine {
     /// Returns the hints of the final response's `Keep-Alive` field. They are empty before that response's head.
     #[must_use]
     pub fn keep_alive(&self) -> KeepAlive {
-        self.answer.as_ref().map(|answer| answer.keep_alive).unwrap_or_default()
+        self.keep_alive
     }
 }
 
@@ -454,15 +452,19 @@ impl Machine {
         } else {
             let framing = message_length(self.asked, head.status, notes.framing, self.limits.leniency)?;
             self.note_persistence(&head, framing, notes);
+            if framing == Framing::None {
+                self.absent = match notes.framing.length {
+                    _ if head.status == StatusCode::NO_CONTENT => Some(0),
+                    Length::Valid { length, .. } => Some(length),
+                    _ => None,
+                };
+            }
             framing
         };
-        let absent = match notes.framing.length {
-            _ if head.status == StatusCode::NO_CONTENT => Some(0),
-            Length::Valid { length, .. } => Some(length),
-            _ => None,
-        };
+        self.keep_alive = notes.keep_alive;
         self.expects_continue = false;
-        self.answer = Some(Answer { status: head.status, framing, absent, keep_alive: notes.keep_alive });
+        self.status = Some(head.status);
+        self.framing = Some(framing);
         self.receive = match framing {
             Framing::None | Framing::Length(0) | Framing::Tunnel => Receive::End,
             Framing::Length(remaining) => Receive::Length { remaining },
@@ -548,7 +550,7 @@ impl Machine {
     /// A request without content is [sent completely](Self::is_send_done) then. Otherwise its body must follow, and
     /// [`upload_remaining`](Self::upload_remaining) says how its length was announced, which may differ from
     /// [`RequestHead::body`]: a Content-Length header gives a chunked body that length, and `Transfer-Encoding: chunked`
-    /// makes any body chunked. POST, PUT and PATCH without a body announce `content-length: 0`, because servers expect
+    /// makes any body chunked. POST, PUT, PATCH and QUERY without a body announce `content-length: 0`, because servers expect
     /// a body with these methods.
     ///
     /// Two fields are added unless the headers have them: `connection` for [`RequestHead::close`] and for fields that
