@@ -212,14 +212,14 @@ impl<'a> Attempts<'a> {
         if decision != Decision::Done
             && let Some(dead) = exchange.detach()
         {
-            self.start_again(decision, dead, exchange);
+            self.start_again(decision, drop_reason(end), dead, exchange);
             return Finished::Resend;
         }
         match outcome {
             Outcome::Answered(head) => self.answer(head, exchange),
             Outcome::Lost(error) | Outcome::Premature(error) | Outcome::Failed(error) => {
                 let error = exchange.error(error);
-                exchange.bury(end.drop_reason());
+                exchange.bury(drop_reason(end));
                 Finished::Failed(error)
             }
         }
@@ -265,23 +265,20 @@ impl<'a> Attempts<'a> {
 
     /// Closes the connection of this attempt, and makes the exchange ready for the next one.
     #[cold]
-    fn start_again(&mut self, decision: Decision, dead: Lease, exchange: &mut Exchange) {
-        let reason = match decision {
+    fn start_again(&mut self, decision: Decision, reason: DropReason, dead: Lease, exchange: &mut Exchange) {
+        match decision {
             Decision::Done => return,
-            Decision::Repeat { reason } => {
-                self.is_repeated = true;
-                reason
-            }
-            Decision::WithoutExpectation { as_http10, reason } => {
+            Decision::Repeat => self.is_repeated = true,
+            Decision::WithoutExpectation { as_http10 } => {
                 self.call.headers.remove(EXPECT);
                 self.expect_above = None;
                 self.as_http10 |= as_http10;
-                reason
             }
-        };
+        }
+        let why = exchange.close_reason();
         exchange.trace().resent(time::now());
         exchange.restart();
-        self.waiting = Some(dead.redial(reason));
+        self.waiting = Some(dead.redial(reason, why));
     }
 
     /// Makes the response. Takes the content that came with the head, and gives the connection back if that was all of it.
@@ -320,5 +317,15 @@ impl<'a> Attempts<'a> {
             }
         };
         Finished::Complete(Response::new(head, body))
+    }
+}
+
+/// Returns the reason for which an attempt that ended so closes its connection.
+fn drop_reason(end: End) -> DropReason {
+    match end {
+        End::Lost | End::RequestTimeout => DropReason::PeerClosed,
+        End::Premature => DropReason::Unsolicited,
+        End::ExpectationFailed { .. } => DropReason::NotReusable,
+        End::Answered | End::Failed => DropReason::Failed,
     }
 }

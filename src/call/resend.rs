@@ -10,7 +10,6 @@
 use http::{HeaderMap, Method};
 
 use crate::error::Written;
-use crate::pool::DropReason;
 
 /// How an attempt ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,18 +36,6 @@ pub(crate) enum End {
     Failed,
 }
 
-impl End {
-    /// Returns the reason for which an attempt that ended so closes its connection.
-    pub(crate) fn drop_reason(self) -> DropReason {
-        match self {
-            Self::Lost | Self::RequestTimeout => DropReason::PeerClosed,
-            Self::Premature => DropReason::Unsolicited,
-            Self::ExpectationFailed { .. } => DropReason::NotReusable,
-            Self::Answered | Self::Failed => DropReason::Failed,
-        }
-    }
-}
-
 /// Everything about an attempt on which the decision depends.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Facts {
@@ -72,17 +59,15 @@ pub(crate) struct Facts {
 pub(crate) enum Decision {
     /// The attempt decides the call: its response or its error goes to the caller.
     Done,
-    /// The request is sent again as it is. The attempt's connection is closed for `reason`.
-    Repeat { reason: DropReason },
-    /// The request is sent again without its expectation; if `as_http10`, as to a server that speaks HTTP/1.0. The attempt's
-    /// connection is closed for `reason`.
-    WithoutExpectation { as_http10: bool, reason: DropReason },
+    /// The request is sent again as it is.
+    Repeat,
+    /// The request is sent again without its expectation; if `as_http10`, as to a server that speaks HTTP/1.0.
+    WithoutExpectation { as_http10: bool },
 }
 
 /// Decides what follows an attempt.
 #[inline]
 pub(crate) fn decide(facts: &Facts) -> Decision {
-    let reason = facts.end.drop_reason();
     match facts.end {
         // > A client that receives a 417 (Expectation Failed) status code in response to a request containing a
         // > 100-continue expectation SHOULD repeat that request without a 100-continue expectation
@@ -91,9 +76,9 @@ pub(crate) fn decide(facts: &Facts) -> Decision {
         End::ExpectationFailed { is_expected: true, is_head_alone, is_http10 }
             if facts.is_replayable && (facts.is_idempotent || is_head_alone) =>
         {
-            Decision::WithoutExpectation { as_http10: is_http10, reason }
+            Decision::WithoutExpectation { as_http10: is_http10 }
         }
-        _ if is_repeated_after(facts) => Decision::Repeat { reason },
+        _ if is_repeated_after(facts) => Decision::Repeat,
         _ => Decision::Done,
     }
 }
@@ -140,20 +125,17 @@ mod tests {
     fn by_the_list(facts: &Facts) -> Decision {
         let Facts { end, is_reused, is_repeated, written, is_answered, is_replayable, is_idempotent } =
             *facts;
-        let repeat = |reason| Decision::Repeat { reason };
         match (end, is_replayable, is_reused && !is_repeated) {
             (End::ExpectationFailed { is_expected: true, is_head_alone, is_http10 }, true, _)
                 if is_idempotent || is_head_alone =>
             {
-                Decision::WithoutExpectation { as_http10: is_http10, reason: DropReason::NotReusable }
+                Decision::WithoutExpectation { as_http10: is_http10 }
             }
             (End::Lost, true, true) if written == Written::Nothing || (is_idempotent && !is_answered) => {
-                repeat(DropReason::PeerClosed)
+                Decision::Repeat
             }
-            (End::RequestTimeout, true, true) if is_idempotent => repeat(DropReason::PeerClosed),
-            (End::Premature, true, true) if written == Written::Nothing || is_idempotent => {
-                repeat(DropReason::Unsolicited)
-            }
+            (End::RequestTimeout, true, true) if is_idempotent => Decision::Repeat,
+            (End::Premature, true, true) if written == Written::Nothing || is_idempotent => Decision::Repeat,
             _ => Decision::Done,
         }
     }
