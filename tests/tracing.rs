@@ -104,6 +104,37 @@ async fn the_spans_of_a_cold_and_a_warm_request_are_exact() {
     }
 }
 
+/// What forbids the reuse of a connection stands in the span of the request and in the pool's event, as one sentence.
+#[tokio::test(start_paused = true)]
+async fn the_reason_that_forbids_reuse_is_in_the_span_and_in_the_event() {
+    for (reply, why) in [
+        (
+            "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nhi",
+            "the server sent `connection: close`",
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nhi, and more",
+            "the server sent bytes after the end of the response",
+        ),
+        (
+            "HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\nhi",
+            "the server answered in HTTP/1.0 without `connection: keep-alive`",
+        ),
+    ] {
+        let (recorder, _guard) = Recorder::start();
+        let peers = Peers::new(Script::new(&[&[Reply::raw(&[reply])]]));
+        let client = client(&peers);
+        let mut events = client.pool().subscribe();
+        finish(client.get(URL).send().await.unwrap()).await;
+        let spans = recorder.take();
+        let field = find(&spans, "http.request").field("handclasp.connection.close_reason");
+        assert_eq!(field, Some(why));
+        let told: Vec<_> = std::iter::from_fn(|| events.try_recv()).map(|event| event.to_string()).collect();
+        let last = told.last().unwrap();
+        assert!(last.ends_with(&format!(" ({why})")), "{last}");
+    }
+}
+
 /// A resolver that answers with loopback.
 struct Loopback;
 

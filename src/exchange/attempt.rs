@@ -10,7 +10,7 @@ use http::HeaderMap;
 
 use super::incoming::Incoming;
 use super::outgoing::Outgoing;
-use crate::codec::{CloseReason, Event, Limits, Machine, ProtocolError};
+use crate::codec::{CloseReason, CloseReasons, Event, Limits, Machine, ProtocolError};
 use crate::error::{Error, Phase, Written};
 use crate::pool::ConnectionInfo;
 use crate::pool::lease::Lease;
@@ -121,6 +121,12 @@ impl Sending {
             Self::Open | Self::GivenUp => None,
         }
     }
+}
+
+/// Returns one of the reasons as a sentence. Surplus goes first, because it is the reason that the pool counts.
+pub(super) fn explain(reasons: CloseReasons) -> Option<&'static str> {
+    let surplus = reasons.contains(CloseReason::Surplus).then_some(CloseReason::Surplus);
+    surplus.or_else(|| reasons.iter().next()).map(CloseReason::explain)
 }
 
 impl Attempt {

@@ -337,7 +337,7 @@ impl Exchange {
             return None;
         }
         let now = self.trace.head_at().unwrap_or_else(time::now);
-        self.trace.complete(self.attempt.received, now);
+        self.trace.complete(self.attempt.received, self.close_reason(), now);
         let lease = self.detach()?;
         Some((lease, self.attempt.incoming.bytes().split().freeze()))
     }
@@ -345,7 +345,9 @@ impl Exchange {
     /// Closes the connection. One that the attempt has not touched is given back instead.
     pub(crate) fn bury(&mut self, reason: DropReason) {
         match self.connection.take() {
-            Some(Connection { lease, stage: Stage::Begun(_), .. }) => lease.bury(reason),
+            Some(Connection { lease, stage: Stage::Begun(_), .. }) => {
+                lease.bury_because(reason, self.close_reason())
+            }
             Some(Connection { lease, .. }) => lease.checkin(None, None, time::now()),
             None => {}
         }
@@ -413,6 +415,11 @@ impl Exchange {
     /// Whether the connection closes after the response, for whatever reason.
     pub(crate) fn closes(&self) -> bool {
         !self.attempt.machine.close_reasons().is_empty()
+    }
+
+    /// Returns what forbids the reuse of the connection, as a sentence, if the codec has found such a reason.
+    pub(crate) fn close_reason(&self) -> Option<&'static str> {
+        attempt::explain(self.attempt.machine.close_reasons())
     }
 
     /// Whether any byte of a response was seen in this attempt.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use http::StatusCode;
 
-use super::attempt::Connection;
+use super::attempt::{Connection, explain};
 use super::incoming::Expected;
 use super::{Exchange, Failure};
 use crate::codec::{CloseReason, Event, Framing, ProtocolError, Unasked, Verdict};
@@ -184,7 +184,6 @@ impl Exchange {
 
     /// Ends the exchange, whose response is complete: gives the connection back, or closes it, as the codec's verdict says.
     pub(super) fn conclude(&mut self, now: Instant) {
-        self.trace.complete(self.attempt.received, now);
         // The server may have answered while the rest of the request was still waiting here or inside the stream.
         let is_flushed = self.poll_flush(&mut Context::from_waker(Waker::noop())).is_ready();
         let attempt = &mut self.attempt;
@@ -194,14 +193,20 @@ impl Exchange {
         if attempt.sending.error().is_some() {
             attempt.machine.close_after(CloseReason::Failed);
         }
+        let surplus = if attempt.incoming.len() > 0 { attempt.take_surplus() } else { Unasked::Other };
+        let verdict = attempt.machine.verdict(attempt.incoming.len());
+        let why = match verdict {
+            Verdict::Close(reasons) => explain(reasons),
+            Verdict::Reuse | Verdict::Unfinished => None,
+        };
+        self.trace.complete(attempt.received, why, now);
         let Some(Connection { mut lease, .. }) = self.connection.take() else { return };
         lease.note_size(attempt.wire);
-        let surplus = if attempt.incoming.len() > 0 { attempt.take_surplus() } else { Unasked::Other };
         let look = match lease.conn().stream.look_inside() {
             Look::Spoke => lease.conn().look(),
             look => look,
         };
-        match attempt.machine.verdict(attempt.incoming.len()) {
+        match verdict {
             Verdict::Reuse => match look {
                 Look::Silent => {
                     let said = attempt.machine.keep_alive();
@@ -211,13 +216,14 @@ impl Exchange {
                 Look::Closed => lease.bury(DropReason::PeerClosed),
                 Look::Spoke => lease.bury(DropReason::Unsolicited),
             },
-            Verdict::Close(reasons) if reasons.contains(CloseReason::Surplus) => {
-                lease.bury(match surplus {
+            Verdict::Close(reasons) => {
+                let reason = match surplus {
+                    _ if !reasons.contains(CloseReason::Surplus) => DropReason::NotReusable,
                     Unasked::RequestTimeout => DropReason::PeerClosed,
                     _ => DropReason::Unsolicited,
-                });
+                };
+                lease.bury_because(reason, why);
             }
-            Verdict::Close(_) => lease.bury(DropReason::NotReusable),
             Verdict::Unfinished => lease.bury(DropReason::Failed),
         }
     }

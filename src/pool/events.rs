@@ -106,7 +106,7 @@ impl fmt::Display for PoolEvent {
             PoolEventKind::Assigned { id, .. } => write!(f, "{route}: connection {id} used"),
             PoolEventKind::Kept { id } => write!(f, "{route}: connection {id} kept"),
             PoolEventKind::Closed { id, reason, why } => {
-                write!(f, "{route}: connection {id} closed: {reason:?}")?;
+                write!(f, "{route}: connection {id} closed: {reason}")?;
                 why.map_or(Ok(()), |why| write!(f, " ({why})"))
             }
             PoolEventKind::Waited => write!(f, "{route}: a request waits"),

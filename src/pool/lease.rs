@@ -190,7 +190,7 @@ impl Lease {
             more.or_else(|| conn.more.map(|more| more.saturating_sub(u64::from(self.progress.begun))));
         if conn.more == Some(0) {
             let why = "the server announced that it takes no more requests on this connection";
-            return self.bury_because(DropReason::NotReusable, why);
+            return self.bury_because(DropReason::NotReusable, Some(why));
         }
         let pool = fixed.pool.upgrade();
         if pool.as_ref().is_some_and(|inner| inner.is_unwanted(conn, fixed)) {
@@ -210,8 +210,8 @@ impl Lease {
     }
 
     /// Closes the connection and frees its room. The pool's event shows the sentence `why` next to the reason.
-    pub(crate) fn bury_because(mut self, reason: DropReason, why: &'static str) {
-        self.close(reason, Some(why));
+    pub(crate) fn bury_because(mut self, reason: DropReason, why: Option<&'static str>) {
+        self.close(reason, why);
     }
 
     /// Closes the connection, which was dead when it was looked at. Returns the next idle connection, or a wait at
@@ -235,9 +235,9 @@ impl Lease {
         taken
     }
 
-    /// Closes the connection, which died under a request that will be sent again. Returns a wait for a dial in its
-    /// room.
-    pub(crate) fn redial(mut self, reason: DropReason) -> Wait {
+    /// Closes the connection of a request that will be sent again. Returns a wait for a dial in its room. The pool's
+    /// event shows the sentence `why` next to the reason.
+    pub(crate) fn redial(mut self, reason: DropReason, why: Option<&'static str>) -> Wait {
         let (connection, served, pool) = self.take();
         let (id, place) = (connection.id(), connection.place());
         let closed = connection.close(reason);
@@ -245,7 +245,7 @@ impl Lease {
         let mut actions = Actions::new();
         let now = time::now();
         let mut state = pool.lock();
-        state.note(place, PoolEventKind::Closed { id, reason, why: None });
+        state.note(place, PoolEventKind::Closed { id, reason, why });
         let ticket = state.policy.redial(place, served, reason, waiter.clone(), now, &mut actions);
         state.note(place, PoolEventKind::Waited);
         state.note_actions(&actions, now);

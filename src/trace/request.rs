@@ -29,8 +29,9 @@ pub(crate) struct RequestTrace {
 /// How a request ended.
 #[derive(Clone, Copy)]
 enum Outcome<'a> {
-    /// The response was read to its end. `received` is the number of bytes of its content.
-    Complete { received: u64 },
+    /// The response was read to its end. `received` is the number of bytes of its content. `close` says what forbids the
+    /// reuse of the connection.
+    Complete { received: u64, close: Option<&'static str> },
     /// `error.type` of the span.
     Failed { kind: &'a str },
 }
@@ -120,11 +121,12 @@ impl RequestTrace {
         }
     }
 
-    /// The response was read to its end. `received` is the number of bytes of its content.
+    /// The response was read to its end. `received` is the number of bytes of its content. `close` says what forbids the
+    /// reuse of the connection, as a sentence.
     #[inline]
-    pub(crate) fn complete(&mut self, received: u64, now: Instant) {
+    pub(crate) fn complete(&mut self, received: u64, close: Option<&'static str>, now: Instant) {
         self.timeline.end.get_or_insert(now);
-        self.leave(Outcome::Complete { received }, now);
+        self.leave(Outcome::Complete { received, close }, now);
     }
 
     /// The request failed. Returns `error` with the timings so far. `is_head_received`: the content of the response ended
@@ -274,6 +276,7 @@ impl Spans {
             http.request.resend_count = Empty,
             handclasp.connection.id = Empty,
             handclasp.connection.reused = Empty,
+            handclasp.connection.close_reason = Empty,
             elapsed_ns = Empty,
         );
         let spans = |request| Self { request, started: now, phase: Span::none(), phase_started: now };
@@ -314,9 +317,16 @@ impl Spans {
 
     fn close(mut self, outcome: Outcome<'_>, now: Instant) {
         match outcome {
-            Outcome::Complete { received } => self.phase.record("bytes", received),
-            Outcome::Failed { kind } => self.request.record("error.type", kind),
-        };
+            Outcome::Complete { received, close } => {
+                self.phase.record("bytes", received);
+                if let Some(close) = close {
+                    self.request.record("handclasp.connection.close_reason", close);
+                }
+            }
+            Outcome::Failed { kind } => {
+                self.request.record("error.type", kind);
+            }
+        }
         self.next(Span::none(), now);
         record_elapsed(&self.request, self.started, now);
     }

@@ -82,7 +82,7 @@ async fn events_tell_the_story_in_order() {
             "it: a request waits",
             "it: connection 1 reused",
             "it: connection 1 kept",
-            "it: connection 1 closed: Shutdown",
+            "it: connection 1 closed: shutdown",
             "it: a request waits",
             "it: connection 2 opened",
             "it: connection 2 used",
@@ -93,7 +93,7 @@ async fn events_tell_the_story_in_order() {
     // The shutdown of the pool ends its events.
     drop(client);
     let last = within(20, events.recv()).await.unwrap();
-    assert_eq!(last.to_string(), format!("{}: connection 2 closed: Shutdown", server.url("")));
+    assert_eq!(last.to_string(), format!("{}: connection 2 closed: shutdown", server.url("")));
     assert!(within(20, events.recv()).await.is_none());
 }
 
