@@ -277,7 +277,7 @@ impl ClientBuilder {
 
     /// Adds a certificate authority to those that the platform trusts. Called again, it adds another.
     #[cfg(feature = "rustls")]
-    pub fn add_root_certificate(mut self, certificate: crate::Certificate) -> Self {
+    pub fn add_root_certificate(mut self, certificate: crate::connect::Certificate) -> Self {
         self.tls.roots.push(certificate);
         self
     }

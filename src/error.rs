@@ -163,6 +163,11 @@ impl fmt::Display for Phase {
 impl Error {
     pub(crate) const SHUTDOWN: &'static str = "the pool was shut down";
 
+    /// Returns the error for a URL such as `http://[fe80::1%25eth0]/`.
+    pub(crate) fn zone() -> Self {
+        Self::request("the URL's IPv6 address has a zone, and zones are not supported in URLs")
+    }
+
     /// Creates the error of a request that a shutdown of the pool ended.
     pub(crate) fn shutdown() -> Self {
         Self::new(ErrorKind::Shutdown, Self::SHUTDOWN)

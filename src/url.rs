@@ -174,7 +174,7 @@ fn invalid_url(text: &str) -> Error {
     let authority = authority.split(['/', '\\', '?', '#']).next().unwrap_or_default();
     let literal = authority.split_once('[').and_then(|(_, rest)| rest.split(']').next());
     if literal.is_some_and(|literal| literal.contains('%')) {
-        return Error::request(crate::pool::key::ZONE);
+        return Error::zone();
     }
     Error::request("the URL is invalid")
 }

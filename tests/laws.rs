@@ -147,39 +147,16 @@ const LAWS: &[Article] = &[
         ],
     },
     Article {
-        name: "nothing below the client knows it",
-        law: nothing_below_the_client_knows_it,
+        name: "each module uses only modules below it",
+        law: each_module_uses_only_modules_below_it,
         is_about: |name| !TOP.contains(&name),
         least: (75, 9_000),
         breaches: &[
             "use crate::client::Client as Theirs;",
             "use crate::{config, error as mistakes};",
             "fn breach() -> Option<crate::config::Settings> { None }",
-        ],
-    },
-    Article {
-        name: "a leaf knows leaves at most",
-        law: a_leaf_knows_leaves_at_most,
-        is_about: is_leaf,
-        least: (4, 700),
-        breaches: &["use crate::pool::Pool;", "fn breach() -> crate::codec::Limits { todo!() }"],
-    },
-    Article {
-        name: "connect and resolver know no pool",
-        law: connect_knows_no_pool,
-        is_about: |name| name.starts_with("connect/") || name.starts_with("resolver/"),
-        least: (14, 2_000),
-        breaches: &["use crate::pool::Pool;", "use crate::{exchange::Exchange, error as mistakes};"],
-    },
-    Article {
-        name: "the pool knows no HTTP",
-        law: the_pool_knows_no_http,
-        is_about: |name| name.starts_with("pool/"),
-        least: (30, 3_000),
-        breaches: &[
-            "use crate::exchange::Exchange;",
-            "fn breach() -> crate::codec::Limits { todo!() }",
-            "use crate::{connect as below, call::resend};",
+            "fn breach() -> crate::Client { todo!() }",
+            "use crate::Pool;",
         ],
     },
     Article {
@@ -222,14 +199,51 @@ fn is_pure(name: &str) -> bool {
     is_policy(name) || files.contains(&name)
 }
 
-/// The client, and what it is configured and asked with.
-const TOP: [&str; 4] = ["lib.rs", "client.rs", "config.rs", "request.rs"];
+/// The files that every other file is below: the client, its builders, and what the crate exports.
+const TOP: [&str; 5] = ["lib.rs", "client.rs", "config.rs", "request.rs", "test_util.rs"];
 
-/// Modules that everything may use. The files of `trace/` are one leaf.
+/// Modules that every module but the codec may use. The files of `trace/` are one module.
 const LEAVES: [&str; 6] = ["error", "time", "timer", "timings", "trace", "buffer"];
 
-fn is_leaf(name: &str) -> bool {
-    LEAVES.contains(&name.split('/').next().unwrap_or(name).trim_end_matches(".rs"))
+/// Each module of the crate's root, and the modules that it may use, from the top to the leaves.
+const BELOW: &[(&str, &[&str])] = &[
+    // The three builders use each other.
+    ("client", &["body", "call", "config", "connect", "exchange", "pool", "request", "response", "url"]),
+    ("config", &["call", "client", "codec", "connect", "exchange", "pool", "resolver"]),
+    ("request", &["body", "call", "client", "codec", "response", "url"]),
+    ("call", &["body", "codec", "connect", "exchange", "pool", "response", "upgraded"]),
+    ("response", &["body", "codec", "exchange", "pool", "upgraded"]),
+    // A received body holds the exchange that brings it, and may be the body of another request.
+    ("body", &["codec", "exchange"]),
+    ("exchange", &["body", "codec", "connect", "pool"]),
+    ("upgraded", &["connect", "pool"]),
+    ("pool", &["connect"]),
+    // The look at an idle connection discards line ends, as the codec does.
+    ("connect", &["codec", "resolver"]),
+    ("resolver", &[]),
+    ("url", &[]),
+    ("codec", &[]),
+    ("trace", &["error", "time", "timings"]),
+    ("error", &["timings"]),
+    ("timer", &["time"]),
+    ("buffer", &[]),
+    ("time", &[]),
+    ("timings", &[]),
+];
+
+/// The modules that use each other, directly or through others.
+const CIRCLES: [&[&str]; 2] = [&["client", "config", "request"], &["body", "exchange"]];
+
+/// Returns the module of the crate's root to which a file belongs.
+fn module_of(name: &str) -> &str {
+    name.split('/').next().unwrap_or(name).trim_end_matches(".rs")
+}
+
+fn may_use(module: &str, other: &str) -> bool {
+    let listed =
+        BELOW.iter().find(|(name, _)| *name == module).is_some_and(|(_, below)| below.contains(&other));
+    let is_above_the_leaves = module != "codec" && !LEAVES.contains(&module);
+    other == module || listed || (is_above_the_leaves && LEAVES.contains(&other))
 }
 
 fn bytes_know_no_sockets(tree: &Tree) -> Sight {
@@ -335,43 +349,15 @@ fn little_is_spawned(tree: &Tree) -> Sight {
 }
 
 /// `client` is on top, then `config`.
-fn nothing_below_the_client_knows_it(tree: &Tree) -> Sight {
+/// Names that `lib.rs` exports count as a breach: they hide from which module they come.
+fn each_module_uses_only_modules_below_it(tree: &Tree) -> Sight {
     let mut sight = Sight::default();
-    for file in tree.files.iter().filter(|file| !TOP.contains(&&*file.name)) {
+    for file in tree.files.iter().filter(|file| !["lib.rs", "test_util.rs"].contains(&&*file.name)) {
         sight.look_at(file);
-        let is_top =
-            |used: &Used| used.starts_with(&["crate", "client"]) || used.starts_with(&["crate", "config"]);
-        sight.find_paths("nothing below the client knows it", file, is_top);
-    }
-    sight
-}
-
-fn a_leaf_knows_leaves_at_most(tree: &Tree) -> Sight {
-    let mut sight = Sight::default();
-    for file in tree.files.iter().filter(|file| is_leaf(&file.name)) {
-        sight.look_at(file);
-        let is_leaf = |used: &Used| used.path.get(1).is_some_and(|part| LEAVES.contains(&&**part));
-        let is_bad = |used: &Used| is_ours(used) && !is_leaf(used);
-        sight.find_paths("a leaf knows leaves at most", file, is_bad);
-    }
-    sight
-}
-
-fn connect_knows_no_pool(tree: &Tree) -> Sight {
-    let is_there = |name: &str| name.starts_with("connect/") || name.starts_with("resolver/");
-    without(tree, is_there, &["pool", "exchange"], "connect and resolver know no pool")
-}
-
-fn the_pool_knows_no_http(tree: &Tree) -> Sight {
-    let is_there = |name: &str| name.starts_with("pool/");
-    without(tree, is_there, &["exchange", "codec", "call"], "the pool knows no HTTP")
-}
-
-fn without(tree: &Tree, is_there: impl Fn(&str) -> bool, modules: &[&str], why: &str) -> Sight {
-    let mut sight = Sight::default();
-    for file in tree.files.iter().filter(|file| is_there(&file.name)) {
-        sight.look_at(file);
-        sight.find_paths(why, file, |used| modules.iter().any(|module| used.starts_with(&["crate", module])));
+        let module = module_of(&file.name);
+        sight.find_paths("it is not below this module", file, |used| {
+            is_ours(used) && !may_use(module, &used.path[1])
+        });
     }
     sight
 }
@@ -552,6 +538,49 @@ fn each_law_fails_where_it_is_broken() {
             }
         }
     }
+}
+
+/// Each module may use the modules that are listed for it, and no other.
+#[test]
+fn each_pair_of_modules_is_allowed_or_refused() {
+    let article =
+        LAWS.iter().find(|article| article.name == "each module uses only modules below it").unwrap();
+    let modules: BTreeSet<_> = library().files.iter().map(|file| module_of(&file.name)).collect();
+    let listed: BTreeSet<_> = BELOW.iter().map(|(name, _)| *name).collect();
+    assert_eq!(modules.difference(&listed).collect::<Vec<_>>(), [&"lib", &"test_util"]);
+    assert_eq!(listed.difference(&modules).count(), 0);
+    let mut refused = 0;
+    for module in &listed {
+        let file = library().files.iter().find(|file| module_of(&file.name) == *module).unwrap();
+        for other in &listed {
+            let found = look(article, &file.name, &format!("use crate::{other}::Item;")).len();
+            assert_eq!(found, usize::from(!may_use(module, other)), "{module} uses {other}");
+            refused += found;
+        }
+    }
+    assert!(refused > 180, "{refused}");
+}
+
+/// The list has no other circles than those that are named.
+#[test]
+fn modules_use_each_other_only_in_the_named_circles() {
+    let names: Vec<_> = BELOW.iter().map(|(name, _)| *name).collect();
+    let mut reached: BTreeSet<(&str, &str)> = BTreeSet::new();
+    for module in &names {
+        let mut left = vec![*module];
+        while let Some(at) = left.pop() {
+            for other in names.iter().filter(|other| **other != at && may_use(at, other)) {
+                if reached.insert((module, other)) {
+                    left.push(other);
+                }
+            }
+        }
+    }
+    let both = reached.iter().filter(|(one, other)| one < other && reached.contains(&(other, one)));
+    let outside = both
+        .filter(|(one, other)| !CIRCLES.iter().any(|circle| circle.contains(one) && circle.contains(other)));
+    assert_eq!(outside.collect::<Vec<_>>(), Vec::<&(&str, &str)>::new());
+    assert!(reached.contains(&("client", "resolver")) && !reached.contains(&("resolver", "pool")));
 }
 
 /// A file that may spawn once may not spawn twice, and the root forbids unsafe code.

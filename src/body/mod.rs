@@ -21,7 +21,7 @@ use http_body::{Frame, SizeHint};
 use self::received::Received;
 use self::source::{File, Given};
 use crate::codec::BodyLength;
-use crate::error::{BoxError, Error, Result};
+use crate::error::{BoxError, Error, ErrorKind, Result};
 use crate::exchange::{Exchange, UploadProgress};
 use crate::timings::Timings;
 
@@ -285,7 +285,7 @@ impl Body {
         if let Kind::Received(received) = &mut self.kind {
             return received.poll_chunk(cx);
         }
-        let failed = |message| Error::new(crate::ErrorKind::Body, message);
+        let failed = |message| Error::new(ErrorKind::Body, message);
         loop {
             match ready!(self.poll_piece(cx)).transpose() {
                 Ok(None) => return Poll::Ready(None),

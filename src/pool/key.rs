@@ -80,7 +80,7 @@ impl<'a> RouteRef<'a> {
             return Err(Error::request("the URL has no host"));
         }
         if host.starts_with('[') && host.contains('%') {
-            return Err(Error::request(ZONE));
+            return Err(Error::zone());
         }
         let port = match authority.get(colon + 1..).unwrap_or_default() {
             "" if https => 443,
@@ -217,9 +217,6 @@ impl fmt::Display for Route {
         write!(f, "{}://{}", self.scheme(), self.host_field)
     }
 }
-
-/// Error message for `[fe80::1%25eth0]`.
-pub(crate) const ZONE: &str = "the URL's IPv6 address has a zone, and zones are not supported in URLs";
 
 /// Longest host that a key stores itself.
 const SHORT: usize = 36;
