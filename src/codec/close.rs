@@ -7,7 +7,7 @@ use std::fmt;
 
 /// One reason to close a connection after its exchange.
 ///
-/// [`explain`](Self::explain) says it in a sentence.
+/// [`explain`](Self::explain) returns the reason as a sentence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CloseReason {

@@ -15,7 +15,7 @@ use std::fmt;
 pub enum ProtocolError {
     /// The first bytes cannot begin an HTTP/1 response.
     NotHttp,
-    /// The response is of another major version.
+    /// The response has another major version of HTTP.
     UnsupportedVersion,
     /// The status line is malformed.
     BadStatusLine,
@@ -199,7 +199,7 @@ impl Error for ProtocolError {}
 pub enum Misuse {
     /// The request target is empty, relative, or has a byte that must be percent-encoded.
     BadTarget,
-    /// The method does not go with this form of target.
+    /// The method does not allow this form of target.
     TargetForm,
     /// Neither the target nor the headers name a host.
     NoHost,

@@ -1,9 +1,10 @@
 //! How much the codec accepts from a server, and which departures from the grammar it allows.
 //!
-//! Plain data: it knows no parser and no buffer. Invariant: every limit counts bytes or lines that have arrived, never a
-//! number that the server only announced, so that the outcome does not depend on how the bytes are split.
+//! These types are plain data and know no parser and no buffer. Invariant: every limit counts bytes or lines that have
+//! arrived, never a number that the server only announced, so that the outcome does not depend on how the bytes are
+//! split.
 
-/// The limits of one exchange. The default of each field stands at the field, with its reason.
+/// The limits of one exchange. The documentation of each field has its default, with the reason.
 ///
 /// ```
 /// let mut limits = handclasp::codec::Limits::default();
@@ -53,7 +54,7 @@ impl Default for Limits {
 
 /// Departures from the grammar that can be allowed.
 ///
-/// After a response that used one of them where it could affect the framing, the connection is closed, with
+/// If a departure could affect the framing of a response, the connection is closed after that response, with
 /// [`CloseReason::Lenient`](super::CloseReason::Lenient).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

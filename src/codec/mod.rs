@@ -18,7 +18,7 @@
 //!
 //! # The joint table
 //!
-//! What the states of the two halves mean together, and what [`Machine::verdict`] returns:
+//! The meaning of each pair of states of the two halves, and the verdict that [`Machine::verdict`] returns for it:
 //!
 //! | send, receive | Head                         | Body                       | Done                             |
 //! |---------------|------------------------------|----------------------------|----------------------------------|

@@ -1,6 +1,6 @@
-//! What a request head is made of, before it is checked and written.
+//! The parts of a request head, before the head is checked and written.
 //!
-//! Plain data, borrowed from the caller. Nothing here knows which heads may be sent.
+//! The types are plain data, borrowed from the caller. This module does not know which heads may be sent.
 
 use std::fmt;
 

@@ -1,7 +1,8 @@
 //! Switching protocols: what a request offers, and whether a 101 accepts it.
 //!
-//! It knows the two Upgrade fields, and neither the protocols nor the connection. Invariant: a 101 is accepted only if it
-//! names a protocol that was offered, and besides offered ones only HTTP/1.1 on top of them.
+//! This module knows the two Upgrade fields, and neither the protocols nor the connection. Invariant: a 101 is accepted
+//! only if it names a protocol that was offered. After the offered protocols, it may name HTTP/1.1, which then runs
+//! over them.
 
 use http::HeaderMap;
 use http::header::UPGRADE;
