@@ -1,9 +1,9 @@
 //! The buffers of each thread, which exchanges borrow.
 //!
-//! Each thread keeps one buffer to write heads from, one to read into, a slab from which small responses are cut, one for
-//! content, and one for the records of TLS. An exchange takes a buffer within a poll and gives it back. It keeps a buffer
-//! across polls only while that holds bytes, or while content is being read. An idle connection owns no buffer. Invariant: a
-//! buffer that is taken is empty, or its bytes have no meaning.
+//! Each thread keeps one buffer to write heads from, one to read into, a slab from which small responses are cut, one
+//! for content, and one for the records of TLS. An exchange takes a buffer within a poll and gives it back. The
+//! exchange keeps a buffer across polls only while the buffer holds bytes, or while content is being read. An idle
+//! connection owns no buffer. Invariant: a buffer that is taken is empty, or its bytes have no meaning.
 
 use std::cell::RefCell;
 
@@ -44,7 +44,7 @@ pub(crate) fn put_read(mut buffer: BytesMut) {
     }
 }
 
-/// Takes a buffer for records of TLS. Its bytes are left over from earlier uses, and so is its length.
+/// Takes a buffer for records of TLS. The bytes and the length of the buffer are left over from earlier uses.
 #[cfg(feature = "rustls")]
 pub(crate) fn take_wire() -> Vec<u8> {
     with(|buffers| std::mem::take(&mut buffers.wire)).unwrap_or_default()

@@ -1,7 +1,7 @@
 //! All settings, as plain nested data, and the builder that sets them.
 //!
-//! Each group of settings is defined beside the module that uses it. No module below [`client`](crate::client) sees all of
-//! them. Invariant: building does no I/O and reads no environment.
+//! Each group of settings is defined next to the module that uses it. No module below [`client`](crate::client) sees
+//! all of them. Invariant: building does no I/O and reads no environment.
 
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
@@ -275,7 +275,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Adds a certificate authority to those that the platform trusts. Called again, it adds another.
+    /// Adds a certificate authority to those that the platform trusts. Each call adds one.
     #[cfg(feature = "rustls")]
     pub fn add_root_certificate(mut self, certificate: crate::Certificate) -> Self {
         self.tls.roots.push(certificate);
@@ -328,7 +328,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets from which size of content on, in bytes, a request says `Expect: 100-continue`. Never by default (`None`).
+    /// Sets the size of content, in bytes, from which a request says `Expect: 100-continue`. Never by default (`None`).
     ///
     /// Content of unknown length counts as larger. With the field, a server can refuse a request before the upload, and an
     /// accepted upload takes one more round trip. The field is not sent to a server that has answered in HTTP/1.0.

@@ -1,7 +1,7 @@
 //! A connection that carries another protocol: after an upgrade, or through a proxy's CONNECT.
 //!
-//! It knows no HTTP. Invariants: bytes that arrived with the response's head are read first; the connection counts against
-//! the pool's limits until it is dropped, and never carries a request again.
+//! This module knows no HTTP. Invariants: bytes that arrived with the response's head are read first; the connection
+//! counts against the pool's limits until it is dropped, and never carries a request again.
 
 use std::fmt;
 use std::io::{self, IoSlice};
