@@ -9,8 +9,8 @@ use std::cell::RefCell;
 
 use bytes::BytesMut;
 
-/// Largest size of a response head, with the content that came with it, that is copied into the slab. A header value that the
-/// caller keeps then pins at most one slab. In bytes.
+/// Largest size, in bytes, of a response head that is copied into the slab with the content that came with it. A header
+/// value that the caller keeps then pins at most one slab.
 pub(crate) const SMALL: usize = 4 * 1024;
 
 /// Size of the first read of a response, in bytes, if no large response came before on its connection.

@@ -310,7 +310,7 @@ impl Error {
         Self::new(ErrorKind::Request, message)
     }
 
-    /// Creates the error of a timeout `after` in `phase`. `what` says what did not happen.
+    /// Creates the error of a timeout `after` in `phase`. `what` names the event that did not happen in time.
     pub(crate) fn timeout(phase: Phase, after: Duration, what: &str) -> Self {
         Self::new(ErrorKind::Timeout, format!("{what} within {after:?}")).in_phase(phase)
     }

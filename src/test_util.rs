@@ -1,7 +1,7 @@
 //! Access to internals for this crate's own benches. Not covered by the stability promise.
 //!
-//! Only with the feature `test-util`. This module knows the pool, and nothing of HTTP. Invariant: the probe calls the
-//! same functions as a real request, so that nothing is implemented twice.
+//! This module exists only with the feature `test-util`. It knows the pool, and nothing of HTTP. Invariant: the probe
+//! calls the same functions as a real request, so that nothing is implemented twice.
 
 use std::io;
 use std::pin::Pin;

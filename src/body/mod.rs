@@ -64,7 +64,7 @@ enum Kind {
     Given(Given),
     File(Box<File>),
     Received(Box<Received>),
-    /// A body with more trailers than a map of fields can hold. It cannot be sent.
+    /// A body with more trailers than a map of fields can hold. Such a body cannot be sent.
     Overfull,
 }
 

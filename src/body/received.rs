@@ -38,7 +38,7 @@ enum Rest {
 }
 
 impl Received {
-    /// Creates the content of a response; without an exchange, `ready` is all of it.
+    /// Creates the content of a response. Without an exchange, `ready` is all of the content.
     #[inline]
     pub(super) fn new(
         ready: Bytes,

@@ -77,7 +77,7 @@ impl Given {
         Poll::Ready(frame)
     }
 
-    /// Returns the size hint of the caller's body; an empty hint if another thread asks at the same moment.
+    /// Returns the size hint of the caller's body, or an empty hint if another thread asks at the same moment.
     pub(super) fn size_hint(&self) -> SizeHint {
         let Ok(state) = self.0.try_lock() else { return SizeHint::default() };
         match &*state {

@@ -44,7 +44,7 @@ pub(super) struct Attempts<'a> {
     is_repeated: bool,
     /// Whether the server answered 417 in HTTP/1.0. The request is then prepared as for an HTTP/1.0 server.
     as_http10: bool,
-    /// Wait of the next attempt. It keeps the place of the closed connection in the pool for that attempt.
+    /// Wait of the next attempt. The wait keeps the place of the closed connection in the pool for that attempt.
     waiting: Option<Wait>,
 }
 

@@ -1,9 +1,9 @@
 //! Whether a request is sent again after an attempt: one pure function, one table.
 //!
 //! A request is sent again for two reasons. First, a server may close an idle connection at the very moment at which a
-//! request is sent on it. The server has then never seen that request, as far as anyone can tell. This is what makes
-//! reuse safe; it is not a retry policy. Second, a server may refuse an expectation with a 417. The request is then
-//! sent without the expectation.
+//! request is sent on it. The server has then never seen that request, as far as anyone can tell. Sending the request
+//! again makes reuse safe, and is not a retry policy. Second, a server may refuse an expectation with a 417. The
+//! request is then sent without the expectation.
 //!
 //! This module knows nothing of sockets. Invariants: a request on a new connection is never repeated. A request that
 //! the server may have acted on is only repeated if that does no harm. A request is repeated once.
@@ -15,12 +15,11 @@ use crate::error::Written;
 /// How an attempt ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// The connection was closed or reset. Which of the two says nothing about what the server did.
+    /// The connection was closed or reset. Neither a close nor a reset tells whether the server acted on the request.
     Lost,
-    /// Bytes came before the request head was written. They do not answer the request.
+    /// Bytes came before the request head was written. These bytes do not answer the request.
     Premature,
-    /// The server answered 408 and closes the connection: it had given up waiting for a request while the connection was
-    /// idle.
+    /// The server answered 408 and closes the connection, because no request had come while the connection was idle.
     RequestTimeout,
     /// The server answered 417.
     ExpectationFailed {

@@ -85,8 +85,8 @@ pub enum RequestTarget {
     Absolute,
     /// `*`, for the server as a whole. Only OPTIONS can have this form.
     Asterisk,
-    /// `host:port`, for the destination of the tunnel that CONNECT asks a proxy for. It replaces the host and port of
-    /// the URL, also in the Host field. Only CONNECT can have this form.
+    /// `host:port`, for the destination of the tunnel that CONNECT asks a proxy for. This destination replaces the host
+    /// and port of the URL, also in the Host field. Only CONNECT can have this form.
     Authority(String),
 }
 

@@ -275,7 +275,8 @@ impl Part {
     }
 }
 
-/// Takes up to `remaining` bytes from `buf` without copying, and subtracts them from `remaining`. Both must be above zero.
+/// Takes up to `remaining` bytes from `buf` without copying, and subtracts them from `remaining`. `buf` must not be
+/// empty, and `remaining` must be above zero.
 pub(super) fn take(buf: &mut BytesMut, remaining: &mut u64) -> Bytes {
     let available = buf.len();
     let length = usize::try_from(*remaining).map_or(available, |wanted| wanted.min(available));
@@ -283,8 +284,8 @@ pub(super) fn take(buf: &mut BytesMut, remaining: &mut u64) -> Bytes {
     buf.split_to(length).freeze()
 }
 
-/// Appends the line that stands before a chunk's data. CRLF must follow the data. `len` must be above zero, because a
-/// chunk of zero bytes ends the body.
+/// Appends the line before a chunk's data. CRLF must follow the data. `len` must be above zero, because a chunk of zero
+/// bytes ends the body.
 pub(super) fn encode_chunk_start(len: usize, dst: &mut BytesMut) {
     let mut line = [0; usize::BITS as usize / 4 + 2];
     let mut start = line.len() - 2;
@@ -493,7 +494,8 @@ mod tests {
         let limits =
             Limits { chunk_extensions: 6, chunk_line: 5, trailers: 12, fields: 2, ..Limits::default() };
         for (wire, expected) in [
-            // Six bytes plus the content received, so that the second line may have four.
+            // The limit is six bytes plus the one byte of content received. The first line takes three bytes, and the
+            // second line may take four.
             ("1;ab\r\nx\r\n0;abc\r\n\r\n", None),
             ("1;ab\r\nx\r\n0;abcd\r\n\r\n", Some(ProtocolError::ChunkExtensionsTooLarge)),
             ("3;abc\r\nxyz\r\n0;abcd\r\n\r\n", None),

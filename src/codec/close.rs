@@ -1,7 +1,7 @@
 //! Why a connection must be closed after an exchange instead of being used again.
 //!
-//! A reason is not an error: the exchange may have succeeded. Nothing here knows how the reasons are found. Invariant: a
-//! reason that was put into [`CloseReasons`] is never taken out.
+//! A reason is not an error: the exchange may have succeeded. This module does not know how the reasons are found.
+//! Invariant: a reason that was put into [`CloseReasons`] is never taken out.
 
 use std::fmt;
 

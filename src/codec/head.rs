@@ -1,10 +1,10 @@
 //! Finds the end of response heads and reads them.
 //!
-//! [`Scan`] looks for the empty line. It knows lines and limits, but no fields. Then httparse checks every byte. A head
-//! that arrives in one piece and in plain lines needs no scan. This module knows neither framing rules nor the
-//! connection. It takes notes of the fields, and stores none of them. Invariants: whether a complete head, or an
-//! incomplete one at the end of the input, is accepted, and the error if it is not, do not depend on how its bytes were
-//! split; and the time is linear in the number of bytes.
+//! [`Scan`] looks for the empty line. This module knows lines and limits, but no fields. Then httparse checks every
+//! byte. A head that arrives in one piece and in plain lines needs no scan. This module knows neither framing rules nor
+//! the connection. This module takes notes of the fields, and stores none of them. Invariants: whether a complete head,
+//! or an incomplete one at the end of the input, is accepted, and the error if it is not, do not depend on how its
+//! bytes were split; and the time is linear in the number of bytes.
 
 use std::mem::MaybeUninit;
 use std::time::Duration;
@@ -49,7 +49,7 @@ pub(super) enum Section {
     Trailers,
 }
 
-/// The search for the empty line of a section. It can stop and resume at any byte.
+/// The search for the empty line of a section. The search can stop and resume at any byte.
 #[derive(Debug)]
 pub(super) struct Scan {
     section: Section,
@@ -61,7 +61,8 @@ pub(super) struct Scan {
     field: usize,
     /// Number of field lines that have begun.
     fields: usize,
-    /// Size at which httparse checks an unfinished section next. It doubles each time, so that the total time is linear.
+    /// Size at which httparse checks an unfinished section next. This size doubles each time, so that the total time is
+    /// linear.
     next_check: usize,
     /// Whether a departure from the grammar was accepted.
     lenient: bool,

@@ -59,9 +59,9 @@ impl Default for Limits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Leniency {
-    /// Whether a line of the head may end in LF without CR. Lines of the chunked coding and of trailers never may.
-    /// Default: true, because <https://www.rfc-editor.org/rfc/rfc9112#section-2.2> allows it and hand-written servers do
-    /// it.
+    /// Whether a line of the head may end in LF without CR. Lines of the chunked coding and of trailers must always end
+    /// in CRLF. Default: true, because <https://www.rfc-editor.org/rfc/rfc9112#section-2.2> allows a client to accept a
+    /// bare LF, and hand-written servers send it.
     pub bare_lf_in_head: bool,
     /// Whether a field line may be continued on the next line (obs-fold). The fold is read as spaces. Default: true,
     /// because <https://www.rfc-editor.org/rfc/rfc9112#section-5.2> requires it of a user agent.

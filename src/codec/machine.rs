@@ -80,7 +80,7 @@ pub enum Event {
     /// The head of the final response, or of a 101. After a 101, the connection carries a protocol that the request
     /// offered.
     Head(ResponseHead),
-    /// A piece of the body. It is never empty, and shares the memory of the buffer in which it arrived.
+    /// A piece of the body. The piece is never empty, and shares the memory of the buffer in which it arrived.
     Data(Bytes),
     /// The trailers of a chunked body, without those whose names cannot be trailers. If none are left, there is no such
     /// event.
@@ -316,7 +316,7 @@ impl Machine {
         is_of_version && is_first && self.informational == 0
     }
 
-    /// Returns the hints of the final response's `Keep-Alive` field. They are empty before that response's head.
+    /// Returns the hints of the final response's `Keep-Alive` field. The hints are empty before that response's head.
     #[must_use]
     pub fn keep_alive(&self) -> KeepAlive {
         self.keep_alive
@@ -347,8 +347,8 @@ impl Machine {
     /// Returns first the events that [`decode`](Self::decode) finds in `buf`, then [`Event::End`] of a body that ends
     /// with the connection, then `Ok(None)`.
     ///
-    /// Do not call it for a connection that was reset, or whose TLS ended without `close_notify`: such a body may be
-    /// incomplete. <https://www.rfc-editor.org/rfc/rfc9112#section-8>
+    /// Do not call this method for a connection that was reset, or whose TLS ended without `close_notify`, because the
+    /// body may be incomplete. <https://www.rfc-editor.org/rfc/rfc9112#section-8>
     ///
     /// # Errors
     ///
@@ -648,8 +648,8 @@ impl Machine {
 
     /// Gives the request up. The response may still be read, but the connection must be closed after it.
     ///
-    /// Before the head has been encoded, this means that no head can be encoded any more; bytes of the server are an
-    /// [error](ProtocolError::SpokeFirst) as before. Has no effect on a request that was sent completely.
+    /// If the head has not been encoded, it cannot be encoded any more, and bytes of the server are still an
+    /// [error](ProtocolError::SpokeFirst). Has no effect on a request that was sent completely.
     pub fn abort_send(&mut self) {
         if !self.is_send_done() {
             self.send = Send::Aborted { is_head_sent: self.is_head_sent() };

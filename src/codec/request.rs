@@ -39,9 +39,9 @@ pub struct RequestHead<'a> {
     /// Whether to send `Connection: close`, unless the headers say it already. If the headers say `keep-alive`, the head is
     /// refused with [`Misuse::CloseContradicted`](super::Misuse::CloseContradicted).
     pub close: bool,
-    /// Trailers that are known before the body is sent. They are checked with the head, announced in it, and make the body
-    /// chunked whatever [`body`](Self::body) says. Pass them to [`Machine::encode_end`](super::Machine::encode_end) again.
-    /// An empty map means no trailers.
+    /// Trailers that are known before the body is sent. These trailers are checked with the head, announced in it, and
+    /// make the body chunked whatever [`body`](Self::body) says. Pass them to
+    /// [`Machine::encode_end`](super::Machine::encode_end) again. An empty map means no trailers.
     pub trailers: Option<&'a HeaderMap>,
 }
 

@@ -197,7 +197,7 @@ impl Attempt {
         self.content + self.outgoing.content_written()
     }
 
-    /// Counts the content that was written, and discards the rest of what was framed.
+    /// Counts the content that was written, and discards all framed bytes that were not.
     pub(super) fn clear_outgoing(&mut self) {
         self.content += self.outgoing.content_written();
         self.outgoing.clear();
@@ -268,8 +268,8 @@ pub(super) struct Connection {
 /// How far an attempt has come on its connection.
 #[derive(Debug)]
 pub(super) enum Stage {
-    /// Nothing was written. `assigned`: the time at which the connection was taken, if it was idle and was taken within this
-    /// poll.
+    /// Nothing was written. `assigned` is the time at which the connection was taken, if the connection was idle and
+    /// was taken within this poll.
     Attached { assigned: Option<Instant> },
     /// The first write was tried. Holds the response's description of its connection, until the response takes it.
     Begun(Option<ConnectionInfo>),

@@ -1,5 +1,5 @@
-//! Draining a response that the caller does not read to its end, so that its connection can be kept: takes what has come, and
-//! reads a small rest in the background.
+//! Draining a response that the caller does not read to its end, so that its connection can be kept: takes the content
+//! that has come, and reads a small rest in the background.
 //!
 //! This module knows only the exchange. Invariants: the bytes and the time of a drain are bounded. Nothing is drained
 //! while a request waits for the connection's place in the pool, and a request that comes to wait for that place cuts

@@ -106,8 +106,8 @@ impl Incoming {
         Poll::Ready(Ok(read))
     }
 
-    /// Asks for the remaining `rest` bytes of the content in one piece. They are read into a buffer that is just large
-    /// enough.
+    /// Asks for the remaining `rest` bytes of the content in one piece. These bytes are read into a buffer that is just
+    /// large enough.
     pub(crate) fn gather(&mut self, rest: usize) {
         if self.bytes.len() < rest {
             let mut whole = BytesMut::with_capacity(rest + BEYOND);
@@ -161,7 +161,7 @@ impl Incoming {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
         if (1..=buffer::SMALL / 2).contains(&size) {
-            // Reads straight into the slab, with room for twice as much.
+            // Reads straight into the slab. The slab has room for at least twice the size of the previous response.
             let mut slab = buffer::take_slab(buffer::SMALL);
             let read = pin!(stream.read_buf(&mut slab)).poll(cx);
             if !slab.is_empty() {
@@ -186,8 +186,8 @@ impl Incoming {
         read
     }
 
-    /// Reads more of a head of which a part has come. Joins the new bytes with that part, so that a small response lies
-    /// in the slab however many segments it comes in.
+    /// Reads more of a head that has come in part. Joins the new bytes with that part, so that a small response lies in
+    /// the slab however many segments it comes in.
     fn poll_more(
         &mut self,
         stream: &mut (impl AsyncRead + Unpin),

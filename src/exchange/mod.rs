@@ -1,13 +1,14 @@
 //! One request and its response on one connection: the I/O loop between the codec and the stream.
 //!
 //! This module writes what the codec encodes, gives the codec the bytes that were read, keeps the clocks of the phases,
-//! and gives the connection back when the codec's verdict allows. It knows no pool policy, no routes and no retries: it
-//! reports how an attempt failed and how much was written, and [`call`](crate::call) decides what follows. Invariant: a
-//! connection is given back only after the request was fully written, the response was framed to its end, and every
-//! buffer was found empty. In any other case, dropping the exchange closes the connection.
+//! and gives the connection back when the codec's verdict allows. This module knows no pool policy, no routes and no
+//! retries: it reports how an attempt failed and how much was written, and [`call`](crate::call) decides what follows.
+//! Invariant: a connection is given back only after the request was fully written, the response was framed to its end,
+//! and every buffer was found empty. In any other case, dropping the exchange closes the connection.
 //!
-//! All I/O is done inside of `poll_head` and then `poll_data`, by the task that polls the request or the response's body. One
-//! poll decodes what was read, then reads, then writes what it can of the upload, and asks the clocks only if nothing moved.
+//! All I/O is done inside of `poll_head` and then `poll_data`, by the task that polls the request or the response's
+//! body. One poll decodes what was read, then reads, then writes as much of the upload as possible, and checks the
+//! deadlines only if nothing moved.
 //!
 //! Each state has a type of its own by its lifetime: [`Exchange`] lives as long as the request, [`Attempt`] as long as
 //! one attempt, and [`Connection`] as long as the use of one connection. The upload belongs to the request, so that a
@@ -76,8 +77,8 @@ pub(crate) enum Failure {
     /// The connection was found closed, or with bytes to read, before the first write. Nothing was written, and the
     /// exchange still has the connection.
     Stale(DropReason),
-    /// The connection was closed or reset before the response was complete. Which of the two says nothing about what the
-    /// server did.
+    /// The connection was closed or reset before the response was complete. Neither a close nor a reset tells whether
+    /// the server acted on the request.
     Lost(Error),
     /// Bytes came on a reused connection before the request head was written. These bytes do not answer the request,
     /// and bytes after them cannot be trusted to answer it.
@@ -167,8 +168,8 @@ impl Exchange {
         Ok(())
     }
 
-    /// Gives the prepared attempt its connection. `assigned`: the time at which the connection was taken, if it was idle and
-    /// was taken within this poll.
+    /// Gives the prepared attempt its connection. `assigned` is the time at which the connection was taken, if the
+    /// connection was idle and was taken within this poll.
     #[inline]
     pub(crate) fn attach(&mut self, lease: Lease, assigned: Option<Instant>) {
         self.connection = Some(Connection::new(lease, assigned));
@@ -436,7 +437,7 @@ impl Exchange {
         self.attempt.machine.has_peer_spoken()
     }
 
-    /// Returns the timings, once the response head has come. They are final once the content has ended.
+    /// Returns the timings, once the response head has come. The timings are final once the content has ended.
     pub(crate) fn measured(&self) -> Measured {
         self.trace.measured()
     }

@@ -30,7 +30,7 @@ impl Exchange {
             match self.poll_frame(cx)? {
                 Poll::Ready(ControlFlow::Continue(())) => *left -= 1,
                 Poll::Ready(ControlFlow::Break(())) => break,
-                // The pieces that are there need not wait for the next one.
+                // The framed pieces are written without waiting for the next one.
                 Poll::Pending if self.attempt.outgoing.has_content() => break,
                 Poll::Pending => return Poll::Pending,
             }

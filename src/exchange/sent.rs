@@ -17,8 +17,8 @@ use crate::codec::{CloseReason, Framing, MOST_LINE_ENDS};
 use crate::time;
 
 impl Exchange {
-    /// Sends what is left of the request after its response is complete. Ready when all was sent, or when the rest is given up
-    /// because the server takes no more of it.
+    /// Sends the rest of the request after its response is complete. Ready when the rest is sent, or when it is given
+    /// up because the server takes no more.
     pub(super) fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         while self.is_sending() {
             let waits_to_write = match self.poll_upload(cx) {

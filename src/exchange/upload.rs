@@ -91,8 +91,8 @@ impl Upload {
         self.is_empty || self.whole.is_some() || self.source.is_file() || !self.is_touched
     }
 
-    /// Goes back to the start of the body. `unsent` are the pieces that were taken and of which nothing was written. They are
-    /// sent first if the source cannot go back.
+    /// Goes back to the start of the body. `unsent` are the pieces that were taken and of which nothing was written.
+    /// These pieces are sent first if the source cannot go back.
     pub(crate) fn rewind(&mut self, unsent: impl DoubleEndedIterator<Item = Bytes>) {
         if let Some(whole) = &self.whole {
             self.source = whole.clone().into();

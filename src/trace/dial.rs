@@ -102,7 +102,7 @@ impl Setup {
         self.begin(Phase::Dns, span)
     }
 
-    /// Begins the phase that covers all attempts to connect by TCP. It has no span of its own.
+    /// Begins the phase that covers all attempts to connect by TCP. This phase has no span of its own.
     pub(crate) fn tcp(&self) -> SetupPhase<'_> {
         self.begin(Phase::Tcp, Span::none())
     }

@@ -1,7 +1,7 @@
 //! The trace of one request: its spans, and the milestones from which its [`Timings`] are cut.
 //!
 //! A trace is entered by [`RequestTrace::begin`] and left by one private function, `leave`. A hook for whole requests
-//! belongs into these two functions. Invariants: each method takes one clock reading and writes it to the spans and to
+//! belongs in these two functions. Invariants: each method takes one clock reading and writes it to the spans and to
 //! the milestones, and a trace that is dropped is left as cancelled.
 
 use std::sync::{Arc, OnceLock};
@@ -50,7 +50,7 @@ impl RequestTrace {
         self.timeline.attempt
     }
 
-    /// Returns the time at which the response head was complete, if it was.
+    /// Returns the time at which the response head was complete, or `None` before that.
     pub(crate) fn head_at(&self) -> Option<Instant> {
         self.timeline.head
     }
@@ -149,7 +149,7 @@ impl RequestTrace {
         self.leave(Outcome::Failed { kind: "cancelled" }, now);
     }
 
-    /// Returns the timings of a request whose response head is complete. They are final once the trace was left.
+    /// Returns the timings of a request whose response head is complete. The timings are final once the trace was left.
     pub(crate) fn measured(&self) -> Measured {
         Measured { timeline: self.timeline.clone(), timings: OnceLock::new() }
     }
@@ -205,7 +205,7 @@ struct Timeline {
     call: Instant,
     /// Time at which the current attempt began.
     attempt: Instant,
-    /// The dial that this attempt waited for, as far as it has come.
+    /// Milestones that the dial of this attempt has reached, if the attempt waited for a dial.
     dial: Option<Arc<Milestones>>,
     assigned: Option<Instant>,
     written: Option<Instant>,
@@ -223,7 +223,8 @@ impl Timeline {
         *self = Self { attempt: now, ..Self::new(self.call) };
     }
 
-    /// Cuts the interval at the milestones. `now` is called only if neither the response head nor the end was reached.
+    /// Computes the timings by cutting the time of the request at the milestones. `now` is called only if neither the
+    /// response head nor the end was reached.
     fn timings(&self, now: impl FnOnce() -> Instant) -> Timings {
         let until = self.end.or(self.head).unwrap_or_else(now);
         let assigned = self.assigned.unwrap_or(until);
