@@ -1,16 +1,16 @@
 //! The buffers of each thread, which exchanges borrow.
 //!
-//! Each thread keeps one buffer to write heads from, one to read into, a slab from which small responses are cut, one for
-//! content, and one for the records of TLS. An exchange takes a buffer within a poll and gives it back. It keeps a buffer
-//! across polls only while that holds bytes, or while content is being read. An idle connection owns no buffer. Invariant: a
-//! buffer that is taken is empty, or its bytes have no meaning.
+//! Each thread keeps one buffer to write heads from, one to read into, a slab from which small responses are cut, one
+//! for content, and one for the records of TLS. An exchange takes a buffer within a poll and gives it back. The
+//! exchange keeps a buffer across polls only while the buffer holds bytes, or while content is being read. An idle
+//! connection owns no buffer. Invariant: a buffer that is taken is empty, or its bytes have no meaning.
 
 use std::cell::RefCell;
 
 use bytes::BytesMut;
 
-/// Largest size of a response head, with the content that came with it, that is copied into the slab. A header value that the
-/// caller keeps then pins at most one slab. In bytes.
+/// Largest size, in bytes, of a response head that is copied into the slab with the content that came with it. A header
+/// value that the caller keeps then pins at most one slab.
 pub(crate) const SMALL: usize = 4 * 1024;
 
 /// Size of the first read of a response, in bytes, if no large response came before on its connection.
@@ -44,7 +44,7 @@ pub(crate) fn put_read(mut buffer: BytesMut) {
     }
 }
 
-/// Takes a buffer for records of TLS. Its bytes are left over from earlier uses, and so is its length.
+/// Takes a buffer for records of TLS. The bytes and the length of the buffer are left over from earlier uses.
 #[cfg(feature = "rustls")]
 pub(crate) fn take_wire() -> Vec<u8> {
     with(|buffers| std::mem::take(&mut buffers.wire)).unwrap_or_default()

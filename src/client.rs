@@ -1,7 +1,7 @@
 //! The client: a handle that is cheap to clone, and its verbs.
 //!
-//! It does no I/O and decides nothing. Every request goes through [`call`](crate::call). Invariant: all clones of a client share
-//! one pool.
+//! This module does no I/O and decides nothing. Every request goes through [`call`](crate::call). Invariant: all clones
+//! of a client share one pool.
 
 use std::sync::{Arc, OnceLock};
 
@@ -171,8 +171,9 @@ impl Client {
     ///
     /// Eight connections are dialed at a time. Dials that others began are counted, but not waited for.
     ///
-    /// All limits of the pool hold, and requests come first: nothing is dialed while a request waits for the room, and a dial of
-    /// this call that stands in a request's way is given up. If that leaves fewer connections, this still returns `Ok`.
+    /// All limits of the pool hold, and requests come first: nothing is dialed while a request waits for the room, and
+    /// a dial of this call that stands in a request's way is given up. If fewer connections result, the call still
+    /// returns `Ok`.
     ///
     /// # Cancel safety
     ///
@@ -196,9 +197,9 @@ impl Client {
 
     /// Keeps `connections` connections to the URL's origin idle from now on.
     ///
-    /// A connection that a request takes, or that is closed, is replaced at once by a new dial. The dials are made in the
-    /// background, eight at a time, on the runtime on which this is called. What several runtimes ask for adds up. 0 ends it, and
-    /// so does the end of the runtime.
+    /// A connection that a request takes, or that is closed, is replaced at once by a new dial. The dials are made in
+    /// the background, eight at a time, on the runtime on which this is called. If several runtimes keep connections to
+    /// one origin, their numbers add up. A call with 0 connections ends this, and so does the end of the runtime.
     ///
     /// All limits of the pool hold. Nothing is dialed beyond the number of connections that
     /// [`max_idle_per_host`](ClientBuilder::max_idle_per_host) and [`max_idle`](ClientBuilder::max_idle) allow to be kept,

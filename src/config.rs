@@ -1,7 +1,7 @@
 //! All settings, as plain nested data, and the builder that sets them.
 //!
-//! Each group of settings is defined beside the module that uses it. No module below [`client`](crate::client) sees all of
-//! them. Invariant: building does no I/O and reads no environment.
+//! Each group of settings is defined next to the module that uses it. No module below [`client`](crate::client) sees
+//! all of them. Invariant: building does no I/O and reads no environment.
 
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
@@ -154,9 +154,10 @@ impl ClientBuilder {
 
     /// Sets a function that decides whether a connection is closed instead of being kept.
     ///
-    /// It is called when a connection comes back from a request, before an idle connection is used again, and every few
-    /// seconds while it is idle. It is called often and must not block. It may use the client. A panic in it fails the
-    /// request in whose call it occurs; in the background, a panic closes the idle connections of that runtime.
+    /// The function is called when a connection comes back from a request, before an idle connection is used again, and
+    /// every few seconds while a connection is idle. It is called often and must not block. The function may use the
+    /// client. If the function panics within a request, that request fails. If it panics in the background, the idle
+    /// connections of that runtime are closed.
     ///
     /// ```
     /// // A load balancer that distributes connections instead of requests: use each for 1,000 requests at most.
@@ -226,8 +227,8 @@ impl ClientBuilder {
     /// Sets how long making a connection may take, from resolving the name to the end of the TLS handshake: 10 s by default.
     /// With `None`, there is no limit.
     ///
-    /// It applies to the dial, which may serve another request than the one that started it. To limit how long one request
-    /// waits, use [`RequestBuilder::connect_timeout`](crate::RequestBuilder::connect_timeout).
+    /// The timeout applies to the dial, which may serve another request than the one that started the dial. To limit
+    /// how long one request waits, use [`RequestBuilder::connect_timeout`](crate::RequestBuilder::connect_timeout).
     pub fn connect_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.connect_timeout = Some(timeout.into());
         self
@@ -262,8 +263,8 @@ impl ClientBuilder {
     /// Sets a function that makes connections, instead of resolving names, TCP and TLS: for tests in memory, tunnels, and
     /// other transports.
     ///
-    /// For https, the function must return a connection on which TLS is established. It runs in a task of its own, under the
-    /// [connect timeout](Self::connect_timeout). Its error is reported as
+    /// For https, the function must return a connection on which TLS is established. The function runs in a task of its
+    /// own, under the [connect timeout](Self::connect_timeout). An error of the function is reported as
     /// [`ErrorKind::Connect`](crate::ErrorKind::Connect).
     pub fn connector<C, F>(mut self, connect: C) -> Self
     where
@@ -275,7 +276,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Adds a certificate authority to those that the platform trusts. Called again, it adds another.
+    /// Adds a certificate authority to those that the platform trusts. Each call adds one.
     #[cfg(feature = "rustls")]
     pub fn add_root_certificate(mut self, certificate: crate::connect::Certificate) -> Self {
         self.tls.roots.push(certificate);
@@ -328,7 +329,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets from which size of content on, in bytes, a request says `Expect: 100-continue`. Never by default (`None`).
+    /// Sets the size of content, in bytes, from which a request says `Expect: 100-continue`. Never by default (`None`).
     ///
     /// Content of unknown length counts as larger. With the field, a server can refuse a request before the upload, and an
     /// accepted upload takes one more round trip. The field is not sent to a server that has answered in HTTP/1.0.
@@ -340,8 +341,9 @@ impl ClientBuilder {
 
     /// Sets a function that is called for every interim (1xx) response, such as `103 Early Hints`, when it arrives.
     ///
-    /// It runs within the request's future and must not block. [`codec_limits`](Self::codec_limits) limits the number and the
-    /// size of interim responses. They do not extend the [`response_timeout`](Self::response_timeout).
+    /// The function runs within the request's future and must not block. [`codec_limits`](Self::codec_limits) limits
+    /// the number and the size of interim responses. Interim responses do not extend the
+    /// [`response_timeout`](Self::response_timeout).
     ///
     /// ```
     /// let client = handclasp::Client::builder().on_informational(|status, headers| {
@@ -411,7 +413,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets what the codec accepts of a server: sizes of heads and trailers, and departures from the grammar.
+    /// Sets what the codec accepts from a server: sizes of heads and trailers, and departures from the grammar.
     ///
     /// ```
     /// let mut limits = handclasp::codec::Limits::default();

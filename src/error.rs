@@ -1,8 +1,8 @@
 //! The error of the crate: its kind, its phase, how much of the request was written, and a message.
 //!
-//! [`Error`] is one word wide. It knows nothing of sockets or of the codec: the modules that fail build it from their own
-//! errors, which stay reachable as its [`source`](std::error::Error::source). Invariant: no message contains a header's
-//! value or a URL's credentials.
+//! [`Error`] is one word wide. This module knows nothing of sockets or of the codec: the modules that fail build it
+//! from their own errors, which stay reachable as its [`source`](std::error::Error::source). Invariant: no message
+//! contains a header's value or a URL's credentials.
 
 mod written;
 
@@ -274,7 +274,7 @@ impl Error {
         Chain(self)
     }
 
-    /// Turns the error of the last dial into that of a request for which no dial is made.
+    /// Turns the error of the last dial into the error of a request for which no dial is made.
     pub(crate) fn not_attempted(self, dials: u32, until: Instant, now: Instant) -> Self {
         let wait = until.saturating_duration_since(now);
         let message = format!(
@@ -315,7 +315,7 @@ impl Error {
         Self::new(ErrorKind::Request, message)
     }
 
-    /// Creates the error of a timeout `after` in `phase`. `what` says what did not happen.
+    /// Creates the error of a timeout `after` in `phase`. `what` names the event that did not happen in time.
     pub(crate) fn timeout(phase: Phase, after: Duration, what: &str) -> Self {
         Self::new(ErrorKind::Timeout, format!("{what} within {after:?}")).in_phase(phase)
     }

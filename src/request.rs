@@ -1,7 +1,7 @@
 //! The builder of a request, and the settings of one request.
 //!
-//! It does no I/O. Invariant: an invalid part is kept as an error until the request is sent or built, and is reported then,
-//! before a byte is written.
+//! This module does no I/O. Invariant: an invalid part is kept as an error until the request is sent or built, and is
+//! reported then, before a byte is written.
 
 use std::borrow::Borrow;
 use std::fmt::{self, Display, Write};
@@ -357,7 +357,7 @@ impl RequestBuilder {
     ///
     /// # Errors
     ///
-    /// One of any [`ErrorKind`](crate::ErrorKind) but `Decode`, `Status` and `Upgrade`.
+    /// Any [`ErrorKind`](crate::ErrorKind) except `Decode`, `Status` and `Upgrade`.
     /// [`Error::request_written`](crate::Error::request_written) says whether the server can have acted on the request.
     ///
     /// ```no_run

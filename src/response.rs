@@ -1,8 +1,8 @@
 //! A response: its head, its connection and timings, and the ways to read its content.
 //!
-//! It does no I/O of its own: reading goes through the [`Body`], which owns the connection until the content ends.
-//! Invariant: content is collected only up to the client's limit, and memory is never reserved in proportion to a length
-//! that the server only announced.
+//! This module does no I/O of its own: reading goes through the [`Body`], which owns the connection until the content
+//! ends. Invariant: content is collected only up to the client's limit, and memory is never reserved in proportion to a
+//! length that the server only announced.
 
 use std::fmt;
 use std::future::poll_fn;

@@ -1,7 +1,7 @@
 //! Access to internals for this crate's own benches. Not covered by the stability promise.
 //!
-//! Only with the feature `test-util`. Knows the pool, and nothing of HTTP. Invariant: it calls the same functions as a real
-//! request; nothing is implemented twice.
+//! This module exists only with the feature `test-util`. It knows the pool, and nothing of HTTP. Invariant: the probe
+//! calls the same functions as a real request, so that nothing is implemented twice.
 
 use std::io;
 use std::pin::Pin;
@@ -48,12 +48,12 @@ impl PoolProbe {
         uri.parse().unwrap_or_default()
     }
 
-    /// Takes an idle connection, uses it, and gives it back: all that a request does with the pool, except for the look at
-    /// the socket. Returns whether a connection was idle.
+    /// Takes an idle connection, uses it, and gives it back, as a request does, but without the check of the socket.
+    /// Returns whether a connection was idle.
     ///
     /// # Errors
     ///
-    /// As [`Pool`](crate::Pool) has for a request.
+    /// The errors that a request gets from the [`Pool`](crate::Pool).
     pub fn pair(&self, uri: &Uri) -> Result<bool, Error> {
         let now = time::now();
         let found = self.client.pool().checkout(RouteRef::of(uri)?, None, None, now)?;
@@ -64,7 +64,7 @@ impl PoolProbe {
     ///
     /// # Errors
     ///
-    /// As [`Pool`](crate::Pool) has for a request.
+    /// The errors that a request gets from the [`Pool`](crate::Pool).
     pub async fn turn(&self, uri: &Uri) -> Result<(), Error> {
         let now = time::now();
         let lease = loop {

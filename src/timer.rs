@@ -1,6 +1,7 @@
 //! One timer for each connection, kept across its requests.
 //!
-//! The timer gets its deadline with every poll. It reads the clock through [`crate::time`], and only after its alarm has rung.
+//! The timer gets its deadline with every poll. This module reads the clock through [`crate::time`], and only after its
+//! alarm has rung.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -31,7 +32,7 @@ pub(crate) struct Timer {
 /// A sleep on one runtime, and the bell that it wakes.
 struct Alarm {
     sleep: Pin<Box<tokio::time::Sleep>>,
-    /// Runtime that polls the timer, which is the sleep's too if it has timers.
+    /// Runtime that polls the timer. If this runtime has timers, the sleep belongs to it too.
     runtime: Id,
     /// Whether the sleep was polled since it was armed, so that the runtime wakes the bell.
     is_set: bool,

@@ -1,7 +1,7 @@
 //! A connection that carries another protocol: after an upgrade, or through a proxy's CONNECT.
 //!
-//! It knows no HTTP. Invariants: bytes that arrived with the response's head are read first; the connection counts against
-//! the pool's limits until it is dropped, and never carries a request again.
+//! This module knows no HTTP. Invariants: bytes that arrived with the response's head are read first; the connection
+//! counts against the pool's limits until it is dropped, and never carries a request again.
 
 use std::fmt;
 use std::io::{self, IoSlice};
@@ -18,9 +18,9 @@ use crate::pool::{ConnectionInfo, Direction, DropReason};
 
 /// A connection on which the server switched protocols. [`Response::upgrade`](crate::Response::upgrade) returns one.
 ///
-/// Reads and writes bytes of the new protocol, over TLS if the request was https. The client's timeouts do not apply to it.
-/// It counts as an active connection until it is dropped, which closes it. For an orderly end, call
-/// [`shutdown`](tokio::io::AsyncWriteExt::shutdown) before dropping it.
+/// Reads and writes bytes of the new protocol, over TLS if the request was https. The client's timeouts do not apply to
+/// it. The connection counts as active until this value is dropped, which closes the connection. For an orderly end,
+/// call [`shutdown`](tokio::io::AsyncWriteExt::shutdown) before the drop.
 ///
 /// ```no_run
 /// # async fn example(response: handclasp::Response) -> Result<(), Box<dyn std::error::Error>> {

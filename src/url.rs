@@ -1,7 +1,7 @@
 //! The forms of a URL that a request can be made of, and what is sent for each.
 //!
-//! It knows no client and no request. Invariant: a text that is not given to the WHATWG parser is one that the parser
-//! would have left as it is.
+//! This module knows no client and no request. Invariant: only text that the WHATWG parser would leave unchanged skips
+//! the parser.
 
 use http::Uri;
 

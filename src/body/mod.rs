@@ -64,7 +64,7 @@ enum Kind {
     Given(Given),
     File(Box<File>),
     Received(Box<Received>),
-    /// A body with more trailers than a map of fields can hold. It cannot be sent.
+    /// A body with more trailers than a map of fields can hold. Such a body cannot be sent.
     Overfull,
 }
 
@@ -76,8 +76,8 @@ impl Body {
 
     /// Creates a body from a stream of pieces.
     ///
-    /// It is sent in chunks (`Transfer-Encoding: chunked`), unless the request has a `Content-Length`, which must be the
-    /// exact length of the content.
+    /// The body is sent in chunks (`Transfer-Encoding: chunked`), unless the request has a `Content-Length`, which must
+    /// be the exact length of the content.
     ///
     /// An error of the stream fails the request with [`ErrorKind::Body`](crate::ErrorKind::Body) and closes the connection.
     /// A request with such a body is sent again (see the page on [reuse](crate::manual::reuse)) only if nothing was taken
@@ -108,12 +108,13 @@ impl Body {
 
     /// Creates a body from another [`http_body::Body`].
     ///
-    /// If its [`size_hint`](http_body::Body::size_hint) is exact, the size is sent as `Content-Length` and must be true.
-    /// Otherwise it is sent in chunks.
+    /// If the [`size_hint`](http_body::Body::size_hint) is exact, the size is sent as `Content-Length` and must be
+    /// true. Otherwise the body is sent in chunks.
     ///
-    /// Its trailers are sent only if it is sent in chunks. A `Trailer` field in the request makes it so, and should announce
-    /// the trailers in any case (<https://www.rfc-editor.org/rfc/rfc9110#section-6.6.2>). Trailers after content with a
-    /// `Content-Length` fail the request. Errors, and sending again, are as for [`from_stream`](Self::from_stream).
+    /// Trailers are sent only with a body in chunks. A `Trailer` field in the request makes the body chunked, and
+    /// should announce the trailers in any case (<https://www.rfc-editor.org/rfc/rfc9110#section-6.6.2>). Trailers
+    /// after content with a `Content-Length` fail the request. For errors, and for when such a request is sent again,
+    /// see [`from_stream`](Self::from_stream).
     ///
     /// ```
     /// let body = handclasp::Body::wrap(handclasp::Body::from("any http_body::Body"));
@@ -130,10 +131,10 @@ impl Body {
 
     /// Opens a regular file and creates a body of its content.
     ///
-    /// It is sent with the length that the file has now, and read in pieces of 64 KiB while it is sent, on the runtime's
-    /// threads for blocking work. What is appended to the file later is not sent. If the file becomes shorter, the request
-    /// fails with [`ErrorKind::Body`](crate::ErrorKind::Body). A request with such a body can be sent again, as one with
-    /// bytes. A tokio runtime is needed, here and while the file is sent.
+    /// The body has the length that the file has now. The file is read in pieces of 64 KiB while it is sent, on the
+    /// runtime's threads for blocking work. Bytes that are appended to the file later are not sent. If the file becomes
+    /// shorter, the request fails with [`ErrorKind::Body`](crate::ErrorKind::Body). A request with such a body can be
+    /// sent again, like a request with bytes. This function and the sending of the file need a tokio runtime.
     ///
     /// # Cancel safety
     ///
@@ -222,7 +223,7 @@ impl Body {
         matches!(self.kind, Kind::Given(_) | Kind::Received(_))
     }
 
-    /// Whether it has more trailers than a map of fields can hold.
+    /// Whether the body has more trailers than a map of fields can hold.
     pub(crate) fn has_too_many_trailers(&self) -> bool {
         matches!(self.kind, Kind::Overfull)
     }
@@ -308,7 +309,7 @@ impl Body {
         }
     }
 
-    /// Tells a received body that its content will be collected: content of up to `most` bytes then comes in one piece.
+    /// Asks a received body for its content in one piece, if the content has at most `most` bytes.
     pub(crate) fn gather(&mut self, most: usize) {
         if let Kind::Received(received) = &mut self.kind {
             received.gather(most);

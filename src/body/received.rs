@@ -1,7 +1,7 @@
 //! A response's content while it arrives.
 //!
-//! It knows the exchange that brings the content, and nothing of content that is sent. Invariant: the exchange, and with it
-//! the connection, is owned until the content ends, fails or is dropped, and not longer.
+//! This module knows the exchange that brings the content, and nothing of content that is sent. Invariant: the
+//! exchange, and with it the connection, is owned until the content ends, fails or is dropped, and not longer.
 
 use std::task::{Context, Poll, ready};
 
@@ -23,7 +23,7 @@ pub(super) struct Received {
     trailers: Option<Box<HeaderMap>>,
     /// Final timings, once an open exchange has ended or failed.
     timings: Option<Measured>,
-    /// How far the upload came, once there is no exchange.
+    /// Progress of the upload, once there is no exchange.
     upload: UploadProgress,
 }
 
@@ -38,7 +38,7 @@ enum Rest {
 }
 
 impl Received {
-    /// Creates the content of a response; without an exchange, `ready` is all of it.
+    /// Creates the content of a response. Without an exchange, `ready` is all of the content.
     #[inline]
     pub(super) fn new(
         ready: Bytes,
@@ -86,7 +86,7 @@ impl Received {
         })
     }
 
-    /// Says that the content will be collected: content of up to `most` bytes then comes in one piece.
+    /// Asks for the content in one piece, if it has at most `most` bytes.
     #[inline]
     pub(super) fn gather(&mut self, most: usize) {
         // Content that arrived with the head is a piece of its own.

@@ -1,7 +1,8 @@
 //! Content that is made while it is sent: the caller's stream or body, or a file.
 //!
-//! It knows nothing of requests. Invariants: a file yields exactly as many bytes as it had when it was opened, or fails if
-//! it has become shorter; a source that failed keeps failing and never appears to have ended; at most one piece is read ahead.
+//! This module knows nothing of requests. Invariants: a file yields exactly as many bytes as it had when it was opened,
+//! or fails if it has become shorter; a source that failed keeps failing and never appears to have ended; at most one
+//! piece is read ahead.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -21,8 +22,8 @@ use crate::error::BoxError;
 
 /// The caller's stream or body, with pieces converted to bytes and errors boxed.
 ///
-/// The mutex makes it `Sync` whatever the caller's type is. Content is polled through `get_mut`, so that no lock is held
-/// meanwhile. The source is dropped at its end, so that it is not polled again.
+/// The mutex makes this type `Sync`, whatever the caller's type is. Content is polled through `get_mut`, which takes no
+/// lock. The source is dropped at its end, so that it is not polled again.
 pub(super) struct Given(Mutex<State>);
 
 enum State {
@@ -76,7 +77,7 @@ impl Given {
         Poll::Ready(frame)
     }
 
-    /// Returns the size hint of the caller's body; an empty hint if another thread asks at the same moment.
+    /// Returns the size hint of the caller's body, or an empty hint if another thread asks at the same moment.
     pub(super) fn size_hint(&self) -> SizeHint {
         let Ok(state) = self.0.try_lock() else { return SizeHint::default() };
         match &*state {

@@ -1,6 +1,7 @@
 //! The wait for a connection: the connection that the pool hands over, or the timeout that ends the wait.
 //!
-//! It knows the pool's waits and the clocks, no HTTP. Invariant: a wait that ends without a connection leaves the pool's queue.
+//! This module knows the pool's waits and the clocks, but no HTTP. Invariant: a wait that ends without a connection
+//! leaves the pool's queue.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -21,7 +22,7 @@ use crate::timer::{RuntimeGone, Timer};
 enum Waited {
     Granted(Lease),
     Refused(NotGranted),
-    /// The limit has passed. The wait still knows what it waited for.
+    /// The limit has passed. Holds the wait, from which the error is made.
     TimedOut(Wait),
     /// The runtime has no timers.
     NoTimers,
@@ -50,7 +51,8 @@ impl Attempts<'_> {
     /// When the dial that this attempt waited for failed, a timeout has passed, or the pool was shut down.
     pub(super) async fn wait(&self, wait: Wait, exchange: &mut Exchange) -> Result<Lease> {
         exchange.trace().waits();
-        // The limits count from the start of the attempt: a connection that was found dead does not begin the wait anew.
+        // The limits count from the start of the attempt, so that the replacement of a dead connection does not extend
+        // them.
         let since = exchange.trace().attempt_started();
         let limit = self.limit(since, exchange);
         match self.wait_until(limit.at, wait).await? {
@@ -85,8 +87,8 @@ impl Attempts<'_> {
         earliest.unwrap_or_else(|| limit(NEVER, LimitedBy::Acquire))
     }
 
-    /// Waits until `at`. A connection that was handed over and taken back, because this future was not polled for a while, is
-    /// waited for again at the same place in the queue.
+    /// Waits until `at`. The pool takes a granted connection back if this future is not polled for a while. The wait
+    /// then goes on at the same place in the queue.
     async fn wait_until(&self, at: Instant, mut wait: Wait) -> Result<Waited> {
         let mut timer = Timer::default();
         let waited = loop {

@@ -1,8 +1,9 @@
-//! The attempts of a request to one URL: one try on one connection in named steps, and what a later attempt has to know.
+//! The attempts of a request to one URL. Each attempt is one try on one connection, in named steps. [`Attempts`] keeps
+//! the state that later attempts need.
 //!
 //! [`Call::run`] calls the steps in their order: [`prepare`](Attempts::prepare), [`acquire`](Attempts::acquire),
-//! [`exchange`](Attempts::exchange), [`finish`](Attempts::finish). It decides nothing about resending. Invariant: each step
-//! leaves the exchange either ready for the next step or with its trace ended.
+//! [`exchange`](Attempts::exchange), [`finish`](Attempts::finish). This module decides nothing about resending.
+//! Invariant: each step leaves the exchange either ready for the next step or with its trace ended.
 
 use std::future::poll_fn;
 use std::time::Duration;
@@ -33,17 +34,17 @@ pub(super) struct Attempts<'a> {
     pub(super) route: RouteRef<'a>,
     names: Names<'a>,
     is_idempotent: bool,
-    /// How long ago a connection may have been used at most, for a request that must not be sent twice.
+    /// Longest time for which a connection may have been idle, if the request must not be sent twice.
     pub(super) fresh: Option<Duration>,
     /// Whether the request says `Connection: close`.
     closes: bool,
-    /// Length of content, in bytes, from which on the request gets an expectation.
+    /// Length of content, in bytes, from which the request gets an expectation.
     expect_above: Option<u64>,
     /// Whether the request was repeated.
     is_repeated: bool,
-    /// Whether a 417 in HTTP/1.0 refused the request, so that it is sent as to an HTTP/1.0 server.
+    /// Whether the server answered 417 in HTTP/1.0. The request is then prepared as for an HTTP/1.0 server.
     as_http10: bool,
-    /// The wait of the next attempt, which takes the place of the closed connection in the pool.
+    /// Wait of the next attempt. The wait keeps the place of the closed connection in the pool for that attempt.
     waiting: Option<Wait>,
 }
 
@@ -55,7 +56,7 @@ pub(super) enum Outcome {
     Lost(Error),
     /// Bytes came before the request head was written.
     Premature(Error),
-    /// Anything else.
+    /// The attempt failed in any other way.
     Failed(Error),
 }
 
@@ -66,7 +67,7 @@ pub(super) enum Finished {
     Resend,
     /// The response is complete, and its connection was given back or closed.
     Complete(Response),
-    /// The content of the response goes on after `ready`, and the exchange brings it.
+    /// More content follows `ready`. The exchange reads it.
     Open {
         head: Box<Head>,
         ready: Bytes,
@@ -140,7 +141,7 @@ impl<'a> Attempts<'a> {
     ///
     /// # Errors
     ///
-    /// When no connection is to be had.
+    /// When the pool refuses the request, or the wait for a connection fails.
     #[inline]
     pub(super) async fn acquire(&mut self, exchange: &mut Exchange) -> Result<()> {
         let began = exchange.trace().attempt_started();
@@ -179,8 +180,8 @@ impl<'a> Attempts<'a> {
         }
     }
 
-    /// Closes a connection that was found dead, and attaches another one. Nothing was written, so that the head and the pieces
-    /// of the body that are encoded stay.
+    /// Closes a connection that was found dead, and attaches another one. Nothing was written, so that the encoded head
+    /// and pieces of the body can be sent on the new connection.
     async fn replace(&self, dead: Lease, reason: DropReason, exchange: &mut Exchange) -> Result<()> {
         match dead.replace(reason, self.fresh) {
             Ok(lease) => {
@@ -281,7 +282,8 @@ impl<'a> Attempts<'a> {
         self.waiting = Some(dead.redial(reason, why));
     }
 
-    /// Makes the response. Takes the content that came with the head, and gives the connection back if that was all of it.
+    /// Makes the response. Takes the content that came with the head. If that is all of the content, gives the
+    /// connection back.
     #[inline]
     fn answer(&self, received: ResponseHead, exchange: &mut Exchange) -> Finished {
         exchange.set_answered();
@@ -320,7 +322,7 @@ impl<'a> Attempts<'a> {
     }
 }
 
-/// Returns the reason for which an attempt that ended so closes its connection.
+/// Returns the reason for which an attempt that ended by `end` closes its connection.
 fn drop_reason(end: End) -> DropReason {
     match end {
         End::Lost | End::RequestTimeout => DropReason::PeerClosed,

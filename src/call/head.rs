@@ -1,6 +1,6 @@
 //! The request head: the fields that a client adds to every request, and the parts that the codec asks for.
 //!
-//! It does no I/O. Invariant: a field that the caller has set is never replaced.
+//! This module does no I/O. Invariant: a field that the caller has set is never replaced.
 
 use std::borrow::Cow;
 
@@ -26,7 +26,8 @@ impl Call<'_> {
         let defaults = &self.env.request.default_headers;
         let is_empty = matches!(body.length(), BodyLength::None | BodyLength::Known(0));
         for name in defaults.keys() {
-            // A request without content has nothing for which it could wait.
+            // A default `Expect` is not added to a request without content, because no content would wait for the
+            // server.
             if has(self.headers, name) || (*name == EXPECT && is_empty) {
                 continue;
             }
@@ -79,7 +80,7 @@ impl<'a> Names<'a> {
     }
 }
 
-/// Whether the request has NTLM or Negotiate credentials, which a server takes for those of the whole connection.
+/// Whether the request has NTLM or Negotiate credentials. A server applies such credentials to the whole connection.
 pub(super) fn binds_connection(headers: &HeaderMap) -> bool {
     headers.iter().any(|(name, value)| {
         (*name == AUTHORIZATION || *name == PROXY_AUTHORIZATION) && {
@@ -89,7 +90,7 @@ pub(super) fn binds_connection(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Whether there is a field of this name. For small maps a linear scan is faster than hashing.
+/// Whether `headers` has a field of this name. For small maps a linear scan is faster than hashing.
 #[inline]
 pub(super) fn has(headers: &HeaderMap, name: &HeaderName) -> bool {
     if headers.len() <= 8 { headers.keys().any(|key| key == name) } else { headers.contains_key(name) }

@@ -1,7 +1,8 @@
-//! Servers that speak HTTP/1.0, which understand neither chunks nor expectations: the memory of them, and how a request for
-//! them is prepared.
+//! Servers that speak HTTP/1.0, which understand neither chunks nor expectations. This module remembers them and
+//! prepares the requests for them.
 //!
-//! It writes nothing to a connection. Invariant: a server that was seen to speak HTTP/1.0 gets no chunks and no expectation.
+//! This module writes nothing to a connection. Invariant: a server that was seen to speak HTTP/1.0 gets no chunks and
+//! no expectation.
 
 mod memory;
 
@@ -34,14 +35,15 @@ pub(super) struct Http10Servers {
 }
 
 impl Http10Servers {
-    /// Whether a response of this version teaches nothing: it is HTTP/1.1, and no server is known to speak HTTP/1.0.
+    /// Whether a response of this version changes nothing: the version is HTTP/1.1, and no server is known to speak
+    /// HTTP/1.0.
     #[inline]
     pub(super) fn is_usual(&self, version: Version) -> bool {
         version != Version::HTTP_10 && !self.is_any.load(Ordering::Relaxed)
     }
 
-    /// Learns from a response: remembers a server of HTTP/1.0, and forgets one that speaks HTTP/1.1 by now. `closes`: whether
-    /// the connection closes after the response.
+    /// Learns the server's version from a response: remembers a server that speaks HTTP/1.0, and forgets a server that
+    /// now speaks HTTP/1.1. `closes` tells whether the connection closes after the response.
     pub(super) fn learn(
         &self,
         origin: u64,
@@ -76,8 +78,8 @@ impl Http10Servers {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reads a body of unknown length into memory, for a server that has to know the length beforehand. Nothing of the request
-    /// is written meanwhile, so that the write timeout `after` limits the time that this takes.
+    /// Reads a body of unknown length into memory, for a server that needs the length before the content. The write
+    /// timeout `after` limits the time for this, because nothing of the request is written meanwhile.
     ///
     /// # Errors
     ///
@@ -97,7 +99,7 @@ impl Http10Servers {
         let is_whole = poll_fn(|cx| {
             if let Poll::Ready(outcome) = upload.poll_gather(&mut gathered, GATHERED, cx) {
                 return Poll::Ready(outcome.map_err(|error| {
-                    // The caller's own failure says nothing of the server's version.
+                    // A failure of the caller's body says nothing about the server's version.
                     doubt.origin = None;
                     failed("the request's body failed while it was read").because(error)
                 }));
@@ -137,14 +139,15 @@ fn out_of_time(deadline: Deadline, is_total: bool) -> Error {
     Error::timeout(Phase::Send, deadline.after, message)
 }
 
-/// Prepares the fields that announce the request's body: chunks, expectation and trailers. `expect_above`: the length of
-/// content from which on the request gets an expectation. `is_http10`: whether the server speaks HTTP/1.0. It is only asked if
-/// that makes a difference.
+/// Prepares the fields that announce the request's body: chunks, expectation and trailers. Returns whether the body has
+/// to be read into memory before the head is encoded. `expect_above` is the length of content from which the request
+/// gets an expectation. `is_http10` tells whether the server speaks HTTP/1.0, and is called only if the answer makes a
+/// difference.
 ///
 /// > A client MUST NOT send a request containing Transfer-Encoding unless it knows the server will handle HTTP/1.1
 /// > requests (or later minor revisions)
 ///
-/// <https://www.rfc-editor.org/rfc/rfc9112#section-6.1>. Returns whether the body has to be read into memory for that.
+/// <https://www.rfc-editor.org/rfc/rfc9112#section-6.1>.
 #[inline]
 pub(super) fn announce(
     headers: &mut HeaderMap,
@@ -193,8 +196,9 @@ fn announce_http10(headers: &mut HeaderMap, upload: &Upload, is_coded: bool, has
     true
 }
 
-/// Forgets that an origin speaks HTTP/1.0, if it is dropped before the body was gathered. The next request then asks the server
-/// again, because a request that is never sent cannot learn a new version.
+/// Guard of a body that is being gathered. If the guard is dropped before the body is complete, it forgets that the
+/// origin speaks HTTP/1.0. The reason is that a request that is never sent cannot learn a new version. The next request
+/// is sent as to an HTTP/1.1 server, and learns the version again.
 struct Doubt<'a> {
     servers: &'a Http10Servers,
     /// `None` once the body was gathered.
@@ -209,5 +213,5 @@ impl Drop for Doubt<'_> {
     }
 }
 
-/// Number of bytes that are held at most of a body whose length a server has to know beforehand.
+/// Largest body, in bytes, that is read into memory for a server that needs the length before the content.
 const GATHERED: usize = 1 << 20;

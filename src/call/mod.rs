@@ -36,12 +36,13 @@ use crate::pool::Pool;
 use crate::pool::key::RouteRef;
 use crate::response::Response;
 
-/// What all calls of one client share.
+/// The state and settings that all calls of one client share.
 #[derive(Debug)]
 pub(crate) struct Environment {
     pub(crate) pool: Pool,
     exchange: ExchangeConfig,
-    /// Timeouts of a request that has none of its own: without a total timeout, and with one.
+    /// Timeouts of a request that sets none itself. The first entry is for a request without a total timeout, the
+    /// second for a request with one.
     timeouts: [Timeouts; 2],
     request: RequestConfig,
     http10: Http10Servers,
@@ -54,7 +55,7 @@ impl Environment {
     }
 }
 
-/// A request on its way. The URI goes to the response afterwards, so that it is only borrowed here.
+/// A request on its way. The URI is only borrowed, because the caller moves it into the response afterwards.
 #[derive(Debug)]
 pub(crate) struct Call<'a> {
     pub(crate) env: &'a Environment,
@@ -69,11 +70,11 @@ impl Call<'_> {
     ///
     /// # Errors
     ///
-    /// When a layer fails. The error does not know the request's URI yet.
+    /// When a layer fails. The caller adds the request's URI to the error.
     #[inline]
     pub(crate) async fn run(mut self, body: Body) -> Result<Response> {
         self.complete(&body)?;
-        // Hops: a redirect will begin the next one here, with its own URI, cookies and credentials.
+        // A redirect will begin its next hop here, with its own URI, cookies and credentials.
         let route = RouteRef::of(self.uri)?.isolated(self.settings.isolation.as_ref());
         let mut attempts = Attempts::new(self, route);
         let mut exchange = attempts.open(body);
@@ -85,7 +86,7 @@ impl Call<'_> {
                 Finished::Resend => {}
                 Finished::Failed(error) => return Err(error),
                 Finished::Complete(response) => return Ok(response),
-                // Decoding of the content will wrap the body here, and in the arm above.
+                // Decoding of the content will wrap the body in this arm and in the arm of `Complete`.
                 Finished::Open { head, ready } => {
                     let upload = head.upload;
                     return Ok(Response::new(head, Body::received(ready, Some(exchange), None, upload)));

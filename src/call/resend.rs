@@ -1,11 +1,12 @@
 //! Whether a request is sent again after an attempt: one pure function, one table.
 //!
-//! A request is sent again for two reasons. First, a server may close an idle connection at the very moment at which a request
-//! is sent on it. The server has then never seen that request, as far as anyone can tell. This is what makes reuse safe; it is
-//! not a retry policy. Second, a server may refuse an expectation (417), which the request can do without.
+//! A request is sent again for two reasons. First, a server may close an idle connection at the very moment at which a
+//! request is sent on it. The server has then never seen that request, as far as anyone can tell. Sending the request
+//! again makes reuse safe, and is not a retry policy. Second, a server may refuse an expectation with a 417. The
+//! request is then sent without the expectation.
 //!
-//! It knows nothing of sockets. Invariants: a request on a new connection is never repeated. A request that the server may have
-//! acted on is only repeated if that does no harm. A request is repeated once.
+//! This module knows nothing of sockets. Invariants: a request on a new connection is never repeated. A request that
+//! the server may have acted on is only repeated if that does no harm. A request is repeated once.
 
 use http::{HeaderMap, Method};
 
@@ -14,12 +15,11 @@ use crate::error::Written;
 /// How an attempt ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// The connection was closed or reset. Which of the two says nothing about what the server did.
+    /// The connection was closed or reset. Neither a close nor a reset tells whether the server acted on the request.
     Lost,
-    /// Bytes came before the request head was written. They do not answer the request.
+    /// Bytes came before the request head was written. These bytes do not answer the request.
     Premature,
-    /// The server answered 408 and closes the connection: it had given up waiting for a request while the connection was
-    /// idle.
+    /// The server answered 408 and closes the connection, because no request had come while the connection was idle.
     RequestTimeout,
     /// The server answered 417.
     ExpectationFailed {
@@ -32,7 +32,8 @@ pub(crate) enum End {
     },
     /// The server answered with any other status.
     Answered,
-    /// Anything else: a deadline, a breach of the protocol, a body that failed.
+    /// The attempt failed in any other way: a deadline passed, the server broke the protocol, or the request's body
+    /// failed.
     Failed,
 }
 
@@ -61,7 +62,8 @@ pub(crate) enum Decision {
     Done,
     /// The request is sent again as it is.
     Repeat,
-    /// The request is sent again without its expectation; if `as_http10`, as to a server that speaks HTTP/1.0.
+    /// The request is sent again without its expectation. If `as_http10`, the request is then prepared as for a server
+    /// that speaks HTTP/1.0.
     WithoutExpectation { as_http10: bool },
 }
 
@@ -71,8 +73,8 @@ pub(crate) fn decide(facts: &Facts) -> Decision {
     match facts.end {
         // > A client that receives a 417 (Expectation Failed) status code in response to a request containing a
         // > 100-continue expectation SHOULD repeat that request without a 100-continue expectation
-        // <https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1>. The server may have acted on content that was sent
-        // although it had not asked for it.
+        // <https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1>. If content was sent, only an idempotent request is
+        // repeated, because the server may have acted on that content.
         End::ExpectationFailed { is_expected: true, is_head_alone, is_http10 }
             if facts.is_replayable && (facts.is_idempotent || is_head_alone) =>
         {
@@ -121,7 +123,7 @@ mod tests {
         ends
     }
 
-    /// The decision by a list of all rows that send a request again.
+    /// Returns the decision according to a list of all rows in which a request is sent again.
     fn by_the_list(facts: &Facts) -> Decision {
         let Facts { end, is_reused, is_repeated, written, is_answered, is_replayable, is_idempotent } =
             *facts;

@@ -17,7 +17,7 @@ pub(crate) struct RequestConfig {
     pub(crate) timeout: Setting,
     /// Largest content that is collected in memory, in bytes: 256 MiB by default.
     pub(crate) max_collected_body: usize,
-    /// Length of content, in bytes, from which on a request says `Expect: 100-continue`.
+    /// Length of content, in bytes, from which a request says `Expect: 100-continue`.
     pub(crate) expect_continue_above: Option<u64>,
     pub(crate) on_informational: Option<Informed>,
     /// Whether every request says `Connection: close`, because no connection is kept.
@@ -83,15 +83,15 @@ pub enum RequestTarget {
     Origin,
     /// `http://host/path?query`, for a server that is a proxy.
     Absolute,
-    /// `*`, the server as a whole. Only for OPTIONS.
+    /// `*`, for the server as a whole. Only OPTIONS can have this form.
     Asterisk,
-    /// `host:port`, the destination of the tunnel that CONNECT asks a proxy for, instead of the URL's. The Host field has the
-    /// same value. Only for CONNECT.
+    /// `host:port`, for the destination of the tunnel that CONNECT asks a proxy for. This destination replaces the host
+    /// and port of the URL, also in the Host field. Only CONNECT can have this form.
     Authority(String),
 }
 
 impl fmt::Debug for RequestTarget {
-    /// Leaves out user and password.
+    /// Writes the target without user and password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Origin => f.write_str("Origin"),

@@ -1,7 +1,7 @@
 //! The chunked transfer coding: a decoder, and the line that an encoder writes before each chunk.
 //!
-//! It knows neither heads nor connections, and copies no data. Invariants: every byte of framing is checked, and checked
-//! only once, however the input is split; nothing is allocated for a size that was only announced.
+//! This module knows neither heads nor connections, and copies no data. Invariants: every byte of framing is checked,
+//! and checked only once, however the input is split; nothing is allocated for a size that was only announced.
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::HeaderMap;
@@ -25,7 +25,8 @@ pub(super) struct ChunkDecoder {
     state: State,
     /// Number of bytes on the current chunk-size line besides the first sixteen digits of the size.
     line: u32,
-    /// The same number over all chunk-size lines so far, less the number of content bytes received.
+    /// Number of bytes that `line` has counted over all chunk-size lines so far, minus the number of content bytes
+    /// received.
     extensions: i64,
     /// Whether a departure from the grammar was accepted.
     lenient: bool,
@@ -33,12 +34,12 @@ pub(super) struct ChunkDecoder {
 
 #[derive(Debug)]
 enum State {
-    /// In the digits of a chunk size. `digits` counts up to [`MAX_SIZE_DIGITS`], leading zeros included.
+    /// Reading the digits of a chunk size. `digits` counts up to [`MAX_SIZE_DIGITS`], leading zeros included.
     Size {
         digits: u8,
         size: u64,
     },
-    /// In whitespace after the size. Unless an extension follows, the whitespace is a departure from the grammar.
+    /// Reading whitespace after the size. Unless an extension follows, the whitespace is a departure from the grammar.
     AfterSize {
         size: u64,
     },
@@ -82,7 +83,7 @@ enum Part {
 #[derive(Debug)]
 pub(super) enum Piece {
     Data(Bytes),
-    /// The end, with the trailers that have allowed names, if there are any.
+    /// The end of the body. Holds the trailers with allowed names, if there are any.
     End(Option<HeaderMap>),
 }
 
@@ -124,7 +125,7 @@ impl ChunkDecoder {
         }
     }
 
-    /// Checks the undecoded rest in `buf`, after which no byte will come.
+    /// Checks the undecoded bytes in `buf`, after the server has closed the connection.
     pub(super) fn check(&self, buf: &[u8]) -> Result<(), ProtocolError> {
         match &self.state {
             State::Trailers(scan) => scan.check(buf),
@@ -237,8 +238,9 @@ impl Part {
     ///
     /// > chunk-ext-name = token, chunk-ext-val = token / quoted-string
     ///
-    /// <https://www.rfc-editor.org/rfc/rfc9112#section-7.1.1>. Either may be missing here; the caller checks that,
-    /// because nothing can hide in it. Something could hide in quotes that do not close and in whitespace at the end.
+    /// <https://www.rfc-editor.org/rfc/rfc9112#section-7.1.1>. A missing name or value is accepted here, because it
+    /// cannot hide other bytes. The caller checks whether the limits allow it. Quotes that do not close, and whitespace
+    /// at the end, are refused, because they could hide other bytes.
     fn next(self, byte: u8) -> Option<Self> {
         Some(match (self, byte) {
             (Self::Quoted, b'"') => Self::Quote,
@@ -273,7 +275,8 @@ impl Part {
     }
 }
 
-/// Takes up to `remaining` bytes from `buf` without copying, and subtracts them from `remaining`. Both must be above zero.
+/// Takes up to `remaining` bytes from `buf` without copying, and subtracts them from `remaining`. `buf` must not be
+/// empty, and `remaining` must be above zero.
 pub(super) fn take(buf: &mut BytesMut, remaining: &mut u64) -> Bytes {
     let available = buf.len();
     let length = usize::try_from(*remaining).map_or(available, |wanted| wanted.min(available));
@@ -281,8 +284,8 @@ pub(super) fn take(buf: &mut BytesMut, remaining: &mut u64) -> Bytes {
     buf.split_to(length).freeze()
 }
 
-/// Appends the line that stands before a chunk's data. CRLF must follow the data. `len` must be above zero, because a
-/// chunk of zero bytes ends the body.
+/// Appends the line before a chunk's data. CRLF must follow the data. `len` must be above zero, because a chunk of zero
+/// bytes ends the body.
 pub(super) fn encode_chunk_start(len: usize, dst: &mut BytesMut) {
     let mut line = [0; usize::BITS as usize / 4 + 2];
     let mut start = line.len() - 2;
@@ -491,7 +494,8 @@ mod tests {
         let limits =
             Limits { chunk_extensions: 6, chunk_line: 5, trailers: 12, fields: 2, ..Limits::default() };
         for (wire, expected) in [
-            // Six bytes plus the content received, so that the second line may have four.
+            // The limit is six bytes plus the one byte of content received. The first line takes three bytes, and the
+            // second line may take four.
             ("1;ab\r\nx\r\n0;abc\r\n\r\n", None),
             ("1;ab\r\nx\r\n0;abcd\r\n\r\n", Some(ProtocolError::ChunkExtensionsTooLarge)),
             ("3;abc\r\nxyz\r\n0;abcd\r\n\r\n", None),

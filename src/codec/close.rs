@@ -1,13 +1,13 @@
 //! Why a connection must be closed after an exchange instead of being used again.
 //!
-//! A reason is not an error: the exchange may have succeeded. Nothing here knows how the reasons are found. Invariant: a
-//! reason that was put into [`CloseReasons`] is never taken out.
+//! A reason is not an error: the exchange may have succeeded. This module does not know how the reasons are found.
+//! Invariant: a reason that was put into [`CloseReasons`] is never taken out.
 
 use std::fmt;
 
 /// One reason to close a connection after its exchange.
 ///
-/// [`explain`](Self::explain) says it in a sentence.
+/// [`explain`](Self::explain) returns the reason as a sentence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CloseReason {
@@ -58,9 +58,9 @@ impl CloseReason {
             Self::PeerClose => "the server sent `connection: close`",
             Self::OwnClose => "the request said `connection: close`",
             Self::Http10 => "the server answered in HTTP/1.0 without `connection: keep-alive`",
-            Self::CloseDelimited => "the end of the response body was the end of the connection",
+            Self::CloseDelimited => "the server ended the response body by closing the connection",
             Self::Http10TransferEncoding => "the server sent transfer-encoding in an HTTP/1.0 response",
-            Self::Lenient => "the framing of the response departed from the grammar",
+            Self::Lenient => "the server departed from the grammar in the framing of the response",
             Self::Surplus => "the server sent bytes after the end of the response",
             Self::UploadAborted => "the upload was given up",
             Self::UploadUnfinished => "the response ended before the upload did",

@@ -1,7 +1,7 @@
 //! Checks a request head and writes it.
 //!
-//! It knows neither the connection nor the response. Invariant: whatever the caller passed, either one well-framed head is
-//! written, or an error is returned and nothing is written.
+//! This module knows neither the connection nor the response. Invariant: whatever the caller passed, either one
+//! well-framed head is written, or an error is returned and nothing is written.
 
 use bytes::{BufMut, BytesMut};
 use http::Method;
@@ -15,10 +15,10 @@ use super::target::is_host;
 use super::trailers;
 use super::upgrade::Offer;
 
-/// What the machine needs to know of a head that was written.
+/// What the machine needs to know about a head that was written.
 #[derive(Debug)]
 pub(super) struct Encoded {
-    /// Announced length of the body, for which the caller's framing fields count too.
+    /// Announced length of the body, with the caller's framing fields taken into account.
     pub(super) body: BodyLength,
     /// Whether the head says `Connection: close`.
     pub(super) says_close: bool,
@@ -41,7 +41,8 @@ pub(super) fn encode(request: &RequestHead<'_>, dst: &mut BytesMut) -> Result<En
     }
     // > If the target URI includes an authority component, then a client MUST send a field value for Host that is
     // > identical to that authority component, excluding any userinfo
-    // <https://www.rfc-editor.org/rfc/rfc9112#section-3.2>. The absolute and authority forms show the server both.
+    // <https://www.rfc-editor.org/rfc/rfc9112#section-3.2>. A target in the absolute or authority form shows the server
+    // both values.
     if let Some(host) = fields.host
         && let Some(authority) = request.target.authority()
         && !host.eq_ignore_ascii_case(authority)
@@ -72,7 +73,7 @@ pub(super) fn encode(request: &RequestHead<'_>, dst: &mut BytesMut) -> Result<En
         length => length + SEPARATOR.len() + framing_value.len(),
     };
     let begin = dst.len();
-    // Four line ends: of two lists, of the framing field, and of the head.
+    // Reserves four line ends: one for each of the two lists, one for the framing field, and one for the head.
     dst.reserve(size + lists_size + framing_size + 4 * CRLF.len());
     dst.resize(begin + size, 0);
     let mut head = Room(&mut dst[begin..]);
@@ -110,7 +111,7 @@ pub(super) fn encode(request: &RequestHead<'_>, dst: &mut BytesMut) -> Result<En
     })
 }
 
-/// Returns the length of the body, for which the caller's framing fields count too.
+/// Returns the length of the body, with the caller's framing fields taken into account.
 fn body_length(request: &RequestHead<'_>, fields: &Fields<'_>) -> Result<BodyLength, Misuse> {
     let has_trailers = request.known_trailers().is_some();
     let body = match (request.body, fields.length) {
@@ -133,7 +134,7 @@ fn body_length(request: &RequestHead<'_>, fields: &Fields<'_>) -> Result<BodyLen
     Ok(body)
 }
 
-/// What the head says of the body's length.
+/// What the head says about the body's length.
 enum Announcement {
     Nothing,
     Length(u64),
@@ -173,12 +174,12 @@ impl Room<'_> {
     }
 }
 
-/// Returns the size of a list, each of whose elements comes with the text that stands before it.
+/// Returns the size of a list. Each element comes with the text that is written before it.
 fn list_size<'a>(elements: impl Iterator<Item = (&'a str, &'static str)>) -> usize {
     elements.map(|(name, before)| before.len() + name.len()).sum()
 }
 
-/// Appends a list, each of whose elements comes with the text that stands before it, and the end of the line.
+/// Appends a list and the end of its line. Each element comes with the text that is written before it.
 fn put_list<'a>(elements: impl Iterator<Item = (&'a str, &'static str)>, dst: &mut BytesMut) {
     let mut is_there = false;
     for (name, before) in elements {

@@ -15,7 +15,7 @@ use std::fmt;
 pub enum ProtocolError {
     /// The first bytes cannot begin an HTTP/1 response.
     NotHttp,
-    /// The response is of another major version.
+    /// The response has another major version of HTTP.
     UnsupportedVersion,
     /// The status line is malformed.
     BadStatusLine,
@@ -199,7 +199,7 @@ impl Error for ProtocolError {}
 pub enum Misuse {
     /// The request target is empty, relative, or has a byte that must be percent-encoded.
     BadTarget,
-    /// The method does not go with this form of target.
+    /// The method does not allow this form of target.
     TargetForm,
     /// Neither the target nor the headers name a host.
     NoHost,
@@ -271,7 +271,7 @@ impl fmt::Display for Misuse {
                 "the request target is empty, relative or has a byte that must be percent-encoded (RFC 9112, section 3.2)"
             }
             Self::TargetForm => {
-                "the method does not go with this form of request target (RFC 9112, section 3.2): CONNECT takes `host:port`, only OPTIONS takes `*`"
+                "the method does not allow this form of request target (RFC 9112, section 3.2): CONNECT takes `host:port`, only OPTIONS takes `*`"
             }
             Self::NoHost => "the request names no host: give one in the URL or in a host header",
             Self::BadHost => "the request names a malformed host (RFC 9110, section 7.2)",
@@ -301,7 +301,7 @@ impl fmt::Display for Misuse {
                 "the request has a body, but CONNECT and TRACE cannot carry one (RFC 9110, section 9.3)"
             }
             Self::BadConnection => {
-                "the connection header has an option that cannot be one, or both close and keep-alive (RFC 9110, section 7.6.1)"
+                "the connection header has an element that cannot be an option, or says both close and keep-alive (RFC 9110, section 7.6.1)"
             }
             Self::CloseContradicted => {
                 "a header says keep-alive, but the request's settings close the connection (RFC 9110, section 7.6.1): leave it out"
@@ -309,13 +309,13 @@ impl fmt::Display for Misuse {
             Self::ProxyConnection => {
                 "the proxy-connection header cannot be sent: use connection (RFC 9112, appendix C.2.2)"
             }
-            Self::BadTe => "the te header is not exactly `trailers` (RFC 9110, section 10.1.4)",
+            Self::BadTe => "the te header is not exactly `trailers` (RFC 9110, section 10.1.4): leave it out",
             Self::BadUpgrade => "the upgrade header is not a list of protocols (RFC 9110, section 7.8)",
             Self::BadExpect => {
-                "the expect header is not exactly `100-continue`, or is sent twice (RFC 9110, section 10.1.1)"
+                "the expect header is not exactly `100-continue`, or there are several (RFC 9110, section 10.1.1)"
             }
             Self::ExpectWithoutBody => {
-                "the request expects 100-continue, but has no body to send then (RFC 9110, section 10.1.1)"
+                "the request expects 100-continue, but has no body (RFC 9110, section 10.1.1): leave the expect header out"
             }
             Self::SeveralFields => {
                 "the request has several headers of a name that allows only one (RFC 9110, section 5.3)"
@@ -333,7 +333,7 @@ impl fmt::Display for Misuse {
                 "the request has trailers, but no chunked body to send them after (RFC 9112, section 7.1.2)"
             }
             Self::HeadAlreadySent => "the request head was encoded twice: use a new machine for each request",
-            Self::HeadNotSent => "the request body was encoded before the head",
+            Self::HeadNotSent => "the request body was encoded before the head: encode the head first",
             Self::MoreThanPromised => "the request body is longer than the length that was promised for it",
             Self::FewerThanPromised { missing } => {
                 return write!(f, "the request body ended {missing} bytes before its promised length");

@@ -1,7 +1,7 @@
 //! Field maps that are used again: each thread keeps a few empty ones.
 //!
-//! It knows no meaning of any field. Invariants: a map that is taken out is empty; the number of kept maps and the size of
-//! each are limited.
+//! This module knows no meaning of any field. Invariants: a map that is taken out is empty; the number of kept maps and
+//! the size of each are limited.
 
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
@@ -9,12 +9,12 @@ use std::sync::LazyLock;
 
 use http::HeaderMap;
 
-/// A field map that goes back to the thread when it is dropped. It takes a map from the thread at the first write.
+/// A field map that goes back to the thread when it is dropped. The first write takes a map from the thread.
 #[derive(Clone, Default)]
 pub(crate) struct FieldMap(Option<Box<HeaderMap>>);
 
 impl FieldMap {
-    /// Returns the map for good: it does not go back to the thread.
+    /// Returns the map, which then does not go back to the thread.
     pub(crate) fn take(mut self) -> HeaderMap {
         self.0.take().map_or_else(HeaderMap::new, |map| *map)
     }

@@ -1,7 +1,8 @@
 //! Rules for the caller's request fields: framing, connection options, expectations.
 //!
-//! It knows the rules of single fields and of the whole section, and not how a head is written. Invariant: a field that
-//! concerns only the next hop is always named in Connection, by the caller or by [`Fields::missing_options`].
+//! This module knows the rules of single fields and of the whole section, and not how a head is written. Invariant: a
+//! field that concerns only the next hop is always named in Connection, by the caller or by
+//! [`Fields::missing_options`].
 
 use http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, PROXY_AUTHORIZATION};
 use http::{HeaderMap, HeaderName, Method, header};
@@ -160,7 +161,7 @@ impl<'a> Fields<'a> {
         self.needed.0 & !self.named.0 != 0
     }
 
-    /// Returns the connection options that must be named but are not, each with the text that stands before it.
+    /// Returns the connection options that must be named but are not, each with the text that is written before it.
     ///
     /// > When a field aside from Connection is used to supply control information for or about the current connection,
     /// > the sender MUST list the corresponding field name within the Connection header field.
@@ -270,7 +271,8 @@ fn is_for_all_recipients(name: &[u8]) -> bool {
     PREFIXES.iter().any(starts_with) || NAMES.iter().any(|other| name.eq_ignore_ascii_case(other))
 }
 
-/// Checks a TE field. Only `trailers` is allowed, because this client decodes no transfer coding but chunked, and
+/// Checks a TE field. Only `trailers` is allowed, because this client decodes no transfer coding but chunked. The name
+/// of that coding is refused too:
 ///
 /// > A client MUST NOT send the chunked transfer coding name in TE
 ///
@@ -296,7 +298,7 @@ fn check_singletons(headers: &HeaderMap) -> Result<(), Misuse> {
 }
 
 /// Names that allow only one field line. Host, Content-Length, Transfer-Encoding and Expect are missing here because
-/// [`Fields::note`] checks them. Cookie is here because
+/// [`Fields::note`] checks them. Cookie is in the list for this reason:
 ///
 /// > the user agent MUST NOT attach more than one Cookie header field.
 ///

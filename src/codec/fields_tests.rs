@@ -43,7 +43,7 @@ fn encode(
     Ok((rest.strip_suffix("\r\n").unwrap().to_owned(), machine))
 }
 
-/// Fields of a GET, and the outcome.
+/// Encodes a GET with these fields, and returns the outcome.
 fn get(fields: &[(&'static str, &'static str)]) -> Result<String, Misuse> {
     encode(&Method::GET, fields, BodyLength::None, false, &[]).map(|(head, _)| head)
 }

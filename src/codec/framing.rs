@@ -1,7 +1,7 @@
 //! The length of a message: the numbered steps of RFC 9112, section 6.3, as one pure function.
 //!
-//! It knows the values of the framing fields, and neither their place in the head nor the bytes after it. Invariant: a head
-//! that does not make exactly one valid statement about the length is an error, never a guess.
+//! This module knows the values of the framing fields, and neither their place in the head nor the bytes after it.
+//! Invariant: a head that does not make exactly one valid statement about the length is an error, never a guess.
 
 use http::StatusCode;
 
@@ -45,7 +45,7 @@ pub(super) enum Asked {
     Other,
 }
 
-/// What the framing fields of one head say, collected line by line.
+/// The framing fields of one head, collected line by line.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct FramingFields {
     pub(super) length: Length,
@@ -98,12 +98,12 @@ pub(super) fn message_length(
         return Ok(Framing::None);
     }
 
-    // 2. 2xx to CONNECT: a tunnel; "a client MUST ignore any Content-Length or Transfer-Encoding".
+    // 2. 2xx to CONNECT: a tunnel: "a client MUST ignore any Content-Length or Transfer-Encoding".
     if is_tunnel {
         return Ok(Framing::Tunnel);
     }
 
-    // 3. Both: "ought to be handled as an error". With the leniency, Transfer-Encoding decides, and the machine closes the
+    // 3. Both fields: "ought to be handled as an error". With the leniency, Transfer-Encoding decides, and the machine closes the
     //    connection after the response.
     if fields.coding != Coding::Absent
         && fields.length != Length::Absent
@@ -128,9 +128,9 @@ pub(super) fn message_length(
         // 5. An invalid Content-Length: "the user agent MUST close the connection and discard the received response".
         Length::Invalid => Err(ProtocolError::BadContentLength),
         Length::Conflicting => Err(ProtocolError::ConflictingContentLength),
-        // 6. A valid one.
+        // 6. A valid Content-Length: the body has this number of bytes.
         Length::Valid { length, .. } => Ok(Framing::Length(length)),
-        // 7. is for requests. 8. Neither field: the body ends when the server closes the connection.
+        // Step 7 is for requests. 8. Neither field: the body ends when the server closes the connection.
         Length::Absent => Ok(Framing::UntilClose),
     }
 }
@@ -138,8 +138,8 @@ pub(super) fn message_length(
 impl FramingFields {
     /// Whether the head of a response without a body has framing fields that no such response may have.
     ///
-    /// The end of this head is certain. But a proxy that does not know that the response has no body may look for its end
-    /// elsewhere.
+    /// For this client, such a response ends with its head. A proxy that does not know that the response has no body
+    /// may look for the end elsewhere.
     ///
     /// > A server MUST NOT send a Transfer-Encoding header field in any response with a status code of 1xx
     /// > (Informational) or 204 (No Content).

@@ -1,6 +1,7 @@
-//! The grammar's ground floor: tokens, field values, numbers and line ends, as RFC 9110 and RFC 9112 spell them.
+//! The smallest elements of the grammar: tokens, field values, numbers and line ends, as RFC 9110 and RFC 9112 define
+//! them.
 //!
-//! Functions over a few bytes, in both directions. Nothing here knows a head, a field's meaning or a connection, and it
+//! Each function reads or writes a few bytes. This module knows no head, no field's meaning and no connection, and
 //! imports nothing of the codec but its errors.
 
 use bytes::BytesMut;
@@ -10,7 +11,7 @@ use super::error::Misuse;
 /// The end of a line.
 pub(super) const CRLF: &[u8] = b"\r\n";
 
-/// What is written between the name and the value of a field.
+/// Bytes between the name and the value of a field that is written.
 pub(super) const SEPARATOR: &[u8] = b": ";
 
 /// The line of a chunk of no bytes, which ends a chunked body. The trailer section follows it.

@@ -1,9 +1,10 @@
 //! Finds the end of response heads and reads them.
 //!
-//! [`Scan`] looks for the empty line; it knows lines and limits but no field. Then httparse checks every byte. A head that
-//! arrives in one piece and in plain lines needs no scan. Nothing here knows framing rules or the connection; fields are
-//! noted and not stored. Invariants: whether a complete head, or an incomplete one at the end of the input, is accepted, and
-//! the error if it is not, do not depend on how its bytes were split; and the time is linear in the number of bytes.
+//! [`Scan`] looks for the empty line. This module knows lines and limits, but no fields. Then httparse checks every
+//! byte. A head that arrives in one piece and in plain lines needs no scan. This module knows neither framing rules nor
+//! the connection. This module takes notes of the fields, and stores none of them. Invariants: whether a complete head,
+//! or an incomplete one at the end of the input, is accepted, and the error if it is not, do not depend on how its
+//! bytes were split; and the time is linear in the number of bytes.
 
 use std::mem::MaybeUninit;
 use std::time::Duration;
@@ -48,7 +49,7 @@ pub(super) enum Section {
     Trailers,
 }
 
-/// The search for the empty line of a section. It can stop and resume at any byte.
+/// The search for the empty line of a section. The search can stop and resume at any byte.
 #[derive(Debug)]
 pub(super) struct Scan {
     section: Section,
@@ -56,11 +57,12 @@ pub(super) struct Scan {
     at: usize,
     /// Whether the next byte begins a line.
     at_line_start: bool,
-    /// Index at which the current field line begins. Its folded lines belong to it.
+    /// Index at which the current field line begins. Folded lines belong to the field line before them.
     field: usize,
     /// Number of field lines that have begun.
     fields: usize,
-    /// Size at which httparse checks an unfinished section next. It doubles each time, so that the total time is linear.
+    /// Size at which httparse checks an unfinished section next. This size doubles each time, so that the total time is
+    /// linear.
     next_check: usize,
     /// Whether a departure from the grammar was accepted.
     lenient: bool,
@@ -234,9 +236,9 @@ impl Scan {
 
 /// Removes a head from the start of `buf` and returns it, or `None` if the head is incomplete.
 ///
-/// Fast path: most heads arrive in one piece and have only plain lines, and need no scan. All other heads are scanned. The
-/// outcome is the same: a head that is accepted without a scan would be accepted by it, and only the scan, or the parser
-/// after it, refuses a head.
+/// Fast path: most heads arrive in one piece and have only plain lines, and need no scan. All other heads are scanned.
+/// The outcome is the same: the scan would accept each head that the fast path accepts, and the fast path refuses no
+/// head.
 pub(super) fn receive(
     scan: &mut Scan,
     buf: &mut BytesMut,
@@ -262,9 +264,9 @@ pub(super) fn receive(
     Ok(Some(said.of(head)))
 }
 
-/// What httparse alone finds out about a head.
+/// The result of parsing a head without a scan.
 enum Glance {
-    /// The head is complete and has only plain lines: its size, and what it says.
+    /// The head is complete and has only plain lines. Holds its size in bytes and its parts.
     Plain(usize, Said),
     /// The head is incomplete and correct so far.
     Open,
@@ -293,8 +295,8 @@ fn glance(bytes: &[u8], limits: &Limits) -> Glance {
 
 /// Whether all lines of a head that httparse has accepted end in CRLF.
 ///
-/// httparse accepts no folds and no empty lines here, so that a line end stands before each name, and after the last
-/// field's line comes the empty line.
+/// httparse accepts no folds and no empty lines here, so that a line end stands before each name, and the empty line
+/// follows the last field's line.
 fn are_lines_plain(head: &[u8], fields: &[Header<'_>]) -> bool {
     let has_plain_start = |field: &Header<'_>| {
         let at = field.name.as_ptr() as usize - head.as_ptr() as usize;
@@ -303,7 +305,7 @@ fn are_lines_plain(head: &[u8], fields: &[Header<'_>]) -> bool {
     head.ends_with(b"\r\n\r\n") && fields.iter().all(has_plain_start)
 }
 
-/// What a head that httparse has accepted says, without its fields.
+/// The parts of a head that httparse has accepted, apart from the map of its fields.
 struct Said {
     status: StatusCode,
     version: Version,
@@ -489,8 +491,8 @@ const FRAMING_NAMES: [&[u8]; 3] = [b"content-length", b"transfer-encoding", b"co
 mod tests {
     use super::*;
 
-    /// Only plain heads are read without a scan. That both ways have the same outcome is proved by all tests that split
-    /// their input, because a head that arrives in pieces is scanned.
+    /// Only plain heads are read without a scan. All tests that split their input show that both ways have the same
+    /// outcome, because a head that arrives in pieces is scanned.
     #[test]
     fn only_plain_heads_skip_the_scan() {
         let limits = Limits { head: 60, fields: 2, ..Limits::default() };
@@ -528,7 +530,7 @@ mod tests {
                     Glance::Open => "open",
                     Glance::Other => "other",
                 };
-                // With a body after it, an incomplete head is another head, which is not plain either.
+                // An incomplete head with a body after it is a different head, which is not plain either.
                 let is_other = expected != "plain" && !body.is_empty() && matches!(glanced, "open" | "other");
                 assert!(glanced == expected || is_other, "{wire:?}: {glanced}");
             }

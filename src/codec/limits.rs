@@ -1,9 +1,10 @@
 //! How much the codec accepts from a server, and which departures from the grammar it allows.
 //!
-//! Plain data: it knows no parser and no buffer. Invariant: every limit counts bytes or lines that have arrived, never a
-//! number that the server only announced, so that the outcome does not depend on how the bytes are split.
+//! These types are plain data and know no parser and no buffer. Invariant: every limit counts bytes or lines that have
+//! arrived, never a number that the server only announced, so that the outcome does not depend on how the bytes are
+//! split.
 
-/// The limits of one exchange. The default of each field stands at the field, with its reason.
+/// The limits of one exchange. The documentation of each field has its default, with the reason.
 ///
 /// ```
 /// let mut limits = handclasp::codec::Limits::default();
@@ -53,14 +54,14 @@ impl Default for Limits {
 
 /// Departures from the grammar that can be allowed.
 ///
-/// After a response that used one of them where it could affect the framing, the connection is closed, with
+/// If a departure could affect the framing of a response, the connection is closed after that response, with
 /// [`CloseReason::Lenient`](super::CloseReason::Lenient).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Leniency {
-    /// Whether a line of the head may end in LF without CR. Lines of the chunked coding and of trailers never may.
-    /// Default: true, because <https://www.rfc-editor.org/rfc/rfc9112#section-2.2> allows it and hand-written servers do
-    /// it.
+    /// Whether a line of the head may end in LF without CR. Lines of the chunked coding and of trailers must always end
+    /// in CRLF. Default: true, because <https://www.rfc-editor.org/rfc/rfc9112#section-2.2> allows a client to accept a
+    /// bare LF, and hand-written servers send it.
     pub bare_lf_in_head: bool,
     /// Whether a field line may be continued on the next line (obs-fold). The fold is read as spaces. Default: true,
     /// because <https://www.rfc-editor.org/rfc/rfc9112#section-5.2> requires it of a user agent.

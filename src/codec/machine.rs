@@ -1,8 +1,8 @@
 //! One exchange on one connection: two half machines and a verdict.
 //!
-//! It knows no socket, no clock and no second request: bytes go in and events come out; the caller reads, writes and
-//! waits. Invariant: [`Verdict::Reuse`] is returned only if both halves are done, the buffer is empty, and there is no
-//! [`CloseReason`].
+//! This module knows no socket, no clock and no second request: bytes go in and events come out; the caller reads,
+//! writes and waits. Invariant: [`Verdict::Reuse`] is returned only if both halves are done, the buffer is empty, and
+//! there is no [`CloseReason`].
 
 use std::fmt;
 
@@ -45,7 +45,7 @@ pub struct Machine {
     status: Option<StatusCode>,
     /// Framing of the final response; `None` until its head has been read.
     framing: Option<Framing>,
-    /// Announced length of content that does not come with the final response.
+    /// Announced length of content that the final response does not carry, as after HEAD.
     absent: Option<u64>,
     /// Hints of the final response's `Keep-Alive` field.
     keep_alive: KeepAlive,
@@ -54,9 +54,9 @@ pub struct Machine {
     line_ends: u16,
     /// Number of interim responses so far.
     informational: u32,
-    /// Number of bytes of their heads.
+    /// Number of bytes of the heads of interim responses so far.
     informational_bytes: u32,
-    /// The rule that the server broke. Nothing that follows has a meaning.
+    /// The rule that the server broke, if it broke one. Bytes after that have no meaning.
     broken: Option<ProtocolError>,
 }
 
@@ -66,7 +66,7 @@ pub struct Machine {
 pub enum Verdict {
     /// The exchange is complete, and the connection may carry another request.
     Reuse,
-    /// The connection must be closed, for these reasons, of which there is at least one.
+    /// The connection must be closed. Holds the reasons, of which there is at least one.
     Close(CloseReasons),
     /// The exchange is not complete yet.
     Unfinished,
@@ -77,12 +77,13 @@ pub enum Verdict {
 pub enum Event {
     /// The head of an interim (1xx) response, but never of a 101. More interim responses or the final one follow.
     Informational(ResponseHead),
-    /// The head of the final response; or of a 101, after which the connection carries a protocol that the request
+    /// The head of the final response, or of a 101. After a 101, the connection carries a protocol that the request
     /// offered.
     Head(ResponseHead),
-    /// A piece of the body. It is never empty, and shares the memory of the buffer in which it arrived.
+    /// A piece of the body. The piece is never empty, and shares the memory of the buffer in which it arrived.
     Data(Bytes),
-    /// The trailers of a chunked body, without those whose names cannot be trailers. Absent if none are left.
+    /// The trailers of a chunked body, without those whose names cannot be trailers. If none are left, there is no such
+    /// event.
     Trailers(HeaderMap),
     /// The end of the response: the last event, returned once.
     End,
@@ -315,7 +316,7 @@ impl Machine {
         is_of_version && is_first && self.informational == 0
     }
 
-    /// Returns the hints of the final response's `Keep-Alive` field. They are empty before that response's head.
+    /// Returns the hints of the final response's `Keep-Alive` field. The hints are empty before that response's head.
     #[must_use]
     pub fn keep_alive(&self) -> KeepAlive {
         self.keep_alive
@@ -326,9 +327,9 @@ impl Machine {
 impl Machine {
     /// Decodes the next event from `buf` and removes its bytes.
     ///
-    /// `buf` holds what the server sent and the machine has not consumed yet. `Ok(None)` means that the machine needs more
-    /// bytes: append them to `buf` and call again. After [`Event::End`], `Ok(None)` is returned always, and what is in
-    /// `buf` is surplus.
+    /// `buf` holds the bytes that the server sent and that the machine has not consumed yet. `Ok(None)` means that the
+    /// machine needs more bytes: append them to `buf` and call again. After [`Event::End`], every call returns
+    /// `Ok(None)`, and the bytes in `buf` are surplus.
     ///
     /// # Errors
     ///
@@ -343,11 +344,11 @@ impl Machine {
 
     /// Decodes the next event from `buf` after the server closed the connection in an orderly way.
     ///
-    /// Returns first what [`decode`](Self::decode) finds in `buf`, then [`Event::End`] of a body that ends with the
-    /// connection, then `Ok(None)`.
+    /// Returns first the events that [`decode`](Self::decode) finds in `buf`, then [`Event::End`] of a body that ends
+    /// with the connection, then `Ok(None)`.
     ///
-    /// Do not call it for a connection that was reset, or whose TLS ended without `close_notify`: such a body may be
-    /// incomplete. <https://www.rfc-editor.org/rfc/rfc9112#section-8>
+    /// Do not call this method for a connection that was reset, or whose TLS ended without `close_notify`, because the
+    /// body may be incomplete. <https://www.rfc-editor.org/rfc/rfc9112#section-8>
     ///
     /// # Errors
     ///
@@ -474,9 +475,11 @@ impl Machine {
         Ok(Event::Head(head))
     }
 
+    /// Counts an interim response against the limits, and returns its event.
+    ///
     /// > A client MUST be able to parse one or more 1xx responses received prior to a final response
     ///
-    /// <https://www.rfc-editor.org/rfc/rfc9110#section-15.2>. Their number and their size are limited.
+    /// <https://www.rfc-editor.org/rfc/rfc9110#section-15.2>
     fn receive_informational(&mut self, head: ResponseHead) -> Result<Event, ProtocolError> {
         self.informational = self.informational.saturating_add(1);
         self.informational_bytes = self.informational_bytes.saturating_add(head.raw().len() as u32);
@@ -492,6 +495,8 @@ impl Machine {
         Ok(Event::Informational(head))
     }
 
+    /// Fails if the server must not answer 101 to this request, or not yet.
+    ///
     /// > A client cannot begin using an upgraded protocol on the connection until it has completely sent the request
     /// > message (i.e., the client can't change the protocol it is sending in the middle of a message).
     ///
@@ -586,8 +591,8 @@ impl Machine {
         Ok(())
     }
 
-    /// Frames the next `len` bytes of the body: appends to `dst` what must be written before these bytes, and returns
-    /// what must be written after them. The caller writes the bytes themselves.
+    /// Frames the next `len` bytes of the body: appends to `dst` the framing before these bytes, and returns the
+    /// framing that must be written after them. The caller writes the bytes themselves.
     ///
     /// # Errors
     ///
@@ -643,8 +648,8 @@ impl Machine {
 
     /// Gives the request up. The response may still be read, but the connection must be closed after it.
     ///
-    /// Before the head has been encoded, this means that no head can be encoded any more; bytes of the server are an
-    /// [error](ProtocolError::SpokeFirst) as before. Has no effect on a request that was sent completely.
+    /// If the head has not been encoded, it cannot be encoded any more, and bytes of the server are still an
+    /// [error](ProtocolError::SpokeFirst). Has no effect on a request that was sent completely.
     pub fn abort_send(&mut self) {
         if !self.is_send_done() {
             self.send = Send::Aborted { is_head_sent: self.is_head_sent() };

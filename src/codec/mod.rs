@@ -18,7 +18,7 @@
 //!
 //! # The joint table
 //!
-//! What the states of the two halves mean together, and what [`Machine::verdict`] returns:
+//! The meaning of each pair of states of the two halves, and the verdict that [`Machine::verdict`] returns for it:
 //!
 //! | send, receive | Head                         | Body                       | Done                             |
 //! |---------------|------------------------------|----------------------------|----------------------------------|
@@ -60,7 +60,7 @@
 //!
 //! let mut machine = Machine::new(Limits::default());
 //!
-//! // Send the head, then each piece of the body: encode_data writes what stands before it, and returns what follows it.
+//! // Send the head, then each piece of the body: encode_data writes the framing before it, and returns the framing after it.
 //! let (mut out, headers) = (BytesMut::new(), HeaderMap::new());
 //! let mut request = RequestHead::new(&Method::POST, Target::Origin("/echo"), Some(b"example.com"), &headers);
 //! request.body = BodyLength::Chunked;

@@ -1,9 +1,9 @@
 //! A cache of response field names, per thread.
 //!
-//! A server sends the same few names in each response. Making a `HeaderName` of one (lower its case, look for a standard
-//! name, copy it otherwise) costs more than everything else that is done with its field. The cache knows no meaning of any
-//! name. Invariants: it returns what `HeaderName::from_bytes` returns, and it holds a limited number of names of limited
-//! length.
+//! A server sends the same few names in each response. Making a `HeaderName` lowers its case, looks for a standard
+//! name, and copies any other name. That costs more than all other work on the field. The cache knows no meaning of any
+//! name. Invariants: the cache returns what `HeaderName::from_bytes` returns, and holds a limited number of names of
+//! limited length.
 
 use std::cell::Cell;
 

@@ -1,7 +1,7 @@
 //! Decodes a response for a test: whole, byte by byte, split at every index, and with surplus bytes after it.
 //!
-//! It uses only the public interface of the codec. Invariant: all these ways must have the same outcome, and the surplus
-//! must stay in the buffer.
+//! This module uses only the public interface of the codec. Invariant: all these ways must have the same outcome, and
+//! the surplus must stay in the buffer.
 
 use bytes::BytesMut;
 use http::{HeaderMap, HeaderValue, Method, Version};

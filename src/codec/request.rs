@@ -1,6 +1,6 @@
-//! What a request head is made of, before it is checked and written.
+//! The parts of a request head, before the head is checked and written.
 //!
-//! Plain data, borrowed from the caller. Nothing here knows which heads may be sent.
+//! The types are plain data, borrowed from the caller. This module does not know which heads may be sent.
 
 use std::fmt;
 
@@ -39,9 +39,9 @@ pub struct RequestHead<'a> {
     /// Whether to send `Connection: close`, unless the headers say it already. If the headers say `keep-alive`, the head is
     /// refused with [`Misuse::CloseContradicted`](super::Misuse::CloseContradicted).
     pub close: bool,
-    /// Trailers that are known before the body is sent. They are checked with the head, announced in it, and make the body
-    /// chunked whatever [`body`](Self::body) says. Pass them to [`Machine::encode_end`](super::Machine::encode_end) again.
-    /// An empty map means no trailers.
+    /// Trailers that are known before the body is sent. These trailers are checked with the head, announced in it, and
+    /// make the body chunked whatever [`body`](Self::body) says. Pass them to
+    /// [`Machine::encode_end`](super::Machine::encode_end) again. An empty map means no trailers.
     pub trailers: Option<&'a HeaderMap>,
 }
 

@@ -1,7 +1,7 @@
 //! The head of a response, whose fields are put into a map when the caller asks for them.
 //!
-//! It knows the bytes of one head, and neither its framing nor its connection. Invariant: all bytes have been checked before
-//! a head is made, so that nothing can fail here; and they are never changed.
+//! This module knows the bytes of one head, and neither its framing nor its connection. Invariant: all bytes of a head
+//! are checked before the head is made, so that nothing can fail here. The bytes are never changed.
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -64,7 +64,7 @@ impl ResponseHead {
     }
 
     /// Returns the bytes of the whole head as they came, with two exceptions: a fold is replaced by spaces, and a minor
-    /// version above 1 by 1. [`raw_fields`](Self::raw_fields) takes them apart.
+    /// version above 1 by 1. [`raw_fields`](Self::raw_fields) returns the fields in these bytes.
     #[must_use]
     pub fn raw(&self) -> &Bytes {
         &self.raw

@@ -1,6 +1,7 @@
 //! Wrappers whose `Debug` shows names and counts of data that may be secret.
 //!
-//! Knows maps of fields, bytes and targets. Invariant: no field value, no content, and no user or password is shown.
+//! This module knows maps of fields, bytes and targets. Invariant: no field value, no content, and no user or password
+//! is shown.
 
 use std::fmt;
 

@@ -1,7 +1,7 @@
 //! Request targets and hosts: which forms go with which method, and the bytes that are written for each.
 //!
-//! It knows a method and a target, and no other part of a head. Invariant: what is returned holds only bytes that may
-//! stand raw in a request line, and no userinfo.
+//! This module knows a method and a target, and no other part of a head. Invariant: the returned parts hold only bytes
+//! that a request line may contain unencoded, and no userinfo.
 
 use std::fmt;
 
@@ -18,7 +18,7 @@ pub enum Target<'a> {
     Origin(&'a str),
     /// Absolute form: the whole URI without its userinfo, for a proxy.
     Absolute(&'a Uri),
-    /// Scheme and authority of the URI: what a proxy turns into `OPTIONS *`.
+    /// Scheme and authority of the URI, which a proxy turns into `OPTIONS *`.
     AbsoluteAsterisk(&'a Uri),
     /// Authority form: host and port, for CONNECT.
     Authority(&'a str),

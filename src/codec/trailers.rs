@@ -1,6 +1,6 @@
 //! Trailer fields: which names a trailer can have, in both directions, and how trailers are announced and written.
 //!
-//! It knows neither chunks nor connections. Invariant: no field that decides how a message is framed, routed,
+//! This module knows neither chunks nor connections. Invariant: no field that decides how a message is framed, routed,
 //! authenticated or understood is sent or received as a trailer.
 
 use bytes::{BufMut, BytesMut};
@@ -45,8 +45,8 @@ pub(super) fn check(trailers: &HeaderMap) -> Result<(), Misuse> {
     Ok(())
 }
 
-/// Returns the names of the trailers that no Trailer field of the caller announces, each with the text that stands before
-/// it in the line.
+/// Returns the names of the trailers that no Trailer field of the caller announces, each with the text that is written
+/// before it.
 ///
 /// > a sender SHOULD generate a Trailer header field before the content to indicate which fields might be present in
 /// > the trailers.

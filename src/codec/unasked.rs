@@ -1,7 +1,7 @@
 //! Bytes that a server sends on a connection that carries no request.
 //!
-//! Pure functions of the first bytes. Nothing here knows a connection or keeps the bytes. Invariant: bytes that are not
-//! known to be harmless are [`Unasked::Other`].
+//! The functions are pure: they look at the first bytes, know no connection, and keep nothing. Invariant: bytes that
+//! are not known to be harmless are [`Unasked::Other`].
 
 use http::StatusCode;
 

@@ -1,7 +1,8 @@
 //! Switching protocols: what a request offers, and whether a 101 accepts it.
 //!
-//! It knows the two Upgrade fields, and neither the protocols nor the connection. Invariant: a 101 is accepted only if it
-//! names a protocol that was offered, and besides offered ones only HTTP/1.1 on top of them.
+//! This module knows the two Upgrade fields, and neither the protocols nor the connection. Invariant: a 101 is accepted
+//! only if it names a protocol that was offered. After the offered protocols, it may name HTTP/1.1, which then runs
+//! over them.
 
 use http::HeaderMap;
 use http::header::UPGRADE;
@@ -18,7 +19,7 @@ impl Offer {
     ///
     /// > protocol = protocol-name ["/" protocol-version]
     ///
-    /// Both are tokens: <https://www.rfc-editor.org/rfc/rfc9110#section-7.8>.
+    /// Name and version are tokens: <https://www.rfc-editor.org/rfc/rfc9110#section-7.8>.
     pub(super) fn check(value: &[u8]) -> Result<(), Misuse> {
         let is_protocol = |protocol: &[u8]| {
             let mut parts = protocol.splitn(2, |&byte| byte == b'/');
@@ -44,8 +45,8 @@ impl Offer {
     /// > protocol(s) to which the connection is being switched; if multiple protocol layers are being switched, the
     /// > sender MUST list the protocols in layer-ascending order.
     ///
-    /// HTTP/1.1 after an offered protocol is such a layer: HTTP/1.1 continues over the new protocol, as in
-    /// `TLS/1.0, HTTP/1.1`, <https://www.rfc-editor.org/rfc/rfc2817#section-3.3>. It needs no offer.
+    /// HTTP/1.1 after an offered protocol is such a layer: HTTP/1.1 continues over the new protocol, as in `TLS/1.0,
+    /// HTTP/1.1`, <https://www.rfc-editor.org/rfc/rfc2817#section-3.3>. HTTP/1.1 needs no offer.
     pub(super) fn judge(&self, headers: &HeaderMap) -> Result<(), ProtocolError> {
         let lines = headers.get_all(UPGRADE).iter();
         let answers = lines.flat_map(|value| elements(value.as_bytes())).filter(|answer| !answer.is_empty());

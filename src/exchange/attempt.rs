@@ -1,7 +1,7 @@
-//! What lives for one attempt, and what lives on one connection: the state that an exchange makes anew to start again.
+//! The state of one attempt and the state of one connection. An exchange makes both anew to start again.
 //!
-//! It does no I/O and reads no clock. Invariant: an attempt and a connection are only ever made whole, by [`Attempt::new`] and
-//! [`Connection::new`]. Nothing sets their fields back.
+//! This module does no I/O and reads no clock. Invariant: only [`Attempt::new`] and [`Connection::new`] make these
+//! states. Nothing resets the fields of an existing one.
 
 use std::io;
 use std::time::Instant;
@@ -27,10 +27,10 @@ pub(super) struct Attempt {
     pub(super) head_length: u64,
     pub(super) expectation: Expectation,
     pub(super) sending: Sending,
-    /// Whether the body was asked for its first pieces.
+    /// Whether the exchange has asked the body for its first pieces.
     pub(super) is_framed: bool,
-    /// Whether the server has taken the request on, so that it is not sent again: the server has begun to answer, with
-    /// neither a 408 nor (where the body was held back) an interim response or a 417.
+    /// Whether the server has begun to act on the request, as far as its response heads show. The request is then not
+    /// sent again. See `Exchange::note_taken_on` for the heads that do not count.
     pub(super) is_taken_on: bool,
     /// Whether the server has closed its side of the connection.
     pub(super) is_eof: bool,
@@ -50,7 +50,7 @@ pub(super) struct Attempt {
     pub(super) received: u64,
     /// Number of bytes read from the connection, framing included.
     pub(super) wire: u64,
-    /// The upload failed while content was being read. Reported after that content.
+    /// Error of an upload that failed while content was being read. The caller gets the error after that content.
     pub(super) upload_error: Option<Error>,
     /// Trailers of the response.
     pub(super) trailers: Option<Box<HeaderMap>>,
@@ -65,7 +65,7 @@ pub(super) enum Expectation {
     Held,
     /// The request head was written. The body is held back until this time.
     HeldUntil(Instant),
-    /// The body was held back after the head was written, and is not any more.
+    /// The body was held back after the head was written, and the wait is over.
     Over,
 }
 
@@ -75,7 +75,7 @@ impl Expectation {
         matches!(self, Self::Held | Self::HeldUntil(_))
     }
 
-    /// Whether the server was given the time to answer the expectation before the body.
+    /// Whether the body was held back after the head was written, so that the server could answer first.
     pub(super) fn was_waited_for(self) -> bool {
         matches!(self, Self::HeldUntil(_) | Self::Over)
     }
@@ -88,15 +88,15 @@ impl Expectation {
     }
 }
 
-/// What became of our sending direction.
+/// State of our sending direction.
 #[derive(Debug)]
 pub(super) enum Sending {
-    /// What is framed is going to be written.
+    /// Framed bytes are going to be written.
     Open,
-    /// Framed content was discarded: the upload was given up.
+    /// The upload was given up, and framed content was discarded.
     GivenUp,
-    /// A write failed, and framed content was discarded. The error is `None` once it was reported. What the server sent
-    /// before is still to be read.
+    /// A write failed, and framed content was discarded. The error is `None` once it was reported. The exchange still
+    /// reads what the server sent before.
     Broken(Option<io::Error>),
 }
 
@@ -123,7 +123,7 @@ impl Sending {
     }
 }
 
-/// Returns one of the reasons as a sentence. Surplus goes first, because it is the reason that the pool counts.
+/// Returns one of the reasons as a sentence. [`CloseReason::Surplus`] goes first, because the pool counts this reason.
 pub(super) fn explain(reasons: CloseReasons) -> Option<&'static str> {
     let surplus = reasons.contains(CloseReason::Surplus).then_some(CloseReason::Surplus);
     surplus.or_else(|| reasons.iter().next()).map(CloseReason::explain)
@@ -155,7 +155,7 @@ impl Attempt {
         }
     }
 
-    /// Decodes the next event of what was read. Returns `None` if more bytes are needed.
+    /// Decodes the next event from the bytes that were read. Returns `None` if more bytes are needed.
     #[inline]
     pub(super) fn decode(&mut self) -> Result<Option<Event>, ProtocolError> {
         if self.is_eof {
@@ -167,7 +167,7 @@ impl Attempt {
         }
     }
 
-    /// Whether the content is wanted in one piece and is not all there yet.
+    /// Whether the content is wanted in one piece, and some of it has not come yet.
     #[inline]
     pub(super) fn is_gathering(&self) -> bool {
         self.incoming.is_gathering(self.machine.receive_remaining())
@@ -184,9 +184,9 @@ impl Attempt {
         }
     }
 
-    /// Notes that bytes were written or content has come. That holds off the clocks of both directions, because a server need
-    /// not read while it is being read from. Framing of a response alone is no progress: a chunk extension could go on for
-    /// ever.
+    /// Notes that bytes were written or that content has come. Restarts the timeouts of both directions, because a
+    /// server need not read while it sends. Framing without content is no progress, because a chunk extension could go
+    /// on for ever.
     #[inline]
     pub(super) fn note_progress(&mut self) {
         (self.reading_since, self.writing_since) = (None, None);
@@ -197,7 +197,7 @@ impl Attempt {
         self.content + self.outgoing.content_written()
     }
 
-    /// Counts the content that was written, and discards the rest of what was framed.
+    /// Counts the content that was written, and discards all framed bytes that were not.
     pub(super) fn clear_outgoing(&mut self) {
         self.content += self.outgoing.content_written();
         self.outgoing.clear();
@@ -229,13 +229,13 @@ impl Attempt {
         }
     }
 
-    /// Notes that everything which can be written has left, so that the upload waits for the caller or for a 100.
+    /// Notes that all framed bytes have left. The upload now waits for the caller or for a 100.
     pub(super) fn wait_for_caller(&mut self) {
         self.waits_for_caller = true;
         self.writing_since = None;
     }
 
-    /// Whether the codec has no more to send: all was framed, or the rest was given up.
+    /// Whether the codec has nothing more to send: the whole request was framed, or the rest was given up.
     pub(super) fn is_send_over(&self) -> bool {
         self.machine.is_send_done() || self.machine.is_send_aborted()
     }
@@ -245,7 +245,7 @@ impl Attempt {
         self.sending.is_cut() || self.machine.is_send_aborted()
     }
 
-    /// Whether all that the request consists of was framed and written.
+    /// Whether the whole request was framed and written.
     pub(super) fn is_all_written(&self) -> bool {
         self.machine.is_send_done() && self.outgoing.is_empty()
     }
@@ -256,10 +256,10 @@ impl Attempt {
 pub(super) struct Connection {
     pub(super) lease: Lease,
     pub(super) stage: Stage,
-    /// Whether the exchange is polled on the connection's own runtime, as far as is known: only during the poll in which an
-    /// idle connection was taken.
+    /// Whether the exchange is known to be polled on the connection's own runtime. True only during the poll in which
+    /// an idle connection was taken.
     pub(super) is_here: bool,
-    /// Whether nothing that was written waits inside the stream.
+    /// Whether all bytes that were written to the stream were flushed.
     pub(super) is_flushed: bool,
     /// Whether our sending direction was closed.
     pub(super) is_shut: bool,
@@ -268,10 +268,10 @@ pub(super) struct Connection {
 /// How far an attempt has come on its connection.
 #[derive(Debug)]
 pub(super) enum Stage {
-    /// Nothing was written. `assigned`: the time at which the connection was taken, if it was idle and was taken within this
-    /// poll.
+    /// Nothing was written. `assigned` is the time at which the connection was taken, if the connection was idle and
+    /// was taken within this poll.
     Attached { assigned: Option<Instant> },
-    /// The first write was tried. Holds what the response is to say of its connection, until the response takes it.
+    /// The first write was tried. Holds the response's description of its connection, until the response takes it.
     Begun(Option<ConnectionInfo>),
 }
 

@@ -1,7 +1,7 @@
 //! The clocks of an exchange: which deadline comes first, and what its passing means.
 //!
-//! It reads the clock, and knows nothing of bytes. Invariant: a deadline fails an exchange only if the latest read and write
-//! could not proceed.
+//! This module reads the clock, and knows nothing of bytes. Invariant: a deadline fails an exchange only if the latest
+//! read and write could not proceed.
 
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
@@ -14,7 +14,7 @@ use crate::time;
 use crate::timer::RuntimeGone;
 
 impl Exchange {
-    /// Fails if the total deadline has passed. It also holds while bytes keep moving.
+    /// Fails if the total deadline has passed, even if bytes keep moving.
     #[inline]
     pub(super) fn check_deadline(&self) -> Result<(), Failure> {
         match self.deadline {
@@ -27,8 +27,8 @@ impl Exchange {
         }
     }
 
-    /// Waits for the earliest deadline, because neither reading nor writing can proceed. Fails if it has passed. Ready if the
-    /// exchange has moved on and may proceed.
+    /// Waits for the earliest deadline, because neither reading nor writing can proceed. Fails if it has passed. Ready
+    /// if [`Exchange::move_on`] has ended a wait, so that the exchange may proceed.
     #[inline]
     pub(super) fn poll_clocks(
         &mut self,
@@ -71,14 +71,15 @@ impl Exchange {
         Poll::Ready(Err(error.into()))
     }
 
-    /// Returns what the attempt waits for, and since when. `read` is the clock reading if one was needed: most polls need none,
-    /// and a reading costs as much as the rest of this function.
+    /// Returns what the attempt waits for, and since when. `read` gets the clock reading if one is needed. Most polls
+    /// need none, and a reading costs as much as the rest of this function.
     #[inline]
     fn waits(&mut self, waits_to_write: bool, read: &mut Option<Instant>) -> Waits {
         let mut now = || *read.get_or_insert_with(time::now);
         let attempt = &mut self.attempt;
-        // While the upload waits for the caller, the server may well wait for the upload. After a complete response and the
-        // server's FIN, the clock for reading limits a pause of the caller's stream.
+        // While the upload waits for the caller, the read timeout does not run, because the server may be waiting for
+        // the upload. After a complete response and the server's FIN, the read timeout limits a pause of the caller's
+        // stream.
         let waits_to_read = match attempt.machine.is_receive_done() {
             false => attempt.machine.is_head_received() && (attempt.written_at.is_some() || waits_to_write),
             true => attempt.is_eof && attempt.waits_for_caller,

@@ -1,9 +1,10 @@
-//! Draining a response that the caller does not read to its end, so that its connection can be kept: takes what has come, and
-//! reads a small rest in the background.
+//! Draining a response that the caller does not read to its end, so that its connection can be kept: takes the content
+//! that has come, and reads a small rest in the background.
 //!
-//! It knows the exchange alone. Invariants: the bytes and the time of a drain are bounded. Nothing is drained while a request
-//! waits for the connection's place in the pool, and a request that comes to wait for that place cuts the drain off (see
-//! `Fixed::cut`), even if the drain's runtime is not running. However a drain ends, the place is free afterwards.
+//! This module knows only the exchange. Invariants: the bytes and the time of a drain are bounded. Nothing is drained
+//! while a request waits for the connection's place in the pool, and a request that comes to wait for that place cuts
+//! the drain off (see `Fixed::cut`), even if the drain's runtime is not running. However a drain ends, the place is
+//! free afterwards.
 
 use std::future::poll_fn;
 use std::task::{Context, Poll, Waker};
@@ -38,8 +39,8 @@ impl Exchange {
         }
     }
 
-    /// Decodes what was read already. Returns whether that completed the response, after which the connection was given back
-    /// or closed.
+    /// Decodes the bytes that were read. Returns whether they complete the response. If they do, the connection was
+    /// given back or closed.
     pub(super) fn take_what_came(&mut self) -> bool {
         let Some(lease) = self.lease_mut() else { return false };
         if lease.resume().is_err() || !self.attempt.machine.is_head_received() {
@@ -67,7 +68,8 @@ impl Exchange {
         is_sent && is_small && attempt.machine.close_reasons().is_empty()
     }
 
-    /// Reads on. Ready once the response has ended, has failed, or has gone beyond `upto` bytes.
+    /// Reads the rest of the response. Ready once it has ended or failed, or once more than `upto` bytes of the
+    /// response were read.
     fn poll_drained(&mut self, upto: u64, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             match self.poll_data(cx) {
@@ -85,8 +87,8 @@ async fn drain(mut exchange: Exchange, upto: u64) {
     let _ = tokio::time::timeout(PATIENCE, poll_fn(|cx| exchange.poll_drained(upto, cx))).await;
 }
 
-/// Number of bytes that are read at most of a response that the caller does not want.
+/// Largest number of bytes that are read of a response that the caller does not want.
 const DRAINED: u64 = 64 * 1024;
 
-/// Time for which the rest of such a response is waited for at most.
+/// Longest time that is spent on reading the rest of a response that the caller does not want.
 const PATIENCE: Duration = Duration::from_millis(100);

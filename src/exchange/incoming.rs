@@ -1,8 +1,9 @@
 //! The bytes of a response that are read and not yet decoded.
 //!
-//! It decides where bytes are read to, and how many at a time. It knows nothing of their meaning, except whether a head or
-//! content is expected. Invariants: a small response lies in the slab, and was copied there once at most. Content that does not
-//! come with its head is not copied, unless all of it is wanted in one piece. Between responses no buffer is held.
+//! This module decides into which buffer bytes are read, and how many at a time. About their meaning it knows only
+//! whether a head or content is expected. Invariants: a small response lies in the thread's slab, and is copied there
+//! at most once. Content that does not come with its head is not copied, unless all of it is wanted in one piece.
+//! Between responses no buffer is held.
 
 use std::future::Future;
 use std::io;
@@ -22,18 +23,19 @@ pub(crate) struct Incoming {
     /// All of a large first read, until the head is decoded. `bytes` began as a copy of its first `copied` bytes.
     overflow: BytesMut,
     copied: usize,
-    /// Number of bytes that the next read of content asks for. Grows and shrinks with the reads before.
+    /// Number of bytes that the next read of content asks for. Adapted to the number of bytes that earlier reads
+    /// brought.
     size: usize,
-    /// Capacity of the buffer in use, if it belongs to the thread and goes back to it afterwards. Otherwise 0.
+    /// Capacity of the buffer in use, if the buffer belongs to the thread. Otherwise 0.
     room: usize,
-    /// Whether the content is wanted in one piece, so that it is decoded once all of it is there.
+    /// Whether the content is wanted in one piece, so that nothing is decoded until all of it has come.
     is_one: bool,
 }
 
 /// What the next read is expected to bring.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Expected {
-    /// A head, and content with it. Holds the size of the response before it on this connection, in bytes.
+    /// A head, and content with it. Holds the size of the previous response on this connection, in bytes.
     Head(usize),
     /// Content. Holds the number of bytes that are still to come, if that is known.
     Body(Option<u64>),
@@ -62,7 +64,7 @@ impl Incoming {
         self.bytes.len()
     }
 
-    /// Reads once. Returns how many bytes came; 0 is the end.
+    /// Reads once. Returns the number of bytes that came, or 0 at the end of the stream.
     pub(crate) fn poll_read(
         &mut self,
         stream: &mut (impl AsyncRead + Unpin),
@@ -81,7 +83,7 @@ impl Incoming {
                 // Grows slowly, so that a kept header value pins little more than its head, and an endless head is not read far
                 // beyond its limit.
                 (Expected::Head(_), _) => self.bytes.len().min(buffer::READ),
-                // A few bytes more, so that bytes after the end of the content are seen at once.
+                // Asks for a few bytes more, so that bytes after the end of the content are seen at once.
                 (_, Some(rest)) => {
                     let rest = usize::try_from(rest).unwrap_or(usize::MAX).saturating_add(BEYOND);
                     if rest <= AT_ONCE { rest } else { rest.min(self.size) }
@@ -104,7 +106,8 @@ impl Incoming {
         Poll::Ready(Ok(read))
     }
 
-    /// Asks for the `rest` of the content, in bytes, in one piece. It is read into a buffer that is just large enough.
+    /// Asks for the remaining `rest` bytes of the content in one piece. These bytes are read into a buffer that is just
+    /// large enough.
     pub(crate) fn gather(&mut self, rest: usize) {
         if self.bytes.len() < rest {
             let mut whole = BytesMut::with_capacity(rest + BEYOND);
@@ -114,12 +117,13 @@ impl Incoming {
         }
     }
 
-    /// Takes [`gather`](Self::gather) back: the bytes that are there can be decoded.
+    /// Undoes [`gather`](Self::gather): the bytes that have come can be decoded at once.
     pub(crate) fn scatter(&mut self) {
         self.is_one = false;
     }
 
-    /// Whether the content is wanted in one piece and is not all there yet. `rest` is the number of bytes that were not decoded.
+    /// Whether the content is wanted in one piece, and some of it has not come yet. `rest` is the number of bytes of
+    /// content that are not decoded.
     pub(crate) fn is_gathering(&self, rest: Option<u64>) -> bool {
         self.is_one && rest.is_some_and(|rest| (self.bytes.len() as u64) < rest)
     }
@@ -127,7 +131,7 @@ impl Incoming {
     /// Makes room for `size` bytes. Reuses the buffer if no earlier piece of content is still held.
     fn make_room(&mut self, size: usize) {
         if !self.bytes.is_empty() {
-            // Part of a line or of a head has to stay.
+            // The buffer holds a part of a line or of a head, which has to stay.
             return self.bytes.reserve(size);
         }
         if self.bytes.capacity() < size && !self.bytes.try_reclaim(size) {
@@ -148,7 +152,8 @@ impl Incoming {
         give_back(buffer, std::mem::take(&mut self.room));
     }
 
-    /// Makes the first read of a response, which is mostly the only one. It has room for as many bytes as the response before took.
+    /// Makes the first read of a response, which is mostly the only one, with room for as many bytes as the previous
+    /// response had.
     fn poll_first(
         &mut self,
         stream: &mut (impl AsyncRead + Unpin),
@@ -156,7 +161,7 @@ impl Incoming {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
         if (1..=buffer::SMALL / 2).contains(&size) {
-            // Reads straight into the slab, with room for twice as much.
+            // Reads straight into the slab. The slab has room for at least twice the size of the previous response.
             let mut slab = buffer::take_slab(buffer::SMALL);
             let read = pin!(stream.read_buf(&mut slab)).poll(cx);
             if !slab.is_empty() {
@@ -165,14 +170,14 @@ impl Incoming {
             buffer::put_slab(slab);
             return read;
         }
-        // A few bytes more, because a read that fills its buffer may leave bytes behind.
+        // Asks for a few bytes more, because a read that fills its buffer may leave bytes unread.
         let size = size.saturating_add(BEYOND).min(LARGEST_READ);
         let is_large = size >= SHARED_FROM;
         let mut buffer = if is_large { buffer::take_content(size) } else { buffer::take_read() };
         let mut room = if is_large { buffer.capacity() } else { buffer::READ };
         let read = pin!(stream.read_buf(&mut buffer)).poll(cx);
         if is_large && (buffer::SMALL + 1..SHARED_FROM.min(room / 2 + 1)).contains(&buffer.len()) {
-            // The response is smaller than the one before: moves it to a buffer of its own size.
+            // The response is smaller than the previous one, and moves to a buffer of its own size.
             let less = BytesMut::from(&buffer[..]);
             give_back(std::mem::replace(&mut buffer, less), room);
             room = 0;
@@ -181,8 +186,8 @@ impl Incoming {
         read
     }
 
-    /// Reads on after a part of a head. The new bytes are joined with that part as if all had come at once, so that a small
-    /// response lies in the slab in however many segments it comes.
+    /// Reads more of a head that has come in part. Joins the new bytes with that part, so that a small response lies in
+    /// the slab however many segments it comes in.
     fn poll_more(
         &mut self,
         stream: &mut (impl AsyncRead + Unpin),
@@ -206,7 +211,7 @@ impl Incoming {
             if room > 0 && buffer.len() > room / 2 {
                 self.size = room.min(LARGEST_READ);
             }
-            // At least as many bytes as before, because the codec has scanned those already.
+            // Copies at least as many bytes as before, because the codec has already scanned them.
             self.copied = self.bytes.len().max(HEAD_COPY);
             self.bytes = buffer::copy(&buffer[..self.copied]);
             (self.overflow, self.room) = (buffer, room);
@@ -218,8 +223,8 @@ impl Incoming {
         }
     }
 
-    /// Notes that the head was decoded. Content goes on in the buffer that it was read into, after the bytes that were decoded
-    /// from the copy.
+    /// Notes that the head was decoded. Content is decoded from the buffer of the first read, after the bytes that were
+    /// decoded from the copy.
     pub(crate) fn end_head(&mut self) {
         if !self.overflow.is_empty() {
             let used = self.copied - self.bytes.len();
@@ -247,7 +252,7 @@ impl Incoming {
 fn give_back(mut buffer: BytesMut, room: usize) {
     match room {
         0 => {}
-        // The buffer of a first read.
+        // This size marks the buffer of a first read.
         buffer::READ => {
             buffer.clear();
             if buffer.try_reclaim(buffer::READ) {
@@ -267,14 +272,14 @@ impl Drop for Incoming {
 /// Number of bytes of a large first read that are copied for the head. Most heads are shorter.
 const HEAD_COPY: usize = 1024;
 
-/// Number of bytes that are read beyond the end of a body, to see at once whether something follows it.
+/// Number of bytes that are read beyond the end of a body, to see at once whether bytes follow the body.
 const BEYOND: usize = 64;
 
 /// Largest rest of a body that is read at once, in bytes.
 const AT_ONCE: usize = 64 * 1024;
 
-/// Size from which on a read uses the thread's buffer for content. Smaller reads have a buffer of their own, so that a small
-/// piece that the caller keeps does not pin a large buffer.
+/// Size, in bytes, from which a read uses the thread's buffer for content. Smaller reads have a buffer of their own, so
+/// that a small piece that the caller keeps does not pin a large buffer.
 const SHARED_FROM: usize = 32 * 1024;
 
 /// Bounds of the size of one read of content, in bytes.
@@ -294,7 +299,7 @@ mod tests {
         }
     }
 
-    /// Returns `length` bytes, of which no two stretches are alike.
+    /// Returns `length` bytes in which no two parts are alike.
     fn distinct(length: u32) -> Vec<u8> {
         (0..length).map(|at| (at ^ (at >> 8) ^ (at >> 16)) as u8).collect()
     }
@@ -331,7 +336,7 @@ mod tests {
         }
     }
 
-    /// After an interim head, the copy goes on with the next head.
+    /// After an interim head, the copy continues with the next head.
     #[test]
     fn several_heads_may_come_in_one_large_read() {
         let all = distinct(60_000);
@@ -347,7 +352,8 @@ mod tests {
         assert!(seen == all);
     }
 
-    /// A response that is as large as the one before is read at once, and what follows in steps of that size.
+    /// A response that is as large as the previous one is read at once. The rest of a larger response is read in steps
+    /// of that size.
     #[test]
     fn a_read_is_as_large_as_the_response_before() {
         let all = distinct(200_000);
@@ -369,8 +375,8 @@ mod tests {
         }
     }
 
-    /// A piece that the caller keeps of a response that is shorter than the one before pins little memory, and the next reads
-    /// are small.
+    /// If a response is shorter than the previous one, a piece that the caller keeps pins little memory, and the next
+    /// reads are small.
     #[test]
     fn a_short_response_keeps_no_large_buffer() {
         for come in [100, buffer::SMALL, buffer::SMALL + 1, SHARED_FROM - 1] {
@@ -385,7 +391,7 @@ mod tests {
         }
     }
 
-    /// A header value that the caller keeps pins a share of a slab, in however many segments the head came.
+    /// A header value that the caller keeps pins only its share of a slab, however many segments the head came in.
     #[test]
     fn a_head_in_segments_shares_the_slab() {
         const RESPONSES: usize = 100;

@@ -1,16 +1,18 @@
 //! One request and its response on one connection: the I/O loop between the codec and the stream.
 //!
-//! It writes what the codec encodes, gives the codec what it reads, keeps the clocks of the phases, and gives the connection
-//! back when the codec's verdict allows. It knows no pool policy, no routes and no retries: it reports how an attempt failed
-//! and how far it came, and [`call`](crate::call) decides. Invariant: a connection is given back only after the request was
-//! fully written, the response was framed to its end, and every buffer was found empty. In any other case, dropping the
-//! exchange closes the connection.
+//! This module writes what the codec encodes, gives the codec the bytes that were read, keeps the clocks of the phases,
+//! and gives the connection back when the codec's verdict allows. This module knows no pool policy, no routes and no
+//! retries: it reports how an attempt failed and how much was written, and [`call`](crate::call) decides what follows.
+//! Invariant: a connection is given back only after the request was fully written, the response was framed to its end,
+//! and every buffer was found empty. In any other case, dropping the exchange closes the connection.
 //!
-//! All I/O is done inside of `poll_head` and then `poll_data`, by the task that polls the request or the response's body. One
-//! poll decodes what was read, then reads, then writes what it can of the upload, and asks the clocks only if nothing moved.
+//! All I/O is done inside of `poll_head` and then `poll_data`, by the task that polls the request or the response's
+//! body. One poll decodes what was read, then reads, then writes as much of the upload as possible, and checks the
+//! deadlines only if nothing moved.
 //!
-//! The state is kept by lifetime: [`Exchange`] lives as long as the request, [`Attempt`] for one attempt, and [`Connection`]
-//! on one connection. The upload belongs to the request, so that a new attempt can replay it ([`Exchange::restart`]).
+//! Each state has a type of its own by its lifetime: [`Exchange`] lives as long as the request, [`Attempt`] as long as
+//! one attempt, and [`Connection`] as long as the use of one connection. The upload belongs to the request, so that a
+//! new attempt can replay it ([`Exchange::restart`]).
 
 mod attempt;
 mod clocks;
@@ -72,15 +74,17 @@ pub(crate) type OnInformational = dyn Fn(StatusCode, &HeaderMap) + Send + Sync;
 /// How an attempt failed.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// The connection was not silent when it was looked at. Nothing was written, and the exchange still has the connection.
+    /// The connection was found closed, or with bytes to read, before the first write. Nothing was written, and the
+    /// exchange still has the connection.
     Stale(DropReason),
-    /// The connection was closed or reset before the response was complete. Which of the two says nothing about what the
-    /// server did.
+    /// The connection was closed or reset before the response was complete. Neither a close nor a reset tells whether
+    /// the server acted on the request.
     Lost(Error),
-    /// Bytes came on a reused connection before the request head was written. They do not answer the request, and nothing
-    /// that follows them can be trusted to.
+    /// Bytes came on a reused connection before the request head was written. These bytes do not answer the request,
+    /// and bytes after them cannot be trusted to answer it.
     Premature(Error),
-    /// Anything else: a deadline passed, the server broke the protocol, or the request's body failed.
+    /// The attempt failed in any other way: a deadline passed, the server broke the protocol, or the request's body
+    /// failed.
     Other(Error),
 }
 
@@ -105,18 +109,18 @@ impl Failure {
 pub(crate) struct Exchange {
     upload: Upload,
     timeouts: Timeouts,
-    /// How long the body is held back by an expectation.
+    /// Longest time for which an expectation holds the body back.
     patience: Duration,
     /// The request's total deadline.
     deadline: Option<Deadline>,
     trace: RequestTrace,
-    /// How much of the request was written: the most over all attempts.
+    /// Largest part of the request that any attempt has written.
     written: Written,
     attempt: Attempt,
     connection: Option<Connection>,
 }
 
-/// # The way of an attempt
+/// # The steps of an attempt
 impl Exchange {
     #[inline]
     pub(crate) fn new(
@@ -164,20 +168,21 @@ impl Exchange {
         Ok(())
     }
 
-    /// Gives the prepared attempt its connection. `assigned`: the time at which the connection was taken, if it was idle and
-    /// was taken within this poll.
+    /// Gives the prepared attempt its connection. `assigned` is the time at which the connection was taken, if the
+    /// connection was idle and was taken within this poll.
     #[inline]
     pub(crate) fn attach(&mut self, lease: Lease, assigned: Option<Instant>) {
         self.connection = Some(Connection::new(lease, assigned));
     }
 
-    /// Takes the connection out, to be replaced or closed.
+    /// Takes the connection out, so that the caller can replace or close it.
     pub(crate) fn detach(&mut self) -> Option<Lease> {
         self.connection.take().map(|connection| connection.lease)
     }
 
-    /// Makes a new attempt, whose upload begins at its start. Pieces of the caller's stream that were taken and not written
-    /// are kept for it. The body has to be [replayable](Self::is_replayable), and the connection has to be detached.
+    /// Makes a new attempt, which sends the body from its start. Pieces that were taken from the caller's stream and
+    /// not written are kept for the new attempt. The body has to be [replayable](Self::is_replayable), and the
+    /// connection has to be detached.
     pub(crate) fn restart(&mut self) {
         let next = Attempt::new(*self.attempt.machine.limits());
         let attempt = std::mem::replace(&mut self.attempt, next);
@@ -225,7 +230,8 @@ impl Exchange {
         }
     }
 
-    /// Begins on a connection: asks the body for what is ready, looks at the connection, then makes the first write.
+    /// Begins the attempt on its connection: frames the pieces of the body that are ready, checks the connection, then
+    /// makes the first write.
     fn begin(&mut self, assigned: Option<Instant>, cx: &mut Context<'_>) -> Result<(), Failure> {
         if !self.attempt.is_framed && !self.attempt.expectation.holds() {
             self.attempt.is_framed = true;
@@ -239,7 +245,8 @@ impl Exchange {
         let (look, is_reused) = (lease.look(), lease.is_reused());
         match look {
             Look::Silent => {}
-            // What is wrong with a new connection would be wrong with the next, and dialing might never end.
+            // A new connection is not replaced, because the next one would probably fail in the same way, and dialing
+            // might never end.
             look if !is_reused => {
                 *stage = Stage::Begun(None);
                 return Err(match look {
@@ -324,7 +331,7 @@ impl Exchange {
                     self.conclude(self.trace.head_at().unwrap_or_else(time::now));
                     return (ready, true);
                 }
-                // The machine repeats an error to the next read.
+                // The machine returns an error again at the next read.
                 Ok(_) | Err(_) => return (ready, false),
             }
         }
@@ -342,7 +349,7 @@ impl Exchange {
         Some((lease, self.attempt.incoming.bytes().split().freeze()))
     }
 
-    /// Closes the connection. One that the attempt has not touched is given back instead.
+    /// Closes the connection, or gives it back if the attempt has not touched it.
     pub(crate) fn bury(&mut self, reason: DropReason) {
         match self.connection.take() {
             Some(Connection { lease, stage: Stage::Begun(_), .. }) => {
@@ -354,7 +361,7 @@ impl Exchange {
     }
 }
 
-/// # What is known
+/// # The state of an exchange
 impl Exchange {
     pub(super) fn lease(&self) -> Option<&Lease> {
         self.connection.as_ref().map(|connection| &connection.lease)
@@ -390,17 +397,19 @@ impl Exchange {
         self.attempt.written()
     }
 
-    /// Returns how much of the request was written: the most over all attempts.
+    /// Returns the largest part of the request that any attempt has written.
     pub(crate) fn written(&self) -> Written {
         self.written
     }
 
-    /// Whether the request can be sent again from its start: the server has not taken it on, and its body is still there.
+    /// Whether the request can be sent again from its start: the server has not begun to act on it, and its body can be
+    /// replayed.
     pub(crate) fn is_replayable(&self) -> bool {
         !self.attempt.is_taken_on && (self.attempt.sent == 0 || self.upload.is_replayable())
     }
 
-    /// Whether nothing beyond the request head was written in this attempt, as far as can be known.
+    /// Whether nothing beyond the request head was written in this attempt. False after a failed write, because it may
+    /// have written more than is known.
     pub(crate) fn is_head_alone(&self) -> bool {
         self.attempt.sent <= self.attempt.head_length && self.attempt.sending.error().is_none()
     }
@@ -412,12 +421,13 @@ impl Exchange {
         reasons.contains(CloseReason::PeerClose) || reasons.contains(CloseReason::Http10)
     }
 
-    /// Whether the connection closes after the response, for whatever reason.
+    /// Whether the connection closes after the response, for any reason.
     pub(crate) fn closes(&self) -> bool {
         !self.attempt.machine.close_reasons().is_empty()
     }
 
-    /// Returns what forbids the reuse of the connection, as a sentence, if the codec has found such a reason.
+    /// Returns a reason that forbids the reuse of the connection, as a sentence, or `None` if the codec has found no
+    /// reason.
     pub(crate) fn close_reason(&self) -> Option<&'static str> {
         attempt::explain(self.attempt.machine.close_reasons())
     }
@@ -427,7 +437,7 @@ impl Exchange {
         self.attempt.machine.has_peer_spoken()
     }
 
-    /// Returns the timings, once the response head has come. They are final once the content has ended.
+    /// Returns the timings, once the response head has come. The timings are final once the content has ended.
     pub(crate) fn measured(&self) -> Measured {
         self.trace.measured()
     }
@@ -437,7 +447,7 @@ impl Exchange {
         self.attempt.trailers.take()
     }
 
-    /// Takes what the response is to say of its connection, once the first write was tried.
+    /// Takes the response's description of its connection. Returns `None` before the first write.
     pub(crate) fn take_info(&mut self) -> Option<ConnectionInfo> {
         match &mut self.connection.as_mut()?.stage {
             Stage::Begun(info) => info.take(),
@@ -445,7 +455,7 @@ impl Exchange {
         }
     }
 
-    /// Returns how many bytes of the content are still to come, if that is known.
+    /// Returns the number of bytes of content that are still to come, if that number is known.
     pub(crate) fn remaining(&self) -> Option<u64> {
         self.attempt.machine.receive_remaining()
     }
@@ -456,13 +466,13 @@ impl Exchange {
         self.attempt.machine.announced_length()
     }
 
-    /// Returns how far the upload came.
+    /// Returns the progress of the upload.
     pub(crate) fn upload_progress(&self) -> UploadProgress {
         let attempt = &self.attempt;
         let state = if attempt.is_all_written() && !attempt.sending.is_cut() {
             UploadState::Complete
         } else if self.connection.is_none() || attempt.is_given_up() {
-            // Without a connection, what is left will not be sent.
+            // Without a connection, the rest of the upload is not sent.
             UploadState::Aborted
         } else {
             UploadState::Open
@@ -470,7 +480,7 @@ impl Exchange {
         UploadProgress { bytes: attempt.content_written(), state }
     }
 
-    /// Ends the trace with `error`, and returns the error with all that is known of the request.
+    /// Ends the trace with `error`. Returns the error with the request's timings and with how much was written.
     pub(crate) fn error(&mut self, error: Error) -> Error {
         let is_head_received = self.attempt.machine.is_head_received();
         self.trace.fail(error.with_written(self.written), is_head_received, time::now())

@@ -1,6 +1,7 @@
-//! What is to be written next: the request head, pieces of content, and the framing around each piece.
+//! The bytes to be written next: the request head, pieces of content, and the framing around each piece.
 //!
-//! It knows no codec: its owner appends framing and content in order. Invariant: content is never copied.
+//! This module knows no codec: the owner of [`Outgoing`] appends framing and content in order. Invariant: content is
+//! never copied.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -11,7 +12,7 @@ use tokio::io::AsyncWrite;
 
 use crate::buffer;
 
-/// Number of pieces of content that are taken in one poll, and that leave in one write.
+/// Largest number of pieces of content that are taken in one poll and leave in one write.
 pub(super) const PIECES: usize = 32;
 
 /// Bytes that are encoded and not yet written.
@@ -24,9 +25,9 @@ pub(crate) struct Outgoing {
     content: usize,
     /// Number of bytes written, of framing and content together.
     written: usize,
-    /// Whether the server has held up the bytes that are here.
+    /// Whether a write of the current bytes was pending.
     has_waited: bool,
-    /// Whether the server held up the bytes that were here before.
+    /// Whether a write of the previous bytes was pending, so that the server is slow to read.
     is_held_up: bool,
 }
 
@@ -49,7 +50,7 @@ impl Outgoing {
         !self.pieces.is_empty()
     }
 
-    /// Whether there is enough for one write. A server that holds us up gets one piece per write.
+    /// Whether there is enough for one write. For a server that is slow to read, one piece is enough.
     pub(crate) fn is_full(&self) -> bool {
         let most = if self.is_held_up { 1 } else { PIECES };
         self.pieces.len() >= most || self.content >= FULL
@@ -125,13 +126,13 @@ impl Outgoing {
         })
     }
 
-    /// Takes out the pieces of content, of which nothing was written.
+    /// Takes out the pieces of content. Requires that nothing of them was written.
     pub(crate) fn take_pieces(&mut self) -> impl DoubleEndedIterator<Item = Bytes> + use<> {
         self.content = 0;
         std::mem::take(&mut self.pieces).into_iter().map(|piece| piece.data)
     }
 
-    /// Returns the pieces of content. They are only of use if nothing of them was written.
+    /// Returns the pieces of content. Requires that nothing of them was written, because the pieces are returned whole.
     pub(crate) fn into_unsent(mut self) -> impl DoubleEndedIterator<Item = Bytes> + use<> {
         let pieces = self.take_pieces();
         self.clear();
@@ -154,7 +155,7 @@ impl Outgoing {
     }
 }
 
-/// Number of bytes of content from which on a write is full. The piece that reaches it is still taken.
+/// Number of bytes of content from which a write is full. The piece that reaches this number is still taken.
 const FULL: usize = 256 * 1024;
 
 #[cfg(test)]
@@ -163,7 +164,7 @@ mod tests {
 
     use super::*;
 
-    /// Holds also if all that was written was content without framing.
+    /// After `clear`, nothing counts as written, even if the written bytes were content without framing.
     #[test]
     fn nothing_counts_as_written_after_clear() {
         let mut out = Outgoing::default();

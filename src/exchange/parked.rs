@@ -36,19 +36,19 @@ impl Exchange {
     /// Parks the connection until the caller polls again.
     pub(super) fn park(&mut self) {
         if let Some(lease) = self.lease_mut() {
-            // An error shows in the next poll.
+            // The next poll reports an error.
             let _ = lease.park(Direction::Read, None);
         }
     }
 
-    /// Notes that the response whose head has come is the answer: the request is not sent again.
+    /// Notes that the caller gets the response whose head has come, and that the request is not sent again.
     pub(crate) fn set_answered(&mut self) {
         if let Some(lease) = self.lease_mut() {
             lease.set_answered();
         }
     }
 
-    /// Parks the connection, because the caller has the response now and reads on when it likes.
+    /// Parks the connection, because the caller now has the response and decides when to read its content.
     pub(crate) fn set_unread(&mut self) {
         if let Some(lease) = self.lease() {
             lease.set_unread();

@@ -1,7 +1,8 @@
 //! The receiving half of an exchange: what an event means for the request, and what becomes of the connection at the end.
 //!
-//! It drives the codec's receiving half, and the sending half wherever the response waits for it. Invariant: the connection
-//! is given back only by [`Exchange::conclude`], with the codec's verdict and a look at the stream.
+//! This module drives the codec's receiving half, and also the sending half where the response depends on the upload.
+//! Invariant: the connection is given back only by [`Exchange::conclude`], with the codec's verdict and a look at the
+//! stream.
 
 use std::io;
 use std::task::{Context, Poll, Waker, ready};
@@ -18,8 +19,8 @@ use crate::error::{Error, ErrorKind, Phase};
 use crate::pool::DropReason;
 
 impl Exchange {
-    /// Returns the next event of the response, or `None` once the response is complete. Decodes what was read, then reads,
-    /// then writes, and waits for a deadline only if nothing of that moved.
+    /// Returns the next event of the response, or `None` once the response is complete. Decodes what was read, then
+    /// reads, then writes. Waits for a deadline only if none of these made progress.
     pub(super) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Event>, Failure>> {
         if let Some(error) = self.attempt.upload_error.take() {
             return Poll::Ready(Err(error.into()));
@@ -89,8 +90,9 @@ impl Exchange {
         }
     }
 
-    /// Notes whether a head shows that the server has taken the request on. A 408 does not. Neither do interim responses and
-    /// a 417 while the body was held back (interim responses may come before a 417).
+    /// Notes whether a head shows that the server has begun to act on the request. A 408 does not show it. While the
+    /// body is held back, a 417 does not show it either, and neither does an interim response, because interim
+    /// responses may come before a 417.
     #[inline]
     fn note_taken_on(&mut self, status: StatusCode) {
         let is_refusal = status.is_informational() || status == StatusCode::EXPECTATION_FAILED;
@@ -102,20 +104,21 @@ impl Exchange {
     fn note_head(&mut self) -> Result<(), Failure> {
         let attempt = &mut self.attempt;
         attempt.incoming.end_head();
-        // Bytes that are encoded are not yet written.
+        // The codec knows only what was encoded. The request is written once `outgoing` is empty and no write has
+        // failed.
         let is_written = attempt.outgoing.is_empty() && attempt.sending.error().is_none();
         if attempt.machine.framing() == Some(Framing::Tunnel) && !is_written {
             return Err(self.lost(ProtocolError::UpgradeTooEarly));
         }
         if attempt.expectation.end() {
-            // A final response instead of the 100: the server does not want the content.
+            // A final response has come instead of the 100, so that the server does not want the content.
             // <https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1>
             attempt.machine.abort_send();
         }
         Ok(())
     }
 
-    /// Notes that `read` bytes were read. 0 is the end of what the server sends.
+    /// Notes that `read` bytes were read. 0 means that the server has closed its sending direction.
     #[inline]
     fn note_read(&mut self, read: usize) -> Result<(), Failure> {
         if read == 0 {
@@ -143,7 +146,7 @@ impl Exchange {
         self.attempt.incoming.poll_read(&mut lease.conn().stream, expected, cx)
     }
 
-    /// Returns the failure for an end that came too early, or for a breach of the protocol.
+    /// Returns the failure for a response that ended too early or that broke the protocol.
     pub(super) fn lost(&mut self, error: ProtocolError) -> Failure {
         let phase = self.attempt.phase();
         if error.is_closed() {
@@ -162,9 +165,10 @@ impl Exchange {
         }
     }
 
-    /// Whether the end that was read is a reset and not a close. A write that fails by a reset takes the reset with it, and
-    /// reading then ends as if the server had closed. (If the server had closed, the write fails by a broken pipe instead.)
-    /// Content that ends with the connection is incomplete then: <https://www.rfc-editor.org/rfc/rfc9112#section-8>.
+    /// Whether the connection was reset, although reading ended as if the server had closed it. A write that fails by a
+    /// reset consumes the reset, so that a later read does not see it. After a close by the server, a write fails by a
+    /// broken pipe instead. After a reset, content that ends with the connection is incomplete:
+    /// <https://www.rfc-editor.org/rfc/rfc9112#section-8>.
     fn is_torn(&self) -> bool {
         let is_reset = |error: &io::Error| error.kind() != io::ErrorKind::BrokenPipe;
         self.attempt.machine.framing() == Some(Framing::UntilClose)
@@ -184,7 +188,8 @@ impl Exchange {
 
     /// Ends the exchange, whose response is complete: gives the connection back, or closes it, as the codec's verdict says.
     pub(super) fn conclude(&mut self, now: Instant) {
-        // The server may have answered while the rest of the request was still waiting here or inside the stream.
+        // The server may have answered while the rest of the request was still waiting in the exchange or in the
+        // stream.
         let is_flushed = self.poll_flush(&mut Context::from_waker(Waker::noop())).is_ready();
         let attempt = &mut self.attempt;
         if !attempt.is_all_written() || !is_flushed {
@@ -229,6 +234,6 @@ impl Exchange {
     }
 }
 
-/// An idle connection is kept for so much less than the server's `Keep-Alive: timeout`, because a request takes time to get
-/// there.
+/// Time by which an idle connection is closed before the server's `Keep-Alive: timeout` ends, because a request takes
+/// time to reach the server.
 const MARGIN: Duration = Duration::from_secs(1);

@@ -1,8 +1,8 @@
 //! The sending half of an exchange: frames the pieces of the upload, and writes them.
 //!
-//! It knows the codec's sending half, the connection and the upload. Of responses it knows only whether the codec still wants
-//! a body. Invariant: bytes that are framed are written in order and completely, or the upload is given up and the connection
-//! closes.
+//! This module knows the codec's sending half, the connection and the upload. About responses it knows only whether the
+//! codec still wants a body. Invariant: bytes that are framed are written in order and completely, or the upload is
+//! given up and the connection closes.
 
 use std::cmp::Ordering;
 use std::io;
@@ -23,14 +23,14 @@ use crate::error::{BoxError, Error, ErrorKind, Phase, Result, Written};
 use crate::time;
 
 impl Exchange {
-    /// Frames the pieces that the upload has ready, at most `left` of them, after the bytes that are to be written. Pending if
-    /// the upload has none ready and no content waits to be written.
+    /// Frames the pieces that the upload has ready, at most `left` of them, and appends them to the bytes that are to
+    /// be written. Pending if no piece is ready and no content waits to be written.
     pub(super) fn poll_frames(&mut self, left: &mut usize, cx: &mut Context<'_>) -> Poll<Result<()>> {
         while *left > 0 && !self.attempt.outgoing.is_full() {
             match self.poll_frame(cx)? {
                 Poll::Ready(ControlFlow::Continue(())) => *left -= 1,
                 Poll::Ready(ControlFlow::Break(())) => break,
-                // The pieces that are there need not wait for the next one.
+                // The framed pieces are written without waiting for the next one.
                 Poll::Pending if self.attempt.outgoing.has_content() => break,
                 Poll::Pending => return Poll::Pending,
             }
@@ -84,7 +84,8 @@ impl Exchange {
     fn frame_end(&mut self) -> Result<ControlFlow<()>> {
         let is_behind = self.attempt.outgoing.has_content();
         if is_behind && self.attempt.machine.upload_remaining().is_some() {
-            // The body is shorter than it promised. This is found again once the content that is there was written.
+            // The body is shorter than it promised. The content before the end is written first, and the end is then
+            // found again.
             return Ok(ControlFlow::Break(()));
         }
         match self.attempt.machine.encode_end(self.upload.trailers(), &mut self.attempt.outgoing.framing) {
@@ -93,8 +94,8 @@ impl Exchange {
         }
     }
 
-    /// Handles a body that breaks its promise. If other content waits to be written, the breach is put back and found again
-    /// after that content. Otherwise the request fails at once.
+    /// Handles a body that does not end at its promised length. If other content waits to be written, puts `chunk` and
+    /// `beyond` back, so that they are found again after that content. Otherwise fails the request at once.
     fn breach(&mut self, chunk: Option<Bytes>, beyond: Beyond) -> Result<ControlFlow<()>> {
         if self.attempt.outgoing.has_content() {
             self.upload.put_back(chunk, beyond);
@@ -103,9 +104,9 @@ impl Exchange {
         Err(self.body_broken(beyond))
     }
 
-    /// Checks that the caller's source ends with the promised length, which is framed. It is asked before the last piece is
-    /// written. A source that is pending is not waited for, because it may itself wait for the response. It is asked again
-    /// with each poll until the response begins.
+    /// Checks that the caller's source ends at the promised length, all of which is framed. The source is asked before
+    /// the last piece is written, and again at each poll until the response begins. A pending source is not waited for,
+    /// because the source may itself wait for the response.
     pub(super) fn check_end(&mut self, cx: &mut Context<'_>) -> Result<()> {
         match self.beyond(cx) {
             Some(beyond) => Err(self.body_broken(beyond)),
@@ -139,7 +140,8 @@ impl Exchange {
         }
     }
 
-    /// Returns the error for a body that breaks its promise. Nothing more of it is written, and the connection will close.
+    /// Returns the error for a body that does not end at its promised length. Nothing more of the body is written, and
+    /// the connection will close.
     fn body_misused(&mut self, misuse: Misuse) -> Error {
         self.attempt.machine.abort_send();
         self.attempt.machine.close_after(CloseReason::UploadAborted);
@@ -157,7 +159,7 @@ impl Exchange {
     /// upload up.
     pub(super) fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         self.attempt.waits_for_caller = false;
-        // After so many pieces in one poll, other tasks and the response get their turn.
+        // The number of pieces in one poll is limited, so that other tasks and the response get their turn.
         let mut left = PIECES;
         loop {
             ready!(self.poll_outgoing(cx))?;
@@ -229,7 +231,7 @@ impl Exchange {
             self.written = self.written.max(Written::Partly);
         }
         if self.attempt.sent == 0 {
-            // The request may be sent again, with the pieces that were taken of the caller's stream.
+            // The pieces that were taken from the caller's stream are kept, because the request may be sent again.
             self.upload.rewind(self.attempt.outgoing.take_pieces());
         }
         self.attempt.clear_outgoing();
@@ -248,18 +250,19 @@ impl Exchange {
         }
     }
 
-    /// Whether more of the request is to be written. A success does not end its upload.
+    /// Whether more of the request is to be written. A successful response does not end the upload.
     pub(super) fn is_sending(&self) -> bool {
         let attempt = &self.attempt;
         if attempt.written_at.is_some() || attempt.is_given_up() || attempt.machine.is_upload_refused() {
             return false;
         }
-        // Without content, the server cannot have missed anything that still waits inside the stream.
+        // A request without content need not be flushed here. The server has answered, so that it already has the whole
+        // request.
         let is_flushed = self.connection.as_ref().is_none_or(|connection| connection.is_flushed);
         !attempt.is_all_written() || (!is_flushed && attempt.content_written() > 0)
     }
 
-    /// Flushes the request, which is written or given up. The wait for the response begins then.
+    /// Flushes a request that is written or given up. The wait for the response begins once it is flushed.
     pub(super) fn poll_written(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         if self.attempt.written_at.is_none() {
             ready!(self.poll_flush(cx));
@@ -275,7 +278,7 @@ impl Exchange {
         Poll::Ready(Ok(()))
     }
 
-    /// Flushes the stream. A failure shows when we read.
+    /// Flushes the stream. A failure is reported by the next read.
     #[inline]
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Some(Connection { lease, is_flushed, .. }) = &mut self.connection

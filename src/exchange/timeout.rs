@@ -1,6 +1,8 @@
-//! Which deadline of an exchange comes first, and the error of an exchange that misses it. Pure decisions.
+//! Pure decisions about time: which deadline of an exchange comes first, and with which error an exchange fails that
+//! misses it.
 //!
-//! It reads no clock. Invariant: each clock runs only while its wait is on, except for the total deadline, which always runs.
+//! This module reads no clock. Invariant: each clock runs only while its wait is on, except for the total deadline,
+//! which always runs.
 
 use std::time::{Duration, Instant};
 
@@ -50,8 +52,8 @@ impl Chosen {
     }
 }
 
-/// Returns how long a request waits for a connection: the client's setting, or else the default. A request that has a deadline
-/// of its own for this wait is not cut short by the default. `None`: no limit.
+/// Returns how long a request waits for a connection: the client's setting, or else the default. The default does not
+/// apply to a request that has a deadline of its own for this wait. `None` means no limit.
 pub(crate) fn acquire(client: Setting, default: Duration, has_deadline: bool) -> Option<Duration> {
     client.unwrap_or(if has_deadline { None } else { Some(default) })
 }

@@ -1,6 +1,6 @@
 //! Bytes that the server sent without being asked: before the request, before its head was written, or after the response.
 //!
-//! It takes the codec's word for what the bytes are, and decides about no retry. Invariant: nothing of these bytes is ever
+//! The codec classifies the bytes, and [`call`](crate::call) decides about retries. Invariant: these bytes are never
 //! handed to the caller as a response.
 
 use super::attempt::Attempt;
@@ -9,8 +9,8 @@ use crate::codec::{MOST_LINE_ENDS, ProtocolError, Unasked, unasked_status};
 use crate::error::{Error, ErrorKind, Phase};
 
 impl Exchange {
-    /// Returns the failure of a new connection on which the server spoke before it was asked. Names the status if the server
-    /// sent a response, as a server does that takes no more connections.
+    /// Returns the failure of a new connection on which the server spoke before it was asked. The error names the
+    /// status if the server sent a response. Servers that accept no more connections do that.
     pub(super) fn spoke_first(&mut self) -> Failure {
         let mut room = [0; 64];
         let read = self.lease_mut().map_or(0, |lease| lease.conn().stream.read_now(&mut room));
@@ -24,7 +24,7 @@ impl Exchange {
     }
 
     /// Fails if bytes came on a reused connection before the request head was written, because they do not answer this
-    /// request. Line ends are allowed: they mean nothing.
+    /// request. Line ends are allowed, because they mean nothing.
     pub(super) fn check_premature(&mut self) -> Result<(), Failure> {
         if self.attempt.sent >= self.attempt.head_length
             || !self.is_reused()
@@ -38,7 +38,7 @@ impl Exchange {
 }
 
 impl Attempt {
-    /// Returns what the bytes after the response are, and discards line ends, as on an idle connection.
+    /// Classifies the bytes after the response, and discards line ends, as on an idle connection.
     pub(super) fn take_surplus(&mut self) -> Unasked {
         let surplus = Unasked::of(self.incoming.bytes());
         if surplus == Unasked::LineEnds && self.incoming.len() <= MOST_LINE_ENDS {

@@ -1,8 +1,8 @@
 //! The upload of a request: where its body comes from, whether it can be sent again, and how far it came.
 //!
-//! It knows no sockets and frames nothing. Invariant: everything that was taken from the caller's stream, pieces and failure
-//! alike, is kept until a byte of the request was written. A request of which nothing was written can therefore always be
-//! sent again, and fails again where it failed.
+//! This module knows no sockets and frames nothing. Invariant: everything that was taken from the caller's stream,
+//! pieces and failure alike, is kept until a byte of the request was written. A request of which nothing was written
+//! can therefore always be sent again, and fails again where it failed.
 
 use std::collections::VecDeque;
 use std::task::{Context, Poll, ready};
@@ -23,14 +23,14 @@ pub(crate) struct Upload {
     whole: Option<Bytes>,
     /// Pieces that were taken before and are to be sent first.
     kept: VecDeque<Bytes>,
-    /// What comes after the kept pieces.
+    /// State of the caller's source, whose pieces come after the kept ones.
     rest: Rest,
     /// Fields to send after the content.
     trailers: Option<Box<HeaderMap>>,
-    /// Length of the body before anything was taken of it.
+    /// Length of the whole body.
     length: BodyLength,
     is_empty: bool,
-    /// Whether anything was taken of the caller's source.
+    /// Whether anything was taken from the caller's source.
     is_touched: bool,
 }
 
@@ -39,7 +39,7 @@ pub(crate) struct Upload {
 enum Rest {
     /// The source may have more.
     Open,
-    /// The source failed. It is asked again after the failure was reported, and then fails again.
+    /// The source failed. Once the failure was reported, the source is polled again, and fails again.
     Failed(BoxError),
     /// The source has ended, and is not asked again.
     Over,
@@ -64,7 +64,7 @@ impl Upload {
         self.length
     }
 
-    /// Sends the body in chunks even if its length is known, so that trailers can follow that only the source knows.
+    /// Sends the body in chunks even if its length is known, so that trailers of the source can follow.
     pub(crate) fn expect_trailers(&mut self) {
         if self.source.may_end_with_trailers() {
             self.length = BodyLength::Chunked;
@@ -86,13 +86,13 @@ impl Upload {
         matches!(self.rest, Rest::Over) && self.kept.is_empty()
     }
 
-    /// Whether the body can be sent from its start again, whatever was sent of it.
+    /// Whether the body can be sent again from its start, however much of it was sent.
     pub(crate) fn is_replayable(&self) -> bool {
         self.is_empty || self.whole.is_some() || self.source.is_file() || !self.is_touched
     }
 
-    /// Goes back to the start of the body. `unsent` are the pieces that were taken and of which nothing was written. They are
-    /// sent first if the source cannot go back.
+    /// Goes back to the start of the body. `unsent` are the pieces that were taken and of which nothing was written.
+    /// These pieces are sent first if the source cannot go back.
     pub(crate) fn rewind(&mut self, unsent: impl DoubleEndedIterator<Item = Bytes>) {
         if let Some(whole) = &self.whole {
             self.source = whole.clone().into();
@@ -106,7 +106,7 @@ impl Upload {
         }
     }
 
-    /// Puts back what was taken last: a piece, and `beyond` after it.
+    /// Puts back the last piece that was taken, and `beyond` after it.
     pub(crate) fn put_back(&mut self, piece: Option<Bytes>, beyond: Beyond) {
         match beyond {
             Beyond::Content(content) => self.kept.push_front(content),
@@ -186,7 +186,7 @@ impl Upload {
     }
 }
 
-/// What a source has beyond the length that it promised.
+/// What a source yields after the length that it promised.
 #[derive(Debug)]
 pub(crate) enum Beyond {
     Content(Bytes),

@@ -63,8 +63,8 @@ pub(crate) struct Setup {
 }
 
 impl Setup {
-    /// Starts the span `connection.setup`. It is a root, because a dial may serve another request. Each request that waits for
-    /// it is linked to it.
+    /// Starts the span `connection.setup`. The span is a root, because a dial may serve another request than the one
+    /// that began it. Each request that waits for the dial is linked to the span.
     pub(crate) fn new(id: u64, scheme: &str, host: &str, port: u16, now: Instant) -> Self {
         let span = tracing::debug_span!(
             target: TARGET,
@@ -102,7 +102,7 @@ impl Setup {
         self.begin(Phase::Dns, span)
     }
 
-    /// Begins the phase that covers all attempts to connect by TCP. It has no span of its own.
+    /// Begins the phase that covers all attempts to connect by TCP. This phase has no span of its own.
     pub(crate) fn tcp(&self) -> SetupPhase<'_> {
         self.begin(Phase::Tcp, Span::none())
     }

@@ -1,8 +1,9 @@
 //! The spans of requests and dials, and the milestones from which [`Timings`](crate::timings::Timings) are cut.
 //!
-//! [`RequestTrace`] and [`Setup`] have one method per milestone. The method writes the spans and the milestones from one clock
-//! reading, so that a phase ends at the same instant in both. The fields of every span are named in `manual/phases.md`.
-//! Knows nothing of sockets, pools or codecs. Invariant: every span that starts ends once.
+//! [`RequestTrace`] and [`Setup`] have one method per milestone. The method writes the spans and the milestones from
+//! one clock reading, so that a phase ends at the same instant in both. The fields of every span are named in
+//! `manual/phases.md`. This module knows nothing of sockets, pools or codecs. Invariant: every span that starts ends
+//! once.
 
 mod dial;
 mod request;

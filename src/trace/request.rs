@@ -1,8 +1,8 @@
 //! The trace of one request: its spans, and the milestones from which its [`Timings`] are cut.
 //!
-//! A trace is entered by [`RequestTrace::begin`] and left by one private function, `leave`. Every hook that is to hear of a
-//! whole request belongs to these two. Invariants: each method takes one clock reading and writes it to the spans and to the
-//! milestones, and a trace that is dropped is left as cancelled.
+//! A trace is entered by [`RequestTrace::begin`] and left by one private function, `leave`. A hook for whole requests
+//! belongs in these two functions. Invariants: each method takes one clock reading and writes it to the spans and to
+//! the milestones, and a trace that is dropped is left as cancelled.
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -29,15 +29,15 @@ pub(crate) struct RequestTrace {
 /// How a request ended.
 #[derive(Clone, Copy)]
 enum Outcome<'a> {
-    /// The response was read to its end. `received` is the number of bytes of its content. `close` says what forbids the
-    /// reuse of the connection.
+    /// The response was read to its end. `received` is the number of bytes of its content. `close` is the reason that
+    /// forbids the reuse of the connection, if there is one.
     Complete { received: u64, close: Option<&'static str> },
-    /// `error.type` of the span.
+    /// The request failed or was cancelled. `kind` is the `error.type` of the span.
     Failed { kind: &'a str },
 }
 
 impl RequestTrace {
-    /// Begins the trace of a request: its first attempt asks for a connection.
+    /// Begins the trace of a request, whose first attempt asks for a connection.
     #[inline]
     pub(crate) fn begin(method: &Method, uri: &Uri, port: u16, now: Instant) -> Self {
         let mut trace = Self { timeline: Timeline::new(now), spans: Spans::begin(method, uri, port, now) };
@@ -50,17 +50,18 @@ impl RequestTrace {
         self.timeline.attempt
     }
 
-    /// Returns the time at which the response head was complete, if it was.
+    /// Returns the time at which the response head was complete, or `None` before that.
     pub(crate) fn head_at(&self) -> Option<Instant> {
         self.timeline.head
     }
 
-    /// The caller's body was read into memory before the attempt asks for a connection. That time counts as `previous`.
+    /// Notes that the caller's body was read into memory before the attempt asks for a connection. The time for this
+    /// counts as `previous`.
     pub(crate) fn body_gathered(&mut self, now: Instant) {
         self.timeline.restart(now);
     }
 
-    /// The request is sent again: a new attempt asks for a connection.
+    /// Notes that the request is sent again: a new attempt asks for a connection.
     pub(crate) fn resent(&mut self, now: Instant) {
         self.timeline.restart(now);
         if let Some(spans) = &self.spans {
@@ -69,15 +70,15 @@ impl RequestTrace {
         self.enter(Spans::queue, now);
     }
 
-    /// The attempt has to wait for a dial, or for another request to end.
+    /// Notes that the attempt has to wait for a dial, or for another request to end.
     pub(crate) fn waits(&self) {
         if let Some(spans) = &self.spans {
             spans.phase.record("waited", true);
         }
     }
 
-    /// The dial that the attempt waited for has ended. The request's span is linked to the dial's span, which is a root
-    /// because a dial may serve another request.
+    /// Notes that the dial that the attempt waited for has ended. Links the request's span to the dial's span, which is
+    /// a root because a dial may serve another request.
     pub(crate) fn dial_ended(&mut self, setup: &Setup) {
         self.dial_seen(setup.milestones());
         if let Some(spans) = &self.spans
@@ -87,12 +88,12 @@ impl RequestTrace {
         }
     }
 
-    /// The attempt stops waiting for a dial that has come as far as `milestones` say.
+    /// Notes that the attempt stops waiting for a dial. `milestones` are those that the dial has reached.
     pub(crate) fn dial_seen(&mut self, milestones: Milestones) {
         self.timeline.dial = Some(Arc::new(milestones));
     }
 
-    /// The attempt has a connection, and its first write follows.
+    /// Notes that the attempt has a connection. Its first write follows.
     #[inline]
     pub(crate) fn assigned(&mut self, connection: u64, is_reused: bool, now: Instant) {
         self.timeline.assigned = Some(now);
@@ -101,15 +102,16 @@ impl RequestTrace {
         }
     }
 
-    /// The request's last byte was written, before the response head was complete. `sent` is the number of bytes written.
+    /// Notes that the request's last byte was written before the response head was complete. `sent` is the number of
+    /// bytes written.
     #[inline]
     pub(crate) fn written(&mut self, sent: u64, now: Instant) {
         self.timeline.written.get_or_insert(now);
         self.sent(sent, now);
     }
 
-    /// The response head is complete. `unwritten`: the number of bytes written so far, if the request is still being
-    /// written.
+    /// Notes that the response head is complete. `unwritten` is the number of bytes written so far, if the request is
+    /// still being written.
     #[inline]
     pub(crate) fn head(&mut self, status: StatusCode, unwritten: Option<u64>, now: Instant) {
         self.timeline.head = Some(now);
@@ -121,16 +123,16 @@ impl RequestTrace {
         }
     }
 
-    /// The response was read to its end. `received` is the number of bytes of its content. `close` says what forbids the
-    /// reuse of the connection, as a sentence.
+    /// The response was read to its end. `received` is the number of bytes of its content. `close` is the reason that
+    /// forbids the reuse of the connection, as a sentence, if there is one.
     #[inline]
     pub(crate) fn complete(&mut self, received: u64, close: Option<&'static str>, now: Instant) {
         self.timeline.end.get_or_insert(now);
         self.leave(Outcome::Complete { received, close }, now);
     }
 
-    /// The request failed. Returns `error` with the timings so far. `is_head_received`: the content of the response ended
-    /// with the error.
+    /// Ends the trace of a request that failed. Returns `error` with the timings so far. `is_head_received` tells
+    /// whether the error ended the content of the response.
     pub(crate) fn fail(&mut self, error: Error, is_head_received: bool, now: Instant) -> Error {
         if is_head_received {
             self.timeline.end.get_or_insert(now);
@@ -141,12 +143,13 @@ impl RequestTrace {
         error.with_timings(self.timeline.timings(|| now))
     }
 
-    /// The caller does not want the response any more. The milestones stay open, because the content may still be drained.
+    /// Ends the trace of a request whose response the caller does not want any more. The milestones stay open, because
+    /// the content may still be drained.
     pub(crate) fn cancel(&mut self, now: Instant) {
         self.leave(Outcome::Failed { kind: "cancelled" }, now);
     }
 
-    /// Returns the timings of a request whose response head is complete. They are final once the trace was left.
+    /// Returns the timings of a request whose response head is complete. The timings are final once the trace was left.
     pub(crate) fn measured(&self) -> Measured {
         Measured { timeline: self.timeline.clone(), timings: OnceLock::new() }
     }
@@ -202,7 +205,7 @@ struct Timeline {
     call: Instant,
     /// Time at which the current attempt began.
     attempt: Instant,
-    /// The dial that this attempt waited for, as far as it has come.
+    /// Milestones that the dial of this attempt has reached, if the attempt waited for a dial.
     dial: Option<Arc<Milestones>>,
     assigned: Option<Instant>,
     written: Option<Instant>,
@@ -215,12 +218,13 @@ impl Timeline {
         Self { call: now, attempt: now, dial: None, assigned: None, written: None, head: None, end: None }
     }
 
-    /// Begins a new attempt: the time before `now` counts as `previous`.
+    /// Begins a new attempt. The time before `now` counts as [`Timings::previous`].
     fn restart(&mut self, now: Instant) {
         *self = Self { attempt: now, ..Self::new(self.call) };
     }
 
-    /// Cuts the interval at the milestones. `now` is asked only if neither the response head nor the end was reached.
+    /// Computes the timings by cutting the time of the request at the milestones. `now` is called only if neither the
+    /// response head nor the end was reached.
     fn timings(&self, now: impl FnOnce() -> Instant) -> Timings {
         let until = self.end.or(self.head).unwrap_or_else(now);
         let assigned = self.assigned.unwrap_or(until);

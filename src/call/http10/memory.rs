@@ -1,20 +1,22 @@
-//! Which servers were seen to speak HTTP/1.0: a bounded list of origins.
+//! The origins whose servers were seen to speak HTTP/1.0, in a bounded list.
 //!
-//! It knows origins only as their keyed hashes, and the time only as an argument. Invariant: it holds a bounded number of
-//! origins, each for a bounded time. After an origin was forgotten, the next response tells its version again.
+//! This module knows origins only as their keyed hashes, and the time only as an argument. Invariant: the list holds a
+//! bounded number of origins, each for a bounded time. After an origin is forgotten, its next response tells the
+//! version again.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use http::{StatusCode, Version};
 
-/// Origins whose latest response was HTTP/1.0, and the time at which it came. The latest is at the back.
+/// Origins whose latest response was HTTP/1.0, each with the time of that response. The origin of the newest response
+/// is at the back.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     origins: VecDeque<(u64, Instant)>,
 }
 
-/// What a response tells of its server's version.
+/// What a response tells about its server's version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tells {
     Http10,
@@ -23,8 +25,8 @@ pub(super) enum Tells {
     Nothing,
 }
 
-/// Returns what the head of a response tells of the server's version. An HTTP/1.0 error page that closes the connection tells
-/// nothing, because it often comes from a proxy or balancer.
+/// Returns what the head of a response tells about the server's version. An HTTP/1.0 error page that closes the
+/// connection tells nothing, because it often comes from a proxy or balancer.
 pub(super) fn tells(version: Version, status: StatusCode, closes: bool) -> Tells {
     let is_error = status.is_client_error() || status.is_server_error();
     match version {
@@ -44,7 +46,7 @@ impl Memory {
         self.origins.push_back((origin, now));
     }
 
-    /// Forgets the origin, and every origin whose time is over.
+    /// Forgets the origin, and every origin that was remembered for [`LIFETIME`].
     pub(super) fn remove(&mut self, origin: u64, now: Instant) {
         self.origins.retain(|(known, since)| *known != origin && is_fresh(*since, now));
     }
@@ -53,7 +55,7 @@ impl Memory {
         self.origins.is_empty()
     }
 
-    /// Whether the origin answered in HTTP/1.0 lately.
+    /// Whether the origin answered in HTTP/1.0 within [`LIFETIME`].
     pub(super) fn contains(&self, origin: u64, now: Instant) -> bool {
         self.origins.iter().any(|(known, since)| *known == origin && is_fresh(*since, now))
     }
@@ -63,7 +65,7 @@ fn is_fresh(since: Instant, now: Instant) -> bool {
     now.saturating_duration_since(since) < LIFETIME
 }
 
-/// Number of origins that are remembered at most: few enough for a linear scan.
+/// Largest number of origins that are remembered: small enough for a linear scan.
 const CAPACITY: usize = 256;
 
 /// Time for which an origin is remembered.
