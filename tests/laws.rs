@@ -1,7 +1,9 @@
-//! The laws that can be read off the source tree, and the one that can be counted: no task per request.
+//! The laws of CONTRIBUTING.md that a test can check in the source tree, and one that a test counts: a request
+//! starts no task.
 //!
-//! Each law is a function of a tree. It is asked about the library, where it says how much it has looked at; about the library
-//! with a breach put between any two items of a file, which it has to find; and about small files that break it.
+//! Each law is a function that takes a tree and returns the places that break the law. It runs on the library, and
+//! reports how many files and lines it has read. It also runs on the library with a breach inserted after each
+//! item of a file, and on small files that break the law. It has to find all of those breaches.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -19,12 +21,12 @@ use std::time::Duration;
 use plain::Plain;
 use tree::{File, Tree, Used};
 
-/// What a law saw of a tree.
+/// What a law has read of a tree, and what it has found.
 #[derive(Default)]
 struct Sight {
-    /// Number of files that it looked at.
+    /// Number of files that the law has read.
     files: usize,
-    /// Number of lines that have code.
+    /// Number of lines with code in these files.
     lines: usize,
     /// Places that break the law, each with its reason.
     found: Vec<String>,
@@ -48,21 +50,21 @@ impl Sight {
 
 type Law = fn(&Tree) -> Sight;
 
-/// A law, its files, the least that it must see of the library, and code that breaks it.
+/// A law, its files, the smallest amount of the library that it must read, and code that breaks it.
 struct Article {
     name: &'static str,
     law: Law,
     is_about: fn(&str) -> bool,
-    /// Files, and lines that have code.
+    /// Smallest number of files, and of lines with code, that the law must read.
     least: (usize, usize),
-    /// Items that break the law wherever they stand in one of its files.
+    /// Items that break the law anywhere in one of its files.
     breaches: &'static [&'static str],
 }
 
 const LAWS: &[Article] = &[
     Article {
-        name: "bytes know no sockets",
-        law: bytes_know_no_sockets,
+        name: "the codec knows no sockets",
+        law: codec_knows_no_sockets,
         is_about: is_codec,
         least: (15, 2_000),
         breaches: &[
@@ -80,8 +82,8 @@ const LAWS: &[Article] = &[
         ],
     },
     Article {
-        name: "the policy knows no time but what it is told",
-        law: policy_knows_no_time,
+        name: "a pure file reads no clock",
+        law: pure_files_read_no_clock,
         is_about: is_pure,
         least: (20, 2_000),
         breaches: &[
@@ -131,8 +133,8 @@ const LAWS: &[Article] = &[
         ],
     },
     Article {
-        name: "little is spawned",
-        law: little_is_spawned,
+        name: "only listed files spawn tasks",
+        law: only_listed_files_spawn,
         is_about: |_| true,
         least: (80, 9_000),
         breaches: &[
@@ -193,7 +195,8 @@ fn is_policy(name: &str) -> bool {
     name.starts_with("pool/policy/")
 }
 
-/// Whether a file holds decisions only. These files use each other, and what `policy_knows_no_time` lists.
+/// Whether a file holds decisions only. Of the crate, such files may use each other and the types that
+/// `pure_files_read_no_clock` lists.
 fn is_pure(name: &str) -> bool {
     let files = ["call/http10/memory.rs", "call/resend.rs", "connect/race.rs", "exchange/timeout.rs"];
     is_policy(name) || files.contains(&name)
@@ -246,13 +249,13 @@ fn may_use(module: &str, other: &str) -> bool {
     other == module || listed || (is_above_the_leaves && LEAVES.contains(&other))
 }
 
-fn bytes_know_no_sockets(tree: &Tree) -> Sight {
+fn codec_knows_no_sockets(tree: &Tree) -> Sight {
     let mut sight = Sight::default();
     for file in tree.files.iter().filter(|file| is_codec(&file.name)) {
         sight.look_at(file);
         let words = ["tokio", "tracing", "Instant", "SystemTime", "socket2", "async", "await"];
-        sight.find("the codec knows neither sockets, nor time, nor spans", file.words(&words));
-        sight.find_paths("of std it knows no I/O", file, |used| {
+        sight.find("the codec uses no sockets, no clock and no spans", file.words(&words));
+        sight.find_paths("the codec uses no I/O of std", file, |used| {
             ["net", "io", "fs", "thread", "process", "env"]
                 .iter()
                 .any(|part| used.starts_with(&["std", part]))
@@ -260,15 +263,15 @@ fn bytes_know_no_sockets(tree: &Tree) -> Sight {
         sight.find_paths("it uses nothing else of the crate", file, |used| {
             is_ours(used) && !used.starts_with(&["crate", "codec"])
         });
-        sight.find_paths("it uses three crates", file, |used| {
+        sight.find_paths("the codec uses no other crates than bytes, http and httparse", file, |used| {
             is_dependency(used) && !["bytes", "http", "httparse"].contains(&&*used.path[0])
         });
     }
     sight
 }
 
-fn policy_knows_no_time(tree: &Tree) -> Sight {
-    /// Names that pure files use and that live in files which are not pure.
+fn pure_files_read_no_clock(tree: &Tree) -> Sight {
+    /// Types that pure files may use although their files are not pure.
     const OTHERS: [&[&str]; 3] =
         [&["crate", "error", "Error"], &["crate", "error", "Phase"], &["crate", "error", "Written"]];
     let mut sight = Sight::default();
@@ -276,22 +279,22 @@ fn policy_knows_no_time(tree: &Tree) -> Sight {
         sight.look_at(file);
         let words = ["tokio", "tracing", "SystemTime", "UNIX_EPOCH", "elapsed", "now (", ":: now"];
         sight.find("a pure file reads no clock and uses no runtime", file.words(&words));
-        sight.find_paths("of std it knows neither I/O nor threads", file, |used| {
+        sight.find_paths("a pure file uses no I/O and no threads of std", file, |used| {
             ["io", "fs", "thread", "process", "env"].iter().any(|part| used.starts_with(&["std", part]))
         });
-        sight.find_paths("it uses other pure files at most", file, |used| {
+        sight.find_paths("of this crate, a pure file uses only pure files", file, |used| {
             let is_pure = || tree.file_of(&used.path[1..]).is_some_and(is_pure);
             let is_known = || OTHERS.iter().any(|other| used.starts_with(other));
             is_ours(used) && !is_pure() && !is_known()
         });
-        sight.find_paths("it uses two crates", file, |used| {
+        sight.find_paths("a pure file uses no other crates than hashbrown and http", file, |used| {
             is_dependency(used) && !["hashbrown", "http"].contains(&&*used.path[0])
         });
     }
     sight
 }
 
-/// `.ci/alone` builds the folder as a crate.
+/// The folder of the policy uses nothing else of the crate, because `.ci/alone` builds it as a crate of its own.
 fn the_policy_builds_alone(tree: &Tree) -> Sight {
     let mut sight = Sight::default();
     for file in tree.files.iter().filter(|file| is_policy(&file.name)) {
@@ -299,8 +302,9 @@ fn the_policy_builds_alone(tree: &Tree) -> Sight {
         sight.find_paths("it uses nothing else of the crate", file, |used| {
             is_ours(used) && !used.starts_with(&["crate", "pool", "policy"])
         });
-        sight
-            .find_paths("it uses one crate", file, |used| is_dependency(used) && used.path[0] != "hashbrown");
+        sight.find_paths("the policy uses no other crate than hashbrown", file, |used| {
+            is_dependency(used) && used.path[0] != "hashbrown"
+        });
     }
     sight
 }
@@ -309,27 +313,28 @@ fn there_is_one_clock(tree: &Tree) -> Sight {
     let mut sight = Sight::default();
     for file in tree.files.iter().filter(|file| file.name != "time.rs") {
         sight.look_at(file);
-        // An alias of a clock still has to call `now`.
+        // Code that renames a clock still has to call `now`, so the calls are looked for.
         let others = (1..file.tokens.len()).filter(|at| {
             let [before, own] = [at - 1, *at].map(|at| &*file.tokens[at].text);
             let is_ours = *at >= 2 && file.tokens[at - 2].text == "time";
             own == "now" && before == "::" && !is_ours || own == "elapsed" && [".", "::"].contains(&before)
         });
-        sight.find("the only clock is time.rs", others.map(|at| file.at(file.tokens[at].line)));
-        sight.find("the only clock is time.rs", file.words(&["SystemTime", "UNIX_EPOCH"]));
+        sight.find("only time.rs reads a clock", others.map(|at| file.at(file.tokens[at].line)));
+        sight.find("only time.rs reads a clock", file.words(&["SystemTime", "UNIX_EPOCH"]));
     }
     sight
 }
 
-/// One task per dial, one reaper per pool and runtime, a bounded number of drains: nothing else.
-fn little_is_spawned(tree: &Tree) -> Sight {
+/// Tasks are spawned only for dials, for reapers (one per pool and runtime), and for drains, whose number is
+/// bounded.
+fn only_listed_files_spawn(tree: &Tree) -> Sight {
     let mut sight = Sight::default();
     for file in &tree.files {
         sight.look_at(file);
         let (allowed, can_talk): (&[(&str, usize)], _) = match &*file.name {
             "exchange/drain.rs" | "pool/dial.rs" | "pool/reaper.rs" => (&[("spawn", 1)], false),
             "connect/tls/config.rs" => (&[("spawn_blocking", 1)], false),
-            // Threads that ask the system for names, of which there are few.
+            // A bounded number of threads that call `getaddrinfo`.
             "resolver/system.rs" => (&[("spawn", 1), ("thread :: Builder", 1)], true),
             _ => (&[], false),
         };
@@ -339,16 +344,15 @@ fn little_is_spawned(tree: &Tree) -> Sight {
             let found = file.find(word);
             let expected = allowed.iter().find(|(known, _)| *known == word).map_or(0, |(_, count)| *count);
             if found.len() != expected {
-                sight.find(&format!("{word} may stand there {expected} times"), found);
+                sight.find(&format!("the file may use {word} {expected} times"), found);
             }
         }
         let channels = file.words(&["mpsc", "oneshot", "broadcast", "watch", "JoinSet"]);
-        sight.find("a channel, or a set of tasks", channels.into_iter().filter(|_| !can_talk));
+        sight.find("the file uses a channel or a set of tasks", channels.into_iter().filter(|_| !can_talk));
     }
     sight
 }
 
-/// `client` is on top, then `config`.
 /// Names that `lib.rs` exports count as a breach: they hide from which module they come.
 fn each_module_uses_only_modules_below_it(tree: &Tree) -> Sight {
     let mut sight = Sight::default();
@@ -362,7 +366,7 @@ fn each_module_uses_only_modules_below_it(tree: &Tree) -> Sight {
     sight
 }
 
-/// Crates, each with the only folder or file that may use it.
+/// Crates, and for each the only folder or file that may use it.
 const USED_IN: [(&str, &str); 3] = [
     ("rustls", "connect/tls/"),
     ("rustls_platform_verifier", "connect/tls/"),
@@ -386,13 +390,13 @@ fn there_is_no_unsafe_code(tree: &Tree) -> Sight {
         sight.look_at(file);
         sight.find("there is no unsafe code", file.words(&["unsafe"]));
         if file.name == "lib.rs" && file.find("# ! [ forbid ( unsafe_code ) ]").is_empty() {
-            sight.find("it is forbidden", [file.at(1)]);
+            sight.find("lib.rs does not forbid unsafe code", [file.at(1)]);
         }
     }
     sight
 }
 
-/// Whether a path leads into this crate.
+/// Whether a path names an item of this crate.
 fn is_ours(used: &Used) -> bool {
     used.starts_with(&["crate"]) && used.path.len() > 1
 }
@@ -436,17 +440,17 @@ fn the_library_keeps_each_law() {
         assert!(found.is_empty(), "{}:\n{}", article.name, found.join("\n"));
         assert!(
             files >= article.least.0 && lines >= article.least.1,
-            "{}: only {lines} lines of {files} files were seen",
+            "{}: the law read only {lines} lines of {files} files",
             article.name
         );
     }
 }
 
-/// Every item of every file is seen, except for those that the compiler leaves out of the library as well.
+/// The reader sees every item of every file, except for those that the compiler leaves out of the library as well.
 #[test]
 fn every_file_is_seen() {
     let tree = library();
-    assert_eq!(tree.strays, BTreeSet::new(), "declared by no file");
+    assert_eq!(tree.strays, BTreeSet::new(), "no `mod` declares these files");
     assert_eq!(tree.files.len() + tree.tests.len(), texts().len());
     for file in &tree.files {
         let parsed = syn::parse_file(&file.text).unwrap();
@@ -455,7 +459,7 @@ fn every_file_is_seen() {
             assert_eq!(is_seen, !item.0, "src/{}: {}", file.name, item.1);
         }
     }
-    // An earlier reader of the tree stopped in the first lines of these.
+    // An earlier version of the reader stopped in the first lines of these files.
     for (name, least) in [
         ("pool/policy/mod.rs", 300),
         ("resolver/hickory.rs", 120),
@@ -467,7 +471,8 @@ fn every_file_is_seen() {
     }
 }
 
-/// Whether an item is for tests only, and its first tokens. `None` for kinds of items that are not asked about.
+/// Returns whether an item is for tests only, and its first tokens. Returns `None` for kinds of items that the
+/// test does not check.
 fn named(item: &syn::Item) -> Option<(bool, String)> {
     let (attributes, name) = match item {
         syn::Item::Fn(item) => (&item.attrs, format!("fn {}", item.sig.ident)),
@@ -483,7 +488,7 @@ fn named(item: &syn::Item) -> Option<(bool, String)> {
     Some((attributes.iter().any(is_test), name))
 }
 
-/// A breach is found after each item of each file.
+/// Each law finds a breach after each item of each file.
 #[test]
 fn each_law_sees_all_of_its_files() {
     for article in LAWS {
@@ -512,7 +517,7 @@ fn each_law_sees_all_of_its_files() {
     }
 }
 
-/// Each breach is found: alone, after items for tests, before them, and inside of a method.
+/// Each law finds each of its breaches: alone, after items for tests, between them, and inside of a method.
 #[test]
 fn each_law_fails_where_it_is_broken() {
     for article in LAWS {
@@ -583,11 +588,11 @@ fn modules_use_each_other_only_in_the_named_circles() {
     assert!(reached.contains(&("client", "resolver")) && !reached.contains(&("resolver", "pool")));
 }
 
-/// A file that may spawn once may not spawn twice, and the root forbids unsafe code.
+/// A file that may spawn once may not spawn twice, and lib.rs has to forbid unsafe code.
 #[test]
 fn what_is_allowed_once_is_allowed_once() {
     let article = |name: &str| LAWS.iter().find(|article| article.name == name).unwrap();
-    let spawned = article("little is spawned");
+    let spawned = article("only listed files spawn tasks");
     let text = "fn run() { runtime.spawn(drain(lease)); }";
     assert_eq!(look(spawned, "exchange/drain.rs", text), Vec::<String>::new());
     assert_eq!(look(spawned, "exchange/send.rs", text).len(), 1);
@@ -601,7 +606,7 @@ fn what_is_allowed_once_is_allowed_once() {
     assert_eq!(there_is_no_unsafe_code(&tree).found.len(), 1);
 }
 
-/// A file is left out only where all its declarations are for tests, whatever its name.
+/// A file is left out only if all its `mod` declarations are for tests, whatever its name is.
 #[test]
 fn a_file_of_tests_is_what_only_tests_use() {
     let tree = |root: &str| {
@@ -622,7 +627,7 @@ fn assert_found(article: &Article, name: &str, text: &str, breach: &str) {
     assert!(!found.is_empty(), "{}: {breach:?} is not seen in src/{name}", article.name);
 }
 
-/// What a law finds in a file that stands in the library in place of the one of its name.
+/// Returns what a law finds in the file `name` of the library if its content is `text`.
 fn look(article: &Article, name: &str, text: &str) -> Vec<String> {
     let tree = library();
     let module = tree.files.iter().find(|file| file.name == name).unwrap().module.clone();
@@ -631,7 +636,7 @@ fn look(article: &Article, name: &str, text: &str) -> Vec<String> {
     (article.law)(&Tree { files, tests, strays, modules }).found
 }
 
-/// A file is read in one sitting.
+/// A file is short enough to be read at once, and begins with a paragraph that says what it is for.
 #[test]
 fn no_file_is_long() {
     let is_wrong = |name: &str, text: &str| {
@@ -644,7 +649,7 @@ fn no_file_is_long() {
     assert_eq!(
         wrong.collect::<Vec<_>>(),
         Vec::<&String>::new(),
-        "too long (700 lines), or not said what it is"
+        "these files have more than 700 lines, or do not begin with a paragraph that says what they are for"
     );
     assert!(files.len() >= 80);
     assert!(
@@ -653,7 +658,7 @@ fn no_file_is_long() {
     assert!(is_wrong("untold.rs", "use std::fmt;"));
 }
 
-/// Paused time runs ahead while real sockets are waited for.
+/// A test in paused time uses no sockets, because paused time jumps ahead while the test waits for a socket.
 #[test]
 fn no_test_pauses_time_over_sockets() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -667,9 +672,9 @@ fn no_test_pauses_time_over_sockets() {
             tests.into_iter().filter_map(|(test, word)| Some(format!("{name}: {test}: {}", word?)));
         found.extend(over_sockets);
     }
-    assert!(found.is_empty(), "paused time over real sockets:\n{}", found.join("\n"));
+    assert!(found.is_empty(), "these tests use sockets in paused time:\n{}", found.join("\n"));
     assert!(paused >= 60, "only {paused} tests in paused time were seen");
-    // The check tells good from bad:
+    // The check finds bad tests, and only those.
     let helper = "async fn serve() { tokio::net::TcpListener::bind(\"127.0.0.1:0\"); }";
     for (text, is_bad) in [
         ("#[tokio::test(start_paused = true)] async fn one() { TcpListener::bind(0); }".to_owned(), true),
@@ -691,12 +696,12 @@ fn no_test_pauses_time_over_sockets() {
     );
 }
 
-/// The tests of a file that begin in paused time, each with what it does with real sockets, by itself or by functions of
-/// its file.
+/// Returns the tests of a file that begin in paused time. Each comes with a use of a socket in the test, or in a
+/// function of the file that it calls, if there is one.
 fn paused_tests(text: &str) -> Vec<(String, Option<String>)> {
     const SOCKETS: [&str; 6] =
         ["TcpListener", "TcpStream", "TcpSocket", "UdpSocket", "UnixListener", "UnixStream"];
-    /// Functions and their words; and which of them are tests in paused time.
+    /// Functions with their words, and the names of the functions that are tests in paused time.
     #[derive(Default)]
     struct Functions(BTreeMap<String, BTreeSet<String>>, Vec<String>);
     impl Functions {
@@ -727,7 +732,7 @@ fn paused_tests(text: &str) -> Vec<(String, Option<String>)> {
     syn::visit::Visit::visit_file(&mut functions, &syn::parse_file(text).unwrap());
     let Functions(words, paused) = functions;
     let socket = |test: &String| {
-        // A test that resumes time before it uses a socket is fine.
+        // A test that resumes time may use sockets.
         if words[test].contains("resume") {
             return None;
         }
@@ -745,7 +750,7 @@ fn paused_tests(text: &str) -> Vec<(String, Option<String>)> {
     paused.iter().map(|test| (test.clone(), socket(test))).collect()
 }
 
-/// The request future does its own I/O: neither task nor channel comes with a request.
+/// The request future does its own I/O, so that a request needs no task.
 #[test]
 fn a_thousand_requests_start_no_task() {
     let server = Plain::start();
@@ -758,7 +763,7 @@ fn a_thousand_requests_start_no_task() {
             response.unwrap().unwrap().text().await.unwrap()
         };
         assert_eq!(fetch().await, "1");
-        // Until the dial's task has ended, and only the reaper is left.
+        // Waits until the dial's task has ended and only the reaper's task is left.
         let metrics = tokio::runtime::Handle::current().metrics();
         let settled = async {
             while metrics.num_alive_tasks() > 1 {
@@ -767,7 +772,7 @@ fn a_thousand_requests_start_no_task() {
         };
         tokio::time::timeout(Duration::from_secs(20), settled).await.expect("the dial's task ends");
         let before = metrics.num_alive_tasks();
-        assert_eq!(before, 1, "the reaper");
+        assert_eq!(before, 1, "only the reaper's task is left");
         for _ in 0..1_000 {
             assert_eq!(fetch().await, "1");
             assert_eq!(metrics.num_alive_tasks(), before);

@@ -1,8 +1,9 @@
-//! What a warm, small GET allocates, beside others: how often, and how much.
+//! Measures the heap allocations of a warm, small GET, for handclasp and for other clients: their number and their
+//! bytes.
 //!
-//! `cargo bench --manifest-path benches/compare/Cargo.toml --bench allocations`, for some seconds. The request has two
-//! fields given as text, the response eight, one of which is of no standard; all of it is read. Growing counts as
-//! allocating. All is counted that the process does meanwhile.
+//! Run it by `cargo bench --manifest-path benches/compare/Cargo.toml --bench allocations`. It takes some seconds.
+//! The request has two fields, given as text. The response has eight fields, one of which is not standard, and is
+//! read to its end. A reallocation counts as an allocation. All allocations of the process count.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;

@@ -1,11 +1,12 @@
-//! What content costs the client's process, beside others: downloads and uploads.
+//! Measures what downloads and uploads cost the client's process, for handclasp and for other clients.
 //!
-//! `cargo bench --manifest-path benches/compare/Cargo.toml --bench body [-- CELL...]`, for some minutes; with cells, such as
-//! `cpu/download/known/64K` or a part of that, these alone. One request after another, on
-//! one connection and one thread, without TLS. Downloads come with their length or in chunks of 16 KiB, and are read piece
-//! by piece, or as one. Uploads are sent from pieces of 16 KiB, in chunks, or from one `Bytes`, with its length; the
-//! server tells how much came. Figures are per byte of content. First, though told last, handclasp alone
-//! moves one GiB each way: what is told is the most that was allocated at any time meanwhile, beyond what was before.
+//! Run it by `cargo bench --manifest-path benches/compare/Cargo.toml --bench body [-- CELL...]`. It takes some
+//! minutes. A cell is a name such as `cpu/download/known/64K`, or a part of one. If cells are given, only these
+//! are measured. Requests are sent one after another, on one connection and one thread, without TLS. Downloads
+//! come with their length or in chunks of 16 KiB, and are read piece by piece or at once. Uploads are sent in
+//! chunks from pieces of 16 KiB, or with their length from one `Bytes`. The server answers with the number of
+//! bytes that it received. Figures are per byte of content. At the start, handclasp alone moves one GiB each way.
+//! For that, the bench prints, at the end, the largest growth of the heap at any time.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -25,7 +26,7 @@ use tokio::runtime::Runtime;
 static ALLOCATOR: heap::Counting = heap::Counting;
 
 fn main() -> Result<(), BoxError> {
-    // From the beginning, so that what is live is known.
+    // Counts from the beginning, so that the number of live bytes is known.
     heap::count(true);
     let arguments = Arguments::read()?;
     let (rounds, volume, long) =
@@ -111,7 +112,7 @@ fn pieces(size: usize) -> Payload {
     Payload::Pieces { piece: Bytes::from(vec![b'.'; CHUNK]), left: size / CHUNK }
 }
 
-/// Moves so much content, and says how much more was allocated at any time than before.
+/// Moves `size` bytes in each way. Returns the largest growth of the heap at any time, for each way.
 fn peaks(
     runtime: &Runtime,
     server: &Server,

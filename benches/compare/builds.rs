@@ -1,10 +1,10 @@
-//! What a client adds to a build: crates, and the processor time of a clean build.
+//! Measures what a client adds to a build: the number of crates, and the processor time of a clean build.
 //!
-//! `cargo bench --manifest-path benches/compare/Cargo.toml --bench build [-- --time | --quick] [NAME...]`, for many
-//! minutes: with `--quick`, and without `--time`, crates are counted and nothing is built. Names are those of the table.
-//! For each configuration a crate is made in a temporary folder that does nothing but to send a GET. Crates are those of
-//! a normal build on this machine, the client among them, and the crate that is made not. Built is once, without
-//! optimisation, after all is fetched.
+//! Run it by `cargo bench --manifest-path benches/compare/Cargo.toml --bench build [-- --time | --quick]
+//! [NAME...]`. It takes many minutes. With `--quick` and without `--time`, it counts crates and builds nothing.
+//! The names are those of the table. For each configuration, the bench makes a crate in a temporary folder that
+//! only sends a GET. It counts the crates of a normal build on this machine: the client is one of them, and the
+//! crate in the folder is not. It builds each crate once, without optimisation, after everything was fetched.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -31,7 +31,7 @@ fn main() -> Result<(), BoxError> {
         let made = Made::new(&folder.0.join(name), &dependencies, main)?;
         let crates = made.crates()?;
         let time = if is_timed { Some(made.build()?.as_secs_f64()) } else { None };
-        let told = time.map_or_else(|| "not asked for".to_owned(), |time| format!("{time:.1}"));
+        let told = time.map_or_else(|| "not measured".to_owned(), |time| format!("{time:.1}"));
         println!("| {name} | {what} | {crates} | {told} |");
         report.result("crates", name, crates as f64, "crates");
         if let Some(time) = time {
@@ -42,7 +42,8 @@ fn main() -> Result<(), BoxError> {
     Ok(())
 }
 
-/// What a configuration is called here and in words, its dependencies, and what it does.
+/// Returns the configurations. Each has its name, its description, the dependencies of its crate, and the code of
+/// its crate.
 fn configurations() -> Vec<(&'static str, &'static str, String, &'static str)> {
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let handclasp = |more: &str| format!("handclasp = {{ path = {own:?}{more} }}\n{TOKIO}");
@@ -123,7 +124,7 @@ fn configurations() -> Vec<(&'static str, &'static str, String, &'static str)> {
 struct Made(PathBuf);
 
 impl Made {
-    /// And has everything fetched that it needs.
+    /// Makes a crate in `folder`, and fetches its dependencies.
     fn new(folder: &Path, dependencies: &str, main: &str) -> Result<Self, BoxError> {
         fs::create_dir_all(folder.join("src"))?;
         let manifest = format!(
@@ -136,7 +137,7 @@ impl Made {
         };
         fs::write(folder.join("src/main.rs"), main)?;
         let made = Self(folder.to_owned());
-        // What was fetched before is enough where there is no way to the registry.
+        // Without a network, the crates that were fetched earlier are enough.
         if made.cargo(&["fetch"]).is_err() {
             made.cargo(&["fetch", "--offline"])?;
         }
@@ -157,7 +158,7 @@ impl Made {
         Ok(took)
     }
 
-    /// Answers what it printed.
+    /// Runs cargo in the folder of the crate. Returns its output.
     fn cargo(&self, arguments: &[&str]) -> Result<String, BoxError> {
         let mut command = Command::new("timeout");
         command.arg("900").arg(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -178,16 +179,17 @@ impl Made {
     }
 }
 
-/// The processor time of all processes that this one has started, and they in turn, and that have ended.
+/// Returns the processor time of all descendants of this process that have ended.
 fn of_children() -> Result<Duration, BoxError> {
     let text = fs::read_to_string("/proc/self/stat")?;
-    // The name of the program may hold anything, up to the last bracket. Time is in hundredths of a second.
-    let (_, rest) = text.rsplit_once(')').ok_or("there is a name")?;
+    // The name of the program may contain any character, so its end is the last bracket. Times are in hundredths
+    // of a second.
+    let (_, rest) = text.rsplit_once(')').ok_or("the line has no program name")?;
     let ticks = rest.split_whitespace().skip(13).take(2).map(str::parse::<u64>).sum::<Result<u64, _>>()?;
     Ok(Duration::from_millis(ticks * 10))
 }
 
-/// Removed at the end.
+/// A temporary folder, which is removed when the value is dropped.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -200,7 +202,7 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // There is nobody to tell.
+        // An error is ignored, because nothing depends on the folder any more.
         let _ = fs::remove_dir_all(&self.0);
     }
 }

@@ -1,8 +1,9 @@
-//! What it takes to send 100 requests at once to a host that is not known yet, beside others.
+//! Measures 100 requests that are sent at once to a host without connections, for handclasp and for other clients.
 //!
-//! `cargo bench --manifest-path benches/compare/Cargo.toml --bench cold_burst`, for some seconds. Each round begins with
-//! a new client. A lookup takes 2 ms, and the server 5 ms for each response. Clients with a limit of connections to a host
-//! are told to keep to 8, and handclasp once more without; the others have none. The loop dials 8 and looks nothing up.
+//! Run it by `cargo bench --manifest-path benches/compare/Cargo.toml --bench cold_burst`. It takes some seconds.
+//! Each round begins with a new client. A lookup takes 2 ms, and the server takes 5 ms for each response. A client
+//! that can limit its connections to a host is limited to 8. handclasp is also measured without a limit. The loop
+//! dials 8 connections and looks up no name.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -36,7 +37,8 @@ fn main() -> Result<(), BoxError> {
             Contender::new(Kind::Handclasp, None),
             Contender::new(Kind::Handclasp, Some(LIMIT)),
         ];
-        // What is done once in a process is not of the first contender.
+        // This round is not measured. It does the work that a process does only once, which the first contender
+        // would pay for.
         in_turn(&mut contenders, 1, |contender| {
             let outcome = runtime.block_on(contender.round(&server));
             outcome.expect("the server listens");
@@ -79,7 +81,8 @@ fn main() -> Result<(), BoxError> {
 struct Contender {
     kind: Kind,
     limit: Option<usize>,
-    /// Of each round: connections, lookups, failed requests, milliseconds, of processor time.
+    /// Figures of each round: connections, lookups, failed requests, and milliseconds of wall time and of
+    /// processor time.
     seen: Vec<[f64; 5]>,
 }
 
@@ -101,7 +104,7 @@ impl Contender {
             kind => by_client(&Client::new(kind, &settings)?, server).await?,
         };
         let (processor, wall) = (processor_time() - begun.0, begun.1.elapsed());
-        // Those that are still on their way, and that nobody needs any more.
+        // Waits for connections that are still being made although no request needs them any more.
         tokio::time::sleep(Duration::from_millis(50)).await;
         let connections = control.accepted()? - accepted;
         let [wall, processor] = [wall, processor].map(|time| time.as_secs_f64() * 1e3);

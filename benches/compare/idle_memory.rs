@@ -1,15 +1,18 @@
-//! What an idle connection costs in memory: handclasp beside other clients with a pool.
+//! Measures the memory of an idle connection, for handclasp and for other clients with a pool.
 //!
-//! `cargo bench --manifest-path benches/compare/Cargo.toml --bench idle_memory [-- CONNECTIONS]`, for some minutes. Each
-//! measurement is a process of its own, with a server of its own, which is another process. The client makes 10,000
-//! connections (or what the limit of open files allows), each for a response, in one of two ways:
+//! Run it by `cargo bench --manifest-path benches/compare/Cargo.toml --bench idle_memory [-- CONNECTIONS]`. It
+//! takes some minutes. Each measurement runs in a process of its own, and its server is another process. The
+//! client makes 10,000 connections, or fewer if the limit of open files is lower. Each connection is made for one
+//! response, in one of two ways:
 //!
-//! - *at once*: to one host. All responses have begun before the first is read. Between the connections' memory was that
-//!   of the responses, which is free again, but in pieces that the system does not get back: it is in the resident memory.
-//! - *in turn*: to as many hosts, one response after another. There are no such holes, but what is kept of a host counts.
+//! - *at once*: to one host. All responses have begun before the first one is read. The responses' memory lies
+//!   between that of the connections. It is free at the end, but in pieces that the allocator cannot return to the
+//!   system, so it counts as resident.
+//! - *in turn*: to one host each, one response after another. This leaves no such pieces, but the memory of the
+//!   hosts counts too.
 //!
-//! At last the server still counts all connections, and all are idle. Heap is what is allocated then, less what was with
-//! one connection; resident is the growth of the memory that the process has from the system.
+//! At the end the server still counts all connections, and all are idle. *Heap* is the number of allocated bytes
+//! at that moment minus that with one connection. *Resident* is the growth of the process's resident memory.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -66,7 +69,8 @@ fn compare(connections: usize) -> Result<ExitCode, BoxError> {
             for size in [13, 1 << 20] {
                 for client in Client::KINDS {
                     let [heap, resident] = in_a_process(client, way, scheme, address, size, connections)?;
-                    // So that no port of this run is missing in the next.
+                    // Each run has an address of its own, because the ports of an earlier run are still blocked on
+                    // its address.
                     address = Ipv4Addr::from(u32::from(address) + 1);
                     let verdict = |bytes| if bytes <= budget { "met" } else { "MISSED" };
                     let judged = match client {
@@ -104,7 +108,7 @@ fn in_a_process(
     Ok([heap.parse()?, resident.parse()?])
 }
 
-/// One measurement.
+/// A measurement: how the connections are made, to which server, and with which bodies.
 struct Cell<'a> {
     is_at_once: bool,
     scheme: &'a str,
@@ -115,11 +119,11 @@ struct Cell<'a> {
 }
 
 impl Cell<'_> {
-    /// Bytes per idle connection: on the heap, and resident.
+    /// Returns the bytes per idle connection: on the heap, and resident.
     async fn measure(&self, kind: Kind) -> Result<[i64; 2], BoxError> {
         let mut control = Control::connect(self.control)?;
         let client = Client::new(kind, &Settings::new(&std::env::var(ROOT)?, self.address.ip()))?;
-        // The client, and the first connection with everything that comes once.
+        // The client and the first connection allocate everything that is needed only once.
         client.get(&self.uri(0)?).await?.read(self.size).await?;
         settle().await;
         let before = [heap::live(), resident()?];
@@ -140,18 +144,19 @@ impl Cell<'_> {
         }
         settle().await;
         let after = [heap::live(), resident()?];
-        self.assert_open(&mut control, "all are kept")?;
+        self.assert_open(&mut control, "the client has not kept all connections")?;
         if let Client::Handclasp(client) = &client {
             let total = client.pool().stats().total;
             assert_eq!((total.idle, total.active), (self.connections, 0), "{total}");
         }
         client.get(&self.uri(0)?).await?.read(self.size).await?;
-        self.assert_open(&mut control, "and of use")?;
+        self.assert_open(&mut control, "the client has not used a kept connection")?;
         let others = self.connections as i64 - 1;
         Ok([0, 1].map(|which| (after[which] - before[which]) / others))
     }
 
-    /// At once, there is one host; in turn, each has a name.
+    /// Returns the URI for a connection. All connections that are made at once have one host. Each connection that
+    /// is made in turn has a host of its own.
     fn uri(&self, host: usize) -> Result<Uri, BoxError> {
         let Self { scheme, address, size, .. } = self;
         let uri = match self.is_at_once {
@@ -167,14 +172,14 @@ impl Cell<'_> {
     }
 }
 
-/// Until tasks that run beside a client have done what they had to do.
+/// Waits until the tasks of a client have finished their work.
 async fn settle() {
     tokio::time::sleep(Duration::from_millis(300)).await;
 }
 
-/// The memory that this process has from the system.
+/// Returns the resident memory of this process.
 fn resident() -> io::Result<i64> {
-    // In pages in `statm`; here in kB, and exact.
+    // This file has the exact number of kB. `statm` counts pages, and not exactly.
     let text = std::fs::read_to_string("/proc/self/smaps_rollup")?;
     let line = text.lines().find_map(|line| line.strip_prefix("Rss:"));
     let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<i64>().ok());

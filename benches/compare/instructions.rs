@@ -1,8 +1,10 @@
-//! How many instructions a warm, small GET takes in the client's process, beside others: stable enough to compare commits.
+//! Counts the instructions of a warm, small GET in the client's process, for handclasp and for other clients. The
+//! counts are stable enough to compare commits.
 //!
-//! `benches/compare/instructions`, for about a minute. Needs `valgrind`. Each client is a process of its own, run twice
-//! under callgrind, for more and for fewer requests: the difference is what is told. The kernel's instructions are not
-//! among them, nor those of the server.
+//! Run it by `benches/compare/instructions`. It takes about a minute and needs `valgrind`. Each client is a
+//! process of its own, which runs twice under callgrind, with different numbers of requests. The figure is the
+//! difference of both runs, divided by the difference in requests. The instructions of the kernel and of the
+//! server do not count.
 
 use std::net::Ipv4Addr;
 
@@ -28,7 +30,7 @@ fn main() -> Result<(), BoxError> {
     println!("\n### Instructions per warm GET\n");
     println!("| in flight | client | instructions | loop = 1 |\n|---|---|---:|---:|");
     let server = Server::start(Ipv4Addr::LOCALHOST, false, 1)?;
-    // Each start of the tool takes a while.
+    // A quick run measures one width only, because each start of valgrind takes seconds.
     for in_flight in if arguments.is_quick { &[1][..] } else { &[1, 32] } {
         let in_flight = *in_flight;
         let mut by_loop = f64::NAN;
@@ -51,11 +53,11 @@ fn main() -> Result<(), BoxError> {
     Ok(())
 }
 
-/// Of the whole process.
+/// Returns the number of instructions of the client's whole process.
 fn instructions(server: &Server, kind: Kind, in_flight: usize, each: usize) -> Result<f64, BoxError> {
     let tool = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"];
     let output = process::under(&tool, server, kind, in_flight, each)?;
     let said = String::from_utf8_lossy(&output.stderr);
     let count = said.lines().find_map(|line| line.split_once("Collected : ")?.1.trim().parse().ok());
-    count.ok_or_else(|| format!("valgrind has not told: {said}").into())
+    count.ok_or_else(|| format!("valgrind has printed no count: {said}").into())
 }

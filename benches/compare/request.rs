@@ -1,10 +1,11 @@
-//! What a warm, small GET costs the client's process, beside others.
+//! Measures what a warm, small GET costs the client's process, for handclasp and for other clients.
 //!
-//! `cargo bench --manifest-path benches/compare/Cargo.toml --bench request [-- CELL...]`, for some minutes; with cells, such
-//! as `cpu/http/1-thread/32` or a part of that, these alone. All clients send the same
-//! request, with two fields, to the same server, which answers with eight fields and 13 bytes; all of it is read. The
-//! server is another process, on one thread. Each worker has a connection: before, and after, the server's count of
-//! connections is that of all workers. ureq blocks, and is there where there is one worker.
+//! Run it by `cargo bench --manifest-path benches/compare/Cargo.toml --bench request [-- CELL...]`. It takes some
+//! minutes. A cell is a name such as `cpu/http/1-thread/32`, or a part of one. If cells are given, only these are
+//! measured. All clients send the same request, with two fields, to the same server. The server is another process
+//! with one thread. It answers with eight fields and 13 bytes, which the client reads to the end. Each worker has
+//! one connection, and the bench prints how many more were opened. ureq blocks its thread, so it is measured with
+//! one worker only.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -37,7 +38,7 @@ fn main() -> Result<(), BoxError> {
             "µs per request",
         );
         for threads in [1, 2] {
-            // So many TLS handshakes take long.
+            // A quick run opens fewer connections, because TLS handshakes take long.
             let most = if arguments.is_quick { 32 } else { 256 };
             for in_flight in [1, 32, 256].into_iter().filter(|in_flight| *in_flight <= most) {
                 let what = if threads == 1 { "1-thread" } else { "2-threads" };
@@ -56,7 +57,7 @@ fn main() -> Result<(), BoxError> {
 struct Bench {
     server: Server,
     rounds: usize,
-    /// The part of the requests that is sent.
+    /// Divisor of the number of requests: larger in a quick run.
     share: usize,
 }
 
@@ -107,7 +108,7 @@ impl Bench {
         Ok(teams.iter().map(|team| team.kind).zip(measured).collect())
     }
 
-    /// Prints how much each client sends: that it is not less than others do.
+    /// Prints the size of each client's request head, to show that no client sends less than the others.
     fn heads(&self, runtime: &Runtime) -> Result<(), BoxError> {
         let mut control = Control::connect(self.server.control)?;
         let mut told = Vec::new();

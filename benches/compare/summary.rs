@@ -1,14 +1,14 @@
-//! One table of ratios, and the budgets with their verdicts, from what the comparisons have printed.
+//! Prints a table of ratios, and a verdict for each budget, from the results that the other benches have printed.
 //!
-//! `cargo bench --bench summary -- FILE...` reads the lines `RESULT <bench> <cell> <client> <value> <unit>` of these
-//! files, and no others. It is the last step of `benches/compare/run`.
+//! `cargo bench --bench summary -- FILE...` reads the lines `RESULT <bench> <cell> <client> <value> <unit>` of
+//! these files and ignores all other lines. It is the last step of `benches/compare/run`.
 
 use std::collections::HashMap;
 use std::fs;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut results = Results::default();
-    // `cargo bench` adds a word of its own.
+    // `cargo bench` adds the argument `--bench`.
     let paths: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
     if paths.is_empty() {
         return Ok(());
@@ -23,9 +23,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 #[derive(Default)]
 struct Results {
-    /// By `bench/cell`, client, and unit if that is a ratio.
+    /// Values by `bench/cell`, client, and unit. The unit is empty unless the value is a ratio.
     values: HashMap<(String, String, String), f64>,
-    /// Each `bench/cell` once, in the order in which they came.
+    /// Each `bench/cell` once, in the order of the input.
     cells: Vec<String>,
 }
 
@@ -52,7 +52,8 @@ impl Results {
         self.get(cell, client, "")
     }
 
-    /// Of handclasp to another client: the median over the rounds, if there were some.
+    /// Returns the ratio of handclasp to another client. This is the median over the rounds if the bench has
+    /// printed one, and otherwise the ratio of both values.
     fn ratio(&self, cell: &str, other: &str) -> Option<f64> {
         let of_values = || {
             let (own, other) = (self.value(cell, "handclasp")?, self.value(cell, other)?);
@@ -78,7 +79,7 @@ impl Results {
     fn budgets(&self) {
         println!("\n## Budgets\n\n| what | measured | budget | |\n|---|---:|---:|---|");
         let judge = |what: &str, measured: Option<f64>, budget: f64| {
-            // Two digits are told, and two are judged.
+            // The verdict is about the rounded value, so that it agrees with the two digits that are printed.
             let (told, verdict) = match measured.map(|measured| (measured * 100.0).round() / 100.0) {
                 Some(measured) if measured <= budget => (format!("{measured:.2}"), "met"),
                 Some(measured) => (format!("{measured:.2}"), "MISSED"),
@@ -105,7 +106,7 @@ impl Results {
             let measured = self.value(&format!("syscalls/{sort}/http/1"), "handclasp");
             judge(&format!("syscalls per warm GET, http: {sort}"), measured, 1.0);
         }
-        // A look at a TLS connection reads.
+        // On a TLS connection the look is a read, so the budget allows one read more.
         let of = |sort| self.value(&format!("syscalls/{sort}/https/1"), "handclasp");
         judge("syscalls per warm GET, https: write", of("write"), 1.0);
         let reads = of("read").zip(of("look")).map(|(read, look)| read + look);
@@ -139,7 +140,7 @@ impl Results {
         for (what, name, budget) in
             [("without default features", "handclasp-bare", 16.0), ("rustls alone", "handclasp-rustls", 30.0)]
         {
-            // The bench counts handclasp among them, the budget does not.
+            // The bench counts handclasp as one of the crates, and the budget does not.
             let needed = self.value("build/crates", name).map(|crates| crates - 1.0);
             judge(&format!("crates that handclasp needs, {what}"), needed, budget);
         }
@@ -168,7 +169,8 @@ impl Results {
             }
         }
         for way in ["download/known", "download/chunked", "upload/pieces"] {
-            // Flat: no more than a few buffers, of which the largest a body is read into has 128 KiB.
+            // The heap must not grow with the body: the budget has room for a few buffers, of which the largest
+            // has 128 KiB.
             let measured = self.value(&format!("body/peak/{way}/1024M"), "handclasp");
             judge(&format!("MiB of heap at most while 1 GiB moves, {way}"), measured.map(in_mib), 2.0);
         }

@@ -1,8 +1,9 @@
-//! What a warm, small GET asks of the kernel, beside others, by the kernel's own account.
+//! Counts the system calls of a warm, small GET, for handclasp and for other clients.
 //!
-//! `cargo bench --manifest-path benches/compare/Cargo.toml --bench syscalls`, for some seconds. Needs `strace`. Each
-//! client is a process of its own, run twice, for more and for fewer requests: the difference is what is told. Calls of
-//! each kind per request: *look* is one that takes nothing away (`MSG_PEEK`).
+//! Run it by `cargo bench --manifest-path benches/compare/Cargo.toml --bench syscalls`. It takes some seconds and
+//! needs `strace`. Each client is a process of its own, which runs twice, with different numbers of requests. The
+//! figure is the difference of both runs, divided by the difference in requests. A *look* is a call that leaves
+//! the bytes in the socket (`MSG_PEEK`).
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -88,7 +89,7 @@ impl Sorts {
     }
 }
 
-/// How often each call was made.
+/// Returns the number of calls of each kind.
 fn calls(
     server: &Server,
     kind: Kind,
@@ -99,12 +100,13 @@ fn calls(
     let path = file.to_string_lossy().into_owned();
     let outcome = process::under(&["strace", "-f", "-qq", "-o", &path], server, kind, in_flight, each);
     let text = std::fs::read_to_string(&file).unwrap_or_default();
-    // It may not have come to be.
+    // An error means that strace has made no file.
     let _ = std::fs::remove_file(&file);
     outcome?;
     let mut calls = BTreeMap::new();
     for line in text.lines() {
-        // `PID call(arguments) = result`; what begins otherwise is a signal, or the end of a call that was counted.
+        // A line of a call is `PID call(arguments) = result`. Other lines are signals, or ends of calls that were
+        // counted already.
         let Some((call, rest)) = line.split_once(' ').and_then(|(_, line)| line.trim_start().split_once('('))
         else {
             continue;
@@ -115,7 +117,7 @@ fn calls(
         let call = if rest.contains("MSG_PEEK") { LOOK } else { call };
         *calls.entry(call.to_owned()).or_insert(0.0) += 1.0;
     }
-    if calls.is_empty() { Err("it has told nothing".into()) } else { Ok(calls) }
+    if calls.is_empty() { Err("strace has printed no call".into()) } else { Ok(calls) }
 }
 
 const LOOK: &str = "recvfrom, looking";

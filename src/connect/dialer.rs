@@ -100,13 +100,13 @@ impl Dialer {
         is_isolated: bool,
         setup: &Setup,
     ) -> Result<Dialed, DialError> {
-        // Counted from the start of the setup instead of the task's first poll, because the pool computes from the start
-        // when the dial is overdue.
+        // The deadline counts from the start of the setup instead of the task's first poll, because the pool
+        // counts from there when it decides that a dial is overdue.
         let deadline = time::after(setup.started(), self.config.connect_timeout);
         if let Some(connector) = &self.connector {
             return Box::pin(self.connect_by(&**connector, to, setup, deadline)).await;
         }
-        // The trust store is loaded before the phases and outside of them: that happens once, and it is not network time.
+        // The trust store is loaded outside of the phases, because loading happens once and takes no network time.
         let tls = match to.is_https() {
             true => Some(Box::pin(self.within(deadline, Phase::Tls, to, self.tls.load())).await??),
             false => None,
@@ -349,7 +349,7 @@ mod tests {
         let refusing = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let url_port = SocketAddr::from((at.ip(), 0));
         for (answer, port) in [
-            // The URL's port is refused, or another one of the answer is.
+            // Refuses at the URL's port, or at another port that the resolver's answer names.
             (vec![at], refusing.port()),
             (vec![url_port, at], refusing.port()),
             (vec![refusing, url_port], at.port()),

@@ -1,6 +1,7 @@
 //! Why a dial failed, and which other dials would fail in the same way.
 //!
-//! The pool decides by the scope of an error whom to tell of it. This file knows errors only: no sockets, no pool.
+//! The scope of an error tells the pool which requests fail with it. This file knows errors only: no sockets, no
+//! pool.
 
 use std::error::Error as StdError;
 use std::fmt;

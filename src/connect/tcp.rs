@@ -186,7 +186,7 @@ fn open(peer: SocketAddr, local: Option<IpAddr>) -> io::Result<TcpSocket> {
     let _ = SockRef::from(&socket).set_tcp_keepalive(&keep_alive());
     if let Some(local) = local {
         if local.is_ipv4() != peer.is_ipv4() {
-            let text = format!("the local address {local} is of the other address family");
+            let text = format!("the local address {local} is not of this address family");
             return Err(io::Error::new(io::ErrorKind::AddrNotAvailable, text));
         }
         socket.bind(SocketAddr::new(local, 0))?;
@@ -272,9 +272,9 @@ mod tests {
         assert_eq!(peer, addresses[1], "R-8305-5-2");
         assert!(
             attempts.has_tried_all() && attempts.failures.is_empty(),
-            "R-8305-5-2: the first was still being tried"
+            "R-8305-5-2: the first attempt was still under way"
         );
-        assert!(attempts.in_flight.is_empty(), "R-8305-5-2: its socket is closed");
+        assert!(attempts.in_flight.is_empty(), "R-8305-5-2: the socket of the first attempt is closed");
     }
 
     #[tokio::test]
@@ -298,7 +298,7 @@ mod tests {
 
         let mut attempts = Attempts::new(vec![peer], HOUR, Some("::1".parse().unwrap()), &setup);
         assert!(attempts.winner().await.is_none());
-        let text = format!("{peer}: the local address ::1 is of the other address family");
+        let text = format!("{peer}: the local address ::1 is not of this address family");
         assert_eq!(attempts.into_error().to_string(), text);
     }
 }

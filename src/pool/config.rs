@@ -10,10 +10,10 @@ use super::policy::limits::Limits;
 pub(crate) struct PoolConfig {
     /// The policy's limits and times.
     pub(crate) limits: Limits,
-    /// Time that a request waits for a connection. The outer `None` means that it was not set.
+    /// Time that a request waits for a connection. The outer `None` means that the caller did not set it.
     pub(crate) acquire_timeout: Option<Option<Duration>>,
-    /// Time that a request waits for a connection if `acquire_timeout` was not set: 30 s, or longer if a dial was
-    /// given longer.
+    /// Time that a request waits for a connection if `acquire_timeout` was not set: 30 s, or one second longer
+    /// than the connect timeout if that is more.
     pub(crate) acquire_default: Duration,
     /// The caller's function that decides whether a connection is closed.
     pub(crate) evict_if: Option<EvictIf>,

@@ -1,8 +1,8 @@
-//! One connection as the pool keeps it, and what callers are told of it.
+//! One connection as the pool keeps it, and its description for callers.
 //!
-//! Knows nothing of HTTP, and nothing of the request that uses the connection. Invariants: what never changes about a
-//! connection is made once and shared; and while no task polls a connection in use, it is parked where it can be
-//! closed from outside (see [`Fixed::cut`]).
+//! Knows nothing of HTTP, and nothing of the request that uses the connection. Invariants: the facts that never
+//! change about a connection are stored once and shared; and while no task polls a connection in use, the
+//! connection is parked so that [`Fixed::cut`] can close it from outside.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -24,48 +24,51 @@ use crate::time;
 use crate::timer::Timer;
 use crate::trace::Setup;
 
-/// One connection, in two parts: one that moves to its user, and one that can be reached meanwhile.
+/// One connection, in two parts: `conn` moves to the request that uses the connection, and `fixed` stays reachable
+/// from the pool.
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(super) conn: Box<Conn>,
     pub(super) fixed: Arc<Fixed>,
 }
 
-/// The part that moves to the connection's user. The fields that the pool touches for each request stand together.
+/// The part of a connection that moves to the request that uses it. The fields that the pool touches for each
+/// request stand together, so that they share cache lines.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Conn {
     pub(super) runtime: Runtime,
     /// Number of requests that were begun on the connection.
     pub(super) requests: u64,
-    /// Number of requests that the server still takes, if it said so.
+    /// Number of further requests that the server accepts on this connection, if the server announced one.
     pub(super) more: Option<u64>,
-    /// Time until which the server keeps the connection idle, by its latest word.
+    /// Time until which the server keeps the connection idle, if its latest response announced one.
     stay_until: Option<Instant>,
     /// Time at which the latest use ended, or the connection was made.
     pub(super) used_at: Instant,
-    /// How the connection was made, until its first request has reported it.
+    /// Record of how the connection was made, until the first request has reported it.
     pub(super) setup: Option<Arc<Setup>>,
     /// Whether the connection was ever idle, so that the server may have closed it since.
     pub(super) was_idle: bool,
     /// Number of CR and LF bytes discarded while the connection has been idle.
     pub(super) line_ends: u16,
-    /// Size of the latest response in bytes, about.
+    /// Approximate size of the latest response in bytes.
     pub(super) latest_size: u32,
     /// Timer that is kept across requests: see [`Timer`].
     pub(crate) timer: Timer,
     pub(crate) stream: Stream,
 }
 
-/// The part that can be reached while the other is away: what never changes, and where the other part is parked.
+/// The part of a connection that the pool can reach while a request holds the other part. It has the facts that
+/// never change, and the place where the other part is parked.
 ///
-/// Holds the pool weakly, so that a connection keeps the pool's memory but not its content.
+/// Holds a weak reference to the pool, so that a connection does not keep the pool's contents alive.
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct Fixed {
     /// State of the current request, for `Pool::stats`.
     pub(super) open: Open,
-    /// Where the connection is counted until it is closed.
+    /// Place in the policy where the connection is counted until it is closed.
     pub(super) place: Place,
     pub(super) id: u64,
     /// Network epoch in which the connection was dialed.
@@ -139,13 +142,13 @@ impl OpenNow {
     }
 }
 
-/// Where a connection in use lies while no task polls it.
+/// Slot for a connection in use while no task polls the connection.
 #[derive(Debug, Default)]
 #[repr(C)]
 struct Parked {
     /// Whether the connection reads the remainder of an abandoned response.
     is_draining: bool,
-    /// Why the connection is to be closed as soon as the task that polls it is done.
+    /// Reason to close the connection as soon as the task that polls it is done.
     cut: Option<DropReason>,
     /// Wakers of the tasks that wait for the connection: to read from it and, after an upgrade, to write to it.
     wakers: [Option<Waker>; 2],
@@ -165,14 +168,14 @@ pub(super) struct Progress {
     pub(super) is_draining: bool,
 }
 
-/// What a cut found.
+/// Outcome of [`Fixed::cut`].
 #[derive(Debug)]
 pub(super) enum Cut {
     /// The connection, which the caller has to close and to release.
     Taken(Box<Conn>, Served),
     /// A task is polling the connection and closes it next.
     Marked,
-    /// The connection is none of those that were to be closed.
+    /// The connection stays open, because the reason does not apply to it.
     Spared,
 }
 
@@ -257,8 +260,8 @@ impl Fixed {
         self.parked().is_draining = is_draining;
     }
 
-    /// Ends the use of the connection, so that nothing of it concerns the next. Returns why the connection is to be
-    /// closed, if it is.
+    /// Ends the use of the connection and drops the wakers, so that the next use starts clean. Returns the reason
+    /// to close the connection, if there is one.
     pub(super) fn end_use(&self) -> Option<DropReason> {
         let mut parked = self.parked();
         parked.is_draining = false;
@@ -268,8 +271,8 @@ impl Fixed {
         cut
     }
 
-    /// Has the connection closed, even if it is in use. With [`Abandoned`](DropReason::Abandoned), only if it is
-    /// draining.
+    /// Takes the connection so that the caller closes it, or marks it to be closed by the task that polls it. With
+    /// [`Abandoned`](DropReason::Abandoned), does so only if the connection is draining.
     pub(super) fn cut(&self, reason: DropReason) -> Cut {
         let mut parked = self.parked();
         if reason == DropReason::Abandoned && !parked.is_draining {
@@ -287,7 +290,7 @@ impl Fixed {
     }
 }
 
-/// What a waker waits for.
+/// Direction of the I/O that the task of a waker waits for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Direction {
     Read,
@@ -364,7 +367,10 @@ impl fmt::Debug for ConnectionInfo {
 }
 
 impl Connection {
-    #[allow(clippy::too_many_arguments, reason = "one for each thing that is known of it from the start")]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "each argument is a fact that is known when the connection is made"
+    )]
     pub(super) fn new(
         pool: Weak<PoolInner>,
         id: u64,
@@ -454,8 +460,8 @@ impl DerefMut for Connection {
 }
 
 impl Conn {
-    /// Returns how long the server keeps the connection idle from now on, by its latest response or by an earlier one
-    /// if there was none since.
+    /// Returns how long the server keeps the connection idle from now on. If the request was answered, the
+    /// answer's timeout `said` replaces the earlier one.
     pub(super) fn stay(
         &mut self,
         said: Option<Duration>,
@@ -474,7 +480,7 @@ impl Conn {
         now >= self.used_at + DOZE
     }
 
-    /// Looks at a connection that is or was idle. Discards line ends, which mean nothing there.
+    /// Looks at a connection that is or was idle. Discards line ends, because they mean nothing between responses.
     #[inline]
     pub(crate) fn look(&mut self) -> Look {
         match self.stream.look() {
@@ -499,8 +505,8 @@ impl Conn {
     }
 }
 
-/// Runs a caller's code that does not belong to the current request, such as the waker of another task. A panic in that code
-/// ends here. The panic hook has reported it.
+/// Runs a caller's code that does not belong to the current request, such as the waker of another task. Catches a
+/// panic of that code, which the panic hook has already reported.
 pub(super) fn contained<R>(run: impl FnOnce() -> R) -> Option<R> {
     catch_unwind(AssertUnwindSafe(run)).ok()
 }

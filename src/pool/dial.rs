@@ -1,8 +1,8 @@
-//! Dials: each runs in a task of its own, so that a request that gives up throws no handshake away.
+//! Dials: each runs in a task of its own, so that a request that gives up does not waste the handshake.
 //!
-//! Knows the policy's actions and the dialer, no HTTP. Invariants: however a dial ends, also by the end of its
-//! runtime or by a panic, the policy is told, and so are the waiters that its failure concerns; and a dial that the
-//! pool gave up reports nothing, and closes its socket at once whether its runtime runs or not.
+//! Knows the policy's actions and the dialer, but no HTTP. Invariants: the policy and the waiters concerned are
+//! told of every end of a dial, including a panic and the end of its runtime; and a dial that the pool gave up
+//! reports nothing, and its socket is closed at once even if its runtime does not run.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -89,8 +89,8 @@ impl PoolInner {
             let dial = state.dials.get(&dial_id).map(|dial| (dial.setup.clone(), dial.warm.clone()));
             drop(state);
             let error = DialError::stalled(self.config.limits.connect_timeout.unwrap_or_default());
-            // A dial that the shell does not know yet has not begun: the thread that starts it was delayed, and will
-            // find that it was given up.
+            // A dial that is not in the state yet has not begun. The thread that will start the dial was delayed,
+            // and will find that the dial was given up.
             if let Some((setup, warm)) = dial {
                 let mut slot = Some(0);
                 while let Some(from) = slot {
@@ -154,14 +154,14 @@ impl Work {
         }
     }
 
-    /// Drops the dial at whatever point it is. If a task is polling it, that task drops it.
+    /// Drops the dial's future. If a task is polling the future at this moment, that task drops it.
     fn cut(&self) {
         self.is_cut.store(true, Ordering::SeqCst);
         self.drop_future();
         self.wake();
     }
 
-    /// Names the task that runs the dial, so that a cut ends the task.
+    /// Stores the handle of the task that runs the dial, so that a cut ends the task.
     fn runs_as(&self, task: AbortHandle) {
         _ = self.task.set(task);
         if self.is_cut.load(Ordering::SeqCst) {
@@ -246,7 +246,7 @@ impl Dial {
         let (now, epoch) = (connection.used_at, inner.epoch());
         let mut state = inner.lock();
         let Some(dialing) = state.take_dial(self.dial_id) else {
-            // The pool gave the dial up, and its room is taken.
+            // The pool gave the dial up, so another connection may have its room.
             drop(state);
             let _ = connection.close(DropReason::Abandoned);
             return;
@@ -281,10 +281,10 @@ impl Dial {
         let (place, dial_id) = (self.place, self.dial_id);
         let remembered = error.to_keep();
         let mut state = inner.lock();
-        // A dial that the pool gave up tells nobody anything.
+        // A dial that the pool gave up reports nothing.
         let Some(dialing) = state.take_dial(dial_id) else { return };
         state.note(place, PoolEventKind::DialFailed { id: self.id });
-        // A failure in an earlier network says nothing of this one.
+        // A failure in an earlier network says nothing about the current network.
         let is_of_now = self.epoch == inner.epoch();
         let now = time::now();
         // Only a failure of the host is remembered and shared.
@@ -307,7 +307,7 @@ impl Dial {
         let concerns_host = error.concerns_host() || decides;
         told(error, &|policy, out| policy.fail_waiters(place, dial_id, concerns_host, out));
         if error.is_of_runtime() {
-            // A runtime that is gone or cannot dial is not asked to keep connections ready.
+            // No minimum of idle connections is kept on a runtime that is gone or cannot dial.
             let mut actions = Vec::new();
             inner.decide(&mut actions, |policy, _, actions| policy.forget_min_idle(place, actions));
             inner.perform(actions);

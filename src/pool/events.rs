@@ -1,8 +1,8 @@
-//! The pool's events, for those who subscribe.
+//! The pool's events, and the subscriptions that deliver them.
 //!
-//! Events are written down under the pool's lock, in the order in which they were decided, and delivered after it.
-//! They cost nothing while nobody subscribes. Invariants: a reader never holds the pool up, and no more than a
-//! bounded number of events is held for readers; lost events are counted.
+//! Events are logged under the pool's lock, in the order of the decisions, and delivered after the lock is
+//! released. They cost nothing while nobody subscribes. Invariants: a slow reader never delays the pool, at most
+//! [`CAPACITY`] events are held for readers, and lost events are counted.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -83,14 +83,14 @@ pub enum Refusal {
     Full,
     /// The last dials to the host failed, and the waiting period before the next was not over.
     Failing,
-    /// It had waited for as long as the acquire timeout allows.
+    /// The request had waited for as long as the acquire timeout allows.
     TimedOut,
     /// The pool was shut down.
     Shutdown,
 }
 
 impl PoolEvent {
-    /// The origin that it concerns, such as `https://example.org:8443`.
+    /// Returns the origin that the event concerns, such as `https://example.org:8443`.
     pub fn origin(&self) -> String {
         self.route.to_string()
     }
@@ -117,8 +117,8 @@ impl fmt::Display for PoolEvent {
 
 /// A subscription to a pool's events, which come in the order in which they happened.
 ///
-/// A reader that is too slow loses the oldest events; [`missed`](Self::missed) counts them. Dropping this ends the
-/// subscription.
+/// A reader that is too slow loses the oldest events; [`missed`](Self::missed) counts them. Dropping the value
+/// ends the subscription.
 #[derive(Debug)]
 pub struct PoolEvents {
     log: Arc<Log>,
@@ -138,9 +138,10 @@ impl PoolEvents {
 
     /// Returns the next event. Returns `None` once the pool is gone and all its events were read.
     ///
-    /// A connection that outlives its pool, because its response is still held, reports no end.
+    /// A connection that outlives its pool, because its response is still held, reports no
+    /// [`Closed`](PoolEventKind::Closed) event.
     ///
-    /// Cancel safe: an event that was not returned is still there.
+    /// Cancel safe: dropping the future loses no event.
     pub async fn recv(&mut self) -> Option<PoolEvent> {
         loop {
             // Enabled before the log is read, so that no event in between is missed.
@@ -206,7 +207,7 @@ impl Log {
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes an event down. Wakes no reader, because it is called under the pool's lock.
+    /// Adds an event to the log. Wakes no reader, because the caller holds the pool's lock.
     pub(super) fn push(&self, route: Arc<Route>, at: Instant, kind: PoolEventKind) {
         let mut ring = self.lock();
         if ring.events.len() == CAPACITY {
@@ -232,5 +233,5 @@ impl Log {
     }
 }
 
-/// Number of events that are held for slow readers.
+/// Largest number of events that are held for slow readers.
 const CAPACITY: usize = 4096;

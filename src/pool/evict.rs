@@ -1,8 +1,8 @@
-//! Idle connections that are closed before their time: at the caller's wish, because the server has closed them, or
-//! because the machine was suspended.
+//! Idle connections that are closed before their deadline: because the caller's `evict_if` asks for it, because
+//! the server has closed them, or because the machine was suspended.
 //!
-//! Looks at connections outside the lock. Invariant: the caller's function runs without the lock, and its answer
-//! about a connection holds before the next request is written to it.
+//! Connections are looked at without the lock. Invariant: the caller's function runs without the lock, and its
+//! answer about a connection is obeyed before the next request is written to that connection.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -89,8 +89,9 @@ impl PoolInner {
         self.config.evict_if.as_ref().is_some_and(|evict_if| (evict_if.0)(&IdleConnection { conn, fixed }))
     }
 
-    /// Returns a lease that was taken from the shelf if nothing has happened meanwhile that the shelf does not know
-    /// of; otherwise swaps its connection for another.
+    /// Returns the lease of an idle connection that a request has just taken, if the connection may still be used.
+    /// Swaps the connection for another one if the machine was suspended meanwhile or the caller's function
+    /// rejects the connection.
     #[inline]
     pub(super) fn admit(
         self: &Arc<Self>,
@@ -111,8 +112,8 @@ impl PoolInner {
         }
     }
 
-    /// Whether the machine was suspended since this was last asked. If so, closes the idle connections, which may be
-    /// dead without a trace.
+    /// Whether the machine was suspended since the last call. If so, closes the idle connections, because the
+    /// servers may have closed theirs without this machine noticing.
     pub(super) fn has_slept(self: &Arc<Self>, now: Instant) -> bool {
         let slept = self.awake.lock().unwrap_or_else(PoisonError::into_inner).has_slept(now, time::wall());
         if slept {
@@ -148,7 +149,7 @@ impl PoolInner {
     /// Looks at connections that were lent, and gives them back. A connection whose look panics is closed.
     fn look_at(self: &Arc<Self>, lent: Vec<Lent<Connection>>) {
         for mut lent in lent {
-            // If it is granted to a waiter, it counts as reused.
+            // Counts the connection as reused, because it may be granted to a waiter next.
             lent.conn.set_idle();
             let look = contained(|| match lent.conn.look() {
                 Look::Silent if self.is_unwanted(&lent.conn, &lent.conn.fixed) => Some(DropReason::Evicted),
@@ -180,7 +181,7 @@ mod tests {
     use crate::pool::connection::DOZE;
     use crate::time::Awake;
 
-    /// A client, and the URL of a server that answers every request.
+    /// Returns a client, and the URL of a server that answers every request.
     async fn server() -> (Client, String) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());
@@ -207,12 +208,12 @@ mod tests {
         // The machine was suspended for an hour while the connections were idle.
         let sleep = || *inner.awake.lock().unwrap() = Awake::an_hour_ago();
         sleep();
-        assert_eq!((get().await, closed()), (3, 0), "a moment ago it answered");
+        assert_eq!((get().await, closed()), (3, 0), "the connection answered a moment ago");
         tokio::time::pause();
         tokio::time::advance(DOZE).await;
         tokio::time::resume();
         assert_eq!((get().await, closed()), (4, 3));
-        // The sweep notices it too, without a request.
+        // The sweep notices a suspension too, without a request.
         sleep();
         let runtime = Runtime::current().unwrap();
         inner.sweep(&runtime, time::now()).await;
@@ -232,7 +233,7 @@ mod tests {
         assert!(inner.has_slept(taken), "a sweep notices");
         for _ in 0..2 {
             assert!(inner.has_slept_since(used, taken));
-            assert!(!inner.has_slept_since(taken, taken), "one that was used since");
+            assert!(!inner.has_slept_since(taken, taken), "the connection was used since the suspension");
         }
         client.get(&url).send().await.unwrap();
     }
@@ -249,11 +250,15 @@ mod tests {
         let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
         assert!(request.as_mut().poll(&mut cx).is_pending());
         let counts = |total: crate::HostStats| (total.idle, total.waiting, total.dialing);
-        assert_eq!(counts(client.pool().stats().total), (1, 1, 0), "it is in sight");
+        assert_eq!(
+            counts(client.pool().stats().total),
+            (1, 1, 0),
+            "the request waits for the connection that is being looked at"
+        );
         inner.look_at(lent);
         let response = request.await.unwrap();
         assert!(response.connection().is_reused() && response.connection().ordinal() == 1);
-        assert_eq!(response.timings().connect, None, "its dial is no part of this request");
+        assert_eq!(response.timings().connect, None, "the dial belongs to no request");
     }
 
     #[test]
@@ -268,7 +273,7 @@ mod tests {
                 && drawn[99] <= Duration::from_secs(1_000)
         );
         let gaps = drawn.windows(2).map(|pair| pair[1] - pair[0]);
-        // If they were even, lifetimes would be 1 s apart.
+        // Evenly spread lifetimes would be 1 s apart.
         let (least, most) =
             gaps.fold((Duration::MAX, Duration::ZERO), |(a, b), gap| (a.min(gap), b.max(gap)));
         assert!(least > Duration::from_millis(400) && most < Duration::from_secs(2), "{least:?} to {most:?}");

@@ -1,7 +1,8 @@
 //! The hand-off cell: where a connection is delivered to a waiting request.
 //!
-//! The hand-off is direct: what is put into the cell belongs to that request. Knows nothing of the policy or of sockets.
-//! Invariant: a gift is taken exactly once, by the waiter, or by the giver that finds that the waiter has left.
+//! The hand-off is direct: a connection that is put into the cell belongs to that request. Knows nothing of the
+//! policy or of sockets. Invariant: a gift is taken exactly once, by the waiter, or by the giver that finds that
+//! the waiter has left.
 //!
 //! The race that the cell settles, as a timeline (`tests/loom` plays all of them):
 //!
@@ -20,10 +21,10 @@ pub(crate) struct Cell<G> {
     content: Mutex<Content<G>>,
 }
 
-/// What [`Cell::withdraw`] finds.
+/// Outcome of [`Cell::withdraw`].
 #[derive(Debug, PartialEq)]
 pub(crate) enum Withdrawn<G> {
-    /// What was delivered and not taken.
+    /// The gift, which was delivered and not taken.
     Gift(G),
     /// Nothing was delivered yet.
     NotYet,
@@ -31,7 +32,7 @@ pub(crate) enum Withdrawn<G> {
     Over,
 }
 
-/// What is in a cell.
+/// Content of a cell.
 #[derive(Debug)]
 enum Content<G> {
     Waiting(Option<Waker>),
@@ -60,8 +61,8 @@ impl<G> Cell<G> {
         Ok(())
     }
 
-    /// Takes what was delivered, or leaves the task's waker. A waker is the caller's code, so it is cloned and
-    /// dropped without the lock.
+    /// Takes the gift, or stores the task's waker until one is delivered. A waker is the caller's code, so it is
+    /// cloned and dropped without the lock.
     pub(crate) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<G> {
         let mut new = None;
         let mut content = self.lock();
@@ -93,7 +94,7 @@ impl<G> Cell<G> {
         matches!(*self.lock(), Content::Over)
     }
 
-    /// Takes back what was delivered and not taken. The waiter finds `instead`.
+    /// Takes back a gift that was delivered and not taken. The waiter gets `instead`.
     pub(crate) fn withdraw(&self, instead: G) -> Withdrawn<G> {
         let mut content = self.lock();
         match &mut *content {
@@ -103,7 +104,7 @@ impl<G> Cell<G> {
         }
     }
 
-    /// Ends the wait. Returns what had been delivered and not seen.
+    /// Ends the wait. Returns a gift that was delivered and not taken.
     pub(crate) fn leave(&self) -> Option<G> {
         let was = std::mem::replace(&mut *self.lock(), Content::Over);
         // A waker is the caller's code, so it is dropped without the lock.
@@ -145,7 +146,7 @@ mod tests {
         }
         impl Drop for Nosy {
             fn drop(&mut self) {
-                assert!(self.0.content.try_lock().is_ok(), "it is dropped under the lock");
+                assert!(self.0.content.try_lock().is_ok(), "a waker is dropped under the lock");
                 self.1.fetch_add(1, Ordering::SeqCst);
             }
         }

@@ -35,7 +35,7 @@ pub(crate) struct PoolInner {
     pub(super) config: PoolConfig,
     pub(super) dialer: Arc<Dialer>,
     pub(super) next_id: AtomicU64,
-    /// Of the network: a connection that was made in an earlier one is not kept.
+    /// Network epoch. Connections dialed in an earlier epoch are closed at checkin.
     pub(super) epoch: AtomicU64,
     /// Detects that the machine was suspended.
     pub(super) awake: Mutex<Awake>,
@@ -56,7 +56,8 @@ impl PoolInner {
         }
     }
 
-    /// Locks the state. A panic under the lock, of which none is known, must not fail the other requests.
+    /// Locks the state. Ignores poisoning, so that a panic under the lock does not fail the other requests. No
+    /// such panic is known.
     pub(super) fn lock(&self) -> Locked<'_> {
         Locked::new(self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -117,17 +118,19 @@ impl PoolInner {
         }
     }
 
-    /// Returns how long this connection may live. Connections that are made together do not end together.
+    /// Returns how long this connection may live. The lifetimes differ, so that connections that are made together
+    /// do not end together.
     pub(super) fn lifetime(&self, id: u64) -> Option<Duration> {
         let lifetime = self.config.limits.max_lifetime?;
         let start = self.hasher.hash_one(0) as f64 / u64::MAX as f64;
         // The fractions of multiples of the golden ratio lie far from each other, however many there are, so that
-        // connections made one after another end apart. The start is random, so that other programs begin elsewhere.
+        // connections made one after another end apart. The start is random, so that different processes draw
+        // different lifetimes.
         let drawn = (start + id as f64 * GOLDEN).fract();
         Some(lifetime - lifetime.mul_f64(drawn * JITTER))
     }
 
-    /// Returns the lease or the wait that a checkout came to.
+    /// Turns the outcome of a checkout into a lease or a wait.
     pub(super) fn settle(
         self: &Arc<Self>,
         checkout: Checkout<Shell>,
@@ -140,14 +143,12 @@ impl PoolInner {
             }
             (Checkout::Queued(ticket), Some(waiting)) => Err(Wait::new(self.clone(), ticket, waiting)),
             (Checkout::Queued(_) | Checkout::Full(_) | Checkout::Failing(_) | Checkout::Shut, _) => {
-                unreachable!(
-                    "the policy asks for the waiter it queues, and its callers have dealt with refusals"
-                )
+                unreachable!("a queued request has a waiter, and the caller has handled refusals")
             }
         }
     }
 
-    /// Gives a request another connection, or a place in the queue, for one that was dead.
+    /// Replaces a dead connection: gives its request another connection, or a place in the queue.
     pub(super) fn replace(
         self: &Arc<Self>,
         place: Place,
@@ -215,7 +216,7 @@ impl PoolInner {
         let runtime = state.policy.partition(place).cloned();
         state.policy.release(place, served, Some(reason), now, &mut actions);
         state.note_actions(&actions, now);
-        // The reaper dials later for what could not be dialed now.
+        // The reaper later begins the dials that cannot begin now.
         match (runtime, state.due_anywhere()) {
             (Some(runtime), Some(due)) => {
                 self.ensure_reaper(state, runtime.id(), |_| Some(runtime.clone()), due);
@@ -284,7 +285,7 @@ impl PoolInner {
     }
 
     /// Carries out what the policy decided. `warm` are the cells that are told of the outcomes of new dials, and
-    /// `failure` is what failed waiters are told; without it they are told of the shutdown.
+    /// `failure` is the error that failed waiters get. Without `failure`, they get the error of a shutdown.
     pub(super) fn perform_all(
         self: &Arc<Self>,
         mut actions: Actions,
@@ -300,7 +301,6 @@ impl PoolInner {
                         let delivered = contained(|| waiter.cell.deliver(Granted::Conn(conn)));
                         // The waiter left a moment ago: the connection goes to the next one.
                         if let Some(Err(Granted::Conn(connection))) = delivered {
-                            // It left a moment ago: the connection goes on to the next.
                             let give =
                                 |state: &mut State, connection: Connection, now, actions: &mut Actions| {
                                     let terms = connection.terms(None, self.epoch());

@@ -32,8 +32,8 @@ pub(crate) struct Lease {
     /// `None` only after the end of the lease.
     fixed: Option<Arc<Fixed>>,
     progress: Progress,
-    /// Whether the connection lies where this lease parked it. After the lease's end, another lease may park it
-    /// there.
+    /// Whether this lease has parked the connection. After the end of the lease, another lease may park the
+    /// connection.
     is_parked: bool,
 }
 
@@ -87,7 +87,7 @@ impl Lease {
         }
     }
 
-    /// Asks whether the remainder of a response that nobody wants may be read. If so, parks the connection and
+    /// Asks the policy whether the remainder of an abandoned response may be read. If so, parks the connection and
     /// returns the runtime on which to read it.
     pub(crate) fn begin_drain(&mut self) -> Option<Handle> {
         self.resume().ok()?;
@@ -95,7 +95,7 @@ impl Lease {
         let (conn, fixed) = self.held()?;
         let terms = fixed.terms(conn, None, inner.epoch());
         let runtime = conn.runtime.handle.clone();
-        // Set before the policy knows, because from then on another request may take the connection's room.
+        // Set before the policy counts the drain, because another request may then take the connection's room.
         fixed.set_draining(true);
         let is_draining = inner.lock().policy.begin_drain(fixed.place, fixed.id, terms, time::now());
         self.progress.is_draining = is_draining;
@@ -103,12 +103,12 @@ impl Lease {
             self.fixed.as_ref()?.set_draining(false);
             return None;
         }
-        // Until it is polled on that runtime, if it ever is, the connection can be closed from outside.
+        // Parked, because that runtime may never poll the connection, and a shutdown must be able to close it.
         self.park(Direction::Read, None).ok()?;
         Some(runtime)
     }
 
-    /// Notes that the caller has the response, and reads its content at a time of its own.
+    /// Notes that the caller has the response and has not read its content to the end.
     pub(crate) fn set_unread(&self) {
         if let Some(fixed) = &self.fixed {
             fixed.open.set_unread();
@@ -129,7 +129,8 @@ impl Lease {
         }
     }
 
-    /// Returns the size of the latest response on the connection in bytes, about. 0 if there was none.
+    /// Returns the approximate size in bytes of the latest response on the connection. Returns 0 if there was
+    /// none.
     pub(crate) fn latest_size(&self) -> usize {
         self.conn.as_ref().map_or(0, |conn| conn.latest_size as usize)
     }
@@ -155,8 +156,8 @@ impl Lease {
         self.conn.as_ref().and_then(|conn| conn.setup.as_ref())
     }
 
-    /// Looks at the connection by a real read that does not block, past any cached readiness. A new connection has to
-    /// be silent; on one that was used or kept before, line ends are discarded.
+    /// Looks at the connection by a system call that does not block, because cached readiness may be out of date.
+    /// A new connection has to be silent; on one that was used or kept before, line ends are discarded.
     pub(crate) fn look(&mut self) -> Look {
         if self.is_reused() { self.conn().look() } else { self.conn().stream.look() }
     }
@@ -175,8 +176,8 @@ impl Lease {
         ConnectionInfo { ordinal, reused, begun: now, fixed }
     }
 
-    /// Gives the connection back, proven reusable. `stay` is how long the server keeps it idle, and `more` how many
-    /// requests it still takes, if it said so.
+    /// Gives a connection back that was proven reusable. `stay` is how long the server keeps the connection idle,
+    /// and `more` is how many further requests the server accepts on it, if the response announced them.
     pub(crate) fn checkin(mut self, stay: Option<Duration>, more: Option<u64>, now: Instant) {
         if self.resume().is_err() {
             return;
@@ -185,7 +186,7 @@ impl Lease {
         if let Some(reason) = fixed.end_use() {
             return self.bury(reason);
         }
-        // The server's earlier word still holds, minus the requests sent since.
+        // A number that an earlier response announced still holds, minus the requests sent since.
         conn.more =
             more.or_else(|| conn.more.map(|more| more.saturating_sub(u64::from(self.progress.begun))));
         if conn.more == Some(0) {
@@ -214,8 +215,8 @@ impl Lease {
         self.close(reason, why);
     }
 
-    /// Closes the connection, which was dead when it was looked at. Returns the next idle connection, or a wait at
-    /// the head of the queue for a dial in the room of this one.
+    /// Closes a connection that was dead when the request looked at it. Returns the next idle connection, or a
+    /// wait at the head of the queue for a dial in the room of this one.
     pub(crate) fn replace(self, reason: DropReason, fresh: Option<Duration>) -> Result<Self, Wait> {
         let pool = self.pool();
         let taken = self.swap(reason, fresh);
@@ -256,7 +257,8 @@ impl Lease {
         wait
     }
 
-    /// Takes everything out to continue with another connection.
+    /// Ends the lease for a request that continues with another connection. Returns the connection, what its use
+    /// adds to the ledger, and the pool.
     fn take(&mut self) -> (Connection, Served, Arc<PoolInner>) {
         let pool = self.pool().expect("the request that asks again holds its client");
         self.end_use();

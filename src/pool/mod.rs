@@ -149,8 +149,8 @@ impl Pool {
 
     /// Returns an idle connection, or a place in the queue.
     ///
-    /// `fresh` is the time within which the connection must have been used. `again` is the request's earlier wait, if
-    /// a connection was granted to that and withdrawn.
+    /// `fresh` is the time within which the connection must have been used. `again` is the request's earlier turn
+    /// in the queue, if a connection was granted to the request and withdrawn.
     pub(crate) fn checkout(
         &self,
         route: RouteRef<'_>,
@@ -225,7 +225,7 @@ impl Pool {
 }
 
 impl fmt::Debug for Pool {
-    /// Writes one line: what there is, and what there was.
+    /// Writes the current counts and the ledger in one line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Pool({})", self.stats().total)
     }
@@ -265,5 +265,5 @@ impl Kinds for Shell {
     type Failure = DialError;
 }
 
-/// Time in which a request has to be polled to claim a connection that was granted to it.
+/// Time within which a request has to be polled to claim a connection that was granted to it.
 const CLAIM: Duration = Duration::from_millis(50);

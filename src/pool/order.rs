@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use super::events::PoolEventKind;
 
-/// What the events have said of each connection.
+/// State of each connection, as the events so far describe it.
 #[derive(Debug, Default)]
 pub(super) struct Order {
     steps: HashMap<u64, Step>,
@@ -24,7 +24,7 @@ enum Step {
 }
 
 impl Order {
-    /// Takes an event in. Panics if it cannot follow the earlier ones.
+    /// Applies an event. Panics if the event cannot follow the earlier ones.
     pub(super) fn note(&mut self, kind: PoolEventKind) {
         let step = |id| self.steps.get(&id).copied();
         let was_idle = match kind {

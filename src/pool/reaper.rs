@@ -1,11 +1,11 @@
-//! The reaper: the pool's timer. It closes idle connections whose time has come even if no request ever comes again,
-//! looks at the others from time to time, starts dials whose time has come, and withdraws grants from requests that
-//! are not polled.
+//! The reaper: the pool's timer. The reaper closes expired idle connections even if no request ever comes again,
+//! looks at the other idle connections from time to time, starts dials that are due, and withdraws grants from
+//! requests that are not polled.
 //!
-//! One task per runtime that keeps idle connections. It sleeps until the next deadline, and ends when it then finds
-//! nothing to do. It is woken only for an earlier deadline and when the pool has become empty, so not by warm
-//! requests. Invariant: whoever shelves a connection finds a reaper on its runtime, or starts one, under the same
-//! lock under which a reaper decides to end.
+//! Each runtime that keeps idle connections has one reaper, a task. The task sleeps until the next deadline, and
+//! ends when it then finds nothing to do. It is woken only for an earlier deadline or when the pool has become
+//! empty, so warm requests never wake it. Invariant: the code that shelves a connection finds or starts a reaper
+//! on the connection's runtime while it holds the lock, and a reaper decides to end under the same lock.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use super::policy::actions::Actions;
 use super::{PoolInner, Runtime, State};
 use crate::time;
 
-/// A reaper, as the pool knows it.
+/// The pool's record of a running reaper.
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) runtime: Runtime,
@@ -113,7 +113,8 @@ enum Next {
     End(Option<Entry>),
 }
 
-/// Notices the end of the runtime, whose idle connections are then closed.
+/// Guard inside of a reaper's task. If the runtime drops the task, the guard closes the runtime's idle
+/// connections.
 struct Guard {
     inner: Weak<PoolInner>,
     runtime: Runtime,
@@ -135,9 +136,9 @@ impl Drop for Guard {
     }
 }
 
-/// How often a reaper looks while requests wait: their room may be held by a runtime that stopped running after they
-/// came.
+/// Time between two looks of a reaper while requests wait. A runtime that has stopped running may hold the room
+/// that the requests need.
 pub(super) const WATCH: Duration = Duration::from_secs(1);
 
-/// How often idle connections are looked at.
+/// Time between two sweeps of the idle connections.
 const SWEEP: Duration = Duration::from_secs(5);

@@ -20,7 +20,7 @@ impl Runtime {
         Ok(Self { handle })
     }
 
-    /// Returns what distinguishes the runtime from others.
+    /// Returns the id of the runtime, which no other runtime has.
     pub(crate) fn id(&self) -> tokio::runtime::Id {
         self.handle.id()
     }

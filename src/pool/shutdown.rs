@@ -1,6 +1,6 @@
-//! The end of a pool: what is under way may finish, and what is not done in time is closed.
+//! The end of a pool: requests under way may finish, and connections that are not done in time are closed.
 //!
-//! Knows no HTTP. Invariant: afterwards nothing of the pool holds a socket, even if callers still hold requests and
+//! Knows no HTTP. Invariant: after a shutdown the pool holds no socket, even if callers still hold requests and
 //! responses, and no request waits.
 
 use std::pin::pin;
@@ -21,15 +21,15 @@ use crate::timer::Timer;
 impl Pool {
     /// Shuts the pool down, and returns when no connection is left.
     ///
-    /// From now on, new requests fail with [`ErrorKind::Shutdown`](crate::ErrorKind::Shutdown). Idle connections are
-    /// closed at once. Requests under way have `patience` to finish. After that, their connections are closed, and
-    /// the requests and unread responses fail with the same error. All clones of the client share the pool, and its
-    /// end.
+    /// From now on, new requests fail with [`ErrorKind::Shutdown`](crate::ErrorKind::Shutdown). Idle connections
+    /// are closed at once. Requests under way have `patience` to finish. After that, their connections are closed,
+    /// and the requests and unread responses fail with the same error. The shutdown holds for all clones of the
+    /// client, because they share the pool.
     ///
-    /// Returns at the latest one second after `patience`: for so long it waits for connections that another runtime
-    /// is polling at that moment.
+    /// Returns at the latest one second after `patience`. In that second it waits for connections that another
+    /// runtime is polling.
     ///
-    /// Dropping the future leaves the pool shut, and lets what is under way finish without a time limit.
+    /// Dropping the future leaves the pool shut, and lets the requests under way finish without a time limit.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -63,7 +63,8 @@ impl PoolInner {
         self.lock().policy.is_quiet()
     }
 
-    /// Waits until nothing is counted and no request waits. Returns false if that takes longer than until `by`.
+    /// Waits until no connection and no dial is left and no request waits. Returns false if that takes longer than
+    /// until `by`.
     async fn is_quiet_by(&self, emptied: &Notify, by: Instant) -> bool {
         let mut timer = Timer::default();
         loop {
@@ -129,7 +130,7 @@ impl PoolInner {
         }
     }
 
-    /// Closes a connection that was taken from its user.
+    /// Closes a connection that a cut took from its lease.
     fn close_cut(&self, connection: Connection, served: Served, reason: DropReason, actions: &mut Actions) {
         let (id, place) = (connection.id(), connection.place());
         let _ = connection.close(reason);

@@ -1,7 +1,7 @@
-//! What the pool's one lock guards, and what is done when the lock is released.
+//! The state that the pool's one lock guards, and the work that is done when the lock is released.
 //!
-//! Knows no HTTP and no sockets. Invariant: what was noted under the lock (events, values to drop, wakes that are
-//! due) is carried out by its holder after the lock is released.
+//! Knows no HTTP and no sockets. Invariant: work that was noted under the lock is done by the lock's holder after
+//! the release. Such work is to deliver events, to drop values, and to wake tasks.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::{Deref, DerefMut};
@@ -22,7 +22,7 @@ use super::policy::places::Place;
 use super::{Act, Decider, Shell, Waiter, reaper};
 use crate::time;
 
-/// What the lock guards.
+/// State of the pool, guarded by the lock.
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) policy: Decider,
@@ -33,8 +33,8 @@ pub(super) struct State {
     pub(super) dials: BTreeMap<u64, Dialing>,
     /// Whether new dials are refused.
     pub(super) is_stopped: bool,
-    /// Granted connections that may not be claimed yet: when to look, at which place, and the waiter; in order of
-    /// time.
+    /// Grants that may not have been claimed, in order of time. Each has the time to check it, its place, and its
+    /// waiter.
     pub(super) grants: VecDeque<(Instant, Place, Weak<Waiter>)>,
     /// Wakes the shutdowns that wait for the pool to be empty.
     pub(super) emptied: Option<Arc<Notify>>,
@@ -81,7 +81,7 @@ impl State {
         self.follow(kind);
     }
 
-    /// Notes an event of a route that the table may not have.
+    /// Notes an event of a route that may have no place in the table of hosts.
     pub(super) fn note_at(&mut self, route: impl FnOnce() -> Arc<Route>, kind: PoolEventKind) {
         if self.log.is_some() {
             self.tell(route(), kind);
@@ -89,7 +89,7 @@ impl State {
         self.follow(kind);
     }
 
-    /// Notes what a request's checkout came to.
+    /// Notes the outcome of a request's checkout.
     pub(super) fn note_checkout(&mut self, checkout: &Checkout<Shell>, route: RouteRef<'_>) {
         let refusal = match checkout {
             Checkout::Reuse(connection, place) => {
@@ -135,7 +135,7 @@ impl State {
         }
     }
 
-    /// Follows an event in the pool's own records.
+    /// Updates `live` and `order` for an event.
     fn follow(&mut self, kind: PoolEventKind) {
         if let PoolEventKind::Closed { id, .. } = kind {
             // Dropped later, because it may hold a waker, and dropping a waker runs the caller's code.
@@ -187,13 +187,13 @@ impl Deref for Locked<'_> {
     type Target = State;
 
     fn deref(&self) -> &State {
-        self.0.as_ref().expect("it is let go only when it is dropped")
+        self.0.as_ref().expect("the guard is taken only by drop")
     }
 }
 
 impl DerefMut for Locked<'_> {
     fn deref_mut(&mut self) -> &mut State {
-        self.0.as_mut().expect("it is let go only when it is dropped")
+        self.0.as_mut().expect("the guard is taken only by drop")
     }
 }
 
@@ -210,7 +210,7 @@ impl Drop for Locked<'_> {
 }
 
 impl Locked<'_> {
-    /// Releases the lock, and does what was noted.
+    /// Releases the lock, and does the work that was noted.
     #[inline(never)]
     fn let_go(&mut self) {
         let Some(mut state) = self.0.take() else { return };

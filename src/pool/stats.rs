@@ -1,4 +1,5 @@
-//! The ledger as callers read it: what there is, what there was, and what reuse saved.
+//! The ledger as callers read it: the current counts, the counts so far, and the handshakes and time that reuse
+//! saved.
 //!
 //! Copied from the policy's counters. Invariant: the totals include hosts whose own entries have been forgotten.
 
@@ -22,7 +23,7 @@ pub struct PoolStats {
 }
 
 impl fmt::Display for PoolStats {
-    /// The total, and each host on a line of its own.
+    /// Writes the total, and each host on a line of its own.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.total)?;
         self.hosts.iter().try_for_each(|host| write!(f, "\n{host}"))

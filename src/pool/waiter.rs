@@ -1,5 +1,5 @@
-//! A request that waits for a connection: what it is granted, how it leaves, and what it reports if it waited too
-//! long.
+//! A request that waits for a connection: the connection that it is granted, how it leaves the queue, and the
+//! error if it waited too long.
 //!
 //! Knows the policy's tickets and the hand-off cell, no HTTP. Invariant: a request that leaves, at whatever moment,
 //! leaves neither a place in the queue nor a connection behind.
@@ -20,7 +20,7 @@ use crate::error::{Error, ErrorKind, Phase};
 use crate::time;
 use crate::trace::{Milestones, Setup};
 
-/// What is delivered to a waiter.
+/// Value that is delivered to a waiter.
 #[derive(Debug)]
 pub(crate) enum Granted {
     Conn(Connection),
@@ -35,13 +35,13 @@ pub(crate) enum Granted {
 #[derive(Debug)]
 pub(crate) enum NotGranted {
     Failed(DialError, Arc<Setup>),
-    /// The connection went to another request: ask again.
+    /// The connection went to another request. The request has to ask again.
     Withdrawn,
     Shutdown,
 }
 
-/// A request's wait for a connection. Dropping it leaves the queue; a connection that had been delivered and not seen
-/// goes to the next request.
+/// A request's wait for a connection. Dropping the wait leaves the queue. A connection that was delivered and not
+/// taken goes to the next request.
 #[derive(Debug)]
 pub(crate) struct Wait {
     inner: Arc<PoolInner>,
@@ -64,7 +64,7 @@ impl Wait {
         this
     }
 
-    /// Returns what the request presents when it asks again after a withdrawal.
+    /// Returns the request's turn in the queue, for a second checkout after a withdrawal.
     pub(super) fn again(&self) -> Again {
         Again { turn: self.ticket.turn, since: self.ticket.since, is_resending: self.is_resending }
     }
@@ -81,14 +81,14 @@ impl Wait {
         }
     }
 
-    /// Returns how far the dial has come that was begun for this request, or else the dial whose outcome the request
+    /// Returns the progress of the dial that was begun for this request, or of the dial whose outcome the request
     /// shares.
     pub(crate) fn dial(&self) -> Option<Milestones> {
         let own = self.waiter.dial.lock().unwrap_or_else(PoisonError::into_inner).clone();
         own.or_else(|| self.inner.dial_shared_by(self.ticket)).map(|setup| setup.milestones())
     }
 
-    /// Returns the error of a wait that took too long: what holds the connections, and what to do.
+    /// Returns the error of a wait that took too long. Its message says what holds the connections and what to do.
     pub(crate) fn timed_out(&self, after: Duration) -> Error {
         let place = self.ticket.place;
         let mut state = self.inner.lock();
@@ -189,7 +189,7 @@ impl PoolInner {
             for (place, granted, gains) in unclaimed {
                 let Some(waiter) = granted.upgrade() else { continue };
                 if !gains {
-                    // No one gains from the connection, so it stays with the waiter.
+                    // No other request needs the connection, so it stays with the waiter.
                     if !waiter.cell.is_over() {
                         again.push((later, place, granted));
                     }
@@ -199,7 +199,7 @@ impl PoolInner {
                     Withdrawn::Gift(Granted::Conn(connection)) => {
                         self.checkin(connection, None, Served::default(), time::now());
                     }
-                    // The thread that delivers it was held up.
+                    // The thread that delivers the connection was delayed.
                     Withdrawn::NotYet => again.push((later, place, granted)),
                     Withdrawn::Gift(_) | Withdrawn::Over => {}
                 }
@@ -234,7 +234,7 @@ impl Drop for Wait {
 #[derive(Debug)]
 pub(crate) struct Waiter {
     pub(super) cell: handoff::Cell<Granted>,
-    /// The dial that was begun for this request. Its connection may go to another one.
+    /// The dial that was begun for this request. Its connection may go to another request.
     pub(super) dial: Mutex<Option<Arc<Setup>>>,
 }
 

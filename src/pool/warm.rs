@@ -16,7 +16,8 @@ impl Pool {
     /// Dials until `wanted` connections to the route are idle or being made, and waits for the dials.
     pub(crate) async fn warm(&self, route: RouteRef<'_>, wanted: usize) -> Result<(), Error> {
         let runtime = Runtime::current()?;
-        // Requests may take some of the connections before the last is made. These are not made again.
+        // Requests may take some of the connections before the last is made. Connections that requests take are
+        // not dialed again.
         let mut left = wanted;
         loop {
             let mut actions = Actions::new();

@@ -29,8 +29,8 @@ use crate::time;
 
 /// Resolver that sends DNS queries itself, as the system is configured to. It is the default resolver.
 ///
-/// It reads the system's name servers and search domains, and the hosts file, which goes before DNS. It asks for IPv4 and
-/// IPv6 addresses at the same time, and its answers say how long they are valid.
+/// It reads the system's name servers and search domains, and the hosts file, which takes precedence over DNS. It
+/// asks for IPv4 and IPv6 addresses at the same time, and its answers say how long they are valid.
 ///
 /// The configuration is read at the first lookup on each runtime. If it cannot be read, lookups fail with an error that says
 /// so, because asking a public name server instead would reveal the names.

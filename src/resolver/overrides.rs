@@ -29,7 +29,8 @@ impl Overrides {
         }
     }
 
-    /// Returns the addresses fixed for `host` at `port`. An override of the port goes before an override of the host.
+    /// Returns the addresses fixed for `host` at `port`. An override of the port takes precedence over an override
+    /// of the host.
     pub(crate) fn find(&self, host: &str, port: u16) -> Option<Vec<SocketAddr>> {
         if self.fixed.is_empty() {
             return None;

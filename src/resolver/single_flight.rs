@@ -26,7 +26,7 @@ use tokio::sync::Notify;
 
 use super::{Answer, Family, Resolve, Resolving};
 
-/// A resolver in front of another one: merges concurrent lookups of the same name into one.
+/// A resolver that merges concurrent lookups of the same name into one lookup of another resolver.
 pub(super) struct SingleFlight {
     resolver: Arc<dyn Resolve>,
     lookups: Mutex<HashMap<Question, Arc<Lookup>>>,
@@ -35,7 +35,7 @@ pub(super) struct SingleFlight {
 /// Outcome of a lookup, shared by all that waited for it.
 pub(super) type Outcome = Result<Answer, Arc<dyn StdError + Send + Sync>>;
 
-/// What makes two lookups the same.
+/// Key of a lookup: equal questions share one lookup.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Question {
     /// Runtime of the task that asks. Runtimes share no lookup, because the leader's runtime may not be running.
@@ -128,7 +128,8 @@ struct Leader<'a> {
 
 impl Leader<'_> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
-        // Taken out while it is polled: a lookup that panics is not polled again, and a follower begins a new one.
+        // The lookup is taken out while it is polled, so that a lookup that panics is not polled again. A follower
+        // then begins a new one.
         let Some(mut resolving) = self.resolving.take() else { return Poll::Pending };
         let polled = resolving.as_mut().poll(cx);
         if polled.is_pending() {

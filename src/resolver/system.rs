@@ -18,8 +18,8 @@ use crate::error::BoxError;
 
 /// Resolver of the operating system, `getaddrinfo`.
 ///
-/// It looks names up wherever the system is configured to, and does not say how long an answer is valid. It is the default
-/// resolver when the feature `hickory-dns` is off.
+/// It looks names up in the sources that the system is configured with, and does not say how long an answer is
+/// valid. It is the default resolver when the feature `hickory-dns` is off.
 ///
 /// Lookups run on at most four threads. A thread starts when a lookup needs it and ends after ten idle seconds. The threads
 /// do not keep the program from ending. A lookup whose future is dropped before a thread takes it is not made.

@@ -231,7 +231,7 @@ async fn each_failed_connection_has_its_error() {
                 Connect,
                 Some(Phase::Tcp),
                 Nothing,
-                "could not connect to [::1]:PORT: [::1]:PORT: the local address 127.0.0.1 is of the other address family",
+                "could not connect to [::1]:PORT: [::1]:PORT: the local address 127.0.0.1 is not of this address family",
             ),
         ),
         (

@@ -1,7 +1,9 @@
-//! The source tree as `syn` reads it: which files are compiled into the library, and their tokens without the tests.
+//! The source tree, parsed by `syn`: the files that are compiled into the library, and their tokens without the
+//! tests.
 //!
-//! Only the item under a `#[cfg(test)]` is left out, and only files that no other declaration reaches. Comments are no tokens,
-//! and neither line breaks nor an alias in a `use` hide a path.
+//! An item under `#[cfg(test)]` is left out. A file is left out if all its `mod` declarations are under
+//! `#[cfg(test)]`. Comments are no tokens. A path is found even if it is written over several lines or renamed in
+//! a `use`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -29,24 +31,24 @@ pub struct Tree {
 pub struct File {
     /// Path below `src`, with slashes.
     pub name: String,
-    /// Path as a module: `pool::policy`.
+    /// Path of the module, such as `pool::policy`.
     pub module: Vec<String>,
     /// Contents of the file.
     pub text: String,
-    /// What is compiled, in order.
+    /// Tokens outside of tests, in order.
     pub tokens: Vec<Token>,
-    /// Number of lines that have a token outside of tests.
+    /// Number of lines with a token outside of tests.
     pub lines: usize,
 }
 
-/// One token: an identifier, a literal, a punctuation mark (`::` is one), or half of a pair of brackets.
+/// One token: an identifier, a literal, a punctuation mark, or one bracket. `::` counts as one punctuation mark.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Token {
     pub text: String,
     pub line: usize,
 }
 
-/// A path in the code, such as `std::time::Instant::now`, made absolute where it begins at this crate.
+/// A path in the code, such as `std::time::Instant::now`. A path into this crate begins with `crate`.
 #[derive(Clone, Debug)]
 pub struct Used {
     pub path: Vec<String>,
@@ -54,7 +56,7 @@ pub struct Used {
 }
 
 impl Tree {
-    /// Makes a tree of texts by their names. `lib.rs` is the root.
+    /// Returns the tree of the files in `texts`, which are given by their names. `lib.rs` is the root.
     pub fn of(texts: &BTreeMap<String, String>) -> Self {
         let (mut files, mut tests) = (BTreeMap::new(), BTreeSet::new());
         let mut left = vec![("lib.rs".to_owned(), Vec::new())];
@@ -72,7 +74,7 @@ impl Tree {
             }
             files.insert(name.clone(), File::new(name, module, text));
         }
-        // What a file of tests declares belongs to the tests.
+        // Modules that a test file declares belong to the tests too.
         let mut below: Vec<_> = tests.iter().cloned().collect();
         while let Some(name) = below.pop() {
             let text = texts.get(&name).unwrap_or_else(|| panic!("there is no src/{name}"));
@@ -91,14 +93,15 @@ impl Tree {
         Self { files, tests, strays, modules }
     }
 
-    /// Name of the file that a path leads into: the longest module that the path begins with counts.
+    /// Returns the name of the file that a path leads into: the file of the longest module that the path begins
+    /// with.
     pub fn file_of(&self, path: &[String]) -> Option<&str> {
         (0..=path.len()).rev().find_map(|length| Some(&**self.modules.get(&path[..length])?))
     }
 }
 
 impl File {
-    /// Reads one file.
+    /// Parses one file.
     pub fn new(name: String, module: Vec<String>, text: &str) -> Self {
         let parsed = syn::parse_file(text).unwrap_or_else(|error| panic!("src/{name}: {error}"));
         let mut tests = Tests::default();
@@ -110,7 +113,7 @@ impl File {
         Self { name, module, text: text.to_owned(), tokens, lines }
     }
 
-    /// Every place of a sequence of tokens, such as `Instant :: now`.
+    /// Returns every place of a sequence of tokens, such as `Instant :: now`.
     pub fn find(&self, sought: &str) -> Vec<String> {
         let sought: Vec<_> = sought.split(' ').collect();
         let is_there = |at: &[Token]| at.iter().map(|token| &*token.text).eq(sought.iter().copied());
@@ -118,18 +121,18 @@ impl File {
         found.map(|at| self.at(at[0].line)).collect()
     }
 
-    /// Every place of one of these words.
+    /// Returns every place of any of these words.
     pub fn words(&self, words: &[&str]) -> Vec<String> {
         words.iter().flat_map(|word| self.find(word)).collect()
     }
 
-    /// Every path that the code names, in `use` or elsewhere.
+    /// Returns every path in the code, in `use` or elsewhere.
     pub fn paths(&self) -> Vec<Used> {
         let (mut found, mut at) = (Vec::new(), 0);
         let text = |at: Option<usize>| at.and_then(|at| self.tokens.get(at)).map_or("", |token| &*token.text);
         while at < self.tokens.len() {
             let (before, earlier) = (text(at.checked_sub(1)), text(at.checked_sub(2)));
-            // A path may begin with `::`. `pub(crate)` is no path.
+            // A path may begin with `::`. The `crate` of `pub(crate)` is no path.
             let is_start = before != "::" || !is_word(earlier) && earlier != ">";
             let is_visibility = before == "(" && earlier == "pub" || before == "in";
             if is_word(&self.tokens[at].text) && is_start && !is_visibility {
@@ -144,13 +147,14 @@ impl File {
         found
     }
 
-    /// A place in the file, for a failure to print.
+    /// Returns a place in the file, as a failure prints it.
     pub fn at(&self, line: usize) -> String {
         let text = self.text.lines().nth(line - 1).unwrap_or_default().trim();
         format!("src/{}:{line}: {text}", self.name)
     }
 
-    /// Follows the path that begins at a token, through the braces of a `use`; returns where it ends.
+    /// Adds the paths that begin at a token to `found`, through the braces of a `use`. Returns the position after
+    /// them.
     fn path(&self, mut at: usize, prefix: &[String], found: &mut Vec<Used>) -> usize {
         let text = |at: usize| self.tokens.get(at).map_or("", |token| &*token.text);
         let (mut path, line) = (prefix.to_vec(), self.tokens[at].line);
@@ -184,7 +188,7 @@ impl File {
         at
     }
 
-    /// Replaces what a path begins with by `crate`.
+    /// Rewrites a path that begins with `self` or `super` so that it begins with `crate`.
     fn make_absolute(&self, used: &mut Used) {
         let mut module: Vec<_> = std::iter::once("crate".to_owned()).chain(self.module.clone()).collect();
         if !used.path.first().is_some_and(|first| ["self", "super"].contains(&&**first)) {
@@ -217,7 +221,7 @@ struct Declared {
     is_test: bool,
 }
 
-/// The files that `mod` declarations name.
+/// Returns the files that the `mod` declarations name.
 fn declared(items: &[syn::Item], name: &str, texts: &BTreeMap<String, String>) -> Vec<Declared> {
     let mut found = Vec::new();
     for item in items {
@@ -244,7 +248,7 @@ fn declared(items: &[syn::Item], name: &str, texts: &BTreeMap<String, String>) -
     found
 }
 
-/// The files that attributes give a module, and whether they do so under a condition.
+/// Returns the files that `path` attributes name for a module, and for each whether its attribute has a condition.
 fn paths_of(attributes: &[syn::Attribute]) -> Vec<(String, bool)> {
     let mut found = Vec::new();
     for attribute in attributes {
@@ -262,10 +266,10 @@ fn join(folder: &str, name: &str) -> String {
     if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
 }
 
-/// Collects the places of what is compiled for tests only.
+/// Collects the places of items that are compiled for tests only.
 #[derive(Default)]
 struct Tests {
-    /// For each node on the way down: whether the node has a `cfg` attribute.
+    /// For each node from the root to the current one: whether the node has a `cfg` attribute.
     marks: Vec<bool>,
     found: Vec<Range<usize>>,
 }
@@ -275,7 +279,7 @@ macro_rules! visit {
         $(fn $name(&mut self, node: &'a syn::$node) {
             self.marks.push(false);
             visit::$name(self, node);
-            // Writing a node out is slow: only marked ones are.
+            // Only nodes with a `cfg` attribute are turned into tokens, because that is slow.
             if self.marks.pop() == Some(true) && is_for_tests(node) {
                 self.found.push(node.span().byte_range());
             }
@@ -323,7 +327,7 @@ fn is_for_tests(node: &impl ToTokens) -> bool {
     false
 }
 
-/// Writes the tokens of a stream in a row, without those that lie in one of `skipped`.
+/// Appends the tokens of a stream to `out`, without those that lie in one of the ranges of `skipped`.
 pub fn flatten(stream: TokenStream, skipped: &[Range<usize>], out: &mut Vec<Token>) {
     let mut is_joint = false;
     for token in stream {
@@ -367,7 +371,7 @@ pub fn is_word(text: &str) -> bool {
     text.starts_with(|it: char| it.is_alphabetic() || it == '_')
 }
 
-/// All files of Rust below a folder.
+/// Returns all Rust files below a folder.
 pub fn rust_files(folder: &Path) -> Vec<std::path::PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {

@@ -1,19 +1,20 @@
-//! The command line of a bench: what it measures, or that it is the server or a client of another process.
+//! The command line of a bench. It says what to measure, or that this process is the server or a client of another
+//! process.
 
 use crate::error::BoxError;
 use crate::{process, server};
 
-/// What a program was asked to do.
+/// Arguments of a bench.
 pub struct Arguments {
-    /// Just enough to see that everything works: with `--quick`, and under `cargo test --benches`. (`cargo bench`
-    /// passes `--bench`.)
+    /// Whether the bench only has to show that it works: with `--quick`, and under `cargo test --benches`. `cargo
+    /// bench` passes `--bench`, and `cargo test` does not.
     pub is_quick: bool,
     pub words: Vec<String>,
 }
 
 impl Arguments {
-    /// To be called first by every bench: serves, and does not return, if this process was started to serve;
-    /// or is a client under some tool.
+    /// Returns the arguments. Every bench calls this first. If this process was started as a server, or as a
+    /// client under a tool, the function does that work and does not return.
     pub fn read() -> Result<Self, BoxError> {
         let words: Vec<String> = std::env::args().skip(1).collect();
         if let [role, address, kind, threads] = &words[..]
@@ -27,13 +28,13 @@ impl Arguments {
             process::run(&words[1..])?;
             std::process::exit(0);
         }
-        // Both ends of a connection need a file each.
+        // Each end of a connection needs an open file.
         rlimit::increase_nofile_limit(u64::MAX)?;
         let has = |wanted: &str| words.iter().any(|word| word == wanted);
         Ok(Self { is_quick: has("--quick") || has("--test") || !has("--bench"), words })
     }
 
-    /// Whether a cell is to be measured: all are, unless words name some of them, whole or in part.
+    /// Whether a cell is to be measured. If arguments name cells, or parts of their names, only these are.
     pub fn wants(&self, cell: &str) -> bool {
         let mut wanted = self.words.iter().filter(|word| !word.starts_with("--")).peekable();
         wanted.peek().is_none() || wanted.any(|wanted| cell.contains(wanted.as_str()))

@@ -1,7 +1,8 @@
-//! The clients that stand side by side, each set so that nothing but its own ways differs.
+//! The clients that are compared. Their settings are as equal as possible.
 //!
-//! Each keeps any number of idle connections for longer than a bench takes, trusts the server's root, and finds every name
-//! at the server's address. None unpacks content, follows proxies of the environment, or delays small writes.
+//! Each client keeps any number of idle connections for longer than a bench takes, trusts the server's root
+//! certificate, and resolves every name to the server's address. No client decompresses content, uses a proxy from
+//! the environment, or delays small writes.
 
 use std::fmt;
 use std::io;
@@ -31,7 +32,8 @@ use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use crate::error::BoxError;
 use crate::payload::Payload;
 
-/// What is compared. A loop and hyper's bare connection have no pool: whoever uses them brings the connection.
+/// A kind of client. The loop and hyper's bare connection have no pool, so each of their workers has a connection
+/// of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Loop,
@@ -63,7 +65,7 @@ impl Kind {
         Self::ALL.into_iter().find(|kind| kind.name() == name).ok_or_else(|| "no such client".into())
     }
 
-    /// All that are not bound to a thread for each request.
+    /// Returns the clients that do not block a thread for each request.
     pub fn asynchronous() -> Vec<Self> {
         Self::ALL.into_iter().filter(|kind| *kind != Self::Ureq).collect()
     }
@@ -75,12 +77,12 @@ impl fmt::Display for Kind {
     }
 }
 
-/// How a client is to be set.
+/// Settings that all clients share.
 pub struct Settings {
-    /// As PEM, or nothing.
+    /// Trusted root certificate as PEM. Empty without TLS.
     pub root: String,
     pub names: At,
-    /// Of connections to a host, where the client has one.
+    /// Largest number of connections to a host, for clients that have such a limit.
     pub limit: Option<usize>,
 }
 
@@ -142,7 +144,7 @@ impl Settings {
         Ok(ureq::Agent::with_parts(config, DefaultConnector::new(), self.names.clone()))
     }
 
-    /// For those that are handed one.
+    /// Returns the rustls configuration, for clients that take one.
     pub fn tls(&self) -> Result<ClientConfig, BoxError> {
         let mut roots = RootCertStore::empty();
         if !self.root.is_empty() {
@@ -173,7 +175,7 @@ pub enum Response {
 }
 
 impl Client {
-    /// Those with an asynchronous pool.
+    /// The kinds of clients that have an asynchronous pool.
     pub const KINDS: [Kind; 4] = [Kind::Handclasp, Kind::HyperUtil, Kind::Reqwest, Kind::Aioduct];
 
     pub fn new(kind: Kind, settings: &Settings) -> Result<Self, BoxError> {
@@ -186,7 +188,7 @@ impl Client {
         })
     }
 
-    /// Until the head has come.
+    /// Sends a GET, and returns the response once its head has arrived.
     pub async fn get(&self, uri: &Uri) -> Result<Response, BoxError> {
         Ok(match self {
             Self::Handclasp(client) => Response::Handclasp(client.get(uri).send().await?),
@@ -203,7 +205,7 @@ impl Client {
 }
 
 impl Response {
-    /// Reads the content to its end, and keeps nothing of it.
+    /// Reads the content to its end and drops it. Fails unless it has `size` bytes.
     pub async fn read(self, size: usize) -> Result<(), BoxError> {
         let mut length = 0;
         match self {
@@ -232,12 +234,12 @@ impl Response {
     }
 }
 
-/// Every name is at this address. It counts how often it was asked, and may take its time.
+/// A resolver that resolves every name to one address, counts its lookups, and can delay each of them.
 #[derive(Clone, Debug)]
 pub struct At {
     address: IpAddr,
     lookups: Arc<AtomicU64>,
-    /// For each lookup.
+    /// Time that each lookup takes.
     pub delay: Duration,
 }
 

@@ -1,3 +1,3 @@
-//! The error of every bench: text, or the error of a client.
+//! Error type of all benches: a text, or the error of a client.
 
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

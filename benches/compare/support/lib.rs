@@ -1,7 +1,7 @@
-//! The parts that the benches share.
+//! Code that all benches of this package share.
 //!
-//! Each bench is a program that is also its own server, and a client of its own where a measurement wants a process that
-//! does nothing else. No module here imports one that imports it back.
+//! The program of each bench is also its server: it is started again with other arguments. Where a tool measures a
+//! whole process, it is started again as a client too. The imports between the modules form no cycle.
 
 mod arguments;
 pub mod clients;

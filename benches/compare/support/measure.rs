@@ -1,8 +1,9 @@
-//! How it is measured, and told.
+//! How the benches measure, and how they print results.
 //!
-//! Clients take turns, in another order each round, so that what else the machine does hits all alike. A figure is the
-//! median over the rounds; a ratio is the median of the ratios of each round. After the tables come the figures once
-//! more, for programs: `RESULT <bench> <cell> <client> <value> <unit>`, where the unit `x:CLIENT` is a ratio to that one.
+//! Clients take turns, in another order each round, so that other work of the machine affects all of them alike. A
+//! figure is the median over the rounds. A ratio is the median of the ratios of each round. After the tables, each
+//! figure is printed again for programs, as `RESULT <bench> <cell> <client> <value> <unit>`. The unit `x:CLIENT`
+//! means a ratio to that client.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use crate::error::BoxError;
 use crate::server::{Control, Server};
 use crate::worker::{Job, Reading, Worker};
 
-/// The processor time of this process, of all its threads.
+/// Returns the processor time of all threads of this process.
 pub fn processor_time() -> Duration {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
@@ -24,16 +25,17 @@ pub fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-// ------------------------------------------------------------------------------------------------ who measures
+// ---------------------------------------------------------------------------------------------------- workers
 
-/// Several workers of one kind, which are at work at the same time, each on a connection.
+/// Several workers of one kind, which send requests at the same time, each on its own connection.
 pub struct Team {
     pub kind: Kind,
     workers: Vec<Worker>,
 }
 
 impl Team {
-    /// Opens one connection for each worker: the first requests are answered together.
+    /// Opens one connection for each worker. The server answers the first requests only when all of them have
+    /// arrived, so that no worker reuses the connection of another one.
     pub async fn new(kind: Kind, server: &Server, workers: usize) -> Result<Self, BoxError> {
         let origin = origin(server.scheme(), server.address);
         let job = Job::get(&origin, &format!("/13/together/{workers}"), Reading::Collect)?;
@@ -47,7 +49,7 @@ impl Team {
         Ok(team)
     }
 
-    /// Lets each worker send so many requests.
+    /// Lets each worker send `each` requests.
     pub async fn repeat(&mut self, job: &Arc<Job>, each: usize) {
         let mut running = tokio::task::JoinSet::new();
         for mut worker in self.workers.drain(..) {
@@ -60,7 +62,7 @@ impl Team {
         self.workers = running.join_all().await;
     }
 
-    /// How long each of so many requests of one worker took, in microseconds: the median.
+    /// Returns the median latency of `requests` requests of one worker, in microseconds.
     pub async fn latency(&mut self, job: &Job, requests: usize) -> f64 {
         let mut took = Vec::with_capacity(requests);
         for _ in 0..requests {
@@ -76,7 +78,7 @@ pub fn origin(scheme: &str, address: SocketAddr) -> String {
     format!("{scheme}://{address}")
 }
 
-/// Lets all teams take turns: what each round of each gave.
+/// Lets all teams take turns. Returns the values of all rounds, for each team.
 pub fn in_turn<T>(teams: &mut [T], rounds: usize, mut round: impl FnMut(&mut T) -> f64) -> Vec<Vec<f64>> {
     let mut measured: Vec<Vec<f64>> = teams.iter().map(|_| Vec::with_capacity(rounds)).collect();
     for which in 0..rounds {
@@ -89,15 +91,15 @@ pub fn in_turn<T>(teams: &mut [T], rounds: usize, mut round: impl FnMut(&mut T) 
     measured
 }
 
-// ---------------------------------------------------------------------------------------------- how it is told
+// ----------------------------------------------------------------------------------------------------- report
 
-/// All that one bench has measured.
+/// Results of one bench.
 pub struct Report {
     bench: &'static str,
     results: Vec<String>,
 }
 
-/// What all rounds gave, for each client.
+/// Values of all rounds, for each client.
 pub type Measured = Vec<(Kind, Vec<f64>)>;
 
 impl Report {
@@ -117,7 +119,7 @@ impl Report {
         );
     }
 
-    /// One cell of a table: a row for each client.
+    /// Prints one cell of a table, with a row for each client.
     pub fn rows(&mut self, cell: &str, measured: &Measured, unit: &str) {
         for (kind, values) in measured {
             let value = median(values.clone());
@@ -129,7 +131,7 @@ impl Report {
                     continue;
                 };
                 let ratios = values.iter().zip(others).map(|(value, other)| value / other);
-                // Where the other needs next to nothing, a ratio tells nothing.
+                // A ratio above 100 is left out, because the other client needs almost nothing there.
                 let ratio = Some(median(ratios.collect())).filter(|ratio| *ratio < 100.0);
                 if let Some(ratio) = ratio {
                     self.result(cell, kind.name(), ratio, &format!("x:{base}"));
@@ -142,7 +144,7 @@ impl Report {
         }
     }
 
-    /// At last, the figures for programs.
+    /// Prints the figures for programs.
     pub fn end(self) {
         println!();
         for result in self.results {

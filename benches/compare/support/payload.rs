@@ -1,4 +1,4 @@
-//! What is uploaded: the same body for every client.
+//! The content of a request: the same for every client.
 
 use std::convert::Infallible;
 use std::io::{self, Read};
@@ -11,9 +11,9 @@ use http_body::{Body, Frame, SizeHint};
 /// The content of a request.
 #[derive(Clone, Debug)]
 pub enum Payload {
-    /// All in one, or none.
+    /// All content in one buffer, or no content.
     Whole(Option<Bytes>),
-    /// One after another, without telling how many: they are sent in chunks.
+    /// Equal pieces, one after another. Their number is not announced, so they are sent in chunks.
     Pieces { piece: Bytes, left: usize },
 }
 
@@ -66,7 +66,7 @@ impl Body for Payload {
     }
 }
 
-/// The same for a client that reads what it sends.
+/// The content as a `Read`, for ureq.
 pub struct Reader {
     payload: Payload,
     piece: Bytes,

@@ -1,4 +1,5 @@
-//! A client as a process of its own, for tools that look at a whole process: it sends so many requests, and ends.
+//! A client in a process of its own, for tools that measure a whole process. It sends a number of requests and
+//! ends.
 
 use std::ffi::OsStr;
 use std::process::{Command, Output};
@@ -11,7 +12,7 @@ use crate::runtime::runtime;
 use crate::server::{ROOT, Server};
 use crate::worker::{Job, Reading};
 
-/// Runs a client under a tool: so many workers, which send so many requests each, on one thread.
+/// Runs a client under a tool, on one thread. Each of `workers` workers sends `each` requests.
 pub fn under(
     tool: &[impl AsRef<OsStr>],
     server: &Server,
@@ -19,7 +20,7 @@ pub fn under(
     workers: usize,
     each: usize,
 ) -> Result<Output, BoxError> {
-    let (first, rest) = tool.split_first().ok_or("there is a tool")?;
+    let (first, rest) = tool.split_first().ok_or("no tool is given")?;
     let mut command = Command::new(first);
     command.args(rest).arg(std::env::current_exe()?);
     command.args(["client", kind.name(), &server.address.to_string(), &server.control.to_string()]);
@@ -32,9 +33,11 @@ pub fn under(
     Ok(output)
 }
 
-/// What this process is, if it was started as a client.
+/// Runs this process as a client. `words` are its arguments.
 pub(crate) fn run(words: &[String]) -> Result<(), BoxError> {
-    let [kind, address, control, workers, each] = words else { return Err("five words".into()) };
+    let [kind, address, control, workers, each] = words else {
+        return Err("a client needs five arguments".into());
+    };
     let (address, control) = (address.parse()?, control.parse()?);
     let root = std::env::var(ROOT).unwrap_or_default();
     let server = Server::elsewhere(address, control, root);
@@ -46,7 +49,7 @@ pub(crate) fn run(words: &[String]) -> Result<(), BoxError> {
     })
 }
 
-/// Whether a tool is there: if not, why it cannot be used.
+/// Checks that a tool can be used. Returns the reason if it cannot.
 pub fn find(tool: &str) -> Result<(), String> {
     match Command::new(tool).arg("--version").output() {
         Ok(output) if output.status.success() => Ok(()),

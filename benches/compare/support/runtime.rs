@@ -2,11 +2,12 @@
 
 use tokio::runtime::Runtime;
 
-/// Returns a runtime on which this many threads work: with one, the thread that blocks on it.
+/// Returns a runtime with this number of threads. The only thread of a runtime with one is the thread that calls
+/// `block_on`.
 pub fn runtime(threads: usize) -> Runtime {
     let mut builder = match threads {
         1 => tokio::runtime::Builder::new_current_thread(),
         _ => tokio::runtime::Builder::new_multi_thread(),
     };
-    builder.worker_threads(threads).enable_all().build().expect("there can be a runtime")
+    builder.worker_threads(threads).enable_all().build().expect("the runtime starts")
 }

@@ -1,15 +1,16 @@
-//! The server: this same program, run again as a process of its own, so that what it costs is not what the client costs.
+//! The server: the program of the bench, started again as a process of its own, so that its cost is not part of
+//! the client's.
 //!
-//! `GET /SIZE` is answered with so many bytes, and
+//! The server answers `GET /SIZE` with SIZE bytes, and
 //!
 //! - `GET /SIZE/chunked` in chunks of 16 KiB;
 //! - `GET /SIZE/slow` after 5 ms;
-//! - `GET /SIZE/together/N` when so many such requests are there, each on a connection of its own;
-//! - `GET /SIZE/held` with the head at once, and with the content when the client says so: so that it has many
-//!   connections at once, without many requests at work.
+//! - `GET /SIZE/together/N` when N such requests have arrived, each on a connection of its own;
+//! - `GET /SIZE/held` with the head at once, and with the content when the client asks for it, so that the client
+//!   has many connections at once without many tasks.
 //!
-//! The answer to a request with content is how many bytes it had, in [`COUNT`] digits. On a second port, plain, it tells
-//! what it has seen. It ends when its standard input does.
+//! The answer to a request with content is the number of its bytes, in [`COUNT`] digits. On a second port, without
+//! TLS, the server answers questions about its connections. It ends when its standard input ends.
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -30,22 +31,23 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
-/// Environment variable that holds the root certificate which a process trusts that another one started.
+/// Environment variable with the root certificate that a client process trusts.
 pub const ROOT: &str = "HANDCLASP_BENCH_ROOT";
 
-/// The process that serves; dropping it ends it.
+/// The server's process. Dropping the value ends the process.
 pub struct Server {
-    /// None if another process has started it.
+    /// The child process. `None` if another process has started the server.
     child: Option<Child>,
     _stdin: Option<ChildStdin>,
     pub address: SocketAddr,
     pub control: SocketAddr,
-    /// The root that its certificate is signed by, as PEM; empty if it is plain.
+    /// Root certificate of the server as PEM. Empty without TLS.
     pub root: String,
 }
 
 impl Server {
-    /// A server at an address of its own, so that the ports of one run are not those of the next.
+    /// Starts a server. Each run passes another address, so that ports which an earlier run has blocked do not
+    /// matter.
     pub fn start(address: Ipv4Addr, is_tls: bool, threads: usize) -> io::Result<Self> {
         let kind = if is_tls { "tls" } else { "plain" };
         let mut command = Command::new(std::env::current_exe()?);
@@ -65,7 +67,7 @@ impl Server {
         Ok(Self { _stdin: child.stdin.take(), child: Some(child), address, control, root })
     }
 
-    /// One that runs already.
+    /// Returns a server that another process has started.
     pub fn elsewhere(address: SocketAddr, control: SocketAddr, root: String) -> Self {
         Self { child: None, _stdin: None, address, control, root }
     }
@@ -78,14 +80,14 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         if let Some(child) = &mut self.child {
-            // It may have ended by itself.
+            // An error means that the process has already ended.
             let _ = child.kill();
             let _ = child.wait();
         }
     }
 }
 
-/// What the client says to the server beside the requests.
+/// Connection to the server's second port, for commands and questions.
 pub struct Control(StdTcpStream);
 
 impl Control {
@@ -93,22 +95,22 @@ impl Control {
         StdTcpStream::connect(server).map(Self)
     }
 
-    /// The content of the oldest response that is held back may come.
+    /// Tells the server to send the content of the oldest response that it holds back.
     pub fn go_on(&mut self) -> io::Result<()> {
         self.0.write_all(&[GO_ON])
     }
 
-    /// How many connections the server has.
+    /// Returns the number of open connections of the server.
     pub fn open_connections(&mut self) -> io::Result<u64> {
         self.ask(HOW_MANY)
     }
 
-    /// How many connections it ever had.
+    /// Returns the number of connections that the server has accepted.
     pub fn accepted(&mut self) -> io::Result<u64> {
         self.ask(ACCEPTED)
     }
 
-    /// How long the head of the latest request was.
+    /// Returns the length of the latest request's head.
     pub fn latest_head(&mut self) -> io::Result<u64> {
         self.ask(HEAD)
     }
@@ -126,32 +128,32 @@ const HOW_MANY: u8 = b'?';
 const ACCEPTED: u8 = b'a';
 const HEAD: u8 = b'h';
 
-/// What this process is, if it was started as a server.
+/// Runs this process as a server.
 pub fn serve(address: &str, kind: &str, threads: usize) -> io::Result<()> {
     let address: Ipv4Addr = address.parse().map_err(io::Error::other)?;
     crate::runtime::runtime(threads).block_on(run(address, kind == "tls"))
 }
 
-/// What the connections share.
+/// State that all connections of the server share.
 #[derive(Default)]
 struct State {
     open: AtomicU64,
     accepted: AtomicU64,
     latest_head: AtomicU64,
-    /// Those whose content is held back, oldest first.
+    /// Connections whose content is held back, oldest first.
     held: Mutex<VecDeque<oneshot::Sender<()>>>,
-    /// Those that are answered together.
+    /// Connections whose requests wait to be answered together.
     together: Mutex<Vec<oneshot::Sender<()>>>,
 }
 
 impl State {
-    /// Does what the client says.
+    /// Carries out the client's commands and answers its questions.
     async fn obey(&self, mut control: TcpStream) -> io::Result<()> {
         control.set_nodelay(true)?;
         loop {
             let count = match control.read_u8().await? {
                 GO_ON => {
-                    // A connection that broke waits for nothing: its client has seen it.
+                    // An error means that the connection is lost, which its client notices.
                     let _ = lock(&self.held).pop_front().map(|turn| turn.send(()));
                     continue;
                 }
@@ -163,7 +165,7 @@ impl State {
         }
     }
 
-    /// Returns when so many wait.
+    /// Returns when `wanted` requests wait here.
     async fn gather(&self, wanted: usize) -> io::Result<()> {
         let (turn, mine) = oneshot::channel();
         let arrived = {
@@ -172,7 +174,7 @@ impl State {
             if waiting.len() >= wanted { std::mem::take(&mut *waiting) } else { Vec::new() }
         };
         for turn in arrived {
-            // As above.
+            // An error means that the connection is lost, which its client notices.
             let _ = turn.send(());
         }
         mine.await.map_err(io::Error::other)
@@ -195,7 +197,7 @@ async fn run(address: Ipv4Addr, is_tls: bool) -> io::Result<()> {
         None
     };
     std::thread::spawn(|| {
-        // The bench has ended, however it ended.
+        // The end of the input means that the bench has ended.
         let _ = io::stdin().read_to_end(&mut Vec::new());
         std::process::exit(0);
     });
@@ -204,7 +206,7 @@ async fn run(address: Ipv4Addr, is_tls: bool) -> io::Result<()> {
     tokio::spawn(async move {
         while let Ok((control, _)) = control.accept().await {
             let told = told.clone();
-            // Until the client hangs up.
+            // This task ends when the client closes the connection.
             tokio::spawn(async move { told.obey(control).await });
         }
     });
@@ -215,7 +217,7 @@ async fn run(address: Ipv4Addr, is_tls: bool) -> io::Result<()> {
         state.accepted.fetch_add(1, Ordering::SeqCst);
         state.open.fetch_add(1, Ordering::SeqCst);
         tokio::spawn(async move {
-            // Whatever goes wrong is seen by the client.
+            // Errors are ignored, because the client notices them.
             let _ = match acceptor {
                 Some(acceptor) => match acceptor.accept(stream).await {
                     Ok(stream) => answer(stream, &state).await,
@@ -228,7 +230,7 @@ async fn run(address: Ipv4Addr, is_tls: bool) -> io::Result<()> {
     }
 }
 
-/// Answers one connection, as little as is possible: it looks for the target and for the empty line.
+/// Serves one connection at the least cost: only the target and the empty line of each request are searched for.
 async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, state: &State) -> io::Result<()> {
     let mut buffer = Vec::with_capacity(1024);
     let mut scratch = Vec::new();
@@ -257,7 +259,7 @@ async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, state: &State) 
     Ok(())
 }
 
-/// Reads the content of a request, and answers how much it was.
+/// Reads the content of a request. Returns the number of its bytes.
 async fn skip(
     stream: &mut (impl AsyncRead + Unpin),
     buffer: &mut Vec<u8>,
@@ -294,7 +296,7 @@ async fn skip(
     }
 }
 
-/// Of these bytes, what came beyond them stays in the buffer.
+/// Drops the next `left` bytes of the stream. Bytes after them that were read too stay in `buffer`.
 async fn drop_bytes(
     stream: &mut (impl AsyncRead + Unpin),
     buffer: &mut Vec<u8>,
@@ -316,12 +318,12 @@ async fn drop_bytes(
     Ok(())
 }
 
-/// What a target is answered with, made once for all requests for it.
+/// The answer to a target, made once for consecutive requests for it.
 #[derive(Default)]
 struct Answer {
-    /// The head, and all content if there is little.
+    /// The head, and the content if that is small.
     start: Bytes,
-    /// What the rest is made of, over and over.
+    /// Bytes that are sent again and again as the rest of the content.
     slab: Bytes,
     slab_bytes: usize,
     end: &'static [u8],
@@ -381,7 +383,8 @@ impl Answer {
                 stream.write_all(&self.start).await?;
             }
             Way::Held => {
-                // Before the head: when it has come, the client sends its next request.
+                // The turn is queued before the head is sent, because the client sends its next request as soon as
+                // the head arrives.
                 let (turn, mine) = oneshot::channel();
                 lock(&state.held).push_back(turn);
                 stream.write_all(&self.start).await?;
@@ -400,7 +403,7 @@ impl Answer {
     }
 }
 
-/// Eight fields, one of which is of no standard.
+/// Returns a head with eight fields, one of which is not standard.
 fn head_of(size: usize, is_chunked: bool) -> String {
     let framing =
         if is_chunked { "transfer-encoding: chunked".into() } else { format!("content-length: {size}") };
@@ -411,13 +414,13 @@ fn head_of(size: usize, is_chunked: bool) -> String {
     )
 }
 
-/// How many bytes a response is on the wire.
+/// Returns the number of bytes of a response on the wire.
 pub fn response_length(size: usize, is_chunked: bool) -> usize {
     let content = if is_chunked { encoded(size) + LAST_CHUNK.len() } else { size };
     head_of(size, is_chunked).len() + content
 }
 
-/// One chunk of content, as it stands on the wire.
+/// Returns one chunk of content as it is sent, with its size line.
 pub fn chunk() -> Vec<u8> {
     let mut chunk = format!("{CHUNK:x}\r\n").into_bytes();
     chunk.resize(chunk.len() + CHUNK, b'.');
@@ -429,7 +432,8 @@ fn encoded(size: usize) -> usize {
     size / CHUNK * chunk().len()
 }
 
-/// A configuration for this address and for all names of the domain, and the root to trust, made on the spot.
+/// Makes a certificate for this address and for all names of the domain. Returns the server's configuration, and
+/// the root certificate that signed it.
 fn certified(address: Ipv4Addr) -> io::Result<(ServerConfig, String)> {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -449,9 +453,9 @@ fn certified(address: Ipv4Addr) -> io::Result<(ServerConfig, String)> {
     Ok((config, issuer.pem()))
 }
 
-/// Names in it are the server's too.
+/// Domain whose names the server's certificate is valid for.
 pub const DOMAIN: &str = "bench.test";
-/// How many digits say how much was uploaded.
+/// Number of digits in the answer to an upload.
 pub const COUNT: usize = 13;
 /// The size of a chunk, and of a piece of an upload.
 pub const CHUNK: usize = 16 * 1024;

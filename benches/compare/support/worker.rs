@@ -1,4 +1,4 @@
-//! What sends one request after another: one of several, which share a client where there is one.
+//! Workers: each sends one request after another. The workers of a client with a pool share the client.
 
 use std::future::Future;
 use std::io::Read;
@@ -22,33 +22,33 @@ use crate::error::BoxError;
 use crate::payload::{Payload, Reader};
 use crate::server::{self, CHUNK, COUNT, LAST_CHUNK};
 
-/// A request, to be sent over and over.
+/// A request that a worker sends again and again.
 #[derive(Clone)]
 pub struct Job {
     uri: Uri,
-    /// The same, as some clients want it.
+    /// The URI as text, for clients that take text.
     text: String,
     url: reqwest::Url,
-    /// What is sent: if nothing, it is a GET.
+    /// Content of the request. Without content the request is a GET.
     payload: Payload,
-    /// Content of the response.
+    /// Number of bytes of the response's content.
     size: usize,
     reading: Reading,
-    /// What the loop writes, each so many times, and how many bytes it reads.
+    /// Bytes that the loop writes, each with the number of times.
     writes: Vec<(Bytes, usize)>,
     expected: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Reading {
-    /// Piece by piece.
+    /// The content is read piece by piece.
     Stream,
-    /// As one.
+    /// The content is read at once, into one buffer.
     Collect,
 }
 
 impl Job {
-    /// `origin` as in `http://127.0.0.1:80`, `target` as the server knows it.
+    /// Returns a GET. `origin` is such as `http://127.0.0.1:80`. [`server`] lists the targets.
     pub fn get(origin: &str, target: &str, reading: Reading) -> Result<Self, BoxError> {
         let size = target.split('/').nth(1).unwrap_or_default().parse()?;
         Self::new(origin, target, Payload::EMPTY, size, reading)
@@ -83,10 +83,10 @@ impl Job {
                 vec![(head.into(), 1)]
             }
             Payload::Pieces { piece, left } => {
-                assert_eq!(piece.len(), CHUNK, "the loop knows chunks of that size");
-                // Nobody is faster than who writes much at once.
+                assert_eq!(piece.len(), CHUNK, "the loop sends pieces of this size only");
+                // The loop writes 16 pieces at once, so that no client can be faster.
                 let at_once = (*left).min(16);
-                assert_eq!(left % at_once, 0, "the loop knows such sizes only");
+                assert_eq!(left % at_once, 0, "the pieces of an upload can be divided by those of one write");
                 let chunks = server::chunk().repeat(at_once);
                 vec![(head.into(), 1), (chunks.into(), left / at_once), (Bytes::from_static(LAST_CHUNK), 1)]
             }
@@ -99,7 +99,7 @@ impl Job {
         &self.uri
     }
 
-    /// The bytes of content, either way.
+    /// Returns the number of bytes of content that are sent or received.
     pub fn bytes(&self) -> usize {
         if self.payload.is_empty() { self.size } else { self.payload.len() }
     }
@@ -108,13 +108,13 @@ impl Job {
         if self.payload.is_empty() { Method::GET } else { Method::POST }
     }
 
-    /// Says what came; an upload is answered by its size.
+    /// Checks the content of the response. The answer to an upload is its size.
     fn check(&self, length: usize, content: Option<&[u8]>) {
         assert_eq!(length, self.size, "all content came");
         if let Some(content) = content
             && !self.payload.is_empty()
         {
-            let text = std::str::from_utf8(content).expect("it is a number");
+            let text = std::str::from_utf8(content).expect("the answer to an upload is a number");
             assert_eq!(text.parse(), Ok(self.payload.len()), "all content was sent");
         }
     }
@@ -132,7 +132,7 @@ pub enum Worker {
 }
 
 impl Worker {
-    /// To send requests like this one.
+    /// Returns workers that send requests to the host of `uri`.
     pub async fn several(
         kind: Kind,
         settings: &Settings,
@@ -180,7 +180,7 @@ impl Worker {
         Ok(Self::Hyper(sender))
     }
 
-    /// So many requests, one after another. The future is no larger than this kind of client needs.
+    /// Sends `times` requests, one after another. Boxed by kind: each future is only as large as its client needs.
     pub fn repeat<'a>(
         &'a mut self,
         job: &'a Job,
@@ -193,7 +193,7 @@ impl Worker {
             Self::HyperUtil(client) => Box::pin(by_hyper_util(client, job, times)),
             Self::Reqwest(client) => Box::pin(by_reqwest(client, job, times)),
             Self::Aioduct(client) => Box::pin(by_aioduct(client, job, times)),
-            // It blocks, and nothing else is at work then: this thread is as good as one of its own.
+            // ureq blocks this thread, which does no harm because there is only one worker.
             Self::Ureq(agent) => Box::pin(async move { by_ureq(agent, job, times) }),
             Self::Handclasp(client) => Box::pin(by_handclasp(client, job, times)),
         }
@@ -221,7 +221,7 @@ where
             assert_ne!(read, 0, "the server keeps the connection");
             received += read;
         }
-        assert_eq!(received, job.expected, "nothing else comes");
+        assert_eq!(received, job.expected, "the response has the expected length");
     }
 }
 
@@ -234,7 +234,7 @@ async fn by_hyper(sender: &mut SendRequest<Payload>, job: &Job, times: usize) {
             .header("accept", "*/*")
             .header("user-agent", "bench")
             .body(job.payload.clone())
-            .expect("it is valid");
+            .expect("the request is valid");
         sender.ready().await.expect("the connection is kept");
         let response = sender.send_request(request).await.expect("the server answers");
         read_incoming(response.into_body(), job).await;
@@ -249,7 +249,7 @@ async fn by_hyper_util(client: &HyperUtil, job: &Job, times: usize) {
             .header("accept", "*/*")
             .header("user-agent", "bench")
             .body(job.payload.clone())
-            .expect("it is valid");
+            .expect("the request is valid");
         let response = client.request(request).await.expect("the server answers");
         read_incoming(response.into_body(), job).await;
     }
@@ -292,9 +292,9 @@ async fn by_reqwest(client: &reqwest::Client, job: &Job, times: usize) {
 
 async fn by_aioduct(client: &aioduct::TokioClient, job: &Job, times: usize) {
     for _ in 0..times {
-        let request = client.request(job.method(), &job.text).expect("it is valid");
-        let request = request.header_str("accept", "*/*").expect("it is valid");
-        let request = request.header_str("user-agent", "bench").expect("it is valid");
+        let request = client.request(job.method(), &job.text).expect("the request is valid");
+        let request = request.header_str("accept", "*/*").expect("the request is valid");
+        let request = request.header_str("user-agent", "bench").expect("the request is valid");
         let request = match &job.payload {
             Payload::Whole(None) => request,
             Payload::Whole(Some(bytes)) => request.body(bytes.clone()),

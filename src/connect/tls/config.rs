@@ -1,4 +1,5 @@
-//! Configuration and handshake: whom the client trusts, which sessions it resumes, and what ALPN offers.
+//! Configuration and handshake: which authorities the client trusts, which sessions it resumes, and what ALPN
+//! offers.
 //!
 //! Knows nothing of addresses, and of HTTP only that ALPN offers HTTP/1.1. Invariants: making a client reads no file; the
 //! trust store is read once, when the first https connection is dialed; and all dials of a client share its sessions, except
@@ -70,7 +71,8 @@ impl Tls {
         if let Some(loaded) = self.loader.loaded.get() {
             return Ok(loaded.clone());
         }
-        // A blocking thread does all of it, so that a dial never waits for another runtime, which may not be driven.
+        // A blocking thread loads the configuration, so that a dial never waits for another runtime, which may not
+        // be driven.
         let loader = Arc::clone(&self.loader);
         let loaded = tokio::task::spawn_blocking(move || loader.load()).await;
         match loaded {

@@ -23,7 +23,7 @@ pub(super) fn refused(host: &str, error: io::Error) -> DialError {
         return DialError::tls(lost, Scope::Attempt).because(error);
     };
     let message = match why {
-        // Without a source: the message has all of it.
+        // The error has no source, because the message says everything.
         Error::InvalidCertificate(why) => {
             return DialError::tls(certificate_refused(host, why), Scope::Host);
         }

@@ -1,8 +1,9 @@
-//! TLS over TCP: the only folder that uses rustls, behind one door.
+//! TLS over TCP. No other folder uses rustls.
 //!
-//! The door is [`Tls`], which loads the configuration, [`Loaded`], which shakes hands, and [`TlsStream`], which reads,
-//! writes, [looks](TlsStream::look) and closes. No type of rustls passes it. Without the feature `rustls`, `no_tls.rs` has the
-//! same names and refuses https, so that no other file needs a `cfg`.
+//! The rest of the crate uses [`Tls`], which loads the configuration, [`Loaded`], which shakes hands, and
+//! [`TlsStream`], which reads, writes, [looks](TlsStream::look) and closes. No type of rustls leaves the folder.
+//! Without the feature `rustls`, `no_tls.rs` has the same names and refuses https, so that no other file needs a
+//! `cfg`.
 //!
 //! | file | what it does | rustls types that it uses |
 //! |---|---|---|

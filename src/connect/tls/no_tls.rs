@@ -1,6 +1,6 @@
-//! What takes the place of TLS when the feature `rustls` is off: it refuses https.
+//! Stand-in for TLS when the feature `rustls` is off. It refuses https.
 //!
-//! It has the names that the door of this folder exports. Invariant: no value of [`TlsStream`] exists.
+//! It exports the same names as the real `tls` module. Invariant: no value of [`TlsStream`] exists.
 
 use std::convert::Infallible;
 use std::io;

@@ -1,11 +1,11 @@
-//! TLS between a transport and its user: rustls in buffers of ours.
+//! TLS between a transport and its user: rustls, with buffers of this crate.
 //!
-//! There are three buffers. `incoming` holds what was read; rustls decrypts in it. `outgoing` holds sealed records that are
-//! to be written. `plain` holds plaintext for which the reader had no room; at most one read's worth, because nothing is read
-//! until it is empty. Invariants: a connection on which everything was read and written owns no buffer; `incoming` and
-//! `outgoing` hold at most [`MOST_WIRE`] bytes each; bytes that a dropped future has read are not lost; and data that the
-//! peer sent before it failed or ended is delivered first. This file knows nothing of certificates, of HTTP, or of the kind of
-//! transport.
+//! There are three buffers. `incoming` holds what was read; rustls decrypts in it. `outgoing` holds sealed records
+//! that are to be written. `plain` holds plaintext for which the reader had no room. It holds the plaintext of one
+//! read at most, because nothing is read until it is empty. Invariants: a connection on which everything was read
+//! and written owns no buffer; `incoming` and `outgoing` hold at most [`MOST_WIRE`] bytes each; bytes that a
+//! dropped future has read are not lost; and data that the peer sent before it failed or ended is delivered first.
+//! This file knows nothing of certificates, of HTTP, or of the kind of transport.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -265,8 +265,8 @@ impl Records {
         while self.step(None) {}
     }
 
-    /// Does the next thing that rustls asks for. Returns false if nothing can be done before more is read. Plaintext goes to
-    /// `buf` as far as it has room.
+    /// Does the next step that rustls asks for. Returns false if nothing can be done before more is read.
+    /// Plaintext goes to `buf` as far as it has room.
     fn step(&mut self, buf: Option<&mut ReadBuf<'_>>) -> bool {
         if self.is_quiet || self.output.error.is_some() {
             return false;
@@ -377,7 +377,8 @@ impl Records {
         Ok(sealed)
     }
 
-    /// Returns what seals records, and where they go. Returns `None` if nothing may be sent any more.
+    /// Returns the part of rustls that seals records, and the output for them. Returns `None` if nothing may be
+    /// sent any more.
     #[allow(clippy::type_complexity, reason = "sealing needs both, borrowed separately")]
     fn traffic(&mut self) -> io::Result<Option<(WriteTraffic<'_, ClientConnectionData>, &mut Output)>> {
         // Everything that was read is processed first, because rustls has to see the part of a message again that it has

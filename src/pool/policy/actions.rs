@@ -1,4 +1,4 @@
-//! What the policy answers: what a request gets, and what the shell has to do.
+//! The policy's answers: what a request gets, and the actions that the shell has to carry out.
 //!
 //! Data only; knows nothing of how it is decided or carried out. Invariant: every value that may hold a resource (a
 //! connection, a waiter, a partition) is moved to the shell in here, so that it is dropped without the lock.
@@ -42,7 +42,7 @@ pub(crate) enum Checkout<K: Kinds> {
     Reuse(K::Connection, Place),
     /// The request waits in the queue.
     Queued(Ticket),
-    /// The queue is full: this many requests wait.
+    /// The queue is full. The number is that of the waiting requests.
     Full(usize),
     /// The last dials to the host failed, and the waiting period before the next is not over.
     Failing(Failing<K::Failure>),
@@ -50,7 +50,7 @@ pub(crate) enum Checkout<K: Kinds> {
     Shut,
 }
 
-/// What the shell has to do, in the given order, once it holds no lock.
+/// An action that the shell has to carry out once it holds no lock. Actions are carried out in the given order.
 #[derive(Debug)]
 pub(crate) enum Action<K: Kinds> {
     /// Hand the connection to the waiter. If the waiter has left, check the connection in again.

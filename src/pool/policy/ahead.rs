@@ -67,8 +67,8 @@ impl<K: Kinds> Policy<K> {
             if self.shut || is_paused || ahead >= AHEAD || shelf.idle + ahead >= shelf.min_idle {
                 return;
             }
-            // All connections in use must find idle room when they come back. Otherwise each would be closed for
-            // another, again and again.
+            // All connections in use must find idle room when they come back. Otherwise the policy would close and
+            // dial connections again and again.
             let is_kept = self.hosts.host(place.host).counted < self.limits.max_idle_per_host
                 && self.counted < self.idle_room;
             let has_room = is_kept && self.room(place.host) > 0 && !self.is_room_wanted(place.host);
@@ -87,8 +87,8 @@ impl<K: Kinds> Policy<K> {
         }
     }
 
-    /// Has a failing host considered again when its waiting period ends. Without a waiting period, the end of its
-    /// dial has the same effect.
+    /// Schedules the dials of a failing host for the end of its waiting period. Without a waiting period, nothing
+    /// is scheduled, because the end of its dial starts the next one.
     pub(super) fn wake_when_allowed(&mut self, host_id: HostId, now: Instant) {
         if let Some(failing) = &self.hosts.host(host_id).failing
             && failing.until > now
@@ -97,12 +97,12 @@ impl<K: Kinds> Policy<K> {
         }
     }
 
-    /// Has a host considered again after [`LATER`].
+    /// Schedules the dials of a host after [`LATER`].
     pub(super) fn wake_later(&mut self, host_id: HostId, now: Instant) {
         self.wake_at(host_id, now + LATER);
     }
 
-    /// Has a host considered again at a time, unless it will be earlier.
+    /// Schedules the dials of a host at a time, unless they are scheduled for an earlier time.
     fn wake_at(&mut self, host_id: HostId, at: Instant) {
         let wake = &mut self.hosts.host_mut(host_id).wake;
         if wake.is_none_or(|known| at < known) {
@@ -113,7 +113,7 @@ impl<K: Kinds> Policy<K> {
         }
     }
 
-    /// Returns the next time at which a host is considered again.
+    /// Returns the next time at which the dials of a host are scheduled.
     pub(crate) fn next_wake(&self) -> Option<Instant> {
         self.wakes.first().map(|(due, _)| *due)
     }

@@ -1,8 +1,8 @@
 //! Demand: which dials the waiters need, what has to make room for them, and the turns of the hosts that the total
 //! limit blocks.
 //!
-//! Invariant: a host whose waiters need a dial either dials, is at its own limit, is blocked in turn, or has a time
-//! at which it is considered again.
+//! Invariant: a host whose waiters need a dial either dials, is at its own limit, waits for its turn among the
+//! blocked hosts, or has a time at which its dials are considered again.
 
 use std::time::{Duration, Instant};
 
@@ -106,7 +106,7 @@ impl<K: Kinds> Policy<K> {
             let Some((_, host_id)) = self.blocked.pop_first() else { return };
             let host = self.hosts.host_mut(host_id);
             (host.blocked, host.blocked_since) = (None, None);
-            // One dial a turn, so that no host takes all the room that becomes free.
+            // Each host starts one dial per turn, so that no host takes all the room that becomes free.
             let Some(shelf) = host.neediest() else { continue };
             if self.room(host_id) > 0 && self.dials_allowed(host_id, now) > 0 {
                 self.start_dial(Place { host: host_id, shelf }, now, out, Purpose::Waiter);

@@ -86,8 +86,8 @@ impl<K: Kinds> Policy<K> {
         self.dials.insert(dial_id, place, self.dial_due(now), matches!(purpose, Purpose::Ahead));
         let shelf = self.hosts.shelf_mut(place);
         shelf.dialing += 1;
-        // The dial is for the first waiter that has none, counted from the nearer end of the queues, or for no
-        // particular waiter if both ends are far.
+        // The dial is for the first waiter without a dial. That waiter is sought from the nearer end of the
+        // queues. If both ends are far, the dial is for no particular waiter.
         let before = shelf.dialing - 1;
         let wanting = || {
             let mut queue = shelf.resending.iter().chain(shelf.waiting.iter()).inspect(|_| touch());
@@ -189,7 +189,7 @@ impl<K: Kinds> Policy<K> {
         self.counters(place.host, |c| c.failed_dials += 1);
         self.uncount(place.host);
         if is_shared {
-            // Of several dials that end together, each may have left a waiter to the other.
+            // If several dials end together, each may have spared a waiter because of the other dials.
             self.fail_unserved(place, false, out);
         }
         // No dial ahead begins right after a failure, because it would fail again and again.
@@ -198,7 +198,8 @@ impl<K: Kinds> Policy<K> {
         self.dial_for_waiters(place.host, now, out);
         self.note_replacement(place.host, &out[noted..]);
         self.vacate(place, out);
-        // This host is listed before others are, because each listed host can make the list forget its oldest.
+        // Last use of this host: from here on it may be forgotten, because each host that is listed as empty can
+        // push out the oldest listed host.
         self.hosts.list_if_empty(place.host);
         self.dial_for_blocked(now, out);
     }
@@ -257,8 +258,8 @@ impl<K: Kinds> Policy<K> {
         true
     }
 
-    /// Gives up a dial ahead that no request waits for, of this host or of any, because a request needs its room.
-    /// Returns false if there is none.
+    /// Gives up a dial ahead that no request waits for, because a request needs its room. If `host` is given, the
+    /// dial is one to that host. Returns false if there is no such dial.
     pub(super) fn give_up_spare(&mut self, host: Option<u32>, now: Instant, out: &mut Actions<K>) -> bool {
         let is_spare = |(_, dial): &(DialId, Dial)| {
             touch();
@@ -274,12 +275,12 @@ impl<K: Kinds> Policy<K> {
         self.give_up(dial_id, out);
         self.dial_ahead_later(place.host, now);
         self.vacate(place, out);
-        // The host is forgotten later, because the caller may still work with it.
+        // The host is forgotten later, because the caller may still use it.
         self.left.push(place.host);
         true
     }
 
-    /// Removes a dial from every count and has the shell cancel it.
+    /// Removes a dial from every count, and tells the shell to cancel it.
     fn give_up(&mut self, dial_id: DialId, out: &mut Actions<K>) {
         let Some(place) = self.dials.remove(dial_id) else { return };
         self.hosts.shelf_mut(place).dialing -= 1;

@@ -32,8 +32,8 @@ impl<K: Kinds> Policy<K> {
         }
     }
 
-    /// Has a draining connection closed, of this host or of any, because a request needs its room. Returns false if
-    /// there is none.
+    /// Tells the shell to close a draining connection, because a request needs its room. If `host` is given, the
+    /// connection is one of that host. Returns false if none drains.
     pub(super) fn cut_draining(&mut self, host: Option<u32>, out: &mut Actions<K>) -> bool {
         let mut draining = self.draining.iter();
         let found = draining.find(|(_, place)| host.is_none_or(|host| place.host == host));

@@ -13,7 +13,7 @@ use super::kinds::Kinds;
 use super::places::{HostId, Place};
 use super::{BATCH, Policy};
 
-/// Dials to a host that failed since the last dial that did not.
+/// Record of the dials to a host that failed since the last dial that succeeded.
 #[derive(Clone, Debug)]
 pub(crate) struct Failing<F> {
     /// Number of failed dials in a row. Dials that were under way together count as two at the most.

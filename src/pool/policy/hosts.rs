@@ -81,7 +81,10 @@ pub(super) struct Host<K: Kinds> {
 #[repr(C)]
 pub(super) struct Shelves<K: Kinds> {
     first: Shelf<K>,
-    #[allow(clippy::box_collection, reason = "a vector is three pointers, also where it is empty")]
+    #[allow(
+        clippy::box_collection,
+        reason = "a vector takes three words even when it is empty, and a box takes one"
+    )]
     more: Option<Box<Vec<Shelf<K>>>>,
 }
 
@@ -132,7 +135,7 @@ impl<K: Kinds> IndexMut<usize> for Shelves<K> {
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct Shelf<K: Kinds> {
-    /// The partition. `None` where nothing is left of it, so that no runtime's handle is kept for nothing.
+    /// The partition. `None` while the shelf is empty, so that the shelf keeps no handle of a runtime.
     pub(super) partition: Option<K::Partition>,
     /// The newest idle connection.
     pub(super) top: Option<IdleId>,
@@ -380,7 +383,7 @@ impl<K: Kinds> Hosts<K> {
     }
 }
 
-/// Returns a hash of 64 bits from half of one: the table uses both ends of a hash.
+/// Returns a 64-bit hash that repeats the 32 bits of `half`, because the table uses both ends of a hash.
 fn whole(half: u32) -> u64 {
     u64::from(half) << 32 | u64::from(half)
 }

@@ -35,8 +35,8 @@ impl IdleId {
 #[derive(Debug)]
 pub(crate) struct IdleList<T> {
     slots: Slots<Entry<T>>,
-    /// Neighbours in age, by slot. Apart from the entries, because neighbours are connections of other hosts,
-    /// anywhere in memory, and a small row touches little of it.
+    /// Neighbours in age, by slot. They are stored apart from the entries because neighbours may belong to any
+    /// host and lie anywhere in memory: a small row touches fewer cache lines than an entry.
     neighbours: Rows<Neighbours>,
     len: usize,
     /// Number of idle connections that are being looked at.
@@ -111,7 +111,7 @@ struct Age {
 }
 
 impl Stay {
-    /// Returns the time that the entry stays. `None` is for ever.
+    /// Returns the time that the entry stays. `None` means without a limit.
     pub(crate) fn duration(self) -> Option<Duration> {
         match self {
             Self::Ours(duration) => duration,
@@ -119,7 +119,7 @@ impl Stay {
         }
     }
 
-    /// Returns the stay with the same end, counted from a moment that was `ago`.
+    /// Returns the stay with the same end, counted from the moment `ago` before now.
     pub(crate) fn since(self, ago: Duration) -> Self {
         match self {
             Self::Ours(duration) => Self::Ours(duration),
@@ -406,7 +406,7 @@ mod tests {
         };
         for conn in 0..20_000 {
             now += Duration::from_millis(random(900) as u64 + 1);
-            // In phases, so that the list is empty now and then, and sometimes full.
+            // The list grows and shrinks in phases, so that it is sometimes empty and sometimes long.
             if random(100) < if conn / 1_000 % 2 == 0 { 70 } else { 30 } {
                 let place = PLACES[random(PLACES.len())];
                 let stay = match random(3) {

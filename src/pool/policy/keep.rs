@@ -246,8 +246,8 @@ impl<K: Kinds> Policy<K> {
         shelf.bottom.get_or_insert(id);
     }
 
-    /// Takes a connection off its shelf. It takes room, and is counted as nothing else. Returns the stamp of the loan
-    /// if the connection is being looked at.
+    /// Takes a connection off its shelf. The connection still takes room, but counts as neither idle nor active.
+    /// Returns the stamp of the loan if the connection is being looked at.
     pub(super) fn unshelve(&mut self, id: IdleId) -> Result<K::Connection, u32> {
         let taken = self.idle.remove(id);
         let shelf = self.hosts.shelf_mut(taken.place);
@@ -262,7 +262,8 @@ impl<K: Kinds> Policy<K> {
         taken.conn
     }
 
-    /// Has an idle connection closed. One that is being looked at is closed when it comes back.
+    /// Tells the shell to close an idle connection. A connection that is being looked at is closed when it comes
+    /// back.
     pub(super) fn bury_idle(&mut self, id: IdleId, reason: DropReason, out: &mut Actions<K>) {
         let place = self.idle.place(id);
         let conn = self.unshelve(id);
@@ -273,7 +274,7 @@ impl<K: Kinds> Policy<K> {
         }
     }
 
-    /// Has an active connection closed. It takes room until it is closed.
+    /// Tells the shell to close an active connection, which takes room until it is closed.
     pub(super) fn bury(
         &mut self,
         conn: K::Connection,

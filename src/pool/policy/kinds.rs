@@ -1,7 +1,8 @@
-//! The types that the shell names and the policy only carries.
+//! The types that the shell chooses and the policy only carries.
 //!
-//! Knows nothing of what they are. Invariant: the policy clones and compares values of these types, and does nothing else
-//! with them, so that it needs no socket, no runtime and no error type to be built and tested.
+//! The policy does not know what these types are. Invariant: the policy clones and compares values of these types,
+//! and does nothing else with them, so that it needs no socket, no runtime and no error type to be built and
+//! tested.
 
 use std::fmt;
 

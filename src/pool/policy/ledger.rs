@@ -1,4 +1,4 @@
-//! The ledger: what is counted of a host, and of all hosts together.
+//! The ledger: the counters of a host, and of all hosts together.
 //!
 //! A leaf: plain numbers. Invariant: a counter only grows, so that totals include hosts that have been forgotten.
 
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::reasons::{DropReason, REASONS};
 
-/// What is counted of one host, or of all.
+/// Counters of one host, or of all hosts together.
 #[derive(Clone, Debug, Default)]
 #[repr(C)]
 pub(crate) struct Counters {
@@ -71,7 +71,7 @@ impl Counters {
     }
 }
 
-/// What there is right now.
+/// Current counts of one host, or of all hosts together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
     pub(crate) idle: usize,

@@ -11,13 +11,14 @@ pub(crate) struct Limits {
     pub(crate) max_connections_per_host: usize,
     /// Largest number of connections to all hosts. Unlimited by default.
     pub(crate) max_connections: usize,
-    /// Largest number of idle connections of one host. Unlimited by default. The one that has been idle for longest
-    /// is closed first.
+    /// Largest number of idle connections of one host. Unlimited by default. The connection that has been idle for
+    /// longest is closed first.
     pub(crate) max_idle_per_host: usize,
-    /// Largest number of idle connections of all hosts. See [`idle_room`](Self::idle_room) for the default. The one
-    /// that has been idle for longest is closed first, but none that was used in the last second.
+    /// Largest number of idle connections of all hosts. See [`idle_room`](Self::idle_room) for the default. The
+    /// connection that has been idle for longest is closed first, but none that was used in the last second.
     pub(crate) max_idle: Option<usize>,
-    /// Largest number of requests that wait for a connection of one host. 10,000 by default. One more fails at once.
+    /// Largest number of requests that wait for a connection of one host. 10,000 by default. Further requests fail
+    /// at once.
     pub(crate) max_waiters_per_host: usize,
     /// Time that a connection stays idle before it is closed. 60 s by default. `None` keeps it until the server
     /// closes it. A server's `Keep-Alive: timeout=N` shortens it to N - 1 s.

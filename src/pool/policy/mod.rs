@@ -217,7 +217,7 @@ impl<K: Kinds> Policy<K> {
     ///
     /// The shell has closed the dead connection. The request takes the next idle connection, or waits at the head of
     /// the queue while the room of the dead connection goes to a dial.
-    #[allow(clippy::too_many_arguments, reason = "one lock: what is known goes in at once")]
+    #[allow(clippy::too_many_arguments, reason = "one call does everything, so that the pool locks once")]
     pub(crate) fn replace(
         &mut self,
         place: Place,
@@ -308,7 +308,8 @@ impl<K: Kinds> Policy<K> {
         }
         self.dial_as_needed(place.host, now, out);
         self.vacate(place, out);
-        // This host is listed before others are, because each listed host can make the list forget its oldest.
+        // Last use of this host: from here on it may be forgotten, because each host that is listed as empty can
+        // push out the oldest listed host.
         self.hosts.list_if_empty(place.host);
         self.dial_for_blocked(now, out);
     }
@@ -410,7 +411,7 @@ impl<K: Kinds> Policy<K> {
         self.counters(place.host, |c| c.count_closed(reason));
     }
 
-    /// Counts something for a host and in total.
+    /// Applies `count` to the counters of a host and to the totals.
     fn counters(&mut self, host_id: HostId, count: impl Fn(&mut Counters)) {
         count(&mut self.hosts.host_mut(host_id).counters);
         count(&mut self.totals);

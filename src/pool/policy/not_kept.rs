@@ -37,7 +37,7 @@ impl<K: Kinds> Policy<K> {
             (DropReason::PeerClosed | DropReason::Unsolicited, 1) => {
                 host.short_lived = host.short_lived.saturating_add(1);
                 if host.short_lived >= most {
-                    // Once the time is over, one more such connection is enough.
+                    // After that time, one more short-lived connection is enough.
                     host.short_lived = most.saturating_sub(1);
                     host.not_kept_until = now.checked_add(NOT_KEPT);
                     if host.suspicion == Suspicion::None {
@@ -68,7 +68,7 @@ impl<K: Kinds> Policy<K> {
     }
 }
 
-/// Time for which connections of such a host are not kept.
+/// Time for which the connections of a suspected host are not kept.
 const NOT_KEPT: Duration = Duration::from_secs(60);
 
 /// Time without unsolicited bytes after which a host is trusted like any other.

@@ -1,4 +1,4 @@
-//! Places: where in the table of hosts a connection or a waiter belongs, and when such a place is given up.
+//! Places: the position of a connection or a waiter in the table of hosts, and when such a position is given up.
 //!
 //! Invariant: a place is valid while anything is counted or queued there.
 
@@ -19,11 +19,12 @@ pub(crate) struct Place {
 }
 
 impl<K: Kinds> Policy<K> {
-    /// Returns the place of a host in a partition, which is made if it is not there. `is_key` and `key` find the host
-    /// or add it.
+    /// Returns the place of a host in a partition. Makes the place if it does not exist. `is_key` and `key` find
+    /// the host or add it.
     ///
-    /// The place has to be used before anything else happens, by [`checkout`](Self::checkout), [`warm`](Self::warm)
-    /// or [`set_min_idle`](Self::set_min_idle). These give the place up if nothing comes of it.
+    /// The place has to be used before anything else happens, by [`checkout`](Self::checkout),
+    /// [`warm`](Self::warm) or [`set_min_idle`](Self::set_min_idle). These functions give the place up if nothing
+    /// is counted or queued there afterwards.
     pub(crate) fn place(
         &mut self,
         hash: u64,

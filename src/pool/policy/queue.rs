@@ -19,7 +19,10 @@ pub(crate) type Turn = (u64, u64);
 
 /// The requests that wait at one shelf, first to last.
 #[derive(Debug)]
-#[allow(clippy::box_collection, reason = "a map is three pointers, also where it is empty")]
+#[allow(
+    clippy::box_collection,
+    reason = "a map takes three words even when it is empty, and a box takes one"
+)]
 pub(super) struct Queue<W>(Option<Box<BTreeMap<Turn, Queued<W>>>>);
 
 /// One waiting request.
@@ -125,7 +128,7 @@ pub(super) enum Lane {
     Resending,
 }
 
-/// What a waiting request can be told of its host.
+/// Facts about the host of a waiting request, for the request's error message.
 #[derive(Debug)]
 pub(crate) struct WaitedFor<'a, K: Kinds> {
     pub(crate) key: &'a K::Key,

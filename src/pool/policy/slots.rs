@@ -131,7 +131,7 @@ mod tests {
             seed ^= seed << 13;
             seed ^= seed >> 7;
             seed ^= seed << 17;
-            // In phases, so that it is empty now and then.
+            // The table grows and shrinks in phases, so that it is sometimes empty.
             if seed % 100 < if value / 1_000 % 2 == 0 { 70 } else { 20 } {
                 let slot = slots.insert(value);
                 assert_eq!(model.insert(slot, (value, slots.get(slot).unwrap() as *const u32)), None);

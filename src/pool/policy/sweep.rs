@@ -83,7 +83,7 @@ impl<K: Kinds> Policy<K> {
         self.dial_as_needed(place.host, now, out);
     }
 
-    /// Has a lent connection closed when it comes back.
+    /// Marks a lent connection, so that it is closed when it comes back.
     pub(super) fn doom(&mut self, stamp: u32, place: Place, reason: DropReason) {
         self.count_buried(place, reason);
         self.doomed.push((stamp, reason));
