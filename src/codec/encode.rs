@@ -33,22 +33,7 @@ pub(super) fn encode(request: &RequestHead<'_>, dst: &mut BytesMut) -> Result<En
     let target = request.target.parts(request.method)?;
     let fields = Fields::check(request)?;
     request.known_trailers().map_or(Ok(()), trailers::check)?;
-    let host = fields.host.or(request.host).ok_or(Misuse::NoHost)?;
-    // An empty Host belongs to a target without an authority.
-    let is_missing = host.is_empty() && request.host.is_some_and(|host| !host.is_empty());
-    if is_missing || !(host.is_empty() || is_host(host)) {
-        return Err(Misuse::BadHost);
-    }
-    // > If the target URI includes an authority component, then a client MUST send a field value for Host that is
-    // > identical to that authority component, excluding any userinfo
-    // <https://www.rfc-editor.org/rfc/rfc9112#section-3.2>. A target in the absolute or authority form shows the server
-    // both values.
-    if let Some(host) = fields.host
-        && let Some(authority) = request.target.authority()
-        && !host.eq_ignore_ascii_case(authority)
-    {
-        return Err(Misuse::HostMismatch);
-    }
+    let host = checked_host(request, &fields)?;
     let body = body_length(request, &fields)?;
     fields.check_with_body(request, body)?;
     let digits;
@@ -76,8 +61,50 @@ pub(super) fn encode(request: &RequestHead<'_>, dst: &mut BytesMut) -> Result<En
     // Reserves four line ends: one for each of the two lists, one for the framing field, and one for the head.
     dst.reserve(size + lists_size + framing_size + 4 * CRLF.len());
     dst.resize(begin + size, 0);
-    let mut head = Room(&mut dst[begin..]);
-    head.put(method);
+    put_ordinary(request, target, host, &mut dst[begin..]);
+    if has_lists {
+        put_list(fields.missing_options(), dst);
+        put_list(unannounced(), dst);
+    }
+    if !framing_name.is_empty() {
+        put_field(framing_name, framing_value, dst);
+    }
+    dst.extend_from_slice(CRLF);
+    Ok(Encoded {
+        body,
+        says_close: fields.says_close(),
+        expects_continue: fields.expects_continue,
+        offer: fields.has_upgrade.then(|| Offer::of(request.headers)),
+    })
+}
+
+/// Returns the value of the Host field.
+#[inline]
+fn checked_host<'a>(request: &RequestHead<'a>, fields: &Fields<'a>) -> Result<&'a [u8], Misuse> {
+    let host = fields.host.or(request.host).ok_or(Misuse::NoHost)?;
+    // An empty Host belongs to a target without an authority.
+    let is_missing = host.is_empty() && request.host.is_some_and(|host| !host.is_empty());
+    if is_missing || !(host.is_empty() || is_host(host)) {
+        return Err(Misuse::BadHost);
+    }
+    // > If the target URI includes an authority component, then a client MUST send a field value for Host that is
+    // > identical to that authority component, excluding any userinfo
+    // <https://www.rfc-editor.org/rfc/rfc9112#section-3.2>. A target in the absolute or authority form shows the server
+    // both values.
+    if let Some(host) = fields.host
+        && let Some(authority) = request.target.authority()
+        && !host.eq_ignore_ascii_case(authority)
+    {
+        return Err(Misuse::HostMismatch);
+    }
+    Ok(host)
+}
+
+/// Writes the request line, the Host field and all fields that are written as they are. They fill `room`.
+#[inline]
+fn put_ordinary(request: &RequestHead<'_>, target: [&[u8]; 5], host: &[u8], room: &mut [u8]) {
+    let mut head = Room(room);
+    head.put(request.method.as_str().as_bytes());
     head.put(b" ");
     target.iter().filter(|part| !part.is_empty()).for_each(|part| head.put(part));
     // > a user agent SHOULD send Host as the first field in the header section following the request-line
@@ -95,20 +122,6 @@ pub(super) fn encode(request: &RequestHead<'_>, dst: &mut BytesMut) -> Result<En
         }
     }
     debug_assert!(head.0.is_empty(), "the counted bytes were written");
-    if has_lists {
-        put_list(fields.missing_options(), dst);
-        put_list(unannounced(), dst);
-    }
-    if !framing_name.is_empty() {
-        put_field(framing_name, framing_value, dst);
-    }
-    dst.extend_from_slice(CRLF);
-    Ok(Encoded {
-        body,
-        says_close: fields.says_close(),
-        expects_continue: fields.expects_continue,
-        offer: fields.has_upgrade.then(|| Offer::of(request.headers)),
-    })
 }
 
 /// Returns the length of the body, with the caller's framing fields taken into account.
