@@ -103,6 +103,9 @@ impl Failure {
 /// [`attach`](Self::attach), and runs in [`poll_head`](Self::poll_head).
 #[derive(Debug)]
 pub(crate) struct Exchange {
+    /// The first field, because fields are dropped in their order: the connection is free before the drop of the upload or of
+    /// the trace runs the caller's code.
+    connection: Option<Connection>,
     upload: Upload,
     timeouts: Timeouts,
     /// How long the body is held back by an expectation.
@@ -113,7 +116,6 @@ pub(crate) struct Exchange {
     /// How much of the request was written: the most over all attempts.
     written: Written,
     attempt: Attempt,
-    connection: Option<Connection>,
 }
 
 /// # The way of an attempt
@@ -127,6 +129,7 @@ impl Exchange {
         trace: RequestTrace,
     ) -> Self {
         Self {
+            connection: None,
             upload,
             timeouts,
             patience: config.expect_continue,
@@ -134,7 +137,6 @@ impl Exchange {
             trace,
             written: Written::Nothing,
             attempt: Attempt::new(config.limits),
-            connection: None,
         }
     }
 
