@@ -1,8 +1,8 @@
 //! The end of the sending half: what becomes of an upload that the response has overtaken.
 //!
-//! After a complete response, the exchange keeps reading while the upload goes on. It gives up an upload of which the server takes nothing
-//! more, and closes the sending direction after an upload that was given up. It frames nothing. Invariant: that close never
-//! disturbs a response that is under way.
+//! After a complete response, the exchange keeps reading while the upload goes on. It gives up an upload of which the server
+//! takes nothing more, and closes the sending direction after an upload that was given up. It frames nothing. Invariant: that
+//! close never disturbs a response that is under way.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};

@@ -300,7 +300,6 @@ impl PoolInner {
                         let delivered = contained(|| waiter.cell.deliver(Granted::Conn(conn)));
                         // The waiter left a moment ago: the connection goes to the next one.
                         if let Some(Err(Granted::Conn(connection))) = delivered {
-                            // It left a moment ago: the connection goes on to the next.
                             let give =
                                 |state: &mut State, connection: Connection, now, actions: &mut Actions| {
                                     let terms = connection.terms(None, self.epoch());
