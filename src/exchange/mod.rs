@@ -107,6 +107,9 @@ impl Failure {
 /// [`attach`](Self::attach), and runs in [`poll_head`](Self::poll_head).
 #[derive(Debug)]
 pub(crate) struct Exchange {
+    /// The first field, because fields are dropped in their order: the connection is free before the drop of the upload or of
+    /// the trace runs the caller's code.
+    connection: Option<Connection>,
     upload: Upload,
     timeouts: Timeouts,
     /// Longest time for which an expectation holds the body back.
@@ -117,7 +120,6 @@ pub(crate) struct Exchange {
     /// Largest part of the request that any attempt has written.
     written: Written,
     attempt: Attempt,
-    connection: Option<Connection>,
 }
 
 /// # The steps of an attempt
@@ -131,6 +133,7 @@ impl Exchange {
         trace: RequestTrace,
     ) -> Self {
         Self {
+            connection: None,
             upload,
             timeouts,
             patience: config.expect_continue,
@@ -138,7 +141,6 @@ impl Exchange {
             trace,
             written: Written::Nothing,
             attempt: Attempt::new(config.limits),
-            connection: None,
         }
     }
 

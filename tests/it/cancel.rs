@@ -388,6 +388,43 @@ fn rule_31_an_upload_leaves_exact_counts_when_dropped() {
     }
 }
 
+/// A caller's stream that never has a piece, and notes when it is dropped how many connections are active then.
+struct Witness(Client, Arc<AtomicUsize>);
+
+impl Stream for Witness {
+    type Item = Result<&'static str, std::io::Error>;
+
+    fn poll_next(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Poll::Pending
+    }
+}
+
+impl Drop for Witness {
+    fn drop(&mut self) {
+        self.1.store(self.0.pool().stats().total.active, Ordering::Relaxed);
+    }
+}
+
+/// The caller's code runs when its stream is dropped. It may take long, and it may send a request of its own.
+#[test]
+fn rule_31_the_connection_is_free_before_the_body_of_a_dropped_request_is() {
+    run(async {
+        let bench = Bench::new(&Script::new(&[&[Reply::ok("hello")]]), 1);
+        let active = Arc::new(AtomicUsize::new(usize::MAX));
+        let body = Body::from_stream(Witness(bench.client.clone(), active.clone()));
+        let mut request = Box::pin(bench.client.post(URL).body(body).send());
+        for _ in 0..20 {
+            let polled = request.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            assert!(polled.is_pending(), "the body has no end");
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(bench.client.pool().stats().total.active, 1, "the head is written");
+        drop(request);
+        assert_eq!(active.load(Ordering::Relaxed), 0);
+        bench.check("an upload that never ends").await;
+    });
+}
+
 /// The server answers before it has read the whole request.
 #[test]
 fn rule_31_an_upload_that_is_answered_early_leaves_exact_counts_when_dropped() {
