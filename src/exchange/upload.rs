@@ -34,7 +34,7 @@ pub(crate) struct Upload {
     is_touched: bool,
 }
 
-/// What is left of the caller's source.
+/// State of the caller's source.
 #[derive(Debug)]
 enum Rest {
     /// The source may have more.
