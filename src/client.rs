@@ -25,8 +25,8 @@ use crate::url::IntoUrl;
 /// any number of tokio runtimes: a connection is only used on the runtime that it was made on.
 ///
 /// The runtime needs I/O and timers. On a runtime without timers, requests fail with
-/// [`ErrorKind::Request`](crate::ErrorKind::Request). Tokio reports missing timers by a panic, which is caught; its message is
-/// still printed.
+/// [`ErrorKind::Request`](crate::ErrorKind::Request). Tokio reports missing timers by a panic. This panic is caught,
+/// but its message is still printed.
 ///
 /// ```no_run
 /// # async fn example() -> handclasp::Result<()> {

@@ -96,7 +96,7 @@ pub(crate) struct Requested {
 }
 
 impl Response {
-    /// Creates a response. [`to`](Self::to) gives it the URI of its request.
+    /// Creates a response. [`to`](Self::to) sets the URI of the request.
     pub(crate) fn new(head: Box<Head>, body: Body) -> Self {
         Self { head, body }
     }

@@ -28,7 +28,7 @@ enum Waited {
     NoTimers,
 }
 
-/// The timeout that ends a wait first.
+/// The timeout that passes first and then ends the wait.
 #[derive(Clone, Copy)]
 struct Limit {
     at: Instant,

@@ -47,7 +47,7 @@ pub(crate) struct Facts {
     pub(crate) is_repeated: bool,
     /// How much of the request was written.
     pub(crate) written: Written,
-    /// Whether a byte of a response was seen, also of an interim one.
+    /// Whether a byte of a response was seen. An interim response counts too.
     pub(crate) is_answered: bool,
     /// Whether the body can be sent from its start again.
     pub(crate) is_replayable: bool,
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn the_whole_table() {
+    fn the_decision_equals_the_list_in_every_row() {
         let mut rows = 0;
         for end in ends() {
             for written in [Written::Nothing, Written::Partly, Written::All] {

@@ -21,8 +21,8 @@ pub enum CloseReason {
     CloseDelimited,
     /// An HTTP/1.0 response used Transfer-Encoding, which HTTP/1.0 does not have.
     Http10TransferEncoding,
-    /// The framing of the response departed from the grammar in a way that [`Leniency`](super::Leniency) allows; or the
-    /// response has no body, but its head has framing fields that no such response may have.
+    /// The framing of the response departed from the grammar in a way that [`Leniency`](super::Leniency) allows. Also
+    /// added if the response has no body, but its head has framing fields that no such response may have.
     Lenient,
     /// Bytes arrived after the end of the response.
     Surplus,

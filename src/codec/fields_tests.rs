@@ -316,7 +316,7 @@ fn one_line_where_one_is_allowed_r_9110_5_3_1() {
 }
 
 #[test]
-fn trace_keeps_secrets_r_9110_9_3_8_1_and_options_says_its_type_r_9110_9_3_7_1() {
+fn trace_sends_no_secrets_r_9110_9_3_8_1_and_options_names_its_type_r_9110_9_3_7_1() {
     use BodyLength::{Chunked, Known, None};
     for (method, fields, body, expected) in [
         (Method::TRACE, &[("authorization", "x")][..], None, Err(Misuse::SensitiveTrace)),

@@ -268,7 +268,7 @@ fn machines_can_move_between_threads() {
 
 /// A response without content announces the length of another response's content.
 #[test]
-fn a_length_is_announced_also_where_no_content_comes_r_9110_8_6() {
+fn a_length_is_announced_even_if_no_content_comes_r_9110_8_6() {
     for (method, head, announced, remaining) in [
         (Method::HEAD, "200 OK\r\nContent-Length: 1000", Some(1000), Some(0)),
         (Method::HEAD, "200 OK\r\nContent-Length: 0", Some(0), Some(0)),

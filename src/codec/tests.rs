@@ -272,7 +272,8 @@ fn each_leniency_can_be_switched() {
         let seen = observe_always(&Method::HEAD, strict, wire.as_bytes(), Peer::Stays);
         assert_eq!(seen.error, Some(expected), "{wire:?}");
     }
-    // Accepted in any chunk, the last one included: the body is read, and the connection is not reused.
+    // Empty extensions are accepted in any chunk, the last one included. The body is read, and the connection is not
+    // reused.
     strict.leniency.empty_chunk_extensions = false;
     for body in ["5;\r\nhello\r\n0\r\n\r\n", "5;a\r\nhello\r\n0;;b\r\nX: y\r\n\r\n"] {
         let wire = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{body}");

@@ -59,7 +59,7 @@ pub(super) struct Attempt {
 /// Whether the request's body is held back until the server asks for it.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Expectation {
-    /// The request expects nothing.
+    /// The request has no expectation.
     None,
     /// The body is held back, and the request head is not written yet.
     Held,

@@ -426,7 +426,7 @@ mod tests {
 
     /// Wherever segments end, all bytes come through once and in order, and bytes that the codec has scanned stay at their place.
     #[test]
-    fn a_head_in_segments_is_as_one_in_a_piece() {
+    fn a_head_in_segments_is_read_like_a_head_in_one_piece() {
         const S: usize = buffer::SMALL;
         let all = distinct(40_000);
         for head in [100, HEAD_COPY - 1, HEAD_COPY, HEAD_COPY + 1, 3_000, S, S + 1, 6_000, 20_000] {

@@ -10,9 +10,9 @@
 //! body. One poll decodes what was read, then reads, then writes as much of the upload as possible, and checks the
 //! deadlines only if nothing moved.
 //!
-//! Each state has a type of its own by its lifetime: [`Exchange`] lives as long as the request, [`Attempt`] as long as
-//! one attempt, and [`Connection`] as long as the use of one connection. The upload belongs to the request, so that a
-//! new attempt can replay it ([`Exchange::restart`]).
+//! The state is split by lifetime: [`Exchange`] lives as long as the request, [`Attempt`] as long as one attempt, and
+//! [`Connection`] as long as the use of one connection. The upload belongs to the request, so that a new attempt can
+//! replay it ([`Exchange::restart`]).
 
 mod attempt;
 mod clocks;

@@ -1,4 +1,4 @@
-//! The end of the sending half: what becomes of an upload that the response has overtaken.
+//! The end of the sending half: what becomes of an upload that is not complete when the response is.
 //!
 //! After a complete response, the exchange keeps reading while the upload goes on. The exchange gives up an upload once
 //! the server takes nothing more of it. After an upload that was given up, the exchange may close the sending

@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_default_does_not_cut_a_request_s_wait_short() {
+    fn a_default_does_not_shorten_the_wait_of_a_request_with_a_deadline() {
         let acquire = |client, has_deadline| acquire(client, 30 * SECOND, has_deadline);
         assert_eq!((acquire(None, false), acquire(None, true)), (Some(30 * SECOND), None));
         assert_eq!((acquire(Some(None), false), acquire(Some(Some(SECOND)), true)), (None, Some(SECOND)));

@@ -34,7 +34,7 @@ pub(crate) struct Upload {
     is_touched: bool,
 }
 
-/// What is left of the caller's source.
+/// State of the caller's source.
 #[derive(Debug)]
 enum Rest {
     /// The source may have more.
@@ -111,7 +111,7 @@ impl Upload {
         match beyond {
             Beyond::Content(content) => self.kept.push_front(content),
             Beyond::Failure(failure) => self.rest = Rest::Failed(failure),
-            // The trailers are kept already. The source reports its end again.
+            // `self.trailers` already holds these trailers. The source reports its end again when it is polled.
             Beyond::Trailers => self.rest = Rest::Open,
         }
         if let Some(piece) = piece {

@@ -41,7 +41,7 @@ impl Milestones {
     }
 }
 
-/// The time of one phase of a dial. `end` is `None` while it is running.
+/// The time of one phase of a dial. `end` is `None` while the phase is running.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Interval {
     pub(crate) start: Instant,

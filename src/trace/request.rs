@@ -411,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn an_earlier_attempt_is_previous() {
+    fn the_time_of_an_earlier_attempt_counts_as_previous() {
         let t0 = Instant::now();
         let mut line = Timeline::new(t0);
         line.assigned = Some(t0 + MS);
