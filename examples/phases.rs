@@ -1,6 +1,6 @@
-//! Prints the spans of each request as a tree: one request that opens a connection, then two that reuse it.
+//! Prints the spans of each of three requests as a tree. The first request opens a connection, and the others reuse it.
 //!
-//! Run it by `cargo run --release --example phases`.
+//! Run the example by `cargo run --release --example phases`.
 
 use std::error::Error;
 use std::fmt;
@@ -51,7 +51,7 @@ impl Resolve for Loopback {
 /// A layer that prints a tree of spans when its root closes. Each span of handclasp has its duration in `elapsed_ns`.
 struct Trees;
 
-/// Data of a span, stored in its extensions. When the span closes, the node moves to its parent.
+/// Data of a span, stored in the span's extensions. When the span closes, its node moves to the node of the parent span.
 #[derive(Default)]
 struct Node {
     elapsed: Duration,

@@ -1,6 +1,7 @@
-//! Sends the same requests over kept connections, and over a new connection each, to show what the handshakes cost.
+//! Sends the same requests twice, first over kept connections and then over a new connection for each request, to show what
+//! the handshakes cost.
 //!
-//! Run it by `cargo run --release --example pooled_vs_fresh`.
+//! Run the example by `cargo run --release --example pooled_vs_fresh`.
 
 use std::error::Error;
 use std::time::{Duration, Instant};

@@ -1,6 +1,6 @@
 //! Uses the codec without the client: three requests over one blocking `std::net::TcpStream`, without a runtime or a pool.
 //!
-//! Run it by `cargo run --release --example sans_io`.
+//! Run the example by `cargo run --release --example sans_io`.
 
 use std::error::Error;
 use std::io::{Read, Write};
@@ -18,7 +18,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut stream = TcpStream::connect(server.address())?;
     let host = server.address().to_string();
 
-    // Bytes that were received and not decoded yet. They belong to the connection, not to one exchange.
+    // Bytes that were received and not decoded yet. These bytes belong to the connection, not to one exchange.
     let mut received = BytesMut::new();
     for (method, path, body) in [
         (Method::GET, "/chunked/40000", ""),

@@ -1,8 +1,8 @@
-//! Three ways to send content: a file, a file that the server may refuse before it is sent, and a stream with a trailer that
-//! is known only at its end.
+//! Shows three ways to send content: a file, a file that the server may refuse before the content is sent, and a stream with a
+//! trailer that is known only at the end of the stream.
 //!
-//! Run it by `cargo run --release --example upload -- [FILE [URL]]`. By default it sends its own source to a server that it
-//! starts.
+//! Run the example by `cargo run --release --example upload -- [FILE [URL]]`. By default the example sends its own source to a
+//! server that it starts.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -30,7 +30,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     println!("A file, sent with its length:");
     show(client.put(&url).body(Body::from_file(&file).await?).send().await?).await?;
 
-    println!("The same file, with Expect: 100-continue. It is sent once the server has agreed:");
+    println!("The same file, with Expect: 100-continue. The content is sent once the server has agreed:");
     let body = Body::from_file(&file).await?;
     show(client.put(&url).expect_continue().body(body).send().await?).await?;
 

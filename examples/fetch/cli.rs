@@ -1,4 +1,4 @@
-//! The command line.
+//! Parses the command line, and holds the help text.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -19,9 +19,9 @@ pub(crate) struct Options {
     pub(crate) fail: bool,
     pub(crate) silent: bool,
     pub(crate) output: Option<PathBuf>,
-    /// At least 1.
+    /// Number of times that each URL is fetched, at least 1.
     pub(crate) repeat: u64,
-    /// At least 1.
+    /// Largest number of requests under way at the same time, at least 1.
     pub(crate) parallel: usize,
     pub(crate) headers: HeaderMap,
     pub(crate) data: Option<String>,
@@ -97,7 +97,7 @@ fn seconds(text: &str) -> Result<Duration, &'static str> {
 }
 
 fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
-    let (name, value) = text.split_once(':').ok_or("write it as 'name: value'")?;
+    let (name, value) = text.split_once(':').ok_or("write a header field as 'name: value'")?;
     let name = name.trim().parse().map_err(|_| format!("{name:?} is not a field name"))?;
     // The message does not repeat the value, because it may be a secret.
     let value = value.trim().parse().map_err(|_| format!("the value of {name} is not a field value"))?;
@@ -106,7 +106,7 @@ fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
 
 /// Parses `host:port:address`. An IPv6 address may stand in brackets.
 fn resolve(text: &str) -> Result<(String, SocketAddr), &'static str> {
-    const FORM: &str = "write it as host:port:address";
+    const FORM: &str = "write the argument as host:port:address";
     let (host, rest) = text.split_once(':').filter(|(host, _)| !host.is_empty()).ok_or(FORM)?;
     let (port, address) = rest.split_once(':').ok_or(FORM)?;
     let port: u16 = port.parse().map_err(|_| FORM)?;

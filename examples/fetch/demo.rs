@@ -1,4 +1,4 @@
-//! The demonstration: requests to a server on this machine, and what the pool saves on them.
+//! The demonstration: sends requests to a server on this machine, and shows what the pool saves.
 
 use std::error::Error;
 use std::fmt::Display;
@@ -70,7 +70,7 @@ async fn get(client: &Client, url: String) -> handclasp::Result<String> {
     Ok(show::request(response.status(), received, response.timings(), response.connection()))
 }
 
-/// Prints a line on stdout. A failed write is ignored: the reader of the pipe has gone.
+/// Prints a line on stdout. A failed write is ignored, because it means that the reader of the pipe has gone.
 fn say(line: impl Display) {
     let _ = writeln!(std::io::stdout().lock(), "{line}");
 }

@@ -1,6 +1,6 @@
 //! Fetches URLs and shows where the time went. Without arguments, runs a demonstration against a server on this machine.
 //!
-//! Run it by `cargo run --release --example fetch`, and print its options by `cargo run --release --example fetch -- --help`.
+//! Run the example by `cargo run --release --example fetch`. The argument `-- --help` prints the options.
 
 mod cli;
 mod demo;
@@ -29,7 +29,7 @@ async fn main() -> ExitCode {
     };
     match command {
         Command::Print(text) => {
-            // A failed write means that the reader of the pipe has gone, which is no error.
+            // A failed write is no error, because it means that the reader of the pipe has gone.
             let _ = std::io::stdout().write_all(text.as_bytes());
             ExitCode::SUCCESS
         }

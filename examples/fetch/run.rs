@@ -139,13 +139,13 @@ impl Work {
         }
     }
 
-    /// Waits until the bodies of all earlier URLs are written. Their requests were taken earlier, so that this wait ends.
+    /// Waits until the bodies of all earlier URLs are written. Workers take requests in order, so that the earlier requests are already under way and this wait ends.
     async fn wait_for(&self, turn: u64) {
         let reached = self.turn.subscribe().wait_for(|at| *at == turn).await.map(drop);
         reached.expect("self owns the sender");
     }
 
-    /// Sends one request, and writes its body to the sink if `turn` is set.
+    /// Sends one request. If `turn` is set, writes the body of the response to the sink when the turn has come.
     async fn fetch(&self, url: &str, turn: Option<u64>) -> Result<(), Failure> {
         let request = match &self.options.data {
             Some(data) => self.client.post(url).body(data.clone()),
@@ -182,7 +182,7 @@ impl Work {
                 Ok(None) => break,
                 Err(error) => {
                     if let Some(sink) = &mut sink {
-                        // What came stands there in full before the complaint.
+                        // The content that has come is written completely before the error message.
                         sink.finish().await?;
                     }
                     return Err(Failure::Request(error, received));
@@ -205,7 +205,7 @@ impl Work {
 enum Failure {
     /// Error of the request, and number of bytes of the body that had arrived.
     Request(Error, u64),
-    /// Status of 400 or more, with `--fail`.
+    /// Status of 400 or more, which counts as a failure with `--fail`.
     Status(StatusCode),
     Sink(io::Error),
 }
@@ -249,7 +249,7 @@ fn head(response: &Response) -> Vec<u8> {
     head
 }
 
-/// Stdout or a file. It is opened by the first write.
+/// Where bodies are written: stdout, or a file that the first write opens.
 struct Sink {
     path: Option<PathBuf>,
     out: Option<Box<dyn AsyncWrite + Send + Unpin>>,
@@ -280,7 +280,7 @@ impl Sink {
     }
 }
 
-/// Progress bar on stderr for a long body. It is shown only on a terminal that does not show the body too.
+/// Progress bar on stderr for a long body. The bar is shown only on a terminal that does not also show the body.
 struct Progress {
     started: Instant,
     length: Option<u64>,

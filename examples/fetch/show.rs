@@ -1,4 +1,4 @@
-//! The texts about a request and about the pool.
+//! Makes the texts that describe a request and the pool.
 
 use std::fmt::{Display, Write as _};
 use std::io::Write as _;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use handclasp::{ConnectionInfo, DropReason, HostStats, PoolStats, Timings};
 use http::StatusCode;
 
-/// Prints a line on stderr. A failed write is ignored: there is no other place to report it.
+/// Prints a line on stderr. A failed write is ignored, because there is no other place to report it.
 pub(crate) fn note(text: impl Display) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
@@ -34,7 +34,7 @@ pub(crate) fn request(
         if connection.is_reused() { "reused" } else { "new" },
     );
     for (_, name, took) in phases(timings) {
-        // Writing into a String does not fail.
+        // The result is ignored because writing into a String does not fail.
         let _ = write!(line, " {name} {}", time(took));
     }
     line
@@ -57,7 +57,8 @@ fn phases(t: &Timings) -> impl Iterator<Item = (char, &'static str, Duration)> {
     timed.filter(|(.., took)| took.as_micros() > 0)
 }
 
-/// Returns the phases as a bar: each cell shows the letter of the phase at the time of its middle.
+/// Returns the phases as a bar. Each cell stands for a part of the total time, and shows the letter of the phase in the middle of
+/// that part.
 fn bar(timings: &Timings) -> String {
     let cell = timings.total.as_secs_f64() / WIDTH as f64;
     let mut bar = String::with_capacity(WIDTH);

@@ -1,6 +1,6 @@
-//! An HTTP/1.1 server on this machine for the examples. It uses hyper, on a thread and a runtime of its own.
+//! An HTTP/1.1 server on this machine for the examples. The server uses hyper, on a thread and a runtime of its own.
 //!
-//! Its paths: `/hello`, `/bytes/N` (N bytes with a Content-Length), `/chunked/N` (N bytes in chunks), `/slow/MS` (an answer
+//! The server has these paths: `/hello`, `/bytes/N` (N bytes with a Content-Length), `/chunked/N` (N bytes in chunks), `/slow/MS` (an answer
 //! after MS milliseconds), and `/echo` (the content of the request).
 
 use std::convert::Infallible;
@@ -32,7 +32,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts a server on a free port of 127.0.0.1. With `tls` it speaks https, otherwise http.
+    /// Starts a server on a free port of 127.0.0.1. With `tls` the server speaks https, otherwise http.
     pub(crate) fn start(tls: Option<TlsAcceptor>) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
@@ -61,7 +61,7 @@ impl Drop for Server {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // A panic of the server thread was reported by the panic hook.
+            // The panic hook has already reported a panic of the server thread.
             let _ = thread.join();
         }
     }
@@ -83,7 +83,7 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>) {
 }
 
 async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin) {
-    // The client reports how the connection ended.
+    // An error is ignored because the client reports how the connection ended.
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(answer)).await;
 }
 

@@ -8,7 +8,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
-/// Returns an acceptor for a TLS server of this name, and the certificate that a client has to trust.
+/// Returns an acceptor for a TLS server of the given name, and the certificate that a client has to trust.
 pub(crate) fn identity(name: &str) -> Result<(TlsAcceptor, Certificate), Box<dyn Error>> {
     let made = rcgen::generate_simple_self_signed([name.to_owned()])?;
     let trusted = Certificate::from_der(made.cert.der())?;
