@@ -76,7 +76,7 @@ struct Book {
     harmed: AtomicUsize,
     /// Requests on a connection that should have been closed.
     astray: AtomicUsize,
-    /// Misdeeds on an idle connection.
+    /// Signal that a misdeed on an idle connection is done.
     done: Signal,
 }
 
@@ -253,7 +253,10 @@ fn prove(misdeed: Misdeed, way: Way) {
     let poisoned = runtime.block_on(within(60, async {
         let poisoned = asker.run(if way == Way::OneSlot { TASKS } else { 1 }).await;
         // The server's counts may follow a little later.
-        until("it has counted", || book.harmed.load(Ordering::SeqCst) >= poisoned).await;
+        until("the server has counted the harmed requests", || {
+            book.harmed.load(Ordering::SeqCst) >= poisoned
+        })
+        .await;
         poisoned
     }));
 
@@ -306,7 +309,8 @@ fn rule_21_surplus_in_the_same_write_reaches_nobody() {
     }
 }
 
-/// That poison cannot be told from the right response. But the right response follows it, so that there is surplus.
+/// The client cannot tell this poison from the right response. But the right response follows as surplus, so the
+/// connection is closed.
 #[test]
 fn rule_21_surplus_that_meets_the_next_request_harms_one_and_ends_the_connection() {
     for misdeed in [Misdeed::LateSurplus(SOON), Misdeed::LateSurplus(LATER), Misdeed::SurplusOnceAsked] {
@@ -328,7 +332,8 @@ fn rule_23_what_came_while_a_connection_was_idle_is_seen_before_the_next_request
     }
 }
 
-/// The server closes before the look, between look and write, or after the write: a request that may be sent again is.
+/// The server closes before the look, between look and write, or after the write. A request that may be sent again
+/// is sent again.
 #[test]
 fn rule_27_a_close_at_any_moment_is_no_error() {
     for pause in [AT_ONCE, SOON, LATER] {
@@ -548,7 +553,7 @@ async fn against_servers_that_close(client: &Client, asked: usize) -> usize {
             Ok(())
         });
         within(300, get_all(client, server.address, REQUESTS / SERVERS)).await;
-        assert_eq!(answered.load(Ordering::SeqCst), REQUESTS / SERVERS, "each was answered once");
+        assert_eq!(answered.load(Ordering::SeqCst), REQUESTS / SERVERS, "each request was answered once");
     }
     let (total, lost) = (total(client), lost.load(Ordering::SeqCst));
     assert!(total.requests as usize >= REQUESTS + lost, "{lost} lost: {total}");

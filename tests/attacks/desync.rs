@@ -282,8 +282,9 @@ async fn rule_25_illegal_body_behind_a_bodyless_response_a_28() {
     }
 }
 
-/// An interim response has no body, whatever its fields say: the next bytes are the next head. If they are none, that
-/// is an error; if they are one, it is the response, and the server's own response is surplus.
+/// An interim response has no body, whatever its fields say: the next bytes are the next head. If these bytes are
+/// no head, the response fails. If they are a head, they are the response, and the server's real response is
+/// surplus.
 #[tokio::test]
 async fn a_28_illegal_body_behind_an_interim_response() {
     const INTERIM: &str =
@@ -410,7 +411,7 @@ async fn a_29_response_splitting() {
         (&response.headers()["x"], &response.headers()["y"]),
         (&"a".parse().unwrap(), &"b".parse().unwrap())
     );
-    assert_eq!(client.pool().stats().total.opened, 2, "not used again after a bare LF");
+    assert_eq!(client.pool().stats().total.opened, 2, "a connection with a bare LF was used again");
 }
 
 /// The error comes at once, although the server keeps the connection open and is silent.
@@ -528,8 +529,8 @@ async fn tunnel(answer: String) -> (Server, Client, Result<Response, Error>) {
     (server, client, outcome)
 }
 
-/// Through the client: bytes after the 2xx belong to the tunnel and are never a response. (Proxies are not offered: the
-/// caller opens a tunnel.)
+/// Through the client: bytes after the 2xx belong to the tunnel and are never a response. The client offers no
+/// proxies, so the caller opens the tunnel.
 #[tokio::test]
 async fn a_56_leftover_bytes_come_out_of_the_tunnel() {
     for fields in ["", "content-length: 45\r\n", "transfer-encoding: chunked\r\n", "connection: close\r\n"] {
@@ -582,7 +583,7 @@ async fn a_56_plaintext_before_the_handshake_fails_it() {
     let connection = within(20, outcome.unwrap().upgrade()).await.unwrap();
     let tls = tokio_rustls::TlsConnector::from(std::sync::Arc::new(config));
     let shaken = tls.connect("origin.test".try_into().unwrap(), connection);
-    let error = within(20, shaken).await.expect_err("that was no handshake");
+    let error = within(20, shaken).await.expect_err("the plaintext was taken for a handshake");
     assert_eq!(error.kind(), io::ErrorKind::InvalidData);
     assert_gone(&client, 1);
 }
@@ -656,8 +657,9 @@ fn a_57_connect_has_no_content() {
     assert_eq!(machine.encode_data(1, &mut out), Err(Misuse::MoreThanPromised));
 }
 
-/// Statements about the length that others read otherwise: refused, and the connection is closed; or read in the one way
-/// in which it cannot be used again. The cases of the corpus are in tests/conformance.rs, groups framing-cl-te and framing-te.
+/// Heads whose length other software reads differently. They are refused and the connection is closed, or they are
+/// read in a way after which the connection cannot be used again. The cases of the corpus are in
+/// tests/conformance.rs, groups framing-cl-te and framing-te.
 #[tokio::test]
 async fn a_58_ambiguous_framing() {
     use ProtocolError::{
@@ -712,7 +714,8 @@ async fn a_58_ambiguous_framing() {
         assert_protocol(&error, expected, Phase::Wait);
         assert_eq!(client.pool().stats().total.closed(DropReason::Failed), 1, "{fields:?}");
     }
-    // One way to read it, and it is not the attacker's: nothing of what follows is an answer.
+    // These heads are read in one way only, which is not the attacker's. No byte after the response is taken for
+    // another response.
     let mut lenient = Limits::default();
     lenient.leniency.length_with_transfer_encoding = true;
     for (fields, limits) in [

@@ -114,8 +114,8 @@ async fn a_15_early_response_with_close_and_fin() {
     }
 }
 
-/// After a RST the kernel decides whether the response can still be read: it is delivered whole, or the connection was
-/// lost while the request was sent. Nothing in between, and no request is sent again.
+/// After a RST the kernel decides whether the response can still be read: it is delivered whole, or the connection
+/// was lost while the request was sent. There is no third outcome, and no request is sent again.
 #[tokio::test]
 async fn a_15_early_response_with_close_and_reset() {
     for round in 0..10 {
@@ -465,7 +465,8 @@ fn a_17_reset_that_a_write_sees_first_is_no_clean_end() {
     }
 }
 
-/// The FIN came first, and the RST only answers bytes that the client wrote later: this end is valid.
+/// The FIN came first, and the RST only answers bytes that the client wrote later. The FIN is a valid end of the
+/// response.
 #[test]
 fn a_15_fin_before_the_reset_is_a_clean_end() {
     let end = |peer: &mut Peer| {
@@ -570,7 +571,11 @@ async fn a_19_reset_behind_a_complete_response() {
                 Err(error) => assert_eq!((path, error.kind()), ("/now", ErrorKind::ConnectionLost)),
             }
             if path == "/later" {
-                assert_eq!(client.pool().stats().total.idle, 1, "it was as good as any");
+                assert_eq!(
+                    client.pool().stats().total.idle,
+                    1,
+                    "the connection was kept before the reset came"
+                );
                 read.raise();
             }
             within(20, reset.raised()).await;

@@ -67,7 +67,7 @@ async fn rule_22_the_sweep_lets_go_what_the_server_has_closed() {
     }
     tokio::time::pause();
     tokio::time::advance(Duration::from_secs(6)).await;
-    until_now("they are gone", || client.pool().stats().total.idle == 1).await;
+    until_now("the sweep has closed the connections", || client.pool().stats().total.idle == 1).await;
     let gone = (closed(&client, DropReason::PeerClosed), closed(&client, DropReason::Unsolicited));
     assert_eq!(gone, (1, 1), "R-9112-9.5-2");
     tokio::time::resume();
@@ -89,14 +89,14 @@ async fn rule_18_one_timer_for_all_and_none_for_nothing() {
     assert_eq!((tasks(), client.pool().stats().total.idle), (1, 40));
     tokio::time::pause();
     tokio::time::advance(Duration::from_secs(29)).await;
-    until_now("it has looked", || tasks() == 1).await;
+    until_now("only the reaper's task runs", || tasks() == 1).await;
     assert_eq!(client.pool().stats().total.idle, 40);
     tokio::time::advance(Duration::from_secs(2)).await;
-    until_now("it has ended", || tasks() == 0).await;
+    until_now("the reaper's task has ended", || tasks() == 0).await;
     assert_eq!(closed(&client, DropReason::IdleTimeout), 40);
     tokio::time::resume();
     get(&client, &server.url("/")).await.unwrap();
-    until("one task runs again", || tasks() == 1).await;
+    until("a reaper's task runs again", || tasks() == 1).await;
 }
 
 /// One sweep looks at sixty idle connections, a few at a time. None is lost, and each keeps its place.
@@ -166,7 +166,7 @@ async fn rule_19_what_the_caller_wants_gone_goes_while_it_is_idle() {
     old.store(true, Ordering::SeqCst);
     tokio::time::pause();
     tokio::time::advance(Duration::from_secs(6)).await;
-    until_now("they are gone", || closed(&client, DropReason::Evicted) == 3).await;
+    until_now("the sweep has closed the connections", || closed(&client, DropReason::Evicted) == 3).await;
 }
 
 /// A panic in the caller's code costs the request that met it, and neither a slot nor the pool.
@@ -179,7 +179,7 @@ async fn rule_19_a_panic_of_the_callers_loses_nothing() {
         .max_connections_per_host(1)
         .evict_if(move |_| {
             let more = left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
-            assert!(more.is_err(), "as it was asked to");
+            assert!(more.is_err(), "this panic is part of the test");
             false
         })
         .build()
@@ -239,7 +239,7 @@ async fn rule_14_so_many_are_always_idle() {
     });
     let client = Client::builder().max_connections_per_host(5).build().unwrap();
     let idle = |n: usize| {
-        until("this many connections are idle", {
+        until("the expected number of connections is idle", {
             let client = client.clone();
             move || client.pool().stats().total.idle == n
         })
@@ -359,7 +359,7 @@ async fn rule_13_requests_can_wait_for_the_next_dial() {
         assert_eq!(request.await.unwrap().unwrap_err().kind(), ErrorKind::Connect);
     }
     let tried = dials.load(Ordering::SeqCst);
-    assert_eq!(tried, 3, "one dial decided for all");
+    assert_eq!(tried, 3, "one dial decided for all requests");
     // A real socket knows no paused time, so that this part uses real time.
     tokio::time::resume();
     is_up.store(true, Ordering::SeqCst);

@@ -1,4 +1,4 @@
-//! Statements of the documentation that no other test holds.
+//! Statements of the documentation that no other test checks.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -56,7 +56,7 @@ fn code(path: &Path) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Returns the things in `unknown` that the code knows all the same.
+/// Returns the things that `unknown` lists although the code uses them.
 fn breaches(unknown: &str, code: &str) -> Vec<String> {
     let mut found = Vec::new();
     // Text in brackets is an explanation.

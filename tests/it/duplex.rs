@@ -173,7 +173,7 @@ async fn an_echo_of_16_mib_comes_back_whole() {
     assert_eq!((total.opened, total.idle, total.active), (1, 1, 0));
 }
 
-/// The manual's pattern: the task that sends is the task that reads, and each question waits for room.
+/// The pattern of the manual: one task sends questions and reads answers, and each question waits for room.
 #[tokio::test]
 async fn one_task_can_send_questions_and_read_answers() {
     let url = listen(echo);

@@ -163,7 +163,7 @@ async fn each_bad_request_has_its_error() {
     verdicts.end();
 }
 
-/// A resolver that answers as told, or never.
+/// A resolver that returns the given answer, or never answers.
 struct Told(Option<Result<Vec<IpAddr>, &'static str>>);
 
 impl Resolve for Told {
@@ -223,7 +223,7 @@ async fn each_failed_connection_has_its_error() {
             ),
         ),
         (
-            "of the other family",
+            "the local address is of another family",
             9,
             builder().local_address(IpAddr::from([127, 0, 0, 1])),
             "http://[::1]:9/".to_owned(),

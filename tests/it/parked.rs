@@ -1,5 +1,5 @@
-//! Runtimes that do not run. Their dials are given up once they are overdue, by any other runtime; waiters of other
-//! runtimes get their turn; and a dial that ends late finds that it was given up.
+//! Runtimes that do not run. Any other runtime gives up their overdue dials. Waiters of other runtimes get their
+//! turn. A dial that ends late finds that it was given up.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -65,7 +65,7 @@ fn counts(client: &Client) -> [usize; 4] {
 fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !is_so() {
-        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        assert!(Instant::now() < deadline, "timed out waiting until {what}");
         thread::sleep(Duration::from_millis(2));
     }
 }

@@ -440,14 +440,15 @@ fn the_table_has_every_cell() {
         assert!(WAYS.iter().filter(|(it, _)| *it == point).count() >= 2, "{point:?}");
         for content in CONTENTS {
             let [idempotent, other, fresh] = row(point, content);
-            // A request that may be sent again in a harder case may be in an easier one.
+            // A request that may be sent again in a harder case may also be sent again in an easier case.
             assert!(other != Answer || idempotent == Answer, "{point:?}, {content:?}");
             assert_ne!(fresh, Answer, "{point:?}, {content:?}");
         }
     }
 }
 
-/// Any method, and content of any kind: pieces that were taken are not lost.
+/// If nothing was written, a request of any method and with any content is sent again, and pieces that were taken
+/// from a stream are not lost.
 #[tokio::test]
 async fn rule_27_of_which_nothing_was_written_is_sent_again() {
     play_kept(&[NothingWritten]).await;

@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 
 use crate::support::{Server, Signal, until, within};
 
-/// The parts of the ledger that remain where nothing is under way.
+/// Checks the ledger at a moment when nothing is under way.
 #[track_caller]
 fn assert_ledger(stats: &HostStats, opened: u64, requests: u64, reused: u64, closed: &[(DropReason, u64)]) {
     assert_eq!((stats.opened, stats.requests, stats.reused), (opened, requests, reused), "{stats}");
@@ -352,7 +352,10 @@ async fn rule_06_at_the_limit_requests_are_served_in_the_order_of_their_asking()
     let server = server_that_waits(&signals);
     let client = Client::builder().max_connections_per_host(1).build().unwrap();
     let requests: Vec<_> = (0..10).map(|at| send(&client, server.url(&format!("/{at}")))).collect();
-    until("all have asked", || total(&client).waiting == 9 && server.seen().len() == 1).await;
+    until("all requests have asked for a connection", || {
+        total(&client).waiting == 9 && server.seen().len() == 1
+    })
+    .await;
     assert_eq!((total(&client).active, total(&client).idle), (1, 0));
     signals[0].raise();
     for (at, request) in requests.into_iter().enumerate() {
@@ -492,8 +495,8 @@ async fn rule_03_the_connection_idle_for_longest_goes_when_there_are_enough_in_a
         get_text(&client, server, "/").await;
     }
     assert_ledger(&total(&client), 3, 6, 3, &[]);
-    // A connection that was not used for one second is closed, also where no further request comes.
-    until("one too many is closed", || total(&client).idle == 2).await;
+    // A surplus connection that was not used for one second is closed, even if no further request comes.
+    until("the surplus connection is closed", || total(&client).idle == 2).await;
     assert_ledger(&total(&client), 3, 6, 3, &[(DropReason::Evicted, 1)]);
     for server in &servers[1..] {
         get_text(&client, server, "/").await;
@@ -558,7 +561,7 @@ async fn rule_14_connections_dialed_ahead_serve_the_requests_that_follow() {
     }
     assert_eq!(server.requests_per_connection(), [1, 1, 1, 1]);
     assert_ledger(&total(&client), 4, 4, 4, &[]);
-    assert_eq!(total(&client).time_saved, Duration::ZERO, "each was the first on its connection");
+    assert_eq!(total(&client).time_saved, Duration::ZERO, "each request was the first on its connection");
 }
 
 #[tokio::test]

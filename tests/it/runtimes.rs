@@ -1,7 +1,7 @@
 //! One client on many runtimes: in turn, at once, parked, without timers, and ended.
 //!
-//! A connection never leaves the runtime that made it, while the limits hold over all runtimes. Whatever happens to a
-//! runtime, no request hangs and no slot stays taken.
+//! A connection never leaves the runtime that made it, while the limits hold over all runtimes. No request hangs
+//! and no slot stays taken, whether a runtime is parked or has ended.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -264,10 +264,10 @@ fn a_static_client_works_beside_a_parked_runtime() {
     assert_eq!(
         (total.requests, server.requests() as u64),
         (requests, requests),
-        "none was sent again: {total}"
+        "a request was sent again: {total}"
     );
     #[cfg(target_os = "linux")]
-    assert_eq!(server.peak(), LIMIT, "as many as may be, and no more");
+    assert_eq!(server.peak(), LIMIT, "the limit is reached and not exceeded");
     drop(parked);
     assert_settled(client, 0);
     assert_open(&server, 0);

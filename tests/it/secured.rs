@@ -320,9 +320,11 @@ async fn plaintext_is_never_a_response() {
 /// The client sends a close_notify before it closes, for whatever reason.
 #[tokio::test]
 async fn a_close_begins_with_a_close_notify() {
-    for (path, why) in
-        [("/idle", "its time is over"), ("/close", "the server said close"), ("/drop", "it was dropped")]
-    {
+    for (path, why) in [
+        ("/idle", "the idle connection expired"),
+        ("/close", "the server said close"),
+        ("/drop", "the response was dropped"),
+    ] {
         let ended = Signal::new();
         let tell = ended.clone();
         let server = Server::start_tls(move |peer| {

@@ -1,5 +1,5 @@
-//! State after an exchange, however it went: whether its connection is used again, what the response tells of the
-//! upload, and when the exchange was over at the latest.
+//! State after an exchange: whether the connection is used again, how much of the upload the response reports as
+//! sent, and how long the exchange takes at most.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -34,8 +34,8 @@ async fn keep(lines: &Lines, client: &Client) -> Line {
     line
 }
 
-/// A transport that never looks closed. It answers when it has taken `answers_after` bytes, and then behaves as `then`
-/// says.
+/// A transport whose look is always silent. The transport answers when it has taken `answers_after` bytes, and
+/// then behaves as `then` says.
 struct Stubborn {
     answers_after: usize,
     answer: &'static str,

@@ -63,7 +63,7 @@ async fn sent_on(
 ) -> tokio::task::JoinHandle<handclasp::Result<Response>> {
     let before = line.len();
     let sent = send(request);
-    lines::until("it is sent on the kept connection", || line.len() > before).await;
+    lines::until("the request is written on the kept connection", || line.len() > before).await;
     sent
 }
 
@@ -389,7 +389,7 @@ async fn what_cannot_begin_a_response_is_a_breach_where_the_request_may_not_be_s
     }
 }
 
-/// On a new connection, or when it happens again, the surplus is reported as the server's fault.
+/// On a new connection, or on the second try of a request, the surplus is reported as the server's fault.
 #[tokio::test(start_paused = true)]
 async fn what_cannot_begin_a_response_is_told_where_it_is_no_accident() {
     for foreign in FOREIGN {
@@ -405,7 +405,11 @@ async fn what_cannot_begin_a_response_is_told_where_it_is_no_accident() {
         line.say(foreign);
         lines.written(1, "\r\n\r\n").await.say(foreign);
         assert_not_http(&sent.await.unwrap().unwrap_err(), foreign);
-        assert_eq!((lines.count(), closed(&client, DropReason::Unsolicited)), (2, 1), "once");
+        assert_eq!(
+            (lines.count(), closed(&client, DropReason::Unsolicited)),
+            (2, 1),
+            "one connection was closed for unsolicited bytes, and no third was made"
+        );
     }
 }
 

@@ -69,7 +69,11 @@ async fn a_tunnel_begins(way: usize) {
         tunnel.flush().await.unwrap();
         assert_eq!(&line.text()[head.len()..], "hello\r\n\r\n");
         line.say("HTTP/1.1 200 OK\r\n\r\n");
-        assert_eq!(read(&mut tunnel, 19).await, "HTTP/1.1 200 OK\r\n\r\n", "it is bytes");
+        assert_eq!(
+            read(&mut tunnel, 19).await,
+            "HTTP/1.1 200 OK\r\n\r\n",
+            "the tunnel passes these bytes on"
+        );
         line.eof();
         assert_eq!(tunnel.read(&mut [0; 9]).await.unwrap(), 0);
         tunnel.shutdown().await.unwrap();
@@ -167,7 +171,7 @@ async fn a_101_keeps_to_what_was_asked_for_r_9110_7_8_2() {
         ),
         ("another version", offer, "HTTP/1.1 101 S\r\nupgrade: foo/3\r\nconnection: upgrade\r\n\r\n", false),
         (
-            "one that is foreign",
+            "a foreign protocol",
             offer,
             "HTTP/1.1 101 S\r\nupgrade: bar, qux\r\nconnection: upgrade\r\n\r\n",
             false,
@@ -544,7 +548,7 @@ async fn without_a_shelf_every_request_says_close_r_9112_9_3_3() {
         send(client.get("http://h/").header("connection", "Close"));
         let text = lines.written(first + 3, "\r\n\r\n").await.text();
         assert_eq!(text.to_ascii_lowercase().matches("close").count(), 1, "{text}");
-        // `close` stands next to `upgrade`.
+        // `close` and `upgrade` are sent together.
         let client = client.clone();
         send(client.get("http://other/").header("upgrade", "foo"));
         let text = lines.written(first + 4, "\r\n\r\n").await.text();

@@ -417,12 +417,15 @@ async fn a_server_that_does_not_read_holds_the_source_up() {
             let most =
                 if line.len() < GATHERED * PIECE { GATHERED * PIECE } else { line.len() + PIECE + 300 };
             assert!(taken * PIECE <= most, "{taken} pieces taken, {} bytes written", line.len());
-            assert!(step == 0 || line.len() == step * 700, "all that there is room for is written");
+            assert!(
+                step == 0 || line.len() == step * 700,
+                "the client writes as much as the connection takes"
+            );
             line.take(700);
         }
         line.take(usize::MAX);
         let line = lines.written(0, if is_known { "xx" } else { "0\r\n\r\n" }).await;
-        until("all is taken", || taken.load(Ordering::SeqCst) == PIECES).await;
+        until("all pieces were taken from the source", || taken.load(Ordering::SeqCst) == PIECES).await;
         line.say(OK);
         let response = sending.await.unwrap().unwrap();
         assert_eq!(response.upload().bytes(), (PIECES * PIECE) as u64);
@@ -454,7 +457,7 @@ async fn so_many_pieces_leave_in_one_write() {
         let sending = send(request.body(Body::from_stream(source)));
         let line = lines.line(0).await;
         let content = || line.text().split_once("\r\n\r\n").map_or(0, |(_, content)| content.len());
-        until("all is written", || content() == count * piece.len()).await;
+        until("all content is written", || content() == count * piece.len()).await;
         let mut seen: Vec<usize> = line.writes().iter().map(String::len).collect();
         seen[0] -= line.text().len() - content();
         let expected: Vec<usize> = writes.iter().map(|pieces| pieces * piece.len()).collect();
@@ -658,7 +661,7 @@ async fn trailers_add_up() {
     assert_eq!(lines.count(), 1);
 }
 
-/// A source is not polled again after its end, whoever reads the body.
+/// A source is not polled again after its end, in every way to read the body.
 #[tokio::test]
 async fn a_source_is_not_asked_behind_its_end() {
     struct Once(bool);
@@ -714,7 +717,7 @@ async fn content_comes_before_the_failure_of_the_upload() {
     let error = loop {
         match response.chunk().await {
             Ok(Some(data)) => seen.extend_from_slice(&data),
-            Ok(None) => panic!("it cannot end well"),
+            Ok(None) => panic!("the response ended without an error"),
             Err(error) => break error,
         }
     };

@@ -1,5 +1,5 @@
-//! A load of constant width opens as many connections as it is wide, under every default: in one task or in many, to one
-//! host or to many.
+//! With default settings, a load of constant width opens as many connections as its width: in one task or in many,
+//! to one host or to many.
 //!
 //! In memory and in paused time, so that nothing depends on how fast the machine is.
 

@@ -1,8 +1,8 @@
-//! Waits until the bytes or the end that a server sent have arrived at the client's sockets, while the client's runtime
-//! learns nothing of it.
+//! Waits until the bytes or the end that a server sent have arrived at the client's sockets. The client's runtime
+//! learns nothing of the arrival.
 //!
-//! Asks the kernel instead of the sockets, and blocks the thread: for tests of what a client finds when it looks past
-//! its reactor.
+//! The functions ask the kernel instead of the sockets, and block the thread. They are for tests of a look, which
+//! reads a socket before the reactor has learned of the bytes.
 
 use std::io;
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! A transport that lies over another one and changes what a test wants changed.
+//! A transport that wraps another transport and changes single methods, for tests.
 //!
 //! Implement [`Layer`] for a type that owns a transport. The methods that the type does not write itself call the
 //! transport below. [`Layered`] around the type is then a [`Transport`].
@@ -115,7 +115,8 @@ impl<L: Layer> AsyncWrite for Layered<L> {
     }
 }
 
-/// A transport whose peer takes everything and never says anything: what a layer lies over that acts by itself.
+/// A transport whose peer takes everything and never sends anything. Layers that need no real transport wrap this
+/// one.
 pub struct Silence;
 
 impl Transport for Silence {

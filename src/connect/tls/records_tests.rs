@@ -325,7 +325,7 @@ async fn a_close_notify_after_data_ends_the_reads_after_the_data() {
     let Poll::Ready(Err(error)) = write(&mut records, &mut peer, &[b"more"]) else { panic!("written") };
     assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
     assert_eq!(peer.written.len(), lengths(&peer.written).iter().map(|length| length + 5).sum::<usize>());
-    assert_eq!(lengths(&peer.written).len(), 2, "one close_notify");
+    assert_eq!(lengths(&peer.written).len(), 2, "one close_notify was sent");
 }
 
 /// The peer may go on sending.

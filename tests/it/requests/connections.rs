@@ -261,8 +261,8 @@ async fn an_expectation_is_waited_for_and_not_for_ever() {
     }
 }
 
-/// By an upgrade and by CONNECT: the client can write nothing before the server has agreed, and the first bytes of the
-/// server are not lost.
+/// A tunnel by an upgrade and by CONNECT: the client can write nothing before the server has agreed, and the first
+/// bytes of the server are not lost.
 #[tokio::test]
 async fn nothing_of_another_protocol_goes_out_before_its_time() {
     for (rules, answer, expected) in [
@@ -354,7 +354,7 @@ async fn a_zone_in_a_url_is_refused_by_its_name() {
         let error = client.get(url).send().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Request, "{url}");
         assert!(error.to_string().contains("zones are not supported"), "{url}: {error}");
-        // Also for a URI that was parsed already.
+        // A URI that was parsed before has the same effect.
         let uri: Uri = url.parse().unwrap();
         let request = http::Request::get(uri.clone()).body(()).unwrap();
         for error in [client.execute(request).await.unwrap_err(), client.get(uri).send().await.unwrap_err()] {
