@@ -241,7 +241,8 @@ impl Locked<'_> {
         }
         #[cfg(not(debug_assertions))]
         drop(state);
-        // These wakers belong to other tasks than the one that held the lock, so their panics end here.
+        // The calls below may run wakers of other tasks than the one that held the lock, so their panics are
+        // caught here.
         contained(|| drop(trash));
         if let Some(log) = told {
             contained(|| log.tell());

@@ -348,7 +348,8 @@ impl<K: Kinds> Hosts<K> {
             return;
         }
         self.empties.push_back(host_id);
-        // A host that was used again is listed again once it is empty again, so each listing is looked at once.
+        // Each entry of the list is visited once, because a host that was used after it was listed gets a new
+        // entry when it is empty again.
         while self.empties.len() > MAX_EMPTIES {
             let Some(oldest) = self.empties.pop_front() else { return };
             touch();

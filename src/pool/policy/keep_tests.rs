@@ -1,4 +1,4 @@
-//! What happens to a connection that comes back, and how long it stays.
+//! Connections that come back: whether they are kept, and how long they stay.
 
 use super::super::play::{NOTHING, Play, S, config};
 use super::super::*;

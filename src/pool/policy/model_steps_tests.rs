@@ -1,4 +1,4 @@
-//! What can happen to a pool, one step of the random walk at a time.
+//! Steps of the random walk: each is an event that can happen to a pool.
 
 use super::*;
 

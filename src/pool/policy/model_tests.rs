@@ -53,7 +53,7 @@ struct Model {
     lent: Vec<Lent<u32>>,
     /// Lent connections that were buried meanwhile.
     doomed: BTreeSet<u32>,
-    /// Draining connections. The second set has those that the policy has decided to close.
+    /// Draining connections.
     draining: BTreeSet<u32>,
     cut: BTreeSet<u32>,
     /// Waiters that accept only a fresh connection.

@@ -25,7 +25,7 @@ pub(crate) const NOTHING: [&str; 0] = [];
 /// A failure that says something about the host.
 pub(crate) const FAILED: &str = "refused";
 
-/// Hosts are words; everything else is a number.
+/// Types of a shell for tests: a host is a word, and every other value is a number.
 #[derive(Debug)]
 pub(crate) struct Named;
 
@@ -37,7 +37,7 @@ impl Kinds for Named {
     type Failure = &'static str;
 }
 
-/// Everything is a number.
+/// Types of a shell for tests: every value is a number.
 #[derive(Debug)]
 pub(crate) struct Numbered;
 

@@ -78,7 +78,7 @@ fn dials_never_exceed_waiters() {
     assert_eq!(play.dialed(2), ["grant 2 to 4"]);
 }
 
-/// A request that gives up can then say how far its own dial had come.
+/// Each waiter is linked to its own dial, so that a request that gives up can report the progress of that dial.
 #[test]
 fn each_of_many_dials_is_for_the_waiter_that_began_it() {
     let mut policy: Policy<Numbered> = Policy::new(config(), 1);
@@ -176,7 +176,7 @@ fn rule_05_a_busy_host_lets_another_in_after_a_while() {
     // The room of a connection that is closed also goes to the host that has waited for a turn.
     assert_eq!(play.release(2), ["dial c/0"]);
     play.dialed(3);
-    // By then, the blocked host has waited for a whole turn.
+    // When request 31 comes, the blocked host has waited for a whole turn.
     play.want("c", 0, 31);
     assert_eq!(play.checkin(3), ["grant 3 to 31"]);
     play.now += S;
@@ -429,7 +429,8 @@ fn the_shell_can_ask_about_hosts_and_waiters() {
         |play: &Play, slot| play.policy.host_at(slot).map(|(key, counters, _)| (*key, counters.opened));
     assert_eq!((known(&play, 0), known(&play, 1), known(&play, 2)), (Some(("a", 1)), Some(("b", 0)), None));
     assert_eq!(play.policy.partition(play.places[&1]), Some(&7));
-    // A request that was granted a connection stands in no queue. A waiting one does, and so does one that is sent again.
+    // A request that was granted a connection is in no queue. A waiting request is in a queue, and so is a request
+    // that is sent again.
     assert!(play.policy.of_ticket(play.tickets[&1]).is_none());
     play.want("c", 0, 3);
     let host = play.policy.of_ticket(play.tickets[&3]).unwrap();

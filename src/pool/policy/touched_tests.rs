@@ -174,7 +174,7 @@ fn an_eviction_touches_as_many_entries_however_many_hosts_there_are() {
         let mut play = Play::new(Limits { max_idle: Some(hosts as usize), ..config() });
         play.open(hosts, 1, None);
         let mut seen = BTreeSet::new();
-        // What was used in the last second is not evicted.
+        // A connection that was used in the last second is not evicted.
         play.now += Duration::from_secs(1);
         // The hosts that would be evicted first are not visited.
         for host in visited(hosts / 2).take(200).map(|host| hosts / 2 + host) {
