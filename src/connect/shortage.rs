@@ -6,7 +6,7 @@ use std::error::Error as StdError;
 use std::io;
 use std::sync::Arc;
 
-/// What this process lacks.
+/// Kind of resource that this process lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shortage {
     /// Descriptors, buffers or memory.

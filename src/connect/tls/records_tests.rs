@@ -594,7 +594,7 @@ fn read_forged(
     records.poll_read(forger, cx, &mut buf).map_ok(|()| buf.filled().to_vec())
 }
 
-/// rustls has to see the unfinished part of a handshake message again with every call, also when we write.
+/// rustls has to see the unfinished part of a handshake message again in every call, including calls that write.
 #[tokio::test]
 async fn empty_and_unfinished_handshake_messages_block_neither_reads_nor_writes() {
     let (mut records, mut forger) = Forger::new().await;

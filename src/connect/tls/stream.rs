@@ -46,8 +46,8 @@ impl TlsStream {
         self.records.tls()
     }
 
-    /// Looks at the connection; see [`Transport::look`](crate::Transport::look). An answer of rustls to what was read is sent with
-    /// the next write.
+    /// Looks at the connection; see [`Transport::look`](crate::Transport::look). If rustls answers the bytes that
+    /// were read, the answer is sent with the next write.
     pub(crate) fn look(&mut self) -> Look {
         let look = self.look_now();
         self.records.rest();
