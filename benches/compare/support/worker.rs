@@ -34,7 +34,7 @@ pub struct Job {
     /// Number of bytes of the response's content.
     size: usize,
     reading: Reading,
-    /// Bytes that the loop writes, each with the number of times.
+    /// Pieces that the loop writes, and how many times it writes each of them.
     writes: Vec<(Bytes, usize)>,
     expected: usize,
 }
