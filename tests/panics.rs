@@ -415,7 +415,7 @@ impl Drop for Wild {
 fn poll_wild<F: Future>(work: Pin<&mut F>, wakes: bool) -> (Poll<F::Output>, std::sync::Weak<Wild>) {
     let (waker, wild) = Wild::waker(wakes);
     let polled = work.poll(&mut Context::from_waker(&waker));
-    // Where the pool holds no copy, this one is the last.
+    // If the pool holds no copy, this copy is the last one.
     let _ = catch_unwind(AssertUnwindSafe(|| drop(waker)));
     (polled, wild)
 }

@@ -53,13 +53,14 @@ enum Misdeed {
 /// The sender of the next request, and the time at which it is sent.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Way {
-    /// The same task, at once.
+    /// The task of the first request, at once.
     OneTask,
     /// One of several tasks that wait for the host's only connection, which is handed to it directly.
     OneSlot,
-    /// The same task, when the misdeed was done and the runtime had time to learn of it.
+    /// The task of the first request, when the misdeed was done and the runtime had time to learn of it.
     Idle,
-    /// The same task, when the misdeed has arrived but the runtime's only thread was blocked meanwhile.
+    /// The task of the first request, when the misdeed has arrived but the runtime's only thread was blocked
+    /// meanwhile.
     Blocked,
 }
 

@@ -351,8 +351,8 @@ impl Stage {
         Ok(())
     }
 
-    /// Plays a runtime that begins dials and joins queues, and then is not driven for a while. It parks with no connection in
-    /// use, because nobody may take that away.
+    /// Plays a runtime that begins dials and joins queues, and then is not driven for a while. No connection is in
+    /// use while the runtime is parked, because the pool takes no connection away from a request that uses it.
     fn park(self: &Arc<Self>) {
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         let mut rng = self.rng(1_000);

@@ -37,7 +37,8 @@ impl Tally {
         Client::builder().connector(move |to| tally.clone().dial(to, false))
     }
 
-    /// Returns a builder of such a client whose connections are used once their server has sent a byte.
+    /// Returns a builder of a client whose connections are counted here, and are used only once their server has
+    /// sent a byte.
     pub(crate) fn patient_client(&self) -> ClientBuilder {
         let tally = self.clone();
         Client::builder().connector(move |to| tally.clone().dial(to, true))

@@ -95,7 +95,7 @@ async fn a_15_early_refusal_by_a_server_that_keeps_reading() {
     }
 }
 
-/// The same holds for a server that closes as it answers: after a FIN the response can still be read.
+/// A server that closes as it answers: its response is delivered too, because it can be read after the FIN.
 #[tokio::test]
 async fn a_15_early_response_with_close_and_fin() {
     for status in ["413 Content Too Large", "200 OK", "302 Found"] {
@@ -509,7 +509,8 @@ async fn a_18_half_close_by_the_server_retires_the_connection() {
     }
 }
 
-/// Framing ends a request, and never the close of one direction: some servers take that for a lost client.
+/// The client ends a request by its framing, and never closes its direction, because some servers take that for a
+/// lost client.
 #[tokio::test]
 async fn a_18_the_client_does_not_half_close() {
     let server = Server::start(|peer| {
@@ -537,7 +538,8 @@ async fn a_18_the_client_does_not_half_close() {
     assert_eq!(server.connections(), 1);
 }
 
-/// All bytes have come: the RST after them takes nothing back, and the connection is found dead before it is used.
+/// A RST that comes after the whole response does not change the response. The connection is found dead before it
+/// is used again.
 #[tokio::test]
 async fn a_19_reset_behind_a_complete_response() {
     for response in [

@@ -74,7 +74,7 @@ async fn rule_22_the_sweep_lets_go_what_the_server_has_closed() {
     assert_eq!(get(&client, &urls[2]).await.unwrap(), ids[2], "the third stays");
 }
 
-/// One task closes connections that were idle for too long, however many there are and although no further request
+/// One task closes connections that were idle for too long, whatever their number and even if no further request
 /// comes. The task ends when no idle connection is left.
 #[tokio::test]
 async fn rule_18_one_timer_for_all_and_none_for_nothing() {
@@ -267,7 +267,7 @@ async fn rule_14_so_many_are_always_idle() {
     idle(3).await;
     let opened = || client.pool().stats().total.opened;
     assert_eq!(opened(), 8);
-    // Until `min_idle` is set to zero.
+    // No more connections are dialed after `min_idle` is set to zero.
     client.min_idle(server.url("/"), 0).unwrap();
     client.pool().close_idle();
     for _ in 0..100 {

@@ -727,7 +727,8 @@ async fn rule_11_a_hundred_at_a_black_hole_do_not_wait_thirteen_rounds() {
         let (outcome, took) = asked.outcome().await;
         assert_eq!((outcome.unwrap_err().kind(), took), (ErrorKind::Timeout, 10 * SECOND));
     }
-    // One dial replaced the first one that failed: the probe, for which no request waits.
+    // The last dial replaced the first failed one. It is the probe of the failing host, and no request waits for
+    // it.
     assert_eq!((dials.begun(), dials.total().peak), (9, 8));
     assert_eq!(counts(&client), [0; 4]);
 }

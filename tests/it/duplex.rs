@@ -1,4 +1,5 @@
-//! Both directions at once: over real sockets with small buffers, and in memory with random splits from a seed.
+//! Exchanges that use both directions at once: over real sockets with small buffers, and in memory with random
+//! splits from a seed.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 

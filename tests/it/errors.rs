@@ -1,4 +1,5 @@
-//! Errors: each failure has its kind, its phase and one clear line, and leaves nothing behind.
+//! Errors: each failure has its kind, its phase and one clear line, and leaves no connection and no count in the
+//! pool.
 //!
 //! The texts are snapshots: a change of wording shows here.
 
@@ -348,7 +349,7 @@ async fn a_certificate_for_another_name_is_refused() {
     let at = listener.local_addr().unwrap();
     tokio::spawn(async move {
         while let Ok((tcp, _)) = listener.accept().await {
-            // The request fails, which is what is tested.
+            // The request fails, as the test expects.
             let _ = acceptor.accept(tcp).await;
         }
     });

@@ -402,7 +402,8 @@ async fn large_content_is_announced_by_itself() {
     }
 }
 
-/// The total timeout also ends the wait, and a request that is dropped during the wait leaves nothing behind.
+/// The total timeout also ends the wait, and a request that is dropped during the wait leaves no connection and no
+/// count in the pool.
 #[tokio::test(start_paused = true)]
 async fn waiting_ends_with_the_total_timeout_or_by_dropping() {
     let lines = Lines::default();

@@ -635,7 +635,8 @@ async fn rule_28_a_request_is_sent_again_once_at_the_most() {
     assert_eq!((seen(&server, "/again"), server.connections()), (vec![0, 1], 2), "R-9110-9.2.2-2");
 }
 
-/// The same holds where there is another idle connection: it might be as dead as the first.
+/// The request is sent again on a new connection even if another one is idle, because the idle one may be dead
+/// too.
 #[tokio::test]
 async fn rule_28_a_request_is_sent_again_on_a_fresh_connection_only() {
     let server = Server::start(|peer| {

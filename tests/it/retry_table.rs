@@ -55,7 +55,7 @@ enum Content {
     Taken,
 }
 
-/// What the caller gets.
+/// Outcome that the caller gets.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Gets {
     /// The response to the request, which was sent on another connection.
@@ -315,7 +315,7 @@ impl Cell {
         }
         let outcome = within(20, request.send()).await;
 
-        // What the caller gets.
+        // The outcome that the caller gets.
         if name == "TRACE" && self.content != Absent {
             assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Request, "RFC 9110, section 9.3.8: {self:?}");
             assert_eq!(server.connections(), usize::from(self.is_kept), "{self:?}");

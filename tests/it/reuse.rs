@@ -336,7 +336,7 @@ async fn rule_25_a_request_that_is_dropped_while_it_waits_closes_the_connection(
 async fn rule_12_the_dial_of_a_dropped_request_goes_on_and_its_connection_is_kept() {
     let (server, client) = (Server::echo(), Client::new());
     let mut request = Box::pin(client.get(server.url("/dropped")).send());
-    // One poll: the request has asked for a connection.
+    // After one poll the request has asked for a connection.
     let is_pending = poll_fn(|cx| Poll::Ready(request.as_mut().poll(cx).is_pending())).await;
     assert!(is_pending);
     drop(request);

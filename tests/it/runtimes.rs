@@ -195,9 +195,9 @@ fn a_client_works_beside_a_parked_runtime() {
     assert_open(&server, 0);
 }
 
-/// All cases with one client in a `static`: a runtime that is parked with a kept connection and an unread response,
-/// fifty runtimes in turn next to it, then four at once, and the parked one again. Each uses its own connections only,
-/// and all together keep to the limit as the server counts.
+/// Plays all cases with one client in a `static`: a runtime that is parked with a kept connection and an unread
+/// response, fifty runtimes in turn next to it, then four at once, and the parked one again. Each uses its own
+/// connections only, and all together keep to the limit as the server counts.
 #[test]
 fn a_static_client_works_beside_a_parked_runtime() {
     const LIMIT: usize = 4;

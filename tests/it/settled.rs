@@ -144,7 +144,7 @@ async fn a_connection_that_did_not_take_all_is_not_used_again_behind_a_complete_
     }
 }
 
-/// The same holds for a request without content.
+/// The connection of a request without content is also not used again if it was not flushed.
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_was_not_flushed_is_not_used_again_behind_a_complete_response() {
     let head = "GET / HTTP/1.1\r\nhost: h\r\n\r\n".len();
@@ -205,7 +205,7 @@ async fn rule_30_a_small_chunked_rest_is_read() {
     }
 }
 
-/// Of a response without an end, at most 64 KiB and one more read are read, however fast it comes.
+/// At most 64 KiB plus one read are read of a response without an end, however fast it comes.
 #[tokio::test(start_paused = true)]
 async fn rule_30_an_endless_rest_is_read_no_further_than_its_bound() {
     const SAID: usize = 4 << 20;

@@ -227,8 +227,8 @@ async fn line_ends_before_a_status_line_are_skipped_on_a_reused_connection() {
     assert_eq!((total(&client).opened, total(&client).closed_total()), (1, 0));
 }
 
-/// On a connection that was not used before, line ends are a breach of the protocol, and the bytes that the server
-/// sends first are its only answer.
+/// On a connection that was not used before, line ends are a breach of the protocol. The request fails and is not
+/// sent again.
 #[tokio::test(start_paused = true)]
 async fn line_ends_before_the_first_status_line_of_a_connection_are_refused() {
     let lines = Lines::default();
@@ -327,7 +327,7 @@ async fn endless_line_ends_end_the_connection() {
     assert_eq!(total(&client).opened, 1);
 }
 
-/// None of these begins an HTTP/1 response. The last byte of each is the first one that shows it.
+/// Bytes that cannot begin an HTTP/1 response. The last byte of each text is the first byte that shows it.
 const FOREIGN: [&str; 14] = [
     "<html><body>not for you</body></html>",
     "x",
@@ -453,7 +453,8 @@ async fn the_beginning_of_a_version_is_not_yet_decided() {
     assert_eq!(total(&client).opened, 1);
 }
 
-/// As it was reported: HEAD is answered with content, in a packet of its own, when the next request is already sent.
+/// A reported failure: a server answers HEAD with content, in a packet of its own, when the next request is
+/// already sent.
 #[tokio::test(start_paused = true)]
 async fn a_host_that_sends_content_after_head_harms_nobody_and_is_not_kept() {
     for (method, head) in [
@@ -488,7 +489,7 @@ async fn a_host_that_sends_content_after_head_harms_nobody_and_is_not_kept() {
     }
 }
 
-/// As it was reported: over sockets, where the order is left to chance, no request fails.
+/// A reported failure: surplus over sockets, in a random order of events. No request fails.
 #[tokio::test]
 async fn surplus_in_a_packet_of_its_own_is_no_error_for_fifty_requests() {
     for surplus in ["\r\n", "\n", "<html>not for you</html>", "0\r\n\r\n"] {

@@ -431,7 +431,7 @@ async fn the_forms_of_a_target() {
             let method = Method::from_bytes(method.as_bytes()).unwrap();
             let mut request = client.request(method.clone(), url);
             if is_executed {
-                // The same target, as an extension of a request of the http crate.
+                // A request of the http crate carries the target as an extension.
                 let mut request = request.build().unwrap();
                 if let Some(target) = target.clone() {
                     request.extensions_mut().insert(target);

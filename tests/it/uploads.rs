@@ -274,7 +274,7 @@ async fn a_promised_length_is_exact() {
     }
 }
 
-/// Without an announced length, an error ends the chunks without a last one.
+/// If the length is not announced and the source fails, the last chunk is not sent.
 #[tokio::test]
 async fn a_stream_that_fails_never_looks_complete() {
     use Step::{Data, Fail, Later, Trailer};

@@ -1,7 +1,7 @@
 //! With default settings, a load of constant width opens as many connections as its width: in one task or in many,
 //! to one host or to many.
 //!
-//! In memory and in paused time, so that nothing depends on how fast the machine is.
+//! The tests run in memory and in paused time, so that nothing depends on the speed of the machine.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 

@@ -426,7 +426,7 @@ impl Sheet {
         self.troubles.push(format!("{}: {what}   [{}]", case.id, case.rule_list()));
     }
 
-    /// Compares all outcomes with `reference`. Every difference is trouble.
+    /// Compares all outcomes with `reference`. Every difference is a failure.
     pub(crate) fn compare(&mut self, reference: &BTreeMap<&'static str, Got>) {
         for case in Case::all() {
             let pair = self.results.get(&*case.id).zip(reference.get(&*case.id));

@@ -18,7 +18,7 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
-/// One span.
+/// A recorded span.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Span {
     pub(crate) name: &'static str,

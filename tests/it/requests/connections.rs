@@ -167,7 +167,8 @@ async fn a_client_that_keeps_nothing_says_close() {
     }
 }
 
-/// Until a server has answered, it is assumed to speak HTTP/1.1. Afterwards the version of its last response counts.
+/// A server is assumed to speak HTTP/1.1 until it has answered. Afterwards the version of its last response
+/// counts.
 #[tokio::test]
 async fn a_server_that_speaks_1_0_is_remembered() {
     let recorder = Recorder::answering(|request| {

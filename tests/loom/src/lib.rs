@@ -15,7 +15,7 @@ mod sync {
     pub(crate) use loom::sync::{Mutex, MutexGuard};
 }
 
-/// One waiter's cell.
+/// The cell of one waiter.
 #[derive(Debug)]
 pub struct Cell<G>(handoff::Cell<G>);
 

@@ -52,7 +52,7 @@ impl Sleeper {
         cell.poll_take(&mut Context::from_waker(&Waker::from(self.clone())))
     }
 
-    /// Takes what is delivered, however long that takes. Returns also how often it slept.
+    /// Waits for the delivered value and takes it. Also returns how often it slept.
     fn take<G>(self: &StdArc<Self>, cell: &Cell<G>) -> (G, usize) {
         let mut slept = 0;
         loop {
@@ -97,7 +97,8 @@ fn rule_07_a_gift_that_comes_while_its_waiter_leaves_is_with_one() {
     });
 }
 
-/// A gift that is withdrawn while its waiter takes it is with one of the two, and the waiter always has something.
+/// If a gift is withdrawn while its waiter takes it, exactly one of the two has it. The waiter always gets a gift
+/// or the value `instead`.
 #[test]
 fn rule_09_a_gift_that_is_withdrawn_while_it_is_taken_is_with_one() {
     outcomes(&["taken", "withdrawn"], || {

@@ -56,7 +56,7 @@ pub fn chunked(data: &[u8]) {
     let plan = Plan { closes: true, ..Plan::new(Method::GET, limits) };
     let body = choices.rest();
     let wire = [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", body].concat();
-    // Small limits are meant for the chunks: the head must pass.
+    // Small limits should affect the chunks only, so the head's limits are raised.
     let plan = Plan { limits: with_room_for_a_head(plan.limits), ..plan };
     play_always(&plan, &[], &wire, seed);
     encode_chunked(body, sizes);
