@@ -57,7 +57,7 @@ pub(super) struct Host<K: Kinds> {
     pub(super) not_kept_until: Option<Instant>,
     /// Number of connections that were closed because the host sent unsolicited bytes.
     pub(super) unasked: u8,
-    /// Time at which the latest of these was closed.
+    /// Time at which the latest connection was closed because of unsolicited bytes.
     pub(super) unasked_at: Option<Instant>,
     pub(super) hash: u32,
     /// Number of idle, active and dialing connections, on all shelves.
