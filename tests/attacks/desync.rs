@@ -63,7 +63,8 @@ const COMPLETE: [(Method, &str, &str); 6] = [
     (Method::GET, "HTTP/1.1 304 Not Modified\r\ntransfer-encoding: chunked\r\n\r\n", ""),
 ];
 
-/// The surplus came with the response: it is seen, never delivered, and the connection is closed.
+/// The surplus came with the response. The client notices the surplus, never delivers it, and closes the
+/// connection.
 async fn surplus_with_the_response(
     method: Method,
     response: &'static str,
@@ -740,8 +741,8 @@ const BANNERS: [&str; 6] = [
     "\r\n",
 ];
 
-/// A new connection with bytes to read is not used, and not replaced again and again. If the bytes are a response, as
-/// of a server that takes no more connections, the error names it.
+/// A new connection with bytes to read is not used, and not replaced again and again. If the bytes are a response,
+/// such as that of a server which takes no more connections, the error names its status.
 #[tokio::test]
 async fn a_68_server_that_speaks_first_is_not_answered() {
     for banner in BANNERS {

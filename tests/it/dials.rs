@@ -643,8 +643,8 @@ async fn rule_04_an_acquire_timeout_tells_its_story() {
     assert_eq!(counts(&client), [1, 0, 1, 0]);
 }
 
-/// The total limit holds back other hosts. A connection that is freed, and not wanted by its own host, lets them dial,
-/// one host in turn.
+/// The total limit holds back other hosts. A connection that is freed and has no waiter of its own host lets them
+/// dial, one host after the other.
 #[tokio::test(start_paused = true)]
 async fn rule_05_blocked_hosts_take_turns() {
     for ending in ["kept", "closed", "left"] {

@@ -151,7 +151,7 @@ const WAYS: [(Point, Way); 15] = [
 const REQUEST_TIMEOUT: &str =
     "HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
-/// Returns the point of failure that this way stands for.
+/// The 408 again, with `close` after another option and in another case.
 const REQUEST_TIMEOUT_AGAIN: &str =
     "HTTP/1.1 408 \r\nkeep-alive: timeout=5\r\nConnection: Keep-Alive, Close\r\ncontent-length: 0\r\n\r\n";
 

@@ -97,7 +97,7 @@ async fn line_ends_on_an_idle_connection_are_discarded() {
     for line_ends in LINE_ENDS {
         line.say(line_ends);
         answered(&lines, client.get("http://h/"), 0).await;
-        // A request that may not be sent again is not delayed either.
+        // Line ends do not delay a request that may not be sent again.
         line.say(line_ends);
         answered(&lines, client.post("http://h/").body("x"), 0).await;
     }

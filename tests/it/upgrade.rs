@@ -322,7 +322,8 @@ async fn a_kept_connection_becomes_a_tunnel() {
     assert_eq!(counts(&client), (0, 0, 1, 1));
 }
 
-/// Over real sockets, plain and TLS: the server sees no byte before it answers, then both directions and their ends.
+/// Tunnels over real sockets, plain and in TLS. The server sees no byte of the tunnel before it answers. Then both
+/// directions pass bytes, and each end arrives.
 #[tokio::test]
 async fn a_tunnel_over_sockets_and_tls() {
     let schemes: &[bool] = if cfg!(feature = "rustls") { &[false, true] } else { &[false] };

@@ -39,7 +39,7 @@ pub fn wait_for_loopback() {
 struct Socket {
     /// Whether neither side has closed its direction.
     is_open: bool,
-    /// Whether there are bytes to read.
+    /// Whether the socket has bytes to read.
     is_told: bool,
 }
 

@@ -534,7 +534,7 @@ async fn fields_are_handed_over_as_they_came() {
     assert_eq!(within(20, response.text()).await.unwrap(), "ok", "R-9111-3-1");
 }
 
-/// No status makes the client send another request, go elsewhere, or give anything away.
+/// No status makes the client send another request, follow a location, or send credentials.
 #[tokio::test]
 async fn every_status_is_the_callers_to_act_on() {
     let recorder = Recorder::answering(|request| {

@@ -323,7 +323,7 @@ impl Desk {
         }
     }
 
-    /// Asserts that no request waits, and how many gifts are kept.
+    /// Asserts that no request waits and that `kept` gifts are kept.
     fn assert_kept(&self, kept: usize) {
         let state = self.state.lock().unwrap();
         assert_eq!((state.0.len(), state.1.len()), (0, kept));
