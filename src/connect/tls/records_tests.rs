@@ -535,7 +535,7 @@ impl Forger {
         | ConnectionTrafficSecrets::Aes256Gcm { key, iv }
         | ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv }) = secrets
         else {
-            panic!("keys of another kind")
+            panic!("the cipher suite has keys of another kind")
         };
         let encrypter = suite.tls13().unwrap().aead_alg.encrypter(key, iv);
         let forger =

@@ -139,11 +139,11 @@ fn a_host_that_speaks_unasked_is_not_kept() {
             if expected.is_empty() {
                 play.want("a", 0, 6);
                 play.dialed(6);
-                assert_eq!(checkin(&mut play, 6, 9), NOTHING, "{way}: kept again");
+                assert_eq!(checkin(&mut play, 6, 9), NOTHING, "{way}: connections are kept again");
             } else {
                 play.want("a", 0, 5);
                 play.dialed(5);
-                assert_eq!(checkin(&mut play, 5, 9), [expected], "{way}: answers do not clear it");
+                assert_eq!(checkin(&mut play, 5, 9), [expected], "{way}: answers do not clear the suspicion");
             }
         }
     }

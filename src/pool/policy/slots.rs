@@ -114,7 +114,10 @@ mod tests {
         let mut expected = (0, 0);
         for slot in 0..100_000 {
             assert_eq!(locate(slot), expected, "{slot}");
-            assert!(size(expected.0) <= LARGEST.min(slot as usize + SMALLEST), "little is vacant");
+            assert!(
+                size(expected.0) <= LARGEST.min(slot as usize + SMALLEST),
+                "few rows of a chunk are vacant"
+            );
             expected.1 += 1;
             if expected.1 == size(expected.0) {
                 expected = (expected.0 + 1, 0);
