@@ -236,7 +236,7 @@ fn a_connection_that_is_replaced_frees_its_slot_though_its_close_panics() {
                     *bench.switches.finds.lock().unwrap() = Some(Look::Closed);
                 }
                 let first = bench.get("http://x.test/").await;
-                assert!(first.unwrap_err().is_panic(), "the request that it belongs to ends");
+                assert!(first.unwrap_err().is_panic(), "the request that the panic belongs to ends");
                 bench.assert_sound().await;
             });
         }
@@ -321,7 +321,7 @@ fn a_shutdown_comes_to_its_end_though_each_close_panics() {
                 assert_eq!(response.bytes().await.unwrap_err().kind(), handclasp::ErrorKind::Shutdown);
             }
             for request in waiting {
-                assert!(request.await.is_err(), "its send fails");
+                assert!(request.await.is_err(), "the sending of the request fails");
             }
         });
     }
@@ -346,7 +346,7 @@ fn the_reaper_goes_on_though_each_close_panics() {
             assert_eq!(
                 total.closed(DropReason::IdleTimeout),
                 20,
-                "none went for the end of its reaper: {total}"
+                "no connection was closed as RuntimeGone: {total}"
             );
             bench.assert_sound().await;
         });

@@ -220,7 +220,7 @@ impl Asker {
             if text == "poison" {
                 poisoned += 1;
             } else {
-                assert_eq!(text, target, "a request got the answer to another");
+                assert_eq!(text, target, "a request got the response to another request");
             }
             match &self.cell {
                 Some((misdeed, Way::Idle, book)) => {
@@ -264,7 +264,7 @@ fn prove(misdeed: Misdeed, way: Way) {
     let total = total(&client);
     let cell = format!("{misdeed:?}, {way:?}: {total}");
     // Responses: none is wrong except for those that could not be told from poison.
-    assert_eq!(book.astray.load(Ordering::SeqCst), 0, "used after the poison: {cell}");
+    assert_eq!(book.astray.load(Ordering::SeqCst), 0, "a connection was used after the poison: {cell}");
     assert_eq!(poisoned, book.harmed.load(Ordering::SeqCst), "wrong responses: {cell}");
     let is_avoidable = misdeed.is_once() || matches!(way, Way::Idle | Way::Blocked);
     assert!(!is_avoidable || poisoned == 0, "{poisoned} wrong responses: {cell}");
@@ -519,7 +519,7 @@ async fn rule_21_surplus_reaches_nobody_in_a_hundred_thousand_requests() {
     within(300, get_all(&client, server.address, REQUESTS)).await;
     let total = total(&client);
     let counted = (answered.load(Ordering::SeqCst), astray.load(Ordering::SeqCst));
-    assert_eq!(counted, (REQUESTS, 0), "nothing was sent twice, nor behind the poison: {total}");
+    assert_eq!(counted, (REQUESTS, 0), "no request was sent twice or after the poison: {total}");
     let poisoned = (REQUESTS / EACH) as u64;
     assert_eq!((total.requests, total.opened), (REQUESTS as u64, poisoned), "{total}");
     assert_eq!(

@@ -340,7 +340,7 @@ async fn play(wire: &[u8], limits: Limits) -> Result<(Response, Client), (Error,
     match read {
         Ok(()) => Ok((response.take().unwrap(), client)),
         Err(error) => {
-            assert!(!is_kept, "kept after {error}");
+            assert!(!is_kept, "the connection was kept after {error}");
             Err((error, client))
         }
     }
@@ -763,7 +763,7 @@ async fn a_68_server_that_speaks_first_is_not_answered() {
         assert_eq!((error.kind(), error.to_string()), (ErrorKind::Protocol, expected));
         assert_eq!(error.request_written(), Written::Nothing);
         assert_eq!((tally.dials(), tally.written()), (1, 0), "{banner:?}");
-        assert!(tally.read() <= 64, "no more than its first line is read");
+        assert!(tally.read() <= 64, "the client reads only the first line");
         assert_gone(&client, 1);
     }
     // The codec treats bytes before the request's head in the same way.

@@ -388,7 +388,7 @@ async fn a_07_chunk_extensions_are_bounded_over_the_body() {
         let mut response = within(20, client.get(server.url("/")).send()).await.unwrap();
         let (length, end) = within(20, read_away(&mut response)).await;
         assert_protocol(&end.unwrap_err(), ProtocolError::ChunkExtensionsTooLarge, Phase::Receive);
-        assert_eq!(length, chunks, "so many chunks of one byte pay for their extensions");
+        assert_eq!(length, chunks, "the content of the chunks pays for their extensions");
         assert!(
             tally.read() < unit.len() * (chunks + 1) + LARGEST_READ,
             "R-9110-2.3-2: {} bytes were read",
@@ -406,7 +406,7 @@ async fn a_07_chunk_extensions_are_bounded_over_the_body() {
     let zeros = format!("{HEAD}{}", "0".repeat(100_000));
     for step in [1, 1_000, zeros.len()] {
         let (fed, _) = feed(zeros.as_bytes(), step);
-        assert_eq!(fed.outcome, Err(ProtocolError::ChunkExtensionsTooLarge), "zeros without end, by {step}");
+        assert_eq!(fed.outcome, Err(ProtocolError::ChunkExtensionsTooLarge), "endless zeros, by {step}");
     }
 }
 

@@ -228,13 +228,17 @@ async fn a_24_header_values() {
                 let Some(heard) = heard else { continue };
                 let bearer = [b"Bearer ", &value[..]].concat();
                 let (name, expected) = if index == 2 { ("authorization", &bearer) } else { ("x-v", &value) };
-                assert_eq!(heard.values(name), [&expected[..]], "never cut short");
+                assert_eq!(heard.values(name), [&expected[..]], "the value is never cut short");
                 assert_eq!(heard.fields.len(), 2);
             }
         }
         let agent = Client::builder().user_agent(&[b'a', byte, b'b'][..]).build();
         assert_eq!(agent.is_ok(), is_good, "{byte:#04x}");
-        assert_eq!(HeaderValue::from_bytes(&[b'a', byte, b'b']).is_ok(), is_good, "of default_headers");
+        assert_eq!(
+            HeaderValue::from_bytes(&[b'a', byte, b'b']).is_ok(),
+            is_good,
+            "a value of default_headers"
+        );
     }
     for attack in [
         "a\r\nx: y",
@@ -378,7 +382,7 @@ async fn a_25_targets_of_tunnels() {
     }
     for body in [Body::from("x"), Pieces::body(&["x"])] {
         let request = stage.client.request(Method::CONNECT, stage.url("/")).target(authority()).body(body);
-        assert_eq!(stage.send(request).await, None, "bytes of ours before the tunnel");
+        assert_eq!(stage.send(request).await, None, "the client sent bytes before the tunnel began");
     }
 }
 
@@ -596,7 +600,7 @@ async fn a_72_surplus_that_comes_late() {
         let Some(index) = peer.request_head()? else { return Ok(()) };
         peer.request_body(index)?;
         arrived.raise();
-        assert!(peer.take(1).is_err(), "a byte more than promised");
+        assert!(peer.take(1).is_err(), "a byte more than the announced length was sent");
         Ok(())
     });
     let client = Client::builder().response_timeout(Duration::from_secs(5)).build().unwrap();

@@ -288,7 +288,7 @@ fn check_fin(wire: &Wire, sent: usize, has_head: bool, content: &[u8], error: Op
     assert!(wire.content.as_bytes().starts_with(content), "{sent} bytes: {content:?}");
     let is_complete = sent == wire.bytes.len() || (wire.is_close_delimited && has_head);
     let Some(error) = error else {
-        assert!(is_complete, "{sent} bytes of {:?} pass for all", wire.bytes);
+        assert!(is_complete, "{sent} bytes of {:?} were taken for a complete response", wire.bytes);
         let whole = if wire.is_close_delimited { sent - wire.head_end() } else { wire.content.len() };
         assert_eq!(content, &wire.content.as_bytes()[..whole]);
         return;
@@ -352,7 +352,7 @@ fn check_reset(wire: &Wire, sent: usize, has_head: bool, content: &[u8], error: 
     let Some(error) = error else {
         assert!(
             sent == wire.bytes.len() && !wire.is_close_delimited,
-            "{sent} bytes of {:?} pass for all",
+            "{sent} bytes of {:?} were taken for a complete response",
             wire.bytes
         );
         assert_eq!(content, wire.content.as_bytes());
@@ -460,7 +460,7 @@ fn a_17_reset_that_a_write_sees_first_leaves_known_lengths_right() {
 #[test]
 fn a_17_reset_that_a_write_sees_first_is_no_clean_end() {
     for part in ["HTTP/1.1 200 OK\r\n\r\nhello", "HTTP/1.1 413 Content Too Large\r\n\r\nhello"] {
-        let error = reset_seen_by_a_write(part, Peer::reset).expect_err("a reset connection is no clean end");
+        let error = reset_seen_by_a_write(part, Peer::reset).expect_err("a reset was taken for a clean end");
         assert_eq!((error.kind(), error.phase()), (ErrorKind::ConnectionLost, Some(Phase::Receive)));
     }
 }
@@ -498,7 +498,7 @@ async fn a_18_half_close_by_the_server_retires_the_connection() {
             peer.fin()?;
             done.raise();
             // The server would read another request: none may come.
-            assert!(peer.request()?.is_none(), "a request on a half-closed connection");
+            assert!(peer.request()?.is_none(), "a request came on a half-closed connection");
             Ok(())
         });
         let client = Client::new();
@@ -517,7 +517,7 @@ async fn a_18_the_client_does_not_half_close() {
         while let Some(request) = peer.request()? {
             assert!(
                 !peer.is_closed_within(Duration::from_millis(30))?,
-                "half-closed behind {}",
+                "the client half-closed after {}",
                 request.target
             );
             peer.respond(&request.target)?;

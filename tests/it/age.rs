@@ -71,7 +71,7 @@ async fn rule_22_the_sweep_lets_go_what_the_server_has_closed() {
     let gone = (closed(&client, DropReason::PeerClosed), closed(&client, DropReason::Unsolicited));
     assert_eq!(gone, (1, 1), "R-9112-9.5-2");
     tokio::time::resume();
-    assert_eq!(get(&client, &urls[2]).await.unwrap(), ids[2], "the third stays");
+    assert_eq!(get(&client, &urls[2]).await.unwrap(), ids[2], "the third connection stays");
 }
 
 /// One task closes connections that were idle for too long, whatever their number and even if no further request
@@ -329,7 +329,7 @@ async fn rule_13_rule_14_a_failing_host_is_tried_again_in_its_time() {
     assert!((20..200).contains(&tried), "{tried} dials in ten minutes");
     is_up.store(true, Ordering::SeqCst);
     tokio::time::sleep(Duration::from_secs(31)).await;
-    assert_eq!(client.pool().stats().total.idle, 2, "the host is back");
+    assert_eq!(client.pool().stats().total.idle, 2, "the host can be reached again");
 }
 
 /// With the option, requests wait until the waiting period ends, and all fail with the dial that follows.
@@ -390,7 +390,7 @@ async fn rule_16_a_fleet_is_replaced_one_by_one() {
         }
         left.push(client.pool().stats().total.idle);
     }
-    assert_eq!((left[538], left[599]), (50, 0), "within the last tenth");
+    assert_eq!((left[538], left[599]), (50, 0), "all lifetimes are in the last tenth of the maximum");
     let most = left.windows(2).map(|pair| pair[0] - pair[1]).max();
     assert!(most <= Some(3), "{most:?} of 50 within one of 60 seconds");
     assert_eq!(closed(&client, DropReason::MaxLifetime), 50);

@@ -187,7 +187,7 @@ async fn a_stream_of_a_broken_body_ends_behind_its_error() {
         let (mut errors, mut items) = (0, 0);
         while let Some(item) = next(&mut stream).await {
             (items, errors) = (items + 1, errors + u32::from(item.is_err()));
-            assert!(items < 10, "{}: it never ends", breach.0);
+            assert!(items < 10, "{}: the body never ends", breach.0);
         }
         assert_eq!(errors, 1, "{}", breach.0);
         assert!(next(&mut stream).await.is_none(), "{}", breach.0);

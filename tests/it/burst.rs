@@ -106,7 +106,7 @@ async fn rule_10_a_cold_burst_looks_up_once_keeps_to_its_limit_and_is_served_in_
     assert_eq!(total(&client).dialing, LIMIT);
     lookup.send(vec![LOOPBACK]).unwrap();
 
-    until("the first have come", || server.seen().len() == LIMIT).await;
+    until("the first requests have arrived", || server.seen().len() == LIMIT).await;
     let mut seen: Vec<_> = server.seen().into_iter().map(|seen| seen.request.target).collect();
     seen.sort();
     assert_eq!(
@@ -118,7 +118,7 @@ async fn rule_10_a_cold_burst_looks_up_once_keeps_to_its_limit_and_is_served_in_
         signal.raise();
         until("the request is answered", || done.lock().unwrap().len() == at + 1).await;
         let come = (at + 1 + LIMIT).min(BURST);
-        until("the next request has come", || server.seen().len() == come).await;
+        until("the next request has arrived", || server.seen().len() == come).await;
         assert_eq!(server.seen()[come - 1].request.target, format!("/{}", come - 1), "the oldest waiter");
     }
     for (at, asked) in asked.into_iter().enumerate() {

@@ -67,7 +67,7 @@ impl Bench {
         assert_eq!(peers.live(), 0, "{what}: the client is gone");
         assert_eq!(peers.closed(), peers.made(), "{what}: each connection was closed before it was dropped");
         let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
-        assert_eq!(tasks, 0, "{what}: the client is gone, and its tasks with it");
+        assert_eq!(tasks, 0, "{what}: the client and its tasks are gone");
     }
 
     async fn check_counts(&self, what: &str) {
@@ -125,7 +125,7 @@ async fn drop_after(
             tokio::task::yield_now().await;
             turns += 1;
         }
-        assert!(turns < 200 || other.is_some(), "{what}: never woken again");
+        assert!(turns < 200 || other.is_some(), "{what}: the future was never woken again");
         if work.as_mut().poll(&mut Context::from_waker(&waker)).is_ready() {
             is_complete = true;
             break;

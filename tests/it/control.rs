@@ -174,7 +174,7 @@ async fn rule_09_a_grant_that_is_not_claimed_moves_on() {
         let client = client.clone();
         async move { get(&client, &big_url).await }
     });
-    until("both wait", || client.pool().stats().total.waiting == 2).await;
+    until("both requests wait", || client.pool().stats().total.waiting == 2).await;
     go.raise();
     assert_eq!(held.bytes().await.unwrap().len(), 1 << 20);
     let id = within(20, next).await.unwrap().unwrap();
@@ -218,7 +218,7 @@ async fn assert_drained<T>(client: &Client, server: &Server, go: &Signal, readin
     let total = client.pool().stats().total;
     assert_eq!((total.active, total.idle), (1, 0), "it counts: {total}");
     go.raise();
-    until_now("the rest has come", || client.pool().stats().total.idle == 1).await;
+    until_now("the rest of the content has arrived", || client.pool().stats().total.idle == 1).await;
     tokio::time::resume();
     get(client, &server.url("/quick")).await.unwrap();
     assert_eq!(server.connections(), 1);
@@ -252,7 +252,7 @@ async fn rule_30_the_rest_of_what_was_wanted_as_one_is_drained() {
         begin.raise();
         wait_for_delivery(connection.local_addr().unwrap(), connection.peer_addr().unwrap());
         tokio::task::yield_now().await;
-        assert!(poll(reading.as_mut()).is_pending(), "some was read");
+        assert!(poll(reading.as_mut()).is_pending(), "part of the content was read");
         println!("{length} bytes, {sent} of them before");
         assert_drained(&client, &server, &go, reading).await;
     }

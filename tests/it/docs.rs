@@ -69,7 +69,7 @@ fn breaches(unknown: &str, code: &str) -> Vec<String> {
             continue;
         }
         let words = WORDS.iter().find(|(name, _)| *name == thing);
-        let (_, words) = words.unwrap_or_else(|| panic!("nothing finds who knows {thing:?}"));
+        let (_, words) = words.unwrap_or_else(|| panic!("no word of WORDS finds code that knows {thing:?}"));
         found.extend(words.iter().filter(|word| code.contains(*word)).map(|word| (*word).to_owned()));
     }
     found

@@ -244,7 +244,7 @@ async fn a_417_after_content_was_sent_brings_no_post_again() {
                     assert_eq!(response.status(), StatusCode::EXPECTATION_FAILED, "{name}");
                     assert!(response.upload().is_complete(), "{name}");
                     assert_eq!(response.text().await.unwrap(), "no!", "{name}");
-                    assert_eq!(lines.count(), 1, "{name}: it was sent once");
+                    assert_eq!(lines.count(), 1, "{name}: the request was sent once");
                 }
             }
         }

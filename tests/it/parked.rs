@@ -169,7 +169,7 @@ fn waiters_of_another_runtime_get_their_turn() {
                 });
             }
         });
-        until("the others are busy", || server.requests() > 20);
+        until("the other runtimes are busy", || server.requests() > 20);
         let before = client.pool().stats().total.opened;
         for _ in 0..3 {
             // The acquire timeout is 30 s, and a turn of the other runtime takes one second.
@@ -234,7 +234,7 @@ fn requests_of_one_parked_runtime_to_many_hosts_cost_one_timeout() {
         })
         .into();
     fetch(&client, &url).unwrap_or_else(|error| panic!("{}", error.chain()));
-    assert_eq!(client.pool().stats().total.failed_dials, 1, "the first was overdue, and there was no other");
+    assert_eq!(client.pool().stats().total.failed_dials, 1, "the only dial was overdue");
     for sending in held {
         assert_eq!(parked.block_on(sending).unwrap_err().kind(), ErrorKind::Timeout);
     }

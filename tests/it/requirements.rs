@@ -431,7 +431,7 @@ fn carries(line: &str, id: &str) -> bool {
 
 /// Returns the texts of a list in the suite's own file.
 fn texts_in_suite(start: &str) -> impl Iterator<Item = &'static str> + use<> {
-    let (_, rest) = include_str!("conformance.rs").split_once(start).expect("the suite says so");
+    let (_, rest) = include_str!("conformance.rs").split_once(start).expect("the suite's file has this list");
     rest.split("];").next().unwrap_or_default().split('"').skip(1).step_by(2)
 }
 

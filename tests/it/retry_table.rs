@@ -335,7 +335,7 @@ impl Cell {
                 assert_eq!(error.kind(), ErrorKind::ConnectionLost, "{self:?}: {error:?}");
                 assert_eq!(error.request_written(), written, "{self:?}: {error:?}");
             }
-            (outcome, _) => panic!("{self:?}: {gets:?} was due, and not {outcome:?}"),
+            (outcome, _) => panic!("{self:?}: expected {gets:?}, got {outcome:?}"),
         }
 
         // The server's record.
@@ -553,7 +553,7 @@ async fn rule_23_a_look_uses_up_no_retry() {
     });
     let client = Client::new();
     let newer = tokio::spawn(client.get(server.url("/newer")).send());
-    until("the first waits", || server.seen().len() == 1).await;
+    until("the first request waits", || server.seen().len() == 1).await;
     let older = within(20, client.get(server.url("/older")).send()).await.unwrap();
     older.text().await.unwrap();
     hold.raise();

@@ -142,7 +142,11 @@ fn one_client_serves_four_runtimes_at_once() {
                             .collect();
                         for task in tasks {
                             for id in task.await.unwrap() {
-                                assert_eq!(*owners.lock().unwrap().entry(id).or_insert(n), n, "{id} crossed");
+                                assert_eq!(
+                                    *owners.lock().unwrap().entry(id).or_insert(n),
+                                    n,
+                                    "connection {id} was used on two runtimes"
+                                );
                             }
                         }
                     });
@@ -185,7 +189,7 @@ fn a_client_works_beside_a_parked_runtime() {
         let runtime = single();
         for n in 0..10 {
             let (id, is_reused) = run(&runtime, fetch(client, server, "/"));
-            assert!(!theirs.contains(&id), "connection {id} crossed");
+            assert!(!theirs.contains(&id), "connection {id} was used on two runtimes");
             assert_eq!(is_reused, n > 0);
         }
         assert_settled(client, 2);
@@ -224,7 +228,7 @@ fn a_static_client_works_beside_a_parked_runtime() {
         for task in tasks {
             for id in run(runtime, task).unwrap() {
                 let first = *owners.lock().unwrap().entry(id).or_insert(owner);
-                assert_eq!(first, owner, "connection {id} crossed");
+                assert_eq!(first, owner, "connection {id} was used on two runtimes");
                 requests.fetch_add(1, Ordering::SeqCst);
             }
         }

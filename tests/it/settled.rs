@@ -283,9 +283,9 @@ async fn an_upload_that_was_sent_again_is_told_once_and_complete() {
                     line.take(taken);
                     let head = line.len();
                     tokio::time::sleep(SECOND * 2).await;
-                    lines::until("a part of the content is there", || line.len() == head + taken).await;
+                    lines::until("a part of the content has arrived", || line.len() == head + taken).await;
                 } else if way != "stale" {
-                    lines::until("a part is there", || line.len() == before + taken).await;
+                    lines::until("a part of the content has arrived", || line.len() == before + taken).await;
                 }
                 match way {
                     "lost" => line.eof(),

@@ -273,7 +273,7 @@ async fn a_close_behind_line_ends_is_a_close() {
     line.say("\r\n");
     line.eof();
     answered(&lines, client.post("http://h/").body("x"), 1).await;
-    assert_eq!(closed(&client, DropReason::PeerClosed), 1, "found by the look");
+    assert_eq!(closed(&client, DropReason::PeerClosed), 1, "the look found the bytes");
     let line = lines.line(1).await;
     let sent = sent_on(&line, client.get("http://h/")).await;
     line.say("\r\n\r\n");

@@ -60,7 +60,7 @@ async fn a_tunnel_begins(way: usize) {
         assert_eq!(response.content_length(), Some(0));
         let mut tunnel = response.upgrade().await.unwrap();
         assert_eq!(counts(&client), (0, 1, 0, 0));
-        assert_eq!(client.pool().stats().total.requests, 1, "its request was sent");
+        assert_eq!(client.pool().stats().total.requests, 1, "the request was sent");
         // First in small reads.
         assert_eq!(read(&mut tunnel, 3).await, "lef", "split at {split}");
         assert_eq!(read(&mut tunnel, 5).await, "tover", "split at {split}");
@@ -83,7 +83,10 @@ async fn a_tunnel_begins(way: usize) {
         assert_eq!(counts(&client), (0, 0, 1, 1));
         let sending = send(client.get("http://h/"));
         lines.written(1, "\r\n\r\n").await.say(OK);
-        assert!(!sending.await.unwrap().unwrap().connection().is_reused(), "never pooled again");
+        assert!(
+            !sending.await.unwrap().unwrap().connection().is_reused(),
+            "the connection is never used again"
+        );
     }
 }
 
@@ -339,7 +342,7 @@ async fn a_tunnel_over_sockets_and_tls() {
                 peer.send("over")?;
                 assert_eq!(peer.take(5)?, b"hello");
                 peer.send("world")?;
-                assert!(peer.is_ended()?, "a FIN, behind a close_notify in TLS");
+                assert!(peer.is_ended()?, "the server reads a FIN, in TLS after a close_notify");
                 peer.send("late")?;
                 waits.raise();
                 peer.stall()
@@ -539,7 +542,7 @@ async fn without_a_shelf_every_request_says_close_r_9112_9_3_3() {
                 "R-9112-9.3-3: {case}"
             );
             settle().await;
-            assert_eq!(lines.count(), first + at + 1, "the others wait");
+            assert_eq!(lines.count(), first + at + 1, "the other requests wait");
             line.say(OK);
             sending.await.unwrap().unwrap();
             assert!(line.is_gone(), "R-9112-9.6-2: {case}");

@@ -489,7 +489,7 @@ async fn progress_is_exact_within_a_write_of_pieces() {
             let line = lines.line(cut).await;
             let head = if is_known { KNOWN } else { CHUNKED };
             line.take(head.len() + cut);
-            until("so much is written", || line.len() == head.len() + cut).await;
+            until("the expected part is written", || line.len() == head.len() + cut).await;
             line.say("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n");
             let response = sending.await.unwrap().unwrap();
             let taken = text[..cut].bytes().filter(u8::is_ascii_lowercase).count();
@@ -547,7 +547,7 @@ async fn pieces_and_the_failure_behind_them_survive_a_closed_connection() {
             assert_eq!((error.kind(), error.request_written()), (ErrorKind::Body, Written::Partly), "{name}");
             assert!(line.is_gone(), "{name}");
         }
-        assert_eq!(written(), Some(content), "{name}: no more than that");
+        assert_eq!(written(), Some(content), "{name}: only the announced content is written");
     }
 }
 

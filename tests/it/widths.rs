@@ -116,7 +116,11 @@ async fn what_is_too_many_goes_once_it_is_cold() {
         tokio::time::sleep(Duration::from_millis(900)).await;
         assert_eq!(client.pool().stats().total.idle, width);
         tokio::time::sleep(Duration::from_millis(300)).await;
-        assert_eq!(client.pool().stats().total.idle, room, "at a limit on connections, it is its own room");
+        assert_eq!(
+            client.pool().stats().total.idle,
+            room,
+            "a limit on connections is also the room for idle connections"
+        );
         tokio::time::sleep(Duration::from_secs(61)).await;
         assert_eq!(client.pool().stats().total.idle, 0);
     }

@@ -31,7 +31,7 @@ pub fn wait_for_all(server: &Server) {
 /// Blocks until the bytes have arrived that were sent before, on any connection over loopback: for tests that cannot name
 /// the socket, or whose socket has other bytes to read.
 pub fn wait_for_loopback() {
-    send_through_loopback().expect("there is a loopback");
+    send_through_loopback().expect("loopback sockets can be used");
 }
 
 /// State of a socket in the kernel.
@@ -50,7 +50,7 @@ fn wait_while(local: SocketAddr, remote: SocketAddr, is_waiting: impl Fn(&Socket
             Ok(Some(socket)) if is_waiting(&socket) => {}
             Ok(_) => return,
             // The kernel does not answer. Bytes that are sent over loopback now arrive after the bytes sent before.
-            Err(_) => return send_through_loopback().expect("there is a loopback"),
+            Err(_) => return send_through_loopback().expect("loopback sockets can be used"),
         }
         assert!(begun.elapsed() < PATIENCE, "nothing arrived at the client");
         thread::yield_now();

@@ -265,7 +265,7 @@ impl Future for UnderWay {
                 this.end(0);
                 Poll::Ready(Err(why.into()))
             }
-            Verdict::Panic => panic!("a connector panics, as the test wants it"),
+            Verdict::Panic => panic!("this panic is part of the test"),
         }
     }
 }
@@ -322,7 +322,7 @@ impl Far {
             line.incoming.extend(response(self.number, field).bytes());
             asked
         });
-        assert!(asked.is_some(), "nothing was asked of connection {}", self.number);
+        assert!(asked.is_some(), "no request has arrived on connection {}", self.number);
     }
 
     /// Answers each request at once from now on.

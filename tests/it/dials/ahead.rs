@@ -129,7 +129,7 @@ async fn rule_14_who_asks_meanwhile_gets_what_is_dialed_ahead() {
     settle().await;
     let error = warm.await.unwrap().unwrap_err();
     assert!(error.chain().to_string().ends_with("no line"), "{}", error.chain());
-    assert_eq!(counts(&client), [3, 0, 0, 0], "the others went on");
+    assert_eq!(counts(&client), [3, 0, 0, 0], "the other dials went on");
 }
 
 /// A host was failing and answers again: connections dialed ahead are kept, and every other request has a dial of its

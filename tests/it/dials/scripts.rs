@@ -144,7 +144,11 @@ impl Script {
         assert!(total.peak <= self.of_all, "{total:?}");
         let told = &stats.total;
         let counted = (told.idle + told.active, told.dialing);
-        assert_eq!(counted, (total.live, total.dialing), "the pool knows what there is: {told}");
+        assert_eq!(
+            counted,
+            (total.live, total.dialing),
+            "the pool's counts are those of the far ends: {told}"
+        );
         for host in &stats.hosts {
             let there = self.dials.counts(host.origin.trim_start_matches("http://"));
             assert_eq!((host.idle + host.active, host.dialing), (there.live, there.dialing), "{host}");

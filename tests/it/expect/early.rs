@@ -104,7 +104,7 @@ async fn a_refusal_that_waits_for_the_content_is_told_that_none_comes() {
             let begun = Instant::now();
             let reading = tokio::spawn(async move { response.chunk().await.unwrap().unwrap() });
             tokio::time::sleep(SECOND / 2).await;
-            assert!(!line.is_shut(), "{name}: it has its time");
+            assert!(!line.is_shut(), "{name}: the response still has time");
             if is_held {
                 tokio::time::sleep(SECOND * 10).await;
                 assert!(!line.is_shut(), "{name}");
@@ -112,7 +112,7 @@ async fn a_refusal_that_waits_for_the_content_is_told_that_none_comes() {
             }
             while !line.is_shut() {
                 tokio::time::sleep(SECOND / 10).await;
-                assert!(begun.elapsed() < SECOND * 15, "{name}: it is told nothing");
+                assert!(begun.elapsed() < SECOND * 15, "{name}: the client did not end its direction");
             }
             // The rest of the refusal is read.
             line.say(if framing.contains("chunked") { "3\r\nno!\r\n" } else { "no!" });

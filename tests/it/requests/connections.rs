@@ -291,7 +291,7 @@ async fn nothing_of_another_protocol_goes_out_before_its_time() {
             peer.request()?;
             tell.raise();
             peer.wait(&told)?;
-            assert!(peer.is_silent()?, "{rules}: something went out before the answer");
+            assert!(peer.is_silent()?, "{rules}: bytes were sent before the server agreed");
             peer.send(answer)?;
             assert_eq!(peer.take(4)?, b"ping", "{rules}");
             peer.send("pong")?;

@@ -250,10 +250,12 @@ fn agree(plan: &Plan, wire: &[u8], played: &Played, expected: &Reference) {
             return;
         }
         End::Complete { used } => {
-            assert_eq!(played.error, None, "the reference accepts it: {}", context());
-            assert_eq!(played.left, &wire[used..], "surplus is left alone: {}", context());
+            assert_eq!(played.error, None, "the codec refused what the reference accepts: {}", context());
+            assert_eq!(played.left, &wire[used..], "the surplus stays in the buffer: {}", context());
         }
-        End::Refused => assert!(is_error || !plan.closes, "not refused: {}", context()),
+        End::Refused => {
+            assert!(is_error || !plan.closes, "the codec accepted what the reference refuses: {}", context())
+        }
         End::Cut => {
             let is_closed = played.error.is_some_and(|error| error.is_closed());
             assert!(is_closed || !plan.closes, "{:?}, though cut off: {}", played.error, context());
@@ -263,10 +265,20 @@ fn agree(plan: &Plan, wire: &[u8], played: &Played, expected: &Reference) {
     match played.verdict {
         Verdict::Close(reasons) if !is_error => {
             let is_lenient = reasons.contains(CloseReason::Lenient);
-            assert!(is_lenient || !expected.is_framed_leniently, "forgiven unnoticed: {}", context());
-            assert!(!is_lenient || expected.is_lenient, "there is nothing to forgive: {}", context());
+            assert!(
+                is_lenient || !expected.is_framed_leniently,
+                "the codec does not report the leniency: {}",
+                context()
+            );
+            assert!(
+                !is_lenient || expected.is_lenient,
+                "the codec reports a leniency that it did not need: {}",
+                context()
+            );
         }
-        Verdict::Reuse => assert!(!expected.is_framed_leniently, "forgiven and reused: {}", context()),
+        Verdict::Reuse => {
+            assert!(!expected.is_framed_leniently, "the connection is reused after a leniency: {}", context())
+        }
         _ => {}
     }
 }

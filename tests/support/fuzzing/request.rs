@@ -18,7 +18,10 @@ pub(super) fn check(request: &RequestHead<'_>) {
     let mut dst = BytesMut::from(BEFORE);
     let result = machine.encode_head(request, &mut dst);
     let expected = Expected::of(request);
-    assert!(expected.is_some() || result.is_err(), "it stands for no message: {request:?}");
+    assert!(
+        expected.is_some() || result.is_err(),
+        "the codec wrote a head that stands for no message: {request:?}"
+    );
     let is_sound = expected.as_ref().is_some_and(|expected| is_sound(request, expected));
     assert!(result.is_ok() || !is_sound, "{result:?}: {request:?}");
     if result.is_err() {
