@@ -69,8 +69,8 @@ impl TlsStream {
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    // Half a record may be half a ticket. On a connection that was never written to it cannot be half an
-                    // answer, because no request was sent.
+                    // Half a record may be half of a session ticket. On a connection that was never written to, it
+                    // cannot be half of a response, because no request was sent.
                     let is_silent = self.records.is_between_records() || !self.records.is_used();
                     return if is_silent { Look::Silent } else { Look::Spoke };
                 }

@@ -1,9 +1,9 @@
 //! Failing hosts: how many dials are made to a host after dials to it failed, and which requests share a failure.
 //!
-//! Invariants: while a host is failing, waiting requests begin one dial at a time, and every request that waits for
-//! the host shares its outcome; a dial that succeeds forgives every failure before it; and where a waiting period is
-//! set, no such dial begins before the period is over. One exception: a request whose reused connection died has the
-//! room of that connection, and dials at once.
+//! Invariants: while a host is failing, waiting requests begin one dial at a time, and every request that waits
+//! for the host shares its outcome; a dial that succeeds forgives every failure before it; and where a waiting
+//! period is set, no such dial begins before the period is over. One request is an exception: a request whose
+//! reused connection died has the room of that connection, and dials at once.
 
 use std::time::{Duration, Instant};
 

@@ -47,7 +47,7 @@ pub(super) struct Host<K: Kinds> {
     pub(super) key: K::Key,
     pub(super) shelves: Shelves<K>,
     pub(super) waiting: u32,
-    /// Connections in a row that the host closed after one response each.
+    /// Number of connections in a row that the host closed after one response each.
     pub(super) short_lived: u8,
     /// Why the connections of the host may not be kept for a while.
     pub(super) suspicion: Suspicion,
@@ -72,7 +72,7 @@ pub(super) struct Host<K: Kinds> {
     pub(super) is_ahead_paused: bool,
     /// Time at which the dials of the host are considered again.
     pub(super) wake: Option<Instant>,
-    /// Failed dials since the last that succeeded.
+    /// Record of the failed dials since the last dial that succeeded.
     pub(super) failing: Option<Box<Failing<K::Failure>>>,
 }
 

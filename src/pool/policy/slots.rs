@@ -10,8 +10,7 @@ pub(crate) struct Slots<T> {
     vacant: Vec<u32>,
 }
 
-/// Numbered rows, in chunks whose size doubles up to a limit, so that little memory is reserved for rows that are not
-/// there.
+/// Numbered rows, in chunks whose size doubles up to a limit, so that little memory is reserved for future rows.
 #[derive(Debug)]
 pub(crate) struct Rows<T> {
     chunks: Vec<Vec<T>>,
