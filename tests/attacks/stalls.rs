@@ -569,7 +569,8 @@ async fn a_19_reset_behind_a_complete_response() {
                     let expected = if complete.status() == 204 { "" } else { "hello" };
                     assert_eq!(within(20, complete.text()).await.unwrap(), expected);
                 }
-                // At once, because the kernel may have discarded unread bytes.
+                // This may happen if the reset comes at once, because the kernel may then have discarded unread
+                // bytes.
                 Err(error) => assert_eq!((path, error.kind()), ("/now", ErrorKind::ConnectionLost)),
             }
             if path == "/later" {

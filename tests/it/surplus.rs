@@ -284,7 +284,7 @@ async fn a_close_behind_line_ends_is_a_close() {
     assert_eq!(closed(&client, DropReason::PeerClosed), 2);
 }
 
-/// A stream of line ends counts as surplus past a limit between two responses, in whatever pieces they come.
+/// Line ends between two responses count as surplus if there are more than a limit, in whatever pieces they come.
 #[tokio::test(start_paused = true)]
 async fn endless_line_ends_end_the_connection() {
     for step in [1, 7, 300, MOST, MOST + 1] {

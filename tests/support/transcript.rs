@@ -71,7 +71,7 @@ pub struct Exchange {
     steps: Vec<(usize, Step)>,
     expected: Vec<(usize, Expected)>,
     is_reused: bool,
-    /// Number of the line in the file.
+    /// Number of the line of the `reused` directive in the file.
     verdict: usize,
 }
 

@@ -46,7 +46,7 @@ async fn rule_14_a_dial_ahead_to_a_black_hole_gives_way_at_once() {
     };
     assert!(took < SECOND, "{took:?}");
     assert_eq!((dials.begun(), dials.total().peak), (2, 1));
-    // `warm` succeeds: the limit leaves no room.
+    // `warm` succeeds without a dial, because the limit leaves no room.
     let (dials, client) = bench(|client| client.max_connections(1));
     let warmed = tokio::spawn({
         let client = client.clone();
