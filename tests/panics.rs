@@ -536,7 +536,7 @@ fn a_listener_whose_waker_panics_costs_no_request_anything() {
     }
 }
 
-/// The dial fails, and all waiters are told, the first one by a waker that panics.
+/// The dial fails, and all waiters get its error, although the waker of the first one panics.
 #[test]
 fn a_failure_reaches_all_though_a_waker_panics() {
     block_on(async {

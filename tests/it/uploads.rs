@@ -1,6 +1,6 @@
-//! Bodies of requests: how each kind is framed, that an announced length is kept exactly, that content is not buffered,
-//! and what files, other bodies and HTTP/1.0 servers get. These tests hold the sentences of the manual's page on
-//! uploads.
+//! Bodies of requests: how each kind is framed, that an announced length is kept exactly, that content is not
+//! buffered, and what files, other bodies and HTTP/1.0 servers get. These tests prove the statements of the
+//! manual's page on uploads.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 

@@ -304,7 +304,8 @@ async fn a_success_never_stops_the_upload() {
     }
 }
 
-/// A 2xx does not stop an upload of one piece either, of which the server took a part.
+/// R-9112-9.5-4: a refusal also stops an upload of one piece of which the server has taken a part. The rest of the
+/// piece is not sent.
 #[tokio::test(start_paused = true)]
 async fn a_piece_that_was_begun_is_not_ended_after_a_refusal_r_9112_9_5_4() {
     for is_known in [true, false] {

@@ -203,8 +203,8 @@ fn rule_07_two_givers_and_a_waiter_that_leaves_lose_nothing() {
     });
 }
 
-/// The waiter is dropped after a number of polls. What it was given unseen, or had already taken, goes on to the next
-/// waiter.
+/// The waiter is dropped after a number of polls. A gift that it was given and has not seen, or has already taken,
+/// goes to the next waiter.
 #[test]
 fn rule_07_a_waiter_dropped_at_any_point_passes_on_what_it_was_given() {
     for polls in 0..3 {
