@@ -47,7 +47,7 @@ fn times(is_quick: bool) {
         ("decode 64 KiB in chunks of 64 bytes", &chunked(1 << 16, 64)),
     ] {
         let nanos = median(turn, || {
-            // As after a read, nothing else holds these bytes.
+            // The buffer is the only owner of its bytes, as after a read.
             let mut buf = BytesMut::from(wire);
             decode(&mut machine(), &mut buf);
         });

@@ -136,7 +136,8 @@ impl Kind {
     }
 }
 
-/// One of several senders that send one request after another. They share a client, if their kind has one.
+/// One of several senders. Each sends one request after another. All senders of a kind share its client, if the
+/// kind has one.
 enum Worker {
     Loop { stream: TcpStream, request: Vec<u8>, length: usize },
     Bare { sender: SendRequest<Empty<Bytes>>, uri: Uri },
@@ -482,7 +483,7 @@ fn hold_idle_if_asked() {
     let is_tasks = words.any(|word| word == "task");
     IS_COUNTING.store(true, Ordering::Relaxed);
     let (heap, resident) = runtime(1).block_on(async {
-        // The client and the first connection allocate what is needed only once.
+        // The client and the first connection allocate everything that is needed only once.
         let mut workers = Worker::several(kind, &uri, connections).await;
         workers[0].repeat(1).await;
         let before = (LIVE.load(Ordering::Relaxed), resident());

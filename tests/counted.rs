@@ -1,7 +1,7 @@
 //! Cost of a warm request, counted: allocations, calls of the transport, the memory of a long body, and the memory of a
 //! connection that is idle after one, plain and in TLS.
 //!
-//! One test, because the allocator counts for the whole process.
+//! This file has one test only, because the allocator counts for the whole process.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 

@@ -1,4 +1,4 @@
-//! A process that runs out of descriptors: its own shortage is not blamed on the host.
+//! A process that runs out of descriptors: the pool does not count the shortage as a failure of the host.
 //!
 //! The test starts itself again as a process with a low limit, because the limit holds for the whole process.
 
@@ -76,7 +76,7 @@ fn with_few_descriptors(url: &str) {
     });
 }
 
-/// The failure comes in every way in which it can come, and wrapped in other errors.
+/// Each kind of failure is returned, by itself and wrapped in other errors.
 #[tokio::test]
 async fn a_shortage_of_this_process_fails_one_request_and_is_forgotten() {
     for code in SHORTAGES {

@@ -1,4 +1,4 @@
-//! Files that stay open. One test, because it counts the open files of the whole process.
+//! Files that stay open. This file has one test only, because it counts the open files of the whole process.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test")]
 

@@ -1,5 +1,5 @@
-//! Code of the caller that panics: transports, wakers, hooks. A panic may end the request that it belongs to, and costs
-//! no other request anything: every slot is freed, and every waiter is served.
+//! Code of the caller that panics: transports, wakers, hooks. A panic may end the request that it belongs to, and
+//! affects no other request: every slot is freed, and every waiter is served.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -162,7 +162,7 @@ impl Bench {
         self.until("nothing is under way", |total| (total.active, total.dialing, total.waiting) == (0, 0, 0))
             .await;
         self.client.pool().close_idle();
-        self.until("all are closed", |total| (total.idle, total.active) == (0, 0)).await;
+        self.until("all connections are closed", |total| (total.idle, total.active) == (0, 0)).await;
         let total = self.total();
         assert_eq!(total.opened, total.closed_total(), "{what}: {total}");
         assert_eq!(self.switches.live.load(Ordering::SeqCst), 0, "{what}: transports");
@@ -236,7 +236,7 @@ fn a_connection_that_is_replaced_frees_its_slot_though_its_close_panics() {
                     *bench.switches.finds.lock().unwrap() = Some(Look::Closed);
                 }
                 let first = bench.get("http://x.test/").await;
-                assert!(first.unwrap_err().is_panic(), "the request that it belongs to ends");
+                assert!(first.unwrap_err().is_panic(), "the request that the panic belongs to ends");
                 bench.assert_sound().await;
             });
         }
@@ -258,7 +258,7 @@ fn a_connection_whose_look_panics_frees_its_slot() {
     }
 }
 
-/// Connections that the pool closes by itself: requests under way are not concerned.
+/// A panic in a close by the pool itself does not affect the requests under way.
 #[test]
 fn what_the_pool_closes_for_another_host_costs_that_one_nothing() {
     for misdeed in MISDEEDS {
@@ -321,7 +321,7 @@ fn a_shutdown_comes_to_its_end_though_each_close_panics() {
                 assert_eq!(response.bytes().await.unwrap_err().kind(), handclasp::ErrorKind::Shutdown);
             }
             for request in waiting {
-                assert!(request.await.is_err(), "its send fails");
+                assert!(request.await.is_err(), "the sending of the request fails");
             }
         });
     }
@@ -346,7 +346,7 @@ fn the_reaper_goes_on_though_each_close_panics() {
             assert_eq!(
                 total.closed(DropReason::IdleTimeout),
                 20,
-                "none went for the end of its reaper: {total}"
+                "no connection was closed as RuntimeGone: {total}"
             );
             bench.assert_sound().await;
         });
@@ -415,7 +415,7 @@ impl Drop for Wild {
 fn poll_wild<F: Future>(work: Pin<&mut F>, wakes: bool) -> (Poll<F::Output>, std::sync::Weak<Wild>) {
     let (waker, wild) = Wild::waker(wakes);
     let polled = work.poll(&mut Context::from_waker(&waker));
-    // Where the pool holds no copy, this one is the last.
+    // If the pool holds no copy, this copy is the last one.
     let _ = catch_unwind(AssertUnwindSafe(|| drop(waker)));
     (polled, wild)
 }
@@ -436,8 +436,8 @@ fn a_waiter_whose_waker_panics_holds_nobody_up() {
                 assert!(request.await.unwrap());
             }
             assert!(elsewhere.await.unwrap());
-            // The request is served when it is polled again, and ends where the panic is its own: its waker is dropped
-            // by then.
+            // The request is served when it is polled again. It ends with the panic only if its own waker caused
+            // the panic. Its waker is dropped by then.
             let outcome =
                 tokio::spawn(async move { within(wild).await.unwrap().bytes().await.is_ok() }).await;
             assert!(if wakes { outcome.unwrap() } else { outcome.unwrap_err().is_panic() });
@@ -449,7 +449,8 @@ fn a_waiter_whose_waker_panics_holds_nobody_up() {
 #[test]
 fn a_waiter_that_leaves_leaves_the_queue_though_its_waker_panics() {
     block_on(async {
-        let bench = Bench::new(Misdeed::Close, "it leaves", |client| client.max_connections(1));
+        let bench =
+            Bench::new(Misdeed::Close, "the request leaves the queue", |client| client.max_connections(1));
         let first = bench.client.get("http://x.test/bytes/10000000").send().await.unwrap();
         for _ in 0..3 {
             let mut wild = Box::pin(bench.client.get("http://x.test/").send());
@@ -535,7 +536,7 @@ fn a_listener_whose_waker_panics_costs_no_request_anything() {
     }
 }
 
-/// The dial fails, and all waiters are told, the first one by a waker that panics.
+/// The dial fails, and all waiters get its error, although the waker of the first one panics.
 #[test]
 fn a_failure_reaches_all_though_a_waker_panics() {
     block_on(async {
@@ -586,8 +587,8 @@ fn a_failure_reaches_all_though_a_waker_panics() {
 /// Threads on which the panic hook was called.
 static PANICKED: Mutex<Vec<ThreadId>> = Mutex::new(Vec::new());
 
-/// Returns how often the panic hook is called on this thread during `run`. Where `panic = "abort"` is set, the first call
-/// ends the process.
+/// Returns how often the panic hook is called on this thread during `run`. With `panic = "abort"`, the first call
+/// would end the process.
 fn count_panics(run: impl FnOnce()) -> usize {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {

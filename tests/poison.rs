@@ -53,13 +53,14 @@ enum Misdeed {
 /// The sender of the next request, and the time at which it is sent.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Way {
-    /// The same task, at once.
+    /// The task of the first request, at once.
     OneTask,
     /// One of several tasks that wait for the host's only connection, which is handed to it directly.
     OneSlot,
-    /// The same task, when the misdeed was done and the runtime had time to learn of it.
+    /// The task of the first request, when the misdeed was done and the runtime had time to learn of it.
     Idle,
-    /// The same task, when the misdeed has arrived but the runtime's only thread was blocked meanwhile.
+    /// The task of the first request, when the misdeed has arrived but the runtime's only thread was blocked
+    /// meanwhile.
     Blocked,
 }
 
@@ -76,7 +77,7 @@ struct Book {
     harmed: AtomicUsize,
     /// Requests on a connection that should have been closed.
     astray: AtomicUsize,
-    /// Misdeeds on an idle connection.
+    /// Signal that a misdeed on an idle connection is done.
     done: Signal,
 }
 
@@ -219,7 +220,7 @@ impl Asker {
             if text == "poison" {
                 poisoned += 1;
             } else {
-                assert_eq!(text, target, "a request got the answer to another");
+                assert_eq!(text, target, "a request got the response to another request");
             }
             match &self.cell {
                 Some((misdeed, Way::Idle, book)) => {
@@ -253,14 +254,17 @@ fn prove(misdeed: Misdeed, way: Way) {
     let poisoned = runtime.block_on(within(60, async {
         let poisoned = asker.run(if way == Way::OneSlot { TASKS } else { 1 }).await;
         // The server's counts may follow a little later.
-        until("it has counted", || book.harmed.load(Ordering::SeqCst) >= poisoned).await;
+        until("the server has counted the harmed requests", || {
+            book.harmed.load(Ordering::SeqCst) >= poisoned
+        })
+        .await;
         poisoned
     }));
 
     let total = total(&client);
     let cell = format!("{misdeed:?}, {way:?}: {total}");
     // Responses: none is wrong except for those that could not be told from poison.
-    assert_eq!(book.astray.load(Ordering::SeqCst), 0, "used after the poison: {cell}");
+    assert_eq!(book.astray.load(Ordering::SeqCst), 0, "a connection was used after the poison: {cell}");
     assert_eq!(poisoned, book.harmed.load(Ordering::SeqCst), "wrong responses: {cell}");
     let is_avoidable = misdeed.is_once() || matches!(way, Way::Idle | Way::Blocked);
     assert!(!is_avoidable || poisoned == 0, "{poisoned} wrong responses: {cell}");
@@ -306,7 +310,8 @@ fn rule_21_surplus_in_the_same_write_reaches_nobody() {
     }
 }
 
-/// That poison cannot be told from the right response. But the right response follows it, so that there is surplus.
+/// The client cannot tell this poison from the right response. But the right response follows as surplus, so the
+/// connection is closed.
 #[test]
 fn rule_21_surplus_that_meets_the_next_request_harms_one_and_ends_the_connection() {
     for misdeed in [Misdeed::LateSurplus(SOON), Misdeed::LateSurplus(LATER), Misdeed::SurplusOnceAsked] {
@@ -328,7 +333,8 @@ fn rule_23_what_came_while_a_connection_was_idle_is_seen_before_the_next_request
     }
 }
 
-/// The server closes before the look, between look and write, or after the write: a request that may be sent again is.
+/// The server closes before the look, between look and write, or after the write. A request that may be sent again
+/// is sent again.
 #[test]
 fn rule_27_a_close_at_any_moment_is_no_error() {
     for pause in [AT_ONCE, SOON, LATER] {
@@ -513,7 +519,7 @@ async fn rule_21_surplus_reaches_nobody_in_a_hundred_thousand_requests() {
     within(300, get_all(&client, server.address, REQUESTS)).await;
     let total = total(&client);
     let counted = (answered.load(Ordering::SeqCst), astray.load(Ordering::SeqCst));
-    assert_eq!(counted, (REQUESTS, 0), "nothing was sent twice, nor behind the poison: {total}");
+    assert_eq!(counted, (REQUESTS, 0), "no request was sent twice or after the poison: {total}");
     let poisoned = (REQUESTS / EACH) as u64;
     assert_eq!((total.requests, total.opened), (REQUESTS as u64, poisoned), "{total}");
     assert_eq!(
@@ -548,7 +554,7 @@ async fn against_servers_that_close(client: &Client, asked: usize) -> usize {
             Ok(())
         });
         within(300, get_all(client, server.address, REQUESTS / SERVERS)).await;
-        assert_eq!(answered.load(Ordering::SeqCst), REQUESTS / SERVERS, "each was answered once");
+        assert_eq!(answered.load(Ordering::SeqCst), REQUESTS / SERVERS, "each request was answered once");
     }
     let (total, lost) = (total(client), lost.load(Ordering::SeqCst));
     assert!(total.requests as usize >= REQUESTS + lost, "{lost} lost: {total}");

@@ -100,7 +100,7 @@ async fn a_post_whose_first_write_fails_inside_tls_is_not_sent_again() {
         }));
         let body = if is_resent { "" } else { "content" };
         let outcome = within(20, client.request(method, server.url("/next")).body(body).send()).await;
-        assert!(trap.0.lock().unwrap().is_none(), "it was sprung");
+        assert!(trap.0.lock().unwrap().is_none(), "the trap has run its function");
         if is_resent {
             assert_eq!(outcome.unwrap().text().await.unwrap(), "/next");
             assert_eq!(server.requests_per_connection(), [1, 1]);

@@ -6,7 +6,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-#[allow(dead_code, reason = "only the wires are used here")]
+#[allow(dead_code, reason = "this test uses only the wires of the cases")]
 #[path = "support/conformance.rs"]
 mod conformance;
 #[path = "support/fuzzing/mod.rs"]

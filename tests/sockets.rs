@@ -1,8 +1,8 @@
 //! Requests that are dropped at any point leave no socket open: the test counts the open files of this process, in
 //! which the server runs as well.
 //!
-//! One test, because the files are those of the whole process. `tests/it/cancel.rs` drops requests at every await, in
-//! memory.
+//! This file has one test only, because it counts the files of the whole process. `tests/it/cancel.rs` drops
+//! requests at every await, in memory.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test")]
@@ -79,7 +79,7 @@ fn rule_31_cancelled_requests_leave_no_socket_behind() {
         Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap(),
     ];
     let before = open_files();
-    assert!(before.len() > 5, "they can be counted");
+    assert!(before.len() > 5, "open files can be counted");
     for (runtime, threads) in runtimes.iter().zip([1, 2]) {
         for (name, case) in CASES {
             let mut polls = 0;
@@ -94,7 +94,7 @@ fn rule_31_cancelled_requests_leave_no_socket_behind() {
     }
 }
 
-/// Drops the work after this many polls. Whether it had ended by then.
+/// Drops the work after this many polls. Returns whether the work had ended by then.
 fn drop_after(
     runtime: &Runtime,
     bench: &Bench,

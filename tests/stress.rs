@@ -10,13 +10,15 @@
 //!
 //! In every round:
 //!
-//! - Every request on a runtime that is driven ends, and none fails, unless its server broke it off. A runtime that parks
-//!   parks on until they have ended.
-//! - None of them waits much longer than the others: [`Stage::longest_wait`]. What stands before a request are a few dozen
-//!   others of some milliseconds each, in turn, and slots of a parked runtime, which are free after the connect timeout.
+//! - Every request on a runtime that is driven ends, and none fails, unless its server broke it off. A parked
+//!   runtime stays parked until these requests have ended.
+//! - No request waits much longer than the others: [`Stage::longest_wait`]. A request waits for a few dozen
+//!   others, which take some milliseconds each, and for slots of a parked runtime, which are free after the
+//!   connect timeout.
 //! - At no time are there more connections than the limits allow.
 //! - Dials stay in proportion to requests: [`Round::most_dials`].
-//! - In the end nothing is idle, active, being dialed or waiting, no socket is open at the server, and no task is left.
+//! - At the end nothing is idle, active, being dialed or waiting, no socket is open at the server, and no task is
+//!   left.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -51,7 +53,8 @@ const ROUND: Duration = Duration::from_secs(4);
 
 /// Longest time, in nanoseconds, for which a runtime of this round that should run did not.
 ///
-/// The machine may have other work. What a request waits for such a runtime says nothing of the pool.
+/// The machine may have other work. The time that a request waits for a stalled runtime says nothing about the
+/// pool.
 static STALL: AtomicU64 = AtomicU64::new(0);
 
 fn stall() -> Duration {
@@ -295,7 +298,7 @@ impl Stage {
         });
     }
 
-    /// Sends one request and lets it end or cancels it. One of both must happen in time.
+    /// Sends one request, and lets it end or cancels it. Fails if neither happens in time.
     async fn request(&self, rng: &mut Rng, who: &str) {
         let (plan, cancel) = (Plan::draw(rng, &self.round), rng.below(100) < self.round.cancelled);
         let how = if cancel { rng.below(3) } else { 9 };
@@ -318,7 +321,7 @@ impl Stage {
         match outcome {
             Ok(Ok(())) => {}
             Ok(Err(_)) if plan.is_broken_off || !is_driven => {}
-            // The dial of this runtime was taken for one that nobody drives, because nobody did.
+            // The pool gave up the dial of this runtime as overdue, because the machine did not run the runtime.
             Ok(Err(error)) if stall() >= CONNECT && error.chain().to_string().contains("is not running") => {}
             Ok(Err(error)) => {
                 let chain = error.chain().to_string();
@@ -348,8 +351,8 @@ impl Stage {
         Ok(())
     }
 
-    /// Plays a runtime that begins dials and joins queues, and then is not driven for a while. It parks with no connection in
-    /// use, because nobody may take that away.
+    /// Plays a runtime that begins dials and joins queues, and then is not driven for a while. No connection is in
+    /// use while the runtime is parked, because the pool takes no connection away from a request that uses it.
     fn park(self: &Arc<Self>) {
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         let mut rng = self.rng(1_000);
@@ -389,7 +392,7 @@ impl Stage {
         }
     }
 
-    /// Plays runtimes that end in the middle of everything.
+    /// Plays runtimes that end while requests and dials are under way.
     fn die(self: &Arc<Self>) {
         let mut rng = self.rng(2_000);
         while !self.is_over() {

@@ -104,7 +104,7 @@ async fn the_spans_of_a_cold_and_a_warm_request_are_exact() {
     }
 }
 
-/// What forbids the reuse of a connection stands in the span of the request and in the pool's event, as one sentence.
+/// The sentence that says why a connection cannot be reused is in the span of the request and in the pool's event.
 #[tokio::test(start_paused = true)]
 async fn the_reason_that_forbids_reuse_is_in_the_span_and_in_the_event() {
     for (reply, why) in [
@@ -245,7 +245,7 @@ async fn the_spans_of_a_request_that_was_sent_again_are_exact() {
         (request.field("handclasp.connection.id"), request.field("handclasp.connection.reused")),
         (Some("2"), Some("false"))
     );
-    assert_eq!(request.field("error.type"), None, "it went well in the end");
+    assert_eq!(request.field("error.type"), None, "the span of a request that succeeded has no error");
     assert!(timings.connect.is_some());
 }
 
@@ -344,7 +344,7 @@ async fn a_dial_that_no_request_waits_for_ends_its_own_spans() {
     assert_eq!(client.pool().stats().total.opened, 1);
 }
 
-/// A subscriber that is set or removed during a request, and a span of the caller's around the request.
+/// A subscriber is set or removed during a request, and the caller has a span around the request.
 #[tokio::test(start_paused = true)]
 async fn spans_stand_under_a_span_of_the_caller() {
     let (recorder, _guard) = Recorder::start();

@@ -1,4 +1,4 @@
-//! Where a connection leads, and which way it takes.
+//! Destinations of connections, and the ways to them.
 
 use std::fmt;
 use std::sync::Arc;

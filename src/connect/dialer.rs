@@ -48,8 +48,8 @@ impl Default for ConnectConfig {
         Self {
             // The default of resolv.conf for one name server.
             dns_timeout: Duration::from_secs(5),
-            // Room for a lost SYN in each phase, which is sent again after 1 s and 3 s. Go's transport allows 10 s for TLS
-            // alone.
+            // Leaves time for a lost SYN in each phase: the kernel sends a SYN again after 1 s and after 3 s. Go's
+            // transport allows 10 s for TLS alone.
             connect_timeout: Duration::from_secs(10),
             // > The time to wait between connection attempts in the absence of RTT data. Recommended to be 250
             // > milliseconds.

@@ -32,10 +32,10 @@ struct Failure {
 pub(crate) enum Scope {
     /// Every other dial to the same destination.
     Host,
-    /// None: the next dial to the same destination may succeed.
+    /// No other dial: the next dial to the same destination may succeed.
     Attempt,
-    /// None that is known: this process lacks descriptors, memory, ports or a network, which says nothing about the
-    /// destination.
+    /// No other dial, as far as is known: this process lacks descriptors, memory, ports or a network, which says
+    /// nothing about the destination.
     Shortage,
     /// Every other dial on the same runtime, to any destination.
     Runtime,

@@ -1,9 +1,9 @@
 //! The happy-eyeballs race: which address is tried next, and when.
 //!
-//! Pure: the race knows neither sockets nor the clock. `now` goes in, and what to do comes out. The caller starts the
-//! attempts that it is told to start, reports those that fail, and drops the race when one succeeds. Invariants: each
-//! address is started at most once, in order; at most [`MAX_IN_FLIGHT`] attempts run; and the race is exhausted only when
-//! every address was started and has failed.
+//! Pure: the race knows neither sockets nor the clock. The caller passes the time, and gets the next step. The
+//! caller starts the attempts that it is told to start, reports those that fail, and drops the race when one
+//! succeeds. Invariants: each address is started at most once, in order; at most [`MAX_IN_FLIGHT`] attempts run;
+//! and the race is exhausted only when every address was started and has failed.
 //!
 //! An example with three addresses and a delay of 250 ms. The second attempt is refused at 280 ms, while the first runs:
 //!
@@ -43,7 +43,7 @@ pub(crate) struct Race {
     delay: Duration,
 }
 
-/// What to do next.
+/// Next step of a race.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
     /// Start this attempt, and ask again.
@@ -62,7 +62,7 @@ impl Race {
         Self { order: interleave(addresses), started: 0, running: Vec::new(), due: None, delay }
     }
 
-    /// Returns what to do at `now`.
+    /// Returns the next step at the time `now`.
     pub(crate) fn step(&mut self, now: Instant) -> Step {
         let Some(&address) = self.order.get(self.started) else {
             return if self.running.is_empty() { Step::Exhausted } else { Step::Wait };

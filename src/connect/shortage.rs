@@ -6,7 +6,7 @@ use std::error::Error as StdError;
 use std::io;
 use std::sync::Arc;
 
-/// What this process lacks.
+/// Kind of resource that this process lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shortage {
     /// Descriptors, buffers or memory.
@@ -33,7 +33,7 @@ pub(super) fn is_shortage(error: &(dyn StdError + 'static)) -> bool {
     while let Some(error) = next {
         let io = error.downcast_ref::<io::Error>();
         let io = io.or_else(|| error.downcast_ref::<Arc<io::Error>>().map(|error| &**error));
-        // The error that an `io::Error` wraps is not its source, so that it is looked at by itself.
+        // The source of an `io::Error` is not the error that it wraps, so both are looked at.
         let wrapped = io.and_then(io::Error::get_ref);
         if io.is_some_and(|io| shortage(io).is_some()) || wrapped.is_some_and(|inner| is_shortage(inner)) {
             return true;

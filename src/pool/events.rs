@@ -23,12 +23,12 @@ use super::policy::reasons::DropReason;
 pub struct PoolEvent {
     /// Time of the event, by tokio's clock.
     pub at: Instant,
-    /// What happened.
+    /// Kind of the event.
     pub kind: PoolEventKind,
     route: Arc<Route>,
 }
 
-/// What happened in a pool.
+/// Kind of a pool's event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum PoolEventKind {
@@ -65,8 +65,8 @@ pub enum PoolEventKind {
         id: u64,
         /// Why the pool closed it.
         reason: DropReason,
-        /// What forbade the reuse of the connection, as a sentence, where the HTTP exchange on it found that;
-        /// otherwise `None`.
+        /// Sentence that says what forbade the reuse of the connection, if the HTTP exchange on the connection
+        /// found that. Otherwise `None`.
         why: Option<&'static str>,
     },
     /// A request joined the queue.

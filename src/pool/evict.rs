@@ -230,7 +230,7 @@ mod tests {
         let inner = client.pool().inner.clone();
         let (used, taken) = (time::now(), time::now() + DOZE);
         *inner.awake.lock().unwrap() = Awake::an_hour_ago();
-        assert!(inner.has_slept(taken), "a sweep notices");
+        assert!(inner.has_slept(taken), "a sweep notices the suspension");
         for _ in 0..2 {
             assert!(inner.has_slept_since(used, taken));
             assert!(!inner.has_slept_since(taken, taken), "the connection was used since the suspension");

@@ -15,7 +15,7 @@ use std::task::{Context, Poll, Waker};
 
 use super::sync::{Mutex, MutexGuard, PoisonError};
 
-/// One waiter's cell.
+/// The cell of one waiter, into which a connection is delivered.
 #[derive(Debug)]
 pub(crate) struct Cell<G> {
     content: Mutex<Content<G>>,

@@ -1,4 +1,4 @@
-//! What all parts of one pool share: the lock, and the code that carries out what the policy decides.
+//! The parts that everything in one pool shares: the lock, and the code that carries out the policy's decisions.
 //!
 //! Knows nothing of HTTP. Invariant: nothing is awaited, closed, woken, spawned or sent while the lock is held.
 
@@ -27,7 +27,7 @@ use crate::connect::{DialError, Dialer};
 use crate::time::{self, Awake};
 use crate::trace::Setup;
 
-/// What all handles, leases, dials and reapers of one pool share.
+/// The state that all handles, leases, dials and reapers of one pool share.
 #[derive(Debug)]
 pub(crate) struct PoolInner {
     state: Mutex<State>,
@@ -276,7 +276,7 @@ impl PoolInner {
         reaper::start(self, &runtime, deadline, wake);
     }
 
-    /// Carries out what the policy decided. No lock is held.
+    /// Carries out the policy's actions. No lock is held.
     #[inline]
     pub(super) fn perform(self: &Arc<Self>, actions: Actions) {
         if !actions.is_empty() {
@@ -284,7 +284,7 @@ impl PoolInner {
         }
     }
 
-    /// Carries out what the policy decided. `warm` are the cells that are told of the outcomes of new dials, and
+    /// Carries out the policy's actions. `warm` are the cells that are told of the outcomes of new dials, and
     /// `failure` is the error that failed waiters get. Without `failure`, they get the error of a shutdown.
     pub(super) fn perform_all(
         self: &Arc<Self>,
@@ -359,5 +359,5 @@ impl PoolInner {
 /// Fractional part of the golden ratio.
 const GOLDEN: f64 = 0.618_033_988_749_894_9;
 
-/// Largest part of the maximum lifetime that is drawn off for a connection.
+/// Largest fraction of the maximum lifetime by which a connection's own lifetime is shorter.
 const JITTER: f64 = 0.1;

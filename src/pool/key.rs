@@ -23,7 +23,7 @@ pub(crate) struct Route {
     host: u16,
     port: u16,
     https: bool,
-    /// Requests with different tags share no connection.
+    /// Isolation tag. Requests with different tags share no connection.
     tag: Option<Arc<str>>,
 }
 

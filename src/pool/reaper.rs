@@ -67,8 +67,8 @@ impl PoolInner {
         }
     }
 
-    /// Does what is due. Returns when to come back, or `None` if nothing is left to do and the reaper's entry was
-    /// removed.
+    /// Does the work that is due. Returns the time of the next look, or `None` if nothing is left to do and the
+    /// reaper's entry was removed.
     fn reap(self: &Arc<Self>, runtime: &Runtime, sweep: Instant) -> Option<Instant> {
         loop {
             let now = time::now();

@@ -29,7 +29,7 @@ pub(super) struct State {
     pub(super) reapers: Vec<reaper::Entry>,
     /// Connections that were made and not closed yet, by their numbers.
     pub(super) live: BTreeMap<u64, Arc<Fixed>>,
-    /// Dials under way. A dial that is not here was given up.
+    /// Dials under way. A dial that is missing here was given up or has not begun.
     pub(super) dials: BTreeMap<u64, Dialing>,
     /// Whether new dials are refused.
     pub(super) is_stopped: bool,
@@ -241,7 +241,8 @@ impl Locked<'_> {
         }
         #[cfg(not(debug_assertions))]
         drop(state);
-        // These wakers belong to other tasks than the one that held the lock, so their panics end here.
+        // The calls below may run wakers of other tasks than the one that held the lock, so their panics are
+        // caught here.
         contained(|| drop(trash));
         if let Some(log) = told {
             contained(|| log.tell());

@@ -70,10 +70,10 @@ pub struct HostStats {
     /// Number of handshakes that reuse made unnecessary: requests whose response began on a connection that had
     /// carried another request before.
     pub handshakes_saved: u64,
-    /// Time that those handshakes would have taken at least. Each counts the shortest handshake (TCP, proxy and TLS)
-    /// seen to the host by then.
+    /// Least time that reuse saved: each saved handshake counts as long as the shortest handshake (TCP, proxy and
+    /// TLS) that was made to the host until then.
     ///
-    /// The time adds up over requests. Where many requests run in parallel, their sum can be longer than the time
+    /// The time is a sum over all requests. If many requests run in parallel, the sum can be longer than the time
     /// that has passed.
     pub time_saved: Duration,
     /// Number of dials that failed.

@@ -58,7 +58,7 @@ struct Runtimes {
     resolvers: Mutex<Vec<(runtime::Id, RuntimeResolver)>>,
 }
 
-/// Where the configuration comes from.
+/// Source of the configuration.
 enum Source {
     /// The system's files.
     System,

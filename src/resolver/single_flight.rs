@@ -91,7 +91,7 @@ impl SingleFlight {
     }
 }
 
-/// What a task that asks for a name has to do.
+/// Role of a task that asks for a name.
 enum Role {
     /// Poll the lookup: the one that an earlier leader left, or a new one.
     Leader(Option<Resolving>),

@@ -63,7 +63,8 @@ const COMPLETE: [(Method, &str, &str); 6] = [
     (Method::GET, "HTTP/1.1 304 Not Modified\r\ntransfer-encoding: chunked\r\n\r\n", ""),
 ];
 
-/// The surplus came with the response: it is seen, never delivered, and the connection is closed.
+/// The surplus came with the response. The client notices the surplus, never delivers it, and closes the
+/// connection.
 async fn surplus_with_the_response(
     method: Method,
     response: &'static str,
@@ -282,8 +283,9 @@ async fn rule_25_illegal_body_behind_a_bodyless_response_a_28() {
     }
 }
 
-/// An interim response has no body, whatever its fields say: the next bytes are the next head. If they are none, that
-/// is an error; if they are one, it is the response, and the server's own response is surplus.
+/// An interim response has no body, whatever its fields say: the next bytes are the next head. If these bytes are
+/// no head, the response fails. If they are a head, they are the response, and the server's real response is
+/// surplus.
 #[tokio::test]
 async fn a_28_illegal_body_behind_an_interim_response() {
     const INTERIM: &str =
@@ -338,7 +340,7 @@ async fn play(wire: &[u8], limits: Limits) -> Result<(Response, Client), (Error,
     match read {
         Ok(()) => Ok((response.take().unwrap(), client)),
         Err(error) => {
-            assert!(!is_kept, "kept after {error}");
+            assert!(!is_kept, "the connection was kept after {error}");
             Err((error, client))
         }
     }
@@ -410,7 +412,7 @@ async fn a_29_response_splitting() {
         (&response.headers()["x"], &response.headers()["y"]),
         (&"a".parse().unwrap(), &"b".parse().unwrap())
     );
-    assert_eq!(client.pool().stats().total.opened, 2, "not used again after a bare LF");
+    assert_eq!(client.pool().stats().total.opened, 2, "a connection with a bare LF was used again");
 }
 
 /// The error comes at once, although the server keeps the connection open and is silent.
@@ -528,8 +530,8 @@ async fn tunnel(answer: String) -> (Server, Client, Result<Response, Error>) {
     (server, client, outcome)
 }
 
-/// Through the client: bytes after the 2xx belong to the tunnel and are never a response. (Proxies are not offered: the
-/// caller opens a tunnel.)
+/// Through the client: bytes after the 2xx belong to the tunnel and are never a response. The client offers no
+/// proxies, so the caller opens the tunnel.
 #[tokio::test]
 async fn a_56_leftover_bytes_come_out_of_the_tunnel() {
     for fields in ["", "content-length: 45\r\n", "transfer-encoding: chunked\r\n", "connection: close\r\n"] {
@@ -582,7 +584,7 @@ async fn a_56_plaintext_before_the_handshake_fails_it() {
     let connection = within(20, outcome.unwrap().upgrade()).await.unwrap();
     let tls = tokio_rustls::TlsConnector::from(std::sync::Arc::new(config));
     let shaken = tls.connect("origin.test".try_into().unwrap(), connection);
-    let error = within(20, shaken).await.expect_err("that was no handshake");
+    let error = within(20, shaken).await.expect_err("the plaintext was taken for a handshake");
     assert_eq!(error.kind(), io::ErrorKind::InvalidData);
     assert_gone(&client, 1);
 }
@@ -656,8 +658,9 @@ fn a_57_connect_has_no_content() {
     assert_eq!(machine.encode_data(1, &mut out), Err(Misuse::MoreThanPromised));
 }
 
-/// Statements about the length that others read otherwise: refused, and the connection is closed; or read in the one way
-/// in which it cannot be used again. The cases of the corpus are in tests/conformance.rs, groups framing-cl-te and framing-te.
+/// Heads whose length other software reads differently. They are refused and the connection is closed, or they are
+/// read in a way after which the connection cannot be used again. The cases of the corpus are in
+/// tests/conformance.rs, groups framing-cl-te and framing-te.
 #[tokio::test]
 async fn a_58_ambiguous_framing() {
     use ProtocolError::{
@@ -712,7 +715,8 @@ async fn a_58_ambiguous_framing() {
         assert_protocol(&error, expected, Phase::Wait);
         assert_eq!(client.pool().stats().total.closed(DropReason::Failed), 1, "{fields:?}");
     }
-    // One way to read it, and it is not the attacker's: nothing of what follows is an answer.
+    // These heads are read in one way only, which is not the attacker's. No byte after the response is taken for
+    // another response.
     let mut lenient = Limits::default();
     lenient.leniency.length_with_transfer_encoding = true;
     for (fields, limits) in [
@@ -737,8 +741,8 @@ const BANNERS: [&str; 6] = [
     "\r\n",
 ];
 
-/// A new connection with bytes to read is not used, and not replaced again and again. If the bytes are a response, as
-/// of a server that takes no more connections, the error names it.
+/// A new connection with bytes to read is not used, and not replaced again and again. If the bytes are a response,
+/// such as that of a server which takes no more connections, the error names its status.
 #[tokio::test]
 async fn a_68_server_that_speaks_first_is_not_answered() {
     for banner in BANNERS {
@@ -759,7 +763,7 @@ async fn a_68_server_that_speaks_first_is_not_answered() {
         assert_eq!((error.kind(), error.to_string()), (ErrorKind::Protocol, expected));
         assert_eq!(error.request_written(), Written::Nothing);
         assert_eq!((tally.dials(), tally.written()), (1, 0), "{banner:?}");
-        assert!(tally.read() <= 64, "no more than its first line is read");
+        assert!(tally.read() <= 64, "the client reads only the first line");
         assert_gone(&client, 1);
     }
     // The codec treats bytes before the request's head in the same way.

@@ -102,7 +102,7 @@ async fn a_01_slow_loris_meets_the_deadline_of_the_whole_head() {
     }
 }
 
-/// Fields are bounded by count, by bytes, and in memory by the limit and one read.
+/// Fields are bounded in count and in bytes. Their memory is bounded by the limit plus one read.
 #[tokio::test]
 async fn a_02_endless_header_section_is_cut_off() {
     let long = format!("x: {}\r\n", "a".repeat(5_000));
@@ -177,9 +177,9 @@ fn feed(wire: &[u8], step: usize) -> (Fed, usize) {
     (fed, taken)
 }
 
-/// Each line of a response without an end. The codec's bench counts instructions to show that no byte is scanned twice,
-/// which cannot be seen from outside. Here: the same outcome at the same byte however the bytes come, and bounded
-/// memory.
+/// Each line of a response without an end. The codec's bench counts instructions to show that no byte is scanned
+/// twice, which cannot be seen from outside. This test shows that the outcome comes at the same byte for every way
+/// to cut the bytes, and that memory is bounded.
 #[tokio::test]
 async fn a_03_endless_single_line_is_cut_off() {
     const CHUNKED: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
@@ -282,7 +282,7 @@ async fn a_04_interim_responses_do_not_hold_off_the_deadline() {
     assert!((1..DRIPS).contains(&sent.load(SeqCst)), "{} interim responses", sent.load(SeqCst));
 }
 
-/// Already the first byte cannot begin a response.
+/// The first byte shows that this is no response.
 #[tokio::test]
 async fn a_05_endless_blanks_before_the_status_line_are_refused() {
     for unit in ["\r\n", "\n", " ", "\t", "\0", "\r"] {
@@ -307,8 +307,8 @@ const ENDLESS_CHUNKS: (&str, &str) =
     ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", "10\r\n0123456789abcdef\r\n");
 const ENDLESS_UNTIL_CLOSE: (&str, &str) = ("HTTP/1.1 200 OK\r\n\r\n", "0123456789abcdef");
 
-/// A streaming caller holds the bytes of one read; one that does not read reads nothing; one that drops the body hangs
-/// up.
+/// A caller that streams the body holds the bytes of one read. While the caller does not read, the client reads
+/// nothing. When the caller drops the body, the client closes the connection.
 #[tokio::test]
 async fn a_06_endless_body_streams_in_constant_memory() {
     for (prefix, unit) in [ENDLESS_CHUNKS, ENDLESS_UNTIL_CLOSE] {
@@ -388,7 +388,7 @@ async fn a_07_chunk_extensions_are_bounded_over_the_body() {
         let mut response = within(20, client.get(server.url("/")).send()).await.unwrap();
         let (length, end) = within(20, read_away(&mut response)).await;
         assert_protocol(&end.unwrap_err(), ProtocolError::ChunkExtensionsTooLarge, Phase::Receive);
-        assert_eq!(length, chunks, "so many chunks of one byte pay for their extensions");
+        assert_eq!(length, chunks, "the content of the chunks pays for their extensions");
         assert!(
             tally.read() < unit.len() * (chunks + 1) + LARGEST_READ,
             "R-9110-2.3-2: {} bytes were read",
@@ -406,7 +406,7 @@ async fn a_07_chunk_extensions_are_bounded_over_the_body() {
     let zeros = format!("{HEAD}{}", "0".repeat(100_000));
     for step in [1, 1_000, zeros.len()] {
         let (fed, _) = feed(zeros.as_bytes(), step);
-        assert_eq!(fed.outcome, Err(ProtocolError::ChunkExtensionsTooLarge), "zeros without end, by {step}");
+        assert_eq!(fed.outcome, Err(ProtocolError::ChunkExtensionsTooLarge), "endless zeros, by {step}");
     }
 }
 
@@ -424,8 +424,8 @@ fn a_long_stream_of_signed_chunks_is_read() {
     }
 }
 
-/// The trailer section has the limits of a head, also for a caller that wants the trailers. A caller that does not read
-/// on does not read them.
+/// The trailer section has the limits of a head, also for a caller that wants the trailers. If the caller stops
+/// reading the body, the client does not read the trailers.
 #[tokio::test]
 async fn a_08_endless_trailers_are_cut_off() {
     const HEAD: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n";
@@ -451,7 +451,7 @@ async fn a_08_endless_trailers_are_cut_off() {
                 _ => {
                     drop(response);
                     // The client may read for a while, in case the body ends soon.
-                    until("it is given up", || client.pool().stats().total.active == 0).await;
+                    until("the connection is given up", || client.pool().stats().total.active == 0).await;
                     None
                 }
             };
@@ -566,8 +566,8 @@ async fn a_10_decompression_bomb_is_handed_over_as_it_came() {
     }
 }
 
-/// The codec's bench counts instructions to show that the cost is linear. Here: the same outcome, and memory that does
-/// not grow with the number of pieces.
+/// The codec's bench counts instructions to show that the cost is linear. This test shows that the outcome is the
+/// same, and that memory does not grow with the number of pieces.
 #[tokio::test]
 async fn a_11_many_small_pieces_come_to_the_same() {
     let mut head = String::from("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n");

@@ -178,8 +178,8 @@ async fn a_23_header_names() {
     }
 }
 
-/// The library owns the framing fields: however often and in whatever case the caller sets them, they are written once,
-/// or refused. (The strict reader counts them.)
+/// The library owns the framing fields: however often and in whatever case the caller sets them, they are written
+/// once, or refused. The strict reader counts them.
 #[tokio::test]
 async fn a_23_duplicates_of_framing_fields() {
     let stage = Stage::new();
@@ -228,13 +228,17 @@ async fn a_24_header_values() {
                 let Some(heard) = heard else { continue };
                 let bearer = [b"Bearer ", &value[..]].concat();
                 let (name, expected) = if index == 2 { ("authorization", &bearer) } else { ("x-v", &value) };
-                assert_eq!(heard.values(name), [&expected[..]], "never cut short");
+                assert_eq!(heard.values(name), [&expected[..]], "the value is never cut short");
                 assert_eq!(heard.fields.len(), 2);
             }
         }
         let agent = Client::builder().user_agent(&[b'a', byte, b'b'][..]).build();
         assert_eq!(agent.is_ok(), is_good, "{byte:#04x}");
-        assert_eq!(HeaderValue::from_bytes(&[b'a', byte, b'b']).is_ok(), is_good, "of default_headers");
+        assert_eq!(
+            HeaderValue::from_bytes(&[b'a', byte, b'b']).is_ok(),
+            is_good,
+            "a value of default_headers"
+        );
     }
     for attack in [
         "a\r\nx: y",
@@ -305,7 +309,7 @@ async fn a_25_hosts_and_userinfo() {
             }
         }
         for value in [format!("a{char}b"), format!("a{char}"), format!("{char}a"), format!("a{char}:1")] {
-            // These are in a test of their own below.
+            // These characters have a test of their own: `a_25_colons_and_brackets_in_hosts`.
             if [':', '[', ']'].contains(&char) {
                 continue;
             }
@@ -349,7 +353,7 @@ async fn a_25_colons_and_brackets_in_hosts() {
 #[tokio::test]
 async fn a_25_targets_of_tunnels() {
     let stage = Stage::new();
-    // (Colons and brackets: above.)
+    // Colons and brackets have tests of their own.
     for char in (0..=255).map(char::from).filter(|char| ![':', '[', ']'].contains(char)) {
         for authority in
             [format!("a{char}b:443"), format!("a:4{char}3"), format!("{char}a:443"), format!("a:443{char}")]
@@ -378,7 +382,7 @@ async fn a_25_targets_of_tunnels() {
     }
     for body in [Body::from("x"), Pieces::body(&["x"])] {
         let request = stage.client.request(Method::CONNECT, stage.url("/")).target(authority()).body(body);
-        assert_eq!(stage.send(request).await, None, "bytes of ours before the tunnel");
+        assert_eq!(stage.send(request).await, None, "the client sent bytes before the tunnel began");
     }
 }
 
@@ -386,7 +390,7 @@ async fn a_25_targets_of_tunnels() {
 #[test]
 fn a_25_connect_targets() {
     let headers = HeaderMap::new();
-    // (Colons and brackets: above.)
+    // Colons and brackets have tests of their own.
     for byte in (0..=127u8).filter(|byte| !b":[]".contains(byte)) {
         for target in [
             format!("a{}b:443", byte as char),
@@ -503,7 +507,7 @@ async fn a_72_upload_that_lies_about_its_length() {
         let client = Client::builder().response_timeout(Duration::from_secs(1)).build().unwrap();
         let request =
             client.post(server.url("/")).header("content-length", length).body(Pieces::body(pieces));
-        let error = within(20, request.send()).await.expect_err("it lies");
+        let error = within(20, request.send()).await.expect_err("the announced length is wrong");
         assert_eq!(error.kind(), ErrorKind::Body, "{length}, {pieces:?}: {}", error.chain());
         // A wrong length that is found before a byte was written leaves the connection as it was.
         let is_untouched =
@@ -567,7 +571,9 @@ async fn a_72_body_whose_size_hint_lies() {
         });
         let client = Client::builder().response_timeout(Duration::from_secs(1)).build().unwrap();
         let body = Body::wrap(Hinted { hint, pieces: pieces.to_vec() });
-        let error = within(20, client.post(server.url("/")).body(body).send()).await.expect_err("it lies");
+        let error = within(20, client.post(server.url("/")).body(body).send())
+            .await
+            .expect_err("the announced length is wrong");
         assert_eq!(error.kind(), ErrorKind::Body, "{hint}, {pieces:?}: {}", error.chain());
         let is_untouched =
             error.request_written() == Written::Nothing && client.pool().stats().total.idle == 1;
@@ -594,7 +600,7 @@ async fn a_72_surplus_that_comes_late() {
         let Some(index) = peer.request_head()? else { return Ok(()) };
         peer.request_body(index)?;
         arrived.raise();
-        assert!(peer.take(1).is_err(), "a byte more than promised");
+        assert!(peer.take(1).is_err(), "a byte more than the announced length was sent");
         Ok(())
     });
     let client = Client::builder().response_timeout(Duration::from_secs(5)).build().unwrap();

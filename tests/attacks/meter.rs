@@ -1,7 +1,7 @@
 //! Cost of an attack for the client: the memory that its thread holds, and the calls of its sockets.
 //!
-//! Knows nothing of HTTP. Invariant: memory is counted for each thread, so that neither the servers, which run on
-//! threads of their own, nor tests that run at the same time count.
+//! Knows nothing of HTTP. Invariant: memory is counted for each thread, so that the memory of servers and of other
+//! tests, which have threads of their own, does not count.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -37,7 +37,8 @@ impl Tally {
         Client::builder().connector(move |to| tally.clone().dial(to, false))
     }
 
-    /// Returns a builder of such a client whose connections are used once their server has sent a byte.
+    /// Returns a builder of a client whose connections are counted here, and are used only once their server has
+    /// sent a byte.
     pub(crate) fn patient_client(&self) -> ClientBuilder {
         let tally = self.clone();
         Client::builder().connector(move |to| tally.clone().dial(to, true))

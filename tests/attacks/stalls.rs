@@ -95,7 +95,7 @@ async fn a_15_early_refusal_by_a_server_that_keeps_reading() {
     }
 }
 
-/// The same holds for a server that closes as it answers: after a FIN the response can still be read.
+/// A server that closes as it answers: its response is delivered too, because it can be read after the FIN.
 #[tokio::test]
 async fn a_15_early_response_with_close_and_fin() {
     for status in ["413 Content Too Large", "200 OK", "302 Found"] {
@@ -114,8 +114,8 @@ async fn a_15_early_response_with_close_and_fin() {
     }
 }
 
-/// After a RST the kernel decides whether the response can still be read: it is delivered whole, or the connection was
-/// lost while the request was sent. Nothing in between, and no request is sent again.
+/// After a RST the kernel decides whether the response can still be read: it is delivered whole, or the connection
+/// was lost while the request was sent. There is no third outcome, and no request is sent again.
 #[tokio::test]
 async fn a_15_early_response_with_close_and_reset() {
     for round in 0..10 {
@@ -288,7 +288,7 @@ fn check_fin(wire: &Wire, sent: usize, has_head: bool, content: &[u8], error: Op
     assert!(wire.content.as_bytes().starts_with(content), "{sent} bytes: {content:?}");
     let is_complete = sent == wire.bytes.len() || (wire.is_close_delimited && has_head);
     let Some(error) = error else {
-        assert!(is_complete, "{sent} bytes of {:?} pass for all", wire.bytes);
+        assert!(is_complete, "{sent} bytes of {:?} were taken for a complete response", wire.bytes);
         let whole = if wire.is_close_delimited { sent - wire.head_end() } else { wire.content.len() };
         assert_eq!(content, &wire.content.as_bytes()[..whole]);
         return;
@@ -352,7 +352,7 @@ fn check_reset(wire: &Wire, sent: usize, has_head: bool, content: &[u8], error: 
     let Some(error) = error else {
         assert!(
             sent == wire.bytes.len() && !wire.is_close_delimited,
-            "{sent} bytes of {:?} pass for all",
+            "{sent} bytes of {:?} were taken for a complete response",
             wire.bytes
         );
         assert_eq!(content, wire.content.as_bytes());
@@ -460,12 +460,13 @@ fn a_17_reset_that_a_write_sees_first_leaves_known_lengths_right() {
 #[test]
 fn a_17_reset_that_a_write_sees_first_is_no_clean_end() {
     for part in ["HTTP/1.1 200 OK\r\n\r\nhello", "HTTP/1.1 413 Content Too Large\r\n\r\nhello"] {
-        let error = reset_seen_by_a_write(part, Peer::reset).expect_err("a reset connection is no clean end");
+        let error = reset_seen_by_a_write(part, Peer::reset).expect_err("a reset was taken for a clean end");
         assert_eq!((error.kind(), error.phase()), (ErrorKind::ConnectionLost, Some(Phase::Receive)));
     }
 }
 
-/// The FIN came first, and the RST only answers bytes that the client wrote later: this end is valid.
+/// The FIN came first, and the RST only answers bytes that the client wrote later. The FIN is a valid end of the
+/// response.
 #[test]
 fn a_15_fin_before_the_reset_is_a_clean_end() {
     let end = |peer: &mut Peer| {
@@ -497,7 +498,7 @@ async fn a_18_half_close_by_the_server_retires_the_connection() {
             peer.fin()?;
             done.raise();
             // The server would read another request: none may come.
-            assert!(peer.request()?.is_none(), "a request on a half-closed connection");
+            assert!(peer.request()?.is_none(), "a request came on a half-closed connection");
             Ok(())
         });
         let client = Client::new();
@@ -508,14 +509,15 @@ async fn a_18_half_close_by_the_server_retires_the_connection() {
     }
 }
 
-/// Framing ends a request, and never the close of one direction: some servers take that for a lost client.
+/// The client ends a request by its framing, and never closes its direction, because some servers take that for a
+/// lost client.
 #[tokio::test]
 async fn a_18_the_client_does_not_half_close() {
     let server = Server::start(|peer| {
         while let Some(request) = peer.request()? {
             assert!(
                 !peer.is_closed_within(Duration::from_millis(30))?,
-                "half-closed behind {}",
+                "the client half-closed after {}",
                 request.target
             );
             peer.respond(&request.target)?;
@@ -536,7 +538,8 @@ async fn a_18_the_client_does_not_half_close() {
     assert_eq!(server.connections(), 1);
 }
 
-/// All bytes have come: the RST after them takes nothing back, and the connection is found dead before it is used.
+/// A RST that comes after the whole response does not change the response. The connection is found dead before it
+/// is used again.
 #[tokio::test]
 async fn a_19_reset_behind_a_complete_response() {
     for response in [
@@ -566,11 +569,16 @@ async fn a_19_reset_behind_a_complete_response() {
                     let expected = if complete.status() == 204 { "" } else { "hello" };
                     assert_eq!(within(20, complete.text()).await.unwrap(), expected);
                 }
-                // At once, because the kernel may have discarded unread bytes.
+                // This may happen if the reset comes at once, because the kernel may then have discarded unread
+                // bytes.
                 Err(error) => assert_eq!((path, error.kind()), ("/now", ErrorKind::ConnectionLost)),
             }
             if path == "/later" {
-                assert_eq!(client.pool().stats().total.idle, 1, "it was as good as any");
+                assert_eq!(
+                    client.pool().stats().total.idle,
+                    1,
+                    "the connection was kept before the reset came"
+                );
                 read.raise();
             }
             within(20, reset.raised()).await;

@@ -84,7 +84,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Parsed, Unread> {
     match parsed.values("host")[..] {
         [host] if is_host_and_port(host) => {}
         [_] => return Err(Unread::Bad("the host")),
-        _ => return Err(Unread::Bad("not one host")),
+        _ => return Err(Unread::Bad("the request has no Host field, or several")),
     }
     for (name, option) in [("te", "te"), ("upgrade", "upgrade"), ("keep-alive", "keep-alive")] {
         if !parsed.values(name).is_empty() && !parsed.list("connection").iter().any(|named| named == option) {
@@ -144,7 +144,7 @@ fn read_body(parsed: &mut Parsed, rest: &[u8]) -> Result<usize, Unread> {
             parsed.trailers = fields(split_lines(&section[..end + 2])?.into_iter())?;
             Ok(at + end + 4)
         }
-        _ => Err(Unread::Bad("not one statement about the length")),
+        _ => Err(Unread::Bad("the request has several statements about the length")),
     }
 }
 

@@ -67,14 +67,14 @@ async fn rule_22_the_sweep_lets_go_what_the_server_has_closed() {
     }
     tokio::time::pause();
     tokio::time::advance(Duration::from_secs(6)).await;
-    until_now("they are gone", || client.pool().stats().total.idle == 1).await;
+    until_now("the sweep has closed the connections", || client.pool().stats().total.idle == 1).await;
     let gone = (closed(&client, DropReason::PeerClosed), closed(&client, DropReason::Unsolicited));
     assert_eq!(gone, (1, 1), "R-9112-9.5-2");
     tokio::time::resume();
-    assert_eq!(get(&client, &urls[2]).await.unwrap(), ids[2], "the third stays");
+    assert_eq!(get(&client, &urls[2]).await.unwrap(), ids[2], "the third connection stays");
 }
 
-/// One task closes connections that were idle for too long, however many there are and although no further request
+/// One task closes connections that were idle for too long, whatever their number and even if no further request
 /// comes. The task ends when no idle connection is left.
 #[tokio::test]
 async fn rule_18_one_timer_for_all_and_none_for_nothing() {
@@ -89,14 +89,14 @@ async fn rule_18_one_timer_for_all_and_none_for_nothing() {
     assert_eq!((tasks(), client.pool().stats().total.idle), (1, 40));
     tokio::time::pause();
     tokio::time::advance(Duration::from_secs(29)).await;
-    until_now("it has looked", || tasks() == 1).await;
+    until_now("only the reaper's task runs", || tasks() == 1).await;
     assert_eq!(client.pool().stats().total.idle, 40);
     tokio::time::advance(Duration::from_secs(2)).await;
-    until_now("it has ended", || tasks() == 0).await;
+    until_now("the reaper's task has ended", || tasks() == 0).await;
     assert_eq!(closed(&client, DropReason::IdleTimeout), 40);
     tokio::time::resume();
     get(&client, &server.url("/")).await.unwrap();
-    until("one task runs again", || tasks() == 1).await;
+    until("a reaper's task runs again", || tasks() == 1).await;
 }
 
 /// One sweep looks at sixty idle connections, a few at a time. None is lost, and each keeps its place.
@@ -166,7 +166,7 @@ async fn rule_19_what_the_caller_wants_gone_goes_while_it_is_idle() {
     old.store(true, Ordering::SeqCst);
     tokio::time::pause();
     tokio::time::advance(Duration::from_secs(6)).await;
-    until_now("they are gone", || closed(&client, DropReason::Evicted) == 3).await;
+    until_now("the sweep has closed the connections", || closed(&client, DropReason::Evicted) == 3).await;
 }
 
 /// A panic in the caller's code costs the request that met it, and neither a slot nor the pool.
@@ -179,7 +179,7 @@ async fn rule_19_a_panic_of_the_callers_loses_nothing() {
         .max_connections_per_host(1)
         .evict_if(move |_| {
             let more = left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
-            assert!(more.is_err(), "as it was asked to");
+            assert!(more.is_err(), "this panic is part of the test");
             false
         })
         .build()
@@ -239,7 +239,7 @@ async fn rule_14_so_many_are_always_idle() {
     });
     let client = Client::builder().max_connections_per_host(5).build().unwrap();
     let idle = |n: usize| {
-        until("this many connections are idle", {
+        until("the expected number of connections is idle", {
             let client = client.clone();
             move || client.pool().stats().total.idle == n
         })
@@ -267,7 +267,7 @@ async fn rule_14_so_many_are_always_idle() {
     idle(3).await;
     let opened = || client.pool().stats().total.opened;
     assert_eq!(opened(), 8);
-    // Until `min_idle` is set to zero.
+    // No more connections are dialed after `min_idle` is set to zero.
     client.min_idle(server.url("/"), 0).unwrap();
     client.pool().close_idle();
     for _ in 0..100 {
@@ -329,7 +329,7 @@ async fn rule_13_rule_14_a_failing_host_is_tried_again_in_its_time() {
     assert!((20..200).contains(&tried), "{tried} dials in ten minutes");
     is_up.store(true, Ordering::SeqCst);
     tokio::time::sleep(Duration::from_secs(31)).await;
-    assert_eq!(client.pool().stats().total.idle, 2, "the host is back");
+    assert_eq!(client.pool().stats().total.idle, 2, "the host can be reached again");
 }
 
 /// With the option, requests wait until the waiting period ends, and all fail with the dial that follows.
@@ -359,7 +359,7 @@ async fn rule_13_requests_can_wait_for_the_next_dial() {
         assert_eq!(request.await.unwrap().unwrap_err().kind(), ErrorKind::Connect);
     }
     let tried = dials.load(Ordering::SeqCst);
-    assert_eq!(tried, 3, "one dial decided for all");
+    assert_eq!(tried, 3, "one dial decided for all requests");
     // A real socket knows no paused time, so that this part uses real time.
     tokio::time::resume();
     is_up.store(true, Ordering::SeqCst);
@@ -390,7 +390,7 @@ async fn rule_16_a_fleet_is_replaced_one_by_one() {
         }
         left.push(client.pool().stats().total.idle);
     }
-    assert_eq!((left[538], left[599]), (50, 0), "within the last tenth");
+    assert_eq!((left[538], left[599]), (50, 0), "all lifetimes are in the last tenth of the maximum");
     let most = left.windows(2).map(|pair| pair[0] - pair[1]).max();
     assert!(most <= Some(3), "{most:?} of 50 within one of 60 seconds");
     assert_eq!(closed(&client, DropReason::MaxLifetime), 50);

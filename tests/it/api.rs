@@ -1,4 +1,5 @@
-//! The public interface as it is promised: which types cross threads, how large they are, and which signatures exist.
+//! Promises of the public interface: which types can cross threads, how large the types are, and which signatures
+//! exist.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 

@@ -1,4 +1,4 @@
-//! A body that failed stays failed: no way of reading it afterwards makes it look complete.
+//! A body that failed stays failed: no later read makes the body look complete.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -92,7 +92,7 @@ async fn respond(breach: Breach, with_head: bool, lines: &Lines, client: &Client
 async fn fail(response: &mut Response) -> Error {
     loop {
         match response.chunk().await {
-            Ok(piece) => assert!(piece.is_some(), "it cannot end"),
+            Ok(piece) => assert!(piece.is_some(), "the body ended without an error"),
             Err(error) => return error,
         }
     }
@@ -187,7 +187,7 @@ async fn a_stream_of_a_broken_body_ends_behind_its_error() {
         let (mut errors, mut items) = (0, 0);
         while let Some(item) = next(&mut stream).await {
             (items, errors) = (items + 1, errors + u32::from(item.is_err()));
-            assert!(items < 10, "{}: it never ends", breach.0);
+            assert!(items < 10, "{}: the body never ends", breach.0);
         }
         assert_eq!(errors, 1, "{}", breach.0);
         assert!(next(&mut stream).await.is_none(), "{}", breach.0);
@@ -217,7 +217,8 @@ async fn a_broken_body_that_nobody_read_before_fails_where_it_is_read() {
     }
 }
 
-/// A body made from the caller's source: the source is polled until it fails once, and the failure stays.
+/// A request body made from the caller's source: the source is polled until it fails, and the body then stays
+/// failed.
 #[tokio::test]
 async fn a_body_whose_own_source_failed_never_looks_ended() {
     let bodies: [fn() -> Body; 3] = [

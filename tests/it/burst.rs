@@ -102,11 +102,11 @@ async fn rule_10_a_cold_burst_looks_up_once_keeps_to_its_limit_and_is_served_in_
         })
         .collect();
     let lookup = lookups.want().await;
-    until("all wait", || total(&client).waiting == BURST).await;
+    until("all requests wait", || total(&client).waiting == BURST).await;
     assert_eq!(total(&client).dialing, LIMIT);
     lookup.send(vec![LOOPBACK]).unwrap();
 
-    until("the first have come", || server.seen().len() == LIMIT).await;
+    until("the first requests have arrived", || server.seen().len() == LIMIT).await;
     let mut seen: Vec<_> = server.seen().into_iter().map(|seen| seen.request.target).collect();
     seen.sort();
     assert_eq!(
@@ -118,13 +118,13 @@ async fn rule_10_a_cold_burst_looks_up_once_keeps_to_its_limit_and_is_served_in_
         signal.raise();
         until("the request is answered", || done.lock().unwrap().len() == at + 1).await;
         let come = (at + 1 + LIMIT).min(BURST);
-        until("the next request has come", || server.seen().len() == come).await;
+        until("the next request has arrived", || server.seen().len() == come).await;
         assert_eq!(server.seen()[come - 1].request.target, format!("/{}", come - 1), "the oldest waiter");
     }
     for (at, asked) in asked.into_iter().enumerate() {
         assert_eq!(answer(asked).await, format!("/{at}"));
     }
-    assert!(done.lock().unwrap().is_sorted(), "first come, first served");
+    assert!(done.lock().unwrap().is_sorted(), "requests are served in the order of their arrival");
     assert_eq!((lookups.begun(), server.connections()), (1, LIMIT));
     let total = total(&client);
     assert_eq!((total.opened, total.idle, total.failed_dials), (LIMIT as u64, LIMIT, 0), "{total}");
@@ -138,21 +138,21 @@ async fn rule_10_a_cold_burst_without_a_limit_dials_for_live_waiters_alone() {
     let url = |at: usize| format!("http://burst.test:{}/{at}", server.address().port());
     let mut asked: Vec<_> = (0..60).map(|at| ask(&client, url(at))).collect();
     let lookup = lookups.want().await;
-    until("each has a dial", || total(&client).dialing == 60).await;
+    until("each request has a dial", || total(&client).dialing == 60).await;
     for asked in asked.drain(..25) {
         asked.abort();
     }
     until("the aborted requests have left", || total(&client).waiting == 35).await;
     // 25 dials now serve any waiter: only waiters beyond them begin more.
     asked.extend((60..100).map(|at| ask(&client, url(at))));
-    until("all wait", || total(&client).waiting == 75).await;
+    until("all requests wait", || total(&client).waiting == 75).await;
     assert_eq!(total(&client).dialing, 75);
     lookup.send(vec![LOOPBACK]).unwrap();
     for (at, asked) in (25..).zip(asked) {
         assert_eq!(answer(asked).await, format!("/{at}"));
     }
     until("all dials have ended", || total(&client).dialing == 0).await;
-    until("all are accepted", || server.connections() == 75).await;
+    until("all connections are accepted", || server.connections() == 75).await;
     let total = total(&client);
     assert_eq!((lookups.begun(), total.opened, total.idle), (1, 75, 75), "{total}");
 }

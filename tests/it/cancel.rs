@@ -67,7 +67,7 @@ impl Bench {
         assert_eq!(peers.live(), 0, "{what}: the client is gone");
         assert_eq!(peers.closed(), peers.made(), "{what}: each connection was closed before it was dropped");
         let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
-        assert_eq!(tasks, 0, "{what}: the client is gone, and its tasks with it");
+        assert_eq!(tasks, 0, "{what}: the client and its tasks are gone");
     }
 
     async fn check_counts(&self, what: &str) {
@@ -97,8 +97,8 @@ impl Wake for Wakes {
     }
 }
 
-/// Polls `work` `polls` times, each time after its waker was called, and drops it. Between polls other tasks run for
-/// `pace` turns, and longer where the waker was not called yet. Whether `work` completed.
+/// Polls `work` `polls` times, each time after its waker was called, and drops it. Between polls other tasks run
+/// for `pace` turns, and longer if the waker was not called yet. Returns whether `work` completed.
 ///
 /// `other` runs to its end before the poll (or drop) of a certain number. Work that waits for it is polled without a
 /// wake until then.
@@ -125,7 +125,7 @@ async fn drop_after(
             tokio::task::yield_now().await;
             turns += 1;
         }
-        assert!(turns < 200 || other.is_some(), "{what}: never woken again");
+        assert!(turns < 200 || other.is_some(), "{what}: the future was never woken again");
         if work.as_mut().poll(&mut Context::from_waker(&waker)).is_ready() {
             is_complete = true;
             break;
@@ -252,7 +252,7 @@ fn rule_31_a_request_whose_dial_fails_leaves_exact_counts_when_dropped() {
             };
             drop_after(Box::pin(work), polls, pace, None, &what).await;
             settle().await;
-            // No poll: the failure is still to come, or fails the next request.
+            // The request was never polled, so the dial has not failed yet, or its failure fails the next request.
             if bench.client.pool().stats().total.failed_dials == 0 {
                 let error = bench.client.get(URL).send().await.unwrap_err();
                 assert_eq!(error.kind(), handclasp::ErrorKind::Connect);

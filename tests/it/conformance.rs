@@ -36,8 +36,8 @@ use crate::support::conformance::{Accepted, Case, Got, Outcome, Sheet, latin1};
 use crate::support::layer::{Layer, Layered, Silence};
 use crate::support::{PATIENCE, Peer, Rng, Server, Signal};
 
-/// Capabilities of the codec that not every client has: `connect`, `upgrade`, `auto-decompress`. Cases that need
-/// another one are listed and not played.
+/// Capabilities of the codec, of those that not every client has: `connect`, `upgrade` and `auto-decompress`. A
+/// case that needs a capability which is not listed here is reported and not played.
 const CODEC_CAPS: &[&str] = &["connect", "upgrade"];
 
 /// Capabilities of the client. `auto-decompress` needs only its name here.

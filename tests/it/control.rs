@@ -1,5 +1,5 @@
-//! The pool as the caller sees and controls it: events, the ledger in one line, the shutdown; and connections that no
-//! task reads or polls.
+//! The pool as the caller sees and controls it: events, the ledger in one line, and the shutdown. Also connections
+//! that no task reads or polls.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -128,12 +128,17 @@ async fn events_that_nobody_reads_are_bounded() {
         get(&client, &server.url("/")).await.unwrap();
     }
     let heard = std::iter::from_fn(|| events.try_recv()).count();
-    // Opened and waited; then each request takes the connection and returns it.
+    // The first request makes two events, `Opened` and `Waited`. Then each request takes the connection and
+    // returns it.
     assert_eq!((heard, events.missed()), (4_096, 2 + 6_000 - 4_096));
     drop(events);
     let mut events = client.pool().subscribe();
     get(&client, &server.url("/")).await.unwrap();
-    assert_eq!(std::iter::from_fn(|| events.try_recv()).count(), 2, "nothing of what was before");
+    assert_eq!(
+        std::iter::from_fn(|| events.try_recv()).count(),
+        2,
+        "a new subscription begins without earlier events"
+    );
 }
 
 #[tokio::test]
@@ -169,12 +174,12 @@ async fn rule_09_a_grant_that_is_not_claimed_moves_on() {
         let client = client.clone();
         async move { get(&client, &big_url).await }
     });
-    until("both wait", || client.pool().stats().total.waiting == 2).await;
+    until("both requests wait", || client.pool().stats().total.waiting == 2).await;
     go.raise();
     assert_eq!(held.bytes().await.unwrap().len(), 1 << 20);
     let id = within(20, next).await.unwrap().unwrap();
     let response = within(20, asleep).await.unwrap();
-    assert_eq!(response.connection().id(), id, "one connection served all");
+    assert_eq!(response.connection().id(), id, "one connection served all requests");
     assert_eq!(big.connections(), 1);
 }
 
@@ -213,13 +218,13 @@ async fn assert_drained<T>(client: &Client, server: &Server, go: &Signal, readin
     let total = client.pool().stats().total;
     assert_eq!((total.active, total.idle), (1, 0), "it counts: {total}");
     go.raise();
-    until_now("the rest has come", || client.pool().stats().total.idle == 1).await;
+    until_now("the rest of the content has arrived", || client.pool().stats().total.idle == 1).await;
     tokio::time::resume();
     get(client, &server.url("/quick")).await.unwrap();
     assert_eq!(server.connections(), 1);
 }
 
-/// The same holds for content that was to be read whole and had begun to come.
+/// The rest is also drained if the caller was reading the content as a whole and dropped that read halfway.
 #[tokio::test]
 async fn rule_30_the_rest_of_what_was_wanted_as_one_is_drained() {
     for (length, sent) in [(60_000, 20_000), (60_000, 1), (60_000, 59_999)] {
@@ -247,7 +252,7 @@ async fn rule_30_the_rest_of_what_was_wanted_as_one_is_drained() {
         begin.raise();
         wait_for_delivery(connection.local_addr().unwrap(), connection.peer_addr().unwrap());
         tokio::task::yield_now().await;
-        assert!(poll(reading.as_mut()).is_pending(), "some was read");
+        assert!(poll(reading.as_mut()).is_pending(), "part of the content was read");
         println!("{length} bytes, {sent} of them before");
         assert_drained(&client, &server, &go, reading).await;
     }
@@ -266,12 +271,12 @@ async fn rule_30_what_has_come_is_consumed_at_once() {
     let client = Client::new();
     let response = open(&client, &server.url("/")).await;
     within(20, sent.raised()).await;
-    // All of it lies in the socket, and the reactor knows.
+    // All content has arrived in the socket, and the reactor has learned of it.
     let connection = response.connection();
     wait_for_delivery(connection.local_addr().unwrap(), connection.peer_addr().unwrap());
     tokio::task::yield_now().await;
     drop(response);
-    assert_eq!(client.pool().stats().total.idle, 1, "nothing was waited for");
+    assert_eq!(client.pool().stats().total.idle, 1, "the rest was read at once");
     assert_eq!(client.pool().stats().total.closed_total(), 0);
 }
 
@@ -358,10 +363,11 @@ async fn a_shutdown_lets_finish_what_can() {
         pool.pool().shutdown(Duration::from_secs(20)).await;
         flag.store(true, Ordering::SeqCst);
     });
-    until("what is idle is closed", || client.pool().stats().total.closed(DropReason::Shutdown) == 1).await;
+    until("the idle connection is closed", || client.pool().stats().total.closed(DropReason::Shutdown) == 1)
+        .await;
     let error = get(&client, &server.url("/quick")).await.unwrap_err();
     assert_eq!((error.kind(), &*error.chain().to_string()), (ErrorKind::Shutdown, "the pool was shut down"));
-    assert!(!ended.load(Ordering::SeqCst), "one is under way");
+    assert!(!ended.load(Ordering::SeqCst), "the shutdown waits for the response that is being read");
     go.raise();
     assert_eq!(held.bytes().await.unwrap().len(), 1 << 20);
     within(20, shutdown).await.unwrap();

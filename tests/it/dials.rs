@@ -256,7 +256,7 @@ async fn rule_08_a_connector_that_panics_when_called_frees_the_slot() {
     let dials = Dials::default();
     let (calls, connector) = (AtomicUsize::new(0), dials.connector());
     let client = Client::builder().max_connections(1).connector(move |to| {
-        assert!(calls.fetch_add(1, Ordering::SeqCst) > 0, "the first call panics, as the test wants it");
+        assert!(calls.fetch_add(1, Ordering::SeqCst) > 0, "this panic is part of the test");
         connector(to)
     });
     let client = client.build().unwrap();
@@ -274,7 +274,7 @@ async fn rule_09_a_freed_connection_serves_before_the_dial_does() {
     let dial = dials.want_dial().await;
     far.answer();
     assert_eq!(first.answer().await, 1);
-    assert_eq!(counts(&client), [0, 1, 1, 0], "the second has the first's connection");
+    assert_eq!(counts(&client), [0, 1, 1, 0], "the second request has the connection of the first");
     far.answer();
     assert_eq!(second.answer().await, 1);
     // The dial whose waiter was served elsewhere goes on.
@@ -428,7 +428,7 @@ async fn rule_11_a_failure_of_an_attempt_fails_one() {
     let last = dials.want_dial().await;
     far.release();
     assert_eq!(asked.remove(0).answer().await, 2);
-    assert_eq!(asked.remove(0).answer().await, 2, "freed before the dial was done");
+    assert_eq!(asked.remove(0).answer().await, 2, "the connection was freed before the dial had ended");
     last.finish();
     dials.none_wanted().await;
     assert_eq!((counts(&client), dials.begun()), ([2, 0, 0, 0], 4));
@@ -443,7 +443,7 @@ async fn rule_11_who_has_another_dial_in_sight_is_not_failed() {
     left.cancel().await;
     under_way.remove(1).fail("no line");
     dials.none_wanted().await;
-    assert!(stays.is_waiting().await, "there is a dial for it");
+    assert!(stays.is_waiting().await, "a dial is under way for the request");
     under_way.remove(0).finish();
     assert_eq!(stays.answer().await, 1);
 }
@@ -643,8 +643,8 @@ async fn rule_04_an_acquire_timeout_tells_its_story() {
     assert_eq!(counts(&client), [1, 0, 1, 0]);
 }
 
-/// The total limit holds back other hosts. A connection that is freed, and not wanted by its own host, lets them dial,
-/// one host in turn.
+/// The total limit holds back other hosts. A connection that is freed and has no waiter of its own host lets them
+/// dial, one host after the other.
 #[tokio::test(start_paused = true)]
 async fn rule_05_blocked_hosts_take_turns() {
     for ending in ["kept", "closed", "left"] {
@@ -669,7 +669,7 @@ async fn rule_05_blocked_hosts_take_turns() {
                 _ => holder.cancel().await,
             }
             let dial = dials.want_dial().await;
-            assert!(far.is_gone(), "{ending}: it gave way");
+            assert!(far.is_gone(), "{ending}: the dial gave way");
             order.push(dial.host.clone());
             under_way.push(dial);
             dials.none_wanted().await;
@@ -727,7 +727,8 @@ async fn rule_11_a_hundred_at_a_black_hole_do_not_wait_thirteen_rounds() {
         let (outcome, took) = asked.outcome().await;
         assert_eq!((outcome.unwrap_err().kind(), took), (ErrorKind::Timeout, 10 * SECOND));
     }
-    // One dial replaced the first one that failed: the probe, for which no request waits.
+    // The last dial replaced the first failed one. It is the probe of the failing host, and no request waits for
+    // it.
     assert_eq!((dials.begun(), dials.total().peak), (9, 8));
     assert_eq!(counts(&client), [0; 4]);
 }

@@ -1,4 +1,4 @@
-//! Statements of the documentation that no other test holds.
+//! Statements of the documentation that no other test checks.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -56,7 +56,7 @@ fn code(path: &Path) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Returns the things in `unknown` that the code knows all the same.
+/// Returns the things that `unknown` lists although the code uses them.
 fn breaches(unknown: &str, code: &str) -> Vec<String> {
     let mut found = Vec::new();
     // Text in brackets is an explanation.
@@ -69,7 +69,7 @@ fn breaches(unknown: &str, code: &str) -> Vec<String> {
             continue;
         }
         let words = WORDS.iter().find(|(name, _)| *name == thing);
-        let (_, words) = words.unwrap_or_else(|| panic!("nothing finds who knows {thing:?}"));
+        let (_, words) = words.unwrap_or_else(|| panic!("no word of WORDS finds code that knows {thing:?}"));
         found.extend(words.iter().filter(|word| code.contains(*word)).map(|word| (*word).to_owned()));
     }
     found

@@ -1,4 +1,5 @@
-//! Both directions at once: over real sockets with small buffers, and in memory with random splits from a seed.
+//! Exchanges that use both directions at once: over real sockets with small buffers, and in memory with random
+//! splits from a seed.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -155,7 +156,7 @@ async fn an_echo_of_16_mib_comes_back_whole() {
             let mut response = request.send().await.unwrap();
             let mut at = 0;
             while let Some(piece) = response.chunk().await.unwrap() {
-                assert!(piece == all[at..at + piece.len()], "{body}: what comes back is what was sent");
+                assert!(piece == all[at..at + piece.len()], "{body}: the echo equals the sent content");
                 at += piece.len();
             }
             assert_eq!(at, LENGTH, "{body}");
@@ -164,7 +165,7 @@ async fn an_echo_of_16_mib_comes_back_whole() {
             assert_eq!(
                 response.connection().ordinal(),
                 number as u64 + 1,
-                "{body}: one connection serves all"
+                "{body}: one connection serves all requests"
             );
         })
         .await;
@@ -173,7 +174,7 @@ async fn an_echo_of_16_mib_comes_back_whole() {
     assert_eq!((total.opened, total.idle, total.active), (1, 1, 0));
 }
 
-/// The manual's pattern: the task that sends is the task that reads, and each question waits for room.
+/// The pattern of the manual: one task sends questions and reads answers, and each question waits for room.
 #[tokio::test]
 async fn one_task_can_send_questions_and_read_answers() {
     let url = listen(echo);
@@ -376,7 +377,7 @@ async fn a_success_before_the_content_was_read_cuts_nothing_off() {
                 assert_eq!(text, if answer.contains(" 204 ") { "" } else { "early" }.as_bytes());
                 let upload = response.upload();
                 assert!(upload.is_complete() && upload.bytes() == LENGTH as u64, "{answer:?}: {upload:?}");
-                support::until("the server has read it", || {
+                support::until("the server has read the content", || {
                     server.seen().get(number).is_some_and(|seen| seen.is_complete)
                 })
                 .await;

@@ -1,4 +1,5 @@
-//! Errors: each failure has its kind, its phase and one clear line, and leaves nothing behind.
+//! Errors: each failure has its kind, its phase and one clear line, and leaves no connection and no count in the
+//! pool.
 //!
 //! The texts are snapshots: a change of wording shows here.
 
@@ -163,7 +164,7 @@ async fn each_bad_request_has_its_error() {
     verdicts.end();
 }
 
-/// A resolver that answers as told, or never.
+/// A resolver that returns the given answer, or never answers.
 struct Told(Option<Result<Vec<IpAddr>, &'static str>>);
 
 impl Resolve for Told {
@@ -223,7 +224,7 @@ async fn each_failed_connection_has_its_error() {
             ),
         ),
         (
-            "of the other family",
+            "the local address is of another family",
             9,
             builder().local_address(IpAddr::from([127, 0, 0, 1])),
             "http://[::1]:9/".to_owned(),
@@ -348,7 +349,7 @@ async fn a_certificate_for_another_name_is_refused() {
     let at = listener.local_addr().unwrap();
     tokio::spawn(async move {
         while let Ok((tcp, _)) = listener.accept().await {
-            // The request fails, which is what is tested.
+            // The request fails, as the test expects.
             let _ = acceptor.accept(tcp).await;
         }
     });

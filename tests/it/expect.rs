@@ -193,7 +193,8 @@ async fn a_417_is_delivered_where_the_request_cannot_be_sent_again() {
     }
 }
 
-/// The content was sent after the wait, and then a 417 comes: the server may have acted on the content.
+/// The content was sent after the wait, and then a 417 comes. The request is not sent again, because the server
+/// may have acted on the content.
 #[tokio::test(start_paused = true)]
 async fn a_417_after_content_was_sent_brings_no_post_again() {
     use http::Method;
@@ -204,7 +205,7 @@ async fn a_417_after_content_was_sent_brings_no_post_again() {
         ("text", &|| "hello".into(), "hello", true),
         ("trailers", &|| Body::from("hello").with_trailers(trailers.clone()), "x-sum: 7\r\n\r\n", true),
         ("a stream", &|| Body::from_stream(Source::new(&[Step::Data("hello")])), "0\r\n\r\n", false),
-        // The end of the empty stream is all that is to send, and it completes the request.
+        // The last chunk is the only content of an empty stream, and completes the request.
         ("a stream of nothing", &|| Body::from_stream(Source::new(&[])), "0\r\n\r\n", true),
     ];
     for is_kept in [false, true] {
@@ -243,7 +244,7 @@ async fn a_417_after_content_was_sent_brings_no_post_again() {
                     assert_eq!(response.status(), StatusCode::EXPECTATION_FAILED, "{name}");
                     assert!(response.upload().is_complete(), "{name}");
                     assert_eq!(response.text().await.unwrap(), "no!", "{name}");
-                    assert_eq!(lines.count(), 1, "{name}: it was sent once");
+                    assert_eq!(lines.count(), 1, "{name}: the request was sent once");
                 }
             }
         }
@@ -401,7 +402,8 @@ async fn large_content_is_announced_by_itself() {
     }
 }
 
-/// The total timeout also ends the wait, and a request that is dropped during the wait leaves nothing behind.
+/// The total timeout also ends the wait, and a request that is dropped during the wait leaves no connection and no
+/// count in the pool.
 #[tokio::test(start_paused = true)]
 async fn waiting_ends_with_the_total_timeout_or_by_dropping() {
     let lines = Lines::default();
@@ -420,7 +422,7 @@ async fn waiting_ends_with_the_total_timeout_or_by_dropping() {
     assert_eq!((content(&line).as_str(), counts(&client)), ("", (0, 0, 2)));
 }
 
-/// Returns a builder with a hook, and the list of what the hook was called with.
+/// Returns a builder with a hook for interim responses, and the list of the responses that the hook has received.
 fn told(builder: handclasp::ClientBuilder) -> (handclasp::ClientBuilder, Told) {
     let told = Told::default();
     let hook = told.clone();

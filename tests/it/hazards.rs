@@ -47,7 +47,8 @@ fn one_thread() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-/// Content that was encoded is not yet written: after an early response, the rest would be taken for the next request.
+/// After an early response, encoded content that was not written yet must end the connection. Otherwise the server
+/// would read the rest as the next request.
 #[test]
 fn rule_25_an_early_answer_to_a_large_body_ends_the_connection() {
     let (said, drained) = mpsc::channel();
@@ -205,7 +206,7 @@ async fn a_piece_leaves_while_the_callers_stream_pauses() {
     let mut seen = Vec::new();
     while !seen.ends_with(b"5\r\nfirst\r\n") {
         let read = tokio::time::timeout(Duration::from_secs(1), peer.read_buf(&mut seen)).await;
-        assert!(read.expect("it arrives though the stream goes on").unwrap() > 0);
+        assert!(read.expect("the piece arrives although the stream is pending").unwrap() > 0);
     }
     request.abort();
 }

@@ -1,4 +1,5 @@
-//! Kept connections, and the requests that get them: fresh or too old, dead, reported in events, and released.
+//! Kept connections and the requests that get them: connections that are fresh, too old, or dead, their events,
+//! and the memory that they release.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -202,7 +203,7 @@ async fn a_handshake_is_what_tcp_and_tls_took() {
                 assert!(handshake > Duration::ZERO && tls != Some(Duration::ZERO));
                 assert_eq!(handshake, tcp + tls.unwrap_or_default(), "{timings:?}");
             }
-            assert_eq!(*first.get_or_insert(handshake), handshake, "it stays what it was");
+            assert_eq!(*first.get_or_insert(handshake), handshake, "the handshake's time does not change");
             response.bytes().await.unwrap();
             let saved = client.pool().stats().total.time_saved;
             assert_eq!(saved, handshake * (nth as u32 - 1));

@@ -1,5 +1,5 @@
-//! Counts of the pool's ledger and when they change: requests that were sent, also those under way, and what reuse
-//! saved.
+//! Counts of the pool's ledger and when they change: requests that were sent, including those under way, and the
+//! handshakes that reuse saved.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 

@@ -1,4 +1,4 @@
-//! The tests that the manual and the changelog name exist.
+//! Checks that the tests exist that the manual and the changelog name.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 

@@ -45,7 +45,7 @@ fn begin(runtime: &Runtime, request: handclasp::RequestBuilder, is_begun: impl F
     run(runtime, async {
         tokio::select! {
             biased;
-            ended = &mut sending => panic!("it ended: {ended:?}"),
+            ended = &mut sending => panic!("the future has ended: {ended:?}"),
             () = until("the request has begun", is_begun) => {}
         }
     });

@@ -1,5 +1,5 @@
-//! Runtimes that do not run. Their dials are given up once they are overdue, by any other runtime; waiters of other
-//! runtimes get their turn; and a dial that ends late finds that it was given up.
+//! Runtimes that do not run. Any other runtime gives up their overdue dials. Waiters of other runtimes get their
+//! turn. A dial that ends late finds that it was given up.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -65,7 +65,7 @@ fn counts(client: &Client) -> [usize; 4] {
 fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !is_so() {
-        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        assert!(Instant::now() < deadline, "timed out waiting until {what}");
         thread::sleep(Duration::from_millis(2));
     }
 }
@@ -169,7 +169,7 @@ fn waiters_of_another_runtime_get_their_turn() {
                 });
             }
         });
-        until("the others are busy", || server.requests() > 20);
+        until("the other runtimes are busy", || server.requests() > 20);
         let before = client.pool().stats().total.opened;
         for _ in 0..3 {
             // The acquire timeout is 30 s, and a turn of the other runtime takes one second.
@@ -234,7 +234,7 @@ fn requests_of_one_parked_runtime_to_many_hosts_cost_one_timeout() {
         })
         .into();
     fetch(&client, &url).unwrap_or_else(|error| panic!("{}", error.chain()));
-    assert_eq!(client.pool().stats().total.failed_dials, 1, "the first was overdue, and there was no other");
+    assert_eq!(client.pool().stats().total.failed_dials, 1, "the only dial was overdue");
     for sending in held {
         assert_eq!(parked.block_on(sending).unwrap_err().kind(), ErrorKind::Timeout);
     }

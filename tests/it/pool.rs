@@ -36,7 +36,7 @@ async fn rule_01_other_tags_share_nothing() {
     assert_eq!(
         [fetch(None).await, fetch(Some("a")).await, fetch(Some("b")).await],
         ids,
-        "each keeps its own"
+        "each tag keeps its own connection"
     );
     let mut tags: Vec<_> = client.pool().stats().hosts.into_iter().map(|host| host.isolation).collect();
     tags.sort();
@@ -96,8 +96,8 @@ async fn rule_04_an_acquire_timeout_tells_the_last_dial_error() {
     assert!(story.ends_with("the cable is cut"), "{story}");
 }
 
-/// With a waiting period: after two failures there is no third dial before its time, and a success ends the waiting
-/// period.
+/// With a waiting period: after two failures no third dial begins before the period is over, and a success ends
+/// the period.
 #[tokio::test]
 async fn rule_13_a_failing_host_is_not_dialed_by_every_request() {
     let dials = Arc::new(AtomicUsize::new(0));
@@ -138,7 +138,7 @@ async fn rule_13_a_failing_host_is_not_dialed_by_every_request() {
         told += usize::from(is_told);
     }
     let dialed = dials.load(Ordering::SeqCst);
-    assert_eq!(told + dialed - 2, 1_000, "each was told at once, or was a probe");
+    assert_eq!(told + dialed - 2, 1_000, "each request failed at once, or began a dial");
     assert!(dialed < 50, "{dialed} dials");
     assert_eq!(client.pool().stats().total.failed_dials, dialed as u64);
     // After a change of network, the next dial begins at once.
@@ -203,7 +203,11 @@ async fn rule_19_another_network_means_other_connections() {
     client.pool().on_network_change();
     let total = client.pool().stats().total;
     assert_eq!((total.idle, total.active, total.closed(DropReason::NetworkChanged)), (0, 1, 1), "{total}");
-    assert_eq!(response.bytes().await.unwrap().len(), 1 << 20, "what is under way is not cut short");
+    assert_eq!(
+        response.bytes().await.unwrap().len(),
+        1 << 20,
+        "a response that is being read is not cut short"
+    );
     let total = client.pool().stats().total;
     assert_eq!((total.idle, total.closed(DropReason::NetworkChanged)), (0, 2), "{total}");
     get(&client, &url).await.unwrap();
@@ -283,9 +287,13 @@ fn rule_13_a_remembered_failure_holds_nothing_of_the_callers() {
             }
             client.pool().on_network_change();
             let dials = client.pool().stats().total.failed_dials as usize;
-            assert_eq!((dials >= 2, dropped.load(Ordering::SeqCst)), (true, dials), "none is kept");
+            assert_eq!(
+                (dials >= 2, dropped.load(Ordering::SeqCst)),
+                (true, dials),
+                "the pool keeps no error of the connector"
+            );
         });
         done.send(()).unwrap();
     });
-    is_done.recv_timeout(Duration::from_secs(20)).expect("nothing runs under the lock");
+    is_done.recv_timeout(Duration::from_secs(20)).expect("no code of the caller runs under the lock");
 }

@@ -224,7 +224,7 @@ async fn each_request_is_written_octet_by_octet_as_expected() {
         ),
         // By the URL standard, text may have any number of slashes before its host,
         ("R-9110-4.2.1-1", client.get("http:///a.test/x"), "GET /x HTTP/1.1\r\nhost: a.test\r\n\r\n"),
-        // and such characters are dropped.
+        // and tabs and line ends within it are dropped.
         ("R-9112-3.2-1", client.get("http://a.test/a\r\n\tb"), "GET /ab HTTP/1.1\r\nhost: a.test\r\n\r\n"),
         (
             "R-9112-3.2.4-1 R-9110-7.1-1",
@@ -583,7 +583,7 @@ fn a_head_is_read_back_as_it_went_in() {
     assert!(written > 5_000 && refused > 5_000, "{written} were written and {refused} refused");
 }
 
-/// The target forms that are sent only to proxies, or to a server as a whole, as the codec writes them.
+/// How the codec writes the forms of a target that are sent only to proxies, or to a server as a whole.
 #[test]
 fn each_form_of_the_target_is_written_by_its_rule() {
     let (url, v6) = (uri("http://u:p@h.test:8001?q"), uri("http://[::1]"));

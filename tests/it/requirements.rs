@@ -1,16 +1,16 @@
-//! The table of `src/manual/requirements.md` is complete and true: each requirement of `tests/data/requirements.txt`
-//! stands there once, and what is said to prove it exists and says so itself.
+//! The table of `src/manual/requirements.md` is complete and true: it has each requirement of
+//! `tests/data/requirements.txt` once, and the proof in its row exists and names the requirement.
 //!
 //! A row ends with its proof, parts of which are separated by semicolons:
 //!
 //! - `` `tests/file.rs::name` `` or `` `src/file.rs::tests::name` ``: a test with the id in its name, or in its body
 //!   outside of comments, where it is part of what a failure prints.
 //!   Where `tests/file.rs` has modules in a folder of its own, they are named by their own paths.
-//! - `conformance: case, case`: cases of `tests/data/conformance.jsonl` that cite the id and are played. A case that is
-//!   content with a failure as well as with a success does not prove what must or should be.
-//! - `not met: why`: the rule binds and is not kept, or not in all of it.
-//! - `does not apply: why`, alone.
-//! - `pending: what`: refused here, so that it cannot be forgotten.
+//! - `conformance: case, case`: cases of `tests/data/conformance.jsonl` that cite the id and are played. A case
+//!   that accepts a failure as well as a success does not prove a MUST or a SHOULD.
+//! - `not met: why`: the rule applies, and the client does not keep it, or not all of it.
+//! - `does not apply: why`: the only part of its row.
+//! - `pending: what`: fails this test, so that the row cannot be forgotten.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,11 +31,11 @@ const STRICT: [&str; 3] = ["MUST", "GRAMMAR", "SHOULD"];
 /// Levels whose rows need a case that fails when the rule is broken, or a test.
 const BINDING: [&str; 5] = ["MUST", "MUST NOT", "SHOULD", "SHOULD NOT", "GRAMMAR"];
 
-/// Rules that are proved by a connection that is not used again, and by nothing else.
+/// Rules that only a connection that is not used again can prove.
 const ABOUT_REUSE: [&str; 6] =
     ["R-9112-6.1-4", "R-9112-6.3-12", "R-9112-9.2-2", "R-9112-9.3-2", "R-9112-9.3-5", "R-9112-9.5-2"];
 
-/// Most cases that a row may name: they stand for the others.
+/// Largest number of cases that a row may name as examples.
 const MOST_CASES: usize = 4;
 
 /// Findings of the checker.
@@ -144,7 +144,8 @@ fn the_checker_sees_what_is_wrong() {
         let wrong = check(&evidence, &format!("{rule} {level}\n"), &table).wrong.join("\n");
         assert!(wrong.contains(expected), "{case}: {wrong:?}");
     }
-    // A case that excludes an outcome binds. A choice binds where nothing else can be checked.
+    // A case that excludes an outcome can prove a rule. A choice can prove a rule only if nothing else can be
+    // checked.
     for (rule, level, case) in [
         ("R-9112-2.2-8", "MUST", "hs-lead-ws-first"),
         ("R-9112-9.3-5", "MUST NOT", "re-default, re-close-cap"),
@@ -158,7 +159,7 @@ fn the_checker_sees_what_is_wrong() {
     assert!(twice.contains("the list has an id twice"), "{twice:?}");
 }
 
-/// What the checker is to find in a file of tests, and what it must not take for a proof.
+/// A file of tests with proofs that the checker has to find, and with texts that it must not take for proofs.
 const DECOYS: &str = "
 #[test]
 fn good_r_9112_2_2_3() {
@@ -430,7 +431,7 @@ fn carries(line: &str, id: &str) -> bool {
 
 /// Returns the texts of a list in the suite's own file.
 fn texts_in_suite(start: &str) -> impl Iterator<Item = &'static str> + use<> {
-    let (_, rest) = include_str!("conformance.rs").split_once(start).expect("the suite says so");
+    let (_, rest) = include_str!("conformance.rs").split_once(start).expect("the suite's file has this list");
     rest.split("];").next().unwrap_or_default().split('"').skip(1).step_by(2)
 }
 

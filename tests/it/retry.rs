@@ -1,5 +1,5 @@
 //! A request that meets the close of a reused connection is sent again where that is right, and only there. The
-//! server's own record is the judge.
+//! tests compare the client with the server's record.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, VecDeque};
@@ -592,7 +592,7 @@ fn client_that_comes_late(server: &Server) -> Client {
     Client::builder().connector(move |_| connect_late(address, || ())).build().unwrap()
 }
 
-/// One dial must not become a thousand.
+/// A server that closes every connection at once costs one dial, and not a loop of dials.
 #[tokio::test]
 async fn rule_26_a_server_that_closes_every_connection_at_once_is_an_error() {
     let server = Server::start(Peer::close);
@@ -635,7 +635,8 @@ async fn rule_28_a_request_is_sent_again_once_at_the_most() {
     assert_eq!((seen(&server, "/again"), server.connections()), (vec![0, 1], 2), "R-9110-9.2.2-2");
 }
 
-/// The same holds where there is another idle connection: it might be as dead as the first.
+/// The request is sent again on a new connection even if another one is idle, because the idle one may be dead
+/// too.
 #[tokio::test]
 async fn rule_28_a_request_is_sent_again_on_a_fresh_connection_only() {
     let server = Server::start(|peer| {

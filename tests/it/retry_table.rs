@@ -55,7 +55,7 @@ enum Content {
     Taken,
 }
 
-/// What the caller gets.
+/// Outcome that the caller gets.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Gets {
     /// The response to the request, which was sent on another connection.
@@ -151,7 +151,7 @@ const WAYS: [(Point, Way); 15] = [
 const REQUEST_TIMEOUT: &str =
     "HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
-/// Returns the point of failure that this way stands for.
+/// The 408 again, with `close` after another option and in another case.
 const REQUEST_TIMEOUT_AGAIN: &str =
     "HTTP/1.1 408 \r\nkeep-alive: timeout=5\r\nConnection: Keep-Alive, Close\r\ncontent-length: 0\r\n\r\n";
 
@@ -315,7 +315,7 @@ impl Cell {
         }
         let outcome = within(20, request.send()).await;
 
-        // What the caller gets.
+        // The outcome that the caller gets.
         if name == "TRACE" && self.content != Absent {
             assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Request, "RFC 9110, section 9.3.8: {self:?}");
             assert_eq!(server.connections(), usize::from(self.is_kept), "{self:?}");
@@ -335,7 +335,7 @@ impl Cell {
                 assert_eq!(error.kind(), ErrorKind::ConnectionLost, "{self:?}: {error:?}");
                 assert_eq!(error.request_written(), written, "{self:?}: {error:?}");
             }
-            (outcome, _) => panic!("{self:?}: {gets:?} was due, and not {outcome:?}"),
+            (outcome, _) => panic!("{self:?}: expected {gets:?}, got {outcome:?}"),
         }
 
         // The server's record.
@@ -440,14 +440,15 @@ fn the_table_has_every_cell() {
         assert!(WAYS.iter().filter(|(it, _)| *it == point).count() >= 2, "{point:?}");
         for content in CONTENTS {
             let [idempotent, other, fresh] = row(point, content);
-            // A request that may be sent again in a harder case may be in an easier one.
+            // A request that may be sent again in a harder case may also be sent again in an easier case.
             assert!(other != Answer || idempotent == Answer, "{point:?}, {content:?}");
             assert_ne!(fresh, Answer, "{point:?}, {content:?}");
         }
     }
 }
 
-/// Any method, and content of any kind: pieces that were taken are not lost.
+/// If nothing was written, a request of any method and with any content is sent again, and pieces that were taken
+/// from a stream are not lost.
 #[tokio::test]
 async fn rule_27_of_which_nothing_was_written_is_sent_again() {
     play_kept(&[NothingWritten]).await;
@@ -552,7 +553,7 @@ async fn rule_23_a_look_uses_up_no_retry() {
     });
     let client = Client::new();
     let newer = tokio::spawn(client.get(server.url("/newer")).send());
-    until("the first waits", || server.seen().len() == 1).await;
+    until("the first request waits", || server.seen().len() == 1).await;
     let older = within(20, client.get(server.url("/older")).send()).await.unwrap();
     older.text().await.unwrap();
     hold.raise();

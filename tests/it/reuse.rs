@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 
 use crate::support::{Server, Signal, until, within};
 
-/// The parts of the ledger that remain where nothing is under way.
+/// Checks the ledger at a moment when nothing is under way.
 #[track_caller]
 fn assert_ledger(stats: &HostStats, opened: u64, requests: u64, reused: u64, closed: &[(DropReason, u64)]) {
     assert_eq!((stats.opened, stats.requests, stats.reused), (opened, requests, reused), "{stats}");
@@ -118,7 +118,7 @@ async fn parallel_requests_use_several_connections_and_all_are_kept() {
     let signals = signals(4);
     let (server, client) = (server_that_waits(&signals), Client::new());
     let requests: Vec<_> = (0..4).map(|at| send(&client, server.url(&format!("/{at}")))).collect();
-    until("four requests are there", || server.seen().len() == 4).await;
+    until("four requests have arrived", || server.seen().len() == 4).await;
     assert_eq!((total(&client).active, total(&client).idle), (4, 0));
     signals.iter().for_each(Signal::raise);
     for request in requests {
@@ -135,7 +135,7 @@ async fn rule_06_the_connection_used_last_is_used_first() {
     let signals = signals(3);
     let (server, client) = (server_that_waits(&signals), Client::new());
     let requests: Vec<_> = (0..3).map(|at| send(&client, server.url(&format!("/{at}")))).collect();
-    until("three requests are there", || server.seen().len() == 3).await;
+    until("three requests have arrived", || server.seen().len() == 3).await;
     let mut last = 0;
     for (signal, request) in signals.iter().zip(requests) {
         signal.raise();
@@ -293,7 +293,7 @@ async fn a_body_that_is_dropped_unread_closes_the_connection() {
     drop(response);
     assert_eq!((total(&client).active, total(&client).idle), (0, 0), "R-9112-9.3-4");
     assert_ledger(&total(&client), 1, 1, 0, &[(DropReason::Abandoned, 1)]);
-    until("the server knows", || ended.load(Ordering::SeqCst) == 1).await;
+    until("the server has noticed the close", || ended.load(Ordering::SeqCst) == 1).await;
 }
 
 #[tokio::test]
@@ -336,7 +336,7 @@ async fn rule_25_a_request_that_is_dropped_while_it_waits_closes_the_connection(
 async fn rule_12_the_dial_of_a_dropped_request_goes_on_and_its_connection_is_kept() {
     let (server, client) = (Server::echo(), Client::new());
     let mut request = Box::pin(client.get(server.url("/dropped")).send());
-    // One poll: the request has asked for a connection.
+    // After one poll the request has asked for a connection.
     let is_pending = poll_fn(|cx| Poll::Ready(request.as_mut().poll(cx).is_pending())).await;
     assert!(is_pending);
     drop(request);
@@ -352,7 +352,10 @@ async fn rule_06_at_the_limit_requests_are_served_in_the_order_of_their_asking()
     let server = server_that_waits(&signals);
     let client = Client::builder().max_connections_per_host(1).build().unwrap();
     let requests: Vec<_> = (0..10).map(|at| send(&client, server.url(&format!("/{at}")))).collect();
-    until("all have asked", || total(&client).waiting == 9 && server.seen().len() == 1).await;
+    until("all requests have asked for a connection", || {
+        total(&client).waiting == 9 && server.seen().len() == 1
+    })
+    .await;
     assert_eq!((total(&client).active, total(&client).idle), (1, 0));
     signals[0].raise();
     for (at, request) in requests.into_iter().enumerate() {
@@ -373,7 +376,7 @@ async fn rule_07_a_waiter_that_left_is_passed_over() {
     let server = server_that_waits(&signals);
     let client = Client::builder().max_connections_per_host(1).build().unwrap();
     let first = send(&client, server.url("/0"));
-    until("the first is there", || server.seen().len() == 1).await;
+    until("the first request has arrived", || server.seen().len() == 1).await;
     let left = send(&client, server.url("/left"));
     let stays = send(&client, server.url("/stays"));
     until("both wait", || total(&client).waiting == 2).await;
@@ -393,7 +396,7 @@ async fn rule_05_at_the_total_limit_another_hosts_idle_connection_gives_way() {
     let client = Client::builder().max_connections(1).build().unwrap();
     get_text(&client, &one, "/").await;
     get_text(&client, &other, "/").await;
-    until("the first server knows", || one_ended.load(Ordering::SeqCst) == 1).await;
+    until("the first server has noticed the close", || one_ended.load(Ordering::SeqCst) == 1).await;
     assert_eq!((one.connections(), other.connections()), (1, 1));
     let stats = client.pool().stats();
     assert_ledger(&stats.total, 2, 2, 0, &[(DropReason::Evicted, 1)]);
@@ -410,8 +413,8 @@ async fn an_idle_connection_is_closed_when_its_time_is_over_without_any_request(
     let (server, ended) = echo_that_counts();
     let client = Client::builder().idle_timeout(Duration::from_millis(50)).build().unwrap();
     get_text(&client, &server, "/").await;
-    until("the server knows", || ended.load(Ordering::SeqCst) == 1).await;
-    until("the ledger says so", || total(&client).active == 0).await;
+    until("the server has noticed the close", || ended.load(Ordering::SeqCst) == 1).await;
+    until("the ledger counts the close", || total(&client).active == 0).await;
     assert_ledger(&total(&client), 1, 1, 0, &[(DropReason::IdleTimeout, 1)]);
     get_text(&client, &server, "/").await;
     assert_eq!(server.connections(), 2);
@@ -440,7 +443,7 @@ async fn rule_03_the_oldest_idle_connection_of_a_host_goes_when_there_are_enough
     let server = server_that_waits(&signals);
     let client = Client::builder().max_idle_per_host(2).build().unwrap();
     let requests: Vec<_> = (0..3).map(|at| send(&client, server.url(&format!("/{at}")))).collect();
-    until("three requests are there", || server.seen().len() == 3).await;
+    until("three requests have arrived", || server.seen().len() == 3).await;
     let mut order = Vec::new();
     for (signal, request) in signals.iter().zip(requests) {
         signal.raise();
@@ -492,8 +495,8 @@ async fn rule_03_the_connection_idle_for_longest_goes_when_there_are_enough_in_a
         get_text(&client, server, "/").await;
     }
     assert_ledger(&total(&client), 3, 6, 3, &[]);
-    // A connection that was not used for one second is closed, also where no further request comes.
-    until("one too many is closed", || total(&client).idle == 2).await;
+    // A surplus connection that was not used for one second is closed, even if no further request comes.
+    until("the surplus connection is closed", || total(&client).idle == 2).await;
     assert_ledger(&total(&client), 3, 6, 3, &[(DropReason::Evicted, 1)]);
     for server in &servers[1..] {
         get_text(&client, server, "/").await;
@@ -558,7 +561,7 @@ async fn rule_14_connections_dialed_ahead_serve_the_requests_that_follow() {
     }
     assert_eq!(server.requests_per_connection(), [1, 1, 1, 1]);
     assert_ledger(&total(&client), 4, 4, 4, &[]);
-    assert_eq!(total(&client).time_saved, Duration::ZERO, "each was the first on its connection");
+    assert_eq!(total(&client).time_saved, Duration::ZERO, "each request was the first on its connection");
 }
 
 #[tokio::test]
@@ -566,7 +569,7 @@ async fn rule_14_dialing_ahead_keeps_to_the_limits() {
     let (server, client) = (Server::echo(), Client::builder().max_connections_per_host(2).build().unwrap());
     within(20, client.warm(server.url("/"), 5)).await.unwrap();
     assert_ledger(&total(&client), 2, 0, 0, &[]);
-    until("both are accepted", || server.connections() == 2).await;
+    until("both connections are accepted", || server.connections() == 2).await;
 }
 
 #[tokio::test]
@@ -601,9 +604,9 @@ async fn rule_04_a_queue_that_is_full_refuses_at_once() {
     let server = server_that_waits(&signals);
     let client = Client::builder().max_connections_per_host(1).max_waiters_per_host(1).build().unwrap();
     let active = send(&client, server.url("/0"));
-    until("the first is there", || server.seen().len() == 1).await;
+    until("the first request has arrived", || server.seen().len() == 1).await;
     let waits = send(&client, server.url("/waits"));
-    until("the second waits", || total(&client).waiting == 1).await;
+    until("the second request waits", || total(&client).waiting == 1).await;
     let error = within(20, client.get(server.url("/refused")).send()).await.unwrap_err();
     assert_eq!((error.kind(), error.phase()), (ErrorKind::PoolFull, Some(Phase::Queue)));
     assert_eq!(error.request_written(), Written::Nothing);
@@ -628,7 +631,7 @@ async fn the_last_clone_of_a_client_takes_its_idle_connections_along() {
     get_text(&clone, &server, "/").await;
     assert_eq!((server.connections(), ended.load(Ordering::SeqCst)), (1, 0));
     drop(clone);
-    until("the server knows", || ended.load(Ordering::SeqCst) == 1).await;
+    until("the server has noticed the close", || ended.load(Ordering::SeqCst) == 1).await;
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! One client on many runtimes: in turn, at once, parked, without timers, and ended.
 //!
-//! A connection never leaves the runtime that made it, while the limits hold over all runtimes. Whatever happens to a
-//! runtime, no request hangs and no slot stays taken.
+//! A connection never leaves the runtime that made it, while the limits hold over all runtimes. No request hangs
+//! and no slot stays taken, whether a runtime is parked or has ended.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -142,7 +142,11 @@ fn one_client_serves_four_runtimes_at_once() {
                             .collect();
                         for task in tasks {
                             for id in task.await.unwrap() {
-                                assert_eq!(*owners.lock().unwrap().entry(id).or_insert(n), n, "{id} crossed");
+                                assert_eq!(
+                                    *owners.lock().unwrap().entry(id).or_insert(n),
+                                    n,
+                                    "connection {id} was used on two runtimes"
+                                );
                             }
                         }
                     });
@@ -185,7 +189,7 @@ fn a_client_works_beside_a_parked_runtime() {
         let runtime = single();
         for n in 0..10 {
             let (id, is_reused) = run(&runtime, fetch(client, server, "/"));
-            assert!(!theirs.contains(&id), "connection {id} crossed");
+            assert!(!theirs.contains(&id), "connection {id} was used on two runtimes");
             assert_eq!(is_reused, n > 0);
         }
         assert_settled(client, 2);
@@ -195,9 +199,9 @@ fn a_client_works_beside_a_parked_runtime() {
     assert_open(&server, 0);
 }
 
-/// All cases with one client in a `static`: a runtime that is parked with a kept connection and an unread response,
-/// fifty runtimes in turn next to it, then four at once, and the parked one again. Each uses its own connections only,
-/// and all together keep to the limit as the server counts.
+/// Plays all cases with one client in a `static`: a runtime that is parked with a kept connection and an unread
+/// response, fifty runtimes in turn next to it, then four at once, and the parked one again. Each uses its own
+/// connections only, and all together keep to the limit as the server counts.
 #[test]
 fn a_static_client_works_beside_a_parked_runtime() {
     const LIMIT: usize = 4;
@@ -224,7 +228,7 @@ fn a_static_client_works_beside_a_parked_runtime() {
         for task in tasks {
             for id in run(runtime, task).unwrap() {
                 let first = *owners.lock().unwrap().entry(id).or_insert(owner);
-                assert_eq!(first, owner, "connection {id} crossed");
+                assert_eq!(first, owner, "connection {id} was used on two runtimes");
                 requests.fetch_add(1, Ordering::SeqCst);
             }
         }
@@ -264,10 +268,10 @@ fn a_static_client_works_beside_a_parked_runtime() {
     assert_eq!(
         (total.requests, server.requests() as u64),
         (requests, requests),
-        "none was sent again: {total}"
+        "a request was sent again: {total}"
     );
     #[cfg(target_os = "linux")]
-    assert_eq!(server.peak(), LIMIT, "as many as may be, and no more");
+    assert_eq!(server.peak(), LIMIT, "the limit is reached and not exceeded");
     drop(parked);
     assert_settled(client, 0);
     assert_open(&server, 0);

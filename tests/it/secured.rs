@@ -157,7 +157,7 @@ async fn the_client_hello_and_what_follows_keep_to_the_rfcs() {
             // A list of TLS 1.3 and 1.2, in two octets each.
             assert_eq!(hello.extensions[&SUPPORTED_VERSIONS], b"\x04\x03\x04\x03\x03", "R-9325-3.1-1");
             assert_eq!(hello.compressions, b"\0", "R-9110-17.6-1 R-9325-3.1-1");
-            // Also when a session is resumed, where early data would be possible.
+            // No early data is offered, not even with a resumed session, where it would be possible.
             assert_eq!(hello.extensions.contains_key(&PRE_SHARED_KEY), nth == 1, "connection {nth}");
             assert!(
                 !hello.extensions.contains_key(&EARLY_DATA),
@@ -320,9 +320,11 @@ async fn plaintext_is_never_a_response() {
 /// The client sends a close_notify before it closes, for whatever reason.
 #[tokio::test]
 async fn a_close_begins_with_a_close_notify() {
-    for (path, why) in
-        [("/idle", "its time is over"), ("/close", "the server said close"), ("/drop", "it was dropped")]
-    {
+    for (path, why) in [
+        ("/idle", "the idle connection expired"),
+        ("/close", "the server said close"),
+        ("/drop", "the response was dropped"),
+    ] {
         let ended = Signal::new();
         let tell = ended.clone();
         let server = Server::start_tls(move |peer| {

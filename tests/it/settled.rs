@@ -1,5 +1,5 @@
-//! State after an exchange, however it went: whether its connection is used again, what the response tells of the
-//! upload, and when the exchange was over at the latest.
+//! State after an exchange: whether the connection is used again, how much of the upload the response reports as
+//! sent, and how long the exchange takes at most.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -34,8 +34,8 @@ async fn keep(lines: &Lines, client: &Client) -> Line {
     line
 }
 
-/// A transport that never looks closed. It answers when it has taken `answers_after` bytes, and then behaves as `then`
-/// says.
+/// A transport whose look is always silent. The transport answers when it has taken `answers_after` bytes, and
+/// then behaves as `then` says.
 struct Stubborn {
     answers_after: usize,
     answer: &'static str,
@@ -144,7 +144,7 @@ async fn a_connection_that_did_not_take_all_is_not_used_again_behind_a_complete_
     }
 }
 
-/// The same holds for a request without content.
+/// The connection of a request without content is also not used again if it was not flushed.
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_was_not_flushed_is_not_used_again_behind_a_complete_response() {
     let head = "GET / HTTP/1.1\r\nhost: h\r\n\r\n".len();
@@ -205,7 +205,7 @@ async fn rule_30_a_small_chunked_rest_is_read() {
     }
 }
 
-/// Of a response without an end, at most 64 KiB and one more read are read, however fast it comes.
+/// At most 64 KiB plus one read are read of a response without an end, however fast it comes.
 #[tokio::test(start_paused = true)]
 async fn rule_30_an_endless_rest_is_read_no_further_than_its_bound() {
     const SAID: usize = 4 << 20;
@@ -283,9 +283,9 @@ async fn an_upload_that_was_sent_again_is_told_once_and_complete() {
                     line.take(taken);
                     let head = line.len();
                     tokio::time::sleep(SECOND * 2).await;
-                    lines::until("a part of the content is there", || line.len() == head + taken).await;
+                    lines::until("a part of the content has arrived", || line.len() == head + taken).await;
                 } else if way != "stale" {
-                    lines::until("a part is there", || line.len() == before + taken).await;
+                    lines::until("a part of the content has arrived", || line.len() == before + taken).await;
                 }
                 match way {
                     "lost" => line.eof(),

@@ -63,7 +63,7 @@ async fn sent_on(
 ) -> tokio::task::JoinHandle<handclasp::Result<Response>> {
     let before = line.len();
     let sent = send(request);
-    lines::until("it is sent on the kept connection", || line.len() > before).await;
+    lines::until("the request is written on the kept connection", || line.len() > before).await;
     sent
 }
 
@@ -97,7 +97,7 @@ async fn line_ends_on_an_idle_connection_are_discarded() {
     for line_ends in LINE_ENDS {
         line.say(line_ends);
         answered(&lines, client.get("http://h/"), 0).await;
-        // A request that may not be sent again is not delayed either.
+        // Line ends do not delay a request that may not be sent again.
         line.say(line_ends);
         answered(&lines, client.post("http://h/").body("x"), 0).await;
     }
@@ -227,8 +227,8 @@ async fn line_ends_before_a_status_line_are_skipped_on_a_reused_connection() {
     assert_eq!((total(&client).opened, total(&client).closed_total()), (1, 0));
 }
 
-/// On a connection that was not used before, line ends are a breach of the protocol, and the bytes that the server
-/// sends first are its only answer.
+/// On a connection that was not used before, line ends are a breach of the protocol. The request fails and is not
+/// sent again.
 #[tokio::test(start_paused = true)]
 async fn line_ends_before_the_first_status_line_of_a_connection_are_refused() {
     let lines = Lines::default();
@@ -273,7 +273,7 @@ async fn a_close_behind_line_ends_is_a_close() {
     line.say("\r\n");
     line.eof();
     answered(&lines, client.post("http://h/").body("x"), 1).await;
-    assert_eq!(closed(&client, DropReason::PeerClosed), 1, "found by the look");
+    assert_eq!(closed(&client, DropReason::PeerClosed), 1, "the look found the bytes");
     let line = lines.line(1).await;
     let sent = sent_on(&line, client.get("http://h/")).await;
     line.say("\r\n\r\n");
@@ -284,7 +284,7 @@ async fn a_close_behind_line_ends_is_a_close() {
     assert_eq!(closed(&client, DropReason::PeerClosed), 2);
 }
 
-/// A stream of line ends counts as surplus past a limit between two responses, in whatever pieces they come.
+/// Line ends between two responses count as surplus if there are more than a limit, in whatever pieces they come.
 #[tokio::test(start_paused = true)]
 async fn endless_line_ends_end_the_connection() {
     for step in [1, 7, 300, MOST, MOST + 1] {
@@ -327,7 +327,7 @@ async fn endless_line_ends_end_the_connection() {
     assert_eq!(total(&client).opened, 1);
 }
 
-/// None of these begins an HTTP/1 response. The last byte of each is the first one that shows it.
+/// Bytes that cannot begin an HTTP/1 response. The last byte of each text is the first byte that shows it.
 const FOREIGN: [&str; 14] = [
     "<html><body>not for you</body></html>",
     "x",
@@ -389,7 +389,7 @@ async fn what_cannot_begin_a_response_is_a_breach_where_the_request_may_not_be_s
     }
 }
 
-/// On a new connection, or when it happens again, the surplus is reported as the server's fault.
+/// On a new connection, or on the second try of a request, the surplus is reported as the server's fault.
 #[tokio::test(start_paused = true)]
 async fn what_cannot_begin_a_response_is_told_where_it_is_no_accident() {
     for foreign in FOREIGN {
@@ -405,7 +405,11 @@ async fn what_cannot_begin_a_response_is_told_where_it_is_no_accident() {
         line.say(foreign);
         lines.written(1, "\r\n\r\n").await.say(foreign);
         assert_not_http(&sent.await.unwrap().unwrap_err(), foreign);
-        assert_eq!((lines.count(), closed(&client, DropReason::Unsolicited)), (2, 1), "once");
+        assert_eq!(
+            (lines.count(), closed(&client, DropReason::Unsolicited)),
+            (2, 1),
+            "one connection was closed for unsolicited bytes, and no third was made"
+        );
     }
 }
 
@@ -449,7 +453,8 @@ async fn the_beginning_of_a_version_is_not_yet_decided() {
     assert_eq!(total(&client).opened, 1);
 }
 
-/// As it was reported: HEAD is answered with content, in a packet of its own, when the next request is already sent.
+/// A reported failure: a server answers HEAD with content, in a packet of its own, when the next request is
+/// already sent.
 #[tokio::test(start_paused = true)]
 async fn a_host_that_sends_content_after_head_harms_nobody_and_is_not_kept() {
     for (method, head) in [
@@ -484,7 +489,7 @@ async fn a_host_that_sends_content_after_head_harms_nobody_and_is_not_kept() {
     }
 }
 
-/// As it was reported: over sockets, where the order is left to chance, no request fails.
+/// A reported failure: surplus over sockets, in a random order of events. No request fails.
 #[tokio::test]
 async fn surplus_in_a_packet_of_its_own_is_no_error_for_fifty_requests() {
     for surplus in ["\r\n", "\n", "<html>not for you</html>", "0\r\n\r\n"] {

@@ -129,7 +129,7 @@ async fn a_total_timeout_lifts_the_default_of_the_response() {
         ),
         // Lifting the total timeout lifts no other timeout.
         ("no total after all", slow(121), |b| b.timeout(s(300)), |r| r.timeout(None), Some(Wait), 120),
-        ("none set is none", slow(121), |b| b.timeout(None), |r| r, Some(Wait), 120),
+        ("the client has no total timeout", slow(121), |b| b.timeout(None), |r| r, Some(Wait), 120),
     ])
     .await;
 }
@@ -177,7 +177,7 @@ async fn a_request_has_a_read_timeout_of_its_own() {
     let slow = |pause| Slow { pause, ..Slow::default() };
     assert_rows(&[
         ("the default", slow(121), |b| b, |r| r, Some(Receive), 120),
-        // Where no byte moves, the default ends the request, however long the whole may take.
+        // The default timeout ends a request while no byte moves, even if the total timeout is longer.
         ("the default, and a total", slow(121), |b| b.timeout(s(300)), |r| r, Some(Receive), 120),
         ("longer", slow(121), |b| b, |r| r.read_timeout(s(200)), None, 121),
         ("shorter", slow(121), |b| b, |r| r.read_timeout(s(2)), Some(Receive), 2),

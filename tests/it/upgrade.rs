@@ -60,7 +60,7 @@ async fn a_tunnel_begins(way: usize) {
         assert_eq!(response.content_length(), Some(0));
         let mut tunnel = response.upgrade().await.unwrap();
         assert_eq!(counts(&client), (0, 1, 0, 0));
-        assert_eq!(client.pool().stats().total.requests, 1, "its request was sent");
+        assert_eq!(client.pool().stats().total.requests, 1, "the request was sent");
         // First in small reads.
         assert_eq!(read(&mut tunnel, 3).await, "lef", "split at {split}");
         assert_eq!(read(&mut tunnel, 5).await, "tover", "split at {split}");
@@ -69,7 +69,11 @@ async fn a_tunnel_begins(way: usize) {
         tunnel.flush().await.unwrap();
         assert_eq!(&line.text()[head.len()..], "hello\r\n\r\n");
         line.say("HTTP/1.1 200 OK\r\n\r\n");
-        assert_eq!(read(&mut tunnel, 19).await, "HTTP/1.1 200 OK\r\n\r\n", "it is bytes");
+        assert_eq!(
+            read(&mut tunnel, 19).await,
+            "HTTP/1.1 200 OK\r\n\r\n",
+            "the tunnel passes these bytes on"
+        );
         line.eof();
         assert_eq!(tunnel.read(&mut [0; 9]).await.unwrap(), 0);
         tunnel.shutdown().await.unwrap();
@@ -79,7 +83,10 @@ async fn a_tunnel_begins(way: usize) {
         assert_eq!(counts(&client), (0, 0, 1, 1));
         let sending = send(client.get("http://h/"));
         lines.written(1, "\r\n\r\n").await.say(OK);
-        assert!(!sending.await.unwrap().unwrap().connection().is_reused(), "never pooled again");
+        assert!(
+            !sending.await.unwrap().unwrap().connection().is_reused(),
+            "the connection is never used again"
+        );
     }
 }
 
@@ -167,7 +174,7 @@ async fn a_101_keeps_to_what_was_asked_for_r_9110_7_8_2() {
         ),
         ("another version", offer, "HTTP/1.1 101 S\r\nupgrade: foo/3\r\nconnection: upgrade\r\n\r\n", false),
         (
-            "one that is foreign",
+            "a foreign protocol",
             offer,
             "HTTP/1.1 101 S\r\nupgrade: bar, qux\r\nconnection: upgrade\r\n\r\n",
             false,
@@ -318,7 +325,8 @@ async fn a_kept_connection_becomes_a_tunnel() {
     assert_eq!(counts(&client), (0, 0, 1, 1));
 }
 
-/// Over real sockets, plain and TLS: the server sees no byte before it answers, then both directions and their ends.
+/// Tunnels over real sockets, plain and in TLS. The server sees no byte of the tunnel before it answers. Then both
+/// directions pass bytes, and each end arrives.
 #[tokio::test]
 async fn a_tunnel_over_sockets_and_tls() {
     let schemes: &[bool] = if cfg!(feature = "rustls") { &[false, true] } else { &[false] };
@@ -334,7 +342,7 @@ async fn a_tunnel_over_sockets_and_tls() {
                 peer.send("over")?;
                 assert_eq!(peer.take(5)?, b"hello");
                 peer.send("world")?;
-                assert!(peer.is_ended()?, "a FIN, behind a close_notify in TLS");
+                assert!(peer.is_ended()?, "the server reads a FIN, in TLS after a close_notify");
                 peer.send("late")?;
                 waits.raise();
                 peer.stall()
@@ -427,7 +435,7 @@ async fn the_forms_of_a_target() {
             let method = Method::from_bytes(method.as_bytes()).unwrap();
             let mut request = client.request(method.clone(), url);
             if is_executed {
-                // The same target, as an extension of a request of the http crate.
+                // A request of the http crate carries the target as an extension.
                 let mut request = request.build().unwrap();
                 if let Some(target) = target.clone() {
                     request.extensions_mut().insert(target);
@@ -534,7 +542,7 @@ async fn without_a_shelf_every_request_says_close_r_9112_9_3_3() {
                 "R-9112-9.3-3: {case}"
             );
             settle().await;
-            assert_eq!(lines.count(), first + at + 1, "the others wait");
+            assert_eq!(lines.count(), first + at + 1, "the other requests wait");
             line.say(OK);
             sending.await.unwrap().unwrap();
             assert!(line.is_gone(), "R-9112-9.6-2: {case}");
@@ -544,7 +552,7 @@ async fn without_a_shelf_every_request_says_close_r_9112_9_3_3() {
         send(client.get("http://h/").header("connection", "Close"));
         let text = lines.written(first + 3, "\r\n\r\n").await.text();
         assert_eq!(text.to_ascii_lowercase().matches("close").count(), 1, "{text}");
-        // `close` stands next to `upgrade`.
+        // `close` and `upgrade` are sent together.
         let client = client.clone();
         send(client.get("http://other/").header("upgrade", "foo"));
         let text = lines.written(first + 4, "\r\n\r\n").await.text();

@@ -1,6 +1,6 @@
-//! Bodies of requests: how each kind is framed, that an announced length is kept exactly, that content is not buffered,
-//! and what files, other bodies and HTTP/1.0 servers get. These tests hold the sentences of the manual's page on
-//! uploads.
+//! Bodies of requests: how each kind is framed, that an announced length is kept exactly, that content is not
+//! buffered, and what files, other bodies and HTTP/1.0 servers get. These tests prove the statements of the
+//! manual's page on uploads.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -274,7 +274,7 @@ async fn a_promised_length_is_exact() {
     }
 }
 
-/// Without an announced length, an error ends the chunks without a last one.
+/// If the length is not announced and the source fails, the last chunk is not sent.
 #[tokio::test]
 async fn a_stream_that_fails_never_looks_complete() {
     use Step::{Data, Fail, Later, Trailer};
@@ -417,12 +417,15 @@ async fn a_server_that_does_not_read_holds_the_source_up() {
             let most =
                 if line.len() < GATHERED * PIECE { GATHERED * PIECE } else { line.len() + PIECE + 300 };
             assert!(taken * PIECE <= most, "{taken} pieces taken, {} bytes written", line.len());
-            assert!(step == 0 || line.len() == step * 700, "all that there is room for is written");
+            assert!(
+                step == 0 || line.len() == step * 700,
+                "the client writes as much as the connection takes"
+            );
             line.take(700);
         }
         line.take(usize::MAX);
         let line = lines.written(0, if is_known { "xx" } else { "0\r\n\r\n" }).await;
-        until("all is taken", || taken.load(Ordering::SeqCst) == PIECES).await;
+        until("all pieces were taken from the source", || taken.load(Ordering::SeqCst) == PIECES).await;
         line.say(OK);
         let response = sending.await.unwrap().unwrap();
         assert_eq!(response.upload().bytes(), (PIECES * PIECE) as u64);
@@ -454,7 +457,7 @@ async fn so_many_pieces_leave_in_one_write() {
         let sending = send(request.body(Body::from_stream(source)));
         let line = lines.line(0).await;
         let content = || line.text().split_once("\r\n\r\n").map_or(0, |(_, content)| content.len());
-        until("all is written", || content() == count * piece.len()).await;
+        until("all content is written", || content() == count * piece.len()).await;
         let mut seen: Vec<usize> = line.writes().iter().map(String::len).collect();
         seen[0] -= line.text().len() - content();
         let expected: Vec<usize> = writes.iter().map(|pieces| pieces * piece.len()).collect();
@@ -486,7 +489,7 @@ async fn progress_is_exact_within_a_write_of_pieces() {
             let line = lines.line(cut).await;
             let head = if is_known { KNOWN } else { CHUNKED };
             line.take(head.len() + cut);
-            until("so much is written", || line.len() == head.len() + cut).await;
+            until("the expected part is written", || line.len() == head.len() + cut).await;
             line.say("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n");
             let response = sending.await.unwrap().unwrap();
             let taken = text[..cut].bytes().filter(u8::is_ascii_lowercase).count();
@@ -544,7 +547,7 @@ async fn pieces_and_the_failure_behind_them_survive_a_closed_connection() {
             assert_eq!((error.kind(), error.request_written()), (ErrorKind::Body, Written::Partly), "{name}");
             assert!(line.is_gone(), "{name}");
         }
-        assert_eq!(written(), Some(content), "{name}: no more than that");
+        assert_eq!(written(), Some(content), "{name}: only the announced content is written");
     }
 }
 
@@ -658,7 +661,7 @@ async fn trailers_add_up() {
     assert_eq!(lines.count(), 1);
 }
 
-/// A source is not polled again after its end, whoever reads the body.
+/// A source is not polled again after its end, in every way to read the body.
 #[tokio::test]
 async fn a_source_is_not_asked_behind_its_end() {
     struct Once(bool);
@@ -714,7 +717,7 @@ async fn content_comes_before_the_failure_of_the_upload() {
     let error = loop {
         match response.chunk().await {
             Ok(Some(data)) => seen.extend_from_slice(&data),
-            Ok(None) => panic!("it cannot end well"),
+            Ok(None) => panic!("the response ended without an error"),
             Err(error) => break error,
         }
     };

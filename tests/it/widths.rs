@@ -1,7 +1,7 @@
-//! A load of constant width opens as many connections as it is wide, under every default: in one task or in many, to one
-//! host or to many.
+//! With default settings, a load of constant width opens as many connections as its width: in one task or in many,
+//! to one host or to many.
 //!
-//! In memory and in paused time, so that nothing depends on how fast the machine is.
+//! The tests run in memory and in paused time, so that nothing depends on the speed of the machine.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -116,7 +116,11 @@ async fn what_is_too_many_goes_once_it_is_cold() {
         tokio::time::sleep(Duration::from_millis(900)).await;
         assert_eq!(client.pool().stats().total.idle, width);
         tokio::time::sleep(Duration::from_millis(300)).await;
-        assert_eq!(client.pool().stats().total.idle, room, "at a limit on connections, it is its own room");
+        assert_eq!(
+            client.pool().stats().total.idle,
+            room,
+            "a limit on connections is also the room for idle connections"
+        );
         tokio::time::sleep(Duration::from_secs(61)).await;
         assert_eq!(client.pool().stats().total.idle, 0);
     }

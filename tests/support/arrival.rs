@@ -1,8 +1,8 @@
-//! Waits until the bytes or the end that a server sent have arrived at the client's sockets, while the client's runtime
-//! learns nothing of it.
+//! Waits until the bytes or the end that a server sent have arrived at the client's sockets. The client's runtime
+//! learns nothing of the arrival.
 //!
-//! Asks the kernel instead of the sockets, and blocks the thread: for tests of what a client finds when it looks past
-//! its reactor.
+//! The functions ask the kernel instead of the sockets, and block the thread. They are for tests of a look, which
+//! reads a socket before the reactor has learned of the bytes.
 
 use std::io;
 use std::net::SocketAddr;
@@ -31,7 +31,7 @@ pub fn wait_for_all(server: &Server) {
 /// Blocks until the bytes have arrived that were sent before, on any connection over loopback: for tests that cannot name
 /// the socket, or whose socket has other bytes to read.
 pub fn wait_for_loopback() {
-    send_through_loopback().expect("there is a loopback");
+    send_through_loopback().expect("loopback sockets can be used");
 }
 
 /// State of a socket in the kernel.
@@ -39,7 +39,7 @@ pub fn wait_for_loopback() {
 struct Socket {
     /// Whether neither side has closed its direction.
     is_open: bool,
-    /// Whether there are bytes to read.
+    /// Whether the socket has bytes to read.
     is_told: bool,
 }
 
@@ -50,7 +50,7 @@ fn wait_while(local: SocketAddr, remote: SocketAddr, is_waiting: impl Fn(&Socket
             Ok(Some(socket)) if is_waiting(&socket) => {}
             Ok(_) => return,
             // The kernel does not answer. Bytes that are sent over loopback now arrive after the bytes sent before.
-            Err(_) => return send_through_loopback().expect("there is a loopback"),
+            Err(_) => return send_through_loopback().expect("loopback sockets can be used"),
         }
         assert!(begun.elapsed() < PATIENCE, "nothing arrived at the client");
         thread::yield_now();

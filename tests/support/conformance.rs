@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use http::{HeaderMap, Method};
 use serde_json::{Value, json};
 
-/// One response on the wire, and what a client must make of it.
+/// One response on the wire, and the outcome that a client must have.
 #[derive(Debug)]
 pub(crate) struct Case {
     pub(crate) id: String,
@@ -111,9 +111,9 @@ impl Case {
         choice.map(|(outcome, reason, _)| (*outcome, *reason))
     }
 
-    /// Whether the suite fails when the rule is broken (and not only when a free choice is made differently). For a
+    /// Whether the suite fails when the rule is broken, and not only when a free choice is made differently. For a
     /// rule about reuse, the failure must be that the connection is or is not reused.
-    #[allow(dead_code, reason = "those who only play the cases do not ask")]
+    #[allow(dead_code, reason = "only one of the including tests uses this function")]
     pub(crate) fn binds(&self, is_about_reuse: bool) -> bool {
         let excludes = |name: &str| self.fields[name].as_array().is_some_and(|list| !list.is_empty());
         if is_about_reuse {
@@ -147,7 +147,7 @@ pub(crate) enum Outcome {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Got {
     pub(crate) outcome: Outcome,
-    /// Whether the exchange ended (or hangs) in the body, after the caller got the head.
+    /// Whether the exchange ended or hangs in the body, after the caller got the head.
     pub(crate) is_in_body: bool,
     pub(crate) status: Option<u16>,
     /// Fields with their octets as ISO-8859-1, as the case file has them.
@@ -371,7 +371,7 @@ const CHOICES: &[(Outcome, &str, &[&str])] = &[
             "lf-body-starts-lf",
         ],
     ),
-    (Outcome::Error, "and no line of a trailer", &["ct-lf-lines"]),
+    (Outcome::Error, "a bare LF ends no line of a trailer section", &["ct-lf-lines"]),
     (Outcome::Ok, "folds are spaces, within the limit of the head", &["hs-fold-1000", "te-fold"]),
     (Outcome::Error, "more than 128 fields", &["hl-count-512", "hl-same-name-1000"]),
     (Outcome::Error, "more than 64 KiB of a head", &["hl-value-130000"]),
@@ -409,7 +409,7 @@ pub(crate) struct Sheet {
     /// Capabilities of the level.
     caps: &'static [&'static str],
     results: BTreeMap<&'static str, Got>,
-    /// Other trouble: differences between modes, requests that failed.
+    /// Other failures: differences between modes, and requests that failed.
     troubles: Vec<String>,
 }
 
@@ -426,7 +426,7 @@ impl Sheet {
         self.troubles.push(format!("{}: {what}   [{}]", case.id, case.rule_list()));
     }
 
-    /// Compares all outcomes with `reference`. Every difference is trouble.
+    /// Compares all outcomes with `reference`. Every difference is a failure.
     pub(crate) fn compare(&mut self, reference: &BTreeMap<&'static str, Got>) {
         for case in Case::all() {
             let pair = self.results.get(&*case.id).zip(reference.get(&*case.id));
@@ -456,7 +456,7 @@ impl Sheet {
                     hardening.insert(&*case.id);
                 }
                 "HARDENING" => failures.push(finding.line(case)),
-                // The outcome that was chosen instead is checked below.
+                // A case with a listed choice is checked below.
                 _ if case.choice().is_some() => {}
                 _ => failures.push(finding.line(case)),
             }
@@ -470,7 +470,9 @@ impl Sheet {
             let id = &case.id;
             let Some(got) = self.results.get(&**id) else { continue };
             match (case.choice(), case.advises()) {
-                (None, None) => failures.push(format!("{id}: nobody has decided how it ends")),
+                (None, None) => {
+                    failures.push(format!("{id}: the case is not in CHOICES and has no advised outcome"))
+                }
                 (Some((choice, _)), advice) if advice == Some(choice) => {
                     failures.push(format!("{id}: it was decided to end as it is advised"));
                 }

@@ -7,15 +7,15 @@
 //! dials.none_wanted().await;                       // nobody has begun another
 //! ```
 //!
-//! Each question first lets everything run that can run, which takes a millisecond of the paused time, and then finds
-//! what it asks for, or fails. Invariant: a connection counts as live from the end of its dial until it is dropped, so
-//! that `dialing + live` is the number that limits bound.
+//! Each of these functions first lets everything run that can run, which takes a millisecond of the paused time.
+//! Then it finds what it waits for, or fails. Invariant: a connection counts as live from the end of its dial
+//! until it is dropped, so that `dialing + live` is the number that limits bound.
 
 #![allow(
     dead_code,
     clippy::unwrap_used,
     clippy::manual_async_fn,
-    reason = "each test uses its part of this file, and all of it is test"
+    reason = "each test uses a part of this file, and the file is test code"
 )]
 
 use std::collections::{BTreeMap, VecDeque};
@@ -265,7 +265,7 @@ impl Future for UnderWay {
                 this.end(0);
                 Poll::Ready(Err(why.into()))
             }
-            Verdict::Panic => panic!("a connector panics, as the test wants it"),
+            Verdict::Panic => panic!("this panic is part of the test"),
         }
     }
 }
@@ -322,7 +322,7 @@ impl Far {
             line.incoming.extend(response(self.number, field).bytes());
             asked
         });
-        assert!(asked.is_some(), "nothing was asked of connection {}", self.number);
+        assert!(asked.is_some(), "no request has arrived on connection {}", self.number);
     }
 
     /// Answers each request at once from now on.
@@ -450,7 +450,7 @@ async fn timed(request: impl Future<Output = Result<Response, Error>>) -> (Resul
 }
 
 impl Asked {
-    /// Lets everything run that can run. Whether the request has not ended then.
+    /// Lets everything run that can run. Returns whether the request still waits then.
     pub(crate) async fn is_waiting(&self) -> bool {
         settle().await;
         !self.task.is_finished()

@@ -59,7 +59,7 @@ impl Mute {
         self
     }
 
-    /// Makes the refusal look like this ending by the peer.
+    /// Makes the refused writes fail as they would after this ending by the peer.
     pub fn by(mut self, ending: Ending) -> Self {
         self.ending = ending;
         self

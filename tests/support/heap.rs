@@ -43,7 +43,7 @@ pub fn held() -> usize {
     HELD.load(Relaxed)
 }
 
-/// The most bytes that the process held at once since a moment, beyond what it held at that moment.
+/// Largest growth of the bytes that the process holds, since a moment.
 pub struct Peak {
     before: usize,
 }
@@ -61,7 +61,7 @@ impl Peak {
     }
 }
 
-/// The most bytes that this thread held at once since a moment, beyond what it held at that moment.
+/// Largest growth of the bytes that this thread holds, since a moment.
 pub struct ThreadPeak {
     before: isize,
 }

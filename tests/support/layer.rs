@@ -1,7 +1,7 @@
-//! A transport that lies over another one and changes what a test wants changed.
+//! A transport that wraps another transport and changes single methods, for tests.
 //!
-//! Implement [`Layer`] for a type that owns a transport. The methods that the type does not write itself call the
-//! transport below. [`Layered`] around the type is then a [`Transport`].
+//! Implement [`Layer`] for a type that owns a transport. The methods that the type does not implement itself call
+//! the wrapped transport. [`Layered`] around the type is then a [`Transport`].
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 pub trait Layer: Send + Unpin + 'static {
     type Below: Transport + Unpin;
 
-    /// Returns the transport below.
+    /// Returns the wrapped transport.
     fn below(&mut self) -> &mut Self::Below;
 
     fn look(&mut self) -> Look {
@@ -115,7 +115,8 @@ impl<L: Layer> AsyncWrite for Layered<L> {
     }
 }
 
-/// A transport whose peer takes everything and never says anything: what a layer lies over that acts by itself.
+/// A transport whose peer takes everything and never sends anything. Layers that need no real transport wrap this
+/// one.
 pub struct Silence;
 
 impl Transport for Silence {

@@ -1,12 +1,12 @@
-//! Connections in memory whose other end is the test: it sees each write by itself, decides which bytes come and when,
-//! and limits how many bytes are taken. Also sources of content that follow steps.
+//! Connections in memory whose other end is the test. The test sees each write by itself, decides which bytes come
+//! and when, and limits how many bytes are taken. This module also has sources of content that follow steps.
 //!
 //! Nothing here waits for time, so that tests may pause it. Invariant: the client's writes are kept one by one.
 
 #![allow(
     dead_code,
     clippy::unwrap_used,
-    reason = "each test uses its part of this file, and all of it is test"
+    reason = "each test uses a part of this file, and the file is test code"
 )]
 
 use std::collections::VecDeque;
@@ -297,7 +297,7 @@ pub(crate) fn until(what: &'static str, mut is_so: impl FnMut() -> bool) -> impl
     async move {
         let begun = Instant::now();
         while !is_so() {
-            assert!(begun.elapsed() < PATIENCE, "{place}: waited in vain until {what}");
+            assert!(begun.elapsed() < PATIENCE, "{place}: timed out waiting until {what}");
             tokio::task::yield_now().await;
         }
     }

@@ -50,7 +50,7 @@ pub fn until_now(what: &'static str, mut is_so: impl FnMut() -> bool) -> impl Fu
     async move {
         let begun = std::time::Instant::now();
         while !is_so() {
-            assert!(begun.elapsed() < PATIENCE, "{place}: waited in vain until {what}");
+            assert!(begun.elapsed() < PATIENCE, "{place}: timed out waiting until {what}");
             tokio::task::yield_now().await;
         }
     }
@@ -63,7 +63,7 @@ pub fn until(what: &'static str, mut is_so: impl FnMut() -> bool) -> impl Future
     async move {
         let begun = std::time::Instant::now();
         while !is_so() {
-            assert!(begun.elapsed() < PATIENCE, "{place}: waited in vain until {what}");
+            assert!(begun.elapsed() < PATIENCE, "{place}: timed out waiting until {what}");
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }

@@ -1,7 +1,8 @@
 //! A connection in memory that is a pipe: [`Pipe`] is the client's end, tokio's [`DuplexStream`] the server's.
 //!
-//! Needs no socket, so that time may be paused. The server's end is an ordinary stream: a task of the test reads requests
-//! from it and writes responses to it. (To see each write by itself and to hold writes up: `lines`.)
+//! Needs no socket, so that time may be paused. The server's end is an ordinary stream: a task of the test reads
+//! requests from it and writes responses to it. To see each write by itself or to hold writes up, use `lines`
+//! instead.
 
 use std::io;
 use std::pin::Pin;

@@ -6,7 +6,7 @@
 #![allow(
     dead_code,
     clippy::unwrap_used,
-    reason = "each test uses its part of this file, and all of it is test"
+    reason = "each test uses a part of this file, and the file is test code"
 )]
 
 use std::io::{BufRead, BufReader, Write};
@@ -46,7 +46,7 @@ impl Plain {
                 counts.open.fetch_add(1, Ordering::SeqCst);
                 let counts = counts.clone();
                 std::thread::spawn(move || {
-                    // The reason of the end does not matter.
+                    // An error ends the connection, and its reason does not matter.
                     let _ = serve(&stream, number, &counts);
                     counts.open.fetch_sub(1, Ordering::SeqCst);
                 });

@@ -5,7 +5,7 @@
 #![allow(
     dead_code,
     clippy::unwrap_used,
-    reason = "each test uses its part of this file, and all of it is test"
+    reason = "each test uses a part of this file, and the file is test code"
 )]
 
 use std::collections::BTreeMap;
@@ -18,14 +18,14 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
-/// One span.
+/// A recorded span.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Span {
     pub(crate) name: &'static str,
-    /// Its parent's place in the record.
+    /// Position of the parent span in the record.
     pub(crate) parent: Option<usize>,
     pub(crate) fields: BTreeMap<&'static str, String>,
-    /// Places of the spans that it follows from.
+    /// Positions of the spans that this span follows from.
     pub(crate) follows: Vec<usize>,
     pub(crate) is_closed: bool,
     id: u64,
@@ -41,7 +41,7 @@ impl Span {
     }
 }
 
-/// The record; clones share it.
+/// A recorder of spans. Its clones share one record.
 #[derive(Clone, Default)]
 pub(crate) struct Recorder {
     spans: Arc<Mutex<Vec<Span>>>,
@@ -55,7 +55,7 @@ impl Recorder {
         (recorder, tracing::subscriber::set_default(subscriber))
     }
 
-    /// What was recorded since the last time, which must have ended.
+    /// Returns the spans that were recorded since the last call. All of them must have ended.
     pub(crate) fn take(&self) -> Vec<Span> {
         let spans = std::mem::take(&mut *self.spans.lock().unwrap());
         for span in &spans {
@@ -67,7 +67,7 @@ impl Recorder {
 
     fn with(&self, id: &Id, change: impl FnOnce(&mut Span)) {
         let mut spans = self.spans.lock().unwrap();
-        // Ids are used again after a span has closed: the newest is meant.
+        // The newest span with this id is meant, because ids are used again after a span has closed.
         if let Some(span) = spans.iter_mut().rfind(|span| span.id == id.into_u64()) {
             assert!(!span.is_closed, "{span:?} goes on after its end");
             change(span);
@@ -79,7 +79,8 @@ impl Recorder {
     }
 }
 
-/// The spans as a tree, in the order of their start: `name(child child)`, roots apart.
+/// Returns the spans as trees, one text for each root, such as `name(child child)`. Children are in the order of
+/// their start.
 pub(crate) fn tree(spans: &[Span]) -> Vec<String> {
     let roots = (0..spans.len()).filter(|at| spans[*at].parent.is_none());
     roots.map(|at| branch(spans, at)).collect()

@@ -7,7 +7,7 @@
 #![allow(
     dead_code,
     clippy::unwrap_used,
-    reason = "each test uses its part of this file, and all of it is test"
+    reason = "each test uses a part of this file, and the file is test code"
 )]
 
 use std::collections::VecDeque;

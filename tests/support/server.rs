@@ -128,7 +128,7 @@ impl Server {
 
     /// Returns the certificate, in PEM, of the authority that signed the server's certificate.
     pub fn authority(&self) -> &str {
-        self.authority.as_deref().expect("only a TLS server has one")
+        self.authority.as_deref().expect("only a TLS server has an authority")
     }
 
     /// Returns the number of accepted connections.
@@ -467,7 +467,7 @@ impl Peer {
 
     /// Sends the bytes and a close_notify in one write.
     pub fn send_and_notify(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let tls = self.tls.as_mut().expect("only TLS says goodbye");
+        let tls = self.tls.as_mut().expect("only TLS has a close_notify");
         tls.writer().write_all(bytes)?;
         tls.send_close_notify();
         let mut records = Vec::new();
@@ -532,7 +532,7 @@ impl Peer {
         }
     }
 
-    /// Waits for this long and discards the bytes that come. Whether the client has closed by then.
+    /// Waits for this long and discards the bytes that come. Returns whether the client has closed by then.
     pub fn is_closed_within(&mut self, pause: Duration) -> io::Result<bool> {
         let end = Instant::now() + pause;
         let is_closed = loop {
@@ -563,7 +563,7 @@ impl Peer {
             if self.shared.is_stopped() {
                 return Err(io::ErrorKind::Interrupted.into());
             }
-            assert!(begun.elapsed() < PATIENCE, "a script waited in vain for a signal");
+            assert!(begun.elapsed() < PATIENCE, "a script timed out waiting for a signal");
         }
     }
 
@@ -596,7 +596,7 @@ impl Signal {
     /// Blocks the thread until the signal is raised.
     #[track_caller]
     pub fn wait(&self) {
-        assert!(self.wait_for(PATIENCE), "waited in vain for a signal");
+        assert!(self.wait_for(PATIENCE), "timed out waiting for a signal");
     }
 
     /// Waits until the signal is raised, without blocking the runtime.

@@ -71,7 +71,7 @@ pub struct Exchange {
     steps: Vec<(usize, Step)>,
     expected: Vec<(usize, Expected)>,
     is_reused: bool,
-    /// Number of the line in the file.
+    /// Number of the line of the `reused` directive in the file.
     verdict: usize,
 }
 
@@ -476,7 +476,7 @@ async fn serve_memory(
                 }
                 Step::Server(bytes) => {
                     for piece in split.pieces(&bytes) {
-                        // The client may have heard enough.
+                        // An error means that the client has closed the connection, which it may do.
                         let _ = stream.write_all(&piece).await;
                         for _ in 0..3 {
                             tokio::task::yield_now().await;
@@ -545,7 +545,7 @@ fn serve_tcp(peer: &mut Peer, exchanges: &[Exchange], split: Split) -> Result<()
                     }
                     compare(expected, &got).map_err(|what| (*line, what))?;
                 }
-                // The client may have heard enough, and closed.
+                // An error means that the client has closed the connection, which it may do.
                 Step::Server(bytes) => peer.send_split(bytes, split).unwrap_or_default(),
                 Step::Close => peer.fin().unwrap_or_default(),
                 Step::Reset => {

@@ -34,7 +34,7 @@ pub struct Job {
     /// Number of bytes of the response's content.
     size: usize,
     reading: Reading,
-    /// Bytes that the loop writes, each with the number of times.
+    /// Pieces that the loop writes, and how many times it writes each of them.
     writes: Vec<(Bytes, usize)>,
     expected: usize,
 }
@@ -110,7 +110,7 @@ impl Job {
 
     /// Checks the content of the response. The answer to an upload is its size.
     fn check(&self, length: usize, content: Option<&[u8]>) {
-        assert_eq!(length, self.size, "all content came");
+        assert_eq!(length, self.size, "all content arrived");
         if let Some(content) = content
             && !self.payload.is_empty()
         {
@@ -257,12 +257,12 @@ async fn by_hyper_util(client: &HyperUtil, job: &Job, times: usize) {
 
 async fn read_incoming(mut content: Incoming, job: &Job) {
     if job.reading == Reading::Collect {
-        let content = content.collect().await.expect("the content comes").to_bytes();
+        let content = content.collect().await.expect("the content arrives").to_bytes();
         return job.check(content.len(), Some(&content));
     }
     let mut length = 0;
     while let Some(frame) = content.frame().await {
-        length += frame.expect("the content comes").data_ref().map_or(0, Bytes::len);
+        length += frame.expect("the content arrives").data_ref().map_or(0, Bytes::len);
     }
     job.check(length, None);
 }
@@ -278,12 +278,12 @@ async fn by_reqwest(client: &reqwest::Client, job: &Job, times: usize) {
         };
         let mut response = request.send().await.expect("the server answers");
         if job.reading == Reading::Collect {
-            let content = response.bytes().await.expect("the content comes");
+            let content = response.bytes().await.expect("the content arrives");
             job.check(content.len(), Some(&content));
             continue;
         }
         let mut length = 0;
-        while let Some(piece) = response.chunk().await.expect("the content comes") {
+        while let Some(piece) = response.chunk().await.expect("the content arrives") {
             length += piece.len();
         }
         job.check(length, None);
@@ -304,13 +304,13 @@ async fn by_aioduct(client: &aioduct::TokioClient, job: &Job, times: usize) {
         };
         let response = request.send().await.expect("the server answers");
         if job.reading == Reading::Collect {
-            let content = response.bytes().await.expect("the content comes");
+            let content = response.bytes().await.expect("the content arrives");
             job.check(content.len(), Some(&content));
             continue;
         }
         let (mut content, mut length) = (response.into_bytes_stream(), 0);
         while let Some(piece) = content.next().await {
-            length += piece.expect("the content comes").len();
+            length += piece.expect("the content arrives").len();
         }
         job.check(length, None);
     }
@@ -337,13 +337,13 @@ fn by_ureq(agent: &ureq::Agent, job: &Job, times: usize) {
         let mut response = response.expect("the server answers");
         if job.reading == Reading::Collect {
             let content = response.body_mut().with_config().limit(u64::MAX).read_to_vec();
-            let content = content.expect("the content comes");
+            let content = content.expect("the content arrives");
             job.check(content.len(), Some(&content));
             continue;
         }
         let (mut content, mut length) = (response.body_mut().as_reader(), 0);
         loop {
-            match content.read(&mut buffer).expect("the content comes") {
+            match content.read(&mut buffer).expect("the content arrives") {
                 0 => break,
                 read => length += read,
             }
@@ -363,12 +363,12 @@ async fn by_handclasp(client: &handclasp::Client, job: &Job, times: usize) {
         };
         let mut response = request.send().await.expect("the server answers");
         if job.reading == Reading::Collect {
-            let content = response.bytes().await.expect("the content comes");
+            let content = response.bytes().await.expect("the content arrives");
             job.check(content.len(), Some(&content));
             continue;
         }
         let mut length = 0;
-        while let Some(piece) = response.chunk().await.expect("the content comes") {
+        while let Some(piece) = response.chunk().await.expect("the content arrives") {
             length += piece.len();
         }
         job.check(length, None);

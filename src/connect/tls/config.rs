@@ -269,7 +269,8 @@ pub(crate) mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (peer, _) = listener.accept().await.unwrap();
-        // Without it, a second small write waits for the client's delayed ACK, which is longer than the tests wait.
+        // Without TCP_NODELAY, a second small write waits for the client's delayed ACK, which is longer than the
+        // tests wait.
         peer.set_nodelay(true).unwrap();
         let loaded = client.load().await.unwrap_or_else(|error| panic!("{error:?}"));
         tokio::join!(loaded.handshake(host, tcp), TlsAcceptor::from(Arc::clone(server)).accept(peer))

@@ -46,7 +46,7 @@ pub(super) struct Records {
     is_alert_first: bool,
 }
 
-/// What rustls has produced.
+/// Output of rustls: plaintext, records and the error.
 #[derive(Default)]
 struct Output {
     /// Plaintext for which the reader had no room.
@@ -59,7 +59,7 @@ struct Output {
     is_closed: bool,
 }
 
-/// What is known about an idle connection without asking its transport.
+/// State of an idle connection, as far as it is known without asking the transport.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Known {
     /// Nothing has arrived.
@@ -477,7 +477,7 @@ impl Records {
         self.free();
     }
 
-    /// Returns what is known without asking the transport.
+    /// Returns the state of an idle connection, without asking the transport.
     pub(super) fn known(&mut self) -> Known {
         self.process();
         self.free();

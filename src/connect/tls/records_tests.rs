@@ -325,7 +325,7 @@ async fn a_close_notify_after_data_ends_the_reads_after_the_data() {
     let Poll::Ready(Err(error)) = write(&mut records, &mut peer, &[b"more"]) else { panic!("written") };
     assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
     assert_eq!(peer.written.len(), lengths(&peer.written).iter().map(|length| length + 5).sum::<usize>());
-    assert_eq!(lengths(&peer.written).len(), 2, "one close_notify");
+    assert_eq!(lengths(&peer.written).len(), 2, "one close_notify was sent");
 }
 
 /// The peer may go on sending.
@@ -535,7 +535,7 @@ impl Forger {
         | ConnectionTrafficSecrets::Aes256Gcm { key, iv }
         | ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv }) = secrets
         else {
-            panic!("keys of another kind")
+            panic!("the cipher suite has keys of another kind")
         };
         let encrypter = suite.tls13().unwrap().aead_alg.encrypter(key, iv);
         let forger =
@@ -594,7 +594,7 @@ fn read_forged(
     records.poll_read(forger, cx, &mut buf).map_ok(|()| buf.filled().to_vec())
 }
 
-/// rustls has to see the unfinished part of a handshake message again with every call, also when we write.
+/// rustls has to see the unfinished part of a handshake message again in every call, including calls that write.
 #[tokio::test]
 async fn empty_and_unfinished_handshake_messages_block_neither_reads_nor_writes() {
     let (mut records, mut forger) = Forger::new().await;

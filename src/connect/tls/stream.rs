@@ -46,8 +46,8 @@ impl TlsStream {
         self.records.tls()
     }
 
-    /// Looks at the connection; see [`Transport::look`](crate::Transport::look). An answer of rustls to what was read is sent with
-    /// the next write.
+    /// Looks at the connection; see [`Transport::look`](crate::Transport::look). If rustls answers the bytes that
+    /// were read, the answer is sent with the next write.
     pub(crate) fn look(&mut self) -> Look {
         let look = self.look_now();
         self.records.rest();
@@ -69,8 +69,8 @@ impl TlsStream {
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    // Half a record may be half a ticket. On a connection that was never written to it cannot be half an
-                    // answer, because no request was sent.
+                    // Half a record may be half of a session ticket. On a connection that was never written to, it
+                    // cannot be half of a response, because no request was sent.
                     let is_silent = self.records.is_between_records() || !self.records.is_used();
                     return if is_silent { Look::Silent } else { Look::Spoke };
                 }

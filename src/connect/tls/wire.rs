@@ -97,7 +97,7 @@ impl Wire {
         }
     }
 
-    /// Shrinks the buffer if it holds few bytes in much memory, so that the copy is worth it.
+    /// Shrinks the buffer if it holds few bytes in much memory, because few bytes are cheap to copy.
     pub(super) fn shrink_if_little(&mut self) {
         if self.len() < LITTLE && self.bytes.len() > 4 * LITTLE {
             self.shrink();

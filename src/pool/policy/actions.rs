@@ -1,7 +1,8 @@
 //! The policy's answers: what a request gets, and the actions that the shell has to carry out.
 //!
-//! Data only; knows nothing of how it is decided or carried out. Invariant: every value that may hold a resource (a
-//! connection, a waiter, a partition) is moved to the shell in here, so that it is dropped without the lock.
+//! This file has data only, and knows nothing of how the data is decided or carried out. Invariant: every value
+//! that may hold a resource (a connection, a waiter, a partition) is moved to the shell in one of these answers,
+//! so that it is dropped without the lock.
 
 use std::time::{Duration, Instant};
 
@@ -23,8 +24,8 @@ pub(crate) struct Ticket {
     pub(crate) since: Instant,
 }
 
-/// What a request presents when it asks again, because a connection was granted to it and withdrawn before it was
-/// polled.
+/// The turn of a request that asks again, because a connection was granted to the request and withdrawn before the
+/// request was polled.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Again {
     /// Position that the request had in the queue, and has again.
@@ -85,7 +86,7 @@ pub(crate) struct Terms {
     pub(crate) is_of_old_network: bool,
 }
 
-/// What the end of a lease adds to the ledger.
+/// Counts that the end of a lease adds to the ledger.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Served {
     /// Whether a request was sent.

@@ -41,7 +41,7 @@ impl<K: Kinds> Policy<K> {
             || (self.hosts.host(host_id).waiting > 0 && self.hosts.host(host_id).is_wanting())
     }
 
-    /// Sets how many connections the shelf keeps idle, and dials what is missing.
+    /// Sets how many connections the shelf keeps idle, and dials the missing ones.
     pub(crate) fn set_min_idle(&mut self, place: Place, wanted: usize, now: Instant, out: &mut Actions<K>) {
         // A connection beyond these limits would be evicted at once, and dialed again.
         let most = self.limits.max_idle_per_host.min(self.idle_room);

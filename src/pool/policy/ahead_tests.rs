@@ -9,7 +9,7 @@ fn warm_dials_what_is_missing_within_the_limits() {
     play.open("a", 0, &[1]);
     assert_eq!(play.warm("a", 0, 1), NOTHING);
     assert_eq!(play.warm("a", 0, 2), ["dial a/0"]);
-    assert_eq!(play.warm("a", 0, 2), NOTHING, "it is under way");
+    assert_eq!(play.warm("a", 0, 2), NOTHING, "both dials are under way already");
     assert_eq!(play.warm("a", 0, 9), ["dial a/0"]);
     assert_eq!(play.dialed(2), NOTHING);
     assert_eq!(play.want("a", 0, 1), ["reuse 2"]);
@@ -20,7 +20,7 @@ fn warm_dials_what_is_missing_within_the_limits() {
 fn rule_14_so_many_are_idle_always() {
     let mut play = Play::new(Limits { max_connections_per_host: 4, ..config() });
     assert_eq!(play.min_idle("a", 0, 2), ["dial a/0", "dial a/0"]);
-    assert_eq!(play.min_idle("a", 0, 2), NOTHING, "they are under way");
+    assert_eq!(play.min_idle("a", 0, 2), NOTHING, "the dials are under way already");
     play.dialed(1);
     play.dialed(2);
     assert_eq!(play.counts(), [2, 0, 0, 0]);
@@ -29,7 +29,7 @@ fn rule_14_so_many_are_idle_always() {
     assert_eq!(play.want("a", 0, 2), ["dial a/0", "reuse 1"]);
     play.dialed(3);
     play.dialed(4);
-    assert_eq!(play.want("a", 0, 3), ["reuse 4"], "four is the limit");
+    assert_eq!(play.want("a", 0, 3), ["reuse 4"], "the limit allows four connections");
     // A connection that is closed is replaced too.
     assert_eq!(play.release(1), ["dial a/0"]);
     // A waiting request comes before the minimum of idle connections.
@@ -41,11 +41,11 @@ fn rule_14_so_many_are_idle_always() {
     assert_eq!(play.min_idle("a", 0, 9), ["dial a/0", "dial a/0"]);
     let mut play = Play::new(Limits { idle_timeout: Some(Duration::ZERO), ..config() });
     assert_eq!(play.min_idle("a", 0, 9), NOTHING);
-    // Not too many dials run at a time.
+    // A limited number of dials runs at a time.
     let mut play = Play::new(config());
     assert_eq!(play.min_idle("a", 0, 20).len(), AHEAD);
     for conn in 1..=12 {
-        assert_eq!(play.dialed(conn), ["dial a/0"], "each that ends begins the next");
+        assert_eq!(play.dialed(conn), ["dial a/0"], "the end of each dial begins the next one");
     }
     for conn in 13..=20 {
         assert_eq!(play.dialed(conn), NOTHING);
@@ -55,10 +55,10 @@ fn rule_14_so_many_are_idle_always() {
     assert_eq!(play.warm("a", 0, 20), vec!["dial a/0"; AHEAD]);
 }
 
-/// A waiting request gets the room, and the minimum of idle connections waits.
+/// A waiting request gets the room before a dial for the minimum of idle connections.
 #[test]
 fn rule_14_nothing_is_dialed_ahead_while_a_request_waits_for_the_room() {
-    // Another host.
+    // The request is for another host.
     let mut play = Play::new(Limits { max_connections: 1, ..config() });
     play.min_idle("a", 0, 1);
     play.dialed(1);
@@ -67,15 +67,15 @@ fn rule_14_nothing_is_dialed_ahead_while_a_request_waits_for_the_room() {
     assert_eq!(play.dialed(2), ["grant 2 to 2"]);
     assert_eq!(play.checkin(2), NOTHING);
     play.now += 5 * S;
-    assert_eq!(play.reap(), NOTHING, "nothing is evicted for it");
-    // The same host on another runtime.
+    assert_eq!(play.reap(), NOTHING, "nothing is evicted for a dial ahead");
+    // The request is for the same host on another runtime.
     let mut play = Play::new(Limits { max_connections_per_host: 1, ..config() });
     play.min_idle("a", 0, 1);
     play.dialed(1);
     assert_eq!(play.want("a", 1, 2), ["bury 1 Evicted"]);
     assert_eq!(play.buried(1), ["dial a/1"]);
     assert_eq!(play.dialed(2), ["grant 2 to 2"]);
-    // A limit, and several hosts that wait.
+    // Requests of several hosts wait at the total limit.
     let mut play = Play::new(Limits { max_connections: 2, ..config() });
     play.want("a", 0, 1);
     play.want("bb", 0, 2);
@@ -102,7 +102,7 @@ fn rule_14_a_failed_dial_ahead_is_not_repeated_at_once() {
     }
     play.now = play.policy.due().unwrap();
     play.reap();
-    assert_eq!(play.dialed(1).len(), 2, "it is back");
+    assert_eq!(play.dialed(1).len(), 2, "after a success, all missing dials begin");
 }
 
 /// A dial ahead that has no room or fails is tried again later, and nothing is evicted for it.
@@ -179,7 +179,7 @@ fn rule_14_a_host_is_considered_at_the_earlier_of_two_times() {
     }
     play.now += 5 * S;
     assert_eq!(play.reap(), NOTHING);
-    assert_eq!(play.policy.next_wake(), None, "and the others are forgotten");
+    assert_eq!(play.policy.next_wake(), None, "only the earliest of the times was kept");
 }
 
 #[test]

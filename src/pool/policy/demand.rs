@@ -113,8 +113,8 @@ impl<K: Kinds> Policy<K> {
             }
             self.block_if_wanting(host_id, now);
         }
-        // Another host may have taken the room of a connection that was evicted for a blocked host. Then the next
-        // idle connection gives way.
+        // Another host may have taken the room of a connection that was evicted for a blocked host. In that case
+        // the next idle connection is evicted too.
         if self.evicting == 0 && self.counted >= self.limits.max_connections && !self.blocked.is_empty() {
             match self.idle.oldest() {
                 Some(id) => self.bury_idle(id, DropReason::Evicted, out),

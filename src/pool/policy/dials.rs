@@ -32,7 +32,7 @@ struct Dial {
     due: Option<Instant>,
 }
 
-/// What a dial is begun for.
+/// Purpose of a dial.
 pub(super) enum Purpose<W> {
     /// A waiter that has no dial under way.
     Waiter,

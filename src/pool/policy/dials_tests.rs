@@ -24,7 +24,7 @@ fn an_overdue_dial_frees_its_room_for_another_runtime() {
         assert_eq!(
             told,
             ["fail 1", "fail 2", "abort", &*dial],
-            "its runtime does not run: nobody there is served"
+            "the runtime does not run, so its requests are not served"
         );
         assert_eq!(play.dialed(1), ["grant 1 to 3"]);
         assert_eq!(play.counts(), [0, 1, 0, 0]);
@@ -53,7 +53,7 @@ fn hundreds_of_waiters_of_an_overdue_dial_fail_in_batches() {
 
 #[test]
 fn a_dial_that_was_begun_ahead_gives_way_to_a_request() {
-    // Another host.
+    // The request is for another host.
     let mut play = limited(9, 1);
     assert_eq!(play.min_idle("a", 0, 1), ["dial a/0"]);
     assert_eq!(play.want("bb", 0, 2), ["abort", "dial bb/0"]);

@@ -11,8 +11,9 @@ use super::kinds::Kinds;
 use super::places::Place;
 
 impl<K: Kinds> Policy<K> {
-    /// Whether an active connection may read the remainder of a response that nobody wants. If so, the end of its
-    /// lease has to say so in [`Served::drained`](super::actions::Served::drained).
+    /// Whether an active connection may read the remainder of an abandoned response. If so, the connection counts
+    /// as draining, and the end of its lease has to report its number in
+    /// [`Served::drained`](super::actions::Served::drained).
     pub(crate) fn begin_drain(&mut self, place: Place, id: u64, terms: Terms, now: Instant) -> bool {
         let is_wanted = self.hosts.host(place.host).waiting > 0 || !self.blocked.is_empty();
         let is_too_old = terms.is_of_old_network || terms.until.is_some_and(|until| until <= now);

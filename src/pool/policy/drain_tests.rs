@@ -9,7 +9,7 @@ fn rule_30_a_request_gets_the_room_of_a_draining_connection() {
     play.open("a", 0, &[1]);
     play.want("a", 0, 1);
     assert!(play.drain(1, Terms::default()));
-    assert_eq!(play.want("a", 1, 2), ["cut 1"], "also from another runtime");
+    assert_eq!(play.want("a", 1, 2), ["cut 1"], "a request of another runtime takes the room too");
     assert_eq!(play.want("a", 1, 3), NOTHING);
     assert_eq!(play.counts(), [0, 1, 0, 2]);
     assert_eq!(play.drained(1, false), ["dial a/1"]);
@@ -30,8 +30,8 @@ fn rule_30_the_total_limit_takes_any_draining_connection() {
     play.want("a", 0, 1);
     play.want("a", 0, 2);
     assert!(play.drain(1, Terms::default()) && play.drain(2, Terms::default()));
-    assert_eq!(play.want("b", 0, 3), ["cut 1"], "one is enough");
-    assert!(!play.drain(2, Terms::default()), "somebody waits");
+    assert_eq!(play.want("b", 0, 3), ["cut 1"], "one connection makes enough room");
+    assert!(!play.drain(2, Terms::default()), "no drain begins while a request waits");
     assert_eq!(play.drained(1, false), ["dial b/0"]);
     assert_eq!(play.drained(2, true), NOTHING);
     assert_eq!(play.counts(), [1, 0, 1, 1]);
@@ -57,7 +57,7 @@ fn rule_30_a_connection_that_would_not_be_kept_is_not_drained() {
     play.want("a", 0, 99);
     play.want("a", 0, 41);
     play.drained(40, false);
-    assert!(!play.drain(39, terms), "somebody waits");
+    assert!(!play.drain(39, terms), "no drain begins while a request waits");
     let mut play = Play::new(Limits { max_idle: Some(0), ..config() });
     play.want("a", 0, 1);
     play.dialed(1);

@@ -1,9 +1,9 @@
 //! Failing hosts: how many dials are made to a host after dials to it failed, and which requests share a failure.
 //!
-//! Invariants: while a host is failing, waiting requests begin one dial at a time, and every request that waits for
-//! the host shares its outcome; a dial that succeeds forgives every failure before it; and where a waiting period is
-//! set, no such dial begins before the period is over. One exception: a request whose reused connection died has the
-//! room of that connection, and dials at once.
+//! Invariants: while a host is failing, waiting requests begin one dial at a time, and every request that waits
+//! for the host shares its outcome; a dial that succeeds forgives every failure before it; and where a waiting
+//! period is set, no such dial begins before the period is over. One request is an exception: a request whose
+//! reused connection died has the room of that connection, and dials at once.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ use super::{BATCH, Policy};
 pub(crate) struct Failing<F> {
     /// Number of failed dials in a row. Dials that were under way together count as two at the most.
     pub(crate) dials: u32,
-    /// The latest failure. It holds nothing of the caller's, because it is dropped under the lock.
+    /// The latest failure. The error holds no value of the caller's, because it is dropped under the lock.
     pub(crate) error: F,
     /// End of the waiting period: no request begins a dial before.
     pub(crate) until: Instant,
@@ -154,7 +154,7 @@ impl<K: Kinds> Policy<K> {
         (end < self.hosts.slots()).then_some(end)
     }
 
-    /// Returns how many dials the host may begin, apart from the limits.
+    /// Returns how many dials the host's failures allow it to begin. The limits on connections apply in addition.
     pub(super) fn dials_allowed(&self, host_id: HostId, now: Instant) -> usize {
         let host = self.hosts.host(host_id);
         match &host.failing {

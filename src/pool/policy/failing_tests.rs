@@ -41,7 +41,8 @@ fn a_dial_that_concerns_nobody_else_fails_exactly_one() {
     assert_eq!(play.dialed(2), ["grant 2 to 5"]);
 }
 
-/// The dial that a request began fails, but another dial is under way for it, begun for a request that left.
+/// The dial that a request began fails. The request does not fail, because a dial that was begun for a request
+/// that left can serve it.
 #[test]
 fn rule_11_a_request_with_another_dial_does_not_fail() {
     let mut play = Play::new(config());
@@ -74,29 +75,30 @@ fn rule_13_a_failing_host_has_one_shared_dial_at_a_time() {
         // No time has passed, and the next request begins the next dial.
         assert_eq!(play.want("a", 0, first), ["dial a/0"]);
         assert_eq!(play.want("a", 0, first + 1), NOTHING);
-        assert_eq!(play.want("a", 1, first + 2), NOTHING, "another runtime shares it too");
+        assert_eq!(play.want("a", 1, first + 2), NOTHING, "requests of another runtime share the dial");
         let told = play.fails(false);
         assert_eq!(
             told,
             [format!("fail {first}"), format!("fail {}", first + 1), format!("fail {}", first + 2)]
         );
     }
-    assert_eq!(play.want("bb", 0, 9), ["dial bb/0"], "another host is another matter");
+    assert_eq!(play.want("bb", 0, 9), ["dial bb/0"], "the failures of a host do not concern another host");
     play.dialed(9);
-    // The host is back.
+    // The host can be reached again.
     assert_eq!(play.want("a", 0, 40), ["dial a/0"]);
     assert_eq!(play.want("a", 0, 41), NOTHING);
     assert_eq!(play.want("a", 1, 42), NOTHING);
     assert_eq!(play.dialed(1), ["grant 1 to 40", "dial a/0", "dial a/1"]);
     assert_eq!(play.dialed(2), ["grant 2 to 41"]);
     assert_eq!(play.dialed(3), ["grant 3 to 42"]);
-    assert_eq!(play.want("a", 0, 43), ["dial a/0"], "all is forgiven");
+    assert_eq!(play.want("a", 0, 43), ["dial a/0"], "the success clears all failures");
     assert_eq!(play.fails(true), ["fail 43"]);
-    assert_eq!(play.want("a", 0, 44), ["dial a/0"], "and counted anew");
+    assert_eq!(play.want("a", 0, 44), ["dial a/0"], "failures count from zero again");
     assert_eq!(play.want("a", 0, 45), ["dial a/0"]);
 }
 
-/// A name has several addresses, of which one refuses. That failure is not the failure of the other dials.
+/// A name has several addresses, and one of them refuses. Dials to the other addresses do not fail for that
+/// reason.
 #[test]
 fn a_refused_dial_fails_nobody_whose_own_dial_is_under_way() {
     for concerns_host in [false, true] {
@@ -135,24 +137,24 @@ fn rule_13_with_a_waiting_period_requests_fail_until_it_is_over() {
     let mut play = Play::new(Limits { failing_host_backoff: Some(30 * S), ..config() });
     play.want("a", 0, 1);
     assert_eq!(play.fails(false), ["fail 1"]);
-    assert_eq!(next_dial(&play), play.now, "one failure is nothing");
+    assert_eq!(next_dial(&play), play.now, "after one failure the host is not failing");
     assert_eq!(play.want("a", 0, 2), ["dial a/0"]);
     assert_eq!(play.want("a", 0, 3), ["dial a/0"]);
     assert_eq!(play.fails(false), ["fail 2"]);
     let until = next_dial(&play);
-    assert_eq!(play.want("a", 0, 4), NOTHING, "it shares the dial of 3");
+    assert_eq!(play.want("a", 0, 4), NOTHING, "the request shares the dial of request 3");
     assert_eq!(play.fails(false), ["fail 3", "fail 4"]);
-    assert_eq!(next_dial(&play), until, "dials that were under way together fail as one");
+    assert_eq!(next_dial(&play), until, "dials that were under way together count as one failure");
     play.now = until - Duration::from_nanos(1);
     assert_eq!(play.want("a", 0, 4), ["refused after 2"]);
     play.now = until;
     assert_eq!(play.want("a", 0, 5), ["dial a/0"]);
-    assert_eq!(play.want("a", 1, 6), NOTHING, "it shares the dial");
+    assert_eq!(play.want("a", 1, 6), NOTHING, "the request shares the dial");
     assert_eq!(play.fails(false), ["fail 5", "fail 6"]);
     play.now = next_dial(&play);
     assert_eq!(play.want("a", 0, 7), ["dial a/0"]);
     assert_eq!(play.dialed(1), ["grant 1 to 7"]);
-    assert_eq!(play.want("a", 0, 10), ["dial a/0"], "all is forgiven");
+    assert_eq!(play.want("a", 0, 10), ["dial a/0"], "the success clears all failures");
 }
 
 /// However the steps of several dials that fail together are mixed, no request is left waiting without a dial.
@@ -210,27 +212,23 @@ fn rule_13_a_failing_host_fails_requests_without_a_dial() {
     let mut play = Play::new(limited);
     for waiter in 0..200 {
         let said = play.want("a", 0, waiter);
-        assert_eq!(said.len(), usize::from(waiter < 8), "a dial for each of the first eight");
+        assert_eq!(said.len(), usize::from(waiter < 8), "each of the first eight requests begins a dial");
     }
-    assert_eq!(play.fails(true), ["fail 0", "dial a/0"], "one failure is nothing");
+    assert_eq!(play.fails(true), ["fail 0", "dial a/0"], "after one failure the host is not failing");
     let told = play.fails(true);
-    assert_eq!(told.len(), 1 + 200 - 8, "1, and all for whom no dial is under way: {told:?}");
+    assert_eq!(told.len(), 1 + 200 - 8, "request 1 fails, and all requests without a dial: {told:?}");
     assert!(told.iter().all(|said| said.starts_with("fail ")), "{told:?}");
     for waiter in 2..8 {
         assert_eq!(play.fails(true), [format!("fail {waiter}")]);
     }
     let next = play.counts();
-    assert_eq!(
-        next,
-        [0, 0, 1, 0],
-        "the dial that took the place of the first, which the next request shares"
-    );
+    assert_eq!(next, [0, 0, 1, 0], "the next request shares the dial that replaced the first one");
     assert_eq!(play.want("a", 0, 200), NOTHING);
     assert_eq!(play.fails(true), ["fail 200"]);
     assert_eq!(play.counts(), [0; 4]);
 }
 
-/// The time to the next probe is random, at most twice what it was, and at most half a minute.
+/// The waiting period is random. Its upper bound doubles with each failure, up to half a minute.
 #[test]
 fn rule_13_backoff_doubles_up_to_a_bound() {
     let mut longest = Vec::new();
@@ -292,7 +290,7 @@ fn rule_13_requests_that_wait_for_a_failing_host_share_one_dial() {
     play.now = due;
     assert_eq!(play.reap(), ["dial a/0"]);
     assert_eq!(play.want("a", 0, 5), NOTHING, "the next is far away");
-    // The dial decides for the requests that waited when it began, and not for the one that came later.
+    // The dial decides for the requests that waited when it began, and not for the request that came later.
     assert_eq!(play.fails(false), ["fail 3", "fail 4"]);
     play.now = play.policy.due().unwrap();
     assert_eq!(play.reap(), ["dial a/0"]);

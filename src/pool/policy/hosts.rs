@@ -47,7 +47,7 @@ pub(super) struct Host<K: Kinds> {
     pub(super) key: K::Key,
     pub(super) shelves: Shelves<K>,
     pub(super) waiting: u32,
-    /// Connections in a row that the host closed after one response each.
+    /// Number of connections in a row that the host closed after one response each.
     pub(super) short_lived: u8,
     /// Why the connections of the host may not be kept for a while.
     pub(super) suspicion: Suspicion,
@@ -57,7 +57,7 @@ pub(super) struct Host<K: Kinds> {
     pub(super) not_kept_until: Option<Instant>,
     /// Number of connections that were closed because the host sent unsolicited bytes.
     pub(super) unasked: u8,
-    /// Time at which the latest of these was closed.
+    /// Time at which the latest connection was closed because of unsolicited bytes.
     pub(super) unasked_at: Option<Instant>,
     pub(super) hash: u32,
     /// Number of idle, active and dialing connections, on all shelves.
@@ -72,7 +72,7 @@ pub(super) struct Host<K: Kinds> {
     pub(super) is_ahead_paused: bool,
     /// Time at which the dials of the host are considered again.
     pub(super) wake: Option<Instant>,
-    /// Failed dials since the last that succeeded.
+    /// Record of the failed dials since the last dial that succeeded.
     pub(super) failing: Option<Box<Failing<K::Failure>>>,
 }
 
@@ -348,7 +348,8 @@ impl<K: Kinds> Hosts<K> {
             return;
         }
         self.empties.push_back(host_id);
-        // A host that was used again is listed again once it is empty again, so each listing is looked at once.
+        // Each entry of the list is visited once, because a host that was used after it was listed gets a new
+        // entry when it is empty again.
         while self.empties.len() > MAX_EMPTIES {
             let Some(oldest) = self.empties.pop_front() else { return };
             touch();

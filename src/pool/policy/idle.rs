@@ -60,7 +60,7 @@ pub(crate) struct Taken<T> {
     pub(crate) below: Option<IdleId>,
 }
 
-/// What a search for a connection needs to know of an entry, from one visit.
+/// The facts of an entry that a search for a connection needs, read in one visit.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Seen {
     /// The next older connection of the shelf.
@@ -287,7 +287,7 @@ impl<T> IdleList<T> {
         }
     }
 
-    /// Returns what a search needs to know of an entry.
+    /// Returns the facts of an entry that a search needs.
     #[inline]
     pub(crate) fn seen(&self, id: IdleId, now: Instant) -> Seen {
         let (entry, now) = (self.entry(id), self.nanos(now));

@@ -1,4 +1,4 @@
-//! What happens to a connection that comes back, and how long it stays.
+//! Connections that come back: whether they are kept, and how long they stay.
 
 use super::super::play::{NOTHING, Play, S, config};
 use super::super::*;
@@ -25,7 +25,7 @@ fn idle_timeout_just_before_at_and_after() {
         let told = if reaped { vec!["bury 1 IdleTimeout"] } else { vec![] };
         assert_eq!(play.reap(), told, "{after:?}");
         assert_eq!(play.reap(), NOTHING);
-        // A checkout sees it as the reaper does.
+        // A checkout treats a connection as expired at the same time as the reaper.
         let mut play = Play::new(config());
         play.open("a", 0, &[1]);
         play.now += after;
@@ -64,17 +64,25 @@ fn rule_16_a_lifetime_ends_idle_connections_and_those_that_come_back() {
     play.want("a", 0, 2);
     assert_eq!(play.dialed_until(2, until + S), ["grant 2 to 2"]);
     assert_eq!(play.checkin_until(1, until), NOTHING);
-    assert_eq!(play.policy.due(), Some(until), "before the idle timeout");
+    assert_eq!(play.policy.due(), Some(until), "the lifetime ends before the idle timeout");
     play.now = until - Duration::from_millis(1);
     assert_eq!(play.reap(), NOTHING);
     play.now = until;
-    assert_eq!(play.want("a", 0, 3), ["bury 1 MaxLifetime", "dial a/0"], "not used from then on");
+    assert_eq!(
+        play.want("a", 0, 3),
+        ["bury 1 MaxLifetime", "dial a/0"],
+        "a connection past its lifetime is not used"
+    );
     play.now = until + S;
-    assert_eq!(play.checkin_until(2, until + S), ["bury 2 MaxLifetime"], "not handed to who waits");
+    assert_eq!(
+        play.checkin_until(2, until + S),
+        ["bury 2 MaxLifetime"],
+        "a connection past its lifetime goes to no waiter"
+    );
     assert_eq!(play.dialed_until(3, until + 60 * S), ["grant 3 to 3"]);
     play.checkin_until(3, until + 90 * S);
     play.now += 60 * S;
-    assert_eq!(play.reap(), ["bury 3 IdleTimeout"], "idle for too long, and young");
+    assert_eq!(play.reap(), ["bury 3 IdleTimeout"], "the idle timeout ends before the lifetime");
 }
 
 #[test]
@@ -107,7 +115,7 @@ fn one_too_many_idle_evicts_the_oldest() {
         play.dialed(conn);
     }
     assert_eq!(play.checkin(2), NOTHING);
-    assert_eq!(play.checkin(3), ["bury 1 Evicted"], "the host's oldest, of whatever runtime");
+    assert_eq!(play.checkin(3), ["bury 1 Evicted"], "the oldest connection of the host, on any runtime");
 
     let mut play = Play::new(Limits { max_idle: Some(2), ..config() });
     play.open("a", 0, &[1]);
@@ -116,7 +124,7 @@ fn one_too_many_idle_evicts_the_oldest() {
     play.want("c", 0, 3);
     play.now += S;
     assert_eq!(play.dialed(3), ["grant 3 to 3"]);
-    assert_eq!(play.checkin(3), ["bury 1 Evicted"], "the oldest of all");
+    assert_eq!(play.checkin(3), ["bury 1 Evicted"], "the oldest connection of all hosts");
     for limits in [Limits { max_idle: Some(0), ..config() }, Limits { max_idle_per_host: 0, ..config() }] {
         let mut play = Play::new(limits);
         play.want("a", 0, 1);

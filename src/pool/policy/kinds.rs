@@ -20,6 +20,7 @@ pub(crate) trait Kinds: fmt::Debug {
     /// A group of connections that never leave it: a tokio runtime. Limits hold across all partitions.
     type Partition: Clone + PartialEq + fmt::Debug;
 
-    /// Why a dial failed. Values are dropped under the pool's lock, so they must hold nothing of the caller's.
+    /// Why a dial failed. Values are dropped under the pool's lock, so they must hold no value of the caller's,
+    /// whose drop could run the caller's code.
     type Failure: Clone + fmt::Debug;
 }

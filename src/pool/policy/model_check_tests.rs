@@ -1,9 +1,9 @@
-//! The invariants, checked against the insides of the policy and the counts of the model; and the end of a walk.
+//! Checks the invariants against the private state of the policy and the counts of the model. Also ends a walk.
 
 use super::*;
 
 impl Model {
-    /// Checks all invariants against the insides of the policy and the counts of the model.
+    /// Checks all invariants against the private state of the policy and the counts of the model.
     pub(super) fn check(&self) {
         let policy = &self.play.policy;
         let config = &policy.limits;
@@ -14,7 +14,11 @@ impl Model {
             let (mut host_counted, mut host_waiting) = (0, 0);
             for shelf in host.shelves.iter() {
                 let none = Shelved::default();
-                assert_eq!(shelf.partition.is_none(), shelf.is_vacant(), "a partition is kept for nothing");
+                assert_eq!(
+                    shelf.partition.is_none(),
+                    shelf.is_vacant(),
+                    "an empty shelf keeps its partition, or a shelf in use has none"
+                );
                 let Some(partition) = shelf.partition else { continue };
                 let ours = self.shelves.get(&(at, partition)).unwrap_or(&none);
                 let is_ours = |(_, host, runtime): &&(u32, usize, u32)| (*host, *runtime) == (at, partition);
@@ -35,7 +39,7 @@ impl Model {
                 let is_idle = shelf.idle > shelf.lent as usize;
                 assert!(
                     !is_idle || waiters.all(|w| self.picky.contains(w)),
-                    "one waits beside an idle connection"
+                    "a request waits although a connection is idle"
                 );
                 let now = self.play.now;
                 let is_due =
@@ -57,14 +61,17 @@ impl Model {
                     let is_dialed = host.counts().dialing > 0;
                     assert!(
                         is_dialed || config.wait_for_failing,
-                        "one waits for a failing host without a dial"
+                        "a request waits for a failing host without a dial"
                     );
-                    assert!(is_dialed || has_wake || is_full || is_host_full, "no dial will begin for it");
+                    assert!(
+                        is_dialed || has_wake || is_full || is_host_full,
+                        "no dial will begin for the request"
+                    );
                 } else if shelf.demand() > 0 {
                     // No request waits without a dial, except where a limit is in the way and no idle connection fills it.
                     assert!(
                         is_host_full || is_full || has_wake,
-                        "one starves within the limits: {:?} {:?} {:?} lent {} dialing {} graves {}",
+                        "a request waits without a dial although the limits allow one: {:?} {:?} {:?} lent {} dialing {} graves {}",
                         host.failing,
                         host.not_kept_until,
                         self.play.now,
@@ -74,17 +81,34 @@ impl Model {
                     );
                     if !has_wake && !has_graves && is_host_full {
                         let others: usize = host.shelves.iter().map(|shelf| shelf.idle).sum();
-                        assert_eq!(others, 0, "one starves beside another runtime's idle connection");
+                        assert_eq!(
+                            others, 0,
+                            "a request waits for room that an idle connection of another runtime takes"
+                        );
                         let draining =
                             self.draining.iter().filter(|conn| self.owner(self.play.places[conn]).0 == at);
-                        assert_eq!(draining.count(), 0, "one starves beside a draining connection");
+                        assert_eq!(
+                            draining.count(),
+                            0,
+                            "a request waits for room that a draining connection takes"
+                        );
                     } else if !has_wake && !has_graves {
-                        assert_eq!(policy.idle.len(), 0, "one starves beside another host's idle connection");
-                        assert!(self.draining.is_empty(), "one starves beside a draining connection");
+                        assert_eq!(
+                            policy.idle.len(),
+                            0,
+                            "a request waits for room that an idle connection of another host takes"
+                        );
+                        assert!(
+                            self.draining.is_empty(),
+                            "a request waits for room that a draining connection takes"
+                        );
                     }
                 } else if shelf.idle + shelf.ahead() < shelf.min_idle {
                     let is_dialing = shelf.ahead() >= AHEAD || shelf.lent > 0;
-                    assert!(is_dialing || has_wake || has_graves || policy.shut, "too few are idle");
+                    assert!(
+                        is_dialing || has_wake || has_graves || policy.shut,
+                        "too few connections are idle"
+                    );
                 }
                 host_counted += shelf.idle + shelf.active + shelf.dialing;
                 host_waiting += shelf.waiting.len() + shelf.resending.len();
@@ -108,10 +132,13 @@ impl Model {
         let wakes = (0..policy.hosts.slots())
             .filter_map(|slot| Some((policy.hosts.get(slot as u32)?.wake?, slot as u32)));
         assert_eq!(policy.wakes, wakes.collect());
-        assert!(counted <= config.max_connections, "the total limit");
+        assert!(counted <= config.max_connections, "the total limit is exceeded");
         let is_cold = |id| policy.idle.seen(id, self.play.now).age >= S;
         let is_reaped = !policy.idle.oldest().is_some_and(is_cold) || !self.is_reaped;
-        assert!(idle <= config.idle_room() || is_reaped, "too many are idle, and not only warm ones");
+        assert!(
+            idle <= config.idle_room() || is_reaped,
+            "too many connections are idle after the reaper has run"
+        );
         // Every connection is in exactly one place.
         let shelved = self.shelves.values().flat_map(|shelf| shelf.idle.iter().copied());
         let mut all: Vec<_> = shelved
@@ -176,7 +203,7 @@ impl Model {
                 self.follow(out, None, false);
                 self.reclaim();
             } else {
-                assert!(!is_shut || self.play.policy.is_quiet(), "something is left");
+                assert!(!is_shut || self.play.policy.is_quiet(), "the pool is not empty after a shutdown");
                 return;
             }
         }

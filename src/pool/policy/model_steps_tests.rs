@@ -1,4 +1,4 @@
-//! What can happen to a pool, one step of the random walk at a time.
+//! Steps of the random walk: each is an event that can happen to a pool.
 
 use super::*;
 
@@ -99,9 +99,9 @@ impl Model {
                 let Some(waiter) = self.any_waiter(random) else { return };
                 let ticket = self.play.tickets[&waiter];
                 assert!(self.forget_waiter(waiter));
-                assert!(self.play.policy.cancel(ticket, &mut out), "it waits");
+                assert!(self.play.policy.cancel(ticket, &mut out), "the request waits");
                 self.follow(std::mem::take(&mut out), None, false);
-                assert!(!self.play.policy.cancel(ticket, &mut out), "it is gone");
+                assert!(!self.play.policy.cancel(ticket, &mut out), "the request has left the queue");
                 assert!(out.is_empty());
             }
             93..95 => {
@@ -124,7 +124,7 @@ impl Model {
                 let is_draining = self.draining.contains(&conn) || self.cut.contains(&conn);
                 if !is_draining && self.play.policy.begin_drain(place, conn.into(), terms, now) {
                     let host = self.play.policy.hosts.host(place.host);
-                    assert_eq!(host.waiting, 0, "it is wanted");
+                    assert_eq!(host.waiting, 0, "a request waits for the dial");
                     self.draining.insert(conn);
                 }
             }
@@ -192,7 +192,7 @@ impl Model {
         Some(self.leased.swap_remove(at))
     }
 
-    /// Takes the lease of a request that is under way.
+    /// Removes the lease of a request that is under way from the model, and returns it.
     pub(super) fn take_user(&mut self, random: &mut Random) -> Option<(u32, usize, u32)> {
         let lease = self.take_lease(random)?;
         if self.draining.contains(&lease.0) || self.cut.contains(&lease.0) {
@@ -235,7 +235,7 @@ impl Model {
         }
     }
 
-    /// Tells the policy the next thing about a dial that failed.
+    /// Makes the next call to the policy about a dial that failed.
     pub(super) fn failure_goes_on(&mut self, random: &mut Random) {
         if self.failures.is_empty() {
             return;

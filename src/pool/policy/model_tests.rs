@@ -53,7 +53,7 @@ struct Model {
     lent: Vec<Lent<u32>>,
     /// Lent connections that were buried meanwhile.
     doomed: BTreeSet<u32>,
-    /// Draining connections, and draining connections that are to be closed.
+    /// Draining connections.
     draining: BTreeSet<u32>,
     cut: BTreeSet<u32>,
     /// Waiters that accept only a fresh connection.
@@ -141,7 +141,7 @@ impl Model {
                     assert_eq!(
                         offered.take(),
                         Some((conn, host, runtime)),
-                        "only what was offered is granted"
+                        "only a connection that was offered is granted"
                     );
                     let is_old = self.age > S;
                     let picky = self.picky.clone();
@@ -155,7 +155,7 @@ impl Model {
                                 let at = queue.iter().position(accepts)?;
                                 queue.remove(at)
                             });
-                            found.expect("a waiter accepts it")
+                            found.expect("a waiter accepts the connection")
                         }
                     };
                     assert_eq!(waiter, oldest, "the oldest waiter that accepts the connection comes first");
@@ -176,7 +176,8 @@ impl Model {
                 }
                 Action::Forget { .. } => {}
                 Action::Abort { dial_id } => {
-                    let at = self.dials.iter().position(|dial| dial.1 == dial_id).expect("it is under way");
+                    let at =
+                        self.dials.iter().position(|dial| dial.1 == dial_id).expect("the dial is under way");
                     self.dials.swap_remove(at);
                 }
                 Action::Cut { id } => {
@@ -190,7 +191,8 @@ impl Model {
                         offered = None;
                     } else if !self.doomed.remove(&conn) {
                         let idle = &mut self.shelf(host, runtime).idle;
-                        let at = idle.iter().position(|known| *known == conn).expect("it is idle");
+                        let at =
+                            idle.iter().position(|known| *known == conn).expect("the connection is idle");
                         idle.remove(at);
                     }
                     self.graves.push((conn, host, runtime));
@@ -246,7 +248,7 @@ impl Model {
     fn note_doomed(&mut self) {
         for (stamp, _) in self.play.policy.doomed.clone() {
             let lent =
-                self.lent.iter().find(|lent| lent.stamp == stamp).expect("only what is lent is doomed");
+                self.lent.iter().find(|lent| lent.stamp == stamp).expect("only a lent connection is doomed");
             let conn = lent.conn;
             if self.doomed.insert(conn) {
                 let (host, runtime) = self.owner(lent.place);
@@ -289,7 +291,10 @@ impl Model {
                 assert_eq!(self.owner(place), (host, runtime));
                 let lent: Vec<_> = self.lent.iter().map(|lent| lent.conn).collect();
                 let idle = &mut self.shelf(host, runtime).idle;
-                let newest = idle.iter().rposition(|known| !lent.contains(known)).expect("one is there");
+                let newest = idle
+                    .iter()
+                    .rposition(|known| !lent.contains(known))
+                    .expect("a connection is idle and not lent");
                 assert_eq!(idle.remove(newest), conn, "newest first");
                 self.leased.push((conn, host, runtime));
                 self.play.places.insert(conn, place);

@@ -29,15 +29,15 @@ fn rule_28_a_host_that_closes_after_one_response_is_not_kept() {
     assert_eq!(play.want("a", 0, 4), ["dial a/0"]);
     assert_eq!(play.want("a", 0, 5), ["dial a/0"]);
     assert_eq!(play.want("a", 0, 6), ["dial a/0"]);
-    assert_eq!(play.dialed(4), ["grant 4 to 4"], "what is fresh is handed over");
-    assert_eq!(used(&mut play, 4, 1), ["bury 4 NotKept"], "not to who waits either");
+    assert_eq!(play.dialed(4), ["grant 4 to 4"], "a new connection goes to its waiter");
+    assert_eq!(used(&mut play, 4, 1), ["bury 4 NotKept"], "a used connection goes to no waiter");
     play.dialed(5);
     play.dialed(6);
     play.now += 60 * S;
-    assert_eq!(used(&mut play, 5, 1), NOTHING, "kept again, on trial");
+    assert_eq!(used(&mut play, 5, 1), NOTHING, "connections are kept again");
     assert_eq!(play.want("a", 0, 7), ["reuse 5"]);
     dead(&mut play, 5, 1);
-    assert_eq!(used(&mut play, 6, 1), ["bury 6 NotKept"], "one more is enough");
+    assert_eq!(used(&mut play, 6, 1), ["bury 6 NotKept"], "one more short-lived connection is enough");
     play.now += 60 * S;
     for (conn, times) in [(7, 1), (8, 2), (9, 1), (10, 1)] {
         assert_eq!(play.want("b", 0, conn), ["dial b/0"]);
@@ -46,7 +46,7 @@ fn rule_28_a_host_that_closes_after_one_response_is_not_kept() {
     }
     assert_eq!(play.want("b", 0, 11), ["dial b/0"]);
     play.dialed(11);
-    assert_eq!(used(&mut play, 11, 1), NOTHING, "not three in a row: one had answered twice");
+    assert_eq!(used(&mut play, 11, 1), NOTHING, "a connection that answered twice ended the row");
 }
 
 #[test]
@@ -61,20 +61,20 @@ fn rule_27_an_unsafe_request_takes_only_a_fresh_connection() {
     };
     play.open("a", 0, &[1, 2]);
     play.now += 2 * S;
-    assert_eq!(fresh(&mut play, 1), ["reuse 2"], "the newest is fresh");
+    assert_eq!(fresh(&mut play, 1), ["reuse 2"], "the newest connection is fresh");
     play.now += S;
-    assert_eq!(fresh(&mut play, 2), ["bury 1 Evicted"], "at the limit, the stale one gives way");
+    assert_eq!(fresh(&mut play, 2), ["bury 1 Evicted"], "at the limit, the stale connection gives way");
     assert_eq!(play.buried(1), ["dial a/0"]);
     assert_eq!(play.want("a", 0, 3), NOTHING);
-    assert_eq!(play.checkin(2), ["grant 2 to 2"], "what comes back is as fresh as can be");
+    assert_eq!(play.checkin(2), ["grant 2 to 2"], "a connection that comes back is fresh");
     assert_eq!(play.dialed(4), ["grant 4 to 3"]);
     play.checkin(2);
     play.now += 3 * S;
-    assert_eq!(play.want("a", 0, 5), ["reuse 2"], "a safe request takes it all the same");
+    assert_eq!(play.want("a", 0, 5), ["reuse 2"], "a safe request takes a stale connection too");
 }
 
-/// A host that sends unsolicited bytes is not kept: whether an idle connection had them, a request that is sent
-/// again, or a sweep found them, and however often the connection was used before.
+/// A host that sends unsolicited bytes is not kept. It does not matter how the bytes are found (on an idle
+/// connection, by a request that is sent again, or by a sweep) and how often the connection was used.
 #[test]
 fn a_host_that_speaks_unasked_is_not_kept() {
     let checkin = |play: &mut Play, conn: u32, answered: u64| {
@@ -133,17 +133,17 @@ fn a_host_that_speaks_unasked_is_not_kept() {
             let (place, mut out) = (play.places[&(50 + conn)], Vec::new());
             play.policy.release(place, Served::default(), Some(DropReason::NotReusable), now, &mut out);
         }
-        // The host is on trial for a while, and then its past is forgotten.
+        // For a while one more such connection is enough. Then the earlier ones are forgotten.
         for (pause, expected) in [(59, "bury 5 NotKept"), (1, "")] {
             play.now += pause * S;
             if expected.is_empty() {
                 play.want("a", 0, 6);
                 play.dialed(6);
-                assert_eq!(checkin(&mut play, 6, 9), NOTHING, "{way}: kept again");
+                assert_eq!(checkin(&mut play, 6, 9), NOTHING, "{way}: connections are kept again");
             } else {
                 play.want("a", 0, 5);
                 play.dialed(5);
-                assert_eq!(checkin(&mut play, 5, 9), [expected], "{way}: answers do not clear it");
+                assert_eq!(checkin(&mut play, 5, 9), [expected], "{way}: answers do not clear the suspicion");
             }
         }
     }

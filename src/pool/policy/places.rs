@@ -11,7 +11,7 @@ pub(crate) type HostId = u32;
 
 /// A host's entry, and the shelf of one partition there.
 ///
-/// Valid while anything is counted or queued there, so that its holder looks nothing up.
+/// A place is valid while anything is counted or queued there, so that its holder needs no lookup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) host: HostId,

@@ -1,4 +1,4 @@
-//! A policy in the hands of a test: the test plays the shell, and carries out what the policy decides when it likes.
+//! A policy whose shell is the test: the test decides when the policy's actions are carried out.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -8,7 +8,7 @@ pub(crate) const S: Duration = Duration::from_secs(1);
 
 pub(crate) type Act = Action<Named>;
 
-/// A policy, and what it told the shell to do that the test has not done yet.
+/// A policy, and the actions that the test has not carried out yet.
 pub(crate) struct Play {
     pub(crate) policy: Policy<Named>,
     pub(crate) now: Instant,
@@ -19,13 +19,13 @@ pub(crate) struct Play {
     pub(crate) tickets: HashMap<u32, Ticket>,
 }
 
-/// The policy told the shell to do nothing.
+/// The policy returned no actions.
 pub(crate) const NOTHING: [&str; 0] = [];
 
 /// A failure that says something about the host.
 pub(crate) const FAILED: &str = "refused";
 
-/// Hosts are words; everything else is a number.
+/// Types of a shell for tests: a host is a word, and every other value is a number.
 #[derive(Debug)]
 pub(crate) struct Named;
 
@@ -37,7 +37,7 @@ impl Kinds for Named {
     type Failure = &'static str;
 }
 
-/// Everything is a number.
+/// Types of a shell for tests: every value is a number.
 #[derive(Debug)]
 pub(crate) struct Numbered;
 
@@ -64,7 +64,7 @@ impl Play {
         }
     }
 
-    /// Notes what the shell has to do, and returns it in words.
+    /// Notes the actions, and returns each of them as text.
     pub(crate) fn say(&mut self, actions: Vec<Act>) -> Vec<String> {
         let mut said = Vec::new();
         for action in actions {

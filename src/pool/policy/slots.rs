@@ -10,8 +10,7 @@ pub(crate) struct Slots<T> {
     vacant: Vec<u32>,
 }
 
-/// Numbered rows, in chunks whose size doubles up to a limit, so that little memory is reserved for rows that are not
-/// there.
+/// Numbered rows, in chunks whose size doubles up to a limit, so that little memory is reserved for future rows.
 #[derive(Debug)]
 pub(crate) struct Rows<T> {
     chunks: Vec<Vec<T>>,
@@ -114,7 +113,10 @@ mod tests {
         let mut expected = (0, 0);
         for slot in 0..100_000 {
             assert_eq!(locate(slot), expected, "{slot}");
-            assert!(size(expected.0) <= LARGEST.min(slot as usize + SMALLEST), "little is vacant");
+            assert!(
+                size(expected.0) <= LARGEST.min(slot as usize + SMALLEST),
+                "few rows of a chunk are vacant"
+            );
             expected.1 += 1;
             if expected.1 == size(expected.0) {
                 expected = (expected.0 + 1, 0);

@@ -3,20 +3,28 @@
 use super::super::play::{NOTHING, Play, S, config};
 use super::super::*;
 
-/// A connection that is being looked at keeps its place. A request that comes meanwhile takes the next one, or waits
-/// for it and dials nothing.
+/// A connection that is being looked at keeps its place. A request that comes meanwhile takes the next idle
+/// connection. If there is none, the request waits for the one that is being looked at, and dials nothing.
 #[test]
 fn rule_22_a_connection_being_looked_at_is_waited_for() {
     let mut play = Play::new(config());
     play.open("a", 0, &[1, 2, 3]);
     play.open("b", 1, &[4]);
     let mut lent = play.lend(0);
-    assert_eq!(lent.iter().map(|lent| lent.conn).collect::<Vec<_>>(), [1, 2, 3], "of this runtime");
+    assert_eq!(
+        lent.iter().map(|lent| lent.conn).collect::<Vec<_>>(),
+        [1, 2, 3],
+        "the connections of this runtime"
+    );
     assert!(play.lend(0).is_empty());
     let three = lent.pop().unwrap();
     assert_eq!(play.give_back(three, None), NOTHING);
     assert_eq!(play.want("a", 0, 1), ["reuse 3"]);
-    assert_eq!(play.want("a", 0, 2), NOTHING, "two are in sight");
+    assert_eq!(
+        play.want("a", 0, 2),
+        NOTHING,
+        "the requests wait for the connections that are being looked at"
+    );
     assert_eq!(play.want("a", 0, 3), NOTHING);
     assert_eq!(play.want("a", 0, 4), ["dial a/0"]);
     let two = lent.pop().unwrap();
@@ -36,16 +44,16 @@ fn rule_22_a_connection_being_looked_at_can_be_buried() {
     play.open("a", 0, &[1, 2]);
     let mut lent = play.lend(0);
     assert!(play.policy.is_swept());
-    assert_eq!(play.want("b", 0, 1), NOTHING, "the oldest is evicted as soon as it is back");
+    assert_eq!(play.want("b", 0, 1), NOTHING, "the oldest connection is evicted when it comes back");
     assert_eq!(play.counts(), [1, 1, 0, 1]);
     let two = lent.pop().unwrap();
-    assert_eq!(play.give_back(two, None), NOTHING, "one is enough");
+    assert_eq!(play.give_back(two, None), NOTHING, "one connection makes enough room");
     let one = lent.pop().unwrap();
     assert_eq!(play.give_back(one, Some(DropReason::PeerClosed)), ["bury 1 Evicted"]);
     assert!(!play.policy.is_swept());
     assert_eq!(play.buried(1), ["dial b/0"]);
     assert_eq!(play.policy.total().0.closed().iter().sum::<u64>(), 1, "counted once");
-    // Another connection in the same slot is not taken for it.
+    // A later connection in the same slot is not mistaken for the buried one.
     let mut play = Play::new(config());
     play.open("a", 0, &[1]);
     let lent = play.lend(0).pop().unwrap();
@@ -76,7 +84,8 @@ fn rule_22_a_sweep_takes_a_few_at_a_time() {
     assert_eq!(seen, conns);
 }
 
-/// A request that must not be sent twice gets only a connection that was used lately, in whatever way it comes.
+/// A request that must not be sent twice gets only a connection that was used lately, whether from the shelf, from
+/// a sweep, or from another request.
 #[test]
 fn a_waiter_that_wants_a_fresh_connection_gets_no_old_one_from_a_sweep() {
     let mut play = Play::new(Limits { max_connections_per_host: 2, ..config() });
@@ -85,11 +94,11 @@ fn a_waiter_that_wants_a_fresh_connection_gets_no_old_one_from_a_sweep() {
     let mut lent = play.lend(0);
     let (place, now, mut out) = (play.place("a", 0), play.now, Vec::new());
     let checkout = play.policy.checkout(place, Some(2 * S), None, now, || 7, &mut out);
-    assert_eq!(play.answer(&checkout, 7, out), NOTHING, "it is being looked at");
+    assert_eq!(play.answer(&checkout, 7, out), NOTHING, "the connection is being looked at");
     assert_eq!(play.give_back(lent.remove(0), None), ["dial a/0"]);
-    assert_eq!(play.want("a", 0, 8), ["reuse 1"], "whoever does not mind takes it");
+    assert_eq!(play.want("a", 0, 8), ["reuse 1"], "a request that accepts any connection takes it");
     assert_eq!(play.dialed(2), ["grant 2 to 7"]);
-    // Nor does the waiter get it from a request that took it and left.
+    // The waiter also does not get the old connection from a request that took it and left.
     play.release(2);
     let (now, mut out) = (play.now, Vec::new());
     let checkout = play.policy.checkout(place, Some(2 * S), None, now, || 9, &mut out);
@@ -97,6 +106,6 @@ fn a_waiter_that_wants_a_fresh_connection_gets_no_old_one_from_a_sweep() {
     let mut out = Vec::new();
     let terms = Terms { used: Some(now - 5 * S), is_used: true, ..Terms::default() };
     play.policy.checkin(play.places[&1], 1, terms, Served::default(), now, &mut out);
-    assert_eq!(play.say(out), NOTHING, "it is kept for others");
+    assert_eq!(play.say(out), NOTHING, "the connection is kept for other requests");
     assert_eq!(play.dialed(3), ["grant 3 to 9"]);
 }

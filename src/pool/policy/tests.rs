@@ -1,4 +1,4 @@
-//! The policy's timelines: what is asked of it, and what it answers.
+//! Timelines of the policy: the calls of the shell, and the policy's answers.
 
 use super::hosts::MAX_EMPTIES;
 use super::play::{NOTHING, Numbered, Play, S, config, hash};
@@ -21,7 +21,7 @@ fn idle_connections_are_taken_newest_first() {
 fn hosts_and_runtimes_share_nothing() {
     let mut play = Play::new(config());
     play.open("a", 0, &[1]);
-    assert_eq!(play.want("b", 0, 1), ["dial b/0"], "of equal hash");
+    assert_eq!(play.want("b", 0, 1), ["dial b/0"], "another host with the same hash");
     assert_eq!(play.want("a", 1, 2), ["dial a/1"]);
     assert_eq!(play.want("a", 0, 3), ["reuse 1"]);
     assert_eq!(play.dialed(2), ["grant 2 to 1"]);
@@ -37,7 +37,7 @@ fn waiters_are_served_oldest_first_by_direct_hand_off() {
     assert_eq!(play.want("a", 0, 3), NOTHING);
     assert_eq!(play.dialed(7), ["grant 7 to 1"]);
     assert_eq!(play.checkin(7), ["grant 7 to 2"]);
-    assert_eq!(play.want("a", 0, 4), NOTHING, "a newcomer does not overtake");
+    assert_eq!(play.want("a", 0, 4), NOTHING, "a new request does not overtake the waiting ones");
     assert_eq!(play.checkin(7), ["grant 7 to 3"]);
     assert_eq!(play.release(7), ["dial a/0"]);
     assert_eq!(play.dialed(8), ["grant 8 to 4"]);
@@ -51,8 +51,8 @@ fn whichever_comes_first_serves_and_the_late_dial_becomes_idle() {
     assert_eq!(play.want("a", 0, 1), ["dial a/0"]);
     assert_eq!(play.dialed(1), ["grant 1 to 1"]);
     assert_eq!(play.want("a", 0, 2), ["dial a/0"]);
-    assert_eq!(play.checkin(1), ["grant 1 to 2"], "freed before the dial was done");
-    assert_eq!(play.want("a", 0, 3), NOTHING, "the dial under way is enough for one");
+    assert_eq!(play.checkin(1), ["grant 1 to 2"], "a connection is freed before the dial has ended");
+    assert_eq!(play.want("a", 0, 3), NOTHING, "the dial under way serves one waiter");
     assert_eq!(play.dialed(2), ["grant 2 to 3"]);
     assert_eq!(play.want("a", 0, 4), ["dial a/0"]);
     assert!(play.cancel(4));
@@ -78,7 +78,7 @@ fn dials_never_exceed_waiters() {
     assert_eq!(play.dialed(2), ["grant 2 to 4"]);
 }
 
-/// A request that gives up can then say how far its own dial had come.
+/// Each waiter is linked to its own dial, so that a request that gives up can report the progress of that dial.
 #[test]
 fn each_of_many_dials_is_for_the_waiter_that_began_it() {
     let mut policy: Policy<Numbered> = Policy::new(config(), 1);
@@ -108,7 +108,11 @@ fn the_limit_per_host_counts_what_is_still_closing() {
     let mut play = Play::new(Limits { max_connections_per_host: 2, ..config() });
     play.open("a", 0, &[1, 2]);
     play.now += 61 * S;
-    assert_eq!(play.want("a", 0, 1), ["bury 2 IdleTimeout", "bury 1 IdleTimeout"], "expired, not yet closed");
+    assert_eq!(
+        play.want("a", 0, 1),
+        ["bury 2 IdleTimeout", "bury 1 IdleTimeout"],
+        "both connections have expired and are not closed yet"
+    );
     assert_eq!(play.counts(), [0, 2, 0, 1]);
     assert_eq!(play.buried(1), ["dial a/0"]);
     assert_eq!(play.want("a", 0, 2), NOTHING);
@@ -125,7 +129,11 @@ fn the_total_limit_evicts_the_longest_idle_of_any_host() {
     play.open("b", 0, &[2]);
     assert_eq!(play.want("c", 0, 9), ["bury 1 Evicted"]);
     assert_eq!(play.counts(), [1, 1, 0, 1]);
-    assert_eq!(play.buried(1), ["dial c/0"], "only once the connection is closed, so that the limit holds");
+    assert_eq!(
+        play.buried(1),
+        ["dial c/0"],
+        "the dial begins once the evicted connection is closed, so that the limit holds"
+    );
     assert_eq!(play.dialed(3), ["grant 3 to 9"]);
     assert_eq!(play.counts(), [1, 1, 0, 0]);
 }
@@ -165,10 +173,10 @@ fn rule_05_a_busy_host_lets_another_in_after_a_while() {
     assert_eq!(play.checkin(1), ["bury 1 Evicted"]);
     assert_eq!(play.buried(1), ["dial b/0"]);
     play.dialed(2);
-    // The same holds for a connection that is closed.
+    // The room of a connection that is closed also goes to the host that has waited for a turn.
     assert_eq!(play.release(2), ["dial c/0"]);
     play.dialed(3);
-    // By then, the blocked host has waited for a whole turn.
+    // When request 31 comes, the blocked host has waited for a whole turn.
     play.want("c", 0, 31);
     assert_eq!(play.checkin(3), ["grant 3 to 31"]);
     play.now += S;
@@ -223,7 +231,7 @@ fn at_the_hosts_limit_idle_connections_of_other_runtimes_give_way() {
     assert_eq!(play.dialed(3), ["grant 3 to 9"]);
     assert_eq!(play.want("a", 0, 7), NOTHING);
     assert_eq!(play.dialed(4), ["grant 4 to 8"]);
-    assert_eq!(play.checkin(4), ["bury 4 Evicted"], "a waiter that it cannot serve needs its room");
+    assert_eq!(play.checkin(4), ["bury 4 Evicted"], "a waiter of another runtime needs the room");
     assert_eq!(play.buried(4), ["dial a/0"]);
 }
 
@@ -236,9 +244,9 @@ fn replace_keeps_the_head_of_the_queue() {
     assert_eq!(play.counts(), [0, 1, 0, 0]);
     assert_eq!(play.want("a", 0, 12), ["dial a/0"]);
     assert_eq!(play.want("a", 0, 13), NOTHING);
-    assert_eq!(play.replace(1, 11), ["dial a/0"], "a dial takes its room");
+    assert_eq!(play.replace(1, 11), ["dial a/0"], "a dial takes the room of the dead connection");
     assert_eq!(play.counts(), [0, 0, 2, 3]);
-    assert_eq!(play.dialed(3), ["grant 3 to 11"], "before the requests that came later");
+    assert_eq!(play.dialed(3), ["grant 3 to 11"], "request 11 is served before the later requests");
     assert_eq!(play.dialed(4), ["grant 4 to 12"]);
     assert_eq!(play.checkin(3), ["grant 3 to 13"]);
 }
@@ -251,10 +259,14 @@ fn redial_keeps_the_room_and_takes_only_new_connections() {
     play.want("a", 0, 12);
     assert_eq!(play.want("a", 0, 13), NOTHING);
     assert_eq!(play.redial(1, 11), ["dial a/0"]);
-    assert_eq!(play.counts(), [0, 1, 1, 2], "never more than the limit");
-    assert_eq!(play.checkin(2), ["grant 2 to 13"], "not 11, because 2 is not new");
+    assert_eq!(play.counts(), [0, 1, 1, 2], "the limit is not exceeded");
+    assert_eq!(
+        play.checkin(2),
+        ["grant 2 to 13"],
+        "request 11 accepts only a new connection, and 2 is not new"
+    );
     assert_eq!(play.want("a", 0, 14), NOTHING);
-    assert_eq!(play.dialed(3), ["grant 3 to 11"], "not 14, because the dial was for 11");
+    assert_eq!(play.dialed(3), ["grant 3 to 11"], "the dial was for request 11");
     assert_eq!(play.checkin(3), ["grant 3 to 14"]);
 }
 
@@ -291,7 +303,7 @@ fn a_shutdown_fails_every_waiter() {
         calls += 1;
     }
     assert_eq!((refused, play.counts()), (100, [0, 0, 1, 0]));
-    assert_eq!(play.policy.hosts.listed(), 1, "nothing is left of b");
+    assert_eq!(play.policy.hosts.listed(), 1, "host b has no connection and no waiter left");
     assert!(calls >= 2 && !play.policy.is_quiet());
     assert_eq!(play.dialed(1), ["bury 1 Shutdown"]);
     assert_eq!(play.buried(1), NOTHING);
@@ -319,7 +331,7 @@ fn rule_09_a_request_that_asks_again_has_its_old_turn() {
     play.want("a", 0, 3);
     assert_eq!(play.want("a", 0, 4), ["full 1"]);
     assert_eq!(again(&mut play, 1, false), NOTHING, "the request was admitted before");
-    assert_eq!(play.checkin(1), ["grant 1 to 1"], "before 3");
+    assert_eq!(play.checkin(1), ["grant 1 to 1"], "request 1 is served before request 3");
     assert_eq!(play.checkin(1), ["grant 1 to 3"]);
     assert_eq!(play.checkin(1), NOTHING);
     assert_eq!(again(&mut play, 1, false), ["reuse 1"]);
@@ -347,10 +359,10 @@ fn rule_09_a_grant_is_withdrawn_only_for_a_gain() {
         play.dialed(1);
         play
     };
-    assert!(gains(&granted(config())), "it could be kept idle");
+    assert!(gains(&granted(config())), "the connection could be kept idle");
     let nothing = Limits { max_idle: Some(0), max_connections_per_host: 1, ..config() };
     let mut play = granted(nothing.clone());
-    assert!(!gains(&play), "it would only be closed");
+    assert!(!gains(&play), "the connection would only be closed");
     play.want("a", 0, 2);
     assert!(gains(&play), "another request of the host waits");
     let mut play = granted(Limits { max_connections: 1, ..nothing });
@@ -405,7 +417,7 @@ fn the_counts_and_the_state_of_the_pool_agree() {
     assert!(play.policy.is_empty());
 }
 
-/// What the shell asks for its ledgers and its error messages.
+/// The shell can ask for the facts that its ledgers and error messages show.
 #[test]
 fn the_shell_can_ask_about_hosts_and_waiters() {
     let mut play = Play::new(Limits { max_connections: 2, ..config() });
@@ -417,7 +429,8 @@ fn the_shell_can_ask_about_hosts_and_waiters() {
         |play: &Play, slot| play.policy.host_at(slot).map(|(key, counters, _)| (*key, counters.opened));
     assert_eq!((known(&play, 0), known(&play, 1), known(&play, 2)), (Some(("a", 1)), Some(("b", 0)), None));
     assert_eq!(play.policy.partition(play.places[&1]), Some(&7));
-    // A request that was granted a connection stands in no queue. A waiting one does, and so does one that is sent again.
+    // A request that was granted a connection is in no queue. A waiting request is in a queue, and so is a request
+    // that is sent again.
     assert!(play.policy.of_ticket(play.tickets[&1]).is_none());
     play.want("c", 0, 3);
     let host = play.policy.of_ticket(play.tickets[&3]).unwrap();
@@ -428,7 +441,7 @@ fn the_shell_can_ask_about_hosts_and_waiters() {
     assert!(!play.policy.of_ticket(play.tickets[&2]).unwrap().is_blocked);
     play.redial(1, 4);
     assert!(play.policy.of_ticket(play.tickets[&4]).is_some());
-    // The sum over several exchanges.
+    // The ledger adds up over several exchanges.
     let mut play = Play::new(config());
     play.open("a", 0, &[1]);
     for (nth, (reused, saved)) in [(false, false), (true, true), (true, true)].into_iter().enumerate() {

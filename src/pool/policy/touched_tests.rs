@@ -1,4 +1,5 @@
-//! A checkout with its checkin, and a hand-off, touch the same few entries however many there are.
+//! A checkout with its checkin, and a hand-off, touch a constant number of entries, however many entries there
+//! are.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -23,9 +24,9 @@ struct Play {
     hash: fn(u32) -> u64,
     now: Instant,
     out: Vec<Act>,
-    /// Number of entries that the longest call since the start of a measurement touched, and that all calls together
-    /// touched.
+    /// Largest number of entries that one call touched since the start of a measurement.
     longest: usize,
+    /// Number of entries that all calls touched since then.
     sum: usize,
     dials: Vec<(Place, u64)>,
 }
@@ -51,7 +52,7 @@ impl Play {
             self.checkin(place, conn, stay);
         }
         let counts = self.policy.total().1;
-        assert_eq!((counts.idle, self.out.len()), ((hosts * idle) as usize, 0), "all are idle");
+        assert_eq!((counts.idle, self.out.len()), ((hosts * idle) as usize, 0), "all connections are idle");
     }
 
     /// Makes one call of the policy, which stands for one hold of the pool's lock.
@@ -92,27 +93,27 @@ impl Play {
     }
 
     fn cancel(&mut self, ticket: Ticket) {
-        assert!(self.call(|policy, _, out| policy.cancel(ticket, out)), "it waited");
+        assert!(self.call(|policy, _, out| policy.cancel(ticket, out)), "the request waited");
     }
 
     /// Returns how many entries all calls of `work` together touch. None of them may touch more than a batch.
     fn touched(&mut self, work: impl FnOnce(&mut Self)) -> usize {
         (self.longest, self.sum) = (0, 0);
         work(self);
-        assert!(self.longest > 0, "it is counted");
+        assert!(self.longest > 0, "the visits are counted");
         assert!(self.longest <= BATCH, "one call touched {} entries", self.longest);
         self.sum
     }
 
     /// Takes an idle connection of the host, and gives it back.
     fn pair(&mut self, host: u32, stay: Option<Duration>) {
-        let Checkout::Reuse(conn, place) = self.checkout(host, 0) else { panic!("one is idle") };
+        let Checkout::Reuse(conn, place) = self.checkout(host, 0) else { panic!("a connection is idle") };
         self.checkin(place, conn, stay);
     }
 }
 
-/// Returns a hash that gives each host a position of its own in the table, so that a lookup meets no other host: what
-/// others it meets depends on chance, not on their number.
+/// Returns a hash that gives each host a position of its own in the table, so that a lookup visits no other host.
+/// With a real hash, chance decides how many others a lookup visits.
 fn hash(host: u32) -> u64 {
     u64::from(host) | u64::from(host % 128) << 57
 }
@@ -122,7 +123,7 @@ fn config() -> Limits {
     Limits { max_idle_per_host: usize::MAX, max_idle: Some(usize::MAX), ..Limits::default() }
 }
 
-/// Returns some of the hosts in no order, each once, and not the last.
+/// Returns some of the hosts in a mixed order, each once, and not the last host.
 fn visited(hosts: u32) -> impl Iterator<Item = u32> {
     // The factor has no divisor in common with any number of hosts here.
     let hosts = u64::from(hosts);
@@ -149,7 +150,7 @@ fn a_pair_touches_as_many_entries_however_many_hosts_there_are() {
             counts.extend(seen);
         }
         let [(first_of_1, of_1), of_1_000, of_100_000] = counts[..] else { panic!("{counts:?}") };
-        assert_eq!(first_of_1, of_1, "the only host is also the one that was used last");
+        assert_eq!(first_of_1, of_1, "the only host was also the last one to be used");
         assert_eq!((of_1_000, of_1_000.1), (of_100_000, of_1), "{counts:?}");
         assert!(of_100_000.0 < BATCH, "{counts:?}");
     }
@@ -173,17 +174,17 @@ fn an_eviction_touches_as_many_entries_however_many_hosts_there_are() {
         let mut play = Play::new(Limits { max_idle: Some(hosts as usize), ..config() });
         play.open(hosts, 1, None);
         let mut seen = BTreeSet::new();
-        // What was used in the last second is not evicted.
+        // A connection that was used in the last second is not evicted.
         play.now += Duration::from_secs(1);
         // The hosts that would be evicted first are not visited.
         for host in visited(hosts / 2).take(200).map(|host| hosts / 2 + host) {
-            let Checkout::Reuse(conn, place) = play.checkout(host, 0) else { panic!("one is idle") };
+            let Checkout::Reuse(conn, place) = play.checkout(host, 0) else { panic!("a connection is idle") };
             // Another connection takes its room on the shelf.
             assert!(matches!(play.checkout(host, 0), Checkout::Queued(_)));
             let dial = play.dials.pop().expect("nothing else is idle");
             play.dialed(dial);
             let Some(Action::Grant { conn: other, place: at, .. }) = play.out.pop() else {
-                panic!("somebody waits")
+                panic!("a request waits")
             };
             play.checkin(at, other, None);
             assert_eq!(play.out.len(), 0, "there was room");
@@ -221,7 +222,9 @@ fn a_hand_off_touches_as_many_entries_however_many_wait() {
         // Each turn leaves the queue as long as it was.
         let mut play = Play::new(Limits { max_connections_per_host: 1, ..config() });
         play.open(1, 1, None);
-        let Checkout::Reuse(mut conn, mut place) = play.checkout(0, 0) else { panic!("one is idle") };
+        let Checkout::Reuse(mut conn, mut place) = play.checkout(0, 0) else {
+            panic!("a connection is idle")
+        };
         for waiter in 0..waiters {
             assert!(matches!(play.checkout(0, waiter), Checkout::Queued(_)));
         }
@@ -229,9 +232,9 @@ fn a_hand_off_touches_as_many_entries_however_many_wait() {
         for turn in 0..200 {
             let given = play.touched(|play| play.checkin(place, conn, None));
             let Some(Action::Grant { waiter, conn: granted, place: at }) = play.out.pop() else {
-                panic!("somebody waits")
+                panic!("a request waits")
             };
-            assert_eq!((waiter, play.out.len()), (turn, 0), "the oldest waiter has it");
+            assert_eq!((waiter, play.out.len()), (turn, 0), "the oldest waiter has the connection");
             (conn, place) = (granted, at);
             let asked = play.touched(|play| {
                 assert!(matches!(play.checkout(0, waiters + turn), Checkout::Queued(_)));

@@ -5,7 +5,7 @@ use handclasp::ClientBuilder;
 use super::{SECOND, URL, ask_all, bench, busy};
 use crate::support::dials::{ask, counts, settle};
 
-/// A request takes the room that was being dialed ahead for another host: it waits for its own handshake only.
+/// A request takes the room of a dial ahead to another host, and waits for its own handshake only.
 #[tokio::test(start_paused = true)]
 async fn rule_14_a_request_takes_the_room_of_what_is_to_be_idle() {
     let (dials, client) = bench(|client| client.max_connections(1));
@@ -27,7 +27,7 @@ async fn rule_14_a_request_takes_the_room_of_what_is_to_be_idle() {
     asked.await.unwrap().unwrap();
     dials.none_wanted().await;
     assert_eq!(dials.begun(), 4);
-    // No connection is evicted for one that is to be idle, however long that one waits.
+    // No connection is evicted for a dial ahead, however long that dial has to wait.
     tokio::time::sleep(20 * SECOND).await;
     dials.none_wanted().await;
 }
@@ -46,7 +46,7 @@ async fn rule_14_a_dial_ahead_to_a_black_hole_gives_way_at_once() {
     };
     assert!(took < SECOND, "{took:?}");
     assert_eq!((dials.begun(), dials.total().peak), (2, 1));
-    // `warm` succeeds: the limit leaves no room.
+    // `warm` succeeds without a dial, because the limit leaves no room.
     let (dials, client) = bench(|client| client.max_connections(1));
     let warmed = tokio::spawn({
         let client = client.clone();
@@ -61,7 +61,8 @@ async fn rule_14_a_dial_ahead_to_a_black_hole_gives_way_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn rule_14_dialing_ahead_keeps_to_every_limit() {
-    // The limit of the host, of all hosts, and both, with a connection of another host that is in use or idle.
+    // Each row has a limit of the host, a limit of all hosts, or both. A connection of another host is in use or
+    // idle.
     for (of_host, of_all, expected) in
         [(3, usize::MAX, 3), (usize::MAX, 3, 2), (2, 3, 2), (3, 2, 1), (usize::MAX, usize::MAX, 5)]
     {
@@ -111,7 +112,7 @@ async fn rule_14_who_asks_meanwhile_gets_what_is_dialed_ahead() {
     assert_eq!(asked.into_iter().next().unwrap().answer().await, 3);
     under_way.remove(0).fail("no line");
     dials.none_wanted().await;
-    assert!(!warm.is_finished(), "one is still under way");
+    assert!(!warm.is_finished(), "a dial is still under way");
     warm.abort();
     settle().await;
     under_way.remove(0).finish();
@@ -128,7 +129,7 @@ async fn rule_14_who_asks_meanwhile_gets_what_is_dialed_ahead() {
     settle().await;
     let error = warm.await.unwrap().unwrap_err();
     assert!(error.chain().to_string().ends_with("no line"), "{}", error.chain());
-    assert_eq!(counts(&client), [3, 0, 0, 0], "the others went on");
+    assert_eq!(counts(&client), [3, 0, 0, 0], "the other dials went on");
 }
 
 /// A host was failing and answers again: connections dialed ahead are kept, and every other request has a dial of its

@@ -9,8 +9,8 @@ use super::{SECOND, paused};
 use crate::support::Rng;
 use crate::support::dials::{Asked, Dial, Dials, Far, ask, counts, settle};
 
-/// Whatever happens in whatever order, there are never more connections and dials than the limits allow, as the far
-/// ends count them, and the pool's counts are those of the far ends.
+/// In every order of events there are never more connections and dials than the limits allow. The far ends of the
+/// connections count them, and the pool's counts agree.
 #[test]
 fn rule_03_limits_hold_at_every_moment() {
     let own = std::env::var("SEED").ok().map(|seed| seed.parse::<u64>().expect("SEED is a number"));
@@ -144,7 +144,11 @@ impl Script {
         assert!(total.peak <= self.of_all, "{total:?}");
         let told = &stats.total;
         let counted = (told.idle + told.active, told.dialing);
-        assert_eq!(counted, (total.live, total.dialing), "the pool knows what there is: {told}");
+        assert_eq!(
+            counted,
+            (total.live, total.dialing),
+            "the pool's counts are those of the far ends: {told}"
+        );
         for host in &stats.hosts {
             let there = self.dials.counts(host.origin.trim_start_matches("http://"));
             assert_eq!((host.idle + host.active, host.dialing), (there.live, there.dialing), "{host}");

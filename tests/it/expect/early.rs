@@ -20,7 +20,7 @@ async fn an_upload_goes_on_while_the_body_is_read_r_9110_7_5_1() {
         let lines = Lines::default();
         let mut builder = lines.builder();
         if closes {
-            // A `Connection: close` in the request is not the server's.
+            // A `Connection: close` of the request is not one of the server, so it does not stop the upload.
             builder = builder.max_idle(0);
         }
         let client = builder.build().unwrap();
@@ -35,7 +35,7 @@ async fn an_upload_goes_on_while_the_body_is_read_r_9110_7_5_1() {
             (response, piece)
         });
         tokio::select! {
-            _ = &mut reading => panic!("nothing came"),
+            _ = &mut reading => panic!("the read ended before content came"),
             _ = lines.written(0, "4\r\ntwo!\r\n") => {}
         }
         line.say("2\r\nok\r\n");
@@ -50,7 +50,7 @@ async fn an_upload_goes_on_while_the_body_is_read_r_9110_7_5_1() {
             (response, piece)
         });
         tokio::select! {
-            _ = &mut ending => panic!("it has not ended"),
+            _ = &mut ending => panic!("the read ended before the response did"),
             _ = lines.written(0, "two!\r\n0\r\n\r\n") => {}
         }
         line.say("0\r\n\r\n");
@@ -89,8 +89,8 @@ async fn an_upload_stops_at_a_refusal_r_9112_9_5_4() {
     }
 }
 
-/// A server that reads all content before its refusal goes on does not wait in vain: the client ends its direction
-/// once, also where that cannot be done at once.
+/// A server may read all content before it sends the rest of its refusal. The client therefore ends its direction
+/// once, even if it cannot do so at once.
 #[tokio::test(start_paused = true)]
 async fn a_refusal_that_waits_for_the_content_is_told_that_none_comes() {
     for is_held in [false, true] {
@@ -104,7 +104,7 @@ async fn a_refusal_that_waits_for_the_content_is_told_that_none_comes() {
             let begun = Instant::now();
             let reading = tokio::spawn(async move { response.chunk().await.unwrap().unwrap() });
             tokio::time::sleep(SECOND / 2).await;
-            assert!(!line.is_shut(), "{name}: it has its time");
+            assert!(!line.is_shut(), "{name}: the response still has time");
             if is_held {
                 tokio::time::sleep(SECOND * 10).await;
                 assert!(!line.is_shut(), "{name}");
@@ -112,7 +112,7 @@ async fn a_refusal_that_waits_for_the_content_is_told_that_none_comes() {
             }
             while !line.is_shut() {
                 tokio::time::sleep(SECOND / 10).await;
-                assert!(begun.elapsed() < SECOND * 15, "{name}: it is told nothing");
+                assert!(begun.elapsed() < SECOND * 15, "{name}: the client did not end its direction");
             }
             // The rest of the refusal is read.
             line.say(if framing.contains("chunked") { "3\r\nno!\r\n" } else { "no!" });
@@ -193,8 +193,8 @@ async fn a_response_that_pauses_is_not_told_that_no_content_comes() {
     }
 }
 
-/// A 2xx never stops the upload: neither by a close of either side, nor by its version, nor by being complete. The
-/// response ends when the upload has ended, and nothing is cut off.
+/// A 2xx never stops the upload, even if either side sends `Connection: close`, if the response is HTTP/1.0, or if
+/// it is complete. The response ends when the upload has ended, and nothing is cut off.
 #[tokio::test(start_paused = true)]
 async fn a_success_never_stops_the_upload() {
     for (name, head, content, end, is_kept) in [
@@ -256,7 +256,10 @@ async fn a_success_never_stops_the_upload() {
                     };
                     let sending = send(request);
                     let line = lines.line(0).await;
-                    lines::until("all room is taken", || line.len() == 500).await;
+                    lines::until("the client has written all that the connection takes", || {
+                        line.len() == 500
+                    })
+                    .await;
                     line.say(if with_head { format!("{head}\r\n{content}") } else { format!("{head}\r\n") });
                     if with_head && end {
                         line.eof();
@@ -301,7 +304,8 @@ async fn a_success_never_stops_the_upload() {
     }
 }
 
-/// A 2xx does not stop an upload of one piece either, of which the server took a part.
+/// R-9112-9.5-4: a refusal also stops an upload of one piece of which the server has taken a part. The rest of the
+/// piece is not sent.
 #[tokio::test(start_paused = true)]
 async fn a_piece_that_was_begun_is_not_ended_after_a_refusal_r_9112_9_5_4() {
     for is_known in [true, false] {
@@ -340,7 +344,7 @@ async fn a_complete_success_waits_for_its_upload_and_a_dropped_one_ends_it() {
     let lines = Lines::default();
     let client = lines.client();
     let (feed, line, mut response) = early(&lines, &client, 0, OK).await;
-    assert_eq!(progress(response.upload()), (3, false, false), "all of the response is here");
+    assert_eq!(progress(response.upload()), (3, false, false), "the whole response has arrived");
     assert_eq!(response.chunk().await.unwrap().unwrap(), "ok");
     let reading = tokio::spawn(async move { (response.chunk().await, response) });
     // No timeout but the total one runs while the caller's source pauses.
@@ -449,7 +453,7 @@ async fn an_upload_that_a_write_ended_stays_aborted() {
             let client = lines.client();
             let sending = send(client.post("http://h/").body("0123456789".repeat(1000)));
             let line = lines.line(0).await;
-            lines::until("all room is taken", || line.len() == 500).await;
+            lines::until("the client has written all that the connection takes", || line.len() == 500).await;
             line.say(format!("HTTP/1.1 200 OK\r\n{head}"));
             let mut response = sending.await.unwrap().unwrap();
             assert_eq!(response.chunk().await.unwrap().unwrap(), "ok", "{name}");
@@ -490,7 +494,7 @@ async fn a_source_may_pause_behind_a_success_and_a_fin() {
             assert!(!reading.is_finished(), "{name}");
             feed.send("two".into()).await.unwrap();
         }
-        lines::until("all was sent", || line.text().matches("two").count() == 4).await;
+        lines::until("the whole upload was sent", || line.text().matches("two").count() == 4).await;
         drop(feed);
         let (end, upload) = reading.await.unwrap();
         assert_eq!((end.unwrap(), progress(upload)), (None, (15, true, false)), "{name}");
@@ -663,7 +667,7 @@ async fn an_answer_is_read_behind_a_broken_upload_r_9112_9_5_3() {
         };
         let sending = send(request);
         let line = lines.line(0).await;
-        lines::until("all room is taken", || line.len() == 1000).await;
+        lines::until("the client has written all that the connection takes", || line.len() == 1000).await;
         line.say("HTTP/1.1 413 Too Large\r\ncontent-length: 2\r\n\r\nno");
         if is_reset {
             line.reset();

@@ -140,7 +140,7 @@ async fn framing_without_content_holds_off_no_write_timeout() {
     let client = lines.builder().write_timeout(SECOND * 10).build().unwrap();
     let sending = send(client.post("http://h/").body(vec![b'x'; 1 << 20]));
     let line = lines.line(0).await;
-    lines::until("all room is taken", || line.len() == 1000).await;
+    lines::until("the client has written all that the connection takes", || line.len() == 1000).await;
     line.say("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nfour\r\n4;");
     let mut response = sending.await.unwrap().unwrap();
     let begun = Instant::now();

@@ -42,10 +42,10 @@ async fn a_stream_keeps_its_promise_or_the_connection_ends() {
     for (pieces, came, written) in [
         (&["four"][..], Some("four"), None),
         (&["fo", "ur"], Some("four"), None),
-        // Too little content: all of it is sent, and nothing to make up for the rest.
+        // Too little content: the client sends all of it, and adds nothing.
         (&["fou"], Some("fou"), Some(Written::Partly)),
         (&["f", "ou"], Some("fou"), Some(Written::Partly)),
-        // Too much content, or none at all: the rest is not begun, or the content is not ended.
+        // Too much content, or none at all: the client does not send the surplus, and does not end the content.
         (&[], None, Some(Written::Nothing)),
         (&["fourteen"], None, Some(Written::Nothing)),
         (&["four", "!"], None, Some(Written::Nothing)),
@@ -265,7 +265,8 @@ async fn each_response_is_read_by_its_rule() {
             Stays,
             Ok((200, "ok", true)),
         ),
-        // Line ends: a lone LF costs the connection where it is accepted, and a lone CR is never a line end.
+        // Line ends: after a lone LF that is accepted, the connection is not used again. A lone CR is never a line
+        // end.
         (
             "R-9112-2.2-2",
             "GET",
@@ -533,7 +534,7 @@ async fn fields_are_handed_over_as_they_came() {
     assert_eq!(within(20, response.text()).await.unwrap(), "ok", "R-9111-3-1");
 }
 
-/// No status makes the client send another request, go elsewhere, or give anything away.
+/// No status makes the client send another request, follow a location, or send credentials.
 #[tokio::test]
 async fn every_status_is_the_callers_to_act_on() {
     let recorder = Recorder::answering(|request| {

@@ -167,7 +167,8 @@ async fn a_client_that_keeps_nothing_says_close() {
     }
 }
 
-/// Until a server has answered, it is assumed to speak HTTP/1.1. Afterwards the version of its last response counts.
+/// A server is assumed to speak HTTP/1.1 until it has answered. Afterwards the version of its last response
+/// counts.
 #[tokio::test]
 async fn a_server_that_speaks_1_0_is_remembered() {
     let recorder = Recorder::answering(|request| {
@@ -261,8 +262,8 @@ async fn an_expectation_is_waited_for_and_not_for_ever() {
     }
 }
 
-/// By an upgrade and by CONNECT: the client can write nothing before the server has agreed, and the first bytes of the
-/// server are not lost.
+/// A tunnel by an upgrade and by CONNECT: the client can write nothing before the server has agreed, and the first
+/// bytes of the server are not lost.
 #[tokio::test]
 async fn nothing_of_another_protocol_goes_out_before_its_time() {
     for (rules, answer, expected) in [
@@ -290,7 +291,7 @@ async fn nothing_of_another_protocol_goes_out_before_its_time() {
             peer.request()?;
             tell.raise();
             peer.wait(&told)?;
-            assert!(peer.is_silent()?, "{rules}: something went out before the answer");
+            assert!(peer.is_silent()?, "{rules}: bytes were sent before the server agreed");
             peer.send(answer)?;
             assert_eq!(peer.take(4)?, b"ping", "{rules}");
             peer.send("pong")?;
@@ -354,7 +355,7 @@ async fn a_zone_in_a_url_is_refused_by_its_name() {
         let error = client.get(url).send().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Request, "{url}");
         assert!(error.to_string().contains("zones are not supported"), "{url}: {error}");
-        // Also for a URI that was parsed already.
+        // A URI that was parsed before has the same effect.
         let uri: Uri = url.parse().unwrap();
         let request = http::Request::get(uri.clone()).body(()).unwrap();
         for error in [client.execute(request).await.unwrap_err(), client.get(uri).send().await.unwrap_err()] {

@@ -72,7 +72,7 @@ async fn a_file_is_sent_again_from_its_start() {
         assert!(text.split_once("\r\n\r\n").unwrap().1 == content, "from its start");
         second.say(OK);
         let response = sending.await.unwrap().unwrap();
-        assert_eq!(response.upload().bytes(), content.len() as u64, "counted once");
+        assert_eq!(response.upload().bytes(), content.len() as u64, "the content counts once");
         assert_eq!(lines.count(), 2);
     }
 }

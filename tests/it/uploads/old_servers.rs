@@ -75,7 +75,7 @@ async fn a_server_of_http_1_0_gets_no_chunks_r_9112_6_1_3() {
                 "{name}: {error}"
             );
             assert_eq!(lines.count(), dialed, "{name}");
-            // No request is refused again before the server was asked.
+            // After a refusal, the next request is sent, so that the server can show that it speaks HTTP/1.1.
             let path = format!("/ask-{}", name.len());
             let sending = send(client.get(format!("http://h{path}")));
             let line = lines.written(number, &format!("{path} HTTP/1.1\r\nhost: h\r\n\r\n")).await;
@@ -88,7 +88,7 @@ async fn a_server_of_http_1_0_gets_no_chunks_r_9112_6_1_3() {
         let before = lines.line(number).await.len();
         let sending = send(client.post("http://h/").body(fed(large[1..].to_vec())));
         let line = lines.written(number, "xxx").await;
-        until("all is sent", || line.len() > before + (1 << 20)).await;
+        until("the whole request is sent", || line.len() > before + (1 << 20)).await;
         line.say("HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 0\r\n\r\n");
         sending.await.unwrap().unwrap();
         let sending = send(client.post("http://h/").header("content-length", 5).body(body()));
@@ -175,7 +175,7 @@ async fn a_request_is_not_refused_twice_without_asking_the_server() {
         let begun = tokio::time::Instant::now();
         let sending = send(request);
         let feeding = tokio::spawn(async move {
-            // A piece that is collected now and then is not a byte that was sent.
+            // Pieces that the client collects do not count as sent bytes, so that they restart no timeout.
             while way == "a live stream" && feed.send("piece".into()).await.is_ok() {
                 tokio::time::sleep(S).await;
             }

@@ -8,14 +8,14 @@ use std::task::{Context, Poll};
 #[path = "../../../src/pool/handoff.rs"]
 mod handoff;
 
-/// Stands where the file finds its locks in the crate.
+/// Replaces the module in which the file finds its locks.
 mod sync {
     pub(crate) use std::sync::PoisonError;
 
     pub(crate) use loom::sync::{Mutex, MutexGuard};
 }
 
-/// One waiter's cell.
+/// The cell of one waiter.
 #[derive(Debug)]
 pub struct Cell<G>(handoff::Cell<G>);
 
@@ -37,7 +37,7 @@ impl<G> Cell<G> {
         self.0.leave()
     }
 
-    /// Returns the gift that was taken back, or why there is none.
+    /// Returns the gift that was taken back, or the reason why there is none.
     pub fn withdraw(&self, instead: G) -> Result<G, &'static str> {
         match self.0.withdraw(instead) {
             handoff::Withdrawn::Gift(gift) => Ok(gift),

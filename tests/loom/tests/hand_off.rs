@@ -1,9 +1,9 @@
 //! Every interleaving of the parties that meet at a hand-off cell, by loom.
 //!
-//! A gift can be neither copied nor made by the cell, so that two parties never have it. The models check that one
-//! party has it. A waiter sleeps until it is woken: a lost wake-up leaves it asleep, which loom reports as a
-//! deadlock. Each model also lists the outcomes that must have been seen over all interleavings, so that none passes
-//! because a race did not happen.
+//! A gift cannot be copied, and the cell cannot make one, so that two parties never have the same gift. The models
+//! check that one party has it. A waiter sleeps until it is woken: a lost wake-up leaves it asleep, which loom
+//! reports as a deadlock. Each model also lists the outcomes that must have been seen over all interleavings, so
+//! that none passes because a race did not happen.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::collections::VecDeque;
@@ -16,7 +16,7 @@ use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::sync::{Arc, Mutex};
 use loom::thread;
 
-/// What is handed over. There is one gift of each name.
+/// The value that is handed over. There is one gift of each name.
 #[derive(Debug, PartialEq)]
 struct Gift(&'static str);
 
@@ -52,7 +52,7 @@ impl Sleeper {
         cell.poll_take(&mut Context::from_waker(&Waker::from(self.clone())))
     }
 
-    /// Takes what is delivered, however long that takes. Returns also how often it slept.
+    /// Waits for the delivered value and takes it. Also returns how often it slept.
     fn take<G>(self: &StdArc<Self>, cell: &Cell<G>) -> (G, usize) {
         let mut slept = 0;
         loop {
@@ -88,7 +88,7 @@ fn rule_07_a_gift_that_comes_while_its_waiter_leaves_is_with_one() {
         let giver = give(&cell, "a");
         let left = cell.leave();
         let back = giver.join().unwrap();
-        assert_eq!(cell.leave(), None, "nothing stays behind");
+        assert_eq!(cell.leave(), None, "the cell is empty");
         match (left, back) {
             (Some(Gift("a")), None) => "the waiter".to_owned(),
             (None, Some(Gift("a"))) => "the giver".to_owned(),
@@ -97,7 +97,8 @@ fn rule_07_a_gift_that_comes_while_its_waiter_leaves_is_with_one() {
     });
 }
 
-/// A gift that is withdrawn while its waiter takes it is with one of the two, and the waiter always has something.
+/// If a gift is withdrawn while its waiter takes it, exactly one of the two has it. The waiter always gets a gift
+/// or the value `instead`.
 #[test]
 fn rule_09_a_gift_that_is_withdrawn_while_it_is_taken_is_with_one() {
     outcomes(&["taken", "withdrawn"], || {
@@ -135,15 +136,15 @@ fn rule_09_giver_watch_and_leaver_lose_nothing() {
 
 #[test]
 fn rule_07_a_waiter_that_found_nothing_is_woken() {
-    outcomes(&["it slept", "it was there"], || {
+    outcomes(&["the waiter slept", "the gift was there"], || {
         let cell = Arc::new(Cell::new());
         let giver = give(&cell, "a");
         let sleeper = Sleeper::new();
         let (gift, slept) = sleeper.take(&cell);
         assert_eq!((gift, giver.join().unwrap()), (Gift("a"), None));
         assert_eq!(sleeper.wakes(), slept, "woken once if it slept");
-        assert_eq!(sleeper.poll(&cell), Poll::Pending, "it is taken once");
-        if slept == 0 { "it was there".to_owned() } else { "it slept".to_owned() }
+        assert_eq!(sleeper.poll(&cell), Poll::Pending, "the gift is taken once");
+        if slept == 0 { "the gift was there".to_owned() } else { "the waiter slept".to_owned() }
     });
 }
 
@@ -202,8 +203,8 @@ fn rule_07_two_givers_and_a_waiter_that_leaves_lose_nothing() {
     });
 }
 
-/// The waiter is dropped after a number of polls. What it was given unseen, or had already taken, goes on to the next
-/// waiter.
+/// The waiter is dropped after a number of polls. A gift that it was given and has not seen, or has already taken,
+/// goes to the next waiter.
 #[test]
 fn rule_07_a_waiter_dropped_at_any_point_passes_on_what_it_was_given() {
     for polls in 0..3 {
@@ -256,7 +257,7 @@ fn play(model: impl Fn() + Send + Sync + 'static) {
     builder.check(model);
 }
 
-/// A pool with one lock, as far as the hand-off needs it: the waiters, and what is kept.
+/// The part of a pool that the hand-off needs, under one lock: the waiters, and the kept gifts.
 struct Desk {
     state: Mutex<(VecDeque<Waiter>, Vec<Gift>)>,
 }
@@ -322,7 +323,7 @@ impl Desk {
         }
     }
 
-    /// Asserts that no request waits, and how many gifts are kept.
+    /// Asserts that no request waits and that `kept` gifts are kept.
     fn assert_kept(&self, kept: usize) {
         let state = self.state.lock().unwrap();
         assert_eq!((state.0.len(), state.1.len()), (0, kept));

@@ -1,6 +1,6 @@
-//! The choices that a fuzz input stands for.
+//! Turns a fuzz input into choices.
 //!
-//! Knows the choices, not their effects. Invariant: every input is a choice; missing bytes are zero.
+//! Knows the choices, not their effects. Invariant: every input is valid, because missing bytes count as zero.
 
 use handclasp::codec::{Leniency, Limits};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -21,7 +21,7 @@ impl<'a> Choices<'a> {
         taken
     }
 
-    /// Takes as many bytes as the next byte says.
+    /// Takes one byte, and then as many bytes as its value says.
     pub(super) fn counted(&mut self) -> &'a [u8] {
         let length = self.byte();
         self.take(length.into())

@@ -1,8 +1,9 @@
 //! The bodies of the fuzz targets: properties that the codec has for every input.
 //!
-//! Shared by `tests/fuzz`, where libFuzzer chooses the bytes, and `tests/seeded.rs`, where a seeded generator does.
-//! Uses only the codec's public interface. The expectations come from an own reading of RFC 9110 and 9112 that takes
-//! the whole input at once. Invariant: the same bytes are always the same case, and a broken property is a panic.
+//! Shared by `tests/fuzz`, where libFuzzer chooses the bytes, and `tests/seeded.rs`, where a seeded generator
+//! does. Uses only the codec's public interface. The expectations come from an independent implementation of RFC
+//! 9110 and 9112 that reads the whole input at once. Invariant: the same bytes are always the same case, and a
+//! broken property is a panic.
 
 #![allow(unsafe_code, reason = "a global allocator that counts cannot be written without")]
 #![allow(dead_code, unreachable_pub, reason = "each fuzz target uses one body")]
@@ -32,7 +33,7 @@ use self::reference::{End, Reference};
 use self::seen::{Head, Seen, elements, is_token, values};
 use self::sender::{Sender, Sending};
 
-/// Checks a response to some method under some limits: four bytes of choices, then the wire.
+/// Checks a response. The input has four bytes that choose the method and the limits, then the wire.
 pub fn response_head(data: &[u8]) {
     let mut choices = Choices(data);
     let limits = choices.limits();
@@ -46,7 +47,7 @@ pub fn response_head(data: &[u8]) {
     }
 }
 
-/// Decodes a chunked body, and encodes its bytes as content: three bytes of choices, then the wire.
+/// Decodes a chunked body, and encodes its bytes as content. The input has three bytes of choices, then the wire.
 pub fn chunked(data: &[u8]) {
     let mut choices = Choices(data);
     let limits = choices.limits();
@@ -55,13 +56,14 @@ pub fn chunked(data: &[u8]) {
     let plan = Plan { closes: true, ..Plan::new(Method::GET, limits) };
     let body = choices.rest();
     let wire = [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", body].concat();
-    // Small limits are meant for the chunks: the head must pass.
+    // Small limits should affect the chunks only, so the head's limits are raised.
     let plan = Plan { limits: with_room_for_a_head(plan.limits), ..plan };
     play_always(&plan, &[], &wire, seed);
     encode_chunked(body, sizes);
 }
 
-/// Checks a whole exchange: seven bytes of choices, as many operations as the last of them says, then the wire.
+/// Checks a whole exchange. The input has seven bytes of choices, the operations, whose number is the last of
+/// these bytes, and then the wire.
 pub fn exchange(data: &[u8]) {
     let mut choices = Choices(data);
     let limits = choices.limits();
@@ -162,7 +164,8 @@ impl Plan {
         !matches!(self.body, BodyLength::None | BodyLength::Known(0))
     }
 
-    /// Whether a 101 names only offered protocols: one of `echo/1` and any `other`, and HTTP/1.1 on top of it.
+    /// Whether a 101 names only protocols that the request offered: `echo/1`, `other` in any version, or one of
+    /// them over HTTP/1.1.
     fn may_switch(&self, head: &Head) -> bool {
         let mut answers = elements(values(head, "upgrade"));
         answers.retain(|answer| !answer.is_empty());
@@ -225,7 +228,8 @@ fn play_always(plan: &Plan, operations: &[u8], wire: &[u8], seed: u8) -> Played 
         if plan.closes || (whole.error.is_some() == other.error.is_some()) {
             assert_eq!(other, whole, "{text}: {plan:?}, {:?}", wire.escape_ascii().to_string());
         } else {
-            // Without an end, an error in an unfinished section may be found sooner or later.
+            // If the peer does not close the connection, an error in an unfinished section may be found at
+            // different bytes for different cuts.
             assert_eq!(other.seen, whole.seen);
             assert!([other.verdict, whole.verdict].contains(&Verdict::Unfinished));
         }
@@ -246,10 +250,12 @@ fn agree(plan: &Plan, wire: &[u8], played: &Played, expected: &Reference) {
             return;
         }
         End::Complete { used } => {
-            assert_eq!(played.error, None, "the reference accepts it: {}", context());
-            assert_eq!(played.left, &wire[used..], "surplus is left alone: {}", context());
+            assert_eq!(played.error, None, "the codec refused what the reference accepts: {}", context());
+            assert_eq!(played.left, &wire[used..], "the surplus stays in the buffer: {}", context());
         }
-        End::Refused => assert!(is_error || !plan.closes, "not refused: {}", context()),
+        End::Refused => {
+            assert!(is_error || !plan.closes, "the codec accepted what the reference refuses: {}", context())
+        }
         End::Cut => {
             let is_closed = played.error.is_some_and(|error| error.is_closed());
             assert!(is_closed || !plan.closes, "{:?}, though cut off: {}", played.error, context());
@@ -259,10 +265,20 @@ fn agree(plan: &Plan, wire: &[u8], played: &Played, expected: &Reference) {
     match played.verdict {
         Verdict::Close(reasons) if !is_error => {
             let is_lenient = reasons.contains(CloseReason::Lenient);
-            assert!(is_lenient || !expected.is_framed_leniently, "forgiven unnoticed: {}", context());
-            assert!(!is_lenient || expected.is_lenient, "there is nothing to forgive: {}", context());
+            assert!(
+                is_lenient || !expected.is_framed_leniently,
+                "the codec does not report the leniency: {}",
+                context()
+            );
+            assert!(
+                !is_lenient || expected.is_lenient,
+                "the codec reports a leniency that it did not need: {}",
+                context()
+            );
         }
-        Verdict::Reuse => assert!(!expected.is_framed_leniently, "forgiven and reused: {}", context()),
+        Verdict::Reuse => {
+            assert!(!expected.is_framed_leniently, "the connection is reused after a leniency: {}", context())
+        }
         _ => {}
     }
 }
@@ -326,7 +342,7 @@ fn is_unasked_still(plan: &Plan, wire: &[u8]) {
     receiver.feed(&mut machine, &wire[..wire.len().min(1)]);
     assert_eq!(receiver.error, (!wire.is_empty()).then_some(ProtocolError::SpokeFirst));
     assert!(!machine.has_peer_spoken() && !machine.is_head_sent() && machine.is_send_aborted());
-    let Verdict::Close(reasons) = machine.verdict(0) else { panic!("nothing follows") };
+    let Verdict::Close(reasons) = machine.verdict(0) else { panic!("the connection has to be closed") };
     assert!(reasons.contains(CloseReason::UploadAborted));
 }
 

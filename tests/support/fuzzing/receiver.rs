@@ -1,7 +1,7 @@
 //! The receiving side of an exchange, and the properties that hold after each byte.
 //!
-//! Does not rely on the machine's answers: it counts the events itself. Invariant: the events come in order (interim
-//! heads, head, data, trailers, end), and the verdict follows from them.
+//! The receiver does not rely on the machine's answers, but counts the events itself. Invariant: the events come
+//! in order (interim heads, head, data, trailers, end), and the verdict follows from them.
 
 use bytes::BytesMut;
 use handclasp::codec::{
@@ -76,7 +76,7 @@ impl<'a> Receiver<'a> {
     pub(super) fn close(&mut self, machine: &mut Machine) {
         self.drain(machine, Machine::decode_eof);
         self.is_closed = true;
-        assert!(self.error.is_some() || self.has_ended(), "nothing can follow");
+        assert!(self.error.is_some() || self.has_ended(), "the exchange has ended or failed");
     }
 
     fn drain(
@@ -95,7 +95,7 @@ impl<'a> Receiver<'a> {
                 }
             }
         }
-        panic!("as many events as bytes, and more");
+        panic!("the codec returns more events than bytes");
     }
 
     fn take(&mut self, machine: &Machine, event: Event, used: usize) {
@@ -124,7 +124,7 @@ impl<'a> Receiver<'a> {
                     self.note_persistence(&head);
                     framing(&self.plan.method, &head, limits.leniency)
                 };
-                assert!(self.framing.is_some(), "it is framed by rule");
+                assert!(self.framing.is_some(), "the reference accepts the framing");
                 assert_eq!(machine.framing(), self.framing);
                 if let Some(Framing::Length(length)) = self.framing {
                     self.remaining = length;

@@ -1,7 +1,7 @@
 //! Responses as RFC 9112 defines them, read from all received bytes at once.
 //!
-//! Knows nothing of splits, and of the codec only its documented limits and leniencies. Simple instead of fast.
-//! Invariant: the codec must accept exactly the responses that are complete here.
+//! Knows nothing of splits, and of the codec only its documented limits and leniencies. The code is simple instead
+//! of fast. Invariant: the codec must accept exactly the responses that are complete here.
 
 use handclasp::codec::{Framing, Leniency, Limits};
 use http::{Method, Version};
@@ -13,9 +13,9 @@ use super::seen::{Field, Head, Seen, elements, grouped, is_no_trailer, is_text, 
 pub(super) struct Reference {
     pub(super) seen: Vec<Seen>,
     pub(super) end: End,
-    /// Something was forgiven,
+    /// Whether the response broke a rule that a leniency forgives.
     pub(super) is_lenient: bool,
-    /// and it may have touched the framing.
+    /// Whether that leniency may have changed the framing.
     pub(super) is_framed_leniently: bool,
 }
 

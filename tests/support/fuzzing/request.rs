@@ -1,4 +1,5 @@
-//! Form of a request's head on the wire, as an independent parser and an own reading of the rules define it.
+//! Checks the form of a request's head on the wire by an independent parser and by an independent implementation
+//! of the rules.
 //!
 //! Knows nothing of responses. Invariant: a head either stands for exactly one message, or is refused and not written.
 
@@ -17,7 +18,10 @@ pub(super) fn check(request: &RequestHead<'_>) {
     let mut dst = BytesMut::from(BEFORE);
     let result = machine.encode_head(request, &mut dst);
     let expected = Expected::of(request);
-    assert!(expected.is_some() || result.is_err(), "it stands for no message: {request:?}");
+    assert!(
+        expected.is_some() || result.is_err(),
+        "the codec wrote a head that stands for no message: {request:?}"
+    );
     let is_sound = expected.as_ref().is_some_and(|expected| is_sound(request, expected));
     assert!(result.is_ok() || !is_sound, "{result:?}: {request:?}");
     if result.is_err() {
@@ -25,11 +29,15 @@ pub(super) fn check(request: &RequestHead<'_>) {
         assert!(!machine.is_head_sent() && machine.close_reasons().is_empty() && !machine.expects_continue());
         let headers = HeaderMap::new();
         let other = RequestHead::new(&Method::GET, Target::Origin("/"), Some(b"h"), &headers);
-        assert_eq!(machine.encode_head(&other, &mut dst), Ok(()), "another head may be tried");
+        assert_eq!(
+            machine.encode_head(&other, &mut dst),
+            Ok(()),
+            "another head can be encoded after the refusal"
+        );
         return;
     }
     let expected = expected.unwrap();
-    let wire = dst.strip_prefix(BEFORE).expect("it is appended");
+    let wire = dst.strip_prefix(BEFORE).expect("the head is appended to the buffer");
     assert_eq!(machine.encode_head(request, &mut BytesMut::new()), Err(Misuse::HeadAlreadySent));
 
     let mut slots = [httparse::EMPTY_HEADER; 64];

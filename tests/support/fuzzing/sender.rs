@@ -183,7 +183,7 @@ impl Sender {
         assert_eq!(machine.is_send_done(), self.state == Sending::Done);
         assert_eq!(machine.is_send_aborted(), self.state == Sending::Aborted);
         if let BodyLength::Known(promised) = self.promised {
-            assert!(self.content.len() as u64 <= promised, "more than was announced");
+            assert!(self.content.len() as u64 <= promised, "more content than announced is on the wire");
         }
     }
 
