@@ -332,7 +332,8 @@ fn play(plan: &Plan, operations: &[u8], wire: &[u8], mut cut: Cut) -> Played {
     }
 }
 
-/// An exchange that failed before the head has used no memory for the body either.
+/// Checks bytes that come before the request's head when the sending was already aborted: they are an error, and
+/// the connection has to be closed.
 fn is_unasked_still(plan: &Plan, wire: &[u8]) {
     let (mut sender, mut receiver) = (Sender::new(plan), Receiver::new(plan));
     let mut machine = Machine::new(plan.limits);

@@ -25,7 +25,7 @@ pub(super) struct Receiver<'a> {
     pub(super) remaining: u64,
     pub(super) status: Option<u16>,
     pub(super) interim_bytes: usize,
-    /// Reason in the peer's heads for closing the connection.
+    /// Reasons in the peer's heads for closing the connection.
     pub(super) reasons: CloseReasons,
     pub(super) is_closed: bool,
     pub(super) was_fed: bool,
