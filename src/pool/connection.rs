@@ -511,7 +511,7 @@ pub(super) fn contained<R>(run: impl FnOnce() -> R) -> Option<R> {
     catch_unwind(AssertUnwindSafe(run)).ok()
 }
 
-/// Rethrows the panic of a [`close`](Kept::close), unless the thread is already panicking.
+/// Rethrows the panic of a [`close`](Connection::close), unless the thread is already panicking.
 pub(super) fn go_on(closed: thread::Result<()>) {
     if let Err(panic) = closed
         && !thread::panicking()

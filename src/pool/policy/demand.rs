@@ -28,7 +28,7 @@ impl<K: Kinds> Policy<K> {
     /// Starts the dials that a host's waiters need, within the limits and at most [`BATCH`]; the end of each dial
     /// starts more.
     ///
-    /// Where a limit leaves no room, idle connections, drains, and dials that no request waits for give way.
+    /// Where a limit leaves no room, idle connections, drains and dials ahead give way.
     pub(super) fn dial_for_waiters(&mut self, host_id: HostId, now: Instant, out: &mut Actions<K>) {
         if self.hosts.host(host_id).waiting == 0 {
             return;
@@ -84,7 +84,7 @@ impl<K: Kinds> Policy<K> {
         }
     }
 
-    /// Whether the host may have one more connection. Gives up a dial that no request waits for if it takes the room.
+    /// Whether the host may have one more connection. Gives up a dial ahead if it takes the room.
     fn has_room(&mut self, host_id: HostId, now: Instant, out: &mut Actions<K>) -> bool {
         if self.hosts.host(host_id).counted >= self.limits.max_connections_per_host
             && !self.give_up_spare(Some(host_id), now, out)

@@ -1,5 +1,5 @@
 //! Dials: how they begin and end, and when the pool gives one up. A dial is given up when it is overdue because its
-//! runtime does not run, or when no request waits for it and a request needs its room.
+//! runtime does not run, or when it was begun ahead and a request needs its room.
 //!
 //! Invariants: every dial in the list counts as dialing; and a dial that was given up takes no room, so that nothing
 //! depends on when its runtime runs again.
