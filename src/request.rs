@@ -166,7 +166,7 @@ impl RequestBuilder {
         match Uri::from_parts(parts) {
             Ok(uri) => self.uri = uri,
             Err(error) => {
-                self.fail(Error::request("the URL is invalid or too long with its query").because(error))
+                self.fail(Error::request("the URL is invalid, or its query makes it too long").because(error))
             }
         }
         self

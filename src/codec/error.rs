@@ -122,7 +122,9 @@ impl ProtocolError {
             Self::HeadTooLarge => "the server sent a response head larger than the limit",
             Self::TooManyFields => "the server sent more fields than the limit",
             Self::TooManyInformational => "the server sent more interim responses than the limit",
-            Self::InformationalTooLarge => "the server sent interim responses larger than the limit",
+            Self::InformationalTooLarge => {
+                "the server sent interim responses that are together larger than the limit"
+            }
             Self::UnsolicitedUpgrade => {
                 "the server switched protocols although the request did not ask for it (RFC 9110, section 15.2.2)"
             }

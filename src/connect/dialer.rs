@@ -171,7 +171,7 @@ impl Dialer {
         let won = match tokio::time::timeout_at(deadline.into(), attempts.winner()).await {
             Ok(Some(won)) => Ok(won),
             Ok(None) => {
-                let message = format!("could not connect to {to}");
+                let message = format!("the client could not connect to {to}");
                 let failed = attempts.into_error();
                 let scope = failed.scope();
                 Err(DialError::new(ErrorKind::Connect, Phase::Tcp, message, scope).because(failed))
@@ -179,7 +179,7 @@ impl Dialer {
             Err(_) => {
                 // If an address was not tried, the next dial may succeed.
                 let scope = if attempts.has_tried_all() { Scope::Host } else { Scope::Attempt };
-                let message = format!("could not connect to {to} within {connect_timeout:?}");
+                let message = format!("the client could not connect to {to} within {connect_timeout:?}");
                 let error = DialError::new(ErrorKind::Timeout, Phase::Tcp, message, scope);
                 let failed = attempts.into_error();
                 Err(if failed.failures.is_empty() { error } else { error.because(failed) })
@@ -246,7 +246,7 @@ impl Dialer {
                         "the TLS handshake with {to} did not end within {after:?} of the start of the dial"
                     )
                 }
-                _ => format!("could not connect to {to} within {after:?}"),
+                _ => format!("the connector did not connect to {to} within {after:?}"),
             };
             // A custom connector that hangs will probably hang for the next dial too.
             let scope = if phase == Phase::Tcp { Scope::Host } else { Scope::Attempt };
@@ -370,7 +370,7 @@ mod tests {
         assert!(error.concerns_host());
         let error = error.into_error();
         assert_eq!((error.kind(), error.phase()), (ErrorKind::Connect, Some(Phase::Tcp)));
-        let text = format!("could not connect to {at}: {at}: connection refused");
+        let text = format!("the client could not connect to {at}: {at}: connection refused");
         assert_eq!(error.chain().to_string(), text);
     }
 
@@ -401,7 +401,7 @@ mod tests {
 
         let error = failure(&connecting(|_| std::future::pending()), &to).await;
         assert_eq!((error.kind(), error.phase()), (ErrorKind::Timeout, Phase::Tcp));
-        assert_eq!(error.message(), "could not connect to a.example:80 within 10s");
+        assert_eq!(error.message(), "the connector did not connect to a.example:80 within 10s");
     }
 
     #[tokio::test]

@@ -103,7 +103,10 @@ impl Wait {
         let config = &self.inner.config;
         let made = counts.active + counts.idle;
         let advice = if is_blocked {
-            format!("all {} connections of max_connections are taken", config.limits.max_connections)
+            format!(
+                "max_connections allows {}, and all are taken: raise max_connections, or the acquire_timeout",
+                config.limits.max_connections
+            )
         } else if made > 0 && made + counts.dialing >= config.limits.max_connections_per_host {
             match self.inner.unread(place) {
                 0 => "raise max_connections_per_host, or the acquire_timeout".to_owned(),

@@ -206,7 +206,7 @@ async fn each_failed_connection_has_its_error() {
                 Connect,
                 Some(Phase::Tcp),
                 Nothing,
-                "could not connect to 127.0.0.1:PORT: 127.0.0.1:PORT: connection refused",
+                "the client could not connect to 127.0.0.1:PORT: 127.0.0.1:PORT: connection refused",
             ),
         ),
         (
@@ -232,7 +232,7 @@ async fn each_failed_connection_has_its_error() {
                 Connect,
                 Some(Phase::Tcp),
                 Nothing,
-                "could not connect to [::1]:PORT: [::1]:PORT: the local address 127.0.0.1 is not of this address family",
+                "the client could not connect to [::1]:PORT: [::1]:PORT: the local address 127.0.0.1 is not of this address family",
             ),
         ),
         (
@@ -278,7 +278,7 @@ async fn each_failed_connection_has_its_error() {
             80,
             builder().connector(|_| pending()).connect_timeout(30 * MS),
             URL.to_owned(),
-            (Timeout, Some(Phase::Tcp), Nothing, "could not connect to a.test:PORT within 30ms"),
+            (Timeout, Some(Phase::Tcp), Nothing, "the connector did not connect to a.test:PORT within 30ms"),
         ),
         (
             "no TLS there",

@@ -376,7 +376,7 @@ pub(crate) mod tests {
         let error = refusal(&authority, server, "localhost").await;
         assert_eq!(
             error.message(),
-            "the server at \"localhost\" does not offer HTTP/1.1, perhaps only HTTP/2",
+            "the server at \"localhost\" does not offer HTTP/1.1: it may speak only HTTP/2",
             "R-7301-3-1"
         );
     }

@@ -28,7 +28,7 @@ pub(super) fn refused(host: &str, error: io::Error) -> DialError {
             return DialError::tls(certificate_refused(host, why), Scope::Host);
         }
         Error::AlertReceived(AlertDescription::NoApplicationProtocol) | Error::NoApplicationProtocol => {
-            format!("the server at {host:?} does not offer HTTP/1.1, perhaps only HTTP/2")
+            format!("the server at {host:?} does not offer HTTP/1.1: it may speak only HTTP/2")
         }
         Error::AlertReceived(_) => format!("the server at {host:?} refused the TLS handshake"),
         Error::PeerIncompatible(_) => {

@@ -379,7 +379,10 @@ impl Records {
 
     /// Returns the part of rustls that seals records, and the output for them. Returns `None` if nothing may be
     /// sent any more.
-    #[allow(clippy::type_complexity, reason = "sealing needs both, borrowed separately")]
+    #[allow(
+        clippy::type_complexity,
+        reason = "a record is sealed with the state of rustls and the output, which are borrowed separately"
+    )]
     fn traffic(&mut self) -> io::Result<Option<(WriteTraffic<'_, ClientConnectionData>, &mut Output)>> {
         // Everything that was read is processed first, because rustls has to see the part of a message again that it has
         // seen.
