@@ -1,6 +1,6 @@
 //! Measures what downloads and uploads cost the client's process, for handclasp and for other clients.
 //!
-//! Run it by `cargo bench --manifest-path benches/compare/Cargo.toml --bench body [-- CELL...]`. It takes some
+//! Run this bench by `cargo bench --manifest-path benches/compare/Cargo.toml --bench body [-- CELL...]`. The bench takes some
 //! minutes. A cell is a name such as `cpu/download/known/64K`, or a part of one. If cells are given, only these
 //! are measured. Requests are sent one after another, on one connection and one thread, without TLS. Downloads
 //! come with their length or in chunks of 16 KiB, and are read piece by piece or at once. Uploads are sent in

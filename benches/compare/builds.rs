@@ -1,7 +1,7 @@
 //! Measures what a client adds to a build: the number of crates, and the processor time of a clean build.
 //!
-//! Run it by `cargo bench --manifest-path benches/compare/Cargo.toml --bench build [-- --time | --quick]
-//! [NAME...]`. It takes many minutes. With `--quick` and without `--time`, it counts crates and builds nothing. A
+//! Run this bench by `cargo bench --manifest-path benches/compare/Cargo.toml --bench build [-- --time | --quick]
+//! [NAME...]`. The bench takes many minutes. With `--quick` and without `--time`, it counts crates and builds nothing. A
 //! NAME is a name in the first column of the printed table. If names are given, only these configurations are
 //! measured. For each configuration, the bench makes a crate in a temporary folder that only sends a GET. It
 //! counts the crates of a normal build on this machine: the client is one of them, and the crate in the folder is

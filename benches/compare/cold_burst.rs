@@ -1,6 +1,6 @@
 //! Measures 100 requests that are sent at once to a host without connections, for handclasp and for other clients.
 //!
-//! Run it by `cargo bench --manifest-path benches/compare/Cargo.toml --bench cold_burst`. It takes some seconds.
+//! Run this bench by `cargo bench --manifest-path benches/compare/Cargo.toml --bench cold_burst`. The bench takes some seconds.
 //! Each round begins with a new client. A lookup takes 2 ms, and the server takes 5 ms for each response. A client
 //! that can limit its connections to a host is limited to 8. handclasp is also measured without a limit. The loop
 //! dials 8 connections and looks up no name.

@@ -1,6 +1,6 @@
 //! Measures the memory of an idle connection, for handclasp and for other clients with a pool.
 //!
-//! Run it by `cargo bench --manifest-path benches/compare/Cargo.toml --bench idle_memory [-- CONNECTIONS]`. It
+//! Run this bench by `cargo bench --manifest-path benches/compare/Cargo.toml --bench idle_memory [-- CONNECTIONS]`. It
 //! takes some minutes. Each measurement runs in a process of its own, and its server is another process. The
 //! client makes 10,000 connections, or fewer if the limit of open files is lower. Each connection is made for one
 //! response, in one of two ways:

@@ -1,6 +1,6 @@
 //! Measures what a warm, small GET costs the client's process, for handclasp and for other clients.
 //!
-//! Run it by `cargo bench --manifest-path benches/compare/Cargo.toml --bench request [-- CELL...]`. It takes some
+//! Run this bench by `cargo bench --manifest-path benches/compare/Cargo.toml --bench request [-- CELL...]`. The bench takes some
 //! minutes. A cell is a name such as `cpu/http/1-thread/32`, or a part of one. If cells are given, only these are
 //! measured. All clients send the same request, with two fields, to the same server. The server is another process
 //! with one thread. It answers with eight fields and 13 bytes, which the client reads to the end. Each worker has

@@ -32,7 +32,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts a server on a free port of 127.0.0.1. With `tls` the server speaks https, otherwise http.
+    /// Starts a server on a free port of 127.0.0.1. The server speaks https if `tls` is given, otherwise http.
     pub(crate) fn start(tls: Option<TlsAcceptor>) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
