@@ -1,10 +1,10 @@
 //! Measures the time that the codec takes for common messages, and counts the instructions for messages whose cost must be
 //! linear in their size.
 //!
-//! Run this bench by `cargo bench --bench codec`. The bench takes about two minutes. Valgrind counts the instructions in further runs of this
-//! program. The instructions of a run that does nothing are subtracted. Without valgrind the bench measures only times. Without
-//! valgrind and with CI=true in the environment, the bench fails. Each case is decoded at one size and at twice that size. The second run may take at
-//! most 2.2 times the instructions of the first, otherwise the bench fails.
+//! Run this bench by `cargo bench --bench codec`. The bench takes about two minutes. Valgrind counts the instructions in
+//! further runs of this program. The instructions of a run that does nothing are subtracted. Without valgrind the bench
+//! measures only times. Without valgrind and with CI=true in the environment, the bench fails. Each case is decoded at one size
+//! and at twice that size. The second run may take at most 2.2 times the instructions of the first, otherwise the bench fails.
 
 #[allow(dead_code, reason = "this bench needs no server")]
 mod support;

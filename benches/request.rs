@@ -1,9 +1,10 @@
-//! Measures the processor time and the memory of a request, for handclasp, a hand-written tokio loop, hyper's bare connection and hyper-util's pooled client.
+//! Measures the processor time and the memory of a request, for handclasp, a hand-written tokio loop, hyper's bare connection
+//! and hyper-util's pooled client.
 //!
-//! Run this bench by `cargo bench --bench request`. The bench takes less than a minute. All clients send the same keep-alive GET to the same
-//! server, a process of its own on this machine, in alternating rounds. Figures are medians over the rounds, and ratios are
-//! medians of the ratios of each round. Apart from processor time, the bench prints the connections that loads of constant
-//! width open, the allocations of a warm request, and the memory of an idle connection.
+//! Run this bench by `cargo bench --bench request`. The bench takes less than a minute. All clients send the same keep-alive
+//! GET to the same server, a process of its own on this machine, in alternating rounds. Figures are medians over the rounds,
+//! and ratios are medians of the ratios of each round. Apart from processor time, the bench prints the connections that loads
+//! of constant width open, the allocations of a warm request, and the memory of an idle connection.
 #![allow(unsafe_code, reason = "an allocator that counts needs an unsafe impl")]
 
 mod support;
@@ -437,8 +438,8 @@ fn idle_connections() -> usize {
     files.and_then(|files| files.parse::<usize>().ok()).unwrap_or(1024).saturating_sub(100).min(2_000)
 }
 
-/// Prints the memory of idle connections, and returns the heap bytes of one idle connection of handclasp. Each measurement runs in a process
-/// of its own, so that no measurement reuses memory that another one left.
+/// Prints the memory of idle connections, and returns the heap bytes of one idle connection of handclasp. Each measurement runs
+/// in a process of its own, so that no measurement reuses memory that another one left.
 fn idle(server: &Server, connections: usize) -> f64 {
     println!("\n### Memory per idle plain connection ({connections} of them)\n");
     println!(
