@@ -37,8 +37,8 @@ fn main() -> Result<(), BoxError> {
             Contender::new(Kind::Handclasp, None),
             Contender::new(Kind::Handclasp, Some(LIMIT)),
         ];
-        // This round is not measured. The round does the work that a process does only once, so that the work is
-        // not counted for the first contender.
+        // The first round is not measured. The round does the work that a process does only once, so that the
+        // work is not counted for the first contender.
         in_turn(&mut contenders, 1, |contender| {
             let outcome = runtime.block_on(contender.round(&server));
             outcome.expect("the server listens");

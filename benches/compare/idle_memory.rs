@@ -1,9 +1,9 @@
 //! Measures the memory of an idle connection, for handclasp and for other clients with a pool.
 //!
 //! Run this bench by `cargo bench --manifest-path benches/compare/Cargo.toml --bench idle_memory [--
-//! CONNECTIONS]`. It takes some minutes. Each measurement runs in a process of its own, and its server is another
-//! process. The client makes 10,000 connections, or fewer if the limit of open files is lower. Each connection is
-//! made for one response, in one of two ways:
+//! CONNECTIONS]`. The bench takes some minutes. Each measurement runs in a process of its own, and its server is
+//! another process. The client makes 10,000 connections, or fewer if the limit of open files is lower. Each
+//! connection is made for one response, in one of two ways:
 //!
 //! - *at once*: to one host. All responses have begun before the first one is read. The memory of the responses
 //!   lies between the memory of the connections. At the end the memory of the responses is free, but counts as
