@@ -1,10 +1,10 @@
-//! Measures what the codec costs: the time of common messages, and the instructions of messages whose cost must be linear in
-//! their size.
+//! Measures the time that the codec takes for common messages, and counts the instructions for messages whose cost must be
+//! linear in their size.
 //!
-//! Run it by `cargo bench --bench codec`. It takes about two minutes. Valgrind counts the instructions in further runs of this
-//! program, and those of a run that does nothing are subtracted. Without valgrind only times are measured, and with CI=true in
-//! the environment the bench then fails. Each case is decoded at one size and at twice that size. The second run may take at
-//! most 2.2 times the instructions of the first, otherwise the bench fails.
+//! Run this bench by `cargo bench --bench codec`. The bench takes about two minutes. Valgrind counts the instructions in
+//! further runs of this program. The instructions of a run that does nothing are subtracted. Without valgrind the bench
+//! measures only times. Without valgrind and with CI=true in the environment, the bench fails. Each case is decoded at one size
+//! and at twice that size. The second run may take at most 2.2 times the instructions of the first, otherwise the bench fails.
 
 #[allow(dead_code, reason = "this bench needs no server")]
 mod support;
@@ -47,7 +47,7 @@ fn times(is_quick: bool) {
         ("decode 64 KiB in chunks of 64 bytes", &chunked(1 << 16, 64)),
     ] {
         let nanos = median(turn, || {
-            // The buffer is the only owner of its bytes, as after a read.
+            // The buffer is the only owner of its bytes, as it is after a read from a socket.
             let mut buf = BytesMut::from(wire);
             decode(&mut machine(), &mut buf);
         });
@@ -110,7 +110,7 @@ const SMALL: &str = "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nS
 
 // ---------------------------------------------------------------------------------------------------- instructions
 
-/// A message to decode, and the pieces in which it arrives.
+/// A message to decode, and the pieces in which the message arrives.
 #[derive(Clone, Copy)]
 struct Case {
     name: &'static str,
@@ -133,7 +133,7 @@ enum Shape {
     Folds,
     /// Many interim responses.
     Informational,
-    /// Chunks of one byte. The size is that of the content.
+    /// Chunks of one byte. The size of this case is the size of the content.
     Chunks,
     /// One long chunk extension.
     Extension,
@@ -276,14 +276,14 @@ fn instructions() -> ExitCode {
     exit
 }
 
-/// Returns the number of instructions of a run of this program with this task.
+/// Runs this program with a task under valgrind. Returns the number of instructions.
 fn count(task: &str) -> Result<u64, String> {
     let program = env::current_exe().map_err(|error| error.to_string())?;
     let mut command = Command::new("valgrind");
     command.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]).arg(program).env(TASK, task);
     let output = command.output().map_err(|error| format!("valgrind cannot be started: {error}"))?;
     let said = String::from_utf8_lossy(&output.stderr);
-    // ==1234== Collected : 123456
+    // The line that is searched for looks like `==1234== Collected : 123456`.
     let collected = said.lines().find_map(|line| line.split_once("Collected : "));
     let collected = collected.and_then(|(_, number)| number.trim().parse().ok());
     match collected {
@@ -292,7 +292,7 @@ fn count(task: &str) -> Result<u64, String> {
     }
 }
 
-/// Runs the task of a run under valgrind: the index of a case and a size, or nothing.
+/// Runs a task under valgrind. The task is the index of a case and a size, or empty for a run that does nothing.
 fn count_me(task: &str) {
     if let Some((case, size)) = task.split_once(' ') {
         let case: usize = case.parse().expect("the task begins with an index");
@@ -302,5 +302,5 @@ fn count_me(task: &str) {
 
 const TASK: &str = "HANDCLASP_BENCH_TASK";
 const KIB: usize = 1024;
-/// Largest accepted ratio of the instructions of both sizes.
+/// Largest accepted ratio of the instructions for twice the size to those for the size.
 const MOST: f64 = 2.2;

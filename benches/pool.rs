@@ -1,12 +1,12 @@
-//! Measures what the pool costs a request: taking an idle connection and giving it back, and waiting for a connection that is
-//! handed over.
+//! Measures the time that the pool takes for each request: for taking an idle connection and giving the connection back, and
+//! for waiting until a connection is handed over.
 //!
-//! Run it by `cargo bench --bench pool --features test-util`. It takes about a minute. The connections are in memory, always
-//! silent, and are not looked at. Everything else is what a request does: finding its host by the route of its URI, taking the
-//! newest connection, beginning, and giving it back. Figures are medians of five rounds. With more threads than processors
-//! they include the scheduler.
+//! Run this bench by `cargo bench --bench pool --features test-util`. The bench takes about a minute. The connections are in
+//! memory, always silent, and are not looked at. Apart from this, the bench takes the steps of a request: the bench finds the
+//! host by the route of the URI, takes the newest connection, begins an exchange, and gives the connection back. Figures are
+//! medians of five rounds. With more threads than processors, the figures include the time of the scheduler.
 //!
-//! A missed budget is printed. With HANDCLASP_BENCH_STRICT=1 the bench fails if a figure is more than twice its budget.
+//! The bench prints each missed budget. With HANDCLASP_BENCH_STRICT=1 the bench fails if a figure is more than twice its budget.
 
 #[allow(dead_code, reason = "this bench needs no server")]
 mod support;
@@ -29,7 +29,7 @@ fn main() -> ExitCode {
     if is_strict && is_missed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-/// Prints what a pair of checkout and checkin costs. Returns whether a figure is more than twice its budget.
+/// Prints the processor time of a pair of checkout and checkin. Returns whether a figure is more than twice its budget.
 fn pairs(share: usize) -> bool {
     println!("### Checkout and checkin, without the look\n");
     println!("| hosts, in random order | threads | CPU ns per pair | pairs/s, all threads | budget | |");
@@ -37,7 +37,7 @@ fn pairs(share: usize) -> bool {
     let mut is_missed = false;
     for (hosts, budget) in [(1, 300.0), (1_000, 300.0), (100_000 / share, 1_000.0)] {
         let runtime = runtime(1);
-        // With one host, there is a connection for each thread.
+        // A single host gets one connection for each thread.
         let idle = if hosts == 1 { THREADS[THREADS.len() - 1] } else { 1 };
         let probe =
             runtime.block_on(PoolProbe::new(hosts, idle, usize::MAX)).expect("the probe dials no server");
@@ -45,7 +45,7 @@ fn pairs(share: usize) -> bool {
             let visits: Vec<_> = (0..threads).map(|thread| visits(hosts, thread as u64)).collect();
             let walks = (400_000 / share).div_ceil(threads * visits[0].len());
             let (nanos, rate) = median(|| round(&runtime, &probe, &visits, walks));
-            // The budget is about one thread. The figures of several threads include their contention.
+            // The budget applies to one thread only, because figures of several threads include their contention.
             let (told, verdict) = match (threads, nanos <= budget) {
                 (1, is_met) => (format!("{budget}"), if is_met { "met" } else { "MISSED" }),
                 _ => (String::new(), ""),
@@ -57,7 +57,7 @@ fn pairs(share: usize) -> bool {
     is_missed
 }
 
-/// Lets all threads visit their hosts `walks` times at the same time. Returns processor time per pair, and pairs per second.
+/// Lets all threads visit their hosts `walks` times at the same time. Returns the processor time per pair, and pairs per second.
 fn round(runtime: &Runtime, probe: &PoolProbe, visits: &[Vec<usize>], walks: usize) -> (f64, f64) {
     let barrier = Barrier::new(visits.len());
     let work = |visits: &[usize]| {
@@ -65,10 +65,11 @@ fn round(runtime: &Runtime, probe: &PoolProbe, visits: &[Vec<usize>], walks: usi
         barrier.wait();
         let (mut pairs, mut processor, mut wall) = (0.0, Duration::ZERO, Duration::ZERO);
         for some in (0..walks).flat_map(|_| visits.chunks(SOME)) {
-            // A request has its URI in the processor's cache, so that only the pool's data is cold here too.
+            // Each URI is built shortly before its use, so that the URI is in the processor's cache as in a real request, and
+            // only the pool's data is not.
             let uris: Vec<Uri> = some.iter().map(|host| PoolProbe::uri(*host)).collect();
             let begun = (processor_time(), Instant::now());
-            // If another thread has the only connection, there is no pair, and one more connection is dialed.
+            // If another thread has the only connection, the probe makes no pair, and dials one more connection.
             pairs += uris.iter().filter(|uri| probe.pair(uri).expect("the URI has a host")).count() as f64;
             processor += processor_time() - begun.0;
             wall += begun.1.elapsed();

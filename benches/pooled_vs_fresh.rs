@@ -1,12 +1,12 @@
-//! Measures what the pool saves: the same requests on kept connections, and on a fresh connection each.
+//! Measures what the pool saves: sends the same requests on kept connections, and on a fresh connection for each request.
 //!
-//! Run it by `cargo bench --bench pooled_vs_fresh`. It takes about 15 seconds. For each size of the body and each number of
-//! requests in flight it prints requests per second, the median and the 99th percentile of their latency, and the number of
-//! connections opened. The client has one thread, and the server is a process of its own on this machine. Pooled and fresh
-//! rounds alternate.
+//! Run this bench by `cargo bench --bench pooled_vs_fresh`. The bench takes about 15 seconds. For each size of the body and
+//! each number of requests in flight the bench prints requests per second, the median and the 99th percentile of their latency,
+//! and the number of connections opened. The client has one thread, and the server is a process of its own on this machine.
+//! Pooled and fresh rounds alternate.
 //!
-//! *Fresh* means that every request says `Connection: close`. A pool that keeps no idle connection would not do, because it
-//! hands a connection that becomes free to a request that waits.
+//! *Fresh* means that every request says `Connection: close`. A pool that keeps no idle connection is no
+//! substitute, because such a pool still hands a connection that becomes free to a request that waits.
 
 mod support;
 

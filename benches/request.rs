@@ -1,9 +1,10 @@
-//! Measures what a request costs, beside a hand-written tokio loop, hyper's bare connection and hyper-util's pooled client.
+//! Measures the processor time and the memory of a request, for handclasp, a hand-written tokio loop, hyper's bare connection
+//! and hyper-util's pooled client.
 //!
-//! Run it by `cargo bench --bench request`. It takes less than a minute. All clients send the same keep-alive GET to the same
-//! server, a process of its own on this machine, in alternating rounds. Figures are medians over the rounds, and ratios are
-//! medians of the ratios of each round. Apart from processor time, the bench prints the connections that loads of constant
-//! width open, the allocations of a warm request, and the memory of an idle connection.
+//! Run this bench by `cargo bench --bench request`. The bench takes less than a minute. All clients send the same keep-alive
+//! GET to the same server, a process of its own on this machine, in alternating rounds. Figures are medians over the rounds,
+//! and ratios are medians of the ratios of each round. Apart from processor time, the bench prints the connections that loads
+//! of constant width open, the allocations of a warm request, and the memory of an idle connection.
 #![allow(unsafe_code, reason = "an allocator that counts needs an unsafe impl")]
 
 mod support;
@@ -59,8 +60,8 @@ fn main() {
     budget("CPU per pooled GET, 32 in flight, hyper-util = 1", handclasp.to_legacy, 1.0);
 }
 
-/// Prints the number of connections that loads of constant width open, with default settings and in one task. The last row is
-/// a load of width 1 over a thousand hosts.
+/// Prints the number of connections that loads of constant width open, with default settings and in one task. The last row
+/// shows a load of width 1 over a thousand hosts.
 fn widths(runtime: &Runtime, uri: &Uri, requests: usize) {
     println!(
         "\n### Connections opened by a load of constant width ({requests} requests, default settings)\n"
@@ -136,8 +137,7 @@ impl Kind {
     }
 }
 
-/// One of several senders. Each sends one request after another. All senders of a kind share its client, if the
-/// kind has one.
+/// One of several workers. Each worker sends one request after another. All workers of a kind with a client share this client.
 enum Worker {
     Loop { stream: TcpStream, request: Vec<u8>, length: usize },
     Bare { sender: SendRequest<Empty<Bytes>>, uri: Uri },
@@ -162,7 +162,7 @@ impl Worker {
         made
     }
 
-    /// Connects, and sends one request to learn the length of the response. Later responses are only counted by bytes.
+    /// Connects, and sends one request to learn the length of the response. The worker only counts the bytes of later responses.
     async fn raw(uri: &Uri) -> Self {
         let mut stream = connect(uri).await;
         let request = format!(
@@ -185,7 +185,7 @@ impl Worker {
         Self::Bare { sender, uri: uri.clone() }
     }
 
-    /// Sends requests one after another. Boxed by kind: each future is only as large as its client needs.
+    /// Sends requests one after another. Boxed for each kind, so that each future is only as large as its client needs.
     fn repeat(&mut self, times: usize) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         match self {
             Self::Loop { stream, request, length } => Box::pin(by_loop(stream, request, *length, times)),
@@ -352,13 +352,13 @@ fn median(mut values: Vec<f64>) -> f64 {
 
 // ---------------------------------------------------------------------------------------------- allocations
 
-/// An allocator that counts while `IS_COUNTING` is set.
+/// An allocator that counts allocations while `IS_COUNTING` is set.
 struct Counting;
 
 static IS_COUNTING: AtomicBool = AtomicBool::new(false);
 static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
 static ALLOCATED: AtomicU64 = AtomicU64::new(0);
-/// Bytes allocated minus bytes freed. Correct only if counting began with the process.
+/// Bytes allocated minus bytes freed. The number is correct only if counting began with the process.
 static LIVE: AtomicI64 = AtomicI64::new(0);
 
 #[global_allocator]
@@ -438,8 +438,8 @@ fn idle_connections() -> usize {
     files.and_then(|files| files.parse::<usize>().ok()).unwrap_or(1024).saturating_sub(100).min(2_000)
 }
 
-/// Prints the memory of idle connections, and returns the heap bytes of one of handclasp's. Each measurement runs in a process
-/// of its own, so that no measurement reuses memory that another one left.
+/// Prints the memory of idle connections, and returns the heap bytes of one idle connection of handclasp. Each measurement runs
+/// in a process of its own, so that no measurement reuses memory that another one left.
 fn idle(server: &Server, connections: usize) -> f64 {
     println!("\n### Memory per idle plain connection ({connections} of them)\n");
     println!(
@@ -466,7 +466,7 @@ fn idle(server: &Server, connections: usize) -> f64 {
     of_handclasp
 }
 
-/// Opens idle connections and prints the memory of one, if this process was started for this.
+/// Opens idle connections and prints the memory of one connection, if this process was started for this purpose.
 fn hold_idle_if_asked() {
     let role = env::var(ROLE).unwrap_or_default();
     let mut words = role.split(' ');
@@ -522,7 +522,7 @@ fn hold_idle_if_asked() {
     std::process::exit(0);
 }
 
-/// Waits for all futures within one task. When one of them wakes the task, all are polled.
+/// Waits for all futures within one task. When one of the futures wakes the task, all futures are polled.
 async fn all(futures: impl Iterator<Item = impl Future<Output = ()> + Unpin>) {
     let mut futures: Vec<_> = futures.collect();
     std::future::poll_fn(|cx| {

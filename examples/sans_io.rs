@@ -18,7 +18,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut stream = TcpStream::connect(server.address())?;
     let host = server.address().to_string();
 
-    // Bytes that were received and not decoded yet. These bytes belong to the connection, not to one exchange.
+    // The buffer holds bytes that were received and not decoded yet. These bytes belong to the connection, not to one exchange.
     let mut received = BytesMut::new();
     for (method, path, body) in [
         (Method::GET, "/chunked/40000", ""),
@@ -45,7 +45,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Sends one request and reads its whole response. A `Machine` serves one exchange, so that each call makes a new one.
+/// Sends one request and reads its whole response. A `Machine` serves one exchange, so that each call makes a new `Machine`.
 fn exchange(
     stream: &mut TcpStream,
     received: &mut BytesMut,

@@ -55,7 +55,7 @@ async fn show(response: Response) -> Result<(), handclasp::Error> {
     Ok(())
 }
 
-/// A body that is generated while it is sent, with the hash of its content as a trailer.
+/// A body that is generated while the request is sent, with the hash of the content as a trailer.
 struct Hashed {
     pieces: usize,
     hasher: DefaultHasher,

@@ -1,9 +1,10 @@
 //! Measures the heap allocations of a warm, small GET, for handclasp and for other clients: their number and their
 //! bytes.
 //!
-//! Run it by `cargo bench --manifest-path benches/compare/Cargo.toml --bench allocations`. It takes some seconds.
-//! The request has two fields, given as text. The response has eight fields, one of which is not standard, and is
-//! read to its end. A reallocation counts as an allocation. All allocations of the process count.
+//! Run this bench by `cargo bench --manifest-path benches/compare/Cargo.toml --bench allocations`. The bench
+//! takes some seconds. The request has two fields, given as text. The response has eight fields, one of which is
+//! not standard, and is read to its end. A reallocation counts as an allocation. All allocations of the process
+//! count.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;

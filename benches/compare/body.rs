@@ -1,12 +1,12 @@
-//! Measures what downloads and uploads cost the client's process, for handclasp and for other clients.
+//! Measures the processor time and the memory of downloads and uploads, for handclasp and for other clients.
 //!
-//! Run it by `cargo bench --manifest-path benches/compare/Cargo.toml --bench body [-- CELL...]`. It takes some
-//! minutes. A cell is a name such as `cpu/download/known/64K`, or a part of one. If cells are given, only these
-//! are measured. Requests are sent one after another, on one connection and one thread, without TLS. Downloads
-//! come with their length or in chunks of 16 KiB, and are read piece by piece or at once. Uploads are sent in
-//! chunks from pieces of 16 KiB, or with their length from one `Bytes`. The server answers with the number of
-//! bytes that it received. Figures are per byte of content. At the start, handclasp alone moves one GiB each way.
-//! For that, the bench prints, at the end, the largest growth of the heap at any time.
+//! Run this bench by `cargo bench --manifest-path benches/compare/Cargo.toml --bench body [-- CELL...]`. The
+//! bench takes some minutes. A cell is a name such as `cpu/download/known/64K`, or a part of a name. If cells are
+//! given, only these cells are measured. Requests are sent one after another, on one connection and one thread,
+//! without TLS. Downloads come with their length or in chunks of 16 KiB, and are read piece by piece or at once.
+//! Uploads are sent in chunks from pieces of 16 KiB, or with their length from one `Bytes`. The server answers
+//! with the number of bytes that it received. Figures are per byte of content. At the start, handclasp alone
+//! moves one GiB in each way. At the end, the bench prints the largest growth of the heap during these transfers.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use tokio::runtime::Runtime;
 static ALLOCATOR: heap::Counting = heap::Counting;
 
 fn main() -> Result<(), BoxError> {
-    // Counts from the beginning, so that the number of live bytes is known.
+    // Counting starts at the beginning of the process, so that the number of live bytes is known.
     heap::count(true);
     let arguments = Arguments::read()?;
     let (rounds, volume, long) =

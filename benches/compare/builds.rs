@@ -1,11 +1,12 @@
 //! Measures what a client adds to a build: the number of crates, and the processor time of a clean build.
 //!
-//! Run it by `cargo bench --manifest-path benches/compare/Cargo.toml --bench build [-- --time | --quick]
-//! [NAME...]`. It takes many minutes. With `--quick` and without `--time`, it counts crates and builds nothing. A
-//! NAME is a name in the first column of the printed table. If names are given, only these configurations are
-//! measured. For each configuration, the bench makes a crate in a temporary folder that only sends a GET. It
-//! counts the crates of a normal build on this machine: the client is one of them, and the crate in the folder is
-//! not. It builds each crate once, without optimisation, after everything was fetched.
+//! Run this bench by `cargo bench --manifest-path benches/compare/Cargo.toml --bench build [-- --time | --quick]
+//! [NAME...]`. The bench takes many minutes. With `--quick` and without `--time`, the bench counts crates and
+//! builds nothing. A NAME is a name in the first column of the printed table. If names are given, only these
+//! configurations are measured. For each configuration, the bench makes a crate in a temporary folder that only
+//! sends a GET. The bench counts the crates of a normal build on this machine. The client counts as one of these
+//! crates, and the crate in the folder does not count. The bench builds each crate once, without optimisation,
+//! after all dependencies were fetched.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -43,8 +44,8 @@ fn main() -> Result<(), BoxError> {
     Ok(())
 }
 
-/// Returns the configurations. Each has its name, its description, the dependencies of its crate, and the code of
-/// its crate.
+/// Returns the configurations. Each configuration has its name, its description, the dependencies of its crate,
+/// and the code of its crate.
 fn configurations() -> Vec<(&'static str, &'static str, String, &'static str)> {
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let handclasp = |more: &str| format!("handclasp = {{ path = {own:?}{more} }}\n{TOKIO}");
@@ -183,8 +184,8 @@ impl Made {
 /// Returns the processor time of all descendants of this process that have ended.
 fn of_children() -> Result<Duration, BoxError> {
     let text = fs::read_to_string("/proc/self/stat")?;
-    // The name of the program may contain any character, so its end is the last bracket. Times are in hundredths
-    // of a second.
+    // The name of the program may contain any character, so that the last bracket is its end. Times are in
+    // hundredths of a second.
     let (_, rest) = text.rsplit_once(')').ok_or("the line has no program name")?;
     let ticks = rest.split_whitespace().skip(13).take(2).map(str::parse::<u64>).sum::<Result<u64, _>>()?;
     Ok(Duration::from_millis(ticks * 10))

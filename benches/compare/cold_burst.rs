@@ -1,9 +1,9 @@
 //! Measures 100 requests that are sent at once to a host without connections, for handclasp and for other clients.
 //!
-//! Run it by `cargo bench --manifest-path benches/compare/Cargo.toml --bench cold_burst`. It takes some seconds.
-//! Each round begins with a new client. A lookup takes 2 ms, and the server takes 5 ms for each response. A client
-//! that can limit its connections to a host is limited to 8. handclasp is also measured without a limit. The loop
-//! dials 8 connections and looks up no name.
+//! Run this bench by `cargo bench --manifest-path benches/compare/Cargo.toml --bench cold_burst`. The bench takes
+//! some seconds. Each round begins with a new client. A lookup takes 2 ms, and the server takes 5 ms for each
+//! response. A client that can limit its connections to a host is limited to 8. handclasp is also measured
+//! without a limit. The loop dials 8 connections and looks up no name.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -37,8 +37,8 @@ fn main() -> Result<(), BoxError> {
             Contender::new(Kind::Handclasp, None),
             Contender::new(Kind::Handclasp, Some(LIMIT)),
         ];
-        // This round is not measured. It does the work that a process does only once, which the first contender
-        // would pay for.
+        // The first round is not measured. The round does the work that a process does only once, so that the
+        // work is not counted for the first contender.
         in_turn(&mut contenders, 1, |contender| {
             let outcome = runtime.block_on(contender.round(&server));
             outcome.expect("the server listens");

@@ -1,18 +1,18 @@
 //! Measures the memory of an idle connection, for handclasp and for other clients with a pool.
 //!
-//! Run it by `cargo bench --manifest-path benches/compare/Cargo.toml --bench idle_memory [-- CONNECTIONS]`. It
-//! takes some minutes. Each measurement runs in a process of its own, and its server is another process. The
-//! client makes 10,000 connections, or fewer if the limit of open files is lower. Each connection is made for one
-//! response, in one of two ways:
+//! Run this bench by `cargo bench --manifest-path benches/compare/Cargo.toml --bench idle_memory [--
+//! CONNECTIONS]`. The bench takes some minutes. Each measurement runs in a process of its own, and its server is
+//! another process. The client makes 10,000 connections, or fewer if the limit of open files is lower. Each
+//! connection is made for one response, in one of two ways:
 //!
-//! - *at once*: to one host. All responses have begun before the first one is read. The responses' memory lies
-//!   between that of the connections. It is free at the end, but in pieces that the allocator cannot return to the
-//!   system, so it counts as resident.
-//! - *in turn*: to one host each, one response after another. This leaves no such pieces, but the memory of the
-//!   hosts counts too.
+//! - *at once*: to one host. All responses have begun before the first one is read. The memory of the responses
+//!   lies between the memory of the connections. At the end the memory of the responses is free, but counts as
+//!   resident, because the allocator cannot return such small pieces to the system.
+//! - *in turn*: to one host each, one response after another. This way leaves no small pieces of free memory, but
+//!   the memory of the hosts counts too.
 //!
 //! At the end the server still counts all connections, and all are idle. *Heap* is the number of allocated bytes
-//! at that moment minus that with one connection. *Resident* is the growth of the process's resident memory.
+//! at that moment minus the number with one connection. *Resident* is the growth of the process's resident memory.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -179,7 +179,7 @@ async fn settle() {
 
 /// Returns the resident memory of this process.
 fn resident() -> io::Result<i64> {
-    // This file has the exact number of kB. `statm` counts pages, and not exactly.
+    // This file has the exact number of kB, and `statm` has an inexact number of pages.
     let text = std::fs::read_to_string("/proc/self/smaps_rollup")?;
     let line = text.lines().find_map(|line| line.strip_prefix("Rss:"));
     let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<i64>().ok());

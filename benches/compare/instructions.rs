@@ -1,10 +1,10 @@
 //! Counts the instructions of a warm, small GET in the client's process, for handclasp and for other clients. The
 //! counts are stable enough to compare commits.
 //!
-//! Run it by `benches/compare/instructions`. It takes about a minute and needs `valgrind`. Each client is a
-//! process of its own, which runs twice under callgrind, with different numbers of requests. The figure is the
-//! difference of both runs, divided by the difference in requests. The instructions of the kernel and of the
-//! server do not count.
+//! Run this bench by `benches/compare/instructions`. The bench takes about a minute and needs `valgrind`. Each
+//! client is a process of its own, which runs twice under callgrind, with different numbers of requests. The
+//! figure is the difference of both runs, divided by the difference in requests. The instructions of the kernel
+//! and of the server do not count.
 
 use std::net::Ipv4Addr;
 

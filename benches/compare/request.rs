@@ -1,11 +1,11 @@
-//! Measures what a warm, small GET costs the client's process, for handclasp and for other clients.
+//! Measures the processor time and the latency of a warm, small GET, for handclasp and for other clients.
 //!
-//! Run it by `cargo bench --manifest-path benches/compare/Cargo.toml --bench request [-- CELL...]`. It takes some
-//! minutes. A cell is a name such as `cpu/http/1-thread/32`, or a part of one. If cells are given, only these are
-//! measured. All clients send the same request, with two fields, to the same server. The server is another process
-//! with one thread. It answers with eight fields and 13 bytes, which the client reads to the end. Each worker has
-//! one connection, and the bench prints how many more were opened. ureq blocks its thread, so it is measured with
-//! one worker only.
+//! Run this bench by `cargo bench --manifest-path benches/compare/Cargo.toml --bench request [-- CELL...]`. The
+//! bench takes some minutes. A cell is a name such as `cpu/http/1-thread/32`, or a part of a name. If cells are
+//! given, only these cells are measured. All clients send the same request, with two fields, to the same server.
+//! The server is another process with one thread. The server answers with eight fields and 13 bytes, which the
+//! client reads to the end. Each worker has one connection, and the bench prints how many more connections were
+//! opened. ureq is measured with one worker only, because ureq blocks its thread.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -57,7 +57,7 @@ fn main() -> Result<(), BoxError> {
 struct Bench {
     server: Server,
     rounds: usize,
-    /// Divisor of the number of requests: larger in a quick run.
+    /// Divisor of the number of requests. The divisor is larger in a quick run.
     share: usize,
 }
 

@@ -1,7 +1,7 @@
 //! Prints a table of ratios, and a verdict for each budget, from the results that the other benches have printed.
 //!
 //! `cargo bench --bench summary -- FILE...` reads the lines `RESULT <bench> <cell> <client> <value> <unit>` of
-//! these files and ignores all other lines. It is the last step of `benches/compare/run`.
+//! these files and ignores all other lines. This program is the last step of `benches/compare/run`.
 
 use std::collections::HashMap;
 use std::fs;
@@ -52,8 +52,8 @@ impl Results {
         self.get(cell, client, "")
     }
 
-    /// Returns the ratio of handclasp to another client. This is the median over the rounds if the bench has
-    /// printed one, and otherwise the ratio of both values.
+    /// Returns the ratio of handclasp to another client. If the bench has printed a median of the ratios of all
+    /// rounds, this median is returned, otherwise the ratio of both values.
     fn ratio(&self, cell: &str, other: &str) -> Option<f64> {
         let of_values = || {
             let (own, other) = (self.value(cell, "handclasp")?, self.value(cell, other)?);
@@ -79,7 +79,8 @@ impl Results {
     fn budgets(&self) {
         println!("\n## Budgets\n\n| what | measured | budget | |\n|---|---:|---:|---|");
         let judge = |what: &str, measured: Option<f64>, budget: f64| {
-            // The verdict is about the rounded value, so that it agrees with the two digits that are printed.
+            // The verdict is about the rounded value, so that the verdict agrees with the two digits that are
+            // printed.
             let (told, verdict) = match measured.map(|measured| (measured * 100.0).round() / 100.0) {
                 Some(measured) if measured <= budget => (format!("{measured:.2}"), "met"),
                 Some(measured) => (format!("{measured:.2}"), "MISSED"),
@@ -106,7 +107,7 @@ impl Results {
             let measured = self.value(&format!("syscalls/{sort}/http/1"), "handclasp");
             judge(&format!("syscalls per warm GET, http: {sort}"), measured, 1.0);
         }
-        // On a TLS connection the look is a read, so the budget allows one read more.
+        // The budget allows one more read on a TLS connection, because the look is a read there.
         let of = |sort| self.value(&format!("syscalls/{sort}/https/1"), "handclasp");
         judge("syscalls per warm GET, https: write", of("write"), 1.0);
         let reads = of("read").zip(of("look")).map(|(read, look)| read + look);

@@ -1,9 +1,9 @@
 //! Counts the system calls of a warm, small GET, for handclasp and for other clients.
 //!
-//! Run it by `cargo bench --manifest-path benches/compare/Cargo.toml --bench syscalls`. It takes some seconds and
-//! needs `strace`. Each client is a process of its own, which runs twice, with different numbers of requests. The
-//! figure is the difference of both runs, divided by the difference in requests. A *look* is a call that leaves
-//! the bytes in the socket (`MSG_PEEK`).
+//! Run this bench by `cargo bench --manifest-path benches/compare/Cargo.toml --bench syscalls`. The bench takes
+//! some seconds and needs `strace`. Each client is a process of its own, which runs twice, with different numbers
+//! of requests. The figure is the difference of both runs, divided by the difference in requests. A *look* is a
+//! call that leaves the bytes in the socket (`MSG_PEEK`).
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;

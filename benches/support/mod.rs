@@ -2,7 +2,7 @@
 
 pub(crate) mod server;
 
-/// Whether the bench only has to show that it works: with `--quick`, and under `cargo test --benches`.
+/// Whether the bench only has to run without an error. This is so with `--quick`, and under `cargo test --benches`.
 ///
 /// `cargo bench` passes `--bench`, and `cargo test` does not.
 pub(crate) fn is_quick() -> bool {

@@ -1,8 +1,8 @@
-//! The server that all clients of a bench talk to. It is the program of the bench, started again as a process of its own, so
-//! that the processor time of the client can be measured apart from that of the server.
+//! The server that all clients of a bench talk to. The server is the program of the bench, started again as a process of its
+//! own, so that the processor time of the client does not include the processor time of the server.
 //!
-//! It answers `GET /N` with a head of eight fields and N bytes. It answers `GET /N/hold` after 700 ms, so that many
-//! connections can be opened meanwhile. It ends when its standard input ends.
+//! The server answers `GET /N` with a head of eight fields and N bytes. `GET /N/hold` is answered after 700 ms, so that many
+//! connections can be opened before the answer. The server ends when its standard input ends.
 
 use std::env;
 use std::io::{self, BufRead, BufReader, Read};
@@ -46,7 +46,7 @@ impl Drop for Server {
     }
 }
 
-/// Runs the server and does not return, if this process was started as the server. Every bench calls this first.
+/// Runs the server and does not return, if this process was started as the server. Every bench calls this function first.
 pub(crate) fn serve_if_asked() {
     if env::var_os(ROLE).is_some_and(|role| role == "server") {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -109,5 +109,5 @@ fn response(target: &[u8]) -> Bytes {
 
 /// Name of the environment variable that gives this process its role.
 pub(crate) const ROLE: &str = "HANDCLASP_BENCH_ROLE";
-/// Delay of `/hold`, in which thousands of connections can be opened.
+/// Delay of the answer to `/hold`. Thousands of connections can be opened in this time.
 const HOLD: Duration = Duration::from_millis(700);

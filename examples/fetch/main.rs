@@ -1,4 +1,5 @@
-//! Fetches URLs and shows where the time went. Without arguments, runs a demonstration against a server on this machine.
+//! Fetches URLs and shows where the time went. Without arguments, the example runs a demonstration against a server on this
+//! machine.
 //!
 //! Run the example by `cargo run --release --example fetch`. The argument `-- --help` prints the options.
 

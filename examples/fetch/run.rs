@@ -139,7 +139,8 @@ impl Work {
         }
     }
 
-    /// Waits until the bodies of all earlier URLs are written. Workers take requests in order, so that the earlier requests are already under way and this wait ends.
+    /// Waits until the bodies of all earlier URLs are written. The wait ends because workers take requests in order, so that
+    /// the earlier requests are already under way.
     async fn wait_for(&self, turn: u64) {
         let reached = self.turn.subscribe().wait_for(|at| *at == turn).await.map(drop);
         reached.expect("self owns the sender");
@@ -182,7 +183,7 @@ impl Work {
                 Ok(None) => break,
                 Err(error) => {
                     if let Some(sink) = &mut sink {
-                        // The content that has come is written completely before the error message.
+                        // The content that has arrived is written completely before the error message.
                         sink.finish().await?;
                     }
                     return Err(Failure::Request(error, received));
@@ -249,7 +250,7 @@ fn head(response: &Response) -> Vec<u8> {
     head
 }
 
-/// Where bodies are written: stdout, or a file that the first write opens.
+/// Destination of the bodies: stdout, or a file that the first write opens.
 struct Sink {
     path: Option<PathBuf>,
     out: Option<Box<dyn AsyncWrite + Send + Unpin>>,

@@ -57,8 +57,8 @@ fn phases(t: &Timings) -> impl Iterator<Item = (char, &'static str, Duration)> {
     timed.filter(|(.., took)| took.as_micros() > 0)
 }
 
-/// Returns the phases as a bar. Each cell stands for a part of the total time, and shows the letter of the phase in the middle of
-/// that part.
+/// Returns the phases as a bar. Each cell stands for a part of the total time, and shows the letter of the phase that was under
+/// way in the middle of this part.
 fn bar(timings: &Timings) -> String {
     let cell = timings.total.as_secs_f64() / WIDTH as f64;
     let mut bar = String::with_capacity(WIDTH);

@@ -1,7 +1,7 @@
 //! An HTTP/1.1 server on this machine for the examples. The server uses hyper, on a thread and a runtime of its own.
 //!
-//! The server has these paths: `/hello`, `/bytes/N` (N bytes with a Content-Length), `/chunked/N` (N bytes in chunks), `/slow/MS` (an answer
-//! after MS milliseconds), and `/echo` (the content of the request).
+//! The server has these paths: `/hello`, `/bytes/N` (N bytes with a Content-Length), `/chunked/N` (N bytes in chunks),
+//! `/slow/MS` (an answer after MS milliseconds), and `/echo` (the content of the request).
 
 use std::convert::Infallible;
 use std::io;
@@ -32,7 +32,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts a server on a free port of 127.0.0.1. With `tls` the server speaks https, otherwise http.
+    /// Starts a server on a free port of 127.0.0.1. The server speaks https if `tls` is given, otherwise http.
     pub(crate) fn start(tls: Option<TlsAcceptor>) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;

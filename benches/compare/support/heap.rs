@@ -1,4 +1,4 @@
-//! Heap usage: the system's allocator, with counters that can be switched on and off.
+//! Measures the use of the heap by the system's allocator with counters, which can be switched on and off.
 //!
 //! The counters count the bytes that were requested. Memory that the allocator adds for its own use is part of the
 //! resident memory only.
@@ -6,7 +6,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
-/// Allocator of a bench, which counts.
+/// Allocator of a bench, which counts allocations and bytes.
 pub struct Counting;
 
 static IS_COUNTING: AtomicBool = AtomicBool::new(false);
@@ -27,7 +27,8 @@ pub fn count(is_counting: bool) {
     IS_COUNTING.store(is_counting, Ordering::SeqCst);
 }
 
-/// Returns the number of bytes that were allocated and not freed. Correct only if counting began with the process.
+/// Returns the number of bytes that were allocated and not freed. The number is correct only if counting began
+/// with the process.
 pub fn live() -> i64 {
     LIVE.load(Ordering::Relaxed)
 }
@@ -37,7 +38,7 @@ pub fn peak() -> i64 {
     PEAK.swap(live(), Ordering::Relaxed)
 }
 
-/// Returns everything that was counted so far.
+/// Returns all allocations and bytes that were counted so far.
 pub fn used() -> Use {
     Use { allocations: ALLOCATIONS.load(Ordering::Relaxed), bytes: ALLOCATED.load(Ordering::Relaxed) }
 }

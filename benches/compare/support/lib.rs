@@ -1,7 +1,8 @@
 //! Code that all benches of this package share.
 //!
-//! The program of each bench is also its server: it is started again with other arguments. Where a tool measures a
-//! whole process, it is started again as a client too. The imports between the modules form no cycle.
+//! The program of each bench is also its server: the bench starts its own program again with other arguments. If
+//! a tool measures a whole process, the bench also starts its program again as a client. The imports between the
+//! modules form no cycle.
 
 mod arguments;
 pub mod clients;

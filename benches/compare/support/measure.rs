@@ -1,4 +1,4 @@
-//! How the benches measure, and how they print results.
+//! Functions with which the benches measure and print results.
 //!
 //! Clients take turns, in another order each round, so that other work of the machine affects all of them alike. A
 //! figure is the median over the rounds. A ratio is the median of the ratios of each round. After the tables, each
@@ -78,7 +78,7 @@ pub fn origin(scheme: &str, address: SocketAddr) -> String {
     format!("{scheme}://{address}")
 }
 
-/// Lets all teams take turns. Returns the values of all rounds, for each team.
+/// Lets all teams take turns for a number of rounds. Returns the values of all rounds, for each team.
 pub fn in_turn<T>(teams: &mut [T], rounds: usize, mut round: impl FnMut(&mut T) -> f64) -> Vec<Vec<f64>> {
     let mut measured: Vec<Vec<f64>> = teams.iter().map(|_| Vec::with_capacity(rounds)).collect();
     for which in 0..rounds {
@@ -111,7 +111,8 @@ impl Report {
         self.results.push(format!("RESULT {} {cell} {client} {value:.4} {unit}", self.bench));
     }
 
-    /// Begins a table. `what` is measured in `unit`.
+    /// Prints the title and the header of a table. `what` is the title of the first column, and values are in
+    /// `unit`.
     pub fn table(&self, title: &str, what: &str, unit: &str) {
         println!("\n### {title}\n");
         println!(
@@ -131,7 +132,7 @@ impl Report {
                     continue;
                 };
                 let ratios = values.iter().zip(others).map(|(value, other)| value / other);
-                // A ratio above 100 is left out, because the other client needs almost nothing there.
+                // A ratio above 100 is left out, because the other client's value is almost zero.
                 let ratio = Some(median(ratios.collect())).filter(|ratio| *ratio < 100.0);
                 if let Some(ratio) = ratio {
                     self.result(cell, kind.name(), ratio, &format!("x:{base}"));

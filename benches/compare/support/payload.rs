@@ -1,4 +1,4 @@
-//! The content of a request: the same for every client.
+//! The content of a request. Every client sends the same content.
 
 use std::convert::Infallible;
 use std::io::{self, Read};
@@ -13,7 +13,7 @@ use http_body::{Body, Frame, SizeHint};
 pub enum Payload {
     /// All content in one buffer, or no content.
     Whole(Option<Bytes>),
-    /// Equal pieces, one after another. Their number is not announced, so they are sent in chunks.
+    /// Equal pieces, one after another. The pieces are sent in chunks, because their number is not announced.
     Pieces { piece: Bytes, left: usize },
 }
 

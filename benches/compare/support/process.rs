@@ -1,5 +1,5 @@
-//! A client in a process of its own, for tools that measure a whole process. It sends a number of requests and
-//! ends.
+//! A client in a process of its own, for tools that measure a whole process. The process sends a number of
+//! requests and ends.
 
 use std::ffi::OsStr;
 use std::process::{Command, Output};

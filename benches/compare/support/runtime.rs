@@ -2,7 +2,7 @@
 
 use tokio::runtime::Runtime;
 
-/// Returns a runtime with this number of threads. The only thread of a runtime with one is the thread that calls
+/// Returns a runtime with this number of threads. If the number is one, the only thread is the thread that calls
 /// `block_on`.
 pub fn runtime(threads: usize) -> Runtime {
     let mut builder = match threads {

@@ -1,5 +1,5 @@
-//! The server: the program of the bench, started again as a process of its own, so that its cost is not part of
-//! the client's.
+//! The server. The server is the program of the bench, started again as a process of its own, so that its
+//! processor time and memory are not counted for the client.
 //!
 //! The server answers `GET /SIZE` with SIZE bytes, and
 //!
@@ -10,7 +10,7 @@
 //!   has many connections at once without many tasks.
 //!
 //! The answer to a request with content is the number of its bytes, in [`COUNT`] digits. On a second port, without
-//! TLS, the server answers questions about its connections. It ends when its standard input ends.
+//! TLS, the server answers questions about its connections. The server ends when its standard input ends.
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -105,7 +105,7 @@ impl Control {
         self.ask(HOW_MANY)
     }
 
-    /// Returns the number of connections that the server has accepted.
+    /// Returns the number of connections that the server has accepted so far.
     pub fn accepted(&mut self) -> io::Result<u64> {
         self.ask(ACCEPTED)
     }
@@ -165,7 +165,7 @@ impl State {
         }
     }
 
-    /// Returns when `wanted` requests wait here.
+    /// Waits until `wanted` requests have called this function.
     async fn gather(&self, wanted: usize) -> io::Result<()> {
         let (turn, mine) = oneshot::channel();
         let arrived = {
@@ -296,7 +296,7 @@ async fn skip(
     }
 }
 
-/// Drops the next `left` bytes of the stream. Bytes after them that were read too stay in `buffer`.
+/// Drops the next `left` bytes of the stream. Later bytes that the same read has taken stay in `buffer`.
 async fn drop_bytes(
     stream: &mut (impl AsyncRead + Unpin),
     buffer: &mut Vec<u8>,
@@ -318,10 +318,10 @@ async fn drop_bytes(
     Ok(())
 }
 
-/// The answer to a target, made once for consecutive requests for it.
+/// The answer to a target, made once for consecutive requests for the target.
 #[derive(Default)]
 struct Answer {
-    /// The head, and the content if that is small.
+    /// The head, and the content if the content is small.
     start: Bytes,
     /// Bytes that are sent again and again as the rest of the content.
     slab: Bytes,

@@ -1,4 +1,4 @@
-//! Workers: each sends one request after another. The workers of a client with a pool share the client.
+//! Workers. Each worker sends one request after another. The workers of a client with a pool share the client.
 
 use std::future::Future;
 use std::io::Read;
@@ -48,7 +48,7 @@ pub enum Reading {
 }
 
 impl Job {
-    /// Returns a GET. `origin` is such as `http://127.0.0.1:80`. [`server`] lists the targets.
+    /// Returns a GET. An example of `origin` is `http://127.0.0.1:80`. [`server`] lists the targets.
     pub fn get(origin: &str, target: &str, reading: Reading) -> Result<Self, BoxError> {
         let size = target.split('/').nth(1).unwrap_or_default().parse()?;
         Self::new(origin, target, Payload::EMPTY, size, reading)
@@ -180,7 +180,8 @@ impl Worker {
         Ok(Self::Hyper(sender))
     }
 
-    /// Sends `times` requests, one after another. Boxed by kind: each future is only as large as its client needs.
+    /// Sends `times` requests, one after another. Boxed for each kind, so that each future is only as large as
+    /// its client needs.
     pub fn repeat<'a>(
         &'a mut self,
         job: &'a Job,
@@ -193,7 +194,7 @@ impl Worker {
             Self::HyperUtil(client) => Box::pin(by_hyper_util(client, job, times)),
             Self::Reqwest(client) => Box::pin(by_reqwest(client, job, times)),
             Self::Aioduct(client) => Box::pin(by_aioduct(client, job, times)),
-            // ureq blocks this thread, which does no harm because there is only one worker.
+            // ureq may block this thread, because there is only one worker.
             Self::Ureq(agent) => Box::pin(async move { by_ureq(agent, job, times) }),
             Self::Handclasp(client) => Box::pin(by_handclasp(client, job, times)),
         }
