@@ -50,7 +50,7 @@ impl Drop for FieldMap {
     }
 }
 
-/// Returns an empty map with room for the fields of a common request or response.
+/// Returns an empty map with capacity for the fields of a common request or response.
 fn take_kept() -> Box<HeaderMap> {
     let kept = KEPT.try_with(|kept| kept.borrow_mut().pop()).ok().flatten();
     // While the thread ends, its maps are gone, and a new map is made instead.

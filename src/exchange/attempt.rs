@@ -36,17 +36,17 @@ pub(super) struct Attempt {
     pub(super) is_eof: bool,
     /// Whether the upload can continue only when the caller's stream has more content.
     pub(super) waits_for_caller: bool,
-    /// Time at which the last byte of the request was written, or the rest was given up.
+    /// Time at which the last byte of the request was written, or at which the upload was given up.
     pub(super) written_at: Option<Instant>,
-    /// Time since which we have waited for content and none has come.
+    /// Time since which the exchange has waited for content without getting any.
     pub(super) reading_since: Option<Instant>,
-    /// Time since which we have waited for the server to take bytes and none were taken.
+    /// Time since which the exchange has waited to write without writing a byte.
     pub(super) writing_since: Option<Instant>,
     /// Number of bytes of the request that were written.
     pub(super) sent: u64,
-    /// Number of bytes of content that were written, apart from those that `outgoing` still counts.
+    /// Number of bytes of content that were written, apart from the bytes that `outgoing` still counts.
     pub(super) content: u64,
-    /// Number of bytes of the response's content that were handed out.
+    /// Number of bytes of the response's content that were passed to the caller.
     pub(super) received: u64,
     /// Number of bytes read from the connection, framing included.
     pub(super) wire: u64,
@@ -92,7 +92,7 @@ impl Expectation {
 /// State of the client's sending direction.
 #[derive(Debug)]
 pub(super) enum Sending {
-    /// Framed bytes are going to be written.
+    /// Framed bytes will be written.
     Open,
     /// The upload was given up, and framed content was discarded.
     GivenUp,
