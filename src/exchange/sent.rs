@@ -63,9 +63,10 @@ impl Exchange {
     /// Whether the server may be waiting for content that never comes, and the client's sending direction can be closed
     /// without harm.
     ///
-    /// Some servers take such a close for a lost client, and cut off a response that is under way. If the response ends
-    /// with the connection, this cut would not be noticed. A server that has sent content does not wait for the rest of
-    /// the upload. A server does not wait for content that an expectation held back.
+    /// Some servers mistake a closed sending direction for a lost client, and cut off a response that is under way. If
+    /// the response ends with the connection, the client would not notice that the response was cut off. A server that
+    /// has sent content does not wait for more of the upload. A server does not wait for content that an expectation
+    /// held back.
     fn may_be_waited_for(&self) -> bool {
         let attempt = &self.attempt;
         let is_under_way = attempt.received > 0 || attempt.incoming.len() > 0;
