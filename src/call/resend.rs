@@ -5,9 +5,9 @@
 //! request. Sending the request again makes reuse safe, and is not a retry policy. The second reason is that a server
 //! may refuse an expectation with a 417. The request is sent again without the expectation.
 //!
-//! This module knows nothing of sockets. Invariants: a request that was lost on a new connection is never repeated. A
-//! request on which the server may have acted is repeated only if the repetition does no harm. A request is repeated at
-//! most once.
+//! This module knows nothing of sockets. Invariants: [`Decision::Repeat`] never follows an attempt on a new connection.
+//! A request on which the server may have acted is repeated only if the repetition does no harm. A request is repeated
+//! at most once.
 
 use http::{HeaderMap, Method};
 
