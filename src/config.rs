@@ -94,8 +94,8 @@ impl ClientBuilder {
     /// Sets the largest number of idle connections that are kept for one host. Unlimited by default, as in reqwest (Go keeps
     /// 2), because the [idle timeout](Self::idle_timeout) closes those that are not needed.
     ///
-    /// The connection that was used last is used first, and the one that has been idle for longest is closed first. With 0,
-    /// none is kept: every request has a connection of its own and says `Connection: close`
+    /// The connection that was used last is used first, and the connection that has been idle for longest is closed
+    /// first. With 0, no connection is kept: every request has a connection of its own and says `Connection: close`
     /// (<https://www.rfc-editor.org/rfc/rfc9112#section-9.3>).
     pub fn max_idle_per_host(mut self, connections: usize) -> Self {
         self.pool.limits.max_idle_per_host = connections;
@@ -106,8 +106,8 @@ impl ClientBuilder {
     /// [`max_connections`](Self::max_connections) or [`max_connections_per_host`](Self::max_connections_per_host) if one is
     /// set and larger.
     ///
-    /// The connection that has been idle for longest is closed first. A connection that was used within the last second is
-    /// never closed for this limit, so that a burst keeps its connections. With 0, none is kept, as for
+    /// The connection that has been idle for longest is closed first. A connection that was used within the last second
+    /// is never closed for this limit, so that a burst keeps its connections. With 0, no connection is kept, as with
     /// [`max_idle_per_host`](Self::max_idle_per_host).
     pub fn max_idle(mut self, connections: usize) -> Self {
         self.pool.limits.max_idle = Some(connections);
@@ -117,8 +117,8 @@ impl ClientBuilder {
     /// Sets how long a connection may stay idle before it is closed: 60 s by default, because many servers close idle
     /// connections after less than the 90 s of Go and reqwest.
     ///
-    /// A server's `Keep-Alive: timeout=N` shortens it to N - 1 s. With `None`, a connection stays until the server closes it.
-    /// With zero, none is kept, as for [`max_idle_per_host`](Self::max_idle_per_host).
+    /// A server's `Keep-Alive: timeout=N` shortens this time to N - 1 s. With `None`, a connection stays until the
+    /// server closes it. With zero, no connection is kept, as with [`max_idle_per_host`](Self::max_idle_per_host).
     pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.pool.limits.idle_timeout = timeout.into();
         self
@@ -155,9 +155,9 @@ impl ClientBuilder {
     /// Sets a function that decides whether a connection is closed instead of being kept.
     ///
     /// The function is called when a connection comes back from a request, before an idle connection is used again, and
-    /// every few seconds while a connection is idle. It is called often and must not block. The function may use the
-    /// client. If the function panics within a request, that request fails. If it panics in the background, the idle
-    /// connections of that runtime are closed.
+    /// every few seconds while a connection is idle. The function is called often and must not block. The function may
+    /// use the client. If the function panics within a request, that request fails. If the function panics in the
+    /// background, the idle connections of that runtime are closed.
     ///
     /// ```
     /// // A load balancer that distributes connections instead of requests: use each for 1,000 requests at most.
@@ -204,7 +204,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets how long a request may wait for a connection: 30 s by default. Then it fails with
+    /// Sets how long a request may wait for a connection: 30 s by default. After this time, the request fails with
     /// [`ErrorKind::PoolTimeout`](crate::ErrorKind::PoolTimeout). With `None`, there is no limit.
     ///
     /// The default does not apply to a request with a [`timeout`](Self::timeout) or a
@@ -217,8 +217,8 @@ impl ClientBuilder {
 
 /// # Names and addresses
 impl ClientBuilder {
-    /// Sets how long resolving a name may take. By default 5 s, or the [`connect_timeout`](Self::connect_timeout) if that is
-    /// set. With `None`, only the connect timeout applies.
+    /// Sets how long resolving a name may take. The default is 5 s, or the [`connect_timeout`](Self::connect_timeout)
+    /// if the caller has set one. With `None`, only the connect timeout applies.
     pub fn dns_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.dns_timeout = Some(timeout.into());
         self
@@ -276,7 +276,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Adds a certificate authority to those that the platform trusts. Each call adds one.
+    /// Adds a certificate authority to the authorities that the platform trusts. Each call adds one authority.
     #[cfg(feature = "rustls")]
     pub fn add_root_certificate(mut self, certificate: crate::connect::Certificate) -> Self {
         self.tls.roots.push(certificate);
@@ -322,8 +322,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets how long a request with `Expect: 100-continue` waits for the server before it sends its content without an answer:
-    /// 1 s by default, as in Go and curl. With `None`, it waits until the server answers.
+    /// Sets how long a request with `Expect: 100-continue` waits for the server before the request sends its content
+    /// without an answer: 1 s by default, as in Go and curl. With `None`, the request waits until the server answers.
     pub fn expect_continue_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.exchange.expect_continue = timeout.into().unwrap_or(NEVER);
         self
@@ -398,7 +398,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Removes the default `User-Agent`: only requests that set one send it.
+    /// Removes the default `User-Agent`, so that only a request that sets this field sends it.
     pub fn no_user_agent(mut self) -> Self {
         self.has_no_user_agent = true;
         self.request.default_headers.remove(USER_AGENT);
@@ -444,7 +444,7 @@ impl ClientBuilder {
         Ok(self.build_valid())
     }
 
-    /// Builds a client of settings that have been checked.
+    /// Builds a client from settings that have been checked.
     pub(crate) fn build_valid(mut self) -> Client {
         if !self.has_no_user_agent {
             let fields = self.request.default_headers.entry(USER_AGENT);
@@ -454,7 +454,8 @@ impl ClientBuilder {
             || self.pool.limits.max_idle == Some(0)
             || self.pool.limits.idle_timeout == Some(Duration::ZERO);
         if let Some(whole) = self.connect_timeout {
-            // A default timeout never shortens one that was set: the lookup may take the whole connect timeout.
+            // A default timeout never shortens a timeout that was set. So the lookup may take the whole connect
+            // timeout.
             self.connect.connect_timeout = whole.unwrap_or(NEVER);
             self.connect.dns_timeout = NEVER;
             // By default, a request waits for a connection at least as long as a dial may take.
@@ -464,7 +465,7 @@ impl ClientBuilder {
         if let Some(lookup) = self.dns_timeout {
             self.connect.dns_timeout = lookup.unwrap_or(NEVER);
             if let (Some(lookup), None) = (lookup, self.connect_timeout) {
-                // The steps after the lookup may take as long as by default.
+                // The steps after the lookup keep their default share of the time.
                 let whole = lookup.saturating_add(Duration::from_secs(5));
                 self.connect.connect_timeout = self.connect.connect_timeout.max(whole);
             }
