@@ -465,7 +465,7 @@ impl ClientBuilder {
         if let Some(lookup) = self.dns_timeout {
             self.connect.dns_timeout = lookup.unwrap_or(NEVER);
             if let (Some(lookup), None) = (lookup, self.connect_timeout) {
-                // The steps after the lookup keep their default share of the time.
+                // The steps after the lookup may take 5 s, as they may by default.
                 let whole = lookup.saturating_add(Duration::from_secs(5));
                 self.connect.connect_timeout = self.connect.connect_timeout.max(whole);
             }

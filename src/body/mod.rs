@@ -234,7 +234,7 @@ impl Body {
         self.trailers.take()
     }
 
-    /// Makes the body start again from its first byte. Returns `false` if content that was already read is lost.
+    /// Makes the body start again from its first byte. Returns `false` if this body cannot go back.
     pub(crate) fn rewind(&mut self) -> bool {
         match &mut self.kind {
             Kind::File(file) => {
