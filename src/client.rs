@@ -201,14 +201,14 @@ impl Client {
     ///
     /// A connection that a request takes, or that is closed, is replaced at once by a new dial. The dials are made in
     /// the background, eight at a time, on the runtime on which this method is called. If several runtimes keep
-    /// connections to one origin, their numbers add up. A call with 0 connections ends the dials ahead of the runtime,
-    /// and so does the end of the runtime.
+    /// connections to one origin, their numbers add up. A call with 0 connections stops these dials, and so does the
+    /// end of the runtime.
     ///
-    /// All limits of the pool hold. Nothing is dialed beyond the number of connections that
-    /// [`max_idle_per_host`](ClientBuilder::max_idle_per_host) and [`max_idle`](ClientBuilder::max_idle) allow to be kept,
-    /// connections in use included. Requests come first: nothing is dialed ahead while a request waits for the room, a dial ahead
-    /// that stands in a request's way is given up, and no connection is closed to make room for a dial ahead. If there is no room,
-    /// or if a dial has failed, the next dial follows some seconds later.
+    /// All limits of the pool apply. Nothing is dialed beyond the number of connections that
+    /// [`max_idle_per_host`](ClientBuilder::max_idle_per_host) and [`max_idle`](ClientBuilder::max_idle) allow to be
+    /// kept, connections in use included. Requests come first: nothing is dialed ahead while a request waits for a free
+    /// place, and a dial ahead that takes the place of a request's dial is given up. No connection is closed in favor
+    /// of a dial ahead. If no place is free, or if a dial has failed, the next dial follows some seconds later.
     ///
     /// To wait for the first connections, call [`warm`](Self::warm) before this method.
     ///

@@ -126,8 +126,8 @@ impl ClientBuilder {
 
     /// Sets the time after which a connection is used for no further request. Unlimited by default (`None`).
     ///
-    /// A random part of up to a tenth is subtracted for each connection, so that connections that were made together are not
-    /// replaced together. A request that is under way is not interrupted.
+    /// A random part of up to a tenth is subtracted from the lifetime of each connection, so that connections that were
+    /// made together are not replaced together. A request that is under way is not interrupted.
     pub fn max_lifetime(mut self, lifetime: impl Into<Option<Duration>>) -> Self {
         self.pool.limits.max_lifetime = lifetime.into();
         self
@@ -143,10 +143,10 @@ impl ClientBuilder {
     /// Sets how recently an idle connection must have been used to carry a request that cannot be sent twice, such as a POST
     /// without an `Idempotency-Key`. Off by default (`None`).
     ///
-    /// Such a request fails if the server closes the connection at the moment at which the request is sent. Every connection
-    /// is checked right before a request, so that this moment is short; a value such as 2 s makes it less likely still,
-    /// because servers close connections that have been idle for long. If no idle connection is recent enough, a new one is
-    /// made.
+    /// A request of this kind fails if the server closes the connection at the moment at which the request is sent.
+    /// Every connection is checked right before a request, so that this moment is short. A value such as 2 s makes the
+    /// failure less likely still, because servers close connections that have been idle for long. If no idle connection
+    /// is recent enough, a new connection is made.
     pub fn fresh_for_unsafe(mut self, fresh: impl Into<Option<Duration>>) -> Self {
         self.pool.fresh_for_unsafe = fresh.into();
         self
@@ -174,12 +174,12 @@ impl ClientBuilder {
 
     /// Sets the longest waiting period between dials to a failing host. No waiting period by default (`None`).
     ///
-    /// A host is failing after two failed dials in a row. Then only one dial at a time is made to it, and all requests that
-    /// come meanwhile share its outcome. With `None`, the next request after a failed dial starts the next dial. With
-    /// `Some(longest)`, there is a waiting period before the next dial: a random part of 250 ms, doubled with each further
-    /// failure up to `longest`. Requests that come within it fail at once, with
-    /// [`is_not_attempted`](crate::Error::is_not_attempted). Dials for [`min_idle`](crate::Client::min_idle) wait a few
-    /// seconds after a failure in any case.
+    /// A host is failing after two failed dials in a row. Only one dial at a time is made to a failing host, and all
+    /// requests that come during this dial share its outcome. With `None`, the next request after a failed dial starts
+    /// the next dial. With `Some(longest)`, there is a waiting period before the next dial: a random part of 250 ms,
+    /// doubled with each further failure up to `longest`. Requests that come within the waiting period fail at once,
+    /// with [`is_not_attempted`](crate::Error::is_not_attempted). Dials for [`min_idle`](crate::Client::min_idle) wait
+    /// a few seconds after a failure in any case.
     pub fn failing_host_backoff(mut self, longest: impl Into<Option<Duration>>) -> Self {
         self.pool.limits.failing_host_backoff = longest.into();
         self
@@ -196,9 +196,9 @@ impl ClientBuilder {
     /// Sets after how many useless connections in a row a host's connections are no longer kept: 3 by default, and at least
     /// 1. With `None`, every host's connections are kept.
     ///
-    /// A connection is useless if the server closes it without notice after one response, because each such connection costs
-    /// a retry; or if the server sends bytes on it while it is idle, because such bytes could be taken for the next response.
-    /// The host's connections are kept again after 60 s.
+    /// A connection is useless for one of two reasons. The server may close it without notice after one response: each
+    /// such connection costs a retry. Or the server may send bytes on the idle connection: such bytes could be taken
+    /// for the next response. The host's connections are kept again after 60 s.
     pub fn not_kept_after(mut self, connections: impl Into<Option<u8>>) -> Self {
         self.pool.limits.not_kept_after = connections.into();
         self
@@ -308,15 +308,17 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets how long the server may send nothing while a response's content is read: 120 s by default. With `None`, there is
-    /// no limit. [`RequestBuilder::read_timeout`](crate::RequestBuilder::read_timeout) sets it for one request.
+    /// Sets how long the server may send nothing while a response's content is read: 120 s by default. With `None`,
+    /// there is no limit. [`RequestBuilder::read_timeout`](crate::RequestBuilder::read_timeout) sets this timeout for
+    /// one request.
     pub fn read_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.exchange.timeouts.read = Some(timeout.into());
         self
     }
 
-    /// Sets for how long the server may accept no byte while a request is written: 60 s by default. With `None`, there is no
-    /// limit. [`RequestBuilder::write_timeout`](crate::RequestBuilder::write_timeout) sets it for one request.
+    /// Sets for how long the server may accept no byte while a request is written: 60 s by default. With `None`, there
+    /// is no limit. [`RequestBuilder::write_timeout`](crate::RequestBuilder::write_timeout) sets this timeout for one
+    /// request.
     pub fn write_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.exchange.timeouts.write = Some(timeout.into());
         self
@@ -331,9 +333,10 @@ impl ClientBuilder {
 
     /// Sets the size of content, in bytes, from which a request says `Expect: 100-continue`. Never by default (`None`).
     ///
-    /// Content of unknown length counts as larger. With the field, a server can refuse a request before the upload, and an
-    /// accepted upload takes one more round trip. The field is not sent to a server that has answered in HTTP/1.0.
-    /// [`RequestBuilder::expect_continue`](crate::RequestBuilder::expect_continue) adds it to one request.
+    /// Content of unknown length counts as larger than any size. With the field, a server can refuse a request before
+    /// the upload, but an accepted upload takes one more round trip. The field is not sent to a server that has
+    /// answered in HTTP/1.0. [`RequestBuilder::expect_continue`](crate::RequestBuilder::expect_continue) adds the field
+    /// to one request.
     pub fn expect_continue_above(mut self, bytes: impl Into<Option<u64>>) -> Self {
         self.request.expect_continue_above = bytes.into();
         self
@@ -358,8 +361,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets how long a request may take from the call to the end of its response's content. Unlimited by default (`None`).
-    /// [`RequestBuilder::timeout`](crate::RequestBuilder::timeout) sets it for one request.
+    /// Sets how long a request may take from the call to the end of its response's content. Unlimited by default
+    /// (`None`). [`RequestBuilder::timeout`](crate::RequestBuilder::timeout) sets this timeout for one request.
     pub fn timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.request.timeout = Some(timeout.into());
         self
@@ -413,7 +416,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets what the codec accepts from a server: sizes of heads and trailers, and departures from the grammar.
+    /// Sets the limits of the codec: the sizes of heads and trailers that the codec accepts, and the departures from
+    /// the grammar that the codec allows.
     ///
     /// ```
     /// let mut limits = handclasp::codec::Limits::default();
@@ -426,7 +430,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Builds the client. Does no I/O: the first request reads certificates and resolves names. Needs no runtime.
+    /// Builds the client. This method does no I/O and needs no runtime: the first request reads certificates and
+    /// resolves names.
     ///
     /// # Errors
     ///

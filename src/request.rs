@@ -348,14 +348,15 @@ impl RequestBuilder {
 
     /// Sends the request and returns the response once its head has arrived.
     ///
-    /// A response with any status is a success; see [`error_for_status`](Response::error_for_status). Must run on a tokio
-    /// runtime with I/O and time enabled.
+    /// A response with any status is a success; see [`error_for_status`](Response::error_for_status). The future must
+    /// run on a tokio runtime with I/O and time enabled.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future is safe at any point. While it waits for a connection, nothing has been sent: a dial that it
-    /// started continues, and the connection is kept for other requests. After that, the connection is closed, and the
-    /// server may or may not have acted on the request. See the page on [cancellation](crate::manual::cancel).
+    /// Dropping the future is safe at any point. While the future waits for a connection, nothing has been sent: a dial
+    /// that the request started continues, and the connection is kept for other requests. If the future is dropped
+    /// later, the connection is closed, and the server may or may not have acted on the request. See the page on
+    /// [cancellation](crate::manual::cancel).
     ///
     /// # Errors
     ///

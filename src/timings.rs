@@ -26,8 +26,8 @@ pub struct Timings {
     pub proxy: Option<Duration>,
     /// Time of the TLS handshake.
     pub tls: Option<Duration>,
-    /// Time from having the connection until the last byte of the request was written, or until the response head was
-    /// complete if that came first.
+    /// Time from the assignment of the connection until the last byte of the request was written. If the response head
+    /// was complete earlier, the time ends there.
     pub send: Duration,
     /// Time from the end of `send` until the response head was complete. This is mostly the server's time.
     pub wait: Duration,

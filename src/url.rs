@@ -9,10 +9,10 @@ use crate::error::{Error, Result};
 
 /// A URL in one of the forms from which a request can be made: text, `url::Url`, or [`http::Uri`].
 ///
-/// With the feature `url`, which is on by default, text is parsed as a WHATWG URL: international names and bytes that must
-/// be percent-encoded are encoded. Without the feature, text is parsed as an [`http::Uri`]. A `Uri` is sent as it is. A
-/// fragment is never sent. An invalid URL fails the request with [`ErrorKind::Request`](crate::ErrorKind::Request) when
-/// it is sent or built.
+/// With the feature `url`, which is on by default, text is parsed as a WHATWG URL: international names and bytes that
+/// must be percent-encoded are encoded. Without the feature, text is parsed as an [`http::Uri`]. A `Uri` is sent
+/// unchanged. A fragment is never sent. Sending or building a request with an invalid URL fails with
+/// [`ErrorKind::Request`](crate::ErrorKind::Request).
 ///
 /// ```
 /// # #[cfg(feature = "url")]

@@ -29,7 +29,7 @@ pub(super) struct Given(Mutex<State>);
 enum State {
     Open(ErasedBody),
     Ended,
-    /// The text of the source's error, which every later read returns again.
+    /// The text of the source's error. Every later read returns an error with this text.
     Failed(String),
 }
 

@@ -628,8 +628,8 @@ impl Machine {
     ///
     /// # Errors
     ///
-    /// If the body is shorter than its promised length. The upload is given up in this case. Also if the trailers
-    /// cannot be sent. Nothing was written in this case, and the body is still open.
+    /// If the body is shorter than its promised length; the upload is given up in this case. Or if the trailers cannot
+    /// be sent; nothing was written in this case, and the body is still open.
     pub fn encode_end(&mut self, trailers: Option<&HeaderMap>, dst: &mut BytesMut) -> Result<(), Misuse> {
         let has_trailers = trailers.is_some_and(|trailers| !trailers.is_empty());
         match self.send {

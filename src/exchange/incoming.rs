@@ -224,8 +224,8 @@ impl Incoming {
         }
     }
 
-    /// Notes that the head was decoded. Content is decoded from the buffer of the first read. It begins after the bytes
-    /// that were decoded from the copy.
+    /// Notes that the head was decoded. Content is decoded from the buffer of the first read, from the index at which
+    /// decoding of the copy stopped.
     pub(crate) fn end_head(&mut self) {
         if !self.overflow.is_empty() {
             let used = self.copied - self.bytes.len();
