@@ -25,8 +25,8 @@ use crate::url::IntoUrl;
 /// from any number of tokio runtimes, because a connection is only used on the runtime on which it was made.
 ///
 /// The runtime needs I/O and timers. On a runtime without timers, requests fail with
-/// [`ErrorKind::Request`](crate::ErrorKind::Request). Tokio reports missing timers by a panic. This panic is caught,
-/// but its message is still printed.
+/// [`ErrorKind::Request`](crate::ErrorKind::Request). Tokio reports missing timers by a panic. The client catches this
+/// panic, but the message of the panic is still printed.
 ///
 /// ```no_run
 /// # async fn example() -> handclasp::Result<()> {
@@ -172,9 +172,9 @@ impl Client {
     /// Eight connections are dialed at a time. Dials that other calls or requests began are counted, but this call does
     /// not wait for them.
     ///
-    /// All limits of the pool hold, and requests come first: nothing is dialed while a request waits for the room, and
-    /// a dial of this call that stands in a request's way is given up. If fewer connections result, the call still
-    /// returns `Ok`.
+    /// All limits of the pool apply, and requests come first: nothing is dialed while a request waits for a free place,
+    /// and a dial of this call that takes the place of a request's dial is given up. If the call makes fewer
+    /// connections for these reasons, it still returns `Ok`.
     ///
     /// # Cancel safety
     ///

@@ -217,8 +217,8 @@ impl RequestBuilder {
     /// Sets the time for which this request may wait for its connection. The time covers the queue and the setup
     /// together.
     ///
-    /// With `None`, which is the default, only the client's timeouts apply. After a timeout, a dial that the request started
-    /// continues, and its connection serves another request or is kept. The default of the client's
+    /// With `None`, which is the default, only the client's timeouts apply. If the timeout passes, a dial that the
+    /// request started continues, and its connection serves another request or is kept. The default of the client's
     /// [`acquire_timeout`](crate::ClientBuilder::acquire_timeout) does not shorten this time.
     pub fn connect_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.settings.connect_timeout = timeout.into();

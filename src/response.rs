@@ -169,17 +169,17 @@ impl Response {
 
     /// Returns how far the upload of the request's content has come.
     ///
-    /// A response may arrive before the whole request was sent. While its content is read, the upload continues, unless the
-    /// status is 3xx, 4xx or 5xx, which ends the upload. The content of a 2xx ends only after the upload has ended. Dropping
-    /// the response ends the upload. See the page on [uploads](crate::manual::uploads).
+    /// A response may arrive before the whole request was sent. While the content of a 2xx is read, the upload
+    /// continues, and this content ends only after the upload has ended. A status of 3xx, 4xx or 5xx ends the upload.
+    /// Dropping the response ends the upload. See the page on [uploads](crate::manual::uploads).
     pub fn upload(&self) -> UploadProgress {
         self.body.upload_progress().unwrap_or(self.head.upload)
     }
 
     /// Returns the connection after the server switched protocols.
     ///
-    /// Possible after `101 Switching Protocols` to a request with an `Upgrade` field, and after a 2xx to CONNECT. Bytes that
-    /// arrived after the response's head are read from the connection first.
+    /// The upgrade is possible after `101 Switching Protocols` to a request with an `Upgrade` field, and after a 2xx to
+    /// CONNECT. Bytes that arrived after the response's head are read from the connection first.
     ///
     /// # Cancel safety
     ///
@@ -212,8 +212,9 @@ impl Response {
 
     /// Returns how long each phase of the request took.
     ///
-    /// Before the content has been read to its end, the timings end with the response's head. [`chunk`](Self::chunk) reads
-    /// the content and keeps the response; [`collect`](Self::collect) returns content and final timings together.
+    /// Until the content has been read to its end, the timings end with the response's head. [`chunk`](Self::chunk)
+    /// reads the content and keeps the response. [`collect`](Self::collect) returns the content together with the final
+    /// timings.
     pub fn timings(&self) -> &Timings {
         self.body.timings().unwrap_or_else(|| self.head.measured.timings())
     }

@@ -19,8 +19,8 @@ use crate::time::{now, sleep_until};
 /// Most deadlines never come. A request that ends leaves the timer armed, and the next request, whose deadline is
 /// later, only checks whether the alarm has rung. An alarm that rings before the polled deadline is armed again.
 ///
-/// An alarm rings only while its runtime is driven. A timer that is polled on another runtime makes a new alarm there, because
-/// the first runtime may be gone or parked.
+/// An alarm rings only while its runtime is driven. A timer that is polled on another runtime makes a new alarm on that
+/// runtime, because the first runtime may be gone or parked.
 ///
 /// The runtime's timer wakes a [`Bell`] instead of the task. A kept connection can then forget the task of its last request
 /// without a call to the runtime, which may be gone.

@@ -11,8 +11,8 @@ use std::time::Duration;
 /// The milestones of the request cut its time into phases, so that the phases sum to `total`:
 /// `previous + queued + dns + connect + proxy + tls + send + wait + receive`.
 ///
-/// If the request waited for a new connection, `dns`, `connect`, `proxy` and `tls` say how long each part of that dial took,
-/// clipped to the time for which this request waited. On a reused connection they are `None`.
+/// If the request waited for a new connection, `dns`, `connect`, `proxy` and `tls` say how long each part of the dial
+/// took, clipped to the time for which this request waited. On a reused connection these fields are `None`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Timings {
@@ -26,8 +26,8 @@ pub struct Timings {
     pub proxy: Option<Duration>,
     /// Time of the TLS handshake.
     pub tls: Option<Duration>,
-    /// Time from the assignment of the connection until the last byte of the request was written. If the response head
-    /// was complete earlier, the time ends there.
+    /// Time from the assignment of the connection until the last byte of the request was written, or until the response
+    /// head was complete if the head was complete earlier.
     pub send: Duration,
     /// Time from the end of `send` until the response head was complete. This is mostly the server's time.
     pub wait: Duration,

@@ -23,7 +23,7 @@ pub(super) struct Received {
     trailers: Option<Box<HeaderMap>>,
     /// Final timings, once the exchange of a response with unread content has ended or failed.
     timings: Option<Measured>,
-    /// Progress of the upload when the exchange ended.
+    /// Progress of the upload. Used only once the body has no exchange.
     upload: UploadProgress,
 }
 

@@ -201,7 +201,7 @@ fn announce_http10(headers: &mut HeaderMap, upload: &Upload, is_coded: bool, has
 /// request is sent as to an HTTP/1.1 server, and learns the version again.
 struct Doubt<'a> {
     servers: &'a Http10Servers,
-    /// `None` once the body was gathered.
+    /// Keyed hash of the origin, or `None` once the body is in memory.
     origin: Option<u64>,
 }
 

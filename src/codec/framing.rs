@@ -106,7 +106,7 @@ pub(super) fn message_length(
     }
 
     // 3. Both fields: "ought to be handled as an error". With the leniency, Transfer-Encoding decides, and the machine
-    // closes the connection after the response.
+    //    closes the connection after the response.
     if fields.coding != Coding::Absent
         && fields.length != Length::Absent
         && !leniency.length_with_transfer_encoding

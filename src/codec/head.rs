@@ -429,8 +429,8 @@ fn check_version(bytes: &mut [u8]) -> Result<usize, ProtocolError> {
     Ok(at)
 }
 
-/// Parses a head with httparse, with space for `fields` fields, and passes the outcome on. The space is on the stack
-/// unless there are more than [`STACK_FIELDS`] fields.
+/// Parses a head with httparse, and returns the result of the closure that gets the outcome. There is space for
+/// `fields` fields. The space is on the stack unless there are more than [`STACK_FIELDS`] fields.
 fn with_parsed_head<R>(
     bytes: &[u8],
     fields: usize,
@@ -455,7 +455,8 @@ fn with_parsed_head<R>(
     }
 }
 
-/// Parses a trailer section, which has fields but no status line, with httparse, and passes the outcome on.
+/// Parses a trailer section, which has fields but no status line, with httparse. Returns the result of the closure that
+/// gets the outcome.
 fn with_parsed_fields<R>(
     bytes: &[u8],
     fields: usize,
