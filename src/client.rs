@@ -155,7 +155,7 @@ impl Client {
         RequestBuilder::of(self.clone(), request.map(Into::into)).send().await
     }
 
-    /// Returns the pool: its connections, its events, and what reuse saved.
+    /// Returns the pool, which shows its connections, its events, and the time that reuse saved.
     ///
     /// ```
     /// let client = handclasp::Client::new();

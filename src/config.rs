@@ -240,7 +240,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets the address of `host`, or only of `host:port`, so that no resolver is asked for it.
+    /// Sets the address of `host`, or only of `host:port`, so that no resolver looks this name up.
     ///
     /// A port of 0 stands for the URL's port. A later call for the same host replaces the address.
     ///

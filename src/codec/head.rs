@@ -429,7 +429,7 @@ fn check_version(bytes: &mut [u8]) -> Result<usize, ProtocolError> {
     Ok(at)
 }
 
-/// Parses a head with httparse, and returns the result of the closure that gets the outcome. There is space for
+/// Parses a head with httparse, and returns the result of `read`, which gets the outcome. There is space for
 /// `fields` fields. The space is on the stack unless there are more than [`STACK_FIELDS`] fields.
 fn with_parsed_head<R>(
     bytes: &[u8],

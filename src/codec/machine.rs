@@ -161,7 +161,7 @@ impl Machine {
         &self.limits
     }
 
-    /// Returns what to do with the connection.
+    /// Returns the verdict on the connection: reuse it, close it, or wait for the end of the exchange.
     ///
     /// `buffered` is the number of bytes that were read from the connection but not consumed by
     /// [`decode`](Self::decode). The verdict is a cell of the [joint table](super#the-joint-table).

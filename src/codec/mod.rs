@@ -74,7 +74,7 @@
 //!     "POST /echo HTTP/1.1\r\nhost: example.com\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
 //! );
 //!
-//! // Receive: append what arrives, and decode until the machine needs more bytes.
+//! // Receive: append the bytes that arrive, and decode until the machine needs more bytes.
 //! let mut buf = BytesMut::from("HTTP/1.1 200 OK\r\nContent-Le");
 //! assert!(machine.decode(&mut buf)?.is_none());
 //! assert_eq!(machine.verdict(buf.len()), Verdict::Unfinished);

@@ -282,7 +282,7 @@ fn each_leniency_can_be_switched() {
         let seen = observe_always(&Method::GET, strict, wire.as_bytes(), Peer::Stays);
         assert_eq!(seen.error, Some(ProtocolError::BadChunkExtension), "{wire:?}");
     }
-    // Blanks after a chunk size are accepted in the same way.
+    // Blanks after a chunk size are accepted in any chunk, and the connection is not reused.
     strict.leniency.blanks_after_chunk_size = false;
     for body in ["5 \r\nhello\r\n0\r\n\r\n", "5\r\nhello\r\n0\t\r\nX: y\r\n\r\n"] {
         let wire = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{body}");
