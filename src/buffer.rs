@@ -1,7 +1,7 @@
 //! The buffers of each thread, which exchanges borrow.
 //!
-//! Each thread keeps one buffer to write heads from, one to read into, a slab from which small responses are cut, one
-//! for content, and one for the records of TLS. An exchange takes a buffer within a poll and gives it back. The
+//! Each thread keeps five buffers: one for writing heads, one for reading, a slab from which small responses are cut,
+//! one for content, and one for TLS records. An exchange takes a buffer within a poll and gives the buffer back. The
 //! exchange keeps a buffer across polls only while the buffer holds bytes, or while content is being read. An idle
 //! connection owns no buffer. Invariant: a buffer that is taken is empty, or its bytes have no meaning.
 
@@ -9,14 +9,14 @@ use std::cell::RefCell;
 
 use bytes::BytesMut;
 
-/// Largest size, in bytes, of a response head that is copied into the slab with the content that came with it. A header
-/// value that the caller keeps then pins at most one slab.
+/// Largest size, in bytes, of a response that is copied into the slab: the head, with the content that came with the
+/// head. A header value that the caller keeps pins at most one slab.
 pub(crate) const SMALL: usize = 4 * 1024;
 
-/// Size of the first read of a response, in bytes, if no large response came before on its connection.
+/// Size of the first read of a response, in bytes, unless a large response came before on the same connection.
 pub(crate) const READ: usize = 16 * 1024;
 
-/// Takes an empty buffer to encode a request head into.
+/// Takes an empty buffer for encoding a request head.
 pub(crate) fn take_write() -> BytesMut {
     with(|buffers| std::mem::take(&mut buffers.write)).unwrap_or_default()
 }
@@ -29,7 +29,7 @@ pub(crate) fn put_write(mut buffer: BytesMut) {
     }
 }
 
-/// Takes an empty buffer with room for [`READ`] bytes.
+/// Takes an empty buffer with space for [`READ`] bytes.
 pub(crate) fn take_read() -> BytesMut {
     let mut buffer = with(|buffers| std::mem::take(&mut buffers.read)).unwrap_or_default();
     buffer.reserve(READ);
@@ -44,13 +44,13 @@ pub(crate) fn put_read(mut buffer: BytesMut) {
     }
 }
 
-/// Takes a buffer for records of TLS. The bytes and the length of the buffer are left over from earlier uses.
+/// Takes a buffer for TLS records. Its length and its bytes are left over from earlier uses.
 #[cfg(feature = "rustls")]
 pub(crate) fn take_wire() -> Vec<u8> {
     with(|buffers| std::mem::take(&mut buffers.wire)).unwrap_or_default()
 }
 
-/// Gives back a buffer for records of TLS.
+/// Gives back a buffer for TLS records.
 #[cfg(feature = "rustls")]
 pub(crate) fn put_wire(buffer: Vec<u8>) {
     if buffer.capacity() <= MOST_WIRE {
@@ -58,8 +58,8 @@ pub(crate) fn put_wire(buffer: Vec<u8>) {
     }
 }
 
-/// Takes an empty buffer with room for at least `size` bytes of content. Reuses the thread's buffer, unless the caller still
-/// holds content that was read into it.
+/// Takes an empty buffer with space for at least `size` bytes of content. Reuses the thread's buffer, unless the caller
+/// still holds content that was read into this buffer.
 pub(crate) fn take_content(size: usize) -> BytesMut {
     let mut buffer = with(|buffers| std::mem::take(&mut buffers.content)).unwrap_or_default();
     if buffer.capacity() >= size || buffer.try_reclaim(size) { buffer } else { BytesMut::with_capacity(size) }
@@ -77,7 +77,7 @@ pub(crate) fn put_content(mut buffer: BytesMut, size: usize) {
     }
 }
 
-/// Copies `bytes`, at most [`SMALL`] of them, into the thread's slab, and returns the copy.
+/// Copies `bytes` into the thread's slab and returns the copy. `bytes` has at most [`SMALL`] bytes.
 pub(crate) fn copy(bytes: &[u8]) -> BytesMut {
     let mut slab = take_slab(bytes.len());
     slab.extend_from_slice(bytes);
@@ -86,14 +86,14 @@ pub(crate) fn copy(bytes: &[u8]) -> BytesMut {
     copy
 }
 
-/// Takes the rest of the thread's slab, or a new slab if there is no room for `size` bytes, at most [`SMALL`]. The slab is
-/// empty.
+/// Takes the unused part of the thread's slab, or a new slab if that part has no space for `size` bytes. `size` is at
+/// most [`SMALL`]. The returned slab is empty.
 pub(crate) fn take_slab(size: usize) -> BytesMut {
     let slab = with(|buffers| std::mem::take(&mut buffers.slab)).unwrap_or_default();
     if slab.capacity() < size { BytesMut::with_capacity(SLAB) } else { slab }
 }
 
-/// Gives back the rest of a slab. All bytes that were put into it have to be cut off.
+/// Gives back the unused part of a slab. All bytes that were written into the slab must have been split off.
 pub(crate) fn put_slab(slab: BytesMut) {
     debug_assert!(slab.is_empty(), "the rest of a slab is empty");
     with(|buffers| buffers.slab = slab);
@@ -113,7 +113,8 @@ thread_local! {
     static BUFFERS: RefCell<Buffers> = RefCell::default();
 }
 
-/// Runs `act` on the thread's buffers. Returns `None` while the thread is ending, when they are gone.
+/// Runs `act` on the thread's buffers and returns its result. Returns `None` while the thread is ending, because its
+/// buffers are gone.
 fn with<T>(act: impl FnOnce(&mut Buffers) -> T) -> Option<T> {
     BUFFERS.try_with(|buffers| act(&mut buffers.borrow_mut())).ok()
 }

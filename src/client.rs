@@ -21,12 +21,12 @@ use crate::url::IntoUrl;
 
 /// An HTTP/1.1 client with a pool of kept connections.
 ///
-/// Cloning a client costs a reference count, and the clones share one pool. A client may be kept in a `static` and used from
-/// any number of tokio runtimes: a connection is only used on the runtime that it was made on.
+/// Cloning a client costs a reference count, and the clones share one pool. A client may be kept in a `static` and used
+/// from any number of tokio runtimes, because a connection is only used on the runtime on which it was made.
 ///
 /// The runtime needs I/O and timers. On a runtime without timers, requests fail with
-/// [`ErrorKind::Request`](crate::ErrorKind::Request). Tokio reports missing timers by a panic. This panic is caught,
-/// but its message is still printed.
+/// [`ErrorKind::Request`](crate::ErrorKind::Request). Tokio reports missing timers by a panic. The client catches this
+/// panic, but the message of the panic is still printed.
 ///
 /// ```no_run
 /// # async fn example() -> handclasp::Result<()> {
@@ -46,7 +46,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Returns a client with the default settings. Does no I/O, and does not fail.
+    /// Returns a client with the default settings. This function does no I/O and cannot fail.
     pub fn new() -> Self {
         ClientBuilder::default().build_valid()
     }
@@ -133,8 +133,8 @@ impl Client {
 
     /// Sends an [`http::Request`] and waits for the head of its response.
     ///
-    /// The URI must be absolute. The URI and the header fields are sent as they are, after the client's default fields were
-    /// added. The version is ignored.
+    /// The URI must be absolute. The client adds its default fields, and sends the URI and all other header fields
+    /// unchanged. The version is ignored.
     ///
     /// # Cancel safety
     ///
@@ -155,7 +155,7 @@ impl Client {
         RequestBuilder::of(self.clone(), request.map(Into::into)).send().await
     }
 
-    /// Returns the pool: its connections, its events, and what reuse saved.
+    /// Returns the pool, which shows its connections, its events, and the time that reuse saved.
     ///
     /// ```
     /// let client = handclasp::Client::new();
@@ -166,22 +166,24 @@ impl Client {
         &self.env.pool
     }
 
-    /// Dials ahead until `connections` connections to the URL's origin are idle or being made, and waits for the dials that this
-    /// call began.
+    /// Dials ahead until `connections` connections to the URL's origin are idle or being made. Waits for the dials that
+    /// this call began.
     ///
-    /// Eight connections are dialed at a time. Dials that others began are counted, but not waited for.
+    /// Eight connections are dialed at a time. Dials that other calls or requests began are counted, but this call does
+    /// not wait for them.
     ///
-    /// All limits of the pool hold, and requests come first: nothing is dialed while a request waits for the room, and
-    /// a dial of this call that stands in a request's way is given up. If fewer connections result, the call still
-    /// returns `Ok`.
+    /// All limits of the pool apply, and requests come first: nothing is dialed while a request waits for a free place,
+    /// and a dial of this call that takes the place of a request's dial is given up. If the call makes fewer
+    /// connections for these reasons, it still returns `Ok`.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future is safe at any point. The dials that it began go on, and their connections are kept.
+    /// Dropping the future is safe at any point. The dials that the call began continue, and their connections are
+    /// kept.
     ///
     /// # Errors
     ///
-    /// When the URL is invalid, or when a dial fails. The other dials go on.
+    /// If the URL is invalid, or if a dial fails. A failed dial does not end the other dials.
     ///
     /// ```no_run
     /// # async fn example(client: handclasp::Client) -> handclasp::Result<()> {
@@ -198,16 +200,17 @@ impl Client {
     /// Keeps `connections` connections to the URL's origin idle from now on.
     ///
     /// A connection that a request takes, or that is closed, is replaced at once by a new dial. The dials are made in
-    /// the background, eight at a time, on the runtime on which this is called. If several runtimes keep connections to
-    /// one origin, their numbers add up. A call with 0 connections ends this, and so does the end of the runtime.
+    /// the background, eight at a time, on the runtime on which this method is called. If several runtimes keep
+    /// connections to one origin, their numbers add up. A call with 0 connections stops these dials, and so does the
+    /// end of the runtime.
     ///
-    /// All limits of the pool hold. Nothing is dialed beyond the number of connections that
-    /// [`max_idle_per_host`](ClientBuilder::max_idle_per_host) and [`max_idle`](ClientBuilder::max_idle) allow to be kept,
-    /// connections in use included. Requests come first: nothing is dialed ahead while a request waits for the room, a dial ahead
-    /// that stands in a request's way is given up, and no connection is closed to make room for a dial ahead. If there is no room,
-    /// or if a dial has failed, the next dial follows some seconds later.
+    /// All limits of the pool apply. Nothing is dialed beyond the number of connections that
+    /// [`max_idle_per_host`](ClientBuilder::max_idle_per_host) and [`max_idle`](ClientBuilder::max_idle) allow to be
+    /// kept, connections in use included. Requests come first: nothing is dialed ahead while a request waits for a free
+    /// place, and a dial ahead that takes the place of a request's dial is given up. No connection is closed in favor
+    /// of a dial ahead. If no place is free, or if a dial has failed, the next dial follows some seconds later.
     ///
-    /// To wait for the first connections, call [`warm`](Self::warm) before.
+    /// To wait for the first connections, call [`warm`](Self::warm) before this method.
     ///
     /// # Errors
     ///
@@ -226,7 +229,7 @@ impl Client {
         self.env.pool.set_min_idle(route, connections).map_err(|error| error.with_uri(&uri))
     }
 
-    /// Returns a call of this client, to be run.
+    /// Returns a call of this client, which the caller runs.
     #[inline]
     pub(crate) fn call<'a>(
         &'a self,

@@ -94,8 +94,8 @@ impl ClientBuilder {
     /// Sets the largest number of idle connections that are kept for one host. Unlimited by default, as in reqwest (Go keeps
     /// 2), because the [idle timeout](Self::idle_timeout) closes those that are not needed.
     ///
-    /// The connection that was used last is used first, and the one that has been idle for longest is closed first. With 0,
-    /// none is kept: every request has a connection of its own and says `Connection: close`
+    /// The connection that was used last is used first, and the connection that has been idle for longest is closed
+    /// first. With 0, no connection is kept: every request has a connection of its own and says `Connection: close`
     /// (<https://www.rfc-editor.org/rfc/rfc9112#section-9.3>).
     pub fn max_idle_per_host(mut self, connections: usize) -> Self {
         self.pool.limits.max_idle_per_host = connections;
@@ -106,8 +106,8 @@ impl ClientBuilder {
     /// [`max_connections`](Self::max_connections) or [`max_connections_per_host`](Self::max_connections_per_host) if one is
     /// set and larger.
     ///
-    /// The connection that has been idle for longest is closed first. A connection that was used within the last second is
-    /// never closed for this limit, so that a burst keeps its connections. With 0, none is kept, as for
+    /// The connection that has been idle for longest is closed first. A connection that was used within the last second
+    /// is never closed for this limit, so that a burst keeps its connections. With 0, no connection is kept, as with
     /// [`max_idle_per_host`](Self::max_idle_per_host).
     pub fn max_idle(mut self, connections: usize) -> Self {
         self.pool.limits.max_idle = Some(connections);
@@ -117,8 +117,8 @@ impl ClientBuilder {
     /// Sets how long a connection may stay idle before it is closed: 60 s by default, because many servers close idle
     /// connections after less than the 90 s of Go and reqwest.
     ///
-    /// A server's `Keep-Alive: timeout=N` shortens it to N - 1 s. With `None`, a connection stays until the server closes it.
-    /// With zero, none is kept, as for [`max_idle_per_host`](Self::max_idle_per_host).
+    /// A server's `Keep-Alive: timeout=N` shortens this time to N - 1 s. With `None`, a connection stays until the
+    /// server closes it. With zero, no connection is kept, as with [`max_idle_per_host`](Self::max_idle_per_host).
     pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.pool.limits.idle_timeout = timeout.into();
         self
@@ -126,8 +126,8 @@ impl ClientBuilder {
 
     /// Sets the time after which a connection is used for no further request. Unlimited by default (`None`).
     ///
-    /// A random part of up to a tenth is subtracted for each connection, so that connections that were made together are not
-    /// replaced together. A request that is under way is not interrupted.
+    /// A random part of up to a tenth is subtracted from the lifetime of each connection, so that connections that were
+    /// made together are not replaced together. A request that is under way is not interrupted.
     pub fn max_lifetime(mut self, lifetime: impl Into<Option<Duration>>) -> Self {
         self.pool.limits.max_lifetime = lifetime.into();
         self
@@ -143,10 +143,10 @@ impl ClientBuilder {
     /// Sets how recently an idle connection must have been used to carry a request that cannot be sent twice, such as a POST
     /// without an `Idempotency-Key`. Off by default (`None`).
     ///
-    /// Such a request fails if the server closes the connection at the moment at which the request is sent. Every connection
-    /// is checked right before a request, so that this moment is short; a value such as 2 s makes it less likely still,
-    /// because servers close connections that have been idle for long. If no idle connection is recent enough, a new one is
-    /// made.
+    /// A request of this kind fails if the server closes the connection at the moment at which the request is sent.
+    /// Every connection is checked right before a request, so that this moment is short. A value such as 2 s makes the
+    /// failure less likely still, because servers close connections that have been idle for long. If no idle connection
+    /// is recent enough, a new connection is made.
     pub fn fresh_for_unsafe(mut self, fresh: impl Into<Option<Duration>>) -> Self {
         self.pool.fresh_for_unsafe = fresh.into();
         self
@@ -155,9 +155,9 @@ impl ClientBuilder {
     /// Sets a function that decides whether a connection is closed instead of being kept.
     ///
     /// The function is called when a connection comes back from a request, before an idle connection is used again, and
-    /// every few seconds while a connection is idle. It is called often and must not block. The function may use the
-    /// client. If the function panics within a request, that request fails. If it panics in the background, the idle
-    /// connections of that runtime are closed.
+    /// every few seconds while a connection is idle. The function is called often and must not block. The function may
+    /// use the client. If the function panics within a request, that request fails. If the function panics in the
+    /// background, the idle connections of that runtime are closed.
     ///
     /// ```
     /// // A load balancer that distributes connections instead of requests: use each for 1,000 requests at most.
@@ -174,12 +174,12 @@ impl ClientBuilder {
 
     /// Sets the longest waiting period between dials to a failing host. No waiting period by default (`None`).
     ///
-    /// A host is failing after two failed dials in a row. Then only one dial at a time is made to it, and all requests that
-    /// come meanwhile share its outcome. With `None`, the next request after a failed dial starts the next dial. With
-    /// `Some(longest)`, there is a waiting period before the next dial: a random part of 250 ms, doubled with each further
-    /// failure up to `longest`. Requests that come within it fail at once, with
-    /// [`is_not_attempted`](crate::Error::is_not_attempted). Dials for [`min_idle`](crate::Client::min_idle) wait a few
-    /// seconds after a failure in any case.
+    /// A host is failing after two failed dials in a row. Only one dial at a time is made to a failing host, and all
+    /// requests that come during this dial share its outcome. With `None`, the next request after a failed dial starts
+    /// the next dial. With `Some(longest)`, there is a waiting period before the next dial: a random part of 250 ms,
+    /// doubled with each further failure up to `longest`. Requests that come within the waiting period fail at once,
+    /// with [`is_not_attempted`](crate::Error::is_not_attempted). Dials for [`min_idle`](crate::Client::min_idle) wait
+    /// a few seconds after a failure in any case.
     pub fn failing_host_backoff(mut self, longest: impl Into<Option<Duration>>) -> Self {
         self.pool.limits.failing_host_backoff = longest.into();
         self
@@ -196,15 +196,15 @@ impl ClientBuilder {
     /// Sets after how many useless connections in a row a host's connections are no longer kept: 3 by default, and at least
     /// 1. With `None`, every host's connections are kept.
     ///
-    /// A connection is useless if the server closes it without notice after one response, because each such connection costs
-    /// a retry; or if the server sends bytes on it while it is idle, because such bytes could be taken for the next response.
-    /// The host's connections are kept again after 60 s.
+    /// A connection is useless for one of two reasons. The server may close it without notice after one response: each
+    /// such connection costs a retry. Or the server may send bytes on the idle connection: such bytes could be taken
+    /// for the next response. The host's connections are kept again after 60 s.
     pub fn not_kept_after(mut self, connections: impl Into<Option<u8>>) -> Self {
         self.pool.limits.not_kept_after = connections.into();
         self
     }
 
-    /// Sets how long a request may wait for a connection: 30 s by default. Then it fails with
+    /// Sets how long a request may wait for a connection: 30 s by default. After this time, the request fails with
     /// [`ErrorKind::PoolTimeout`](crate::ErrorKind::PoolTimeout). With `None`, there is no limit.
     ///
     /// The default does not apply to a request with a [`timeout`](Self::timeout) or a
@@ -217,8 +217,8 @@ impl ClientBuilder {
 
 /// # Names and addresses
 impl ClientBuilder {
-    /// Sets how long resolving a name may take. By default 5 s, or the [`connect_timeout`](Self::connect_timeout) if that is
-    /// set. With `None`, only the connect timeout applies.
+    /// Sets how long resolving a name may take. The default is 5 s, or the [`connect_timeout`](Self::connect_timeout)
+    /// if the caller has set one. With `None`, only the connect timeout applies.
     pub fn dns_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.dns_timeout = Some(timeout.into());
         self
@@ -240,7 +240,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets the address of `host`, or only of `host:port`, so that no resolver is asked for it.
+    /// Sets the address of `host`, or only of `host:port`, so that no resolver looks this name up.
     ///
     /// A port of 0 stands for the URL's port. A later call for the same host replaces the address.
     ///
@@ -276,7 +276,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Adds a certificate authority to those that the platform trusts. Each call adds one.
+    /// Adds a certificate authority to the authorities that the platform trusts. Each call adds one authority.
     #[cfg(feature = "rustls")]
     pub fn add_root_certificate(mut self, certificate: crate::connect::Certificate) -> Self {
         self.tls.roots.push(certificate);
@@ -308,22 +308,24 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets how long the server may send nothing while a response's content is read: 120 s by default. With `None`, there is
-    /// no limit. [`RequestBuilder::read_timeout`](crate::RequestBuilder::read_timeout) sets it for one request.
+    /// Sets how long the server may send nothing while a response's content is read: 120 s by default. With `None`,
+    /// there is no limit. [`RequestBuilder::read_timeout`](crate::RequestBuilder::read_timeout) sets this timeout for
+    /// one request.
     pub fn read_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.exchange.timeouts.read = Some(timeout.into());
         self
     }
 
-    /// Sets for how long the server may accept no byte while a request is written: 60 s by default. With `None`, there is no
-    /// limit. [`RequestBuilder::write_timeout`](crate::RequestBuilder::write_timeout) sets it for one request.
+    /// Sets for how long the server may accept no byte while a request is written: 60 s by default. With `None`, there
+    /// is no limit. [`RequestBuilder::write_timeout`](crate::RequestBuilder::write_timeout) sets this timeout for one
+    /// request.
     pub fn write_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.exchange.timeouts.write = Some(timeout.into());
         self
     }
 
-    /// Sets how long a request with `Expect: 100-continue` waits for the server before it sends its content without an answer:
-    /// 1 s by default, as in Go and curl. With `None`, it waits until the server answers.
+    /// Sets how long a request with `Expect: 100-continue` waits for the server before the request sends its content
+    /// without an answer: 1 s by default, as in Go and curl. With `None`, the request waits until the server answers.
     pub fn expect_continue_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.exchange.expect_continue = timeout.into().unwrap_or(NEVER);
         self
@@ -331,9 +333,10 @@ impl ClientBuilder {
 
     /// Sets the size of content, in bytes, from which a request says `Expect: 100-continue`. Never by default (`None`).
     ///
-    /// Content of unknown length counts as larger. With the field, a server can refuse a request before the upload, and an
-    /// accepted upload takes one more round trip. The field is not sent to a server that has answered in HTTP/1.0.
-    /// [`RequestBuilder::expect_continue`](crate::RequestBuilder::expect_continue) adds it to one request.
+    /// Content of unknown length counts as larger than any size. With the field, a server can refuse a request before
+    /// the upload, but an accepted upload takes one more round trip. The field is not sent to a server that has
+    /// answered in HTTP/1.0. [`RequestBuilder::expect_continue`](crate::RequestBuilder::expect_continue) adds the field
+    /// to one request.
     pub fn expect_continue_above(mut self, bytes: impl Into<Option<u64>>) -> Self {
         self.request.expect_continue_above = bytes.into();
         self
@@ -358,8 +361,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets how long a request may take from the call to the end of its response's content. Unlimited by default (`None`).
-    /// [`RequestBuilder::timeout`](crate::RequestBuilder::timeout) sets it for one request.
+    /// Sets how long a request may take from the call to the end of its response's content. Unlimited by default
+    /// (`None`). [`RequestBuilder::timeout`](crate::RequestBuilder::timeout) sets this timeout for one request.
     pub fn timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.request.timeout = Some(timeout.into());
         self
@@ -398,7 +401,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Removes the default `User-Agent`: only requests that set one send it.
+    /// Removes the default `User-Agent`, so that only a request that sets this field sends it.
     pub fn no_user_agent(mut self) -> Self {
         self.has_no_user_agent = true;
         self.request.default_headers.remove(USER_AGENT);
@@ -413,7 +416,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets what the codec accepts from a server: sizes of heads and trailers, and departures from the grammar.
+    /// Sets the limits of the codec: the sizes of heads and trailers that the codec accepts, and the departures from
+    /// the grammar that the codec allows.
     ///
     /// ```
     /// let mut limits = handclasp::codec::Limits::default();
@@ -426,7 +430,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Builds the client. Does no I/O: the first request reads certificates and resolves names. Needs no runtime.
+    /// Builds the client. This method does no I/O and needs no runtime: the first request reads certificates and
+    /// resolves names.
     ///
     /// # Errors
     ///
@@ -444,7 +449,7 @@ impl ClientBuilder {
         Ok(self.build_valid())
     }
 
-    /// Builds a client of settings that have been checked.
+    /// Builds a client from settings that have been checked.
     pub(crate) fn build_valid(mut self) -> Client {
         if !self.has_no_user_agent {
             let fields = self.request.default_headers.entry(USER_AGENT);
@@ -454,7 +459,8 @@ impl ClientBuilder {
             || self.pool.limits.max_idle == Some(0)
             || self.pool.limits.idle_timeout == Some(Duration::ZERO);
         if let Some(whole) = self.connect_timeout {
-            // A default timeout never shortens one that was set: the lookup may take the whole connect timeout.
+            // A default timeout never shortens a timeout that was set. So the lookup may take the whole connect
+            // timeout.
             self.connect.connect_timeout = whole.unwrap_or(NEVER);
             self.connect.dns_timeout = NEVER;
             // By default, a request waits for a connection at least as long as a dial may take.
@@ -464,7 +470,7 @@ impl ClientBuilder {
         if let Some(lookup) = self.dns_timeout {
             self.connect.dns_timeout = lookup.unwrap_or(NEVER);
             if let (Some(lookup), None) = (lookup, self.connect_timeout) {
-                // The steps after the lookup may take as long as by default.
+                // The steps after the lookup may take 5 s, as they may by default.
                 let whole = lookup.saturating_add(Duration::from_secs(5));
                 self.connect.connect_timeout = self.connect.connect_timeout.max(whole);
             }

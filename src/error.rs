@@ -1,8 +1,8 @@
 //! The error of the crate: its kind, its phase, how much of the request was written, and a message.
 //!
-//! [`Error`] is one word wide. This module knows nothing of sockets or of the codec: the modules that fail build it
-//! from their own errors, which stay reachable as its [`source`](std::error::Error::source). Invariant: no message
-//! contains a header's value or a URL's credentials.
+//! [`Error`] is one word wide. This module knows nothing of sockets or of the codec. The modules that fail build an
+//! [`Error`] from their own errors, which stay reachable through [`source`](std::error::Error::source). Invariant: no
+//! message contains a header's value or a URL's credentials.
 
 mod written;
 
@@ -24,9 +24,10 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// The error of a request or of building a client.
 ///
-/// [`kind`](Self::kind) says what failed, [`phase`](Self::phase) in which phase, and
-/// [`request_written`](Self::request_written) how much of the request had been written. `Display` prints one sentence
-/// without the causes, which follow by [`source`](StdError::source); [`chain`](Self::chain) prints all of them.
+/// [`kind`](Self::kind) says what failed, [`phase`](Self::phase) says in which phase, and
+/// [`request_written`](Self::request_written) says how much of the request had been written. `Display` prints one
+/// sentence without the causes. [`source`](StdError::source) returns the cause, and [`chain`](Self::chain) prints all
+/// causes.
 ///
 /// ```no_run
 /// # async fn example() {
@@ -183,7 +184,8 @@ impl Error {
         self.inner.phase
     }
 
-    /// Returns how much of the request had been written. If it was sent several times, the largest amount counts.
+    /// Returns how much of the request had been written. If the request was sent several times, the largest amount
+    /// counts.
     ///
     /// With [`Written::Nothing`], the server cannot have acted on the request, and sending it again is safe.
     pub fn request_written(&self) -> Written {
@@ -219,7 +221,7 @@ impl Error {
                 && matches!(self.phase(), Some(Phase::Dns | Phase::Tcp | Phase::Proxy | Phase::Tls)))
     }
 
-    /// Whether the host's name could not be resolved, or not in time.
+    /// Whether the host's name could not be resolved, or could not be resolved in time.
     pub fn is_dns(&self) -> bool {
         self.kind() == ErrorKind::Dns
             || (self.kind() == ErrorKind::Timeout && self.phase() == Some(Phase::Dns))
@@ -289,7 +291,7 @@ impl Error {
         error.because(self)
     }
 
-    /// Returns a copy, for a body that returns the error at every later read.
+    /// Returns a copy of this error, for a body that returns the error at every later read.
     pub(crate) fn repeat(&self) -> Self {
         Self { inner: self.inner.clone() }
     }
@@ -334,7 +336,7 @@ impl Error {
         self
     }
 
-    /// Raises the written amount. A smaller amount changes nothing.
+    /// Raises the written amount to `written`. A smaller amount changes nothing.
     #[must_use]
     pub(crate) fn with_written(mut self, written: Written) -> Self {
         self.inner.written = self.inner.written.max(written);
@@ -416,7 +418,7 @@ impl fmt::Display for Chain<'_> {
 mod tests {
     use super::*;
 
-    /// Every `Result` has room for an error, so that its size matters.
+    /// Checks the size of an error, because every `Result` has space for an error.
     #[test]
     fn an_error_is_one_word() {
         assert_eq!(size_of::<Error>(), size_of::<usize>());

@@ -1,7 +1,7 @@
 //! The builder of a request, and the settings of one request.
 //!
-//! This module does no I/O. Invariant: an invalid part is kept as an error until the request is sent or built, and is
-//! reported then, before a byte is written.
+//! This module does no I/O. Invariant: an invalid part is kept as an error. Sending or building the request returns
+//! this error before a byte is written.
 
 use std::borrow::Borrow;
 use std::fmt::{self, Display, Write};
@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::response::Response;
 use crate::url::IntoUrl;
 
-/// Builds a request and sends it. [`Client::get`] and its siblings return one.
+/// Builds a request and sends it. [`Client::get`] and the other verbs of a client return a builder.
 ///
 /// An invalid part, such as a malformed URL, is reported by [`send`](Self::send) or [`build`](Self::build).
 ///
@@ -130,8 +130,8 @@ impl RequestBuilder {
 
     /// Appends pairs to the URL's query, in the encoding of HTML forms: a space becomes `+`.
     ///
-    /// Takes anything that yields pairs, such as `&[("a", "b")]`, a `Vec` of pairs, or a map. Values may be of any type
-    /// that implements `Display`.
+    /// `pairs` may be anything that yields pairs, such as `&[("a", "b")]`, a `Vec` of pairs, or a map. Values may be of
+    /// any type that implements `Display`.
     ///
     /// ```
     /// # let client = handclasp::Client::new();
@@ -157,7 +157,8 @@ impl RequestBuilder {
             encode_form(name.as_ref(), &mut target);
             target.push('=');
             value.clear();
-            // Writing to a String cannot fail. If a Display fails, the text that it wrote before is used.
+            // Writing to a String cannot fail. If a Display implementation fails, the text that it wrote before the
+            // failure is used.
             let _ = write!(value, "{shown}");
             encode_form(&value, &mut target);
         }
@@ -174,7 +175,7 @@ impl RequestBuilder {
 
     /// Sets the content to send: bytes, text, or any other [`Body`]. Replaces content that was set before.
     ///
-    /// No `Content-Type` is added.
+    /// This method adds no `Content-Type`.
     ///
     /// ```no_run
     /// # async fn example(client: handclasp::Client) -> handclasp::Result<()> {
@@ -213,10 +214,11 @@ impl RequestBuilder {
         self
     }
 
-    /// Sets the time that this request may wait for its connection: in the queue and for the setup together.
+    /// Sets the time for which this request may wait for its connection. The time covers the queue and the setup
+    /// together.
     ///
-    /// With `None`, which is the default, only the client's timeouts apply. After a timeout, a dial that the request started
-    /// continues, and its connection serves another request or is kept. The default of the client's
+    /// With `None`, which is the default, only the client's timeouts apply. If the timeout passes, a dial that the
+    /// request started continues, and its connection serves another request or is kept. The default of the client's
     /// [`acquire_timeout`](crate::ClientBuilder::acquire_timeout) does not shorten this time.
     pub fn connect_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.settings.connect_timeout = timeout.into();
@@ -269,12 +271,12 @@ impl RequestBuilder {
 
     /// Lets this request share connections only with requests of the same tag.
     ///
-    /// Use one tag per user where a server authenticates the connection instead of each request, as with NTLM and
-    /// Negotiate. A request with such credentials and no tag sends `Connection: close`, so that no other request uses its
-    /// connection.
+    /// Use one tag per user if a server authenticates the connection instead of each request, as with NTLM and
+    /// Negotiate. A request with such credentials and without a tag sends `Connection: close`, so that no other request
+    /// uses its connection.
     ///
-    /// Connections of a tag do not resume TLS sessions, because by a session the server could tell that two tags belong to
-    /// one client.
+    /// Connections with a tag do not resume TLS sessions, because a resumed session would show the server that two tags
+    /// belong to one client.
     ///
     /// ```no_run
     /// # async fn example(client: handclasp::Client) -> handclasp::Result<()> {
@@ -304,7 +306,7 @@ impl RequestBuilder {
         self
     }
 
-    /// Returns the request, for [`Client::execute`]. Its settings are among its extensions.
+    /// Returns the request, for [`Client::execute`]. The extensions of the request hold its settings.
     ///
     /// # Errors
     ///
@@ -346,14 +348,15 @@ impl RequestBuilder {
 
     /// Sends the request and returns the response once its head has arrived.
     ///
-    /// A response with any status is a success; see [`error_for_status`](Response::error_for_status). Must run on a tokio
-    /// runtime with I/O and time enabled.
+    /// A response with any status is a success; see [`error_for_status`](Response::error_for_status). The future must
+    /// run on a tokio runtime with I/O and time enabled.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future is safe at any point. While it waits for a connection, nothing has been sent: a dial that it
-    /// started continues, and the connection is kept for other requests. After that, the connection is closed, and the
-    /// server may or may not have acted on the request. See the page on [cancellation](crate::manual::cancel).
+    /// Dropping the future is safe at any point. While the future waits for a connection, nothing has been sent: a dial
+    /// that the request started continues, and the connection is kept for other requests. If the future is dropped
+    /// later, the connection is closed, and the server may or may not have acted on the request. See the page on
+    /// [cancellation](crate::manual::cancel).
     ///
     /// # Errors
     ///
@@ -385,7 +388,7 @@ impl RequestBuilder {
         }
     }
 
-    /// Keeps the first error, for `send` and `build`.
+    /// Stores the first error, which `send` and `build` return.
     fn fail(&mut self, error: Error) {
         self.error.get_or_insert(error);
     }

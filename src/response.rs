@@ -23,11 +23,12 @@ use crate::timings::Timings;
 use crate::trace::Measured;
 use crate::upgraded::Upgraded;
 
-/// A response whose head has arrived. Its content arrives while it is read.
+/// A response whose head has arrived. The content arrives while the caller reads it.
 ///
-/// Reading the content to its end gives the connection back to the pool. Dropping the response before the end closes the
-/// connection, unless little is left: a rest of up to 64 KiB is read in the background, for up to 100 ms and while no
-/// request waits for the connection, and the connection is kept. See the page on [cancellation](crate::manual::cancel).
+/// Reading the content to its end gives the connection back to the pool. Dropping the response before the end closes
+/// the connection, unless at most 64 KiB of the response remain. These bytes are read in the background, for up to 100
+/// ms and while no request waits for the connection. If the response ends within these bounds, the connection is kept.
+/// See the page on [cancellation](crate::manual::cancel).
 ///
 /// ```no_run
 /// # async fn example() -> handclasp::Result<()> {
@@ -42,7 +43,7 @@ pub struct Response {
     body: Body,
 }
 
-/// A whole response, its content included. [`Response::collect`] returns one.
+/// A whole response, with its content. [`Response::collect`] returns one.
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Collected {
@@ -74,7 +75,7 @@ impl fmt::Debug for Collected {
     }
 }
 
-/// Everything but the content. Boxed: keeps a response cheap to move.
+/// The parts of a response, apart from its content. Boxed: keeps a response cheap to move.
 pub(crate) struct Head {
     pub(crate) received: ResponseHead,
     pub(crate) requested: Requested,
@@ -87,7 +88,8 @@ pub(crate) struct Head {
     pub(crate) max_collected: usize,
 }
 
-/// The URI of the request, which [`Response::to`] sets; and its URL, which is parsed by the first call that needs it.
+/// The URI of the request, which [`Response::to`] sets, and the URL of the request, which the first call that needs the
+/// URL parses.
 #[derive(Default)]
 pub(crate) struct Requested {
     uri: Uri,
@@ -124,10 +126,10 @@ impl Response {
         self.head.received.headers()
     }
 
-    /// Returns names and values of the header fields as the server sent them: names in their original case, lines in their
-    /// original order.
+    /// Returns names and values of the header fields as the server sent them. Names keep their case, and lines keep
+    /// their order.
     ///
-    /// Changes that were made through [`headers_mut`](Self::headers_mut) do not show here.
+    /// These names and values do not show changes that were made through [`headers_mut`](Self::headers_mut).
     pub fn raw_headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.head.received.raw_fields()
     }
@@ -167,25 +169,25 @@ impl Response {
 
     /// Returns how far the upload of the request's content has come.
     ///
-    /// A response may arrive before the whole request was sent. While its content is read, the upload continues, unless the
-    /// status is 3xx, 4xx or 5xx, which ends the upload. The content of a 2xx ends only after the upload has ended. Dropping
-    /// the response ends the upload. See the page on [uploads](crate::manual::uploads).
+    /// A response may arrive before the whole request was sent. While the content of a 2xx is read, the upload
+    /// continues, and this content ends only after the upload has ended. A status of 3xx, 4xx or 5xx ends the upload.
+    /// Dropping the response ends the upload. See the page on [uploads](crate::manual::uploads).
     pub fn upload(&self) -> UploadProgress {
         self.body.upload_progress().unwrap_or(self.head.upload)
     }
 
     /// Returns the connection after the server switched protocols.
     ///
-    /// Possible after `101 Switching Protocols` to a request with an `Upgrade` field, and after a 2xx to CONNECT. Bytes that
-    /// arrived after the response's head are read from the connection first.
+    /// The upgrade is possible after `101 Switching Protocols` to a request with an `Upgrade` field, and after a 2xx to
+    /// CONNECT. Bytes that arrived after the response's head are read from the connection first.
     ///
     /// # Cancel safety
     ///
-    /// Never waits. Dropping the future before its first poll closes the connection.
+    /// This method never waits. Dropping the future before its first poll closes the connection.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Upgrade`] if the server did not switch protocols. The response is dropped then.
+    /// [`ErrorKind::Upgrade`] if the server did not switch protocols. The response is dropped in this case.
     ///
     /// ```no_run
     /// # async fn example(client: handclasp::Client) -> Result<(), Box<dyn std::error::Error>> {
@@ -210,8 +212,9 @@ impl Response {
 
     /// Returns how long each phase of the request took.
     ///
-    /// Before the content has been read to its end, the timings end with the response's head. [`chunk`](Self::chunk) reads
-    /// the content and keeps the response; [`collect`](Self::collect) returns content and final timings together.
+    /// Until the content has been read to its end, the timings end with the response's head. [`chunk`](Self::chunk)
+    /// reads the content and keeps the response. [`collect`](Self::collect) returns the content together with the final
+    /// timings.
     pub fn timings(&self) -> &Timings {
         self.body.timings().unwrap_or_else(|| self.head.measured.timings())
     }
@@ -224,8 +227,8 @@ impl Response {
     ///
     /// # Errors
     ///
-    /// If the connection is lost, the server breaks the rules of HTTP/1.1, or the read timeout or the total timeout passes.
-    /// The connection is closed then, and every later read of this response fails with the same error.
+    /// If the connection is lost, the server breaks the rules of HTTP/1.1, or the read timeout or the total timeout
+    /// passes. The connection is closed in each case, and every later read of this response fails with the same error.
     ///
     /// ```no_run
     /// # async fn example() -> handclasp::Result<()> {
@@ -248,7 +251,7 @@ impl Response {
     ///
     /// # Errors
     ///
-    /// As [`chunk`](Self::chunk); and [`ErrorKind::Decode`] if the content is larger than
+    /// The errors of [`chunk`](Self::chunk), and [`ErrorKind::Decode`] if the content is larger than
     /// [`max_collected_body`](crate::ClientBuilder::max_collected_body).
     pub async fn bytes(mut self) -> Result<Bytes> {
         self.read().await
@@ -264,7 +267,7 @@ impl Response {
     ///
     /// # Errors
     ///
-    /// As [`bytes`](Self::bytes).
+    /// The errors of [`bytes`](Self::bytes).
     pub async fn text(self) -> Result<String> {
         let bytes = self.bytes().await?;
         Ok(match String::from_utf8(bytes.into()) {
@@ -281,7 +284,7 @@ impl Response {
     ///
     /// # Errors
     ///
-    /// As [`bytes`](Self::bytes).
+    /// The errors of [`bytes`](Self::bytes).
     ///
     /// ```no_run
     /// # async fn example() -> handclasp::Result<()> {
@@ -301,7 +304,7 @@ impl Response {
 
     /// Returns the trailer fields, or `None` if there are none. Content that has not been read is read and dropped.
     ///
-    /// The trailers are returned once; a second call returns `None`.
+    /// The trailers are returned once. A second call returns `None`.
     ///
     /// # Cancel safety
     ///
@@ -309,7 +312,7 @@ impl Response {
     ///
     /// # Errors
     ///
-    /// As [`chunk`](Self::chunk).
+    /// The errors of [`chunk`](Self::chunk).
     ///
     /// ```no_run
     /// # async fn example(mut response: handclasp::Response) -> handclasp::Result<()> {
@@ -337,7 +340,8 @@ impl Response {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Status`] if the status is 4xx or 5xx. The response is dropped then, without reading its content.
+    /// [`ErrorKind::Status`] if the status is 4xx or 5xx. The response is dropped in this case, without reading its
+    /// content.
     ///
     /// ```no_run
     /// # async fn example() -> handclasp::Result<()> {
@@ -384,7 +388,8 @@ impl Response {
             return Err(self.too_large());
         }
         let Some(second) = self.chunk().await? else { return Ok(first) };
-        // Whatever length was announced, little is reserved in advance. The buffer grows with the content that arrives.
+        // Little memory is reserved in advance, whatever length the server announced. The buffer grows with the content
+        // that arrives.
         let announced =
             self.content_length().map_or(0, |length| usize::try_from(length).unwrap_or(usize::MAX));
         let mut all = BytesMut::with_capacity(announced.min(RESERVED).max(first.len() + second.len()));
@@ -402,7 +407,7 @@ impl Response {
 
     fn too_large(&mut self) -> Error {
         let limit = self.head.max_collected;
-        // Dropping the body ends the exchange, because the rest of the content is not wanted.
+        // Dropping the body ends the exchange, because the caller does not get the content.
         self.body = Body::empty();
         Error::new(
             ErrorKind::Decode,
@@ -418,7 +423,7 @@ impl Response {
 
 /// Converts a response to the type of the `http` crate, with its [`Timings`] and [`ConnectionInfo`] as extensions.
 ///
-/// After a switch of protocols, the connection is closed: call [`Response::upgrade`] instead.
+/// After a switch of protocols, the conversion closes the connection. Call [`Response::upgrade`] instead.
 impl From<Response> for http::Response<Body> {
     fn from(response: Response) -> Self {
         let Response { head, body } = response;
@@ -445,7 +450,7 @@ impl fmt::Debug for Response {
     }
 }
 
-/// A response's content as a stream. `None` after an error.
+/// A response's content as a stream. The response is `None` after an error.
 struct BytesStream {
     response: Option<Response>,
 }

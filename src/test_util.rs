@@ -1,6 +1,6 @@
-//! Access to internals for this crate's own benches. Not covered by the stability promise.
+//! Access to internals for this crate's own benches. The stability promise does not cover this module.
 //!
-//! This module exists only with the feature `test-util`. It knows the pool, and nothing of HTTP. Invariant: the probe
+//! This module exists only with the feature `test-util`. It knows the pool, but nothing of HTTP. Invariant: the probe
 //! calls the same functions as a real request, so that nothing is implemented twice.
 
 use std::io;
@@ -28,7 +28,7 @@ impl PoolProbe {
     ///
     /// # Errors
     ///
-    /// As [`ClientBuilder::build`](crate::ClientBuilder::build) and [`Client::warm`].
+    /// The errors of [`ClientBuilder::build`](crate::ClientBuilder::build) and [`Client::warm`].
     pub async fn new(hosts: usize, idle: usize, max_connections_per_host: usize) -> Result<Self, Error> {
         let client = Client::builder()
             .connector(|_| async { Ok(Box::new(Silent) as Box<dyn Transport>) })

@@ -19,8 +19,8 @@ pub(crate) fn sleep_until(deadline: Instant) -> tokio::time::Sleep {
     tokio::time::sleep_until(deadline.into())
 }
 
-/// Whether the current runtime has timers. Tokio panics when a timer is made on a runtime without them, and has no other way
-/// to ask.
+/// Whether the current runtime has timers. Tokio panics when a timer is made on a runtime without timers, and offers no
+/// other way to find out.
 pub(crate) fn has_timers() -> bool {
     Handle::try_current().is_ok() && catch_unwind(|| drop(sleep_until(now()))).is_ok()
 }
@@ -30,7 +30,7 @@ pub(crate) fn after(start: Instant, after: Duration) -> Instant {
     start.checked_add(after).unwrap_or_else(|| start + FAR)
 }
 
-/// About thirty years, which a timer takes for "never".
+/// About thirty years. A timer treats a time so far ahead as "never".
 const FAR: Duration = Duration::from_secs(86_400 * 365 * 30);
 
 /// Returns the time of day, which is only used to detect that the machine was suspended.
@@ -61,7 +61,8 @@ impl Awake {
         Self { clock: now(), wall: wall() - Duration::from_secs(3_600), woke: None }
     }
 
-    /// Whether the machine was suspended since the last call. Setting the time of day forward looks the same.
+    /// Whether the machine was suspended since the last call. Setting the time of day forward has the same effect as a
+    /// suspension.
     pub(crate) fn has_slept(&mut self, now: Instant, wall: SystemTime) -> bool {
         let lived = now.saturating_duration_since(self.clock);
         let passed = wall.duration_since(self.wall).unwrap_or_default();
@@ -79,7 +80,7 @@ impl Awake {
     }
 }
 
-/// Length of a suspension that connections survive.
+/// Length of the longest suspension that connections survive.
 const NAP: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
@@ -90,16 +91,16 @@ mod tests {
     fn rule_17_a_suspension_is_time_that_passed_on_the_wall_clock_only() {
         let (now, wall, s) = (now(), wall(), Duration::from_secs);
         let mut awake = Awake { clock: now, wall, woke: None };
-        // Both clocks go on; the wall clock is a little ahead.
+        // The two clocks advance, and the wall clock is a little ahead of the other clock.
         assert!(!awake.has_slept(now + s(1_000), wall + s(1_005)));
-        // The wall clock is a little ahead again, and then too far.
+        // The wall clock is a little ahead in the first check, and too far ahead in the second check.
         assert!(!awake.has_slept(now + s(2_000), wall + s(2_010)));
         assert!(awake.has_slept(now + s(2_001), wall + s(2_017)));
         assert!(!awake.has_slept(now + s(2_002), wall + s(2_018)), "a suspension is reported once");
-        // The time of day is set back, and then forward, which looks like a suspension.
+        // The time of day is set back, and later set forward, which looks like a suspension.
         assert!(!awake.has_slept(now + s(2_003), wall));
         assert!(awake.has_slept(now + s(2_004), wall + s(2_000)));
-        // The clock is ahead, as when a test has paused it.
+        // The clock is ahead of the time of day, as when a test has paused the clock.
         assert!(!awake.has_slept(now + s(9_000), wall + s(2_001)));
     }
 }

@@ -1,7 +1,7 @@
 //! One timer for each connection, kept across its requests.
 //!
-//! The timer gets its deadline with every poll. This module reads the clock through [`crate::time`], and only after its
-//! alarm has rung.
+//! The caller passes the deadline with every poll. This module reads the clock through [`crate::time`], and only after
+//! its alarm has rung.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,13 +14,13 @@ use tokio::runtime::{Handle, Id};
 
 use crate::time::{now, sleep_until};
 
-/// Timer that is kept across requests and re-armed only to an earlier deadline.
+/// A timer that is kept across requests and armed again only for an earlier deadline.
 ///
-/// Most deadlines never come: a request that ends leaves the timer armed, and the next request, whose deadline is later, only
-/// checks whether the alarm has rung. An alarm that rings before the deadline that is polled for is armed again.
+/// Most deadlines never come. A request that ends leaves the timer armed, and the next request, whose deadline is
+/// later, only checks whether the alarm has rung. An alarm that rings before the polled deadline is armed again.
 ///
-/// An alarm rings only while its runtime is driven. A timer that is polled on another runtime makes a new alarm there, because
-/// the first runtime may be gone or parked.
+/// An alarm rings only while its runtime is driven. A timer that is polled on another runtime makes a new alarm on that
+/// runtime, because the first runtime may be gone or parked.
 ///
 /// The runtime's timer wakes a [`Bell`] instead of the task. A kept connection can then forget the task of its last request
 /// without a call to the runtime, which may be gone.
@@ -32,7 +32,7 @@ pub(crate) struct Timer {
 /// A sleep on one runtime, and the bell that it wakes.
 struct Alarm {
     sleep: Pin<Box<tokio::time::Sleep>>,
-    /// Runtime that polls the timer. If this runtime has timers, the sleep belongs to it too.
+    /// Runtime that polls the timer. If this runtime has timers, the sleep also belongs to this runtime.
     runtime: Id,
     /// Whether the sleep was polled since it was armed, so that the runtime wakes the bell.
     is_set: bool,
@@ -41,7 +41,7 @@ struct Alarm {
     waker: Waker,
 }
 
-/// Passes the wake-up of a sleep on to the task that waits.
+/// A bell passes the wake-up of a sleep on to the task that waits.
 #[derive(Default)]
 struct Bell {
     state: Mutex<BellState>,
@@ -55,7 +55,7 @@ struct BellState {
     task: Option<Waker>,
 }
 
-/// Error of a timer that no runtime drives, so that its deadline never comes.
+/// The error of a timer that no runtime drives, so that its deadline never comes.
 #[derive(Debug)]
 pub(crate) struct RuntimeGone;
 
@@ -101,7 +101,7 @@ impl Timer {
     fn move_to(&mut self, here: Id, deadline: Instant) {
         match Alarm::new(here, deadline) {
             Some(alarm) => self.alarm = Some(alarm),
-            // This runtime has no timers. Keeps the alarm of the other runtime, and does not try again on this one.
+            // This runtime has no timers. The alarm of the other runtime stays, and this runtime is not tried again.
             None => {
                 if let Some(alarm) = &mut self.alarm {
                     alarm.runtime = here;
@@ -110,7 +110,7 @@ impl Timer {
         }
     }
 
-    /// Forgets the task, so that a kept connection does not keep it.
+    /// Forgets the task that the timer wakes, so that a kept connection does not keep that task alive.
     pub(crate) fn forget_task(&mut self) {
         if let Some(alarm) = &self.alarm {
             let task = alarm.bell.lock().task.take();
@@ -122,7 +122,7 @@ impl Timer {
 impl Alarm {
     /// Makes an alarm on `here`, the current runtime. Returns `None` if the runtime has no timers.
     fn new(here: Id, deadline: Instant) -> Option<Self> {
-        // Tokio panics when a sleep is made on a runtime without timers, and has no other way to ask.
+        // Tokio panics when a sleep is made on a runtime without timers, and offers no other way to find out.
         let sleep = Box::pin(catch_unwind(|| sleep_until(deadline)).ok()?);
         let bell = Arc::new(Bell::default());
         Some(Self { sleep, runtime: here, is_set: false, waker: bell.clone().into(), bell })
@@ -172,7 +172,7 @@ impl Alarm {
 impl Bell {
     /// Sets the task that the next ring wakes. Returns whether the bell has rung since the last call.
     ///
-    /// A waker runs the caller's code when it is cloned or dropped, so that both happen without the lock.
+    /// Cloning or dropping a waker runs the caller's code, so that neither happens under the lock.
     fn listen(&self, task: &Waker) -> bool {
         let mut new = None;
         let mut state = self.lock();
@@ -274,7 +274,8 @@ mod tests {
         assert!(timer.poll_until(deadline, &mut Context::from_waker(&waker)).is_ready());
     }
 
-    /// A sleep that is polled too often within one poll of a task yields. Outside of a worker, tokio then wakes the task at once.
+    /// A sleep that is polled too often within one poll of a task yields. Outside of a worker, tokio wakes such a task
+    /// at once.
     #[test]
     fn many_timers_in_one_poll_do_not_spin() {
         let runtime =
@@ -317,7 +318,7 @@ mod tests {
         });
     }
 
-    /// The first runtime exists, but nothing drives it.
+    /// Checks a timer whose first runtime exists, but is not driven.
     #[test]
     fn a_timer_rings_on_the_runtime_that_polls_it() {
         let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -340,7 +341,8 @@ mod tests {
         });
     }
 
-    /// A runtime without timers uses the alarm of an earlier runtime. Without an earlier one, the poll fails.
+    /// Checks that a runtime without timers uses the alarm of an earlier runtime. Without an earlier runtime, the poll
+    /// fails.
     #[test]
     fn a_runtime_without_timers_uses_an_earlier_alarm() {
         let without = tokio::runtime::Builder::new_current_thread().build().unwrap();

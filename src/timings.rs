@@ -1,4 +1,4 @@
-//! [`Timings`]: where the time of one request went, as a caller reads it.
+//! [`Timings`]: the lengths of the phases of one request, as a caller reads them.
 //!
 //! The values are cut from the milestones that `trace/request.rs` keeps. Invariant: the phases sum to the total, and a phase
 //! that did not happen is absent instead of zero.
@@ -6,13 +6,13 @@
 use std::fmt;
 use std::time::Duration;
 
-/// Where the time of one request went.
+/// The lengths of the phases of one request.
 ///
-/// The phases are one interval cut at milestones, so that they sum to `total`:
+/// The milestones of the request cut its time into phases, so that the phases sum to `total`:
 /// `previous + queued + dns + connect + proxy + tls + send + wait + receive`.
 ///
-/// If the request waited for a new connection, `dns`, `connect`, `proxy` and `tls` say how long each part of that dial took,
-/// clipped to the time for which this request waited. On a reused connection they are `None`.
+/// If the request waited for a new connection, `dns`, `connect`, `proxy` and `tls` say how long each part of the dial
+/// took, clipped to the time for which this request waited. On a reused connection these fields are `None`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Timings {
@@ -26,10 +26,10 @@ pub struct Timings {
     pub proxy: Option<Duration>,
     /// Time of the TLS handshake.
     pub tls: Option<Duration>,
-    /// Time from having the connection until the last byte of the request was written, or until the response head was
-    /// complete if that came first.
+    /// Time from the assignment of the connection until the last byte of the request was written, or until the response
+    /// head was complete if the head was complete earlier.
     pub send: Duration,
-    /// Time from the end of `send` until the response head was complete. Mostly the server's time.
+    /// Time from the end of `send` until the response head was complete. This is mostly the server's time.
     pub wait: Duration,
     /// Time from the response head to the end of the content. `None` until the content has ended.
     pub receive: Option<Duration>,

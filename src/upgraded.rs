@@ -1,6 +1,6 @@
 //! A connection that carries another protocol: after an upgrade, or through a proxy's CONNECT.
 //!
-//! This module knows no HTTP. Invariants: bytes that arrived with the response's head are read first; the connection
+//! This module knows no HTTP. Invariants: bytes that arrived with the response's head are read first. The connection
 //! counts against the pool's limits until it is dropped, and never carries a request again.
 
 use std::fmt;
@@ -18,9 +18,9 @@ use crate::pool::{ConnectionInfo, Direction, DropReason};
 
 /// A connection on which the server switched protocols. [`Response::upgrade`](crate::Response::upgrade) returns one.
 ///
-/// Reads and writes bytes of the new protocol, over TLS if the request was https. The client's timeouts do not apply to
-/// it. The connection counts as active until this value is dropped, which closes the connection. For an orderly end,
-/// call [`shutdown`](tokio::io::AsyncWriteExt::shutdown) before the drop.
+/// This type reads and writes bytes of the new protocol, over TLS if the request was https. The client's timeouts do
+/// not apply to the connection. The connection counts as active until this value is dropped, which closes the
+/// connection. For an orderly end, call [`shutdown`](tokio::io::AsyncWriteExt::shutdown) before the drop.
 ///
 /// ```no_run
 /// # async fn example(response: handclasp::Response) -> Result<(), Box<dyn std::error::Error>> {
@@ -45,7 +45,7 @@ pub struct Upgraded {
 impl Upgraded {
     /// Takes over a connection.
     pub(crate) fn new(mut lease: Lease, leftover: Bytes, connection: ConnectionInfo) -> Self {
-        // If the pool is shut down, the first poll reports it.
+        // If the pool is shut down, the first poll returns the error.
         let _ = lease.park(Direction::Read, None);
         Self { leftover, lease: Some(lease), connection }
     }

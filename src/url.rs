@@ -1,4 +1,4 @@
-//! The forms of a URL that a request can be made of, and what is sent for each.
+//! The forms of a URL from which a request can be made, and the URI that is sent for each form.
 //!
 //! This module knows no client and no request. Invariant: only text that the WHATWG parser would leave unchanged skips
 //! the parser.
@@ -7,12 +7,12 @@ use http::Uri;
 
 use crate::error::{Error, Result};
 
-/// A URL in one of the forms that a request can be made of: text, `url::Url`, or [`http::Uri`].
+/// A URL in one of the forms from which a request can be made: text, `url::Url`, or [`http::Uri`].
 ///
-/// With the feature `url`, which is on by default, text is parsed as a WHATWG URL: international names and bytes that must
-/// be percent-encoded are encoded. Without the feature, text is parsed as an [`http::Uri`]. A `Uri` is sent as it is. A
-/// fragment is never sent. An invalid URL fails the request with [`ErrorKind::Request`](crate::ErrorKind::Request) when
-/// it is sent or built.
+/// With the feature `url`, which is on by default, text is parsed as a WHATWG URL: international names and bytes that
+/// must be percent-encoded are encoded. Without the feature, text is parsed as an [`http::Uri`]. A `Uri` is sent
+/// unchanged. A fragment is never sent. Sending or building a request with an invalid URL fails with
+/// [`ErrorKind::Request`](crate::ErrorKind::Request).
 ///
 /// ```
 /// # #[cfg(feature = "url")]
@@ -111,8 +111,9 @@ impl sealed::IntoUri for &url::Url {
 
 /// Whether a WHATWG parser would leave the URL unchanged.
 ///
-/// Fast path: most URLs are normal, and parsing one takes longer than all other steps of making a request. Returns `false`
-/// for URLs that need a closer look: names other than lower-case ASCII, dot segments, bytes that must be encoded.
+/// Fast path: most URLs are normal, and parsing a URL takes longer than all other steps of making a request. Returns
+/// `false` for a URL that may need a change, such as one with a name that is not lower-case ASCII, dot segments, or
+/// bytes that must be encoded.
 #[cfg(feature = "url")]
 fn is_normal(url: &str) -> bool {
     let (rest, default_port) = match url.strip_prefix("http") {
@@ -142,7 +143,7 @@ fn is_normal_host(host: &str) -> bool {
     };
     let last = host.rsplit('.').next().unwrap_or_default();
     if last.starts_with(|first: char| first.is_ascii_digit()) {
-        // A parser may read the name as a number. Only an address in its usual form stays unchanged.
+        // A parser may read the name as a number. Only an IPv4 address in its usual form stays unchanged.
         return host.parse::<std::net::Ipv4Addr>().is_ok();
     }
     host.split('.').all(is_label)
@@ -155,7 +156,7 @@ fn is_normal_path(path: &str) -> bool {
         let is_plain = match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'?' | b'=' | b'&' | b'-' | b'_' | b'~' => true,
             b'!' | b'$' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b':' | b'@' => true,
-            // A segment that consists of dots would be removed.
+            // The parser would remove a segment that consists of dots.
             b'.' => before != b'/',
             b'%' => !path[at + 1..].starts_with("2e") && !path[at + 1..].starts_with("2E"),
             _ => false,
@@ -254,7 +255,7 @@ mod tests {
         }
     }
 
-    /// The parser leaves every URL unchanged that `is_normal` accepts.
+    /// Checks that the parser leaves every URL unchanged that `is_normal` accepts.
     #[test]
     fn the_parser_leaves_random_normal_urls_unchanged() {
         const PARTS: [&str; 48] = [

@@ -1,8 +1,8 @@
 //! Content that is sent and content that is received, in one type without type parameters.
 //!
 //! A body that is sent is empty, bytes, a stream, another body, or a file. A body that is received owns its
-//! [`Exchange`], and with it the connection, until the content ends. The exchange does all I/O. Invariant: dropping a body
-//! at any point leaves the pool's counts exact.
+//! [`Exchange`], and with the exchange the connection, until the content ends. The exchange does all I/O. Invariant:
+//! dropping a body at any point leaves the pool's counts exact.
 
 mod received;
 mod source;
@@ -27,8 +27,8 @@ use crate::timings::Timings;
 
 /// The content of a request or of a response.
 ///
-/// Make one of bytes or text by `From`, of a stream by [`from_stream`](Self::from_stream), of another body by
-/// [`wrap`](Self::wrap), and of a file by [`from_file`](Self::from_file). Read a response's body through
+/// Make a body from bytes or text by `From`, from a stream by [`from_stream`](Self::from_stream), from another body by
+/// [`wrap`](Self::wrap), and from a file by [`from_file`](Self::from_file). Read a response's body through
 /// [`Response`](crate::Response), or as an [`http_body::Body`].
 ///
 /// ```
@@ -40,19 +40,19 @@ use crate::timings::Timings;
 ///
 /// # Length
 ///
-/// A body whose length is known is sent with `Content-Length`, and any other one in chunks; the page on
-/// [uploads](crate::manual::uploads) has the table. A body that turns out longer or shorter than its length fails the
-/// request with [`ErrorKind::Body`](crate::ErrorKind::Body), and the connection is closed.
+/// A body whose length is known is sent with `Content-Length`, and every other body is sent in chunks. The page on
+/// [uploads](crate::manual::uploads) has the table. A body that is longer or shorter than its announced length fails
+/// the request with [`ErrorKind::Body`](crate::ErrorKind::Body), and the connection is closed.
 ///
 /// # Dropping
 ///
-/// Dropping a response's body before its end closes the connection, unless little is left: a rest of up to 64 KiB is read
-/// in the background, for up to 100 ms and while no request waits for the connection, and the connection is kept. See the
-/// page on [cancellation](crate::manual::cancel).
+/// Dropping a response's body before its end closes the connection, unless at most 64 KiB of the response remain. These
+/// bytes are read in the background, for up to 100 ms and while no request waits for the connection. If the response
+/// ends within these bounds, the connection is kept. See the page on [cancellation](crate::manual::cancel).
 #[derive(Default)]
 pub struct Body {
     kind: Kind,
-    /// Fields to send after the content that are known before it is sent.
+    /// Fields to send after the content, if these fields are known before the content is sent.
     trailers: Option<Box<HeaderMap>>,
 }
 
@@ -76,11 +76,12 @@ impl Body {
 
     /// Creates a body from a stream of pieces.
     ///
-    /// The body is sent in chunks (`Transfer-Encoding: chunked`), unless the request has a `Content-Length`, which must
-    /// be the exact length of the content.
+    /// The body is sent in chunks (`Transfer-Encoding: chunked`), unless the request has a `Content-Length` field. The
+    /// value of this field must be the exact length of the content.
     ///
-    /// An error of the stream fails the request with [`ErrorKind::Body`](crate::ErrorKind::Body) and closes the connection.
-    /// A request with such a body is sent again (see the page on [reuse](crate::manual::reuse)) only if nothing was taken
+    /// An error of the stream fails the request with [`ErrorKind::Body`](crate::ErrorKind::Body) and closes the
+    /// connection. A request with such a body is sent again (see the page on [reuse](crate::manual::reuse)) only if
+    /// nothing was taken from the stream, or if nothing of the request was written.
     /// from the stream, or nothing of the request was written.
     ///
     /// ```
@@ -108,8 +109,8 @@ impl Body {
 
     /// Creates a body from another [`http_body::Body`].
     ///
-    /// If the [`size_hint`](http_body::Body::size_hint) is exact, the size is sent as `Content-Length` and must be
-    /// true. Otherwise the body is sent in chunks.
+    /// If the [`size_hint`](http_body::Body::size_hint) is exact, the size is sent as `Content-Length`, and the body
+    /// must have exactly this size. Otherwise the body is sent in chunks.
     ///
     /// Trailers are sent only with a body in chunks. A `Trailer` field in the request makes the body chunked, and
     /// should announce the trailers in any case (<https://www.rfc-editor.org/rfc/rfc9110#section-6.6.2>). Trailers
@@ -157,10 +158,10 @@ impl Body {
 
     /// Adds fields to send after the content, and returns the body.
     ///
-    /// The request is then sent in chunks and announces the names of the fields in `Trailer`. Fields that concern framing,
+    /// The request is sent in chunks, and announces the names of the fields in `Trailer`. Fields that concern framing,
     /// routing, authentication or the form of the content cannot be trailers
-    /// (<https://www.rfc-editor.org/rfc/rfc9110#section-6.5.1>): a request with such a trailer is refused before a byte is
-    /// written.
+    /// (<https://www.rfc-editor.org/rfc/rfc9110#section-6.5.1>). A request with such a trailer is refused before a byte
+    /// is written.
     ///
     /// ```
     /// # let mut trailers = http::HeaderMap::new();
@@ -175,7 +176,7 @@ impl Body {
         self
     }
 
-    /// Marks a body that has more trailers than a map can hold. Every later read of it fails.
+    /// Marks a body that has more trailers than a map of fields can hold. Every later read of this body fails.
     pub(crate) fn overfill(&mut self) {
         self.kind = Kind::Overfull;
     }
@@ -190,7 +191,7 @@ impl Body {
         Kind::Received(Box::new(Received::new(ready, exchange, trailers, upload))).into()
     }
 
-    /// Returns the content, if it is bytes.
+    /// Returns the content if it is held as bytes, and `None` otherwise.
     pub(crate) fn whole(&self) -> Option<&Bytes> {
         match &self.kind {
             Kind::Full(bytes) => Some(bytes),
@@ -198,7 +199,7 @@ impl Body {
         }
     }
 
-    /// Returns the length to announce.
+    /// Returns the length that a request announces for this body.
     pub(crate) fn length(&self) -> BodyLength {
         let length = match &self.kind {
             _ if self.trailers.is_some() => None,
@@ -213,7 +214,7 @@ impl Body {
         length.map_or(BodyLength::Chunked, BodyLength::Known)
     }
 
-    /// Whether there is neither content nor a trailer.
+    /// Whether the body has neither content nor trailers.
     pub(crate) fn is_empty(&self) -> bool {
         matches!(self.kind, Kind::Empty) && self.trailers.is_none()
     }
@@ -228,12 +229,12 @@ impl Body {
         matches!(self.kind, Kind::Overfull)
     }
 
-    /// Takes the trailers that are known before the content is sent.
+    /// Takes the trailers that are known before the content is sent. Returns `None` if there are none.
     pub(crate) fn take_known_trailers(&mut self) -> Option<Box<HeaderMap>> {
         self.trailers.take()
     }
 
-    /// Makes the body start anew. Returns `false` if its content is gone.
+    /// Makes the body start again from its first byte. Returns `false` if this body cannot go back.
     pub(crate) fn rewind(&mut self) -> bool {
         match &mut self.kind {
             Kind::File(file) => {
@@ -260,7 +261,7 @@ impl Body {
         Some(Self { kind, trailers: self.trailers.clone() })
     }
 
-    /// Polls the next frame to send: content, or the trailers that the source yields.
+    /// Polls the next frame to send, which is content or the trailers of the source.
     pub(crate) fn poll_piece(
         &mut self,
         cx: &mut Context<'_>,
@@ -281,7 +282,8 @@ impl Body {
         }
     }
 
-    /// Polls the next piece of content, for a caller that reads. Trailers are kept for [`take_trailers`](Self::take_trailers).
+    /// Polls the next piece of content, for a caller that reads the body. [`take_trailers`](Self::take_trailers)
+    /// returns the trailers.
     pub(crate) fn poll_received(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
         if let Kind::Received(received) = &mut self.kind {
             return received.poll_chunk(cx);
@@ -316,7 +318,7 @@ impl Body {
         }
     }
 
-    /// Takes the trailers. There are none before the content has ended.
+    /// Takes the trailers. Returns `None` before the content has ended.
     pub(crate) fn take_trailers(&mut self) -> Option<HeaderMap> {
         match &mut self.kind {
             Kind::Received(received) => received.take_trailers(),
@@ -332,7 +334,7 @@ impl Body {
         }
     }
 
-    /// Returns how far the upload of the request has come. `None` if the body was not received.
+    /// Returns the progress of the request's upload, or `None` if the body was not received.
     pub(crate) fn upload_progress(&self) -> Option<UploadProgress> {
         match &self.kind {
             Kind::Received(received) => Some(received.upload_progress()),
@@ -444,11 +446,11 @@ impl From<()> for Body {
     }
 }
 
-/// Adds fields to a map. Returns `false` if the map cannot hold all of them; some are missing then.
+/// Adds fields to a map. Returns `false` if the map cannot hold all of them. In this case, some fields are missing.
 pub(crate) fn add_fields(fields: &mut HeaderMap, more: HeaderMap) -> bool {
     let mut last = None;
     more.into_iter().all(|(name, value)| {
-        // The iterator yields a name only with the first of its values.
+        // The iterator yields a name only with the first value of that name.
         last = name.or_else(|| last.take());
         last.as_ref().is_some_and(|name| fields.try_append(name.clone(), value).is_ok())
     })

@@ -1,7 +1,7 @@
 //! A response's content while it arrives.
 //!
-//! This module knows the exchange that brings the content, and nothing of content that is sent. Invariant: the
-//! exchange, and with it the connection, is owned until the content ends, fails or is dropped, and not longer.
+//! This module knows the exchange that brings the content, and knows nothing of content that is sent. Invariant: the
+//! content owns the exchange, and with it the connection, until the content ends, fails or is dropped, and no longer.
 
 use std::task::{Context, Poll, ready};
 
@@ -21,19 +21,19 @@ pub(super) struct Received {
     /// Source of all further content.
     rest: Rest,
     trailers: Option<Box<HeaderMap>>,
-    /// Final timings, once an open exchange has ended or failed.
+    /// Final timings, once the exchange of a response with unread content has ended or failed.
     timings: Option<Measured>,
-    /// Progress of the upload, once there is no exchange.
+    /// Progress of the upload. Used only once the body has no exchange.
     upload: UploadProgress,
 }
 
-/// The source of the content that has not been read yet.
+/// Source of the content that has not been read yet.
 #[allow(clippy::large_enum_variant, reason = "most are open, and all are boxed with their body")]
 enum Rest {
     Open(Exchange),
     /// All content has arrived.
     Ended,
-    /// The content cannot be completed. Every later read returns this error again.
+    /// The content cannot be completed. Every later read returns this error.
     Failed(Error),
 }
 
@@ -74,7 +74,7 @@ impl Received {
         Poll::Ready(outcome)
     }
 
-    /// Returns how much content is still to be read. After a failure this is not known.
+    /// Returns the size of the content that has not been read yet. The size is not known after a failure.
     pub(super) fn remaining(&self) -> SizeHint {
         let rest = match &self.rest {
             Rest::Open(exchange) => exchange.remaining(),
@@ -89,7 +89,7 @@ impl Received {
     /// Asks for the content in one piece, if it has at most `most` bytes.
     #[inline]
     pub(super) fn gather(&mut self, most: usize) {
-        // Content that arrived with the head is a piece of its own.
+        // Content that arrived with the head is always a separate piece.
         if self.ready.is_empty()
             && let Rest::Open(exchange) = &mut self.rest
         {
@@ -97,7 +97,7 @@ impl Received {
         }
     }
 
-    /// Takes the trailers. There are none before the content has ended.
+    /// Takes the trailers. Returns `None` before the content has ended.
     #[inline]
     pub(super) fn take_trailers(&mut self) -> Option<HeaderMap> {
         self.trailers.take().map(|trailers| *trailers)
@@ -115,13 +115,13 @@ impl Received {
         self.ready.is_empty() && matches!(self.rest, Rest::Ended) && self.trailers.is_none()
     }
 
-    /// Returns the final timings, once the content has ended.
+    /// Returns the final timings, or `None` if the content has not ended.
     #[inline]
     pub(super) fn timings(&self) -> Option<&Timings> {
         self.timings.as_ref().map(Measured::timings)
     }
 
-    /// Returns how far the upload of the request has come.
+    /// Returns the progress of the request's upload.
     #[inline]
     pub(super) fn upload_progress(&self) -> UploadProgress {
         match &self.rest {

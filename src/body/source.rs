@@ -1,7 +1,7 @@
 //! Content that is made while it is sent: the caller's stream or body, or a file.
 //!
 //! This module knows nothing of requests. Invariants: a file yields exactly as many bytes as it had when it was opened,
-//! or fails if it has become shorter; a source that failed keeps failing and never appears to have ended; at most one
+//! or fails if it has become shorter. A source that failed keeps failing and never appears to have ended. At most one
 //! piece is read ahead.
 
 use std::error::Error as StdError;
@@ -22,14 +22,14 @@ use crate::error::BoxError;
 
 /// The caller's stream or body, with pieces converted to bytes and errors boxed.
 ///
-/// The mutex makes this type `Sync`, whatever the caller's type is. Content is polled through `get_mut`, which takes no
-/// lock. The source is dropped at its end, so that it is not polled again.
+/// The mutex makes this type `Sync`, whether or not the caller's type is `Sync`. Content is polled through `get_mut`,
+/// which takes no lock. The source is dropped at its end, so that the source is not polled again.
 pub(super) struct Given(Mutex<State>);
 
 enum State {
     Open(ErasedBody),
     Ended,
-    /// The text of the source's error, which every later read returns again.
+    /// The text of the source's error. Every later read returns an error with this text.
     Failed(String),
 }
 
@@ -56,7 +56,7 @@ impl Given {
         Self(Mutex::new(State::Open(Box::pin(Wrapped { body: Box::pin(body) }))))
     }
 
-    /// Polls the next frame.
+    /// Polls the next frame of the source.
     pub(super) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
@@ -77,7 +77,8 @@ impl Given {
         Poll::Ready(frame)
     }
 
-    /// Returns the size hint of the caller's body, or an empty hint if another thread asks at the same moment.
+    /// Returns the size hint of the caller's body, or an empty hint if another thread reads the hint at the same
+    /// moment.
     pub(super) fn size_hint(&self) -> SizeHint {
         let Ok(state) = self.0.try_lock() else { return SizeHint::default() };
         match &*state {
@@ -99,7 +100,7 @@ fn words(error: &(dyn StdError + 'static)) -> String {
     words
 }
 
-/// Turns a stream into a body.
+/// A stream as an [`http_body::Body`].
 struct Streamed<S> {
     stream: Pin<Box<S>>,
 }
@@ -122,7 +123,7 @@ where
     }
 }
 
-/// Turns a body of any data and error types into one of bytes and boxed errors.
+/// A body of any data and error types, as a body of bytes and boxed errors.
 struct Wrapped<B> {
     body: Pin<Box<B>>,
 }
@@ -177,7 +178,8 @@ enum Rewind {
 impl File {
     /// Opens a regular file.
     pub(super) async fn open(path: &Path) -> io::Result<Self> {
-        // Checked before opening, because opening a pipe would wait for its other end.
+        // The type of the file is checked before the file is opened, because opening a pipe would wait for its other
+        // end.
         if !tokio::fs::metadata(path).await?.is_file() {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
@@ -207,7 +209,7 @@ impl File {
         }
     }
 
-    /// Polls the next piece; `None` at the end. Fails if the file has become shorter.
+    /// Polls the next piece. Returns `None` at the end of the file. Fails if the file has become shorter.
     pub(super) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
         if self.rest == 0 {
             return Poll::Ready(None);
@@ -249,5 +251,5 @@ impl fmt::Debug for File {
     }
 }
 
-/// Number of bytes of a file that are read at a time.
+/// Number of bytes that one read of a file asks for.
 const PIECE: usize = 64 * 1024;

@@ -18,17 +18,17 @@ use crate::pool::{NotGranted, Wait};
 use crate::time;
 use crate::timer::{RuntimeGone, Timer};
 
-/// How a wait ended.
+/// The outcome of a wait for a connection.
 enum Waited {
     Granted(Lease),
     Refused(NotGranted),
-    /// The limit has passed. Holds the wait, from which the error is made.
+    /// The limit has passed. The error is made from the wait.
     TimedOut(Wait),
     /// The runtime has no timers.
     NoTimers,
 }
 
-/// The timeout that passes first and then ends the wait.
+/// The timeout that passes first and that ends the wait.
 #[derive(Clone, Copy)]
 struct Limit {
     at: Instant,
@@ -44,11 +44,11 @@ enum LimitedBy {
 }
 
 impl Attempts<'_> {
-    /// Waits for the connection that the pool hands over.
+    /// Waits for a connection from the pool and returns it.
     ///
     /// # Errors
     ///
-    /// When the dial that this attempt waited for failed, a timeout has passed, or the pool was shut down.
+    /// If the dial that this attempt waited for failed, if a timeout has passed, or if the pool was shut down.
     pub(super) async fn wait(&self, wait: Wait, exchange: &mut Exchange) -> Result<Lease> {
         exchange.trace().waits();
         // The limits count from the start of the attempt, so that the replacement of a dead connection does not extend
@@ -87,8 +87,8 @@ impl Attempts<'_> {
         earliest.unwrap_or_else(|| limit(NEVER, LimitedBy::Acquire))
     }
 
-    /// Waits until `at`. The pool takes a granted connection back if this future is not polled for a while. The wait
-    /// then goes on at the same place in the queue.
+    /// Waits for a connection until `at`. If this future holds a granted connection and is not polled for a while, the
+    /// pool takes that connection back, and the wait continues at the same position in the queue.
     async fn wait_until(&self, at: Instant, mut wait: Wait) -> Result<Waited> {
         let mut timer = Timer::default();
         let waited = loop {
@@ -114,8 +114,8 @@ impl Attempts<'_> {
                 Err(Err(RuntimeGone)) => break Waited::NoTimers,
             }
         };
-        // The timer drops the caller's waker. If that panics, `waited` is dropped as a local. As the function's result it would
-        // leak.
+        // The timer drops the caller's waker, and this drop may panic. `waited` is a local at this point, so that the
+        // panic drops `waited`. As the result of the function, `waited` would leak.
         drop(timer);
         Ok(waited)
     }

@@ -1,5 +1,5 @@
-//! The attempts of a request to one URL. Each attempt is one try on one connection, in named steps. [`Attempts`] keeps
-//! the state that later attempts need.
+//! The attempts of a request to one URL. Each attempt tries the request on one connection, in named steps. [`Attempts`]
+//! holds the state that later attempts need.
 //!
 //! [`Call::run`] calls the steps in their order: [`prepare`](Attempts::prepare), [`acquire`](Attempts::acquire),
 //! [`exchange`](Attempts::exchange), [`finish`](Attempts::finish). This module decides nothing about resending.
@@ -34,21 +34,21 @@ pub(super) struct Attempts<'a> {
     pub(super) route: RouteRef<'a>,
     names: Names<'a>,
     is_idempotent: bool,
-    /// Longest time for which a connection may have been idle, if the request must not be sent twice.
+    /// Longest time for which a connection may have been idle. Set only for a request that must not be sent twice.
     pub(super) fresh: Option<Duration>,
     /// Whether the request says `Connection: close`.
     closes: bool,
     /// Length of content, in bytes, from which the request gets an expectation.
     expect_above: Option<u64>,
-    /// Whether the request was repeated.
+    /// Whether the request was sent again.
     is_repeated: bool,
-    /// Whether the server answered 417 in HTTP/1.0. The request is then prepared as for an HTTP/1.0 server.
+    /// Whether the server answered 417 in HTTP/1.0. If it did, the request is prepared as for an HTTP/1.0 server.
     as_http10: bool,
-    /// Wait of the next attempt. The wait keeps the place of the closed connection in the pool for that attempt.
+    /// Wait of the next attempt. This wait reserves the place of the closed connection in the pool for that attempt.
     waiting: Option<Wait>,
 }
 
-/// How the exchange of an attempt ended.
+/// The outcome of an attempt's exchange.
 pub(super) enum Outcome {
     /// The response head came.
     Answered(ResponseHead),
@@ -60,14 +60,14 @@ pub(super) enum Outcome {
     Failed(Error),
 }
 
-/// What follows an attempt.
+/// The step that follows an attempt.
 #[allow(clippy::large_enum_variant, reason = "it is taken apart at once")]
 pub(super) enum Finished {
-    /// The request is sent again, by another attempt.
+    /// Another attempt sends the request again.
     Resend,
     /// The response is complete, and its connection was given back or closed.
     Complete(Response),
-    /// More content follows `ready`. The exchange reads it.
+    /// The content continues after `ready`, and the exchange reads it.
     Open {
         head: Box<Head>,
         ready: Bytes,
@@ -95,7 +95,7 @@ impl<'a> Attempts<'a> {
         }
     }
 
-    /// Begins the request's trace, and returns the exchange that all attempts share.
+    /// Begins the request's trace. Returns the exchange that all attempts share.
     #[inline]
     pub(super) fn open(&self, body: Body) -> Exchange {
         let Call { env, method, uri, settings, .. } = &self.call;
@@ -111,16 +111,16 @@ impl<'a> Attempts<'a> {
         Exchange::new(Upload::new(body), env.exchange, timeouts, deadline, trace)
     }
 
-    /// Encodes the request head. For a server that speaks HTTP/1.0, reads a body of unknown length into memory first.
+    /// Encodes the request head. For a server that speaks HTTP/1.0, first reads a body of unknown length into memory.
     ///
     /// # Errors
     ///
-    /// When the request cannot be sent.
+    /// If the request cannot be sent.
     #[inline]
     pub(super) async fn prepare(&mut self, exchange: &mut Exchange) -> Result<()> {
         let Self { call: Call { env, headers, .. }, route, as_http10, .. } = self;
         let began = exchange.trace().attempt_started();
-        // Asked for each attempt, because an earlier one may have learned the server's version.
+        // The memory is asked in each attempt, because an earlier attempt may have learned the server's version.
         let is_http10 = || *as_http10 || env.http10.contains(env.pool.key(*route), began);
         if http10::announce(headers, exchange.upload(), self.expect_above, is_http10) {
             let (total, write) = (exchange.deadline(), exchange.write_timeout());
@@ -137,11 +137,11 @@ impl<'a> Attempts<'a> {
         exchange.prepare(head).map_err(|error| exchange.error(error))
     }
 
-    /// Takes an idle connection from the pool, or waits for one.
+    /// Takes an idle connection from the pool or waits for a connection, and attaches it to the exchange.
     ///
     /// # Errors
     ///
-    /// When the pool refuses the request, or the wait for a connection fails.
+    /// If the pool refuses the request, or if the wait for a connection fails.
     #[inline]
     pub(super) async fn acquire(&mut self, exchange: &mut Exchange) -> Result<()> {
         let began = exchange.trace().attempt_started();
@@ -160,7 +160,8 @@ impl<'a> Attempts<'a> {
         acquired.map_err(|error| exchange.error(error))
     }
 
-    /// Sends the request and waits for the response head. Connections that are found dead before the first write are replaced.
+    /// Sends the request and waits for the response head. Replaces connections that are found dead before the first
+    /// write.
     #[inline]
     pub(super) async fn exchange(&mut self, exchange: &mut Exchange) -> Outcome {
         let informed = self.call.env.request.on_informational.as_ref().map(|hook| &*hook.0);
@@ -180,8 +181,8 @@ impl<'a> Attempts<'a> {
         }
     }
 
-    /// Closes a connection that was found dead, and attaches another one. Nothing was written, so that the encoded head
-    /// and pieces of the body can be sent on the new connection.
+    /// Closes a connection that was found dead, and attaches another connection. Nothing was written, so that the
+    /// encoded head and the pieces of the body can be sent on the new connection.
     async fn replace(&self, dead: Lease, reason: DropReason, exchange: &mut Exchange) -> Result<()> {
         match dead.replace(reason, self.fresh) {
             Ok(lease) => {
@@ -192,7 +193,7 @@ impl<'a> Attempts<'a> {
         }
     }
 
-    /// Waits for a connection, and attaches it.
+    /// Waits for a connection and attaches it to the exchange.
     async fn attach_granted(&self, wait: Wait, exchange: &mut Exchange) -> Result<()> {
         // Boxed because most requests do not wait: keeps the request future small.
         let lease = Box::pin(self.wait(wait, exchange)).await?;
@@ -282,8 +283,8 @@ impl<'a> Attempts<'a> {
         self.waiting = Some(dead.redial(reason, why));
     }
 
-    /// Makes the response. Takes the content that came with the head. If that is all of the content, gives the
-    /// connection back.
+    /// Makes the response and takes the content that came with the head. If this content is all of the content, gives
+    /// the connection back.
     #[inline]
     fn answer(&self, received: ResponseHead, exchange: &mut Exchange) -> Finished {
         exchange.set_answered();

@@ -1,6 +1,6 @@
-//! The request head: the fields that a client adds to every request, and the parts that the codec asks for.
+//! The request head: the fields that a client adds to every request, and the parts that the codec needs.
 //!
-//! This module does no I/O. Invariant: a field that the caller has set is never replaced.
+//! This module does no I/O. Invariant: the client never replaces a field that the caller has set.
 
 use std::borrow::Cow;
 
@@ -18,7 +18,7 @@ impl Call<'_> {
     ///
     /// # Errors
     ///
-    /// When the request has too many fields or trailers.
+    /// If the request has too many fields or trailers.
     pub(super) fn complete(&mut self, body: &Body) -> Result<()> {
         if body.has_too_many_trailers() {
             return Err(Error::request("the request has too many trailers"));
@@ -26,8 +26,8 @@ impl Call<'_> {
         let defaults = &self.env.request.default_headers;
         let is_empty = matches!(body.length(), BodyLength::None | BodyLength::Known(0));
         for name in defaults.keys() {
-            // A default `Expect` is not added to a request without content, because no content would wait for the
-            // server.
+            // The default `Expect` is not added to a request without content, because such a request has no content to
+            // hold back.
             if has(self.headers, name) || (*name == EXPECT && is_empty) {
                 continue;
             }

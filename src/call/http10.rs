@@ -1,8 +1,8 @@
-//! Servers that speak HTTP/1.0, which understand neither chunks nor expectations. This module remembers them and
-//! prepares the requests for them.
+//! Servers that speak HTTP/1.0, which understand neither chunks nor expectations. This module remembers these servers
+//! and prepares requests for them.
 //!
-//! This module writes nothing to a connection. Invariant: a server that was seen to speak HTTP/1.0 gets no chunks and
-//! no expectation.
+//! This module writes nothing to a connection. Invariant: a server that was seen to speak HTTP/1.0 gets neither chunks
+//! nor an expectation.
 
 mod memory;
 
@@ -26,7 +26,7 @@ use crate::exchange::timeout::Deadline;
 use crate::time;
 use crate::timer::{RuntimeGone, Timer};
 
-/// The servers that were seen to speak HTTP/1.0, each known by the keyed hash of its origin.
+/// The servers that were seen to speak HTTP/1.0. Each server is known by the keyed hash of its origin.
 #[derive(Debug, Default)]
 pub(super) struct Http10Servers {
     memory: Mutex<Memory>,
@@ -35,8 +35,8 @@ pub(super) struct Http10Servers {
 }
 
 impl Http10Servers {
-    /// Whether a response of this version changes nothing: the version is HTTP/1.1, and no server is known to speak
-    /// HTTP/1.0.
+    /// Whether a response of this version changes nothing. This is so if the version is HTTP/1.1 and no server is known
+    /// to speak HTTP/1.0.
     #[inline]
     pub(super) fn is_usual(&self, version: Version) -> bool {
         version != Version::HTTP_10 && !self.is_any.load(Ordering::Relaxed)
@@ -79,11 +79,11 @@ impl Http10Servers {
     }
 
     /// Reads a body of unknown length into memory, for a server that needs the length before the content. The write
-    /// timeout `after` limits the time for this, because nothing of the request is written meanwhile.
+    /// timeout `after` limits the time of this step, because nothing of the request is written during it.
     ///
     /// # Errors
     ///
-    /// When the body fails, is too large, has trailers, or does not end in time.
+    /// If the body fails, is too large, has trailers, or does not end in time.
     pub(super) async fn gather(
         &self,
         origin: u64,
@@ -139,9 +139,9 @@ fn out_of_time(deadline: Deadline, is_total: bool) -> Error {
     Error::timeout(Phase::Send, deadline.after, message)
 }
 
-/// Prepares the fields that announce the request's body: chunks, expectation and trailers. Returns whether the body has
-/// to be read into memory before the head is encoded. `expect_above` is the length of content from which the request
-/// gets an expectation. `is_http10` tells whether the server speaks HTTP/1.0, and is called only if the answer makes a
+/// Prepares the fields that announce the request's body: chunks, expectation and trailers. Returns whether the body
+/// must be read into memory before the head is encoded. `expect_above` is the length of content from which the request
+/// gets an expectation. `is_http10` tells whether the server speaks HTTP/1.0. It is called only if its answer makes a
 /// difference.
 ///
 /// > A client MUST NOT send a request containing Transfer-Encoding unless it knows the server will handle HTTP/1.1
@@ -184,7 +184,7 @@ fn announce_http10(headers: &mut HeaderMap, upload: &Upload, is_coded: bool, has
     headers.remove(EXPECT);
     let codings = headers.get(TRANSFER_ENCODING);
     let is_chunked = codings.is_some_and(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
-    // The codec refuses fields that contradict each other, whatever the server speaks.
+    // The codec refuses fields that contradict each other, whichever version the server speaks.
     if has_length || (is_coded && !is_chunked) {
         return false;
     }
@@ -196,12 +196,12 @@ fn announce_http10(headers: &mut HeaderMap, upload: &Upload, is_coded: bool, has
     true
 }
 
-/// Guard of a body that is being gathered. If the guard is dropped before the body is complete, it forgets that the
-/// origin speaks HTTP/1.0. The reason is that a request that is never sent cannot learn a new version. The next request
-/// is sent as to an HTTP/1.1 server, and learns the version again.
+/// Guard of a body that is being read into memory. If the guard is dropped before the body is complete, the client
+/// forgets that the origin speaks HTTP/1.0, because a request that is never sent cannot learn a new version. The next
+/// request is sent as to an HTTP/1.1 server, and learns the version again.
 struct Doubt<'a> {
     servers: &'a Http10Servers,
-    /// `None` once the body was gathered.
+    /// Keyed hash of the origin, or `None` once the body is in memory.
     origin: Option<u64>,
 }
 

@@ -1,16 +1,17 @@
 //! One call, from a verb of the client to its response: everything between [`Client`](crate::Client) and a connection.
 //!
-//! [`Call::run`] is the fixed order of layers. Each layer has a file of its own, and each decision that needs no I/O is a pure
-//! function there:
+//! [`Call::run`] is the fixed order of layers. Each layer has a file of its own, in which every decision that needs no
+//! I/O is a pure function:
 //!
 //! - `head.rs` completes the request head with the client's default fields.
 //! - `attempt.rs` tries the request on one connection, step by step. `acquire.rs` waits for that connection.
 //! - `resend.rs` decides after each attempt whether the request is sent again.
 //! - `http10.rs` remembers the servers that speak HTTP/1.0, and prepares requests for them.
 //!
-//! Layers to come have their places too. `cookie.rs` and `auth.rs` complete the head of each hop. `redirect.rs` decides after
-//! the attempts of a hop whether another hop follows; the exchange still holds the request's body then, and
-//! [`Exchange::restart`](crate::exchange::Exchange::restart) replays it. `decompress.rs` wraps the body of the last response.
+//! Layers that are still to be written have fixed positions. `cookie.rs` and `auth.rs` will complete the head of each
+//! hop. `redirect.rs` will decide after the attempts of a hop whether another hop follows. The exchange still holds the
+//! request's body at this point, and [`Exchange::restart`](crate::exchange::Exchange::restart) replays the body.
+//! `decompress.rs` will wrap the body of the last response.
 //!
 //! Invariants: a request is sent again only if `resend.rs` says so. Every connection that is taken from the pool goes back to
 //! the pool, or is closed, on every path.
@@ -41,8 +42,8 @@ use crate::response::Response;
 pub(crate) struct Environment {
     pub(crate) pool: Pool,
     exchange: ExchangeConfig,
-    /// Timeouts of a request that sets none itself. The first entry is for a request without a total timeout, the
-    /// second for a request with one.
+    /// Timeouts of a request that sets no timeout itself. The entry at index 0 is for a request without a total
+    /// timeout, and the entry at index 1 is for a request with a total timeout.
     timeouts: [Timeouts; 2],
     request: RequestConfig,
     http10: Http10Servers,
@@ -55,7 +56,7 @@ impl Environment {
     }
 }
 
-/// A request on its way. The URI is only borrowed, because the caller moves it into the response afterwards.
+/// A request that is being sent. The URI is only borrowed, because the caller later moves it into the response.
 #[derive(Debug)]
 pub(crate) struct Call<'a> {
     pub(crate) env: &'a Environment,
@@ -70,7 +71,7 @@ impl Call<'_> {
     ///
     /// # Errors
     ///
-    /// When a layer fails. The caller adds the request's URI to the error.
+    /// If a layer fails. The caller adds the request's URI to the error.
     #[inline]
     pub(crate) async fn run(mut self, body: Body) -> Result<Response> {
         self.complete(&body)?;

@@ -1,18 +1,19 @@
-//! Whether a request is sent again after an attempt: one pure function, one table.
+//! The decision whether a request is sent again after an attempt, as one pure function and one table.
 //!
-//! A request is sent again for two reasons. First, a server may close an idle connection at the very moment at which a
-//! request is sent on it. The server has then never seen that request, as far as anyone can tell. Sending the request
-//! again makes reuse safe, and is not a retry policy. Second, a server may refuse an expectation with a 417. The
-//! request is then sent without the expectation.
+//! A request is sent again for two reasons. The first reason is that a server may close an idle connection at the very
+//! moment at which a request is sent on this connection. As far as anyone can tell, the server has never seen the
+//! request. Sending the request again makes reuse safe, and is not a retry policy. The second reason is that a server
+//! may refuse an expectation with a 417. The request is sent again without the expectation.
 //!
-//! This module knows nothing of sockets. Invariants: a request on a new connection is never repeated. A request that
-//! the server may have acted on is only repeated if that does no harm. A request is repeated once.
+//! This module knows nothing of sockets. Invariants: [`Decision::Repeat`] never follows an attempt on a new connection.
+//! A request on which the server may have acted is repeated only if the repetition does no harm. A request is repeated
+//! at most once.
 
 use http::{HeaderMap, Method};
 
 use crate::error::Written;
 
-/// How an attempt ended.
+/// The end of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     /// The connection was closed or reset. Neither a close nor a reset tells whether the server acted on the request.
@@ -37,17 +38,17 @@ pub(crate) enum End {
     Failed,
 }
 
-/// Everything about an attempt on which the decision depends.
+/// All facts about an attempt on which the decision depends.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Facts {
     pub(crate) end: End,
-    /// Whether the connection had been used or idle before.
+    /// Whether the connection had been used or idle before the attempt.
     pub(crate) is_reused: bool,
-    /// Whether the request was repeated before.
+    /// Whether the request was sent again before this attempt.
     pub(crate) is_repeated: bool,
     /// How much of the request was written.
     pub(crate) written: Written,
-    /// Whether a byte of a response was seen. An interim response counts too.
+    /// Whether a byte of a response was seen. A byte of an interim response also counts.
     pub(crate) is_answered: bool,
     /// Whether the body can be sent from its start again.
     pub(crate) is_replayable: bool,
@@ -55,15 +56,15 @@ pub(crate) struct Facts {
     pub(crate) is_idempotent: bool,
 }
 
-/// What follows an attempt.
+/// The decision about the request after an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Decision {
     /// The attempt decides the call: its response or its error goes to the caller.
     Done,
     /// The request is sent again as it is.
     Repeat,
-    /// The request is sent again without its expectation. If `as_http10`, the request is then prepared as for a server
-    /// that speaks HTTP/1.0.
+    /// The request is sent again without its expectation. If `as_http10` is true, the request is prepared as for a
+    /// server that speaks HTTP/1.0.
     WithoutExpectation { as_http10: bool },
 }
 
@@ -73,8 +74,8 @@ pub(crate) fn decide(facts: &Facts) -> Decision {
     match facts.end {
         // > A client that receives a 417 (Expectation Failed) status code in response to a request containing a
         // > 100-continue expectation SHOULD repeat that request without a 100-continue expectation
-        // <https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1>. If content was sent, only an idempotent request is
-        // repeated, because the server may have acted on that content.
+        // <https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1>. If content was sent, the request is repeated only if
+        // it is idempotent, because the server may have acted on that content.
         End::ExpectationFailed { is_expected: true, is_head_alone, is_http10 }
             if facts.is_replayable && (facts.is_idempotent || is_head_alone) =>
         {
@@ -98,8 +99,8 @@ fn is_repeated_after(facts: &Facts) -> bool {
     }
 }
 
-/// Whether sending the request twice has the effect of sending it once: by its method
-/// (<https://www.rfc-editor.org/rfc/rfc9110#section-9.2.2>), or by an `Idempotency-Key`.
+/// Whether sending the request twice has the effect of sending it once. This follows from the method
+/// (<https://www.rfc-editor.org/rfc/rfc9110#section-9.2.2>) or from an `Idempotency-Key` field.
 pub(crate) fn is_idempotent(method: &Method, headers: &HeaderMap) -> bool {
     method.is_idempotent() || headers.contains_key("idempotency-key")
 }
@@ -110,7 +111,7 @@ mod tests {
 
     const BOOLS: [bool; 2] = [false, true];
 
-    /// All ends: 417 in each of its 8 forms, and 5 others.
+    /// Returns all ends of an attempt: a 417 in each of its 8 forms, and the 5 other ends.
     fn ends() -> Vec<End> {
         let mut ends = vec![End::Lost, End::Premature, End::RequestTimeout, End::Answered, End::Failed];
         for is_expected in BOOLS {

@@ -1,4 +1,4 @@
-//! Settings of calls: those of a client, and those of one request.
+//! Settings of calls: the settings of a client and the settings of one request.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,7 +10,8 @@ use crate::codec::shown::{FieldNames, WithoutUser};
 use crate::exchange::OnInformational;
 use crate::exchange::timeout::{Chosen, Setting};
 
-/// The settings that hold for every call of a client, apart from those of its pool, dialer and exchanges.
+/// The settings that apply to every call of a client, apart from the settings of the client's pool, dialer and
+/// exchanges.
 #[derive(Clone)]
 pub(crate) struct RequestConfig {
     pub(crate) default_headers: HeaderMap,
@@ -20,7 +21,7 @@ pub(crate) struct RequestConfig {
     /// Length of content, in bytes, from which a request says `Expect: 100-continue`.
     pub(crate) expect_continue_above: Option<u64>,
     pub(crate) on_informational: Option<Informed>,
-    /// Whether every request says `Connection: close`, because no connection is kept.
+    /// Whether every request says `Connection: close`, because the client keeps no connection.
     pub(crate) closes: bool,
 }
 
@@ -51,7 +52,7 @@ impl fmt::Debug for RequestConfig {
     }
 }
 
-/// The caller's hook for interim responses.
+/// Function of the caller that gets each interim response.
 #[derive(Clone)]
 pub(crate) struct Informed(pub(crate) Arc<OnInformational>);
 
@@ -74,8 +75,8 @@ pub(crate) struct Settings {
 
 /// The form of a request's target, <https://www.rfc-editor.org/rfc/rfc9112#section-3.2>.
 ///
-/// By default, CONNECT has the authority form of its URL, and every other method the origin form. A request for
-/// [`Client::execute`](crate::Client::execute) may carry its target form among its extensions.
+/// By default, CONNECT has the authority form, and every other method has the origin form. A request for
+/// [`Client::execute`](crate::Client::execute) may have a target form among its extensions.
 #[derive(Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RequestTarget {
@@ -85,13 +86,13 @@ pub enum RequestTarget {
     Absolute,
     /// `*`, for the server as a whole. Only OPTIONS can have this form.
     Asterisk,
-    /// `host:port`, for the destination of the tunnel that CONNECT asks a proxy for. This destination replaces the host
-    /// and port of the URL, also in the Host field. Only CONNECT can have this form.
+    /// `host:port`, for the destination of the tunnel that CONNECT requests from a proxy. This destination replaces the
+    /// host and port of the URL. It also replaces them in the Host field. Only CONNECT can have this form.
     Authority(String),
 }
 
 impl fmt::Debug for RequestTarget {
-    /// Writes the target without user and password.
+    /// Writes the target without its user and password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Origin => f.write_str("Origin"),

@@ -1,7 +1,7 @@
 //! The chunked transfer coding: a decoder, and the line that an encoder writes before each chunk.
 //!
-//! This module knows neither heads nor connections, and copies no data. Invariants: every byte of framing is checked,
-//! and checked only once, however the input is split; nothing is allocated for a size that was only announced.
+//! This module knows neither heads nor connections, and copies no data. Invariants: every byte of framing is checked
+//! exactly once, however the input is split. Nothing is allocated for a size that the server only announced.
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::HeaderMap;
@@ -11,7 +11,7 @@ use super::grammar::{hex_digit, is_token_byte};
 use super::head::{Scan, parse_trailers};
 use super::limits::Limits;
 
-/// The decoder. Its state says what the next byte must be:
+/// The decoder of one body. Its state says what the next byte must be:
 ///
 /// ```text
 ///          +--------------------------------------------------------------+
@@ -23,23 +23,23 @@ use super::limits::Limits;
 #[derive(Debug)]
 pub(super) struct ChunkDecoder {
     state: State,
-    /// Number of bytes on the current chunk-size line besides the first sixteen digits of the size.
+    /// Number of bytes on the current chunk-size line, apart from the first sixteen digits of the size.
     line: u32,
     /// Number of bytes that `line` has counted over all chunk-size lines so far, minus the number of content bytes
     /// received.
     extensions: i64,
-    /// Whether a departure from the grammar was accepted.
+    /// Whether the decoder has accepted a departure from the grammar.
     lenient: bool,
 }
 
 #[derive(Debug)]
 enum State {
-    /// Reading the digits of a chunk size. `digits` counts up to [`MAX_SIZE_DIGITS`], leading zeros included.
+    /// The digits of a chunk size are being read. `digits` counts up to [`MAX_SIZE_DIGITS`], leading zeros included.
     Size {
         digits: u8,
         size: u64,
     },
-    /// Reading whitespace after the size. Unless an extension follows, the whitespace is a departure from the grammar.
+    /// Whitespace after the size is being read. Unless an extension follows, the whitespace departs from the grammar.
     AfterSize {
         size: u64,
     },
@@ -60,7 +60,7 @@ enum State {
     Done,
 }
 
-/// The part of a chunk extension that the last byte belongs to. A gap is whitespace after a part.
+/// The part of a chunk extension to which the last byte belongs. A gap is whitespace after a part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
     Semicolon,
@@ -83,7 +83,7 @@ enum Part {
 #[derive(Debug)]
 pub(super) enum Piece {
     Data(Bytes),
-    /// The end of the body. Holds the trailers with allowed names, if there are any.
+    /// The end of the body, with the trailers that have allowed names, or `None` if there are no such trailers.
     End(Option<HeaderMap>),
 }
 
@@ -92,12 +92,12 @@ impl ChunkDecoder {
         Self { state: State::START, line: 0, extensions: 0, lenient: false }
     }
 
-    /// Whether a departure from the grammar was accepted.
+    /// Whether the decoder has accepted a departure from the grammar.
     pub(super) fn is_lenient(&self) -> bool {
         self.lenient
     }
 
-    /// Returns the next piece, or `None` if more bytes are needed. Removes from `buf` the framing that it has read.
+    /// Returns the next piece, or `None` if the decoder needs more bytes. Removes from `buf` the framing that was read.
     pub(super) fn decode(
         &mut self,
         buf: &mut BytesMut,
@@ -133,7 +133,7 @@ impl ChunkDecoder {
         }
     }
 
-    /// Reads framing until data, trailers or the end of the input, and returns its number of bytes.
+    /// Reads framing until data, trailers or the end of the input. Returns the number of bytes that were read.
     fn skip_framing(&mut self, bytes: &[u8], limits: &Limits) -> Result<usize, ProtocolError> {
         for (index, &byte) in bytes.iter().enumerate() {
             self.state = match self.state {
@@ -186,7 +186,8 @@ impl ChunkDecoder {
                         (_, None) => return Err(ProtocolError::BadChunkExtension),
                     }
                 }
-                // A bare CR or LF never ends a line here, because a proxy that reads it differently would see other chunks.
+                // A bare CR or LF never ends a line here, because a proxy that treats the bare byte in another way
+                // would see other chunks.
                 State::SizeLf { .. } if byte != b'\n' => return Err(ProtocolError::BadChunkLine),
                 State::SizeLf { size: 0 } => State::Trailers(Scan::trailers()),
                 State::SizeLf { size } => State::Data { remaining: size },
@@ -202,7 +203,7 @@ impl ChunkDecoder {
         Ok(bytes.len())
     }
 
-    /// Counts one byte against the limits of chunk-size lines.
+    /// Counts one byte against the limits of chunk-size lines. Returns `next`, or an error if a limit is reached.
     fn extend(&mut self, next: State, limits: &Limits) -> Result<State, ProtocolError> {
         // Each byte of content allows one more byte of extensions, because a server that signs its chunks sends an
         // extension with each chunk.
@@ -234,13 +235,13 @@ impl State {
 }
 
 impl Part {
-    /// Returns the part that the next byte belongs to, or `None` if the byte is not allowed here.
+    /// Returns the part to which the next byte belongs, or `None` if the grammar does not allow the byte at this point.
     ///
     /// > chunk-ext-name = token, chunk-ext-val = token / quoted-string
     ///
-    /// <https://www.rfc-editor.org/rfc/rfc9112#section-7.1.1>. A missing name or value is accepted here, because it
-    /// cannot hide other bytes. The caller checks whether the limits allow it. Quotes that do not close, and whitespace
-    /// at the end, are refused, because they could hide other bytes.
+    /// <https://www.rfc-editor.org/rfc/rfc9112#section-7.1.1>. This method accepts a missing name or value, because an
+    /// absent name or value cannot hide other bytes. The caller checks whether the limits allow the gap. The decoder
+    /// refuses quotes that do not close, and whitespace at the end of the line, because they could hide other bytes.
     fn next(self, byte: u8) -> Option<Self> {
         Some(match (self, byte) {
             (Self::Quoted, b'"') => Self::Quote,
@@ -284,8 +285,8 @@ pub(super) fn take(buf: &mut BytesMut, remaining: &mut u64) -> Bytes {
     buf.split_to(length).freeze()
 }
 
-/// Appends the line before a chunk's data. CRLF must follow the data. `len` must be above zero, because a chunk of zero
-/// bytes ends the body.
+/// Appends the line that stands before a chunk's data. The caller must write CRLF after the data. `len` must be above
+/// zero, because a chunk of zero bytes ends the body.
 pub(super) fn encode_chunk_start(len: usize, dst: &mut BytesMut) {
     let mut line = [0; usize::BITS as usize / 4 + 2];
     let mut start = line.len() - 2;
@@ -309,10 +310,10 @@ const MAX_SIZE_DIGITS: u8 = 16;
 mod tests {
     use super::*;
 
-    /// Data, trailers once the body has ended, and the undecoded rest.
+    /// The data, the trailers once the body has ended, and the bytes that were not decoded.
     type Decoded = (Vec<u8>, Option<Option<HeaderMap>>, Vec<u8>);
 
-    /// Decodes in pieces of at most `step` bytes.
+    /// Passes `wire` to a decoder, at most `step` bytes at a time, and returns the decoded parts.
     fn run(wire: &[u8], step: usize, limits: &Limits) -> Result<Decoded, ProtocolError> {
         let (mut decoder, mut buf, mut data, mut end) =
             (ChunkDecoder::new(), BytesMut::new(), Vec::new(), None);
@@ -494,8 +495,8 @@ mod tests {
         let limits =
             Limits { chunk_extensions: 6, chunk_line: 5, trailers: 12, fields: 2, ..Limits::default() };
         for (wire, expected) in [
-            // The limit is six bytes plus the one byte of content received. The first line takes three bytes, and the
-            // second line may take four.
+            // The limit is six bytes, plus one byte for the content received. The first line takes three bytes, so that
+            // the second line may take four bytes.
             ("1;ab\r\nx\r\n0;abc\r\n\r\n", None),
             ("1;ab\r\nx\r\n0;abcd\r\n\r\n", Some(ProtocolError::ChunkExtensionsTooLarge)),
             ("3;abc\r\nxyz\r\n0;abcd\r\n\r\n", None),

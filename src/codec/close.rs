@@ -1,7 +1,7 @@
-//! Why a connection must be closed after an exchange instead of being used again.
+//! The reasons to close a connection after an exchange instead of using the connection again.
 //!
-//! A reason is not an error: the exchange may have succeeded. This module does not know how the reasons are found.
-//! Invariant: a reason that was put into [`CloseReasons`] is never taken out.
+//! A reason is not an error, because the exchange may have succeeded. This module does not know how the reasons are
+//! found. Invariant: a reason that was put into [`CloseReasons`] is never taken out.
 
 use std::fmt;
 
@@ -21,8 +21,9 @@ pub enum CloseReason {
     CloseDelimited,
     /// An HTTP/1.0 response used Transfer-Encoding, which HTTP/1.0 does not have.
     Http10TransferEncoding,
-    /// The framing of the response departed from the grammar in a way that [`Leniency`](super::Leniency) allows. Also
-    /// added if the response has no body, but its head has framing fields that no such response may have.
+    /// The framing of the response departed from the grammar in a way that [`Leniency`](super::Leniency) allows. The
+    /// codec also adds this reason if the response has no body, but its head has framing fields that no such response
+    /// may have.
     Lenient,
     /// Bytes arrived after the end of the response.
     Surplus,
@@ -84,12 +85,12 @@ impl fmt::Display for CloseReason {
     }
 }
 
-/// A set of [`CloseReason`]s. If it is empty, the connection may be used again.
+/// A set of [`CloseReason`]s. If the set is empty, the connection may be used again.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct CloseReasons(u32);
 
 impl CloseReasons {
-    /// Adds a reason. Adding it twice has no further effect.
+    /// Adds a reason. Adding the same reason twice has no further effect.
     pub fn insert(&mut self, reason: CloseReason) {
         self.0 |= reason.bit();
     }

@@ -1,6 +1,6 @@
-//! Checks a request head and writes it.
+//! This module checks a request head and writes it.
 //!
-//! This module knows neither the connection nor the response. Invariant: whatever the caller passed, either one
+//! This module knows neither the connection nor the response. Invariant: for any arguments of the caller, either one
 //! well-framed head is written, or an error is returned and nothing is written.
 
 use bytes::{BufMut, BytesMut};
@@ -15,7 +15,7 @@ use super::target::is_host;
 use super::trailers;
 use super::upgrade::Offer;
 
-/// What the machine needs to know about a head that was written.
+/// The facts about a written head that the machine needs.
 #[derive(Debug)]
 pub(super) struct Encoded {
     /// Announced length of the body, with the caller's framing fields taken into account.
@@ -46,7 +46,7 @@ pub(super) fn encode(request: &RequestHead<'_>, dst: &mut BytesMut) -> Result<En
         }
     };
 
-    // The request line and all ordinary fields are counted first and then copied into room that was reserved once.
+    // The size of the request line and of all ordinary fields is counted first, so that one reservation suffices.
     let target_size: usize = target.iter().map(|part| part.len()).sum();
     let size = method.len() + 1 + target_size + BEFORE_HOST.len() + host.len() + CRLF.len() + fields.size;
     let unannounced = || trailers::unannounced(request.known_trailers(), request.headers);
@@ -78,11 +78,11 @@ pub(super) fn encode(request: &RequestHead<'_>, dst: &mut BytesMut) -> Result<En
     })
 }
 
-/// Returns the value of the Host field.
+/// Checks the Host field and returns its value.
 #[inline]
 fn checked_host<'a>(request: &RequestHead<'a>, fields: &Fields<'a>) -> Result<&'a [u8], Misuse> {
     let host = fields.host.or(request.host).ok_or(Misuse::NoHost)?;
-    // An empty Host belongs to a target without an authority.
+    // An empty Host is right only for a target without an authority.
     let is_missing = host.is_empty() && request.host.is_some_and(|host| !host.is_empty());
     if is_missing || !(host.is_empty() || is_host(host)) {
         return Err(Misuse::BadHost);
@@ -90,7 +90,7 @@ fn checked_host<'a>(request: &RequestHead<'a>, fields: &Fields<'a>) -> Result<&'
     // > If the target URI includes an authority component, then a client MUST send a field value for Host that is
     // > identical to that authority component, excluding any userinfo
     // <https://www.rfc-editor.org/rfc/rfc9112#section-3.2>. A target in the absolute or authority form shows the server
-    // both values.
+    // the host a second time.
     if let Some(host) = fields.host
         && let Some(authority) = request.target.authority()
         && !host.eq_ignore_ascii_case(authority)
@@ -100,7 +100,7 @@ fn checked_host<'a>(request: &RequestHead<'a>, fields: &Fields<'a>) -> Result<&'
     Ok(host)
 }
 
-/// Writes the request line, the Host field and all fields that are written as they are. They fill `room`.
+/// Writes the request line, the Host field and all fields that are sent unchanged. These bytes fill `room` completely.
 #[inline]
 fn put_ordinary(request: &RequestHead<'_>, target: [&[u8]; 5], host: &[u8], room: &mut [u8]) {
     let mut head = Room(room);
@@ -139,7 +139,8 @@ fn body_length(request: &RequestHead<'_>, fields: &Fields<'_>) -> Result<BodyLen
         (body, _) => body,
     };
     // > A client MUST NOT send content in a TRACE request.
-    // <https://www.rfc-editor.org/rfc/rfc9110#section-9.3.8>. Content after CONNECT would be taken for the tunnel's bytes.
+    // <https://www.rfc-editor.org/rfc/rfc9110#section-9.3.8>. A server would take content after CONNECT for bytes of
+    // the tunnel.
     let is_empty = matches!(body, BodyLength::None | BodyLength::Known(0));
     if !is_empty && matches!(*request.method, Method::TRACE | Method::CONNECT) {
         return Err(Misuse::BodyNotAllowed);
@@ -147,7 +148,7 @@ fn body_length(request: &RequestHead<'_>, fields: &Fields<'_>) -> Result<BodyLen
     Ok(body)
 }
 
-/// What the head says about the body's length.
+/// The statement of the head about the body's length.
 enum Announcement {
     Nothing,
     Length(u64),
@@ -175,7 +176,7 @@ fn announced(method: &Method, body: BodyLength, fields: &Fields<'_>) -> Announce
     }
 }
 
-/// Reserved room that has not been written yet.
+/// Reserved bytes that have not been written yet.
 struct Room<'a>(&'a mut [u8]);
 
 impl Room<'_> {

@@ -1,6 +1,7 @@
 //! Tables of request heads and uploads: the bytes that are written, and the heads that are refused.
 //!
-//! Rules of single fields are in `fields_tests`. Invariant: a refused head changes neither the buffer nor the machine.
+//! The rules of single fields are in `fields_tests`. Invariant: a refused head changes neither the buffer nor the
+//! machine.
 
 use http::{HeaderMap, HeaderValue, Method, Uri};
 
@@ -92,7 +93,7 @@ fn request_heads() {
             Chunked,
             "PUT / HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n",
         ),
-        // Framing fields of the caller: only one is ever written.
+        // Of the caller's framing fields, only one is ever written.
         (
             "PUT",
             Target::Origin("/"),
@@ -264,7 +265,7 @@ fn room_for_a_head_is_reserved_once() {
     let uri: Uri = "http://user@example.test:80/path?query".parse().unwrap();
     let hop = headers(&[("te", "trailers"), ("upgrade", "foo/1, bar"), ("x-a", "1"), ("x-a", "")]);
     let (none, trailers) = (HeaderMap::new(), headers(&[("x-sum", "1"), ("x-sum", "2"), ("etag", "\"\"")]));
-    // Two bytes are reserved for each of the last three lines, even if a line is not written.
+    // Two bytes are reserved for each of the last three lines of the head, even if a line is not written.
     for (target, headers, body, close, trailers, spare) in [
         (Target::Absolute(&uri), &hop, BodyLength::None, true, Some(&trailers), 0),
         (Target::Absolute(&uri), &hop, BodyLength::Known(1_234_567), false, None, 2),

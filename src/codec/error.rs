@@ -1,8 +1,8 @@
-//! Who broke the rules of HTTP/1.1: the server ([`ProtocolError`]) or the caller ([`Misuse`]).
+//! The party that broke the rules of HTTP/1.1: the server ([`ProtocolError`]) or the caller ([`Misuse`]).
 //!
-//! Neither error holds a byte of the message, so that no error can print a secret. Invariants: the error of a complete
-//! section, and the error at the end of the input, depend only on the bytes and not on how the bytes were split; a call
-//! that returns a [`Misuse`] has written nothing.
+//! Neither error type holds a byte of the message, so that no error can print a secret. Invariants: the error of a
+//! complete section, and the error at the end of the input, depend only on the bytes and not on how the bytes were
+//! split. A call that returns a [`Misuse`] has written nothing.
 
 use std::error::Error;
 use std::fmt;
@@ -42,9 +42,9 @@ pub enum ProtocolError {
     /// The interim heads are longer than
     /// [`Limits::informational_bytes`](super::Limits::informational_bytes).
     InformationalTooLarge,
-    /// The server switched protocols although the request did not ask for it.
+    /// The server switched protocols although the request did not ask for a switch.
     UnsolicitedUpgrade,
-    /// The server switched protocols without an Upgrade field that names the new one.
+    /// The server switched protocols without an Upgrade field that names the new protocol.
     UpgradeUnnamed,
     /// The server switched to a protocol that the request did not offer.
     UpgradeNotOffered,
@@ -85,13 +85,13 @@ pub enum ProtocolError {
     ClosedWithinHead,
     /// The connection was closed within the body.
     ClosedWithinBody {
-        /// Number of bytes of the announced length that are missing; `None` if the server announced no length.
+        /// Number of bytes of the announced length that did not arrive, or `None` if the server announced no length.
         missing: Option<u64>,
     },
 }
 
 impl ProtocolError {
-    /// Whether the server closed the connection too early, as opposed to sending something malformed.
+    /// Whether the server closed the connection too early, instead of sending something malformed.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         matches!(self, Self::ClosedBeforeResponse | Self::ClosedWithinHead | Self::ClosedWithinBody { .. })
@@ -194,8 +194,8 @@ impl Error for ProtocolError {}
 
 /// A mistake of the caller.
 ///
-/// The same call with the same arguments fails in the same way every time, before a byte is written. `Display` says what
-/// is wrong and, where it is not obvious, what to do.
+/// The same call with the same arguments fails in the same way every time, before a byte is written. `Display` says
+/// what is wrong. If the remedy is not obvious, `Display` also says what to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Misuse {
@@ -209,7 +209,8 @@ pub enum Misuse {
     BadHost,
     /// The request has several Host headers.
     SeveralHosts,
-    /// The Host header and the target name different hosts. Only the absolute and authority forms of a target name one.
+    /// The Host header and the target name different hosts. Only a target in the absolute or authority form names a
+    /// host.
     HostMismatch,
     /// A header value contains CR, LF or NUL.
     BadHeaderValue,
@@ -239,15 +240,15 @@ pub enum Misuse {
     BadUpgrade,
     /// An Expect header is not exactly `100-continue`, or the request has several Expect headers.
     BadExpect,
-    /// The request expects `100-continue`, but has no body to send after it.
+    /// The request expects `100-continue`, but has no body to send after the expectation.
     ExpectWithoutBody,
-    /// The request has several headers of a name that allows only one.
+    /// The request has several headers with a name that allows only one header.
     SeveralFields,
-    /// A TRACE request has Authorization, Proxy-Authorization or Cookie, which the server would echo.
+    /// A TRACE request has an Authorization, Proxy-Authorization or Cookie header, which the server would echo.
     SensitiveTrace,
     /// An OPTIONS request has a body but no Content-Type.
     NoContentType,
-    /// A trailer has a name that cannot be a trailer's, or a Trailer header announces such a name.
+    /// A name is forbidden for trailers, but a trailer has this name or a Trailer header announces it.
     BadTrailer,
     /// Trailers were given or announced, but the body is not chunked or has already ended.
     TrailersWithoutChunked,

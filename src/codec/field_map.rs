@@ -1,7 +1,7 @@
-//! Field maps that are used again: each thread keeps a few empty ones.
+//! Field maps that are used again: each thread keeps a few empty maps.
 //!
-//! This module knows no meaning of any field. Invariants: a map that is taken out is empty; the number of kept maps and
-//! the size of each are limited.
+//! This module knows no meaning of any field. Invariants: a map is empty when it is taken from the thread. The number
+//! of maps that a thread keeps and the size of each map are limited.
 
 use std::cell::RefCell;
 use std::ops::{Deref, DerefMut};
@@ -9,12 +9,13 @@ use std::sync::LazyLock;
 
 use http::HeaderMap;
 
-/// A field map that goes back to the thread when it is dropped. The first write takes a map from the thread.
+/// A field map that goes back to the thread when the `FieldMap` is dropped. The first write takes a map from the
+/// thread.
 #[derive(Clone, Default)]
 pub(crate) struct FieldMap(Option<Box<HeaderMap>>);
 
 impl FieldMap {
-    /// Returns the map, which then does not go back to the thread.
+    /// Returns the map, which does not go back to the thread any more.
     pub(crate) fn take(mut self) -> HeaderMap {
         self.0.take().map_or_else(HeaderMap::new, |map| *map)
     }
@@ -49,18 +50,19 @@ impl Drop for FieldMap {
     }
 }
 
-/// Returns an empty map with room for the fields of a common request or response.
+/// Returns an empty map with capacity for the fields of a common request or response.
 fn take_kept() -> Box<HeaderMap> {
     let kept = KEPT.try_with(|kept| kept.borrow_mut().pop()).ok().flatten();
-    // While the thread ends, its maps are gone, and a new one is made.
+    // While the thread ends, its maps are gone, and a new map is made instead.
     kept.unwrap_or_else(|| Box::new(HeaderMap::with_capacity(FIELDS)))
 }
 
-/// Keeps a map for the next request of this thread, unless it is too large or enough are kept.
+/// Keeps a map for the next request of this thread, unless the map is too large or the thread keeps enough maps
+/// already.
 fn keep(mut map: Box<HeaderMap>) {
-    // The capacity does not count a name's lines after its first, so that the length is checked too.
+    // The capacity does not count the second and later lines of a name, so that the length is also checked.
     if (FIELDS..=MOST_FIELDS).contains(&map.capacity()) && map.len() <= MOST_FIELDS {
-        // Cleared before the thread's maps are borrowed, because this drops values of the caller.
+        // The map is cleared before the thread's maps are borrowed, because clearing drops values of the caller.
         map.clear();
         let _ = KEPT.try_with(|kept| {
             let mut kept = kept.borrow_mut();
@@ -76,7 +78,7 @@ thread_local! {
     static KEPT: RefCell<Vec<Box<HeaderMap>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Number of fields that a new map has room for.
+/// Number of fields for which a new map has capacity.
 const FIELDS: usize = 12;
 
 /// Capacity in fields beyond which a map is not kept. A map of this capacity takes 3 KiB.

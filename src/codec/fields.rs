@@ -1,7 +1,7 @@
 //! Rules for the caller's request fields: framing, connection options, expectations.
 //!
-//! This module knows the rules of single fields and of the whole section, and not how a head is written. Invariant: a
-//! field that concerns only the next hop is always named in Connection, by the caller or by
+//! This module knows the rules for single fields and for the whole section, but does not know how a head is written.
+//! Invariant: a field that concerns only the next hop is always named in Connection, by the caller or by
 //! [`Fields::missing_options`].
 
 use http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, PROXY_AUTHORIZATION};
@@ -14,7 +14,7 @@ use super::request::RequestHead;
 use super::trailers;
 use super::upgrade::Offer;
 
-/// What the caller's fields say about the head as a whole.
+/// The facts about the head as a whole that the caller's fields determine.
 #[derive(Debug, Default)]
 pub(super) struct Fields<'a> {
     pub(super) host: Option<&'a [u8]>,
@@ -32,7 +32,7 @@ pub(super) struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// Checks each field, and the section as a whole.
+    /// Checks each field and the section as a whole. Returns the facts that the fields determine.
     #[inline]
     pub(super) fn check(request: &RequestHead<'a>) -> Result<Self, Misuse> {
         let mut fields = Self::default();
@@ -60,7 +60,7 @@ impl<'a> Fields<'a> {
         Ok(fields)
     }
 
-    /// Notes one field. Matches on the name's length first: most fields cost no more than that comparison.
+    /// Notes one field. The length of the name is compared first: most fields cost no more than that comparison.
     #[inline]
     fn note(&mut self, name: &str, value: &'a [u8]) -> Result<(), Misuse> {
         match name.len() {
@@ -151,17 +151,19 @@ impl<'a> Fields<'a> {
         Ok(())
     }
 
-    /// Whether the head says `close`, in the caller's Connection field or in the added one.
+    /// Whether the head says `close`, either in the caller's Connection field or in the Connection field that the codec
+    /// adds.
     pub(super) fn says_close(&self) -> bool {
         self.needed.or(self.named).contains(Options::CLOSE)
     }
 
-    /// Whether [`missing_options`](Self::missing_options) returns any.
+    /// Whether [`missing_options`](Self::missing_options) returns any option.
     pub(super) fn misses_options(&self) -> bool {
         self.needed.0 & !self.named.0 != 0
     }
 
-    /// Returns the connection options that must be named but are not, each with the text that is written before it.
+    /// Returns the connection options that must be named but are not. Each option comes with the text that is written
+    /// before it.
     ///
     /// > When a field aside from Connection is used to supply control information for or about the current connection,
     /// > the sender MUST list the corresponding field name within the Connection header field.
@@ -217,7 +219,7 @@ impl Options {
     }
 }
 
-/// Whether a field is written at a place of its own instead of among the other fields.
+/// Whether a field is written at a fixed position of the head, apart from the ordinary fields.
 pub(super) fn is_written_separately(name: &str) -> bool {
     match name.len() {
         4 => name == "host",
@@ -271,8 +273,8 @@ fn is_for_all_recipients(name: &[u8]) -> bool {
     PREFIXES.iter().any(starts_with) || NAMES.iter().any(|other| name.eq_ignore_ascii_case(other))
 }
 
-/// Checks a TE field. Only `trailers` is allowed, because this client decodes no transfer coding but chunked. The name
-/// of that coding is refused too:
+/// Checks a TE field. Only `trailers` is allowed, because this client decodes no transfer coding except chunked. The
+/// name `chunked` is refused for this reason:
 ///
 /// > A client MUST NOT send the chunked transfer coding name in TE
 ///
@@ -283,12 +285,13 @@ fn check_te(value: &[u8]) -> Result<(), Misuse> {
     if is_good { Ok(()) } else { Err(Misuse::BadTe) }
 }
 
-/// Checks that names which allow one field line have only one.
+/// Checks that each name which allows only one field line has at most one.
 ///
 /// > a sender MUST NOT generate multiple field lines with the same name in a message [...] unless that field's
 /// > definition allows multiple field line values to be recombined as a comma-separated list
 ///
-/// <https://www.rfc-editor.org/rfc/rfc9110#section-5.3>. Fast path: returns at once if no name has several lines.
+/// <https://www.rfc-editor.org/rfc/rfc9110#section-5.3>. Fast path: the check returns at once if no name has several
+/// lines.
 fn check_singletons(headers: &HeaderMap) -> Result<(), Misuse> {
     let is_several = |name: &HeaderName| headers.get_all(name).iter().nth(1).is_some();
     if headers.len() != headers.keys_len() && SINGLETONS.iter().any(is_several) {

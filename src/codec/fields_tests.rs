@@ -1,7 +1,7 @@
-//! Tables of the rules of single request fields: what is added to a head, and which heads are refused.
+//! Tables of the rules of single request fields: the lines that are added to a head, and the heads that are refused.
 //!
-//! Each test name or message cites the requirement. Invariant: a refused head writes nothing, and an accepted field is
-//! written once.
+//! The name or the message of each test cites the requirement. Invariant: a refused head writes nothing, and an
+//! accepted field is written once.
 
 use bytes::BytesMut;
 use http::HeaderValue;
@@ -43,7 +43,7 @@ fn encode(
     Ok((rest.strip_suffix("\r\n").unwrap().to_owned(), machine))
 }
 
-/// Encodes a GET with these fields, and returns the outcome.
+/// Encodes a GET request with these fields. Returns the written lines, or the misuse.
 fn get(fields: &[(&'static str, &'static str)]) -> Result<String, Misuse> {
     encode(&Method::GET, fields, BodyLength::None, false, &[]).map(|(head, _)| head)
 }
@@ -60,7 +60,7 @@ fn connection_specific_fields_are_named_in_connection_r_9110_7_6_1_1() {
         (&[("upgrade", "a/1"), ("te", "trailers")], false, "connection: te, upgrade\r\n"),
         (&[("upgrade", "h2c"), ("http2-settings", "AA")], false, "connection: upgrade, http2-settings\r\n"),
         (&[("keep-alive", "timeout=5")], false, "connection: keep-alive\r\n"),
-        // Options that the caller named are not named again.
+        // Options that the caller named are not named a second time.
         (&[("connection", "TE"), ("te", "trailers")], false, ""),
         (&[("connection", "Upgrade"), ("upgrade", "a")], false, ""),
         (
@@ -73,7 +73,7 @@ fn connection_specific_fields_are_named_in_connection_r_9110_7_6_1_1() {
         (&[("connection", "x")], true, "connection: close\r\n"),
         (&[("connection", "keep-alive")], false, ""),
         (&[("connection", "proxy-authorization, x-hop")], false, ""),
-        // Other names of the same length are not mistaken for these fields.
+        // Other names with the length of these names are not mistaken for these fields.
         (
             &[
                 ("dn", "a b"),
@@ -138,7 +138,7 @@ fn connection_options_are_checked_r_9110_7_6_1_2() {
     ] {
         assert_eq!(get(fields), Err(Misuse::BadConnection), "{fields:?}");
     }
-    // A header contradicts either another header, or the request's own `close`.
+    // In each row, a header contradicts another header or the request's own `close`.
     for (fields, expected) in [
         (&[("connection", "keep-alive")][..], Misuse::CloseContradicted),
         (&[("connection", "x, Keep-Alive")], Misuse::CloseContradicted),

@@ -1,7 +1,8 @@
 //! The length of a message: the numbered steps of RFC 9112, section 6.3, as one pure function.
 //!
-//! This module knows the values of the framing fields, and neither their place in the head nor the bytes after it.
-//! Invariant: a head that does not make exactly one valid statement about the length is an error, never a guess.
+//! This module knows the values of the framing fields. It knows neither where the fields stand in the head nor the
+//! bytes after the head. Invariant: a head that does not make exactly one valid statement about the length is an error,
+//! never a guess.
 
 use http::StatusCode;
 
@@ -31,13 +32,14 @@ pub enum Framing {
 pub enum BodyLength {
     /// There is no body.
     None,
-    /// The body has this number of bytes. A body of zero bytes is announced, unlike [`None`](Self::None).
+    /// The body has this number of bytes. A body of zero bytes is announced, unlike a body of the kind
+    /// [`None`](Self::None).
     Known(u64),
     /// The length is not known in advance: the body is sent in chunks.
     Chunked,
 }
 
-/// The request's method, as far as the framing of the response depends on it.
+/// The request's method, reduced to the cases in which the framing of the response depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asked {
     Head,
@@ -57,7 +59,7 @@ pub(super) struct FramingFields {
 pub(super) enum Length {
     #[default]
     Absent,
-    /// The number and its count of digits. Together they tell two spellings of one number apart.
+    /// The number, and its count of digits. The count tells two spellings of one number apart.
     Valid {
         length: u64,
         digits: usize,
@@ -74,7 +76,7 @@ pub(super) enum Coding {
     /// The field is present but names no coding.
     Empty,
     Chunked,
-    /// Only `identity`, which older servers send and which has no effect.
+    /// The field names only `identity`, which older servers send and which has no effect.
     Identity,
     Unsupported,
     Parameters,
@@ -103,8 +105,8 @@ pub(super) fn message_length(
         return Ok(Framing::Tunnel);
     }
 
-    // 3. Both fields: "ought to be handled as an error". With the leniency, Transfer-Encoding decides, and the machine closes the
-    //    connection after the response.
+    // 3. Both fields: "ought to be handled as an error". With the leniency, Transfer-Encoding decides, and the machine
+    //    closes the connection after the response.
     if fields.coding != Coding::Absent
         && fields.length != Length::Absent
         && !leniency.length_with_transfer_encoding
@@ -138,8 +140,8 @@ pub(super) fn message_length(
 impl FramingFields {
     /// Whether the head of a response without a body has framing fields that no such response may have.
     ///
-    /// For this client, such a response ends with its head. A proxy that does not know that the response has no body
-    /// may look for the end elsewhere.
+    /// This client takes the head of such a response for its end. A proxy that does not know that the response has no
+    /// body may look for the end elsewhere.
     ///
     /// > A server MUST NOT send a Transfer-Encoding header field in any response with a status code of 1xx
     /// > (Informational) or 204 (No Content).
@@ -158,8 +160,9 @@ impl FramingFields {
 }
 
 impl Length {
-    /// Notes one line. Equal values, in several lines or in one list, count as one. Two spellings of one number (`5` and
-    /// `05`) conflict, because another reader may take one of them for another number. Anything but digits is invalid.
+    /// Notes one Content-Length line. Equal values, in several lines or in one list, count as one value. Two spellings
+    /// of one number (`5` and `05`) conflict, because another reader may take one spelling for another number. A value
+    /// that is not all digits is invalid.
     ///
     /// > a recipient of a Content-Length header field value consisting of the same decimal value repeated as a
     /// > comma-separated list [...] MAY either reject the message as invalid or replace that invalid field value with a
@@ -183,7 +186,8 @@ impl Length {
 }
 
 impl Coding {
-    /// Notes one line. All lines and their list elements form one sequence of codings. Empty elements are ignored.
+    /// Notes one Transfer-Encoding line. All lines and their list elements form one sequence of codings. Empty elements
+    /// are ignored.
     ///
     /// <https://www.rfc-editor.org/rfc/rfc9112#section-6.1>
     pub(super) fn note(&mut self, value: &[u8]) {

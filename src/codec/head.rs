@@ -1,10 +1,11 @@
-//! Finds the end of response heads and reads them.
+//! This module finds the end of a response head and reads the head.
 //!
-//! [`Scan`] looks for the empty line. This module knows lines and limits, but no fields. Then httparse checks every
-//! byte. A head that arrives in one piece and in plain lines needs no scan. This module knows neither framing rules nor
-//! the connection. This module takes notes of the fields, and stores none of them. Invariants: whether a complete head,
-//! or an incomplete one at the end of the input, is accepted, and the error if it is not, do not depend on how its
-//! bytes were split; and the time is linear in the number of bytes.
+//! [`Scan`] looks for the empty line that ends a head. The scan knows lines and limits, but no fields. After the scan,
+//! httparse checks every byte of the head. A head that arrives in one piece and has only plain lines needs no scan.
+//! This module notes the facts that the machine needs about the fields, stores no field, and knows neither framing
+//! rules nor the connection. Invariants: whether a head is accepted, and with which error a head is refused, does not
+//! depend on how its bytes were split. This holds for a complete head, and for an incomplete head at the end of the
+//! input. The time is linear in the number of bytes.
 
 use std::mem::MaybeUninit;
 use std::time::Duration;
@@ -21,7 +22,7 @@ use super::names::Names;
 use super::response::{ResponseHead, store};
 use super::trailers::is_forbidden;
 
-/// The hints of a `Keep-Alive` field. Parameters that cannot be read are ignored.
+/// The hints of a `Keep-Alive` field. A parameter that cannot be read is ignored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KeepAlive {
@@ -31,18 +32,18 @@ pub struct KeepAlive {
     pub max: Option<u64>,
 }
 
-/// What the machine needs to know about the fields of a head, noted while the head is read.
+/// The facts about the fields of one head that the machine needs, noted while the head is read.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Notes {
     pub(super) framing: FramingFields,
     pub(super) keep_alive: KeepAlive,
     pub(super) says_close: bool,
     pub(super) says_keep_alive: bool,
-    /// Whether a departure from the grammar was accepted that may affect the framing.
+    /// Whether the head departs from the grammar in a way that was accepted and that may affect the framing.
     pub(super) is_lenient: bool,
 }
 
-/// The kind of section that is scanned.
+/// The kind of section in which a scan looks for the empty line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Section {
     Head,
@@ -53,7 +54,7 @@ pub(super) enum Section {
 #[derive(Debug)]
 pub(super) struct Scan {
     section: Section,
-    /// Number of bytes that have been seen.
+    /// Number of bytes that the scan has passed.
     at: usize,
     /// Whether the next byte begins a line.
     at_line_start: bool,
@@ -61,10 +62,10 @@ pub(super) struct Scan {
     field: usize,
     /// Number of field lines that have begun.
     fields: usize,
-    /// Size at which httparse checks an unfinished section next. This size doubles each time, so that the total time is
-    /// linear.
+    /// Number of bytes at which httparse checks an unfinished section next. The number doubles with each check, so that
+    /// the total time is linear.
     next_check: usize,
-    /// Whether a departure from the grammar was accepted.
+    /// Whether the scan has accepted a departure from the grammar.
     lenient: bool,
 }
 
@@ -81,15 +82,15 @@ impl Scan {
         Self { section, at: 0, at_line_start: false, field: 0, fields: 0, next_check: 0, lenient: false }
     }
 
-    /// Whether the version of the status line has not been accepted yet.
+    /// Whether the scan has not yet accepted the version in the status line.
     pub(super) fn is_within_version(&self) -> bool {
         self.at < STATUS_LINE_VERSION
     }
 
     /// Returns the index after the empty line of the section, or `None` if the section is incomplete.
     ///
-    /// `bytes` must begin with all bytes that were passed before. Prepares them for httparse in place: a fold is replaced by
-    /// spaces, and a minor version above 1 by 1.
+    /// `bytes` must begin with all bytes that were passed before. The method prepares the bytes for httparse in place:
+    /// spaces replace each fold, and 1 replaces a minor version above 1.
     pub(super) fn find_end(
         &mut self,
         bytes: &mut [u8],
@@ -117,7 +118,8 @@ impl Scan {
                 Ok(None)
             }
             Ok(end) => Ok(end),
-            // An error at an earlier byte is reported first, as if the bytes had come one by one.
+            // httparse checks the bytes before the error, so that the error at the earliest byte is returned, as if the
+            // bytes had come one at a time.
             Err(error) => {
                 self.check(&window[..self.at])?;
                 Err(error)
@@ -125,7 +127,7 @@ impl Scan {
         }
     }
 
-    /// Lets httparse check an unfinished section.
+    /// Checks an unfinished section with httparse. Returns the rule that the server broke, if the section broke one.
     pub(super) fn check(&self, bytes: &[u8]) -> Result<(), ProtocolError> {
         match self.section {
             Section::Head => with_parsed_head(bytes, self.fields, |outcome, _| outcome.map(|_| ())),
@@ -134,7 +136,8 @@ impl Scan {
         .map_err(misdeed)
     }
 
-    /// Goes from line to line until the empty line or the end of `window`.
+    /// Walks over the lines of `window`. Returns the index after the empty line, or `None` if `window` ends before
+    /// that.
     fn walk(&mut self, window: &mut [u8], limits: &Limits) -> Result<Option<usize>, ProtocolError> {
         let bare_lf = self.section == Section::Head && limits.leniency.bare_lf_in_head;
         loop {
@@ -180,8 +183,8 @@ impl Scan {
         }
     }
 
-    /// Advances to the start of the last plain line. A line is plain if CRLF stands before it, and it begins with neither
-    /// a line end nor whitespace.
+    /// Advances to the start of the last plain line. A line is plain if CRLF ends the line before it, and if the line
+    /// begins with neither a line end nor whitespace.
     fn skip_plain(&mut self, window: &[u8], most: usize) {
         let start = self.at;
         let (words, _) = window[start..].as_chunks::<8>();
@@ -236,9 +239,9 @@ impl Scan {
 
 /// Removes a head from the start of `buf` and returns it, or `None` if the head is incomplete.
 ///
-/// Fast path: most heads arrive in one piece and have only plain lines, and need no scan. All other heads are scanned.
-/// The outcome is the same: the scan would accept each head that the fast path accepts, and the fast path refuses no
-/// head.
+/// Fast path: a head that arrives in one piece and has only plain lines needs no scan, and most heads are of this kind.
+/// Every other head is scanned. The fast path changes no outcome: the scan would accept every head that the fast path
+/// accepts, and the fast path refuses no head.
 pub(super) fn receive(
     scan: &mut Scan,
     buf: &mut BytesMut,
@@ -247,7 +250,7 @@ pub(super) fn receive(
     if scan.at == 0 {
         match glance(buf, limits) {
             Glance::Plain(end, said) => return Ok(Some(said.of(buf.split_to(end).freeze()))),
-            // httparse has accepted these bytes, so that it checks again only when they have doubled.
+            // httparse has accepted these bytes, so that the next check waits until their number has doubled.
             Glance::Open => scan.next_check = buf.len().min(limits.head).saturating_mul(2),
             Glance::Other => {}
         }
@@ -266,7 +269,7 @@ pub(super) fn receive(
 
 /// The result of parsing a head without a scan.
 enum Glance {
-    /// The head is complete and has only plain lines. Holds its size in bytes and its parts.
+    /// The head is complete and has only plain lines. The variant holds the head's size in bytes and the head's parts.
     Plain(usize, Said),
     /// The head is incomplete and correct so far.
     Open,
@@ -277,7 +280,7 @@ enum Glance {
 /// Parses the bytes of a new head without a scan.
 fn glance(bytes: &[u8], limits: &Limits) -> Glance {
     let window = &bytes[..bytes.len().min(limits.head)];
-    // httparse skips empty lines before a head, which the scan refuses.
+    // httparse skips empty lines before a head, but the scan refuses them.
     if !window.starts_with(b"HTTP/") {
         return Glance::Other;
     }
@@ -295,8 +298,8 @@ fn glance(bytes: &[u8], limits: &Limits) -> Glance {
 
 /// Whether all lines of a head that httparse has accepted end in CRLF.
 ///
-/// httparse accepts no folds and no empty lines here, so that a line end stands before each name, and the empty line
-/// follows the last field's line.
+/// In such a head, httparse accepts no fold, and no empty line before the end. So a line end stands before each name,
+/// and the empty line follows the line of the last field.
 fn are_lines_plain(head: &[u8], fields: &[Header<'_>]) -> bool {
     let has_plain_start = |field: &Header<'_>| {
         let at = field.name.as_ptr() as usize - head.as_ptr() as usize;
@@ -321,7 +324,8 @@ impl Said {
         let version = if minor == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
         let mut notes = Notes::default();
         for field in response.headers.iter() {
-            // The `http` crate accepts every other field that httparse accepts, so that making the map later cannot fail.
+            // The `http` crate accepts every other field that httparse accepts, so that the map can later be made
+            // without an error.
             if field.name.len() > LONGEST_NAME {
                 return Err(ProtocolError::BadFieldName);
             }
@@ -340,8 +344,8 @@ impl Said {
 /// > A recipient MUST NOT merge a received trailer field into the header section unless the recipient understands the
 /// > corresponding header field definition and that definition explicitly permits
 ///
-/// <https://www.rfc-editor.org/rfc/rfc9110#section-6.5.1>. A field whose name is forbidden is checked like the
-/// others and then dropped, so that nobody mistakes it for a field of the head.
+/// <https://www.rfc-editor.org/rfc/rfc9110#section-6.5.1>. A field with a forbidden name is checked like an allowed
+/// field and then dropped, so that nobody mistakes the field for one of the head.
 pub(super) fn parse_trailers(section: &Bytes, scan: &Scan) -> Result<Option<HeaderMap>, ProtocolError> {
     if scan.fields == 0 {
         return Ok(None);
@@ -354,7 +358,7 @@ pub(super) fn parse_trailers(section: &Bytes, scan: &Scan) -> Result<Option<Head
         trailers.try_reserve(fields.len()).map_err(|_| ProtocolError::TooManyFields)?;
         Names::with(|names| {
             fields.iter().try_for_each(|field| {
-                // A field that will be dropped is checked too.
+                // A field that will be dropped is also checked.
                 let map = if is_forbidden(field.name.as_bytes()) { &mut dropped } else { &mut trailers };
                 store(section, field.name.as_bytes(), field.value, names, map)
             })
@@ -364,7 +368,7 @@ pub(super) fn parse_trailers(section: &Bytes, scan: &Scan) -> Result<Option<Head
 }
 
 impl Notes {
-    /// Notes one field. Matches on the name's length first: most fields cost no more than that comparison.
+    /// Notes one field. The length of the name is compared first: most fields cost no more than that comparison.
     fn note(&mut self, name: &str, value: &[u8]) {
         match name.len() {
             10 if name.eq_ignore_ascii_case("connection") => {
@@ -383,7 +387,7 @@ impl Notes {
 }
 
 impl KeepAlive {
-    /// Notes one line. A later parameter replaces an earlier one of the same name.
+    /// Notes one `Keep-Alive` line. A later parameter replaces an earlier parameter of the same name.
     fn note(&mut self, value: &[u8]) {
         for parameter in value.split(|&byte| byte == b',' || byte == b';') {
             let mut halves = parameter.splitn(2, |&byte| byte == b'=');
@@ -401,8 +405,8 @@ impl KeepAlive {
     }
 }
 
-/// Checks `HTTP/1.x`, or the part of it that has arrived, and replaces a higher minor version by 1. Returns the number of
-/// bytes that were checked.
+/// Checks `HTTP/1.x`, or the part of it that has arrived, and replaces a minor version above 1 by 1. Returns the number
+/// of checked bytes.
 ///
 /// > a recipient that receives a message with a major version number that it implements and a minor version number
 /// > higher than what it implements SHOULD process the message as if it was in the highest minor version
@@ -425,7 +429,8 @@ fn check_version(bytes: &mut [u8]) -> Result<usize, ProtocolError> {
     Ok(at)
 }
 
-/// Runs httparse on a head with room for `fields` fields. The room is on the stack unless it is larger than usual.
+/// Parses a head with httparse, and returns the result of `read`, which gets the outcome. There is space for
+/// `fields` fields. The space is on the stack unless there are more than [`STACK_FIELDS`] fields.
 fn with_parsed_head<R>(
     bytes: &[u8],
     fields: usize,
@@ -450,7 +455,8 @@ fn with_parsed_head<R>(
     }
 }
 
-/// Runs httparse on a trailer section, which has fields but no status line.
+/// Parses a trailer section, which has fields but no status line, with httparse. Returns the result of the closure that
+/// gets the outcome.
 fn with_parsed_fields<R>(
     bytes: &[u8],
     fields: usize,
@@ -463,7 +469,7 @@ fn with_parsed_fields<R>(
     }
 }
 
-/// Names the rule that the server broke, for an error of httparse.
+/// Returns the rule that the server broke, for an error of httparse.
 fn misdeed(error: httparse::Error) -> ProtocolError {
     match error {
         httparse::Error::HeaderName => ProtocolError::BadFieldName,
@@ -478,7 +484,7 @@ fn misdeed(error: httparse::Error) -> ProtocolError {
 
 /// The length of `HTTP/1.1`.
 const STATUS_LINE_VERSION: usize = 8;
-/// Number of fields for which there is room on the stack: 4 KiB, never initialised.
+/// Number of fields that fit into the space on the stack. This space takes 4 KiB and is never initialised.
 const STACK_FIELDS: usize = 128;
 /// Largest number of fields that is accepted, even if the limits allow more.
 const MAX_FIELDS: usize = 4096;
@@ -491,8 +497,8 @@ const FRAMING_NAMES: [&[u8]; 3] = [b"content-length", b"transfer-encoding", b"co
 mod tests {
     use super::*;
 
-    /// Only plain heads are read without a scan. All tests that split their input show that both ways have the same
-    /// outcome, because a head that arrives in pieces is scanned.
+    /// Checks that only plain heads are read without a scan. A head that arrives in pieces is scanned, so that the
+    /// tests that split their input show that the scan and the fast path have the same outcome.
     #[test]
     fn only_plain_heads_skip_the_scan() {
         let limits = Limits { head: 60, fields: 2, ..Limits::default() };
@@ -530,7 +536,8 @@ mod tests {
                     Glance::Open => "open",
                     Glance::Other => "other",
                 };
-                // An incomplete head with a body after it is a different head, which is not plain either.
+                // If the head is incomplete and a body follows, the bytes are a different head, which is not plain
+                // either.
                 let is_other = expected != "plain" && !body.is_empty() && matches!(glanced, "open" | "other");
                 assert!(glanced == expected || is_other, "{wire:?}: {glanced}");
             }

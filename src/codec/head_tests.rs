@@ -33,7 +33,7 @@ fn heads_keep_the_order_and_the_case_of_their_names() {
 
 #[test]
 fn raw_bytes_and_map_of_random_heads_agree() {
-    // xorshift64 with a fixed seed: every run tests the same heads.
+    // The generator is xorshift64 with a fixed seed, so that every run tests the same heads.
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut below = |count: usize| {
         state ^= state << 13;
@@ -123,8 +123,8 @@ fn raw_heads_are_unchanged() {
     }
 }
 
-/// The `http` crate accepts every field that httparse accepts, so that making the map later cannot fail. Tries every byte
-/// in a name and in a value, at both ends and within.
+/// Checks that the `http` crate accepts every field that httparse accepts, so that the map can later be made without an
+/// error. The test tries every byte in a name and in a value, at both ends and within.
 #[test]
 fn every_accepted_field_fits_a_map() {
     let (mut names, mut values) = (0, 0);
@@ -144,8 +144,8 @@ fn every_accepted_field_fits_a_map() {
             }
         }
     }
-    // 77 bytes can be in a name, and a colon after at least one of them ends it. 224 bytes can be in a value, and an LF
-    // ends it if a line end follows.
+    // 77 bytes can be in a name, and a colon after at least one of these bytes ends the name. 224 bytes can be in a
+    // value, and an LF ends the value if a line end follows.
     assert_eq!((names, values), (5 * 77 + 3, 5 * 224 + 2));
     for length in [65_535, 65_536] {
         let limits = Limits { head: 1 << 17, ..Limits::default() };

@@ -1,10 +1,10 @@
-//! How much the codec accepts from a server, and which departures from the grammar it allows.
+//! The amount of data that the codec accepts from a server, and the departures from the grammar that the codec allows.
 //!
 //! These types are plain data and know no parser and no buffer. Invariant: every limit counts bytes or lines that have
-//! arrived, never a number that the server only announced, so that the outcome does not depend on how the bytes are
+//! arrived, and never a number that the server only announced, so that the outcome does not depend on how the bytes are
 //! split.
 
-/// The limits of one exchange. The documentation of each field has its default, with the reason.
+/// The limits of one exchange. The documentation of each field names the default.
 ///
 /// ```
 /// let mut limits = handclasp::codec::Limits::default();
@@ -24,12 +24,12 @@ pub struct Limits {
     pub informational: usize,
     /// Size of all interim heads of one exchange together, in bytes. Default: 64 KiB.
     pub informational_bytes: usize,
-    /// Size of one chunk-size line in bytes, without the first sixteen digits of the chunk size: that is, further leading
-    /// zeros, blanks and the extension. Default: 4 KiB.
+    /// Size of one chunk-size line in bytes, without the first sixteen digits of the chunk size. The size counts
+    /// further leading zeros, blanks and the extension. Default: 4 KiB.
     pub chunk_line: usize,
-    /// Size of all chunk-size lines of one body together, in bytes. Each line counts as for
-    /// [`chunk_line`](Self::chunk_line), and each byte of content received allows one byte more, so that a stream of signed
-    /// chunks may have any length. Default: 16 KiB.
+    /// Size of all chunk-size lines of one body together, in bytes. The bytes of each line are counted as for
+    /// [`chunk_line`](Self::chunk_line). Each byte of content received raises this limit by one byte, so that a stream
+    /// of signed chunks may have any length. Default: 16 KiB.
     pub chunk_extensions: usize,
     /// Size of one trailer section without its empty line, in bytes. Default: 16 KiB.
     pub trailers: usize,
@@ -63,16 +63,16 @@ pub struct Leniency {
     /// in CRLF. Default: true, because <https://www.rfc-editor.org/rfc/rfc9112#section-2.2> allows a client to accept a
     /// bare LF, and hand-written servers send it.
     pub bare_lf_in_head: bool,
-    /// Whether a field line may be continued on the next line (obs-fold). The fold is read as spaces. Default: true,
-    /// because <https://www.rfc-editor.org/rfc/rfc9112#section-5.2> requires it of a user agent.
+    /// Whether a field line may be continued on the next line (obs-fold). The codec reads the fold as spaces. Default:
+    /// true, because <https://www.rfc-editor.org/rfc/rfc9112#section-5.2> requires this of a user agent.
     pub obs_fold: bool,
-    /// Whether a response may have both Content-Length and Transfer-Encoding. Transfer-Encoding decides then. Default:
-    /// false, because such responses are used for smuggling. <https://www.rfc-editor.org/rfc/rfc9112#section-6.3>
+    /// Whether a response may have both Content-Length and Transfer-Encoding. If allowed, Transfer-Encoding decides.
+    /// Default: false, because such responses are used for smuggling.
+    /// <https://www.rfc-editor.org/rfc/rfc9112#section-6.3>
     pub length_with_transfer_encoding: bool,
-    /// Whether a chunk extension may lack its name, or its value after `=`, or both (`5;`, `5;;a`, `5;a=`, `5;=b`).
-    /// Default: true, because other clients skip them too, and they cannot hide a line end. The connection is closed
-    /// after the response.
-    /// <https://www.rfc-editor.org/rfc/rfc9112#section-7.1.1>
+    /// Whether a chunk extension may lack its name, its value after `=`, or both (`5;`, `5;;a`, `5;a=`, `5;=b`).
+    /// Default: true, because other clients also skip such extensions, and because such extensions cannot hide a line
+    /// end. The connection is closed after the response. <https://www.rfc-editor.org/rfc/rfc9112#section-7.1.1>
     pub empty_chunk_extensions: bool,
     /// Whether spaces and tabs may stand between a chunk size and the end of its line. Default: true, because some servers
     /// pad the size, and the end of the line is certain. The connection is closed after the response.

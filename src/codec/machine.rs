@@ -1,8 +1,8 @@
 //! One exchange on one connection: two half machines and a verdict.
 //!
-//! This module knows no socket, no clock and no second request: bytes go in and events come out; the caller reads,
-//! writes and waits. Invariant: [`Verdict::Reuse`] is returned only if both halves are done, the buffer is empty, and
-//! there is no [`CloseReason`].
+//! This module knows no socket, no clock and no second request. The caller passes bytes in and gets events back; the
+//! caller also reads, writes and waits. Invariant: [`Verdict::Reuse`] is returned only if both halves are done, the
+//! buffer is empty, and there is no [`CloseReason`].
 
 use std::fmt;
 
@@ -26,11 +26,11 @@ use super::upgrade::Offer;
 
 /// The codec of one exchange. The [module](super) shows how to drive it.
 ///
-/// A machine serves one request and its response; make a new one for the next request, which allocates nothing. Dropping
-/// a machine has no side effects.
+/// A machine serves one request and its response. Make a new machine for the next request: this allocates nothing.
+/// Dropping a machine has no side effects.
 ///
-/// Methods come in three groups: questions, which change nothing; input, which takes what the server sent; and commands,
-/// which write the request.
+/// The methods form three groups: questions change nothing, input methods take the bytes that the server sent, and
+/// commands write the request.
 #[derive(Debug)]
 pub struct Machine {
     limits: Limits,
@@ -45,7 +45,7 @@ pub struct Machine {
     status: Option<StatusCode>,
     /// Framing of the final response; `None` until its head has been read.
     framing: Option<Framing>,
-    /// Announced length of content that the final response does not carry, as after HEAD.
+    /// Announced length of content that the final response does not carry, as in a response to HEAD.
     absent: Option<u64>,
     /// Hints of the final response's `Keep-Alive` field.
     keep_alive: KeepAlive,
@@ -56,17 +56,17 @@ pub struct Machine {
     informational: u32,
     /// Number of bytes of the heads of interim responses so far.
     informational_bytes: u32,
-    /// The rule that the server broke, if it broke one. Bytes after that have no meaning.
+    /// The rule that the server broke, or `None`. Bytes after a broken rule have no meaning.
     broken: Option<ProtocolError>,
 }
 
-/// What to do with the connection.
+/// The codec's decision about the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(clippy::exhaustive_enums, reason = "there is no fourth verdict, and callers must handle these three")]
 pub enum Verdict {
     /// The exchange is complete, and the connection may carry another request.
     Reuse,
-    /// The connection must be closed. Holds the reasons, of which there is at least one.
+    /// The connection must be closed. The set of reasons is never empty.
     Close(CloseReasons),
     /// The exchange is not complete yet.
     Unfinished,
@@ -82,15 +82,15 @@ pub enum Event {
     Head(ResponseHead),
     /// A piece of the body. The piece is never empty, and shares the memory of the buffer in which it arrived.
     Data(Bytes),
-    /// The trailers of a chunked body, without those whose names cannot be trailers. If none are left, there is no such
-    /// event.
+    /// The trailers of a chunked body, without the fields whose names cannot be trailers. This event is left out if no
+    /// field remains.
     Trailers(HeaderMap),
-    /// The end of the response: the last event, returned once.
+    /// The end of the response. This event is the last one and is returned once.
     End,
 }
 
 impl fmt::Debug for Event {
-    /// Shows the length of content and the names of fields, because content and values may be secrets.
+    /// Shows only the length of content and the names of fields, because content and field values may be secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Informational(head) => f.debug_tuple("Informational").field(head).finish(),
@@ -161,7 +161,7 @@ impl Machine {
         &self.limits
     }
 
-    /// Returns what to do with the connection.
+    /// Returns the verdict on the connection: reuse it, close it, or wait for the end of the exchange.
     ///
     /// `buffered` is the number of bytes that were read from the connection but not consumed by
     /// [`decode`](Self::decode). The verdict is a cell of the [joint table](super#the-joint-table).
@@ -175,7 +175,8 @@ impl Machine {
             (Send::Aborted { is_head_sent: false }, _) => self.close,
             (_, Receive::End) => return Verdict::Unfinished,
             // > A client MUST NOT process, cache, or forward such extra data as a separate response
-            // <https://www.rfc-editor.org/rfc/rfc9112#section-6.3>. After a tunnel's head, the bytes are the tunnel's.
+            // <https://www.rfc-editor.org/rfc/rfc9112#section-6.3>. Bytes after the head of a tunnel belong to the
+            // tunnel.
             (_, Receive::Done) if buffered > 0 && self.framing != Some(Framing::Tunnel) => {
                 self.close.with(CloseReason::Surplus)
             }
@@ -224,11 +225,11 @@ impl Machine {
         is_open && self.broken.is_none() && !self.is_upload_refused()
     }
 
-    /// Whether the server wants no more of the request: it sent a final response with a status of 300 or above.
+    /// Whether the server wants no more of the request, because it sent a final response with a status of 300 or above.
     ///
-    /// A 2xx does not refuse an upload that has begun, even if the server closes the connection after it, because the rest
-    /// of the response may depend on the content. For a request that still waits for 100, any final status means that the
-    /// content need not be sent: then the caller gives the request up by [`abort_send`](Self::abort_send).
+    /// A 2xx does not refuse an upload that has begun, even if the server closes the connection after the response,
+    /// because the response may depend on the content. For a request that still waits for 100, any final status means
+    /// that the content need not be sent. The caller gives such a request up by [`abort_send`](Self::abort_send).
     /// <https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1>
     #[must_use]
     pub fn is_upload_refused(&self) -> bool {
@@ -273,8 +274,8 @@ impl Machine {
 
     /// Returns the length of the content that the server announced, or `None` if it announced none.
     ///
-    /// A response to HEAD, and a 304, may announce the length of content that does not come with them. The length is 0 for
-    /// a 204, and after CONNECT and an upgrade. <https://www.rfc-editor.org/rfc/rfc9110#section-8.6>
+    /// A response to HEAD, and a 304, may announce the length of content that the response does not carry. The length
+    /// is 0 for a 204, for a 2xx to CONNECT, and for a 101. <https://www.rfc-editor.org/rfc/rfc9110#section-8.6>
     #[must_use]
     #[inline]
     pub fn announced_length(&self) -> Option<u64> {
@@ -304,8 +305,8 @@ impl Machine {
 
     /// Whether decoding failed because the first bytes after the request cannot begin an HTTP/1 response.
     ///
-    /// On a connection that was used before, such bytes belong to an earlier exchange: for example, to a body that the
-    /// server sent after a response that has none.
+    /// On a reused connection, such bytes belong to an earlier exchange. One example is a body that the server sent
+    /// after a response that has no body.
     #[must_use]
     pub fn is_no_response(&self) -> bool {
         let is_of_version = matches!(
@@ -316,7 +317,8 @@ impl Machine {
         is_of_version && is_first && self.informational == 0
     }
 
-    /// Returns the hints of the final response's `Keep-Alive` field. The hints are empty before that response's head.
+    /// Returns the hints of the final response's `Keep-Alive` field. The hints are empty until the head of that
+    /// response was read.
     #[must_use]
     pub fn keep_alive(&self) -> KeepAlive {
         self.keep_alive
@@ -328,8 +330,8 @@ impl Machine {
     /// Decodes the next event from `buf` and removes its bytes.
     ///
     /// `buf` holds the bytes that the server sent and that the machine has not consumed yet. `Ok(None)` means that the
-    /// machine needs more bytes: append them to `buf` and call again. After [`Event::End`], every call returns
-    /// `Ok(None)`, and the bytes in `buf` are surplus.
+    /// machine needs more bytes: append them to `buf` and call this method again. After [`Event::End`], every call
+    /// returns `Ok(None)`, and the bytes in `buf` are surplus.
     ///
     /// # Errors
     ///
@@ -344,11 +346,11 @@ impl Machine {
 
     /// Decodes the next event from `buf` after the server closed the connection in an orderly way.
     ///
-    /// Returns first the events that [`decode`](Self::decode) finds in `buf`, then [`Event::End`] of a body that ends
-    /// with the connection, then `Ok(None)`.
+    /// The method returns the events that [`decode`](Self::decode) finds in `buf`. It then returns [`Event::End`] of a
+    /// body that ends with the connection, and `Ok(None)` after that.
     ///
-    /// Do not call this method for a connection that was reset, or whose TLS ended without `close_notify`, because the
-    /// body may be incomplete. <https://www.rfc-editor.org/rfc/rfc9112#section-8>
+    /// Do not call this method for a connection that was reset, or for a TLS connection that ended without
+    /// `close_notify`, because the body may be incomplete. <https://www.rfc-editor.org/rfc/rfc9112#section-8>
     ///
     /// # Errors
     ///
@@ -495,14 +497,14 @@ impl Machine {
         Ok(Event::Informational(head))
     }
 
-    /// Fails if the server must not answer 101 to this request, or not yet.
+    /// Fails if the server must not answer this request with a 101, or must not do so yet.
     ///
     /// > A client cannot begin using an upgraded protocol on the connection until it has completely sent the request
     /// > message (i.e., the client can't change the protocol it is sending in the middle of a message).
     ///
-    /// <https://www.rfc-editor.org/rfc/rfc9110#section-7.8>. The bytes after the head of a 101 belong to the new protocol,
-    /// so that the framing fields of a 101 mean nothing. CONNECT asks for a tunnel by its method, so that a 101 is no
-    /// answer to it.
+    /// <https://www.rfc-editor.org/rfc/rfc9110#section-7.8>. The bytes after the head of a 101 belong to the new
+    /// protocol, so that the framing fields of a 101 mean nothing. CONNECT asks for a tunnel by its method, so that a
+    /// 101 is no answer to CONNECT.
     fn judge_switch(&mut self, head: &ResponseHead) -> Result<(), ProtocolError> {
         self.close.insert(CloseReason::Upgrade);
         match &self.offer {
@@ -552,18 +554,18 @@ impl Machine {
 impl Machine {
     /// Appends the request's head to `dst`.
     ///
-    /// A request without content is [sent completely](Self::is_send_done) then. Otherwise its body must follow, and
-    /// [`upload_remaining`](Self::upload_remaining) says how its length was announced, which may differ from
-    /// [`RequestHead::body`]: a Content-Length header gives a chunked body that length, and `Transfer-Encoding: chunked`
-    /// makes any body chunked. POST, PUT, PATCH and QUERY without a body announce `content-length: 0`, because servers expect
-    /// a body with these methods.
+    /// A request without content is [sent completely](Self::is_send_done) by this method. In any other request, the
+    /// body must follow. [`upload_remaining`](Self::upload_remaining) tells how the length of the body was announced,
+    /// which may differ from [`RequestHead::body`]: a Content-Length header gives a chunked body that length, and
+    /// `Transfer-Encoding: chunked` makes any body chunked. POST, PUT, PATCH and QUERY without a body announce
+    /// `content-length: 0`, because servers expect a body with these methods.
     ///
-    /// Two fields are added unless the headers have them: `connection` for [`RequestHead::close`] and for fields that
+    /// The method adds two fields that the headers lack: `connection` for [`RequestHead::close`] and for fields that
     /// concern only this connection, and `trailer` for [`RequestHead::trailers`].
     ///
     /// # Errors
     ///
-    /// If the head cannot be sent as it was given. Nothing was written then, and another head may be tried.
+    /// If the given head cannot be sent. Nothing was written in this case, and the caller may try another head.
     pub fn encode_head(&mut self, request: &RequestHead<'_>, dst: &mut BytesMut) -> Result<(), Misuse> {
         match self.send {
             Send::Head => {}
@@ -596,7 +598,8 @@ impl Machine {
     ///
     /// # Errors
     ///
-    /// If the head has not been encoded, or if the body is longer than its promised length. Nothing changed then.
+    /// If the head has not been encoded, or if the body is longer than its promised length. The machine is unchanged in
+    /// both cases.
     pub fn encode_data(&mut self, len: usize, dst: &mut BytesMut) -> Result<&'static [u8], Misuse> {
         if len == 0 {
             return Ok(b"");
@@ -621,12 +624,12 @@ impl Machine {
 
     /// Ends the body. For a chunked body, appends the last chunk and the trailers to `dst`.
     ///
-    /// A body of known length that is complete has ended already; nothing is written for it.
+    /// A complete body of known length has already ended, so that nothing is written for it.
     ///
     /// # Errors
     ///
-    /// If the body is shorter than its promised length: the upload is given up then. If the trailers cannot be sent:
-    /// nothing was written then, and the body is still open.
+    /// If the body is shorter than its promised length; the upload is given up in this case. Or if the trailers cannot
+    /// be sent; nothing was written in this case, and the body is still open.
     pub fn encode_end(&mut self, trailers: Option<&HeaderMap>, dst: &mut BytesMut) -> Result<(), Misuse> {
         let has_trailers = trailers.is_some_and(|trailers| !trailers.is_empty());
         match self.send {
@@ -646,10 +649,10 @@ impl Machine {
         }
     }
 
-    /// Gives the request up. The response may still be read, but the connection must be closed after it.
+    /// Gives the request up. The response may still be read, but the connection must be closed after the response.
     ///
-    /// If the head has not been encoded, it cannot be encoded any more, and bytes of the server are still an
-    /// [error](ProtocolError::SpokeFirst). Has no effect on a request that was sent completely.
+    /// A head that has not been encoded cannot be encoded after this call, and bytes of the server are still an
+    /// [error](ProtocolError::SpokeFirst). The call has no effect on a request that was sent completely.
     pub fn abort_send(&mut self) {
         if !self.is_send_done() {
             self.send = Send::Aborted { is_head_sent: self.is_head_sent() };
@@ -659,13 +662,13 @@ impl Machine {
 
     /// Tells the machine that the connection carried another exchange before this one.
     ///
-    /// Up to 1 KiB of line ends before the response are skipped then.
+    /// The machine skips up to 1 KiB of line ends before a response on such a connection.
     /// <https://www.rfc-editor.org/rfc/rfc9112#section-9.2>
     pub fn set_reused(&mut self) {
         self.line_ends = MOST_LINE_ENDS as u16;
     }
 
-    /// Adds a reason to close that the machine cannot see for itself, such as a failed write.
+    /// Adds a reason to close that the machine cannot see, such as a failed write.
     pub fn close_after(&mut self, reason: CloseReason) {
         self.close.insert(reason);
     }

@@ -1,4 +1,4 @@
-//! Both directions of an exchange, and how each affects the other.
+//! Tests of both directions of an exchange, and of the effect of each direction on the other direction.
 
 use bytes::BytesMut;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
@@ -39,7 +39,7 @@ fn switching_protocols_r_9110_7_8_2() {
         (&upgrade, "Upgrade: foo\r\n", Err(UpgradeNotOffered)),
         (&upgrade, "Upgrade: foo/2\r\n", Err(UpgradeNotOffered)),
         (&upgrade, "Upgrade: foo/1/1\r\n", Err(UpgradeNotOffered)),
-        // HTTP/1.1 over the new protocol, as in RFC 2817, section 3.3.
+        // HTTP/1.1 may run over the new protocol, as in RFC 2817, section 3.3.
         (&upgrade, "Upgrade: foo/1, HTTP/1.1\r\n", Ok(&[CloseReason::Upgrade])),
         (&upgrade, "Upgrade: bar/2\r\nUpgrade: http/1.1\r\n", Ok(&[CloseReason::Upgrade])),
         (&upgrade, "Upgrade: HTTP/1.1\r\n", Err(UpgradeNotOffered)),
@@ -67,7 +67,7 @@ fn switching_protocols_r_9110_7_8_2() {
             }
         }
     }
-    // CONNECT asks for a tunnel, so that a 101 is refused whatever the request offered.
+    // CONNECT asks for a tunnel, so that a 101 is refused, whatever the request offered.
     let mut headers = HeaderMap::new();
     headers.insert("upgrade", HeaderValue::from_static("foo/1"));
     let mut machine = Machine::new(Limits::default());
@@ -266,7 +266,7 @@ fn machines_can_move_between_threads() {
     check::<Event>();
 }
 
-/// A response without content announces the length of another response's content.
+/// Checks that a response without content can announce the length of another response's content.
 #[test]
 fn a_length_is_announced_even_if_no_content_comes_r_9110_8_6() {
     for (method, head, announced, remaining) in [

@@ -1,4 +1,4 @@
-//! HTTP/1.1 as bytes: writes requests, reads responses, and tells whether the connection can be used again.
+//! HTTP/1.1 as bytes: this module writes requests, reads responses, and tells whether the connection can be used again.
 //!
 //! The codec knows no socket, no clock and no runtime; it depends only on `bytes`, `http` and `httparse`. One [`Machine`]
 //! serves one exchange, which is one request and its response. A machine consists of two halves and one verdict:
@@ -11,10 +11,10 @@
 //!     +--------+----> Aborted           +-+ 1xx                      otherwise       --> Close(reasons)
 //! ```
 //!
-//! Invariants: every method is total, so that any bytes end in events or in one [`ProtocolError`], never in a panic.
-//! Nothing is allocated in proportion to a number that the server only announces. The outcome of a complete section, and
-//! the outcome at the end of the input, do not depend on how the bytes were split. An error in an incomplete section may be
-//! found earlier or later, depending on the split.
+//! Invariants: every method is total. Any bytes end in events or in one [`ProtocolError`], and never in a panic. The
+//! codec allocates nothing in proportion to a number that the server only announces. The outcome of a complete section,
+//! and the outcome at the end of the input, do not depend on how the bytes were split. Depending on the split, an error
+//! in an incomplete section may be found earlier or later.
 //!
 //! # The joint table
 //!
@@ -29,10 +29,10 @@
 //!
 //! After a [`ProtocolError`] the verdict is `Close` in every cell.
 //!
-//! *Tunnels.* After a 101, and after a 2xx to CONNECT, *Done* of the receive half means that the tunnel begins. The bytes
-//! that follow are the tunnel's and no surplus, and the verdict is `Close` with [`CloseReason::Upgrade`] or
+//! *Tunnels.* After a 101, and after a 2xx to CONNECT, *Done* of the receive half means that the tunnel begins. The
+//! bytes that follow belong to the tunnel and are no surplus. The verdict is `Close` with [`CloseReason::Upgrade`] or
 //! [`CloseReason::Tunnel`]. A 101 is accepted only after the whole request was sent, and only for a protocol that the
-//! request offered; it ends the receive half, so that it is not one of the 1xx in the picture.
+//! request offered. A 101 ends the receive half, so that the arrow `1xx` in the picture does not cover a 101.
 //!
 //! *Uploads.* In *Body*, [`Machine::expects_continue`] says whether to wait for the server before sending the body. After
 //! an early response, [`Machine::may_send_body`] says whether to continue the upload.
@@ -74,7 +74,7 @@
 //!     "POST /echo HTTP/1.1\r\nhost: example.com\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
 //! );
 //!
-//! // Receive: append what arrives, and decode until the machine needs more bytes.
+//! // Receive: append the bytes that arrive, and decode until the machine needs more bytes.
 //! let mut buf = BytesMut::from("HTTP/1.1 200 OK\r\nContent-Le");
 //! assert!(machine.decode(&mut buf)?.is_none());
 //! assert_eq!(machine.verdict(buf.len()), Verdict::Unfinished);

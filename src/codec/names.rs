@@ -1,9 +1,9 @@
 //! A cache of response field names, per thread.
 //!
-//! A server sends the same few names in each response. Making a `HeaderName` lowers its case, looks for a standard
-//! name, and copies any other name. That costs more than all other work on the field. The cache knows no meaning of any
-//! name. Invariants: the cache returns what `HeaderName::from_bytes` returns, and holds a limited number of names of
-//! limited length.
+//! A server sends the same few names in each response. `HeaderName::from_bytes` lowers the case of a name, looks for a
+//! standard name, and copies a name that is not standard. These steps cost more than all other work on the field. The
+//! cache knows no meaning of any name. Invariants: the cache returns the value that `HeaderName::from_bytes` returns,
+//! and holds a limited number of names of limited length.
 
 use std::cell::Cell;
 
@@ -15,10 +15,10 @@ use super::error::ProtocolError;
 pub(super) struct Names([Known; SLOTS]);
 
 impl Names {
-    /// Takes the thread's cache for the time in which `read` reads a section of fields.
+    /// Takes the thread's cache while `read` reads a section of fields. Returns the result of `read`.
     pub(super) fn with<R>(read: impl FnOnce(&mut Self) -> R) -> R {
         let known = NAMES.try_with(Cell::take).ok().flatten();
-        // While the thread ends, its cache is gone, and a new one is used.
+        // While the thread ends, its cache is gone, and a new cache is used instead.
         let mut names = known.unwrap_or_else(|| Box::new(Self(std::array::from_fn(|_| Known::NOTHING))));
         let read = read(&mut names);
         let _ = NAMES.try_with(|known| known.set(Some(names)));
@@ -88,7 +88,7 @@ mod tests {
         }
     }
 
-    /// Reads many more names than the cache holds, and names that share a slot.
+    /// Checks names that share a slot, and many more names than the cache holds.
     #[test]
     fn names_that_share_a_slot_are_told_apart() {
         for _ in 0..2 {

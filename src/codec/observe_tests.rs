@@ -1,7 +1,8 @@
-//! Decodes a response for a test: whole, byte by byte, split at every index, and with surplus bytes after it.
+//! A decoder of responses for tests. It decodes each response whole, byte by byte, split at every index, and with
+//! surplus bytes after the response.
 //!
-//! This module uses only the public interface of the codec. Invariant: all these ways must have the same outcome, and
-//! the surplus must stay in the buffer.
+//! This module uses only the public interface of the codec. Invariant: all these ways of decoding must have the same
+//! outcome, and the surplus must stay in the buffer.
 
 use bytes::BytesMut;
 use http::{HeaderMap, HeaderValue, Method, Version};
@@ -10,7 +11,7 @@ use super::*;
 
 pub(super) static EMPTY: std::sync::LazyLock<HeaderMap> = std::sync::LazyLock::new(HeaderMap::new);
 
-/// Everything that can be observed of a response.
+/// All parts of a response that a test can observe.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Seen {
     pub(super) interim: Vec<u16>,
@@ -30,7 +31,7 @@ pub(super) enum Peer {
     Closes,
 }
 
-/// Returns a machine that has sent a request. The method `UPGRADE` stands for a GET that offers protocols.
+/// Returns a machine that has sent a request. `UPGRADE` as the method makes the request a GET that offers protocols.
 pub(super) fn machine(method: &Method, limits: Limits) -> Machine {
     let mut machine = Machine::new(limits);
     if method.as_str() == "UPGRADE" {
@@ -140,7 +141,7 @@ pub(super) fn check_raw(head: &ResponseHead) {
     assert!(head.raw().ends_with(b"\n\r\n") || head.raw().ends_with(b"\n\n"));
 }
 
-/// Observes a response in all splits, and checks that the outcome is the same.
+/// Observes a response in all splits, checks that the outcome is always the same, and returns the outcome.
 pub(super) fn observe_always(method: &Method, limits: Limits, wire: &[u8], peer: Peer) -> Seen {
     let whole = observe(method, limits, &[wire], peer);
     let bytes: Vec<&[u8]> = wire.chunks(1).collect();

@@ -23,30 +23,31 @@ use super::target::Target;
 #[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct RequestHead<'a> {
-    /// Method, sent as it is.
+    /// Method, sent unchanged.
     pub method: &'a Method,
     /// Request target, which follows the method.
     pub target: Target<'a>,
-    /// Value of the Host field; a Host among [`headers`](Self::headers) replaces it. If the target names a host too, the
-    /// caller must pass the same host here: only a Host among `headers` is compared with the target.
+    /// Value of the Host field. A Host field among [`headers`](Self::headers) replaces this value. If the target also
+    /// names a host, the caller must pass the same host here, because the codec compares only a Host field among
+    /// `headers` with the target.
     pub host: Option<&'a [u8]>,
-    /// All other fields. Framing fields among them are checked against [`body`](Self::body) and never sent twice. Fields
-    /// that concern only this connection (`te`, `upgrade`, `keep-alive`, `http2-settings`) are named in a Connection field,
-    /// which is added if the headers do not have it.
+    /// All other fields. Framing fields among these headers are checked against [`body`](Self::body) and never sent
+    /// twice. Fields that concern only this connection (`te`, `upgrade`, `keep-alive`, `http2-settings`) are named in a
+    /// Connection field. The codec adds that field if the headers do not have it.
     pub headers: &'a HeaderMap,
     /// Length of the body.
     pub body: BodyLength,
-    /// Whether to send `Connection: close`, unless the headers say it already. If the headers say `keep-alive`, the head is
-    /// refused with [`Misuse::CloseContradicted`](super::Misuse::CloseContradicted).
+    /// Whether to send `Connection: close`. The field is sent once, even if the headers say `close` already. A head
+    /// whose headers say `keep-alive` is refused with [`Misuse::CloseContradicted`](super::Misuse::CloseContradicted).
     pub close: bool,
-    /// Trailers that are known before the body is sent. These trailers are checked with the head, announced in it, and
-    /// make the body chunked whatever [`body`](Self::body) says. Pass them to
+    /// Trailers that are known before the body is sent. The codec checks these trailers with the head and announces
+    /// them in the head. The trailers make the body chunked, whatever [`body`](Self::body) says. Pass the trailers to
     /// [`Machine::encode_end`](super::Machine::encode_end) again. An empty map means no trailers.
     pub trailers: Option<&'a HeaderMap>,
 }
 
 impl<'a> RequestHead<'a> {
-    /// Creates a head without a body, trailers or `close`. Set the public fields for these.
+    /// Creates a head without a body, without trailers and without `close`. Set the public fields to add them.
     #[must_use]
     pub fn new(
         method: &'a Method,
@@ -65,7 +66,7 @@ impl<'a> RequestHead<'a> {
 }
 
 impl fmt::Debug for RequestHead<'_> {
-    /// Shows the names of fields only, because their values may be secrets.
+    /// Shows only the names of fields, because their values may be secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RequestHead")
             .field("method", self.method)

@@ -1,7 +1,8 @@
 //! The head of a response, whose fields are put into a map when the caller asks for them.
 //!
-//! This module knows the bytes of one head, and neither its framing nor its connection. Invariant: all bytes of a head
-//! are checked before the head is made, so that nothing can fail here. The bytes are never changed.
+//! This module knows the bytes of one head. It knows neither the framing nor the connection of that head. Invariant:
+//! all bytes of a head are checked before the head is made, so that no method of the head can fail. The bytes are never
+//! changed.
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -29,15 +30,16 @@ pub struct ResponseHead {
 }
 
 impl ResponseHead {
-    /// Creates a head of bytes that the module `head` has accepted.
+    /// Creates a head from bytes that the module `head` has accepted.
     pub(super) fn new(status: StatusCode, version: Version, raw: Bytes) -> Self {
         Self { status, version, fields: OnceLock::new(), raw }
     }
 
     /// Returns the header fields.
     ///
-    /// Names are lower case. Values of one name keep the order in which they came, and share the memory of the buffer in
-    /// which the head arrived. The map is made by the first call, so that a head whose fields nobody reads costs no map.
+    /// Names are lower case. The values of one name keep the order in which they came, and share the memory of the
+    /// buffer in which the head arrived. The first call makes the map, so that a head whose fields nobody reads costs
+    /// no map.
     pub fn headers(&self) -> &HeaderMap {
         self.fields.get_or_init(|| self.read())
     }
@@ -50,27 +52,28 @@ impl ResponseHead {
         self.fields.get_mut().expect("the fields are read")
     }
 
-    /// Returns the header fields and drops the rest of the head.
+    /// Returns the header fields. Drops the bytes of the head and the status.
     #[must_use]
     pub fn into_headers(mut self) -> HeaderMap {
         self.fields.take().unwrap_or_else(|| self.read()).take()
     }
 
-    /// Returns names and values of the fields in the order in which they came, with names as the server spelled them.
+    /// Returns the names and values of the fields in the order in which they came. The names are spelled as the server
+    /// spelled them.
     ///
-    /// Changes that were made through [`headers_mut`](Self::headers_mut) do not show here.
+    /// These names and values do not show changes that were made through [`headers_mut`](Self::headers_mut).
     pub fn raw_fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         raw_fields(&self.raw)
     }
 
-    /// Returns the bytes of the whole head as they came, with two exceptions: a fold is replaced by spaces, and a minor
-    /// version above 1 by 1. [`raw_fields`](Self::raw_fields) returns the fields in these bytes.
+    /// Returns the bytes of the whole head as they came, with two exceptions: spaces replace each fold, and 1 replaces
+    /// a minor version above 1. [`raw_fields`](Self::raw_fields) returns the fields in these bytes.
     #[must_use]
     pub fn raw(&self) -> &Bytes {
         &self.raw
     }
 
-    /// Returns the reason phrase, or `None` if it is the standard one of the status code.
+    /// Returns the reason phrase, or `None` if the phrase is the standard phrase of the status code.
     #[must_use]
     pub fn reason(&self) -> Option<&[u8]> {
         let code = self.raw.get(STATUS_LINE_CODE..STATUS_LINE_CODE + 3).unwrap_or_default();
@@ -94,7 +97,7 @@ impl ResponseHead {
 }
 
 impl fmt::Debug for ResponseHead {
-    /// Shows the names of fields only, because their values may be secrets.
+    /// Shows only the names of fields, because their values may be secrets.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseHead")
             .field("status", &self.status)
@@ -105,7 +108,7 @@ impl fmt::Debug for ResponseHead {
     }
 }
 
-/// Returns the lines of a head after its first, each cut into name and value.
+/// Returns all lines of a head except the status line, each split into name and value.
 fn raw_fields(raw: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     let mut rest = raw;
     let lines = std::iter::from_fn(move || {
@@ -122,8 +125,8 @@ fn raw_fields(raw: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
 
 /// Appends one field of a section to a map.
 ///
-/// The value is never copied. The name is copied only if it is neither a standard nor a cached one. There is no whitespace
-/// around the value: <https://www.rfc-editor.org/rfc/rfc9110#section-5.5>.
+/// The value is never copied. The name is copied only if the name is neither standard nor cached. `value` has no
+/// whitespace around it: <https://www.rfc-editor.org/rfc/rfc9110#section-5.5>.
 pub(super) fn store(
     section: &Bytes,
     name: &[u8],

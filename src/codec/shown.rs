@@ -1,4 +1,4 @@
-//! Wrappers whose `Debug` shows names and counts of data that may be secret.
+//! Wrappers whose `Debug` shows only names and counts of data that may be secret.
 //!
 //! This module knows maps of fields, bytes and targets. Invariant: no field value, no content, and no user or password
 //! is shown.

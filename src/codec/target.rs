@@ -1,4 +1,4 @@
-//! Request targets and hosts: which forms go with which method, and the bytes that are written for each.
+//! Request targets and hosts: which target form a method allows, and the bytes that are written for each form.
 //!
 //! This module knows a method and a target, and no other part of a head. Invariant: the returned parts hold only bytes
 //! that a request line may contain unencoded, and no userinfo.
@@ -14,7 +14,7 @@ use super::shown::WithoutUser;
 #[derive(Clone, Copy)]
 #[non_exhaustive]
 pub enum Target<'a> {
-    /// Origin form: path and query, for the server that has the resource. An empty path is sent as `/`.
+    /// Origin form: the path and the query, for the server that has the resource. An empty path is sent as `/`.
     Origin(&'a str),
     /// Absolute form: the whole URI without its userinfo, for a proxy.
     Absolute(&'a Uri),
@@ -27,7 +27,7 @@ pub enum Target<'a> {
 }
 
 impl fmt::Debug for Target<'_> {
-    /// Shows URIs without user and password.
+    /// Shows URIs without their user and password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = |name, text: &str| f.debug_tuple(name).field(&WithoutUser(text)).finish();
         match self {
@@ -41,7 +41,7 @@ impl fmt::Debug for Target<'_> {
 }
 
 impl<'a> Target<'a> {
-    /// Checks the target and returns the parts to write one after the other.
+    /// Checks the target. Returns the parts of the target in the order in which they are written.
     #[inline]
     pub(super) fn parts(self, method: &Method) -> Result<[&'a [u8]; 5], Misuse> {
         let is_options = *method == Method::OPTIONS;
@@ -93,7 +93,7 @@ impl<'a> Target<'a> {
     }
 }
 
-/// Returns what to write for a path and query.
+/// Returns the bytes to write for a path and query.
 ///
 /// > If the target URI's path component is empty, the client MUST send "/" as the path within the origin-form
 ///
@@ -106,17 +106,19 @@ fn path_parts(path: &str) -> Result<[&[u8]; 2], Misuse> {
     }
 }
 
-/// Checks the bytes of a target.
+/// Checks the bytes of a target and returns the parts unchanged.
 ///
 /// > No whitespace is allowed in the request-target.
 ///
-/// <https://www.rfc-editor.org/rfc/rfc9112#section-3.2>. Controls, raw non-ASCII bytes and fragments are refused too.
+/// <https://www.rfc-editor.org/rfc/rfc9112#section-3.2>. Control characters, raw non-ASCII bytes and fragments are also
+/// refused.
 fn checked(parts: [&[u8]; 5]) -> Result<[&[u8]; 5], Misuse> {
     let is_target_byte = |byte: &u8| matches!(byte, b'!'..=b'~') && *byte != b'#';
     if parts.iter().all(|part| part.iter().all(is_target_byte)) { Ok(parts) } else { Err(Misuse::BadTarget) }
 }
 
-/// Returns the scheme, `://` and the authority without userinfo: <https://www.rfc-editor.org/rfc/rfc9110#section-4.2.4>.
+/// Returns the scheme, `://`, and the authority without its userinfo:
+/// <https://www.rfc-editor.org/rfc/rfc9110#section-4.2.4>.
 fn origin_parts(uri: &Uri) -> Result<[&[u8]; 3], Misuse> {
     let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
         return Err(Misuse::BadTarget);
@@ -133,8 +135,8 @@ fn origin_parts(uri: &Uri) -> Result<[&[u8]; 3], Misuse> {
 ///
 /// > uri-host [ ":" port ]
 ///
-/// <https://www.rfc-editor.org/rfc/rfc9110#section-7.2>: a name, an IPv4 address, or an IPv6 address in brackets
-/// (<https://www.rfc-editor.org/rfc/rfc3986#section-3.2.2>), and digits.
+/// <https://www.rfc-editor.org/rfc/rfc9110#section-7.2>. The host is a name, an IPv4 address, or an IPv6 address in
+/// brackets (<https://www.rfc-editor.org/rfc/rfc3986#section-3.2.2>). The port consists of digits.
 #[inline]
 pub(super) fn is_host(host: &[u8]) -> bool {
     let is_address_byte = |byte: &u8| byte.is_ascii_hexdigit() || b":.".contains(byte);

@@ -1,4 +1,4 @@
-//! Tables of whole responses.
+//! Tables of whole responses, each with its expected outcome.
 
 use http::Method;
 
@@ -11,7 +11,7 @@ fn complete_responses() {
     use Peer::{Closes, Stays};
     let (get, head, connect) = (Method::GET, Method::HEAD, Method::CONNECT);
     for (method, wire, peer, status, body, reasons) in [
-        // The end of the body, for each step of RFC 9112, section 6.3.
+        // These rows show where the body ends, for each step of RFC 9112, section 6.3.
         (&get, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", Stays, 200, "hello", &[][..]),
         (&get, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", Stays, 200, "", &[]),
         (&get, "HTTP/1.1 200 OK\r\nContent-Length: 005\r\n\r\nhello", Stays, 200, "hello", &[]),
@@ -68,7 +68,7 @@ fn complete_responses() {
         ),
         (&connect, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", Stays, 200, "", &[Tunnel]),
         (&connect, "HTTP/1.1 407 No\r\nContent-Length: 5\r\n\r\nhello", Stays, 407, "hello", &[]),
-        // Persistence.
+        // These rows show whether the connection persists.
         (
             &get,
             "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: foo , CLOSE\r\n\r\n",
@@ -97,7 +97,7 @@ fn complete_responses() {
             &[Http10TransferEncoding],
         ),
         (&get, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", Closes, 200, "hello", &[Eof]),
-        // Other names of the same length are not mistaken for these fields.
+        // Other names with the length of these names are not mistaken for these fields.
         (
             &get,
             "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nX-Cache-Status: 5\r\nX-Accel-Buffering: gzip\r\n\
@@ -107,7 +107,7 @@ fn complete_responses() {
             "x",
             &[],
         ),
-        // Interim responses.
+        // These rows have interim responses.
         (
             &get,
             "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx",
@@ -124,7 +124,7 @@ fn complete_responses() {
             "",
             &[],
         ),
-        // Accepted departures: bare LF, folds, higher minor versions, unusual codes and reasons.
+        // These rows have accepted departures: bare LF, folds, higher minor versions, unusual codes and reasons.
         (&get, "HTTP/1.1 200 OK\nContent-Length: 1\n\nx", Stays, 200, "x", &[Lenient]),
         (&get, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\nx", Stays, 200, "x", &[Lenient]),
         (&get, "HTTP/1.1 200 OK\r\nX: a\r\n\tb\r\nContent-Length: 1\r\n\r\nx", Stays, 200, "x", &[]),
@@ -214,7 +214,7 @@ fn refused_responses() {
             Closes,
             ClosedWithinBody { missing: None },
         ),
-        // A malformed part is reported even if the rest of the response is missing.
+        // A malformed part is reported even if later parts of the response are missing.
         ("HTTP/1.1 200 OK\r\nX Y", Closes, BadFieldName),
         ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX-Checksum Y", Closes, BadFieldName),
     ] {
@@ -247,7 +247,7 @@ fn trailers_that_may_not_be_are_dropped_r_9110_6_5_1_2() {
         assert_eq!((seen.error, seen.has_ended, seen.reasons.len()), (None, true, 0), "they have no effect");
         assert!(seen.headers.iter().all(|(name, _)| name == "transfer-encoding"), "R-9112-7.1.2-1");
     }
-    // Dropped trailers are checked and counted too.
+    // Trailers that are dropped are also checked and counted.
     let limits = Limits { fields: 2, ..Limits::default() };
     for (fields, expected) in [
         ("Set-Cookie: a\0\r\n", ProtocolError::BadFieldValue),
@@ -272,7 +272,7 @@ fn each_leniency_can_be_switched() {
         let seen = observe_always(&Method::HEAD, strict, wire.as_bytes(), Peer::Stays);
         assert_eq!(seen.error, Some(expected), "{wire:?}");
     }
-    // Empty extensions are accepted in any chunk, the last one included. The body is read, and the connection is not
+    // Empty extensions are accepted in any chunk, including the last chunk. The body is read, and the connection is not
     // reused.
     strict.leniency.empty_chunk_extensions = false;
     for body in ["5;\r\nhello\r\n0\r\n\r\n", "5;a\r\nhello\r\n0;;b\r\nX: y\r\n\r\n"] {
@@ -282,7 +282,7 @@ fn each_leniency_can_be_switched() {
         let seen = observe_always(&Method::GET, strict, wire.as_bytes(), Peer::Stays);
         assert_eq!(seen.error, Some(ProtocolError::BadChunkExtension), "{wire:?}");
     }
-    // Blanks after a chunk size are accepted in the same way.
+    // Blanks after a chunk size are accepted in any chunk, and the connection is not reused.
     strict.leniency.blanks_after_chunk_size = false;
     for body in ["5 \r\nhello\r\n0\r\n\r\n", "5\r\nhello\r\n0\t\r\nX: y\r\n\r\n"] {
         let wire = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{body}");
@@ -299,7 +299,7 @@ fn each_leniency_can_be_switched() {
     assert_eq!((&seen.body[..], &seen.reasons[..]), (&b"hello"[..], &[CloseReason::Lenient][..]));
 }
 
-/// The order in the module's documentation: each file imports only files of earlier rows.
+/// Checks the order in the module's documentation: each file imports only files of earlier rows.
 #[test]
 fn each_file_imports_only_files_of_earlier_rows() {
     let rows: [&[(&str, &str)]; 7] = [

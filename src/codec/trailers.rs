@@ -1,4 +1,5 @@
-//! Trailer fields: which names a trailer can have, in both directions, and how trailers are announced and written.
+//! Trailer fields: which names a trailer can have in a request or a response, and how trailers are announced and
+//! written.
 //!
 //! This module knows neither chunks nor connections. Invariant: no field that decides how a message is framed, routed,
 //! authenticated or understood is sent or received as a trailer.
@@ -16,20 +17,20 @@ use super::grammar::{CRLF, LAST_CHUNK, check_value, elements, is_token, put_fiel
 /// > receiving the content, such as those that describe message framing, routing, authentication, request modifiers,
 /// > response controls, or content format.
 ///
-/// <https://www.rfc-editor.org/rfc/rfc9110#section-6.5.1>. Cookies authenticate, and fields that concern the connection
-/// take effect before the content, so that both are forbidden. ETag, Accept-Ranges and Authentication-Info are not,
-/// because their definitions allow them as trailers.
+/// <https://www.rfc-editor.org/rfc/rfc9110#section-6.5.1>. Cookie fields are forbidden because they authenticate.
+/// Fields that concern the connection are forbidden because they take effect before the content. ETag, Accept-Ranges
+/// and Authentication-Info are allowed, because their definitions allow them as trailers.
 pub(super) fn is_forbidden(name: &[u8]) -> bool {
     FORBIDDEN.iter().any(|forbidden| name.eq_ignore_ascii_case(forbidden.as_bytes()))
 }
 
-/// Checks the value of a Trailer field of the caller.
+/// Checks the value of a Trailer field that the caller has set.
 pub(super) fn check_announcement(value: &[u8]) -> Result<(), Misuse> {
     let is_good = elements(value).all(|name| is_token(name) && !is_forbidden(name));
     if is_good { Ok(()) } else { Err(Misuse::BadTrailer) }
 }
 
-/// Checks trailers that are to be sent.
+/// Checks the trailers of a request.
 ///
 /// > A sender MUST NOT generate a trailer field unless the sender knows the corresponding header field name's
 /// > definition permits [...]
@@ -45,8 +46,8 @@ pub(super) fn check(trailers: &HeaderMap) -> Result<(), Misuse> {
     Ok(())
 }
 
-/// Returns the names of the trailers that no Trailer field of the caller announces, each with the text that is written
-/// before it.
+/// Returns the names of the trailers that no Trailer field of the caller announces. Each name comes with the text that
+/// is written before it.
 ///
 /// > a sender SHOULD generate a Trailer header field before the content to indicate which fields might be present in
 /// > the trailers.

@@ -1,14 +1,14 @@
 //! Bytes that a server sends on a connection that carries no request.
 //!
 //! The functions are pure: they look at the first bytes, know no connection, and keep nothing. Invariant: bytes that
-//! are not known to be harmless are [`Unasked::Other`].
+//! are not known to be harmless are classified as [`Unasked::Other`].
 
 use http::StatusCode;
 
-/// The kind of bytes that came without a request.
+/// The kind of bytes that a server sends without a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unasked {
-    /// Only CR and LF, at least one byte.
+    /// Only CR and LF, and at least one such byte.
     ///
     /// > the client SHOULD close the connection, since message delimitation is now ambiguous, unless the data consists
     /// > only of one or more CRLF (which can be discarded per Section 2.2)
@@ -17,12 +17,12 @@ pub(crate) enum Unasked {
     LineEnds,
     /// A 408 response: the server closes the connection because no request came.
     RequestTimeout,
-    /// Anything else, or no byte.
+    /// Any other bytes, or no byte.
     Other,
 }
 
 impl Unasked {
-    /// Classifies the bytes. The first 256 bytes are enough.
+    /// Returns the kind of the bytes. The first 256 bytes are enough to tell the kind.
     pub(crate) fn of(bytes: &[u8]) -> Self {
         if !bytes.is_empty() && after_line_ends(bytes).is_empty() {
             Self::LineEnds
@@ -46,7 +46,7 @@ pub(crate) fn unasked_status(bytes: &[u8]) -> Option<StatusCode> {
     }
 }
 
-/// Returns the number of bytes at the start that are CR or LF.
+/// Returns the number of CR and LF bytes at the start of `bytes`.
 pub(super) fn line_ends(bytes: &[u8]) -> usize {
     bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count()
 }
@@ -55,8 +55,8 @@ fn after_line_ends(bytes: &[u8]) -> &[u8] {
     bytes.get(line_ends(bytes)..).unwrap_or_default()
 }
 
-/// Largest number of bytes of line ends that are discarded on an idle connection, and again before the status line. A
-/// server that sends more is broken, or wants to keep the client busy.
+/// Largest number of bytes of line ends that are discarded on an idle connection. The same number may be discarded
+/// again before the status line. A server that sends more is broken, or wants to keep the client busy.
 pub(crate) const MOST_LINE_ENDS: usize = 1024;
 
 #[cfg(test)]
@@ -79,7 +79,7 @@ mod tests {
             (b"HTTP/1.0 408\r\n", Unasked::RequestTimeout),
             (b"\r\nHTTP/1.1 408 \r\n", Unasked::RequestTimeout),
             (b"HTTP/1.1 408\n", Unasked::RequestTimeout),
-            // A fourth digit may follow.
+            // A fourth digit may follow the three digits.
             (b"HTTP/1.1 408", Unasked::Other),
             (b"HTTP/1.1 4080 X\r\n", Unasked::Other),
             (b"HTTP/1.1 40", Unasked::Other),

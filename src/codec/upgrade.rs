@@ -1,8 +1,8 @@
-//! Switching protocols: what a request offers, and whether a 101 accepts it.
+//! Switching protocols: which protocols a request offers, and whether a 101 accepts the offer.
 //!
-//! This module knows the two Upgrade fields, and neither the protocols nor the connection. Invariant: a 101 is accepted
-//! only if it names a protocol that was offered. After the offered protocols, it may name HTTP/1.1, which then runs
-//! over them.
+//! This module knows the Upgrade field of the request and the Upgrade field of the 101. It knows neither the protocols
+//! nor the connection. Invariant: a 101 is accepted only if it names a protocol that the request offered. After the
+//! offered protocols, the 101 may name HTTP/1.1, which runs over these protocols.
 
 use http::HeaderMap;
 use http::header::UPGRADE;
@@ -28,7 +28,7 @@ impl Offer {
         if elements(value).all(is_protocol) { Ok(()) } else { Err(Misuse::BadUpgrade) }
     }
 
-    /// Returns the offer in these fields, whose lines have been checked.
+    /// Returns the offer of `headers`, whose Upgrade lines have been checked.
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let lines: Vec<&[u8]> = headers.get_all(UPGRADE).iter().map(|value| value.as_bytes()).collect();
         Self(lines.join(&b","[..]).into())
@@ -45,8 +45,8 @@ impl Offer {
     /// > protocol(s) to which the connection is being switched; if multiple protocol layers are being switched, the
     /// > sender MUST list the protocols in layer-ascending order.
     ///
-    /// HTTP/1.1 after an offered protocol is such a layer: HTTP/1.1 continues over the new protocol, as in `TLS/1.0,
-    /// HTTP/1.1`, <https://www.rfc-editor.org/rfc/rfc2817#section-3.3>. HTTP/1.1 needs no offer.
+    /// HTTP/1.1 after an offered protocol is such a layer, because HTTP/1.1 continues over the new protocol. `TLS/1.0,
+    /// HTTP/1.1` is an example: <https://www.rfc-editor.org/rfc/rfc2817#section-3.3>. HTTP/1.1 needs no offer.
     pub(super) fn judge(&self, headers: &HeaderMap) -> Result<(), ProtocolError> {
         let lines = headers.get_all(UPGRADE).iter();
         let answers = lines.flat_map(|value| elements(value.as_bytes())).filter(|answer| !answer.is_empty());
@@ -61,7 +61,8 @@ impl Offer {
         if has_offered { Ok(()) } else { Err(ProtocolError::UpgradeUnnamed) }
     }
 
-    /// Whether the protocol was offered. Letter case does not matter; an offer without a version covers all versions.
+    /// Whether the request offered the protocol. Letter case does not matter. An offer without a version covers all
+    /// versions.
     fn contains(&self, answer: &[u8]) -> bool {
         let version = answer.iter().position(|&byte| byte == b'/');
         let name = version.filter(|&at| is_token(&answer[at + 1..])).map(|at| &answer[..at]);

@@ -1,18 +1,19 @@
 //! How much of a request was written.
 //!
-//! Leaf: it imports nothing of the crate, so that a decision that depends on it builds alone.
+//! This module is a leaf: it imports nothing of the crate, so that a decision that depends on this module builds alone.
 
-/// How much of a request was written to a connection. If the request was sent several times, the largest amount counts.
+/// The amount of a request that was written to a connection. If the request was sent several times, the largest amount
+/// counts.
 ///
 /// With https, bytes count as written once they have been passed to TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[allow(clippy::exhaustive_enums, reason = "these three are all there can be")]
 pub enum Written {
-    /// No byte: the server cannot have acted on the request.
+    /// No byte was written, so that the server cannot have acted on the request.
     #[default]
     Nothing,
-    /// A part: the server may have acted on the request.
+    /// A part was written, so that the server may have acted on the request.
     Partly,
-    /// The whole request: the server may have acted on it.
+    /// The whole request was written, so that the server may have acted on the request.
     All,
 }

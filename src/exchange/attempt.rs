@@ -1,4 +1,4 @@
-//! The state of one attempt and the state of one connection. An exchange makes both anew to start again.
+//! The state of one attempt, and the state of one connection. An exchange makes new states when it starts again.
 //!
 //! This module does no I/O and reads no clock. Invariant: only [`Attempt::new`] and [`Connection::new`] make these
 //! states. Nothing resets the fields of an existing one.
@@ -15,7 +15,7 @@ use crate::error::{Error, Phase, Written};
 use crate::pool::ConnectionInfo;
 use crate::pool::lease::Lease;
 
-/// One try to send the request and to read its response.
+/// One attempt to send the request and to read its response.
 #[derive(Debug)]
 pub(super) struct Attempt {
     pub(super) machine: Machine,
@@ -29,34 +29,35 @@ pub(super) struct Attempt {
     pub(super) sending: Sending,
     /// Whether the exchange has asked the body for its first pieces.
     pub(super) is_framed: bool,
-    /// Whether the server has begun to act on the request, as far as its response heads show. The request is then not
+    /// Whether the response heads show that the server has begun to act on the request. If they do, the request is not
     /// sent again. See `Exchange::note_taken_on` for the heads that do not count.
     pub(super) is_taken_on: bool,
     /// Whether the server has closed its side of the connection.
     pub(super) is_eof: bool,
-    /// Whether the upload can only go on when the caller's stream has more.
+    /// Whether the upload can continue only when the caller's stream has more content.
     pub(super) waits_for_caller: bool,
-    /// Time at which the last byte of the request was written, or the rest was given up.
+    /// Time at which the last byte of the request was written, or at which the upload was given up.
     pub(super) written_at: Option<Instant>,
-    /// Time since which we have waited for content and none has come.
+    /// Time since which the exchange has waited for content without getting any.
     pub(super) reading_since: Option<Instant>,
-    /// Time since which we have waited for the server to take bytes and none were taken.
+    /// Time since which the exchange has waited to write without writing a byte.
     pub(super) writing_since: Option<Instant>,
     /// Number of bytes of the request that were written.
     pub(super) sent: u64,
-    /// Number of bytes of content that were written, apart from those that `outgoing` still counts.
+    /// Number of bytes of content that were written, apart from the bytes that `outgoing` still counts.
     pub(super) content: u64,
-    /// Number of bytes of the response's content that were handed out.
+    /// Number of bytes of the response's content that were passed to the caller.
     pub(super) received: u64,
     /// Number of bytes read from the connection, framing included.
     pub(super) wire: u64,
-    /// Error of an upload that failed while content was being read. The caller gets the error after that content.
+    /// Error of an upload that failed while content was being read. The caller gets this content first and the error
+    /// after the content.
     pub(super) upload_error: Option<Error>,
     /// Trailers of the response.
     pub(super) trailers: Option<Box<HeaderMap>>,
 }
 
-/// Whether the request's body is held back until the server asks for it.
+/// Whether the request's body is held back until the server asks for the body.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Expectation {
     /// The request has no expectation.
@@ -65,7 +66,7 @@ pub(super) enum Expectation {
     Held,
     /// The request head was written. The body is held back until this time.
     HeldUntil(Instant),
-    /// The body was held back after the head was written, and the wait is over.
+    /// The body was held back after the head was written, and the wait has ended.
     Over,
 }
 
@@ -80,7 +81,7 @@ impl Expectation {
         matches!(self, Self::HeldUntil(_) | Self::Over)
     }
 
-    /// Stops holding the body back. Returns whether it was held back until now.
+    /// Stops holding the body back. Returns whether the body was held back until this call.
     pub(super) fn end(&mut self) -> bool {
         let held = self.holds();
         *self = if self.was_waited_for() { Self::Over } else { Self::None };
@@ -88,15 +89,15 @@ impl Expectation {
     }
 }
 
-/// State of our sending direction.
+/// State of the client's sending direction.
 #[derive(Debug)]
 pub(super) enum Sending {
-    /// Framed bytes are going to be written.
+    /// Framed bytes will be written.
     Open,
     /// The upload was given up, and framed content was discarded.
     GivenUp,
     /// A write failed, and framed content was discarded. The error is `None` once it was reported. The exchange still
-    /// reads what the server sent before.
+    /// reads the bytes that the server sent before the failure.
     Broken(Option<io::Error>),
 }
 
@@ -106,7 +107,7 @@ impl Sending {
         !matches!(self, Self::Open)
     }
 
-    /// Returns the error of a failed write, unless it was reported.
+    /// Returns the error of a failed write, or `None` if no write failed or the error was reported.
     pub(super) fn error(&self) -> Option<&io::Error> {
         match self {
             Self::Broken(error) => error.as_ref(),
@@ -114,7 +115,7 @@ impl Sending {
         }
     }
 
-    /// Takes the error of a failed write, in order to report it.
+    /// Takes the error of a failed write, so that the caller of this method can report the error.
     pub(super) fn take_error(&mut self) -> Option<io::Error> {
         match self {
             Self::Broken(error) => error.take(),
@@ -123,7 +124,8 @@ impl Sending {
     }
 }
 
-/// Returns one of the reasons as a sentence. [`CloseReason::Surplus`] goes first, because the pool counts this reason.
+/// Returns one of the reasons as a sentence. [`CloseReason::Surplus`] has precedence, because the pool counts this
+/// reason.
 pub(super) fn explain(reasons: CloseReasons) -> Option<&'static str> {
     let surplus = reasons.contains(CloseReason::Surplus).then_some(CloseReason::Surplus);
     surplus.or_else(|| reasons.iter().next()).map(CloseReason::explain)
@@ -167,7 +169,7 @@ impl Attempt {
         }
     }
 
-    /// Whether the content is wanted in one piece, and some of it has not come yet.
+    /// Whether the content is wanted in one piece, and a part of the content has not come yet.
     #[inline]
     pub(super) fn is_gathering(&self) -> bool {
         self.incoming.is_gathering(self.machine.receive_remaining())
@@ -184,9 +186,9 @@ impl Attempt {
         }
     }
 
-    /// Notes that bytes were written or that content has come. Restarts the timeouts of both directions, because a
-    /// server need not read while it sends. Framing without content is no progress, because a chunk extension could go
-    /// on for ever.
+    /// Notes that bytes were written or that content has come. Restarts the timeouts of reading and of writing, because
+    /// a server need not read while it sends. Framing without content is no progress, because a chunk extension could
+    /// go on forever.
     #[inline]
     pub(super) fn note_progress(&mut self) {
         (self.reading_since, self.writing_since) = (None, None);
@@ -197,13 +199,13 @@ impl Attempt {
         self.content + self.outgoing.content_written()
     }
 
-    /// Counts the content that was written, and discards all framed bytes that were not.
+    /// Counts the content that was written, and discards all framed bytes that were not written.
     pub(super) fn clear_outgoing(&mut self) {
         self.content += self.outgoing.content_written();
         self.outgoing.clear();
     }
 
-    /// Stops the upload. Nothing more of the request is written, and the connection will close.
+    /// Stops the upload. No further byte of the request is written, and the connection will close.
     pub(super) fn give_up_upload(&mut self) {
         self.machine.abort_send();
         self.machine.close_after(CloseReason::UploadAborted);
@@ -212,7 +214,7 @@ impl Attempt {
         }
     }
 
-    /// Notes that a write failed: the connection takes nothing more.
+    /// Notes that a write failed, so that the connection accepts no further byte.
     pub(super) fn break_off(&mut self, error: io::Error) {
         self.machine.abort_send();
         self.sending = Sending::Broken(Some(error));
@@ -229,18 +231,18 @@ impl Attempt {
         }
     }
 
-    /// Notes that all framed bytes have left. The upload now waits for the caller or for a 100.
+    /// Notes that all framed bytes were written. The upload waits for the caller or for a 100.
     pub(super) fn wait_for_caller(&mut self) {
         self.waits_for_caller = true;
         self.writing_since = None;
     }
 
-    /// Whether the codec has nothing more to send: the whole request was framed, or the rest was given up.
+    /// Whether the codec has nothing more to send, because the whole request was framed or the upload was given up.
     pub(super) fn is_send_over(&self) -> bool {
         self.machine.is_send_done() || self.machine.is_send_aborted()
     }
 
-    /// Whether the upload was given up, by us or by the codec.
+    /// Whether the upload was given up, by the exchange or by the codec.
     pub(super) fn is_given_up(&self) -> bool {
         self.sending.is_cut() || self.machine.is_send_aborted()
     }
@@ -251,27 +253,29 @@ impl Attempt {
     }
 }
 
-/// The connection of an attempt. A connection that is found dead before anything was written is replaced within its attempt.
+/// The connection of an attempt. If a connection is found dead before the first write, the same attempt gets another
+/// connection.
 #[derive(Debug)]
 pub(super) struct Connection {
     pub(super) lease: Lease,
     pub(super) stage: Stage,
-    /// Whether the exchange is known to be polled on the connection's own runtime. True only during the poll in which
-    /// an idle connection was taken.
+    /// Whether the exchange is known to be polled on the connection's own runtime. This is true only during the poll in
+    /// which an idle connection was taken.
     pub(super) is_here: bool,
     /// Whether all bytes that were written to the stream were flushed.
     pub(super) is_flushed: bool,
-    /// Whether our sending direction was closed.
+    /// Whether the client's sending direction was closed.
     pub(super) is_shut: bool,
 }
 
-/// How far an attempt has come on its connection.
+/// The progress of an attempt on its connection.
 #[derive(Debug)]
 pub(super) enum Stage {
     /// Nothing was written. `assigned` is the time at which the connection was taken, if the connection was idle and
     /// was taken within this poll.
     Attached { assigned: Option<Instant> },
-    /// The first write was tried. Holds the response's description of its connection, until the response takes it.
+    /// The first write was tried. The response's description of its connection is kept here until the response takes
+    /// it.
     Begun(Option<ConnectionInfo>),
 }
 

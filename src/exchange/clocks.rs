@@ -1,7 +1,7 @@
-//! The clocks of an exchange: which deadline comes first, and what its passing means.
+//! The clocks of an exchange: which deadline comes first, and what the exchange does when that deadline passes.
 //!
-//! This module reads the clock, and knows nothing of bytes. Invariant: a deadline fails an exchange only if the latest
-//! read and write could not proceed.
+//! This module reads the clock, and knows nothing of bytes. Invariant: except for the total deadline, a deadline fails
+//! an exchange only if the latest read and write could not proceed.
 
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
@@ -27,8 +27,9 @@ impl Exchange {
         }
     }
 
-    /// Waits for the earliest deadline, because neither reading nor writing can proceed. Fails if it has passed. Ready
-    /// if [`Exchange::move_on`] has ended a wait, so that the exchange may proceed.
+    /// Waits for the earliest deadline, because neither reading nor writing can proceed. Fails if that deadline has
+    /// passed. Returns ready without an error if [`Exchange::move_on`] has ended a wait, so that the exchange may
+    /// proceed.
     #[inline]
     pub(super) fn poll_clocks(
         &mut self,
@@ -64,22 +65,23 @@ impl Exchange {
                     break due.error(phase);
                 }
                 (Ok(()), _) if self.move_on(cx).is_ready() => return Poll::Ready(Ok(())),
-                // The connection could not be closed yet. The next poll tries again, and until then the deadlines hold.
+                // The sending direction could not be closed yet. The next poll tries again. Until that poll, the
+                // deadlines hold.
                 (Ok(()), _) => move_on_at = None,
             }
         };
         Poll::Ready(Err(error.into()))
     }
 
-    /// Returns what the attempt waits for, and since when. `read` gets the clock reading if one is needed. Most polls
-    /// need none, and a reading costs as much as the rest of this function.
+    /// Returns the waits of the attempt, each with the time since which it lasts. `read` gets the clock reading if a
+    /// reading is needed. Most polls need no reading, and one reading costs as much as all other work of this function.
     #[inline]
     fn waits(&mut self, waits_to_write: bool, read: &mut Option<Instant>) -> Waits {
         let mut now = || *read.get_or_insert_with(time::now);
         let attempt = &mut self.attempt;
-        // While the upload waits for the caller, the read timeout does not run, because the server may be waiting for
-        // the upload. After a complete response and the server's FIN, the read timeout limits a pause of the caller's
-        // stream.
+        // The read timeout does not run while the upload waits for the caller, because the server may be waiting for
+        // the upload. After a complete response and the server's FIN, the read timeout limits the time for which the
+        // caller's stream may pause.
         let waits_to_read = match attempt.machine.is_receive_done() {
             false => attempt.machine.is_head_received() && (attempt.written_at.is_some() || waits_to_write),
             true => attempt.is_eof && attempt.waits_for_caller,
@@ -95,7 +97,7 @@ impl Exchange {
 }
 
 impl Connection {
-    /// Ready once `at` has passed.
+    /// Waits until `at` has passed. Fails if no runtime drives the timer.
     #[inline]
     fn poll_timer(&mut self, at: Instant, cx: &mut Context<'_>) -> Poll<Result<(), RuntimeGone>> {
         let conn = self.lease.conn();

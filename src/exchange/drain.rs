@@ -1,10 +1,10 @@
-//! Draining a response that the caller does not read to its end, so that its connection can be kept: takes the content
-//! that has come, and reads a small rest in the background.
+//! Draining a response that the caller does not read to its end, so that the connection can be kept. A drain takes the
+//! content that has come, and reads a small remainder in the background.
 //!
-//! This module knows only the exchange. Invariants: the bytes and the time of a drain are bounded. Nothing is drained
-//! while a request waits for the connection's place in the pool, and a request that comes to wait for that place cuts
-//! the drain off (see `Fixed::cut`), even if the drain's runtime is not running. However a drain ends, the place is
-//! free afterwards.
+//! This module knows only the exchange. Invariants: the bytes and the time of a drain are bounded. No response is
+//! drained while a request waits for the connection's place in the pool. If a request begins to wait for that place
+//! during a drain, the drain is cut off (see `Fixed::cut`), even if the drain's runtime is not running. However a drain
+//! ends, the place is free after the drain.
 
 use std::future::poll_fn;
 use std::task::{Context, Poll, Waker};
@@ -16,14 +16,15 @@ use crate::pool::Runtime;
 use crate::time;
 
 impl Exchange {
-    /// Ends the exchange, because the caller does not want the rest of the response.
+    /// Ends the exchange, because the caller does not want any more of the response.
     pub(crate) fn abandon(mut self) {
         if std::thread::panicking() || self.take_what_came() || !self.is_worth_draining() {
             return;
         }
         self.trace.cancel(time::now());
         let upto = self.attempt.wire + DRAINED;
-        // Reading sets timers, which belong to the connection's own runtime. The caller may be on another one, or on none.
+        // Reading sets timers, which belong to the connection's own runtime. The caller may be on another runtime, or
+        // on no runtime.
         let is_at_home = match (Runtime::current(), self.lease_mut()) {
             (Ok(here), Some(lease)) => *lease.conn().runtime() == here,
             _ => false,
@@ -31,16 +32,16 @@ impl Exchange {
         if is_at_home && self.poll_drained(upto, &mut Context::from_waker(Waker::noop())).is_ready() {
             return;
         }
-        // The task runs on the connection's own runtime, whatever thread drops the response. If that runtime has ended, it
-        // drops the task, which closes the connection.
+        // The task runs on the connection's own runtime, whichever thread drops the response. If that runtime has
+        // ended, the runtime drops the task, which closes the connection.
         let runtime = self.lease_mut().and_then(|lease| lease.begin_drain());
         if let Some(runtime) = runtime {
             runtime.spawn(drain(self, upto));
         }
     }
 
-    /// Decodes the bytes that were read. Returns whether they complete the response. If they do, the connection was
-    /// given back or closed.
+    /// Decodes the bytes that were read. Returns whether these bytes complete the response. If they do, the connection
+    /// was given back or closed.
     pub(super) fn take_what_came(&mut self) -> bool {
         let Some(lease) = self.lease_mut() else { return false };
         if lease.resume().is_err() || !self.attempt.machine.is_head_received() {
@@ -56,7 +57,7 @@ impl Exchange {
         false
     }
 
-    /// Whether so little of the response is left that reading it is cheaper than a new connection.
+    /// Whether so little of the response remains that reading the remainder is cheaper than a new connection.
     fn is_worth_draining(&self) -> bool {
         let attempt = &self.attempt;
         let is_sent = attempt.is_all_written() && attempt.sending.error().is_none();
@@ -68,8 +69,8 @@ impl Exchange {
         is_sent && is_small && attempt.machine.close_reasons().is_empty()
     }
 
-    /// Reads the rest of the response. Ready once it has ended or failed, or once more than `upto` bytes of the
-    /// response were read.
+    /// Reads the remainder of the response. Returns ready once the response has ended or failed, or once more than
+    /// `upto` bytes of the response were read.
     fn poll_drained(&mut self, upto: u64, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             match self.poll_data(cx) {
@@ -82,13 +83,13 @@ impl Exchange {
 }
 
 async fn drain(mut exchange: Exchange, upto: u64) {
-    // Dropping the exchange closes the connection if the drain took too long or read too much. The runtime has timers, because
-    // the connection was made on it.
+    // Dropping the exchange closes the connection if the drain took too long or read too much. The connection was made
+    // on this runtime, so that this runtime has timers.
     let _ = tokio::time::timeout(PATIENCE, poll_fn(|cx| exchange.poll_drained(upto, cx))).await;
 }
 
-/// Largest number of bytes that are read of a response that the caller does not want.
+/// Largest number of bytes that are read from a response that the caller does not want.
 const DRAINED: u64 = 64 * 1024;
 
-/// Longest time that is spent on reading the rest of a response that the caller does not want.
+/// Longest time that a drain spends on reading a response that the caller does not want.
 const PATIENCE: Duration = Duration::from_millis(100);

@@ -1,9 +1,9 @@
 //! The bytes of a response that are read and not yet decoded.
 //!
-//! This module decides into which buffer bytes are read, and how many at a time. About their meaning it knows only
-//! whether a head or content is expected. Invariants: a small response lies in the thread's slab, and is copied there
-//! at most once. Content that does not come with its head is not copied, unless all of it is wanted in one piece.
-//! Between responses no buffer is held.
+//! This module decides into which buffer bytes are read, and how many bytes each read asks for. The module knows
+//! whether a head or content is expected, but knows no other meaning of the bytes. Invariants: a small response lies in
+//! the thread's slab, and is copied there at most once. Content that does not come with its head is not copied, unless
+//! all of the content is wanted in one piece. Between responses no buffer is held.
 
 use std::future::Future;
 use std::io;
@@ -20,24 +20,24 @@ use crate::buffer;
 pub(crate) struct Incoming {
     /// Bytes to be decoded next.
     bytes: BytesMut,
-    /// All of a large first read, until the head is decoded. `bytes` began as a copy of its first `copied` bytes.
+    /// All bytes of a large first read, until the head is decoded. `bytes` began as a copy of the first `copied` bytes
+    /// of this buffer.
     overflow: BytesMut,
     copied: usize,
-    /// Number of bytes that the next read of content asks for. Adapted to the number of bytes that earlier reads
-    /// brought.
+    /// Number of bytes for which the next read of content asks. The number follows the sizes of earlier reads.
     size: usize,
-    /// Capacity of the buffer in use, if the buffer belongs to the thread. Otherwise 0.
+    /// Capacity of the buffer in use, or 0 if the buffer does not belong to the thread.
     room: usize,
-    /// Whether the content is wanted in one piece, so that nothing is decoded until all of it has come.
+    /// Whether the content is wanted in one piece, so that nothing is decoded until all of the content has come.
     is_one: bool,
 }
 
-/// What the next read is expected to bring.
+/// The part of a response that the next read is expected to bring.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Expected {
-    /// A head, and content with it. Holds the size of the previous response on this connection, in bytes.
+    /// A head, and content with the head. The number is the size of the previous response on this connection, in bytes.
     Head(usize),
-    /// Content. Holds the number of bytes that are still to come, if that is known.
+    /// Content. The number is the number of bytes that are still to come, if that number is known.
     Body(Option<u64>),
 }
 
@@ -64,7 +64,7 @@ impl Incoming {
         self.bytes.len()
     }
 
-    /// Reads once. Returns the number of bytes that came, or 0 at the end of the stream.
+    /// Reads from the stream once. Returns the number of bytes that came, or 0 at the end of the stream.
     pub(crate) fn poll_read(
         &mut self,
         stream: &mut (impl AsyncRead + Unpin),
@@ -80,10 +80,10 @@ impl Incoming {
         let has_room = self.is_one && self.bytes.capacity() > self.bytes.len();
         if !has_room {
             let size = match (expected, rest) {
-                // Grows slowly, so that a kept header value pins little more than its head, and an endless head is not read far
-                // beyond its limit.
+                // The buffer grows slowly, so that a header value that the caller keeps pins little more than its head,
+                // and so that an endless head is not read far beyond its limit.
                 (Expected::Head(_), _) => self.bytes.len().min(buffer::READ),
-                // Asks for a few bytes more, so that bytes after the end of the content are seen at once.
+                // The read asks for a few bytes more, so that bytes after the end of the content are seen at once.
                 (_, Some(rest)) => {
                     let rest = usize::try_from(rest).unwrap_or(usize::MAX).saturating_add(BEYOND);
                     if rest <= AT_ONCE { rest } else { rest.min(self.size) }
@@ -95,7 +95,7 @@ impl Incoming {
         let room = self.bytes.capacity() - self.bytes.len();
         let read = ready!(pin!(stream.read_buf(&mut self.bytes)).poll(cx))?;
         if has_room {
-            // A read into a buffer of the exact size says nothing about the next read.
+            // A read into a buffer of the exact size tells nothing about the size of the next read.
         } else if read == room {
             // If the length is known, the size grows in fewer steps.
             let more = if rest.is_some() { 4 } else { 2 };
@@ -107,7 +107,7 @@ impl Incoming {
     }
 
     /// Asks for the remaining `rest` bytes of the content in one piece. These bytes are read into a buffer that is just
-    /// large enough.
+    /// large enough for them.
     pub(crate) fn gather(&mut self, rest: usize) {
         if self.bytes.len() < rest {
             let mut whole = BytesMut::with_capacity(rest + BEYOND);
@@ -122,16 +122,16 @@ impl Incoming {
         self.is_one = false;
     }
 
-    /// Whether the content is wanted in one piece, and some of it has not come yet. `rest` is the number of bytes of
-    /// content that are not decoded.
+    /// Whether the content is wanted in one piece, and a part of the content has not come yet. `rest` is the number of
+    /// bytes of content that are not decoded.
     pub(crate) fn is_gathering(&self, rest: Option<u64>) -> bool {
         self.is_one && rest.is_some_and(|rest| (self.bytes.len() as u64) < rest)
     }
 
-    /// Makes room for `size` bytes. Reuses the buffer if no earlier piece of content is still held.
+    /// Makes space for `size` bytes. Reuses the buffer if no earlier piece of content is still held.
     fn make_room(&mut self, size: usize) {
         if !self.bytes.is_empty() {
-            // The buffer holds a part of a line or of a head, which has to stay.
+            // The buffer holds a part of a line or of a head, which must not be lost.
             return self.bytes.reserve(size);
         }
         if self.bytes.capacity() < size && !self.bytes.try_reclaim(size) {
@@ -152,8 +152,8 @@ impl Incoming {
         give_back(buffer, std::mem::take(&mut self.room));
     }
 
-    /// Makes the first read of a response, which is mostly the only one, with room for as many bytes as the previous
-    /// response had.
+    /// Makes the first read of a response, with space for as many bytes as the previous response had. Most responses
+    /// need only this read.
     fn poll_first(
         &mut self,
         stream: &mut (impl AsyncRead + Unpin),
@@ -161,7 +161,7 @@ impl Incoming {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
         if (1..=buffer::SMALL / 2).contains(&size) {
-            // Reads straight into the slab. The slab has room for at least twice the size of the previous response.
+            // Reads directly into the slab. The slab has space for at least twice the size of the previous response.
             let mut slab = buffer::take_slab(buffer::SMALL);
             let read = pin!(stream.read_buf(&mut slab)).poll(cx);
             if !slab.is_empty() {
@@ -170,14 +170,15 @@ impl Incoming {
             buffer::put_slab(slab);
             return read;
         }
-        // Asks for a few bytes more, because a read that fills its buffer may leave bytes unread.
+        // The read asks for a few bytes more, because a read that fills its buffer may leave bytes unread.
         let size = size.saturating_add(BEYOND).min(LARGEST_READ);
         let is_large = size >= SHARED_FROM;
         let mut buffer = if is_large { buffer::take_content(size) } else { buffer::take_read() };
         let mut room = if is_large { buffer.capacity() } else { buffer::READ };
         let read = pin!(stream.read_buf(&mut buffer)).poll(cx);
         if is_large && (buffer::SMALL + 1..SHARED_FROM.min(room / 2 + 1)).contains(&buffer.len()) {
-            // The response is smaller than the previous one, and moves to a buffer of its own size.
+            // The response is much smaller than the previous response, so that its bytes move to a buffer of their own
+            // size.
             let less = BytesMut::from(&buffer[..]);
             give_back(std::mem::replace(&mut buffer, less), room);
             room = 0;
@@ -186,8 +187,8 @@ impl Incoming {
         read
     }
 
-    /// Reads more of a head that has come in part. Joins the new bytes with that part, so that a small response lies in
-    /// the slab however many segments it comes in.
+    /// Reads more of a head that has come in part. Joins the new bytes with the earlier bytes, so that a small response
+    /// lies in the slab however many segments it comes in.
     fn poll_more(
         &mut self,
         stream: &mut (impl AsyncRead + Unpin),
@@ -204,14 +205,14 @@ impl Incoming {
         read
     }
 
-    /// Copies the head, or all of a small response, into the slab. `buffer` holds all bytes that came, and `room` is its
-    /// capacity if it belongs to the thread, otherwise 0.
+    /// Copies the head, or all of a small response, into the slab. `buffer` holds all bytes that came. `room` is the
+    /// capacity of `buffer` if `buffer` belongs to the thread, and 0 otherwise.
     fn copy_head(&mut self, buffer: BytesMut, room: usize) {
         if buffer.len() > buffer::SMALL {
             if room > 0 && buffer.len() > room / 2 {
                 self.size = room.min(LARGEST_READ);
             }
-            // Copies at least as many bytes as before, because the codec has already scanned them.
+            // At least as many bytes as before are copied, because the codec has already scanned these bytes.
             self.copied = self.bytes.len().max(HEAD_COPY);
             self.bytes = buffer::copy(&buffer[..self.copied]);
             (self.overflow, self.room) = (buffer, room);
@@ -223,8 +224,8 @@ impl Incoming {
         }
     }
 
-    /// Notes that the head was decoded. Content is decoded from the buffer of the first read, after the bytes that were
-    /// decoded from the copy.
+    /// Notes that the head was decoded. Content is decoded from the buffer of the first read, from the index at which
+    /// decoding of the copy stopped.
     pub(crate) fn end_head(&mut self) {
         if !self.overflow.is_empty() {
             let used = self.copied - self.bytes.len();
@@ -233,7 +234,8 @@ impl Incoming {
         }
     }
 
-    /// Appends more of the first read to the copy, because the head is longer than the copy. Returns false if there is no more.
+    /// Appends more of the first read to the copy, because the head is longer than the copy. Returns false if the copy
+    /// already has all bytes of that read.
     pub(crate) fn has_more(&mut self) -> bool {
         if self.overflow.is_empty() {
             return false;
@@ -248,7 +250,8 @@ impl Incoming {
     }
 }
 
-/// Gives a buffer back to the thread. `room` is its capacity if it belongs to the thread; 0 drops the buffer.
+/// Gives a buffer back to the thread. `room` is the capacity of a buffer that belongs to the thread. If `room` is 0,
+/// the buffer is dropped.
 fn give_back(mut buffer: BytesMut, room: usize) {
     match room {
         0 => {}
@@ -269,16 +272,16 @@ impl Drop for Incoming {
     }
 }
 
-/// Number of bytes of a large first read that are copied for the head. Most heads are shorter.
+/// Number of bytes of a large first read that are copied for the head. Most heads are shorter than this.
 const HEAD_COPY: usize = 1024;
 
-/// Number of bytes that are read beyond the end of a body, to see at once whether bytes follow the body.
+/// Number of bytes for which a read asks beyond the end of a body, so that bytes after the body are seen at once.
 const BEYOND: usize = 64;
 
-/// Largest rest of a body that is read at once, in bytes.
+/// Number of bytes up to which the remainder of a body is read by one read.
 const AT_ONCE: usize = 64 * 1024;
 
-/// Size, in bytes, from which a read uses the thread's buffer for content. Smaller reads have a buffer of their own, so
+/// Size, in bytes, from which a read uses the thread's buffer for content. A smaller read has a buffer of its own, so
 /// that a small piece that the caller keeps does not pin a large buffer.
 const SHARED_FROM: usize = 32 * 1024;
 
@@ -304,7 +307,8 @@ mod tests {
         (0..length).map(|at| (at ^ (at >> 8) ^ (at >> 16)) as u8).collect()
     }
 
-    /// All bytes come through once and in order, for all sizes of the head, of the read, and of the response before.
+    /// Checks that all bytes come through once and in order, for all sizes of the head, of the read, and of the
+    /// previous response.
     #[test]
     fn a_large_first_read_is_split_after_the_head() {
         const S: usize = buffer::SMALL;
@@ -336,7 +340,7 @@ mod tests {
         }
     }
 
-    /// After an interim head, the copy continues with the next head.
+    /// Checks that after an interim head, the copy continues with the next head.
     #[test]
     fn several_heads_may_come_in_one_large_read() {
         let all = distinct(60_000);
@@ -352,8 +356,8 @@ mod tests {
         assert!(seen == all);
     }
 
-    /// A response that is as large as the previous one is read at once. The rest of a larger response is read in steps
-    /// of that size.
+    /// Checks that a response that is as large as the previous response is read by one read. The remainder of a larger
+    /// response is read in steps of that size.
     #[test]
     fn a_read_is_as_large_as_the_response_before() {
         let all = distinct(200_000);
@@ -375,8 +379,8 @@ mod tests {
         }
     }
 
-    /// If a response is shorter than the previous one, a piece that the caller keeps pins little memory, and the next
-    /// reads are small.
+    /// Checks that, after a response that is shorter than the previous response, a piece that the caller keeps pins
+    /// little memory, and the next reads are small.
     #[test]
     fn a_short_response_keeps_no_large_buffer() {
         for come in [100, buffer::SMALL, buffer::SMALL + 1, SHARED_FROM - 1] {
@@ -391,7 +395,8 @@ mod tests {
         }
     }
 
-    /// A header value that the caller keeps pins only its share of a slab, however many segments the head came in.
+    /// Checks that a header value that the caller keeps pins only its share of a slab, however many segments the head
+    /// came in.
     #[test]
     fn a_head_in_segments_shares_the_slab() {
         const RESPONSES: usize = 100;
@@ -424,7 +429,8 @@ mod tests {
         }
     }
 
-    /// Wherever segments end, all bytes come through once and in order, and bytes that the codec has scanned stay at their place.
+    /// Checks that, wherever segments end, all bytes come through once and in order, and bytes that the codec has
+    /// scanned do not move.
     #[test]
     fn a_head_in_segments_is_read_like_a_head_in_one_piece() {
         const S: usize = buffer::SMALL;
@@ -468,8 +474,8 @@ mod tests {
         assert_eq!(read(&mut incoming, b"", Expected::Body(None)), 0);
     }
 
-    /// However many bytes come with the head and with each read, the content is one piece in one buffer, and bytes after it are
-    /// seen.
+    /// Checks that, however many bytes come with the head and with each read, the content is one piece in one buffer,
+    /// and bytes after the content are seen.
     #[test]
     fn content_wanted_in_one_piece_is_read_into_one_buffer() {
         let all: Vec<u8> = (0..50_000u32).map(|at| at as u8).collect();

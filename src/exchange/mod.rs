@@ -1,18 +1,19 @@
 //! One request and its response on one connection: the I/O loop between the codec and the stream.
 //!
-//! This module writes what the codec encodes, gives the codec the bytes that were read, keeps the clocks of the phases,
-//! and gives the connection back when the codec's verdict allows. This module knows no pool policy, no routes and no
-//! retries: it reports how an attempt failed and how much was written, and [`call`](crate::call) decides what follows.
-//! Invariant: a connection is given back only after the request was fully written, the response was framed to its end,
-//! and every buffer was found empty. In any other case, dropping the exchange closes the connection.
+//! This module writes the bytes that the codec encodes, gives the codec the bytes that were read, and keeps the clocks
+//! of the phases. It gives the connection back when the codec's verdict allows this. This module knows no pool policy,
+//! no routes and no retries. It reports how an attempt failed and how much was written, and [`call`](crate::call)
+//! decides what follows. Invariant: a connection is given back only after the request was fully written, the response
+//! was framed to its end, and every buffer was found empty. In any other case, dropping the exchange closes the
+//! connection.
 //!
-//! All I/O is done inside of `poll_head` and then `poll_data`, by the task that polls the request or the response's
-//! body. One poll decodes what was read, then reads, then writes as much of the upload as possible, and checks the
-//! deadlines only if nothing moved.
+//! All I/O happens inside `poll_head` and `poll_data`, which run in the task that polls the request or the response's
+//! body. One poll decodes the bytes that were read, then reads, then writes as much of the upload as possible. The poll
+//! checks the deadlines only if nothing moved.
 //!
-//! The state is split by lifetime: [`Exchange`] lives as long as the request, [`Attempt`] as long as one attempt, and
-//! [`Connection`] as long as the use of one connection. The upload belongs to the request, so that a new attempt can
-//! replay it ([`Exchange::restart`]).
+//! The state is split by lifetime. An [`Exchange`] lives as long as the request, an [`Attempt`] as long as one attempt,
+//! and a [`Connection`] as long as the use of one connection. The upload belongs to the request, so that a new attempt
+//! can replay the upload ([`Exchange::restart`]).
 
 mod attempt;
 mod clocks;
@@ -52,7 +53,7 @@ use crate::trace::{Measured, RequestTrace};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ExchangeConfig {
     pub(crate) timeouts: Chosen,
-    /// How long a request with `Expect: 100-continue` holds its body back: 1 s by default.
+    /// Longest time for which a request with `Expect: 100-continue` holds its body back: 1 s by default.
     pub(crate) expect_continue: Duration,
     /// The codec's limits.
     pub(crate) limits: Limits,
@@ -68,20 +69,20 @@ impl Default for ExchangeConfig {
     }
 }
 
-/// The caller's hook for interim responses.
+/// Function of the caller that gets each interim response.
 pub(crate) type OnInformational = dyn Fn(StatusCode, &HeaderMap) + Send + Sync;
 
 /// How an attempt failed.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// The connection was found closed, or with bytes to read, before the first write. Nothing was written, and the
+    /// Before the first write, the connection was found closed or with bytes to read. Nothing was written, and the
     /// exchange still has the connection.
     Stale(DropReason),
     /// The connection was closed or reset before the response was complete. Neither a close nor a reset tells whether
     /// the server acted on the request.
     Lost(Error),
     /// Bytes came on a reused connection before the request head was written. These bytes do not answer the request,
-    /// and bytes after them cannot be trusted to answer it.
+    /// and later bytes cannot be trusted to answer the request.
     Premature(Error),
     /// The attempt failed in any other way: a deadline passed, the server broke the protocol, or the request's body
     /// failed.
@@ -103,12 +104,12 @@ impl Failure {
     }
 }
 
-/// One request's exchange. An attempt is prepared by [`prepare`](Self::prepare), gets its connection by
-/// [`attach`](Self::attach), and runs in [`poll_head`](Self::poll_head).
+/// The exchange of one request. [`prepare`](Self::prepare) prepares an attempt, [`attach`](Self::attach) gives the
+/// attempt its connection, and [`poll_head`](Self::poll_head) runs the attempt.
 #[derive(Debug)]
 pub(crate) struct Exchange {
-    /// The first field, because fields are dropped in their order: the connection is free before the drop of the upload or of
-    /// the trace runs the caller's code.
+    /// The first field, because Rust drops fields in order of declaration. So the connection is free before the drop of
+    /// the upload or of the trace runs the caller's code.
     connection: Option<Connection>,
     upload: Upload,
     timeouts: Timeouts,
@@ -144,11 +145,12 @@ impl Exchange {
         }
     }
 
-    /// Encodes the request head, before there is a connection. The head's `body` and `trailers` are taken from the upload.
+    /// Encodes the request head before the attempt has a connection. The head's `body` and `trailers` are taken from
+    /// the upload.
     ///
     /// # Errors
     ///
-    /// When the head cannot be sent.
+    /// If the head cannot be sent.
     #[inline]
     pub(crate) fn prepare(&mut self, head: RequestHead<'_>) -> Result<(), Error> {
         let attempt = &mut self.attempt;
@@ -160,7 +162,7 @@ impl Exchange {
             .encode_head(&head, &mut attempt.outgoing.framing)
             .map_err(|misuse| Error::request(misuse.to_string()).in_phase(Phase::Send))?;
         if *head.method == Method::CONNECT {
-            // A refused CONNECT closes the connection too: the proxy may already have begun a tunnel.
+            // A refused CONNECT also closes the connection, because the proxy may already have begun a tunnel.
             attempt.machine.close_after(CloseReason::Tunnel);
         }
         attempt.head_length = attempt.outgoing.framing.len() as u64;
@@ -177,14 +179,14 @@ impl Exchange {
         self.connection = Some(Connection::new(lease, assigned));
     }
 
-    /// Takes the connection out, so that the caller can replace or close it.
+    /// Takes the connection out of the exchange and returns it, so that the caller can replace or close the connection.
     pub(crate) fn detach(&mut self) -> Option<Lease> {
         self.connection.take().map(|connection| connection.lease)
     }
 
-    /// Makes a new attempt, which sends the body from its start. Pieces that were taken from the caller's stream and
-    /// not written are kept for the new attempt. The body has to be [replayable](Self::is_replayable), and the
-    /// connection has to be detached.
+    /// Makes a new attempt, which sends the body from its start. Pieces that were taken from the caller's stream but
+    /// not written are kept for the new attempt. The body must be [replayable](Self::is_replayable), and the connection
+    /// must have been detached.
     pub(crate) fn restart(&mut self) {
         let next = Attempt::new(*self.attempt.machine.limits());
         let attempt = std::mem::replace(&mut self.attempt, next);
@@ -232,13 +234,13 @@ impl Exchange {
         }
     }
 
-    /// Begins the attempt on its connection: frames the pieces of the body that are ready, checks the connection, then
+    /// Begins the attempt on its connection: frames the pieces of the body that are ready, checks the connection, and
     /// makes the first write.
     fn begin(&mut self, assigned: Option<Instant>, cx: &mut Context<'_>) -> Result<(), Failure> {
         if !self.attempt.is_framed && !self.attempt.expectation.holds() {
             self.attempt.is_framed = true;
             let mut left = PIECES;
-            // If the body is pending, the head goes alone.
+            // If the body is pending, the first write has only the head.
             if let Poll::Ready(framed) = self.poll_frames(&mut left, cx) {
                 framed?;
             }
@@ -247,8 +249,8 @@ impl Exchange {
         let (look, is_reused) = (lease.look(), lease.is_reused());
         match look {
             Look::Silent => {}
-            // A new connection is not replaced, because the next one would probably fail in the same way, and dialing
-            // might never end.
+            // A new connection is not replaced, because the next connection would probably fail in the same way, and
+            // dialing might never end.
             look if !is_reused => {
                 *stage = Stage::Begun(None);
                 return Err(match look {
@@ -274,8 +276,8 @@ impl Exchange {
         }
     }
 
-    /// Returns the next piece of content, or `None` at its end. The connection was given back or closed when this returns
-    /// `None` or an error.
+    /// Returns the next piece of content, or `None` at the end of the content. When this method returns `None` or an
+    /// error, the connection was given back or closed.
     pub(crate) fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
         loop {
             let polled = match self.resume() {
@@ -303,7 +305,7 @@ impl Exchange {
         }
     }
 
-    /// Asks for the rest of the content in one piece, if it is at most `most` bytes.
+    /// Asks for the remaining content in one piece, if at most `most` bytes remain.
     pub(crate) fn gather(&mut self, most: usize) {
         let rest = self.remaining().and_then(|rest| usize::try_from(rest).ok());
         if let Some(rest) = rest.filter(|rest| *rest <= most) {
@@ -311,8 +313,8 @@ impl Exchange {
         }
     }
 
-    /// Returns the content that came with the response head, and whether that is all of it. If it is, the connection was
-    /// given back or closed.
+    /// Returns the content that came with the response head, and whether this content is all of the content. If it is,
+    /// the connection was given back or closed.
     pub(crate) fn take_ready(&mut self) -> (Bytes, bool) {
         let mut ready = Bytes::new();
         let come = self.attempt.incoming.len();
@@ -339,8 +341,8 @@ impl Exchange {
         }
     }
 
-    /// Returns the connection and the bytes that came after the response head, if that head made the connection a tunnel: 101,
-    /// or 2xx to CONNECT.
+    /// Returns the connection and the bytes that came after the response head, if that head made the connection a
+    /// tunnel. A 101, and a 2xx to CONNECT, make a tunnel.
     pub(crate) fn take_tunnel(&mut self) -> Option<(Lease, Bytes)> {
         if self.attempt.machine.framing() != Some(Framing::Tunnel) {
             return None;
@@ -389,7 +391,7 @@ impl Exchange {
         self.timeouts.write
     }
 
-    /// Whether the attempt's connection had served a request, or had been idle, before.
+    /// Whether the attempt's connection had served a request, or had been idle, before this attempt.
     pub(crate) fn is_reused(&self) -> bool {
         self.lease().is_some_and(Lease::is_reused)
     }
@@ -404,20 +406,20 @@ impl Exchange {
         self.written
     }
 
-    /// Whether the request can be sent again from its start: the server has not begun to act on it, and its body can be
-    /// replayed.
+    /// Whether the request can be sent again from its start. This requires that the server has not begun to act on the
+    /// request, and that the body can be replayed.
     pub(crate) fn is_replayable(&self) -> bool {
         !self.attempt.is_taken_on && (self.attempt.sent == 0 || self.upload.is_replayable())
     }
 
-    /// Whether nothing beyond the request head was written in this attempt. False after a failed write, because it may
-    /// have written more than is known.
+    /// Whether nothing beyond the request head was written in this attempt. Returns false after a failed write, because
+    /// that write may have written more bytes than it reported.
     pub(crate) fn is_head_alone(&self) -> bool {
         self.attempt.sent <= self.attempt.head_length && self.attempt.sending.error().is_none()
     }
 
-    /// Whether the server said that it closes the connection: by `Connection: close`, or by an HTTP/1.0 response that does
-    /// not offer to keep it.
+    /// Whether the server said that it closes the connection: by `Connection: close`, or by an HTTP/1.0 response that
+    /// does not offer to keep the connection.
     pub(crate) fn says_close(&self) -> bool {
         let reasons = self.attempt.machine.close_reasons();
         reasons.contains(CloseReason::PeerClose) || reasons.contains(CloseReason::Http10)
@@ -429,7 +431,7 @@ impl Exchange {
     }
 
     /// Returns a reason that forbids the reuse of the connection, as a sentence, or `None` if the codec has found no
-    /// reason.
+    /// such reason.
     pub(crate) fn close_reason(&self) -> Option<&'static str> {
         attempt::explain(self.attempt.machine.close_reasons())
     }
@@ -439,12 +441,12 @@ impl Exchange {
         self.attempt.machine.has_peer_spoken()
     }
 
-    /// Returns the timings, once the response head has come. The timings are final once the content has ended.
+    /// Returns the timings of a request whose response head has come. The timings are final once the content has ended.
     pub(crate) fn measured(&self) -> Measured {
         self.trace.measured()
     }
 
-    /// Takes the response's trailers, once its content has ended.
+    /// Takes the response's trailers. Returns `None` before the content has ended.
     pub(crate) fn take_trailers(&mut self) -> Option<Box<HeaderMap>> {
         self.attempt.trailers.take()
     }
@@ -457,12 +459,12 @@ impl Exchange {
         }
     }
 
-    /// Returns the number of bytes of content that are still to come, if that number is known.
+    /// Returns the number of bytes of content that are still to come, or `None` if this number is not known.
     pub(crate) fn remaining(&self) -> Option<u64> {
         self.attempt.machine.receive_remaining()
     }
 
-    /// Returns the length of the content as the server announced it.
+    /// Returns the length of the content that the server announced, or `None` if it announced none.
     #[inline]
     pub(crate) fn announced_length(&self) -> Option<u64> {
         self.attempt.machine.announced_length()
@@ -474,7 +476,7 @@ impl Exchange {
         let state = if attempt.is_all_written() && !attempt.sending.is_cut() {
             UploadState::Complete
         } else if self.connection.is_none() || attempt.is_given_up() {
-            // Without a connection, the rest of the upload is not sent.
+            // Without a connection, the unsent part of the upload is never sent.
             UploadState::Aborted
         } else {
             UploadState::Open
@@ -482,7 +484,8 @@ impl Exchange {
         UploadProgress { bytes: attempt.content_written(), state }
     }
 
-    /// Ends the trace with `error`. Returns the error with the request's timings and with how much was written.
+    /// Ends the trace with `error`. Returns the error, with the request's timings and the amount of the request that
+    /// was written.
     pub(crate) fn error(&mut self, error: Error) -> Error {
         let is_head_received = self.attempt.machine.is_head_received();
         self.trace.fail(error.with_written(self.written), is_head_received, time::now())
@@ -497,7 +500,8 @@ impl Exchange {
 }
 
 impl Drop for Exchange {
-    /// Gives the connection back if all of the response was read already, although the caller has not taken it.
+    /// Gives the connection back if all of the response was read already, even though the caller has not taken all
+    /// content.
     fn drop(&mut self) {
         if !std::thread::panicking() {
             self.take_what_came();
@@ -507,8 +511,9 @@ impl Drop for Exchange {
 
 #[cfg(test)]
 mod tests {
-    /// An exchange that is boxed with its response has to fit into the allocator's cache of the thread, which takes up to
-    /// 1,032 bytes in glibc. A larger one costs 250 instructions more for each request whose content is read later.
+    /// Checks the size of an exchange that is boxed with its response. The box must fit into the thread's cache of the
+    /// allocator, which takes up to 1,032 bytes in glibc. A larger box costs 250 more instructions for each request
+    /// whose content is read later.
     #[test]
     fn an_exchange_fits_into_the_allocators_cache() {
         assert!(size_of::<super::Exchange>() <= 1032, "{}", size_of::<super::Exchange>());

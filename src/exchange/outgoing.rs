@@ -12,7 +12,7 @@ use tokio::io::AsyncWrite;
 
 use crate::buffer;
 
-/// Largest number of pieces of content that are taken in one poll and leave in one write.
+/// Largest number of pieces of content that one poll takes and that one write sends.
 pub(super) const PIECES: usize = 32;
 
 /// Bytes that are encoded and not yet written.
@@ -23,23 +23,23 @@ pub(crate) struct Outgoing {
     pieces: Vec<Piece>,
     /// Number of bytes of content in `pieces`.
     content: usize,
-    /// Number of bytes written, of framing and content together.
+    /// Number of bytes of framing and content that were written.
     written: usize,
     /// Whether a write of the current bytes was pending.
     has_waited: bool,
-    /// Whether a write of the previous bytes was pending, so that the server is slow to read.
+    /// Whether a write of the previous bytes was pending, which means that the server is slow to read.
     is_held_up: bool,
 }
 
 #[derive(Debug)]
 struct Piece {
     data: Bytes,
-    /// Number of bytes of framing that go before the piece.
+    /// Number of bytes of framing that are written before the piece.
     at: usize,
 }
 
 impl Outgoing {
-    /// Appends a piece of content, then the framing that ends it.
+    /// Appends a piece of content, and the framing that ends the piece.
     pub(crate) fn push(&mut self, data: Bytes, suffix: &[u8]) {
         self.content += data.len();
         self.pieces.push(Piece { data, at: self.framing.len() });
@@ -50,7 +50,7 @@ impl Outgoing {
         !self.pieces.is_empty()
     }
 
-    /// Whether there is enough for one write. For a server that is slow to read, one piece is enough.
+    /// Whether enough bytes for one write are ready. For a server that is slow to read, one piece is enough.
     pub(crate) fn is_full(&self) -> bool {
         let most = if self.is_held_up { 1 } else { PIECES };
         self.pieces.len() >= most || self.content >= FULL
@@ -71,7 +71,7 @@ impl Outgoing {
         written.sum::<usize>() as u64
     }
 
-    /// Writes once. Returns how many bytes were written, which is never 0.
+    /// Writes to the stream once. Returns the number of bytes that were written, which is never 0.
     pub(crate) fn poll_write(
         &mut self,
         stream: &mut (impl AsyncWrite + Unpin),
@@ -109,7 +109,7 @@ impl Outgoing {
         }
     }
 
-    /// Returns the unwritten parts, none of them empty.
+    /// Returns the unwritten parts in order. No part is empty.
     fn parts(&self) -> impl Iterator<Item = &[u8]> {
         let mut begin = 0;
         let pieces = self.pieces.iter().flat_map(move |piece| {
@@ -126,20 +126,21 @@ impl Outgoing {
         })
     }
 
-    /// Takes out the pieces of content. Requires that nothing of them was written.
+    /// Takes the pieces of content out. No byte of the pieces may have been written.
     pub(crate) fn take_pieces(&mut self) -> impl DoubleEndedIterator<Item = Bytes> + use<> {
         self.content = 0;
         std::mem::take(&mut self.pieces).into_iter().map(|piece| piece.data)
     }
 
-    /// Returns the pieces of content. Requires that nothing of them was written, because the pieces are returned whole.
+    /// Returns the pieces of content. No byte of the pieces may have been written, because the pieces are returned
+    /// whole.
     pub(crate) fn into_unsent(mut self) -> impl DoubleEndedIterator<Item = Bytes> + use<> {
         let pieces = self.take_pieces();
         self.clear();
         pieces
     }
 
-    /// Discards everything, and gives the buffer back to the thread.
+    /// Discards all bytes, and gives the buffer back to the thread.
     #[inline]
     pub(crate) fn clear(&mut self) {
         if self.written > 0 {
@@ -155,7 +156,7 @@ impl Outgoing {
     }
 }
 
-/// Number of bytes of content from which a write is full. The piece that reaches this number is still taken.
+/// Number of bytes of content from which a write is full. The piece that reaches this number is still added.
 const FULL: usize = 256 * 1024;
 
 #[cfg(test)]
@@ -164,7 +165,7 @@ mod tests {
 
     use super::*;
 
-    /// After `clear`, nothing counts as written, even if the written bytes were content without framing.
+    /// Checks that after `clear` no byte counts as written, even if the written bytes were content without framing.
     #[test]
     fn nothing_counts_as_written_after_clear() {
         let mut out = Outgoing::default();

@@ -1,6 +1,6 @@
-//! Between two polls, the connection is parked where a shutdown of the pool can close it.
+//! Parking: between two polls, the connection is held where a shutdown of the pool can close it.
 //!
-//! Invariant: whenever an exchange is polled, it either holds its connection or learns that the connection was closed.
+//! Invariant: when an exchange is polled, it either holds its connection or learns that the connection was closed.
 
 use std::task::{Context, Poll};
 
@@ -18,7 +18,7 @@ impl Exchange {
         }
     }
 
-    /// Returns `polled`. If it is pending, parks the connection so that a shutdown can close it.
+    /// Returns `polled`. If `polled` is pending, parks the connection so that a shutdown can close it.
     pub(super) fn rest<T>(
         &mut self,
         polled: Poll<Result<T, Failure>>,
@@ -36,12 +36,13 @@ impl Exchange {
     /// Parks the connection until the caller polls again.
     pub(super) fn park(&mut self) {
         if let Some(lease) = self.lease_mut() {
-            // The next poll reports an error.
+            // If parking fails, the next poll returns the error.
             let _ = lease.park(Direction::Read, None);
         }
     }
 
-    /// Notes that the caller gets the response whose head has come, and that the request is not sent again.
+    /// Notes that the response head has come and that the caller gets the response, so that the request is not sent
+    /// again.
     pub(crate) fn set_answered(&mut self) {
         if let Some(lease) = self.lease_mut() {
             lease.set_answered();

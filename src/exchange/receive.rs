@@ -1,8 +1,9 @@
-//! The receiving half of an exchange: what an event means for the request, and what becomes of the connection at the end.
+//! The receiving half of an exchange: what an event means for the request, and whether the connection is given back at
+//! the end.
 //!
-//! This module drives the codec's receiving half, and also the sending half where the response depends on the upload.
-//! Invariant: the connection is given back only by [`Exchange::conclude`], with the codec's verdict and a look at the
-//! stream.
+//! This module drives the codec's receiving half. Where the response depends on the upload, it also drives the sending
+//! half. Invariant: the connection is given back only by [`Exchange::conclude`], with the codec's verdict and a look at
+//! the stream.
 
 use std::io;
 use std::task::{Context, Poll, Waker, ready};
@@ -19,8 +20,8 @@ use crate::error::{Error, ErrorKind, Phase};
 use crate::pool::DropReason;
 
 impl Exchange {
-    /// Returns the next event of the response, or `None` once the response is complete. Decodes what was read, then
-    /// reads, then writes. Waits for a deadline only if none of these made progress.
+    /// Returns the next event of the response, or `None` once the response is complete. Decodes the bytes that were
+    /// read, reads more, and writes the upload. Waits for a deadline only if none of these steps made progress.
     pub(super) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Event>, Failure>> {
         if let Some(error) = self.attempt.upload_error.take() {
             return Poll::Ready(Err(error.into()));
@@ -60,7 +61,7 @@ impl Exchange {
         }
     }
 
-    /// Notes what an event means for the request, before the event is handed out.
+    /// Notes what an event means for the request, before the event is returned.
     #[inline]
     fn note_event(&mut self, event: &Event, cx: &mut Context<'_>) -> Result<(), Failure> {
         match event {
@@ -77,7 +78,7 @@ impl Exchange {
             }
             Event::Data(_) => {
                 self.attempt.note_progress();
-                // A response that keeps coming must not starve the upload.
+                // A long response must not starve the upload.
                 if self.attempt.written_at.is_none()
                     && self.attempt.upload_error.is_none()
                     && let Poll::Ready(Err(error)) = self.poll_upload(cx)
@@ -90,9 +91,9 @@ impl Exchange {
         }
     }
 
-    /// Notes whether a head shows that the server has begun to act on the request. A 408 does not show it. While the
-    /// body is held back, a 417 does not show it either, and neither does an interim response, because interim
-    /// responses may come before a 417.
+    /// Notes whether a head shows that the server has begun to act on the request. A 408 does not show this. While the
+    /// body is held back, neither a 417 nor an interim response shows this, because interim responses may come before a
+    /// 417.
     #[inline]
     fn note_taken_on(&mut self, status: StatusCode) {
         let is_refusal = status.is_informational() || status == StatusCode::EXPECTATION_FAILED;
@@ -104,8 +105,8 @@ impl Exchange {
     fn note_head(&mut self) -> Result<(), Failure> {
         let attempt = &mut self.attempt;
         attempt.incoming.end_head();
-        // The codec knows only what was encoded. The request is written once `outgoing` is empty and no write has
-        // failed.
+        // The codec knows only which bytes were encoded. The request is written once `outgoing` is empty and no write
+        // has failed.
         let is_written = attempt.outgoing.is_empty() && attempt.sending.error().is_none();
         if attempt.machine.framing() == Some(Framing::Tunnel) && !is_written {
             return Err(self.lost(ProtocolError::UpgradeTooEarly));
@@ -118,7 +119,7 @@ impl Exchange {
         Ok(())
     }
 
-    /// Notes that `read` bytes were read. 0 means that the server has closed its sending direction.
+    /// Notes that `read` bytes were read. If `read` is 0, the server has closed its sending direction.
     #[inline]
     fn note_read(&mut self, read: usize) -> Result<(), Failure> {
         if read == 0 {
@@ -165,10 +166,10 @@ impl Exchange {
         }
     }
 
-    /// Whether the connection was reset, although reading ended as if the server had closed it. A write that fails by a
-    /// reset consumes the reset, so that a later read does not see it. After a close by the server, a write fails by a
-    /// broken pipe instead. After a reset, content that ends with the connection is incomplete:
-    /// <https://www.rfc-editor.org/rfc/rfc9112#section-8>.
+    /// Whether the connection was reset, although reading ended as if the server had closed the connection. A write
+    /// that fails by a reset consumes the reset, so that a later read does not see it. After a close by the server, a
+    /// write fails by a broken pipe instead of a reset. After a reset, content that ends with the connection is
+    /// incomplete: <https://www.rfc-editor.org/rfc/rfc9112#section-8>.
     fn is_torn(&self) -> bool {
         let is_reset = |error: &io::Error| error.kind() != io::ErrorKind::BrokenPipe;
         self.attempt.machine.framing() == Some(Framing::UntilClose)
@@ -188,8 +189,7 @@ impl Exchange {
 
     /// Ends the exchange, whose response is complete: gives the connection back, or closes it, as the codec's verdict says.
     pub(super) fn conclude(&mut self, now: Instant) {
-        // The server may have answered while the rest of the request was still waiting in the exchange or in the
-        // stream.
+        // The server may have answered while a part of the request was still waiting in the exchange or in the stream.
         let is_flushed = self.poll_flush(&mut Context::from_waker(Waker::noop())).is_ready();
         let attempt = &mut self.attempt;
         if !attempt.is_all_written() || !is_flushed {
@@ -234,6 +234,6 @@ impl Exchange {
     }
 }
 
-/// Time by which an idle connection is closed before the server's `Keep-Alive: timeout` ends, because a request takes
-/// time to reach the server.
+/// Time between the close of an idle connection and the end of the server's `Keep-Alive: timeout`. The client closes
+/// the connection early, because a request takes time to reach the server.
 const MARGIN: Duration = Duration::from_secs(1);

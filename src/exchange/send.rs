@@ -1,8 +1,8 @@
 //! The sending half of an exchange: frames the pieces of the upload, and writes them.
 //!
-//! This module knows the codec's sending half, the connection and the upload. About responses it knows only whether the
-//! codec still wants a body. Invariant: bytes that are framed are written in order and completely, or the upload is
-//! given up and the connection closes.
+//! This module knows the codec's sending half, the connection and the upload. Of a response, it knows only whether the
+//! codec still wants a body. Invariant: framed bytes are written in order and completely, or the upload is given up and
+//! the connection closes.
 
 use std::cmp::Ordering;
 use std::io;
@@ -23,14 +23,14 @@ use crate::error::{BoxError, Error, ErrorKind, Phase, Result, Written};
 use crate::time;
 
 impl Exchange {
-    /// Frames the pieces that the upload has ready, at most `left` of them, and appends them to the bytes that are to
-    /// be written. Pending if no piece is ready and no content waits to be written.
+    /// Frames at most `left` pieces that the upload has ready, and appends them to the bytes that will be written.
+    /// Returns pending if no piece is ready and no content waits to be written.
     pub(super) fn poll_frames(&mut self, left: &mut usize, cx: &mut Context<'_>) -> Poll<Result<()>> {
         while *left > 0 && !self.attempt.outgoing.is_full() {
             match self.poll_frame(cx)? {
                 Poll::Ready(ControlFlow::Continue(())) => *left -= 1,
                 Poll::Ready(ControlFlow::Break(())) => break,
-                // The framed pieces are written without waiting for the next one.
+                // The framed pieces are written without waiting for the next piece.
                 Poll::Pending if self.attempt.outgoing.has_content() => break,
                 Poll::Pending => return Poll::Pending,
             }
@@ -38,7 +38,7 @@ impl Exchange {
         Poll::Ready(Ok(()))
     }
 
-    /// Frames one piece. `Break`: no further piece can be framed now.
+    /// Frames one piece. Returns `Break` if no further piece can be framed now.
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<ControlFlow<()>>> {
         if self.attempt.machine.is_send_done() {
             return Poll::Ready(self.check_end(cx).map(ControlFlow::Break));
@@ -47,7 +47,7 @@ impl Exchange {
             return Poll::Ready(Ok(ControlFlow::Break(())));
         }
         if !self.attempt.machine.may_send_body() {
-            // The server has answered, and does not want the rest of the body.
+            // The server has answered, and does not want more of the body.
             self.attempt.machine.abort_send();
             return Poll::Ready(Ok(ControlFlow::Break(())));
         }
@@ -84,8 +84,8 @@ impl Exchange {
     fn frame_end(&mut self) -> Result<ControlFlow<()>> {
         let is_behind = self.attempt.outgoing.has_content();
         if is_behind && self.attempt.machine.upload_remaining().is_some() {
-            // The body is shorter than it promised. The content before the end is written first, and the end is then
-            // found again.
+            // The body is shorter than it promised. The content before the end is written first. The next poll finds
+            // the end again.
             return Ok(ControlFlow::Break(()));
         }
         match self.attempt.machine.encode_end(self.upload.trailers(), &mut self.attempt.outgoing.framing) {
@@ -95,7 +95,7 @@ impl Exchange {
     }
 
     /// Handles a body that does not end at its promised length. If other content waits to be written, puts `chunk` and
-    /// `beyond` back, so that they are found again after that content. Otherwise fails the request at once.
+    /// `beyond` back, so that the upload yields them again after that content. Otherwise fails the request at once.
     fn breach(&mut self, chunk: Option<Bytes>, beyond: Beyond) -> Result<ControlFlow<()>> {
         if self.attempt.outgoing.has_content() {
             self.upload.put_back(chunk, beyond);
@@ -104,9 +104,9 @@ impl Exchange {
         Err(self.body_broken(beyond))
     }
 
-    /// Checks that the caller's source ends at the promised length, all of which is framed. The source is asked before
-    /// the last piece is written, and again at each poll until the response begins. A pending source is not waited for,
-    /// because the source may itself wait for the response.
+    /// Checks that the caller's source ends at the promised length, when content of that length is framed. The source
+    /// is polled before the last piece is written, and again at each poll until the response begins. The check does not
+    /// wait for a pending source, because the source may itself wait for the response.
     pub(super) fn check_end(&mut self, cx: &mut Context<'_>) -> Result<()> {
         match self.beyond(cx) {
             Some(beyond) => Err(self.body_broken(beyond)),
@@ -114,7 +114,7 @@ impl Exchange {
         }
     }
 
-    /// Returns what the source has beyond the promised length, if it has that ready.
+    /// Returns what the source yields after the promised length, or `None` if the source yields nothing now.
     fn beyond(&mut self, cx: &mut Context<'_>) -> Option<Beyond> {
         if self.upload.is_over() {
             return None;
@@ -140,8 +140,8 @@ impl Exchange {
         }
     }
 
-    /// Returns the error for a body that does not end at its promised length. Nothing more of the body is written, and
-    /// the connection will close.
+    /// Returns the error for a body that does not end at its promised length. No further byte of the body is written,
+    /// and the connection will close.
     fn body_misused(&mut self, misuse: Misuse) -> Error {
         self.attempt.machine.abort_send();
         self.attempt.machine.close_after(CloseReason::UploadAborted);
@@ -155,11 +155,11 @@ impl Exchange {
         error.in_phase(Phase::Send).because(source)
     }
 
-    /// Writes all bytes that are framed, and all that the upload has ready. Pending while the server or the caller holds the
-    /// upload up.
+    /// Writes all bytes that are framed, and all content that the upload has ready. Returns pending while the server or
+    /// the caller delays the upload.
     pub(super) fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         self.attempt.waits_for_caller = false;
-        // The number of pieces in one poll is limited, so that other tasks and the response get their turn.
+        // The number of pieces in one poll is limited, so that other tasks and the response are not starved.
         let mut left = PIECES;
         loop {
             ready!(self.poll_outgoing(cx))?;
@@ -181,7 +181,7 @@ impl Exchange {
                 Poll::Ready(framed) => framed?,
                 Poll::Pending => {
                     self.attempt.outgoing.clear();
-                    // The caller may be waiting for the server to answer what was written so far.
+                    // The caller may be waiting for the server to answer the content that was written so far.
                     if self.poll_flush(cx).is_ready() {
                         self.attempt.wait_for_caller();
                     }
@@ -191,7 +191,7 @@ impl Exchange {
         }
     }
 
-    /// Writes all bytes that are framed, or discards them because the server refuses them or the write fails.
+    /// Writes all framed bytes. Discards them if the server refuses them or the write fails.
     #[inline]
     fn poll_outgoing(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         while !self.attempt.outgoing.is_empty() {
@@ -211,7 +211,7 @@ impl Exchange {
                         connection.is_flushed = false;
                     }
                     if !self.attempt.outgoing.is_empty() {
-                        // The total deadline also holds while the server takes everything without a pause.
+                        // The total deadline also applies while the server accepts every write without a pause.
                         self.check_deadline().map_err(Failure::into_error)?;
                     }
                 }
@@ -222,7 +222,8 @@ impl Exchange {
         Poll::Ready(Ok(()))
     }
 
-    /// Notes that a write failed. The exchange goes on reading, because the server may have answered before it closed.
+    /// Notes that a write failed. The exchange continues to read, because the server may have answered before it closed
+    /// the connection.
     #[cold]
     fn note_failed_write(&mut self, error: io::Error) {
         if self.lease_mut().is_some_and(|lease| !lease.conn().stream.fails_untouched()) {
@@ -231,14 +232,15 @@ impl Exchange {
             self.written = self.written.max(Written::Partly);
         }
         if self.attempt.sent == 0 {
-            // The pieces that were taken from the caller's stream are kept, because the request may be sent again.
+            // Pieces that were taken from the caller's stream are put back into the upload, because the request may be
+            // sent again.
             self.upload.rewind(self.attempt.outgoing.take_pieces());
         }
         self.attempt.clear_outgoing();
         self.attempt.break_off(error);
     }
 
-    /// Holds the body back. Once the head has left, the wait for the server's 100 begins.
+    /// Holds the body back. Once the head is written and flushed, the wait for the server's 100 begins.
     fn hold_back(&mut self, cx: &mut Context<'_>) {
         // > A client that sends a 100-continue expectation is not required to wait for any specific length of
         // > time <https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1>
@@ -250,19 +252,20 @@ impl Exchange {
         }
     }
 
-    /// Whether more of the request is to be written. A successful response does not end the upload.
+    /// Whether more of the request must be written. A successful response does not end the upload.
     pub(super) fn is_sending(&self) -> bool {
         let attempt = &self.attempt;
         if attempt.written_at.is_some() || attempt.is_given_up() || attempt.machine.is_upload_refused() {
             return false;
         }
-        // A request without content need not be flushed here. The server has answered, so that it already has the whole
-        // request.
+        // A request without content need not be flushed at this point, because the server has answered and so has the
+        // whole request.
         let is_flushed = self.connection.as_ref().is_none_or(|connection| connection.is_flushed);
         !attempt.is_all_written() || (!is_flushed && attempt.content_written() > 0)
     }
 
-    /// Flushes a request that is written or given up. The wait for the response begins once it is flushed.
+    /// Flushes a request that is completely written or given up. The wait for the response begins once the request is
+    /// flushed.
     pub(super) fn poll_written(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         if self.attempt.written_at.is_none() {
             ready!(self.poll_flush(cx));
@@ -278,7 +281,7 @@ impl Exchange {
         Poll::Ready(Ok(()))
     }
 
-    /// Flushes the stream. A failure is reported by the next read.
+    /// Flushes the stream. The next read returns the error of a failed flush.
     #[inline]
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if let Some(Connection { lease, is_flushed, .. }) = &mut self.connection

@@ -1,7 +1,7 @@
-//! The end of the sending half: what becomes of an upload that is not complete when the response is.
+//! The end of the sending half: the handling of an upload that is not complete when the response is complete.
 //!
-//! After a complete response, the exchange keeps reading while the upload goes on. The exchange gives up an upload once
-//! the server takes nothing more of it. After an upload that was given up, the exchange may close the sending
+//! After a complete response, the exchange continues to read while the upload continues. The exchange gives an upload
+//! up once the server accepts no more of it. After it has given an upload up, the exchange may close the sending
 //! direction. This module frames nothing. Invariant: closing the sending direction never disturbs a response that is
 //! under way.
 
@@ -17,8 +17,8 @@ use crate::codec::{CloseReason, Framing, MOST_LINE_ENDS};
 use crate::time;
 
 impl Exchange {
-    /// Sends the rest of the request after its response is complete. Ready when the rest is sent, or when it is given
-    /// up because the server takes no more.
+    /// Sends the unsent part of the request after the response is complete. Returns ready when this part is sent, or
+    /// when the upload is given up because the server accepts no more.
     pub(super) fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         while self.is_sending() {
             let waits_to_write = match self.poll_upload(cx) {
@@ -26,10 +26,10 @@ impl Exchange {
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
                 Poll::Pending => !self.attempt.waits_for_caller,
             };
-            // Bytes after the response are kept, to be judged at the end. If they are more than a few line ends,
-            // nothing more is read from the server, not even its close.
+            // Bytes after the response stay in the buffer until the exchange ends and judges them. If they are more
+            // bytes than a few line ends, the exchange reads nothing more from the server, not even the server's close.
             self.attempt.is_eof |= self.attempt.incoming.len() > MOST_LINE_ENDS;
-            // After a FIN there is nothing to read. Only writing shows whether the server still takes the upload.
+            // After a FIN there is nothing to read. Only a write shows whether the server still accepts the upload.
             if !self.attempt.is_eof {
                 match self.poll_read(cx) {
                     Poll::Ready(Ok(read)) => {
@@ -51,21 +51,22 @@ impl Exchange {
         Poll::Ready(Ok(()))
     }
 
-    /// Returns the time at which to [move on](Self::move_on) if nothing moves until then. Returns a time only if an
-    /// upload was given up and no content of the response has come, because the server may then be waiting for the rest
-    /// of the upload.
+    /// Returns the time at which to [move on](Self::move_on) if neither direction makes progress until that time.
+    /// Returns `None` unless the upload was given up and no content of the response has come. Only in this case may the
+    /// server be waiting for more of the upload.
     pub(super) fn move_on_at(&self) -> Option<Instant> {
         let since = self.attempt.reading_since?;
         let is_shut = self.connection.as_ref().is_some_and(|connection| connection.is_shut);
         (!is_shut && self.may_be_waited_for()).then(|| time::after(since, PATIENCE))
     }
 
-    /// Whether the server may be waiting for content that does not come, and our sending direction can be closed
+    /// Whether the server may be waiting for content that never comes, and the client's sending direction can be closed
     /// without harm.
     ///
-    /// Some servers take such a close for a lost client, and cut off a response that is under way. If the response ends
-    /// with the connection, this cut would not be noticed. A server that has sent content does not wait for the rest of
-    /// the upload. A server does not wait for content that an expectation held back.
+    /// Some servers mistake a closed sending direction for a lost client, and cut off a response that is under way. If
+    /// the response ends with the connection, the client would not notice that the response was cut off. A server that
+    /// has sent content does not wait for more of the upload. A server does not wait for content that an expectation
+    /// held back.
     fn may_be_waited_for(&self) -> bool {
         let attempt = &self.attempt;
         let is_under_way = attempt.received > 0 || attempt.incoming.len() > 0;
@@ -76,18 +77,18 @@ impl Exchange {
             && attempt.machine.framing() != Some(Framing::UntilClose)
     }
 
-    /// Ends a wait that took too long: sends the content without a 100, gives up the upload, or closes the sending direction.
-    /// Pending if the connection could not be closed yet.
+    /// Ends a wait that took too long: sends the content without a 100, gives the upload up, or closes the sending
+    /// direction. Returns pending if the sending direction could not be closed yet.
     pub(super) fn move_on(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.attempt.expectation.end() {
-            // The server did not answer the expectation: the content is sent without a 100.
+            // The server did not answer the expectation, so that the content is sent without a 100.
         } else if self.attempt.machine.is_receive_done() {
-            // The response is complete, although the server does not take the rest of the upload.
+            // The response is complete, but the server does not accept more of the upload.
             self.attempt.give_up_upload();
         } else if let Some(Connection { lease, is_shut, .. }) = &mut self.connection {
             // > the client SHOULD immediately cease transmitting the body and close its side of the connection
-            // <https://www.rfc-editor.org/rfc/rfc9112#section-9.5>. The close is not immediate, for the reasons at
-            // `may_be_waited_for`. A failure is reported by the next read.
+            // <https://www.rfc-editor.org/rfc/rfc9112#section-9.5>. The exchange does not close its side immediately,
+            // for the reasons that `may_be_waited_for` names. The next read returns the error of a failed close.
             let _ = ready!(Pin::new(&mut lease.conn().stream).poll_shutdown(cx));
             *is_shut = true;
         }
@@ -95,5 +96,5 @@ impl Exchange {
     }
 }
 
-/// Time for which the content of a response is waited for after the upload was given up.
+/// Time for which the exchange waits for content of the response after it has given the upload up.
 const PATIENCE: Duration = Duration::from_secs(1);

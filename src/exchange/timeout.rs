@@ -1,28 +1,28 @@
-//! Pure decisions about time: which deadline of an exchange comes first, and with which error an exchange fails that
-//! misses it.
+//! Pure decisions about time: which deadline of an exchange comes first, and which error an exchange returns when this
+//! deadline passes.
 //!
-//! This module reads no clock. Invariant: each clock runs only while its wait is on, except for the total deadline,
-//! which always runs.
+//! This module reads no clock. Invariant: except for the total deadline, which always runs, each deadline runs only
+//! while the exchange waits for its event.
 
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Phase};
 
-/// A timeout as the caller set it: `None` if it was not set, `Some(None)` for no limit.
+/// A timeout as the caller set it. `None` means that the caller did not set it, and `Some(None)` means no limit.
 pub(crate) type Setting = Option<Option<Duration>>;
 
-/// A timeout without a limit. Its deadline cannot be represented, and never comes.
+/// A timeout without a limit. Its deadline cannot be represented and never comes.
 pub(crate) const NEVER: Duration = Duration::MAX;
 
-/// The timeouts of an exchange: how long it waits for the server.
+/// The timeouts of an exchange, which limit how long it waits for the server.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Timeouts {
-    /// Time from the moment at which the request is written until the response head is complete. Interim responses do not
-    /// extend it.
+    /// Time from the end of writing the request until the response head is complete. Interim responses do not extend
+    /// this time.
     pub(crate) response: Duration,
-    /// Time without content arriving, while the caller waits for it.
+    /// Time for which no content may arrive while the caller waits for content.
     pub(crate) read: Duration,
-    /// Time without a byte of the request leaving, while there is something to send.
+    /// Time for which no byte of the request may be written while there are bytes to write.
     pub(crate) write: Duration,
 }
 
@@ -35,11 +35,12 @@ pub(crate) struct Chosen {
 }
 
 impl Chosen {
-    /// Returns the timeouts of a request: its own if set, or else its client's if set, or else the defaults.
+    /// Returns the timeouts of a request. Each timeout is the request's if set, otherwise the client's if set,
+    /// otherwise the default.
     ///
-    /// A default never cuts an explicit deadline short: with a total timeout, the response timeout has no limit by default. The
-    /// read and write timeouts keep their defaults, because they end a wait in which nothing moves, however long the request
-    /// may take.
+    /// A default never shortens a deadline that was set: with a total timeout, the default response timeout has no
+    /// limit. The read and write timeouts keep their defaults, because these timeouts end a wait in which nothing
+    /// moves, however long the request may take.
     pub(crate) fn or(self, client: Self, has_total: bool) -> Timeouts {
         let choose = |own: Setting, client: Setting, default: Option<Duration>| {
             own.or(client).unwrap_or(default).unwrap_or(NEVER)
@@ -52,13 +53,13 @@ impl Chosen {
     }
 }
 
-/// Returns how long a request waits for a connection: the client's setting, or else the default. The default does not
-/// apply to a request that has a deadline of its own for this wait. `None` means no limit.
+/// Returns the longest time for which a request waits for a connection: the client's setting, or otherwise the default.
+/// The default does not apply to a request that has a deadline of its own for this wait. `None` means no limit.
 pub(crate) fn acquire(client: Setting, default: Duration, has_deadline: bool) -> Option<Duration> {
     client.unwrap_or(if has_deadline { None } else { Some(default) })
 }
 
-// The defaults. `manual/defaults.md` has their reasons.
+// The default timeouts. `manual/defaults.md` has the reason for each.
 const WRITE: Duration = Duration::from_secs(60);
 const RESPONSE: Duration = Duration::from_secs(120);
 const READ: Duration = Duration::from_secs(120);
@@ -70,13 +71,13 @@ pub(crate) struct Deadline {
     pub(crate) after: Duration,
 }
 
-/// What an exchange waits for, and since when it has waited.
+/// The events for which an exchange waits, each with the time since which it has waited.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Waits {
     pub(crate) total: Option<Deadline>,
-    /// Time since which the server has taken nothing of the request.
+    /// Time since which the server has accepted no byte of the request.
     pub(crate) writing_since: Option<Instant>,
-    /// Time at which the request was written, if the response head is waited for.
+    /// Time at which the request was written, if the exchange waits for the response head.
     pub(crate) written_at: Option<Instant>,
     /// Time since which no content has come.
     pub(crate) reading_since: Option<Instant>,
@@ -99,7 +100,7 @@ enum Clock {
 }
 
 impl Waits {
-    /// Returns the first deadline to come, or `None` if there is no limit.
+    /// Returns the first deadline to come, or `None` if no deadline comes.
     pub(crate) fn due(&self, timeouts: &Timeouts) -> Option<Due> {
         let mut first = self.total.map(|Deadline { at, after }| Due { at, clock: Clock::Total, after });
         for (since, after, clock) in [
@@ -118,7 +119,7 @@ impl Waits {
 }
 
 impl Due {
-    /// Whether this is the deadline of the total timeout.
+    /// Whether this deadline is the deadline of the total timeout.
     pub(crate) fn is_total(&self) -> bool {
         self.clock == Clock::Total
     }

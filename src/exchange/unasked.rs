@@ -1,7 +1,8 @@
-//! Bytes that the server sent without being asked: before the request, before its head was written, or after the response.
+//! Bytes that the server sent although no request asked for them: before the request, before the whole request head was
+//! written, or after the response.
 //!
-//! The codec classifies the bytes, and [`call`](crate::call) decides about retries. Invariant: these bytes are never
-//! handed to the caller as a response.
+//! The codec classifies the bytes, and [`call`](crate::call) decides about retries. Invariant: the caller never gets
+//! such bytes as a response.
 
 use super::attempt::Attempt;
 use super::{Exchange, Failure};
@@ -9,8 +10,8 @@ use crate::codec::{MOST_LINE_ENDS, ProtocolError, Unasked, unasked_status};
 use crate::error::{Error, ErrorKind, Phase};
 
 impl Exchange {
-    /// Returns the failure of a new connection on which the server spoke before it was asked. The error names the
-    /// status if the server sent a response. Servers that accept no more connections do that.
+    /// Returns the failure of a new connection on which the server sent bytes before the request. If the bytes are a
+    /// response, the error names its status, because servers that accept no more connections send such a response.
     pub(super) fn spoke_first(&mut self) -> Failure {
         let mut room = [0; 64];
         let read = self.lease_mut().map_or(0, |lease| lease.conn().stream.read_now(&mut room));
@@ -23,8 +24,8 @@ impl Exchange {
         Error::new(ErrorKind::Protocol, message).in_phase(self.attempt.phase()).into()
     }
 
-    /// Fails if bytes came on a reused connection before the request head was written, because they do not answer this
-    /// request. Line ends are allowed, because they mean nothing.
+    /// Fails if bytes came on a reused connection before the request head was written, because such bytes do not answer
+    /// this request. Line ends are allowed, because they mean nothing.
     pub(super) fn check_premature(&mut self) -> Result<(), Failure> {
         if self.attempt.sent >= self.attempt.head_length
             || !self.is_reused()
@@ -38,7 +39,7 @@ impl Exchange {
 }
 
 impl Attempt {
-    /// Classifies the bytes after the response, and discards line ends, as on an idle connection.
+    /// Classifies the bytes after the response, and discards line ends, as the pool does on an idle connection.
     pub(super) fn take_surplus(&mut self) -> Unasked {
         let surplus = Unasked::of(self.incoming.bytes());
         if surplus == Unasked::LineEnds && self.incoming.len() <= MOST_LINE_ENDS {

@@ -1,8 +1,8 @@
-//! The upload of a request: where its body comes from, whether it can be sent again, and how far it came.
+//! The upload of a request: the source of its body, whether the body can be sent again, and the progress of the upload.
 //!
-//! This module knows no sockets and frames nothing. Invariant: everything that was taken from the caller's stream,
-//! pieces and failure alike, is kept until a byte of the request was written. A request of which nothing was written
-//! can therefore always be sent again, and fails again where it failed.
+//! This module knows no sockets and frames nothing. Invariant: every piece that was taken from the caller's stream, and
+//! a failure of that stream, is kept until a byte of the request was written. So a request of which nothing was written
+//! can always be sent again, and fails again at the same point if the stream failed.
 
 use std::collections::VecDeque;
 use std::task::{Context, Poll, ready};
@@ -15,33 +15,33 @@ use crate::body::{Body, add_fields};
 use crate::codec::BodyLength;
 use crate::error::BoxError;
 
-/// A request's body, and how much of it was taken to be sent.
+/// A request's body, and the part of the body that was taken for sending.
 #[derive(Debug)]
 pub(crate) struct Upload {
     source: Body,
     /// The whole body, if it is held in memory.
     whole: Option<Bytes>,
-    /// Pieces that were taken before and are to be sent first.
+    /// Pieces that were put back after they were taken. These pieces are sent before all others.
     kept: VecDeque<Bytes>,
-    /// State of the caller's source, whose pieces come after the kept ones.
+    /// State of the caller's source, whose pieces come after the pieces in `kept`.
     rest: Rest,
     /// Fields to send after the content.
     trailers: Option<Box<HeaderMap>>,
     /// Length of the whole body.
     length: BodyLength,
     is_empty: bool,
-    /// Whether anything was taken from the caller's source.
+    /// Whether a piece was taken from the caller's source.
     is_touched: bool,
 }
 
 /// State of the caller's source.
 #[derive(Debug)]
 enum Rest {
-    /// The source may have more.
+    /// The source may yield more.
     Open,
-    /// The source failed. Once the failure was reported, the source is polled again, and fails again.
+    /// The source failed. Once this failure was reported, the source is polled again, and fails again.
     Failed(BoxError),
-    /// The source has ended, and is not asked again.
+    /// The source has ended and is not polled again.
     Over,
 }
 
@@ -64,14 +64,14 @@ impl Upload {
         self.length
     }
 
-    /// Sends the body in chunks even if its length is known, so that trailers of the source can follow.
+    /// Makes the body chunked even if its length is known, so that trailers of the source can follow.
     pub(crate) fn expect_trailers(&mut self) {
         if self.source.may_end_with_trailers() {
             self.length = BodyLength::Chunked;
         }
     }
 
-    /// Returns the fields to send after the content, as far as they are known.
+    /// Returns the fields to send after the content, or `None` if no such field is known yet.
     pub(crate) fn trailers(&self) -> Option<&HeaderMap> {
         self.trailers.as_deref()
     }
@@ -81,18 +81,18 @@ impl Upload {
         matches!(self.length, BodyLength::Known(_) | BodyLength::None)
     }
 
-    /// Whether everything was taken, and the source has ended.
+    /// Whether all content was taken and the source has ended.
     pub(crate) fn is_over(&self) -> bool {
         matches!(self.rest, Rest::Over) && self.kept.is_empty()
     }
 
-    /// Whether the body can be sent again from its start, however much of it was sent.
+    /// Whether the body can be sent again from its start, however much of the body was sent.
     pub(crate) fn is_replayable(&self) -> bool {
         self.is_empty || self.whole.is_some() || self.source.is_file() || !self.is_touched
     }
 
-    /// Goes back to the start of the body. `unsent` are the pieces that were taken and of which nothing was written.
-    /// These pieces are sent first if the source cannot go back.
+    /// Goes back to the start of the body. `unsent` holds the pieces that were taken but not written. If the source
+    /// cannot go back, these pieces are sent first.
     pub(crate) fn rewind(&mut self, unsent: impl DoubleEndedIterator<Item = Bytes>) {
         if let Some(whole) = &self.whole {
             self.source = whole.clone().into();
@@ -106,7 +106,7 @@ impl Upload {
         }
     }
 
-    /// Puts back the last piece that was taken, and `beyond` after it.
+    /// Puts `piece`, which was taken last, back into the upload, and `beyond` after it.
     pub(crate) fn put_back(&mut self, piece: Option<Bytes>, beyond: Beyond) {
         match beyond {
             Beyond::Content(content) => self.kept.push_front(content),
@@ -119,7 +119,7 @@ impl Upload {
         }
     }
 
-    /// Takes the next piece of content. Returns `None` at the end, when the trailers are complete.
+    /// Takes the next piece of content. Returns `None` at the end of the content, when the trailers are complete.
     pub(crate) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BoxError>>> {
         if let Some(kept) = self.kept.pop_front() {
             return Poll::Ready(Some(Ok(kept)));
@@ -135,7 +135,7 @@ impl Upload {
                 break;
             };
             self.is_touched = true;
-            // A source that failed fails again when it is asked again.
+            // A source that failed fails again when it is polled again.
             match piece?.into_data() {
                 Ok(data) => {
                     if self.whole.is_some() {
@@ -157,7 +157,8 @@ impl Upload {
         Poll::Ready(None)
     }
 
-    /// Reads the whole body into memory, after which its length is known. Returns false if it is more than `most` bytes.
+    /// Reads the whole body into memory, so that its length is known. Returns false if the body has more than `most`
+    /// bytes.
     pub(crate) fn poll_gather(
         &mut self,
         gathered: &mut BytesMut,
@@ -172,7 +173,7 @@ impl Upload {
             gathered.extend_from_slice(&chunk);
             pieces += 1;
             if pieces == PIECES {
-                // Lets other tasks run.
+                // The task yields after this many pieces, so that other tasks can run.
                 cx.waker().wake_by_ref();
                 return Poll::Pending;
             }
@@ -186,7 +187,7 @@ impl Upload {
     }
 }
 
-/// What a source yields after the length that it promised.
+/// Content, trailers or a failure that a source yields after its promised length.
 #[derive(Debug)]
 pub(crate) enum Beyond {
     Content(Bytes),
@@ -194,7 +195,7 @@ pub(crate) enum Beyond {
     Failure(BoxError),
 }
 
-/// How far the upload of a request's content came. Returned by [`Response::upload`](crate::Response::upload).
+/// The progress of the upload of a request's content. [`Response::upload`](crate::Response::upload) returns this type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UploadProgress {
     pub(crate) bytes: u64,
@@ -209,18 +210,18 @@ pub(crate) enum UploadState {
 }
 
 impl UploadProgress {
-    /// Returns the number of bytes of content that were given to the connection, framing not counted.
+    /// Returns the number of bytes of content that were given to the connection. Framing is not counted.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Whether all of the content was sent. True for a request without content.
+    /// Whether all of the content was sent. Returns true for a request without content.
     pub fn is_complete(&self) -> bool {
         self.state == UploadState::Complete
     }
 
-    /// Whether the upload was given up: the server refused or stopped reading the content, or the response was dropped
-    /// first.
+    /// Whether the upload was given up, because the server refused or stopped reading the content, or because the
+    /// response was dropped first.
     pub fn is_aborted(&self) -> bool {
         self.state == UploadState::Aborted
     }

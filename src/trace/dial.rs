@@ -1,7 +1,7 @@
 //! The trace of one dial: its root span, the spans of its phases, and its milestones.
 //!
-//! A dial has a trace of its own, because it may serve another request than the one that began it. Invariant: each phase that
-//! begins ends once, as cancelled if its guard is dropped.
+//! A dial has a trace of its own, because a dial may serve another request than the request that began the dial.
+//! Invariant: each phase that begins ends once. If the guard of a phase is dropped, the phase ends as cancelled.
 
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -24,12 +24,12 @@ pub(crate) struct Milestones {
 }
 
 impl Milestones {
-    /// Returns the time between the first SYN and a usable connection. The name lookup is not part of it.
+    /// Returns the time between the first SYN and a usable connection. This time does not include the name lookup.
     pub(crate) fn handshake(&self) -> Duration {
         [self.tcp, self.proxy, self.tls].into_iter().flatten().map(|phase| phase.length()).sum()
     }
 
-    /// Returns the phase that is running, or the last one that ran.
+    /// Returns the phase that is running, or the phase that ran last.
     pub(crate) fn latest(&self) -> Option<Phase> {
         let phases = [
             (self.tls, Phase::Tls),
@@ -54,7 +54,7 @@ impl Interval {
     }
 }
 
-/// The trace of one dial: its root span, and its milestones.
+/// The trace of one dial: its root span and its milestones.
 #[derive(Debug)]
 pub(crate) struct Setup {
     span: Span,
@@ -63,8 +63,8 @@ pub(crate) struct Setup {
 }
 
 impl Setup {
-    /// Starts the span `connection.setup`. The span is a root, because a dial may serve another request than the one
-    /// that began it. Each request that waits for the dial is linked to the span.
+    /// Starts the span `connection.setup`. The span is a root, because a dial may serve another request than the
+    /// request that began the dial. Each request that waits for the dial is linked to the span.
     pub(crate) fn new(id: u64, scheme: &str, host: &str, port: u16, now: Instant) -> Self {
         let span = tracing::debug_span!(
             target: TARGET,
@@ -84,7 +84,7 @@ impl Setup {
         &self.span
     }
 
-    /// Returns the time at which the dial was asked for.
+    /// Returns the time at which a request asked for the dial.
     pub(crate) fn started(&self) -> Instant {
         self.started
     }
@@ -93,7 +93,8 @@ impl Setup {
         *self.lock()
     }
 
-    /// Begins the lookup of a name. The phase ends by a method of the guard, or as cancelled when the guard is dropped.
+    /// Begins the lookup of a name. A method of the returned guard ends the phase. If the guard is dropped first, the
+    /// phase ends as cancelled.
     pub(crate) fn dns(&self, name: &str) -> SetupPhase<'_> {
         let span = tracing::debug_span!(
             target: TARGET, parent: &self.span, "dns",
@@ -127,7 +128,7 @@ impl Setup {
         self.begin(Phase::Tls, span)
     }
 
-    /// Ends the dial, with `error` if it failed. The span closes when its last handle is dropped.
+    /// Ends the dial, with `error` if the dial failed. The span closes when its last handle is dropped.
     pub(crate) fn end(&self, error: Option<ErrorKind>, now: Instant) {
         if self.span.is_disabled() {
             return;
@@ -160,7 +161,8 @@ impl Milestones {
     }
 }
 
-/// A running phase of a dial. Ends by [`end`](Self::end) or [`fail`](Self::fail), or as cancelled when it is dropped.
+/// A running phase of a dial. [`end`](Self::end) or [`fail`](Self::fail) ends the phase. If the guard is dropped first,
+/// the phase ends as cancelled.
 #[derive(Debug)]
 pub(crate) struct SetupPhase<'a> {
     setup: &'a Setup,
@@ -171,8 +173,8 @@ pub(crate) struct SetupPhase<'a> {
 }
 
 impl SetupPhase<'_> {
-    /// Returns the span, for the fields that are known only later: `cached`, `addresses`, `tls.protocol.version`,
-    /// `tls.resumed`.
+    /// Returns the span, for the fields that are known only after the start of the phase: `cached`, `addresses`,
+    /// `tls.protocol.version`, `tls.resumed`.
     pub(crate) fn span(&self) -> &Span {
         &self.span
     }
@@ -206,7 +208,8 @@ impl Drop for SetupPhase<'_> {
     }
 }
 
-/// One attempt to connect. Its outcome is `won` or `failed`, or `cancelled` when it is dropped.
+/// One attempt to connect. Its outcome is `won` or `failed`. If the guard is dropped before the end, the outcome is
+/// `cancelled`.
 #[derive(Debug)]
 pub(crate) struct Attempt {
     span: Span,

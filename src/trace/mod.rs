@@ -1,9 +1,9 @@
 //! The spans of requests and dials, and the milestones from which [`Timings`](crate::timings::Timings) are cut.
 //!
-//! [`RequestTrace`] and [`Setup`] have one method per milestone. The method writes the spans and the milestones from
-//! one clock reading, so that a phase ends at the same instant in both. The fields of every span are named in
-//! `manual/phases.md`. This module knows nothing of sockets, pools or codecs. Invariant: every span that starts ends
-//! once.
+//! [`RequestTrace`] and [`Setup`] have one method per milestone. The method takes one clock reading for the spans and
+//! the milestones, so that a phase ends at the same instant in the spans and in the milestones. `manual/phases.md`
+//! names the fields of every span. This module knows nothing of sockets, pools or codecs. Invariant: every span that
+//! starts ends once.
 
 mod dial;
 mod request;
@@ -15,7 +15,7 @@ use tracing::Span;
 pub(crate) use self::dial::{Attempt, Milestones, Setup, SetupPhase};
 pub(crate) use self::request::{Measured, RequestTrace};
 
-/// Records in `elapsed_ns` how long the span's phase took, in nanoseconds.
+/// Records the length of the span's phase in `elapsed_ns`, in nanoseconds.
 fn record_elapsed(span: &Span, from: Instant, to: Instant) {
     span.record(
         "elapsed_ns",

@@ -1,8 +1,8 @@
 //! The trace of one request: its spans, and the milestones from which its [`Timings`] are cut.
 //!
-//! A trace is entered by [`RequestTrace::begin`] and left by one private function, `leave`. A hook for whole requests
-//! belongs in these two functions. Invariants: each method takes one clock reading and writes it to the spans and to
-//! the milestones, and a trace that is dropped is left as cancelled.
+//! [`RequestTrace::begin`] enters a trace, and the private function `leave` leaves it. A hook for whole requests
+//! belongs in these two functions. Invariants: each method uses one clock reading for the spans and for the milestones.
+//! A trace that is dropped is left as cancelled.
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -21,12 +21,12 @@ use crate::timings::Timings;
 #[derive(Debug)]
 pub(crate) struct RequestTrace {
     timeline: Timeline,
-    /// `None` without a subscriber for the spans, and after the trace was left. Boxed because most requests have no
+    /// `None` if no subscriber wants the spans, and after the trace was left. Boxed because most requests have no
     /// subscriber: keeps the exchange small.
     spans: Option<Box<Spans>>,
 }
 
-/// How a request ended.
+/// The outcome of a request.
 #[derive(Clone, Copy)]
 enum Outcome<'a> {
     /// The response was read to its end. `received` is the number of bytes of its content. `close` is the reason that
@@ -50,13 +50,13 @@ impl RequestTrace {
         self.timeline.attempt
     }
 
-    /// Returns the time at which the response head was complete, or `None` before that.
+    /// Returns the time at which the response head was complete, or `None` if it is not complete.
     pub(crate) fn head_at(&self) -> Option<Instant> {
         self.timeline.head
     }
 
-    /// Notes that the caller's body was read into memory before the attempt asks for a connection. The time for this
-    /// counts as `previous`.
+    /// Notes that the caller's body was read into memory before the attempt asks for a connection. The time of this
+    /// step counts as `previous`.
     pub(crate) fn body_gathered(&mut self, now: Instant) {
         self.timeline.restart(now);
     }
@@ -70,15 +70,15 @@ impl RequestTrace {
         self.enter(Spans::queue, now);
     }
 
-    /// Notes that the attempt has to wait for a dial, or for another request to end.
+    /// Notes that the attempt must wait for a dial, or for another request to end.
     pub(crate) fn waits(&self) {
         if let Some(spans) = &self.spans {
             spans.phase.record("waited", true);
         }
     }
 
-    /// Notes that the dial that the attempt waited for has ended. Links the request's span to the dial's span, which is
-    /// a root because a dial may serve another request.
+    /// Notes that the dial for which the attempt waited has ended. Links the request's span to the dial's span. The
+    /// dial's span is a root, because a dial may serve another request.
     pub(crate) fn dial_ended(&mut self, setup: &Setup) {
         self.dial_seen(setup.milestones());
         if let Some(spans) = &self.spans
@@ -88,7 +88,7 @@ impl RequestTrace {
         }
     }
 
-    /// Notes that the attempt stops waiting for a dial. `milestones` are those that the dial has reached.
+    /// Notes that the attempt stops waiting for a dial. `milestones` holds the milestones that the dial has reached.
     pub(crate) fn dial_seen(&mut self, milestones: Milestones) {
         self.timeline.dial = Some(Arc::new(milestones));
     }
@@ -123,16 +123,16 @@ impl RequestTrace {
         }
     }
 
-    /// The response was read to its end. `received` is the number of bytes of its content. `close` is the reason that
-    /// forbids the reuse of the connection, as a sentence, if there is one.
+    /// Ends the trace of a request whose response was read to its end. `received` is the number of bytes of the
+    /// content. `close` is the reason that forbids the reuse of the connection, as a sentence, or `None`.
     #[inline]
     pub(crate) fn complete(&mut self, received: u64, close: Option<&'static str>, now: Instant) {
         self.timeline.end.get_or_insert(now);
         self.leave(Outcome::Complete { received, close }, now);
     }
 
-    /// Ends the trace of a request that failed. Returns `error` with the timings so far. `is_head_received` tells
-    /// whether the error ended the content of the response.
+    /// Ends the trace of a request that failed. Returns `error` with the timings until the failure. `is_head_received`
+    /// tells whether the error ended the content of the response.
     pub(crate) fn fail(&mut self, error: Error, is_head_received: bool, now: Instant) -> Error {
         if is_head_received {
             self.timeline.end.get_or_insert(now);
@@ -143,8 +143,8 @@ impl RequestTrace {
         error.with_timings(self.timeline.timings(|| now))
     }
 
-    /// Ends the trace of a request whose response the caller does not want any more. The milestones stay open, because
-    /// the content may still be drained.
+    /// Ends the trace of a request whose response the caller no longer wants. The milestones stay open, because the
+    /// content may still be drained.
     pub(crate) fn cancel(&mut self, now: Instant) {
         self.leave(Outcome::Failed { kind: "cancelled" }, now);
     }
@@ -168,7 +168,7 @@ impl RequestTrace {
         }
     }
 
-    /// Leaves the trace: closes all spans. Does nothing if the trace was left before.
+    /// Leaves the trace and closes all spans. Does nothing if the trace was already left.
     #[inline]
     fn leave(&mut self, outcome: Outcome<'_>, now: Instant) {
         if let Some(spans) = self.spans.take() {
@@ -185,7 +185,8 @@ impl Drop for RequestTrace {
     }
 }
 
-/// The timings of a request that has got a response head, cut from its milestones when they are first asked for.
+/// The timings of a request whose response head has come. The first call that needs them computes them from the
+/// milestones.
 #[derive(Clone, Debug)]
 pub(crate) struct Measured {
     timeline: Timeline,
@@ -224,7 +225,7 @@ impl Timeline {
     }
 
     /// Computes the timings by cutting the time of the request at the milestones. `now` is called only if neither the
-    /// response head nor the end was reached.
+    /// response head nor the end of the content was reached.
     fn timings(&self, now: impl FnOnce() -> Instant) -> Timings {
         let until = self.end.or(self.head).unwrap_or_else(now);
         let assigned = self.assigned.unwrap_or(until);
@@ -266,7 +267,7 @@ struct Spans {
 }
 
 impl Spans {
-    /// Starts `http.request`. Returns `None` if no subscriber wants it.
+    /// Starts the span `http.request`. Returns `None` if no subscriber wants the span.
     fn begin(method: &Method, uri: &Uri, port: u16, now: Instant) -> Option<Box<Self>> {
         let request = tracing::debug_span!(
             target: TARGET,
@@ -335,7 +336,7 @@ impl Spans {
         record_elapsed(&self.request, self.started, now);
     }
 
-    /// Ends the running phase, and begins another.
+    /// Ends the running phase and begins the next phase.
     fn next(&mut self, span: Span, now: Instant) {
         if !self.phase.is_none() {
             record_elapsed(&self.phase, self.phase_started, now);

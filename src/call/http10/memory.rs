@@ -1,22 +1,22 @@
 //! The origins whose servers were seen to speak HTTP/1.0, in a bounded list.
 //!
-//! This module knows origins only as their keyed hashes, and the time only as an argument. Invariant: the list holds a
-//! bounded number of origins, each for a bounded time. After an origin is forgotten, its next response tells the
-//! version again.
+//! This module knows an origin only as its keyed hash, and the time only as an argument. Invariant: the list holds a
+//! bounded number of origins, each for a bounded time. The first response of a forgotten origin tells the version
+//! again.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use http::{StatusCode, Version};
 
-/// Origins whose latest response was HTTP/1.0, each with the time of that response. The origin of the newest response
-/// is at the back.
+/// Origins whose latest response was HTTP/1.0, each with the time of that response. The back of the queue holds the
+/// origin that answered last.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     origins: VecDeque<(u64, Instant)>,
 }
 
-/// What a response tells about its server's version.
+/// The information that a response gives about its server's version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Tells {
     Http10,
@@ -25,8 +25,8 @@ pub(super) enum Tells {
     Nothing,
 }
 
-/// Returns what the head of a response tells about the server's version. An HTTP/1.0 error page that closes the
-/// connection tells nothing, because it often comes from a proxy or balancer.
+/// Returns the information that the head of a response gives about the server's version. An HTTP/1.0 error page that
+/// closes the connection gives none, because such a page often comes from a proxy or balancer.
 pub(super) fn tells(version: Version, status: StatusCode, closes: bool) -> Tells {
     let is_error = status.is_client_error() || status.is_server_error();
     match version {
@@ -46,7 +46,7 @@ impl Memory {
         self.origins.push_back((origin, now));
     }
 
-    /// Forgets the origin, and every origin that was remembered for [`LIFETIME`].
+    /// Forgets the origin, and every origin that has been in the list for [`LIFETIME`].
     pub(super) fn remove(&mut self, origin: u64, now: Instant) {
         self.origins.retain(|(known, since)| *known != origin && is_fresh(*since, now));
     }
