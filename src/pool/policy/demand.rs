@@ -113,8 +113,8 @@ impl<K: Kinds> Policy<K> {
             }
             self.block_if_wanting(host_id, now);
         }
-        // Another host may have taken the room of a connection that was evicted for a blocked host. For this case
-        // the next idle connection is evicted.
+        // Another host may have taken the room of a connection that was evicted for a blocked host, so the next idle
+        // connection is evicted.
         if self.evicting == 0 && self.counted >= self.limits.max_connections && !self.blocked.is_empty() {
             match self.idle.oldest() {
                 Some(id) => self.bury_idle(id, DropReason::Evicted, out),
@@ -123,8 +123,8 @@ impl<K: Kinds> Policy<K> {
         }
     }
 
-    /// Whether another host has been blocked for longer than [`TURN`]. If another host has been, queues this host after
-    /// the other blocked hosts, if this host is blocked.
+    /// Whether another host has been blocked for longer than [`TURN`]. If true and this host is blocked, moves this
+    /// host behind the other blocked hosts.
     pub(super) fn yields_turn(&mut self, host_id: HostId, now: Instant) -> bool {
         // The connections that are being closed already make room for the blocked hosts.
         if self.blocked.len() <= self.evicting {
