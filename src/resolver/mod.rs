@@ -146,7 +146,7 @@ pub struct Answer {
 impl Answer {
     /// Returns an answer with these socket addresses, in order of preference. Port 0 stands for the port of the URL.
     ///
-    /// The answer does not say for how long it is valid: see [`valid_for`](Self::valid_for).
+    /// The answer does not say for how long it is valid.
     pub fn new(addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
         Self { addresses: addresses.into_iter().collect(), valid_for: None }
     }
