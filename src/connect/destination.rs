@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 /// Destination of a connection: the scheme, host and port of a URL.
 ///
-/// A custom connector ([`ClientBuilder::connector`](crate::ClientBuilder::connector)) gets it and returns a connection to
-/// it. Its `Display` form is the host and the port, as in a URI.
+/// A custom connector ([`ClientBuilder::connector`](crate::ClientBuilder::connector)) gets a destination and returns a
+/// connection to that destination. `Display` writes the host and the port, as in a URI.
 ///
 /// # Examples
 ///
@@ -37,9 +37,9 @@ pub struct Destination {
 
 /// Way to a destination.
 ///
-/// Each other way will be a variant with its own data: a proxy with its address and credentials, a unix socket with its
-/// path. The dialer matches every variant, so that the compiler points at the code that a new one needs. The key of the pool
-/// has to tell ways apart as well, because two ways may lead to different servers.
+/// Each further way will be a variant with its own data: a proxy with its address and credentials, a unix socket with its
+/// path. The dialer matches every variant, so that the compiler points at the code that a new variant needs. The pool's key
+/// has to contain the way as soon as there are two ways, because two ways may lead to different servers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Via {
     /// TCP to an address of the host itself.

@@ -1,8 +1,8 @@
 //! The dial: from a destination to a connected stream.
 //!
 //! One deadline covers the whole dial: the name lookup, the race between addresses, and the TLS handshake. The dialer knows
-//! nothing of HTTP or of pools. Invariants: nothing is spawned, so that dropping a dial ends all of it; and each phase that
-//! begins in [`Setup`] also ends there.
+//! nothing of HTTP or of pools. Invariants: a dial spawns no task, so that dropping the dial ends all of its work. Each
+//! phase that begins in [`Setup`] ends in [`Setup`].
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -23,7 +23,7 @@ use crate::resolver::{Family, ResolveErrorKind, Resolver};
 use crate::time;
 use crate::trace::{Setup, SetupPhase};
 
-/// Custom connector: makes the connection instead of name lookup, TCP and TLS. The dialer may drop the future at any time, as
+/// Custom connector, which replaces the name lookup, TCP and TLS. The dialer may drop the future at any time, for example
 /// when the connect timeout passes.
 pub(crate) type Connector = dyn Fn(Destination) -> Connecting + Send + Sync;
 
@@ -48,8 +48,8 @@ impl Default for ConnectConfig {
         Self {
             // The default of resolv.conf for one name server.
             dns_timeout: Duration::from_secs(5),
-            // Leaves time for a lost SYN in each phase: the kernel sends a SYN again after 1 s and after 3 s. Go's
-            // transport allows 10 s for TLS alone.
+            // 10 s leave time for lost SYNs: the kernel sends a SYN again after 1 s and after 3 s. Go's transport allows
+            // 10 s for TLS alone.
             connect_timeout: Duration::from_secs(10),
             // > The time to wait between connection attempts in the absence of RTT data. Recommended to be 250
             // > milliseconds.
@@ -89,24 +89,24 @@ impl Dialer {
         Self { resolver, config, tls: Tls::new(tls), connector }
     }
 
-    /// Makes one connection. Dropping the future ends the dial and closes its sockets. If `is_isolated`, the dial resumes no
-    /// TLS session, because a session tells the server that two connections belong to the same client.
+    /// Makes one connection and returns it. Dropping the future ends the dial and closes its sockets. If `is_isolated`, the
+    /// dial resumes no TLS session, because a session tells the server that two connections belong to the same client.
     ///
-    /// Each step is boxed: a dial takes the memory of its current step only. A future with room for all steps, of which TLS
-    /// needs most, would leave holes between the allocations of kept connections.
+    /// Each step is boxed, so that a dial takes the memory of its current step only. A future with room for all steps, of
+    /// which TLS needs most, would leave holes between the allocations of idle connections.
     pub(crate) async fn dial(
         &self,
         to: &Destination,
         is_isolated: bool,
         setup: &Setup,
     ) -> Result<Dialed, DialError> {
-        // The deadline counts from the start of the setup instead of the task's first poll, because the pool
-        // counts from there when it decides that a dial is overdue.
+        // The deadline counts from the start of the setup instead of the task's first poll, because the pool counts
+        // from the start of the setup when it decides that a dial is overdue.
         let deadline = time::after(setup.started(), self.config.connect_timeout);
         if let Some(connector) = &self.connector {
             return Box::pin(self.connect_by(&**connector, to, setup, deadline)).await;
         }
-        // The trust store is loaded outside of the phases, because loading happens once and takes no network time.
+        // The trust store is loaded outside the phases, because loading happens once and takes no network time.
         let tls = match to.is_https() {
             true => Some(Box::pin(self.within(deadline, Phase::Tls, to, self.tls.load())).await??),
             false => None,
@@ -129,7 +129,7 @@ impl Dialer {
         Ok(Dialed { stream, peer: Some(peer), local })
     }
 
-    /// Looks up the host's addresses: the dns phase.
+    /// Looks up the host's addresses. This step is the dns phase.
     async fn look_up(
         &self,
         to: &Destination,
@@ -157,7 +157,7 @@ impl Dialer {
         end_phase(phase, found)
     }
 
-    /// Connects to the first address that accepts: the tcp phase.
+    /// Connects to the first address that accepts. This step is the tcp phase.
     async fn connect(
         &self,
         to: &Destination,
@@ -177,7 +177,7 @@ impl Dialer {
                 Err(DialError::new(ErrorKind::Connect, Phase::Tcp, message, scope).because(failed))
             }
             Err(_) => {
-                // If an address was not tried, the next dial may succeed.
+                // If no attempt was started for an address, the next dial may succeed.
                 let scope = if attempts.has_tried_all() { Scope::Host } else { Scope::Attempt };
                 let message = format!("the client could not connect to {to} within {connect_timeout:?}");
                 let error = DialError::new(ErrorKind::Timeout, Phase::Tcp, message, scope);
@@ -188,7 +188,7 @@ impl Dialer {
         end_phase(phase, won)
     }
 
-    /// Shakes hands over `tcp`: the tls phase.
+    /// Makes the TLS handshake over `tcp`. This step is the tls phase.
     async fn secure(
         &self,
         tls: &Loaded,
@@ -209,7 +209,7 @@ impl Dialer {
         end_phase(phase, secured.map(|secured| Stream::Tls(Box::new(secured.stream))))
     }
 
-    /// Connects by the custom connector, which is the tcp phase of its dial.
+    /// Connects by the custom connector. This step is the tcp phase.
     async fn connect_by(
         &self,
         connector: &Connector,
@@ -230,7 +230,7 @@ impl Dialer {
         Ok(Dialed { stream, peer: None, local: None })
     }
 
-    /// Runs `work` until its end or the deadline.
+    /// Runs `work` until its end or the deadline. Returns its result, or the error of a timeout.
     async fn within<T>(
         &self,
         deadline: Instant,
@@ -286,7 +286,7 @@ mod tests {
     use super::*;
     use crate::resolver::{Answer, Overrides, Resolve};
 
-    /// A resolver that answers every lookup with these addresses, with this error, or never.
+    /// A resolver that answers every lookup with these addresses or this error. With `None`, no lookup ends.
     struct Fixed(Option<Result<Vec<SocketAddr>, &'static str>>);
 
     impl Resolve for Fixed {
@@ -349,7 +349,7 @@ mod tests {
         let refusing = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let url_port = SocketAddr::from((at.ip(), 0));
         for (answer, port) in [
-            // Refuses at the URL's port, or at another port that the resolver's answer names.
+            // The server refuses at the URL's port, or at another port that the resolver's answer names.
             (vec![at], refusing.port()),
             (vec![url_port, at], refusing.port()),
             (vec![refusing, url_port], at.port()),
@@ -464,7 +464,7 @@ mod tests {
         dialer.tls = Tls::new(TlsConfig { roots: vec![tls::tests::Authority::new().root()] });
         dialer.config.connect_timeout = Duration::from_secs(3600);
         let to = Destination::new(true, "127.0.0.1", at.port());
-        // Time is paused only after the server got the client's hello, so that it then jumps to the deadline.
+        // Time is paused only after the server got the client's hello, so that the clock jumps to the deadline.
         let silent = async {
             let (mut peer, _) = listener.accept().await.unwrap();
             peer.read_u8().await.unwrap();

@@ -1,6 +1,6 @@
 //! Why a dial failed, and which other dials would fail in the same way.
 //!
-//! The scope of an error tells the pool which requests fail with it. This file knows errors only: no sockets, no
+//! The scope of an error tells the pool which requests fail with that error. This file knows neither sockets nor the
 //! pool.
 
 use std::error::Error as StdError;
@@ -12,7 +12,7 @@ use super::shortage::is_shortage;
 use crate::error::{BoxError, Error, ErrorKind, Phase};
 use crate::resolver::{ResolveError, ResolveErrorKind};
 
-/// Error of a dial. Cheap to clone, so that all requests that waited for the dial get the same error.
+/// Error of a dial. The error is cheap to clone, so that all requests that waited for the dial get the same error.
 #[derive(Clone)]
 pub(crate) struct DialError {
     failure: Arc<Failure>,
@@ -34,8 +34,8 @@ pub(crate) enum Scope {
     Host,
     /// No other dial: the next dial to the same destination may succeed.
     Attempt,
-    /// No other dial, as far as is known: this process lacks descriptors, memory, ports or a network, which says
-    /// nothing about the destination.
+    /// Unknown, because this process lacks descriptors, memory, ports or a network. Such a lack says nothing about the
+    /// destination.
     Shortage,
     /// Every other dial on the same runtime, to any destination.
     Runtime,
@@ -79,7 +79,7 @@ impl DialError {
         Self::new(ErrorKind::Tls, Phase::Tls, message, scope)
     }
 
-    /// Adds the error that caused this one.
+    /// Returns the error with `source` as its cause.
     pub(super) fn because(mut self, source: impl Into<BoxError>) -> Self {
         self.source = Some(source.into().into());
         self
@@ -100,8 +100,9 @@ impl DialError {
         &self.failure.message
     }
 
-    /// Whether every other dial to the destination from this runtime would fail in the same way: there is no such host, no
-    /// address accepted a connection, TLS refused the server, or the runtime cannot dial at all.
+    /// Whether every other dial to the destination from this runtime would fail in the same way. Examples are a host that
+    /// does not exist, a host without an address that accepts a connection, a server that TLS refused, and a runtime that
+    /// cannot dial.
     pub(crate) fn concerns_host(&self) -> bool {
         matches!(self.failure.scope, Scope::Host | Scope::Runtime)
     }

@@ -1,9 +1,9 @@
-//! The happy-eyeballs race: which address is tried next, and when.
+//! The happy-eyeballs race, which decides which address is tried next, and when.
 //!
-//! Pure: the race knows neither sockets nor the clock. The caller passes the time, and gets the next step. The
-//! caller starts the attempts that it is told to start, reports those that fail, and drops the race when one
-//! succeeds. Invariants: each address is started at most once, in order; at most [`MAX_IN_FLIGHT`] attempts run;
-//! and the race is exhausted only when every address was started and has failed.
+//! The race knows neither sockets nor the clock. The caller passes the time and gets the next step. The caller starts
+//! the attempts that the steps name, reports the attempts that fail, and drops the race when an attempt succeeds.
+//! Invariants: each address is started at most once, in order; at most [`MAX_IN_FLIGHT`] attempts run; and the race is
+//! exhausted only when every address was started and has failed.
 //!
 //! An example with three addresses and a delay of 250 ms. The second attempt is refused at 280 ms, while the first runs:
 //!
@@ -37,7 +37,7 @@ pub(crate) struct Race {
     started: usize,
     /// Indexes of the attempts that run: `len <= MAX_IN_FLIGHT`.
     running: Vec<usize>,
-    /// Time from which the next attempt may start while others run. `None`: at once.
+    /// Time from which the next attempt may start while others run. `None` means at once.
     due: Option<Instant>,
     /// Time between the starts of two attempts.
     delay: Duration,
@@ -46,7 +46,7 @@ pub(crate) struct Race {
 /// Next step of a race.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Start this attempt, and ask again.
+    /// Start this attempt, and ask again at once.
     Start(usize, SocketAddr),
     /// Ask again at this time, or when an attempt has failed.
     WaitUntil(Instant),
@@ -80,7 +80,7 @@ impl Race {
         Step::Start(index, address)
     }
 
-    /// Notes that an attempt has failed, so that the next may start at once.
+    /// Notes that an attempt has failed, so that the next attempt may start at once.
     pub(crate) fn failed(&mut self, index: usize) {
         self.running.retain(|&running| running != index);
         self.due = None;
@@ -92,7 +92,8 @@ impl Race {
     }
 }
 
-/// Orders addresses so that the families take turns. The first address stays first, and the order within a family is kept.
+/// Orders addresses so that the families take turns. The first address stays first, and the order within a family does not
+/// change.
 ///
 /// > Whichever address family is first in the list should be followed by an address of the other address family
 ///
@@ -110,7 +111,8 @@ fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     }
 }
 
-/// Maximum number of attempts that run: a host with hundreds of dead addresses does not cost hundreds of sockets.
+/// Maximum number of attempts that run at once, so that a host with hundreds of dead addresses does not cost hundreds of
+/// sockets.
 const MAX_IN_FLIGHT: usize = 6;
 
 #[cfg(test)]

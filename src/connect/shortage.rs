@@ -1,6 +1,6 @@
 //! Failures of this process, such as a lack of descriptors, memory, ports or a network, which say nothing about the host.
 //!
-//! This file knows errors only.
+//! This file uses error types only.
 
 use std::error::Error as StdError;
 use std::io;
@@ -33,7 +33,8 @@ pub(super) fn is_shortage(error: &(dyn StdError + 'static)) -> bool {
     while let Some(error) = next {
         let io = error.downcast_ref::<io::Error>();
         let io = io.or_else(|| error.downcast_ref::<Arc<io::Error>>().map(|error| &**error));
-        // The source of an `io::Error` is not the error that it wraps, so both are looked at.
+        // The source of an `io::Error` is not the error that the `io::Error` wraps, so this function checks the source
+        // and the wrapped error.
         let wrapped = io.and_then(io::Error::get_ref);
         if io.is_some_and(|io| shortage(io).is_some()) || wrapped.is_some_and(|inner| is_shortage(inner)) {
             return true;

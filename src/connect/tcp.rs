@@ -1,8 +1,8 @@
 //! TCP connection attempts, started in the order and at the times that the race decides.
 //!
-//! Nothing is spawned: all attempts run inside of the one future that polls them, and dropping that future closes every
-//! socket. The file knows nothing of names or of TLS. Invariant: when an attempt has won or the attempts are dropped, no
-//! socket of another attempt stays open.
+//! No task is spawned: all attempts run inside the future that polls them, and dropping that future closes every socket.
+//! This file knows nothing of names or of TLS. Invariant: when an attempt has won or the attempts are dropped, no socket
+//! of another attempt stays open.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -27,7 +27,7 @@ use crate::trace::{Attempt, Setup};
 pub(crate) struct Attempts<'a> {
     race: Race,
     in_flight: Vec<InFlight>,
-    /// Errors of the attempts that failed, in that order.
+    /// Errors of the attempts that failed, in the order in which they failed.
     failures: Vec<(SocketAddr, io::Error)>,
     /// Wakes the task when the next attempt may start.
     timer: Option<Pin<Box<Sleep>>>,
@@ -75,7 +75,7 @@ impl<'a> Attempts<'a> {
         ConnectError { failures: self.failures }
     }
 
-    /// Polls and starts attempts until one has connected, all have failed, or nothing can be done but wait.
+    /// Polls and starts attempts. Ready when an attempt has connected or all attempts have failed.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<(TcpStream, SocketAddr)>> {
         loop {
             if let Some(won) = self.poll_in_flight(cx) {
@@ -124,7 +124,7 @@ impl<'a> Attempts<'a> {
         None
     }
 
-    /// Becomes ready at `then`.
+    /// Polls the timer, which is ready at the time `then`.
     fn poll_timer(&mut self, then: Instant, cx: &mut Context<'_>) -> Poll<()> {
         let timer = self.timer.get_or_insert_with(|| Box::pin(time::sleep_until(then)));
         if timer.deadline() != then.into() {
@@ -134,7 +134,7 @@ impl<'a> Attempts<'a> {
     }
 }
 
-/// Failure to connect to any address, with the error of each.
+/// Failure to connect to any address, with the error of each attempt.
 #[derive(Debug)]
 pub(crate) struct ConnectError {
     pub(crate) failures: Vec<(SocketAddr, io::Error)>,
@@ -180,8 +180,8 @@ fn message_of(error: &io::Error) -> String {
 /// Opens a socket that is ready to connect to `peer`.
 fn open(peer: SocketAddr, local: Option<IpAddr>) -> io::Result<TcpSocket> {
     let socket = if peer.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    // No Nagle: a head and its body are written at once, so that there is nothing to collect. Errors are ignored because a
-    // connection without these options works too.
+    // Nagle's algorithm is off, because a head and its body are written by one call and later writes must not wait. Errors
+    // are ignored because a connection without these options works as well.
     let _ = socket.set_nodelay(true);
     let _ = SockRef::from(&socket).set_tcp_keepalive(&keep_alive());
     if let Some(local) = local {
@@ -194,8 +194,8 @@ fn open(peer: SocketAddr, local: Option<IpAddr>) -> io::Result<TcpSocket> {
     Ok(socket)
 }
 
-/// Returns the keep-alive settings. A peer that vanished is noticed after about 75 s, and NAT tables keep the connection. Go
-/// probes every 15 s as well.
+/// Returns the keep-alive settings. With these settings, the system notices a peer that vanished after about 75 s, and NAT
+/// tables keep the connection. Go probes every 15 s as well.
 fn keep_alive() -> TcpKeepalive {
     let keep_alive = TcpKeepalive::new().with_time(Duration::from_secs(15));
     #[cfg(any(

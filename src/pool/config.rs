@@ -12,8 +12,8 @@ pub(crate) struct PoolConfig {
     pub(crate) limits: Limits,
     /// Time that a request waits for a connection. The outer `None` means that the caller did not set it.
     pub(crate) acquire_timeout: Option<Option<Duration>>,
-    /// Time that a request waits for a connection if `acquire_timeout` was not set: 30 s, or one second longer
-    /// than the connect timeout if that is more.
+    /// Time that a request waits for a connection if `acquire_timeout` was not set: 30 s or one second longer than
+    /// the connect timeout, whichever is longer.
     pub(crate) acquire_default: Duration,
     /// The caller's function that decides whether a connection is closed.
     pub(crate) evict_if: Option<EvictIf>,

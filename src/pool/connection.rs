@@ -1,8 +1,8 @@
-//! One connection as the pool keeps it, and its description for callers.
+//! A connection of the pool, and its description for callers.
 //!
-//! Knows nothing of HTTP, and nothing of the request that uses the connection. Invariants: the facts that never
-//! change about a connection are stored once and shared; and while no task polls a connection in use, the
-//! connection is parked so that [`Fixed::cut`] can close it from outside.
+//! This file knows nothing of HTTP or of the request that uses the connection. Invariants: the facts that never change
+//! about a connection are stored once and shared. While no task polls a connection in use, the connection is parked so
+//! that [`Fixed::cut`] can close it from outside.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -32,8 +32,8 @@ pub(crate) struct Connection {
     pub(super) fixed: Arc<Fixed>,
 }
 
-/// The part of a connection that moves to the request that uses it. The fields that the pool touches for each
-/// request stand together, so that they share cache lines.
+/// The part of a connection that moves to the request that uses the connection. The fields that the pool touches for
+/// each request stand together, so that they share cache lines.
 #[derive(Debug)]
 #[repr(C)]
 pub(crate) struct Conn {
@@ -42,9 +42,9 @@ pub(crate) struct Conn {
     pub(super) requests: u64,
     /// Number of further requests that the server accepts on this connection, if the server announced one.
     pub(super) more: Option<u64>,
-    /// Time until which the server keeps the connection idle, if its latest response announced one.
+    /// Time until which the server keeps the connection idle, if the latest response announced one.
     stay_until: Option<Instant>,
-    /// Time at which the latest use ended, or the connection was made.
+    /// Time at which the latest use ended or, before the first use, the connection was made.
     pub(super) used_at: Instant,
     /// Record of how the connection was made, until the first request has reported it.
     pub(super) setup: Option<Arc<Setup>>,
@@ -54,15 +54,15 @@ pub(crate) struct Conn {
     pub(super) line_ends: u16,
     /// Approximate size of the latest response in bytes.
     pub(super) latest_size: u32,
-    /// Timer that is kept across requests: see [`Timer`].
+    /// Timer that the requests on this connection share one after another: see [`Timer`].
     pub(crate) timer: Timer,
     pub(crate) stream: Stream,
 }
 
-/// The part of a connection that the pool can reach while a request holds the other part. It has the facts that
-/// never change, and the place where the other part is parked.
+/// The part of a connection that the pool can reach while a request holds the [`Conn`]. `Fixed` has the facts that
+/// never change, and the slot in which the [`Conn`] is parked.
 ///
-/// Holds a weak reference to the pool, so that a connection does not keep the pool's contents alive.
+/// The reference to the pool is weak, so that a connection does not keep the pool's contents alive.
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct Fixed {
@@ -84,8 +84,8 @@ pub(super) struct Fixed {
     pub(super) local: Option<SocketAddr>,
 }
 
-/// The request under way on a connection, for `Pool::stats`. The policy counts a request only when its use of the
-/// connection ends. Written by the user of the connection, without a lock.
+/// The state of the request under way on a connection, for `Pool::stats`. The policy counts a request only when its use
+/// of the connection ends. The lease writes this state without a lock.
 #[derive(Debug, Default)]
 pub(super) struct Open(AtomicU8);
 
@@ -126,12 +126,12 @@ impl OpenNow {
         self.0 & Self::SENT != 0
     }
 
-    /// Whether the connection had been used or kept before.
+    /// Whether the connection had been used or idle before.
     pub(super) fn is_reused(self) -> bool {
         self.0 & Self::REUSED != 0
     }
 
-    /// Whether the request was answered without a handshake of its own.
+    /// Whether the request was answered on a connection that had carried another request before.
     pub(super) fn has_saved(self) -> bool {
         self.0 & Self::SAVED != 0
     }
@@ -142,13 +142,13 @@ impl OpenNow {
     }
 }
 
-/// Slot for a connection in use while no task polls the connection.
+/// Slot for the [`Conn`] of a connection in use while no task polls the connection.
 #[derive(Debug, Default)]
 #[repr(C)]
 struct Parked {
     /// Whether the connection reads the remainder of an abandoned response.
     is_draining: bool,
-    /// Reason to close the connection as soon as the task that polls it is done.
+    /// Reason to close the connection as soon as the task that polls the connection has ended its poll.
     cut: Option<DropReason>,
     /// Wakers of the tasks that wait for the connection: to read from it and, after an upgrade, to write to it.
     wakers: [Option<Waker>; 2],
@@ -173,14 +173,14 @@ pub(super) struct Progress {
 pub(super) enum Cut {
     /// The connection, which the caller has to close and to release.
     Taken(Box<Conn>, Served),
-    /// A task is polling the connection and closes it next.
+    /// A task is polling the connection and will close it after the poll.
     Marked,
     /// The connection stays open, because the reason does not apply to it.
     Spared,
 }
 
 impl Progress {
-    /// Whether the connection was used or idle before this use, so that the server may have closed it meanwhile.
+    /// Whether the connection was used or idle before this use, so that the server may have closed the connection.
     pub(super) fn is_reused(self, conn: &Conn) -> bool {
         conn.was_idle || conn.requests > u64::from(self.begun)
     }
@@ -190,12 +190,12 @@ impl Progress {
         self.answered && conn.requests > 1
     }
 
-    /// Returns what `Pool::stats` shows of the use until it ends.
+    /// Returns the state of the request under way that `Pool::stats` shows until the use ends.
     pub(super) fn open(self, conn: &Conn) -> OpenNow {
         OpenNow::new(self.begun, self.begun && self.is_reused(conn), self.has_saved(conn))
     }
 
-    /// Returns what the end of the use adds to the ledger.
+    /// Returns the counts that the end of the use adds to the ledger.
     pub(super) fn served(self, conn: &Conn, fixed: &Fixed) -> Served {
         Served {
             request: self.begun,
@@ -224,8 +224,8 @@ impl Fixed {
         self.parked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Parks the connection where it can be closed from outside. Returns it, with the reason, if it is to be closed
-    /// already.
+    /// Parks the connection where [`cut`](Self::cut) can take it. If the connection was marked to be closed, returns the
+    /// connection and the reason as an error.
     pub(super) fn park(
         &self,
         conn: Box<Conn>,
@@ -245,12 +245,12 @@ impl Fixed {
             None => None,
         };
         drop(parked);
-        // A waker is the caller's code, so it is dropped without the lock.
+        // A waker is the caller's code, so the old waker is dropped without the lock.
         drop(old);
         Ok(())
     }
 
-    /// Takes the parked connection back. Returns `None` if it was closed meanwhile.
+    /// Takes the parked connection back. Returns `None` if the connection was closed.
     pub(super) fn unpark(&self) -> Option<Box<Conn>> {
         self.parked().conn.take()
     }
@@ -260,8 +260,8 @@ impl Fixed {
         self.parked().is_draining = is_draining;
     }
 
-    /// Ends the use of the connection and drops the wakers, so that the next use starts clean. Returns the reason
-    /// to close the connection, if there is one.
+    /// Ends the use of the connection, and drops the wakers so that the next use starts without them. Returns the
+    /// reason to close the connection, if there is one.
     pub(super) fn end_use(&self) -> Option<DropReason> {
         let mut parked = self.parked();
         parked.is_draining = false;
@@ -271,8 +271,8 @@ impl Fixed {
         cut
     }
 
-    /// Takes the connection so that the caller closes it, or marks it to be closed by the task that polls it. With
-    /// [`Abandoned`](DropReason::Abandoned), does so only if the connection is draining.
+    /// Takes the parked connection so that the caller closes it, or marks the connection to be closed by the task that
+    /// polls it. With [`Abandoned`](DropReason::Abandoned), a connection that is not draining is spared.
     pub(super) fn cut(&self, reason: DropReason) -> Cut {
         let mut parked = self.parked();
         if reason == DropReason::Abandoned && !parked.is_draining {
@@ -316,12 +316,12 @@ pub struct ConnectionInfo {
 }
 
 impl ConnectionInfo {
-    /// Returns the connection's number, counted from 1. It is unique among the connections of this client.
+    /// Returns the connection's number, counted from 1. The number is unique among the connections of this client.
     pub fn id(&self) -> u64 {
         self.fixed.id
     }
 
-    /// Returns the server's address, or the proxy's. `None` for a connection that a custom connector made.
+    /// Returns the address of the server or of the proxy. `None` for a connection that a custom connector made.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         self.fixed.peer
     }
@@ -331,12 +331,12 @@ impl ConnectionInfo {
         self.fixed.local
     }
 
-    /// Whether the connection existed before the request: it was used before, or dialed ahead.
+    /// Whether the connection existed before the request: an earlier request used it, or the pool dialed it ahead.
     pub fn is_reused(&self) -> bool {
         self.reused
     }
 
-    /// Returns which request on this connection it was, counted from 1.
+    /// Returns the number of the request among the requests on this connection, counted from 1.
     pub fn ordinal(&self) -> u64 {
         self.ordinal
     }
@@ -432,8 +432,8 @@ impl Connection {
 
     /// Closes the connection and drops it. TLS sends a close_notify, without blocking.
     ///
-    /// Returns the panic of a caller's transport, so that the room is freed first. [`go_on`] then rethrows the panic
-    /// in the request that the connection belongs to.
+    /// Returns the panic of a caller's transport as an error, so that the pool can free the room of the connection. After
+    /// that, [`go_on`] rethrows the panic in the request that the connection belongs to.
     pub(super) fn close(self, reason: DropReason) -> thread::Result<()> {
         let mut this = self;
         let closed = catch_unwind(AssertUnwindSafe(|| {
@@ -460,8 +460,8 @@ impl DerefMut for Connection {
 }
 
 impl Conn {
-    /// Returns how long the server keeps the connection idle from now on. If the request was answered, the
-    /// answer's timeout `said` replaces the earlier one.
+    /// Returns how long the server keeps the connection idle from now on. If a request was sent, the timeout `said` of
+    /// its response replaces the earlier timeout.
     pub(super) fn stay(
         &mut self,
         said: Option<Duration>,
@@ -474,7 +474,7 @@ impl Conn {
         self.stay_until.map(|until| until.saturating_duration_since(now))
     }
 
-    /// Whether the connection was idle for so long that the machine may have been suspended meanwhile.
+    /// Whether the connection was idle for so long that the machine may have been suspended since its last use.
     #[inline]
     pub(super) fn has_dozed(&self, now: Instant) -> bool {
         now >= self.used_at + DOZE
@@ -498,15 +498,15 @@ impl Conn {
         &self.runtime
     }
 
-    /// Marks the connection as taken from the shelf: from now on it counts as reused.
+    /// Marks the connection as idle before its next use, so that the connection counts as reused.
     pub(crate) fn set_idle(&mut self) {
         self.was_idle = true;
         self.setup = None;
     }
 }
 
-/// Runs a caller's code that does not belong to the current request, such as the waker of another task. Catches a
-/// panic of that code, which the panic hook has already reported.
+/// Runs a caller's code that does not belong to the current request, such as the waker of another task. Returns `None`
+/// if that code panics. The panic hook has already reported the panic.
 pub(super) fn contained<R>(run: impl FnOnce() -> R) -> Option<R> {
     catch_unwind(AssertUnwindSafe(run)).ok()
 }

@@ -1,8 +1,8 @@
-//! Dials: each runs in a task of its own, so that a request that gives up does not waste the handshake.
+//! Dials. Each dial runs in its own task, so that a request that gives up does not waste the handshake.
 //!
-//! Knows the policy's actions and the dialer, but no HTTP. Invariants: the policy and the waiters concerned are
-//! told of every end of a dial, including a panic and the end of its runtime; and a dial that the pool gave up
-//! reports nothing, and its socket is closed at once even if its runtime does not run.
+//! This file uses the policy's actions and the dialer, and knows nothing of HTTP. Invariants: the policy and the
+//! waiters concerned are told of every end of a dial, including a panic and the end of its runtime. A dial that the
+//! pool gave up reports nothing, and its socket is closed at once even if its runtime does not run.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -72,7 +72,7 @@ impl PoolInner {
         work.runs_as(runtime.handle.spawn(dial.run(work.clone())).abort_handle());
     }
 
-    /// Cancels a dial that the policy gave up: its socket is closed.
+    /// Cancels a dial that the policy gave up, and closes the dial's socket.
     pub(super) fn abort_dial(&self, dial_id: DialId) {
         let given_up = self.lock().dials.remove(&dial_id);
         let Some(Dialing { setup, work, warm, .. }) = given_up else { return };
@@ -81,7 +81,8 @@ impl PoolInner {
         tell_warm(warm, Ok(()));
     }
 
-    /// Gives up the dials that are overdue because their runtimes do not run, and fails the requests that wait there.
+    /// Gives up the dials that are overdue because their runtimes do not run, and fails the requests that wait on those
+    /// runtimes.
     pub(super) fn reclaim(self: &Arc<Self>, now: Instant) {
         loop {
             let state = self.lock();
@@ -89,8 +90,8 @@ impl PoolInner {
             let dial = state.dials.get(&dial_id).map(|dial| (dial.setup.clone(), dial.warm.clone()));
             drop(state);
             let error = DialError::stalled(self.config.limits.connect_timeout.unwrap_or_default());
-            // A dial that is not in the state yet has not begun. The thread that will start the dial was delayed,
-            // and will find that the dial was given up.
+            // A dial that is missing in the state has not begun. The thread that will start the dial was delayed, and
+            // will find that the policy gave the dial up.
             if let Some((setup, warm)) = dial {
                 let mut slot = Some(0);
                 while let Some(from) = slot {
@@ -122,7 +123,7 @@ pub(super) struct Dialing {
 
 type Working = Pin<Box<dyn Future<Output = Result<Dialed, DialError>> + Send>>;
 
-/// The work of a dial's task. It can be dropped from outside, even while the task's runtime does not run.
+/// The work of a dial's task. The work can be dropped from outside, even while the task's runtime does not run.
 struct Work {
     future: Mutex<Option<Working>>,
     is_cut: AtomicBool,
@@ -176,7 +177,7 @@ impl Work {
     }
 
     fn drop_future(&self) {
-        // Dropping the future may run the caller's code.
+        // Dropping the future may run the caller's code, so panics are caught below.
         let future = match self.future.try_lock() {
             Ok(mut future) => future.take(),
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner().take(),
@@ -192,8 +193,8 @@ impl fmt::Debug for Work {
     }
 }
 
-/// The task of a dial. A dial that is dropped before its end, because its runtime stops or it panics, counts as
-/// failed.
+/// The task of a dial. A dial that is dropped before its end counts as failed: its runtime has stopped, or the dial
+/// has panicked.
 struct Dial {
     inner: Weak<PoolInner>,
     runtime: Runtime,
@@ -307,7 +308,7 @@ impl Dial {
         let concerns_host = error.concerns_host() || decides;
         told(error, &|policy, out| policy.fail_waiters(place, dial_id, concerns_host, out));
         if error.is_of_runtime() {
-            // No minimum of idle connections is kept on a runtime that is gone or cannot dial.
+            // A runtime that is gone or cannot dial has no minimum of idle connections any more.
             let mut actions = Vec::new();
             inner.decide(&mut actions, |policy, _, actions| policy.forget_min_idle(place, actions));
             inner.perform(actions);
@@ -351,8 +352,8 @@ mod tests {
     use super::*;
     use crate::{Client, Transport};
 
-    /// The policy gives a dial up under the lock, and the shell carries it out later. A dial that ends in between,
-    /// with or without success, is counted nowhere.
+    /// The policy gives a dial up under the lock, and the shell aborts the dial later. A dial that ends before it is
+    /// aborted, with or without success, is not counted.
     #[tokio::test]
     async fn a_dial_that_ends_while_it_is_given_up_counts_nowhere() {
         for succeeds in [true, false] {

@@ -1,7 +1,7 @@
 //! The pool's events, and the subscriptions that deliver them.
 //!
 //! Events are logged under the pool's lock, in the order of the decisions, and delivered after the lock is
-//! released. They cost nothing while nobody subscribes. Invariants: a slow reader never delays the pool, at most
+//! released. Without a subscriber, no event is logged. Invariants: a slow reader never delays the pool, at most
 //! [`CAPACITY`] events are held for readers, and lost events are counted.
 
 use std::collections::VecDeque;
@@ -49,7 +49,7 @@ pub enum PoolEventKind {
     Assigned {
         /// Number of the connection.
         id: u64,
-        /// Whether the connection had been used or kept before.
+        /// Whether the connection had been used or idle before.
         reused: bool,
     },
     /// A connection was kept idle.
@@ -63,10 +63,10 @@ pub enum PoolEventKind {
     Closed {
         /// Number of the connection.
         id: u64,
-        /// Why the pool closed it.
+        /// Why the pool closed the connection.
         reason: DropReason,
-        /// Sentence that says what forbade the reuse of the connection, if the HTTP exchange on the connection
-        /// found that. Otherwise `None`.
+        /// Sentence that says why the HTTP exchange forbade the reuse of the connection. `None` if the exchange did
+        /// not forbid the reuse.
         why: Option<&'static str>,
     },
     /// A request joined the queue.
@@ -81,7 +81,7 @@ pub enum PoolEventKind {
 pub enum Refusal {
     /// The queue of the host was full.
     Full,
-    /// The last dials to the host failed, and the waiting period before the next was not over.
+    /// The last dials to the host failed, and the waiting period before the next dial was not over.
     Failing,
     /// The request had waited for as long as the acquire timeout allows.
     TimedOut,
@@ -144,7 +144,7 @@ impl PoolEvents {
     /// Cancel safe: dropping the future loses no event.
     pub async fn recv(&mut self) -> Option<PoolEvent> {
         loop {
-            // Enabled before the log is read, so that no event in between is missed.
+            // Enabled before the log is read, so that an event which is logged right after the read still wakes the reader.
             let log = self.log.clone();
             let mut news = std::pin::pin!(log.news.notified());
             news.as_mut().enable();
@@ -196,7 +196,7 @@ pub(super) struct Log {
 #[derive(Debug, Default)]
 struct Ring {
     events: VecDeque<PoolEvent>,
-    /// Number of the first of `events`.
+    /// Number of the first event in `events`.
     first: u64,
     readers: usize,
     is_closed: bool,
@@ -226,7 +226,7 @@ impl Log {
         self.lock().readers > 0
     }
 
-    /// Ends the log: the pool is gone.
+    /// Closes the log and wakes the readers, because the pool is gone.
     pub(super) fn close(&self) {
         self.lock().is_closed = true;
         self.tell();

@@ -1,8 +1,8 @@
 //! Idle connections that are closed before their deadline: because the caller's `evict_if` asks for it, because
 //! the server has closed them, or because the machine was suspended.
 //!
-//! Connections are looked at without the lock. Invariant: the caller's function runs without the lock, and its
-//! answer about a connection is obeyed before the next request is written to that connection.
+//! Connections are looked at without the lock. Invariant: the caller's function runs without the lock, and a
+//! connection that the function rejects carries no further request.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -90,8 +90,8 @@ impl PoolInner {
     }
 
     /// Returns the lease of an idle connection that a request has just taken, if the connection may still be used.
-    /// Swaps the connection for another one if the machine was suspended meanwhile or the caller's function
-    /// rejects the connection.
+    /// Swaps the connection for another connection if the machine was suspended since the last use or the caller's
+    /// function rejects the connection.
     #[inline]
     pub(super) fn admit(
         self: &Arc<Self>,
@@ -112,8 +112,8 @@ impl PoolInner {
         }
     }
 
-    /// Whether the machine was suspended since the last call. If so, closes the idle connections, because the
-    /// servers may have closed theirs without this machine noticing.
+    /// Whether the machine was suspended since the last call. After a suspension, closes the idle connections, because
+    /// their servers may have closed them without this machine noticing.
     pub(super) fn has_slept(self: &Arc<Self>, now: Instant) -> bool {
         let slept = self.awake.lock().unwrap_or_else(PoisonError::into_inner).has_slept(now, time::wall());
         if slept {
@@ -122,8 +122,8 @@ impl PoolInner {
         slept
     }
 
-    /// Whether the machine was suspended after a connection was `used`. Every request that takes an idle connection
-    /// checks this, even if another request noticed the suspension first.
+    /// Whether the machine was suspended after a connection was last `used`. Every request that takes a connection which
+    /// was idle for a while checks this, even if another request noticed the suspension earlier.
     fn has_slept_since(self: &Arc<Self>, used: Instant, now: Instant) -> bool {
         self.has_slept(now) || {
             let woke = self.awake.lock().unwrap_or_else(PoisonError::into_inner).woke();
@@ -131,8 +131,8 @@ impl PoolInner {
         }
     }
 
-    /// Looks at the idle connections of a runtime, a few at a time, and closes those that their server has closed.
-    /// Yields to other tasks in between.
+    /// Looks at the idle connections of a runtime in small groups, and closes the connections that their server has
+    /// closed. Yields to other tasks after each group.
     pub(super) async fn sweep(self: &Arc<Self>, runtime: &Runtime, now: Instant) {
         if self.has_slept(now) {
             return;
@@ -149,7 +149,7 @@ impl PoolInner {
     /// Looks at connections that were lent, and gives them back. A connection whose look panics is closed.
     fn look_at(self: &Arc<Self>, lent: Vec<Lent<Connection>>) {
         for mut lent in lent {
-            // Counts the connection as reused, because it may be granted to a waiter next.
+            // The connection counts as reused from here on, because it may be granted to a waiter next.
             lent.conn.set_idle();
             let look = contained(|| match lent.conn.look() {
                 Look::Silent if self.is_unwanted(&lent.conn, &lent.conn.fixed) => Some(DropReason::Evicted),
@@ -222,8 +222,8 @@ mod tests {
         assert_eq!((get().await, closed()), (5, 4), "once");
     }
 
-    /// A suspension that a sweep noticed first still keeps the requests that have just taken a connection from using
-    /// it.
+    /// A sweep notices a suspension. Requests that took a connection before the sweep notice the same suspension, so
+    /// that they do not use the connection.
     #[tokio::test]
     async fn rule_17_a_suspension_is_noticed_by_every_request_that_took_a_connection_before() {
         let (client, url) = server().await;
@@ -238,7 +238,8 @@ mod tests {
         client.get(&url).send().await.unwrap();
     }
 
-    /// A connection that is being looked at, and then goes to a request that came to wait meanwhile, counts as kept.
+    /// A request that arrives while a sweep looks at the only idle connection gets that connection. The connection
+    /// counts as reused.
     #[tokio::test]
     async fn rule_22_a_connection_granted_by_a_sweep_counts_as_kept() {
         let (client, url) = server().await;

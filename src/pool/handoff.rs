@@ -1,8 +1,8 @@
-//! The hand-off cell: where a connection is delivered to a waiting request.
+//! The hand-off cell, through which a connection is delivered to a waiting request.
 //!
-//! The hand-off is direct: a connection that is put into the cell belongs to that request. Knows nothing of the
-//! policy or of sockets. Invariant: a gift is taken exactly once, by the waiter, or by the giver that finds that
-//! the waiter has left.
+//! The hand-off is direct: a connection that is put into the cell belongs to that request. The cell knows nothing of the
+//! policy or of sockets. Invariant: each gift has exactly one owner. The owner is the waiter that took the gift, or the
+//! giver whose delivery failed or that withdrew the gift.
 //!
 //! The race that the cell settles, as a timeline (`tests/loom` plays all of them):
 //!
@@ -46,7 +46,7 @@ impl<G> Cell<G> {
         Self { content: Mutex::new(Content::Waiting(None)) }
     }
 
-    /// Hands `gift` over and wakes the waiter. Returns the gift if the waiter has left or was given another.
+    /// Puts `gift` into the cell and wakes the waiter. Returns the gift if the waiter has left or has a gift already.
     pub(crate) fn deliver(&self, gift: G) -> Result<(), G> {
         let mut content = self.lock();
         let waker = match &mut *content {
@@ -61,7 +61,7 @@ impl<G> Cell<G> {
         Ok(())
     }
 
-    /// Takes the gift, or stores the task's waker until one is delivered. A waker is the caller's code, so it is
+    /// Takes the gift, or stores the task's waker until a gift is delivered. A waker is the caller's code, so the waker is
     /// cloned and dropped without the lock.
     pub(crate) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<G> {
         let mut new = None;
@@ -107,7 +107,7 @@ impl<G> Cell<G> {
     /// Ends the wait. Returns a gift that was delivered and not taken.
     pub(crate) fn leave(&self) -> Option<G> {
         let was = std::mem::replace(&mut *self.lock(), Content::Over);
-        // A waker is the caller's code, so it is dropped without the lock.
+        // A waker is the caller's code, so the waker is dropped without the lock.
         match was {
             Content::Given(gift) => Some(gift),
             Content::Waiting(_) | Content::Over => None,
@@ -133,7 +133,7 @@ mod tests {
         assert_eq!(cell.leave(), None);
     }
 
-    /// A waker runs the caller's code when it is dropped, cloned and woken.
+    /// The waker of this test checks that the cell's lock is free when the waker is dropped.
     #[test]
     fn no_waker_is_dropped_under_the_lock() {
         use std::sync::Arc;
@@ -152,7 +152,7 @@ mod tests {
         }
         let (cell, dropped) = (Arc::new(Cell::new()), Arc::new(AtomicUsize::new(0)));
         for polls in 1..=3 {
-            // Each waker replaces the previous one, of which the cell has the last handle.
+            // Each waker replaces the previous waker, whose last handle is in the cell.
             let waker = Waker::from(Arc::new(Nosy(cell.clone(), dropped.clone())));
             assert!(cell.poll_take(&mut Context::from_waker(&waker)).is_pending());
             drop(waker);

@@ -1,6 +1,8 @@
-//! The parts that everything in one pool shares: the lock, and the code that carries out the policy's decisions.
+//! The parts that all handles, leases, dials and reapers of one pool share: the lock, and the code that carries out the
+//! policy's decisions.
 //!
-//! Knows nothing of HTTP. Invariant: nothing is awaited, closed, woken, spawned or sent while the lock is held.
+//! This file knows nothing of HTTP. Invariant: while the lock is held, the pool awaits, closes, wakes, spawns and sends
+//! nothing.
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
@@ -62,7 +64,7 @@ impl PoolInner {
         Locked::new(self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Drops the log of events if it has no readers any more.
+    /// Drops the log of events if the log has no readers any more.
     pub(super) fn stop_telling(&self, log: &Arc<Log>) {
         let mut state = self.lock();
         let is_unheard =
@@ -72,8 +74,8 @@ impl PoolInner {
         drop(unheard);
     }
 
-    /// Returns the ledger of all hosts, and adds the requests under way to it and to the copied ledgers in `hosts`.
-    /// The policy counts a request only when its use of the connection ends.
+    /// Returns the ledger of all hosts together. Adds the requests under way to that ledger and to the copied ledgers in
+    /// `hosts`, because the policy counts a request only when its use of the connection ends.
     pub(super) fn total_with_open(&self, hosts: &mut [(Key, Counters, Counts)]) -> (Counters, Counts) {
         let by_route = hosts.iter().enumerate().map(|(at, (key, ..))| (Arc::as_ptr(&key.route), at));
         let by_route: HashMap<*const Route, usize> = by_route.collect();
@@ -82,7 +84,7 @@ impl PoolInner {
         let mut total = total.clone();
         let mut from = 0;
         loop {
-            // The first group is of the same moment as the total.
+            // The first group is copied at the same moment as the total.
             let group = state.live.range(from..).take(policy::BATCH);
             let group: Vec<_> =
                 group.map(|(id, fixed)| (*id, Arc::as_ptr(&fixed.route), fixed.open.now())).collect();
@@ -107,7 +109,7 @@ impl PoolInner {
 
     /// Closes all connections that are idle now.
     pub(super) fn bury_idle(self: &Arc<Self>, reason: DropReason) {
-        // Only as many as are idle now: connections that come back meanwhile are newer.
+        // At most as many connections are closed as are idle now: connections that come back during the loop are newer.
         let mut left = self.lock().policy.total().1.idle;
         while left > 0 {
             let mut actions = Vec::new();
@@ -118,14 +120,14 @@ impl PoolInner {
         }
     }
 
-    /// Returns how long this connection may live. The lifetimes differ, so that connections that are made together
+    /// Returns the maximum lifetime of a connection. The lifetimes differ, so that connections that are made together
     /// do not end together.
     pub(super) fn lifetime(&self, id: u64) -> Option<Duration> {
         let lifetime = self.config.limits.max_lifetime?;
         let start = self.hasher.hash_one(0) as f64 / u64::MAX as f64;
-        // The fractions of multiples of the golden ratio lie far from each other, however many there are, so that
-        // connections made one after another end apart. The start is random, so that different processes draw
-        // different lifetimes.
+        // Fractional parts of multiples of the golden ratio are spread evenly for any number of multiples, so that
+        // connections made one after another end at different times. The start is random, so that different processes
+        // draw different lifetimes.
         let drawn = (start + id as f64 * GOLDEN).fract();
         Some(lifetime - lifetime.mul_f64(drawn * JITTER))
     }
@@ -186,14 +188,14 @@ impl PoolInner {
     ) {
         let mut actions = Vec::new();
         if served.request {
-            // A connection that comes back unused keeps its `used_at`.
+            // Only a connection that carried a request gets a new `used_at`.
             connection.used_at = now;
             connection.line_ends = 0;
         }
         let stay = connection.stay(stay, served.request, now);
         self.keep(self.lock(), connection, now, &mut actions, |state, connection, now, actions| {
             let terms = connection.terms(stay, self.epoch());
-            // From here on, the policy counts the request.
+            // Cleared, because the policy counts the request from here on.
             connection.fixed.open.note(OpenNow::default());
             state.policy.checkin(connection.place(), connection, terms, served, now, actions)
         });
@@ -216,7 +218,7 @@ impl PoolInner {
         let runtime = state.policy.partition(place).cloned();
         state.policy.release(place, served, Some(reason), now, &mut actions);
         state.note_actions(&actions, now);
-        // The reaper later begins the dials that cannot begin now.
+        // The reaper begins the dials that may begin only later.
         match (runtime, state.due_anywhere()) {
             (Some(runtime), Some(due)) => {
                 self.ensure_reaper(state, runtime.id(), |_| Some(runtime.clone()), due);
@@ -276,7 +278,7 @@ impl PoolInner {
         reaper::start(self, &runtime, deadline, wake);
     }
 
-    /// Carries out the policy's actions. No lock is held.
+    /// Carries out the policy's actions. The caller holds no lock.
     #[inline]
     pub(super) fn perform(self: &Arc<Self>, actions: Actions) {
         if !actions.is_empty() {
@@ -284,8 +286,8 @@ impl PoolInner {
         }
     }
 
-    /// Carries out the policy's actions. `warm` are the cells that are told of the outcomes of new dials, and
-    /// `failure` is the error that failed waiters get. Without `failure`, they get the error of a shutdown.
+    /// Carries out the policy's actions. The cells in `warm` are told of the outcomes of new dials. `failure` is the
+    /// error that failed waiters get. Without `failure`, failed waiters get the error of a shutdown.
     pub(super) fn perform_all(
         self: &Arc<Self>,
         mut actions: Actions,
@@ -299,7 +301,7 @@ impl PoolInner {
                     Action::Grant { waiter, conn, place } => {
                         // The connection is delivered even if the waker panics.
                         let delivered = contained(|| waiter.cell.deliver(Granted::Conn(conn)));
-                        // The waiter left a moment ago: the connection goes to the next one.
+                        // The waiter has left: the policy decides about the connection again.
                         if let Some(Err(Granted::Conn(connection))) = delivered {
                             let give =
                                 |state: &mut State, connection: Connection, now, actions: &mut Actions| {

@@ -1,9 +1,8 @@
 //! A lease: a connection, and the right to use it.
 //!
-//! A [`Lease`] takes the room of one connection under the limits. However the lease ends (checked in, buried, turned
-//! into a new dial, or dropped in the middle of an exchange), that room is accounted for. Knows nothing of HTTP.
-//! Invariants: no lock is held while a socket is closed; and while no task polls the lease, its connection is parked
-//! where a shutdown can close it.
+//! A [`Lease`] counts as one connection under the limits until the lease ends. A lease may be checked in, buried, turned
+//! into a new dial, or dropped in the middle of an exchange. This file knows nothing of HTTP. Invariants: no lock is held
+//! while a socket is closed. While no task polls the lease, its connection is parked where a shutdown can close it.
 
 use std::sync::Arc;
 use std::task::Context;
@@ -20,7 +19,7 @@ use crate::connect::Look;
 use crate::time;
 use crate::trace::Setup;
 
-/// The pool closed the connection while no task polled it.
+/// Error of a poll whose connection the pool closed while no task polled the connection.
 #[derive(Debug)]
 pub(crate) struct Gone;
 
@@ -32,8 +31,7 @@ pub(crate) struct Lease {
     /// `None` only after the end of the lease.
     fixed: Option<Arc<Fixed>>,
     progress: Progress,
-    /// Whether this lease has parked the connection. After the end of the lease, another lease may park the
-    /// connection.
+    /// Whether this lease has parked the connection. The parked connection of another lease is not taken.
     is_parked: bool,
 }
 
@@ -59,7 +57,7 @@ impl Lease {
         self.fixed.as_ref()?.pool.upgrade()
     }
 
-    /// Takes the connection back at the start of a poll. Fails if it was closed meanwhile.
+    /// Takes the parked connection back at the start of a poll. Fails if the connection was closed.
     #[inline]
     pub(crate) fn resume(&mut self) -> Result<(), Gone> {
         if std::mem::take(&mut self.is_parked) {
@@ -68,13 +66,13 @@ impl Lease {
         if self.conn.is_some() { Ok(()) } else { Err(Gone) }
     }
 
-    /// Parks the connection until the task of `cx`, if there is one, is woken. Fails if the connection had to be
-    /// closed, and was.
+    /// Parks the connection until the task of `cx`, if there is one, is woken. If the pool has marked the connection to
+    /// be closed, closes it and fails.
     pub(crate) fn park(&mut self, direction: Direction, cx: Option<&mut Context<'_>>) -> Result<(), Gone> {
-        // Cloned before anything is taken or locked, because a waker is the caller's code and may panic.
+        // The waker is cloned before the connection is taken, because a waker is the caller's code and may panic.
         let waker = cx.map(|cx| cx.waker().clone());
         let (Some(conn), Some(fixed)) = (self.conn.take(), &self.fixed) else { return Ok(()) };
-        // Set before the connection is handed over, so that a panic there does not lose it.
+        // Set before the connection is parked, so that a panic while parking does not lose the connection.
         self.is_parked = true;
         match fixed.park(conn, self.progress, direction, waker) {
             Ok(()) => Ok(()),
@@ -103,12 +101,12 @@ impl Lease {
             self.fixed.as_ref()?.set_draining(false);
             return None;
         }
-        // Parked, because that runtime may never poll the connection, and a shutdown must be able to close it.
+        // The connection is parked because the runtime may never poll it, and a shutdown must be able to close it.
         self.park(Direction::Read, None).ok()?;
         Some(runtime)
     }
 
-    /// Notes that the caller has the response and has not read its content to the end.
+    /// Notes that the caller has the response and has not read the response's content to the end.
     pub(crate) fn set_unread(&self) {
         if let Some(fixed) = &self.fixed {
             fixed.open.set_unread();
@@ -121,7 +119,7 @@ impl Lease {
         self.note_open();
     }
 
-    /// Notes how far the use has come, for the pool's ledger.
+    /// Notes the state of the request under way, for the pool's ledger.
     #[inline]
     fn note_open(&self) {
         if let Some((conn, fixed)) = self.held() {
@@ -129,8 +127,8 @@ impl Lease {
         }
     }
 
-    /// Returns the approximate size in bytes of the latest response on the connection. Returns 0 if there was
-    /// none.
+    /// Returns the approximate size in bytes of the latest response on the connection, or 0 before the first
+    /// response.
     pub(crate) fn latest_size(&self) -> usize {
         self.conn.as_ref().map_or(0, |conn| conn.latest_size as usize)
     }
@@ -146,7 +144,7 @@ impl Lease {
         self.conn.as_mut().expect("only the consuming methods take it")
     }
 
-    /// Whether the connection was used or kept before, so that the server may have closed it meanwhile.
+    /// Whether the connection was used or idle before, so that the server may have closed the connection.
     pub(crate) fn is_reused(&self) -> bool {
         self.conn.as_ref().is_some_and(|conn| self.progress.is_reused(conn))
     }
@@ -157,7 +155,8 @@ impl Lease {
     }
 
     /// Looks at the connection by a system call that does not block, because cached readiness may be out of date.
-    /// A new connection has to be silent; on one that was used or kept before, line ends are discarded.
+    /// Discards line ends on a connection that was used or idle before. Line ends on a new connection count as
+    /// unsolicited bytes.
     pub(crate) fn look(&mut self) -> Look {
         if self.is_reused() { self.conn().look() } else { self.conn().stream.look() }
     }
@@ -176,8 +175,9 @@ impl Lease {
         ConnectionInfo { ordinal, reused, begun: now, fixed }
     }
 
-    /// Gives a connection back that was proven reusable. `stay` is how long the server keeps the connection idle,
-    /// and `more` is how many further requests the server accepts on it, if the response announced them.
+    /// Gives back a connection that was proven reusable. `stay` is the time for which the server keeps the connection
+    /// idle, and `more` is the number of further requests that the server accepts on the connection. Each is `None` if
+    /// the response did not announce it.
     pub(crate) fn checkin(mut self, stay: Option<Duration>, more: Option<u64>, now: Instant) {
         if self.resume().is_err() {
             return;
@@ -186,7 +186,7 @@ impl Lease {
         if let Some(reason) = fixed.end_use() {
             return self.bury(reason);
         }
-        // A number that an earlier response announced still holds, minus the requests sent since.
+        // If the response announced no number, the number of an earlier response holds, less the requests sent since.
         conn.more =
             more.or_else(|| conn.more.map(|more| more.saturating_sub(u64::from(self.progress.begun))));
         if conn.more == Some(0) {
@@ -215,8 +215,8 @@ impl Lease {
         self.close(reason, why);
     }
 
-    /// Closes a connection that was dead when the request looked at it. Returns the next idle connection, or a
-    /// wait at the head of the queue for a dial in the room of this one.
+    /// Closes a connection that was dead when the request looked at it. Returns the next idle connection, or a wait at
+    /// the head of the queue for a dial in the room of the dead connection.
     pub(crate) fn replace(self, reason: DropReason, fresh: Option<Duration>) -> Result<Self, Wait> {
         let pool = self.pool();
         let taken = self.swap(reason, fresh);
@@ -226,7 +226,7 @@ impl Lease {
         }
     }
 
-    /// Closes the connection and returns another one, which may be unwanted too, or a wait for a dial.
+    /// Closes the connection. Returns another idle connection, which `evict_if` may reject, or a wait for a dial.
     pub(super) fn swap(mut self, reason: DropReason, fresh: Option<Duration>) -> Result<Self, Wait> {
         let (connection, served, pool) = self.take();
         let (id, place) = (connection.id(), connection.place());
@@ -236,8 +236,8 @@ impl Lease {
         taken
     }
 
-    /// Closes the connection of a request that will be sent again. Returns a wait for a dial in its room. The pool's
-    /// event shows the sentence `why` next to the reason.
+    /// Closes the connection of a request that will be sent again. Returns a wait for a dial in the room of that
+    /// connection. The pool's event shows the sentence `why` next to the reason.
     pub(crate) fn redial(mut self, reason: DropReason, why: Option<&'static str>) -> Wait {
         let (connection, served, pool) = self.take();
         let (id, place) = (connection.id(), connection.place());
@@ -257,8 +257,8 @@ impl Lease {
         wait
     }
 
-    /// Ends the lease for a request that continues with another connection. Returns the connection, what its use
-    /// adds to the ledger, and the pool.
+    /// Ends the lease for a request that continues with another connection. Returns the connection, the counts that its
+    /// use adds to the ledger, and the pool.
     fn take(&mut self) -> (Connection, Served, Arc<PoolInner>) {
         let pool = self.pool().expect("the request that asks again holds its client");
         self.end_use();
@@ -274,7 +274,7 @@ impl Lease {
         }
     }
 
-    /// Ends the lease. Returns the connection, and what its use adds to the ledger.
+    /// Ends the lease. Returns the connection, and the counts that its use adds to the ledger.
     fn end(&mut self) -> Option<(Connection, Served)> {
         let connection = self.let_go()?;
         let served = self.progress.served(&connection.conn, &connection.fixed);

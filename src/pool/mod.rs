@@ -1,8 +1,8 @@
-//! The pool: keeps connections, and hands them to the requests that want them.
+//! The pool, which keeps connections and hands them to requests.
 //!
-//! The pool's decisions are those of [`policy`]. Everything else here is the shell around it: one lock (`state.rs`), and
-//! the code that carries out the decisions once the lock is released (`inner.rs`). Knows nothing of HTTP. Invariant:
-//! nothing is awaited, closed, woken, spawned or sent while the lock is held.
+//! The [`policy`] makes the pool's decisions. The other files of this folder are the shell around the policy: one lock
+//! (`state.rs`), and the code that carries out the decisions once the lock is released (`inner.rs`). The pool knows
+//! nothing of HTTP. Invariant: while the lock is held, the pool awaits, closes, wakes, spawns and sends nothing.
 
 mod config;
 mod connection;
@@ -78,7 +78,7 @@ impl Pool {
     /// Returns a copy of the ledger, per host and in total.
     ///
     /// The hosts, and the connections whose requests are under way, are copied in small groups, so that requests are
-    /// not held up. While requests are under way, the groups are of slightly different moments.
+    /// not held up. Each group is copied at a slightly different moment.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -107,13 +107,13 @@ impl Pool {
         PoolStats { total: HostStats::new(String::new(), &total, counts), hosts: hosts.collect() }
     }
 
-    /// Closes all idle connections. Connections in use are not touched.
+    /// Closes all idle connections. Connections in use stay open.
     pub fn close_idle(&self) {
         self.inner.bury_idle(DropReason::Shutdown);
     }
 
-    /// Tells the pool that the machine is in another network now: closes all idle connections at once, and those in
-    /// use when their responses end.
+    /// Tells the pool that the machine is in another network now. The pool closes all idle connections at once, and
+    /// connections in use when their responses end.
     ///
     /// Hosts to which dials failed are dialed again at once, because the failures say nothing of the new network.
     pub fn on_network_change(&self) {
@@ -128,7 +128,7 @@ impl Pool {
         }
     }
 
-    /// Returns the events of the pool from now on. While nobody subscribes, events cost nothing.
+    /// Subscribes to the events of the pool from now on. Without a subscriber, no event is recorded.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -143,11 +143,11 @@ impl Pool {
     pub fn subscribe(&self) -> PoolEvents {
         let mut state = self.inner.lock();
         let log = state.log.get_or_insert_with(Arc::<Log>::default).clone();
-        // Created under the lock, because the last other subscriber may just be leaving.
+        // Created under the lock, because another subscriber that leaves now may be the last and would drop the log.
         PoolEvents::new(log, Arc::downgrade(&self.inner))
     }
 
-    /// Returns an idle connection, or a place in the queue.
+    /// Returns the lease of an idle connection, or a wait in the queue. Fails if the request may not wait.
     ///
     /// `fresh` is the time within which the connection must have been used. `again` is the request's earlier turn
     /// in the queue, if a connection was granted to the request and withdrawn.
@@ -265,5 +265,5 @@ impl Kinds for Shell {
     type Failure = DialError;
 }
 
-/// Time within which a request has to be polled to claim a connection that was granted to it.
+/// Time after a grant within which the request has to be polled to claim the connection.
 const CLAIM: Duration = Duration::from_millis(50);

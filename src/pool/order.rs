@@ -1,14 +1,14 @@
-//! Checks the order of a pool's own events in debug builds: a connection is opened before it is given away, idle
-//! before it is taken from the shelf, and reports nothing after it was closed.
+//! A check of the order of a pool's own events, in debug builds: a connection is opened before it is given away,
+//! idle before it is taken from the shelf, and in no event after it was closed.
 //!
-//! Sees what [`events`](super::events) sees. Invariant: an illegal order panics at once and at every later use of the
-//! pool, so that no test can pass over it.
+//! The check sees the events that [`events`](super::events) sees. Invariant: after an illegal order, the check panics
+//! at once and at every later use of the pool, so that no test can miss the illegal order.
 
 use std::collections::HashMap;
 
 use super::events::PoolEventKind;
 
-/// State of each connection, as the events so far describe it.
+/// State of each connection according to the events so far.
 #[derive(Debug, Default)]
 pub(super) struct Order {
     steps: HashMap<u64, Step>,
@@ -54,7 +54,7 @@ impl Order {
         self.check();
     }
 
-    /// Panics if the order was ever broken.
+    /// Panics if an earlier event was illegal.
     pub(super) fn check(&self) {
         if let Some(broken) = &self.broken
             && !std::thread::panicking()
@@ -63,7 +63,7 @@ impl Order {
         }
     }
 
-    /// Returns the number of idle connections, and of busy ones.
+    /// Returns the number of idle connections and the number of busy connections.
     pub(super) fn counts(&self) -> (usize, usize) {
         (self.idle, self.steps.len() - self.idle)
     }

@@ -3,9 +3,10 @@
 //! requests that are not polled.
 //!
 //! Each runtime that keeps idle connections has one reaper, a task. The task sleeps until the next deadline, and
-//! ends when it then finds nothing to do. It is woken only for an earlier deadline or when the pool has become
-//! empty, so warm requests never wake it. Invariant: the code that shelves a connection finds or starts a reaper
-//! on the connection's runtime while it holds the lock, and a reaper decides to end under the same lock.
+//! ends if it finds nothing to do after the sleep. The reaper is woken only for an earlier deadline or when the pool
+//! has become empty, so warm requests never wake the reaper. Invariant: the code that shelves a connection finds or
+//! starts a reaper on the connection's runtime while that code holds the lock, and a reaper decides to end under the
+//! same lock.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -35,7 +36,7 @@ async fn run(mut guard: Guard, mut due: Instant, wake: Arc<Notify>) {
     let mut sweep = time::after(time::now(), SWEEP);
     due = due.min(sweep);
     loop {
-        // A reaper that is woken early looks again.
+        // The outcome does not matter: the reaper looks again, whether it was woken or its time has come.
         let _ = tokio::time::timeout_at(due.into(), wake.notified()).await;
         let Some(inner) = guard.inner.upgrade() else { break guard.over = true };
         let now = time::now();
@@ -58,7 +59,7 @@ impl State {
 }
 
 impl PoolInner {
-    /// Makes sure that the reaper of a runtime looks when the next deadline of any runtime comes.
+    /// Makes sure that the reaper of a runtime wakes no later than at the next deadline that every reaper handles.
     pub(super) fn ensure_timer(self: &Arc<Self>, runtime: &Runtime) {
         let state = self.lock();
         let again = state.policy.is_awaited().then(|| time::now() + WATCH);
@@ -113,8 +114,7 @@ enum Next {
     End(Option<Entry>),
 }
 
-/// Guard inside of a reaper's task. If the runtime drops the task, the guard closes the runtime's idle
-/// connections.
+/// Guard inside a reaper's task. If the runtime drops the task, the guard closes the runtime's idle connections.
 struct Guard {
     inner: Weak<PoolInner>,
     runtime: Runtime,
@@ -136,8 +136,8 @@ impl Drop for Guard {
     }
 }
 
-/// Time between two looks of a reaper while requests wait. A runtime that has stopped running may hold the room
-/// that the requests need.
+/// Time between two looks of a reaper while requests wait. The requests may need the room of a dial or connection
+/// whose runtime has stopped running.
 pub(super) const WATCH: Duration = Duration::from_secs(1);
 
 /// Time between two sweeps of the idle connections.

@@ -6,21 +6,21 @@ use tokio::runtime::Handle;
 
 use crate::error::Error;
 
-/// The runtime that a connection belongs to. A connection never leaves it.
+/// The runtime that a connection belongs to. A connection never leaves its runtime.
 #[derive(Clone, Debug)]
 pub(crate) struct Runtime {
     pub(crate) handle: Handle,
 }
 
 impl Runtime {
-    /// Returns the runtime that polls this task, or an error outside of a runtime.
+    /// Returns the runtime that polls this task. Fails outside a runtime.
     pub(crate) fn current() -> Result<Self, Error> {
         let handle = Handle::try_current()
             .map_err(|error| Error::request("a request needs a tokio runtime to run on").because(error))?;
         Ok(Self { handle })
     }
 
-    /// Returns the id of the runtime, which no other runtime has.
+    /// Returns the id of the runtime. Each runtime has its own id.
     pub(crate) fn id(&self) -> tokio::runtime::Id {
         self.handle.id()
     }

@@ -1,7 +1,7 @@
 //! The end of a pool: requests under way may finish, and connections that are not done in time are closed.
 //!
-//! Knows no HTTP. Invariant: after a shutdown the pool holds no socket, even if callers still hold requests and
-//! responses, and no request waits.
+//! This file knows nothing of HTTP. Invariant: after a shutdown the pool holds no socket, even if callers still hold
+//! requests and responses, and no request waits.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -26,8 +26,8 @@ impl Pool {
     /// and the requests and unread responses fail with the same error. The shutdown holds for all clones of the
     /// client, because they share the pool.
     ///
-    /// Returns at the latest one second after `patience`. In that second it waits for connections that another
-    /// runtime is polling.
+    /// The future completes at the latest one second after `patience`. In that second the shutdown waits for
+    /// connections that another runtime is polling.
     ///
     /// Dropping the future leaves the pool shut, and lets the requests under way finish without a time limit.
     ///
@@ -63,8 +63,8 @@ impl PoolInner {
         self.lock().policy.is_quiet()
     }
 
-    /// Waits until no connection and no dial is left and no request waits. Returns false if that takes longer than
-    /// until `by`.
+    /// Waits until no connection and no dial is left and no request waits, but no longer than until `by`. Returns
+    /// whether the pool is quiet.
     async fn is_quiet_by(&self, emptied: &Notify, by: Instant) -> bool {
         let mut timer = Timer::default();
         loop {
@@ -83,10 +83,11 @@ impl PoolInner {
         }
     }
 
-    /// Ends everything that is still under way.
+    /// Gives up all dials, refuses all waiting requests, and closes all connections in use.
     fn stop(self: &Arc<Self>) {
         self.lock().is_stopped = true;
-        // Dials end first: a request that has a dial by now is among the waiters, and a later dial is refused.
+        // Dials end before the waiters are refused: every request with a dial is still among the waiters, and a dial
+        // that begins later is refused.
         loop {
             let mut actions = Actions::new();
             let more = self.decide(&mut actions, |policy, _, actions| policy.give_up_all(actions));
@@ -119,10 +120,10 @@ impl PoolInner {
         }
     }
 
-    /// Closes a draining connection, because a request needs its room.
+    /// Closes a draining connection, because a request needs a connection and the limit is reached.
     pub(super) fn cut_draining(&self, id: u64, actions: &mut Actions) {
         let fixed = self.lock().live.get(&id).cloned();
-        // A task that is polling the connection closes it when the poll is done.
+        // If a task is polling the connection, that task closes the connection after the poll.
         if let Some(fixed) = fixed
             && let Cut::Taken(conn, served) = fixed.cut(DropReason::Abandoned)
         {

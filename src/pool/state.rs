@@ -1,7 +1,7 @@
 //! The state that the pool's one lock guards, and the work that is done when the lock is released.
 //!
-//! Knows no HTTP and no sockets. Invariant: work that was noted under the lock is done by the lock's holder after
-//! the release. Such work is to deliver events, to drop values, and to wake tasks.
+//! This file knows nothing of HTTP or sockets. Invariant: events that were written, values to drop and tasks to wake
+//! are noted under the lock, and the lock's holder delivers, drops and wakes them after the release.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::{Deref, DerefMut};
@@ -27,20 +27,20 @@ use crate::time;
 pub(super) struct State {
     pub(super) policy: Decider,
     pub(super) reapers: Vec<reaper::Entry>,
-    /// Connections that were made and not closed yet, by their numbers.
+    /// Open connections, by their numbers.
     pub(super) live: BTreeMap<u64, Arc<Fixed>>,
-    /// Dials under way. A dial that is missing here was given up or has not begun.
+    /// Dials under way, by their numbers. A dial that is missing here has ended, was given up or has not begun.
     pub(super) dials: BTreeMap<u64, Dialing>,
     /// Whether new dials are refused.
     pub(super) is_stopped: bool,
-    /// Grants that may not have been claimed, in order of time. Each has the time to check it, its place, and its
-    /// waiter.
+    /// Grants that may not have been claimed, in order of time. Each grant has the time at which it is checked, its
+    /// place, and its waiter.
     pub(super) grants: VecDeque<(Instant, Place, Weak<Waiter>)>,
-    /// Wakes the shutdowns that wait for the pool to be empty.
+    /// Wakes the shutdowns that wait for the pool to be empty. `None` before a shutdown.
     pub(super) emptied: Option<Arc<Notify>>,
-    /// The log of events, while anyone subscribes.
+    /// The log of events, while there is a subscriber.
     pub(super) log: Option<Arc<Log>>,
-    /// Whether events were written that readers have not been woken for.
+    /// Whether the log has new events of which its readers are not told yet.
     has_news: bool,
     /// Values to drop without the lock.
     trash: Vec<Arc<Fixed>>,
@@ -66,8 +66,8 @@ impl State {
         }
     }
 
-    /// Removes a dial that has ended. Returns `None` if the policy has given the dial up, even if that was not
-    /// carried out yet.
+    /// Removes a dial that has ended, and returns the dial. Returns `None` if the policy has given the dial up, even if
+    /// the dial was not aborted yet.
     pub(super) fn take_dial(&mut self, dial_id: DialId) -> Option<Dialing> {
         if self.policy.has_dial(dial_id) { self.dials.remove(&dial_id) } else { None }
     }
@@ -81,7 +81,7 @@ impl State {
         self.follow(kind);
     }
 
-    /// Notes an event of a route that may have no place in the table of hosts.
+    /// Notes an event of a route that may be missing in the table of hosts.
     pub(super) fn note_at(&mut self, route: impl FnOnce() -> Arc<Route>, kind: PoolEventKind) {
         if self.log.is_some() {
             self.tell(route(), kind);
@@ -103,7 +103,7 @@ impl State {
         self.note_at(|| Arc::new(route.to_route()), PoolEventKind::Refused(refusal));
     }
 
-    /// Notes what the policy decided, before it is carried out.
+    /// Notes the actions that the policy decided, before they are carried out.
     pub(super) fn note_actions(&mut self, actions: &[Act], now: Instant) {
         for action in actions {
             match action {
@@ -138,7 +138,7 @@ impl State {
     /// Updates `live` and `order` for an event.
     fn follow(&mut self, kind: PoolEventKind) {
         if let PoolEventKind::Closed { id, .. } = kind {
-            // Dropped later, because it may hold a waker, and dropping a waker runs the caller's code.
+            // The value is dropped later, because it may hold a waker, and dropping a waker runs the caller's code.
             self.trash.extend(self.live.remove(&id));
         }
         #[cfg(debug_assertions)]
@@ -155,8 +155,8 @@ impl State {
         self.due_anywhere().into_iter().chain(self.policy.due()).min()
     }
 
-    /// Returns the time at which the reaper of any runtime has something to do next. Idle connections do not count,
-    /// because they have a reaper on their own runtime.
+    /// Returns the time of the next work that the reaper of any runtime can do. Idle connections do not count, because
+    /// only the reaper of their own runtime closes them.
     pub(super) fn due_anywhere(&self) -> Option<Instant> {
         let grant = self.grants.front().map(|(due, ..)| *due);
         let policy = self.policy.next_wake().into_iter().chain(self.policy.next_overdue());
@@ -164,7 +164,7 @@ impl State {
     }
 
     /// Returns the time at which a request that has just queued needs a reaper. A request whose own dial is under way
-    /// needs none for overdue dials, so that a cold request starts no reaper.
+    /// does not need a reaper for overdue dials, so that a cold request starts no reaper.
     pub(super) fn due_for(&self, place: Place, now: Instant) -> Option<Instant> {
         if self.policy.is_wanting(place) {
             return self.due_anywhere().into_iter().chain([now + reaper::WATCH]).min();
@@ -174,7 +174,7 @@ impl State {
     }
 }
 
-/// The state, while it is locked.
+/// Guard of the locked state. Releases the lock and does the noted work when it is dropped.
 pub(super) struct Locked<'a>(Option<MutexGuard<'a, State>>);
 
 impl<'a> Locked<'a> {
@@ -202,7 +202,7 @@ impl Drop for Locked<'_> {
     fn drop(&mut self) {
         let Some(state) = &self.0 else { return };
         let is_noted = state.has_news || !state.trash.is_empty() || state.emptied.is_some();
-        // Debug builds check the counts each time.
+        // Debug builds call `let_go` every time, because it checks the counts.
         if is_noted || state.policy.is_empty() || cfg!(debug_assertions) {
             self.let_go();
         }
@@ -216,7 +216,7 @@ impl Locked<'_> {
         let Some(mut state) = self.0.take() else { return };
         let told = if std::mem::take(&mut state.has_news) { state.log.clone() } else { None };
         let trash = std::mem::take(&mut state.trash);
-        // An empty pool keeps no reapers: they are woken, find nothing to do, and end.
+        // An empty pool keeps no reapers: woken reapers find nothing to do and end.
         let mut wakes = Vec::new();
         let mut emptied = None;
         if state.policy.is_empty() && !state.needs_reaper() {
@@ -241,7 +241,7 @@ impl Locked<'_> {
         }
         #[cfg(not(debug_assertions))]
         drop(state);
-        // The calls below may run wakers of other tasks than the one that held the lock, so their panics are
+        // The calls below may run the wakers of tasks other than the lock's holder, so the panics of those wakers are
         // caught here.
         contained(|| drop(trash));
         if let Some(log) = told {

@@ -1,7 +1,8 @@
 //! The ledger as callers read it: the current counts, the counts so far, and the handshakes and time that reuse
 //! saved.
 //!
-//! Copied from the policy's counters. Invariant: the totals include hosts whose own entries have been forgotten.
+//! The numbers are copied from the policy's counters. Invariant: the totals include hosts whose own entries have been
+//! forgotten.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use super::policy::reasons::{DropReason, REASONS};
 pub struct PoolStats {
     /// All hosts together, including those that are no longer listed.
     pub total: HostStats,
-    /// Hosts that have connections or had some lately.
+    /// Hosts that have connections or had connections lately.
     pub hosts: Vec<HostStats>,
 }
 
@@ -47,12 +48,12 @@ impl fmt::Display for PoolStats {
 pub struct HostStats {
     /// Origin, such as `https://example.org:8443`. Empty for the total.
     pub origin: String,
-    /// Tag of the requests that share these connections, if they have one: see
+    /// Isolation tag of the requests that share these connections, if the requests have a tag: see
     /// [`RequestBuilder::isolation`](crate::RequestBuilder::isolation).
     pub isolation: Option<Arc<str>>,
     /// Number of connections kept for the next request.
     pub idle: usize,
-    /// Number of connections in use, or being closed.
+    /// Number of connections that are in use or being closed.
     pub active: usize,
     /// Number of connections being made.
     pub dialing: usize,
@@ -62,10 +63,10 @@ pub struct HostStats {
     pub opened: u64,
     /// Number of requests sent so far.
     ///
-    /// A request counts from its first write on: before it is answered, while its upload goes on, while its response
-    /// is read or left unread, and after its connection was upgraded. A request that was sent again counts again.
+    /// A request counts from its first write on, even if no response has arrived or the response was not read. A
+    /// request that was sent again counts again.
     pub requests: u64,
-    /// Number of requests sent on a connection that had already been used or kept.
+    /// Number of requests sent on a connection that had already been used or idle.
     pub reused: u64,
     /// Number of handshakes that reuse made unnecessary: requests whose response began on a connection that had
     /// carried another request before.
@@ -170,7 +171,7 @@ impl fmt::Debug for HostStats {
     }
 }
 
-/// Reasons for which connections were closed, with their counts, for `Debug`.
+/// Reasons for which connections were closed, with their counts. Implements `Debug` as a map.
 struct Reasons<'a>(&'a HostStats);
 
 impl fmt::Debug for Reasons<'_> {

@@ -1,8 +1,8 @@
-//! A request that waits for a connection: the connection that it is granted, how it leaves the queue, and the
-//! error if it waited too long.
+//! A request that waits for a connection: how the request receives a connection, how the request leaves the queue,
+//! and the error of a wait that took too long.
 //!
-//! Knows the policy's tickets and the hand-off cell, no HTTP. Invariant: a request that leaves, at whatever moment,
-//! leaves neither a place in the queue nor a connection behind.
+//! This file uses the policy's tickets and the hand-off cell, and knows nothing of HTTP. Invariant: when a request
+//! leaves, at whatever moment, its ticket leaves the queue and a connection granted to the request goes back to the pool.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -35,19 +35,19 @@ pub(crate) enum Granted {
 #[derive(Debug)]
 pub(crate) enum NotGranted {
     Failed(DialError, Arc<Setup>),
-    /// The connection went to another request. The request has to ask again.
+    /// The grant was withdrawn. The request has to ask for a connection again.
     Withdrawn,
     Shutdown,
 }
 
-/// A request's wait for a connection. Dropping the wait leaves the queue. A connection that was delivered and not
-/// taken goes to the next request.
+/// A request's wait for a connection. Dropping the wait removes the request from the queue. A connection that was
+/// delivered and not taken goes back to the pool.
 #[derive(Debug)]
 pub(crate) struct Wait {
     inner: Arc<PoolInner>,
     ticket: Ticket,
     waiter: Arc<Waiter>,
-    /// Whether the request waits for a new connection, because it lost a reused one.
+    /// Whether the request waits for a new connection, because its reused connection died.
     is_resending: bool,
     over: bool,
 }
@@ -57,14 +57,14 @@ impl Wait {
         Self { inner, ticket, waiter, is_resending: false, over: false }
     }
 
-    /// Returns the wait of a request that lost a reused connection.
+    /// Returns the wait, marked as that of a request whose reused connection died.
     pub(super) fn resending(self) -> Self {
         let mut this = self;
         this.is_resending = true;
         this
     }
 
-    /// Returns the request's turn in the queue, for a second checkout after a withdrawal.
+    /// Returns the request's turn in the queue, for another checkout after a withdrawal.
     pub(super) fn again(&self) -> Again {
         Again { turn: self.ticket.turn, since: self.ticket.since, is_resending: self.is_resending }
     }
@@ -88,7 +88,8 @@ impl Wait {
         own.or_else(|| self.inner.dial_shared_by(self.ticket)).map(|setup| setup.milestones())
     }
 
-    /// Returns the error of a wait that took too long. Its message says what holds the connections and what to do.
+    /// Returns the error of a wait that took too long. The message of the error says what holds the connections and
+    /// what to do.
     pub(crate) fn timed_out(&self, after: Duration) -> Error {
         let place = self.ticket.place;
         let mut state = self.inner.lock();
@@ -132,8 +133,8 @@ impl Wait {
 }
 
 impl PoolInner {
-    /// Returns the oldest dial of the host that a request waits for, if nothing else of the host can be expected to
-    /// serve the request: no connection is in use there, or the host is failing.
+    /// Returns the oldest dial to the host of a request, if the request has to wait for a dial: no connection to the
+    /// host is in use, or the host is failing.
     fn dial_shared_by(&self, ticket: Ticket) -> Option<Arc<Setup>> {
         let mut from = 0;
         // Only the oldest 16 batches of dials are searched.
@@ -155,8 +156,8 @@ impl PoolInner {
         None
     }
 
-    /// Returns how many connections of a host wait for their response to be read, of the oldest 16 batches of
-    /// connections.
+    /// Returns the number of connections of a host whose response the caller has not read to the end. Only the oldest
+    /// 16 batches of connections are counted.
     fn unread(&self, place: Place) -> usize {
         let (mut unread, mut from) = (0, 0);
         for _ in 0..16 {
@@ -175,8 +176,8 @@ impl PoolInner {
         unread
     }
 
-    /// Takes connections back from requests that have not been polled for a while since the grant, and grants them to
-    /// the next.
+    /// Takes granted connections back from requests that were not polled within [`CLAIM`], and checks the connections
+    /// in again.
     pub(super) fn withdraw(self: &Arc<Self>, now: Instant) {
         loop {
             let mut state = self.lock();
@@ -192,7 +193,7 @@ impl PoolInner {
             for (place, granted, gains) in unclaimed {
                 let Some(waiter) = granted.upgrade() else { continue };
                 if !gains {
-                    // No other request needs the connection, so it stays with the waiter.
+                    // No other request needs the connection, so the connection stays with the waiter.
                     if !waiter.cell.is_over() {
                         again.push((later, place, granted));
                     }
@@ -233,11 +234,11 @@ impl Drop for Wait {
     }
 }
 
-/// A request in the queue, as the giver of a connection knows it.
+/// The part of a waiting request that the pool shares, to deliver a connection to the request.
 #[derive(Debug)]
 pub(crate) struct Waiter {
     pub(super) cell: handoff::Cell<Granted>,
-    /// The dial that was begun for this request. Its connection may go to another request.
+    /// The dial that was begun for this request. The dialed connection may go to another request.
     pub(super) dial: Mutex<Option<Arc<Setup>>>,
 }
 

@@ -1,7 +1,7 @@
-//! Connections that are made before any request needs them, for `warm` and `min_idle`.
+//! Connections that are dialed before any request needs them, for `warm` and `min_idle`.
 //!
-//! Carries out what the policy decides about dials ahead. Invariant: `warm` makes no more dials than it was asked
-//! for.
+//! The policy decides about these dials, and this file starts them and waits for them. Invariant: `warm` makes no more
+//! dials than its caller asked for.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -16,8 +16,8 @@ impl Pool {
     /// Dials until `wanted` connections to the route are idle or being made, and waits for the dials.
     pub(crate) async fn warm(&self, route: RouteRef<'_>, wanted: usize) -> Result<(), Error> {
         let runtime = Runtime::current()?;
-        // Requests may take some of the connections before the last is made. Connections that requests take are
-        // not dialed again.
+        // Requests may take some of the connections before the last connection is made. Connections that requests
+        // took are not dialed again.
         let mut left = wanted;
         loop {
             let mut actions = Actions::new();
@@ -43,7 +43,7 @@ impl Pool {
         }
     }
 
-    /// Sets how many idle connections the route has on this runtime from now on.
+    /// Sets the number of idle connections that the pool keeps for the route on this runtime.
     pub(crate) fn set_min_idle(&self, route: RouteRef<'_>, wanted: usize) -> Result<(), Error> {
         let runtime = Runtime::current()?;
         let mut actions = Actions::new();

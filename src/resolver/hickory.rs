@@ -1,8 +1,8 @@
-//! The default resolver: hickory, configured as the system is.
+//! The default resolver: hickory, with the configuration of the system.
 //!
-//! This is the only file that knows hickory; none of its types leave the file. Invariant: a hickory resolver is only used on
-//! the runtime that it was made on, because tasks of that runtime drive its connections. A lookup from another runtime would
-//! hang if the first one is parked or gone.
+//! Only this file uses hickory, and no type of hickory leaves this file. Invariant: a hickory resolver is only used on the
+//! runtime on which the resolver was made, because tasks of that runtime drive its connections. A lookup from another
+//! runtime would hang if the resolver's runtime is parked or gone.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -27,13 +27,13 @@ use super::{Answer, Family, Resolve, Resolving};
 use crate::error::BoxError;
 use crate::time;
 
-/// Resolver that sends DNS queries itself, as the system is configured to. It is the default resolver.
+/// Resolver that sends DNS queries to the name servers of the system's configuration. It is the default resolver.
 ///
-/// It reads the system's name servers and search domains, and the hosts file, which takes precedence over DNS. It
-/// asks for IPv4 and IPv6 addresses at the same time, and its answers say how long they are valid.
+/// This resolver reads the system's name servers and search domains, and the hosts file, which takes precedence over DNS.
+/// The resolver asks for IPv4 and IPv6 addresses at the same time, and its answers say how long they are valid.
 ///
-/// The configuration is read at the first lookup on each runtime. If it cannot be read, lookups fail with an error that says
-/// so, because asking a public name server instead would reveal the names.
+/// The configuration is read at the first lookup on each runtime. If the configuration cannot be read, lookups fail with an
+/// error that says why. No public name server is asked instead, because that would reveal the names.
 ///
 /// # Examples
 ///
@@ -62,7 +62,7 @@ struct Runtimes {
 enum Source {
     /// The system's files.
     System,
-    /// A test.
+    /// The configuration of a test.
     #[cfg(test)]
     Given(Box<(ResolverConfig, ResolverOpts)>),
 }
@@ -72,7 +72,7 @@ enum Source {
 struct RuntimeResolver {
     /// Contents of the hosts file.
     hosts: Arc<Hosts>,
-    /// Client of the name servers, or the reason why they are not known.
+    /// Client of the name servers, or the error of reading their configuration.
     servers: Result<TokioResolver, Arc<NetError>>,
 }
 
@@ -117,7 +117,7 @@ impl Resolve for HickoryResolver {
 }
 
 impl Runtimes {
-    /// Returns the resolver of the runtime that polls the lookup, and makes it if there is none yet.
+    /// Returns the resolver of the runtime that polls the lookup. Makes the resolver if the runtime has none yet.
     fn current(&self) -> Result<RuntimeResolver, BoxError> {
         let id = runtime::Handle::try_current()?.id();
         let find = |resolvers: &[(runtime::Id, RuntimeResolver)]| {
@@ -126,7 +126,8 @@ impl Runtimes {
         if let Some(resolver) = find(&self.lock()) {
             return Ok(resolver);
         }
-        // Reads two small files, once for each runtime. A failure is not kept: the network may not be up yet.
+        // This call reads two small files, once for each runtime. A resolver that failed to read them is not kept,
+        // because the network may not be up yet.
         let resolver = self.source.open();
         if resolver.servers.is_err() {
             return Ok(resolver);
@@ -170,7 +171,7 @@ impl Source {
 }
 
 impl RuntimeResolver {
-    /// Looks `name` up, in the hosts file first.
+    /// Looks `name` up in the hosts file, and in DNS if the hosts file does not have the name.
     async fn look_up(&self, name: Name, family: Family) -> Result<Answer, BoxError> {
         let addresses = self.in_hosts_file(&name, family);
         if !addresses.is_empty() {
@@ -201,7 +202,7 @@ impl RuntimeResolver {
     }
 }
 
-/// Returns the answer of one family. The absence of records is an answer without addresses.
+/// Returns the answer of one family. If the name has no records, the answer has no addresses.
 fn answer_of(found: Result<Lookup, NetError>) -> Result<Answer, BoxError> {
     match found {
         Ok(found) => {
@@ -216,14 +217,14 @@ fn answer_of(found: Result<Lookup, NetError>) -> Result<Answer, BoxError> {
     }
 }
 
-/// Returns the addresses of a lookup. Their port is 0, which stands for the URL's.
+/// Returns the addresses of a lookup. The port of each address is 0, which stands for the URL's port.
 fn addresses(found: &Lookup) -> impl Iterator<Item = SocketAddr> + '_ {
     let found = found.answers().iter().filter_map(|record| record.data.ip_addr());
     found.map(|address| SocketAddr::new(address, 0))
 }
 
-/// Merges the answers of both families. If the lookup of one family failed, the addresses of the other are returned; but if
-/// the other has none, the failure is returned, because the host may exist.
+/// Merges the answers of both families. If the lookup of one family failed, returns the addresses of the other family. If
+/// the other family has no addresses, returns the failure, because the host may exist.
 fn merge(v6: Result<Answer, BoxError>, v4: Result<Answer, BoxError>) -> Result<Answer, BoxError> {
     match (v6, v4) {
         (Ok(mut v6), Ok(v4)) => {
@@ -239,7 +240,7 @@ fn merge(v6: Result<Answer, BoxError>, v4: Result<Answer, BoxError>) -> Result<A
     }
 }
 
-/// Polls two futures until both have ended.
+/// Polls two futures until both have ended, and returns both outputs.
 async fn both<A, B>(a: impl Future<Output = A>, b: impl Future<Output = B>) -> (A, B) {
     fn advance<F: Future>(future: Pin<&mut F>, out: &mut Option<F::Output>, cx: &mut std::task::Context<'_>) {
         if out.is_none()
@@ -373,7 +374,7 @@ mod tests {
             let parked = runtime::Builder::new_current_thread().enable_all().build().unwrap();
             let name = format!("dual.n{n}.example.");
             parked.block_on(resolver.resolve(&name, Family::Both)).unwrap();
-            // The first runtime still exists, but nothing drives it.
+            // The first runtime still exists, but no thread drives it.
             let answer =
                 on_a_runtime(resolver.resolve(&format!("dual.m{n}.example."), Family::Both)).unwrap();
             assert_eq!(answer.addresses.len(), 2);

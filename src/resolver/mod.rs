@@ -1,4 +1,5 @@
-//! Resolving a host name to socket addresses: the [`Resolve`] trait, and the order in which answers are sought.
+//! Resolving a host name to socket addresses: the [`Resolve`] trait, and the order in which the sources of addresses are
+//! asked.
 //!
 //! The application's overrides come first, then IP literals, then `localhost`, and the resolver last. Invariants: an IP
 //! literal or a name under `localhost` never reaches a resolver, and a lookup that succeeds returns at least one address.
@@ -26,8 +27,8 @@ use crate::error::BoxError;
 
 /// A resolver: looks up the socket addresses of host names.
 ///
-/// The client calls [`resolve`](Self::resolve) when it dials a host whose addresses it does not know. It does not call it
-/// for IP literals, for names under `localhost`, or for hosts that have an override
+/// The client calls [`resolve`](Self::resolve) when it dials a host whose addresses it does not know. The client does not
+/// resolve IP literals, names under `localhost`, and hosts that have an override
 /// ([`ClientBuilder::resolve`](crate::ClientBuilder::resolve)).
 ///
 /// Connections that are dialed at the same time on the same runtime share one lookup of a name. Answers are not cached.
@@ -67,22 +68,22 @@ use crate::error::BoxError;
 /// # }
 /// ```
 pub trait Resolve: Send + Sync + 'static {
-    /// Looks up the addresses of `name`. Addresses that are not of `family` are ignored.
+    /// Looks up the addresses of `name` and returns them. The client ignores addresses that are not of `family`.
     ///
     /// `name` is a host name in ASCII (internationalized labels are A-labels), in lower case, without a final dot.
     ///
-    /// An answer without addresses means that the name has none; the request then fails with
+    /// An answer without addresses means that the name has no address. In that case the request fails with
     /// [`ErrorKind::Dns`](crate::ErrorKind::Dns).
     ///
     /// # Errors
     ///
-    /// Any error means that the lookup failed, so that nothing is known about the name. The client wraps it in an error of
-    /// the same kind and keeps it as the source.
+    /// An error means that the lookup failed, so that nothing is known about the name. The client returns an error of kind
+    /// [`ErrorKind::Dns`](crate::ErrorKind::Dns) whose source is the resolver's error.
     ///
     /// # Cancel safety
     ///
-    /// The client may drop the future at any time, as when the dns timeout passes. One task may poll the future after
-    /// another, but not at the same time.
+    /// The client may drop the future at any time, for example when the dns timeout passes. Several tasks may poll the
+    /// future one after another.
     fn resolve(
         &self,
         name: &str,
@@ -135,8 +136,8 @@ impl Family {
 pub struct Answer {
     /// Socket addresses of the name, in order of preference. Empty if the name has no address.
     ///
-    /// Port 0 stands for the port of the URL. The client connects to any other port instead of the URL's; the `Host` field,
-    /// the name that TLS verifies, and the key of the pool stay those of the URL.
+    /// Port 0 stands for the port of the URL. The client connects to any other port instead of the URL's port. The `Host`
+    /// field, the name that TLS verifies, and the key of the pool still come from the URL.
     pub addresses: Vec<SocketAddr>,
     /// Time for which the answer may be cached, if the resolver knows it.
     pub valid_for: Option<Duration>,
@@ -145,12 +146,12 @@ pub struct Answer {
 impl Answer {
     /// Returns an answer with these socket addresses, in order of preference. Port 0 stands for the port of the URL.
     ///
-    /// By default it is not known for how long the answer is valid.
+    /// The answer does not say for how long it is valid.
     pub fn new(addresses: impl IntoIterator<Item = SocketAddr>) -> Self {
         Self { addresses: addresses.into_iter().collect(), valid_for: None }
     }
 
-    /// Sets for how long the answer may be cached.
+    /// Returns the answer with the time for which it may be cached.
     #[must_use]
     pub fn valid_for(mut self, time: Duration) -> Self {
         self.valid_for = Some(time);
@@ -164,8 +165,8 @@ impl<T: Resolve + ?Sized> Resolve for Arc<T> {
     }
 }
 
-/// Resolver of one client: overrides, IP literals, `localhost`, and then a [`Resolve`], which looks a name up once for all
-/// dials that need it at the same time.
+/// Resolver of one client. The sources are asked in this order: overrides, IP literals, `localhost`, and a [`Resolve`].
+/// Concurrent dials of one name share one lookup of the [`Resolve`].
 pub(crate) struct Resolver {
     overrides: Overrides,
     resolve: SingleFlight,
@@ -192,8 +193,8 @@ impl Resolver {
         })
     }
 
-    /// Looks up the addresses of `host`. Returns at least one address and no address twice. Addresses that are known
-    /// without a lookup may be of any family.
+    /// Returns the addresses of `host`: at least one address, and no address twice. Addresses that are known without a
+    /// lookup may be of any family.
     pub(crate) async fn lookup(
         &self,
         host: &str,
@@ -275,7 +276,7 @@ impl StdError for ResolveError {
     }
 }
 
-/// Returns `address` with `port`, unless it has a port of its own.
+/// Returns `address` with `port` if its own port is 0, and unchanged otherwise.
 fn with_port(mut address: SocketAddr, port: u16) -> SocketAddr {
     if address.port() == 0 {
         address.set_port(port);
@@ -289,12 +290,12 @@ fn bare(host: &str) -> &str {
     host.strip_suffix('.').unwrap_or(host)
 }
 
-/// Returns the address that `host` is, if it is an IP literal.
+/// Returns the address of an IP literal. Returns `None` if `host` is not an IP literal.
 fn literal(host: &str) -> Option<IpAddr> {
     bare(host).parse().ok()
 }
 
-/// Whether `host` is `localhost` or a name under it.
+/// Whether `host` is `localhost` or a name under `localhost`.
 ///
 /// > Name resolution APIs and libraries SHOULD recognize localhost names as special and SHOULD always return the
 /// > IP loopback address for address queries [...]
@@ -321,7 +322,7 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(5);
 
-    /// A resolver that answers every lookup with these addresses, or never.
+    /// A resolver that answers every lookup with these addresses. With `None`, no lookup ends.
     struct Fixed(Option<Vec<SocketAddr>>);
 
     impl Resolve for Fixed {

@@ -1,7 +1,7 @@
-//! Addresses that the application fixed for a host, so that no resolver is asked.
+//! Addresses that the application fixed for a host, so that the host needs no lookup.
 //!
-//! Pure data: this file knows neither resolvers nor sockets. Invariant: hosts are stored in the form in which they are
-//! compared, which is lower case, without brackets and final dot, and IP literals as the standard library prints them.
+//! This file has pure data and knows neither resolvers nor sockets. Invariant: hosts are stored in the form in which hosts
+//! are compared: names in lower case without a final dot, and IP literals as the standard library prints them.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -15,10 +15,10 @@ pub(crate) struct Overrides {
 }
 
 impl Overrides {
-    /// Fixes the addresses of `host`, or of one port of it if `host` is written `host:port`.
+    /// Fixes the addresses of `host`. If `host` has the form `host:port`, fixes the addresses of that port only.
     ///
-    /// Port 0 of an address stands for the URL's port; the client connects to any other port instead of the URL's. An
-    /// earlier override of the same host is replaced, or removed if `addresses` is empty.
+    /// Port 0 of an address stands for the URL's port. The client connects to any other port instead of the URL's port.
+    /// An earlier override of the same host is replaced, or removed if `addresses` is empty.
     pub(crate) fn set(&mut self, host: &str, addresses: Vec<SocketAddr>) {
         let (host, port) = split_port(host);
         let key = (comparable(host), port);

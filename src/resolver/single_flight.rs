@@ -1,9 +1,10 @@
 //! Merging concurrent lookups of one name into a single lookup.
 //!
-//! The first task that asks for a name is the leader: it polls the lookup. Tasks that ask meanwhile are followers: they
-//! wait for the leader's outcome. If the leader is dropped, one follower becomes the leader and polls the same lookup on.
-//! Nothing is spawned, and no answer is kept once it was delivered. Invariants: a lookup is only polled on the runtime it
-//! began on; no code of the resolver runs, and nothing of it is dropped, while a lock is held.
+//! The first task that asks for a name is the leader, which polls the lookup. Tasks that ask during the lookup are
+//! followers, which wait for the leader's outcome. If the leader is dropped, one follower becomes the leader and continues
+//! to poll the same lookup. No task is spawned, and no answer is kept once it was delivered. Invariants: a lookup is only
+//! polled on the runtime on which it began. While a lock is held, no code of the resolver runs and no value of the
+//! resolver is dropped.
 //!
 //! ```text
 //! leader      asks ---- polls ---- dropped: leaves the lookup, wakes one follower
@@ -32,13 +33,14 @@ pub(super) struct SingleFlight {
     lookups: Mutex<HashMap<Question, Arc<Lookup>>>,
 }
 
-/// Outcome of a lookup, shared by all that waited for it.
+/// Outcome of a lookup, shared by all tasks that waited for the lookup.
 pub(super) type Outcome = Result<Answer, Arc<dyn StdError + Send + Sync>>;
 
 /// Key of a lookup: equal questions share one lookup.
 #[derive(Clone, PartialEq, Eq, Hash)]
 struct Question {
-    /// Runtime of the task that asks. Runtimes share no lookup, because the leader's runtime may not be running.
+    /// Runtime of the task that asks. Tasks of different runtimes share no lookup, because the leader's runtime may not
+    /// be running.
     runtime: Option<Id>,
     name: Box<str>,
     family: Family,
@@ -53,7 +55,7 @@ struct Lookup {
 
 #[derive(Default)]
 struct Progress {
-    /// Whether some task polls the lookup, or was told to.
+    /// Whether a task is the leader, or was woken to become the leader.
     has_leader: bool,
     /// Unfinished lookup of a leader that was dropped.
     left: Option<Resolving>,
@@ -65,14 +67,14 @@ impl SingleFlight {
         Self { resolver, lookups: Mutex::default() }
     }
 
-    /// Looks up `name`, or waits for a lookup of it that is already under way on this runtime.
+    /// Looks up `name`, or waits for a lookup of `name` that is already under way on this runtime. Returns the outcome.
     pub(super) async fn resolve(&self, name: &str, family: Family) -> Outcome {
         let runtime = Handle::try_current().map(|handle| handle.id()).ok();
         let question = Question { runtime, name: name.into(), family };
         let lookup = self.lock().entry(question.clone()).or_default().clone();
         loop {
             let mut changed = pin!(lookup.changed.notified());
-            // Registered before the role is read, so that no change is missed in between.
+            // Enabled before the role is read, so that a change which comes right after the read still wakes the task.
             changed.as_mut().enable();
             match lookup.role() {
                 Role::Done(outcome) => return outcome,
@@ -93,7 +95,7 @@ impl SingleFlight {
 
 /// Role of a task that asks for a name.
 enum Role {
-    /// Poll the lookup: the one that an earlier leader left, or a new one.
+    /// Poll the lookup that an earlier leader left or, with `None`, a new lookup.
     Leader(Option<Resolving>),
     /// Wait until the lookup changes.
     Follower,
@@ -128,8 +130,8 @@ struct Leader<'a> {
 
 impl Leader<'_> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Outcome> {
-        // The lookup is taken out while it is polled, so that a lookup that panics is not polled again. A follower
-        // then begins a new one.
+        // The lookup is taken out while it is polled, so that a lookup that panics is not polled again. After a panic,
+        // a follower begins a new lookup.
         let Some(mut resolving) = self.resolving.take() else { return Poll::Pending };
         let polled = resolving.as_mut().poll(cx);
         if polled.is_pending() {
@@ -144,7 +146,7 @@ impl Leader<'_> {
 impl Drop for Leader<'_> {
     fn drop(&mut self) {
         let mut lookups = self.flights.lock();
-        // The map may hold a newer lookup of the same name: an earlier leader removed this one.
+        // The map may hold a newer lookup of the same name, because this lookup was removed from the map earlier.
         if lookups.get(&self.question).is_some_and(|lookup| Arc::ptr_eq(lookup, self.lookup)) {
             lookups.remove(&self.question);
         }
@@ -171,7 +173,7 @@ mod tests {
 
     use super::*;
 
-    /// A resolver whose lookups end when the test says so. Each answers with its number.
+    /// A resolver whose lookups end when the test says so. The answer of each lookup is the lookup's number.
     #[derive(Default)]
     struct Scripted {
         begun: AtomicUsize,
@@ -235,7 +237,7 @@ mod tests {
 
     type Asking = std::pin::Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
-    /// Asks for `name` and polls once.
+    /// Asks for `name` and polls once. Returns the task.
     fn ask(flights: &Arc<SingleFlight>, name: &'static str, family: Family) -> Asking {
         let flights = flights.clone();
         let mut asking: Asking = Box::pin(async move { flights.resolve(name, family).await });
@@ -287,7 +289,7 @@ mod tests {
     async fn a_follower_polls_the_lookup_of_a_dropped_leader() {
         let (resolver, flights) = flights();
         let mut all: Vec<_> = (0..4).map(|_| ask(&flights, "a.test", Family::Both)).collect();
-        // Drops a follower, then the leader, then the follower that was chosen to lead but not yet polled.
+        // The loop drops a follower, the leader, and the follower that was chosen to lead and not yet polled.
         for at in [2, 0, 0] {
             drop(all.remove(at));
         }

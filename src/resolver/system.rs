@@ -1,8 +1,8 @@
-//! The system's resolver, `getaddrinfo`, on threads of its own.
+//! The system's resolver, `getaddrinfo`, which runs on its own threads.
 //!
-//! A lookup is an entry in a queue, and its answer comes back through a channel, so that this file knows nothing of any
-//! runtime. The blocking threads of tokio are not used, because a runtime that shuts down would wait for a lookup that is
-//! stuck. Invariant: at most [`MAX_THREADS`] threads run, and a queued lookup always has a thread that will take it.
+//! A lookup is an entry in a queue, and its answer arrives through a channel, so that this file does not depend on a
+//! runtime. The blocking threads of tokio are not used, because a runtime that shuts down would wait for a lookup that
+//! hangs. Invariant: at most [`MAX_THREADS`] threads run, and a queued lookup always has a thread that will take it.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -18,8 +18,8 @@ use crate::error::BoxError;
 
 /// Resolver of the operating system, `getaddrinfo`.
 ///
-/// It looks names up in the sources that the system is configured with, and does not say how long an answer is
-/// valid. It is the default resolver when the feature `hickory-dns` is off.
+/// This resolver looks names up in the sources that the system is configured with. Its answers do not say how long they
+/// are valid. It is the default resolver when the feature `hickory-dns` is off.
 ///
 /// Lookups run on at most four threads. A thread starts when a lookup needs it and ends after ten idle seconds. The threads
 /// do not keep the program from ending. A lookup whose future is dropped before a thread takes it is not made.
@@ -93,7 +93,7 @@ struct QueueInner {
     idle: usize,
 }
 
-/// A name to look up, and where its answer goes.
+/// A name to look up, and the sender of its answer.
 struct Lookup {
     name: String,
     family: Family,
@@ -129,7 +129,7 @@ impl Queue {
         if inner.threads > 0 {
             return Ok(());
         }
-        // No thread will take the queued lookups. Dropping them fails them.
+        // No thread will take the queued lookups, so they are dropped, which makes them fail.
         let abandoned = std::mem::take(&mut inner.lookups);
         drop(inner);
         drop(abandoned);
@@ -164,7 +164,7 @@ impl Queue {
 }
 
 impl Lookup {
-    /// Looks the name up and sends the answer, unless its receiver is gone.
+    /// Looks the name up and sends the answer. Does nothing if the receiver was dropped.
     fn make(self) {
         if !self.reply.is_closed() {
             let answer = getaddrinfo(&self.name, self.family);
@@ -183,8 +183,8 @@ fn getaddrinfo(name: &str, family: Family) -> Result<Answer, BoxError> {
 
 /// Whether `getaddrinfo` says that there is no such name, or that the name has no address.
 ///
-/// The standard library keeps the error's code on Windows only. Elsewhere the text of the C library is compared, so that an
-/// error in a language other than English is returned as it is.
+/// The standard library keeps the error's code on Windows only. On other systems the text of the C library is compared, so
+/// an error in a language other than English is not recognized.
 fn says_no_such_host(error: &io::Error) -> bool {
     const WSAHOST_NOT_FOUND: i32 = 11001;
     const WSANO_DATA: i32 = 11004;
@@ -201,11 +201,11 @@ fn says_no_such_host(error: &io::Error) -> bool {
     words.iter().any(|words| text.contains(words))
 }
 
-/// Maximum number of threads: a slow name does not hold up the other names, and a dead DNS server does not cost one thread
-/// for each dial.
+/// Maximum number of threads. There are several threads so that one slow name does not delay other names, and few threads
+/// so that a dead DNS server does not cost one thread for each dial.
 const MAX_THREADS: usize = 4;
 
-/// Maximum number of lookups that wait for a thread: far more than the dials that a client has in flight.
+/// Maximum number of lookups that wait for a thread. A client has far fewer dials in flight.
 const MAX_QUEUED: usize = 1024;
 
 /// Time for which a thread waits for another lookup. Blocking threads of tokio wait for the same time.
@@ -240,7 +240,7 @@ mod tests {
     #[tokio::test]
     async fn the_queue_is_bounded_and_dropped_lookups_make_room() {
         let resolver = SystemResolver::new();
-        // All threads seem to be busy, so that no thread takes these lookups.
+        // The queue counts all threads as busy, so that no thread takes these lookups.
         resolver.queue.lock().threads = MAX_THREADS;
         let mut waiting = Vec::new();
         for _ in 0..MAX_QUEUED {

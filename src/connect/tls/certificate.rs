@@ -8,7 +8,7 @@ use rustls::pki_types::pem::PemObject;
 
 use crate::error::{BoxError, Error};
 
-/// Certificate of a certificate authority, which the client trusts besides those that the system trusts.
+/// Certificate of a certificate authority that the client trusts in addition to the system's authorities.
 ///
 /// # Examples
 ///
@@ -32,7 +32,8 @@ impl Certificate {
     ///
     /// # Errors
     ///
-    /// An error of kind [`Request`](crate::ErrorKind::Request) if the text has no certificate, or the first one is not valid.
+    /// An error of kind [`Request`](crate::ErrorKind::Request) if the text has no certificate, or its first certificate is not
+    /// valid.
     pub fn from_pem(pem: impl AsRef<[u8]>) -> Result<Self, Error> {
         let der = CertificateDer::from_pem_slice(pem.as_ref()).map_err(unreadable)?;
         Self::from_der(der.as_ref())
@@ -42,7 +43,7 @@ impl Certificate {
     ///
     /// # Errors
     ///
-    /// An error of kind [`Request`](crate::ErrorKind::Request) if the text has no certificate, or one of them is not valid.
+    /// An error of kind [`Request`](crate::ErrorKind::Request) if the text has no certificate, or a certificate is not valid.
     pub fn from_pem_bundle(pem: impl AsRef<[u8]>) -> Result<Vec<Self>, Error> {
         let found = CertificateDer::pem_slice_iter(pem.as_ref());
         let all = found
@@ -62,7 +63,7 @@ impl Certificate {
         Ok(Self { der })
     }
 
-    /// Returns the certificate as rustls takes it.
+    /// Returns the certificate in the type of rustls.
     pub(super) fn der(&self) -> &CertificateDer<'static> {
         &self.der
     }

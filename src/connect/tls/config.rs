@@ -1,9 +1,9 @@
 //! Configuration and handshake: which authorities the client trusts, which sessions it resumes, and what ALPN
 //! offers.
 //!
-//! Knows nothing of addresses, and of HTTP only that ALPN offers HTTP/1.1. Invariants: making a client reads no file; the
-//! trust store is read once, when the first https connection is dialed; and all dials of a client share its sessions, except
-//! dials with an isolation tag, which have none.
+//! This file knows nothing of addresses. Of HTTP it only knows that ALPN offers HTTP/1.1. Invariants: making a client reads
+//! no file. The trust store is read once, when the first https connection is dialed. All dials of a client share its
+//! sessions, except dials with an isolation tag, which use no sessions.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -24,20 +24,20 @@ use crate::connect::{DialError, Scope};
 /// Settings of TLS.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct TlsConfig {
-    /// Root certificates that are trusted besides those of the platform.
+    /// Root certificates that are trusted in addition to the platform's root certificates.
     pub(crate) roots: Vec<Certificate>,
 }
 
-/// TLS of one client: its settings, and its configuration once that is loaded.
+/// TLS of one client: its settings, and its configuration once the configuration is loaded.
 pub(crate) struct Tls {
     loader: Arc<Loader>,
 }
 
-/// Loads the configuration once.
+/// Loader that loads the configuration once.
 struct Loader {
     config: TlsConfig,
     loaded: OnceLock<Loaded>,
-    /// Held while loading. Only blocking threads take it, never a runtime's thread.
+    /// Locked while the configuration is loaded. Only blocking threads take this lock, never a runtime's thread.
     loading: Mutex<()>,
 }
 
@@ -71,8 +71,8 @@ impl Tls {
         if let Some(loaded) = self.loader.loaded.get() {
             return Ok(loaded.clone());
         }
-        // A blocking thread loads the configuration, so that a dial never waits for another runtime, which may not
-        // be driven.
+        // A blocking thread loads the configuration, so that a dial never waits for another runtime. The other runtime
+        // may not be driven.
         let loader = Arc::clone(&self.loader);
         let loaded = tokio::task::spawn_blocking(move || loader.load()).await;
         match loaded {
@@ -90,7 +90,7 @@ impl Tls {
 }
 
 impl Loader {
-    /// Loads the configuration, or returns it if another thread has loaded it meanwhile.
+    /// Returns the configuration. Loads the configuration if no other thread has loaded it.
     fn load(&self) -> Result<Loaded, Error> {
         let _loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(loaded) = self.loaded.get() {
@@ -135,14 +135,14 @@ impl Loaded {
         Self { config: Arc::clone(&self.isolated), ..self }
     }
 
-    /// Shakes hands with `host` over `tcp`. Dropping the future closes `tcp`.
+    /// Makes the TLS handshake with `host` over `tcp`, and returns its result. Dropping the future closes `tcp`.
     pub(crate) async fn handshake(&self, host: &str, tcp: TcpStream) -> Result<Secured, DialError> {
         let name = server_name(host)?;
         let connected = TlsStream::connect(Arc::clone(&self.config), name.clone(), tcp).await;
         let stream = connected.map_err(|error| {
             if let Some(Error::DecryptError) = cause(&error) {
-                // The server may have kept other keys of the session that was resumed, so that the next handshake must not
-                // resume it.
+                // The server's keys of the resumed session may differ from the client's, so the next handshake must not resume
+                // this session.
                 self.sessions.remove_tls12_session(&name);
             }
             refused(host, error)
@@ -169,7 +169,7 @@ fn server_name(host: &str) -> Result<ServerName<'static>, DialError> {
     })
 }
 
-/// Number of sessions that are kept for resumption, over all hosts: the default of rustls.
+/// Number of sessions that are kept for resumption, over all hosts. The number is the default of rustls.
 const SESSIONS: usize = 256;
 
 #[cfg(test)]
@@ -188,7 +188,7 @@ pub(crate) mod tests {
 
     type Accepted = io::Result<server::TlsStream<TcpStream>>;
 
-    /// An authority that signs certificates on the spot.
+    /// An authority that signs certificates for tests.
     pub(crate) struct Authority {
         issuer: CertifiedIssuer<'static, KeyPair>,
         tls: Tls,
@@ -197,7 +197,8 @@ pub(crate) mod tests {
     impl Authority {
         pub(crate) fn new() -> Self {
             let mut params = CertificateParams::new(Vec::new()).unwrap();
-            // Each authority has a name of its own, so that a foreign one is unknown instead of one with a bad signature.
+            // Each authority has its own name, so that the certificate of a foreign authority fails because the authority is
+            // unknown instead of because of a bad signature.
             let key = KeyPair::generate().unwrap();
             let name = format!("{:x?}", &key.public_key_raw()[..8]);
             params.distinguished_name.push(rcgen::DnType::CommonName, name);

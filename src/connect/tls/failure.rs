@@ -6,7 +6,7 @@ use rustls::{AlertDescription, CertificateError, Error, InvalidMessage};
 
 use crate::connect::{DialError, Scope};
 
-/// Returns the error of rustls inside of an I/O error.
+/// Returns the error of rustls that an I/O error wraps, if there is one.
 pub(super) fn cause(error: &io::Error) -> Option<&Error> {
     error.get_ref()?.downcast_ref()
 }

@@ -1,6 +1,6 @@
-//! Stand-in for TLS when the feature `rustls` is off. It refuses https.
+//! Stand-in for TLS when the feature `rustls` is off. The stand-in refuses https.
 //!
-//! It exports the same names as the real `tls` module. Invariant: no value of [`TlsStream`] exists.
+//! This file exports the same names as the real `tls` module. Invariant: no value of [`TlsStream`] exists.
 
 use std::convert::Infallible;
 use std::io;
@@ -13,12 +13,12 @@ use tokio::net::TcpStream;
 use crate::connect::stream::Look;
 use crate::connect::{DialError, Scope};
 
-/// Settings of TLS, of which there are none.
+/// Settings of TLS. This stand-in has no settings.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub(crate) struct TlsConfig {}
 
-/// Refuses https.
+/// TLS of one client, which refuses https.
 #[derive(Debug)]
 pub(crate) struct Tls;
 
@@ -32,7 +32,7 @@ pub(crate) struct Secured {
     pub(crate) is_resumed: bool,
 }
 
-/// A TLS stream, of which there is none.
+/// A TLS stream. No value of this type exists.
 pub(crate) struct TlsStream(Infallible);
 
 impl Tls {

@@ -1,11 +1,11 @@
 //! TLS between a transport and its user: rustls, with buffers of this crate.
 //!
-//! There are three buffers. `incoming` holds what was read; rustls decrypts in it. `outgoing` holds sealed records
-//! that are to be written. `plain` holds plaintext for which the reader had no room. It holds the plaintext of one
-//! read at most, because nothing is read until it is empty. Invariants: a connection on which everything was read
-//! and written owns no buffer; `incoming` and `outgoing` hold at most [`MOST_WIRE`] bytes each; bytes that a
-//! dropped future has read are not lost; and data that the peer sent before it failed or ended is delivered first.
-//! This file knows nothing of certificates, of HTTP, or of the kind of transport.
+//! There are three buffers. `incoming` holds bytes that were read, and rustls decrypts in this buffer. `outgoing` holds
+//! sealed records that are to be written. `plain` holds plaintext for which the reader's buffer had no space. `plain` holds
+//! the plaintext of at most one read, because the transport is not read until `plain` is empty. Invariants: a connection
+//! whose bytes were all read and written owns no buffer. `incoming` and `outgoing` hold at most [`MOST_WIRE`] bytes each.
+//! Bytes that a dropped future has read are not lost. Data that the peer sent before its error or end is delivered before
+//! the error or end. This file knows nothing of certificates, of HTTP, or of the kind of transport.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -23,14 +23,14 @@ use crate::buffer::MOST_WIRE;
 /// State of one TLS connection, and its buffers.
 pub(super) struct Records {
     tls: UnbufferedClientConnection,
-    /// Bytes that were read and not processed. Parts of a handshake message stay until the message is complete.
+    /// Bytes that were read and not processed. The parts of a handshake message stay here until the message is complete.
     incoming: Wire,
     output: Output,
-    /// Knows whether `incoming` ends between two records.
+    /// Meter that says whether `incoming` ends between two records.
     meter: Meter,
-    /// Number of bytes that the next read asks for. It grows and shrinks with the number that reads return.
+    /// Number of bytes that the next read asks for. The size grows and shrinks with the number of bytes that reads return.
     size: usize,
-    /// Whether rustls needs more bytes before it can do anything.
+    /// Whether rustls needs more bytes for its next step.
     is_quiet: bool,
     /// Whether the last read filled its buffer, so that more bytes are likely.
     is_more_likely: bool,
@@ -40,7 +40,7 @@ pub(super) struct Records {
     failed: Option<io::Error>,
     /// Whether the user has written anything.
     is_used: bool,
-    /// Whether our close_notify was sealed.
+    /// Whether the client's close_notify was sealed.
     is_close_notify_sealed: bool,
     /// Whether the alert about an error is the first thing in `outgoing`.
     is_alert_first: bool,
@@ -49,7 +49,7 @@ pub(super) struct Records {
 /// Output of rustls: plaintext, records and the error.
 #[derive(Default)]
 struct Output {
-    /// Plaintext for which the reader had no room.
+    /// Plaintext for which the reader's buffer had no space.
     plain: Wire,
     /// Sealed records that were not written yet.
     outgoing: Wire,
@@ -66,7 +66,7 @@ pub(super) enum Known {
     Nothing,
     /// Plaintext has arrived that was not read.
     Plaintext,
-    /// The peer has closed the connection, or it has failed.
+    /// The peer has closed the connection, or the connection has failed.
     End,
 }
 
@@ -103,7 +103,7 @@ impl Records {
         loop {
             self.process();
             if let Some(error) = self.error() {
-                // Tries once to send the alert that may be waiting. The error is returned in any case.
+                // An alert may be waiting, so one attempt is made to send it. The error of the handshake is returned in any case.
                 let _ = self.poll_send(io, cx);
                 return Poll::Ready(Err(error));
             }
@@ -121,7 +121,7 @@ impl Records {
         }
     }
 
-    /// Reads plaintext, from several records if there is room. Reading no byte means that the peer has closed.
+    /// Reads plaintext into `buf`, from several records if they fit. Reading no byte means that the peer has closed.
     pub(super) fn poll_read(
         &mut self,
         io: &mut (impl AsyncRead + AsyncWrite + Unpin),
@@ -150,7 +150,7 @@ impl Records {
                 return Poll::Ready(Ok(()));
             }
             if reads > 0 && !is_some {
-                // Keeps reads small for a peer that sends records without plaintext.
+                // Reads stay small for a peer that sends records without plaintext.
                 self.size = LEAST;
             }
             if self.has_ended() {
@@ -166,7 +166,7 @@ impl Records {
         if buf.filled().len() > before {
             return Poll::Ready(Ok(()));
         }
-        // The peer keeps sending records without plaintext. Gives other tasks a turn.
+        // The peer keeps sending records without plaintext, so this task yields to other tasks.
         cx.waker().wake_by_ref();
         Poll::Pending
     }
@@ -183,8 +183,8 @@ impl Records {
         cx: &mut Context<'_>,
     ) -> io::Result<()> {
         if let Some(error) = self.error() {
-            // Sends the alert about the error, if the transport takes it at once. An alert after other records is left to the
-            // writer, because sending from here would replace the waker of the task that waits to write them.
+            // The alert about the error is sent if the transport takes it at once. If other records precede the alert, the
+            // writer sends it, because sending from here would replace the waker of the task that waits to write those records.
             if self.is_alert_first {
                 let _ = self.poll_send(io, cx);
             }
@@ -224,7 +224,7 @@ impl Records {
         });
         if is_pending {
             self.free();
-            // The rest of a record may come much later.
+            // The remainder of a record may arrive much later.
             self.incoming.shrink_if_little();
             return Poll::Pending;
         }
@@ -260,13 +260,13 @@ impl Records {
         Ok(read)
     }
 
-    /// Processes everything that was read. Plaintext is kept in `plain`.
+    /// Processes all bytes that were read. Plaintext goes to `plain`.
     fn process(&mut self) {
         while self.step(None) {}
     }
 
-    /// Does the next step that rustls asks for. Returns false if nothing can be done before more is read.
-    /// Plaintext goes to `buf` as far as it has room.
+    /// Does the next step that rustls asks for. Returns false if no step is possible before more bytes are read.
+    /// Plaintext that fits goes to `buf`, and further plaintext goes to `plain`.
     fn step(&mut self, buf: Option<&mut ReadBuf<'_>>) -> bool {
         if self.is_quiet || self.output.error.is_some() {
             return false;
@@ -301,8 +301,8 @@ impl Records {
         true
     }
 
-    /// Seals the alerts that rustls has about an error. From then on nothing else is asked of rustls, because it would go on
-    /// reading.
+    /// Seals the alerts that rustls has about an error. After this call rustls is not used any more, because rustls would
+    /// continue to read.
     fn encode_alerts(&mut self) {
         while self.tls.wants_write() {
             match self.tls.process_tls_records(&mut []).state {
@@ -313,7 +313,8 @@ impl Records {
         }
     }
 
-    /// Seals as much as `outgoing` may hold, and writes what the transport takes. Returns the number of sealed bytes.
+    /// Seals as many bytes as `outgoing` may hold, and writes as many records as the transport takes. Returns the number of
+    /// sealed bytes.
     pub(super) fn poll_write(
         &mut self,
         io: &mut (impl AsyncWrite + Unpin),
@@ -335,7 +336,7 @@ impl Records {
         }
     }
 
-    /// Seals the bytes of `bufs` as far as `outgoing` has room. Returns their number.
+    /// Seals bytes of `bufs` until `outgoing` is full. Returns the number of sealed bytes.
     fn seal(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
         if bufs.iter().all(|buf| buf.is_empty()) {
             return Ok(0);
@@ -343,7 +344,7 @@ impl Records {
         let Some((mut traffic, output)) = self.traffic()? else {
             return Err(io::ErrorKind::BrokenPipe.into());
         };
-        // Reserved once for all records instead of once for each.
+        // Memory is reserved once for all records instead of once for each record.
         let all = bufs.iter().map(|buf| buf.len()).sum::<usize>();
         let room = all.saturating_add(4 * OVERHEAD).min(MOST_WIRE - output.outgoing.len());
         output.outgoing.room(room);
@@ -352,7 +353,7 @@ impl Records {
         let mut sealed = 0;
         while output.has_room() && !part.is_empty() {
             let (record, rest) = part.split_at(part.len().min(RECORD));
-            // The part ends within a record and another part follows: both share the record.
+            // The part ends within a record and another part follows, so both parts share the record.
             if rest.is_empty() && record.len() < RECORD && parts.peek().is_some() {
                 let mut shared = record.to_vec();
                 part = rest;
@@ -384,8 +385,8 @@ impl Records {
         reason = "a record is sealed with the state of rustls and the output, which are borrowed separately"
     )]
     fn traffic(&mut self) -> io::Result<Option<(WriteTraffic<'_, ClientConnectionData>, &mut Output)>> {
-        // Everything that was read is processed first, because rustls has to see the part of a message again that it has
-        // seen.
+        // All bytes that were read are processed first, because rustls has to see the earlier parts of an unfinished message
+        // again.
         self.process();
         if let Some(error) = self.error() {
             return Err(error);
@@ -439,8 +440,8 @@ impl Records {
         }
     }
 
-    /// Seals a close_notify, unless one was sealed before. After an error none is sealed, because the alert was the last
-    /// message.
+    /// Seals a close_notify, unless a close_notify was sealed before. After an error no close_notify is sealed, because the
+    /// alert was the last message.
     pub(super) fn send_close_notify(&mut self) {
         if let Ok(Some((mut traffic, output))) = self.traffic() {
             output.encode(|room| match traffic.queue_close_notify(room) {
@@ -480,7 +481,7 @@ impl Records {
         self.free();
     }
 
-    /// Returns the state of an idle connection, without asking the transport.
+    /// Returns the state of an idle connection that is known without asking the transport.
     pub(super) fn known(&mut self) -> Known {
         self.process();
         self.free();
@@ -522,7 +523,7 @@ impl Records {
 }
 
 impl Output {
-    /// Moves plaintext into `buf`, and what does not fit into `plain`.
+    /// Moves plaintext into `buf`, and plaintext that does not fit into `plain`.
     fn deliver(&mut self, plaintext: &[u8], buf: Option<&mut ReadBuf<'_>>) {
         let mut rest = plaintext;
         if let Some(buf) = buf
@@ -574,13 +575,13 @@ impl Output {
         });
     }
 
-    /// Appends what `encode` writes to `outgoing`.
+    /// Appends the bytes that `encode` writes to `outgoing`.
     fn encode(&mut self, encode: impl FnMut(&mut [u8]) -> Result<usize, usize>) {
         let _ = self.encode_into(OVERHEAD, encode);
     }
 
-    /// Appends what `encode` writes to `outgoing`. `encode` gets room for `size` bytes, and once more as much as its error asks
-    /// for. Returns whether it has written.
+    /// Appends the bytes that `encode` writes to `outgoing`. `encode` gets space for `size` bytes. If `encode` fails, it is
+    /// called once more with as much space as its error asks for. Returns whether `encode` has written.
     fn encode_into(
         &mut self,
         size: usize,

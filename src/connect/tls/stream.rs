@@ -1,10 +1,10 @@
 //! A TLS connection over TCP, with a look that sees through TLS.
 //!
-//! A peek at the socket is not enough here: the bytes that wait on it may be a session ticket, which means nothing, or the end
-//! of the connection. The look therefore reads and processes what has arrived. Invariants: a stream that looked silent has no
-//! plaintext buffered, has received no alert, and stands between two records unless nothing was written to it yet; and it
-//! owns no buffer, unless the peer left a message unfinished. This file knows nothing of configuration, certificates or
-//! records.
+//! A peek at the socket is not enough for TLS: the bytes that wait on the socket may be a session ticket, which a look
+//! ignores, or the end of the connection. The look therefore reads and processes the bytes that have arrived. Invariants: a
+//! stream that looked silent has no plaintext buffered, has received no alert, and stands between two records unless no
+//! request was written yet. Such a stream owns no buffer, unless the peer left a message unfinished. This file knows nothing
+//! of configuration, certificates or records.
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice, Read};
@@ -29,7 +29,8 @@ pub(crate) struct TlsStream {
 }
 
 impl TlsStream {
-    /// Shakes hands over `tcp`. If the handshake fails, an alert is sent to the peer, and the error wraps that of rustls.
+    /// Makes the TLS handshake over `tcp` and returns the stream. If the handshake fails, an alert is sent to the peer, and
+    /// the error wraps the error of rustls.
     pub(super) async fn connect(
         config: Arc<ClientConfig>,
         name: ServerName<'static>,
@@ -54,7 +55,7 @@ impl TlsStream {
         look
     }
 
-    /// Reads and processes what has arrived, without freeing buffers.
+    /// Reads and processes the bytes that have arrived, without freeing buffers. Returns the result of the look.
     fn look_now(&mut self) -> Look {
         for _ in 0..MAX_READS_PER_LOOK {
             match self.records.known() {
@@ -63,14 +64,14 @@ impl TlsStream {
                 Known::Plaintext => return Look::Spoke,
                 Known::End => return Look::Closed,
             }
-            // Reads the socket itself, because the readiness that tokio caches may be out of date.
+            // The socket is read by a system call, because the readiness that tokio caches may be out of date.
             match self.records.fill(READ_PER_LOOK, |room| (&*SockRef::from(&self.tcp)).read(room)) {
                 Ok(0) => return Look::Closed,
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    // Half a record may be half of a session ticket. On a connection that was never written to, it
-                    // cannot be half of a response, because no request was sent.
+                    // Half a record may be half of a session ticket. On a connection without a request, half a record
+                    // cannot be half of a response.
                     let is_silent = self.records.is_between_records() || !self.records.is_used();
                     return if is_silent { Look::Silent } else { Look::Spoke };
                 }
@@ -80,17 +81,17 @@ impl TlsStream {
         Look::Spoke
     }
 
-    /// Sends a close_notify, if none was sent and the socket takes it at once, and shuts the socket down.
+    /// Shuts the socket down. Sends a close_notify first if no close_notify was sent and the socket takes it at once.
     pub(crate) fn close(&mut self) {
         self.records.send_close_notify();
         if !self.records.unsent().is_empty() {
-            // By tokio instead of `socket2`, because tokio asks the system not to raise SIGPIPE.
+            // The write goes through tokio instead of `socket2`, because tokio asks the system not to raise SIGPIPE.
             let _ = self.tcp.try_write(self.records.unsent());
         }
         close(&self.tcp);
     }
 
-    /// Reads plaintext that was decrypted already; see [`Transport::read_now`](crate::Transport::read_now).
+    /// Reads plaintext that was decrypted already: see [`Transport::read_now`](crate::Transport::read_now).
     pub(crate) fn read_now(&mut self, room: &mut [u8]) -> usize {
         let mut room = ReadBuf::new(room);
         self.records.take_plaintext(&mut room);
@@ -175,12 +176,12 @@ mod tests {
         (client, server)
     }
 
-    /// Blocks the runtime's only thread, so that the reactor does not learn what arrives meanwhile.
+    /// Blocks the runtime's only thread, so that the reactor does not notice bytes that arrive during the sleep.
     fn block() {
         std::thread::sleep(Duration::from_millis(20));
     }
 
-    /// Sends bytes past TLS.
+    /// Sends bytes over the server's socket without TLS.
     fn send_raw(server: &server::TlsStream<TcpStream>, bytes: &[u8]) {
         server.get_ref().0.try_write(bytes).unwrap();
     }
@@ -251,7 +252,7 @@ mod tests {
             tls.writer().write_all(b"pong").unwrap();
             let mut record = Vec::new();
             tls.write_tls(&mut record).unwrap();
-            // A request was sent, so that half a record may be half of its answer.
+            // A request was sent, so half a record may be half of its response.
             let (first, second) = record.split_at(record.len() / 2);
             tcp.write_all(first).unwrap();
             block();

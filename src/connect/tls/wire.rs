@@ -1,6 +1,6 @@
-//! Buffers of TLS bytes, and a meter that knows where a record ends.
+//! Buffers of TLS bytes, and a meter that finds the ends of records.
 //!
-//! This file knows nothing of what records mean. Invariant: a buffer that is empty and was freed owns no memory.
+//! This file knows nothing of the content of records. Invariant: a buffer that is empty and was freed owns no memory.
 
 use tokio::io::ReadBuf;
 
@@ -36,7 +36,7 @@ impl Wire {
         self.bytes.get_mut(self.start..self.end).unwrap_or_default()
     }
 
-    /// Returns room for exactly `size` bytes after those that the buffer holds.
+    /// Returns space for exactly `size` bytes after the bytes that the buffer holds.
     pub(super) fn room(&mut self, size: usize) -> &mut [u8] {
         if self.bytes.is_empty() {
             self.bytes = buffer::take_wire();
@@ -53,25 +53,25 @@ impl Wire {
         self.bytes.get_mut(self.end..needed).unwrap_or_default()
     }
 
-    /// Adds the first `count` bytes of the room to those that the buffer holds.
+    /// Adds `count` bytes to the bytes that the buffer holds. The caller has written them into [`room`](Self::room).
     pub(super) fn fill(&mut self, count: usize) {
         self.end = (self.end + count).min(self.bytes.len());
     }
 
-    /// Appends `bytes`.
+    /// Appends `bytes` to the bytes that the buffer holds.
     pub(super) fn extend(&mut self, bytes: &[u8]) {
         self.room(bytes.len()).copy_from_slice(bytes);
         self.fill(bytes.len());
     }
 
-    /// Moves as many bytes into `buf` as it has room for.
+    /// Moves bytes into `buf` until `buf` is full or this buffer is empty.
     pub(super) fn pour(&mut self, buf: &mut ReadBuf<'_>) {
         let count = self.len().min(buf.remaining());
         buf.put_slice(self.filled().get(..count).unwrap_or_default());
         self.consume(count);
     }
 
-    /// Removes the first `count` bytes, or all if the buffer holds fewer.
+    /// Removes the first `count` bytes, or all bytes if the buffer holds fewer.
     pub(super) fn consume(&mut self, count: usize) {
         self.start = self.start.saturating_add(count).min(self.end);
         if self.start == self.end {
@@ -105,7 +105,7 @@ impl Wire {
     }
 
     #[cfg(test)]
-    /// Returns the capacity.
+    /// Returns the capacity of the buffer in bytes.
     pub(super) fn memory(&self) -> usize {
         self.bytes.capacity()
     }
@@ -114,18 +114,18 @@ impl Wire {
 /// Number of bytes that are cheap to copy.
 const LITTLE: usize = 4 * 1024;
 
-/// Follows the headers of TLS records: a type, two bytes of version, two bytes of length, and then so many bytes.
+/// Meter that follows the headers of TLS records. A record has one byte of type, two bytes of version, two bytes of length,
+/// and as many further bytes as its length says.
 #[derive(Debug, Default)]
 pub(super) struct Meter {
     /// Number of bytes of the current header that have passed: `0 <= header < 5`.
     header: u8,
-    /// While the header passes, the length as far as it is known. After the header, the number of bytes that the record still
-    /// needs.
+    /// Number of bytes that the record still needs. Before the end of the header, the part of the length that has passed.
     left: u16,
 }
 
 impl Meter {
-    /// Follows `bytes`, which come next.
+    /// Follows the next bytes of the stream.
     pub(super) fn pass(&mut self, mut bytes: &[u8]) {
         while let Some((&byte, rest)) = bytes.split_first() {
             if self.header == 0 && self.left > 0 {
@@ -149,7 +149,7 @@ impl Meter {
         }
     }
 
-    /// Whether the last byte ended a record, or none has passed.
+    /// Whether the last byte ended a record, or no byte has passed.
     pub(super) fn is_between_records(&self) -> bool {
         self.header == 0 && self.left == 0
     }

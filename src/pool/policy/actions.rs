@@ -1,8 +1,8 @@
 //! The policy's answers: what a request gets, and the actions that the shell has to carry out.
 //!
-//! This file has data only, and knows nothing of how the data is decided or carried out. Invariant: every value
-//! that may hold a resource (a connection, a waiter, a partition) is moved to the shell in one of these answers,
-//! so that it is dropped without the lock.
+//! This file has data only, and knows nothing of how the policy decides or how the shell acts. Invariant: the policy
+//! moves every connection, waiter and partition to the shell in one of these answers, so that the shell drops them
+//! without the lock.
 
 use std::time::{Duration, Instant};
 
@@ -28,22 +28,22 @@ pub(crate) struct Ticket {
 /// request was polled.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Again {
-    /// Position that the request had in the queue, and has again.
+    /// Position that the request had in the queue and gets again.
     pub(crate) turn: Turn,
     /// Time at which the waiter first joined the queue.
     pub(crate) since: Instant,
-    /// Whether only a new connection will do, because the request lost a reused one.
+    /// Whether only a new connection serves the request, because its reused connection died.
     pub(crate) is_resending: bool,
 }
 
 /// The answer to a checkout.
 #[derive(Debug)]
 pub(crate) enum Checkout<K: Kinds> {
-    /// An idle connection, now active. The request has to look at it before use.
+    /// An idle connection, which is active now. The request has to look at the connection before use.
     Reuse(K::Connection, Place),
     /// The request waits in the queue.
     Queued(Ticket),
-    /// The queue is full. The number is that of the waiting requests.
+    /// The queue is full. The number says how many requests wait.
     Full(usize),
     /// The last dials to the host failed, and the waiting period before the next is not over.
     Failing(Failing<K::Failure>),
@@ -51,32 +51,33 @@ pub(crate) enum Checkout<K: Kinds> {
     Shut,
 }
 
-/// An action that the shell has to carry out once it holds no lock. Actions are carried out in the given order.
+/// An action that the shell has to carry out after it has released the lock. Actions are carried out in the given
+/// order.
 #[derive(Debug)]
 pub(crate) enum Action<K: Kinds> {
     /// Hand the connection to the waiter. If the waiter has left, check the connection in again.
     Grant { waiter: K::Waiter, conn: K::Connection, place: Place },
     /// Tell the waiter that the dial failed, or that the pool was shut down.
     Fail { waiter: K::Waiter },
-    /// Cancel this dial, which no longer takes room. If it succeeds anyway, close its connection unused.
+    /// Cancel this dial, which no longer counts under the limits. If the dial succeeds anyway, close its connection.
     Abort { dial_id: DialId },
-    /// Make a connection in this partition, then call `dialed` or `dial_failed` with `dial_id`. The progress of the
-    /// dial is shown to `wanted_by`; the first waiter in the queue gets the connection.
+    /// Make a connection in this partition, and call `dialed` or `dial_failed` with `dial_id` at the end. The
+    /// progress of the dial is shown to `wanted_by`. The first waiter in the queue gets the connection.
     Dial { key: K::Key, partition: K::Partition, place: Place, dial_id: DialId, wanted_by: Option<K::Waiter> },
-    /// Close the connection, then call `buried`.
+    /// Close the connection, and call `buried` when it is closed.
     Bury { conn: K::Connection, place: Place, reason: DropReason },
-    /// Close the draining connection with this number, then call `release`, unless its drain has ended.
+    /// Close the draining connection with this number and call `release`, unless the drain has ended.
     Cut { id: u64 },
-    /// Drop the partition: nothing is left of it at the host.
+    /// Drop the partition, because the host's shelf for this partition is vacant.
     Forget { partition: K::Partition },
 }
 
 /// How long a connection may be kept.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Terms {
-    /// Time at which the connection was last used, or made. `None` is now.
+    /// Time at which the latest use ended or, before the first use, the connection was made. `None` means now.
     pub(crate) used: Option<Instant>,
-    /// Time for which the server keeps the connection idle, if the server said so.
+    /// Time for which the server keeps the connection idle, if the server announced one.
     pub(crate) stay: Option<Duration>,
     /// Time from which on the connection is too old to be used.
     pub(crate) until: Option<Instant>,

@@ -1,9 +1,9 @@
-//! Dials ahead: dials that no request waits for, begun for `warm` and `min_idle`; and the times at which a host that
-//! may not dial now is considered again.
+//! Dials ahead, which are begun for `warm` and `min_idle` before a request needs them. This file also has the times at
+//! which a host that may not dial now is considered again.
 //!
-//! Invariants: at most [`AHEAD`] such dials of a shelf are under way; they exceed no limit, and nothing is evicted
-//! for them; none begins while a request waits for the room, or right after a dial failed; and every host that has to
-//! dial later has a time in `wakes`.
+//! Invariants: at most [`AHEAD`] dials ahead of a shelf are under way. Dials ahead exceed no limit, and no connection is
+//! evicted for a dial ahead. No dial ahead begins while a request waits for the room, or right after a dial failed.
+//! Every host that has to dial later has a time in `wakes`.
 
 use std::time::{Duration, Instant};
 
@@ -14,8 +14,8 @@ use super::kinds::Kinds;
 use super::places::{HostId, Place};
 
 impl<K: Kinds> Policy<K> {
-    /// Starts up to `most` dials ahead, [`AHEAD`] at a time and within the limits, so that the shelf has `wanted`
-    /// connections idle or under way.
+    /// Starts up to `most` dials ahead, within the limits and at most [`AHEAD`] under way, so that the shelf has `wanted`
+    /// connections that are idle or being dialed ahead.
     pub(crate) fn warm(
         &mut self,
         place: Place,
@@ -43,7 +43,7 @@ impl<K: Kinds> Policy<K> {
 
     /// Sets how many connections the shelf keeps idle, and dials the missing ones.
     pub(crate) fn set_min_idle(&mut self, place: Place, wanted: usize, now: Instant, out: &mut Actions<K>) {
-        // A connection beyond these limits would be evicted at once, and dialed again.
+        // A connection beyond these limits would be evicted at once and dialed again.
         let most = self.limits.max_idle_per_host.min(self.idle_room);
         self.hosts.shelf_mut(place).min_idle = if self.keeps_idle { wanted.min(most) } else { 0 };
         self.dial_as_needed(place.host, now, out);
@@ -58,7 +58,7 @@ impl<K: Kinds> Policy<K> {
         }
     }
 
-    /// Starts the dials that are missing for a shelf to have its minimum of idle connections.
+    /// Starts the dials ahead that a shelf needs for its minimum of idle connections.
     pub(super) fn dial_ahead(&mut self, place: Place, now: Instant, out: &mut Actions<K>) {
         loop {
             let shelf = self.hosts.shelf(place);
@@ -67,8 +67,8 @@ impl<K: Kinds> Policy<K> {
             if self.shut || is_paused || ahead >= AHEAD || shelf.idle + ahead >= shelf.min_idle {
                 return;
             }
-            // All connections in use must find idle room when they come back. Otherwise the policy would close and
-            // dial connections again and again.
+            // When all connections in use come back, they must fit within the limits on idle connections. Otherwise the
+            // policy would close and dial connections again and again.
             let is_kept = self.hosts.host(place.host).counted < self.limits.max_idle_per_host
                 && self.counted < self.idle_room;
             let has_room = is_kept && self.room(place.host) > 0 && !self.is_room_wanted(place.host);
@@ -79,7 +79,7 @@ impl<K: Kinds> Policy<K> {
         }
     }
 
-    /// Pauses dials ahead to a host, because one has failed or was given up for a request.
+    /// Pauses dials ahead to a host, because a dial has failed or a dial ahead was given up for a request.
     pub(super) fn dial_ahead_later(&mut self, host_id: HostId, now: Instant) {
         if self.hosts.host(host_id).shelves().any(|shelf| shelf.min_idle > 0) {
             self.hosts.host_mut(host_id).is_ahead_paused = true;
@@ -87,8 +87,8 @@ impl<K: Kinds> Policy<K> {
         }
     }
 
-    /// Schedules the dials of a failing host for the end of its waiting period. Without a waiting period, nothing
-    /// is scheduled, because the end of its dial starts the next one.
+    /// Schedules the dials of a failing host for the end of its waiting period. Without a waiting period, no time is
+    /// scheduled, because the end of the host's dial starts the next dial.
     pub(super) fn wake_when_allowed(&mut self, host_id: HostId, now: Instant) {
         if let Some(failing) = &self.hosts.host(host_id).failing
             && failing.until > now
@@ -102,7 +102,7 @@ impl<K: Kinds> Policy<K> {
         self.wake_at(host_id, now + LATER);
     }
 
-    /// Schedules the dials of a host at a time, unless they are scheduled for an earlier time.
+    /// Schedules the dials of a host for the time `at`, unless they are scheduled for an earlier time.
     fn wake_at(&mut self, host_id: HostId, at: Instant) {
         let wake = &mut self.hosts.host_mut(host_id).wake;
         if wake.is_none_or(|known| at < known) {
@@ -113,12 +113,12 @@ impl<K: Kinds> Policy<K> {
         }
     }
 
-    /// Returns the next time at which the dials of a host are scheduled.
+    /// Returns the earliest time for which the dials of any host are scheduled.
     pub(crate) fn next_wake(&self) -> Option<Instant> {
         self.wakes.first().map(|(due, _)| *due)
     }
 
-    /// Starts the dials of the next host whose time has come. Returns false if there is none.
+    /// Starts the dials of the next host whose time has come. Returns false if no host's time has come.
     pub(super) fn wake_next(&mut self, now: Instant, out: &mut Actions<K>) -> bool {
         let Some(&(at, host_id)) = self.wakes.first().filter(|(at, _)| *at <= now) else { return false };
         self.wakes.remove(&(at, host_id));
@@ -130,10 +130,10 @@ impl<K: Kinds> Policy<K> {
     }
 }
 
-/// Largest number of dials ahead of one shelf that are under way together.
+/// Largest number of dials ahead of one shelf that are under way at once.
 pub(super) const AHEAD: usize = 8;
 
-/// Time after which a dial ahead that found no room, or was paused, is tried again.
+/// Time after which dials ahead that had no room or were paused are tried again.
 const LATER: Duration = Duration::from_secs(5);
 
 #[cfg(test)]

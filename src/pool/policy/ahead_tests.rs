@@ -1,4 +1,4 @@
-//! Dials ahead: connections that are made before any request needs them.
+//! Tests of dials ahead, which are begun before any request needs the connections.
 
 use super::super::play::{NOTHING, Play, S, config};
 use super::super::*;
@@ -30,13 +30,13 @@ fn rule_14_so_many_are_idle_always() {
     play.dialed(3);
     play.dialed(4);
     assert_eq!(play.want("a", 0, 3), ["reuse 4"], "the limit allows four connections");
-    // A connection that is closed is replaced too.
+    // A connection that is closed is replaced by a dial as well.
     assert_eq!(play.release(1), ["dial a/0"]);
     // A waiting request comes before the minimum of idle connections.
     play.want("a", 0, 4);
     assert_eq!(play.want("a", 0, 5), NOTHING);
     assert_eq!(play.dialed(5), ["grant 5 to 5"]);
-    // No more connections are dialed than are kept.
+    // Dials ahead do not exceed the limit on idle connections.
     let mut play = Play::new(Limits { max_idle_per_host: 3, max_idle: Some(2), ..config() });
     assert_eq!(play.min_idle("a", 0, 9), ["dial a/0", "dial a/0"]);
     let mut play = Play::new(Limits { idle_timeout: Some(Duration::ZERO), ..config() });
@@ -86,7 +86,7 @@ fn rule_14_nothing_is_dialed_ahead_while_a_request_waits_for_the_room() {
     assert_eq!(play.release(1), ["dial ccc/0"]);
 }
 
-/// A host that is down is not dialed again and again to keep connections idle.
+/// Dials ahead to a host that is down pause after each failure.
 #[test]
 fn rule_14_a_failed_dial_ahead_is_not_repeated_at_once() {
     let mut play = Play::new(config());
@@ -105,7 +105,7 @@ fn rule_14_a_failed_dial_ahead_is_not_repeated_at_once() {
     assert_eq!(play.dialed(1).len(), 2, "after a success, all missing dials begin");
 }
 
-/// A dial ahead that has no room or fails is tried again later, and nothing is evicted for it.
+/// A dial ahead that has no room or fails is tried again later, and no connection is evicted for a dial ahead.
 #[test]
 fn rule_14_a_dial_ahead_without_room_is_tried_later() {
     let mut play = Play::new(Limits { max_connections: 1, ..config() });
@@ -128,7 +128,7 @@ fn rule_14_a_dial_ahead_without_room_is_tried_later() {
     }
     play.dialed(2);
     assert_eq!(play.counts(), [1, 0, 0, 0]);
-    // No idle connection is wanted any more.
+    // The minimum of idle connections is zero from here on.
     play.min_idle("a", 0, 0);
     play.now += 60 * S;
     assert_eq!(play.reap(), ["bury 2 IdleTimeout"]);

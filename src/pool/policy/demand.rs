@@ -1,5 +1,5 @@
-//! Demand: which dials the waiters need, what has to make room for them, and the turns of the hosts that the total
-//! limit blocks.
+//! Demand: which dials the waiters need, which connections and dials make room for them, and the turns of the hosts that
+//! the total limit blocks.
 //!
 //! Invariant: a host whose waiters need a dial either dials, is at its own limit, waits for its turn among the
 //! blocked hosts, or has a time at which its dials are considered again.
@@ -14,7 +14,7 @@ use super::reasons::DropReason;
 use super::{BATCH, Policy};
 
 impl<K: Kinds> Policy<K> {
-    /// Starts the dials that a host's waiters need, and those that keep connections ready.
+    /// Starts the dials that a host's waiters need, and the dials ahead that its shelves need.
     pub(super) fn dial_as_needed(&mut self, host_id: HostId, now: Instant, out: &mut Actions<K>) {
         self.dial_for_waiters(host_id, now, out);
         for shelf in 0..self.hosts.host(host_id).shelves.len() {
@@ -25,10 +25,10 @@ impl<K: Kinds> Policy<K> {
         }
     }
 
-    /// Starts the dials that a host's waiters need, within the limits and at most [`BATCH`]; the end of each dial
-    /// starts more.
+    /// Starts the dials that a host's waiters need, within the limits and at most [`BATCH`] dials. The end of each dial
+    /// starts further dials.
     ///
-    /// Where a limit leaves no room, idle connections, drains and dials ahead give way.
+    /// If a limit leaves no room, idle connections, drains and dials ahead are closed or given up.
     pub(super) fn dial_for_waiters(&mut self, host_id: HostId, now: Instant, out: &mut Actions<K>) {
         if self.hosts.host(host_id).waiting == 0 {
             return;
@@ -61,7 +61,7 @@ impl<K: Kinds> Policy<K> {
             }
             let host = self.hosts.host(host_id);
             if host.counted >= self.limits.max_connections_per_host {
-                // Idle connections of other partitions cannot serve this waiter: they give way.
+                // Idle connections of other partitions cannot serve this waiter, so they are closed.
                 for _ in 0..demand.saturating_sub(host.evicting).min(BATCH) {
                     let others = self.hosts.host(host_id).shelves();
                     let oldest = others.filter_map(|s| s.bottom).min_by_key(|id| self.idle.since(*id));
@@ -84,7 +84,7 @@ impl<K: Kinds> Policy<K> {
         }
     }
 
-    /// Whether the host may have one more connection. Gives up a dial ahead if it takes the room.
+    /// Whether the host may have one more connection. Gives up a dial ahead if the limits leave no room otherwise.
     fn has_room(&mut self, host_id: HostId, now: Instant, out: &mut Actions<K>) -> bool {
         if self.hosts.host(host_id).counted >= self.limits.max_connections_per_host
             && !self.give_up_spare(Some(host_id), now, out)
@@ -94,7 +94,7 @@ impl<K: Kinds> Policy<K> {
         self.counted < self.limits.max_connections || self.give_up_spare(None, now, out)
     }
 
-    /// Starts dials for the hosts that the total limit blocked, in turn.
+    /// Starts dials for the hosts that the total limit blocks, in the order of their turns.
     pub(super) fn dial_for_blocked(&mut self, now: Instant, out: &mut Actions<K>) {
         for _ in 0..BATCH {
             if self.blocked.is_empty() {
@@ -113,8 +113,8 @@ impl<K: Kinds> Policy<K> {
             }
             self.block_if_wanting(host_id, now);
         }
-        // Another host may have taken the room of a connection that was evicted for a blocked host. In that case
-        // the next idle connection is evicted too.
+        // Another host may have taken the room of a connection that was evicted for a blocked host, so the next idle
+        // connection is evicted.
         if self.evicting == 0 && self.counted >= self.limits.max_connections && !self.blocked.is_empty() {
             match self.idle.oldest() {
                 Some(id) => self.bury_idle(id, DropReason::Evicted, out),
@@ -123,8 +123,8 @@ impl<K: Kinds> Policy<K> {
         }
     }
 
-    /// Whether another host has been blocked for longer than [`TURN`]. If so, this host, if it is blocked, is queued
-    /// after it.
+    /// Whether another host has been blocked for longer than [`TURN`]. If true and this host is blocked, moves this
+    /// host behind the other blocked hosts.
     pub(super) fn yields_turn(&mut self, host_id: HostId, now: Instant) -> bool {
         // The connections that are being closed already make room for the blocked hosts.
         if self.blocked.len() <= self.evicting {
@@ -143,8 +143,8 @@ impl<K: Kinds> Policy<K> {
     }
 
     /// Whether a connection of this place is closed in favour of another partition of the host: a limit leaves no
-    /// room, and a waiter of that partition has waited for longer than [`TURN`] and longer than every waiter of this
-    /// place.
+    /// room, and a waiter of the other partition has waited for longer than [`TURN`] and longer than every waiter of
+    /// this place.
     pub(super) fn yields_to_runtime(&self, place: Place, now: Instant) -> bool {
         let host = self.hosts.host(place.host);
         let is_full = host.counted >= self.limits.max_connections_per_host
@@ -164,12 +164,12 @@ impl<K: Kinds> Policy<K> {
         })
     }
 
-    /// Queues a host among the blocked ones if its waiters need a dial and only the total limit is in the way.
+    /// Adds a host to the blocked hosts if its waiters need a dial and only the total limit forbids the dial.
     pub(super) fn block_if_wanting(&mut self, host_id: HostId, now: Instant) {
         let seq = self.next_seq();
         let may_dial = self.dials_allowed(host_id, now) > 0;
         let host = self.hosts.host_mut(host_id);
-        // At its own limit, the host waits for one of its own connections.
+        // A host at its own limit is not blocked, because it waits for one of its own connections.
         let may_grow = may_dial && host.counted < self.limits.max_connections_per_host;
         if host.blocked.is_none() && may_grow && host.is_wanting() {
             (host.blocked, host.blocked_since) = (Some(seq), Some(now));
@@ -177,7 +177,7 @@ impl<K: Kinds> Policy<K> {
         }
     }
 
-    /// Removes a host from the blocked ones if its waiters need no dial any more.
+    /// Removes a host from the blocked hosts if its waiters need no dial any more.
     pub(super) fn unblock_if_served(&mut self, host_id: HostId) {
         let host = self.hosts.host_mut(host_id);
         if !host.is_wanting()
@@ -195,6 +195,6 @@ impl<K: Kinds> Policy<K> {
     }
 }
 
-/// Time for which a blocked host, or a partition that the host's limit blocks, waits for others whose requests never
-/// cease.
+/// Time for which a blocked host waits for other hosts, or a partition for other partitions of its host, whose
+/// connections never become idle.
 const TURN: Duration = Duration::from_secs(1);

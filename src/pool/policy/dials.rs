@@ -1,8 +1,8 @@
 //! Dials: how they begin and end, and when the pool gives one up. A dial is given up when it is overdue because its
 //! runtime does not run, or when it was begun ahead and a request needs its room.
 //!
-//! Invariants: every dial in the list counts as dialing; and a dial that was given up takes no room, so that nothing
-//! depends on when its runtime runs again.
+//! Invariants: every dial in the list counts as dialing. A dial that was given up does not count under the limits, so
+//! that the pool does not depend on the dial's runtime.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -21,24 +21,25 @@ pub(crate) type DialId = u64;
 #[derive(Debug, Default)]
 pub(super) struct Dials {
     all: BTreeMap<DialId, Dial>,
-    /// Dials that were begun for `warm` or `min_idle`, not for a request.
+    /// Dials that were begun for `warm` or `min_idle` instead of for a request.
     ahead: BTreeSet<DialId>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Dial {
     place: Place,
-    /// Time at which the dial is overdue. All dials have the same time limit, so earlier dials are due earlier.
+    /// Time at which the dial is overdue. All dials have the same time limit, so earlier dials are overdue earlier.
     due: Option<Instant>,
 }
 
 /// Purpose of a dial.
 pub(super) enum Purpose<W> {
-    /// A waiter that has no dial under way.
+    /// The dial is for a waiter that has no dial under way.
     Waiter,
-    /// This waiter, whose connection died: the dial takes the room of the dead connection, which is counted already.
+    /// The dial is for this waiter, whose connection died. The dial takes the room of the dead connection, which is
+    /// still counted.
     Replacement(W),
-    /// No request.
+    /// The dial is for no request.
     Ahead,
 }
 
@@ -87,7 +88,7 @@ impl<K: Kinds> Policy<K> {
         let shelf = self.hosts.shelf_mut(place);
         shelf.dialing += 1;
         // The dial is for the first waiter without a dial. That waiter is sought from the nearer end of the
-        // queues. If both ends are far, the dial is for no particular waiter.
+        // queues. If the waiter is far from either end, the dial is for no particular waiter.
         let before = shelf.dialing - 1;
         let wanting = || {
             let mut queue = shelf.resending.iter().chain(shelf.waiting.iter()).inspect(|_| touch());
@@ -109,10 +110,10 @@ impl<K: Kinds> Policy<K> {
         out.push(Action::Dial { key, partition, place, dial_id, wanted_by });
     }
 
-    /// Takes in the connection of a dial that succeeded. It goes to a request that is sent again, to the oldest
+    /// Adds the connection of a dial that succeeded. The connection goes to a request that is sent again, to the oldest
     /// waiter, or to the shelf.
     ///
-    /// Returns the time at which a reaper has to look if the connection was kept.
+    /// If the connection was kept, returns the time at which a reaper has to look.
     pub(crate) fn dialed(
         &mut self,
         place: Place,
@@ -139,22 +140,22 @@ impl<K: Kinds> Policy<K> {
         };
         let host = self.hosts.host(place.host);
         if host.is_wanting() || host.shelves[place.shelf as usize].min_idle > 0 {
-            // The host may have been failing until now, and may need more dials than were allowed.
+            // The host may have been failing until now, so its waiters may need more dials than were allowed.
             self.dial_as_needed(place.host, now, out);
         }
         due
     }
 
-    /// Notes how long a dial's handshake took. The shell calls it before [`dialed`](Self::dialed).
+    /// Notes how long a dial's handshake took. The shell calls this method before [`dialed`](Self::dialed).
     pub(crate) fn note_handshake(&mut self, place: Place, took: Duration) {
         self.hosts.host_mut(place.host).counters.note_handshake(took);
     }
 
-    /// Fails the waiters that a failed dial concerns, and returns true if more of them are left. After that,
-    /// [`dial_failed`](Self::dial_failed) frees the room.
+    /// Fails the waiters that a failed dial concerns, and returns true if more of these waiters are left. When no such
+    /// waiter is left, the shell calls [`dial_failed`](Self::dial_failed), which frees the room of the dial.
     ///
     /// A failure that concerns the host fails every waiter that queued before the dial began, [`BATCH`] in a call.
-    /// Any other failure fails one of them. As many waiters as other dials are under way keep waiting.
+    /// Any other failure fails one waiter. For each other dial under way, one waiter keeps waiting.
     pub(crate) fn fail_waiters(
         &mut self,
         place: Place,
@@ -166,7 +167,7 @@ impl<K: Kinds> Policy<K> {
         let shelf = self.hosts.shelf_mut(place);
         let unserved = shelf.waiters().saturating_sub(others);
         let most = unserved.min(if concerns_host { BATCH } else { 1 });
-        // The waiters in front get the connections that are still being made.
+        // The first waiters in the queue get the connections of the dials that are still under way.
         let end = if others == 0 { End::First } else { End::Last };
         let mut failed = 0;
         for queue in [&mut shelf.resending, &mut shelf.waiting] {
@@ -182,14 +183,14 @@ impl<K: Kinds> Policy<K> {
     }
 
     /// Frees the room of a failed dial. `is_shared` says that the failure concerns the host, so that the waiters of a
-    /// failing host share it.
+    /// failing host share the failure.
     pub(crate) fn dial_failed(&mut self, place: Place, is_shared: bool, now: Instant, out: &mut Actions<K>) {
         self.hosts.shelf_mut(place).dialing -= 1;
         self.dialing -= 1;
         self.counters(place.host, |c| c.failed_dials += 1);
         self.uncount(place.host);
         if is_shared {
-            // If several dials end together, each may have spared a waiter because of the other dials.
+            // If several dials end together, each dial may have spared a waiter because of the other dials.
             self.fail_unserved(place, false, out);
         }
         // No dial ahead begins right after a failure, because it would fail again and again.
@@ -198,8 +199,8 @@ impl<K: Kinds> Policy<K> {
         self.dial_for_waiters(place.host, now, out);
         self.note_replacement(place.host, &out[noted..]);
         self.vacate(place, out);
-        // Last use of this host: from here on it may be forgotten, because each host that is listed as empty can
-        // push out the oldest listed host.
+        // The host must not be used after this call: each host that is listed as empty can push out the oldest listed
+        // host, so this host may be forgotten.
         self.hosts.list_if_empty(place.host);
         self.dial_for_blocked(now, out);
     }
@@ -215,7 +216,7 @@ impl<K: Kinds> Policy<K> {
         self.dials.all.contains_key(&dial_id)
     }
 
-    /// Returns the time at which the next dial is overdue, if any request waits that could use its room.
+    /// Returns the time at which the next dial is overdue, if a request waits that could use the room of the dial.
     pub(crate) fn next_overdue(&self) -> Option<Instant> {
         if self.waiting > 0 { self.dials.due() } else { None }
     }
@@ -227,15 +228,15 @@ impl<K: Kinds> Policy<K> {
 
     /// Returns the first overdue dial, and the partition that does not run it.
     ///
-    /// The shell then fails the requests that wait there by [`refuse_waiters`](Self::refuse_waiters), because no dial
-    /// there can serve them, and gives the dial up by [`reclaim`](Self::reclaim).
+    /// No dial in that partition can serve its requests. The shell fails the partition's requests by
+    /// [`refuse_waiters`](Self::refuse_waiters), and gives the dial up by [`reclaim`](Self::reclaim).
     pub(crate) fn overdue(&self, now: Instant) -> Option<(DialId, K::Partition)> {
         let (&dial_id, &Dial { place, due, .. }) = self.dials.all.first_key_value()?;
         let partition = self.hosts.shelf(place).partition.clone()?;
         (due? <= now).then_some((dial_id, partition))
     }
 
-    /// Gives an overdue dial up, and starts other dials in its room.
+    /// Gives an overdue dial up, and starts other dials in the room of that dial.
     pub(crate) fn reclaim(&mut self, dial_id: DialId, now: Instant, out: &mut Actions<K>) {
         let Some(place) = self.dials.place(dial_id) else { return };
         self.counters(place.host, |c| c.failed_dials += 1);
@@ -258,8 +259,8 @@ impl<K: Kinds> Policy<K> {
         true
     }
 
-    /// Gives up a dial ahead that no request waits for, because a request needs its room. If `host` is given, the
-    /// dial is one to that host. Returns false if there is no such dial.
+    /// Gives up a dial ahead that no request waits for, because a request needs the room of a dial. If `host` is given,
+    /// only dials to that host are considered. Returns false if no dial can be given up.
     pub(super) fn give_up_spare(&mut self, host: Option<u32>, now: Instant, out: &mut Actions<K>) -> bool {
         let is_spare = |(_, dial): &(DialId, Dial)| {
             touch();
@@ -290,11 +291,11 @@ impl<K: Kinds> Policy<K> {
     }
 }
 
-/// How far the queues are searched for the waiter that a dial is for. The answer matters only for what a request that
-/// gives up reports.
+/// Largest distance from an end of the queues at which the waiter of a dial is sought. A dial without a particular
+/// waiter serves requests equally well: only the error of a request that gives up says less about the dial.
 const FAR: usize = BATCH / 2;
 
-/// Time after the connect timeout at which a dial is overdue. A runtime that runs has ended the dial by then.
+/// Time after the connect timeout at which a dial is overdue. A runtime that runs ends its dials earlier.
 const OVERDUE_GRACE: Duration = Duration::from_millis(250);
 
 #[cfg(test)]

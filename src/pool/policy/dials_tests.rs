@@ -1,4 +1,4 @@
-//! Dials that are given up: overdue dials, and dials ahead whose room a request needs.
+//! Tests of dials that are given up: overdue dials, and dials ahead whose room a request needs.
 
 use super::super::play::{NOTHING, Play, S, config};
 use super::super::*;
@@ -92,8 +92,8 @@ fn a_shutdown_gives_every_dial_up() {
     assert_eq!((play.say(out).len(), play.counts()), (3, [0; 4]));
 }
 
-/// Each host for which requests of a parked runtime wait would otherwise get a dial of its own there, one after the
-/// other.
+/// Requests for several hosts wait on a parked runtime. The hosts must not get dials there one after another, because
+/// the parked runtime runs none of these dials.
 #[test]
 fn an_overdue_dial_fails_all_requests_of_its_runtime() {
     let mut play = limited(9, 1);

@@ -1,7 +1,7 @@
-//! Drains: connections that read the remainder of an abandoned response, in order to be kept.
+//! Drains: connections that read the remainder of an abandoned response, so that they can be reused.
 //!
-//! Invariants: no drain begins while a request waits for the room; and where a limit is reached, a request takes the
-//! room of a draining connection.
+//! Invariants: no drain begins while a request waits for the room of the connection. If a limit is reached, a draining
+//! connection is closed for a request that waits.
 
 use std::time::Instant;
 
@@ -11,7 +11,7 @@ use super::kinds::Kinds;
 use super::places::Place;
 
 impl<K: Kinds> Policy<K> {
-    /// Whether an active connection may read the remainder of an abandoned response. If so, the connection counts
+    /// Whether an active connection may read the remainder of an abandoned response. If true, the connection counts
     /// as draining, and the end of its lease has to report its number in
     /// [`Served::drained`](super::actions::Served::drained).
     pub(crate) fn begin_drain(&mut self, place: Place, id: u64, terms: Terms, now: Instant) -> bool {
@@ -25,16 +25,16 @@ impl<K: Kinds> Policy<K> {
         may_drain
     }
 
-    /// Notes that a drain has ended, by its success or by the closing of the connection.
+    /// Notes that a drain has ended, because the response was read or the connection was closed.
     pub(super) fn end_drain(&mut self, place: Place, id: u64) {
         if self.draining.remove(&id).is_none() {
-            // A request took the room of the connection, which is free from now on.
+            // The policy decided to close this connection for a request, and its lease has ended now.
             self.no_longer_evicting(place);
         }
     }
 
-    /// Tells the shell to close a draining connection, because a request needs its room. If `host` is given, the
-    /// connection is one of that host. Returns false if none drains.
+    /// Tells the shell to close a draining connection, because a request needs the room of a connection. If `host` is
+    /// given, only connections of that host are considered. Returns false if no connection drains.
     pub(super) fn cut_draining(&mut self, host: Option<u32>, out: &mut Actions<K>) -> bool {
         let mut draining = self.draining.iter();
         let found = draining.find(|(_, place)| host.is_none_or(|host| place.host == host));

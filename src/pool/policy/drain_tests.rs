@@ -1,4 +1,4 @@
-//! Drains of abandoned responses, and requests that need the room of a draining connection.
+//! Tests of drains of abandoned responses, and of requests that need the room of a draining connection.
 
 use super::super::play::{NOTHING, Play, S, config};
 use super::super::*;
@@ -13,7 +13,7 @@ fn rule_30_a_request_gets_the_room_of_a_draining_connection() {
     assert_eq!(play.want("a", 1, 3), NOTHING);
     assert_eq!(play.counts(), [0, 1, 0, 2]);
     assert_eq!(play.drained(1, false), ["dial a/1"]);
-    // The drain ended before the connection could be cut. Its room is still needed.
+    // The drain ended before the connection could be cut. A request still needs the room of the connection.
     play.dialed(2);
     play.checkin(2);
     assert!(play.drain(2, Terms::default()));

@@ -1,9 +1,10 @@
-//! Failing hosts: how many dials are made to a host after dials to it failed, and which requests share a failure.
+//! Failing hosts: how many dials to a host may begin after earlier dials to that host failed, and which requests share
+//! a failure.
 //!
-//! Invariants: while a host is failing, waiting requests begin one dial at a time, and every request that waits
-//! for the host shares its outcome; a dial that succeeds forgives every failure before it; and where a waiting
-//! period is set, no such dial begins before the period is over. One request is an exception: a request whose
-//! reused connection died has the room of that connection, and dials at once.
+//! Invariants: while a host is failing, waiting requests begin one dial at a time, and every request that waits for the
+//! host shares the outcome of that dial. A dial that succeeds clears every earlier failure of the host. If a waiting
+//! period is set, no dial begins before the period is over, with one exception: a request whose reused connection died
+//! has the room of that connection, and dials at once.
 
 use std::time::{Duration, Instant};
 
@@ -16,21 +17,21 @@ use super::{BATCH, Policy};
 /// Record of the dials to a host that failed since the last dial that succeeded.
 #[derive(Clone, Debug)]
 pub(crate) struct Failing<F> {
-    /// Number of failed dials in a row. Dials that were under way together count as two at the most.
+    /// Number of failed dials in a row. Dials that were under way together count as at most two.
     pub(crate) dials: u32,
-    /// The latest failure. The error holds no value of the caller's, because it is dropped under the lock.
+    /// The latest failure. The error is dropped under the lock, so it holds no value of the caller's.
     pub(crate) error: F,
-    /// End of the waiting period: no request begins a dial before.
+    /// End of the waiting period, before which no request begins a dial.
     pub(crate) until: Instant,
     /// Number of the event by which the latest failure became known. Dials with smaller numbers were under way
-    /// together with the failed one.
+    /// together with the failed dial.
     seen: u64,
     /// Number of the dial that began when the first failed dial freed its room.
     replacement: Option<u64>,
 }
 
 impl<F> Failing<F> {
-    /// Whether requests share one dial instead of having one each.
+    /// Whether requests share one dial instead of beginning a dial for each request.
     pub(crate) fn is_failing(&self) -> bool {
         self.dials >= FAILURES
     }
@@ -40,9 +41,9 @@ impl<K: Kinds> Policy<K> {
     /// Notes that a dial failed. `failure` is `None` if the failure says nothing about the host as it is now: a
     /// shortage of this process, or a network that is gone.
     ///
-    /// The dial takes room until [`dial_failed`](Self::dial_failed). Before that, its waiters fail by
-    /// [`fail_waiters`](Self::fail_waiters), then by [`fail_unserved`](Self::fail_unserved). Returns true if all
-    /// requests that wait for a failing host have waited for this dial.
+    /// The dial counts under the limits until the shell calls [`dial_failed`](Self::dial_failed). Before that call, the
+    /// shell fails the dial's waiters by [`fail_waiters`](Self::fail_waiters) and [`fail_unserved`](Self::fail_unserved).
+    /// Returns true if all requests that wait for a failing host have waited for this dial.
     pub(crate) fn note_failure(
         &mut self,
         place: Place,
@@ -67,7 +68,7 @@ impl<K: Kinds> Policy<K> {
             let Some(longest) = self.limits.failing_host_backoff.filter(|_| dials >= FAILURES) else {
                 return now;
             };
-            // Full jitter, because clients that fail together must not come back together.
+            // The jitter covers the whole period, because clients that fail together must not dial again together.
             let most = BACKOFF.saturating_mul(1 << dials.saturating_sub(FAILURES).min(16)).min(longest);
             now + most.mul_f64(self.random())
         });
@@ -83,10 +84,10 @@ impl<K: Kinds> Policy<K> {
         failing.is_failing().then(|| failing.error.clone())
     }
 
-    /// Fails up to [`BATCH`] waiters of a failing host for whom no dial is under way, because they share the failure.
+    /// Fails up to [`BATCH`] waiters of a failing host for which no dial is under way, because they share the failure.
     /// Returns true if more may remain.
     ///
-    /// `ended` says that one of the shelf's dials is over, although it still takes room.
+    /// `ended` says that one of the shelf's dials is over, although that dial still counts under the limits.
     pub(crate) fn fail_unserved(&mut self, place: Place, ended: bool, out: &mut Actions<K>) -> bool {
         let host = self.hosts.host(place.host);
         if self.limits.wait_for_failing || !host.failing.as_ref().is_some_and(|failing| failing.is_failing())
@@ -99,7 +100,7 @@ impl<K: Kinds> Policy<K> {
             let under_way = self.dials_awaited(at, ended && at == place);
             let shelf = self.hosts.shelf_mut(at);
             while failed < BATCH && shelf.waiters() > under_way {
-                // The last waiters fail, because those in front get the connections that are still being made.
+                // The last waiters fail, because the first waiters get the connections of the dials that are under way.
                 let last = shelf.waiting.pop_last().or_else(|| shelf.resending.pop_last());
                 let Some(waiter) = last else { break };
                 out.push(Action::Fail { waiter });
@@ -115,8 +116,9 @@ impl<K: Kinds> Policy<K> {
 
     /// Returns the number of dials under way that the waiters of a shelf wait for.
     ///
-    /// Once a host is failing, the dial that replaced the first failed one is not counted, because its waiter would
-    /// wait for a second round. `ended` says that one of the dials is over, although it still takes room.
+    /// Once a host is failing, the dial that replaced the first failed dial is not counted, because its waiter would
+    /// wait for another failure. `ended` says that one of the dials is over, although that dial still counts under the
+    /// limits.
     pub(super) fn dials_awaited(&self, place: Place, ended: bool) -> usize {
         let host = self.hosts.host(place.host);
         let failing = host.failing.as_ref().filter(|failing| failing.is_failing());
@@ -125,7 +127,7 @@ impl<K: Kinds> Policy<K> {
         host.shelves[place.shelf as usize].dialing.saturating_sub(not_awaited)
     }
 
-    /// Notes which dial took the room of the first failed one.
+    /// Notes which dial took the room of the first failed dial.
     pub(super) fn note_replacement(&mut self, host_id: HostId, begun: &[Action<K>]) {
         let Some(failing) = &mut self.hosts.host_mut(host_id).failing else { return };
         let dial = begun.iter().find_map(|action| match action {
@@ -135,7 +137,7 @@ impl<K: Kinds> Policy<K> {
         failing.replacement = failing.replacement.or(dial);
     }
 
-    /// Forgets the failures of a host. Returns whether there were any.
+    /// Forgets the failures of a host. Returns whether the host had failures.
     pub(super) fn clear_failure(&mut self, host_id: HostId) -> bool {
         let host = self.hosts.host_mut(host_id);
         host.is_ahead_paused = false;
@@ -143,7 +145,7 @@ impl<K: Kinds> Policy<K> {
     }
 
     /// Forgets the failures of up to [`BATCH`] hosts, from slot `from` on, and dials for their waiters. Returns the
-    /// slot to go on from.
+    /// slot for the next call, or `None` at the end.
     pub(crate) fn forgive(&mut self, from: usize, now: Instant, out: &mut Actions<K>) -> Option<usize> {
         let end = (from + BATCH).min(self.hosts.slots());
         for host_id in from..end {
@@ -154,7 +156,8 @@ impl<K: Kinds> Policy<K> {
         (end < self.hosts.slots()).then_some(end)
     }
 
-    /// Returns how many dials the host's failures allow it to begin. The limits on connections apply in addition.
+    /// Returns the number of dials that may begin to the host in view of its failures. The limits on connections apply in
+    /// addition.
     pub(super) fn dials_allowed(&self, host_id: HostId, now: Instant) -> usize {
         let host = self.hosts.host(host_id);
         match &host.failing {
@@ -163,8 +166,8 @@ impl<K: Kinds> Policy<K> {
         }
     }
 
-    /// Returns the failure that a request is told of instead of waiting: the waiting period is not over, and no dial
-    /// is under way that the request could share.
+    /// Returns the failure that a request gets instead of waiting, if the waiting period is not over and no dial is
+    /// under way that the request could share.
     pub(super) fn refusal(&self, host_id: HostId, now: Instant) -> Option<Failing<K::Failure>> {
         let host = self.hosts.host(host_id);
         let failing = host.failing.as_deref()?;
@@ -177,7 +180,7 @@ impl<K: Kinds> Policy<K> {
 
     /// Returns a number from 0 to 1.
     fn random(&mut self) -> f64 {
-        // xorshift64*, started by the seed that the shell gave.
+        // The generator is xorshift64*, and the shell gave its first seed.
         self.seed ^= self.seed >> 12;
         self.seed ^= self.seed << 25;
         self.seed ^= self.seed >> 27;
@@ -188,7 +191,7 @@ impl<K: Kinds> Policy<K> {
 /// Number of failed dials in a row after which requests share one dial.
 const FAILURES: u32 = 2;
 
-/// Longest first waiting period. It doubles with each further failure.
+/// Upper bound of the first waiting period. The bound doubles with each further failure.
 const BACKOFF: Duration = Duration::from_millis(250);
 
 #[cfg(test)]

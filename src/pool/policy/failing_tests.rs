@@ -1,4 +1,4 @@
-//! Dials that fail, and hosts that keep failing.
+//! Tests of dials that fail, and of hosts that keep failing.
 
 use super::super::play::{FAILED, NOTHING, Play, S, config};
 use super::super::*;
@@ -10,14 +10,14 @@ fn a_dial_that_concerns_the_host_fails_every_earlier_request() {
     assert_eq!(play.want("a", 0, 2), ["dial a/0"]);
     assert_eq!(play.want("a", 0, 3), NOTHING);
     assert_eq!(play.want("a", 1, 4), NOTHING, "another runtime's dials are another matter");
-    // The first dial began before 2 and 3 queued. Its room goes to a dial for them.
+    // The first dial began before requests 2 and 3 queued. The room of this dial goes to a dial for those requests.
     assert_eq!(play.fails(true), ["fail 1", "dial a/0"]);
     assert_eq!(play.want("a", 0, 5), NOTHING);
     play.forgive("a");
-    // The second dial began before 3 queued.
+    // The second dial began before request 3 queued.
     assert_eq!(play.fails(true), ["fail 2", "dial a/0"]);
     play.forgive("a");
-    // The third dial began after 3 queued and before 5 did.
+    // The third dial began after request 3 queued and before request 5 queued.
     assert_eq!(play.fails(true), ["fail 3", "dial a/1"]);
     assert_eq!(play.counts(), [0, 0, 2, 2]);
 }
@@ -32,7 +32,8 @@ fn a_dial_that_concerns_nobody_else_fails_exactly_one() {
     play.forgive("a");
     assert_eq!(play.fails(false), ["fail 2", "dial a/0"]);
     assert_eq!(play.dialed(1), ["grant 1 to 3"]);
-    // No request that queued before the dial began is left, so it fails none. A later request gets a dial of its own.
+    // No request that queued before the dial began is left, so the failed dial fails no request. A later request gets
+    // its own dial.
     assert_eq!(play.release(1), NOTHING);
     assert_eq!(play.want("a", 0, 4), ["dial a/0"]);
     assert!(play.cancel(4));
@@ -97,8 +98,8 @@ fn rule_13_a_failing_host_has_one_shared_dial_at_a_time() {
     assert_eq!(play.want("a", 0, 45), ["dial a/0"]);
 }
 
-/// A name has several addresses, and one of them refuses. Dials to the other addresses do not fail for that
-/// reason.
+/// A name has several addresses, and one address refuses. Dials to the other addresses do not fail because of the
+/// address that refuses.
 #[test]
 fn a_refused_dial_fails_nobody_whose_own_dial_is_under_way() {
     for concerns_host in [false, true] {
@@ -157,7 +158,8 @@ fn rule_13_with_a_waiting_period_requests_fail_until_it_is_over() {
     assert_eq!(play.want("a", 0, 10), ["dial a/0"], "the success clears all failures");
 }
 
-/// However the steps of several dials that fail together are mixed, no request is left waiting without a dial.
+/// The steps of several dials that fail together are mixed in different orders. In every order, no request is left
+/// waiting without a dial.
 #[test]
 fn rule_13_dials_that_fail_together_leave_nobody_behind() {
     for (limit, waiters, resending) in [(2, 5, false), (3, 3, false), (4, 100, false), (2, 2, true)] {
@@ -192,7 +194,7 @@ fn rule_13_dials_that_fail_together_leave_nobody_behind() {
     }
 }
 
-/// A shelf that is left empty keeps no runtime.
+/// A shelf that becomes empty releases its runtime.
 #[test]
 fn rule_13_a_failing_host_keeps_nothing_of_other_runtimes() {
     let mut play = Play::new(Limits { max_connections_per_host: 1, ..config() });

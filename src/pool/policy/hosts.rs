@@ -1,8 +1,8 @@
-//! The table of hosts: found by hash, and forgotten when nothing is left of them.
+//! The table of hosts. A host is found by hash, and may be forgotten when it has no connection and no waiter.
 //!
-//! Knows nothing of limits or of when to dial. Invariants: a host stays while anything of it is counted or queued, so
-//! that a [`Place`] is followed without a lookup; and of the hosts with nothing left, a bounded number is kept for
-//! their ledgers.
+//! The table knows nothing of limits or of when to dial. Invariants: a host stays while any of its connections is
+//! counted or any of its requests waits, so that a [`Place`] is followed without a lookup. A bounded number of hosts
+//! without connections and waiters is kept for their ledgers.
 
 use std::collections::VecDeque;
 use std::ops::{Index, IndexMut};
@@ -22,11 +22,11 @@ use super::touched::touch;
 /// All hosts.
 #[derive(Debug)]
 pub(super) struct Hosts<K: Kinds> {
-    /// Half of the hash and the number of each host. The half keeps the table small, and no host is visited whose
-    /// half differs.
+    /// Half of the hash and the number of each host. Half a hash keeps the table small, and a lookup visits only hosts
+    /// whose half is equal.
     index: HashTable<(u32, u32)>,
     slots: Slots<Host<K>>,
-    /// Hosts with nothing counted, oldest first. A bounded number is kept for their ledgers.
+    /// Hosts without connections and waiters, in the order in which they became empty. Their number is bounded.
     empties: VecDeque<u32>,
 }
 
@@ -62,13 +62,13 @@ pub(super) struct Host<K: Kinds> {
     pub(super) hash: u32,
     /// Number of idle, active and dialing connections, on all shelves.
     pub(super) counted: usize,
-    /// Number of connections of this host that are being closed by the policy's own decision and still take room.
+    /// Number of connections of this host that the policy has decided to close and whose closing is not reported yet.
     pub(super) evicting: usize,
     /// Turn of the host among those that the total limit blocks.
     pub(super) blocked: Option<u64>,
     /// Time since which the total limit blocks the host.
     pub(super) blocked_since: Option<Instant>,
-    /// Whether dials ahead wait for `wake`, because one has failed or was given up.
+    /// Whether dials ahead wait for `wake`, because a dial has failed or a dial ahead was given up.
     pub(super) is_ahead_paused: bool,
     /// Time at which the dials of the host are considered again.
     pub(super) wake: Option<Instant>,
@@ -76,7 +76,7 @@ pub(super) struct Host<K: Kinds> {
     pub(super) failing: Option<Box<Failing<K::Failure>>>,
 }
 
-/// The shelves of a host. The first lies in the host's own entry, because most hosts have no other.
+/// The shelves of a host. The first shelf is part of the host's own entry, because most hosts have only one shelf.
 #[derive(Debug)]
 #[repr(C)]
 pub(super) struct Shelves<K: Kinds> {
@@ -145,7 +145,8 @@ pub(super) struct Shelf<K: Kinds> {
     pub(super) idle: usize,
     /// Requests that any connection serves, oldest first.
     pub(super) waiting: Queue<K::Waiter>,
-    /// Requests whose reused connection died. They are served before the others, and only by new connections.
+    /// Requests whose reused connection died. These requests are served before those in `waiting`, and only by new
+    /// connections.
     pub(super) resending: Queue<K::Waiter>,
     pub(super) dialing: usize,
     /// Number of idle connections that are being looked at.
@@ -177,7 +178,7 @@ impl<K: Kinds> Host<K> {
         self.shelves.iter().inspect(|_| touch())
     }
 
-    /// Whether anything of the host is counted, queued or to be dialed.
+    /// Whether the host has a connection, a dial, a waiter, a time for its next dials, or a minimum of idle connections.
     pub(super) fn is_in_use(&self) -> bool {
         let is_wanted = || self.wake.is_some() || self.shelves.iter().any(|shelf| shelf.min_idle > 0);
         self.counted > 0 || self.waiting > 0 || is_wanted()
@@ -215,7 +216,7 @@ impl<K: Kinds> Shelf<K> {
         }
     }
 
-    /// Whether nothing is counted, queued or to be kept idle.
+    /// Whether the shelf has no connection, no dial, no waiter and no minimum of idle connections.
     pub(super) fn is_vacant(&self) -> bool {
         self.active + self.dialing + self.idle + self.min_idle == 0
             && self.waiting.is_empty()
@@ -248,7 +249,7 @@ impl<K: Kinds> Hosts<K> {
         Self { index: HashTable::new(), slots: Slots::new(), empties: VecDeque::new() }
     }
 
-    /// Returns the place of a host in a partition. Adds the host and the shelf if they are not there.
+    /// Returns the place of a host in a partition. Adds the host and the shelf if they are missing.
     pub(super) fn place(
         &mut self,
         hash: u64,
@@ -307,7 +308,8 @@ impl<K: Kinds> Hosts<K> {
         Place { host: host_id, shelf: shelf as u32 }
     }
 
-    /// Returns the partition of a shelf on which nothing is left, so that the caller drops it without the lock.
+    /// Takes the partition out of a shelf if the shelf is vacant. Returns the partition, so that the caller drops it
+    /// without the lock.
     pub(super) fn vacate(&mut self, place: Place) -> Option<K::Partition> {
         let shelf = self.shelf_mut(place);
         if shelf.is_vacant() { shelf.partition.take() } else { None }
@@ -340,16 +342,16 @@ impl<K: Kinds> Hosts<K> {
         self.slots.get_mut(host_id)
     }
 
-    /// Lists a host of which nothing is left, and forgets the oldest listed hosts beyond the bound, so that a
-    /// crawler's pool does not grow.
+    /// Lists a host that is not in use. Forgets the oldest listed hosts beyond the bound, so that the pool of a crawler
+    /// does not grow.
     pub(super) fn list_if_empty(&mut self, host_id: HostId) {
         let host = self.host_mut(host_id);
         if host.is_in_use() || std::mem::replace(&mut host.is_listed_empty, true) {
             return;
         }
         self.empties.push_back(host_id);
-        // Each entry of the list is visited once, because a host that was used after it was listed gets a new
-        // entry when it is empty again.
+        // Each entry of the list is visited once. A host that is used after it was listed gets a new entry when it is
+        // empty again.
         while self.empties.len() > MAX_EMPTIES {
             let Some(oldest) = self.empties.pop_front() else { return };
             touch();

@@ -1,11 +1,11 @@
-//! Idle connections: each in the stack of its shelf, in the order of age over all hosts, and findable by deadline.
+//! Idle connections, linked by shelf and by age over all hosts, and findable by deadline.
 //!
-//! The lists are linked by index, so that taking the newest of a shelf, the oldest of all, or any one in the middle
-//! costs the same however many there are. Knows nothing of limits.
+//! The lists are linked by index, so that the cost of removing a connection does not depend on the number of idle
+//! connections. The lists know nothing of limits.
 //!
-//! Invariants: an entry is in exactly one list of ages. One list has the entries that stay for the pool's own
-//! timeout, whose order of age is also their order of deadlines. The other has those that stay for less, which are
-//! also in the set of deadlines. An entry whose connection is being looked at keeps its place in all of them.
+//! Invariants: an entry is in exactly one of two lists of ages. The first list has the entries that stay for the pool's
+//! own timeout: their order of age is their order of deadlines. The second list has the entries that stay for less time:
+//! the set of deadlines has these entries too. An entry whose connection is being looked at stays in its lists.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
@@ -35,8 +35,8 @@ impl IdleId {
 #[derive(Debug)]
 pub(crate) struct IdleList<T> {
     slots: Slots<Entry<T>>,
-    /// Neighbours in age, by slot. They are stored apart from the entries because neighbours may belong to any
-    /// host and lie anywhere in memory: a small row touches fewer cache lines than an entry.
+    /// Neighbours in age, by slot. These rows are stored apart from the entries, because an update of neighbours
+    /// touches fewer cache lines in small rows than in entries.
     neighbours: Rows<Neighbours>,
     len: usize,
     /// Number of idle connections that are being looked at.
@@ -54,16 +54,16 @@ pub(crate) struct Taken<T> {
     /// The connection, or the stamp of its loan if it is being looked at.
     pub(crate) conn: Result<T, u32>,
     pub(crate) place: Place,
-    /// The next newer connection of the shelf.
+    /// Next newer connection of the shelf.
     pub(crate) above: Option<IdleId>,
-    /// The next older connection of the shelf.
+    /// Next older connection of the shelf.
     pub(crate) below: Option<IdleId>,
 }
 
-/// The facts of an entry that a search for a connection needs, read in one visit.
+/// The facts of an entry that a search for a connection needs, read together so that the entry is touched once.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Seen {
-    /// The next older connection of the shelf.
+    /// Next older connection of the shelf.
     pub(crate) below: Option<IdleId>,
     pub(crate) is_lent: bool,
     /// Time since the connection was last used.
@@ -72,12 +72,13 @@ pub(crate) struct Seen {
     pub(crate) is_over: bool,
 }
 
-/// How long an entry stays.
+/// Time that an entry may stay idle, and what bounds the time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Stay {
-    /// For the pool's own idle timeout.
+    /// The pool's own idle timeout. `None` means without a limit.
     Ours(Option<Duration>),
-    /// Shorter than the idle timeout: bounded by the server's `Keep-Alive: timeout` or by the maximum lifetime.
+    /// A time with another bound than the idle timeout, such as the server's `Keep-Alive: timeout` or the maximum
+    /// lifetime, and the reason for closing the connection after that time.
     Less(Duration, DropReason),
 }
 
@@ -92,9 +93,9 @@ pub(crate) struct Entry<T> {
     place: Place,
     since: u64,
     deadline: u64,
-    /// Tells this entry from a later one in the same slot, so that a loan ends at the right one.
+    /// Number that tells this entry from a later entry in the same slot, so that a loan ends at the right entry.
     stamp: u32,
-    /// Why the entry stays for less than the pool's own timeout, if it does.
+    /// The reason of [`Stay::Less`]. `None` if the entry stays for the pool's own timeout.
     less: Option<DropReason>,
 }
 
@@ -111,7 +112,7 @@ struct Age {
 }
 
 impl Stay {
-    /// Returns the time that the entry stays. `None` means without a limit.
+    /// Returns the time that the entry may stay. `None` means without a limit.
     pub(crate) fn duration(self) -> Option<Duration> {
         match self {
             Self::Ours(duration) => duration,
@@ -119,7 +120,7 @@ impl Stay {
         }
     }
 
-    /// Returns the stay with the same end, counted from the moment `ago` before now.
+    /// Returns a stay that begins `ago` before now. A stay of [`Stay::Less`] still ends at the same time.
     pub(crate) fn since(self, ago: Duration) -> Self {
         match self {
             Self::Ours(duration) => Self::Ours(duration),
@@ -161,12 +162,12 @@ impl<T> IdleList<T> {
         }
     }
 
-    /// Returns the number of idle connections, lent ones included.
+    /// Returns the number of idle connections, including lent connections.
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
-    /// Adds the newest connection of a shelf, above `below`.
+    /// Adds the newest connection of a shelf and returns its id. `below` was the newest connection of the shelf.
     #[inline]
     pub(crate) fn push(
         &mut self,
@@ -217,7 +218,7 @@ impl<T> IdleList<T> {
         id
     }
 
-    /// Removes an entry, wherever it stands.
+    /// Removes an entry from all lists and returns its content.
     #[inline]
     pub(crate) fn remove(&mut self, id: IdleId) -> Taken<T> {
         touch();
@@ -253,7 +254,7 @@ impl<T> IdleList<T> {
         self.lent
     }
 
-    /// Returns the number of slots, vacant ones included.
+    /// Returns the number of slots, including vacant slots.
     pub(crate) fn slots(&self) -> usize {
         self.slots.len()
     }
@@ -264,8 +265,8 @@ impl<T> IdleList<T> {
         (!self.slots.get(slot)?.is_lent()).then(|| IdleId::of(slot))
     }
 
-    /// Takes a connection out to be looked at, with the stamp of the loan; its entry stays. Returns `None` if it is being
-    /// looked at already.
+    /// Takes a connection out to be looked at, and returns it with the stamp of the loan. The entry stays. Returns `None` if
+    /// the connection is being looked at already.
     pub(crate) fn lend(&mut self, id: IdleId) -> Option<(T, u32)> {
         let entry = self.entry_mut(id);
         let conn = entry.conn.take()?;
@@ -274,8 +275,8 @@ impl<T> IdleList<T> {
         Some((conn, stamp))
     }
 
-    /// Puts a connection that was looked at back into its entry. Returns the connection if the entry was removed
-    /// meanwhile.
+    /// Puts a connection that was looked at back into its entry. Returns the connection if the entry was removed since
+    /// the loan began.
     pub(crate) fn put_back(&mut self, id: IdleId, stamp: u32, conn: T) -> Option<T> {
         match self.slots.get_mut(id.slot()) {
             Some(entry) if entry.stamp == stamp && entry.is_lent() => {
@@ -305,7 +306,7 @@ impl<T> IdleList<T> {
         heads.min_by_key(|id| self.entry(*id).since)
     }
 
-    /// Returns a connection whose deadline has passed.
+    /// Returns a connection whose deadline has passed, if there is one.
     pub(crate) fn expired(&self, now: Instant) -> Option<IdleId> {
         let now = self.nanos(now);
         let ours = self.ages[0].oldest.filter(|id| self.entry(*id).deadline <= now);
@@ -344,8 +345,8 @@ impl<T> IdleList<T> {
         self.entry(id).place
     }
 
-    /// Returns a time in nanoseconds since the first connection was added. Times that do not fit become the nearest
-    /// that does.
+    /// Returns a time in nanoseconds since the first connection was added. A time that does not fit becomes the nearest
+    /// number.
     fn nanos(&self, at: Instant) -> u64 {
         self.began.map_or(0, |began| nanos(at.saturating_duration_since(began)))
     }
@@ -390,7 +391,7 @@ mod tests {
     const PLACES: [Place; 3] =
         [Place { host: 0, shelf: 0 }, Place { host: 1, shelf: 0 }, Place { host: 2, shelf: 0 }];
 
-    /// Compares the list with a plain vector, newest last.
+    /// Compares the list with a plain vector whose last entry is the newest.
     #[test]
     fn a_random_walk_agrees_with_a_list() {
         const TIMEOUT: Duration = Duration::from_secs(60);

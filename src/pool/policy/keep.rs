@@ -1,7 +1,7 @@
-//! The shelf: which connections are kept idle, which one a request takes, and which ones are closed.
+//! The shelf: which connections are kept idle, which connection a request takes, and which connections are closed.
 //!
-//! Invariants: a request takes the newest idle connection that has not expired; and the connection that has been idle
-//! for longest is the first to be closed for being one of too many.
+//! Invariants: a request takes the newest idle connection that has not expired. When there are too many idle
+//! connections, the connection that has been idle for longest is closed first.
 
 use std::time::{Duration, Instant};
 
@@ -14,8 +14,8 @@ use super::reasons::DropReason;
 use super::{BATCH, NO_DEADLINE, Policy};
 
 impl<K: Kinds> Policy<K> {
-    /// Buries idle connections that have expired or are too many, and starts dials whose time has come: [`BATCH`]
-    /// together. Returns true if more may remain.
+    /// Buries idle connections that have expired or exceed the limit, and starts dials whose time has come: at most
+    /// [`BATCH`] connections and hosts in a call. Returns true if more may remain.
     pub(crate) fn reap(&mut self, now: Instant, out: &mut Actions<K>) -> bool {
         for _ in 0..BATCH {
             if let Some(id) = self.idle.expired(now) {
@@ -34,8 +34,8 @@ impl<K: Kinds> Policy<K> {
         self.idle.due().into_iter().chain(self.surplus_due()).chain(self.next_wake()).min()
     }
 
-    /// Buries up to `most` of the connections that have been idle for longest, at most [`BATCH`]. Returns how many
-    /// were buried.
+    /// Buries up to `most` connections, at most [`BATCH`], beginning with the connection that has been idle for longest.
+    /// Returns the number of buried connections.
     pub(crate) fn bury_oldest(&mut self, most: usize, reason: DropReason, out: &mut Actions<K>) -> usize {
         let most = most.min(BATCH);
         for done in 0..most {
@@ -45,8 +45,8 @@ impl<K: Kinds> Policy<K> {
         most
     }
 
-    /// Buries the idle connections of a partition that is gone, from host slot `from` on. Returns the slot to go on
-    /// from.
+    /// Buries the idle connections of a partition that is gone, from host slot `from` on. Returns the slot for the next
+    /// call, or `None` at the end.
     pub(crate) fn abandon(
         &mut self,
         partition: &K::Partition,
@@ -74,8 +74,8 @@ impl<K: Kinds> Policy<K> {
         Some(from)
     }
 
-    /// Takes the newest idle connection that has not expired, if it was used within `fresh`. Buries the expired ones
-    /// that it meets.
+    /// Takes the newest idle connection that has not expired, if the connection was used within `fresh`. Buries the
+    /// expired connections that the search finds.
     pub(super) fn take_idle(
         &mut self,
         place: Place,
@@ -103,12 +103,14 @@ impl<K: Kinds> Policy<K> {
         None
     }
 
-    /// Returns the connection that has been idle for longest, if there are too many and it was not used a moment ago.
+    /// Returns the connection that has been idle for longest, if there are too many idle connections and the returned
+    /// connection was not used within [`WARM`].
     fn surplus(&self, now: Instant) -> Option<IdleId> {
         self.surplus_due().filter(|due| *due <= now).and_then(|_| self.idle.oldest())
     }
 
-    /// Returns the time at which the connection that has been idle for longest is closed for being one of too many.
+    /// Returns the time at which the connection that has been idle for longest is closed because there are too many idle
+    /// connections.
     fn surplus_due(&self) -> Option<Instant> {
         if self.idle.len() <= self.idle_room {
             return None;
@@ -116,9 +118,10 @@ impl<K: Kinds> Policy<K> {
         self.idle.oldest().and_then(|id| self.idle.idle_for(id, WARM))
     }
 
-    /// Takes back an active connection that has nothing to do: it goes to a waiter, to the shelf, or is closed.
+    /// Takes back an active connection that no request uses. The connection goes to a waiter or to the shelf, or is
+    /// closed.
     ///
-    /// Returns the time at which the connection expires if it was kept.
+    /// If the connection was kept, returns the time at which a reaper has to look.
     pub(super) fn offer(
         &mut self,
         place: Place,
@@ -145,13 +148,13 @@ impl<K: Kinds> Policy<K> {
         }
         self.make_idle_room(place, now, out);
         self.shelve(place, conn, used, stay.since(unused));
-        // A connection without a deadline needs a reaper too: the reaper notices the end of the runtime.
+        // A connection without a deadline needs a reaper as well, because the reaper notices the end of the runtime.
         let deadline =
             stay.duration().and_then(|stay| now.checked_add(stay)).unwrap_or_else(|| now + NO_DEADLINE);
         Some(self.surplus_due().map_or(deadline, |due| due.min(deadline)))
     }
 
-    /// Returns why a connection is closed even though requests may wait for one.
+    /// Returns why a connection is closed even if requests wait for a connection.
     fn reason_before_waiters(&mut self, place: Place, terms: &Terms, now: Instant) -> Option<DropReason> {
         if terms.is_of_old_network {
             return Some(DropReason::NetworkChanged);
@@ -159,8 +162,8 @@ impl<K: Kinds> Policy<K> {
         let host = self.hosts.host(place.host);
         let is_awaited = !host.shelves[place.shelf as usize].waiting.is_empty();
         let waiting = host.waiting;
-        // A new connection goes to the request that waits for it, whatever its age: the request must not wait for one
-        // new connection after another.
+        // A new connection goes to a waiting request whatever the connection's age. Otherwise the request might wait for
+        // one new connection after another.
         let may_close = terms.is_used || !is_awaited;
         if may_close && terms.until.is_some_and(|until| until <= now) {
             return Some(DropReason::MaxLifetime);
@@ -175,10 +178,10 @@ impl<K: Kinds> Policy<K> {
         yields.then_some(DropReason::Evicted)
     }
 
-    /// Returns for how long, from now on, a connection may stay idle that was last used `unused` ago.
+    /// Returns the time for which a connection may stay idle from now on. The connection was last used `unused` ago.
     fn stay(&self, terms: &Terms, unused: Duration, now: Instant) -> Stay {
         let ours = self.limits.idle_timeout.map(|ours| ours.saturating_sub(unused));
-        // The server's timeout matters only where it is shorter than ours.
+        // The server's timeout matters only if it is shorter than the pool's idle timeout.
         let theirs = terms.stay.filter(|theirs| ours.is_none_or(|ours| *theirs < ours));
         let timeout = theirs.or(ours);
         let life = terms.until.map(|until| until.saturating_duration_since(now));
@@ -186,7 +189,8 @@ impl<K: Kinds> Policy<K> {
             (Some(life), _) if timeout.is_none_or(|timeout| life < timeout) => {
                 Stay::Less(life, DropReason::MaxLifetime)
             }
-            // A connection that comes back unused keeps its older age, so it cannot go to the end of the list of ages.
+            // A connection that comes back unused keeps its older age, so it cannot go to the end of the first list of
+            // ages.
             (_, Some(timeout)) if theirs.is_some() || !unused.is_zero() => {
                 Stay::Less(timeout, DropReason::IdleTimeout)
             }
@@ -217,8 +221,8 @@ impl<K: Kinds> Policy<K> {
         }
     }
 
-    /// Evicts the connection that has been idle for longest where one more would be too many, but not one that was used a
-    /// moment ago.
+    /// Evicts the connection that has been idle for longest if one more idle connection would exceed a limit. A total
+    /// limit evicts no connection that was used within [`WARM`].
     fn make_idle_room(&mut self, place: Place, now: Instant, out: &mut Actions<K>) {
         let host = self.hosts.host(place.host);
         let idle_here: usize = host.shelves().map(|shelf| shelf.idle).sum();
@@ -246,8 +250,8 @@ impl<K: Kinds> Policy<K> {
         shelf.bottom.get_or_insert(id);
     }
 
-    /// Takes a connection off its shelf. The connection still takes room, but counts as neither idle nor active.
-    /// Returns the stamp of the loan if the connection is being looked at.
+    /// Takes a connection off its shelf. The connection still counts under the limits, but as neither idle nor active.
+    /// Returns the stamp of the loan as an error if the connection is being looked at.
     pub(super) fn unshelve(&mut self, id: IdleId) -> Result<K::Connection, u32> {
         let taken = self.idle.remove(id);
         let shelf = self.hosts.shelf_mut(taken.place);
@@ -262,8 +266,8 @@ impl<K: Kinds> Policy<K> {
         taken.conn
     }
 
-    /// Tells the shell to close an idle connection. A connection that is being looked at is closed when it comes
-    /// back.
+    /// Tells the shell to close an idle connection. A connection that is being looked at is closed when the sweep gives
+    /// the connection back.
     pub(super) fn bury_idle(&mut self, id: IdleId, reason: DropReason, out: &mut Actions<K>) {
         let place = self.idle.place(id);
         let conn = self.unshelve(id);
@@ -274,7 +278,7 @@ impl<K: Kinds> Policy<K> {
         }
     }
 
-    /// Tells the shell to close an active connection, which takes room until it is closed.
+    /// Tells the shell to close an active connection. The connection counts under the limits until it is closed.
     pub(super) fn bury(
         &mut self,
         conn: K::Connection,
@@ -294,8 +298,8 @@ impl<K: Kinds> Policy<K> {
     }
 }
 
-/// A connection that was used within this time is not closed for being one of too many, so that a burst keeps its
-/// connections.
+/// Time since the last use within which the total limit on idle connections closes no connection, so that a burst
+/// keeps its connections.
 const WARM: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Connections that come back: whether they are kept, and how long they stay.
+//! Tests of connections that come back: whether they are kept, and how long they stay idle.
 
 use super::super::play::{NOTHING, Play, S, config};
 use super::super::*;
@@ -48,7 +48,7 @@ fn the_servers_stay_shortens_and_never_lengthens() {
         assert_eq!(play.checkin_for(1, theirs), NOTHING);
         assert_eq!(play.policy.due(), until.map(|until| play.now + until), "{ours:?} {theirs:?}");
     }
-    // With zero, the connection is not kept at all.
+    // With a timeout of zero, the connection is not kept.
     let mut play = Play::new(config());
     play.want("a", 0, 1);
     play.dialed(1);
@@ -176,7 +176,7 @@ fn a_connection_that_comes_back_unused_is_as_old_as_it_was() {
     }
     play.now = used + 60 * S;
     assert_eq!(play.reap().len(), 2);
-    // The lifetime ends at its own time.
+    // A connection with a lifetime expires at the end of its lifetime, even if it was used shortly before.
     let mut play = Play::new(config());
     play.open("a", 0, &[1]);
     let (used, until) = (play.now, play.now + 40 * S);

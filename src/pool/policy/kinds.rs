@@ -1,14 +1,13 @@
 //! The types that the shell chooses and the policy only carries.
 //!
-//! The policy does not know what these types are. Invariant: the policy clones and compares values of these types,
-//! and does nothing else with them, so that it needs no socket, no runtime and no error type to be built and
-//! tested.
+//! Invariant: the policy only moves, clones and compares values of these types, so that the policy can be built and
+//! tested without sockets, runtimes and error types.
 
 use std::fmt;
 
-/// The shell's types, of which the policy knows only that they can be carried, and some of them cloned or compared.
+/// The shell's types. The bounds say all that the policy knows about them.
 pub(crate) trait Kinds: fmt::Debug {
-    /// Names a host. Two requests share connections only if their keys are equal.
+    /// Key of a host. Two requests share connections only if their keys are equal.
     type Key: Clone + fmt::Debug;
 
     /// A connection.
@@ -17,10 +16,10 @@ pub(crate) trait Kinds: fmt::Debug {
     /// A request that waits for a connection.
     type Waiter: Clone + fmt::Debug;
 
-    /// A group of connections that never leave it: a tokio runtime. Limits hold across all partitions.
+    /// A tokio runtime. A connection never leaves its partition. Limits hold across all partitions.
     type Partition: Clone + PartialEq + fmt::Debug;
 
-    /// Why a dial failed. Values are dropped under the pool's lock, so they must hold no value of the caller's,
-    /// whose drop could run the caller's code.
+    /// Why a dial failed. Failures are dropped under the pool's lock, so a failure must hold no value of the caller's,
+    /// because the drop of that value could run the caller's code.
     type Failure: Clone + fmt::Debug;
 }

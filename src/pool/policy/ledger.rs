@@ -1,6 +1,7 @@
 //! The ledger: the counters of a host, and of all hosts together.
 //!
-//! A leaf: plain numbers. Invariant: a counter only grows, so that totals include hosts that have been forgotten.
+//! This file has plain numbers only. Invariant: a counter only grows, so that totals include hosts that have been
+//! forgotten.
 
 use std::time::Duration;
 
@@ -15,15 +16,15 @@ pub(crate) struct Counters {
     pub(crate) handshakes_saved: u64,
     /// Time that avoided handshakes would have taken, in nanoseconds.
     time_saved: u64,
-    /// Shortest handshake of the host.
+    /// Time that the shortest handshake took.
     shortest: Shortest,
     pub(crate) opened: u64,
     pub(crate) failed_dials: u64,
-    /// Number of closed connections by reason. `None` while none was closed.
+    /// Number of closed connections by reason. `None` while no connection was closed.
     closed: Option<Box<[u64; REASONS]>>,
 }
 
-/// Shortest handshake seen, in nanoseconds. `u64::MAX` before the first.
+/// Time that the shortest handshake took, in nanoseconds. `u64::MAX` before the first handshake.
 #[derive(Clone, Copy, Debug)]
 struct Shortest(u64);
 
@@ -50,7 +51,7 @@ impl Counters {
         self.shortest.0 = self.shortest.0.min(nanos);
     }
 
-    /// Returns the shortest handshake seen, in nanoseconds, or 0 if none was seen.
+    /// Returns the time that the shortest handshake took, in nanoseconds, or 0 before the first handshake.
     pub(crate) fn shortest(&self) -> u64 {
         if self.shortest.0 == u64::MAX { 0 } else { self.shortest.0 }
     }

@@ -1,6 +1,6 @@
-//! The limits and times that the policy keeps to, and their defaults.
+//! The limits and times of the policy, and their defaults.
 //!
-//! A leaf: plain settings.
+//! This file has plain settings only.
 
 use std::time::Duration;
 
@@ -15,25 +15,26 @@ pub(crate) struct Limits {
     /// longest is closed first.
     pub(crate) max_idle_per_host: usize,
     /// Largest number of idle connections of all hosts. See [`idle_room`](Self::idle_room) for the default. The
-    /// connection that has been idle for longest is closed first, but none that was used in the last second.
+    /// connection that has been idle for longest is closed first. A connection that was used in the last second is not
+    /// closed because of this limit.
     pub(crate) max_idle: Option<usize>,
     /// Largest number of requests that wait for a connection of one host. 10,000 by default. Further requests fail
     /// at once.
     pub(crate) max_waiters_per_host: usize,
-    /// Time that a connection stays idle before it is closed. 60 s by default. `None` keeps it until the server
-    /// closes it. A server's `Keep-Alive: timeout=N` shortens it to N - 1 s.
+    /// Time that a connection stays idle before it is closed. 60 s by default. With `None`, a connection stays idle
+    /// until the server closes it. A server's `Keep-Alive: timeout=N` shortens the time to N - 1 s.
     pub(crate) idle_timeout: Option<Duration>,
-    /// Time for which a connection is used. The shell draws up to a tenth less for each connection. `None` by
-    /// default.
+    /// Largest age at which a connection is used. The shell draws a shorter age for each connection, by up to a
+    /// tenth. `None`, the default, means without a limit.
     pub(crate) max_lifetime: Option<Duration>,
     /// Time limit of a dial. `None` sets no limit.
     pub(crate) connect_timeout: Option<Duration>,
-    /// Longest waiting period between dials to a failing host. `None`, the default, has no waiting period.
+    /// Longest waiting period between dials to a failing host. With `None`, the default, there is no waiting period.
     pub(crate) failing_host_backoff: Option<Duration>,
     /// Whether requests to a failing host wait until its waiting period ends, instead of failing at once.
     pub(crate) wait_for_failing: bool,
-    /// Number of connections in a row that a host may close after one response each before its connections are not
-    /// kept for a while. 3 by default.
+    /// Number of connections in a row that a host has to close after one response each, so that its connections are
+    /// not kept for a while. 3 by default.
     pub(crate) not_kept_after: Option<u8>,
 }
 
@@ -56,10 +57,10 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Returns the number of idle connections kept for all hosts.
+    /// Returns the largest number of idle connections of all hosts.
     ///
-    /// By default 1,024, or as many as a limit on connections allows if that is more, because otherwise connections
-    /// within the limit would be closed.
+    /// The default is 1,024, or a limit on connections if that limit is larger, because connections within the limit
+    /// should not be closed.
     pub(crate) fn idle_room(&self) -> usize {
         self.max_idle.unwrap_or_else(|| {
             let limits = [self.max_connections, self.max_connections_per_host];
@@ -75,5 +76,5 @@ impl Limits {
     }
 }
 
-/// Default number of idle connections kept for all hosts.
+/// Default of the largest number of idle connections of all hosts.
 const IDLE_ROOM: usize = 1024;

@@ -2,8 +2,8 @@
 //!
 //! The shell tells the policy what happened (`checkout`, `checkin`, `release`, `dialed`, `dial_failed`, `cancel`,
 //! `reap`) and what time it is. The policy answers with [`Action`](actions::Action)s, which the shell carries out after it has
-//! released its lock. The policy knows nothing of the types in [`Kinds`]: it carries keys, connections, waiters,
-//! partitions and failures. A partition is a tokio runtime. A connection never leaves the partition in which it was
+//! released its lock. Keys, connections, waiters, partitions and failures have the types of [`Kinds`], which the policy
+//! only carries. A partition is a tokio runtime. A connection never leaves the partition in which the connection was
 //! made, while the limits hold across all partitions.
 //!
 //! ```text
@@ -26,8 +26,7 @@
 //! - The newest idle connection is taken first, and the oldest waiter is served first.
 //! - No call touches more than [`BATCH`] entries.
 //!
-//! The folder builds as a crate of its own (`.ci/alone`): it imports nothing from outside of itself but std and
-//! hashbrown.
+//! The folder builds as a crate of its own (`.ci/alone`), because its files import only std, hashbrown and one another.
 
 pub(crate) mod actions;
 mod ahead;
@@ -70,7 +69,7 @@ use self::actions::Action;
 #[cfg(test)]
 use self::ahead::AHEAD;
 
-/// The state of the pool, as far as decisions need it. See the documentation of the module.
+/// The state from which the pool decides. The documentation of the module describes the decisions.
 #[derive(Debug)]
 pub(crate) struct Policy<K: Kinds> {
     limits: Limits,
@@ -80,7 +79,7 @@ pub(crate) struct Policy<K: Kinds> {
     keeps_idle: bool,
     hosts: Hosts<K>,
     idle: IdleList<K::Connection>,
-    /// Number of connections of all hosts that take room: idle, active and dialing.
+    /// Number of idle, active and dialing connections, of all hosts.
     counted: usize,
     /// Number of dials under way, to all hosts.
     dialing: usize,
@@ -88,12 +87,12 @@ pub(crate) struct Policy<K: Kinds> {
     dials: Dials,
     /// Number of waiting requests, of all hosts.
     waiting: usize,
-    /// Number of connections that are being closed by the policy's own decision and still take room.
+    /// Number of connections that the policy has decided to close and whose closing is not reported yet.
     evicting: usize,
-    /// Connections that read the remainder of an abandoned response, by their numbers. They are the first to be
-    /// closed when a request needs the room.
+    /// Connections that read the remainder of an abandoned response, by their numbers. When the total limit leaves a
+    /// request no connection, these connections are closed before others.
     draining: BTreeMap<u64, Place>,
-    /// Hosts of which a dial ahead was given up, and of which nothing may be left. See
+    /// Hosts that may have no connection or waiter left, because a dial ahead to them was given up. See
     /// [`note_left`](Self::note_left).
     left: Vec<u32>,
     /// Hosts that would dial if the total limit left room, by their turns.
@@ -108,14 +107,14 @@ pub(crate) struct Policy<K: Kinds> {
     next_seq: u64,
     /// Ledger of all hosts together.
     totals: Counters,
-    /// Whether the pool was shut down: nothing is kept, and no new request is served.
+    /// Whether the pool was shut down: no connection is kept, and no new request is served.
     shut: bool,
 }
 
 /// Largest number of entries that one call touches.
 pub(crate) const BATCH: usize = 64;
 
-/// Time that a reaper sleeps where nothing has a deadline.
+/// Time that a reaper sleeps when no deadline is known.
 pub(crate) const NO_DEADLINE: Duration = Duration::from_secs(3600);
 
 impl<K: Kinds> Policy<K> {
@@ -148,7 +147,7 @@ impl<K: Kinds> Policy<K> {
     /// dial if one is needed.
     ///
     /// `waiter` is called only if the request has to wait. With `fresh`, only a connection that was used within that
-    /// time is returned. A request whose grant was withdrawn passes `again` and keeps its turn.
+    /// time is returned. A request whose grant was withdrawn passes `again`, and the request keeps its turn.
     pub(crate) fn checkout(
         &mut self,
         place: Place,
@@ -186,8 +185,8 @@ impl<K: Kinds> Policy<K> {
         Checkout::Queued(Ticket { place, turn, since })
     }
 
-    /// Returns what a request is told instead of waiting: the queue is full, or the host is failing. Returns `None`
-    /// if the request may wait.
+    /// Returns the answer to a request that may not wait, because the queue is full or the host is failing. Returns
+    /// `None` if the request may wait.
     fn turn_away(
         &mut self,
         place: Place,
@@ -201,7 +200,7 @@ impl<K: Kinds> Policy<K> {
             && fresh.is_some()
             && let Some(conn) = self.take_idle(place, None, now, out)
         {
-            // The connection is not as fresh as the request wants, but no other can be made.
+            // The connection was used longer ago than the request wants, but no other connection can be made now.
             return Some(Checkout::Reuse(conn, place));
         }
         let refused = if waiting >= self.limits.max_waiters_per_host {
@@ -213,7 +212,8 @@ impl<K: Kinds> Policy<K> {
         Some(refused)
     }
 
-    /// Takes a connection back that was dead when the request looked at it, and serves the request with another one.
+    /// Releases a connection that was dead when the request looked at it, and serves the request with another
+    /// connection.
     ///
     /// The shell has closed the dead connection. The request takes the next idle connection, or waits at the head of
     /// the queue while the room of the dead connection goes to a dial.
@@ -244,7 +244,7 @@ impl<K: Kinds> Policy<K> {
         Checkout::Queued(Ticket { place, turn, since: now })
     }
 
-    /// Starts a dial for a request that will be sent again, because its reused connection died under it.
+    /// Starts a dial for a request that will be sent again, because its reused connection died during the exchange.
     ///
     /// The shell has closed the dead connection. The dial takes the room of that connection and serves the request
     /// before all others.
@@ -268,10 +268,10 @@ impl<K: Kinds> Policy<K> {
         Ticket { place, turn: (seq, seq), since: now }
     }
 
-    /// Takes back a connection that was proven reusable. It goes to the oldest waiter of its partition, to the shelf,
-    /// or is closed.
+    /// Takes back a connection that was proven reusable. The connection goes to the oldest waiter of its partition or
+    /// to the shelf, or is closed.
     ///
-    /// Returns the time at which a reaper has to look if the connection was kept.
+    /// If the connection was kept, returns the time at which a reaper has to look.
     pub(crate) fn checkin(
         &mut self,
         place: Place,
@@ -308,8 +308,8 @@ impl<K: Kinds> Policy<K> {
         }
         self.dial_as_needed(place.host, now, out);
         self.vacate(place, out);
-        // Last use of this host: from here on it may be forgotten, because each host that is listed as empty can
-        // push out the oldest listed host.
+        // The host must not be used after this call: each host that is listed as empty can push out the oldest listed
+        // host, so this host may be forgotten.
         self.hosts.list_if_empty(place.host);
         self.dial_for_blocked(now, out);
     }
@@ -325,7 +325,7 @@ impl<K: Kinds> Policy<K> {
         self.shut
     }
 
-    /// Stops keeping connections and serving new requests: a connection that comes back is closed.
+    /// Shuts the pool down: from now on, connections that come back are closed and new requests are refused.
     pub(crate) fn shut(&mut self) {
         self.shut = true;
     }
@@ -345,7 +345,7 @@ impl<K: Kinds> Policy<K> {
         self.waiting > 0
     }
 
-    /// Whether a reaper has anything to do at a later time.
+    /// Whether a reaper has work to do at a later time.
     pub(crate) fn needs_reaper(&self) -> bool {
         self.idle.len() > 0 || !self.wakes.is_empty() || self.waiting > 0
     }

@@ -1,4 +1,5 @@
-//! Checks the invariants against the private state of the policy and the counts of the model. Also ends a walk.
+//! The checks of a random walk: the invariants are compared with the private state of the policy and the counts of the
+//! model. The end of a walk is in this file as well.
 
 use super::*;
 
@@ -55,9 +56,10 @@ impl Model {
                         .iter()
                         .any(|lent| self.owner(lent.place).0 == at && self.doomed.contains(&lent.conn));
                 if is_in_between || is_closing {
-                    // The waiters may wait for something that the policy was not told yet, or that is about to be closed.
+                    // The waiters may wait for an event that the policy was not told yet, or for a connection that is about to be
+                    // closed.
                 } else if shelf.demand() > 0 && is_failing {
-                    // A dial of the host is under way and decides for all, or one will begin.
+                    // A dial to the host is under way and decides for all waiters, or a dial will begin.
                     let is_dialed = host.counts().dialing > 0;
                     assert!(
                         is_dialed || config.wait_for_failing,
@@ -139,7 +141,7 @@ impl Model {
             idle <= config.idle_room() || is_reaped,
             "too many connections are idle after the reaper has run"
         );
-        // Every connection is in exactly one place.
+        // Every connection is in exactly one of these groups: idle, used, being closed, or doomed.
         let shelved = self.shelves.values().flat_map(|shelf| shelf.idle.iter().copied());
         let mut all: Vec<_> = shelved
             .chain(self.leased.iter().map(|l| l.0))
@@ -152,7 +154,7 @@ impl Model {
         assert_eq!((all.len(), before), (counted - dialing, counted - dialing));
     }
 
-    /// Ends everything, and checks that no request is left waiting.
+    /// Ends all requests, dials and looks, and checks that no request is left waiting.
     pub(super) fn drain(&mut self, random: &mut Random) {
         let mut out = Vec::new();
         for name in HOSTS {

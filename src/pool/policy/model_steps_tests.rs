@@ -1,4 +1,4 @@
-//! Steps of the random walk: each is an event that can happen to a pool.
+//! Steps of the random walk. Each step is an event that can happen to a pool.
 
 use super::*;
 
@@ -225,7 +225,7 @@ impl Model {
         }
         self.follow(out, (!was_doomed).then_some((conn, host, runtime)), false);
         if stays {
-            // The connection is back in its old place.
+            // The connection is back in its entry on the shelf.
             assert!(!was_doomed && reason.is_none());
             let gone = |known: &u32| {
                 self.doomed.contains(known) || self.graves.iter().any(|grave| grave.0 == *known)

@@ -1,4 +1,4 @@
-//! A random walk of the policy next to a simple model of it.
+//! A random walk of the policy next to a simple model of the policy.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -31,11 +31,11 @@ impl Random {
     }
 }
 
-/// Connections and waiters of one shelf, a host and a runtime, as the model has them.
+/// The model of one shelf: the connections and waiters of one host on one runtime.
 #[derive(Default)]
 struct Shelved {
     idle: Vec<u32>,
-    /// Requests whose dead connection was replaced. They come before `waiting`.
+    /// Requests whose dead connection was replaced. These requests are served before those in `waiting`.
     first: VecDeque<u32>,
     waiting: VecDeque<u32>,
     resending: VecDeque<u32>,
@@ -47,22 +47,22 @@ struct Model {
     leased: Vec<(u32, usize, u32)>,
     graves: Vec<(u32, usize, u32)>,
     dials: Vec<(Place, u64, usize, u32)>,
-    /// Dials that failed, and of which the policy has not been told everything yet.
+    /// Dials that failed, and about which further calls to the policy have to follow.
     failures: Vec<Failure>,
     /// Idle connections that are being looked at.
     lent: Vec<Lent<u32>>,
-    /// Lent connections that were buried meanwhile.
+    /// Lent connections that were buried during the look.
     doomed: BTreeSet<u32>,
     /// Draining connections.
     draining: BTreeSet<u32>,
     cut: BTreeSet<u32>,
-    /// Waiters that accept only a fresh connection.
+    /// Waiters that accept only a connection that was used lately.
     picky: BTreeSet<u32>,
     /// Time at which each waiter came.
     since: BTreeMap<u32, Instant>,
     /// Connections that came from a dial or came back unused, and may go to a waiter of their own shelf first.
     unused: BTreeSet<u32>,
-    /// Number of requests that came, of dials that were begun, and of dials that no request waited for.
+    /// Number of requests that came. The fields below are the numbers of dials that were begun and of dials ahead.
     requests: usize,
     begun: usize,
     ahead: usize,
@@ -129,8 +129,8 @@ impl Model {
         (HOSTS.iter().position(|known| *known == host.key).unwrap(), runtime)
     }
 
-    /// Follows what the policy asks for. `offered` is a connection that was just given to it; `is_fresh` says that it
-    /// came from a dial.
+    /// Applies the policy's actions to the model. `offered` is a connection that was just given to the policy, and
+    /// `is_fresh` says that this connection came from a dial.
     fn follow(&mut self, actions: Vec<Act>, offered: Option<(u32, usize, u32)>, is_fresh: bool) {
         let mut offered = offered;
         self.note_doomed();
@@ -205,7 +205,7 @@ impl Model {
         }
     }
 
-    /// Checks that a dial that no request waits for begins only where no request waits for the room.
+    /// Checks that a dial ahead begins only if no request waits for the room of the dial.
     fn note_dial(&mut self, host: usize, runtime: u32) {
         self.begun += 1;
         let is_here = |at: usize, on: u32| (at, on) == (host, runtime);
@@ -225,8 +225,8 @@ impl Model {
         }
     }
 
-    /// Checks that a request which has waited for a turn on another runtime comes before later ones, once a
-    /// connection comes back.
+    /// Checks that, when a connection comes back, a request that has waited for a turn on another runtime comes before
+    /// later requests.
     fn check_turn(&self, conn: u32, granted: u32, place: Place) {
         let host = self.play.policy.hosts.host(place.host);
         let ours = host.shelves[place.shelf as usize].waiting.oldest();
@@ -243,8 +243,8 @@ impl Model {
         }
     }
 
-    /// Notes idle connections that were buried while they were being looked at. The policy tells of them when they
-    /// come back.
+    /// Notes idle connections that were buried while they were being looked at. The policy asks for their closing when
+    /// the look ends.
     fn note_doomed(&mut self) {
         for (stamp, _) in self.play.policy.doomed.clone() {
             let lent =
@@ -257,7 +257,7 @@ impl Model {
         }
     }
 
-    /// Returns what a lease's end adds to the ledger.
+    /// Returns the counts that the end of a lease adds to the ledger.
     fn served(&mut self, conn: u32, random: &mut Random) -> Served {
         let is_draining = self.draining.remove(&conn) || self.cut.remove(&conn);
         let answered = random.below(4) as u64;

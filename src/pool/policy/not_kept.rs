@@ -1,8 +1,9 @@
-//! Hosts whose connections are better not kept: hosts that close every connection after one response without saying
-//! so, which costs each request a retry; and hosts that send unsolicited bytes, which may be taken for the next
-//! response.
+//! Hosts whose connections are not kept for a while. Some hosts close every connection after one response without
+//! announcing the close, which costs each request a retry. Other hosts send unsolicited bytes, which may be taken for
+//! the next response.
 //!
-//! Invariant: a host is kept once one of its connections has answered twice, unless it sends unsolicited bytes.
+//! Invariant: the connections of a host are kept once one of them has answered twice, unless the host sends unsolicited
+//! bytes.
 
 use std::time::{Duration, Instant};
 
@@ -18,8 +19,8 @@ impl<K: Kinds> Policy<K> {
     pub(crate) fn note_end(&mut self, place: Place, served: Served, reason: DropReason, now: Instant) {
         let Some(most) = self.limits.not_kept_after else { return };
         let host = self.hosts.host_mut(place.host);
-        // Bytes that arrive with a response are harmless, because the connection is closed. Bytes that arrive later, on an
-        // idle connection or before the next answer, may be read as the next response.
+        // Unsolicited bytes that arrive with a response are harmless, because the connection is closed. Unsolicited bytes
+        // on an idle connection may be read as the next response.
         if reason == DropReason::Unsolicited && served.answered > 0 && !served.is_answered {
             let is_old = host.unasked_at.is_some_and(|at| now.saturating_duration_since(at) > FORGOTTEN);
             if is_old {
@@ -37,7 +38,7 @@ impl<K: Kinds> Policy<K> {
             (DropReason::PeerClosed | DropReason::Unsolicited, 1) => {
                 host.short_lived = host.short_lived.saturating_add(1);
                 if host.short_lived >= most {
-                    // After that time, one more short-lived connection is enough.
+                    // When `NOT_KEPT` is over, one more short-lived connection is enough to suspect the host again.
                     host.short_lived = most.saturating_sub(1);
                     host.not_kept_until = now.checked_add(NOT_KEPT);
                     if host.suspicion == Suspicion::None {
@@ -50,7 +51,7 @@ impl<K: Kinds> Policy<K> {
         }
     }
 
-    /// Notes that a connection of the host came back for another request.
+    /// Notes that a connection of the host came back and can be reused.
     pub(super) fn note_success(&mut self, place: Place, served: Served) {
         if served.answered > 1 {
             let host = self.hosts.host_mut(place.host);
@@ -61,7 +62,7 @@ impl<K: Kinds> Policy<K> {
         }
     }
 
-    /// Whether connections of the host are closed after each response for now.
+    /// Whether connections of the host are closed after each response at the time `now`.
     pub(super) fn is_not_kept(&self, host_id: HostId, now: Instant) -> bool {
         let host = self.hosts.host(host_id);
         host.suspicion != Suspicion::None && host.not_kept_until.is_some_and(|until| now < until)
@@ -71,7 +72,7 @@ impl<K: Kinds> Policy<K> {
 /// Time for which the connections of a suspected host are not kept.
 const NOT_KEPT: Duration = Duration::from_secs(60);
 
-/// Time without unsolicited bytes after which a host is trusted like any other.
+/// Time without unsolicited bytes after which the earlier unsolicited bytes of a host are forgotten.
 const FORGOTTEN: Duration = Duration::from_secs(600);
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Hosts whose connections are not kept, and requests that must not be sent twice.
+//! Tests of hosts whose connections are not kept, and of requests that must not be sent twice.
 
 use super::super::play::{NOTHING, Play, S, config, hash};
 use super::super::*;
@@ -73,8 +73,8 @@ fn rule_27_an_unsafe_request_takes_only_a_fresh_connection() {
     assert_eq!(play.want("a", 0, 5), ["reuse 2"], "a safe request takes a stale connection too");
 }
 
-/// A host that sends unsolicited bytes is not kept. It does not matter how the bytes are found (on an idle
-/// connection, by a request that is sent again, or by a sweep) and how often the connection was used.
+/// The connections of a host that sends unsolicited bytes are not kept. The bytes may be found on an idle connection,
+/// by a request that is sent again, or by a sweep, and the connection may have been used any number of times.
 #[test]
 fn a_host_that_speaks_unasked_is_not_kept() {
     let checkin = |play: &mut Play, conn: u32, answered: u64| {
@@ -84,7 +84,7 @@ fn a_host_that_speaks_unasked_is_not_kept() {
         play.policy.checkin(play.places[&conn], conn, terms, served, play.now, &mut out);
         play.say(out)
     };
-    // How the bytes are found, and how often each connection had answered.
+    // Each case says how the bytes are found, and how often each connection had answered.
     for (way, answered) in [("idle", 1), ("idle", 40), ("resent", 2), ("sweep", 2), ("lost", 7)] {
         let mut play = Play::new(config());
         for conn in 1..=4 {
@@ -133,7 +133,7 @@ fn a_host_that_speaks_unasked_is_not_kept() {
             let (place, mut out) = (play.places[&(50 + conn)], Vec::new());
             play.policy.release(place, Served::default(), Some(DropReason::NotReusable), now, &mut out);
         }
-        // For a while one more such connection is enough. Then the earlier ones are forgotten.
+        // For 59 s, a connection that has answered is closed at checkin. After 60 s, connections are kept again.
         for (pause, expected) in [(59, "bury 5 NotKept"), (1, "")] {
             play.now += pause * S;
             if expected.is_empty() {
@@ -149,7 +149,7 @@ fn a_host_that_speaks_unasked_is_not_kept() {
     }
 }
 
-/// Bytes on connections that have answered nothing yet say nothing about connections that have.
+/// Unsolicited bytes on connections that have answered no request are not held against the host.
 #[test]
 fn a_host_that_speaks_on_new_connections_is_kept() {
     let mut play = Play::new(config());
@@ -164,8 +164,8 @@ fn a_host_that_speaks_on_new_connections_is_kept() {
     }
 }
 
-/// Bytes that come together with a response do no harm. They count like a close if it was the connection's only
-/// response.
+/// Unsolicited bytes that come together with a response do no harm. If the response was the connection's only
+/// response, the bytes count like a close.
 #[test]
 fn surplus_behind_a_response_counts_where_it_was_the_only_one() {
     for (answered, is_kept) in [(1, false), (2, true), (8, true)] {

@@ -1,6 +1,6 @@
-//! Places: the position of a connection or a waiter in the table of hosts, and when such a position is given up.
+//! Places: the position of a connection or a waiter in the table of hosts, and when a place is given up.
 //!
-//! Invariant: a place is valid while anything is counted or queued there.
+//! Invariant: a place is valid while it has a connection, a dial or a waiter.
 
 use super::Policy;
 use super::actions::{Action, Actions};
@@ -9,9 +9,9 @@ use super::kinds::Kinds;
 /// Number of a host: the slot of its entry in the table of hosts.
 pub(crate) type HostId = u32;
 
-/// A host's entry, and the shelf of one partition there.
+/// Position in the table of hosts: a host's entry, and the shelf of one partition in that entry.
 ///
-/// A place is valid while anything is counted or queued there, so that its holder needs no lookup.
+/// A place is valid while it has a connection, a dial or a waiter, so that its holder needs no lookup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) host: HostId,
@@ -19,12 +19,12 @@ pub(crate) struct Place {
 }
 
 impl<K: Kinds> Policy<K> {
-    /// Returns the place of a host in a partition. Makes the place if it does not exist. `is_key` and `key` find
-    /// the host or add it.
+    /// Returns the place of a host in a partition. Makes the place if it does not exist. `is_key` recognizes the host's
+    /// key, and `key` makes the key of a new host.
     ///
-    /// The place has to be used before anything else happens, by [`checkout`](Self::checkout),
-    /// [`warm`](Self::warm) or [`set_min_idle`](Self::set_min_idle). These functions give the place up if nothing
-    /// is counted or queued there afterwards.
+    /// The next call of the policy has to be [`checkout`](Self::checkout), [`warm`](Self::warm) or
+    /// [`set_min_idle`](Self::set_min_idle) with this place. These functions give the place up if it is still vacant
+    /// when they return.
     pub(crate) fn place(
         &mut self,
         hash: u64,
@@ -35,21 +35,21 @@ impl<K: Kinds> Policy<K> {
         self.hosts.place(hash, is_key, key, partition)
     }
 
-    /// Gives a place up if nothing is left there.
+    /// Gives a place up if it is vacant: drops its partition, and lists its host for being forgotten.
     pub(super) fn leave(&mut self, place: Place, out: &mut Actions<K>) {
         self.vacate(place, out);
         self.hosts.list_if_empty(place.host);
     }
 
-    /// Gives the partition of a place up if nothing is left there.
+    /// Tells the shell to drop the partition of a place if the place is vacant.
     pub(super) fn vacate(&mut self, place: Place, out: &mut Actions<K>) {
         if let Some(partition) = self.hosts.vacate(place) {
             out.push(Action::Forget { partition });
         }
     }
 
-    /// Lists the hosts of which a dial ahead was given up, if nothing is left of them. Called only while no caller
-    /// holds a place that this could make invalid.
+    /// Lists the hosts in `left` that are not in use. Called only while no caller holds a place that the listing could
+    /// make invalid.
     pub(super) fn note_left(&mut self) {
         while let Some(host_id) = self.left.pop() {
             if self.hosts.get(host_id).is_some() {

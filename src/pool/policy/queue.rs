@@ -1,7 +1,7 @@
 //! The requests that wait: the queues of a shelf, and how a request enters and leaves them.
 //!
-//! Knows nothing of why a request waits. Invariant: an empty queue is one empty pointer, because every host's entry
-//! holds two queues.
+//! This file knows nothing of why a request waits. Invariant: an empty queue is one empty pointer, because every host's
+//! entry holds two queues.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -13,8 +13,8 @@ use super::ledger::Counts;
 use super::places::{HostId, Place};
 use super::{BATCH, Policy};
 
-/// Position in a queue: the smaller one is served first. The second number is that of the event by which the request
-/// queued; it is unique over the pool's life.
+/// Position in a queue: the request with the smaller turn is served first. The second number of a turn is the number of
+/// the event at which the request queued. No two events of a pool have the same number.
 pub(crate) type Turn = (u64, u64);
 
 /// The requests that wait at one shelf, first to last.
@@ -25,7 +25,7 @@ pub(crate) type Turn = (u64, u64);
 )]
 pub(super) struct Queue<W>(Option<Box<BTreeMap<Turn, Queued<W>>>>);
 
-/// One waiting request.
+/// A waiting request.
 #[derive(Debug)]
 pub(super) struct Queued<W> {
     pub(super) waiter: W,
@@ -93,7 +93,7 @@ impl<W> Queue<W> {
         let queued_before = |turn: &&Turn| turn.1 < dial_id;
         let turn = match end {
             End::First => queue.keys().take(most).find(queued_before),
-            // Larger turns have larger event numbers, so none of them needs to be searched.
+            // Larger turns have larger event numbers, so requests with larger turns need not be searched.
             End::Last => {
                 queue.range(..(dial_id, 0)).map(|(turn, _)| turn).rev().take(most).find(queued_before)
             }
@@ -159,7 +159,7 @@ impl<K: Kinds> Policy<K> {
     }
 
     /// Removes a waiting request from its queue. Returns false if the request was already granted a connection or
-    /// failed; then its host may be gone.
+    /// failed. In that case its host may be gone.
     pub(crate) fn cancel(&mut self, ticket: Ticket, out: &mut Actions<K>) -> bool {
         let Some(host) = self.hosts.get_mut(ticket.place.host) else { return false };
         let Some(shelf) = host.shelves.get_mut(ticket.place.shelf as usize) else { return false };
@@ -172,8 +172,8 @@ impl<K: Kinds> Policy<K> {
         true
     }
 
-    /// Fails all waiting requests, or those of one partition: [`BATCH`] in a call, from host slot `from` on. Returns
-    /// the slot to go on from.
+    /// Fails all waiting requests, or all waiting requests of one partition: at most [`BATCH`] in a call, from host slot
+    /// `from` on. Returns the slot for the next call, or `None` at the end.
     pub(crate) fn refuse_waiters(
         &mut self,
         partition: Option<&K::Partition>,
@@ -213,7 +213,7 @@ impl<K: Kinds> Policy<K> {
         Some(from)
     }
 
-    /// Returns the host in whose queue a request stands. Returns `None` if the request stands in no queue any more.
+    /// Returns the host in whose queue a request waits. Returns `None` if the request does not wait any more.
     pub(crate) fn of_ticket(&self, ticket: Ticket) -> Option<WaitedFor<'_, K>> {
         let host = self.hosts.get(ticket.place.host)?;
         let shelf = host.shelves.get(ticket.place.shelf as usize)?;

@@ -1,6 +1,6 @@
 //! Why connections are closed.
 //!
-//! A leaf: knows nothing of the rest.
+//! This file uses no other file of the crate.
 
 use std::fmt;
 
@@ -17,12 +17,12 @@ use std::fmt;
 pub enum DropReason {
     /// A request or its response was dropped before the response was read to the end.
     Abandoned,
-    /// The connection made room for another one, there were too many idle ones, or
-    /// [`evict_if`](crate::ClientBuilder::evict_if) asked for it.
+    /// The connection made room for another connection, there were too many idle connections, or
+    /// [`evict_if`](crate::ClientBuilder::evict_if) rejected the connection.
     Evicted,
     /// The connection failed, or the server broke the protocol on it.
     Failed,
-    /// The connection was idle for longer than the idle timeout, or than the server keeps it.
+    /// The connection was idle for longer than the idle timeout or the server's `Keep-Alive: timeout` allows.
     IdleTimeout,
     /// The connection reached its maximum lifetime.
     MaxLifetime,
@@ -34,14 +34,14 @@ pub enum DropReason {
     NotKept,
     /// The exchange ended in a way that forbids reuse, such as with `Connection: close`.
     NotReusable,
-    /// The server closed the connection while it was idle, right after a response, or before it answered. An
-    /// unsolicited 408 response counts as a close.
+    /// The server closed the connection while the connection was idle, right after a response, or before the response
+    /// began. An unsolicited 408 response counts as a close.
     PeerClosed,
     /// The runtime that the connection belonged to has ended.
     RuntimeGone,
-    /// The pool was shut down, or told to close its idle connections.
+    /// The pool was shut down, or the caller told it to close its idle connections.
     Shutdown,
-    /// The machine was suspended while the connection was idle, so the server may have dropped it.
+    /// The machine was suspended while the connection was idle, so the server may have closed the connection.
     Suspended,
     /// The server sent bytes that no request had asked for, other than line ends.
     Unsolicited,

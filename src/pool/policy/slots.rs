@@ -1,9 +1,9 @@
 //! Tables of numbered slots, and of numbered rows, which grow without moving their content.
 //!
-//! Knows nothing of the content. Invariant: a value stays where it is until it is removed, so that growing copies
-//! nothing.
+//! The tables know nothing of their content. Invariant: a value stays at its address until it is removed, so that a
+//! growing table copies nothing.
 
-/// Numbered slots, some of them vacant.
+/// Numbered slots, of which some may be vacant.
 #[derive(Debug)]
 pub(crate) struct Slots<T> {
     slots: Rows<Option<T>>,
@@ -22,12 +22,12 @@ impl<T> Slots<T> {
         Self { slots: Rows::new(), vacant: Vec::new() }
     }
 
-    /// Returns the number of slots, vacant ones included.
+    /// Returns the number of slots, including vacant slots.
     pub(super) fn len(&self) -> usize {
         self.slots.len as usize
     }
 
-    /// Puts a value into the slot that became vacant last, or into a new one. Returns the slot.
+    /// Puts a value into the slot that became vacant last, or into a new slot. Returns the number of the slot.
     pub(super) fn insert(&mut self, value: T) -> u32 {
         let Some(slot) = self.vacant.pop() else { return self.slots.push(Some(value)) };
         if let Some(vacant) = self.slots.get_mut(slot) {
@@ -36,7 +36,7 @@ impl<T> Slots<T> {
         slot
     }
 
-    /// Takes the value out of a slot.
+    /// Takes the value out of a slot and returns it. Returns `None` if the slot is vacant.
     pub(super) fn remove(&mut self, slot: u32) -> Option<T> {
         let taken = self.slots.get_mut(slot)?.take()?;
         self.vacant.push(slot);
@@ -82,7 +82,7 @@ impl<T> Rows<T> {
 
 /// Returns the chunk of a row, and its position in the chunk.
 fn locate(number: u32) -> (usize, usize) {
-    // Counted from the size of the first chunk on, the highest bit of a number names the chunk.
+    // After the addition of `SMALLEST`, the highest bit of a number names the chunk.
     let number = (number as usize).saturating_add(SMALLEST);
     if number >= LARGEST {
         return (number / LARGEST + LAST_TO_GROW, number % LARGEST);
@@ -101,7 +101,7 @@ const SMALLEST: usize = 4;
 /// Size of the largest chunks, a power of two.
 const LARGEST: usize = 1024;
 
-/// All chunks after this one have the same size.
+/// The last chunk that is smaller than the chunk after it.
 const LAST_TO_GROW: usize = (LARGEST.ilog2() - SMALLEST.ilog2() - 1) as usize;
 
 #[cfg(test)]

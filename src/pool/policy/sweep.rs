@@ -1,9 +1,10 @@
-//! Sweeps: looks at idle connections, because no task reads them and their server may have closed them long ago.
+//! Sweeps, which look at idle connections. No task reads idle connections, so their server may have closed them long
+//! ago.
 //!
-//! The shell looks without the lock. Meanwhile the connection is lent, and its entry keeps its place on the shelf.
-//! Invariants: a sweep lends at most [`LENT`] connections at a time; a request that comes meanwhile takes another
-//! connection, or waits for the lent ones before a dial is begun for it; and a lent connection that is buried is
-//! closed when it comes back.
+//! The shell looks without the lock. During the look, the connection is lent, and its entry stays on the shelf.
+//! Invariants: a sweep lends at most [`LENT`] connections at a time. A request that comes during a look takes another
+//! connection, or waits for the lent connections before a dial is begun for the request. A lent connection that is
+//! buried is closed when the shell gives the connection back.
 
 use std::time::Instant;
 
@@ -24,7 +25,8 @@ pub(crate) struct Lent<T> {
 }
 
 impl<K: Kinds> Policy<K> {
-    /// Lends idle connections of a partition, from idle slot `from` on. Returns the slot to go on from.
+    /// Lends idle connections of a partition, from idle slot `from` on. Returns the slot for the next call, or `None` at
+    /// the end.
     pub(crate) fn lend(
         &mut self,
         partition: &K::Partition,
@@ -50,8 +52,8 @@ impl<K: Kinds> Policy<K> {
         (next < end).then_some(next)
     }
 
-    /// Takes back a connection that was looked at. It goes to a request that has come to wait for it or back to its
-    /// place on the shelf. With a `reason`, it is closed.
+    /// Takes back a connection that was looked at. The connection goes to a request that waits, or back to its entry on
+    /// the shelf. With a `reason`, the connection is closed.
     pub(crate) fn give_back(
         &mut self,
         lent: Lent<K::Connection>,
@@ -61,7 +63,7 @@ impl<K: Kinds> Policy<K> {
     ) {
         let Lent { conn, id, stamp, place } = lent;
         if let Some(conn) = self.idle.put_back(id, stamp, conn) {
-            // The burial was counted when it was decided.
+            // The closing was counted when the policy decided it.
             let doomed = self.doomed.iter().position(|(doomed, _)| *doomed == stamp);
             let reason = doomed.map_or(DropReason::Evicted, |at| self.doomed.swap_remove(at).1);
             out.push(Action::Bury { conn, place, reason });
@@ -83,14 +85,14 @@ impl<K: Kinds> Policy<K> {
         self.dial_as_needed(place.host, now, out);
     }
 
-    /// Marks a lent connection, so that it is closed when it comes back.
+    /// Marks a lent connection, so that the connection is closed when the shell gives it back.
     pub(super) fn doom(&mut self, stamp: u32, place: Place, reason: DropReason) {
         self.count_buried(place, reason);
         self.doomed.push((stamp, reason));
     }
 }
 
-/// Largest number of connections that a sweep lends together.
+/// Largest number of connections that a sweep lends at once.
 const LENT: usize = 16;
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
-//! Sweeps: looks at idle connections.
+//! Tests of sweeps, which look at idle connections.
 
 use super::super::play::{NOTHING, Play, S, config};
 use super::super::*;
 
-/// A connection that is being looked at keeps its place. A request that comes meanwhile takes the next idle
-/// connection. If there is none, the request waits for the one that is being looked at, and dials nothing.
+/// A connection that is being looked at stays on its shelf. A request that comes during the look takes the next idle
+/// connection. Without a next idle connection, the request waits for the look to end, and no dial begins.
 #[test]
 fn rule_22_a_connection_being_looked_at_is_waited_for() {
     let mut play = Play::new(config());
@@ -29,15 +29,15 @@ fn rule_22_a_connection_being_looked_at_is_waited_for() {
     assert_eq!(play.want("a", 0, 4), ["dial a/0"]);
     let two = lent.pop().unwrap();
     assert_eq!(play.give_back(two, None), ["grant 2 to 2"]);
-    // The other connection is dead: a dial takes its room.
+    // The second lent connection is dead, and a dial takes its room.
     let one = lent.pop().unwrap();
     assert_eq!(play.give_back(one, Some(DropReason::PeerClosed)), ["bury 1 PeerClosed", "dial a/0"]);
     assert_eq!(play.counts(), [1, 3, 2, 2]);
     assert_eq!(play.policy.total().0.closed()[DropReason::PeerClosed as usize], 1);
 }
 
-/// A connection that is buried while it is being looked at is closed when it comes back, whatever the look found, and
-/// takes room until then.
+/// A connection that is buried while it is being looked at is closed when the look ends, whatever the look found. The
+/// connection counts under the limits until it is closed.
 #[test]
 fn rule_22_a_connection_being_looked_at_can_be_buried() {
     let mut play = Play::new(Limits { max_connections: 2, ..config() });
@@ -53,7 +53,7 @@ fn rule_22_a_connection_being_looked_at_can_be_buried() {
     assert!(!play.policy.is_swept());
     assert_eq!(play.buried(1), ["dial b/0"]);
     assert_eq!(play.policy.total().0.closed().iter().sum::<u64>(), 1, "counted once");
-    // A later connection in the same slot is not mistaken for the buried one.
+    // A later connection in the same slot is not mistaken for the buried connection.
     let mut play = Play::new(config());
     play.open("a", 0, &[1]);
     let lent = play.lend(0).pop().unwrap();

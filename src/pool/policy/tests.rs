@@ -148,7 +148,7 @@ fn blocked_hosts_take_turns() {
     play.dialed(1);
     assert_eq!(play.release(1), ["dial a/0"]);
     assert_eq!(play.dialed(2), ["grant 2 to 1"]);
-    // The room of a closed connection goes to the next waiter of the same host first, as the connection would have.
+    // The room of a closed connection goes to the next waiter of the same host first, like a connection that comes back.
     assert_eq!(play.release(2), ["dial a/0"]);
     assert_eq!(play.dialed(3), ["grant 3 to 2"]);
     assert_eq!(play.release(3), ["dial b/0"]);
@@ -156,7 +156,7 @@ fn blocked_hosts_take_turns() {
     assert_eq!(play.release(4), ["dial c/0"]);
 }
 
-/// A host whose requests never cease does not block another host for ever.
+/// A host with a constant stream of requests does not block another host for ever.
 #[test]
 fn rule_05_a_busy_host_lets_another_in_after_a_while() {
     let mut play = Play::new(Limits { max_connections: 1, ..config() });
@@ -200,8 +200,8 @@ fn hosts_that_gave_up_block_no_other() {
     assert_eq!(play.release(1), ["dial a/0"]);
 }
 
-/// Host a evicts a connection of b. Before that is closed, b wants a connection again and gets the room. Then the next
-/// idle connection, of c, has to give way to a.
+/// A connection of host b is evicted for host a. Before the evicted connection is closed, host b wants a connection
+/// again and gets the room. After that, the idle connection of host c is evicted for host a.
 #[test]
 fn an_evicting_host_is_served_when_another_takes_the_room() {
     let mut play = Play::new(Limits { max_connections: 2, ..config() });
@@ -335,7 +335,7 @@ fn rule_09_a_request_that_asks_again_has_its_old_turn() {
     assert_eq!(play.checkin(1), ["grant 1 to 3"]);
     assert_eq!(play.checkin(1), NOTHING);
     assert_eq!(again(&mut play, 1, false), ["reuse 1"]);
-    // A request that lost its connection takes no idle one, and waits for a dial of its own.
+    // A request whose connection died takes no idle connection, and waits for its own dial.
     play.checkin(1);
     let mut play = Play::new(config());
     play.open("a", 0, &[1]);
@@ -349,7 +349,7 @@ fn rule_09_a_request_that_asks_again_has_its_old_turn() {
     assert_eq!(play.dialed(3), ["grant 3 to 2"]);
 }
 
-/// A grant that was not claimed is withdrawn only if another request, or the shelf, gains by it.
+/// A grant that was not claimed is withdrawn only if another request or the shelf can use the connection.
 #[test]
 fn rule_09_a_grant_is_withdrawn_only_for_a_gain() {
     let gains = |play: &Play| play.policy.gains_by(play.places[&1]);
@@ -373,7 +373,7 @@ fn rule_09_a_grant_is_withdrawn_only_for_a_gain() {
     assert!(gains(&play), "the pool is shut");
 }
 
-/// A connection that is already being closed for a blocked host is enough: no other is closed for the same host.
+/// While a connection is being closed for a blocked host, no other connection is closed for the same host.
 #[test]
 fn rule_05_one_connection_is_closed_for_one_blocked_host() {
     let mut play = Play::new(Limits { max_connections: 3, ..config() });
@@ -519,7 +519,7 @@ fn empty_hosts_are_forgotten() {
     }
     assert_eq!(policy.hosts.len(), MAX_EMPTIES);
     assert_eq!(policy.total().1, Counts::default());
-    // A search of all slots meets vacant ones.
+    // A search of all slots visits vacant slots as well.
     assert_eq!(policy.host_slots(), MAX_EMPTIES + 1);
     let mut slot = Some(0);
     while let Some(from) = slot {
@@ -546,14 +546,14 @@ fn a_host_is_not_forgotten_while_the_caller_uses_it() {
         });
         (ticket, dial)
     };
-    // Host 0 becomes empty first, so it is the oldest in the list; then as many others as the list holds.
+    // Host 0 becomes empty first, so it is the oldest host in the list. The other hosts fill the list.
     for host in 0..MAX_EMPTIES as u32 {
         let (place, dial_id) = want(&mut policy, host).1.unwrap();
         policy.note_failure(place, dial_id, None, now);
         policy.fail_waiters(place, u64::MAX, true, &mut out);
         policy.dial_failed(place, false, now, &mut out);
     }
-    // Host 0 is used again. A new host is blocked by it and gives up.
+    // Host 0 is used again. A new host is blocked by host 0, and its request gives up.
     let (place, dial_id) = want(&mut policy, 0).1.unwrap();
     let (ticket, dial) = want(&mut policy, 5_000);
     assert!(dial.is_none());

@@ -1,6 +1,6 @@
-//! Counts how many entries a call of the policy touches, in tests. Elsewhere it compiles to nothing.
+//! A counter of the entries that a call of the policy touches. The counter exists in tests only.
 //!
-//! Invariant: each visit of a host, a shelf or an idle connection is counted, in a loop once per step.
+//! Invariant: each visit of a host, a shelf or an idle connection is counted. A loop counts each of its steps.
 
 /// Counts the visit of one entry.
 #[inline]

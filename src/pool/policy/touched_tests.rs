@@ -1,5 +1,5 @@
-//! A checkout with its checkin, and a hand-off, touch a constant number of entries, however many entries there
-//! are.
+//! Tests of the number of entries that a checkout with its checkin, and a hand-off, touch. The number does not depend on
+//! the size of the pool.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -26,7 +26,7 @@ struct Play {
     out: Vec<Act>,
     /// Largest number of entries that one call touched since the start of a measurement.
     longest: usize,
-    /// Number of entries that all calls touched since then.
+    /// Number of entries that all calls touched since the start of a measurement.
     sum: usize,
     dials: Vec<(Place, u64)>,
 }
@@ -57,7 +57,7 @@ impl Play {
 
     /// Makes one call of the policy, which stands for one hold of the pool's lock.
     fn call<R>(&mut self, call: impl FnOnce(&mut Decider, Instant, &mut Vec<Act>) -> R) -> R {
-        // Time goes on, so that no two connections have the same age.
+        // Time moves on with each call, so that no two connections have the same age.
         self.now += Duration::from_micros(1);
         TOUCHED.set(0);
         let mut out = Vec::new();
@@ -96,7 +96,7 @@ impl Play {
         assert!(self.call(|policy, _, out| policy.cancel(ticket, out)), "the request waited");
     }
 
-    /// Returns how many entries all calls of `work` together touch. None of them may touch more than a batch.
+    /// Returns how many entries all calls of `work` together touch. No single call may touch more than a batch.
     fn touched(&mut self, work: impl FnOnce(&mut Self)) -> usize {
         (self.longest, self.sum) = (0, 0);
         work(self);
@@ -112,13 +112,13 @@ impl Play {
     }
 }
 
-/// Returns a hash that gives each host a position of its own in the table, so that a lookup visits no other host.
-/// With a real hash, chance decides how many others a lookup visits.
+/// Returns a hash that gives each host its own position in the table, so that a lookup visits no other host. With a
+/// real hash, chance decides how many other hosts a lookup visits.
 fn hash(host: u32) -> u64 {
     u64::from(host) | u64::from(host % 128) << 57
 }
 
-/// Returns limits that limit nothing.
+/// Returns limits without a bound on idle connections.
 fn config() -> Limits {
     Limits { max_idle_per_host: usize::MAX, max_idle: Some(usize::MAX), ..Limits::default() }
 }
@@ -142,7 +142,7 @@ fn a_pair_touches_as_many_entries_however_many_hosts_there_are() {
             let mut seen = BTreeSet::new();
             for host in visited(hosts) {
                 let first = play.touched(|play| play.pair(host, stay));
-                // Now the host's connection is the one that was used last of all.
+                // The host's connection is now the connection that was used last of all.
                 let again = play.touched(|play| play.pair(host, stay));
                 seen.insert((first, again));
             }
@@ -156,7 +156,7 @@ fn a_pair_touches_as_many_entries_however_many_hosts_there_are() {
     }
 }
 
-/// A host is found in the table by its hash, and hashes are spread by chance: a bad one costs a few entries more.
+/// A host is found in the table by its hash, and hashes are spread by chance: a lookup may visit a few entries more.
 #[test]
 fn a_pair_touches_few_entries_wherever_chance_puts_the_hosts() {
     let mut play =
@@ -179,7 +179,7 @@ fn an_eviction_touches_as_many_entries_however_many_hosts_there_are() {
         // The hosts that would be evicted first are not visited.
         for host in visited(hosts / 2).take(200).map(|host| hosts / 2 + host) {
             let Checkout::Reuse(conn, place) = play.checkout(host, 0) else { panic!("a connection is idle") };
-            // Another connection takes its room on the shelf.
+            // Another connection takes the place of the checked-out connection among the idle connections.
             assert!(matches!(play.checkout(host, 0), Checkout::Queued(_)));
             let dial = play.dials.pop().expect("nothing else is idle");
             play.dialed(dial);
@@ -219,7 +219,7 @@ fn a_dial_touches_few_entries_however_many_are_under_way() {
 fn a_hand_off_touches_as_many_entries_however_many_wait() {
     let mut counts = Vec::new();
     for waiters in [1, 100, 5_000] {
-        // Each turn leaves the queue as long as it was.
+        // Each step of the loop leaves the length of the queue unchanged.
         let mut play = Play::new(Limits { max_connections_per_host: 1, ..config() });
         play.open(1, 1, None);
         let Checkout::Reuse(mut conn, mut place) = play.checkout(0, 0) else {
