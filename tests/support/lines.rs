@@ -284,7 +284,7 @@ pub(crate) fn send(request: RequestBuilder) -> JoinHandle<handclasp::Result<Resp
     tokio::spawn(request.send())
 }
 
-/// Lets every task run until it waits. The clock does not advance.
+/// Yields 300 times, so that the other tasks run until they wait. The clock does not advance.
 pub(crate) async fn settle() {
     for _ in 0..300 {
         tokio::task::yield_now().await;
