@@ -140,7 +140,8 @@ async fn every_read_of_a_broken_body_repeats_its_error() {
                     "text" => assert_eq!(said(&response.text().await.unwrap_err()), first, "{name}"),
                     "collect" => assert_eq!(said(&response.collect().await.unwrap_err()), first, "{name}"),
                     "stream" => {
-                        // The stream must end after its error, because a caller that collects its items would otherwise wait for ever.
+                        // The stream must end after its error.
+                        // A caller that collects the items would otherwise wait for ever.
                         let mut stream = response.bytes_stream();
                         assert_eq!(said(&next(&mut stream).await.unwrap().unwrap_err()), first, "{name}");
                         for _ in 0..3 {

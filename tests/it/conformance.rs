@@ -301,7 +301,7 @@ fn a_finding_fails_the_test() {
 }
 
 /// Compares an outcome with the reference, including the parts that a caller does not see. Records each difference, and
-/// returns whether the two are equal.
+/// returns whether there is one.
 fn compare_all(sheet: &mut Sheet, case: &Case, got: &Got, how: &str) -> bool {
     let whole = &reference()[&*case.id];
     let mut differences: Vec<_> = got.differs(whole).into_iter().collect();
@@ -694,7 +694,7 @@ fn serve(peer: &mut Peer, stages: &HashMap<&'static str, Stage>, mode: Mode) -> 
             continue;
         };
         served = &stage.case.id;
-        // An error is allowed, because the client may have closed the connection.
+        // The signal is raised even if the sending fails, because the client may have closed the connection.
         let sent = send(peer, stage, mode);
         stage.is_sent.notify_one();
         sent?;
