@@ -162,7 +162,7 @@ async fn rule_09_a_grant_that_is_not_claimed_moves_on() {
     let (server, client) = (Server::echo(), one_at_a_time());
     let url = server.url("/");
     let mut held = open(&client, &url).await;
-    // The content comes later than the head. A small content that came with the head would leave nothing to drain.
+    // The server sends this content only after the signal. A small content would have arrived with the head.
     let go = Signal::new();
     let big = slow(1 << 20, 0, &go);
     drop(held);

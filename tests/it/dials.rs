@@ -90,7 +90,7 @@ async fn rule_06_a_freed_connection_is_handed_to_the_oldest_waiter() {
     let greedy = tokio::spawn(async move {
         for round in 0..3 {
             let response = greedy.get(format!("{URL}greedy-{round}")).send().await.unwrap();
-            // The content came with the head, so that this task does not wait between the end of this request and the next request.
+            // The content came with the head, so that no await lies between the end of this request and the next request.
             assert_eq!(response.text().await.unwrap(), "1");
         }
     });
@@ -545,7 +545,7 @@ async fn rule_13_a_failing_host_has_one_dial_at_a_time() {
     }
 }
 
-/// Four requests, sent 100 ms apart, begin four dials.
+/// Each of four tries, sent 100 ms apart, begins a dial.
 #[tokio::test(start_paused = true)]
 async fn rule_13_every_try_of_a_retry_loop_is_dialed() {
     let (dials, client) = bench(|client| client);
@@ -561,7 +561,8 @@ async fn rule_13_every_try_of_a_retry_loop_is_dialed() {
     assert_eq!(asked.answer().await, 5, "the first request after the host is back succeeds");
 }
 
-/// The second request waits for the dial that the first one began, and its timeout error says so.
+/// A later request waits for the dial that the first request began. The timeout error of the later request names the
+/// phase of that dial.
 #[tokio::test(start_paused = true)]
 async fn a_timeout_while_a_shared_dial_connects_names_its_phase() {
     for limit in [usize::MAX, 1] {
