@@ -52,7 +52,7 @@ fn read_head(reader: &mut impl BufRead) -> io::Result<Option<usize>> {
     }
 }
 
-/// Returns the next chunk, or `None` at the end.
+/// Reads a chunk and returns its data. The data of the last chunk is empty.
 fn read_chunk(reader: &mut impl BufRead) -> io::Result<Vec<u8>> {
     let mut line = String::new();
     reader.read_line(&mut line)?;
