@@ -265,7 +265,7 @@ fn a_stream_of_empty_pieces_does_not_spin() {
     one_thread().block_on(async {
         let client = Client::new();
         let url = format!("http://127.0.0.1:{port}/");
-        // The server answers once, and then reads the request's body for ever without answering again.
+        // The first request leaves an idle connection to one server. The other server reads all it gets and never answers.
         let stalled = listen(|mut stream| while let Ok(1..) = stream.read(&mut [0; 1024]) {});
         client.get(&url).send().await.unwrap().bytes().await.unwrap();
         let endless = client.post(format!("http://127.0.0.1:{stalled}/")).body(Body::from_stream(Empty));

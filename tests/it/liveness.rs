@@ -16,7 +16,7 @@ use crate::support::{Peer, Server, Signal, within};
 
 const ROUNDS: usize = 100;
 
-/// What the server does wrong on an idle connection.
+/// Misbehaviour of the server on an idle connection.
 type Misbehave = fn(&mut Peer) -> io::Result<()>;
 
 #[derive(Clone, Copy)]
