@@ -1,5 +1,5 @@
-//! Idle connections as time passes: the pool looks at them, evicts, replaces and keeps them ready. Also hosts whose
-//! dials fail. Time is paused wherever it matters.
+//! Tests of idle connections as time passes: the pool looks at idle connections, evicts them, and dials new ones ahead of
+//! requests. Other tests of this file cover hosts whose dials fail. Every test that depends on time pauses the clock.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -25,7 +25,7 @@ fn closed(client: &Client, reason: DropReason) -> u64 {
     client.pool().stats().total.closed(reason)
 }
 
-/// A socket that its server has closed does not stay in the pool although no request comes.
+/// A connection that its server has closed is removed from the pool even if no further request comes.
 #[tokio::test]
 async fn rule_22_the_sweep_lets_go_what_the_server_has_closed() {
     let (close, closed_now) = (Signal::new(), Signal::new());
@@ -51,7 +51,7 @@ async fn rule_22_the_sweep_lets_go_what_the_server_has_closed() {
     let all = urls.iter().map(|url| get(&client, url));
     let mut ids = Vec::new();
     let mut all: Vec<_> = all.map(Box::pin).collect();
-    // The requests run at the same time, so that each gets a connection of its own.
+    // All requests are polled before the first of them ends, so that each request gets a connection of its own.
     for request in &mut all {
         assert!(std::future::poll_fn(|cx| Poll::Ready(request.as_mut().poll(cx).is_pending())).await);
     }
@@ -99,7 +99,8 @@ async fn rule_18_one_timer_for_all_and_none_for_nothing() {
     until("a reaper's task runs again", || tasks() == 1).await;
 }
 
-/// One sweep looks at sixty idle connections, a few at a time. None is lost, and each keeps its place.
+/// One sweep looks at sixty idle connections, a few at a time. The sweep closes none of them, and does not change their
+/// order.
 #[tokio::test]
 async fn rule_22_a_sweep_keeps_what_is_silent() {
     let server = Server::echo();
@@ -140,14 +141,14 @@ async fn rule_19_the_caller_evicts() {
     for _ in 0..4 {
         ids.push(get(&client, &url).await.unwrap());
     }
-    // A connection is returned, taken, and returned again.
+    // The closure is called when a connection is returned, when a request takes it, and when it is returned again.
     assert_eq!((ids, closed(&client, DropReason::Evicted)), (vec![1, 1, 2, 2], 2));
     let expected = |id, requests| (server.url(""), id, server.address(), requests);
     assert_eq!(
         *asked.lock().unwrap(),
         [(1, 1), (1, 1), (1, 2), (2, 1), (2, 1), (2, 2)].map(|(id, requests)| expected(id, requests))
     );
-    // After that answer, idle connections are not used any more.
+    // Once the closure returns true, no request uses an idle connection.
     for _ in 0..3 {
         client.warm(&url, 3).await.unwrap();
     }
@@ -169,7 +170,7 @@ async fn rule_19_what_the_caller_wants_gone_goes_while_it_is_idle() {
     until_now("the sweep has closed the connections", || closed(&client, DropReason::Evicted) == 3).await;
 }
 
-/// A panic in the caller's code costs the request that met it, and neither a slot nor the pool.
+/// A panic in the caller's code fails only the request that called the code. No slot is lost, and the pool stays usable.
 #[tokio::test]
 async fn rule_19_a_panic_of_the_callers_loses_nothing() {
     let server = Server::echo();
@@ -200,7 +201,7 @@ async fn rule_19_a_panic_of_the_callers_loses_nothing() {
     assert_eq!((total.idle, total.active, total.opened), (1, 0, total.closed_total() + 1), "{total}");
 }
 
-/// A thousand dials at once would be a thousand SYNs at once.
+/// `warm` dials few connections at a time, because a thousand dials at once would send a thousand SYNs at once.
 #[tokio::test]
 async fn rule_14_warm_dials_a_few_at_a_time() {
     let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
@@ -246,7 +247,7 @@ async fn rule_14_so_many_are_always_idle() {
     };
     client.min_idle(server.url("/"), 3).unwrap();
     idle(3).await;
-    // One connection is taken, and another one dialed, up to the limit.
+    // Each request takes an idle connection, and the pool dials another connection until the limit is reached.
     let mut held = Vec::new();
     for n in 1..=4 {
         let (client, url) = (client.clone(), server.url("/hold"));
@@ -262,7 +263,7 @@ async fn rule_14_so_many_are_always_idle() {
         request.await.unwrap().unwrap();
     }
     idle(5).await;
-    // A closed connection is replaced by a dial.
+    // The pool dials a new connection for each closed one.
     client.pool().close_idle();
     idle(3).await;
     let opened = || client.pool().stats().total.opened;
@@ -277,7 +278,7 @@ async fn rule_14_so_many_are_always_idle() {
     assert_eq!((total.idle, total.dialing, total.opened), (0, 0, 8), "{total}");
 }
 
-/// The runtime that asked for idle connections has ended: nothing is dialed for it.
+/// After the end of the runtime on which `min_idle` was called, the pool dials no more idle connections for that call.
 #[test]
 fn rule_14_idle_connections_end_with_their_runtime() {
     let (server, client) = (Server::echo(), Client::new());
@@ -325,14 +326,15 @@ async fn rule_13_rule_14_a_failing_host_is_tried_again_in_its_time() {
     client.min_idle("http://h.test/", 2).unwrap();
     tokio::time::sleep(Duration::from_secs(600)).await;
     let tried = dials.load(Ordering::SeqCst);
-    // The tries are a few seconds apart.
+    // The pool dials again after a few seconds each time.
     assert!((20..200).contains(&tried), "{tried} dials in ten minutes");
     is_up.store(true, Ordering::SeqCst);
     tokio::time::sleep(Duration::from_secs(31)).await;
     assert_eq!(client.pool().stats().total.idle, 2, "the host can be reached again");
 }
 
-/// With the option, requests wait until the waiting period ends, and all fail with the dial that follows.
+/// With `wait_for_failing_hosts`, requests wait until the host's waiting period ends. If the next dial fails, all waiting
+/// requests fail with it.
 #[tokio::test(start_paused = true)]
 async fn rule_13_requests_can_wait_for_the_next_dial() {
     let (is_up, dials) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
@@ -360,7 +362,7 @@ async fn rule_13_requests_can_wait_for_the_next_dial() {
     }
     let tried = dials.load(Ordering::SeqCst);
     assert_eq!(tried, 3, "one dial decided for all requests");
-    // A real socket knows no paused time, so that this part uses real time.
+    // The rest of the test uses the real clock, because a real socket does not follow the paused clock.
     tokio::time::resume();
     is_up.store(true, Ordering::SeqCst);
     let waiting: Vec<_> = (0..50).map(|_| fetch()).collect();
@@ -372,8 +374,8 @@ async fn rule_13_requests_can_wait_for_the_next_dial() {
     assert_eq!((total.waiting, total.dialing, total.active), (0, 0, 0), "{total}");
 }
 
-/// Connections that were made together do not reach their maximum lifetime together, and a request under way is not cut
-/// short.
+/// Connections that were made at the same time reach their maximum lifetime at different times. A request under way is
+/// not interrupted when its connection reaches its maximum lifetime.
 #[tokio::test]
 async fn rule_16_a_fleet_is_replaced_one_by_one() {
     let server = Server::echo();
@@ -396,7 +398,8 @@ async fn rule_16_a_fleet_is_replaced_one_by_one() {
     assert_eq!(closed(&client, DropReason::MaxLifetime), 50);
 }
 
-/// A host accepts no more connections, while one of its connections is used again and again.
+/// The host refuses new connections, while requests keep reusing one of its connections. The pool does not dial again at
+/// each reuse.
 #[tokio::test]
 async fn rule_14_a_refused_dial_is_not_repeated_on_every_reuse() {
     let dials = Arc::new(AtomicUsize::new(0));

@@ -70,7 +70,7 @@ fn futures_are_send() {
     let _ = read;
 }
 
-/// Sizes whose growth would cost speed or memory. A failure here asks whether the growth is worth it.
+/// Sizes of types whose growth would cost speed or memory. If this test fails, decide whether the growth is worth its cost.
 #[test]
 fn futures_and_types_stay_small() {
     let client = Client::new();
@@ -94,7 +94,7 @@ fn peers() -> Peers {
     Peers::new(Script { is_eager: true, ..Script::new(&[&[Reply::raw(&[chunked])]]) })
 }
 
-/// The signatures that programs use: the test passes when it compiles.
+/// The public signatures that programs use exist. The test passes if it compiles.
 #[tokio::test(start_paused = true)]
 async fn a_program_that_uses_every_signature_works() -> Result<(), Error> {
     let seconds = Duration::from_secs(5);
@@ -227,7 +227,7 @@ fn every_kind_of_body_in_memory_has_an_exact_size() {
     }
 }
 
-/// Building a client needs no runtime and opens nothing.
+/// Building a client needs no runtime, and opens no socket or file.
 #[test]
 fn building_a_client_needs_no_runtime_and_opens_nothing() {
     let client = Client::builder().build().unwrap();

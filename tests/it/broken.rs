@@ -1,4 +1,4 @@
-//! A body that failed stays failed: no later read makes the body look complete.
+//! Tests that a failed body stays failed: no later read makes the body look complete.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -12,8 +12,8 @@ use http_body::Body as _;
 
 use crate::support::lines::{Line, Lines, Source, Step, send};
 
-/// A way in which a response breaks: its head, the part of its content that comes, and then an end, a reset, or
-/// nothing.
+/// A way in which a response breaks: its head, the part of its content that comes, what the server does after that part,
+/// and the kind of the expected error.
 type Breach = (&'static str, &'static str, &'static str, Then, ErrorKind);
 
 #[derive(Clone, Copy)]
@@ -63,7 +63,7 @@ const BREACHES: [Breach; 12] = [
     ("a shutdown", "content-length: 9", "four", Then::Shutdown, ErrorKind::Shutdown),
 ];
 
-/// Returns a response that breaks in this way, and the server's end of the connection. `with_head`: the content comes
+/// Returns a response that breaks in this way, and the server's end of the connection. With `with_head`, the content comes
 /// together with the head.
 async fn respond(breach: Breach, with_head: bool, lines: &Lines, client: &Client) -> (Response, Line) {
     let (_, head, content, then, _) = breach;
@@ -88,7 +88,7 @@ async fn respond(breach: Breach, with_head: bool, lines: &Lines, client: &Client
     (response, line)
 }
 
-/// Reads until the error, and returns it.
+/// Reads the response until a read fails, and returns the error.
 async fn fail(response: &mut Response) -> Error {
     loop {
         match response.chunk().await {
@@ -98,7 +98,7 @@ async fn fail(response: &mut Response) -> Error {
     }
 }
 
-/// Returns everything that an error says.
+/// Returns the text of an error, of its causes and of its timings.
 fn said(error: &Error) -> String {
     format!("{error:?}: {} {:?}", error.chain(), error.timings().map(|timings| timings.total))
 }
@@ -140,7 +140,8 @@ async fn every_read_of_a_broken_body_repeats_its_error() {
                     "text" => assert_eq!(said(&response.text().await.unwrap_err()), first, "{name}"),
                     "collect" => assert_eq!(said(&response.collect().await.unwrap_err()), first, "{name}"),
                     "stream" => {
-                        // A stream that repeated its error would never end for a caller that collects its items.
+                        // The stream must end after its error.
+                        // A caller that collects the items would otherwise wait for ever.
                         let mut stream = response.bytes_stream();
                         assert_eq!(said(&next(&mut stream).await.unwrap().unwrap_err()), first, "{name}");
                         for _ in 0..3 {
@@ -176,7 +177,7 @@ async fn every_read_of_a_broken_body_repeats_its_error() {
     }
 }
 
-/// The stream of a body that breaks gives the content that came, the error once, and then ends.
+/// The stream of a body that breaks gives the content that came, then the error once, and then ends.
 #[tokio::test(start_paused = true)]
 async fn a_stream_of_a_broken_body_ends_behind_its_error() {
     for breach in BREACHES {
@@ -194,7 +195,7 @@ async fn a_stream_of_a_broken_body_ends_behind_its_error() {
     }
 }
 
-/// The response is first read when it is passed on as a body: the reader there gets the error.
+/// A response that breaks is passed on as a request body before it is read. The reader of that body gets the error.
 #[tokio::test(start_paused = true)]
 async fn a_broken_body_that_nobody_read_before_fails_where_it_is_read() {
     for breach in BREACHES {
@@ -217,8 +218,8 @@ async fn a_broken_body_that_nobody_read_before_fails_where_it_is_read() {
     }
 }
 
-/// A request body made from the caller's source: the source is polled until it fails, and the body then stays
-/// failed.
+/// A request body of the caller's source polls the source until the source fails. From then on the body stays failed, and
+/// does not poll the source again.
 #[tokio::test]
 async fn a_body_whose_own_source_failed_never_looks_ended() {
     let bodies: [fn() -> Body; 3] = [
@@ -243,7 +244,8 @@ async fn a_body_whose_own_source_failed_never_looks_ended() {
     }
 }
 
-/// A file that shrank while it was read is an error: for its reader, and on the wire, where chunks would hide it.
+/// A file that shrinks while it is read is an error for the reader of the body. It also fails a chunked upload, which would
+/// otherwise look complete.
 #[tokio::test]
 async fn a_file_that_became_shorter_never_looks_ended() {
     let path = std::env::temp_dir().join(format!("handclasp-broken-{}", std::process::id()));
@@ -272,7 +274,7 @@ async fn a_file_that_became_shorter_never_looks_ended() {
     std::fs::remove_file(&path).unwrap();
 }
 
-/// More trailers than the limit are an error, and are not cut down to the limit.
+/// A trailer section with more fields than the limit is an error. The client does not drop the surplus fields silently.
 #[test]
 fn a_body_with_too_many_trailers_never_looks_ended() {
     let many = |from: usize| -> http::HeaderMap {

@@ -1,7 +1,7 @@
-//! Many requests at once to a host without connections, over real sockets: how many lookups, dials and connections are
-//! made, in which order the requests are served, and what happens where the host does not answer.
+//! Tests of many simultaneous requests to a host without connections, over real sockets. The tests check the numbers of
+//! lookups, dials and connections, the order in which requests are served, and hosts that do not answer.
 //!
-//! `dials.rs` plays each order of events alone, in paused time.
+//! `dials.rs` tests each order of events separately, with a paused clock.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -32,7 +32,7 @@ impl Lookups {
         self.begun.load(Ordering::SeqCst)
     }
 
-    /// Returns the oldest lookup that waits.
+    /// Waits for a lookup, and returns the sender that answers the oldest waiting lookup.
     async fn want(&self) -> oneshot::Sender<Vec<IpAddr>> {
         until("a name is looked up", || !self.waiting.lock().unwrap().is_empty()).await;
         self.waiting.lock().unwrap().pop_front().unwrap()
@@ -72,7 +72,8 @@ fn total(client: &Client) -> HostStats {
     client.pool().stats().total
 }
 
-/// The server answers one request at a time and records the next one: each time it is the oldest waiter.
+/// The server answers one request at a time, in the order of the requests. After each answer, the freed connection carries
+/// the request of the oldest waiter.
 #[tokio::test]
 async fn rule_10_a_cold_burst_looks_up_once_keeps_to_its_limit_and_is_served_in_order() {
     const BURST: usize = 100;
@@ -130,7 +131,7 @@ async fn rule_10_a_cold_burst_looks_up_once_keeps_to_its_limit_and_is_served_in_
     assert_eq!((total.opened, total.idle, total.failed_dials), (LIMIT as u64, LIMIT, 0), "{total}");
 }
 
-/// Without a limit, each waiter has a dial, and waiters that left before they asked for a dial have none.
+/// Without a limit, each waiter has a dial of its own. Waiters that left before they asked for a dial have none.
 #[tokio::test]
 async fn rule_10_a_cold_burst_without_a_limit_dials_for_live_waiters_alone() {
     let (server, lookups) = (Server::echo(), Lookups::default());
@@ -143,7 +144,7 @@ async fn rule_10_a_cold_burst_without_a_limit_dials_for_live_waiters_alone() {
         asked.abort();
     }
     until("the aborted requests have left", || total(&client).waiting == 35).await;
-    // 25 dials now serve any waiter: only waiters beyond them begin more.
+    // 25 dials are under way without a waiter of their own. Of the new waiters, only those beyond 25 begin a dial.
     asked.extend((60..100).map(|at| ask(&client, url(at))));
     until("all requests wait", || total(&client).waiting == 75).await;
     assert_eq!(total(&client).dialing, 75);
@@ -157,8 +158,8 @@ async fn rule_10_a_cold_burst_without_a_limit_dials_for_live_waiters_alone() {
     assert_eq!((lookups.begun(), total.opened, total.idle), (1, 75, 75), "{total}");
 }
 
-/// A name that does not exist fails all requests that queued before the dial began. A request that queued later is
-/// served by another dial, which looks the name up again.
+/// A dial whose host name does not exist fails all requests that queued before the dial began. A request that queued
+/// later gets another dial, which looks the name up again.
 #[tokio::test]
 async fn rule_11_a_name_not_found_fails_those_who_queued_before_the_dial() {
     let go = Signal::new();
@@ -203,7 +204,8 @@ async fn rule_11_a_name_not_found_fails_those_who_queued_before_the_dial() {
     assert_eq!((total.opened, total.failed_dials, total.idle), (2, 1, 1), "{total}");
 }
 
-/// Every address refuses: the first dial began when only the first request waited, and the second dial when all waited.
+/// Every address refuses connections. The first dial began when only the first request waited, and fails that request. The
+/// second dial began when all requests waited, and fails the others.
 #[tokio::test]
 async fn rule_11_two_refused_dials_fail_a_hundred() {
     let refusing = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -216,8 +218,8 @@ async fn rule_11_two_refused_dials_fail_a_hundred() {
     assert_eq!((total.failed_dials, total.waiting, total.dialing, total.opened), (2, 0, 0, 0), "{total}");
 }
 
-/// A host that answers no SYN, because its accept queue is full: a hundred requests dial eight at a time, and all
-/// hundred fail with the first eight dials, or with the dial that began when the first of them failed.
+/// The host answers no SYN, because its accept queue is full. A hundred requests wait with eight dials at a time. All of
+/// them fail when the first eight dials fail, or with the dial that began when the first of these dials failed.
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn rule_11_a_hundred_at_a_host_that_takes_no_connection_cost_nine_dials_at_most() {

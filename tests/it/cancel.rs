@@ -1,9 +1,10 @@
-//! Dropping a request at any point leaves the pool's counts exact, and leaves neither a connection nor a task (rule
-//! 31). `tests/sockets.rs` does the same over sockets and counts them.
+//! Tests that dropping a request at any point leaves the pool's counts exact, and leaks neither a connection nor a task
+//! (rule 31). `tests/sockets.rs` drops requests over real sockets, and counts the sockets.
 //!
-//! Every point is tried: each scenario runs once for every k, its future is polled k times and then dropped, until it
-//! completes within k polls. The transport is pending before every operation, so that every await is met. After each
-//! drop nothing is active, dialing or waiting, as many connections are idle as exist, and the next request works.
+//! Each scenario runs once for every k: its future is polled k times and then dropped. The runs of a scenario stop at the
+//! k within which the future completes. Every operation of the transport is pending once, so that the future is dropped at
+//! each of its awaits. After each drop nothing is active, dialing or waiting, every existing connection is idle, and the
+//! next request succeeds.
 
 #![allow(
     clippy::unwrap_used,
@@ -31,7 +32,7 @@ fn boxed(work: impl Future<Output = ()> + 'static) -> Work {
     Box::pin(work)
 }
 
-/// A client and the other end of its connections.
+/// A client and the peer's end of its connections.
 #[derive(Clone)]
 struct Bench {
     client: Client,
@@ -51,7 +52,8 @@ impl Bench {
         self.client.get(URL).send().await.unwrap()
     }
 
-    /// Fails unless the counts are exact now, after one more request, and after the client is dropped.
+    /// Checks that the counts are exact at three points: before a further request, after that request, and after the client
+    /// is dropped.
     async fn check(self, what: &str) {
         self.check_counts(what).await;
         let next = async { self.client.get(URL).send().await?.text().await };
@@ -80,7 +82,7 @@ impl Bench {
     }
 }
 
-/// Lets everything run until no task makes progress, without time passing.
+/// Lets every task run until it waits. The clock does not advance.
 async fn settle() {
     for _ in 0..60 {
         tokio::task::yield_now().await;
@@ -97,11 +99,11 @@ impl Wake for Wakes {
     }
 }
 
-/// Polls `work` `polls` times, each time after its waker was called, and drops it. Between polls other tasks run
-/// for `pace` turns, and longer if the waker was not called yet. Returns whether `work` completed.
+/// Polls `work` `polls` times, each time after its waker was called, and drops it. Between two polls other tasks run
+/// for `pace` turns, and for more turns until the waker was called. Returns whether `work` completed.
 ///
-/// `other` runs to its end before the poll (or drop) of a certain number. Work that waits for it is polled without a
-/// wake until then.
+/// `other` has a number and a future. The future runs to its end before the poll or drop of that number. Until then
+/// `work` is also polled when its waker was not called, because it may wait for that future.
 async fn drop_after(
     mut work: Work,
     polls: usize,
@@ -189,7 +191,7 @@ fn rule_31_a_cold_request_leaves_exact_counts_when_dropped() {
     enumerate("cold, in pieces", 2, &script, async |bench| fetch(bench));
 }
 
-/// Two requests with a dial each: the dropped one takes nothing from the other.
+/// Two requests have a dial each. Dropping one of the requests does not disturb the other request.
 #[test]
 fn rule_31_a_cold_request_beside_another_leaves_exact_counts_when_dropped() {
     let script = Script::new(&[&[Reply::ok("hello")]]);
@@ -199,7 +201,7 @@ fn rule_31_a_cold_request_beside_another_leaves_exact_counts_when_dropped() {
             let other = tokio::spawn(async move { other.get().await.text().await.unwrap() });
             let work = fetch(bench);
             boxed(async move {
-                // Dropping this drops the handle, not the other request.
+                // Dropping this future drops the task handle of the other request, which continues to run.
                 work.await;
                 assert_eq!(other.await.unwrap(), "hello");
             })
@@ -216,7 +218,7 @@ fn rule_31_a_warm_request_leaves_exact_counts_when_dropped() {
     });
 }
 
-/// The look finds the idle connection dead: its slot is used for a dial.
+/// The look finds the idle connection dead, so that the request dials with the slot of that connection.
 #[test]
 fn rule_31_a_request_that_finds_its_connection_dead_leaves_exact_counts_when_dropped() {
     let script = Script::new(&[&[Reply::ok("hello")]]);
@@ -252,7 +254,7 @@ fn rule_31_a_request_whose_dial_fails_leaves_exact_counts_when_dropped() {
             };
             drop_after(Box::pin(work), polls, pace, None, &what).await;
             settle().await;
-            // The request was never polled, so the dial has not failed yet, or its failure fails the next request.
+            // If the dropped request was never polled, no dial has failed yet, and the scripted failure meets the next request.
             if bench.client.pool().stats().total.failed_dials == 0 {
                 let error = bench.client.get(URL).send().await.unwrap_err();
                 assert_eq!(error.kind(), handclasp::ErrorKind::Connect);
@@ -264,8 +266,8 @@ fn rule_31_a_request_whose_dial_fails_leaves_exact_counts_when_dropped() {
     println!("failed dial: {drops} drops");
 }
 
-/// The only connection is held by another response, which ends just before the poll of number `at`, so that its
-/// connection, or the failure to make one, may have been delivered and not yet seen.
+/// Another response holds the only connection, and ends just before the poll of number `at`. At that poll the request may
+/// have been handed the connection, or the error of a failed dial, without having seen it.
 #[test]
 fn rule_31_a_request_that_waits_leaves_exact_counts_when_dropped() {
     let script = Script::new(&[&[slow(), Reply::ok("hello")], &[Reply::ok("hello")]]);
@@ -305,7 +307,7 @@ fn rule_31_a_request_that_waits_leaves_exact_counts_when_dropped() {
     println!("waited: {drops} drops");
 }
 
-/// Three requests wait for one connection, and the middle one is dropped: the others are served.
+/// Three requests wait for one connection. After the second of them is dropped, the other two are served.
 #[test]
 fn rule_31_a_request_that_waits_among_others_leaves_exact_counts_when_dropped() {
     let script = Script::new(&[&[Reply::ok("hello")]]);
@@ -388,7 +390,7 @@ fn rule_31_an_upload_leaves_exact_counts_when_dropped() {
     }
 }
 
-/// A caller's stream that never has a piece, and notes when it is dropped how many connections are active then.
+/// A caller's stream that never has a piece. When it is dropped, it records how many connections are active.
 struct Witness(Client, Arc<AtomicUsize>);
 
 impl Stream for Witness {
@@ -405,7 +407,8 @@ impl Drop for Witness {
     }
 }
 
-/// The caller's code runs when its stream is dropped. It may take long, and it may send a request of its own.
+/// Dropping the caller's stream runs code of the caller, which may take long or send a request. The connection is therefore
+/// released before the stream is dropped.
 #[test]
 fn rule_31_the_connection_is_free_before_the_body_of_a_dropped_request_is() {
     run(async {
@@ -470,7 +473,7 @@ fn rule_31_a_body_leaves_exact_counts_when_dropped() {
     }
 }
 
-/// A dropped `chunk()` loses no content: the next call reads on.
+/// Dropping the future of `chunk()` loses no content. The next call returns the content that follows.
 #[test]
 fn rule_31_a_piece_of_a_body_is_not_lost_when_its_read_is_dropped() {
     let script = Script::new(&[&[slow()]]);
@@ -506,7 +509,7 @@ fn rule_31_a_piece_of_a_body_is_not_lost_when_its_read_is_dropped() {
     println!("chunk: {drops} drops");
 }
 
-/// A kept connection dies under the request, which is sent again on a new connection.
+/// A reused connection ends during the request, which is then sent again on a new connection.
 #[test]
 fn rule_31_a_request_that_is_sent_again_leaves_exact_counts_when_dropped() {
     for (death, reply) in [
@@ -532,7 +535,7 @@ fn rule_31_a_request_that_is_sent_again_leaves_exact_counts_when_dropped() {
     }
 }
 
-/// A request is sent again while others wait for the same connection.
+/// A request is sent again while other requests wait for the same connection.
 #[test]
 fn rule_31_a_request_that_is_sent_again_among_others_leaves_exact_counts_when_dropped() {
     let script = Script::new(&[&[Reply::ok("hello"), Reply::silence().eof()], &[Reply::ok("hello")]]);

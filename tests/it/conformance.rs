@@ -1,10 +1,10 @@
 //! The cases of `tests/data/conformance.jsonl` on three levels: the codec alone, a client in memory, and a client over
 //! loopback. On each level the server's octets are cut in several ways.
 //!
-//! On every level and with every cut there is no finding of MUST, GRAMMAR or SHOULD, no hang, and at most six findings
-//! of HARDENING, each with its reason. Where a case leaves a choice, the outcome is the one that was chosen, with a
-//! reason if it is not the advised one. Outcome, status, headers, content and trailers are the same everywhere. All
-//! findings are printed (`-- --nocapture`).
+//! On every level and with every cut there is no finding of severity MUST, GRAMMAR or SHOULD and no hang. At most six
+//! findings of severity HARDENING are accepted, each with its reason. If a case allows several outcomes, the client has
+//! the outcome that it chose, with a reason if the case prefers another outcome. Outcome, status, headers, content and
+//! trailers are the same on all levels and with all cuts. `-- --nocapture` shows all findings.
 //!
 //! Each test writes the outcomes to `conformance/<level>-<mode>.jsonl` in Cargo's folder for tests (usually
 //! `target/tmp`), and prints the command by which the original scorer, `tests/data/score.py`, judges them:
@@ -15,7 +15,7 @@
 //! python3 ../../../tests/data/score.py cases.jsonl loopback-bytes.jsonl --caps none -v
 //! ```
 //!
-//! `tests/data/pack.py` makes the data file from the published cases, and the reverse.
+//! `tests/data/pack.py` makes the data file from the published cases, and restores the published cases from the data file.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -36,23 +36,23 @@ use crate::support::conformance::{Accepted, Case, Got, Outcome, Sheet, latin1};
 use crate::support::layer::{Layer, Layered, Silence};
 use crate::support::{PATIENCE, Peer, Rng, Server, Signal};
 
-/// Capabilities of the codec, of those that not every client has: `connect`, `upgrade` and `auto-decompress`. A
-/// case that needs a capability which is not listed here is reported and not played.
+/// Optional capabilities of the codec. The cases know three of them: `connect`, `upgrade` and `auto-decompress`. A case that
+/// needs a capability missing from this list is reported and not played.
 const CODEC_CAPS: &[&str] = &["connect", "upgrade"];
 
-/// Capabilities of the client. `auto-decompress` needs only its name here.
+/// Optional capabilities of the client. To support `auto-decompress`, add its name to this list.
 const CLIENT_CAPS: &[&str] = &["connect", "upgrade"];
 
-/// Accepted findings of HARDENING, each with its reason: six at the most.
+/// Accepted findings of severity HARDENING, each with its reason. At most six are allowed.
 const ACCEPTED: Accepted = &[];
 
 type Results = BTreeMap<&'static str, Got>;
 
-/// Ways to cut the server's octets into pieces, as replay.py (which came with the cases) does it.
+/// Way to cut the server's octets into pieces. The ways are those of replay.py, which was published with the cases.
 #[derive(Clone, Copy, Debug)]
 enum Mode {
     Whole,
-    /// One octet at a time. Of a long wire only the beginning and the end are cut.
+    /// Pieces of one octet. A long wire is cut only near its beginning and its end.
     Bytes,
     /// Cuts after each CR and each LF, unless there are too many.
     Lines,
@@ -105,8 +105,8 @@ fn cases(caps: &'static [&'static str]) -> impl Iterator<Item = &'static Case> +
     Case::all().iter().filter(move |case| case.takes().is_none_or(|cap| caps.contains(&cap)))
 }
 
-/// The outcomes that all others are compared with: those of the codec for whole wires, and of a client in memory for
-/// cases that do not concern the codec.
+/// Returns the outcomes with which all other outcomes are compared. They come from the codec, which got each wire whole, or
+/// from a client in memory for cases that do not concern the codec.
 fn reference() -> &'static Results {
     static REFERENCE: OnceLock<Results> = OnceLock::new();
     REFERENCE.get_or_init(|| {
@@ -163,7 +163,7 @@ fn the_codec_conforms_at_every_split() {
                 worst.get_or_insert(got);
             }
         }
-        // The results have one line for each case: the first cut that made a difference, if any did.
+        // The results have one line for each case. If a cut changed the outcome, the line shows the first such cut.
         sheet.add(case, worst.unwrap_or_else(|| reference()[&*case.id].clone()));
     }
     println!("{plays} splits");
@@ -211,13 +211,14 @@ fn a_client_over_loopback_conforms_with_random_cuts() {
     check(over_loopback(Mode::Random));
 }
 
-/// Every outcome equals the reference, which has no finding.
+/// Checks that every outcome equals the reference, and that there is no finding.
 fn check(mut sheet: Sheet) {
     sheet.compare(reference());
     sheet.finish(ACCEPTED);
 }
 
-/// The scorer sees errors: each good result, spoiled in each way that the case is about, has a finding.
+/// The scorer finds errors. Each good result is changed in the ways that its case is about, and the changed results have
+/// findings.
 #[test]
 fn the_scorer_sees_what_is_wrong() {
     type Spoil = fn(&mut Got);
@@ -267,15 +268,15 @@ fn the_scorer_sees_what_is_wrong() {
     assert_eq!(seen["headers"], count(|got| !got.headers.is_empty()));
     assert_eq!(seen["trailers"], count(|got| got.trailers.is_some()));
     assert!(found["headers"] >= count(|got| got.outcome == Outcome::Ok && !got.headers.is_empty()));
-    // Not every spoiled result has a finding: a failed exchange has no status that counts, and much is left to the
-    // client.
+    // Not every changed result has a finding. For example, the status of a failed exchange does not count, and many cases
+    // leave the outcome to the client.
     for (name, least) in [("outcome", 600), ("status", 290), ("content", 350), ("reuse", 550)] {
         assert!(found[name] >= least, "{name}: {found:?}");
     }
     assert!(found["trailers"] >= 3 && found["tunnel"] >= 8, "{found:?}");
 }
 
-/// Two sheets of the same name are written at the same time, as by two tests or two runs of the tests.
+/// Two sheets of the same name are written at the same time, as two tests or two runs of the tests may do.
 #[test]
 fn sheets_are_written_at_the_same_time() {
     std::thread::scope(|scope| {
@@ -299,7 +300,8 @@ fn a_finding_fails_the_test() {
     sheet.finish(ACCEPTED);
 }
 
-/// Returns the difference from the reference, also in parts that the caller does not see.
+/// Compares an outcome with the reference, including the parts that a caller does not see. Records each difference, and
+/// returns whether there is one.
 fn compare_all(sheet: &mut Sheet, case: &Case, got: &Got, how: &str) -> bool {
     let whole = &reference()[&*case.id];
     let mut differences: Vec<_> = got.differs(whole).into_iter().collect();
@@ -323,7 +325,7 @@ fn fields(case: &Case) -> HeaderMap {
     fields
 }
 
-/// Plays the case through the codec alone, which gets the wire in these pieces.
+/// Plays the case through the codec alone. The codec gets the wire in the pieces `pieces`.
 fn through_codec(case: &Case, pieces: &[&[u8]]) -> Got {
     let mut got = Got::default();
     let mut machine = Machine::new(Limits::default());
@@ -382,7 +384,7 @@ fn decode(machine: &mut Machine, buffer: &mut BytesMut, got: &mut Got, is_eof: b
     }
 }
 
-/// Fails unless the raw fields are those that were read.
+/// Checks that the raw fields of a head equal its parsed fields.
 fn check_raw(head: &ResponseHead) {
     let mut fields = HeaderMap::new();
     for (name, value) in head.raw_fields() {
@@ -393,11 +395,12 @@ fn check_raw(head: &ResponseHead) {
 
 /// Returns a client for one case, which has one connection.
 fn client() -> ClientBuilder {
-    // Redirects must stay off here: the cases of 3xx are about their own heads.
+    // The client must not follow redirects, because the cases of 3xx are about the head of the redirect.
     Client::builder().max_connections_per_host(1)
 }
 
-/// Sends the case's request and reads everything. `got` keeps what was seen when the future is dropped.
+/// Sends the case's request and reads the whole response into `got`. If this future is dropped, `got` has the parts that
+/// were read before.
 async fn fetch(client: &Client, case: &Case, origin: &str, got: &mut Got) {
     let mut request = client.request(case.method.clone(), format!("{origin}/c/{}", case.id));
     if case.method == Method::CONNECT {
@@ -451,8 +454,8 @@ async fn is_reused(client: &Client, case: &Case, origin: &str) -> Result<bool, S
     }
 }
 
-/// Plays the cases through a client whose connections are [`Wire`]s. Nothing here takes time: the clock advances only
-/// when everything hangs.
+/// Plays the cases through a client whose connections are [`Wire`]s. The clock is paused and nothing in a case waits for
+/// time, so that the clock advances only when an exchange hangs.
 fn in_memory(mode: Mode) -> Sheet {
     let mut sheet = Sheet::new("memory", mode.name(), CLIENT_CAPS);
     let mut runtime = tokio::runtime::Builder::new_current_thread();
@@ -517,7 +520,7 @@ impl Line {
     }
 }
 
-/// A connection in memory. Each piece is one read, and the reader has to wait before each.
+/// A connection in memory. Each piece is one read, and each read is pending once before it returns a piece.
 struct Wire {
     world: Arc<World>,
     line: Arc<Mutex<Line>>,
@@ -648,7 +651,7 @@ fn over_loopback(mode: Mode) -> Sheet {
 /// Signals between a client and the server of its case.
 struct Stage {
     case: &'static Case,
-    /// Raised when the client has the response.
+    /// Raised when the client has read the response.
     is_read: Signal,
     /// Raised when the server has sent all bytes that it sends without a request.
     is_sent: Notify,
@@ -667,7 +670,7 @@ async fn play_loopback(case: &'static Case, stage: &Stage, origin: &str) -> (Got
         got.outcome = Outcome::Hang;
     }
     stage.is_read.raise();
-    // Bytes that were not sent yet cannot be seen, and sent bytes need a moment from socket to socket.
+    // The client can find the late bytes only after the server has sent them and the kernel has delivered them.
     if tokio::time::timeout(PATIENCE, stage.is_sent.notified()).await.is_err() {
         return (got, Some("the server could not send everything".to_owned()));
     }
@@ -691,7 +694,7 @@ fn serve(peer: &mut Peer, stages: &HashMap<&'static str, Stage>, mode: Mode) -> 
             continue;
         };
         served = &stage.case.id;
-        // The client may have closed the connection by now.
+        // The signal is raised even if the sending fails, because the client may have closed the connection.
         let sent = send(peer, stage, mode);
         stage.is_sent.notify_one();
         sent?;
@@ -702,7 +705,8 @@ fn serve(peer: &mut Peer, stages: &HashMap<&'static str, Stage>, mode: Mode) -> 
 fn send(peer: &mut Peer, stage: &Stage, mode: Mode) -> io::Result<()> {
     for piece in mode.pieces(&stage.case.wire) {
         peer.send(piece)?;
-        // A pause in which the client likely reads the piece by itself. In memory that is certain.
+        // During this pause the client most likely reads the piece before the next one comes. In memory each piece is
+        // certainly a read of its own.
         if piece.len() < 64 && !matches!(mode, Mode::Whole) {
             std::thread::sleep(Duration::from_micros(100));
         }

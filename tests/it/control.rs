@@ -1,5 +1,5 @@
-//! The pool as the caller sees and controls it: events, the ledger in one line, and the shutdown. Also connections
-//! that no task reads or polls.
+//! Tests of the pool as the caller sees and controls it: events, the ledger in one line, and the shutdown. Other tests of
+//! this file cover connections that no task reads or polls.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -32,13 +32,13 @@ fn one_at_a_time() -> Client {
     Client::builder().max_connections_per_host(1).build().unwrap()
 }
 
-/// Polls once with a waker that does nothing.
+/// Polls the future once, with a waker that does nothing, and returns the result of the poll.
 fn poll<F: Future>(future: std::pin::Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// A server that sends a head at once, and content of `length` bytes: `sent` of them with the head, the rest when the
-/// signal is raised.
+/// Starts a server that answers with content of `length` bytes. The server sends the head and `sent` bytes at once, and the
+/// remaining bytes when the signal is raised.
 fn slow(length: usize, sent: usize, go: &Signal) -> Server {
     let go = go.clone();
     Server::start(move |peer: &mut Peer| {
@@ -77,7 +77,7 @@ async fn events_tell_the_story_in_order() {
         [
             "it: connection 1 reused",
             "it: connection 1 kept",
-            // Two requests at once, and one connection.
+            // Two requests run at once and share one connection.
             "it: connection 1 reused",
             "it: a request waits",
             "it: connection 1 reused",
@@ -155,14 +155,14 @@ async fn the_pool_is_one_line() {
     );
 }
 
-/// A request that was handed a connection and is not polled loses it to the next request. When it is polled again, it
-/// queues again.
+/// A request that is not polled after it was handed a connection loses the connection to the next request. When the first
+/// request is polled again, it queues again.
 #[tokio::test]
 async fn rule_09_a_grant_that_is_not_claimed_moves_on() {
     let (server, client) = (Server::echo(), one_at_a_time());
     let url = server.url("/");
     let mut held = open(&client, &url).await;
-    // Small content would have arrived already, and this content has not.
+    // The server sends this content only after the signal. A small content would have arrived with the head.
     let go = Signal::new();
     let big = slow(1 << 20, 0, &go);
     drop(held);
@@ -183,7 +183,8 @@ async fn rule_09_a_grant_that_is_not_claimed_moves_on() {
     assert_eq!(big.connections(), 1);
 }
 
-/// The connection is never claimed: other requests are served, and it is closed with the client.
+/// A request never claims the connection that it was handed. Other requests are served, and dropping the client closes the
+/// connection.
 #[tokio::test]
 async fn rule_09_a_grant_that_is_never_claimed_is_kept_for_others() {
     let go = Signal::new();
@@ -211,7 +212,8 @@ async fn rule_30_a_small_rest_is_drained() {
     assert_drained(&client, &server, &go, response).await;
 }
 
-/// Drops the future that reads a response: the rest is read, however long the server takes, and the connection is kept.
+/// Drops `reading`, and checks that the pool reads the remaining content, however long the server takes, and keeps the
+/// connection.
 async fn assert_drained<T>(client: &Client, server: &Server, go: &Signal, reading: T) {
     tokio::time::pause();
     drop(reading);
@@ -224,7 +226,7 @@ async fn assert_drained<T>(client: &Client, server: &Server, go: &Signal, readin
     assert_eq!(server.connections(), 1);
 }
 
-/// The rest is also drained if the caller was reading the content as a whole and dropped that read halfway.
+/// The remaining content is drained if the caller drops a read of the whole content before that read ends.
 #[tokio::test]
 async fn rule_30_the_rest_of_what_was_wanted_as_one_is_drained() {
     for (length, sent) in [(60_000, 20_000), (60_000, 1), (60_000, 59_999)] {
@@ -295,7 +297,7 @@ async fn rule_30_a_large_or_slow_rest_is_not_drained() {
         let total = client.pool().stats().total;
         assert_eq!((total.idle, total.active), (0, 0), "{what}: {total}");
     }
-    // The content has no known length: its framing counts as well.
+    // The length of chunked content is not known in advance, and the bytes of its framing count as well.
     let server = Server::start(|peer: &mut Peer| {
         peer.request()?;
         peer.send("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")?;
@@ -308,13 +310,13 @@ async fn rule_30_a_large_or_slow_rest_is_not_drained() {
         .await;
 }
 
-/// A request that waits for the slot of a connection that drains gets it at once, and not after the drain.
+/// A request that waits for the slot of a draining connection gets the slot at once, because the drain is given up.
 #[tokio::test]
 async fn rule_30_nothing_is_drained_while_somebody_waits() {
     let never = Signal::new();
     let server = slow(60_000, 0, &never);
     let client = one_at_a_time();
-    // The request waits before the drop: the connection is closed, and not drained.
+    // The request waits before the response is dropped, so that the connection is closed instead of drained.
     let held = open(&client, &server.url("/slow")).await;
     let url = server.url("/quick");
     let mut waiting = Box::pin(client.get(&url).send());
@@ -322,7 +324,7 @@ async fn rule_30_nothing_is_drained_while_somebody_waits() {
     drop(held);
     assert_eq!(client.pool().stats().total.closed(DropReason::Abandoned), 1);
     drop(within(20, waiting).await.unwrap());
-    // The request comes after the drop: the drain is cut, although no task polls it.
+    // The request comes after the response is dropped, so that it stops the drain that has begun.
     let held = open(&client, &server.url("/slow")).await;
     drop(held);
     assert_eq!(client.pool().stats().total.active, 1);
@@ -333,7 +335,7 @@ async fn rule_30_nothing_is_drained_while_somebody_waits() {
     drop(within(20, waiting).await.unwrap());
 }
 
-/// The drain is also cut where its runtime is not running.
+/// A request also stops a drain whose runtime is not running.
 #[test]
 fn rule_30_a_parked_runtime_holds_no_slot_by_draining() {
     let never = Signal::new();

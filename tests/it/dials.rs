@@ -1,8 +1,8 @@
-//! Requests that wait, dials, and which request gets which connection: the pool's rules 3 to 14, as scripts of dials in
-//! paused time.
+//! Tests of waiting requests, of dials, and of which request gets which connection: rules 3 to 14 of the pool. The tests
+//! use dials in memory and a paused clock.
 //!
 //! Every dial ends as the test says, and every connection can be held busy, so that the test chooses each order of
-//! events. The tests of the policy alone stand in `src/pool/policy/`, those over sockets in `burst.rs`.
+//! events. `src/pool/policy/` has the tests of the policy alone, and `burst.rs` has the tests over sockets.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -35,7 +35,7 @@ fn ask_all(client: &Client, numbers: impl IntoIterator<Item = usize>) -> Vec<Ask
     numbers.into_iter().map(|number| ask(client, &format!("{URL}{number}"))).collect()
 }
 
-/// Makes a connection that carries a request and does not answer it. Returns both.
+/// Makes a connection, sends a request on it that is not answered, and returns the connection's far end and the request.
 async fn busy(dials: &Dials, client: &Client, url: &str) -> (Far, Asked) {
     let asked = ask(client, url);
     let far = dials.want_dial().await.hold();
@@ -44,7 +44,7 @@ async fn busy(dials: &Dials, client: &Client, url: &str) -> (Far, Asked) {
     (far, asked)
 }
 
-/// Makes this many idle connections.
+/// Makes `count` idle connections and returns their far ends.
 async fn open(dials: &Dials, client: &Client, count: usize) -> Vec<Far> {
     let asked: Vec<_> = (0..count).map(|_| ask(client, URL)).collect();
     let fars: Vec<_> = dials.want_dials(count).await.into_iter().map(|dial| dial.hold()).collect();
@@ -81,8 +81,8 @@ async fn rule_06_idle_connections_are_taken_newest_first() {
     dials.none_wanted().await;
 }
 
-/// A freed connection belongs to the oldest waiter at once: a task that frees it and sends again without an await in
-/// between is queued last.
+/// A freed connection is handed to the oldest waiter at once. A task that frees a connection and sends another request
+/// without an await in between is therefore queued last.
 #[tokio::test(start_paused = true)]
 async fn rule_06_a_freed_connection_is_handed_to_the_oldest_waiter() {
     let (dials, client) = bench(|client| client.max_connections_per_host(1));
@@ -90,7 +90,7 @@ async fn rule_06_a_freed_connection_is_handed_to_the_oldest_waiter() {
     let greedy = tokio::spawn(async move {
         for round in 0..3 {
             let response = greedy.get(format!("{URL}greedy-{round}")).send().await.unwrap();
-            // Its content came with the head: no await lies between the end of this request and the next.
+            // The content came with the head, so that no await lies between the end of this request and the next request.
             assert_eq!(response.text().await.unwrap(), "1");
         }
     });
@@ -119,9 +119,9 @@ enum Event {
     Closed,
 }
 
-/// The oldest waiter is polled n times and dropped. The event comes before one of the polls, or before the drop, so
-/// that a connection may have been handed over unseen. In each case the next waiter gets a connection, the same one
-/// where nothing was sent on it.
+/// The oldest waiter is polled n times and dropped. The event comes before one of the polls or before the drop, so that the
+/// waiter may have been handed a connection without having seen it. In each case the next waiter gets a connection. If
+/// nothing was sent on the handed connection, the next waiter gets that connection.
 #[test]
 fn rule_07_a_waiter_that_is_dropped_at_any_poll_loses_nothing() {
     let mut drops = 0;
@@ -177,7 +177,7 @@ async fn drop_after(event: Event, at: usize, polls: usize) -> bool {
     if polls < at {
         happen(event, &dials, holder.as_ref()).await;
     }
-    // A request that was under way ended its connection.
+    // If the dropped request was already sent, dropping it closed its connection.
     let was_sent = dials.targets().contains(&"/dropped".to_owned());
     let is_lost = was_sent && !is_complete;
     let has_failed = matches!(event, Event::DialFailed | Event::Closed);
@@ -205,7 +205,7 @@ async fn happen(event: Event, dials: &Dials, holder: Option<&Far>) {
     settle().await;
 }
 
-/// However a dial ends, its slot, the only one, is free again.
+/// Every way in which a dial can end frees the only slot.
 #[tokio::test(start_paused = true)]
 async fn rule_08_a_slot_is_free_however_its_dial_ends() {
     #[derive(Debug)]
@@ -250,7 +250,7 @@ async fn rule_08_a_slot_is_free_however_its_dial_ends() {
     }
 }
 
-/// The connector panics before it returns a future.
+/// The connector panics before it returns a future. The panic fails the request and frees the slot.
 #[tokio::test(start_paused = true)]
 async fn rule_08_a_connector_that_panics_when_called_frees_the_slot() {
     let dials = Dials::default();
@@ -277,7 +277,7 @@ async fn rule_09_a_freed_connection_serves_before_the_dial_does() {
     assert_eq!(counts(&client), [0, 1, 1, 0], "the second request has the connection of the first");
     far.answer();
     assert_eq!(second.answer().await, 1);
-    // The dial whose waiter was served elsewhere goes on.
+    // The dial continues although its waiter got another connection.
     assert_eq!(counts(&client), [1, 0, 1, 0]);
     dial.finish();
     dials.none_wanted().await;
@@ -314,7 +314,7 @@ async fn rule_09_a_dial_that_lost_its_waiter_serves_another() {
     assert_eq!((counts(&client), dials.begun()), ([2, 0, 0, 0], 2));
 }
 
-/// Dials and freed connections end in any order: the oldest waiter gets each.
+/// Dials finish and connections are freed in any order. The oldest waiter gets each connection.
 #[tokio::test(start_paused = true)]
 async fn rule_09_waiters_are_served_in_order_by_whatever_comes() {
     let (dials, client) = bench(|client| client);
@@ -373,7 +373,7 @@ async fn rule_10_dials_never_exceed_live_waiters() {
     asked.extend(ask_all(&client, [9]));
     under_way.extend(dials.want_dials(1).await);
     assert_eq!(counts(&client), [0, 0, 6, 6]);
-    // The oldest waiter fails with its dial: the other five have five dials.
+    // The failed dial fails the oldest waiter. The five other waiters still have five dials.
     under_way.remove(0).fail("no line");
     assert_eq!(asked.remove(0).error().await.kind(), ErrorKind::Connect);
     dials.none_wanted().await;
@@ -385,7 +385,7 @@ async fn rule_10_dials_never_exceed_live_waiters() {
     assert_eq!((counts(&client), dials.begun()), ([5, 0, 0, 0], 6));
 }
 
-/// A waiter that left before there was room for a dial begins none when there is.
+/// A waiter that left while the limit allowed no dial does not begin a dial when a slot becomes free.
 #[tokio::test(start_paused = true)]
 async fn rule_10_waiters_that_left_begin_no_dial() {
     let (dials, client) = bench(|client| client.max_connections_per_host(2));
@@ -408,7 +408,7 @@ async fn rule_10_waiters_that_left_begin_no_dial() {
     assert_eq!((dials.begun(), counts(&client)), (2, [0; 4]));
 }
 
-/// Each failed dial fails the oldest waiter, and is replaced while others wait.
+/// Each failed dial fails the oldest waiter. While other requests wait, a new dial replaces the failed dial.
 #[tokio::test(start_paused = true)]
 async fn rule_11_a_failure_of_an_attempt_fails_one() {
     let (dials, client) = bench(|client| client.max_connections_per_host(2));
@@ -420,7 +420,7 @@ async fn rule_11_a_failure_of_an_attempt_fails_one() {
     assert!(error.chain().to_string().ends_with("no line"), "{}", error.chain());
     under_way.extend(dials.want_dials(1).await);
     assert_eq!(counts(&client), [0, 0, 2, 3]);
-    // A success lies in between: the next failure is the first in a row again.
+    // This dial succeeds, so that the next failure counts as the first failure in a row.
     let far = under_way.remove(0).hold();
     settle().await;
     under_way.remove(0).fail("no line");
@@ -477,8 +477,8 @@ async fn rule_12_a_dial_that_nobody_waits_for_keeps_its_own_deadline() {
     assert_eq!((dials.begun(), client.pool().stats().total.failed_dials), (1, 1));
 }
 
-/// No limit leaves room for the connection: it is closed for a host that waits for room, or because no idle connection
-/// is kept.
+/// A finished dial has no waiter, and the limits do not allow another idle connection. The connection is closed because
+/// another host waits for a slot, or because the pool keeps no idle connections.
 #[tokio::test(start_paused = true)]
 async fn rule_12_a_dial_that_nobody_waits_for_makes_room_where_room_is_needed() {
     let (dials, client) = bench(|client| client.max_connections(1));
@@ -509,7 +509,8 @@ async fn rule_12_a_dial_that_nobody_waits_for_makes_room_where_room_is_needed() 
     }
 }
 
-/// After two failed dials there is one dial at a time, and its outcome is that of all requests that come meanwhile.
+/// After two failed dials the host has one dial at a time. The outcome of that dial decides all requests that come while it
+/// is under way.
 #[tokio::test(start_paused = true)]
 async fn rule_13_a_failing_host_has_one_dial_at_a_time() {
     let (dials, client) = bench(|client| client);
@@ -519,7 +520,7 @@ async fn rule_13_a_failing_host_has_one_dial_at_a_time() {
         assert_eq!(asked.error().await.kind(), ErrorKind::Connect);
     }
     for round in 0..5 {
-        // No pause lies between two dials.
+        // The pool does not pause between two dials.
         let asked = ask_all(&client, 0..10);
         let dial = dials.want_dial().await;
         dials.none_wanted().await;
@@ -544,7 +545,7 @@ async fn rule_13_a_failing_host_has_one_dial_at_a_time() {
     }
 }
 
-/// Four tries, 100 ms apart, dial four times.
+/// Each of four tries, sent 100 ms apart, begins a dial.
 #[tokio::test(start_paused = true)]
 async fn rule_13_every_try_of_a_retry_loop_is_dialed() {
     let (dials, client) = bench(|client| client);
@@ -560,7 +561,8 @@ async fn rule_13_every_try_of_a_retry_loop_is_dialed() {
     assert_eq!(asked.answer().await, 5, "the first request after the host is back succeeds");
 }
 
-/// The second request waits for the dial that the first one began, and its timeout error says so.
+/// A later request waits for the dial that the first request began. The timeout error of the later request names the
+/// phase of that dial.
 #[tokio::test(start_paused = true)]
 async fn a_timeout_while_a_shared_dial_connects_names_its_phase() {
     for limit in [usize::MAX, 1] {
@@ -582,7 +584,7 @@ async fn a_timeout_while_a_shared_dial_connects_names_its_phase() {
         }
         assert_eq!(dials.begun(), 1);
     }
-    // Where a connection of the host is in use, the error names the queue as the phase.
+    // If a connection of the host is in use, the error names the queue as the phase.
     let (dials, client) = bench(|client| client.max_connections_per_host(1));
     let busy = ask(&client, URL);
     let far = dials.want_dial().await.hold();
@@ -593,8 +595,8 @@ async fn a_timeout_while_a_shared_dial_connects_names_its_phase() {
     busy.answer().await;
 }
 
-/// One waiter more than the limit is refused at once. A waiter that leaves makes room, and the queue of another host is
-/// counted by itself.
+/// A request beyond the limit of waiters is refused at once. A waiter that leaves lets another request wait. The waiters of
+/// each host are counted separately.
 #[tokio::test(start_paused = true)]
 async fn rule_04_one_waiter_too_many_is_refused_at_once() {
     let (dials, client) = bench(|client| client.max_connections_per_host(1).max_waiters_per_host(3));
@@ -619,7 +621,7 @@ async fn rule_04_one_waiter_too_many_is_refused_at_once() {
     assert_eq!((counts(&client), dials.begun()), ([2, 0, 0, 0], 2));
 }
 
-/// A request that waited too long learns from its error what the pool was doing meanwhile. The others go on waiting.
+/// The error of a request that waited too long reports the state of the pool. The other requests continue to wait.
 #[tokio::test(start_paused = true)]
 async fn rule_04_an_acquire_timeout_tells_its_story() {
     let limits = |client: ClientBuilder| client.max_connections_per_host(2).acquire_timeout(5 * SECOND);
@@ -643,8 +645,8 @@ async fn rule_04_an_acquire_timeout_tells_its_story() {
     assert_eq!(counts(&client), [1, 0, 1, 0]);
 }
 
-/// The total limit holds back other hosts. A connection that is freed and has no waiter of its own host lets them
-/// dial, one host after the other.
+/// The total limit keeps other hosts from dialing. If a connection is freed and no request waits for its host, the waiting
+/// hosts may dial in turn.
 #[tokio::test(start_paused = true)]
 async fn rule_05_blocked_hosts_take_turns() {
     for ending in ["kept", "closed", "left"] {
@@ -654,7 +656,7 @@ async fn rule_05_blocked_hosts_take_turns() {
             holders.push(busy(&dials, &client, URL).await);
         }
         let mut asked = Vec::new();
-        // The first host has the most waiters, and was first.
+        // The first host in the list has the most waiters, and its requests came first.
         for (host, waiters) in [("b", 5), ("c", 1), ("d", 2), ("e", 1)] {
             asked.extend((0..waiters).map(|_| ask(&client, &format!("http://{host}.test/"))));
         }
@@ -675,7 +677,7 @@ async fn rule_05_blocked_hosts_take_turns() {
             dials.none_wanted().await;
         }
         assert_eq!(order, ["b.test", "c.test", "d.test", "e.test"], "{ending}");
-        // Requests that got a connection go on, and all others get one too.
+        // The requests that got a connection are answered, and the remaining requests get a connection as well.
         let mut turns = 0;
         while counts(&client)[3] > 0 || !under_way.is_empty() {
             under_way.drain(..).for_each(|dial| drop(dial.finish()));
@@ -691,14 +693,14 @@ async fn rule_05_blocked_hosts_take_turns() {
     }
 }
 
-/// The host of the freed connection has no waiter: its idle connection makes room for another host.
+/// No request waits for the host of the freed connection. The idle connection is closed, so that another host can dial.
 #[tokio::test(start_paused = true)]
 async fn rule_05_an_idle_connection_gives_way_to_another_host() {
     let (dials, client) = bench(|client| client.max_connections(3).max_connections_per_host(2));
     let fars = open(&dials, &client, 2).await;
     let (far, _holder) = busy(&dials, &client, "http://c.test/").await;
     let asked = [ask(&client, "http://b.test/"), ask(&client, "http://b.test/")];
-    // Only as many connections as needed are closed, and the one that was idle longest first.
+    // Only as many connections as needed are closed. Connections that were idle longest are closed first.
     let under_way = dials.want_dials(2).await;
     assert!(fars.iter().all(Far::is_gone) && !far.is_gone());
     under_way.into_iter().for_each(|dial| drop(dial.finish()));
@@ -706,7 +708,7 @@ async fn rule_05_an_idle_connection_gives_way_to_another_host() {
         asked.answer().await;
     }
     assert_eq!((counts(&client), dials.total().peak), ([2, 1, 0, 0], 3));
-    // A host at its own limit takes no room that it could not use from others.
+    // For a host that is at its own limit, no connection of another host is closed, because the host could not dial.
     let (_one, _asked) = (ask(&client, "http://c.test/"), dials.want_dial().await.hold());
     let third = ask(&client, "http://c.test/");
     dials.none_wanted().await;
@@ -714,8 +716,8 @@ async fn rule_05_an_idle_connection_gives_way_to_another_host() {
     assert_eq!(counts(&client), [1, 2, 0, 1]);
 }
 
-/// A hundred requests wait for a host that never answers, with eight dials at a time. The first dial that times out
-/// fails them all: no request waits for rounds of dials.
+/// A hundred requests wait for a host that never answers, with eight dials at a time. The dials that time out first fail
+/// all hundred requests, so that no request waits for several rounds of dials.
 #[tokio::test(start_paused = true)]
 async fn rule_11_a_hundred_at_a_black_hole_do_not_wait_thirteen_rounds() {
     let limits = |client: ClientBuilder| client.max_connections_per_host(8).connect_timeout(10 * SECOND);
@@ -727,13 +729,13 @@ async fn rule_11_a_hundred_at_a_black_hole_do_not_wait_thirteen_rounds() {
         let (outcome, took) = asked.outcome().await;
         assert_eq!((outcome.unwrap_err().kind(), took), (ErrorKind::Timeout, 10 * SECOND));
     }
-    // The last dial replaced the first failed one. It is the probe of the failing host, and no request waits for
-    // it.
+    // The ninth dial replaced the first failed dial. It is the probe of the failing host, and no request waits for
+    // the probe.
     assert_eq!((dials.begun(), dials.total().peak), (9, 8));
     assert_eq!(counts(&client), [0; 4]);
 }
 
-/// A shutdown with more hosts than the pool remembers, each with a dial under way, and with a subscriber.
+/// A shutdown ends the dials of more hosts than the pool remembers, while a subscriber listens to the events.
 #[tokio::test(start_paused = true)]
 async fn a_shutdown_gives_up_the_dials_of_many_hosts() {
     let (dials, client) = bench(|client| client);

@@ -1,4 +1,4 @@
-//! Statements of the documentation that no other test checks.
+//! Tests of statements in the documentation that no other test checks.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -10,7 +10,7 @@ use handclasp::{Body, Client};
 
 use crate::support::{Peer, Server, Signal, until, within};
 
-/// Words by which the code of a file shows that it knows a thing.
+/// Things that a file may know, and for each thing the words by which the code of a file shows that it knows the thing.
 const WORDS: &[(&str, &[&str])] = &[
     ("sockets", &["TcpStream", "TcpListener", "UdpSocket", "UnixStream", "SockRef", "socket2"]),
     ("clocks", &["::now(", "sleep_until", "Sleep", "SystemTime", "crate::time"]),
@@ -48,7 +48,7 @@ fn list(path: &Path, out: &mut Vec<PathBuf>) {
     }
 }
 
-/// Returns the lines of a file that are no comments, up to the tests at its end.
+/// Returns the lines of a file that are not comments, up to the tests at the end of the file.
 fn code(path: &Path) -> String {
     let text = std::fs::read_to_string(path).unwrap();
     let end = text.find("\n#[cfg(test)]\nmod ").unwrap_or(text.len());
@@ -98,7 +98,7 @@ fn what_files_must_not_know_they_do_not_know() {
     );
 }
 
-/// The test above can fail because of each of its words.
+/// `breaches` finds each of the `WORDS`, so that the check of the files can fail because of each word.
 #[test]
 fn what_a_file_knows_is_found() {
     for (thing, words) in WORDS {
@@ -127,8 +127,8 @@ impl futures_core::Stream for Told {
     }
 }
 
-/// The manual's page on reuse: a body of which nothing was taken is replayable, whatever its kind, even though the head
-/// was written.
+/// The manual's page on reuse says that a body of any kind is replayable until something was taken from it, even if the
+/// head was written.
 #[tokio::test]
 async fn a_stream_from_which_nothing_was_taken_is_sent_again() {
     let server = Server::start(|peer: &mut Peer| {

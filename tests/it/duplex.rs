@@ -1,5 +1,5 @@
-//! Exchanges that use both directions at once: over real sockets with small buffers, and in memory with random
-//! splits from a seed.
+//! Tests of exchanges that use both directions at the same time. Some tests use real sockets with small buffers, and others
+//! use connections in memory with random splits from a seed.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -35,7 +35,7 @@ fn listen(serve: impl Fn(TcpStream) -> io::Result<()> + Send + Sync + Clone + 's
     format!("http://{address}/")
 }
 
-/// Reads a head, and returns the length of the content if the head has one.
+/// Reads a head, and returns the value of its `Content-Length`, or `None` if the head has no such field.
 fn read_head(reader: &mut impl BufRead) -> io::Result<Option<usize>> {
     let mut length = None;
     loop {
@@ -52,7 +52,7 @@ fn read_head(reader: &mut impl BufRead) -> io::Result<Option<usize>> {
     }
 }
 
-/// Returns the next chunk, or `None` at the end.
+/// Reads a chunk and returns its data. The data of the last chunk is empty.
 fn read_chunk(reader: &mut impl BufRead) -> io::Result<Vec<u8>> {
     let mut line = String::new();
     reader.read_line(&mut line)?;
@@ -70,7 +70,7 @@ fn write_chunk(stream: &mut impl Write, data: &[u8]) -> io::Result<()> {
     stream.write_all(&chunk)
 }
 
-/// Answers each piece as it comes, and reads nothing while writing.
+/// Sends each piece back as it comes, and reads nothing while a write is blocked.
 fn echo(stream: TcpStream) -> io::Result<()> {
     let mut reader = BufReader::with_capacity(4096, stream.try_clone()?);
     let mut writer = stream;
@@ -103,7 +103,7 @@ fn echo(stream: TcpStream) -> io::Result<()> {
     }
 }
 
-/// A source of this many bytes in pieces of several sizes. Each position has its own value.
+/// A source of bytes in pieces of several sizes. The value of each byte depends on its position.
 struct Content {
     at: usize,
     length: usize,
@@ -135,7 +135,7 @@ impl Stream for Content {
     }
 }
 
-/// 16 MiB there and back, through buffers of a few kilobytes.
+/// The server sends 16 MiB of content back while the client sends it, through buffers of a few kilobytes.
 #[tokio::test]
 async fn an_echo_of_16_mib_comes_back_whole() {
     const LENGTH: usize = 16 << 20;
@@ -152,7 +152,7 @@ async fn an_echo_of_16_mib_comes_back_whole() {
             _ => client.post(&*url).body(all.clone()),
         };
         within(60, async {
-            // All sent bytes may be in buffers by now.
+            // At this point all sent bytes may still be in buffers.
             let mut response = request.send().await.unwrap();
             let mut at = 0;
             while let Some(piece) = response.chunk().await.unwrap() {
@@ -174,7 +174,7 @@ async fn an_echo_of_16_mib_comes_back_whole() {
     assert_eq!((total.opened, total.idle, total.active), (1, 1, 0));
 }
 
-/// The pattern of the manual: one task sends questions and reads answers, and each question waits for room.
+/// The manual's pattern works: one task sends questions and reads answers, and waits for room before each question.
 #[tokio::test]
 async fn one_task_can_send_questions_and_read_answers() {
     let url = listen(echo);
@@ -202,7 +202,8 @@ async fn one_task_can_send_questions_and_read_answers() {
     assert_eq!(client.pool().stats().total.idle, 1);
 }
 
-/// Each question follows the answer to the one before: the response's body is polled while the answer is awaited.
+/// Each question is sent after the answer to the previous question. The response's body is polled while the task waits for
+/// an answer.
 #[tokio::test]
 async fn a_question_can_follow_each_answer() {
     let url = listen(echo);
@@ -225,7 +226,7 @@ async fn a_question_can_follow_each_answer() {
     assert_eq!(client.pool().stats().total.idle, 1);
 }
 
-/// A server that reads nothing before much of its response was read.
+/// The server reads none of the content until the client has read much of the response.
 #[tokio::test]
 async fn a_server_that_speaks_long_before_it_listens_is_heard() {
     const LENGTH: usize = 4 << 20;
@@ -271,8 +272,8 @@ async fn a_server_that_speaks_long_before_it_listens_is_heard() {
     assert_eq!(client.pool().stats().total.opened, 1);
 }
 
-/// R-9112-9.5-3, R-9112-9.5-4: the response of a server that answers and closes at once is delivered, and the server
-/// got a bounded number of bytes.
+/// R-9112-9.5-3, R-9112-9.5-4: the client delivers the response of a server that answers and closes at once, and sends the
+/// server only a bounded number of bytes.
 #[tokio::test]
 async fn a_refusal_with_a_reset_is_delivered_r_9112_9_5_3() {
     for (answer, is_reset) in [
@@ -289,7 +290,7 @@ async fn a_refusal_with_a_reset_is_delivered_r_9112_9_5_3() {
             read_head(&mut reader)?;
             reader.read_exact(&mut [0; 5000])?;
             writer.write_all(answer.as_bytes())?;
-            // Unread bytes turn the close into a reset.
+            // If the server leaves bytes unread, the kernel sends a reset when the server closes the socket.
             if !is_reset {
                 writer.shutdown(Shutdown::Write)?;
                 let rest = io::copy(&mut reader, &mut io::sink()).unwrap_or(0);
@@ -318,7 +319,7 @@ async fn a_refusal_with_a_reset_is_delivered_r_9112_9_5_3() {
     }
 }
 
-/// A server that answers completely when it has read the head, and then reads all of the content.
+/// The server sends its whole response when it has read the head, and then reads all of the content.
 #[tokio::test]
 async fn a_success_before_the_content_was_read_cuts_nothing_off() {
     const LENGTH: usize = 8 << 20;
@@ -366,7 +367,7 @@ async fn a_success_before_the_content_was_read_cuts_nothing_off() {
                 };
                 let mut request = client.post(server.url("/")).body(body);
                 if answer.starts_with("HTTP/1.0") {
-                    // The second time, the server is known to speak HTTP/1.0.
+                    // For the second request the client knows that the server speaks HTTP/1.0.
                     request = request.header("content-length", LENGTH);
                 }
                 let mut response = within(60, request.send()).await.unwrap();
@@ -390,7 +391,8 @@ async fn a_success_before_the_content_was_read_cuts_nothing_off() {
     }
 }
 
-/// A server that reads all content before its refusal goes on does not wait for content that does not come.
+/// The server reads all content before it sends the rest of its refusal. The server does not wait for content that the
+/// client no longer sends.
 #[tokio::test]
 async fn a_refusal_behind_content_that_does_not_come_is_delivered() {
     let url = listen(|stream| {
@@ -407,7 +409,7 @@ async fn a_refusal_behind_content_that_does_not_come_is_delivered() {
     assert_eq!(within(20, response.text()).await.unwrap(), "much");
 }
 
-/// A connection that is reset in the middle of an upload, without an answer.
+/// The server resets the connection in the middle of an upload, without an answer.
 #[tokio::test]
 async fn a_reset_without_an_answer_is_a_lost_connection() {
     let url = listen(|stream| {
@@ -424,7 +426,7 @@ async fn a_reset_without_an_answer_is_a_lost_connection() {
     assert_eq!((total.idle, total.active), (0, 0));
 }
 
-/// A source that pauses and gives pieces of all sizes, also empty ones, from a seed.
+/// A source that pauses and gives pieces of all sizes, including empty pieces. A seed determines the pauses and sizes.
 struct Uneven {
     rng: Rng,
     at: usize,
@@ -450,8 +452,8 @@ impl Stream for Uneven {
     }
 }
 
-/// An echo in memory that takes and gives any number of bytes at any time: no byte is lost, repeated or stuck, and one
-/// connection carries all requests.
+/// A server in memory echoes the content, and accepts and sends any number of bytes at any time. No byte is lost, repeated
+/// or stuck, and one connection carries all requests.
 #[tokio::test]
 async fn an_echo_comes_back_whole_at_every_pace() {
     for seed in 0..300 {
@@ -479,7 +481,7 @@ async fn an_echo_comes_back_whole_at_every_pace() {
             let line = lines.line(0).await;
             let mut head = None;
             let mut asked = false;
-            // The framed content itself is echoed.
+            // The server echoes the content together with its framing.
             let mut owed = std::collections::VecDeque::new();
             let begun = std::time::Instant::now();
             while !sending.is_finished() {
@@ -532,7 +534,7 @@ async fn an_echo_comes_back_whole_at_every_pace() {
     }
 }
 
-/// Futures that are dropped at any point of an upload with an early response leave exact counts.
+/// Dropping the future at any point of an upload with an early response leaves exact counts.
 #[tokio::test]
 async fn an_echo_that_is_dropped_anywhere_leaves_nothing() {
     for rounds in 0..60 {
@@ -562,11 +564,12 @@ async fn an_echo_that_is_dropped_anywhere_leaves_nothing() {
     }
 }
 
-/// Content that is read whole, in whatever pieces it comes: the upload goes on meanwhile, and an early end is an error.
+/// The whole content is read at once, in whatever pieces it comes. The upload continues during the read, and an early end
+/// of the content is an error.
 #[tokio::test]
 async fn content_that_is_read_as_one_comes_in_any_pieces() {
     let content: String = (0..20_000).map(|at| char::from(b'a' + (at % 26) as u8)).collect();
-    // A large first read keeps more than the head.
+    // A large first read returns content together with the head.
     for (name, with_head, step, cut, behind) in [
         ("all of it behind the head", 0, 20_000, 20_000, ""),
         ("in pieces", 0, 3_000, 20_000, ""),

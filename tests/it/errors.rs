@@ -1,7 +1,7 @@
-//! Errors: each failure has its kind, its phase and one clear line, and leaves no connection and no count in the
-//! pool.
+//! Tests of errors: each failure has the right kind, phase and text, and leaves neither a connection nor a wrong count in
+//! the pool.
 //!
-//! The texts are snapshots: a change of wording shows here.
+//! The expected texts are snapshots, so that every change of wording fails a test.
 
 #![cfg(all(feature = "url", feature = "rustls"))]
 #![allow(clippy::unwrap_used, reason = "a test")]
@@ -25,7 +25,7 @@ const MS: Duration = Duration::from_millis(1);
 /// Expected kind, phase, written part and text of a failure.
 type Expected = (ErrorKind, Option<Phase>, Written, &'static str);
 
-/// Collects all differences, so that one run shows all of them.
+/// Differences from the expected errors, collected so that one run shows all of them.
 #[derive(Default)]
 struct Verdicts {
     wrong: Vec<String>,
@@ -74,7 +74,7 @@ async fn assert_nothing_left(client: &Client, name: &str) {
         tokio::task::yield_now().await;
     }
     if client.pool().stats().total.active > 0 {
-        // A small rest is read for 100 ms.
+        // The pool reads a small rest of a response for at most 100 ms.
         tokio::time::advance(Duration::from_millis(150)).await;
         tokio::task::yield_now().await;
     }
@@ -375,7 +375,7 @@ async fn a_certificate_for_another_name_is_refused() {
     verdicts.end();
 }
 
-/// Returns a client with connections in memory that follow the script, in paused time.
+/// Returns a script of eager connections in memory that reply with `replies`.
 fn peer(replies: &[Reply]) -> Script {
     Script { is_eager: true, ..Script::new(&[replies]) }
 }
@@ -613,7 +613,7 @@ async fn each_exceeded_limit_has_its_error() {
         verdicts.texts.retain(|text| !text.contains("did not complete"));
         verdicts.judge(name, &error, None, expected);
         if error.request_written() == Nothing {
-            // The failure does not concern the connection, which is kept.
+            // The connection is kept, because the failure does not concern the connection.
             assert_eq!((peers.live(), peers.closed(), client.pool().stats().total.idle), (1, 0, 1), "{name}");
         } else {
             assert_nothing_left(&client, name).await;
@@ -649,7 +649,7 @@ impl futures_core::Stream for Once {
     }
 }
 
-/// Failures to get a connection while another response holds the only one.
+/// A request fails to get a connection while another response holds the only connection.
 #[tokio::test(start_paused = true)]
 async fn each_failed_wait_for_a_connection_has_its_error() {
     let mut verdicts = Verdicts::default();
@@ -707,7 +707,7 @@ async fn each_failed_wait_for_a_connection_has_its_error() {
     verdicts.end();
 }
 
-/// A status is an error only where the caller asks for that, and no error text contains credentials.
+/// A status is an error only if the caller asks for it with `error_for_status`. No error text contains credentials.
 #[tokio::test(start_paused = true)]
 async fn a_status_is_an_error_on_request_and_shows_no_secret() {
     let peers = Peers::new(peer(&[Reply::raw(&["HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n"])]));

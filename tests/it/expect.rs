@@ -1,5 +1,5 @@
-//! Responses before the request has ended: interim responses, answers to an expectation, and early final responses. In
-//! memory, in paused time.
+//! Tests of responses that come before the request has ended: interim responses, answers to an expectation, and early final
+//! responses. The tests use connections in memory and a paused clock.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -53,7 +53,7 @@ fn counts(client: &Client) -> (usize, usize, u64) {
     (total.idle, total.active, total.closed_total())
 }
 
-/// Makes a connection that is kept and that the client believes to be alive.
+/// Makes a connection that carries one request and is then idle in the pool, and returns the server's end.
 async fn keep(lines: &Lines, client: &Client) -> Line {
     let sending = send(client.get("http://h/"));
     let line = lines.written(0, HEAD_END).await;
@@ -63,7 +63,7 @@ async fn keep(lines: &Lines, client: &Client) -> Line {
     line
 }
 
-/// R-9110-10.1.1-2: no byte of the content is sent before the 100, however long that takes within the timeout.
+/// R-9110-10.1.1-2: the client sends no byte of the content before the 100, even if the 100 comes just before the timeout.
 #[tokio::test(start_paused = true)]
 async fn a_100_asks_for_the_content_r_9110_10_1_1_2() {
     for (name, body, expected) in bodies() {
@@ -81,7 +81,7 @@ async fn a_100_asks_for_the_content_r_9110_10_1_1_2() {
             settle().await;
         }
         assert_eq!(content(&line), expected, "{name}");
-        // A second 100 changes nothing.
+        // A second 100 has no effect.
         line.say(CONTINUE);
         settle().await;
         line.say(OK);
@@ -92,8 +92,8 @@ async fn a_100_asks_for_the_content_r_9110_10_1_1_2() {
     }
 }
 
-/// R-9110-10.1.1-3: after a while the content is sent to a server that says nothing. A 100 that comes later does no
-/// harm.
+/// R-9110-10.1.1-3: the client sends the content to a silent server after the timeout of the expectation. A later 100 has no
+/// effect.
 #[tokio::test(start_paused = true)]
 async fn silence_lets_the_content_go_r_9110_10_1_1_3() {
     for after in [None, Some(SECOND * 5), Some(Duration::ZERO)] {
@@ -142,7 +142,7 @@ async fn a_417_brings_the_request_without_the_expectation_r_9110_10_1_1_4() {
             let line = lines.written(0, HEAD_END).await;
             settle().await;
             assert!(line.text().contains("expect: 100-continue"));
-            // Other interim responses before the 417 change nothing.
+            // Other interim responses before the 417 have no effect.
             line.say("HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n");
             settle().await;
             line.say("HTTP/1.1 417 Expectation Failed\r\ncontent-length: 3\r\n\r\nno!");
@@ -151,7 +151,7 @@ async fn a_417_brings_the_request_without_the_expectation_r_9110_10_1_1_4() {
             assert!(line.text().contains("x-mine: 1\r\n"), "{name}");
             settle().await;
             assert_eq!(content(&line), expected, "{name}");
-            // A second 417 is the response.
+            // A 417 to the second request is returned as the response.
             line.say("HTTP/1.1 417 Expectation Failed\r\ncontent-length: 3\r\n\r\nno!");
             let response = sending.await.unwrap().unwrap();
             assert_eq!(
@@ -165,7 +165,7 @@ async fn a_417_brings_the_request_without_the_expectation_r_9110_10_1_1_4() {
     }
 }
 
-/// A 417 is the response if some of a stream was sent, or if the request expected nothing.
+/// A 417 is returned as the response if a part of a stream was sent, or if the request had no expectation.
 #[tokio::test(start_paused = true)]
 async fn a_417_is_delivered_where_the_request_cannot_be_sent_again() {
     let lines = Lines::default();
@@ -193,8 +193,8 @@ async fn a_417_is_delivered_where_the_request_cannot_be_sent_again() {
     }
 }
 
-/// The content was sent after the wait, and then a 417 comes. The request is not sent again, because the server
-/// may have acted on the content.
+/// A 417 comes after the client has stopped waiting and sent the content. The client does not send the request again,
+/// because the server may have acted on the content.
 #[tokio::test(start_paused = true)]
 async fn a_417_after_content_was_sent_brings_no_post_again() {
     use http::Method;
@@ -251,7 +251,7 @@ async fn a_417_after_content_was_sent_brings_no_post_again() {
     }
 }
 
-/// A part of the content counts as content.
+/// A request is not sent again after a 417 if even a part of its content was sent.
 #[tokio::test(start_paused = true)]
 async fn a_417_after_a_part_of_the_content_was_sent_brings_no_post_again() {
     let lines = Lines::default();
@@ -267,7 +267,7 @@ async fn a_417_after_a_part_of_the_content_was_sent_brings_no_post_again() {
     assert_eq!((response.status().as_u16(), response.upload().bytes(), lines.count()), (417, 1, 1));
 }
 
-/// R-9110-10.1.1-5: a final status ends the wait: no byte of content is sent, and the connection ends.
+/// R-9110-10.1.1-5: a final status ends the wait. The client sends no byte of the content, and closes the connection.
 #[tokio::test(start_paused = true)]
 async fn a_final_status_spares_the_content_r_9110_10_1_1_5() {
     for status in [200, 204, 302, 401, 413, 500] {
@@ -319,8 +319,8 @@ async fn other_interim_responses_do_not_ask_for_the_content() {
 /// A connection that is lost during the wait is treated like any other lost connection.
 #[tokio::test(start_paused = true)]
 async fn a_connection_lost_while_waiting_is_like_any_other() {
-    // Whether the connection was kept, whether the request may be repeated, whether a byte came; and whether the
-    // request is sent again.
+    // Columns: whether the connection was reused, whether the request is idempotent, whether a byte came from the
+    // server, whether the server resets the connection, and whether the request is sent again.
     for (is_kept, is_idempotent, is_heard, is_reset, is_resent) in [
         (true, true, false, false, true),
         (true, true, false, true, true),
@@ -373,8 +373,8 @@ async fn a_connection_lost_while_waiting_is_like_any_other() {
     }
 }
 
-/// Content from the threshold on, or of unknown length, adds the expectation by itself. A request without content never
-/// has it.
+/// The client adds the expectation to a request whose content has at least the threshold's length or an unknown length. A
+/// request without content never has the expectation.
 #[tokio::test(start_paused = true)]
 async fn large_content_is_announced_by_itself() {
     let stream = || Body::from_stream(Source::new(&[Step::Data("hello")]));
@@ -461,7 +461,7 @@ async fn interim_responses_are_told_of_r_8297_2_1() {
     assert_eq!(counts(&client), (1, 0, 0));
 }
 
-/// At most a hundred interim responses, and a bounded number of bytes. A 100 counts as well.
+/// A response may follow at most a hundred interim responses, with a bounded number of bytes. A 100 is one of the hundred.
 #[tokio::test(start_paused = true)]
 async fn interim_responses_are_bounded() {
     for (number, size, is_taken) in [(100, 0, true), (101, 0, false), (1, 60_000, true), (3, 60_000, false)] {
@@ -487,8 +487,8 @@ async fn interim_responses_are_bounded() {
     }
 }
 
-/// The deadline of the response head counts from the end of the request, whatever interim responses come before the
-/// head.
+/// The timeout of the response head starts at the end of the request. Interim responses before the head do not restart the
+/// timeout.
 #[tokio::test(start_paused = true)]
 async fn interim_responses_do_not_extend_the_heads_deadline() {
     let lines = Lines::default();
@@ -509,7 +509,7 @@ async fn interim_responses_do_not_extend_the_heads_deadline() {
     assert_eq!(error.request_written(), Written::All);
 }
 
-/// Sends a request whose source the test feeds. Its first piece was sent, and the request was answered early.
+/// Sends a request whose source the test feeds, sends the first piece, and answers the request early.
 async fn early(
     lines: &Lines,
     client: &Client,

@@ -1,4 +1,4 @@
-//! Hazards: each test is named after a failure that happened once, here or in another client.
+//! Tests of hazards: each test is named after a failure that this client or another HTTP client once had.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -31,7 +31,7 @@ fn listen(serve: impl Fn(TcpStream) + Send + Sync + Clone + 'static) -> u16 {
     port
 }
 
-/// Starts a server that answers `ok` to everything.
+/// Starts a server that answers every request with `ok`, and returns its port.
 fn friendly() -> u16 {
     listen(|mut stream| {
         let mut head = [0; 4096];
@@ -47,8 +47,8 @@ fn one_thread() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-/// After an early response, encoded content that was not written yet must end the connection. Otherwise the server
-/// would read the rest as the next request.
+/// If encoded content is still unwritten when an early response ends, the client must close the connection. Otherwise the
+/// server would read the next request as the rest of the content.
 #[test]
 fn rule_25_an_early_answer_to_a_large_body_ends_the_connection() {
     let (said, drained) = mpsc::channel();
@@ -59,7 +59,7 @@ fn rule_25_an_early_answer_to_a_large_body_ends_the_connection() {
         }
         stream.write_all(b"HTTP/1.1 413 Too Large\r\ncontent-length: 2\r\n\r\nok").unwrap();
         let mut rest = Vec::new();
-        // The client closes: its bytes arrive, and then the end or a reset.
+        // The client closes the connection, so that the server reads its bytes, and then a FIN or a reset.
         let _ = stream.read_to_end(&mut rest);
         said.send(rest.windows(4).any(|window| window == b"GET ")).unwrap();
     });
@@ -78,7 +78,7 @@ fn rule_25_an_early_answer_to_a_large_body_ends_the_connection() {
 
 type Running<T> = Pin<Box<dyn Future<Output = T>>>;
 
-/// Polls all futures in one poll, as `join_all` does.
+/// A future that polls all of its futures in each poll, as `join_all` does.
 struct All<T>(Vec<(Running<T>, Option<T>)>);
 
 impl<T: Unpin> Future for All<T> {
@@ -99,8 +99,8 @@ impl<T: Unpin> Future for All<T> {
     }
 }
 
-/// tokio allows a task about 128 operations in a poll, and then makes it pending. Outside of a worker thread the task
-/// is woken at once.
+/// tokio's cooperative budget allows a task about 128 operations in a poll. Further operations are pending, and outside of
+/// a worker thread they wake the task at once.
 #[test]
 fn many_requests_in_one_poll_do_not_spin() {
     let port = friendly();
@@ -122,7 +122,7 @@ fn many_requests_in_one_poll_do_not_spin() {
     }
 }
 
-/// Progress does not hold off the total timeout.
+/// The total timeout ends an exchange even if the exchange makes progress.
 #[test]
 fn the_total_timeout_ends_a_body_that_never_pauses() {
     let port = listen(|mut stream| {
@@ -146,7 +146,7 @@ fn the_total_timeout_ends_a_body_that_never_pauses() {
     });
 }
 
-/// A transport that holds written bytes until it is flushed.
+/// A transport that buffers written bytes until it is flushed.
 struct Buffering {
     pipe: Pipe,
     held: BytesMut,
@@ -173,7 +173,7 @@ impl Layer for Buffering {
     }
 }
 
-/// Returns a client with connections in memory, whose other ends come out of the receiver.
+/// Returns a client with connections in memory, and a receiver that returns the server's ends of these connections.
 fn in_memory() -> (Client, tokio::sync::mpsc::UnboundedReceiver<DuplexStream>) {
     let (made, peers) = tokio::sync::mpsc::unbounded_channel();
     let client = Client::builder().connector(move |_| {
@@ -194,7 +194,8 @@ impl futures_core::Stream for Pieces {
     }
 }
 
-/// The peer may be waiting for the piece that was just written.
+/// The client flushes before it waits for more content of the source, because the peer may be waiting for the piece that
+/// was just written.
 #[tokio::test(start_paused = true)]
 async fn a_piece_leaves_while_the_callers_stream_pauses() {
     let (client, mut peers) = in_memory();
@@ -211,8 +212,8 @@ async fn a_piece_leaves_while_the_callers_stream_pauses() {
     request.abort();
 }
 
-/// The timer of a kept connection was made on a runtime that has ended: another runtime's timer takes its place,
-/// without a panic.
+/// The timer of a reused connection belongs to a runtime that has ended. The client replaces it by a timer of the current
+/// runtime, without a panic.
 #[test]
 fn a_body_outlives_its_runtime() {
     let (client, mut peers) = in_memory();
@@ -235,7 +236,7 @@ fn a_body_outlives_its_runtime() {
             let piece = response.chunk().await.unwrap().unwrap();
             (piece, response.chunk().await.unwrap())
         });
-        // The response waits with a timeout before the rest comes.
+        // The response waits with a timeout before its remaining content comes.
         tokio::task::yield_now().await;
         peer.write_all(b"-rest").await.unwrap();
         assert_eq!(rest.await.unwrap(), (Bytes::from_static(b"-rest"), None));
@@ -256,19 +257,20 @@ impl futures_core::Stream for Empty {
     }
 }
 
-/// Nothing is written and nothing is pending, but the deadline passes and other tasks run.
+/// A source that gives only empty pieces is never pending, and nothing is written. The deadline still ends the request, and
+/// other tasks still run.
 #[test]
 fn a_stream_of_empty_pieces_does_not_spin() {
     let port = friendly();
     one_thread().block_on(async {
         let client = Client::new();
         let url = format!("http://127.0.0.1:{port}/");
-        // The connection is kept, and the server waits for the end of the body before it answers again.
+        // The first request leaves an idle connection to one server. The other server reads all it gets and never answers.
         let stalled = listen(|mut stream| while let Ok(1..) = stream.read(&mut [0; 1024]) {});
         client.get(&url).send().await.unwrap().bytes().await.unwrap();
         let endless = client.post(format!("http://127.0.0.1:{stalled}/")).body(Body::from_stream(Empty));
         let endless = tokio::spawn(endless.timeout(Duration::from_millis(200)).send());
-        // The other task runs on the same thread.
+        // The endless upload and this request run on the same thread.
         assert_eq!(client.get(&url).send().await.unwrap().text().await.unwrap(), "ok");
         let error = endless.await.unwrap().unwrap_err();
         assert_eq!((error.kind(), error.phase()), (ErrorKind::Timeout, Some(Phase::Send)));
@@ -303,7 +305,7 @@ fn a_wait_outlives_its_runtime() {
     assert_eq!((total.dialing, total.waiting, total.failed_dials), (0, 0, 1));
 }
 
-/// All default values of a field are sent unless the request sets the field.
+/// The client sends all default values of a field unless the request sets the field.
 #[tokio::test(start_paused = true)]
 async fn default_headers_keep_all_their_values() {
     let (made, mut peers) = tokio::sync::mpsc::unbounded_channel();
@@ -328,7 +330,8 @@ async fn default_headers_keep_all_their_values() {
     request.abort();
 }
 
-/// A handshake is saved when a connection carries a second request, not when it was dialed ahead of the first one.
+/// The ledger counts a saved handshake when a connection carries a second request. The first request on a connection that
+/// was dialed ahead does not count.
 #[test]
 fn the_ledger_counts_no_handshake_that_was_paid() {
     let port = friendly();

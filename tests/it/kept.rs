@@ -1,5 +1,5 @@
-//! Kept connections and the requests that get them: connections that are fresh, too old, or dead, their events,
-//! and the memory that they release.
+//! Tests of idle connections and of the requests that reuse them: connections that were idle for a short or long time or are
+//! dead, the events of these connections, and the memory that they release.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -15,8 +15,8 @@ const SECOND: Duration = Duration::from_secs(1);
 
 const URL: &str = "http://a.test/";
 
-/// The newest idle connection is fresh but dead, and the next one is too old: a POST dials, and a GET takes the old
-/// one.
+/// The newest idle connection is dead, and the next idle connection is too old for a request that must not be repeated. A
+/// POST dials, and a GET takes the old connection.
 #[tokio::test(start_paused = true)]
 async fn a_post_dials_where_the_fresh_connection_is_dead_and_the_next_too_old() {
     for (method, expected) in [("POST", 3), ("PATCH", 3), ("GET", 1), ("QUERY", 1), ("PUT", 1)] {
@@ -51,7 +51,8 @@ async fn a_post_dials_where_the_fresh_connection_is_dead_and_the_next_too_old() 
     }
 }
 
-/// All idle connections are too old, and there is no room for another one: the oldest makes room.
+/// All idle connections are too old for the request, and the limit allows no further connection. The oldest idle connection
+/// is closed, so that the request can dial.
 #[tokio::test(start_paused = true)]
 async fn a_post_dials_where_all_idle_connections_are_too_old() {
     for limit in [2, 10] {
@@ -74,8 +75,8 @@ async fn a_post_dials_where_all_idle_connections_are_too_old() {
     }
 }
 
-/// A waiting request is handed one dead connection after another. Its acquire timeout counts from the beginning, not
-/// anew for each.
+/// A waiting request is handed one dead connection after another. The acquire timeout counts from the start of the wait, and
+/// does not restart with each connection.
 #[tokio::test(start_paused = true)]
 async fn the_acquire_timeout_counts_once_over_several_dead_connections() {
     for deaths in 0..=3 {
@@ -108,12 +109,12 @@ async fn the_acquire_timeout_counts_once_over_several_dead_connections() {
     }
 }
 
-/// Returns whether to use TLS: both values, or only `false` where TLS is left out of the build.
+/// Returns the values of `is_tls` for which a test runs: only `false` if TLS is left out of the build.
 fn schemes() -> &'static [bool] {
     if cfg!(feature = "rustls") { &[false, true] } else { &[false] }
 }
 
-/// Makes the client trust the server.
+/// Returns the builder of a client that trusts the server's certificate.
 fn trusting(builder: ClientBuilder, server: &Server, is_tls: bool) -> ClientBuilder {
     #[cfg(feature = "rustls")]
     if is_tls {
@@ -124,15 +125,15 @@ fn trusting(builder: ClientBuilder, server: &Server, is_tls: bool) -> ClientBuil
     builder
 }
 
-/// A waker that tells the test whether it is still held.
+/// A waker that shows by its reference count whether something still holds it.
 struct Held;
 
 impl Wake for Held {
     fn wake(self: Arc<Self>) {}
 }
 
-/// Requests have waited for the connection, read from it slowly, and armed its timer: the idle connection holds nothing
-/// of their tasks.
+/// Requests have waited for the connection, read from it slowly, and armed its timer. The idle connection then holds no
+/// waker of the tasks of these requests.
 #[tokio::test]
 async fn an_idle_connection_does_not_keep_a_finished_task_alive() {
     for is_tls in schemes().iter().copied() {
@@ -150,7 +151,7 @@ async fn an_idle_connection_does_not_keep_a_finished_task_alive() {
         for round in 0..3 {
             let (held, url) = (Arc::new(Held), server.url("/"));
             let weak = Arc::downgrade(&held);
-            // Two requests, so that one waits for the other.
+            // The second of the two requests waits for the connection of the first request.
             let requests = [(); 2].map(|()| {
                 let send = client.get(&url).timeout(30 * SECOND).send();
                 Box::pin(async move { send.await.unwrap().text().await.unwrap() })
@@ -211,7 +212,8 @@ async fn a_handshake_is_what_tcp_and_tls_took() {
     }
 }
 
-/// An interim response says that the server has accepted the request: a 408 after it is the response to the request.
+/// An interim response shows that the server has begun to handle the request. A 408 after an interim response is therefore
+/// the response to the request.
 #[tokio::test]
 async fn after_an_interim_response_a_408_with_close_is_an_answer() {
     for (interim, is_resent) in [

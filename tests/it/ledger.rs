@@ -1,5 +1,5 @@
-//! Counts of the pool's ledger and when they change: requests that were sent, including those under way, and the
-//! handshakes that reuse saved.
+//! Tests of the counts in the pool's ledger: requests that were sent, including requests under way, and handshakes that
+//! reuse saved.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -19,7 +19,7 @@ fn total(client: &Client) -> HostStats {
     client.pool().stats().total
 }
 
-/// Returns the ledger of all hosts, which equals that of the only host.
+/// Returns the ledger of all hosts, and checks that it equals the ledger of the only host.
 #[track_caller]
 fn assert_sent(client: &Client, requests: u64, reused: u64, saved: u64) {
     let stats = client.pool().stats();
@@ -32,8 +32,8 @@ fn assert_sent(client: &Client, requests: u64, reused: u64, saved: u64) {
     }
 }
 
-/// A server that answers `/half` with half of the content, `/upgrade` with 101, `/silent` not at all, and any other
-/// path whole.
+/// Starts a server that answers `/half` with half of the announced content, and `/upgrade` with a 101. The server does not
+/// answer `/silent`, and sends a complete response for any other path.
 fn server() -> Server {
     Server::start(|peer: &mut Peer| {
         while let Some(request) = peer.request()? {
@@ -62,7 +62,7 @@ async fn a_response_that_is_not_read_counts_while_it_is_held_and_after_it_was_dr
     assert_sent(&client, 1, 0, 0);
     drop(first);
     assert_sent(&client, 1, 0, 0);
-    // On a connection that has carried a request before, the request saves a handshake.
+    // A request on a connection that has carried an earlier request saves a handshake.
     get(&client, &server.url("/")).await;
     let second = within(20, client.get(server.url("/half")).send()).await.unwrap();
     assert!(second.connection().is_reused());
@@ -128,8 +128,8 @@ async fn many_responses_that_are_held_are_all_counted() {
     assert_sent(&client, 150, 0, 0);
 }
 
-/// Returns a client with connections in memory whose handshakes take these times in order, and then the last one. Each
-/// connection answers 10 ms after a request. Time is paused, so that nothing depends on the machine.
+/// Returns a client with connections in memory. The handshakes take the times of `handshakes` in order, and all later
+/// handshakes take the last of these times. Each connection answers 10 ms after a request.
 fn client_with_handshakes(handshakes: &'static [u64]) -> Client {
     let made = Arc::new(AtomicUsize::new(0));
     Client::builder()
@@ -185,7 +185,7 @@ async fn a_shorter_handshake_counts_from_when_it_was_seen() {
     get(&client, url).await;
     get(&client, url).await;
     assert_eq!(total(&client).time_saved, 40 * MS);
-    // Two requests at once: one reuses the connection, and a second connection is made for the other.
+    // Of two requests at once, one reuses the connection, and the other request dials a second connection.
     get_at_once(&client, url, 2).await;
     let before = total(&client);
     assert_eq!((before.opened, before.handshakes_saved), (2, 2));

@@ -1,9 +1,9 @@
-//! A connection that died, or on which the server spoke, while it was idle is never used, even when the runtime's only
-//! thread was blocked meanwhile and its reactor does not know of it.
+//! Tests that the client never reuses an idle connection that the server has closed or on which the server has sent bytes.
+//! This must hold even if the runtime's only thread was blocked, so that the reactor has not learned of the FIN or bytes.
 //!
-//! Each test repeats these steps a hundred times: a request; the runtime's thread is blocked until the server has done
-//! something wrong on the idle connection and the kernel has delivered it; then, without an await in between, the next
-//! request, which must get its own response.
+//! Each test repeats three steps a hundred times. The test sends a request. The test blocks the runtime's thread until the
+//! server has done something wrong on the idle connection and the kernel has delivered it. Without an await in between,
+//! the test sends the next request, which must get its own response.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::io;
@@ -16,7 +16,7 @@ use crate::support::{Peer, Server, Signal, within};
 
 const ROUNDS: usize = 100;
 
-/// Event on an idle connection.
+/// Misbehaviour of the server on an idle connection.
 type Misbehave = fn(&mut Peer) -> io::Result<()>;
 
 #[derive(Clone, Copy)]
@@ -32,7 +32,7 @@ const SCHEMES: &[Scheme] = &[
     Scheme::Tls,
 ];
 
-/// A server whose connections carry one request each, and then, on a signal, one misdeed.
+/// Starts a server that answers one request on each connection and misbehaves on that connection when a signal is raised.
 fn server(scheme: Scheme, misbehave: Misbehave) -> (Server, Signal, Signal) {
     let (now, done) = (Signal::new(), Signal::new());
     let (told, tell) = (now.clone(), done.clone());
@@ -42,7 +42,7 @@ fn server(scheme: Scheme, misbehave: Misbehave) -> (Server, Signal, Signal) {
         peer.wait(&told)?;
         misbehave(peer)?;
         tell.raise();
-        // Every request that is sent on the connection now is a mistake, and is counted.
+        // The client must not send a further request on this connection. The server counts every such request.
         while peer.request()?.is_some() {}
         Ok(())
     };
@@ -68,12 +68,12 @@ fn client_of(server: &Server, scheme: Scheme) -> Client {
     builder.build().unwrap()
 }
 
-/// Plays the steps above. Afterwards all connections but the last were closed for `reason`.
+/// Runs the three steps, and checks that all connections except the last were closed for `reason`.
 fn prove(scheme: Scheme, misbehave: Misbehave, reason: DropReason) {
     prove_by(wait_for_delivery, scheme, misbehave, reason);
 }
 
-/// Plays the steps above with a misdeed after which the server ends the connection.
+/// Runs the three steps with a `misbehave` that ends the connection.
 fn prove_end(scheme: Scheme, misbehave: Misbehave, reason: DropReason) {
     prove_by(wait_for_end, scheme, misbehave, reason);
 }
@@ -85,7 +85,7 @@ fn prove_by(wait: fn(SocketAddr, SocketAddr), scheme: Scheme, misbehave: Misbeha
     runtime.block_on(within(300, async {
         for round in 0..=ROUNDS {
             let path = format!("/{round}");
-            // No await lies between the misdeed and this request.
+            // No await lies between the misbehaviour and this request.
             let response = client.get(server.url(&path)).send().await.unwrap();
             let info = response.connection().clone();
             assert_eq!(response.text().await.unwrap(), format!("answer to {path}"), "round {round}");
@@ -136,7 +136,7 @@ fn rule_22_a_reset_of_an_idle_connection_is_seen() {
     prove_end(Scheme::Plain, Peer::reset, DropReason::PeerClosed);
 }
 
-/// A server sends 408 when it closes a connection on which no request came.
+/// The server sends a 408 on the idle connection and closes it, as servers do when no request comes in time.
 #[test]
 fn rule_22_a_408_into_an_idle_connection_is_a_close() {
     let misbehave = |peer: &mut Peer| peer.send(REQUEST_TIMEOUT).and_then(|()| peer.fin());
@@ -198,7 +198,7 @@ mod tls {
     }
 }
 
-/// A silent connection is kept. Without this test the others would pass if no connection were kept.
+/// A silent connection is kept. Without this test, the other tests would also pass if the client kept no connection.
 #[test]
 fn rule_23_a_silent_connection_is_used_again() {
     for &scheme in SCHEMES {
@@ -228,7 +228,7 @@ fn rule_23_a_silent_connection_is_used_again() {
     }
 }
 
-/// Several idle connections died together: the next request only looks at each of them.
+/// Several idle connections died at the same time. The next request looks at each of them, and uses none of them.
 #[test]
 fn rule_23_all_of_many_dead_connections_are_passed_over() {
     const DEAD: usize = 10;
@@ -237,7 +237,7 @@ fn rule_23_all_of_many_dead_connections_are_passed_over() {
     let server = Server::start(move |peer| {
         if peer.number() < DEAD {
             peer.wait(&told)?;
-            // The misdeeds of all kinds.
+            // Each connection misbehaves in one of three ways.
             match peer.number() % 3 {
                 0 => peer.fin()?,
                 1 => peer.send(STRAY)?,

@@ -1,5 +1,5 @@
-//! Every integration test that needs no process of its own, with one module per theme. All of them are one binary,
-//! so that they are linked once.
+//! Every integration test that needs no process of its own, with one module per theme. The modules form one binary, so that
+//! the tests are linked only once.
 //!
 //! The tests of this binary run at the same time in one process. A test therefore belongs here unless it
 //!

@@ -1,11 +1,11 @@
-//! Checks that the tests exist that the manual and the changelog name.
+//! Tests that every test and file that the manual or the changelog names exists.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// The pages that name tests as proof.
+/// Pages that name tests as proof.
 const PAGES: &[&str] = &[
     "CHANGELOG.md",
     "src/manual/attacks.md",
@@ -14,10 +14,10 @@ const PAGES: &[&str] = &[
     "src/manual/pool_rules.md",
 ];
 
-/// The least number of names that all pages together mention, so that the check cannot pass because it finds nothing.
+/// Number of names that the pages together must mention at least, so that the check does not pass by finding no names.
 const LEAST: usize = 250;
 
-/// The names in `src/`, `tests/`, `benches/` and `examples/`.
+/// Names in `src/`, `tests/`, `benches/` and `examples/`.
 struct Source {
     /// Names of all functions and public fields.
     names: BTreeSet<String>,
@@ -43,7 +43,7 @@ impl Source {
         Self { names, files }
     }
 
-    /// Returns the names in backticks that look like a test or a file of Rust, with whether each exists.
+    /// Returns the names in backticks that look like a test or a Rust file, and for each whether it exists.
     fn look_up<'a>(&self, page: &'a str) -> Vec<(&'a str, bool)> {
         let mut found = Vec::new();
         for line in page.lines() {
@@ -61,7 +61,7 @@ impl Source {
     }
 }
 
-/// Whether a name looks like that of a test: at least four words in lower case.
+/// Whether a name looks like the name of a test: at least four words in lower case.
 fn is_test_name(name: &str) -> bool {
     let is_snake = name.chars().all(|it| it.is_ascii_lowercase() || it.is_ascii_digit() || it == '_');
     is_snake && name.split('_').filter(|part| !part.is_empty()).count() > 3
@@ -75,7 +75,7 @@ fn word(text: &str) -> &str {
 fn list(folder: &Path, out: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
-        // Build folders of the packages in `tests/` and `benches/` are not part of the source.
+        // The build folders of the packages in `tests/` and `benches/` are not part of the source.
         if path.is_dir() && !path.ends_with("target") {
             list(&path, out);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
@@ -102,7 +102,7 @@ fn every_test_that_a_page_names_exists() {
     assert!(seen >= LEAST, "only {seen} names were found");
 }
 
-/// Files that the page "where to look" names before they exist.
+/// Files that the page "where to look" may name although they do not exist yet.
 const NOT_YET: &[&str] = &[
     "call/auth.rs",
     "call/cookie.rs",
@@ -112,7 +112,8 @@ const NOT_YET: &[&str] = &[
     "connect/socks.rs",
 ];
 
-/// In the page "where to look", every file exists, and every function is defined in the file that is named before it.
+/// Every file on the page "where to look" exists, and every function is defined in the file that the page names before the
+/// function.
 #[test]
 fn what_the_page_where_to_look_names_is_there() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
@@ -141,7 +142,7 @@ fn what_the_page_where_to_look_names_is_there() {
     assert!(seen >= 80, "only {seen} names were found");
 }
 
-/// Whether a name can be that of a function.
+/// Whether a name can be the name of a function.
 fn is_function(name: &str) -> bool {
     name.chars().all(|it| it.is_ascii_lowercase() || it == '_')
 }

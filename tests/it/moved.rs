@@ -1,5 +1,5 @@
-//! Requests and responses that begin on one runtime and are polled on another, while the first runtime exists and is
-//! parked: every deadline fires all the same.
+//! Tests of requests and responses that begin on one runtime and are polled on another, while the first runtime exists and
+//! is parked: every deadline fires.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -39,7 +39,7 @@ fn poll_once<F: Future + ?Sized>(runtime: &Runtime, mut future: Pin<&mut F>) {
 
 type Sending = Pin<Box<dyn Future<Output = Result<Response>> + Send>>;
 
-/// Begins a request on `runtime`, which is parked once `is_begun` is true.
+/// Begins a request on `runtime`, runs the runtime until `is_begun` is true, and returns the pending request.
 fn begin(runtime: &Runtime, request: handclasp::RequestBuilder, is_begun: impl Fn() -> bool) -> Sending {
     let mut sending: Sending = Box::pin(request.send());
     run(runtime, async {
@@ -52,14 +52,15 @@ fn begin(runtime: &Runtime, request: handclasp::RequestBuilder, is_begun: impl F
     sending
 }
 
-/// A server that answers `/half` with half of the content, reads only the head of `/stuck`, and answers no other path.
+/// Starts a server that answers `/half` with half of the content and reads only the head of `/stuck`. The server does not
+/// answer any other path.
 fn server() -> Server {
     Server::start(|peer: &mut Peer| {
         let Some(index) = peer.request_head()? else { return Ok(()) };
         if peer.seen(index).target == "/half" {
             peer.send("HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\nhalf")?;
         }
-        // Nothing more is read until the server ends.
+        // The server reads no further bytes of this connection.
         peer.wait(&Signal::new())
     })
 }
@@ -73,7 +74,7 @@ fn assert_timeout(error: &Error, phase: Phase) {
     assert_eq!((error.kind(), error.phase()), (ErrorKind::Timeout, Some(phase)), "{}", error.chain());
 }
 
-/// The head is read on one runtime, and the content on another.
+/// Reads the head on one runtime and the content on another, and returns the error of the content.
 fn read_elsewhere(client: &Client) -> Error {
     let (server, first, second) = (server(), single(), single());
     let mut response = run(&first, client.get(server.url("/half")).send()).unwrap();
@@ -93,7 +94,7 @@ fn the_total_timeout_comes_where_the_content_is_read_on_another_runtime() {
     assert_timeout(&read_elsewhere(&client(|builder| builder.timeout(4 * SOON))), Phase::Receive);
 }
 
-/// The content is read on one runtime, then on another, then on the first again, each parked while the next reads.
+/// Two runtimes read the content in turn. Each runtime is parked while the other runtime reads.
 #[test]
 fn the_read_timeout_comes_on_whatever_runtime_reads() {
     let (server, client) = (server(), client(|builder| builder.read_timeout(4 * SOON)));
@@ -101,7 +102,7 @@ fn the_read_timeout_comes_on_whatever_runtime_reads() {
     let mut response = run(&runtimes[0], client.get(server.url("/half")).send()).unwrap();
     assert_eq!(run(&runtimes[0], response.chunk()).unwrap().unwrap(), "half");
     for at in [0, 1, 0] {
-        // The future is polled, so that a timer is armed on that runtime, and then left.
+        // The poll arms a timer on the runtime. The future is then dropped.
         poll_once(&runtimes[at], Box::pin(response.chunk()).as_mut());
     }
     assert_timeout(&run(&runtimes[1], response.chunk()).unwrap_err(), Phase::Receive);
@@ -133,8 +134,8 @@ fn the_write_timeout_comes_on_another_runtime() {
     assert_timeout(&begin_and_end_elsewhere(&client, "/stuck", large), Phase::Send);
 }
 
-/// Holds the only connection, and lets a second request wait for it that begins on one runtime and is polled on
-/// another.
+/// Holds the only connection while a second request waits for it. The second request begins on one runtime and is polled
+/// on another.
 fn wait_elsewhere(
     settings: impl FnOnce(ClientBuilder) -> ClientBuilder,
     own: impl FnOnce(handclasp::RequestBuilder) -> handclasp::RequestBuilder,
@@ -185,7 +186,7 @@ fn the_total_timeout_comes_on_another_runtime_while_the_caller_has_nothing_to_se
     assert_timeout(&begin_and_end_elsewhere(&client, "/", Body::from_stream(Never)), Phase::Send);
 }
 
-/// Content for an HTTP/1.0 server is collected first.
+/// The client collects the content for an HTTP/1.0 server before it sends the head. The deadline fires during this time.
 #[test]
 fn the_total_timeout_comes_on_another_runtime_while_content_is_gathered() {
     let server = Server::start(|peer: &mut Peer| {
@@ -202,7 +203,8 @@ fn the_total_timeout_comes_on_another_runtime_while_content_is_gathered() {
     assert_timeout(&run(&second, sending).unwrap_err(), Phase::Send);
 }
 
-/// On another runtime too, the content is held back until the server asks for it, or for a while.
+/// A request with an expectation is polled on another runtime. The client holds the content back until the timeout of the
+/// expectation, and then sends it.
 #[test]
 fn the_expectation_ends_on_another_runtime() {
     let server = Server::start(|peer: &mut Peer| {

@@ -1,5 +1,5 @@
-//! Runtimes that do not run. Any other runtime gives up their overdue dials. Waiters of other runtimes get their
-//! turn. A dial that ends late finds that it was given up.
+//! Tests of runtimes that do not run. Another runtime gives up the overdue dials of a parked runtime, so that the waiters
+//! of other runtimes get a slot. A dial that ends late finds that it was given up.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -30,7 +30,7 @@ fn client(settings: impl FnOnce(ClientBuilder) -> ClientBuilder, server: &Plain)
     settings(builder).build().unwrap()
 }
 
-/// Begins a request on a runtime: polls it once, and leaves the runtime parked.
+/// Begins a request on a runtime: polls the request once, leaves the runtime parked, and returns the pending request.
 fn begin(runtime: &Runtime, client: &Client, url: &str) -> Sending {
     let mut sending: Sending = Box::pin(client.get(url).send());
     let _entered = runtime.enter();
@@ -110,7 +110,7 @@ fn a_dial_of_a_runtime_that_does_not_run_frees_its_slot() {
     }
 }
 
-/// The dial has connected, and its task is not polled afterwards.
+/// The dial has connected, but its parked runtime does not poll the dial's task again.
 #[test]
 fn a_late_dial_closes_its_socket_when_it_is_given_up() {
     let server = Plain::start();
@@ -184,8 +184,8 @@ fn waiters_of_another_runtime_get_their_turn() {
     }
 }
 
-/// A request begins to wait while no dial is overdue. It still waits when the other runtime is given the slot and
-/// stops.
+/// A request begins to wait while no dial is overdue. The request still waits when another runtime is given the slot and
+/// stops running.
 #[test]
 fn what_a_runtime_gets_before_it_stops_is_taken_back() {
     for is_dialed in [false, true] {
@@ -217,7 +217,8 @@ fn what_a_runtime_gets_before_it_stops_is_taken_back() {
     }
 }
 
-/// Each request would have a dial of its own on the parked runtime, one after the other.
+/// Requests of a parked runtime to several hosts wait for one slot. The parked runtime would dial for these requests one
+/// after another. The request of another runtime must wait for only one of these dials.
 #[test]
 fn requests_of_one_parked_runtime_to_many_hosts_cost_one_timeout() {
     let server = Plain::start();

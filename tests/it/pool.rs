@@ -1,5 +1,4 @@
-//! The pool's rules as a client shows them, over scripted servers. The tests of the policy alone stand in
-//! `src/pool/policy/`.
+//! Tests of the pool's rules with a client and scripted servers. `src/pool/policy/` has the tests of the policy alone.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -44,7 +43,7 @@ async fn rule_01_other_tags_share_nothing() {
     assert_eq!(server.connections(), 3);
 }
 
-/// The server takes these credentials to belong to the connection (NTLM, Negotiate).
+/// With NTLM or Negotiate, the server treats the credentials of a request as those of the whole connection.
 #[tokio::test]
 async fn rule_02_a_connection_with_credentials_of_its_own_is_not_shared() {
     let (server, client) = (Server::echo(), Client::new());
@@ -126,7 +125,7 @@ async fn rule_13_a_failing_host_is_not_dialed_by_every_request() {
         assert_eq!((error.kind(), dials.load(Ordering::SeqCst)), (ErrorKind::Connect, dial));
         assert_eq!((error.is_not_attempted(), error.retry_at()), (false, None));
     }
-    // However many requests come meanwhile, the dials are few: each failure doubles the waiting period.
+    // Many requests begin only few dials, because each failure doubles the waiting period.
     let mut told = 0;
     for _ in 0..1_000 {
         let error = get(&client, url).await.unwrap_err();
@@ -181,7 +180,7 @@ async fn rule_16_a_connection_that_is_too_old_is_replaced() {
     .await;
     let (second, _) = get(&client, &server.url("/")).await.unwrap();
     assert_ne!(first, second);
-    // A connection in use is not cut short, and not kept afterwards.
+    // A connection in use continues until its response has ended, and is then closed.
     let response = within(20, client.get(server.url("/")).send()).await.unwrap();
     response.text().await.unwrap();
 }
@@ -191,7 +190,7 @@ async fn rule_19_another_network_means_other_connections() {
     let (server, client) = (Server::echo(), Client::new());
     let url = server.url("/");
     get(&client, &url).await.unwrap();
-    // One connection is idle, and the response on the other one is not read yet.
+    // One connection is idle, and the other connection has a response that is not read yet.
     let large = Server::start(|peer: &mut Peer| {
         while peer.request()?.is_some() {
             peer.send(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", 1 << 20))?;
@@ -225,8 +224,8 @@ async fn close_idle_closes_what_is_idle() {
     assert_eq!(server.connections(), 2);
 }
 
-/// Three connections were closed after one response each: from then on, each request has its own connection, and none
-/// is sent again.
+/// A server closed three connections after one response each. From then on each request has a connection of its own, and no
+/// request is sent again.
 #[tokio::test]
 async fn rule_28_a_server_that_closes_after_each_response_is_not_kept() {
     let server = Server::start(|peer: &mut Peer| {
@@ -269,7 +268,7 @@ fn rule_13_a_remembered_failure_holds_nothing_of_the_callers() {
         }
     }
 
-    // A thread of its own, because a deadlock on its own lock would not be ended by a timeout.
+    // The work runs on a thread of its own, because a tokio timeout could not end a deadlock on the pool's lock.
     let (done, is_done) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -1,5 +1,5 @@
-//! The requests of a client, octet by octet, and its treatment of connections and responses where the corpus has no
-//! case. The rows carry the ids of `src/manual/requirements.md`, which cites these tests.
+//! Tests of a client's requests, octet by octet, and of its treatment of connections and responses that no conformance case
+//! covers. The rows have the ids of `src/manual/requirements.md`, which cites these tests.
 #![cfg(feature = "url")]
 #![allow(missing_docs, clippy::unwrap_used)]
 
@@ -31,7 +31,7 @@ struct Recorder {
 }
 
 impl Recorder {
-    /// Answers every request with a 204.
+    /// Starts a server that answers every request with a 204.
     fn start() -> Self {
         Self::answering(|_| NO_CONTENT.to_owned())
     }
@@ -54,7 +54,7 @@ impl Recorder {
         Self { server, tape, ended }
     }
 
-    /// Waits until this many connections have been read to their ends.
+    /// Waits until the server has read `count` connections to their ends.
     async fn ended(&self, count: usize) {
         until("the connections have ended", || self.ended.load(Ordering::SeqCst) == count).await;
     }
@@ -74,7 +74,7 @@ impl Recorder {
     }
 }
 
-/// Content in pieces, which ends after the last one.
+/// Content that ends after the last of its pieces.
 struct Pieces(VecDeque<&'static str>);
 
 impl Pieces {
@@ -95,7 +95,7 @@ impl Stream for Pieces {
     }
 }
 
-/// Content that announces a length, whatever it gives.
+/// Content that announces a length, which may differ from the length of its pieces.
 struct Promise {
     length: Option<u64>,
     pieces: Pieces,
@@ -142,7 +142,7 @@ fn method(name: &str) -> Method {
     Method::from_bytes(name.as_bytes()).unwrap()
 }
 
-/// All requests go over one connection, so that an octet before or after a request would be seen too.
+/// All requests use one connection, so that the test also finds a surplus octet before or after a request.
 #[tokio::test]
 async fn each_request_is_written_octet_by_octet_as_expected() {
     let recorder = Recorder::start();
@@ -385,7 +385,7 @@ async fn the_host_is_that_of_the_target() {
     }
 }
 
-/// Nothing is sent, and no connection is dialed.
+/// The client refuses these requests without dialing a connection.
 #[tokio::test]
 async fn what_cannot_be_sent_is_refused_beforehand() {
     let recorder = Recorder::start();
@@ -479,7 +479,7 @@ async fn what_cannot_be_sent_is_refused_beforehand() {
         let told = (error.kind(), error.request_written());
         assert_eq!(told, (ErrorKind::Request, Written::Nothing), "{rules}: {error:?}");
     }
-    // The types of the `http` crate let no more than this into a request.
+    // The types of the `http` crate refuse the following methods and targets, so that no request can contain them.
     for name in ["", "G T", "GET\r", "G\u{c9}T", "GET\r\nX: y", "G\0"] {
         assert!(Method::from_bytes(name.as_bytes()).is_err(), "R-9112-3.1-1 R-9112-2.2-3: {name:?}");
     }
@@ -529,7 +529,7 @@ fn read_strictly(head: &[u8]) -> Result<Read<'_>, &'static str> {
     Ok((method, target, fields))
 }
 
-/// Any input is refused and nothing is written, or exactly this input is read back.
+/// The codec either refuses an input and writes nothing, or writes a head from which a strict parser reads the same input.
 #[test]
 fn a_head_is_read_back_as_it_went_in() {
     const SEEDS: [&[u8]; 8] =
@@ -583,7 +583,7 @@ fn a_head_is_read_back_as_it_went_in() {
     assert!(written > 5_000 && refused > 5_000, "{written} were written and {refused} refused");
 }
 
-/// How the codec writes the forms of a target that are sent only to proxies, or to a server as a whole.
+/// The codec writes the forms of a target that are sent only to proxies or to a server as a whole.
 #[test]
 fn each_form_of_the_target_is_written_by_its_rule() {
     let (url, v6) = (uri("http://u:p@h.test:8001?q"), uri("http://[::1]"));

@@ -21,7 +21,7 @@ use crate::support::conformance::Case;
 const LIST: &str = include_str!("../data/requirements.txt");
 const TABLE: &str = include_str!("../../src/manual/requirements.md");
 
-/// Number of requirements; and how many have a test, do not apply, and are not met in full.
+/// Number of requirements. The next constants say how many have a test, do not apply, or are not met in full.
 const REQUIREMENTS: usize = 333;
 const COUNTS: (usize, usize, usize) = (208, 119, 9);
 
@@ -31,7 +31,7 @@ const STRICT: [&str; 3] = ["MUST", "GRAMMAR", "SHOULD"];
 /// Levels whose rows need a case that fails when the rule is broken, or a test.
 const BINDING: [&str; 5] = ["MUST", "MUST NOT", "SHOULD", "SHOULD NOT", "GRAMMAR"];
 
-/// Rules that only a connection that is not used again can prove.
+/// Rules that a case can prove only by whether the connection is reused.
 const ABOUT_REUSE: [&str; 6] =
     ["R-9112-6.1-4", "R-9112-6.3-12", "R-9112-9.2-2", "R-9112-9.3-2", "R-9112-9.3-5", "R-9112-9.5-2"];
 
@@ -53,7 +53,7 @@ struct Evidence {
     cases: BTreeMap<&'static str, &'static Case>,
     /// Capabilities of the suite's levels.
     able: BTreeSet<&'static str>,
-    /// Cases whose findings the suite accepts. They prove nothing.
+    /// Cases whose findings the suite accepts. Such a case proves no rule.
     accepted: BTreeSet<&'static str>,
 }
 
@@ -73,7 +73,7 @@ fn every_requirement_has_its_test_or_its_reason() {
     assert_eq!((report.tested, report.not_applying, report.not_met.len()), COUNTS);
 }
 
-/// The checker sees each way to spoil a good table.
+/// The checker finds an error in a good table for each way to spoil the table.
 #[test]
 fn the_checker_sees_what_is_wrong() {
     let mut evidence = Evidence::gather();
@@ -238,7 +238,7 @@ impl Evidence {
         // Files directly in `tests` are binaries of tests; every file in `tests/it` is part of one binary.
         let mut paths = rust_files(&root.join("tests"), false);
         paths.extend(rust_files(&root.join("tests/it"), true));
-        // The modules of `tests/attacks.rs` stand in a folder of its name.
+        // The modules of `tests/attacks.rs` are in the folder `tests/attacks`.
         for program in paths.clone() {
             let text = std::fs::read_to_string(&program).unwrap();
             let folder = format!("#[path = \"{}/", program.file_stem().unwrap().to_str().unwrap());
@@ -252,7 +252,7 @@ impl Evidence {
         let cases = Case::all().iter().map(|case| (&*case.id, case)).collect();
         let able = ["const CODEC_CAPS: &[&str] = &[", "const CLIENT_CAPS: &[&str] = &["];
         let able = able.into_iter().flat_map(texts_in_suite).collect();
-        // Reasons stand next to the ids, and are no ids.
+        // The texts next to the ids are reasons, and not ids.
         let accepted = texts_in_suite("const ACCEPTED: Accepted = &[").collect();
         Self { files, cases, able, accepted }
     }
@@ -310,7 +310,7 @@ impl Evidence {
         report.not_applying += usize::from(not_applying);
     }
 
-    /// Whether one of these cases fails when the rule is broken.
+    /// Whether one of the cases in `named` fails when the rule is broken.
     fn find_cases(&self, id: &str, named: &str) -> Result<bool, String> {
         let named: Vec<_> = named.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
         if named.is_empty() {
@@ -403,7 +403,7 @@ impl Evidence {
     }
 }
 
-/// Returns the lines from the first one to the one that closes it at its own indentation.
+/// Returns the lines of a block: from its first line to the line that closes the block at the indentation `indent`.
 fn block<'a, 'b>(lines: &'a [&'b str], indent: &str) -> &'a [&'b str] {
     if lines[0].ends_with("{}") {
         return &lines[..1];

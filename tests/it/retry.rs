@@ -1,5 +1,5 @@
-//! A request that meets the close of a reused connection is sent again where that is right, and only there. The
-//! tests compare the client with the server's record.
+//! Tests of requests whose reused connection the server closes: the client sends a request again if the retry rules allow
+//! it, and only then. The tests compare the client's counts with the server's record.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, VecDeque};
@@ -25,7 +25,7 @@ const GETS: usize = 10_000;
 const POSTS: usize = 2_000;
 const TASKS: usize = 16;
 
-/// A server that closes each connection 0 to 200 µs after its only response.
+/// Starts a server that closes each connection 0 to 200 µs after the first response on it.
 fn closes_after_each_response(seed: u64) -> Server {
     println!("seed {seed}");
     Server::start(move |peer| {
@@ -40,7 +40,8 @@ fn closes_after_each_response(seed: u64) -> Server {
     })
 }
 
-/// A server that answers the first request of each connection, reads the second, and closes.
+/// Starts a server that answers the first request of each connection, reads the second request, and then ends the
+/// connection.
 fn ends_on_the_second_request(ending: Ending) -> Server {
     Server::start(move |peer| {
         let Some(request) = peer.request()? else { return Ok(()) };
@@ -52,7 +53,7 @@ fn ends_on_the_second_request(ending: Ending) -> Server {
     })
 }
 
-/// Sends `total` GETs from this many tasks. Each must be answered with its own target.
+/// Sends `total` GETs from `tasks` tasks, and checks that each GET is answered with its own target.
 async fn get_all(client: &Client, server: &Server, tasks: usize, total: usize) {
     let next = Arc::new(AtomicUsize::new(0));
     let mut running = Vec::new();
@@ -113,7 +114,7 @@ async fn rule_28_ten_thousand_gets_against_a_server_that_closes_after_each_respo
     let server = closes_after_each_response(0x5eed);
     let client = Client::new();
     within(300, get_all(&client, &server, 1, GETS)).await;
-    // The server never reads a second request of a connection.
+    // The server never reads a second request on a connection.
     assert_eq!(settle(&client, &server, GETS).await, 0);
     assert_eq!(server.requests_per_connection(), vec![1; GETS]);
 }
@@ -169,7 +170,7 @@ async fn rule_28_resends_keep_to_the_limit_on_connections() {
 
 async fn gets_against_one_that_ends_on_the_next_request(ending: Ending, tasks: usize) {
     let server = ends_on_the_second_request(ending);
-    // Every connection is kept, so that every request but the first may meet a closing one.
+    // Every connection is kept, so that every request except the first may get a connection that the server is closing.
     let client = Client::builder().not_kept_after(None).build().unwrap();
     within(300, get_all(&client, &server, tasks, GETS)).await;
     let twice = settle(&client, &server, GETS).await;
@@ -181,7 +182,7 @@ async fn gets_against_one_that_ends_on_the_next_request(ending: Ending, tasks: u
     // well.
     assert!(stats.reused as usize >= twice, "{stats}");
     if tasks == 1 {
-        // Each connection answers one request, and takes the next one with it.
+        // The server answers the first request on each connection, and closes the connection without answering the second.
         assert_eq!(
             (twice, stats.reused as usize, stats.opened as usize),
             (GETS - 1, GETS - 1, GETS),
@@ -192,7 +193,7 @@ async fn gets_against_one_that_ends_on_the_next_request(ending: Ending, tasks: u
     }
 }
 
-/// Outcomes of POSTs by id: the error's account of the written bytes.
+/// Sends POSTs and returns their outcomes by id. The outcome of a failed POST is the error's `request_written`.
 async fn post_all(
     client: &Client,
     server: &Server,
@@ -239,7 +240,8 @@ fn with_stream(request: RequestBuilder, id: usize) -> RequestBuilder {
     request.body(Body::from_stream(Pieces::new(&["content ", "of ", &id.to_string()])))
 }
 
-/// The server sees a POST at most once. If it saw it, the POST was answered, or its error says that it was written.
+/// Checks that the server sees each POST at most once. A POST that the server saw was answered, or failed with an error
+/// that reports written bytes.
 async fn posts_are_never_seen_twice(server: Server, make: fn(RequestBuilder, usize) -> RequestBuilder) {
     for tasks in [1, TASKS] {
         let client = Client::new();
@@ -391,7 +393,7 @@ async fn rule_27_a_stream_of_which_something_was_written_is_not_sent_again() {
     assert_eq!(seen(&server, "/again"), [0]);
 }
 
-/// The look finds the connection dead: the first piece of the stream was taken already, and is not lost.
+/// The look finds the connection dead after the first piece of the stream was taken. The piece is not lost.
 #[tokio::test]
 async fn rule_27_a_stream_of_which_nothing_was_written_is_sent_whole_on_the_next_connection() {
     let (go, gone) = (Signal::new(), Signal::new());
@@ -418,8 +420,8 @@ async fn rule_27_a_stream_of_which_nothing_was_written_is_sent_whole_on_the_next
     assert_eq!(seen(&server, "/again"), [1]);
 }
 
-/// The look finds nothing, and the first write fails: no byte of the POST was written, so that it is sent again, and
-/// the pieces taken from its stream are not lost.
+/// The look does not find that the connection is dead, and the first write fails. No byte of the POST was written, so that
+/// the POST is sent again, and the pieces that were taken from its stream are not lost.
 #[tokio::test]
 async fn rule_27_a_post_whose_first_write_fails_is_sent_whole_on_a_fresh_connection() {
     let bodies: [fn() -> Body; 3] = [
@@ -453,7 +455,7 @@ async fn rule_27_a_post_whose_first_write_fails_is_sent_whole_on_a_fresh_connect
     }
 }
 
-/// A transport that takes up to `takes` bytes of a write and fails in the same call.
+/// A transport that writes up to `takes` bytes and then fails in the same call.
 struct Torn {
     tcp: TcpStream,
     writes: usize,
@@ -493,8 +495,8 @@ impl Layer for Torn {
     }
 }
 
-/// A failed write may have sent a part or all of its bytes: only a transport that says otherwise (`fails_untouched`) is
-/// believed to have taken none.
+/// A failed write may have sent a part or all of its bytes. The client assumes that nothing was sent only if the transport's
+/// `fails_untouched` returns true.
 #[tokio::test]
 async fn rule_27_a_post_whose_first_write_fails_after_a_part_was_sent_is_not_sent_again() {
     for ending in [Ending::Close, Ending::Reset] {
@@ -554,7 +556,7 @@ async fn rule_27_a_408_with_close_on_a_reused_connection_is_a_close() {
 
 #[tokio::test]
 async fn rule_27_a_408_is_delivered_where_it_is_an_answer() {
-    // The 408 answers a POST, comes without a close, or comes on a new connection.
+    // The following 408s do not allow a retry: they answer a POST, come without a close, or come on a new connection.
     let close = "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 4\r\n\r\nslow";
     let keep = "HTTP/1.1 408 Request Timeout\r\nContent-Length: 4\r\n\r\nslow";
     for (method, answer, is_fresh) in
@@ -592,7 +594,7 @@ fn client_that_comes_late(server: &Server) -> Client {
     Client::builder().connector(move |_| connect_late(address, || ())).build().unwrap()
 }
 
-/// A server that closes every connection at once costs one dial, and not a loop of dials.
+/// A server that closes every connection at once costs a request one dial instead of a loop of dials.
 #[tokio::test]
 async fn rule_26_a_server_that_closes_every_connection_at_once_is_an_error() {
     let server = Server::start(Peer::close);
@@ -603,7 +605,8 @@ async fn rule_26_a_server_that_closes_every_connection_at_once_is_an_error() {
     assert_eq!(server.connections(), 1);
 }
 
-/// A greeting before the request is not HTTP, and another dial does not help.
+/// A server that sends a greeting before the request does not speak HTTP. The client does not dial again, because a new
+/// connection would have the same greeting.
 #[tokio::test]
 async fn rule_26_a_server_that_speaks_first_is_an_error() {
     let server = Server::start(|peer| {
@@ -635,8 +638,8 @@ async fn rule_28_a_request_is_sent_again_once_at_the_most() {
     assert_eq!((seen(&server, "/again"), server.connections()), (vec![0, 1], 2), "R-9110-9.2.2-2");
 }
 
-/// The request is sent again on a new connection even if another one is idle, because the idle one may be dead
-/// too.
+/// The request is sent again on a new connection even if another connection is idle, because the idle connection may be
+/// dead as well.
 #[tokio::test]
 async fn rule_28_a_request_is_sent_again_on_a_fresh_connection_only() {
     let server = Server::start(|peer| {

@@ -1,6 +1,6 @@
-//! The retry table, end to end: every method, every point of failure, every state of the content. The expected outcomes
-//! stand in a table here that was written from RFC 9110, section 9.2.2, and the pool's rules 26 to 28. The crate's own
-//! function is not used.
+//! End-to-end tests of the retry rules: every method, every point of failure, every state of the content. The expected
+//! outcomes are in a table that was written from RFC 9110, section 9.2.2, and the pool's rules 26 to 28. The tests do not
+//! call the crate's own retry function.
 //!
 //! Each cell is a server of its own, whose connections fail in the given ways in the order in which they are made.
 //! Further connections answer. The test judges the caller's outcome, how often and where the server saw the request,
@@ -45,7 +45,7 @@ enum Point {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Content {
     Absent,
-    /// Bytes in memory.
+    /// Content that is in memory as a whole.
     Held,
     /// A stream that is pending before its first piece.
     Untouched,
@@ -62,11 +62,12 @@ enum Gets {
     Answer,
     /// An error that says how much was written.
     Lost(Written),
-    /// The 408.
+    /// The 408 that the server sent.
     TimedOut,
 }
 
-/// No content is treated like content in memory.
+/// Expected outcome for each point of failure and each content. The test treats a request without content like a request
+/// with content in memory.
 #[rustfmt::skip]
 const TABLE: [(Point, Content, Gets, Gets, Gets); 20] = [
     //                           | on a connection that was kept: | on one that
@@ -97,8 +98,8 @@ const TABLE: [(Point, Content, Gets, Gets, Gets); 20] = [
     (RequestTimeout,  Taken,       TimedOut,      TimedOut,         TimedOut),
 ];
 
-/// A method, whether the request has an `Idempotency-Key`, and whether it may be sent twice then. Nothing is known of
-/// methods that are registered elsewhere.
+/// A method, whether the request has an `Idempotency-Key`, and whether such a request may be sent twice. A method that the
+/// client does not know may not be sent twice without the key.
 type Method = (&'static str, bool, bool);
 
 const METHODS: [Method; 11] = [
@@ -122,11 +123,11 @@ enum Way {
     EndsBefore(Ending),
     /// The server speaks before the request.
     SpeaksBefore,
-    /// The transport takes this many bytes of the request, and then refuses all.
+    /// The transport accepts this many bytes of the request, and then refuses every write.
     Takes(usize, Ending),
-    /// The connection ends when the request was read.
+    /// The connection ends after the server has read the request.
     Ends(Ending),
-    /// The connection ends when the request was read and this text was sent.
+    /// The connection ends after the server has read the request and sent this text.
     Says(&'static str, Ending),
 }
 
@@ -161,7 +162,7 @@ const CONTENT: &str = "content";
 const FIRST: &str = "con";
 const FIRST_CHUNK: &str = "3\r\ncon\r\n";
 
-/// Gives the remaining pieces of a stream.
+/// Sender of the remaining pieces of a stream.
 #[derive(Clone, Default)]
 struct Feed(Arc<Mutex<Option<Rest>>>);
 
@@ -173,14 +174,14 @@ struct Rest {
 impl Feed {
     fn give(&self) {
         if let Some(rest) = self.0.lock().unwrap().take() {
-            // A request that failed does not take more.
+            // The sending fails if the request has failed, because the request then takes no more content.
             let _ = rest.sender.try_send(rest.text.into());
         }
     }
 }
 
 impl Content {
-    /// Returns the content, and the sender that lets it go on.
+    /// Returns the content, and the sender of its remaining pieces.
     fn make(self) -> (Option<Body>, Feed) {
         let (sender, receiver) = mpsc::channel(2);
         let stream = || Body::from_stream(Fed(receiver));
@@ -206,7 +207,7 @@ impl Content {
 }
 
 impl Way {
-    /// Plays the server's part on a connection that fails this way.
+    /// Serves a connection until it fails in this way.
     fn fail(self, peer: &mut Peer, content: Content, due: &Signal, done: &Signal) -> io::Result<()> {
         if self.is_before() {
             peer.wait(due)?;
@@ -229,7 +230,7 @@ impl Way {
         if self == Self::SpeaksBefore { peer.stall() } else { Ok(()) }
     }
 
-    /// Whether the failure comes before the request, when the test says so.
+    /// Whether the connection fails before the request, at a moment that the test chooses.
     fn is_before(self) -> bool {
         matches!(self, Self::EndsBefore(_) | Self::SpeaksBefore)
     }
@@ -256,7 +257,7 @@ fn read(peer: &mut Peer, content: Content) -> io::Result<()> {
     Ok(())
 }
 
-/// Answers requests, and lets their content go on.
+/// Answers requests, and sends the remaining pieces of their content to the client's source.
 fn serve(peer: &mut Peer, feed: &Feed) -> io::Result<()> {
     while let Some(index) = peer.request_head()? {
         feed.give();
@@ -315,7 +316,7 @@ impl Cell {
         }
         let outcome = within(20, request.send()).await;
 
-        // The outcome that the caller gets.
+        // Checks the outcome that the caller gets.
         if name == "TRACE" && self.content != Absent {
             assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Request, "RFC 9110, section 9.3.8: {self:?}");
             assert_eq!(server.connections(), usize::from(self.is_kept), "{self:?}");
@@ -338,7 +339,7 @@ impl Cell {
             (outcome, _) => panic!("{self:?}: expected {gets:?}, got {outcome:?}"),
         }
 
-        // The server's record.
+        // Checks which requests the server saw on which connections.
         let ways = self.ways.map(|way| way.is_some_and(Way::is_seen));
         let mut seen: Vec<_> = (0..2).filter(|&number| number < connections && ways[number]).collect();
         if gets == Answer {
@@ -358,7 +359,7 @@ impl Cell {
         until("all connections are accepted", || server.connections() >= connections).await;
         assert_eq!(server.connections(), connections, "{self:?}");
 
-        // The pool's record.
+        // Checks the pool's counts.
         let total = total(&client);
         let left = (total.active, total.dialing, total.waiting, total.idle, total.failed_dials);
         assert_eq!(left, (0, 0, 0, usize::from(gets == Answer), 0), "{self:?}: {total}");
@@ -490,10 +491,10 @@ async fn rule_27_is_the_same_inside_tls() {
     }
 }
 
-/// A failure on a new connection would repeat on the next one.
+/// A failure on a new connection is not retried, because the next connection would most likely fail as well.
 #[tokio::test]
 async fn rule_26_on_a_connection_that_was_never_kept_nothing_is_sent_again() {
-    // A server that speaks first is not one that closes: see `retry.rs`.
+    // `retry.rs` tests servers that speak first.
     for (point, way) in WAYS.into_iter().filter(|(_, way)| *way != Way::SpeaksBefore) {
         for method in METHODS {
             for content in CONTENTS {
@@ -505,7 +506,7 @@ async fn rule_26_on_a_connection_that_was_never_kept_nothing_is_sent_again() {
     }
 }
 
-/// There is no third attempt, however the second one ends, and an error tells of both.
+/// The client makes no third attempt, however the second attempt ends. The error describes both attempts.
 #[tokio::test]
 async fn rule_28_a_request_is_sent_again_once() {
     for (first, way) in WAYS.into_iter().filter(|(first, _)| *first != AnswerBegun) {
@@ -527,8 +528,8 @@ async fn rule_28_a_request_is_sent_again_once() {
     }
 }
 
-/// The newer of two kept connections is found dead, and the older one dies under the request: that is one retry, not
-/// two.
+/// The look finds the newer of two idle connections dead, and the older connection dies during the request. The client
+/// counts one retry instead of two.
 #[tokio::test]
 async fn rule_23_a_look_uses_up_no_retry() {
     let (hold, due, done) = (Signal::new(), Signal::new(), Signal::new());
@@ -566,7 +567,7 @@ async fn rule_23_a_look_uses_up_no_retry() {
     support::arrival::wait_for_delivery(dead.local_addr().unwrap(), server.address());
     let response = within(20, client.get(server.url("/again")).send()).await.unwrap();
     assert_eq!(response.text().await.unwrap(), "again");
-    // The dead connection saw nothing of the request.
+    // No byte of the request was sent on the dead connection.
     assert_eq!(server.seen_by_target()["/again"], [(1, 2), (2, 1)]);
     assert_eq!((total(&client).opened, total(&client).closed(DropReason::PeerClosed)), (3, 2));
 }

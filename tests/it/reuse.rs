@@ -1,5 +1,5 @@
-//! When a connection is kept, which request gets it next, and when and why it is closed: the pool's rules as they show
-//! from outside. The server's counts are compared with the client's ledger.
+//! Tests of connection reuse: when a connection is kept, which request gets the connection next, and when and why the
+//! connection is closed. The tests compare the server's counts with the client's ledger.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::future::poll_fn;
@@ -14,11 +14,11 @@ use tokio::task::JoinHandle;
 
 use crate::support::{Server, Signal, until, within};
 
-/// Checks the ledger at a moment when nothing is under way.
+/// Checks the ledger at a moment when no request or dial is under way.
 #[track_caller]
 fn assert_ledger(stats: &HostStats, opened: u64, requests: u64, reused: u64, closed: &[(DropReason, u64)]) {
     assert_eq!((stats.opened, stats.requests, stats.reused), (opened, requests, reused), "{stats}");
-    // The first request on a connection saves no handshake, whichever request had it dialed.
+    // The first request on a connection saves no handshake, whichever request began the dial of the connection.
     assert!(stats.handshakes_saved <= reused.min(requests.saturating_sub(opened)), "{stats}");
     for &reason in DropReason::ALL {
         let expected = closed.iter().find(|(it, _)| *it == reason).map_or(0, |(_, count)| *count);
@@ -32,7 +32,7 @@ fn total(client: &Client) -> HostStats {
     client.pool().stats().total
 }
 
-/// Fetches a path, and checks that it is echoed.
+/// Fetches a path, checks that the server echoes the path, and returns the response.
 async fn get(client: &Client, server: &Server, path: &str) -> Response {
     within(20, client.get(server.url(path)).send()).await.unwrap()
 }
@@ -48,7 +48,7 @@ fn send(client: &Client, url: String) -> JoinHandle<Response> {
     tokio::spawn(async move { within(20, client.get(url).send()).await.unwrap() })
 }
 
-/// A server that answers a request only when the signal of its path is raised: /0, /1 and so on.
+/// Starts a server that answers a request for `/0`, `/1` and so on only after the signal of that number is raised.
 fn server_that_waits(signals: &[Signal]) -> Server {
     let signals = signals.to_vec();
     Server::start(move |peer| {
@@ -66,14 +66,14 @@ fn signals(count: usize) -> Vec<Signal> {
     (0..count).map(|_| Signal::new()).collect()
 }
 
-/// A server that answers each request with a part of its content, and stalls. The counter holds the number of ended
-/// connections.
+/// Starts a server that answers each request with a part of the content and then stalls. The returned counter holds the
+/// number of ended connections.
 fn server_that_stalls() -> (Server, Arc<AtomicUsize>) {
     let ended = Arc::new(AtomicUsize::new(0));
     let count = ended.clone();
     let server = Server::start(move |peer| {
         if peer.request()?.is_some() {
-            // The rest is larger than what the client drains.
+            // The remaining content is larger than the client's limit for a drain.
             peer.send("HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\nhello")?;
             peer.stall().unwrap_or_default();
             count.fetch_add(1, Ordering::SeqCst);
@@ -83,7 +83,7 @@ fn server_that_stalls() -> (Server, Arc<AtomicUsize>) {
     (server, ended)
 }
 
-/// A server that echoes, and counts the connections that have ended.
+/// Starts a server that echoes the target of each request, and counts the connections that have ended.
 fn echo_that_counts() -> (Server, Arc<AtomicUsize>) {
     let ended = Arc::new(AtomicUsize::new(0));
     let count = ended.clone();
@@ -104,7 +104,7 @@ async fn sequential_requests_use_one_connection() {
         let response = get(&client, &server, "/").await;
         let info = response.connection();
         assert_eq!((info.id(), info.ordinal(), info.is_reused()), (1, nth, nth > 1));
-        // The content that was there was read without waiting.
+        // The content had arrived, so that the client read it without waiting.
         let timings = response.timings();
         assert!((nth > 1) == (timings.queued == Duration::ZERO) && timings.send > Duration::ZERO);
         response.text().await.unwrap();
@@ -193,7 +193,7 @@ async fn rule_21_a_connection_is_not_kept_when_bytes_follow_the_response() {
     assert_ledger(&total(&client), 2, 2, 0, &[(DropReason::Unsolicited, 2)]);
 }
 
-/// A server that answers each request with these bytes, and closes afterwards if it is told to.
+/// Starts a server that answers each request with `answer`, and with `closes` closes the connection after the answer.
 fn server_that_says(answer: String, closes: bool) -> Server {
     Server::start(move |peer| {
         while peer.request()?.is_some() {
@@ -206,7 +206,8 @@ fn server_that_says(answer: String, closes: bool) -> Server {
     })
 }
 
-/// Sends two requests that get these answers, on connections that are closed for `reason` or kept.
+/// Sends two requests that are answered with `answer`, and checks that their connections are closed for `reason`, or kept
+/// if there is no reason.
 async fn assert_kept(client: &Client, answer: &str, closes: bool, reason: Option<DropReason>) {
     let server = server_that_says(answer.to_owned(), closes);
     for _ in 0..2 {
@@ -224,7 +225,7 @@ async fn assert_kept(client: &Client, answer: &str, closes: bool, reason: Option
     }
 }
 
-/// Sends two requests that fail because of these answers, each on a connection of its own.
+/// Sends two requests that are answered with `answer`, and checks that each fails on a connection of its own.
 async fn assert_failed(client: &Client, answer: &str) {
     let server = server_that_says(answer.to_owned(), false);
     for _ in 0..2 {
@@ -453,7 +454,7 @@ async fn rule_03_the_oldest_idle_connection_of_a_host_goes_when_there_are_enough
     }
     assert_eq!(total(&client).idle, 2);
     assert_ledger(&total(&client), 3, 3, 0, &[(DropReason::Evicted, 1)]);
-    // The connection that came back first is gone: two requests at once get the other two, the newest first.
+    // The connection that was returned first is closed. Two requests at once get the other two connections, newest first.
     signals[0].raise();
     signals[1].raise();
     let again: Vec<_> = (0..2).map(|at| send(&client, server.url(&format!("/{at}")))).collect();
@@ -490,7 +491,7 @@ async fn rule_03_the_connection_idle_for_longest_goes_when_there_are_enough_in_a
     for server in &servers {
         get_text(&client, server, "/").await;
     }
-    // A burst keeps its connections.
+    // After a burst of requests the pool keeps the connections of the burst.
     for server in &servers {
         get_text(&client, server, "/").await;
     }
@@ -547,7 +548,7 @@ async fn rule_14_connections_dialed_ahead_serve_the_requests_that_follow() {
     let (server, client) = (server_that_waits(&signals), Client::new());
     within(20, client.warm(server.url("/"), 4)).await.unwrap();
     assert_eq!((total(&client).idle, total(&client).opened), (4, 4));
-    // The connections exist: no more are needed.
+    // `warm` dials no connections, because enough connections exist.
     within(20, client.warm(server.url("/"), 3)).await.unwrap();
     assert_eq!(total(&client).opened, 4);
     let requests: Vec<_> = (0..4).map(|at| send(&client, server.url(&format!("/{at}")))).collect();
@@ -709,7 +710,7 @@ async fn the_ledger_is_exact_after_many_requests_of_all_kinds() {
         assert_eq!(error.kind(), ErrorKind::Protocol, "{error:?}");
         drop(get(&client, &server, "/long").await);
     }
-    // Each round takes one connection for three requests and the close, one for the garbage, and one for the abandoned
+    // Each round uses three connections: one for three requests and the close, one for the garbage, and one for the abandoned
     // body.
     let closed = [(DropReason::NotReusable, 5), (DropReason::Failed, 5), (DropReason::Abandoned, 5)];
     assert_ledger(&total(&client), 15, 30, 15, &closed);

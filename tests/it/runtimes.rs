@@ -1,6 +1,6 @@
-//! One client on many runtimes: in turn, at once, parked, without timers, and ended.
+//! Tests of one client on many runtimes: runtimes in turn, several at once, parked, without timers, and ended.
 //!
-//! A connection never leaves the runtime that made it, while the limits hold over all runtimes. No request hangs
+//! A connection is used only on the runtime that made it, while the limits apply to all runtimes together. No request hangs
 //! and no slot stays taken, whether a runtime is parked or has ended.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
@@ -45,7 +45,7 @@ async fn fetch(client: &Client, server: &Plain, path: &str) -> (u64, bool) {
     told
 }
 
-/// Waits until only `idle` connections are counted.
+/// Waits until the pool counts `idle` idle connections and nothing else.
 fn assert_settled(client: &Client, idle: usize) {
     let deadline = Instant::now() + Duration::from_secs(5);
     loop {
@@ -93,7 +93,7 @@ fn one_client_serves_fifty_runtimes_in_turn() {
     assert_eq!((client.pool().stats().total.opened, server.accepted(), server.requests()), (50, 50, 300));
 }
 
-/// Without an idle timeout there is no deadline to wake up for, and yet the end of a runtime must be noticed.
+/// Without an idle timeout the client has no deadline to wait for, but must still notice the end of a runtime.
 #[test]
 fn one_client_serves_runtimes_in_turn_without_an_idle_timeout() {
     let client = Client::builder().idle_timeout(None).build().unwrap();
@@ -164,7 +164,8 @@ fn one_client_serves_four_runtimes_at_once() {
     println!("four at once: {}", client.pool().stats().total);
 }
 
-/// A runtime whose thread is busy has idle connections up to the limit: they make room without being read.
+/// A runtime whose thread is busy has idle connections up to the limit. The pool closes these connections without reading
+/// from them, so that requests of another runtime can dial.
 #[test]
 fn a_client_works_beside_a_parked_runtime() {
     let client = Client::builder().max_connections_per_host(2).build().unwrap();
@@ -199,9 +200,9 @@ fn a_client_works_beside_a_parked_runtime() {
     assert_open(&server, 0);
 }
 
-/// Plays all cases with one client in a `static`: a runtime that is parked with a kept connection and an unread
-/// response, fifty runtimes in turn next to it, then four at once, and the parked one again. Each uses its own
-/// connections only, and all together keep to the limit as the server counts.
+/// Uses one client in a `static` on many runtimes: a runtime that is parked with an idle connection and an unread
+/// response, fifty other runtimes in turn, four runtimes at once, and the parked runtime again. Each runtime uses only its
+/// own connections. By the server's count, all runtimes together stay within the limit.
 #[test]
 fn a_static_client_works_beside_a_parked_runtime() {
     const LIMIT: usize = 4;
@@ -210,7 +211,7 @@ fn a_static_client_works_beside_a_parked_runtime() {
     let server = Plain::start();
     let owners: Mutex<HashMap<u64, usize>> = Mutex::default();
     let requests = AtomicUsize::new(0);
-    // This many tasks send this many requests each: all but the first use kept connections.
+    // Spawns `tasks` tasks on a runtime, each of which sends `rounds` requests, and checks the owner of each connection.
     let use_it = |runtime: &Runtime, owner: usize, tasks: usize, rounds: usize| {
         let paths = ["/", "/slow/1", "/bytes/100000"];
         let tasks: Vec<_> = (0..tasks)
@@ -254,7 +255,7 @@ fn a_static_client_works_beside_a_parked_runtime() {
     use_it(&parked, 0, 3, 4);
     assert_eq!(run(&parked, unread.bytes()).unwrap().len(), 1_000_000);
     use_it(&parked, 0, 1, 1);
-    // A dial whose waiter got a freed connection goes on.
+    // A dial continues after its waiter got a freed connection.
     run(&parked, async {
         while client.pool().stats().total.dialing > 0 {
             tokio::task::yield_now().await;
@@ -278,7 +279,7 @@ fn a_static_client_works_beside_a_parked_runtime() {
     println!("beside a parked runtime: {}", client.pool().stats().total);
 }
 
-/// The parked runtime has a dial under way: that dial holds one slot, and the other runtimes use the others.
+/// The parked runtime has a dial under way. That dial holds one slot, and the other runtimes use the remaining slots.
 #[test]
 fn a_client_works_beside_a_runtime_that_parked_while_dialing() {
     let client = Client::builder().max_connections_per_host(2).build().unwrap();
@@ -293,7 +294,7 @@ fn a_client_works_beside_a_runtime_that_parked_while_dialing() {
         run(&single(), fetch(&client, &server, "/"));
     }
     assert_eq!(client.pool().stats().total.dialing, 1);
-    // Once its runtime runs again, the dial ends.
+    // The dial ends when the parked runtime runs again.
     run(&parked, async {
         while client.pool().stats().total.dialing > 0 {
             tokio::task::yield_now().await;
@@ -314,7 +315,7 @@ fn a_response_can_be_dropped_outside_any_runtime() {
         let response = run(&runtime, client.get(server.url(path)).send()).unwrap();
         drop(response);
         run(&runtime, fetch(&client, &server, "/"));
-        // The response is dropped after its runtime.
+        // The response is dropped after the runtime that received it.
         let short_lived = multi();
         let response = run(&short_lived, client.get(server.url(path)).send()).unwrap();
         drop(short_lived);
@@ -335,7 +336,7 @@ fn a_client_can_be_dropped_outside_any_runtime() {
     assert_eq!(server.open(), 1);
     drop(client);
     assert_open(&server, 0);
-    // A response that outlives its runtime.
+    // This response outlives the runtime that received it.
     let client = Client::new();
     run(&runtime, fetch(&client, &server, "/"));
     drop(runtime);
@@ -344,7 +345,7 @@ fn a_client_can_be_dropped_outside_any_runtime() {
     assert_open(&server, 0);
 }
 
-/// A response that outlives the client is still read, and then its connection closes.
+/// A response that outlives the client can still be read. Its connection is closed after the read.
 #[test]
 fn a_response_that_outlives_the_client_is_still_read() {
     let server = Plain::start();
@@ -371,7 +372,7 @@ fn no_runtime_is_a_typed_error() {
     assert_settled(&client, 0);
 }
 
-/// Runtimes without the drivers that a request needs.
+/// Requests on runtimes without the drivers that a request needs fail with an error.
 #[test]
 fn no_timers_and_no_sockets_are_typed_errors() {
     let server = Plain::start();
@@ -391,7 +392,7 @@ fn no_timers_and_no_sockets_are_typed_errors() {
         let url = server.url("/");
         let error = runtime.block_on(client.get(&url).send()).unwrap_err();
         assert_eq!((error.kind(), error.chain().to_string().as_str()), (kind, text));
-        // The dial that the request began ends as well.
+        // The dial that the request began also ends.
         while client.pool().stats().total.dialing > 0 {
             runtime.block_on(tokio::task::yield_now());
         }
@@ -423,7 +424,7 @@ fn a_runtime_that_stops_leaves_nothing_counted() {
             assert_settled(&client, 0);
         }
     }
-    // A dial that hangs, because its name is never resolved.
+    // The dial hangs, because the resolver never answers.
     struct Never;
     impl handclasp::Resolve for Never {
         fn resolve(

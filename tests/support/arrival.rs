@@ -1,8 +1,8 @@
-//! Waits until the bytes or the end that a server sent have arrived at the client's sockets. The client's runtime
-//! learns nothing of the arrival.
+//! Functions that wait until bytes, or the end of the stream, have arrived at the client's sockets. The client's runtime
+//! does not learn of the arrival.
 //!
-//! The functions ask the kernel instead of the sockets, and block the thread. They are for tests of a look, which
-//! reads a socket before the reactor has learned of the bytes.
+//! These functions ask the kernel instead of reading the sockets, and they block the thread. They serve tests of the look,
+//! which peeks at a socket before the reactor has learned of the bytes.
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,7 +16,7 @@ pub fn wait_for_delivery(local: SocketAddr, remote: SocketAddr) {
     wait_while(local, remote, |socket| socket.is_open && !socket.is_told);
 }
 
-/// Blocks until the peer's end has arrived at the client's socket, whatever bytes arrive before it.
+/// Blocks until the peer's FIN or reset has arrived at the client's socket, regardless of unread bytes before it.
 pub fn wait_for_end(local: SocketAddr, remote: SocketAddr) {
     wait_while(local, remote, |socket| socket.is_open);
 }
@@ -28,13 +28,13 @@ pub fn wait_for_all(server: &Server) {
     }
 }
 
-/// Blocks until the bytes have arrived that were sent before, on any connection over loopback: for tests that cannot name
-/// the socket, or whose socket has other bytes to read.
+/// Blocks until all bytes that were sent over loopback before this call have arrived. For tests that cannot name
+/// the socket, or whose socket already has other bytes to read.
 pub fn wait_for_loopback() {
     send_through_loopback().expect("loopback sockets can be used");
 }
 
-/// State of a socket in the kernel.
+/// State of a socket as the kernel reports it.
 #[derive(Debug)]
 struct Socket {
     /// Whether neither side has closed its direction.
@@ -49,7 +49,7 @@ fn wait_while(local: SocketAddr, remote: SocketAddr, is_waiting: impl Fn(&Socket
         match ask(local, remote) {
             Ok(Some(socket)) if is_waiting(&socket) => {}
             Ok(_) => return,
-            // The kernel does not answer. Bytes that are sent over loopback now arrive after the bytes sent before.
+            // The kernel did not answer the query. A byte that is sent over loopback now arrives after all earlier bytes.
             Err(_) => return send_through_loopback().expect("loopback sockets can be used"),
         }
         assert!(begun.elapsed() < PATIENCE, "nothing arrived at the client");
@@ -57,7 +57,7 @@ fn wait_while(local: SocketAddr, remote: SocketAddr, is_waiting: impl Fn(&Socket
     }
 }
 
-/// Sends a byte over loopback to this process and waits for it.
+/// Sends a byte over loopback to this process and waits until the byte arrives.
 fn send_through_loopback() -> io::Result<()> {
     use std::io::{Read, Write};
     use std::net::{Ipv4Addr, TcpListener, TcpStream};

@@ -1,7 +1,7 @@
 //! The cases of `tests/data/conformance.jsonl`, the outcome of each on a level, and the scorer.
 //!
-//! A port of `tests/data/score.py`, rule by rule and in the same order, so that `cargo test` needs no Python. Results
-//! are also written in the form that score.py reads. This module does not know how a case is played.
+//! The scorer is a port of `tests/data/score.py`, rule by rule and in the same order, so that `cargo test` needs no
+//! Python. The results are also written in the form that score.py reads. This module does not know how a case is played.
 
 #![allow(clippy::unwrap_used, reason = "test data that is not as it should be fails the test")]
 
@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 pub(crate) struct Case {
     pub(crate) id: String,
     pub(crate) group: String,
-    /// Level of the requirement: MUST, SHOULD, ...
+    /// Level of the requirement, such as MUST or SHOULD.
     pub(crate) level: String,
     pub(crate) method: Method,
     pub(crate) wire: Vec<u8>,
@@ -27,7 +27,7 @@ pub(crate) struct Case {
     pub(crate) close_after: bool,
     /// Bytes that the server sends while the connection is idle after the response.
     pub(crate) late: Option<Vec<u8>>,
-    /// Whether the server sends a FIN after those bytes.
+    /// Whether the server sends a FIN after the late bytes.
     pub(crate) late_close: bool,
     fields: Value,
 }
@@ -42,7 +42,7 @@ impl Case {
     fn parse(line: &str) -> Self {
         let mut fields: Value = serde_json::from_str(line).unwrap();
         let object = fields.as_object_mut().unwrap();
-        // pack.py writes a long field as parts with a count each.
+        // pack.py writes a long field as a list of parts, each with the number of its repetitions.
         let packed: Vec<_> = object.keys().filter(|name| name.ends_with("_parts")).cloned().collect();
         for name in packed {
             let mut octets = Vec::new();
@@ -65,7 +65,7 @@ impl Case {
         }
     }
 
-    /// Returns the capability that the case needs and not every client has, by the rules of score.py.
+    /// Returns the optional capability that a client needs for this case, by the rules of score.py.
     pub(crate) fn takes(&self) -> Option<&'static str> {
         if self.fields["requires"] == "auto-decompress" {
             Some("auto-decompress")
@@ -96,7 +96,7 @@ impl Case {
         self.fields[name].as_str().map(decode)
     }
 
-    /// Returns the octets that the case asks for or prefers.
+    /// Returns the outcome that the case prefers, or the outcome that it requires if it has no preference.
     fn advises(&self) -> Option<Outcome> {
         match self.fields["prefer"].as_str().or_else(|| self.fields["expect"].as_str()) {
             Some("ok") => Some(Outcome::Ok),
@@ -105,14 +105,14 @@ impl Case {
         }
     }
 
-    /// Returns the outcome that this client chose where it is not the preferred one, and the reason.
+    /// Returns the outcome that `CHOICES` lists for this case, and the reason for it.
     fn choice(&self) -> Option<(Outcome, &'static str)> {
         let choice = CHOICES.iter().find(|(_, _, ids)| ids.contains(&&*self.id));
         choice.map(|(outcome, reason, _)| (*outcome, *reason))
     }
 
-    /// Whether the suite fails when the rule is broken, and not only when a free choice is made differently. For a
-    /// rule about reuse, the failure must be that the connection is or is not reused.
+    /// Whether the suite fails when the rule is broken, rather than only when a client makes another choice that the rule
+    /// allows. For a rule about reuse, the failure must be about whether the connection is reused.
     #[allow(dead_code, reason = "only one of the including tests uses this function")]
     pub(crate) fn binds(&self, is_about_reuse: bool) -> bool {
         let excludes = |name: &str| self.fields[name].as_array().is_some_and(|list| !list.is_empty());
@@ -127,13 +127,13 @@ impl Case {
         self.fields["expect"] == what
     }
 
-    /// Whether an `either` case prefers this outcome.
+    /// Whether this case is an `either` case that prefers the outcome `what`.
     fn prefers(&self, what: &str) -> bool {
         self.expects("either") && self.fields["prefer"] == what
     }
 }
 
-/// End of an exchange.
+/// How an exchange ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Ok,
@@ -143,27 +143,28 @@ pub(crate) enum Outcome {
     Hang,
 }
 
-/// Outcome of a case on one level.
+/// Outcome of a case as it was played on one level.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Got {
     pub(crate) outcome: Outcome,
     /// Whether the exchange ended or hangs in the body, after the caller got the head.
     pub(crate) is_in_body: bool,
     pub(crate) status: Option<u16>,
-    /// Fields with their octets as ISO-8859-1, as the case file has them.
+    /// Names and values of the fields, decoded as ISO-8859-1 like the text of the case file.
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) body: Vec<u8>,
     pub(crate) trailers: Option<Vec<(String, String)>>,
-    /// Bytes of the tunnel, if there is one.
+    /// Bytes that came through the tunnel, if the response opened one.
     pub(crate) tunnel: Option<Vec<u8>>,
-    /// Whether the connection carried the next request. `None` when that could not be found out.
+    /// Whether the connection carried the next request, or `None` if the test could not find out.
     pub(crate) reused: Option<bool>,
     /// Text of the error.
     pub(crate) says: String,
 }
 
 impl Got {
-    /// Returns the difference from `other` that a caller sees. There must be none, however the octets were cut.
+    /// Returns the differences from `other` that a caller of the client can see, or `None` if there are none. Two ways to cut
+    /// the same octets must show no difference.
     pub(crate) fn differs(&self, other: &Self) -> Option<String> {
         let mut fields = Vec::new();
         let mut compare = |name: &str, ours: &dyn fmt::Debug, theirs: &dyn fmt::Debug| {
@@ -242,7 +243,7 @@ impl Finding {
     }
 }
 
-/// Returns the objections to an outcome: `findings` of score.py.
+/// Returns the objections to an outcome. Port of `findings` in score.py.
 pub(crate) fn findings(case: &Case, got: &Got) -> Vec<Finding> {
     let mut found = Vec::new();
     let mut add = |severity: &str, text: String| found.push(Finding { severity: severity.to_owned(), text });
@@ -347,13 +348,14 @@ fn find_in_headers(case: &Case, got: &Got, add: &mut impl FnMut(&str, String)) {
     }
 }
 
-/// Replaces each run of spaces and tabs by one space, and removes those at the ends.
+/// Replaces each run of spaces and tabs by one space, and removes the spaces and tabs at both ends.
 fn collapse(value: &str) -> String {
     value.split([' ', '\t']).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
-/// Cases that allow several outcomes and prefer none, or whose preference is not followed: the outcome here, and the
-/// reason. A case with a preference that is not listed ends as preferred.
+/// Outcome that the client chose, the reason, and the cases to which they apply. Lists the cases that allow several
+/// outcomes without preferring one, and the cases whose preference the client does not follow. Every case with a
+/// preference that is missing from this list ends as it prefers.
 const CHOICES: &[(Outcome, &str, &[&str])] = &[
     (
         Outcome::Ok,
@@ -399,17 +401,17 @@ const CHOICES: &[(Outcome, &str, &[&str])] = &[
     (Outcome::Ok, "a 205 has content like others", &["nb-205-nothing"]),
 ];
 
-/// Findings that are accepted, each with its reason.
+/// Accepted findings, each with the reason for accepting it.
 pub(crate) type Accepted = &'static [(&'static str, &'static str)];
 
 /// Outcomes of the cases on one level in one mode.
 pub(crate) struct Sheet {
     level: &'static str,
     mode: &'static str,
-    /// Capabilities of the level.
+    /// Capabilities of the client on this level.
     caps: &'static [&'static str],
     results: BTreeMap<&'static str, Got>,
-    /// Other failures: differences between modes, and requests that failed.
+    /// Failures that are no findings: differences between modes, and requests that failed.
     troubles: Vec<String>,
 }
 
@@ -456,7 +458,7 @@ impl Sheet {
                     hardening.insert(&*case.id);
                 }
                 "HARDENING" => failures.push(finding.line(case)),
-                // A case with a listed choice is checked below.
+                // The outcome of a case that `CHOICES` lists is checked below.
                 _ if case.choice().is_some() => {}
                 _ => failures.push(finding.line(case)),
             }
@@ -548,8 +550,8 @@ impl Sheet {
             let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("conformance");
             std::fs::create_dir_all(&folder).unwrap();
             let path = folder.join(name);
-            // The file appears whole or not at all. Each draft has a name of its own, because tests that run at the
-            // same time, in this process or in another, write the same files.
+            // The results are written to a draft that is then renamed, so that no reader finds half a file. Each draft has a
+            // name of its own, because tests that run at the same time, in this process or in another, write the same files.
             static DRAFTS: AtomicUsize = AtomicUsize::new(0);
             let number = DRAFTS.fetch_add(1, Ordering::Relaxed);
             let draft = folder.join(format!("{name}.{}-{number}", std::process::id()));
@@ -564,7 +566,7 @@ impl Sheet {
     }
 }
 
-/// Returns fields as the case file writes them.
+/// Returns the names and values of the fields as text, decoded as ISO-8859-1 like the case file.
 pub(crate) fn latin1(fields: &HeaderMap) -> Vec<(String, String)> {
     let latin1 = |value: &[u8]| value.iter().map(|&octet| char::from(octet)).collect();
     fields.iter().map(|(name, value)| (name.as_str().to_owned(), latin1(value.as_bytes()))).collect()
@@ -579,7 +581,7 @@ fn text(value: &Value) -> &str {
     value.as_str().unwrap()
 }
 
-/// Prints the first octets readably.
+/// Octets whose `Debug` shows at most 40 of them, escaped.
 struct Octets<'a>(&'a [u8]);
 
 impl fmt::Debug for Octets<'_> {

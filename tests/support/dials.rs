@@ -1,4 +1,4 @@
-//! Dials in memory that end as the test says, and the far ends of their connections: for scripts in paused time.
+//! Dials in memory that end as the test says, and the far ends of their connections, for tests with a paused clock.
 //!
 //! ```text
 //! let far = dials.want_dial().await.finish();      // the dial under way succeeds; its connection answers by itself
@@ -7,9 +7,9 @@
 //! dials.none_wanted().await;                       // nobody has begun another
 //! ```
 //!
-//! Each of these functions first lets everything run that can run, which takes a millisecond of the paused time.
-//! Then it finds what it waits for, or fails. Invariant: a connection counts as live from the end of its dial
-//! until it is dropped, so that `dialing + live` is the number that limits bound.
+//! `want_dial` and `none_wanted` first let every task run until it waits, which takes a millisecond of the paused time.
+//! If the expected dial has not begun by then, or an unexpected dial has, they fail. Invariant: a connection counts as
+//! live from the end of its dial until it is dropped, so that `dialing + live` is the number that limits bound.
 
 #![allow(
     dead_code,
@@ -49,12 +49,12 @@ struct Desk {
     served: Vec<(usize, String)>,
 }
 
-/// Number of dials and connections of a host, now and at the most.
+/// Numbers of dials and connections of a host, and the highest sum of the two numbers so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Counts {
     pub(crate) dialing: usize,
     pub(crate) live: usize,
-    /// Highest sum of both.
+    /// Highest sum of dials under way and live connections.
     pub(crate) peak: usize,
 }
 
@@ -88,7 +88,7 @@ impl Dials {
         }
     }
 
-    /// Returns this many dials, oldest first. Fails if there are fewer or more.
+    /// Returns all dials that have begun and that the test has not taken yet, oldest first. Fails unless there are `count`.
     #[track_caller]
     pub(crate) fn want_dials(&self, count: usize) -> impl Future<Output = Vec<Dial>> {
         let place = Location::caller();
@@ -111,7 +111,7 @@ impl Dials {
         }
     }
 
-    /// Returns the dials that the test has not taken yet, without letting anything run.
+    /// Takes the dials that the test has not taken yet. Unlike `want_dial`, this method does not let other tasks run.
     pub(crate) fn unseen(&self) -> Vec<Dial> {
         self.lock().unseen.drain(..).collect()
     }
@@ -130,8 +130,8 @@ impl Dials {
         self.counts("")
     }
 
-    /// Returns the connection (the number of its dial, counted from 1) and the target of each request, in the order of
-    /// arrival.
+    /// Returns the connection and the target of each request, in the order of arrival. The connection has the number of its
+    /// dial, counted from 1.
     pub(crate) fn served(&self) -> Vec<(usize, String)> {
         self.lock().served.clone()
     }
@@ -156,7 +156,7 @@ impl Desk {
     }
 }
 
-/// A dial under way. It hangs until the test ends it.
+/// A dial under way. The dial hangs until the test ends it.
 #[derive(Clone)]
 #[must_use = "a dial waits to be told how it ends"]
 pub(crate) struct Dial {
@@ -179,12 +179,12 @@ enum Verdict {
 }
 
 impl Dial {
-    /// Ends the dial well. Its connection answers each request at once with the number of the dial.
+    /// Lets the dial succeed. The new connection answers each request at once with the number of the dial.
     pub(crate) fn finish(self) -> Far {
         self.connect(false)
     }
 
-    /// Ends the dial well. Its connection answers when the test says so.
+    /// Lets the dial succeed. The new connection answers a request only when the test calls `answer` or `release`.
     pub(crate) fn hold(self) -> Far {
         self.connect(true)
     }
@@ -193,12 +193,12 @@ impl Dial {
         self.tell(Verdict::Fail(why.to_owned()));
     }
 
-    /// Lets the dial panic in its own task.
+    /// Lets the dial panic. The panic happens in the dial's own task.
     pub(crate) fn panic(self) {
         self.tell(Verdict::Panic);
     }
 
-    /// Leaves the dial hanging: its connect timeout ends it.
+    /// Leaves the dial hanging until its connect timeout ends it.
     pub(crate) fn hang(self) {}
 
     /// Whether the dial has not ended.
@@ -226,7 +226,7 @@ impl Dial {
 
 pub(crate) type Dialing = Pin<Box<dyn Future<Output = Result<Box<dyn Transport>, BoxError>> + Send>>;
 
-/// The dial as the client sees it.
+/// The dial that the client polls.
 struct UnderWay {
     dials: Dials,
     dial: Dial,
@@ -289,7 +289,7 @@ pub(crate) struct Far {
 #[derive(Default)]
 struct Line {
     is_held: bool,
-    /// Requests that have arrived and are not answered.
+    /// Targets of the requests that have arrived and are not answered.
     asked: VecDeque<String>,
     incoming: VecDeque<u8>,
     is_eof: bool,
@@ -325,7 +325,7 @@ impl Far {
         assert!(asked.is_some(), "no request has arrived on connection {}", self.number);
     }
 
-    /// Answers each request at once from now on.
+    /// Answers the requests that have arrived, and every later request as soon as it arrives.
     pub(crate) fn release(&self) {
         lock(&self.line).is_held = false;
         while !self.asked().is_empty() {
@@ -387,7 +387,7 @@ impl AsyncWrite for Wire {
     fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         this.request.extend_from_slice(buf);
-        // Requests have no content in these tests.
+        // Requests have no content in these tests, so that an empty line ends each request.
         while let Some(end) = this.request.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
             let head: Vec<u8> = this.request.drain(..end + 4).collect();
             let target = String::from_utf8_lossy(&head).split(' ').nth(1).unwrap_or_default().to_owned();
@@ -432,12 +432,12 @@ impl Drop for Wire {
     }
 }
 
-/// A request in a task of its own.
+/// A request that runs in a task of its own.
 pub(crate) struct Asked {
     task: JoinHandle<(Result<String, Error>, Duration)>,
 }
 
-/// Sends a request in a task of its own. Such requests are polled in the order of these calls.
+/// Sends a request in a task of its own. The tasks are polled in the order of these calls.
 pub(crate) fn ask(client: &Client, url: &str) -> Asked {
     let request = client.get(url).send();
     Asked { task: tokio::spawn(timed(request)) }
@@ -450,13 +450,14 @@ async fn timed(request: impl Future<Output = Result<Response, Error>>) -> (Resul
 }
 
 impl Asked {
-    /// Lets everything run that can run. Returns whether the request still waits then.
+    /// Lets every task run until it waits, and returns whether the request is still unanswered.
     pub(crate) async fn is_waiting(&self) -> bool {
         settle().await;
         !self.task.is_finished()
     }
 
-    /// Returns the response's content or the error, and the time that passed. Fails if the request has not ended.
+    /// Returns the content of the response, or the error, and the time that the request took. Fails if the request has not
+    /// ended.
     #[track_caller]
     pub(crate) fn outcome(self) -> impl Future<Output = (Result<String, Error>, Duration)> {
         let place = Location::caller();
@@ -467,7 +468,7 @@ impl Asked {
         }
     }
 
-    /// Returns the number of the connection that answered. Fails if the request has not ended well.
+    /// Returns the number of the connection that answered. Fails if the request has not succeeded.
     #[track_caller]
     pub(crate) fn answer(self) -> impl Future<Output = usize> {
         let place = Location::caller();
@@ -495,12 +496,12 @@ impl Asked {
         self.task.is_finished()
     }
 
-    /// Drops the request, when next something runs, unless it has ended by then.
+    /// Aborts the request's task. The runtime drops the request when it next runs other tasks.
     pub(crate) fn abort(self) {
         self.task.abort();
     }
 
-    /// Drops the request and waits until it is dropped.
+    /// Aborts the request's task, and waits until the request is dropped.
     pub(crate) async fn cancel(self) {
         self.task.abort();
         settle().await;
@@ -508,7 +509,7 @@ impl Asked {
     }
 }
 
-/// Lets everything run that can run: paused time advances only when nothing else can.
+/// Lets every task run until it waits. This works because the paused clock advances only when no task can run.
 pub(crate) async fn settle() {
     tokio::time::sleep(Duration::from_millis(1)).await;
 }

@@ -1,4 +1,4 @@
-//! Ways in which a connection ends under a request: closed or reset by the peer, or by a transport that takes no more
+//! Ways in which a connection ends during a request: the peer closes or resets it, or the transport accepts no more
 //! bytes.
 
 use std::io;
@@ -33,13 +33,13 @@ impl Ending {
 pub async fn connect_late(address: SocketAddr, made: impl FnOnce()) -> Result<Box<dyn Transport>, BoxError> {
     let tcp = TcpStream::connect(address).await?;
     made();
-    // Waits for an end or a byte.
+    // The peek returns once the server has closed the connection or sent a byte.
     let _ = tcp.peek(&mut [0]).await;
     Ok(Box::new(tcp))
 }
 
-/// A transport that takes `writes` writes and `bytes` bytes of the next one, and then refuses every write. A look at it
-/// finds nothing wrong before.
+/// A transport that accepts `writes` writes and then `bytes` more bytes, and refuses every later write. Until a write is
+/// refused, a look finds the connection alive.
 pub struct Mute {
     tcp: TcpStream,
     writes: usize,
@@ -53,13 +53,13 @@ impl Mute {
         Self { tcp, writes, bytes: 0, ending: Ending::Close, is_dead: false }
     }
 
-    /// Takes this many bytes after the last whole write.
+    /// Lets the transport accept `bytes` more bytes after its last whole write.
     pub fn after(mut self, bytes: usize) -> Self {
         self.bytes = bytes;
         self
     }
 
-    /// Makes the refused writes fail as they would after this ending by the peer.
+    /// Makes the refused writes fail as if the peer had ended the connection with `ending`.
     pub fn by(mut self, ending: Ending) -> Self {
         self.ending = ending;
         self

@@ -1,8 +1,8 @@
-//! A global allocator that counts, for the whole process and for each thread.
+//! A global allocator that counts allocations and bytes, for the whole process and for each thread.
 //!
 //! A binary that includes this file counts all of its allocations. Threads that called [`do_not_count`] are left out of
-//! the counts of the process. Uses nothing of the crate or of the rest of the kit, so that the fuzz targets can include the
-//! file by its path.
+//! the counts of the process. This file uses neither the crate nor other files of the test kit, so that the fuzz targets
+//! can include it by its path.
 
 #![allow(dead_code, unreachable_pub, reason = "each binary uses a part of this file")]
 #![allow(unsafe_code, reason = "a global allocator that counts cannot be written without")]
@@ -18,12 +18,12 @@ static MOST: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
     static IS_LEFT_OUT: Cell<bool> = const { Cell::new(false) };
-    /// Bytes that this thread allocated minus those that it freed: below zero where it freed more.
+    /// Number of bytes that this thread allocated minus the number of bytes that it freed. Negative if the thread freed more.
     static HELD_HERE: Cell<isize> = const { Cell::new(0) };
     static MOST_HERE: Cell<isize> = const { Cell::new(0) };
 }
 
-/// Leaves this thread out of the counts of the process: for servers, which share no memory with the client.
+/// Leaves this thread out of the counts of the process. Threads of a test server call this function.
 pub fn do_not_count() {
     IS_LEFT_OUT.set(true);
 }
@@ -33,7 +33,7 @@ pub fn allocations() -> usize {
     ALLOCATIONS.load(Relaxed)
 }
 
-/// Returns how many bytes the process allocated, those since freed included.
+/// Returns how many bytes the process has allocated, including bytes that it has freed since.
 pub fn allocated() -> usize {
     ALLOCATED.load(Relaxed)
 }
@@ -43,13 +43,13 @@ pub fn held() -> usize {
     HELD.load(Relaxed)
 }
 
-/// Largest growth of the bytes that the process holds, since a moment.
+/// Largest growth of the process's allocated bytes since the call of [`start`](Self::start).
 pub struct Peak {
     before: usize,
 }
 
 impl Peak {
-    /// Begins to measure. Only one such measurement can run at a time.
+    /// Starts a measurement and returns it. Only one measurement of the process can run at a time.
     pub fn start() -> Self {
         let before = held();
         MOST.store(before, Relaxed);
@@ -61,13 +61,13 @@ impl Peak {
     }
 }
 
-/// Largest growth of the bytes that this thread holds, since a moment.
+/// Largest growth of this thread's allocated bytes since the call of [`start`](Self::start).
 pub struct ThreadPeak {
     before: isize,
 }
 
 impl ThreadPeak {
-    /// Begins to measure. Only one such measurement can run at a time on a thread.
+    /// Starts a measurement and returns it. Only one measurement can run at a time on a thread.
     pub fn start() -> Self {
         let before = HELD_HERE.get();
         MOST_HERE.set(before);
@@ -81,7 +81,8 @@ impl ThreadPeak {
 
 struct Counting;
 
-// SAFETY: every call is passed on to the system allocator. The counts are kept in cells that need no destructor.
+// SAFETY: every call is passed on to the system allocator. Counting does not allocate, and the thread-local cells need no
+// destructor.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let held = HELD_HERE.get() + layout.size() as isize;
@@ -93,7 +94,7 @@ unsafe impl GlobalAlloc for Counting {
             let held = HELD.fetch_add(layout.size(), Relaxed) + layout.size();
             MOST.fetch_max(held, Relaxed);
         }
-        // SAFETY: the caller keeps the promises of `alloc`.
+        // SAFETY: the caller upholds the contract of `alloc`.
         unsafe { System.alloc(layout) }
     }
 
@@ -102,7 +103,7 @@ unsafe impl GlobalAlloc for Counting {
         if !IS_LEFT_OUT.get() {
             HELD.fetch_sub(layout.size(), Relaxed);
         }
-        // SAFETY: the caller keeps the promises of `dealloc`.
+        // SAFETY: the caller upholds the contract of `dealloc`.
         unsafe { System.dealloc(at, layout) }
     }
 }

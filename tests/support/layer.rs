@@ -36,7 +36,7 @@ pub trait Layer: Send + Unpin + 'static {
         Pin::new(self.below()).poll_write(cx, buf)
     }
 
-    /// Writes the first buffer that is not empty, unless the layer says otherwise.
+    /// Writes the first buffer that is not empty. A layer can override this default.
     fn write_vectored(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let first = bufs.iter().find(|buf| !buf.is_empty());
         self.write(cx, first.map_or(&[], |buf| &**buf))
@@ -55,7 +55,7 @@ pub trait Layer: Send + Unpin + 'static {
     }
 }
 
-/// The transport that a [`Layer`] makes.
+/// Transport whose methods call those of a [`Layer`].
 pub struct Layered<L>(pub L);
 
 impl<L: Layer> Layered<L> {
@@ -115,8 +115,7 @@ impl<L: Layer> AsyncWrite for Layered<L> {
     }
 }
 
-/// A transport whose peer takes everything and never sends anything. Layers that need no real transport wrap this
-/// one.
+/// A transport whose peer accepts every byte and never sends one. Layers that need no real connection wrap a `Silence`.
 pub struct Silence;
 
 impl Transport for Silence {

@@ -1,7 +1,8 @@
-//! Connections in memory whose other end is the test. The test sees each write by itself, decides which bytes come
-//! and when, and limits how many bytes are taken. This module also has sources of content that follow steps.
+//! Connections in memory whose other end is the test. The test sees each write separately, sends bytes when it chooses,
+//! and limits how many bytes the connection accepts. This module also has request bodies that follow a list of steps.
 //!
-//! Nothing here waits for time, so that tests may pause it. Invariant: the client's writes are kept one by one.
+//! Nothing in this module waits for time, so that tests can pause the clock. Invariant: the client's writes are recorded
+//! one by one.
 
 #![allow(
     dead_code,
@@ -30,7 +31,7 @@ use tokio::task::JoinHandle;
 #[derive(Clone, Default)]
 pub(crate) struct Lines {
     all: Arc<Mutex<Vec<Line>>>,
-    /// Number of bytes that new connections take. `None` means all.
+    /// Number of bytes that a new connection accepts. `None` means no limit.
     room: Arc<Mutex<Option<usize>>>,
 }
 
@@ -57,7 +58,7 @@ impl Lines {
         }
     }
 
-    /// Lets connections made from now on take this many bytes, until `take` allows more.
+    /// Lets each connection that is made after this call accept `bytes` bytes. [`Line::take`] allows more.
     pub(crate) fn room(&self, bytes: usize) {
         *self.room.lock().unwrap() = Some(bytes);
     }
@@ -66,7 +67,7 @@ impl Lines {
         self.all.lock().unwrap().len()
     }
 
-    /// Waits until the connection of this number (counted from 0) is made, and returns it.
+    /// Waits until the connection of this number is made, and returns it. The first connection has number 0.
     pub(crate) async fn line(&self, number: usize) -> Line {
         until("a connection is made", || self.count() > number).await;
         self.all.lock().unwrap()[number].clone()
@@ -93,7 +94,7 @@ impl Lines {
 
 pub(crate) type Dialing = Pin<Box<dyn Future<Output = Result<Box<dyn Transport>, BoxError>> + Send>>;
 
-/// The other end of one connection.
+/// The test's end of one connection.
 #[derive(Clone, Default)]
 pub(crate) struct Line(Arc<Mutex<State>>);
 
@@ -137,27 +138,27 @@ impl Line {
         self.change(|state| state.incoming.extend(bytes.as_ref()));
     }
 
-    /// Ends the server's direction after the bytes sent so far.
+    /// Ends the direction from the server to the client, after the bytes that were sent before this call.
     pub(crate) fn eof(&self) {
         self.change(|state| state.end = End::Eof);
     }
 
-    /// Resets the connection after the bytes sent so far. Writes of the client fail at once.
+    /// Resets the connection. The client still reads the bytes that were sent before this call, but its writes fail at once.
     pub(crate) fn reset(&self) {
         self.change(|state| (state.end, state.breaks_writes) = (End::Reset, true));
     }
 
-    /// Sets whether the client cannot shut down its direction for now.
+    /// Sets whether the client's shutdown of its direction is pending.
     pub(crate) fn hold_shutdown(&self, is_held: bool) {
         self.change(|state| state.holds_shutdown = is_held);
     }
 
-    /// Takes this many more bytes.
+    /// Accepts `bytes` more bytes from the client.
     pub(crate) fn take(&self, bytes: usize) {
         self.change(|state| state.room = state.room.saturating_add(bytes));
     }
 
-    /// Takes no more bytes than `take` allows from now on.
+    /// Accepts no more bytes from the client, until `take` allows more.
     pub(crate) fn block(&self) {
         self.change(|state| state.room = 0);
     }
@@ -283,14 +284,14 @@ pub(crate) fn send(request: RequestBuilder) -> JoinHandle<handclasp::Result<Resp
     tokio::spawn(request.send())
 }
 
-/// Lets everything run that can run without time passing.
+/// Yields 300 times, so that the other tasks run until they wait. The clock does not advance.
 pub(crate) async fn settle() {
     for _ in 0..300 {
         tokio::task::yield_now().await;
     }
 }
 
-/// Lets everything else run until `is_so` is true.
+/// Lets other tasks run until `is_so` is true.
 #[track_caller]
 pub(crate) fn until(what: &'static str, mut is_so: impl FnMut() -> bool) -> impl Future<Output = ()> {
     let place = std::panic::Location::caller();
@@ -305,17 +306,17 @@ pub(crate) fn until(what: &'static str, mut is_so: impl FnMut() -> bool) -> impl
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Next action of a source.
+/// One action of a [`Source`].
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
     Data(&'static str),
     Trailer(&'static str, &'static str),
     Fail,
-    /// Is pending once and wakes the reader.
+    /// The source is pending once, and wakes the reader.
     Later,
-    /// Is pending for ever.
+    /// The source is pending for ever.
     Never,
-    /// Gives empty pieces for ever.
+    /// The source gives empty pieces for ever.
     Empties,
 }
 
@@ -331,7 +332,7 @@ impl Source {
         Self { steps: steps.iter().cloned().collect(), length: None, polls: Arc::default() }
     }
 
-    /// Announces this length, as a body.
+    /// Sets the length that the source announces when it is used as a body.
     pub(crate) fn sized(mut self, length: u64) -> Self {
         self.length = Some(length);
         self

@@ -27,7 +27,7 @@ use std::time::Duration;
 pub use self::random::Rng;
 pub use self::server::{Peer, Request, Seen, Server, Signal, Split, Tape};
 
-/// Longest time that a test waits for one thing. Past it the test fails and says where it waited.
+/// Longest time that a test waits for one condition. A longer wait fails the test with the line of the wait.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Runs `work`, and panics with the caller's line if it does not end within `seconds`.
@@ -42,8 +42,8 @@ pub fn within<T>(seconds: u64, work: impl Future<Output = T>) -> impl Future<Out
     }
 }
 
-/// Waits until `is_so` is true, in paused time. The time does not advance meanwhile, because the runtime is never idle.
-/// Other threads and the kernel go on.
+/// Waits until `is_so` is true, in tests with a paused clock. The clock does not advance during the wait, because the
+/// runtime is never idle. Other threads and the kernel continue to run.
 #[track_caller]
 pub fn until_now(what: &'static str, mut is_so: impl FnMut() -> bool) -> impl Future<Output = ()> {
     let place = std::panic::Location::caller();
@@ -56,7 +56,7 @@ pub fn until_now(what: &'static str, mut is_so: impl FnMut() -> bool) -> impl Fu
     }
 }
 
-/// Waits until `is_so` is true. Asks every millisecond.
+/// Waits until `is_so` is true, and calls it every millisecond.
 #[track_caller]
 pub fn until(what: &'static str, mut is_so: impl FnMut() -> bool) -> impl Future<Output = ()> {
     let place = std::panic::Location::caller();

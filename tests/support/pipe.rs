@@ -1,7 +1,7 @@
 //! A connection in memory that is a pipe: [`Pipe`] is the client's end, tokio's [`DuplexStream`] the server's.
 //!
-//! Needs no socket, so that time may be paused. The server's end is an ordinary stream: a task of the test reads
-//! requests from it and writes responses to it. To see each write by itself or to hold writes up, use `lines`
+//! A pipe needs no socket, so that tests can pause tokio's clock. The server's end is an ordinary stream: a task of the
+//! test reads requests from it and writes responses to it. Tests that check each write, or block writes, use `lines`
 //! instead.
 
 use std::io;
@@ -28,7 +28,8 @@ impl Pipe {
 }
 
 impl Transport for Pipe {
-    /// A byte that the look finds is lost, because a pipe cannot be peeked. The client closes such a connection.
+    /// Returns what has arrived on the pipe. A pipe cannot be peeked, so this method reads a byte and discards it. The client
+    /// closes a connection on which it finds a byte, so that the discarded byte is never missed.
     fn look(&mut self) -> Look {
         let mut byte = [0];
         let mut byte = ReadBuf::new(&mut byte);
@@ -39,7 +40,7 @@ impl Transport for Pipe {
         }
     }
 
-    /// Does nothing: the client drops a transport after it closed it, and the server's end sees the drop.
+    /// Does nothing, because the client drops the pipe right after this call, and the drop ends the server's stream.
     fn close(&mut self) {}
 }
 

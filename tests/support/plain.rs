@@ -1,7 +1,8 @@
-//! A server on loopback with a thread for each connection and no runtime: for tests whose client runs on real runtimes.
+//! A server on loopback with a thread for each connection. The server uses no async runtime, so that tests can run the
+//! client on any runtime.
 //!
-//! Answers `/bytes/N` with N bytes, `/slow/MS` after MS milliseconds, and any other path with the number of the
-//! connection.
+//! The server answers `/bytes/N` with N bytes. It answers every other path with the number of the connection, for
+//! `/slow/MS` after MS milliseconds.
 
 #![allow(
     dead_code,
@@ -46,7 +47,7 @@ impl Plain {
                 counts.open.fetch_add(1, Ordering::SeqCst);
                 let counts = counts.clone();
                 std::thread::spawn(move || {
-                    // An error ends the connection, and its reason does not matter.
+                    // An error ends the connection, and the tests do not depend on the error's cause.
                     let _ = serve(&stream, number, &counts);
                     counts.open.fetch_sub(1, Ordering::SeqCst);
                 });
@@ -78,8 +79,8 @@ impl Plain {
     }
 }
 
-/// Whether the client has closed the connection. Its FIN arrives before its next connection does, and is seen here
-/// although no thread has read so far.
+/// Whether the client has closed the connection. The peek finds the client's FIN even if the connection's thread has not
+/// read it yet. On loopback the FIN arrives before the client's next connection.
 #[cfg(target_os = "linux")]
 fn has_ended(stream: &TcpStream) -> bool {
     const MSG_PEEK: i32 = 0x02;
@@ -93,7 +94,7 @@ fn has_ended(stream: &TcpStream) -> bool {
     }
 }
 
-/// Without MSG_DONTWAIT, an end is known only when the connection's thread has ended.
+/// Returns false, because a peek without `MSG_DONTWAIT` could block. A connection counts as open until its thread ends.
 #[cfg(not(target_os = "linux"))]
 fn has_ended(_: &TcpStream) -> bool {
     false

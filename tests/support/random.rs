@@ -1,6 +1,6 @@
-//! Reproducible pseudo-random numbers: a seed that a failing test prints plays the same numbers again.
+//! Reproducible pseudo-random numbers: the seed that a failing test prints gives the same numbers again.
 //!
-//! Uses nothing of the crate or of the rest of the kit, so that the fuzz targets can include the file by its path.
+//! This file uses neither the crate nor other files of the test kit, so that the fuzz targets can include it by its path.
 
 #![allow(dead_code, unreachable_pub, reason = "each binary uses a part of this file")]
 
@@ -13,7 +13,7 @@ impl Rng {
         Self(seed)
     }
 
-    /// Returns the next number, of all 64 bits.
+    /// Returns the next number. Each of its 64 bits is random.
     pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
@@ -27,7 +27,7 @@ impl Rng {
         self.draw() % bound
     }
 
-    /// Returns one of the elements.
+    /// Returns a random element of `from`, which must not be empty.
     pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
         &from[self.below(from.len() as u64) as usize]
     }

@@ -1,4 +1,4 @@
-//! A `tracing` layer that records the crate's spans: when each opened and closed, its parent, and its fields.
+//! A `tracing` layer that records the crate's spans: the parent of each span, its fields, and whether it has closed.
 //!
 //! Invariant: each span is recorded once, in the order in which spans were opened.
 
@@ -48,7 +48,7 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    /// Records on this thread until the guard is dropped.
+    /// Starts a recorder for the spans of this thread. Recording ends when the returned guard is dropped.
     pub(crate) fn start() -> (Self, DefaultGuard) {
         let recorder = Self::default();
         let subscriber = tracing_subscriber::registry().with(recorder.clone());
@@ -67,7 +67,7 @@ impl Recorder {
 
     fn with(&self, id: &Id, change: impl FnOnce(&mut Span)) {
         let mut spans = self.spans.lock().unwrap();
-        // The newest span with this id is meant, because ids are used again after a span has closed.
+        // Of several spans with this id the newest is the right one, because `tracing` reuses the ids of closed spans.
         if let Some(span) = spans.iter_mut().rfind(|span| span.id == id.into_u64()) {
             assert!(!span.is_closed, "{span:?} goes on after its end");
             change(span);
@@ -79,8 +79,8 @@ impl Recorder {
     }
 }
 
-/// Returns the spans as trees, one text for each root, such as `name(child child)`. Children are in the order of
-/// their start.
+/// Returns one text such as `name(child child)` for each root span. Children are listed in the order in which they
+/// started.
 pub(crate) fn tree(spans: &[Span]) -> Vec<String> {
     let roots = (0..spans.len()).filter(|at| spans[*at].parent.is_none());
     roots.map(|at| branch(spans, at)).collect()

@@ -1,8 +1,8 @@
 //! Connections in memory that follow a script, for tests in paused time.
 //!
-//! Unless the script is eager, every operation (read, write, flush) is pending once and wakes its task before it does
-//! anything, so that each await of a request is a place at which its future can be dropped. This module knows of HTTP
-//! only where a request ends. Invariant: a transport counts as live from the moment it is made until it is dropped.
+//! Unless the script is eager, every read, write and flush is first pending once and wakes its task, so that a test can drop
+//! the request's future at each of its awaits. Of HTTP this module knows only where a request ends. Invariant: a transport
+//! counts as live from its creation until it is dropped.
 
 #![allow(
     dead_code,
@@ -30,7 +30,7 @@ pub(crate) struct Reply {
     is_early: bool,
 }
 
-/// Event that follows a reply.
+/// Event on the connection after a reply.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum End {
     Keep,
@@ -39,23 +39,23 @@ enum End {
 }
 
 impl Reply {
-    /// Replies with these bytes. Each piece is one read.
+    /// Returns a reply of these bytes. The client reads each piece with one read.
     pub(crate) fn raw(pieces: &[&str]) -> Self {
         let pieces = pieces.iter().map(|piece| Bytes::copy_from_slice(piece.as_bytes())).collect();
         Self { pieces, end: End::Keep, is_early: false }
     }
 
-    /// Replies with a 200 that has a content-length, in one piece.
+    /// Returns a reply with status 200, a `Content-Length` and this content, in one piece.
     pub(crate) fn ok(body: &str) -> Self {
         Self::raw(&[&format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len())])
     }
 
-    /// Leaves the connection open and sends nothing.
+    /// Returns a reply that has no bytes and leaves the connection open.
     pub(crate) fn silence() -> Self {
         Self::raw(&[])
     }
 
-    /// Sends the same bytes in pieces of at most `most` bytes.
+    /// Splits the bytes of the reply into pieces of at most `most` bytes.
     pub(crate) fn split(mut self, most: usize) -> Self {
         let all = self.pieces.concat();
         self.pieces = all.chunks(most).map(Bytes::copy_from_slice).collect();
@@ -84,18 +84,18 @@ impl Reply {
 /// Behaviour of a client's connections.
 #[derive(Clone, Debug)]
 pub(crate) struct Script {
-    /// Replies of each connection. Further connections follow the script of the last one. The last reply of a
-    /// connection repeats.
+    /// Replies of each connection, in the order of the dials. Later connections repeat the replies of the last listed
+    /// connection. Each connection repeats its last reply for all further requests.
     pub(crate) connections: Vec<Vec<Reply>>,
-    /// Number of polls in which a dial is pending.
+    /// Number of polls of a dial that return `Pending`.
     pub(crate) dial_polls: usize,
-    /// Number of dials that fail, counted from the first.
+    /// Number of dials that fail. All later dials succeed.
     pub(crate) failed_dials: usize,
-    /// Number of polls in which a read is pending although there are bytes to read.
+    /// Number of polls of a read that return `Pending` although there are bytes to read.
     pub(crate) read_polls: usize,
-    /// Most bytes that one write takes.
+    /// Highest number of bytes that one write accepts.
     pub(crate) write_most: usize,
-    /// Number of bytes that a connection takes in all. After that, writes are pending for ever.
+    /// Number of bytes that a connection accepts in all. A write of further bytes is pending for ever.
     pub(crate) accepts: usize,
     /// Whether operations are pending only when they have to wait.
     pub(crate) is_eager: bool,
@@ -115,7 +115,7 @@ impl Script {
     }
 }
 
-/// The other end of all connections of a client.
+/// The peer's end of all connections of a client.
 #[derive(Clone)]
 pub(crate) struct Peers {
     world: Arc<World>,
@@ -130,7 +130,7 @@ struct World {
     peak: AtomicUsize,
     requests: AtomicUsize,
     written: Mutex<Vec<Vec<u8>>>,
-    /// Whether the peer has closed the connection while it was idle.
+    /// For each connection: whether the peer has closed it by `hang_up`.
     fins: Mutex<Vec<Arc<AtomicBool>>>,
 }
 
@@ -190,12 +190,12 @@ impl Peers {
         self.world.requests.load(Ordering::SeqCst)
     }
 
-    /// Returns the bytes written on the connection of this number, counted from 0.
+    /// Returns the bytes that the client wrote on a connection. The first connection has number 0.
     pub(crate) fn written(&self, number: usize) -> String {
         String::from_utf8(self.world.written.lock().unwrap()[number].clone()).unwrap()
     }
 
-    /// Closes all connections from the peer's side. A look sees it.
+    /// Closes all connections from the peer's side. A look at an idle connection finds that it is closed.
     pub(crate) fn hang_up(&self) {
         for fin in self.world.fins.lock().unwrap().iter() {
             fin.store(true, Ordering::SeqCst);
@@ -205,7 +205,7 @@ impl Peers {
 
 type Dialing = Pin<Box<dyn Future<Output = Result<Box<dyn Transport>, BoxError>> + Send>>;
 
-/// One connection.
+/// The client's end of one connection.
 struct Wire {
     world: Arc<World>,
     number: usize,
@@ -216,7 +216,7 @@ struct Wire {
     incoming: VecDeque<Bytes>,
     end: End,
     reader: Option<Waker>,
-    /// Number of polls in which each operation was pending since it was last done.
+    /// For each operation: number of polls that returned `Pending` since the operation last completed.
     passed: [usize; 3],
     taken: usize,
     fin: Arc<AtomicBool>,
@@ -265,7 +265,7 @@ impl Wire {
         Poll::Pending
     }
 
-    /// Reads the request as far as it has come, and answers it once it is complete.
+    /// Replies to each request that has come completely, or whose head has come if its reply is early.
     fn answer(&mut self) {
         loop {
             let Some(head) = find(&self.request, b"\r\n\r\n") else { return };
@@ -312,7 +312,7 @@ impl AsyncRead for Wire {
                 this.incoming.push_front(piece);
             }
         } else if this.fin.load(Ordering::SeqCst) || this.end == End::Eof {
-            // The peer sends nothing more.
+            // The peer sends no further bytes.
         } else if this.end == End::Reset {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         } else {

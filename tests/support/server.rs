@@ -1,10 +1,10 @@
-//! A scripted server on loopback: blocking sockets on threads of their own, so that the server acts while the client's
-//! runtime is blocked.
+//! A scripted server on loopback. The server uses blocking sockets and threads of its own, so that it continues to work
+//! while the client's runtime is blocked.
 //!
-//! A script is a closure that is called once for each connection, on a thread of its own, with the [`Peer`] that it
-//! speaks to. Everything is bounded: sockets have read timeouts, waits for signals end after [`PATIENCE`], and dropping
-//! the server ends all connections and joins all threads. A script that panicked fails the test when the server is
-//! dropped.
+//! A script is a closure that is called once for each connection, with the [`Peer`] of that connection. Scripts of
+//! different connections run on different threads. Every wait is bounded: sockets have read timeouts, and waits for
+//! signals end after [`PATIENCE`]. Dropping the server ends all connections and joins all threads. If a script has
+//! panicked, dropping the server fails the test.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
@@ -50,7 +50,7 @@ pub struct Seen {
     /// Number of the request on its connection, counted from 1.
     pub nth: usize,
     pub request: Request,
-    /// Whether the whole body was read too.
+    /// Whether the server has read the whole body.
     pub is_complete: bool,
 }
 
@@ -80,8 +80,8 @@ impl Server {
         Self::listen(None, Arc::new(script))
     }
 
-    /// Starts a server inside TLS, with a certificate for `localhost` and `127.0.0.1`. See
-    /// [`authority`](Self::authority).
+    /// Starts a server that speaks TLS, with a certificate for `localhost` and `127.0.0.1`. [`authority`](Self::authority)
+    /// returns the certificate authority that signed it.
     pub fn start_tls(script: impl Fn(&mut Peer) -> io::Result<()> + Send + Sync + 'static) -> Self {
         let (config, authority) = certify();
         let mut server = Self::listen(Some(Arc::new(config)), Arc::new(script));
@@ -89,7 +89,7 @@ impl Server {
         server
     }
 
-    /// Starts a server inside TLS with the caller's TLS settings.
+    /// Starts a server that speaks TLS with the caller's TLS settings.
     pub fn start_tls_by(
         config: ServerConfig,
         script: impl Fn(&mut Peer) -> io::Result<()> + Send + Sync + 'static,
@@ -126,7 +126,7 @@ impl Server {
         format!("{scheme}://{}{path}", self.address)
     }
 
-    /// Returns the certificate, in PEM, of the authority that signed the server's certificate.
+    /// Returns the PEM certificate of the authority that signed the server's certificate.
     pub fn authority(&self) -> &str {
         self.authority.as_deref().expect("only a TLS server has an authority")
     }
@@ -174,7 +174,7 @@ impl Drop for Server {
             // The connection may have ended already.
             let _ = socket.shutdown(Shutdown::Both);
         }
-        // One last connection wakes the acceptor.
+        // The accepting thread is blocked in `accept`. This connection wakes it.
         let _ = TcpStream::connect(self.address);
         let Some(acceptor) = self.acceptor.take() else { return };
         if acceptor.join().is_err() && !thread::panicking() {
@@ -203,7 +203,7 @@ fn accept(
 ) {
     let (sender, receiver) = mpsc::channel();
     let receiver = Arc::new(Mutex::new(receiver));
-    // Threads without a connection. One of them is reserved, or a new one is made, for each connection.
+    // Number of threads that have no connection. Each new connection reserves one of these threads, or starts a new thread.
     let idle = Arc::new(AtomicUsize::new(0));
     let mut workers = Vec::new();
     while let Ok((socket, client)) = listener.accept() {
@@ -235,12 +235,12 @@ fn accept(
     assert_eq!(panicked, 0, "scripts panicked");
 }
 
-/// Serves one connection after another.
+/// Runs the script for one connection after another, until the server is dropped.
 fn work(connections: &Mutex<mpsc::Receiver<Peer>>, idle: &AtomicUsize, script: &Script) {
     loop {
         let next = connections.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(mut peer) = next else { return };
-        // A client that hangs up is no failure of the script.
+        // An error of the script is ignored, because the client may close the connection at any time.
         let _ = script(&mut peer);
         drop(peer);
         idle.fetch_add(1, Ordering::SeqCst);
@@ -260,7 +260,7 @@ pub struct Peer {
     tape: Option<Tape>,
 }
 
-/// Octets in the order in which they came.
+/// Recorded bytes, in the order in which they came.
 pub type Tape = Arc<Mutex<Vec<u8>>>;
 
 impl Peer {
@@ -277,12 +277,12 @@ impl Peer {
         Self { number, requests: 0, buffer: Vec::new(), socket: Some(socket), tls, shared, tape: None }
     }
 
-    /// Records all bytes that are read from now on on the tape.
+    /// Copies all bytes that are read after this call to the tape.
     pub fn record(&mut self, tape: &Tape) {
         self.tape = Some(Arc::clone(tape));
     }
 
-    /// Returns the number of the connection, counted from 0.
+    /// Returns the number of the connection. The first connection has number 0.
     pub fn number(&self) -> usize {
         self.number
     }
@@ -292,14 +292,14 @@ impl Peer {
         self.socket().and_then(TcpStream::peer_addr).expect("a connection has two ends")
     }
 
-    /// Reads the next request with its body. Returns `None` when the client has closed instead.
+    /// Reads the next request with its body. Returns `None` if the client closes the connection before another request.
     pub fn request(&mut self) -> io::Result<Option<Request>> {
         let Some(index) = self.request_head()? else { return Ok(None) };
         self.request_body(index).map(Some)
     }
 
-    /// Reads the head of the next request, which counts from then on. Returns its index for
-    /// [`request_body`](Self::request_body), or `None` when the client has closed instead.
+    /// Reads the head of the next request, and adds the request to those that the server has seen. Returns the index of the
+    /// request for [`request_body`](Self::request_body), or `None` if the client closes the connection before another head.
     pub fn request_head(&mut self) -> io::Result<Option<usize>> {
         let end = loop {
             if let Some(at) = self.buffer.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
@@ -328,7 +328,7 @@ impl Peer {
         self.shared.lock().seen[index].request.clone()
     }
 
-    /// Reads the body of the request with that index, as long as its head announces it.
+    /// Reads the body of the request with that index, with the length that the head announces, and returns the request.
     pub fn request_body(&mut self, index: usize) -> io::Result<Request> {
         let mut request = self.shared.lock().seen[index].request.clone();
         if request.field("transfer-encoding").is_some() {
@@ -352,7 +352,7 @@ impl Peer {
         Ok(request)
     }
 
-    /// Reads this many bytes.
+    /// Reads `size` bytes and returns them.
     pub fn take(&mut self, size: usize) -> io::Result<Vec<u8>> {
         while self.buffer.len() < size {
             if self.fill()? == 0 {
@@ -391,7 +391,7 @@ impl Peer {
         Ok(read)
     }
 
-    /// Whether the client sends nothing for this long.
+    /// Whether no byte comes from the client within `moment`.
     pub fn is_quiet(&mut self, moment: Duration) -> bool {
         self.socket().unwrap().set_read_timeout(Some(moment)).unwrap();
         let kind = self.fill().map_err(|error| error.kind());
@@ -399,12 +399,13 @@ impl Peer {
         self.buffer.is_empty() && matches!(kind, Err(io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut))
     }
 
-    /// Whether the client sends nothing more and has closed its direction, in TLS with a close_notify.
+    /// Whether the client has closed its direction without further bytes. Inside TLS the client must also have sent a
+    /// close_notify.
     pub fn is_ended(&mut self) -> io::Result<bool> {
         Ok(self.fill()? == 0 && self.buffer.is_empty())
     }
 
-    /// Sends a 200 with this content.
+    /// Sends a response with status 200 and this content.
     pub fn respond(&mut self, body: &str) -> io::Result<()> {
         self.send(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()))
     }
@@ -427,7 +428,7 @@ impl Peer {
     pub fn send_split(&mut self, bytes: impl AsRef<[u8]>, split: Split) -> io::Result<()> {
         for piece in split.pieces(bytes.as_ref()) {
             self.send(piece)?;
-            // A pause in which the client likely reads the piece by itself.
+            // During this pause the client most likely reads the piece, before the next piece arrives.
             let begun = Instant::now();
             while begun.elapsed() < Duration::from_micros(10) {
                 std::hint::spin_loop();
@@ -436,12 +437,12 @@ impl Peer {
         Ok(())
     }
 
-    /// Sends the bytes outside of TLS.
+    /// Sends the bytes without encrypting them, even if the connection uses TLS.
     pub fn send_in_the_clear(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.socket()?.write_all(bytes)
     }
 
-    /// Whether the client has neither closed its direction nor sent bytes that were not read yet.
+    /// Whether the client has not closed its direction, and all bytes that it sent were parsed.
     pub fn is_silent(&self) -> io::Result<bool> {
         let socket = self.socket()?;
         socket.set_nonblocking(true)?;
@@ -490,7 +491,7 @@ impl Peer {
         Ok(())
     }
 
-    /// Sends a FIN and nothing else. Bytes of the client can still be read.
+    /// Sends a FIN, without a close_notify. The server can still read bytes of the client.
     pub fn fin(&mut self) -> io::Result<()> {
         self.socket()?.shutdown(Shutdown::Write)
     }
@@ -509,7 +510,7 @@ impl Peer {
         Ok(())
     }
 
-    /// Waits until the client has closed or the server is dropped. Discards the bytes that come meanwhile.
+    /// Waits until the client closes the connection or the server is dropped. Discards the bytes that the client sends.
     pub fn stall(&mut self) -> io::Result<()> {
         while self.fill()? > 0 {
             self.buffer.clear();
@@ -517,7 +518,7 @@ impl Peer {
         Ok(())
     }
 
-    /// Discards the bytes that are there or come within a moment.
+    /// Discards the bytes that have arrived or arrive within five milliseconds. Fails if the client has closed the connection.
     pub fn drain(&mut self) -> io::Result<()> {
         self.socket()?.set_read_timeout(Some(Duration::from_millis(5)))?;
         let read = self.fill();
@@ -532,7 +533,7 @@ impl Peer {
         }
     }
 
-    /// Waits for this long and discards the bytes that come. Returns whether the client has closed by then.
+    /// Discards the bytes that come within `pause`, and returns whether the client closes the connection within that time.
     pub fn is_closed_within(&mut self, pause: Duration) -> io::Result<bool> {
         let end = Instant::now() + pause;
         let is_closed = loop {
@@ -572,7 +573,7 @@ impl Peer {
     }
 }
 
-/// A counting signal between a test and its scripts: each raise ends one wait.
+/// A counting signal between a test and its scripts. Each call of `raise` ends one wait.
 #[derive(Clone, Default)]
 pub struct Signal {
     raised: Arc<(Mutex<usize>, Condvar)>,

@@ -1,4 +1,4 @@
-//! Wire transcripts: dialogues written down as text, and three ways to play them.
+//! Wire transcripts: exchanges written as text, and three ways to play them.
 //!
 //! ```text
 //! # RFC 9112 §9.3: a chunked response that ended cleanly leaves the connection reusable.
@@ -14,22 +14,23 @@
 //! reused yes
 //! ```
 //!
-//! A line after `>` is sent by the client, after `<` by the server, CRLF implied; `>|` and `<|` take raw bytes with
-//! the escapes `\r \n \t \\ \xHH` (and `\s`, a space) and imply nothing. Every other line is a directive:
+//! The client sends the text after `>`, and the server sends the text after `<`, each with a CRLF at its end. After `>|`
+//! and `<|` the text has no implied CRLF, and may contain the escapes `\r \n \t \\ \xHH`, and `\s` for a space. Every
+//! other line is a directive:
 //!
 //! | directive | meaning |
 //! |---|---|
-//! | `request METHOD URL` | begins an exchange; on the connection of the last one, if that was reusable |
+//! | `request METHOD URL` | begins an exchange, on the connection of the previous exchange if that was reusable |
 //! | `with NAME: VALUE` | a field of the request |
-//! | `upload TEXT` | its body, of known length |
-//! | `stream TEXT\|TEXT` | its body, a stream of pieces; the piece `~` never comes |
+//! | `upload TEXT` | the body of the request, of known length |
+//! | `stream TEXT\|TEXT` | the body of the request, as a stream of pieces; the piece `~` never comes |
 //! | `close`, `reset` | the server sends FIN, or RST |
-//! | `whole` | the server's bytes must arrive at once: the file is not played in pieces |
-//! | `wait SECONDS` | the server waits; such a file is played in paused time only |
-//! | `status`, `header`, `no-header`, `trailer`, `body` | what the client must have got |
-//! | `error kind=K phase=P` | how the exchange must have failed |
-//! | `says TEXT` | the error's words |
-//! | `reused yes`, `reused no` | whether the connection is kept afterwards; required |
+//! | `whole` | the server's bytes must arrive at once, so that the file is not played in pieces |
+//! | `wait SECONDS` | the server waits, so that the file is played only with a paused clock |
+//! | `status`, `header`, `no-header`, `trailer`, `body` | the parts that the response must or must not have |
+//! | `error kind=K phase=P` | the kind and phase of the error that the exchange must end with |
+//! | `says TEXT` | the text of the error |
+//! | `reused yes`, `reused no` | whether the connection is reusable after the exchange (required) |
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -51,7 +52,7 @@ use super::layer::{Layer, Layered};
 use super::pipe::Pipe;
 use super::server::{Peer, Server, Split};
 
-/// A dialogue between client and server as it is written in its file.
+/// A transcript as it is written in its file.
 #[derive(Clone, Debug)]
 pub struct Transcript {
     pub path: PathBuf,
@@ -71,7 +72,7 @@ pub struct Exchange {
     steps: Vec<(usize, Step)>,
     expected: Vec<(usize, Expected)>,
     is_reused: bool,
-    /// Number of the line of the `reused` directive in the file.
+    /// Line number of the `reused` directive in the file.
     verdict: usize,
 }
 
@@ -79,7 +80,7 @@ pub struct Exchange {
 enum Upload {
     None,
     Known(Bytes),
-    /// `None`: the piece never comes.
+    /// A stream of pieces. The piece `None` never comes.
     Stream(Vec<Option<Bytes>>),
 }
 
@@ -103,7 +104,7 @@ enum Expected {
     Says(String),
 }
 
-/// Outcome that a client saw.
+/// Outcome of an exchange as the client saw it.
 #[derive(Default, Debug)]
 struct Outcome {
     status: Option<u16>,
@@ -118,7 +119,7 @@ struct Outcome {
 type Result<T, E = String> = std::result::Result<T, E>;
 
 impl Transcript {
-    /// Reads a file. An error names the line of the mistake.
+    /// Reads a transcript from a file. An error names the line of the mistake.
     pub fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
         let first = text.lines().next().unwrap_or_default();
@@ -156,12 +157,12 @@ impl Transcript {
         Ok(transcript)
     }
 
-    /// Whether the transcript waits, which needs paused time.
+    /// Whether the server waits in this transcript. Such a transcript needs a paused clock.
     pub fn waits(&self) -> bool {
         self.exchanges.iter().any(|it| it.steps.iter().any(|(_, step)| matches!(step, Step::Wait(_))))
     }
 
-    /// Returns the exchanges of each connection.
+    /// Returns the exchanges, grouped by the connection on which they are played.
     fn connections(&self) -> Vec<Vec<Exchange>> {
         let mut connections: Vec<Vec<Exchange>> = Vec::new();
         for exchange in &self.exchanges {
@@ -234,7 +235,7 @@ impl Exchange {
         Some(())
     }
 
-    /// Returns the pieces of the request's body.
+    /// Returns the pieces of the request's body. The piece `None` never comes.
     fn pieces(&self) -> Vec<Option<Bytes>> {
         match &self.upload {
             Upload::None => Vec::new(),
@@ -288,7 +289,7 @@ impl Expected {
         })
     }
 
-    /// Returns the difference from what was expected.
+    /// Returns how the outcome differs from the expected outcome, or `None` if it does not differ.
     fn mismatch(&self, outcome: &Outcome) -> Option<String> {
         let values = |fields: &HeaderMap, name: &str| {
             let values = fields.get_all(name).iter();
@@ -392,7 +393,7 @@ fn decode(exchange: &Exchange, split: Split) -> Result<Outcome, (usize, String)>
     Ok(outcome)
 }
 
-/// Returns all bytes that the client sends, as far as its body comes.
+/// Returns the bytes that the client sends, up to the first piece of the body that never comes.
 fn encode(exchange: &Exchange, machine: &mut Machine) -> Result<BytesMut> {
     let mut out = BytesMut::new();
     let host = exchange.uri.authority().map(|authority| authority.as_str().to_owned()).unwrap_or_default();
@@ -421,7 +422,7 @@ fn encode(exchange: &Exchange, machine: &mut Machine) -> Result<BytesMut> {
     Ok(out)
 }
 
-/// Plays a transcript through a client over a transport in memory. Needs paused time.
+/// Plays a transcript through a client over a transport in memory. Must run with a paused clock.
 pub async fn play_memory(transcript: &Transcript, split: Split) -> Result<()> {
     let connections = Arc::new(Mutex::new(VecDeque::from(transcript.connections())));
     let served = Arc::new(Mutex::new(Vec::new()));
@@ -444,7 +445,7 @@ pub async fn play_memory(transcript: &Transcript, split: Split) -> Result<()> {
     drop(client);
     let servers = std::mem::take(&mut *served.lock().unwrap());
     for server in servers {
-        // The server's failure comes first, because it is the cause of the client's.
+        // The failure of the server is reported first, because it is the cause of the client's failure.
         server.await.unwrap().map_err(|(line, what)| transcript.at(line, what))?;
     }
     outcome
@@ -501,7 +502,7 @@ async fn serve_memory(
     Ok(())
 }
 
-/// Plays a transcript through a client over loopback. Needs real time.
+/// Plays a transcript through a client over loopback. Must run with the real clock.
 pub async fn play_tcp(transcript: &Transcript, split: Split) -> Result<()> {
     let connections = transcript.connections();
     let failures = Arc::new(Mutex::new(Vec::new()));
@@ -638,7 +639,7 @@ fn unescape(text: &str) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// Pieces of a body, of which one may never come.
+/// Body of the client's request. The piece `None` never comes.
 struct Pieces(VecDeque<Option<Bytes>>);
 
 impl Stream for Pieces {

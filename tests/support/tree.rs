@@ -1,8 +1,8 @@
-//! The source tree, parsed by `syn`: the files that are compiled into the library, and their tokens without the
-//! tests.
+//! The source tree, parsed by `syn`: the files that are compiled into the library, and the tokens of these files outside
+//! of tests.
 //!
-//! An item under `#[cfg(test)]` is left out. A file is left out if all its `mod` declarations are under
-//! `#[cfg(test)]`. Comments are no tokens. A path is found even if it is written over several lines or renamed in
+//! An item under `#[cfg(test)]` is left out. A file is left out if all `mod` declarations of the file are under
+//! `#[cfg(test)]`. Comments are not tokens. A path is found even if it is written over several lines or renamed in
 //! a `use`.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,7 +22,7 @@ pub struct Tree {
     pub tests: BTreeSet<String>,
     /// Names of the files that no `mod` declares.
     pub strays: BTreeSet<String>,
-    /// Names of the library's files by their modules.
+    /// Name of each library file, by the path of its module.
     pub modules: BTreeMap<Vec<String>, String>,
 }
 
@@ -74,7 +74,7 @@ impl Tree {
             }
             files.insert(name.clone(), File::new(name, module, text));
         }
-        // Modules that a test file declares belong to the tests too.
+        // The modules that a test file declares are test files as well.
         let mut below: Vec<_> = tests.iter().cloned().collect();
         while let Some(name) = below.pop() {
             let text = texts.get(&name).unwrap_or_else(|| panic!("there is no src/{name}"));
@@ -101,7 +101,7 @@ impl Tree {
 }
 
 impl File {
-    /// Parses one file.
+    /// Parses the text of one file and returns the file.
     pub fn new(name: String, module: Vec<String>, text: &str) -> Self {
         let parsed = syn::parse_file(text).unwrap_or_else(|error| panic!("src/{name}: {error}"));
         let mut tests = Tests::default();
@@ -113,7 +113,7 @@ impl File {
         Self { name, module, text: text.to_owned(), tokens, lines }
     }
 
-    /// Returns every place of a sequence of tokens, such as `Instant :: now`.
+    /// Returns every place in the file at which a sequence of tokens occurs, such as `Instant :: now`.
     pub fn find(&self, sought: &str) -> Vec<String> {
         let sought: Vec<_> = sought.split(' ').collect();
         let is_there = |at: &[Token]| at.iter().map(|token| &*token.text).eq(sought.iter().copied());
@@ -121,7 +121,7 @@ impl File {
         found.map(|at| self.at(at[0].line)).collect()
     }
 
-    /// Returns every place of any of these words.
+    /// Returns every place in the file at which one of these words occurs.
     pub fn words(&self, words: &[&str]) -> Vec<String> {
         words.iter().flat_map(|word| self.find(word)).collect()
     }
@@ -132,7 +132,7 @@ impl File {
         let text = |at: Option<usize>| at.and_then(|at| self.tokens.get(at)).map_or("", |token| &*token.text);
         while at < self.tokens.len() {
             let (before, earlier) = (text(at.checked_sub(1)), text(at.checked_sub(2)));
-            // A path may begin with `::`. The `crate` of `pub(crate)` is no path.
+            // A path may begin with `::`. The `crate` of `pub(crate)` does not begin a path.
             let is_start = before != "::" || !is_word(earlier) && earlier != ">";
             let is_visibility = before == "(" && earlier == "pub" || before == "in";
             if is_word(&self.tokens[at].text) && is_start && !is_visibility {
@@ -147,14 +147,14 @@ impl File {
         found
     }
 
-    /// Returns a place in the file, as a failure prints it.
+    /// Returns the file name and the line, in the form that a failing test prints.
     pub fn at(&self, line: usize) -> String {
         let text = self.text.lines().nth(line - 1).unwrap_or_default().trim();
         format!("src/{}:{line}: {text}", self.name)
     }
 
-    /// Adds the paths that begin at a token to `found`, through the braces of a `use`. Returns the position after
-    /// them.
+    /// Adds the paths that begin at the token `at` to `found`, and follows the braces of a `use`. Returns the position of the
+    /// first token after these paths.
     fn path(&self, mut at: usize, prefix: &[String], found: &mut Vec<Used>) -> usize {
         let text = |at: usize| self.tokens.get(at).map_or("", |token| &*token.text);
         let (mut path, line) = (prefix.to_vec(), self.tokens[at].line);
@@ -221,7 +221,7 @@ struct Declared {
     is_test: bool,
 }
 
-/// Returns the files that the `mod` declarations name.
+/// Returns the files that the `mod` declarations among `items` name.
 fn declared(items: &[syn::Item], name: &str, texts: &BTreeMap<String, String>) -> Vec<Declared> {
     let mut found = Vec::new();
     for item in items {
@@ -279,7 +279,7 @@ macro_rules! visit {
         $(fn $name(&mut self, node: &'a syn::$node) {
             self.marks.push(false);
             visit::$name(self, node);
-            // Only nodes with a `cfg` attribute are turned into tokens, because that is slow.
+            // Turning a node into tokens is slow, so that only nodes with a `cfg` attribute are turned into tokens.
             if self.marks.pop() == Some(true) && is_for_tests(node) {
                 self.found.push(node.span().byte_range());
             }

@@ -1,11 +1,11 @@
-//! Connections dialed ahead of requests (`Client::warm`, `Client::min_idle`): rule 14 of the pool.
+//! Tests of connections that `Client::warm` and `Client::min_idle` dial ahead of requests: rule 14 of the pool.
 
 use handclasp::ClientBuilder;
 
 use super::{SECOND, URL, ask_all, bench, busy};
 use crate::support::dials::{ask, counts, settle};
 
-/// A request takes the room of a dial ahead to another host, and waits for its own handshake only.
+/// A request takes the slot of a dial ahead to another host. The request waits only for the handshake of its own dial.
 #[tokio::test(start_paused = true)]
 async fn rule_14_a_request_takes_the_room_of_what_is_to_be_idle() {
     let (dials, client) = bench(|client| client.max_connections(1));
@@ -20,7 +20,7 @@ async fn rule_14_a_request_takes_the_room_of_what_is_to_be_idle() {
         dial.finish();
         asked.answer().await;
     }
-    // The same host under another isolation tag counts as another host.
+    // The host of the dial ahead counts as another host under another isolation tag.
     let request = client.get(URL).isolation("tenant").send();
     let asked = tokio::spawn(async move { request.await.unwrap().bytes().await });
     dials.want_dial().await.finish();
@@ -32,7 +32,7 @@ async fn rule_14_a_request_takes_the_room_of_what_is_to_be_idle() {
     dials.none_wanted().await;
 }
 
-/// A dial ahead to a host that does not answer is given up as soon as a request wants its room.
+/// A dial ahead to a host that does not answer is given up as soon as a request needs the slot of the dial.
 #[tokio::test(start_paused = true)]
 async fn rule_14_a_dial_ahead_to_a_black_hole_gives_way_at_once() {
     let (dials, client) = bench(|client| client.max_connections(1));
@@ -81,7 +81,7 @@ async fn rule_14_dialing_ahead_keeps_to_every_limit() {
         warm.await.unwrap().unwrap();
         assert_eq!(counts(&client), [expected, 1, 0, 0]);
         assert!(dials.total().peak <= of_all && dials.counts("a.test").peak <= of_host);
-        // The connections exist: no more are dialed, and requests use them.
+        // A second `warm` dials no connections, because enough connections exist. Requests use these connections.
         let again = client.warm(URL, expected);
         again.await.unwrap();
         let asked = ask_all(&client, 0..expected);
@@ -93,8 +93,8 @@ async fn rule_14_dialing_ahead_keeps_to_every_limit() {
     }
 }
 
-/// A connection dialed ahead serves any request: a request that comes meanwhile waits for it, and begins no dial of its
-/// own. A failure is reported to the caller of `warm`, and a caller that left leaves the dials running.
+/// A request that comes during a dial ahead waits for that dial, and begins no dial of its own. `warm` returns the error of
+/// a failed dial. If the future of `warm` is dropped, the dials continue.
 #[tokio::test(start_paused = true)]
 async fn rule_14_who_asks_meanwhile_gets_what_is_dialed_ahead() {
     let (dials, client) = bench(|client| client);
@@ -103,7 +103,7 @@ async fn rule_14_who_asks_meanwhile_gets_what_is_dialed_ahead() {
         async move { client.warm(URL, 3).await }
     });
     let mut under_way = dials.want_dials(3).await;
-    // Dials under way for a request count, and `warm` does not wait for them.
+    // Dials that are under way for a request count towards the number of `warm`, and `warm` does not wait for these dials.
     client.warm(URL, 3).await.unwrap();
     let asked = ask_all(&client, 0..2);
     dials.none_wanted().await;
@@ -132,8 +132,8 @@ async fn rule_14_who_asks_meanwhile_gets_what_is_dialed_ahead() {
     assert_eq!(counts(&client), [3, 0, 0, 0], "the other dials went on");
 }
 
-/// A host was failing and answers again: connections dialed ahead are kept, and every other request has a dial of its
-/// own.
+/// A host was failing and answers again. The connections that were dialed ahead are kept, and each request beyond them has
+/// a dial of its own.
 #[tokio::test(start_paused = true)]
 async fn what_was_dialed_ahead_is_not_closed_where_there_is_room() {
     let (dials, client) = bench(|client| client);

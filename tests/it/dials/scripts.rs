@@ -1,4 +1,4 @@
-//! Random scripts of requests, dials and ends: the limits of rule 3 hold at every moment.
+//! Tests that play random scripts of requests and dials: the limits of rule 3 hold at every moment.
 //!
 //! A failure prints its seed: `SEED=n cargo test --test it rule_03` plays that script alone. With `HANDCLASP_LONG` there are
 //! fifty times as many scripts.
@@ -9,8 +9,8 @@ use super::{SECOND, paused};
 use crate::support::Rng;
 use crate::support::dials::{Asked, Dial, Dials, Far, ask, counts, settle};
 
-/// In every order of events there are never more connections and dials than the limits allow. The far ends of the
-/// connections count them, and the pool's counts agree.
+/// In every order of events there are never more connections and dials than the limits allow. The test's connector counts
+/// the connections and dials, and the pool's counts equal these counts.
 #[test]
 fn rule_03_limits_hold_at_every_moment() {
     let own = std::env::var("SEED").ok().map(|seed| seed.parse::<u64>().expect("SEED is a number"));
@@ -62,13 +62,13 @@ impl Script {
     async fn run(mut self) -> usize {
         for _ in 0..STEPS {
             self.step().await;
-            // Now and then several events come at once.
+            // In one of four cases the next event follows without a pause.
             if self.below(4) > 0 {
                 settle().await;
                 self.check();
             }
         }
-        // Every request that waits comes to its end.
+        // Every request that still waits ends.
         for round in 0.. {
             assert!(round < 100, "{} requests hang: {:?}", self.asked.len(), counts(&self.client));
             self.under_way.drain(..).for_each(|dial| drop(dial.finish()));
@@ -128,7 +128,7 @@ impl Script {
             _ => match self.below(4) {
                 0 => self.client.pool().close_idle(),
                 1 => self.client.pool().on_network_change(),
-                // Lets the connect timeout pass, or the idle timeout.
+                // A pause that is longer than the connect timeout, or longer than the idle timeout.
                 2 => tokio::time::sleep(11 * SECOND).await,
                 _ => tokio::time::sleep(61 * SECOND).await,
             },
@@ -153,7 +153,7 @@ impl Script {
             let there = self.dials.counts(host.origin.trim_start_matches("http://"));
             assert_eq!((host.idle + host.active, host.dialing), (there.live, there.dialing), "{host}");
             assert!(there.peak <= self.of_host, "{host}: {there:?}");
-            // A request whose connection died, or was found dead, keeps its place in the queue beyond the limit.
+            // A request whose connection was dead returns to the queue, even if the queue is then longer than the limit.
             assert!(host.idle <= self.idle_of_host && host.waiting <= WAITERS + self.of_host, "{host}");
         }
     }

@@ -1,4 +1,4 @@
-//! Early final responses: a refusal ends the upload, and a success lets it go on.
+//! Tests of early final responses: a refusal ends the upload, and a success lets the upload continue.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,15 +12,15 @@ use super::{HEAD_END, OK, SECOND, content, counts, early, progress};
 use crate::support::lines;
 use crate::support::lines::{Lines, Source, Step, send, settle};
 
-/// R-9110-7.5-1: after a response that neither refuses nor closes, the upload goes on while the body is polled, and
-/// only then.
+/// R-9110-7.5-1: after a response that neither refuses nor closes, the upload continues. The upload makes progress only
+/// while the response's body is polled.
 #[tokio::test(start_paused = true)]
 async fn an_upload_goes_on_while_the_body_is_read_r_9110_7_5_1() {
     for closes in [false, true] {
         let lines = Lines::default();
         let mut builder = lines.builder();
         if closes {
-            // A `Connection: close` of the request is not one of the server, so it does not stop the upload.
+            // A `Connection: close` in the request, unlike one in the response, does not stop the upload.
             builder = builder.max_idle(0);
         }
         let client = builder.build().unwrap();
@@ -60,7 +60,7 @@ async fn an_upload_goes_on_while_the_body_is_read_r_9110_7_5_1() {
     }
 }
 
-/// R-9112-9.5-4: a refusal stops the upload at once, whatever content is ready.
+/// R-9112-9.5-4: a refusal stops the upload at once, even if more content is ready.
 #[tokio::test(start_paused = true)]
 async fn an_upload_stops_at_a_refusal_r_9112_9_5_4() {
     for (name, head) in [
@@ -89,8 +89,8 @@ async fn an_upload_stops_at_a_refusal_r_9112_9_5_4() {
     }
 }
 
-/// A server may read all content before it sends the rest of its refusal. The client therefore ends its direction
-/// once, even if it cannot do so at once.
+/// A server may read all content before it sends the rest of its refusal. The client therefore shuts down its direction
+/// once, as soon as the transport allows the shutdown.
 #[tokio::test(start_paused = true)]
 async fn a_refusal_that_waits_for_the_content_is_told_that_none_comes() {
     for is_held in [false, true] {
@@ -114,14 +114,14 @@ async fn a_refusal_that_waits_for_the_content_is_told_that_none_comes() {
                 tokio::time::sleep(SECOND / 10).await;
                 assert!(begun.elapsed() < SECOND * 15, "{name}: the client did not end its direction");
             }
-            // The rest of the refusal is read.
+            // The client reads the rest of the refusal.
             line.say(if framing.contains("chunked") { "3\r\nno!\r\n" } else { "no!" });
             assert_eq!(reading.await.unwrap(), "no!", "{name}");
         }
     }
 }
 
-/// An end of the client's direction that cannot be sent holds off no timeout.
+/// A shutdown of the client's direction that stays pending does not delay any timeout.
 #[tokio::test(start_paused = true)]
 async fn a_shutdown_that_does_not_end_holds_off_no_timeout() {
     let lines = Lines::default();
@@ -134,8 +134,8 @@ async fn a_shutdown_that_does_not_end_holds_off_no_timeout() {
     assert_eq!((error.kind(), begun.elapsed().as_secs()), (ErrorKind::Timeout, 120));
 }
 
-/// The client does not end its direction while a response is coming, where the response ends with the connection, or
-/// where the server had no content to wait for: some servers would cut the response off.
+/// The client does not shut down its direction while bytes of the response keep coming, if the response ends with the
+/// connection, or if the server had no content to wait for. Some servers would cut off the response after the shutdown.
 #[tokio::test(start_paused = true)]
 async fn a_response_that_pauses_is_not_told_that_no_content_comes() {
     for (name, expects, head, content) in [
@@ -193,8 +193,8 @@ async fn a_response_that_pauses_is_not_told_that_no_content_comes() {
     }
 }
 
-/// A 2xx never stops the upload, even if either side sends `Connection: close`, if the response is HTTP/1.0, or if
-/// it is complete. The response ends when the upload has ended, and nothing is cut off.
+/// A 2xx never stops the upload, even if the client or the server sends `Connection: close`, or if the response is HTTP/1.0
+/// or already complete. The response ends when the upload has ended, and neither of the two is cut off.
 #[tokio::test(start_paused = true)]
 async fn a_success_never_stops_the_upload() {
     for (name, head, content, end, is_kept) in [
@@ -279,7 +279,7 @@ async fn a_success_never_stops_the_upload() {
                         }
                         Ok::<_, handclasp::Error>((String::from_utf8(text).unwrap(), response.upload()))
                     });
-                    // The server takes longer than any timeout in all, but never pauses for so long.
+                    // In all the server takes longer than each timeout, but each of its pauses is shorter than the timeouts.
                     for _ in 0..20 {
                         tokio::time::sleep(SECOND * 30).await;
                         assert!(!reading.is_finished(), "{name}: the end came before that of the upload");
@@ -304,8 +304,8 @@ async fn a_success_never_stops_the_upload() {
     }
 }
 
-/// R-9112-9.5-4: a refusal also stops an upload of one piece of which the server has taken a part. The rest of the
-/// piece is not sent.
+/// R-9112-9.5-4: a refusal also stops an upload of one piece of which the server has accepted a part. The client does not
+/// send the rest of the piece.
 #[tokio::test(start_paused = true)]
 async fn a_piece_that_was_begun_is_not_ended_after_a_refusal_r_9112_9_5_4() {
     for is_known in [true, false] {
@@ -323,7 +323,7 @@ async fn a_piece_that_was_begun_is_not_ended_after_a_refusal_r_9112_9_5_4() {
         let sent = content(&line).trim_start_matches("100000\r\n").len() as u64;
         assert_eq!(progress(response.upload()), (sent, false, false), "known: {is_known}");
         line.take(usize::MAX);
-        // The write timeout does not concern an upload that was given up.
+        // The write timeout does not apply to an upload that was given up.
         tokio::time::timeout(SECOND * 100, response.chunk()).await.unwrap_err();
         assert_eq!(line.len(), 1000, "R-9112-9.5-4");
         assert_eq!(progress(response.upload()), (sent, false, true), "R-9112-9.5-4: known: {is_known}");
@@ -337,8 +337,8 @@ async fn a_piece_that_was_begun_is_not_ended_after_a_refusal_r_9112_9_5_4() {
     }
 }
 
-/// A complete response waits for its upload, and for the upload's source. A dropped response ends both, and the
-/// connection.
+/// A complete response does not end before its upload and the upload's source have ended. Dropping the response ends the
+/// upload and the source, and closes the connection.
 #[tokio::test(start_paused = true)]
 async fn a_complete_success_waits_for_its_upload_and_a_dropped_one_ends_it() {
     let lines = Lines::default();
@@ -347,7 +347,7 @@ async fn a_complete_success_waits_for_its_upload_and_a_dropped_one_ends_it() {
     assert_eq!(progress(response.upload()), (3, false, false), "the whole response has arrived");
     assert_eq!(response.chunk().await.unwrap().unwrap(), "ok");
     let reading = tokio::spawn(async move { (response.chunk().await, response) });
-    // No timeout but the total one runs while the caller's source pauses.
+    // While the caller's source pauses, no timeout except the total timeout runs.
     tokio::time::sleep(SECOND * 1000).await;
     assert!(!reading.is_finished());
     feed.send("two".into()).await.unwrap();
@@ -376,8 +376,8 @@ async fn a_complete_success_waits_for_its_upload_and_a_dropped_one_ends_it() {
     }
 }
 
-/// An upload fails after a complete success: the response ends well where the server has gone or takes no more, and
-/// fails where the caller's source did or the total timeout passes.
+/// An upload fails after a complete success. The response succeeds if the server closed the connection or accepts no more
+/// bytes. The response fails if the caller's source failed or the total timeout has passed.
 #[tokio::test(start_paused = true)]
 async fn an_upload_that_fails_behind_a_complete_success_ends_the_response() {
     for answer in [OK, "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok"] {
@@ -442,7 +442,7 @@ async fn an_upload_that_fails_behind_a_complete_success_ends_the_response() {
     }
 }
 
-/// An upload that ended with a failed write stays aborted after the error was returned, although all of it was framed.
+/// An upload that ended with a failed write stays aborted after the error was returned, although all content was framed.
 #[tokio::test(start_paused = true)]
 async fn an_upload_that_a_write_ended_stays_aborted() {
     for end in ["reset", "FIN"] {
@@ -458,7 +458,7 @@ async fn an_upload_that_a_write_ended_stays_aborted() {
             let mut response = sending.await.unwrap().unwrap();
             assert_eq!(response.chunk().await.unwrap().unwrap(), "ok", "{name}");
             assert!(!response.upload().is_aborted(), "{name}");
-            // Content that comes lets the upload run, and its write fails.
+            // The response's content wakes the body, which continues the upload. The upload's write fails.
             line.say("ok");
             line.reset();
             if end == "FIN" {
@@ -476,8 +476,8 @@ async fn an_upload_that_a_write_ended_stays_aborted() {
     }
 }
 
-/// The server ends its direction after a complete success, or sends surplus first: a pause of the caller's source is
-/// limited by the read timeout, and all content is sent.
+/// The server ends its direction after a complete success, with or without surplus bytes before the end. The read timeout
+/// limits the pauses of the caller's source, and the client sends all content.
 #[tokio::test(start_paused = true)]
 async fn a_source_may_pause_behind_a_success_and_a_fin() {
     for surplus in ["", "\r\n", "more", &"x".repeat(5000), &"\n".repeat(5000)] {
@@ -503,8 +503,8 @@ async fn a_source_may_pause_behind_a_success_and_a_fin() {
     }
 }
 
-/// Bytes after a complete success hide no close: a reset ends the response at once, and a FIN or endless bytes end it
-/// when the source has paused for the read timeout.
+/// Bytes after a complete success do not hide a close. A reset ends the response at once. A FIN or endless bytes end the
+/// response when the source has paused for the read timeout.
 #[tokio::test(start_paused = true)]
 async fn surplus_behind_a_complete_success_hides_no_close() {
     for surplus in ["\r\n", "junk", "\r\nHTTP/1.1 408 Late\r\n\r\n", &"x".repeat(5000), &"\n".repeat(5000)] {
@@ -533,7 +533,7 @@ async fn surplus_behind_a_complete_success_hides_no_close() {
             settle().await;
             let is_endless = surplus.len() > 1024;
             if end == "silence" && !is_endless {
-                // The server may still take the content, so that the source may pause.
+                // The source may pause, because the server may still accept the content.
                 tokio::time::sleep(SECOND * 1000).await;
                 assert!(!reading.is_finished(), "{name}");
                 drop(feed);
@@ -552,12 +552,12 @@ async fn surplus_behind_a_complete_success_hides_no_close() {
     }
 }
 
-/// A server's end that is read in the same poll in which the upload ends closes the connection as at any other time.
+/// The client closes the connection if it reads the server's FIN in the same poll in which the upload ends.
 #[tokio::test(start_paused = true)]
 async fn an_end_that_is_read_as_the_upload_ends_closes() {
     let lines = Lines::default();
     let client = lines.client();
-    // Once it is told to end, the source is pending at the first poll, and has ended at the second.
+    // After `is_told` is set, the first poll of the source is pending, and the second poll returns the end.
     let is_told = Arc::new(AtomicBool::new(false));
     let (mut first, mut asked, told) = (true, 0, is_told.clone());
     let source = Polled(move |cx: &mut Context<'_>| {
@@ -584,7 +584,7 @@ async fn an_end_that_is_read_as_the_upload_ends_closes() {
     assert_eq!(counts(&client), (0, 0, 1));
 }
 
-/// A stream whose polls call the function.
+/// A stream that calls a function at each poll.
 struct Polled<F>(F);
 
 impl<F: FnMut(&mut Context<'_>) -> Poll<Option<std::io::Result<Bytes>>> + Unpin> futures_core::Stream
@@ -597,7 +597,8 @@ impl<F: FnMut(&mut Context<'_>) -> Poll<Option<std::io::Result<Bytes>>> + Unpin>
     }
 }
 
-/// A response keeps its trailers until the upload has ended. As a body, it does not say before that it has ended.
+/// A response returns its trailers only after the upload has ended. A body made from the response does not report its end
+/// before the upload has ended.
 #[tokio::test(start_paused = true)]
 async fn a_complete_success_keeps_its_trailers_for_the_end() {
     let answer = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nx-sum: 7\r\n\r\n";

@@ -1,4 +1,5 @@
-//! Read and write timeouts while a request and its response are under way at once: which bytes count as progress.
+//! Tests of the read and write timeouts while a request and its response are under way at the same time: which bytes count
+//! as progress.
 
 use handclasp::{ErrorKind, Phase};
 use tokio::time::Instant;
@@ -7,8 +8,8 @@ use super::{HEAD_END, SECOND, counts, early};
 use crate::support::lines;
 use crate::support::lines::{Lines, send, settle};
 
-/// The timeouts of an upload with an early response: bytes in either direction restart both, and a pause of the
-/// caller's source restarts none and counts for none.
+/// During an upload with an early response, bytes in either direction restart the read timeout and the write timeout. A
+/// pause of the caller's source neither restarts a timeout nor counts towards one.
 #[tokio::test(start_paused = true)]
 async fn either_direction_is_progress_and_the_callers_pause_is_nobodys() {
     let lines = Lines::default();
@@ -25,30 +26,30 @@ async fn either_direction_is_progress_and_the_callers_pause_is_nobodys() {
             }
         }
     });
-    // The source has nothing for a minute.
+    // The source gives no content for a minute.
     tokio::time::sleep(SECOND * 60).await;
-    // Then the server takes the content slowly for a minute, and sends nothing.
+    // For a minute the server accepts the content slowly, and sends nothing.
     line.block();
     feed.send(vec![b'x'; 1000].into()).await.unwrap();
     for _ in 0..12 {
         tokio::time::sleep(SECOND * 5).await;
         line.take(10);
     }
-    // Then the server takes nothing for a minute, and sends.
+    // For a minute the server accepts no content, and sends bytes.
     for _ in 0..12 {
         tokio::time::sleep(SECOND * 5).await;
         line.say("2\r\nok\r\n");
     }
     settle().await;
     assert!(!reading.is_finished());
-    // Then the server does neither.
+    // The server now neither accepts nor sends bytes.
     let begun = Instant::now();
     let (pieces, error) = reading.await.unwrap().unwrap_err();
     assert_eq!((pieces, error.kind(), begun.elapsed().as_secs()), (12, ErrorKind::Timeout, 10));
     assert_eq!(counts(&client), (0, 0, 1));
 }
 
-/// Framing alone is no progress, however steadily it comes: the timeout counts from the latest content.
+/// Bytes of the framing alone are no progress, however steadily they come. The timeout counts from the latest content.
 #[tokio::test(start_paused = true)]
 async fn framing_without_content_holds_off_no_read_timeout() {
     for (name, content, dribble) in [
@@ -95,7 +96,7 @@ async fn framing_without_content_holds_off_no_read_timeout() {
     }
 }
 
-/// One byte of content is progress, in whatever way it is read; the end of the content is progress as well.
+/// One byte of content is progress, in whatever way the caller reads it. The end of the content is progress as well.
 #[tokio::test(start_paused = true)]
 async fn a_byte_of_content_holds_off_the_read_timeout() {
     for (framing, byte, end) in [
@@ -132,7 +133,7 @@ async fn a_byte_of_content_holds_off_the_read_timeout() {
     }
 }
 
-/// The write timeout also ends the wait for a server that takes nothing of the upload and sends nothing but framing.
+/// The write timeout ends the wait for a server that accepts nothing of the upload and sends only framing.
 #[tokio::test(start_paused = true)]
 async fn framing_without_content_holds_off_no_write_timeout() {
     let lines = Lines::default();

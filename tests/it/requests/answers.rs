@@ -1,4 +1,5 @@
-//! Responses as the caller gets them: early ones, every status, fields as the server sent them, and what ends an upload.
+//! Tests of responses as the caller gets them: early responses, every status, fields as the server sent them, and responses
+//! that end an upload.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -36,16 +37,16 @@ async fn long_lines_pass_both_ways() {
     assert!(recorder.take().contains(&value), "R-9110-2.3-1: a long field did not arrive as it was sent");
 }
 
-/// The length that a stream was announced with is the length that is sent, or the connection ends.
+/// The client sends exactly as many bytes of a stream as the request announced, or closes the connection.
 #[tokio::test]
 async fn a_stream_keeps_its_promise_or_the_connection_ends() {
     for (pieces, came, written) in [
         (&["four"][..], Some("four"), None),
         (&["fo", "ur"], Some("four"), None),
-        // Too little content: the client sends all of it, and adds nothing.
+        // The source gives too little content. The client sends this content and adds nothing to it.
         (&["fou"], Some("fou"), Some(Written::Partly)),
         (&["f", "ou"], Some("fou"), Some(Written::Partly)),
-        // Too much content, or none at all: the client does not send the surplus, and does not end the content.
+        // The source gives too much content or none. The client does not send surplus content.
         (&[], None, Some(Written::Nothing)),
         (&["fourteen"], None, Some(Written::Nothing)),
         (&["four", "!"], None, Some(Written::Nothing)),
@@ -73,7 +74,7 @@ async fn a_stream_keeps_its_promise_or_the_connection_ends() {
             let is_kept = written != Some(Written::Partly);
             let expected = (1, usize::from(is_kept), 0);
             assert_eq!((total.opened, total.idle, total.active), expected, "R-9110-8.6-4: {pieces:?}");
-            // A connection with a broken request ends by itself, and no other is made for the request.
+            // The client closes the connection of a broken request, and makes no other connection for the request.
             if is_kept {
                 drop(client);
             }
@@ -86,8 +87,8 @@ async fn a_stream_keeps_its_promise_or_the_connection_ends() {
     }
 }
 
-/// The response comes before the request has ended, and says that the upload shall stop: no more content is taken,
-/// however long the response's own content takes, and however much the server would read.
+/// The response comes before the request has ended, and tells the client to stop the upload. The client takes no more
+/// content from the source, even if the response takes long or the server would read more.
 #[tokio::test]
 async fn an_early_answer_is_heard_and_ends_the_upload_if_it_must() {
     for head in [
@@ -104,7 +105,7 @@ async fn an_early_answer_is_heard_and_ends_the_upload_if_it_must() {
                 peer.drain()?;
             }
             peer.send("nd")?;
-            // The loop ends when the client closes.
+            // The loop of the server ends when the client closes the connection.
             peer.stall()
         });
         let taken = Arc::new(AtomicUsize::new(0));
@@ -228,7 +229,7 @@ async fn each_response_is_read_by_its_rule() {
             Err(ErrorKind::ConnectionLost),
         ),
         ("R-9112-8-4", "GET", "HTTP/1.1 200 OK\r\n\r\nhello", Fin, Ok((200, "hello", false))),
-        // A line that is too long is not left out, because it might have been the one that counts.
+        // The client refuses a line that is too long instead of skipping the line, because its field might have mattered.
         ("R-9110-5.4-1", "GET", huge, Stays, Err(ErrorKind::Protocol)),
         (
             "R-9110-7.6.1-3",
@@ -265,7 +266,7 @@ async fn each_response_is_read_by_its_rule() {
             Stays,
             Ok((200, "ok", true)),
         ),
-        // Line ends: after a lone LF that is accepted, the connection is not used again. A lone CR is never a line
+        // Line ends. After the client has accepted a lone LF, it does not reuse the connection. A lone CR is never a line
         // end.
         (
             "R-9112-2.2-2",
@@ -385,7 +386,7 @@ async fn each_response_is_read_by_its_rule() {
             Stays,
             Ok((200, "hello", true)),
         ),
-        // Empty elements of lists do not count.
+        // The client ignores empty elements of lists.
         (
             "R-9110-5.6.1-2",
             "GET",
@@ -407,7 +408,7 @@ async fn each_response_is_read_by_its_rule() {
             Stays,
             Ok((204, "", true)),
         ),
-        // Input that cannot be told from something else is refused.
+        // The client refuses ambiguous input.
         (
             "R-9110-2.4-1",
             "GET",
@@ -469,7 +470,7 @@ async fn each_response_is_read_by_its_rule() {
                     Stays => {}
                     Fin => return peer.fin(),
                     Reset => {
-                        // The reset comes after the client read the head, because a reset discards what was not read.
+                        // The server resets only after the client has read the head, because a reset discards unread bytes.
                         peer.wait(&told)?;
                         return peer.reset();
                     }
@@ -530,7 +531,7 @@ async fn fields_are_handed_over_as_they_came() {
         (StatusCode::PARTIAL_CONTENT, 1),
         "R-9111-3-1"
     );
-    // The octets are those of the wire, whatever the field says about their coding.
+    // The client returns the octets of the wire, whatever the field says about their coding.
     assert_eq!(within(20, response.text()).await.unwrap(), "ok", "R-9111-3-1");
 }
 

@@ -1,4 +1,4 @@
-//! Connections around a request: how the client ends them, and what it remembers of a server.
+//! Tests of the connections of requests: how the client closes them, and which facts about a server the client remembers.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::{NO_CONTENT, Pieces, Recorder};
 use crate::support::{Server, Signal, Tape, until, within};
 
-/// A server that never closes by itself: after `close` the client ends the connection.
+/// The client closes the connection after `Connection: close`, even if the server never closes it.
 #[tokio::test]
 async fn after_close_nothing_is_sent_and_the_connection_ends() {
     for (rules, says, answer) in [
@@ -28,7 +28,7 @@ async fn after_close_nothing_is_sent_and_the_connection_ends() {
         let server = Server::start(move |peer| {
             peer.request()?;
             peer.send(answer)?;
-            // A FIN and nothing before it: neither a second request nor a reset.
+            // The client must send a FIN, without a second request or a reset before the FIN.
             if peer.request()?.is_none() {
                 tell.raise();
             }
@@ -43,7 +43,7 @@ async fn after_close_nothing_is_sent_and_the_connection_ends() {
     }
 }
 
-/// The client's direction stays open until the response has come.
+/// The client does not shut down its direction until the response has come.
 #[tokio::test]
 async fn a_request_does_not_end_by_a_fin() {
     let (is_sent, is_looked_at) = (Signal::new(), Signal::new());
@@ -68,7 +68,7 @@ async fn a_request_does_not_end_by_a_fin() {
     }
 }
 
-/// An idle connection that expires is closed in order: the server reads an end, not a reset.
+/// The client closes an expired idle connection with a FIN, so that the server does not read a reset.
 #[tokio::test]
 async fn an_idle_connection_is_closed_gracefully() {
     let ended = Signal::new();
@@ -103,7 +103,7 @@ async fn connections_to_a_server_keep_to_their_limit() {
     assert_eq!(server.seen().len(), 100, "R-9112-9.4-1");
 }
 
-/// The first request says HTTP/1.1, and so does every other, whatever version the server uses.
+/// Every request has the version HTTP/1.1, whatever version the server uses.
 #[tokio::test]
 async fn the_version_is_1_1_whatever_the_server_says() {
     for version in ["1.0", "1.1", "1.2", "1.9"] {
@@ -118,7 +118,7 @@ async fn the_version_is_1_1_whatever_the_server_says() {
     }
 }
 
-/// The name of the crate and its version: no comment, no platform, nothing that changes from request to request.
+/// `User-Agent` has only the name and version of the crate. It has no comment or platform, and is the same in all requests.
 #[tokio::test]
 async fn the_crate_says_its_name_and_no_more() {
     let recorder = Recorder::start();
@@ -167,7 +167,7 @@ async fn a_client_that_keeps_nothing_says_close() {
     }
 }
 
-/// A server is assumed to speak HTTP/1.1 until it has answered. Afterwards the version of its last response
+/// The client assumes HTTP/1.1 until the server has answered. After that the version of the server's last response
 /// counts.
 #[tokio::test]
 async fn a_server_that_speaks_1_0_is_remembered() {
@@ -228,7 +228,7 @@ async fn an_expectation_is_waited_for_and_not_for_ever() {
                 let is_expecting =
                     recording.lock().unwrap().windows(6).filter(|six| six == b"expect").count() == 1;
                 if is_expecting && peer.number() == 0 {
-                    // A short wait may end before the server checks.
+                    // A short wait may end before the server checks whether the client is silent.
                     let is_waiting = timeout < HOUR || peer.is_silent()?;
                     assert!(is_waiting, "R-9110-10.1.1-2: the content did not wait");
                     peer.send(first)?;
@@ -254,7 +254,7 @@ async fn an_expectation_is_waited_for_and_not_for_ever() {
             drop(response);
         }
         if !first.is_empty() && !first.starts_with("HTTP/1.1 10") {
-            // The content is still to come: without it, the connection cannot be used again.
+            // The client has not sent the content, and therefore does not reuse the connection.
             within(20, ended.raised()).await;
         }
         let sent = String::from_utf8(tape.lock().unwrap().clone()).unwrap();
@@ -262,8 +262,8 @@ async fn an_expectation_is_waited_for_and_not_for_ever() {
     }
 }
 
-/// A tunnel by an upgrade and by CONNECT: the client can write nothing before the server has agreed, and the first
-/// bytes of the server are not lost.
+/// A tunnel is opened by an upgrade and by CONNECT. The client can write nothing before the server has agreed, and the
+/// server's first bytes are not lost.
 #[tokio::test]
 async fn nothing_of_another_protocol_goes_out_before_its_time() {
     for (rules, answer, expected) in [
@@ -323,7 +323,7 @@ async fn nothing_of_another_protocol_goes_out_before_its_time() {
     }
 }
 
-/// The content of a response to HEAD is announced and does not come.
+/// A response to HEAD announces content that does not come.
 #[tokio::test]
 async fn the_length_that_a_head_announces_is_told() {
     let server = Server::start(|peer| {
@@ -355,7 +355,7 @@ async fn a_zone_in_a_url_is_refused_by_its_name() {
         let error = client.get(url).send().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Request, "{url}");
         assert!(error.to_string().contains("zones are not supported"), "{url}: {error}");
-        // A URI that was parsed before has the same effect.
+        // A URL that was parsed to a `Uri` before has the same effect as its text.
         let uri: Uri = url.parse().unwrap();
         let request = http::Request::get(uri.clone()).body(()).unwrap();
         for error in [client.execute(request).await.unwrap_err(), client.get(uri).send().await.unwrap_err()] {
@@ -369,7 +369,7 @@ async fn a_zone_in_a_url_is_refused_by_its_name() {
     }
 }
 
-/// Knows one name, and its port.
+/// A resolver that knows one name and its port.
 struct Service(std::net::SocketAddr);
 
 impl handclasp::Resolve for Service {
@@ -396,6 +396,6 @@ async fn the_port_of_an_answer_is_dialed_and_the_host_field_keeps_the_port_of_th
         drop(response.bytes().await.unwrap());
         assert_eq!(recorder.take(), format!("GET / HTTP/1.1\r\nhost: {host}\r\n\r\n"));
     }
-    // Each port of the URL has its own key in the pool, although both requests went to one address.
+    // The pool has a key for each of the two ports of the URLs, although both requests went to the same address.
     assert_eq!(client.pool().stats().hosts.len(), 2);
 }

@@ -1,13 +1,14 @@
 //! Turns a fuzz input into choices.
 //!
-//! Knows the choices, not their effects. Invariant: every input is valid, because missing bytes count as zero.
+//! This module does not know what the choices are used for. Invariant: every input is valid, because missing bytes count
+//! as zero.
 
 use handclasp::codec::{Leniency, Limits};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use super::random::Rng;
 
-/// The input, read from its front. Missing bytes are zero.
+/// Rest of the input, which is consumed from its front. Bytes past the end of the input count as zero.
 pub(super) struct Choices<'a>(pub(super) &'a [u8]);
 
 impl<'a> Choices<'a> {
@@ -21,7 +22,7 @@ impl<'a> Choices<'a> {
         taken
     }
 
-    /// Takes one byte, and then as many bytes as its value says.
+    /// Takes one byte as a length, and returns that many of the bytes after it.
     pub(super) fn counted(&mut self) -> &'a [u8] {
         let length = self.byte();
         self.take(length.into())
@@ -131,7 +132,7 @@ impl<'a> Choices<'a> {
                 own @ 128.. => HeaderValue::from_bytes(self.take(usize::from(own) - 128)),
                 known => Ok(HeaderValue::from_static(VALUES[usize::from(known) % VALUES.len()])),
             };
-            // Values that the types refuse cannot reach the codec.
+            // A value that `HeaderValue` refuses cannot reach the codec, so that the field is left out.
             if let Ok(value) = value {
                 headers.append(name, value);
             }

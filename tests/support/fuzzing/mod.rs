@@ -1,9 +1,9 @@
 //! The bodies of the fuzz targets: properties that the codec has for every input.
 //!
-//! Shared by `tests/fuzz`, where libFuzzer chooses the bytes, and `tests/seeded.rs`, where a seeded generator
-//! does. Uses only the codec's public interface. The expectations come from an independent implementation of RFC
-//! 9110 and 9112 that reads the whole input at once. Invariant: the same bytes are always the same case, and a
-//! broken property is a panic.
+//! `tests/fuzz` and `tests/seeded.rs` include this module. In `tests/fuzz` libFuzzer chooses the bytes, and in
+//! `tests/seeded.rs` a seeded generator chooses them. The module uses only the codec's public interface. The expectations
+//! come from an independent implementation of RFC 9110 and 9112 that reads the whole input at once. Invariant: the same
+//! bytes are always the same case, and a broken property is a panic.
 
 #![allow(unsafe_code, reason = "a global allocator that counts cannot be written without")]
 #![allow(dead_code, unreachable_pub, reason = "each fuzz target uses one body")]
@@ -33,7 +33,8 @@ use self::reference::{End, Reference};
 use self::seen::{Head, Seen, elements, is_token, values};
 use self::sender::{Sender, Sending};
 
-/// Checks a response. The input has four bytes that choose the method and the limits, then the wire.
+/// Checks the response that is on the wire. The first four bytes of the input choose the method and the limits, and the
+/// other bytes are the wire.
 pub fn response_head(data: &[u8]) {
     let mut choices = Choices(data);
     let limits = choices.limits();
@@ -47,7 +48,8 @@ pub fn response_head(data: &[u8]) {
     }
 }
 
-/// Decodes a chunked body, and encodes its bytes as content. The input has three bytes of choices, then the wire.
+/// Checks a chunked body: decodes the wire as one, and encodes the wire's bytes as the content of one. The first three
+/// bytes of the input are choices, and the other bytes are the wire.
 pub fn chunked(data: &[u8]) {
     let mut choices = Choices(data);
     let limits = choices.limits();
@@ -56,14 +58,14 @@ pub fn chunked(data: &[u8]) {
     let plan = Plan { closes: true, ..Plan::new(Method::GET, limits) };
     let body = choices.rest();
     let wire = [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", body].concat();
-    // Small limits should affect the chunks only, so the head's limits are raised.
+    // The limits of the head are raised, so that a small limit affects the chunks only.
     let plan = Plan { limits: with_room_for_a_head(plan.limits), ..plan };
     play_always(&plan, &[], &wire, seed);
     encode_chunked(body, sizes);
 }
 
-/// Checks a whole exchange. The input has seven bytes of choices, the operations, whose number is the last of
-/// these bytes, and then the wire.
+/// Checks a whole exchange. The first seven bytes of the input are choices, of which the last is the number of operations.
+/// The operations follow, and the wire follows the operations.
 pub fn exchange(data: &[u8]) {
     let mut choices = Choices(data);
     let limits = choices.limits();
@@ -90,7 +92,7 @@ pub fn exchange(data: &[u8]) {
     play_always(&plan, operations, choices.rest(), seed);
 }
 
-/// Checks the head of a request of which the input chooses every part.
+/// Checks the head of a request. The input chooses every part of the head.
 pub fn request_head(data: &[u8]) {
     let mut choices = Choices(data);
     let method = if choices.byte() < 200 {
@@ -129,7 +131,7 @@ pub fn request_head(data: &[u8]) {
     request::check(&request);
 }
 
-/// The request, and the way in which the peer ends.
+/// The request, the limits, and when the peer speaks early or closes the connection.
 #[derive(Debug)]
 struct Plan {
     method: Method,
@@ -183,7 +185,7 @@ impl Plan {
 /// The protocols that a request offers.
 const OFFER: &str = "echo/1, other";
 
-/// Ways to cut the wire into reads.
+/// Way to cut the wire into reads.
 #[derive(Debug)]
 enum Cut {
     Whole,
@@ -205,17 +207,18 @@ impl Cut {
     }
 }
 
-/// Visible outcome of an exchange, which must not depend on the cuts.
+/// Visible outcome of an exchange, which must not depend on how the wire was cut.
 #[derive(Debug, PartialEq)]
 struct Played {
     seen: Vec<Seen>,
     error: Option<ProtocolError>,
     verdict: Verdict,
-    /// Bytes that were received after the response.
+    /// Bytes that came after the response.
     left: Vec<u8>,
 }
 
-/// Plays the exchange with the wire cut in several ways. No outcome may differ from another, or from the reference.
+/// Plays the exchange several times, with the wire cut in different ways, and returns the outcome. Panics if two outcomes
+/// differ, or if an outcome differs from the reference.
 fn play_always(plan: &Plan, operations: &[u8], wire: &[u8], seed: u8) -> Played {
     let peak = ThreadPeak::start();
     let whole = play(plan, operations, wire, Cut::Whole);
@@ -228,8 +231,8 @@ fn play_always(plan: &Plan, operations: &[u8], wire: &[u8], seed: u8) -> Played 
         if plan.closes || (whole.error.is_some() == other.error.is_some()) {
             assert_eq!(other, whole, "{text}: {plan:?}, {:?}", wire.escape_ascii().to_string());
         } else {
-            // If the peer does not close the connection, an error in an unfinished section may be found at
-            // different bytes for different cuts.
+            // In an unfinished section, the cuts decide at which byte the codec finds an error. Without the peer's FIN, one
+            // cut may therefore find an error that another cut does not find.
             assert_eq!(other.seen, whole.seen);
             assert!([other.verdict, whole.verdict].contains(&Verdict::Unfinished));
         }
@@ -240,7 +243,8 @@ fn play_always(plan: &Plan, operations: &[u8], wire: &[u8], seed: u8) -> Played 
     whole
 }
 
-/// Checks that the outcome is the reference's reading of the same bytes, also in the end and the leniencies used.
+/// Checks that the outcome equals the reference's outcome for the same bytes, including the end of the exchange and the
+/// leniencies that were used.
 fn agree(plan: &Plan, wire: &[u8], played: &Played, expected: &Reference) {
     let context = || format!("{plan:?}, {:?}", wire.escape_ascii().to_string());
     let is_error = played.error.is_some();
@@ -332,8 +336,8 @@ fn play(plan: &Plan, operations: &[u8], wire: &[u8], mut cut: Cut) -> Played {
     }
 }
 
-/// Checks bytes that come before the request's head when the sending was already aborted: they are an error, and
-/// the connection has to be closed.
+/// Checks that bytes before the request's head are an error even if the request was aborted before they came, and that
+/// the connection must then be closed.
 fn is_unasked_still(plan: &Plan, wire: &[u8]) {
     let (mut sender, mut receiver) = (Sender::new(plan), Receiver::new(plan));
     let mut machine = Machine::new(plan.limits);
@@ -347,7 +351,7 @@ fn is_unasked_still(plan: &Plan, wire: &[u8]) {
     assert!(reasons.contains(CloseReason::UploadAborted));
 }
 
-/// Encodes the content in chunks of varying size. The reference must read it back.
+/// Encodes the content in chunks of varying size, and checks that the reference decodes the same content.
 fn encode_chunked(content: &[u8], sizes: u8) {
     let mut sender = Sender::new(&Plan::new(Method::PUT, Limits::default()));
     sender.promised = BodyLength::Chunked;
@@ -367,7 +371,7 @@ fn encode_chunked(content: &[u8], sizes: u8) {
     sender.is_well_formed();
 }
 
-/// Checks that an accepted head means the same when it is written strictly.
+/// Checks that an accepted head has the same meaning after it is written again without leniencies.
 fn comes_back(plan: &Plan, head: &Head) {
     let mut wire = Vec::new();
     wire.extend_from_slice(if head.version == Version::HTTP_10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
@@ -397,9 +401,10 @@ fn with_room_for_a_head(mut limits: Limits) -> Limits {
     limits
 }
 
-/// Memory that a case may use, fixed and for each byte that arrived: a field of three bytes has a slot in the map and
-/// one in the index, and is copied here. An announced length counts for nothing.
+/// Number of bytes that a case may allocate regardless of its input. Each byte that arrived allows further bytes, because
+/// a field of three bytes has a slot in the map and a slot in the index, and is copied by this module. An announced
+/// length allows none.
 const FIXED_MEMORY: usize = 32 * 1024;
 const MEMORY_PER_BYTE: usize = 128;
-/// Memory for the content that is sent here, which the codec never holds.
+/// Number of bytes that each operation may allocate for the content that this module sends.
 const MEMORY_PER_OPERATION: usize = 8 * 1024;

@@ -1,7 +1,7 @@
 //! The receiving side of an exchange, and the properties that hold after each byte.
 //!
-//! The receiver does not rely on the machine's answers, but counts the events itself. Invariant: the events come
-//! in order (interim heads, head, data, trailers, end), and the verdict follows from them.
+//! The receiver counts the machine's events, and does not rely on the machine's own counts. Invariant: the events come
+//! in the order interim heads, head, data, trailers, end, and the reuse verdict follows from the events.
 
 use bytes::BytesMut;
 use handclasp::codec::{
@@ -14,14 +14,14 @@ use super::reference::framing;
 use super::seen::{Head, Seen, fields, grouped, is_no_trailer, is_text, options, values};
 use super::sender::{Sender, Sending};
 
-/// The receiving side, and the properties that hold after each byte.
+/// The receiving side of an exchange, which checks the properties after each byte.
 pub(super) struct Receiver<'a> {
     pub(super) plan: &'a Plan,
     pub(super) buf: BytesMut,
     pub(super) seen: Vec<Seen>,
     pub(super) error: Option<ProtocolError>,
     pub(super) framing: Option<Framing>,
-    /// Bytes that are left of `Framing::Length`.
+    /// Number of bytes of a `Framing::Length` body that have not come yet.
     pub(super) remaining: u64,
     pub(super) status: Option<u16>,
     pub(super) interim_bytes: usize,
@@ -63,7 +63,7 @@ impl<'a> Receiver<'a> {
         if self.error.is_some() || self.has_ended() {
             return;
         }
-        // Only an unfinished section stays in the buffer, and never more of it than the limit.
+        // The buffer keeps only an unfinished section, and at most as many bytes of that section as the limit allows.
         let limits = &self.plan.limits;
         let most = match self.framing {
             None => limits.head,
@@ -155,7 +155,7 @@ impl<'a> Receiver<'a> {
                 assert_eq!(self.framing, Some(Framing::Chunked));
                 assert!(!trailers.is_empty() && trailers.len() <= limits.fields);
                 assert!(!matches!(self.seen.last(), Some(Seen::Trailers(_))));
-                // The order of values is kept for each name.
+                // A `HeaderMap` keeps the order of the values of one name, but not the order of the names.
                 let mut trailers = fields(&trailers);
                 trailers.sort_by(|(one, _), (other, _)| one.cmp(other));
                 assert!(trailers.iter().all(|(name, _)| !is_no_trailer(name)));
@@ -206,7 +206,7 @@ impl<'a> Receiver<'a> {
         }
     }
 
-    /// Compares the machine's answers with the own counts.
+    /// Compares the machine's counts and its verdict with those of the receiver.
     pub(super) fn judge(&self, machine: &Machine, sender: &Sender) {
         assert_eq!(machine.is_receive_done(), self.has_ended());
         assert_eq!(machine.is_head_received(), self.status.is_some());
@@ -253,7 +253,7 @@ impl<'a> Receiver<'a> {
         assert_eq!(verdict, expected, "{:?}", self.seen);
     }
 
-    /// After an error every call repeats it, and after the end no event comes.
+    /// Checks that every call after an error returns the same error, and that no event comes after the end.
     pub(super) fn stays_as_it_is(&self, machine: &mut Machine) {
         if self.error.is_none() && !self.has_ended() {
             return;

@@ -1,7 +1,8 @@
 //! Responses as RFC 9112 defines them, read from all received bytes at once.
 //!
-//! Knows nothing of splits, and of the codec only its documented limits and leniencies. The code is simple instead
-//! of fast. Invariant: the codec must accept exactly the responses that are complete here.
+//! The reference does not know how the bytes were split. Of the codec it knows only the documented limits and leniencies.
+//! The code is simple instead of fast. Invariant: the codec must accept exactly the responses that the reference reads as
+//! complete.
 
 use handclasp::codec::{Framing, Leniency, Limits};
 use http::{Method, Version};
@@ -15,7 +16,7 @@ pub(super) struct Reference {
     pub(super) end: End,
     /// Whether the response broke a rule that a leniency forgives.
     pub(super) is_lenient: bool,
-    /// Whether that leniency may have changed the framing.
+    /// Whether a leniency may have changed the framing.
     pub(super) is_framed_leniently: bool,
 }
 
@@ -136,7 +137,7 @@ impl Body {
     fn chunks(&mut self, wire: &[u8], limits: &Limits) -> Result<usize, End> {
         let (mut at, mut extensions) = (0, 0);
         loop {
-            // chunk-size = 1*HEXDIG; more than 16 digits are refused, leading zeros not counted.
+            // chunk-size = 1*HEXDIG. More than 16 digits are refused, where leading zeros do not count.
             let digits = wire[at..].iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
             let zeros = wire[at..at + digits].iter().take_while(|&&byte| byte == b'0').count();
             if digits - zeros > 16 {
@@ -150,7 +151,7 @@ impl Body {
                 return Err(if line.is_empty() { End::Cut } else { End::Refused });
             }
             let size = u64::from_str_radix(size, 16).unwrap();
-            // [ chunk-ext ]: all extensions count.
+            // [ chunk-ext ]: the bytes of all extensions count towards the limit.
             let length = line.iter().take_while(|&&byte| is_text(byte)).count();
             let blank = line.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
             extensions += beyond + length;
@@ -201,13 +202,13 @@ fn crlf(bytes: &[u8]) -> Result<usize, End> {
     }
 }
 
-/// Lines up to an empty one, <https://www.rfc-editor.org/rfc/rfc9112#section-2.2>.
+/// A section of lines that ends with an empty line, <https://www.rfc-editor.org/rfc/rfc9112#section-2.2>.
 #[derive(Default)]
 struct Section {
     used: usize,
     has_bare_lf: bool,
     has_fold: bool,
-    /// Whether the leniency is in a field that frames the message or says how long the connection lasts.
+    /// Whether a folded field is one that frames the message or says how long the connection lasts.
     has_framing_fold: bool,
 }
 
@@ -223,7 +224,7 @@ impl Section {
             [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'1'..=b'9', b' '] => Version::HTTP_11,
             _ => return Err(End::Refused),
         };
-        // Old servers omit the SP after the code together with the reason.
+        // Old servers that omit the reason phrase also omit the SP before it.
         let (code, rest) = rest.split_at_checked(3).ok_or(End::Refused)?;
         let reason = match rest {
             [] => rest,
@@ -240,7 +241,7 @@ impl Section {
         Ok(Head { status, version, reason: reason.to_vec(), fields, written })
     }
 
-    /// A bare LF never ends a line of a trailer section.
+    /// Returns the fields of a trailer section, in which a bare LF never ends a line.
     fn read_trailers(&mut self, wire: &[u8], limits: &Limits) -> Result<Vec<Written>, End> {
         let lines = self.lines(wire, false);
         let (lines, used) = lines.ok_or_else(|| unfinished(wire))?;
@@ -251,8 +252,8 @@ impl Section {
         self.fields(&lines, limits)
     }
 
-    /// Returns the lines, and the number of bytes of the lines and the empty line. A bare LF that is not accepted stays
-    /// in its line, and is refused with it.
+    /// Returns the lines before the first empty line, and the number of bytes up to the end of the empty line. For a bare LF
+    /// that `bare_lf` does not allow, returns a line that every caller refuses.
     fn lines<'a>(&mut self, wire: &'a [u8], bare_lf: bool) -> Option<(Vec<Line<'a>>, usize)> {
         let (mut lines, mut start, mut at) = (Vec::new(), 0, 0);
         loop {
@@ -313,8 +314,8 @@ fn as_slices(fields: &[Written]) -> impl Iterator<Item = (&[u8], &[u8])> {
     fields.iter().map(|(name, value)| (&name[..], &value[..]))
 }
 
-/// `*( BWS ";" BWS name [ BWS "=" BWS ( token / quoted-string ) ] )`, with no whitespace at its end. A name or a value may
-/// be missing if that is forgiven.
+/// Whether the bytes match `*( BWS ";" BWS name [ BWS "=" BWS ( token / quoted-string ) ] )`, without whitespace at the end.
+/// With `may_be_empty`, a name or a value may be missing.
 fn is_extension(mut rest: &[u8], may_be_empty: bool) -> bool {
     fn past(bytes: &[u8], is_of: impl Fn(u8) -> bool) -> &[u8] {
         &bytes[bytes.iter().take_while(|&&byte| is_of(byte)).count()..]
@@ -351,18 +352,19 @@ fn is_extension(mut rest: &[u8], may_be_empty: bool) -> bool {
     true
 }
 
-/// A line without its line end, and its length with it.
+/// A line without its line end, and the length of the line end.
 type Line<'a> = (&'a [u8], usize);
 
-/// A field as it was written.
+/// Name and value of a field, with the bytes as they were written.
 type Written = (Vec<u8>, Vec<u8>);
 
-/// A section without an end. It is refused, either as cut off or for its content, and not judged here.
+/// Returns how a section without an empty line ends. Such a section is refused, either because it is cut off or because of
+/// its content.
 fn unfinished(section: &[u8]) -> End {
     if section.is_empty() { End::Cut } else { End::Refused }
 }
 
-/// Returns the end of the body by <https://www.rfc-editor.org/rfc/rfc9112#section-6.3>. `None`: the response is
+/// Returns how the body is framed by <https://www.rfc-editor.org/rfc/rfc9112#section-6.3>, or `None` if the response is
 /// refused.
 pub(super) fn framing(method: &Method, head: &Head, leniency: Leniency) -> Option<Framing> {
     if *method == Method::CONNECT && (200..300).contains(&head.status) {
@@ -387,7 +389,7 @@ pub(super) fn framing(method: &Method, head: &Head, leniency: Leniency) -> Optio
     if lengths.is_empty() { Some(Framing::UntilClose) } else { length(&lengths).map(Framing::Length) }
 }
 
-/// Whether a head without a body has fields about a body that no such head may have.
+/// Whether the head announces a body that a response of its kind cannot have.
 fn is_contradictory(head: &Head) -> bool {
     let lengths = elements(values(head, "content-length"));
     let is_coded = values(head, "transfer-encoding").next().is_some();
@@ -398,7 +400,7 @@ fn is_contradictory(head: &Head) -> bool {
     }
 }
 
-/// Parses one number, which may be repeated in the same spelling.
+/// Parses the values of `Content-Length`. Returns `None` unless all of them are the same number in the same spelling.
 fn length(said: &[String]) -> Option<u64> {
     let first = said.first().filter(|first| said.iter().all(|other| other == *first))?;
     if first.bytes().all(|byte| byte.is_ascii_digit()) { first.parse().ok() } else { None }

@@ -1,7 +1,8 @@
 //! Checks the form of a request's head on the wire by an independent parser and by an independent implementation
 //! of the rules.
 //!
-//! Knows nothing of responses. Invariant: a head either stands for exactly one message, or is refused and not written.
+//! This module does not know about responses. Invariant: a head either stands for exactly one message, or is refused and
+//! not written.
 
 use bytes::BytesMut;
 use handclasp::codec::{BodyLength, CloseReason, Limits, Machine, Misuse, RequestHead, Target};
@@ -11,7 +12,8 @@ use http::{Method, Uri};
 
 use super::seen::{Field, elements, fields, is_host, is_no_trailer, is_text, is_token, trim};
 
-/// Encodes the head after other bytes. An independent parser must read back the intended request.
+/// Encodes the head into a buffer that already has bytes, and checks that an independent parser reads the intended
+/// request from it.
 pub(super) fn check(request: &RequestHead<'_>) {
     const BEFORE: &[u8] = b"left alone";
     let mut machine = Machine::new(Limits::default());
@@ -47,7 +49,7 @@ pub(super) fn check(request: &RequestHead<'_>) {
     assert_eq!((parsed.method, parsed.version), (Some(request.method.as_str()), Some(1)));
     assert_eq!(parsed.path.map(str::as_bytes), Some(&expected.target[..]));
 
-    // Errors that httparse accepts.
+    // The following checks find errors that httparse accepts.
     let text = wire.strip_suffix(b"\r\n\r\n").unwrap();
     let mut lines = Vec::new();
     for line in text.split(|&byte| byte == b'\n') {
@@ -96,8 +98,8 @@ pub(super) fn check(request: &RequestHead<'_>) {
     assert_eq!(machine.close_reasons().iter().count(), usize::from(says_close));
 }
 
-/// Whether the fields are valid beyond doubt, so that they must be accepted. Only fields and connection options that
-/// are known here are judged.
+/// Whether the codec must accept the head. Returns false if a field or a connection option is one that this function does
+/// not know.
 fn is_sound(request: &RequestHead<'_>, expected: &Expected<'_>) -> bool {
     const PLAIN: [&str; 10] = [
         "content-length",
@@ -149,7 +151,7 @@ fn is_sound(request: &RequestHead<'_>, expected: &Expected<'_>) -> bool {
         && keeps_secrets
 }
 
-/// Fields that have one value in one line.
+/// Fields that can have only one value, on one line.
 const SINGLETONS: [&str; 13] = [
     "host",
     "content-length",
@@ -166,7 +168,7 @@ const SINGLETONS: [&str; 13] = [
     "etag",
 ];
 
-/// A head that was written.
+/// A request head as it was read back from the wire.
 struct Message<'a> {
     request: &'a RequestHead<'a>,
     fields: &'a [Field],
@@ -258,7 +260,7 @@ impl<'a> Expected<'a> {
             [host] => host.as_bytes(),
             _ => return None,
         };
-        // An empty Host says that there is no host to name.
+        // An empty Host field stands for a target without a host.
         let is_unnamed = host.is_empty() && request.host.is_none_or(<[u8]>::is_empty);
         if !is_host(host) && !is_unnamed {
             return None;
@@ -318,7 +320,7 @@ impl<'a> Expected<'a> {
             _ => Some(("content-length".to_owned(), remaining?.to_string().into_bytes())),
         };
 
-        // Whitespace around a value is not part of it, because the reader could not tell that it was given.
+        // Whitespace around a value is not part of the value, because a recipient removes it.
         let mut others = fields(headers);
         let trailers = request.trailers.map(fields).unwrap_or_default();
         if others.iter().chain(&trailers).any(|(_, value)| trim(value) != value) {

@@ -1,6 +1,6 @@
 //! The visible parts of a response, in a form that the codec and the reference share, and small parts of the grammar.
 //!
-//! Knows neither the codec nor the reference. Invariant: equal values here mean the same to the peer.
+//! This module knows neither the codec nor the reference. Invariant: two equal values describe the same response.
 
 use http::{HeaderMap, Version};
 
@@ -8,7 +8,7 @@ use http::{HeaderMap, Version};
 pub(super) enum Seen {
     Interim(Head),
     Head(Head),
-    /// All content together.
+    /// All bytes of the content, joined.
     Data(Vec<u8>),
     Trailers(Vec<Field>),
     End,
@@ -18,14 +18,14 @@ pub(super) enum Seen {
 pub(super) struct Head {
     pub(super) status: u16,
     pub(super) version: Version,
-    /// Reason phrase as it came, also if it is the usual one.
+    /// Reason phrase as it came, even if it is the usual reason phrase of the status.
     pub(super) reason: Vec<u8>,
     pub(super) fields: Vec<Field>,
-    /// Names and values as they were written, in order.
+    /// Names and values of the fields as they were written, in their order on the wire.
     pub(super) written: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
-/// A name in lower case, and a value.
+/// Name of a field in lower case, and its value.
 pub(super) type Field = (String, Vec<u8>);
 
 impl Seen {
@@ -58,7 +58,8 @@ pub(super) fn grouped<'a>(written: impl Iterator<Item = (&'a [u8], &'a [u8])>) -
     fields
 }
 
-/// Returns the elements of a list in the lines of a field, in lower case, empty ones included.
+/// Returns the elements of a comma-separated list that is spread over the lines of a field. The elements are in lower
+/// case, and empty elements are included.
 pub(super) fn elements<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Vec<String> {
     let elements = lines.flat_map(|line| line.split(|&byte| byte == b','));
     elements.map(|element| String::from_utf8_lossy(trim(element)).to_ascii_lowercase()).collect()
@@ -117,7 +118,7 @@ pub(super) fn is_no_trailer(name: &str) -> bool {
     [&FRAMING[..], &AUTHENTICATION, &MODIFIERS, &CONTROLS].iter().any(|names| names.contains(&name))
 }
 
-/// Returns the fields of the map, and checks them, because they come from the codec.
+/// Returns the fields of a map that comes from the codec, and checks that they are well formed.
 pub(super) fn fields(map: &HeaderMap) -> Vec<Field> {
     let fields = map.iter().map(|(name, value)| {
         assert!(is_token(name.as_str().as_bytes()) && value.as_bytes().iter().all(|&byte| is_text(byte)));
@@ -138,7 +139,7 @@ pub(super) fn trim(mut value: &[u8]) -> &[u8] {
     value
 }
 
-/// HTAB / SP / VCHAR / obs-text
+/// Whether the byte is HTAB / SP / VCHAR / obs-text.
 pub(super) fn is_text(byte: u8) -> bool {
     byte == b'\t' || byte >= b' ' && byte != 0x7f
 }

@@ -1,7 +1,7 @@
 //! The expected behaviour of the sending side of an exchange.
 //!
-//! Predicts the result of each call, makes the call, and reads the written bytes with the reference. Invariant: no more
-//! content is on the wire than was announced, and a refused call has written nothing.
+//! The sender predicts the result of each call, makes the call, and reads the written bytes with the reference.
+//! Invariant: no more content is on the wire than was announced, and a refused call has written nothing.
 
 use bytes::BytesMut;
 use handclasp::codec::{BodyLength, Limits, Machine, Misuse, RequestHead, Target};
@@ -12,7 +12,7 @@ use super::reference::{Body, End};
 use super::seen::{Field, fields, trimmed};
 use super::{OFFER, Plan};
 
-/// The expected sending side.
+/// The expected state of an exchange's sending side.
 pub(super) struct Sender {
     pub(super) state: Sending,
     pub(super) out: BytesMut,
@@ -30,7 +30,7 @@ pub(super) enum Sending {
     Aborted,
 }
 
-/// No operation on the sending side also receives.
+/// Number of received bytes that an operation of the sender returns: zero, because the sender receives nothing.
 const NOTHING: usize = 0;
 
 impl Sender {
@@ -187,7 +187,7 @@ impl Sender {
         }
     }
 
-    /// Checks that the bytes after the head are the body, framed as announced.
+    /// Checks that the bytes after the head are the sent body, framed as the head announced.
     pub(super) fn is_well_formed(&self) {
         if self.promised != BodyLength::Chunked {
             assert_eq!(self.out, self.content, "a body of known length has no framing");
