@@ -458,7 +458,7 @@ async fn bodies_take_few_reads_and_leave_no_buffer() {
     }
 }
 
-/// A read that filled its buffer has not seen the records after the data.
+/// A read that filled its buffer has not processed the records after the data.
 #[tokio::test]
 async fn records_without_plaintext_after_the_last_byte_are_processed_by_is_settled() {
     let (mut records, mut peer) = pair_of(usize::MAX, &TLS13).await;
