@@ -11,7 +11,7 @@
 //! | `config.rs` | loads the trust store, shakes hands | `ClientConfig`, verifiers, the session store |
 //! | `failure.rs` | turns a failed handshake into an error message | `Error` and its parts |
 //! | `stream.rs` | a [`TlsStream`] over a TCP socket, and its look | `ClientConfig`, `UnbufferedClientConnection` |
-//! | `records.rs` | drives the connection in buffers of ours | `UnbufferedClientConnection`, `unbuffered::*` |
+//! | `records.rs` | drives the connection in buffers of this crate | `UnbufferedClientConnection`, `unbuffered::*` |
 //! | `wire.rs` | buffers, and where a record ends | none |
 //!
 //! # What rustls 0.24 changes
@@ -35,7 +35,8 @@
 //! | a `ClientSessionStore` keyed by the server's name | keyed by a `ClientSessionKey` | `config.rs` |
 //! | errors at the root of rustls | errors in `rustls::error` | `failure.rs` |
 //!
-//! `.ci/next-rustls` compiles the crate with the newest pre-release and prints the errors of each file. It never fails.
+//! `.ci/next-rustls` compiles the crate with the newest pre-release of rustls and prints the errors of each file. The script
+//! never fails.
 
 #[cfg(feature = "rustls")]
 mod certificate;

@@ -1,4 +1,4 @@
-//! TLS over a transport that counts calls, against a server of rustls and against a forger of records.
+//! Tests of TLS over a transport that counts calls, against a server of rustls and against a forger of records.
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
@@ -175,7 +175,7 @@ fn read(records: &mut Records, peer: &mut Peer, size: usize) -> Poll<io::Result<
     }
 }
 
-/// Reads until the end, an error, or until no more arrives. Returns the bytes and which of the three it was.
+/// Reads until the end, an error, or a pending read. Returns the bytes, and which of these three outcomes came last.
 fn read_all(records: &mut Records, peer: &mut Peer, size: usize) -> (Vec<u8>, Poll<io::Result<()>>) {
     let mut all = Vec::new();
     loop {
@@ -188,7 +188,7 @@ fn read_all(records: &mut Records, peer: &mut Peer, size: usize) -> (Vec<u8>, Po
     }
 }
 
-/// Writes once.
+/// Polls one write and returns its outcome.
 fn write(records: &mut Records, peer: &mut Peer, parts: &[&[u8]]) -> Poll<io::Result<usize>> {
     let bufs: Vec<_> = parts.iter().map(|part| IoSlice::new(part)).collect();
     let written = records.poll_write(peer, &mut context(), &bufs);
@@ -307,7 +307,7 @@ async fn a_close_notify_after_data_ends_the_reads_after_the_data() {
     peer.write(b"last words");
     peer.server.send_close_notify();
     peer.transmit();
-    // Bytes after a close_notify must be ignored.
+    // The client must ignore bytes after a close_notify.
     peer.to_client.extend(b"whatever");
     let Poll::Ready(Ok(seen)) = read(&mut records, &mut peer, 5) else { panic!("nothing") };
     assert_eq!((&seen[..], records.is_settled()), (&b"last "[..], false));
@@ -328,7 +328,7 @@ async fn a_close_notify_after_data_ends_the_reads_after_the_data() {
     assert_eq!(lengths(&peer.written).len(), 2, "one close_notify was sent");
 }
 
-/// The peer may go on sending.
+/// The peer may continue to send.
 #[tokio::test]
 async fn our_close_notify_is_sent_once_and_nothing_after_it() {
     let (mut records, mut peer) = pair().await;
@@ -458,14 +458,14 @@ async fn bodies_take_few_reads_and_leave_no_buffer() {
     }
 }
 
-/// The read filled its buffer, so that it did not see the records after the data.
+/// A read that filled its buffer has not processed the records after the data.
 #[tokio::test]
 async fn records_without_plaintext_after_the_last_byte_are_processed_by_is_settled() {
     let (mut records, mut peer) = pair_of(usize::MAX, &TLS13).await;
     let tickets = peer.intercept();
     peer.write(b"body");
     let body = peer.intercept();
-    // The order of sealing is kept: tickets, data, key update.
+    // The records arrive in the order of sealing: tickets, data, key update.
     peer.server.refresh_traffic_keys().unwrap();
     let update = peer.intercept();
     for bytes in [tickets, body, update] {
@@ -516,12 +516,12 @@ async fn an_error_is_reported_after_the_data_to_both_sides() {
     assert_eq!((records.known(), records.is_settled(), records.memory()), (Known::End, false, 0));
 }
 
-/// A server that seals records which no real server would.
+/// A server that seals records which no real server would seal.
 struct Forger {
     encrypter: Box<dyn MessageEncrypter>,
     sequence: u64,
     to_client: VecDeque<u8>,
-    /// Handshake bytes that it sends again and again, 100,000 times at most.
+    /// Handshake bytes that the server repeats, at most 100,000 times.
     refrain: Vec<u8>,
     written: usize,
 }
@@ -613,7 +613,7 @@ async fn empty_and_unfinished_handshake_messages_block_neither_reads_nor_writes(
         assert!(matches!(seen, Poll::Ready(Ok(seen)) if seen == b"data"), "{round}");
         write(&mut records, &mut forger);
     }
-    // A session ticket in four parts, one of them empty.
+    // The message is a session ticket in four parts, of which one is empty.
     let ticket = ticket();
     for part in [&ticket[..3], &ticket[3..9], b"", &ticket[9..]] {
         forger.seal(ContentType::Handshake, part);
@@ -627,7 +627,7 @@ async fn empty_and_unfinished_handshake_messages_block_neither_reads_nor_writes(
     assert!(matches!(seen, Poll::Ready(Ok(seen)) if seen == b"data"));
 }
 
-/// Returns a NewSessionTicket message: lifetime, age, nonce, ticket, no extensions.
+/// Returns a NewSessionTicket message with a lifetime, an age, a nonce, a ticket and no extensions.
 fn ticket() -> Vec<u8> {
     let mut body = vec![0, 0, 1, 0, 1, 2, 3, 4, 1, 9, 0, 4];
     body.extend(b"tick");
@@ -646,7 +646,7 @@ async fn empty_records_and_endless_messages_are_bounded() {
     };
     assert!(error.to_string().contains("TooManyEmptyFragments"), "{error}");
 
-    // A message of 60,000 bytes, each in a record of its own.
+    // The message has 60,000 bytes, and each byte is in its own record.
     let (mut records, mut forger) = Forger::new().await;
     forger.seal(ContentType::Handshake, &[4, 0, 0xea, 0x60]);
     forger.refrain = vec![0];
@@ -696,7 +696,7 @@ impl AsyncWrite for Failing {
     }
 }
 
-/// A write that fails may have delivered part of its bytes, or a complete record, so that it does not count as nothing.
+/// A write that fails may have delivered a part of its bytes or a complete record, so its bytes count as possibly sent.
 #[tokio::test]
 async fn a_write_that_fails_may_have_reached_the_peer() {
     for (at_a_time, writes) in [(100, 0), (100, 1), (100, 3), (40_000, 1)] {

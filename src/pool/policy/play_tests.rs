@@ -1,4 +1,4 @@
-//! A policy whose shell is the test: the test decides when the policy's actions are carried out.
+//! A policy for tests. The test plays the shell and decides when the policy's actions are carried out.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -19,13 +19,13 @@ pub(crate) struct Play {
     pub(crate) tickets: HashMap<u32, Ticket>,
 }
 
-/// The policy returned no actions.
+/// Text of the policy's answer if it returned no actions.
 pub(crate) const NOTHING: [&str; 0] = [];
 
 /// A failure that says something about the host.
 pub(crate) const FAILED: &str = "refused";
 
-/// Types of a shell for tests: a host is a word, and every other value is a number.
+/// Types of a shell for tests. A host is a word, and every other value is a number.
 #[derive(Debug)]
 pub(crate) struct Named;
 
@@ -37,7 +37,7 @@ impl Kinds for Named {
     type Failure = &'static str;
 }
 
-/// Types of a shell for tests: every value is a number.
+/// Types of a shell for tests. Every value is a number.
 #[derive(Debug)]
 pub(crate) struct Numbered;
 
@@ -170,7 +170,7 @@ impl Play {
         self.checkin_for(conn, None)
     }
 
-    /// Checks a connection in on which no request was sent.
+    /// Checks in a connection on which no request was sent.
     pub(crate) fn checkin_unused(&mut self, conn: u32) -> Vec<String> {
         let (place, now, mut out) = (self.places[&conn], self.now, Vec::new());
         self.policy.checkin(place, conn, Terms::default(), Served::default(), now, &mut out);
@@ -249,7 +249,7 @@ impl Play {
         self.policy.begin_drain(self.places[&conn], conn.into(), terms, self.now)
     }
 
-    /// Ends a drain: the connection is checked in or closed.
+    /// Ends a drain by checking the connection in or closing it.
     pub(crate) fn drained(&mut self, conn: u32, is_kept: bool) -> Vec<String> {
         let (place, now) = (self.places[&conn], self.now);
         let served = Served { drained: Some(conn.into()), ..Served::default() };
@@ -305,7 +305,7 @@ impl Play {
         [counts.idle, counts.active, counts.dialing, counts.waiting]
     }
 
-    /// Opens these connections to the host and makes them all idle, in this order.
+    /// Opens connections to the host and makes them idle in the order of `conns`.
     pub(crate) fn open(&mut self, host: &'static str, runtime: u32, conns: &[u32]) {
         for _ in conns {
             self.want(host, runtime, 0);
@@ -319,7 +319,7 @@ impl Play {
     }
 }
 
-/// Returns a bad hash on purpose: hosts of equal length collide.
+/// Returns the length of the host as its hash, so that hosts of equal length collide.
 pub(crate) fn hash(host: &str) -> u64 {
     host.len() as u64
 }
