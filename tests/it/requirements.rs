@@ -21,7 +21,7 @@ use crate::support::conformance::Case;
 const LIST: &str = include_str!("../data/requirements.txt");
 const TABLE: &str = include_str!("../../src/manual/requirements.md");
 
-/// Number of requirements. The next constants say how many have a test, do not apply, or are not met in full.
+/// Number of requirements. `COUNTS` has the numbers of requirements that have a test, do not apply, or are not met in full.
 const REQUIREMENTS: usize = 333;
 const COUNTS: (usize, usize, usize) = (208, 119, 9);
 

@@ -1,4 +1,4 @@
-//! No secret appears in a log: not in `Debug` of any public type that can hold one.
+//! Tests that no secret appears in the `Debug` text of a public type that can hold a secret.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderValue, Method, Uri};
 
 use crate::support::{Peer, Server, within};
 
-/// A text that is part of every secret value, and of no field name.
+/// Text that is part of every secret value, and of no field name.
 const SECRET: &str = "hunter2";
 
 #[track_caller]
@@ -20,7 +20,7 @@ fn assert_hidden(value: &impl Debug) -> String {
     let shown = format!("{value:?}");
     for text in [&shown, &format!("{value:#?}")] {
         assert!(!text.contains(SECRET), "{text}");
-        // The secret as bytes, printed one by one.
+        // The numbers are the first bytes of the secret, as `Debug` prints a byte slice.
         assert!(!text.contains("104, 117, 110, 116"), "{text}");
         assert!(!text.contains("104,\n"), "{text}");
     }
@@ -31,7 +31,7 @@ fn fields(names: &[&'static str]) -> HeaderMap {
     names.iter().map(|name| (name.parse().unwrap(), HeaderValue::from_static(SECRET))).collect()
 }
 
-/// A server that answers with a secret in a field, in the content, and in a trailer.
+/// Starts a server that answers with a secret in a field, in the content, and in a trailer.
 fn server() -> Server {
     Server::start(|peer: &mut Peer| {
         while peer.request()?.is_some() {

@@ -1,5 +1,5 @@
-//! TLS of a client: its ClientHello, which certificates it accepts, and which end of a connection it trusts. The rows
-//! carry the ids of `src/manual/requirements.md`, which cites these tests.
+//! Tests of a client's TLS: the ClientHello, the certificates that the client accepts, and the ends of a connection that it
+//! trusts. The rows have the ids of `src/manual/requirements.md`, which cites these tests.
 #![cfg(all(feature = "url", feature = "rustls"))]
 #![allow(missing_docs, clippy::unwrap_used)]
 
@@ -138,7 +138,7 @@ async fn the_client_hello_and_what_follows_keep_to_the_rfcs() {
             let url: http::Uri = format!("https://{host}:{}/secret-path", at.port()).parse().unwrap();
             let response = within(20, client.get(url).header("x", "secret-value").send()).await.unwrap();
             assert_eq!(response.text().await.unwrap(), "/secret-path");
-            // The server sent `close`: the next request takes another connection.
+            // The server sent `Connection: close`, so that the next request uses another connection.
             let sent = tape.lock().unwrap().clone();
             let is_in_clear = |text: &[u8]| sent.windows(text.len()).any(|octets| octets == text);
             assert!(
@@ -317,7 +317,7 @@ async fn plaintext_is_never_a_response() {
     assert_eq!((error.kind(), error.request_written()), (ErrorKind::Tls, Written::Nothing), "R-9110-4.2.2-1");
 }
 
-/// The client sends a close_notify before it closes, for whatever reason.
+/// The client sends a close_notify before it closes a connection, whatever the reason for the close.
 #[tokio::test]
 async fn a_close_begins_with_a_close_notify() {
     for (path, why) in [

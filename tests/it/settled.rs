@@ -1,4 +1,4 @@
-//! State after an exchange: whether the connection is used again, how much of the upload the response reports as
+//! Tests of the state after an exchange: whether the connection is reused, how much of the upload the response reports as
 //! sent, and how long the exchange takes at most.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
@@ -24,7 +24,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 const HEAD_END: &str = "\r\n\r\n";
 
-/// Makes a connection that was used and is kept.
+/// Makes a connection that carries one request and is then idle in the pool, and returns the server's end.
 async fn keep(lines: &Lines, client: &Client) -> Line {
     let sending = send(client.get("http://h/"));
     let line = lines.written(0, HEAD_END).await;
@@ -51,7 +51,7 @@ enum Then {
     WriteFails,
     FlushFails,
     FlushHangs,
-    /// Takes and serves everything.
+    /// The transport accepts all bytes and answers every request.
     Serves,
 }
 
@@ -99,8 +99,8 @@ impl Layer for Stubborn {
     }
 }
 
-/// A connection that refused a byte, or did not flush one, carries no other request, although the response is complete
-/// and a look finds nothing wrong.
+/// A connection that refused or did not flush a byte carries no further request, even if the response is complete and a look
+/// finds the connection alive.
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_did_not_take_all_is_not_used_again_behind_a_complete_response() {
     let head = "POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 10\r\n\r\n".len();
@@ -144,7 +144,7 @@ async fn a_connection_that_did_not_take_all_is_not_used_again_behind_a_complete_
     }
 }
 
-/// The connection of a request without content is also not used again if it was not flushed.
+/// The client does not reuse a connection that was not flushed, even if the request had no content.
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_was_not_flushed_is_not_used_again_behind_a_complete_response() {
     let head = "GET / HTTP/1.1\r\nhost: h\r\n\r\n".len();
@@ -171,7 +171,8 @@ async fn a_connection_that_was_not_flushed_is_not_used_again_behind_a_complete_r
     }
 }
 
-/// The rest of a small chunked response is read, whether it is there already or comes soon, and the connection is kept.
+/// The client reads the remaining content of a small chunked response that has arrived or arrives soon, and keeps the
+/// connection.
 #[tokio::test(start_paused = true)]
 async fn rule_30_a_small_chunked_rest_is_read() {
     for is_there in [true, false] {
@@ -205,7 +206,7 @@ async fn rule_30_a_small_chunked_rest_is_read() {
     }
 }
 
-/// At most 64 KiB plus one read are read of a response without an end, however fast it comes.
+/// Of a dropped response without an end, the client reads at most 64 KiB plus one read, however fast the bytes come.
 #[tokio::test(start_paused = true)]
 async fn rule_30_an_endless_rest_is_read_no_further_than_its_bound() {
     const SAID: usize = 4 << 20;
@@ -243,14 +244,14 @@ fn content() -> Vec<u8> {
     (0..1 << 20).map(|at: usize| b'a' + ((at ^ (at >> 8) ^ (at >> 16)) % 26) as u8).collect()
 }
 
-/// After each kind of resend, the upload's account counts the whole content once.
+/// After each kind of resend, the response reports the length of the whole content once as the bytes of the upload.
 #[tokio::test(start_paused = true)]
 async fn an_upload_that_was_sent_again_is_told_once_and_complete() {
     let file = std::env::temp_dir().join(format!("handclasp-settled-{}", std::process::id()));
     std::fs::write(&file, content()).unwrap();
     for way in ["lost", "reset", "408", "417", "stale"] {
         for kind in ["bytes", "bytes in chunks", "a file", "with trailers"] {
-            // The first attempt takes this many bytes: some writes of more than 256 KiB, or a part of one.
+            // Number of bytes that the first connection accepts: several writes of more than 256 KiB, or a part of one write.
             for taken in [700_000, 1] {
                 let name = format!("{way}, {kind}, {taken} bytes taken");
                 let lines = Lines::default();

@@ -1,8 +1,8 @@
-//! Surplus bytes in a packet of their own, on an idle connection or when the head of the next request is already sent.
-//! Line ends are discarded. Bytes that cannot begin a response cost a request that may be sent again one more dial. A
-//! host that sends surplus again and again is not kept.
+//! Tests of surplus bytes in a packet of their own, on an idle connection or after the head of the next request was sent.
+//! The client discards line ends. After bytes that cannot begin a response, a request that may be sent again is sent again
+//! on a new dial. The client keeps no connection to a host that sends surplus repeatedly.
 //!
-//! Surplus that looks like a response cannot be told from one: see `tests/poison.rs`.
+//! The client cannot distinguish surplus that looks like a response from a response: see `tests/poison.rs`.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::io;
@@ -17,7 +17,7 @@ use crate::support::{Peer, Server, Signal, within};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
-/// Highest number of bytes of line ends that are discarded.
+/// Highest number of bytes of line ends that the client discards.
 const MOST: usize = 1024;
 
 fn total(client: &Client) -> HostStats {
@@ -37,7 +37,7 @@ async fn used() -> (Client, Lines, Line) {
     (client, lines, line)
 }
 
-/// Fails unless the request is answered on the connection of this number.
+/// Sends a request, checks that it is answered on the connection of this number, and returns the connection.
 async fn answered(lines: &Lines, request: RequestBuilder, number: usize) -> Line {
     let begun = if lines.count() > number { lines.line(number).await.len() } else { 0 };
     let sent = send(request);
@@ -97,7 +97,7 @@ async fn line_ends_on_an_idle_connection_are_discarded() {
     for line_ends in LINE_ENDS {
         line.say(line_ends);
         answered(&lines, client.get("http://h/"), 0).await;
-        // Line ends do not delay a request that may not be sent again.
+        // Line ends do not delay a request, even if the request may not be sent again.
         line.say(line_ends);
         answered(&lines, client.post("http://h/").body("x"), 0).await;
     }
@@ -111,7 +111,7 @@ fn line_ends_that_arrive_while_idle_are_discarded() {
         let (due, done) = (Signal::new(), Signal::new());
         let (told, tell) = (due.clone(), done.clone());
         for server in servers(move |peer| {
-            // The handshake is made by the first read or write.
+            // The TLS handshake happens at the server's first read or write.
             while let Some(request) = peer.request()? {
                 peer.respond(&request.target)?;
                 peer.wait(&told)?;
@@ -266,7 +266,7 @@ async fn line_ends_before_the_head_is_written_are_skipped() {
     }
 }
 
-/// Line ends are no answer: a server that closes after them has answered nothing.
+/// Line ends are not an answer. A server that closes the connection after line ends has not answered the request.
 #[tokio::test(start_paused = true)]
 async fn a_close_behind_line_ends_is_a_close() {
     let (client, lines, line) = used().await;
@@ -288,7 +288,7 @@ async fn a_close_behind_line_ends_is_a_close() {
 #[tokio::test(start_paused = true)]
 async fn endless_line_ends_end_the_connection() {
     for step in [1, 7, 300, MOST, MOST + 1] {
-        // The line ends come while the connection is idle, and the sweep looks at it.
+        // The line ends come while the connection is idle, and the sweep looks at the connection.
         for (count, is_kept) in [(MOST, true), (MOST + 1, false)] {
             let (client, lines, line) = used().await;
             for piece in "\n".repeat(count).as_bytes().chunks(step) {
@@ -318,7 +318,7 @@ async fn endless_line_ends_end_the_connection() {
             assert_eq!(closed(&client, DropReason::Unsolicited), u64::from(!is_kept), "{count} by {step}");
         }
     }
-    // Line ends before an earlier answer do not count any more.
+    // Line ends before an earlier answer do not count towards the limit.
     let (client, lines, line) = used().await;
     for _ in 0..5 {
         line.say("\r\n".repeat(MOST / 2));
@@ -354,7 +354,7 @@ async fn what_cannot_begin_a_response_is_nobodys_answer_on_a_reused_connection()
             let sent = sent_on(&line, client.get("http://h/next")).await;
             line.say(&foreign[..at]);
             lines::settle().await;
-            // Some are recognised by their first byte.
+            // Some of the texts are recognised by their first byte.
             line.say(&foreign[at..]);
             let fresh = lines.written(1, "\r\n\r\n").await;
             assert!(line.is_gone() && fresh.text().starts_with("GET /next "), "{foreign:?} at {at}");
@@ -389,7 +389,7 @@ async fn what_cannot_begin_a_response_is_a_breach_where_the_request_may_not_be_s
     }
 }
 
-/// On a new connection, or on the second try of a request, the surplus is reported as the server's fault.
+/// On a new connection, or on the second try of a request, the surplus fails the request as a protocol error.
 #[tokio::test(start_paused = true)]
 async fn what_cannot_begin_a_response_is_told_where_it_is_no_accident() {
     for foreign in FOREIGN {
@@ -413,8 +413,8 @@ async fn what_cannot_begin_a_response_is_told_where_it_is_no_accident() {
     }
 }
 
-/// The server has begun to answer: bytes after an interim response, or after a valid version, are a breach in its
-/// answer.
+/// Foreign bytes after an interim response, or after a valid version, are a protocol error of the response, because the
+/// server has begun to answer.
 #[tokio::test(start_paused = true)]
 async fn what_follows_the_beginning_of_a_response_is_a_breach() {
     const INTERIM: &str = "HTTP/1.1 103 Early Hints\r\n\r\n";
@@ -453,8 +453,7 @@ async fn the_beginning_of_a_version_is_not_yet_decided() {
     assert_eq!(total(&client).opened, 1);
 }
 
-/// A reported failure: a server answers HEAD with content, in a packet of its own, when the next request is
-/// already sent.
+/// Regression test: a server answers HEAD with content, in a packet of its own, after the next request was sent.
 #[tokio::test(start_paused = true)]
 async fn a_host_that_sends_content_after_head_harms_nobody_and_is_not_kept() {
     for (method, head) in [

@@ -1,5 +1,5 @@
-//! Which timeout holds: the request's own, then its client's, then the default, which never cuts an explicit deadline
-//! short. Time is paused and connections are in memory, so that hours pass at once.
+//! Tests of which timeout applies to a request: the request's own timeout, then the client's, then the default. The default
+//! never shortens an explicit deadline. The clock is paused and the connections are in memory, so that hours pass at once.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -26,7 +26,7 @@ const fn s(seconds: u64) -> Duration {
 struct Slow {
     /// Delay until the connection is made.
     connect: u64,
-    /// Delay until the server reads beyond the first bytes.
+    /// Delay until the server reads more than the first bytes.
     read: u64,
     /// Delay until the server answers.
     answer: u64,
@@ -44,7 +44,7 @@ fn client(slow: Slow, settings: impl FnOnce(ClientBuilder) -> ClientBuilder) -> 
             while matches!(theirs.read(&mut buffer).await, Ok(1..)) {
                 sleep(s(slow.read)).await;
                 if slow.read > 0 {
-                    // Reads the rest of the request.
+                    // The server reads the rest of the request.
                     while matches!(tokio::time::timeout(s(1), theirs.read(&mut buffer)).await, Ok(Ok(1..))) {}
                 }
                 sleep(s(slow.answer)).await;
@@ -58,7 +58,7 @@ fn client(slow: Slow, settings: impl FnOnce(ClientBuilder) -> ClientBuilder) -> 
     settings(builder).build().unwrap()
 }
 
-/// Returns how a request ends, and after how many seconds.
+/// Sends a request, and returns how it ends and after how many seconds.
 async fn outcome(request: RequestBuilder) -> (Ended, u64) {
     let begun = Instant::now();
     let sent: Result<(), Error> = async {
@@ -76,8 +76,8 @@ type Request = fn(RequestBuilder) -> RequestBuilder;
 type Ended = Result<(), (ErrorKind, Option<Phase>)>;
 type Row = (&'static str, Slow, Build, Request, Option<Phase>, u64);
 
-/// Each row: the delays, the settings of client and request, the phase in which the request times out (`None`: it does
-/// not), and after how many seconds.
+/// Checks each row. A row has the delays of the server, the settings of the client and of the request, the phase in which
+/// the request times out, or `None` if it succeeds, and the seconds until the request ends.
 async fn assert_rows(rows: &[Row]) {
     for &(row, slow, build, request, phase, after) in rows {
         let client = client(slow, build);
@@ -102,7 +102,7 @@ async fn a_total_timeout_lifts_the_default_of_the_response() {
         ("the request's total ends it", slow(301), |b| b, |r| r.timeout(s(300)), Some(Wait), 300),
         ("a total without an end", slow(9_999), |b| b.timeout(Duration::MAX), |r| r, None, 9_999),
         ("a shorter total", slow(121), |b| b.timeout(s(20)), |r| r, Some(Wait), 20),
-        // An explicit timeout holds next to the default.
+        // An explicit timeout applies in addition to the default.
         (
             "the client's both",
             slow(301),
@@ -127,7 +127,7 @@ async fn a_total_timeout_lifts_the_default_of_the_response() {
             Some(Wait),
             7,
         ),
-        // Lifting the total timeout lifts no other timeout.
+        // Removing the total timeout removes no other timeout.
         ("no total after all", slow(121), |b| b.timeout(s(300)), |r| r.timeout(None), Some(Wait), 120),
         ("the client has no total timeout", slow(121), |b| b.timeout(None), |r| r, Some(Wait), 120),
     ])
@@ -232,7 +232,7 @@ async fn a_deadline_of_the_request_lifts_the_default_of_the_wait_for_a_connectio
         ("the total ends it", 301, |b| b, |r| r.timeout(s(300)), timeout, 300),
         ("the request's wait", 31, |b| b, |r| r.connect_timeout(s(40)), Ok(()), 62),
         ("the request's wait ends it", 41, |b| b, |r| r.connect_timeout(s(40)), timeout, 40),
-        // An explicit acquire timeout holds.
+        // An explicit acquire timeout applies.
         ("set", 31, |b| b.acquire_timeout(s(5)), |r| r.timeout(s(300)), pool_timeout, 5),
         ("set, longer", 31, |b| b.acquire_timeout(s(50)), |r| r, Ok(()), 62),
         ("none", 999, |b| b.acquire_timeout(None), |r| r, Ok(()), 1_998),
@@ -299,7 +299,7 @@ async fn a_lookup_has_the_time_that_its_dial_was_given() {
     }
 }
 
-/// The content is held back until the server answers.
+/// The client holds the content back until the server answers.
 #[tokio::test(start_paused = true)]
 async fn an_expectation_may_have_no_end() {
     let slow = Slow { answer: 1_000, ..Slow::default() };
@@ -358,7 +358,7 @@ async fn a_limit_that_is_not_set_is_not_to_be_raised() {
              (a connection is still being made: raise the acquire_timeout)"
         );
     }
-    // A response is held, and there is no limit: another connection was being made.
+    // Another response is not read yet, but no limit applies, so that the request waits for its own dial.
     let client = client(Slow { connect: 6, pause: 100, ..Slow::default() }, |b| b.acquire_timeout(s(5)));
     client.warm(URL, 1).await.unwrap();
     let held = client.get(URL).send().await.unwrap();
@@ -366,7 +366,7 @@ async fn a_limit_that_is_not_set_is_not_to_be_raised() {
     assert!(error.to_string().contains("1 active, 0 idle, 1 dialing"), "{error}");
     assert!(error.to_string().ends_with("(a connection is still being made: raise the acquire_timeout)"));
     drop(held);
-    // The limit is reached by a connection that is in use.
+    // A connection that is in use has reached the limit.
     let client = self::client(Slow { answer: 100, ..Slow::default() }, |b| {
         b.acquire_timeout(s(5)).max_connections_per_host(1)
     });

@@ -1,5 +1,5 @@
-//! Every dialogue in `tests/transcripts/`, played through the codec alone, through a client in memory, and through a
-//! client over loopback. The server's bytes come whole, one at a time, and in random pieces.
+//! Tests that play every transcript in `tests/transcripts/` through the codec alone, through a client in memory, and through
+//! a client over loopback. The server's bytes come whole, one at a time, and in random pieces.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::support::{Split, within};
 const SPLITS: [Split; 6] =
     [Split::Whole, Split::Bytes, Split::Seeded(1), Split::Seeded(2), Split::Seeded(3), Split::Seeded(4)];
 
-/// Returns the ways that the transcript allows.
+/// Returns the `SPLITS` with which the transcript can be played.
 fn splits(transcript: &Transcript) -> impl Iterator<Item = Split> {
     let is_whole = transcript.is_whole;
     SPLITS.into_iter().filter(move |split| !is_whole || matches!(split, Split::Whole))
@@ -26,7 +26,7 @@ fn transcripts() -> Vec<Transcript> {
     paths.iter().map(|path| Transcript::read(path).unwrap_or_else(|mistake| panic!("{mistake}"))).collect()
 }
 
-/// Reports all failures at once, each with its file and line.
+/// Fails if there are failures, and prints all of them with file and line.
 #[track_caller]
 fn report(failures: &[String]) {
     assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));

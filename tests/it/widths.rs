@@ -1,5 +1,5 @@
-//! With default settings, a load of constant width opens as many connections as its width: in one task or in many,
-//! to one host or to many.
+//! Tests of loads that always have the same number of requests under way. With default settings such a load opens as many
+//! connections as it has requests under way, in one task or in many, to one host or to many.
 //!
 //! The tests run in memory and in paused time, so that nothing depends on the speed of the machine.
 
