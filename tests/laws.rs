@@ -21,7 +21,7 @@ use std::time::Duration;
 use plain::Plain;
 use tree::{File, Tree, Used};
 
-/// What a law has read of a tree, and what it has found.
+/// Result of checking a tree against one law: the amount of code that was read, and the places that break the law.
 #[derive(Default)]
 struct Sight {
     /// Number of files that the law has read.

@@ -147,7 +147,7 @@ impl Resolve for Loopback {
     }
 }
 
-/// Over a real socket, in real time, the sums are exact too.
+/// The durations of the spans match the timings exactly, over a real socket and in real time.
 #[tokio::test]
 async fn the_spans_of_a_cold_request_by_name_are_exact() {
     let server = Plain::start();

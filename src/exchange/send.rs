@@ -258,7 +258,7 @@ impl Exchange {
         if attempt.written_at.is_some() || attempt.is_given_up() || attempt.machine.is_upload_refused() {
             return false;
         }
-        // A request without content need not be flushed at this point, because the server has answered and so has the
+        // A request without content need not be flushed here, because an answer shows that the server has received the
         // whole request.
         let is_flushed = self.connection.as_ref().is_none_or(|connection| connection.is_flushed);
         !attempt.is_all_written() || (!is_flushed && attempt.content_written() > 0)

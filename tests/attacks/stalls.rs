@@ -243,7 +243,8 @@ fn cut(
     }
 }
 
-/// Outcome of an exchange that was cut off: the content, and the error.
+/// Fetches `url`. Returns whether the response head came, the content up to the end or the cut, and the error if the
+/// exchange failed.
 async fn fetch(client: &Client, url: String) -> (bool, Vec<u8>, Option<Error>) {
     let mut content = Vec::new();
     let mut response = match within(20, client.get(url).send()).await {
@@ -569,8 +570,8 @@ async fn a_19_reset_behind_a_complete_response() {
                     let expected = if complete.status() == 204 { "" } else { "hello" };
                     assert_eq!(within(20, complete.text()).await.unwrap(), expected);
                 }
-                // This may happen if the reset comes at once, because the kernel may then have discarded unread
-                // bytes.
+                // The request may fail if the reset comes at once, because the kernel may discard bytes that the client
+                // has not read.
                 Err(error) => assert_eq!((path, error.kind()), ("/now", ErrorKind::ConnectionLost)),
             }
             if path == "/later" {
