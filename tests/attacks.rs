@@ -1,8 +1,9 @@
-//! The attacks on the codec and the exchange, each by its id in a list of attacks against HTTP clients: the expected
-//! behaviour, and its bound in bytes, memory, or counts.
+//! Attacks of servers and callers on the client. Each test is named by the id of its attack in a list of attacks
+//! against HTTP clients. It asserts the client's behaviour and a bound on bytes, memory or counts.
 //!
-//! Servers are scripted, on loopback. Where bytes decide, the codec is tested directly. Bounds on memory are bounds of
-//! the client's thread, see `meter`. No bound is a time: a test that hangs fails after its patience.
+//! Servers are scripted and listen on loopback. Where the exact bytes matter, a test calls the codec without a
+//! connection. Each bound on memory counts the memory of the client's thread only: see `meter`. No bound is a time: a
+//! test that hangs fails when its patience runs out.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 #[path = "attacks/desync.rs"]
@@ -24,7 +25,7 @@ mod support;
 use handclasp::codec::ProtocolError;
 use handclasp::{Client, Error, ErrorKind, Phase, Response};
 
-/// Fails unless no connection is left and this many were made.
+/// Fails unless the client has dialed `opened` connections and all of them are closed.
 #[track_caller]
 fn assert_gone(client: &Client, opened: u64) {
     let total = client.pool().stats().total;
@@ -32,7 +33,7 @@ fn assert_gone(client: &Client, opened: u64) {
     assert_eq!((left, total.opened, total.closed_total()), ((0, 0, 0, 0), opened, opened), "{total}");
 }
 
-/// Fails unless the error is this protocol error.
+/// Fails unless `error` is the protocol error `expected` in the phase `phase`.
 #[track_caller]
 fn assert_protocol(error: &Error, expected: ProtocolError, phase: Phase) {
     assert_eq!(
@@ -41,7 +42,8 @@ fn assert_protocol(error: &Error, expected: ProtocolError, phase: Phase) {
     );
 }
 
-/// Reads to the end without keeping the content. Returns its length and the error that ended it.
+/// Reads the response to its end and discards the content. Returns the length of the content, and the error that
+/// ended the response, if there is one.
 async fn read_away(response: &mut Response) -> (usize, Result<(), Error>) {
     let mut length = 0;
     loop {
@@ -53,7 +55,8 @@ async fn read_away(response: &mut Response) -> (usize, Result<(), Error>) {
     }
 }
 
-/// Every id has a test whose name begins with the id, and which is neither ignored nor left out of the build.
+/// Each attack of the list has a test whose name begins with the id of the attack. The test is not ignored, and the
+/// build does not leave it out.
 #[test]
 fn the_list_of_attacks_is_complete() {
     let sources = [
@@ -67,7 +70,7 @@ fn the_list_of_attacks_is_complete() {
     let is_missing = |id: &i32| !tests.iter().any(|test| test.starts_with(&format!("a_{id:02}_")));
     let missing: Vec<_> = ids.filter(is_missing).collect();
     assert!(missing.is_empty(), "no test for {missing:?}");
-    // A function is not a test because of its name alone.
+    // A function counts as a test because of its attribute, and not because of its name.
     for text in [
         "fn a_01_b() {}",
         "#[test] #[ignore] fn a_01_b() {}",
@@ -79,7 +82,7 @@ fn the_list_of_attacks_is_complete() {
     assert_eq!(tests_of("#[test] fn a_01_b() {}\n#[tokio::test] async fn a_02_c() {}"), ["a_01_b", "a_02_c"]);
 }
 
-/// Returns the names of the tests of a file that are run.
+/// Returns the names of the tests in a file that `cargo test` runs.
 fn tests_of(text: &str) -> Vec<String> {
     let items = syn::parse_file(text).unwrap().items.into_iter();
     let functions = items.filter_map(|item| match item {

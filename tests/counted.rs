@@ -1,5 +1,6 @@
-//! Cost of a warm request, counted: allocations, calls of the transport, the memory of a long body, and the memory of a
-//! connection that is idle after one, plain and in TLS.
+//! Cost of a request on a warm connection, counted in allocations and in calls of the transport. The test also counts
+//! the memory that a long body needs, and the memory that an idle connection holds after a long body, plain and in
+//! TLS.
 //!
 //! This file has one test only, because the allocator counts for the whole process.
 
@@ -59,7 +60,8 @@ fn rule_37_a_warm_request_costs_what_it_may() {
         assert!(allocations <= 4.0, "{allocations} allocations");
         assert_eq!((writes, reads, looks), (1.0, 1.0, 1.0));
 
-        // A held response holds the bytes that were read, and no map of fields until they are asked for.
+        // A response that the caller holds owns the bytes that were read. Its map of fields is made when the caller
+        // asks for the fields.
         let mut held = Vec::with_capacity(HELD_RESPONSES);
         let before = heap::held();
         for _ in 0..HELD_RESPONSES {
@@ -72,7 +74,7 @@ fn rule_37_a_warm_request_costs_what_it_may() {
         assert!(each <= 1024 && asked > each, "{each} bytes for each response");
         drop(held);
 
-        // Head and content are written in one vectored write, without a copy.
+        // The client writes the head and the content in one vectored write, and copies neither.
         let before = calls.now();
         client.post(&small).body("x".repeat(500)).send().await.unwrap().bytes().await.unwrap();
         let [writes, reads, looks] = [0, 1, 2].map(|at| calls.now()[at] - before[at]);
@@ -90,11 +92,12 @@ fn rule_37_a_warm_request_costs_what_it_may() {
             assert_eq!(length, BLOCKS * BLOCK);
             assert!(most < 2 << 20, "{most} bytes held");
         }
-        // Content of a small known length is read into one buffer of that size.
+        // The client reads content of a small known length into one buffer of that length.
         let quarter: http::Uri = format!("http://127.0.0.1:{port}/quarter").parse().unwrap();
         let whole = async || client.get(&quarter).send().await.unwrap().bytes().await.unwrap();
         whole().await;
-        // Some responses begin a new slab for their heads, and the next one does not.
+        // Some responses allocate a new slab for their heads, but the response after such a response does not. The
+        // smaller of two counts is a response without a new slab.
         let (mut length, mut allocated) = (0, usize::MAX);
         for _ in 0..2 {
             let before = heap::allocated();
@@ -104,7 +107,7 @@ fn rule_37_a_warm_request_costs_what_it_may() {
         println!("{} KiB as one: {allocated} bytes allocated", length >> 10);
         assert_eq!(length, 4 * BLOCK);
         assert!(allocated < length + 8 * 1024, "{allocated} bytes allocated for {length} as one");
-        // Streamed content goes through the same memory again and again.
+        // The client reuses the same buffers for all pieces of streamed content.
         let some: http::Uri = format!("http://127.0.0.1:{port}/some").parse().unwrap();
         let stream = async |times: usize| {
             let (before, mut length) = (heap::allocated(), 0);
@@ -136,7 +139,8 @@ fn rule_37_a_warm_request_costs_what_it_may() {
     });
 }
 
-/// Returns the memory of each of many idle connections, after a body that filled its buffers.
+/// Returns the memory of one idle connection after a body that filled its buffers. The memory is an average over many
+/// connections.
 async fn idle(client: &Client, url: &str) -> usize {
     let hold = async |count: usize| {
         let mut held = Vec::new();
@@ -148,14 +152,14 @@ async fn idle(client: &Client, url: &str) -> usize {
         }
         let total = client.pool().stats().total;
         assert_eq!((total.idle, total.active), (count, 0));
-        // Memory that is kept once for all connections is allocated by then.
+        // The first connection has allocated the memory that all connections share.
         heap::held()
     };
     let (one, all) = (hold(1).await, hold(IDLE).await);
     (all - one) / (IDLE - 1)
 }
 
-/// Starts the same server inside TLS, and returns the certificate to trust.
+/// Starts the server inside TLS. Returns its port, and the certificate that a client has to trust.
 #[cfg(feature = "rustls")]
 fn serve_tls() -> (u16, handclasp::Certificate) {
     use tokio_rustls::rustls::crypto::ring;
@@ -177,7 +181,8 @@ fn serve_tls() -> (u16, handclasp::Certificate) {
     (port, root)
 }
 
-/// Starts a server on threads of its own. Each request comes in one piece.
+/// Starts a server on threads of its own, and returns its port. The server relies on each request to arrive in one
+/// read.
 fn serve() -> u16 {
     listen(|tcp| tcp)
 }
@@ -200,7 +205,7 @@ fn listen<S: Read + Write>(wrap: impl Fn(std::net::TcpStream) -> S + Clone + Sen
     port
 }
 
-/// Answers until no more requests come.
+/// Answers requests until the client closes the connection.
 fn answer(mut stream: impl Read + Write) {
     let block = vec![b'x'; BLOCK];
     let mut head = [0; 1024];
@@ -235,7 +240,7 @@ fn answer(mut stream: impl Read + Write) {
     }
 }
 
-/// Eight fields, one of which has a name that is not a standard one.
+/// A response with eight fields, one of which has a name that the `http` crate does not know.
 const SMALL: &[u8] = b"HTTP/1.1 200 OK\r\nserver: counted\r\ndate: Sun, 22 Nov 2026 06:12:00 GMT\r\n\
     content-type: text/plain\r\ncache-control: no-cache\r\nvary: accept-encoding\r\nx-request-id: 4f1c7a52\r\n\
     etag: \"1\"\r\ncontent-length: 13\r\n\r\nhello, world\n";
@@ -246,13 +251,13 @@ const BLOCKS: usize = 2048;
 const IDLE: usize = 128;
 const HELD_RESPONSES: usize = 256;
 
-/// Counts calls that were ready: a pending call did no work.
+/// Numbers of calls of the transport. A read that returns `Pending` is not counted, because it did no work.
 #[derive(Default)]
 struct Calls {
     writes: AtomicUsize,
     reads: AtomicUsize,
     looks: AtomicUsize,
-    /// Number of buffers of the latest write.
+    /// Number of buffers in the latest write.
     parts: AtomicUsize,
 }
 

@@ -1,6 +1,8 @@
-//! A process that runs out of descriptors: the pool does not count the shortage as a failure of the host.
+//! Requests of a process that has no free file descriptor: the pool does not count the shortage as a failure of the
+//! host.
 //!
-//! The test starts itself again as a process with a low limit, because the limit holds for the whole process.
+//! The test starts its own program again as a second process with a low limit, because the limit holds for a whole
+//! process.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test")]
@@ -19,10 +21,11 @@ use handclasp::{Client, ErrorKind, Transport};
 use plain::Plain;
 use tokio::net::TcpStream;
 
-/// Environment variable that tells the other process the URL to fetch.
+/// Environment variable that tells the second process which URL to fetch.
 const CHILD: &str = "HANDCLASP_FEW_DESCRIPTORS";
 
-/// Failures that say nothing about the host: ENOMEM, ENFILE, EMFILE, EADDRNOTAVAIL, ENETDOWN, ENETUNREACH, ENOBUFS.
+/// Codes of errors that say nothing about the host: ENOMEM, ENFILE, EMFILE, EADDRNOTAVAIL, ENETDOWN, ENETUNREACH,
+/// ENOBUFS.
 const SHORTAGES: [i32; 7] = [12, 23, 24, 99, 100, 101, 105];
 
 #[test]
@@ -42,7 +45,8 @@ fn when_descriptors_are_free_again_every_request_is_dialed() {
     assert!(told.contains("4 of 4 answered"), "{told}");
 }
 
-/// The server runs in the first process, which has descriptors.
+/// Fetches `url` in the second process: first without a free descriptor, and then with free descriptors. The server
+/// runs in the first process, which has no low limit.
 fn with_few_descriptors(url: &str) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
@@ -76,7 +80,8 @@ fn with_few_descriptors(url: &str) {
     });
 }
 
-/// Each kind of failure is returned, by itself and wrapped in other errors.
+/// The connector fails with each of the errors, bare and wrapped in another error. Each failure ends one request, and
+/// the next request is dialed at once.
 #[tokio::test]
 async fn a_shortage_of_this_process_fails_one_request_and_is_forgotten() {
     for code in SHORTAGES {

@@ -1,4 +1,5 @@
-//! Files that stay open. This file has one test only, because it counts the open files of the whole process.
+//! Number of files that a client leaves open. This file has one test only, because it counts the open files of the
+//! whole process.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -10,7 +11,8 @@ fn one_thread() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-/// A static client in a test suite where each test has a runtime and a server of its own.
+/// One client serves a hundred runtimes, one after another, as a static client does in a test suite where each test
+/// has its own runtime and its own server.
 #[test]
 fn runtimes_that_are_gone_hold_no_files() {
     let count = || std::fs::read_dir("/proc/self/fd").unwrap().count();

@@ -1,9 +1,9 @@
-//! The laws of CONTRIBUTING.md that a test can check in the source tree, and one that a test counts: a request
-//! starts no task.
+//! The laws of CONTRIBUTING.md that a test can check in the source tree. One more law is counted at run time: a
+//! request starts no task.
 //!
-//! Each law is a function that takes a tree and returns the places that break the law. It runs on the library, and
-//! reports how many files and lines it has read. It also runs on the library with a breach inserted after each
-//! item of a file, and on small files that break the law. It has to find all of those breaches.
+//! Each law is a function that takes a tree and returns the places that break the law. The tests run it on the
+//! library, on the library with a breach inserted after each item of a file, and on small files that break the law.
+//! The law has to find every breach. It also has to report that it has read enough files and lines.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -50,7 +50,7 @@ impl Sight {
 
 type Law = fn(&Tree) -> Sight;
 
-/// A law, its files, the smallest amount of the library that it must read, and code that breaks it.
+/// A law, the files that it is about, the smallest amount of code that it must read, and code that breaks it.
 struct Article {
     name: &'static str,
     law: Law,
@@ -195,33 +195,34 @@ fn is_policy(name: &str) -> bool {
     name.starts_with("pool/policy/")
 }
 
-/// Whether a file holds decisions only. Of the crate, such files may use each other and the types that
-/// `pure_files_read_no_clock` lists.
+/// Whether a file holds decisions only. A pure file may use other pure files and the types that
+/// `pure_files_read_no_clock` lists, and nothing else of the crate.
 fn is_pure(name: &str) -> bool {
     let files = ["call/http10/memory.rs", "call/resend.rs", "connect/race.rs", "exchange/timeout.rs"];
     is_policy(name) || files.contains(&name)
 }
 
-/// The files that every other file is below: the client, its builders, and what the crate exports.
+/// Files that no other file may use: the client, its builders, and the exports of the crate.
 const TOP: [&str; 5] = ["lib.rs", "client.rs", "config.rs", "request.rs", "test_util.rs"];
 
-/// Modules that every module but the codec may use. The files of `trace/` are one module.
+/// Modules that every module except the codec may use. The files of `trace/` count as one module.
 const LEAVES: [&str; 6] = ["error", "time", "timer", "timings", "trace", "buffer"];
 
-/// Each module of the crate's root, and the modules that it may use, from the top to the leaves.
+/// Each module at the root of the crate, and the modules that it may use. The list is ordered from the top to the
+/// leaves.
 const BELOW: &[(&str, &[&str])] = &[
-    // The three builders use each other.
+    // The modules `client`, `config` and `request` use each other.
     ("client", &["body", "call", "config", "connect", "exchange", "pool", "request", "response", "url"]),
     ("config", &["call", "client", "codec", "connect", "exchange", "pool", "resolver"]),
     ("request", &["body", "call", "client", "codec", "response", "url"]),
     ("call", &["body", "codec", "connect", "exchange", "pool", "response", "upgraded"]),
     ("response", &["body", "codec", "exchange", "pool", "upgraded"]),
-    // A received body holds the exchange that brings it, and may be the body of another request.
+    // A received body holds the exchange that reads it. It may also be sent as the body of another request.
     ("body", &["codec", "exchange"]),
     ("exchange", &["body", "codec", "connect", "pool"]),
     ("upgraded", &["connect", "pool"]),
     ("pool", &["connect"]),
-    // The look at an idle connection discards line ends, as the codec does.
+    // The look at an idle connection discards line ends, as the codec does before a response.
     ("connect", &["codec", "resolver"]),
     ("resolver", &[]),
     ("url", &[]),
@@ -234,10 +235,10 @@ const BELOW: &[(&str, &[&str])] = &[
     ("timings", &[]),
 ];
 
-/// The modules that use each other, directly or through others.
+/// Groups of modules that use each other, directly or through other modules of the group.
 const CIRCLES: [&[&str]; 2] = [&["client", "config", "request"], &["body", "exchange"]];
 
-/// Returns the module of the crate's root to which a file belongs.
+/// Returns the name of the root module to which a file belongs.
 fn module_of(name: &str) -> &str {
     name.split('/').next().unwrap_or(name).trim_end_matches(".rs")
 }
@@ -294,7 +295,8 @@ fn pure_files_read_no_clock(tree: &Tree) -> Sight {
     sight
 }
 
-/// The folder of the policy uses nothing else of the crate, because `.ci/alone` builds it as a crate of its own.
+/// The folder of the policy uses no other code of the crate, because `.ci/alone` builds the folder as a crate of its
+/// own.
 fn the_policy_builds_alone(tree: &Tree) -> Sight {
     let mut sight = Sight::default();
     for file in tree.files.iter().filter(|file| is_policy(&file.name)) {
@@ -313,7 +315,7 @@ fn there_is_one_clock(tree: &Tree) -> Sight {
     let mut sight = Sight::default();
     for file in tree.files.iter().filter(|file| file.name != "time.rs") {
         sight.look_at(file);
-        // Code that renames a clock still has to call `now`, so the calls are looked for.
+        // Code that imports a clock under another name still has to call `now`, so this law looks for the calls.
         let others = (1..file.tokens.len()).filter(|at| {
             let [before, own] = [at - 1, *at].map(|at| &*file.tokens[at].text);
             let is_ours = *at >= 2 && file.tokens[at - 2].text == "time";
@@ -325,7 +327,7 @@ fn there_is_one_clock(tree: &Tree) -> Sight {
     sight
 }
 
-/// Tasks are spawned only for dials, for reapers (one per pool and runtime), and for drains, whose number is
+/// Only three kinds of tasks are spawned: dials, reapers (one for each pool and runtime), and drains. Their number is
 /// bounded.
 fn only_listed_files_spawn(tree: &Tree) -> Sight {
     let mut sight = Sight::default();
@@ -334,7 +336,7 @@ fn only_listed_files_spawn(tree: &Tree) -> Sight {
         let (allowed, can_talk): (&[(&str, usize)], _) = match &*file.name {
             "exchange/drain.rs" | "pool/dial.rs" | "pool/reaper.rs" => (&[("spawn", 1)], false),
             "connect/tls/config.rs" => (&[("spawn_blocking", 1)], false),
-            // A bounded number of threads that call `getaddrinfo`.
+            // The system resolver calls `getaddrinfo` on a bounded number of threads.
             "resolver/system.rs" => (&[("spawn", 1), ("thread :: Builder", 1)], true),
             _ => (&[], false),
         };
@@ -353,7 +355,7 @@ fn only_listed_files_spawn(tree: &Tree) -> Sight {
     sight
 }
 
-/// Names that `lib.rs` exports count as a breach: they hide from which module they come.
+/// A name that `lib.rs` exports counts as a breach, because such a path does not show the module of the name.
 fn each_module_uses_only_modules_below_it(tree: &Tree) -> Sight {
     let mut sight = Sight::default();
     for file in tree.files.iter().filter(|file| !["lib.rs", "test_util.rs"].contains(&&*file.name)) {
@@ -396,12 +398,12 @@ fn there_is_no_unsafe_code(tree: &Tree) -> Sight {
     sight
 }
 
-/// Whether a path names an item of this crate.
+/// Whether the path names an item of this crate.
 fn is_ours(used: &Used) -> bool {
     used.starts_with(&["crate"]) && used.path.len() > 1
 }
 
-/// Whether a path begins with the name of a crate that `Cargo.toml` lists.
+/// Whether the path begins with the name of a crate that `Cargo.toml` lists.
 fn is_dependency(used: &Used) -> bool {
     static NAMES: OnceLock<BTreeSet<String>> = OnceLock::new();
     let names = NAMES.get_or_init(|| {
@@ -446,7 +448,8 @@ fn the_library_keeps_each_law() {
     }
 }
 
-/// The reader sees every item of every file, except for those that the compiler leaves out of the library as well.
+/// The reader of the tree sees every item of every file. It skips the items that the compiler leaves out of the
+/// library too.
 #[test]
 fn every_file_is_seen() {
     let tree = library();
@@ -471,7 +474,7 @@ fn every_file_is_seen() {
     }
 }
 
-/// Returns whether an item is for tests only, and its first tokens. Returns `None` for kinds of items that the
+/// Returns whether an item is for tests only, and the item's first tokens. Returns `None` for a kind of item that the
 /// test does not check.
 fn named(item: &syn::Item) -> Option<(bool, String)> {
     let (attributes, name) = match item {
@@ -517,7 +520,8 @@ fn each_law_sees_all_of_its_files() {
     }
 }
 
-/// Each law finds each of its breaches: alone, after items for tests, between them, and inside of a method.
+/// Each law finds each of its breaches in four places: alone in a file, after items for tests, between such items,
+/// and inside a method.
 #[test]
 fn each_law_fails_where_it_is_broken() {
     for article in LAWS {
@@ -545,7 +549,7 @@ fn each_law_fails_where_it_is_broken() {
     }
 }
 
-/// Each module may use the modules that are listed for it, and no other.
+/// Each module may use the modules that `BELOW` lists for it, and no other module.
 #[test]
 fn each_pair_of_modules_is_allowed_or_refused() {
     let article =
@@ -566,7 +570,7 @@ fn each_pair_of_modules_is_allowed_or_refused() {
     assert!(refused > 180, "{refused}");
 }
 
-/// The list has no other circles than those that are named.
+/// The modules of `BELOW` use each other in the circles that `CIRCLES` names, and in no other circle.
 #[test]
 fn modules_use_each_other_only_in_the_named_circles() {
     let names: Vec<_> = BELOW.iter().map(|(name, _)| *name).collect();
@@ -588,7 +592,7 @@ fn modules_use_each_other_only_in_the_named_circles() {
     assert!(reached.contains(&("client", "resolver")) && !reached.contains(&("resolver", "pool")));
 }
 
-/// A file that may spawn once may not spawn twice, and lib.rs has to forbid unsafe code.
+/// A file that may spawn once may not spawn twice. The file `lib.rs` has to forbid unsafe code.
 #[test]
 fn what_is_allowed_once_is_allowed_once() {
     let article = |name: &str| LAWS.iter().find(|article| article.name == name).unwrap();
@@ -606,7 +610,8 @@ fn what_is_allowed_once_is_allowed_once() {
     assert_eq!(there_is_no_unsafe_code(&tree).found.len(), 1);
 }
 
-/// A file is left out only if all its `mod` declarations are for tests, whatever its name is.
+/// The tree leaves a file out only if all `mod` declarations of the file are for tests. The name of the file does not
+/// matter.
 #[test]
 fn a_file_of_tests_is_what_only_tests_use() {
     let tree = |root: &str| {
@@ -627,7 +632,7 @@ fn assert_found(article: &Article, name: &str, text: &str, breach: &str) {
     assert!(!found.is_empty(), "{}: {breach:?} is not seen in src/{name}", article.name);
 }
 
-/// Returns what a law finds in the file `name` of the library if its content is `text`.
+/// Returns the breaches that a law finds in the file `name` of the library if the content of the file is `text`.
 fn look(article: &Article, name: &str, text: &str) -> Vec<String> {
     let tree = library();
     let module = tree.files.iter().find(|file| file.name == name).unwrap().module.clone();
@@ -636,7 +641,7 @@ fn look(article: &Article, name: &str, text: &str) -> Vec<String> {
     (article.law)(&Tree { files, tests, strays, modules }).found
 }
 
-/// A file is short enough to be read at once, and begins with a paragraph that says what it is for.
+/// Each file of the library has at most 700 lines, and begins with a paragraph that says what the file is for.
 #[test]
 fn no_file_is_long() {
     let is_wrong = |name: &str, text: &str| {
@@ -658,7 +663,7 @@ fn no_file_is_long() {
     assert!(is_wrong("untold.rs", "use std::fmt;"));
 }
 
-/// A test in paused time uses no sockets, because paused time jumps ahead while the test waits for a socket.
+/// No test in paused time uses a socket, because paused time jumps ahead while a test waits for a socket.
 #[test]
 fn no_test_pauses_time_over_sockets() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -674,7 +679,7 @@ fn no_test_pauses_time_over_sockets() {
     }
     assert!(found.is_empty(), "these tests use sockets in paused time:\n{}", found.join("\n"));
     assert!(paused >= 60, "only {paused} tests in paused time were seen");
-    // The check finds bad tests, and only those.
+    // The check finds each bad test, and reports no good test.
     let helper = "async fn serve() { tokio::net::TcpListener::bind(\"127.0.0.1:0\"); }";
     for (text, is_bad) in [
         ("#[tokio::test(start_paused = true)] async fn one() { TcpListener::bind(0); }".to_owned(), true),
@@ -696,12 +701,12 @@ fn no_test_pauses_time_over_sockets() {
     );
 }
 
-/// Returns the tests of a file that begin in paused time. Each comes with a use of a socket in the test, or in a
-/// function of the file that it calls, if there is one.
+/// Returns the tests of a file that begin in paused time. Each test comes with a socket type that the test uses, or
+/// that a function of the same file uses for the test. The type is `None` if there is none.
 fn paused_tests(text: &str) -> Vec<(String, Option<String>)> {
     const SOCKETS: [&str; 6] =
         ["TcpListener", "TcpStream", "TcpSocket", "UdpSocket", "UnixListener", "UnixStream"];
-    /// Functions with their words, and the names of the functions that are tests in paused time.
+    /// Words of each function, and the names of the functions that are tests in paused time.
     #[derive(Default)]
     struct Functions(BTreeMap<String, BTreeSet<String>>, Vec<String>);
     impl Functions {
@@ -750,7 +755,7 @@ fn paused_tests(text: &str) -> Vec<(String, Option<String>)> {
     paused.iter().map(|test| (test.clone(), socket(test))).collect()
 }
 
-/// The request future does its own I/O, so that a request needs no task.
+/// A thousand requests start no task, because the request future does its own I/O.
 #[test]
 fn a_thousand_requests_start_no_task() {
     let server = Plain::start();

@@ -1,4 +1,4 @@
-//! Code of the caller that panics: transports, wakers, hooks. A panic may end the request that it belongs to, and
+//! Panics in code of the caller: transports, wakers, hooks. A panic may end the request that it belongs to, but it
 //! affects no other request: every slot is freed, and every waiter is served.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
@@ -24,7 +24,7 @@ use self::support::layer::{Layer, Layered};
 use self::support::lines::{Lines, send};
 use self::support::plain::Plain;
 
-/// Function of the transport that panics.
+/// Function of the transport that panics while the switches are armed.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Misdeed {
     Close,
@@ -34,13 +34,13 @@ enum Misdeed {
 
 const MISDEEDS: [Misdeed; 3] = [Misdeed::Close, Misdeed::Drop, Misdeed::CloseAndDrop];
 
-/// Behaviour of a client's connections.
+/// Behaviour of a client's connections, which a test changes while they live.
 struct Switches {
     misdeed: Misdeed,
     is_armed: AtomicBool,
-    /// Finding of the next look, instead of the true one.
+    /// Result of the next look. With `None` the look returns what it finds.
     finds: Mutex<Option<Look>>,
-    /// Number of looks that panic.
+    /// Number of looks that are still to panic.
     blinks: AtomicUsize,
     /// Whether the next read fails.
     breaks: AtomicBool,
@@ -97,7 +97,8 @@ impl Drop for Touchy {
     }
 }
 
-/// Returns a client of two servers, the hosts `x.test` and `y.test`, whose connections can panic.
+/// A client of two servers, the hosts `x.test` and `y.test`. The connections of the client panic when the test says
+/// so.
 struct Bench {
     client: Client,
     servers: [Plain; 2],
@@ -139,7 +140,7 @@ impl Bench {
         self.client.pool().stats().total
     }
 
-    /// Sends a request in a task of its own, which may panic.
+    /// Sends a request in a task of its own, because the request may panic. Returns the task's handle.
     fn get(&self, url: &'static str) -> tokio::task::JoinHandle<bool> {
         let client = self.client.clone();
         tokio::spawn(async move {
@@ -148,8 +149,8 @@ impl Bench {
         })
     }
 
-    /// Fails unless two requests at a time are served, and nothing is left when they are over and their connections
-    /// closed.
+    /// Fails unless each host serves two requests at a time. Closes all connections, and fails if a request, a
+    /// connection or a socket is left.
     async fn assert_sound(&self) {
         let what = &self.what;
         self.switches.is_armed.store(false, Ordering::SeqCst);
@@ -195,7 +196,7 @@ fn block_on<T>(work: impl Future<Output = T>) -> T {
     Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
 }
 
-/// The request's own connection panics: it fails, or its response is dropped half read.
+/// A close panics because a read of the response fails, or because the caller drops a response that is half read.
 #[test]
 fn a_connection_whose_close_panics_frees_its_slot() {
     for misdeed in MISDEEDS {
@@ -221,7 +222,8 @@ fn a_connection_whose_close_panics_frees_its_slot() {
     }
 }
 
-/// An idle connection is dead when it is looked at, or dies under a request that is sent again.
+/// The first request replaces an idle connection, because the look finds it closed or because its next read fails.
+/// The close of the replaced connection panics.
 #[test]
 fn a_connection_that_is_replaced_frees_its_slot_though_its_close_panics() {
     for misdeed in MISDEEDS {
@@ -243,7 +245,7 @@ fn a_connection_that_is_replaced_frees_its_slot_though_its_close_panics() {
     }
 }
 
-/// The look panics in the request that looks, and then the close panics as well.
+/// The look at an idle connection panics in the request that looks, and the close of the connection panics too.
 #[test]
 fn a_connection_whose_look_panics_frees_its_slot() {
     for misdeed in MISDEEDS {
@@ -258,7 +260,8 @@ fn a_connection_whose_look_panics_frees_its_slot() {
     }
 }
 
-/// A panic in a close by the pool itself does not affect the requests under way.
+/// The pool closes idle connections of one host to free slots for another host. The panic of such a close does not
+/// affect the requests to the other host.
 #[test]
 fn what_the_pool_closes_for_another_host_costs_that_one_nothing() {
     for misdeed in MISDEEDS {
@@ -299,8 +302,8 @@ fn all_idle_connections_are_closed_though_each_close_panics() {
     }
 }
 
-/// A shutdown closes connections in use: of a parked task, of a response that waits to be read, of a request that waits
-/// for its response.
+/// A shutdown closes connections in use while each close panics. Five connections belong to responses that the caller
+/// has not read, and five belong to requests that wait for a response.
 #[test]
 fn a_shutdown_comes_to_its_end_though_each_close_panics() {
     for misdeed in MISDEEDS {
@@ -327,8 +330,7 @@ fn a_shutdown_comes_to_its_end_though_each_close_panics() {
     }
 }
 
-/// The reaper, a task of its own, goes on: connections that are kept stay, and connections that expire later are
-/// closed.
+/// The task of the reaper survives the panic of each close, and closes connections that expire later.
 #[test]
 fn the_reaper_goes_on_though_each_close_panics() {
     for misdeed in MISDEEDS {
@@ -353,7 +355,7 @@ fn the_reaper_goes_on_though_each_close_panics() {
     }
 }
 
-/// The sweep looks at the connections: one look panics, and the others are kept.
+/// The sweep looks at five connections. One look panics, and the other four connections stay idle.
 #[test]
 fn a_look_that_panics_in_the_sweep_costs_one_connection() {
     block_on(async {
@@ -411,11 +413,12 @@ impl Drop for Wild {
     }
 }
 
-/// Polls with a waker of which only the pool then holds copies.
+/// Polls with a new waker, and drops the waker, so that only copies in the pool are left. Returns the result of the
+/// poll, and a weak reference to the waker.
 fn poll_wild<F: Future>(work: Pin<&mut F>, wakes: bool) -> (Poll<F::Output>, std::sync::Weak<Wild>) {
     let (waker, wild) = Wild::waker(wakes);
     let polled = work.poll(&mut Context::from_waker(&waker));
-    // If the pool holds no copy, this copy is the last one.
+    // If the pool holds no copy, this drop is the last one and may panic.
     let _ = catch_unwind(AssertUnwindSafe(|| drop(waker)));
     (polled, wild)
 }
@@ -436,8 +439,8 @@ fn a_waiter_whose_waker_panics_holds_nobody_up() {
                 assert!(request.await.unwrap());
             }
             assert!(elsewhere.await.unwrap());
-            // The request is served when it is polled again. It ends with the panic only if its own waker caused
-            // the panic. Its waker is dropped by then.
+            // The request is served when it is polled again. By that time its waker is gone. The request ends with a
+            // panic only if the drop of its own waker causes the panic.
             let outcome =
                 tokio::spawn(async move { within(wild).await.unwrap().bytes().await.is_ok() }).await;
             assert!(if wakes { outcome.unwrap() } else { outcome.unwrap_err().is_panic() });
@@ -464,7 +467,8 @@ fn a_waiter_that_leaves_leaves_the_queue_though_its_waker_panics() {
     });
 }
 
-/// The response is polled by one task and then by another: the first task's waker is dropped.
+/// The response is polled with one waker after another, and each poll drops the waker of the poll before. The drop
+/// panics.
 #[test]
 fn a_connection_whose_reader_panics_frees_its_slot() {
     block_on(async {
@@ -515,7 +519,7 @@ fn a_shutdown_cuts_all_though_the_wakers_panic() {
     }
 }
 
-/// A subscriber's panic does not concern the requests that it is told of.
+/// A panic in the waker of a subscriber to the pool's events affects no request.
 #[test]
 fn a_listener_whose_waker_panics_costs_no_request_anything() {
     for wakes in [true, false] {
@@ -526,7 +530,7 @@ fn a_listener_whose_waker_panics_costs_no_request_anything() {
                 while events.try_recv().is_some() {}
                 let mut heard = pin!(events.recv());
                 assert!(poll_wild(heard.as_mut(), wakes).0.is_pending());
-                // The subscriber is not polled meanwhile.
+                // The subscriber is not polled while the requests run.
                 assert!(bench.get("http://x.test/").await.unwrap());
                 assert!(bench.get("http://y.test/").await.unwrap());
                 assert!(within(heard).await.is_some());
@@ -536,7 +540,7 @@ fn a_listener_whose_waker_panics_costs_no_request_anything() {
     }
 }
 
-/// The dial fails, and all waiters get its error, although the waker of the first one panics.
+/// Dials fail, and each waiter gets an error, although the waker of the first waiter panics.
 #[test]
 fn a_failure_reaches_all_though_a_waker_panics() {
     block_on(async {
@@ -560,7 +564,7 @@ fn a_failure_reaches_all_though_a_waker_panics() {
             tokio::task::yield_now().await;
         }
         for request in others {
-            // One dial fails one waiter: each waiter gets a dial of its own, or shares one.
+            // A dial may fail one waiter only, so dials fail one after another until this request has ended.
             let told = async {
                 while !request.is_finished() {
                     go.notify_one();
@@ -584,11 +588,11 @@ fn a_failure_reaches_all_though_a_waker_panics() {
     });
 }
 
-/// Threads on which the panic hook was called.
+/// Threads on which the panic hook was called, one entry for each call.
 static PANICKED: Mutex<Vec<ThreadId>> = Mutex::new(Vec::new());
 
-/// Returns how often the panic hook is called on this thread during `run`. With `panic = "abort"`, the first call
-/// would end the process.
+/// Returns how often the panic hook is called on this thread during `run`. The test counts the calls because, with
+/// `panic = "abort"`, the first call would end the process.
 fn count_panics(run: impl FnOnce()) -> usize {
     static HOOK: Once = Once::new();
     HOOK.call_once(|| {
@@ -605,9 +609,9 @@ fn count_panics(run: impl FnOnce()) -> usize {
     count() - before
 }
 
-/// The head of the response has come, and a few bytes of the content are still to come. The response is dropped outside of
-/// every runtime, on a runtime without timers, or after its runtime. While its own runtime lives, that runtime reads the
-/// rest, so that the connection can be used again.
+/// A response is dropped while a few bytes of its content are still to come. It is dropped outside every runtime, on
+/// a runtime without timers, or after its own runtime has ended. If its own runtime still runs, that runtime reads
+/// the missing bytes, so that the connection can be reused.
 #[test]
 fn a_response_that_is_dropped_outside_of_its_runtime_panics_nowhere() {
     for place in ["outside of runtimes", "without timers", "after its runtime"] {

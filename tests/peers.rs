@@ -1,7 +1,7 @@
-//! Real servers: 1,000 requests over one connection to each, plain and in TLS.
+//! Requests to real servers: 1,000 requests on one connection to each server, plain and in TLS.
 //!
-//! Each server is started here, on loopback, with a configuration of its own. A server that is not installed is
-//! skipped, and the test prints that.
+//! The test starts each server on loopback with its own configuration. If a server is not installed, its test is
+//! skipped and prints the reason.
 #![cfg(feature = "rustls")]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -107,7 +107,7 @@ async fn python_answers_a_thousand_requests_on_one_connection() {
     at.check(server, "python3").await;
 }
 
-/// A directory, two ports and a certificate for one server.
+/// Directory, ports and certificate of one server.
 struct Place {
     dir: PathBuf,
     plain: u16,
@@ -115,7 +115,8 @@ struct Place {
     ca: String,
 }
 
-/// Ends the server with the test. The server is asked first, so that it ends its workers too.
+/// Process of a server, which ends when this value is dropped. The process gets a signal to terminate first, so that
+/// it also ends its workers.
 struct Server(Child);
 
 impl Drop for Server {
@@ -142,8 +143,8 @@ impl Place {
         Self { dir, plain, tls, ca: made.cert.pem() }
     }
 
-    /// Starts the program and waits until it listens. Returns `None`, and prints the reason, where the program cannot
-    /// be started.
+    /// Starts the program and waits until it listens. Returns `None` and prints the reason if the program cannot be
+    /// started.
     fn start(&self, program: &str, args: &[&str]) -> Option<Server> {
         let mut command = Command::new(program);
         command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
@@ -205,9 +206,10 @@ impl Drop for Place {
     }
 }
 
-/// Returns two free ports below those that the system gives to connections (from 32,768 on, or from 49,152 on). Another
-/// test's connection could take a port of that range before the server does, and so could our own question whether the
-/// server listens yet, because a connection from a port to itself succeeds. Other processes begin at other ports.
+/// Returns two free ports that the system does not give to outgoing connections (it gives ports from 32,768 or from
+/// 49,152 on). If the ports were in that range, another test's connection could take one of them before the server
+/// does. The connection that asks whether the server listens yet could take one too, because a connection from a port
+/// to itself succeeds. Each process begins to search at a different port.
 fn free_ports() -> [u16; 2] {
     static ASKED: AtomicU32 = AtomicU32::new(0);
     let mut ports = std::iter::repeat_with(|| {

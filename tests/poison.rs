@@ -1,9 +1,9 @@
-//! Servers that send bytes which belong to no request, and servers that close: no request gets a response that was not
-//! meant for it, no request that may be sent again fails, and the pool's ledger accounts for every connection.
+//! Servers that send bytes which belong to no request, and servers that close. No request gets a response to
+//! something else, no request that may be sent again fails, and the pool's ledger accounts for every connection.
 //!
-//! Poison is a whole response whose content names it, so that a wrong response is recognised. Every right response
-//! names its request. Poison that comes when the next request's head is already written cannot be told from a response:
-//! in that case the server, which has read that head, counts one request that it has harmed.
+//! Poison is a whole response with the content "poison", so that a test recognises it. The content of every right
+//! response is the target of its request. The client cannot tell poison from a response if the poison comes when the
+//! next request's head is already written. In that case the server has read the head, and counts one harmed request.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod support;
@@ -26,41 +26,41 @@ use crate::support::{PATIENCE, Peer, Server, Signal, until, within};
 
 const POISON: &str = "HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\npoison";
 
-/// Length of the first part of the poison, which ends within its head.
+/// Length of the first part of the poison. The part ends within the head of the poison.
 const PART: usize = 30;
 
 fn answer(target: &str) -> String {
     format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{target}", target.len())
 }
 
-/// The server's misdeed after its first response on each connection.
+/// Misdeed of the server after its first response on each connection.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Misdeed {
-    /// Sends poison in the same write.
+    /// The server sends poison in the same write as the response.
     Surplus,
-    /// Sends a part of the poison in the same write, and the rest a moment later.
+    /// The server sends a part of the poison in the same write as the response, and the second part a moment later.
     PartOfAHead,
-    /// Sends poison after this pause.
+    /// The server sends poison after this pause.
     LateSurplus(Duration),
-    /// Sends poison as soon as the next request is there.
+    /// The server sends poison as soon as it has read the next request.
     SurplusOnceAsked,
-    /// Closes after this pause.
+    /// The server closes the connection after this pause.
     Closes(Duration),
-    /// Closes at once, and says so with `Connection: close`.
+    /// The server closes the connection at once, and announces it with `Connection: close`.
     ClosesAsItSays,
 }
 
-/// The sender of the next request, and the time at which it is sent.
+/// Task that sends the next request, and the time at which it does.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Way {
-    /// The task of the first request, at once.
+    /// The task of the first request sends at once.
     OneTask,
-    /// One of several tasks that wait for the host's only connection, which is handed to it directly.
+    /// Several tasks wait for the host's only connection, and the pool hands the connection to one of them directly.
     OneSlot,
-    /// The task of the first request, when the misdeed was done and the runtime had time to learn of it.
+    /// The task of the first request sends after the misdeed, when the runtime has had time to learn of the misdeed.
     Idle,
-    /// The task of the first request, when the misdeed has arrived but the runtime's only thread was blocked
-    /// meanwhile.
+    /// The task of the first request sends after the misdeed, but the runtime's only thread was blocked while the
+    /// misdeed arrived.
     Blocked,
 }
 
@@ -70,14 +70,14 @@ const LATER: Duration = Duration::from_millis(20);
 
 const TASKS: usize = 8;
 
-/// Counts of the server.
+/// Counts that the server keeps.
 #[derive(Default)]
 struct Book {
-    /// Requests whose heads were written before the poison could be seen.
+    /// Number of requests whose heads were written before the client could see the poison.
     harmed: AtomicUsize,
-    /// Requests on a connection that should have been closed.
+    /// Number of requests on a connection that the client should have closed.
     astray: AtomicUsize,
-    /// Signal that a misdeed on an idle connection is done.
+    /// Signal that the server raises after a misdeed on an idle connection.
     done: Signal,
 }
 
@@ -90,7 +90,7 @@ impl Misdeed {
             Self::PartOfAHead => {
                 peer.send([&answer, &POISON[..PART]].concat())?;
                 thread::sleep(SOON);
-                // The client may have closed the connection.
+                // The send may fail, because the client may have closed the connection.
                 let _ = peer.send(&POISON[PART..]);
             }
             Self::LateSurplus(pause) => {
@@ -100,7 +100,7 @@ impl Misdeed {
                     peer.send(POISON)?;
                     book.done.raise();
                     if peer.request()?.is_some() {
-                        // The request was under way.
+                        // The client had written the request before the poison arrived.
                         book.harmed.fetch_add(1, Ordering::SeqCst);
                     }
                     return peer.close();
@@ -125,28 +125,28 @@ impl Misdeed {
         expect_nothing(peer, book)
     }
 
-    /// Blocks until the misdeed has arrived.
+    /// Blocks until the misdeed has arrived at the client's socket.
     fn wait(self, local: SocketAddr, remote: SocketAddr) {
         match self {
             Self::LateSurplus(_) | Self::SurplusOnceAsked => wait_for_delivery(local, remote),
             Self::Closes(_) => wait_for_end(local, remote),
-            // The client has closed the connection already.
+            // The client closed the connection when it read the response.
             Self::Surplus | Self::PartOfAHead | Self::ClosesAsItSays => {}
         }
     }
 
-    /// Whether every request is answered on a connection of its own.
+    /// Whether each request is answered on a connection of its own.
     fn is_once(self) -> bool {
         !matches!(self, Self::LateSurplus(_) | Self::SurplusOnceAsked)
     }
 
-    /// Number of requests of a test.
+    /// Number of requests that a test sends.
     fn requests(self) -> usize {
         if let Self::LateSurplus(LATER) | Self::Closes(LATER) = self { 40 } else { 100 }
     }
 }
 
-/// Whether the next request gets the poison before its response.
+/// Waits for the next request, and sends poison and the right response. The client gets the poison as its response.
 fn harm_the_next(peer: &mut Peer, book: &Book) -> io::Result<()> {
     let Some(next) = peer.request()? else { return Ok(()) };
     book.harmed.fetch_add(1, Ordering::SeqCst);
@@ -154,7 +154,7 @@ fn harm_the_next(peer: &mut Peer, book: &Book) -> io::Result<()> {
     expect_nothing(peer, book)
 }
 
-/// No request may come any more.
+/// Waits for the client to close the connection, and counts a request that comes instead.
 fn expect_nothing(peer: &mut Peer, book: &Book) -> io::Result<()> {
     if peer.request()?.is_some() {
         book.astray.fetch_add(1, Ordering::SeqCst);
@@ -176,14 +176,15 @@ fn total(client: &Client) -> HostStats {
     client.pool().stats().total
 }
 
-/// The sender of requests. Its clones are tasks that share the work.
+/// Sender of numbered requests. Each clone is one task, and all clones share the numbers.
 #[derive(Clone)]
 struct Asker {
     client: Client,
     address: SocketAddr,
     next: Arc<AtomicUsize>,
     requests: usize,
-    /// The event that is awaited after each response.
+    /// The misdeed and the way of a test, and the counts of its server. If present, the sender waits for the misdeed
+    /// after a response.
     cell: Option<(Misdeed, Way, Arc<Book>)>,
 }
 
@@ -192,7 +193,7 @@ impl Asker {
         Self { client: client.clone(), address, next: Arc::default(), requests, cell: None }
     }
 
-    /// Sends this many requests from this many tasks, none of which fails. Returns how many got poison.
+    /// Sends the requests from this many tasks, and fails if one of them fails. Returns how many requests got poison.
     async fn run(self, tasks: usize) -> usize {
         let tasks: Vec<_> = (0..tasks).map(|_| tokio::spawn(self.clone().ask())).collect();
         let mut poisoned = 0;
@@ -226,7 +227,7 @@ impl Asker {
                 Some((misdeed, Way::Idle, book)) => {
                     book.done.raised().await;
                     misdeed.wait(local, self.address);
-                    // The reactor learns of the misdeed.
+                    // The reactor gets the chance to learn of the misdeed.
                     tokio::task::yield_now().await;
                 }
                 Some((misdeed, Way::Blocked, book)) => {
@@ -239,21 +240,22 @@ impl Asker {
     }
 }
 
-/// Plays the misdeed and judges the outcome.
+/// Sends requests to a server with this misdeed, and checks responses, connections and counts.
 fn prove(misdeed: Misdeed, way: Way) {
     let book = Arc::new(Book::default());
     let kept = book.clone();
     let server = Server::start(move |peer| misdeed.serve(peer, &kept));
-    // Each connection ends after one or two responses, and the pool must not learn from that.
+    // Each connection ends after one or two responses. Without `not_kept_after(None)`, the pool would learn that the
+    // host closes its connections.
     let client = Client::builder().not_kept_after(None).max_connections_per_host(1).build().unwrap();
     let made = misdeed.requests();
     let asker =
         Asker { cell: Some((misdeed, way, book.clone())), ..Asker::new(&client, server.address(), made) };
-    // The runtime outlives the judgement, so that idle connections are not closed because it ended.
+    // The runtime outlives the checks, because its end would close the idle connections.
     let runtime = way.runtime();
     let poisoned = runtime.block_on(within(60, async {
         let poisoned = asker.run(if way == Way::OneSlot { TASKS } else { 1 }).await;
-        // The server's counts may follow a little later.
+        // The server may count the last harmed request a little later than the client reads the poison.
         until("the server has counted the harmed requests", || {
             book.harmed.load(Ordering::SeqCst) >= poisoned
         })
@@ -263,12 +265,12 @@ fn prove(misdeed: Misdeed, way: Way) {
 
     let total = total(&client);
     let cell = format!("{misdeed:?}, {way:?}: {total}");
-    // Responses: none is wrong except for those that could not be told from poison.
+    // The responses: a request got poison only if the client could not tell the poison from a response.
     assert_eq!(book.astray.load(Ordering::SeqCst), 0, "a connection was used after the poison: {cell}");
     assert_eq!(poisoned, book.harmed.load(Ordering::SeqCst), "wrong responses: {cell}");
     let is_avoidable = misdeed.is_once() || matches!(way, Way::Idle | Way::Blocked);
     assert!(!is_avoidable || poisoned == 0, "{poisoned} wrong responses: {cell}");
-    // Connections: each has ended or is idle, and is counted once.
+    // The connections: each connection has ended or is idle, and the pool has counted it once.
     assert_eq!((total.active, total.dialing, total.waiting, total.failed_dials), (0, 0, 0, 0), "{cell}");
     assert_eq!(total.opened, total.closed_total() + total.idle as u64, "{cell}");
     assert_eq!(server.connections() as u64, total.opened, "{cell}");
@@ -287,13 +289,13 @@ fn prove(misdeed: Misdeed, way: Way) {
             assert_eq!((poisoned, unsolicited, total.idle), (made / 2, made / 2, 0), "{cell}");
         }
         Misdeed::LateSurplus(_) if is_avoidable => {
-            // The last connection may be idle, or closed by the sweep.
+            // The last connection may still be idle, or the sweep may have closed it.
             assert_eq!(unsolicited + total.idle, made, "{cell}");
         }
-        // The server closes a connection when its poison came after the next request was written.
+        // The server closes a connection if its poison came after the next request was written.
         Misdeed::LateSurplus(_) => assert!(gone <= poisoned && unfit == 0, "{cell}"),
     }
-    // Requests: where there was time to look, none was written to a bad connection.
+    // The requests: if the client had time to look, it wrote no request to a bad connection.
     let (has_time, requests) = (matches!(way, Way::Idle | Way::Blocked), total.requests as usize);
     match misdeed {
         Misdeed::Closes(_) | Misdeed::LateSurplus(_) if !has_time => assert!(requests >= made, "{cell}"),
@@ -310,8 +312,8 @@ fn rule_21_surplus_in_the_same_write_reaches_nobody() {
     }
 }
 
-/// The client cannot tell this poison from the right response. But the right response follows as surplus, so the
-/// connection is closed.
+/// The client cannot tell this poison from the right response. The right response follows as surplus, so the client
+/// closes the connection.
 #[test]
 fn rule_21_surplus_that_meets_the_next_request_harms_one_and_ends_the_connection() {
     for misdeed in [Misdeed::LateSurplus(SOON), Misdeed::LateSurplus(LATER), Misdeed::SurplusOnceAsked] {
@@ -320,7 +322,8 @@ fn rule_21_surplus_that_meets_the_next_request_harms_one_and_ends_the_connection
     }
 }
 
-/// The test holds whether the reactor has learned of the misdeed or not.
+/// The look finds the misdeed before the next request is written. The result is the same whether or not the reactor
+/// has learned of the misdeed.
 #[test]
 fn rule_23_what_came_while_a_connection_was_idle_is_seen_before_the_next_request() {
     for pause in [SOON, LATER] {
@@ -333,8 +336,8 @@ fn rule_23_what_came_while_a_connection_was_idle_is_seen_before_the_next_request
     }
 }
 
-/// The server closes before the look, between look and write, or after the write. A request that may be sent again
-/// is sent again.
+/// The server closes before the look, between the look and the write, or after the write. The client sends the
+/// request again if the request may be sent twice.
 #[test]
 fn rule_27_a_close_at_any_moment_is_no_error() {
     for pause in [AT_ONCE, SOON, LATER] {
@@ -348,14 +351,15 @@ fn rule_25_a_connection_whose_close_is_announced_is_not_waited_for() {
     WAYS.into_iter().for_each(|way| prove(Misdeed::ClosesAsItSays, way));
 }
 
-/// The look found nothing, but the head takes more than one write: a response that comes before the last byte was
-/// written cannot belong to the request. It ends the connection, and the request is sent again if that does no harm.
+/// The look finds nothing, but the head takes more than one write. Bytes that come before the last byte of the head
+/// is written cannot belong to the request. They end the connection. The client sends the request again if a second
+/// copy does no harm.
 #[tokio::test(start_paused = true)]
 async fn rule_24_what_comes_before_the_head_is_written_is_nobodys_answer() {
     for (method, room, is_resent) in [
         (Method::GET, 10, true),
         (Method::GET, 0, true),
-        // No byte of the request was written.
+        // No byte of the POST is written before the bytes come.
         (Method::POST, 0, true),
         (Method::POST, 10, false),
     ] {
@@ -388,7 +392,7 @@ async fn rule_24_what_comes_before_the_head_is_written_is_nobodys_answer() {
     }
 }
 
-/// On an unused connection the bytes can only be a response, perhaps to a head that is too long.
+/// On a new connection, bytes that come early can only be a response, for example to a head that is too long.
 #[tokio::test(start_paused = true)]
 async fn rule_24_an_early_answer_on_a_new_connection_is_delivered() {
     let lines = Lines::default();
@@ -403,14 +407,14 @@ async fn rule_24_an_early_answer_on_a_new_connection_is_delivered() {
     assert_eq!((line.len(), line.is_gone(), total(&client).closed(DropReason::NotReusable)), (10, true, 1));
 }
 
-/// A server for very many requests: a few threads, each of which serves one connection after another.
+/// Server for very many requests. It has a few threads, and each thread serves one connection after another.
 struct Lean {
     address: SocketAddr,
     is_stopped: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }
 
-/// One connection of the server.
+/// One connection of the server `Lean`.
 struct Link {
     stream: TcpStream,
     buffer: Vec<u8>,
@@ -433,7 +437,7 @@ impl Lean {
                     stream.set_nodelay(true).unwrap();
                     stream.set_read_timeout(Some(LATER)).unwrap();
                     let mut link = Link { stream, buffer, is_stopped: is_stopped.clone() };
-                    // A client that hangs up is no failure of the script.
+                    // An error means that the client has closed the connection, which is no failure of the script.
                     let _ = serve(&mut link);
                     buffer = link.buffer;
                 }
@@ -447,7 +451,7 @@ impl Lean {
 impl Drop for Lean {
     fn drop(&mut self) {
         self.is_stopped.store(true, Ordering::SeqCst);
-        // One last connection ends each thread's accept.
+        // One more connection for each thread ends the thread's `accept`.
         for _ in &self.threads {
             let _ = TcpStream::connect(self.address);
         }
@@ -457,15 +461,15 @@ impl Drop for Lean {
 }
 
 impl Link {
-    /// Reads the next request, which comes alone, and returns its target. Returns `None` when the client has closed
-    /// instead.
+    /// Reads the next request, which arrives without further bytes, and returns its target. Returns `None` if the
+    /// client has closed the connection instead.
     fn request(&mut self) -> io::Result<Option<String>> {
         let (mut filled, begun) = (0, Instant::now());
         while !self.buffer[..filled].ends_with(b"\r\n\r\n") {
             match self.stream.read(&mut self.buffer[filled..]) {
                 Ok(0) => return Ok(None),
                 Ok(read) => filled += read,
-                // The read timed out in a pause.
+                // The read has timed out, and the server ends or no request has come for too long.
                 Err(error) if self.is_stopped.load(Ordering::SeqCst) || begun.elapsed() > PATIENCE => {
                     return Err(error);
                 }
@@ -478,7 +482,7 @@ impl Link {
         Ok(Some(String::from_utf8(target.to_vec()).unwrap()))
     }
 
-    /// Sends a response and further bytes in one write.
+    /// Sends a response and the bytes `behind` in one write.
     fn respond(&mut self, target: &str, behind: &str) -> io::Result<()> {
         self.stream.write_all([&*answer(target), behind].concat().as_bytes())
     }
@@ -486,14 +490,14 @@ impl Link {
 
 const REQUESTS: usize = 100_000;
 
-/// Sends this many requests from several tasks: none fails, and none gets poison.
+/// Sends this many requests from several tasks. Fails if a request fails or gets poison.
 async fn get_all(client: &Client, address: SocketAddr, requests: usize) {
     assert_eq!(Asker::new(client, address, requests).run(TASKS).await, 0, "a request got poison");
-    // A dial whose request was served elsewhere may still be under way.
+    // A dial may still be under way if another connection has served its request.
     until("no dial is under way", || total(client).dialing == 0).await;
 }
 
-/// Surplus and waiters race: poison follows every eighth response, whole or a part, while other requests wait for the
+/// The server sends the whole poison, or a part of it, after every eighth response, while other requests wait for the
 /// host's only connection.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rule_21_surplus_reaches_nobody_in_a_hundred_thousand_requests() {
@@ -530,10 +534,12 @@ async fn rule_21_surplus_reaches_nobody_in_a_hundred_thousand_requests() {
     assert_eq!((total.idle, total.active, total.waiting, total.failed_dials), (0, 0, 0, 0), "{total}");
 }
 
-/// A hundred thousand requests to servers that close after each response, at once or a moment later; one of each
-/// `asked` connections closes only when the next request is there. Returns how many requests were lost that way.
+/// Sends a hundred thousand requests to servers that close after each response, at once or a moment later. One
+/// connection of each `asked` closes only when it has read the next request. Returns how many requests were lost in
+/// such a close.
 async fn against_servers_that_close(client: &Client, asked: usize) -> usize {
-    // Several servers, so that no connection is made between ports that still remember an earlier one.
+    // One server would have too few ports: a connection cannot be made between two ports that still remember an
+    // earlier connection.
     const SERVERS: usize = 4;
     let lost = Arc::new(AtomicUsize::new(0));
     for _ in 0..SERVERS {
@@ -563,7 +569,8 @@ async fn against_servers_that_close(client: &Client, asked: usize) -> usize {
     lost
 }
 
-/// Each connection is kept although it is about to close: every request has to look, and many have to be sent again.
+/// The pool keeps each connection although the server is about to close it. Every request has to look, and many
+/// requests have to be sent again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rule_28_a_close_behind_each_answer_is_no_error_in_a_hundred_thousand_requests() {
     const EACH: usize = 8;
@@ -575,7 +582,7 @@ async fn rule_28_a_close_behind_each_answer_is_no_error_in_a_hundred_thousand_re
     assert_eq!(total.closed(DropReason::PeerClosed), total.closed_total(), "{total}");
 }
 
-/// By default the pool learns that the host closes each connection, and keeps none.
+/// By default the pool learns that the host closes each connection, and keeps none of them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rule_28_a_close_behind_each_answer_is_no_error_where_the_host_is_not_kept() {
     let client = Client::builder().idle_timeout(None).build().unwrap();

@@ -1,7 +1,7 @@
-//! TLS of a client as its spans show it, and events that the test causes when a span begins.
+//! Tests of TLS that need a `tracing` subscriber: one reads the spans, and one acts when a span begins.
 //!
-//! Apart from other tests of TLS, because `tracing` remembers for the whole process which callsites a thread without a
-//! subscriber ignores.
+//! These tests are in a file of their own, because `tracing` remembers for the whole process which callsites a thread
+//! without a subscriber ignores.
 #![cfg(all(feature = "url", feature = "rustls"))]
 #![allow(missing_docs, clippy::unwrap_used)]
 
@@ -19,7 +19,8 @@ fn client(server: &Server) -> Client {
     Client::builder().add_root_certificate(root).build().unwrap()
 }
 
-/// A resumed session shows the server that two connections belong to one client: no session crosses an isolation tag.
+/// No TLS session is resumed across isolation tags, because a resumed session shows the server that two connections
+/// belong to one client.
 #[tokio::test]
 async fn no_tls_session_is_resumed_across_isolation_tags() {
     let (recorder, _guard) = recorder::Recorder::start();
@@ -32,7 +33,7 @@ async fn no_tls_session_is_resumed_across_isolation_tags() {
         Ok(())
     });
     let client = client(&server);
-    // Without a tag, the second connection resumes the session of the first.
+    // The second connection without a tag resumes the session of the first connection without a tag.
     let tags = [None, None, Some("a"), Some("a"), Some("b"), None, Some("a")];
     for (number, tag) in tags.into_iter().enumerate() {
         let mut request = client.get(server.url("/"));
@@ -47,8 +48,8 @@ async fn no_tls_session_is_resumed_across_isolation_tags() {
     assert!(resumed.eq(expected.map(Some)), "{spans:?}");
 }
 
-/// A `tracing` layer that runs a function when a request is about to be written: the connection was looked at, and no
-/// byte is written.
+/// A `tracing` layer that runs a function once, when the next `send` span begins. At that time the client has looked
+/// at the connection, and has written no byte of the request.
 #[derive(Clone, Default)]
 struct Trap(Arc<std::sync::Mutex<Option<Spring>>>);
 
@@ -70,7 +71,8 @@ impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Trap {
     }
 }
 
-/// The first write fails. Bytes that TLS was given count as written, because a part of them may be on its way.
+/// The first write of a request fails inside TLS. The bytes that the client gave to TLS count as written, because TLS
+/// may have sent a part of them.
 #[tokio::test]
 async fn a_post_whose_first_write_fails_inside_tls_is_not_sent_again() {
     use tracing_subscriber::layer::SubscriberExt;

@@ -1,8 +1,8 @@
-//! The bodies of the fuzz targets, run with random inputs from fixed seeds, and with inputs that once broke something
-//! (`tests/data/fuzz`).
+//! Runs the bodies of the fuzz targets with random inputs from fixed seeds, and with the stored inputs of
+//! `tests/data/fuzz`.
 //!
-//! A failure prints its seed: `SEED=n cargo test --test seeded` repeats it alone. With `HANDCLASP_LONG` there are fifty
-//! times as many inputs. libFuzzer runs the same bodies: see `.ci/fuzz`.
+//! A failure prints its seed: `SEED=n cargo test --test seeded` repeats the input of that seed alone. With
+//! `HANDCLASP_LONG`, each test runs fifty times as many inputs. libFuzzer runs the same bodies: see `.ci/fuzz`.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -75,7 +75,7 @@ fn random_request_heads_break_nothing() {
     });
 }
 
-/// Inputs that broke something once, and some that never did.
+/// The stored inputs are inputs that broke something once, and a few inputs that never did.
 #[test]
 fn stored_inputs_break_nothing() {
     for (target, body) in TARGET_BODIES {
@@ -100,7 +100,7 @@ const TARGET_BODIES: [(&str, Body); 4] = [
     ("request_head", fuzzing::request_head),
 ];
 
-/// Runs a body with many inputs, each from a seed of its own.
+/// Runs a body with many inputs. Each input is made from a seed of its own.
 fn run(target: &str, body: Body, make: impl Fn(&mut Rng) -> Vec<u8>) {
     let own = std::env::var("SEED").ok().map(|seed| seed.parse::<u64>().expect("SEED is a number"));
     let is_long = std::env::var_os("HANDCLASP_LONG").is_some();
@@ -114,7 +114,7 @@ fn run(target: &str, body: Body, make: impl Fn(&mut Rng) -> Vec<u8>) {
 
 const INPUTS: u64 = 20_000;
 
-/// Prints the input when the body panics.
+/// The input that a body runs with. It is printed if the body panics.
 struct Running<'a> {
     target: &'a str,
     seed: u64,
@@ -136,7 +136,8 @@ impl Drop for Running<'_> {
 
 // ------------------------------------------------------------------------------------------------ the generator
 
-/// Returns the choices before a wire, half of the time with the default limits.
+/// Returns random choices, which stand before the wire in an input. In half of the inputs the first choice selects
+/// the default limits.
 fn prefix(rng: &mut Rng, length: usize) -> Vec<u8> {
     let mut prefix: Vec<u8> = (0..length).map(|_| rng.draw() as u8).collect();
     if rng.below(2) == 0 {
@@ -145,7 +146,8 @@ fn prefix(rng: &mut Rng, length: usize) -> Vec<u8> {
     prefix
 }
 
-/// Returns choices of names and values, mostly known ones, and mostly few.
+/// Appends choices of field names and values to the input. Most names are known ones, and most inputs have few
+/// fields.
 fn fields(rng: &mut Rng, input: &mut Vec<u8>) {
     let count = [0, 1, 1, 2, 3, 6][rng.below(6) as usize];
     input.push(count);
@@ -166,7 +168,8 @@ fn fields(rng: &mut Rng, input: &mut Vec<u8>) {
     }
 }
 
-/// Returns bytes that a server may send: real ones, ones by the grammar, ones made of its words, or noise.
+/// Returns bytes that a server may send: a wire of a conformance case, a response by the grammar, words of the
+/// grammar in random order, or random bytes.
 fn wire(rng: &mut Rng) -> Vec<u8> {
     let mut wire = match rng.below(8) {
         0..=2 => rng.pick(wires()).clone(),
@@ -178,7 +181,7 @@ fn wire(rng: &mut Rng) -> Vec<u8> {
     wire
 }
 
-/// Returns the shorter wires of the conformance cases.
+/// Returns the wires of the conformance cases that are at most 400 bytes long.
 fn wires() -> &'static [Vec<u8>] {
     static WIRES: std::sync::OnceLock<Vec<Vec<u8>>> = std::sync::OnceLock::new();
     WIRES.get_or_init(|| {
@@ -189,7 +192,7 @@ fn wires() -> &'static [Vec<u8>] {
     })
 }
 
-/// Returns heads, interim ones first, and a body that is mostly as announced.
+/// Returns a response: interim heads, a final head, and a body that mostly has the announced length.
 fn response(rng: &mut Rng) -> Vec<u8> {
     let mut wire = Vec::new();
     for _ in 0..[0, 0, 0, 1, 3][rng.below(5) as usize] {
@@ -225,7 +228,7 @@ fn response(rng: &mut Rng) -> Vec<u8> {
     wire
 }
 
-/// Returns a chunked body, sometimes with extensions and trailers.
+/// Returns a chunked body, in some cases with extensions and trailers.
 fn chunks(rng: &mut Rng) -> Vec<u8> {
     let mut wire = Vec::new();
     for _ in 0..rng.below(5) {
@@ -264,7 +267,7 @@ fn soup(rng: &mut Rng, words: &[&str], most: u64) -> Vec<u8> {
     (0..rng.below(most + 1)).flat_map(|_| rng.pick(words).bytes()).collect()
 }
 
-/// Makes no change, or a few small ones.
+/// Makes up to three small changes to the wire, or none.
 fn mutate(rng: &mut Rng, wire: &mut Vec<u8>) {
     for _ in 0..[0, 0, 1, 1, 3][rng.below(5) as usize] {
         let at = rng.below(wire.len() as u64 + 1) as usize;

@@ -1,8 +1,8 @@
-//! Requests that are dropped at any point leave no socket open: the test counts the open files of this process, in
-//! which the server runs as well.
+//! Requests that are dropped after any number of polls leave no socket open. The test counts the open files of this
+//! process, in which the server runs too.
 //!
-//! This file has one test only, because it counts the files of the whole process. `tests/it/cancel.rs` drops
-//! requests at every await, in memory.
+//! This file has one test only, because it counts the files of the whole process. The tests of `tests/it/cancel.rs`
+//! drop requests at every await, on connections in memory.
 
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a test")]
@@ -24,12 +24,12 @@ use tokio::runtime::{Builder, Runtime};
 
 type Work = Pin<Box<dyn Future<Output = ()>>>;
 
-/// Work that is dropped.
+/// Name of a case, and a function that returns the work to drop.
 type Case = (&'static str, fn(Client, &Bench) -> Work);
 
 struct Bench {
     server: Plain,
-    /// The request takes no connection.
+    /// Address of a socket that listens and never accepts. A dial to it takes until the connect timeout.
     silent: SocketAddr,
 }
 
@@ -88,13 +88,14 @@ fn rule_31_cancelled_requests_leave_no_socket_behind() {
                 assert!(polls < 10_000, "{name} does not end");
             }
             println!("{name}, {threads} threads: over within {polls} polls");
-            // Where there are two connections, a dial may end before its waiter is polled.
+            // On two threads, a dial may end before the test polls its waiter.
             assert!(polls > 1 || threads > 1, "{name} was dropped while it was under way");
         }
     }
 }
 
-/// Drops the work after this many polls. Returns whether the work had ended by then.
+/// Drops the work after `polls` polls, and waits until no socket is left. Returns whether the work ended within these
+/// polls.
 fn drop_after(
     runtime: &Runtime,
     bench: &Bench,
@@ -147,7 +148,7 @@ async fn until(what: &str, wrong: &str, mut is_wrong: impl FnMut() -> Option<Str
     }
 }
 
-/// Returns what each open file is, except for the folder that is read here.
+/// Returns the link target of each open file of this process, except for files of `/proc`.
 fn open_files() -> BTreeSet<PathBuf> {
     let folder = std::fs::read_dir("/proc/self/fd").unwrap();
     let files = folder.filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok());

@@ -1,6 +1,6 @@
-//! Everything at once, for 20 seconds (5 minutes with `HANDCLASP_LONG=1`): several runtimes, one of which parks and
-//! another of which ends and is made again, isolation tags, `min_idle`, limits, requests that are cancelled at any
-//! point, and a server that closes.
+//! Stress test with all features at once, for 20 seconds (5 minutes with `HANDCLASP_LONG=1`). It uses several
+//! runtimes, one of which parks and another of which ends and is made again. It also uses isolation tags, `min_idle`,
+//! limits, requests that are cancelled at any point, and a server that closes.
 //!
 //! The test plays rounds of four seconds. The settings of each round are drawn from its seed, which is printed:
 //!
@@ -10,15 +10,15 @@
 //!
 //! In every round:
 //!
-//! - Every request on a runtime that is driven ends, and none fails, unless its server broke it off. A parked
+//! - Every request on a runtime that is driven ends. It fails only if its server broke it off. A parked
 //!   runtime stays parked until these requests have ended.
 //! - No request waits much longer than the others: [`Stage::longest_wait`]. A request waits for a few dozen
 //!   others, which take some milliseconds each, and for slots of a parked runtime, which are free after the
 //!   connect timeout.
 //! - At no time are there more connections than the limits allow.
 //! - Dials stay in proportion to requests: [`Round::most_dials`].
-//! - At the end nothing is idle, active, being dialed or waiting, no socket is open at the server, and no task is
-//!   left.
+//! - At the end of the round no connection is idle, active or being dialed, no request waits, no socket is open at
+//!   the server, and no task is left.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -45,15 +45,15 @@ use self::random::Rng;
 /// Time after which a request counts as hanging.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// Connect timeout: a longer dial has failed, also where its runtime does not run.
+/// Connect timeout. The pool counts a longer dial as failed, even if the runtime of the dial does not run.
 const CONNECT: Duration = Duration::from_millis(300);
 
 /// Duration of a round.
 const ROUND: Duration = Duration::from_secs(4);
 
-/// Longest time, in nanoseconds, for which a runtime of this round that should run did not.
+/// Longest time, in nanoseconds, for which a runtime of this round did not run although it should have.
 ///
-/// The machine may have other work. The time that a request waits for a stalled runtime says nothing about the
+/// The machine may run other programs. The time that a request waits for a stalled runtime says nothing about the
 /// pool.
 static STALL: AtomicU64 = AtomicU64::new(0);
 
@@ -61,7 +61,7 @@ fn stall() -> Duration {
     Duration::from_nanos(STALL.load(Ordering::SeqCst))
 }
 
-/// Measures for how long the current runtime does not run.
+/// Records the longest time for which the current runtime does not run. Never returns.
 async fn measure_stalls() {
     loop {
         let begun = Instant::now();
@@ -93,7 +93,7 @@ fn everything_at_once_leaves_nothing_behind() {
     assert!(rounds >= 3 && requests > 200, "{rounds} rounds, {requests} requests");
 }
 
-/// Settings of one round.
+/// Settings of one round, drawn from its seed.
 #[derive(Clone, Debug)]
 struct Round {
     seed: u64,
@@ -101,32 +101,32 @@ struct Round {
     total: Option<usize>,
     max_idle: Option<usize>,
     idle_timeout: Duration,
-    /// Number of hosts and of tags that are used.
+    /// Number of hosts of the round, and below it the number of isolation tags.
     hosts: u64,
     tags: u64,
-    /// Connections of each host that each running runtime keeps ready.
+    /// Number of connections that each running runtime keeps ready for each host.
     min_idle: [usize; HOSTS],
-    /// Number of requests at a time on each running runtime.
+    /// Number of concurrent requests on each running runtime.
     widths: [u64; 2],
     has_parked: bool,
     has_dying: bool,
-    /// Of a hundred requests, the number that are cancelled, and the number whose server closes the connection.
+    /// Percentage of requests that are cancelled, and below it the percentage whose server closes the connection.
     cancelled: u64,
     closed: u64,
 }
 
-/// State that the parts of a round share.
+/// State that all threads of a round share.
 struct Stage {
     round: Round,
     client: Client,
     server: Server,
     is_over: AtomicBool,
-    /// Whether no runtime parks any more.
+    /// Whether all runtimes are driven from now on, so that none parks.
     is_driven: AtomicBool,
     started: AtomicUsize,
-    /// Number of connections for which `min_idle` was called.
+    /// Number of connections that calls of `min_idle` have asked for.
     wanted_idle: AtomicUsize,
-    /// Durations of the requests on running runtimes.
+    /// Durations of the requests on the running runtimes.
     times: Mutex<Vec<Duration>>,
     findings: Mutex<Vec<String>>,
 }
@@ -158,7 +158,7 @@ impl Round {
         }
     }
 
-    /// Plays the round, and returns how many requests were begun.
+    /// Plays the round, and returns how many requests it began.
     fn play(self) -> usize {
         STALL.store(0, Ordering::SeqCst);
         let server = Server::start();
@@ -213,8 +213,9 @@ impl Round {
         stage.finish(&runtimes)
     }
 
-    /// Returns how many dials there may be. A request dials once, and once more if it lost a connection. A connection to be
-    /// kept ready is dialed when it is asked for, and again after it was used, made room or expired. Failed dials count too.
+    /// Returns the largest number of dials that the round may make. A request dials once, and once more if it lost a
+    /// connection. A connection that is kept ready is dialed when `min_idle` is called, and again after it was used,
+    /// evicted or expired. Failed dials count too.
     fn most_dials(&self, started: usize, wanted_idle: usize, total: &HostStats) -> usize {
         let by_time = [DropReason::IdleTimeout, DropReason::PeerClosed, DropReason::RuntimeGone];
         let expired: u64 = by_time.into_iter().map(|reason| total.closed(reason)).sum();
@@ -253,7 +254,7 @@ impl Stage {
         self.client.pool().stats().total
     }
 
-    /// Checks the limits again and again.
+    /// Checks the limits again and again until the round is over.
     fn watch(self: &Arc<Self>) {
         let round = &self.round;
         while !self.is_over() {
@@ -271,7 +272,7 @@ impl Stage {
         }
     }
 
-    /// Plays a runtime that runs all the time: each of its tasks sends one request after the other.
+    /// Plays a runtime that runs all the time. Each of its tasks sends one request after another.
     fn drive(self: &Arc<Self>, runtime: &Runtime, number: usize) {
         runtime.block_on(async {
             let stalls = tokio::spawn(measure_stalls());
@@ -298,16 +299,17 @@ impl Stage {
         });
     }
 
-    /// Sends one request, and lets it end or cancels it. Fails if neither happens in time.
+    /// Sends one request, and lets it end or cancels it. Reports a finding if the request neither ends nor is
+    /// cancelled in time.
     async fn request(&self, rng: &mut Rng, who: &str) {
         let (plan, cancel) = (Plan::draw(rng, &self.round), rng.below(100) < self.round.cancelled);
         let how = if cancel { rng.below(3) } else { 9 };
         let begun = Instant::now();
         let work = self.exchange(&plan, how == 0, rng.below(2) == 0);
         let outcome = match how {
-            // Cancelled after this many polls, at whatever point the request is.
+            // This request is cancelled after a random number of polls, in whatever state it is.
             1 => tokio::time::timeout(PATIENCE, polled(work, rng.below(12))).await,
-            // Runs to its end.
+            // This request is cancelled after a random time of less than 8 ms.
             2 => {
                 let moment = Duration::from_micros(rng.below(8_000));
                 Ok(tokio::time::timeout(moment, work).await.unwrap_or(Ok(())))
@@ -321,7 +323,7 @@ impl Stage {
         match outcome {
             Ok(Ok(())) => {}
             Ok(Err(_)) if plan.is_broken_off || !is_driven => {}
-            // The pool gave up the dial of this runtime as overdue, because the machine did not run the runtime.
+            // The machine did not run this runtime, so the pool gave up a dial of the runtime as overdue.
             Ok(Err(error)) if stall() >= CONNECT && error.chain().to_string().contains("is not running") => {}
             Ok(Err(error)) => {
                 let chain = error.chain().to_string();
@@ -331,7 +333,7 @@ impl Stage {
         }
     }
 
-    /// Reads the response to its end, or drops it after its head.
+    /// Sends the request and reads its response to the end, or drops the response after its head.
     async fn exchange(&self, plan: &Plan, is_dropped: bool, in_pieces: bool) -> handclasp::Result<()> {
         self.started.fetch_add(1, Ordering::SeqCst);
         let mut response: Response = plan.request(&self.client).send().await?;
@@ -351,14 +353,14 @@ impl Stage {
         Ok(())
     }
 
-    /// Plays a runtime that begins dials and joins queues, and then is not driven for a while. No connection is in
-    /// use while the runtime is parked, because the pool takes no connection away from a request that uses it.
+    /// Plays a runtime that begins dials and joins queues, and is not driven for a while after that. No connection is
+    /// in use while the runtime is parked, because the pool takes no connection away from a request that uses it.
     fn park(self: &Arc<Self>) {
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         let mut rng = self.rng(1_000);
         let mut number = 0;
         while !self.is_over() {
-            // The runtime leaves idle connections.
+            // Some requests run to their end first, so that the parked runtime has idle connections.
             runtime.block_on(async {
                 for _ in 0..rng.below(3) {
                     self.request(&mut rng, "parked").await;
@@ -371,7 +373,8 @@ impl Stage {
                     Plan { tag: Some(format!("parked {number}")), ..Plan::draw(&mut rng, &self.round) };
                 let stage = self.clone();
                 let mut request = Box::pin(async move { stage.exchange(&plan, false, false).await });
-                // No other task of this runtime runs meanwhile: its dials do not end, and no request gets a connection.
+                // No other task of this runtime runs during this poll. Its dials do not end, and no request gets a
+                // connection.
                 let is_pending = runtime
                     .block_on(std::future::poll_fn(|cx| Poll::Ready(request.as_mut().poll(cx).is_pending())));
                 if is_pending && rng.below(2) == 0 {
@@ -383,7 +386,7 @@ impl Stage {
             while Instant::now() < until && !self.is_driven.load(Ordering::SeqCst) {
                 thread::sleep(Duration::from_millis(5));
             }
-            // Each of the requests ends, with a response or an error.
+            // Each held request ends, with a response or with an error.
             for request in held {
                 if runtime.block_on(async { tokio::time::timeout(PATIENCE, request).await }).is_err() {
                     self.find(format!("a request of a parked runtime does not end: {}", self.total()));
@@ -392,7 +395,7 @@ impl Stage {
         }
     }
 
-    /// Plays runtimes that end while requests and dials are under way.
+    /// Plays runtimes that end while requests and dials are under way, one after another.
     fn die(self: &Arc<Self>) {
         let mut rng = self.rng(2_000);
         while !self.is_over() {
@@ -426,9 +429,9 @@ impl Stage {
         }
     }
 
-    /// Returns how long the slowest request took, and how long it may take: ten times the average, and the time in which slots
-    /// come back from a parked runtime, three times over. On a loaded machine, each of the threads that a request waits for
-    /// may stall, more than once.
+    /// Returns how long the slowest request took, and how long it may take. The limit is ten times the average, plus
+    /// three times the time after which a parked runtime's slots are free again. It also grows with the longest
+    /// stall, because each thread that a request waits for may stall more than once on a loaded machine.
     fn longest_wait(&self) -> (Duration, Duration) {
         let times = self.times.lock().unwrap();
         let mean = times.iter().sum::<Duration>() / times.len().max(1) as u32;
@@ -436,11 +439,12 @@ impl Stage {
         (longest, 10 * mean + 3 * CONNECT + Duration::from_millis(1_500) + 8 * stall())
     }
 
-    /// Checks that nothing is left after the round, on runtimes that still run. Returns how many requests were begun.
+    /// Checks that nothing is left after the round, on the runtimes that still run. Returns how many requests the
+    /// round began.
     fn finish(self: &Arc<Self>, runtimes: &[Runtime; 2]) -> usize {
         let is_settled = |total: &HostStats| (total.active, total.dialing, total.waiting) == (0, 0, 0);
         let [many, one] = runtimes;
-        // Dials for which no request waits any more still run to their end.
+        // A dial runs to its end even if no request waits for it any more.
         let settle = |what: &str, is_so: &dyn Fn() -> bool| {
             let begun = Instant::now();
             while !is_so() {
@@ -483,17 +487,18 @@ impl Stage {
     }
 }
 
-/// One request, and its server's behaviour.
+/// Settings of one request, and of the server's answer to it.
 #[derive(Debug)]
 struct Plan {
     host: u64,
     tag: Option<String>,
-    /// Length of the content.
+    /// Length of the response's content.
     length: usize,
-    /// Milliseconds until the response.
+    /// Milliseconds until the server answers.
     after: u64,
     ending: &'static str,
-    /// Whether the server closes instead of answering: on a new connection, the request fails.
+    /// Whether the server closes the connection instead of answering. A request on a new connection fails in that
+    /// case.
     is_broken_off: bool,
 }
 
@@ -521,7 +526,7 @@ impl Plan {
     }
 }
 
-/// Polls this many times, and then drops the future.
+/// Polls the future `polls` times, and drops it unless it has ended by then.
 async fn polled<E>(work: impl Future<Output = Result<(), E>>, polls: u64) -> Result<(), E> {
     let (mut work, mut left) = (pin!(work), polls);
     std::future::poll_fn(|cx| match left.checked_sub(1) {
@@ -534,7 +539,7 @@ async fn polled<E>(work: impl Future<Output = Result<(), E>>, polls: u64) -> Res
     .await
 }
 
-/// A server on a runtime of its own, for all hosts.
+/// Server of all hosts, on a runtime of its own.
 struct Server {
     address: SocketAddr,
     open: Arc<AtomicUsize>,
@@ -553,7 +558,7 @@ impl Server {
                 let Ok((tcp, _)) = listener.accept().await else { continue };
                 let open = Open::new(&counted);
                 tokio::spawn(async move {
-                    // However the connection ends.
+                    // A connection may end with an error, because the client cancels requests.
                     let _ = serve(tcp).await;
                     drop(open);
                 });
@@ -590,7 +595,7 @@ impl Drop for Open {
     }
 }
 
-/// Parses `/ending/milliseconds/length`.
+/// Serves one connection. A target has the form `/ending/milliseconds/length`.
 async fn serve(tcp: TcpStream) -> io::Result<()> {
     tcp.set_nodelay(true)?;
     let mut tcp = BufReader::new(tcp);

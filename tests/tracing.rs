@@ -1,4 +1,5 @@
-//! Every phase of every request is a span that starts once and ends once, and the timings agree with the spans.
+//! Spans of the phases of a request. Each span starts once and ends once, and its duration agrees with the timings of
+//! the response.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -27,13 +28,13 @@ fn find<'a>(spans: &'a [Span], name: &str) -> &'a Span {
     span
 }
 
-/// Returns the final timings of a response.
+/// Reads the response to its end, and returns its final timings.
 async fn finish(mut response: Response) -> Timings {
     while response.chunk().await.unwrap().is_some() {}
     *response.timings()
 }
 
-/// The phases are cut from one interval, and the spans are cut at the same points.
+/// Fails unless the phases add up to the total, and each span lasts exactly as long as its phase.
 fn assert_exact(timings: &Timings, spans: &[Span]) {
     let setup: Duration =
         [timings.dns, timings.connect, timings.proxy, timings.tls].into_iter().flatten().sum();
@@ -104,7 +105,7 @@ async fn the_spans_of_a_cold_and_a_warm_request_are_exact() {
     }
 }
 
-/// The sentence that says why a connection cannot be reused is in the span of the request and in the pool's event.
+/// The span of the request and the pool's event give the same reason why a connection cannot be reused.
 #[tokio::test(start_paused = true)]
 async fn the_reason_that_forbids_reuse_is_in_the_span_and_in_the_event() {
     for (reply, why) in [
@@ -135,7 +136,7 @@ async fn the_reason_that_forbids_reuse_is_in_the_span_and_in_the_event() {
     }
 }
 
-/// A resolver that answers with loopback.
+/// A resolver that answers every name with a loopback address after 5 ms.
 struct Loopback;
 
 impl Resolve for Loopback {
@@ -147,7 +148,7 @@ impl Resolve for Loopback {
     }
 }
 
-/// The durations of the spans match the timings exactly, over a real socket and in real time.
+/// The durations of the spans equal the timings, over a real socket and in real time.
 #[tokio::test]
 async fn the_spans_of_a_cold_request_by_name_are_exact() {
     let server = Plain::start();
@@ -201,7 +202,7 @@ async fn a_refused_address_before_one_that_answers() {
     assert_eq!(outcomes, ["failed", "won"]);
 }
 
-/// Another request has the connection: this one waits for it, and dials nothing.
+/// A request waits for a connection that another request uses, and dials none.
 #[tokio::test(start_paused = true)]
 async fn the_spans_of_a_request_that_waited_are_exact() {
     let slow = Reply::raw(&["HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n", "four", "five!"]);
@@ -279,7 +280,7 @@ async fn the_spans_of_a_failed_request_are_exact() {
     }
 }
 
-/// A request is dropped at every poll: every span that was started has ended.
+/// A request is dropped after each possible number of polls. Every span that was started has ended.
 #[tokio::test(start_paused = true)]
 async fn every_span_ends_when_a_request_is_dropped_anywhere() {
     let (recorder, _guard) = Recorder::start();
@@ -326,7 +327,7 @@ async fn every_span_ends_when_a_request_is_dropped_anywhere() {
     println!("{drops} drops");
 }
 
-/// A dial whose request was dropped ends its own spans.
+/// A dial ends its own spans although its request was dropped.
 #[tokio::test(start_paused = true)]
 async fn a_dial_that_no_request_waits_for_ends_its_own_spans() {
     let (recorder, _guard) = Recorder::start();
@@ -344,7 +345,7 @@ async fn a_dial_that_no_request_waits_for_ends_its_own_spans() {
     assert_eq!(client.pool().stats().total.opened, 1);
 }
 
-/// A subscriber is set or removed during a request, and the caller has a span around the request.
+/// A request runs inside a span of the caller. In some cases a subscriber is set or removed while the request runs.
 #[tokio::test(start_paused = true)]
 async fn spans_stand_under_a_span_of_the_caller() {
     let (recorder, _guard) = Recorder::start();
