@@ -1,4 +1,4 @@
-//! A-01 to A-12: input that is endless or too large.
+//! A-01 to A-12: responses that are endless or too large.
 
 use std::collections::HashSet;
 use std::hash::{Hash, Hasher};
@@ -15,7 +15,7 @@ use super::meter::{Peak, Tally};
 use super::support::{Server, Signal, until, within};
 use super::{assert_gone, assert_protocol, read_away};
 
-/// The default limits, written out again: a test that only asks the crate for its limits proves nothing.
+/// The default limits are written out here, because a test that asks the crate for its limits proves nothing.
 const HEAD: usize = 64 * 1024;
 const FIELDS: usize = 128;
 const INFORMATIONAL: usize = 100;
@@ -24,18 +24,18 @@ const CHUNK_LINE: usize = 4 * 1024;
 const EXTENSIONS: usize = 16 * 1024;
 const TRAILERS: usize = 16 * 1024;
 
-/// Size of the first read of a connection's first response, which is the most that one read asks for.
+/// Size of the first read of a connection's first response, which is the largest size of that read.
 const FIRST_READ: usize = 16 * 1024;
 const LARGEST_READ: usize = 128 * 1024;
 
-/// Bytes that the reads bring between the first one and the one that goes beyond a limit of 64 KiB.
+/// Number of bytes that the client reads after its first read, up to the read that exceeds a limit of 64 KiB.
 const READS: usize = 4 * FIRST_READ;
 
-/// Memory of a request, its exchange, its response, its connection, and the slab that small responses are copied to.
+/// Memory of a request, an exchange, a response, a connection, and the slab to which small responses are copied.
 const EXCHANGE: usize = 32 * 1024;
 
-/// A server that sends `prefix`, then `unit` again and again until the client hangs up, which it must do before this
-/// many bytes.
+/// Returns a server that sends `prefix`, and sends `unit` again and again until the client closes the connection. The
+/// server panics if the client takes `FAR` bytes.
 fn endless(prefix: impl Into<Vec<u8>>, unit: impl AsRef<[u8]>) -> Server {
     let prefix = prefix.into();
     let block = unit.as_ref().repeat((FIRST_READ / unit.as_ref().len()).max(1));
@@ -51,8 +51,8 @@ fn endless(prefix: impl Into<Vec<u8>>, unit: impl AsRef<[u8]>) -> Server {
 
 const FAR: usize = 1 << 30;
 
-/// A server that answers with `prefix`, then sends `unit` every few milliseconds, and counts how often it could before
-/// the client hung up.
+/// Returns a server that answers with `prefix` and sends `unit` every few milliseconds. Also returns two counters:
+/// the units that were sent, and the connections that the client closed.
 fn drip(prefix: &'static str, unit: &'static str) -> (Server, Arc<AtomicUsize>, Arc<AtomicUsize>) {
     let (sent, cuts) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let (counted, cut) = (Arc::clone(&sent), Arc::clone(&cuts));
@@ -71,10 +71,11 @@ fn drip(prefix: &'static str, unit: &'static str) -> (Server, Arc<AtomicUsize>, 
     (server, sent, cuts)
 }
 
-/// Number of units for about fifteen seconds: many times any deadline here.
+/// Number of units that a server sends in about fifteen seconds, which is many times longer than any deadline of
+/// these tests.
 const DRIPS: usize = 3_000;
 
-/// A byte at a time is progress, and yet it does not hold off the deadline of the whole head.
+/// A server sends a head byte by byte. Each byte is progress, but the deadline of the whole head still passes.
 #[tokio::test]
 async fn a_01_slow_loris_meets_the_deadline_of_the_whole_head() {
     let mut limits = Limits::default();
@@ -102,7 +103,7 @@ async fn a_01_slow_loris_meets_the_deadline_of_the_whole_head() {
     }
 }
 
-/// Fields are bounded in count and in bytes. Their memory is bounded by the limit plus one read.
+/// The number of fields and their bytes are bounded. The memory of the fields is bounded by the limit plus one read.
 #[tokio::test]
 async fn a_02_endless_header_section_is_cut_off() {
     let long = format!("x: {}\r\n", "a".repeat(5_000));
@@ -110,7 +111,7 @@ async fn a_02_endless_header_section_is_cut_off() {
         ("x: y\r\n", ProtocolError::TooManyFields),
         ("x:\n", ProtocolError::TooManyFields),
         (&*long, ProtocolError::HeadTooLarge),
-        // One field that continues without an end.
+        // This field continues on one line after another without an end.
         (" aaaaaaaaaaaaaaaaaaaaaaaa\r\n", ProtocolError::HeadTooLarge),
     ] {
         let server = endless("HTTP/1.1 200 OK\r\nfirst: one\r\n", unit);
@@ -138,7 +139,7 @@ fn machine(limits: Limits) -> Machine {
     machine
 }
 
-/// Feeds bytes in pieces of this size. Returns the outcome and the number of bytes until it was known.
+/// Outcome of a wire that `feed` gives to a machine in pieces of one size.
 #[derive(Debug, PartialEq)]
 struct Fed {
     outcome: Result<bool, ProtocolError>,
@@ -177,9 +178,9 @@ fn feed(wire: &[u8], step: usize) -> (Fed, usize) {
     (fed, taken)
 }
 
-/// Each line of a response without an end. The codec's bench counts instructions to show that no byte is scanned
-/// twice, which cannot be seen from outside. This test shows that the outcome comes at the same byte for every way
-/// to cut the bytes, and that memory is bounded.
+/// A line that never ends is refused in each part of a response. The error comes at the same byte for every way to
+/// cut the bytes, and the memory is bounded. That no byte is scanned twice is not visible here: the codec's bench
+/// counts instructions instead.
 #[tokio::test]
 async fn a_03_endless_single_line_is_cut_off() {
     const CHUNKED: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
@@ -231,7 +232,8 @@ async fn a_03_endless_single_line_is_cut_off() {
     }
 }
 
-/// Many interim responses at once: bounded in number, and in bytes over all of them.
+/// A server sends interim responses without an end. Their number is bounded, and so are the bytes of all of them
+/// together.
 #[tokio::test]
 async fn a_04_endless_interim_responses_are_cut_off() {
     let large = format!("HTTP/1.1 103 Early Hints\r\nlink: {}\r\n\r\n", "a".repeat(INFORMATIONAL_BYTES / 8));
@@ -267,7 +269,7 @@ async fn a_04_endless_interim_responses_are_cut_off() {
     }
 }
 
-/// One interim response now and then: the deadline is that of the final head.
+/// A server sends an interim response from time to time. The deadline of the final head still passes.
 #[tokio::test]
 async fn a_04_interim_responses_do_not_hold_off_the_deadline() {
     let mut limits = Limits::default();
@@ -282,7 +284,7 @@ async fn a_04_interim_responses_do_not_hold_off_the_deadline() {
     assert!((1..DRIPS).contains(&sent.load(SeqCst)), "{} interim responses", sent.load(SeqCst));
 }
 
-/// The first byte shows that this is no response.
+/// The first byte shows that the bytes are no response.
 #[tokio::test]
 async fn a_05_endless_blanks_before_the_status_line_are_refused() {
     for unit in ["\r\n", "\n", " ", "\t", "\0", "\r"] {
@@ -319,7 +321,7 @@ async fn a_06_endless_body_streams_in_constant_memory() {
         let mut response = within(20, client.get(server.url("/")).send()).await.unwrap();
         let at_first = tally.read();
         assert!(at_first <= 2 * FIRST_READ, "{at_first} bytes were read for the head");
-        // Other tasks run and the server sends on, while no task reads.
+        // Other tasks run and the server continues to send, but no task reads the response.
         for _ in 0..20 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -328,18 +330,20 @@ async fn a_06_endless_body_streams_in_constant_memory() {
         while length < 8 << 20 {
             length += within(20, response.chunk()).await.unwrap().unwrap().len();
         }
-        // The delivered piece, the buffer that it was cut from, and the buffer of the next read.
+        // The memory holds the delivered piece, the buffer that the piece was cut from, and the buffer of the next
+        // read.
         assert!(peak.bytes() < 3 * LARGEST_READ + EXCHANGE, "R-9110-2.3-2: {} bytes were held", peak.bytes());
         let before = tally.read();
         assert!(before - length < before / 2, "{before} bytes were read for {length}");
         drop(response);
-        // A small rest would have been read.
+        // The client would read the end of a body that has only a few bytes left, but this body has no end.
         until("the connection is closed", || client.pool().stats().total.active == 0).await;
         assert_gone(&client, 1);
     }
 }
 
-/// Collecting a body stops at its limit, and the total timeout passes although the body never pauses.
+/// A caller that collects an endless body gets an error at the limit. The total timeout passes although the body
+/// never pauses.
 #[tokio::test]
 async fn a_06_endless_body_is_not_collected() {
     const MOST: usize = 1 << 20;
@@ -357,7 +361,7 @@ async fn a_06_endless_body_is_not_collected() {
             };
             assert_eq!((error.kind(), error.phase()), (ErrorKind::Decode, Some(Phase::Receive)), "{how}");
             assert!(error.to_string().contains("max_collected_body"), "{error}");
-            // A buffer that grows exists twice for a moment.
+            // A buffer that grows needs memory for its old and its new size until its bytes are copied.
             assert!(peak.bytes() < 3 * MOST + 2 * LARGEST_READ, "{how}: {} bytes were held", peak.bytes());
             until("the connection is closed", || client.pool().stats().total.active == 0).await;
             assert_gone(&client, 1);
@@ -370,8 +374,8 @@ async fn a_06_endless_body_is_not_collected() {
     }
 }
 
-/// Chunk extensions are bounded over the whole body: by a fixed number of bytes, plus the number of bytes of content
-/// between them.
+/// Chunk extensions are bounded over the whole body. The bound is a fixed number of bytes plus the number of content
+/// bytes so far.
 #[tokio::test]
 async fn a_07_chunk_extensions_are_bounded_over_the_body() {
     const HEAD: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
@@ -394,12 +398,13 @@ async fn a_07_chunk_extensions_are_bounded_over_the_body() {
             "R-9110-2.3-2: {} bytes were read",
             tally.read()
         );
-        // A read buffer that grows has its old buffer next to the new one for a moment.
+        // A read buffer that grows needs memory for its old and its new size until its bytes are copied.
         let held = peak.bytes();
         assert!(held < 2 * LARGEST_READ + EXCHANGE, "R-9110-2.3-2: {held} bytes were held");
         assert_gone(&client, 1);
     }
-    // Sixteen digits cost nothing. Each further digit counts like a byte of an extension.
+    // A chunk size of sixteen digits does not count towards the limit. Each further digit counts like a byte of an
+    // extension.
     let wire = format!("{HEAD}{}0\r\n\r\n", "0000000000000001\r\nx\r\n".repeat(10_000));
     let (fed, taken) = feed(wire.as_bytes(), 4096);
     assert_eq!((fed.outcome, fed.data.len(), taken), (Ok(true), 10_000, wire.len()));
@@ -410,8 +415,8 @@ async fn a_07_chunk_extensions_are_bounded_over_the_body() {
     }
 }
 
-/// A stream of signed chunks, as object stores send it, may have any length, because its content pays for the
-/// extensions.
+/// A stream of signed chunks, as object stores send it, may have any length, because its content raises the limit of
+/// the extensions.
 #[test]
 fn a_long_stream_of_signed_chunks_is_read() {
     const CHUNKS: usize = 1_000;
@@ -424,8 +429,8 @@ fn a_long_stream_of_signed_chunks_is_read() {
     }
 }
 
-/// The trailer section has the limits of a head, also for a caller that wants the trailers. If the caller stops
-/// reading the body, the client does not read the trailers.
+/// The trailer section has the limits of a head, even if the caller wants the trailers. If the caller stops reading
+/// the body, the client does not read the trailers.
 #[tokio::test]
 async fn a_08_endless_trailers_are_cut_off() {
     const HEAD: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n";
@@ -450,7 +455,8 @@ async fn a_08_endless_trailers_are_cut_off() {
                 "trailers" => within(20, response.trailers()).await.err(),
                 _ => {
                     drop(response);
-                    // The client may read for a while, in case the body ends soon.
+                    // The client may read for a short time before it closes the connection, because the body may end
+                    // soon.
                     until("the connection is given up", || client.pool().stats().total.active == 0).await;
                     None
                 }
@@ -471,7 +477,7 @@ async fn a_08_endless_trailers_are_cut_off() {
     }
 }
 
-/// A huge announced length costs nothing, is reported as it is, and does not overflow.
+/// A huge announced length costs no memory and does not overflow. The client reports the length unchanged.
 #[tokio::test]
 async fn a_09_claimed_lengths_allocate_nothing() {
     const LARGE: u64 = (1 << 63) - 1;
@@ -482,7 +488,8 @@ async fn a_09_claimed_lengths_allocate_nothing() {
         ("transfer-encoding: chunked\r\n\r\nffffffffffffffff\r\n", None),
     ];
     for (claim, length) in claims {
-        // The content comes in two pieces: the first one is delivered as it is, and nothing is reserved for the rest.
+        // The content comes in two pieces. The client delivers the first piece at once, and reserves no memory for
+        // the second piece.
         let received = Signal::new();
         let when = received.clone();
         let server = Server::start(move |peer| {
@@ -512,7 +519,7 @@ async fn a_09_claimed_lengths_allocate_nothing() {
                 (11, ErrorKind::ConnectionLost, expected.to_string())
             );
             assert_eq!(error.phase(), Some(Phase::Receive));
-            // The most that `bytes` reserves in advance, and one read.
+            // The memory holds what `bytes` reserves in advance at most, and the buffer of one read.
             assert!(
                 peak.bytes() < 2 * LARGEST_READ + EXCHANGE,
                 "R-9110-2.3-2 R-9110-17.5-1: {claim:?}: {} bytes were held",
@@ -521,7 +528,7 @@ async fn a_09_claimed_lengths_allocate_nothing() {
             assert_gone(&client, 1);
         }
     }
-    // A number that is one too large is refused, wherever it stands.
+    // A number that is one larger than the largest number is refused in each of these places.
     for (claim, expected) in [
         ("content-length: 18446744073709551616\r\n\r\n", ProtocolError::BadContentLength),
         ("content-length: 99999999999999999999999999999999\r\n\r\n", ProtocolError::BadContentLength),
@@ -532,8 +539,8 @@ async fn a_09_claimed_lengths_allocate_nothing() {
     }
 }
 
-/// Decompression is not offered: a compressed response is delivered as it came, and none is asked for. A compression
-/// bomb is therefore as large as its bytes on the wire.
+/// The client offers no decompression. It delivers a compressed response unchanged, and asks for no compression. A
+/// compression bomb is therefore as large as its bytes on the wire.
 #[tokio::test]
 async fn a_10_decompression_bomb_is_handed_over_as_it_came() {
     /// A whole gzip member without content.
@@ -566,8 +573,8 @@ async fn a_10_decompression_bomb_is_handed_over_as_it_came() {
     }
 }
 
-/// The codec's bench counts instructions to show that the cost is linear. This test shows that the outcome is the
-/// same, and that memory does not grow with the number of pieces.
+/// A response in many small pieces has the same outcome as in one piece, and memory does not grow with the number of
+/// pieces. The codec's bench counts instructions to show that the cost is linear.
 #[tokio::test]
 async fn a_11_many_small_pieces_come_to_the_same() {
     let mut head = String::from("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n");
@@ -604,7 +611,7 @@ async fn a_11_many_small_pieces_come_to_the_same() {
     assert_eq!(client.pool().stats().total.idle, 1);
 }
 
-/// The hash by which the map of `http` places a name until it notices an attack.
+/// The hash function with which the map of `http` places a name until the map notices an attack.
 struct Fnv(u64);
 
 impl Hasher for Fnv {
@@ -619,7 +626,7 @@ impl Hasher for Fnv {
     }
 }
 
-/// Returns different names that all fall into one place of a map of up to 4096 places.
+/// Returns different names with the same hash in a map of up to 4096 slots.
 fn colliding(count: usize) -> Vec<HeaderName> {
     let place = |name: &HeaderName| {
         let mut hasher = Fnv(0xcbf2_9ce4_8422_2325);
@@ -639,8 +646,8 @@ fn colliding(count: usize) -> Vec<HeaderName> {
     names
 }
 
-/// The number of fields is bounded before they are put into a map: 128 colliding names cost 8,128 comparisons at most.
-/// (A map of 4096, the highest limit, changes to a keyed hash.) There are no cookies.
+/// The client bounds the number of fields before it puts them into a map, so 128 colliding names cost at most 8,128
+/// comparisons. A map of 4096 fields, which is the highest limit, changes to a keyed hash.
 #[tokio::test]
 async fn a_12_colliding_names_are_bounded_by_their_count() {
     let names = colliding(FIELDS + 1);
@@ -669,7 +676,7 @@ async fn a_12_colliding_names_are_bounded_by_their_count() {
     assert_protocol(&error, ProtocolError::TooManyFields, Phase::Wait);
     assert_gone(&client, 1);
 
-    // As many fields as the limit allows at most, and one more.
+    // The highest limit that a caller can set allows 4096 fields, and refuses one more.
     let mut limits = Limits::default();
     (limits.fields, limits.head) = (usize::MAX, 1 << 20);
     for (count, outcome) in [(4096, Ok(4096)), (4097, Err(ProtocolError::TooManyFields))] {

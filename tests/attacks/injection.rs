@@ -1,6 +1,8 @@
-//! values that a caller passes on, perhaps from an attacker, and their form on the wire.
+//! values that a caller takes from elsewhere, for example from an attacker, and passes
+//! to the client.
 //!
-//! Each value is either refused before a byte is written, or arrives in one request that a strict reader understands.
+//! The client either refuses such a value before it writes a byte, or sends one request that a strict reader
+//! understands.
 
 use std::io;
 use std::pin::Pin;
@@ -18,7 +20,7 @@ use super::meter::Tally;
 use super::strict::{Parsed, Recorder, is_token};
 use super::support::{Server, within};
 
-/// A client, and the server that receives all its requests, whatever the name in the URL.
+/// A client, and a server that receives all requests of the client, whatever host the URL names.
 struct Stage {
     recorder: Recorder,
     tally: Tally,
@@ -40,7 +42,8 @@ impl Stage {
         self.recorder.server.url(path)
     }
 
-    /// Sends the request. Returns `None` if it was refused and no byte was written.
+    /// Sends the request, and returns the request that the server read. Returns `None` if the client refused the
+    /// request and wrote no byte.
     #[track_caller]
     fn send(&self, request: RequestBuilder) -> impl Future<Output = Option<Parsed>> {
         let place = std::panic::Location::caller();
@@ -71,7 +74,7 @@ impl Stage {
     }
 }
 
-/// A method is a token. `http::Method` accepts nothing else, and arrives as it is.
+/// A method is a token. `http::Method` accepts tokens only, and the client sends a method unchanged.
 #[tokio::test]
 async fn a_21_methods() {
     let stage = Stage::new();
@@ -100,7 +103,7 @@ async fn a_21_methods() {
     assert_eq!(stage.recorder.server.connections(), 1);
 }
 
-/// Returns requests with this text in each form in which a URL can be given.
+/// Returns one request for each type in which a caller can give a URL that contains `text`.
 fn ways(stage: &Stage, before: &str, text: &str, after: &str) -> Vec<RequestBuilder> {
     let url = stage.url(&format!("{before}{text}{after}"));
     let mut ways = vec![stage.client.get(&url)];
@@ -111,8 +114,8 @@ fn ways(stage: &Stage, before: &str, text: &str, after: &str) -> Vec<RequestBuil
     ways
 }
 
-/// Characters in a URL are percent-encoded, dropped, or refused, and never sent raw. The Location of a redirect would
-/// come this way too; there are no redirects yet.
+/// The client percent-encodes, drops or refuses each character of a URL that has no place in a request target. It
+/// never sends such a character raw.
 #[tokio::test]
 async fn a_22_paths_and_queries() {
     let stage = Stage::new();
@@ -148,7 +151,7 @@ async fn a_22_paths_and_queries() {
         let heard = stage.send(stage.client.get(stage.url(path))).await.unwrap();
         assert_eq!(heard.target, target, "{path:?}");
     }
-    // The codec refuses characters that `http` accepts.
+    // The codec refuses characters that `http::Uri` accepts.
     let raw = Uri::try_from(stage.url("/\u{e4}").as_bytes());
     if let Ok(raw) = raw {
         assert_eq!(stage.send(stage.client.get(raw)).await, None);
@@ -156,7 +159,7 @@ async fn a_22_paths_and_queries() {
     assert_eq!(stage.recorder.server.connections(), 1);
 }
 
-/// A field name is a token, and is sent in lower case.
+/// A field name is a token, and the client sends it in lower case.
 #[tokio::test]
 async fn a_23_header_names() {
     let stage = Stage::new();
@@ -178,8 +181,8 @@ async fn a_23_header_names() {
     }
 }
 
-/// The library owns the framing fields: however often and in whatever case the caller sets them, they are written
-/// once, or refused. The strict reader counts them.
+/// The library owns the framing fields. If the caller sets such a field twice or in another case, the client writes
+/// it once or refuses the request. The strict reader counts the fields.
 #[tokio::test]
 async fn a_23_duplicates_of_framing_fields() {
     let stage = Stage::new();
@@ -204,7 +207,7 @@ async fn a_23_duplicates_of_framing_fields() {
     }
 }
 
-/// All ways in which text becomes a field value.
+/// Returns one request for each way in which text becomes a field value.
 fn valued(stage: &Stage, value: &[u8]) -> Vec<RequestBuilder> {
     let get = || stage.client.get(stage.url("/"));
     let mut ways = vec![get().header("x-v", value)];
@@ -215,7 +218,8 @@ fn valued(stage: &Stage, value: &[u8]) -> Vec<RequestBuilder> {
     ways
 }
 
-/// CR, LF, NUL and other controls are refused, wherever they stand. Tab, space and obs-text arrive as they are.
+/// The client refuses CR, LF, NUL and other control characters anywhere in a value. Tab, space and obs-text arrive
+/// unchanged.
 #[tokio::test]
 async fn a_24_header_values() {
     let stage = Stage::new();
@@ -254,14 +258,15 @@ async fn a_24_header_values() {
             assert_eq!(stage.send(request).await, None, "{attack:?}");
         }
     }
-    // U+010A becomes LF in software that drops its upper byte. Both bytes are obs-text here.
+    // U+010A becomes LF in software that drops its upper byte. The client sends both bytes of its UTF-8 form as
+    // obs-text.
     let heard =
         stage.send(stage.client.get(stage.url("/")).header("x-v", "\u{10a}".as_bytes())).await.unwrap();
     assert_eq!(heard.values("x-v"), [b"\xc4\x8a"]);
 }
 
-/// On the wire, whitespace around a value is not part of it, so that nothing can be injected with it. The value arrives
-/// without it.
+/// The client refuses a value with whitespace at its ends, because a recipient would remove the whitespace and read
+/// another value.
 #[tokio::test]
 async fn a_24_whitespace_around_a_value_is_refused() {
     let stage = Stage::new();
@@ -274,9 +279,8 @@ async fn a_24_whitespace_around_a_value_is_refused() {
     }
 }
 
-/// Hosts given as text, as `http::Uri`, and as a Host field: the request names no other host than the one that is
-/// connected to, and none that a strict reader refuses. User and password are never sent. There are no cookies, no
-/// multipart, no Basic or Digest from the URL, and no proxies.
+/// A host comes as text, as `http::Uri`, or as a Host field. The request names only the host to which the client
+/// connects, and a strict reader accepts its name. The client never sends the user and the password of a URL.
 #[tokio::test]
 async fn a_25_hosts_and_userinfo() {
     let stage = Stage::new();
@@ -294,7 +298,7 @@ async fn a_25_hosts_and_userinfo() {
             let mut ways = vec![stage.client.get(&url)];
             ways.extend(Uri::try_from(url.as_bytes()).ok().map(|uri| stage.client.get(uri)));
             for request in ways {
-                // Characters that end an authority cut off the port, and make it another server.
+                // Some characters end the authority before the port. The request would go to another server.
                 let built = request.try_clone().and_then(|request| request.build().ok());
                 if built.is_some_and(|built| built.uri().port_u16() != Some(port)) {
                     continue;
@@ -309,7 +313,7 @@ async fn a_25_hosts_and_userinfo() {
             }
         }
         for value in [format!("a{char}b"), format!("a{char}"), format!("{char}a"), format!("a{char}:1")] {
-            // These characters have a test of their own: `a_25_colons_and_brackets_in_hosts`.
+            // The test `a_25_colons_and_brackets_in_hosts` covers these characters.
             if [':', '[', ']'].contains(&char) {
                 continue;
             }
@@ -326,7 +330,7 @@ async fn a_25_hosts_and_userinfo() {
     }
 }
 
-/// A host is refused unless a port follows its colon, brackets surround an address, and it is not empty.
+/// The client refuses an empty host, a colon without a port after it, and brackets that do not surround an address.
 #[tokio::test]
 async fn a_25_colons_and_brackets_in_hosts() {
     let stage = Stage::new();
@@ -348,12 +352,11 @@ async fn a_25_colons_and_brackets_in_hosts() {
     assert!(sent.is_empty(), "{sent:?}");
 }
 
-/// The targets of CONNECT and the other forms, through the client: on the wire as a strict reader accepts them, or not
-/// sent.
+/// The client sends the target of a CONNECT, or another form of target, only in a form that a strict reader accepts.
 #[tokio::test]
 async fn a_25_targets_of_tunnels() {
     let stage = Stage::new();
-    // Colons and brackets have tests of their own.
+    // Colons and brackets are left out, because they have tests of their own.
     for char in (0..=255).map(char::from).filter(|char| ![':', '[', ']'].contains(char)) {
         for authority in
             [format!("a{char}b:443"), format!("a:4{char}3"), format!("{char}a:443"), format!("a:443{char}")]
@@ -386,11 +389,11 @@ async fn a_25_targets_of_tunnels() {
     }
 }
 
-/// The targets of CONNECT in the codec: a host and a port, or nothing is written.
+/// The codec writes a CONNECT only if its target is a host and a port. Otherwise it writes nothing.
 #[test]
 fn a_25_connect_targets() {
     let headers = HeaderMap::new();
-    // Colons and brackets have tests of their own.
+    // Colons and brackets are left out, because they have tests of their own.
     for byte in (0..=127u8).filter(|byte| !b":[]".contains(byte)) {
         for target in [
             format!("a{}b:443", byte as char),
@@ -425,7 +428,7 @@ fn a_25_connect_targets() {
     }
 }
 
-/// A name that is invalid in TLS is used in no handshake, and nothing is sent.
+/// The client begins no TLS handshake with a server name that is invalid in TLS, and sends nothing.
 #[cfg(feature = "rustls")]
 #[tokio::test]
 async fn a_25_server_names() {
@@ -460,7 +463,7 @@ async fn a_25_server_names() {
     assert!(server.seen().is_empty());
 }
 
-/// A stream whose pieces are all ready.
+/// A stream whose pieces are all ready when it is polled.
 struct Pieces(Vec<&'static str>);
 
 impl Pieces {
@@ -477,8 +480,8 @@ impl futures_core::Stream for Pieces {
     }
 }
 
-/// A stream that differs from its announced length: no byte beyond the length is sent, the request fails, and the
-/// connection closes, so that the next bytes are not taken for the rest.
+/// A stream brings more or less content than the announced length. The client sends no byte beyond the length, fails
+/// the request, and closes the connection, so that the server does not take later bytes for the missing content.
 #[tokio::test]
 async fn a_72_upload_that_lies_about_its_length() {
     for (length, pieces) in [
@@ -509,7 +512,7 @@ async fn a_72_upload_that_lies_about_its_length() {
             client.post(server.url("/")).header("content-length", length).body(Pieces::body(pieces));
         let error = within(20, request.send()).await.expect_err("the announced length is wrong");
         assert_eq!(error.kind(), ErrorKind::Body, "{length}, {pieces:?}: {}", error.chain());
-        // A wrong length that is found before a byte was written leaves the connection as it was.
+        // The connection stays idle if the client finds the wrong length before it has written a byte.
         let is_untouched =
             error.request_written() == Written::Nothing && client.pool().stats().total.idle == 1;
         if !is_untouched {
@@ -518,7 +521,7 @@ async fn a_72_upload_that_lies_about_its_length() {
         let next = within(20, client.get(server.url("/next")).send()).await.unwrap();
         assert_eq!(next.connection().is_reused(), is_untouched);
         assert_eq!(within(20, next.text()).await.unwrap(), "next");
-        // The server's threads end with the server.
+        // The drop joins the server's threads, so that all bodies are recorded.
         drop(server);
         let promised: u64 = length.parse().unwrap();
         for body in bodies.lock().unwrap().iter() {
@@ -591,7 +594,8 @@ async fn a_72_body_whose_size_hint_lies() {
     }
 }
 
-/// The surplus comes only after the announced content was sent: the request fails, and the connection closes.
+/// A stream brings surplus content after the announced content was sent. The request fails, and the client closes the
+/// connection.
 #[tokio::test]
 async fn a_72_surplus_that_comes_late() {
     let promised = super::support::Signal::new();
@@ -626,7 +630,7 @@ impl futures_core::Stream for Late {
     }
 }
 
-/// A wrong length of a body in memory is refused before a byte is sent.
+/// The client refuses a wrong length of a body in memory before it sends a byte.
 #[tokio::test]
 async fn a_72_length_that_is_not_the_bodys() {
     let stage = Stage::new();
@@ -646,7 +650,7 @@ async fn a_72_length_that_is_not_the_bodys() {
     }
 }
 
-/// The kinds of bodies of a request.
+/// Kind of the body of a request.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Kind {
     None,
@@ -654,8 +658,8 @@ enum Kind {
     Stream,
 }
 
-/// Framing and connection fields with every kind of body: one consistent message with the given content, or an error
-/// before a byte is sent.
+/// Framing and connection fields of the caller are combined with each kind of body. The client sends one consistent
+/// message with the given content, or returns an error before it sends a byte.
 #[tokio::test]
 async fn a_73_framing_and_connection_fields_of_the_callers() {
     use Kind::{None, Stream, Whole};
@@ -734,7 +738,8 @@ async fn a_73_framing_and_connection_fields_of_the_callers() {
     }
 }
 
-/// Trailers that would change the message are refused. The others are announced, and sent after the last chunk.
+/// The client refuses trailers that would change the message. It announces other trailers, and sends them after the
+/// last chunk.
 #[tokio::test]
 async fn a_73_trailers_of_the_callers() {
     let stage = Stage::new();

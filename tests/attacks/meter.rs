@@ -1,7 +1,7 @@
 //! Cost of an attack for the client: the memory that its thread holds, and the calls of its sockets.
 //!
-//! Knows nothing of HTTP. Invariant: memory is counted for each thread, so that the memory of servers and of other
-//! tests, which have threads of their own, does not count.
+//! This module does not depend on HTTP. Invariant: memory is counted for each thread, so the memory of servers and of
+//! other tests, which run on threads of their own, does not count.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 pub(crate) use crate::heap::ThreadPeak as Peak;
 use crate::support::layer::{Layer, Layered};
 
-/// Counts the calls of a client's connections, which all go to loopback whatever the host's name.
+/// Counts of the calls of a client's connections. All connections go to loopback, whatever the name of the host.
 #[derive(Clone, Default)]
 pub(crate) struct Tally {
     counts: Arc<Counts>,
@@ -31,14 +31,14 @@ struct Counts {
 }
 
 impl Tally {
-    /// Returns a builder of a client whose connections are counted here.
+    /// Returns a builder of a client whose connections this tally counts.
     pub(crate) fn client(&self) -> ClientBuilder {
         let tally = self.clone();
         Client::builder().connector(move |to| tally.clone().dial(to, false))
     }
 
-    /// Returns a builder of a client whose connections are counted here, and are used only once their server has
-    /// sent a byte.
+    /// Returns a builder of a client whose connections this tally counts. A dial ends only when the server has sent a
+    /// byte.
     pub(crate) fn patient_client(&self) -> ClientBuilder {
         let tally = self.clone();
         Client::builder().connector(move |to| tally.clone().dial(to, true))
@@ -57,17 +57,17 @@ impl Tally {
         self.counts.dials.load(SeqCst)
     }
 
-    /// Returns the number of reads that were ready.
+    /// Returns the number of reads that did not return `Pending`.
     pub(crate) fn reads(&self) -> usize {
         self.counts.reads.load(SeqCst)
     }
 
-    /// Returns the number of bytes read.
+    /// Returns the number of bytes that the client has read.
     pub(crate) fn read(&self) -> usize {
         self.counts.read.load(SeqCst)
     }
 
-    /// Returns the number of bytes written.
+    /// Returns the number of bytes that the client has written.
     pub(crate) fn written(&self) -> usize {
         self.counts.written.load(SeqCst)
     }

@@ -1,4 +1,4 @@
-//! peers that answer early, or close after any byte.
+//! servers that answer early, and servers that close the connection after any byte.
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -13,7 +13,7 @@ use super::assert_gone;
 use super::support::arrival::wait_for_end;
 use super::support::{Peer, Server, Signal, within};
 
-/// A stream of the pieces that the test sends.
+/// A stream whose pieces come from the test, one by one.
 struct Pieces(tokio::sync::mpsc::UnboundedReceiver<Bytes>);
 
 impl futures_core::Stream for Pieces {
@@ -32,7 +32,7 @@ fn pieces() -> (tokio::sync::mpsc::UnboundedSender<Bytes>, Body) {
     (sender, Body::from_stream(Pieces(receiver)))
 }
 
-/// More bytes than all buffers on the way take.
+/// Length of an upload that is larger than all buffers between client and server.
 const UPLOAD: usize = 32 << 20;
 
 fn upload() -> Body {
@@ -40,7 +40,7 @@ fn upload() -> Body {
     CONTENT.clone().into()
 }
 
-/// Fails unless the second request comes on a connection of its own, and is answered there.
+/// Fails unless the next request is answered on a new connection.
 async fn assert_next_is_fresh(client: &Client, server: &Server, before: usize) {
     let next = within(20, client.get(server.url("/next")).send()).await.unwrap();
     assert!(!next.connection().is_reused());
@@ -51,13 +51,13 @@ async fn assert_next_is_fresh(client: &Client, server: &Server, before: usize) {
     assert_eq!((last.connection, last.nth, &*last.request.target), (before, 1, "/next"));
 }
 
-/// A server that answers `/next` on any connection, and leaves other requests to `script`, which gets the request's
-/// index.
+/// Returns a server that answers every second request with "next". It leaves the other requests to `script`, which
+/// gets the index of the request.
 fn early(script: impl Fn(&mut Peer, usize) -> io::Result<()> + Send + Sync + 'static) -> Server {
     let requests = AtomicUsize::new(0);
     Server::start(move |peer| {
         while let Some(index) = peer.request_head()? {
-            // A client sends its requests one after another: every second one is `/next`.
+            // The client sends one request after another, so every second request is `/next`.
             if requests.fetch_add(1, SeqCst) % 2 == 1 {
                 peer.request_body(index)?;
                 peer.respond("next")?;
@@ -69,7 +69,8 @@ fn early(script: impl Fn(&mut Peer, usize) -> io::Result<()> + Send + Sync + 'st
     })
 }
 
-/// The response is delivered, the upload stops, and the connection is not used again.
+/// A server refuses an upload early and keeps reading. The client delivers the response, stops the upload, and does
+/// not use the connection again.
 #[tokio::test]
 async fn a_15_early_refusal_by_a_server_that_keeps_reading() {
     for status in ["413 Content Too Large", "401 Unauthorized", "503 Service Unavailable"] {
@@ -95,7 +96,8 @@ async fn a_15_early_refusal_by_a_server_that_keeps_reading() {
     }
 }
 
-/// A server that closes as it answers: its response is delivered too, because it can be read after the FIN.
+/// A server answers early and closes its direction. The client delivers the response, because it can read the
+/// response after the FIN.
 #[tokio::test]
 async fn a_15_early_response_with_close_and_fin() {
     for status in ["413 Content Too Large", "200 OK", "302 Found"] {
@@ -114,8 +116,9 @@ async fn a_15_early_response_with_close_and_fin() {
     }
 }
 
-/// After a RST the kernel decides whether the response can still be read: it is delivered whole, or the connection
-/// was lost while the request was sent. There is no third outcome, and no request is sent again.
+/// A server answers early and resets the connection. The kernel decides whether the client can still read the
+/// response. Either the whole response is delivered, or the connection is lost while the client sends the request. No
+/// request is sent again.
 #[tokio::test]
 async fn a_15_early_response_with_close_and_reset() {
     for round in 0..10 {
@@ -145,7 +148,7 @@ async fn a_15_early_response_with_close_and_reset() {
     }
 }
 
-/// The response was read before the RST came, and is delivered.
+/// The client reads the response before the RST arrives, and delivers the response.
 #[tokio::test]
 async fn a_15_early_response_that_was_read_outlives_the_reset() {
     let read = Signal::new();
@@ -164,8 +167,8 @@ async fn a_15_early_response_that_was_read_outlives_the_reset() {
     assert_next_is_fresh(&client, &server, 1).await;
 }
 
-/// An early success is not a refusal: the upload goes on while the response is read, and when both are complete the
-/// connection can be used again.
+/// An early success is no refusal. The client continues the upload while it reads the response. When upload and
+/// response are complete, the connection can be used again.
 #[tokio::test]
 async fn a_15_early_success_with_a_completed_upload_is_reused() {
     let server = early(move |peer, index| {
@@ -183,11 +186,11 @@ async fn a_15_early_success_with_a_completed_upload_is_reused() {
     assert_eq!((server.connections(), server.seen()[0].request.body.len()), (1, UPLOAD));
 }
 
-/// A whole response on the wire.
+/// A whole response on the wire, and its content.
 struct Wire {
     bytes: &'static str,
     content: &'static str,
-    /// Whether the response ends with the connection.
+    /// Whether the response ends when the connection ends.
     is_close_delimited: bool,
 }
 
@@ -217,7 +220,8 @@ impl Wire {
         INTERIM.len() + head.find("\r\n\r\n").unwrap() + 4
     }
 
-    /// Returns where in the response the connection ends after this many bytes, in the words of the errors.
+    /// Returns the part of the response in which a connection ends after `sent` bytes. The text is the one that the
+    /// errors use.
     fn place(&self, sent: usize) -> &'static str {
         match sent {
             0 => "before the response head",
@@ -228,7 +232,8 @@ impl Wire {
     }
 }
 
-/// A server that answers `/w/n` with the first n bytes of a wire, and ends the connection by `end`.
+/// Returns the script of a server that answers `/w/n` with the first n bytes of wire w, and ends the connection by
+/// `end`.
 fn cut(
     end: impl Fn(&mut Peer) -> io::Result<()> + Send + Sync + 'static,
 ) -> impl Fn(&mut Peer) -> io::Result<()> {
@@ -243,8 +248,8 @@ fn cut(
     }
 }
 
-/// Fetches `url`. Returns whether the response head came, the content up to the end or the cut, and the error if the
-/// exchange failed.
+/// Fetches `url`. Returns whether the response head came, the content that was read, and the error of the exchange if
+/// it failed.
 async fn fetch(client: &Client, url: String) -> (bool, Vec<u8>, Option<Error>) {
     let mut content = Vec::new();
     let mut response = match within(20, client.get(url).send()).await {
@@ -260,7 +265,7 @@ async fn fetch(client: &Client, url: String) -> (bool, Vec<u8>, Option<Error>) {
     }
 }
 
-/// Plays every n of every wire, each once on a connection of its own.
+/// Fetches each wire once for each number of bytes after which it can be cut, and calls `check` with each outcome.
 async fn cut_everywhere(
     server: &Server,
     client: &Client,
@@ -272,7 +277,7 @@ async fn cut_everywhere(
             let (has_head, content, error) = fetch(client, server.url(&format!("/{index}/{sent}"))).await;
             check(wire, sent, has_head, content, error);
             exchanges += 1;
-            // No request is sent again, and no connection is used twice.
+            // The client sends no request again, and uses no connection twice.
             assert_eq!(server.connections(), exchanges, "{index}: {sent} bytes");
             assert_eq!(server.seen().len(), exchanges);
             let total = client.pool().stats().total;
@@ -301,8 +306,8 @@ fn check_fin(wire: &Wire, sent: usize, has_head: bool, content: &[u8], error: Op
     assert!(error.to_string().contains(place), "{sent} bytes: {error}");
 }
 
-/// Every n before the end gives an error that says where the response broke. Where a body ends with the connection, a
-/// FIN is its end.
+/// A FIN after any byte before the end gives an error that says where the response broke. If the response ends with
+/// the connection, a FIN within the body is its end.
 #[tokio::test]
 async fn a_16_fin_after_every_byte() {
     let server = Server::start(cut(Peer::close));
@@ -313,7 +318,7 @@ async fn a_16_fin_after_every_byte() {
     .await;
 }
 
-/// Inside TLS a close_notify is the end.
+/// Inside TLS, a close_notify counts as the end of the connection.
 #[cfg(feature = "rustls")]
 #[tokio::test]
 async fn a_16_close_notify_after_every_byte() {
@@ -331,7 +336,7 @@ fn trusting(server: &Server) -> Client {
     Client::builder().add_root_certificate(authority).build().unwrap()
 }
 
-/// No response on a new connection is an error at once: the request is sent once, on one connection.
+/// A new connection that closes before the response is an error at once. The request is sent once, on one connection.
 #[tokio::test]
 async fn a_16_nothing_on_a_fresh_connection_is_dialed_once() {
     let server = Server::start(cut(Peer::close));
@@ -359,12 +364,13 @@ fn check_reset(wire: &Wire, sent: usize, has_head: bool, content: &[u8], error: 
         assert_eq!(content, wire.content.as_bytes());
         return;
     };
-    // The kernel may have discarded bytes that had arrived: then the response broke before its head.
+    // The kernel may have discarded bytes that had arrived. In that case the client sees the response break before
+    // its head.
     let phase = if has_head { Phase::Receive } else { Phase::Wait };
     assert_eq!((error.kind(), error.phase()), (ErrorKind::ConnectionLost, Some(phase)), "{sent} bytes");
 }
 
-/// Every n before the end gives an error, also for a body that ends with the connection: a RST is no end.
+/// A RST after any byte gives an error, even if the response ends with the connection, because a RST is not an end.
 #[tokio::test]
 async fn a_17_reset_after_every_byte() {
     let server = Server::start(cut(Peer::reset));
@@ -375,7 +381,7 @@ async fn a_17_reset_after_every_byte() {
     .await;
 }
 
-/// Inside TLS, neither a RST nor a FIN without close_notify is an end.
+/// Inside TLS, neither a RST nor a FIN without a close_notify is the end of a response.
 #[cfg(feature = "rustls")]
 #[tokio::test]
 async fn a_17_reset_or_bare_fin_after_every_byte_inside_tls() {
@@ -395,9 +401,10 @@ async fn a_17_reset_or_bare_fin_after_every_byte_inside_tls() {
     }
 }
 
-/// A failed write consumes the kernel's report of a reset: a later read returns the bytes that had arrived, and then a
-/// plain end. Returns the outcome of a response during an upload that was reset that way: the content if it was taken
-/// for complete, or the error.
+/// Returns the outcome of a response whose connection ends during an upload: the content if the client took the
+/// response for complete, or the error. The client's next write fails before the client reads. This failed write
+/// consumes the kernel's report of a reset, so a later read returns the bytes that had arrived and an end without an
+/// error.
 fn reset_seen_by_a_write(
     answer: &'static str,
     end: fn(&mut Peer) -> io::Result<()>,
@@ -421,14 +428,15 @@ fn reset_seen_by_a_write(
         sender.send(Bytes::from_static(b"first")).unwrap();
         let request = tokio::spawn(client.post(server.url("/")).body(body).send());
         seen.raised().await;
-        // The runtime is blocked meanwhile: it does not know of the response before it writes again.
+        // The runtime is blocked while the server answers, so the client learns nothing of the response before it
+        // writes again.
         answers.raise();
         has_ended.wait();
         wait_for_end(server.clients()[0], server.address());
         sender.send(Bytes::from_static(b"second")).unwrap();
         let outcome = match within(20, request).await.unwrap() {
             Ok(response) => {
-                // Only a write shows that the server closed both directions.
+                // Only a further write shows that the server has closed both directions.
                 tokio::spawn(async move {
                     while sender.send(Bytes::from_static(b"more")).is_ok() {
                         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -466,8 +474,8 @@ fn a_17_reset_that_a_write_sees_first_is_no_clean_end() {
     }
 }
 
-/// The FIN came first, and the RST only answers bytes that the client wrote later. The FIN is a valid end of the
-/// response.
+/// The FIN came first and is a valid end of the response. The RST only answers bytes that the client wrote after the
+/// FIN.
 #[test]
 fn a_15_fin_before_the_reset_is_a_clean_end() {
     let end = |peer: &mut Peer| {
@@ -479,7 +487,7 @@ fn a_15_fin_before_the_reset_is_a_clean_end() {
     }
 }
 
-/// The server has sent everything and closes its direction, but still reads: the response is complete, and the
+/// A server closes its direction after a whole response, but still reads. The response is complete, and the
 /// connection is not used again.
 #[tokio::test]
 async fn a_18_half_close_by_the_server_retires_the_connection() {
@@ -498,7 +506,7 @@ async fn a_18_half_close_by_the_server_retires_the_connection() {
             peer.send(response)?;
             peer.fin()?;
             done.raise();
-            // The server would read another request: none may come.
+            // The server would read another request, but the client sends none.
             assert!(peer.request()?.is_none(), "a request came on a half-closed connection");
             Ok(())
         });
@@ -510,8 +518,8 @@ async fn a_18_half_close_by_the_server_retires_the_connection() {
     }
 }
 
-/// The client ends a request by its framing, and never closes its direction, because some servers take that for a
-/// lost client.
+/// The client ends a request by its framing. It never closes its direction, because some servers take a half-closed
+/// connection for a lost client.
 #[tokio::test]
 async fn a_18_the_client_does_not_half_close() {
     let server = Server::start(|peer| {
@@ -539,8 +547,8 @@ async fn a_18_the_client_does_not_half_close() {
     assert_eq!(server.connections(), 1);
 }
 
-/// A RST that comes after the whole response does not change the response. The connection is found dead before it
-/// is used again.
+/// A RST after the whole response does not change the response. The client finds the connection dead before the next
+/// request uses it.
 #[tokio::test]
 async fn a_19_reset_behind_a_complete_response() {
     for response in [
@@ -570,8 +578,8 @@ async fn a_19_reset_behind_a_complete_response() {
                     let expected = if complete.status() == 204 { "" } else { "hello" };
                     assert_eq!(within(20, complete.text()).await.unwrap(), expected);
                 }
-                // The request may fail if the reset comes at once, because the kernel may discard bytes that the client
-                // has not read.
+                // The request may fail if the reset comes at once, because the kernel may discard bytes that the
+                // client has not read.
                 Err(error) => assert_eq!((path, error.kind()), ("/now", ErrorKind::ConnectionLost)),
             }
             if path == "/later" {

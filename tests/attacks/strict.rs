@@ -1,7 +1,8 @@
-//! A strict reader of requests, and a server that answers every request that it can read and keeps all of them.
+//! A strict reader of requests, and a server that answers every request that the reader accepts and records all
+//! requests.
 //!
-//! The reader shares no code with the crate, and accepts nothing that RFC 9112 does not allow a client to send. Of
-//! responses it knows only that a `100 Continue` may be awaited.
+//! The reader shares no code with the crate, and accepts nothing that RFC 9112 does not allow a client to send. The
+//! reader knows nothing about responses, except that a client may wait for a `100 Continue`.
 
 use std::sync::{Arc, Mutex};
 
@@ -12,22 +13,22 @@ use super::support::Server;
 pub(crate) struct Parsed {
     pub(crate) method: String,
     pub(crate) target: String,
-    /// Names as they came, and values without the whitespace around them.
+    /// Names of the fields as they were written, and values without the whitespace around them.
     pub(crate) fields: Vec<(String, Vec<u8>)>,
     pub(crate) body: Vec<u8>,
     pub(crate) trailers: Vec<(String, Vec<u8>)>,
-    /// All bytes of the request.
+    /// All bytes of the request, as they came over the wire.
     pub(crate) raw: Vec<u8>,
 }
 
 impl Parsed {
-    /// Returns all values of a field.
+    /// Returns all values of the field `name`.
     pub(crate) fn values(&self, name: &str) -> Vec<&[u8]> {
         let same = |(field, _): &&(String, Vec<u8>)| field.eq_ignore_ascii_case(name);
         self.fields.iter().filter(same).map(|(_, value)| &value[..]).collect()
     }
 
-    /// Returns the elements of a list field in lower case.
+    /// Returns the elements of the list field `name` in lower case.
     pub(crate) fn list(&self, name: &str) -> Vec<String> {
         let lines =
             self.values(name).into_iter().map(|line| String::from_utf8_lossy(line).to_ascii_lowercase());
@@ -37,10 +38,10 @@ impl Parsed {
     }
 }
 
-/// Reason why there is no request yet.
+/// Reason why the bytes are not a whole request.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Unread {
-    /// More bytes are needed: of the head, or, if the head is complete, of the body.
+    /// The reader needs more bytes: of the head, or of the body if the head is complete.
     More {
         has_head: bool,
         expects: bool,
@@ -48,7 +49,7 @@ pub(crate) enum Unread {
     Bad(&'static str),
 }
 
-/// Reads the request at the beginning of `bytes`.
+/// Reads the request at the beginning of `bytes`, and returns it or the reason why there is none.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Parsed, Unread> {
     let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {
         return Err(Unread::More { has_head: false, expects: false });
@@ -103,7 +104,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Parsed, Unread> {
     Ok(parsed)
 }
 
-/// Returns the number of bytes that the body takes.
+/// Reads the body, and returns the number of bytes that it takes on the wire.
 fn read_body(parsed: &mut Parsed, rest: &[u8]) -> Result<usize, Unread> {
     const MORE: Unread = Unread::More { has_head: true, expects: false };
     let (lengths, codings) = (parsed.values("content-length"), parsed.values("transfer-encoding"));
@@ -148,7 +149,7 @@ fn read_body(parsed: &mut Parsed, rest: &[u8]) -> Result<usize, Unread> {
     }
 }
 
-/// Returns the lines, which all end in CRLF and have no CR or LF elsewhere.
+/// Returns the lines of `bytes`. Each line must end with CRLF and contain no other CR or LF.
 fn split_lines(bytes: &[u8]) -> Result<Vec<&[u8]>, Unread> {
     let mut lines = Vec::new();
     let mut rest = bytes;
@@ -192,6 +193,8 @@ fn is_host_and_port(value: &[u8]) -> bool {
     is_host(&value[..host_end])
 }
 
+/// Whether the bytes are a host.
+///
 /// > host = IP-literal / IPv4address / reg-name
 fn is_host(host: &[u8]) -> bool {
     if let Some(literal) = host.strip_prefix(b"[").and_then(|rest| rest.strip_suffix(b"]")) {
@@ -201,8 +204,8 @@ fn is_host(host: &[u8]) -> bool {
     !host.is_empty() && host.iter().all(is_reg)
 }
 
-/// A server that answers and keeps every request that it can read. It keeps the error of one that it cannot read, and
-/// closes.
+/// A server that answers and records every request that the strict reader accepts. If the reader refuses a request,
+/// the server records the error and closes the connection.
 pub(crate) struct Recorder {
     pub(crate) server: Server,
     heard: Arc<Mutex<Vec<Result<Parsed, String>>>>,
@@ -246,12 +249,12 @@ impl Recorder {
         Self { server, heard }
     }
 
-    /// Returns the number of requests, readable or not.
+    /// Returns the number of recorded requests, including those that the reader refused.
     pub(crate) fn count(&self) -> usize {
         self.heard.lock().unwrap().len()
     }
 
-    /// Returns the last request.
+    /// Returns the last recorded request, or the error if the reader refused it.
     pub(crate) fn last(&self) -> Result<Parsed, String> {
         self.heard.lock().unwrap().last().cloned().unwrap()
     }
