@@ -1,10 +1,10 @@
-//! Measures the time that the codec takes for common messages, and counts the instructions for messages whose cost must be
-//! linear in their size.
+//! This bench measures the time that the codec takes for common messages. It also counts the instructions for
+//! messages whose cost must be linear in their size.
 //!
-//! Run this bench by `cargo bench --bench codec`. The bench takes about two minutes. Valgrind counts the instructions in
-//! further runs of this program. The instructions of a run that does nothing are subtracted. Without valgrind the bench
-//! measures only times. Without valgrind and with CI=true in the environment, the bench fails. Each case is decoded at one size
-//! and at twice that size. The second run may take at most 2.2 times the instructions of the first, otherwise the bench fails.
+//! Run this bench by `cargo bench --bench codec`. The bench takes about two minutes. Valgrind counts the instructions
+//! in further runs of this program. The instructions of a run that does nothing are subtracted. Without valgrind the
+//! bench measures only times, and fails if the environment has CI=true. Each case is decoded at one size and at twice
+//! that size. The bench fails if the larger size takes more than 2.2 times the instructions of the smaller size.
 
 #[allow(dead_code, reason = "this bench needs no server")]
 mod support;
@@ -292,7 +292,8 @@ fn count(task: &str) -> Result<u64, String> {
     }
 }
 
-/// Runs a task under valgrind. The task is the index of a case and a size, or empty for a run that does nothing.
+/// Does the task of a run under valgrind. The task is the index of a case and a size, or empty for a run that does
+/// nothing.
 fn count_me(task: &str) {
     if let Some((case, size)) = task.split_once(' ') {
         let case: usize = case.parse().expect("the task begins with an index");

@@ -1,12 +1,14 @@
-//! Measures the time that the pool takes for each request: for taking an idle connection and giving the connection back, and
-//! for waiting until a connection is handed over.
+//! This bench measures the time that the pool takes for each request. It measures a checkout of an idle connection
+//! with its checkin, and the wait until a connection is handed over.
 //!
-//! Run this bench by `cargo bench --bench pool --features test-util`. The bench takes about a minute. The connections are in
-//! memory, always silent, and are not looked at. Apart from this, the bench takes the steps of a request: the bench finds the
-//! host by the route of the URI, takes the newest connection, begins an exchange, and gives the connection back. Figures are
-//! medians of five rounds. With more threads than processors, the figures include the time of the scheduler.
+//! Run this bench by `cargo bench --bench pool --features test-util`. The bench takes about a minute. The connections
+//! are in memory, always silent, and are not looked at. Apart from the look, the bench takes the steps of a request:
+//! it finds the host by the route of the URI, takes the newest connection, begins an exchange, and gives the
+//! connection back. Figures are medians of five rounds. With more threads than processors, the figures include the
+//! time of the scheduler.
 //!
-//! The bench prints each missed budget. With HANDCLASP_BENCH_STRICT=1 the bench fails if a figure is more than twice its budget.
+//! The bench prints each missed budget. With HANDCLASP_BENCH_STRICT=1 the bench fails if a figure is more than twice
+//! its budget.
 
 #[allow(dead_code, reason = "this bench needs no server")]
 mod support;

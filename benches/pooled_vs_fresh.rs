@@ -1,12 +1,13 @@
-//! Measures what the pool saves: sends the same requests on kept connections, and on a fresh connection for each request.
+//! This bench measures what the pool saves. It sends the same requests on reused connections (*pooled*), and on a new
+//! connection for each request (*fresh*).
 //!
-//! Run this bench by `cargo bench --bench pooled_vs_fresh`. The bench takes about 15 seconds. For each size of the body and
-//! each number of requests in flight the bench prints requests per second, the median and the 99th percentile of their latency,
-//! and the number of connections opened. The client has one thread, and the server is a process of its own on this machine.
-//! Pooled and fresh rounds alternate.
+//! Run this bench by `cargo bench --bench pooled_vs_fresh`. The bench takes about 15 seconds. For each size of the
+//! body and each number of requests in flight, the bench prints requests per second, the median and the 99th
+//! percentile of their latency, and the number of connections opened. The client has one thread, and the server is a
+//! process of its own on this machine. Pooled and fresh rounds alternate.
 //!
-//! *Fresh* means that every request says `Connection: close`. A pool that keeps no idle connection is no
-//! substitute, because such a pool still hands a connection that becomes free to a request that waits.
+//! In a fresh round every request says `Connection: close`. A pool that keeps no idle connection is no substitute,
+//! because such a pool still hands a connection that becomes free to a request that waits.
 
 mod support;
 
@@ -111,5 +112,6 @@ const BODIES: [(&str, usize); 3] = [("100 B", 100), ("8 KiB", 8 << 10), ("256 Ki
 const IN_FLIGHT: [usize; 3] = [1, 8, 32];
 const ROUNDS: usize = 5;
 const TURN: Duration = Duration::from_millis(150);
-/// Largest number of fresh connections in one turn. Each one blocks its port for a minute, and there are about 28,000 ports.
+/// Largest number of new connections in one turn. Each connection blocks its port for a minute, and there are about
+/// 28,000 ports.
 const PORTS: usize = 500;

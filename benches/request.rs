@@ -1,10 +1,11 @@
-//! Measures the processor time and the memory of a request, for handclasp, a hand-written tokio loop, hyper's bare connection
-//! and hyper-util's pooled client.
+//! This bench measures the processor time and the memory of a request, for handclasp, a hand-written tokio loop,
+//! hyper's bare connection and hyper-util's pooled client.
 //!
-//! Run this bench by `cargo bench --bench request`. The bench takes less than a minute. All clients send the same keep-alive
-//! GET to the same server, a process of its own on this machine, in alternating rounds. Figures are medians over the rounds,
-//! and ratios are medians of the ratios of each round. Apart from processor time, the bench prints the connections that loads
-//! of constant width open, the allocations of a warm request, and the memory of an idle connection.
+//! Run this bench by `cargo bench --bench request`. The bench takes less than a minute. All clients send the same
+//! keep-alive GET to the same server in alternating rounds. The server is a process of its own on this machine.
+//! Figures are medians over the rounds, and ratios are medians of the ratios of each round. The bench also prints the
+//! connections that loads of constant width open, the allocations of a warm request, and the memory of an idle
+//! connection.
 #![allow(unsafe_code, reason = "an allocator that counts needs an unsafe impl")]
 
 mod support;
@@ -137,7 +138,8 @@ impl Kind {
     }
 }
 
-/// One of several workers. Each worker sends one request after another. All workers of a kind with a client share this client.
+/// One of several workers. Each worker sends one request after another. The workers of a client with a pool share the
+/// client.
 enum Worker {
     Loop { stream: TcpStream, request: Vec<u8>, length: usize },
     Bare { sender: SendRequest<Empty<Bytes>>, uri: Uri },
@@ -185,7 +187,8 @@ impl Worker {
         Self::Bare { sender, uri: uri.clone() }
     }
 
-    /// Sends requests one after another. Boxed for each kind, so that each future is only as large as its client needs.
+    /// Sends requests one after another. The future is boxed for each kind, so that it is only as large as its client
+    /// needs.
     fn repeat(&mut self, times: usize) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
         match self {
             Self::Loop { stream, request, length } => Box::pin(by_loop(stream, request, *length, times)),

@@ -1,5 +1,5 @@
-//! Prints the spans of each of three requests as a tree. The first request opens a connection, and the
-//! other requests reuse this connection.
+//! An example that prints the spans of each of three requests as a tree. The first request opens a connection, and
+//! the second and third requests reuse this connection.
 //!
 //! Run the example by `cargo run --release --example phases`.
 
@@ -49,7 +49,8 @@ impl Resolve for Loopback {
     }
 }
 
-/// A layer that prints a tree of spans when its root closes. Each span of handclasp has its duration in `elapsed_ns`.
+/// A `tracing` layer that prints a tree of spans when its root closes. Each span of handclasp has its duration in
+/// `elapsed_ns`.
 struct Trees;
 
 /// Data of a span, stored in the span's extensions. When the span closes, the node of the span moves into the node of its

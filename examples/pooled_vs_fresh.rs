@@ -1,5 +1,5 @@
-//! Sends the same requests twice, first over kept connections and then over a new connection for each request, to show what
-//! the handshakes cost.
+//! An example that sends the same requests twice: first over reused connections, and then over a new connection for
+//! each request. It shows what the handshakes cost.
 //!
 //! Run the example by `cargo run --release --example pooled_vs_fresh`.
 
@@ -41,7 +41,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
 async fn compare(scheme: &str, url: &str, builder: impl Fn() -> ClientBuilder) -> Result<(), Box<dyn Error>> {
     run(scheme, "pooled", url, &builder().build()?).await?;
-    // If no idle connection is kept, each request opens a connection of its own.
+    // With no idle connection in the pool, each request opens a connection of its own.
     run(scheme, "fresh", url, &builder().max_idle_per_host(0).build()?).await
 }
 

@@ -1,4 +1,5 @@
-//! Uses the codec without the client: three requests over one blocking `std::net::TcpStream`, without a runtime or a pool.
+//! An example that uses the codec without the client. It sends three requests over one blocking
+//! `std::net::TcpStream`, and needs neither a runtime nor a pool.
 //!
 //! Run the example by `cargo run --release --example sans_io`.
 
@@ -45,7 +46,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Sends one request and reads its whole response. A `Machine` serves one exchange, so that each call makes a new `Machine`.
+/// Sends one request, and reads its whole response. Returns whether the connection can be reused. A `Machine` serves
+/// one exchange, so each call makes a new `Machine`.
 fn exchange(
     stream: &mut TcpStream,
     received: &mut BytesMut,

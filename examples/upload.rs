@@ -1,8 +1,8 @@
-//! Shows three ways to send content: a file, a file that the server may refuse before the content is sent, and a stream with a
-//! trailer that is known only at the end of the stream.
+//! An example of three ways to send content: a file, a file that the server may refuse before the content is sent,
+//! and a stream with a trailer that is known only at the end of the stream.
 //!
-//! Run the example by `cargo run --release --example upload -- [FILE [URL]]`. By default the example sends its own source to a
-//! server that it starts.
+//! Run the example by `cargo run --release --example upload -- [FILE [URL]]`. By default the example sends its own
+//! source to a server that it starts.
 
 use std::convert::Infallible;
 use std::error::Error;

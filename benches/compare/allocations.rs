@@ -1,5 +1,5 @@
-//! Measures the heap allocations of a warm, small GET, for handclasp and for other clients: their number and their
-//! bytes.
+//! This bench measures the heap allocations of a warm, small GET, for handclasp and for other clients: their
+//! number and their bytes.
 //!
 //! Run this bench by `cargo bench --manifest-path benches/compare/Cargo.toml --bench allocations`. The bench
 //! takes some seconds. The request has two fields, given as text. The response has eight fields, one of which is

@@ -1,4 +1,5 @@
-//! Measures the processor time and the memory of downloads and uploads, for handclasp and for other clients.
+//! This bench measures the processor time and the memory of downloads and uploads, for handclasp and for other
+//! clients.
 //!
 //! Run this bench by `cargo bench --manifest-path benches/compare/Cargo.toml --bench body [-- CELL...]`. The
 //! bench takes some minutes. A cell is a name such as `cpu/download/known/64K`, or a part of a name. If cells are

@@ -1,4 +1,5 @@
-//! Measures what a client adds to a build: the number of crates, and the processor time of a clean build.
+//! This bench measures what a client adds to a build: the number of crates, and the processor time of a clean
+//! build.
 //!
 //! Run this bench by `cargo bench --manifest-path benches/compare/Cargo.toml --bench build [-- --time | --quick]
 //! [NAME...]`. The bench takes many minutes. With `--quick` and without `--time`, the bench counts crates and

@@ -1,4 +1,5 @@
-//! Measures 100 requests that are sent at once to a host without connections, for handclasp and for other clients.
+//! This bench measures 100 requests that are sent at once to a host without connections, for handclasp and for
+//! other clients.
 //!
 //! Run this bench by `cargo bench --manifest-path benches/compare/Cargo.toml --bench cold_burst`. The bench takes
 //! some seconds. Each round begins with a new client. A lookup takes 2 ms, and the server takes 5 ms for each

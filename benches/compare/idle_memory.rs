@@ -1,4 +1,4 @@
-//! Measures the memory of an idle connection, for handclasp and for other clients with a pool.
+//! This bench measures the memory of an idle connection, for handclasp and for other clients with a pool.
 //!
 //! Run this bench by `cargo bench --manifest-path benches/compare/Cargo.toml --bench idle_memory [--
 //! CONNECTIONS]`. The bench takes some minutes. Each measurement runs in a process of its own, and its server is
@@ -108,7 +108,7 @@ fn in_a_process(
     Ok([heap.parse()?, resident.parse()?])
 }
 
-/// A measurement: how the connections are made, to which server, and with which bodies.
+/// A measurement: the way in which connections are made, the server, and the size of the bodies.
 struct Cell<'a> {
     is_at_once: bool,
     scheme: &'a str,

@@ -1,5 +1,5 @@
-//! Counts the instructions of a warm, small GET in the client's process, for handclasp and for other clients. The
-//! counts are stable enough to compare commits.
+//! This bench counts the instructions of a warm, small GET in the client's process, for handclasp and for other
+//! clients. The counts are stable enough to compare commits.
 //!
 //! Run this bench by `benches/compare/instructions`. The bench takes about a minute and needs `valgrind`. Each
 //! client is a process of its own, which runs twice under callgrind, with different numbers of requests. The

@@ -1,4 +1,5 @@
-//! Measures the processor time and the latency of a warm, small GET, for handclasp and for other clients.
+//! This bench measures the processor time and the latency of a warm, small GET, for handclasp and for other
+//! clients.
 //!
 //! Run this bench by `cargo bench --manifest-path benches/compare/Cargo.toml --bench request [-- CELL...]`. The
 //! bench takes some minutes. A cell is a name such as `cpu/http/1-thread/32`, or a part of a name. If cells are

@@ -1,7 +1,8 @@
-//! Prints a table of ratios, and a verdict for each budget, from the results that the other benches have printed.
+//! This program prints a table of ratios, and a verdict for each budget, from the results that the benches have
+//! printed.
 //!
-//! `cargo bench --bench summary -- FILE...` reads the lines `RESULT <bench> <cell> <client> <value> <unit>` of
-//! these files and ignores all other lines. This program is the last step of `benches/compare/run`.
+//! `cargo bench --bench summary -- FILE...` reads the lines `RESULT <bench> <cell> <client> <value> <unit>` of these
+//! files and ignores all other lines. This program is the last step of `benches/compare/run`.
 
 use std::collections::HashMap;
 use std::fs;
@@ -52,8 +53,8 @@ impl Results {
         self.get(cell, client, "")
     }
 
-    /// Returns the ratio of handclasp to another client. If the bench has printed a median of the ratios of all
-    /// rounds, this median is returned, otherwise the ratio of both values.
+    /// Returns the ratio of handclasp to another client. If the bench has printed the median of the ratios of all
+    /// rounds, the function returns this median. Otherwise it returns the ratio of the two values.
     fn ratio(&self, cell: &str, other: &str) -> Option<f64> {
         let of_values = || {
             let (own, other) = (self.value(cell, "handclasp")?, self.value(cell, other)?);

@@ -1,4 +1,4 @@
-//! Counts the system calls of a warm, small GET, for handclasp and for other clients.
+//! This bench counts the system calls of a warm, small GET, for handclasp and for other clients.
 //!
 //! Run this bench by `cargo bench --manifest-path benches/compare/Cargo.toml --bench syscalls`. The bench takes
 //! some seconds and needs `strace`. Each client is a process of its own, which runs twice, with different numbers

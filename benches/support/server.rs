@@ -70,7 +70,7 @@ async fn serve() -> io::Result<()> {
     }
 }
 
-/// Serves one connection at the least cost: only the target and the empty line of each request are searched for.
+/// Serves one connection with little work: the server searches each request only for its target and its empty line.
 async fn answer(mut stream: TcpStream) -> io::Result<()> {
     let mut buffer = BytesMut::with_capacity(4096);
     let mut latest = (BytesMut::new(), Bytes::new());

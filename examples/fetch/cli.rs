@@ -1,4 +1,4 @@
-//! Parses the command line, and holds the help text.
+//! Parser of the command line, and the help text.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -104,7 +104,8 @@ fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
     Ok((name, value))
 }
 
-/// Parses `host:port:address`. An IPv6 address may stand in brackets.
+/// Parses `host:port:address`, and returns the host and the address with the port. Brackets may surround an IPv6
+/// address.
 fn resolve(text: &str) -> Result<(String, SocketAddr), &'static str> {
     const FORM: &str = "write the argument as host:port:address";
     let (host, rest) = text.split_once(':').filter(|(host, _)| !host.is_empty()).ok_or(FORM)?;

@@ -1,4 +1,4 @@
-//! The demonstration: sends requests to a server on this machine, and shows what the pool saves.
+//! A demonstration that sends requests to a server on this machine, and shows what the pool saves.
 
 use std::error::Error;
 use std::fmt::Display;

@@ -1,4 +1,5 @@
-//! Fetches the URLs of the command line: workers take the requests in order, and write the bodies to one sink.
+//! Workers that fetch the URLs of the command line. The workers take the requests in order, and write the bodies to
+//! one sink.
 
 use std::io::{self, IsTerminal};
 use std::path::PathBuf;
@@ -204,9 +205,9 @@ impl Work {
 }
 
 enum Failure {
-    /// Error of the request, and number of bytes of the body that had arrived.
+    /// Error of the request, and number of bytes of the body that arrived before the error.
     Request(Error, u64),
-    /// Status of 400 or more, which counts as a failure with `--fail`.
+    /// Status of 400 or more. With `--fail` such a status counts as a failure.
     Status(StatusCode),
     Sink(io::Error),
 }

@@ -1,4 +1,4 @@
-//! Makes the texts that describe a request and the pool.
+//! Texts that describe a request and the pool.
 
 use std::fmt::{Display, Write as _};
 use std::io::Write as _;

@@ -28,8 +28,8 @@ pub fn wait_for_all(server: &Server) {
     }
 }
 
-/// Blocks until all bytes that were sent over loopback before this call have arrived. For tests that cannot name
-/// the socket, or whose socket already has other bytes to read.
+/// Blocks until all bytes that were sent over loopback before this call have arrived. This function is for tests that
+/// cannot name the socket, or whose socket already has other bytes to read.
 pub fn wait_for_loopback() {
     send_through_loopback().expect("loopback sockets can be used");
 }
@@ -90,7 +90,8 @@ fn ask(local: SocketAddr, remote: SocketAddr) -> io::Result<Option<Socket>> {
     let (IpAddr::V4(from), IpAddr::V4(to)) = (local.ip(), remote.ip()) else {
         return Err(io::ErrorKind::Unsupported.into());
     };
-    // struct inet_diag_req_v2: IPv4, TCP, no extensions, any state, ports, addresses, any device, any cookie.
+    // These are the fields of `struct inet_diag_req_v2`: IPv4, TCP, no extensions, any state, ports, addresses, any
+    // device, any cookie.
     let mut request = vec![2, TCP, 0, 0];
     request.extend([0xff; 4]);
     request.extend([local.port().to_be_bytes(), remote.port().to_be_bytes()].concat());
@@ -99,7 +100,7 @@ fn ask(local: SocketAddr, remote: SocketAddr) -> io::Result<Option<Socket>> {
         request.extend([0; 12]);
     }
     request.extend([[0; 4], [0xff; 4], [0xff; 4]].concat());
-    // struct nlmsghdr: length, type, flags, number, port.
+    // These are the fields of `struct nlmsghdr`: length, type, flags, number, port.
     let mut message = Vec::new();
     message.extend(u32::try_from(HEADER + request.len()).unwrap().to_ne_bytes());
     message.extend([SOCK_DIAG_BY_FAMILY.to_ne_bytes(), REQUEST.to_ne_bytes()].concat());
@@ -116,7 +117,8 @@ fn ask(local: SocketAddr, remote: SocketAddr) -> io::Result<Option<Socket>> {
         let code = -i32::from_ne_bytes(reply[..4].try_into().unwrap());
         return if code == NOT_FOUND { Ok(None) } else { Err(io::Error::from_raw_os_error(code)) };
     }
-    // struct inet_diag_msg: family, state, timer, retransmits, addresses (48 bytes), expiry, bytes to read.
+    // The fields of `struct inet_diag_msg` are family, state, timer, retransmits, addresses (48 bytes), expiry, bytes
+    // to read.
     let is_told = reply[56..60].iter().any(|byte| *byte > 0);
     Ok(Some(Socket { is_open: reply[1] == ESTABLISHED, is_told }))
 }

@@ -1,7 +1,9 @@
-//! The cases of `tests/data/conformance.jsonl`, the outcome of each on a level, and the scorer.
+//! The conformance cases of `tests/data/conformance.jsonl`, the recorded outcomes of the cases, and a scorer for the
+//! outcomes.
 //!
 //! The scorer is a port of `tests/data/score.py`, rule by rule and in the same order, so that `cargo test` needs no
-//! Python. The results are also written in the form that score.py reads. This module does not know how a case is played.
+//! Python. It also writes the outcomes in the form that score.py reads. This module does not know how a case is
+//! played.
 
 #![allow(clippy::unwrap_used, reason = "test data that is not as it should be fails the test")]
 
@@ -23,7 +25,7 @@ pub(crate) struct Case {
     pub(crate) level: String,
     pub(crate) method: Method,
     pub(crate) wire: Vec<u8>,
-    /// Whether the server sends a FIN after the response; otherwise it keeps the connection open.
+    /// Whether the server sends a FIN after the response. Without a FIN, the server keeps the connection open.
     pub(crate) close_after: bool,
     /// Bytes that the server sends while the connection is idle after the response.
     pub(crate) late: Option<Vec<u8>>,
@@ -42,7 +44,7 @@ impl Case {
     fn parse(line: &str) -> Self {
         let mut fields: Value = serde_json::from_str(line).unwrap();
         let object = fields.as_object_mut().unwrap();
-        // pack.py writes a long field as a list of parts, each with the number of its repetitions.
+        // The script pack.py writes a long field as a list of parts, each with the number of its repetitions.
         let packed: Vec<_> = object.keys().filter(|name| name.ends_with("_parts")).cloned().collect();
         for name in packed {
             let mut octets = Vec::new();
@@ -111,8 +113,8 @@ impl Case {
         choice.map(|(outcome, reason, _)| (*outcome, *reason))
     }
 
-    /// Whether the suite fails when the rule is broken, rather than only when a client makes another choice that the rule
-    /// allows. For a rule about reuse, the failure must be about whether the connection is reused.
+    /// Whether a broken rule of this case must fail the suite. It must not if the rule allows other outcomes and the
+    /// client only chose one of them. With `is_about_reuse`, the question is about a rule on reuse of the connection.
     #[allow(dead_code, reason = "only one of the including tests uses this function")]
     pub(crate) fn binds(&self, is_about_reuse: bool) -> bool {
         let excludes = |name: &str| self.fields[name].as_array().is_some_and(|list| !list.is_empty());
@@ -133,7 +135,7 @@ impl Case {
     }
 }
 
-/// How an exchange ended.
+/// End of an exchange.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Ok,
@@ -143,11 +145,11 @@ pub(crate) enum Outcome {
     Hang,
 }
 
-/// Outcome of a case as it was played on one level.
+/// Outcome of a case that was played in one way, for example through the codec alone.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Got {
     pub(crate) outcome: Outcome,
-    /// Whether the exchange ended or hangs in the body, after the caller got the head.
+    /// Whether the exchange ended or hung after the caller got the head.
     pub(crate) is_in_body: bool,
     pub(crate) status: Option<u16>,
     /// Names and values of the fields, decoded as ISO-8859-1 like the text of the case file.
@@ -156,7 +158,7 @@ pub(crate) struct Got {
     pub(crate) trailers: Option<Vec<(String, String)>>,
     /// Bytes that came through the tunnel, if the response opened one.
     pub(crate) tunnel: Option<Vec<u8>>,
-    /// Whether the connection carried the next request, or `None` if the test could not find out.
+    /// Whether the connection carried the next request. `None` if the test could not find out.
     pub(crate) reused: Option<bool>,
     /// Text of the error.
     pub(crate) says: String,
@@ -193,7 +195,7 @@ impl Got {
         (!fields.is_empty()).then(|| fields.join("; "))
     }
 
-    /// Returns the outcome as a line for score.py.
+    /// Returns the outcome as one line of the results that score.py reads.
     fn to_json(&self, id: &str) -> String {
         let mut line = json!({
             "id": id,
@@ -230,8 +232,8 @@ impl Got {
 /// An objection to the outcome of a case.
 #[derive(Debug)]
 pub(crate) struct Finding {
-    /// The case's level; QUALITY for a connection that could have been reused; PREF for an outcome that the RFC allows
-    /// and advises against.
+    /// The case's level. QUALITY stands for a connection that could have been reused. PREF stands for an outcome that
+    /// the RFC allows but advises against.
     pub(crate) severity: String,
     pub(crate) text: String,
 }
@@ -243,7 +245,7 @@ impl Finding {
     }
 }
 
-/// Returns the objections to an outcome. Port of `findings` in score.py.
+/// Returns the objections to the outcome `got` of a case. This function is a port of `findings` in score.py.
 pub(crate) fn findings(case: &Case, got: &Got) -> Vec<Finding> {
     let mut found = Vec::new();
     let mut add = |severity: &str, text: String| found.push(Finding { severity: severity.to_owned(), text });
@@ -353,9 +355,9 @@ fn collapse(value: &str) -> String {
     value.split([' ', '\t']).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
-/// Outcome that the client chose, the reason, and the cases to which they apply. Lists the cases that allow several
-/// outcomes without preferring one, and the cases whose preference the client does not follow. Every case with a
-/// preference that is missing from this list ends as it prefers.
+/// Each entry has an outcome that the client chose, the reason, and the cases to which both apply. The list has all
+/// cases that allow several outcomes without a preference, and all cases whose preference the client does not follow.
+/// A case with a preference that is missing from this list ends as it prefers.
 const CHOICES: &[(Outcome, &str, &[&str])] = &[
     (
         Outcome::Ok,
@@ -404,14 +406,14 @@ const CHOICES: &[(Outcome, &str, &[&str])] = &[
 /// Accepted findings, each with the reason for accepting it.
 pub(crate) type Accepted = &'static [(&'static str, &'static str)];
 
-/// Outcomes of the cases on one level in one mode.
+/// Outcomes of all cases that were played in one way, and in one mode of cutting the wire.
 pub(crate) struct Sheet {
     level: &'static str,
     mode: &'static str,
-    /// Capabilities of the client on this level.
+    /// Capabilities that the client has when it is played in this way.
     caps: &'static [&'static str],
     results: BTreeMap<&'static str, Got>,
-    /// Failures that are no findings: differences between modes, and requests that failed.
+    /// Failures that are not findings: differences between modes, and requests that failed.
     troubles: Vec<String>,
 }
 
@@ -458,7 +460,7 @@ impl Sheet {
                     hardening.insert(&*case.id);
                 }
                 "HARDENING" => failures.push(finding.line(case)),
-                // The outcome of a case that `CHOICES` lists is checked below.
+                // A later check in this function covers the cases that `CHOICES` lists.
                 _ if case.choice().is_some() => {}
                 _ => failures.push(finding.line(case)),
             }
@@ -532,7 +534,7 @@ impl Sheet {
         if missing > 0 {
             text += &format!("not played: {missing} whose wires are too long to be cut like this\n");
         }
-        // Prints the last line of score.py.
+        // The report has the same last line as the output of score.py.
         let counts = json!({
             "run": run.values().sum::<usize>(),
             "missing": missing,
@@ -581,7 +583,7 @@ fn text(value: &Value) -> &str {
     value.as_str().unwrap()
 }
 
-/// Octets whose `Debug` shows at most 40 of them, escaped.
+/// Octets for error messages. The `Debug` output shows at most 40 of them, escaped.
 struct Octets<'a>(&'a [u8]);
 
 impl fmt::Debug for Octets<'_> {

@@ -1,14 +1,14 @@
 //! Dials in memory that end as the test says, and the far ends of their connections, for tests with a paused clock.
 //!
 //! ```text
-//! let far = dials.want_dial().await.finish();      // the dial under way succeeds; its connection answers by itself
-//! let far = dials.want_dial().await.hold();        // the same; it answers when told to: far.answer()
-//! dials.want_dial().await.fail("no line");         // or .hang(), .panic()
-//! dials.none_wanted().await;                       // nobody has begun another
+//! let far = dials.want_dial().await.finish();      // the dial succeeds; its connection answers each request at once
+//! let far = dials.want_dial().await.hold();        // the dial succeeds; its connection waits for far.answer()
+//! dials.want_dial().await.fail("no line");         // the dial fails; others are .hang() and .panic()
+//! dials.none_wanted().await;                       // no further dial has begun
 //! ```
 //!
 //! `want_dial` and `none_wanted` first let every task run until it waits, which takes a millisecond of the paused time.
-//! If the expected dial has not begun by then, or an unexpected dial has, they fail. Invariant: a connection counts as
+//! They fail if the expected dial has not begun by then, or if an unexpected dial has begun. Invariant: a connection counts as
 //! live from the end of its dial until it is dropped, so that `dialing + live` is the number that limits bound.
 
 #![allow(
@@ -437,7 +437,7 @@ pub(crate) struct Asked {
     task: JoinHandle<(Result<String, Error>, Duration)>,
 }
 
-/// Sends a request in a task of its own. The tasks are polled in the order of these calls.
+/// Sends a request in a task of its own, and returns the task. The tasks are polled in the order of these calls.
 pub(crate) fn ask(client: &Client, url: &str) -> Asked {
     let request = client.get(url).send();
     Asked { task: tokio::spawn(timed(request)) }

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use super::Peer;
 use super::layer::{Layer, Layered};
 
-/// How a peer ends a connection.
+/// Way in which a peer ends a connection.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Ending {
     Close,
@@ -33,7 +33,7 @@ impl Ending {
 pub async fn connect_late(address: SocketAddr, made: impl FnOnce()) -> Result<Box<dyn Transport>, BoxError> {
     let tcp = TcpStream::connect(address).await?;
     made();
-    // The peek returns once the server has closed the connection or sent a byte.
+    // The peek returns when the server has closed the connection or sent a byte.
     let _ = tcp.peek(&mut [0]).await;
     Ok(Box::new(tcp))
 }

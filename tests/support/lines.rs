@@ -279,7 +279,7 @@ impl Drop for Wire {
     }
 }
 
-/// Sends a request in a task of its own.
+/// Sends a request in a task of its own, and returns the handle of the task.
 pub(crate) fn send(request: RequestBuilder) -> JoinHandle<handclasp::Result<Response>> {
     tokio::spawn(request.send())
 }

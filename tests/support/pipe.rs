@@ -1,8 +1,9 @@
-//! A connection in memory that is a pipe: [`Pipe`] is the client's end, tokio's [`DuplexStream`] the server's.
+//! A connection in memory that is a pipe. [`Pipe`] is the client's end, and tokio's [`DuplexStream`] is the server's
+//! end.
 //!
-//! A pipe needs no socket, so that tests can pause tokio's clock. The server's end is an ordinary stream: a task of the
-//! test reads requests from it and writes responses to it. Tests that check each write, or block writes, use `lines`
-//! instead.
+//! A pipe needs no socket, so that tests can pause tokio's clock. The server's end is an ordinary stream: a task of
+//! the test reads requests from it and writes responses to it. Tests that check each write, or block writes, use
+//! `lines` instead.
 
 use std::io;
 use std::pin::Pin;

@@ -1,8 +1,8 @@
-//! A server on loopback with a thread for each connection. The server uses no async runtime, so that tests can run the
-//! client on any runtime.
+//! A server on loopback with a thread for each connection. The server uses no async runtime, so that tests can run
+//! the client on any runtime.
 //!
-//! The server answers `/bytes/N` with N bytes. It answers every other path with the number of the connection, for
-//! `/slow/MS` after MS milliseconds.
+//! The server answers `/bytes/N` with N bytes. It answers every other path with the number of the connection. The
+//! answer to `/slow/MS` comes after MS milliseconds.
 
 #![allow(
     dead_code,

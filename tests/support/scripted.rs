@@ -1,8 +1,8 @@
 //! Connections in memory that follow a script, for tests in paused time.
 //!
-//! Unless the script is eager, every read, write and flush is first pending once and wakes its task, so that a test can drop
-//! the request's future at each of its awaits. Of HTTP this module knows only where a request ends. Invariant: a transport
-//! counts as live from its creation until it is dropped.
+//! Unless the script is eager, every read, write and flush is pending once and wakes its task before it completes, so
+//! that a test can drop the request's future at each of its awaits. This module knows nothing about HTTP except where
+//! a request ends. Invariant: a transport counts as live from its creation until it is dropped.
 
 #![allow(
     dead_code,
@@ -130,7 +130,7 @@ struct World {
     peak: AtomicUsize,
     requests: AtomicUsize,
     written: Mutex<Vec<Vec<u8>>>,
-    /// For each connection: whether the peer has closed it by `hang_up`.
+    /// Whether `hang_up` has closed each connection, by the number of the connection.
     fins: Mutex<Vec<Arc<AtomicBool>>>,
 }
 
@@ -216,7 +216,7 @@ struct Wire {
     incoming: VecDeque<Bytes>,
     end: End,
     reader: Option<Waker>,
-    /// For each operation: number of polls that returned `Pending` since the operation last completed.
+    /// Number of polls of each operation that returned `Pending` since the operation last completed.
     passed: [usize; 3],
     taken: usize,
     fin: Arc<AtomicBool>,
@@ -312,7 +312,7 @@ impl AsyncRead for Wire {
                 this.incoming.push_front(piece);
             }
         } else if this.fin.load(Ordering::SeqCst) || this.end == End::Eof {
-            // The peer sends no further bytes.
+            // The peer sends no further bytes, so the read returns the end of the stream.
         } else if this.end == End::Reset {
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         } else {

@@ -80,8 +80,8 @@ impl Server {
         Self::listen(None, Arc::new(script))
     }
 
-    /// Starts a server that speaks TLS, with a certificate for `localhost` and `127.0.0.1`. [`authority`](Self::authority)
-    /// returns the certificate authority that signed it.
+    /// Starts a server that speaks TLS, with a certificate for `localhost` and `127.0.0.1`.
+    /// [`authority`](Self::authority) returns the certificate authority that signed this certificate.
     pub fn start_tls(script: impl Fn(&mut Peer) -> io::Result<()> + Send + Sync + 'static) -> Self {
         let (config, authority) = certify();
         let mut server = Self::listen(Some(Arc::new(config)), Arc::new(script));
@@ -247,7 +247,7 @@ fn work(connections: &Mutex<mpsc::Receiver<Peer>>, idle: &AtomicUsize, script: &
     }
 }
 
-/// A connection as its script sees it.
+/// One connection of the server, with the functions that a script calls on it.
 pub struct Peer {
     number: usize,
     requests: usize,

@@ -20,7 +20,7 @@
 //!
 //! | directive | meaning |
 //! |---|---|
-//! | `request METHOD URL` | begins an exchange, on the connection of the previous exchange if that was reusable |
+//! | `request METHOD URL` | begins an exchange, on the same connection as the previous exchange if that connection was reusable |
 //! | `with NAME: VALUE` | a field of the request |
 //! | `upload TEXT` | the body of the request, of known length |
 //! | `stream TEXT\|TEXT` | the body of the request, as a stream of pieces; the piece `~` never comes |

@@ -1,4 +1,4 @@
-//! Measures the use of the heap by the system's allocator with counters, which can be switched on and off.
+//! An allocator that counts the use of the heap. Counting can be switched on and off.
 //!
 //! The counters count the bytes that were requested. Memory that the allocator adds for its own use is part of the
 //! resident memory only.

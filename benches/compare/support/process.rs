@@ -12,7 +12,8 @@ use crate::runtime::runtime;
 use crate::server::{ROOT, Server};
 use crate::worker::{Job, Reading};
 
-/// Runs a client under a tool, on one thread. Each of `workers` workers sends `each` requests.
+/// Runs a client under a tool, on one thread, and returns the output of the tool. Each of `workers` workers sends
+/// `each` requests.
 pub fn under(
     tool: &[impl AsRef<OsStr>],
     server: &Server,

@@ -1,13 +1,14 @@
-//! The server. The server is the program of the bench, started again as a process of its own, so that its
+//! The server of the benches. It is the program of the bench, started again as a process of its own, so that its
 //! processor time and memory are not counted for the client.
 //!
-//! The server answers `GET /SIZE` with SIZE bytes, and
+//! The server answers these requests:
 //!
-//! - `GET /SIZE/chunked` in chunks of 16 KiB;
-//! - `GET /SIZE/slow` after 5 ms;
-//! - `GET /SIZE/together/N` when N such requests have arrived, each on a connection of its own;
-//! - `GET /SIZE/held` with the head at once, and with the content when the client asks for it, so that the client
-//!   has many connections at once without many tasks.
+//! - `GET /SIZE` with SIZE bytes.
+//! - `GET /SIZE/chunked` with SIZE bytes in chunks of 16 KiB.
+//! - `GET /SIZE/slow` after 5 ms.
+//! - `GET /SIZE/together/N` when N such requests have arrived, each on a connection of its own.
+//! - `GET /SIZE/held` with the head at once, and with the content when the client asks for it. The client can
+//!   have many connections at once without many tasks.
 //!
 //! The answer to a request with content is the number of its bytes, in [`COUNT`] digits. On a second port, without
 //! TLS, the server answers questions about its connections. The server ends when its standard input ends.
@@ -46,8 +47,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts a server. Each run passes another address, so that ports which an earlier run has blocked do not
-    /// matter.
+    /// Starts a server on `address`. Each run passes a different address, because an earlier run may have blocked
+    /// ports of its address.
     pub fn start(address: Ipv4Addr, is_tls: bool, threads: usize) -> io::Result<Self> {
         let kind = if is_tls { "tls" } else { "plain" };
         let mut command = Command::new(std::env::current_exe()?);
@@ -230,7 +231,7 @@ async fn run(address: Ipv4Addr, is_tls: bool) -> io::Result<()> {
     }
 }
 
-/// Serves one connection at the least cost: only the target and the empty line of each request are searched for.
+/// Serves one connection with little work: the server searches each request only for its target and its empty line.
 async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, state: &State) -> io::Result<()> {
     let mut buffer = Vec::with_capacity(1024);
     let mut scratch = Vec::new();

@@ -84,7 +84,7 @@ impl Job {
             }
             Payload::Pieces { piece, left } => {
                 assert_eq!(piece.len(), CHUNK, "the loop sends pieces of this size only");
-                // The loop writes 16 pieces at once, so that no client can be faster.
+                // The loop writes 16 pieces in one write, so that it is the fastest client.
                 let at_once = (*left).min(16);
                 assert_eq!(left % at_once, 0, "the pieces of an upload can be divided by those of one write");
                 let chunks = server::chunk().repeat(at_once);
@@ -180,7 +180,7 @@ impl Worker {
         Ok(Self::Hyper(sender))
     }
 
-    /// Sends `times` requests, one after another. Boxed for each kind, so that each future is only as large as
+    /// Sends `times` requests, one after another. The future is boxed for each kind, so that it is only as large as
     /// its client needs.
     pub fn repeat<'a>(
         &'a mut self,

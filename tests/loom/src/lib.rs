@@ -1,21 +1,21 @@
-//! The crate's own hand-off cell, over loom's mutex instead of std's.
+//! The crate's own hand-off cell, compiled with loom's mutex instead of the mutex of std.
 //!
-//! The file itself is compiled here, not a copy of it. This crate makes it public for `tests/hand_off.rs`, which has
-//! the models.
+//! This crate compiles the file of the library itself, and not a copy of the file. It makes the cell public for the
+//! models in `tests/hand_off.rs`.
 
 use std::task::{Context, Poll};
 
 #[path = "../../../src/pool/handoff.rs"]
 mod handoff;
 
-/// Replaces the module in which the file finds its locks.
+/// Stands for the module from which the file of the library imports its locks.
 mod sync {
     pub(crate) use std::sync::PoisonError;
 
     pub(crate) use loom::sync::{Mutex, MutexGuard};
 }
 
-/// The cell of one waiter.
+/// The hand-off cell of one waiter.
 #[derive(Debug)]
 pub struct Cell<G>(handoff::Cell<G>);
 
@@ -37,7 +37,7 @@ impl<G> Cell<G> {
         self.0.leave()
     }
 
-    /// Returns the gift that was taken back, or the reason why there is none.
+    /// Returns the gift that was withdrawn, or the reason why there is none.
     pub fn withdraw(&self, instead: G) -> Result<G, &'static str> {
         match self.0.withdraw(instead) {
             handoff::Withdrawn::Gift(gift) => Ok(gift),

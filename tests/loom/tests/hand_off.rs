@@ -1,9 +1,9 @@
-//! Every interleaving of the parties that meet at a hand-off cell, by loom.
+//! Models of the parties that meet at a hand-off cell. Loom plays each model in every interleaving of its threads.
 //!
-//! A gift cannot be copied, and the cell cannot make one, so that two parties never have the same gift. The models
-//! check that one party has it. A waiter sleeps until it is woken: a lost wake-up leaves it asleep, which loom
-//! reports as a deadlock. Each model also lists the outcomes that must have been seen over all interleavings, so
-//! that none passes because a race did not happen.
+//! A gift cannot be copied, and the cell cannot make a gift, so two parties never have the same gift. The models
+//! check that one party has the gift. A waiter sleeps until it is woken. If a wake-up is lost, the waiter sleeps for
+//! ever, and loom reports a deadlock. Each model lists all outcomes that its interleavings must show, so that no
+//! model passes because a race did not happen.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::collections::VecDeque;
@@ -16,11 +16,11 @@ use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::sync::{Arc, Mutex};
 use loom::thread;
 
-/// The value that is handed over. There is one gift of each name.
+/// The value that is handed over. Each gift of a model has a different name.
 #[derive(Debug, PartialEq)]
 struct Gift(&'static str);
 
-/// Plays a model in every interleaving, and asserts that its outcomes were exactly these.
+/// Plays a model in every interleaving, and fails unless the set of its outcomes equals `expected`.
 #[track_caller]
 fn outcomes(expected: &[&str], model: impl Fn() -> String + Send + Sync + 'static) {
     let seen = StdArc::new(StdMutex::new(Vec::new()));
@@ -37,7 +37,7 @@ fn outcomes(expected: &[&str], model: impl Fn() -> String + Send + Sync + 'stati
     assert_eq!(seen, expected);
 }
 
-/// A thread that waits as a task does: it polls, and sleeps until it is woken.
+/// A thread that waits like a task: it polls, and sleeps until it is woken.
 struct Sleeper {
     thread: thread::Thread,
     wakes: AtomicUsize,
@@ -52,7 +52,7 @@ impl Sleeper {
         cell.poll_take(&mut Context::from_waker(&Waker::from(self.clone())))
     }
 
-    /// Waits for the delivered value and takes it. Also returns how often it slept.
+    /// Waits for the delivered value and takes it. Returns the value, and the number of times that the thread slept.
     fn take<G>(self: &StdArc<Self>, cell: &Cell<G>) -> (G, usize) {
         let mut slept = 0;
         loop {
@@ -97,8 +97,8 @@ fn rule_07_a_gift_that_comes_while_its_waiter_leaves_is_with_one() {
     });
 }
 
-/// If a gift is withdrawn while its waiter takes it, exactly one of the two has it. The waiter always gets a gift
-/// or the value `instead`.
+/// A watch withdraws a gift while its waiter takes it. Exactly one of the two has the gift. The waiter gets either
+/// the gift or the value `instead`.
 #[test]
 fn rule_09_a_gift_that_is_withdrawn_while_it_is_taken_is_with_one() {
     outcomes(&["taken", "withdrawn"], || {
@@ -116,7 +116,8 @@ fn rule_09_a_gift_that_is_withdrawn_while_it_is_taken_is_with_one() {
     });
 }
 
-/// A gift is with exactly one of three: the giver, the waiter that leaves, and the watch that withdraws it.
+/// One of three parties has the gift in the end: the giver, the waiter that leaves, or the watch that withdraws the
+/// gift.
 #[test]
 fn rule_09_giver_watch_and_leaver_lose_nothing() {
     outcomes(&["the giver", "the waiter", "the watch"], || {
@@ -203,8 +204,8 @@ fn rule_07_two_givers_and_a_waiter_that_leaves_lose_nothing() {
     });
 }
 
-/// The waiter is dropped after a number of polls. A gift that it was given and has not seen, or has already taken,
-/// goes to the next waiter.
+/// A waiter is dropped after a number of polls. The next waiter gets the gift, whether or not the dropped waiter had
+/// already taken it.
 #[test]
 fn rule_07_a_waiter_dropped_at_any_point_passes_on_what_it_was_given() {
     for polls in 0..3 {
@@ -248,7 +249,7 @@ fn rule_07_a_waiter_dropped_at_any_point_passes_on_what_it_was_given() {
     }
 }
 
-/// Plays a model with a queue: with at most six preemptions, or in every interleaving if `HANDCLASP_LONG` is set.
+/// Plays a model that has a queue. Each interleaving has at most six preemptions, unless `HANDCLASP_LONG` is set.
 fn play(model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     if std::env::var_os("HANDCLASP_LONG").is_none() {
@@ -257,7 +258,7 @@ fn play(model: impl Fn() + Send + Sync + 'static) {
     builder.check(model);
 }
 
-/// The part of a pool that the hand-off needs, under one lock: the waiters, and the kept gifts.
+/// The part of a pool that the hand-off needs: the queue of waiters and the idle gifts, under one lock.
 struct Desk {
     state: Mutex<(VecDeque<Waiter>, Vec<Gift>)>,
 }
@@ -269,7 +270,7 @@ impl Desk {
         Arc::new(Self { state: Mutex::new((VecDeque::new(), Vec::new())) })
     }
 
-    /// Returns a kept gift, or a place in the queue.
+    /// Returns an idle gift, or a new waiter at the end of the queue.
     fn checkout(&self) -> Result<Gift, Waiter> {
         let mut state = self.state.lock().unwrap();
         if let Some(gift) = state.1.pop() {
@@ -280,7 +281,8 @@ impl Desk {
         Err(cell)
     }
 
-    /// Gives a gift to the oldest waiter or keeps it: decided under the lock, delivered outside of it.
+    /// Gives a gift to the oldest waiter, or makes the gift idle if no waiter accepts it. The waiter is chosen under
+    /// the lock, and the gift is delivered without the lock.
     fn checkin(&self, mut gift: Gift) {
         loop {
             let mut state = self.state.lock().unwrap();
@@ -293,7 +295,7 @@ impl Desk {
         }
     }
 
-    /// Ends the wait, as a request that is dropped does.
+    /// Removes a waiter from the queue, as a dropped request does, and passes on a gift that the waiter was given.
     fn cancel(&self, cell: &Waiter) {
         let given = cell.leave();
         self.state.lock().unwrap().0.retain(|queued| !Arc::ptr_eq(queued, cell));
@@ -302,7 +304,7 @@ impl Desk {
         }
     }
 
-    /// Asks, polls once, and gives up.
+    /// Asks for a gift, polls once, and gives up. A gift that comes with the poll is passed on.
     fn ask_and_give_up(&self) {
         match self.checkout() {
             Ok(gift) => self.checkin(gift),
@@ -315,7 +317,7 @@ impl Desk {
         }
     }
 
-    /// Asks, and waits until it is served.
+    /// Asks for a gift, and waits until there is one.
     fn ask(&self) -> Gift {
         match self.checkout() {
             Ok(gift) => gift,
@@ -323,7 +325,7 @@ impl Desk {
         }
     }
 
-    /// Asserts that no request waits and that `kept` gifts are kept.
+    /// Fails unless no waiter is in the queue and `kept` gifts are idle.
     fn assert_kept(&self, kept: usize) {
         let state = self.state.lock().unwrap();
         assert_eq!((state.0.len(), state.1.len()), (0, kept));

@@ -1,14 +1,15 @@
-//! Turns a fuzz input into choices.
+//! Choices that the bytes of a fuzz input make.
 //!
-//! This module does not know what the choices are used for. Invariant: every input is valid, because missing bytes count
-//! as zero.
+//! This module does not know what the choices are used for. Invariant: every input is valid, because missing bytes
+//! count as zero.
 
 use handclasp::codec::{Leniency, Limits};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use super::random::Rng;
 
-/// Rest of the input, which is consumed from its front. Bytes past the end of the input count as zero.
+/// Bytes of the input that are not used yet. Each choice takes bytes from the front, and bytes past the end count as
+/// zero.
 pub(super) struct Choices<'a>(pub(super) &'a [u8]);
 
 impl<'a> Choices<'a> {
@@ -132,7 +133,7 @@ impl<'a> Choices<'a> {
                 own @ 128.. => HeaderValue::from_bytes(self.take(usize::from(own) - 128)),
                 known => Ok(HeaderValue::from_static(VALUES[usize::from(known) % VALUES.len()])),
             };
-            // A value that `HeaderValue` refuses cannot reach the codec, so that the field is left out.
+            // The codec cannot get a value that `HeaderValue` refuses, so such a field is left out.
             if let Ok(value) = value {
                 headers.append(name, value);
             }

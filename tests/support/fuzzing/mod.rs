@@ -92,7 +92,7 @@ pub fn exchange(data: &[u8]) {
     play_always(&plan, operations, choices.rest(), seed);
 }
 
-/// Checks the head of a request. The input chooses every part of the head.
+/// Checks the head of a request. The bytes of the input choose every part of the head.
 pub fn request_head(data: &[u8]) {
     let mut choices = Choices(data);
     let method = if choices.byte() < 200 {
@@ -131,7 +131,8 @@ pub fn request_head(data: &[u8]) {
     request::check(&request);
 }
 
-/// The request, the limits, and when the peer speaks early or closes the connection.
+/// Request and limits of a case, and the peer's behaviour: whether it sends bytes before the request, and whether it
+/// closes.
 #[derive(Debug)]
 struct Plan {
     method: Method,
@@ -185,7 +186,7 @@ impl Plan {
 /// The protocols that a request offers.
 const OFFER: &str = "echo/1, other";
 
-/// Way to cut the wire into reads.
+/// Way in which the wire is cut into reads.
 #[derive(Debug)]
 enum Cut {
     Whole,
@@ -231,8 +232,8 @@ fn play_always(plan: &Plan, operations: &[u8], wire: &[u8], seed: u8) -> Played 
         if plan.closes || (whole.error.is_some() == other.error.is_some()) {
             assert_eq!(other, whole, "{text}: {plan:?}, {:?}", wire.escape_ascii().to_string());
         } else {
-            // In an unfinished section, the cuts decide at which byte the codec finds an error. Without the peer's FIN, one
-            // cut may therefore find an error that another cut does not find.
+            // In an unfinished section, the cuts decide at which byte the codec finds an error. If the peer sends no
+            // FIN, one way to cut may therefore find an error that another way does not find.
             assert_eq!(other.seen, whole.seen);
             assert!([other.verdict, whole.verdict].contains(&Verdict::Unfinished));
         }
@@ -336,8 +337,8 @@ fn play(plan: &Plan, operations: &[u8], wire: &[u8], mut cut: Cut) -> Played {
     }
 }
 
-/// Checks that bytes before the request's head are an error even if the request was aborted before they came, and that
-/// the connection must then be closed.
+/// Checks that bytes before the request's head are an error, even if the request was aborted before they came. Checks
+/// too that the codec demands to close the connection after these bytes.
 fn is_unasked_still(plan: &Plan, wire: &[u8]) {
     let (mut sender, mut receiver) = (Sender::new(plan), Receiver::new(plan));
     let mut machine = Machine::new(plan.limits);
@@ -401,9 +402,9 @@ fn with_room_for_a_head(mut limits: Limits) -> Limits {
     limits
 }
 
-/// Number of bytes that a case may allocate regardless of its input. Each byte that arrived allows further bytes, because
-/// a field of three bytes has a slot in the map and a slot in the index, and is copied by this module. An announced
-/// length allows none.
+/// Number of bytes that a case may allocate regardless of its input. The constant below it is the number for each
+/// byte that has arrived. It is large because a field of three bytes has a slot in the map and a slot in the index,
+/// and this module copies the field. A length that was only announced allows no allocation.
 const FIXED_MEMORY: usize = 32 * 1024;
 const MEMORY_PER_BYTE: usize = 128;
 /// Number of bytes that each operation may allocate for the content that this module sends.

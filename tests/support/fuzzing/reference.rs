@@ -1,8 +1,8 @@
 //! Responses as RFC 9112 defines them, read from all received bytes at once.
 //!
-//! The reference does not know how the bytes were split. Of the codec it knows only the documented limits and leniencies.
-//! The code is simple instead of fast. Invariant: the codec must accept exactly the responses that the reference reads as
-//! complete.
+//! The reference does not know how the bytes were split. It uses nothing of the codec except the documented limits
+//! and leniencies. Its code is simple instead of fast. Invariant: the codec must accept exactly the responses that
+//! the reference reads as complete.
 
 use handclasp::codec::{Framing, Leniency, Limits};
 use http::{Method, Version};
@@ -27,7 +27,7 @@ pub(super) enum End {
     },
     Refused,
     Cut,
-    /// Whether the outcome depends on the progress of the upload.
+    /// The outcome depends on the progress of the upload.
     Depends,
 }
 
@@ -137,7 +137,8 @@ impl Body {
     fn chunks(&mut self, wire: &[u8], limits: &Limits) -> Result<usize, End> {
         let (mut at, mut extensions) = (0, 0);
         loop {
-            // chunk-size = 1*HEXDIG. More than 16 digits are refused, where leading zeros do not count.
+            // The grammar is `chunk-size = 1*HEXDIG`. A size of more than 16 digits is refused, but leading zeros do
+            // not count.
             let digits = wire[at..].iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
             let zeros = wire[at..at + digits].iter().take_while(|&&byte| byte == b'0').count();
             if digits - zeros > 16 {
@@ -151,7 +152,7 @@ impl Body {
                 return Err(if line.is_empty() { End::Cut } else { End::Refused });
             }
             let size = u64::from_str_radix(size, 16).unwrap();
-            // [ chunk-ext ]: the bytes of all extensions count towards the limit.
+            // The grammar is `[ chunk-ext ]`. The bytes of all extensions count towards the limit.
             let length = line.iter().take_while(|&&byte| is_text(byte)).count();
             let blank = line.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
             extensions += beyond + length;

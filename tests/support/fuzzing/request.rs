@@ -1,8 +1,8 @@
-//! Checks the form of a request's head on the wire by an independent parser and by an independent implementation
-//! of the rules.
+//! Checks of a request's head on the wire, by an independent parser and by an independent implementation of the
+//! rules.
 //!
-//! This module does not know about responses. Invariant: a head either stands for exactly one message, or is refused and
-//! not written.
+//! This module does not know about responses. Invariant: a head either stands for exactly one message, or is refused
+//! and not written.
 
 use bytes::BytesMut;
 use handclasp::codec::{BodyLength, CloseReason, Limits, Machine, Misuse, RequestHead, Target};
@@ -49,7 +49,7 @@ pub(super) fn check(request: &RequestHead<'_>) {
     assert_eq!((parsed.method, parsed.version), (Some(request.method.as_str()), Some(1)));
     assert_eq!(parsed.path.map(str::as_bytes), Some(&expected.target[..]));
 
-    // The following checks find errors that httparse accepts.
+    // The checks below find errors that httparse accepts.
     let text = wire.strip_suffix(b"\r\n\r\n").unwrap();
     let mut lines = Vec::new();
     for line in text.split(|&byte| byte == b'\n') {
@@ -249,7 +249,7 @@ struct Expected<'a> {
 }
 
 impl<'a> Expected<'a> {
-    /// `None`: the request cannot be sent as one message.
+    /// Returns the message of the request, or `None` if the request cannot be sent as one message.
     fn of(request: &RequestHead<'a>) -> Option<Self> {
         let (method, headers) = (request.method, request.headers);
         let target = target(request)?;

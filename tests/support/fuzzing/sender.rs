@@ -1,7 +1,7 @@
-//! The expected behaviour of the sending side of an exchange.
+//! Expected behaviour of the side of an exchange that sends the request.
 //!
-//! The sender predicts the result of each call, makes the call, and reads the written bytes with the reference.
-//! Invariant: no more content is on the wire than was announced, and a refused call has written nothing.
+//! The sender predicts the result of each call, makes the call, and lets the reference read the written bytes.
+//! Invariant: the wire holds no more content than was announced, and a refused call has written nothing.
 
 use bytes::BytesMut;
 use handclasp::codec::{BodyLength, Limits, Machine, Misuse, RequestHead, Target};
@@ -12,7 +12,7 @@ use super::reference::{Body, End};
 use super::seen::{Field, fields, trimmed};
 use super::{OFFER, Plan};
 
-/// The expected state of an exchange's sending side.
+/// Expected state of the side of an exchange that sends the request.
 pub(super) struct Sender {
     pub(super) state: Sending,
     pub(super) out: BytesMut,
