@@ -46,7 +46,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Sends one request, and reads its whole response. Returns whether the connection can be reused. A `Machine` serves
+/// Sends one request, and reads its whole response. Returns the verdict on the reuse of the connection. A `Machine` serves
 /// one exchange, so each call makes a new `Machine`.
 fn exchange(
     stream: &mut TcpStream,

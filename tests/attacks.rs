@@ -1,5 +1,5 @@
 //! Attacks of servers and callers on the client. Each test is named by the id of its attack in a list of attacks
-//! against HTTP clients. It asserts the client's behaviour and a bound on bytes, memory or counts.
+//! against HTTP clients. A test asserts the client's behaviour and a bound on bytes, memory or counts.
 //!
 //! Servers are scripted and listen on loopback. Where the exact bytes matter, a test calls the codec without a
 //! connection. Each bound on memory counts the memory of the client's thread only: see `meter`. No bound is a time: a

@@ -149,7 +149,7 @@ impl Bench {
         })
     }
 
-    /// Fails unless each host serves two requests at a time. Closes all connections, and fails if a request, a
+    /// Fails unless each host serves two requests at a time. Then closes all connections, and fails if a request, a
     /// connection or a socket is left.
     async fn assert_sound(&self) {
         let what = &self.what;
@@ -222,7 +222,7 @@ fn a_connection_whose_close_panics_frees_its_slot() {
     }
 }
 
-/// The first request replaces an idle connection, because the look finds it closed or because its next read fails.
+/// A request replaces an idle connection, because the look finds it closed or because its next read fails.
 /// The close of the replaced connection panics.
 #[test]
 fn a_connection_that_is_replaced_frees_its_slot_though_its_close_panics() {
@@ -467,7 +467,7 @@ fn a_waiter_that_leaves_leaves_the_queue_though_its_waker_panics() {
     });
 }
 
-/// The response is polled with one waker after another, and each poll drops the waker of the poll before. The drop
+/// The request is polled with one waker after another, and each poll drops the waker of the poll before. The drop
 /// panics.
 #[test]
 fn a_connection_whose_reader_panics_frees_its_slot() {

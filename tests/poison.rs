@@ -482,7 +482,7 @@ impl Link {
         Ok(Some(String::from_utf8(target.to_vec()).unwrap()))
     }
 
-    /// Sends a response and the bytes `behind` in one write.
+    /// Sends a response, followed by the bytes `behind`, in one write.
     fn respond(&mut self, target: &str, behind: &str) -> io::Result<()> {
         self.stream.write_all([&*answer(target), behind].concat().as_bytes())
     }

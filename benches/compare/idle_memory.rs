@@ -179,7 +179,7 @@ async fn settle() {
 
 /// Returns the resident memory of this process.
 fn resident() -> io::Result<i64> {
-    // This file has the exact number of kB, and `statm` has an inexact number of pages.
+    // The file `smaps_rollup` has the exact number of kB, but `statm` has an inexact number of pages.
     let text = std::fs::read_to_string("/proc/self/smaps_rollup")?;
     let line = text.lines().find_map(|line| line.strip_prefix("Rss:"));
     let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<i64>().ok());

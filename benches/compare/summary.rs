@@ -171,8 +171,8 @@ impl Results {
             }
         }
         for way in ["download/known", "download/chunked", "upload/pieces"] {
-            // The heap must not grow with the body: the budget has room for a few buffers, of which the largest
-            // has 128 KiB.
+            // The heap must not grow with the body. The budget is enough for a few buffers, of which the largest has
+            // 128 KiB.
             let measured = self.value(&format!("body/peak/{way}/1024M"), "handclasp");
             judge(&format!("MiB of heap at most while 1 GiB moves, {way}"), measured.map(in_mib), 2.0);
         }

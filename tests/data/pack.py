@@ -1,22 +1,22 @@
 #!/usr/bin/env python3
-"""Packs and unpacks the conformance cases, whose largest wires are one pattern repeated thousands of times.
+"""This script packs and unpacks the conformance cases, because the largest wires repeat one pattern thousands of times.
 
 usage: pack.py CASES.jsonl > conformance.jsonl
        pack.py --unpack conformance.jsonl > CASES.jsonl
 
-Where a field `<name>_b64` is long, `<name>_parts` stands in its place: a list of {"b64", "times"}, which repeated and
-joined are the same octets. All other fields, and the order of the cases, stay as they are."""
+The script replaces each long field `<name>_b64` by a field `<name>_parts`, which is a list of {"b64", "times"}. To get
+the octets, repeat each part and join the parts. The script changes no other field, and keeps the order of the cases."""
 import base64
 import json
 import sys
 
-LONG = 2000  # characters of base64 from which on a field is packed
-PERIOD = 300  # the longest pattern that is looked for
-WORTH = 64  # octets that a repetition must save
+LONG = 2000  # a field with more base64 characters than this is packed
+PERIOD = 300  # number of octets of the longest pattern that the script looks for
+WORTH = 64  # smallest number of octets that a repetition must save
 
 
 def longest_run(octets, at):
-    """The (period, times) of the repetition beginning at `at` that saves the most."""
+    """Returns the period, the count and the saved octets of the repetition at `at` that saves the most octets."""
     best = (0, 1, 1)
     for period in range(1, min(PERIOD, (len(octets) - at) // 2) + 1):
         if octets[at] != octets[at + period]:

@@ -509,7 +509,7 @@ impl Asked {
     }
 }
 
-/// Lets every task run until it waits. This works because the paused clock advances only when no task can run.
+/// Lets every task run until it waits. The paused clock advances only when no task can run.
 pub(crate) async fn settle() {
     tokio::time::sleep(Duration::from_millis(1)).await;
 }

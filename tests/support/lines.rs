@@ -284,7 +284,7 @@ pub(crate) fn send(request: RequestBuilder) -> JoinHandle<handclasp::Result<Resp
     tokio::spawn(request.send())
 }
 
-/// Yields 300 times, so that the other tasks run until they wait. The clock does not advance.
+/// Yields 300 times, so that all tasks run until they wait. The clock does not advance.
 pub(crate) async fn settle() {
     for _ in 0..300 {
         tokio::task::yield_now().await;
@@ -320,7 +320,7 @@ pub(crate) enum Step {
     Empties,
 }
 
-/// A stream, or a body, that follows these steps and then ends.
+/// A stream or a body that follows these steps. It ends after the last step.
 pub(crate) struct Source {
     steps: VecDeque<Step>,
     length: Option<u64>,

@@ -68,8 +68,8 @@ impl Plain {
         self.counts.open.load(Ordering::SeqCst)
     }
 
-    /// Returns the highest number of connections that were open when another one was accepted. A connection that the
-    /// client had closed by then does not count.
+    /// Returns the highest number of connections that were open when a new connection was accepted. A connection that
+    /// the client had already closed does not count.
     pub(crate) fn peak(&self) -> usize {
         self.counts.peak.load(Ordering::SeqCst)
     }

@@ -67,7 +67,7 @@ impl Recorder {
 
     fn with(&self, id: &Id, change: impl FnOnce(&mut Span)) {
         let mut spans = self.spans.lock().unwrap();
-        // Of several spans with this id the newest is the right one, because `tracing` reuses the ids of closed spans.
+        // The newest of the spans with this id is the right one, because `tracing` reuses the ids of closed spans.
         if let Some(span) = spans.iter_mut().rfind(|span| span.id == id.into_u64()) {
             assert!(!span.is_closed, "{span:?} goes on after its end");
             change(span);

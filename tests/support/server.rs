@@ -399,8 +399,8 @@ impl Peer {
         self.buffer.is_empty() && matches!(kind, Err(io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut))
     }
 
-    /// Whether the client has closed its direction without further bytes. Inside TLS the client must also have sent a
-    /// close_notify.
+    /// Whether the client has closed its direction without further bytes. Inside TLS, the client must have sent a
+    /// close_notify before that.
     pub fn is_ended(&mut self) -> io::Result<bool> {
         Ok(self.fill()? == 0 && self.buffer.is_empty())
     }

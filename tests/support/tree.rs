@@ -74,7 +74,7 @@ impl Tree {
             }
             files.insert(name.clone(), File::new(name, module, text));
         }
-        // The modules that a test file declares are test files as well.
+        // The modules that a test file declares are also test files.
         let mut below: Vec<_> = tests.iter().cloned().collect();
         while let Some(name) = below.pop() {
             let text = texts.get(&name).unwrap_or_else(|| panic!("there is no src/{name}"));
@@ -269,7 +269,7 @@ fn join(folder: &str, name: &str) -> String {
 /// Collects the places of items that are compiled for tests only.
 #[derive(Default)]
 struct Tests {
-    /// For each node from the root to the current one: whether the node has a `cfg` attribute.
+    /// Whether each node, from the root to the current node, has a `cfg` attribute.
     marks: Vec<bool>,
     found: Vec<Range<usize>>,
 }

@@ -324,7 +324,7 @@ async fn drop_bytes(
 struct Answer {
     /// The head, and the content if the content is small.
     start: Bytes,
-    /// Bytes that are sent again and again as the rest of the content.
+    /// Bytes that are sent again and again after `start`, until the content is complete.
     slab: Bytes,
     slab_bytes: usize,
     end: &'static [u8],
