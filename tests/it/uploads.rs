@@ -474,8 +474,8 @@ async fn so_many_pieces_leave_in_one_write() {
     }
 }
 
-/// If the connection accepts only a part of a write of several pieces, `Upload::bytes` counts exactly the bytes of content in
-/// that part.
+/// If the connection accepts only a part of a write of several pieces, `UploadProgress::bytes` counts exactly the bytes of
+/// content in that part.
 #[tokio::test]
 async fn progress_is_exact_within_a_write_of_pieces() {
     use Step::Data;
