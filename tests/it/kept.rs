@@ -1,5 +1,5 @@
-//! Tests of idle connections and of the requests that reuse them: connections that were idle for a short or long time or are
-//! dead, the events of these connections, and the memory that they release.
+//! Tests of requests that can reuse idle connections: connections that were idle for a short or long time, dead connections,
+//! the wakers and the handshake times of reused connections, and a 408 response on a reused connection.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -51,8 +51,8 @@ async fn a_post_dials_where_the_fresh_connection_is_dead_and_the_next_too_old() 
     }
 }
 
-/// All idle connections are too old for the request, and the limit allows no further connection. The oldest idle connection
-/// is closed, so that the request can dial.
+/// All idle connections are too old for a POST, and the POST dials. If the limit allows no further connection, the pool closes
+/// an idle connection, so that the POST can dial.
 #[tokio::test(start_paused = true)]
 async fn a_post_dials_where_all_idle_connections_are_too_old() {
     for limit in [2, 10] {
@@ -109,12 +109,12 @@ async fn the_acquire_timeout_counts_once_over_several_dead_connections() {
     }
 }
 
-/// Returns the values of `is_tls` for which a test runs: only `false` if TLS is left out of the build.
+/// Returns the values of `is_tls` for which a test runs. A build without TLS has only `false`.
 fn schemes() -> &'static [bool] {
     if cfg!(feature = "rustls") { &[false, true] } else { &[false] }
 }
 
-/// Returns the builder of a client that trusts the server's certificate.
+/// Returns the builder of a client that trusts the server's authority if the server uses TLS.
 fn trusting(builder: ClientBuilder, server: &Server, is_tls: bool) -> ClientBuilder {
     #[cfg(feature = "rustls")]
     if is_tls {
@@ -125,15 +125,15 @@ fn trusting(builder: ClientBuilder, server: &Server, is_tls: bool) -> ClientBuil
     builder
 }
 
-/// A waker that shows by its reference count whether something still holds it.
+/// A waker whose reference count shows whether a clone of the waker still exists.
 struct Held;
 
 impl Wake for Held {
     fn wake(self: Arc<Self>) {}
 }
 
-/// Requests have waited for the connection, read from it slowly, and armed its timer. The idle connection then holds no
-/// waker of the tasks of these requests.
+/// Requests wait for the connection, read from the connection slowly, and arm its timer. When the requests have ended, the
+/// idle connection holds no waker of the tasks of these requests.
 #[tokio::test]
 async fn an_idle_connection_does_not_keep_a_finished_task_alive() {
     for is_tls in schemes().iter().copied() {

@@ -1,5 +1,5 @@
-//! Tests of runtimes that do not run. Another runtime gives up the overdue dials of a parked runtime, so that the waiters
-//! of other runtimes get a slot. A dial that ends late finds that it was given up.
+//! Tests of parked runtimes: tokio runtimes that no thread runs at the moment. Another runtime gives up the overdue dials of a
+//! parked runtime, so that the waiters of other runtimes can dial.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -39,12 +39,12 @@ fn begin(runtime: &Runtime, client: &Client, url: &str) -> Sending {
     sending
 }
 
-/// Fetches on a runtime of its own, within 20 seconds.
+/// Fetches `url` on a new runtime, and panics after 20 seconds.
 fn fetch(client: &Client, url: &str) -> Result<(), Error> {
     fetch_and_tell(client, url, || ())
 }
 
-/// Fetches on a runtime of its own, within 20 seconds, and calls `polled` after each poll of the request.
+/// Fetches `url` on a new runtime, and calls `polled` after each poll of the request. Panics after 20 seconds.
 fn fetch_and_tell(client: &Client, url: &str, mut polled: impl FnMut()) -> Result<(), Error> {
     let mut work = Box::pin(async { client.get(url).send().await?.bytes().await.map(drop) });
     let work = poll_fn(|cx| {
@@ -85,32 +85,33 @@ fn a_dial_of_a_runtime_that_does_not_run_frees_its_slot() {
             assert_eq!(counts(&client), [0, 0, 1, if keeps_waiting { 2 } else { 0 }]);
             let url = match case {
                 0 => server.url("/"),
-                // At the total limit, requests to another host wait for that slot too.
+                // The dial uses up the total limit, so that requests to another host also wait for its end.
                 _ => format!("http://b.test:{}/", server.address.port()),
             };
             fetch(&client, &url).unwrap_or_else(|error| panic!("{}", error.chain()));
             if let Some((first, second)) = waiting {
-                // No connection of the parked runtime could have served these requests.
+                // The requests of the parked runtime fail, because their dial was given up.
                 for sending in [first, second] {
                     let error = parked.block_on(sending).unwrap_err();
                     assert_eq!(error.kind(), ErrorKind::Timeout, "{}", error.chain());
                     assert!(error.is_connect() && error.to_string().contains("tokio runtime does not run"));
                 }
             }
-            // The parked runtime runs again: its dial finds that it was given up, and closes its socket.
+            // When the parked runtime runs again, the task of its dial learns that the dial was given up, and ends.
             parked.block_on(support::until("nothing is counted and every socket is closed", || {
                 counts(&client) == [0; 4] && server.open() == 0
             }));
             let total = client.pool().stats().total;
             assert_eq!((total.opened, total.failed_dials), (1, 1), "{total}");
-            // A request on that runtime is served.
+            // The client serves a new request on the runtime that was parked.
             parked
                 .block_on(async { client.get(server.url("/")).send().await.unwrap().bytes().await.unwrap() });
         }
     }
 }
 
-/// The dial has connected, but its parked runtime does not poll the dial's task again.
+/// A dial has connected, but the parked runtime does not poll the task of the dial again. The socket is closed when another
+/// runtime gives up the dial.
 #[test]
 fn a_late_dial_closes_its_socket_when_it_is_given_up() {
     let server = Plain::start();
@@ -136,7 +137,8 @@ fn a_shutdown_does_not_wait_for_a_runtime_that_does_not_run() {
     until("the server has accepted", || server.open() == 1);
     let begun = Instant::now();
     single().block_on(client.pool().shutdown(Duration::ZERO));
-    // A shutdown waits one second for connections that are being polled, and not for this one.
+    // A shutdown waits up to one second for connections that a task polls at the moment. No task polls the dial of the
+    // parked runtime.
     assert!(begun.elapsed() < Duration::from_millis(900), "{:?}", begun.elapsed());
     assert_eq!(counts(&client), [0; 4]);
     until("the socket is closed", || server.open() == 0);
@@ -172,7 +174,7 @@ fn waiters_of_another_runtime_get_their_turn() {
         until("the other runtimes are busy", || server.requests() > 20);
         let before = client.pool().stats().total.opened;
         for _ in 0..3 {
-            // The acquire timeout is 30 s, and a turn of the other runtime takes one second.
+            // The acquire timeout is 30 s. The other runtime uses the connection for one second at a time.
             let begun = Instant::now();
             fetch(&client, &server.url("/")).unwrap_or_else(|error| panic!("{}", error.chain()));
             assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
@@ -184,15 +186,15 @@ fn waiters_of_another_runtime_get_their_turn() {
     }
 }
 
-/// A request begins to wait while no dial is overdue. The request still waits when another runtime is given the slot and
-/// stops running.
+/// A request of a runtime that then stops running is granted a connection or a dial. The pool takes the connection or the
+/// dial back, so that the waiting request of another runtime is served.
 #[test]
 fn what_a_runtime_gets_before_it_stops_is_taken_back() {
     for is_dialed in [false, true] {
         let server = Plain::start();
         let client = client(|client| client.max_connections_per_host(1), &server);
         let parked = single();
-        // The content is so large that most of it has not arrived yet.
+        // The content is so large that the response still uses the connection.
         let response = parked.block_on(client.get(server.url("/bytes/20000000")).send()).unwrap();
         let second = begin(&parked, &client, &server.url("/"));
         let (polled, first_poll) = mpsc::channel();
@@ -204,8 +206,8 @@ fn what_a_runtime_gets_before_it_stops_is_taken_back() {
                 })
             }
         });
-        // After its first poll the waiter has armed its timer. No dial is overdue, so that only a wake can end the
-        // wait.
+        // The request has armed its timer in its first poll. No dial is overdue at that time, so that the request waits
+        // until another task wakes the request.
         first_poll.recv().unwrap();
         assert_eq!(client.pool().stats().total.waiting, 2);
         if is_dialed {
@@ -217,8 +219,8 @@ fn what_a_runtime_gets_before_it_stops_is_taken_back() {
     }
 }
 
-/// Requests of a parked runtime to several hosts wait for one slot. The parked runtime would dial for these requests one
-/// after another. The request of another runtime must wait for only one of these dials.
+/// The requests of a parked runtime to several hosts wait, because the total limit allows one connection. The parked runtime
+/// would dial for one request after another. The request of another runtime must wait for only one of these dials.
 #[test]
 fn requests_of_one_parked_runtime_to_many_hosts_cost_one_timeout() {
     let server = Plain::start();

@@ -1,10 +1,10 @@
-//! End-to-end tests of the retry rules: every method, every point of failure, every state of the content. The expected
+//! End-to-end tests of the retry rules for every method, every point of failure and every state of the content. The expected
 //! outcomes are in a table that was written from RFC 9110, section 9.2.2, and the pool's rules 26 to 28. The tests do not
 //! call the crate's own retry function.
 //!
-//! Each cell is a server of its own, whose connections fail in the given ways in the order in which they are made.
-//! Further connections answer. The test judges the caller's outcome, how often and where the server saw the request,
-//! how many connections were made, and why they were closed.
+//! Each cell of the table has its own server. The first connections to the server fail in the given ways, and further
+//! connections answer. The test checks the outcome that the caller gets, on which connections the server saw the request, how
+//! many connections were made, and why the connections were closed.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::io;
@@ -33,7 +33,7 @@ enum Point {
     NothingWritten,
     /// The connection ends in the middle of the head.
     SomeWritten,
-    /// The connection ends when the whole request was written, before any byte of a response.
+    /// The connection ends after the whole request was written and before any byte of a response.
     AllWritten,
     /// The connection ends after an interim response, or after a part of a response's head.
     AnswerBegun,
@@ -41,7 +41,7 @@ enum Point {
     RequestTimeout,
 }
 
-/// Content of a request, and how much of it an attempt takes before it fails.
+/// Content of a request, and the part of the content that the first attempt takes before the attempt fails.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Content {
     Absent,
@@ -58,11 +58,11 @@ enum Content {
 /// Outcome that the caller gets.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Gets {
-    /// The response to the request, which was sent on another connection.
+    /// The response to the second attempt, on another connection.
     Answer,
     /// An error that says how much was written.
     Lost(Written),
-    /// The 408 that the server sent.
+    /// The 408 response of the server.
     TimedOut,
 }
 
@@ -70,8 +70,8 @@ enum Gets {
 /// with content in memory.
 #[rustfmt::skip]
 const TABLE: [(Point, Content, Gets, Gets, Gets); 20] = [
-    //                           | on a connection that was kept: | on one that
-    // it fails       | content  | idempotent   | any other       | was not
+    //                | state of | reused connection and method:  | new
+    // point          | content  | idempotent   | any other       | connection
     (NothingWritten,  Held,        Answer,        Answer,           Lost(Nothing)),
     (NothingWritten,  Untouched,   Answer,        Answer,           Lost(Nothing)),
     (NothingWritten,  Begun,       Answer,        Answer,           Lost(Nothing)),
@@ -98,8 +98,8 @@ const TABLE: [(Point, Content, Gets, Gets, Gets); 20] = [
     (RequestTimeout,  Taken,       TimedOut,      TimedOut,         TimedOut),
 ];
 
-/// A method, whether the request has an `Idempotency-Key`, and whether such a request may be sent twice. A method that the
-/// client does not know may not be sent twice without the key.
+/// Method of a request, whether the request has an `Idempotency-Key`, and whether the client may send the request twice. The
+/// client does not send a request with an unknown method twice without the key.
 type Method = (&'static str, bool, bool);
 
 const METHODS: [Method; 11] = [
@@ -121,7 +121,7 @@ const METHODS: [Method; 11] = [
 enum Way {
     /// The connection ends before the request.
     EndsBefore(Ending),
-    /// The server speaks before the request.
+    /// The server sends a response before the request.
     SpeaksBefore,
     /// The transport accepts this many bytes of the request, and then refuses every write.
     Takes(usize, Ending),
@@ -152,17 +152,17 @@ const WAYS: [(Point, Way); 15] = [
 const REQUEST_TIMEOUT: &str =
     "HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
-/// The 408 again, with `close` after another option and in another case.
+/// A 408 response whose `Connection` field has `Close`, with an upper-case letter, after another option.
 const REQUEST_TIMEOUT_AGAIN: &str =
     "HTTP/1.1 408 \r\nkeep-alive: timeout=5\r\nConnection: Keep-Alive, Close\r\ncontent-length: 0\r\n\r\n";
 
 const CONTENT: &str = "content";
 
-/// First piece of the content, and its form on the wire.
+/// First piece of the content. `FIRST_CHUNK` is this piece as a chunk.
 const FIRST: &str = "con";
 const FIRST_CHUNK: &str = "3\r\ncon\r\n";
 
-/// Sender of the remaining pieces of a stream.
+/// Sender of the remaining pieces of a stream, or `None` if no pieces remain.
 #[derive(Clone, Default)]
 struct Feed(Arc<Mutex<Option<Rest>>>);
 
@@ -174,14 +174,14 @@ struct Rest {
 impl Feed {
     fn give(&self) {
         if let Some(rest) = self.0.lock().unwrap().take() {
-            // The sending fails if the request has failed, because the request then takes no more content.
+            // Ignores the error, because a request that has failed takes no more content.
             let _ = rest.sender.try_send(rest.text.into());
         }
     }
 }
 
 impl Content {
-    /// Returns the content, and the sender of its remaining pieces.
+    /// Returns the body of the request, and the sender of the content's remaining pieces.
     fn make(self) -> (Option<Body>, Feed) {
         let (sender, receiver) = mpsc::channel(2);
         let stream = || Body::from_stream(Fed(receiver));
@@ -207,7 +207,7 @@ impl Content {
 }
 
 impl Way {
-    /// Serves a connection until it fails in this way.
+    /// Serves a connection until the connection fails in this way.
     fn fail(self, peer: &mut Peer, content: Content, due: &Signal, done: &Signal) -> io::Result<()> {
         if self.is_before() {
             peer.wait(due)?;
@@ -240,13 +240,13 @@ impl Way {
         matches!(self, Self::Ends(_) | Self::Says(..))
     }
 
-    /// Returns the reason for which the connection is closed, if the request is not answered on it.
+    /// Returns the reason for which the pool closes a connection that fails in this way.
     fn reason(self) -> DropReason {
         if self == Self::SpeaksBefore { DropReason::Unsolicited } else { DropReason::PeerClosed }
     }
 }
 
-/// Reads the request as far as it comes. Nothing is left unread, so that a close does not become a reset.
+/// Reads every byte of the request that the client sends, so that a later close of the socket does not become a reset.
 fn read(peer: &mut Peer, content: Content) -> io::Result<()> {
     let Some(index) = peer.request_head()? else { return Err(io::ErrorKind::UnexpectedEof.into()) };
     match content {
@@ -257,7 +257,7 @@ fn read(peer: &mut Peer, content: Content) -> io::Result<()> {
     Ok(())
 }
 
-/// Answers requests, and sends the remaining pieces of their content to the client's source.
+/// Answers every request, after giving the remaining pieces of the content to the client's source.
 fn serve(peer: &mut Peer, feed: &Feed) -> io::Result<()> {
     while let Some(index) = peer.request_head()? {
         feed.give();
@@ -268,20 +268,20 @@ fn serve(peer: &mut Peer, feed: &Feed) -> io::Result<()> {
     Ok(())
 }
 
-/// One request, and the connections that it meets.
+/// Request of a test, and the ways in which its connections fail.
 #[derive(Clone, Copy, Debug)]
 struct Cell {
     method: Method,
     content: Content,
-    /// Ways in which connections fail, in the order in which they are made.
+    /// Ways in which the first and the second connection fail. A connection with `None` answers.
     ways: [Option<Way>; 2],
-    /// Whether the first connection was used before and kept.
+    /// Whether another request has used the first connection before.
     is_kept: bool,
     is_tls: bool,
 }
 
 impl Cell {
-    /// Plays the request, and checks that this many connections are made.
+    /// Sends the request, and checks the outcome `gets` and the number of connections that were made.
     async fn play(self, gets: Gets, connections: usize) {
         let (body, feed) = self.content.make();
         let (due, done) = (Signal::new(), Signal::new());
@@ -355,7 +355,7 @@ impl Cell {
                 assert_eq!(seen.request.body, self.content.text().as_bytes(), "{self:?}");
             }
         }
-        // A connection that was never used may not have been accepted yet.
+        // The server may not have accepted a connection yet on which the client wrote nothing.
         until("all connections are accepted", || server.connections() >= connections).await;
         assert_eq!(server.connections(), connections, "{self:?}");
 
@@ -385,7 +385,7 @@ impl Cell {
         let is_own = |(number, way)| is_late(number, way) || matches!(way, Way::Takes(..));
         let mut ways = self.ways.into_iter().enumerate().filter_map(|(number, way)| Some((number, way?)));
         if !ways.any(is_own) {
-            // Uses the crate's own sockets wherever they can fail this way.
+            // Uses the crate's own sockets if no connection needs the connector below to fail.
             return Client::new();
         }
         let (address, due, dials) = (server.address(), due.clone(), AtomicUsize::new(0));
@@ -410,8 +410,8 @@ fn total(client: &Client) -> handclasp::HostStats {
     client.pool().stats().total
 }
 
-/// Returns the table's outcomes: for idempotent and other requests on a kept connection, and for any request on a new
-/// one.
+/// Returns the outcomes of one row of the table: of an idempotent request on a reused connection, of any other request on a
+/// reused connection, and of any request on a new connection.
 fn row(point: Point, content: Content) -> [Gets; 3] {
     let content = if content == Absent { Held } else { content };
     let rows: Vec<_> = TABLE.iter().filter(|row| (row.0, row.1) == (point, content)).collect();
@@ -421,7 +421,7 @@ fn row(point: Point, content: Content) -> [Gets; 3] {
 
 const CONTENTS: [Content; 5] = [Absent, Held, Untouched, Begun, Taken];
 
-/// Plays all cells of these points, on a kept connection.
+/// Plays the cells of these points of failure on a reused connection.
 async fn play_kept(points: &[Point]) {
     for (point, way) in WAYS.into_iter().filter(|(point, _)| points.contains(point)) {
         for method in METHODS {
@@ -441,7 +441,7 @@ fn the_table_has_every_cell() {
         assert!(WAYS.iter().filter(|(it, _)| *it == point).count() >= 2, "{point:?}");
         for content in CONTENTS {
             let [idempotent, other, fresh] = row(point, content);
-            // A request that may be sent again in a harder case may also be sent again in an easier case.
+            // If a request that is not idempotent is sent again, an idempotent request is sent again as well.
             assert!(other != Answer || idempotent == Answer, "{point:?}, {content:?}");
             assert_ne!(fresh, Answer, "{point:?}, {content:?}");
         }
@@ -475,7 +475,7 @@ async fn rule_27_to_which_a_server_says_that_it_came_too_late_is_sent_again_if_t
     play_kept(&[RequestTimeout]).await;
 }
 
-/// Inside TLS, a close is a close_notify and a FIN. A reset is the same as without TLS.
+/// The outcomes inside TLS are the same as without TLS. Inside TLS, a close is a close_notify and a FIN.
 #[cfg(feature = "rustls")]
 #[tokio::test]
 async fn rule_27_is_the_same_inside_tls() {
@@ -494,7 +494,7 @@ async fn rule_27_is_the_same_inside_tls() {
 /// A failure on a new connection is not retried, because the next connection would most likely fail as well.
 #[tokio::test]
 async fn rule_26_on_a_connection_that_was_never_kept_nothing_is_sent_again() {
-    // `retry.rs` tests servers that speak first.
+    // `retry.rs` tests servers that send a response before the first request.
     for (point, way) in WAYS.into_iter().filter(|(_, way)| *way != Way::SpeaksBefore) {
         for method in METHODS {
             for content in CONTENTS {
@@ -506,7 +506,8 @@ async fn rule_26_on_a_connection_that_was_never_kept_nothing_is_sent_again() {
     }
 }
 
-/// The client makes no third attempt, however the second attempt ends. The error describes both attempts.
+/// The client makes no third attempt, however the second attempt ends. The error says how much of the request was written in
+/// the attempt that wrote more.
 #[tokio::test]
 async fn rule_28_a_request_is_sent_again_once() {
     for (first, way) in WAYS.into_iter().filter(|(first, _)| *first != AnswerBegun) {
@@ -528,8 +529,8 @@ async fn rule_28_a_request_is_sent_again_once() {
     }
 }
 
-/// The look finds the newer of two idle connections dead, and the older connection dies during the request. The client
-/// counts one retry instead of two.
+/// The look finds the newer of two idle connections dead, and the older connection dies during the request. The client sends
+/// the request again, because a dead connection that the look finds is no attempt.
 #[tokio::test]
 async fn rule_23_a_look_uses_up_no_retry() {
     let (hold, due, done) = (Signal::new(), Signal::new(), Signal::new());

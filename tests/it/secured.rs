@@ -1,5 +1,5 @@
-//! Tests of a client's TLS: the ClientHello, the certificates that the client accepts, and the ends of a connection that it
-//! trusts. The rows have the ids of `src/manual/requirements.md`, which cites these tests.
+//! Tests of a client's TLS: the ClientHello, the certificates that the client accepts, and when the end of a connection ends a
+//! response. The messages of the assertions have the ids of the rows of `src/manual/requirements.md` that cite these tests.
 #![cfg(all(feature = "url", feature = "rustls"))]
 #![allow(missing_docs, clippy::unwrap_used)]
 
@@ -22,7 +22,8 @@ fn client(server: &Server) -> Client {
     Client::builder().add_root_certificate(root).build().unwrap()
 }
 
-/// Starts a relay between a client and a server that records the client's bytes on each connection.
+/// Starts a relay to `server`, and returns the address of the relay. The relay accepts one connection for each tape, and
+/// records the client's bytes on the tape.
 fn tap(server: SocketAddr, tapes: Vec<Tape>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -50,7 +51,8 @@ fn pass(mut from: &TcpStream, mut to: &TcpStream, tape: &Tape) {
     let _ = to.shutdown(std::net::Shutdown::Write);
 }
 
-/// Returns the TLS records that were sent, in order, with type and content. All sent bytes are records.
+/// Returns the type and the content of each TLS record in `sent`, in order. Panics if `sent` is not a sequence of whole
+/// records.
 fn records(sent: &[u8]) -> Vec<(u8, &[u8])> {
     let mut records = Vec::new();
     let mut rest = sent;
@@ -63,7 +65,7 @@ fn records(sent: &[u8]) -> Vec<(u8, &[u8])> {
     records
 }
 
-/// The ClientHello: compression methods, and extensions by their numbers.
+/// Compression methods and extensions of a ClientHello. The key of each extension is its number.
 struct Hello<'a> {
     compressions: &'a [u8],
     extensions: BTreeMap<u16, &'a [u8]>,
@@ -99,9 +101,9 @@ impl<'a> Hello<'a> {
         Self { compressions, extensions }
     }
 
-    /// Returns the server name, if there is one.
+    /// Returns the host name of the server_name extension, or `None` if the ClientHello has no such extension.
     fn server_name(&self) -> Option<String> {
-        // The list has one element: its length, its type (host name), and the name's length come first.
+        // Five bytes come before the name: the length of the list, the type of its only element, and the name's length.
         self.extensions.get(&SERVER_NAME).map(|list| String::from_utf8(list[5..].to_vec()).unwrap())
     }
 }
@@ -134,7 +136,7 @@ async fn the_client_hello_and_what_follows_keep_to_the_rfcs() {
         let at = tap(server.address(), tapes.clone());
         let client = client(&server);
         for (nth, tape) in tapes.iter().enumerate() {
-            // A URI is taken as it is: the dot after the name stays.
+            // The test passes an `http::Uri`, so that the dot after the host name is kept.
             let url: http::Uri = format!("https://{host}:{}/secret-path", at.port()).parse().unwrap();
             let response = within(20, client.get(url).header("x", "secret-value").send()).await.unwrap();
             assert_eq!(response.text().await.unwrap(), "/secret-path");
@@ -147,17 +149,17 @@ async fn the_client_hello_and_what_follows_keep_to_the_rfcs() {
             );
             let records = records(&sent);
             let kinds: Vec<_> = records.iter().map(|(kind, _)| *kind).collect();
-            // 20 and 21 are change_cipher_spec, which carries nothing, and alerts.
+            // The types 20 and 21 are change_cipher_spec, which carries no data, and alert.
             assert!(kinds.iter().all(|kind| (20..=23).contains(kind)), "R-9112-9.7-1: {kinds:?}");
             assert_eq!(kinds[0], HANDSHAKE, "R-9110-4.3.3-1: {kinds:?}");
             assert!(kinds.contains(&APPLICATION_DATA), "R-9112-9.7-1: {kinds:?}");
             let hello = Hello::read(records[0].1);
             assert_eq!(hello.server_name().as_deref(), name, "R-6066-3-1: {host}");
             assert_eq!(hello.extensions[&ALPN], b"\0\x09\x08http/1.1", "R-7301-3-1");
-            // A list of TLS 1.3 and 1.2, in two octets each.
+            // The first octet is the length of the list. TLS 1.3 and TLS 1.2 follow in two octets each.
             assert_eq!(hello.extensions[&SUPPORTED_VERSIONS], b"\x04\x03\x04\x03\x03", "R-9325-3.1-1");
             assert_eq!(hello.compressions, b"\0", "R-9110-17.6-1 R-9325-3.1-1");
-            // No early data is offered, not even with a resumed session, where it would be possible.
+            // The client offers no early data, not even on the second connection, which resumes the session.
             assert_eq!(hello.extensions.contains_key(&PRE_SHARED_KEY), nth == 1, "connection {nth}");
             assert!(
                 !hello.extensions.contains_key(&EARLY_DATA),
@@ -167,7 +169,7 @@ async fn the_client_hello_and_what_follows_keep_to_the_rfcs() {
     }
 }
 
-/// Certificates, each signed by a trusted authority unless the row says otherwise.
+/// Certificate that a test server presents.
 struct Issued {
     names: Vec<SanType>,
     common_name: &'static str,
@@ -265,7 +267,8 @@ async fn only_a_certificate_for_the_host_is_accepted() {
     }
 }
 
-/// Ends of a connection that are the end of a response.
+/// A response without a length ends with the connection only if the server sends a close_notify. A response with a length or
+/// in chunks is complete without a close_notify.
 #[tokio::test]
 async fn an_end_is_trusted_only_where_tls_says_so() {
     let length = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
@@ -294,7 +297,7 @@ async fn an_end_is_trusted_only_where_tls_says_so() {
     }
 }
 
-/// A plaintext response on a TLS connection is no response.
+/// The client accepts no plaintext response to an `https` request.
 #[tokio::test]
 async fn plaintext_is_never_a_response() {
     let plain = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
@@ -306,7 +309,7 @@ async fn plaintext_is_never_a_response() {
     let client = client(&switching);
     let error = within(20, client.get(switching.url("/")).send()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::ConnectionLost, "R-9110-4.2.2-1: {error:?}");
-    // Without a TLS handshake, no byte of the request is sent.
+    // If the TLS handshake fails, the client writes no byte of the request.
     let server = Server::start(move |peer| {
         let first = peer.take(1)?;
         assert_eq!(first, [HANDSHAKE], "R-9110-4.2.2-1");
@@ -317,7 +320,7 @@ async fn plaintext_is_never_a_response() {
     assert_eq!((error.kind(), error.request_written()), (ErrorKind::Tls, Written::Nothing), "R-9110-4.2.2-1");
 }
 
-/// The client sends a close_notify before it closes a connection, whatever the reason for the close.
+/// The client sends a close_notify before the end of the connection, whatever the reason for the close.
 #[tokio::test]
 async fn a_close_begins_with_a_close_notify() {
     for (path, why) in [
@@ -337,7 +340,7 @@ async fn a_close_begins_with_a_close_notify() {
                     _ => peer.respond("ok")?,
                 }
             }
-            // Without the close_notify, reading would have been an error.
+            // `peer.request` returns an error if the client ends the connection without a close_notify.
             tell.raise();
             Ok(())
         });

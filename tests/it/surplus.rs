@@ -1,6 +1,6 @@
-//! Tests of surplus bytes in a packet of their own, on an idle connection or after the head of the next request was sent.
-//! The client discards line ends. After bytes that cannot begin a response, a request that may be sent again is sent again
-//! on a new dial. The client keeps no connection to a host that sends surplus repeatedly.
+//! Tests of surplus bytes that a server sends while the connection is idle, or after the head of the next request. The client
+//! discards line ends. After bytes that cannot begin a response, the client sends a request that may be repeated again on a
+//! new connection. The client keeps no connection to a host that sends surplus repeatedly.
 //!
 //! The client cannot distinguish surplus that looks like a response from a response: see `tests/poison.rs`.
 #![allow(missing_docs, clippy::unwrap_used)]
@@ -17,7 +17,7 @@ use crate::support::{Peer, Server, Signal, within};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 
-/// Highest number of bytes of line ends that the client discards.
+/// Highest number of bytes of line ends that the client discards between two responses.
 const MOST: usize = 1024;
 
 fn total(client: &Client) -> HostStats {
@@ -28,7 +28,7 @@ fn closed(client: &Client, reason: DropReason) -> u64 {
     total(client).closed(reason)
 }
 
-/// Returns a client whose first connection has answered once and is idle.
+/// Returns a client whose only connection has answered one request and is idle, the client's lines, and that connection.
 async fn used() -> (Client, Lines, Line) {
     let lines = Lines::default();
     let client = lines.builder().max_connections_per_host(1).build().unwrap();
@@ -37,7 +37,7 @@ async fn used() -> (Client, Lines, Line) {
     (client, lines, line)
 }
 
-/// Sends a request, checks that it is answered on the connection of this number, and returns the connection.
+/// Sends a request, answers the request on connection `number`, and returns the connection.
 async fn answered(lines: &Lines, request: RequestBuilder, number: usize) -> Line {
     let begun = if lines.count() > number { lines.line(number).await.len() } else { 0 };
     let sent = send(request);
@@ -56,7 +56,7 @@ async fn text(outcome: handclasp::Result<Response>) -> String {
     }
 }
 
-/// Sends one more request, and waits until it is written on the connection.
+/// Sends a request, and waits until the first bytes of the request are written on the connection.
 async fn sent_on(
     line: &Line,
     request: RequestBuilder,
@@ -75,7 +75,7 @@ fn assert_not_http(error: &Error, what: &str) {
 const LINE_ENDS: [&str; 6] =
     ["\r\n", "\n", "\r", "\r\n\r\n", "\n\n\r\r\n", "\r\n\r\n\r\n\r\n\r\n\r\n\r\n\r\n"];
 
-/// Returns a plain server, and one inside TLS.
+/// Starts and returns a server without TLS and, if TLS is part of the build, a server with TLS.
 fn servers(script: impl Fn(&mut Peer) -> io::Result<()> + Clone + Send + Sync + 'static) -> Vec<Server> {
     let plain = Server::start(script.clone());
     if cfg!(feature = "rustls") { vec![plain, Server::start_tls(script)] } else { vec![plain] }
@@ -97,21 +97,21 @@ async fn line_ends_on_an_idle_connection_are_discarded() {
     for line_ends in LINE_ENDS {
         line.say(line_ends);
         answered(&lines, client.get("http://h/"), 0).await;
-        // Line ends do not delay a request, even if the request may not be sent again.
+        // Line ends cause no new connection, even for a request that may not be sent twice.
         line.say(line_ends);
         answered(&lines, client.post("http://h/").body("x"), 0).await;
     }
     assert_eq!((total(&client).opened, total(&client).closed_total()), (1, 0));
 }
 
-/// Over sockets, past the reactor, plain and inside TLS, also before the connection was used.
+/// Line ends arrive over a socket, with and without TLS, while the only thread of the runtime is blocked. The client discards
+/// the line ends although the reactor has not seen them.
 #[test]
 fn line_ends_that_arrive_while_idle_are_discarded() {
     for line_ends in LINE_ENDS {
         let (due, done) = (Signal::new(), Signal::new());
         let (told, tell) = (due.clone(), done.clone());
         for server in servers(move |peer| {
-            // The TLS handshake happens at the server's first read or write.
             while let Some(request) = peer.request()? {
                 peer.respond(&request.target)?;
                 peer.wait(&told)?;
@@ -137,8 +137,8 @@ fn line_ends_that_arrive_while_idle_are_discarded() {
     }
 }
 
-/// On a socket that a custom connector made, line ends are discarded as well, a 408 is a close, and neither counts as
-/// unsolicited bytes.
+/// On a socket that a custom connector made, the client discards line ends, and a 408 ends the connection. The pool counts
+/// neither line ends nor a 408 as unsolicited bytes.
 #[test]
 fn what_arrives_while_idle_on_a_connectors_socket_is_read_past_the_reactor() {
     for (said, is_kept) in [("\r\n", true), ("HTTP/1.1 408 Request Timeout\r\n\r\n", false)] {
@@ -177,7 +177,7 @@ fn what_arrives_while_idle_on_a_connectors_socket_is_read_past_the_reactor() {
     }
 }
 
-/// Line ends in the same write as the response are treated like line ends that come later.
+/// The client discards line ends that the server sends in the same write as the response.
 #[test]
 fn line_ends_behind_a_response_are_discarded() {
     for line_ends in LINE_ENDS {
@@ -227,8 +227,7 @@ async fn line_ends_before_a_status_line_are_skipped_on_a_reused_connection() {
     assert_eq!((total(&client).opened, total(&client).closed_total()), (1, 0));
 }
 
-/// On a connection that was not used before, line ends are a breach of the protocol. The request fails and is not
-/// sent again.
+/// Line ends before the first response of a connection are a protocol error. The request fails and is not sent again.
 #[tokio::test(start_paused = true)]
 async fn line_ends_before_the_first_status_line_of_a_connection_are_refused() {
     let lines = Lines::default();
@@ -239,7 +238,8 @@ async fn line_ends_before_the_first_status_line_of_a_connection_are_refused() {
     assert_eq!((total(&client).opened, closed(&client, DropReason::Failed)), (1, 1));
 }
 
-/// Between an interim response and the final one, line ends are a breach, because no message ends there.
+/// Line ends between an interim response and the final response are a protocol error, because the client accepts line ends
+/// only between two exchanges.
 #[tokio::test(start_paused = true)]
 async fn line_ends_behind_an_interim_response_are_refused() {
     let (client, lines, line) = used().await;
@@ -249,7 +249,7 @@ async fn line_ends_behind_an_interim_response_are_refused() {
     assert_eq!((lines.count(), closed(&client, DropReason::Failed)), (1, 1));
 }
 
-/// Line ends that come while the head is being written are not taken for a response.
+/// Line ends that arrive while the client writes the head of a request are not treated as a response.
 #[tokio::test(start_paused = true)]
 async fn line_ends_before_the_head_is_written_are_skipped() {
     for method in [Method::GET, Method::POST] {
@@ -266,7 +266,8 @@ async fn line_ends_before_the_head_is_written_are_skipped() {
     }
 }
 
-/// Line ends are not an answer. A server that closes the connection after line ends has not answered the request.
+/// A server sends line ends and closes the connection. Line ends are not a response. The pool therefore closes the idle
+/// connection, and a request that was sent on the connection is sent again.
 #[tokio::test(start_paused = true)]
 async fn a_close_behind_line_ends_is_a_close() {
     let (client, lines, line) = used().await;
@@ -284,7 +285,7 @@ async fn a_close_behind_line_ends_is_a_close() {
     assert_eq!(closed(&client, DropReason::PeerClosed), 2);
 }
 
-/// Line ends between two responses count as surplus if there are more than a limit, in whatever pieces they come.
+/// More than `MOST` bytes of line ends between two responses count as surplus, however the server splits the bytes.
 #[tokio::test(start_paused = true)]
 async fn endless_line_ends_end_the_connection() {
     for step in [1, 7, 300, MOST, MOST + 1] {
@@ -293,7 +294,8 @@ async fn endless_line_ends_end_the_connection() {
             let (client, lines, line) = used().await;
             for piece in "\n".repeat(count).as_bytes().chunks(step) {
                 line.say(piece);
-                // The sweep looks every 5 s. The last line ends are left for the request to find.
+                // The sweep looks at idle connections every 5 s. Smaller pieces come without a pause, so that the
+                // request finds all line ends.
                 if step >= 300 {
                     tokio::time::sleep(std::time::Duration::from_secs(6)).await;
                 }
@@ -318,7 +320,7 @@ async fn endless_line_ends_end_the_connection() {
             assert_eq!(closed(&client, DropReason::Unsolicited), u64::from(!is_kept), "{count} by {step}");
         }
     }
-    // Line ends before an earlier answer do not count towards the limit.
+    // Line ends that came before an earlier response do not count towards the limit.
     let (client, lines, line) = used().await;
     for _ in 0..5 {
         line.say("\r\n".repeat(MOST / 2));
@@ -327,7 +329,7 @@ async fn endless_line_ends_end_the_connection() {
     assert_eq!(total(&client).opened, 1);
 }
 
-/// Bytes that cannot begin an HTTP/1 response. The last byte of each text is the first byte that shows it.
+/// Texts that cannot be the beginning of an HTTP/1 response.
 const FOREIGN: [&str; 14] = [
     "<html><body>not for you</body></html>",
     "x",
@@ -345,7 +347,8 @@ const FOREIGN: [&str; 14] = [
     "\r\n\r\n<html>",
 ];
 
-/// The request is sent again once, on a new dial, which takes the slot of the connection.
+/// A reused connection receives bytes that cannot begin a response. The client closes the connection and sends the request
+/// again on a new connection, within a limit of one connection.
 #[tokio::test(start_paused = true)]
 async fn what_cannot_begin_a_response_is_nobodys_answer_on_a_reused_connection() {
     for foreign in FOREIGN {
@@ -354,7 +357,8 @@ async fn what_cannot_begin_a_response_is_nobodys_answer_on_a_reused_connection()
             let sent = sent_on(&line, client.get("http://h/next")).await;
             line.say(&foreign[..at]);
             lines::settle().await;
-            // Some of the texts are recognised by their first byte.
+            // The client may already have closed the connection, because the first byte of some texts cannot begin a
+            // response.
             line.say(&foreign[at..]);
             let fresh = lines.written(1, "\r\n\r\n").await;
             assert!(line.is_gone() && fresh.text().starts_with("GET /next "), "{foreign:?} at {at}");
@@ -389,7 +393,8 @@ async fn what_cannot_begin_a_response_is_a_breach_where_the_request_may_not_be_s
     }
 }
 
-/// On a new connection, or on the second try of a request, the surplus fails the request as a protocol error.
+/// A request fails with a protocol error if bytes that cannot begin a response arrive on a new connection or in the second
+/// attempt of the request.
 #[tokio::test(start_paused = true)]
 async fn what_cannot_begin_a_response_is_told_where_it_is_no_accident() {
     for foreign in FOREIGN {
@@ -413,7 +418,7 @@ async fn what_cannot_begin_a_response_is_told_where_it_is_no_accident() {
     }
 }
 
-/// Foreign bytes after an interim response, or after a valid version, are a protocol error of the response, because the
+/// Invalid bytes after an interim response, or after a valid version, are a protocol error and not surplus, because the
 /// server has begun to answer.
 #[tokio::test(start_paused = true)]
 async fn what_follows_the_beginning_of_a_response_is_a_breach() {
@@ -438,7 +443,7 @@ async fn what_follows_the_beginning_of_a_response_is_a_breach() {
     }
 }
 
-/// The client waits for more bytes while the bytes so far can begin a response.
+/// The client waits for more bytes while the bytes that have arrived can be the beginning of a response.
 #[tokio::test(start_paused = true)]
 async fn the_beginning_of_a_version_is_not_yet_decided() {
     let (client, _, line) = used().await;
@@ -453,7 +458,8 @@ async fn the_beginning_of_a_version_is_not_yet_decided() {
     assert_eq!(total(&client).opened, 1);
 }
 
-/// Regression test: a server answers HEAD with content, in a packet of its own, after the next request was sent.
+/// Regression test: after a response that has no content, a server sends content when the next request was sent. No request
+/// fails, and the client keeps no further connections to this host for one minute.
 #[tokio::test(start_paused = true)]
 async fn a_host_that_sends_content_after_head_harms_nobody_and_is_not_kept() {
     for (method, head) in [
@@ -476,7 +482,7 @@ async fn a_host_that_sends_content_after_head_harms_nobody_and_is_not_kept() {
             assert_eq!(closed(&client, DropReason::Unsolicited), round as u64);
             assert_eq!(closed(&client, DropReason::NotKept), u64::from(round == 3));
         }
-        // For one minute each request has a connection of its own.
+        // For one minute, the client opens a new connection for each request.
         for number in 4..8 {
             answered(&lines, client.get("http://h/"), number).await;
         }
@@ -488,7 +494,8 @@ async fn a_host_that_sends_content_after_head_harms_nobody_and_is_not_kept() {
     }
 }
 
-/// A reported failure: surplus over sockets, in a random order of events. No request fails.
+/// Regression test: a server sends surplus over a socket, so that the surplus arrives before or after the next request is
+/// sent. No request fails.
 #[tokio::test]
 async fn surplus_in_a_packet_of_its_own_is_no_error_for_fifty_requests() {
     for surplus in ["\r\n", "\n", "<html>not for you</html>", "0\r\n\r\n"] {
@@ -521,7 +528,8 @@ async fn surplus_in_a_packet_of_its_own_is_no_error_for_fifty_requests() {
     }
 }
 
-/// A close_notify, or a 408, right after the response is a close, and counts as one.
+/// A server sends a close_notify right after a response, with nothing, a line end or a 408 between the response and the
+/// close_notify. The pool counts the connection as closed by the server.
 #[cfg(feature = "rustls")]
 #[tokio::test]
 async fn a_goodbye_right_behind_a_response_is_a_close() {
@@ -545,7 +553,7 @@ async fn a_goodbye_right_behind_a_response_is_a_close() {
             assert!(!response.connection().is_reused());
             assert_eq!(response.text().await.unwrap(), path);
         }
-        // After three, the client knows that this host closes each connection.
+        // After three closed connections, the client keeps no further connection to this host.
         let total = total(&client);
         let reasons = [DropReason::PeerClosed, DropReason::Unsolicited, DropReason::NotKept];
         let closed = reasons.map(|reason| total.closed(reason));
@@ -553,7 +561,7 @@ async fn a_goodbye_right_behind_a_response_is_a_close() {
     }
 }
 
-/// Without TLS: a 408 after a response is a close, and any other surplus is not.
+/// Without TLS, a 408 right after a response counts as a close by the server, and not as unsolicited bytes.
 #[tokio::test]
 async fn a_408_right_behind_a_response_is_a_close() {
     let server = Server::start(|peer| {
@@ -574,7 +582,8 @@ async fn a_408_right_behind_a_response_is_a_close() {
     assert_eq!(total.closed(DropReason::Unsolicited), 0, "{total}");
 }
 
-/// An HTTP/1.0 server that gave up waiting closes without saying so.
+/// A GET is sent again after a 408 response that ends the connection: a response with `Connection: close`, or an HTTP/1.0
+/// response without `Connection: keep-alive`. In all other cases, the caller gets the 408 response.
 #[tokio::test(start_paused = true)]
 async fn a_408_of_an_http_1_0_server_is_sent_again() {
     for (head, is_resent) in [

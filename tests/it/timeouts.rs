@@ -1,5 +1,6 @@
-//! Tests of which timeout applies to a request: the request's own timeout, then the client's, then the default. The default
-//! never shortens an explicit deadline. The clock is paused and the connections are in memory, so that hours pass at once.
+//! Tests of which timeout applies to a request: the timeout that the request sets, otherwise the client's timeout, otherwise
+//! the default timeout. The tests with a total timeout check which defaults the total timeout lifts. The clock is paused and
+//! the connections are in memory, so that the tests do not wait.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -34,7 +35,7 @@ struct Slow {
     pause: u64,
 }
 
-/// Returns a client of a server with these delays.
+/// Returns a client with these settings, whose connections lead to a server with these delays.
 fn client(slow: Slow, settings: impl FnOnce(ClientBuilder) -> ClientBuilder) -> Client {
     let builder = Client::builder().connector(move |_| async move {
         sleep(s(slow.connect)).await;
@@ -44,7 +45,7 @@ fn client(slow: Slow, settings: impl FnOnce(ClientBuilder) -> ClientBuilder) -> 
             while matches!(theirs.read(&mut buffer).await, Ok(1..)) {
                 sleep(s(slow.read)).await;
                 if slow.read > 0 {
-                    // The server reads the rest of the request.
+                    // The server reads the request until no byte has come for one second.
                     while matches!(tokio::time::timeout(s(1), theirs.read(&mut buffer)).await, Ok(Ok(1..))) {}
                 }
                 sleep(s(slow.answer)).await;
@@ -58,7 +59,7 @@ fn client(slow: Slow, settings: impl FnOnce(ClientBuilder) -> ClientBuilder) -> 
     settings(builder).build().unwrap()
 }
 
-/// Sends a request, and returns how it ends and after how many seconds.
+/// Sends a request, reads the content, and returns the result and the number of seconds until the result.
 async fn outcome(request: RequestBuilder) -> (Ended, u64) {
     let begun = Instant::now();
     let sent: Result<(), Error> = async {
@@ -102,7 +103,7 @@ async fn a_total_timeout_lifts_the_default_of_the_response() {
         ("the request's total ends it", slow(301), |b| b, |r| r.timeout(s(300)), Some(Wait), 300),
         ("a total without an end", slow(9_999), |b| b.timeout(Duration::MAX), |r| r, None, 9_999),
         ("a shorter total", slow(121), |b| b.timeout(s(20)), |r| r, Some(Wait), 20),
-        // An explicit timeout applies in addition to the default.
+        // A response timeout that the caller sets applies even if a total timeout is set.
         (
             "the client's both",
             slow(301),
@@ -127,7 +128,7 @@ async fn a_total_timeout_lifts_the_default_of_the_response() {
             Some(Wait),
             7,
         ),
-        // Removing the total timeout removes no other timeout.
+        // Without a total timeout, the default response timeout applies.
         ("no total after all", slow(121), |b| b.timeout(s(300)), |r| r.timeout(None), Some(Wait), 120),
         ("the client has no total timeout", slow(121), |b| b.timeout(None), |r| r, Some(Wait), 120),
     ])
@@ -177,7 +178,7 @@ async fn a_request_has_a_read_timeout_of_its_own() {
     let slow = |pause| Slow { pause, ..Slow::default() };
     assert_rows(&[
         ("the default", slow(121), |b| b, |r| r, Some(Receive), 120),
-        // The default timeout ends a request while no byte moves, even if the total timeout is longer.
+        // The default read timeout applies even if a longer total timeout is set.
         ("the default, and a total", slow(121), |b| b.timeout(s(300)), |r| r, Some(Receive), 120),
         ("longer", slow(121), |b| b, |r| r.read_timeout(s(200)), None, 121),
         ("shorter", slow(121), |b| b, |r| r.read_timeout(s(2)), Some(Receive), 2),
@@ -209,7 +210,8 @@ async fn a_request_has_a_write_timeout_of_its_own() {
     .await;
 }
 
-/// Sends a request that waits for the only connection, which is free after `busy` seconds.
+/// Sends a request while another request uses the only connection for `busy` seconds. Returns the result and the number of
+/// seconds until the result.
 async fn queued(busy: u64, build: Build, request: Request) -> (Ended, u64) {
     let slow = Slow { pause: busy, ..Slow::default() };
     let client = client(slow, |builder| build(builder.max_connections_per_host(1).read_timeout(None)));
@@ -232,7 +234,7 @@ async fn a_deadline_of_the_request_lifts_the_default_of_the_wait_for_a_connectio
         ("the total ends it", 301, |b| b, |r| r.timeout(s(300)), timeout, 300),
         ("the request's wait", 31, |b| b, |r| r.connect_timeout(s(40)), Ok(()), 62),
         ("the request's wait ends it", 41, |b| b, |r| r.connect_timeout(s(40)), timeout, 40),
-        // An explicit acquire timeout applies.
+        // An acquire timeout that the caller sets applies even if a total timeout is set.
         ("set", 31, |b| b.acquire_timeout(s(5)), |r| r.timeout(s(300)), pool_timeout, 5),
         ("set, longer", 31, |b| b.acquire_timeout(s(50)), |r| r, Ok(()), 62),
         ("none", 999, |b| b.acquire_timeout(None), |r| r, Ok(()), 1_998),
@@ -262,7 +264,7 @@ async fn a_dial_has_the_time_that_it_was_given() {
     .await;
 }
 
-/// A resolver that finds nothing after this many seconds.
+/// A resolver that returns no addresses, after this number of seconds.
 struct FindsNothing(u64);
 
 impl Resolve for FindsNothing {
@@ -299,7 +301,8 @@ async fn a_lookup_has_the_time_that_its_dial_was_given() {
     }
 }
 
-/// The client holds the content back until the server answers.
+/// Without a timeout for the expectation, the client sends no content until the server answers. The response timeout does not
+/// count during this wait.
 #[tokio::test(start_paused = true)]
 async fn an_expectation_may_have_no_end() {
     let slow = Slow { answer: 1_000, ..Slow::default() };
@@ -309,7 +312,7 @@ async fn an_expectation_may_have_no_end() {
     assert_eq!((begun.elapsed(), response.upload().bytes()), (s(1_000), 0));
 }
 
-/// A request that was built elsewhere, or cloned, has the same timeouts.
+/// A built request and a cloned request keep the timeouts of the original request.
 #[tokio::test(start_paused = true)]
 async fn timeouts_go_with_the_request() {
     let client = client(Slow { answer: 500, ..Slow::default() }, |builder| builder);
@@ -321,7 +324,7 @@ async fn timeouts_go_with_the_request() {
     assert_eq!(outcome(second).await, (Err((ErrorKind::Timeout, Some(Phase::Wait))), 7));
 }
 
-/// Every setter takes a duration, an `Option` of one, or `None`.
+/// The setter of each timeout takes a `Duration`, an `Option<Duration>`, or `None`.
 #[test]
 fn every_timeout_can_be_lifted() {
     let some = Some(s(1));
@@ -346,7 +349,7 @@ fn every_timeout_can_be_lifted() {
     drop(request);
 }
 
-/// The error's advice names only settings that can help.
+/// The advice in the error of an acquire timeout names only settings that can help.
 #[tokio::test(start_paused = true)]
 async fn a_limit_that_is_not_set_is_not_to_be_raised() {
     let hangs = || Client::builder().connector(|_| std::future::pending()).acquire_timeout(s(5));
@@ -358,7 +361,7 @@ async fn a_limit_that_is_not_set_is_not_to_be_raised() {
              (a connection is still being made: raise the acquire_timeout)"
         );
     }
-    // Another response is not read yet, but no limit applies, so that the request waits for its own dial.
+    // An unread response uses the only connection. No limit is reached, so that the next request waits for its own dial.
     let client = client(Slow { connect: 6, pause: 100, ..Slow::default() }, |b| b.acquire_timeout(s(5)));
     client.warm(URL, 1).await.unwrap();
     let held = client.get(URL).send().await.unwrap();
@@ -366,7 +369,7 @@ async fn a_limit_that_is_not_set_is_not_to_be_raised() {
     assert!(error.to_string().contains("1 active, 0 idle, 1 dialing"), "{error}");
     assert!(error.to_string().ends_with("(a connection is still being made: raise the acquire_timeout)"));
     drop(held);
-    // A connection that is in use has reached the limit.
+    // The limit allows one connection, and another request uses this connection.
     let client = self::client(Slow { answer: 100, ..Slow::default() }, |b| {
         b.acquire_timeout(s(5)).max_connections_per_host(1)
     });

@@ -1,4 +1,5 @@
-//! Connections that switch to another protocol, by Upgrade or by CONNECT, and the forms of a request's target.
+//! Tests of connections that switch to another protocol after an `Upgrade` or CONNECT request, of the forms of a request's
+//! target, and of a few header fields.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -17,7 +18,7 @@ const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nupgrade: foo/2\r\nconnection: upgrade\r\n\r\n";
 const TUNNEL: &str = "HTTP/1.1 200 Connected\r\n\r\n";
 
-/// Returns the requests that open a tunnel, and the responses that accept.
+/// Returns the two requests that open a tunnel, each with the response that accepts it.
 fn ways(client: &Client) -> [(RequestBuilder, &'static str); 2] {
     [
         (client.get("http://h/").header("upgrade", "bar, FOO/2"), SWITCH),
@@ -25,7 +26,8 @@ fn ways(client: &Client) -> [(RequestBuilder, &'static str); 2] {
     ]
 }
 
-/// Returns the number of idle and active connections, of those closed as tunnels, and of all closed ones.
+/// Returns the number of idle connections, of active connections, of connections that were closed as tunnels, and of all
+/// closed connections.
 fn counts(client: &Client) -> (usize, usize, u64, u64) {
     let total = client.pool().stats().total;
     (total.idle, total.active, total.closed(DropReason::Upgraded), total.closed_total())
@@ -37,8 +39,9 @@ async fn read(tunnel: &mut Upgraded, length: usize) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
-/// R-9110-7.8-1, R-OPTUP-6-1, R-OPTUP-6-2, R-9110-9.3.6-2, R-2817-5.3-1: bytes after the head are read first, wherever
-/// they were split; nothing is sent before the response; then both directions belong to the caller.
+/// R-9110-7.8-1, R-OPTUP-6-1, R-OPTUP-6-2, R-9110-9.3.6-2, R-2817-5.3-1: the client sends no byte of the tunnel before the
+/// response. The caller first reads the bytes that followed the response's head, wherever the server's bytes are split. After
+/// the response, the connection carries the caller's bytes in both directions.
 async fn a_tunnel_begins(way: usize) {
     let answer = |lines: &Lines| format!("{}leftover", ways(&lines.client())[way].1);
     for split in 0..=answer(&Lines::default()).len() {
@@ -61,7 +64,7 @@ async fn a_tunnel_begins(way: usize) {
         let mut tunnel = response.upgrade().await.unwrap();
         assert_eq!(counts(&client), (0, 1, 0, 0));
         assert_eq!(client.pool().stats().total.requests, 1, "the request was sent");
-        // First in small reads.
+        // The caller reads the bytes after the head in two small reads.
         assert_eq!(read(&mut tunnel, 3).await, "lef", "split at {split}");
         assert_eq!(read(&mut tunnel, 5).await, "tover", "split at {split}");
         assert_eq!(line.text(), head, "R-OPTUP-6-1");
@@ -100,7 +103,8 @@ async fn rule_25_after_connect_a_connection_is_a_tunnel_r_9110_9_3_6_2() {
     a_tunnel_begins(1).await;
 }
 
-/// A tunnel keeps its slot: a waiter gets it when the tunnel is dropped. A response that is not upgraded drops it.
+/// A tunnel counts towards the limit of connections until the caller drops the tunnel. A waiting request then dials. If the
+/// caller drops, collects or converts the response instead of upgrading it, the connection is closed at once.
 #[tokio::test]
 async fn a_tunnel_holds_its_slot_until_it_is_dropped() {
     for way in 0..2 {
@@ -142,7 +146,7 @@ async fn a_tunnel_holds_its_slot_until_it_is_dropped() {
     }
 }
 
-/// R-9110-7.8-2, R-9110-7.8-3, R-2817-3.1-1: a 101 that the request did not ask for is an error.
+/// R-9110-7.8-2, R-9110-7.8-3, R-2817-3.1-1: a 101 response to a protocol that the request did not offer is an error.
 #[tokio::test]
 async fn a_101_keeps_to_what_was_asked_for_r_9110_7_8_2() {
     let stream = || Body::from_stream(Source::new(&[Step::Data("he"), Step::Never]));
@@ -212,8 +216,8 @@ async fn a_101_keeps_to_what_was_asked_for_r_9110_7_8_2() {
         }
         assert!(line.is_gone(), "{name}");
     }
-    // The 101 comes before the request was sent: while its source pauses, while the expectation waits, and while
-    // nothing can be written.
+    // The 101 response comes before the whole request was sent: while the source of the content pauses, while the client
+    // waits for a 100 response, and while the connection accepts no more bytes.
     for (name, body, room, expects) in [
         ("the source pauses", stream(), usize::MAX, false),
         ("an expectation", "hello".into(), usize::MAX, true),
@@ -241,8 +245,8 @@ async fn a_101_keeps_to_what_was_asked_for_r_9110_7_8_2() {
     }
 }
 
-/// R-9110-7.8-4, R-9110-9.3.6-3: another status is an ordinary response, on a connection that is used again. A
-/// connection with a CONNECT request is never used again (rule 25 of the pool).
+/// R-9110-7.8-4, R-9110-9.3.6-3: a response with another status is an ordinary response, and its connection is used again.
+/// The connection of a CONNECT request is never used again (rule 25 of the pool).
 #[tokio::test]
 async fn rule_25_another_answer_is_an_ordinary_response_r_9110_9_3_6_3() {
     for way in 0..2 {
@@ -286,7 +290,7 @@ async fn rule_25_another_answer_is_an_ordinary_response_r_9110_9_3_6_3() {
     }
 }
 
-/// R-9112-6.3-2: the length fields of a 2xx to CONNECT are ignored.
+/// R-9112-6.3-2: the client ignores `Content-Length` and `Transfer-Encoding` in a 2xx response to CONNECT.
 #[tokio::test]
 async fn the_framing_of_a_2xx_to_connect_is_ignored_r_9112_6_3_2() {
     for fields in
@@ -306,7 +310,7 @@ async fn the_framing_of_a_2xx_to_connect_is_ignored_r_9112_6_3_2() {
     }
 }
 
-/// A tunnel on a kept connection, after interim responses.
+/// A reused connection becomes a tunnel, and the 101 response comes after an interim response.
 #[tokio::test]
 async fn a_kept_connection_becomes_a_tunnel() {
     let lines = Lines::default();
@@ -325,8 +329,8 @@ async fn a_kept_connection_becomes_a_tunnel() {
     assert_eq!(counts(&client), (0, 0, 1, 1));
 }
 
-/// Tunnels over real sockets, plain and in TLS. The server sees no byte of the tunnel before it answers. Then both
-/// directions pass bytes, and each end arrives.
+/// Tunnels over real sockets, with and without TLS. The server sees no byte of the tunnel before its response. The tunnel then
+/// carries bytes in both directions, and the server sees the end of the client's bytes.
 #[tokio::test]
 async fn a_tunnel_over_sockets_and_tls() {
     let schemes: &[bool] = if cfg!(feature = "rustls") { &[false, true] } else { &[false] };
@@ -378,8 +382,8 @@ async fn a_tunnel_over_sockets_and_tls() {
     }
 }
 
-/// The forms of a target. R-9112-3.2-2, R-9112-3.2.1-2, R-9112-3.2.2-1, R-9112-3.2.2-2, R-9112-3.2.3-1,
-/// R-9112-3.2.4-1, R-9110-4.2.4-1, R-9110-9.3.6-1.
+/// R-9112-3.2-2, R-9112-3.2.1-2, R-9112-3.2.2-1, R-9112-3.2.2-2, R-9112-3.2.3-1, R-9112-3.2.4-1, R-9110-4.2.4-1,
+/// R-9110-9.3.6-1: the client writes the request line and `Host` in the form that the method and the caller ask for.
 #[tokio::test]
 async fn the_forms_of_a_target() {
     use RequestTarget::{Absolute, Asterisk, Authority, Origin};
@@ -435,7 +439,7 @@ async fn the_forms_of_a_target() {
             let method = Method::from_bytes(method.as_bytes()).unwrap();
             let mut request = client.request(method.clone(), url);
             if is_executed {
-                // A request of the http crate carries the target as an extension.
+                // An `http::Request` carries the form of its target as an extension.
                 let mut request = request.build().unwrap();
                 if let Some(target) = target.clone() {
                     request.extensions_mut().insert(target);
@@ -453,7 +457,7 @@ async fn the_forms_of_a_target() {
     }
 }
 
-/// R-9110-7.1-1: contradictory requests are refused before a connection is asked for.
+/// R-9110-7.1-1: the client refuses a request whose method and target contradict each other, and dials no connection.
 #[tokio::test]
 async fn targets_that_do_not_fit_are_refused_r_9110_7_1_1() {
     use RequestTarget::{Absolute, Asterisk, Authority, Origin};
@@ -490,7 +494,8 @@ async fn targets_that_do_not_fit_are_refused_r_9110_7_1_1() {
     assert_eq!(lines.count(), 0);
 }
 
-/// R-9110-10.1.5-1, R-9110-10.1.5-2: the client names itself briefly, unless the caller sets the field.
+/// R-9110-10.1.5-1, R-9110-10.1.5-2: the default `User-Agent` is the name and version of the crate. The caller can change or
+/// remove the field.
 #[tokio::test]
 async fn the_user_agent_is_short_and_can_be_changed_r_9110_10_1_5_1() {
     let lines = Lines::default();
@@ -524,7 +529,8 @@ async fn the_user_agent_is_short_and_can_be_changed_r_9110_10_1_5_1() {
     assert!(builder().user_agent("a\nb").build().is_err());
 }
 
-/// R-9112-9.3-3, R-9112-9.6-1: a client that keeps no connection sends `close`, also where other requests wait for one.
+/// R-9112-9.3-3, R-9112-9.6-1: a client that keeps no idle connections sends `Connection: close` with every request, even
+/// while other requests wait for a connection.
 #[tokio::test]
 async fn without_a_shelf_every_request_says_close_r_9112_9_3_3() {
     let lines = Lines::default();
@@ -548,11 +554,11 @@ async fn without_a_shelf_every_request_says_close_r_9112_9_3_3() {
             assert!(line.is_gone(), "R-9112-9.6-2: {case}");
         }
         assert_eq!(counts(&client), (0, 0, 0, 3));
-        // `close` is sent once.
+        // The client does not repeat a `close` that the caller sent.
         send(client.get("http://h/").header("connection", "Close"));
         let text = lines.written(first + 3, "\r\n\r\n").await.text();
         assert_eq!(text.to_ascii_lowercase().matches("close").count(), 1, "{text}");
-        // `close` and `upgrade` are sent together.
+        // `Connection` lists both `upgrade` and `close`.
         let client = client.clone();
         send(client.get("http://other/").header("upgrade", "foo"));
         let text = lines.written(first + 4, "\r\n\r\n").await.text();
@@ -560,7 +566,7 @@ async fn without_a_shelf_every_request_says_close_r_9112_9_3_3() {
     }
 }
 
-/// Raw fields keep their letters, order, duplicates and bytes.
+/// R-9110-5.2-1: `raw_headers` returns each field as the server sent it: upper and lower case, order, duplicates and bytes.
 #[tokio::test]
 async fn raw_headers_are_as_they_came_r_9110_5_2_1() {
     let lines = Lines::default();
@@ -583,7 +589,8 @@ async fn raw_headers_are_as_they_came_r_9110_5_2_1() {
     assert_eq!(cookies, ["b=1", "a=2"], "R-9110-5.2-1");
 }
 
-/// The request is counted once: when its connection becomes a tunnel, and not again when the tunnel ends.
+/// The pool counts a request once, when its connection becomes a tunnel. The end of the tunnel is not counted as another
+/// request.
 #[tokio::test(start_paused = true)]
 async fn an_upgraded_connection_counts_as_one_request() {
     let lines = Lines::default();

@@ -1,6 +1,6 @@
-//! Bodies of requests: how each kind is framed, that an announced length is kept exactly, that content is not
-//! buffered, and what files, other bodies and HTTP/1.0 servers get. These tests prove the statements of the
-//! manual's page on uploads.
+//! Tests of the bodies of requests: the framing of each kind of body, content that differs from its announced length, the
+//! bound on content that is taken from the source, files, bodies of other types, and uploads to HTTP/1.0 servers. These
+//! tests prove the statements of the manual's page on uploads.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -55,7 +55,7 @@ impl Drop for Temporary {
     }
 }
 
-/// Checks one row: the request, and the bytes of each write after the request line and Host.
+/// Sends a request, and checks the bytes of each write after the request line and `Host`.
 async fn assert_writes(name: &str, request: impl FnOnce(&Client) -> RequestBuilder, expected: &[&str]) {
     let lines = Lines::default();
     let client = lines.client();
@@ -67,7 +67,7 @@ async fn assert_writes(name: &str, request: impl FnOnce(&Client) -> RequestBuild
     let at = writes[0].find(host).expect("Host is there") + host.len();
     writes[0].drain(..at);
     if name.contains("file") {
-        // Content that another task reads may be there at once or later.
+        // The first read of a file may finish before or after the head is written, so that the division into writes varies.
         assert_eq!(writes.concat(), expected.concat(), "{name}");
     } else {
         assert_eq!(writes, expected, "{name}");
@@ -79,8 +79,8 @@ async fn assert_writes(name: &str, request: impl FnOnce(&Client) -> RequestBuild
     assert_eq!(client.pool().stats().total.idle, 1, "{name}");
 }
 
-/// The manual's table of framings. R-9112-6.3-10, R-9112-6.3-11, R-9112-6.1-2, R-9112-6.2-1, R-9110-8.6-1,
-/// R-9110-8.6-2, R-9110-6.6.2-1, R-9110-9.3.1-1.
+/// R-9112-6.3-10, R-9112-6.3-11, R-9112-6.1-2, R-9112-6.2-1, R-9110-8.6-1, R-9110-8.6-2, R-9110-6.6.2-1, R-9110-9.3.1-1:
+/// the client frames each kind of body as the table in the manual says.
 #[tokio::test]
 async fn each_kind_of_body_is_framed_by_what_it_knows() {
     use Step::{Data, Later, Trailer};
@@ -165,7 +165,8 @@ async fn each_kind_of_body_is_framed_by_what_it_knows() {
     assert_writes("an empty file", |client| client.put(url).body(body), &["content-length: 0\r\n\r\n"]).await;
 }
 
-/// A received body can be sent: it goes on as it comes, with its length or its trailers.
+/// The body of a response can be the body of a request. The client sends the content as it arrives, with the length or the
+/// trailers of the response.
 #[tokio::test]
 async fn a_received_body_is_passed_on() {
     for (name, said, rest, head, end) in [
@@ -205,13 +206,13 @@ async fn a_received_body_is_passed_on() {
     }
 }
 
-/// R-9110-8.6-4: content that differs from its announced length fails the request and its connection, and no byte
-/// beyond the length is sent.
+/// R-9110-8.6-4: if the content differs from its announced length, the request fails, and a connection on which a part of the
+/// request was written is closed. The client sends no byte beyond the announced length.
 #[tokio::test]
 async fn a_promised_length_is_exact() {
     use Step::{Data, Fail, Later, Trailer};
 
-    // The written content, and whether the request was written at all.
+    // The last column is the content that was written, or `None` if no byte of the request was written.
     for (name, length, steps, content) in [
         ("R-9110-8.6-4: shorter", 5, vec![Data("hel"), Data("l")], Some("hell")),
         ("shorter, known at once", 5, vec![], None),
@@ -274,7 +275,7 @@ async fn a_promised_length_is_exact() {
     }
 }
 
-/// If the length is not announced and the source fails, the last chunk is not sent.
+/// If the source of chunked content fails, the client does not send the last chunk.
 #[tokio::test]
 async fn a_stream_that_fails_never_looks_complete() {
     use Step::{Data, Fail, Later, Trailer};
@@ -301,7 +302,8 @@ async fn a_stream_that_fails_never_looks_complete() {
     }
 }
 
-/// A source that never ends does not delay the response, and the connection is used again.
+/// A source that has given the announced content and does not end does not delay the response. The connection is used
+/// again.
 #[tokio::test]
 async fn a_source_that_does_not_end_is_not_waited_for() {
     use Step::{Data, Empties, Never};
@@ -321,7 +323,8 @@ async fn a_source_that_does_not_end_is_not_waited_for() {
     }
 }
 
-/// Endless empty pieces let other tasks run, also where they are collected for an HTTP/1.0 server.
+/// A source that gives empty pieces without end does not block other tasks. This also holds while the client collects the
+/// content for an HTTP/1.0 server.
 #[tokio::test]
 async fn empty_pieces_for_ever_hang_nobody() {
     let lines = Lines::default();
@@ -339,8 +342,8 @@ async fn empty_pieces_for_ever_hang_nobody() {
     assert_eq!(client.pool().stats().total.active, 0);
 }
 
-/// Framing fields of a request are checked against the body before a connection is asked for: R-9112-6.2-1,
-/// R-9110-6.5.1-1, R-9110-10.1.1-1, R-9110-7.1-1, R-9112-3.2.4-1.
+/// R-9112-6.2-1, R-9110-6.5.1-1, R-9110-10.1.1-1, R-9110-7.1-1, R-9112-3.2.4-1: the client refuses a request whose method,
+/// header fields and body contradict each other, and dials no connection.
 #[tokio::test]
 async fn what_contradicts_itself_is_refused_before_dialing() {
     let lines = Lines::default();
@@ -395,7 +398,8 @@ async fn what_contradicts_itself_is_refused_before_dialing() {
     assert_eq!(lines.count(), 0);
 }
 
-/// A server that does not read holds up the source: beyond the first write, at most one piece is taken from it.
+/// While the server does not read, the client takes no more content from the source than one write holds. After the first
+/// write, this is at most one piece.
 #[tokio::test]
 async fn a_server_that_does_not_read_holds_the_source_up() {
     for is_known in [true, false] {
@@ -436,11 +440,12 @@ async fn a_server_that_does_not_read_holds_the_source_up() {
 const PIECES: usize = 300;
 const PIECE: usize = 1000;
 
-/// Most pieces in one write, and most bytes of content after which no other piece is added to the write.
+/// Highest number of pieces in one write.
 const GATHERED: usize = 32;
+/// Number of bytes of content after which the client adds no further piece to a write.
 const ENOUGH: usize = 256 * 1024;
 
-/// One write is bounded in pieces and in bytes.
+/// The client bounds the pieces and the bytes of content in one write.
 #[tokio::test]
 async fn so_many_pieces_leave_in_one_write() {
     let large = "x".repeat(ENOUGH / 2 - 1);
@@ -469,7 +474,8 @@ async fn so_many_pieces_leave_in_one_write() {
     }
 }
 
-/// Wherever a write of several pieces is cut, the progress counts the content among the bytes that were taken.
+/// If the connection accepts only a part of a write of several pieces, `UploadProgress::bytes` counts exactly the bytes of
+/// content in that part.
 #[tokio::test]
 async fn progress_is_exact_within_a_write_of_pieces() {
     use Step::Data;
@@ -503,8 +509,8 @@ async fn progress_is_exact_within_a_write_of_pieces() {
 const KNOWN: &str = "POST / HTTP/1.1\r\nhost: h\r\ncontent-length: 9\r\n\r\n";
 const CHUNKED: &str = "POST / HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n";
 
-/// Pieces that were taken from a source for a connection that turns out to be closed are sent on the next one, with the
-/// error that follows them.
+/// The client takes pieces from a source for a reused connection, and finds that the server has closed the connection. The
+/// client sends these pieces on a new connection, and reports the error that follows these pieces in the source.
 #[tokio::test]
 async fn pieces_and_the_failure_behind_them_survive_a_closed_connection() {
     use Step::{Data, Fail, Trailer};
@@ -551,7 +557,7 @@ async fn pieces_and_the_failure_behind_them_survive_a_closed_connection() {
     }
 }
 
-/// A stream that counts the pieces taken from it.
+/// A stream of `PIECES` pieces that counts the pieces that were taken.
 struct Counted(Arc<AtomicUsize>);
 
 impl futures_core::Stream for Counted {
@@ -566,7 +572,7 @@ impl futures_core::Stream for Counted {
     }
 }
 
-/// Sends a GET on connection `number`, which is answered in HTTP/1.0 and closed.
+/// Sends a GET on connection `number`. The server answers in HTTP/1.0, so that the client closes the connection.
 async fn teach_that_it_is_old(lines: &Lines, client: &Client, number: usize) {
     let sending = send(client.get("http://h/"));
     let line = lines.written(number, "\r\n\r\n").await;
@@ -574,7 +580,7 @@ async fn teach_that_it_is_old(lines: &Lines, client: &Client, number: usize) {
     sending.await.unwrap().unwrap();
 }
 
-/// Time that the caller's source takes does not count as waiting for a connection.
+/// The time that the client waits for the caller's source does not count towards the acquire timeout or the connect timeout.
 #[tokio::test(start_paused = true)]
 async fn a_slow_source_uses_up_no_time_of_the_pool() {
     let lines = Lines::default();
@@ -593,7 +599,7 @@ async fn a_slow_source_uses_up_no_time_of_the_pool() {
         timings.previous >= Duration::from_secs(40) && timings.queued < Duration::from_secs(1),
         "{timings:?}"
     );
-    // Where there is a deadline, it holds, and the error says how long the request took.
+    // The total timeout also ends a request that waits for its source, and the error has the timings of the request.
     let sending = client.post("http://h/").timeout(Duration::from_secs(5));
     let (_feed, fed) = tokio::sync::mpsc::channel::<Bytes>(1);
     let error = sending.body(Body::from_stream(Fed(fed))).send().await.unwrap_err();
@@ -601,7 +607,7 @@ async fn a_slow_source_uses_up_no_time_of_the_pool() {
     assert!(error.timings().is_some());
 }
 
-/// The client's default expectation applies only to requests with content.
+/// An `Expect` field among the client's default headers is sent only with requests that have content.
 #[tokio::test]
 async fn a_default_expectation_is_left_out_where_there_is_no_content() {
     let mut fields = HeaderMap::new();
@@ -629,7 +635,8 @@ async fn a_default_expectation_is_left_out_where_there_is_no_content() {
     }
 }
 
-/// Trailers are added to earlier ones and none is lost. More than a map can hold are refused with an error.
+/// Each call of `with_trailers` adds to the earlier trailers. If there are more trailers or header fields than a `HeaderMap`
+/// can hold, the client refuses the request.
 #[tokio::test]
 async fn trailers_add_up() {
     let lines = Lines::default();
@@ -661,7 +668,7 @@ async fn trailers_add_up() {
     assert_eq!(lines.count(), 1);
 }
 
-/// A source is not polled again after its end, in every way to read the body.
+/// A body with trailers does not poll its source again after the source has ended.
 #[tokio::test]
 async fn a_source_is_not_asked_behind_its_end() {
     struct Once(bool);
@@ -680,7 +687,7 @@ async fn a_source_is_not_asked_behind_its_end() {
     assert_eq!(collected.trailers().unwrap()["x-a"], "1");
 }
 
-/// An upload that was sent exactly, and that is being answered, is not failed by its source afterwards.
+/// The announced content was sent and the response has begun. More content from the source then does not fail the request.
 #[tokio::test]
 async fn an_exact_upload_is_over_when_the_response_begins() {
     let lines = Lines::default();
@@ -702,7 +709,7 @@ async fn an_exact_upload_is_over_when_the_response_begins() {
     assert_eq!(client.pool().stats().total.idle, 1);
 }
 
-/// Content that came before the upload failed is delivered before the failure.
+/// The source of an upload fails during the response. The caller first reads the content that has arrived, and then the error.
 #[tokio::test]
 async fn content_comes_before_the_failure_of_the_upload() {
     let lines = Lines::default();

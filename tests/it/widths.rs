@@ -1,7 +1,7 @@
-//! Tests of loads that always have the same number of requests under way. With default settings such a load opens as many
-//! connections as it has requests under way, in one task or in many, to one host or to many.
+//! Tests of loads with a constant number of requests under way. A load opens as many connections as it has requests under
+//! way, whether the requests belong to one task or to several tasks. A client keeps a connection to each of a thousand hosts.
 //!
-//! The tests run in memory and in paused time, so that nothing depends on the speed of the machine.
+//! The connections are in memory and the time is paused, so that the results do not depend on the speed of the machine.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -15,7 +15,7 @@ use crate::support::pipe::Pipe;
 
 const WIDTHS: [usize; 7] = [1, 16, 32, 33, 64, 256, 1_000];
 
-/// Returns a connection in memory, whose other end answers every request.
+/// Returns a connection in memory. A task at the other end of the connection answers every request.
 fn connect() -> Pipe {
     let (near, mut far) = Pipe::pair(4096);
     tokio::spawn(async move {
@@ -23,7 +23,7 @@ fn connect() -> Pipe {
         while far.read_buf(&mut head).await.is_ok_and(|read| read > 0) {
             if head.ends_with(b"\r\n\r\n") {
                 head.clear();
-                // The other requests run before this answer.
+                // The pause lets the other requests begin before this response.
                 tokio::time::sleep(Duration::from_millis(1)).await;
                 far.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await.unwrap();
             }
@@ -41,7 +41,7 @@ async fn get(client: Client, url: String) {
     assert_eq!(response.text().await.unwrap(), "ok");
 }
 
-/// Returns the number of connections that were opened, and of those that were closed.
+/// Returns the number of connections that were opened and the number of connections that were closed.
 fn opened(client: &Client) -> (u64, u64) {
     let total = client.pool().stats().total;
     (total.opened, total.closed_total())
@@ -66,7 +66,7 @@ async fn many_tasks_open_as_many_connections_as_they_are() {
             |client, width| client.max_connections_per_host(width),
             |client, width| client.max_connections(width),
             |client, width| client.max_connections_per_host(2 * width).max_connections(3 * width),
-            // Connections that were used in the last second are not surplus.
+            // The pool also keeps connections beyond `max_idle` that were used in the last second.
             |client, _| client.max_idle(10),
         ];
         for (settings, limit) in limits.into_iter().enumerate() {
@@ -104,7 +104,8 @@ async fn a_thousand_hosts_keep_a_connection_each() {
     }
 }
 
-/// A burst that is wider than the idle room keeps its connections for a second, and no longer.
+/// After a burst of more requests than `max_idle`, the pool closes the idle connections beyond `max_idle` one second after
+/// their last use.
 #[tokio::test(start_paused = true)]
 async fn what_is_too_many_goes_once_it_is_cold() {
     for (settings, room) in [(builder(), 1_024), (builder().max_connections(1_500), 1_500)] {

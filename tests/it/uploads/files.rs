@@ -1,4 +1,4 @@
-//! Bodies that are files.
+//! Tests of request bodies that are read from files.
 
 use handclasp::{Body, ErrorKind, Written};
 
@@ -42,7 +42,8 @@ async fn a_file_is_sent_as_long_as_it_was() {
     }
 }
 
-/// A file is read from its start again where a kept connection turns out dead, before or after some of it was sent.
+/// A reused connection ends before or after a part of the file was sent. The client reads the file from its start again, and
+/// sends the file on a new connection.
 #[tokio::test]
 async fn a_file_is_sent_again_from_its_start() {
     let content = "0123456789".repeat(20_000);

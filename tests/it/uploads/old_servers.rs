@@ -1,4 +1,4 @@
-//! Uploads to servers that answer in HTTP/1.0, which know no chunked coding (RFC 9112, section 6.1).
+//! Tests of uploads to servers that answer in HTTP/1.0. These servers do not know the chunked coding (RFC 9112, section 6.1).
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use http::HeaderMap;
 use super::{OK, teach_that_it_is_old, trailers};
 use crate::support::lines::{Fed, Lines, Source, Step, send, until};
 
-/// R-9112-2.3-2, R-9112-6.1-3: chunks and expectations are not sent to a server that has answered in HTTP/1.0.
+/// R-9112-2.3-2, R-9112-6.1-3: the client sends no chunks and no `Expect` to a server that has answered in HTTP/1.0.
 #[tokio::test]
 async fn a_server_of_http_1_0_gets_no_chunks_r_9112_6_1_3() {
     use Step::{Data, Later, Trailer};
@@ -18,7 +18,7 @@ async fn a_server_of_http_1_0_gets_no_chunks_r_9112_6_1_3() {
         let lines = Lines::default();
         let client = lines.builder().expect_continue_above(0).build().unwrap();
         let body = || Body::from_stream(Source::new(&[Data("he"), Later, Data("llo")]));
-        // An unknown server is assumed to speak HTTP/1.1.
+        // The client assumes that an unknown server speaks HTTP/1.1.
         let sending = send(client.post("http://h/").body(body()));
         let line = lines.written(0, "\r\n\r\n").await;
         assert!(line.text().ends_with("expect: 100-continue\r\ntransfer-encoding: chunked\r\n\r\n"));
@@ -55,7 +55,7 @@ async fn a_server_of_http_1_0_gets_no_chunks_r_9112_6_1_3() {
         }
         let mut dialed = lines.count();
 
-        // Content that needs chunks is refused, and nothing is sent.
+        // The client refuses content that can only be sent in chunks, and writes no byte of the request.
         let large = vec![b'x'; (1 << 20) + 1];
         let fed = |bytes: Vec<u8>| {
             let (feed, fed) = tokio::sync::mpsc::channel(1);
@@ -75,7 +75,7 @@ async fn a_server_of_http_1_0_gets_no_chunks_r_9112_6_1_3() {
                 "{name}: {error}"
             );
             assert_eq!(lines.count(), dialed, "{name}");
-            // After a refusal, the next request is sent, so that the server can show that it speaks HTTP/1.1.
+            // After a refusal, the client sends the next request, so that the server can show whether it speaks HTTP/1.1.
             let path = format!("/ask-{}", name.len());
             let sending = send(client.get(format!("http://h{path}")));
             let line = lines.written(number, &format!("{path} HTTP/1.1\r\nhost: h\r\n\r\n")).await;
@@ -84,7 +84,8 @@ async fn a_server_of_http_1_0_gets_no_chunks_r_9112_6_1_3() {
             dialed = lines.count();
         }
 
-        // Content up to the limit is collected, and content with the caller's own length is sent as it is.
+        // The client collects a stream of at most 1 MiB. The client does not collect a stream whose length the caller
+        // announced.
         let before = lines.line(number).await.len();
         let sending = send(client.post("http://h/").body(fed(large[1..].to_vec())));
         let line = lines.written(number, "xxx").await;
@@ -94,7 +95,7 @@ async fn a_server_of_http_1_0_gets_no_chunks_r_9112_6_1_3() {
         let sending = send(client.post("http://h/").header("content-length", 5).body(body()));
         let line = lines.written(number, "content-length: 5\r\n\r\nhello").await;
 
-        // Any response in HTTP/1.1 ends the memory of HTTP/1.0.
+        // After any response in HTTP/1.1, the client sends chunks to the server again.
         line.say("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
         sending.await.unwrap().unwrap();
         let sending = send(client.post("http://h/").body(body()));
@@ -105,7 +106,7 @@ async fn a_server_of_http_1_0_gets_no_chunks_r_9112_6_1_3() {
     }
 }
 
-/// A response to a request without content ends it as well.
+/// The client remembers a server as HTTP/1.0. A response in HTTP/1.1 to a request without content ends this memory.
 #[tokio::test]
 async fn any_answer_in_http_1_1_makes_it_forget_that_the_server_was_old() {
     let lines = Lines::default();
@@ -119,7 +120,8 @@ async fn any_answer_in_http_1_1_makes_it_forget_that_the_server_was_old() {
     sending.await.unwrap().unwrap();
 }
 
-/// An HTTP/1.0 error page that closes the connection mostly comes from a load balancer: nothing is learned from it.
+/// The client does not remember a server as HTTP/1.0 after an error response that closes the connection, because a load
+/// balancer mostly sends such a response.
 #[tokio::test]
 async fn an_error_page_of_http_1_0_says_nothing_of_the_server() {
     for page in [
@@ -143,7 +145,7 @@ async fn an_error_page_of_http_1_0_says_nothing_of_the_server() {
         line.say(OK);
         assert!(sending.await.unwrap().unwrap().upload().is_complete(), "{page}");
     }
-    // Where the server is known to speak HTTP/1.0, an error page does not change that.
+    // If the client already remembers the server as HTTP/1.0, an HTTP/1.0 error response does not end this memory.
     let lines = Lines::default();
     let client = lines.client();
     teach_that_it_is_old(&lines, &client, 0).await;
@@ -155,7 +157,8 @@ async fn an_error_page_of_http_1_0_says_nothing_of_the_server() {
     sending.await.unwrap().unwrap();
 }
 
-/// A request is refused only once before it is sent: the next one is sent to the server.
+/// After a request to an HTTP/1.0 server failed before it was sent, the client sends the next request in chunks, so that the
+/// server can show whether it speaks HTTP/1.1.
 #[tokio::test(start_paused = true)]
 async fn a_request_is_not_refused_twice_without_asking_the_server() {
     const S: Duration = Duration::from_secs(1);
@@ -175,7 +178,7 @@ async fn a_request_is_not_refused_twice_without_asking_the_server() {
         let begun = tokio::time::Instant::now();
         let sending = send(request);
         let feeding = tokio::spawn(async move {
-            // Pieces that the client collects do not count as sent bytes, so that they restart no timeout.
+            // The pieces restart no timeout, because the client collects the pieces and does not send them.
             while way == "a live stream" && feed.send("piece".into()).await.is_ok() {
                 tokio::time::sleep(S).await;
             }
@@ -209,7 +212,7 @@ async fn a_request_is_not_refused_twice_without_asking_the_server() {
     }
 }
 
-/// A server is remembered as HTTP/1.0 for ten minutes.
+/// The client remembers a server as HTTP/1.0 for ten minutes.
 #[tokio::test(start_paused = true)]
 async fn a_server_is_taken_for_old_for_ten_minutes() {
     for (seconds, framing) in [(599, "content-length: 2\r\n\r\nhi"), (601, "2\r\nhi\r\n0\r\n\r\n")] {
@@ -224,7 +227,8 @@ async fn a_server_is_taken_for_old_for_ten_minutes() {
     }
 }
 
-/// R-9112-6.1-3: the version of the response that causes a resend counts for the resend.
+/// R-9112-6.1-3: a 417 response in HTTP/1.0 causes the client to send the request again. The second attempt has no chunks,
+/// because the response has shown the version of the server.
 #[tokio::test]
 async fn a_request_that_an_old_server_sends_back_is_not_chunked() {
     let lines = Lines::default();
@@ -238,8 +242,8 @@ async fn a_request_that_an_old_server_sends_back_is_not_chunked() {
     sending.await.unwrap().unwrap();
 }
 
-/// Framing fields that an HTTP/1.0 server does not understand are left out where the message means the same without
-/// them.
+/// R-9112-6.1-3: the client leaves out `Transfer-Encoding` and `Trailer`, which an HTTP/1.0 server does not understand, if the
+/// request has the same meaning without these fields.
 #[tokio::test]
 async fn an_old_server_gets_what_it_can_take_r_9112_6_1_3() {
     let large = vec![b'x'; 3 << 20];
