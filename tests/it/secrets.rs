@@ -22,7 +22,8 @@ fn assert_hidden(value: &impl Debug) -> String {
         assert!(!text.contains(SECRET), "{text}");
         // The numbers are the first bytes of the secret, as `Debug` prints a byte slice.
         assert!(!text.contains("104, 117, 110, 116"), "{text}");
-        assert!(!text.contains("104,\n"), "{text}");
+        // In `{:#?}` each byte has a line of its own. A port may end in the same digits.
+        assert!(!text.lines().any(|line| line.trim() == "104,"), "{text}");
     }
     shown
 }
