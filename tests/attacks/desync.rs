@@ -806,8 +806,8 @@ async fn a_68_server_that_speaks_into_a_warm_connection_is_left() {
                 let (client, url) = (client.clone(), server.url("/"));
                 async move { client.warm(url, 1).await }
             });
-            // The server may send before the dial has ended, because inside TLS it does its part of the handshake
-            // only when it sends.
+            // The server sends the bytes before the dial is waited for. Inside TLS, the script makes its part of the
+            // handshake only when it sends, so the dial cannot end earlier.
             asked.raise();
             within(20, warm).await.unwrap().unwrap();
             sent.raised().await;
