@@ -393,8 +393,10 @@ impl ClientBuilder {
                 self.request.default_headers.insert(USER_AGENT, value);
             }
             Err(error) => {
-                let error = Error::request("the user agent has a byte that a header value cannot have")
-                    .because(error.into());
+                let error = Error::request(
+                    "the user agent has a byte that a header value cannot have: remove control characters",
+                )
+                .because(error.into());
                 self.error.get_or_insert(error);
             }
         }

@@ -109,7 +109,7 @@ impl RequestBuilder {
         match field {
             Ok((name, value)) => {
                 if self.headers.try_append(name, value).is_err() {
-                    self.fail(Error::request("the request has too many header fields"));
+                    self.fail(Error::request("the request has too many header fields: send fewer"));
                 }
             }
             Err((message, error)) => self.fail(Error::request(message).because(error)),
@@ -123,7 +123,7 @@ impl RequestBuilder {
             self.headers.remove(name);
         }
         if !add_fields(&mut self.headers, headers) {
-            self.fail(Error::request("the request has too many header fields"));
+            self.fail(Error::request("the request has too many header fields: send fewer"));
         }
         self
     }
@@ -199,9 +199,9 @@ impl RequestBuilder {
                 value.set_sensitive(true);
                 self.headers.insert(http::header::AUTHORIZATION, value);
             }
-            Err(_) => {
-                self.fail(Error::request("the bearer token has a byte that a header value cannot have"))
-            }
+            Err(_) => self.fail(Error::request(
+                "the bearer token has a byte that a header value cannot have: remove control characters",
+            )),
         }
         self
     }

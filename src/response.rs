@@ -201,7 +201,7 @@ impl Response {
     /// ```
     pub async fn upgrade(mut self) -> Result<Upgraded> {
         let Some(upgraded) = self.head.upgraded.take() else {
-            let message = format!("the server did not switch protocols: it answered {}", self.status());
+            let message = format!("the server answered {} instead of switching protocols", self.status());
             return Err(Error::new(ErrorKind::Upgrade, message)
                 .with_uri(self.uri())
                 .with_written(self.head.written)
@@ -355,7 +355,7 @@ impl Response {
             return Ok(self);
         }
         let uri = without_credentials(self.uri());
-        let error = Error::new(ErrorKind::Status, format!("{uri} answered {status}"))
+        let error = Error::new(ErrorKind::Status, format!("the server answered {status} to {uri}"))
             .with_uri(self.uri())
             .with_written(self.head.written)
             .with_timings(*self.timings());

@@ -21,7 +21,7 @@ impl Call<'_> {
     /// If the request has too many fields or trailers.
     pub(super) fn complete(&mut self, body: &Body) -> Result<()> {
         if body.has_too_many_trailers() {
-            return Err(Error::request("the request has too many trailers"));
+            return Err(Error::request("the request has too many trailers: send fewer"));
         }
         let defaults = &self.env.request.default_headers;
         let is_empty = matches!(body.length(), BodyLength::None | BodyLength::Known(0));
@@ -33,7 +33,7 @@ impl Call<'_> {
             }
             for value in defaults.get_all(name) {
                 if self.headers.try_append(name.clone(), value.clone()).is_err() {
-                    return Err(Error::request("the request has too many header fields"));
+                    return Err(Error::request("the request has too many header fields: send fewer"));
                 }
             }
         }

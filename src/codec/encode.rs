@@ -121,7 +121,7 @@ fn put_ordinary(request: &RequestHead<'_>, target: [&[u8]; 5], host: &[u8], room
             head.put(CRLF);
         }
     }
-    debug_assert!(head.0.is_empty(), "the counted bytes were written");
+    debug_assert!(head.0.is_empty(), "the head is shorter than the bytes that were reserved for it");
 }
 
 /// Returns the length of the body, with the caller's framing fields taken into account.

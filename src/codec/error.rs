@@ -126,10 +126,10 @@ impl ProtocolError {
                 "the server sent interim responses that are together larger than the limit"
             }
             Self::UnsolicitedUpgrade => {
-                "the server switched protocols although the request did not ask for it (RFC 9110, section 15.2.2)"
+                "the server switched protocols although the request did not ask for a switch (RFC 9110, section 15.2.2)"
             }
             Self::UpgradeUnnamed => {
-                "the server switched protocols without naming the new one (RFC 9110, section 15.2.2)"
+                "the server switched protocols without naming the new protocol (RFC 9110, section 15.2.2)"
             }
             Self::UpgradeNotOffered => {
                 "the server switched to a protocol that the request did not offer (RFC 9110, section 7.8)"
@@ -271,77 +271,77 @@ impl fmt::Display for Misuse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::BadTarget => {
-                "the request target is empty, relative or has a byte that must be percent-encoded (RFC 9112, section 3.2)"
+                "the request target is empty, relative or has a byte that must be percent-encoded (RFC 9112, section 3.2): give an absolute URL"
             }
             Self::TargetForm => {
                 "the method does not allow this form of request target (RFC 9112, section 3.2): CONNECT takes `host:port`, only OPTIONS takes `*`"
             }
-            Self::NoHost => "the request names no host: give one in the URL or in a host header",
-            Self::BadHost => "the request names a malformed host (RFC 9110, section 7.2)",
+            Self::NoHost => "the request names no host: give a host in the URL or in a host header",
+            Self::BadHost => "the request names a malformed host (RFC 9110, section 7.2): give a name or an IP address, with a port or without",
             Self::SeveralHosts => {
-                "the request has several host headers: send one at most (RFC 9112, section 3.2)"
+                "the request has several host headers (RFC 9112, section 3.2): send at most one host header"
             }
             Self::HostMismatch => {
-                "the host header and the request target name different hosts (RFC 9112, section 3.2): leave the header out"
+                "the host header and the request target name different hosts (RFC 9112, section 3.2): leave the host header out"
             }
-            Self::BadHeaderValue => "a header value contains CR, LF or NUL (RFC 9110, section 5.5)",
+            Self::BadHeaderValue => "a header value contains CR, LF or NUL (RFC 9110, section 5.5): remove these bytes",
             Self::PaddedHeaderValue => {
-                "a header value begins or ends with whitespace (RFC 9110, section 5.5): trim it"
+                "a header value begins or ends with whitespace (RFC 9110, section 5.5): trim the value"
             }
             Self::BadContentLength => {
-                "the content-length header is not a decimal number (RFC 9110, section 8.6): leave it out"
+                "the content-length header is not a decimal number (RFC 9110, section 8.6): leave the header out"
             }
             Self::ContentLengthMismatch => {
-                "the content-length header differs from the length of the body: leave it out"
+                "the content-length header differs from the length of the body: leave the header out"
             }
             Self::BadTransferEncoding => {
-                "the transfer-encoding header is not exactly `chunked` (RFC 9112, section 6.1): leave it out"
+                "the transfer-encoding header is not exactly `chunked` (RFC 9112, section 6.1): leave the header out"
             }
             Self::LengthWithTransferEncoding => {
-                "the request has both content-length and transfer-encoding: leave one out (RFC 9112, section 6.2)"
+                "the request has both content-length and transfer-encoding (RFC 9112, section 6.2): leave one of the two headers out"
             }
             Self::BodyNotAllowed => {
-                "the request has a body, but CONNECT and TRACE cannot carry one (RFC 9110, section 9.3)"
+                "the request has a body, but CONNECT and TRACE cannot carry a body (RFC 9110, section 9.3): leave the body out"
             }
             Self::BadConnection => {
-                "the connection header has an element that cannot be an option, or says both close and keep-alive (RFC 9110, section 7.6.1)"
+                "the connection header has an element that cannot be a connection option, or the headers say both close and keep-alive (RFC 9110, section 7.6.1): leave the header out"
             }
             Self::CloseContradicted => {
-                "a header says keep-alive, but the request's settings close the connection (RFC 9110, section 7.6.1): leave it out"
+                "a header says keep-alive, but the request's settings close the connection (RFC 9110, section 7.6.1): leave the header out"
             }
             Self::ProxyConnection => {
-                "the proxy-connection header cannot be sent: use connection (RFC 9112, appendix C.2.2)"
+                "the proxy-connection header cannot be sent (RFC 9112, appendix C.2.2): use the connection header"
             }
-            Self::BadTe => "the te header is not exactly `trailers` (RFC 9110, section 10.1.4): leave it out",
-            Self::BadUpgrade => "the upgrade header is not a list of protocols (RFC 9110, section 7.8)",
+            Self::BadTe => "the te header is not exactly `trailers` (RFC 9110, section 10.1.4): leave the header out",
+            Self::BadUpgrade => "the upgrade header is not a list of protocols (RFC 9110, section 7.8): separate the protocols by commas",
             Self::BadExpect => {
-                "the expect header is not exactly `100-continue`, or there are several (RFC 9110, section 10.1.1)"
+                "the request has an expect header that is not exactly `100-continue`, or several expect headers (RFC 9110, section 10.1.1): send `100-continue` once"
             }
             Self::ExpectWithoutBody => {
                 "the request expects 100-continue, but has no body (RFC 9110, section 10.1.1): leave the expect header out"
             }
             Self::SeveralFields => {
-                "the request has several headers of a name that allows only one (RFC 9110, section 5.3)"
+                "the request has several headers of a name that allows only one header (RFC 9110, section 5.3): send at most one header of this name"
             }
             Self::SensitiveTrace => {
-                "a TRACE request cannot carry credentials or cookies, because it is echoed (RFC 9110, section 9.3.8)"
+                "the TRACE request has credentials or cookies, which the server would echo (RFC 9110, section 9.3.8): leave these headers out"
             }
             Self::NoContentType => {
-                "an OPTIONS request with a body needs a content-type header (RFC 9110, section 9.3.7)"
+                "the OPTIONS request has a body but no content-type header (RFC 9110, section 9.3.7): set the header"
             }
             Self::BadTrailer => {
-                "a trailer has a name that cannot be sent as a trailer (RFC 9110, section 6.5.1): send it as a header"
+                "a trailer has a name that cannot be sent as a trailer (RFC 9110, section 6.5.1): send the field as a header"
             }
             Self::TrailersWithoutChunked => {
-                "the request has trailers, but no chunked body to send them after (RFC 9112, section 7.1.2)"
+                "the request has trailers, but no chunked body that can end with trailers (RFC 9112, section 7.1.2): send a chunked body, or leave the trailers out"
             }
             Self::HeadAlreadySent => "the request head was encoded twice: use a new machine for each request",
             Self::HeadNotSent => "the request body was encoded before the head: encode the head first",
-            Self::MoreThanPromised => "the request body is longer than the length that was promised for it",
+            Self::MoreThanPromised => "the request body is longer than its promised length: promise the exact length, or no length",
             Self::FewerThanPromised { missing } => {
-                return write!(f, "the request body ended {missing} bytes before its promised length");
+                return write!(f, "the request body ended {missing} bytes before its promised length: promise the exact length, or no length");
             }
-            Self::SendAborted => "the upload was continued after it had been given up",
+            Self::SendAborted => "the upload was continued after it had been aborted: send the request again on a new machine",
         })
     }
 }
@@ -373,6 +373,6 @@ mod tests {
         assert_eq!(text(Some(4)), format!("{}: 4 bytes are missing", text(None)));
         assert!(!text(None).contains("missing"));
         let misuse = Misuse::FewerThanPromised { missing: 7 }.to_string();
-        assert_eq!(misuse, "the request body ended 7 bytes before its promised length");
+        assert!(misuse.starts_with("the request body ended 7 bytes before its promised length:"), "{misuse}");
     }
 }

@@ -56,7 +56,7 @@ impl Exchange {
             };
             match (rung, due) {
                 (Err(RuntimeGone), _) => {
-                    let message = "there is no tokio runtime with timers any more";
+                    let message = "no tokio runtime drives the deadline of the request any more: keep the runtime until the response has ended";
                     break Error::new(ErrorKind::ConnectionLost, message).in_phase(phase);
                 }
                 (Ok(()), Some(due))

@@ -78,7 +78,7 @@ impl<'a> RouteRef<'a> {
         let host = &authority[..colon];
         let host = host.strip_suffix('.').unwrap_or(host);
         if host.is_empty() {
-            return Err(Error::request("the URL has no host"));
+            return Err(Error::request("the URL has no host: give a name or an IP address"));
         }
         if host.starts_with('[') && host.contains('%') {
             return Err(Error::zone());
@@ -384,7 +384,7 @@ mod tests {
             ("http://h:70000/", "the URL's port \"70000\" is not a number from 1 to 65535"),
             ("http://h:+80/", "the URL's port \"+80\" is not a number from 1 to 65535"),
             ("http://h:0/", "the URL's port \"0\" is not a number from 1 to 65535"),
-            ("http://./", "the URL has no host"),
+            ("http://./", "the URL has no host: give a name or an IP address"),
         ] {
             let Ok(uri) = uri.parse::<Uri>() else { continue };
             assert_eq!(RouteRef::of(&uri).unwrap_err().to_string(), message);

@@ -15,8 +15,10 @@ pub(crate) struct Runtime {
 impl Runtime {
     /// Returns the runtime that polls this task. Fails outside a runtime.
     pub(crate) fn current() -> Result<Self, Error> {
-        let handle = Handle::try_current()
-            .map_err(|error| Error::request("a request needs a tokio runtime to run on").because(error))?;
+        let handle = Handle::try_current().map_err(|error| {
+            Error::request("the client was used outside a tokio runtime: await the call on a tokio runtime")
+                .because(error)
+        })?;
         Ok(Self { handle })
     }
 

@@ -235,7 +235,7 @@ impl Locked<'_> {
             if !std::thread::panicking() {
                 assert!(
                     is_exact && is_known,
-                    "the events tell of {idle} idle and {busy} busy connections, the policy of {counts:?}"
+                    "the events count {idle} idle and {busy} busy connections, but the policy counts {counts:?}"
                 );
             }
         }

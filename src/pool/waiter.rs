@@ -105,7 +105,7 @@ impl Wait {
         let made = counts.active + counts.idle;
         let advice = if is_blocked {
             format!(
-                "max_connections allows {}, and all are taken: raise max_connections, or the acquire_timeout",
+                "max_connections allows {}, and all of these connections are taken: raise max_connections, or the acquire_timeout",
                 config.limits.max_connections
             )
         } else if made > 0 && made + counts.dialing >= config.limits.max_connections_per_host {

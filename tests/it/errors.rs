@@ -121,7 +121,7 @@ async fn each_bad_request_has_its_error() {
         (
             "bad token",
             client.get(URL).bearer_auth("a\nb"),
-            "the bearer token has a byte that a header value cannot have",
+            "the bearer token has a byte that a header value cannot have: remove control characters",
         ),
     ] {
         let error = failure(name, request).await;
@@ -132,7 +132,7 @@ async fn each_bad_request_has_its_error() {
         (
             "wrong length",
             client.post(URL).header("content-length", "3").body("four"),
-            "the content-length header differs from the length of the body: leave it out",
+            "the content-length header differs from the length of the body: leave the header out",
         ),
         (
             "length and chunked",
@@ -141,17 +141,17 @@ async fn each_bad_request_has_its_error() {
                 .header("content-length", "4")
                 .header("transfer-encoding", "chunked")
                 .body("four"),
-            "the request has both content-length and transfer-encoding: leave one out (RFC 9112, section 6.2)",
+            "the request has both content-length and transfer-encoding (RFC 9112, section 6.2): leave one of the two headers out",
         ),
         (
             "two hosts",
             client.get(URL).header("host", "a").header("host", "b"),
-            "the request has several host headers: send one at most (RFC 9112, section 3.2)",
+            "the request has several host headers (RFC 9112, section 3.2): send at most one host header",
         ),
         (
             "CONNECT with content",
             client.request(http::Method::CONNECT, URL).body("x"),
-            "the request has a body, but CONNECT and TRACE cannot carry one (RFC 9110, section 9.3)",
+            "the request has a body, but CONNECT and TRACE cannot carry a body (RFC 9110, section 9.3): leave the body out",
         ),
     ] {
         let error = failure(name, request).await;
@@ -592,7 +592,12 @@ async fn each_exceeded_limit_has_its_error() {
             builder(),
             &silent,
             short,
-            (BadBody, Some(Phase::Send), Partly, "the request body ended 5 bytes before its promised length"),
+            (
+                BadBody,
+                Some(Phase::Send),
+                Partly,
+                "the request body ended 5 bytes before its promised length: promise the exact length, or no length",
+            ),
         ),
         (
             "the caller's stream is long",
@@ -603,7 +608,7 @@ async fn each_exceeded_limit_has_its_error() {
                 BadBody,
                 Some(Phase::Send),
                 Nothing,
-                "the request body is longer than the length that was promised for it",
+                "the request body is longer than its promised length: promise the exact length, or no length",
             ),
         ),
     ] {
@@ -715,7 +720,7 @@ async fn a_status_is_an_error_on_request_and_shows_no_secret() {
     let response = client.get("http://me:secret@a.test/x?y").send().await.unwrap();
     let error = response.error_for_status().unwrap_err();
     let mut verdicts = Verdicts::default();
-    let text = "http://a.test/x?y answered 404 Not Found";
+    let text = "the server answered 404 Not Found to http://a.test/x?y";
     verdicts.judge("status", &error, None, (Status, None, All, text));
     assert!(!format!("{error:?}{error}").contains("secret"));
     verdicts.end();

@@ -378,7 +378,7 @@ async fn rule_04_a_full_pool_names_the_limit_that_is_in_the_way() {
     assert_eq!(error.kind(), ErrorKind::PoolTimeout);
     assert!(
         error.to_string().ends_with(
-            "(max_connections allows 1, and all are taken: raise max_connections, or the acquire_timeout)"
+            "(max_connections allows 1, and all of these connections are taken: raise max_connections, or the acquire_timeout)"
         ),
         "{error}"
     );

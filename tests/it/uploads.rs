@@ -657,13 +657,13 @@ async fn trailers_add_up() {
     let error = client.post("http://h/").body(body).send().await.unwrap_err();
     assert_eq!(
         (error.kind(), &*error.to_string()),
-        (ErrorKind::Request, "the request has too many trailers")
+        (ErrorKind::Request, "the request has too many trailers: send fewer")
     );
     let error = client.get("http://h/").headers(many(0)).headers(many(20_000));
     let error = error.send().await.unwrap_err();
     assert_eq!(
         (error.kind(), &*error.to_string()),
-        (ErrorKind::Request, "the request has too many header fields")
+        (ErrorKind::Request, "the request has too many header fields: send fewer")
     );
     assert_eq!(lines.count(), 1);
 }

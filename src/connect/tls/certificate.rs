@@ -49,7 +49,11 @@ impl Certificate {
         let all = found
             .map(|der| Self::from_der(der.map_err(unreadable)?.as_ref()))
             .collect::<Result<Vec<_>, _>>()?;
-        if all.is_empty() { Err(Error::request("the PEM text has no certificate")) } else { Ok(all) }
+        if all.is_empty() {
+            Err(Error::request("the PEM text has no certificate: give a BEGIN CERTIFICATE block"))
+        } else {
+            Ok(all)
+        }
     }
 
     /// Reads a certificate in DER, the binary form.
@@ -76,5 +80,6 @@ impl fmt::Debug for Certificate {
 }
 
 fn unreadable(error: impl Into<BoxError>) -> Error {
-    Error::request("the certificate cannot be read").because(error)
+    Error::request("the certificate cannot be read: give a valid X.509 certificate in PEM or DER")
+        .because(error)
 }
