@@ -27,7 +27,7 @@ pub enum CloseReason {
     Lenient,
     /// Bytes arrived after the end of the response.
     Surplus,
-    /// The upload was given up, or did not have its promised length.
+    /// The upload was aborted, or did not have its promised length.
     UploadAborted,
     /// The response ended before the upload did.
     UploadUnfinished,
@@ -63,7 +63,7 @@ impl CloseReason {
             Self::Http10TransferEncoding => "the server sent transfer-encoding in an HTTP/1.0 response",
             Self::Lenient => "the server departed from the grammar in the framing of the response",
             Self::Surplus => "the server sent bytes after the end of the response",
-            Self::UploadAborted => "the upload was given up",
+            Self::UploadAborted => "the upload was aborted",
             Self::UploadUnfinished => "the response ended before the upload did",
             Self::Tunnel => "the connection became a tunnel",
             Self::Upgrade => "the server switched to another protocol",
