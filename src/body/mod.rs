@@ -81,8 +81,7 @@ impl Body {
     ///
     /// An error of the stream fails the request with [`ErrorKind::Body`](crate::ErrorKind::Body) and closes the
     /// connection. A request with such a body is sent again (see the page on [reuse](crate::manual::reuse)) only if
-    /// nothing was taken from the stream, or if nothing of the request was written.
-    /// from the stream, or nothing of the request was written.
+    /// no piece was taken from the stream, or if no byte of the request was written.
     ///
     /// ```
     /// # use std::{io, pin::Pin, task::{Context, Poll}};
@@ -110,12 +109,12 @@ impl Body {
     /// Creates a body from another [`http_body::Body`].
     ///
     /// If the [`size_hint`](http_body::Body::size_hint) is exact, the size is sent as `Content-Length`, and the body
-    /// must have exactly this size. Otherwise the body is sent in chunks.
+    /// must have exactly this size. Without an exact hint the body is sent in chunks.
     ///
     /// Trailers are sent only with a body in chunks. A `Trailer` field in the request makes the body chunked, and
     /// should announce the trailers in any case (<https://www.rfc-editor.org/rfc/rfc9110#section-6.6.2>). Trailers
-    /// after content with a `Content-Length` fail the request. For errors, and for when such a request is sent again,
-    /// see [`from_stream`](Self::from_stream).
+    /// after content with a `Content-Length` fail the request. [`from_stream`](Self::from_stream) says how an error
+    /// of the body ends the request, and when such a request is sent again.
     ///
     /// ```
     /// let body = handclasp::Body::wrap(handclasp::Body::from("any http_body::Body"));
@@ -143,7 +142,7 @@ impl Body {
     ///
     /// # Errors
     ///
-    /// If the file cannot be opened, or is not a regular file.
+    /// An I/O error if the file cannot be opened, or is not a regular file.
     ///
     /// ```no_run
     /// # async fn example(client: handclasp::Client) -> Result<(), Box<dyn std::error::Error>> {
@@ -229,7 +228,7 @@ impl Body {
         matches!(self.kind, Kind::Overfull)
     }
 
-    /// Takes the trailers that are known before the content is sent. Returns `None` if there are none.
+    /// Takes the trailers that are known before the content is sent. Returns `None` if no trailers are known.
     pub(crate) fn take_known_trailers(&mut self) -> Option<Box<HeaderMap>> {
         self.trailers.take()
     }
@@ -446,7 +445,7 @@ impl From<()> for Body {
     }
 }
 
-/// Adds fields to a map. Returns `false` if the map cannot hold all of them. In this case, some fields are missing.
+/// Adds fields to a map. Returns `false` if the map cannot hold all fields, so that some fields are missing.
 pub(crate) fn add_fields(fields: &mut HeaderMap, more: HeaderMap) -> bool {
     let mut last = None;
     more.into_iter().all(|(name, value)| {

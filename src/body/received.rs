@@ -1,7 +1,7 @@
 //! A response's content while it arrives.
 //!
 //! This module knows the exchange that brings the content, and knows nothing of content that is sent. Invariant: the
-//! content owns the exchange, and with it the connection, until the content ends, fails or is dropped, and no longer.
+//! content owns the exchange and its connection until the content ends, fails or is dropped.
 
 use std::task::{Context, Poll, ready};
 
@@ -86,7 +86,7 @@ impl Received {
         })
     }
 
-    /// Asks for the content in one piece, if it has at most `most` bytes.
+    /// Asks for the content in one piece, if the content has at most `most` bytes.
     #[inline]
     pub(super) fn gather(&mut self, most: usize) {
         // Content that arrived with the head is always a separate piece.

@@ -1,7 +1,7 @@
 //! Content that is made while it is sent: the caller's stream or body, or a file.
 //!
 //! This module knows nothing of requests. Invariants: a file yields exactly as many bytes as it had when it was opened,
-//! or fails if it has become shorter. A source that failed keeps failing and never appears to have ended. At most one
+//! or fails if it has become shorter. After a failure, every later read of the source fails too. At most one
 //! piece is read ahead.
 
 use std::error::Error as StdError;
@@ -70,7 +70,7 @@ impl Given {
         let frame = ready!(given.as_mut().poll_frame(cx));
         match &frame {
             Some(Ok(frame)) if frame.is_data() => {}
-            // Nothing follows trailers.
+            // No frame follows the trailers.
             Some(Ok(_)) | None => *state = State::Ended,
             Some(Err(error)) => *state = State::Failed(words(&**error)),
         }

@@ -263,7 +263,7 @@ pub enum Misuse {
         /// Number of missing bytes.
         missing: u64,
     },
-    /// The upload was given up already.
+    /// The upload was aborted already.
     SendAborted,
 }
 

@@ -1,7 +1,7 @@
 //! The state of one attempt, and the state of one connection. An exchange makes new states when it starts again.
 //!
 //! This module does no I/O and reads no clock. Invariant: only [`Attempt::new`] and [`Connection::new`] make these
-//! states. Nothing resets the fields of an existing one.
+//! states. No code resets the fields of an existing state.
 
 use std::io;
 use std::time::Instant;
@@ -29,16 +29,16 @@ pub(super) struct Attempt {
     pub(super) sending: Sending,
     /// Whether the exchange has asked the body for its first pieces.
     pub(super) is_framed: bool,
-    /// Whether the response heads show that the server has begun to act on the request. If they do, the request is not
-    /// sent again. See `Exchange::note_taken_on` for the heads that do not count.
+    /// Whether the response heads show that the server has begun to act on the request. After such a head, the request is
+    /// not sent again. See `Exchange::note_taken_on` for the heads that do not count.
     pub(super) is_taken_on: bool,
     /// Whether the server has closed its side of the connection.
     pub(super) is_eof: bool,
     /// Whether the upload can continue only when the caller's stream has more content.
     pub(super) waits_for_caller: bool,
-    /// Time at which the last byte of the request was written, or at which the upload was given up.
+    /// Time at which the last byte of the request was written, or at which the upload was aborted.
     pub(super) written_at: Option<Instant>,
-    /// Time since which the exchange has waited for content without getting any.
+    /// Time since which the exchange has waited for content without getting any content.
     pub(super) reading_since: Option<Instant>,
     /// Time since which the exchange has waited to write without writing a byte.
     pub(super) writing_since: Option<Instant>,
@@ -94,7 +94,7 @@ impl Expectation {
 pub(super) enum Sending {
     /// Framed bytes will be written.
     Open,
-    /// The upload was given up, and framed content was discarded.
+    /// The upload was aborted, and framed content was discarded.
     GivenUp,
     /// A write failed, and framed content was discarded. The error is `None` once it was reported. The exchange still
     /// reads the bytes that the server sent before the failure.
@@ -124,8 +124,8 @@ impl Sending {
     }
 }
 
-/// Returns one of the reasons as a sentence. [`CloseReason::Surplus`] has precedence, because the pool counts this
-/// reason.
+/// Returns one of the reasons to close as a sentence. [`CloseReason::Surplus`] has precedence, because the pool counts
+/// this reason.
 pub(super) fn explain(reasons: CloseReasons) -> Option<&'static str> {
     let surplus = reasons.contains(CloseReason::Surplus).then_some(CloseReason::Surplus);
     surplus.or_else(|| reasons.iter().next()).map(CloseReason::explain)
@@ -169,13 +169,13 @@ impl Attempt {
         }
     }
 
-    /// Whether the content is wanted in one piece, and a part of the content has not come yet.
+    /// Whether the caller wants the content in one piece, and a part of the content has not come yet.
     #[inline]
     pub(super) fn is_gathering(&self) -> bool {
         self.incoming.is_gathering(self.machine.receive_remaining())
     }
 
-    /// Returns the phase in which the attempt is.
+    /// Returns the current phase of the attempt.
     pub(super) fn phase(&self) -> Phase {
         if self.machine.is_head_received() {
             Phase::Receive
@@ -205,7 +205,7 @@ impl Attempt {
         self.outgoing.clear();
     }
 
-    /// Stops the upload. No further byte of the request is written, and the connection will close.
+    /// Aborts the upload. No further byte of the request is written, and the connection will close.
     pub(super) fn give_up_upload(&mut self) {
         self.machine.abort_send();
         self.machine.close_after(CloseReason::UploadAborted);
@@ -237,12 +237,12 @@ impl Attempt {
         self.writing_since = None;
     }
 
-    /// Whether the codec has nothing more to send, because the whole request was framed or the upload was given up.
+    /// Whether the codec has nothing more to send, because the whole request was framed or the upload was aborted.
     pub(super) fn is_send_over(&self) -> bool {
         self.machine.is_send_done() || self.machine.is_send_aborted()
     }
 
-    /// Whether the upload was given up, by the exchange or by the codec.
+    /// Whether the upload was aborted, by the exchange or by the codec.
     pub(super) fn is_given_up(&self) -> bool {
         self.sending.is_cut() || self.machine.is_send_aborted()
     }
@@ -268,7 +268,7 @@ pub(super) struct Connection {
     pub(super) is_shut: bool,
 }
 
-/// The progress of an attempt on its connection.
+/// How far an attempt has come on its connection.
 #[derive(Debug)]
 pub(super) enum Stage {
     /// Nothing was written. `assigned` is the time at which the connection was taken, if the connection was idle and

@@ -73,7 +73,7 @@ impl Exchange {
         Poll::Ready(Err(error.into()))
     }
 
-    /// Returns the waits of the attempt, each with the time since which it lasts. `read` gets the clock reading if a
+    /// Returns the waits of the attempt, each with the time at which the wait began. `read` gets the clock reading if a
     /// reading is needed. Most polls need no reading, and one reading costs as much as all other work of this function.
     #[inline]
     fn waits(&mut self, waits_to_write: bool, read: &mut Option<Instant>) -> Waits {

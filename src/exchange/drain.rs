@@ -1,10 +1,10 @@
-//! Draining a response that the caller does not read to its end, so that the connection can be kept. A drain takes the
-//! content that has come, and reads a small remainder in the background.
+//! The drain of a response that the caller does not read to its end, so that the connection can be kept. A drain decodes
+//! the content that has come, and reads a small remainder in the background.
 //!
 //! This module knows only the exchange. Invariants: the bytes and the time of a drain are bounded. No response is
-//! drained while a request waits for the connection's place in the pool. If a request begins to wait for that place
-//! during a drain, the drain is cut off (see `Fixed::cut`), even if the drain's runtime is not running. However a drain
-//! ends, the place is free after the drain.
+//! drained while a request waits for the connection's room in the pool. If a request begins to wait for this room
+//! during a drain, the pool cuts the connection (see `Fixed::cut`), even if the drain's runtime is not running. However a
+//! drain ends, the room is free after the drain or the connection is idle.
 
 use std::future::poll_fn;
 use std::task::{Context, Poll, Waker};

@@ -20,8 +20,8 @@ use crate::buffer;
 pub(crate) struct Incoming {
     /// Bytes to be decoded next.
     bytes: BytesMut,
-    /// All bytes of a large first read, until the head is decoded. `bytes` began as a copy of the first `copied` bytes
-    /// of this buffer.
+    /// All bytes of a large first read, until the head is decoded. When the read ended, `bytes` was a copy of the first
+    /// `copied` bytes of this buffer.
     overflow: BytesMut,
     copied: usize,
     /// Number of bytes for which the next read of content asks. The number follows the sizes of earlier reads.
@@ -32,12 +32,12 @@ pub(crate) struct Incoming {
     is_one: bool,
 }
 
-/// The part of a response that the next read is expected to bring.
+/// The part of a response that the exchange expects from the next read.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Expected {
     /// A head, and content with the head. The number is the size of the previous response on this connection, in bytes.
     Head(usize),
-    /// Content. The number is the number of bytes that are still to come, if that number is known.
+    /// Content. The value is the number of bytes that are still to come, if this number is known.
     Body(Option<u64>),
 }
 
@@ -106,8 +106,8 @@ impl Incoming {
         Poll::Ready(Ok(read))
     }
 
-    /// Asks for the remaining `rest` bytes of the content in one piece. These bytes are read into a buffer that is just
-    /// large enough for them.
+    /// Makes the next reads collect the remaining `rest` bytes of the content in one piece. These bytes are read into a
+    /// buffer that is just large enough for them.
     pub(crate) fn gather(&mut self, rest: usize) {
         if self.bytes.len() < rest {
             let mut whole = BytesMut::with_capacity(rest + BEYOND);

@@ -1,15 +1,15 @@
 //! One request and its response on one connection: the I/O loop between the codec and the stream.
 //!
 //! This module writes the bytes that the codec encodes, gives the codec the bytes that were read, and keeps the clocks
-//! of the phases. It gives the connection back when the codec's verdict allows this. This module knows no pool policy,
-//! no routes and no retries. It reports how an attempt failed and how much was written, and [`call`](crate::call)
-//! decides what follows. Invariant: a connection is given back only after the request was fully written, the response
-//! was framed to its end, and every buffer was found empty. In any other case, dropping the exchange closes the
-//! connection.
+//! of the phases. The exchange gives the connection back when the codec's verdict allows the reuse. This module knows
+//! no pool policy, no routes and no retries. The exchange reports how an attempt failed and how much was written, and
+//! [`call`](crate::call) decides whether the request is sent again. Invariant: a connection is given back only after
+//! the request was fully written, the response was framed to its end, and every buffer was found empty. In any other
+//! case, dropping the exchange closes the connection.
 //!
 //! All I/O happens inside `poll_head` and `poll_data`, which run in the task that polls the request or the response's
 //! body. One poll decodes the bytes that were read, then reads, then writes as much of the upload as possible. The poll
-//! checks the deadlines only if nothing moved.
+//! checks the deadlines only if no byte was read or written.
 //!
 //! The state is split by lifetime. An [`Exchange`] lives as long as the request, an [`Attempt`] as long as one attempt,
 //! and a [`Connection`] as long as the use of one connection. The upload belongs to the request, so that a new attempt
@@ -69,7 +69,7 @@ impl Default for ExchangeConfig {
     }
 }
 
-/// Function of the caller that gets each interim response.
+/// The caller's function that is called for each interim response.
 pub(crate) type OnInformational = dyn Fn(StatusCode, &HeaderMap) + Send + Sync;
 
 /// How an attempt failed.
@@ -108,8 +108,8 @@ impl Failure {
 /// attempt its connection, and [`poll_head`](Self::poll_head) runs the attempt.
 #[derive(Debug)]
 pub(crate) struct Exchange {
-    /// The first field, because Rust drops fields in order of declaration. So the connection is free before the drop of
-    /// the upload or of the trace runs the caller's code.
+    /// The connection. This is the first field, because Rust drops fields in order of declaration. So the connection is
+    /// free before the drop of the upload or of the trace runs the caller's code.
     connection: Option<Connection>,
     upload: Upload,
     timeouts: Timeouts,
@@ -150,7 +150,7 @@ impl Exchange {
     ///
     /// # Errors
     ///
-    /// If the head cannot be sent.
+    /// An error of the codec if the head breaks a rule of HTTP.
     #[inline]
     pub(crate) fn prepare(&mut self, head: RequestHead<'_>) -> Result<(), Error> {
         let attempt = &mut self.attempt;
@@ -313,8 +313,8 @@ impl Exchange {
         }
     }
 
-    /// Returns the content that came with the response head, and whether this content is all of the content. If it is,
-    /// the connection was given back or closed.
+    /// Returns the content that came with the response head, and whether this content is all of the content. If the
+    /// content is complete, the connection was given back or closed.
     pub(crate) fn take_ready(&mut self) -> (Bytes, bool) {
         let mut ready = Bytes::new();
         let come = self.attempt.incoming.len();
@@ -464,7 +464,7 @@ impl Exchange {
         self.attempt.machine.receive_remaining()
     }
 
-    /// Returns the length of the content that the server announced, or `None` if it announced none.
+    /// Returns the length of the content that the server announced, or `None` if the server announced no length.
     #[inline]
     pub(crate) fn announced_length(&self) -> Option<u64> {
         self.attempt.machine.announced_length()

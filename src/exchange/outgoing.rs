@@ -1,4 +1,4 @@
-//! The bytes to be written next: the request head, pieces of content, and the framing around each piece.
+//! The bytes that are written next: the request head, pieces of content, and the framing around each piece.
 //!
 //! This module knows no codec: the owner of [`Outgoing`] appends framing and content in order. Invariant: content is
 //! never copied.
@@ -156,7 +156,7 @@ impl Outgoing {
     }
 }
 
-/// Number of bytes of content from which a write is full. The piece that reaches this number is still added.
+/// Number of bytes of content from which a write is full. The piece that reaches this number is part of the write.
 const FULL: usize = 256 * 1024;
 
 #[cfg(test)]

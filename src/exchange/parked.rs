@@ -10,7 +10,8 @@ use crate::pool::Direction;
 use crate::pool::lease::Lease;
 
 impl Exchange {
-    /// Takes the parked connection back, because the exchange is polled again. Fails if a shutdown has closed it.
+    /// Takes the parked connection back, because the exchange is polled again. Fails if a shutdown has closed the
+    /// connection.
     pub(super) fn resume(&mut self) -> Result<(), Failure> {
         match self.lease_mut().map(Lease::resume) {
             Some(Err(_)) => Err(self.gone()),

@@ -1,9 +1,9 @@
-//! The receiving half of an exchange: what an event means for the request, and whether the connection is given back at
-//! the end.
+//! The receiving half of an exchange: the effect of each event on the request, and the decision whether the connection is
+//! given back at the end.
 //!
-//! This module drives the codec's receiving half. Where the response depends on the upload, it also drives the sending
-//! half. Invariant: the connection is given back only by [`Exchange::conclude`], with the codec's verdict and a look at
-//! the stream.
+//! This module drives the codec's receiving half. Where the response depends on the upload, this module drives the
+//! sending half too. Invariant: the connection is given back only by [`Exchange::conclude`], with the codec's verdict
+//! and a look at the stream.
 
 use std::io;
 use std::task::{Context, Poll, Waker, ready};
@@ -61,7 +61,7 @@ impl Exchange {
         }
     }
 
-    /// Notes what an event means for the request, before the event is returned.
+    /// Notes the effect of an event on the request, before the event is returned.
     #[inline]
     fn note_event(&mut self, event: &Event, cx: &mut Context<'_>) -> Result<(), Failure> {
         match event {
@@ -91,9 +91,9 @@ impl Exchange {
         }
     }
 
-    /// Notes whether a head shows that the server has begun to act on the request. A 408 does not show this. While the
-    /// body is held back, neither a 417 nor an interim response shows this, because interim responses may come before a
-    /// 417.
+    /// Notes whether a head shows that the server has begun to act on the request. A 408 is no such head. While
+    /// the body is held back, neither a 417 nor an interim response is such a head, because interim responses may come
+    /// before a 417.
     #[inline]
     fn note_taken_on(&mut self, status: StatusCode) {
         let is_refusal = status.is_informational() || status == StatusCode::EXPECTATION_FAILED;
@@ -167,9 +167,9 @@ impl Exchange {
     }
 
     /// Whether the connection was reset, although reading ended as if the server had closed the connection. A write
-    /// that fails by a reset consumes the reset, so that a later read does not see it. After a close by the server, a
-    /// write fails by a broken pipe instead of a reset. After a reset, content that ends with the connection is
-    /// incomplete: <https://www.rfc-editor.org/rfc/rfc9112#section-8>.
+    /// that fails by a reset consumes the reset, so that a later read does not see the reset. After a close by the
+    /// server, a write fails by a broken pipe instead of a reset. After a reset, content that ends with the connection
+    /// is incomplete: <https://www.rfc-editor.org/rfc/rfc9112#section-8>.
     fn is_torn(&self) -> bool {
         let is_reset = |error: &io::Error| error.kind() != io::ErrorKind::BrokenPipe;
         self.attempt.machine.framing() == Some(Framing::UntilClose)
@@ -187,7 +187,8 @@ impl Exchange {
         Failure::Lost(Error::new(ErrorKind::ConnectionLost, message).in_phase(phase).because(source))
     }
 
-    /// Ends the exchange, whose response is complete: gives the connection back, or closes it, as the codec's verdict says.
+    /// Ends the exchange after a complete response: gives the connection back or closes the connection, as the codec's
+    /// verdict says.
     pub(super) fn conclude(&mut self, now: Instant) {
         // The server may have answered while a part of the request was still waiting in the exchange or in the stream.
         let is_flushed = self.poll_flush(&mut Context::from_waker(Waker::noop())).is_ready();

@@ -1,8 +1,8 @@
 //! The sending half of an exchange: frames the pieces of the upload, and writes them.
 //!
-//! This module knows the codec's sending half, the connection and the upload. Of a response, it knows only whether the
-//! codec still wants a body. Invariant: framed bytes are written in order and completely, or the upload is given up and
-//! the connection closes.
+//! This module knows the codec's sending half, the connection and the upload. About the response, this module knows
+//! only whether the codec still wants a body. Invariant: framed bytes are written in order and completely, or the
+//! upload is aborted and the connection closes.
 
 use std::cmp::Ordering;
 use std::io;
@@ -155,7 +155,7 @@ impl Exchange {
         error.in_phase(Phase::Send).because(source)
     }
 
-    /// Writes all bytes that are framed, and all content that the upload has ready. Returns pending while the server or
+    /// Writes all framed bytes, and all content that the upload has ready. Returns pending while the server or
     /// the caller delays the upload.
     pub(super) fn poll_upload(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         self.attempt.waits_for_caller = false;
@@ -191,7 +191,7 @@ impl Exchange {
         }
     }
 
-    /// Writes all framed bytes. Discards them if the server refuses them or the write fails.
+    /// Writes all framed bytes. Discards the bytes if the server refuses the content or the write fails.
     #[inline]
     fn poll_outgoing(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         while !self.attempt.outgoing.is_empty() {
@@ -264,7 +264,7 @@ impl Exchange {
         !attempt.is_all_written() || (!is_flushed && attempt.content_written() > 0)
     }
 
-    /// Flushes a request that is completely written or given up. The wait for the response begins once the request is
+    /// Flushes a request that is completely written or aborted. The wait for the response begins once the request is
     /// flushed.
     pub(super) fn poll_written(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         if self.attempt.written_at.is_none() {

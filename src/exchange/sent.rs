@@ -1,9 +1,8 @@
 //! The end of the sending half: the handling of an upload that is not complete when the response is complete.
 //!
-//! After a complete response, the exchange continues to read while the upload continues. The exchange gives an upload
-//! up once the server accepts no more of it. After it has given an upload up, the exchange may close the sending
-//! direction. This module frames nothing. Invariant: closing the sending direction never disturbs a response that is
-//! under way.
+//! After a complete response, the exchange continues to read while the upload continues. The exchange aborts an upload
+//! once the server accepts no more bytes. After an abort, the exchange may close the sending direction. This module
+//! frames nothing. Invariant: closing the sending direction never disturbs a response that is under way.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -18,7 +17,7 @@ use crate::time;
 
 impl Exchange {
     /// Sends the unsent part of the request after the response is complete. Returns ready when this part is sent, or
-    /// when the upload is given up because the server accepts no more.
+    /// when the upload is aborted because the server accepts no more bytes.
     pub(super) fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         while self.is_sending() {
             let waits_to_write = match self.poll_upload(cx) {
@@ -26,10 +25,11 @@ impl Exchange {
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
                 Poll::Pending => !self.attempt.waits_for_caller,
             };
-            // Bytes after the response stay in the buffer until the exchange ends and judges them. If they are more
-            // bytes than a few line ends, the exchange reads nothing more from the server, not even the server's close.
+            // Bytes after the response stay in the buffer until the exchange ends and judges them. If more than
+            // `MOST_LINE_ENDS` bytes have come, the exchange reads nothing more from the server, not even the server's
+            // close.
             self.attempt.is_eof |= self.attempt.incoming.len() > MOST_LINE_ENDS;
-            // After a FIN there is nothing to read. Only a write shows whether the server still accepts the upload.
+            // After a FIN no further byte comes. Only a write shows whether the server still accepts the upload.
             if !self.attempt.is_eof {
                 match self.poll_read(cx) {
                     Poll::Ready(Ok(read)) => {
@@ -52,8 +52,8 @@ impl Exchange {
     }
 
     /// Returns the time at which to [move on](Self::move_on) if neither direction makes progress until that time.
-    /// Returns `None` unless the upload was given up and no content of the response has come. Only in this case may the
-    /// server be waiting for more of the upload.
+    /// Returns `None` unless the upload was aborted and no content of the response has come. Only after such an abort may
+    /// the server be waiting for more of the upload.
     pub(super) fn move_on_at(&self) -> Option<Instant> {
         let since = self.attempt.reading_since?;
         let is_shut = self.connection.as_ref().is_some_and(|connection| connection.is_shut);
@@ -77,7 +77,7 @@ impl Exchange {
             && attempt.machine.framing() != Some(Framing::UntilClose)
     }
 
-    /// Ends a wait that took too long: sends the content without a 100, gives the upload up, or closes the sending
+    /// Ends a wait that took too long: sends the content without a 100, aborts the upload, or closes the sending
     /// direction. Returns pending if the sending direction could not be closed yet.
     pub(super) fn move_on(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.attempt.expectation.end() {
@@ -96,5 +96,5 @@ impl Exchange {
     }
 }
 
-/// Time for which the exchange waits for content of the response after it has given the upload up.
+/// Time for which the exchange waits for content of the response after it has aborted the upload.
 const PATIENCE: Duration = Duration::from_secs(1);

@@ -220,7 +220,7 @@ impl UploadProgress {
         self.state == UploadState::Complete
     }
 
-    /// Whether the upload was given up, because the server refused or stopped reading the content, or because the
+    /// Whether the upload was aborted, because the server refused or stopped reading the content, or because the
     /// response was dropped first.
     pub fn is_aborted(&self) -> bool {
         self.state == UploadState::Aborted

@@ -10,7 +10,7 @@ use super::policy::limits::Limits;
 pub(crate) struct PoolConfig {
     /// The policy's limits and times.
     pub(crate) limits: Limits,
-    /// Time that a request waits for a connection. The outer `None` means that the caller did not set it.
+    /// Time that a request waits for a connection. The outer `None` means that the caller did not set this time.
     pub(crate) acquire_timeout: Option<Option<Duration>>,
     /// Time that a request waits for a connection if `acquire_timeout` was not set: 30 s or one second longer than
     /// the connect timeout, whichever is longer.

@@ -1,7 +1,7 @@
 //! A connection of the pool, and its description for callers.
 //!
-//! This file knows nothing of HTTP or of the request that uses the connection. Invariants: the facts that never change
-//! about a connection are stored once and shared. While no task polls a connection in use, the connection is parked so
+//! This file knows nothing of HTTP or of the request that uses the connection. Invariants: the facts about a connection
+//! that never change are stored once and shared. While no task polls a connection in use, the connection is parked so
 //! that [`Fixed::cut`] can close it from outside.
 
 use std::fmt;
@@ -44,9 +44,9 @@ pub(crate) struct Conn {
     pub(super) more: Option<u64>,
     /// Time until which the server keeps the connection idle, if the latest response announced one.
     stay_until: Option<Instant>,
-    /// Time at which the latest use ended or, before the first use, the connection was made.
+    /// Time at which the latest use ended. Before the first use, the time at which the connection was made.
     pub(super) used_at: Instant,
-    /// Record of how the connection was made, until the first request has reported it.
+    /// Record of how the connection was made, until the first request has reported the record.
     pub(super) setup: Option<Arc<Setup>>,
     /// Whether the connection was ever idle, so that the server may have closed it since.
     pub(super) was_idle: bool,
@@ -150,7 +150,7 @@ struct Parked {
     is_draining: bool,
     /// Reason to close the connection as soon as the task that polls the connection has ended its poll.
     cut: Option<DropReason>,
-    /// Wakers of the tasks that wait for the connection: to read from it and, after an upgrade, to write to it.
+    /// Wakers of the tasks that wait to read from the connection and, after an upgrade, to write to the connection.
     wakers: [Option<Waker>; 2],
     conn: Option<Box<Conn>>,
     /// How far the use of the connection has come.
@@ -175,7 +175,7 @@ pub(super) enum Cut {
     Taken(Box<Conn>, Served),
     /// A task is polling the connection and will close it after the poll.
     Marked,
-    /// The connection stays open, because the reason does not apply to it.
+    /// The connection stays open, because the reason does not apply to this connection.
     Spared,
 }
 
@@ -190,7 +190,7 @@ impl Progress {
         self.answered && conn.requests > 1
     }
 
-    /// Returns the state of the request under way that `Pool::stats` shows until the use ends.
+    /// Returns the state of the request under way. `Pool::stats` shows this state until the use ends.
     pub(super) fn open(self, conn: &Conn) -> OpenNow {
         OpenNow::new(self.begun, self.begun && self.is_reused(conn), self.has_saved(conn))
     }
@@ -271,8 +271,9 @@ impl Fixed {
         cut
     }
 
-    /// Takes the parked connection so that the caller closes it, or marks the connection to be closed by the task that
-    /// polls it. With [`Abandoned`](DropReason::Abandoned), a connection that is not draining is spared.
+    /// Takes the parked connection so that the caller closes the connection, or marks the connection to be closed by
+    /// the task that polls the connection. With [`Abandoned`](DropReason::Abandoned), a connection that is not draining
+    /// is spared.
     pub(super) fn cut(&self, reason: DropReason) -> Cut {
         let mut parked = self.parked();
         if reason == DropReason::Abandoned && !parked.is_draining {
@@ -336,7 +337,7 @@ impl ConnectionInfo {
         self.reused
     }
 
-    /// Returns the number of the request among the requests on this connection, counted from 1.
+    /// Returns the position of the request among the requests on this connection, counted from 1.
     pub fn ordinal(&self) -> u64 {
         self.ordinal
     }
@@ -480,7 +481,7 @@ impl Conn {
         now >= self.used_at + DOZE
     }
 
-    /// Looks at a connection that is or was idle. Discards line ends, because they mean nothing between responses.
+    /// Looks at a connection that is or was idle. Discards line ends, because line ends mean nothing between responses.
     #[inline]
     pub(crate) fn look(&mut self) -> Look {
         match self.stream.look() {
@@ -506,7 +507,7 @@ impl Conn {
 }
 
 /// Runs a caller's code that does not belong to the current request, such as the waker of another task. Returns `None`
-/// if that code panics. The panic hook has already reported the panic.
+/// if that code panics, because the panic hook has already reported the panic.
 pub(super) fn contained<R>(run: impl FnOnce() -> R) -> Option<R> {
     catch_unwind(AssertUnwindSafe(run)).ok()
 }
@@ -520,5 +521,5 @@ pub(super) fn go_on(closed: thread::Result<()>) {
     }
 }
 
-/// Connections idle for less than this skip the suspend check.
+/// Idle time below which a request does not check whether the machine was suspended.
 pub(super) const DOZE: Duration = Duration::from_millis(100);

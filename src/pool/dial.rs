@@ -1,4 +1,4 @@
-//! Dials. Each dial runs in its own task, so that a request that gives up does not waste the handshake.
+//! Dials. Each dial runs in its own task, so that the handshake is not wasted if the request stops waiting.
 //!
 //! This file uses the policy's actions and the dialer, and knows nothing of HTTP. Invariants: the policy and the
 //! waiters concerned are told of every end of a dial, including a panic and the end of its runtime. A dial that the
@@ -110,7 +110,7 @@ impl PoolInner {
     }
 }
 
-/// A dial under way, as the pool knows it.
+/// The pool's record of a dial under way.
 #[derive(Debug)]
 pub(super) struct Dialing {
     pub(super) id: u64,
@@ -193,8 +193,8 @@ impl fmt::Debug for Work {
     }
 }
 
-/// The task of a dial. A dial that is dropped before its end counts as failed: its runtime has stopped, or the dial
-/// has panicked.
+/// The task of a dial. A dial that is dropped before its end counts as failed, because its runtime has stopped or the
+/// dial has panicked.
 struct Dial {
     inner: Weak<PoolInner>,
     runtime: Runtime,

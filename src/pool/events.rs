@@ -17,7 +17,7 @@ use super::policy::reasons::DropReason;
 
 /// Something that happened in a pool. See [`Pool::subscribe`](super::Pool::subscribe).
 ///
-/// `Display` writes one line: the origin, then what happened.
+/// `Display` writes one line: the origin and the event.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct PoolEvent {
@@ -41,7 +41,7 @@ pub enum PoolEventKind {
     /// A connection could not be made, or the pool gave its dial up.
     #[non_exhaustive]
     DialFailed {
-        /// Number that the connection would have had.
+        /// Number that the connection would have had if the dial had succeeded.
         id: u64,
     },
     /// A connection was given to a request.
@@ -117,7 +117,7 @@ impl fmt::Display for PoolEvent {
 
 /// A subscription to a pool's events, which come in the order in which they happened.
 ///
-/// A reader that is too slow loses the oldest events; [`missed`](Self::missed) counts them. Dropping the value
+/// A reader that is too slow loses the oldest events. [`missed`](Self::missed) counts the lost events. Dropping the value
 /// ends the subscription.
 #[derive(Debug)]
 pub struct PoolEvents {
@@ -144,7 +144,8 @@ impl PoolEvents {
     /// Cancel safe: dropping the future loses no event.
     pub async fn recv(&mut self) -> Option<PoolEvent> {
         loop {
-            // Enabled before the log is read, so that an event which is logged right after the read still wakes the reader.
+            // The notification is enabled before the log is read, so that an event which is logged right after the read
+            // still wakes the reader.
             let log = self.log.clone();
             let mut news = std::pin::pin!(log.news.notified());
             news.as_mut().enable();
@@ -157,7 +158,7 @@ impl PoolEvents {
         }
     }
 
-    /// Returns the next event if there is one already.
+    /// Returns the next event, or `None` if no event is waiting to be read.
     pub fn try_recv(&mut self) -> Option<PoolEvent> {
         let ring = self.log.lock();
         let lost = ring.first.saturating_sub(self.next);
@@ -168,7 +169,7 @@ impl PoolEvents {
         event
     }
 
-    /// Returns the number of events that were lost because they were not read in time.
+    /// Returns the number of events that were lost because the reader was too slow.
     pub fn missed(&self) -> u64 {
         self.missed
     }

@@ -1,5 +1,5 @@
-//! Idle connections that are closed before their deadline: because the caller's `evict_if` asks for it, because
-//! the server has closed them, or because the machine was suspended.
+//! The closing of idle connections before their deadline: because the caller's `evict_if` asks for the close, because
+//! the server has closed the connection, or because the machine was suspended.
 //!
 //! Connections are looked at without the lock. Invariant: the caller's function runs without the lock, and a
 //! connection that the function rejects carries no further request.
@@ -18,7 +18,7 @@ use crate::pool::DropReason;
 use crate::pool::policy::actions::Served;
 use crate::time;
 
-/// A connection that is about to be kept, or used again. Passed to the function of
+/// A connection that is about to be kept or used again. The pool passes this value to the function of
 /// [`ClientBuilder::evict_if`](crate::ClientBuilder::evict_if).
 pub struct IdleConnection<'a> {
     conn: &'a Conn,
@@ -123,7 +123,7 @@ impl PoolInner {
     }
 
     /// Whether the machine was suspended after a connection was last `used`. Every request that takes a connection which
-    /// was idle for a while checks this, even if another request noticed the suspension earlier.
+    /// was idle for a while makes this check, even if another request noticed the suspension earlier.
     fn has_slept_since(self: &Arc<Self>, used: Instant, now: Instant) -> bool {
         self.has_slept(now) || {
             let woke = self.awake.lock().unwrap_or_else(PoisonError::into_inner).woke();

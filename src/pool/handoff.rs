@@ -4,7 +4,7 @@
 //! policy or of sockets. Invariant: each gift has exactly one owner. The owner is the waiter that took the gift, or the
 //! giver whose delivery failed or that withdrew the gift.
 //!
-//! The race that the cell settles, as a timeline (`tests/loom` plays all of them):
+//! The timeline shows one order of events that the cell has to settle (`tests/loom` plays all orders):
 //!
 //! ```text
 //! giver   policy pops the waiter ......... deliver(conn): the waiter is gone, conn comes back to the giver
@@ -61,8 +61,8 @@ impl<G> Cell<G> {
         Ok(())
     }
 
-    /// Takes the gift, or stores the task's waker until a gift is delivered. A waker is the caller's code, so the waker is
-    /// cloned and dropped without the lock.
+    /// Takes the gift, or stores the task's waker until a gift is delivered. The waker is cloned and dropped without the
+    /// lock, because a waker is the caller's code.
     pub(crate) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<G> {
         let mut new = None;
         let mut content = self.lock();
@@ -94,7 +94,7 @@ impl<G> Cell<G> {
         matches!(*self.lock(), Content::Over)
     }
 
-    /// Takes back a gift that was delivered and not taken. The waiter gets `instead`.
+    /// Takes back a gift that was delivered and not taken. The waiter gets the gift `instead`.
     pub(crate) fn withdraw(&self, instead: G) -> Withdrawn<G> {
         let mut content = self.lock();
         match &mut *content {

@@ -109,7 +109,8 @@ impl PoolInner {
 
     /// Closes all connections that are idle now.
     pub(super) fn bury_idle(self: &Arc<Self>, reason: DropReason) {
-        // At most as many connections are closed as are idle now: connections that come back during the loop are newer.
+        // The loop closes at most the number of connections that are idle now, because connections that come back during
+        // the loop are newer.
         let mut left = self.lock().policy.total().1.idle;
         while left > 0 {
             let mut actions = Vec::new();
@@ -178,7 +179,7 @@ impl PoolInner {
         self.settle(checkout, made)
     }
 
-    /// Takes back a connection that was proven reusable.
+    /// Takes back a connection that can be reused.
     pub(super) fn checkin(
         self: &Arc<Self>,
         mut connection: Connection,
@@ -195,7 +196,7 @@ impl PoolInner {
         let stay = connection.stay(stay, served.request, now);
         self.keep(self.lock(), connection, now, &mut actions, |state, connection, now, actions| {
             let terms = connection.terms(stay, self.epoch());
-            // Cleared, because the policy counts the request from here on.
+            // The state of the request is cleared, because the policy counts the request from this point on.
             connection.fixed.open.note(OpenNow::default());
             state.policy.checkin(connection.place(), connection, terms, served, now, actions)
         });
@@ -231,7 +232,8 @@ impl PoolInner {
         self.perform(actions);
     }
 
-    /// Lets the policy take a connection, and makes sure that the reaper of its runtime knows when it expires.
+    /// Lets the policy take a connection, and makes sure that the reaper of the connection's runtime knows when the
+    /// connection expires.
     pub(super) fn keep(
         self: &Arc<Self>,
         mut state: Locked<'_>,
@@ -253,7 +255,7 @@ impl PoolInner {
         self.ensure_reaper(state, runtime, partition, deadline);
     }
 
-    /// Makes sure that the reaper of a runtime looks no later than at `deadline`.
+    /// Makes sure that the reaper of a runtime wakes no later than at `deadline`.
     pub(super) fn ensure_reaper(
         self: &Arc<Self>,
         mut state: Locked<'_>,
@@ -301,7 +303,7 @@ impl PoolInner {
                     Action::Grant { waiter, conn, place } => {
                         // The connection is delivered even if the waker panics.
                         let delivered = contained(|| waiter.cell.deliver(Granted::Conn(conn)));
-                        // The waiter has left: the policy decides about the connection again.
+                        // The waiter has left, so the policy decides about the connection again.
                         if let Some(Err(Granted::Conn(connection))) = delivered {
                             let give =
                                 |state: &mut State, connection: Connection, now, actions: &mut Actions| {
@@ -344,7 +346,7 @@ impl PoolInner {
         }
     }
 
-    /// Lets the policy decide, and notes the actions for the events.
+    /// Runs a decision of the policy, and notes the actions for the events.
     pub(super) fn decide<R>(
         &self,
         actions: &mut Actions,

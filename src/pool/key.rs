@@ -33,7 +33,7 @@ pub(crate) struct Route {
 #[repr(C)]
 pub(crate) struct Key {
     host: [u8; SHORT],
-    /// Length of the copied host. 0 if only the route has the host.
+    /// Length of the copied host, or 0 if only the route has the host.
     length: u8,
     https: bool,
     port: u16,
@@ -105,7 +105,7 @@ impl<'a> RouteRef<'a> {
         Self { https, host, has_upper, port, authority, tag: None }
     }
 
-    /// Returns the route with an isolation tag: only requests with the same tag share its connections.
+    /// Returns the route with an isolation tag. Only requests with the same tag share the connections of this route.
     pub(crate) fn isolated(self, tag: Option<&'a Arc<str>>) -> Self {
         Self { tag, ..self }
     }
@@ -114,7 +114,7 @@ impl<'a> RouteRef<'a> {
         self.port
     }
 
-    /// Returns host and port. The port is written even if it is the scheme's default:
+    /// Returns host and port. The port is written even if the port is the scheme's default:
     /// <https://www.rfc-editor.org/rfc/rfc9112#section-3.2.3>.
     pub(crate) fn host_and_port(&self) -> String {
         format!("{}:{}", self.host.to_ascii_lowercase(), self.port)
@@ -160,7 +160,7 @@ impl<'a> RouteRef<'a> {
     }
 
     /// Returns the value of the Host field: lower case, without the default port of the scheme. The value is
-    /// borrowed if the URI contains it in this form.
+    /// borrowed if the URI contains the value in this form.
     pub(crate) fn host_field(&self) -> Cow<'a, str> {
         let is_default_port = self.port == if self.https { 443 } else { 80 };
         if self.has_upper {
@@ -200,7 +200,7 @@ impl Route {
         if self.https { "https" } else { "http" }
     }
 
-    /// Returns the host as in a URI: an IPv6 address is in brackets.
+    /// Returns the host in the form of a URI, in which an IPv6 address is in brackets.
     pub(crate) fn host(&self) -> &str {
         &self.host_field[..usize::from(self.host)]
     }
@@ -236,7 +236,8 @@ fn split_at_port(authority: &str) -> Option<(usize, usize, u16)> {
             }
             b':' if colon > 0 => {
                 let port = u16::try_from(port).ok().filter(|port| *port > 0)?;
-                // The loop has no early exit, so that the compiler checks many bytes at a time. Most authorities have no `@`.
+                // The loop has no early exit, so that the compiler checks many bytes at a time. Most authorities have
+                // no `@`.
                 let start = match bytes[..colon].iter().fold(false, |has, byte| has | (*byte == b'@')) {
                     true => bytes[..colon].iter().rposition(|byte| *byte == b'@').map_or(0, |at| at + 1),
                     false => 0,

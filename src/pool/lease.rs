@@ -19,16 +19,16 @@ use crate::connect::Look;
 use crate::time;
 use crate::trace::Setup;
 
-/// Error of a poll whose connection the pool closed while no task polled the connection.
+/// Error of a poll that finds its connection closed, because the pool closed the connection while no task polled it.
 #[derive(Debug)]
 pub(crate) struct Gone;
 
 /// A connection in use. A lease that is dropped in the middle of an exchange closes the connection.
 #[derive(Debug)]
 pub(crate) struct Lease {
-    /// `None` while the connection is parked, and after it was closed.
+    /// The connection. `None` while the connection is parked, and after the connection was closed.
     conn: Option<Box<Conn>>,
-    /// `None` only after the end of the lease.
+    /// The facts of the connection. `None` only after the end of the lease.
     fixed: Option<Arc<Fixed>>,
     progress: Progress,
     /// Whether this lease has parked the connection. The parked connection of another lease is not taken.
@@ -46,7 +46,7 @@ impl Lease {
         self.conn.as_deref().zip(self.fixed.as_deref())
     }
 
-    /// Takes the connection out and ends the lease.
+    /// Takes the connection out of the lease and ends the lease.
     fn let_go(&mut self) -> Option<Connection> {
         let conn = self.conn.take()?;
         Some(Connection { conn, fixed: self.fixed.take()? })
@@ -67,12 +67,12 @@ impl Lease {
     }
 
     /// Parks the connection until the task of `cx`, if there is one, is woken. If the pool has marked the connection to
-    /// be closed, closes it and fails.
+    /// be closed, closes the connection and fails.
     pub(crate) fn park(&mut self, direction: Direction, cx: Option<&mut Context<'_>>) -> Result<(), Gone> {
         // The waker is cloned before the connection is taken, because a waker is the caller's code and may panic.
         let waker = cx.map(|cx| cx.waker().clone());
         let (Some(conn), Some(fixed)) = (self.conn.take(), &self.fixed) else { return Ok(()) };
-        // Set before the connection is parked, so that a panic while parking does not lose the connection.
+        // `is_parked` is set before the connection is parked, so that a panic while parking does not lose the connection.
         self.is_parked = true;
         match fixed.park(conn, self.progress, direction, waker) {
             Ok(()) => Ok(()),
@@ -93,7 +93,8 @@ impl Lease {
         let (conn, fixed) = self.held()?;
         let terms = fixed.terms(conn, None, inner.epoch());
         let runtime = conn.runtime.handle.clone();
-        // Set before the policy counts the drain, because another request may then take the connection's room.
+        // The flag is set before the policy counts the drain, because from that moment on another request may take the
+        // connection's room.
         fixed.set_draining(true);
         let is_draining = inner.lock().policy.begin_drain(fixed.place, fixed.id, terms, time::now());
         self.progress.is_draining = is_draining;
@@ -101,12 +102,13 @@ impl Lease {
             self.fixed.as_ref()?.set_draining(false);
             return None;
         }
-        // The connection is parked because the runtime may never poll it, and a shutdown must be able to close it.
+        // The connection is parked because the runtime may never poll the connection, and a shutdown must be able to
+        // close the connection.
         self.park(Direction::Read, None).ok()?;
         Some(runtime)
     }
 
-    /// Notes that the caller has the response and has not read the response's content to the end.
+    /// Notes that the caller has the response, and has not read its content to the end.
     pub(crate) fn set_unread(&self) {
         if let Some(fixed) = &self.fixed {
             fixed.open.set_unread();
@@ -133,7 +135,7 @@ impl Lease {
         self.conn.as_ref().map_or(0, |conn| conn.latest_size as usize)
     }
 
-    /// Notes about how many bytes the response took.
+    /// Notes the approximate size of the response in bytes.
     pub(crate) fn note_size(&mut self, bytes: u64) {
         if let Some(conn) = &mut self.conn {
             conn.latest_size = u32::try_from(bytes).unwrap_or(u32::MAX);
@@ -149,7 +151,7 @@ impl Lease {
         self.conn.as_ref().is_some_and(|conn| self.progress.is_reused(conn))
     }
 
-    /// Returns how the connection was made, if this is its first request.
+    /// Returns the record of how the connection was made, if the current request is the first on the connection.
     pub(crate) fn setup(&self) -> Option<&Arc<Setup>> {
         self.conn.as_ref().and_then(|conn| conn.setup.as_ref())
     }
@@ -175,9 +177,9 @@ impl Lease {
         ConnectionInfo { ordinal, reused, begun: now, fixed }
     }
 
-    /// Gives back a connection that was proven reusable. `stay` is the time for which the server keeps the connection
-    /// idle, and `more` is the number of further requests that the server accepts on the connection. Each is `None` if
-    /// the response did not announce it.
+    /// Gives back a connection that can be reused. `stay` is the time for which the server keeps the connection
+    /// idle, and `more` is the number of further requests that the server accepts on the connection. Each of the two is
+    /// `None` if the response did not announce the value.
     pub(crate) fn checkin(mut self, stay: Option<Duration>, more: Option<u64>, now: Instant) {
         if self.resume().is_err() {
             return;
@@ -257,8 +259,8 @@ impl Lease {
         wait
     }
 
-    /// Ends the lease for a request that continues with another connection. Returns the connection, the counts that its
-    /// use adds to the ledger, and the pool.
+    /// Ends the lease for a request that continues with another connection. Returns the connection, the counts that the
+    /// use of the connection adds to the ledger, and the pool.
     fn take(&mut self) -> (Connection, Served, Arc<PoolInner>) {
         let pool = self.pool().expect("the request that asks again holds its client");
         self.end_use();
@@ -266,22 +268,22 @@ impl Lease {
         (connection, served, pool)
     }
 
-    /// Drops the wakers of the tasks that polled the connection. Called before [`end`](Self::end), so that the lease
-    /// still holds the connection if a waker panics.
+    /// Drops the wakers of the tasks that polled the connection. This method is called before [`end`](Self::end), so that
+    /// the lease still holds the connection if a waker panics.
     fn end_use(&self) {
         if let Some(fixed) = &self.fixed {
             fixed.end_use();
         }
     }
 
-    /// Ends the lease. Returns the connection, and the counts that its use adds to the ledger.
+    /// Ends the lease. Returns the connection, and the counts that the use of the connection adds to the ledger.
     fn end(&mut self) -> Option<(Connection, Served)> {
         let connection = self.let_go()?;
         let served = self.progress.served(&connection.conn, &connection.fixed);
         Some((connection, served))
     }
 
-    /// Closes the connection, unless it was closed already, and frees its room.
+    /// Closes the connection and frees its room, unless the connection was closed already.
     fn close(&mut self, reason: DropReason, why: Option<&'static str>) {
         if self.resume().is_err() {
             return;

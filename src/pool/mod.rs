@@ -53,8 +53,8 @@ pub(crate) use self::waiter::{NotGranted, Wait};
 use crate::connect::{DialError, Dialer};
 use crate::error::{Error, ErrorKind, Phase};
 
-/// The connections of a [`Client`](crate::Client), and the ledger of what reuse saved. Returned by
-/// [`Client::pool`](crate::Client::pool).
+/// The connections of a [`Client`](crate::Client), and the ledger of the handshakes that reuse saved.
+/// [`Client::pool`](crate::Client::pool) returns the pool.
 ///
 /// All clones of a client share one pool. When the last clone is dropped, idle connections are closed, and
 /// connections in use are closed when their responses end.
@@ -78,7 +78,7 @@ impl Pool {
     /// Returns a copy of the ledger, per host and in total.
     ///
     /// The hosts, and the connections whose requests are under way, are copied in small groups, so that requests are
-    /// not held up. Each group is copied at a slightly different moment.
+    /// not delayed. The groups are copied one after another, so the copy does not show one single moment.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -115,7 +115,7 @@ impl Pool {
     /// Tells the pool that the machine is in another network now. The pool closes all idle connections at once, and
     /// connections in use when their responses end.
     ///
-    /// Hosts to which dials failed are dialed again at once, because the failures say nothing of the new network.
+    /// Hosts to which dials failed are dialed again at once, because the failures say nothing about the new network.
     pub fn on_network_change(&self) {
         let inner = &self.inner;
         inner.epoch.fetch_add(1, Ordering::Relaxed);
@@ -143,7 +143,8 @@ impl Pool {
     pub fn subscribe(&self) -> PoolEvents {
         let mut state = self.inner.lock();
         let log = state.log.get_or_insert_with(Arc::<Log>::default).clone();
-        // Created under the lock, because another subscriber that leaves now may be the last and would drop the log.
+        // The subscription is created under the lock, because another subscriber that leaves now may be the last
+        // subscriber and would drop the log.
         PoolEvents::new(log, Arc::downgrade(&self.inner))
     }
 
@@ -253,7 +254,7 @@ type Act = Action<Shell>;
 type Actions = policy::actions::Actions<Shell>;
 type Decider = Policy<Shell>;
 
-/// The types that the policy carries for the pool.
+/// The types of keys, connections, waiters, partitions and failures that the pool gives to the policy.
 #[derive(Debug)]
 pub(crate) struct Shell;
 

@@ -18,13 +18,13 @@ pub(super) struct Order {
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Step {
-    /// In use, or granted to a request.
+    /// The connection is in use, or granted to a request.
     Busy,
     Idle,
 }
 
 impl Order {
-    /// Applies an event. Panics if the event cannot follow the earlier ones.
+    /// Applies an event. Panics if the event cannot follow the earlier events.
     pub(super) fn note(&mut self, kind: PoolEventKind) {
         let step = |id| self.steps.get(&id).copied();
         let was_idle = match kind {

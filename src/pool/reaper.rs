@@ -2,8 +2,8 @@
 //! looks at the other idle connections from time to time, starts dials that are due, and withdraws grants from
 //! requests that are not polled.
 //!
-//! Each runtime that keeps idle connections has one reaper, a task. The task sleeps until the next deadline, and
-//! ends if it finds nothing to do after the sleep. The reaper is woken only for an earlier deadline or when the pool
+//! Each runtime that keeps idle connections has one reaper, a task. The task sleeps until the next deadline, and ends
+//! if the task finds nothing to do after the sleep. The reaper is woken only for an earlier deadline or when the pool
 //! has become empty, so warm requests never wake the reaper. Invariant: the code that shelves a connection finds or
 //! starts a reaper on the connection's runtime while that code holds the lock, and a reaper decides to end under the
 //! same lock.
@@ -26,7 +26,7 @@ pub(crate) struct Entry {
     pub(crate) wake: Arc<Notify>,
 }
 
-/// Starts the reaper whose `Entry` the caller has just added.
+/// Starts a reaper. The caller has just added the `Entry` of this reaper.
 pub(crate) fn start(inner: &Arc<PoolInner>, runtime: &Runtime, due: Instant, wake: Arc<Notify>) {
     let guard = Guard { inner: Arc::downgrade(inner), runtime: runtime.clone(), over: false };
     runtime.handle.spawn(run(guard, due, wake));
@@ -36,7 +36,8 @@ async fn run(mut guard: Guard, mut due: Instant, wake: Arc<Notify>) {
     let mut sweep = time::after(time::now(), SWEEP);
     due = due.min(sweep);
     loop {
-        // The outcome does not matter: the reaper looks again, whether it was woken or its time has come.
+        // The outcome does not matter, because the reaper does the work that is due both when it was woken and when its
+        // time has come.
         let _ = tokio::time::timeout_at(due.into(), wake.notified()).await;
         let Some(inner) = guard.inner.upgrade() else { break guard.over = true };
         let now = time::now();
@@ -59,7 +60,7 @@ impl State {
 }
 
 impl PoolInner {
-    /// Makes sure that the reaper of a runtime wakes no later than at the next deadline that every reaper handles.
+    /// Makes sure that the reaper of a runtime wakes no later than at the next deadline of work that any reaper can do.
     pub(super) fn ensure_timer(self: &Arc<Self>, runtime: &Runtime) {
         let state = self.lock();
         let again = state.policy.is_awaited().then(|| time::now() + WATCH);
@@ -68,8 +69,8 @@ impl PoolInner {
         }
     }
 
-    /// Does the work that is due. Returns the time of the next look, or `None` if nothing is left to do and the
-    /// reaper's entry was removed.
+    /// Does the work that is due. Returns the time of the next work, or `None` if the reaper has nothing more to do and
+    /// its entry was removed.
     fn reap(self: &Arc<Self>, runtime: &Runtime, sweep: Instant) -> Option<Instant> {
         loop {
             let now = time::now();
@@ -110,7 +111,8 @@ impl PoolInner {
 enum Next {
     More,
     Sleep(Instant),
-    /// Nothing is left to do. The entry is dropped without the lock, because it holds a runtime's handle.
+    /// The reaper ends, because it has nothing to do. The entry is dropped without the lock, because the entry holds a
+    /// runtime's handle.
     End(Option<Entry>),
 }
 

@@ -13,7 +13,7 @@ pub(crate) struct Runtime {
 }
 
 impl Runtime {
-    /// Returns the runtime that polls this task. Fails outside a runtime.
+    /// Returns the tokio runtime on which this function is called. Fails outside a runtime.
     pub(crate) fn current() -> Result<Self, Error> {
         let handle = Handle::try_current().map_err(|error| {
             Error::request("the client was used outside a tokio runtime: await the call on a tokio runtime")

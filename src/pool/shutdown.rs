@@ -1,4 +1,5 @@
-//! The end of a pool: requests under way may finish, and connections that are not done in time are closed.
+//! The shutdown of a pool: requests under way may finish, and connections that are still in use at the deadline are
+//! closed.
 //!
 //! This file knows nothing of HTTP. Invariant: after a shutdown the pool holds no socket, even if callers still hold
 //! requests and responses, and no request waits.
@@ -64,7 +65,7 @@ impl PoolInner {
     }
 
     /// Waits until no connection and no dial is left and no request waits, but no longer than until `by`. Returns
-    /// whether the pool is quiet.
+    /// whether the pool has no connection, no dial and no waiting request.
     async fn is_quiet_by(&self, emptied: &Notify, by: Instant) -> bool {
         let mut timer = Timer::default();
         loop {
@@ -86,8 +87,8 @@ impl PoolInner {
     /// Gives up all dials, refuses all waiting requests, and closes all connections in use.
     fn stop(self: &Arc<Self>) {
         self.lock().is_stopped = true;
-        // Dials end before the waiters are refused: every request with a dial is still among the waiters, and a dial
-        // that begins later is refused.
+        // All dials end before the waiters are refused, because every request with a dial is still among the waiters. A
+        // dial that begins later is refused.
         loop {
             let mut actions = Actions::new();
             let more = self.decide(&mut actions, |policy, _, actions| policy.give_up_all(actions));

@@ -1,7 +1,8 @@
 //! The state that the pool's one lock guards, and the work that is done when the lock is released.
 //!
 //! This file knows nothing of HTTP or sockets. Invariant: events that were written, values to drop and tasks to wake
-//! are noted under the lock, and the lock's holder delivers, drops and wakes them after the release.
+//! are noted under the lock. After the release, the lock's holder delivers the events, drops the values and wakes the
+//! tasks.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::{Deref, DerefMut};
@@ -29,7 +30,7 @@ pub(super) struct State {
     pub(super) reapers: Vec<reaper::Entry>,
     /// Open connections, by their numbers.
     pub(super) live: BTreeMap<u64, Arc<Fixed>>,
-    /// Dials under way, by their numbers. A dial that is missing here has ended, was given up or has not begun.
+    /// Dials under way, by their numbers. A dial that is missing in this map has ended, was given up or has not begun.
     pub(super) dials: BTreeMap<u64, Dialing>,
     /// Whether new dials are refused.
     pub(super) is_stopped: bool,
@@ -40,7 +41,7 @@ pub(super) struct State {
     pub(super) emptied: Option<Arc<Notify>>,
     /// The log of events, while there is a subscriber.
     pub(super) log: Option<Arc<Log>>,
-    /// Whether the log has new events of which its readers are not told yet.
+    /// Whether the log has new events for which its readers were not woken yet.
     has_news: bool,
     /// Values to drop without the lock.
     trash: Vec<Arc<Fixed>>,
@@ -116,7 +117,7 @@ impl State {
                     self.note(*place, PoolEventKind::Closed { id: conn.id(), reason: *reason, why: None });
                 }
                 Action::Abort { dial_id } => {
-                    // The place of the dial may be gone by now.
+                    // The place of the dial may no longer exist.
                     if let Some(dial) = self.dials.get(dial_id) {
                         let (id, route) = (dial.id, dial.route.clone());
                         self.note_at(|| route, PoolEventKind::DialFailed { id });
@@ -145,12 +146,12 @@ impl State {
         self.order.note(kind);
     }
 
-    /// Whether a reaper has anything to do.
+    /// Whether a reaper has work to do at a later time.
     pub(super) fn needs_reaper(&self) -> bool {
         !self.grants.is_empty() || self.policy.needs_reaper()
     }
 
-    /// Returns the time at which a reaper has something to do next.
+    /// Returns the time of the next work of a reaper.
     pub(super) fn due(&self) -> Option<Instant> {
         self.due_anywhere().into_iter().chain(self.policy.due()).min()
     }
@@ -174,7 +175,7 @@ impl State {
     }
 }
 
-/// Guard of the locked state. Releases the lock and does the noted work when it is dropped.
+/// Guard of the locked state. Dropping the guard releases the lock and does the noted work.
 pub(super) struct Locked<'a>(Option<MutexGuard<'a, State>>);
 
 impl<'a> Locked<'a> {

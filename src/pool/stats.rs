@@ -1,5 +1,5 @@
-//! The ledger as callers read it: the current counts, the counts so far, and the handshakes and time that reuse
-//! saved.
+//! The ledger in the form that callers read: the current counts, the counts so far, and the handshakes and time that
+//! reuse saved.
 //!
 //! The numbers are copied from the policy's counters. Invariant: the totals include hosts whose own entries have been
 //! forgotten.
@@ -11,13 +11,13 @@ use std::time::Duration;
 use super::policy::ledger::{Counters, Counts};
 use super::policy::reasons::{DropReason, REASONS};
 
-/// A copy of the pool's ledger, per host and in total. Returned by [`Pool::stats`](super::Pool::stats).
+/// A copy of the pool's ledger, per host and in total. [`Pool::stats`](super::Pool::stats) returns this copy.
 ///
-/// `Display` writes the total, then each host on a line of its own.
+/// `Display` writes the total on the first line, and each host on a line of its own.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct PoolStats {
-    /// All hosts together, including those that are no longer listed.
+    /// All hosts together, including hosts that are no longer listed.
     pub total: HostStats,
     /// Hosts that have connections or had connections lately.
     pub hosts: Vec<HostStats>,

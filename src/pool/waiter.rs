@@ -20,12 +20,12 @@ use crate::error::{Error, ErrorKind, Phase};
 use crate::time;
 use crate::trace::{Milestones, Setup};
 
-/// Value that is delivered to a waiter.
+/// The gift that is delivered to a waiter: a connection, or the news that no connection comes.
 #[derive(Debug)]
 pub(crate) enum Granted {
     Conn(Connection),
     Failed(DialError, Arc<Setup>),
-    /// A connection was granted, and withdrawn because the request was not polled in time.
+    /// A connection was granted to the request, and withdrawn because the request was not polled in time.
     Withdrawn,
     /// The pool was shut down.
     Shutdown,
@@ -57,7 +57,7 @@ impl Wait {
         Self { inner, ticket, waiter, is_resending: false, over: false }
     }
 
-    /// Returns the wait, marked as that of a request whose reused connection died.
+    /// Returns the wait, marked as the wait of a request whose reused connection died.
     pub(super) fn resending(self) -> Self {
         let mut this = self;
         this.is_resending = true;
@@ -223,7 +223,7 @@ impl Drop for Wait {
         if self.over {
             return;
         }
-        // If no connection was delivered, this drops the caller's waker.
+        // If no connection was delivered, `leave` drops the caller's waker.
         let given = contained(|| self.waiter.cell.leave()).flatten();
         let mut actions = Vec::new();
         self.inner.decide(&mut actions, |policy, _, actions| policy.cancel(self.ticket, actions));

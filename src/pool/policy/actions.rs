@@ -1,4 +1,4 @@
-//! The policy's answers: what a request gets, and the actions that the shell has to carry out.
+//! The policy's answers: the outcome of a checkout, and the actions that the shell has to carry out.
 //!
 //! This file has data only, and knows nothing of how the policy decides or how the shell acts. Invariant: the policy
 //! moves every connection, waiter and partition to the shell in one of these answers, so that the shell drops them
@@ -32,7 +32,7 @@ pub(crate) struct Again {
     pub(crate) turn: Turn,
     /// Time at which the waiter first joined the queue.
     pub(crate) since: Instant,
-    /// Whether only a new connection serves the request, because its reused connection died.
+    /// Whether only a new connection can serve the request, because its reused connection died.
     pub(crate) is_resending: bool,
 }
 
@@ -43,9 +43,9 @@ pub(crate) enum Checkout<K: Kinds> {
     Reuse(K::Connection, Place),
     /// The request waits in the queue.
     Queued(Ticket),
-    /// The queue is full. The number says how many requests wait.
+    /// The queue is full. The number is the number of waiting requests.
     Full(usize),
-    /// The last dials to the host failed, and the waiting period before the next is not over.
+    /// The last dials to the host failed, and the waiting period before the next dial is not over.
     Failing(Failing<K::Failure>),
     /// The pool was shut down.
     Shut,
@@ -72,10 +72,11 @@ pub(crate) enum Action<K: Kinds> {
     Forget { partition: K::Partition },
 }
 
-/// How long a connection may be kept.
+/// The facts that decide how long a connection may be kept.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Terms {
-    /// Time at which the latest use ended or, before the first use, the connection was made. `None` means now.
+    /// Time at which the latest use ended. Before the first use, the time at which the connection was made. `None` means
+    /// now.
     pub(crate) used: Option<Instant>,
     /// Time for which the server keeps the connection idle, if the server announced one.
     pub(crate) stay: Option<Duration>,

@@ -1,9 +1,9 @@
 //! Dials ahead, which are begun for `warm` and `min_idle` before a request needs them. This file also has the times at
 //! which a host that may not dial now is considered again.
 //!
-//! Invariants: at most [`AHEAD`] dials ahead of a shelf are under way. Dials ahead exceed no limit, and no connection is
-//! evicted for a dial ahead. No dial ahead begins while a request waits for the room, or right after a dial failed.
-//! Every host that has to dial later has a time in `wakes`.
+//! Invariants: at most [`AHEAD`] dials ahead of a shelf are under way. Dials ahead exceed no limit, and no connection
+//! is evicted for a dial ahead. No dial ahead begins while a request waits for the room that the dial would take, or
+//! right after a dial failed. Every host that has to dial later has a time in `wakes`.
 
 use std::time::{Duration, Instant};
 
@@ -41,9 +41,9 @@ impl<K: Kinds> Policy<K> {
             || (self.hosts.host(host_id).waiting > 0 && self.hosts.host(host_id).is_wanting())
     }
 
-    /// Sets how many connections the shelf keeps idle, and dials the missing ones.
+    /// Sets how many connections the shelf keeps idle, and dials the missing connections.
     pub(crate) fn set_min_idle(&mut self, place: Place, wanted: usize, now: Instant, out: &mut Actions<K>) {
-        // A connection beyond these limits would be evicted at once and dialed again.
+        // A connection beyond these limits would be evicted at once, and another connection would be dialed.
         let most = self.limits.max_idle_per_host.min(self.idle_room);
         self.hosts.shelf_mut(place).min_idle = if self.keeps_idle { wanted.min(most) } else { 0 };
         self.dial_as_needed(place.host, now, out);
@@ -67,8 +67,8 @@ impl<K: Kinds> Policy<K> {
             if self.shut || is_paused || ahead >= AHEAD || shelf.idle + ahead >= shelf.min_idle {
                 return;
             }
-            // When all connections in use come back, they must fit within the limits on idle connections. Otherwise the
-            // policy would close and dial connections again and again.
+            // The connections in use must fit within the limits on idle connections when all of them come back.
+            // Otherwise the policy would close and dial connections again and again.
             let is_kept = self.hosts.host(place.host).counted < self.limits.max_idle_per_host
                 && self.counted < self.idle_room;
             let has_room = is_kept && self.room(place.host) > 0 && !self.is_room_wanted(place.host);
@@ -113,7 +113,7 @@ impl<K: Kinds> Policy<K> {
         }
     }
 
-    /// Returns the earliest time for which the dials of any host are scheduled.
+    /// Returns the earliest time for which the dials of a host are scheduled.
     pub(crate) fn next_wake(&self) -> Option<Instant> {
         self.wakes.first().map(|(due, _)| *due)
     }

@@ -1,5 +1,5 @@
-//! Demand: which dials the waiters need, which connections and dials make room for them, and the turns of the hosts that
-//! the total limit blocks.
+//! Demand: which dials the waiters need, which connections and dials make room for these dials, and the turns of the
+//! hosts that the total limit blocks.
 //!
 //! Invariant: a host whose waiters need a dial either dials, is at its own limit, waits for its turn among the
 //! blocked hosts, or has a time at which its dials are considered again.
@@ -28,13 +28,13 @@ impl<K: Kinds> Policy<K> {
     /// Starts the dials that a host's waiters need, within the limits and at most [`BATCH`] dials. The end of each dial
     /// starts further dials.
     ///
-    /// If a limit leaves no room, idle connections, drains and dials ahead are closed or given up.
+    /// If a limit leaves no room, this method closes idle and draining connections and gives dials ahead up.
     pub(super) fn dial_for_waiters(&mut self, host_id: HostId, now: Instant, out: &mut Actions<K>) {
         if self.hosts.host(host_id).waiting == 0 {
             return;
         }
         let mut left = BATCH;
-        // The request that has waited for longest comes first, whatever its partition.
+        // The request that has waited for longest gets the first dial, whatever its partition.
         let neediest = self.hosts.host(host_id).neediest();
         let shelves = self.hosts.host(host_id).shelves.len() as u32;
         for shelf in neediest.into_iter().chain((0..shelves).filter(|at| Some(*at) != neediest)) {
@@ -123,8 +123,8 @@ impl<K: Kinds> Policy<K> {
         }
     }
 
-    /// Whether another host has been blocked for longer than [`TURN`]. If true and this host is blocked, moves this
-    /// host behind the other blocked hosts.
+    /// Whether another host has been blocked for longer than [`TURN`]. If true and this host is blocked, gives this
+    /// host the last turn among the blocked hosts.
     pub(super) fn yields_turn(&mut self, host_id: HostId, now: Instant) -> bool {
         // The connections that are being closed already make room for the blocked hosts.
         if self.blocked.len() <= self.evicting {
@@ -195,6 +195,6 @@ impl<K: Kinds> Policy<K> {
     }
 }
 
-/// Time for which a blocked host waits for other hosts, or a partition for other partitions of its host, whose
-/// connections never become idle.
+/// Time for which a blocked host waits while the connections of other hosts never become idle. A partition waits for
+/// the same time for other partitions of its host.
 const TURN: Duration = Duration::from_secs(1);

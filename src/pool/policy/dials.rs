@@ -1,5 +1,5 @@
-//! Dials: how they begin and end, and when the pool gives one up. A dial is given up when it is overdue because its
-//! runtime does not run, or when it was begun ahead and a request needs its room.
+//! Dials: how dials begin and end, and when the pool gives a dial up. The pool gives up an overdue dial, because its
+//! runtime does not run, and a dial ahead whose room a request needs.
 //!
 //! Invariants: every dial in the list counts as dialing. A dial that was given up does not count under the limits, so
 //! that the pool does not depend on the dial's runtime.
@@ -14,7 +14,7 @@ use super::queue::End;
 use super::touched::touch;
 use super::{BATCH, Policy};
 
-/// Number of the event that began a dial. Dials that began later, and waiters that queued later, have larger numbers.
+/// Number of the event that began a dial. A dial that began later, or a waiter that queued later, has a larger number.
 pub(crate) type DialId = u64;
 
 /// Dials under way.
@@ -28,7 +28,8 @@ pub(super) struct Dials {
 #[derive(Clone, Copy, Debug)]
 struct Dial {
     place: Place,
-    /// Time at which the dial is overdue. All dials have the same time limit, so earlier dials are overdue earlier.
+    /// Time at which the dial is overdue. All dials have the same time limit, so a dial that began earlier is overdue
+    /// earlier.
     due: Option<Instant>,
 }
 
@@ -193,7 +194,7 @@ impl<K: Kinds> Policy<K> {
             // If several dials end together, each dial may have spared a waiter because of the other dials.
             self.fail_unserved(place, false, out);
         }
-        // No dial ahead begins right after a failure, because it would fail again and again.
+        // No dial ahead begins right after a failure, because one dial ahead after another would fail.
         self.dial_ahead_later(place.host, now);
         let noted = out.len();
         self.dial_for_waiters(place.host, now, out);
@@ -276,7 +277,7 @@ impl<K: Kinds> Policy<K> {
         self.give_up(dial_id, out);
         self.dial_ahead_later(place.host, now);
         self.vacate(place, out);
-        // The host is forgotten later, because the caller may still use it.
+        // The host is forgotten later, because the caller may still use the host.
         self.left.push(place.host);
         true
     }
@@ -292,7 +293,7 @@ impl<K: Kinds> Policy<K> {
 }
 
 /// Largest distance from an end of the queues at which the waiter of a dial is sought. A dial without a particular
-/// waiter serves requests equally well: only the error of a request that gives up says less about the dial.
+/// waiter serves requests equally well. Only the error of a request that stops waiting says less about the dial.
 const FAR: usize = BATCH / 2;
 
 /// Time after the connect timeout at which a dial is overdue. A runtime that runs ends its dials earlier.

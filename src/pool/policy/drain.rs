@@ -1,4 +1,4 @@
-//! Drains: connections that read the remainder of an abandoned response, so that they can be reused.
+//! Drains: connections that read the remainder of an abandoned response, so that the connections can be reused.
 //!
 //! Invariants: no drain begins while a request waits for the room of the connection. If a limit is reached, a draining
 //! connection is closed for a request that waits.

@@ -4,7 +4,7 @@
 //! Invariants: while a host is failing, waiting requests begin one dial at a time, and every request that waits for the
 //! host shares the outcome of that dial. A dial that succeeds clears every earlier failure of the host. If a waiting
 //! period is set, no dial begins before the period is over, with one exception: a request whose reused connection died
-//! has the room of that connection, and dials at once.
+//! dials at once, in the room of that connection.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use super::kinds::Kinds;
 use super::places::{HostId, Place};
 use super::{BATCH, Policy};
 
-/// Record of the dials to a host that failed since the last dial that succeeded.
+/// Record of the failed dials to a host since the last dial that succeeded.
 #[derive(Clone, Debug)]
 pub(crate) struct Failing<F> {
     /// Number of failed dials in a row. Dials that were under way together count as at most two.
@@ -38,8 +38,8 @@ impl<F> Failing<F> {
 }
 
 impl<K: Kinds> Policy<K> {
-    /// Notes that a dial failed. `failure` is `None` if the failure says nothing about the host as it is now: a
-    /// shortage of this process, or a network that is gone.
+    /// Notes that a dial failed. `failure` is `None` if the failure says nothing about the current state of the host,
+    /// because this process ran short of something, or the dial began in an earlier network.
     ///
     /// The dial counts under the limits until the shell calls [`dial_failed`](Self::dial_failed). Before that call, the
     /// shell fails the dial's waiters by [`fail_waiters`](Self::fail_waiters) and [`fail_unserved`](Self::fail_unserved).
@@ -68,7 +68,7 @@ impl<K: Kinds> Policy<K> {
             let Some(longest) = self.limits.failing_host_backoff.filter(|_| dials >= FAILURES) else {
                 return now;
             };
-            // The jitter covers the whole period, because clients that fail together must not dial again together.
+            // The jitter covers the whole period, so that clients that fail together do not dial again together.
             let most = BACKOFF.saturating_mul(1 << dials.saturating_sub(FAILURES).min(16)).min(longest);
             now + most.mul_f64(self.random())
         });
@@ -87,7 +87,7 @@ impl<K: Kinds> Policy<K> {
     /// Fails up to [`BATCH`] waiters of a failing host for which no dial is under way, because they share the failure.
     /// Returns true if more may remain.
     ///
-    /// `ended` says that one of the shelf's dials is over, although that dial still counts under the limits.
+    /// `ended` says that one of the shelf's dials has ended but still counts under the limits.
     pub(crate) fn fail_unserved(&mut self, place: Place, ended: bool, out: &mut Actions<K>) -> bool {
         let host = self.hosts.host(place.host);
         if self.limits.wait_for_failing || !host.failing.as_ref().is_some_and(|failing| failing.is_failing())
@@ -117,8 +117,7 @@ impl<K: Kinds> Policy<K> {
     /// Returns the number of dials under way that the waiters of a shelf wait for.
     ///
     /// Once a host is failing, the dial that replaced the first failed dial is not counted, because its waiter would
-    /// wait for another failure. `ended` says that one of the dials is over, although that dial still counts under the
-    /// limits.
+    /// wait for another failure. `ended` says that one of the dials has ended but still counts under the limits.
     pub(super) fn dials_awaited(&self, place: Place, ended: bool) -> usize {
         let host = self.hosts.host(place.host);
         let failing = host.failing.as_ref().filter(|failing| failing.is_failing());
@@ -156,8 +155,8 @@ impl<K: Kinds> Policy<K> {
         (end < self.hosts.slots()).then_some(end)
     }
 
-    /// Returns the number of dials that may begin to the host in view of its failures. The limits on connections apply in
-    /// addition.
+    /// Returns the number of dials that may begin to the host in view of its failures. The limits on connections apply
+    /// too.
     pub(super) fn dials_allowed(&self, host_id: HostId, now: Instant) -> usize {
         let host = self.hosts.host(host_id);
         match &host.failing {

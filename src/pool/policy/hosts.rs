@@ -22,8 +22,8 @@ use super::touched::touch;
 /// All hosts.
 #[derive(Debug)]
 pub(super) struct Hosts<K: Kinds> {
-    /// Half of the hash and the number of each host. Half a hash keeps the table small, and a lookup visits only hosts
-    /// whose half is equal.
+    /// Half of the hash and the number of each host. Half a hash keeps the table small. A lookup visits only hosts with
+    /// the same half.
     index: HashTable<(u32, u32)>,
     slots: Slots<Host<K>>,
     /// Hosts without connections and waiters, in the order in which they became empty. Their number is bounded.
@@ -34,9 +34,9 @@ pub(super) struct Hosts<K: Kinds> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Suspicion {
     None,
-    /// The host closed connections after one response each. A connection that answers twice clears this.
+    /// The host closed connections after one response each. A connection that answers twice clears this suspicion.
     ShortLived,
-    /// The host sent unsolicited bytes on connections. Answered requests do not clear this.
+    /// The host sent unsolicited bytes on connections. Answered requests do not clear this suspicion.
     Talks,
 }
 
@@ -62,9 +62,10 @@ pub(super) struct Host<K: Kinds> {
     pub(super) hash: u32,
     /// Number of idle, active and dialing connections, on all shelves.
     pub(super) counted: usize,
-    /// Number of connections of this host that the policy has decided to close and whose closing is not reported yet.
+    /// Number of connections of this host that the policy has decided to close, and that the shell has not reported as
+    /// closed yet.
     pub(super) evicting: usize,
-    /// Turn of the host among those that the total limit blocks.
+    /// Turn of the host among the hosts that the total limit blocks.
     pub(super) blocked: Option<u64>,
     /// Time since which the total limit blocks the host.
     pub(super) blocked_since: Option<Instant>,
@@ -145,8 +146,8 @@ pub(super) struct Shelf<K: Kinds> {
     pub(super) idle: usize,
     /// Requests that any connection serves, oldest first.
     pub(super) waiting: Queue<K::Waiter>,
-    /// Requests whose reused connection died. These requests are served before those in `waiting`, and only by new
-    /// connections.
+    /// Requests whose reused connection died. New connections serve these requests before the requests in
+    /// `waiting`. No other connection serves these requests.
     pub(super) resending: Queue<K::Waiter>,
     pub(super) dialing: usize,
     /// Number of idle connections that are being looked at.
@@ -166,14 +167,14 @@ impl<K: Kinds> Host<K> {
         self.shelves().map(|shelf| shelf.dialing).sum()
     }
 
-    /// Returns the shelf whose oldest waiter has waited for longest, of those whose waiters need a dial.
+    /// Among the shelves whose waiters need a dial, returns the shelf whose oldest waiter has waited for longest.
     pub(super) fn neediest(&self) -> Option<u32> {
         let wanting = self.shelves().enumerate().filter(|(_, shelf)| shelf.demand() > 0);
         let neediest = wanting.min_by_key(|(_, shelf)| shelf.oldest());
         neediest.map(|(at, _)| at as u32)
     }
 
-    /// Returns the shelves, counting each as touched.
+    /// Returns the shelves, and counts each shelf as touched.
     pub(super) fn shelves(&self) -> impl Iterator<Item = &Shelf<K>> {
         self.shelves.iter().inspect(|_| touch())
     }
@@ -350,8 +351,8 @@ impl<K: Kinds> Hosts<K> {
             return;
         }
         self.empties.push_back(host_id);
-        // Each entry of the list is visited once. A host that is used after it was listed gets a new entry when it is
-        // empty again.
+        // Each entry of the list is visited once. A host that is used after it was listed gets a new entry when the
+        // host is empty again.
         while self.empties.len() > MAX_EMPTIES {
             let Some(oldest) = self.empties.pop_front() else { return };
             touch();

@@ -44,23 +44,24 @@ pub(crate) struct IdleList<T> {
     next_stamp: u32,
     ages: [Age; 2],
     deadlines: BTreeSet<(u64, IdleId)>,
-    /// Time at which the first connection was added. Times in entries count from it.
+    /// Time at which the first connection was added. Times in entries count from this time.
     began: Option<Instant>,
 }
 
 /// An entry that was removed, with the neighbours that its shelf needs to close the gap.
 #[derive(Debug)]
 pub(crate) struct Taken<T> {
-    /// The connection, or the stamp of its loan if it is being looked at.
+    /// The connection, or the stamp of its loan if the connection is being looked at.
     pub(crate) conn: Result<T, u32>,
     pub(crate) place: Place,
-    /// Next newer connection of the shelf.
+    /// The next newer connection of the shelf.
     pub(crate) above: Option<IdleId>,
     /// Next older connection of the shelf.
     pub(crate) below: Option<IdleId>,
 }
 
-/// The facts of an entry that a search for a connection needs, read together so that the entry is touched once.
+/// The facts of an entry that a search for a connection needs. The facts are read together, so that the entry is touched
+/// once.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Seen {
     /// Next older connection of the shelf.
@@ -72,7 +73,7 @@ pub(crate) struct Seen {
     pub(crate) is_over: bool,
 }
 
-/// Time that an entry may stay idle, and what bounds the time.
+/// Time that an entry may stay idle, and the reason for the bound.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Stay {
     /// The pool's own idle timeout. `None` means without a limit.
@@ -95,7 +96,7 @@ pub(crate) struct Entry<T> {
     deadline: u64,
     /// Number that tells this entry from a later entry in the same slot, so that a loan ends at the right entry.
     stamp: u32,
-    /// The reason of [`Stay::Less`]. `None` if the entry stays for the pool's own timeout.
+    /// The reason of [`Stay::Less`], or `None` if the entry stays for the pool's own timeout.
     less: Option<DropReason>,
 }
 
@@ -120,7 +121,7 @@ impl Stay {
         }
     }
 
-    /// Returns a stay that begins `ago` before now. A stay of [`Stay::Less`] still ends at the same time.
+    /// Returns a stay that begins `ago` before now. The end of a stay of [`Stay::Less`] does not change.
     pub(crate) fn since(self, ago: Duration) -> Self {
         match self {
             Self::Ours(duration) => Self::Ours(duration),
@@ -265,8 +266,8 @@ impl<T> IdleList<T> {
         (!self.slots.get(slot)?.is_lent()).then(|| IdleId::of(slot))
     }
 
-    /// Takes a connection out to be looked at, and returns it with the stamp of the loan. The entry stays. Returns `None` if
-    /// the connection is being looked at already.
+    /// Takes a connection out to be looked at, and returns it with the stamp of the loan. The entry stays. Returns
+    /// `None` if the connection is being looked at already.
     pub(crate) fn lend(&mut self, id: IdleId) -> Option<(T, u32)> {
         let entry = self.entry_mut(id);
         let conn = entry.conn.take()?;
@@ -320,7 +321,7 @@ impl<T> IdleList<T> {
         ours.into_iter().chain(theirs).min()
     }
 
-    /// Returns the deadline of a connection.
+    /// Returns the time at which the reaper closes a connection, or `None` if the connection has no deadline.
     pub(crate) fn deadline(&self, id: IdleId) -> Option<Instant> {
         self.instant(self.entry(id).deadline)
     }
@@ -330,7 +331,7 @@ impl<T> IdleList<T> {
         self.entry(id).less.unwrap_or(DropReason::IdleTimeout)
     }
 
-    /// Returns the time since which a connection is idle, as a number that orders connections by age.
+    /// Returns the time since which a connection is idle, as a number. The numbers order connections by age.
     pub(crate) fn since(&self, id: IdleId) -> u64 {
         self.entry(id).since
     }
@@ -372,13 +373,13 @@ impl<T> IdleList<T> {
     }
 }
 
-/// Returns a duration in nanoseconds, or the largest number if it does not fit.
+/// Returns a duration in nanoseconds, or the largest number if the duration does not fit.
 fn nanos(duration: Duration) -> u64 {
     let seconds = duration.as_secs().saturating_mul(1_000_000_000);
     seconds.saturating_add(u64::from(duration.subsec_nanos()))
 }
 
-/// The deadline of an entry without one: 584 years after the first connection.
+/// The value that stands for no deadline: 584 years after the first connection.
 const NEVER: u64 = u64::MAX;
 
 const STALE_ID: &str = "an IdleId is held only while its slot is taken";
@@ -407,7 +408,7 @@ mod tests {
         };
         for conn in 0..20_000 {
             now += Duration::from_millis(random(900) as u64 + 1);
-            // The list grows and shrinks in phases, so that it is sometimes empty and sometimes long.
+            // The list grows and shrinks in phases, so that the list is sometimes empty and sometimes long.
             if random(100) < if conn / 1_000 % 2 == 0 { 70 } else { 30 } {
                 let place = PLACES[random(PLACES.len())];
                 let stay = match random(3) {

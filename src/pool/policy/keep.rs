@@ -103,14 +103,14 @@ impl<K: Kinds> Policy<K> {
         None
     }
 
-    /// Returns the connection that has been idle for longest, if there are too many idle connections and the returned
-    /// connection was not used within [`WARM`].
+    /// Returns the connection that has been idle for longest, if the number of idle connections is above the limit and
+    /// this connection was not used within [`WARM`].
     fn surplus(&self, now: Instant) -> Option<IdleId> {
         self.surplus_due().filter(|due| *due <= now).and_then(|_| self.idle.oldest())
     }
 
-    /// Returns the time at which the connection that has been idle for longest is closed because there are too many idle
-    /// connections.
+    /// Returns the time at which the connection that has been idle for longest is closed, because the number of idle
+    /// connections is above the limit.
     fn surplus_due(&self) -> Option<Instant> {
         if self.idle.len() <= self.idle_room {
             return None;
@@ -189,8 +189,8 @@ impl<K: Kinds> Policy<K> {
             (Some(life), _) if timeout.is_none_or(|timeout| life < timeout) => {
                 Stay::Less(life, DropReason::MaxLifetime)
             }
-            // A connection that comes back unused keeps its older age, so it cannot go to the end of the first list of
-            // ages.
+            // A connection that comes back unused keeps its older age, so this connection cannot go to the end of the
+            // first list of ages.
             (_, Some(timeout)) if theirs.is_some() || !unused.is_zero() => {
                 Stay::Less(timeout, DropReason::IdleTimeout)
             }
@@ -278,7 +278,8 @@ impl<K: Kinds> Policy<K> {
         }
     }
 
-    /// Tells the shell to close an active connection. The connection counts under the limits until it is closed.
+    /// Tells the shell to close an active connection. The connection counts under the limits until the shell has closed
+    /// it.
     pub(super) fn bury(
         &mut self,
         conn: K::Connection,

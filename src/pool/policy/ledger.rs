@@ -16,7 +16,7 @@ pub(crate) struct Counters {
     pub(crate) handshakes_saved: u64,
     /// Time that avoided handshakes would have taken, in nanoseconds.
     time_saved: u64,
-    /// Time that the shortest handshake took.
+    /// Duration of the shortest handshake.
     shortest: Shortest,
     pub(crate) opened: u64,
     pub(crate) failed_dials: u64,
@@ -24,7 +24,7 @@ pub(crate) struct Counters {
     closed: Option<Box<[u64; REASONS]>>,
 }
 
-/// Time that the shortest handshake took, in nanoseconds. `u64::MAX` before the first handshake.
+/// Duration of the shortest handshake, in nanoseconds. `u64::MAX` before the first handshake.
 #[derive(Clone, Copy, Debug)]
 struct Shortest(u64);
 
@@ -35,7 +35,8 @@ impl Default for Shortest {
 }
 
 impl Counters {
-    /// Counts a request that was sent. If `saved`, adds `shortest` nanoseconds to the time that avoided handshakes saved.
+    /// Counts a request that was sent. If `saved` is true, adds `shortest` nanoseconds to the time that avoided
+    /// handshakes saved.
     pub(crate) fn count_request(&mut self, reused: bool, saved: bool, shortest: u64) {
         self.requests += 1;
         self.reused += u64::from(reused);
@@ -51,7 +52,7 @@ impl Counters {
         self.shortest.0 = self.shortest.0.min(nanos);
     }
 
-    /// Returns the time that the shortest handshake took, in nanoseconds, or 0 before the first handshake.
+    /// Returns the duration of the shortest handshake, in nanoseconds, or 0 before the first handshake.
     pub(crate) fn shortest(&self) -> u64 {
         if self.shortest.0 == u64::MAX { 0 } else { self.shortest.0 }
     }

@@ -25,7 +25,7 @@ pub(crate) struct Limits {
     /// until the server closes it. A server's `Keep-Alive: timeout=N` shortens the time to N - 1 s.
     pub(crate) idle_timeout: Option<Duration>,
     /// Largest age at which a connection is used. The shell draws a shorter age for each connection, by up to a
-    /// tenth. `None`, the default, means without a limit.
+    /// tenth. `None`, the default, sets no limit.
     pub(crate) max_lifetime: Option<Duration>,
     /// Time limit of a dial. `None` sets no limit.
     pub(crate) connect_timeout: Option<Duration>,

@@ -1,10 +1,10 @@
 //! The pool's decisions, as a state machine without sockets, locks or clock: which request gets which connection.
 //!
 //! The shell tells the policy what happened (`checkout`, `checkin`, `release`, `dialed`, `dial_failed`, `cancel`,
-//! `reap`) and what time it is. The policy answers with [`Action`](actions::Action)s, which the shell carries out after it has
-//! released its lock. Keys, connections, waiters, partitions and failures have the types of [`Kinds`], which the policy
-//! only carries. A partition is a tokio runtime. A connection never leaves the partition in which the connection was
-//! made, while the limits hold across all partitions.
+//! `reap`) and what time it is. The policy answers with [`Action`](actions::Action)s, which the shell carries out after
+//! it has released its lock. Keys, connections, waiters, partitions and failures have the types of [`Kinds`], which the
+//! policy only carries. A partition is a tokio runtime. A connection never leaves the partition in which the connection
+//! was made, while the limits hold across all partitions.
 //!
 //! ```text
 //!              checkout                    checkin, nobody waits
@@ -69,7 +69,7 @@ use self::actions::Action;
 #[cfg(test)]
 use self::ahead::AHEAD;
 
-/// The state from which the pool decides. The documentation of the module describes the decisions.
+/// The state from which the policy decides. The documentation of the module describes the decisions.
 #[derive(Debug)]
 pub(crate) struct Policy<K: Kinds> {
     limits: Limits,
@@ -87,12 +87,12 @@ pub(crate) struct Policy<K: Kinds> {
     dials: Dials,
     /// Number of waiting requests, of all hosts.
     waiting: usize,
-    /// Number of connections that the policy has decided to close and whose closing is not reported yet.
+    /// Number of connections that the policy has decided to close, and that the shell has not reported as closed yet.
     evicting: usize,
     /// Connections that read the remainder of an abandoned response, by their numbers. When the total limit leaves a
     /// request no connection, these connections are closed before others.
     draining: BTreeMap<u64, Place>,
-    /// Hosts that may have no connection or waiter left, because a dial ahead to them was given up. See
+    /// Hosts that may have no connection or waiter left, because a dial ahead to the host was given up. See
     /// [`note_left`](Self::note_left).
     left: Vec<u32>,
     /// Hosts that would dial if the total limit left room, by their turns.
@@ -103,7 +103,7 @@ pub(crate) struct Policy<K: Kinds> {
     doomed: Vec<(u32, DropReason)>,
     /// State of the random generator that draws the jitter of waiting periods.
     seed: u64,
-    /// Number of the latest event. Turns and dials take their numbers from it.
+    /// Number of the latest event. Turns and dials take their numbers from this counter.
     next_seq: u64,
     /// Ledger of all hosts together.
     totals: Counters,
@@ -144,10 +144,10 @@ impl<K: Kinds> Policy<K> {
     }
 
     /// Returns the newest idle connection of the request's partition, or puts the request into the queue and starts a
-    /// dial if one is needed.
+    /// dial if a dial is needed.
     ///
-    /// `waiter` is called only if the request has to wait. With `fresh`, only a connection that was used within that
-    /// time is returned. A request whose grant was withdrawn passes `again`, and the request keeps its turn.
+    /// `waiter` is called only if the request has to wait. With `fresh`, only a connection that was used within the
+    /// given time is returned. A request whose grant was withdrawn passes `again`, and the request keeps its turn.
     pub(crate) fn checkout(
         &mut self,
         place: Place,
@@ -169,7 +169,7 @@ impl<K: Kinds> Policy<K> {
             return Checkout::Reuse(conn, place);
         }
         let (turn, since) = match again {
-            // The request was admitted before.
+            // The request was admitted to the queue before its grant was withdrawn.
             Some(again) => (again.turn, again.since),
             None => {
                 if let Some(answer) = self.turn_away(place, fresh, now, out) {
@@ -268,7 +268,7 @@ impl<K: Kinds> Policy<K> {
         Ticket { place, turn: (seq, seq), since: now }
     }
 
-    /// Takes back a connection that was proven reusable. The connection goes to the oldest waiter of its partition or
+    /// Takes back a connection that can be reused. The connection goes to the oldest waiter of its partition or
     /// to the shelf, or is closed.
     ///
     /// If the connection was kept, returns the time at which a reaper has to look.
@@ -356,8 +356,8 @@ impl<K: Kinds> Policy<K> {
         self.idle.lent() > 0 || !self.doomed.is_empty()
     }
 
-    /// Whether to take back a granted connection that its waiter has not claimed: a request waits for it, it could be
-    /// kept idle, or the pool is shut.
+    /// Whether to take back a granted connection that its waiter has not claimed, because a request waits for the
+    /// connection, the connection could be kept idle, or the pool is shut.
     ///
     /// If the connection was claimed in the meantime, the place may be gone and the answer does not matter.
     pub(crate) fn gains_by(&self, place: Place) -> bool {
@@ -394,7 +394,7 @@ impl<K: Kinds> Policy<K> {
         self.next_seq
     }
 
-    /// Adds what the end of a lease reports to the ledger, and ends the drain of the connection.
+    /// Adds the counts that the end of a lease reports to the ledger, and ends the drain of the connection.
     fn account(&mut self, place: Place, served: Served) {
         if let Some(id) = served.drained {
             self.end_drain(place, id);

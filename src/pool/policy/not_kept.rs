@@ -2,8 +2,8 @@
 //! announcing the close, which costs each request a retry. Other hosts send unsolicited bytes, which may be taken for
 //! the next response.
 //!
-//! Invariant: the connections of a host are kept once one of them has answered twice, unless the host sends unsolicited
-//! bytes.
+//! Invariant: the connections of a host are kept once one of these connections has answered twice, unless the host
+//! sends unsolicited bytes.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! Places: the position of a connection or a waiter in the table of hosts, and when a place is given up.
+//! Places: the position of a connection or a waiter in the table of hosts, and when a place ends.
 //!
 //! Invariant: a place is valid while it has a connection, a dial or a waiter.
 
@@ -11,7 +11,8 @@ pub(crate) type HostId = u32;
 
 /// Position in the table of hosts: a host's entry, and the shelf of one partition in that entry.
 ///
-/// A place is valid while it has a connection, a dial or a waiter, so that its holder needs no lookup.
+/// A place is valid while it has a connection, a dial or a waiter, so that the holder of the place finds the host
+/// without a lookup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) host: HostId,
@@ -23,8 +24,8 @@ impl<K: Kinds> Policy<K> {
     /// key, and `key` makes the key of a new host.
     ///
     /// The next call of the policy has to be [`checkout`](Self::checkout), [`warm`](Self::warm) or
-    /// [`set_min_idle`](Self::set_min_idle) with this place. These functions give the place up if it is still vacant
-    /// when they return.
+    /// [`set_min_idle`](Self::set_min_idle) with this place. These functions end the place if the place is still
+    /// vacant when the function returns.
     pub(crate) fn place(
         &mut self,
         hash: u64,
@@ -35,7 +36,7 @@ impl<K: Kinds> Policy<K> {
         self.hosts.place(hash, is_key, key, partition)
     }
 
-    /// Gives a place up if it is vacant: drops its partition, and lists its host for being forgotten.
+    /// Ends a place if the place is vacant: drops its partition, and lists its host to be forgotten.
     pub(super) fn leave(&mut self, place: Place, out: &mut Actions<K>) {
         self.vacate(place, out);
         self.hosts.list_if_empty(place.host);

@@ -1,4 +1,4 @@
-//! The requests that wait: the queues of a shelf, and how a request enters and leaves them.
+//! The requests that wait: the queues of a shelf, and how a request enters and leaves a queue.
 //!
 //! This file knows nothing of why a request waits. Invariant: an empty queue is one empty pointer, because every host's
 //! entry holds two queues.
@@ -124,7 +124,7 @@ pub(super) enum End {
 pub(super) enum Lane {
     /// The queue of requests that any connection serves.
     Waiting,
-    /// The queue of requests whose reused connection died: only a new connection serves them.
+    /// The queue of requests whose reused connection died. Only a new connection serves these requests.
     Resending,
 }
 
@@ -159,7 +159,7 @@ impl<K: Kinds> Policy<K> {
     }
 
     /// Removes a waiting request from its queue. Returns false if the request was already granted a connection or
-    /// failed. In that case its host may be gone.
+    /// failed. After a grant or a failure, the host of the request may be gone.
     pub(crate) fn cancel(&mut self, ticket: Ticket, out: &mut Actions<K>) -> bool {
         let Some(host) = self.hosts.get_mut(ticket.place.host) else { return false };
         let Some(shelf) = host.shelves.get_mut(ticket.place.shelf as usize) else { return false };

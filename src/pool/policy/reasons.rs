@@ -20,7 +20,7 @@ pub enum DropReason {
     /// The connection made room for another connection, there were too many idle connections, or
     /// [`evict_if`](crate::ClientBuilder::evict_if) rejected the connection.
     Evicted,
-    /// The connection failed, or the server broke the protocol on it.
+    /// The connection failed, or the server broke the protocol on the connection.
     Failed,
     /// The connection was idle for longer than the idle timeout or the server's `Keep-Alive: timeout` allows.
     IdleTimeout,
@@ -29,8 +29,8 @@ pub enum DropReason {
     /// The network changed after the connection was made: see
     /// [`Pool::on_network_change`](crate::Pool::on_network_change).
     NetworkChanged,
-    /// The host closes connections after one response or sends unsolicited bytes, and its connections are not kept
-    /// for a while.
+    /// The host closed connections after one response each, or sent unsolicited bytes, so that its connections are not
+    /// kept for a while.
     NotKept,
     /// The exchange ended in a way that forbids reuse, such as with `Connection: close`.
     NotReusable,
@@ -39,7 +39,7 @@ pub enum DropReason {
     PeerClosed,
     /// The runtime that the connection belonged to has ended.
     RuntimeGone,
-    /// The pool was shut down, or the caller told it to close its idle connections.
+    /// The pool was shut down, or the caller told the pool to close its idle connections.
     Shutdown,
     /// The machine was suspended while the connection was idle, so the server may have closed the connection.
     Suspended,

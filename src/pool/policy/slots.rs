@@ -133,7 +133,7 @@ mod tests {
             seed ^= seed << 13;
             seed ^= seed >> 7;
             seed ^= seed << 17;
-            // The table grows and shrinks in phases, so that it is sometimes empty.
+            // The table grows and shrinks in phases, so that the table is sometimes empty.
             if seed % 100 < if value / 1_000 % 2 == 0 { 70 } else { 20 } {
                 let slot = slots.insert(value);
                 assert_eq!(model.insert(slot, (value, slots.get(slot).unwrap() as *const u32)), None);

@@ -1,10 +1,10 @@
-//! Sweeps, which look at idle connections. No task reads idle connections, so their server may have closed them long
-//! ago.
+//! Sweeps, which look at idle connections. No task reads an idle connection, so the server may have closed the
+//! connection long ago.
 //!
-//! The shell looks without the lock. During the look, the connection is lent, and its entry stays on the shelf.
-//! Invariants: a sweep lends at most [`LENT`] connections at a time. A request that comes during a look takes another
-//! connection, or waits for the lent connections before a dial is begun for the request. A lent connection that is
-//! buried is closed when the shell gives the connection back.
+//! The shell looks at a connection without the lock. During the look, the connection is lent, and its entry stays on
+//! the shelf. Invariants: a sweep lends at most [`LENT`] connections at a time. A request that comes during a look
+//! takes another connection, or waits for the lent connections before a dial is begun for the request. A lent
+//! connection that is buried is closed when the shell gives the connection back.
 
 use std::time::Instant;
 
@@ -63,7 +63,7 @@ impl<K: Kinds> Policy<K> {
     ) {
         let Lent { conn, id, stamp, place } = lent;
         if let Some(conn) = self.idle.put_back(id, stamp, conn) {
-            // The closing was counted when the policy decided it.
+            // The closing was counted when the policy decided to close the connection.
             let doomed = self.doomed.iter().position(|(doomed, _)| *doomed == stamp);
             let reason = doomed.map_or(DropReason::Evicted, |at| self.doomed.swap_remove(at).1);
             out.push(Action::Bury { conn, place, reason });

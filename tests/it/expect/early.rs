@@ -193,8 +193,8 @@ async fn a_response_that_pauses_is_not_told_that_no_content_comes() {
     }
 }
 
-/// A 2xx never stops the upload, even if the client or the server sends `Connection: close`, or if the response is HTTP/1.0
-/// or already complete. The response ends when the upload has ended, and neither of the two is cut off.
+/// A 2xx never stops the upload, even if the client or the server sends `Connection: close`, or if the response is
+/// HTTP/1.0 or already complete. The response ends when the upload has ended, and neither of the two is cut off.
 #[tokio::test(start_paused = true)]
 async fn a_success_never_stops_the_upload() {
     for (name, head, content, end, is_kept) in [
@@ -279,7 +279,8 @@ async fn a_success_never_stops_the_upload() {
                         }
                         Ok::<_, handclasp::Error>((String::from_utf8(text).unwrap(), response.upload()))
                     });
-                    // In all the server takes longer than each timeout, but each of its pauses is shorter than the timeouts.
+                    // In all the server takes longer than each timeout, but each of its pauses is shorter than the
+                    // timeouts.
                     for _ in 0..20 {
                         tokio::time::sleep(SECOND * 30).await;
                         assert!(!reading.is_finished(), "{name}: the end came before that of the upload");
@@ -323,7 +324,7 @@ async fn a_piece_that_was_begun_is_not_ended_after_a_refusal_r_9112_9_5_4() {
         let sent = content(&line).trim_start_matches("100000\r\n").len() as u64;
         assert_eq!(progress(response.upload()), (sent, false, false), "known: {is_known}");
         line.take(usize::MAX);
-        // The write timeout does not apply to an upload that was given up.
+        // The write timeout does not apply to an aborted upload.
         tokio::time::timeout(SECOND * 100, response.chunk()).await.unwrap_err();
         assert_eq!(line.len(), 1000, "R-9112-9.5-4");
         assert_eq!(progress(response.upload()), (sent, false, true), "R-9112-9.5-4: known: {is_known}");
