@@ -70,11 +70,11 @@ enum Part {
     Equals,
     EqualsGap,
     Value,
-    /// A byte within quotes.
+    /// The last byte is within quotes.
     Quoted,
-    /// A backslash within quotes.
+    /// The last byte is a backslash within quotes.
     Escape,
-    /// The closing quote.
+    /// The last byte is the closing quote.
     Quote,
     ValueGap,
 }
@@ -241,7 +241,7 @@ impl Part {
     ///
     /// <https://www.rfc-editor.org/rfc/rfc9112#section-7.1.1>. This method accepts a missing name or value, because an
     /// absent name or value cannot hide other bytes. The caller checks whether the limits allow the gap. The decoder
-    /// refuses quotes that do not close, and whitespace at the end of the line, because they could hide other bytes.
+    /// refuses quotes that do not close, and whitespace at the end of the line, because these two could hide other bytes.
     fn next(self, byte: u8) -> Option<Self> {
         Some(match (self, byte) {
             (Self::Quoted, b'"') => Self::Quote,

@@ -11,7 +11,7 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CloseReason {
-    /// The server sent `Connection: close`, in the final response or in an interim one.
+    /// The server sent `Connection: close`, in the final response or in an interim response.
     PeerClose,
     /// The request said `Connection: close`.
     OwnClose,
@@ -29,9 +29,9 @@ pub enum CloseReason {
     Surplus,
     /// The upload was aborted, or did not have its promised length.
     UploadAborted,
-    /// The response ended before the upload did.
+    /// The response ended before the upload had ended.
     UploadUnfinished,
-    /// The connection became a tunnel, or the request asked for one.
+    /// The connection became a tunnel, or the request asked for a tunnel.
     Tunnel,
     /// The server switched to another protocol.
     Upgrade,

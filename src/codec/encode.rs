@@ -1,4 +1,4 @@
-//! This module checks a request head and writes it.
+//! This module checks and writes request heads.
 //!
 //! This module knows neither the connection nor the response. Invariant: for any arguments of the caller, either one
 //! well-framed head is written, or an error is returned and nothing is written.
@@ -58,7 +58,7 @@ pub(super) fn encode(request: &RequestHead<'_>, dst: &mut BytesMut) -> Result<En
         length => length + SEPARATOR.len() + framing_value.len(),
     };
     let begin = dst.len();
-    // Reserves four line ends: one for each of the two lists, one for the framing field, and one for the head.
+    // Four line ends are reserved: one for each of the two lists, one for the framing field, and one for the head.
     dst.reserve(size + lists_size + framing_size + 4 * CRLF.len());
     dst.resize(begin + size, 0);
     put_ordinary(request, target, host, &mut dst[begin..]);
@@ -82,7 +82,7 @@ pub(super) fn encode(request: &RequestHead<'_>, dst: &mut BytesMut) -> Result<En
 #[inline]
 fn checked_host<'a>(request: &RequestHead<'a>, fields: &Fields<'a>) -> Result<&'a [u8], Misuse> {
     let host = fields.host.or(request.host).ok_or(Misuse::NoHost)?;
-    // An empty Host is right only for a target without an authority.
+    // An empty Host is allowed only for a target without an authority.
     let is_missing = host.is_empty() && request.host.is_some_and(|host| !host.is_empty());
     if is_missing || !(host.is_empty() || is_host(host)) {
         return Err(Misuse::BadHost);

@@ -68,8 +68,8 @@ pub enum ProtocolError {
     ChunkSizeTooLarge,
     /// A chunk extension is malformed.
     BadChunkExtension,
-    /// The chunk extensions of one line are longer than [`Limits::chunk_line`](super::Limits::chunk_line), or those of
-    /// all lines are longer than [`Limits::chunk_extensions`](super::Limits::chunk_extensions).
+    /// The chunk extensions of one line are longer than [`Limits::chunk_line`](super::Limits::chunk_line), or the
+    /// extensions of all lines are longer than [`Limits::chunk_extensions`](super::Limits::chunk_extensions).
     ChunkExtensionsTooLarge,
     /// A chunk-size line does not end in CRLF.
     BadChunkLine,
@@ -91,7 +91,7 @@ pub enum ProtocolError {
 }
 
 impl ProtocolError {
-    /// Whether the server closed the connection too early, instead of sending something malformed.
+    /// Whether the server closed the connection too early. If not, the server sent malformed bytes.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         matches!(self, Self::ClosedBeforeResponse | Self::ClosedWithinHead | Self::ClosedWithinBody { .. })
@@ -195,7 +195,7 @@ impl Error for ProtocolError {}
 /// A mistake of the caller.
 ///
 /// The same call with the same arguments fails in the same way every time, before a byte is written. `Display` says
-/// what is wrong. If the remedy is not obvious, `Display` also says what to do.
+/// what the caller did wrong and how to correct the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Misuse {
@@ -224,7 +224,7 @@ pub enum Misuse {
     BadTransferEncoding,
     /// The request has both a Content-Length and a Transfer-Encoding header.
     LengthWithTransferEncoding,
-    /// The method may not have a body.
+    /// The request has a body, but its method does not allow a body.
     BodyNotAllowed,
     /// A Connection header is not a list of connection options, or contradicts itself: an element is empty or not a
     /// token, an element names a field that is meant for all recipients, or the headers say `close` and `keep-alive`.

@@ -1,4 +1,4 @@
-//! Field maps that are used again: each thread keeps a few empty maps.
+//! Field maps that are reused: each thread keeps a few empty maps.
 //!
 //! This module knows no meaning of any field. Invariants: a map is empty when it is taken from the thread. The number
 //! of maps that a thread keeps and the size of each map are limited.
@@ -53,7 +53,7 @@ impl Drop for FieldMap {
 /// Returns an empty map with capacity for the fields of a common request or response.
 fn take_kept() -> Box<HeaderMap> {
     let kept = KEPT.try_with(|kept| kept.borrow_mut().pop()).ok().flatten();
-    // While the thread ends, its maps are gone, and a new map is made instead.
+    // While the thread ends, its maps no longer exist, so a new map is made.
     kept.unwrap_or_else(|| Box::new(HeaderMap::with_capacity(FIELDS)))
 }
 

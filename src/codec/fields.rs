@@ -60,7 +60,7 @@ impl<'a> Fields<'a> {
         Ok(fields)
     }
 
-    /// Notes one field. The length of the name is compared first: most fields cost no more than that comparison.
+    /// Notes one field. The length of the name is compared first, so that most fields cost only this comparison.
     #[inline]
     fn note(&mut self, name: &str, value: &'a [u8]) -> Result<(), Misuse> {
         match name.len() {
@@ -126,7 +126,7 @@ impl<'a> Fields<'a> {
         let is_empty = matches!(body, BodyLength::None | BodyLength::Known(0));
         // > A client MUST NOT generate a 100-continue expectation in a request that does not include content.
         // <https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1>. A Transfer-Encoding header makes an empty body
-        // chunked, but gives it no content.
+        // chunked, but the body still has no content.
         let brings_nothing = matches!(request.body, BodyLength::None | BodyLength::Known(0))
             && request.known_trailers().is_none();
         if self.expects_continue && (is_empty || brings_nothing) {
@@ -162,8 +162,8 @@ impl<'a> Fields<'a> {
         self.needed.0 & !self.named.0 != 0
     }
 
-    /// Returns the connection options that must be named but are not. Each option comes with the text that is written
-    /// before it.
+    /// Returns the connection options that must be named and that the caller has not named. Each option comes with the
+    /// text that is written before it.
     ///
     /// > When a field aside from Connection is used to supply control information for or about the current connection,
     /// > the sender MUST list the corresponding field name within the Connection header field.
@@ -285,7 +285,7 @@ fn check_te(value: &[u8]) -> Result<(), Misuse> {
     if is_good { Ok(()) } else { Err(Misuse::BadTe) }
 }
 
-/// Checks that each name which allows only one field line has at most one.
+/// Checks that each name which allows only one field line has at most one field line.
 ///
 /// > a sender MUST NOT generate multiple field lines with the same name in a message [...] unless that field's
 /// > definition allows multiple field line values to be recombined as a comma-separated list

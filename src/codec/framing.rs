@@ -1,8 +1,8 @@
 //! The length of a message: the numbered steps of RFC 9112, section 6.3, as one pure function.
 //!
-//! This module knows the values of the framing fields. It knows neither where the fields stand in the head nor the
-//! bytes after the head. Invariant: a head that does not make exactly one valid statement about the length is an error,
-//! never a guess.
+//! This module knows the values of the framing fields. The module knows neither where the fields stand in the head nor
+//! the bytes after the head. Invariant: a head that does not make exactly one valid statement about the length is an
+//! error, and the length is never guessed.
 
 use http::StatusCode;
 
@@ -93,7 +93,7 @@ pub(super) fn message_length(
     leniency: Leniency,
 ) -> Result<Framing, ProtocolError> {
     // 1. HEAD, 1xx, 204, 304: "terminated by the first empty line after the header fields, regardless of the header
-    //    fields present". A 204 to CONNECT is a tunnel, because RFC 9110, section 9.3.6, says so of any 2xx.
+    //    fields present". A 204 to CONNECT is a tunnel, because by RFC 9110, section 9.3.6, any 2xx to CONNECT opens a tunnel.
     let is_tunnel = asked == Asked::Connect && status.is_success();
     let is_bodyless = status.is_informational() || matches!(status.as_u16(), 204 | 304);
     if asked == Asked::Head || (is_bodyless && !is_tunnel) {

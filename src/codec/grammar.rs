@@ -8,7 +8,7 @@ use bytes::BytesMut;
 
 use super::error::Misuse;
 
-/// The end of a line.
+/// The bytes that end a line: CR and LF.
 pub(super) const CRLF: &[u8] = b"\r\n";
 
 /// Bytes between the name and the value of a field that is written.
@@ -84,7 +84,7 @@ pub(super) fn hex_digit(byte: u8) -> Option<u8> {
     }
 }
 
-/// A number in decimal digits. The digits are on the stack: writing a number allocates nothing.
+/// A number in decimal digits. The digits are on the stack, so that writing a number allocates no memory.
 pub(super) struct Decimal {
     digits: [u8; 20],
     start: usize,
@@ -127,8 +127,8 @@ pub(super) fn line_feeds(word: [u8; 8]) -> u64 {
     !((zeroed & LOW).wrapping_add(LOW) | zeroed | LOW)
 }
 
-/// Returns the index of the first line feed, or `None`. Compares eight bytes at a time: avoids a loop step for each
-/// byte.
+/// Returns the index of the first line feed, or `None`. Compares eight bytes at a time, which avoids a loop step
+/// for each byte.
 #[inline]
 pub(super) fn find_lf(bytes: &[u8]) -> Option<usize> {
     let (words, rest) = bytes.as_chunks::<8>();

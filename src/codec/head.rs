@@ -89,7 +89,7 @@ impl Scan {
 
     /// Returns the index after the empty line of the section, or `None` if the section is incomplete.
     ///
-    /// `bytes` must begin with all bytes that were passed before. The method prepares the bytes for httparse in place:
+    /// `bytes` must begin with all bytes of the earlier calls. The method prepares the bytes for httparse in place:
     /// spaces replace each fold, and 1 replaces a minor version above 1.
     pub(super) fn find_end(
         &mut self,
@@ -127,7 +127,8 @@ impl Scan {
         }
     }
 
-    /// Checks an unfinished section with httparse. Returns the rule that the server broke, if the section broke one.
+    /// Checks an unfinished section with httparse. Returns the rule that the server broke, or `None` if the section
+    /// breaks no rule.
     pub(super) fn check(&self, bytes: &[u8]) -> Result<(), ProtocolError> {
         match self.section {
             Section::Head => with_parsed_head(bytes, self.fields, |outcome, _| outcome.map(|_| ())),
@@ -137,7 +138,7 @@ impl Scan {
     }
 
     /// Walks over the lines of `window`. Returns the index after the empty line, or `None` if `window` ends before
-    /// that.
+    /// the empty line.
     fn walk(&mut self, window: &mut [u8], limits: &Limits) -> Result<Option<usize>, ProtocolError> {
         let bare_lf = self.section == Section::Head && limits.leniency.bare_lf_in_head;
         loop {
@@ -250,7 +251,7 @@ pub(super) fn receive(
     if scan.at == 0 {
         match glance(buf, limits) {
             Glance::Plain(end, said) => return Ok(Some(said.of(buf.split_to(end).freeze()))),
-            // httparse has accepted these bytes, so that the next check waits until their number has doubled.
+            // httparse has accepted these bytes, so that the next check begins when twice as many bytes have arrived.
             Glance::Open => scan.next_check = buf.len().min(limits.head).saturating_mul(2),
             Glance::Other => {}
         }
@@ -280,7 +281,7 @@ enum Glance {
 /// Parses the bytes of a new head without a scan.
 fn glance(bytes: &[u8], limits: &Limits) -> Glance {
     let window = &bytes[..bytes.len().min(limits.head)];
-    // httparse skips empty lines before a head, but the scan refuses them.
+    // httparse skips empty lines before a head, but the scan refuses empty lines there.
     if !window.starts_with(b"HTTP/") {
         return Glance::Other;
     }
@@ -345,7 +346,7 @@ impl Said {
 /// > corresponding header field definition and that definition explicitly permits
 ///
 /// <https://www.rfc-editor.org/rfc/rfc9110#section-6.5.1>. A field with a forbidden name is checked like an allowed
-/// field and then dropped, so that nobody mistakes the field for one of the head.
+/// field and then dropped, so that no caller mistakes the field for a field of the head.
 pub(super) fn parse_trailers(section: &Bytes, scan: &Scan) -> Result<Option<HeaderMap>, ProtocolError> {
     if scan.fields == 0 {
         return Ok(None);
@@ -358,7 +359,7 @@ pub(super) fn parse_trailers(section: &Bytes, scan: &Scan) -> Result<Option<Head
         trailers.try_reserve(fields.len()).map_err(|_| ProtocolError::TooManyFields)?;
         Names::with(|names| {
             fields.iter().try_for_each(|field| {
-                // A field that will be dropped is also checked.
+                // A field that will be dropped is checked too.
                 let map = if is_forbidden(field.name.as_bytes()) { &mut dropped } else { &mut trailers };
                 store(section, field.name.as_bytes(), field.value, names, map)
             })
@@ -368,7 +369,7 @@ pub(super) fn parse_trailers(section: &Bytes, scan: &Scan) -> Result<Option<Head
 }
 
 impl Notes {
-    /// Notes one field. The length of the name is compared first: most fields cost no more than that comparison.
+    /// Notes one field. The length of the name is compared first, so that most fields cost only this comparison.
     fn note(&mut self, name: &str, value: &[u8]) {
         match name.len() {
             10 if name.eq_ignore_ascii_case("connection") => {
@@ -405,8 +406,8 @@ impl KeepAlive {
     }
 }
 
-/// Checks `HTTP/1.x`, or the part of it that has arrived, and replaces a minor version above 1 by 1. Returns the number
-/// of checked bytes.
+/// Checks `HTTP/1.x`, or the part of the version that has arrived, and replaces a minor version above 1 by 1. Returns
+/// the number of checked bytes.
 ///
 /// > a recipient that receives a message with a major version number that it implements and a minor version number
 /// > higher than what it implements SHOULD process the message as if it was in the highest minor version
@@ -469,7 +470,7 @@ fn with_parsed_fields<R>(
     }
 }
 
-/// Returns the rule that the server broke, for an error of httparse.
+/// Returns the broken rule that an error of httparse stands for.
 fn misdeed(error: httparse::Error) -> ProtocolError {
     match error {
         httparse::Error::HeaderName => ProtocolError::BadFieldName,

@@ -14,13 +14,13 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Size of one response head in bytes, from `HTTP/` to the end of the empty line. Default: 64 KiB, twice the size that
-    /// common servers can be made to send.
+    /// Size of one response head in bytes, from `HTTP/` to the end of the empty line. Default: 64 KiB, twice the size
+    /// that common servers can be made to send.
     pub head: usize,
     /// Number of field lines in one head, and in one trailer section. Default: 128. Values above 4096 act as 4096.
     pub fields: usize,
-    /// Number of interim (1xx) responses before the final one. Default: 100, because a server that reports progress for
-    /// minutes sends dozens.
+    /// Number of interim (1xx) responses before the final response. Default: 100, because a server that reports progress
+    /// for minutes sends dozens of interim responses.
     pub informational: usize,
     /// Size of all interim heads of one exchange together, in bytes. Default: 64 KiB.
     pub informational_bytes: usize,
@@ -61,21 +61,22 @@ impl Default for Limits {
 pub struct Leniency {
     /// Whether a line of the head may end in LF without CR. Lines of the chunked coding and of trailers must always end
     /// in CRLF. Default: true, because <https://www.rfc-editor.org/rfc/rfc9112#section-2.2> allows a client to accept a
-    /// bare LF, and hand-written servers send it.
+    /// bare LF, and hand-written servers send bare LFs.
     pub bare_lf_in_head: bool,
     /// Whether a field line may be continued on the next line (obs-fold). The codec reads the fold as spaces. Default:
-    /// true, because <https://www.rfc-editor.org/rfc/rfc9112#section-5.2> requires this of a user agent.
+    /// true, because <https://www.rfc-editor.org/rfc/rfc9112#section-5.2> requires a user agent to replace folds by
+    /// spaces.
     pub obs_fold: bool,
-    /// Whether a response may have both Content-Length and Transfer-Encoding. If allowed, Transfer-Encoding decides.
-    /// Default: false, because such responses are used for smuggling.
+    /// Whether a response may have both Content-Length and Transfer-Encoding. If both are allowed, Transfer-Encoding
+    /// decides. Default: false, because such responses are used for smuggling.
     /// <https://www.rfc-editor.org/rfc/rfc9112#section-6.3>
     pub length_with_transfer_encoding: bool,
     /// Whether a chunk extension may lack its name, its value after `=`, or both (`5;`, `5;;a`, `5;a=`, `5;=b`).
-    /// Default: true, because other clients also skip such extensions, and because such extensions cannot hide a line
-    /// end. The connection is closed after the response. <https://www.rfc-editor.org/rfc/rfc9112#section-7.1.1>
+    /// Default: true, because other clients skip these extensions too, and because these extensions cannot hide a
+    /// line end. The connection is closed after the response. <https://www.rfc-editor.org/rfc/rfc9112#section-7.1.1>
     pub empty_chunk_extensions: bool,
-    /// Whether spaces and tabs may stand between a chunk size and the end of its line. Default: true, because some servers
-    /// pad the size, and the end of the line is certain. The connection is closed after the response.
+    /// Whether spaces and tabs may stand between a chunk size and the end of its line. Default: true, because some
+    /// servers pad the size, and the end of the line is certain. The connection is closed after the response.
     /// <https://www.rfc-editor.org/rfc/rfc9112#section-7.1>
     pub blanks_after_chunk_size: bool,
 }

@@ -1,8 +1,8 @@
 //! One exchange on one connection: two half machines and a verdict.
 //!
-//! This module knows no socket, no clock and no second request. The caller passes bytes in and gets events back; the
-//! caller also reads, writes and waits. Invariant: [`Verdict::Reuse`] is returned only if both halves are done, the
-//! buffer is empty, and there is no [`CloseReason`].
+//! This module knows no socket, no clock and no second request. The caller passes bytes in and gets events back.
+//! Reading, writing and waiting are the caller's work. Invariant: [`Verdict::Reuse`] is returned only if both halves
+//! are done, the buffer is empty, and there is no [`CloseReason`].
 
 use std::fmt;
 
@@ -24,10 +24,10 @@ use super::trailers;
 use super::unasked::{self, MOST_LINE_ENDS};
 use super::upgrade::Offer;
 
-/// The codec of one exchange. The [module](super) shows how to drive it.
+/// The codec of one exchange. The [module](super) shows how to drive a machine.
 ///
-/// A machine serves one request and its response. Make a new machine for the next request: this allocates nothing.
-/// Dropping a machine has no side effects.
+/// A machine serves one request and its response. Make a new machine for the next request: a new machine allocates
+/// nothing. Dropping a machine has no side effects.
 ///
 /// The methods form three groups: questions change nothing, input methods take the bytes that the server sent, and
 /// commands write the request.
@@ -41,9 +41,9 @@ pub struct Machine {
     /// The protocols that the request offered, if it had an Upgrade field.
     offer: Option<Offer>,
     expects_continue: bool,
-    /// Status of the final response; `None` until its head has been read.
+    /// Status of the final response, or `None` until the response's head has been read.
     status: Option<StatusCode>,
-    /// Framing of the final response; `None` until its head has been read.
+    /// Framing of the final response, or `None` until the response's head has been read.
     framing: Option<Framing>,
     /// Announced length of content that the final response does not carry, as in a response to HEAD.
     absent: Option<u64>,
@@ -75,7 +75,7 @@ pub enum Verdict {
 /// A part of a response, as [`Machine::decode`] returns it.
 #[non_exhaustive]
 pub enum Event {
-    /// The head of an interim (1xx) response, but never of a 101. More interim responses or the final one follow.
+    /// The head of an interim (1xx) response, but never of a 101. More interim responses or the final response follow.
     Informational(ResponseHead),
     /// The head of the final response, or of a 101. After a 101, the connection carries a protocol that the request
     /// offered.
@@ -161,7 +161,8 @@ impl Machine {
         &self.limits
     }
 
-    /// Returns the verdict on the connection: reuse it, close it, or wait for the end of the exchange.
+    /// Returns the verdict on the connection: reuse the connection, close the connection, or wait for the end of the
+    /// exchange.
     ///
     /// `buffered` is the number of bytes that were read from the connection but not consumed by
     /// [`decode`](Self::decode). The verdict is a cell of the [joint table](super#the-joint-table).
@@ -211,13 +212,13 @@ impl Machine {
         matches!(self.send, Send::Done)
     }
 
-    /// Whether the request was given up, by [`abort_send`](Self::abort_send) or because its body ended too early.
+    /// Whether the upload was aborted, by [`abort_send`](Self::abort_send) or because the body ended too early.
     #[must_use]
     pub fn is_send_aborted(&self) -> bool {
         matches!(self.send, Send::Aborted { .. })
     }
 
-    /// Whether to send more of the request's body: the body is neither complete nor
+    /// Whether the caller may send more of the request's body, because the body is neither complete nor
     /// [refused](Self::is_upload_refused). <https://www.rfc-editor.org/rfc/rfc9112#section-9.5>
     #[must_use]
     pub fn may_send_body(&self) -> bool {
@@ -229,7 +230,7 @@ impl Machine {
     ///
     /// A 2xx does not refuse an upload that has begun, even if the server closes the connection after the response,
     /// because the response may depend on the content. For a request that still waits for 100, any final status means
-    /// that the content need not be sent. The caller gives such a request up by [`abort_send`](Self::abort_send).
+    /// that the content need not be sent. The caller aborts such an upload by [`abort_send`](Self::abort_send).
     /// <https://www.rfc-editor.org/rfc/rfc9110#section-10.1.1>
     #[must_use]
     pub fn is_upload_refused(&self) -> bool {
@@ -262,7 +263,7 @@ impl Machine {
         self.framing
     }
 
-    /// Returns the number of bytes of the response's body that are still to come, or `None` if it is not known.
+    /// Returns the number of bytes of the response's body that are still to come, or `None` if the number is not known.
     #[must_use]
     pub fn receive_remaining(&self) -> Option<u64> {
         match self.receive {
@@ -272,7 +273,7 @@ impl Machine {
         }
     }
 
-    /// Returns the length of the content that the server announced, or `None` if it announced none.
+    /// Returns the length of the content that the server announced, or `None` if the server announced no length.
     ///
     /// A response to HEAD, and a 304, may announce the length of content that the response does not carry. The length
     /// is 0 for a 204, for a 2xx to CONNECT, and for a 101. <https://www.rfc-editor.org/rfc/rfc9110#section-8.6>
@@ -287,7 +288,8 @@ impl Machine {
         }
     }
 
-    /// Returns the number of bytes of the request's body that are still to be encoded, or `None` if it is not known.
+    /// Returns the number of bytes of the request's body that are still to be encoded, or `None` if the number is not
+    /// known.
     #[must_use]
     pub fn upload_remaining(&self) -> Option<u64> {
         match self.send {
@@ -335,7 +337,7 @@ impl Machine {
     ///
     /// # Errors
     ///
-    /// If the server broke the rules of HTTP/1.1. Every later call returns the same error.
+    /// An error if the server broke the rules of HTTP/1.1. Every later call returns the same error.
     #[inline]
     pub fn decode(&mut self, buf: &mut BytesMut) -> Result<Option<Event>, ProtocolError> {
         if let Some(error) = self.broken {
@@ -346,15 +348,15 @@ impl Machine {
 
     /// Decodes the next event from `buf` after the server closed the connection in an orderly way.
     ///
-    /// The method returns the events that [`decode`](Self::decode) finds in `buf`. It then returns [`Event::End`] of a
-    /// body that ends with the connection, and `Ok(None)` after that.
+    /// The method returns the events that [`decode`](Self::decode) finds in `buf`. After these events, the method returns
+    /// [`Event::End`] if the body ends with the connection. Every later call returns `Ok(None)`.
     ///
     /// Do not call this method for a connection that was reset, or for a TLS connection that ended without
     /// `close_notify`, because the body may be incomplete. <https://www.rfc-editor.org/rfc/rfc9112#section-8>
     ///
     /// # Errors
     ///
-    /// If the response is incomplete, or if [`decode`](Self::decode) fails.
+    /// An error if the response is incomplete, or the error of [`decode`](Self::decode).
     pub fn decode_eof(&mut self, buf: &mut BytesMut) -> Result<Option<Event>, ProtocolError> {
         if let Some(event) = self.decode(buf)? {
             return Ok(Some(event));
@@ -497,13 +499,13 @@ impl Machine {
         Ok(Event::Informational(head))
     }
 
-    /// Fails if the server must not answer this request with a 101, or must not do so yet.
+    /// Fails if the server must not answer this request with a 101, or must not send the 101 yet.
     ///
     /// > A client cannot begin using an upgraded protocol on the connection until it has completely sent the request
     /// > message (i.e., the client can't change the protocol it is sending in the middle of a message).
     ///
     /// <https://www.rfc-editor.org/rfc/rfc9110#section-7.8>. The bytes after the head of a 101 belong to the new
-    /// protocol, so that the framing fields of a 101 mean nothing. CONNECT asks for a tunnel by its method, so that a
+    /// protocol, so that the framing fields of a 101 have no meaning. CONNECT asks for a tunnel by its method, so that a
     /// 101 is no answer to CONNECT.
     fn judge_switch(&mut self, head: &ResponseHead) -> Result<(), ProtocolError> {
         self.close.insert(CloseReason::Upgrade);
@@ -565,7 +567,7 @@ impl Machine {
     ///
     /// # Errors
     ///
-    /// If the given head cannot be sent. Nothing was written in this case, and the caller may try another head.
+    /// An error if the given head cannot be sent. In this case no byte was written, and the caller may try another head.
     pub fn encode_head(&mut self, request: &RequestHead<'_>, dst: &mut BytesMut) -> Result<(), Misuse> {
         match self.send {
             Send::Head => {}
@@ -594,12 +596,12 @@ impl Machine {
     }
 
     /// Frames the next `len` bytes of the body: appends to `dst` the framing before these bytes, and returns the
-    /// framing that must be written after them. The caller writes the bytes themselves.
+    /// framing that must be written after them. The caller writes the bytes of the body.
     ///
     /// # Errors
     ///
-    /// If the head has not been encoded, or if the body is longer than its promised length. The machine is unchanged in
-    /// both cases.
+    /// An error if the head has not been encoded, or if the body is longer than its promised length. The machine is
+    /// unchanged in both cases.
     pub fn encode_data(&mut self, len: usize, dst: &mut BytesMut) -> Result<&'static [u8], Misuse> {
         if len == 0 {
             return Ok(b"");
@@ -624,12 +626,12 @@ impl Machine {
 
     /// Ends the body. For a chunked body, appends the last chunk and the trailers to `dst`.
     ///
-    /// A complete body of known length has already ended, so that nothing is written for it.
+    /// A complete body of known length has already ended, so that no byte is written.
     ///
     /// # Errors
     ///
-    /// If the body is shorter than its promised length; the upload is given up in this case. Or if the trailers cannot
-    /// be sent; nothing was written in this case, and the body is still open.
+    /// An error if the body is shorter than its promised length. In this case the upload is aborted. An error too if the
+    /// trailers cannot be sent. In this case no byte was written, and the body is still open.
     pub fn encode_end(&mut self, trailers: Option<&HeaderMap>, dst: &mut BytesMut) -> Result<(), Misuse> {
         let has_trailers = trailers.is_some_and(|trailers| !trailers.is_empty());
         match self.send {
@@ -649,7 +651,7 @@ impl Machine {
         }
     }
 
-    /// Gives the request up. The response may still be read, but the connection must be closed after the response.
+    /// Aborts the upload. The response may still be read, but the connection must be closed after the response.
     ///
     /// A head that has not been encoded cannot be encoded after this call, and bytes of the server are still an
     /// [error](ProtocolError::SpokeFirst). The call has no effect on a request that was sent completely.
@@ -660,7 +662,7 @@ impl Machine {
         }
     }
 
-    /// Tells the machine that the connection carried another exchange before this one.
+    /// Tells the machine that the connection carried another exchange before this exchange.
     ///
     /// The machine skips up to 1 KiB of line ends before a response on such a connection.
     /// <https://www.rfc-editor.org/rfc/rfc9112#section-9.2>

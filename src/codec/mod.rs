@@ -1,7 +1,8 @@
 //! HTTP/1.1 as bytes: this module writes requests, reads responses, and tells whether the connection can be used again.
 //!
-//! The codec knows no socket, no clock and no runtime; it depends only on `bytes`, `http` and `httparse`. One [`Machine`]
-//! serves one exchange, which is one request and its response. A machine consists of two halves and one verdict:
+//! The codec knows no socket, no clock and no runtime. The codec depends only on `bytes`, `http` and `httparse`. One
+//! [`Machine`] serves one exchange, which is one request and its response. A machine consists of two halves and one
+//! verdict:
 //!
 //! ```text
 //!      send half                          receive half                       verdict
@@ -18,7 +19,7 @@
 //!
 //! # The joint table
 //!
-//! The meaning of each pair of states of the two halves, and the verdict that [`Machine::verdict`] returns for it:
+//! The meaning of each pair of states of the two halves, and the verdict that [`Machine::verdict`] returns for the pair:
 //!
 //! | send, receive | Head                         | Body                       | Done                             |
 //! |---------------|------------------------------|----------------------------|----------------------------------|

@@ -37,17 +37,17 @@ pub struct Destination {
 
 /// Way to a destination.
 ///
-/// Each further way will be a variant with its own data: a proxy with its address and credentials, a unix socket with its
-/// path. The dialer matches every variant, so that the compiler points at the code that a new variant needs. The pool's key
-/// has to contain the way as soon as there are two ways, because two ways may lead to different servers.
+/// Each further way will be a variant with its own data: a proxy with its address and credentials, a unix socket with
+/// its path. The dialer matches every variant, so that the compiler points at the code that a new variant needs. The
+/// pool's key has to contain the way as soon as there are two ways, because two ways may lead to different servers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Via {
-    /// TCP to an address of the host itself.
+    /// TCP to an address of the host.
     Direct,
 }
 
 impl Destination {
-    /// Returns the destination of a URL. `host` is written as in a URI.
+    /// Returns the destination of a URL. `host` has the form that a host has in a URI.
     pub(crate) fn new(is_https: bool, host: &str, port: u16) -> Self {
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         Self { is_https, host: bare.to_ascii_lowercase().into(), port, via: Via::Direct }

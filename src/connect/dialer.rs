@@ -1,8 +1,8 @@
 //! The dial: from a destination to a connected stream.
 //!
-//! One deadline covers the whole dial: the name lookup, the race between addresses, and the TLS handshake. The dialer knows
-//! nothing of HTTP or of pools. Invariants: a dial spawns no task, so that dropping the dial ends all of its work. Each
-//! phase that begins in [`Setup`] ends in [`Setup`].
+//! One deadline covers the whole dial: the name lookup, the race between addresses, and the TLS handshake. The dialer
+//! knows nothing of HTTP or of pools. Invariants: a dial spawns no task, so that dropping the dial ends all of its
+//! work. Each phase that begins in [`Setup`] ends in [`Setup`].
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -46,7 +46,7 @@ pub(crate) struct ConnectConfig {
 impl Default for ConnectConfig {
     fn default() -> Self {
         Self {
-            // The default of resolv.conf for one name server.
+            // 5 s is the default of resolv.conf for one name server.
             dns_timeout: Duration::from_secs(5),
             // 10 s leave time for lost SYNs: the kernel sends a SYN again after 1 s and after 3 s. Go's transport allows
             // 10 s for TLS alone.
@@ -68,13 +68,13 @@ pub(crate) struct Dialer {
     connector: Option<Arc<Connector>>,
 }
 
-/// Connection that is ready for a request.
+/// A connection that is ready for a request.
 #[derive(Debug)]
 pub(crate) struct Dialed {
     pub(crate) stream: Stream,
-    /// Address of the peer. Unknown if a custom connector made the connection.
+    /// Address of the peer. `None` if a custom connector made the connection.
     pub(crate) peer: Option<SocketAddr>,
-    /// Local address. Unknown if a custom connector made the connection.
+    /// Local address. `None` if a custom connector made the connection.
     pub(crate) local: Option<SocketAddr>,
 }
 
@@ -89,11 +89,12 @@ impl Dialer {
         Self { resolver, config, tls: Tls::new(tls), connector }
     }
 
-    /// Makes one connection and returns it. Dropping the future ends the dial and closes its sockets. If `is_isolated`, the
-    /// dial resumes no TLS session, because a session tells the server that two connections belong to the same client.
+    /// Makes one connection and returns it. Dropping the future ends the dial and closes its sockets. If `is_isolated`
+    /// is true, the dial resumes no TLS session, because a session tells the server that two connections belong to the
+    /// same client.
     ///
-    /// Each step is boxed, so that a dial takes the memory of its current step only. A future with room for all steps, of
-    /// which TLS needs most, would leave holes between the allocations of idle connections.
+    /// Each step is boxed, so that a dial takes the memory of its current step only. A future with space for all steps
+    /// would leave holes between the allocations of idle connections, because the TLS step needs much space.
     pub(crate) async fn dial(
         &self,
         to: &Destination,

@@ -1,4 +1,4 @@
-//! Why a dial failed, and which other dials would fail in the same way.
+//! The error of a dial: the reason for the failure, and which other dials would fail in the same way.
 //!
 //! The scope of an error tells the pool which requests fail with that error. This file knows neither sockets nor the
 //! pool.
@@ -34,8 +34,8 @@ pub(crate) enum Scope {
     Host,
     /// No other dial: the next dial to the same destination may succeed.
     Attempt,
-    /// Unknown, because this process lacks descriptors, memory, ports or a network. Such a lack says nothing about the
-    /// destination.
+    /// The scope is unknown, because this process lacks descriptors, memory, ports or a network. This lack says nothing
+    /// about the destination.
     Shortage,
     /// Every other dial on the same runtime, to any destination.
     Runtime,
@@ -47,7 +47,7 @@ impl DialError {
         Self { failure: Arc::new(Failure { kind, phase, message, scope }), source: None }
     }
 
-    /// Returns the error of a dial on a runtime without timers, where no deadline can be kept.
+    /// Returns the error of a dial on a runtime without timers, which cannot end the dial at its deadline.
     pub(crate) fn no_timers() -> Self {
         let message = "the tokio runtime has no timers: build it with enable_all or enable_time".to_owned();
         Self::new(ErrorKind::Request, Phase::Queue, message, Scope::Runtime)
@@ -61,7 +61,8 @@ impl DialError {
         Self::new(ErrorKind::Connect, Phase::Tcp, message, Scope::Runtime)
     }
 
-    /// Returns the error of a dial that the pool gave up, because its runtime did not poll it until after its deadline.
+    /// Returns the error of a dial that the pool gave up, because the runtime did not poll the dial until after its
+    /// deadline.
     pub(crate) fn stalled(after: Duration) -> Self {
         let message = format!(
             "the dial made no progress within {after:?}, because its tokio runtime does not run: do not block the runtime's thread"
@@ -107,8 +108,8 @@ impl DialError {
         matches!(self.failure.scope, Scope::Host | Scope::Runtime)
     }
 
-    /// Returns a copy that can be stored: the source is flattened to text, so that no value of the caller's is dropped under
-    /// the pool's lock.
+    /// Returns a copy that can be stored: the source is flattened to text, so that no value of the caller's is dropped
+    /// under the pool's lock.
     pub(crate) fn to_keep(&self) -> Self {
         let mut text = String::new();
         let mut cause = self.source.as_deref().map(|source| source as &(dyn StdError + 'static));
@@ -123,7 +124,7 @@ impl DialError {
         Self { failure: self.failure.clone(), source }
     }
 
-    /// Whether the error says something about the destination.
+    /// Whether the failure counts against the host. A shortage of this process and a failure of the runtime do not count.
     pub(crate) fn is_of_host(&self) -> bool {
         matches!(self.failure.scope, Scope::Host | Scope::Attempt)
     }

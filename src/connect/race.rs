@@ -5,7 +5,8 @@
 //! Invariants: each address is started at most once, in order; at most [`MAX_IN_FLIGHT`] attempts run; and the race is
 //! exhausted only when every address was started and has failed.
 //!
-//! An example with three addresses and a delay of 250 ms. The second attempt is refused at 280 ms, while the first runs:
+//! This example has three addresses and a delay of 250 ms. The second attempt is refused at 280 ms, while the first
+//! attempt runs:
 //!
 //! ```text
 //! ms        0              250   280         530
@@ -17,8 +18,8 @@
 //!                                Start(2), Wait
 //! ```
 //!
-//! There are four things to do: start an attempt (`Start`), ask again at a time or when an attempt fails (`WaitUntil`), ask
-//! again when an attempt fails (`Wait`), and give up (`Exhausted`).
+//! There are four steps: start an attempt (`Start`), ask again at a time or when an attempt fails (`WaitUntil`), ask
+//! again when an attempt fails (`Wait`), and end the race without a connection (`Exhausted`).
 //!
 //! > connection attempts SHOULD NOT be made simultaneously. Instead, one connection attempt to a single address is
 //! > started first, followed by the others in the list, one at a time.
@@ -37,7 +38,7 @@ pub(crate) struct Race {
     started: usize,
     /// Indexes of the attempts that run: `len <= MAX_IN_FLIGHT`.
     running: Vec<usize>,
-    /// Time from which the next attempt may start while others run. `None` means at once.
+    /// Time from which the next attempt may start while other attempts run. `None` means at once.
     due: Option<Instant>,
     /// Time between the starts of two attempts.
     delay: Duration,
@@ -92,8 +93,8 @@ impl Race {
     }
 }
 
-/// Orders addresses so that the families take turns. The first address stays first, and the order within a family does not
-/// change.
+/// Orders addresses so that the families take turns. The first address stays first, and the order within a family does
+/// not change.
 ///
 /// > Whichever address family is first in the list should be followed by an address of the other address family
 ///

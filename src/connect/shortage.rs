@@ -15,7 +15,7 @@ pub(super) enum Shortage {
     Network,
 }
 
-/// Returns what this process lacks, if the operation failed for that reason.
+/// Returns the resource that this process lacks, if the operation failed because of this lack.
 pub(super) fn shortage(error: &io::Error) -> Option<Shortage> {
     match error.kind() {
         io::ErrorKind::OutOfMemory => return Some(Shortage::Resource),
@@ -27,7 +27,7 @@ pub(super) fn shortage(error: &io::Error) -> Option<Shortage> {
     error.raw_os_error().filter(|code| EXHAUSTED.contains(code)).map(|_| Shortage::Resource)
 }
 
-/// Whether an error or one of its causes says that this process lacks something.
+/// Whether an error or one of its causes says that this process lacks a resource.
 pub(super) fn is_shortage(error: &(dyn StdError + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {

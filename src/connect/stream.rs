@@ -1,8 +1,8 @@
 //! Streams of bytes: reading, writing, a look at an idle connection, and a close that does not wait.
 //!
-//! This file knows nothing of pools. Of HTTP it only knows how the codec classifies unsolicited bytes. Invariant: a look
-//! makes a system call instead of asking tokio, because after a FIN has arrived, tokio's cached readiness says that there
-//! is nothing to read until the runtime polls its reactor.
+//! This file knows nothing of pools. The only HTTP that this file knows is how the codec classifies unsolicited bytes.
+//! Invariant: a look makes a system call instead of asking tokio, because after a FIN has arrived, tokio's cached
+//! readiness says that no byte can be read until the runtime polls its reactor.
 
 use std::fmt;
 use std::io::{self, IoSlice, Read};
@@ -30,11 +30,11 @@ pub enum Look {
     Silent,
     /// The peer has closed the connection, or the connection has failed.
     Closed,
-    /// Bytes wait to be read that no request asked for. The connection must not be used, unless all bytes are line ends.
+    /// Bytes that no request asked for wait to be read. The connection must not be used, unless all bytes are line ends.
     Spoke,
 }
 
-/// Connection that a custom connector makes.
+/// A connection that a custom connector makes.
 ///
 /// Reading and writing follow tokio's rules: bytes that a write took may stay in the transport until
 /// [`poll_flush`](AsyncWrite::poll_flush). The pool calls [`look`](Self::look) to find out whether an idle connection can
@@ -101,22 +101,22 @@ pub enum Look {
 /// }
 /// ```
 pub trait Transport: AsyncRead + AsyncWrite + Send + Unpin + 'static {
-    /// Looks at the connection without blocking, and returns what the look found. A request is written to an idle connection
-    /// only if the result is [`Silent`](Look::Silent).
+    /// Looks at the connection without blocking, and returns what the look found. A request is written to an idle
+    /// connection only if the result is [`Silent`](Look::Silent).
     ///
     /// The look should ask the system instead of a cached readiness, because a cached readiness may be older than the
     /// peer's close.
     ///
     /// A look may read bytes that mean nothing to the user of the transport, such as TLS session tickets. After
-    /// [`Spoke`](Look::Spoke), the client calls [`read_now`](Self::read_now). If all bytes are line ends, the client discards
-    /// them and looks again.
+    /// [`Spoke`](Look::Spoke), the client calls [`read_now`](Self::read_now). If all bytes are line ends, the client
+    /// discards these bytes and looks again.
     fn look(&mut self) -> Look;
 
-    /// Reads the bytes that a look has found, without blocking. Returns the number of bytes of `buf` that were filled. If the
-    /// number is 0, no byte can be read at once, and the connection is not used.
+    /// Reads the bytes that a look has found, without blocking. Returns the number of bytes of `buf` that were filled.
+    /// If the number is 0, no byte can be read at once, and the connection is not used.
     ///
-    /// The default polls `poll_read` once, with a waker that does nothing. Over a tokio socket, the poll may find no byte
-    /// although bytes have arrived, if the runtime has not polled its reactor since. A transport around a [`TcpStream`] should
+    /// The default polls `poll_read` once, with a waker that does nothing. Over a tokio socket, the poll finds no byte
+    /// that arrived after the runtime's latest poll of its reactor. A transport around a [`TcpStream`] should
     /// call the stream's own `read_now`, which makes a system call.
     fn read_now(&mut self, buf: &mut [u8]) -> usize {
         let mut buf = ReadBuf::new(buf);
@@ -127,16 +127,16 @@ pub trait Transport: AsyncRead + AsyncWrite + Send + Unpin + 'static {
 
     /// Closes the connection as far as possible without blocking. The client drops the transport after this call.
     ///
-    /// A panic in this method or in the drop does not affect other connections. The pool releases the connection's slot and
-    /// rethrows the panic in the request or response that uses the connection. If no request uses the connection, the pool
-    /// catches the panic.
+    /// A panic in this method or in the drop does not affect other connections. The pool releases the connection's slot
+    /// and rethrows the panic in the request or response that uses the connection. If no request uses the connection,
+    /// the pool catches the panic.
     fn close(&mut self);
 
-    /// Whether a write that fails has taken none of its bytes. This is true for a plain socket.
+    /// Whether a failed write has sent none of its bytes. The answer is true for a plain socket.
     ///
-    /// The default is `false`, because a transport that buffers or encrypts may have sent a part of the bytes before a write
-    /// fails. With `false`, a request whose write failed counts as written in part, and is sent again only if it may be sent
-    /// twice.
+    /// The default is `false`, because a transport that buffers or encrypts may have sent a part of the bytes before a
+    /// write fails. With `false`, a request whose write failed counts as written in part, and is sent again only if it
+    /// may be sent twice.
     fn fails_untouched(&self) -> bool {
         false
     }
@@ -173,7 +173,8 @@ pub(crate) enum Stream {
 /// Transport of a custom connector. The transport need not be `Sync`, because the mutex is only used through `&mut`.
 pub(crate) struct Exclusive {
     transport: Mutex<Box<dyn Transport>>,
-    /// Whether the transport supports vectored writes. Stored because a `&self` method cannot ask through the mutex.
+    /// Whether the transport supports vectored writes. The answer is stored because a `&self` method cannot ask through
+    /// the mutex.
     is_vectored: bool,
 }
 
@@ -188,7 +189,7 @@ impl Exclusive {
 }
 
 impl Stream {
-    /// Whether a write that fails has taken none of its bytes; see [`Transport::fails_untouched`].
+    /// Whether a failed write has sent none of its bytes: see [`Transport::fails_untouched`].
     pub(crate) fn fails_untouched(&mut self) -> bool {
         match self {
             Self::Tcp(_) => true,
@@ -206,9 +207,9 @@ impl Stream {
         }
     }
 
-    /// Reads the bytes that a look has found on an idle connection. Discards line ends. `line_ends` counts the discarded bytes
-    /// of all looks at the idle connection, so that a server cannot send line ends without limit. A 408 response counts as a
-    /// close.
+    /// Reads the bytes that a look has found on an idle connection. Discards line ends. `line_ends` counts the
+    /// discarded bytes of all looks at the idle connection, so that a server cannot send line ends without limit. A 408
+    /// response counts as a close.
     #[cold]
     pub(crate) fn look_closer(&mut self, line_ends: &mut u16) -> Look {
         loop {
@@ -248,8 +249,8 @@ impl Stream {
         }
     }
 
-    /// Looks at the buffers between the socket and the reader, without a system call. Returns [`Look::Silent`], unless TLS has
-    /// read a part of a record or the peer's close, or holds plaintext that was not read.
+    /// Looks at the buffers between the socket and the reader, without a system call. Returns [`Look::Silent`], unless
+    /// TLS has read a part of a record or the peer's close, or holds plaintext that was not read.
     pub(crate) fn look_inside(&mut self) -> Look {
         match self {
             Self::Tcp(_) | Self::Other(_) => Look::Silent,
@@ -343,7 +344,7 @@ fn read_now(tcp: &TcpStream, buf: &mut [u8]) -> usize {
     (&*SockRef::from(tcp)).read(buf).unwrap_or_default()
 }
 
-/// Shuts a socket down in both directions. An error is ignored, because it means that the socket is closed already.
+/// Shuts a socket down in both directions. An error is ignored, because an error means that the socket is closed already.
 pub(super) fn close(tcp: &TcpStream) {
     let _ = SockRef::from(tcp).shutdown(Shutdown::Both);
 }
@@ -357,7 +358,7 @@ mod tests {
 
     use super::*;
 
-    /// Returns both ends of a connection. The reactor of the first end has seen once that there is nothing to read.
+    /// Returns both ends of a connection. The reactor of the first end has found once that no byte can be read.
     async fn pair() -> (Stream, std::net::TcpStream) {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let mut tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();

@@ -1,6 +1,7 @@
 //! TCP connection attempts, started in the order and at the times that the race decides.
 //!
-//! No task is spawned: all attempts run inside the future that polls them, and dropping that future closes every socket.
+//! The attempts spawn no task: all attempts run inside the future that polls them, and dropping this future closes every
+//! socket.
 //! This file knows nothing of names or of TLS. Invariant: when an attempt has won or the attempts are dropped, no socket
 //! of another attempt stays open.
 
@@ -45,7 +46,7 @@ struct InFlight {
 }
 
 impl<'a> Attempts<'a> {
-    /// Returns the attempts for `addresses`, none of them started.
+    /// Returns the attempts for `addresses`. No attempt is started yet.
     pub(crate) fn new(
         addresses: Vec<SocketAddr>,
         delay: Duration,
@@ -75,7 +76,7 @@ impl<'a> Attempts<'a> {
         ConnectError { failures: self.failures }
     }
 
-    /// Polls and starts attempts. Ready when an attempt has connected or all attempts have failed.
+    /// Polls and starts attempts. Returns ready when an attempt has connected or all attempts have failed.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<(TcpStream, SocketAddr)>> {
         loop {
             if let Some(won) = self.poll_in_flight(cx) {
@@ -102,7 +103,7 @@ impl<'a> Attempts<'a> {
         self.in_flight.push(InFlight { index, peer, connecting, attempt });
     }
 
-    /// Polls every attempt. Returns the first that has connected.
+    /// Polls every attempt. Returns the first attempt that has connected.
     fn poll_in_flight(&mut self, cx: &mut Context<'_>) -> Option<(TcpStream, SocketAddr)> {
         let mut at = 0;
         while let Some(one) = self.in_flight.get_mut(at) {
@@ -124,7 +125,7 @@ impl<'a> Attempts<'a> {
         None
     }
 
-    /// Polls the timer, which is ready at the time `then`.
+    /// Polls the timer. Returns ready at the time `then`.
     fn poll_timer(&mut self, then: Instant, cx: &mut Context<'_>) -> Poll<()> {
         let timer = self.timer.get_or_insert_with(|| Box::pin(time::sleep_until(then)));
         if timer.deadline() != then.into() {
@@ -141,8 +142,8 @@ pub(crate) struct ConnectError {
 }
 
 impl ConnectError {
-    /// Returns which other dials would fail in the same way. An address that this machine cannot reach says nothing about the
-    /// host, unless another address of the host was reached.
+    /// Returns which other dials would fail in the same way. An address that this machine cannot reach says nothing
+    /// about the host, unless another address of the host was reached.
     pub(super) fn scope(&self) -> Scope {
         let mut shortages = self.failures.iter().map(|(_, error)| shortage(error));
         let is_exhausted = shortages.clone().any(|shortage| shortage == Some(Shortage::Resource));
@@ -180,8 +181,8 @@ fn message_of(error: &io::Error) -> String {
 /// Opens a socket that is ready to connect to `peer`.
 fn open(peer: SocketAddr, local: Option<IpAddr>) -> io::Result<TcpSocket> {
     let socket = if peer.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    // Nagle's algorithm is off, because a head and its body are written by one call and later writes must not wait. Errors
-    // are ignored because a connection without these options works as well.
+    // Nagle's algorithm is off, because a head and its body are written by one call and later writes must not wait.
+    // Errors are ignored because a connection without these options works as well.
     let _ = socket.set_nodelay(true);
     let _ = SockRef::from(&socket).set_tcp_keepalive(&keep_alive());
     if let Some(local) = local {
@@ -194,8 +195,8 @@ fn open(peer: SocketAddr, local: Option<IpAddr>) -> io::Result<TcpSocket> {
     Ok(socket)
 }
 
-/// Returns the keep-alive settings. With these settings, the system notices a peer that vanished after about 75 s, and NAT
-/// tables keep the connection. Go probes every 15 s as well.
+/// Returns the keep-alive settings. With these settings, the system notices a peer that vanished after about 75 s, and
+/// NAT tables keep the connection. Go probes every 15 s too.
 fn keep_alive() -> TcpKeepalive {
     let keep_alive = TcpKeepalive::new().with_time(Duration::from_secs(15));
     #[cfg(any(

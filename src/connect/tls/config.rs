@@ -1,9 +1,9 @@
-//! Configuration and handshake: which authorities the client trusts, which sessions it resumes, and what ALPN
-//! offers.
+//! Configuration and handshake: which authorities the client trusts, which sessions the client resumes, and which
+//! protocols ALPN offers.
 //!
-//! This file knows nothing of addresses. Of HTTP it only knows that ALPN offers HTTP/1.1. Invariants: making a client reads
-//! no file. The trust store is read once, when the first https connection is dialed. All dials of a client share its
-//! sessions, except dials with an isolation tag, which use no sessions.
+//! This file knows nothing of addresses. The only HTTP that this file knows is that ALPN offers HTTP/1.1. Invariants:
+//! making a client reads no file. The trust store is read once, when the first https connection is dialed. All dials of
+//! a client share its sessions, except dials with an isolation tag, which use no sessions.
 
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -37,7 +37,8 @@ pub(crate) struct Tls {
 struct Loader {
     config: TlsConfig,
     loaded: OnceLock<Loaded>,
-    /// Locked while the configuration is loaded. Only blocking threads take this lock, never a runtime's thread.
+    /// Lock that is held while the configuration is loaded. Only blocking threads take this lock, never a runtime's
+    /// thread.
     loading: Mutex<()>,
 }
 
@@ -112,7 +113,8 @@ impl Loader {
 }
 
 impl TlsConfig {
-    /// Returns a verifier that trusts the platform's authorities and the roots, or only the roots if the platform has no store.
+    /// Returns a verifier that trusts the platform's authorities and the roots, or only the roots if the platform has
+    /// no store.
     fn verifier(&self, provider: Arc<CryptoProvider>) -> Result<Arc<dyn ServerCertVerifier>, Error> {
         let roots = || self.roots.iter().map(|root| root.der().clone());
         let no_store = match Verifier::new_with_extra_roots(roots(), Arc::clone(&provider)) {
@@ -141,8 +143,8 @@ impl Loaded {
         let connected = TlsStream::connect(Arc::clone(&self.config), name.clone(), tcp).await;
         let stream = connected.map_err(|error| {
             if let Some(Error::DecryptError) = cause(&error) {
-                // The server's keys of the resumed session may differ from the client's, so the next handshake must not resume
-                // this session.
+                // The server's keys of the resumed session may differ from the client's, so the next handshake must not
+                // resume this session.
                 self.sessions.remove_tls12_session(&name);
             }
             refused(host, error)
@@ -197,8 +199,8 @@ pub(crate) mod tests {
     impl Authority {
         pub(crate) fn new() -> Self {
             let mut params = CertificateParams::new(Vec::new()).unwrap();
-            // Each authority has its own name, so that the certificate of a foreign authority fails because the authority is
-            // unknown instead of because of a bad signature.
+            // Each authority has its own name, so that the certificate of a foreign authority fails because the
+            // authority is unknown instead of because of a bad signature.
             let key = KeyPair::generate().unwrap();
             let name = format!("{:x?}", &key.public_key_raw()[..8]);
             params.distinguished_name.push(rcgen::DnType::CommonName, name);

@@ -1,11 +1,12 @@
 //! TLS between a transport and its user: rustls, with buffers of this crate.
 //!
 //! There are three buffers. `incoming` holds bytes that were read, and rustls decrypts in this buffer. `outgoing` holds
-//! sealed records that are to be written. `plain` holds plaintext for which the reader's buffer had no space. `plain` holds
-//! the plaintext of at most one read, because the transport is not read until `plain` is empty. Invariants: a connection
-//! whose bytes were all read and written owns no buffer. `incoming` and `outgoing` hold at most [`MOST_WIRE`] bytes each.
-//! Bytes that a dropped future has read are not lost. Data that the peer sent before its error or end is delivered before
-//! the error or end. This file knows nothing of certificates, of HTTP, or of the kind of transport.
+//! sealed records that are to be written. `plain` holds plaintext for which the reader's buffer had no space. `plain`
+//! holds the plaintext of at most one read, because the transport is not read until `plain` is empty. Invariants: a
+//! connection whose bytes were all read and written owns no buffer. `incoming` and `outgoing` hold at most
+//! [`MOST_WIRE`] bytes each. Bytes that a dropped future has read are not lost. Data that the peer sent before its
+//! error or end is delivered before the error or end. This file knows nothing of certificates, of HTTP, or of the kind
+//! of transport.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -28,7 +29,8 @@ pub(super) struct Records {
     output: Output,
     /// Meter that says whether `incoming` ends between two records.
     meter: Meter,
-    /// Number of bytes that the next read asks for. The size grows and shrinks with the number of bytes that reads return.
+    /// Number of bytes that the next read asks for. The size grows and shrinks with the number of bytes that reads
+    /// return.
     size: usize,
     /// Whether rustls needs more bytes for its next step.
     is_quiet: bool,
@@ -36,17 +38,18 @@ pub(super) struct Records {
     is_more_likely: bool,
     /// Whether the transport has ended.
     is_eof: bool,
-    /// Error of the transport, which is returned after the data that was read before it.
+    /// Error of the transport. The error is returned after the data that was read before the error.
     failed: Option<io::Error>,
-    /// Whether the user has written anything.
+    /// Whether the user has written a byte.
     is_used: bool,
     /// Whether the client's close_notify was sealed.
     is_close_notify_sealed: bool,
-    /// Whether the alert about an error is the first thing in `outgoing`.
+    /// Whether the alert about an error is the first record in `outgoing`.
     is_alert_first: bool,
 }
 
-/// Output of rustls: plaintext, records and the error.
+/// The output of rustls: the plaintext that was decrypted, the records that were sealed, and the error that ended the
+/// connection.
 #[derive(Default)]
 struct Output {
     /// Plaintext for which the reader's buffer had no space.
@@ -59,10 +62,10 @@ struct Output {
     is_closed: bool,
 }
 
-/// State of an idle connection, as far as it is known without asking the transport.
+/// The state of an idle connection that is known without asking the transport.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Known {
-    /// Nothing has arrived.
+    /// No plaintext, no end and no error has arrived.
     Nothing,
     /// Plaintext has arrived that was not read.
     Plaintext,
@@ -94,7 +97,7 @@ impl Records {
         &self.tls
     }
 
-    /// Polls the handshake. Ready when the client's last message was written.
+    /// Polls the handshake. Returns ready when the client's last message was written.
     pub(super) fn poll_handshake(
         &mut self,
         io: &mut (impl AsyncRead + AsyncWrite + Unpin),
@@ -103,7 +106,8 @@ impl Records {
         loop {
             self.process();
             if let Some(error) = self.error() {
-                // An alert may be waiting, so one attempt is made to send it. The error of the handshake is returned in any case.
+                // An alert may be waiting, so one attempt is made to send it. The error of the handshake is returned in
+                // any case.
                 let _ = self.poll_send(io, cx);
                 return Poll::Ready(Err(error));
             }
@@ -121,7 +125,8 @@ impl Records {
         }
     }
 
-    /// Reads plaintext into `buf`, from several records if they fit. Reading no byte means that the peer has closed.
+    /// Reads plaintext into `buf`, from several records if they fit. A read of no byte means that the peer has closed
+    /// the connection.
     pub(super) fn poll_read(
         &mut self,
         io: &mut (impl AsyncRead + AsyncWrite + Unpin),
@@ -183,8 +188,9 @@ impl Records {
         cx: &mut Context<'_>,
     ) -> io::Result<()> {
         if let Some(error) = self.error() {
-            // The alert about the error is sent if the transport takes it at once. If other records precede the alert, the
-            // writer sends it, because sending from here would replace the waker of the task that waits to write those records.
+            // The alert about the error is sent if the transport takes it at once. If other records precede the alert,
+            // the writer sends it, because sending from here would replace the waker of the task that waits to write
+            // those records.
             if self.is_alert_first {
                 let _ = self.poll_send(io, cx);
             }
@@ -244,7 +250,7 @@ impl Records {
         size: usize,
         read: impl FnOnce(&mut [u8]) -> io::Result<usize>,
     ) -> io::Result<usize> {
-        // `incoming` was processed before: it holds less than a record, or part of one handshake message.
+        // `incoming` was processed before, so the buffer holds less than a record, or a part of one handshake message.
         let size = size.min(MOST_WIRE.saturating_sub(self.incoming.len()));
         if size == 0 {
             let message = "the peer sent a TLS message that is too large";
@@ -265,7 +271,7 @@ impl Records {
         while self.step(None) {}
     }
 
-    /// Does the next step that rustls asks for. Returns false if no step is possible before more bytes are read.
+    /// Takes the next step that rustls asks for. Returns false if no step is possible before more bytes are read.
     /// Plaintext that fits goes to `buf`, and further plaintext goes to `plain`.
     fn step(&mut self, buf: Option<&mut ReadBuf<'_>>) -> bool {
         if self.is_quiet || self.output.error.is_some() {
@@ -301,7 +307,7 @@ impl Records {
         true
     }
 
-    /// Seals the alerts that rustls has about an error. After this call rustls is not used any more, because rustls would
+    /// Seals the alerts of rustls about an error. After this call rustls is not used any more, because rustls would
     /// continue to read.
     fn encode_alerts(&mut self) {
         while self.tls.wants_write() {
@@ -313,8 +319,8 @@ impl Records {
         }
     }
 
-    /// Seals as many bytes as `outgoing` may hold, and writes as many records as the transport takes. Returns the number of
-    /// sealed bytes.
+    /// Seals as many bytes as `outgoing` may hold, and writes as many records as the transport takes. Returns the
+    /// number of sealed bytes.
     pub(super) fn poll_write(
         &mut self,
         io: &mut (impl AsyncWrite + Unpin),
@@ -331,7 +337,7 @@ impl Records {
         let sealed = self.seal(bufs)?;
         match self.poll_send(io, cx) {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            // Sealed bytes count as written.
+            // Sealed bytes count as written, because they stay in `outgoing` until the transport takes them.
             Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(sealed)),
         }
     }
@@ -378,15 +384,15 @@ impl Records {
         Ok(sealed)
     }
 
-    /// Returns the part of rustls that seals records, and the output for them. Returns `None` if nothing may be
-    /// sent any more.
+    /// Returns the part of rustls that seals records, and the output for them. Returns `None` if no further
+    /// record may be sent.
     #[allow(
         clippy::type_complexity,
         reason = "a record is sealed with the state of rustls and the output, which are borrowed separately"
     )]
     fn traffic(&mut self) -> io::Result<Option<(WriteTraffic<'_, ClientConnectionData>, &mut Output)>> {
-        // All bytes that were read are processed first, because rustls has to see the earlier parts of an unfinished message
-        // again.
+        // All bytes that were read are processed first, because rustls has to see the earlier parts of an unfinished
+        // message again.
         self.process();
         if let Some(error) = self.error() {
             return Err(error);
@@ -440,8 +446,8 @@ impl Records {
         }
     }
 
-    /// Seals a close_notify, unless a close_notify was sealed before. After an error no close_notify is sealed, because the
-    /// alert was the last message.
+    /// Seals a close_notify, unless a close_notify was sealed before. After an error no close_notify is sealed, because
+    /// the alert was the last message.
     pub(super) fn send_close_notify(&mut self) {
         if let Ok(Some((mut traffic, output))) = self.traffic() {
             output.encode(|room| match traffic.queue_close_notify(room) {
@@ -470,7 +476,7 @@ impl Records {
         self.meter.is_between_records()
     }
 
-    /// Whether the user has written anything.
+    /// Whether the user has written a byte.
     pub(super) fn is_used(&self) -> bool {
         self.is_used
     }
@@ -538,7 +544,7 @@ impl Output {
         }
     }
 
-    /// Whether `outgoing` has room for one more record.
+    /// Whether `outgoing` has space for one more record.
     fn has_room(&self) -> bool {
         self.outgoing.len() + RECORD + OVERHEAD <= MOST_WIRE
     }
@@ -580,8 +586,9 @@ impl Output {
         let _ = self.encode_into(OVERHEAD, encode);
     }
 
-    /// Appends the bytes that `encode` writes to `outgoing`. `encode` gets space for `size` bytes. If `encode` fails, it is
-    /// called once more with as much space as its error asks for. Returns whether `encode` has written.
+    /// Appends the bytes that `encode` writes to `outgoing`. `encode` gets space for `size` bytes. If `encode` fails,
+    /// this method calls `encode` once more, with as much space as the error asks for. Returns whether `encode` has
+    /// written.
     fn encode_into(
         &mut self,
         size: usize,

@@ -1,10 +1,10 @@
-//! A TLS connection over TCP, with a look that sees through TLS.
+//! A TLS connection over TCP. Its look reads the TLS records.
 //!
 //! A peek at the socket is not enough for TLS: the bytes that wait on the socket may be a session ticket, which a look
-//! ignores, or the end of the connection. The look therefore reads and processes the bytes that have arrived. Invariants: a
-//! stream that looked silent has no plaintext buffered, has received no alert, and stands between two records unless no
-//! request was written yet. Such a stream owns no buffer, unless the peer left a message unfinished. This file knows nothing
-//! of configuration, certificates or records.
+//! ignores, or the end of the connection. The look therefore reads and processes the bytes that have arrived.
+//! Invariants: a stream that looked silent has no plaintext buffered, has received no alert, and is between two
+//! records. A stream on which no request was written may be inside a record. Such a stream owns no buffer, unless the
+//! peer left a message unfinished. This file knows nothing of configuration, certificates or records.
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice, Read};
@@ -29,8 +29,8 @@ pub(crate) struct TlsStream {
 }
 
 impl TlsStream {
-    /// Makes the TLS handshake over `tcp` and returns the stream. If the handshake fails, an alert is sent to the peer, and
-    /// the error wraps the error of rustls.
+    /// Makes the TLS handshake over `tcp` and returns the stream. If the handshake fails, an alert is sent to the peer,
+    /// and the error wraps the error of rustls.
     pub(super) async fn connect(
         config: Arc<ClientConfig>,
         name: ServerName<'static>,
@@ -42,12 +42,12 @@ impl TlsStream {
         Ok(Self { tcp, records })
     }
 
-    /// Returns the connection of rustls, which knows the version and whether a session was resumed.
+    /// Returns the connection of rustls, which holds the TLS version and whether a session was resumed.
     pub(super) fn tls(&self) -> &UnbufferedClientConnection {
         self.records.tls()
     }
 
-    /// Looks at the connection; see [`Transport::look`](crate::Transport::look). If rustls answers the bytes that
+    /// Looks at the connection: see [`Transport::look`](crate::Transport::look). If rustls answers the bytes that
     /// were read, the answer is sent with the next write.
     pub(crate) fn look(&mut self) -> Look {
         let look = self.look_now();
@@ -81,7 +81,8 @@ impl TlsStream {
         Look::Spoke
     }
 
-    /// Shuts the socket down. Sends a close_notify first if no close_notify was sent and the socket takes it at once.
+    /// Shuts the socket down. Sends a close_notify before, if no close_notify was sent and the socket takes the
+    /// close_notify at once.
     pub(crate) fn close(&mut self) {
         self.records.send_close_notify();
         if !self.records.unsent().is_empty() {
@@ -204,8 +205,8 @@ mod tests {
         assert_eq!(client.look(), Look::Silent);
     }
 
-    /// Accepts one connection and shakes hands. Returns the socket, the TLS connection, and the tickets that the server would
-    /// send next.
+    /// Accepts one connection and shakes hands. Returns the socket, the TLS connection, and the tickets that the server
+    /// would send next.
     fn accept(
         listener: &std::net::TcpListener,
         config: ServerConfig,

@@ -6,7 +6,7 @@ use tokio::io::ReadBuf;
 
 use crate::buffer;
 
-/// A buffer of TLS bytes, incoming or outgoing. While it is empty it owns no memory: the memory belongs to the thread.
+/// A buffer of TLS bytes, incoming or outgoing. An empty buffer owns no memory: the memory belongs to the thread.
 #[derive(Debug, Default)]
 pub(super) struct Wire {
     bytes: Vec<u8>,
@@ -53,7 +53,8 @@ impl Wire {
         self.bytes.get_mut(self.end..needed).unwrap_or_default()
     }
 
-    /// Adds `count` bytes to the bytes that the buffer holds. The caller has written them into [`room`](Self::room).
+    /// Adds `count` bytes to the bytes that the buffer holds. The caller has written these bytes into
+    /// [`room`](Self::room).
     pub(super) fn fill(&mut self, count: usize) {
         self.end = (self.end + count).min(self.bytes.len());
     }
@@ -87,7 +88,8 @@ impl Wire {
         }
     }
 
-    /// Gives all spare memory back to the thread. The bytes that the buffer holds are copied into memory of their exact size.
+    /// Gives all spare memory back to the thread. The bytes that the buffer holds are copied into memory of their exact
+    /// size.
     pub(super) fn shrink(&mut self) {
         self.free();
         if self.bytes.len() > self.len() {
@@ -114,13 +116,14 @@ impl Wire {
 /// Number of bytes that are cheap to copy.
 const LITTLE: usize = 4 * 1024;
 
-/// Meter that follows the headers of TLS records. A record has one byte of type, two bytes of version, two bytes of length,
-/// and as many further bytes as its length says.
+/// Meter that follows the headers of TLS records. A record has one byte of type, two bytes of version, two bytes of
+/// length, and as many further bytes as its length says.
 #[derive(Debug, Default)]
 pub(super) struct Meter {
     /// Number of bytes of the current header that have passed: `0 <= header < 5`.
     header: u8,
-    /// Number of bytes that the record still needs. Before the end of the header, the part of the length that has passed.
+    /// Number of bytes that the record still needs. Before the end of the header, this field holds the part of the length
+    /// that has passed.
     left: u16,
 }
 
