@@ -113,8 +113,8 @@ thread_local! {
     static BUFFERS: RefCell<Buffers> = RefCell::default();
 }
 
-/// Runs `act` on the thread's buffers and returns its result. Returns `None` while the thread is ending, because its
-/// buffers are gone.
+/// Runs `act` on the thread's buffers and returns its result. Returns `None` while the thread is ending, because the
+/// buffers of the thread no longer exist.
 fn with<T>(act: impl FnOnce(&mut Buffers) -> T) -> Option<T> {
     BUFFERS.try_with(|buffers| act(&mut buffers.borrow_mut())).ok()
 }

@@ -33,7 +33,7 @@ use crate::url::IntoUrl;
 /// let client = handclasp::Client::new();
 /// for page in ["http://example.org/1", "http://example.org/2"] {
 ///     let response = client.get(page).send().await?;
-///     // The second request reuses the connection of the first.
+///     // The second request reuses the connection of the first request.
 ///     println!("{} on a reused connection: {}", response.status(), response.connection().is_reused());
 ///     println!("{}", response.text().await?);
 /// }
@@ -142,7 +142,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// When the request cannot be sent or gets no response head; see [`RequestBuilder::send`].
+    /// An error if the request cannot be sent or gets no response head: see [`RequestBuilder::send`].
     ///
     /// ```no_run
     /// # async fn example(client: handclasp::Client) -> Result<(), Box<dyn std::error::Error>> {
@@ -170,10 +170,10 @@ impl Client {
     /// this call began.
     ///
     /// Eight connections are dialed at a time. Dials that other calls or requests began are counted, but this call does
-    /// not wait for them.
+    /// not wait for these dials.
     ///
-    /// All limits of the pool apply, and requests come first: nothing is dialed while a request waits for a free place,
-    /// and a dial of this call that takes the place of a request's dial is given up. If the call makes fewer
+    /// All limits of the pool apply, and requests come first. No dial begins while a limit makes a request wait, and a
+    /// dial of this call is given up if a request needs its room under a limit. If the call makes fewer
     /// connections for these reasons, it still returns `Ok`.
     ///
     /// # Cancel safety
@@ -183,7 +183,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// If the URL is invalid, or if a dial fails. A failed dial does not end the other dials.
+    /// An error if the URL is invalid, or if a dial fails. A failed dial does not end the other dials.
     ///
     /// ```no_run
     /// # async fn example(client: handclasp::Client) -> handclasp::Result<()> {
@@ -201,20 +201,20 @@ impl Client {
     ///
     /// A connection that a request takes, or that is closed, is replaced at once by a new dial. The dials are made in
     /// the background, eight at a time, on the runtime on which this method is called. If several runtimes keep
-    /// connections to one origin, their numbers add up. A call with 0 connections stops these dials, and so does the
-    /// end of the runtime.
+    /// connections to one origin, their numbers add up. A call with 0 connections stops these dials. The end
+    /// of the runtime stops these dials too.
     ///
-    /// All limits of the pool apply. Nothing is dialed beyond the number of connections that
+    /// All limits of the pool apply. No connection is dialed beyond the number of connections that
     /// [`max_idle_per_host`](ClientBuilder::max_idle_per_host) and [`max_idle`](ClientBuilder::max_idle) allow to be
-    /// kept, connections in use included. Requests come first: nothing is dialed ahead while a request waits for a free
-    /// place, and a dial ahead that takes the place of a request's dial is given up. No connection is closed in favor
-    /// of a dial ahead. If no place is free, or if a dial has failed, the next dial follows some seconds later.
+    /// kept, connections in use included. Requests come first: no dial ahead begins while a limit makes a request wait,
+    /// and a dial ahead is given up if a request needs its room under a limit. No connection is closed in favor of a
+    /// dial ahead. If a limit leaves no room, or if a dial has failed, the next dial follows some seconds later.
     ///
     /// To wait for the first connections, call [`warm`](Self::warm) before this method.
     ///
     /// # Errors
     ///
-    /// When the URL is invalid, when there is no tokio runtime, or when the pool was shut down.
+    /// An error if the URL is invalid, if there is no tokio runtime, or if the pool was shut down.
     ///
     /// ```no_run
     /// # async fn example(client: handclasp::Client) -> handclasp::Result<()> {
@@ -265,7 +265,7 @@ impl Default for Client {
 ///
 /// # Errors
 ///
-/// When the URL is invalid, or the request gets no response head; see [`RequestBuilder::send`].
+/// An error if the URL is invalid, or if the request gets no response head: see [`RequestBuilder::send`].
 pub async fn get(url: impl IntoUrl) -> Result<Response> {
     static CLIENT: OnceLock<Client> = OnceLock::new();
     CLIENT.get_or_init(Client::new).get(url).send().await

@@ -1,7 +1,7 @@
 //! All settings, as plain nested data, and the builder that sets them.
 //!
-//! Each group of settings is defined next to the module that uses it. No module below [`client`](crate::client) sees
-//! all of them. Invariant: building does no I/O and reads no environment.
+//! Each group of settings is defined next to the module that uses the group. No module below
+//! [`client`](crate::client) sees all settings. Invariant: building does no I/O and reads no environment.
 
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
@@ -72,8 +72,8 @@ impl std::fmt::Debug for SharedConnector {
 
 /// # Connections
 impl ClientBuilder {
-    /// Sets the largest number of connections to one host: idle, active and being made. Unlimited by default, as in reqwest
-    /// and Go.
+    /// Sets the largest number of connections to one host: idle, active and being made. Unlimited by default, as in
+    /// reqwest and Go.
     ///
     /// Further requests wait in the order of their arrival, for at most the [acquire timeout](Self::acquire_timeout).
     /// [`build`](Self::build) refuses 0.
@@ -91,8 +91,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets the largest number of idle connections that are kept for one host. Unlimited by default, as in reqwest (Go keeps
-    /// 2), because the [idle timeout](Self::idle_timeout) closes those that are not needed.
+    /// Sets the largest number of idle connections that are kept for one host. Unlimited by default, as in reqwest (Go
+    /// keeps 2), because the [idle timeout](Self::idle_timeout) closes the connections that are not needed.
     ///
     /// The connection that was used last is used first, and the connection that has been idle for longest is closed
     /// first. With 0, no connection is kept: every request has a connection of its own and says `Connection: close`
@@ -102,9 +102,9 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets the largest number of idle connections that are kept for all hosts together. By default 1,024, or the limit of
-    /// [`max_connections`](Self::max_connections) or [`max_connections_per_host`](Self::max_connections_per_host) if one is
-    /// set and larger.
+    /// Sets the largest number of idle connections that are kept for all hosts together. By default 1,024, or the limit
+    /// of [`max_connections`](Self::max_connections) or [`max_connections_per_host`](Self::max_connections_per_host) if
+    /// that limit is larger.
     ///
     /// The connection that has been idle for longest is closed first. A connection that was used within the last second
     /// is never closed for this limit, so that a burst keeps its connections. With 0, no connection is kept, as with
@@ -133,15 +133,15 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets the largest number of requests that may wait for a connection to one host: 10,000 by default. A further request
-    /// fails at once with [`ErrorKind::PoolFull`](crate::ErrorKind::PoolFull).
+    /// Sets the largest number of requests that may wait for a connection to one host: 10,000 by default. A further
+    /// request fails at once with [`ErrorKind::PoolFull`](crate::ErrorKind::PoolFull).
     pub fn max_waiters_per_host(mut self, waiters: usize) -> Self {
         self.pool.limits.max_waiters_per_host = waiters;
         self
     }
 
-    /// Sets how recently an idle connection must have been used to carry a request that cannot be sent twice, such as a POST
-    /// without an `Idempotency-Key`. Off by default (`None`).
+    /// Sets how recently an idle connection must have been used to carry a request that cannot be sent twice, such as a
+    /// POST without an `Idempotency-Key`. Off by default (`None`).
     ///
     /// A request of this kind fails if the server closes the connection at the moment at which the request is sent.
     /// Every connection is checked right before a request, so that this moment is short. A value such as 2 s makes the
@@ -160,7 +160,7 @@ impl ClientBuilder {
     /// background, the idle connections of that runtime are closed.
     ///
     /// ```
-    /// // A load balancer that distributes connections instead of requests: use each for 1,000 requests at most.
+    /// // A load balancer distributes connections instead of requests, so each connection carries at most 1,000 requests.
     /// let client = handclasp::Client::builder().evict_if(|idle| idle.requests() >= 1_000).build()?;
     /// # Ok::<(), handclasp::Error>(())
     /// ```
@@ -185,20 +185,20 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets whether requests wait for the end of a failing host's waiting period
-    /// (see [`failing_host_backoff`](Self::failing_host_backoff)) and for the dial after it, instead of failing at once.
-    /// `false` by default.
+    /// Sets whether requests wait for the end of a failing host's waiting period (see
+    /// [`failing_host_backoff`](Self::failing_host_backoff)) and for the dial after this period, instead of failing at
+    /// once. `false` by default.
     pub fn wait_for_failing_hosts(mut self, wait: bool) -> Self {
         self.pool.limits.wait_for_failing = wait;
         self
     }
 
-    /// Sets after how many useless connections in a row a host's connections are no longer kept: 3 by default, and at least
-    /// 1. With `None`, every host's connections are kept.
+    /// Sets after how many useless connections in a row a host's connections are no longer kept: 3 by default, and at
+    /// least 1. With `None`, every host's connections are kept.
     ///
-    /// A connection is useless for one of two reasons. The server may close it without notice after one response: each
-    /// such connection costs a retry. Or the server may send bytes on the idle connection: such bytes could be taken
-    /// for the next response. The host's connections are kept again after 60 s.
+    /// A connection is useless for one of two reasons. The server may close the connection without notice after one
+    /// response, which costs a retry. Or the server may send bytes on the idle connection, which could be taken for the
+    /// next response. The host's connections are kept again after 60 s.
     pub fn not_kept_after(mut self, connections: impl Into<Option<u8>>) -> Self {
         self.pool.limits.not_kept_after = connections.into();
         self
@@ -208,7 +208,8 @@ impl ClientBuilder {
     /// [`ErrorKind::PoolTimeout`](crate::ErrorKind::PoolTimeout). With `None`, there is no limit.
     ///
     /// The default does not apply to a request with a [`timeout`](Self::timeout) or a
-    /// [`RequestBuilder::connect_timeout`](crate::RequestBuilder::connect_timeout): only that limit applies then.
+    /// [`RequestBuilder::connect_timeout`](crate::RequestBuilder::connect_timeout). For such a
+    /// request only that limit applies.
     pub fn acquire_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.pool.acquire_timeout = Some(timeout.into());
         self
@@ -224,8 +225,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets how long making a connection may take, from resolving the name to the end of the TLS handshake: 10 s by default.
-    /// With `None`, there is no limit.
+    /// Sets how long making a connection may take, from resolving the name to the end of the TLS handshake: 10 s by
+    /// default. With `None`, there is no limit.
     ///
     /// The timeout applies to the dial, which may serve another request than the one that started the dial. To limit
     /// how long one request waits, use [`RequestBuilder::connect_timeout`](crate::RequestBuilder::connect_timeout).
@@ -234,7 +235,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets the local address of connections. With `None`, which is the default, the system chooses it.
+    /// Sets the local address of connections. With `None`, which is the default, the system chooses
+    /// the address.
     pub fn local_address(mut self, address: impl Into<Option<IpAddr>>) -> Self {
         self.connect.local_address = address.into();
         self
@@ -254,14 +256,14 @@ impl ClientBuilder {
     }
 
     /// Sets the resolver of names. The default is `HickoryResolver` with the feature `hickory-dns`, and
-    /// [`SystemResolver`](crate::SystemResolver) without it.
+    /// [`SystemResolver`](crate::SystemResolver) without this feature.
     pub fn dns_resolver(mut self, resolver: impl Resolve) -> Self {
         self.resolver = Some(SharedResolver(Arc::new(resolver)));
         self
     }
 
-    /// Sets a function that makes connections, instead of resolving names, TCP and TLS: for tests in memory, tunnels, and
-    /// other transports.
+    /// Sets a function that makes connections. The function replaces the lookup of names, TCP and TLS, for example in
+    /// tests in memory, for tunnels, and for other transports.
     ///
     /// For https, the function must return a connection on which TLS is established. The function runs in a task of its
     /// own, under the [connect timeout](Self::connect_timeout). An error of the function is reported as
@@ -289,9 +291,9 @@ impl ClientBuilder {
     /// Sets how long the server may take from the end of the request to the head of its response: 120 s by default. With
     /// `None`, there is no limit.
     ///
-    /// The default does not apply if the client or the request has a total [`timeout`](Self::timeout): only the total
-    /// timeout applies then. [`RequestBuilder::response_timeout`](crate::RequestBuilder::response_timeout) sets it for one
-    /// request.
+    /// The default does not apply if the client or the request has a total [`timeout`](Self::timeout). In this
+    /// case only the total timeout applies.
+    /// [`RequestBuilder::response_timeout`](crate::RequestBuilder::response_timeout) sets this timeout for one request.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -331,7 +333,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets the size of content, in bytes, from which a request says `Expect: 100-continue`. Never by default (`None`).
+    /// Sets the size of content, in bytes, from which a request says `Expect: 100-continue`. By default (`None`), no
+    /// request does.
     ///
     /// Content of unknown length counts as larger than any size. With the field, a server can refuse a request before
     /// the upload, but an accepted upload takes one more round trip. The field is not sent to a server that has
@@ -368,7 +371,7 @@ impl ClientBuilder {
         self
     }
 
-    /// Adds header fields to every request that does not set fields of the same names. None by default.
+    /// Adds header fields to every request that does not set fields of the same names. By default no field is added.
     ///
     /// ```
     /// # let mut headers = http::HeaderMap::new();
@@ -381,8 +384,9 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets the `User-Agent` of every request that does not set its own. The default is `handclasp/` and the crate's version
-    /// (<https://www.rfc-editor.org/rfc/rfc9110#section-10.1.5>). [`build`](Self::build) reports an invalid value.
+    /// Sets the `User-Agent` of every request that does not set this field itself. The default is `handclasp/` and the
+    /// crate's version (<https://www.rfc-editor.org/rfc/rfc9110#section-10.1.5>). [`build`](Self::build) reports an
+    /// invalid value.
     pub fn user_agent<V>(mut self, value: V) -> Self
     where
         V: TryInto<HeaderValue>,
@@ -437,8 +441,8 @@ impl ClientBuilder {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Request`](crate::ErrorKind::Request) if a setting is invalid: a limit of 0 connections, or a user agent
-    /// with a byte that a header value cannot have.
+    /// [`ErrorKind::Request`](crate::ErrorKind::Request) if a setting is invalid: a limit of 0 connections, or a user
+    /// agent with a byte that a header value cannot have.
     pub fn build(self) -> Result<Client> {
         if let Some(error) = self.error {
             return Err(error);

@@ -1,4 +1,5 @@
-// The README links to the files of the manual. In rustdoc these definitions come first, and lead to its pages.
+// The README links to the files of the manual. In rustdoc these link definitions take precedence, so that the links lead
+// to the pages of the manual.
 //! [performance]: manual::performance
 //! [phases]: manual::phases
 //! [cancel]: manual::cancel

@@ -1,7 +1,7 @@
 //! Access to internals for this crate's own benches. The stability promise does not cover this module.
 //!
-//! This module exists only with the feature `test-util`. It knows the pool, but nothing of HTTP. Invariant: the probe
-//! calls the same functions as a real request, so that nothing is implemented twice.
+//! This module exists only with the feature `test-util`. The module knows the pool, but nothing of HTTP. Invariant: the
+//! probe calls the same functions as a real request, so that nothing is implemented twice.
 
 use std::io;
 use std::pin::Pin;
@@ -42,13 +42,14 @@ impl PoolProbe {
         Ok(Self { client })
     }
 
-    /// Returns the URI of a host. Call it before measuring.
+    /// Returns the URI of a host. Call this method before measuring.
     pub fn uri(host: usize) -> Uri {
         let uri = format!("http://host-{host:06}.example:8080/some/path");
         uri.parse().unwrap_or_default()
     }
 
-    /// Takes an idle connection, uses it, and gives it back, as a request does, but without the check of the socket.
+    /// Takes an idle connection, uses the connection, and gives it back, as a request does, but without the check of the
+    /// socket.
     /// Returns whether a connection was idle.
     ///
     /// # Errors
@@ -60,7 +61,7 @@ impl PoolProbe {
         Ok(found.map(|lease| use_once(lease, now)).is_ok())
     }
 
-    /// Takes a connection, waits for one if necessary, and holds it while other tasks run.
+    /// Takes a connection, after a wait if necessary, and holds the connection while other tasks run.
     ///
     /// # Errors
     ///

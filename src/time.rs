@@ -1,8 +1,8 @@
 //! The only clock of the crate.
 //!
-//! Code that needs the time gets it as an argument or calls this file. The clock is tokio's, so that tests can pause it, and
-//! its readings are [`std::time::Instant`]s, so that the pure files need no tokio. Invariant: no other file of `src` calls an
-//! `Instant::now`.
+//! Code that needs the time gets it as an argument or calls this file. The clock is tokio's, so that tests can pause
+//! it, and its readings are [`std::time::Instant`]s, so that the files without I/O need no tokio. Invariant: no other
+//! file of `src` calls an `Instant::now`.
 
 use std::panic::catch_unwind;
 use std::time::{Duration, Instant, SystemTime};
@@ -20,7 +20,7 @@ pub(crate) fn sleep_until(deadline: Instant) -> tokio::time::Sleep {
 }
 
 /// Whether the current runtime has timers. Tokio panics when a timer is made on a runtime without timers, and offers no
-/// other way to find out.
+/// other way to check for timers.
 pub(crate) fn has_timers() -> bool {
     Handle::try_current().is_ok() && catch_unwind(|| drop(sleep_until(now()))).is_ok()
 }

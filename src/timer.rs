@@ -22,14 +22,14 @@ use crate::time::{now, sleep_until};
 /// An alarm rings only while its runtime is driven. A timer that is polled on another runtime makes a new alarm on that
 /// runtime, because the first runtime may be gone or parked.
 ///
-/// The runtime's timer wakes a [`Bell`] instead of the task. A kept connection can then forget the task of its last request
-/// without a call to the runtime, which may be gone.
+/// The runtime's timer wakes a [`Bell`] instead of the task. A kept connection can then forget the task of its last
+/// request without a call to the runtime, which may be gone.
 #[derive(Default)]
 pub(crate) struct Timer {
     alarm: Option<Alarm>,
 }
 
-/// A sleep on one runtime, and the bell that it wakes.
+/// A sleep on one runtime, and the bell that the sleep wakes.
 struct Alarm {
     sleep: Pin<Box<tokio::time::Sleep>>,
     /// Runtime that polls the timer. If this runtime has timers, the sleep also belongs to this runtime.
@@ -59,7 +59,7 @@ struct BellState {
 #[derive(Debug)]
 pub(crate) struct RuntimeGone;
 
-/// Returns the runtime that polls the timer, if there is one.
+/// Returns the runtime that polls the timer, or `None` outside of a runtime.
 fn here() -> Option<Id> {
     Handle::try_current().map(|handle| handle.id()).ok()
 }
@@ -74,8 +74,8 @@ impl Timer {
         self.poll_until_on(here(), deadline, cx)
     }
 
-    /// Becomes ready once `deadline` has passed, like [`poll_until`](Self::poll_until). The caller says which runtime polls the
-    /// timer, which avoids the two atomic operations of `Handle::try_current`.
+    /// Becomes ready once `deadline` has passed, like [`poll_until`](Self::poll_until). The caller says which runtime
+    /// polls the timer, which avoids the two atomic operations of `Handle::try_current`.
     #[inline]
     pub(crate) fn poll_until_on(
         &mut self,
@@ -122,7 +122,7 @@ impl Timer {
 impl Alarm {
     /// Makes an alarm on `here`, the current runtime. Returns `None` if the runtime has no timers.
     fn new(here: Id, deadline: Instant) -> Option<Self> {
-        // Tokio panics when a sleep is made on a runtime without timers, and offers no other way to find out.
+        // Tokio panics when a sleep is made on a runtime without timers, and offers no other way to check for timers.
         let sleep = Box::pin(catch_unwind(|| sleep_until(deadline)).ok()?);
         let bell = Arc::new(Bell::default());
         Some(Self { sleep, runtime: here, is_set: false, waker: bell.clone().into(), bell })
@@ -133,8 +133,8 @@ impl Alarm {
         if deadline < self.armed() {
             self.arm(deadline);
         }
-        // The bell gets the task before the sleep is polled, so that no ring is lost. The bell may ring at once, because a
-        // sleep that is polled too often within one poll of a task yields and wakes the task.
+        // The bell gets the task before the sleep is polled, so that no ring is lost. The bell may ring at once,
+        // because a sleep that is polled too often within one poll of a task yields and wakes the task.
         let has_rung = self.bell.listen(cx.waker());
         if self.is_set && !has_rung {
             return Poll::Pending;
@@ -148,12 +148,12 @@ impl Alarm {
         Poll::Pending
     }
 
-    /// Returns the time that the sleep is armed to.
+    /// Returns the time at which the sleep ends.
     fn armed(&self) -> Instant {
         self.sleep.deadline().into_std()
     }
 
-    /// Arms the sleep to `deadline`.
+    /// Arms the sleep, so that it ends at `deadline`.
     fn arm(&mut self, deadline: Instant) {
         self.sleep.as_mut().reset(deadline.into());
         self.is_set = false;
@@ -172,7 +172,7 @@ impl Alarm {
 impl Bell {
     /// Sets the task that the next ring wakes. Returns whether the bell has rung since the last call.
     ///
-    /// Cloning or dropping a waker runs the caller's code, so that neither happens under the lock.
+    /// Cloning or dropping a waker runs the caller's code, so that no waker is cloned or dropped under the lock.
     fn listen(&self, task: &Waker) -> bool {
         let mut new = None;
         let mut state = self.lock();

@@ -1,7 +1,7 @@
 //! [`Timings`]: the lengths of the phases of one request, as a caller reads them.
 //!
-//! The values are cut from the milestones that `trace/request.rs` keeps. Invariant: the phases sum to the total, and a phase
-//! that did not happen is absent instead of zero.
+//! The values are cut from the milestones that `trace/request.rs` keeps. Invariant: the phases sum to the total, and a
+//! phase that did not happen is absent instead of zero.
 
 use std::fmt;
 use std::time::Duration;
@@ -16,7 +16,8 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Timings {
-    /// Time spent waiting for a connection, apart from the phases of a dial. Zero if an idle connection was found.
+    /// Time spent waiting for a connection, apart from the phases of a dial. The time is zero if an idle connection was
+    /// found.
     pub queued: Duration,
     /// Time for which the host name was resolved.
     pub dns: Option<Duration>,

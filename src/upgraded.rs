@@ -1,4 +1,4 @@
-//! A connection that carries another protocol: after an upgrade, or through a proxy's CONNECT.
+//! A connection that carries another protocol after an upgrade or after CONNECT.
 //!
 //! This module knows no HTTP. Invariants: bytes that arrived with the response's head are read first. The connection
 //! counts against the pool's limits until it is dropped, and never carries a request again.
@@ -16,11 +16,12 @@ use crate::error::Error;
 use crate::pool::lease::Lease;
 use crate::pool::{ConnectionInfo, Direction, DropReason};
 
-/// A connection on which the server switched protocols. [`Response::upgrade`](crate::Response::upgrade) returns one.
+/// A connection on which the server switched protocols. [`Response::upgrade`](crate::Response::upgrade) returns this
+/// type.
 ///
 /// This type reads and writes bytes of the new protocol, over TLS if the request was https. The client's timeouts do
-/// not apply to the connection. The connection counts as active until this value is dropped, which closes the
-/// connection. For an orderly end, call [`shutdown`](tokio::io::AsyncWriteExt::shutdown) before the drop.
+/// not apply to the connection. The connection counts as active until this value is dropped. Dropping the value
+/// closes the connection. For an orderly end, call [`shutdown`](tokio::io::AsyncWriteExt::shutdown) before the drop.
 ///
 /// ```no_run
 /// # async fn example(response: handclasp::Response) -> Result<(), Box<dyn std::error::Error>> {
@@ -37,7 +38,7 @@ use crate::pool::{ConnectionInfo, Direction, DropReason};
 pub struct Upgraded {
     /// Bytes that arrived with the response's head and have not been read.
     leftover: Bytes,
-    /// `None` only while this value is dropped.
+    /// The lease of the connection. `None` only while this value is dropped.
     lease: Option<Lease>,
     connection: ConnectionInfo,
 }
@@ -55,7 +56,8 @@ impl Upgraded {
         &self.connection
     }
 
-    /// Polls the stream. If the poll is pending, parks the connection so that a shutdown of the pool can close it.
+    /// Polls the stream. If the poll is pending, parks the connection so that a shutdown of the pool can close the
+    /// connection.
     fn poll_stream<T>(
         &mut self,
         direction: Direction,

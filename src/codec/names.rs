@@ -18,7 +18,7 @@ impl Names {
     /// Takes the thread's cache while `read` reads a section of fields. Returns the result of `read`.
     pub(super) fn with<R>(read: impl FnOnce(&mut Self) -> R) -> R {
         let known = NAMES.try_with(Cell::take).ok().flatten();
-        // While the thread ends, its cache is gone, and a new cache is used instead.
+        // While the thread ends, its cache no longer exists, so a new cache is used.
         let mut names = known.unwrap_or_else(|| Box::new(Self(std::array::from_fn(|_| Known::NOTHING))));
         let read = read(&mut names);
         let _ = NAMES.try_with(|known| known.set(Some(names)));
@@ -88,7 +88,7 @@ mod tests {
         }
     }
 
-    /// Checks names that share a slot, and many more names than the cache holds.
+    /// Checks names that share a slot, and more names than the cache can hold.
     #[test]
     fn names_that_share_a_slot_are_told_apart() {
         for _ in 0..2 {

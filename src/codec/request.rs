@@ -47,7 +47,8 @@ pub struct RequestHead<'a> {
 }
 
 impl<'a> RequestHead<'a> {
-    /// Creates a head without a body, without trailers and without `close`. Set the public fields to add them.
+    /// Creates a head without a body, without trailers and without `close`. Set the public fields to add a body,
+    /// trailers or `close`.
     #[must_use]
     pub fn new(
         method: &'a Method,
@@ -58,7 +59,7 @@ impl<'a> RequestHead<'a> {
         Self { method, target, host, headers, body: BodyLength::None, close: false, trailers: None }
     }
 
-    /// Returns the trailers that are known before the body is sent, or `None` if there are none.
+    /// Returns the trailers that are known before the body is sent, or `None` if no trailers are known.
     #[inline]
     pub(super) fn known_trailers(&self) -> Option<&'a HeaderMap> {
         self.trailers.filter(|trailers| !trailers.is_empty())

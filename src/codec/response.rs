@@ -1,8 +1,8 @@
 //! The head of a response, whose fields are put into a map when the caller asks for them.
 //!
-//! This module knows the bytes of one head. It knows neither the framing nor the connection of that head. Invariant:
-//! all bytes of a head are checked before the head is made, so that no method of the head can fail. The bytes are never
-//! changed.
+//! This module knows the bytes of one head. The module knows neither the framing nor the connection of that head.
+//! Invariant: all bytes of a head are checked before the head is made, so that no method of the head can fail. The
+//! bytes are never changed.
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -38,8 +38,8 @@ impl ResponseHead {
     /// Returns the header fields.
     ///
     /// Names are lower case. The values of one name keep the order in which they came, and share the memory of the
-    /// buffer in which the head arrived. The first call makes the map, so that a head whose fields nobody reads costs
-    /// no map.
+    /// buffer in which the head arrived. The first call makes the map, so that a head costs no map if its fields are
+    /// never read.
     pub fn headers(&self) -> &HeaderMap {
         self.fields.get_or_init(|| self.read())
     }

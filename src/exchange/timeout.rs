@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Phase};
 
-/// A timeout as the caller set it. `None` means that the caller did not set it, and `Some(None)` means no limit.
+/// A timeout as the caller set it. `None` means that the caller did not set this timeout, and `Some(None)` means no
+/// limit.
 pub(crate) type Setting = Option<Option<Duration>>;
 
 /// A timeout without a limit. Its deadline cannot be represented and never comes.
 pub(crate) const NEVER: Duration = Duration::MAX;
 
-/// The timeouts of an exchange, which limit how long it waits for the server.
+/// The timeouts of an exchange, which limit how long the exchange waits for the server.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Timeouts {
     /// Time from the end of writing the request until the response head is complete. Interim responses do not extend
@@ -35,11 +36,11 @@ pub(crate) struct Chosen {
 }
 
 impl Chosen {
-    /// Returns the timeouts of a request. Each timeout is the request's if set, otherwise the client's if set,
-    /// otherwise the default.
+    /// Returns the timeouts of a request. For each timeout, the request's setting comes before the client's setting, and
+    /// the client's setting before the default.
     ///
     /// A default never shortens a deadline that was set: with a total timeout, the default response timeout has no
-    /// limit. The read and write timeouts keep their defaults, because these timeouts end a wait in which nothing
+    /// limit. The read and write timeouts keep their defaults, because these timeouts end a wait in which no byte
     /// moves, however long the request may take.
     pub(crate) fn or(self, client: Self, has_total: bool) -> Timeouts {
         let choose = |own: Setting, client: Setting, default: Option<Duration>| {
@@ -71,7 +72,7 @@ pub(crate) struct Deadline {
     pub(crate) after: Duration,
 }
 
-/// The events for which an exchange waits, each with the time since which it has waited.
+/// The events for which an exchange waits, each with the time since which the exchange has waited.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Waits {
     pub(crate) total: Option<Deadline>,

@@ -2,7 +2,7 @@
 //! written, or after the response.
 //!
 //! The codec classifies the bytes, and [`call`](crate::call) decides about retries. Invariant: the caller never gets
-//! such bytes as a response.
+//! these bytes as a response.
 
 use super::attempt::Attempt;
 use super::{Exchange, Failure};
@@ -25,7 +25,7 @@ impl Exchange {
     }
 
     /// Fails if bytes came on a reused connection before the request head was written, because such bytes do not answer
-    /// this request. Line ends are allowed, because they mean nothing.
+    /// this request. Line ends are allowed, because line ends between responses have no meaning.
     pub(super) fn check_premature(&mut self) -> Result<(), Failure> {
         if self.attempt.sent >= self.attempt.head_length
             || !self.is_reused()

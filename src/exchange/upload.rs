@@ -1,8 +1,8 @@
 //! The upload of a request: the source of its body, whether the body can be sent again, and the progress of the upload.
 //!
 //! This module knows no sockets and frames nothing. Invariant: every piece that was taken from the caller's stream, and
-//! a failure of that stream, is kept until a byte of the request was written. So a request of which nothing was written
-//! can always be sent again, and fails again at the same point if the stream failed.
+//! a failure of that stream, is kept until a byte of the request was written. So a request of which no byte was
+//! written can always be sent again. If the stream failed, the new attempt fails at the same point.
 
 use std::collections::VecDeque;
 use std::task::{Context, Poll, ready};
@@ -19,7 +19,7 @@ use crate::error::BoxError;
 #[derive(Debug)]
 pub(crate) struct Upload {
     source: Body,
-    /// The whole body, if it is held in memory.
+    /// The whole body, if the body is held in memory.
     whole: Option<Bytes>,
     /// Pieces that were put back after they were taken. These pieces are sent before all others.
     kept: VecDeque<Bytes>,
@@ -37,7 +37,7 @@ pub(crate) struct Upload {
 /// State of the caller's source.
 #[derive(Debug)]
 enum Rest {
-    /// The source may yield more.
+    /// The source may yield more pieces.
     Open,
     /// The source failed. Once this failure was reported, the source is polled again, and fails again.
     Failed(BoxError),
@@ -143,7 +143,7 @@ impl Upload {
                     }
                     return Poll::Ready(Some(Ok(data)));
                 }
-                // Nothing may follow trailers.
+                // No frame may follow the trailers.
                 Err(frame) => {
                     let trailers = frame.into_trailers().unwrap_or_default();
                     if !add_fields(self.trailers.get_or_insert_default(), trailers) {

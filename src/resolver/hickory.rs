@@ -1,8 +1,8 @@
 //! The default resolver: hickory, with the configuration of the system.
 //!
-//! Only this file uses hickory, and no type of hickory leaves this file. Invariant: a hickory resolver is only used on the
-//! runtime on which the resolver was made, because tasks of that runtime drive its connections. A lookup from another
-//! runtime would hang if the resolver's runtime is parked or gone.
+//! Only this file uses hickory, and no type of hickory leaves this file. Invariant: a hickory resolver is only used on
+//! the runtime on which the resolver was made, because tasks of that runtime drive its connections. A lookup from
+//! another runtime would hang if the resolver's runtime is parked or gone.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -27,13 +27,14 @@ use super::{Answer, Family, Resolve, Resolving};
 use crate::error::BoxError;
 use crate::time;
 
-/// Resolver that sends DNS queries to the name servers of the system's configuration. It is the default resolver.
+/// Resolver that sends DNS queries to the name servers of the system's configuration. This is the default resolver.
 ///
 /// This resolver reads the system's name servers and search domains, and the hosts file, which takes precedence over DNS.
 /// The resolver asks for IPv4 and IPv6 addresses at the same time, and its answers say how long they are valid.
 ///
-/// The configuration is read at the first lookup on each runtime. If the configuration cannot be read, lookups fail with an
-/// error that says why. No public name server is asked instead, because that would reveal the names.
+/// The configuration is read at the first lookup on each runtime. If the configuration cannot be read, lookups fail
+/// with an error that says why. No public name server is asked instead, because a query to a public name server would
+/// reveal the names.
 ///
 /// # Examples
 ///
@@ -70,7 +71,7 @@ enum Source {
 /// Resolver of one runtime.
 #[derive(Clone)]
 struct RuntimeResolver {
-    /// Contents of the hosts file.
+    /// Content of the hosts file.
     hosts: Arc<Hosts>,
     /// Client of the name servers, or the error of reading their configuration.
     servers: Result<TokioResolver, Arc<NetError>>,
@@ -117,7 +118,7 @@ impl Resolve for HickoryResolver {
 }
 
 impl Runtimes {
-    /// Returns the resolver of the runtime that polls the lookup. Makes the resolver if the runtime has none yet.
+    /// Returns the resolver of the runtime that polls the lookup. Makes the resolver if the runtime has no resolver yet.
     fn current(&self) -> Result<RuntimeResolver, BoxError> {
         let id = runtime::Handle::try_current()?.id();
         let find = |resolvers: &[(runtime::Id, RuntimeResolver)]| {
@@ -126,7 +127,7 @@ impl Runtimes {
         if let Some(resolver) = find(&self.lock()) {
             return Ok(resolver);
         }
-        // This call reads two small files, once for each runtime. A resolver that failed to read them is not kept,
+        // This call reads two small files, once for each runtime. A resolver that failed to read these files is not kept,
         // because the network may not be up yet.
         let resolver = self.source.open();
         if resolver.servers.is_err() {
@@ -161,8 +162,8 @@ impl Source {
             }
         };
         let servers = builder.and_then(|mut builder| {
-            // `RuntimeResolver` reads the hosts file itself, because hickory would send a query for a family that the file
-            // lacks.
+            // `RuntimeResolver` reads the hosts file itself, because hickory would send a query for a family that the
+            // file lacks.
             builder.options_mut().use_hosts_file = ResolveHosts::Never;
             builder.build()
         });
@@ -265,7 +266,8 @@ async fn both<A, B>(a: impl Future<Output = A>, b: impl Future<Output = B>) -> (
     .await
 }
 
-/// Maximum number of runtimes whose resolvers are kept. A program has one or two runtimes; a test suite has one for each test.
+/// Maximum number of runtimes whose resolvers are kept. A program has one or two runtimes; a test suite has one for
+/// each test.
 const MAX_RUNTIMES: usize = 8;
 
 #[cfg(test)]
@@ -279,8 +281,9 @@ mod tests {
     const NXDOMAIN: u8 = 3;
     const SERVFAIL: u8 = 2;
 
-    /// Starts a name server on loopback. `dual.` has an address of each family. `four.` has an IPv4 address, and the lookup of
-    /// IPv6 fails. `broken.` has no IPv6 address, and the lookup of IPv4 fails. `empty.` has no address. No other name exists.
+    /// Starts a name server on loopback. `dual.` has an address of each family. `four.` has an IPv4 address, and the
+    /// lookup of IPv6 fails. `broken.` has no IPv6 address, and the lookup of IPv4 fails. `empty.` has no address. No
+    /// other name exists.
     fn server() -> u16 {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let port = socket.local_addr().unwrap().port();

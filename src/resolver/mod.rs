@@ -27,8 +27,8 @@ use crate::error::BoxError;
 
 /// A resolver: looks up the socket addresses of host names.
 ///
-/// The client calls [`resolve`](Self::resolve) when it dials a host whose addresses it does not know. The client does not
-/// resolve IP literals, names under `localhost`, and hosts that have an override
+/// The client calls [`resolve`](Self::resolve) when the client dials a host whose addresses are not known. The client
+/// does not resolve IP literals, names under `localhost`, and hosts that have an override
 /// ([`ClientBuilder::resolve`](crate::ClientBuilder::resolve)).
 ///
 /// Connections that are dialed at the same time on the same runtime share one lookup of a name. Answers are not cached.
@@ -72,13 +72,13 @@ pub trait Resolve: Send + Sync + 'static {
     ///
     /// `name` is a host name in ASCII (internationalized labels are A-labels), in lower case, without a final dot.
     ///
-    /// An answer without addresses means that the name has no address. In that case the request fails with
+    /// An answer without addresses means that the name has no address. After such an answer the request fails with
     /// [`ErrorKind::Dns`](crate::ErrorKind::Dns).
     ///
     /// # Errors
     ///
-    /// An error means that the lookup failed, so that nothing is known about the name. The client returns an error of kind
-    /// [`ErrorKind::Dns`](crate::ErrorKind::Dns) whose source is the resolver's error.
+    /// An error means that the lookup failed. An error does not say whether the name exists. The client returns an
+    /// error of kind [`ErrorKind::Dns`](crate::ErrorKind::Dns) whose source is the resolver's error.
     ///
     /// # Cancel safety
     ///
@@ -117,7 +117,7 @@ impl Family {
     }
 }
 
-/// Answer of a resolver: the socket addresses of a name, and how long they are valid.
+/// Answer of a resolver: the socket addresses of a name, and how long these addresses are valid.
 ///
 /// # Examples
 ///
@@ -136,10 +136,11 @@ impl Family {
 pub struct Answer {
     /// Socket addresses of the name, in order of preference. Empty if the name has no address.
     ///
-    /// Port 0 stands for the port of the URL. The client connects to any other port instead of the URL's port. The `Host`
-    /// field, the name that TLS verifies, and the key of the pool still come from the URL.
+    /// Port 0 stands for the port of the URL. If an address has another port, the client connects to that port instead
+    /// of the URL's port. The `Host` field, the name that TLS verifies, and the key of the pool still come from the
+    /// URL.
     pub addresses: Vec<SocketAddr>,
-    /// Time for which the answer may be cached, if the resolver knows it.
+    /// Time for which the answer may be cached, if the resolver knows this time.
     pub valid_for: Option<Duration>,
 }
 

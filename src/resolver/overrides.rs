@@ -1,7 +1,7 @@
-//! Addresses that the application fixed for a host, so that the host needs no lookup.
+//! Addresses that the application has set for a host, so that the host needs no lookup.
 //!
-//! This file has pure data and knows neither resolvers nor sockets. Invariant: hosts are stored in the form in which hosts
-//! are compared: names in lower case without a final dot, and IP literals as the standard library prints them.
+//! This file has pure data and knows neither resolvers nor sockets. Invariant: hosts are stored in the form in which
+//! hosts are compared: names in lower case without a final dot, and IP literals as the standard library prints them.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -17,8 +17,8 @@ pub(crate) struct Overrides {
 impl Overrides {
     /// Fixes the addresses of `host`. If `host` has the form `host:port`, fixes the addresses of that port only.
     ///
-    /// Port 0 of an address stands for the URL's port. The client connects to any other port instead of the URL's port.
-    /// An earlier override of the same host is replaced, or removed if `addresses` is empty.
+    /// Port 0 of an address stands for the URL's port. If an address has another port, the client connects to that port
+    /// instead of the URL's port. An earlier override of the same host is replaced, or removed if `addresses` is empty.
     pub(crate) fn set(&mut self, host: &str, addresses: Vec<SocketAddr>) {
         let (host, port) = split_port(host);
         let key = (comparable(host), port);

@@ -1,10 +1,10 @@
 //! Merging concurrent lookups of one name into a single lookup.
 //!
 //! The first task that asks for a name is the leader, which polls the lookup. Tasks that ask during the lookup are
-//! followers, which wait for the leader's outcome. If the leader is dropped, one follower becomes the leader and continues
-//! to poll the same lookup. No task is spawned, and no answer is kept once it was delivered. Invariants: a lookup is only
-//! polled on the runtime on which it began. While a lock is held, no code of the resolver runs and no value of the
-//! resolver is dropped.
+//! followers, which wait for the leader's outcome. If the leader is dropped, one follower becomes the leader and
+//! continues to poll the same lookup. No task is spawned, and no answer is kept once it was delivered. Invariants: a
+//! lookup is only polled on the runtime on which it began. While a lock is held, no code of the resolver runs and no
+//! value of the resolver is dropped.
 //!
 //! ```text
 //! leader      asks ---- polls ---- dropped: leaves the lookup, wakes one follower
@@ -13,7 +13,7 @@
 //! ```
 //!
 //! A task that asks after the leader was dropped begins a new lookup, because the leader may have been dropped for
-//! waiting too long: the old lookup may never end.
+//! waiting too long, and the old lookup may never end.
 
 use std::collections::HashMap;
 use std::error::Error as StdError;
@@ -46,7 +46,7 @@ struct Question {
     family: Family,
 }
 
-/// A lookup, and the tasks that wait for it.
+/// A lookup, and the tasks that wait for the lookup.
 #[derive(Default)]
 struct Lookup {
     progress: Mutex<Progress>,
@@ -74,7 +74,8 @@ impl SingleFlight {
         let lookup = self.lock().entry(question.clone()).or_default().clone();
         loop {
             let mut changed = pin!(lookup.changed.notified());
-            // Enabled before the role is read, so that a change which comes right after the read still wakes the task.
+            // The notification is enabled before the role is read, so that a change which comes right after the read
+            // still wakes the task.
             changed.as_mut().enable();
             match lookup.role() {
                 Role::Done(outcome) => return outcome,
@@ -237,7 +238,7 @@ mod tests {
 
     type Asking = std::pin::Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
-    /// Asks for `name` and polls once. Returns the task.
+    /// Asks for `name` and polls the lookup once. Returns the task.
     fn ask(flights: &Arc<SingleFlight>, name: &'static str, family: Family) -> Asking {
         let flights = flights.clone();
         let mut asking: Asking = Box::pin(async move { flights.resolve(name, family).await });

@@ -18,11 +18,12 @@ use crate::error::BoxError;
 
 /// Resolver of the operating system, `getaddrinfo`.
 ///
-/// This resolver looks names up in the sources that the system is configured with. Its answers do not say how long they
-/// are valid. It is the default resolver when the feature `hickory-dns` is off.
+/// This resolver looks names up in the sources that the system is configured with. The answers of this resolver do not
+/// say how long they are valid. This is the default resolver when the feature `hickory-dns` is off.
 ///
-/// Lookups run on at most four threads. A thread starts when a lookup needs it and ends after ten idle seconds. The threads
-/// do not keep the program from ending. A lookup whose future is dropped before a thread takes it is not made.
+/// Lookups run on at most four threads. A thread starts when a lookup needs it and ends after ten idle seconds. The
+/// threads do not keep the program from ending. A lookup whose future is dropped before a thread takes the lookup is
+/// not made.
 ///
 /// # Examples
 ///
@@ -101,7 +102,7 @@ struct Lookup {
 }
 
 impl Queue {
-    /// Adds a lookup, and starts a thread if none is free for it.
+    /// Adds a lookup, and starts a thread if no thread is free for the lookup.
     fn push(self: &Arc<Self>, lookup: Lookup) -> Result<(), BoxError> {
         let mut inner = self.lock();
         if inner.lookups.len() >= MAX_QUEUED {
@@ -129,7 +130,7 @@ impl Queue {
         if inner.threads > 0 {
             return Ok(());
         }
-        // No thread will take the queued lookups, so they are dropped, which makes them fail.
+        // No thread will take the queued lookups. The lookups are dropped, so that their callers get an error.
         let abandoned = std::mem::take(&mut inner.lookups);
         drop(inner);
         drop(abandoned);
@@ -183,8 +184,8 @@ fn getaddrinfo(name: &str, family: Family) -> Result<Answer, BoxError> {
 
 /// Whether `getaddrinfo` says that there is no such name, or that the name has no address.
 ///
-/// The standard library keeps the error's code on Windows only. On other systems the text of the C library is compared, so
-/// an error in a language other than English is not recognized.
+/// The standard library keeps the error's code on Windows only. On other systems the text of the C library is compared,
+/// so an error in a language other than English is not recognized.
 fn says_no_such_host(error: &io::Error) -> bool {
     const WSAHOST_NOT_FOUND: i32 = 11001;
     const WSANO_DATA: i32 = 11004;
@@ -201,8 +202,8 @@ fn says_no_such_host(error: &io::Error) -> bool {
     words.iter().any(|words| text.contains(words))
 }
 
-/// Maximum number of threads. There are several threads so that one slow name does not delay other names, and few threads
-/// so that a dead DNS server does not cost one thread for each dial.
+/// Maximum number of threads. There are several threads, so that one slow name does not delay other names. There are
+/// few threads, so that a dead DNS server does not cost one thread for each dial.
 const MAX_THREADS: usize = 4;
 
 /// Maximum number of lookups that wait for a thread. A client has far fewer dials in flight.

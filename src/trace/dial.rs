@@ -93,8 +93,8 @@ impl Setup {
         *self.lock()
     }
 
-    /// Begins the lookup of a name. A method of the returned guard ends the phase. If the guard is dropped first, the
-    /// phase ends as cancelled.
+    /// Begins the lookup of a name. A method of the returned guard ends the phase. If the guard is dropped before the end
+    /// of the phase, the phase ends as cancelled.
     pub(crate) fn dns(&self, name: &str) -> SetupPhase<'_> {
         let span = tracing::debug_span!(
             target: TARGET, parent: &self.span, "dns",
@@ -161,8 +161,8 @@ impl Milestones {
     }
 }
 
-/// A running phase of a dial. [`end`](Self::end) or [`fail`](Self::fail) ends the phase. If the guard is dropped first,
-/// the phase ends as cancelled.
+/// A running phase of a dial. [`end`](Self::end) or [`fail`](Self::fail) ends the phase. If the guard is dropped before
+/// the end of the phase, the phase ends as cancelled.
 #[derive(Debug)]
 pub(crate) struct SetupPhase<'a> {
     setup: &'a Setup,

@@ -1,6 +1,6 @@
 //! The spans of requests and dials, and the milestones from which [`Timings`](crate::timings::Timings) are cut.
 //!
-//! [`RequestTrace`] and [`Setup`] have one method per milestone. The method takes one clock reading for the spans and
+//! [`RequestTrace`] and [`Setup`] have one method per milestone. Each method takes one clock reading for the spans and
 //! the milestones, so that a phase ends at the same instant in the spans and in the milestones. `manual/phases.md`
 //! names the fields of every span. This module knows nothing of sockets, pools or codecs. Invariant: every span that
 //! starts ends once.

@@ -21,8 +21,8 @@ use crate::timings::Timings;
 #[derive(Debug)]
 pub(crate) struct RequestTrace {
     timeline: Timeline,
-    /// `None` if no subscriber wants the spans, and after the trace was left. Boxed because most requests have no
-    /// subscriber: keeps the exchange small.
+    /// The spans. `None` if no subscriber wants the spans, and after the trace was left. The spans are boxed because most
+    /// requests have no subscriber, so that the exchange stays small.
     spans: Option<Box<Spans>>,
 }
 
@@ -50,7 +50,7 @@ impl RequestTrace {
         self.timeline.attempt
     }
 
-    /// Returns the time at which the response head was complete, or `None` if it is not complete.
+    /// Returns the time at which the response head was complete, or `None` if the head is not complete.
     pub(crate) fn head_at(&self) -> Option<Instant> {
         self.timeline.head
     }
@@ -93,7 +93,7 @@ impl RequestTrace {
         self.timeline.dial = Some(Arc::new(milestones));
     }
 
-    /// Notes that the attempt has a connection. Its first write follows.
+    /// Notes that the attempt has a connection. The first write of the attempt follows.
     #[inline]
     pub(crate) fn assigned(&mut self, connection: u64, is_reused: bool, now: Instant) {
         self.timeline.assigned = Some(now);
@@ -185,8 +185,8 @@ impl Drop for RequestTrace {
     }
 }
 
-/// The timings of a request whose response head has come. The first call that needs them computes them from the
-/// milestones.
+/// The timings of a request whose response head has come. The first call that needs the timings computes the
+/// timings from the milestones.
 #[derive(Clone, Debug)]
 pub(crate) struct Measured {
     timeline: Timeline,

@@ -1,4 +1,4 @@
-//! The error of a failed handshake: what the server or its certificate did, and which other dials would fail.
+//! The error of a failed handshake: the fault of the server or of its certificate, and which other dials would fail.
 
 use std::io;
 
@@ -6,7 +6,7 @@ use rustls::{AlertDescription, CertificateError, Error, InvalidMessage};
 
 use crate::connect::{DialError, Scope};
 
-/// Returns the error of rustls that an I/O error wraps, if there is one.
+/// Returns the error of rustls that an I/O error wraps, or `None` if the I/O error wraps no error of rustls.
 pub(super) fn cause(error: &io::Error) -> Option<&Error> {
     error.get_ref()?.downcast_ref()
 }
@@ -23,7 +23,7 @@ pub(super) fn refused(host: &str, error: io::Error) -> DialError {
         return DialError::tls(lost, Scope::Attempt).because(error);
     };
     let message = match why {
-        // The error has no source, because the message says everything.
+        // The error has no source, because the message already contains the text of the source.
         Error::InvalidCertificate(why) => {
             return DialError::tls(certificate_refused(host, why), Scope::Host);
         }

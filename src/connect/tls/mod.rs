@@ -1,6 +1,6 @@
 //! TLS over TCP. No other folder uses rustls.
 //!
-//! The rest of the crate uses [`Tls`], which loads the configuration, [`Loaded`], which shakes hands, and
+//! The other files of the crate use [`Tls`], which loads the configuration, [`Loaded`], which shakes hands, and
 //! [`TlsStream`], which reads, writes, [looks](TlsStream::look) and closes. No type of rustls leaves the folder.
 //! Without the feature `rustls`, `no_tls.rs` has the same names and refuses https, so that no other file needs a
 //! `cfg`.
@@ -16,9 +16,9 @@
 //!
 //! # What rustls 0.24 changes
 //!
-//! The crate uses the unbuffered API of rustls 0.23, because an idle connection must not own buffers. rustls 0.24 removes
-//! that API ([rustls#2905](https://github.com/rustls/rustls/pull/2905)) and gives the caller the buffers of the only API that
-//! is left: input in [rustls#2940](https://github.com/rustls/rustls/pull/2940), output in
+//! The crate uses the unbuffered API of rustls 0.23, because an idle connection must not own buffers. rustls 0.24
+//! removes that API ([rustls#2905](https://github.com/rustls/rustls/pull/2905)) and gives the caller the buffers of the
+//! only API that is left: input in [rustls#2940](https://github.com/rustls/rustls/pull/2940), output in
 //! [rustls#3193](https://github.com/rustls/rustls/pull/3193). As of 0.24.0-dev.2:
 //!
 //! | 0.23 | 0.24.0-dev.2 | our file |
@@ -35,8 +35,8 @@
 //! | a `ClientSessionStore` keyed by the server's name | keyed by a `ClientSessionKey` | `config.rs` |
 //! | errors at the root of rustls | errors in `rustls::error` | `failure.rs` |
 //!
-//! `.ci/next-rustls` compiles the crate with the newest pre-release of rustls and prints the errors of each file. The script
-//! never fails.
+//! `.ci/next-rustls` compiles the crate with the newest pre-release of rustls and prints the errors of each file. The
+//! script never fails.
 
 #[cfg(feature = "rustls")]
 mod certificate;

@@ -81,8 +81,7 @@ impl TlsStream {
         Look::Spoke
     }
 
-    /// Shuts the socket down. Sends a close_notify before, if no close_notify was sent and the socket takes the
-    /// close_notify at once.
+    /// Shuts the socket down. If no close_notify was sent, tries to send a close_notify before that, without waiting.
     pub(crate) fn close(&mut self) {
         self.records.send_close_notify();
         if !self.records.unsent().is_empty() {
