@@ -93,7 +93,7 @@ fn request_heads() {
             Chunked,
             "PUT / HTTP/1.1\r\nhost: h\r\ntransfer-encoding: chunked\r\n\r\n",
         ),
-        // Of the caller's framing fields, only one is ever written.
+        // At most one of the caller's framing fields is written.
         (
             "PUT",
             Target::Origin("/"),

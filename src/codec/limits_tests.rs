@@ -11,19 +11,19 @@ fn limits_hold_at_their_exact_boundary_and_at_every_split() {
     let mut limits = Limits::default();
     (limits.head, limits.fields, limits.informational, limits.informational_bytes) = (60, 3, 2, 60);
     for (wire, expected) in [
-        // A head of 60 bytes is accepted, and a head of 61 bytes is not.
+        // A head of 60 bytes is accepted, and a head of 61 bytes is refused.
         ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX: 01234567890123456\r\n\r\n", None),
         ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX: 012345678901234567\r\n\r\n", Some(HeadTooLarge)),
         ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX: 012345678901234567890123\r\n\r\n", Some(HeadTooLarge)),
         ("HTTP/1.1 200 0123456789012345678901234567890123456789012345678\r\n\r\n", Some(HeadTooLarge)),
         ("HTTP/1.1 200 OK\r\nX Y: 0123456789012345678901234567890123456789\r\n\r\n", Some(BadFieldName)),
-        // Three fields are accepted, and four fields are not. A fold does not count as a field.
+        // Three fields are accepted, and four fields are refused. A fold does not count as a field.
         ("HTTP/1.1 200 OK\r\nA: 1\r\nContent-Length: 0\r\nB: 1\r\n\r\n", None),
         ("HTTP/1.1 200 OK\r\nA: 1\r\n 2\r\n 3\r\nB: 1\r\nContent-Length:0\r\n\r\n", None),
         ("HTTP/1.1 200 OK\r\nA: 1\r\nContent-Length: 0\r\nB: 1\r\nC:\r\n\r\n", Some(TooManyFields)),
         ("HTTP/1.1 200 OK\r\nA: 1\r\nB\r\nC: 1\r\nD:\r\n\r\n", Some(BadFieldName)),
-        // Two interim heads are accepted, and three are not. Interim heads of 60 bytes together are accepted, and of 61
-        // bytes are not.
+        // Two interim heads are accepted, and three are refused. Interim heads of 60 bytes together are accepted, and
+        // interim heads of 61 bytes together are refused.
         ("HTTP/1.1 100 C\r\n\r\nHTTP/1.1 102 P\r\n\r\nHTTP/1.1 204 N\r\n\r\n", None),
         ("HTTP/1.1 100 C\r\n\r\nHTTP/1.1 102 P\r\n\r\nHTTP/1.1 102 P\r\n\r\n", Some(TooManyInformational)),
         ("HTTP/1.1 100 01234567890\r\n\r\nHTTP/1.1 100 012345678901234\r\n\r\nHTTP/1.1 204 N\r\n\r\n", None),

@@ -35,8 +35,8 @@
 //! [`CloseReason::Tunnel`]. A 101 is accepted only after the whole request was sent, and only for a protocol that the
 //! request offered. A 101 ends the receive half, so that the arrow `1xx` in the picture does not cover a 101.
 //!
-//! *Uploads.* In *Body*, [`Machine::expects_continue`] says whether to wait for the server before sending the body. After
-//! an early response, [`Machine::may_send_body`] says whether to continue the upload.
+//! *Uploads.* In *Body*, [`Machine::expects_continue`] says whether the caller should wait for the server before it sends
+//! the body. After an early response, [`Machine::may_send_body`] says whether the caller should continue the upload.
 //!
 //! # The files
 //!
@@ -61,7 +61,7 @@
 //!
 //! let mut machine = Machine::new(Limits::default());
 //!
-//! // Send the head, then each piece of the body: encode_data writes the framing before it, and returns the framing after it.
+//! // Send the head and each piece of the body. encode_data writes the framing before a piece and returns the framing after it.
 //! let (mut out, headers) = (BytesMut::new(), HeaderMap::new());
 //! let mut request = RequestHead::new(&Method::POST, Target::Origin("/echo"), Some(b"example.com"), &headers);
 //! request.body = BodyLength::Chunked;

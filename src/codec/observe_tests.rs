@@ -1,8 +1,8 @@
-//! A decoder of responses for tests. It decodes each response whole, byte by byte, split at every index, and with
+//! A decoder of responses for tests. The decoder reads each response whole, byte by byte, split at every index, and with
 //! surplus bytes after the response.
 //!
-//! This module uses only the public interface of the codec. Invariant: all these ways of decoding must have the same
-//! outcome, and the surplus must stay in the buffer.
+//! This module uses only the public interface of the codec. Invariant: all these ways of decoding have the same outcome,
+//! and the surplus stays in the buffer.
 
 use bytes::BytesMut;
 use http::{HeaderMap, HeaderValue, Method, Version};

@@ -247,7 +247,7 @@ fn trailers_that_may_not_be_are_dropped_r_9110_6_5_1_2() {
         assert_eq!((seen.error, seen.has_ended, seen.reasons.len()), (None, true, 0), "they have no effect");
         assert!(seen.headers.iter().all(|(name, _)| name == "transfer-encoding"), "R-9112-7.1.2-1");
     }
-    // Trailers that are dropped are also checked and counted.
+    // Trailers that are dropped are checked and counted too.
     let limits = Limits { fields: 2, ..Limits::default() };
     for (fields, expected) in [
         ("Set-Cookie: a\0\r\n", ProtocolError::BadFieldValue),

@@ -140,7 +140,8 @@ async fn pair_of(at_a_time: usize, version: &'static SupportedProtocolVersion) -
     (records, peer)
 }
 
-/// Returns both ends after the handshake and the session tickets, over a transport that moves any number of bytes at once.
+/// Returns both ends after the handshake and the session tickets, over a transport that moves any number of bytes at
+/// once.
 async fn pair() -> (Records, Peer) {
     let (mut records, mut peer) = pair_of(usize::MAX, &TLS13).await;
     assert!(read(&mut records, &mut peer, 100).is_pending());
@@ -159,7 +160,7 @@ impl Wake for Woken {
     }
 }
 
-/// Reads once, polling again as often as the read wakes its task.
+/// Reads once. Polls again as often as the read wakes its task.
 fn read(records: &mut Records, peer: &mut Peer, size: usize) -> Poll<io::Result<Vec<u8>>> {
     let mut bytes = vec![0; size];
     let woken = Arc::new(Woken(AtomicUsize::new(0)));
@@ -175,7 +176,7 @@ fn read(records: &mut Records, peer: &mut Peer, size: usize) -> Poll<io::Result<
     }
 }
 
-/// Reads until the end, an error, or a pending read. Returns the bytes, and which of these three outcomes came last.
+/// Reads until the end, an error, or a pending read. Returns the bytes, and the kind of the outcome that came last.
 fn read_all(records: &mut Records, peer: &mut Peer, size: usize) -> (Vec<u8>, Poll<io::Result<()>>) {
     let mut all = Vec::new();
     loop {
@@ -238,7 +239,7 @@ async fn an_end_during_the_handshake_is_an_error() {
     assert!(records.poll_handshake(&mut peer, &mut context()).is_pending(), "nothing was written");
     (peer.is_stuck, peer.at_a_time) = (false, usize::MAX);
     assert!(matches!(records.poll_send(&mut peer, &mut context()), Poll::Ready(Ok(()))));
-    // The server's answer is lost.
+    // The server's answer never reaches the client.
     peer.to_client.clear();
     let Poll::Ready(Err(error)) = records.poll_handshake(&mut peer, &mut context()) else {
         panic!("no error")
@@ -328,7 +329,7 @@ async fn a_close_notify_after_data_ends_the_reads_after_the_data() {
     assert_eq!(lengths(&peer.written).len(), 2, "one close_notify was sent");
 }
 
-/// The peer may continue to send.
+/// The peer may continue to send after the client's close_notify.
 #[tokio::test]
 async fn our_close_notify_is_sent_once_and_nothing_after_it() {
     let (mut records, mut peer) = pair().await;
@@ -696,7 +697,7 @@ impl AsyncWrite for Failing {
     }
 }
 
-/// A write that fails may have delivered a part of its bytes or a complete record, so its bytes count as possibly sent.
+/// A failed write may have delivered a part of its bytes or a complete record, so the bytes count as possibly sent.
 #[tokio::test]
 async fn a_write_that_fails_may_have_reached_the_peer() {
     for (at_a_time, writes) in [(100, 0), (100, 1), (100, 3), (40_000, 1)] {

@@ -30,7 +30,7 @@ fn rule_14_so_many_are_idle_always() {
     play.dialed(3);
     play.dialed(4);
     assert_eq!(play.want("a", 0, 3), ["reuse 4"], "the limit allows four connections");
-    // A connection that is closed is replaced by a dial as well.
+    // A connection that is closed is replaced by a dial too.
     assert_eq!(play.release(1), ["dial a/0"]);
     // A waiting request comes before the minimum of idle connections.
     play.want("a", 0, 4);
@@ -128,7 +128,7 @@ fn rule_14_a_dial_ahead_without_room_is_tried_later() {
     }
     play.dialed(2);
     assert_eq!(play.counts(), [1, 0, 0, 0]);
-    // The minimum of idle connections is zero from here on.
+    // From this point on, the minimum of idle connections is zero.
     play.min_idle("a", 0, 0);
     play.now += 60 * S;
     assert_eq!(play.reap(), ["bury 2 IdleTimeout"]);

@@ -92,8 +92,8 @@ fn a_shutdown_gives_every_dial_up() {
     assert_eq!((play.say(out).len(), play.counts()), (3, [0; 4]));
 }
 
-/// Requests for several hosts wait on a parked runtime. The hosts must not get dials there one after another, because
-/// the parked runtime runs none of these dials.
+/// Requests for several hosts wait on a parked runtime. The hosts must not get dials on this runtime one after
+/// another, because the parked runtime runs no dial.
 #[test]
 fn an_overdue_dial_fails_all_requests_of_its_runtime() {
     let mut play = limited(9, 1);

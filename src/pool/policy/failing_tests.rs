@@ -42,8 +42,8 @@ fn a_dial_that_concerns_nobody_else_fails_exactly_one() {
     assert_eq!(play.dialed(2), ["grant 2 to 5"]);
 }
 
-/// The dial that a request began fails. The request does not fail, because a dial that was begun for a request
-/// that left can serve it.
+/// The dial that a request began fails. The request does not fail, because it can be served by a dial that was begun for
+/// a request that left.
 #[test]
 fn rule_11_a_request_with_another_dial_does_not_fail() {
     let mut play = Play::new(config());
@@ -261,7 +261,7 @@ fn a_thousand_fail_in_batches() {
     for waiter in 0..1000 {
         play.want("a", 0, waiter);
     }
-    // The requests that queued after the first dial have the second, which began when the first failed.
+    // The requests that queued after the first dial wait for the second dial, which began when the first dial failed.
     assert_eq!(play.fails(true), ["fail 0", "dial a/0"]);
     let (place, dial_id) = play.dials.pop_front().unwrap();
     let mut failed = 0;
@@ -308,7 +308,8 @@ fn rule_13_requests_that_wait_for_a_failing_host_share_one_dial() {
     assert_eq!(play.say(out), ["dial a/0"]);
 }
 
-/// Hundreds of requests wait for a host that comes back: they do not dial all at once, and none is forgotten.
+/// Hundreds of requests wait for a host that can be reached again. The requests do not dial all at once, and every
+/// request is served.
 #[test]
 fn rule_13_a_host_that_comes_back_is_not_overrun() {
     let mut play =
@@ -329,7 +330,7 @@ fn rule_13_a_host_that_comes_back_is_not_overrun() {
         assert!(said.len() <= 1 + BATCH);
         most = most.max(play.dials.len());
     }
-    // At most two batches of dials: each dial that ends may begin more.
+    // At most two batches of dials are under way, because each dial that ends may begin further dials.
     assert!((BATCH..500).contains(&most), "{most} dials at once");
     assert_eq!(play.counts(), [0, 500, 0, 0]);
 }

@@ -1,4 +1,4 @@
-//! Tests of connections that come back: whether they are kept, and how long they stay idle.
+//! Tests of connections that come back: whether such a connection is kept, and how long the connection stays idle.
 
 use super::super::play::{NOTHING, Play, S, config};
 use super::super::*;
@@ -134,7 +134,7 @@ fn one_too_many_idle_evicts_the_oldest() {
 }
 
 /// A lifetime that is over at once must not cause endless dials: a waiting request gets the connection that was made
-/// for it.
+/// for this request.
 #[test]
 fn rule_16_a_waiter_gets_a_connection_however_short_its_life() {
     let mut play = Play::new(Limits { max_lifetime: Some(Duration::ZERO), ..config() });

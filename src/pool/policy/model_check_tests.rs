@@ -1,5 +1,5 @@
 //! The checks of a random walk: the invariants are compared with the private state of the policy and the counts of the
-//! model. The end of a walk is in this file as well.
+//! model. This file contains the end of a walk too.
 
 use super::*;
 
@@ -56,8 +56,8 @@ impl Model {
                         .iter()
                         .any(|lent| self.owner(lent.place).0 == at && self.doomed.contains(&lent.conn));
                 if is_in_between || is_closing {
-                    // The waiters may wait for an event that the policy was not told yet, or for a connection that is about to be
-                    // closed.
+                    // The waiters may wait for an event that the policy was not told yet, or for a connection that is
+                    // about to be closed.
                 } else if shelf.demand() > 0 && is_failing {
                     // A dial to the host is under way and decides for all waiters, or a dial will begin.
                     let is_dialed = host.counts().dialing > 0;
@@ -70,7 +70,8 @@ impl Model {
                         "no dial will begin for the request"
                     );
                 } else if shelf.demand() > 0 {
-                    // No request waits without a dial, except where a limit is in the way and no idle connection fills it.
+                    // No request waits without a dial, unless a limit forbids the dial and no idle connection takes up
+                    // the room.
                     assert!(
                         is_host_full || is_full || has_wake,
                         "a request waits without a dial although the limits allow one: {:?} {:?} {:?} lent {} dialing {} graves {}",
@@ -214,7 +215,7 @@ impl Model {
 }
 
 impl Host<Named> {
-    /// Returns the number of requests that may stand in the queue beyond its bound, because they were admitted
+    /// Returns the number of requests that may be in the queue beyond its limit, because these requests were admitted
     /// before.
     fn resending_and_replaced(&self, model: &Model, at: usize) -> usize {
         let ours = model.shelves.iter().filter(|((host, _), _)| *host == at);

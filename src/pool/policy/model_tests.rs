@@ -47,7 +47,7 @@ struct Model {
     leased: Vec<(u32, usize, u32)>,
     graves: Vec<(u32, usize, u32)>,
     dials: Vec<(Place, u64, usize, u32)>,
-    /// Dials that failed, and about which further calls to the policy have to follow.
+    /// Failed dials about which the policy has to be called again.
     failures: Vec<Failure>,
     /// Idle connections that are being looked at.
     lent: Vec<Lent<u32>>,
@@ -58,11 +58,12 @@ struct Model {
     cut: BTreeSet<u32>,
     /// Waiters that accept only a connection that was used lately.
     picky: BTreeSet<u32>,
-    /// Time at which each waiter came.
+    /// Time at which each waiter joined its queue.
     since: BTreeMap<u32, Instant>,
     /// Connections that came from a dial or came back unused, and may go to a waiter of their own shelf first.
     unused: BTreeSet<u32>,
-    /// Number of requests that came. The fields below are the numbers of dials that were begun and of dials ahead.
+    /// Number of requests that came. The fields after this field are the number of dials that were begun and the number
+    /// of dials ahead.
     requests: usize,
     begun: usize,
     ahead: usize,
@@ -70,7 +71,7 @@ struct Model {
     has_freed_room: bool,
     /// Time since the latest use of the connection that was given to the policy last.
     age: Duration,
-    /// Whether the reaper has run, and no time has passed since.
+    /// Whether the reaper has run at the current time.
     is_reaped: bool,
     next: u32,
 }

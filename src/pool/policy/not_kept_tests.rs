@@ -186,7 +186,7 @@ fn surplus_behind_a_response_counts_where_it_was_the_only_one() {
     }
 }
 
-/// A connection that was found dead after one answer counts as one that its host closed.
+/// A connection that was found dead after one answer counts as a connection that the host closed after one answer.
 #[test]
 fn rule_28_a_replaced_connection_counts_as_closed_by_its_host() {
     let mut play = Play::new(config());

@@ -22,7 +22,7 @@ pub(crate) struct Play {
 /// Text of the policy's answer if it returned no actions.
 pub(crate) const NOTHING: [&str; 0] = [];
 
-/// A failure that says something about the host.
+/// A failure that counts against the host.
 pub(crate) const FAILED: &str = "refused";
 
 /// Types of a shell for tests. A host is a word, and every other value is a number.
@@ -64,7 +64,7 @@ impl Play {
         }
     }
 
-    /// Notes the actions, and returns each of them as text.
+    /// Notes the actions, and returns each action as text.
     pub(crate) fn say(&mut self, actions: Vec<Act>) -> Vec<String> {
         let mut said = Vec::new();
         for action in actions {

@@ -78,7 +78,7 @@ fn dials_never_exceed_waiters() {
     assert_eq!(play.dialed(2), ["grant 2 to 4"]);
 }
 
-/// Each waiter is linked to its own dial, so that a request that gives up can report the progress of that dial.
+/// Each waiter is linked to its own dial, so that a request that times out can report the progress of this dial.
 #[test]
 fn each_of_many_dials_is_for_the_waiter_that_began_it() {
     let mut policy: Policy<Numbered> = Policy::new(config(), 1);
@@ -173,7 +173,7 @@ fn rule_05_a_busy_host_lets_another_in_after_a_while() {
     assert_eq!(play.checkin(1), ["bury 1 Evicted"]);
     assert_eq!(play.buried(1), ["dial b/0"]);
     play.dialed(2);
-    // The room of a connection that is closed also goes to the host that has waited for a turn.
+    // The room of a connection that is closed goes to the host that has waited for a turn.
     assert_eq!(play.release(2), ["dial c/0"]);
     play.dialed(3);
     // When request 31 comes, the blocked host has waited for a whole turn.
@@ -184,7 +184,7 @@ fn rule_05_a_busy_host_lets_another_in_after_a_while() {
     assert_eq!(play.buried(3), ["dial a/0"]);
 }
 
-/// A hundred hosts waited for the room and gave up. The host that queued after them still gets its turn.
+/// A hundred hosts wait for room, and their requests leave. A host that queued after these hosts gets its turn.
 #[test]
 fn hosts_that_gave_up_block_no_other() {
     let mut play = Play::new(Limits { max_connections: 1, ..config() });
@@ -388,7 +388,7 @@ fn rule_05_one_connection_is_closed_for_one_blocked_host() {
     play.now += S;
     let said: Vec<_> = (1..=3).map(|conn| play.checkin(conn)).collect();
     let closed = said.iter().flatten().filter(|said| said.starts_with("bury")).count();
-    // The first blocked host may be the busy host itself.
+    // The first blocked host may be the busy host.
     assert!((1..=2).contains(&closed), "{said:?}");
 }
 
@@ -417,7 +417,7 @@ fn the_counts_and_the_state_of_the_pool_agree() {
     assert!(play.policy.is_empty());
 }
 
-/// The shell can ask for the facts that its ledgers and error messages show.
+/// The policy returns the facts that the shell's ledgers and error messages show.
 #[test]
 fn the_shell_can_ask_about_hosts_and_waiters() {
     let mut play = Play::new(Limits { max_connections: 2, ..config() });
@@ -484,7 +484,8 @@ fn no_call_touches_more_than_a_batch() {
     assert_eq!(out.len(), 2 * BATCH);
 }
 
-/// A crawler meets a million hosts: the number of entries stays bounded, and so does the cost of a host that is gone.
+/// A crawler requests a million hosts. The number of entries stays bounded, and the cost of a forgotten host stays
+/// bounded.
 #[test]
 fn empty_hosts_are_forgotten() {
     let mut policy: Policy<Numbered> = Policy::new(config(), 1);
@@ -519,7 +520,7 @@ fn empty_hosts_are_forgotten() {
     }
     assert_eq!(policy.hosts.len(), MAX_EMPTIES);
     assert_eq!(policy.total().1, Counts::default());
-    // A search of all slots visits vacant slots as well.
+    // A search of all slots visits vacant slots too.
     assert_eq!(policy.host_slots(), MAX_EMPTIES + 1);
     let mut slot = Some(0);
     while let Some(from) = slot {
@@ -553,7 +554,7 @@ fn a_host_is_not_forgotten_while_the_caller_uses_it() {
         policy.fail_waiters(place, u64::MAX, true, &mut out);
         policy.dial_failed(place, false, now, &mut out);
     }
-    // Host 0 is used again. A new host is blocked by host 0, and its request gives up.
+    // Host 0 is used again. Host 0 blocks a new host, and the request of the new host leaves.
     let (place, dial_id) = want(&mut policy, 0).1.unwrap();
     let (ticket, dial) = want(&mut policy, 5_000);
     assert!(dial.is_none());

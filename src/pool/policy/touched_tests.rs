@@ -37,7 +37,7 @@ impl Play {
         Self { policy: Policy::new(config, 1), hash, now, out, longest: 0, sum: 0, dials }
     }
 
-    /// Opens connections to `hosts` hosts, `idle` to each, and makes them all idle.
+    /// Opens `idle` connections to each of `hosts` hosts, and makes all connections idle.
     fn open(&mut self, hosts: u32, idle: u32, stay: Option<Duration>) {
         for host in 0..hosts {
             for waiter in 0..idle {
@@ -142,7 +142,7 @@ fn a_pair_touches_as_many_entries_however_many_hosts_there_are() {
             let mut seen = BTreeSet::new();
             for host in visited(hosts) {
                 let first = play.touched(|play| play.pair(host, stay));
-                // The host's connection is now the connection that was used last of all.
+                // The host's connection is now the newest connection of all hosts.
                 let again = play.touched(|play| play.pair(host, stay));
                 seen.insert((first, again));
             }
@@ -156,7 +156,7 @@ fn a_pair_touches_as_many_entries_however_many_hosts_there_are() {
     }
 }
 
-/// A host is found in the table by its hash, and hashes are spread by chance: a lookup may visit a few entries more.
+/// A host is found in the table by its hash. Two hosts may have similar hashes, so a lookup may visit a few entries more.
 #[test]
 fn a_pair_touches_few_entries_wherever_chance_puts_the_hosts() {
     let mut play =
@@ -176,7 +176,7 @@ fn an_eviction_touches_as_many_entries_however_many_hosts_there_are() {
         let mut seen = BTreeSet::new();
         // A connection that was used in the last second is not evicted.
         play.now += Duration::from_secs(1);
-        // The hosts that would be evicted first are not visited.
+        // The checkout does not visit the hosts whose connections would be evicted first.
         for host in visited(hosts / 2).take(200).map(|host| hosts / 2 + host) {
             let Checkout::Reuse(conn, place) = play.checkout(host, 0) else { panic!("a connection is idle") };
             // Another connection takes the place of the checked-out connection among the idle connections.
