@@ -174,7 +174,7 @@ impl Client {
     ///
     /// All limits of the pool apply, and requests come first. No dial begins while a limit makes a request wait, and a
     /// dial of this call is given up if a request needs its room under a limit. If the call makes fewer
-    /// connections for these reasons, it still returns `Ok`.
+    /// connections for these reasons, the call still returns `Ok`.
     ///
     /// # Cancel safety
     ///

@@ -27,7 +27,7 @@ use crate::error::{Error, Result};
 /// # fn main() {}
 /// ```
 ///
-/// The trait is sealed: other crates cannot implement it.
+/// The trait is sealed: other crates cannot implement the trait.
 pub trait IntoUrl: sealed::IntoUri {}
 
 impl<T: sealed::IntoUri> IntoUrl for T {}
@@ -112,7 +112,7 @@ impl sealed::IntoUri for &url::Url {
 /// Whether a WHATWG parser would leave the URL unchanged.
 ///
 /// Fast path: most URLs are normal, and parsing a URL takes longer than all other steps of making a request. Returns
-/// `false` for a URL that may need a change, such as one with a name that is not lower-case ASCII, dot segments, or
+/// `false` for a URL that may need a change, such as a URL with a name that is not lower-case ASCII, dot segments, or
 /// bytes that must be encoded.
 #[cfg(feature = "url")]
 fn is_normal(url: &str) -> bool {

@@ -131,14 +131,14 @@ impl Body {
 
     /// Opens a regular file and creates a body of its content.
     ///
-    /// The body has the length that the file has now. The file is read in pieces of 64 KiB while it is sent, on the
+    /// The body has the length that the file has now. The file is read in pieces of 64 KiB during the upload, on the
     /// runtime's threads for blocking work. Bytes that are appended to the file later are not sent. If the file becomes
     /// shorter, the request fails with [`ErrorKind::Body`](crate::ErrorKind::Body). A request with such a body can be
     /// sent again, like a request with bytes. This function and the sending of the file need a tokio runtime.
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped before it is ready, no file stays open.
+    /// If the future is dropped before completion, no file stays open.
     ///
     /// # Errors
     ///

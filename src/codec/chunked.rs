@@ -276,8 +276,8 @@ impl Part {
     }
 }
 
-/// Takes up to `remaining` bytes from `buf` without copying, and subtracts them from `remaining`. `buf` must not be
-/// empty, and `remaining` must be above zero.
+/// Takes up to `remaining` bytes from `buf` without copying, and subtracts their number from `remaining`. `buf` must
+/// not be empty, and `remaining` must be above zero.
 pub(super) fn take(buf: &mut BytesMut, remaining: &mut u64) -> Bytes {
     let available = buf.len();
     let length = usize::try_from(*remaining).map_or(available, |wanted| wanted.min(available));

@@ -9,7 +9,7 @@ use std::fmt;
 
 /// A rule of HTTP/1.1 that the server broke.
 ///
-/// `Display` says what the server did and which section of the RFC forbids it.
+/// `Display` says what the server did and which section of the RFC forbids this.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ProtocolError {

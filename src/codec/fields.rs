@@ -232,7 +232,7 @@ pub(super) fn is_written_separately(name: &str) -> bool {
 /// Whether a field of this name is meant for all recipients, or frames the message.
 ///
 /// Such a name is no connection option, because a proxy removes the fields that Connection names.
-/// Transfer-Encoding concerns only one hop, but a connection option must not ask for its removal either.
+/// Transfer-Encoding concerns only one hop, but a connection option must not ask for the removal of this field either.
 fn is_for_all_recipients(name: &[u8]) -> bool {
     const PREFIXES: [&[u8]; 4] = [b"accept", b"access-control-", b"content-", b"if-"];
     const NAMES: [&[u8]; 31] = [

@@ -26,7 +26,7 @@ use super::trailers::is_forbidden;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KeepAlive {
-    /// Time for which the server keeps the connection while it is idle (`timeout`).
+    /// Time for which the server keeps an idle connection (`timeout`).
     pub timeout: Option<Duration>,
     /// Number of further requests that the server accepts on the connection (`max`).
     pub max: Option<u64>,
@@ -58,7 +58,7 @@ pub(super) struct Scan {
     at: usize,
     /// Whether the next byte begins a line.
     at_line_start: bool,
-    /// Index at which the current field line begins. Folded lines belong to the field line before them.
+    /// Index at which the current field line begins. A folded line belongs to the field line before the fold.
     field: usize,
     /// Number of field lines that have begun.
     fields: usize,

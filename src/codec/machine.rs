@@ -38,7 +38,7 @@ pub struct Machine {
     receive: Receive,
     close: CloseReasons,
     asked: Asked,
-    /// The protocols that the request offered, if it had an Upgrade field.
+    /// The protocols that the request offered in an Upgrade field, or `None` if the request had no such field.
     offer: Option<Offer>,
     expects_continue: bool,
     /// Status of the final response, or `None` until the response's head has been read.
@@ -85,7 +85,7 @@ pub enum Event {
     /// The trailers of a chunked body, without the fields whose names cannot be trailers. This event is left out if no
     /// field remains.
     Trailers(HeaderMap),
-    /// The end of the response. This event is the last one and is returned once.
+    /// The end of the response. This event is the last event and is returned once.
     End,
 }
 
@@ -226,7 +226,8 @@ impl Machine {
         is_open && self.broken.is_none() && !self.is_upload_refused()
     }
 
-    /// Whether the server wants no more of the request, because it sent a final response with a status of 300 or above.
+    /// Whether the server wants no more of the request, because the server sent a final response with a status of 300 or
+    /// above.
     ///
     /// A 2xx does not refuse an upload that has begun, even if the server closes the connection after the response,
     /// because the response may depend on the content. For a request that still waits for 100, any final status means
@@ -239,7 +240,7 @@ impl Machine {
 
     /// Whether the request said `Expect: 100-continue`, and neither a 100 nor a final response has been read yet.
     ///
-    /// The caller decides how long to wait before it sends the body without a 100.
+    /// The caller decides how long to wait before sending the body without a 100.
     #[must_use]
     pub fn expects_continue(&self) -> bool {
         self.expects_continue
@@ -332,7 +333,7 @@ impl Machine {
     /// Decodes the next event from `buf` and removes its bytes.
     ///
     /// `buf` holds the bytes that the server sent and that the machine has not consumed yet. `Ok(None)` means that the
-    /// machine needs more bytes: append them to `buf` and call this method again. After [`Event::End`], every call
+    /// machine needs more bytes: append the bytes to `buf` and call this method again. After [`Event::End`], every call
     /// returns `Ok(None)`, and the bytes in `buf` are surplus.
     ///
     /// # Errors
@@ -596,7 +597,7 @@ impl Machine {
     }
 
     /// Frames the next `len` bytes of the body: appends to `dst` the framing before these bytes, and returns the
-    /// framing that must be written after them. The caller writes the bytes of the body.
+    /// framing that must be written after these bytes. The caller writes the bytes of the body.
     ///
     /// # Errors
     ///

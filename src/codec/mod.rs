@@ -35,7 +35,7 @@
 //! [`CloseReason::Tunnel`]. A 101 is accepted only after the whole request was sent, and only for a protocol that the
 //! request offered. A 101 ends the receive half, so that the arrow `1xx` in the picture does not cover a 101.
 //!
-//! *Uploads.* In *Body*, [`Machine::expects_continue`] says whether the caller should wait for the server before it sends
+//! *Uploads.* In *Body*, [`Machine::expects_continue`] says whether the caller should wait for the server before sending
 //! the body. After an early response, [`Machine::may_send_body`] says whether the caller should continue the upload.
 //!
 //! # The files

@@ -122,7 +122,7 @@ pub(super) fn pairs(headers: &HeaderMap) -> Vec<(String, Vec<u8>)> {
 }
 
 /// Checks that `raw` holds a status line, the fields of `headers` and an empty line, that httparse finds the same fields,
-/// and that the `http` crate accepts all of them.
+/// and that the `http` crate accepts all fields.
 pub(super) fn check_raw(head: &ResponseHead) {
     let mut slots = vec![httparse::EMPTY_HEADER; 4096];
     let mut response = httparse::Response::new(&mut slots);

@@ -33,7 +33,8 @@ pub struct RequestHead<'a> {
     pub host: Option<&'a [u8]>,
     /// All other fields. Framing fields among these headers are checked against [`body`](Self::body) and never sent
     /// twice. Fields that concern only this connection (`te`, `upgrade`, `keep-alive`, `http2-settings`) are named in a
-    /// Connection field. The codec adds that field if the headers do not have it.
+    /// Connection field. The codec adds the Connection field if the headers have no
+    /// such field.
     pub headers: &'a HeaderMap,
     /// Length of the body.
     pub body: BodyLength,

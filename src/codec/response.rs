@@ -58,8 +58,8 @@ impl ResponseHead {
         self.fields.take().unwrap_or_else(|| self.read()).take()
     }
 
-    /// Returns the names and values of the fields in the order in which they came. The names are spelled as the server
-    /// spelled them.
+    /// Returns the names and values of the fields in the order in which they came. The names are spelled as in the
+    /// server's bytes.
     ///
     /// These names and values do not show changes that were made through [`headers_mut`](Self::headers_mut).
     pub fn raw_fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {

@@ -19,7 +19,7 @@ use super::grammar::{CRLF, LAST_CHUNK, check_value, elements, is_token, put_fiel
 ///
 /// <https://www.rfc-editor.org/rfc/rfc9110#section-6.5.1>. Cookie fields are forbidden because they authenticate.
 /// Fields that concern the connection are forbidden because they take effect before the content. ETag, Accept-Ranges
-/// and Authentication-Info are allowed, because their definitions allow them as trailers.
+/// and Authentication-Info are allowed, because the definitions of these fields allow trailers.
 pub(super) fn is_forbidden(name: &[u8]) -> bool {
     FORBIDDEN.iter().any(|forbidden| name.eq_ignore_ascii_case(forbidden.as_bytes()))
 }
@@ -77,25 +77,25 @@ pub(super) fn encode(trailers: Option<&HeaderMap>, dst: &mut BytesMut) -> Result
 }
 
 const FORBIDDEN: [&str; 40] = [
-    // Framing and routing.
+    // These fields frame or route the message.
     "content-length",
     "host",
     "transfer-encoding",
-    // The connection.
+    // These fields concern the connection.
     "connection",
     "http2-settings",
     "keep-alive",
     "proxy-connection",
     "te",
     "upgrade",
-    // Authentication.
+    // These fields authenticate a party.
     "authorization",
     "cookie",
     "proxy-authenticate",
     "proxy-authorization",
     "set-cookie",
     "www-authenticate",
-    // Request modifiers: controls, conditions, preferences.
+    // These fields modify the request: controls, conditions and preferences.
     "accept",
     "accept-charset",
     "accept-encoding",
@@ -110,7 +110,7 @@ const FORBIDDEN: [&str; 40] = [
     "max-forwards",
     "pragma",
     "range",
-    // Response controls.
+    // These fields control the use of the response.
     "age",
     "date",
     "expires",
@@ -118,7 +118,7 @@ const FORBIDDEN: [&str; 40] = [
     "retry-after",
     "vary",
     "warning",
-    // The format of the content.
+    // These fields describe the format of the content.
     "content-encoding",
     "content-range",
     "content-type",

@@ -1,14 +1,14 @@
 //! Bytes that a server sends on a connection that carries no request.
 //!
-//! The functions are pure: they look at the first bytes, know no connection, and keep nothing. Invariant: bytes that
-//! are not known to be harmless are classified as [`Unasked::Other`].
+//! The functions of this module are pure: a function looks at the first bytes, knows no connection, and keeps no state.
+//! Invariant: bytes that are not known to be harmless are classified as [`Unasked::Other`].
 
 use http::StatusCode;
 
 /// The kind of bytes that a server sends without a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unasked {
-    /// Only CR and LF, and at least one such byte.
+    /// At least one CR or LF, and no other byte.
     ///
     /// > the client SHOULD close the connection, since message delimitation is now ambiguous, unless the data consists
     /// > only of one or more CRLF (which can be discarded per Section 2.2)
@@ -17,7 +17,7 @@ pub(crate) enum Unasked {
     LineEnds,
     /// A 408 response: the server closes the connection because no request came.
     RequestTimeout,
-    /// Any other bytes, or no byte.
+    /// Bytes of any other kind, or no byte.
     Other,
 }
 
@@ -34,7 +34,8 @@ impl Unasked {
     }
 }
 
-/// Returns the status of the response at the start of the bytes, or `None` if they do not start with a whole status code.
+/// Returns the status of the response at the start of the bytes, or `None` if the bytes do not start with a whole status
+/// code.
 pub(crate) fn unasked_status(bytes: &[u8]) -> Option<StatusCode> {
     match after_line_ends(bytes) {
         [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'0'..=b'9', b' ', code @ ..] => {
@@ -56,7 +57,7 @@ fn after_line_ends(bytes: &[u8]) -> &[u8] {
 }
 
 /// Largest number of bytes of line ends that are discarded on an idle connection. The same number may be discarded
-/// again before the status line. A server that sends more is broken, or wants to keep the client busy.
+/// again before the status line. A server that sends more line ends is broken, or wants to keep the client busy.
 pub(crate) const MOST_LINE_ENDS: usize = 1024;
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! Switching protocols: which protocols a request offers, and whether a 101 accepts the offer.
 //!
-//! This module knows the Upgrade field of the request and the Upgrade field of the 101. It knows neither the protocols
-//! nor the connection. Invariant: a 101 is accepted only if it names a protocol that the request offered. After the
-//! offered protocols, the 101 may name HTTP/1.1, which runs over these protocols.
+//! This module knows the Upgrade field of the request and the Upgrade field of the 101. The module knows neither the
+//! protocols nor the connection. Invariant: a 101 is accepted only if the 101 names a protocol that the request
+//! offered. After the offered protocols, the 101 may name HTTP/1.1, which runs over these protocols.
 
 use http::HeaderMap;
 use http::header::UPGRADE;

@@ -1,4 +1,4 @@
-//! Destinations of connections, and the ways to them.
+//! Destinations of connections, and the ways to a destination.
 
 use std::fmt;
 use std::sync::Arc;

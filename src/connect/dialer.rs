@@ -102,7 +102,7 @@ impl Dialer {
         setup: &Setup,
     ) -> Result<Dialed, DialError> {
         // The deadline counts from the start of the setup instead of the task's first poll, because the pool counts
-        // from the start of the setup when it decides that a dial is overdue.
+        // from the start of the setup when the pool decides that a dial is overdue.
         let deadline = time::after(setup.started(), self.config.connect_timeout);
         if let Some(connector) = &self.connector {
             return Box::pin(self.connect_by(&**connector, to, setup, deadline)).await;

@@ -1,6 +1,7 @@
 //! How much of a request was written.
 //!
-//! This module is a leaf: it imports nothing of the crate, so that a decision that depends on this module builds alone.
+//! This module is a leaf: the module imports nothing of the crate, so that a decision that depends on this module
+//! builds alone.
 
 /// The amount of a request that was written to a connection. If the request was sent several times, the largest amount
 /// counts.

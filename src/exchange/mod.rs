@@ -413,7 +413,7 @@ impl Exchange {
     }
 
     /// Whether nothing beyond the request head was written in this attempt. Returns false after a failed write, because
-    /// that write may have written more bytes than it reported.
+    /// that write may have written more bytes than the write reported.
     pub(crate) fn is_head_alone(&self) -> bool {
         self.attempt.sent <= self.attempt.head_length && self.attempt.sending.error().is_none()
     }

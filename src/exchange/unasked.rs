@@ -1,4 +1,4 @@
-//! Bytes that the server sent although no request asked for them: before the request, before the whole request head was
+//! Bytes that no request asked for, and that the server sent before the request, before the whole request head was
 //! written, or after the response.
 //!
 //! The codec classifies the bytes, and [`call`](crate::call) decides about retries. Invariant: the caller never gets

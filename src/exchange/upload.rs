@@ -111,7 +111,7 @@ impl Upload {
         match beyond {
             Beyond::Content(content) => self.kept.push_front(content),
             Beyond::Failure(failure) => self.rest = Rest::Failed(failure),
-            // `self.trailers` already holds these trailers. The source reports its end again when it is polled.
+            // `self.trailers` already holds these trailers. The source reports its end again at the next poll.
             Beyond::Trailers => self.rest = Rest::Open,
         }
         if let Some(piece) = piece {
@@ -135,7 +135,7 @@ impl Upload {
                 break;
             };
             self.is_touched = true;
-            // A source that failed fails again when it is polled again.
+            // A source that has failed fails again at the next poll.
             match piece?.into_data() {
                 Ok(data) => {
                     if self.whole.is_some() {

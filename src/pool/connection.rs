@@ -48,7 +48,7 @@ pub(crate) struct Conn {
     pub(super) used_at: Instant,
     /// Record of how the connection was made, until the first request has reported the record.
     pub(super) setup: Option<Arc<Setup>>,
-    /// Whether the connection was ever idle, so that the server may have closed it since.
+    /// Whether the connection was ever idle. The server may have closed the connection during that time.
     pub(super) was_idle: bool,
     /// Number of CR and LF bytes discarded while the connection has been idle.
     pub(super) line_ends: u16,
@@ -260,7 +260,7 @@ impl Fixed {
         self.parked().is_draining = is_draining;
     }
 
-    /// Ends the use of the connection, and drops the wakers so that the next use starts without them. Returns the
+    /// Ends the use of the connection, and drops the wakers, so that the next use starts without wakers. Returns the
     /// reason to close the connection, if there is one.
     pub(super) fn end_use(&self) -> Option<DropReason> {
         let mut parked = self.parked();

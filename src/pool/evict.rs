@@ -149,7 +149,8 @@ impl PoolInner {
     /// Looks at connections that were lent, and gives them back. A connection whose look panics is closed.
     fn look_at(self: &Arc<Self>, lent: Vec<Lent<Connection>>) {
         for mut lent in lent {
-            // The connection counts as reused from here on, because it may be granted to a waiter next.
+            // From this point on the connection counts as reused, because the policy may grant the connection to a
+            // waiter.
             lent.conn.set_idle();
             let look = contained(|| match lent.conn.look() {
                 Look::Silent if self.is_unwanted(&lent.conn, &lent.conn.fixed) => Some(DropReason::Evicted),

@@ -86,7 +86,7 @@ impl Lease {
     }
 
     /// Asks the policy whether the remainder of an abandoned response may be read. If so, parks the connection and
-    /// returns the runtime on which to read it.
+    /// returns the runtime on which the remainder is read.
     pub(crate) fn begin_drain(&mut self) -> Option<Handle> {
         self.resume().ok()?;
         let inner = self.pool()?;

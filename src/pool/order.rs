@@ -1,5 +1,5 @@
-//! A check of the order of a pool's own events, in debug builds: a connection is opened before it is given away,
-//! idle before it is taken from the shelf, and in no event after it was closed.
+//! A check of the order of a pool's own events, in debug builds: a connection is opened before the connection
+//! is given to a request, idle before it is taken from the shelf, and in no event after it was closed.
 //!
 //! The check sees the events that [`events`](super::events) sees. Invariant: after an illegal order, the check panics
 //! at once and at every later use of the pool, so that no test can miss the illegal order.

@@ -145,5 +145,5 @@ impl PoolInner {
     }
 }
 
-/// Time for which a shutdown waits for the connections that it has stopped.
+/// Time for which a shutdown waits for connections that another runtime is polling.
 const LAST_WAIT: Duration = Duration::from_secs(1);

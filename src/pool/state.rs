@@ -34,8 +34,8 @@ pub(super) struct State {
     pub(super) dials: BTreeMap<u64, Dialing>,
     /// Whether new dials are refused.
     pub(super) is_stopped: bool,
-    /// Grants that may not have been claimed, in order of time. Each grant has the time at which it is checked, its
-    /// place, and its waiter.
+    /// Grants that may not have been claimed, in order of time. Each grant has the time at which the grant is checked,
+    /// its place, and its waiter.
     pub(super) grants: VecDeque<(Instant, Place, Weak<Waiter>)>,
     /// Wakes the shutdowns that wait for the pool to be empty. `None` before a shutdown.
     pub(super) emptied: Option<Arc<Notify>>,
@@ -139,7 +139,8 @@ impl State {
     /// Updates `live` and `order` for an event.
     fn follow(&mut self, kind: PoolEventKind) {
         if let PoolEventKind::Closed { id, .. } = kind {
-            // The value is dropped later, because it may hold a waker, and dropping a waker runs the caller's code.
+            // The value is dropped later, because the value may hold a waker, and dropping a waker runs the caller's
+            // code.
             self.trash.extend(self.live.remove(&id));
         }
         #[cfg(debug_assertions)]
@@ -203,7 +204,7 @@ impl Drop for Locked<'_> {
     fn drop(&mut self) {
         let Some(state) = &self.0 else { return };
         let is_noted = state.has_news || !state.trash.is_empty() || state.emptied.is_some();
-        // Debug builds call `let_go` every time, because it checks the counts.
+        // Debug builds call `let_go` every time, because `let_go` checks the counts.
         if is_noted || state.policy.is_empty() || cfg!(debug_assertions) {
             self.let_go();
         }

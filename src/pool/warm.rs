@@ -1,7 +1,7 @@
 //! Connections that are dialed before any request needs them, for `warm` and `min_idle`.
 //!
-//! The policy decides about these dials, and this file starts them and waits for them. Invariant: `warm` makes no more
-//! dials than its caller asked for.
+//! The policy decides about these dials. This file starts the dials and waits for their ends. Invariant: `warm` makes
+//! no more dials than its caller asked for.
 
 use std::future::poll_fn;
 use std::sync::Arc;

@@ -188,9 +188,9 @@ impl Records {
         cx: &mut Context<'_>,
     ) -> io::Result<()> {
         if let Some(error) = self.error() {
-            // The alert about the error is sent if the transport takes it at once. If other records precede the alert,
-            // the writer sends it, because sending from here would replace the waker of the task that waits to write
-            // those records.
+            // The alert about the error is sent if the transport takes the alert at once. If other records precede the
+            // alert, the writer sends the alert, because sending from here would replace the waker of the task that
+            // waits to write those records.
             if self.is_alert_first {
                 let _ = self.poll_send(io, cx);
             }

@@ -51,7 +51,7 @@ pub(crate) enum Checkout<K: Kinds> {
     Shut,
 }
 
-/// An action that the shell has to carry out after it has released the lock. Actions are carried out in the given
+/// An action that the shell has to carry out after the release of the lock. Actions are carried out in the given
 /// order.
 #[derive(Debug)]
 pub(crate) enum Action<K: Kinds> {

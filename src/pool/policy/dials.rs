@@ -227,7 +227,7 @@ impl<K: Kinds> Policy<K> {
         self.hosts.shelf(place).demand() > 0
     }
 
-    /// Returns the first overdue dial, and the partition that does not run it.
+    /// Returns the first overdue dial, and the partition that does not run this dial.
     ///
     /// No dial in that partition can serve its requests. The shell fails the partition's requests by
     /// [`refuse_waiters`](Self::refuse_waiters), and gives the dial up by [`reclaim`](Self::reclaim).

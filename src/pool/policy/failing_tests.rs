@@ -292,7 +292,7 @@ fn rule_13_requests_that_wait_for_a_failing_host_share_one_dial() {
     play.now = due;
     assert_eq!(play.reap(), ["dial a/0"]);
     assert_eq!(play.want("a", 0, 5), NOTHING, "the next is far away");
-    // The dial decides for the requests that waited when it began, and not for the request that came later.
+    // The dial decides for the requests that waited when the dial began, and not for the request that came later.
     assert_eq!(play.fails(false), ["fail 3", "fail 4"]);
     play.now = play.policy.due().unwrap();
     assert_eq!(play.reap(), ["dial a/0"]);

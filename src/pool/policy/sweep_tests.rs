@@ -98,7 +98,7 @@ fn a_waiter_that_wants_a_fresh_connection_gets_no_old_one_from_a_sweep() {
     assert_eq!(play.give_back(lent.remove(0), None), ["dial a/0"]);
     assert_eq!(play.want("a", 0, 8), ["reuse 1"], "a request that accepts any connection takes it");
     assert_eq!(play.dialed(2), ["grant 2 to 7"]);
-    // The waiter also does not get the old connection from a request that took it and left.
+    // The waiter does not get the old connection from a request that took the connection and left either.
     play.release(2);
     let (now, mut out) = (play.now, Vec::new());
     let checkout = play.policy.checkout(place, Some(2 * S), None, now, || 9, &mut out);

@@ -547,7 +547,7 @@ fn a_host_is_not_forgotten_while_the_caller_uses_it() {
         });
         (ticket, dial)
     };
-    // Host 0 becomes empty first, so it is the oldest host in the list. The other hosts fill the list.
+    // Host 0 becomes empty first, so host 0 is the oldest host in the list. The other hosts fill the list.
     for host in 0..MAX_EMPTIES as u32 {
         let (place, dial_id) = want(&mut policy, host).1.unwrap();
         policy.note_failure(place, dial_id, None, now);
