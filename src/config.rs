@@ -204,6 +204,21 @@ impl ClientBuilder {
         self
     }
 
+    /// Sets whether an answer is doubted that comes too soon on a reused connection. `true` by default.
+    ///
+    /// An answer cannot come sooner than one round trip after its request was sent. Bytes that come in less than half
+    /// of the shortest round trip known for the host answer an earlier request. A request that may be repeated is then
+    /// sent again, once, on a new connection. Any other request gets the answer, and its connection is closed, so that
+    /// no later request gets a wrong answer. See [the page on reuse](crate::manual::reuse).
+    ///
+    /// The round trip is known from the connection attempts and from the first answers on new connections. Nothing is
+    /// doubted if the round trip is shorter than 4 ms, if the server is on this machine, or if a custom
+    /// [`connector`](Self::connector) makes the connections.
+    pub fn doubt_early_answers(mut self, doubt: bool) -> Self {
+        self.pool.limits.doubts_early_answers = doubt;
+        self
+    }
+
     /// Sets how long a request may wait for a connection: 30 s by default. After this time, the request fails with
     /// [`ErrorKind::PoolTimeout`](crate::ErrorKind::PoolTimeout). With `None`, there is no limit.
     ///

@@ -49,7 +49,7 @@ impl Attempts<'_> {
     /// # Errors
     ///
     /// If the dial that this attempt waited for failed, if a timeout has passed, or if the pool was shut down.
-    pub(super) async fn wait(&self, wait: Wait, exchange: &mut Exchange) -> Result<Lease> {
+    pub(super) async fn wait(&mut self, wait: Wait, exchange: &mut Exchange) -> Result<Lease> {
         exchange.trace().waits();
         // The limits count from the start of the attempt, so that the replacement of a dead connection does not extend
         // them.
@@ -89,14 +89,17 @@ impl Attempts<'_> {
 
     /// Waits for a connection until `at`. If this future holds a granted connection and is not polled for a while, the
     /// pool takes that connection back, and the wait continues at the same position in the queue.
-    async fn wait_until(&self, at: Instant, mut wait: Wait) -> Result<Waited> {
+    async fn wait_until(&mut self, at: Instant, mut wait: Wait) -> Result<Waited> {
         let mut timer = Timer::default();
         let waited = loop {
             let granted = {
                 let mut granted = pin!(wait.granted());
                 poll_fn(|cx| match granted.as_mut().poll(cx) {
                     Poll::Ready(granted) => Poll::Ready(Ok(granted)),
-                    Poll::Pending => timer.poll_until(at, cx).map(Err),
+                    Poll::Pending => {
+                        self.settle_overdue(cx);
+                        timer.poll_until(at, cx).map(Err)
+                    }
                 })
                 .await
             };

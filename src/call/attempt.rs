@@ -6,6 +6,7 @@
 //! Invariant: each step leaves the exchange either ready for the next step or with its trace ended.
 
 use std::future::poll_fn;
+use std::task::Context;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,7 +23,7 @@ use crate::exchange::timeout::Deadline;
 use crate::exchange::{Exchange, Failure, Upload};
 use crate::pool::key::RouteRef;
 use crate::pool::lease::Lease;
-use crate::pool::{DropReason, Wait};
+use crate::pool::{Doubted, DropReason, Early, Wait};
 use crate::response::{Head, Requested, Response};
 use crate::time;
 use crate::trace::RequestTrace;
@@ -46,6 +47,8 @@ pub(super) struct Attempts<'a> {
     as_http10: bool,
     /// Wait of the next attempt. This wait reserves the place of the closed connection in the pool for that attempt.
     waiting: Option<Wait>,
+    /// The connection whose answer came too soon, until the request is answered on another connection.
+    doubted: Option<Box<Doubted>>,
 }
 
 /// The outcome of an attempt's exchange.
@@ -56,6 +59,8 @@ pub(super) enum Outcome {
     Lost(Error),
     /// Bytes came before the request head was written.
     Premature(Error),
+    /// The answer came too soon.
+    TooSoon(Early),
     /// The attempt failed in any other way.
     Failed(Error),
 }
@@ -91,6 +96,7 @@ impl<'a> Attempts<'a> {
             is_repeated: false,
             as_http10: false,
             waiting: None,
+            doubted: None,
             call,
         }
     }
@@ -166,7 +172,14 @@ impl<'a> Attempts<'a> {
     pub(super) async fn exchange(&mut self, exchange: &mut Exchange) -> Outcome {
         let informed = self.call.env.request.on_informational.as_ref().map(|hook| &*hook.0);
         loop {
-            match poll_fn(|cx| exchange.poll_head(informed, cx)).await {
+            let polled = poll_fn(|cx| {
+                let polled = exchange.poll_head(informed, cx);
+                if polled.is_pending() {
+                    self.settle_overdue(cx);
+                }
+                polled
+            });
+            match polled.await {
                 Ok(head) => return Outcome::Answered(head),
                 Err(Failure::Stale(reason)) => {
                     let Some(dead) = exchange.detach() else { continue };
@@ -176,6 +189,10 @@ impl<'a> Attempts<'a> {
                 }
                 Err(Failure::Lost(error)) => return Outcome::Lost(error),
                 Err(Failure::Premature(error)) => return Outcome::Premature(error),
+                Err(Failure::TooSoon(early)) => match resend::decide(&self.facts(End::TooSoon, exchange)) {
+                    Decision::Done => exchange.believe(),
+                    _ => return Outcome::TooSoon(early),
+                },
                 Err(Failure::Other(error)) => return Outcome::Failed(error),
             }
         }
@@ -183,7 +200,7 @@ impl<'a> Attempts<'a> {
 
     /// Closes a connection that was found dead, and attaches another connection. Nothing was written, so that the
     /// encoded head and the pieces of the body can be sent on the new connection.
-    async fn replace(&self, dead: Lease, reason: DropReason, exchange: &mut Exchange) -> Result<()> {
+    async fn replace(&mut self, dead: Lease, reason: DropReason, exchange: &mut Exchange) -> Result<()> {
         match dead.replace(reason, self.fresh) {
             Ok(lease) => {
                 exchange.attach(lease, None);
@@ -194,16 +211,37 @@ impl<'a> Attempts<'a> {
     }
 
     /// Waits for a connection and attaches it to the exchange.
-    async fn attach_granted(&self, wait: Wait, exchange: &mut Exchange) -> Result<()> {
+    async fn attach_granted(&mut self, wait: Wait, exchange: &mut Exchange) -> Result<()> {
         // Boxed because most requests do not wait: keeps the request future small.
         let lease = Box::pin(self.wait(wait, exchange)).await?;
         exchange.attach(lease, None);
         Ok(())
     }
 
+    /// Settles the doubt about the answer of the earlier attempt, if the doubted connection was kept for long enough.
+    #[inline]
+    pub(super) fn settle_overdue(&mut self, cx: &mut Context<'_>) {
+        if let Some(doubted) = &mut self.doubted
+            && doubted.poll_over(cx).is_ready()
+        {
+            self.settle();
+        }
+    }
+
+    /// Settles the doubt about the answer of the earlier attempt, if there is one.
+    #[cold]
+    fn settle(&mut self) {
+        if let Some(doubted) = self.doubted.take() {
+            doubted.settle();
+        }
+    }
+
     /// Decides what follows the attempt: another attempt, the response, or an error.
     #[inline]
     pub(super) fn finish(&mut self, outcome: Outcome, exchange: &mut Exchange) -> Finished {
+        if self.doubted.is_some() {
+            self.settle();
+        }
         if let Outcome::Answered(head) = &outcome
             && !self.call.env.http10.is_usual(head.version)
         {
@@ -214,11 +252,20 @@ impl<'a> Attempts<'a> {
         if decision != Decision::Done
             && let Some(dead) = exchange.detach()
         {
-            self.start_again(decision, drop_reason(end), dead, exchange);
+            let early = match outcome {
+                Outcome::TooSoon(early) => Some(early),
+                _ => None,
+            };
+            self.start_again(decision, drop_reason(end), early, dead, exchange);
             return Finished::Resend;
         }
         match outcome {
             Outcome::Answered(head) => self.answer(head, exchange),
+            Outcome::TooSoon(early) => {
+                let error = exchange.error(early.into_error());
+                exchange.bury(drop_reason(end));
+                Finished::Failed(error)
+            }
             Outcome::Lost(error) | Outcome::Premature(error) | Outcome::Failed(error) => {
                 let error = exchange.error(error);
                 exchange.bury(drop_reason(end));
@@ -248,6 +295,7 @@ impl<'a> Attempts<'a> {
             },
             Outcome::Lost(_) => End::Lost,
             Outcome::Premature(_) => End::Premature,
+            Outcome::TooSoon(_) => End::TooSoon,
             Outcome::Failed(_) => End::Failed,
         }
     }
@@ -265,9 +313,17 @@ impl<'a> Attempts<'a> {
         }
     }
 
-    /// Closes the connection of this attempt, and makes the exchange ready for the next one.
+    /// Closes the connection of this attempt, and makes the exchange ready for the next one. If the answer came too
+    /// soon, keeps the connection instead, until the request is answered on another connection.
     #[cold]
-    fn start_again(&mut self, decision: Decision, reason: DropReason, dead: Lease, exchange: &mut Exchange) {
+    fn start_again(
+        &mut self,
+        decision: Decision,
+        reason: DropReason,
+        early: Option<Early>,
+        dead: Lease,
+        exchange: &mut Exchange,
+    ) {
         match decision {
             Decision::Done => return,
             Decision::Repeat => self.is_repeated = true,
@@ -280,7 +336,11 @@ impl<'a> Attempts<'a> {
         let why = exchange.close_reason();
         exchange.trace().resent(time::now());
         exchange.restart();
-        self.waiting = Some(dead.redial(reason, why));
+        let (waiting, doubted) = match early {
+            Some(early) => dead.redial_in_doubt(early, why),
+            None => (dead.redial(reason, why), None),
+        };
+        (self.waiting, self.doubted) = (Some(waiting), doubted);
     }
 
     /// Makes the response and takes the content that came with the head. If this content is all of the content, gives
@@ -328,6 +388,7 @@ fn drop_reason(end: End) -> DropReason {
     match end {
         End::Lost | End::RequestTimeout => DropReason::PeerClosed,
         End::Premature => DropReason::Unsolicited,
+        End::TooSoon => DropReason::TooSoon,
         End::ExpectationFailed { .. } => DropReason::NotReusable,
         End::Answered | End::Failed => DropReason::Failed,
     }

@@ -20,6 +20,8 @@ pub(crate) enum End {
     Lost,
     /// Bytes came before the request head was written. These bytes do not answer the request.
     Premature,
+    /// The first byte of an answer came too soon on a reused connection, so that it answers an earlier request.
+    TooSoon,
     /// The server answered 408 and closes the connection, because no request had come while the connection was idle.
     RequestTimeout,
     /// The server answered 417.
@@ -95,7 +97,7 @@ fn is_repeated_after(facts: &Facts) -> bool {
         End::ExpectationFailed { .. } | End::Answered | End::Failed => false,
         End::Lost | End::Premature if facts.written == Written::Nothing => true,
         End::Lost => facts.is_idempotent && !facts.is_answered,
-        End::RequestTimeout | End::Premature => facts.is_idempotent,
+        End::RequestTimeout | End::Premature | End::TooSoon => facts.is_idempotent,
     }
 }
 
@@ -111,9 +113,16 @@ mod tests {
 
     const BOOLS: [bool; 2] = [false, true];
 
-    /// Returns all ends of an attempt: a 417 in each of its 8 forms, and the 5 other ends.
+    /// Returns all ends of an attempt: a 417 in each of its 8 forms, and the 6 other ends.
     fn ends() -> Vec<End> {
-        let mut ends = vec![End::Lost, End::Premature, End::RequestTimeout, End::Answered, End::Failed];
+        let mut ends = vec![
+            End::Lost,
+            End::Premature,
+            End::TooSoon,
+            End::RequestTimeout,
+            End::Answered,
+            End::Failed,
+        ];
         for is_expected in BOOLS {
             for is_head_alone in BOOLS {
                 for is_http10 in BOOLS {
@@ -137,7 +146,7 @@ mod tests {
             (End::Lost, true, true) if written == Written::Nothing || (is_idempotent && !is_answered) => {
                 Decision::Repeat
             }
-            (End::RequestTimeout, true, true) if is_idempotent => Decision::Repeat,
+            (End::RequestTimeout | End::TooSoon, true, true) if is_idempotent => Decision::Repeat,
             (End::Premature, true, true) if written == Written::Nothing || is_idempotent => Decision::Repeat,
             _ => Decision::Done,
         }
@@ -165,7 +174,7 @@ mod tests {
                 }
             }
         }
-        assert_eq!(rows, 13 * 3 * 32);
+        assert_eq!(rows, 14 * 3 * 32);
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub enum CloseReason {
     Lenient,
     /// Bytes arrived after the end of the response.
     Surplus,
+    /// The response began so soon that it cannot answer its request. The codec's caller adds this reason.
+    Early,
     /// The upload was aborted, or did not have its promised length.
     UploadAborted,
     /// The response ended before the upload had ended.
@@ -63,6 +65,7 @@ impl CloseReason {
             Self::Http10TransferEncoding => "the server sent transfer-encoding in an HTTP/1.0 response",
             Self::Lenient => "the server departed from the grammar in the framing of the response",
             Self::Surplus => "the server sent bytes after the end of the response",
+            Self::Early => "the response began too soon to answer its request",
             Self::UploadAborted => "the upload was aborted",
             Self::UploadUnfinished => "the response ended before the upload did",
             Self::Tunnel => "the connection became a tunnel",
@@ -135,7 +138,7 @@ impl fmt::Debug for CloseReasons {
 }
 
 /// Every reason, in order of declaration.
-const ALL: [CloseReason; 15] = [
+const ALL: [CloseReason; 16] = [
     CloseReason::PeerClose,
     CloseReason::OwnClose,
     CloseReason::Http10,
@@ -143,6 +146,7 @@ const ALL: [CloseReason; 15] = [
     CloseReason::Http10TransferEncoding,
     CloseReason::Lenient,
     CloseReason::Surplus,
+    CloseReason::Early,
     CloseReason::UploadAborted,
     CloseReason::UploadUnfinished,
     CloseReason::Tunnel,

@@ -16,7 +16,7 @@ use super::destination::{Destination, Via};
 use super::error::{DialError, Scope};
 use super::shortage::is_shortage;
 use super::stream::{Exclusive, Stream, Transport};
-use super::tcp::Attempts;
+use super::tcp::{Attempts, Won};
 use super::tls::{Loaded, Tls, TlsConfig};
 use crate::error::{BoxError, ErrorKind, Phase};
 use crate::resolver::{Family, ResolveErrorKind, Resolver};
@@ -76,6 +76,9 @@ pub(crate) struct Dialed {
     pub(crate) peer: Option<SocketAddr>,
     /// Local address. `None` if a custom connector made the connection.
     pub(crate) local: Option<SocketAddr>,
+    /// Time that the connection attempt took that won. `None` if this time says nothing about the way to the server,
+    /// because the server is on this machine or a custom connector made the connection.
+    pub(crate) round_trip: Option<Duration>,
 }
 
 impl Dialer {
@@ -113,7 +116,7 @@ impl Dialer {
             false => None,
         };
         let tls = tls.map(|tls| if is_isolated { tls.isolated() } else { tls });
-        let (tcp, peer) = match to.via() {
+        let Won { tcp, peer, took } = match to.via() {
             Via::Direct => {
                 let addresses = match self.resolver.known(to.host(), to.port()) {
                     Some(addresses) => addresses,
@@ -127,7 +130,8 @@ impl Dialer {
             Some(tls) => Box::pin(self.secure(&tls, to, tcp, setup, deadline)).await?,
             None => Stream::Tcp(tcp),
         };
-        Ok(Dialed { stream, peer: Some(peer), local })
+        let round_trip = (!is_of_this_machine(peer, local)).then_some(took);
+        Ok(Dialed { stream, peer: Some(peer), local, round_trip })
     }
 
     /// Looks up the host's addresses. This step is the dns phase.
@@ -165,7 +169,7 @@ impl Dialer {
         addresses: Vec<SocketAddr>,
         setup: &Setup,
         deadline: Instant,
-    ) -> Result<(TcpStream, SocketAddr), DialError> {
+    ) -> Result<Won, DialError> {
         let ConnectConfig { attempt_delay, local_address, connect_timeout, .. } = self.config;
         let phase = setup.tcp();
         let mut attempts = Attempts::new(addresses, attempt_delay, local_address, setup);
@@ -228,7 +232,7 @@ impl Dialer {
             })
         });
         let stream = Stream::Other(Exclusive::new(end_phase(phase, made)?));
-        Ok(Dialed { stream, peer: None, local: None })
+        Ok(Dialed { stream, peer: None, local: None, round_trip: None })
     }
 
     /// Runs `work` until its end or the deadline. Returns its result, or the error of a timeout.
@@ -254,6 +258,11 @@ impl Dialer {
             DialError::new(ErrorKind::Timeout, phase, message, scope)
         })
     }
+}
+
+/// Whether both ends of a connection are on this machine.
+fn is_of_this_machine(peer: SocketAddr, local: Option<SocketAddr>) -> bool {
+    peer.ip().to_canonical().is_loopback() || local.is_some_and(|local| local.ip() == peer.ip())
 }
 
 /// Ends a phase with the outcome of its work, and returns the outcome.

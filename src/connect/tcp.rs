@@ -37,6 +37,15 @@ pub(crate) struct Attempts<'a> {
     setup: &'a Setup,
 }
 
+/// The connection of the attempt that won.
+#[derive(Debug)]
+pub(crate) struct Won {
+    pub(crate) tcp: TcpStream,
+    pub(crate) peer: SocketAddr,
+    /// Time that this attempt took, without the attempts before it.
+    pub(crate) took: Duration,
+}
+
 /// An attempt that has neither connected nor failed.
 struct InFlight {
     index: usize,
@@ -60,7 +69,7 @@ impl<'a> Attempts<'a> {
     /// Returns the first connection, or `None` once every attempt has failed.
     ///
     /// Cancel safe: the attempts continue when the method is called again.
-    pub(crate) async fn winner(&mut self) -> Option<(TcpStream, SocketAddr)> {
+    pub(crate) async fn winner(&mut self) -> Option<Won> {
         let won = poll_fn(|cx| self.poll(cx)).await;
         self.in_flight.clear();
         won
@@ -77,7 +86,7 @@ impl<'a> Attempts<'a> {
     }
 
     /// Polls and starts attempts. Returns ready when an attempt has connected or all attempts have failed.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<(TcpStream, SocketAddr)>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Won>> {
         loop {
             if let Some(won) = self.poll_in_flight(cx) {
                 return Poll::Ready(Some(won));
@@ -104,15 +113,16 @@ impl<'a> Attempts<'a> {
     }
 
     /// Polls every attempt. Returns the first attempt that has connected.
-    fn poll_in_flight(&mut self, cx: &mut Context<'_>) -> Option<(TcpStream, SocketAddr)> {
+    fn poll_in_flight(&mut self, cx: &mut Context<'_>) -> Option<Won> {
         let mut at = 0;
         while let Some(one) = self.in_flight.get_mut(at) {
             match one.connecting.as_mut().poll(cx) {
                 Poll::Pending => at += 1,
                 Poll::Ready(Ok(stream)) => {
                     let one = self.in_flight.swap_remove(at);
+                    let took = time::now().saturating_duration_since(one.attempt.started());
                     one.attempt.won();
-                    return Some((stream, one.peer));
+                    return Some(Won { tcp: stream, peer: one.peer, took });
                 }
                 Poll::Ready(Err(error)) => {
                     let one = self.in_flight.swap_remove(at);

@@ -32,6 +32,8 @@ pub(super) struct Attempt {
     /// Whether the response heads show that the server has begun to act on the request. After such a head, the request is
     /// not sent again. See `Exchange::note_taken_on` for the heads that do not count.
     pub(super) is_taken_on: bool,
+    /// Whether bytes of the response came in more than one read.
+    pub(super) is_split: bool,
     /// Whether the server has closed its side of the connection.
     pub(super) is_eof: bool,
     /// Whether the upload can continue only when the caller's stream has more content.
@@ -143,6 +145,7 @@ impl Attempt {
             sending: Sending::Open,
             is_framed: false,
             is_taken_on: false,
+            is_split: false,
             is_eof: false,
             waits_for_caller: false,
             written_at: None,

@@ -45,7 +45,7 @@ use crate::codec::{CloseReason, Event, Framing, Limits, ProtocolError, RequestHe
 use crate::connect::Look;
 use crate::error::{Error, ErrorKind, Phase, Result, Written};
 use crate::pool::lease::Lease;
-use crate::pool::{ConnectionInfo, DropReason};
+use crate::pool::{ConnectionInfo, DropReason, Early};
 use crate::time;
 use crate::trace::{Measured, RequestTrace};
 
@@ -84,6 +84,9 @@ pub(crate) enum Failure {
     /// Bytes came on a reused connection before the request head was written. These bytes do not answer the request,
     /// and later bytes cannot be trusted to answer the request.
     Premature(Error),
+    /// The first byte of an answer came on a reused connection so soon that it was on its way before the server can
+    /// have seen the request. The exchange can be [continued](Exchange::believe).
+    TooSoon(Early),
     /// The attempt failed in any other way: a deadline passed, the server broke the protocol, or the request's body
     /// failed.
     Other(Error),
@@ -100,6 +103,7 @@ impl Failure {
         match self {
             Self::Lost(error) | Self::Premature(error) | Self::Other(error) => error,
             Self::Stale(_) => Error::new(ErrorKind::ConnectionLost, "the connection was lost"),
+            Self::TooSoon(early) => early.into_error(),
         }
     }
 }
@@ -219,7 +223,9 @@ impl Exchange {
             match ready!(self.poll_event(cx)) {
                 Ok(Some(Event::Head(head))) => {
                     let unwritten = self.attempt.written_at.is_none().then_some(self.attempt.sent);
-                    self.trace.head(head.status, unwritten, time::now());
+                    // Most heads are complete with the first read, so that one reading serves for both.
+                    let at = self.trace.head_at().filter(|_| !self.attempt.is_split);
+                    self.trace.head(head.status, unwritten, at.unwrap_or_else(time::now));
                     return Poll::Ready(Ok(head));
                 }
                 Ok(Some(Event::Informational(head))) => {

@@ -17,7 +17,8 @@ use super::{Exchange, Failure};
 use crate::codec::{CloseReason, Event, Framing, ProtocolError, Unasked, Verdict};
 use crate::connect::Look;
 use crate::error::{Error, ErrorKind, Phase};
-use crate::pool::DropReason;
+use crate::pool::{DropReason, Early};
+use crate::time;
 
 impl Exchange {
     /// Returns the next event of the response, or `None` once the response is complete. Decodes the bytes that were
@@ -129,12 +130,42 @@ impl Exchange {
             self.attempt.is_eof = true;
             return Ok(());
         }
+        let is_first = self.attempt.wire == 0;
         self.attempt.wire += read as u64;
         self.check_premature()?;
+        self.attempt.is_split = !is_first;
+        if is_first {
+            self.note_first_byte(time::now())?;
+        }
         if self.attempt.is_gathering() {
             self.attempt.note_progress();
         }
         self.check_deadline()
+    }
+
+    /// Notes that the first byte of a response has come at the time `now`. Fails if the byte came too soon on a reused
+    /// connection.
+    #[inline]
+    fn note_first_byte(&mut self, now: Instant) -> Result<(), Failure> {
+        self.trace.first_byte(now);
+        let Some(Connection { lease, .. }) = &mut self.connection else { return Ok(()) };
+        let after = || self.trace.assigned_at().map_or(Duration::MAX, |at| now.saturating_duration_since(at));
+        let believed_after = lease.believed_after();
+        if believed_after > Duration::ZERO && lease.is_reused() && after() < believed_after {
+            let early = Early { after: after(), believed_after };
+            lease.note_too_soon(early);
+            return Err(Failure::TooSoon(early));
+        }
+        if lease.is_first_request() {
+            lease.note_first_answer(after());
+        }
+        Ok(())
+    }
+
+    /// Continues an attempt whose answer came too soon, because its request must not be repeated. The connection closes
+    /// after the response, so that no other request gets a wrong answer.
+    pub(crate) fn believe(&mut self) {
+        self.attempt.machine.close_after(CloseReason::Early);
     }
 
     #[inline]
@@ -224,6 +255,7 @@ impl Exchange {
             },
             Verdict::Close(reasons) => {
                 let reason = match surplus {
+                    _ if reasons.contains(CloseReason::Early) => DropReason::Unsolicited,
                     _ if !reasons.contains(CloseReason::Surplus) => DropReason::NotReusable,
                     Unasked::RequestTimeout => DropReason::PeerClosed,
                     _ => DropReason::Unsolicited,

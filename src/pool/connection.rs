@@ -54,6 +54,11 @@ pub(crate) struct Conn {
     pub(super) line_ends: u16,
     /// Approximate size of the latest response in bytes.
     pub(super) latest_size: u32,
+    /// Time in microseconds that the first answer on the connection took. Zero before that answer.
+    pub(super) first_answer: u32,
+    /// Time in microseconds after the start of an attempt from which on an answer is believed. Zero if every answer is
+    /// believed.
+    pub(super) believed_after: u32,
     /// Timer that the requests on this connection share one after another: see [`Timer`].
     pub(crate) timer: Timer,
     pub(crate) stream: Stream,
@@ -166,6 +171,8 @@ pub(super) struct Progress {
     pub(super) answered: bool,
     /// Whether the connection reads the remainder of an abandoned response.
     pub(super) is_draining: bool,
+    /// Whether the answer came too soon.
+    pub(super) is_doubted: bool,
 }
 
 /// Outcome of [`Fixed::cut`].
@@ -203,6 +210,8 @@ impl Progress {
             saved: self.has_saved(conn),
             is_answered: self.answered,
             answered: conn.requests - u64::from(self.begun && !self.answered),
+            first_answer: if conn.requests == 1 { conn.first_answer } else { 0 },
+            is_doubted: self.is_doubted,
             drained: self.is_draining.then_some(fixed.id),
         }
     }
@@ -404,6 +413,8 @@ impl Connection {
         let conn = Conn {
             stream,
             latest_size: 0,
+            first_answer: 0,
+            believed_after: 0,
             timer: Timer::default(),
             runtime,
             requests: 0,

@@ -222,7 +222,7 @@ impl Dial {
     fn succeed(&mut self, dialed: Dialed) {
         self.over = true;
         self.setup.end(None, time::now());
-        let Dialed { stream, peer, local } = dialed;
+        let Dialed { stream, peer, local, round_trip } = dialed;
         let inner = self.inner.upgrade();
         let lifetime = inner.as_ref().and_then(|inner| inner.lifetime(self.id));
         let (runtime, setup) = (self.runtime.clone(), self.setup.clone());
@@ -256,6 +256,7 @@ impl Dial {
             state.live.insert(self.id, connection.fixed.clone());
             state.note(self.place, PoolEventKind::Opened { id: self.id });
             state.policy.note_handshake(self.place, connection.fixed.handshake);
+            state.policy.note_connect(self.place, round_trip);
             let terms = connection.terms(None, epoch);
             state.policy.dialed(self.place, self.dial_id, connection, terms, now, actions)
         });

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
@@ -69,6 +69,17 @@ pub enum PoolEventKind {
         /// not forbid the reuse.
         why: Option<&'static str>,
     },
+    /// An answer on a reused connection came too soon: see
+    /// [`doubt_early_answers`](crate::ClientBuilder::doubt_early_answers).
+    #[non_exhaustive]
+    TooSoon {
+        /// Number of the connection.
+        id: u64,
+        /// Time between the start of the attempt and the first byte of the answer.
+        after: Duration,
+        /// Time after which an answer would have been believed: half of the shortest round trip known for the host.
+        believed_after: Duration,
+    },
     /// A request joined the queue.
     Waited,
     /// A request got no connection.
@@ -109,6 +120,10 @@ impl fmt::Display for PoolEvent {
                 write!(f, "{route}: connection {id} closed: {reason}")?;
                 why.map_or(Ok(()), |why| write!(f, " ({why})"))
             }
+            PoolEventKind::TooSoon { id, after, believed_after } => write!(
+                f,
+                "{route}: connection {id} brought an answer after {after:?}, which is sooner than {believed_after:?}"
+            ),
             PoolEventKind::Waited => write!(f, "{route}: a request waits"),
             PoolEventKind::Refused(why) => write!(f, "{route}: a request was refused: {why:?}"),
         }

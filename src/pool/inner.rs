@@ -166,7 +166,9 @@ impl PoolInner {
         let now = time::now();
         let mut state = self.lock();
         state.note(place, PoolEventKind::Closed { id, reason, why: None });
-        let checkout = state.policy.replace(place, served.answered, reason, fresh, now, waiter, &mut actions);
+        let mut checkout =
+            state.policy.replace(place, served.answered, reason, fresh, now, waiter, &mut actions);
+        state.set_believed_after(&mut checkout);
         match &checkout {
             Checkout::Reuse(conn, place) => {
                 state.note(*place, PoolEventKind::Assigned { id: conn.id(), reused: true });
@@ -237,13 +239,14 @@ impl PoolInner {
     pub(super) fn keep(
         self: &Arc<Self>,
         mut state: Locked<'_>,
-        connection: Connection,
+        mut connection: Connection,
         now: Instant,
         actions: &mut Actions,
         give: impl FnOnce(&mut State, Connection, Instant, &mut Actions) -> Option<Instant>,
     ) {
         let (id, place, runtime, noted) =
             (connection.id(), connection.place(), connection.runtime().id(), actions.len());
+        connection.believed_after = state.policy.believed_after(place);
         let shelved = give(&mut state, connection, now, actions);
         if shelved.is_some() {
             state.note(place, PoolEventKind::Kept { id });

@@ -14,6 +14,7 @@ use super::connection::{Conn, Connection, ConnectionInfo, Direction, Fixed, Prog
 use super::events::PoolEventKind;
 use super::policy::actions::{Actions, Served};
 use super::policy::reasons::DropReason;
+use super::policy::round_trip::micros;
 use super::{PoolInner, Wait, Waiter};
 use crate::connect::Look;
 use crate::time;
@@ -30,7 +31,7 @@ pub(crate) struct Lease {
     conn: Option<Box<Conn>>,
     /// The facts of the connection. `None` only after the end of the lease.
     fixed: Option<Arc<Fixed>>,
-    progress: Progress,
+    pub(super) progress: Progress,
     /// Whether this lease has parked the connection. The parked connection of another lease is not taken.
     is_parked: bool,
 }
@@ -53,7 +54,7 @@ impl Lease {
     }
 
     /// Returns the pool that the connection belongs to, unless the pool is gone.
-    fn pool(&self) -> Option<Arc<PoolInner>> {
+    pub(super) fn pool(&self) -> Option<Arc<PoolInner>> {
         self.fixed.as_ref()?.pool.upgrade()
     }
 
@@ -133,6 +134,27 @@ impl Lease {
     /// response.
     pub(crate) fn latest_size(&self) -> usize {
         self.conn.as_ref().map_or(0, |conn| conn.latest_size as usize)
+    }
+
+    /// Returns the time after the start of an attempt from which on an answer is believed. Zero if every answer is
+    /// believed.
+    #[inline]
+    pub(crate) fn believed_after(&self) -> Duration {
+        self.conn.as_ref().map_or(Duration::ZERO, |conn| Duration::from_micros(conn.believed_after.into()))
+    }
+
+    /// Notes how long the answer to the first request on the connection took.
+    #[cold]
+    pub(crate) fn note_first_answer(&mut self, took: Duration) {
+        if let Some(conn) = &mut self.conn {
+            conn.first_answer = micros(took).max(1);
+        }
+    }
+
+    /// Whether the request under way is the first on the connection.
+    #[inline]
+    pub(crate) fn is_first_request(&self) -> bool {
+        self.conn.as_ref().is_some_and(|conn| conn.requests == 1)
     }
 
     /// Notes the approximate size of the response in bytes.

@@ -7,6 +7,7 @@
 mod config;
 mod connection;
 mod dial;
+mod doubt;
 mod events;
 mod evict;
 mod handoff;
@@ -34,6 +35,7 @@ pub(crate) use self::config::PoolConfig;
 use self::connection::Connection;
 pub use self::connection::ConnectionInfo;
 pub(crate) use self::connection::Direction;
+pub(crate) use self::doubt::{Doubted, Early};
 use self::events::Log;
 pub use self::events::{PoolEvent, PoolEventKind, PoolEvents, Refusal};
 pub(crate) use self::evict::EvictIf;
@@ -165,7 +167,7 @@ impl Pool {
         let inner = &self.inner;
         let mut state = inner.lock();
         let place = inner.place(&mut state.policy, route, &runtime);
-        let checkout = state.policy.checkout(
+        let mut checkout = state.policy.checkout(
             place,
             fresh,
             again.map(Wait::again),
@@ -173,6 +175,7 @@ impl Pool {
             || made.insert(Arc::new(Waiter::new())).clone(),
             &mut actions,
         );
+        state.set_believed_after(&mut checkout);
         state.note_checkout(&checkout, route);
         state.note_actions(&actions, now);
         let due = match checkout {

@@ -26,10 +26,9 @@ enum Step {
 impl Order {
     /// Applies an event. Panics if the event cannot follow the earlier events.
     pub(super) fn note(&mut self, kind: PoolEventKind) {
-        let step = |id| self.steps.get(&id).copied();
         let was_idle = match kind {
             PoolEventKind::Assigned { id, .. } | PoolEventKind::Closed { id, .. } => {
-                step(id) == Some(Step::Idle)
+                self.steps.get(&id) == Some(&Step::Idle)
             }
             _ => false,
         };
@@ -46,6 +45,7 @@ impl Order {
                 self.steps.insert(id, Step::Idle) == Some(Step::Busy)
             }
             PoolEventKind::Closed { id, .. } => self.steps.remove(&id).is_some(),
+            PoolEventKind::TooSoon { id, .. } => self.steps.get(&id) == Some(&Step::Busy),
             PoolEventKind::Waited | PoolEventKind::Refused(_) => true,
         };
         if !is_legal {

@@ -90,6 +90,13 @@ impl State {
         self.follow(kind);
     }
 
+    /// Tells a connection that a request takes from which time on an answer of its host is believed.
+    pub(super) fn set_believed_after(&self, checkout: &mut Checkout<Shell>) {
+        if let Checkout::Reuse(connection, place) = checkout {
+            connection.believed_after = self.policy.believed_after(*place);
+        }
+    }
+
     /// Notes the outcome of a request's checkout.
     pub(super) fn note_checkout(&mut self, checkout: &Checkout<Shell>, route: RouteRef<'_>) {
         let refusal = match checkout {

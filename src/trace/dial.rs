@@ -218,6 +218,11 @@ pub(crate) struct Attempt {
 }
 
 impl Attempt {
+    /// Returns the time at which the attempt began.
+    pub(crate) fn started(&self) -> Instant {
+        self.started
+    }
+
     pub(crate) fn won(mut self) {
         self.finish("won");
     }

@@ -50,7 +50,19 @@ impl RequestTrace {
         self.timeline.attempt
     }
 
-    /// Returns the time at which the response head was complete, or `None` if the head is not complete.
+    /// Returns the time at which the current attempt got its connection.
+    pub(crate) fn assigned_at(&self) -> Option<Instant> {
+        self.timeline.assigned
+    }
+
+    /// Notes that the first byte of a response has come. Most response heads are complete with the first read, so that
+    /// this time is taken for the time of the head until [`head`](Self::head) is called.
+    pub(crate) fn first_byte(&mut self, now: Instant) {
+        self.timeline.head = Some(now);
+    }
+
+    /// Returns the time at which the response head was complete. Before that, returns the time of the first byte of
+    /// the response, or `None` if no byte has come.
     pub(crate) fn head_at(&self) -> Option<Instant> {
         self.timeline.head
     }
@@ -134,8 +146,9 @@ impl RequestTrace {
     /// Ends the trace of a request that failed. Returns `error` with the timings until the failure. `is_head_received`
     /// tells whether the error ended the content of the response.
     pub(crate) fn fail(&mut self, error: Error, is_head_received: bool, now: Instant) -> Error {
-        if is_head_received {
-            self.timeline.end.get_or_insert(now);
+        match is_head_received {
+            true => _ = self.timeline.end.get_or_insert(now),
+            false => self.timeline.head = None,
         }
         if self.spans.is_some() {
             self.leave(Outcome::Failed { kind: &format!("{:?}", error.kind()) }, now);

@@ -16,6 +16,7 @@ use super::kinds::Kinds;
 use super::ledger::{Counters, Counts};
 use super::places::{HostId, Place};
 use super::queue::Queue;
+use super::round_trip::RoundTrip;
 use super::slots::Slots;
 use super::touched::touch;
 
@@ -52,6 +53,8 @@ pub(super) struct Host<K: Kinds> {
     /// Why the connections of the host may not be kept for a while.
     pub(super) suspicion: Suspicion,
     pub(super) is_listed_empty: bool,
+    /// The shortest round trip that is known.
+    pub(super) round_trip: RoundTrip,
     pub(super) counters: Counters,
     /// Time until which the connections of the host are not kept.
     pub(super) not_kept_until: Option<Instant>,
@@ -281,6 +284,7 @@ impl<K: Kinds> Hosts<K> {
                     is_ahead_paused: false,
                     wake: None,
                     is_listed_empty: false,
+                    round_trip: RoundTrip::unknown(),
                     failing: None,
                     short_lived: 0,
                     unasked: 0,

@@ -36,6 +36,8 @@ pub(crate) struct Limits {
     /// Number of connections in a row that a host has to close after one response each, so that its connections are
     /// not kept for a while. 3 by default.
     pub(crate) not_kept_after: Option<u8>,
+    /// Whether an answer that comes too soon after its request is doubted. True by default.
+    pub(crate) doubts_early_answers: bool,
 }
 
 impl Default for Limits {
@@ -52,6 +54,7 @@ impl Default for Limits {
             failing_host_backoff: None,
             wait_for_failing: false,
             not_kept_after: Some(3),
+            doubts_early_answers: true,
         }
     }
 }

@@ -44,6 +44,7 @@ mod not_kept;
 pub(crate) mod places;
 mod queue;
 pub(crate) mod reasons;
+pub(crate) mod round_trip;
 mod slots;
 mod sweep;
 mod touched;
@@ -268,6 +269,26 @@ impl<K: Kinds> Policy<K> {
         Ticket { place, turn: (seq, seq), since: now }
     }
 
+    /// Starts a dial for a request that will be sent again, because its answer came too soon. The doubted connection
+    /// stays active beside that dial. Returns `None` if a limit leaves no room for one more connection. The caller then
+    /// closes the doubted connection and calls [`redial`](Self::redial).
+    pub(crate) fn dial_beside(
+        &mut self,
+        place: Place,
+        waiter: &K::Waiter,
+        now: Instant,
+        out: &mut Actions<K>,
+    ) -> Option<Ticket> {
+        if self.room(place.host) == 0 {
+            return None;
+        }
+        let seq = self.next_seq();
+        let queued = Queued { waiter: waiter.clone(), since: now, fresh: None };
+        self.enqueue(place, (seq, seq), queued, Lane::Resending);
+        self.start_dial(place, now, out, Purpose::Waiter);
+        Some(Ticket { place, turn: (seq, seq), since: now })
+    }
+
     /// Takes back a connection that can be reused. The connection goes to the oldest waiter of its partition or
     /// to the shelf, or is closed.
     ///
@@ -398,6 +419,9 @@ impl<K: Kinds> Policy<K> {
     fn account(&mut self, place: Place, served: Served) {
         if let Some(id) = served.drained {
             self.end_drain(place, id);
+        }
+        if served.first_answer > 0 {
+            self.note_first_answer(place, served.first_answer);
         }
         if served.request {
             let host = &mut self.hosts.host_mut(place.host).counters;

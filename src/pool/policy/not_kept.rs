@@ -21,7 +21,8 @@ impl<K: Kinds> Policy<K> {
         let host = self.hosts.host_mut(place.host);
         // Unsolicited bytes that arrive with a response are harmless, because the connection is closed. Unsolicited bytes
         // on an idle connection may be read as the next response.
-        if reason == DropReason::Unsolicited && served.answered > 0 && !served.is_answered {
+        let is_unasked = reason == DropReason::Unsolicited && served.answered > 0 && !served.is_answered;
+        if is_unasked || served.is_doubted {
             let is_old = host.unasked_at.is_some_and(|at| now.saturating_duration_since(at) > FORGOTTEN);
             if is_old {
                 (host.unasked, host.suspicion) = (0, Suspicion::None);

@@ -43,7 +43,11 @@ pub enum DropReason {
     Shutdown,
     /// The machine was suspended while the connection was idle, so the server may have closed the connection.
     Suspended,
-    /// The server sent bytes that no request had asked for, other than line ends.
+    /// An answer began sooner than half of the shortest round trip known for the host, so that it answers an earlier
+    /// request. The request was sent again on another connection.
+    TooSoon,
+    /// The server sent bytes that no request had asked for, other than line ends, or an answer to a request that must
+    /// not be repeated began too soon.
     Unsolicited,
     /// The connection became a tunnel by an upgrade or by CONNECT, and the tunnel was dropped.
     Upgraded,
@@ -64,6 +68,7 @@ impl DropReason {
         Self::RuntimeGone,
         Self::Shutdown,
         Self::Suspended,
+        Self::TooSoon,
         Self::Unsolicited,
         Self::Upgraded,
     ];
@@ -84,6 +89,7 @@ impl fmt::Display for DropReason {
             Self::RuntimeGone => "runtime gone",
             Self::Shutdown => "shutdown",
             Self::Suspended => "suspended",
+            Self::TooSoon => "answer too soon",
             Self::Unsolicited => "unsolicited bytes",
             Self::Upgraded => "upgraded",
         })

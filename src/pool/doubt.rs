@@ -1,0 +1,137 @@
+//! A doubted connection: its answer came too soon, and its request is sent again on another connection.
+//!
+//! The connection is kept until the request is answered elsewhere, and is then looked at. If more bytes came, the first
+//! bytes were not the answer. If the connection is silent, the first bytes were the answer. This file knows nothing of
+//! HTTP. Invariants: a doubted connection counts as active until it is closed. It is parked, so that a shutdown can
+//! close it.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use super::connection::Direction;
+use super::events::PoolEventKind;
+use super::lease::Lease;
+use super::policy::reasons::DropReason;
+use super::policy::round_trip::Doubt;
+use super::{Actions, Wait, Waiter};
+use crate::connect::Look;
+use crate::error::{Error, ErrorKind, Phase};
+use crate::time;
+use crate::timer::Timer;
+
+/// How much too soon an answer came.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Early {
+    /// Time between the start of the attempt and the first byte of the answer.
+    pub(crate) after: Duration,
+    /// Time after which the answer would have been believed.
+    pub(crate) believed_after: Duration,
+}
+
+impl Early {
+    /// Returns the error of a request whose answer came too soon.
+    pub(crate) fn into_error(self) -> Error {
+        let Self { after, believed_after } = self;
+        let message = format!(
+            "the response began {after:?} after its request, but no response of this server takes less than \
+             {believed_after:?}"
+        );
+        Error::new(ErrorKind::Protocol, message).in_phase(Phase::Wait)
+    }
+}
+
+/// A connection whose answer came too soon.
+#[derive(Debug)]
+pub(crate) struct Doubted {
+    /// `None` once the doubt is settled.
+    lease: Option<Lease>,
+    early: Early,
+    /// Time at which the doubt is settled even if the request was not answered elsewhere, because a server that serves
+    /// one connection at a time may be waiting for the end of this connection.
+    until: Instant,
+    timer: Timer,
+}
+
+impl Lease {
+    /// Notes that the answer on this connection came too soon.
+    pub(crate) fn note_too_soon(&mut self, early: Early) {
+        self.progress.is_doubted = true;
+        let (Some(pool), Some((_, fixed))) = (self.pool(), self.held()) else { return };
+        let Early { after, believed_after } = early;
+        pool.lock().note(fixed.place, PoolEventKind::TooSoon { id: fixed.id, after, believed_after });
+    }
+
+    /// Dials for a request that is sent again, because its answer came too soon. Returns a wait for that dial, and the
+    /// doubted connection. If a limit leaves no room for one more connection, closes the doubted connection and dials
+    /// in its room.
+    pub(crate) fn redial_in_doubt(
+        mut self,
+        early: Early,
+        why: Option<&'static str>,
+    ) -> (Wait, Option<Box<Doubted>>) {
+        let Some((pool, place)) = self.pool().zip(self.held().map(|(_, fixed)| fixed.place)) else {
+            return (self.redial(DropReason::TooSoon, why), None);
+        };
+        let waiter = Arc::new(Waiter::new());
+        let mut actions = Actions::new();
+        let now = time::now();
+        let mut state = pool.lock();
+        let Some(ticket) = state.policy.dial_beside(place, &waiter, now, &mut actions) else {
+            drop(state);
+            return (self.redial(DropReason::TooSoon, why), None);
+        };
+        state.note(place, PoolEventKind::Waited);
+        state.note_actions(&actions, now);
+        drop(state);
+        pool.perform(actions);
+        let wait = Wait::new(pool, ticket, waiter).resending();
+        // Parking fails if the pool has closed the connection in the meantime.
+        let is_kept = self.park(Direction::Read, None).is_ok();
+        let until = time::after(now, PATIENCE + early.believed_after * ROUND_TRIPS);
+        let doubted = || Box::new(Doubted { lease: Some(self), early, until, timer: Timer::default() });
+        (wait, is_kept.then(doubted))
+    }
+}
+
+impl Doubted {
+    /// Returns ready once the doubt has to be settled although the request was not answered elsewhere.
+    pub(crate) fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.timer.poll_until(self.until, cx).map(|_| ())
+    }
+
+    /// Settles the doubt by a look at the connection, and closes the connection.
+    pub(crate) fn settle(mut self) {
+        let Some(mut lease) = self.lease.take() else { return };
+        if lease.resume().is_err() {
+            return;
+        }
+        let doubt = match lease.conn().stream.look() {
+            Look::Spoke => Doubt::Right,
+            Look::Silent => Doubt::Wrong(self.early.after),
+            // A server that closes the connection at once cannot be told from a server that has answered.
+            Look::Closed => Doubt::Unsettled,
+        };
+        lease.progress.is_doubted = !matches!(doubt, Doubt::Wrong(_));
+        if let Some((pool, (_, fixed))) = lease.pool().zip(lease.held()) {
+            pool.lock().policy.note_doubt(fixed.place, doubt);
+        }
+        lease.bury(DropReason::TooSoon);
+    }
+}
+
+impl Drop for Doubted {
+    /// Closes the connection of a request that ended before it was answered elsewhere.
+    fn drop(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            lease.bury(DropReason::TooSoon);
+        }
+    }
+}
+
+/// Time for which a doubted connection is kept if the request is not answered elsewhere, in addition to
+/// [`ROUND_TRIPS`].
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Number of half round trips for which a doubted connection is kept, in addition to [`PATIENCE`].
+const ROUND_TRIPS: u32 = 8;
