@@ -213,7 +213,8 @@ impl ClientBuilder {
     ///
     /// The round trip is known from the connection attempts and from the first answers on new connections. Nothing is
     /// doubted if the round trip is shorter than 4 ms, if the server is on this machine, or if a custom
-    /// [`connector`](Self::connector) makes the connections.
+    /// [`connector`](Self::connector) makes connections that do not tell their
+    /// [`round_trip`](crate::Transport::round_trip).
     pub fn doubt_early_answers(mut self, doubt: bool) -> Self {
         self.pool.limits.doubts_early_answers = doubt;
         self

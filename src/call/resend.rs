@@ -115,14 +115,8 @@ mod tests {
 
     /// Returns all ends of an attempt: a 417 in each of its 8 forms, and the 6 other ends.
     fn ends() -> Vec<End> {
-        let mut ends = vec![
-            End::Lost,
-            End::Premature,
-            End::TooSoon,
-            End::RequestTimeout,
-            End::Answered,
-            End::Failed,
-        ];
+        let mut ends =
+            vec![End::Lost, End::Premature, End::TooSoon, End::RequestTimeout, End::Answered, End::Failed];
         for is_expected in BOOLS {
             for is_head_alone in BOOLS {
                 for is_http10 in BOOLS {

@@ -77,7 +77,7 @@ pub(crate) struct Dialed {
     /// Local address. `None` if a custom connector made the connection.
     pub(crate) local: Option<SocketAddr>,
     /// Time that the connection attempt took that won. `None` if this time says nothing about the way to the server,
-    /// because the server is on this machine or a custom connector made the connection.
+    /// because the server is on this machine, or because a custom connector does not tell the time.
     pub(crate) round_trip: Option<Duration>,
 }
 
@@ -231,8 +231,9 @@ impl Dialer {
                 DialError::new(ErrorKind::Connect, Phase::Tcp, message, scope).because(error)
             })
         });
-        let stream = Stream::Other(Exclusive::new(end_phase(phase, made)?));
-        Ok(Dialed { stream, peer: None, local: None, round_trip: None })
+        let made = end_phase(phase, made)?;
+        let round_trip = made.round_trip();
+        Ok(Dialed { stream: Stream::Other(Exclusive::new(made)), peer: None, local: None, round_trip })
     }
 
     /// Runs `work` until its end or the deadline. Returns its result, or the error of a timeout.

@@ -11,6 +11,7 @@ use std::net::Shutdown;
 use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -139,6 +140,16 @@ pub trait Transport: AsyncRead + AsyncWrite + Send + Unpin + 'static {
     /// may be sent twice.
     fn fails_untouched(&self) -> bool {
         false
+    }
+
+    /// Returns a time that one round trip to the server and back takes at least, for example the time that a TCP connection
+    /// attempt took. The client calls this method once, when the connection is made.
+    ///
+    /// The client doubts an answer on a reused connection that comes in less than half of this time: see
+    /// [`doubt_early_answers`](crate::ClientBuilder::doubt_early_answers). The default is `None`, which says that the time is
+    /// not known. The client then believes every answer of the host.
+    fn round_trip(&self) -> Option<Duration> {
+        None
     }
 }
 

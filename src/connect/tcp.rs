@@ -249,7 +249,7 @@ mod tests {
         addresses.push(listener.local_addr().unwrap());
         let setup = setup();
         let mut attempts = Attempts::new(addresses.clone(), HOUR, None, &setup);
-        let (stream, peer) = attempts.winner().await.unwrap();
+        let Won { tcp: stream, peer, .. } = attempts.winner().await.unwrap();
         assert_eq!((peer, stream.peer_addr().unwrap()), (addresses[2], addresses[2]));
         assert!(stream.nodelay().unwrap() && SockRef::from(&stream).keepalive().unwrap());
         #[cfg(target_os = "linux")]
@@ -279,7 +279,7 @@ mod tests {
         let setup = setup();
         let addresses = vec![silent_at, good.local_addr().unwrap()];
         let mut attempts = Attempts::new(addresses.clone(), Duration::from_millis(1), None, &setup);
-        let (_, peer) = attempts.winner().await.unwrap();
+        let Won { peer, .. } = attempts.winner().await.unwrap();
         assert_eq!(peer, addresses[1], "R-8305-5-2");
         assert!(
             attempts.has_tried_all() && attempts.failures.is_empty(),
@@ -305,7 +305,7 @@ mod tests {
         let peer = listener.local_addr().unwrap();
         let setup = setup();
         let mut attempts = Attempts::new(vec![peer], HOUR, Some([127, 0, 0, 1].into()), &setup);
-        assert!(attempts.winner().await.unwrap().0.local_addr().unwrap().ip().is_loopback());
+        assert!(attempts.winner().await.unwrap().tcp.local_addr().unwrap().ip().is_loopback());
 
         let mut attempts = Attempts::new(vec![peer], HOUR, Some("::1".parse().unwrap()), &setup);
         assert!(attempts.winner().await.is_none());

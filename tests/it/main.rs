@@ -45,6 +45,7 @@ mod secured;
 mod settled;
 mod surplus;
 mod timeouts;
+mod too_soon;
 mod transcripts;
 mod upgrade;
 mod uploads;

@@ -33,6 +33,8 @@ pub(crate) struct Lines {
     all: Arc<Mutex<Vec<Line>>>,
     /// Number of bytes that a new connection accepts. `None` means no limit.
     room: Arc<Mutex<Option<usize>>>,
+    /// Round trip that a new connection tells.
+    round_trip: Arc<Mutex<Option<Duration>>>,
 }
 
 impl Lines {
@@ -52,6 +54,7 @@ impl Lines {
             Box::pin(async move {
                 let line = Line::default();
                 line.lock().room = lines.room.lock().unwrap().unwrap_or(usize::MAX);
+                line.lock().round_trip = *lines.round_trip.lock().unwrap();
                 lines.all.lock().unwrap().push(line.clone());
                 Ok(Box::new(Wire(line)) as Box<dyn Transport>)
             })
@@ -61,6 +64,11 @@ impl Lines {
     /// Lets each connection that is made after this call accept `bytes` bytes. [`Line::take`] allows more.
     pub(crate) fn room(&self, bytes: usize) {
         *self.room.lock().unwrap() = Some(bytes);
+    }
+
+    /// Sets the round trip that each connection tells that is made after this call.
+    pub(crate) fn round_trip(&self, round_trip: Duration) {
+        *self.round_trip.lock().unwrap() = Some(round_trip);
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -102,6 +110,7 @@ pub(crate) struct Line(Arc<Mutex<State>>);
 struct State {
     writes: Vec<Vec<u8>>,
     room: usize,
+    round_trip: Option<Duration>,
     incoming: VecDeque<u8>,
     end: End,
     breaks_writes: bool,
@@ -271,6 +280,10 @@ impl Transport for Wire {
     }
 
     fn close(&mut self) {}
+
+    fn round_trip(&self) -> Option<Duration> {
+        self.0.lock().round_trip
+    }
 }
 
 impl Drop for Wire {

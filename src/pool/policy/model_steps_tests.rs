@@ -73,6 +73,9 @@ impl Model {
                 let Some((conn, host, runtime)) = self.take_user(random) else { return };
                 let waiter = self.fresh();
                 let place = self.play.places[&conn];
+                if random.below(2) == 0 {
+                    return self.doubt((conn, host, runtime), waiter);
+                }
                 self.requests += 1;
                 self.since.insert(waiter, self.play.now);
                 self.shelf(host, runtime).resending.push_back(waiter);
@@ -165,6 +168,24 @@ impl Model {
                 }
             }
         }
+    }
+
+    /// Sends the request of a connection again, because its answer came too soon. The connection stays in use.
+    fn doubt(&mut self, lease: (u32, usize, u32), waiter: u32) {
+        let (conn, host, runtime) = lease;
+        let (place, now) = (self.play.places[&conn], self.play.now);
+        let mut out = Vec::new();
+        let ticket = self.play.policy.dial_beside(place, &waiter, now, &mut out);
+        self.leased.push(lease);
+        if let Some(ticket) = ticket {
+            self.requests += 1;
+            self.since.insert(waiter, now);
+            self.shelf(host, runtime).resending.push_back(waiter);
+            self.play.tickets.insert(waiter, ticket);
+        } else {
+            assert!(out.is_empty(), "no dial begins beside the limit");
+        }
+        self.follow(out, None, false);
     }
 
     /// Gives up the overdue dials.
