@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak, mpsc};
 use std::thread::{self, JoinHandle};
@@ -80,11 +80,27 @@ impl Server {
         Self::listen(None, Arc::new(script))
     }
 
+    /// Starts a server on a port of its own, at an address of this machine.
+    pub fn start_at(
+        address: IpAddr,
+        script: impl Fn(&mut Peer) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        Self::listen_at(address, None, Arc::new(script))
+    }
+
     /// Starts a server that speaks TLS, with a certificate for `localhost` and `127.0.0.1`.
     /// [`authority`](Self::authority) returns the certificate authority that signed this certificate.
     pub fn start_tls(script: impl Fn(&mut Peer) -> io::Result<()> + Send + Sync + 'static) -> Self {
+        Self::start_tls_at(Ipv4Addr::LOCALHOST.into(), script)
+    }
+
+    /// Starts a server that speaks TLS as [`start_tls`](Self::start_tls) does, at an address of this machine.
+    pub fn start_tls_at(
+        address: IpAddr,
+        script: impl Fn(&mut Peer) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
         let (config, authority) = certify();
-        let mut server = Self::listen(Some(Arc::new(config)), Arc::new(script));
+        let mut server = Self::listen_at(address, Some(Arc::new(config)), Arc::new(script));
         server.authority = Some(authority);
         server
     }
@@ -108,7 +124,11 @@ impl Server {
     }
 
     fn listen(tls: Option<Arc<ServerConfig>>, script: Arc<Script>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::listen_at(Ipv4Addr::LOCALHOST.into(), tls, script)
+    }
+
+    fn listen_at(address: IpAddr, tls: Option<Arc<ServerConfig>>, script: Arc<Script>) -> Self {
+        let listener = TcpListener::bind((address, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared { stop: AtomicBool::new(false), state: Mutex::default() });
         let accepting = Arc::clone(&shared);
