@@ -148,10 +148,12 @@ impl Exchange {
     #[inline]
     fn note_first_byte(&mut self, now: Instant) -> Result<(), Failure> {
         self.trace.first_byte(now);
-        let Some(Connection { lease, .. }) = &mut self.connection else { return Ok(()) };
+        let Some(Connection { lease, .. }) = &self.connection else { return Ok(()) };
         let after = || self.trace.assigned_at().map_or(Duration::MAX, |at| now.saturating_duration_since(at));
-        let believed_after = lease.believed_after();
-        if believed_after > Duration::ZERO && lease.is_reused() && after() < believed_after {
+        if let Some(believed_after) = lease.believed_after()
+            && lease.is_reused()
+            && after() < believed_after
+        {
             let early = Early { after: after(), believed_after };
             lease.note_too_soon(early);
             return Err(Failure::TooSoon(early));
@@ -165,6 +167,9 @@ impl Exchange {
     /// Continues an attempt whose answer came too soon, because its request must not be repeated. The connection closes
     /// after the response, so that no other request gets a wrong answer.
     pub(crate) fn believe(&mut self) {
+        if let Some(Connection { lease, .. }) = &self.connection {
+            lease.leave_doubted();
+        }
         self.attempt.machine.close_after(CloseReason::Early);
     }
 

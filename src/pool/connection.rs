@@ -54,8 +54,6 @@ pub(crate) struct Conn {
     pub(super) line_ends: u16,
     /// Approximate size of the latest response in bytes.
     pub(super) latest_size: u32,
-    /// Time in microseconds that the first answer on the connection took. Zero before that answer.
-    pub(super) first_answer: u32,
     /// Time in microseconds after the start of an attempt from which on an answer is believed. Zero if every answer is
     /// believed.
     pub(super) believed_after: u32,
@@ -171,8 +169,6 @@ pub(super) struct Progress {
     pub(super) answered: bool,
     /// Whether the connection reads the remainder of an abandoned response.
     pub(super) is_draining: bool,
-    /// Whether the answer came too soon.
-    pub(super) is_doubted: bool,
 }
 
 /// Outcome of [`Fixed::cut`].
@@ -210,8 +206,6 @@ impl Progress {
             saved: self.has_saved(conn),
             is_answered: self.answered,
             answered: conn.requests - u64::from(self.begun && !self.answered),
-            first_answer: if conn.requests == 1 { conn.first_answer } else { 0 },
-            is_doubted: self.is_doubted,
             drained: self.is_draining.then_some(fixed.id),
         }
     }
@@ -413,7 +407,6 @@ impl Connection {
         let conn = Conn {
             stream,
             latest_size: 0,
-            first_answer: 0,
             believed_after: 0,
             timer: Timer::default(),
             runtime,

@@ -54,12 +54,31 @@ pub(crate) struct Doubted {
 }
 
 impl Lease {
+    /// Notes how long the first answer on this connection took.
+    #[cold]
+    pub(crate) fn note_first_answer(&self, took: Duration) {
+        if let Some((pool, (_, fixed))) = self.pool().zip(self.held()) {
+            pool.lock().policy.note_first_answer(fixed.place, took);
+        }
+    }
+
     /// Notes that the answer on this connection came too soon.
-    pub(crate) fn note_too_soon(&mut self, early: Early) {
-        self.progress.is_doubted = true;
-        let (Some(pool), Some((_, fixed))) = (self.pool(), self.held()) else { return };
+    #[cold]
+    pub(crate) fn note_too_soon(&self, early: Early) {
+        let Some((pool, (_, fixed))) = self.pool().zip(self.held()) else { return };
         let Early { after, believed_after } = early;
         pool.lock().note(fixed.place, PoolEventKind::TooSoon { id: fixed.id, after, believed_after });
+    }
+
+    /// Counts an answer that came too soon as unsolicited bytes, because the doubt cannot be settled.
+    pub(crate) fn leave_doubted(&self) {
+        self.note_doubt(Doubt::Unsettled);
+    }
+
+    fn note_doubt(&self, doubt: Doubt) {
+        if let Some((pool, (_, fixed))) = self.pool().zip(self.held()) {
+            pool.lock().policy.note_doubt(fixed.place, doubt, time::now());
+        }
     }
 
     /// Dials for a request that is sent again, because its answer came too soon. Returns a wait for that dial, and the
@@ -79,10 +98,11 @@ impl Lease {
         let mut state = pool.lock();
         let Some(ticket) = state.policy.dial_beside(place, &waiter, now, &mut actions) else {
             drop(state);
+            self.leave_doubted();
             return (self.redial(DropReason::TooSoon, why), None);
         };
         state.note(place, PoolEventKind::Waited);
-        state.note_actions(&actions, now);
+        state.note_actions(&mut actions, now);
         drop(state);
         pool.perform(actions);
         let wait = Wait::new(pool, ticket, waiter).resending();
@@ -112,10 +132,7 @@ impl Doubted {
             // A server that closes the connection at once cannot be told from a server that has answered.
             Look::Closed => Doubt::Unsettled,
         };
-        lease.progress.is_doubted = !matches!(doubt, Doubt::Wrong(_));
-        if let Some((pool, (_, fixed))) = lease.pool().zip(lease.held()) {
-            pool.lock().policy.note_doubt(fixed.place, doubt);
-        }
+        lease.note_doubt(doubt);
         lease.bury(DropReason::TooSoon);
     }
 }
@@ -123,7 +140,10 @@ impl Doubted {
 impl Drop for Doubted {
     /// Closes the connection of a request that ended before it was answered elsewhere.
     fn drop(&mut self) {
-        if let Some(lease) = self.lease.take() {
+        if let Some(mut lease) = self.lease.take()
+            && lease.resume().is_ok()
+        {
+            lease.leave_doubted();
             lease.bury(DropReason::TooSoon);
         }
     }

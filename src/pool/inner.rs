@@ -175,7 +175,7 @@ impl PoolInner {
             }
             _ => state.note(place, PoolEventKind::Waited),
         }
-        state.note_actions(&actions, now);
+        state.note_actions(&mut actions, now);
         drop(state);
         self.perform(actions);
         self.settle(checkout, made)
@@ -220,7 +220,7 @@ impl PoolInner {
         state.note(place, PoolEventKind::Closed { id, reason, why });
         let runtime = state.policy.partition(place).cloned();
         state.policy.release(place, served, Some(reason), now, &mut actions);
-        state.note_actions(&actions, now);
+        state.note_actions(&mut actions, now);
         // The reaper begins the dials that may begin only later.
         match (runtime, state.due_anywhere()) {
             (Some(runtime), Some(due)) => {
@@ -239,19 +239,18 @@ impl PoolInner {
     pub(super) fn keep(
         self: &Arc<Self>,
         mut state: Locked<'_>,
-        mut connection: Connection,
+        connection: Connection,
         now: Instant,
         actions: &mut Actions,
         give: impl FnOnce(&mut State, Connection, Instant, &mut Actions) -> Option<Instant>,
     ) {
         let (id, place, runtime, noted) =
             (connection.id(), connection.place(), connection.runtime().id(), actions.len());
-        connection.believed_after = state.policy.believed_after(place);
         let shelved = give(&mut state, connection, now, actions);
         if shelved.is_some() {
             state.note(place, PoolEventKind::Kept { id });
         }
-        state.note_actions(&actions[noted..], now);
+        state.note_actions(&mut actions[noted..], now);
         let grant = state.grants.back().filter(|_| shelved.is_none()).map(|(due, ..)| *due);
         let Some(deadline) = shelved.or(grant) else { return };
         let partition = |state: &State| state.policy.partition(place).cloned();
@@ -358,7 +357,7 @@ impl PoolInner {
         let (now, noted) = (time::now(), actions.len());
         let mut state = self.lock();
         let decided = decide(&mut state.policy, now, actions);
-        state.note_actions(&actions[noted..], now);
+        state.note_actions(&mut actions[noted..], now);
         decided
     }
 }

@@ -14,7 +14,6 @@ use super::connection::{Conn, Connection, ConnectionInfo, Direction, Fixed, Prog
 use super::events::PoolEventKind;
 use super::policy::actions::{Actions, Served};
 use super::policy::reasons::DropReason;
-use super::policy::round_trip::micros;
 use super::{PoolInner, Wait, Waiter};
 use crate::connect::Look;
 use crate::time;
@@ -31,7 +30,7 @@ pub(crate) struct Lease {
     conn: Option<Box<Conn>>,
     /// The facts of the connection. `None` only after the end of the lease.
     fixed: Option<Arc<Fixed>>,
-    pub(super) progress: Progress,
+    progress: Progress,
     /// Whether this lease has parked the connection. The parked connection of another lease is not taken.
     is_parked: bool,
 }
@@ -136,18 +135,13 @@ impl Lease {
         self.conn.as_ref().map_or(0, |conn| conn.latest_size as usize)
     }
 
-    /// Returns the time after the start of an attempt from which on an answer is believed. Zero if every answer is
+    /// Returns the time after the start of an attempt from which on an answer is believed. `None` if every answer is
     /// believed.
     #[inline]
-    pub(crate) fn believed_after(&self) -> Duration {
-        self.conn.as_ref().map_or(Duration::ZERO, |conn| Duration::from_micros(conn.believed_after.into()))
-    }
-
-    /// Notes how long the answer to the first request on the connection took.
-    #[cold]
-    pub(crate) fn note_first_answer(&mut self, took: Duration) {
-        if let Some(conn) = &mut self.conn {
-            conn.first_answer = micros(took).max(1);
+    pub(crate) fn believed_after(&self) -> Option<Duration> {
+        match self.conn.as_ref()?.believed_after {
+            0 => None,
+            micros => Some(Duration::from_micros(micros.into())),
         }
     }
 
@@ -273,7 +267,7 @@ impl Lease {
         state.note(place, PoolEventKind::Closed { id, reason, why });
         let ticket = state.policy.redial(place, served, reason, waiter.clone(), now, &mut actions);
         state.note(place, PoolEventKind::Waited);
-        state.note_actions(&actions, now);
+        state.note_actions(&mut actions, now);
         drop(state);
         pool.perform(actions);
         let wait = Wait::new(pool, ticket, waiter).resending();

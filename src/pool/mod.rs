@@ -177,7 +177,7 @@ impl Pool {
         );
         state.set_believed_after(&mut checkout);
         state.note_checkout(&checkout, route);
-        state.note_actions(&actions, now);
+        state.note_actions(&mut actions, now);
         let due = match checkout {
             Checkout::Queued(ticket) => state.due_for(ticket.place, now),
             _ => None,

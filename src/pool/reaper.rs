@@ -79,7 +79,7 @@ impl PoolInner {
             let mut actions = Actions::new();
             let mut state = self.lock();
             let more = state.policy.reap(now, &mut actions);
-            state.note_actions(&actions, now);
+            state.note_actions(&mut actions, now);
             let next = if more {
                 Next::More
             } else if !state.needs_reaper() {

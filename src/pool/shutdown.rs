@@ -141,7 +141,7 @@ impl PoolInner {
         let mut state = self.lock();
         state.note(place, super::PoolEventKind::Closed { id, reason, why: None });
         state.policy.release(place, served, Some(reason), now, actions);
-        state.note_actions(&actions[noted..], now);
+        state.note_actions(&mut actions[noted..], now);
     }
 }
 

@@ -111,11 +111,13 @@ impl State {
         self.note_at(|| Arc::new(route.to_route()), PoolEventKind::Refused(refusal));
     }
 
-    /// Notes the actions that the policy decided, before they are carried out.
-    pub(super) fn note_actions(&mut self, actions: &[Act], now: Instant) {
+    /// Notes the actions that the policy decided, before they are carried out. Tells each granted connection from which
+    /// time on an answer of its host is believed.
+    pub(super) fn note_actions(&mut self, actions: &mut [Act], now: Instant) {
         for action in actions {
             match action {
                 Action::Grant { conn, place, waiter } => {
+                    conn.believed_after = self.policy.believed_after(*place);
                     self.grants.push_back((time::after(now, super::CLAIM), *place, Arc::downgrade(waiter)));
                     let kind = PoolEventKind::Assigned { id: conn.id(), reused: conn.is_reused() };
                     self.note(*place, kind);

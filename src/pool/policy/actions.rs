@@ -101,10 +101,6 @@ pub(crate) struct Served {
     pub(crate) is_answered: bool,
     /// Number of requests that the connection has answered over its life.
     pub(crate) answered: u64,
-    /// Time in microseconds that the first answer on the connection took. Zero if this use did not get that answer.
-    pub(crate) first_answer: u32,
-    /// Whether an answer came too soon, and nothing showed that the doubt was wrong.
-    pub(crate) is_doubted: bool,
     /// Number of the connection, if it was draining.
     pub(crate) drained: Option<u64>,
 }

@@ -421,9 +421,6 @@ impl<K: Kinds> Policy<K> {
         if let Some(id) = served.drained {
             self.end_drain(place, id);
         }
-        if served.first_answer > 0 {
-            self.note_first_answer(place, served.first_answer);
-        }
         if served.request {
             let host = &mut self.hosts.host_mut(place.host).counters;
             let shortest = host.shortest();

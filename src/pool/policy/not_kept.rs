@@ -18,23 +18,12 @@ impl<K: Kinds> Policy<K> {
     /// Notes why a connection of the host was closed.
     pub(crate) fn note_end(&mut self, place: Place, served: Served, reason: DropReason, now: Instant) {
         let Some(most) = self.limits.not_kept_after else { return };
-        let host = self.hosts.host_mut(place.host);
         // Unsolicited bytes that arrive with a response are harmless, because the connection is closed. Unsolicited bytes
         // on an idle connection may be read as the next response.
-        let is_unasked = reason == DropReason::Unsolicited && served.answered > 0 && !served.is_answered;
-        if is_unasked || served.is_doubted {
-            let is_old = host.unasked_at.is_some_and(|at| now.saturating_duration_since(at) > FORGOTTEN);
-            if is_old {
-                (host.unasked, host.suspicion) = (0, Suspicion::None);
-            }
-            host.unasked = host.unasked.saturating_add(1);
-            host.unasked_at = Some(now);
-            if host.unasked >= most {
-                host.unasked = most.saturating_sub(1);
-                host.not_kept_until = now.checked_add(NOT_KEPT);
-                host.suspicion = Suspicion::Talks;
-            }
+        if reason == DropReason::Unsolicited && served.answered > 0 && !served.is_answered {
+            self.note_unasked(place, now);
         }
+        let host = self.hosts.host_mut(place.host);
         match (reason, served.answered) {
             (DropReason::PeerClosed | DropReason::Unsolicited, 1) => {
                 host.short_lived = host.short_lived.saturating_add(1);
@@ -49,6 +38,23 @@ impl<K: Kinds> Policy<K> {
             }
             (_, 2..) => self.note_success(place, served),
             _ => {}
+        }
+    }
+
+    /// Notes that the host sent unsolicited bytes on an idle connection, or an answer that came too soon.
+    pub(super) fn note_unasked(&mut self, place: Place, now: Instant) {
+        let Some(most) = self.limits.not_kept_after else { return };
+        let host = self.hosts.host_mut(place.host);
+        let is_old = host.unasked_at.is_some_and(|at| now.saturating_duration_since(at) > FORGOTTEN);
+        if is_old {
+            (host.unasked, host.suspicion) = (0, Suspicion::None);
+        }
+        host.unasked = host.unasked.saturating_add(1);
+        host.unasked_at = Some(now);
+        if host.unasked >= most {
+            host.unasked = most.saturating_sub(1);
+            host.not_kept_until = now.checked_add(NOT_KEPT);
+            host.suspicion = Suspicion::Talks;
         }
     }
 

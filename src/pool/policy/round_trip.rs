@@ -11,7 +11,7 @@
 //!
 //! Invariant: the round trip of a host never becomes longer. Only a connection attempt makes it known.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Policy;
 use super::kinds::Kinds;
@@ -84,7 +84,7 @@ impl RoundTrip {
 }
 
 /// Returns a duration in whole microseconds. Durations of more than 71 minutes count as 71 minutes.
-pub(crate) fn micros(took: Duration) -> u32 {
+fn micros(took: Duration) -> u32 {
     u32::try_from(took.as_micros()).unwrap_or(UNKNOWN).min(UNKNOWN - 1)
 }
 
@@ -95,15 +95,18 @@ impl<K: Kinds> Policy<K> {
         self.hosts.host_mut(place.host).round_trip.note_connect(took);
     }
 
-    /// Notes how long the first answer on a connection of the host took, in microseconds.
-    #[cold]
-    pub(super) fn note_first_answer(&mut self, place: Place, took: u32) {
-        self.hosts.host_mut(place.host).round_trip.note_first_answer(took);
+    /// Notes how long the first answer on a connection of the host took.
+    pub(crate) fn note_first_answer(&mut self, place: Place, took: Duration) {
+        self.hosts.host_mut(place.host).round_trip.note_first_answer(micros(took));
     }
 
-    /// Notes what became of a connection whose answer came too soon.
-    pub(crate) fn note_doubt(&mut self, place: Place, doubt: Doubt) {
+    /// Notes what became of a connection whose answer came too soon. Unless the doubt was wrong, the answer counts as
+    /// unsolicited bytes.
+    pub(crate) fn note_doubt(&mut self, place: Place, doubt: Doubt, now: Instant) {
         self.hosts.host_mut(place.host).round_trip.note_doubt(doubt);
+        if !matches!(doubt, Doubt::Wrong(_)) {
+            self.note_unasked(place, now);
+        }
     }
 
     /// Returns the time in microseconds after the start of an attempt from which on an answer of the host is believed.

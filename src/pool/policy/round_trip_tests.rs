@@ -1,9 +1,8 @@
 //! Tests of the round trip that is known for a host, and of the time from which on an answer is believed.
 
+use super::super::Limits;
 use super::super::model_tests::Random;
 use super::super::play::{NOTHING, Play, S, config};
-use super::super::reasons::DropReason;
-use super::super::{Limits, Served};
 use super::*;
 
 const MS: Duration = Duration::from_millis(1);
@@ -124,28 +123,22 @@ fn delays_cause_missed_strays_and_at_most_two_errors() {
     }
 }
 
-fn early(play: &mut Play, conn: u32, reason: DropReason) {
-    let served = Served { request: true, reused: true, answered: 1, is_doubted: true, ..Served::default() };
-    let place = play.places.remove(&conn).unwrap();
-    let mut out = Vec::new();
-    play.policy.release(place, served, Some(reason), play.now, &mut out);
-    assert_eq!(play.say(out), NOTHING);
-}
-
 #[test]
 fn a_host_whose_answers_come_too_soon_is_not_kept() {
-    for reason in [DropReason::TooSoon, DropReason::Unsolicited] {
+    for (doubt, is_kept) in [(Doubt::Right, false), (Doubt::Unsettled, false), (Doubt::Wrong(9 * MS), true)] {
         let mut play = Play::new(config());
         for conn in 1..=3 {
             assert_eq!(play.want("a", 0, conn), ["dial a/0"]);
             play.dialed(conn);
             assert_eq!(play.checkin(conn), NOTHING, "the connection is kept");
             assert_eq!(play.want("a", 0, conn), [format!("reuse {conn}")]);
-            early(&mut play, conn, reason);
+            play.policy.note_doubt(play.places[&conn], doubt, play.now);
+            play.release(conn);
         }
         assert_eq!(play.want("a", 0, 4), ["dial a/0"]);
         play.dialed(4);
-        assert_eq!(play.checkin(4), ["bury 4 NotKept"], "{reason:?}");
+        let buried: &[&str] = if is_kept { &[] } else { &["bury 4 NotKept"] };
+        assert_eq!(play.checkin(4), buried, "{doubt:?}");
     }
 }
 
