@@ -40,6 +40,12 @@ mod sealed {
     #[allow(unnameable_types, reason = "sealed, so that new forms can be added")]
     pub trait IntoUri {
         fn into_uri(self) -> Result<Uri>;
+
+        /// Returns the fragment, which is not sent and which the URL of a redirect inherits.
+        #[cfg(feature = "url")]
+        fn fragment(&self) -> Option<String> {
+            None
+        }
     }
 }
 
@@ -56,6 +62,11 @@ impl sealed::IntoUri for &Uri {
 }
 
 impl sealed::IntoUri for &str {
+    #[cfg(feature = "url")]
+    fn fragment(&self) -> Option<String> {
+        self.contains('#').then(|| url::Url::parse(self).ok()?.fragment().map(Into::into)).flatten()
+    }
+
     #[cfg(feature = "url")]
     fn into_uri(self) -> Result<Uri> {
         if is_normal(self)
@@ -76,12 +87,22 @@ impl sealed::IntoUri for &str {
 }
 
 impl sealed::IntoUri for String {
+    #[cfg(feature = "url")]
+    fn fragment(&self) -> Option<String> {
+        self.as_str().fragment()
+    }
+
     fn into_uri(self) -> Result<Uri> {
         self.as_str().into_uri()
     }
 }
 
 impl sealed::IntoUri for &String {
+    #[cfg(feature = "url")]
+    fn fragment(&self) -> Option<String> {
+        self.as_str().fragment()
+    }
+
     fn into_uri(self) -> Result<Uri> {
         self.as_str().into_uri()
     }
@@ -89,6 +110,10 @@ impl sealed::IntoUri for &String {
 
 #[cfg(feature = "url")]
 impl sealed::IntoUri for url::Url {
+    fn fragment(&self) -> Option<String> {
+        self.fragment().map(Into::into)
+    }
+
     fn into_uri(mut self) -> Result<Uri> {
         if !self.has_host() && !matches!(self.scheme(), "http" | "https") {
             let scheme = self.scheme();
@@ -104,6 +129,10 @@ impl sealed::IntoUri for url::Url {
 
 #[cfg(feature = "url")]
 impl sealed::IntoUri for &url::Url {
+    fn fragment(&self) -> Option<String> {
+        (**self).fragment().map(Into::into)
+    }
+
     fn into_uri(self) -> Result<Uri> {
         self.clone().into_uri()
     }

@@ -40,6 +40,25 @@ impl Exchange {
         }
     }
 
+    /// Ends the exchange as [`abandon`](Self::abandon) does, but reads the remainder here, so that the next request of the
+    /// caller can use the connection.
+    #[cfg(feature = "url")]
+    pub(crate) async fn finish(mut self) {
+        if self.take_what_came() || !self.is_worth_draining() {
+            return;
+        }
+        let upto = self.attempt.wire + DRAINED;
+        if self.lease_mut().and_then(|lease| lease.begin_drain()).is_none() {
+            return;
+        }
+        let (until, mut timer) = (time::after(time::now(), PATIENCE), crate::timer::Timer::default());
+        poll_fn(|cx| match self.poll_drained(upto, cx) {
+            Poll::Ready(()) => Poll::Ready(()),
+            Poll::Pending => timer.poll_until(until, cx).map(|_| ()),
+        })
+        .await;
+    }
+
     /// Decodes the bytes that were read. Returns whether these bytes complete the response. If they do, the connection
     /// was given back or closed.
     pub(super) fn take_what_came(&mut self) -> bool {

@@ -207,6 +207,47 @@ impl Exchange {
         self.rest(polled, cx)
     }
 
+    /// Whether the request's body can be sent again from its start.
+    #[cfg(feature = "url")]
+    pub(crate) fn has_replayable_body(&self) -> bool {
+        self.upload.is_replayable()
+    }
+
+    /// Makes the exchange ready for the next hop after a redirect. With `body`, this body replaces the request's body.
+    /// Returns the exchange of the redirect, whose response the caller drains or drops.
+    #[cfg(feature = "url")]
+    pub(crate) fn redirect(
+        &mut self,
+        method: &Method,
+        uri: &http::Uri,
+        port: u16,
+        body: Option<crate::body::Body>,
+        now: Instant,
+    ) -> Self {
+        let next = self.trace.next_hop(method, uri, port, now);
+        let empty = || Upload::new(crate::body::Body::empty());
+        let upload = match body {
+            Some(body) => std::mem::replace(&mut self.upload, Upload::new(body)),
+            None => {
+                self.upload.rewind(std::iter::empty());
+                empty()
+            }
+        };
+        let limits = *self.attempt.machine.limits();
+        let mut trace = std::mem::replace(&mut self.trace, next);
+        trace.complete(self.attempt.received, self.close_reason(), now);
+        Self {
+            connection: self.connection.take(),
+            upload,
+            timeouts: self.timeouts,
+            patience: self.patience,
+            deadline: self.deadline,
+            trace,
+            written: self.written,
+            attempt: std::mem::replace(&mut self.attempt, Attempt::new(limits)),
+        }
+    }
+
     fn poll_head_now(
         &mut self,
         informed: Option<&OnInformational>,

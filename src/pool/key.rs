@@ -114,6 +114,12 @@ impl<'a> RouteRef<'a> {
         self.port
     }
 
+    /// Whether `uri`, from which the route was made, has a user or a password.
+    #[inline]
+    pub(crate) fn leaves_user_of(&self, uri: &Uri) -> bool {
+        uri.authority().is_some_and(|authority| authority.as_str().len() != self.authority.len())
+    }
+
     /// Returns host and port. The port is written even if it is the scheme's default:
     /// <https://www.rfc-editor.org/rfc/rfc9112#section-3.2.3>.
     pub(crate) fn host_and_port(&self) -> String {

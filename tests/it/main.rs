@@ -34,6 +34,8 @@ mod manual;
 mod moved;
 mod parked;
 mod pool;
+#[cfg(feature = "url")]
+mod redirect;
 mod requests;
 mod requirements;
 mod retry;

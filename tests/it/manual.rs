@@ -104,10 +104,8 @@ fn every_test_that_a_page_names_exists() {
 
 /// Files that the page "where to look" may name although they do not exist yet.
 const NOT_YET: &[&str] = &[
-    "call/auth.rs",
     "call/cookie.rs",
     "call/decompress.rs",
-    "call/redirect.rs",
     "connect/proxy.rs",
     "connect/socks.rs",
 ];
