@@ -76,15 +76,7 @@ impl RequestBuilder {
             Ok(uri) => (uri, None),
             Err(error) => (Uri::default(), Some(error)),
         };
-        Self {
-            client,
-            method,
-            uri,
-            headers: FieldMap::default(),
-            body: Body::empty(),
-            settings,
-            error,
-        }
+        Self { client, method, uri, headers: FieldMap::default(), body: Body::empty(), settings, error }
     }
 
     /// Adds a header field.

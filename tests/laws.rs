@@ -198,7 +198,14 @@ fn is_policy(name: &str) -> bool {
 /// Whether a file holds decisions only. A pure file may use other pure files and the types that
 /// `pure_files_read_no_clock` lists, and nothing else of the crate.
 fn is_pure(name: &str) -> bool {
-    let files = ["call/http10/memory.rs", "call/resend.rs", "call/redirect.rs", "connect/race.rs", "exchange/timeout.rs", "redirect.rs"];
+    let files = [
+        "call/http10/memory.rs",
+        "call/resend.rs",
+        "call/redirect.rs",
+        "connect/race.rs",
+        "exchange/timeout.rs",
+        "redirect.rs",
+    ];
     is_policy(name) || files.contains(&name)
 }
 
@@ -212,7 +219,10 @@ const LEAVES: [&str; 6] = ["error", "time", "timer", "timings", "trace", "buffer
 /// leaves.
 const BELOW: &[(&str, &[&str])] = &[
     // The modules `client`, `config` and `request` use each other.
-    ("client", &["body", "call", "config", "connect", "exchange", "pool", "redirect", "request", "response", "url"]),
+    (
+        "client",
+        &["body", "call", "config", "connect", "exchange", "pool", "redirect", "request", "response", "url"],
+    ),
     ("config", &["call", "client", "codec", "connect", "exchange", "pool", "redirect", "resolver"]),
     ("request", &["body", "call", "client", "codec", "redirect", "response", "url"]),
     ("call", &["body", "codec", "connect", "exchange", "pool", "redirect", "response", "upgraded"]),

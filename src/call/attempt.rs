@@ -13,8 +13,8 @@ use http::header::EXPECT;
 use http::{StatusCode, Version};
 
 use super::head::{Names, binds_connection};
-use super::resend::{self, Decision, End, Facts};
 use super::hop::Next;
+use super::resend::{self, Decision, End, Facts};
 use super::{Call, Environment, Hop, http10};
 use crate::body::Body;
 use crate::codec::{RequestHead, ResponseHead};

@@ -17,7 +17,9 @@ use crate::error::{Error, Result, without_credentials};
 /// If the user contains a colon, or if the user or the password contains a control character.
 pub(crate) fn basic(user: &[u8], password: &[u8]) -> Result<HeaderValue> {
     if user.contains(&b':') {
-        return Err(Error::request("the user name has a colon, which Basic cannot carry (RFC 7617, section 2)"));
+        return Err(Error::request(
+            "the user name has a colon, which Basic cannot carry (RFC 7617, section 2)",
+        ));
     }
     if user.iter().chain(password).any(u8::is_ascii_control) {
         let message = "the user name or the password has a control character (RFC 7617, section 2)";
@@ -25,7 +27,8 @@ pub(crate) fn basic(user: &[u8], password: &[u8]) -> Result<HeaderValue> {
     }
     let mut text = "Basic ".to_owned();
     encode(&[user, b":", password].concat(), &mut text);
-    let mut value = HeaderValue::try_from(text).map_err(|_| Error::request("the credentials are too long"))?;
+    let mut value =
+        HeaderValue::try_from(text).map_err(|_| Error::request("the credentials are too long"))?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -82,7 +85,10 @@ const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 /// # Errors
 ///
 /// See [`basic`].
-pub(crate) fn basic_of(user: impl std::fmt::Display, password: Option<impl std::fmt::Display>) -> Result<HeaderValue> {
+pub(crate) fn basic_of(
+    user: impl std::fmt::Display,
+    password: Option<impl std::fmt::Display>,
+) -> Result<HeaderValue> {
     let (mut name, mut secret) = (String::new(), String::new());
     let mut is_shown = write!(name, "{user}").is_ok();
     if let Some(password) = password {

@@ -6,10 +6,10 @@
 #[cfg(feature = "url")]
 use http::Method;
 
+use super::Call;
 use super::attempt::{Attempts, Finished};
 #[cfg(feature = "url")]
 use super::redirect::{self, Decision, Refusal};
-use super::Call;
 use crate::codec::ResponseHead;
 use crate::exchange::Exchange;
 #[cfg(feature = "url")]

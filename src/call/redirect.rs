@@ -8,8 +8,8 @@ use std::error::Error as StdError;
 use std::fmt;
 
 use http::header::{
-    AUTHORIZATION, COOKIE, EXPECT, HOST, LAST_MODIFIED, LOCATION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, REFERER,
-    TRAILER, TRANSFER_ENCODING, WWW_AUTHENTICATE,
+    AUTHORIZATION, COOKIE, EXPECT, HOST, LAST_MODIFIED, LOCATION, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION,
+    REFERER, TRAILER, TRANSFER_ENCODING, WWW_AUTHENTICATE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use url::{Position, Url};
@@ -47,7 +47,10 @@ pub(crate) enum Refusal {
     /// The next URL has this scheme.
     Scheme(String),
     Downgrade,
-    TooMany { most: usize, is_loop: bool },
+    TooMany {
+        most: usize,
+        is_loop: bool,
+    },
     NotReplayable(StatusCode),
     ByPolicy(Box<dyn StdError + Send + Sync>),
 }
@@ -139,7 +142,9 @@ pub(crate) fn decide(
     if keeps_content && !is_replayable {
         return Decision::Fail(Refusal::NotReplayable(latest.status));
     }
-    let Ok(uri) = Uri::try_from(&to[..Position::AfterQuery]) else { return Decision::Fail(Refusal::BadLocation) };
+    let Ok(uri) = Uri::try_from(&to[..Position::AfterQuery]) else {
+        return Decision::Fail(Refusal::BadLocation);
+    };
     let fragment = to.fragment().map(Into::into);
     Decision::Follow(Box::new(Next { method, uri, fragment, keeps_content, is_same_origin }))
 }
@@ -210,7 +215,13 @@ fn remove_secrets(headers: &mut HeaderMap) {
 
 /// Sets `Referer` if the client wants it, and removes it on the way from https to http.
 /// <https://www.rfc-editor.org/rfc/rfc9110#section-10.1.3>.
-fn refer(settings: &Redirects, from: &Url, is_same_origin: bool, is_downgrade: bool, headers: &mut HeaderMap) {
+fn refer(
+    settings: &Redirects,
+    from: &Url,
+    is_same_origin: bool,
+    is_downgrade: bool,
+    headers: &mut HeaderMap,
+) {
     if is_downgrade {
         headers.remove(REFERER);
     } else if settings.refers {

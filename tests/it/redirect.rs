@@ -42,7 +42,8 @@ async fn a_chain_is_followed_on_one_connection_and_shown() {
         _ => "end".into(),
     });
     let response = get(&Client::new(), &server.url("/a#top")).await.unwrap();
-    let urls: Vec<_> = response.redirects().iter().map(|hop| (hop.status().as_u16(), hop.url().path())).collect();
+    let urls: Vec<_> =
+        response.redirects().iter().map(|hop| (hop.status().as_u16(), hop.url().path())).collect();
     assert_eq!(urls, [(302, "/a"), (308, "/b")]);
     assert_eq!(response.url().as_str(), server.url("/c?q#top"), "A-39: fragments are inherited");
     assert_eq!(response.uri().path(), "/c");
@@ -64,7 +65,11 @@ async fn a_34_loops_end_at_the_limit_with_their_chain() {
     let error = get(&Client::new(), &server.url("/grow?x")).await.unwrap_err();
     assert!(error.is_redirect() && !error.to_string().contains("in a loop"), "RD-12: {error}");
     let request = Client::new().get(server.url("/1")).redirect(Policy::none());
-    assert_eq!(within(20, request.send()).await.unwrap().status(), 302, "RD-09: one request has a policy of its own");
+    assert_eq!(
+        within(20, request.send()).await.unwrap().status(),
+        302,
+        "RD-09: one request has a policy of its own"
+    );
 }
 
 #[tokio::test]
@@ -96,7 +101,8 @@ async fn a_35_secrets_do_not_cross_origins_and_do_not_come_back() {
     assert!(!format!("{:?}", response.redirects()).contains("u:p"), "A-38");
     assert!(heads(&first)[0].contains("hunter2") && heads(&first)[0].contains("host: a.test"));
     for head in heads(&other).iter().chain(&heads(&first)[1..]) {
-        let is_clean = !head.contains("hunter2") && !head.contains("authorization") && !head.contains("a.test");
+        let is_clean =
+            !head.contains("hunter2") && !head.contains("authorization") && !head.contains("a.test");
         assert!(is_clean && head.contains("x-plain: kept"), "RD-01 RD-02 RD-04 RD-08 A-35 A-38: {head}");
     }
     assert_eq!((heads(&other).len(), heads(&first).len()), (2, 2));
@@ -136,7 +142,9 @@ async fn a_39_locations_are_resolved_as_browsers_do() {
 
 #[tokio::test]
 async fn a_39_several_unequal_locations_are_an_error() {
-    for (locations, is_ok) in [("location: /b\r\nlocation: /b", true), ("location: /b\r\nlocation: /c", false)] {
+    for (locations, is_ok) in
+        [("location: /b\r\nlocation: /b", true), ("location: /b\r\nlocation: /c", false)]
+    {
         let server = Server::start(move |peer: &mut Peer| {
             peer.request()?;
             peer.send(format!("HTTP/1.1 302 Found\r\n{locations}\r\ncontent-length: 0\r\n\r\n"))?;
@@ -177,7 +185,12 @@ async fn a_40_method_and_content_follow_the_status() {
         let seen = server.seen().pop().unwrap().request;
         assert_eq!(seen.method, next, "RD-05 A-40: {status}");
         assert_eq!(seen.body, if keeps { &b"content"[..] } else { b"" }, "RD-05 RD-06 A-40: {status}");
-        assert_eq!(seen.head.to_lowercase().contains("content-"), keeps, "RD-05 A-40: {status} {}", seen.head);
+        assert_eq!(
+            seen.head.to_lowercase().contains("content-"),
+            keeps,
+            "RD-05 A-40: {status} {}",
+            seen.head
+        );
     }
 }
 
@@ -237,7 +250,10 @@ async fn rd_08_a_custom_policy_edits_the_next_head() {
     let last = heads(&server).pop().unwrap();
     assert!(!last.contains("x-key") && last.contains("x-new: 1"), "RD-08 RD-09: {last}");
     let refuse = Client::new().get(server.url("/a")).redirect(Policy::custom(|it| it.error("no")));
-    assert_eq!(within(20, refuse.send()).await.unwrap_err().chain().to_string(), "the redirect policy refused a redirect: no");
+    assert_eq!(
+        within(20, refuse.send()).await.unwrap_err().chain().to_string(),
+        "the redirect policy refused a redirect: no"
+    );
 }
 
 #[tokio::test]
@@ -247,7 +263,10 @@ async fn a_78_the_user_of_a_url_is_sent_as_basic_and_shown_nowhere() {
     let mut sent = BTreeMap::new();
     for uri in [Client::new().get(&url), Client::new().get(url.parse::<http::Uri>().unwrap())] {
         let response = within(20, uri.send()).await.unwrap();
-        assert_eq!((response.uri().to_string(), response.url().as_str()), (server.url("/"), &*server.url("/")));
+        assert_eq!(
+            (response.uri().to_string(), response.url().as_str()),
+            (server.url("/"), &*server.url("/"))
+        );
         sent.insert(server.seen().pop().unwrap().request.field("authorization").map(str::to_owned), ());
     }
     assert_eq!(sent.into_keys().collect::<Vec<_>>(), [Some("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==".to_owned())]);
