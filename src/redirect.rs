@@ -25,12 +25,13 @@
 //! [`Response::redirects`](crate::Response::redirects) and [`Error::redirects`](crate::Error::redirects) return the
 //! chain. A timeout for the whole request covers all hops together.
 
-use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
 use http::{HeaderMap, Method, StatusCode};
 use url::Url;
+
+use crate::error::BoxError;
 
 /// Decides which redirects are followed. [`ClientBuilder::redirect`](crate::ClientBuilder::redirect) sets the policy of
 /// a client, and [`RequestBuilder::redirect`](crate::RequestBuilder::redirect) the policy of one request.
@@ -205,7 +206,7 @@ impl Proposal<'_> {
     }
 
     /// Fails the request with [`ErrorKind::Redirect`](crate::ErrorKind::Redirect), whose source is `error`.
-    pub fn error(self, error: impl Into<Box<dyn StdError + Send + Sync>>) -> Action {
+    pub fn error(self, error: impl Into<BoxError>) -> Action {
         Action(Choice::Fail(error.into()))
     }
 }
@@ -229,7 +230,7 @@ pub struct Action(pub(crate) Choice);
 pub(crate) enum Choice {
     Follow,
     Stop,
-    Fail(Box<dyn StdError + Send + Sync>),
+    Fail(BoxError),
 }
 
 /// A request that was answered by a redirect, with the head of this answer.

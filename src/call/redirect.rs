@@ -4,7 +4,6 @@
 //! follows. Invariants: a field that was removed at a change of origin never comes back. User and password of `Location`
 //! are never used.
 
-use std::error::Error as StdError;
 use std::fmt;
 
 use http::header::{
@@ -14,6 +13,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use url::{Position, Url};
 
+use crate::error::BoxError;
 use crate::redirect::{Choice, Hop, MOST, Policy, Proposal, Redirects, Rule, USUAL};
 
 /// What follows a redirect.
@@ -40,8 +40,8 @@ pub(crate) struct Next {
 /// Why a redirect cannot be followed.
 #[derive(Debug)]
 pub(crate) enum Refusal {
-    /// `Location` cannot be resolved.
-    BadLocation,
+    /// `Location` cannot be resolved, or nothing can be requested from the URL.
+    BadLocation(BoxError),
     /// Several unequal `Location` fields.
     Ambiguous,
     /// The next URL has this scheme.
@@ -52,13 +52,13 @@ pub(crate) enum Refusal {
         is_loop: bool,
     },
     NotReplayable(StatusCode),
-    ByPolicy(Box<dyn StdError + Send + Sync>),
+    ByPolicy(BoxError),
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::BadLocation => f.write_str("the server redirects to a location that is not a URL"),
+            Self::BadLocation(_) => f.write_str("the server redirects to a location that is not a URL"),
             Self::Ambiguous => f.write_str("the server redirects to several locations at once"),
             Self::Scheme(scheme) => write!(
                 f,
@@ -142,8 +142,9 @@ pub(crate) fn decide(
     if keeps_content && !is_replayable {
         return Decision::Fail(Refusal::NotReplayable(latest.status));
     }
-    let Ok(uri) = Uri::try_from(&to[..Position::AfterQuery]) else {
-        return Decision::Fail(Refusal::BadLocation);
+    let uri = match Uri::try_from(&to[..Position::AfterQuery]) {
+        Ok(uri) => uri,
+        Err(error) => return Decision::Fail(Refusal::BadLocation(error.into())),
     };
     let fragment = to.fragment().map(Into::into);
     Decision::Follow(Box::new(Next { method, uri, fragment, keeps_content, is_same_origin }))
@@ -166,7 +167,7 @@ fn resolve(from: &Url, headers: &HeaderMap) -> Result<Option<Url>, Refusal> {
             false => text.push_str(&format!("%{byte:02X}")),
         }),
     }
-    let mut to = from.join(&text).map_err(|_| Refusal::BadLocation)?;
+    let mut to = from.join(&text).map_err(|error| Refusal::BadLocation(error.into()))?;
     // A URL without a host, such as a mailto URL, has neither user nor password.
     let _ = to.set_username("");
     let _ = to.set_password(None);
