@@ -12,6 +12,9 @@ pub(crate) struct Own;
 
 impl Own {
     #[allow(clippy::unused_self, reason = "as in redirect.rs")]
+    pub(crate) fn set_fragment(&mut self, _: String) {}
+
+    #[allow(clippy::unused_self, reason = "as in redirect.rs")]
     pub(crate) fn history(&self) -> History {
         History
     }

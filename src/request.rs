@@ -66,16 +66,14 @@ impl RequestBuilder {
     }
 
     pub(crate) fn new(client: Client, method: Method, url: impl IntoUrl) -> Self {
-        #[cfg_attr(not(feature = "url"), allow(unused_mut, reason = "there is no fragment to keep"))]
-        let mut settings = Settings::default();
-        #[cfg(feature = "url")]
-        if let Some(fragment) = url.fragment() {
-            settings.redirect.set_fragment(fragment);
-        }
-        let (uri, error) = match url.into_uri() {
+        let (mut settings, mut fragment) = (Settings::default(), None);
+        let (uri, error) = match url.take_apart(&mut fragment) {
             Ok(uri) => (uri, None),
             Err(error) => (Uri::default(), Some(error)),
         };
+        if let Some(fragment) = fragment {
+            settings.redirect.set_fragment(fragment);
+        }
         Self { client, method, uri, headers: FieldMap::default(), body: Body::empty(), settings, error }
     }
 

@@ -95,7 +95,7 @@ impl Call<'_> {
     #[inline]
     pub(crate) async fn run(mut self, body: Body) -> Result<Response> {
         let mut route = RouteRef::of(self.uri)?;
-        if route.leaves_user_of(self.uri) {
+        if route.has_user() {
             auth::take_user(self.uri, self.headers)?;
             route = RouteRef::of(self.uri)?;
         }
