@@ -10,9 +10,16 @@ use http::{HeaderValue, Method};
 
 use crate::support::{Peer, Server, within};
 
-/// Starts a server that answers each request by `answer`.
-fn serve(answer: impl Fn(&str) -> String + Send + Sync + 'static) -> Server {
-    Server::start(move |peer: &mut Peer| {
+/// Starts a server that answers each request by `answer`: a status, a space and a location make a redirect, and anything
+/// else is content.
+pub(crate) fn serve(answer: impl Fn(&str) -> String + Send + Sync + 'static) -> Server {
+    Server::start(script(answer))
+}
+
+pub(crate) fn script(
+    answer: impl Fn(&str) -> String + Send + Sync + 'static,
+) -> impl Fn(&mut Peer) -> std::io::Result<()> + Send + Sync + 'static {
+    move |peer: &mut Peer| {
         while let Some(request) = peer.request()? {
             let answer = answer(&request.target);
             peer.send(match answer.split_once(' ') {
@@ -23,14 +30,14 @@ fn serve(answer: impl Fn(&str) -> String + Send + Sync + 'static) -> Server {
             })?;
         }
         Ok(())
-    })
+    }
 }
 
-async fn get(client: &Client, url: &str) -> handclasp::Result<Response> {
+pub(crate) async fn get(client: &Client, url: &str) -> handclasp::Result<Response> {
     within(20, client.get(url).send()).await
 }
 
-fn heads(server: &Server) -> Vec<String> {
+pub(crate) fn heads(server: &Server) -> Vec<String> {
     server.seen().into_iter().map(|seen| seen.request.head.to_lowercase()).collect()
 }
 
