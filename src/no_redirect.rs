@@ -11,8 +11,9 @@ pub(crate) struct Redirects;
 pub(crate) struct Own;
 
 impl Own {
-    #[allow(clippy::unused_self, reason = "as in redirect.rs")]
-    pub(crate) fn set_fragment(&mut self, _: String) {}
+    pub(crate) fn of(_: Option<String>) -> Self {
+        Self
+    }
 
     #[allow(clippy::unused_self, reason = "as in redirect.rs")]
     pub(crate) fn history(&self) -> History {

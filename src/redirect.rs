@@ -304,8 +304,10 @@ impl Own {
         self.0.get_or_insert_default().policy = Some(policy);
     }
 
-    pub(crate) fn set_fragment(&mut self, fragment: String) {
-        self.0.get_or_insert_default().fragment = Some(fragment);
+    /// Returns the settings of a request whose URL has this fragment.
+    #[inline]
+    pub(crate) fn of(fragment: Option<String>) -> Self {
+        Self(fragment.map(|fragment| Box::new(Said { policy: None, fragment: Some(fragment) })))
     }
 
     pub(crate) fn policy(&self) -> Option<&Policy> {

@@ -15,6 +15,7 @@ use crate::call::{RequestTarget, Settings, auth};
 use crate::client::Client;
 use crate::codec::FieldMap;
 use crate::error::{Error, Result};
+use crate::redirect::Own;
 use crate::response::Response;
 use crate::url::IntoUrl;
 
@@ -66,15 +67,20 @@ impl RequestBuilder {
     }
 
     pub(crate) fn new(client: Client, method: Method, url: impl IntoUrl) -> Self {
-        let (mut settings, mut fragment) = (Settings::default(), None);
+        let mut fragment = None;
         let (uri, error) = match url.take_apart(&mut fragment) {
             Ok(uri) => (uri, None),
             Err(error) => (Uri::default(), Some(error)),
         };
-        if let Some(fragment) = fragment {
-            settings.redirect.set_fragment(fragment);
+        Self {
+            client,
+            method,
+            uri,
+            headers: FieldMap::default(),
+            body: Body::empty(),
+            settings: Settings { redirect: Own::of(fragment), ..Settings::default() },
+            error,
         }
-        Self { client, method, uri, headers: FieldMap::default(), body: Body::empty(), settings, error }
     }
 
     /// Adds a header field.
