@@ -18,7 +18,6 @@ use crate::pool::key::RouteRef;
 /// # Errors
 ///
 /// If the request has too many fields or trailers.
-#[inline]
 pub(super) fn complete(env: &Environment, headers: &mut HeaderMap, body: &Body) -> Result<()> {
     if body.has_too_many_trailers() {
         return Err(Error::request("the request has too many trailers"));
