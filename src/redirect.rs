@@ -15,15 +15,19 @@
 //! nothing was taken from it. Where content goes, the fields that describe content go with it.
 //!
 //! If the next URL has another scheme, host or port, the next request loses `Authorization`, `Cookie`,
-//! `Proxy-Authorization`, `Proxy-Authenticate`, `Host`, and every field whose value is
+//! `Proxy-Authorization`, `Proxy-Authenticate`, `WWW-Authenticate`, `Host`, and every field whose value is
 //! [sensitive](http::HeaderValue::set_sensitive). These fields do not come back if a later redirect leads to the first
 //! origin again. A user and password in `Location` are never used.
 //!
 //! A redirect from https to http fails, unless [`Policy::allow_https_to_http`] allows it. A redirect to any other scheme
-//! fails. A request whose [target](crate::RequestTarget) is not in the origin form is not redirected.
+//! fails. A request whose [target](crate::RequestTarget) is not in the origin form, or whose URI is not a WHATWG URL, is not
+//! redirected.
 //!
 //! [`Response::redirects`](crate::Response::redirects) and [`Error::redirects`](crate::Error::redirects) return the
-//! chain. A timeout for the whole request covers all hops together.
+//! chain. A timeout for the whole request covers all hops together. The content of a redirect is not decoded. Up to 64 KiB of it
+//! are read within 100 ms, so that the connection can be kept; otherwise the connection closes.
+//!
+//! Redirects need the feature `url`. Without it, every response is returned as it is.
 
 use std::fmt;
 use std::sync::Arc;
