@@ -237,7 +237,8 @@ const BELOW: &[(&str, &[&str])] = &[
     ("resolver", &[]),
     ("url", &[]),
     ("redirect", &[]),
-    ("no_redirect", &[]),
+    // The stand-in of `redirect`, compiled under that name.
+    ("no_redirect", &["redirect"]),
     ("codec", &[]),
     ("trace", &["error", "time", "timings"]),
     ("error", &["redirect", "timings"]),
