@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::USER_AGENT;
+use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION, USER_AGENT};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::call::{Informed, RequestConfig};
@@ -430,6 +430,28 @@ impl ClientBuilder {
         self
     }
 
+    /// Sets which redirects are followed: up to 10 by default, as in reqwest and Go.
+    /// [`RequestBuilder::redirect`](crate::RequestBuilder::redirect) sets the policy of one request.
+    ///
+    /// ```
+    /// use handclasp::redirect::Policy;
+    /// let client = handclasp::Client::builder().redirect(Policy::none()).build()?;
+    /// # Ok::<(), handclasp::Error>(())
+    /// ```
+    #[cfg(feature = "url")]
+    pub fn redirect(mut self, policy: crate::redirect::Policy) -> Self {
+        self.request.redirects.policy = policy;
+        self
+    }
+
+    /// Sets whether a request that follows a redirect says in `Referer` where it comes from: the URL within one origin,
+    /// and the origin alone otherwise. `false` by default, so that no URL reaches another server.
+    #[cfg(feature = "url")]
+    pub fn referer(mut self, refer: bool) -> Self {
+        self.request.redirects.refers = refer;
+        self
+    }
+
     /// Sets the largest content, in bytes, that [`bytes`](crate::Response::bytes), [`text`](crate::Response::text) and
     /// [`collect`](crate::Response::collect) read into memory: 256 MiB by default. Larger content fails with
     /// [`ErrorKind::Decode`](crate::ErrorKind::Decode).
@@ -476,6 +498,11 @@ impl ClientBuilder {
         if !self.has_no_user_agent {
             let fields = self.request.default_headers.entry(USER_AGENT);
             fields.or_insert(HeaderValue::from_static(concat!("handclasp/", env!("CARGO_PKG_VERSION"))));
+        }
+        for name in [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE] {
+            if let http::header::Entry::Occupied(mut fields) = self.request.default_headers.entry(name) {
+                fields.iter_mut().for_each(|value| value.set_sensitive(true));
+            }
         }
         self.request.closes = self.pool.limits.max_idle_per_host == 0
             || self.pool.limits.max_idle == Some(0)

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use http::Uri;
 
 pub use self::written::Written;
+use crate::redirect::History;
 use crate::timings::Timings;
 
 /// A boxed error of any type, for custom resolvers, connectors and body streams.
@@ -56,6 +57,7 @@ struct Inner {
     source: Option<Arc<dyn StdError + Send + Sync>>,
     timings: Option<Timings>,
     retry_at: Option<Instant>,
+    history: History,
 }
 
 /// The sentence of an error. Borrowed if it is fixed: allocates nothing.
@@ -259,6 +261,18 @@ impl Error {
         self.inner.retry_at
     }
 
+    /// Whether a redirect could not be followed. [`redirects`](Self::redirects) has the chain.
+    pub fn is_redirect(&self) -> bool {
+        self.kind() == ErrorKind::Redirect
+    }
+
+    /// Returns the requests that were answered by a redirect before the failure, in their order. If the redirect itself
+    /// failed, it is the last one.
+    #[cfg(feature = "url")]
+    pub fn redirects(&self) -> &[crate::redirect::Hop] {
+        self.inner.history.hops()
+    }
+
     /// Whether the error comes from [`Response::error_for_status`](crate::Response::error_for_status).
     pub fn is_status(&self) -> bool {
         self.kind() == ErrorKind::Status
@@ -308,6 +322,7 @@ impl Error {
                 source: None,
                 timings: None,
                 retry_at: None,
+                history: History::default(),
             }),
         }
     }
@@ -354,6 +369,13 @@ impl Error {
     #[must_use]
     pub(crate) fn with_uri(mut self, uri: &Uri) -> Self {
         self.inner.uri = Some(without_credentials(uri));
+        self
+    }
+
+    /// Sets the redirects that came before the failure.
+    #[must_use]
+    pub(crate) fn with_redirects(mut self, history: History) -> Self {
+        self.inner.history = history;
         self
     }
 }

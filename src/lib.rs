@@ -22,6 +22,11 @@ mod connect;
 mod error;
 mod exchange;
 mod pool;
+#[cfg(feature = "url")]
+pub mod redirect;
+#[cfg(not(feature = "url"))]
+#[path = "no_redirect.rs"]
+mod redirect;
 mod request;
 mod resolver;
 mod response;

@@ -11,10 +11,11 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
 use crate::body::{Body, add_fields};
-use crate::call::{RequestTarget, Settings};
+use crate::call::{RequestTarget, Settings, auth};
 use crate::client::Client;
 use crate::codec::FieldMap;
 use crate::error::{Error, Result};
+use crate::redirect::Own;
 use crate::response::Response;
 use crate::url::IntoUrl;
 
@@ -66,7 +67,8 @@ impl RequestBuilder {
     }
 
     pub(crate) fn new(client: Client, method: Method, url: impl IntoUrl) -> Self {
-        let (uri, error) = match url.into_uri() {
+        let mut fragment = None;
+        let (uri, error) = match url.take_apart(&mut fragment) {
             Ok(uri) => (uri, None),
             Err(error) => (Uri::default(), Some(error)),
         };
@@ -76,7 +78,7 @@ impl RequestBuilder {
             uri,
             headers: FieldMap::default(),
             body: Body::empty(),
-            settings: Settings::default(),
+            settings: Settings { redirect: Own::of(fragment), ..Settings::default() },
             error,
         }
     }
@@ -206,6 +208,35 @@ impl RequestBuilder {
         self
     }
 
+    /// Sets `Authorization: Basic` with this user and password (<https://www.rfc-editor.org/rfc/rfc7617#section-2>).
+    ///
+    /// The value is marked as sensitive, so that `Debug` does not print it. The user and password of a URL are sent in the
+    /// same way, unless the request has an `Authorization` field. A user with a colon, and control characters, are
+    /// reported by [`send`](Self::send).
+    ///
+    /// ```
+    /// # let client = handclasp::Client::new();
+    /// let request = client.get("http://example.org/").basic_auth("Aladdin", Some("open sesame")).build().unwrap();
+    /// assert_eq!(request.headers()["authorization"], "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
+    /// ```
+    pub fn basic_auth(mut self, user: impl Display, password: Option<impl Display>) -> Self {
+        match auth::basic_of(user, password) {
+            Ok(value) => {
+                self.headers.insert(http::header::AUTHORIZATION, value);
+            }
+            Err(error) => self.fail(error),
+        }
+        self
+    }
+
+    /// Sets which redirects this request follows. Overrides the client's
+    /// [`redirect`](crate::ClientBuilder::redirect).
+    #[cfg(feature = "url")]
+    pub fn redirect(mut self, policy: crate::redirect::Policy) -> Self {
+        self.settings.redirect.set_policy(policy);
+        self
+    }
+
     /// Sets the time that this request may take from the call of [`send`](Self::send) to the end of its response's content.
     ///
     /// Overrides the client's [`timeout`](crate::ClientBuilder::timeout). With `None`, there is no limit.
@@ -317,10 +348,11 @@ impl RequestBuilder {
     /// let error = client.get("http://exa mple.org/").build().unwrap_err();
     /// assert!(error.is_request());
     /// ```
-    pub fn build(self) -> Result<http::Request<Body>> {
+    pub fn build(mut self) -> Result<http::Request<Body>> {
         if let Some(error) = self.error {
             return Err(error);
         }
+        auth::take_user(&mut self.uri, &mut self.headers)?;
         let mut request = http::Request::new(self.body);
         *request.method_mut() = self.method;
         *request.uri_mut() = self.uri;
@@ -380,10 +412,11 @@ impl RequestBuilder {
                 return Err(error);
             }
             let body = std::mem::replace(&mut self.body, Body::empty());
-            let call = self.client.call(&self.method, &self.uri, &mut self.headers, &self.settings);
-            match call.run(body).await {
-                Ok(response) => Ok(response.to(self.uri)),
-                Err(error) => Err(error.with_uri(&self.uri)),
+            let mut history = self.settings.redirect.history();
+            let Self { client, method, uri, headers, settings, .. } = &mut self;
+            match client.call(method, uri, headers, settings, &mut history).run(body).await {
+                Ok(response) => Ok(response.to(self.uri, history)),
+                Err(error) => Err(error.with_uri(&self.uri).with_redirects(history)),
             }
         }
     }

@@ -19,6 +19,7 @@ use crate::codec::shown::{FieldNames, Size};
 use crate::error::{Error, ErrorKind, Phase, Result, Written, without_credentials};
 use crate::exchange::UploadProgress;
 use crate::pool::ConnectionInfo;
+use crate::redirect::History;
 use crate::timings::Timings;
 use crate::trace::Measured;
 use crate::upgraded::Upgraded;
@@ -93,6 +94,7 @@ pub(crate) struct Head {
 #[derive(Default)]
 pub(crate) struct Requested {
     uri: Uri,
+    history: History,
     #[cfg(feature = "url")]
     url: std::sync::OnceLock<Box<url::Url>>,
 }
@@ -103,9 +105,10 @@ impl Response {
         Self { head, body }
     }
 
-    /// Sets the URI of the request and returns the response.
-    pub(crate) fn to(mut self, uri: Uri) -> Self {
+    /// Sets the URI of the last request and the redirects before it, and returns the response.
+    pub(crate) fn to(mut self, uri: Uri, history: History) -> Self {
         self.head.requested.uri = uri;
+        self.head.requested.history = history;
         self
     }
 
@@ -139,19 +142,39 @@ impl Response {
         self.head.received.headers_mut()
     }
 
-    /// Returns the URI of the request.
+    /// Returns the URI of the request, without user and password. After redirects, this is the URI of the last request.
     pub fn uri(&self) -> &Uri {
         &self.head.requested.uri
     }
 
-    /// Returns the URL of the request, or `about:invalid` if the request was made with an [`http::Uri`] that is not a WHATWG
+    /// Returns the URL of the request, without user and password and with its fragment. After redirects, this is the URL of
+    /// the last request. Returns `about:invalid` if the request was made with an [`http::Uri`] that is not a WHATWG
     /// URL.
     #[cfg(feature = "url")]
     pub fn url(&self) -> &url::Url {
         self.head.requested.url.get_or_init(|| {
             let invalid = || url::Url::parse("about:invalid").expect("it is a URL");
-            Box::new(url::Url::parse(&self.head.requested.uri.to_string()).unwrap_or_else(|_| invalid()))
+            let mut url = url::Url::parse(&self.head.requested.uri.to_string()).unwrap_or_else(|_| invalid());
+            url.set_fragment(self.head.requested.history.fragment());
+            Box::new(url)
         })
+    }
+
+    /// Returns the requests that were answered by a redirect before this response came, in their order.
+    ///
+    /// ```no_run
+    /// # async fn example() -> handclasp::Result<()> {
+    /// let response = handclasp::get("http://example.org/").await?;
+    /// for hop in response.redirects() {
+    ///     println!("{} {}", hop.status(), hop.url());
+    /// }
+    /// println!("{} {}", response.status(), response.url());
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "url")]
+    pub fn redirects(&self) -> &[crate::redirect::Hop] {
+        self.head.requested.history.hops()
     }
 
     /// Returns the length of the content in bytes, or `None` if the server did not announce it.

@@ -14,8 +14,9 @@ use http::header::EXPECT;
 use http::{StatusCode, Version};
 
 use super::head::{Names, binds_connection};
+use super::hop::Next;
 use super::resend::{self, Decision, End, Facts};
-use super::{Call, Environment, http10};
+use super::{Call, Environment, Hop, http10};
 use crate::body::Body;
 use crate::codec::{RequestHead, ResponseHead};
 use crate::error::{Error, Result};
@@ -31,7 +32,8 @@ use crate::upgraded::Upgraded;
 
 /// The attempts of a request to one URL.
 pub(super) struct Attempts<'a> {
-    pub(super) call: Call<'a>,
+    /// The hop of the call that is tried.
+    pub(super) call: Hop<'a>,
     pub(super) route: RouteRef<'a>,
     names: Names<'a>,
     is_idempotent: bool,
@@ -70,6 +72,9 @@ pub(super) enum Outcome {
 pub(super) enum Finished {
     /// Another attempt sends the request again.
     Resend,
+    /// The response is a redirect, and another hop follows.
+    #[cfg_attr(not(feature = "url"), allow(dead_code, reason = "no redirect is followed"))]
+    Redirected(Next),
     /// The response is complete, and its connection was given back or closed.
     Complete(Response),
     /// The content continues after `ready`, and the exchange reads it.
@@ -80,10 +85,28 @@ pub(super) enum Finished {
     Failed(Error),
 }
 
+impl Call<'_> {
+    /// Begins the request's trace. Returns the exchange that all attempts and hops share.
+    #[inline]
+    pub(super) fn open(&self, body: Body, port: u16) -> Exchange {
+        let Call { env, method, uri, settings, .. } = self;
+        let now = time::now();
+        let trace = RequestTrace::begin(method, uri, port, now);
+        let total = settings.timeout.or(env.request.timeout).flatten();
+        let deadline = total.map(|after| Deadline { at: time::after(now, after), after });
+        let has_total = deadline.is_some();
+        let timeouts = match &settings.timeouts {
+            None => env.timeouts[usize::from(has_total)],
+            Some(own) => own.or(env.exchange.timeouts, has_total),
+        };
+        Exchange::new(Upload::new(body), env.exchange, timeouts, deadline, trace)
+    }
+}
+
 impl<'a> Attempts<'a> {
     #[inline]
-    pub(super) fn new(call: Call<'a>, route: RouteRef<'a>) -> Self {
-        let Call { env, method, uri, settings, .. } = call;
+    pub(super) fn new(call: Hop<'a>, route: RouteRef<'a>) -> Self {
+        let Hop { env, method, uri, settings, .. } = call;
         let is_idempotent = resend::is_idempotent(method, call.headers);
         let binds = settings.isolation.is_none() && binds_connection(call.headers);
         Self {
@@ -101,22 +124,6 @@ impl<'a> Attempts<'a> {
         }
     }
 
-    /// Begins the request's trace. Returns the exchange that all attempts share.
-    #[inline]
-    pub(super) fn open(&self, body: Body) -> Exchange {
-        let Call { env, method, uri, settings, .. } = &self.call;
-        let now = time::now();
-        let trace = RequestTrace::begin(method, uri, self.route.port(), now);
-        let total = settings.timeout.or(env.request.timeout).flatten();
-        let deadline = total.map(|after| Deadline { at: time::after(now, after), after });
-        let has_total = deadline.is_some();
-        let timeouts = match &settings.timeouts {
-            None => env.timeouts[usize::from(has_total)],
-            Some(own) => own.or(env.exchange.timeouts, has_total),
-        };
-        Exchange::new(Upload::new(body), env.exchange, timeouts, deadline, trace)
-    }
-
     /// Encodes the request head. For a server that speaks HTTP/1.0, first reads a body of unknown length into memory.
     ///
     /// # Errors
@@ -124,7 +131,7 @@ impl<'a> Attempts<'a> {
     /// If the request cannot be sent.
     #[inline]
     pub(super) async fn prepare(&mut self, exchange: &mut Exchange) -> Result<()> {
-        let Self { call: Call { env, headers, .. }, route, as_http10, .. } = self;
+        let Self { call: Hop { env, headers, .. }, route, as_http10, .. } = self;
         let began = exchange.trace().attempt_started();
         // The memory is asked in each attempt, because an earlier attempt may have learned the server's version.
         let is_http10 = || *as_http10 || env.http10.contains(env.pool.key(*route), began);
@@ -260,6 +267,8 @@ impl<'a> Attempts<'a> {
             return Finished::Resend;
         }
         match outcome {
+            // Cookies: `cookie.rs` will store the cookies of `head` here, before a redirect is decided.
+            Outcome::Answered(head) if head.status.is_redirection() => self.redirect(head, exchange),
             Outcome::Answered(head) => self.answer(head, exchange),
             Outcome::TooSoon(early) => {
                 let error = exchange.error(early.into_error());
@@ -346,7 +355,7 @@ impl<'a> Attempts<'a> {
     /// Makes the response and takes the content that came with the head. If this content is all of the content, gives
     /// the connection back.
     #[inline]
-    fn answer(&self, received: ResponseHead, exchange: &mut Exchange) -> Finished {
+    pub(super) fn answer(&self, received: ResponseHead, exchange: &mut Exchange) -> Finished {
         exchange.set_answered();
         let content_length = exchange.announced_length();
         let connection = exchange.take_info().expect("a response came on a connection");

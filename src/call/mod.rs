@@ -6,20 +6,24 @@
 //! - `head.rs` completes the request head with the client's default fields.
 //! - `attempt.rs` tries the request on one connection, step by step. `acquire.rs` waits for that connection.
 //! - `resend.rs` decides after each attempt whether the request is sent again.
+//! - `auth.rs` turns the user and password of a URL into a field.
+//! - `redirect.rs` decides after a redirect whether another hop follows, and `hop.rs` makes that hop ready.
 //! - `http10.rs` remembers the servers that speak HTTP/1.0, and prepares requests for them.
 //!
-//! Layers that are still to be written have fixed positions. `cookie.rs` and `auth.rs` will complete the head of each
-//! hop. `redirect.rs` will decide after the attempts of a hop whether another hop follows. The exchange still holds the
-//! request's body at this point, and [`Exchange::restart`](crate::exchange::Exchange::restart) replays the body.
-//! `decompress.rs` will wrap the body of the last response.
+//! Layers that are still to be written have fixed positions. `cookie.rs` will complete the head of each hop, and store the
+//! cookies of each response. `decompress.rs` will wrap the body of the last response.
 //!
 //! Invariants: a request is sent again only if `resend.rs` says so. Every connection that is taken from the pool goes back to
 //! the pool, or is closed, on every path.
 
 mod acquire;
 mod attempt;
+pub(crate) mod auth;
 mod head;
+mod hop;
 mod http10;
+#[cfg(feature = "url")]
+mod redirect;
 mod resend;
 mod settings;
 
@@ -35,6 +39,7 @@ use crate::exchange::ExchangeConfig;
 use crate::exchange::timeout::{Chosen, Timeouts};
 use crate::pool::Pool;
 use crate::pool::key::RouteRef;
+use crate::redirect::History;
 use crate::response::Response;
 
 /// The state and settings that all calls of one client share.
@@ -56,14 +61,29 @@ impl Environment {
     }
 }
 
-/// A request that is being sent. The URI is only borrowed, because the caller later moves it into the response.
+/// A request that is being sent. Method, URI and fields are those of the current hop. They are only borrowed, because the
+/// caller later moves the URI into the response.
 #[derive(Debug)]
 pub(crate) struct Call<'a> {
     pub(crate) env: &'a Environment,
-    pub(crate) method: &'a Method,
-    pub(crate) uri: &'a Uri,
+    pub(crate) method: &'a mut Method,
+    pub(crate) uri: &'a mut Uri,
     pub(crate) headers: &'a mut HeaderMap,
     pub(crate) settings: &'a Settings,
+    /// The redirects that were followed.
+    pub(crate) history: &'a mut History,
+}
+
+/// One hop of a call: the request to one URL.
+#[derive(Debug)]
+struct Hop<'a> {
+    env: &'a Environment,
+    method: &'a Method,
+    uri: &'a Uri,
+    headers: &'a mut HeaderMap,
+    settings: &'a Settings,
+    #[cfg_attr(not(feature = "url"), allow(dead_code, reason = "there is one hop"))]
+    history: &'a mut History,
 }
 
 impl Call<'_> {
@@ -74,25 +94,40 @@ impl Call<'_> {
     /// If a layer fails. The caller adds the request's URI to the error.
     #[inline]
     pub(crate) async fn run(mut self, body: Body) -> Result<Response> {
-        self.complete(&body)?;
-        // A redirect will begin its next hop here, with its own URI, cookies and credentials.
-        let route = RouteRef::of(self.uri)?.isolated(self.settings.isolation.as_ref());
-        let mut attempts = Attempts::new(self, route);
-        let mut exchange = attempts.open(body);
+        let mut route = RouteRef::of(self.uri)?;
+        if route.has_user() {
+            auth::take_user(self.uri, self.headers)?;
+            route = RouteRef::of(self.uri)?;
+        }
+        route = route.isolated(self.settings.isolation.as_ref());
+        head::complete(self.env, self.headers, &body)?;
+        let mut exchange = self.open(body, route.port());
         loop {
-            attempts.prepare(&mut exchange).await?;
-            attempts.acquire(&mut exchange).await?;
-            let outcome = attempts.exchange(&mut exchange).await;
-            match attempts.finish(outcome, &mut exchange) {
-                Finished::Resend => {}
-                Finished::Failed(error) => return Err(error),
-                Finished::Complete(response) => return Ok(response),
-                // Decoding of the content will wrap the body in this arm and in the arm of `Complete`.
-                Finished::Open { head, ready } => {
-                    let upload = head.upload;
-                    return Ok(Response::new(head, Body::received(ready, Some(exchange), None, upload)));
+            // Cookies: `cookie.rs` will complete the head of this hop here.
+            let Self { env, settings, .. } = self;
+            let (method, uri) = (&*self.method, &*self.uri);
+            let (headers, history) = (&mut *self.headers, &mut *self.history);
+            let mut attempts = Attempts::new(Hop { env, method, uri, headers, settings, history }, route);
+            let next = loop {
+                attempts.prepare(&mut exchange).await?;
+                attempts.acquire(&mut exchange).await?;
+                let outcome = attempts.exchange(&mut exchange).await;
+                match attempts.finish(outcome, &mut exchange) {
+                    Finished::Resend => {}
+                    Finished::Redirected(next) => break next,
+                    Finished::Failed(error) => return Err(error),
+                    Finished::Complete(response) => return Ok(response),
+                    // Decoding of the content will wrap the body in this arm and in the arm of `Complete`.
+                    Finished::Open { head, ready } => {
+                        let upload = head.upload;
+                        return Ok(Response::new(head, Body::received(ready, Some(exchange), None, upload)));
+                    }
                 }
-            }
+            };
+            drop(attempts);
+            // Boxed because most calls have one hop: keeps the request future small.
+            Box::pin(self.go_on(next, &mut exchange)).await;
+            route = RouteRef::of(self.uri)?.isolated(self.settings.isolation.as_ref());
         }
     }
 }

@@ -9,6 +9,7 @@ use http::HeaderMap;
 use crate::codec::shown::{FieldNames, WithoutUser};
 use crate::exchange::OnInformational;
 use crate::exchange::timeout::{Chosen, Setting};
+use crate::redirect::{Own, Redirects};
 
 /// The settings that apply to every call of a client, apart from the settings of the client's pool, dialer and
 /// exchanges.
@@ -23,6 +24,7 @@ pub(crate) struct RequestConfig {
     pub(crate) on_informational: Option<Informed>,
     /// Whether every request says `Connection: close`, because the client keeps no connection.
     pub(crate) closes: bool,
+    pub(crate) redirects: Redirects,
 }
 
 impl Default for RequestConfig {
@@ -34,6 +36,7 @@ impl Default for RequestConfig {
             expect_continue_above: None,
             on_informational: None,
             closes: false,
+            redirects: Redirects::default(),
         }
     }
 }
@@ -48,6 +51,7 @@ impl fmt::Debug for RequestConfig {
             .field("expect_continue_above", &self.expect_continue_above)
             .field("on_informational", &self.on_informational)
             .field("closes", &self.closes)
+            .field("redirects", &self.redirects)
             .finish()
     }
 }
@@ -71,6 +75,7 @@ pub(crate) struct Settings {
     pub(crate) timeouts: Option<Box<Chosen>>,
     pub(crate) target: Option<RequestTarget>,
     pub(crate) isolation: Option<Arc<str>>,
+    pub(crate) redirect: Own,
 }
 
 /// The form of a request's target, <https://www.rfc-editor.org/rfc/rfc9112#section-3.2>.

@@ -34,6 +34,12 @@ mod manual;
 mod moved;
 mod parked;
 mod pool;
+#[cfg(feature = "url")]
+mod redirect;
+#[cfg(feature = "url")]
+mod redirect_hops;
+#[cfg(feature = "url")]
+mod redirect_secrets;
 mod requests;
 mod requirements;
 mod retry;
