@@ -382,8 +382,8 @@ impl RequestBuilder {
             let body = std::mem::replace(&mut self.body, Body::empty());
             let call = self.client.call(&self.method, &self.uri, &mut self.headers, &self.settings);
             match call.run(body).await {
-                Ok(response) => Ok(response.to(self.uri)),
-                Err(error) => Err(error.with_uri(&self.uri)),
+                Ok(response) => Ok(response.to(self.method, self.uri)),
+                Err(error) => Err(error.with_request(&self.method, &self.uri)),
             }
         }
     }

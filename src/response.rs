@@ -4,6 +4,8 @@
 //! ends. Invariant: content is collected only up to the client's limit, and memory is never reserved in proportion to a
 //! length that the server only announced.
 
+mod status;
+
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -11,7 +13,7 @@ use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use futures_core::Stream;
-use http::{HeaderMap, StatusCode, Uri, Version};
+use http::{HeaderMap, Method, StatusCode, Uri, Version};
 
 use crate::body::Body;
 use crate::codec::ResponseHead;
@@ -88,23 +90,25 @@ pub(crate) struct Head {
     pub(crate) max_collected: usize,
 }
 
-/// The URI of the request, which [`Response::to`] sets, and the URL of the request, which the first call that needs the
+/// The method and the URI of the request, which [`Response::to`] sets, and the URL of the request, which the first call that needs the
 /// URL parses.
 #[derive(Default)]
 pub(crate) struct Requested {
+    method: Method,
     uri: Uri,
     #[cfg(feature = "url")]
     url: std::sync::OnceLock<Box<url::Url>>,
 }
 
 impl Response {
-    /// Creates a response. [`to`](Self::to) sets the URI of the request.
+    /// Creates a response. [`to`](Self::to) sets the method and the URI of the request.
     pub(crate) fn new(head: Box<Head>, body: Body) -> Self {
         Self { head, body }
     }
 
-    /// Sets the URI of the request and returns the response.
-    pub(crate) fn to(mut self, uri: Uri) -> Self {
+    /// Sets the method and the URI of the request and returns the response.
+    pub(crate) fn to(mut self, method: Method, uri: Uri) -> Self {
+        self.head.requested.method = method;
         self.head.requested.uri = uri;
         self
     }
@@ -202,10 +206,7 @@ impl Response {
     pub async fn upgrade(mut self) -> Result<Upgraded> {
         let Some(upgraded) = self.head.upgraded.take() else {
             let message = format!("the server did not switch protocols: it answered {}", self.status());
-            return Err(Error::new(ErrorKind::Upgrade, message)
-                .with_uri(self.uri())
-                .with_written(self.head.written)
-                .with_timings(*self.timings()));
+            return Err(self.error(ErrorKind::Upgrade, message).with_status(self.status()));
         };
         Ok(*upgraded)
     }
@@ -336,32 +337,6 @@ impl Response {
         BytesStream { response: Some(self) }
     }
 
-    /// Returns the response, or an error if its status is 4xx or 5xx.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Status`] if the status is 4xx or 5xx. The response is dropped in this case, without reading its
-    /// content.
-    ///
-    /// ```no_run
-    /// # async fn example() -> handclasp::Result<()> {
-    /// let text = handclasp::get("http://example.org/").await?.error_for_status()?.text().await?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn error_for_status(self) -> Result<Self> {
-        let status = self.status();
-        if !status.is_client_error() && !status.is_server_error() {
-            return Ok(self);
-        }
-        let uri = without_credentials(self.uri());
-        let error = Error::new(ErrorKind::Status, format!("{uri} answered {status}"))
-            .with_uri(self.uri())
-            .with_written(self.head.written)
-            .with_timings(*self.timings());
-        Err(error)
-    }
-
     /// Returns the content, for example as the body of another request.
     ///
     /// ```no_run
@@ -376,7 +351,17 @@ impl Response {
     }
 
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
-        self.body.poll_received(cx).map_err(|error| error.with_uri(&self.head.requested.uri))
+        let Requested { method, uri, .. } = &self.head.requested;
+        self.body.poll_received(cx).map_err(|error| error.with_request(method, uri))
+    }
+
+    /// Returns an error about this response.
+    fn error(&self, kind: ErrorKind, message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
+        let Requested { method, uri, .. } = &self.head.requested;
+        Error::new(kind, message)
+            .with_request(method, uri)
+            .with_written(self.head.written)
+            .with_timings(*self.timings())
     }
 
     /// Reads all content, up to the client's limit.
@@ -409,6 +394,7 @@ impl Response {
         let limit = self.head.max_collected;
         // Dropping the body ends the exchange, because the caller does not get the content.
         self.body = Body::empty();
+        let Requested { method, uri, .. } = &self.head.requested;
         Error::new(
             ErrorKind::Decode,
             format!(
@@ -417,7 +403,7 @@ impl Response {
         )
         .in_phase(Phase::Receive)
         .with_written(self.head.written)
-        .with_uri(&self.head.requested.uri)
+        .with_request(method, uri)
     }
 }
 

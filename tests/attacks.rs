@@ -37,7 +37,7 @@ fn assert_gone(client: &Client, opened: u64) {
 #[track_caller]
 fn assert_protocol(error: &Error, expected: ProtocolError, phase: Phase) {
     assert_eq!(
-        (error.kind(), error.phase(), error.to_string()),
+        (error.kind(), error.phase(), error.message().to_owned()),
         (ErrorKind::Protocol, Some(phase), expected.to_string())
     );
 }

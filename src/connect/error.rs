@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::shortage::is_shortage;
 use crate::error::{BoxError, Error, ErrorKind, Phase};
 use crate::resolver::{ResolveError, ResolveErrorKind};
+use crate::timings::Rounded;
 
 /// Error of a dial. The error is cheap to clone, so that all requests that waited for the dial get the same error.
 #[derive(Clone)]
@@ -63,8 +64,9 @@ impl DialError {
 
     /// Returns the error of a dial that the pool gave up, because its runtime did not poll it until after its deadline.
     pub(crate) fn stalled(after: Duration) -> Self {
+        let after = Rounded(after);
         let message = format!(
-            "the dial made no progress within {after:?}, because its tokio runtime does not run: do not block the runtime's thread"
+            "the dial made no progress within {after}, because its tokio runtime does not run: do not block the runtime's thread"
         );
         Self::new(ErrorKind::Timeout, Phase::Tcp, message, Scope::Runtime)
     }

@@ -186,8 +186,7 @@ impl Pool {
         match checkout {
             Checkout::Full(waiting) => {
                 let message = format!(
-                    "{waiting} requests are already waiting for a connection to {}",
-                    route.to_route()
+                    "{waiting} waiting for a connection are the most that the queue holds: raise max_waiters_per_host"
                 );
                 Err(Error::new(ErrorKind::PoolFull, message).in_phase(Phase::Queue))
             }

@@ -24,6 +24,7 @@ pub(crate) use self::overrides::Overrides;
 use self::single_flight::SingleFlight;
 pub use self::system::SystemResolver;
 use crate::error::BoxError;
+use crate::timings::Rounded;
 
 /// A resolver: looks up the socket addresses of host names.
 ///
@@ -260,7 +261,8 @@ impl fmt::Display for ResolveError {
                 write!(f, "no such host: the name {name:?} has no IPv6 address")
             }
             ResolveErrorKind::TimedOut(after) => {
-                write!(f, "the resolver did not answer within {after:?} for the name {name:?}")
+                let after = Rounded(*after);
+                write!(f, "the resolver did not answer within {after} for the name {name:?} (dns_timeout)")
             }
             ResolveErrorKind::Failed(_) => write!(f, "the resolver could not look up the name {name:?}"),
         }
@@ -413,7 +415,7 @@ mod tests {
         let resolver = Resolver::new(Overrides::default(), Some(Arc::new(Fixed(None))));
         let started = crate::time::now();
         let error = lookup(&resolver, "a.example").await.unwrap_err();
-        assert_eq!(error, "the resolver did not answer within 5s for the name \"a.example\"");
+        assert_eq!(error, "the resolver did not answer within 5s for the name \"a.example\" (dns_timeout)");
         assert_eq!(crate::time::now() - started, LONG);
     }
 }

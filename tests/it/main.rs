@@ -43,6 +43,7 @@ mod runtimes;
 mod secrets;
 mod secured;
 mod settled;
+mod status_error;
 mod surplus;
 mod timeouts;
 mod transcripts;
