@@ -4,6 +4,8 @@
 //! ends. Invariant: content is collected only up to the client's limit, and memory is never reserved in proportion to a
 //! length that the server only announced.
 
+#[cfg(feature = "json")]
+mod json;
 mod status;
 
 use std::fmt;
@@ -61,6 +63,9 @@ pub struct Collected {
     pub timings: Timings,
     /// The connection that carried the request.
     pub connection: ConnectionInfo,
+    /// The method and the URI of the request, for errors.
+    #[cfg_attr(not(feature = "json"), allow(dead_code, reason = "only the conversion from JSON can fail"))]
+    requested: (Method, Uri),
 }
 
 impl fmt::Debug for Collected {
@@ -298,9 +303,10 @@ impl Response {
         let body = self.read().await?;
         let trailers = self.body.take_trailers();
         let timings = *self.timings();
-        let Head { received, connection, .. } = *self.head;
+        let Head { received, connection, requested, .. } = *self.head;
         let (status, headers) = (received.status, received.into_headers());
-        Ok(Collected { status, headers, body, trailers, timings, connection })
+        let requested = (requested.method, requested.uri);
+        Ok(Collected { status, headers, body, trailers, timings, connection, requested })
     }
 
     /// Returns the trailer fields, or `None` if there are none. Content that has not been read is read and dropped.

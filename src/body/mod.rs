@@ -191,6 +191,22 @@ impl Body {
         Kind::Received(Box::new(Received::new(ready, exchange, trailers, upload))).into()
     }
 
+    /// Returns the content if the body holds all of it as bytes, and `None` for a stream, a file, a response's content or
+    /// another body.
+    ///
+    /// ```
+    /// use handclasp::Body;
+    ///
+    /// assert_eq!(Body::from("content").as_bytes(), Some(&b"content"[..]));
+    /// assert_eq!(Body::empty().as_bytes(), Some(&b""[..]));
+    /// ```
+    pub fn as_bytes(&self) -> Option<&[u8]> {
+        match &self.kind {
+            Kind::Empty => Some(&[]),
+            _ => self.whole().map(|bytes| &**bytes),
+        }
+    }
+
     /// Returns the content if it is held as bytes, and `None` otherwise.
     pub(crate) fn whole(&self) -> Option<&Bytes> {
         match &self.kind {
