@@ -66,6 +66,25 @@ impl RequestBuilder {
         }
     }
 
+    /// Creates a builder from a client and a request, so that settings can be added to a request that other code has made.
+    ///
+    /// The URI of the request must be absolute. If its extensions are those of a request that [`build`](Self::build) has
+    /// returned, its settings are kept.
+    ///
+    /// ```no_run
+    /// # async fn example(client: handclasp::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    ///
+    /// let request = http::Request::put("http://example.org/notes/1").body("one handshake")?;
+    /// let builder = handclasp::RequestBuilder::from_parts(client, request);
+    /// let response = builder.timeout(Duration::from_secs(5)).send().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn from_parts<B: Into<Body>>(client: Client, request: http::Request<B>) -> Self {
+        Self::of(client, request.map(Into::into))
+    }
+
     pub(crate) fn new(client: Client, method: Method, url: impl IntoUrl) -> Self {
         let (uri, error) = match url.into_uri() {
             Ok(uri) => (uri, None),

@@ -4,6 +4,7 @@
 //! ends. Invariant: content is collected only up to the client's limit, and memory is never reserved in proportion to a
 //! length that the server only announced.
 
+mod convert;
 #[cfg(feature = "json")]
 mod json;
 mod status;
@@ -101,6 +102,8 @@ pub(crate) struct Head {
 pub(crate) struct Requested {
     method: Method,
     uri: Uri,
+    /// Values that the caller keeps with the response.
+    extensions: http::Extensions,
     #[cfg(feature = "url")]
     url: std::sync::OnceLock<Box<url::Url>>,
 }
@@ -171,7 +174,8 @@ impl Response {
         self.head.content_length
     }
 
-    /// Returns the connection that carried the request.
+    /// Returns the connection that carried the request. The response that was made from an [`http::Response`] has none: see
+    /// [`ConnectionInfo::id`].
     pub fn connection(&self) -> &ConnectionInfo {
         &self.head.connection
     }
@@ -275,11 +279,7 @@ impl Response {
     ///
     /// The errors of [`bytes`](Self::bytes).
     pub async fn text(self) -> Result<String> {
-        let bytes = self.bytes().await?;
-        Ok(match String::from_utf8(bytes.into()) {
-            Ok(text) => text,
-            Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
-        })
+        self.bytes().await.map(utf8)
     }
 
     /// Reads the content to its end and returns the whole response: head, content, trailers and final timings.
@@ -413,23 +413,6 @@ impl Response {
     }
 }
 
-/// Converts a response to the type of the `http` crate, with its [`Timings`] and [`ConnectionInfo`] as extensions.
-///
-/// After a switch of protocols, the conversion closes the connection. Call [`Response::upgrade`] instead.
-impl From<Response> for http::Response<Body> {
-    fn from(response: Response) -> Self {
-        let Response { head, body } = response;
-        let Head { received, connection, measured, .. } = *head;
-        let mut out = Self::new(body);
-        *out.status_mut() = received.status;
-        *out.version_mut() = received.version;
-        *out.headers_mut() = received.into_headers();
-        out.extensions_mut().insert(connection);
-        out.extensions_mut().insert(*measured.timings());
-        out
-    }
-}
-
 impl fmt::Debug for Response {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Response")
@@ -460,5 +443,15 @@ impl Stream for BytesStream {
     }
 }
 
+/// Returns UTF-8 as text. Invalid bytes become U+FFFD.
+fn utf8(content: Bytes) -> String {
+    match String::from_utf8(content.into()) {
+        Ok(text) => text,
+        Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
+    }
+}
+
+/// Largest content that is collected in memory by default, in bytes.
+pub(crate) const MAX_COLLECTED: usize = 256 << 20;
 /// Largest number of bytes that [`Response::bytes`] reserves before the content has arrived.
 const RESERVED: usize = 256 * 1024;

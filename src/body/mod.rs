@@ -4,6 +4,7 @@
 //! [`Exchange`], and with the exchange the connection, until the content ends. The exchange does all I/O. Invariant:
 //! dropping a body at any point leaves the pool's counts exact.
 
+mod convert;
 mod received;
 mod source;
 

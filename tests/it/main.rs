@@ -21,6 +21,7 @@ mod burst;
 mod cancel;
 mod conformance;
 mod control;
+mod conversions;
 mod dials;
 mod docs;
 mod duplex;
