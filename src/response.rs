@@ -4,6 +4,8 @@
 //! ends. Invariant: content is collected only up to the client's limit, and memory is never reserved in proportion to a
 //! length that the server only announced.
 
+#[cfg(feature = "charset")]
+mod charset;
 mod convert;
 #[cfg(feature = "json")]
 mod json;
@@ -269,7 +271,9 @@ impl Response {
 
     /// Reads the content to its end and returns it as text.
     ///
-    /// The content is read as UTF-8, whatever `Content-Type` says. Invalid bytes become U+FFFD.
+    /// With the feature `charset`, the content is read in the character encoding that `Content-Type` names, and as UTF-8 if
+    /// it names none. A byte order mark decides about the encoding and is not part of the text. Without the feature, the
+    /// content is read as UTF-8, whatever `Content-Type` says. Invalid bytes become U+FFFD.
     ///
     /// # Cancel safety
     ///
@@ -279,7 +283,38 @@ impl Response {
     ///
     /// The errors of [`bytes`](Self::bytes).
     pub async fn text(self) -> Result<String> {
+        #[cfg(feature = "charset")]
+        return self.text_with_charset("utf-8").await;
+        #[cfg(not(feature = "charset"))]
         self.bytes().await.map(utf8)
+    }
+
+    /// Reads the content to its end and returns it as text, with another encoding than UTF-8 as the default.
+    ///
+    /// A byte order mark decides about the encoding and is not part of the text. Without one, the `charset` that
+    /// `Content-Type` names decides, and without that `default`. Both are labels such as `iso-8859-1`
+    /// (<https://encoding.spec.whatwg.org/#names-and-labels>), and an unknown label means UTF-8. Invalid bytes become U+FFFD.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops the response, and the content that was read is lost.
+    ///
+    /// # Errors
+    ///
+    /// The errors of [`bytes`](Self::bytes).
+    ///
+    /// ```no_run
+    /// # async fn example() -> handclasp::Result<()> {
+    /// let old_page = handclasp::get("http://example.org/1996").await?;
+    /// println!("{}", old_page.text_with_charset("windows-1252").await?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "charset")]
+    pub async fn text_with_charset(mut self, default: &str) -> Result<String> {
+        let content = self.read().await?;
+        let media_type = self.head.received.first(&http::header::CONTENT_TYPE);
+        Ok(charset::text(media_type, content, default))
     }
 
     /// Reads the content to its end and returns the whole response: head, content, trailers and final timings.

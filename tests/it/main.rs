@@ -19,6 +19,7 @@ mod api;
 mod broken;
 mod burst;
 mod cancel;
+mod charset;
 mod conformance;
 mod control;
 mod conversions;
