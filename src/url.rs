@@ -38,7 +38,7 @@ use crate::error::{BoxError, Error, Result};
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a URL",
     label = "give a URL as text, `http::Uri` or `url::Url`",
-    note = "a path is text after `.display()` or `.to_str()`, and a type with `Display` is text after `.to_string()`",
+    note = "a type with `Display` is text after `.to_string()`",
     note = "`url::Url` is accepted with the feature `url`, if its version is the one that handclasp depends on"
 )]
 pub trait IntoUrl: sealed::IntoUri {}
@@ -51,12 +51,6 @@ mod sealed {
     use crate::error::Result;
 
     #[allow(unnameable_types, reason = "sealed, so that new forms can be added")]
-    #[diagnostic::on_unimplemented(
-        message = "`{Self}` is not a URL",
-        label = "give a URL as text, `http::Uri` or `url::Url`",
-        note = "a type with `Display` is text after `.to_string()`",
-        note = "`url::Url` is accepted with the feature `url`, if its version is the one that handclasp depends on"
-    )]
     pub trait IntoUri {
         fn into_uri(self) -> Result<Uri>;
     }

@@ -202,3 +202,50 @@ async fn durations_have_no_nanoseconds() {
     }
     assert!(seen > 40, "{seen}");
 }
+
+/// The error of a limit names the limit, its value, and the method that raises it.
+#[tokio::test(start_paused = true)]
+async fn an_exceeded_limit_names_its_number_and_setting() {
+    let long = "x".repeat(200);
+    let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+    let early = "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(5);
+    let mut limits = handclasp::codec::Limits::default();
+    (limits.head, limits.fields, limits.informational) = (150, 3, 2);
+    (limits.chunk_line, limits.trailers) = (50, 60);
+    let mut few_bytes = limits;
+    (few_bytes.informational, few_bytes.informational_bytes) = (100, 70);
+    for (limits, reply, expected) in [
+        (
+            limits,
+            format!("HTTP/1.1 200 OK\r\na: {long}\r\n\r\n"),
+            "(head is 150 bytes: raise it with codec_limits)",
+        ),
+        (
+            limits,
+            format!("HTTP/1.1 200 OK\r\n{}\r\n", "a: b\r\n".repeat(4)),
+            "(fields is 3: raise it with codec_limits)",
+        ),
+        (limits, early.clone(), "(informational is 2: raise it with codec_limits)"),
+        (few_bytes, early, "(informational_bytes is 70 bytes: raise it with codec_limits)"),
+        (
+            limits,
+            format!("{chunked}1;{long}\r\n"),
+            "(chunk_line is 50 bytes, chunk_extensions 16384: raise it with codec_limits)",
+        ),
+        (
+            limits,
+            format!("{chunked}0\r\na: {long}\r\n\r\n"),
+            "(trailers is 60 bytes: raise it with codec_limits)",
+        ),
+    ] {
+        let peers = Peers::new(Script { is_eager: true, ..Script::new(&[&[Reply::raw(&[&reply])]]) });
+        let client = Client::builder().codec_limits(limits).connector(peers.connector()).build().unwrap();
+        let outcome = match client.get(URL).send().await {
+            Ok(response) => response.bytes().await,
+            Err(error) => Err(error),
+        };
+        let error = outcome.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Protocol);
+        assert!(error.to_string().ends_with(expected), "{error} should end with {expected}");
+    }
+}
