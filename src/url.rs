@@ -197,7 +197,8 @@ fn has_scheme(text: &str) -> bool {
     let is_scheme = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
         && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
     let port = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    is_scheme && !(port.bytes().all(|byte| byte.is_ascii_digit()) && !port.is_empty())
+    let is_port = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    is_scheme && !is_port
 }
 
 /// Returns the error for a text that is not a URL. A missing scheme and an IPv6 zone get messages of their own.

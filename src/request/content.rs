@@ -27,9 +27,8 @@ impl RequestBuilder {
     /// assert_eq!(request.body().as_bytes(), Some(&br#"{"text":"one handshake"}"#[..]));
     /// ```
     #[cfg(feature = "json")]
-    #[allow(clippy::needless_pass_by_value, reason = "takes values and references")]
-    pub fn json(self, value: impl Serialize) -> Self {
-        let json = serde_json::to_vec(&value);
+    pub fn json<T: Serialize + ?Sized>(self, value: &T) -> Self {
+        let json = serde_json::to_vec(value);
         let json = json.map_err(|error| Error::request("the value cannot be written as JSON").because(error));
         self.content(json, "application/json")
     }
@@ -49,9 +48,8 @@ impl RequestBuilder {
     /// assert_eq!(request.body().as_bytes(), Some(&b"user=me+%26+you"[..]));
     /// ```
     #[cfg(feature = "form")]
-    #[allow(clippy::needless_pass_by_value, reason = "takes values and references")]
-    pub fn form(self, value: impl Serialize) -> Self {
-        let form = serde_urlencoded::to_string(&value);
+    pub fn form<T: Serialize + ?Sized>(self, value: &T) -> Self {
+        let form = serde_urlencoded::to_string(value);
         let form =
             form.map_err(|error| Error::request("the value cannot be written as a form").because(error));
         self.content(form, "application/x-www-form-urlencoded")

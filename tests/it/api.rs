@@ -138,7 +138,7 @@ async fn a_program_that_uses_every_signature_works() -> Result<(), Error> {
     #[cfg(feature = "query")]
     let request = {
         let pairs = vec![("a".to_owned(), 1), ("b".to_owned(), 2)];
-        client.request(Method::PUT, String::from(url)).query(&[("q", "one two")]).query(pairs)
+        client.request(Method::PUT, String::from(url)).query([("q", "one two")]).query(pairs)
     };
     #[cfg(not(feature = "query"))]
     let request = client.request(Method::PUT, format!("{url}?q=one+two&a=1&b=2"));

@@ -106,7 +106,7 @@ async fn a_value_is_sent_as_json_with_its_type() {
     let note = Note { id: 7, text: "é\n".into() };
     within(20, client.post(server.url("/1")).json(&note).send()).await.unwrap();
     let request =
-        client.post(server.url("/2")).header("content-type", "application/vnd.note+json").json(note);
+        client.post(server.url("/2")).header("content-type", "application/vnd.note+json").json(&note);
     within(20, request.send()).await.unwrap();
     let seen = server.seen();
     for (request, content_type) in seen.iter().zip(["application/json", "application/vnd.note+json"]) {
@@ -126,4 +126,25 @@ async fn a_value_that_is_no_json_is_the_callers_mistake() {
     let error = request.send().await.unwrap_err();
     assert!(error.is_request(), "{error:?}");
     assert_eq!(error.chain().to_string(), "the value cannot be written as JSON: key must be a string");
+}
+
+/// The content of a request is shown neither by the builder nor by an error about another part of the request.
+#[tokio::test]
+#[cfg(feature = "form")]
+async fn a_77_what_is_sent_as_json_or_form_is_not_shown() {
+    let client = Client::builder().connector(|_| async { Err("no line".into()) }).build().unwrap();
+    let post = || client.post("http://user:hunter2@a.test/");
+    for request in [post().json(&["hunter2"]), post().form(&[("password", "hunter2")])] {
+        assert!(!format!("{request:?}").contains("hunter2"), "A-77: {request:?}");
+        let error = request.send().await.unwrap_err();
+        assert!(!format!("{error:?} {}", error.chain()).contains("hunter2"), "A-77: {error:?}");
+    }
+    struct Broken;
+    impl Serialize for Broken {
+        fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+            Err(serde::ser::Error::custom("out of order"))
+        }
+    }
+    let error = post().json(&Broken).send().await.unwrap_err();
+    assert_eq!(error.chain().to_string(), "the value cannot be written as JSON: out of order");
 }
