@@ -147,8 +147,13 @@ impl Dialer {
         let left = deadline.saturating_duration_since(time::now());
         let timeout = self.config.dns_timeout.min(left);
         let found = self.resolver.lookup(to.host(), to.port(), family, timeout).await.map_err(|mut error| {
-            if let ResolveErrorKind::TimedOut(after) = &mut error.kind {
-                *after = self.config.dns_timeout.min(self.config.connect_timeout);
+            if matches!(error.kind, ResolveErrorKind::TimedOut { .. }) {
+                let (dns, connect) = (self.config.dns_timeout, self.config.connect_timeout);
+                error.kind = if dns <= connect {
+                    ResolveErrorKind::TimedOut { after: dns, setting: "dns_timeout" }
+                } else {
+                    ResolveErrorKind::TimedOut { after: connect, setting: "connect_timeout" }
+                };
             }
             DialError::from(error)
         });
@@ -403,7 +408,7 @@ mod tests {
         let error = failure(&hurried, &to).await;
         assert_eq!(
             error.message(),
-            "the resolver did not answer within 2s for the name \"a.example\" (dns_timeout)"
+            "the resolver did not answer within 2s for the name \"a.example\" (connect_timeout)"
         );
 
         let error = failure(&connecting(|_| std::future::pending()), &to).await;

@@ -151,12 +151,12 @@ impl From<ResolveError> for DialError {
             ResolveErrorKind::NotFound(_) => (ErrorKind::Dns, Scope::Host),
             ResolveErrorKind::Failed(source) if is_shortage(&**source) => (ErrorKind::Dns, Scope::Shortage),
             ResolveErrorKind::Failed(_) => (ErrorKind::Dns, Scope::Attempt),
-            ResolveErrorKind::TimedOut(_) => (ErrorKind::Timeout, Scope::Attempt),
+            ResolveErrorKind::TimedOut { .. } => (ErrorKind::Timeout, Scope::Attempt),
         };
         let this = Self::new(kind, Phase::Dns, error.to_string(), scope);
         match error.kind {
             ResolveErrorKind::Failed(source) => Self { source: Some(source), ..this },
-            ResolveErrorKind::NotFound(_) | ResolveErrorKind::TimedOut(_) => this,
+            ResolveErrorKind::NotFound(_) | ResolveErrorKind::TimedOut { .. } => this,
         }
     }
 }
