@@ -186,7 +186,7 @@ impl Pool {
         match checkout {
             Checkout::Full(waiting) => {
                 let message = format!(
-                    "{waiting} waiting for a connection are the most that the queue holds: raise max_waiters_per_host"
+                    "the queue for connections is full: {waiting} waiting (raise max_waiters_per_host)"
                 );
                 Err(Error::new(ErrorKind::PoolFull, message).in_phase(Phase::Queue))
             }

@@ -607,7 +607,7 @@ async fn rule_04_one_waiter_too_many_is_refused_at_once() {
     assert_eq!((refused.kind(), took), (ErrorKind::PoolFull, Duration::ZERO));
     assert_eq!(
         refused.message(),
-        "3 waiting for a connection are the most that the queue holds: raise max_waiters_per_host"
+        "the queue for connections is full: 3 waiting (raise max_waiters_per_host)"
     );
     asked.remove(1).cancel().await;
     let late = ask(&client, &format!("{URL}late"));

@@ -726,8 +726,7 @@ async fn each_failed_wait_for_a_connection_has_its_error() {
         tokio::task::yield_now().await;
         let full = failure("full", client.get(URL)).await;
         if name == "acquire timeout" {
-            let text =
-                "1 waiting for a connection are the most that the queue holds: raise max_waiters_per_host";
+            let text = "the queue for connections is full: 1 waiting (raise max_waiters_per_host)";
             verdicts.judge("full", &full, None, (PoolFull, Some(Phase::Queue), Nothing, text));
         }
         let error = waiting.await.unwrap().unwrap_err();

@@ -614,7 +614,7 @@ async fn rule_04_a_queue_that_is_full_refuses_at_once() {
     assert_eq!(
         error.chain().to_string(),
         format!(
-            "GET {}: 1 waiting for a connection are the most that the queue holds: raise max_waiters_per_host",
+            "GET {}: the queue for connections is full: 1 waiting (raise max_waiters_per_host)",
             server.url("")
         )
     );
