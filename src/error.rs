@@ -31,7 +31,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// [`request_written`](Self::request_written) says how much of the request had been written. `Display` prints one
 /// sentence without the causes, after the method and the origin (scheme, host and port) of the request.
 /// [`source`](StdError::source) returns the cause, and [`chain`](Self::chain) prints all causes. Neither the path nor the
-/// query of a URL, no header value, and no password is printed.
+/// query of a URL, no header value, and no password is printed. The error of JSON that cannot be read shows at most 200
+/// bytes of the response's content.
 ///
 /// ```no_run
 /// # async fn example() {
@@ -272,6 +273,14 @@ impl Error {
     #[must_use]
     pub fn without_url(mut self) -> Self {
         self.inner.uri = None;
+        self
+    }
+
+    /// Returns the error with another URL, without the user and the password of the URL. The text names the URL's origin.
+    #[cfg(feature = "url")]
+    #[must_use]
+    pub fn with_url(mut self, url: url::Url) -> Self {
+        self.inner.uri = String::from(url).parse().ok().map(|uri| without_credentials(&uri));
         self
     }
 

@@ -98,8 +98,8 @@ pub(crate) struct Head {
     pub(crate) max_collected: usize,
 }
 
-/// The method and the URI of the request, which [`Response::to`] sets, and the URL of the request, which the first call that needs the
-/// URL parses.
+/// The method and the URI of the request, which [`Response::to`] sets, and the URL of the request, which the first call
+/// that needs the URL parses.
 #[derive(Default)]
 pub(crate) struct Requested {
     method: Method,
@@ -176,8 +176,8 @@ impl Response {
         self.head.content_length
     }
 
-    /// Returns the connection that carried the request. The response that was made from an [`http::Response`] has none: see
-    /// [`ConnectionInfo::id`].
+    /// Returns the connection that carried the request. A response that was made from an [`http::Response`] has
+    /// none: see [`ConnectionInfo::id`].
     pub fn connection(&self) -> &ConnectionInfo {
         &self.head.connection
     }

@@ -53,7 +53,8 @@ impl Response {
 
     /// Returns the response, or an error that has the start of the content if the status is 4xx or 5xx.
     ///
-    /// The error has at most `limit` bytes of the content. [`Error::body`](crate::Error::body) and
+    /// The error has at most `limit` bytes of the content, and at most
+    /// [`max_collected_body`](crate::ClientBuilder::max_collected_body). [`Error::body`](crate::Error::body) and
     /// [`Error::body_text`](crate::Error::body_text) return these bytes, and [`Error::chain`](crate::Error::chain) shows at
     /// most 200 of them. `Display` and `Debug` do not show them, because the content may be a secret. The response of a
     /// success is returned at once, without reading its content.
@@ -79,6 +80,7 @@ impl Response {
     /// ```
     pub async fn error_for_status_with_body(mut self, limit: usize) -> Result<Self> {
         let Some(mut error) = self.status_error() else { return Ok(self) };
+        let limit = limit.min(self.head.max_collected);
         let mut body = BytesMut::new();
         while body.len() < limit {
             match self.chunk().await {

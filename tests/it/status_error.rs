@@ -70,6 +70,12 @@ async fn a_status_error_has_the_start_of_the_content_if_the_caller_asks() {
         assert!(chain.len() < 320, "the chain shows a bounded part: {chain}");
         assert_eq!(chain.contains("the content is"), !expected.is_empty(), "{chain}");
     }
+    let peers =
+        Peers::new(Script { is_eager: true, ..Script::new(&[&[answer("404 Not Found", "ten bytes!")]]) });
+    let small = Client::builder().max_collected_body(4).connector(peers.connector()).build().unwrap();
+    let response = small.get(URL).send().await.unwrap();
+    let error = response.error_for_status_with_body(usize::MAX).await.unwrap_err();
+    assert_eq!(error.body_text().as_deref(), Some("ten "), "the client's limit holds too");
     let response = get(answer("201 Created", "made")).await;
     assert_eq!(response.error_for_status_with_body(0).await.unwrap().text().await.unwrap(), "made");
 }
@@ -128,6 +134,14 @@ async fn an_error_names_the_method_and_the_origin_and_never_the_path() {
         assert_eq!(error.message(), "the server closed the connection before the response head");
         assert!(!error.chain().to_string().contains("hunter2"), "A-77");
         assert_eq!(error.progress().to_string(), "in phase wait; the request was sent");
+        #[cfg(feature = "url")]
+        {
+            let url = "https://user:hunter2@b.test/hunter2?hunter2#hunter2".parse().unwrap();
+            let moved = client.post(url::Url::as_str(&url)).send().await.unwrap_err().with_url(url);
+            assert_eq!(moved.to_string(), format!("POST https://b.test: {}", moved.message()));
+            assert_eq!(moved.url().unwrap().username(), "");
+            assert!(moved.url().unwrap().password().is_none() && moved.url().unwrap().fragment().is_none());
+        }
         let error = error.without_url();
         assert_eq!(error.to_string(), error.message());
         assert!(error.uri().is_none() && !format!("{error:?}").contains("a.test"), "{error:?}");
