@@ -57,7 +57,7 @@ impl fmt::Display for Excerpt<'_> {
 /// Whether a character controls a terminal, ends a line, or changes the direction of the text that follows.
 fn is_hidden(char: char) -> bool {
     char.is_control()
-        || matches!(char, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+        || matches!(char, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
 /// Largest number of bytes of the content in an excerpt.

@@ -23,7 +23,8 @@ impl Response {
     ///
     /// The errors of [`bytes`](Self::bytes), and [`ErrorKind::Decode`] if the content is not JSON of this type. The text of
     /// this error has the status, the line and column, and at most 200 bytes of the content around them.
-    /// [`Error::source`](std::error::Error::source) is the error of `serde_json`.
+    /// [`Error::source`](std::error::Error::source) is the error of `serde_json`, which is shortened if it repeats more than 200
+    /// bytes of the content.
     ///
     /// ```no_run
     /// # async fn example(client: handclasp::Client) -> handclasp::Result<()> {
@@ -93,7 +94,21 @@ impl Failed {
 /// Converts JSON to a value. A byte order mark before the JSON is skipped
 /// (<https://www.rfc-editor.org/rfc/rfc8259#section-8.1>).
 fn parse<T: DeserializeOwned>(content: &[u8]) -> Result<T, Failed> {
-    serde_json::from_slice(content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content)).map_err(Failed)
+    let content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
+    serde_json::from_slice(content).map_err(|error| Failed(shortened(error)))
+}
+
+/// Returns the error, or the start of an error that is long or would change how the following text is shown. The error for a
+/// wrong type repeats the value, and the error for an unknown field repeats the name, as the server sent them.
+fn shortened(error: serde_json::Error) -> serde_json::Error {
+    let text = error.to_string();
+    let shown = Excerpt::first(text.as_bytes()).to_string();
+    if !error.is_data() || shown == text {
+        return error;
+    }
+    // This constructor reads the position from the end of the text.
+    let (line, column) = (error.line(), error.column());
+    serde::de::Error::custom(format_args!("{shown} at line {line} column {column}"))
 }
 
 /// Returns the position of a line and column, which both count from 1. A column counts bytes.

@@ -31,7 +31,7 @@ async fn failure(status: &str, body: &str) -> Error {
     let collected =
         client(status, body).get("http://a.test/secret").send().await.unwrap().collect().await.unwrap();
     let again = collected.json::<Note>().unwrap_err();
-    assert_eq!(error.chain().to_string(), again.chain().to_string(), "both ways tell the same");
+    assert_eq!(error.chain().to_string(), again.chain().to_string(), "both methods have the same error");
     assert_eq!((error.kind(), error.status()), (again.kind(), again.status()));
     error
 }
@@ -90,6 +90,34 @@ async fn the_excerpt_is_around_the_position() {
         "{text}"
     );
     assert!(text.len() < 400, "{text}");
+}
+
+/// The error of serde_json repeats a value of the wrong type, and the name of an unknown field.
+#[tokio::test(start_paused = true)]
+async fn what_the_error_repeats_of_the_content_is_bounded_and_on_one_line() {
+    #[derive(Deserialize, Debug)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "the test reads the error only")]
+    struct Strict {
+        id: u32,
+    }
+    let long = "x".repeat(100_000);
+    for (content, expected) in [
+        (format!("{{\n\"id\": \"{long}\"}}"), "invalid type: string \"xxx"),
+        (format!("{{\n\"{long}\": 1}}"), "unknown field `xxx"),
+        ("{\n\"a\\u001b[2J\\nb\": 1}".to_owned(), "unknown field `a\\u{1b}[2J\\nb`"),
+        ("{\n\"id\": true}".to_owned(), "invalid type: boolean `true`"),
+    ] {
+        let response = client("200 OK", &content).get("http://a.test/").send().await.unwrap();
+        let error = response.json::<Strict>().await.unwrap_err();
+        let cause = error.source().unwrap().downcast_ref::<serde_json::Error>().unwrap();
+        assert!(cause.is_data() && cause.line() == 2 && cause.column() > 0, "{cause:?}");
+        assert!(cause.to_string().starts_with(expected), "{cause}");
+        assert!(cause.to_string().contains(&format!(" at line 2 column {}", cause.column())), "{cause}");
+        for text in [error.chain().to_string(), format!("{error:?}")] {
+            assert!(text.len() < 1_500 && !text.contains(char::is_control), "{} {text}", text.len());
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
