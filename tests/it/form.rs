@@ -136,5 +136,5 @@ async fn a_form_is_sent_with_its_type() {
         seen.iter().map(|seen| (&*seen.request.body, seen.request.field("content-type").unwrap())).collect();
     let expected: [(&[u8], &str); 2] =
         [(PAGE_TEXT.as_bytes(), "application/x-www-form-urlencoded"), (b"a=b", "text/x")];
-    assert_eq!(got, expected);
+    assert_eq!(got, expected, "R-9110-8.3-1");
 }

@@ -141,7 +141,7 @@ async fn a_value_is_sent_as_json_with_its_type() {
         assert_eq!(request.request.body, "{\"id\":7,\"text\":\"é\\n\"}".as_bytes());
         let head = request.request.head.to_ascii_lowercase();
         assert_eq!(head.matches("content-type").count(), 1, "{head}");
-        assert_eq!(request.request.field("content-type"), Some(content_type));
+        assert_eq!(request.request.field("content-type"), Some(content_type), "R-9110-8.3-1");
     }
     assert_eq!(seen.len(), 2);
 }
