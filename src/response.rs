@@ -14,6 +14,7 @@ mod status;
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::LazyLock;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
@@ -88,6 +89,9 @@ impl fmt::Debug for Collected {
 /// The parts of a response, apart from its content. Boxed: keeps a response cheap to move.
 pub(crate) struct Head {
     pub(crate) received: ResponseHead,
+    /// The method and the URI of the request. `None` until [`Response::to`] sets them, because an empty URI costs
+    /// instructions to make, to copy and to drop.
+    pub(crate) sent: Option<(Method, Uri)>,
     pub(crate) requested: Requested,
     pub(crate) connection: ConnectionInfo,
     pub(crate) measured: Measured,
@@ -98,16 +102,22 @@ pub(crate) struct Head {
     pub(crate) max_collected: usize,
 }
 
-/// The method and the URI of the request, which [`Response::to`] sets, and the URL of the request, which the first call
-/// that needs the URL parses.
+/// What callers keep with a response, and the parsed form of the request's URI.
 #[derive(Default)]
 pub(crate) struct Requested {
-    method: Method,
-    uri: Uri,
     /// Values that the caller keeps with the response.
     extensions: http::Extensions,
+    /// The URL of the request, which the first call that needs the URL parses.
     #[cfg(feature = "url")]
     url: std::sync::OnceLock<Box<url::Url>>,
+}
+
+impl Head {
+    /// Returns the method and the URI of the request.
+    fn sent(&self) -> &(Method, Uri) {
+        static NONE: LazyLock<(Method, Uri)> = LazyLock::new(Default::default);
+        self.sent.as_ref().unwrap_or_else(|| &NONE)
+    }
 }
 
 impl Response {
@@ -117,9 +127,9 @@ impl Response {
     }
 
     /// Sets the method and the URI of the request and returns the response.
+    #[inline]
     pub(crate) fn to(mut self, method: Method, uri: Uri) -> Self {
-        self.head.requested.method = method;
-        self.head.requested.uri = uri;
+        self.head.sent = Some((method, uri));
         self
     }
 
@@ -155,7 +165,7 @@ impl Response {
 
     /// Returns the URI of the request.
     pub fn uri(&self) -> &Uri {
-        &self.head.requested.uri
+        &self.head.sent().1
     }
 
     /// Returns the URL of the request, or `about:invalid` if the request was made with an [`http::Uri`] that is not a WHATWG
@@ -164,7 +174,7 @@ impl Response {
     pub fn url(&self) -> &url::Url {
         self.head.requested.url.get_or_init(|| {
             let invalid = || url::Url::parse("about:invalid").expect("it is a URL");
-            Box::new(url::Url::parse(&self.head.requested.uri.to_string()).unwrap_or_else(|_| invalid()))
+            Box::new(url::Url::parse(&self.uri().to_string()).unwrap_or_else(|_| invalid()))
         })
     }
 
@@ -338,9 +348,9 @@ impl Response {
         let body = self.read().await?;
         let trailers = self.body.take_trailers();
         let timings = *self.timings();
-        let Head { received, connection, requested, .. } = *self.head;
+        let Head { received, connection, sent, .. } = *self.head;
         let (status, headers) = (received.status, received.into_headers());
-        let requested = (requested.method, requested.uri);
+        let requested = sent.unwrap_or_default();
         Ok(Collected { status, headers, body, trailers, timings, connection, requested })
     }
 
@@ -392,13 +402,16 @@ impl Response {
     }
 
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
-        let Requested { method, uri, .. } = &self.head.requested;
-        self.body.poll_received(cx).map_err(|error| error.with_request(method, uri))
+        let head = &self.head;
+        self.body.poll_received(cx).map_err(|error| {
+            let (method, uri) = head.sent();
+            error.with_request(method, uri)
+        })
     }
 
     /// Returns an error about this response.
     fn error(&self, kind: ErrorKind, message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
-        let Requested { method, uri, .. } = &self.head.requested;
+        let (method, uri) = self.head.sent();
         Error::new(kind, message)
             .with_request(method, uri)
             .with_written(self.head.written)
@@ -435,7 +448,7 @@ impl Response {
         let limit = self.head.max_collected;
         // Dropping the body ends the exchange, because the caller does not get the content.
         self.body = Body::empty();
-        let Requested { method, uri, .. } = &self.head.requested;
+        let (method, uri) = self.head.sent();
         Error::new(
             ErrorKind::Decode,
             format!(
@@ -453,7 +466,7 @@ impl fmt::Debug for Response {
         f.debug_struct("Response")
             .field("status", &self.head.received.status)
             .field("version", &self.head.received.version)
-            .field("uri", &without_credentials(&self.head.requested.uri))
+            .field("uri", &without_credentials(self.uri()))
             .field("connection", &self.head.connection.id())
             .field("body", &self.body)
             .finish_non_exhaustive()

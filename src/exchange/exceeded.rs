@@ -6,6 +6,7 @@ use crate::codec::{Limits, ProtocolError};
 
 /// Returns the message of a protocol error. If the response exceeded a limit, the message names the limit, its value, and
 /// the method that sets it.
+#[cold]
 pub(super) fn message(error: ProtocolError, limits: &Limits) -> String {
     let limit = match error {
         ProtocolError::HeadTooLarge => format!("head is {} bytes", limits.head),

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
-use http::{Extensions, Uri};
+use http::{Extensions, Method, Uri};
 
 use super::{Collected, Head, MAX_COLLECTED, Requested, Response};
 use crate::body::Body;
@@ -62,6 +62,7 @@ impl Response {
 /// # });
 /// ```
 impl<B: Into<Body>> From<http::Response<B>> for Response {
+    #[allow(clippy::needless_update, reason = "without the feature `url` there is only one field")]
     fn from(response: http::Response<B>) -> Self {
         let (parts, body) = response.into_parts();
         let (body, mut extensions) = (body.into(), parts.extensions);
@@ -76,7 +77,8 @@ impl<B: Into<Body>> From<http::Response<B>> for Response {
         let measured = Measured::made(extensions.remove::<Timings>().unwrap_or_default());
         let head = Head {
             received: ResponseHead::made(parts.status, parts.version, parts.headers),
-            requested: Requested { uri, extensions, ..Requested::default() },
+            sent: Some((Method::GET, uri)),
+            requested: Requested { extensions, ..Requested::default() },
             connection,
             measured,
             content_length,
