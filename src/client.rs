@@ -78,7 +78,7 @@ impl Client {
     ///
     /// ```no_run
     /// # async fn example(client: handclasp::Client) -> handclasp::Result<()> {
-    /// let page = client.get("http://example.org/").query(&[("q", "rust")]).send().await?.text().await?;
+    /// let page = client.get("http://example.org/?q=rust").send().await?.text().await?;
     /// # Ok(())
     /// # }
     /// ```

@@ -70,6 +70,13 @@ impl std::fmt::Debug for SharedConnector {
     }
 }
 
+impl ClientBuilder {
+    /// Returns a builder with the default settings, as [`Client::builder`] does.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
 /// # Connections
 impl ClientBuilder {
     /// Sets the largest number of connections to one host: idle, active and being made. Unlimited by default, as in
@@ -122,6 +129,16 @@ impl ClientBuilder {
     pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.pool.limits.idle_timeout = timeout.into();
         self
+    }
+
+    /// Same as [`idle_timeout`](Self::idle_timeout), as reqwest calls it.
+    pub fn pool_idle_timeout(self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.idle_timeout(timeout)
+    }
+
+    /// Same as [`max_idle_per_host`](Self::max_idle_per_host), as reqwest calls it.
+    pub fn pool_max_idle_per_host(self, connections: usize) -> Self {
+        self.max_idle_per_host(connections)
     }
 
     /// Sets the time after which a connection is used for no further request. Unlimited by default (`None`).

@@ -61,6 +61,14 @@ pub use self::response::{Collected, Response};
 pub use self::timings::Timings;
 pub use self::upgraded::Upgraded;
 pub use self::url::IntoUrl;
+#[cfg(feature = "url")]
+#[doc(no_inline)]
+pub use ::url::Url;
+pub use bytes::Bytes;
+#[doc(no_inline)]
+pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header};
+#[doc(no_inline)]
+pub use {bytes, http};
 
 /// The manual: pages for users, and pages for those who read or change the code.
 ///

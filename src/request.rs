@@ -3,8 +3,10 @@
 //! This module does no I/O. Invariant: an invalid part is kept as an error. Sending or building the request returns
 //! this error before a byte is written.
 
-use std::borrow::Borrow;
-use std::fmt::{self, Display, Write};
+#[cfg(any(feature = "json", feature = "form", feature = "query"))]
+mod content;
+
+use std::fmt::{self, Display};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,12 +29,11 @@ use crate::url::IntoUrl;
 /// # fn main() -> handclasp::Result<()> {
 /// let client = handclasp::Client::new();
 /// let request = client
-///     .post("http://example.org/search")
-///     .query(&[("q", "one handshake"), ("page", "2")])
+///     .post("http://example.org/search?page=2")
 ///     .header("accept", "text/plain")
 ///     .body("many requests")
 ///     .build()?;
-/// assert_eq!(request.uri(), "http://example.org/search?q=one+handshake&page=2");
+/// assert_eq!(request.uri(), "http://example.org/search?page=2");
 /// # Ok(())
 /// # }
 /// ```
@@ -64,6 +65,25 @@ impl RequestBuilder {
             settings,
             error: None,
         }
+    }
+
+    /// Creates a builder from a client and a request, so that settings can be added to a request that other code has made.
+    ///
+    /// The URI of the request must be absolute. If its extensions are those of a request that [`build`](Self::build) has
+    /// returned, its settings are kept.
+    ///
+    /// ```no_run
+    /// # async fn example(client: handclasp::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    ///
+    /// let request = http::Request::put("http://example.org/notes/1").body("one handshake")?;
+    /// let builder = handclasp::RequestBuilder::from_parts(client, request);
+    /// let response = builder.timeout(Duration::from_secs(5)).send().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn from_parts<B: Into<Body>>(client: Client, request: http::Request<B>) -> Self {
+        Self::of(client, request.map(Into::into))
     }
 
     pub(crate) fn new(client: Client, method: Method, url: impl IntoUrl) -> Self {
@@ -126,51 +146,6 @@ impl RequestBuilder {
         }
         if !add_fields(&mut self.headers, headers) {
             self.fail(Error::request("the request has too many header fields: send fewer"));
-        }
-        self
-    }
-
-    /// Appends pairs to the URL's query, in the encoding of HTML forms: a space becomes `+`.
-    ///
-    /// `pairs` may be anything that yields pairs, such as `&[("a", "b")]`, a `Vec` of pairs, or a map. Values may be of
-    /// any type that implements `Display`.
-    ///
-    /// ```
-    /// # let client = handclasp::Client::new();
-    /// let request = client.get("http://example.org/?a=1").query([("page", 2), ("size", 50)]).build().unwrap();
-    /// assert_eq!(request.uri(), "http://example.org/?a=1&page=2&size=50");
-    /// ```
-    pub fn query<I, K, V>(mut self, pairs: I) -> Self
-    where
-        I: IntoIterator,
-        I::Item: Borrow<(K, V)>,
-        K: AsRef<str>,
-        V: Display,
-    {
-        let path = self.uri.path_and_query().map_or("/", |path| path.as_str());
-        let mut target = path.to_owned();
-        let mut value = String::new();
-        for pair in pairs {
-            let (name, shown) = pair.borrow();
-            target.push(if target.contains('?') { '&' } else { '?' });
-            if target.ends_with("?&") {
-                target.pop();
-            }
-            encode_form(name.as_ref(), &mut target);
-            target.push('=');
-            value.clear();
-            // Writing to a String cannot fail. If a Display implementation fails, the text that it wrote before the
-            // failure is used.
-            let _ = write!(value, "{shown}");
-            encode_form(&value, &mut target);
-        }
-        let mut parts = self.uri.clone().into_parts();
-        parts.path_and_query = target.parse().ok();
-        match Uri::from_parts(parts) {
-            Ok(uri) => self.uri = uri,
-            Err(error) => {
-                self.fail(Error::request("the URL is invalid, or its query makes it too long").because(error))
-            }
         }
         self
     }
@@ -415,8 +390,8 @@ impl RequestBuilder {
             let mut history = self.settings.redirect.history();
             let Self { client, method, uri, headers, settings, .. } = &mut self;
             match client.call(method, uri, headers, settings, &mut history).run(body).await {
-                Ok(response) => Ok(response.to(self.uri, history)),
-                Err(error) => Err(error.with_uri(&self.uri).with_redirects(history)),
+                Ok(response) => Ok(response.to(self.method, self.uri, history)),
+                Err(error) => Err(error.with_request(&self.method, &self.uri).with_redirects(history)),
             }
         }
     }
@@ -438,21 +413,3 @@ impl fmt::Debug for RequestBuilder {
             .finish_non_exhaustive()
     }
 }
-
-/// Appends `text` in the encoding of HTML forms: <https://url.spec.whatwg.org/#concept-urlencoded-serializer>.
-fn encode_form(text: &str, out: &mut String) {
-    for byte in text.bytes() {
-        match byte {
-            b'*' | b'-' | b'.' | b'_' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => out.push(byte as char),
-            b' ' => out.push('+'),
-            _ => {
-                out.push('%');
-                for digit in [byte >> 4, byte & 15] {
-                    out.push(HEX[digit as usize] as char);
-                }
-            }
-        }
-    }
-}
-
-const HEX: &[u8; 16] = b"0123456789ABCDEF";

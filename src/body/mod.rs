@@ -4,6 +4,7 @@
 //! [`Exchange`], and with the exchange the connection, until the content ends. The exchange does all I/O. Invariant:
 //! dropping a body at any point leaves the pool's counts exact.
 
+mod convert;
 mod received;
 mod source;
 
@@ -188,6 +189,22 @@ impl Body {
         upload: UploadProgress,
     ) -> Self {
         Kind::Received(Box::new(Received::new(ready, exchange, trailers, upload))).into()
+    }
+
+    /// Returns the content if the body holds all of it as bytes, and `None` for a stream, a file, a response's content or
+    /// another body.
+    ///
+    /// ```
+    /// use handclasp::Body;
+    ///
+    /// assert_eq!(Body::from("content").as_bytes(), Some(&b"content"[..]));
+    /// assert_eq!(Body::empty().as_bytes(), Some(&b""[..]));
+    /// ```
+    pub fn as_bytes(&self) -> Option<&[u8]> {
+        match &self.kind {
+            Kind::Empty => Some(&[]),
+            _ => self.whole().map(|bytes| &**bytes),
+        }
     }
 
     /// Returns the content if it is held as bytes, and `None` otherwise.

@@ -368,6 +368,7 @@ impl<'a> Attempts<'a> {
         };
         let head = Box::new(Head {
             received,
+            sent: None,
             requested: Requested::default(),
             connection,
             measured: exchange.measured(),

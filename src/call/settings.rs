@@ -32,7 +32,7 @@ impl Default for RequestConfig {
         Self {
             default_headers: HeaderMap::new(),
             timeout: None,
-            max_collected_body: 256 << 20,
+            max_collected_body: crate::response::MAX_COLLECTED,
             expect_continue_above: None,
             on_informational: None,
             closes: false,

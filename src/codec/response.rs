@@ -30,6 +30,11 @@ pub struct ResponseHead {
 }
 
 impl ResponseHead {
+    /// Creates a head that did not come over a connection.
+    pub(crate) fn made(status: StatusCode, version: Version, headers: HeaderMap) -> Self {
+        Self { status, version, fields: OnceLock::from(FieldMap::from(headers)), raw: Bytes::new() }
+    }
+
     /// Creates a head from bytes that the module `head` has accepted.
     pub(super) fn new(status: StatusCode, version: Version, raw: Bytes) -> Self {
         Self { status, version, fields: OnceLock::new(), raw }
@@ -64,6 +69,18 @@ impl ResponseHead {
     /// These names and values do not show changes that were made through [`headers_mut`](Self::headers_mut).
     pub fn raw_fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         raw_fields(&self.raw)
+    }
+
+    /// Returns the first value of a field. Makes no map of fields.
+    #[allow(dead_code, reason = "only the feature `charset` uses it")]
+    pub(crate) fn first(&self, name: &http::HeaderName) -> Option<&[u8]> {
+        match self.fields.get() {
+            Some(fields) => fields.get(name).map(HeaderValue::as_bytes),
+            None => {
+                let is_named = |field: &[u8]| field.eq_ignore_ascii_case(name.as_str().as_bytes());
+                self.raw_fields().find(|(field, _)| is_named(field)).map(|(_, value)| value)
+            }
+        }
     }
 
     /// Returns the bytes of the whole head as they came, with two exceptions: spaces replace each fold, and 1 replaces

@@ -19,6 +19,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::Sleep;
 
 use super::Scope;
+use super::destination::Destination;
 use super::race::{Race, Step};
 use super::shortage::{Shortage, shortage};
 use crate::time;
@@ -82,7 +83,7 @@ impl<'a> Attempts<'a> {
 
     /// Returns the failures so far as one error.
     pub(crate) fn into_error(self) -> ConnectError {
-        ConnectError { failures: self.failures }
+        ConnectError { failures: self.failures, named: None }
     }
 
     /// Polls and starts attempts. Returns ready when an attempt has connected or all attempts have failed.
@@ -149,9 +150,18 @@ impl<'a> Attempts<'a> {
 #[derive(Debug)]
 pub(crate) struct ConnectError {
     pub(crate) failures: Vec<(SocketAddr, io::Error)>,
+    /// Address that the URL names, if the URL names an address. The text leaves this address out, because the text of the
+    /// request's error begins with it.
+    named: Option<SocketAddr>,
 }
 
 impl ConnectError {
+    /// Leaves the address of the destination out of the text, if the destination is an address.
+    pub(super) fn without_address_of(mut self, to: &Destination) -> Self {
+        self.named = to.host().parse().ok().map(|host: IpAddr| SocketAddr::new(host, to.port()));
+        self
+    }
+
     /// Returns which other dials would fail in the same way. An address that this machine cannot reach says nothing
     /// about the host, unless another address of the host was reached.
     pub(super) fn scope(&self) -> Scope {
@@ -168,7 +178,11 @@ impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (n, (peer, error)) in self.failures.iter().take(MAX_SHOWN).enumerate() {
             let comma = if n == 0 { "" } else { ", " };
-            write!(f, "{comma}{peer}: {}", message_of(error))?;
+            if self.named == Some(*peer) {
+                write!(f, "{comma}{}", message_of(error))?;
+            } else {
+                write!(f, "{comma}{peer}: {}", message_of(error))?;
+            }
         }
         match self.failures.len() {
             0 => f.write_str("no address answered"),

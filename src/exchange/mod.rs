@@ -18,6 +18,7 @@
 mod attempt;
 mod clocks;
 mod drain;
+mod exceeded;
 mod incoming;
 mod outgoing;
 mod parked;

@@ -66,7 +66,7 @@ impl<'a> RouteRef<'a> {
                     "the URL's scheme is {other:?}: only http and https can be fetched"
                 )));
             }
-            None => return Err(Error::request("the URL has no scheme: give http:// or https://")),
+            None => return Err(Error::no_scheme()),
         };
         let authority = uri.authority().map_or("", |authority| authority.as_str());
         if let Some((start, colon, port)) = split_at_port(authority) {

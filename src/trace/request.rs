@@ -222,6 +222,11 @@ pub(crate) struct Measured {
 }
 
 impl Measured {
+    /// Creates the record of a response that did not come over a connection.
+    pub(crate) fn made(timings: Timings) -> Self {
+        Self { timeline: Timeline::new(time::now()), timings: OnceLock::from(Box::new(timings)) }
+    }
+
     pub(crate) fn timings(&self) -> &Timings {
         self.timings.get_or_init(|| Box::new(self.timeline.timings(|| self.timeline.call)))
     }

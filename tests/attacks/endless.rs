@@ -515,7 +515,7 @@ async fn a_09_claimed_lengths_allocate_nothing() {
             let missing = length.map(|length| length - 11);
             let expected = ProtocolError::ClosedWithinBody { missing };
             assert_eq!(
-                (got, error.kind(), error.to_string()),
+                (got, error.kind(), error.message().to_owned()),
                 (11, ErrorKind::ConnectionLost, expected.to_string())
             );
             assert_eq!(error.phase(), Some(Phase::Receive));

@@ -130,9 +130,12 @@ async fn a_22_paths_and_queries() {
                 }
             }
         }
-        let request = stage.client.get(stage.url("/")).query(&[(format!("n{char}"), format!("v{char}"))]);
-        let heard = stage.send(request).await.expect("a query is always encoded");
-        assert_eq!(heard.target.matches(['&', '=', '?']).count(), 2, "{char:?}: {}", heard.target);
+        #[cfg(feature = "query")]
+        {
+            let request = stage.client.get(stage.url("/")).query(&[(format!("n{char}"), format!("v{char}"))]);
+            let heard = stage.send(request).await.expect("a query is always encoded");
+            assert_eq!(heard.target.matches(['&', '=', '?']).count(), 2, "{char:?}: {}", heard.target);
+        }
     }
     #[cfg(feature = "url")]
     for (path, target) in [

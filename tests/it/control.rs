@@ -368,7 +368,7 @@ async fn a_shutdown_lets_finish_what_can() {
     until("the idle connection is closed", || client.pool().stats().total.closed(DropReason::Shutdown) == 1)
         .await;
     let error = get(&client, &server.url("/quick")).await.unwrap_err();
-    assert_eq!((error.kind(), &*error.chain().to_string()), (ErrorKind::Shutdown, "the pool was shut down"));
+    assert_eq!((error.kind(), error.message()), (ErrorKind::Shutdown, "the pool was shut down"));
     assert!(!ended.load(Ordering::SeqCst), "the shutdown waits for the response that is being read");
     go.raise();
     assert_eq!(held.bytes().await.unwrap().len(), 1 << 20);

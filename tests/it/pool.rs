@@ -132,7 +132,7 @@ async fn rule_13_a_failing_host_is_not_dialed_by_every_request() {
         assert_eq!(error.kind(), ErrorKind::Connect);
         let story = error.chain().to_string();
         assert!(story.ends_with("refused"), "{story}");
-        let is_told = story.starts_with("no connection was attempted: the last ");
+        let is_told = story.starts_with("GET http://h.test: no connection was attempted: the last ");
         assert_eq!((error.is_not_attempted(), error.retry_at().is_some()), (is_told, is_told), "{story}");
         told += usize::from(is_told);
     }

@@ -357,7 +357,7 @@ async fn a_limit_that_is_not_set_is_not_to_be_raised() {
         let error = builder.build().unwrap().get(URL).send().await.unwrap_err();
         assert_eq!(
             error.chain().to_string(),
-            "no connection to http://a.test became free within 5s: 0 active, 0 idle, 1 dialing, 1 waiting \
+            "GET http://a.test: no connection became free within 5s: 0 active, 0 idle, 1 dialing, 1 waiting \
              (a connection is still being made: raise the acquire_timeout)"
         );
     }

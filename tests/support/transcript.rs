@@ -584,10 +584,10 @@ async fn fetch(exchange: &Exchange, client: &Client) -> Outcome {
                     outcome.body = Some(collected.body.to_vec());
                     outcome.trailers = collected.trailers.unwrap_or_default();
                 }
-                Err(error) => outcome.error = Some((error.kind(), error.phase(), error.to_string())),
+                Err(error) => outcome.error = Some((error.kind(), error.phase(), error.message().to_owned())),
             }
         }
-        Err(error) => outcome.error = Some((error.kind(), error.phase(), error.to_string())),
+        Err(error) => outcome.error = Some((error.kind(), error.phase(), error.message().to_owned())),
     }
     outcome.is_reused = client.pool().stats().total.idle == 1;
     outcome
