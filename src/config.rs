@@ -430,6 +430,39 @@ impl ClientBuilder {
         self
     }
 
+    /// Sets whether the client stores the cookies of responses in a [`Jar`](crate::cookie::Jar) of its own, and sends them
+    /// back. `false` by default. The [module](crate::cookie) has the rules.
+    ///
+    /// Replaces the store of [`cookie_provider`](Self::cookie_provider).
+    ///
+    /// ```
+    /// let client = handclasp::Client::builder().cookie_store(true).build()?;
+    /// # Ok::<(), handclasp::Error>(())
+    /// ```
+    #[cfg(feature = "cookies")]
+    pub fn cookie_store(mut self, store: bool) -> Self {
+        let jar = store.then(|| Arc::new(crate::cookie::Jar::new()) as Arc<dyn crate::cookie::CookieStore>);
+        self.request.cookies = crate::call::Cookies::of(jar);
+        self
+    }
+
+    /// Sets the store of cookies: a [`Jar`](crate::cookie::Jar), which other clients and the caller can share, or a store of the
+    /// caller. None by default.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use handclasp::cookie::Jar;
+    ///
+    /// let jar = Arc::new(Jar::new());
+    /// let client = handclasp::Client::builder().cookie_provider(jar.clone()).build()?;
+    /// # Ok::<(), handclasp::Error>(())
+    /// ```
+    #[cfg(feature = "cookies")]
+    pub fn cookie_provider<C: crate::cookie::CookieStore + 'static>(mut self, store: Arc<C>) -> Self {
+        self.request.cookies = crate::call::Cookies::of(Some(store));
+        self
+    }
+
     /// Sets the largest content, in bytes, that [`bytes`](crate::Response::bytes), [`text`](crate::Response::text) and
     /// [`collect`](crate::Response::collect) read into memory: 256 MiB by default. Larger content fails with
     /// [`ErrorKind::Decode`](crate::ErrorKind::Decode).

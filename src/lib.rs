@@ -18,6 +18,8 @@ mod client;
 pub mod codec;
 mod config;
 mod connect;
+#[cfg(feature = "cookies")]
+pub mod cookie;
 mod error;
 mod exchange;
 mod pool;

@@ -224,8 +224,12 @@ impl<'a> Attempts<'a> {
             self.start_again(decision, drop_reason(end), dead, exchange);
             return Finished::Resend;
         }
+        if let Outcome::Answered(head) = &outcome
+            && self.call.env.request.cookies.is_on()
+        {
+            self.keep_cookies(head);
+        }
         match outcome {
-            // Cookies: `cookie.rs` will store the cookies of `head` here, before a redirect is decided.
             Outcome::Answered(head) if head.status.is_redirection() => self.redirect(head, exchange),
             Outcome::Answered(head) => self.answer(head, exchange),
             Outcome::Lost(error) | Outcome::Premature(error) | Outcome::Failed(error) => {

@@ -7,11 +7,11 @@
 //! - `attempt.rs` tries the request on one connection, step by step. `acquire.rs` waits for that connection.
 //! - `resend.rs` decides after each attempt whether the request is sent again.
 //! - `auth.rs` turns the user and password of a URL into a field.
+//! - `cookie.rs` completes the head of each hop with cookies, and stores the cookies of each response.
 //! - `redirect.rs` decides after a redirect whether another hop follows, and `hop.rs` makes that hop ready.
 //! - `http10.rs` remembers the servers that speak HTTP/1.0, and prepares requests for them.
 //!
-//! Layers that are still to be written have fixed positions. `cookie.rs` will complete the head of each hop, and store the
-//! cookies of each response. `decompress.rs` will wrap the body of the last response.
+//! A layer that is still to be written has a fixed position: `decompress.rs` will wrap the body of the last response.
 //!
 //! Invariants: a request is sent again only if `resend.rs` says so. Every connection that is taken from the pool goes back to
 //! the pool, or is closed, on every path.
@@ -19,6 +19,11 @@
 mod acquire;
 mod attempt;
 pub(crate) mod auth;
+#[cfg(feature = "cookies")]
+mod cookie;
+#[cfg(not(feature = "cookies"))]
+#[path = "no_cookie.rs"]
+mod cookie;
 mod head;
 mod hop;
 mod http10;
@@ -30,6 +35,8 @@ mod settings;
 use http::{HeaderMap, Method, Uri};
 
 use self::attempt::{Attempts, Finished};
+#[cfg(feature = "cookies")]
+pub(crate) use self::cookie::Cookies;
 use self::http10::Http10Servers;
 pub use self::settings::RequestTarget;
 pub(crate) use self::settings::{Informed, RequestConfig, Settings};
@@ -84,6 +91,8 @@ struct Hop<'a> {
     settings: &'a Settings,
     #[cfg_attr(not(feature = "url"), allow(dead_code, reason = "there is one hop"))]
     history: &'a mut History,
+    /// Whether the store of cookies has added the `Cookie` field.
+    has_stored_cookies: bool,
 }
 
 impl Call<'_> {
@@ -103,11 +112,15 @@ impl Call<'_> {
         head::complete(self.env, self.headers, &body)?;
         let mut exchange = self.open(body, route.port());
         loop {
-            // Cookies: `cookie.rs` will complete the head of this hop here.
             let Self { env, settings, .. } = self;
             let (method, uri) = (&*self.method, &*self.uri);
             let (headers, history) = (&mut *self.headers, &mut *self.history);
-            let mut attempts = Attempts::new(Hop { env, method, uri, headers, settings, history }, route);
+            let has_stored_cookies = match env.request.cookies.add(method, uri, headers) {
+                Ok(added) => added,
+                Err(error) => return Err(exchange.error(error)),
+            };
+            let hop = Hop { env, method, uri, headers, settings, history, has_stored_cookies };
+            let mut attempts = Attempts::new(hop, route);
             let next = loop {
                 attempts.prepare(&mut exchange).await?;
                 attempts.acquire(&mut exchange).await?;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
+use super::cookie::Cookies;
 use crate::codec::shown::{FieldNames, WithoutUser};
 use crate::exchange::OnInformational;
 use crate::exchange::timeout::{Chosen, Setting};
@@ -25,6 +26,7 @@ pub(crate) struct RequestConfig {
     /// Whether every request says `Connection: close`, because the client keeps no connection.
     pub(crate) closes: bool,
     pub(crate) redirects: Redirects,
+    pub(crate) cookies: Cookies,
 }
 
 impl Default for RequestConfig {
@@ -37,6 +39,7 @@ impl Default for RequestConfig {
             on_informational: None,
             closes: false,
             redirects: Redirects::default(),
+            cookies: Cookies::default(),
         }
     }
 }
@@ -52,6 +55,7 @@ impl fmt::Debug for RequestConfig {
             .field("on_informational", &self.on_informational)
             .field("closes", &self.closes)
             .field("redirects", &self.redirects)
+            .field("cookies", &self.cookies)
             .finish()
     }
 }

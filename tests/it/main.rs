@@ -21,6 +21,8 @@ mod burst;
 mod cancel;
 mod conformance;
 mod control;
+#[cfg(feature = "cookies")]
+mod cookies;
 mod dials;
 mod docs;
 mod duplex;
