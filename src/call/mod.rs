@@ -41,7 +41,7 @@ use self::http10::Http10Servers;
 pub use self::settings::RequestTarget;
 pub(crate) use self::settings::{Informed, RequestConfig, Settings};
 use crate::body::Body;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::exchange::ExchangeConfig;
 use crate::exchange::timeout::{Chosen, Timeouts};
 use crate::pool::Pool;
@@ -109,6 +109,9 @@ impl Call<'_> {
             route = RouteRef::of(self.uri)?;
         }
         route = route.isolated(self.settings.isolation.as_ref());
+        if self.env.request.https_only && !route.is_https() {
+            return Err(not_https(ErrorKind::Request));
+        }
         head::complete(self.env, self.headers, &body)?;
         let mut exchange = self.open(body, route.port());
         loop {
@@ -141,6 +144,20 @@ impl Call<'_> {
             // Boxed because most calls have one hop: keeps the request future small.
             Box::pin(self.go_on(next, &mut exchange)).await;
             route = RouteRef::of(self.uri)?.isolated(self.settings.isolation.as_ref());
+            if self.env.request.https_only && !route.is_https() {
+                return Err(exchange.error(not_https(ErrorKind::Redirect)));
+            }
         }
     }
+}
+
+#[cold]
+fn not_https(kind: ErrorKind) -> Error {
+    let message = match kind {
+        ErrorKind::Redirect => {
+            "the server redirects to an http URL, and the client allows https only (https_only)"
+        }
+        _ => "the URL's scheme is http, and the client allows https only (https_only)",
+    };
+    Error::new(kind, message)
 }

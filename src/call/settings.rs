@@ -27,6 +27,8 @@ pub(crate) struct RequestConfig {
     pub(crate) closes: bool,
     pub(crate) redirects: Redirects,
     pub(crate) cookies: Cookies,
+    /// Whether requests to http URLs are refused.
+    pub(crate) https_only: bool,
 }
 
 impl Default for RequestConfig {
@@ -40,6 +42,7 @@ impl Default for RequestConfig {
             closes: false,
             redirects: Redirects::default(),
             cookies: Cookies::default(),
+            https_only: false,
         }
     }
 }
@@ -56,6 +59,7 @@ impl fmt::Debug for RequestConfig {
             .field("closes", &self.closes)
             .field("redirects", &self.redirects)
             .field("cookies", &self.cookies)
+            .field("https_only", &self.https_only)
             .finish()
     }
 }

@@ -7,6 +7,7 @@
 mod destination;
 mod dialer;
 mod error;
+mod options;
 mod race;
 mod shortage;
 mod stream;

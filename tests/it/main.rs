@@ -50,6 +50,7 @@ mod reuse;
 mod runtimes;
 mod secrets;
 mod secured;
+mod settings;
 mod settled;
 mod surplus;
 mod timeouts;

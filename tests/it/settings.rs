@@ -1,0 +1,65 @@
+//! Tests of settings that a client has beyond those of its pool and its timeouts.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use handclasp::{Client, ErrorKind, Written};
+
+use crate::support::{Peer, Server, within};
+
+#[tokio::test]
+async fn https_only_refuses_http_and_redirects_to_http() {
+    let plain = Server::echo();
+    let client = Client::builder().https_only(true).build().unwrap();
+    let error = within(20, client.get(plain.url("/")).send()).await.unwrap_err();
+    assert_eq!((error.kind(), error.request_written()), (ErrorKind::Request, Written::Nothing));
+    assert!(error.to_string().contains("https_only"), "{error}");
+    assert_eq!(plain.connections(), 0);
+}
+
+#[cfg(all(feature = "rustls", feature = "url"))]
+#[tokio::test]
+async fn https_only_refuses_a_redirect_that_the_policy_allows() {
+    let plain = Server::echo();
+    let to = plain.url("/");
+    let secure = Server::start_tls(move |peer: &mut Peer| {
+        while let Some(request) = peer.request()? {
+            match &*request.target {
+                "/http" => {
+                    peer.send(format!("HTTP/1.1 302 Found\r\nlocation: {to}\r\ncontent-length: 0\r\n\r\n"))?
+                }
+                target => peer.respond(target)?,
+            }
+        }
+        Ok(())
+    });
+    let root = handclasp::Certificate::from_pem(secure.authority().as_bytes()).unwrap();
+    let policy = handclasp::redirect::Policy::limited(3).allow_https_to_http(true);
+    let builder = || Client::builder().add_root_certificate(root.clone()).redirect(policy.clone());
+    let client = builder().https_only(true).build().unwrap();
+    let response = within(20, client.get(secure.url("/a")).send()).await.unwrap();
+    assert_eq!(response.text().await.unwrap(), "/a");
+    let error = within(20, client.get(secure.url("/http")).send()).await.unwrap_err();
+    assert!(error.is_redirect() && error.to_string().contains("https_only"), "{error}");
+    assert_eq!((error.redirects().len(), plain.connections()), (1, 0));
+    let client = builder().build().unwrap();
+    within(20, client.get(secure.url("/http")).send()).await.unwrap();
+    assert_eq!(plain.connections(), 1, "A-36: without https_only, the policy decides");
+}
+
+#[tokio::test]
+async fn a_name_can_have_several_addresses() {
+    let server = Server::echo();
+    let refusing = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let addresses = [refusing, server.address()];
+    let client = Client::builder().resolve_to_addrs("several.test", &addresses).build().unwrap();
+    let response = within(20, client.get("http://several.test/").send()).await.unwrap();
+    assert_eq!(response.connection().peer_addr(), Some(server.address()));
+    let client = Client::builder()
+        .resolve_to_addrs("several.test", &addresses)
+        .resolve_to_addrs("several.test", &[server.address()])
+        .tcp_nodelay(false)
+        .tcp_keepalive(None)
+        .tcp_keepalive_interval(None)
+        .tcp_keepalive_retries(None);
+    within(20, client.build().unwrap().get("http://several.test/").send()).await.unwrap();
+}
