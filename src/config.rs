@@ -268,13 +268,26 @@ impl ClientBuilder {
     /// For https, the function must return a connection on which TLS is established. The function runs in a task of its
     /// own, under the [connect timeout](Self::connect_timeout). An error of the function is reported as
     /// [`ErrorKind::Connect`](crate::ErrorKind::Connect).
-    pub fn connector<C, F>(mut self, connect: C) -> Self
+    ///
+    /// ```
+    /// use tokio::net::TcpStream;
+    ///
+    /// let client = handclasp::Client::builder().connector(|to| async move {
+    ///     // A `TcpStream` is a transport. A function that returns different types returns `Box<dyn Transport>`.
+    ///     Ok(TcpStream::connect((to.host(), to.port())).await?)
+    /// });
+    /// ```
+    pub fn connector<C, F, T>(mut self, connect: C) -> Self
     where
         C: Fn(Destination) -> F + Send + Sync + 'static,
-        F: Future<Output = Result<Box<dyn Transport>, BoxError>> + Send + 'static,
+        F: Future<Output = Result<T, BoxError>> + Send + 'static,
+        T: Transport,
     {
         type Connecting = Pin<Box<dyn Future<Output = Result<Box<dyn Transport>, BoxError>> + Send>>;
-        self.connector = Some(SharedConnector(Arc::new(move |to| Box::pin(connect(to)) as Connecting)));
+        self.connector = Some(SharedConnector(Arc::new(move |to| {
+            let connecting = connect(to);
+            Box::pin(async move { connecting.await.map(Transport::boxed) }) as Connecting
+        })));
         self
     }
 

@@ -140,6 +140,37 @@ pub trait Transport: AsyncRead + AsyncWrite + Send + Unpin + 'static {
     fn fails_untouched(&self) -> bool {
         false
     }
+
+    /// Returns the transport in a box. A transport that is boxed already stays in its box.
+    #[doc(hidden)]
+    fn boxed(self) -> Box<dyn Transport>
+    where
+        Self: Sized,
+    {
+        Box::new(self)
+    }
+}
+
+impl Transport for Box<dyn Transport> {
+    fn look(&mut self) -> Look {
+        (**self).look()
+    }
+
+    fn read_now(&mut self, buf: &mut [u8]) -> usize {
+        (**self).read_now(buf)
+    }
+
+    fn close(&mut self) {
+        (**self).close();
+    }
+
+    fn fails_untouched(&self) -> bool {
+        (**self).fails_untouched()
+    }
+
+    fn boxed(self) -> Box<dyn Transport> {
+        self
+    }
 }
 
 impl Transport for TcpStream {

@@ -2,7 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use handclasp::{Client, ErrorKind, Written};
+use handclasp::{Client, ErrorKind, Transport, Written};
+use tokio::net::TcpStream;
 
 use crate::support::{Peer, Server, within};
 
@@ -62,4 +63,32 @@ async fn a_name_can_have_several_addresses() {
         .tcp_keepalive_interval(None)
         .tcp_keepalive_retries(None);
     within(20, client.build().unwrap().get("http://several.test/").send()).await.unwrap();
+}
+
+/// A connector returns any transport, and a boxed transport is not boxed again.
+#[tokio::test]
+async fn a_connector_returns_any_transport() {
+    let server = Server::echo();
+    let address = server.address();
+    let plain = Client::builder().connector(move |_| async move { Ok(TcpStream::connect(address).await?) });
+    let boxed = Client::builder().connector(move |to| async move {
+        match to.port() {
+            80 => Ok(Box::new(TcpStream::connect(address).await?) as Box<dyn Transport>),
+            port => Err(format!("no line to port {port}").into()),
+        }
+    });
+    for builder in [plain, boxed] {
+        let client = builder.build().unwrap();
+        for _ in 0..2 {
+            let response = within(20, client.get("http://any.test/a").send()).await.unwrap();
+            assert_eq!(response.text().await.unwrap(), "/a");
+        }
+        assert_eq!(client.pool().stats().total.reused, 1);
+    }
+    let stream: Box<dyn Transport> = Box::new(TcpStream::connect(address).await.unwrap());
+    let before = std::ptr::from_ref(&*stream).cast::<()>();
+    let mut stream = stream.boxed();
+    assert_eq!(std::ptr::from_ref(&*stream).cast::<()>(), before);
+    assert!(stream.fails_untouched() && stream.look() == handclasp::Look::Silent);
+    assert_eq!(Transport::read_now(&mut stream, &mut [0; 8]), 0);
 }
