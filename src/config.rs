@@ -3,6 +3,7 @@
 //! Each group of settings is defined next to the module that uses it. No module below [`client`](crate::client) sees
 //! all of them. Invariant: building does no I/O and reads no environment.
 
+mod hooks;
 mod network;
 
 use std::future::Future;

@@ -37,6 +37,8 @@ pub mod test_util;
 mod time;
 mod timer;
 mod timings;
+#[cfg(feature = "tower")]
+mod tower;
 mod trace;
 mod upgraded;
 mod url;
@@ -60,6 +62,8 @@ pub use self::resolver::HickoryResolver;
 pub use self::resolver::{Answer, Family, Resolve, SystemResolver};
 pub use self::response::{Collected, Response};
 pub use self::timings::Timings;
+#[cfg(feature = "tower")]
+pub use self::tower::ResponseFuture;
 pub use self::upgraded::Upgraded;
 pub use self::url::IntoUrl;
 

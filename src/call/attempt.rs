@@ -137,10 +137,14 @@ impl<'a> Attempts<'a> {
             }
             exchange.trace().body_gathered(time::now());
         }
+        let env = self.call.env;
+        let own = env.request.on_request.as_ref().map(|hook| self.ask(hook, exchange));
+        let headers = own.as_deref().unwrap_or(self.call.headers);
         let host = self.names.host();
         let target = self.names.target();
-        let mut head = RequestHead::new(self.call.method, target, Some(host.as_bytes()), self.call.headers);
-        head.close = self.closes;
+        let mut head = RequestHead::new(self.call.method, target, Some(host.as_bytes()), headers);
+        head.close = self.closes
+            || own.is_some() && self.call.settings.isolation.is_none() && binds_connection(headers);
         exchange.prepare(head).map_err(|error| exchange.error(error))
     }
 

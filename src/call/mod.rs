@@ -5,6 +5,7 @@
 //!
 //! - `head.rs` completes the request head with the client's default fields.
 //! - `attempt.rs` tries the request on one connection, step by step. `acquire.rs` waits for that connection.
+//! - `hook.rs` calls the caller's function before each attempt.
 //! - `resend.rs` decides after each attempt whether the request is sent again.
 //! - `auth.rs` turns the user and password of a URL into a field.
 //! - `cookie.rs` completes the head of each hop with cookies, and stores the cookies of each response.
@@ -25,6 +26,7 @@ mod cookie;
 #[path = "no_cookie.rs"]
 mod cookie;
 mod head;
+mod hook;
 mod hop;
 mod http10;
 #[cfg(feature = "url")]
@@ -37,6 +39,7 @@ use http::{HeaderMap, Method, Uri};
 use self::attempt::{Attempts, Finished};
 #[cfg(feature = "cookies")]
 pub(crate) use self::cookie::Cookies;
+pub(crate) use self::hook::OnRequest;
 use self::http10::Http10Servers;
 pub use self::settings::RequestTarget;
 pub(crate) use self::settings::{Informed, RequestConfig, Settings};
@@ -93,6 +96,8 @@ struct Hop<'a> {
     history: &'a mut History,
     /// Whether the store of cookies has added the `Cookie` field.
     has_stored_cookies: bool,
+    /// Number of attempts that a function of the caller has seen.
+    tried: u32,
 }
 
 impl Call<'_> {
@@ -114,6 +119,7 @@ impl Call<'_> {
         }
         head::complete(self.env, self.headers, &body)?;
         let mut exchange = self.open(body, route.port());
+        let mut tried = 0;
         loop {
             let Self { env, settings, .. } = self;
             let (method, uri) = (&*self.method, &*self.uri);
@@ -122,7 +128,7 @@ impl Call<'_> {
                 Ok(added) => added,
                 Err(error) => return Err(exchange.error(error)),
             };
-            let hop = Hop { env, method, uri, headers, settings, history, has_stored_cookies };
+            let hop = Hop { env, method, uri, headers, settings, history, has_stored_cookies, tried };
             let mut attempts = Attempts::new(hop, route);
             let next = loop {
                 attempts.prepare(&mut exchange).await?;
@@ -140,6 +146,7 @@ impl Call<'_> {
                     }
                 }
             };
+            tried = attempts.call.tried;
             drop(attempts);
             // Boxed because most calls have one hop: keeps the request future small.
             Box::pin(self.go_on(next, &mut exchange)).await;

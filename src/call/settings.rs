@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::HeaderMap;
 
 use super::cookie::Cookies;
+use super::hook::OnRequest;
 use crate::codec::shown::{FieldNames, WithoutUser};
 use crate::exchange::OnInformational;
 use crate::exchange::timeout::{Chosen, Setting};
@@ -29,6 +30,7 @@ pub(crate) struct RequestConfig {
     pub(crate) cookies: Cookies,
     /// Whether requests to http URLs are refused.
     pub(crate) https_only: bool,
+    pub(crate) on_request: Option<OnRequest>,
 }
 
 impl Default for RequestConfig {
@@ -43,6 +45,7 @@ impl Default for RequestConfig {
             redirects: Redirects::default(),
             cookies: Cookies::default(),
             https_only: false,
+            on_request: None,
         }
     }
 }
@@ -60,6 +63,7 @@ impl fmt::Debug for RequestConfig {
             .field("redirects", &self.redirects)
             .field("cookies", &self.cookies)
             .field("https_only", &self.https_only)
+            .field("on_request", &self.on_request)
             .finish()
     }
 }

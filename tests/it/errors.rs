@@ -278,7 +278,7 @@ async fn each_failed_connection_has_its_error() {
             "connect timeout",
             80,
             builder()
-                .connector(|_| pending::<Result<tokio::net::TcpStream, handclasp::BoxError>>())
+                .connector(|_| pending::<Result<tokio::net::TcpStream, BoxError>>())
                 .connect_timeout(30 * MS),
             URL.to_owned(),
             (Timeout, Some(Phase::Tcp), Nothing, "the connector did not connect to a.test:PORT within 30ms"),

@@ -29,6 +29,7 @@ mod duplex;
 mod errors;
 mod expect;
 mod hazards;
+mod hooks;
 mod kept;
 mod ledger;
 mod liveness;
@@ -54,6 +55,8 @@ mod settings;
 mod settled;
 mod surplus;
 mod timeouts;
+#[cfg(all(feature = "tower", feature = "url"))]
+mod tower;
 mod transcripts;
 mod upgrade;
 mod uploads;

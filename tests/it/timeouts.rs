@@ -354,7 +354,7 @@ fn every_timeout_can_be_lifted() {
 async fn a_limit_that_is_not_set_is_not_to_be_raised() {
     let hangs = || {
         Client::builder()
-            .connector(|_| std::future::pending::<Result<tokio::net::TcpStream, handclasp::BoxError>>())
+            .connector(|_| std::future::pending::<Result<tokio::net::TcpStream, BoxError>>())
             .acquire_timeout(s(5))
     };
     for builder in [hangs(), hangs().max_connections_per_host(1), hangs().max_connections(7)] {
