@@ -293,7 +293,7 @@ async fn nothing_is_sent_after_the_deadline() {
 #[test]
 fn a_wait_outlives_its_runtime() {
     let client = Client::builder()
-        .connector(|_| std::future::pending::<Result<tokio::net::TcpStream, handclasp::BoxError>>())
+        .connector(|_| std::future::pending::<Result<Box<dyn handclasp::Transport>, handclasp::BoxError>>())
         .build()
         .unwrap();
     let mut request = Box::pin(client.get("http://h.test/").send());
@@ -354,7 +354,7 @@ fn the_ledger_counts_no_handshake_that_was_paid() {
 #[tokio::test(start_paused = true)]
 async fn a_timeout_in_the_middle_of_a_dial_says_so() {
     let client = Client::builder()
-        .connector(|_| std::future::pending::<Result<tokio::net::TcpStream, handclasp::BoxError>>())
+        .connector(|_| std::future::pending::<Result<Box<dyn handclasp::Transport>, handclasp::BoxError>>())
         .build()
         .unwrap();
     for request in [

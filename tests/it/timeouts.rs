@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use handclasp::{
     Answer, BoxError, Client, ClientBuilder, Error, ErrorKind, Family, Phase, RequestBuilder, Resolve,
+    Transport,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep};
@@ -354,7 +355,7 @@ fn every_timeout_can_be_lifted() {
 async fn a_limit_that_is_not_set_is_not_to_be_raised() {
     let hangs = || {
         Client::builder()
-            .connector(|_| std::future::pending::<Result<tokio::net::TcpStream, BoxError>>())
+            .connector(|_| std::future::pending::<Result<Box<dyn Transport>, BoxError>>())
             .acquire_timeout(s(5))
     };
     for builder in [hangs(), hangs().max_connections_per_host(1), hangs().max_connections(7)] {
