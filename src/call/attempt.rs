@@ -143,6 +143,7 @@ impl<'a> Attempts<'a> {
         let host = self.names.host();
         let target = self.names.target();
         let mut head = RequestHead::new(self.call.method, target, Some(host.as_bytes()), headers);
+        head.spelling = env.request.spelling.as_deref();
         head.close = self.closes
             || own.is_some() && self.call.settings.isolation.is_none() && binds_connection(headers);
         exchange.prepare(head).map_err(|error| exchange.error(error))

@@ -8,6 +8,7 @@ use http::HeaderMap;
 
 use super::cookie::Cookies;
 use super::hook::OnRequest;
+use crate::codec::Spelling;
 use crate::codec::shown::{FieldNames, WithoutUser};
 use crate::exchange::OnInformational;
 use crate::exchange::timeout::{Chosen, Setting};
@@ -31,6 +32,8 @@ pub(crate) struct RequestConfig {
     /// Whether requests to http URLs are refused.
     pub(crate) https_only: bool,
     pub(crate) on_request: Option<OnRequest>,
+    /// Spelling of the names of request fields. Boxed because few clients have one.
+    pub(crate) spelling: Option<Box<Spelling>>,
 }
 
 impl Default for RequestConfig {
@@ -46,6 +49,7 @@ impl Default for RequestConfig {
             cookies: Cookies::default(),
             https_only: false,
             on_request: None,
+            spelling: None,
         }
     }
 }
@@ -64,6 +68,7 @@ impl fmt::Debug for RequestConfig {
             .field("cookies", &self.cookies)
             .field("https_only", &self.https_only)
             .field("on_request", &self.on_request)
+            .field("spelling", &self.spelling)
             .finish()
     }
 }

@@ -115,6 +115,7 @@ mod observe;
 mod request;
 mod response;
 pub(crate) mod shown;
+mod spelling;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -131,5 +132,6 @@ pub use limits::{Leniency, Limits};
 pub use machine::{Event, Machine, Verdict};
 pub use request::RequestHead;
 pub use response::ResponseHead;
+pub use spelling::Spelling;
 pub use target::Target;
 pub(crate) use unasked::{MOST_LINE_ENDS, Unasked, unasked_status};

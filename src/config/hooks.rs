@@ -1,9 +1,10 @@
-//! The settings of functions that see what a client sends.
+//! The settings of functions that see what a client sends, and of the spelling of fields.
 
 use std::sync::Arc;
 
 use super::ClientBuilder;
 use crate::call::OnRequest;
+use crate::codec::Spelling;
 
 /// # Hooks
 impl ClientBuilder {
@@ -28,6 +29,36 @@ impl ClientBuilder {
         hook: impl Fn(&mut http::request::Parts, u32) + Send + Sync + 'static,
     ) -> Self {
         self.request.on_request = Some(OnRequest(Arc::new(hook)));
+        self
+    }
+}
+
+/// # Spelling
+impl ClientBuilder {
+    /// Sends the names of header fields in title case, such as `Content-Length`, for servers that compare names by their
+    /// letter case. By default, names are in lower case.
+    ///
+    /// [`header_spelling`](Self::header_spelling) has the names that title case does not fit.
+    pub fn http1_title_case_headers(self) -> Self {
+        self.header_spelling(true, [] as [&str; 0])
+    }
+
+    /// Sets the spelling of the names of header fields: those in `names` are sent as they are spelled there, such as
+    /// `X-API-Key`. All others are in title case with `title_case`, and in lower case without it. Replaces an earlier spelling.
+    ///
+    /// The order of fields needs no setting: after `Host`, the fields of a request are sent in the order in which they were
+    /// added, then the client's default fields, and last the fields that frame the body.
+    ///
+    /// ```
+    /// let client = handclasp::Client::builder().header_spelling(true, ["X-API-Key", "SOAPAction"]).build()?;
+    /// # Ok::<(), handclasp::Error>(())
+    /// ```
+    pub fn header_spelling<N: Into<String>>(
+        mut self,
+        title_case: bool,
+        names: impl IntoIterator<Item = N>,
+    ) -> Self {
+        self.request.spelling = Some(Box::new(Spelling::new(title_case, names)));
         self
     }
 }

@@ -92,3 +92,28 @@ async fn a_connector_returns_any_transport() {
     assert!(stream.fails_untouched() && stream.look() == handclasp::Look::Silent);
     assert_eq!(Transport::read_now(&mut stream, &mut [0; 8]), 0);
 }
+
+#[tokio::test]
+async fn names_of_fields_keep_the_spelling_and_the_order_of_the_caller() {
+    let server = Server::echo();
+    for (builder, expected) in [
+        (Client::builder(), "host b a soapaction te user-agent connection content-length"),
+        (
+            Client::builder().http1_title_case_headers(),
+            "Host B A Soapaction Te User-Agent Connection Content-Length",
+        ),
+        (
+            Client::builder().header_spelling(false, ["SOAPAction", "HOST"]),
+            "HOST b a SOAPAction te user-agent connection content-length",
+        ),
+    ] {
+        let client = builder.build().unwrap();
+        let request = client.post(server.url("/X-y:z")).header("b", "Host: 1").header("a", "2");
+        let request = request.header("soapaction", "3").header("te", "trailers").body("x");
+        within(20, request.send()).await.unwrap().bytes().await.unwrap();
+        let head = server.seen().pop().unwrap().request.head;
+        let names: Vec<_> = head.lines().skip(1).filter_map(|line| Some(line.split_once(':')?.0)).collect();
+        assert_eq!(names.join(" "), expected);
+        assert!(head.contains("Host: 1") && head.contains("/X-y:z"), "{head}");
+    }
+}
