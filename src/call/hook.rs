@@ -14,7 +14,9 @@ use crate::exchange::Exchange;
 
 /// Function of the caller that gets the head of each attempt and the attempt's number.
 #[derive(Clone)]
-pub(crate) struct OnRequest(pub(crate) Arc<dyn Fn(&mut Parts, u32) + Send + Sync>);
+pub(crate) struct OnRequest(pub(crate) Arc<Hook>);
+
+type Hook = dyn Fn(&mut Parts, u32) + Send + Sync;
 
 impl Attempts<'_> {
     /// Calls the function of the client within the span of the attempt, and returns the fields of the attempt.

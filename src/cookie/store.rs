@@ -82,7 +82,7 @@ impl Store {
         let cookie = Stored {
             name: cookie.name.into(),
             value: cookie.value.into(),
-            path: cookie.path.unwrap_or(default_path(place.path)).into(),
+            path: cookie.path.unwrap_or_else(|| default_path(place.path)).into(),
             domain: domain.into(),
             is_host_only,
             is_secure: cookie.is_secure,
