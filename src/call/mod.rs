@@ -95,6 +95,7 @@ struct Hop<'a> {
     #[cfg_attr(not(feature = "url"), allow(dead_code, reason = "there is one hop"))]
     history: &'a mut History,
     /// Whether the store of cookies has added the `Cookie` field.
+    #[cfg_attr(not(feature = "cookies"), allow(dead_code, reason = "there is no store"))]
     has_stored_cookies: bool,
     /// Number of attempts that a function of the caller has seen.
     tried: u32,

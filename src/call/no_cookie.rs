@@ -8,7 +8,7 @@ use crate::error::Result;
 
 /// The store of a client: none.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Cookies;
+pub(crate) struct Cookies(());
 
 #[allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "as in cookie.rs")]
 impl Cookies {

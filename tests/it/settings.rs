@@ -5,7 +5,9 @@
 use handclasp::{Client, ErrorKind, Transport, Written};
 use tokio::net::TcpStream;
 
-use crate::support::{Peer, Server, within};
+#[cfg(all(feature = "rustls", feature = "url"))]
+use crate::support::Peer;
+use crate::support::{Server, within};
 
 #[tokio::test]
 async fn https_only_refuses_http_and_redirects_to_http() {
