@@ -10,7 +10,7 @@ use handclasp::{Client, Response};
 use http::{HeaderMap, HeaderValue, Method};
 use url::Url;
 
-use crate::support::{Peer, Server, within};
+use crate::support::{Peer, Rng, Server, within};
 
 /// Starts a server. The target `/set?COOKIE` sets a cookie, and `/to?COOKIE|URL` also redirects.
 fn serve() -> Server {
@@ -333,4 +333,62 @@ fn a_77_no_cookie_is_shown() {
     jar.add_cookie_str("a=hunter2; Path=/", &url);
     let shown = format!("{jar:?} {:?}", jar.cookies(&url));
     assert!(!shown.contains("hunter2") && shown.contains('1'), "A-77: {shown}");
+}
+
+/// Pieces of `Set-Cookie` fields and of a saved jar, joined at random.
+#[test]
+fn a_80_no_text_makes_a_jar_panic_or_send_what_is_no_cookie() {
+    const PIECES: [&str; 32] = [
+        "a",
+        "b=",
+        "=",
+        ";",
+        "; ",
+        "\t",
+        " ",
+        "Path=/",
+        "Path=",
+        "/p",
+        "Domain=",
+        ".",
+        "a.test",
+        "co.uk",
+        "com.",
+        "Secure",
+        "HttpOnly",
+        "Max-Age=",
+        "9",
+        "-1",
+        "99999999999999999999",
+        "Expires=",
+        "31 Feb 2099 1:2:3",
+        "SameSite=None",
+        "__Host-",
+        "__secure-",
+        "\u{1}",
+        "\n",
+        "é",
+        "\u{7f}",
+        "TRUE\t",
+        "#HttpOnly_",
+    ];
+    let urls =
+        ["http://a.test/", "https://b.a.test/p/q", "http://a.test./", "http://[::1]/", "http://co.uk/p"];
+    let urls = urls.map(|url| url.parse::<Url>().unwrap());
+    let (jar, mut rng, mut stored) = (Jar::new(), Rng::new(80), 0);
+    for round in 0..20_000 {
+        let text: String = (0..rng.below(12)).map(|_| *rng.pick(&PIECES)).collect();
+        let url = rng.pick(&urls);
+        stored += usize::from(jar.add_cookie_str(&text, url));
+        let _ = jar.load(&text);
+        let Some(field) = jar.cookies(rng.pick(&urls)) else { continue };
+        let field = field.as_bytes();
+        let is_clean = !field.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t');
+        let is_whole = !field.split(|byte| *byte == b';').any(<[u8]>::is_empty);
+        assert!(is_clean && is_whole && field.len() <= 8_190, "A-80 A-47: round {round}: {text:?}");
+    }
+    assert!(stored > 1_000, "A-80: {stored}");
+    let again = Jar::new();
+    again.load(&jar.save_all()).unwrap();
+    assert_eq!(again.save_all(), jar.save_all(), "A-80: what is saved is read back");
 }
