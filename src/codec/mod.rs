@@ -44,7 +44,7 @@
 //! ```text
 //! error  limits  close  shown  field_map  unasked       values that know no other file
 //! grammar                                               tokens, lists, field values, numbers, line ends
-//! framing  names  trailers  upgrade  target             one rule or one part of a message each
+//! framing  names  trailers  upgrade  target  spelling   one rule or one part of a message each
 //! request  response                                     the heads, as the caller sees them
 //! fields  head                                          rules of request fields; response heads are read
 //! encode  chunked                                       request heads are written; chunks, both ways
