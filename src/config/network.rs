@@ -33,6 +33,16 @@ impl ClientBuilder {
         self
     }
 
+    /// Sets whether a field of a response may be continued on the next line, which is called `obs-fold`. `true` by default,
+    /// because RFC 9112, section 5.2, requires this of a client. [`codec_limits`](Self::codec_limits) has further leniencies, and
+    /// replaces this setting.
+    ///
+    /// The codec reads a fold as spaces.
+    pub fn http1_allow_obsolete_multiline_headers_in_responses(mut self, allow: bool) -> Self {
+        self.exchange.limits.leniency.obs_fold = allow;
+        self
+    }
+
     /// Sets whether small writes leave at once, instead of waiting for the acknowledgment of earlier ones (`TCP_NODELAY`).
     /// `true` by default.
     pub fn tcp_nodelay(mut self, nodelay: bool) -> Self {

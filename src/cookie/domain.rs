@@ -3,6 +3,8 @@
 //! This module does no I/O, and is the only one that knows the public suffix list. Invariant: a public suffix never
 //! matches as the domain of a cookie, in any spelling.
 
+use std::net::Ipv4Addr;
+
 use psl::{List, Psl};
 
 /// Whether a host matches the domain of a cookie. Both are in lower case, and the host is a name.
@@ -35,8 +37,11 @@ pub(super) fn is_public_suffix(domain: &str) -> bool {
 }
 
 /// Returns the part of a host that its owner has registered: the public suffix and one more label, and a final dot if the
-/// host has one. Returns the host itself if it is a public suffix.
+/// host has one. Returns the host itself if it is a public suffix or an address.
 pub(super) fn registrable(host: &str) -> &str {
+    if host.starts_with('[') || host.parse::<Ipv4Addr>().is_ok() {
+        return host;
+    }
     let name = host.strip_suffix('.').unwrap_or(host);
     let length = List.domain(name.as_bytes()).map_or(name.len(), |domain| domain.as_bytes().len());
     &host[name.len().saturating_sub(length)..]
@@ -90,6 +95,8 @@ mod tests {
             ("a.b.example.co.uk.", "example.co.uk."),
             ("me.github.io", "me.github.io"),
             ("com", "com"),
+            ("1.2.3.4", "1.2.3.4"),
+            ("[::1]", "[::1]"),
             ("localhost", "localhost"),
             ("a.localhost", "a.localhost"),
         ] {

@@ -119,3 +119,19 @@ async fn names_of_fields_keep_the_spelling_and_the_order_of_the_caller() {
         assert!(head.contains("Host: 1") && head.contains("/X-y:z"), "{head}");
     }
 }
+
+#[tokio::test]
+async fn folded_fields_can_be_refused() {
+    let server = Server::start(|peer| {
+        while peer.request()?.is_some() {
+            peer.send("HTTP/1.1 200 OK\r\nx-long: 1\r\n 2\r\ncontent-length: 0\r\n\r\n")?;
+        }
+        Ok(())
+    });
+    let response = within(20, Client::new().get(server.url("/")).send()).await.unwrap();
+    assert_eq!(response.headers()["x-long"], "1   2");
+    let client =
+        Client::builder().http1_allow_obsolete_multiline_headers_in_responses(false).build().unwrap();
+    let error = within(20, client.get(server.url("/")).send()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
+}
