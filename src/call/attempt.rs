@@ -34,12 +34,12 @@ pub(super) struct Attempts<'a> {
     /// The hop of the call that is tried.
     pub(super) call: Hop<'a>,
     pub(super) route: RouteRef<'a>,
-    names: Names<'a>,
+    pub(super) names: Names<'a>,
     is_idempotent: bool,
     /// Longest time for which a connection may have been idle. Set only for a request that must not be sent twice.
     pub(super) fresh: Option<Duration>,
     /// Whether the request says `Connection: close`.
-    closes: bool,
+    pub(super) closes: bool,
     /// Length of content, in bytes, from which the request gets an expectation.
     expect_above: Option<u64>,
     /// Whether the request was sent again.
@@ -137,15 +137,13 @@ impl<'a> Attempts<'a> {
             }
             exchange.trace().body_gathered(time::now());
         }
-        let env = self.call.env;
-        let own = env.request.on_request.as_ref().map(|hook| self.ask(hook, exchange));
-        let headers = own.as_deref().unwrap_or(self.call.headers);
+        if self.call.env.request.shapes_heads() {
+            return self.prepare_shaped(exchange);
+        }
         let host = self.names.host();
         let target = self.names.target();
-        let mut head = RequestHead::new(self.call.method, target, Some(host.as_bytes()), headers);
-        head.spelling = env.request.spelling.as_deref();
-        head.close = self.closes
-            || own.is_some() && self.call.settings.isolation.is_none() && binds_connection(headers);
+        let mut head = RequestHead::new(self.call.method, target, Some(host.as_bytes()), self.call.headers);
+        head.close = self.closes;
         exchange.prepare(head).map_err(|error| exchange.error(error))
     }
 

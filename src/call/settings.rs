@@ -36,6 +36,14 @@ pub(crate) struct RequestConfig {
     pub(crate) spelling: Option<Box<Spelling>>,
 }
 
+impl RequestConfig {
+    /// Whether heads are changed after they were completed, by a function of the caller or by a spelling.
+    #[inline]
+    pub(super) fn shapes_heads(&self) -> bool {
+        self.on_request.is_some() | self.spelling.is_some()
+    }
+}
+
 impl Default for RequestConfig {
     fn default() -> Self {
         Self {
