@@ -3,6 +3,9 @@
 //! Each group of settings is defined next to the module that uses the group. No module below
 //! [`client`](crate::client) sees all settings. Invariant: building does no I/O and reads no environment.
 
+mod hooks;
+mod network;
+
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
@@ -301,13 +304,26 @@ impl ClientBuilder {
     /// For https, the function must return a connection on which TLS is established. The function runs in a task of its
     /// own, under the [connect timeout](Self::connect_timeout). An error of the function is reported as
     /// [`ErrorKind::Connect`](crate::ErrorKind::Connect).
-    pub fn connector<C, F>(mut self, connect: C) -> Self
+    ///
+    /// ```
+    /// use tokio::net::TcpStream;
+    ///
+    /// let client = handclasp::Client::builder().connector(|to| async move {
+    ///     // A `TcpStream` is a transport. A function that returns different types returns `Box<dyn Transport>`.
+    ///     Ok(TcpStream::connect((to.host(), to.port())).await?)
+    /// });
+    /// ```
+    pub fn connector<C, F, T>(mut self, connect: C) -> Self
     where
         C: Fn(Destination) -> F + Send + Sync + 'static,
-        F: Future<Output = Result<Box<dyn Transport>, BoxError>> + Send + 'static,
+        F: Future<Output = Result<T, BoxError>> + Send + 'static,
+        T: Transport,
     {
         type Connecting = Pin<Box<dyn Future<Output = Result<Box<dyn Transport>, BoxError>> + Send>>;
-        self.connector = Some(SharedConnector(Arc::new(move |to| Box::pin(connect(to)) as Connecting)));
+        self.connector = Some(SharedConnector(Arc::new(move |to| {
+            let connecting = connect(to);
+            Box::pin(async move { connecting.await.map(Transport::boxed) }) as Connecting
+        })));
         self
     }
 
@@ -466,6 +482,39 @@ impl ClientBuilder {
     #[cfg(feature = "url")]
     pub fn referer(mut self, refer: bool) -> Self {
         self.request.redirects.refers = refer;
+        self
+    }
+
+    /// Sets whether the client stores the cookies of responses in a [`Jar`](crate::cookie::Jar) of its own, and sends them
+    /// back. `false` by default. The [module](crate::cookie) has the rules.
+    ///
+    /// Replaces the store of [`cookie_provider`](Self::cookie_provider).
+    ///
+    /// ```
+    /// let client = handclasp::Client::builder().cookie_store(true).build()?;
+    /// # Ok::<(), handclasp::Error>(())
+    /// ```
+    #[cfg(feature = "cookies")]
+    pub fn cookie_store(mut self, store: bool) -> Self {
+        let jar = store.then(|| Arc::new(crate::cookie::Jar::new()) as Arc<dyn crate::cookie::CookieStore>);
+        self.request.cookies = crate::call::Cookies::of(jar);
+        self
+    }
+
+    /// Sets the store of cookies: a [`Jar`](crate::cookie::Jar), which other clients and the caller can share, or a store of the
+    /// caller. None by default.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use handclasp::cookie::Jar;
+    ///
+    /// let jar = Arc::new(Jar::new());
+    /// let client = handclasp::Client::builder().cookie_provider(jar.clone()).build()?;
+    /// # Ok::<(), handclasp::Error>(())
+    /// ```
+    #[cfg(feature = "cookies")]
+    pub fn cookie_provider<C: crate::cookie::CookieStore + 'static>(mut self, store: Arc<C>) -> Self {
+        self.request.cookies = crate::call::Cookies::of(Some(store));
         self
     }
 

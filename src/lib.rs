@@ -19,6 +19,8 @@ mod client;
 pub mod codec;
 mod config;
 mod connect;
+#[cfg(feature = "cookies")]
+pub mod cookie;
 mod error;
 mod exchange;
 mod pool;
@@ -36,6 +38,8 @@ pub mod test_util;
 mod time;
 mod timer;
 mod timings;
+#[cfg(feature = "tower")]
+mod tower;
 mod trace;
 mod upgraded;
 mod url;
@@ -59,6 +63,8 @@ pub use self::resolver::HickoryResolver;
 pub use self::resolver::{Answer, Family, Resolve, SystemResolver};
 pub use self::response::{Collected, Response};
 pub use self::timings::Timings;
+#[cfg(feature = "tower")]
+pub use self::tower::ResponseFuture;
 pub use self::upgraded::Upgraded;
 pub use self::url::IntoUrl;
 #[cfg(feature = "url")]

@@ -201,6 +201,23 @@ impl Response {
         self.head.requested.history.hops()
     }
 
+    /// Returns the cookies that the response sets, whether or not a store accepts them. Malformed cookies are left out.
+    ///
+    /// ```no_run
+    /// # async fn example() -> handclasp::Result<()> {
+    /// let response = handclasp::get("http://example.org/").await?;
+    /// for cookie in response.cookies() {
+    ///     println!("{}={}, {:?}", cookie.name(), cookie.value(), cookie.path());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "cookies")]
+    pub fn cookies(&self) -> impl Iterator<Item = crate::cookie::Cookie<'_>> {
+        let fields = self.headers().get_all(http::header::SET_COOKIE);
+        fields.into_iter().filter_map(crate::cookie::Cookie::read)
+    }
+
     /// Returns the length of the content in bytes, or `None` if the server did not announce it.
     ///
     /// A response to HEAD, and a 304, may announce a length although they have no content

@@ -50,6 +50,19 @@ fn assert_exact(timings: &Timings, spans: &[Span]) {
     assert_eq!(find(spans, "http.request").elapsed(), nanos(t.total), "total: {t:?}");
 }
 
+/// The span of the attempt is the parent of a span that `on_request` opens.
+#[tokio::test(start_paused = true)]
+async fn a_hook_runs_within_the_span_of_its_attempt() {
+    let (recorder, _guard) = Recorder::start();
+    let peers = Peers::new(Script::new(&[&[Reply::ok("hello")]]));
+    let builder = Client::builder().connector(peers.connector()).on_request(|_, _| {
+        tracing::debug_span!(target: "handclasp", "hook", elapsed_ns = 0).in_scope(|| ());
+    });
+    let _ = finish(builder.build().unwrap().get(URL).send().await.unwrap()).await;
+    let spans = tree(&recorder.take());
+    assert!(spans[0].starts_with("http.request(") && spans[0].contains("hook"), "{spans:?}");
+}
+
 async fn settle() {
     for _ in 0..20 {
         tokio::task::yield_now().await;

@@ -35,12 +35,12 @@ pub(super) struct Attempts<'a> {
     /// The hop of the call that is tried.
     pub(super) call: Hop<'a>,
     pub(super) route: RouteRef<'a>,
-    names: Names<'a>,
+    pub(super) names: Names<'a>,
     is_idempotent: bool,
     /// Longest time for which a connection may have been idle. Set only for a request that must not be sent twice.
     pub(super) fresh: Option<Duration>,
     /// Whether the request says `Connection: close`.
-    closes: bool,
+    pub(super) closes: bool,
     /// Length of content, in bytes, from which the request gets an expectation.
     expect_above: Option<u64>,
     /// Whether the request was sent again.
@@ -142,6 +142,9 @@ impl<'a> Attempts<'a> {
                 return Err(exchange.error(error));
             }
             exchange.trace().body_gathered(time::now());
+        }
+        if self.call.env.request.shapes_heads() {
+            return self.prepare_shaped(exchange);
         }
         let host = self.names.host();
         let target = self.names.target();
@@ -266,8 +269,12 @@ impl<'a> Attempts<'a> {
             self.start_again(decision, drop_reason(end), early, dead, exchange);
             return Finished::Resend;
         }
+        if let Outcome::Answered(head) = &outcome
+            && self.call.env.request.cookies.is_on()
+        {
+            self.keep_cookies(head);
+        }
         match outcome {
-            // Cookies: `cookie.rs` will store the cookies of `head` here, before a redirect is decided.
             Outcome::Answered(head) if head.status.is_redirection() => self.redirect(head, exchange),
             Outcome::Answered(head) => self.answer(head, exchange),
             Outcome::TooSoon(early) => {

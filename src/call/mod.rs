@@ -5,13 +5,14 @@
 //!
 //! - `head.rs` completes the request head with the client's default fields.
 //! - `attempt.rs` tries the request on one connection, step by step. `acquire.rs` waits for that connection.
+//! - `hook.rs` calls the caller's function before each attempt.
 //! - `resend.rs` decides after each attempt whether the request is sent again.
 //! - `auth.rs` turns the user and password of a URL into a field.
+//! - `cookie.rs` completes the head of each hop with cookies, and stores the cookies of each response.
 //! - `redirect.rs` decides after a redirect whether another hop follows, and `hop.rs` makes that hop ready.
 //! - `http10.rs` remembers the servers that speak HTTP/1.0, and prepares requests for them.
 //!
-//! Layers that are still to be written have fixed positions. `cookie.rs` will complete the head of each hop, and store the
-//! cookies of each response. `decompress.rs` will wrap the body of the last response.
+//! A layer that is still to be written has a fixed position: `decompress.rs` will wrap the body of the last response.
 //!
 //! Invariants: a request is sent again only if `resend.rs` says so. Every connection that is taken from the pool goes back to
 //! the pool, or is closed, on every path.
@@ -19,7 +20,13 @@
 mod acquire;
 mod attempt;
 pub(crate) mod auth;
+#[cfg(feature = "cookies")]
+mod cookie;
+#[cfg(not(feature = "cookies"))]
+#[path = "no_cookie.rs"]
+mod cookie;
 mod head;
+mod hook;
 mod hop;
 mod http10;
 #[cfg(feature = "url")]
@@ -30,11 +37,14 @@ mod settings;
 use http::{HeaderMap, Method, Uri};
 
 use self::attempt::{Attempts, Finished};
+#[cfg(feature = "cookies")]
+pub(crate) use self::cookie::Cookies;
+pub(crate) use self::hook::OnRequest;
 use self::http10::Http10Servers;
 pub use self::settings::RequestTarget;
 pub(crate) use self::settings::{Informed, RequestConfig, Settings};
 use crate::body::Body;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::exchange::ExchangeConfig;
 use crate::exchange::timeout::{Chosen, Timeouts};
 use crate::pool::Pool;
@@ -84,6 +94,11 @@ struct Hop<'a> {
     settings: &'a Settings,
     #[cfg_attr(not(feature = "url"), allow(dead_code, reason = "there is one hop"))]
     history: &'a mut History,
+    /// Whether the store of cookies has added the `Cookie` field.
+    #[cfg_attr(not(feature = "cookies"), allow(dead_code, reason = "there is no store"))]
+    has_stored_cookies: bool,
+    /// Number of attempts that a function of the caller has seen.
+    tried: u32,
 }
 
 impl Call<'_> {
@@ -100,14 +115,22 @@ impl Call<'_> {
             route = RouteRef::of(self.uri)?;
         }
         route = route.isolated(self.settings.isolation.as_ref());
+        if self.env.request.https_only && !route.is_https() {
+            return Err(not_https(ErrorKind::Request));
+        }
         head::complete(self.env, self.headers, &body)?;
         let mut exchange = self.open(body, route.port());
+        let mut tried = 0;
         loop {
-            // Cookies: `cookie.rs` will complete the head of this hop here.
             let Self { env, settings, .. } = self;
             let (method, uri) = (&*self.method, &*self.uri);
             let (headers, history) = (&mut *self.headers, &mut *self.history);
-            let mut attempts = Attempts::new(Hop { env, method, uri, headers, settings, history }, route);
+            let has_stored_cookies = match env.request.cookies.add(method, uri, headers) {
+                Ok(added) => added,
+                Err(error) => return Err(exchange.error(error)),
+            };
+            let hop = Hop { env, method, uri, headers, settings, history, has_stored_cookies, tried };
+            let mut attempts = Attempts::new(hop, route);
             let next = loop {
                 attempts.prepare(&mut exchange).await?;
                 attempts.acquire(&mut exchange).await?;
@@ -124,10 +147,25 @@ impl Call<'_> {
                     }
                 }
             };
+            tried = attempts.call.tried;
             drop(attempts);
             // Boxed because most calls have one hop: keeps the request future small.
             Box::pin(self.go_on(next, &mut exchange)).await;
             route = RouteRef::of(self.uri)?.isolated(self.settings.isolation.as_ref());
+            if self.env.request.https_only && !route.is_https() {
+                return Err(exchange.error(not_https(ErrorKind::Redirect)));
+            }
         }
     }
+}
+
+#[cold]
+fn not_https(kind: ErrorKind) -> Error {
+    let message = match kind {
+        ErrorKind::Redirect => {
+            "the server redirects to an http URL, and the client allows https only (https_only)"
+        }
+        _ => "the URL's scheme is http, and the client allows https only (https_only)",
+    };
+    Error::new(kind, message)
 }

@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
+use super::cookie::Cookies;
+use super::hook::OnRequest;
+use crate::codec::Spelling;
 use crate::codec::shown::{FieldNames, WithoutUser};
 use crate::exchange::OnInformational;
 use crate::exchange::timeout::{Chosen, Setting};
@@ -25,6 +28,20 @@ pub(crate) struct RequestConfig {
     /// Whether every request says `Connection: close`, because the client keeps no connection.
     pub(crate) closes: bool,
     pub(crate) redirects: Redirects,
+    pub(crate) cookies: Cookies,
+    /// Whether requests to http URLs are refused.
+    pub(crate) https_only: bool,
+    pub(crate) on_request: Option<OnRequest>,
+    /// Spelling of the names of request fields. Boxed because few clients have one.
+    pub(crate) spelling: Option<Box<Spelling>>,
+}
+
+impl RequestConfig {
+    /// Whether heads are changed after they were completed, by a function of the caller or by a spelling.
+    #[inline]
+    pub(super) fn shapes_heads(&self) -> bool {
+        self.on_request.is_some() | self.spelling.is_some()
+    }
 }
 
 impl Default for RequestConfig {
@@ -37,6 +54,10 @@ impl Default for RequestConfig {
             on_informational: None,
             closes: false,
             redirects: Redirects::default(),
+            cookies: Cookies::default(),
+            https_only: false,
+            on_request: None,
+            spelling: None,
         }
     }
 }
@@ -52,6 +73,10 @@ impl fmt::Debug for RequestConfig {
             .field("on_informational", &self.on_informational)
             .field("closes", &self.closes)
             .field("redirects", &self.redirects)
+            .field("cookies", &self.cookies)
+            .field("https_only", &self.https_only)
+            .field("on_request", &self.on_request)
+            .field("spelling", &self.spelling)
             .finish()
     }
 }

@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 
 use super::destination::{Destination, Via};
 use super::error::{DialError, Scope};
+use super::options::TcpOptions;
 use super::shortage::is_shortage;
 use super::stream::{Exclusive, Stream, Transport};
 use super::tcp::{Attempts, Won};
@@ -42,6 +43,8 @@ pub(crate) struct ConnectConfig {
     pub(crate) attempt_delay: Duration,
     /// Local address that sockets are bound to. The dialer connects to addresses of the same family only.
     pub(crate) local_address: Option<IpAddr>,
+    /// Options of sockets.
+    pub(crate) tcp: TcpOptions,
 }
 
 impl Default for ConnectConfig {
@@ -57,6 +60,7 @@ impl Default for ConnectConfig {
             // <https://www.rfc-editor.org/rfc/rfc8305#section-8>
             attempt_delay: Duration::from_millis(250),
             local_address: None,
+            tcp: TcpOptions::default(),
         }
     }
 }
@@ -178,7 +182,8 @@ impl Dialer {
     ) -> Result<Won, DialError> {
         let ConnectConfig { attempt_delay, local_address, connect_timeout, .. } = self.config;
         let phase = setup.tcp();
-        let mut attempts = Attempts::new(addresses, attempt_delay, local_address, setup);
+        let mut attempts =
+            Attempts::new(addresses, attempt_delay, local_address, setup).with(self.config.tcp);
         let won = match tokio::time::timeout_at(deadline.into(), attempts.winner()).await {
             Ok(Some(won)) => Ok(won),
             Ok(None) => {

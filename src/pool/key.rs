@@ -113,6 +113,10 @@ impl<'a> RouteRef<'a> {
         Self { tag, ..self }
     }
 
+    pub(crate) fn is_https(&self) -> bool {
+        self.https
+    }
+
     pub(crate) fn port(&self) -> u16 {
         self.port
     }

@@ -97,6 +97,14 @@ impl RequestTrace {
         next
     }
 
+    /// Runs `work` within the span `http.request`, if a subscriber wants it.
+    pub(crate) fn entered(&self, work: impl FnOnce()) {
+        match &self.spans {
+            Some(spans) => spans.request.in_scope(work),
+            None => work(),
+        }
+    }
+
     /// Notes that the attempt must wait for a dial, or for another request to end.
     pub(crate) fn waits(&self) {
         if let Some(spans) = &self.spans {

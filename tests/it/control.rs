@@ -103,7 +103,7 @@ async fn events_tell_who_was_refused() {
         .max_connections_per_host(1)
         .max_waiters_per_host(1)
         .acquire_timeout(Duration::from_millis(20))
-        .connector(|_| std::future::pending())
+        .connector(|_| std::future::pending::<Result<tokio::net::TcpStream, handclasp::BoxError>>())
         .build()
         .unwrap();
     let mut events = client.pool().subscribe();
@@ -459,7 +459,7 @@ async fn a_shutdown_stops_dials() {
             async move {
                 std::future::pending::<()>().await;
                 drop(noted);
-                Err("never".into())
+                Err::<tokio::net::TcpStream, _>("never".into())
             }
         })
         .build()

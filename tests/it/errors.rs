@@ -100,8 +100,7 @@ async fn assert_nothing_left(client: &Client, name: &str) {
 #[tokio::test]
 async fn each_bad_request_has_its_error() {
     let mut verdicts = Verdicts::default();
-    let client =
-        builder().connector(|_| async { panic!("nothing is dialed for a bad request") }).build().unwrap();
+    let client = builder().connector(|_| async { nothing_is_dialed() }).build().unwrap();
     let uri = |uri: &str| uri.parse::<http::Uri>().unwrap();
     for (name, request, text) in [
         (
@@ -225,7 +224,9 @@ async fn each_failed_connection_has_its_error() {
             "unreachable",
             9,
             builder().connector(|_| async {
-                Err(BoxError::from(std::io::Error::from(std::io::ErrorKind::NetworkUnreachable)))
+                Err::<tokio::net::TcpStream, _>(BoxError::from(std::io::Error::from(
+                    std::io::ErrorKind::NetworkUnreachable,
+                )))
             }),
             "http://far.test:9/".to_owned(),
             (Connect, Some(Phase::Tcp), Nothing, "the connector could not connect: network unreachable"),
@@ -276,14 +277,16 @@ async fn each_failed_connection_has_its_error() {
         (
             "connector failed",
             80,
-            builder().connector(|_| async { Err("no line".into()) }),
+            builder().connector(|_| async { Err::<tokio::net::TcpStream, _>("no line".into()) }),
             URL.to_owned(),
             (Connect, Some(Phase::Tcp), Nothing, "the connector could not connect: no line"),
         ),
         (
             "connect timeout",
             80,
-            builder().connector(|_| pending()).connect_timeout(30 * MS),
+            builder()
+                .connector(|_| pending::<Result<tokio::net::TcpStream, BoxError>>())
+                .connect_timeout(30 * MS),
             URL.to_owned(),
             (
                 Timeout,
@@ -756,4 +759,8 @@ async fn a_status_is_an_error_on_request_and_shows_no_secret() {
     verdicts.judge("status", &error, None, (Status, None, All, text));
     assert!(!format!("{error:?}{error}").contains("secret"));
     verdicts.end();
+}
+
+fn nothing_is_dialed() -> Result<tokio::net::TcpStream, BoxError> {
+    panic!("nothing is dialed for a bad request")
 }

@@ -292,7 +292,10 @@ async fn nothing_is_sent_after_the_deadline() {
 /// A request that waits for a connection when the runtime ends fails, without a panic.
 #[test]
 fn a_wait_outlives_its_runtime() {
-    let client = Client::builder().connector(|_| std::future::pending()).build().unwrap();
+    let client = Client::builder()
+        .connector(|_| std::future::pending::<Result<Box<dyn handclasp::Transport>, handclasp::BoxError>>())
+        .build()
+        .unwrap();
     let mut request = Box::pin(client.get("http://h.test/").send());
     let mut cx = Context::from_waker(std::task::Waker::noop());
     let first = one_thread();
@@ -350,7 +353,10 @@ fn the_ledger_counts_no_handshake_that_was_paid() {
 /// The error of a request that times out while its connection is being made says how far the dial had come.
 #[tokio::test(start_paused = true)]
 async fn a_timeout_in_the_middle_of_a_dial_says_so() {
-    let client = Client::builder().connector(|_| std::future::pending()).build().unwrap();
+    let client = Client::builder()
+        .connector(|_| std::future::pending::<Result<Box<dyn handclasp::Transport>, handclasp::BoxError>>())
+        .build()
+        .unwrap();
     for request in [
         client.get("http://h.test/").connect_timeout(Duration::from_secs(1)),
         client.get("http://g.test/").timeout(Duration::from_secs(1)),

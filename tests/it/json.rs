@@ -160,7 +160,10 @@ async fn a_value_that_is_no_json_is_the_callers_mistake() {
 #[tokio::test]
 #[cfg(feature = "form")]
 async fn a_77_what_is_sent_as_json_or_form_is_not_shown() {
-    let client = Client::builder().connector(|_| async { Err("no line".into()) }).build().unwrap();
+    let client = Client::builder()
+        .connector(|_| async { Err::<tokio::net::TcpStream, _>("no line".into()) })
+        .build()
+        .unwrap();
     let post = || client.post("http://user:hunter2@a.test/");
     for request in [post().json(&["hunter2"]), post().form(&[("password", "hunter2")])] {
         assert!(!format!("{request:?}").contains("hunter2"), "A-77: {request:?}");

@@ -81,7 +81,7 @@ async fn rule_04_an_acquire_timeout_tells_the_last_dial_error() {
                 if nth > 0 {
                     std::future::pending::<()>().await;
                 }
-                Err("the cable is cut".into())
+                Err::<tokio::net::TcpStream, _>("the cable is cut".into())
             }
         })
         .build()
@@ -277,7 +277,7 @@ fn rule_13_a_remembered_failure_holds_nothing_of_the_callers() {
             let (itself, count) = (it.clone(), dropped.clone());
             let client = Client::builder().connector(move |_| {
                 let error = Nosy(itself.clone(), count.clone());
-                async move { Err(error.into()) }
+                async move { Err::<tokio::net::TcpStream, _>(error.into()) }
             });
             let client = it.get_or_init(|| client.build().unwrap());
             for _ in 0..20 {

@@ -147,7 +147,10 @@ async fn an_error_names_the_method_and_the_origin_and_never_the_path() {
         assert!(error.uri().is_none() && !format!("{error:?}").contains("a.test"), "{error:?}");
     }
     // `warm` sends no request.
-    let client = Client::builder().connector(|_| async { Err("no line".into()) }).build().unwrap();
+    let client = Client::builder()
+        .connector(|_| async { Err::<tokio::net::TcpStream, _>("no line".into()) })
+        .build()
+        .unwrap();
     let error = client.warm("https://b.test/hunter2", 1).await.unwrap_err();
     assert_eq!(error.chain().to_string(), "https://b.test: the connector could not connect: no line");
     assert_eq!(error.progress().to_string(), "in phase TCP; nothing was sent");
@@ -204,7 +207,8 @@ async fn each_question_is_true_for_its_kind() {
 /// The time until the next dial is random. Its text has no nanoseconds.
 #[tokio::test(start_paused = true)]
 async fn durations_have_no_nanoseconds() {
-    let builder = Client::builder().connector(|_| async { Err("no line".into()) });
+    let builder =
+        Client::builder().connector(|_| async { Err::<tokio::net::TcpStream, _>("no line".into()) });
     let client = builder.failing_host_backoff(Duration::from_secs(60)).build().unwrap();
     let mut seen = 0;
     for _ in 0..50 {
