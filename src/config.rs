@@ -3,6 +3,8 @@
 //! Each group of settings is defined next to the module that uses it. No module below [`client`](crate::client) sees
 //! all of them. Invariant: building does no I/O and reads no environment.
 
+mod codings;
+
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;

@@ -112,6 +112,17 @@ impl Response {
         self
     }
 
+    /// Whether the head had a `Content-Encoding` field when it came.
+    #[inline]
+    pub(crate) fn is_coded(&self) -> bool {
+        self.head.received.is_coded()
+    }
+
+    /// Returns the head and the body, mutably.
+    pub(crate) fn parts_mut(&mut self) -> (&mut Head, &mut Body) {
+        (&mut self.head, &mut self.body)
+    }
+
     /// Returns the status code.
     pub fn status(&self) -> StatusCode {
         self.head.received.status
@@ -177,7 +188,8 @@ impl Response {
         self.head.requested.history.hops()
     }
 
-    /// Returns the length of the content in bytes, or `None` if the server did not announce it.
+    /// Returns the length of the content in bytes, or `None` if the server did not announce it, or if the content is
+    /// [decoded](crate::RequestBuilder::decompress).
     ///
     /// A response to HEAD, and a 304, may announce a length although they have no content
     /// (<https://www.rfc-editor.org/rfc/rfc9110#section-8.6>).

@@ -8,10 +8,11 @@
 //! - `resend.rs` decides after each attempt whether the request is sent again.
 //! - `auth.rs` turns the user and password of a URL into a field.
 //! - `redirect.rs` decides after a redirect whether another hop follows, and `hop.rs` makes that hop ready.
+//! - `decompress.rs` asks for content codings, and wraps the body of the last response if its content has any.
 //! - `http10.rs` remembers the servers that speak HTTP/1.0, and prepares requests for them.
 //!
 //! Layers that are still to be written have fixed positions. `cookie.rs` will complete the head of each hop, and store the
-//! cookies of each response. `decompress.rs` will wrap the body of the last response.
+//! cookies of each response.
 //!
 //! Invariants: a request is sent again only if `resend.rs` says so. Every connection that is taken from the pool goes back to
 //! the pool, or is closed, on every path.
@@ -19,6 +20,7 @@
 mod acquire;
 mod attempt;
 pub(crate) mod auth;
+mod decompress;
 mod head;
 mod hop;
 mod http10;
@@ -34,6 +36,7 @@ use self::http10::Http10Servers;
 pub use self::settings::RequestTarget;
 pub(crate) use self::settings::{Informed, RequestConfig, Settings};
 use crate::body::Body;
+pub(crate) use crate::body::coding::Coding;
 use crate::error::Result;
 use crate::exchange::ExchangeConfig;
 use crate::exchange::timeout::{Chosen, Timeouts};
@@ -98,6 +101,7 @@ impl Call<'_> {
             auth::take_user(self.uri, self.headers)?;
         }
         self.complete(&body)?;
+        self.ask_for_codings()?;
         let mut route = RouteRef::of(self.uri)?.isolated(self.settings.isolation.as_ref());
         let mut exchange = self.open(body, route.port());
         loop {
@@ -114,11 +118,13 @@ impl Call<'_> {
                     Finished::Resend => {}
                     Finished::Redirected(next) => break next,
                     Finished::Failed(error) => return Err(error),
-                    Finished::Complete(response) => return Ok(response),
-                    // Decoding of the content will wrap the body in this arm and in the arm of `Complete`.
+                    Finished::Complete(response) => {
+                        return Ok(decompress::decode(&attempts.call, response, exchange.deadline()));
+                    }
                     Finished::Open { head, ready } => {
-                        let upload = head.upload;
-                        return Ok(Response::new(head, Body::received(ready, Some(exchange), None, upload)));
+                        let (upload, deadline) = (head.upload, exchange.deadline());
+                        let body = Body::received(ready, Some(exchange), None, upload);
+                        return Ok(decompress::decode(&attempts.call, Response::new(head, body), deadline));
                     }
                 }
             };

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
+use crate::body::coding::Codings;
 use crate::codec::shown::{FieldNames, WithoutUser};
 use crate::exchange::OnInformational;
 use crate::exchange::timeout::{Chosen, Setting};
@@ -25,6 +26,8 @@ pub(crate) struct RequestConfig {
     /// Whether every request says `Connection: close`, because the client keeps no connection.
     pub(crate) closes: bool,
     pub(crate) redirects: Redirects,
+    /// The content codings that are asked for and decoded.
+    pub(crate) codings: Codings,
 }
 
 impl Default for RequestConfig {
@@ -37,6 +40,7 @@ impl Default for RequestConfig {
             on_informational: None,
             closes: false,
             redirects: Redirects::default(),
+            codings: Codings::default(),
         }
     }
 }
@@ -52,6 +56,7 @@ impl fmt::Debug for RequestConfig {
             .field("on_informational", &self.on_informational)
             .field("closes", &self.closes)
             .field("redirects", &self.redirects)
+            .field("codings", &self.codings)
             .finish()
     }
 }
@@ -76,6 +81,8 @@ pub(crate) struct Settings {
     pub(crate) target: Option<RequestTarget>,
     pub(crate) isolation: Option<Arc<str>>,
     pub(crate) redirect: Own,
+    /// Whether the response's content is handed over as it comes.
+    pub(crate) is_raw: bool,
 }
 
 /// The form of a request's target, <https://www.rfc-editor.org/rfc/rfc9112#section-3.2>.

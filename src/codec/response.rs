@@ -25,14 +25,22 @@ pub struct ResponseHead {
     pub status: StatusCode,
     /// HTTP/1.0 or HTTP/1.1. A higher minor version is read as 1.1.
     pub version: Version,
+    /// Whether the head has a `Content-Encoding`, so that a head without it needs no map to answer this.
+    is_coded: bool,
     fields: OnceLock<FieldMap>,
     raw: Bytes,
 }
 
 impl ResponseHead {
     /// Creates a head from bytes that the module `head` has accepted.
-    pub(super) fn new(status: StatusCode, version: Version, raw: Bytes) -> Self {
-        Self { status, version, fields: OnceLock::new(), raw }
+    pub(super) fn new(status: StatusCode, version: Version, is_coded: bool, raw: Bytes) -> Self {
+        Self { status, version, is_coded, fields: OnceLock::new(), raw }
+    }
+
+    /// Whether the head had a `Content-Encoding` field when it came.
+    #[inline]
+    pub(crate) fn is_coded(&self) -> bool {
+        self.is_coded
     }
 
     /// Returns the header fields.
