@@ -280,3 +280,7 @@ fn open(coding: Coding, first: u8) -> Result<Box<dyn DecodeV2 + Send + Sync>, Fa
         _ => Err(Failure::Broken(coding, io::ErrorKind::Unsupported.into())),
     }
 }
+
+#[cfg(all(test, feature = "gzip", feature = "deflate", feature = "brotli", feature = "zstd"))]
+#[path = "decoder_tests.rs"]
+mod tests;
