@@ -21,6 +21,8 @@ mod burst;
 mod cancel;
 mod conformance;
 mod control;
+#[cfg(all(feature = "gzip", feature = "deflate", feature = "brotli", feature = "zstd", feature = "rustls"))]
+mod decompression;
 mod dials;
 mod docs;
 mod duplex;
