@@ -60,7 +60,7 @@ impl fmt::Display for Failure {
             }
             Self::LargeWindow => f.write_str("the server sent br content with a window of more than 16 MiB"),
         }?;
-        f.write_str(": RequestBuilder::decompress(false) hands it over as it came")
+        f.write_str(": decompress(false) hands it over as it came")
     }
 }
 
@@ -129,6 +129,9 @@ struct Stage {
     is_between: bool,
     /// Whether all content was decoded.
     is_done: bool,
+    /// The failure that follows the piece. A piece that was decoded before a failure is returned, however the content
+    /// was split.
+    failure: Option<Failure>,
 }
 
 impl Stage {
@@ -143,6 +146,7 @@ impl Stage {
             is_full: false,
             is_between: false,
             is_done: false,
+            failure: None,
         }
     }
 
@@ -159,13 +163,16 @@ impl Stage {
 
     /// Whether the stage cannot run before it gets more input.
     fn needs(&self, input: &[u8], is_over: bool) -> bool {
-        self.is_done || (!self.is_full && input.is_empty() && !is_over)
+        self.is_done || (!self.is_full && input.is_empty() && !is_over && self.failure.is_none())
     }
 
     /// Decodes the next piece, and returns the number of bytes that were taken from `input`. If `input` is empty, no
     /// bytes follow it, unless the decoder holds output. The piece must have been taken.
     fn run(&mut self, input: &[u8]) -> Result<usize, Failure> {
         (self.from, self.to) = (0, 0);
+        if let Some(failure) = self.failure.take() {
+            return Err(failure);
+        }
         if self.is_full {
             return self.drain().map(|()| 0);
         }
@@ -179,17 +186,23 @@ impl Stage {
             (PartialBuffer::new(input), WriteBuffer::new_initialized(&mut piece[..]));
         let outcome = decoder.decode(&mut source, &mut target);
         let (taken, to, is_full) = (source.written_len(), target.written_len(), target.has_no_spare_space());
+        // A decoder that stands still would run for ever.
+        let outcome = match outcome {
+            Ok(false) if taken == 0 && to == 0 => Err(io::ErrorKind::InvalidData.into()),
+            outcome => outcome,
+        };
+        self.settle(outcome, to, is_full).map(|()| taken)
+    }
+
+    /// Keeps what a call of the decoder returned: whether a member has ended, and the size of the piece.
+    fn settle(&mut self, outcome: io::Result<bool>, to: usize, is_full: bool) -> Result<(), Failure> {
+        self.to = to;
         match outcome {
-            Ok(is_over) => {
-                // A decoder that stands still would run for ever.
-                if taken == 0 && to == 0 && !is_over {
-                    return Err(self.broken(io::ErrorKind::InvalidData.into()));
-                }
-                (self.to, self.is_full, self.is_between) = (to, is_full && !is_over, is_over);
-                Ok(taken)
-            }
-            Err(error) => Err(self.broken(error)),
+            Ok(is_over) => (self.is_full, self.is_between) = (is_full && !is_over, is_over),
+            Err(error) if to == 0 => return Err(self.broken(error)),
+            Err(error) => (self.is_full, self.failure) = (false, Some(self.broken(error))),
         }
+        Ok(())
     }
 
     /// Makes a decoder ready for a byte of input. Several members of gzip, and several frames of zstd, are one content:
@@ -227,13 +240,7 @@ impl Stage {
             Coding::Brotli | Coding::Zstd => decoder.decode(&mut PartialBuffer::new(&[][..]), &mut target),
         };
         let (to, is_full) = (target.written_len(), target.has_no_spare_space());
-        match outcome {
-            Ok(is_over) => {
-                (self.to, self.is_full, self.is_between) = (to, is_full && !is_over, is_over);
-                Ok(())
-            }
-            Err(error) => Err(self.broken(error)),
-        }
+        self.settle(outcome, to, is_full)
     }
 
     /// Ends the content, unless it is incomplete. Content without a byte is complete.

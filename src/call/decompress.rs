@@ -70,7 +70,7 @@ fn decode_coded(call: &Hop<'_>, mut response: Response, deadline: Option<Deadlin
         Plan::TooMany(count) => {
             let message = format!(
                 "the server sent content with {count} codings, and at most {MOST} are decoded: \
-                 RequestBuilder::decompress(false) hands it over as it came"
+                 decompress(false) hands it over as it came"
             );
             *body = take(body).refused(message, written);
         }

@@ -98,8 +98,8 @@ async fn each_coding_is_asked_for_and_decoded() {
         let raw = client.get(server.url("/")).decompress(false);
         let response = within(20, raw.send()).await.unwrap();
         assert_eq!(
-            (response.headers()["content-encoding"].to_str(), response.content_length()),
-            (Ok(codings), Some(content.len() as u64))
+            (response.headers()["content-encoding"].to_str().unwrap(), response.content_length()),
+            (codings, Some(content.len() as u64))
         );
         assert!(response.bytes().await.unwrap() == content, "{codings}: handed over as it came");
         assert_eq!(server.requests_per_connection(), [3], "the connection is kept: {codings}");
@@ -197,7 +197,8 @@ async fn ce_02_more_than_four_codings_are_an_error_when_the_content_is_read() {
     let server = coded(&stacked, *b"hello");
     let client = Client::new();
     let mut response = get(&client, &server).await;
-    assert_eq!((response.status().as_u16(), &response.headers()["content-encoding"]), (200, &*stacked));
+    assert_eq!(response.status(), 200);
+    assert_eq!(response.headers()["content-encoding"], stacked);
     for _ in 0..2 {
         let error = within(20, response.chunk()).await.unwrap_err();
         assert_eq!((error.kind(), error.phase()), (ErrorKind::Decode, Some(Phase::Receive)), "CE-02");
@@ -205,7 +206,7 @@ async fn ce_02_more_than_four_codings_are_an_error_when_the_content_is_read() {
         assert_eq!(
             error.to_string(),
             "the server sent content with 20 codings, and at most 4 are decoded: \
-             RequestBuilder::decompress(false) hands it over as it came",
+             decompress(false) hands it over as it came",
             "CE-02"
         );
     }

@@ -27,6 +27,8 @@ use http_body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::JoinHandle;
 
+use super::Uncoded;
+
 /// The test's ends of all connections of a client.
 #[derive(Clone, Default)]
 pub(crate) struct Lines {
@@ -42,7 +44,7 @@ impl Lines {
     }
 
     pub(crate) fn builder(&self) -> ClientBuilder {
-        Client::builder().no_user_agent().connector(self.connector())
+        Client::builder().no_user_agent().uncoded().connector(self.connector())
     }
 
     pub(crate) fn connector(&self) -> impl Fn(Destination) -> Dialing + Send + Sync + 'static {
