@@ -170,7 +170,7 @@ mod tests {
             (&["identity, gzip", "Identity"], vec![Gzip]),
             (&["gzip, gzip,gzip", "gzip"], vec![Gzip; 4]),
         ] {
-            assert_eq!(plan_of(values, EVERY), Plan::Decode(expected), "{values:?}");
+            assert_eq!(plan_of(values, EVERY), Plan::Decode(expected), "R-9110-8.4.1-1: {values:?}");
         }
     }
 

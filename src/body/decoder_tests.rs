@@ -141,6 +141,7 @@ fn several_members_and_frames_are_one_content() {
             assert_whole(&[coding], &members, split, 4, b"one two");
         }
     }
+    assert_eq!(decode(&[Gzip], &encode(Gzip, b"").repeat(9), 7, 4).1, Outcome::Whole, "R-1952-2-1");
     // A frame that is skipped: RFC 8878, section 3.1.2.
     let skipped = [&b"\x50\x2a\x4d\x18\x03\0\0\0abc"[..], &encode(Zstd, b"x"), b"\x5f\x2a\x4d\x18\0\0\0\0"];
     assert_whole(&[Zstd], &skipped.concat(), 1, 4, b"x");
@@ -198,7 +199,7 @@ fn damaged_content_never_panics_and_checksums_are_checked() {
                 let (out, outcome) = decode(&[coding], &damaged, 1000, 64);
                 let is_checked = matches!(coding, Gzip | Deflate);
                 if is_checked && outcome == Outcome::Whole {
-                    assert_eq!(out, plain, "{coding:?}: bit {bit} of byte {at}");
+                    assert_eq!(out, plain, "R-1952-2-1: {coding:?}: bit {bit} of byte {at}");
                 }
             }
         }
