@@ -39,6 +39,7 @@ pub(super) enum Failure {
     /// Bytes of something else follow the end of this coding.
     Surplus(Coding),
     /// Brotli with a window of more than 16 MiB, which no browser accepts and RFC 7932 does not know.
+    #[cfg_attr(not(feature = "brotli"), allow(dead_code, reason = "only brotli has such windows"))]
     LargeWindow,
 }
 
@@ -262,7 +263,7 @@ impl Stage {
 }
 
 /// Creates the decoder of a coding. `first` is the first byte of the content.
-#[allow(unused_variables, reason = "`first` matters for two of the features")]
+#[allow(unused_variables, clippy::unnecessary_wraps, reason = "as with every feature")]
 fn open(coding: Coding, first: u8) -> Result<Box<dyn DecodeV2 + Send + Sync>, Failure> {
     match coding {
         #[cfg(feature = "gzip")]

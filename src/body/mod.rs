@@ -73,6 +73,10 @@ enum Kind {
     Given(Given),
     File(Box<File>),
     Received(Box<Received>),
+    #[cfg_attr(
+        not(any(feature = "gzip", feature = "deflate", feature = "brotli", feature = "zstd")),
+        allow(dead_code, reason = "as with the features")
+    )]
     Decoded(Box<Decoded>),
     /// A body with more trailers than a map of fields can hold. Such a body cannot be sent.
     Overfull,
