@@ -11,6 +11,10 @@ pub(crate) struct Redirects;
 pub(crate) struct Own;
 
 impl Own {
+    pub(crate) fn of(_: Option<String>) -> Self {
+        Self
+    }
+
     #[allow(clippy::unused_self, reason = "as in redirect.rs")]
     pub(crate) fn history(&self) -> History {
         History

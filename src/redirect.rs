@@ -15,22 +15,27 @@
 //! nothing was taken from it. Where content goes, the fields that describe content go with it.
 //!
 //! If the next URL has another scheme, host or port, the next request loses `Authorization`, `Cookie`,
-//! `Proxy-Authorization`, `Proxy-Authenticate`, `Host`, and every field whose value is
+//! `Proxy-Authorization`, `Proxy-Authenticate`, `WWW-Authenticate`, `Host`, and every field whose value is
 //! [sensitive](http::HeaderValue::set_sensitive). These fields do not come back if a later redirect leads to the first
 //! origin again. A user and password in `Location` are never used.
 //!
 //! A redirect from https to http fails, unless [`Policy::allow_https_to_http`] allows it. A redirect to any other scheme
-//! fails. A request whose [target](crate::RequestTarget) is not in the origin form is not redirected.
+//! fails. A request whose [target](crate::RequestTarget) is not in the origin form, or whose URI is not a WHATWG URL, is not
+//! redirected.
 //!
 //! [`Response::redirects`](crate::Response::redirects) and [`Error::redirects`](crate::Error::redirects) return the
-//! chain. A timeout for the whole request covers all hops together.
+//! chain. A timeout for the whole request covers all hops together. The content of a redirect is not decoded. Up to 64 KiB of it
+//! are read within 100 ms, so that the connection can be kept; otherwise the connection closes.
+//!
+//! Redirects need the feature `url`. Without it, every response is returned as it is.
 
-use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
 use http::{HeaderMap, Method, StatusCode};
 use url::Url;
+
+use crate::error::BoxError;
 
 /// Decides which redirects are followed. [`ClientBuilder::redirect`](crate::ClientBuilder::redirect) sets the policy of
 /// a client, and [`RequestBuilder::redirect`](crate::RequestBuilder::redirect) the policy of one request.
@@ -205,7 +210,7 @@ impl Proposal<'_> {
     }
 
     /// Fails the request with [`ErrorKind::Redirect`](crate::ErrorKind::Redirect), whose source is `error`.
-    pub fn error(self, error: impl Into<Box<dyn StdError + Send + Sync>>) -> Action {
+    pub fn error(self, error: impl Into<BoxError>) -> Action {
         Action(Choice::Fail(error.into()))
     }
 }
@@ -229,7 +234,7 @@ pub struct Action(pub(crate) Choice);
 pub(crate) enum Choice {
     Follow,
     Stop,
-    Fail(Box<dyn StdError + Send + Sync>),
+    Fail(BoxError),
 }
 
 /// A request that was answered by a redirect, with the head of this answer.
@@ -303,8 +308,10 @@ impl Own {
         self.0.get_or_insert_default().policy = Some(policy);
     }
 
-    pub(crate) fn set_fragment(&mut self, fragment: String) {
-        self.0.get_or_insert_default().fragment = Some(fragment);
+    /// Returns the settings of a request whose URL has this fragment.
+    #[inline]
+    pub(crate) fn of(fragment: Option<String>) -> Self {
+        Self(fragment.map(|fragment| Box::new(Said { policy: None, fragment: Some(fragment) })))
     }
 
     pub(crate) fn policy(&self) -> Option<&Policy> {

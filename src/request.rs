@@ -15,6 +15,7 @@ use crate::call::{RequestTarget, Settings, auth};
 use crate::client::Client;
 use crate::codec::FieldMap;
 use crate::error::{Error, Result};
+use crate::redirect::Own;
 use crate::response::Response;
 use crate::url::IntoUrl;
 
@@ -66,17 +67,20 @@ impl RequestBuilder {
     }
 
     pub(crate) fn new(client: Client, method: Method, url: impl IntoUrl) -> Self {
-        #[cfg_attr(not(feature = "url"), allow(unused_mut, reason = "there is no fragment to keep"))]
-        let mut settings = Settings::default();
-        #[cfg(feature = "url")]
-        if let Some(fragment) = url.fragment() {
-            settings.redirect.set_fragment(fragment);
-        }
-        let (uri, error) = match url.into_uri() {
+        let mut fragment = None;
+        let (uri, error) = match url.take_apart(&mut fragment) {
             Ok(uri) => (uri, None),
             Err(error) => (Uri::default(), Some(error)),
         };
-        Self { client, method, uri, headers: FieldMap::default(), body: Body::empty(), settings, error }
+        Self {
+            client,
+            method,
+            uri,
+            headers: FieldMap::default(),
+            body: Body::empty(),
+            settings: Settings { redirect: Own::of(fragment), ..Settings::default() },
+            error,
+        }
     }
 
     /// Adds a header field.

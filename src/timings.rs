@@ -33,7 +33,7 @@ pub struct Timings {
     pub wait: Duration,
     /// Time from the response head to the end of the content. `None` until the content has ended.
     pub receive: Option<Duration>,
-    /// Time of earlier attempts of this request.
+    /// Time of earlier attempts of this request, and of the redirects before it.
     pub previous: Duration,
     /// Time from the call until the latest milestone.
     pub total: Duration,

@@ -39,47 +39,45 @@ mod sealed {
 
     #[allow(unnameable_types, reason = "sealed, so that new forms can be added")]
     pub trait IntoUri {
-        fn into_uri(self) -> Result<Uri>;
+        /// Returns the URI. Stores the URL's fragment, which is not sent and which the URL of a redirect inherits, in
+        /// `fragment`.
+        fn take_apart(self, fragment: &mut Option<String>) -> Result<Uri>;
 
-        /// Returns the fragment, which is not sent and which the URL of a redirect inherits.
-        #[cfg(feature = "url")]
-        fn fragment(&self) -> Option<String> {
-            None
+        fn into_uri(self) -> Result<Uri>
+        where
+            Self: Sized,
+        {
+            self.take_apart(&mut None)
         }
     }
 }
 
 impl sealed::IntoUri for Uri {
-    fn into_uri(self) -> Result<Uri> {
+    fn take_apart(self, _: &mut Option<String>) -> Result<Uri> {
         Ok(self)
     }
 }
 
 impl sealed::IntoUri for &Uri {
-    fn into_uri(self) -> Result<Uri> {
+    fn take_apart(self, _: &mut Option<String>) -> Result<Uri> {
         Ok(self.clone())
     }
 }
 
 impl sealed::IntoUri for &str {
     #[cfg(feature = "url")]
-    fn fragment(&self) -> Option<String> {
-        self.contains('#').then(|| url::Url::parse(self).ok()?.fragment().map(Into::into)).flatten()
-    }
-
-    #[cfg(feature = "url")]
-    fn into_uri(self) -> Result<Uri> {
+    fn take_apart(self, fragment: &mut Option<String>) -> Result<Uri> {
         if is_normal(self)
             && let Ok(uri) = self.parse()
         {
             return Ok(uri);
         }
         let url = url::Url::parse(self).map_err(|error| invalid_url(self).because(error))?;
-        url.into_uri()
+        url.take_apart(fragment)
     }
 
     #[cfg(not(feature = "url"))]
-    fn into_uri(self) -> Result<Uri> {
+    fn take_apart(self, _: &mut Option<String>) -> Result<Uri> {
         // A fragment is never sent.
         let text = self.split('#').next().unwrap_or_default();
         text.parse().map_err(|error: http::uri::InvalidUri| invalid_url(self).because(error))
@@ -87,40 +85,27 @@ impl sealed::IntoUri for &str {
 }
 
 impl sealed::IntoUri for String {
-    #[cfg(feature = "url")]
-    fn fragment(&self) -> Option<String> {
-        self.as_str().fragment()
-    }
-
-    fn into_uri(self) -> Result<Uri> {
-        self.as_str().into_uri()
+    fn take_apart(self, fragment: &mut Option<String>) -> Result<Uri> {
+        self.as_str().take_apart(fragment)
     }
 }
 
 impl sealed::IntoUri for &String {
-    #[cfg(feature = "url")]
-    fn fragment(&self) -> Option<String> {
-        self.as_str().fragment()
-    }
-
-    fn into_uri(self) -> Result<Uri> {
-        self.as_str().into_uri()
+    fn take_apart(self, fragment: &mut Option<String>) -> Result<Uri> {
+        self.as_str().take_apart(fragment)
     }
 }
 
 #[cfg(feature = "url")]
 impl sealed::IntoUri for url::Url {
-    fn fragment(&self) -> Option<String> {
-        self.fragment().map(Into::into)
-    }
-
-    fn into_uri(mut self) -> Result<Uri> {
+    fn take_apart(mut self, fragment: &mut Option<String>) -> Result<Uri> {
         if !self.has_host() && !matches!(self.scheme(), "http" | "https") {
             let scheme = self.scheme();
             return Err(Error::request(format!(
                 "the URL's scheme is {scheme:?}: only http and https can be fetched"
             )));
         }
+        *fragment = self.fragment().map(Into::into);
         self.set_fragment(None);
         let text = String::from(self);
         Uri::try_from(&text).map_err(|error| invalid_url(&text).because(error))
@@ -129,12 +114,8 @@ impl sealed::IntoUri for url::Url {
 
 #[cfg(feature = "url")]
 impl sealed::IntoUri for &url::Url {
-    fn fragment(&self) -> Option<String> {
-        (**self).fragment().map(Into::into)
-    }
-
-    fn into_uri(self) -> Result<Uri> {
-        self.clone().into_uri()
+    fn take_apart(self, fragment: &mut Option<String>) -> Result<Uri> {
+        self.clone().take_apart(fragment)
     }
 }
 

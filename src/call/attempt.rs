@@ -68,6 +68,7 @@ pub(super) enum Finished {
     /// Another attempt sends the request again.
     Resend,
     /// The response is a redirect, and another hop follows.
+    #[cfg_attr(not(feature = "url"), allow(dead_code, reason = "no redirect is followed"))]
     Redirected(Next),
     /// The response is complete, and its connection was given back or closed.
     Complete(Response),

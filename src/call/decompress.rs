@@ -4,36 +4,39 @@
 //! caller has set is never replaced. Content that is decoded has no fields that describe it as it came.
 
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, RANGE};
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 
 use super::head::has;
-use super::{Call, Hop};
+use super::{Environment, Hop, Settings};
 use crate::body::coding::{Codings, MOST, Plan, plan};
 use crate::error::{Error, Result};
 use crate::exchange::timeout::Deadline;
 use crate::response::Response;
 
-impl Call<'_> {
-    /// Adds `Accept-Encoding`, unless the caller has set it or asks for a part of the content: a part of coded content
-    /// cannot be decoded.
-    ///
-    /// # Errors
-    ///
-    /// If the request has too many fields.
-    #[inline]
-    pub(super) fn ask_for_codings(&mut self) -> Result<()> {
-        let codings = self.env.request.codings;
-        if Codings::BUILT.is_empty() || codings.is_empty() || self.settings.is_raw {
-            return Ok(());
-        }
-        let is_tunnel = *self.method == Method::CONNECT;
-        if is_tunnel || has(self.headers, &ACCEPT_ENCODING) || has(self.headers, &RANGE) {
-            return Ok(());
-        }
-        match self.headers.try_append(ACCEPT_ENCODING, codings.accept()) {
-            Ok(_) => Ok(()),
-            Err(_) => Err(Error::request("the request has too many header fields")),
-        }
+/// Adds `Accept-Encoding`, unless the caller has set it or asks for a part of the content: a part of coded content cannot
+/// be decoded.
+///
+/// # Errors
+///
+/// If the request has too many fields.
+#[inline]
+pub(super) fn ask(
+    env: &Environment,
+    method: &Method,
+    headers: &mut HeaderMap,
+    settings: &Settings,
+) -> Result<()> {
+    let codings = env.request.codings;
+    if Codings::BUILT.is_empty() || codings.is_empty() || settings.is_raw {
+        return Ok(());
+    }
+    let is_tunnel = *method == Method::CONNECT;
+    if is_tunnel || has(headers, &ACCEPT_ENCODING) || has(headers, &RANGE) {
+        return Ok(());
+    }
+    match headers.try_append(ACCEPT_ENCODING, codings.accept()) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(Error::request("the request has too many header fields")),
     }
 }
 

@@ -47,26 +47,32 @@ impl Attempts<'_> {
         history.push(Hop { method, url, status, headers });
         let is_replayable = exchange.has_replayable_body();
         let (hops, fragment) = (history.hops(), history.fragment());
-        let decision = redirect::decide(settings, policy, hops, fragment, self.call.headers, is_replayable);
-        match decision {
+        match redirect::decide(settings, policy, hops, fragment, self.call.headers, is_replayable) {
             Decision::Stop => {
                 history.pop();
                 self.answer(head, exchange)
             }
-            Decision::Follow(next) => {
-                history.set_fragment(next.fragment.as_deref());
-                Finished::Redirected(next)
-            }
-            Decision::Fail(refusal) => {
-                let mut error = Error::new(ErrorKind::Redirect, refusal.to_string()).in_phase(Phase::Receive);
-                if let Refusal::ByPolicy(source) = refusal {
-                    error = error.because(source);
+            Decision::Follow(next) => match RouteRef::of(&next.uri) {
+                Ok(_) => {
+                    history.set_fragment(next.fragment.as_deref());
+                    Finished::Redirected(next)
                 }
-                // Dropping the exchange gives the connection back or closes it.
-                Finished::Failed(exchange.error(error))
-            }
+                Err(error) => failed(Refusal::BadLocation(error.into()), exchange),
+            },
+            Decision::Fail(refusal) => failed(refusal, exchange),
         }
     }
+}
+
+/// Ends the call, because the redirect cannot be followed. Dropping the exchange gives the connection back or closes it.
+#[cfg(feature = "url")]
+fn failed(refusal: Refusal, exchange: &mut Exchange) -> Finished {
+    let error = Error::new(ErrorKind::Redirect, refusal.to_string()).in_phase(Phase::Receive);
+    let error = match refusal {
+        Refusal::BadLocation(source) | Refusal::ByPolicy(source) => error.because(source),
+        _ => error,
+    };
+    Finished::Failed(exchange.error(error))
 }
 
 #[cfg(not(feature = "url"))]
@@ -79,20 +85,19 @@ impl Attempts<'_> {
 }
 
 impl Call<'_> {
-    /// Makes the call and its exchange ready for the next hop. Reads a small rest of the redirect if the next hop goes to
-    /// the same origin, so that it can use the same connection.
+    /// Ends the hop that a redirect has answered, and makes the call and its exchange ready for the next hop. Reads a
+    /// small rest of the redirect if the next hop goes to the same origin, so that it can use the same connection.
     #[cfg(feature = "url")]
     pub(super) async fn go_on(&mut self, next: Next, exchange: &mut Exchange) {
-        *self.method = next.method;
-        *self.uri = next.uri;
-        let port = RouteRef::of(self.uri).map_or(0, |route| route.port());
-        let body = (!next.keeps_content).then(Body::empty);
-        let rest = exchange.redirect(self.method, self.uri, port, body, time::now());
+        exchange.end_hop();
         if next.is_same_origin {
-            rest.finish().await;
-        } else {
-            rest.abandon();
+            exchange.drain_here().await;
         }
+        (*self.method, *self.uri) = (next.method, next.uri);
+        let port = RouteRef::of(self.uri).map_or(0, |route| route.port());
+        let trace = exchange.trace().next_hop(self.method, self.uri, port, time::now());
+        let body = (!next.keeps_content).then(Body::empty);
+        exchange.next_hop(body, trace).abandon();
     }
 
     #[cfg(not(feature = "url"))]

@@ -97,12 +97,14 @@ impl Call<'_> {
     /// If a layer fails. The caller adds the request's URI to the error.
     #[inline]
     pub(crate) async fn run(mut self, body: Body) -> Result<Response> {
-        if RouteRef::of(self.uri)?.leaves_user_of(self.uri) {
+        let mut route = RouteRef::of(self.uri)?;
+        if route.has_user() {
             auth::take_user(self.uri, self.headers)?;
+            route = RouteRef::of(self.uri)?;
         }
-        self.complete(&body)?;
-        self.ask_for_codings()?;
-        let mut route = RouteRef::of(self.uri)?.isolated(self.settings.isolation.as_ref());
+        route = route.isolated(self.settings.isolation.as_ref());
+        head::complete(self.env, self.headers, &body)?;
+        decompress::ask(self.env, self.method, self.headers, self.settings)?;
         let mut exchange = self.open(body, route.port());
         loop {
             // Cookies: `cookie.rs` will complete the head of this hop here.

@@ -213,38 +213,37 @@ impl Exchange {
         self.upload.is_replayable()
     }
 
-    /// Makes the exchange ready for the next hop after a redirect. With `body`, this body replaces the request's body.
-    /// Returns the exchange of the redirect, whose response the caller drains or drops.
+    /// Ends the trace of a hop that a redirect has answered. The redirect's content does not count, because nobody reads
+    /// this content.
     #[cfg(feature = "url")]
-    pub(crate) fn redirect(
-        &mut self,
-        method: &Method,
-        uri: &http::Uri,
-        port: u16,
-        body: Option<crate::body::Body>,
-        now: Instant,
-    ) -> Self {
-        let next = self.trace.next_hop(method, uri, port, now);
-        let empty = || Upload::new(crate::body::Body::empty());
+    pub(crate) fn end_hop(&mut self) {
+        self.set_answered();
+        let (close, now) = (self.close_reason(), self.trace.head_at().unwrap_or_else(time::now));
+        self.trace.complete(self.attempt.received, close, now);
+    }
+
+    /// Makes the exchange ready for the next hop, whose trace is `trace`. With `body`, this body replaces the request's
+    /// body. Without it, the request's body must be [replayable](Self::has_replayable_body). Returns the exchange of the
+    /// redirect, so that the caller can abandon it.
+    #[cfg(feature = "url")]
+    pub(crate) fn next_hop(&mut self, body: Option<crate::body::Body>, trace: RequestTrace) -> Self {
+        let next = Attempt::new(*self.attempt.machine.limits());
         let upload = match body {
             Some(body) => std::mem::replace(&mut self.upload, Upload::new(body)),
             None => {
                 self.upload.rewind(std::iter::empty());
-                empty()
+                Upload::new(crate::body::Body::empty())
             }
         };
-        let limits = *self.attempt.machine.limits();
-        let mut trace = std::mem::replace(&mut self.trace, next);
-        trace.complete(self.attempt.received, self.close_reason(), now);
         Self {
             connection: self.connection.take(),
             upload,
             timeouts: self.timeouts,
             patience: self.patience,
             deadline: self.deadline,
-            trace,
+            trace: std::mem::replace(&mut self.trace, trace),
             written: self.written,
-            attempt: std::mem::replace(&mut self.attempt, Attempt::new(limits)),
+            attempt: std::mem::replace(&mut self.attempt, next),
         }
     }
 

@@ -399,8 +399,11 @@ fn check_raw(head: &ResponseHead) {
 
 /// Returns a client for one case, which has one connection.
 fn client() -> ClientBuilder {
+    let builder = Client::builder().max_connections_per_host(1);
     // The client must not follow redirects, because the cases of 3xx are about the head of the redirect.
-    Client::builder().max_connections_per_host(1)
+    #[cfg(feature = "url")]
+    let builder = builder.redirect(handclasp::redirect::Policy::none());
+    builder
 }
 
 /// Sends the case's request and reads the whole response into `got`. If this future is dropped, `got` has the parts that

@@ -38,6 +38,10 @@ mod parked;
 mod pool;
 #[cfg(feature = "url")]
 mod redirect;
+#[cfg(feature = "url")]
+mod redirect_hops;
+#[cfg(feature = "url")]
+mod redirect_secrets;
 mod requests;
 mod requirements;
 mod retry;

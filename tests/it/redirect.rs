@@ -10,9 +10,16 @@ use http::{HeaderValue, Method};
 
 use crate::support::{Peer, Server, within};
 
-/// Starts a server that answers each request by `answer`.
-fn serve(answer: impl Fn(&str) -> String + Send + Sync + 'static) -> Server {
-    Server::start(move |peer: &mut Peer| {
+/// Starts a server that answers each request by `answer`: a status, a space and a location make a redirect, and anything
+/// else is content.
+pub(crate) fn serve(answer: impl Fn(&str) -> String + Send + Sync + 'static) -> Server {
+    Server::start(script(answer))
+}
+
+pub(crate) fn script(
+    answer: impl Fn(&str) -> String + Send + Sync + 'static,
+) -> impl Fn(&mut Peer) -> std::io::Result<()> + Send + Sync + 'static {
+    move |peer: &mut Peer| {
         while let Some(request) = peer.request()? {
             let answer = answer(&request.target);
             peer.send(match answer.split_once(' ') {
@@ -23,14 +30,14 @@ fn serve(answer: impl Fn(&str) -> String + Send + Sync + 'static) -> Server {
             })?;
         }
         Ok(())
-    })
+    }
 }
 
-async fn get(client: &Client, url: &str) -> handclasp::Result<Response> {
+pub(crate) async fn get(client: &Client, url: &str) -> handclasp::Result<Response> {
     within(20, client.get(url).send()).await
 }
 
-fn heads(server: &Server) -> Vec<String> {
+pub(crate) fn heads(server: &Server) -> Vec<String> {
     server.seen().into_iter().map(|seen| seen.request.head.to_lowercase()).collect()
 }
 
@@ -45,7 +52,11 @@ async fn a_chain_is_followed_on_one_connection_and_shown() {
     let urls: Vec<_> =
         response.redirects().iter().map(|hop| (hop.status().as_u16(), hop.url().path())).collect();
     assert_eq!(urls, [(302, "/a"), (308, "/b")]);
-    assert_eq!(response.url().as_str(), server.url("/c?q#top"), "A-39: fragments are inherited");
+    assert_eq!(
+        response.url().as_str(),
+        server.url("/c?q#top"),
+        "R-9110-10.2.2-2 A-39: fragments are inherited"
+    );
     assert_eq!(response.uri().path(), "/c");
     assert!(!response.timings().previous.is_zero(), "earlier hops are `previous`");
     assert_eq!(response.text().await.unwrap(), "end");
@@ -60,7 +71,10 @@ async fn a_34_loops_end_at_the_limit_with_their_chain() {
         None => "302 /1".into(),
     });
     let error = get(&Client::new(), &server.url("/1")).await.unwrap_err();
-    assert!(error.is_redirect() && error.to_string().contains("in a loop"), "RD-12 A-34: {error}");
+    assert!(
+        error.is_redirect() && error.to_string().contains("in a loop"),
+        "R-9110-15.4-4 RD-12 A-34: {error}"
+    );
     assert_eq!(error.redirects().len(), 11, "RD-12");
     let error = get(&Client::new(), &server.url("/grow?x")).await.unwrap_err();
     assert!(error.is_redirect() && !error.to_string().contains("in a loop"), "RD-12: {error}");
@@ -103,7 +117,10 @@ async fn a_35_secrets_do_not_cross_origins_and_do_not_come_back() {
     for head in heads(&other).iter().chain(&heads(&first)[1..]) {
         let is_clean =
             !head.contains("hunter2") && !head.contains("authorization") && !head.contains("a.test");
-        assert!(is_clean && head.contains("x-plain: kept"), "RD-01 RD-02 RD-04 RD-08 A-35 A-38: {head}");
+        assert!(
+            is_clean && head.contains("x-plain: kept"),
+            "R-9110-4.2.4-2 R-9110-15.4-1 R-9110-15.4-2 RD-01 RD-02 RD-04 RD-08 A-35 A-38: {head}"
+        );
     }
     assert_eq!((heads(&other).len(), heads(&first).len()), (2, 2));
 }
@@ -136,7 +153,7 @@ async fn a_39_locations_are_resolved_as_browsers_do() {
         ("/d/up#old", "/x#f"),
     ] {
         let response = get(&Client::new(), &server.url(from)).await.unwrap();
-        assert_eq!(response.url().as_str(), server.url(to), "RD-11 A-39");
+        assert_eq!(response.url().as_str(), server.url(to), "R-9110-10.2.2-1 R-3986-5.2-1 RD-11 A-39");
     }
 }
 
@@ -183,12 +200,12 @@ async fn a_40_method_and_content_follow_the_status() {
         let request = request.header("content-type", "text/plain").header("content-language", "en");
         within(20, request.send()).await.unwrap();
         let seen = server.seen().pop().unwrap().request;
-        assert_eq!(seen.method, next, "RD-05 A-40: {status}");
+        assert_eq!(seen.method, next, "R-9110-15.4.2-1 R-9110-15.4.4-1 R-9110-15.4.8-1 RD-05 A-40: {status}");
         assert_eq!(seen.body, if keeps { &b"content"[..] } else { b"" }, "RD-05 RD-06 A-40: {status}");
         assert_eq!(
             seen.head.to_lowercase().contains("content-"),
             keeps,
-            "RD-05 A-40: {status} {}",
+            "R-9110-15.4-3 RD-05 A-40: {status} {}",
             seen.head
         );
     }
