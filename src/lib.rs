@@ -29,6 +29,8 @@ mod redirect;
 mod request;
 mod resolver;
 mod response;
+#[cfg(feature = "tower")]
+mod service;
 #[cfg(feature = "test-util")]
 #[doc(hidden)]
 pub mod test_util;
@@ -57,6 +59,8 @@ pub use self::request::RequestBuilder;
 pub use self::resolver::HickoryResolver;
 pub use self::resolver::{Answer, Family, Resolve, SystemResolver};
 pub use self::response::{Collected, Response};
+#[cfg(feature = "tower")]
+pub use self::service::ResponseFuture;
 pub use self::timings::Timings;
 pub use self::upgraded::Upgraded;
 pub use self::url::IntoUrl;

@@ -212,7 +212,7 @@ fn is_pure(name: &str) -> bool {
 }
 
 /// Files that no other file may use: the client, its builders, and the exports of the crate.
-const TOP: [&str; 5] = ["lib.rs", "client.rs", "config.rs", "request.rs", "test_util.rs"];
+const TOP: [&str; 6] = ["lib.rs", "client.rs", "config.rs", "request.rs", "service.rs", "test_util.rs"];
 
 /// Modules that every module except the codec may use. The files of `trace/` count as one module.
 const LEAVES: [&str; 6] = ["error", "time", "timer", "timings", "trace", "buffer"];
@@ -220,6 +220,7 @@ const LEAVES: [&str; 6] = ["error", "time", "timer", "timings", "trace", "buffer
 /// Each module at the root of the crate, and the modules that it may use. The list is ordered from the top to the
 /// leaves.
 const BELOW: &[(&str, &[&str])] = &[
+    ("service", &["body", "client"]),
     // The modules `client`, `config` and `request` use each other.
     (
         "client",

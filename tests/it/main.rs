@@ -53,6 +53,8 @@ mod secured;
 mod settled;
 mod surplus;
 mod timeouts;
+#[cfg(feature = "tower")]
+mod tower;
 mod transcripts;
 mod upgrade;
 mod uploads;
