@@ -264,6 +264,8 @@ impl Response {
     ///
     /// If the connection is lost, the server breaks the rules of HTTP/1.1, or the read timeout or the total timeout
     /// passes. The connection is closed in each case, and every later read of this response fails with the same error.
+    /// Content that cannot be [decoded](crate::RequestBuilder::decompress) fails with [`ErrorKind::Decode`], which does
+    /// not close the connection.
     ///
     /// ```no_run
     /// # async fn example() -> handclasp::Result<()> {

@@ -65,7 +65,7 @@ impl<B: Into<Body>> Service<http::Request<B>> for Client {
     }
 
     fn call(&mut self, request: http::Request<B>) -> ResponseFuture {
-        (&*self).call(request)
+        Service::call(&mut &*self, request)
     }
 }
 
