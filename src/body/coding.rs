@@ -77,15 +77,16 @@ impl Codings {
         }
     }
 
-    /// Returns the value of `Accept-Encoding`. No coding is preferred, so that the server chooses.
-    pub(crate) fn accept(self) -> HeaderValue {
-        HeaderValue::from_static(ACCEPT[usize::from(self.0 & 15)])
+    /// Returns the value of `Accept-Encoding`, or `None` if the set is empty. No coding is preferred, so that the server
+    /// chooses.
+    pub(crate) fn accept(self) -> Option<HeaderValue> {
+        (self.0 != 0).then(|| HeaderValue::from_static(ACCEPT[usize::from(self.0 & 15)]))
     }
 }
 
-/// The values of `Accept-Encoding`, by the bits of the set. Without a coding, the client wants content as it is.
+/// The values of `Accept-Encoding`, by the bits of the set.
 const ACCEPT: [&str; 16] = [
-    "identity",
+    "",
     "gzip",
     "deflate",
     "gzip, deflate",
@@ -209,11 +210,11 @@ mod tests {
             let codings = Codings(bits);
             let names: Vec<_> =
                 Coding::ALL.into_iter().filter(|coding| codings.has(*coding)).map(Coding::name).collect();
-            assert_eq!(codings.accept(), names.join(", ").as_str());
+            assert_eq!(codings.accept().unwrap(), names.join(", ").as_str());
         }
         let mut codings = Codings::BUILT;
         Coding::ALL.into_iter().for_each(|coding| codings.set(coding, false));
-        assert!(codings.is_empty());
+        assert!(codings.is_empty() && codings.accept().is_none());
         Coding::ALL.into_iter().for_each(|coding| codings.set(coding, true));
         assert_eq!(codings, Codings::BUILT, "only built codings are added");
     }

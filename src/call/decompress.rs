@@ -26,15 +26,12 @@ pub(super) fn ask(
     headers: &mut HeaderMap,
     settings: &Settings,
 ) -> Result<()> {
-    let codings = env.request.codings;
-    if Codings::BUILT.is_empty() || codings.is_empty() || settings.is_raw {
-        return Ok(());
-    }
+    let Some(accepted) = env.accepted.as_ref().filter(|_| !settings.is_raw) else { return Ok(()) };
     let is_tunnel = *method == Method::CONNECT;
     if is_tunnel || has(headers, &ACCEPT_ENCODING) || has(headers, &RANGE) {
         return Ok(());
     }
-    match headers.try_append(ACCEPT_ENCODING, codings.accept()) {
+    match headers.try_append(ACCEPT_ENCODING, accepted.clone()) {
         Ok(_) => Ok(()),
         Err(_) => Err(Error::request("the request has too many header fields")),
     }

@@ -29,7 +29,7 @@ mod redirect;
 mod resend;
 mod settings;
 
-use http::{HeaderMap, Method, Uri};
+use http::{HeaderMap, HeaderValue, Method, Uri};
 
 use self::attempt::{Attempts, Finished};
 use self::http10::Http10Servers;
@@ -54,13 +54,16 @@ pub(crate) struct Environment {
     /// timeout, and the entry at index 1 is for a request with a total timeout.
     timeouts: [Timeouts; 2],
     request: RequestConfig,
+    /// The value of `Accept-Encoding`, or `None` if the client decodes nothing.
+    accepted: Option<HeaderValue>,
     http10: Http10Servers,
 }
 
 impl Environment {
     pub(crate) fn new(pool: Pool, exchange: ExchangeConfig, request: RequestConfig) -> Self {
         let timeouts = [false, true].map(|has_total| Chosen::default().or(exchange.timeouts, has_total));
-        Self { pool, exchange, timeouts, request, http10: Http10Servers::default() }
+        let accepted = request.codings.accept();
+        Self { pool, exchange, timeouts, request, accepted, http10: Http10Servers::default() }
     }
 }
 

@@ -54,7 +54,7 @@ async fn a_client_and_a_reference_to_it_are_services() {
     let server = Server::echo();
     let mut client = Client::new();
     let request = Request::post(server.url("/")).body("text").unwrap();
-    let response = within(20, assert_send(client.ready().await.unwrap().call(request))).await.unwrap();
+    let response = within(20, assert_send(client.call(request))).await.unwrap();
     assert!(response.extensions().get::<Timings>().is_some());
     assert!(!response.extensions().get::<ConnectionInfo>().unwrap().is_reused());
     text(response).await;
