@@ -289,6 +289,6 @@ fn open(coding: Coding, first: u8) -> Result<Box<dyn DecodeV2 + Send + Sync>, Fa
     }
 }
 
-#[cfg(all(test, feature = "gzip", feature = "deflate", feature = "brotli", feature = "zstd"))]
+#[cfg(test)]
 #[path = "decoder_tests.rs"]
 mod tests;

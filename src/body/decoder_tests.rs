@@ -1,5 +1,7 @@
 //! Decoders against content of many shapes, at every split, and against content that is damaged.
 
+#![cfg(all(feature = "gzip", feature = "deflate", feature = "brotli", feature = "zstd"))]
+
 use std::fmt;
 
 use compression_codecs::brotli::params::EncoderParams;
