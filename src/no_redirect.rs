@@ -4,23 +4,23 @@
 
 /// The settings of redirects that a client has: none.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Redirects;
+pub(crate) struct Redirects(());
 
 /// What one request says about redirects: nothing.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Own;
+pub(crate) struct Own(());
 
 impl Own {
     pub(crate) fn of(_: Option<String>) -> Self {
-        Self
+        Self(())
     }
 
     #[allow(clippy::unused_self, reason = "as in redirect.rs")]
     pub(crate) fn history(&self) -> History {
-        History
+        History(())
     }
 }
 
 /// The redirects that a request has followed: none.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct History;
+pub(crate) struct History(());

@@ -29,13 +29,12 @@
 //!
 //! Redirects need the feature `url`. Without it, every response is returned as it is.
 
+use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
 use http::{HeaderMap, Method, StatusCode};
 use url::Url;
-
-use crate::error::BoxError;
 
 /// Decides which redirects are followed. [`ClientBuilder::redirect`](crate::ClientBuilder::redirect) sets the policy of
 /// a client, and [`RequestBuilder::redirect`](crate::RequestBuilder::redirect) the policy of one request.
@@ -210,7 +209,7 @@ impl Proposal<'_> {
     }
 
     /// Fails the request with [`ErrorKind::Redirect`](crate::ErrorKind::Redirect), whose source is `error`.
-    pub fn error(self, error: impl Into<BoxError>) -> Action {
+    pub fn error(self, error: impl Into<Box<dyn StdError + Send + Sync>>) -> Action {
         Action(Choice::Fail(error.into()))
     }
 }
@@ -234,7 +233,7 @@ pub struct Action(pub(crate) Choice);
 pub(crate) enum Choice {
     Follow,
     Stop,
-    Fail(BoxError),
+    Fail(Box<dyn StdError + Send + Sync>),
 }
 
 /// A request that was answered by a redirect, with the head of this answer.

@@ -240,7 +240,8 @@ const BELOW: &[(&str, &[&str])] = &[
     ("resolver", &[]),
     ("url", &[]),
     ("redirect", &[]),
-    ("no_redirect", &[]),
+    // The stand-in of `redirect`, compiled under that name.
+    ("no_redirect", &["redirect"]),
     ("codec", &[]),
     ("trace", &["error", "time", "timings"]),
     ("error", &["redirect", "timings"]),
@@ -261,7 +262,9 @@ fn module_of(name: &str) -> &str {
 fn may_use(module: &str, other: &str) -> bool {
     let listed =
         BELOW.iter().find(|(name, _)| *name == module).is_some_and(|(_, below)| below.contains(&other));
-    let is_above_the_leaves = module != "codec" && !LEAVES.contains(&module);
+    // An error has the redirects before it, so that the files of redirects are below the leaves.
+    let is_below = ["codec", "redirect", "no_redirect"].contains(&module);
+    let is_above_the_leaves = !is_below && !LEAVES.contains(&module);
     other == module || listed || (is_above_the_leaves && LEAVES.contains(&other))
 }
 

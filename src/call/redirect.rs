@@ -4,6 +4,7 @@
 //! follows. Invariants: a field that was removed at a change of origin never comes back. User and password of `Location`
 //! are never used.
 
+use std::error::Error as StdError;
 use std::fmt;
 
 use http::header::{
@@ -13,7 +14,6 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use url::{Position, Url};
 
-use crate::error::BoxError;
 use crate::redirect::{Choice, Hop, MOST, Policy, Proposal, Redirects, Rule, USUAL};
 
 /// What follows a redirect.
@@ -41,7 +41,7 @@ pub(crate) struct Next {
 #[derive(Debug)]
 pub(crate) enum Refusal {
     /// `Location` cannot be resolved, or nothing can be requested from the URL.
-    BadLocation(BoxError),
+    BadLocation(Box<dyn StdError + Send + Sync>),
     /// Several unequal `Location` fields.
     Ambiguous,
     /// The next URL has this scheme.
@@ -52,7 +52,7 @@ pub(crate) enum Refusal {
         is_loop: bool,
     },
     NotReplayable(StatusCode),
-    ByPolicy(BoxError),
+    ByPolicy(Box<dyn StdError + Send + Sync>),
 }
 
 impl fmt::Display for Refusal {

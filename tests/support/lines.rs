@@ -44,7 +44,11 @@ impl Lines {
     }
 
     pub(crate) fn builder(&self) -> ClientBuilder {
-        Client::builder().no_user_agent().uncoded().connector(self.connector())
+        let builder = Client::builder().no_user_agent().uncoded().connector(self.connector());
+        // These tests are about each response as it comes.
+        #[cfg(feature = "url")]
+        let builder = builder.redirect(handclasp::redirect::Policy::none());
+        builder
     }
 
     pub(crate) fn connector(&self) -> impl Fn(Destination) -> Dialing + Send + Sync + 'static {

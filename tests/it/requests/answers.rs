@@ -109,7 +109,10 @@ async fn an_early_answer_is_heard_and_ends_the_upload_if_it_must() {
             peer.stall()
         });
         let taken = Arc::new(AtomicUsize::new(0));
-        let client = Client::new();
+        let builder = Client::builder();
+        #[cfg(feature = "url")]
+        let builder = builder.redirect(handclasp::redirect::Policy::none());
+        let client = builder.build().unwrap();
         let request = client.post(server.url("/")).body(Body::from_stream(Endless(taken.clone())));
         let response = within(20, request.send()).await;
         let mut response = response.unwrap_or_else(|error| panic!("R-9112-9.5-3 of {head}: {error:?}"));
