@@ -44,13 +44,13 @@ impl fmt::Debug for ResponseFuture {
 /// [`http_body::Body`] can be sent if its body is mapped by [`Body::wrap`] first.
 ///
 /// ```
-/// use tower::{Service, ServiceBuilder, ServiceExt};
+/// use tower::{ServiceBuilder, ServiceExt};
 ///
 /// # async fn example() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
 /// let client = handclasp::Client::new();
-/// let mut service = ServiceBuilder::new().concurrency_limit(8).service(client);
+/// let service = ServiceBuilder::new().concurrency_limit(8).service(client);
 /// let request = http::Request::get("http://example.org/").body(handclasp::Body::empty())?;
-/// let response = service.ready().await?.call(request).await?;
+/// let response = service.oneshot(request).await?;
 /// println!("{}", response.status());
 /// # Ok(())
 /// # }
