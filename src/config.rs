@@ -6,6 +6,8 @@
 mod hooks;
 mod network;
 
+mod codings;
+
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
@@ -520,7 +522,7 @@ impl ClientBuilder {
 
     /// Sets the largest content, in bytes, that [`bytes`](crate::Response::bytes), [`text`](crate::Response::text) and
     /// [`collect`](crate::Response::collect) read into memory: 256 MiB by default. Larger content fails with
-    /// [`ErrorKind::Decode`](crate::ErrorKind::Decode).
+    /// [`ErrorKind::Decode`](crate::ErrorKind::Decode). Content that is decoded counts with its decoded size.
     pub fn max_collected_body(mut self, bytes: usize) -> Self {
         self.request.max_collected_body = bytes;
         self

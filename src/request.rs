@@ -212,6 +212,32 @@ impl RequestBuilder {
         self
     }
 
+    /// Sets whether the content of the response is decoded: `true` by default. With `false`, the content is handed over
+    /// as it comes, and `Accept-Encoding` is sent only if the caller has set it.
+    ///
+    /// Content is decoded if `Content-Encoding` names at most four codings, and if the client decodes each of them (see
+    /// [`ClientBuilder::no_gzip`](crate::ClientBuilder::no_gzip) and the methods beside it). More codings are an error
+    /// of kind [`Decode`](crate::ErrorKind::Decode) when the content is read. Content with a coding that the client
+    /// does not decode is handed over as it comes.
+    ///
+    /// Decoded content arrives in pieces of at most 32 KiB while the content is read, whatever size it has. It has
+    /// neither `Content-Encoding` nor `Content-Length`, and
+    /// [`max_collected_body`](crate::ClientBuilder::max_collected_body) limits its decoded size. A response without
+    /// content, and a part of content (206), keep their fields.
+    /// [`raw_headers`](crate::Response::raw_headers) returns all fields as they came.
+    ///
+    /// ```no_run
+    /// # async fn example(client: handclasp::Client) -> handclasp::Result<()> {
+    /// let request = client.get("http://example.org/log.gz").header("accept-encoding", "gzip");
+    /// let compressed = request.decompress(false).send().await?.bytes().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn decompress(mut self, decompress: bool) -> Self {
+        self.settings.is_raw = !decompress;
+        self
+    }
+
     /// Sets the time that this request may take from the call of [`send`](Self::send) to the end of its response's content.
     ///
     /// Overrides the client's [`timeout`](crate::ClientBuilder::timeout). With `None`, there is no limit.

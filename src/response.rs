@@ -136,6 +136,17 @@ impl Response {
         self
     }
 
+    /// Whether the head had a `Content-Encoding` field when it came.
+    #[inline]
+    pub(crate) fn is_coded(&self) -> bool {
+        self.head.received.is_coded()
+    }
+
+    /// Returns the head and the body, mutably.
+    pub(crate) fn parts_mut(&mut self) -> (&mut Head, &mut Body) {
+        (&mut self.head, &mut self.body)
+    }
+
     /// Returns the status code.
     pub fn status(&self) -> StatusCode {
         self.head.received.status
@@ -218,7 +229,8 @@ impl Response {
         fields.into_iter().filter_map(crate::cookie::Cookie::read)
     }
 
-    /// Returns the length of the content in bytes, or `None` if the server did not announce it.
+    /// Returns the length of the content in bytes, or `None` if the server did not announce it, or if the content is
+    /// [decoded](crate::RequestBuilder::decompress).
     ///
     /// A response to HEAD, and a 304, may announce a length although they have no content
     /// (<https://www.rfc-editor.org/rfc/rfc9110#section-8.6>).
@@ -291,6 +303,8 @@ impl Response {
     ///
     /// If the connection is lost, the server breaks the rules of HTTP/1.1, or the read timeout or the total timeout
     /// passes. The connection is closed in each case, and every later read of this response fails with the same error.
+    /// Content that cannot be [decoded](crate::RequestBuilder::decompress) fails with [`ErrorKind::Decode`], which does
+    /// not close the connection.
     ///
     /// ```no_run
     /// # async fn example() -> handclasp::Result<()> {

@@ -6,6 +6,8 @@
 //! test that hangs fails when its patience runs out.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+#[path = "attacks/coded.rs"]
+mod coded;
 #[path = "attacks/desync.rs"]
 mod desync;
 #[path = "attacks/endless.rs"]
@@ -60,6 +62,7 @@ async fn read_away(response: &mut Response) -> (usize, Result<(), Error>) {
 #[test]
 fn the_list_of_attacks_is_complete() {
     let sources = [
+        include_str!("attacks/coded.rs"),
         include_str!("attacks/desync.rs"),
         include_str!("attacks/endless.rs"),
         include_str!("attacks/injection.rs"),

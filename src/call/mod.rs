@@ -10,9 +10,9 @@
 //! - `auth.rs` turns the user and password of a URL into a field.
 //! - `cookie.rs` completes the head of each hop with cookies, and stores the cookies of each response.
 //! - `redirect.rs` decides after a redirect whether another hop follows, and `hop.rs` makes that hop ready.
+//! - `decompress.rs` asks for content codings, and wraps the body of the last response if its content has any.
 //! - `http10.rs` remembers the servers that speak HTTP/1.0, and prepares requests for them.
 //!
-//! A layer that is still to be written has a fixed position: `decompress.rs` will wrap the body of the last response.
 //!
 //! Invariants: a request is sent again only if `resend.rs` says so. Every connection that is taken from the pool goes back to
 //! the pool, or is closed, on every path.
@@ -25,6 +25,7 @@ mod cookie;
 #[cfg(not(feature = "cookies"))]
 #[path = "no_cookie.rs"]
 mod cookie;
+mod decompress;
 mod head;
 mod hook;
 mod hop;
@@ -34,7 +35,7 @@ mod redirect;
 mod resend;
 mod settings;
 
-use http::{HeaderMap, Method, Uri};
+use http::{HeaderMap, HeaderValue, Method, Uri};
 
 use self::attempt::{Attempts, Finished};
 #[cfg(feature = "cookies")]
@@ -44,6 +45,7 @@ use self::http10::Http10Servers;
 pub use self::settings::RequestTarget;
 pub(crate) use self::settings::{Informed, RequestConfig, Settings};
 use crate::body::Body;
+pub(crate) use crate::body::coding::Coding;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exchange::ExchangeConfig;
 use crate::exchange::timeout::{Chosen, Timeouts};
@@ -61,13 +63,16 @@ pub(crate) struct Environment {
     /// timeout, and the entry at index 1 is for a request with a total timeout.
     timeouts: [Timeouts; 2],
     request: RequestConfig,
+    /// The value of `Accept-Encoding`, or `None` if the client decodes nothing.
+    accepted: Option<HeaderValue>,
     http10: Http10Servers,
 }
 
 impl Environment {
     pub(crate) fn new(pool: Pool, exchange: ExchangeConfig, request: RequestConfig) -> Self {
         let timeouts = [false, true].map(|has_total| Chosen::default().or(exchange.timeouts, has_total));
-        Self { pool, exchange, timeouts, request, http10: Http10Servers::default() }
+        let accepted = request.codings.accept();
+        Self { pool, exchange, timeouts, request, accepted, http10: Http10Servers::default() }
     }
 }
 
@@ -119,6 +124,7 @@ impl Call<'_> {
             return Err(not_https(ErrorKind::Request));
         }
         head::complete(self.env, self.headers, &body)?;
+        decompress::ask(self.env, self.method, self.headers, self.settings)?;
         let mut exchange = self.open(body, route.port());
         let mut tried = 0;
         loop {
@@ -139,11 +145,13 @@ impl Call<'_> {
                     Finished::Resend => {}
                     Finished::Redirected(next) => break next,
                     Finished::Failed(error) => return Err(error),
-                    Finished::Complete(response) => return Ok(response),
-                    // Decoding of the content will wrap the body in this arm and in the arm of `Complete`.
+                    Finished::Complete(response) => {
+                        return Ok(decompress::decode(&attempts.call, response, exchange.deadline()));
+                    }
                     Finished::Open { head, ready } => {
-                        let upload = head.upload;
-                        return Ok(Response::new(head, Body::received(ready, Some(exchange), None, upload)));
+                        let (upload, deadline) = (head.upload, exchange.deadline());
+                        let body = Body::received(ready, Some(exchange), None, upload);
+                        return Ok(decompress::decode(&attempts.call, Response::new(head, body), deadline));
                     }
                 }
             };

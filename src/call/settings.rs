@@ -8,6 +8,7 @@ use http::HeaderMap;
 
 use super::cookie::Cookies;
 use super::hook::OnRequest;
+use crate::body::coding::Codings;
 use crate::codec::Spelling;
 use crate::codec::shown::{FieldNames, WithoutUser};
 use crate::exchange::OnInformational;
@@ -34,6 +35,8 @@ pub(crate) struct RequestConfig {
     pub(crate) on_request: Option<OnRequest>,
     /// Spelling of the names of request fields. Boxed because few clients have one.
     pub(crate) spelling: Option<Box<Spelling>>,
+    /// The content codings that are asked for and decoded.
+    pub(crate) codings: Codings,
 }
 
 impl RequestConfig {
@@ -58,6 +61,7 @@ impl Default for RequestConfig {
             https_only: false,
             on_request: None,
             spelling: None,
+            codings: Codings::default(),
         }
     }
 }
@@ -77,6 +81,7 @@ impl fmt::Debug for RequestConfig {
             .field("https_only", &self.https_only)
             .field("on_request", &self.on_request)
             .field("spelling", &self.spelling)
+            .field("codings", &self.codings)
             .finish()
     }
 }
@@ -101,6 +106,8 @@ pub(crate) struct Settings {
     pub(crate) target: Option<RequestTarget>,
     pub(crate) isolation: Option<Arc<str>>,
     pub(crate) redirect: Own,
+    /// Whether the response's content is handed over as it comes.
+    pub(crate) is_raw: bool,
 }
 
 /// The form of a request's target, <https://www.rfc-editor.org/rfc/rfc9112#section-3.2>.

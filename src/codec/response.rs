@@ -25,6 +25,8 @@ pub struct ResponseHead {
     pub status: StatusCode,
     /// HTTP/1.0 or HTTP/1.1. A higher minor version is read as 1.1.
     pub version: Version,
+    /// Whether the head has a `Content-Encoding`, so that a head without it needs no map to answer this.
+    is_coded: bool,
     fields: OnceLock<FieldMap>,
     raw: Bytes,
 }
@@ -32,12 +34,24 @@ pub struct ResponseHead {
 impl ResponseHead {
     /// Creates a head that did not come over a connection.
     pub(crate) fn made(status: StatusCode, version: Version, headers: HeaderMap) -> Self {
-        Self { status, version, fields: OnceLock::from(FieldMap::from(headers)), raw: Bytes::new() }
+        Self {
+            status,
+            version,
+            fields: OnceLock::from(FieldMap::from(headers)),
+            raw: Bytes::new(),
+            is_coded: false,
+        }
     }
 
     /// Creates a head from bytes that the module `head` has accepted.
-    pub(super) fn new(status: StatusCode, version: Version, raw: Bytes) -> Self {
-        Self { status, version, fields: OnceLock::new(), raw }
+    pub(super) fn new(status: StatusCode, version: Version, is_coded: bool, raw: Bytes) -> Self {
+        Self { status, version, is_coded, fields: OnceLock::new(), raw }
+    }
+
+    /// Whether the head had a `Content-Encoding` field when it came.
+    #[inline]
+    pub(crate) fn is_coded(&self) -> bool {
+        self.is_coded
     }
 
     /// Returns the header fields.

@@ -18,7 +18,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use super::assert_gone;
 use super::meter::Tally;
 use super::strict::{Parsed, Recorder, is_token};
-use super::support::{Server, within};
+use super::support::{Server, Uncoded, within};
 
 /// A client, and a server that receives all requests of the client, whatever host the URL names.
 struct Stage {
@@ -30,7 +30,7 @@ struct Stage {
 impl Stage {
     fn new() -> Self {
         let tally = Tally::default();
-        let client = tally.client().no_user_agent().build().unwrap();
+        let client = tally.client().no_user_agent().uncoded().build().unwrap();
         Self { recorder: Recorder::start(), tally, client }
     }
 

@@ -15,6 +15,7 @@ use handclasp::{Body, Client, ErrorKind, Phase, Written};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
 use tokio::runtime::{Builder, Runtime};
 
+use crate::support::Uncoded;
 use crate::support::layer::{Layer, Layered};
 use crate::support::pipe::Pipe;
 
@@ -317,7 +318,7 @@ async fn default_headers_keep_all_their_values() {
         headers.append("x-a", value.parse().unwrap());
         headers.append("x-b", value.parse().unwrap());
     }
-    let client = Client::builder().no_user_agent().default_headers(headers).connector(move |_| {
+    let client = Client::builder().no_user_agent().uncoded().default_headers(headers).connector(move |_| {
         let (ours, theirs) = Pipe::pair(1 << 16);
         made.send(theirs).unwrap();
         async { Ok(Layered::boxed(Buffering { pipe: ours, held: BytesMut::new() })) }

@@ -25,6 +25,8 @@ mod control;
 mod conversions;
 #[cfg(feature = "cookies")]
 mod cookies;
+#[cfg(all(feature = "gzip", feature = "deflate", feature = "brotli", feature = "zstd", feature = "rustls"))]
+mod decompression;
 mod dials;
 mod docs;
 mod duplex;

@@ -19,7 +19,7 @@ use handclasp::codec::{BodyLength, Event, Framing, Limits, Machine, Misuse, Requ
 use handclasp::{Body, Client, ClientBuilder, ErrorKind, RequestTarget, Written};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
-use crate::support::{Request, Rng, Server, Tape, until, within};
+use crate::support::{Request, Rng, Server, Tape, Uncoded, until, within};
 
 const NO_CONTENT: &str = "HTTP/1.1 204 No Content\r\n\r\n";
 
@@ -66,7 +66,7 @@ impl Recorder {
 
     fn builder(&self) -> ClientBuilder {
         let builder = Client::builder().resolve("a.test", self.server.address());
-        builder.max_connections_per_host(1).no_user_agent()
+        builder.max_connections_per_host(1).no_user_agent().uncoded()
     }
 
     fn client(&self) -> Client {
