@@ -5,7 +5,7 @@
 use std::error::Error as _;
 use std::time::Duration;
 
-use handclasp::{Client, Error, ErrorKind, Response, StatusCode, Written};
+use handclasp::{Client, Error, ErrorKind, Response, StatusCode, Transport, Written};
 
 use crate::support::scripted::{Peers, Reply, Script};
 use crate::support::{Peer, Server, within};
@@ -148,7 +148,7 @@ async fn an_error_names_the_method_and_the_origin_and_never_the_path() {
     }
     // `warm` sends no request.
     let client = Client::builder()
-        .connector(|_| async { Err::<tokio::net::TcpStream, _>("no line".into()) })
+        .connector(|_| async { Err::<Box<dyn Transport>, _>("no line".into()) })
         .build()
         .unwrap();
     let error = client.warm("https://b.test/hunter2", 1).await.unwrap_err();
@@ -207,8 +207,7 @@ async fn each_question_is_true_for_its_kind() {
 /// The time until the next dial is random. Its text has no nanoseconds.
 #[tokio::test(start_paused = true)]
 async fn durations_have_no_nanoseconds() {
-    let builder =
-        Client::builder().connector(|_| async { Err::<tokio::net::TcpStream, _>("no line".into()) });
+    let builder = Client::builder().connector(|_| async { Err::<Box<dyn Transport>, _>("no line".into()) });
     let client = builder.failing_host_backoff(Duration::from_secs(60)).build().unwrap();
     let mut seen = 0;
     for _ in 0..50 {
