@@ -360,7 +360,7 @@ impl Error {
         self.inner.retry_at
     }
 
-    /// Whether a redirect could not be followed. [`redirects`](Self::redirects) has the chain.
+    /// Whether a redirect could not be followed. `Error::redirects` returns the chain, with the feature `url`.
     pub fn is_redirect(&self) -> bool {
         self.kind() == ErrorKind::Redirect
     }

@@ -18,7 +18,8 @@ use handclasp::{Answer, BoxError, Client, Family, Resolve, Response, Timings};
 const URL: &str = "http://a.test/";
 
 fn client(peers: &Peers) -> Client {
-    Client::builder().max_connections_per_host(1).connector(peers.connector()).build().unwrap()
+    let builder = Client::builder().no_gzip().no_deflate().no_brotli().no_zstd();
+    builder.max_connections_per_host(1).connector(peers.connector()).build().unwrap()
 }
 
 fn find<'a>(spans: &'a [Span], name: &str) -> &'a Span {
