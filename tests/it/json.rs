@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::error::Error as _;
 
-use handclasp::{Client, Error, ErrorKind, StatusCode, Transport};
+use handclasp::{Client, Error, ErrorKind, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use crate::support::scripted::{Peers, Reply, Script};
@@ -161,7 +161,7 @@ async fn a_value_that_is_no_json_is_the_callers_mistake() {
 #[cfg(feature = "form")]
 async fn a_77_what_is_sent_as_json_or_form_is_not_shown() {
     let client = Client::builder()
-        .connector(|_| async { Err::<Box<dyn Transport>, _>("no line".into()) })
+        .connector(|_| async { Err::<Box<dyn handclasp::Transport>, _>("no line".into()) })
         .build()
         .unwrap();
     let post = || client.post("http://user:hunter2@a.test/");
