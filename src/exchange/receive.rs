@@ -154,7 +154,7 @@ impl Exchange {
             && lease.is_reused()
             && after() < believed_after
         {
-            let early = Early { after: after(), believed_after };
+            let early = Early { after: after(), believed_after, written: self.attempt.written() };
             lease.note_too_soon(early);
             return Err(Failure::TooSoon(early));
         }

@@ -306,6 +306,54 @@ async fn a_doubted_connection_that_is_closed_settles_nothing() {
     }
 }
 
+/// A server that takes longer than a doubted connection is kept says nothing about the doubt.
+#[tokio::test(start_paused = true)]
+async fn a_slow_server_settles_nothing() {
+    let setting = Setting::with(|builder| builder.not_kept_after(None)).await;
+    let mut line = setting.line.clone();
+    for number in 1..=4 {
+        let sent = answer_after(&line, setting.client.get("http://h/a"), 8 * MS, STRAY).await;
+        let again = setting.lines.written(number, "\r\n\r\n").await;
+        advance(Duration::from_secs(2)).await;
+        lines::settle().await;
+        assert!(line.is_gone());
+        again.say(RIGHT);
+        assert_eq!(text(sent).await, "right", "request {number}");
+        line = again;
+    }
+}
+
+/// If the request that is sent again fails, the silence of the doubted connection says nothing about the doubt.
+#[tokio::test(start_paused = true)]
+async fn a_request_that_fails_when_it_is_sent_again_settles_nothing() {
+    let setting = Setting::with(|builder| builder.not_kept_after(None)).await;
+    let mut line = setting.line.clone();
+    for number in [1, 3, 5] {
+        let sent = answer_after(&line, setting.client.get("http://h/a"), 8 * MS, STRAY).await;
+        setting.lines.written(number, "\r\n\r\n").await.reset();
+        sent.await.unwrap().unwrap_err();
+        assert!(line.is_gone());
+        line = first(&setting.client, &setting.lines, number + 1, TRIP).await;
+    }
+}
+
+/// A server that has not got the whole request need not answer, so that its silence says nothing about the doubt.
+#[tokio::test(start_paused = true)]
+async fn a_request_that_was_written_in_part_settles_nothing() {
+    let setting = Setting::with(|builder| builder.not_kept_after(None)).await;
+    let mut line = setting.line.clone();
+    for number in 1..=4 {
+        line.block();
+        line.take(100);
+        let request = setting.client.put("http://h/a").body("content ".repeat(100));
+        let sent = answer_after(&line, request, 8 * MS, STRAY).await;
+        assert!(line.text().contains("content ") && !line.text().ends_with(&"content ".repeat(100)));
+        let again = answer_again(&setting.lines, number, &"content ".repeat(100)).await;
+        assert_eq!(text(sent).await, "right", "request {number}");
+        line = again;
+    }
+}
+
 /// At a limit, the doubted connection is closed at once, and the dial takes its slot.
 #[tokio::test(start_paused = true)]
 async fn at_a_limit_the_doubted_connection_makes_way() {

@@ -33,7 +33,7 @@ pub(crate) enum Doubt {
     Right,
     /// No more bytes came. The first bytes were the answer, which came this long after its request.
     Wrong(Duration),
-    /// The connection was closed before its bytes could tell.
+    /// The connection was closed before its bytes could tell, or its silence says nothing.
     Unsettled,
 }
 
