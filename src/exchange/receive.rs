@@ -150,16 +150,14 @@ impl Exchange {
         self.trace.first_byte(now);
         let Some(Connection { lease, .. }) = &self.connection else { return Ok(()) };
         let after = || self.trace.assigned_at().map_or(Duration::MAX, |at| now.saturating_duration_since(at));
-        if let Some(believed_after) = lease.believed_after()
-            && lease.is_reused()
+        if !lease.is_reused() {
+            lease.note_first_answer(after());
+        } else if let Some(believed_after) = lease.believed_after()
             && after() < believed_after
         {
             let early = Early { after: after(), believed_after, written: self.attempt.written() };
             lease.note_too_soon(early);
             return Err(Failure::TooSoon(early));
-        }
-        if lease.is_first_request() {
-            lease.note_first_answer(after());
         }
         Ok(())
     }

@@ -57,7 +57,8 @@ pub(crate) struct Doubted {
 }
 
 impl Lease {
-    /// Notes how long the first answer on this connection took.
+    /// Notes how long the first answer on this connection took. The connection must not have been idle before, because
+    /// a server may send bytes on an idle connection before it sees a request.
     #[cold]
     pub(crate) fn note_first_answer(&self, took: Duration) {
         if let Some((pool, (_, fixed))) = self.pool().zip(self.held()) {

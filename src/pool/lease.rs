@@ -145,12 +145,6 @@ impl Lease {
         }
     }
 
-    /// Whether the request under way is the first on the connection.
-    #[inline]
-    pub(crate) fn is_first_request(&self) -> bool {
-        self.conn.as_ref().is_some_and(|conn| conn.requests == 1)
-    }
-
     /// Notes the approximate size of the response in bytes.
     pub(crate) fn note_size(&mut self, bytes: u64) {
         if let Some(conn) = &mut self.conn {

@@ -160,6 +160,22 @@ async fn first_answers_count_and_later_answers_do_not() {
     assert_eq!(text(sent).await, "right");
 }
 
+/// The first answer on a connection that was idle before does not count, because the server may have sent it before the
+/// request.
+#[tokio::test(start_paused = true)]
+async fn a_first_answer_on_a_connection_that_was_dialed_ahead_does_not_count() {
+    let lines = Lines::default();
+    lines.round_trip(TRIP);
+    let client = lines.client();
+    client.warm("http://h/", 1).await.unwrap();
+    let line = lines.line(0).await;
+    let sent = answer_after(&line, client.get("http://h/a"), 12 * MS, STRAY).await;
+    assert_eq!(text(sent).await, "stray");
+    let sent = answer_after(&line, client.get("http://h/a"), 8 * MS, STRAY).await;
+    answer_again(&lines, 1, "\r\n\r\n").await;
+    assert_eq!(text(sent).await, "right");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_round_trip_below_4_ms_or_unknown_or_a_switch_ends_the_doubts() {
     for (trip, is_on) in [(Some(Duration::from_micros(3_999)), true), (None, true), (Some(TRIP), false)] {

@@ -5,9 +5,9 @@
 //! exchange.
 //!
 //! Only measurements that cannot be too short count: the connection attempts that won, and the first answer on each
-//! connection. Later answers do not count, because an answer that belongs to an earlier exchange would shorten the
-//! round trip until the check has no effect. A delay of this process makes a measurement longer, and so causes a missed
-//! stray instead of a false alarm.
+//! connection that was not idle before. Later answers do not count, because an answer that belongs to an earlier
+//! exchange would shorten the round trip until the check has no effect. A delay of this process makes a measurement
+//! longer, and so causes a missed stray instead of a false alarm.
 //!
 //! Invariant: the round trip of a host never becomes longer. Only a connection attempt makes it known.
 
