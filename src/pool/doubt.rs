@@ -4,7 +4,7 @@
 //! bytes were not the answer. If the connection is silent, the first bytes were the answer. If the request is not
 //! answered elsewhere, or if the server never got the whole request on the doubted connection, silence says nothing.
 //! This file knows nothing of HTTP. Invariants: a doubted connection counts as active until it is closed. It is parked,
-//! so that a shutdown can close it.
+//! so that a shutdown can close it. It counts as draining, so that a request that needs its room gets the room.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -93,21 +93,28 @@ impl Lease {
         early: Early,
         why: Option<&'static str>,
     ) -> (Wait, Option<Box<Doubted>>) {
-        let Some((pool, place)) = self.pool().zip(self.held().map(|(_, fixed)| fixed.place)) else {
+        let Some((pool, (_, fixed))) = self.pool().zip(self.held()) else {
             return (self.redial(DropReason::TooSoon, why), None);
         };
+        let (id, place) = (fixed.id, fixed.place);
         let waiter = Arc::new(Waiter::new());
         let mut actions = Actions::new();
         let now = time::now();
+        // The flag is set before the policy counts the connection as draining, because from that moment on another
+        // request may take the connection's room.
+        fixed.set_draining(true);
         let mut state = pool.lock();
         let Some(ticket) = state.policy.dial_beside(place, &waiter, now, &mut actions) else {
             drop(state);
+            fixed.set_draining(false);
             self.leave_doubted();
             return (self.redial(DropReason::TooSoon, why), None);
         };
+        state.policy.begin_doubt(place, id);
         state.note(place, PoolEventKind::Waited);
         state.note_actions(&mut actions, now);
         drop(state);
+        self.count_as_draining();
         pool.perform(actions);
         let wait = Wait::new(pool, ticket, waiter).resending();
         // Parking fails if the pool has closed the connection in the meantime.

@@ -108,6 +108,11 @@ impl Lease {
         Some(runtime)
     }
 
+    /// Notes that the policy counts the connection as draining, although no remainder is read.
+    pub(super) fn count_as_draining(&mut self) {
+        self.progress.is_draining = true;
+    }
+
     /// Notes that the caller has the response, and has not read its content to the end.
     pub(crate) fn set_unread(&self) {
         if let Some(fixed) = &self.fixed {

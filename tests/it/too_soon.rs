@@ -387,6 +387,27 @@ async fn at_a_limit_the_doubted_connection_makes_way() {
     }
 }
 
+/// A request that begins to wait at a limit gets the room of the doubted connection.
+#[tokio::test(start_paused = true)]
+async fn a_doubted_connection_makes_way_for_a_request_that_waits() {
+    for limit in [
+        |builder: ClientBuilder| builder.max_connections_per_host(2),
+        |builder: ClientBuilder| builder.max_connections(2),
+    ] {
+        let setting = Setting::with(limit).await;
+        let sent = setting.answered(setting.client.get("http://h/a"), 9 * MS, STRAY).await;
+        let again = setting.lines.written(1, "\r\n\r\n").await;
+        assert!(!setting.line.is_gone());
+        let other = send(setting.client.get("http://h/b"));
+        answer_again(&setting.lines, 2, "\r\n\r\n").await;
+        assert!(setting.line.is_gone());
+        assert_eq!(text(other).await, "right");
+        again.say(RIGHT);
+        assert_eq!(text(sent).await, "right");
+        setting.assert_quiet();
+    }
+}
+
 /// A server that serves one connection after the other answers the second one only when the first one is closed.
 #[tokio::test(start_paused = true)]
 async fn a_doubted_connection_is_closed_after_a_second() {
