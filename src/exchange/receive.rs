@@ -130,11 +130,12 @@ impl Exchange {
             self.attempt.is_eof = true;
             return Ok(());
         }
-        let is_first = self.attempt.wire == 0;
         self.attempt.wire += read as u64;
         self.check_premature()?;
-        self.attempt.is_split = !is_first;
-        if is_first {
+        self.attempt.is_split = self.trace.head_at().is_some();
+        // Line ends between responses have no meaning, so that they are no byte of a response.
+        let is_line_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
+        if !self.attempt.is_split && !self.attempt.incoming.bytes().iter().all(is_line_end) {
             self.note_first_byte(time::now())?;
         }
         if self.attempt.is_gathering() {

@@ -137,7 +137,7 @@ impl Doubted {
         if lease.resume().is_err() {
             return;
         }
-        let doubt = match lease.conn().stream.look() {
+        let doubt = match lease.look() {
             Look::Spoke => Doubt::Right,
             // A server that has not got the whole request may be waiting for the remainder.
             Look::Silent if self.early.written != Written::All => Doubt::Unsettled,

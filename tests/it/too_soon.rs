@@ -225,13 +225,33 @@ async fn a_body_in_memory_is_sent_again() {
 /// The first byte counts, even if it belongs to an interim response.
 #[tokio::test(start_paused = true)]
 async fn an_interim_response_that_comes_too_soon_is_doubted() {
-    for interim in ["HTTP/1.1 103 Early Hints\r\n\r\n", "HTTP/1.1 100 Continue\r\n\r\n", "H", "\r\n"] {
+    for interim in ["HTTP/1.1 103 Early Hints\r\n\r\n", "HTTP/1.1 100 Continue\r\n\r\n", "H", "\r\nH"] {
         let setting = Setting::new().await;
         let sent = setting.answered(setting.client.get("http://h/a"), 9 * MS, interim).await;
         answer_again(&setting.lines, 1, "\r\n\r\n").await;
         assert_eq!(text(sent).await, "right", "{interim:?}");
         setting.assert_quiet();
     }
+}
+
+/// Line ends between two responses have no meaning. The first byte after them counts.
+#[tokio::test(start_paused = true)]
+async fn line_ends_that_come_too_soon_are_not_doubted() {
+    let setting = Setting::new().await;
+    for request in [setting.client.get("http://h/a"), setting.client.post("http://h/a")] {
+        let sent = setting.answered(request, MS, "\r\n").await;
+        advance(TRIP).await;
+        setting.line.say(RIGHT);
+        let response = sent.await.unwrap().unwrap();
+        assert_eq!(response.timings().wait, 21 * MS);
+        assert_eq!(response.text().await.unwrap(), "right");
+    }
+    assert_eq!(setting.lines.count(), 1);
+    let sent = setting.answered(setting.client.get("http://h/a"), MS, "\r\n").await;
+    advance(8 * MS).await;
+    setting.line.say(STRAY);
+    answer_again(&setting.lines, 1, "\r\n\r\n").await;
+    assert_eq!(text(sent).await, "right");
 }
 
 /// A 100 that comes too soon does not release the body, and the request is sent again with its expectation.
