@@ -97,7 +97,7 @@ impl Attempts<'_> {
                 poll_fn(|cx| match granted.as_mut().poll(cx) {
                     Poll::Ready(granted) => Poll::Ready(Ok(granted)),
                     Poll::Pending => {
-                        self.settle_overdue(cx);
+                        self.close_overdue(cx);
                         timer.poll_until(at, cx).map(Err)
                     }
                 })

@@ -185,7 +185,7 @@ impl<'a> Attempts<'a> {
             let polled = poll_fn(|cx| {
                 let polled = exchange.poll_head(informed, cx);
                 if polled.is_pending() {
-                    self.settle_overdue(cx);
+                    self.close_overdue(cx);
                 }
                 polled
             });
@@ -228,21 +228,24 @@ impl<'a> Attempts<'a> {
         Ok(())
     }
 
-    /// Settles the doubt about the answer of the earlier attempt, if the doubted connection was kept for long enough.
+    /// Closes the doubted connection of the earlier attempt, if that connection was kept for long enough.
     #[inline]
-    pub(super) fn settle_overdue(&mut self, cx: &mut Context<'_>) {
+    pub(super) fn close_overdue(&mut self, cx: &mut Context<'_>) {
         if let Some(doubted) = &mut self.doubted
             && doubted.poll_over(cx).is_ready()
         {
-            self.settle();
+            drop(self.doubted.take());
         }
     }
 
-    /// Settles the doubt about the answer of the earlier attempt, if there is one.
+    /// Settles the doubt about the answer of the earlier attempt. If the request was not answered in this attempt
+    /// either, the doubt cannot be settled.
     #[cold]
-    fn settle(&mut self) {
-        if let Some(doubted) = self.doubted.take() {
-            doubted.settle();
+    fn settle(&mut self, outcome: &Outcome) {
+        let Some(doubted) = self.doubted.take() else { return };
+        match outcome {
+            Outcome::Answered(_) => doubted.settle(),
+            _ => drop(doubted),
         }
     }
 
@@ -250,7 +253,7 @@ impl<'a> Attempts<'a> {
     #[inline]
     pub(super) fn finish(&mut self, outcome: Outcome, exchange: &mut Exchange) -> Finished {
         if self.doubted.is_some() {
-            self.settle();
+            self.settle(&outcome);
         }
         if let Outcome::Answered(head) = &outcome
             && !self.call.env.http10.is_usual(head.version)

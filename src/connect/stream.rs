@@ -142,12 +142,12 @@ pub trait Transport: AsyncRead + AsyncWrite + Send + Unpin + 'static {
         false
     }
 
-    /// Returns a time that one round trip to the server and back takes at least, for example the time that a TCP connection
+    /// Returns the shortest time that a round trip to the server takes, for example the time that a TCP connection
     /// attempt took. The client calls this method once, when the connection is made.
     ///
     /// The client doubts an answer on a reused connection that comes in less than half of this time: see
-    /// [`doubt_early_answers`](crate::ClientBuilder::doubt_early_answers). The default is `None`, which says that the time is
-    /// not known. The client then believes every answer of the host.
+    /// [`doubt_early_answers`](crate::ClientBuilder::doubt_early_answers). The default is `None`, which says that the
+    /// time is not known. The client then believes every answer of the host.
     fn round_trip(&self) -> Option<Duration> {
         None
     }

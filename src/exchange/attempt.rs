@@ -32,7 +32,7 @@ pub(super) struct Attempt {
     /// Whether the response heads show that the server has begun to act on the request. After such a head, the request is
     /// not sent again. See `Exchange::note_taken_on` for the heads that do not count.
     pub(super) is_taken_on: bool,
-    /// Whether bytes of the response came in more than one read.
+    /// Whether bytes of the response came in more than one read. Line ends before the response do not count.
     pub(super) is_split: bool,
     /// Whether the server has closed its side of the connection.
     pub(super) is_eof: bool,

@@ -130,11 +130,12 @@ impl Exchange {
             self.attempt.is_eof = true;
             return Ok(());
         }
-        let is_first = self.attempt.wire == 0;
         self.attempt.wire += read as u64;
         self.check_premature()?;
-        self.attempt.is_split = !is_first;
-        if is_first {
+        self.attempt.is_split = self.trace.head_at().is_some();
+        // Line ends between responses have no meaning, so that they are no byte of a response.
+        let is_line_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
+        if !self.attempt.is_split && !self.attempt.incoming.bytes().iter().all(is_line_end) {
             self.note_first_byte(time::now())?;
         }
         if self.attempt.is_gathering() {
@@ -150,16 +151,14 @@ impl Exchange {
         self.trace.first_byte(now);
         let Some(Connection { lease, .. }) = &self.connection else { return Ok(()) };
         let after = || self.trace.assigned_at().map_or(Duration::MAX, |at| now.saturating_duration_since(at));
-        if let Some(believed_after) = lease.believed_after()
-            && lease.is_reused()
+        if !lease.is_reused() {
+            lease.note_first_answer(after());
+        } else if let Some(believed_after) = lease.believed_after()
             && after() < believed_after
         {
-            let early = Early { after: after(), believed_after };
+            let early = Early { after: after(), believed_after, written: self.attempt.written() };
             lease.note_too_soon(early);
             return Err(Failure::TooSoon(early));
-        }
-        if lease.is_first_request() {
-            lease.note_first_answer(after());
         }
         Ok(())
     }

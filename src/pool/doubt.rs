@@ -1,9 +1,10 @@
 //! A doubted connection: its answer came too soon, and its request is sent again on another connection.
 //!
 //! The connection is kept until the request is answered elsewhere, and is then looked at. If more bytes came, the first
-//! bytes were not the answer. If the connection is silent, the first bytes were the answer. This file knows nothing of
-//! HTTP. Invariants: a doubted connection counts as active until it is closed. It is parked, so that a shutdown can
-//! close it.
+//! bytes were not the answer. If the connection is silent, the first bytes were the answer. If the request is not
+//! answered elsewhere, or if the server never got the whole request on the doubted connection, silence says nothing.
+//! This file knows nothing of HTTP. Invariants: a doubted connection counts as active until it is closed. It is parked,
+//! so that a shutdown can close it. It counts as draining, so that a request that needs its room gets the room.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -16,7 +17,7 @@ use super::policy::reasons::DropReason;
 use super::policy::round_trip::Doubt;
 use super::{Actions, Wait, Waiter};
 use crate::connect::Look;
-use crate::error::{Error, ErrorKind, Phase};
+use crate::error::{Error, ErrorKind, Phase, Written};
 use crate::time;
 use crate::timer::Timer;
 
@@ -27,12 +28,14 @@ pub(crate) struct Early {
     pub(crate) after: Duration,
     /// Time after which the answer would have been believed.
     pub(crate) believed_after: Duration,
+    /// How much of the request was written when the first byte came.
+    pub(crate) written: Written,
 }
 
 impl Early {
     /// Returns the error of a request whose answer came too soon.
     pub(crate) fn into_error(self) -> Error {
-        let Self { after, believed_after } = self;
+        let Self { after, believed_after, .. } = self;
         let message = format!(
             "the response began {after:?} after its request, but no response of this server takes less than \
              {believed_after:?}"
@@ -47,14 +50,15 @@ pub(crate) struct Doubted {
     /// `None` once the doubt is settled.
     lease: Option<Lease>,
     early: Early,
-    /// Time at which the doubt is settled even if the request was not answered elsewhere, because a server that serves
-    /// one connection at a time may be waiting for the end of this connection.
+    /// Time at which the connection is closed even if the request was not answered elsewhere, because a server that
+    /// serves one connection at a time may be waiting for the end of this connection.
     until: Instant,
     timer: Timer,
 }
 
 impl Lease {
-    /// Notes how long the first answer on this connection took.
+    /// Notes how long the first answer on this connection took. The connection must not have been idle before, because
+    /// a server may send bytes on an idle connection before it sees a request.
     #[cold]
     pub(crate) fn note_first_answer(&self, took: Duration) {
         if let Some((pool, (_, fixed))) = self.pool().zip(self.held()) {
@@ -66,7 +70,7 @@ impl Lease {
     #[cold]
     pub(crate) fn note_too_soon(&self, early: Early) {
         let Some((pool, (_, fixed))) = self.pool().zip(self.held()) else { return };
-        let Early { after, believed_after } = early;
+        let Early { after, believed_after, .. } = early;
         pool.lock().note(fixed.place, PoolEventKind::TooSoon { id: fixed.id, after, believed_after });
     }
 
@@ -89,21 +93,28 @@ impl Lease {
         early: Early,
         why: Option<&'static str>,
     ) -> (Wait, Option<Box<Doubted>>) {
-        let Some((pool, place)) = self.pool().zip(self.held().map(|(_, fixed)| fixed.place)) else {
+        let Some((pool, (_, fixed))) = self.pool().zip(self.held()) else {
             return (self.redial(DropReason::TooSoon, why), None);
         };
+        let (id, place) = (fixed.id, fixed.place);
         let waiter = Arc::new(Waiter::new());
         let mut actions = Actions::new();
         let now = time::now();
+        // The flag is set before the policy counts the connection as draining, because from that moment on another
+        // request may take the connection's room.
+        fixed.set_draining(true);
         let mut state = pool.lock();
         let Some(ticket) = state.policy.dial_beside(place, &waiter, now, &mut actions) else {
             drop(state);
+            fixed.set_draining(false);
             self.leave_doubted();
             return (self.redial(DropReason::TooSoon, why), None);
         };
+        state.policy.begin_doubt(place, id);
         state.note(place, PoolEventKind::Waited);
         state.note_actions(&mut actions, now);
         drop(state);
+        self.count_as_draining();
         pool.perform(actions);
         let wait = Wait::new(pool, ticket, waiter).resending();
         // Parking fails if the pool has closed the connection in the meantime.
@@ -115,19 +126,21 @@ impl Lease {
 }
 
 impl Doubted {
-    /// Returns ready once the doubt has to be settled although the request was not answered elsewhere.
+    /// Returns ready once the connection has to be closed although the request was not answered elsewhere.
     pub(crate) fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.timer.poll_until(self.until, cx).map(|_| ())
     }
 
-    /// Settles the doubt by a look at the connection, and closes the connection.
+    /// Settles the doubt by a look at the connection, because the request was answered elsewhere. Closes the connection.
     pub(crate) fn settle(mut self) {
         let Some(mut lease) = self.lease.take() else { return };
         if lease.resume().is_err() {
             return;
         }
-        let doubt = match lease.conn().stream.look() {
+        let doubt = match lease.look() {
             Look::Spoke => Doubt::Right,
+            // A server that has not got the whole request may be waiting for the remainder.
+            Look::Silent if self.early.written != Written::All => Doubt::Unsettled,
             Look::Silent => Doubt::Wrong(self.early.after),
             // A server that closes the connection at once cannot be told from a server that has answered.
             Look::Closed => Doubt::Unsettled,
@@ -138,7 +151,7 @@ impl Doubted {
 }
 
 impl Drop for Doubted {
-    /// Closes the connection of a request that ended before it was answered elsewhere.
+    /// Closes the connection without a look, because the request was not answered elsewhere.
     fn drop(&mut self) {
         if let Some(mut lease) = self.lease.take()
             && lease.resume().is_ok()

@@ -108,6 +108,11 @@ impl Lease {
         Some(runtime)
     }
 
+    /// Notes that the policy counts the connection as draining, although no remainder is read.
+    pub(super) fn count_as_draining(&mut self) {
+        self.progress.is_draining = true;
+    }
+
     /// Notes that the caller has the response, and has not read its content to the end.
     pub(crate) fn set_unread(&self) {
         if let Some(fixed) = &self.fixed {
@@ -135,20 +140,14 @@ impl Lease {
         self.conn.as_ref().map_or(0, |conn| conn.latest_size as usize)
     }
 
-    /// Returns the time after the start of an attempt from which on an answer is believed. `None` if every answer is
-    /// believed.
+    /// Returns the shortest time between the start of an attempt and an answer that is believed. `None` if every answer
+    /// is believed.
     #[inline]
     pub(crate) fn believed_after(&self) -> Option<Duration> {
         match self.conn.as_ref()?.believed_after {
             0 => None,
             micros => Some(Duration::from_micros(micros.into())),
         }
-    }
-
-    /// Whether the request under way is the first on the connection.
-    #[inline]
-    pub(crate) fn is_first_request(&self) -> bool {
-        self.conn.as_ref().is_some_and(|conn| conn.requests == 1)
     }
 
     /// Notes the approximate size of the response in bytes.

@@ -160,6 +160,22 @@ async fn first_answers_count_and_later_answers_do_not() {
     assert_eq!(text(sent).await, "right");
 }
 
+/// The first answer on a connection that was idle before does not count, because the server may have sent it before the
+/// request.
+#[tokio::test(start_paused = true)]
+async fn a_first_answer_on_a_connection_that_was_dialed_ahead_does_not_count() {
+    let lines = Lines::default();
+    lines.round_trip(TRIP);
+    let client = lines.client();
+    client.warm("http://h/", 1).await.unwrap();
+    let line = lines.line(0).await;
+    let sent = answer_after(&line, client.get("http://h/a"), 12 * MS, STRAY).await;
+    assert_eq!(text(sent).await, "stray");
+    let sent = answer_after(&line, client.get("http://h/a"), 8 * MS, STRAY).await;
+    answer_again(&lines, 1, "\r\n\r\n").await;
+    assert_eq!(text(sent).await, "right");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_round_trip_below_4_ms_or_unknown_or_a_switch_ends_the_doubts() {
     for (trip, is_on) in [(Some(Duration::from_micros(3_999)), true), (None, true), (Some(TRIP), false)] {
@@ -209,13 +225,33 @@ async fn a_body_in_memory_is_sent_again() {
 /// The first byte counts, even if it belongs to an interim response.
 #[tokio::test(start_paused = true)]
 async fn an_interim_response_that_comes_too_soon_is_doubted() {
-    for interim in ["HTTP/1.1 103 Early Hints\r\n\r\n", "HTTP/1.1 100 Continue\r\n\r\n", "H", "\r\n"] {
+    for interim in ["HTTP/1.1 103 Early Hints\r\n\r\n", "HTTP/1.1 100 Continue\r\n\r\n", "H", "\r\nH"] {
         let setting = Setting::new().await;
         let sent = setting.answered(setting.client.get("http://h/a"), 9 * MS, interim).await;
         answer_again(&setting.lines, 1, "\r\n\r\n").await;
         assert_eq!(text(sent).await, "right", "{interim:?}");
         setting.assert_quiet();
     }
+}
+
+/// Line ends between two responses have no meaning. The first byte after them counts.
+#[tokio::test(start_paused = true)]
+async fn line_ends_that_come_too_soon_are_not_doubted() {
+    let setting = Setting::new().await;
+    for request in [setting.client.get("http://h/a"), setting.client.post("http://h/a")] {
+        let sent = setting.answered(request, MS, "\r\n").await;
+        advance(TRIP).await;
+        setting.line.say(RIGHT);
+        let response = sent.await.unwrap().unwrap();
+        assert_eq!(response.timings().wait, 21 * MS);
+        assert_eq!(response.text().await.unwrap(), "right");
+    }
+    assert_eq!(setting.lines.count(), 1);
+    let sent = setting.answered(setting.client.get("http://h/a"), MS, "\r\n").await;
+    advance(8 * MS).await;
+    setting.line.say(STRAY);
+    answer_again(&setting.lines, 1, "\r\n\r\n").await;
+    assert_eq!(text(sent).await, "right");
 }
 
 /// A 100 that comes too soon does not release the body, and the request is sent again with its expectation.
@@ -306,6 +342,54 @@ async fn a_doubted_connection_that_is_closed_settles_nothing() {
     }
 }
 
+/// A server that takes longer than a doubted connection is kept says nothing about the doubt.
+#[tokio::test(start_paused = true)]
+async fn a_slow_server_settles_nothing() {
+    let setting = Setting::with(|builder| builder.not_kept_after(None)).await;
+    let mut line = setting.line.clone();
+    for number in 1..=4 {
+        let sent = answer_after(&line, setting.client.get("http://h/a"), 8 * MS, STRAY).await;
+        let again = setting.lines.written(number, "\r\n\r\n").await;
+        advance(Duration::from_secs(2)).await;
+        lines::settle().await;
+        assert!(line.is_gone());
+        again.say(RIGHT);
+        assert_eq!(text(sent).await, "right", "request {number}");
+        line = again;
+    }
+}
+
+/// If the request that is sent again fails, the silence of the doubted connection says nothing about the doubt.
+#[tokio::test(start_paused = true)]
+async fn a_request_that_fails_when_it_is_sent_again_settles_nothing() {
+    let setting = Setting::with(|builder| builder.not_kept_after(None)).await;
+    let mut line = setting.line.clone();
+    for number in [1, 3, 5] {
+        let sent = answer_after(&line, setting.client.get("http://h/a"), 8 * MS, STRAY).await;
+        setting.lines.written(number, "\r\n\r\n").await.reset();
+        sent.await.unwrap().unwrap_err();
+        assert!(line.is_gone());
+        line = first(&setting.client, &setting.lines, number + 1, TRIP).await;
+    }
+}
+
+/// A server that has not got the whole request need not answer, so that its silence says nothing about the doubt.
+#[tokio::test(start_paused = true)]
+async fn a_request_that_was_written_in_part_settles_nothing() {
+    let setting = Setting::with(|builder| builder.not_kept_after(None)).await;
+    let mut line = setting.line.clone();
+    for number in 1..=4 {
+        line.block();
+        line.take(100);
+        let request = setting.client.put("http://h/a").body("content ".repeat(100));
+        let sent = answer_after(&line, request, 8 * MS, STRAY).await;
+        assert!(line.text().contains("content ") && !line.text().ends_with(&"content ".repeat(100)));
+        let again = answer_again(&setting.lines, number, &"content ".repeat(100)).await;
+        assert_eq!(text(sent).await, "right", "request {number}");
+        line = again;
+    }
+}
+
 /// At a limit, the doubted connection is closed at once, and the dial takes its slot.
 #[tokio::test(start_paused = true)]
 async fn at_a_limit_the_doubted_connection_makes_way() {
@@ -319,6 +403,27 @@ async fn at_a_limit_the_doubted_connection_makes_way() {
         answer_again(&setting.lines, 1, "\r\n\r\n").await;
         assert_eq!(text(sent).await, "right");
         assert_eq!(setting.closed(DropReason::TooSoon), 1);
+        setting.assert_quiet();
+    }
+}
+
+/// A request that begins to wait at a limit gets the room of the doubted connection.
+#[tokio::test(start_paused = true)]
+async fn a_doubted_connection_makes_way_for_a_request_that_waits() {
+    for limit in [
+        |builder: ClientBuilder| builder.max_connections_per_host(2),
+        |builder: ClientBuilder| builder.max_connections(2),
+    ] {
+        let setting = Setting::with(limit).await;
+        let sent = setting.answered(setting.client.get("http://h/a"), 9 * MS, STRAY).await;
+        let again = setting.lines.written(1, "\r\n\r\n").await;
+        assert!(!setting.line.is_gone());
+        let other = send(setting.client.get("http://h/b"));
+        answer_again(&setting.lines, 2, "\r\n\r\n").await;
+        assert!(setting.line.is_gone());
+        assert_eq!(text(other).await, "right");
+        again.say(RIGHT);
+        assert_eq!(text(sent).await, "right");
         setting.assert_quiet();
     }
 }

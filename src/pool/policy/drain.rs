@@ -18,11 +18,22 @@ impl<K: Kinds> Policy<K> {
         let is_wanted = self.hosts.host(place.host).waiting > 0 || !self.blocked.is_empty();
         let is_too_old = terms.is_of_old_network || terms.until.is_some_and(|until| until <= now);
         let is_kept = !self.shut && !is_too_old && !self.is_not_kept(place.host, now) && self.keeps_idle;
-        let may_drain = is_kept && !is_wanted && self.draining.len() < MAX_DRAINING;
+        let may_drain = is_kept && !is_wanted && self.may_drain();
         if may_drain {
             self.draining.insert(id, place);
         }
         may_drain
+    }
+
+    /// Whether one more connection may drain.
+    pub(super) fn may_drain(&self) -> bool {
+        self.draining.len() < MAX_DRAINING
+    }
+
+    /// Counts a doubted connection as draining, so that it is closed if a request needs its room. The end of its lease
+    /// has to report its number in [`Served::drained`](super::actions::Served::drained).
+    pub(crate) fn begin_doubt(&mut self, place: Place, id: u64) {
+        self.draining.insert(id, place);
     }
 
     /// Notes that a drain has ended, because the response was read or the connection was closed.

@@ -270,8 +270,9 @@ impl<K: Kinds> Policy<K> {
     }
 
     /// Starts a dial for a request that will be sent again, because its answer came too soon. The doubted connection
-    /// stays active beside that dial. Returns `None` if a limit leaves no room for one more connection, or if another
-    /// request waits for that room. The caller then closes the doubted connection and calls [`redial`](Self::redial).
+    /// stays active beside that dial, and the caller calls [`begin_doubt`](Self::begin_doubt). Returns `None` if a limit
+    /// leaves no room for one more connection, or if another request waits for that room. The caller then closes the
+    /// doubted connection and calls [`redial`](Self::redial).
     pub(crate) fn dial_beside(
         &mut self,
         place: Place,
@@ -279,8 +280,8 @@ impl<K: Kinds> Policy<K> {
         now: Instant,
         out: &mut Actions<K>,
     ) -> Option<Ticket> {
-        if self.room(place.host) == 0 || !self.blocked.is_empty() || self.hosts.host(place.host).is_wanting()
-        {
+        let is_wanted = !self.blocked.is_empty() || self.hosts.host(place.host).is_wanting();
+        if is_wanted || self.room(place.host) == 0 || !self.may_drain() {
             return None;
         }
         let seq = self.next_seq();

@@ -1,13 +1,13 @@
-//! The shortest round trip known for a host, and from when on an answer is believed.
+//! The shortest round trip known for a host, and the earliest time at which an answer is believed.
 //!
 //! An answer cannot come sooner than one round trip after its request was sent. Bytes that come sooner on a reused
 //! connection were on their way before the server can have seen the request, so that they belong to an earlier
 //! exchange.
 //!
 //! Only measurements that cannot be too short count: the connection attempts that won, and the first answer on each
-//! connection. Later answers do not count, because an answer that belongs to an earlier exchange would shorten the
-//! round trip until the check has no effect. A delay of this process makes a measurement longer, and so causes a missed
-//! stray instead of a false alarm.
+//! connection that was not idle before. Later answers do not count, because an answer that belongs to an earlier
+//! exchange would shorten the round trip until the check has no effect. A delay of this process makes a measurement
+//! longer, and so causes a missed stray instead of a false alarm.
 //!
 //! Invariant: the round trip of a host never becomes longer. Only a connection attempt makes it known.
 
@@ -33,7 +33,7 @@ pub(crate) enum Doubt {
     Right,
     /// No more bytes came. The first bytes were the answer, which came this long after its request.
     Wrong(Duration),
-    /// The connection was closed before its bytes could tell.
+    /// The connection was closed before its bytes could tell, or its silence says nothing.
     Unsettled,
 }
 
@@ -73,8 +73,8 @@ impl RoundTrip {
         }
     }
 
-    /// Returns the time in microseconds from which on an answer is believed: half of the round trip. Zero if the round
-    /// trip is unknown or too short to tell.
+    /// Returns the shortest time in microseconds after which an answer is believed: half of the round trip. Zero if the
+    /// round trip is unknown or too short to tell.
     fn believed_after(self) -> u32 {
         match self.micros {
             UNKNOWN | 0..SHORTEST => 0,
@@ -109,7 +109,7 @@ impl<K: Kinds> Policy<K> {
         }
     }
 
-    /// Returns the time in microseconds after the start of an attempt from which on an answer of the host is believed.
+    /// Returns how many microseconds after the start of an attempt an answer of the host is believed at the earliest.
     /// Zero if every answer is believed.
     #[inline]
     pub(crate) fn believed_after(&self, place: Place) -> u32 {

@@ -1,4 +1,4 @@
-//! Tests of the round trip that is known for a host, and of the time from which on an answer is believed.
+//! Tests of the round trip that is known for a host, and of the earliest time at which an answer is believed.
 
 use super::super::Limits;
 use super::super::model_tests::Random;
