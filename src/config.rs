@@ -204,16 +204,16 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets whether an answer is doubted that comes too soon on a reused connection. `true` by default.
+    /// Sets whether the client doubts an answer that comes too soon on a reused connection. `true` by default.
     ///
     /// An answer cannot come sooner than one round trip after its request was sent. Bytes that come in less than half
-    /// of the shortest round trip known for the host answer an earlier request. A request that may be repeated is then
-    /// sent again, once, on a new connection. Any other request gets the answer, and its connection is closed, so that
-    /// no later request gets a wrong answer. See [the page on reuse](crate::manual::reuse).
+    /// of the shortest round trip known for the host cannot answer the request. A request that may be repeated is then
+    /// sent again, once, on a new connection. Any other request gets these bytes as its answer, and its connection is
+    /// closed, so that no later request gets a wrong answer. See [the page on reuse](crate::manual::reuse).
     ///
-    /// The round trip is known from the connection attempts and from the first answers on new connections. Nothing is
-    /// doubted if the round trip is shorter than 4 ms, if the server is on this machine, or if a custom
-    /// [`connector`](Self::connector) makes connections that do not tell their
+    /// The client measures the round trip by its connection attempts and by the first answers on new connections. The
+    /// client doubts no answer if the round trip is shorter than 4 ms, if the server is on this machine, or if a custom
+    /// [`connector`](Self::connector) makes connections that do not report their
     /// [`round_trip`](crate::Transport::round_trip).
     pub fn doubt_early_answers(mut self, doubt: bool) -> Self {
         self.pool.limits.doubts_early_answers = doubt;

@@ -54,8 +54,8 @@ pub(crate) struct Conn {
     pub(super) line_ends: u16,
     /// Approximate size of the latest response in bytes.
     pub(super) latest_size: u32,
-    /// Time in microseconds after the start of an attempt from which on an answer is believed. Zero if every answer is
-    /// believed.
+    /// Time in microseconds between the start of an attempt and the moment from which an answer is believed. Zero if
+    /// every answer is believed.
     pub(super) believed_after: u32,
     /// Timer that the requests on this connection share one after another: see [`Timer`].
     pub(crate) timer: Timer,
