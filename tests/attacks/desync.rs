@@ -784,7 +784,7 @@ async fn a_68_server_that_speaks_first_is_not_answered() {
 }
 
 /// The server sends bytes on a connection that was dialed ahead. The client closes this connection without using it,
-/// and another connection serves the request. The same holds inside TLS.
+/// and another connection serves the request. The client does this over TLS too.
 #[tokio::test]
 async fn a_68_server_that_speaks_into_a_warm_connection_is_left() {
     for banner in BANNERS {
