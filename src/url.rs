@@ -37,7 +37,7 @@ mod sealed {
 
     use crate::error::Result;
 
-    #[allow(unnameable_types, reason = "sealed, so that new forms can be added")]
+    #[allow(unnameable_types, reason = "the trait is sealed, so that new types can be added")]
     pub trait IntoUri {
         fn into_uri(self) -> Result<Uri>;
     }

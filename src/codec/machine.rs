@@ -62,7 +62,7 @@ pub struct Machine {
 
 /// The codec's decision about the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(clippy::exhaustive_enums, reason = "there is no fourth verdict, and callers must handle these three")]
+#[allow(clippy::exhaustive_enums, reason = "callers must handle all three verdicts")]
 pub enum Verdict {
     /// The exchange is complete, and the connection may carry another request.
     Reuse,

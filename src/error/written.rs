@@ -8,7 +8,7 @@
 ///
 /// With https, bytes count as written once they have been passed to TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-#[allow(clippy::exhaustive_enums, reason = "each write state is one of these three")]
+#[allow(clippy::exhaustive_enums, reason = "no other amount exists, and callers must handle all three")]
 pub enum Written {
     /// No byte was written, so that the server cannot have acted on the request.
     #[default]
