@@ -600,7 +600,8 @@ async fn a_56_plaintext_before_the_handshake_fails_it() {
     assert_gone(&client, 1);
 }
 
-/// The client sends only the head until the server has agreed. Bytes that the caller writes go out after that.
+/// The client sends only the head until the server has agreed to the tunnel or upgrade. The client sends the bytes that the
+/// caller writes only after the server has agreed.
 #[tokio::test]
 async fn a_57_nothing_is_sent_before_the_server_agrees() {
     for (method, field, answer) in [

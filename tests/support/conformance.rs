@@ -357,7 +357,7 @@ fn collapse(value: &str) -> String {
 
 /// Each entry has an outcome that the client chose, the reason, and the cases to which both apply. The list has all
 /// cases that allow several outcomes without a preference, and all cases whose preference the client does not follow.
-/// A case with a preference that is missing from this list ends as it prefers.
+/// If a case has a preference and is missing from this list, the client follows the preference.
 const CHOICES: &[(Outcome, &str, &[&str])] = &[
     (
         Outcome::Ok,
