@@ -368,7 +368,7 @@ fn each_module_uses_only_modules_below_it(tree: &Tree) -> Sight {
     sight
 }
 
-/// Crates, and for each the only folder or file that may use it.
+/// Each entry has a crate, and the only folder or file that may use the crate.
 const USED_IN: [(&str, &str); 3] = [
     ("rustls", "connect/tls/"),
     ("rustls_platform_verifier", "connect/tls/"),
