@@ -183,8 +183,8 @@ struct Asker {
     address: SocketAddr,
     next: Arc<AtomicUsize>,
     requests: usize,
-    /// The misdeed and the way of a test, and the counts of its server. If present, the sender waits for the misdeed
-    /// after a response.
+    /// The misdeed and the way of a test, and the counts of its server. If this field is `Some`, the client waits for the
+    /// misdeed after each response.
     cell: Option<(Misdeed, Way, Arc<Book>)>,
 }
 
