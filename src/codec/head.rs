@@ -127,8 +127,8 @@ impl Scan {
         }
     }
 
-    /// Checks an unfinished section with httparse. Returns the rule that the server broke, or `None` if the section
-    /// breaks no rule.
+    /// Checks an unfinished section with httparse. Fails with the rule that the server broke, if the section breaks a
+    /// rule.
     pub(super) fn check(&self, bytes: &[u8]) -> Result<(), ProtocolError> {
         match self.section {
             Section::Head => with_parsed_head(bytes, self.fields, |outcome, _| outcome.map(|_| ())),

@@ -76,7 +76,7 @@ pub(super) struct Fixed {
     pub(super) id: u64,
     /// Network epoch in which the connection was dialed.
     pub(super) epoch: u64,
-    /// Time from which on the connection is too old to be used.
+    /// Time after which the connection is too old to be used.
     pub(super) until: Option<Instant>,
     pub(super) handshake: Duration,
     pub(super) pool: Weak<PoolInner>,
@@ -156,11 +156,11 @@ struct Parked {
     /// Wakers of the tasks that wait to read from the connection and, after an upgrade, to write to the connection.
     wakers: [Option<Waker>; 2],
     conn: Option<Box<Conn>>,
-    /// How far the use of the connection has come.
+    /// Progress of the request that uses the connection.
     progress: Progress,
 }
 
-/// How far the use of a connection has come.
+/// Progress of the request that uses a connection.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Progress {
     /// Whether a request was begun.
