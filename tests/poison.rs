@@ -295,7 +295,7 @@ fn prove(misdeed: Misdeed, way: Way) {
         // The server closes a connection if its poison came after the next request was written.
         Misdeed::LateSurplus(_) => assert!(gone <= poisoned && unfit == 0, "{cell}"),
     }
-    // The requests: if the client had time to look, it wrote no request to a bad connection.
+    // If the client had time to look, the client wrote no request to a bad connection.
     let (has_time, requests) = (matches!(way, Way::Idle | Way::Blocked), total.requests as usize);
     match misdeed {
         Misdeed::Closes(_) | Misdeed::LateSurplus(_) if !has_time => assert!(requests >= made, "{cell}"),

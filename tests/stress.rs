@@ -100,8 +100,9 @@ struct Round {
     total: Option<usize>,
     max_idle: Option<usize>,
     idle_timeout: Duration,
-    /// Number of hosts of the round, and below it the number of isolation tags.
+    /// Number of hosts.
     hosts: u64,
+    /// Number of isolation tags.
     tags: u64,
     /// Number of connections that each running runtime keeps ready for each host.
     min_idle: [usize; HOSTS],
@@ -109,8 +110,9 @@ struct Round {
     widths: [u64; 2],
     has_parked: bool,
     has_dying: bool,
-    /// Percentage of requests that are cancelled, and below it the percentage whose server closes the connection.
+    /// Percentage of requests that are cancelled.
     cancelled: u64,
+    /// Percentage of requests whose server closes the connection.
     closed: u64,
 }
 

@@ -253,8 +253,8 @@ async fn a_27_stale_bytes_between_checkout_and_write_are_seen() {
     }
 }
 
-/// A response that can have no body is followed by one, which looks like a response. The bytes come with the head, or
-/// while the connection is idle.
+/// After a response that can have no body, the server sends a body that looks like a response. The bytes come with the
+/// head, or while the connection is idle.
 #[tokio::test]
 async fn rule_25_illegal_body_behind_a_bodyless_response_a_28() {
     for (method, response, content) in &COMPLETE[3..] {
@@ -438,8 +438,8 @@ async fn a_30_unsolicited_101_is_refused_at_once() {
     }
 }
 
-/// A request that offers a protocol accepts a switch to that protocol only. If the request named no version, it
-/// accepts any version.
+/// A request that offers a protocol accepts a switch to that protocol only. If the request named no version, the
+/// request accepts any version.
 #[tokio::test]
 async fn a_30_101_to_a_foreign_protocol_is_refused_at_once() {
     for (fields, expected) in [
