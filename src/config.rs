@@ -193,12 +193,12 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets after how many useless connections in a row a host's connections are no longer kept: 3 by default, and at
-    /// least 1. With `None`, every host's connections are kept.
+    /// Sets the number of useless connections after which the client keeps no connection to a host for 60 s: 3 by
+    /// default, and at least 1. With `None`, the connections to every host are kept.
     ///
     /// A connection is useless for one of two reasons. The server may close the connection without notice after one
-    /// response, which costs a retry. Or the server may send bytes on the idle connection, which could be taken for the
-    /// next response. The host's connections are kept again after 60 s.
+    /// response, which costs a retry. Only connections in a row count for this reason. The server may also send bytes
+    /// that no request asked for, which could be taken for the next response.
     pub fn not_kept_after(mut self, connections: impl Into<Option<u8>>) -> Self {
         self.pool.limits.not_kept_after = connections.into();
         self
