@@ -1,4 +1,4 @@
-//! How much of a request was written.
+//! The amount of a request that was written.
 //!
 //! This module is a leaf: the module imports nothing of the crate, so that a decision that depends on this module
 //! builds alone.

@@ -72,7 +72,7 @@ impl Default for ExchangeConfig {
 /// The caller's function that is called for each interim response.
 pub(crate) type OnInformational = dyn Fn(StatusCode, &HeaderMap) + Send + Sync;
 
-/// How an attempt failed.
+/// The failure of an attempt.
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// Before the first write, the connection was found closed or with bytes to read. Nothing was written, and the
