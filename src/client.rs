@@ -15,6 +15,7 @@ use crate::error::Result;
 use crate::exchange::ExchangeConfig;
 use crate::pool::key::RouteRef;
 use crate::pool::{Pool, PoolConfig};
+use crate::redirect::History;
 use crate::request::RequestBuilder;
 use crate::response::Response;
 use crate::url::IntoUrl;
@@ -77,7 +78,7 @@ impl Client {
     ///
     /// ```no_run
     /// # async fn example(client: handclasp::Client) -> handclasp::Result<()> {
-    /// let page = client.get("http://example.org/").query(&[("q", "rust")]).send().await?.text().await?;
+    /// let page = client.get("http://example.org/?q=rust").send().await?.text().await?;
     /// # Ok(())
     /// # }
     /// ```
@@ -133,8 +134,8 @@ impl Client {
 
     /// Sends an [`http::Request`] and waits for the head of its response.
     ///
-    /// The URI must be absolute. The client adds its default fields, and sends the URI and all other header fields
-    /// unchanged. The version is ignored.
+    /// The URI must be absolute. The client adds its default fields, sends the user and password of the URI as Basic, and
+    /// sends everything else unchanged. The version is ignored.
     ///
     /// # Cancel safety
     ///
@@ -233,12 +234,13 @@ impl Client {
     #[inline]
     pub(crate) fn call<'a>(
         &'a self,
-        method: &'a Method,
-        uri: &'a Uri,
+        method: &'a mut Method,
+        uri: &'a mut Uri,
         headers: &'a mut HeaderMap,
         settings: &'a Settings,
+        history: &'a mut History,
     ) -> Call<'a> {
-        Call { env: &self.env, method, uri, headers, settings }
+        Call { env: &self.env, method, uri, headers, settings, history }
     }
 }
 

@@ -3,13 +3,18 @@
 //! Each group of settings is defined next to the module that uses the group. No module below
 //! [`client`](crate::client) sees all settings. Invariant: building does no I/O and reads no environment.
 
+mod hooks;
+mod network;
+
+mod codings;
+
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::USER_AGENT;
+use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION, USER_AGENT};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::call::{Informed, RequestConfig};
@@ -70,6 +75,13 @@ impl std::fmt::Debug for SharedConnector {
     }
 }
 
+impl ClientBuilder {
+    /// Returns a builder with the default settings, as [`Client::builder`] does.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
 /// # Connections
 impl ClientBuilder {
     /// Sets the largest number of connections to one host: idle, active and being made. Unlimited by default, as in
@@ -122,6 +134,16 @@ impl ClientBuilder {
     pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.pool.limits.idle_timeout = timeout.into();
         self
+    }
+
+    /// Same as [`idle_timeout`](Self::idle_timeout), as reqwest calls it.
+    pub fn pool_idle_timeout(self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.idle_timeout(timeout)
+    }
+
+    /// Same as [`max_idle_per_host`](Self::max_idle_per_host), as reqwest calls it.
+    pub fn pool_max_idle_per_host(self, connections: usize) -> Self {
+        self.max_idle_per_host(connections)
     }
 
     /// Sets the time after which a connection is used for no further request. Unlimited by default (`None`).
@@ -284,13 +306,26 @@ impl ClientBuilder {
     /// For https, the function must return a connection on which TLS is established. The function runs in a task of its
     /// own, under the [connect timeout](Self::connect_timeout). An error of the function is reported as
     /// [`ErrorKind::Connect`](crate::ErrorKind::Connect).
-    pub fn connector<C, F>(mut self, connect: C) -> Self
+    ///
+    /// ```
+    /// use tokio::net::TcpStream;
+    ///
+    /// let client = handclasp::Client::builder().connector(|to| async move {
+    ///     // A `TcpStream` is a transport. A function that returns different types returns `Box<dyn Transport>`.
+    ///     Ok(TcpStream::connect((to.host(), to.port())).await?)
+    /// });
+    /// ```
+    pub fn connector<C, F, T>(mut self, connect: C) -> Self
     where
         C: Fn(Destination) -> F + Send + Sync + 'static,
-        F: Future<Output = Result<Box<dyn Transport>, BoxError>> + Send + 'static,
+        F: Future<Output = Result<T, BoxError>> + Send + 'static,
+        T: Transport,
     {
         type Connecting = Pin<Box<dyn Future<Output = Result<Box<dyn Transport>, BoxError>> + Send>>;
-        self.connector = Some(SharedConnector(Arc::new(move |to| Box::pin(connect(to)) as Connecting)));
+        self.connector = Some(SharedConnector(Arc::new(move |to| {
+            let connecting = connect(to);
+            Box::pin(async move { connecting.await.map(Transport::boxed) }) as Connecting
+        })));
         self
     }
 
@@ -430,9 +465,64 @@ impl ClientBuilder {
         self
     }
 
+    /// Sets which redirects are followed: up to 10 by default, as in reqwest and Go.
+    /// [`RequestBuilder::redirect`](crate::RequestBuilder::redirect) sets the policy of one request.
+    ///
+    /// ```
+    /// use handclasp::redirect::Policy;
+    /// let client = handclasp::Client::builder().redirect(Policy::none()).build()?;
+    /// # Ok::<(), handclasp::Error>(())
+    /// ```
+    #[cfg(feature = "url")]
+    pub fn redirect(mut self, policy: crate::redirect::Policy) -> Self {
+        self.request.redirects.policy = policy;
+        self
+    }
+
+    /// Sets whether a request that follows a redirect says in `Referer` where it comes from: the URL within one origin,
+    /// and the origin alone otherwise. `false` by default, so that no URL reaches another server.
+    #[cfg(feature = "url")]
+    pub fn referer(mut self, refer: bool) -> Self {
+        self.request.redirects.refers = refer;
+        self
+    }
+
+    /// Sets whether the client stores the cookies of responses in a [`Jar`](crate::cookie::Jar) of its own, and sends them
+    /// back. `false` by default. The [module](crate::cookie) has the rules.
+    ///
+    /// Replaces the store of [`cookie_provider`](Self::cookie_provider).
+    ///
+    /// ```
+    /// let client = handclasp::Client::builder().cookie_store(true).build()?;
+    /// # Ok::<(), handclasp::Error>(())
+    /// ```
+    #[cfg(feature = "cookies")]
+    pub fn cookie_store(mut self, store: bool) -> Self {
+        let jar = store.then(|| Arc::new(crate::cookie::Jar::new()) as Arc<dyn crate::cookie::CookieStore>);
+        self.request.cookies = crate::call::Cookies::of(jar);
+        self
+    }
+
+    /// Sets the store of cookies: a [`Jar`](crate::cookie::Jar), which other clients and the caller can share, or a store of the
+    /// caller. None by default.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use handclasp::cookie::Jar;
+    ///
+    /// let jar = Arc::new(Jar::new());
+    /// let client = handclasp::Client::builder().cookie_provider(jar.clone()).build()?;
+    /// # Ok::<(), handclasp::Error>(())
+    /// ```
+    #[cfg(feature = "cookies")]
+    pub fn cookie_provider<C: crate::cookie::CookieStore + 'static>(mut self, store: Arc<C>) -> Self {
+        self.request.cookies = crate::call::Cookies::of(Some(store));
+        self
+    }
+
     /// Sets the largest content, in bytes, that [`bytes`](crate::Response::bytes), [`text`](crate::Response::text) and
     /// [`collect`](crate::Response::collect) read into memory: 256 MiB by default. Larger content fails with
-    /// [`ErrorKind::Decode`](crate::ErrorKind::Decode).
+    /// [`ErrorKind::Decode`](crate::ErrorKind::Decode). Content that is decoded counts with its decoded size.
     pub fn max_collected_body(mut self, bytes: usize) -> Self {
         self.request.max_collected_body = bytes;
         self
@@ -476,6 +566,11 @@ impl ClientBuilder {
         if !self.has_no_user_agent {
             let fields = self.request.default_headers.entry(USER_AGENT);
             fields.or_insert(HeaderValue::from_static(concat!("handclasp/", env!("CARGO_PKG_VERSION"))));
+        }
+        for name in [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE] {
+            if let http::header::Entry::Occupied(mut fields) = self.request.default_headers.entry(name) {
+                fields.iter_mut().for_each(|value| value.set_sensitive(true));
+            }
         }
         self.request.closes = self.pool.limits.max_idle_per_host == 0
             || self.pool.limits.max_idle == Some(0)

@@ -4,6 +4,7 @@
 //! [`Error`] from their own errors, which stay reachable through [`source`](std::error::Error::source). Invariant: no
 //! message contains a header's value or a URL's credentials.
 
+mod excerpt;
 mod written;
 
 use std::error::Error as StdError;
@@ -11,10 +12,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::Uri;
+use bytes::Bytes;
+use http::{Method, StatusCode, Uri};
 
+pub(crate) use self::excerpt::Excerpt;
 pub use self::written::Written;
-use crate::timings::Timings;
+use crate::redirect::History;
+use crate::timings::{Rounded, Timings};
 
 /// A boxed error of any type, for custom resolvers, connectors and body streams.
 pub type BoxError = Box<dyn StdError + Send + Sync + 'static>;
@@ -26,8 +30,10 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 ///
 /// [`kind`](Self::kind) says what failed, [`phase`](Self::phase) says in which phase, and
 /// [`request_written`](Self::request_written) says how much of the request had been written. `Display` prints one
-/// sentence without the causes. [`source`](StdError::source) returns the cause, and [`chain`](Self::chain) prints all
-/// causes.
+/// sentence without the causes, after the method and the origin (scheme, host and port) of the request.
+/// [`source`](StdError::source) returns the cause, and [`chain`](Self::chain) prints all causes. Neither the path nor the
+/// query of a URL, no header value, and no password is printed. The error of JSON that cannot be read shows at most 200
+/// bytes of the response's content.
 ///
 /// ```no_run
 /// # async fn example() {
@@ -52,10 +58,14 @@ struct Inner {
     phase: Option<Phase>,
     written: Written,
     message: Message,
+    method: Option<Method>,
     uri: Option<Uri>,
+    status: Option<StatusCode>,
+    body: Option<Bytes>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
     timings: Option<Timings>,
     retry_at: Option<Instant>,
+    history: History,
 }
 
 /// The sentence of an error. Borrowed if it is fixed: allocates nothing.
@@ -169,6 +179,11 @@ impl Error {
         Self::request("the URL's IPv6 address has a zone, and zones are not supported in URLs")
     }
 
+    /// Returns the error for a URL such as `example.org/a`.
+    pub(crate) fn no_scheme() -> Self {
+        Self::request("the URL has no scheme: give http:// or https://")
+    }
+
     /// Creates the error of a request that a shutdown of the pool ended.
     pub(crate) fn shutdown() -> Self {
         Self::new(ErrorKind::Shutdown, Self::SHUTDOWN)
@@ -204,6 +219,73 @@ impl Error {
         self.inner.uri.as_ref().and_then(|uri| url::Url::parse(&uri.to_string()).ok())
     }
 
+    /// Returns the sentence that `Display` prints, without the method and the origin of the request.
+    ///
+    /// Use this text to count equal failures of different hosts.
+    pub fn message(&self) -> &str {
+        &self.inner.message
+    }
+
+    /// Returns the status of the response, if the error is about this status or about the content's meaning:
+    /// [`ErrorKind::Status`], [`ErrorKind::Upgrade`], and [`ErrorKind::Decode`] of JSON. Returns `None` for every other
+    /// error, even if the head of a response had come.
+    ///
+    /// ```no_run
+    /// # async fn example() -> handclasp::Result<()> {
+    /// use handclasp::StatusCode;
+    ///
+    /// let outcome = handclasp::get("http://example.org/a").await?.error_for_status();
+    /// if outcome.is_err_and(|error| error.status() == Some(StatusCode::NOT_FOUND)) {
+    ///     println!("there is no such page");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn status(&self) -> Option<StatusCode> {
+        self.inner.status
+    }
+
+    /// Returns the start of the content of the response, which
+    /// [`error_for_status_with_body`](crate::Response::error_for_status_with_body) has read. Returns `None` for every
+    /// other error.
+    pub fn body(&self) -> Option<&Bytes> {
+        self.inner.body.as_ref()
+    }
+
+    /// Returns the bytes of [`body`](Self::body) as text. Bytes that are not UTF-8 become U+FFFD.
+    pub fn body_text(&self) -> Option<std::borrow::Cow<'_, str>> {
+        self.inner.body.as_deref().map(String::from_utf8_lossy)
+    }
+
+    /// Returns a `Display` of how far the request came: the phase of the failure, and how much was written. For example,
+    /// `in phase wait; the request was sent`.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let error = handclasp::get("ftp://example.org/").await.unwrap_err();
+    /// eprintln!("{} ({})", error.chain(), error.progress());
+    /// assert_eq!(error.progress().to_string(), "nothing was sent");
+    /// # });
+    /// ```
+    pub fn progress(&self) -> impl fmt::Display + '_ {
+        Progress(self)
+    }
+
+    /// Returns the error without its URL, and therefore without the origin in its text.
+    #[must_use]
+    pub fn without_url(mut self) -> Self {
+        self.inner.uri = None;
+        self
+    }
+
+    /// Returns the error with another URL, without the user and the password of the URL. The text names the URL's origin.
+    #[cfg(feature = "url")]
+    #[must_use]
+    pub fn with_url(mut self, url: url::Url) -> Self {
+        self.inner.uri = String::from(url).parse().ok().map(|uri| without_credentials(&uri));
+        self
+    }
+
     /// Returns how long each phase took until the failure, or `None` if the request was not started.
     pub fn timings(&self) -> Option<&Timings> {
         self.inner.timings.as_ref()
@@ -233,8 +315,27 @@ impl Error {
     }
 
     /// Whether the request cannot be sent as it is: the kind is [`Request`](ErrorKind::Request).
+    ///
+    /// This is the caller's mistake. In reqwest, a method of this name is true for most failures of a request.
     pub fn is_request(&self) -> bool {
         self.kind() == ErrorKind::Request
+    }
+
+    /// Whether the request or a setting is invalid. This is another name of [`is_request`](Self::is_request), as reqwest
+    /// calls it.
+    pub fn is_builder(&self) -> bool {
+        self.is_request()
+    }
+
+    /// Whether the content of the response could not be converted, or is larger than
+    /// [`max_collected_body`](crate::ClientBuilder::max_collected_body).
+    pub fn is_decode(&self) -> bool {
+        self.kind() == ErrorKind::Decode
+    }
+
+    /// Whether [`Response::upgrade`](crate::Response::upgrade) failed, because the server did not switch protocols.
+    pub fn is_upgrade(&self) -> bool {
+        self.kind() == ErrorKind::Upgrade
     }
 
     /// Whether a body failed: the source of the request's body, or the transfer or conversion of the response's content.
@@ -259,17 +360,31 @@ impl Error {
         self.inner.retry_at
     }
 
+    /// Whether a redirect could not be followed. [`redirects`](Self::redirects) has the chain.
+    pub fn is_redirect(&self) -> bool {
+        self.kind() == ErrorKind::Redirect
+    }
+
+    /// Returns the requests that were answered by a redirect before the failure, in their order. If the redirect itself
+    /// failed, it is the last one.
+    #[cfg(feature = "url")]
+    pub fn redirects(&self) -> &[crate::redirect::Hop] {
+        self.inner.history.hops()
+    }
+
     /// Whether the error comes from [`Response::error_for_status`](crate::Response::error_for_status).
     pub fn is_status(&self) -> bool {
         self.kind() == ErrorKind::Status
     }
 
-    /// Returns a `Display` of this error and all its causes on one line, separated by colons.
+    /// Returns a `Display` of this error and all its causes on one line, separated by colons. The start of the content
+    /// follows, if [`error_for_status_with_body`](crate::Response::error_for_status_with_body) has read it.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
     /// let error = handclasp::get("ftp://example.org/").await.unwrap_err();
-    /// assert_eq!(error.chain().to_string(), "the URL's scheme is \"ftp\": only http and https can be fetched");
+    /// let text = "GET ftp://example.org: the URL's scheme is \"ftp\": only http and https can be fetched";
+    /// assert_eq!(error.chain().to_string(), text);
     /// # });
     /// ```
     pub fn chain(&self) -> impl fmt::Display + '_ {
@@ -278,9 +393,9 @@ impl Error {
 
     /// Turns the error of the last dial into the error of a request for which no dial is made.
     pub(crate) fn not_attempted(self, dials: u32, until: Instant, now: Instant) -> Self {
-        let wait = until.saturating_duration_since(now);
+        let wait = Rounded(until.saturating_duration_since(now));
         let message = format!(
-            "no connection was attempted: the last {dials} dials to the host failed, and the next may be made in {wait:?}"
+            "no connection was attempted: the last {dials} dials to the host failed, and the next may be made in {wait}"
         );
         let mut error = Self::new(self.kind(), message);
         error.inner.retry_at = Some(until);
@@ -304,10 +419,14 @@ impl Error {
                 phase: None,
                 written: Written::Nothing,
                 message: message.into(),
+                method: None,
                 uri: None,
+                status: None,
+                body: None,
                 source: None,
                 timings: None,
                 retry_at: None,
+                history: History::default(),
             }),
         }
     }
@@ -317,9 +436,11 @@ impl Error {
         Self::new(ErrorKind::Request, message)
     }
 
-    /// Creates the error of a timeout `after` in `phase`. `what` names the event that did not happen in time.
-    pub(crate) fn timeout(phase: Phase, after: Duration, what: &str) -> Self {
-        Self::new(ErrorKind::Timeout, format!("{what} within {after:?}")).in_phase(phase)
+    /// Creates the error of a timeout `after` in `phase`. `what` names the event that did not happen in time, and `setting`
+    /// the method that sets the timeout.
+    pub(crate) fn timeout(phase: Phase, after: Duration, what: &str, setting: &str) -> Self {
+        let message = format!("{what} within {} ({setting})", Rounded(after));
+        Self::new(ErrorKind::Timeout, message).in_phase(phase)
     }
 
     /// Sets the phase.
@@ -350,10 +471,38 @@ impl Error {
         self
     }
 
+    /// Sets the method and the URI of the request.
+    #[must_use]
+    pub(crate) fn with_request(mut self, method: &Method, uri: &Uri) -> Self {
+        self.inner.method = Some(method.clone());
+        self.with_uri(uri)
+    }
+
+    /// Sets the status of the response that this error is about.
+    #[must_use]
+    pub(crate) fn with_status(mut self, status: StatusCode) -> Self {
+        self.inner.status = Some(status);
+        self
+    }
+
+    /// Sets the start of the content of the response that this error is about.
+    #[must_use]
+    pub(crate) fn with_body(mut self, body: Bytes) -> Self {
+        self.inner.body = Some(body);
+        self
+    }
+
     /// Sets the URI of the request, without user and password.
     #[must_use]
     pub(crate) fn with_uri(mut self, uri: &Uri) -> Self {
         self.inner.uri = Some(without_credentials(uri));
+        self
+    }
+
+    /// Sets the redirects that came before the failure.
+    #[must_use]
+    pub(crate) fn with_redirects(mut self, history: History) -> Self {
+        self.inner.history = history;
         self
     }
 }
@@ -372,7 +521,15 @@ pub(crate) fn without_credentials(uri: &Uri) -> Uri {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.inner.message)
+        let Inner { method, uri, message, .. } = &*self.inner;
+        let origin = uri.as_ref().and_then(|uri| Some((uri.scheme_str()?, uri.authority()?)));
+        if let Some((scheme, authority)) = origin {
+            if let Some(method) = method {
+                write!(f, "{method} ")?;
+            }
+            write!(f, "{scheme}://{authority}: ")?;
+        }
+        f.write_str(message)
     }
 }
 
@@ -387,6 +544,12 @@ impl fmt::Debug for Error {
         if let Some(uri) = &self.inner.uri {
             out.field("uri", uri);
         }
+        if let Some(status) = self.inner.status {
+            out.field("status", &status);
+        }
+        if let Some(body) = &self.inner.body {
+            out.field("body", &format_args!("{} bytes", body.len()));
+        }
         if let Some(source) = &self.inner.source {
             out.field("source", source);
         }
@@ -400,6 +563,21 @@ impl StdError for Error {
     }
 }
 
+struct Progress<'a>(&'a Error);
+
+impl fmt::Display for Progress<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(phase) = self.0.phase() {
+            write!(f, "in phase {phase}; ")?;
+        }
+        f.write_str(match self.0.request_written() {
+            Written::Nothing => "nothing was sent",
+            Written::Partly => "a part of the request was sent",
+            Written::All => "the request was sent",
+        })
+    }
+}
+
 struct Chain<'a>(&'a Error);
 
 impl fmt::Display for Chain<'_> {
@@ -410,7 +588,10 @@ impl fmt::Display for Chain<'_> {
             write!(f, ": {error}")?;
             cause = error.source();
         }
-        Ok(())
+        match self.0.body() {
+            Some(body) if !body.is_empty() => write!(f, ": the content is {}", Excerpt::first(body)),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -19,9 +19,16 @@ mod client;
 pub mod codec;
 mod config;
 mod connect;
+#[cfg(feature = "cookies")]
+pub mod cookie;
 mod error;
 mod exchange;
 mod pool;
+#[cfg(feature = "url")]
+pub mod redirect;
+#[cfg(not(feature = "url"))]
+#[path = "no_redirect.rs"]
+mod redirect;
 mod request;
 mod resolver;
 mod response;
@@ -31,6 +38,8 @@ pub mod test_util;
 mod time;
 mod timer;
 mod timings;
+#[cfg(feature = "tower")]
+mod tower;
 mod trace;
 mod upgraded;
 mod url;
@@ -54,8 +63,18 @@ pub use self::resolver::HickoryResolver;
 pub use self::resolver::{Answer, Family, Resolve, SystemResolver};
 pub use self::response::{Collected, Response};
 pub use self::timings::Timings;
+#[cfg(feature = "tower")]
+pub use self::tower::ResponseFuture;
 pub use self::upgraded::Upgraded;
 pub use self::url::IntoUrl;
+#[cfg(feature = "url")]
+#[doc(no_inline)]
+pub use ::url::Url;
+pub use bytes::Bytes;
+#[doc(no_inline)]
+pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version, header};
+#[doc(no_inline)]
+pub use {bytes, http};
 
 /// The manual: pages for users, and pages for those who read or change the code.
 ///

@@ -3,18 +3,21 @@
 //! This module does no I/O. Invariant: an invalid part is kept as an error. Sending or building the request returns
 //! this error before a byte is written.
 
-use std::borrow::Borrow;
-use std::fmt::{self, Display, Write};
+#[cfg(any(feature = "json", feature = "form", feature = "query"))]
+mod content;
+
+use std::fmt::{self, Display};
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
 use crate::body::{Body, add_fields};
-use crate::call::{RequestTarget, Settings};
+use crate::call::{RequestTarget, Settings, auth};
 use crate::client::Client;
 use crate::codec::FieldMap;
 use crate::error::{Error, Result};
+use crate::redirect::Own;
 use crate::response::Response;
 use crate::url::IntoUrl;
 
@@ -26,12 +29,11 @@ use crate::url::IntoUrl;
 /// # fn main() -> handclasp::Result<()> {
 /// let client = handclasp::Client::new();
 /// let request = client
-///     .post("http://example.org/search")
-///     .query(&[("q", "one handshake"), ("page", "2")])
+///     .post("http://example.org/search?page=2")
 ///     .header("accept", "text/plain")
 ///     .body("many requests")
 ///     .build()?;
-/// assert_eq!(request.uri(), "http://example.org/search?q=one+handshake&page=2");
+/// assert_eq!(request.uri(), "http://example.org/search?page=2");
 /// # Ok(())
 /// # }
 /// ```
@@ -65,8 +67,28 @@ impl RequestBuilder {
         }
     }
 
+    /// Creates a builder from a client and a request, so that settings can be added to a request that other code has made.
+    ///
+    /// The URI of the request must be absolute. If its extensions are those of a request that [`build`](Self::build) has
+    /// returned, its settings are kept.
+    ///
+    /// ```no_run
+    /// # async fn example(client: handclasp::Client) -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    ///
+    /// let request = http::Request::put("http://example.org/notes/1").body("one handshake")?;
+    /// let builder = handclasp::RequestBuilder::from_parts(client, request);
+    /// let response = builder.timeout(Duration::from_secs(5)).send().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn from_parts<B: Into<Body>>(client: Client, request: http::Request<B>) -> Self {
+        Self::of(client, request.map(Into::into))
+    }
+
     pub(crate) fn new(client: Client, method: Method, url: impl IntoUrl) -> Self {
-        let (uri, error) = match url.into_uri() {
+        let mut fragment = None;
+        let (uri, error) = match url.take_apart(&mut fragment) {
             Ok(uri) => (uri, None),
             Err(error) => (Uri::default(), Some(error)),
         };
@@ -76,7 +98,7 @@ impl RequestBuilder {
             uri,
             headers: FieldMap::default(),
             body: Body::empty(),
-            settings: Settings::default(),
+            settings: Settings { redirect: Own::of(fragment), ..Settings::default() },
             error,
         }
     }
@@ -128,51 +150,6 @@ impl RequestBuilder {
         self
     }
 
-    /// Appends pairs to the URL's query, in the encoding of HTML forms: a space becomes `+`.
-    ///
-    /// `pairs` may be anything that yields pairs, such as `&[("a", "b")]`, a `Vec` of pairs, or a map. Values may be of
-    /// any type that implements `Display`.
-    ///
-    /// ```
-    /// # let client = handclasp::Client::new();
-    /// let request = client.get("http://example.org/?a=1").query([("page", 2), ("size", 50)]).build().unwrap();
-    /// assert_eq!(request.uri(), "http://example.org/?a=1&page=2&size=50");
-    /// ```
-    pub fn query<I, K, V>(mut self, pairs: I) -> Self
-    where
-        I: IntoIterator,
-        I::Item: Borrow<(K, V)>,
-        K: AsRef<str>,
-        V: Display,
-    {
-        let path = self.uri.path_and_query().map_or("/", |path| path.as_str());
-        let mut target = path.to_owned();
-        let mut value = String::new();
-        for pair in pairs {
-            let (name, shown) = pair.borrow();
-            target.push(if target.contains('?') { '&' } else { '?' });
-            if target.ends_with("?&") {
-                target.pop();
-            }
-            encode_form(name.as_ref(), &mut target);
-            target.push('=');
-            value.clear();
-            // Writing to a String cannot fail. If a Display implementation fails, the text that it wrote before the
-            // failure is used.
-            let _ = write!(value, "{shown}");
-            encode_form(&value, &mut target);
-        }
-        let mut parts = self.uri.clone().into_parts();
-        parts.path_and_query = target.parse().ok();
-        match Uri::from_parts(parts) {
-            Ok(uri) => self.uri = uri,
-            Err(error) => {
-                self.fail(Error::request("the URL is invalid, or its query makes it too long").because(error))
-            }
-        }
-        self
-    }
-
     /// Sets the content to send: bytes, text, or any other [`Body`]. Replaces content that was set before.
     ///
     /// This method adds no `Content-Type`.
@@ -203,6 +180,61 @@ impl RequestBuilder {
                 "the bearer token has a byte that a header value cannot have: remove control characters",
             )),
         }
+        self
+    }
+
+    /// Sets `Authorization: Basic` with this user and password (<https://www.rfc-editor.org/rfc/rfc7617#section-2>).
+    ///
+    /// The value is marked as sensitive, so that `Debug` does not print it. The user and password of a URL are sent in the
+    /// same way, unless the request has an `Authorization` field. A user with a colon, and control characters, are
+    /// reported by [`send`](Self::send).
+    ///
+    /// ```
+    /// # let client = handclasp::Client::new();
+    /// let request = client.get("http://example.org/").basic_auth("Aladdin", Some("open sesame")).build().unwrap();
+    /// assert_eq!(request.headers()["authorization"], "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
+    /// ```
+    pub fn basic_auth(mut self, user: impl Display, password: Option<impl Display>) -> Self {
+        match auth::basic_of(user, password) {
+            Ok(value) => {
+                self.headers.insert(http::header::AUTHORIZATION, value);
+            }
+            Err(error) => self.fail(error),
+        }
+        self
+    }
+
+    /// Sets which redirects this request follows. Overrides the client's
+    /// [`redirect`](crate::ClientBuilder::redirect).
+    #[cfg(feature = "url")]
+    pub fn redirect(mut self, policy: crate::redirect::Policy) -> Self {
+        self.settings.redirect.set_policy(policy);
+        self
+    }
+
+    /// Sets whether the content of the response is decoded: `true` by default. With `false`, the content is handed over
+    /// as it comes, and `Accept-Encoding` is sent only if the caller has set it.
+    ///
+    /// Content is decoded if `Content-Encoding` names at most four codings, and if the client decodes each of them (see
+    /// [`ClientBuilder::no_gzip`](crate::ClientBuilder::no_gzip) and the methods beside it). More codings are an error
+    /// of kind [`Decode`](crate::ErrorKind::Decode) when the content is read. Content with a coding that the client
+    /// does not decode is handed over as it comes.
+    ///
+    /// Decoded content arrives in pieces of at most 32 KiB while the content is read, whatever size it has. It has
+    /// neither `Content-Encoding` nor `Content-Length`, and
+    /// [`max_collected_body`](crate::ClientBuilder::max_collected_body) limits its decoded size. A response without
+    /// content, and a part of content (206), keep their fields.
+    /// [`raw_headers`](crate::Response::raw_headers) returns all fields as they came.
+    ///
+    /// ```no_run
+    /// # async fn example(client: handclasp::Client) -> handclasp::Result<()> {
+    /// let request = client.get("http://example.org/log.gz").header("accept-encoding", "gzip");
+    /// let compressed = request.decompress(false).send().await?.bytes().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn decompress(mut self, decompress: bool) -> Self {
+        self.settings.is_raw = !decompress;
         self
     }
 
@@ -317,10 +349,11 @@ impl RequestBuilder {
     /// let error = client.get("http://exa mple.org/").build().unwrap_err();
     /// assert!(error.is_request());
     /// ```
-    pub fn build(self) -> Result<http::Request<Body>> {
+    pub fn build(mut self) -> Result<http::Request<Body>> {
         if let Some(error) = self.error {
             return Err(error);
         }
+        auth::take_user(&mut self.uri, &mut self.headers)?;
         let mut request = http::Request::new(self.body);
         *request.method_mut() = self.method;
         *request.uri_mut() = self.uri;
@@ -380,10 +413,11 @@ impl RequestBuilder {
                 return Err(error);
             }
             let body = std::mem::replace(&mut self.body, Body::empty());
-            let call = self.client.call(&self.method, &self.uri, &mut self.headers, &self.settings);
-            match call.run(body).await {
-                Ok(response) => Ok(response.to(self.uri)),
-                Err(error) => Err(error.with_uri(&self.uri)),
+            let mut history = self.settings.redirect.history();
+            let Self { client, method, uri, headers, settings, .. } = &mut self;
+            match client.call(method, uri, headers, settings, &mut history).run(body).await {
+                Ok(response) => Ok(response.to(self.method, self.uri, history)),
+                Err(error) => Err(error.with_request(&self.method, &self.uri).with_redirects(history)),
             }
         }
     }
@@ -405,21 +439,3 @@ impl fmt::Debug for RequestBuilder {
             .finish_non_exhaustive()
     }
 }
-
-/// Appends `text` in the encoding of HTML forms: <https://url.spec.whatwg.org/#concept-urlencoded-serializer>.
-fn encode_form(text: &str, out: &mut String) {
-    for byte in text.bytes() {
-        match byte {
-            b'*' | b'-' | b'.' | b'_' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => out.push(byte as char),
-            b' ' => out.push('+'),
-            _ => {
-                out.push('%');
-                for digit in [byte >> 4, byte & 15] {
-                    out.push(HEX[digit as usize] as char);
-                }
-            }
-        }
-    }
-}
-
-const HEX: &[u8; 16] = b"0123456789ABCDEF";

@@ -4,14 +4,22 @@
 //! ends. Invariant: content is collected only up to the client's limit, and memory is never reserved in proportion to a
 //! length that the server only announced.
 
+#[cfg(feature = "charset")]
+mod charset;
+mod convert;
+#[cfg(feature = "json")]
+mod json;
+mod status;
+
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::LazyLock;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use futures_core::Stream;
-use http::{HeaderMap, StatusCode, Uri, Version};
+use http::{HeaderMap, Method, StatusCode, Uri, Version};
 
 use crate::body::Body;
 use crate::codec::ResponseHead;
@@ -19,6 +27,7 @@ use crate::codec::shown::{FieldNames, Size};
 use crate::error::{Error, ErrorKind, Phase, Result, Written, without_credentials};
 use crate::exchange::UploadProgress;
 use crate::pool::ConnectionInfo;
+use crate::redirect::History;
 use crate::timings::Timings;
 use crate::trace::Measured;
 use crate::upgraded::Upgraded;
@@ -59,6 +68,9 @@ pub struct Collected {
     pub timings: Timings,
     /// The connection that carried the request.
     pub connection: ConnectionInfo,
+    /// The method and the URI of the request, for errors.
+    #[cfg_attr(not(feature = "json"), allow(dead_code, reason = "only the conversion from JSON can fail"))]
+    requested: (Method, Uri),
 }
 
 impl fmt::Debug for Collected {
@@ -78,6 +90,9 @@ impl fmt::Debug for Collected {
 /// The parts of a response, apart from its content. Boxed: keeps a response cheap to move.
 pub(crate) struct Head {
     pub(crate) received: ResponseHead,
+    /// The method and the URI of the request. `None` until [`Response::to`] sets them, because an empty URI costs
+    /// instructions to make, to copy and to drop.
+    pub(crate) sent: Option<(Method, Uri)>,
     pub(crate) requested: Requested,
     pub(crate) connection: ConnectionInfo,
     pub(crate) measured: Measured,
@@ -88,25 +103,48 @@ pub(crate) struct Head {
     pub(crate) max_collected: usize,
 }
 
-/// The URI of the request, which [`Response::to`] sets, and the URL of the request, which the first call that needs the
-/// URL parses.
+/// What callers keep with a response, and the parsed form of the request's URI.
 #[derive(Default)]
 pub(crate) struct Requested {
-    uri: Uri,
+    history: History,
+    /// Values that the caller keeps with the response.
+    extensions: http::Extensions,
+    /// The URL of the request, which the first call that needs the URL parses.
     #[cfg(feature = "url")]
     url: std::sync::OnceLock<Box<url::Url>>,
 }
 
+impl Head {
+    /// Returns the method and the URI of the request.
+    fn sent(&self) -> &(Method, Uri) {
+        static NONE: LazyLock<(Method, Uri)> = LazyLock::new(Default::default);
+        self.sent.as_ref().unwrap_or_else(|| &NONE)
+    }
+}
+
 impl Response {
-    /// Creates a response. [`to`](Self::to) sets the URI of the request.
+    /// Creates a response. [`to`](Self::to) sets the method and the URI of the request.
     pub(crate) fn new(head: Box<Head>, body: Body) -> Self {
         Self { head, body }
     }
 
-    /// Sets the URI of the request and returns the response.
-    pub(crate) fn to(mut self, uri: Uri) -> Self {
-        self.head.requested.uri = uri;
+    /// Sets the method and the URI of the last request and the redirects before that request, and returns the response.
+    #[inline]
+    pub(crate) fn to(mut self, method: Method, uri: Uri, history: History) -> Self {
+        self.head.sent = Some((method, uri));
+        self.head.requested.history = history;
         self
+    }
+
+    /// Whether the head had a `Content-Encoding` field when it came.
+    #[inline]
+    pub(crate) fn is_coded(&self) -> bool {
+        self.head.received.is_coded()
+    }
+
+    /// Returns the head and the body, mutably.
+    pub(crate) fn parts_mut(&mut self) -> (&mut Head, &mut Body) {
+        (&mut self.head, &mut self.body)
     }
 
     /// Returns the status code.
@@ -139,22 +177,60 @@ impl Response {
         self.head.received.headers_mut()
     }
 
-    /// Returns the URI of the request.
+    /// Returns the URI of the request, without user and password. After redirects, this is the URI of the last request.
     pub fn uri(&self) -> &Uri {
-        &self.head.requested.uri
+        &self.head.sent().1
     }
 
-    /// Returns the URL of the request, or `about:invalid` if the request was made with an [`http::Uri`] that is not a WHATWG
+    /// Returns the URL of the request, without user and password and with its fragment. After redirects, this is the URL of
+    /// the last request. Returns `about:invalid` if the request was made with an [`http::Uri`] that is not a WHATWG
     /// URL.
     #[cfg(feature = "url")]
     pub fn url(&self) -> &url::Url {
         self.head.requested.url.get_or_init(|| {
             let invalid = || url::Url::parse("about:invalid").expect("it is a URL");
-            Box::new(url::Url::parse(&self.head.requested.uri.to_string()).unwrap_or_else(|_| invalid()))
+            let mut url = url::Url::parse(&self.uri().to_string()).unwrap_or_else(|_| invalid());
+            url.set_fragment(self.head.requested.history.fragment());
+            Box::new(url)
         })
     }
 
-    /// Returns the length of the content in bytes, or `None` if the server did not announce it.
+    /// Returns the requests that were answered by a redirect before this response came, in their order.
+    ///
+    /// ```no_run
+    /// # async fn example() -> handclasp::Result<()> {
+    /// let response = handclasp::get("http://example.org/").await?;
+    /// for hop in response.redirects() {
+    ///     println!("{} {}", hop.status(), hop.url());
+    /// }
+    /// println!("{} {}", response.status(), response.url());
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "url")]
+    pub fn redirects(&self) -> &[crate::redirect::Hop] {
+        self.head.requested.history.hops()
+    }
+
+    /// Returns the cookies that the response sets, whether or not a store accepts them. Malformed cookies are left out.
+    ///
+    /// ```no_run
+    /// # async fn example() -> handclasp::Result<()> {
+    /// let response = handclasp::get("http://example.org/").await?;
+    /// for cookie in response.cookies() {
+    ///     println!("{}={}, {:?}", cookie.name(), cookie.value(), cookie.path());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "cookies")]
+    pub fn cookies(&self) -> impl Iterator<Item = crate::cookie::Cookie<'_>> {
+        let fields = self.headers().get_all(http::header::SET_COOKIE);
+        fields.into_iter().filter_map(crate::cookie::Cookie::read)
+    }
+
+    /// Returns the length of the content in bytes, or `None` if the server did not announce it, or if the content is
+    /// [decoded](crate::RequestBuilder::decompress).
     ///
     /// A response to HEAD, and a 304, may announce a length although they have no content
     /// (<https://www.rfc-editor.org/rfc/rfc9110#section-8.6>).
@@ -162,7 +238,8 @@ impl Response {
         self.head.content_length
     }
 
-    /// Returns the connection that carried the request.
+    /// Returns the connection that carried the request. A response that was made from an [`http::Response`] has
+    /// none: see [`ConnectionInfo::id`].
     pub fn connection(&self) -> &ConnectionInfo {
         &self.head.connection
     }
@@ -202,10 +279,7 @@ impl Response {
     pub async fn upgrade(mut self) -> Result<Upgraded> {
         let Some(upgraded) = self.head.upgraded.take() else {
             let message = format!("the server answered {} instead of switching protocols", self.status());
-            return Err(Error::new(ErrorKind::Upgrade, message)
-                .with_uri(self.uri())
-                .with_written(self.head.written)
-                .with_timings(*self.timings()));
+            return Err(self.error(ErrorKind::Upgrade, message).with_status(self.status()));
         };
         Ok(*upgraded)
     }
@@ -229,6 +303,8 @@ impl Response {
     ///
     /// If the connection is lost, the server breaks the rules of HTTP/1.1, or the read timeout or the total timeout
     /// passes. The connection is closed in each case, and every later read of this response fails with the same error.
+    /// Content that cannot be [decoded](crate::RequestBuilder::decompress) fails with [`ErrorKind::Decode`], which does
+    /// not close the connection.
     ///
     /// ```no_run
     /// # async fn example() -> handclasp::Result<()> {
@@ -259,7 +335,9 @@ impl Response {
 
     /// Reads the content to its end and returns it as text.
     ///
-    /// The content is read as UTF-8, whatever `Content-Type` says. Invalid bytes become U+FFFD.
+    /// With the feature `charset`, the content is read in the character encoding that `Content-Type` names, and as UTF-8 if
+    /// it names none. A byte order mark decides about the encoding and is not part of the text. Without the feature, the
+    /// content is read as UTF-8, whatever `Content-Type` says. Invalid bytes become U+FFFD.
     ///
     /// # Cancel safety
     ///
@@ -269,11 +347,38 @@ impl Response {
     ///
     /// The errors of [`bytes`](Self::bytes).
     pub async fn text(self) -> Result<String> {
-        let bytes = self.bytes().await?;
-        Ok(match String::from_utf8(bytes.into()) {
-            Ok(text) => text,
-            Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
-        })
+        #[cfg(feature = "charset")]
+        return self.text_with_charset("utf-8").await;
+        #[cfg(not(feature = "charset"))]
+        self.bytes().await.map(utf8)
+    }
+
+    /// Reads the content to its end and returns it as text, with another encoding than UTF-8 as the default.
+    ///
+    /// A byte order mark decides about the encoding and is not part of the text. Without one, the `charset` that
+    /// `Content-Type` names decides, and without that `default`. Both are labels such as `iso-8859-1`
+    /// (<https://encoding.spec.whatwg.org/#names-and-labels>), and an unknown label means UTF-8. Invalid bytes become U+FFFD.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops the response, and the content that was read is lost.
+    ///
+    /// # Errors
+    ///
+    /// The errors of [`bytes`](Self::bytes).
+    ///
+    /// ```no_run
+    /// # async fn example() -> handclasp::Result<()> {
+    /// let old_page = handclasp::get("http://example.org/1996").await?;
+    /// println!("{}", old_page.text_with_charset("windows-1252").await?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "charset")]
+    pub async fn text_with_charset(mut self, default: &str) -> Result<String> {
+        let content = self.read().await?;
+        let media_type = self.head.received.first(&http::header::CONTENT_TYPE);
+        Ok(charset::text(media_type, content, default))
     }
 
     /// Reads the content to its end and returns the whole response: head, content, trailers and final timings.
@@ -297,9 +402,10 @@ impl Response {
         let body = self.read().await?;
         let trailers = self.body.take_trailers();
         let timings = *self.timings();
-        let Head { received, connection, .. } = *self.head;
+        let Head { received, connection, sent, .. } = *self.head;
         let (status, headers) = (received.status, received.into_headers());
-        Ok(Collected { status, headers, body, trailers, timings, connection })
+        let requested = sent.unwrap_or_default();
+        Ok(Collected { status, headers, body, trailers, timings, connection, requested })
     }
 
     /// Returns the trailer fields, or `None` if there are none. Content that has not been read is read and dropped.
@@ -336,32 +442,6 @@ impl Response {
         BytesStream { response: Some(self) }
     }
 
-    /// Returns the response, or an error if its status is 4xx or 5xx.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Status`] if the status is 4xx or 5xx. The response is dropped in this case, without reading its
-    /// content.
-    ///
-    /// ```no_run
-    /// # async fn example() -> handclasp::Result<()> {
-    /// let text = handclasp::get("http://example.org/").await?.error_for_status()?.text().await?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn error_for_status(self) -> Result<Self> {
-        let status = self.status();
-        if !status.is_client_error() && !status.is_server_error() {
-            return Ok(self);
-        }
-        let uri = without_credentials(self.uri());
-        let error = Error::new(ErrorKind::Status, format!("the server answered {status} to {uri}"))
-            .with_uri(self.uri())
-            .with_written(self.head.written)
-            .with_timings(*self.timings());
-        Err(error)
-    }
-
     /// Returns the content, for example as the body of another request.
     ///
     /// ```no_run
@@ -376,7 +456,20 @@ impl Response {
     }
 
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
-        self.body.poll_received(cx).map_err(|error| error.with_uri(&self.head.requested.uri))
+        let head = &self.head;
+        self.body.poll_received(cx).map_err(|error| {
+            let (method, uri) = head.sent();
+            error.with_request(method, uri)
+        })
+    }
+
+    /// Returns an error about this response.
+    fn error(&self, kind: ErrorKind, message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
+        let (method, uri) = self.head.sent();
+        Error::new(kind, message)
+            .with_request(method, uri)
+            .with_written(self.head.written)
+            .with_timings(*self.timings())
     }
 
     /// Reads all content, up to the client's limit.
@@ -409,6 +502,7 @@ impl Response {
         let limit = self.head.max_collected;
         // Dropping the body ends the exchange, because the caller does not get the content.
         self.body = Body::empty();
+        let (method, uri) = self.head.sent();
         Error::new(
             ErrorKind::Decode,
             format!(
@@ -417,24 +511,7 @@ impl Response {
         )
         .in_phase(Phase::Receive)
         .with_written(self.head.written)
-        .with_uri(&self.head.requested.uri)
-    }
-}
-
-/// Converts a response to the type of the `http` crate, with its [`Timings`] and [`ConnectionInfo`] as extensions.
-///
-/// After a switch of protocols, the conversion closes the connection. Call [`Response::upgrade`] instead.
-impl From<Response> for http::Response<Body> {
-    fn from(response: Response) -> Self {
-        let Response { head, body } = response;
-        let Head { received, connection, measured, .. } = *head;
-        let mut out = Self::new(body);
-        *out.status_mut() = received.status;
-        *out.version_mut() = received.version;
-        *out.headers_mut() = received.into_headers();
-        out.extensions_mut().insert(connection);
-        out.extensions_mut().insert(*measured.timings());
-        out
+        .with_request(method, uri)
     }
 }
 
@@ -443,7 +520,7 @@ impl fmt::Debug for Response {
         f.debug_struct("Response")
             .field("status", &self.head.received.status)
             .field("version", &self.head.received.version)
-            .field("uri", &without_credentials(&self.head.requested.uri))
+            .field("uri", &without_credentials(self.uri()))
             .field("connection", &self.head.connection.id())
             .field("body", &self.body)
             .finish_non_exhaustive()
@@ -468,5 +545,15 @@ impl Stream for BytesStream {
     }
 }
 
+/// Returns UTF-8 as text. Invalid bytes become U+FFFD.
+fn utf8(content: Bytes) -> String {
+    match String::from_utf8(content.into()) {
+        Ok(text) => text,
+        Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
+    }
+}
+
+/// Largest content that is collected in memory by default, in bytes.
+pub(crate) const MAX_COLLECTED: usize = 256 << 20;
 /// Largest number of bytes that [`Response::bytes`] reserves before the content has arrived.
 const RESERVED: usize = 256 * 1024;

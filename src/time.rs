@@ -38,6 +38,27 @@ pub(crate) fn wall() -> SystemTime {
     SystemTime::now()
 }
 
+/// A time of day.
+#[cfg(feature = "cookies")]
+pub(crate) type Wall = SystemTime;
+
+/// Returns the number of seconds from the beginning of 1970, for dates that servers set.
+#[cfg(feature = "cookies")]
+pub(crate) fn unix() -> i64 {
+    let since = wall().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// Returns the time of day that is `seconds` after the beginning of 1970, or `None` if the system cannot represent it.
+#[cfg(feature = "cookies")]
+pub(crate) fn wall_at(seconds: i64) -> Option<Wall> {
+    let distance = Duration::from_secs(seconds.unsigned_abs());
+    match seconds {
+        0.. => SystemTime::UNIX_EPOCH.checked_add(distance),
+        _ => SystemTime::UNIX_EPOCH.checked_sub(distance),
+    }
+}
+
 /// Detects that the machine was suspended: the time of day went on while the clock stood still.
 #[derive(Debug)]
 pub(crate) struct Awake {

@@ -34,7 +34,7 @@ pub struct Timings {
     pub wait: Duration,
     /// Time from the response head to the end of the content. `None` until the content has ended.
     pub receive: Option<Duration>,
-    /// Time of earlier attempts of this request.
+    /// Time of earlier attempts of this request, and of the redirects before it.
     pub previous: Duration,
     /// Time from the call until the latest milestone.
     pub total: Duration,
@@ -63,9 +63,43 @@ impl fmt::Display for Timings {
     }
 }
 
+/// A duration as a person would write it. `Display` leaves out digits that say nothing, such as nanoseconds of a second.
+pub(crate) struct Rounded(pub(crate) Duration);
+
+impl fmt::Display for Rounded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let nanos = self.0.as_nanos();
+        let unit: u128 = match nanos {
+            0..1_000_000 => 1_000,
+            1_000_000..100_000_000 => 10_000,
+            _ => 1_000_000,
+        };
+        let rounded = u64::try_from(nanos.div_ceil(unit) * unit).map_or(self.0, Duration::from_nanos);
+        write!(f, "{rounded:?}")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rounded_duration_has_no_nanoseconds() {
+        for (nanos, shown) in [
+            (0, "0ns"),
+            (1, "1µs"),
+            (999_999, "1ms"),
+            (1_500_000, "1.5ms"),
+            (12_345_678, "12.35ms"),
+            (123_456_789, "124ms"),
+            (300_000_000, "300ms"),
+            (1_234_567_890, "1.235s"),
+            (60_000_000_000, "60s"),
+        ] {
+            assert_eq!(Rounded(Duration::from_nanos(nanos)).to_string(), shown);
+        }
+        assert_eq!(Rounded(Duration::MAX).to_string(), format!("{:?}", Duration::MAX));
+    }
 
     const MS: Duration = Duration::from_millis(1);
 

@@ -3,11 +3,18 @@
 //! This module knows no client and no request. Invariant: only text that the WHATWG parser would leave unchanged skips
 //! the parser.
 
+use std::borrow::Cow;
+use std::rc::Rc;
+use std::sync::Arc;
+
 use http::Uri;
 
-use crate::error::{Error, Result};
+use crate::error::{BoxError, Error, Result};
 
 /// A URL in one of the forms from which a request can be made: text, `url::Url`, or [`http::Uri`].
+///
+/// Text may be a `&str`, a `String`, a `Cow<str>`, a `Box<str>`, an `Rc<str>`, an `Arc<str>`, or a reference to one of these.
+/// Text without a scheme, such as `example.org/a`, is not a URL.
 ///
 /// With the feature `url`, which is on by default, text is parsed as a WHATWG URL: international names and bytes that
 /// must be percent-encoded are encoded. Without the feature, text is parsed as an [`http::Uri`]. A `Uri` is sent
@@ -28,6 +35,12 @@ use crate::error::{Error, Result};
 /// ```
 ///
 /// The trait is sealed: other crates cannot implement the trait.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a URL",
+    label = "give a URL as text, `http::Uri` or `url::Url`",
+    note = "a type with `Display` is text after `.to_string()`",
+    note = "`url::Url` is accepted with the feature `url`, if its version is the one that handclasp depends on"
+)]
 pub trait IntoUrl: sealed::IntoUri {}
 
 impl<T: sealed::IntoUri> IntoUrl for T {}
@@ -39,73 +52,91 @@ mod sealed {
 
     #[allow(unnameable_types, reason = "the trait is sealed, so that new types can be added")]
     pub trait IntoUri {
-        fn into_uri(self) -> Result<Uri>;
+        /// Returns the URI. Stores the URL's fragment, which is not sent and which the URL of a redirect inherits, in
+        /// `fragment`.
+        fn take_apart(self, fragment: &mut Option<String>) -> Result<Uri>;
+
+        fn into_uri(self) -> Result<Uri>
+        where
+            Self: Sized,
+        {
+            self.take_apart(&mut None)
+        }
     }
 }
 
 impl sealed::IntoUri for Uri {
-    fn into_uri(self) -> Result<Uri> {
+    fn take_apart(self, _: &mut Option<String>) -> Result<Uri> {
         Ok(self)
     }
 }
 
 impl sealed::IntoUri for &Uri {
-    fn into_uri(self) -> Result<Uri> {
+    fn take_apart(self, _: &mut Option<String>) -> Result<Uri> {
         Ok(self.clone())
     }
 }
 
 impl sealed::IntoUri for &str {
     #[cfg(feature = "url")]
-    fn into_uri(self) -> Result<Uri> {
+    fn take_apart(self, fragment: &mut Option<String>) -> Result<Uri> {
         if is_normal(self)
             && let Ok(uri) = self.parse()
         {
             return Ok(uri);
         }
-        let url = url::Url::parse(self).map_err(|error| invalid_url(self).because(error))?;
-        url.into_uri()
+        let url = url::Url::parse(self).map_err(|error| invalid_url(self, error))?;
+        url.take_apart(fragment)
     }
 
     #[cfg(not(feature = "url"))]
-    fn into_uri(self) -> Result<Uri> {
+    fn take_apart(self, _: &mut Option<String>) -> Result<Uri> {
         // A fragment is never sent.
         let text = self.split('#').next().unwrap_or_default();
-        text.parse().map_err(|error: http::uri::InvalidUri| invalid_url(self).because(error))
+        text.parse().map_err(|error: http::uri::InvalidUri| invalid_url(self, error))
     }
 }
 
-impl sealed::IntoUri for String {
-    fn into_uri(self) -> Result<Uri> {
-        self.as_str().into_uri()
-    }
+/// Implements the trait for types that hold text.
+macro_rules! texts {
+    ($($text:ty),+ $(,)?) => {$(
+        impl sealed::IntoUri for $text {
+            fn take_apart(self, fragment: &mut Option<String>) -> Result<Uri> {
+                let text: &str = self.as_ref();
+                text.take_apart(fragment)
+            }
+        }
+    )+};
 }
 
-impl sealed::IntoUri for &String {
-    fn into_uri(self) -> Result<Uri> {
-        self.as_str().into_uri()
-    }
+texts! {
+    String, &String, &mut String, &mut str, &&str, &&String,
+    Cow<'_, str>, &Cow<'_, str>, Box<str>, &Box<str>, Rc<str>, &Rc<str>, Arc<str>, &Arc<str>,
 }
 
 #[cfg(feature = "url")]
 impl sealed::IntoUri for url::Url {
-    fn into_uri(mut self) -> Result<Uri> {
+    fn take_apart(mut self, fragment: &mut Option<String>) -> Result<Uri> {
         if !self.has_host() && !matches!(self.scheme(), "http" | "https") {
+            if !has_scheme(self.as_str()) {
+                return Err(Error::no_scheme());
+            }
             let scheme = self.scheme();
             return Err(Error::request(format!(
                 "the URL's scheme is {scheme:?}: only http and https can be fetched"
             )));
         }
+        *fragment = self.fragment().map(Into::into);
         self.set_fragment(None);
         let text = String::from(self);
-        Uri::try_from(&text).map_err(|error| invalid_url(&text).because(error))
+        Uri::try_from(&text).map_err(|error| invalid_url(&text, error))
     }
 }
 
 #[cfg(feature = "url")]
 impl sealed::IntoUri for &url::Url {
-    fn into_uri(self) -> Result<Uri> {
-        self.clone().into_uri()
+    fn take_apart(self, fragment: &mut Option<String>) -> Result<Uri> {
+        self.clone().take_apart(fragment)
     }
 }
 
@@ -169,15 +200,29 @@ fn is_normal_path(path: &str) -> bool {
     true
 }
 
-/// Returns the error for a text that is not a URL. An IPv6 zone gets a message of its own.
-fn invalid_url(text: &str) -> Error {
+/// Whether a text begins with a scheme. A host with a port, such as `localhost:8080`, is no scheme.
+fn has_scheme(text: &str) -> bool {
+    let text = text.trim_start_matches(|char: char| char <= ' ');
+    let Some((scheme, rest)) = text.split_once(':') else { return false };
+    let is_scheme = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+        && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+    let port = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let is_port = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    is_scheme && !is_port
+}
+
+/// Returns the error for a text that is not a URL. A missing scheme and an IPv6 zone get messages of their own.
+fn invalid_url(text: &str, cause: impl Into<BoxError>) -> Error {
+    if !has_scheme(text) {
+        return Error::no_scheme();
+    }
     let authority = text.split_once("://").map_or("", |(_, rest)| rest);
     let authority = authority.split(['/', '\\', '?', '#']).next().unwrap_or_default();
     let literal = authority.split_once('[').and_then(|(_, rest)| rest.split(']').next());
     if literal.is_some_and(|literal| literal.contains('%')) {
-        return Error::zone();
+        return Error::zone().because(cause);
     }
-    Error::request("the URL is invalid")
+    Error::request("the URL is invalid").because(cause)
 }
 
 #[cfg(all(test, feature = "url"))]
@@ -187,6 +232,27 @@ mod tests {
 
     fn parsed(text: &str) -> Option<String> {
         Some(url::Url::parse(text).ok()?.into_uri().ok()?.to_string())
+    }
+
+    #[test]
+    fn a_host_with_a_port_is_no_scheme() {
+        for text in [
+            "a.test",
+            "a.test/x:y",
+            "localhost:8080",
+            "a.test:80/x",
+            "127.0.0.1:1",
+            "[::1]:80",
+            "/x",
+            "",
+            "a:1?b",
+            "//a",
+        ] {
+            assert!(!has_scheme(text), "{text}");
+        }
+        for text in ["http://a", "ftp:x", "mailto:me", " http:a", "a+b-c.1:", "http://a:80/", "http:80a"] {
+            assert!(has_scheme(text), "{text}");
+        }
     }
 
     #[test]

@@ -551,7 +551,7 @@ fn a_failure_reaches_all_though_a_waker_panics() {
             let go = gone.clone();
             async move {
                 go.notified().await;
-                Err(io::Error::from(io::ErrorKind::ConnectionRefused).into())
+                Err::<TcpStream, _>(io::Error::from(io::ErrorKind::ConnectionRefused).into())
             }
         });
         let client = client.build().unwrap();

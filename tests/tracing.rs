@@ -50,6 +50,19 @@ fn assert_exact(timings: &Timings, spans: &[Span]) {
     assert_eq!(find(spans, "http.request").elapsed(), nanos(t.total), "total: {t:?}");
 }
 
+/// The span of the attempt is the parent of a span that `on_request` opens.
+#[tokio::test(start_paused = true)]
+async fn a_hook_runs_within_the_span_of_its_attempt() {
+    let (recorder, _guard) = Recorder::start();
+    let peers = Peers::new(Script::new(&[&[Reply::ok("hello")]]));
+    let builder = Client::builder().connector(peers.connector()).on_request(|_, _| {
+        tracing::debug_span!(target: "handclasp", "hook", elapsed_ns = 0).in_scope(|| ());
+    });
+    let _ = finish(builder.build().unwrap().get(URL).send().await.unwrap()).await;
+    let spans = tree(&recorder.take());
+    assert!(spans[0].starts_with("http.request(") && spans[0].contains("hook"), "{spans:?}");
+}
+
 async fn settle() {
     for _ in 0..20 {
         tokio::task::yield_now().await;
@@ -248,6 +261,69 @@ async fn the_spans_of_a_request_that_was_sent_again_are_exact() {
     );
     assert_eq!(request.field("error.type"), None, "the span of a request that succeeded has no error");
     assert!(timings.connect.is_some());
+}
+
+#[cfg(feature = "url")]
+const REDIRECT: &str = "HTTP/1.1 302 Found\r\nlocation: /b\r\ncontent-length: 4\r\n\r\ngone";
+
+#[cfg(feature = "url")]
+#[tokio::test(start_paused = true)]
+async fn each_hop_of_a_redirect_has_a_span_of_its_own() {
+    let (recorder, _guard) = Recorder::start();
+    let peers = Peers::new(Script::new(&[&[Reply::raw(&[REDIRECT]).split(50), Reply::ok("hello")]]));
+    let timings = finish(client(&peers).get(URL).send().await.unwrap()).await;
+    let spans = recorder.take();
+    let hop = "http.request(queue send wait receive)";
+    assert_eq!(tree(&spans), [hop, "connection.setup", hop]);
+    let hops: Vec<_> = spans.iter().filter(|span| span.name == "http.request").collect();
+    for (hop, url, status, resends) in
+        [(hops[0], URL, "302", None), (hops[1], "http://a.test/b", "200", Some("1"))]
+    {
+        assert_eq!(hop.field("url.full"), Some(url));
+        assert_eq!(hop.field("http.response.status_code"), Some(status), "{url}");
+        assert_eq!(hop.field("http.request.resend_count"), resends, "{url}");
+        assert_eq!(hop.field("error.type"), None, "a redirect that was followed is no error");
+        assert_eq!(hop.field("handclasp.connection.id"), Some("1"), "{url}");
+    }
+    let t = &timings;
+    assert_eq!(t.previous + t.queued + t.send + t.wait + t.receive.unwrap(), t.total, "{t:?}");
+    assert_eq!(Duration::from_nanos(hops[1].elapsed()), t.total - t.previous, "{t:?}");
+}
+
+/// A request that is redirected is dropped after each possible number of polls. Every span that was started has ended,
+/// and no connection is left in use.
+#[cfg(feature = "url")]
+#[tokio::test(start_paused = true)]
+async fn every_span_ends_when_a_redirected_request_is_dropped_anywhere() {
+    let (recorder, _guard) = Recorder::start();
+    let (mut drops, mut most) = (0, 0);
+    for polls in 0..60 {
+        let redirect = Reply::raw(&[REDIRECT.strip_suffix("gone").unwrap(), "go", "ne"]);
+        let script = Script { read_polls: 4, ..Script::new(&[&[redirect, Reply::ok("hello")]]) };
+        let peers = Peers::new(script);
+        let client = client(&peers);
+        let mut work = Box::pin(async { client.get(URL).send().await.unwrap().bytes().await.unwrap() });
+        let mut is_complete = false;
+        for _ in 0..polls {
+            settle().await;
+            is_complete = work.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready();
+            if is_complete {
+                break;
+            }
+        }
+        drop(work);
+        settle().await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(client.pool().stats().total.active, 0, "after {polls} polls");
+        // The span of a dial ends with its connection, if no request has used the connection.
+        drop(client);
+        settle().await;
+        let spans = recorder.take();
+        most = most.max(spans.iter().filter(|span| span.name == "http.request").count());
+        drops += usize::from(!is_complete);
+    }
+    assert!((10..60).contains(&drops), "{drops} drops");
+    assert_eq!(most, 2, "some requests were dropped in the second hop");
 }
 
 #[tokio::test(start_paused = true)]

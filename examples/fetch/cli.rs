@@ -140,7 +140,7 @@ Usage: fetch                      run a demonstration against a server on this m
   -V, --version            print the version
 
 The body of each URL is written once, in the order of the URLs. With -n, the body of the first fetch
-is written, and the others are discarded. Redirects are not followed.
+is written, and the others are discarded. Up to 10 redirects are followed.
 
 Each request prints one line on stderr: its status, the size of its body, its time, a bar of its
 phases, the number of its connection, the number of the request on this connection, whether the

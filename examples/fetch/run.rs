@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use handclasp::{Client, Error, Phase, Response, Written};
+use handclasp::{Client, Error, Response};
 use http::StatusCode;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
@@ -220,24 +220,11 @@ impl From<io::Error> for Failure {
 
 /// Describes the error with its causes, its phase, and how much of the request was sent.
 fn explain(error: &Error, received: u64) -> String {
-    let mut text = error.chain().to_string();
-    let mut circumstances = Vec::new();
-    if let Some(phase) = error.phase() {
-        circumstances.push(format!("in phase {}", format!("{phase:?}").to_lowercase()));
-        match (phase, error.request_written()) {
-            (Phase::Receive, _) if received > 0 => {
-                circumstances.push(format!("{} of the body arrived", show::size(received)));
-            }
-            (Phase::Receive, _) => {}
-            (_, Written::Nothing) => circumstances.push("nothing was sent".to_owned()),
-            (_, Written::Partly) => circumstances.push("part of the request was sent".to_owned()),
-            (_, Written::All) => circumstances.push("the request was sent".to_owned()),
-        }
-    }
-    if !circumstances.is_empty() {
-        text += &format!(" ({})", circumstances.join("; "));
-    }
-    text
+    let arrived = match received {
+        0 => String::new(),
+        _ => format!("; {} of the body arrived", show::size(received)),
+    };
+    format!("{} ({}{arrived})", error.chain(), error.progress())
 }
 
 fn head(response: &Response) -> Vec<u8> {

@@ -4,6 +4,15 @@
 //! [`Exchange`], and with the exchange the connection, until the content ends. The exchange does all I/O. Invariant:
 //! dropping a body at any point leaves the pool's counts exact.
 
+pub(crate) mod coding;
+mod convert;
+#[cfg(any(feature = "gzip", feature = "deflate", feature = "brotli", feature = "zstd"))]
+mod decoded;
+#[cfg(not(any(feature = "gzip", feature = "deflate", feature = "brotli", feature = "zstd")))]
+#[path = "no_decoded.rs"]
+mod decoded;
+#[cfg(any(feature = "gzip", feature = "deflate", feature = "brotli", feature = "zstd"))]
+mod decoder;
 mod received;
 mod source;
 
@@ -18,6 +27,7 @@ use futures_core::Stream;
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
 
+use self::decoded::Decoded;
 use self::received::Received;
 use self::source::{File, Given};
 use crate::codec::BodyLength;
@@ -64,6 +74,11 @@ enum Kind {
     Given(Given),
     File(Box<File>),
     Received(Box<Received>),
+    #[cfg_attr(
+        not(any(feature = "gzip", feature = "deflate", feature = "brotli", feature = "zstd")),
+        allow(dead_code, reason = "as with the features")
+    )]
+    Decoded(Box<Decoded>),
     /// A body with more trailers than a map of fields can hold. Such a body cannot be sent.
     Overfull,
 }
@@ -190,11 +205,28 @@ impl Body {
         Kind::Received(Box::new(Received::new(ready, exchange, trailers, upload))).into()
     }
 
+    /// Returns the content if the body holds all of it as bytes, and `None` for a stream, a file, a response's content or
+    /// another body.
+    ///
+    /// ```
+    /// use handclasp::Body;
+    ///
+    /// assert_eq!(Body::from("content").as_bytes(), Some(&b"content"[..]));
+    /// assert_eq!(Body::empty().as_bytes(), Some(&b""[..]));
+    /// ```
+    pub fn as_bytes(&self) -> Option<&[u8]> {
+        match &self.kind {
+            Kind::Empty => Some(&[]),
+            _ => self.whole().map(|bytes| &**bytes),
+        }
+    }
+
     /// Returns the content if it is held as bytes, and `None` otherwise.
     pub(crate) fn whole(&self) -> Option<&Bytes> {
         match &self.kind {
             Kind::Full(bytes) => Some(bytes),
-            Kind::Empty | Kind::Given(_) | Kind::File(_) | Kind::Received(_) | Kind::Overfull => None,
+            Kind::Empty | Kind::Given(_) | Kind::File(_) | Kind::Received(_) | Kind::Decoded(_) => None,
+            Kind::Overfull => None,
         }
     }
 
@@ -202,7 +234,7 @@ impl Body {
     pub(crate) fn length(&self) -> BodyLength {
         let length = match &self.kind {
             _ if self.trailers.is_some() => None,
-            Kind::Overfull => None,
+            Kind::Overfull | Kind::Decoded(_) => None,
             Kind::Empty => return BodyLength::None,
             Kind::Full(bytes) => Some(bytes.len() as u64),
             Kind::Given(given) => given.size_hint().exact(),
@@ -220,7 +252,7 @@ impl Body {
 
     /// Whether the source of the content may yield trailers at its end.
     pub(crate) fn may_end_with_trailers(&self) -> bool {
-        matches!(self.kind, Kind::Given(_) | Kind::Received(_))
+        matches!(self.kind, Kind::Given(_) | Kind::Received(_) | Kind::Decoded(_))
     }
 
     /// Whether the body has more trailers than a map of fields can hold.
@@ -242,6 +274,7 @@ impl Body {
             }
             Kind::Empty => true,
             Kind::Full(_) | Kind::Given(_) | Kind::Received(_) | Kind::Overfull => false,
+            Kind::Decoded(_) => false,
         }
     }
 
@@ -256,6 +289,7 @@ impl Body {
             Kind::Empty => Kind::Empty,
             Kind::Full(bytes) => Kind::Full(bytes.clone()),
             Kind::Given(_) | Kind::File(_) | Kind::Received(_) | Kind::Overfull => return None,
+            Kind::Decoded(_) => return None,
         };
         Some(Self { kind, trailers: self.trailers.clone() })
     }
@@ -278,14 +312,23 @@ impl Body {
                 Some(chunk) => Poll::Ready(Some(Ok(Frame::data(chunk?)))),
                 None => Poll::Ready(received.take_trailers().map(|trailers| Ok(Frame::trailers(trailers)))),
             },
+            Kind::Decoded(decoded) => match ready!(decoded.poll_chunk(cx)) {
+                Some(chunk) => Poll::Ready(Some(Ok(Frame::data(chunk?)))),
+                None => {
+                    let trailers = decoded.source_mut().take_trailers();
+                    Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
+                }
+            },
         }
     }
 
     /// Polls the next piece of content, for a caller that reads the body. [`take_trailers`](Self::take_trailers)
     /// returns the trailers.
     pub(crate) fn poll_received(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
-        if let Kind::Received(received) = &mut self.kind {
-            return received.poll_chunk(cx);
+        match &mut self.kind {
+            Kind::Received(received) => return received.poll_chunk(cx),
+            Kind::Decoded(decoded) => return decoded.poll_chunk(cx),
+            _ => {}
         }
         let failed = |message| Error::new(ErrorKind::Body, message);
         loop {
@@ -321,6 +364,7 @@ impl Body {
     pub(crate) fn take_trailers(&mut self) -> Option<HeaderMap> {
         match &mut self.kind {
             Kind::Received(received) => received.take_trailers(),
+            Kind::Decoded(decoded) => decoded.source_mut().take_trailers(),
             _ => self.trailers.take().map(|trailers| *trailers),
         }
     }
@@ -329,6 +373,7 @@ impl Body {
     pub(crate) fn timings(&self) -> Option<&Timings> {
         match &self.kind {
             Kind::Received(received) => received.timings(),
+            Kind::Decoded(decoded) => decoded.source().timings(),
             _ => None,
         }
     }
@@ -337,6 +382,7 @@ impl Body {
     pub(crate) fn upload_progress(&self) -> Option<UploadProgress> {
         match &self.kind {
             Kind::Received(received) => Some(received.upload_progress()),
+            Kind::Decoded(decoded) => decoded.source().upload_progress(),
             _ => None,
         }
     }
@@ -363,12 +409,13 @@ impl http_body::Body for Body {
             Kind::Given(_) | Kind::Overfull => false,
             Kind::File(file) => file.rest() == 0,
             Kind::Received(received) => received.is_over(),
+            Kind::Decoded(decoded) => decoded.is_over(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
-            Kind::Overfull => SizeHint::default(),
+            Kind::Overfull | Kind::Decoded(_) => SizeHint::default(),
             Kind::Empty => SizeHint::with_exact(0),
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Kind::Given(given) => given.size_hint(),
@@ -385,6 +432,7 @@ impl fmt::Debug for Body {
             Kind::Empty => f.write_str("Body(empty)"),
             Kind::Full(bytes) => write!(f, "Body({} bytes)", bytes.len()),
             Kind::Given(_) => f.write_str("Body(stream)"),
+            Kind::Decoded(_) => f.write_str("Body(decoded)"),
             Kind::File(file) => write!(f, "Body({file:?})"),
             Kind::Received(received) => {
                 let hint = received.remaining();

@@ -131,10 +131,19 @@ impl Received {
     }
 }
 
-impl Drop for Received {
-    fn drop(&mut self) {
+impl Received {
+    /// Ends the content early. The connection is drained or closed, as if the content was dropped.
+    pub(super) fn give_up(&mut self) {
         if let Rest::Open(exchange) = std::mem::replace(&mut self.rest, Rest::Ended) {
+            self.timings = Some(exchange.measured());
+            self.upload = exchange.upload_progress();
             exchange.abandon();
         }
+    }
+}
+
+impl Drop for Received {
+    fn drop(&mut self) {
+        self.give_up();
     }
 }

@@ -154,6 +154,33 @@ where
     }
 }
 
+/// The rest of a file that the caller has opened, from its current position to its end.
+pub(super) struct Opened {
+    file: tokio::fs::File,
+    buffer: BytesMut,
+}
+
+impl Opened {
+    pub(super) fn new(file: tokio::fs::File) -> Self {
+        Self { file, buffer: BytesMut::new() }
+    }
+}
+
+impl Stream for Opened {
+    type Item = io::Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        let Self { file, buffer } = &mut *self;
+        buffer.reserve(PIECE);
+        let mut room = buffer.limit(PIECE);
+        match ready!(pin!(file.read_buf(&mut room)).poll(cx)) {
+            Ok(0) => Poll::Ready(None),
+            Ok(_) => Poll::Ready(Some(Ok(self.buffer.split().freeze()))),
+            Err(error) => Poll::Ready(Some(Err(error))),
+        }
+    }
+}
+
 /// A regular file, from its start to the length that it had when it was opened.
 pub(super) struct File {
     file: tokio::fs::File,

@@ -126,15 +126,15 @@ impl Attempts<'_> {
 
 /// Returns the error of a wait that `limit` has ended.
 fn timed_out(wait: &Wait, limit: Limit, exchange: &mut Exchange) -> Error {
-    let what = match limit.by {
+    let (what, setting) = match limit.by {
         LimitedBy::Acquire => return wait.timed_out(limit.after),
-        LimitedBy::Connect => "no connection was made",
-        LimitedBy::Total => "the request did not complete",
+        LimitedBy::Connect => ("no connection was made", "connect_timeout"),
+        LimitedBy::Total => ("the request did not complete", "timeout"),
     };
     let dial = wait.dial();
     if let Some(dial) = dial {
         exchange.trace().dial_seen(dial);
     }
     let phase = dial.and_then(|dial| dial.latest()).unwrap_or(Phase::Queue);
-    Error::timeout(phase, limit.after, what)
+    Error::timeout(phase, limit.after, what, setting)
 }

@@ -14,8 +14,9 @@ use http::header::EXPECT;
 use http::{StatusCode, Version};
 
 use super::head::{Names, binds_connection};
+use super::hop::Next;
 use super::resend::{self, Decision, End, Facts};
-use super::{Call, Environment, http10};
+use super::{Call, Environment, Hop, http10};
 use crate::body::Body;
 use crate::codec::{RequestHead, ResponseHead};
 use crate::error::{Error, Result};
@@ -31,14 +32,15 @@ use crate::upgraded::Upgraded;
 
 /// The attempts of a request to one URL.
 pub(super) struct Attempts<'a> {
-    pub(super) call: Call<'a>,
+    /// The hop of the call that is tried.
+    pub(super) call: Hop<'a>,
     pub(super) route: RouteRef<'a>,
-    names: Names<'a>,
+    pub(super) names: Names<'a>,
     is_idempotent: bool,
     /// Longest time for which a connection may have been idle. Set only for a request that must not be sent twice.
     pub(super) fresh: Option<Duration>,
     /// Whether the request says `Connection: close`.
-    closes: bool,
+    pub(super) closes: bool,
     /// Length of content, in bytes, from which the request gets an expectation.
     expect_above: Option<u64>,
     /// Whether the request was sent again.
@@ -70,6 +72,9 @@ pub(super) enum Outcome {
 pub(super) enum Finished {
     /// Another attempt sends the request again.
     Resend,
+    /// The response is a redirect, and another hop follows.
+    #[cfg_attr(not(feature = "url"), allow(dead_code, reason = "no redirect is followed"))]
+    Redirected(Next),
     /// The response is complete, and its connection was given back or closed.
     Complete(Response),
     /// The content continues after `ready`, and the exchange reads it.
@@ -80,10 +85,28 @@ pub(super) enum Finished {
     Failed(Error),
 }
 
+impl Call<'_> {
+    /// Begins the request's trace. Returns the exchange that all attempts and hops share.
+    #[inline]
+    pub(super) fn open(&self, body: Body, port: u16) -> Exchange {
+        let Call { env, method, uri, settings, .. } = self;
+        let now = time::now();
+        let trace = RequestTrace::begin(method, uri, port, now);
+        let total = settings.timeout.or(env.request.timeout).flatten();
+        let deadline = total.map(|after| Deadline { at: time::after(now, after), after });
+        let has_total = deadline.is_some();
+        let timeouts = match &settings.timeouts {
+            None => env.timeouts[usize::from(has_total)],
+            Some(own) => own.or(env.exchange.timeouts, has_total),
+        };
+        Exchange::new(Upload::new(body), env.exchange, timeouts, deadline, trace)
+    }
+}
+
 impl<'a> Attempts<'a> {
     #[inline]
-    pub(super) fn new(call: Call<'a>, route: RouteRef<'a>) -> Self {
-        let Call { env, method, uri, settings, .. } = call;
+    pub(super) fn new(call: Hop<'a>, route: RouteRef<'a>) -> Self {
+        let Hop { env, method, uri, settings, .. } = call;
         let is_idempotent = resend::is_idempotent(method, call.headers);
         let binds = settings.isolation.is_none() && binds_connection(call.headers);
         Self {
@@ -101,22 +124,6 @@ impl<'a> Attempts<'a> {
         }
     }
 
-    /// Begins the request's trace. Returns the exchange that all attempts share.
-    #[inline]
-    pub(super) fn open(&self, body: Body) -> Exchange {
-        let Call { env, method, uri, settings, .. } = &self.call;
-        let now = time::now();
-        let trace = RequestTrace::begin(method, uri, self.route.port(), now);
-        let total = settings.timeout.or(env.request.timeout).flatten();
-        let deadline = total.map(|after| Deadline { at: time::after(now, after), after });
-        let has_total = deadline.is_some();
-        let timeouts = match &settings.timeouts {
-            None => env.timeouts[usize::from(has_total)],
-            Some(own) => own.or(env.exchange.timeouts, has_total),
-        };
-        Exchange::new(Upload::new(body), env.exchange, timeouts, deadline, trace)
-    }
-
     /// Encodes the request head. For a server that speaks HTTP/1.0, first reads a body of unknown length into memory.
     ///
     /// # Errors
@@ -124,7 +131,7 @@ impl<'a> Attempts<'a> {
     /// If the request cannot be sent.
     #[inline]
     pub(super) async fn prepare(&mut self, exchange: &mut Exchange) -> Result<()> {
-        let Self { call: Call { env, headers, .. }, route, as_http10, .. } = self;
+        let Self { call: Hop { env, headers, .. }, route, as_http10, .. } = self;
         let began = exchange.trace().attempt_started();
         // The memory is asked in each attempt, because an earlier attempt may have learned the server's version.
         let is_http10 = || *as_http10 || env.http10.contains(env.pool.key(*route), began);
@@ -135,6 +142,9 @@ impl<'a> Attempts<'a> {
                 return Err(exchange.error(error));
             }
             exchange.trace().body_gathered(time::now());
+        }
+        if self.call.env.request.shapes_heads() {
+            return self.prepare_shaped(exchange);
         }
         let host = self.names.host();
         let target = self.names.target();
@@ -259,7 +269,13 @@ impl<'a> Attempts<'a> {
             self.start_again(decision, drop_reason(end), early, dead, exchange);
             return Finished::Resend;
         }
+        if let Outcome::Answered(head) = &outcome
+            && self.call.env.request.cookies.is_on()
+        {
+            self.keep_cookies(head);
+        }
         match outcome {
+            Outcome::Answered(head) if head.status.is_redirection() => self.redirect(head, exchange),
             Outcome::Answered(head) => self.answer(head, exchange),
             Outcome::TooSoon(early) => {
                 let error = exchange.error(early.into_error());
@@ -346,7 +362,7 @@ impl<'a> Attempts<'a> {
     /// Makes the response and takes the content that came with the head. If this content is all of the content, gives
     /// the connection back.
     #[inline]
-    fn answer(&self, received: ResponseHead, exchange: &mut Exchange) -> Finished {
+    pub(super) fn answer(&self, received: ResponseHead, exchange: &mut Exchange) -> Finished {
         exchange.set_answered();
         let content_length = exchange.announced_length();
         let connection = exchange.take_info().expect("a response came on a connection");
@@ -359,6 +375,7 @@ impl<'a> Attempts<'a> {
         };
         let head = Box::new(Head {
             received,
+            sent: None,
             requested: Requested::default(),
             connection,
             measured: exchange.measured(),

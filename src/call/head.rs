@@ -7,38 +7,36 @@ use std::borrow::Cow;
 use http::header::{AUTHORIZATION, EXPECT, PROXY_AUTHORIZATION};
 use http::{HeaderMap, HeaderName, Method, Uri};
 
-use super::{Call, RequestTarget, Settings};
+use super::{Environment, RequestTarget, Settings};
 use crate::body::Body;
 use crate::codec::{BodyLength, Target};
 use crate::error::{Error, Result};
 use crate::pool::key::RouteRef;
 
-impl Call<'_> {
-    /// Adds the client's default fields to the request head.
-    ///
-    /// # Errors
-    ///
-    /// If the request has too many fields or trailers.
-    pub(super) fn complete(&mut self, body: &Body) -> Result<()> {
-        if body.has_too_many_trailers() {
-            return Err(Error::request("the request has too many trailers: send fewer"));
-        }
-        let defaults = &self.env.request.default_headers;
-        let is_empty = matches!(body.length(), BodyLength::None | BodyLength::Known(0));
-        for name in defaults.keys() {
-            // The default `Expect` is not added to a request without content, because such a request has no content to
-            // hold back.
-            if has(self.headers, name) || (*name == EXPECT && is_empty) {
-                continue;
-            }
-            for value in defaults.get_all(name) {
-                if self.headers.try_append(name.clone(), value.clone()).is_err() {
-                    return Err(Error::request("the request has too many header fields: send fewer"));
-                }
-            }
-        }
-        Ok(())
+/// Adds the client's default fields to the request head.
+///
+/// # Errors
+///
+/// If the request has too many fields or trailers.
+pub(super) fn complete(env: &Environment, headers: &mut HeaderMap, body: &Body) -> Result<()> {
+    if body.has_too_many_trailers() {
+        return Err(Error::request("the request has too many trailers: send fewer"));
     }
+    let defaults = &env.request.default_headers;
+    let is_empty = matches!(body.length(), BodyLength::None | BodyLength::Known(0));
+    for name in defaults.keys() {
+        // The default `Expect` is not added to a request without content, because such a request has no content to hold
+        // back.
+        if has(headers, name) || (*name == EXPECT && is_empty) {
+            continue;
+        }
+        for value in defaults.get_all(name) {
+            if headers.try_append(name.clone(), value.clone()).is_err() {
+                return Err(Error::request("the request has too many header fields: send fewer"));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The names from which a request's target and its Host field are made.

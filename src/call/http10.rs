@@ -131,12 +131,13 @@ fn failed(message: impl Into<String>) -> Error {
 }
 
 fn out_of_time(deadline: Deadline, is_total: bool) -> Error {
-    let message = if is_total {
-        "the request did not complete"
+    let (message, setting) = if is_total {
+        ("the request did not complete", "timeout")
     } else {
-        "the server speaks HTTP/1.0 and needs the length of the body beforehand, but the body did not end"
+        let message = "the server speaks HTTP/1.0 and needs the length of the body beforehand, but the body did not end";
+        (message, "write_timeout")
     };
-    Error::timeout(Phase::Send, deadline.after, message)
+    Error::timeout(Phase::Send, deadline.after, message, setting)
 }
 
 /// Prepares the fields that announce the request's body: chunks, expectation and trailers. Returns whether the body

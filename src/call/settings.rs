@@ -6,9 +6,14 @@ use std::time::Duration;
 
 use http::HeaderMap;
 
+use super::cookie::Cookies;
+use super::hook::OnRequest;
+use crate::body::coding::Codings;
+use crate::codec::Spelling;
 use crate::codec::shown::{FieldNames, WithoutUser};
 use crate::exchange::OnInformational;
 use crate::exchange::timeout::{Chosen, Setting};
+use crate::redirect::{Own, Redirects};
 
 /// The settings that apply to every call of a client, apart from the settings of the client's pool, dialer and
 /// exchanges.
@@ -23,6 +28,23 @@ pub(crate) struct RequestConfig {
     pub(crate) on_informational: Option<Informed>,
     /// Whether every request says `Connection: close`, because the client keeps no connection.
     pub(crate) closes: bool,
+    pub(crate) redirects: Redirects,
+    pub(crate) cookies: Cookies,
+    /// Whether requests to http URLs are refused.
+    pub(crate) https_only: bool,
+    pub(crate) on_request: Option<OnRequest>,
+    /// Spelling of the names of request fields. Boxed because few clients have one.
+    pub(crate) spelling: Option<Box<Spelling>>,
+    /// The content codings that are asked for and decoded.
+    pub(crate) codings: Codings,
+}
+
+impl RequestConfig {
+    /// Whether heads are changed after they were completed, by a function of the caller or by a spelling.
+    #[inline]
+    pub(super) fn shapes_heads(&self) -> bool {
+        self.on_request.is_some() | self.spelling.is_some()
+    }
 }
 
 impl Default for RequestConfig {
@@ -30,10 +52,16 @@ impl Default for RequestConfig {
         Self {
             default_headers: HeaderMap::new(),
             timeout: None,
-            max_collected_body: 256 << 20,
+            max_collected_body: crate::response::MAX_COLLECTED,
             expect_continue_above: None,
             on_informational: None,
             closes: false,
+            redirects: Redirects::default(),
+            cookies: Cookies::default(),
+            https_only: false,
+            on_request: None,
+            spelling: None,
+            codings: Codings::default(),
         }
     }
 }
@@ -48,6 +76,12 @@ impl fmt::Debug for RequestConfig {
             .field("expect_continue_above", &self.expect_continue_above)
             .field("on_informational", &self.on_informational)
             .field("closes", &self.closes)
+            .field("redirects", &self.redirects)
+            .field("cookies", &self.cookies)
+            .field("https_only", &self.https_only)
+            .field("on_request", &self.on_request)
+            .field("spelling", &self.spelling)
+            .field("codings", &self.codings)
             .finish()
     }
 }
@@ -71,6 +105,9 @@ pub(crate) struct Settings {
     pub(crate) timeouts: Option<Box<Chosen>>,
     pub(crate) target: Option<RequestTarget>,
     pub(crate) isolation: Option<Arc<str>>,
+    pub(crate) redirect: Own,
+    /// Whether the response's content is handed over as it comes.
+    pub(crate) is_raw: bool,
 }
 
 /// The form of a request's target, <https://www.rfc-editor.org/rfc/rfc9112#section-3.2>.

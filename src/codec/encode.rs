@@ -70,6 +70,9 @@ pub(super) fn encode(request: &RequestHead<'_>, dst: &mut BytesMut) -> Result<En
         put_field(framing_name, framing_value, dst);
     }
     dst.extend_from_slice(CRLF);
+    if let Some(spelling) = request.spelling {
+        spelling.spell(&mut dst[begin..]);
+    }
     Ok(Encoded {
         body,
         says_close: fields.says_close(),

@@ -39,6 +39,8 @@ pub(super) struct Notes {
     pub(super) keep_alive: KeepAlive,
     pub(super) says_close: bool,
     pub(super) says_keep_alive: bool,
+    /// Whether there is a `Content-Encoding`.
+    is_coded: bool,
     /// Whether the head departs from the grammar in a way that was accepted and that may affect the framing.
     pub(super) is_lenient: bool,
 }
@@ -336,7 +338,7 @@ impl Said {
     }
 
     fn of(self, head: Bytes) -> (ResponseHead, Notes) {
-        (ResponseHead::new(self.status, self.version, head), self.notes)
+        (ResponseHead::new(self.status, self.version, self.notes.is_coded, head), self.notes)
     }
 }
 
@@ -381,6 +383,7 @@ impl Notes {
             }
             10 if name.eq_ignore_ascii_case("keep-alive") => self.keep_alive.note(value),
             14 if name.eq_ignore_ascii_case("content-length") => self.framing.length.note(value),
+            16 if name.eq_ignore_ascii_case("content-encoding") => self.is_coded = true,
             17 if name.eq_ignore_ascii_case("transfer-encoding") => self.framing.coding.note(value),
             _ => {}
         }

@@ -45,7 +45,7 @@
 //! ```text
 //! error  limits  close  shown  field_map  unasked       values that know no other file
 //! grammar                                               tokens, lists, field values, numbers, line ends
-//! framing  names  trailers  upgrade  target             one rule or one part of a message each
+//! framing  names  trailers  upgrade  target  spelling   one rule or one part of a message each
 //! request  response                                     the heads, as the caller sees them
 //! fields  head                                          rules of request fields; response heads are read
 //! encode  chunked                                       request heads are written; chunks, both ways
@@ -116,6 +116,7 @@ mod observe;
 mod request;
 mod response;
 pub(crate) mod shown;
+mod spelling;
 mod target;
 #[cfg(test)]
 mod tests;
@@ -132,5 +133,6 @@ pub use limits::{Leniency, Limits};
 pub use machine::{Event, Machine, Verdict};
 pub use request::RequestHead;
 pub use response::ResponseHead;
+pub use spelling::Spelling;
 pub use target::Target;
 pub(crate) use unasked::{MOST_LINE_ENDS, Unasked, unasked_status};

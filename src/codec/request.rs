@@ -8,6 +8,7 @@ use http::{HeaderMap, Method};
 
 use super::framing::BodyLength;
 use super::shown::FieldNames;
+use super::spelling::Spelling;
 use super::target::Target;
 
 /// The head of a request, borrowed from the caller.
@@ -45,11 +46,13 @@ pub struct RequestHead<'a> {
     /// them in the head. The trailers make the body chunked, whatever [`body`](Self::body) says. Pass the trailers to
     /// [`Machine::encode_end`](super::Machine::encode_end) again. An empty map means no trailers.
     pub trailers: Option<&'a HeaderMap>,
+    /// Spelling of the names of all fields. With `None`, names are in lower case. Trailers are always in lower case.
+    pub spelling: Option<&'a Spelling>,
 }
 
 impl<'a> RequestHead<'a> {
-    /// Creates a head without a body, without trailers and without `close`. Set the public fields to add a body,
-    /// trailers or `close`.
+    /// Creates a head without a body, without trailers, without `close` and in lower case. Set the public fields to change
+    /// this.
     #[must_use]
     pub fn new(
         method: &'a Method,
@@ -57,7 +60,8 @@ impl<'a> RequestHead<'a> {
         host: Option<&'a [u8]>,
         headers: &'a HeaderMap,
     ) -> Self {
-        Self { method, target, host, headers, body: BodyLength::None, close: false, trailers: None }
+        let (body, close) = (BodyLength::None, false);
+        Self { method, target, host, headers, body, close, trailers: None, spelling: None }
     }
 
     /// Returns the trailers that are known before the body is sent, or `None` if no trailers are known.
@@ -78,6 +82,7 @@ impl fmt::Debug for RequestHead<'_> {
             .field("body", &self.body)
             .field("close", &self.close)
             .field("trailers", &self.trailers.map(FieldNames))
+            .field("spelling", &self.spelling)
             .finish()
     }
 }

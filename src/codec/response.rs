@@ -25,14 +25,33 @@ pub struct ResponseHead {
     pub status: StatusCode,
     /// HTTP/1.0 or HTTP/1.1. A higher minor version is read as 1.1.
     pub version: Version,
+    /// Whether the head has a `Content-Encoding`, so that a head without it needs no map to answer this.
+    is_coded: bool,
     fields: OnceLock<FieldMap>,
     raw: Bytes,
 }
 
 impl ResponseHead {
+    /// Creates a head that did not come over a connection.
+    pub(crate) fn made(status: StatusCode, version: Version, headers: HeaderMap) -> Self {
+        Self {
+            status,
+            version,
+            fields: OnceLock::from(FieldMap::from(headers)),
+            raw: Bytes::new(),
+            is_coded: false,
+        }
+    }
+
     /// Creates a head from bytes that the module `head` has accepted.
-    pub(super) fn new(status: StatusCode, version: Version, raw: Bytes) -> Self {
-        Self { status, version, fields: OnceLock::new(), raw }
+    pub(super) fn new(status: StatusCode, version: Version, is_coded: bool, raw: Bytes) -> Self {
+        Self { status, version, is_coded, fields: OnceLock::new(), raw }
+    }
+
+    /// Whether the head had a `Content-Encoding` field when it came.
+    #[inline]
+    pub(crate) fn is_coded(&self) -> bool {
+        self.is_coded
     }
 
     /// Returns the header fields.
@@ -64,6 +83,18 @@ impl ResponseHead {
     /// These names and values do not show changes that were made through [`headers_mut`](Self::headers_mut).
     pub fn raw_fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         raw_fields(&self.raw)
+    }
+
+    /// Returns the first value of a field. Makes no map of fields.
+    #[allow(dead_code, reason = "only the feature `charset` uses it")]
+    pub(crate) fn first(&self, name: &http::HeaderName) -> Option<&[u8]> {
+        match self.fields.get() {
+            Some(fields) => fields.get(name).map(HeaderValue::as_bytes),
+            None => {
+                let is_named = |field: &[u8]| field.eq_ignore_ascii_case(name.as_str().as_bytes());
+                self.raw_fields().find(|(field, _)| is_named(field)).map(|(_, value)| value)
+            }
+        }
     }
 
     /// Returns the bytes of the whole head as they came, with two exceptions: spaces replace each fold, and 1 replaces

@@ -318,6 +318,7 @@ fn each_file_imports_only_files_of_earlier_rows() {
             ("trailers", include_str!("trailers.rs")),
             ("upgrade", include_str!("upgrade.rs")),
             ("target", include_str!("target.rs")),
+            ("spelling", include_str!("spelling.rs")),
         ],
         &[("request", include_str!("request.rs")), ("response", include_str!("response.rs"))],
         &[("fields", include_str!("fields.rs")), ("head", include_str!("head.rs"))],

@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 
 use super::destination::{Destination, Via};
 use super::error::{DialError, Scope};
+use super::options::TcpOptions;
 use super::shortage::is_shortage;
 use super::stream::{Exclusive, Stream, Transport};
 use super::tcp::{Attempts, Won};
@@ -21,6 +22,7 @@ use super::tls::{Loaded, Tls, TlsConfig};
 use crate::error::{BoxError, ErrorKind, Phase};
 use crate::resolver::{Family, ResolveErrorKind, Resolver};
 use crate::time;
+use crate::timings::Rounded;
 use crate::trace::{Setup, SetupPhase};
 
 /// Custom connector, which replaces the name lookup, TCP and TLS. The dialer may drop the future at any time, for example
@@ -41,6 +43,8 @@ pub(crate) struct ConnectConfig {
     pub(crate) attempt_delay: Duration,
     /// Local address that sockets are bound to. The dialer connects to addresses of the same family only.
     pub(crate) local_address: Option<IpAddr>,
+    /// Options of sockets.
+    pub(crate) tcp: TcpOptions,
 }
 
 impl Default for ConnectConfig {
@@ -56,6 +60,7 @@ impl Default for ConnectConfig {
             // <https://www.rfc-editor.org/rfc/rfc8305#section-8>
             attempt_delay: Duration::from_millis(250),
             local_address: None,
+            tcp: TcpOptions::default(),
         }
     }
 }
@@ -112,7 +117,7 @@ impl Dialer {
         }
         // The trust store is loaded outside the phases, because loading happens once and takes no network time.
         let tls = match to.is_https() {
-            true => Some(Box::pin(self.within(deadline, Phase::Tls, to, self.tls.load())).await??),
+            true => Some(Box::pin(self.within(deadline, Phase::Tls, self.tls.load())).await??),
             false => None,
         };
         let tls = tls.map(|tls| if is_isolated { tls.isolated() } else { tls });
@@ -151,8 +156,13 @@ impl Dialer {
         let left = deadline.saturating_duration_since(time::now());
         let timeout = self.config.dns_timeout.min(left);
         let found = self.resolver.lookup(to.host(), to.port(), family, timeout).await.map_err(|mut error| {
-            if let ResolveErrorKind::TimedOut(after) = &mut error.kind {
-                *after = self.config.dns_timeout.min(self.config.connect_timeout);
+            if matches!(error.kind, ResolveErrorKind::TimedOut { .. }) {
+                let (dns, connect) = (self.config.dns_timeout, self.config.connect_timeout);
+                error.kind = if dns <= connect {
+                    ResolveErrorKind::TimedOut { after: dns, setting: "dns_timeout" }
+                } else {
+                    ResolveErrorKind::TimedOut { after: connect, setting: "connect_timeout" }
+                };
             }
             DialError::from(error)
         });
@@ -172,21 +182,23 @@ impl Dialer {
     ) -> Result<Won, DialError> {
         let ConnectConfig { attempt_delay, local_address, connect_timeout, .. } = self.config;
         let phase = setup.tcp();
-        let mut attempts = Attempts::new(addresses, attempt_delay, local_address, setup);
+        let mut attempts =
+            Attempts::new(addresses, attempt_delay, local_address, setup).with(self.config.tcp);
         let won = match tokio::time::timeout_at(deadline.into(), attempts.winner()).await {
             Ok(Some(won)) => Ok(won),
             Ok(None) => {
-                let message = format!("the client could not connect to {to}");
-                let failed = attempts.into_error();
+                let message = "the client could not connect".to_owned();
+                let failed = attempts.into_error().without_address_of(to);
                 let scope = failed.scope();
                 Err(DialError::new(ErrorKind::Connect, Phase::Tcp, message, scope).because(failed))
             }
             Err(_) => {
                 // If no attempt was started for an address, the next dial may succeed.
                 let scope = if attempts.has_tried_all() { Scope::Host } else { Scope::Attempt };
-                let message = format!("the client could not connect to {to} within {connect_timeout:?}");
+                let after = Rounded(connect_timeout);
+                let message = format!("the client could not connect within {after} (connect_timeout)");
                 let error = DialError::new(ErrorKind::Timeout, Phase::Tcp, message, scope);
-                let failed = attempts.into_error();
+                let failed = attempts.into_error().without_address_of(to);
                 Err(if failed.failures.is_empty() { error } else { error.because(failed) })
             }
         };
@@ -203,7 +215,7 @@ impl Dialer {
         deadline: Instant,
     ) -> Result<Stream, DialError> {
         let phase = setup.tls(to.host());
-        let handshake = self.within(deadline, Phase::Tls, to, tls.handshake(to.host(), tcp)).await;
+        let handshake = self.within(deadline, Phase::Tls, tls.handshake(to.host(), tcp)).await;
         let secured = handshake.and_then(|done| done);
         if let Ok(secured) = &secured {
             phase
@@ -223,10 +235,10 @@ impl Dialer {
         deadline: Instant,
     ) -> Result<Dialed, DialError> {
         let phase = setup.tcp();
-        let made = self.within(deadline, Phase::Tcp, to, connector(to.clone())).await;
+        let made = self.within(deadline, Phase::Tcp, connector(to.clone())).await;
         let made = made.and_then(|made| {
             made.map_err(|error| {
-                let message = format!("the connector could not connect to {to}");
+                let message = "the connector could not connect".to_owned();
                 let scope = if is_shortage(&*error) { Scope::Shortage } else { Scope::Attempt };
                 DialError::new(ErrorKind::Connect, Phase::Tcp, message, scope).because(error)
             })
@@ -241,18 +253,17 @@ impl Dialer {
         &self,
         deadline: Instant,
         phase: Phase,
-        to: &Destination,
         work: impl Future<Output = T>,
     ) -> Result<T, DialError> {
         tokio::time::timeout_at(deadline.into(), work).await.map_err(|_| {
-            let after = self.config.connect_timeout;
+            let after = Rounded(self.config.connect_timeout);
             let message = match phase {
                 Phase::Tls => {
                     format!(
-                        "the TLS handshake with {to} did not end within {after:?} of the start of the dial"
+                        "the TLS handshake did not end within {after} of the start of the dial (connect_timeout)"
                     )
                 }
-                _ => format!("the connector did not connect to {to} within {after:?}"),
+                _ => format!("the connector did not connect within {after} (connect_timeout)"),
             };
             // A custom connector that hangs will probably hang for the next dial too.
             let scope = if phase == Phase::Tcp { Scope::Host } else { Scope::Attempt };
@@ -381,8 +392,8 @@ mod tests {
         assert!(error.concerns_host());
         let error = error.into_error();
         assert_eq!((error.kind(), error.phase()), (ErrorKind::Connect, Some(Phase::Tcp)));
-        let text = format!("the client could not connect to {at}: {at}: connection refused");
-        assert_eq!(error.chain().to_string(), text);
+        // The text of the request's error begins with the address.
+        assert_eq!(error.chain().to_string(), "the client could not connect: connection refused");
     }
 
     #[tokio::test]
@@ -403,16 +414,22 @@ mod tests {
         let to = Destination::new(false, "a.example", 80);
         let error = failure(&dialer(None), &to).await;
         assert_eq!((error.kind(), error.phase()), (ErrorKind::Timeout, Phase::Dns));
-        assert_eq!(error.message(), "the resolver did not answer within 5s for the name \"a.example\"");
+        assert_eq!(
+            error.message(),
+            "the resolver did not answer within 5s for the name \"a.example\" (dns_timeout)"
+        );
 
         let mut hurried = dialer(None);
         hurried.config.connect_timeout = Duration::from_secs(2);
         let error = failure(&hurried, &to).await;
-        assert_eq!(error.message(), "the resolver did not answer within 2s for the name \"a.example\"");
+        assert_eq!(
+            error.message(),
+            "the resolver did not answer within 2s for the name \"a.example\" (connect_timeout)"
+        );
 
         let error = failure(&connecting(|_| std::future::pending()), &to).await;
         assert_eq!((error.kind(), error.phase()), (ErrorKind::Timeout, Phase::Tcp));
-        assert_eq!(error.message(), "the connector did not connect to a.example:80 within 10s");
+        assert_eq!(error.message(), "the connector did not connect within 10s (connect_timeout)");
     }
 
     #[tokio::test]
@@ -432,7 +449,7 @@ mod tests {
 
         let error = failure(&connecting(|_| async { Err(io::Error::other("no line").into()) }), &to).await;
         assert_eq!((error.kind(), error.phase()), (ErrorKind::Connect, Phase::Tcp));
-        let text = "the connector could not connect to [2001:db8::1]:443: no line";
+        let text = "the connector could not connect: no line";
         assert_eq!(error.into_error().chain().to_string(), text);
     }
 
@@ -484,7 +501,7 @@ mod tests {
         };
         let (error, _peer) = tokio::join!(failure(&dialer, &to), silent);
         assert_eq!((error.kind(), error.phase()), (ErrorKind::Timeout, Phase::Tls));
-        let text = format!("the TLS handshake with {at} did not end within 3600s of the start of the dial");
-        assert_eq!((error.message(), error.concerns_host()), (&*text, false));
+        let text = "the TLS handshake did not end within 3600s of the start of the dial (connect_timeout)";
+        assert_eq!((error.message(), error.concerns_host()), (text, false));
     }
 }

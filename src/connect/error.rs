@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::shortage::is_shortage;
 use crate::error::{BoxError, Error, ErrorKind, Phase};
 use crate::resolver::{ResolveError, ResolveErrorKind};
+use crate::timings::Rounded;
 
 /// Error of a dial. The error is cheap to clone, so that all requests that waited for the dial get the same error.
 #[derive(Clone)]
@@ -64,8 +65,9 @@ impl DialError {
     /// Returns the error of a dial that the pool gave up, because the runtime did not poll the dial until after its
     /// deadline.
     pub(crate) fn stalled(after: Duration) -> Self {
+        let after = Rounded(after);
         let message = format!(
-            "the dial made no progress within {after:?}, because its tokio runtime does not run: do not block the runtime's thread"
+            "the dial made no progress within {after}, because its tokio runtime does not run: do not block the runtime's thread"
         );
         Self::new(ErrorKind::Timeout, Phase::Tcp, message, Scope::Runtime)
     }
@@ -150,12 +152,12 @@ impl From<ResolveError> for DialError {
             ResolveErrorKind::NotFound(_) => (ErrorKind::Dns, Scope::Host),
             ResolveErrorKind::Failed(source) if is_shortage(&**source) => (ErrorKind::Dns, Scope::Shortage),
             ResolveErrorKind::Failed(_) => (ErrorKind::Dns, Scope::Attempt),
-            ResolveErrorKind::TimedOut(_) => (ErrorKind::Timeout, Scope::Attempt),
+            ResolveErrorKind::TimedOut { .. } => (ErrorKind::Timeout, Scope::Attempt),
         };
         let this = Self::new(kind, Phase::Dns, error.to_string(), scope);
         match error.kind {
             ResolveErrorKind::Failed(source) => Self { source: Some(source), ..this },
-            ResolveErrorKind::NotFound(_) | ResolveErrorKind::TimedOut(_) => this,
+            ResolveErrorKind::NotFound(_) | ResolveErrorKind::TimedOut { .. } => this,
         }
     }
 }

@@ -8,6 +8,7 @@
 mod destination;
 mod dialer;
 mod error;
+mod options;
 mod race;
 mod shortage;
 mod stream;

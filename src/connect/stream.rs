@@ -151,6 +151,41 @@ pub trait Transport: AsyncRead + AsyncWrite + Send + Unpin + 'static {
     fn round_trip(&self) -> Option<Duration> {
         None
     }
+
+    /// Returns the transport in a box. A transport that is boxed already stays in its box.
+    #[doc(hidden)]
+    fn boxed(self) -> Box<dyn Transport>
+    where
+        Self: Sized,
+    {
+        Box::new(self)
+    }
+}
+
+impl Transport for Box<dyn Transport> {
+    fn look(&mut self) -> Look {
+        (**self).look()
+    }
+
+    fn read_now(&mut self, buf: &mut [u8]) -> usize {
+        (**self).read_now(buf)
+    }
+
+    fn close(&mut self) {
+        (**self).close();
+    }
+
+    fn fails_untouched(&self) -> bool {
+        (**self).fails_untouched()
+    }
+
+    fn round_trip(&self) -> Option<Duration> {
+        (**self).round_trip()
+    }
+
+    fn boxed(self) -> Box<dyn Transport> {
+        self
+    }
 }
 
 impl Transport for TcpStream {

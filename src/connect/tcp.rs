@@ -14,11 +14,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::Sleep;
 
 use super::Scope;
+use super::destination::Destination;
+use super::options::TcpOptions;
 use super::race::{Race, Step};
 use super::shortage::{Shortage, shortage};
 use crate::time;
@@ -34,6 +35,7 @@ pub(crate) struct Attempts<'a> {
     timer: Option<Pin<Box<Sleep>>>,
     /// Local address that sockets are bound to.
     local: Option<IpAddr>,
+    options: TcpOptions,
     setup: &'a Setup,
 }
 
@@ -62,8 +64,14 @@ impl<'a> Attempts<'a> {
         local: Option<IpAddr>,
         setup: &'a Setup,
     ) -> Self {
-        let race = Race::new(addresses, delay);
-        Self { race, in_flight: Vec::new(), failures: Vec::new(), timer: None, local, setup }
+        let (race, options) = (Race::new(addresses, delay), TcpOptions::default());
+        Self { race, in_flight: Vec::new(), failures: Vec::new(), timer: None, local, options, setup }
+    }
+
+    /// Sets the options of the sockets.
+    pub(super) fn with(mut self, options: TcpOptions) -> Self {
+        self.options = options;
+        self
     }
 
     /// Returns the first connection, or `None` once every attempt has failed.
@@ -82,7 +90,7 @@ impl<'a> Attempts<'a> {
 
     /// Returns the failures so far as one error.
     pub(crate) fn into_error(self) -> ConnectError {
-        ConnectError { failures: self.failures }
+        ConnectError { failures: self.failures, named: None }
     }
 
     /// Polls and starts attempts. Returns ready when an attempt has connected or all attempts have failed.
@@ -106,8 +114,8 @@ impl<'a> Attempts<'a> {
 
     /// Starts an attempt.
     fn start(&mut self, index: usize, peer: SocketAddr) {
-        let local = self.local;
-        let connecting = Box::pin(async move { open(peer, local)?.connect(peer).await });
+        let (local, options) = (self.local, self.options);
+        let connecting = Box::pin(async move { open(peer, local, options)?.connect(peer).await });
         let attempt = self.setup.attempt(peer, index + 1);
         self.in_flight.push(InFlight { index, peer, connecting, attempt });
     }
@@ -149,9 +157,18 @@ impl<'a> Attempts<'a> {
 #[derive(Debug)]
 pub(crate) struct ConnectError {
     pub(crate) failures: Vec<(SocketAddr, io::Error)>,
+    /// Address that the URL names, if the URL names an address. The text leaves this address out, because the text of the
+    /// request's error begins with it.
+    named: Option<SocketAddr>,
 }
 
 impl ConnectError {
+    /// Leaves the address of the destination out of the text, if the destination is an address.
+    pub(super) fn without_address_of(mut self, to: &Destination) -> Self {
+        self.named = to.host().parse().ok().map(|host: IpAddr| SocketAddr::new(host, to.port()));
+        self
+    }
+
     /// Returns which other dials would fail in the same way. An address that this machine cannot reach says nothing
     /// about the host, unless another address of the host was reached.
     pub(super) fn scope(&self) -> Scope {
@@ -168,7 +185,11 @@ impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (n, (peer, error)) in self.failures.iter().take(MAX_SHOWN).enumerate() {
             let comma = if n == 0 { "" } else { ", " };
-            write!(f, "{comma}{peer}: {}", message_of(error))?;
+            if self.named == Some(*peer) {
+                write!(f, "{comma}{}", message_of(error))?;
+            } else {
+                write!(f, "{comma}{peer}: {}", message_of(error))?;
+            }
         }
         match self.failures.len() {
             0 => f.write_str("no address answered"),
@@ -189,12 +210,9 @@ fn message_of(error: &io::Error) -> String {
 }
 
 /// Opens a socket that is ready to connect to `peer`.
-fn open(peer: SocketAddr, local: Option<IpAddr>) -> io::Result<TcpSocket> {
+fn open(peer: SocketAddr, local: Option<IpAddr>, options: TcpOptions) -> io::Result<TcpSocket> {
     let socket = if peer.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-    // Nagle's algorithm is off, because a head and its body are written by one call and later writes must not wait.
-    // Errors are ignored because a connection without these options works as well.
-    let _ = socket.set_nodelay(true);
-    let _ = SockRef::from(&socket).set_tcp_keepalive(&keep_alive());
+    options.set(&socket);
     if let Some(local) = local {
         if local.is_ipv4() != peer.is_ipv4() {
             let text = format!("the local address {local} is not of this address family");
@@ -205,28 +223,13 @@ fn open(peer: SocketAddr, local: Option<IpAddr>) -> io::Result<TcpSocket> {
     Ok(socket)
 }
 
-/// Returns the keep-alive settings. With these settings, the system notices a peer that vanished after about 75 s, and
-/// NAT tables keep the connection. Go probes every 15 s too.
-fn keep_alive() -> TcpKeepalive {
-    let keep_alive = TcpKeepalive::new().with_time(Duration::from_secs(15));
-    #[cfg(any(
-        target_os = "android",
-        target_os = "freebsd",
-        target_os = "ios",
-        target_os = "linux",
-        target_os = "macos",
-        target_os = "netbsd",
-        target_os = "windows",
-    ))]
-    let keep_alive = keep_alive.with_interval(Duration::from_secs(15)).with_retries(4);
-    keep_alive
-}
-
 /// Maximum number of addresses that an error names.
 const MAX_SHOWN: usize = 6;
 
 #[cfg(test)]
 mod tests {
+    use socket2::SockRef;
+
     use super::*;
 
     /// An attempt delay that no test waits for.
@@ -264,6 +267,34 @@ mod tests {
         }
         assert!(attempts.has_tried_all());
         assert_eq!(attempts.into_error().failures.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn options_of_the_caller_replace_the_defaults() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let setup = setup();
+        let seconds = |n| Some(Duration::from_secs(n));
+        let mut options = TcpOptions { nodelay: false, keepalive: None, ..TcpOptions::default() };
+        let open =
+            |options| Attempts::new(vec![listener.local_addr().unwrap()], HOUR, None, &setup).with(options);
+        let stream = open(options).winner().await.unwrap().tcp;
+        assert!(!stream.nodelay().unwrap() && !SockRef::from(&stream).keepalive().unwrap());
+        options = TcpOptions { keepalive: seconds(7), keepalive_interval: seconds(3), ..options };
+        options.keepalive_retries = Some(2);
+        #[cfg(target_os = "linux")]
+        {
+            options.user_timeout = seconds(9);
+        }
+        let stream = open(options).winner().await.unwrap().tcp;
+        let socket = SockRef::from(&stream);
+        assert!(socket.keepalive().unwrap());
+        #[cfg(target_os = "linux")]
+        {
+            assert_eq!(socket.tcp_keepalive_time().ok(), seconds(7));
+            assert_eq!(socket.tcp_keepalive_interval().ok(), seconds(3));
+            assert_eq!(socket.tcp_keepalive_retries().unwrap(), 2);
+            assert_eq!(socket.tcp_user_timeout().unwrap(), seconds(9));
+        }
     }
 
     /// The first address answers no SYN, because the listener's accept queue is full.

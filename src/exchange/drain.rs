@@ -14,6 +14,8 @@ use super::Exchange;
 use crate::codec::{Event, Framing};
 use crate::pool::Runtime;
 use crate::time;
+#[cfg(feature = "url")]
+use crate::{pool::DropReason, timer::Timer};
 
 impl Exchange {
     /// Ends the exchange, because the caller does not want any more of the response.
@@ -38,6 +40,27 @@ impl Exchange {
         if let Some(runtime) = runtime {
             runtime.spawn(drain(self, upto));
         }
+    }
+
+    /// Reads the remainder of a redirect, so that the next hop of the call can use the connection. Closes the connection
+    /// if the remainder is too long or does not come in time. The next hop waits for this drain, and the time of the
+    /// drain counts as [`Timings::previous`](crate::Timings::previous).
+    #[cfg(feature = "url")]
+    pub(crate) async fn drain_here(&mut self) {
+        if self.take_what_came() || !self.is_worth_draining() {
+            return;
+        }
+        let upto = self.attempt.wire + DRAINED;
+        if self.lease_mut().and_then(|lease| lease.begin_drain()).is_some() {
+            let (until, mut timer) = (time::after(time::now(), PATIENCE), Timer::default());
+            let drained = poll_fn(|cx| match self.poll_drained(upto, cx) {
+                Poll::Ready(()) => Poll::Ready(()),
+                Poll::Pending => timer.poll_until(until, cx).map(|_| ()),
+            });
+            drained.await;
+        }
+        // The background must not go on with a drain that has ended here.
+        self.bury(DropReason::Abandoned);
     }
 
     /// Decodes the bytes that were read. Returns whether these bytes complete the response. If they do, the connection

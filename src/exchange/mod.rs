@@ -18,6 +18,7 @@
 mod attempt;
 mod clocks;
 mod drain;
+mod exceeded;
 mod incoming;
 mod outgoing;
 mod parked;
@@ -209,6 +210,46 @@ impl Exchange {
             connection.is_here = false;
         }
         self.rest(polled, cx)
+    }
+
+    /// Whether the request's body can be sent again from its start.
+    #[cfg(feature = "url")]
+    pub(crate) fn has_replayable_body(&self) -> bool {
+        self.upload.is_replayable()
+    }
+
+    /// Ends the trace of a hop that a redirect has answered. The redirect's content does not count, because nobody reads
+    /// this content.
+    #[cfg(feature = "url")]
+    pub(crate) fn end_hop(&mut self) {
+        self.set_answered();
+        let (close, now) = (self.close_reason(), self.trace.head_at().unwrap_or_else(time::now));
+        self.trace.complete(self.attempt.received, close, now);
+    }
+
+    /// Makes the exchange ready for the next hop, whose trace is `trace`. With `body`, this body replaces the request's
+    /// body. Without it, the request's body must be [replayable](Self::has_replayable_body). Returns the exchange of the
+    /// redirect, so that the caller can abandon it.
+    #[cfg(feature = "url")]
+    pub(crate) fn next_hop(&mut self, body: Option<crate::body::Body>, trace: RequestTrace) -> Self {
+        let next = Attempt::new(*self.attempt.machine.limits());
+        let upload = match body {
+            Some(body) => std::mem::replace(&mut self.upload, Upload::new(body)),
+            None => {
+                self.upload.rewind(std::iter::empty());
+                Upload::new(crate::body::Body::empty())
+            }
+        };
+        Self {
+            connection: self.connection.take(),
+            upload,
+            timeouts: self.timeouts,
+            patience: self.patience,
+            deadline: self.deadline,
+            trace: std::mem::replace(&mut self.trace, trace),
+            written: self.written,
+            attempt: std::mem::replace(&mut self.attempt, next),
+        }
     }
 
     fn poll_head_now(

@@ -13,7 +13,7 @@ use http::StatusCode;
 
 use super::attempt::{Connection, explain};
 use super::incoming::Expected;
-use super::{Exchange, Failure};
+use super::{Exchange, Failure, exceeded};
 use crate::codec::{CloseReason, Event, Framing, ProtocolError, Unasked, Verdict};
 use crate::connect::Look;
 use crate::error::{Error, ErrorKind, Phase};
@@ -193,7 +193,8 @@ impl Exchange {
             }
             return Failure::Lost(lost);
         }
-        let breach = Error::new(ErrorKind::Protocol, error.to_string()).in_phase(phase);
+        let message = exceeded::message(error, self.attempt.machine.limits());
+        let breach = Error::new(ErrorKind::Protocol, message).in_phase(phase);
         // On a reused connection, bytes that cannot begin a response belong to an earlier exchange.
         if self.attempt.machine.is_no_response() && self.is_reused() {
             Failure::Premature(breach)

@@ -127,13 +127,13 @@ impl Due {
 
     /// Returns the error of an exchange that was in `phase` when this deadline passed.
     pub(crate) fn error(&self, phase: Phase) -> Error {
-        let (phase, what) = match self.clock {
-            Clock::Total => (phase, "the request did not complete"),
-            Clock::Write => (Phase::Send, "the server took no bytes of the request"),
-            Clock::Response => (Phase::Wait, "the server did not answer the request"),
-            Clock::Read => (Phase::Receive, "the server sent nothing more of the response"),
+        let (phase, what, setting) = match self.clock {
+            Clock::Total => (phase, "the request did not complete", "timeout"),
+            Clock::Write => (Phase::Send, "the server took no bytes of the request", "write_timeout"),
+            Clock::Response => (Phase::Wait, "the server did not answer the request", "response_timeout"),
+            Clock::Read => (Phase::Receive, "the server sent nothing more of the response", "read_timeout"),
         };
-        Error::timeout(phase, self.after, what)
+        Error::timeout(phase, self.after, what, setting)
     }
 }
 

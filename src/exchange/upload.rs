@@ -210,6 +210,11 @@ pub(crate) enum UploadState {
 }
 
 impl UploadProgress {
+    /// Creates the progress of a request without content.
+    pub(crate) fn none() -> Self {
+        Self { bytes: 0, state: UploadState::Complete }
+    }
+
     /// Returns the number of bytes of content that were given to the connection. Framing is not counted.
     pub fn bytes(&self) -> u64 {
         self.bytes

@@ -313,26 +313,35 @@ pub(crate) enum Direction {
 /// ```
 #[derive(Clone)]
 pub struct ConnectionInfo {
-    pub(super) fixed: Arc<Fixed>,
+    /// `None` for a response that did not come over a connection.
+    pub(super) fixed: Option<Arc<Fixed>>,
     pub(super) ordinal: u64,
     pub(super) reused: bool,
     pub(super) begun: Instant,
 }
 
 impl ConnectionInfo {
+    /// Creates the description of no connection, for a response that was made from an `http::Response`.
+    pub(crate) fn none() -> Self {
+        Self { fixed: None, ordinal: 0, reused: false, begun: time::now() }
+    }
+
     /// Returns the connection's number, counted from 1. The number is unique among the connections of this client.
+    ///
+    /// The number is 0 for a response that was made from an [`http::Response`], which did not come over a connection. Its
+    /// ordinal, age and handshake are 0 too.
     pub fn id(&self) -> u64 {
-        self.fixed.id
+        self.fixed.as_ref().map_or(0, |fixed| fixed.id)
     }
 
     /// Returns the address of the server or of the proxy. `None` for a connection that a custom connector made.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
-        self.fixed.peer
+        self.fixed.as_ref()?.peer
     }
 
     /// Returns the address of this end. `None` for a connection that a custom connector made.
     pub fn local_addr(&self) -> Option<SocketAddr> {
-        self.fixed.local
+        self.fixed.as_ref()?.local
     }
 
     /// Whether the connection existed before the request: an earlier request used it, or the pool dialed it ahead.
@@ -347,12 +356,12 @@ impl ConnectionInfo {
 
     /// Returns how old the connection was when the request was sent.
     pub fn age(&self) -> Duration {
-        self.begun.saturating_duration_since(self.fixed.made)
+        self.fixed.as_ref().map_or(Duration::ZERO, |fixed| self.begun.saturating_duration_since(fixed.made))
     }
 
     /// Returns how long the connection's handshake took: TCP, proxy and TLS, without the lookup of the name.
     pub fn handshake(&self) -> Duration {
-        self.fixed.handshake
+        self.fixed.as_ref().map_or(Duration::ZERO, |fixed| fixed.handshake)
     }
 }
 

@@ -47,6 +47,8 @@ pub(crate) struct RouteRef<'a> {
     host: &'a str,
     /// Whether the host has capital letters.
     has_upper: bool,
+    /// Whether the URI has a user or a password.
+    has_user: bool,
     port: u16,
     /// Host and port as written, without user and password.
     authority: &'a str,
@@ -64,16 +66,17 @@ impl<'a> RouteRef<'a> {
                     "the URL's scheme is {other:?}: only http and https can be fetched"
                 )));
             }
-            None => return Err(Error::request("the URL has no scheme: give http:// or https://")),
+            None => return Err(Error::no_scheme()),
         };
         let authority = uri.authority().map_or("", |authority| authority.as_str());
         if let Some((start, colon, port)) = split_at_port(authority) {
             let host = &authority[start..colon];
             let host = host.strip_suffix('.').unwrap_or(host);
             if !host.is_empty() {
-                return Ok(Self::new(https, host, port, &authority[start..]));
+                return Ok(Self::new(https, host, port, &authority[start..], start > 0));
             }
         }
+        let length = authority.len();
         let (authority, colon) = split(authority);
         let host = &authority[..colon];
         let host = host.strip_suffix('.').unwrap_or(host);
@@ -96,13 +99,13 @@ impl<'a> RouteRef<'a> {
                 }
             },
         };
-        Ok(Self::new(https, host, port, authority))
+        Ok(Self::new(https, host, port, authority, authority.len() < length))
     }
 
-    fn new(https: bool, host: &'a str, port: u16, authority: &'a str) -> Self {
+    fn new(https: bool, host: &'a str, port: u16, authority: &'a str, has_user: bool) -> Self {
         // The loop has no early exit, so that the compiler checks many bytes at a time.
         let has_upper = host.bytes().fold(false, |has, byte| has | byte.is_ascii_uppercase());
-        Self { https, host, has_upper, port, authority, tag: None }
+        Self { https, host, has_upper, has_user, port, authority, tag: None }
     }
 
     /// Returns the route with an isolation tag. Only requests with the same tag share the connections of this route.
@@ -110,8 +113,18 @@ impl<'a> RouteRef<'a> {
         Self { tag, ..self }
     }
 
+    pub(crate) fn is_https(&self) -> bool {
+        self.https
+    }
+
     pub(crate) fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Whether the URI from which the route was made has a user or a password.
+    #[inline]
+    pub(crate) fn has_user(&self) -> bool {
+        self.has_user
     }
 
     /// Returns host and port. The port is written even if the port is the scheme's default:

@@ -189,8 +189,7 @@ impl Lease {
         conn.setup = None;
         let ordinal = conn.requests;
         self.note_open();
-        let fixed = self.fixed.clone().expect("only the consuming methods take it");
-        ConnectionInfo { ordinal, reused, begun: now, fixed }
+        ConnectionInfo { ordinal, reused, begun: now, fixed: self.fixed.clone() }
     }
 
     /// Gives back a connection that can be reused. `stay` is the time for which the server keeps the connection

@@ -190,8 +190,7 @@ impl Pool {
         match checkout {
             Checkout::Full(waiting) => {
                 let message = format!(
-                    "{waiting} requests are already waiting for a connection to {}",
-                    route.to_route()
+                    "the queue for connections is full: {waiting} waiting (raise max_waiters_per_host)"
                 );
                 Err(Error::new(ErrorKind::PoolFull, message).in_phase(Phase::Queue))
             }

@@ -18,6 +18,7 @@ use super::{CLAIM, PoolInner, State};
 use crate::connect::DialError;
 use crate::error::{Error, ErrorKind, Phase};
 use crate::time;
+use crate::timings::Rounded;
 use crate::trace::{Milestones, Setup};
 
 /// The gift that is delivered to a waiter: a connection, or the news that no connection comes.
@@ -94,11 +95,10 @@ impl Wait {
         let place = self.ticket.place;
         let mut state = self.inner.lock();
         let Some(host) = state.policy.of_ticket(self.ticket) else {
-            let message = format!("no connection became free within {after:?}");
+            let message = format!("no connection became free within {} (acquire_timeout)", Rounded(after));
             return Error::new(ErrorKind::PoolTimeout, message).in_phase(Phase::Queue);
         };
-        let (key, counts, is_blocked, failed) =
-            (host.key.clone(), host.counts, host.is_blocked, host.failure.cloned());
+        let (counts, is_blocked, failed) = (host.counts, host.is_blocked, host.failure.cloned());
         state.note(place, PoolEventKind::Refused(Refusal::TimedOut));
         drop(state);
         let config = &self.inner.config;
@@ -121,8 +121,12 @@ impl Wait {
             "raise the acquire_timeout".to_owned()
         };
         let message = format!(
-            "no connection to {} became free within {after:?}: {} active, {} idle, {} dialing, {} waiting ({advice})",
-            key.route, counts.active, counts.idle, counts.dialing, counts.waiting
+            "no connection became free within {}: {} active, {} idle, {} dialing, {} waiting ({advice})",
+            Rounded(after),
+            counts.active,
+            counts.idle,
+            counts.dialing,
+            counts.waiting
         );
         let error = Error::new(ErrorKind::PoolTimeout, message).in_phase(Phase::Queue);
         match failed {

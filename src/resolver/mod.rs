@@ -24,6 +24,7 @@ pub(crate) use self::overrides::Overrides;
 use self::single_flight::SingleFlight;
 pub use self::system::SystemResolver;
 use crate::error::BoxError;
+use crate::timings::Rounded;
 
 /// A resolver: looks up the socket addresses of host names.
 ///
@@ -209,7 +210,7 @@ impl Resolver {
         let error = |kind| ResolveError { name: host.to_owned(), kind };
         let answer = tokio::time::timeout(timeout, self.resolve.resolve(host, family))
             .await
-            .map_err(|_| error(ResolveErrorKind::TimedOut(timeout)))?
+            .map_err(|_| error(ResolveErrorKind::TimedOut { after: timeout, setting: "dns_timeout" }))?
             .map_err(|source| error(ResolveErrorKind::Failed(source)))?;
 
         let mut addresses = Vec::with_capacity(answer.addresses.len());
@@ -241,8 +242,8 @@ pub(crate) struct ResolveError {
 pub(crate) enum ResolveErrorKind {
     /// The resolver answered that the name has no addresses of this family.
     NotFound(Family),
-    /// The resolver did not answer within this time.
-    TimedOut(Duration),
+    /// The resolver did not answer within the time that the setting allows.
+    TimedOut { after: Duration, setting: &'static str },
     /// The resolver returned this error.
     Failed(Arc<dyn StdError + Send + Sync>),
 }
@@ -260,8 +261,9 @@ impl fmt::Display for ResolveError {
             ResolveErrorKind::NotFound(Family::V6) => {
                 write!(f, "no such host: the name {name:?} has no IPv6 address")
             }
-            ResolveErrorKind::TimedOut(after) => {
-                write!(f, "the resolver did not answer within {after:?} for the name {name:?}")
+            ResolveErrorKind::TimedOut { after, setting } => {
+                let after = Rounded(*after);
+                write!(f, "the resolver did not answer within {after} for the name {name:?} ({setting})")
             }
             ResolveErrorKind::Failed(_) => write!(f, "the resolver could not look up the name {name:?}"),
         }
@@ -272,7 +274,7 @@ impl StdError for ResolveError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match &self.kind {
             ResolveErrorKind::Failed(source) => Some(&**source),
-            ResolveErrorKind::NotFound(_) | ResolveErrorKind::TimedOut(_) => None,
+            ResolveErrorKind::NotFound(_) | ResolveErrorKind::TimedOut { .. } => None,
         }
     }
 }
@@ -414,7 +416,7 @@ mod tests {
         let resolver = Resolver::new(Overrides::default(), Some(Arc::new(Fixed(None))));
         let started = crate::time::now();
         let error = lookup(&resolver, "a.example").await.unwrap_err();
-        assert_eq!(error, "the resolver did not answer within 5s for the name \"a.example\"");
+        assert_eq!(error, "the resolver did not answer within 5s for the name \"a.example\" (dns_timeout)");
         assert_eq!(crate::time::now() - started, LONG);
     }
 }

@@ -76,10 +76,33 @@ impl RequestTrace {
     /// Notes that the request is sent again: a new attempt asks for a connection.
     pub(crate) fn resent(&mut self, now: Instant) {
         self.timeline.restart(now);
-        if let Some(spans) = &self.spans {
-            spans.request.record("http.request.resend_count", 1);
+        if let Some(spans) = &mut self.spans {
+            spans.resends += 1;
+            spans.request.record("http.request.resend_count", spans.resends);
         }
         self.enter(Spans::queue, now);
+    }
+
+    /// Begins the trace of the next hop of a call. The time before `now` counts as [`Timings::previous`].
+    #[cfg(feature = "url")]
+    pub(crate) fn next_hop(&self, method: &Method, uri: &Uri, port: u16, now: Instant) -> Self {
+        let mut timeline = self.timeline.clone();
+        timeline.restart(now);
+        let mut next = Self { timeline, spans: Spans::begin(method, uri, port, now) };
+        if let Some(spans) = &mut next.spans {
+            spans.resends = self.spans.as_ref().map_or(0, |spans| spans.resends) + 1;
+            spans.request.record("http.request.resend_count", spans.resends);
+        }
+        next.enter(Spans::queue, now);
+        next
+    }
+
+    /// Runs `work` within the span `http.request`, if a subscriber wants it.
+    pub(crate) fn entered(&self, work: impl FnOnce()) {
+        match &self.spans {
+            Some(spans) => spans.request.in_scope(work),
+            None => work(),
+        }
     }
 
     /// Notes that the attempt must wait for a dial, or for another request to end.
@@ -207,6 +230,11 @@ pub(crate) struct Measured {
 }
 
 impl Measured {
+    /// Creates the record of a response that did not come over a connection.
+    pub(crate) fn made(timings: Timings) -> Self {
+        Self { timeline: Timeline::new(time::now()), timings: OnceLock::from(Box::new(timings)) }
+    }
+
     pub(crate) fn timings(&self) -> &Timings {
         self.timings.get_or_init(|| Box::new(self.timeline.timings(|| self.timeline.call)))
     }
@@ -277,6 +305,8 @@ struct Spans {
     started: Instant,
     phase: Span,
     phase_started: Instant,
+    /// Number of attempts and hops of the call before the current one.
+    resends: u64,
 }
 
 impl Spans {
@@ -297,7 +327,8 @@ impl Spans {
             handclasp.connection.close_reason = Empty,
             elapsed_ns = Empty,
         );
-        let spans = |request| Self { request, started: now, phase: Span::none(), phase_started: now };
+        let spans =
+            |request| Self { request, started: now, phase: Span::none(), phase_started: now, resends: 0 };
         let is_heard = !request.is_disabled();
         is_heard.then(|| Box::new(spans(request)))
     }

@@ -772,7 +772,7 @@ async fn a_68_server_that_speaks_first_is_not_answered() {
             }
             None => ProtocolError::SpokeFirst.to_string(),
         };
-        assert_eq!((error.kind(), error.to_string()), (ErrorKind::Protocol, expected));
+        assert_eq!((error.kind(), error.message()), (ErrorKind::Protocol, &*expected));
         assert_eq!(error.request_written(), Written::Nothing);
         assert_eq!((tally.dials(), tally.written()), (1, 0), "{banner:?}");
         assert!(tally.read() <= 64, "the client reads only the first line");

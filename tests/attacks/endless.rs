@@ -515,7 +515,7 @@ async fn a_09_claimed_lengths_allocate_nothing() {
             let missing = length.map(|length| length - 11);
             let expected = ProtocolError::ClosedWithinBody { missing };
             assert_eq!(
-                (got, error.kind(), error.to_string()),
+                (got, error.kind(), error.message().to_owned()),
                 (11, ErrorKind::ConnectionLost, expected.to_string())
             );
             assert_eq!(error.phase(), Some(Phase::Receive));
@@ -536,40 +536,6 @@ async fn a_09_claimed_lengths_allocate_nothing() {
     ] {
         let (fed, _) = feed(format!("HTTP/1.1 200 OK\r\n{claim}").as_bytes(), 1);
         assert_eq!(fed.outcome, Err(expected), "R-9110-17.5-1: {claim:?}");
-    }
-}
-
-/// The client offers no decompression. It delivers a compressed response unchanged, and asks for no compression. A
-/// compression bomb is therefore as large as its bytes on the wire.
-#[tokio::test]
-async fn a_10_decompression_bomb_is_handed_over_as_it_came() {
-    /// A whole gzip member without content.
-    const EMPTY_MEMBER: &[u8] = b"\x1f\x8b\x08\0\0\0\0\0\0\x03\x03\0\0\0\0\0\0\0\0\0";
-    let stacked = ["gzip"; 20].join(", ");
-    for coding in ["gzip", "br", "zstd", "deflate", "x-gzip, identity", &stacked] {
-        let header =
-            format!("HTTP/1.1 200 OK\r\ncontent-encoding: {coding}\r\ncontent-length: {}\r\n\r\n", 1 << 23);
-        let content = EMPTY_MEMBER.repeat((1 << 23) / EMPTY_MEMBER.len() + 1)[..1 << 23].to_vec();
-        let sent = content.clone();
-        let server = Server::start(move |peer| {
-            peer.request()?;
-            peer.send(&header)?;
-            peer.send(&sent)?;
-            peer.stall()
-        });
-        let client = Client::new();
-        let peak = Peak::start();
-        let mut response = within(20, client.get(server.url("/")).send()).await.unwrap();
-        assert_eq!(response.headers()["content-encoding"], coding);
-        assert_eq!(response.content_length(), Some(1 << 23));
-        let mut at = 0;
-        while let Some(piece) = within(20, response.chunk()).await.unwrap() {
-            assert!(content[at..].starts_with(&piece), "{coding} at {at}");
-            at += piece.len();
-        }
-        assert_eq!(at, content.len());
-        assert!(peak.bytes() < 3 * LARGEST_READ + EXCHANGE, "{} bytes were held", peak.bytes());
-        assert_eq!(server.seen()[0].request.field("accept-encoding"), None);
     }
 }
 

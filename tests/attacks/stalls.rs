@@ -344,7 +344,7 @@ async fn a_16_nothing_on_a_fresh_connection_is_dialed_once() {
         let (before, client) = (server.connections(), Client::new());
         let error = within(20, client.request(method, server.url("/0/0")).send()).await.unwrap_err();
         assert_eq!(
-            (error.kind(), error.to_string()),
+            (error.kind(), error.message().to_owned()),
             (ErrorKind::ConnectionLost, ProtocolError::ClosedBeforeResponse.to_string(),)
         );
         assert_eq!((server.connections() - before, server.seen().len() - before), (1, 1));

@@ -605,7 +605,10 @@ async fn rule_04_one_waiter_too_many_is_refused_at_once() {
     let (refused, took) = asked.remove(3).outcome().await;
     let refused = refused.unwrap_err();
     assert_eq!((refused.kind(), took), (ErrorKind::PoolFull, Duration::ZERO));
-    assert_eq!(refused.to_string(), "3 requests are already waiting for a connection to http://a.test");
+    assert_eq!(
+        refused.message(),
+        "the queue for connections is full: 3 waiting (raise max_waiters_per_host)"
+    );
     asked.remove(1).cancel().await;
     let late = ask(&client, &format!("{URL}late"));
     assert!(late.is_waiting().await);
@@ -637,7 +640,7 @@ async fn rule_04_an_acquire_timeout_tells_its_story() {
     assert_eq!((error.kind(), took), (ErrorKind::PoolTimeout, 5 * SECOND));
     assert_eq!(
         error.chain().to_string(),
-        "no connection to http://a.test became free within 5s: 1 active, 0 idle, 1 dialing, 2 waiting \
+        "GET http://a.test: no connection became free within 5s: 1 active, 0 idle, 1 dialing, 2 waiting \
          (raise max_connections_per_host, or the acquire_timeout)"
     );
     far.release();

@@ -15,6 +15,7 @@ use handclasp::{Body, Client, ErrorKind, Phase, Written};
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
 use tokio::runtime::{Builder, Runtime};
 
+use crate::support::Uncoded;
 use crate::support::layer::{Layer, Layered};
 use crate::support::pipe::Pipe;
 
@@ -292,7 +293,10 @@ async fn nothing_is_sent_after_the_deadline() {
 /// A request that waits for a connection when the runtime ends fails, without a panic.
 #[test]
 fn a_wait_outlives_its_runtime() {
-    let client = Client::builder().connector(|_| std::future::pending()).build().unwrap();
+    let client = Client::builder()
+        .connector(|_| std::future::pending::<Result<Box<dyn handclasp::Transport>, handclasp::BoxError>>())
+        .build()
+        .unwrap();
     let mut request = Box::pin(client.get("http://h.test/").send());
     let mut cx = Context::from_waker(std::task::Waker::noop());
     let first = one_thread();
@@ -314,7 +318,7 @@ async fn default_headers_keep_all_their_values() {
         headers.append("x-a", value.parse().unwrap());
         headers.append("x-b", value.parse().unwrap());
     }
-    let client = Client::builder().no_user_agent().default_headers(headers).connector(move |_| {
+    let client = Client::builder().no_user_agent().uncoded().default_headers(headers).connector(move |_| {
         let (ours, theirs) = Pipe::pair(1 << 16);
         made.send(theirs).unwrap();
         async { Ok(Layered::boxed(Buffering { pipe: ours, held: BytesMut::new() })) }
@@ -350,7 +354,10 @@ fn the_ledger_counts_no_handshake_that_was_paid() {
 /// The error of a request that times out while its connection is being made says how far the dial had come.
 #[tokio::test(start_paused = true)]
 async fn a_timeout_in_the_middle_of_a_dial_says_so() {
-    let client = Client::builder().connector(|_| std::future::pending()).build().unwrap();
+    let client = Client::builder()
+        .connector(|_| std::future::pending::<Result<Box<dyn handclasp::Transport>, handclasp::BoxError>>())
+        .build()
+        .unwrap();
     for request in [
         client.get("http://h.test/").connect_timeout(Duration::from_secs(1)),
         client.get("http://g.test/").timeout(Duration::from_secs(1)),

@@ -19,14 +19,23 @@ mod api;
 mod broken;
 mod burst;
 mod cancel;
+mod charset;
 mod conformance;
 mod control;
+mod conversions;
+#[cfg(feature = "cookies")]
+mod cookies;
+#[cfg(all(feature = "gzip", feature = "deflate", feature = "brotli", feature = "zstd", feature = "rustls"))]
+mod decompression;
 mod dials;
 mod docs;
 mod duplex;
 mod errors;
 mod expect;
+mod form;
 mod hazards;
+mod hooks;
+mod json;
 mod kept;
 mod ledger;
 mod liveness;
@@ -34,6 +43,12 @@ mod manual;
 mod moved;
 mod parked;
 mod pool;
+#[cfg(feature = "url")]
+mod redirect;
+#[cfg(feature = "url")]
+mod redirect_hops;
+#[cfg(feature = "url")]
+mod redirect_secrets;
 mod requests;
 mod requirements;
 mod retry;
@@ -42,10 +57,14 @@ mod reuse;
 mod runtimes;
 mod secrets;
 mod secured;
+mod settings;
 mod settled;
+mod status_error;
 mod surplus;
 mod timeouts;
 mod too_soon;
+#[cfg(all(feature = "tower", feature = "url"))]
+mod tower;
 mod transcripts;
 mod upgrade;
 mod uploads;

@@ -81,7 +81,7 @@ async fn rule_04_an_acquire_timeout_tells_the_last_dial_error() {
                 if nth > 0 {
                     std::future::pending::<()>().await;
                 }
-                Err("the cable is cut".into())
+                Err::<tokio::net::TcpStream, _>("the cable is cut".into())
             }
         })
         .build()
@@ -132,7 +132,7 @@ async fn rule_13_a_failing_host_is_not_dialed_by_every_request() {
         assert_eq!(error.kind(), ErrorKind::Connect);
         let story = error.chain().to_string();
         assert!(story.ends_with("refused"), "{story}");
-        let is_told = story.starts_with("no connection was attempted: the last ");
+        let is_told = story.starts_with("GET http://h.test: no connection was attempted: the last ");
         assert_eq!((error.is_not_attempted(), error.retry_at().is_some()), (is_told, is_told), "{story}");
         told += usize::from(is_told);
     }
@@ -277,7 +277,7 @@ fn rule_13_a_remembered_failure_holds_nothing_of_the_callers() {
             let (itself, count) = (it.clone(), dropped.clone());
             let client = Client::builder().connector(move |_| {
                 let error = Nosy(itself.clone(), count.clone());
-                async move { Err(error.into()) }
+                async move { Err::<tokio::net::TcpStream, _>(error.into()) }
             });
             let client = it.get_or_init(|| client.build().unwrap());
             for _ in 0..20 {

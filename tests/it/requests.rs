@@ -19,7 +19,7 @@ use handclasp::codec::{BodyLength, Event, Framing, Limits, Machine, Misuse, Requ
 use handclasp::{Body, Client, ClientBuilder, ErrorKind, RequestTarget, Written};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
-use crate::support::{Request, Rng, Server, Tape, until, within};
+use crate::support::{Request, Rng, Server, Tape, Uncoded, until, within};
 
 const NO_CONTENT: &str = "HTTP/1.1 204 No Content\r\n\r\n";
 
@@ -66,7 +66,7 @@ impl Recorder {
 
     fn builder(&self) -> ClientBuilder {
         let builder = Client::builder().resolve("a.test", self.server.address());
-        builder.max_connections_per_host(1).no_user_agent()
+        builder.max_connections_per_host(1).no_user_agent().uncoded()
     }
 
     fn client(&self) -> Client {
@@ -210,12 +210,12 @@ async fn each_request_is_written_octet_by_octet_as_expected() {
         (
             "R-9110-4.2.4-1 R-9112-3.2-2",
             client.get("http://user:secret@a.test/x"),
-            "GET /x HTTP/1.1\r\nhost: a.test\r\n\r\n",
+            "GET /x HTTP/1.1\r\nhost: a.test\r\nauthorization: Basic dXNlcjpzZWNyZXQ=\r\n\r\n",
         ),
         (
             "R-9110-4.2.4-1 R-9112-3.2-2",
             client.get(uri("http://user:secret@a.test/x")),
-            "GET /x HTTP/1.1\r\nhost: a.test\r\n\r\n",
+            "GET /x HTTP/1.1\r\nhost: a.test\r\nauthorization: Basic dXNlcjpzZWNyZXQ=\r\n\r\n",
         ),
         (
             "R-9112-3.2-1",
@@ -234,7 +234,7 @@ async fn each_request_is_written_octet_by_octet_as_expected() {
         (
             "R-9112-3.2.2-1 R-9112-3.2.2-2 R-9110-4.2.4-1",
             client.get(uri("http://user:secret@a.test?q")).target(RequestTarget::Absolute),
-            "GET http://a.test/?q HTTP/1.1\r\nhost: a.test\r\n\r\n",
+            "GET http://a.test/?q HTTP/1.1\r\nhost: a.test\r\nauthorization: Basic dXNlcjpzZWNyZXQ=\r\n\r\n",
         ),
         // Fields.
         (
@@ -355,7 +355,8 @@ async fn each_request_is_written_octet_by_octet_as_expected() {
         count += 1;
     }
     let response = within(20, client.get("http://a.test/x#fragment").send()).await.unwrap();
-    assert_eq!(response.url().as_str(), "http://a.test/x", "R-9110-17.11-1");
+    assert_eq!(response.uri(), "http://a.test/x", "R-9110-17.11-1");
+    assert_eq!(response.url().as_str(), "http://a.test/x#fragment", "R-9110-17.11-1");
     assert_eq!(recorder.take(), "GET /x HTTP/1.1\r\nhost: a.test\r\n\r\n", "R-9110-17.11-1");
     assert_eq!(recorder.server.requests_per_connection(), [count + 1], "R-9112-2.2-5");
     drop((response, client));
@@ -379,7 +380,8 @@ async fn the_host_is_that_of_the_target() {
     ] {
         for request in [client.get(target), client.get(uri(target))] {
             within(20, request.send()).await.unwrap_or_else(|error| panic!("{rules}: {target}: {error:?}"));
-            let expected = format!("GET / HTTP/1.1\r\nhost: {expected}\r\n\r\n");
+            let user = if target.contains('@') { "authorization: Basic dTpw\r\n" } else { "" };
+            let expected = format!("GET / HTTP/1.1\r\nhost: {expected}\r\n{user}\r\n");
             assert_eq!(recorder.take(), expected, "{rules}: {target}");
         }
     }

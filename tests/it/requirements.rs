@@ -23,7 +23,7 @@ const TABLE: &str = include_str!("../../src/manual/requirements.md");
 
 /// Number of requirements. `COUNTS` has the numbers of requirements that have a test, do not apply, or are not met in full.
 const REQUIREMENTS: usize = 333;
-const COUNTS: (usize, usize, usize) = (208, 119, 9);
+const COUNTS: (usize, usize, usize) = (252, 75, 9);
 
 /// Levels whose cases fail the suite when the outcome is wrong.
 const STRICT: [&str; 3] = ["MUST", "GRAMMAR", "SHOULD"];
@@ -79,6 +79,7 @@ fn the_checker_sees_what_is_wrong() {
     let mut evidence = Evidence::gather();
     assert!(evidence.able.contains("connect") && evidence.able.contains("upgrade"), "{:?}", evidence.able);
     evidence.accepted.insert("te-double");
+    evidence.able.remove("auto-decompress");
     for file in ["tests/decoys.rs", "src/decoys.rs"] {
         evidence.files.insert(file.to_owned(), DECOYS.to_owned());
     }

@@ -363,7 +363,7 @@ async fn rule_27_a_post_or_patch_is_not_sent_again() {
         let error = within(20, request.send()).await.unwrap_err();
         assert_eq!((error.kind(), error.phase()), (ErrorKind::ConnectionLost, Some(Phase::Wait)), "{method}");
         assert_eq!(error.request_written(), Written::All);
-        assert_eq!(error.to_string(), "the server closed the connection before the response head");
+        assert_eq!(error.message(), "the server closed the connection before the response head");
         assert_eq!(seen(&server, "/again"), [0], "R-9110-9.2.2-1: {method}");
         assert_eq!(server.connections(), 1);
     }

@@ -589,7 +589,7 @@ async fn rule_04_a_wait_that_takes_too_long_tells_what_the_pool_was_doing() {
     assert_eq!(
         error.chain().to_string(),
         format!(
-            "no connection to {} became free within 50ms: 1 active, 0 idle, 0 dialing, 1 waiting \
+            "GET {}: no connection became free within 50ms: 1 active, 0 idle, 0 dialing, 1 waiting \
              (1 active until the response is read to its end; or raise max_connections_per_host)",
             server.url("")
         )
@@ -613,7 +613,10 @@ async fn rule_04_a_queue_that_is_full_refuses_at_once() {
     assert_eq!(error.request_written(), Written::Nothing);
     assert_eq!(
         error.chain().to_string(),
-        format!("1 requests are already waiting for a connection to {}", server.url(""))
+        format!(
+            "GET {}: the queue for connections is full: 1 waiting (raise max_waiters_per_host)",
+            server.url("")
+        )
     );
     signals[0].raise();
     active.await.unwrap().text().await.unwrap();

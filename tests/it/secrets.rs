@@ -69,6 +69,9 @@ async fn no_public_type_shows_a_secret() {
         assert_hidden(&request);
         request
     };
+    let built = request().build().unwrap();
+    assert!(built.headers()["authorization"].is_sensitive(), "other code must not print the token");
+    assert!(!format!("{built:?}").contains("Bearer"), "{built:?}");
     assert_hidden(&request().target(RequestTarget::Authority(format!("user:{SECRET}@a.test:80"))));
     assert_hidden(&RequestTarget::Authority(format!("user:{SECRET}@a.test:80")));
     assert_hidden(&Body::from(SECRET));

@@ -355,7 +355,7 @@ async fn the_total_timeout_holds_across_a_resend() {
                 "{name}"
             );
             assert_eq!(error.request_written(), Written::All, "{name}");
-            assert_eq!(error.to_string(), "the request did not complete within 10s", "{name}");
+            assert_eq!(error.message(), "the request did not complete within 10s (timeout)", "{name}");
             let total = client.pool().stats().total;
             assert_eq!((lines.count(), total.active, total.idle, total.waiting), (2, 0, 0, 0), "{name}");
         }

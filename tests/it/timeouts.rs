@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use handclasp::{
     Answer, BoxError, Client, ClientBuilder, Error, ErrorKind, Family, Phase, RequestBuilder, Resolve,
+    Transport,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep};
@@ -352,12 +353,16 @@ fn every_timeout_can_be_lifted() {
 /// The advice in the error of an acquire timeout names only settings that can help.
 #[tokio::test(start_paused = true)]
 async fn a_limit_that_is_not_set_is_not_to_be_raised() {
-    let hangs = || Client::builder().connector(|_| std::future::pending()).acquire_timeout(s(5));
+    let hangs = || {
+        Client::builder()
+            .connector(|_| std::future::pending::<Result<Box<dyn Transport>, BoxError>>())
+            .acquire_timeout(s(5))
+    };
     for builder in [hangs(), hangs().max_connections_per_host(1), hangs().max_connections(7)] {
         let error = builder.build().unwrap().get(URL).send().await.unwrap_err();
         assert_eq!(
             error.chain().to_string(),
-            "no connection to http://a.test became free within 5s: 0 active, 0 idle, 1 dialing, 1 waiting \
+            "GET http://a.test: no connection became free within 5s: 0 active, 0 idle, 1 dialing, 1 waiting \
              (a connection is still being made: raise the acquire_timeout)"
         );
     }

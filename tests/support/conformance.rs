@@ -402,6 +402,8 @@ const CHOICES: &[(Outcome, &str, &[&str])] = &[
         &["nb-204-cl-bad", "nb-head-cl-bad", "nb-head-cl-conflict", "in-103-cl-bad"],
     ),
     (Outcome::Ok, "a 205 has content like others", &["nb-205-nothing"]),
+    (Outcome::Error, "nothing may follow the last member of gzip", &["ce-gzip-trailing-garbage"]),
+    (Outcome::Ok, "content is decoded in bounded pieces, whatever its size", &["ce-bomb-10m"]),
 ];
 
 /// Accepted findings, each with the reason for accepting it.

@@ -27,6 +27,8 @@ use http_body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::JoinHandle;
 
+use super::Uncoded;
+
 /// The test's ends of all connections of a client.
 #[derive(Clone, Default)]
 pub(crate) struct Lines {
@@ -44,7 +46,11 @@ impl Lines {
     }
 
     pub(crate) fn builder(&self) -> ClientBuilder {
-        Client::builder().no_user_agent().connector(self.connector())
+        let builder = Client::builder().no_user_agent().uncoded().connector(self.connector());
+        // These tests are about each response as it comes.
+        #[cfg(feature = "url")]
+        let builder = builder.redirect(handclasp::redirect::Policy::none());
+        builder
     }
 
     pub(crate) fn connector(&self) -> impl Fn(Destination) -> Dialing + Send + Sync + 'static {

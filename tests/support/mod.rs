@@ -27,6 +27,19 @@ use std::time::Duration;
 pub use self::random::Rng;
 pub use self::server::{Peer, Request, Seen, Server, Signal, Split, Tape};
 
+/// Switches off what a client adds to a request because of its features, for tests that compare whole requests.
+pub trait Uncoded {
+    /// Asks for no content coding, and decodes none.
+    #[must_use]
+    fn uncoded(self) -> Self;
+}
+
+impl Uncoded for handclasp::ClientBuilder {
+    fn uncoded(self) -> Self {
+        self.no_gzip().no_deflate().no_brotli().no_zstd()
+    }
+}
+
 /// Longest time that a test waits for one condition. A longer wait fails the test with the line of the wait.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 

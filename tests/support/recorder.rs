@@ -96,15 +96,14 @@ fn branch(spans: &[Span], at: usize) -> String {
 }
 
 impl<S: Subscriber> Layer<S> for Recorder {
-    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, _: Context<'_, S>) {
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
         if attributes.metadata().target() != "handclasp" {
             return;
         }
-        let parent = attributes.parent().and_then(|parent| self.place(parent));
-        assert!(
-            attributes.parent().is_none() || parent.is_some(),
-            "a parent was recorded before its children"
-        );
+        let current = context.current_span();
+        let named = attributes.parent().or_else(|| current.id().filter(|_| attributes.is_contextual()));
+        let parent = named.and_then(|parent| self.place(parent));
+        assert!(named.is_none() || parent.is_some(), "a parent was recorded before its children");
         let mut span =
             Span { name: attributes.metadata().name(), parent, id: id.into_u64(), ..Span::default() };
         attributes.record(&mut Fields(&mut span.fields));

@@ -48,6 +48,7 @@ use handclasp::{Body, Client, ErrorKind, Look, Phase, Transport};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf};
 
+use super::Uncoded;
 use super::layer::{Layer, Layered};
 use super::pipe::Pipe;
 use super::server::{Peer, Server, Split};
@@ -439,8 +440,12 @@ pub async fn play_memory(transcript: &Transcript, split: Split) -> Result<()> {
             Ok(Layered::boxed(Memory { pipe: ours, is_reset }))
         }
     };
-    let client =
-        Client::builder().no_user_agent().connector(connect).build().map_err(|error| error.to_string())?;
+    let client = Client::builder()
+        .no_user_agent()
+        .uncoded()
+        .connector(connect)
+        .build()
+        .map_err(|error| error.to_string())?;
     let outcome = run_client(transcript, &client).await;
     drop(client);
     let servers = std::mem::take(&mut *served.lock().unwrap());
@@ -515,7 +520,7 @@ pub async fn play_tcp(transcript: &Transcript, split: Split) -> Result<()> {
         Ok(())
     });
     let address = server.address();
-    let mut builder = Client::builder().no_user_agent();
+    let mut builder = Client::builder().no_user_agent().uncoded();
     for exchange in &transcript.exchanges {
         builder = builder.resolve(exchange.uri.host().unwrap_or_default(), address);
     }
@@ -584,10 +589,10 @@ async fn fetch(exchange: &Exchange, client: &Client) -> Outcome {
                     outcome.body = Some(collected.body.to_vec());
                     outcome.trailers = collected.trailers.unwrap_or_default();
                 }
-                Err(error) => outcome.error = Some((error.kind(), error.phase(), error.to_string())),
+                Err(error) => outcome.error = Some((error.kind(), error.phase(), error.message().to_owned())),
             }
         }
-        Err(error) => outcome.error = Some((error.kind(), error.phase(), error.to_string())),
+        Err(error) => outcome.error = Some((error.kind(), error.phase(), error.message().to_owned())),
     }
     outcome.is_reused = client.pool().stats().total.idle == 1;
     outcome

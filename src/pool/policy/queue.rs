@@ -131,7 +131,6 @@ pub(super) enum Lane {
 /// Facts about the host of a waiting request, for the request's error message.
 #[derive(Debug)]
 pub(crate) struct WaitedFor<'a, K: Kinds> {
-    pub(crate) key: &'a K::Key,
     pub(crate) counts: Counts,
     /// Whether the total limit blocks the host.
     pub(crate) is_blocked: bool,
@@ -219,7 +218,6 @@ impl<K: Kinds> Policy<K> {
         let shelf = host.shelves.get(ticket.place.shelf as usize)?;
         let stands = shelf.waiting.contains(ticket.turn) || shelf.resending.contains(ticket.turn);
         stands.then(|| WaitedFor {
-            key: &host.key,
             counts: host.counts(),
             is_blocked: host.blocked.is_some(),
             failure: host.failing.as_ref().map(|failing| &failing.error),

@@ -8,7 +8,7 @@ use http::{Method, Uri};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{NO_CONTENT, Pieces, Recorder};
-use crate::support::{Server, Signal, Tape, until, within};
+use crate::support::{Server, Signal, Tape, Uncoded, until, within};
 
 /// The client closes the connection after `Connection: close`, even if the server never closes it.
 #[tokio::test]
@@ -122,7 +122,7 @@ async fn the_version_is_1_1_whatever_the_server_says() {
 #[tokio::test]
 async fn the_crate_says_its_name_and_no_more() {
     let recorder = Recorder::start();
-    let builder = || Client::builder().resolve("a.test", recorder.server.address());
+    let builder = || Client::builder().uncoded().resolve("a.test", recorder.server.address());
     let own = concat!("user-agent: handclasp/", env!("CARGO_PKG_VERSION"), "\r\n");
     for (client, fields) in [
         (builder(), own),
@@ -243,7 +243,7 @@ async fn an_expectation_is_waited_for_and_not_for_ever() {
             }
             Ok(())
         });
-        let client = Client::builder().no_user_agent().resolve("a.test", server.address());
+        let client = Client::builder().no_user_agent().uncoded().resolve("a.test", server.address());
         let client = client.expect_continue_timeout(timeout).build().unwrap();
         let request = client.post("http://a.test/").expect_continue().body("body");
         let response = within(20, request.send()).await.unwrap_or_else(|error| panic!("{rules}: {error:?}"));
@@ -298,7 +298,8 @@ async fn nothing_of_another_protocol_goes_out_before_its_time() {
             peer.fin()?;
             peer.stall()
         });
-        let client = Client::builder().no_user_agent().resolve("a.test", server.address()).build().unwrap();
+        let client =
+            Client::builder().no_user_agent().uncoded().resolve("a.test", server.address()).build().unwrap();
         let request = match &expected[..4] {
             "POST" => client.post("http://a.test/x").header("upgrade", "echo/1, other").body("body"),
             _ if expected.contains("[::1]") => client
@@ -387,7 +388,7 @@ impl handclasp::Resolve for Service {
 async fn the_port_of_an_answer_is_dialed_and_the_host_field_keeps_the_port_of_the_url() {
     let recorder = Recorder::start();
     let server = recorder.server.address();
-    let client = Client::builder().no_user_agent().dns_resolver(Service(server)).build().unwrap();
+    let client = Client::builder().no_user_agent().uncoded().dns_resolver(Service(server)).build().unwrap();
     for (target, host) in
         [("http://service.test/", "service.test"), ("http://service.test:81/", "service.test:81")]
     {

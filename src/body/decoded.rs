@@ -1,0 +1,161 @@
+//! Content of a response that is decoded while it arrives.
+//!
+//! This module polls the content as it came, and feeds the decoders of `decoder.rs`. It does no I/O of its own.
+//! Invariants: the content as it came is read to its end, so that the connection is judged by the framing of the
+//! message alone. One poll does a bounded amount of work, and a task that reads without a pause yields.
+
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use tokio::task::coop;
+
+use super::coding::Coding;
+use super::decoder::{Chain, Failure, Next};
+use super::{Body, Kind};
+use crate::error::{Error, ErrorKind, Phase, Result, Written};
+use crate::exchange::timeout::Deadline;
+use crate::time;
+
+/// Largest number of steps of one poll. Each takes and returns at most 32 KiB.
+const STEPS: u32 = 32;
+
+impl Body {
+    /// Creates the body of a response from which these codings are removed.
+    pub(crate) fn decoded(self, codings: &[Coding], deadline: Option<Deadline>, written: Written) -> Self {
+        Kind::Decoded(Box::new(Decoded::new(self, codings, deadline, written))).into()
+    }
+
+    /// Creates the body of a response that cannot be decoded, as `message` says. Every read fails.
+    pub(crate) fn refused(self, message: String, written: Written) -> Self {
+        let mut refused = Decoded::new(self, &[], None, written);
+        let error = refused.failed(Error::new(ErrorKind::Decode, message).in_phase(Phase::Receive));
+        refused.end = Some(End::Failed(error));
+        Kind::Decoded(Box::new(refused)).into()
+    }
+
+    /// Ends the content early.
+    fn give_up(&mut self) {
+        match &mut self.kind {
+            Kind::Received(received) => received.give_up(),
+            kind => *kind = Kind::Empty,
+        }
+    }
+}
+
+/// Content that is decoded.
+pub(super) struct Decoded {
+    /// The content as it comes.
+    source: Body,
+    /// Content that came and was not decoded yet.
+    wire: Bytes,
+    /// Whether no content follows `wire`.
+    is_over: bool,
+    chain: Chain,
+    end: Option<End>,
+    /// The request's total deadline.
+    deadline: Option<Deadline>,
+    /// How much of the request was written.
+    written: Written,
+}
+
+/// How decoded content ended.
+enum End {
+    Complete,
+    /// Every later read returns this error.
+    Failed(Error),
+}
+
+impl Decoded {
+    fn new(source: Body, codings: &[Coding], deadline: Option<Deadline>, written: Written) -> Self {
+        let chain = Chain::new(codings);
+        Self { source, wire: Bytes::new(), is_over: false, chain, end: None, deadline, written }
+    }
+
+    /// Returns the content as it comes, which has trailers and timings.
+    pub(super) fn source(&self) -> &Body {
+        &self.source
+    }
+
+    pub(super) fn source_mut(&mut self) -> &mut Body {
+        &mut self.source
+    }
+
+    /// Whether all content has been read and the trailers have been taken.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.end, Some(End::Complete)) && http_body::Body::is_end_stream(&self.source)
+    }
+
+    /// Polls the next piece of decoded content.
+    pub(super) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
+        match &self.end {
+            None => {}
+            Some(End::Complete) => return Poll::Ready(None),
+            Some(End::Failed(error)) => return Poll::Ready(Some(Err(error.repeat()))),
+        }
+        // A decoder can return pieces for very long without any I/O, at which a task would yield.
+        let progress = ready!(coop::poll_proceed(cx));
+        let next = match self.check_deadline() {
+            Ok(()) => ready!(self.poll_next(cx)),
+            Err(error) => Err(self.failed(error)),
+        };
+        progress.made_progress();
+        Poll::Ready(match next {
+            Ok(Next::Piece(piece)) => Some(Ok(piece)),
+            Ok(Next::Hungry | Next::Busy) => {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Ok(Next::End) => {
+                self.end = Some(End::Complete);
+                None
+            }
+            Err(error) => {
+                self.end = Some(End::Failed(error.repeat()));
+                Some(Err(error))
+            }
+        })
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Result<Next>> {
+        let mut steps = STEPS;
+        loop {
+            match self.chain.next(&mut self.wire, self.is_over, &mut steps) {
+                Ok(Next::Hungry) => match ready!(self.source.poll_received(cx)) {
+                    Some(Ok(piece)) => self.wire = piece,
+                    Some(Err(error)) => return Poll::Ready(Err(error)),
+                    None => self.is_over = true,
+                },
+                Ok(next) => return Poll::Ready(Ok(next)),
+                Err(failure) => {
+                    let message = failure.to_string();
+                    let mut error = Error::new(ErrorKind::Decode, message).in_phase(Phase::Receive);
+                    if let Failure::Broken(_, source) = failure {
+                        error = error.because(source);
+                    }
+                    return Poll::Ready(Err(self.failed(error)));
+                }
+            }
+        }
+    }
+
+    /// The source checks the deadline only while it is polled.
+    fn check_deadline(&self) -> Result<()> {
+        match self.deadline {
+            Some(Deadline { at, after }) if time::now() >= at => {
+                Err(Error::timeout(Phase::Receive, after, "the request did not complete", "timeout"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Gives the source up, and returns the error with what is known of the request.
+    fn failed(&mut self, error: Error) -> Error {
+        self.wire = Bytes::new();
+        self.source.give_up();
+        let error = error.with_written(self.written);
+        match self.source.timings() {
+            Some(timings) => error.with_timings(*timings),
+            None => error,
+        }
+    }
+}

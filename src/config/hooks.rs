@@ -1,0 +1,64 @@
+//! The settings of functions that see what a client sends, and of the spelling of fields.
+
+use std::sync::Arc;
+
+use super::ClientBuilder;
+use crate::call::OnRequest;
+use crate::codec::Spelling;
+
+/// # Hooks
+impl ClientBuilder {
+    /// Sets a function that is called before each attempt to send a request, and that may change the attempt's header fields.
+    ///
+    /// The function gets the head of the attempt and the number of the attempt, which counts from 1 and includes resends and
+    /// redirects. It is called with the span `http.request` of the attempt entered, so that the current span is the parent of
+    /// what the server does: a propagator can write `traceparent` from it. The changes apply to this attempt alone. Changes of
+    /// anything but the fields have no effect. A later call of this method replaces the function.
+    ///
+    /// The function runs within the request's future and must not block. A field that it adds is sent to every host that a
+    /// redirect leads to, so that a function that adds a secret should look at the URI.
+    ///
+    /// ```
+    /// let client = handclasp::Client::builder().on_request(|request, attempt| {
+    ///     // With OpenTelemetry: propagator.inject_context(&Span::current().context(), &mut HeaderInjector(..))
+    ///     request.headers.insert("x-attempt", attempt.into());
+    /// });
+    /// ```
+    pub fn on_request(
+        mut self,
+        hook: impl Fn(&mut http::request::Parts, u32) + Send + Sync + 'static,
+    ) -> Self {
+        self.request.on_request = Some(OnRequest(Arc::new(hook)));
+        self
+    }
+}
+
+/// # Spelling
+impl ClientBuilder {
+    /// Sends the names of header fields in title case, such as `Content-Length`, for servers that compare names by their
+    /// letter case. By default, names are in lower case.
+    ///
+    /// [`header_spelling`](Self::header_spelling) has the names that title case does not fit.
+    pub fn http1_title_case_headers(self) -> Self {
+        self.header_spelling(true, [] as [&str; 0])
+    }
+
+    /// Sets the spelling of the names of header fields: those in `names` are sent as they are spelled there, such as
+    /// `X-API-Key`. All others are in title case with `title_case`, and in lower case without it. Replaces an earlier spelling.
+    ///
+    /// The order of fields needs no setting: after `Host`, the fields of a request are sent in the order in which they were
+    /// added, then the client's default fields, and last the fields that frame the body.
+    ///
+    /// ```
+    /// let client = handclasp::Client::builder().header_spelling(true, ["X-API-Key", "SOAPAction"]).build()?;
+    /// # Ok::<(), handclasp::Error>(())
+    /// ```
+    pub fn header_spelling<N: Into<String>>(
+        mut self,
+        title_case: bool,
+        names: impl IntoIterator<Item = N>,
+    ) -> Self {
+        self.request.spelling = Some(Box::new(Spelling::new(title_case, names)));
+        self
+    }
+}

@@ -1,0 +1,139 @@
+//! Conversions between a response and the types of the `http` crate.
+//!
+//! Invariant: a response that is converted to an `http::Response` and back keeps its head, content, timings and connection.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use http::header::CONTENT_LENGTH;
+use http::{Extensions, Method, Uri};
+
+use super::{Collected, Head, MAX_COLLECTED, Requested, Response};
+use crate::body::Body;
+use crate::codec::{BodyLength, ResponseHead};
+use crate::error::Written;
+use crate::exchange::UploadProgress;
+use crate::pool::ConnectionInfo;
+use crate::timings::Timings;
+use crate::trace::Measured;
+
+impl Response {
+    /// Returns the address of the server or of the proxy, or `None` if the connection has no address. Same as
+    /// [`connection`](Self::connection)`().peer_addr()`.
+    pub fn remote_addr(&self) -> Option<SocketAddr> {
+        self.connection().peer_addr()
+    }
+
+    /// Returns the extensions: values of any type, which a program keeps with the response. None by default.
+    pub fn extensions(&self) -> &Extensions {
+        &self.head.requested.extensions
+    }
+
+    /// Returns the extensions, mutably.
+    ///
+    /// ```no_run
+    /// # async fn example(client: handclasp::Client) -> handclasp::Result<()> {
+    /// #[derive(Clone)]
+    /// struct Tenant(u32);
+    /// let mut response = client.get("http://example.org/").send().await?;
+    /// response.extensions_mut().insert(Tenant(17));
+    /// assert_eq!(response.extensions().get::<Tenant>().map(|tenant| tenant.0), Some(17));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn extensions_mut(&mut self) -> &mut Extensions {
+        &mut self.head.requested.extensions
+    }
+}
+
+/// Makes a response without a request, for tests of code that reads responses.
+///
+/// An [`http::Uri`] among the extensions becomes the URI of the request. [`Timings`] and a [`ConnectionInfo`] among the
+/// extensions become those of the response. Without them, all timings are zero, and [`Response::connection`] describes no
+/// connection: its number is 0, and it has no addresses. The content is limited by the default of
+/// [`max_collected_body`](crate::ClientBuilder::max_collected_body).
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let made = http::Response::builder().status(404).body("no such page").unwrap();
+/// let response = handclasp::Response::from(made);
+/// assert!(response.error_for_status_ref().is_err());
+/// assert_eq!(response.text().await.unwrap(), "no such page");
+/// # });
+/// ```
+impl<B: Into<Body>> From<http::Response<B>> for Response {
+    #[allow(clippy::needless_update, reason = "without the feature `url` there is only one field")]
+    fn from(response: http::Response<B>) -> Self {
+        let (parts, body) = response.into_parts();
+        let (body, mut extensions) = (body.into(), parts.extensions);
+        let announced = || parts.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok();
+        let content_length = match body.length() {
+            BodyLength::None => Some(0),
+            BodyLength::Known(length) => Some(length),
+            BodyLength::Chunked => announced(),
+        };
+        let uri = extensions.remove::<Uri>().unwrap_or_default();
+        let connection = extensions.remove::<ConnectionInfo>().unwrap_or_else(ConnectionInfo::none);
+        let measured = Measured::made(extensions.remove::<Timings>().unwrap_or_default());
+        let head = Head {
+            received: ResponseHead::made(parts.status, parts.version, parts.headers),
+            sent: Some((Method::GET, uri)),
+            requested: Requested { extensions, ..Requested::default() },
+            connection,
+            measured,
+            content_length,
+            written: Written::All,
+            upload: UploadProgress::none(),
+            upgraded: None,
+            max_collected: MAX_COLLECTED,
+        };
+        Self::new(Box::new(head), body)
+    }
+}
+
+/// Converts a response to the type of the `http` crate, with its extensions, [`Timings`] and [`ConnectionInfo`] as extensions.
+///
+/// After a switch of protocols, the conversion closes the connection. Call [`Response::upgrade`] instead.
+impl From<Response> for http::Response<Body> {
+    fn from(response: Response) -> Self {
+        let Response { head, body } = response;
+        let Head { received, requested, connection, measured, .. } = *head;
+        let mut out = Self::new(body);
+        *out.status_mut() = received.status;
+        *out.version_mut() = received.version;
+        *out.headers_mut() = received.into_headers();
+        *out.extensions_mut() = requested.extensions;
+        out.extensions_mut().insert(connection);
+        out.extensions_mut().insert(*measured.timings());
+        out
+    }
+}
+
+/// Takes the content of the response. Same as [`Response::into_body`].
+impl From<Response> for Body {
+    fn from(response: Response) -> Self {
+        response.into_body()
+    }
+}
+
+/// Converts a whole response to the type of the `http` crate, with its [`Timings`] and [`ConnectionInfo`] as extensions. Drops
+/// the trailers.
+///
+/// ```no_run
+/// # async fn example() -> handclasp::Result<()> {
+/// let whole = handclasp::get("http://example.org/").await?.collect().await?;
+/// let response: http::Response<bytes::Bytes> = whole.into();
+/// # Ok(())
+/// # }
+/// ```
+impl From<Collected> for http::Response<Bytes> {
+    fn from(collected: Collected) -> Self {
+        let Collected { status, headers, body, timings, connection, .. } = collected;
+        let mut out = Self::new(body);
+        *out.status_mut() = status;
+        *out.headers_mut() = headers;
+        out.extensions_mut().insert(connection);
+        out.extensions_mut().insert(timings);
+        out
+    }
+}

@@ -1,0 +1,134 @@
+//! The content of a response as JSON.
+//!
+//! This module reads a content that is complete. Invariant: an error shows at most a bounded part of the content.
+
+use bytes::Bytes;
+use http::StatusCode;
+use serde::de::DeserializeOwned;
+
+use super::{Collected, Response};
+use crate::error::{Error, ErrorKind, Excerpt, Result};
+
+impl Response {
+    /// Reads the content to its end and converts it from JSON to a value (<https://www.rfc-editor.org/rfc/rfc8259>).
+    ///
+    /// The content is read as UTF-8, whatever `Content-Type` says. The status is not checked: call
+    /// [`error_for_status`](Self::error_for_status) first, if the content of a failed request has another form.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops the response, and the content that was read is lost.
+    ///
+    /// # Errors
+    ///
+    /// The errors of [`bytes`](Self::bytes), and [`ErrorKind::Decode`] if the content is not JSON of this type. The text of
+    /// this error has the status, the line and column, and at most 200 bytes of the content around them.
+    /// [`Error::source`](std::error::Error::source) is the error of `serde_json`, which is shortened if it repeats more than 200
+    /// bytes of the content.
+    ///
+    /// ```no_run
+    /// # async fn example(client: handclasp::Client) -> handclasp::Result<()> {
+    /// #[derive(serde::Deserialize)]
+    /// struct Note {
+    ///     text: String,
+    /// }
+    /// let response = client.get("http://example.org/notes/1").send().await?.error_for_status()?;
+    /// let note: Note = response.json().await?;
+    /// println!("{}", note.text);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn json<T: DeserializeOwned>(mut self) -> Result<T> {
+        let status = self.status();
+        let content = self.read().await?;
+        parse(&content).map_err(|failed| {
+            let error = self.error(ErrorKind::Decode, failed.message(status, &content));
+            error.with_status(status).because(failed.0)
+        })
+    }
+}
+
+impl Collected {
+    /// Converts the content from JSON to a value. See [`Response::json`].
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Decode`] if the content is not JSON of this type.
+    ///
+    /// ```no_run
+    /// # async fn example(client: handclasp::Client) -> handclasp::Result<()> {
+    /// let whole = client.get("http://example.org/numbers").send().await?.collect().await?;
+    /// let numbers: Vec<u32> = whole.json()?;
+    /// println!("{numbers:?} in {:?}", whole.timings.total);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
+        parse(&self.body).map_err(|failed| {
+            let (method, uri) = &self.requested;
+            Error::new(ErrorKind::Decode, failed.message(self.status, &self.body))
+                .with_request(method, uri)
+                .with_written(crate::error::Written::All)
+                .with_timings(self.timings)
+                .with_status(self.status)
+                .because(failed.0)
+        })
+    }
+}
+
+struct Failed(serde_json::Error);
+
+impl Failed {
+    fn message(&self, status: StatusCode, content: &Bytes) -> String {
+        if content.is_empty() {
+            return format!("the response ({status}) has no content, but JSON was expected");
+        }
+        let (line, column) = (self.0.line(), self.0.column());
+        let excerpt = Excerpt::near(content, offset(content, line, column));
+        format!(
+            "the content of the response ({status}) is not the expected JSON at line {line}, column {column}, near `{excerpt}`"
+        )
+    }
+}
+
+/// Converts JSON to a value. A byte order mark before the JSON is skipped
+/// (<https://www.rfc-editor.org/rfc/rfc8259#section-8.1>).
+fn parse<T: DeserializeOwned>(content: &[u8]) -> Result<T, Failed> {
+    let content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
+    serde_json::from_slice(content).map_err(|error| Failed(shortened(error)))
+}
+
+/// Returns the error, or the start of an error that is long or would change how the following text is shown. The error for a
+/// wrong type repeats the value, and the error for an unknown field repeats the name, as the server sent them.
+fn shortened(error: serde_json::Error) -> serde_json::Error {
+    let text = error.to_string();
+    let shown = Excerpt::first(text.as_bytes()).to_string();
+    if !error.is_data() || shown == text {
+        return error;
+    }
+    // This constructor reads the position from the end of the text.
+    let (line, column) = (error.line(), error.column());
+    serde::de::Error::custom(format_args!("{shown} at line {line} column {column}"))
+}
+
+/// Returns the position of a line and column, which both count from 1. A column counts bytes.
+fn offset(content: &[u8], line: usize, column: usize) -> usize {
+    let before: usize =
+        content.split_inclusive(|&byte| byte == b'\n').take(line.max(1) - 1).map(<[u8]>::len).sum();
+    before.saturating_add(column.saturating_sub(1)).min(content.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_is_found_by_line_and_column() {
+        let content = b"ab\ncd\n\ne";
+        for (line, column, expected) in
+            [(1, 1, 0), (1, 2, 1), (2, 1, 3), (2, 0, 3), (3, 0, 6), (4, 1, 7), (0, 0, 0), (9, 9, 8)]
+        {
+            assert_eq!(offset(content, line, column), expected, "{line}:{column}");
+        }
+    }
+}

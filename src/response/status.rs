@@ -1,0 +1,108 @@
+//! Errors for the status of a response.
+//!
+//! Invariant: an error holds at most as much of the content as the caller has asked for, and its `Display` and `Debug` show
+//! none of it.
+
+use bytes::BytesMut;
+
+use super::Response;
+use crate::error::{Error, ErrorKind, Result};
+
+impl Response {
+    /// Returns the response, or an error if its status is 4xx or 5xx.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Status`] if the status is 4xx or 5xx. [`Error::status`](crate::Error::status) returns the status. The
+    /// response is dropped in this case, without reading its content.
+    ///
+    /// ```no_run
+    /// # async fn example() -> handclasp::Result<()> {
+    /// let text = handclasp::get("http://example.org/").await?.error_for_status()?.text().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn error_for_status(self) -> Result<Self> {
+        match self.status_error() {
+            Some(error) => Err(error),
+            None => Ok(self),
+        }
+    }
+
+    /// Returns a reference to the response, or an error if its status is 4xx or 5xx. The response stays usable.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Status`] if the status is 4xx or 5xx.
+    ///
+    /// ```no_run
+    /// # async fn example() -> handclasp::Result<()> {
+    /// let response = handclasp::get("http://example.org/").await?;
+    /// if let Err(error) = response.error_for_status_ref() {
+    ///     println!("{error}: {}", response.text().await?);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn error_for_status_ref(&self) -> Result<&Self> {
+        match self.status_error() {
+            Some(error) => Err(error),
+            None => Ok(self),
+        }
+    }
+
+    /// Returns the response, or an error that has the start of the content if the status is 4xx or 5xx.
+    ///
+    /// The error has at most `limit` bytes of the content, and at most
+    /// [`max_collected_body`](crate::ClientBuilder::max_collected_body). [`Error::body`](crate::Error::body) and
+    /// [`Error::body_text`](crate::Error::body_text) return these bytes, and [`Error::chain`](crate::Error::chain) shows at
+    /// most 200 of them. `Display` and `Debug` do not show them, because the content may be a secret. The response of a
+    /// success is returned at once, without reading its content.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future drops the response, and the content that was read is lost.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Status`] if the status is 4xx or 5xx. If the content cannot be read, the error has the bytes that were
+    /// read before, and the reason as its source.
+    ///
+    /// ```no_run
+    /// # async fn example() -> handclasp::Result<()> {
+    /// let response = handclasp::get("http://example.org/").await?;
+    /// match response.error_for_status_with_body(4096).await {
+    ///     Ok(response) => println!("{}", response.text().await?),
+    ///     Err(error) => println!("{error}: {}", error.body_text().unwrap_or_default()),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn error_for_status_with_body(mut self, limit: usize) -> Result<Self> {
+        let Some(mut error) = self.status_error() else { return Ok(self) };
+        let limit = limit.min(self.head.max_collected);
+        let mut body = BytesMut::new();
+        while body.len() < limit {
+            match self.chunk().await {
+                Ok(Some(piece)) => body.extend_from_slice(&piece[..piece.len().min(limit - body.len())]),
+                Ok(None) => break,
+                Err(cause) => {
+                    // The text of the status error names the origin already.
+                    error = error.because(cause.without_url());
+                    break;
+                }
+            }
+        }
+        Err(error.with_timings(*self.timings()).with_body(body.freeze()))
+    }
+
+    /// Returns an error if the status is 4xx or 5xx.
+    fn status_error(&self) -> Option<Error> {
+        let status = self.status();
+        if !status.is_client_error() && !status.is_server_error() {
+            return None;
+        }
+        let error = self.error(ErrorKind::Status, format!("the server answered {status}"));
+        Some(error.with_status(status))
+    }
+}

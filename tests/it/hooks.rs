@@ -1,0 +1,77 @@
+//! Tests of `on_request`: when it is called, and what its changes apply to.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::sync::{Arc, Mutex};
+
+use handclasp::{Client, ErrorKind};
+use http::HeaderValue;
+
+use crate::support::{Peer, Server, within};
+
+fn fields(server: &Server, name: &str) -> Vec<Option<String>> {
+    server.seen().iter().map(|seen| seen.request.field(name).map(str::to_owned)).collect()
+}
+
+#[tokio::test]
+async fn each_attempt_is_seen_and_changed_alone() {
+    let server = Server::start(|peer: &mut Peer| {
+        if peer.number() == 0 {
+            peer.request()?;
+            peer.respond("1")?;
+            // The second request of this connection gets no answer, and is sent again.
+            peer.request()?;
+            return Ok(());
+        }
+        while let Some(request) = peer.request()? {
+            match &*request.target {
+                "/to" => peer.send("HTTP/1.1 302 Found\r\nlocation: /end\r\ncontent-length: 0\r\n\r\n")?,
+                target => peer.respond(target)?,
+            }
+        }
+        Ok(())
+    });
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let (noted, redirects) = (seen.clone(), cfg!(feature = "url"));
+    let builder = Client::builder().on_request(move |request, attempt| {
+        assert!(!request.headers.contains_key("x-once"), "a change applies to one attempt");
+        noted.lock().unwrap().push((request.method.to_string(), request.uri.path().to_owned(), attempt));
+        request.headers.append("x-once", attempt.into());
+        request.headers.remove("x-own");
+        request.uri = "http://other.test/".parse().unwrap();
+    });
+    assert!(format!("{builder:?}").contains("OnRequest"));
+    let client = builder.build().unwrap();
+    for target in ["/first", "/to"] {
+        let request = client.get(server.url(target)).header("x-own", "1");
+        within(20, request.send()).await.unwrap().bytes().await.unwrap();
+    }
+    let paths: Vec<_> =
+        seen.lock().unwrap().iter().map(|(_, path, attempt)| (path.clone(), *attempt)).collect();
+    let all = [("/first", 1), ("/to", 1), ("/to", 2), ("/end", 3)].map(|(path, n)| (path.to_owned(), n));
+    let count = if redirects { 4 } else { 3 };
+    assert_eq!(paths, all[..count]);
+    let sent: Vec<_> = ["1", "1", "2", "3"][..count].iter().map(|n| Some((*n).to_owned())).collect();
+    assert_eq!(fields(&server, "x-once"), sent);
+    assert_eq!(fields(&server, "x-own"), vec![None; count]);
+}
+
+#[tokio::test]
+async fn what_a_hook_adds_is_checked_like_any_field() {
+    let server = Server::echo();
+    let hook = |name: &'static str, value: &'static str| {
+        Client::builder()
+            .on_request(move |request, _| {
+                request.headers.insert(name, HeaderValue::from_static(value));
+            })
+            .build()
+            .unwrap()
+    };
+    let client = hook("content-length", "7");
+    let error = within(20, client.get(server.url("/")).send()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Request, "A-25: {error}");
+    assert_eq!(server.seen().len(), 0, "A-25");
+    let client = hook("authorization", "Negotiate YII=");
+    within(20, client.get(server.url("/")).send()).await.unwrap().bytes().await.unwrap();
+    assert_eq!(fields(&server, "connection"), [Some("close".to_owned())], "the connection is for one user");
+}

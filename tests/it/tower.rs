@@ -1,0 +1,191 @@
+//! Tests of the client as a service, with layers of tower and tower-http.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::future::{Ready, ready};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use handclasp::redirect::Policy;
+use handclasp::{Body, Client, ConnectionInfo, Timings};
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Empty, Full};
+use tower::balance::p2c::Balance;
+use tower::discover::ServiceList;
+use tower::load::Constant;
+use tower::{Service, ServiceBuilder, ServiceExt};
+use tower_http::decompression::DecompressionLayer;
+use tower_http::follow_redirect::FollowRedirectLayer;
+use tower_http::trace::TraceLayer;
+
+use crate::support::{Peer, Server, Signal, within};
+
+fn get(url: &str) -> Request<Body> {
+    Request::get(url).body(Body::empty()).unwrap()
+}
+
+async fn text<B: http_body::Body>(response: Response<B>) -> String
+where
+    B::Error: std::fmt::Debug,
+{
+    String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().into()).unwrap()
+}
+
+#[tokio::test]
+async fn a_client_and_a_shared_client_are_services() {
+    let server = Server::echo();
+    let mut client = Client::new();
+    let response = within(20, Service::call(&mut client, get(&server.url("/a")))).await.unwrap();
+    assert!(response.extensions().get::<Timings>().is_some());
+    assert!(!response.extensions().get::<ConnectionInfo>().unwrap().is_reused());
+    assert_eq!(text(response).await, "/a");
+    // Bodies of other crates.
+    let request = Request::post(server.url("/b")).body(Full::<bytes::Bytes>::from("content")).unwrap();
+    let response = within(20, (&client).oneshot(request)).await.unwrap();
+    assert!(response.extensions().get::<ConnectionInfo>().unwrap().is_reused());
+    assert_eq!(text(response).await, "/b");
+    let request = Request::get(server.url("/c")).body(Empty::<bytes::Bytes>::new()).unwrap();
+    assert_eq!(text(within(20, (&client).oneshot(request)).await.unwrap()).await, "/c");
+    let seen = server.seen();
+    assert_eq!(seen[1].request.body, b"content");
+    assert_eq!(seen[1].request.field("content-length"), Some("7"));
+    assert_eq!(seen[2].request.field("content-length"), None, "a body that has ended is no body");
+    let error = within(20, (&client).oneshot(get("/relative"))).await.unwrap_err();
+    assert!(error.is_request());
+}
+
+#[tokio::test]
+async fn a_timeout_layer_ends_a_request() {
+    let go = Signal::new();
+    let wait = go.clone();
+    let server = Server::start(move |peer: &mut Peer| {
+        peer.request()?;
+        peer.wait(&wait)
+    });
+    let service = ServiceBuilder::new().timeout(Duration::from_millis(20)).service(Client::new());
+    let error = within(20, service.oneshot(get(&server.url("/")))).await.unwrap_err();
+    assert!(error.is::<tower::timeout::error::Elapsed>(), "{error}");
+    go.raise();
+}
+
+#[tokio::test]
+async fn a_concurrency_limit_holds_requests_back() {
+    let server = Server::echo();
+    let service = ServiceBuilder::new().concurrency_limit(1).service(Client::new());
+    let calls = (0..8).map(|_| text_of(service.clone(), server.url("/x")));
+    let texts = within(20, join(calls.collect())).await;
+    assert_eq!(texts, ["/x"; 8]);
+}
+
+async fn text_of<S>(service: S, url: String) -> String
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = handclasp::Error>,
+{
+    text(service.oneshot(get(&url)).await.unwrap()).await
+}
+
+async fn join<F: Future<Output = String>>(calls: Vec<F>) -> Vec<String> {
+    let mut texts = Vec::new();
+    for call in calls {
+        texts.push(call.await);
+    }
+    texts
+}
+
+/// Repeats a request that got 503, once.
+#[derive(Clone)]
+struct Once(bool);
+
+impl tower::retry::Policy<Request<Body>, Response<Body>, handclasp::Error> for Once {
+    type Future = Ready<()>;
+
+    fn retry(
+        &mut self,
+        _: &mut Request<Body>,
+        result: &mut Result<Response<Body>, handclasp::Error>,
+    ) -> Option<Ready<()>> {
+        let is_busy = result.as_ref().is_ok_and(|it| it.status() == StatusCode::SERVICE_UNAVAILABLE);
+        (is_busy && !std::mem::replace(&mut self.0, true)).then(|| ready(()))
+    }
+
+    fn clone_request(&mut self, request: &Request<Body>) -> Option<Request<Body>> {
+        let mut copy = get(&request.uri().to_string());
+        *copy.method_mut() = request.method().clone();
+        *copy.headers_mut() = request.headers().clone();
+        Some(copy)
+    }
+}
+
+#[tokio::test]
+async fn a_retry_layer_sends_a_request_again() {
+    let count = AtomicUsize::new(0);
+    let server = Server::start(move |peer: &mut Peer| {
+        while peer.request()?.is_some() {
+            match count.fetch_add(1, Ordering::SeqCst) {
+                0 => peer.send("HTTP/1.1 503 Busy\r\ncontent-length: 0\r\n\r\n")?,
+                _ => peer.respond("done")?,
+            }
+        }
+        Ok(())
+    });
+    let service = ServiceBuilder::new().retry(Once(false)).service(Client::new());
+    let response = within(20, service.oneshot(get(&server.url("/")))).await.unwrap();
+    assert_eq!(text(response).await, "done");
+    assert_eq!(server.seen().len(), 2);
+}
+
+#[tokio::test]
+async fn a_balancer_distributes_requests() {
+    let servers = [Server::echo(), Server::echo()];
+    let services = servers.iter().map(|server| {
+        let base = server.url("");
+        let service = Client::new().map_request(move |path: &'static str| get(&format!("{base}{path}")));
+        Constant::new(service, 1)
+    });
+    let mut balance = Balance::new(ServiceList::new::<&'static str>(services.collect::<Vec<_>>()));
+    for _ in 0..40 {
+        let response = within(20, balance.ready().await.unwrap().call("/x")).await.unwrap();
+        assert_eq!(text(response).await, "/x");
+    }
+    assert!(servers.iter().all(|server| !server.seen().is_empty()));
+    assert_eq!(servers.iter().map(|server| server.seen().len()).sum::<usize>(), 40);
+}
+
+#[tokio::test]
+async fn layers_of_tower_http_wrap_a_client() {
+    let gzip: &[u8] = &[
+        0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 0xcb, 0x48, 0xcd, 0xc9, 0xc9, 7, 0, 0x86, 0xa6, 0x10, 0x36, 5, 0,
+        0, 0,
+    ];
+    let server = Server::start(move |peer: &mut Peer| {
+        while let Some(request) = peer.request()? {
+            if request.target == "/to" {
+                peer.send("HTTP/1.1 302 Found\r\nlocation: /end\r\ncontent-length: 0\r\n\r\n")?;
+                continue;
+            }
+            let head = "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 25\r\n\r\n";
+            peer.send([head.as_bytes(), gzip].concat())?;
+        }
+        Ok(())
+    });
+    let calls = Arc::new(AtomicUsize::new(0));
+    let counted = calls.clone();
+    let client = Client::builder()
+        .redirect(Policy::none())
+        .on_request(move |_, _| {
+            counted.fetch_add(1, Ordering::SeqCst);
+        })
+        .build()
+        .unwrap();
+    let service = ServiceBuilder::new()
+        .layer(TraceLayer::new_for_http())
+        .layer(DecompressionLayer::new())
+        .layer(FollowRedirectLayer::new())
+        .service(client);
+    let request = Request::get(server.url("/to")).body(Full::<bytes::Bytes>::default()).unwrap();
+    let response = within(20, service.oneshot(request)).await.unwrap();
+    assert_eq!(text(response).await, "hello");
+    assert_eq!((server.seen().len(), calls.load(Ordering::SeqCst)), (2, 2));
+    assert!(server.seen()[0].request.field("accept-encoding").unwrap().contains("gzip"));
+}
