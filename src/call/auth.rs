@@ -33,7 +33,8 @@ pub(crate) fn basic(user: &[u8], password: &[u8]) -> Result<HeaderValue> {
     Ok(value)
 }
 
-/// Removes user and password from `uri`, and adds them to `headers` as Basic, unless there is an `Authorization`.
+/// Removes the user and the password from `uri`, and adds both to `headers` as Basic, unless `headers` has an
+/// `Authorization` field.
 ///
 /// # Errors
 ///
@@ -53,7 +54,7 @@ pub(crate) fn take_user(uri: &mut Uri, headers: &mut HeaderMap) -> Result<()> {
     Ok(())
 }
 
-/// Decodes `%41` to `A`. Anything else stays as it is.
+/// Decodes percent-encoded bytes, such as `%41` to `A`. All other bytes stay unchanged.
 fn decode(text: &str) -> Vec<u8> {
     let (bytes, mut out, mut at) = (text.as_bytes(), Vec::new(), 0);
     while at < bytes.len() {

@@ -6,7 +6,7 @@ use super::attempt::Attempts;
 use crate::codec::ResponseHead;
 use crate::error::Result;
 
-/// The store of a client: none.
+/// The store of a client. No value of this type holds a store.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Cookies(());
 

@@ -39,7 +39,7 @@ pub(super) struct Notes {
     pub(super) keep_alive: KeepAlive,
     pub(super) says_close: bool,
     pub(super) says_keep_alive: bool,
-    /// Whether there is a `Content-Encoding`.
+    /// Whether the head has a `Content-Encoding` field.
     is_coded: bool,
     /// Whether the head departs from the grammar in a way that was accepted and that may affect the framing.
     pub(super) is_lenient: bool,
