@@ -136,12 +136,12 @@ impl ClientBuilder {
         self
     }
 
-    /// Same as [`idle_timeout`](Self::idle_timeout), as reqwest calls it.
+    /// This method is [`idle_timeout`](Self::idle_timeout) under its name in reqwest.
     pub fn pool_idle_timeout(self, timeout: impl Into<Option<Duration>>) -> Self {
         self.idle_timeout(timeout)
     }
 
-    /// Same as [`max_idle_per_host`](Self::max_idle_per_host), as reqwest calls it.
+    /// This method is [`max_idle_per_host`](Self::max_idle_per_host) under its name in reqwest.
     pub fn pool_max_idle_per_host(self, connections: usize) -> Self {
         self.max_idle_per_host(connections)
     }
@@ -479,16 +479,17 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets whether a request that follows a redirect says in `Referer` where it comes from: the URL within one origin,
-    /// and the origin alone otherwise. `false` by default, so that no URL reaches another server.
+    /// Sets whether a request that follows a redirect sends `Referer`. Within one origin the value is the URL of the
+    /// redirect. To another origin the value is only the origin of the redirect. `false` by default, so that no URL
+    /// reaches another server.
     #[cfg(feature = "url")]
     pub fn referer(mut self, refer: bool) -> Self {
         self.request.redirects.refers = refer;
         self
     }
 
-    /// Sets whether the client stores the cookies of responses in a [`Jar`](crate::cookie::Jar) of its own, and sends them
-    /// back. `false` by default. The [module](crate::cookie) has the rules.
+    /// Sets whether the client stores the cookies of responses in a [`Jar`](crate::cookie::Jar) of its own, and sends
+    /// the cookies back. `false` by default. The [module](crate::cookie) has the rules.
     ///
     /// Replaces the store of [`cookie_provider`](Self::cookie_provider).
     ///
