@@ -47,7 +47,7 @@ impl Lines {
 
     pub(crate) fn builder(&self) -> ClientBuilder {
         let builder = Client::builder().no_user_agent().uncoded().connector(self.connector());
-        // These tests are about each response as it comes.
+        // These tests check each single response, so that the client follows no redirect.
         #[cfg(feature = "url")]
         let builder = builder.redirect(handclasp::redirect::Policy::none());
         builder

@@ -538,8 +538,8 @@ async fn fields_are_handed_over_as_they_came() {
     assert_eq!(within(20, response.text()).await.unwrap(), "ok", "R-9111-3-1");
 }
 
-/// Without a policy that follows redirects, no status makes the client send another request, or send the credentials of
-/// the URL once more. They went with the first request.
+/// Without a policy that follows redirects, no status makes the client send another request, or send the credentials of the
+/// URL again. The first request had these credentials.
 #[tokio::test]
 async fn every_status_is_the_callers_to_act_on() {
     let recorder = Recorder::answering(|request| {
