@@ -54,11 +54,7 @@ impl fmt::Display for Failure {
                 write!(f, "the server sent {} content that ends too early", coding.name())
             }
             Self::Surplus(coding) => {
-                write!(
-                    f,
-                    "the server sent bytes of something else after the end of {} content",
-                    coding.name()
-                )
+                write!(f, "the server sent other bytes after the end of the {} content", coding.name())
             }
             Self::LargeWindow => f.write_str("the server sent br content with a window of more than 16 MiB"),
         }?;

@@ -47,7 +47,7 @@ pub(crate) fn take_user(uri: &mut Uri, headers: &mut HeaderMap) -> Result<()> {
     if !user.is_empty() && user != ":" && !headers.contains_key(AUTHORIZATION) {
         let value = basic(&decode(name), &decode(password))?;
         if headers.try_insert(AUTHORIZATION, value).is_err() {
-            return Err(Error::request("the request has too many header fields"));
+            return Err(Error::request("the request has too many header fields: send fewer"));
         }
     }
     *uri = without_credentials(uri);

@@ -56,7 +56,7 @@ fn add(store: &dyn CookieStore, uri: &Uri, headers: &mut HeaderMap) -> Result<bo
     field.set_sensitive(true);
     match headers.try_insert(COOKIE, field) {
         Ok(_) => Ok(true),
-        Err(_) => Err(Error::request("the request has too many header fields")),
+        Err(_) => Err(Error::request("the request has too many header fields: send fewer")),
     }
 }
 

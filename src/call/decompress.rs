@@ -34,7 +34,7 @@ pub(super) fn ask(
     }
     match headers.try_append(ACCEPT_ENCODING, accepted.clone()) {
         Ok(_) => Ok(()),
-        Err(_) => Err(Error::request("the request has too many header fields")),
+        Err(_) => Err(Error::request("the request has too many header fields: send fewer")),
     }
 }
 

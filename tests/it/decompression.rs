@@ -266,10 +266,7 @@ async fn damaged_content_is_an_error_and_the_connection_is_kept() {
     for (content, expected) in [
         (whole[..whole.len() - 1].to_vec(), "the server sent gzip content that ends too early"),
         (whole[..1].to_vec(), "the server sent gzip content that ends too early"),
-        (
-            [&whole[..], b"GARBAGE"].concat(),
-            "the server sent bytes of something else after the end of gzip content",
-        ),
+        ([&whole[..], b"GARBAGE"].concat(), "the server sent other bytes after the end of the gzip content"),
         (damaged, "the server sent content that is not valid gzip"),
         (b"hello".to_vec(), "the server sent content that is not valid gzip"),
     ] {
