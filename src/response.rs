@@ -355,9 +355,10 @@ impl Response {
 
     /// Reads the content to its end and returns it as text, with another encoding than UTF-8 as the default.
     ///
-    /// A byte order mark decides about the encoding and is not part of the text. Without one, the `charset` that
-    /// `Content-Type` names decides, and without that `default`. Both are labels such as `iso-8859-1`
-    /// (<https://encoding.spec.whatwg.org/#names-and-labels>), and an unknown label means UTF-8. Invalid bytes become U+FFFD.
+    /// A byte order mark decides about the encoding and is not part of the text. If the content has no byte order mark,
+    /// the `charset` that `Content-Type` names decides. If `Content-Type` names none, `default` decides. `charset` and
+    /// `default` are labels such as `iso-8859-1` (<https://encoding.spec.whatwg.org/#names-and-labels>), and an unknown
+    /// label means UTF-8. Invalid bytes become U+FFFD.
     ///
     /// # Cancel safety
     ///

@@ -38,7 +38,7 @@ use crate::error::{BoxError, Error, Result};
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a URL",
     label = "give a URL as text, `http::Uri` or `url::Url`",
-    note = "a type with `Display` is text after `.to_string()`",
+    note = "for a type with `Display`, give the text of `.to_string()`",
     note = "`url::Url` is accepted with the feature `url`, if its version is the one that handclasp depends on"
 )]
 pub trait IntoUrl: sealed::IntoUri {}

@@ -19,7 +19,7 @@ use crate::redirect::{Choice, Hop, MOST, Policy, Proposal, Redirects, Rule, USUA
 /// The next step after a redirect.
 #[derive(Debug)]
 pub(crate) enum Decision {
-    /// The caller gets the response as it is.
+    /// The caller gets the response, and no redirect is followed.
     Stop,
     Follow(Box<Next>),
     Fail(Refusal),
