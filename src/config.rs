@@ -136,12 +136,12 @@ impl ClientBuilder {
         self
     }
 
-    /// Same as [`idle_timeout`](Self::idle_timeout), as reqwest calls it.
+    /// This method is [`idle_timeout`](Self::idle_timeout) under its name in reqwest.
     pub fn pool_idle_timeout(self, timeout: impl Into<Option<Duration>>) -> Self {
         self.idle_timeout(timeout)
     }
 
-    /// Same as [`max_idle_per_host`](Self::max_idle_per_host), as reqwest calls it.
+    /// This method is [`max_idle_per_host`](Self::max_idle_per_host) under its name in reqwest.
     pub fn pool_max_idle_per_host(self, connections: usize) -> Self {
         self.max_idle_per_host(connections)
     }
@@ -215,27 +215,27 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets after how many useless connections in a row a host's connections are no longer kept: 3 by default, and at
-    /// least 1. With `None`, every host's connections are kept.
+    /// Sets the number of useless connections after which the client keeps no connection to a host for 60 s: 3 by
+    /// default, and at least 1. With `None`, the connections to every host are kept.
     ///
     /// A connection is useless for one of two reasons. The server may close the connection without notice after one
-    /// response, which costs a retry. Or the server may send bytes on the idle connection, which could be taken for the
-    /// next response. The host's connections are kept again after 60 s.
+    /// response, which costs a retry. Only connections in a row count for this reason. The server may also send bytes
+    /// that no request asked for, which could be taken for the next response.
     pub fn not_kept_after(mut self, connections: impl Into<Option<u8>>) -> Self {
         self.pool.limits.not_kept_after = connections.into();
         self
     }
 
-    /// Sets whether an answer is doubted that comes too soon on a reused connection. `true` by default.
+    /// Sets whether the client doubts an answer that comes too soon on a reused connection. `true` by default.
     ///
     /// An answer cannot come sooner than one round trip after its request was sent. Bytes that come in less than half
-    /// of the shortest round trip known for the host answer an earlier request. A request that may be repeated is then
-    /// sent again, once, on a new connection. Any other request gets the answer, and its connection is closed, so that
-    /// no later request gets a wrong answer. See [the page on reuse](crate::manual::reuse).
+    /// of the shortest round trip known for the host cannot answer the request. A request that may be repeated is then
+    /// sent again, once, on a new connection. Any other request gets these bytes as its answer, and its connection is
+    /// closed, so that no later request gets a wrong answer. See [the page on reuse](crate::manual::reuse).
     ///
-    /// The round trip is known from the connection attempts and from the first answers on new connections. Nothing is
-    /// doubted if the round trip is shorter than 4 ms, if the server is on this machine, or if a custom
-    /// [`connector`](Self::connector) makes connections that do not tell their
+    /// The client measures the round trip by its connection attempts and by the first answers on new connections. The
+    /// client doubts no answer if the round trip is shorter than 4 ms, if the server is on this machine, or if a custom
+    /// [`connector`](Self::connector) makes connections that do not report their
     /// [`round_trip`](crate::Transport::round_trip).
     pub fn doubt_early_answers(mut self, doubt: bool) -> Self {
         self.pool.limits.doubts_early_answers = doubt;
@@ -479,16 +479,17 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets whether a request that follows a redirect says in `Referer` where it comes from: the URL within one origin,
-    /// and the origin alone otherwise. `false` by default, so that no URL reaches another server.
+    /// Sets whether a request that follows a redirect sends `Referer`. Within one origin the value is the URL of the
+    /// redirect. To another origin the value is only the origin of the redirect. `false` by default, so that no URL
+    /// reaches another server.
     #[cfg(feature = "url")]
     pub fn referer(mut self, refer: bool) -> Self {
         self.request.redirects.refers = refer;
         self
     }
 
-    /// Sets whether the client stores the cookies of responses in a [`Jar`](crate::cookie::Jar) of its own, and sends them
-    /// back. `false` by default. The [module](crate::cookie) has the rules.
+    /// Sets whether the client stores the cookies of responses in a [`Jar`](crate::cookie::Jar) of its own, and sends
+    /// the cookies back. `false` by default. The [module](crate::cookie) has the rules.
     ///
     /// Replaces the store of [`cookie_provider`](Self::cookie_provider).
     ///

@@ -257,8 +257,8 @@ impl Error {
         self.inner.body.as_deref().map(String::from_utf8_lossy)
     }
 
-    /// Returns a `Display` of how far the request came: the phase of the failure, and how much was written. For example,
-    /// `in phase wait; the request was sent`.
+    /// Returns a `Display` of the progress of the request: the phase of the failure, and the amount that was written.
+    /// For example, `in phase wait; the request was sent`.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -321,8 +321,8 @@ impl Error {
         self.kind() == ErrorKind::Request
     }
 
-    /// Whether the request or a setting is invalid. This is another name of [`is_request`](Self::is_request), as reqwest
-    /// calls it.
+    /// Whether the request or a setting is invalid. This method is [`is_request`](Self::is_request) under a name of
+    /// reqwest.
     pub fn is_builder(&self) -> bool {
         self.is_request()
     }
@@ -365,8 +365,8 @@ impl Error {
         self.kind() == ErrorKind::Redirect
     }
 
-    /// Returns the requests that were answered by a redirect before the failure, in their order. If the redirect itself
-    /// failed, it is the last one.
+    /// Returns the requests that were answered by a redirect before the failure, in their order. If the failure is that
+    /// of a redirect, the last element is this redirect.
     #[cfg(feature = "url")]
     pub fn redirects(&self) -> &[crate::redirect::Hop] {
         self.inner.history.hops()

@@ -2,11 +2,11 @@
 //!
 //! This file exports the names that other files use for their settings and their results.
 
-/// The settings of redirects that a client has: none.
+/// Stand-in for the redirect settings of a client. The stand-in has no settings.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Redirects(());
 
-/// What one request says about redirects: nothing.
+/// Stand-in for the redirect settings of one request. The stand-in has no settings.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Own(());
 
@@ -21,6 +21,6 @@ impl Own {
     }
 }
 
-/// The redirects that a request has followed: none.
+/// Stand-in for the redirects that a request has followed. The stand-in is always empty.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct History(());

@@ -1,8 +1,8 @@
-//! Redirects: whether a client follows them, and the chain of requests that they make.
+//! Redirects: whether a client follows a redirect, and the chain of requests that redirects make.
 //!
-//! A [`Policy`] says which redirects are followed. By default, a client follows up to 10. A redirect is a response with
-//! status 301, 302, 303, 307 or 308 and a `Location` field (<https://www.rfc-editor.org/rfc/rfc9110#section-15.4>). Any
-//! other response is returned as it is.
+//! A [`Policy`] says which redirects are followed. By default, a client follows up to 10 redirects. A redirect is a
+//! response with status 301, 302, 303, 307 or 308 and a `Location` field
+//! (<https://www.rfc-editor.org/rfc/rfc9110#section-15.4>). Any other response is returned to the caller.
 //!
 //! | status | method of the next request | content of the next request |
 //! |---|---|---|
@@ -10,9 +10,10 @@
 //! | 303 | HEAD stays, any other method becomes GET | goes |
 //! | 307, 308 | stays | stays |
 //!
-//! If content stays but cannot be sent again, the request fails with [`ErrorKind::Redirect`](crate::ErrorKind::Redirect)
-//! before anything of the next request is sent. Bytes, text and files can be sent again. A stream can be sent again if
-//! nothing was taken from it. Where content goes, the fields that describe content go with it.
+//! If content stays but cannot be sent again, the request fails with
+//! [`ErrorKind::Redirect`](crate::ErrorKind::Redirect) before anything of the next request is sent. Bytes, text and
+//! files can be sent again. A stream can be sent again if nothing was taken from it. If content is dropped, the fields
+//! that describe content are dropped too.
 //!
 //! If the next URL has another scheme, host or port, the next request loses `Authorization`, `Cookie`,
 //! `Proxy-Authorization`, `Proxy-Authenticate`, `WWW-Authenticate`, `Host`, and every field whose value is
@@ -24,10 +25,11 @@
 //! redirected.
 //!
 //! [`Response::redirects`](crate::Response::redirects) and [`Error::redirects`](crate::Error::redirects) return the
-//! chain. A timeout for the whole request covers all hops together. The content of a redirect is not decoded. Up to 64 KiB of it
-//! are read within 100 ms, so that the connection can be kept; otherwise the connection closes.
+//! chain. A timeout for the whole request covers all hops together. The content of a redirect is not decoded. If at
+//! most 64 KiB of this content remain and come within 100 ms, the client reads the content and keeps the connection. If
+//! not, the connection closes.
 //!
-//! Redirects need the feature `url`. Without it, every response is returned as it is.
+//! Redirects need the feature `url`. Without this feature, every response is returned to the caller.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -56,7 +58,7 @@ pub struct Policy {
     pub(crate) allows_http: bool,
 }
 
-/// The part of a policy that chooses.
+/// The rule by which a policy chooses.
 #[derive(Clone)]
 pub(crate) enum Rule {
     None,
@@ -74,7 +76,7 @@ pub(crate) const USUAL: usize = 10;
 pub(crate) const MOST: usize = 100;
 
 impl Policy {
-    /// Follows no redirect. Every response is returned as it is.
+    /// Follows no redirect. Every response is returned to the caller.
     pub fn none() -> Self {
         Rule::None.into()
     }
@@ -86,7 +88,7 @@ impl Policy {
     }
 
     /// Follows at most 10 redirects, and only within the origin of the request. A redirect to another scheme, host or
-    /// port is returned as it is.
+    /// port is returned to the caller.
     pub fn same_origin() -> Self {
         Rule::SameOrigin.into()
     }
@@ -96,8 +98,8 @@ impl Policy {
     /// The function replaces the limit of 10 redirects, but after 100 redirects the request fails without a call of the
     /// function. The function runs within the request's future and must not block.
     ///
-    /// The rules of the [module](crate::redirect) apply to what the function follows: a redirect to ftp, for example,
-    /// fails if the function follows it, and is returned as it is if the function stops.
+    /// The rules of the [module](crate::redirect) apply to a redirect that the function follows. For example, a
+    /// redirect to ftp fails if the function follows the redirect, and is returned to the caller if the function stops.
     ///
     /// ```
     /// use handclasp::redirect::Policy;
@@ -114,8 +116,8 @@ impl Policy {
         Rule::Custom(Arc::new(decide)).into()
     }
 
-    /// Sets whether a redirect from https to http is followed. `false` by default, because everyone on the way can read
-    /// and change what is sent over http. Returns the policy.
+    /// Sets whether a redirect from https to http is followed. `false` by default, because anyone on the network path
+    /// can read and change the bytes of http. Returns the policy.
     #[must_use]
     pub fn allow_https_to_http(mut self, allow: bool) -> Self {
         self.allows_http = allow;
@@ -180,8 +182,8 @@ impl Proposal<'_> {
         self.to
     }
 
-    /// Returns the requests so far, each with the redirect that answered it. The last one is the request to
-    /// [`from`](Self::from).
+    /// Returns the requests so far, each with the redirect that answered the request. The last request is the request
+    /// to [`from`](Self::from).
     #[doc(alias = "previous")]
     pub fn chain(&self) -> &[Hop] {
         self.chain
@@ -203,7 +205,7 @@ impl Proposal<'_> {
         Action(Choice::Follow)
     }
 
-    /// Does not follow the redirect: the caller gets the response as it is.
+    /// Does not follow the redirect. The caller gets the response.
     pub fn stop(self) -> Action {
         Action(Choice::Stop)
     }
@@ -281,11 +283,11 @@ impl fmt::Debug for Hop {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Redirects {
     pub(crate) policy: Policy,
-    /// Whether the next request of a chain says in `Referer` where it comes from.
+    /// Whether the next request of a chain sends `Referer`.
     pub(crate) refers: bool,
 }
 
-/// What one request says about redirects. Boxed because few requests say anything: keeps requests small.
+/// The redirect settings of one request. Boxed because few requests have such settings: keeps requests small.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Own(Option<Box<Said>>);
 
@@ -332,7 +334,7 @@ pub(crate) struct History(Option<Arc<Chain>>);
 #[derive(Clone, Debug, Default)]
 struct Chain {
     hops: Vec<Hop>,
-    /// Fragment of the latest URL. A request does not send it, and its next URL inherits it.
+    /// Fragment of the latest URL. No request sends the fragment, and the next URL inherits the fragment.
     fragment: Option<String>,
 }
 

@@ -69,8 +69,8 @@ impl RequestBuilder {
 
     /// Creates a builder from a client and a request, so that settings can be added to a request that other code has made.
     ///
-    /// The URI of the request must be absolute. If its extensions are those of a request that [`build`](Self::build) has
-    /// returned, its settings are kept.
+    /// The URI of the request must be absolute. If [`build`](Self::build) has returned the request, the settings in its
+    /// extensions are kept.
     ///
     /// ```no_run
     /// # async fn example(client: handclasp::Client) -> Result<(), Box<dyn std::error::Error>> {
@@ -213,18 +213,18 @@ impl RequestBuilder {
     }
 
     /// Sets whether the content of the response is decoded: `true` by default. With `false`, the content is handed over
-    /// as it comes, and `Accept-Encoding` is sent only if the caller has set it.
+    /// without being decoded, and `Accept-Encoding` is sent only if the caller has set this field.
     ///
     /// Content is decoded if `Content-Encoding` names at most four codings, and if the client decodes each of them (see
     /// [`ClientBuilder::no_gzip`](crate::ClientBuilder::no_gzip) and the methods beside it). More codings are an error
     /// of kind [`Decode`](crate::ErrorKind::Decode) when the content is read. Content with a coding that the client
-    /// does not decode is handed over as it comes.
+    /// does not decode is handed over unchanged.
     ///
-    /// Decoded content arrives in pieces of at most 32 KiB while the content is read, whatever size it has. It has
-    /// neither `Content-Encoding` nor `Content-Length`, and
-    /// [`max_collected_body`](crate::ClientBuilder::max_collected_body) limits its decoded size. A response without
-    /// content, and a part of content (206), keep their fields.
-    /// [`raw_headers`](crate::Response::raw_headers) returns all fields as they came.
+    /// Decoded content arrives in pieces of at most 32 KiB while the content is read, whatever its size. The response
+    /// has neither `Content-Encoding` nor `Content-Length`, and
+    /// [`max_collected_body`](crate::ClientBuilder::max_collected_body) limits the decoded size. A response without
+    /// content, and a part of content (206), keep their fields. [`raw_headers`](crate::Response::raw_headers) returns
+    /// all fields as they came.
     ///
     /// ```no_run
     /// # async fn example(client: handclasp::Client) -> handclasp::Result<()> {

@@ -103,7 +103,7 @@ pub(crate) struct Head {
     pub(crate) max_collected: usize,
 }
 
-/// What callers keep with a response, and the parsed form of the request's URI.
+/// The values that callers keep with a response, and the parsed form of the request's URI.
 #[derive(Default)]
 pub(crate) struct Requested {
     history: History,
@@ -335,9 +335,9 @@ impl Response {
 
     /// Reads the content to its end and returns it as text.
     ///
-    /// With the feature `charset`, the content is read in the character encoding that `Content-Type` names, and as UTF-8 if
-    /// it names none. A byte order mark decides about the encoding and is not part of the text. Without the feature, the
-    /// content is read as UTF-8, whatever `Content-Type` says. Invalid bytes become U+FFFD.
+    /// With the feature `charset`, the content is read in the character encoding that `Content-Type` names, and as
+    /// UTF-8 if the field names no encoding. A byte order mark decides about the encoding and is not part of the text.
+    /// Without the feature, the content is read as UTF-8, whatever `Content-Type` says. Invalid bytes become U+FFFD.
     ///
     /// # Cancel safety
     ///
@@ -355,9 +355,10 @@ impl Response {
 
     /// Reads the content to its end and returns it as text, with another encoding than UTF-8 as the default.
     ///
-    /// A byte order mark decides about the encoding and is not part of the text. Without one, the `charset` that
-    /// `Content-Type` names decides, and without that `default`. Both are labels such as `iso-8859-1`
-    /// (<https://encoding.spec.whatwg.org/#names-and-labels>), and an unknown label means UTF-8. Invalid bytes become U+FFFD.
+    /// A byte order mark decides about the encoding and is not part of the text. If the content has no byte order mark,
+    /// the `charset` that `Content-Type` names decides. If `Content-Type` names none, `default` decides. `charset` and
+    /// `default` are labels such as `iso-8859-1` (<https://encoding.spec.whatwg.org/#names-and-labels>), and an unknown
+    /// label means UTF-8. Invalid bytes become U+FFFD.
     ///
     /// # Cancel safety
     ///

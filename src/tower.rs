@@ -1,6 +1,6 @@
 //! The client as a [`tower_service::Service`], for the layers of tower and tower-http.
 //!
-//! This module does no I/O. Invariant: a request through a service is sent as [`Client::execute`] sends it.
+//! This module does no I/O. Invariant: a service sends a request in the same way as [`Client::execute`].
 
 use std::any::Any;
 use std::fmt;
@@ -38,10 +38,10 @@ impl fmt::Debug for ResponseFuture {
 
 /// A client as a service. The URI of a request must be absolute.
 ///
-/// The service is always ready: a request that finds no free connection waits in its future, under the limits of the pool. A
-/// body that is not a [`Body`] is sent as by [`Body::wrap`]. The response has its [`Timings`](crate::Timings) and its
-/// [`ConnectionInfo`](crate::ConnectionInfo) as extensions. A client follows redirects itself; a layer that follows them needs
-/// a client with [`Policy::none`](crate::redirect::Policy::none).
+/// The service is always ready: a request that finds no free connection waits in its future, under the limits of the
+/// pool. A body that is not a [`Body`] is wrapped by [`Body::wrap`]. The response has its [`Timings`](crate::Timings)
+/// and its [`ConnectionInfo`](crate::ConnectionInfo) as extensions. A client follows redirects itself. A layer that
+/// follows redirects needs a client with [`Policy::none`](crate::redirect::Policy::none).
 ///
 /// ```
 /// use std::time::Duration;
@@ -106,7 +106,7 @@ where
     ResponseFuture(Box::pin(async move { client.execute(request).await.map(Into::into) }))
 }
 
-/// Returns the body that is sent. A body of this crate stays as it is, so that it can be sent again as before.
+/// Returns the body that is sent. A body of this crate is not wrapped, so that the body can still be sent again.
 fn body_of<B>(body: B) -> Body
 where
     B: http_body::Body + Send + 'static,

@@ -38,7 +38,7 @@ use crate::error::{BoxError, Error, Result};
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a URL",
     label = "give a URL as text, `http::Uri` or `url::Url`",
-    note = "a type with `Display` is text after `.to_string()`",
+    note = "for a type with `Display`, give the text of `.to_string()`",
     note = "`url::Url` is accepted with the feature `url`, if its version is the one that handclasp depends on"
 )]
 pub trait IntoUrl: sealed::IntoUri {}
@@ -50,7 +50,7 @@ mod sealed {
 
     use crate::error::Result;
 
-    #[allow(unnameable_types, reason = "sealed, so that new forms can be added")]
+    #[allow(unnameable_types, reason = "the trait is sealed, so that new types can be added")]
     pub trait IntoUri {
         /// Returns the URI. Stores the URL's fragment, which is not sent and which the URL of a redirect inherits, in
         /// `fragment`.

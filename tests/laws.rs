@@ -247,7 +247,7 @@ const BELOW: &[(&str, &[&str])] = &[
     ("resolver", &[]),
     ("url", &[]),
     ("redirect", &[]),
-    // The stand-in of `redirect`, compiled under that name.
+    // `no_redirect` stands in for `redirect`, and is compiled under the name `redirect`.
     ("no_redirect", &["redirect"]),
     ("cookie", &[]),
     ("codec", &[]),
@@ -270,7 +270,7 @@ fn module_of(name: &str) -> &str {
 fn may_use(module: &str, other: &str) -> bool {
     let listed =
         BELOW.iter().find(|(name, _)| *name == module).is_some_and(|(_, below)| below.contains(&other));
-    // An error has the redirects before it, so that the files of redirects are below the leaves.
+    // An error holds the redirects before the failure, so that the files of redirects are below the leaves.
     let is_below = ["codec", "redirect", "no_redirect"].contains(&module);
     let is_above_the_leaves = !is_below && !LEAVES.contains(&module);
     other == module || listed || (is_above_the_leaves && LEAVES.contains(&other))
@@ -402,7 +402,7 @@ fn each_module_uses_only_modules_below_it(tree: &Tree) -> Sight {
     sight
 }
 
-/// Crates, and for each the only folder or file that may use it.
+/// Each entry has a crate, and the only folder or file that may use the crate.
 const USED_IN: [(&str, &str); 5] = [
     ("compression_codecs", "body/decoder.rs"),
     ("rustls", "connect/tls/"),

@@ -1,5 +1,5 @@
-//! Answers that come too soon, over a link with a round-trip time. Each test runs in a network namespace of its own, with the
-//! link that `tests/support/link.py` makes.
+//! Tests of answers that come too soon, over a link with a round-trip time. Each test runs in its own network namespace, with
+//! the link that `tests/support/link.py` makes.
 //!
 //! The tests take about four minutes and need the processor for themselves, so that they run only with `HANDCLASP_LONG=1`:
 //! `HANDCLASP_LONG=1 cargo test --release --all-features --test link -- --nocapture --test-threads 1`. A test that cannot run
@@ -34,7 +34,7 @@ const THERE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 77, 0, 2));
 
 const STRAY: &str = "HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nstray";
 
-/// Longest pause between a response and the stray behind it, in microseconds.
+/// Longest pause between a response and the stray that follows the response, in microseconds.
 const LONGEST_PAUSE: u64 = 8_000;
 
 /// The process that forwards the packets of the link. It ends when this value is dropped.
@@ -64,7 +64,7 @@ impl Drop for Link {
     }
 }
 
-/// Runs the test of this name again in a new network namespace, and returns whether this process is the one inside.
+/// Returns true if this process runs in the network namespace. If not, runs the test `test` again in a new namespace.
 fn is_inside(test: &str) -> bool {
     if std::env::var_os(INSIDE).is_some() {
         return true;
@@ -77,7 +77,7 @@ fn is_inside(test: &str) -> bool {
         let run = Command::new(command[0]).args(&command[1..]).stdin(Stdio::null()).output();
         run.is_ok_and(|output| output.status.success())
     };
-    // A user namespace allows the network namespace without root, where it is allowed itself.
+    // In a user namespace, a network namespace needs no root. Some systems do not allow user namespaces.
     let link = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/link.py");
     let Some(flags) =
         ["-Urn", "-n"].into_iter().find(|flags| works(&["unshare", flags, "python3", link, "1"]))
@@ -125,14 +125,14 @@ fn stray_behind_each_fifth(peer: &mut Peer) -> io::Result<()> {
 #[derive(Clone, Copy, Debug, Default)]
 struct Answers {
     wrong: u64,
-    /// Number of answers to another request. Each of them is also wrong.
+    /// Number of answers that answer another request. Each of these answers also counts in `wrong`.
     shifted: u64,
     /// Largest number of wrong answers in a row that one task got.
     in_a_row: u64,
     too_soon: u64,
 }
 
-/// Sends `number` requests from `tasks` tasks, and counts the wrong answers. Each server answers with the target.
+/// Sends `number` requests from `tasks` tasks, and counts the answers that differ from the target of their request.
 async fn ask(
     client: &Client,
     method: Method,
@@ -181,7 +181,7 @@ async fn ask(
     all
 }
 
-/// Strays 0 to 8 ms after each fifth response: at most 1 of 100 answers is wrong.
+/// If the server sends a stray 0 to 8 ms after each fifth response, at most 1 of 100 answers is wrong.
 #[test]
 fn strays_do_not_take_the_place_of_answers() {
     if !is_inside("strays_do_not_take_the_place_of_answers") {
@@ -211,8 +211,8 @@ fn strays_do_not_take_the_place_of_answers() {
     }
 }
 
-/// A POST may get a stray, and the next POST may get the answer to the first. The connection is then closed, so that the
-/// answers of a connection do not stay shifted.
+/// A POST may get a stray, and the next POST may get the answer to the first POST. The connection is closed after this wrong
+/// answer, so that at most two wrong answers follow one another.
 #[test]
 fn the_answers_to_posts_do_not_stay_shifted() {
     if !is_inside("the_answers_to_posts_do_not_stay_shifted") {
@@ -232,7 +232,7 @@ fn the_answers_to_posts_do_not_stay_shifted() {
     }
 }
 
-/// Over TLS, the bytes of a response count, and not the session tickets before them.
+/// Over TLS, the time of an answer ends with the first byte of the response. Session tickets before the response do not count.
 #[test]
 fn over_tls_the_decrypted_bytes_count() {
     if !is_inside("over_tls_the_decrypted_bytes_count") {
@@ -284,7 +284,7 @@ fn slow_at_first(peer: &mut Peer) -> io::Result<()> {
     Ok(())
 }
 
-/// Without strays, at most 1 of 1,000 requests is sent again, whatever delays the client and the server.
+/// If the server sends no strays, at most 1 of 1,000 requests is sent again, even if the client or the server is delayed.
 #[test]
 fn without_strays_hardly_any_request_is_sent_again() {
     if !is_inside("without_strays_hardly_any_request_is_sent_again") {
@@ -332,8 +332,8 @@ fn without_strays_hardly_any_request_is_sent_again() {
     }
 }
 
-/// Where connecting takes 100 ms longer than the round trip, at most 2 of the first 80 requests are sent again, and no request
-/// after them.
+/// If each connection attempt takes 100 ms longer than the round trip, at most 2 of the first 80 requests are sent again, and
+/// none of the later requests.
 #[test]
 fn slow_connects_cause_at_most_two_errors() {
     if !is_inside("slow_connects_cause_at_most_two_errors") {
@@ -353,8 +353,8 @@ fn slow_connects_cause_at_most_two_errors() {
     }
 }
 
-/// A server whose first answer on each connection takes as long as a slow connect, so that only the later answers tell the
-/// round trip.
+/// A server whose first answer on each connection takes as long as a slow connect, so that only later answers show the round
+/// trip.
 fn slow_first_answer(peer: &mut Peer) -> io::Result<()> {
     let mut pause = Duration::from_millis(100);
     while let Some(request) = peer.request()? {

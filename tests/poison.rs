@@ -183,8 +183,8 @@ struct Asker {
     address: SocketAddr,
     next: Arc<AtomicUsize>,
     requests: usize,
-    /// The misdeed and the way of a test, and the counts of its server. If present, the sender waits for the misdeed
-    /// after a response.
+    /// The misdeed and the way of a test, and the counts of its server. If this field is `Some`, the client waits for the
+    /// misdeed after each response.
     cell: Option<(Misdeed, Way, Arc<Book>)>,
 }
 
@@ -265,12 +265,12 @@ fn prove(misdeed: Misdeed, way: Way) {
 
     let total = total(&client);
     let cell = format!("{misdeed:?}, {way:?}: {total}");
-    // The responses: a request got poison only if the client could not tell the poison from a response.
+    // A request got poison only if the client could not tell the poison from a response.
     assert_eq!(book.astray.load(Ordering::SeqCst), 0, "a connection was used after the poison: {cell}");
     assert_eq!(poisoned, book.harmed.load(Ordering::SeqCst), "wrong responses: {cell}");
     let is_avoidable = misdeed.is_once() || matches!(way, Way::Idle | Way::Blocked);
     assert!(!is_avoidable || poisoned == 0, "{poisoned} wrong responses: {cell}");
-    // The connections: each connection has ended or is idle, and the pool has counted it once.
+    // Each connection has ended or is idle, and the pool has counted each connection once.
     assert_eq!((total.active, total.dialing, total.waiting, total.failed_dials), (0, 0, 0, 0), "{cell}");
     assert_eq!(total.opened, total.closed_total() + total.idle as u64, "{cell}");
     assert_eq!(server.connections() as u64, total.opened, "{cell}");
@@ -295,7 +295,7 @@ fn prove(misdeed: Misdeed, way: Way) {
         // The server closes a connection if its poison came after the next request was written.
         Misdeed::LateSurplus(_) => assert!(gone <= poisoned && unfit == 0, "{cell}"),
     }
-    // The requests: if the client had time to look, it wrote no request to a bad connection.
+    // If the client had time to look, the client wrote no request to a bad connection.
     let (has_time, requests) = (matches!(way, Way::Idle | Way::Blocked), total.requests as usize);
     match misdeed {
         Misdeed::Closes(_) | Misdeed::LateSurplus(_) if !has_time => assert!(requests >= made, "{cell}"),

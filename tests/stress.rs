@@ -1,6 +1,6 @@
-//! Stress test with all features at once, for 20 seconds (5 minutes with `HANDCLASP_LONG=1`). It uses several
-//! runtimes, one of which parks and another of which ends and is made again. It also uses isolation tags, `min_idle`,
-//! limits, requests that are cancelled at any point, and a server that closes.
+//! Stress test of all features at once. The test runs for 20 seconds, or for 5 minutes with `HANDCLASP_LONG=1`. The test
+//! uses several runtimes: one runtime parks, and another runtime ends and is made again. The test uses isolation tags,
+//! `min_idle`, limits, requests that are cancelled at any point, and a server that closes connections.
 //!
 //! The test plays rounds of four seconds. The settings of each round are drawn from its seed, which is printed:
 //!
@@ -10,11 +10,10 @@
 //!
 //! In every round:
 //!
-//! - Every request on a runtime that is driven ends. It fails only if its server broke it off. A parked
-//!   runtime stays parked until these requests have ended.
-//! - No request waits much longer than the others: [`Stage::longest_wait`]. A request waits for a few dozen
-//!   others, which take some milliseconds each, and for slots of a parked runtime, which are free after the
-//!   connect timeout.
+//! - Every request on a runtime that is driven ends. A request fails only if its server has cut the response off. A
+//!   parked runtime stays parked until these requests have ended.
+//! - No request waits longer than [`Stage::longest_wait`]. A request waits for a few dozen earlier requests, which take
+//!   some milliseconds each, and for slots of a parked runtime, which are free after the connect timeout.
 //! - At no time are there more connections than the limits allow.
 //! - Dials stay in proportion to requests: [`Round::most_dials`].
 //! - At the end of the round no connection is idle, active or being dialed, no request waits, no socket is open at
@@ -101,8 +100,9 @@ struct Round {
     total: Option<usize>,
     max_idle: Option<usize>,
     idle_timeout: Duration,
-    /// Number of hosts of the round, and below it the number of isolation tags.
+    /// Number of hosts.
     hosts: u64,
+    /// Number of isolation tags.
     tags: u64,
     /// Number of connections that each running runtime keeps ready for each host.
     min_idle: [usize; HOSTS],
@@ -110,8 +110,9 @@ struct Round {
     widths: [u64; 2],
     has_parked: bool,
     has_dying: bool,
-    /// Percentage of requests that are cancelled, and below it the percentage whose server closes the connection.
+    /// Percentage of requests that are cancelled.
     cancelled: u64,
+    /// Percentage of requests whose server closes the connection.
     closed: u64,
 }
 

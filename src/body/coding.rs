@@ -1,4 +1,4 @@
-//! Content codings: which of them a client accepts, and which of them a response says that its content has.
+//! Content codings: the codings that a client accepts, and the codings that the head of a response names.
 //!
 //! This module decodes nothing. Invariant: a plan names only codings that this build can decode.
 
@@ -52,7 +52,7 @@ impl Default for Codings {
 }
 
 impl Codings {
-    /// The codings that this build can decode. Each has a feature.
+    /// The codings that this build can decode. Each coding has a feature of the crate.
     pub(crate) const BUILT: Self = Self(
         cfg!(feature = "gzip") as u8
             | (cfg!(feature = "deflate") as u8) << 1
@@ -104,14 +104,14 @@ const ACCEPT: [&str; 16] = [
     "gzip, deflate, br, zstd",
 ];
 
-/// Largest number of codings of one content. More than one is rare, and each multiplies the size that a small content
-/// can reach.
+/// Largest number of codings of one content. More than one coding is rare, and each coding multiplies the size that a
+/// small content can reach.
 pub(crate) const MOST: usize = 4;
 
-/// What becomes of the content of a response.
+/// The plan for the content of a response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Plan {
-    /// The content is handed over as it came, because it has no coding, or a coding that is not decoded.
+    /// The content is handed over unchanged, because it has no coding, or a coding that is not decoded.
     AsItCame,
     /// These codings are removed, from the first to the last.
     Decode(Vec<Coding>),

@@ -12,7 +12,8 @@ use super::source::Opened;
 use crate::error::{BoxError, Result};
 
 impl Body {
-    /// Creates a body from a stream of pieces. Same as [`from_stream`](Self::from_stream), as reqwest calls it.
+    /// Creates a body from a stream of pieces. This method is [`from_stream`](Self::from_stream) under its name in
+    /// reqwest.
     pub fn wrap_stream<S, B, E>(stream: S) -> Self
     where
         S: Stream<Item = Result<B, E>> + Send + 'static,

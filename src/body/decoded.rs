@@ -1,8 +1,9 @@
 //! Content of a response that is decoded while it arrives.
 //!
-//! This module polls the content as it came, and feeds the decoders of `decoder.rs`. It does no I/O of its own.
-//! Invariants: the content as it came is read to its end, so that the connection is judged by the framing of the
-//! message alone. One poll does a bounded amount of work, and a task that reads without a pause yields.
+//! This module polls the content that arrives, and feeds the decoders of `decoder.rs`. This module does no I/O of its
+//! own. Invariants: the content that arrives is read to its end, so that only the framing of the message decides
+//! whether the connection is kept. One poll does a bounded amount of work, and a task that reads without a pause
+//! yields.
 
 use std::task::{Context, Poll, ready};
 
@@ -16,7 +17,7 @@ use crate::error::{Error, ErrorKind, Phase, Result, Written};
 use crate::exchange::timeout::Deadline;
 use crate::time;
 
-/// Largest number of steps of one poll. Each takes and returns at most 32 KiB.
+/// Largest number of steps of one poll. Each step takes and returns at most 32 KiB.
 const STEPS: u32 = 32;
 
 impl Body {
@@ -44,9 +45,9 @@ impl Body {
 
 /// Content that is decoded.
 pub(super) struct Decoded {
-    /// The content as it comes.
+    /// The content that arrives, before it is decoded.
     source: Body,
-    /// Content that came and was not decoded yet.
+    /// Content that has arrived and was not decoded yet.
     wire: Bytes,
     /// Whether no content follows `wire`.
     is_over: bool,
@@ -54,11 +55,11 @@ pub(super) struct Decoded {
     end: Option<End>,
     /// The request's total deadline.
     deadline: Option<Deadline>,
-    /// How much of the request was written.
+    /// Amount of the request that was written.
     written: Written,
 }
 
-/// How decoded content ended.
+/// The end of decoded content.
 enum End {
     Complete,
     /// Every later read returns this error.
@@ -71,7 +72,7 @@ impl Decoded {
         Self { source, wire: Bytes::new(), is_over: false, chain, end: None, deadline, written }
     }
 
-    /// Returns the content as it comes, which has trailers and timings.
+    /// Returns the content that arrives, which has the trailers and the timings.
     pub(super) fn source(&self) -> &Body {
         &self.source
     }
@@ -92,7 +93,8 @@ impl Decoded {
             Some(End::Complete) => return Poll::Ready(None),
             Some(End::Failed(error)) => return Poll::Ready(Some(Err(error.repeat()))),
         }
-        // A decoder can return pieces for very long without any I/O, at which a task would yield.
+        // A decoder can return pieces for a long time without any I/O. A task yields only at I/O, so this code yields
+        // itself.
         let progress = ready!(coop::poll_proceed(cx));
         let next = match self.check_deadline() {
             Ok(()) => ready!(self.poll_next(cx)),
@@ -148,7 +150,7 @@ impl Decoded {
         }
     }
 
-    /// Gives the source up, and returns the error with what is known of the request.
+    /// Drops the source, and returns the error with the facts about the request.
     fn failed(&mut self, error: Error) -> Error {
         self.wire = Bytes::new();
         self.source.give_up();

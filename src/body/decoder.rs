@@ -1,8 +1,8 @@
-//! Decoders of content codings, one behind the other, without I/O.
+//! Chains of decoders of content codings, without I/O.
 //!
-//! A [`Chain`] takes content as it came and returns decoded pieces. All use of the crate that decodes is in this file.
-//! Invariants: a step takes and returns at most [`PIECE`] bytes, so that the work of one poll is bounded. Memory does
-//! not grow with the content: a stage holds one piece and the window of its decoder.
+//! A [`Chain`] takes encoded content and returns decoded pieces. No other file uses the crate that decodes. Invariants:
+//! a step takes and returns at most [`PIECE`] bytes, so that the work of one poll is bounded. Memory does not grow with
+//! the content: a stage holds one piece and the window of its decoder.
 
 use std::fmt;
 use std::io;
@@ -13,10 +13,10 @@ use compression_codecs::core::util::{PartialBuffer, WriteBuffer};
 
 use super::coding::Coding;
 
-/// Largest number of bytes that one step takes, and that it returns.
+/// Largest number of bytes that one step takes, and largest number of bytes that one step returns.
 pub(super) const PIECE: usize = 32 * 1024;
 
-/// What a [`Chain`] has done.
+/// Result of a call of a [`Chain`].
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
     /// The next piece of decoded content, which is not empty.
@@ -29,16 +29,17 @@ pub(super) enum Next {
     End,
 }
 
-/// Why content cannot be decoded.
+/// Reason for which content cannot be decoded.
 #[derive(Debug)]
 pub(super) enum Failure {
     /// The bytes are not of this coding.
     Broken(Coding, io::Error),
     /// The content ended within this coding.
     Truncated(Coding),
-    /// Bytes of something else follow the end of this coding.
+    /// Bytes that do not belong to this coding follow the end of this coding.
     Surplus(Coding),
-    /// Brotli with a window of more than 16 MiB, which no browser accepts and RFC 7932 does not know.
+    /// The content is brotli with a window of more than 16 MiB. No browser accepts such a window, and RFC 7932 does not
+    /// define it.
     #[cfg_attr(not(feature = "brotli"), allow(dead_code, reason = "only brotli has such windows"))]
     LargeWindow,
 }
@@ -53,11 +54,7 @@ impl fmt::Display for Failure {
                 write!(f, "the server sent {} content that ends too early", coding.name())
             }
             Self::Surplus(coding) => {
-                write!(
-                    f,
-                    "the server sent bytes of something else after the end of {} content",
-                    coding.name()
-                )
+                write!(f, "the server sent other bytes after the end of the {} content", coding.name())
             }
             Self::LargeWindow => f.write_str("the server sent br content with a window of more than 16 MiB"),
         }?;
@@ -67,7 +64,7 @@ impl fmt::Display for Failure {
 
 /// The decoders of one content.
 pub(super) struct Chain {
-    /// The first stage takes the content as it came. The last stage returns the decoded content.
+    /// The first stage takes the encoded content. The last stage returns the decoded content.
     stages: Vec<Stage>,
 }
 
@@ -77,10 +74,10 @@ impl Chain {
         Self { stages: codings.iter().map(|coding| Stage::new(*coding, PIECE)).collect() }
     }
 
-    /// Decodes bytes of `wire`, and removes these bytes from it. `is_over` says that no bytes follow `wire`. Takes the
-    /// number of steps from `steps`.
+    /// Decodes bytes of `wire`, and removes these bytes from `wire`. `is_over` says that no bytes follow `wire`.
+    /// Subtracts the number of steps from `steps`.
     pub(super) fn next(&mut self, wire: &mut Bytes, is_over: bool, steps: &mut u32) -> Result<Next, Failure> {
-        // The last stage runs if it can. Otherwise the stage before it runs, to feed the last one.
+        // The last stage runs if it has input. If the last stage has no input, the stage before it runs.
         let mut at = self.stages.len();
         while let Some(below) = at.checked_sub(1) {
             let (before, rest) = self.stages.split_at_mut(below);
@@ -115,7 +112,7 @@ impl Chain {
     }
 }
 
-/// The decoder of one coding, with the piece that it has decoded last.
+/// The decoder of one coding, with its latest decoded piece.
 struct Stage {
     coding: Coding,
     /// `None` before the first byte of content.
@@ -126,7 +123,7 @@ struct Stage {
     to: usize,
     /// Whether the decoder may hold more output, because its latest output filled the piece.
     is_full: bool,
-    /// Whether a whole member was decoded and no byte of another one came.
+    /// Whether a whole member was decoded and no byte of another member came.
     is_between: bool,
     /// Whether all content was decoded.
     is_done: bool,
@@ -187,7 +184,7 @@ impl Stage {
             (PartialBuffer::new(input), WriteBuffer::new_initialized(&mut piece[..]));
         let outcome = decoder.decode(&mut source, &mut target);
         let (taken, to, is_full) = (source.written_len(), target.written_len(), target.has_no_spare_space());
-        // A decoder that stands still would run for ever.
+        // A decoder that neither takes nor returns bytes would run for ever.
         let outcome = match outcome {
             Ok(false) if taken == 0 && to == 0 => Err(io::ErrorKind::InvalidData.into()),
             outcome => outcome,
@@ -195,7 +192,7 @@ impl Stage {
         self.settle(outcome, to, is_full).map(|()| taken)
     }
 
-    /// Keeps what a call of the decoder returned: whether a member has ended, and the size of the piece.
+    /// Stores the results of a call of the decoder: whether a member has ended, and the size of the piece.
     fn settle(&mut self, outcome: io::Result<bool>, to: usize, is_full: bool) -> Result<(), Failure> {
         self.to = to;
         match outcome {
@@ -218,7 +215,7 @@ impl Stage {
         }
         let is_member = match self.coding {
             Coding::Gzip => first == 0x1f,
-            // A frame, or one that is skipped.
+            // The first byte begins a frame or a skippable frame.
             Coding::Zstd => matches!(first, 0x28 | 0x50..=0x5f),
             Coding::Deflate | Coding::Brotli => false,
         };
@@ -230,7 +227,7 @@ impl Stage {
         begun.map_err(|error| self.broken(error))
     }
 
-    /// Takes output that the decoder holds.
+    /// Takes the output that the decoder still holds.
     fn drain(&mut self) -> Result<(), Failure> {
         let Self { decoder: Some(decoder), piece, .. } = self else { return Ok(()) };
         let mut target = WriteBuffer::new_initialized(&mut piece[..]);

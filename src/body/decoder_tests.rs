@@ -1,4 +1,4 @@
-//! Decoders against content of many shapes, at every split, and against content that is damaged.
+//! Tests of decoders with valid content at every split, and with damaged content.
 
 #![cfg(all(feature = "gzip", feature = "deflate", feature = "brotli", feature = "zstd"))]
 
@@ -14,7 +14,7 @@ use super::*;
 const LEVEL: Level = Level::Best;
 const CODINGS: [Coding; 4] = [Gzip, Deflate, Brotli, Zstd];
 
-/// Returns what `encoder` makes of `plain`.
+/// Returns `plain` encoded by `encoder`.
 fn run(mut encoder: impl EncodeV2, plain: &[u8]) -> Vec<u8> {
     let (mut out, mut piece) = (Vec::new(), vec![0; 64 * 1024]);
     let mut source = PartialBuffer::new(plain);
@@ -50,7 +50,7 @@ fn noise(length: usize) -> Vec<u8> {
     (0..length).map(|_| next()).collect()
 }
 
-/// How content that was fed to a chain ended.
+/// The end of content that was fed to a chain.
 #[derive(Debug, PartialEq)]
 enum Outcome {
     Whole,
@@ -144,7 +144,7 @@ fn several_members_and_frames_are_one_content() {
         }
     }
     assert_eq!(decode(&[Gzip], &encode(Gzip, b"").repeat(9), 7, 4).1, Outcome::Whole, "R-1952-2-1");
-    // A frame that is skipped: RFC 8878, section 3.1.2.
+    // The content begins with a skippable frame: RFC 8878, section 3.1.2.
     let skipped = [&b"\x50\x2a\x4d\x18\x03\0\0\0abc"[..], &encode(Zstd, b"x"), b"\x5f\x2a\x4d\x18\0\0\0\0"];
     assert_whole(&[Zstd], &skipped.concat(), 1, 4, b"x");
 }
@@ -164,7 +164,7 @@ fn a_truncated_stream_is_an_error_and_no_byte_is_an_empty_content() {
         assert_whole(&[coding], b"", 1, 1, b"");
         assert_whole(&[coding, Gzip], b"", 1, 1, b"");
     }
-    // A second member that is incomplete is not dropped.
+    // An incomplete second member is an error, and is not dropped.
     let (one, two) = (encode(Gzip, b"one"), encode(Gzip, b"two"));
     for length in 1..two.len() {
         let (out, outcome) = decode(&[Gzip], &[&one, &two[..length]].concat(), 1000, 1000);
@@ -220,7 +220,7 @@ fn a_10_windows_are_bounded() {
         (Vec::new(), Outcome::Failed(Failure::LargeWindow.to_string())),
         "A-10"
     );
-    // A frame that asks for a window of 2 GiB: RFC 8878, section 3.1.1.1.2. One of 8 MiB is accepted.
+    // A frame that asks for a window of 2 GiB is an error: RFC 8878, section 3.1.1.1.2. A window of 8 MiB is accepted.
     for (window, is_accepted) in [(21_u8 << 3, false), (14 << 3, false), (13 << 3, true)] {
         let frame = [&b"\x28\xb5\x2f\xfd\0"[..], &[window], b"\x29\0\0hello"].concat();
         let (out, outcome) = decode(&[Zstd], &frame, 100, 100);

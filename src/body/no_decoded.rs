@@ -22,7 +22,7 @@ impl Body {
     }
 }
 
-/// Content that is decoded: none.
+/// Decoded content. No value of this type exists.
 pub(super) enum Decoded {}
 
 impl Decoded {

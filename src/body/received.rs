@@ -28,7 +28,7 @@ pub(super) struct Received {
 }
 
 /// Source of the content that has not been read yet.
-#[allow(clippy::large_enum_variant, reason = "most are open, and all are boxed with their body")]
+#[allow(clippy::large_enum_variant, reason = "most values are Open, and each value is boxed with its body")]
 enum Rest {
     Open(Exchange),
     /// All content has arrived.

@@ -68,7 +68,7 @@ pub(super) enum Outcome {
 }
 
 /// The step that follows an attempt.
-#[allow(clippy::large_enum_variant, reason = "it is taken apart at once")]
+#[allow(clippy::large_enum_variant, reason = "the caller takes the value apart at once")]
 pub(super) enum Finished {
     /// Another attempt sends the request again.
     Resend,

@@ -33,7 +33,8 @@ pub(crate) fn basic(user: &[u8], password: &[u8]) -> Result<HeaderValue> {
     Ok(value)
 }
 
-/// Removes user and password from `uri`, and adds them to `headers` as Basic, unless there is an `Authorization`.
+/// Removes the user and the password from `uri`, and adds both to `headers` as Basic, unless `headers` has an
+/// `Authorization` field.
 ///
 /// # Errors
 ///
@@ -46,14 +47,14 @@ pub(crate) fn take_user(uri: &mut Uri, headers: &mut HeaderMap) -> Result<()> {
     if !user.is_empty() && user != ":" && !headers.contains_key(AUTHORIZATION) {
         let value = basic(&decode(name), &decode(password))?;
         if headers.try_insert(AUTHORIZATION, value).is_err() {
-            return Err(Error::request("the request has too many header fields"));
+            return Err(Error::request("the request has too many header fields: send fewer"));
         }
     }
     *uri = without_credentials(uri);
     Ok(())
 }
 
-/// Decodes `%41` to `A`. Anything else stays as it is.
+/// Decodes percent-encoded bytes, such as `%41` to `A`. All other bytes stay unchanged.
 fn decode(text: &str) -> Vec<u8> {
     let (bytes, mut out, mut at) = (text.as_bytes(), Vec::new(), 0);
     while at < bytes.len() {

@@ -1,7 +1,8 @@
-//! The cookies of a call: which hop asks the store, and when the store gets the cookies of a response.
+//! The cookies of a call. This module decides which hop asks the store, and when the store gets the cookies of a
+//! response.
 //!
-//! The store decides about each cookie. Invariants: a request has at most one `Cookie` field, and a field of the caller is
-//! never replaced. The store's field belongs to one hop: it is gone before a redirect is decided.
+//! The store decides about each cookie. Invariants: a request has at most one `Cookie` field, and a field of the caller
+//! is never replaced. The store's field belongs to one hop: the field is removed before a redirect is decided.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use crate::codec::ResponseHead;
 use crate::cookie::CookieStore;
 use crate::error::{Error, Result};
 
-/// The store of a client, or nothing.
+/// The store of a client, or `None`.
 #[derive(Clone, Default)]
 pub(crate) struct Cookies(Option<Arc<dyn CookieStore>>);
 
@@ -55,7 +56,7 @@ fn add(store: &dyn CookieStore, uri: &Uri, headers: &mut HeaderMap) -> Result<bo
     field.set_sensitive(true);
     match headers.try_insert(COOKIE, field) {
         Ok(_) => Ok(true),
-        Err(_) => Err(Error::request("the request has too many header fields")),
+        Err(_) => Err(Error::request("the request has too many header fields: send fewer")),
     }
 }
 

@@ -1,7 +1,8 @@
-//! Decompression: what a request asks for, and whether the content of its response is decoded.
+//! Decompression: the codings that a request asks for, and whether the content of its response is decoded.
 //!
-//! This module decodes nothing: [`Body`](crate::body::Body) does, while the caller reads. Invariants: a field that the
-//! caller has set is never replaced. Content that is decoded has no fields that describe it as it came.
+//! This module decodes nothing: [`Body`](crate::body::Body) decodes the content while the caller reads. Invariants: a
+//! field that the caller has set is never replaced. A response whose content is decoded has no fields that describe the
+//! encoded content.
 
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, RANGE};
 use http::{HeaderMap, Method, StatusCode};
@@ -13,8 +14,8 @@ use crate::error::{Error, Result};
 use crate::exchange::timeout::Deadline;
 use crate::response::Response;
 
-/// Adds `Accept-Encoding`, unless the caller has set it or asks for a part of the content: a part of coded content cannot
-/// be decoded.
+/// Adds `Accept-Encoding`, unless the caller has set this field or asks for a part of the content. A part of encoded
+/// content cannot be decoded.
 ///
 /// # Errors
 ///
@@ -33,7 +34,7 @@ pub(super) fn ask(
     }
     match headers.try_append(ACCEPT_ENCODING, accepted.clone()) {
         Ok(_) => Ok(()),
-        Err(_) => Err(Error::request("the request has too many header fields")),
+        Err(_) => Err(Error::request("the request has too many header fields: send fewer")),
     }
 }
 
@@ -79,7 +80,7 @@ fn decode_coded(call: &Hop<'_>, mut response: Response, deadline: Option<Deadlin
 }
 
 /// Whether a response has content, and all of it: <https://www.rfc-editor.org/rfc/rfc9110#section-6.4.1>. A part of
-/// coded content cannot be decoded: <https://www.rfc-editor.org/rfc/rfc9110#section-14.2>.
+/// encoded content cannot be decoded: <https://www.rfc-editor.org/rfc/rfc9110#section-14.2>.
 fn has_whole_content(method: &Method, status: StatusCode) -> bool {
     let has_none = *method == Method::HEAD
         || status.is_informational()

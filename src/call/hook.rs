@@ -1,7 +1,7 @@
 //! The caller's function that sees the head of each attempt before it is sent, and the spelling of the head.
 //!
-//! This module does no I/O. Invariant: what the function changes applies to one attempt. The next attempt, and the next hop
-//! after a redirect, begin with the fields of the request.
+//! This module does no I/O. Invariant: the changes of the function apply to one attempt. The next attempt, and the next
+//! hop after a redirect, begin with the fields of the request.
 
 use std::fmt;
 use std::sync::Arc;

@@ -85,8 +85,9 @@ impl Attempts<'_> {
 }
 
 impl Call<'_> {
-    /// Ends the hop that a redirect has answered, and makes the call and its exchange ready for the next hop. Reads a
-    /// small rest of the redirect if the next hop goes to the same origin, so that it can use the same connection.
+    /// Ends the hop that a redirect has answered, and makes the call and its exchange ready for the next hop. If the
+    /// next hop goes to the same origin, reads a small rest of the redirect, so that the next hop can use the same
+    /// connection.
     #[cfg(feature = "url")]
     pub(super) async fn go_on(&mut self, next: Next, exchange: &mut Exchange) {
         exchange.end_hop();

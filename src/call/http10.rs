@@ -142,8 +142,8 @@ fn out_of_time(deadline: Deadline, is_total: bool) -> Error {
 
 /// Prepares the fields that announce the request's body: chunks, expectation and trailers. Returns whether the body
 /// must be read into memory before the head is encoded. `expect_above` is the length of content from which the request
-/// gets an expectation. `is_http10` tells whether the server speaks HTTP/1.0. It is called only if its answer makes a
-/// difference.
+/// gets an expectation. `is_http10` tells whether the server speaks HTTP/1.0, and is called only if the version may
+/// change the fields.
 ///
 /// > A client MUST NOT send a request containing Transfer-Encoding unless it knows the server will handle HTTP/1.1
 /// > requests (or later minor revisions)

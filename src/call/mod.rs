@@ -10,7 +10,7 @@
 //! - `auth.rs` turns the user and password of a URL into a field.
 //! - `cookie.rs` completes the head of each hop with cookies, and stores the cookies of each response.
 //! - `redirect.rs` decides after a redirect whether another hop follows, and `hop.rs` makes that hop ready.
-//! - `decompress.rs` asks for content codings, and wraps the body of the last response if its content has any.
+//! - `decompress.rs` asks for content codings, and wraps the body of the last response if its content has a coding.
 //! - `http10.rs` remembers the servers that speak HTTP/1.0, and prepares requests for them.
 //!
 //!
@@ -76,8 +76,8 @@ impl Environment {
     }
 }
 
-/// A request that is being sent. Method, URI and fields are those of the current hop. They are only borrowed, because the
-/// caller later moves the URI into the response.
+/// A request that is being sent. The method, the URI and the fields belong to the current hop. The call only borrows
+/// these three, because the caller later moves the URI into the response.
 #[derive(Debug)]
 pub(crate) struct Call<'a> {
     pub(crate) env: &'a Environment,

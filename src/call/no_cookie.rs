@@ -6,7 +6,7 @@ use super::attempt::Attempts;
 use crate::codec::ResponseHead;
 use crate::error::Result;
 
-/// The store of a client: none.
+/// Stand-in for the store of a client. The stand-in holds no cookies.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Cookies(());
 

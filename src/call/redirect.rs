@@ -1,4 +1,4 @@
-//! The decision what follows a response with a redirect, as one function without I/O.
+//! The decision about the next step after a redirect, as one function without I/O.
 //!
 //! [`decide`] resolves `Location`, removes the fields that must not follow, asks the policy, and checks what the policy
 //! follows. Invariants: a field that was removed at a change of origin never comes back. User and password of `Location`
@@ -16,10 +16,10 @@ use url::{Position, Url};
 
 use crate::redirect::{Choice, Hop, MOST, Policy, Proposal, Redirects, Rule, USUAL};
 
-/// What follows a redirect.
+/// The next step after a redirect.
 #[derive(Debug)]
 pub(crate) enum Decision {
-    /// The caller gets the response as it is.
+    /// The caller gets the response, and no redirect is followed.
     Stop,
     Follow(Box<Next>),
     Fail(Refusal),
@@ -33,16 +33,16 @@ pub(crate) struct Next {
     pub(crate) fragment: Option<String>,
     /// Whether the content of the request is sent again.
     pub(crate) keeps_content: bool,
-    /// Whether the next URL has the origin of the latest one.
+    /// Whether the next URL has the origin of the latest URL.
     pub(crate) is_same_origin: bool,
 }
 
-/// Why a redirect cannot be followed.
+/// Reason for which a redirect cannot be followed.
 #[derive(Debug)]
 pub(crate) enum Refusal {
     /// `Location` cannot be resolved, or nothing can be requested from the URL.
     BadLocation(Box<dyn StdError + Send + Sync>),
-    /// Several unequal `Location` fields.
+    /// The response has several unequal `Location` fields.
     Ambiguous,
     /// The next URL has this scheme.
     Scheme(String),
@@ -89,7 +89,7 @@ pub(crate) fn is_redirect(status: StatusCode) -> bool {
 }
 
 /// Decides what follows the latest hop of `chain`, which a redirect has answered. `headers` are the fields of the
-/// request, and become the fields of the next one. `fragment` belongs to the latest URL.
+/// request, and become the fields of the next request. `fragment` belongs to the latest URL.
 pub(crate) fn decide(
     settings: &Redirects,
     policy: &Policy,
@@ -151,7 +151,7 @@ pub(crate) fn decide(
 }
 
 /// Resolves `Location` by the rules of WHATWG. Returns `None` if there is no such field. Several equal fields count as
-/// one. The next URL inherits the fragment.
+/// one field. The next URL inherits the fragment.
 fn resolve(from: &Url, headers: &HeaderMap) -> Result<Option<Url>, Refusal> {
     let mut locations = headers.get_all(LOCATION).iter();
     let Some(location) = locations.next() else { return Ok(None) };
@@ -229,7 +229,7 @@ fn refer(
         let origin = format!("{}/", from.origin().ascii_serialization());
         let referer = if is_same_origin { &from[..Position::AfterQuery] } else { &origin };
         if let Ok(value) = HeaderValue::from_str(referer) {
-            // A map that is full keeps its fields: the field is only a courtesy.
+            // If the map is full, no `Referer` is added, because no server needs this field.
             let _ = headers.try_insert(REFERER, value);
         }
     }

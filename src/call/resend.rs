@@ -48,7 +48,7 @@ pub(crate) struct Facts {
     pub(crate) is_reused: bool,
     /// Whether the request was sent again before this attempt.
     pub(crate) is_repeated: bool,
-    /// How much of the request was written.
+    /// Amount of the request that was written.
     pub(crate) written: Written,
     /// Whether a byte of a response was seen. A byte of an interim response also counts.
     pub(crate) is_answered: bool,

@@ -33,7 +33,7 @@ pub(crate) struct RequestConfig {
     /// Whether requests to http URLs are refused.
     pub(crate) https_only: bool,
     pub(crate) on_request: Option<OnRequest>,
-    /// Spelling of the names of request fields. Boxed because few clients have one.
+    /// Spelling of the names of request fields. Boxed because few clients have a spelling: keeps the settings small.
     pub(crate) spelling: Option<Box<Spelling>>,
     /// The content codings that are asked for and decoded.
     pub(crate) codings: Codings,
@@ -106,7 +106,7 @@ pub(crate) struct Settings {
     pub(crate) target: Option<RequestTarget>,
     pub(crate) isolation: Option<Arc<str>>,
     pub(crate) redirect: Own,
-    /// Whether the response's content is handed over as it comes.
+    /// Whether the response's content is handed over without being decoded.
     pub(crate) is_raw: bool,
 }
 

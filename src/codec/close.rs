@@ -67,7 +67,7 @@ impl CloseReason {
             Self::Surplus => "the server sent bytes after the end of the response",
             Self::Early => "the response began too soon to answer its request",
             Self::UploadAborted => "the upload was aborted",
-            Self::UploadUnfinished => "the response ended before the upload did",
+            Self::UploadUnfinished => "the response ended before the upload ended",
             Self::Tunnel => "the connection became a tunnel",
             Self::Upgrade => "the server switched to another protocol",
             Self::Protocol => "the server broke the rules of HTTP/1.1",

@@ -10,7 +10,7 @@ use super::error::ProtocolError;
 use super::grammar::{elements, parse_decimal};
 use super::limits::Leniency;
 
-/// How a response's body ends.
+/// The end of a response's body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Framing {

@@ -39,7 +39,7 @@ pub(super) struct Notes {
     pub(super) keep_alive: KeepAlive,
     pub(super) says_close: bool,
     pub(super) says_keep_alive: bool,
-    /// Whether there is a `Content-Encoding`.
+    /// Whether the head has a `Content-Encoding` field.
     is_coded: bool,
     /// Whether the head departs from the grammar in a way that was accepted and that may affect the framing.
     pub(super) is_lenient: bool,
@@ -129,8 +129,8 @@ impl Scan {
         }
     }
 
-    /// Checks an unfinished section with httparse. Returns the rule that the server broke, or `None` if the section
-    /// breaks no rule.
+    /// Checks an unfinished section with httparse. Fails with the rule that the server broke, if the section breaks a
+    /// rule.
     pub(super) fn check(&self, bytes: &[u8]) -> Result<(), ProtocolError> {
         match self.section {
             Section::Head => with_parsed_head(bytes, self.fields, |outcome, _| outcome.map(|_| ())),

@@ -62,7 +62,7 @@ pub struct Machine {
 
 /// The codec's decision about the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(clippy::exhaustive_enums, reason = "there is no fourth verdict, and callers must handle these three")]
+#[allow(clippy::exhaustive_enums, reason = "callers must handle all three verdicts")]
 pub enum Verdict {
     /// The exchange is complete, and the connection may carry another request.
     Reuse,
@@ -333,7 +333,7 @@ impl Machine {
     /// Decodes the next event from `buf` and removes its bytes.
     ///
     /// `buf` holds the bytes that the server sent and that the machine has not consumed yet. `Ok(None)` means that the
-    /// machine needs more bytes: append the bytes to `buf` and call this method again. After [`Event::End`], every call
+    /// machine needs more bytes: append more bytes to `buf` and call this method again. After [`Event::End`], every call
     /// returns `Ok(None)`, and the bytes in `buf` are surplus.
     ///
     /// # Errors

@@ -51,8 +51,8 @@ pub struct RequestHead<'a> {
 }
 
 impl<'a> RequestHead<'a> {
-    /// Creates a head without a body, without trailers, without `close` and in lower case. Set the public fields to change
-    /// this.
+    /// Creates a head without a body, without trailers, without `close` and with names in lower case. Set the public
+    /// fields to add a body, trailers, `close` or a spelling.
     #[must_use]
     pub fn new(
         method: &'a Method,

@@ -25,7 +25,8 @@ pub struct ResponseHead {
     pub status: StatusCode,
     /// HTTP/1.0 or HTTP/1.1. A higher minor version is read as 1.1.
     pub version: Version,
-    /// Whether the head has a `Content-Encoding`, so that a head without it needs no map to answer this.
+    /// Whether the head has a `Content-Encoding` field. The flag is stored, so that this question needs no map of the
+    /// fields.
     is_coded: bool,
     fields: OnceLock<FieldMap>,
     raw: Bytes,

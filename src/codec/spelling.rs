@@ -1,7 +1,8 @@
 //! The spelling of the names of request fields, for servers that compare names by their letter case.
 //!
-//! Names have no letter case in HTTP (<https://www.rfc-editor.org/rfc/rfc9110#section-5.1>), and the codec writes them in
-//! lower case. This module rewrites the names of a head that is written. Invariant: only the letter case of names changes.
+//! Names have no letter case in HTTP (<https://www.rfc-editor.org/rfc/rfc9110#section-5.1>), and the codec writes them
+//! in lower case. This module rewrites the names of a head after the head was encoded. Invariant: only the letter case
+//! of names changes.
 
 use super::grammar::find_lf;
 
@@ -20,8 +21,8 @@ pub struct Spelling {
 }
 
 impl Spelling {
-    /// Creates a spelling. The fields in `names` are spelled as they are there, and with `title_case`, all others begin each
-    /// word with an upper-case letter.
+    /// Creates a spelling. The fields in `names` are spelled as in `names`. With `title_case`, each word of all other
+    /// names begins with an upper-case letter.
     pub fn new<N: Into<String>>(title_case: bool, names: impl IntoIterator<Item = N>) -> Self {
         Self { title_case, names: names.into_iter().map(|name| name.into().into_boxed_str()).collect() }
     }

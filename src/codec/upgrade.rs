@@ -61,8 +61,8 @@ impl Offer {
         if has_offered { Ok(()) } else { Err(ProtocolError::UpgradeUnnamed) }
     }
 
-    /// Whether the request offered the protocol. Letter case does not matter. An offer without a version covers all
-    /// versions.
+    /// Whether the request offered the protocol `answer`. Letter case does not matter. An offer without a version
+    /// covers all versions of the protocol.
     fn contains(&self, answer: &[u8]) -> bool {
         let version = answer.iter().position(|&byte| byte == b'/');
         let name = version.filter(|&at| is_token(&answer[at + 1..])).map(|at| &answer[..at]);

@@ -10,13 +10,13 @@ use crate::codec::Spelling;
 impl ClientBuilder {
     /// Sets a function that is called before each attempt to send a request, and that may change the attempt's header fields.
     ///
-    /// The function gets the head of the attempt and the number of the attempt, which counts from 1 and includes resends and
-    /// redirects. It is called with the span `http.request` of the attempt entered, so that the current span is the parent of
-    /// what the server does: a propagator can write `traceparent` from it. The changes apply to this attempt alone. Changes of
+    /// The function gets the head of the attempt and the number of the attempt, which counts from 1 and includes
+    /// resends and redirects. The function is called while the span `http.request` of the attempt is entered, so that a
+    /// propagator can write `traceparent` from the current span. The changes apply to this attempt alone. Changes of
     /// anything but the fields have no effect. A later call of this method replaces the function.
     ///
-    /// The function runs within the request's future and must not block. A field that it adds is sent to every host that a
-    /// redirect leads to, so that a function that adds a secret should look at the URI.
+    /// The function runs within the request's future and must not block. A field that the function adds is sent to
+    /// every host that a redirect leads to. A function that adds a secret should therefore check the URI.
     ///
     /// ```
     /// let client = handclasp::Client::builder().on_request(|request, attempt| {
@@ -38,13 +38,14 @@ impl ClientBuilder {
     /// Sends the names of header fields in title case, such as `Content-Length`, for servers that compare names by their
     /// letter case. By default, names are in lower case.
     ///
-    /// [`header_spelling`](Self::header_spelling) has the names that title case does not fit.
+    /// For names that title case does not fit, use [`header_spelling`](Self::header_spelling).
     pub fn http1_title_case_headers(self) -> Self {
         self.header_spelling(true, [] as [&str; 0])
     }
 
-    /// Sets the spelling of the names of header fields: those in `names` are sent as they are spelled there, such as
-    /// `X-API-Key`. All others are in title case with `title_case`, and in lower case without it. Replaces an earlier spelling.
+    /// Sets the spelling of the names of header fields. A name in `names`, such as `X-API-Key`, is sent in the spelling
+    /// of `names`. All other names are sent in title case if `title_case` is true, and in lower case if it is false.
+    /// Replaces an earlier spelling.
     ///
     /// The order of fields needs no setting: after `Host`, the fields of a request are sent in the order in which they were
     /// added, then the client's default fields, and last the fields that frame the body.

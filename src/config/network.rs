@@ -7,8 +7,9 @@ use super::ClientBuilder;
 
 /// # Sockets and schemes
 impl ClientBuilder {
-    /// Sets the addresses of `host`, or only of `host:port`, so that no resolver looks this name up. The client connects to the
-    /// addresses as to those of a lookup: one after another, until one accepts.
+    /// Sets the addresses of `host`, or only of `host:port`, so that no resolver looks this name up. The client
+    /// connects to these addresses in the same way as to the addresses of a lookup: one after another, until one
+    /// address accepts.
     ///
     /// A port of 0 stands for the URL's port. A later call for the same host replaces the addresses, and a call without
     /// addresses removes them.
@@ -43,8 +44,8 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets whether small writes leave at once, instead of waiting for the acknowledgment of earlier ones (`TCP_NODELAY`).
-    /// `true` by default.
+    /// Sets whether small writes leave at once, instead of waiting for the acknowledgment of earlier writes
+    /// (`TCP_NODELAY`). `true` by default.
     pub fn tcp_nodelay(mut self, nodelay: bool) -> Self {
         self.connect.tcp.nodelay = nodelay;
         self

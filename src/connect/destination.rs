@@ -1,4 +1,4 @@
-//! Destinations of connections, and the ways to a destination.
+//! Destinations of connections, and the means by which a destination is reached: directly, and later by a proxy.
 
 use std::fmt;
 use std::sync::Arc;
@@ -35,11 +35,11 @@ pub struct Destination {
     via: Via,
 }
 
-/// Way to a destination.
+/// Means by which a destination is reached.
 ///
-/// Each further way will be a variant with its own data: a proxy with its address and credentials, a unix socket with
-/// its path. The dialer matches every variant, so that the compiler points at the code that a new variant needs. The
-/// pool's key has to contain the way as soon as there are two ways, because two ways may lead to different servers.
+/// Later variants will have their own data: a proxy with its address and credentials, a unix socket with its path. The
+/// dialer matches every variant, so that the compiler points at the code that a new variant needs. The pool's key has
+/// to contain the variant as soon as there are two, because two variants may reach different servers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Via {
     /// TCP to an address of the host.

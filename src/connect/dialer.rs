@@ -81,8 +81,8 @@ pub(crate) struct Dialed {
     pub(crate) peer: Option<SocketAddr>,
     /// Local address. `None` if a custom connector made the connection.
     pub(crate) local: Option<SocketAddr>,
-    /// Time that the connection attempt took that won. `None` if this time says nothing about the way to the server,
-    /// because the server is on this machine, or because a custom connector does not tell the time.
+    /// Time that the successful connection attempt took. `None` if the server is on this machine, or if a custom
+    /// connector does not report the time.
     pub(crate) round_trip: Option<Duration>,
 }
 

@@ -28,7 +28,7 @@ struct Failure {
     scope: Scope,
 }
 
-/// Which other dials would fail in the same way.
+/// The other dials that would fail in the same way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Scope {
     /// Every other dial to the same destination.

@@ -24,7 +24,7 @@ use crate::codec::{MOST_LINE_ENDS, Unasked};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(
     clippy::exhaustive_enums,
-    reason = "these three decide whether a connection may be used; there is no fourth"
+    reason = "a look has only these three results, and callers must handle all of them"
 )]
 pub enum Look {
     /// No byte waits to be read, and the connection seems to be open. The connection can be used.
@@ -142,12 +142,12 @@ pub trait Transport: AsyncRead + AsyncWrite + Send + Unpin + 'static {
         false
     }
 
-    /// Returns the shortest time that a round trip to the server takes, for example the time that a TCP connection
+    /// Returns the minimum time of one round trip to the server and back, for example the time that a TCP connection
     /// attempt took. The client calls this method once, when the connection is made.
     ///
-    /// The client doubts an answer on a reused connection that comes in less than half of this time: see
-    /// [`doubt_early_answers`](crate::ClientBuilder::doubt_early_answers). The default is `None`, which says that the
-    /// time is not known. The client then believes every answer of the host.
+    /// If an answer on a reused connection comes in less than half of this time, the client doubts the answer: see
+    /// [`doubt_early_answers`](crate::ClientBuilder::doubt_early_answers). The default is `None`: the time is not known.
+    /// If the time is not known, the client believes every answer of the host.
     fn round_trip(&self) -> Option<Duration> {
         None
     }

@@ -157,8 +157,8 @@ impl<'a> Attempts<'a> {
 #[derive(Debug)]
 pub(crate) struct ConnectError {
     pub(crate) failures: Vec<(SocketAddr, io::Error)>,
-    /// Address that the URL names, if the URL names an address. The text leaves this address out, because the text of the
-    /// request's error begins with it.
+    /// Address that the URL names, if the URL names an address. The text leaves this address out, because the text of
+    /// the request's error begins with the address.
     named: Option<SocketAddr>,
 }
 

@@ -48,7 +48,7 @@ fn is_delimiter(byte: u8) -> bool {
     matches!(byte, b'\t' | 0x20..=0x2f | 0x3b..=0x40 | 0x5b..=0x60 | 0x7b..=0x7e)
 }
 
-/// Reads `1:2:3`, with one or two digits each. Text may follow after the last digit.
+/// Reads a time such as `1:2:3`. Each number has one or two digits, and other text may follow the last digit.
 fn hms(token: &[u8]) -> Option<(i64, i64, i64)> {
     let mut parts = token.splitn(3, |byte| *byte == b':');
     let mut next = |is_last: bool| {

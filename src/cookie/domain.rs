@@ -1,6 +1,6 @@
-//! Hosts and paths of cookies: which cookie belongs to which URL.
+//! Hosts and paths of cookies, which decide whether a cookie belongs to a URL.
 //!
-//! This module does no I/O, and is the only one that knows the public suffix list. Invariant: a public suffix never
+//! This module does no I/O, and is the only module that knows the public suffix list. Invariant: a public suffix never
 //! matches as the domain of a cookie, in any spelling.
 
 use std::net::Ipv4Addr;
@@ -29,8 +29,8 @@ pub(super) fn default_path(path: &str) -> &str {
     }
 }
 
-/// Whether a domain is a public suffix, such as `com` or `co.uk`. The last label of a name of which the list knows nothing
-/// counts as one. A final dot makes no difference.
+/// Whether a domain is a public suffix, such as `com` or `co.uk`. If the list has no entry for a name, the last label
+/// of the name counts as a public suffix. A final dot makes no difference.
 pub(super) fn is_public_suffix(domain: &str) -> bool {
     let domain = domain.strip_suffix('.').unwrap_or(domain);
     List.suffix(domain.as_bytes()).is_none_or(|suffix| suffix.as_bytes().len() >= domain.len())

@@ -1,4 +1,4 @@
-//! A jar as text: one line for each cookie, in the format of Netscape that curl and browsers' extensions write.
+//! A jar as text: one line for each cookie, in the Netscape format, which curl and browser extensions write.
 //!
 //! This module does no I/O. Invariant: a cookie that is read back is the cookie that was written.
 

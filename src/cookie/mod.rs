@@ -1,33 +1,37 @@
 //! Cookies: a jar that stores the cookies of responses and sends them back, and the cookies of one response.
 //!
 //! [`ClientBuilder::cookie_store`](crate::ClientBuilder::cookie_store) gives a client a [`Jar`] of its own.
-//! [`ClientBuilder::cookie_provider`](crate::ClientBuilder::cookie_provider) gives it a jar that several clients can share, or
-//! a [`CookieStore`] of the caller. Without either, a client neither stores nor sends cookies.
+//! [`ClientBuilder::cookie_provider`](crate::ClientBuilder::cookie_provider) gives a client a jar that several clients
+//! can share, or a [`CookieStore`] of the caller. A client without a store neither stores nor sends cookies.
 //!
-//! A client asks its store at each request, and gives it the `Set-Cookie` fields of each response, whatever the status. This
-//! includes every redirect, so that the next request of a chain has the cookies that the redirect has set. Interim responses
-//! and trailers set no cookies. A request has at most one `Cookie` field: if the request or the client's
-//! [`default_headers`](crate::ClientBuilder::default_headers) have such a field, the store adds nothing. At a redirect to
-//! another origin, a `Cookie` field of the caller is removed, and the store adds the cookies of the new URL. The store is asked
-//! for the URL of the request, whatever its `Host` field says, and not at all for CONNECT and TRACE.
+//! A client asks its store at each request, and gives the store the `Set-Cookie` fields of each response, whatever the
+//! status. Every redirect is such a response, so that the next request of a chain has the cookies that the redirect has
+//! set. Interim responses and trailers set no cookies. A request has at most one `Cookie` field: if the request or the
+//! client's [`default_headers`](crate::ClientBuilder::default_headers) have such a field, the store adds nothing. At a
+//! redirect to another origin, a `Cookie` field of the caller is removed, and the store adds the cookies of the new
+//! URL. The store is asked for the URL of the request, whatever its `Host` field says, and not at all for CONNECT and
+//! TRACE.
 //!
 //! # The rules of a jar
 //!
 //! A jar follows RFC 6265bis (<https://datatracker.ietf.org/doc/html/draft-ietf-httpbis-rfc6265bis>):
 //!
-//! - Only `name=value` is sent, by domain and path, and longer paths first. Ports make no difference, and a final dot in the
-//!   name of a host makes another host.
-//! - A cookie whose `Domain` is a public suffix, such as `com` or `co.uk`, is refused, unless the host itself is that suffix.
-//!   The list of public suffixes is part of the crate `psl`. A cookie with `Domain` from a host that is an address is refused.
-//! - A cookie with `Secure` is accepted and sent over https only, for `localhost` as well. A cookie that came over http does not
-//!   replace or hide a cookie with `Secure`.
-//! - A cookie whose name begins with `__Secure-` or `__Host-`, in any letter case, must meet the demands of this prefix.
-//!   `SameSite=None` demands `Secure`. Apart from that, `SameSite` has no effect, because a client has no pages.
+//! - Only `name=value` is sent. The domain and the path of a cookie decide whether the cookie is sent, and cookies with
+//!   longer paths come first. Ports make no difference. A host name with a final dot is another host than the name
+//!   without this dot.
+//! - A cookie whose `Domain` is a public suffix, such as `com` or `co.uk`, is refused, unless the host itself is this
+//!   suffix. The list of public suffixes is part of the crate `psl`. A cookie with `Domain` from a host that is an
+//!   address is refused.
+//! - A cookie with `Secure` is accepted and sent over https only. This rule holds for `localhost` too. A cookie that
+//!   came over http does not replace or hide a cookie with `Secure`.
+//! - A cookie whose name begins with `__Secure-` or `__Host-`, in any letter case, must meet the demands of this
+//!   prefix. `SameSite=None` demands `Secure`. `SameSite` has no other effect, because a client has no pages.
 //! - A cookie ends after at most 400 days. A cookie without `Max-Age` and `Expires` ends with its jar.
-//! - A name and its value have at most 4,096 bytes together, and an attribute 1,024. A cookie with a control character, or with
-//!   bytes that are not UTF-8, is ignored.
-//! - A jar holds at most 3,300 cookies, and 180 of one registrable domain. Cookies that have ended are removed first, then those
-//!   that were not used for longest. A `Cookie` field has at most 8,190 bytes.
+//! - A name and its value have at most 4,096 bytes together, and the value of an attribute has at most 1,024 bytes. A
+//!   cookie with a control character, or with bytes that are not UTF-8, is ignored.
+//! - A jar holds at most 3,300 cookies, and at most 180 cookies of one registrable domain. If there are more, cookies
+//!   that have ended are removed first, and then the cookies that have not been used for longest. A `Cookie` field has
+//!   at most 8,190 bytes.
 
 mod date;
 mod domain;
@@ -51,11 +55,11 @@ use crate::time;
 ///
 /// Both methods are called within the request's future and must not block.
 pub trait CookieStore: Send + Sync {
-    /// Stores the cookies of a response. `fields` are the values of its `Set-Cookie` fields, of which there is at least one,
-    /// and `url` is the URL of the request.
+    /// Stores the cookies of a response. `fields` are the values of the response's `Set-Cookie` fields, and has at
+    /// least one value. `url` is the URL of the request.
     fn set_cookies(&self, fields: &mut dyn Iterator<Item = &HeaderValue>, url: &Url);
 
-    /// Returns the value of the `Cookie` field of a request to `url`, or `None` if there is no cookie for it.
+    /// Returns the value of the `Cookie` field of a request to `url`, or `None` if the request has no cookie.
     fn cookies(&self, url: &Url) -> Option<HeaderValue>;
 }
 
@@ -116,7 +120,8 @@ impl Jar {
         lines::write(self.lock().in_order(time::unix()).into_iter().filter(|cookie| cookie.expires.is_some()))
     }
 
-    /// Returns all cookies as text, like [`save`](Self::save), and with the cookies that end with the session.
+    /// Returns all cookies as text, in the format of [`save`](Self::save), including the cookies that end with the
+    /// session.
     pub fn save_all(&self) -> String {
         lines::write(self.lock().in_order(time::unix()))
     }
@@ -199,12 +204,12 @@ impl fmt::Debug for Jar {
 pub struct Cookie<'a>(SetCookie<'a>);
 
 impl<'a> Cookie<'a> {
-    /// Reads the value of a `Set-Cookie` field. Returns `None` if it is malformed.
+    /// Reads the value of a `Set-Cookie` field. Returns `None` if the value is malformed.
     pub(crate) fn read(field: &'a HeaderValue) -> Option<Self> {
         read(field).map(Self)
     }
 
-    /// Returns the name. A cookie without a name has an empty one.
+    /// Returns the name, which is empty for a cookie without a name.
     pub fn name(&self) -> &'a str {
         self.0.name
     }

@@ -15,9 +15,9 @@ pub(super) struct SetCookie<'a> {
     pub(super) domain: Option<&'a str>,
     /// Value of the last `Path`, if it begins with a slash.
     pub(super) path: Option<&'a str>,
-    /// Seconds from the beginning of 1970, of the last valid `Expires`.
+    /// Time of the last valid `Expires`, in seconds from the beginning of 1970.
     pub(super) expires: Option<i64>,
-    /// Seconds, of the last valid `Max-Age`. Not positive if the cookie ends at once.
+    /// Number of seconds of the last valid `Max-Age`. The number is not positive if the cookie ends at once.
     pub(super) max_age: Option<i64>,
     pub(super) is_secure: bool,
     pub(super) is_http_only: bool,
@@ -53,7 +53,7 @@ impl<'a> SetCookie<'a> {
         Some(cookie)
     }
 
-    /// Returns a cookie without attributes, or `None` if it is empty or too large.
+    /// Returns a cookie without attributes, or `None` if the cookie is empty or too large.
     pub(super) fn new(name: &'a str, value: &'a str) -> Option<Self> {
         let size = name.len() + value.len();
         (1..=MOST_OF_PAIR).contains(&size).then(|| Self { name, value, ..Self::default() })

@@ -18,7 +18,7 @@ pub(super) struct Place<'a> {
     /// Whether the host is a name, not an address.
     pub(super) is_name: bool,
     pub(super) path: &'a str,
-    /// Whether the connection is secure, which only https is.
+    /// Whether the connection is secure: the scheme is https.
     pub(super) is_secure: bool,
 }
 
@@ -28,7 +28,7 @@ pub(super) struct Stored {
     pub(super) name: Box<str>,
     pub(super) value: Box<str>,
     pub(super) domain: Box<str>,
-    /// Whether the cookie belongs to its domain alone, and not to names below it.
+    /// Whether the cookie belongs to its domain alone, and not to names below the domain.
     pub(super) is_host_only: bool,
     pub(super) path: Box<str>,
     pub(super) is_secure: bool,
@@ -41,7 +41,7 @@ pub(super) struct Stored {
     pub(super) used: u64,
 }
 
-/// Why a cookie was not stored.
+/// Reason for which a cookie was not stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refused {
     /// The host of the URL is not within the domain of the cookie.
@@ -67,7 +67,7 @@ pub(super) struct Store {
 }
 
 impl Store {
-    /// Stores a cookie that came with a response, or removes the cookie that it ends.
+    /// Stores a cookie that came with a response. If the new cookie has ended, only removes the earlier cookie.
     pub(super) fn set(&mut self, place: &Place<'_>, cookie: &SetCookie<'_>, now: i64) -> Result<(), Refused> {
         let (domain, is_host_only) = scope(place, cookie.domain)?;
         if cookie.is_secure && !place.is_secure {
@@ -98,7 +98,8 @@ impl Store {
         Ok(())
     }
 
-    /// Whether a cookie would replace a cookie with `Secure`, or would be sent next to it under the same name.
+    /// Whether a cookie would replace a cookie with `Secure`, or would be sent next to a cookie with `Secure` of the
+    /// same name.
     fn hides_secure(&self, new: &Stored) -> bool {
         self.site(&new.domain).iter().any(|old| {
             let is_related =
@@ -135,8 +136,9 @@ impl Store {
         self.make_room(&site, now);
     }
 
-    /// Removes cookies if there are too many: first those that have ended, then those that were not used for longest. A
-    /// site removes cookies without `Secure` before others.
+    /// Removes cookies if there are too many. Cookies that have ended are removed first, and then the cookies that have
+    /// not been used for longest. If one site has too many cookies, its cookies without `Secure` are removed before its
+    /// cookies with `Secure`.
     fn make_room(&mut self, site: &str, now: i64) {
         if self.sites.get(site).is_some_and(|cookies| cookies.len() > MOST_PER_SITE) {
             self.retain(site, |cookie| !cookie.has_ended(now));
@@ -151,7 +153,7 @@ impl Store {
             self.retain_everywhere(|cookie| !cookie.has_ended(now));
         }
         if self.length > MOST {
-            // Many at once, so that the next cookies need no look at all others.
+            // Many cookies are removed at once, so that the next cookies need no look at all other cookies.
             let mut uses: Vec<_> = self.sites.values().flatten().map(|cookie| cookie.used).collect();
             let (_, last, _) = uses.select_nth_unstable(SURPLUS);
             let last = *last;
@@ -230,7 +232,8 @@ impl Stored {
         is_in_domain && path_matches(place.path, &self.path) && (place.is_secure || !self.is_secure)
     }
 
-    /// Whether the rules that do not depend on a connection allow the cookie: those for its domain and its name.
+    /// Whether the rules for the domain and the name of a cookie allow the cookie. These rules do not depend on the
+    /// connection.
     pub(super) fn is_allowed(&self, is_name: bool) -> bool {
         let place = Place { host: &self.domain, is_name, path: "/", is_secure: true };
         let domain = (!self.is_host_only).then_some(&*self.domain);
@@ -251,7 +254,7 @@ fn scope(place: &Place<'_>, domain: Option<&str>) -> Result<(String, bool), Refu
     if domain.is_empty() {
         return Ok((place.host.to_owned(), true));
     }
-    // An address has no names below it: https://datatracker.ietf.org/doc/html/draft-ietf-httpbis-rfc6265bis#section-5.1.3.
+    // An address has no subdomains: https://datatracker.ietf.org/doc/html/draft-ietf-httpbis-rfc6265bis#section-5.1.3.
     if !place.is_name || domain.starts_with('.') || !domain_matches(place.host, &domain) {
         return Err(Refused::OtherDomain);
     }
@@ -289,7 +292,7 @@ fn end(cookie: &SetCookie<'_>, now: i64) -> Option<i64> {
 /// Largest number of cookies in a jar.
 pub(super) const MOST: usize = 3_300;
 
-/// Number of cookies, less one, that are removed when a jar has too many.
+/// Number of cookies that are removed when a jar has too many, minus one.
 const SURPLUS: usize = 299;
 
 /// Largest number of cookies of one site.

@@ -1,7 +1,7 @@
 //! A bounded part of a content, as text for an error.
 //!
-//! This module is a leaf: it imports nothing of the crate. Invariants: at most [`MOST`] bytes of the content are shown, and
-//! no character is shown that changes a line or the direction of text.
+//! This module is a leaf: the module imports nothing of the crate. Invariants: at most [`MOST`] bytes of the content
+//! are shown, and no character is shown that changes a line or the direction of text.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! How much of a request was written.
+//! The amount of a request that was written.
 //!
 //! This module is a leaf: the module imports nothing of the crate, so that a decision that depends on this module
 //! builds alone.
@@ -8,7 +8,7 @@
 ///
 /// With https, bytes count as written once they have been passed to TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-#[allow(clippy::exhaustive_enums, reason = "these three are all there can be")]
+#[allow(clippy::exhaustive_enums, reason = "no other amount exists, and callers must handle all three")]
 pub enum Written {
     /// No byte was written, so that the server cannot have acted on the request.
     #[default]

@@ -271,7 +271,7 @@ pub(super) struct Connection {
     pub(super) is_shut: bool,
 }
 
-/// How far an attempt has come on its connection.
+/// Progress of an attempt on its connection.
 #[derive(Debug)]
 pub(super) enum Stage {
     /// Nothing was written. `assigned` is the time at which the connection was taken, if the connection was idle and

@@ -59,7 +59,7 @@ impl Exchange {
             });
             drained.await;
         }
-        // The background must not go on with a drain that has ended here.
+        // The drain has ended here, so no background task must continue it.
         self.bury(DropReason::Abandoned);
     }
 

@@ -285,8 +285,9 @@ const AT_ONCE: usize = 64 * 1024;
 /// that a small piece that the caller keeps does not pin a large buffer.
 const SHARED_FROM: usize = 32 * 1024;
 
-/// Bounds of the size of one read of content, in bytes.
+/// Size, in bytes, below which the reads of content do not shrink.
 const SMALLEST_READ: usize = 8 * 1024;
+/// Maximum size of one read, in bytes.
 const LARGEST_READ: usize = buffer::LARGEST_CONTENT;
 
 #[cfg(test)]

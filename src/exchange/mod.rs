@@ -73,7 +73,7 @@ impl Default for ExchangeConfig {
 /// The caller's function that is called for each interim response.
 pub(crate) type OnInformational = dyn Fn(StatusCode, &HeaderMap) + Send + Sync;
 
-/// How an attempt failed.
+/// The failure of an attempt.
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// Before the first write, the connection was found closed or with bytes to read. Nothing was written, and the
@@ -264,7 +264,8 @@ impl Exchange {
             match ready!(self.poll_event(cx)) {
                 Ok(Some(Event::Head(head))) => {
                     let unwritten = self.attempt.written_at.is_none().then_some(self.attempt.sent);
-                    // Most heads are complete with the first read, so that one reading serves for both.
+                    // Most heads are complete with the first read. The time of the first byte is then used for the
+                    // head too, which avoids a second reading of the clock.
                     let at = self.trace.head_at().filter(|_| !self.attempt.is_split);
                     self.trace.head(head.status, unwritten, at.unwrap_or_else(time::now));
                     return Poll::Ready(Ok(head));

@@ -54,8 +54,8 @@ pub(crate) struct Conn {
     pub(super) line_ends: u16,
     /// Approximate size of the latest response in bytes.
     pub(super) latest_size: u32,
-    /// Shortest time in microseconds between the start of an attempt and an answer that is believed. Zero if every
-    /// answer is believed.
+    /// Time in microseconds between the start of an attempt and the moment from which an answer is believed. Zero if
+    /// every answer is believed.
     pub(super) believed_after: u32,
     /// Timer that the requests on this connection share one after another: see [`Timer`].
     pub(crate) timer: Timer,
@@ -76,7 +76,7 @@ pub(super) struct Fixed {
     pub(super) id: u64,
     /// Network epoch in which the connection was dialed.
     pub(super) epoch: u64,
-    /// Time from which on the connection is too old to be used.
+    /// Time after which the connection is too old to be used.
     pub(super) until: Option<Instant>,
     pub(super) handshake: Duration,
     pub(super) pool: Weak<PoolInner>,
@@ -156,11 +156,11 @@ struct Parked {
     /// Wakers of the tasks that wait to read from the connection and, after an upgrade, to write to the connection.
     wakers: [Option<Waker>; 2],
     conn: Option<Box<Conn>>,
-    /// How far the use of the connection has come.
+    /// Progress of the request that uses the connection.
     progress: Progress,
 }
 
-/// How far the use of a connection has come.
+/// Progress of the request that uses a connection.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Progress {
     /// Whether a request was begun.

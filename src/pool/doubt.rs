@@ -1,10 +1,11 @@
-//! A doubted connection: its answer came too soon, and its request is sent again on another connection.
+//! Doubted connections: an answer came too soon on the connection, and its request is sent again on another connection.
 //!
-//! The connection is kept until the request is answered elsewhere, and is then looked at. If more bytes came, the first
-//! bytes were not the answer. If the connection is silent, the first bytes were the answer. If the request is not
-//! answered elsewhere, or if the server never got the whole request on the doubted connection, silence says nothing.
-//! This file knows nothing of HTTP. Invariants: a doubted connection counts as active until it is closed. It is parked,
-//! so that a shutdown can close it. It counts as draining, so that a request that needs its room gets the room.
+//! The doubted connection stays open until the request is answered on the other connection. A look at the doubted
+//! connection then settles the doubt. If more bytes came, the first bytes were not the answer. If the connection is
+//! silent, the first bytes were the answer. If the request is not answered on the other connection, or if the server
+//! never got the whole request on the doubted connection, silence says nothing. This file knows nothing of HTTP.
+//! Invariants: a doubted connection counts as active until it is closed. A doubted connection is parked, so that a
+//! shutdown can close it, and counts as draining, so that a request that needs its room gets the room.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -21,12 +22,12 @@ use crate::error::{Error, ErrorKind, Phase, Written};
 use crate::time;
 use crate::timer::Timer;
 
-/// How much too soon an answer came.
+/// Times that show that an answer came too soon.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Early {
     /// Time between the start of the attempt and the first byte of the answer.
     pub(crate) after: Duration,
-    /// Time after which the answer would have been believed.
+    /// Time between the start of the attempt and the moment from which an answer is believed.
     pub(crate) believed_after: Duration,
     /// How much of the request was written when the first byte came.
     pub(crate) written: Written,
@@ -50,8 +51,8 @@ pub(crate) struct Doubted {
     /// `None` once the doubt is settled.
     lease: Option<Lease>,
     early: Early,
-    /// Time at which the connection is closed even if the request was not answered elsewhere, because a server that
-    /// serves one connection at a time may be waiting for the end of this connection.
+    /// Time at which the connection is closed even if the request was not answered on another connection, because a
+    /// server that serves one connection at a time may be waiting for the end of this connection.
     until: Instant,
     timer: Timer,
 }
@@ -126,7 +127,7 @@ impl Lease {
 }
 
 impl Doubted {
-    /// Returns ready once the connection has to be closed although the request was not answered elsewhere.
+    /// Returns ready once the connection has to be closed although the request was not answered on another connection.
     pub(crate) fn poll_over(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.timer.poll_until(self.until, cx).map(|_| ())
     }
@@ -142,7 +143,7 @@ impl Doubted {
             // A server that has not got the whole request may be waiting for the remainder.
             Look::Silent if self.early.written != Written::All => Doubt::Unsettled,
             Look::Silent => Doubt::Wrong(self.early.after),
-            // A server that closes the connection at once cannot be told from a server that has answered.
+            // The close may follow a stray or the answer. No sign distinguishes the two cases.
             Look::Closed => Doubt::Unsettled,
         };
         lease.note_doubt(doubt);
@@ -151,7 +152,7 @@ impl Doubted {
 }
 
 impl Drop for Doubted {
-    /// Closes the connection without a look, because the request was not answered elsewhere.
+    /// Closes the connection without a look, because the request was not answered on another connection.
     fn drop(&mut self) {
         if let Some(mut lease) = self.lease.take()
             && lease.resume().is_ok()
@@ -162,9 +163,8 @@ impl Drop for Doubted {
     }
 }
 
-/// Time for which a doubted connection is kept if the request is not answered elsewhere, in addition to
-/// [`ROUND_TRIPS`].
+/// Maximum time for which a doubted connection stays open, in addition to [`ROUND_TRIPS`].
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Number of half round trips for which a doubted connection is kept, in addition to [`PATIENCE`].
+/// Maximum number of half round trips for which a doubted connection stays open, in addition to [`PATIENCE`].
 const ROUND_TRIPS: u32 = 8;

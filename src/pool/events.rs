@@ -63,7 +63,7 @@ pub enum PoolEventKind {
     Closed {
         /// Number of the connection.
         id: u64,
-        /// Why the pool closed the connection.
+        /// Reason for which the pool closed the connection.
         reason: DropReason,
         /// Sentence that says why the HTTP exchange forbade the reuse of the connection. `None` if the exchange did
         /// not forbid the reuse.
@@ -86,7 +86,7 @@ pub enum PoolEventKind {
     Refused(Refusal),
 }
 
-/// Why a request got no connection.
+/// Reason for which a request got no connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Refusal {

@@ -140,8 +140,8 @@ impl Lease {
         self.conn.as_ref().map_or(0, |conn| conn.latest_size as usize)
     }
 
-    /// Returns the shortest time between the start of an attempt and an answer that is believed. `None` if every answer
-    /// is believed.
+    /// Returns the time between the start of an attempt and the moment from which an answer is believed. Returns `None`
+    /// if every answer is believed.
     #[inline]
     pub(crate) fn believed_after(&self) -> Option<Duration> {
         match self.conn.as_ref()?.believed_after {

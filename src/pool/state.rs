@@ -90,7 +90,7 @@ impl State {
         self.follow(kind);
     }
 
-    /// Tells a connection that a request takes how soon an answer of the host is believed.
+    /// Gives a connection that a request takes the time after which an answer of its host is believed.
     pub(super) fn set_believed_after(&self, checkout: &mut Checkout<Shell>) {
         if let Checkout::Reuse(connection, place) = checkout {
             connection.believed_after = self.policy.believed_after(*place);
@@ -111,8 +111,8 @@ impl State {
         self.note_at(|| Arc::new(route.to_route()), PoolEventKind::Refused(refusal));
     }
 
-    /// Notes the actions that the policy decided, before they are carried out. Tells each granted connection how soon
-    /// an answer of its host is believed.
+    /// Notes the actions that the policy decided, before the actions are carried out. Gives each granted connection the
+    /// time after which an answer of its host is believed.
     pub(super) fn note_actions(&mut self, actions: &mut [Act], now: Instant) {
         for action in actions {
             match action {

@@ -32,7 +32,7 @@ pub(crate) enum Granted {
     Shutdown,
 }
 
-/// Why a wait ended without a connection.
+/// Reason for which a wait ended without a connection.
 #[derive(Debug)]
 pub(crate) enum NotGranted {
     Failed(DialError, Arc<Setup>),

@@ -1,6 +1,6 @@
 //! Values of the caller's types as content or as a query: JSON, forms, and pairs.
 //!
-//! This module does no I/O. Invariant: a value that cannot be written leaves the request unchanged and is kept as its error.
+//! This module does no I/O. Invariant: if a value cannot be written, the request stays unchanged and keeps the error.
 
 use serde::Serialize;
 

@@ -8,9 +8,9 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use encoding_rs::{Encoding, UTF_8};
 
-/// Returns the content as text. A byte order mark decides about the encoding and is not part of the text. Without one, the
-/// parameter `charset` of the media type decides, and without the parameter the label `default`. An unknown label means
-/// UTF-8.
+/// Returns the content as text. A byte order mark decides about the encoding and is not part of the text. If the
+/// content has no byte order mark, the parameter `charset` of the media type decides. If there is no such parameter,
+/// the label `default` decides. An unknown label means UTF-8.
 pub(super) fn text(media_type: Option<&[u8]>, mut content: Bytes, default: &str) -> String {
     let charset = media_type.and_then(charset);
     let label = charset.as_deref().unwrap_or(default.as_bytes());
@@ -43,7 +43,8 @@ fn charset(media_type: &[u8]) -> Option<Cow<'_, [u8]>> {
     None
 }
 
-/// Splits a parameter into its value and what follows the value: nothing, or a semicolon with the next parameter.
+/// Splits a parameter into its value and the text after the value. This text is empty, or a semicolon with the next
+/// parameter.
 fn parameter_value(text: &[u8]) -> (Cow<'_, [u8]>, &[u8]) {
     let text = text.trim_ascii_start();
     let at_next = |text: &[u8]| text.iter().position(|&byte| byte == b';').unwrap_or(text.len());

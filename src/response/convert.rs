@@ -18,8 +18,8 @@ use crate::timings::Timings;
 use crate::trace::Measured;
 
 impl Response {
-    /// Returns the address of the server or of the proxy, or `None` if the connection has no address. Same as
-    /// [`connection`](Self::connection)`().peer_addr()`.
+    /// Returns the address of the server or of the proxy, or `None` if the connection has no address. This method
+    /// returns [`connection`](Self::connection)`().peer_addr()`.
     pub fn remote_addr(&self) -> Option<SocketAddr> {
         self.connection().peer_addr()
     }
@@ -49,9 +49,9 @@ impl Response {
 /// Makes a response without a request, for tests of code that reads responses.
 ///
 /// An [`http::Uri`] among the extensions becomes the URI of the request. [`Timings`] and a [`ConnectionInfo`] among the
-/// extensions become those of the response. Without them, all timings are zero, and [`Response::connection`] describes no
-/// connection: its number is 0, and it has no addresses. The content is limited by the default of
-/// [`max_collected_body`](crate::ClientBuilder::max_collected_body).
+/// extensions become the timings and the connection of the response. Without these extensions, all timings are zero,
+/// and [`Response::connection`] describes no connection: the number is 0, and there are no addresses. The content is
+/// limited by the default of [`max_collected_body`](crate::ClientBuilder::max_collected_body).
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
@@ -109,7 +109,7 @@ impl From<Response> for http::Response<Body> {
     }
 }
 
-/// Takes the content of the response. Same as [`Response::into_body`].
+/// Takes the content of the response, as [`Response::into_body`] does.
 impl From<Response> for Body {
     fn from(response: Response) -> Self {
         response.into_body()

@@ -21,10 +21,10 @@ impl Response {
     ///
     /// # Errors
     ///
-    /// The errors of [`bytes`](Self::bytes), and [`ErrorKind::Decode`] if the content is not JSON of this type. The text of
-    /// this error has the status, the line and column, and at most 200 bytes of the content around them.
-    /// [`Error::source`](std::error::Error::source) is the error of `serde_json`, which is shortened if it repeats more than 200
-    /// bytes of the content.
+    /// The errors of [`bytes`](Self::bytes), and [`ErrorKind::Decode`] if the content is not JSON of this type. The
+    /// text of this error has the status, the line and column, and at most 200 bytes of the content around this
+    /// position. [`Error::source`](std::error::Error::source) is the error of `serde_json`, which is shortened if it
+    /// repeats more than 200 bytes of the content.
     ///
     /// ```no_run
     /// # async fn example(client: handclasp::Client) -> handclasp::Result<()> {
@@ -98,8 +98,9 @@ fn parse<T: DeserializeOwned>(content: &[u8]) -> Result<T, Failed> {
     serde_json::from_slice(content).map_err(|error| Failed(shortened(error)))
 }
 
-/// Returns the error, or the start of an error that is long or would change how the following text is shown. The error for a
-/// wrong type repeats the value, and the error for an unknown field repeats the name, as the server sent them.
+/// Returns the error. If the error is long, or would change how the following text is shown, returns the start of the
+/// error. The error for a wrong type repeats the value, and the error for an unknown field repeats the name, as the
+/// server sent them.
 fn shortened(error: serde_json::Error) -> serde_json::Error {
     let text = error.to_string();
     let shown = Excerpt::first(text.as_bytes()).to_string();

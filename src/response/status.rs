@@ -1,7 +1,7 @@
 //! Errors for the status of a response.
 //!
-//! Invariant: an error holds at most as much of the content as the caller has asked for, and its `Display` and `Debug` show
-//! none of it.
+//! Invariant: an error holds at most as much of the content as the caller has asked for, and its `Display` and `Debug`
+//! show no byte of the content.
 
 use bytes::BytesMut;
 
@@ -55,9 +55,9 @@ impl Response {
     ///
     /// The error has at most `limit` bytes of the content, and at most
     /// [`max_collected_body`](crate::ClientBuilder::max_collected_body). [`Error::body`](crate::Error::body) and
-    /// [`Error::body_text`](crate::Error::body_text) return these bytes, and [`Error::chain`](crate::Error::chain) shows at
-    /// most 200 of them. `Display` and `Debug` do not show them, because the content may be a secret. The response of a
-    /// success is returned at once, without reading its content.
+    /// [`Error::body_text`](crate::Error::body_text) return these bytes, and [`Error::chain`](crate::Error::chain)
+    /// shows at most 200 of them. `Display` and `Debug` show none of these bytes, because the content may be a secret.
+    /// The response of a success is returned at once, without reading its content.
     ///
     /// # Cancel safety
     ///

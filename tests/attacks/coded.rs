@@ -1,4 +1,4 @@
-//! content that is small on the wire and huge when it is decoded.
+//! tests of content that is small on the wire and huge after decoding.
 
 use handclasp::{Client, ErrorKind};
 
@@ -28,7 +28,8 @@ fn serve(codings: &str, content: Vec<u8>) -> Server {
     })
 }
 
-/// Returns deflate of `258 * matches + 1` zeros: a block with fixed codes, a literal, and matches of the largest length.
+/// Returns `258 * matches + 1` zeros, encoded as deflate: a block with fixed codes, a literal, and matches of the largest
+/// length.
 fn deflated(matches: usize) -> Vec<u8> {
     let (mut out, mut bits, mut count) = (Vec::new(), 0_u32, 0);
     let mut put = |value: u32, length: u32| {
@@ -39,20 +40,20 @@ fn deflated(matches: usize) -> Vec<u8> {
             (bits, count) = (bits >> 8, count - 8);
         }
     };
-    // The last block, with fixed codes. Codes of Huffman begin with their highest bit.
+    // These bits begin the last block, which has fixed codes. Huffman codes begin with their highest bit.
     put(0b011, 3);
     put(0b0000_1100, 8);
     for _ in 0..matches {
         put(0b1010_0011, 8);
         put(0, 5);
     }
-    // The code for the end of the block, and bits to fill the last byte.
+    // These bits are the code for the end of the block, and padding for the last byte.
     put(0, 7);
     put(0, 7);
     out
 }
 
-/// Content of which the client gets the bytes on the wire is as large as these bytes.
+/// If the client does not decode the content, the content is as large as its bytes on the wire.
 #[tokio::test]
 async fn a_10_decompression_bomb_is_handed_over_as_it_came() {
     /// A whole gzip member without content.
@@ -78,7 +79,7 @@ async fn a_10_decompression_bomb_is_handed_over_as_it_came() {
     }
 }
 
-/// Without the feature `deflate`, the content is handed over as it came.
+/// Without the feature `deflate`, the content is handed over unchanged.
 #[tokio::test]
 async fn a_10_decompression_bomb_streams_in_constant_memory() {
     const MATCHES: usize = 100_000;
@@ -95,7 +96,7 @@ async fn a_10_decompression_bomb_streams_in_constant_memory() {
     assert!(peak.bytes() < most, "CE-03: {} bytes were held", peak.bytes());
 }
 
-/// Members without content, one after the other, are 8 MiB on the wire and nothing when they are decoded.
+/// Empty members, one after another, are 8 MiB on the wire and decode to no byte.
 #[tokio::test]
 async fn a_10_empty_members_are_read_in_constant_memory() {
     const EMPTY_MEMBER: &[u8] = b"\x1f\x8b\x08\0\0\0\0\0\0\x03\x03\0\0\0\0\0\0\0\0\0";
@@ -121,7 +122,7 @@ async fn a_10_decompression_bomb_is_not_collected() {
     let response = within(20, client.get(server.url("/")).send()).await.unwrap();
     let error = within(20, response.bytes()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Decode, "A-06");
-    // A buffer that grows holds its old and its new bytes for a moment.
+    // A buffer that grows needs memory for its old and its new size until its bytes are copied.
     let most = 3 * LIMIT + 3 * LARGEST_READ + EXCHANGE + DECODER;
     assert!(peak.bytes() < most, "CE-03 A-06: {} bytes were held", peak.bytes());
     within(20, super::support::until("the connection is closed", || client.pool().stats().total.active == 0))

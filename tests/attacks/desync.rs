@@ -253,8 +253,8 @@ async fn a_27_stale_bytes_between_checkout_and_write_are_seen() {
     }
 }
 
-/// A response that can have no body is followed by one, which looks like a response. The bytes come with the head, or
-/// while the connection is idle.
+/// After a response that can have no body, the server sends a body that looks like a response. The bytes come with the
+/// head, or while the connection is idle.
 #[tokio::test]
 async fn rule_25_illegal_body_behind_a_bodyless_response_a_28() {
     for (method, response, content) in &COMPLETE[3..] {
@@ -438,8 +438,8 @@ async fn a_30_unsolicited_101_is_refused_at_once() {
     }
 }
 
-/// A request that offers a protocol accepts a switch to that protocol only. If the request named no version, it
-/// accepts any version.
+/// A request that offers a protocol accepts a switch to that protocol only. If the request named no version, the
+/// request accepts any version.
 #[tokio::test]
 async fn a_30_101_to_a_foreign_protocol_is_refused_at_once() {
     for (fields, expected) in [
@@ -600,7 +600,8 @@ async fn a_56_plaintext_before_the_handshake_fails_it() {
     assert_gone(&client, 1);
 }
 
-/// The client sends only the head until the server has agreed. Bytes that the caller writes go out after that.
+/// The client sends only the head until the server has agreed to the tunnel or upgrade. The client sends the bytes that the
+/// caller writes only after the server has agreed.
 #[tokio::test]
 async fn a_57_nothing_is_sent_before_the_server_agrees() {
     for (method, field, answer) in [
@@ -784,7 +785,7 @@ async fn a_68_server_that_speaks_first_is_not_answered() {
 }
 
 /// The server sends bytes on a connection that was dialed ahead. The client closes this connection without using it,
-/// and another connection serves the request. The same holds inside TLS.
+/// and another connection serves the request. The client does this over TLS too.
 #[tokio::test]
 async fn a_68_server_that_speaks_into_a_warm_connection_is_left() {
     for banner in BANNERS {

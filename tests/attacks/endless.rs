@@ -519,7 +519,7 @@ async fn a_09_claimed_lengths_allocate_nothing() {
                 (11, ErrorKind::ConnectionLost, expected.to_string())
             );
             assert_eq!(error.phase(), Some(Phase::Receive));
-            // The memory holds what `bytes` reserves in advance at most, and the buffer of one read.
+            // The memory holds the largest buffer that `bytes` reserves in advance, and the buffer of one read.
             assert!(
                 peak.bytes() < 2 * LARGEST_READ + EXCHANGE,
                 "R-9110-2.3-2 R-9110-17.5-1: {claim:?}: {} bytes were held",

@@ -283,8 +283,8 @@ async fn a_24_whitespace_around_a_value_is_refused() {
 }
 
 /// A host comes as text, as `http::Uri`, or as a Host field. The request names only the host to which the client
-/// connects, and a strict reader accepts its name. The client sends the user and the password of a URL only as one value of
-/// Basic, in which no character of theirs can end a line.
+/// connects, and a strict reader accepts the name of the host. The client sends the user and the password of a URL only
+/// as one value of Basic, in which no character of the user or the password can end a line.
 #[tokio::test]
 async fn a_25_hosts_and_userinfo() {
     let stage = Stage::new();

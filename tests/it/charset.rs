@@ -28,7 +28,7 @@ async fn text_is_read_in_the_encoding_that_content_type_names() {
         (Some("text/plain; charset=gbk"), b"\xc4\xe3", "你"),
         (Some("text/plain; charset=utf-16le"), b"a\0\xe9\0", "aé"),
         (Some("text/plain; charset=no-such-thing"), b"caf\xc3\xa9", "café"),
-        // The byte order mark is stronger than the parameter and is not part of the text.
+        // The byte order mark takes precedence over the parameter, and is not part of the text.
         (None, b"\xef\xbb\xbfcaf\xc3\xa9", "café"),
         (Some("text/plain; charset=iso-8859-1"), b"\xef\xbb\xbfcaf\xc3\xa9", "café"),
         (Some("text/plain; charset=utf-8"), b"\xff\xfea\0", "a"),
@@ -54,7 +54,7 @@ async fn a_default_encoding_is_used_if_content_type_names_none() {
     }
 }
 
-/// Whether the map of fields was made, or changed, makes no difference.
+/// The text is the same whether or not the map of fields was made or changed.
 #[tokio::test(start_paused = true)]
 async fn the_field_of_a_received_head_is_read() {
     use crate::support::scripted::{Peers, Reply, Script};

@@ -461,8 +461,8 @@ async fn is_reused(client: &Client, case: &Case, origin: &str) -> Result<bool, S
     }
 }
 
-/// Returns whether the connection was reused, or `None` if the cases do not judge this. They expect that every error
-/// closes the connection. But the end of content that cannot be decoded is beyond doubt, so that its connection is kept.
+/// Returns whether the connection was reused, or `None` if the cases do not judge this. The cases expect that every error
+/// closes the connection. If content cannot be decoded, its end is still known, so the client keeps the connection.
 fn judged(case: &Case, got: &Got, is_reused: bool) -> Option<bool> {
     let is_decoding = case.group == "content-coding" && got.outcome == Outcome::Error;
     (!is_decoding || !is_reused).then_some(is_reused)

@@ -377,8 +377,8 @@ async fn a_shutdown_lets_finish_what_can() {
     assert_eq!((total.idle, total.active, total.closed(DropReason::Shutdown)), (0, 0, 2), "{total}");
 }
 
-/// After the deadline no socket is left, in whatever state: a response that no task reads, a request that no task
-/// polls, one that waits for its response, one that waits for a connection, a dial, a tunnel.
+/// After the deadline no socket is left. The cases are a response that no task reads, a request that no task polls, a
+/// request that waits for its response, a request that waits for a connection, a dial, and a tunnel.
 #[tokio::test]
 async fn a_shutdown_closes_what_does_not_finish() {
     let never = Signal::new();

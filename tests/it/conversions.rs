@@ -1,4 +1,4 @@
-//! Tests of conversions from and to types of other crates, and of names that reqwest users know.
+//! Tests of conversions from and to types of other crates, and of methods that have their names in reqwest.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 #![allow(clippy::needless_borrows_for_generic_args, reason = "each way to give a URL is called")]

@@ -1,4 +1,4 @@
-//! Tests of cookies: what a client stores and sends, over the wire. `src/cookie/store_tests.rs` tests the rules.
+//! Tests of the cookies that a client stores and sends over the wire. `src/cookie/store_tests.rs` tests the rules.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -297,7 +297,7 @@ async fn a_response_shows_its_cookies() {
     assert_eq!(since, Duration::from_secs(9), "R-6265b-5.1.1-1");
 }
 
-/// A store of the caller, which records what it is asked.
+/// A store of the caller, which records each call.
 #[derive(Default)]
 struct Own(Mutex<Vec<String>>);
 
@@ -335,7 +335,7 @@ fn a_77_no_cookie_is_shown() {
     assert!(!shown.contains("hunter2") && shown.contains('1'), "A-77: {shown}");
 }
 
-/// Pieces of `Set-Cookie` fields and of a saved jar, joined at random.
+/// The texts are pieces of `Set-Cookie` fields and of a saved jar, joined at random.
 #[test]
 fn a_80_no_text_makes_a_jar_panic_or_send_what_is_no_cookie() {
     const PIECES: [&str; 32] = [

@@ -1,4 +1,5 @@
-//! Tests of content codings: what is asked for, what is decoded, and what damaged or hostile content does.
+//! Tests of content codings: the codings that a request asks for, the content that is decoded, and damaged or hostile
+//! content.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -45,7 +46,7 @@ fn encode(coding: &str, plain: &[u8]) -> Vec<u8> {
     }
 }
 
-/// Starts a server that answers each request by this status and these fields, and by this content unless the method is
+/// Starts a server that answers each request with this status and these fields, and with this content unless the method is
 /// HEAD. `fields` must frame the content.
 fn serve(status: u16, fields: &str, content: impl Into<Vec<u8>>) -> Server {
     let (head, content) = (format!("HTTP/1.1 {status} S\r\n{fields}\r\n"), content.into());
@@ -182,10 +183,10 @@ async fn ce_01_responses_without_content_are_not_decoded() {
         }
         assert_eq!(server.requests_per_connection(), [2], "CE-01: {method} {status}");
     }
-    // That this content is empty is known only at its end.
+    // The client learns only at the end of this content that the content is empty.
     let server = serve(200, &format!("{gzipped}transfer-encoding: chunked\r\n"), "0\r\n\r\n");
     assert_eq!(get(&Client::new(), &server).await.bytes().await.unwrap(), "", "CE-01");
-    // A part of coded content cannot be decoded.
+    // A part of encoded content cannot be decoded.
     let fields = format!("{gzipped}content-length: 4\r\ncontent-range: bytes 0-3/500\r\n");
     let response = get(&Client::new(), &serve(206, &fields, &gzip(b"x")[..4])).await;
     assert!(has_codings(&response));
@@ -265,10 +266,7 @@ async fn damaged_content_is_an_error_and_the_connection_is_kept() {
     for (content, expected) in [
         (whole[..whole.len() - 1].to_vec(), "the server sent gzip content that ends too early"),
         (whole[..1].to_vec(), "the server sent gzip content that ends too early"),
-        (
-            [&whole[..], b"GARBAGE"].concat(),
-            "the server sent bytes of something else after the end of gzip content",
-        ),
+        ([&whole[..], b"GARBAGE"].concat(), "the server sent other bytes after the end of the gzip content"),
         (damaged, "the server sent content that is not valid gzip"),
         (b"hello".to_vec(), "the server sent content that is not valid gzip"),
     ] {
@@ -288,7 +286,7 @@ async fn damaged_content_is_an_error_and_the_connection_is_kept() {
             assert_eq!(server.requests_per_connection(), [2], "the wire decides about the connection");
         }
     }
-    // The end of the connection within the content is not the fault of the coding.
+    // If the connection ends within the content, the error is about the connection and not about the coding.
     let server = Server::start(move |peer: &mut Peer| {
         peer.request()?;
         peer.send("HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 9999\r\n\r\n")?;
@@ -353,7 +351,7 @@ async fn a_10_a_bomb_does_not_outlast_the_total_timeout() {
 async fn a_10_a_bomb_lets_other_tasks_run() {
     let server = coded("gzip, gzip, gzip", bomb());
     let mut response = get(&Client::new(), &server).await;
-    // Content has come of which decoders make gigabytes: no read waits for the server any more.
+    // The content that has come decodes to gigabytes, so that no read waits for the server any more.
     within(20, response.chunk()).await.unwrap();
     let has_run = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&has_run);

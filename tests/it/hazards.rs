@@ -60,7 +60,7 @@ fn rule_25_an_early_answer_to_a_large_body_ends_the_connection() {
         }
         stream.write_all(b"HTTP/1.1 413 Too Large\r\ncontent-length: 2\r\n\r\nok").unwrap();
         let mut rest = Vec::new();
-        // The client closes the connection, so that the server reads its bytes, and then a FIN or a reset.
+        // The client closes the connection, so that the server reads the client's bytes, and after them a FIN or a reset.
         let _ = stream.read_to_end(&mut rest);
         said.send(rest.windows(4).any(|window| window == b"GET ")).unwrap();
     });

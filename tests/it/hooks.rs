@@ -1,4 +1,4 @@
-//! Tests of `on_request`: when it is called, and what its changes apply to.
+//! Tests of `on_request`: the attempts for which the function is called, and the effect of its changes.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -19,7 +19,7 @@ async fn each_attempt_is_seen_and_changed_alone() {
         if peer.number() == 0 {
             peer.request()?;
             peer.respond("1")?;
-            // The second request of this connection gets no answer, and is sent again.
+            // The second request on this connection gets no answer, and is sent again.
             peer.request()?;
             return Ok(());
         }

@@ -19,7 +19,7 @@ fn total(client: &Client) -> HostStats {
     client.pool().stats().total
 }
 
-/// Returns the ledger of all hosts, and checks that it equals the ledger of the only host.
+/// Checks the counts of the only host, and that the ledger of all hosts equals the ledger of this host.
 #[track_caller]
 fn assert_sent(client: &Client, requests: u64, reused: u64, saved: u64) {
     let stats = client.pool().stats();

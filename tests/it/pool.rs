@@ -95,8 +95,8 @@ async fn rule_04_an_acquire_timeout_tells_the_last_dial_error() {
     assert!(story.ends_with("the cable is cut"), "{story}");
 }
 
-/// With a waiting period: after two failures no third dial begins before the period is over, and a success ends
-/// the period.
+/// If a waiting period is set, the third dial after two failures begins only when the period is over. A success ends the
+/// period.
 #[tokio::test]
 async fn rule_13_a_failing_host_is_not_dialed_by_every_request() {
     let dials = Arc::new(AtomicUsize::new(0));

@@ -1,4 +1,4 @@
-//! Tests of redirects: which are followed, what goes with the next request, and what an error tells.
+//! Tests of redirects: which redirects are followed, which fields and content the next request has, and what an error says.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -10,8 +10,8 @@ use http::{HeaderValue, Method};
 
 use crate::support::{Peer, Server, within};
 
-/// Starts a server that answers each request by `answer`: a status, a space and a location make a redirect, and anything
-/// else is content.
+/// Starts a server that answers each request with the result of `answer`. A status, a space and a location make a redirect.
+/// Any other text is content.
 pub(crate) fn serve(answer: impl Fn(&str) -> String + Send + Sync + 'static) -> Server {
     Server::start(script(answer))
 }

@@ -1,4 +1,4 @@
-//! Tests of the way from one hop to the next: time, connections, and what an error tells about earlier hops.
+//! Tests of the step from one hop to the next hop: time, connections, and what an error says about earlier hops.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -93,7 +93,7 @@ async fn an_error_of_a_later_hop_tells_what_came_before() {
     assert_eq!(error.redirects()[0].method(), Method::GET);
 }
 
-/// A stream of one piece that never ends.
+/// A stream that gives one piece and never ends.
 struct Endless(Option<&'static str>);
 
 impl futures_core::Stream for Endless {

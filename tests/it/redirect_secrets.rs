@@ -1,5 +1,5 @@
-//! Tests of redirects that cross a border: to another origin, from https to http, or to a place that a caller does not
-//! expect. They check what the next server gets, and what `Debug` and errors show.
+//! Tests of redirects to another origin, from https to http, or to a URL that a caller does not expect. The tests check the
+//! bytes that the next server gets, and the text of `Debug` and errors.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -16,7 +16,7 @@ fn sensitive(text: &'static str) -> HeaderValue {
     value
 }
 
-/// Starts two servers. The first one redirects `/a` to its own `/b`, and `/b` to the second one with `status`.
+/// Starts two servers. The first server redirects `/a` to its own `/b`, and `/b` to the second server with `status`.
 fn two_origins(status: u16) -> (Server, Server) {
     let other = serve(|_| "end".into());
     let to = other.url("/c");
@@ -42,7 +42,7 @@ async fn a_35_sensitive_default_headers_stay_in_their_origin() {
     }
     let last = heads(&other).pop().unwrap();
     assert!(!last.contains("hunter2") && last.contains("x-plain: kept"), "RD-08 A-35: {last}");
-    // A request that goes there directly has the fields.
+    // A request that goes to the second server directly has the fields.
     get(&client, &other.url("/")).await.unwrap();
     assert!(heads(&other).pop().unwrap().contains("x-api-key: hunter2"));
 }
@@ -195,7 +195,7 @@ mod over_tls {
     async fn rd_10_a_redirect_to_content_without_a_close_notify_is_complete() {
         let server = Server::start_tls(|peer: &mut Peer| {
             while let Some(request) = peer.request()? {
-                // The content of the redirect is no gzip, and nobody decodes it.
+                // The content of the redirect is not gzip, and the client does not decode this content.
                 let (status, content) = match &*request.target {
                     "/a" => ("302 Found\r\ncontent-encoding: gzip", "\x1f\u{8}no gzip"),
                     _ => ("200 OK", "end"),

@@ -150,7 +150,7 @@ async fn each_request_is_written_octet_by_octet_as_expected() {
     let root = "http://a.test/";
     let mut count = 0;
     for (rules, request, expected) in [
-        // A request without settings of the caller: only the required fields.
+        // A request for which the caller sets nothing has only the required fields.
         (
             "R-9112-2.2-7 R-9112-3-1 R-9112-3.2.1-1 R-9112-7.4-1 R-9112-C.2.2-1 R-9112-C.2.2-2 R-9110-6.2-1 \
              R-9110-7.2-1 R-9110-8.6-2 R-9110-9.3.1-1 R-9110-10.1.2-1 R-9110-12.5.3-1 \
@@ -222,9 +222,9 @@ async fn each_request_is_written_octet_by_octet_as_expected() {
             client.get("http://a.test/a b\u{e9}\0?c d\u{e9}\u{7f}"),
             "GET /a%20b%C3%A9%00?c%20d%C3%A9%7F HTTP/1.1\r\nhost: a.test\r\n\r\n",
         ),
-        // By the URL standard, text may have any number of slashes before its host,
+        // The WHATWG URL Standard allows any number of slashes before the host.
         ("R-9110-4.2.1-1", client.get("http:///a.test/x"), "GET /x HTTP/1.1\r\nhost: a.test\r\n\r\n"),
-        // and tabs and line ends within it are dropped.
+        // The WHATWG URL Standard removes tabs and line ends from a URL.
         ("R-9112-3.2-1", client.get("http://a.test/a\r\n\tb"), "GET /ab HTTP/1.1\r\nhost: a.test\r\n\r\n"),
         (
             "R-9112-3.2.4-1 R-9110-7.1-1",

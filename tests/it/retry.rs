@@ -82,7 +82,7 @@ async fn get_all(client: &Client, server: &Server, tasks: usize, total: usize) {
 /// Fails unless the counts of client and server agree: this many requests were made, and a request that the server saw
 /// twice was seen first on a reused connection and last on a new one.
 async fn settle(client: &Client, server: &Server, total: usize) -> usize {
-    // A dial whose request was served elsewhere may still be under way.
+    // A dial may still be under way if another connection has served its request.
     until("all connections are made and accepted", || {
         let stats = client.pool().stats().total;
         stats.dialing == 0 && server.connections() as u64 == stats.opened
@@ -178,8 +178,8 @@ async fn gets_against_one_that_ends_on_the_next_request(ending: Ending, tasks: u
     // Every resend cost one dead connection and one more request on the wire.
     assert_eq!(stats.requests as usize, GETS + twice, "{stats}");
     assert_eq!(stats.closed(DropReason::PeerClosed) as usize, twice, "{stats}");
-    // A connection whose request was served elsewhere is idle before its first request, which then counts as reused as
-    // well.
+    // If another connection has served the request of a dial, the dialed connection is idle before its first request.
+    // The first request on such a connection counts as reused too.
     assert!(stats.reused as usize >= twice, "{stats}");
     if tasks == 1 {
         // The server answers the first request on each connection, and closes the connection without answering the second.

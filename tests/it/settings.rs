@@ -1,4 +1,4 @@
-//! Tests of settings that a client has beyond those of its pool and its timeouts.
+//! Tests of a client's settings, apart from the settings of its pool and its timeouts.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 

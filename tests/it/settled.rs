@@ -206,7 +206,7 @@ async fn rule_30_a_small_chunked_rest_is_read() {
     }
 }
 
-/// Of a dropped response without an end, the client reads at most 64 KiB plus one read, however fast the bytes come.
+/// The client reads at most 64 KiB plus one read of a dropped response that has no end, however fast the bytes come.
 #[tokio::test(start_paused = true)]
 async fn rule_30_an_endless_rest_is_read_no_further_than_its_bound() {
     const SAID: usize = 4 << 20;

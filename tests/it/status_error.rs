@@ -1,4 +1,4 @@
-//! Tests of status errors, and of what an error says to people: the method, the origin, the progress, and no secret.
+//! Tests of status errors, and of the text of errors: the text has the method, the origin and the progress, and no secret.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -106,7 +106,7 @@ async fn a_status_error_tells_why_its_content_is_not_complete() {
     assert!(chain.ends_with("5 bytes are missing: the content is four"), "{chain}");
 }
 
-/// The part of the content that is not wanted does not cost the connection, if it is small.
+/// If the unread part of the content is small, the connection is kept.
 #[tokio::test]
 async fn the_connection_is_kept_after_a_short_excerpt() {
     let server = Server::start(|peer: &mut Peer| {
@@ -204,7 +204,7 @@ async fn each_question_is_true_for_its_kind() {
     );
 }
 
-/// The time until the next dial is random. Its text has no nanoseconds.
+/// The time until the next dial is random, and its text has no nanoseconds.
 #[tokio::test(start_paused = true)]
 async fn durations_have_no_nanoseconds() {
     let builder = Client::builder().connector(|_| async { Err::<Box<dyn Transport>, _>("no line".into()) });

@@ -1,6 +1,6 @@
 //! Tests of answers that come too soon on a reused connection. The connections are in memory, and the clock is paused, so that
-//! each test decides after which time a byte comes. Each connection tells a round trip of 20 ms, so that an answer is doubted
-//! that comes in less than 10 ms.
+//! each test decides when a byte comes. Each connection reports a round trip of 20 ms, so that the client doubts an answer that
+//! comes in less than 10 ms.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::time::Duration;
@@ -47,7 +47,8 @@ impl Setting {
         assert_eq!((total.active, total.dialing, total.waiting), (0, 0, 0));
     }
 
-    /// Sends a request on the first connection, waits until it is written, and says `bytes` after `after`.
+    /// Sends a request on the first connection, waits until the request is written, and has the server send `bytes` after the
+    /// time `after`.
     async fn answered(
         &self,
         request: RequestBuilder,
@@ -58,7 +59,7 @@ impl Setting {
     }
 }
 
-/// Sends a request, waits until it is written on `line`, and says `bytes` after `after`.
+/// Sends a request, waits until the request is written on `line`, and has the server send `bytes` after the time `after`.
 async fn answer_after(
     line: &Line,
     request: RequestBuilder,
@@ -74,7 +75,7 @@ async fn answer_after(
     sent
 }
 
-/// Sends the first request on the connection of this number, answers it after `after`, and returns the connection.
+/// Sends the first request on connection `number`, answers the request after the time `after`, and returns the connection.
 async fn first(client: &Client, lines: &Lines, number: usize, after: Duration) -> Line {
     let sent = send(client.get("http://h/first"));
     let line = lines.written(number, "\r\n\r\n").await;
@@ -92,7 +93,7 @@ async fn text(sent: JoinHandle<handclasp::Result<Response>>) -> String {
     }
 }
 
-/// Answers the request that is sent again on the connection of this number, after one round trip.
+/// Waits until the request is sent again on connection `number`, and answers the request after one round trip.
 async fn answer_again(lines: &Lines, number: usize, end: &str) -> Line {
     let again = lines.written(number, end).await;
     advance(TRIP).await;
@@ -129,7 +130,7 @@ async fn a_request_whose_answer_comes_too_soon_is_sent_again_on_a_new_connection
     assert_eq!(seen, [(1, 9 * MS, 10 * MS)]);
 }
 
-/// An answer is believed that comes exactly half a round trip after its request, or later.
+/// The client believes an answer that comes half a round trip after its request, or later.
 #[tokio::test(start_paused = true)]
 async fn an_answer_is_believed_from_half_of_the_round_trip_on() {
     let setting = Setting::new().await;
@@ -143,14 +144,14 @@ async fn an_answer_is_believed_from_half_of_the_round_trip_on() {
     assert_eq!(text(sent).await, "right");
 }
 
-/// A first answer that comes sooner than the round trip that the connection tells makes the round trip shorter.
+/// If the first answer on a connection comes sooner than the reported round trip, the known round trip becomes shorter.
 #[tokio::test(start_paused = true)]
 async fn first_answers_count_and_later_answers_do_not() {
     let lines = Lines::default();
     lines.round_trip(TRIP);
     let client = lines.client();
     let line = first(&client, &lines, 0, 16 * MS).await;
-    // This later answer comes after 8 ms, which is not doubted. It does not make the round trip shorter.
+    // These later answers are not doubted, and do not make the round trip shorter.
     for after in [8, 8, 9] {
         let sent = answer_after(&line, client.get("http://h/a"), after * MS, RIGHT).await;
         assert_eq!(text(sent).await, "right");
@@ -191,8 +192,8 @@ async fn a_round_trip_below_4_ms_or_unknown_or_a_switch_ends_the_doubts() {
     }
 }
 
-/// A request that must not be sent twice gets the answer that came. Its connection is closed, so that the next request does
-/// not get the answer to this one.
+/// A request that must not be sent twice gets the bytes that came as its answer. Its connection is closed, so that the next
+/// request does not get the answer to the first request.
 #[tokio::test(start_paused = true)]
 async fn a_request_that_may_not_be_repeated_is_given_what_came() {
     let bodies: [fn(&Client) -> RequestBuilder; 2] = [
@@ -222,7 +223,7 @@ async fn a_body_in_memory_is_sent_again() {
     assert_eq!(text(sent).await, "right");
 }
 
-/// The first byte counts, even if it belongs to an interim response.
+/// An answer comes too soon if its first byte comes too soon, even if the byte belongs to an interim response.
 #[tokio::test(start_paused = true)]
 async fn an_interim_response_that_comes_too_soon_is_doubted() {
     for interim in ["HTTP/1.1 103 Early Hints\r\n\r\n", "HTTP/1.1 100 Continue\r\n\r\n", "H", "\r\nH"] {
@@ -270,7 +271,7 @@ async fn a_100_that_comes_too_soon_does_not_release_the_body() {
     assert_eq!(text(sent).await, "right");
 }
 
-/// A 101 that comes too soon makes no tunnel. A 101 that comes in time does.
+/// A 101 that comes too soon makes no tunnel. A 101 that comes after a round trip makes a tunnel.
 #[tokio::test(start_paused = true)]
 async fn a_tunnel_is_not_made_by_an_answer_that_comes_too_soon() {
     let setting = Setting::new().await;
@@ -286,8 +287,8 @@ async fn a_tunnel_is_not_made_by_an_answer_that_comes_too_soon() {
     assert!(setting.line.is_gone());
 }
 
-/// Without more bytes on the doubted connection, the doubt was wrong. After two wrong doubts, the answers of that time are
-/// believed.
+/// If no more bytes come on the doubted connection, the doubt was wrong. After two wrong doubts, the client believes answers
+/// that come as soon as the doubted answers.
 #[tokio::test(start_paused = true)]
 async fn after_two_wrong_doubts_the_round_trip_is_shorter() {
     let setting = Setting::new().await;
@@ -309,7 +310,7 @@ async fn after_two_wrong_doubts_the_round_trip_is_shorter() {
     assert_eq!(text(sent).await, "right");
 }
 
-/// Right doubts count against wrong ones.
+/// Each right doubt cancels a wrong doubt.
 #[tokio::test(start_paused = true)]
 async fn a_right_doubt_takes_back_a_wrong_one() {
     let setting = Setting::with(|builder| builder.not_kept_after(None)).await;
@@ -328,7 +329,7 @@ async fn a_right_doubt_takes_back_a_wrong_one() {
     assert_eq!(text(sent).await, "right", "one wrong doubt net does not make the round trip shorter");
 }
 
-/// A connection that the server closes tells nothing about the doubt.
+/// If the server closes the doubted connection, the doubt counts neither as right nor as wrong.
 #[tokio::test(start_paused = true)]
 async fn a_doubted_connection_that_is_closed_settles_nothing() {
     let setting = Setting::with(|builder| builder.not_kept_after(None)).await;
@@ -467,19 +468,19 @@ async fn a_shutdown_closes_a_doubted_connection() {
     setting.assert_quiet();
 }
 
-/// The request that is sent again fails as any other request does, and is not sent a third time.
+/// If the request that is sent again fails, the caller gets the error, and the request is not sent a third time.
 #[tokio::test(start_paused = true)]
 async fn a_request_is_sent_again_only_once() {
     let setting = Setting::new().await;
     let sent = setting.answered(setting.client.get("http://h/a"), 9 * MS, STRAY).await;
     let again = setting.lines.written(1, "\r\n\r\n").await;
-    // On a new connection, no answer is doubted.
+    // The client doubts no answer on a new connection.
     again.say(STRAY);
     assert_eq!(text(sent).await, "stray");
     assert_eq!(setting.lines.count(), 2);
 }
 
-/// Connections of a host whose answers come too soon again and again are not kept for a while.
+/// If three answers of a host come too soon, the client keeps no connection to that host for a while.
 #[tokio::test(start_paused = true)]
 async fn a_host_whose_answers_come_too_soon_is_not_kept() {
     let setting = Setting::new().await;
@@ -495,9 +496,8 @@ async fn a_host_whose_answers_come_too_soon_is_not_kept() {
     assert_eq!(setting.closed(DropReason::NotKept), 1);
 }
 
-/// Random strays and random requests. Each server answers each request after one round trip, and sends a stray before some of
-/// the answers. No request that may be repeated gets a stray that came in less than half of the round trip, and no request
-/// gets the answer to an earlier request.
+/// Each server answers each random request after one round trip, and sends a stray before some of the answers. No request that
+/// may be repeated gets a stray that came in less than half of the round trip. No request gets the answer to an earlier request.
 #[tokio::test(start_paused = true)]
 async fn no_random_stray_that_comes_too_soon_is_taken_for_an_answer() {
     for seed in 1..=40 {
@@ -534,7 +534,7 @@ async fn no_random_stray_that_comes_too_soon_is_taken_for_an_answer() {
                 assert_eq!(text(sent).await, "stray");
                 setting.line.say(RIGHT);
                 lines::settle().await;
-                // The late answer is found on the idle connection, or the connection was closed behind the early one.
+                // The pool finds the late answer on the idle connection, or closed the connection after the early answer.
                 let sent = send(setting.client.get("http://h/next"));
                 setting.line = answer_again(&setting.lines, dialed, "\r\n\r\n").await;
                 assert_eq!(text(sent).await, "right", "seed {seed}: the request after {number}");

@@ -40,7 +40,7 @@ async fn a_client_and_a_shared_client_are_services() {
     assert!(response.extensions().get::<Timings>().is_some());
     assert!(!response.extensions().get::<ConnectionInfo>().unwrap().is_reused());
     assert_eq!(text(response).await, "/a");
-    // Bodies of other crates.
+    // The service accepts bodies of other crates.
     let request = Request::post(server.url("/b")).body(Full::<bytes::Bytes>::from("content")).unwrap();
     let response = within(20, (&client).oneshot(request)).await.unwrap();
     assert!(response.extensions().get::<ConnectionInfo>().unwrap().is_reused());

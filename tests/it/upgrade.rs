@@ -329,8 +329,8 @@ async fn a_kept_connection_becomes_a_tunnel() {
     assert_eq!(counts(&client), (0, 0, 1, 1));
 }
 
-/// Tunnels over real sockets, with and without TLS. The server sees no byte of the tunnel before its response. The tunnel then
-/// carries bytes in both directions, and the server sees the end of the client's bytes.
+/// A tunnel is opened over a real socket, with and without TLS. The server sees no byte of the tunnel before its response. After
+/// the response, the tunnel carries bytes in both directions, and the server sees the end of the client's bytes.
 #[tokio::test]
 async fn a_tunnel_over_sockets_and_tls() {
     let schemes: &[bool] = if cfg!(feature = "rustls") { &[false, true] } else { &[false] };

@@ -687,7 +687,7 @@ async fn a_source_is_not_asked_behind_its_end() {
     assert_eq!(collected.trailers().unwrap()["x-a"], "1");
 }
 
-/// The announced content was sent and the response has begun. More content from the source then does not fail the request.
+/// After the announced content was sent and the response has begun, more content from the source does not fail the request.
 #[tokio::test]
 async fn an_exact_upload_is_over_when_the_response_begins() {
     let lines = Lines::default();

@@ -113,8 +113,9 @@ impl Case {
         choice.map(|(outcome, reason, _)| (*outcome, *reason))
     }
 
-    /// Whether a broken rule of this case must fail the suite. It must not if the rule allows other outcomes and the
-    /// client only chose one of them. With `is_about_reuse`, the question is about a rule on reuse of the connection.
+    /// Whether the suite fails if the client breaks a rule of this case. Returns false if the rule allows several
+    /// outcomes and the client chose one of these outcomes. With `is_about_reuse`, the rule is about reuse of the
+    /// connection.
     #[allow(dead_code, reason = "only one of the including tests uses this function")]
     pub(crate) fn binds(&self, is_about_reuse: bool) -> bool {
         let excludes = |name: &str| self.fields[name].as_array().is_some_and(|list| !list.is_empty());
@@ -357,7 +358,7 @@ fn collapse(value: &str) -> String {
 
 /// Each entry has an outcome that the client chose, the reason, and the cases to which both apply. The list has all
 /// cases that allow several outcomes without a preference, and all cases whose preference the client does not follow.
-/// A case with a preference that is missing from this list ends as it prefers.
+/// If a case has a preference and is missing from this list, the client follows the preference.
 const CHOICES: &[(Outcome, &str, &[&str])] = &[
     (
         Outcome::Ok,

@@ -35,7 +35,7 @@ pub(crate) struct Lines {
     all: Arc<Mutex<Vec<Line>>>,
     /// Number of bytes that a new connection accepts. `None` means no limit.
     room: Arc<Mutex<Option<usize>>>,
-    /// Round trip that a new connection tells.
+    /// Round trip that each new connection reports.
     round_trip: Arc<Mutex<Option<Duration>>>,
 }
 
@@ -47,7 +47,7 @@ impl Lines {
 
     pub(crate) fn builder(&self) -> ClientBuilder {
         let builder = Client::builder().no_user_agent().uncoded().connector(self.connector());
-        // These tests are about each response as it comes.
+        // These tests check each single response, so that the client follows no redirect.
         #[cfg(feature = "url")]
         let builder = builder.redirect(handclasp::redirect::Policy::none());
         builder
@@ -72,7 +72,7 @@ impl Lines {
         *self.room.lock().unwrap() = Some(bytes);
     }
 
-    /// Sets the round trip that each connection tells that is made after this call.
+    /// Sets the round trip that all later connections report.
     pub(crate) fn round_trip(&self, round_trip: Duration) {
         *self.round_trip.lock().unwrap() = Some(round_trip);
     }

@@ -27,7 +27,7 @@ use std::time::Duration;
 pub use self::random::Rng;
 pub use self::server::{Peer, Request, Seen, Server, Signal, Split, Tape};
 
-/// Switches off what a client adds to a request because of its features, for tests that compare whole requests.
+/// Switches off the fields that the features of the crate add to a request, for tests that compare whole requests.
 pub trait Uncoded {
     /// Asks for no content coding, and decodes none.
     #[must_use]

@@ -59,7 +59,7 @@ pub struct Seen {
 pub struct Request {
     pub method: String,
     pub target: String,
-    /// The head as it came, its empty line included.
+    /// The head as it came, including its empty line.
     pub head: String,
     pub body: Vec<u8>,
 }

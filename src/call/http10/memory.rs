@@ -26,7 +26,7 @@ pub(super) enum Tells {
 }
 
 /// Returns the information that the head of a response gives about the server's version. An HTTP/1.0 error page that
-/// closes the connection gives none, because such a page often comes from a proxy or balancer.
+/// closes the connection gives no information, because such a page often comes from a proxy or balancer.
 pub(super) fn tells(version: Version, status: StatusCode, closes: bool) -> Tells {
     let is_error = status.is_client_error() || status.is_server_error();
     match version {

@@ -128,7 +128,7 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    /// Follows the next bytes of the stream.
+    /// Notes the next bytes of the stream, and advances the header and the record by these bytes.
     pub(super) fn pass(&mut self, mut bytes: &[u8]) {
         while let Some((&byte, rest)) = bytes.split_first() {
             if self.header == 0 && self.left > 0 {

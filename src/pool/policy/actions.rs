@@ -80,7 +80,7 @@ pub(crate) struct Terms {
     pub(crate) used: Option<Instant>,
     /// Time for which the server keeps the connection idle, if the server announced one.
     pub(crate) stay: Option<Duration>,
-    /// Time from which on the connection is too old to be used.
+    /// Time after which the connection is too old to be used.
     pub(crate) until: Option<Instant>,
     /// Whether the connection has carried a request.
     pub(crate) is_used: bool,

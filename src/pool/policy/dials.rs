@@ -191,7 +191,7 @@ impl<K: Kinds> Policy<K> {
         self.counters(place.host, |c| c.failed_dials += 1);
         self.uncount(place.host);
         if is_shared {
-            // If several dials end together, each dial may have spared a waiter because of the other dials.
+            // Each dial under way keeps one waiter from failing. This dial has ended, so one more waiter may fail.
             self.fail_unserved(place, false, out);
         }
         // No dial ahead begins right after a failure, because one dial ahead after another would fail.

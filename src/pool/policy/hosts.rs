@@ -31,7 +31,7 @@ pub(super) struct Hosts<K: Kinds> {
     empties: VecDeque<u32>,
 }
 
-/// Why connections of a host may not be kept.
+/// Reason for which connections of a host may not be kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Suspicion {
     None,
@@ -50,7 +50,7 @@ pub(super) struct Host<K: Kinds> {
     pub(super) waiting: u32,
     /// Number of connections in a row that the host closed after one response each.
     pub(super) short_lived: u8,
-    /// Why the connections of the host may not be kept for a while.
+    /// Reason for which connections of the host may not be kept.
     pub(super) suspicion: Suspicion,
     pub(super) is_listed_empty: bool,
     /// The shortest round trip that is known.

@@ -96,7 +96,8 @@ pub(crate) struct Entry<T> {
     deadline: u64,
     /// Number that tells this entry from a later entry in the same slot, so that a loan ends at the right entry.
     stamp: u32,
-    /// The reason of [`Stay::Less`], or `None` if the entry stays for the pool's own timeout.
+    /// Reason for which the entry stays for less than the idle timeout ([`Stay::Less`]). `None` if the entry stays for
+    /// the idle timeout.
     less: Option<DropReason>,
 }
 

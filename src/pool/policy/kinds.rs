@@ -19,7 +19,7 @@ pub(crate) trait Kinds: fmt::Debug {
     /// A tokio runtime. A connection never leaves its partition. Limits hold across all partitions.
     type Partition: Clone + PartialEq + fmt::Debug;
 
-    /// Why a dial failed. Failures are dropped under the pool's lock, so a failure must hold no value of the caller's,
+    /// Failure of a dial. Failures are dropped under the pool's lock, so a failure must hold no value of the caller's,
     /// because the drop of that value could run the caller's code.
     type Failure: Clone + fmt::Debug;
 }

@@ -33,8 +33,8 @@ pub(crate) struct Limits {
     pub(crate) failing_host_backoff: Option<Duration>,
     /// Whether requests to a failing host wait until its waiting period ends, instead of failing at once.
     pub(crate) wait_for_failing: bool,
-    /// Number of connections in a row that a host has to close after one response each, so that its connections are
-    /// not kept for a while. 3 by default.
+    /// Number of useless connections after which connections of a host are not kept for a while. 3 by default. A
+    /// connection is useless if the host closes the connection after one response, or sends unsolicited bytes on it.
     pub(crate) not_kept_after: Option<u8>,
     /// Whether an answer that comes too soon after its request is doubted. True by default.
     pub(crate) doubts_early_answers: bool,

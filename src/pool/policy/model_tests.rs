@@ -66,10 +66,11 @@ struct Model {
     since: BTreeMap<u32, Instant>,
     /// Connections that came from a dial or came back unused, and may go to a waiter of their own shelf first.
     unused: BTreeSet<u32>,
-    /// Number of requests that came. The fields after this field are the number of dials that were begun and the number
-    /// of dials ahead.
+    /// Number of requests that came.
     requests: usize,
+    /// Number of dials that were begun.
     begun: usize,
+    /// Number of dials ahead.
     ahead: usize,
     /// Whether a dial may begin in the room of a dead connection.
     has_freed_room: bool,

@@ -119,7 +119,7 @@ pub(super) enum End {
     Last,
 }
 
-/// Which of the two queues of a shelf a request joins.
+/// One of the two queues of a shelf.
 #[derive(Clone, Copy)]
 pub(super) enum Lane {
     /// The queue of requests that any connection serves.

@@ -1,10 +1,10 @@
-//! Why connections are closed.
+//! The reasons for which the pool closes connections.
 //!
 //! This file uses no other file of the crate.
 
 use std::fmt;
 
-/// Why the pool closed a connection.
+/// Reason for which the pool closed a connection.
 ///
 /// ```
 /// use handclasp::DropReason;

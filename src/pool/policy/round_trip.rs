@@ -1,15 +1,15 @@
-//! The shortest round trip known for a host, and the earliest time at which an answer is believed.
+//! The shortest round trip known for a host, and the time after which an answer is believed.
 //!
 //! An answer cannot come sooner than one round trip after its request was sent. Bytes that come sooner on a reused
 //! connection were on their way before the server can have seen the request, so that they belong to an earlier
 //! exchange.
 //!
 //! Only measurements that cannot be too short count: the connection attempts that won, and the first answer on each
-//! connection that was not idle before. Later answers do not count, because an answer that belongs to an earlier
-//! exchange would shorten the round trip until the check has no effect. A delay of this process makes a measurement
-//! longer, and so causes a missed stray instead of a false alarm.
+//! new connection. Later answers do not count, because an answer that belongs to an earlier exchange would shorten the
+//! round trip until the check has no effect. A delay of this process makes a measured round trip longer. A round trip
+//! that is too long causes wrong doubts, and wrong doubts make the round trip shorter.
 //!
-//! Invariant: the round trip of a host never becomes longer. Only a connection attempt makes it known.
+//! Invariants: the round trip of a host never becomes longer, and is unknown until a connection attempt wins.
 
 use std::time::{Duration, Instant};
 
@@ -26,14 +26,14 @@ pub(super) struct RoundTrip {
     errors: u8,
 }
 
-/// What became of a connection whose answer came too soon.
+/// Result of a doubt about an answer that came too soon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Doubt {
     /// More bytes came, so that the first bytes were not the answer.
     Right,
     /// No more bytes came. The first bytes were the answer, which came this long after its request.
     Wrong(Duration),
-    /// The connection was closed before its bytes could tell, or its silence says nothing.
+    /// No look at the connection could settle the doubt, or the silence of the connection says nothing.
     Unsettled,
 }
 
@@ -57,8 +57,8 @@ impl RoundTrip {
         }
     }
 
-    /// Notes what became of a doubted connection. After two wrong doubts more than right ones, the round trip is as
-    /// short as the latest answer that was doubted wrongly.
+    /// Notes the result of a doubt. Once the wrong doubts outnumber the right doubts by two, the round trip becomes as
+    /// short as the time of the latest answer that was doubted wrongly.
     fn note_doubt(&mut self, doubt: Doubt) {
         match doubt {
             Doubt::Right => self.errors = self.errors.saturating_sub(1),
@@ -73,8 +73,8 @@ impl RoundTrip {
         }
     }
 
-    /// Returns the shortest time in microseconds after which an answer is believed: half of the round trip. Zero if the
-    /// round trip is unknown or too short to tell.
+    /// Returns the time in microseconds after which an answer is believed: half of the round trip. Returns zero if the
+    /// round trip is unknown or shorter than [`SHORTEST`].
     fn believed_after(self) -> u32 {
         match self.micros {
             UNKNOWN | 0..SHORTEST => 0,
@@ -100,8 +100,7 @@ impl<K: Kinds> Policy<K> {
         self.hosts.host_mut(place.host).round_trip.note_first_answer(micros(took));
     }
 
-    /// Notes what became of a connection whose answer came too soon. Unless the doubt was wrong, the answer counts as
-    /// unsolicited bytes.
+    /// Notes the result of a doubt. The doubted answer counts as unsolicited bytes unless the doubt was wrong.
     pub(crate) fn note_doubt(&mut self, place: Place, doubt: Doubt, now: Instant) {
         self.hosts.host_mut(place.host).round_trip.note_doubt(doubt);
         if !matches!(doubt, Doubt::Wrong(_)) {
@@ -109,8 +108,8 @@ impl<K: Kinds> Policy<K> {
         }
     }
 
-    /// Returns how many microseconds after the start of an attempt an answer of the host is believed at the earliest.
-    /// Zero if every answer is believed.
+    /// Returns the time in microseconds between the start of an attempt and the moment from which an answer of the host
+    /// is believed. Returns zero if every answer is believed.
     #[inline]
     pub(crate) fn believed_after(&self, place: Place) -> u32 {
         match self.limits.doubts_early_answers {
@@ -120,11 +119,11 @@ impl<K: Kinds> Policy<K> {
     }
 }
 
-/// Shortest round trip, in microseconds, of which answers are doubted. Within less time, delays of this machine decide
-/// when an answer is seen.
+/// Shortest round trip, in microseconds, with which answers are doubted. With a shorter round trip, delays of this
+/// machine decide when an answer is seen.
 const SHORTEST: u32 = 4_000;
 
-/// Number of wrong doubts, net of right ones, after which the round trip is taken to be shorter.
+/// Number by which the wrong doubts outnumber the right doubts when the round trip becomes shorter.
 const MOST_ERRORS: u8 = 2;
 
 #[cfg(test)]

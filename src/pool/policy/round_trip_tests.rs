@@ -1,4 +1,4 @@
-//! Tests of the round trip that is known for a host, and of the earliest time at which an answer is believed.
+//! Tests of the round trip that is known for a host, and of the time after which an answer is believed.
 
 use super::super::Limits;
 use super::super::model_tests::Random;
@@ -81,9 +81,9 @@ fn long_times_are_counted_without_overflow() {
     assert_eq!(round_trip.believed_after(), (u32::MAX - 1) / 2);
 }
 
-/// A host with one connection after the other, whose measurements are late by random delays. No answer that comes a
-/// full round trip after its request is doubted more often than twice in a row, and no stray is believed that comes in
-/// less than half of the shortest measurement.
+/// A host gets one connection after another, and random delays make each measurement longer. At most two answers in a
+/// row are doubted that come a full round trip after their requests. No stray is believed that comes in less than half
+/// of the shortest measurement.
 #[test]
 fn delays_cause_missed_strays_and_at_most_two_errors() {
     for seed in 1..200 {

@@ -269,8 +269,8 @@ async fn each_response_is_read_by_its_rule() {
             Stays,
             Ok((200, "ok", true)),
         ),
-        // Line ends. After the client has accepted a lone LF, it does not reuse the connection. A lone CR is never a line
-        // end.
+        // These rows have unusual line ends. After the client has accepted a lone LF, it does not reuse the connection. A
+        // lone CR is never a line end.
         (
             "R-9112-2.2-2",
             "GET",
@@ -295,7 +295,7 @@ async fn each_response_is_read_by_its_rule() {
         ("R-9110-5.5-2", "GET", "HTTP/1.1 204 OK\r\nA: b\r\r\n\r\n", Stays, Err(ErrorKind::Protocol)),
         ("R-9110-5.5-3", "GET", "HTTP/1.1 204 OK\r\nA: b\u{1}c\r\n\r\n", Stays, Err(ErrorKind::Protocol)),
         ("R-9110-5.5-3", "GET", "HTTP/1.1 204 OK\r\nA: \u{b}b\r\n\r\n", Stays, Err(ErrorKind::Protocol)),
-        // Fields that frame the content, and fields that would have framed it another way.
+        // These rows have fields that frame the content, and fields that would frame the content in another way.
         (
             "R-9112-6.3-4",
             "GET",
@@ -538,8 +538,8 @@ async fn fields_are_handed_over_as_they_came() {
     assert_eq!(within(20, response.text()).await.unwrap(), "ok", "R-9111-3-1");
 }
 
-/// Without a policy that follows redirects, no status makes the client send another request, or send the credentials of
-/// the URL once more. They went with the first request.
+/// Without a policy that follows redirects, no status makes the client send another request, or send the credentials of the
+/// URL again. The first request had these credentials.
 #[tokio::test]
 async fn every_status_is_the_callers_to_act_on() {
     let recorder = Recorder::answering(|request| {

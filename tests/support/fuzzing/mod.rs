@@ -48,8 +48,8 @@ pub fn response_head(data: &[u8]) {
     }
 }
 
-/// Checks a chunked body: decodes the wire as one, and encodes the wire's bytes as the content of one. The first three
-/// bytes of the input are choices, and the other bytes are the wire.
+/// Checks chunked bodies: decodes the wire as a chunked body, and encodes the bytes of the wire as the content of a
+/// chunked body. The first three bytes of the input are choices, and the other bytes are the wire.
 pub fn chunked(data: &[u8]) {
     let mut choices = Choices(data);
     let limits = choices.limits();
@@ -402,10 +402,11 @@ fn with_room_for_a_head(mut limits: Limits) -> Limits {
     limits
 }
 
-/// Number of bytes that a case may allocate regardless of its input. The constant below it is the number for each
-/// byte that has arrived. It is large because a field of three bytes has a slot in the map and a slot in the index,
-/// and this module copies the field. A length that was only announced allows no allocation.
+/// Number of bytes that a case may allocate regardless of its input.
 const FIXED_MEMORY: usize = 32 * 1024;
+/// Number of bytes that a case may allocate for each byte that has arrived. The number is large because a field of three
+/// bytes has a slot in the map and a slot in the index, and this module copies the field. A length that was only announced
+/// allows no allocation.
 const MEMORY_PER_BYTE: usize = 128;
 /// Number of bytes that each operation may allocate for the content that this module sends.
 const MEMORY_PER_OPERATION: usize = 8 * 1024;
