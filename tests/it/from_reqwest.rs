@@ -30,9 +30,11 @@ fn rows(page: &str) -> Vec<Row<'_>> {
     for section in page.split("\n### `").skip(1) {
         let section = section.split("\n## ").next().unwrap();
         let (of, text) = section.split_once('`').unwrap();
-        let table = text.split("| reqwest | here | note |\n|---|---|---|\n").nth(1).unwrap_or_else(|| panic!("{of}"));
+        let table =
+            text.split("| reqwest | here | note |\n|---|---|---|\n").nth(1).unwrap_or_else(|| panic!("{of}"));
         for line in table.lines().take_while(|line| line.starts_with('|')) {
-            let cells: Vec<_> = line.strip_prefix("| ").unwrap().strip_suffix('|').unwrap().split(" | ").collect();
+            let cells: Vec<_> =
+                line.strip_prefix("| ").unwrap().strip_suffix('|').unwrap().split(" | ").collect();
             let &[names, here, note] = &*cells else { panic!("{line}") };
             rows.push(Row { of, names: quoted(names), here, note: note.trim() });
         }
@@ -45,12 +47,12 @@ fn quoted(text: &str) -> Vec<&str> {
     text.split('`').skip(1).step_by(2).collect()
 }
 
-/// Returns the function of a file whose name is that of a heading.
+/// Returns the function of a file whose name is that of a heading. For the items of the crate, returns the whole file.
 fn function<'a>(file: &'a str, of: &str) -> &'a str {
-    let name = match of {
-        "Crate" => "crate_items".to_owned(),
-        _ => snake(of),
-    };
+    if of == "Crate" {
+        return file;
+    }
+    let name = snake(of);
     let start = [format!("\nfn {name}"), format!("\nasync fn {name}")];
     let mut found = start.iter().filter_map(|start| {
         let end = |at: &usize| file[at + start.len()..].starts_with(['(', '<']);
@@ -95,9 +97,11 @@ fn faults(row: &Row<'_>) -> Vec<String> {
     let Row { of, names, here, note } = row;
     let unused = |file: &str, names: &[&str]| {
         let code = function(file, of);
+        let is_code = |line: &&str| !line.trim_start().starts_with("//");
+        let code = code.lines().filter(is_code).collect::<Vec<_>>().join("\n");
         let missing = names.iter().filter(|name| {
             let name = name.rsplit("::").next().unwrap();
-            !uses(code, name, !is_item(of, name))
+            !uses(&code, name, !is_item(of, name))
         });
         missing.map(|name| format!("{of}: no call of {name}")).collect()
     };
@@ -151,7 +155,8 @@ fn every_method_of_reqwest_has_one_row() {
     let mut seen = 0;
     for method in list.lines().filter(|line| !line.starts_with('#')) {
         let (of, name) = method.rsplit_once("::").unwrap();
-        let is_it = |it: &str| it == name || it.strip_suffix('*').is_some_and(|start| name.starts_with(start));
+        let is_it =
+            |it: &str| it == name || it.strip_suffix('*').is_some_and(|start| name.starts_with(start));
         let found = rows.iter().filter(|row| row.of == of && row.names.iter().any(|it| is_it(it)));
         assert_eq!(found.count(), 1, "{method}");
         seen += 1;

@@ -17,7 +17,7 @@ use handclasp::{
     SystemResolver, Uri, Url,
 };
 
-fn crate_items(resolver: impl handclasp::Resolve) -> (http::Request<Body>, Arc<dyn Resolve>) {
+fn crate_items(resolver: impl Resolve) -> (http::Request<Body>, Arc<dyn Resolve>) {
     (http::Request::new(Body::empty()), Arc::new(resolver))
 }
 

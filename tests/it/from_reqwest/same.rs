@@ -1,7 +1,8 @@
 //! Calls each method that the page "Coming from reqwest" calls "same", with the arguments that reqwest takes.
 //!
-//! This file compiles against reqwest too: replace `handclasp` by `reqwest`, and give reqwest the features of the same names
-//! and `stream`. Nothing here runs. Each function is named after a heading of the page.
+//! This file compiles against reqwest too: replace `handclasp::Resolve` by `reqwest::dns::Resolve` and `handclasp` by `reqwest`,
+//! and give reqwest the features of the same names and `stream`. Nothing here runs. Each function is named after a heading of
+//! the page.
 
 #![allow(dead_code, reason = "what compiles has passed")]
 #![allow(clippy::needless_pass_by_value, reason = "the arguments show the types that reqwest takes")]
@@ -15,7 +16,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use futures_core::Stream;
 use handclasp::cookie::{CookieStore, Jar};
-use handclasp::header::{HeaderMap, HeaderName, HeaderValue};
+use handclasp::header::{self, HeaderMap, HeaderName, HeaderValue};
 use handclasp::redirect::Policy;
 use handclasp::{
     Body, Certificate, Client, ClientBuilder, Error, IntoUrl, Method, RequestBuilder, Response, Result,
@@ -35,11 +36,9 @@ async fn crate_items<U: IntoUrl>(url: U) -> Result<Body> {
     let client: Client = builder.build()?;
     let root = Url::parse("http://example.org/").unwrap();
     let request: RequestBuilder = client.request(Method::GET, root.join("a").unwrap());
-    let sent: Result<Response, Error> = request.header(handclasp::header::ACCEPT, "text/plain").send().await;
+    let sent: Result<Response> = request.header(header::ACCEPT, "text/plain").send().await;
     is_error(&sent.unwrap_err());
     let _: bool = response.status() == StatusCode::OK && response.version() == Version::HTTP_11;
-    let _: (Option<handclasp::Certificate>, Option<handclasp::cookie::Jar>) = (None, None);
-    let _: handclasp::redirect::Policy = Default::default();
     let upgraded: Upgraded = response.upgrade().await?;
     connection(upgraded);
     Ok(Body::from("text"))
@@ -69,14 +68,23 @@ async fn client<U: IntoUrl + Clone>(url: U) -> Result<()> {
     Ok(())
 }
 
-fn client_builder(headers: HeaderMap, address: SocketAddr, time: Duration, jar: Arc<Jar>) -> Result<Client> {
+fn client_builder(
+    headers: HeaderMap,
+    address: SocketAddr,
+    time: Duration,
+    jar: Arc<Jar>,
+    resolver: Arc<impl handclasp::Resolve + 'static>,
+) -> Result<Client> {
     let builder = ClientBuilder::new().user_agent("name/1.0").default_headers(headers);
-    let builder = builder.user_agent(HeaderValue::from_static("name/1.0")).user_agent(String::from("name/1.0"));
+    let builder =
+        builder.user_agent(HeaderValue::from_static("name/1.0")).user_agent(String::from("name/1.0"));
     let builder = builder.timeout(time).read_timeout(time).connect_timeout(time);
     let builder = builder.pool_idle_timeout(time).pool_idle_timeout(None).pool_max_idle_per_host(8_usize);
-    let builder = builder.local_address(address.ip()).local_address(None).local_address(Some(IpAddr::from([0; 4])));
-    let builder = builder.resolve("example.org", address).resolve_to_addrs("example.org", &[address, address]);
-    let builder = builder.https_only(true).tcp_nodelay(true);
+    let builder =
+        builder.local_address(address.ip()).local_address(None).local_address(Some(IpAddr::from([0; 4])));
+    let builder =
+        builder.resolve("example.org", address).resolve_to_addrs("example.org", &[address, address]);
+    let builder = builder.dns_resolver(resolver).https_only(true).tcp_nodelay(true);
     let builder = builder.tcp_keepalive(time).tcp_keepalive(None).tcp_keepalive(Some(time));
     let builder = builder.tcp_keepalive_interval(time).tcp_keepalive_interval(Some(time));
     let builder = builder.tcp_keepalive_retries(4).tcp_keepalive_retries(None);
@@ -86,7 +94,8 @@ fn client_builder(headers: HeaderMap, address: SocketAddr, time: Duration, jar: 
     let builder = builder.cookie_store(true).cookie_provider(jar);
     let builder = builder.gzip(true).brotli(true).zstd(true).deflate(true);
     let builder = builder.no_gzip().no_brotli().no_zstd().no_deflate();
-    let builder = builder.http1_title_case_headers().http1_allow_obsolete_multiline_headers_in_responses(true);
+    let builder =
+        builder.http1_title_case_headers().http1_allow_obsolete_multiline_headers_in_responses(true);
     builder.add_root_certificate(Certificate::from_pem(b"")?).build()
 }
 
@@ -111,8 +120,10 @@ async fn request_builder<T: Serialize + ?Sized>(
 ) -> Result<Response> {
     let builder = builder.header("accept", "text/plain").header(&b"accept"[..], &b"text/plain"[..]);
     let builder = builder.header(HeaderName::from_static("a"), HeaderValue::from_static("b"));
-    let builder = builder.header(String::from("a"), String::from("b")).header("a", 1_u64).headers(HeaderMap::new());
-    let builder = builder.basic_auth(secret, Some(secret)).basic_auth("user", None::<&str>).bearer_auth(secret);
+    let builder =
+        builder.header(String::from("a"), String::from("b")).header("a", 1_u64).headers(HeaderMap::new());
+    let builder =
+        builder.basic_auth(secret, Some(secret)).basic_auth("user", None::<&str>).bearer_auth(secret);
     let builder = builder.body("text").body(String::new()).body(vec![0_u8]).body(Bytes::new()).timeout(time);
     let builder = builder.query(value).query(&[("a", 1)]).form(value).form(&[("a", "b")]).json(value);
     let copy: Option<RequestBuilder> = builder.try_clone();
