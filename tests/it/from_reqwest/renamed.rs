@@ -1,5 +1,4 @@
-//! Calls each method that the page "Coming from reqwest" calls "renamed", and each method that exists in reqwest under the same
-//! name but whose types are those of this crate.
+//! Calls each method that the page "Coming from reqwest" names as the replacement of a method of reqwest.
 //!
 //! Nothing here runs. Each function is named after a heading of the page.
 
@@ -13,7 +12,7 @@ use std::sync::Arc;
 use handclasp::codec::Limits;
 use handclasp::redirect::{Policy, Proposal};
 use handclasp::{
-    Answer, Body, BoxError, Client, ClientBuilder, Family, HickoryResolver, Method, RequestBuilder, Resolve,
+    Answer, Body, BoxError, Client, ClientBuilder, Family, HickoryResolver, RequestBuilder, Resolve,
     SystemResolver, Uri, Url,
 };
 
@@ -32,7 +31,8 @@ fn request(builder: RequestBuilder) -> handclasp::Result<http::Request<Body>> {
     let mut request: http::Request<Body> = builder.build()?;
     let _: &Uri = request.uri();
     *request.uri_mut() = Uri::from_static("http://example.org/");
-    *request.method_mut() = Method::PUT;
+    let _: &Body = request.body();
+    *request.body_mut() = Body::from("text");
     drop(http::Request::new(Body::empty()));
     Ok(request)
 }

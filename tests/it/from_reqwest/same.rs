@@ -5,6 +5,7 @@
 //! the page.
 
 #![allow(dead_code, reason = "what compiles has passed")]
+#![allow(clippy::needless_borrows_for_generic_args, reason = "reqwest takes references")]
 #![allow(clippy::needless_pass_by_value, reason = "the arguments show the types that reqwest takes")]
 
 use std::fmt::Display;
@@ -105,8 +106,6 @@ async fn request(client: Client, builder: RequestBuilder) -> Result<()> {
     *request.method_mut() = Method::PUT;
     request.headers_mut().insert("x-name", HeaderValue::from_static("value"));
     *request.version_mut() = Version::HTTP_11;
-    let _ = request.body();
-    *request.body_mut() = Body::from("text").into();
     client.execute(request).await?;
     Ok(())
 }
