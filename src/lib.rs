@@ -91,10 +91,6 @@ pub mod manual {
     #[doc = include_str!("manual/cancel.md")]
     pub mod cancel {}
     #[doc = include_str!("manual/defaults.md")]
-    #[cfg_attr(
-        not(feature = "url"),
-        allow(rustdoc::broken_intra_doc_links, reason = "the page names methods of features")
-    )]
     pub mod defaults {}
     #[doc = include_str!("manual/from_reqwest.md")]
     #[cfg_attr(
