@@ -29,6 +29,8 @@ use crate::url::IntoUrl;
 /// [`ErrorKind::Request`](crate::ErrorKind::Request). Tokio reports missing timers by a panic. The client catches this
 /// panic, but the message of the panic is still printed.
 ///
+/// The page on [coming from reqwest](crate::manual::from_reqwest) compares both clients method by method.
+///
 /// ```no_run
 /// # async fn example() -> handclasp::Result<()> {
 /// let client = handclasp::Client::new();

@@ -7,6 +7,7 @@
 //! [reuse]: manual::reuse
 //! [uploads]: manual::uploads
 //! [where_to_look]: manual::where_to_look
+//! [from_reqwest]: manual::from_reqwest
 //!
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
@@ -78,9 +79,9 @@ pub use {bytes, http};
 
 /// The manual: pages for users, and pages for those who read or change the code.
 ///
-/// For users: [`defaults`](manual::defaults), [`reuse`](manual::reuse), [`uploads`](manual::uploads),
-/// [`cancel`](manual::cancel), [`phases`](manual::phases), [`performance`](manual::performance) and
-/// [`changelog`](manual::changelog).
+/// For users: [`from_reqwest`](manual::from_reqwest), [`defaults`](manual::defaults), [`reuse`](manual::reuse),
+/// [`uploads`](manual::uploads), [`cancel`](manual::cancel), [`phases`](manual::phases),
+/// [`performance`](manual::performance) and [`changelog`](manual::changelog).
 ///
 /// For those who read or change the code: [`where_to_look`](manual::where_to_look), [`internals`](manual::internals),
 /// [`pool_rules`](manual::pool_rules), [`attacks`](manual::attacks) and [`requirements`](manual::requirements).
@@ -91,6 +92,12 @@ pub mod manual {
     pub mod cancel {}
     #[doc = include_str!("manual/defaults.md")]
     pub mod defaults {}
+    #[doc = include_str!("manual/from_reqwest.md")]
+    #[cfg_attr(
+        not(all(feature = "cookies", feature = "url")),
+        allow(rustdoc::broken_intra_doc_links, reason = "the page names methods of features")
+    )]
+    pub mod from_reqwest {}
     #[doc = include_str!("manual/internals.md")]
     pub mod internals {}
     #[doc = include_str!("manual/performance.md")]

@@ -33,6 +33,22 @@ mod duplex;
 mod errors;
 mod expect;
 mod form;
+#[cfg(all(
+    feature = "brotli",
+    feature = "charset",
+    feature = "cookies",
+    feature = "deflate",
+    feature = "form",
+    feature = "gzip",
+    feature = "hickory-dns",
+    feature = "json",
+    feature = "query",
+    feature = "rustls",
+    feature = "tower",
+    feature = "url",
+    feature = "zstd"
+))]
+mod from_reqwest;
 mod hazards;
 mod hooks;
 mod json;

@@ -186,6 +186,28 @@ fn the_links_of_the_readme_lead_somewhere() {
     assert!(links.len() >= 6, "only {} links", links.len());
 }
 
+/// The table of features in the README has a row for each feature of `Cargo.toml`, and says which are on by default.
+#[test]
+fn every_feature_has_its_row_in_the_readme() {
+    let manifest = include_str!("../../Cargo.toml");
+    let readme = include_str!("../../README.md");
+    let features = manifest.split("\n[features]\n").nth(1).unwrap().split("\n[").next().unwrap();
+    let features: Vec<_> = features.lines().filter_map(|line| line.split_once(" = ")).collect();
+    let (_, defaults) = features.iter().find(|(name, _)| *name == "default").unwrap();
+    let mut seen = 0;
+    for (name, _) in features.iter().filter(|(name, _)| !["default", "test-util"].contains(name)) {
+        let start = format!("| `{name}` | ");
+        let rows: Vec<_> = readme.lines().filter_map(|line| line.strip_prefix(&start)).collect();
+        assert_eq!(rows.len(), 1, "{name}");
+        let is_default = defaults.contains(&format!("\"{name}\""));
+        assert_eq!(rows[0].starts_with("yes |"), is_default, "{name}: {}", rows[0]);
+        let crates = rows[0].trim_end_matches(" |").rsplit(" | ").next().unwrap();
+        assert!(crates.parse::<u32>().is_ok_and(|crates| crates > 16), "{name}: {crates} crates");
+        seen += 1;
+    }
+    assert!(seen >= 13, "only {seen} features");
+}
+
 #[test]
 fn a_name_that_does_not_exist_is_found() {
     let source = Source::read();
