@@ -2,6 +2,7 @@
 //! one sink.
 
 use std::io;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::Mutex as Lock;
@@ -47,13 +48,14 @@ pub(crate) async fn run(options: Options) -> ExitCode {
         workers.spawn(work.clone().run());
     }
     let mut outcome = Ok(());
+    let mut interrupt = pin!(interrupted());
     loop {
         tokio::select! {
             worker = workers.join_next() => match worker {
                 Some(worker) => outcome = worker.expect("no worker panics or is aborted"),
                 None => break,
             },
-            Ok(()) = tokio::signal::ctrl_c() => {
+            () = &mut interrupt => {
                 workers.shutdown().await;
                 work.interrupt().await;
             }
@@ -76,6 +78,13 @@ pub(crate) async fn run(options: Options) -> ExitCode {
     }
     work.summarize();
     if work.failures.load(Ordering::Relaxed) == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Waits for Ctrl-C. Waits forever if the system does not report Ctrl-C.
+async fn interrupted() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending().await
+    }
 }
 
 fn client(options: &Options) -> Result<Client, Usage> {
@@ -321,12 +330,12 @@ impl Work {
         let flushed = tokio::time::timeout(FLUSH_TIME, sink.flush()).await;
         let taken = self.next.load(Ordering::Relaxed).min(self.options.total());
         let finished = self.finished.load(Ordering::Relaxed);
-        let mut text = format!("interrupted: {finished} of {} requests had ended", self.options.total());
+        let mut text = format!("{finished} of {} requests had ended", self.options.total());
         if taken > finished {
-            text += &format!(
-                ", and {} under way were stopped, on which the server may have acted",
-                taken - finished
-            );
+            text += &format!(", {} under way", taken - finished);
+            if !self.method().is_safe() {
+                text += " (the server may have acted on these)";
+            }
         }
         text += &format!("; {}", sink.holds());
         if !matches!(flushed, Ok(Ok(()))) {
@@ -336,7 +345,7 @@ impl Work {
             show::note(serde_json::json!({ "interrupted": text }));
         } else {
             self.summarize();
-            show::complain(text);
+            show::complain(format_args!("interrupted: {text}"));
         }
         std::process::exit(130);
     }
