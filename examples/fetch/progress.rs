@@ -110,7 +110,7 @@ fn several(requests: u64, received: Arc<AtomicU64>) -> ProgressBar {
         // A failed write is ignored, because a text that is incomplete is drawn anew.
         let _ = write!(out, "{}  {}/s", HumanBytes(received), HumanBytes(rate as u64));
     };
-    let template = "{bar:24} {pos} of {len} requests  {received}  {eta} to go";
+    let template = "{bar:24} {pos} of {len} requests  {received}";
     ProgressBar::new(requests).with_style(style(template).with_key("received", write))
 }
 

@@ -18,7 +18,10 @@ pub(crate) fn complain(text: impl Display) {
 /// Returns the URL without user and password, or `URL n` for a text that is not clearly a URL. Such a text may be a part of a
 /// header field that the shell has split.
 pub(crate) fn name(url: &str, number: usize) -> String {
-    let Some((scheme, rest)) = url.split_once("://").filter(|_| !url.contains(char::is_control)) else {
+    let is_http = |scheme: &str| ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known));
+    let parts =
+        url.split_once("://").filter(|(scheme, _)| is_http(scheme) && !url.contains(char::is_control));
+    let Some((scheme, rest)) = parts else {
         return format!("URL {}", number + 1);
     };
     let rest = rest.trim_start_matches(['/', '\\']);
