@@ -40,7 +40,7 @@ fn program() -> &'static Path {
                 features.push(name);
             }
         }
-        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
         cargo.args(["build", "--quiet", "--example", "fetch", "--message-format", "json"]);
         cargo.args(["--no-default-features", "--features", &features.join(",")]);

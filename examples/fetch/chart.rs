@@ -100,7 +100,7 @@ pub(crate) fn chart(rows: &[Row], style: Style) -> String {
 }
 
 fn line(row: &Row, from: Duration, span: Duration, style: Style) -> String {
-    let status = row.status.map_or("---".to_owned(), |status| status.as_u16().to_string());
+    let status = row.status.map_or_else(|| "---".to_owned(), |status| status.as_u16().to_string());
     let mut text =
         format!("{status} {:>10} {:>7} |", show::size(row.received), show::time(row.timings.total));
     paint(&mut text, &bar(row, from, span, cells(style)), style);

@@ -79,7 +79,7 @@ impl Sink {
 
     /// Returns the name of the destination.
     pub(crate) fn place(&self) -> String {
-        self.path.as_ref().map_or("stdout".to_owned(), |path| path.display().to_string())
+        self.path.as_ref().map_or_else(|| "stdout".to_owned(), |path| path.display().to_string())
     }
 
     /// Says what the destination holds, and which body is partial.
