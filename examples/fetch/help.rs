@@ -41,7 +41,8 @@ DATA is sent as it is. @FILE sends the content of FILE, and @- what stdin has.
 
 The body of each URL is written once, in the order of the URLs. With -n, the
 body of the first fetch is written, and the others are discarded. After a
-redirect to another origin, Authorization and Cookie are not sent.
+redirect to another origin, Authorization and Cookie are not sent, and the other
+fields are.
 
 One request prints its status, size, time, a bar of its phases, its connection,
 and the time of each phase on stderr. Several requests print their bars at the
