@@ -1,16 +1,28 @@
-//! Parser of the command line, and the help text.
+//! Parser of the command line.
 
+use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use lexopt::prelude::*;
+
+use crate::help::{HELP, VERSION};
+use crate::usage::Usage;
 
 pub(crate) enum Command {
     Demo,
     Print(&'static str),
     Fetch(Box<Options>),
+}
+
+/// Form in which the time of each request is printed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    Bars,
+    Json,
 }
 
 pub(crate) struct Options {
@@ -23,11 +35,31 @@ pub(crate) struct Options {
     pub(crate) repeat: u64,
     /// Largest number of requests under way at the same time, at least 1.
     pub(crate) parallel: usize,
+    pub(crate) method: Option<Method>,
     pub(crate) headers: HeaderMap,
-    pub(crate) data: Option<String>,
+    pub(crate) content: Option<Content>,
+    pub(crate) user: Option<User>,
+    /// Whether redirects are followed.
+    pub(crate) location: bool,
+    pub(crate) compressed: bool,
+    pub(crate) timings: Form,
     pub(crate) timeout: Option<Duration>,
     pub(crate) resolve: Vec<(String, SocketAddr)>,
     pub(crate) cacert: Option<PathBuf>,
+}
+
+/// Content to send.
+pub(crate) enum Content {
+    /// Content of `-d`. Several pieces are joined by `&`.
+    Form(Bytes),
+    /// Content of `--json`. Several pieces are joined without anything between them.
+    Json(Bytes),
+}
+
+/// User and password of `-u`. No `Debug`, because the password is a secret.
+pub(crate) struct User {
+    pub(crate) name: String,
+    pub(crate) password: String,
 }
 
 impl Default for Options {
@@ -40,8 +72,13 @@ impl Default for Options {
             output: None,
             repeat: 1,
             parallel: 1,
+            method: None,
             headers: HeaderMap::new(),
-            data: None,
+            content: None,
+            user: None,
+            location: false,
+            compressed: false,
+            timings: Form::Bars,
             timeout: None,
             resolve: Vec::new(),
             cacert: None,
@@ -49,7 +86,32 @@ impl Default for Options {
     }
 }
 
-pub(crate) fn parse() -> Result<Command, lexopt::Error> {
+impl Options {
+    /// Returns the number of requests that the options ask for.
+    pub(crate) fn total(&self) -> u64 {
+        (self.urls.len() as u64).saturating_mul(self.repeat)
+    }
+
+    fn add_form(&mut self, piece: Bytes) -> Result<(), Usage> {
+        self.content = Some(match self.content.take() {
+            None => Content::Form(piece),
+            Some(Content::Form(before)) => Content::Form([&before, &b"&"[..], &piece].concat().into()),
+            Some(Content::Json(_)) => return Err(Usage::Both("-d", "--json")),
+        });
+        Ok(())
+    }
+
+    fn add_json(&mut self, piece: Bytes) -> Result<(), Usage> {
+        self.content = Some(match self.content.take() {
+            None => Content::Json(piece),
+            Some(Content::Json(before)) => Content::Json([before, piece].concat().into()),
+            Some(Content::Form(_)) => return Err(Usage::Both("-d", "--json")),
+        });
+        Ok(())
+    }
+}
+
+pub(crate) fn parse() -> Result<Command, Usage> {
     let mut options = Options::default();
     let mut parser = lexopt::Parser::from_env();
     let mut is_empty = true;
@@ -62,93 +124,128 @@ pub(crate) fn parse() -> Result<Command, lexopt::Error> {
             Short('f') | Long("fail") => options.fail = true,
             Short('s') | Long("silent") => options.silent = true,
             Short('o') | Long("output") => options.output = Some(parser.value()?.into()),
-            Short('n') => options.repeat = parser.value()?.parse_with(positive)?,
-            Short('c') => options.parallel = parser.value()?.parse_with(positive)?,
+            Short('n') => options.repeat = number("-n", parser.value()?)?,
+            Short('c') => options.parallel = number("-c", parser.value()?)?,
+            Long("timeout") => options.timeout = Some(seconds(parser.value()?)?),
+            Long("resolve") => options.resolve.push(resolve(parser.value()?)?),
+            Long("cacert") => options.cacert = Some(parser.value()?.into()),
+            Long("timings") => options.timings = form(parser.value()?)?,
+            Short('L') | Long("location") => options.location = can_redirect()?,
+            Long("compressed") => options.compressed = can_decode()?,
+            Value(url) => options.urls.push(text("URL", url)?),
+            Short('X') | Long("request") => options.method = Some(method(parser.value()?)?),
+            Short('u') | Long("user") => options.user = Some(user(parser.value()?)?),
             Short('H') | Long("header") => {
-                let (name, value) = parser.value()?.parse_with(header)?;
+                let (name, value) = header(parser.value()?)?;
                 options.headers.append(name, value);
             }
-            Short('d') | Long("data") => options.data = Some(parser.value()?.string()?),
-            Long("timeout") => options.timeout = Some(parser.value()?.parse_with(seconds)?),
-            Long("resolve") => options.resolve.push(parser.value()?.parse_with(resolve)?),
-            Long("cacert") => options.cacert = Some(parser.value()?.into()),
-            Value(url) => options.urls.push(url.string()?),
-            _ => return Err(argument.unexpected()),
+            Short('d') | Long("data") => options.add_form(data("-d", parser.value()?)?)?,
+            Long("json") => options.add_json(data("--json", parser.value()?)?)?,
+            Short('F') | Long("form") => return Err(Usage::Multipart),
+            _ => return Err(argument.unexpected().into()),
         }
     }
     if is_empty {
         return Ok(Command::Demo);
     }
     if options.urls.is_empty() {
-        return Err("no URL was given".into());
+        return Err(Usage::NoUrl);
     }
     Ok(Command::Fetch(Box::new(options)))
 }
 
-fn positive<T: std::str::FromStr + Default + PartialOrd>(text: &str) -> Result<T, &'static str> {
-    text.parse().ok().filter(|number| *number > T::default()).ok_or("give a number above 0")
+/// Returns the value of an option as text. The parser's own conversion is not used, because its error repeats the value.
+fn text(option: &'static str, value: OsString) -> Result<String, Usage> {
+    value.into_string().map_err(|_| Usage::Value { option, give: "the text is not Unicode" })
 }
 
-fn seconds(text: &str) -> Result<Duration, &'static str> {
-    let seconds = text.parse().ok().filter(|seconds| *seconds > 0.0);
-    seconds
-        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-        .ok_or("give a number of seconds above 0")
+fn number<T>(option: &'static str, value: OsString) -> Result<T, Usage>
+where
+    T: std::str::FromStr + Default + PartialOrd,
+{
+    let number = text(option, value)?.parse().ok().filter(|number| *number > T::default());
+    number.ok_or(Usage::Value { option, give: "give a number above 0" })
 }
 
-fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
-    let (name, value) = text.split_once(':').ok_or("write a header field as 'name: value'")?;
-    let name = name.trim().parse().map_err(|_| format!("{name:?} is not a field name"))?;
-    // The message does not repeat the value, because it may be a secret.
-    let value = value.trim().parse().map_err(|_| format!("the value of {name} is not a field value"))?;
+fn seconds(value: OsString) -> Result<Duration, Usage> {
+    let seconds = text("--timeout", value)?.parse().ok().filter(|seconds| *seconds > 0.0);
+    let time = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    time.ok_or(Usage::Value { option: "--timeout", give: "give a number of seconds above 0" })
+}
+
+fn form(value: OsString) -> Result<Form, Usage> {
+    match text("--timings", value)?.as_str() {
+        "bars" => Ok(Form::Bars),
+        "json" => Ok(Form::Json),
+        _ => Err(Usage::Value { option: "--timings", give: "give bars or json" }),
+    }
+}
+
+fn method(value: OsString) -> Result<Method, Usage> {
+    let give = "give a method, such as PUT";
+    text("-X", value)?.parse().map_err(|_| Usage::Value { option: "-X", give })
+}
+
+/// Splits a header field at its first colon. No message repeats the argument: even the part before the colon may be a
+/// secret if the colon that was meant is missing.
+fn header(value: OsString) -> Result<(HeaderName, HeaderValue), Usage> {
+    let bad = |give| Usage::Value { option: "-H", give };
+    let field = text("-H", value)?;
+    let (name, value) = field.split_once(':').ok_or_else(|| bad("write a header field as 'name: value'"))?;
+    let name = name.trim().parse().map_err(|_| bad("the part before the colon is not a field name"))?;
+    let value = value.trim().parse().map_err(|_| bad("the part after the colon is not a field value"))?;
     Ok((name, value))
+}
+
+/// Splits user and password at the first colon. Without a colon, the password is empty.
+fn user(value: OsString) -> Result<User, Usage> {
+    let both = text("-u", value)?;
+    if both.chars().any(char::is_control) {
+        return Err(Usage::Value { option: "-u", give: "leave out control characters" });
+    }
+    let (name, password) = both.split_once(':').unwrap_or((&both, ""));
+    Ok(User { name: name.to_owned(), password: password.to_owned() })
+}
+
+/// Returns the content that `value` stands for: the content of FILE for `@FILE`, what stdin has for `@-`, and otherwise the
+/// text itself.
+fn data(option: &'static str, value: OsString) -> Result<Bytes, Usage> {
+    let value = text(option, value)?;
+    let Some(path) = value.strip_prefix('@') else { return Ok(value.into()) };
+    let read = if path == "-" {
+        let mut content = Vec::new();
+        std::io::Read::read_to_end(&mut std::io::stdin(), &mut content).map(|_| content)
+    } else {
+        std::fs::read(path)
+    };
+    let failed =
+        |error: std::io::Error| Usage::File { option, path: path.to_owned(), why: error.to_string() };
+    Ok(read.map_err(failed)?.into())
 }
 
 /// Parses `host:port:address`, and returns the host and the address with the port. Brackets may surround an IPv6
 /// address.
-fn resolve(text: &str) -> Result<(String, SocketAddr), &'static str> {
-    const FORM: &str = "write the argument as host:port:address";
-    let (host, rest) = text.split_once(':').filter(|(host, _)| !host.is_empty()).ok_or(FORM)?;
-    let (port, address) = rest.split_once(':').ok_or(FORM)?;
-    let port: u16 = port.parse().map_err(|_| FORM)?;
+fn resolve(value: OsString) -> Result<(String, SocketAddr), Usage> {
+    let bad = || Usage::Value { option: "--resolve", give: "write the argument as host:port:address" };
+    let text = text("--resolve", value)?;
+    let (host, rest) = text.split_once(':').filter(|(host, _)| !host.is_empty()).ok_or_else(bad)?;
+    let (port, address) = rest.split_once(':').ok_or_else(bad)?;
+    let port: u16 = port.parse().map_err(|_| bad())?;
     let bare = address.strip_prefix('[').and_then(|address| address.strip_suffix(']')).unwrap_or(address);
-    let address: IpAddr = bare.parse().map_err(|_| FORM)?;
+    let address: IpAddr = bare.parse().map_err(|_| bad())?;
     Ok((format!("{host}:{port}"), SocketAddr::new(address, port)))
 }
 
-const VERSION: &str = concat!("fetch (handclasp ", env!("CARGO_PKG_VERSION"), ")\n");
+fn can_redirect() -> Result<bool, Usage> {
+    match cfg!(feature = "url") {
+        true => Ok(true),
+        false => Err(Usage::Feature { option: "-L", features: "url" }),
+    }
+}
 
-const HELP: &str = "\
-Fetches URLs over pooled HTTP/1.1 connections, and shows where the time went.
-
-Usage: fetch                      run a demonstration against a server on this machine
-       fetch [options] URL...
-
-  -i, --include            write the status line and the header fields before the body
-  -o, --output FILE        write to FILE instead of stdout
-  -n N                     fetch each URL N times
-  -c C                     run up to C requests at the same time
-  -H, --header 'k: v'      send a header field (may be given several times)
-  -d, --data TEXT          send TEXT by POST
-  -f, --fail               treat a status of 400 or more as a failure, and do not write its body
-  -s, --silent             print only errors on stderr
-      --timeout SECONDS    end each request after this time in total
-      --cacert FILE        also trust the certificates in FILE (PEM)
-      --resolve HOST:PORT:ADDRESS
-                           connect to ADDRESS for HOST:PORT
-  -h, --help               print this text
-  -V, --version            print the version
-
-The body of each URL is written once, in the order of the URLs. With -n, the body of the first fetch
-is written, and the others are discarded. Up to 10 redirects are followed.
-
-Each request prints one line on stderr: its status, the size of its body, its time, a bar of its
-phases, the number of its connection, the number of the request on this connection, whether the
-connection was reused or new, and how long each phase took. The letters of the bar:
-
-  q queue   d dns   c connect   t tls   s send   w wait   r receive   p earlier attempts
-
-At the end the pool's ledger is printed: connections opened, requests served, and what reuse saved.
-
-Exit status: 0 for success, 1 if a request or a write failed, 2 for a wrong command line.
-";
+fn can_decode() -> Result<bool, Usage> {
+    match cfg!(any(feature = "gzip", feature = "deflate", feature = "brotli", feature = "zstd")) {
+        true => Ok(true),
+        false => Err(Usage::Feature { option: "--compressed", features: "gzip,deflate,brotli,zstd" }),
+    }
+}

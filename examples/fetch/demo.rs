@@ -3,10 +3,12 @@
 use std::error::Error;
 use std::fmt::Display;
 use std::io::Write;
+use std::time::Instant;
 
 use handclasp::Client;
 use tokio::task::JoinSet;
 
+use crate::chart::{self, Row, Style};
 use crate::server::Server;
 use crate::show;
 
@@ -24,50 +26,67 @@ pub(crate) async fn run() -> Result<(), Box<dyn Error>> {
     };
     let client = builder.build()?;
 
-    say("Five requests, one after another. The first one opens a connection, the others reuse it:\n");
-    for _ in 0..5 {
-        say(get(&client, format!("{plain}/hello")).await?);
-    }
+    let style = Style::of(&std::io::stdout());
+    let started = Instant::now();
+    let say_chart = |rows: &[Row]| say(chart::chart(rows, style));
 
-    say(
-        "\nEight requests at once, with a limit of four connections. Three more are opened, and each serves two requests:\n",
-    );
+    say("Five requests, one after another. The first one opens a connection, and the\n\
+         others reuse it:\n");
+    let mut rows = Vec::new();
+    for _ in 0..5 {
+        rows.push(get(&client, format!("{plain}/hello"), started).await?);
+    }
+    say_chart(&rows);
+
+    say("\nEight requests at once, with a limit of four connections. Three more are opened,\n\
+         and each connection serves two requests:\n");
     let mut requests = JoinSet::new();
     for _ in 0..8 {
         let (client, url) = (client.clone(), format!("{plain}/slow/20"));
-        requests.spawn(async move { get(&client, url).await });
+        requests.spawn(async move { get(&client, url, started).await });
     }
-    while let Some(line) = requests.join_next().await {
-        say(line??);
-    }
+    let rows = requests.join_all().await.into_iter().collect::<Result<Vec<_>, _>>()?;
+    say_chart(&rows);
 
     say("\nA long body, read piece by piece: first with a Content-Length, then in chunks:\n");
-    say(get(&client, format!("{plain}/bytes/{LONG}")).await?);
-    say(get(&client, format!("{plain}/chunked/{LONG}")).await?);
+    let sized = get(&client, format!("{plain}/bytes/{LONG}"), started).await?;
+    let chunked = get(&client, format!("{plain}/chunked/{LONG}"), started).await?;
+    say_chart(&[sized, chunked]);
 
     #[cfg(feature = "rustls")]
     {
-        say(
-            "\nOver https a handshake takes longer. The first request also waits while the trust store is read (queue):\n",
-        );
-        for _ in 0..4 {
-            say(get(&client, format!("{secure}/hello")).await?);
+        say("\nOver https a handshake takes longer. The first request also waits while the\n\
+             trust store is read (queue):\n");
+        let first = get(&client, format!("{secure}/hello"), started).await?;
+        say(chart::single(&first, style));
+        say("\nThree more requests on this connection:\n");
+        let mut rows = Vec::new();
+        for _ in 0..3 {
+            rows.push(get(&client, format!("{secure}/hello"), started).await?);
         }
+        say_chart(&rows);
     }
 
-    say("\nA bar shows the phases of one request: q queue, c connect, t tls, s send, w wait, r receive.\n\
-         conn 2 #3 is the third request on the second connection.");
-    say(format_args!("\nWhat the pool did, for each origin:\n\n{}", show::ledger(&client.pool().stats())));
+    say("\nThe bars of a group share one time axis. A letter is the phase of a request:\n\
+         q queue, c connect, t tls, s send, w wait, r receive.\n\
+         conn 2 #3 is the third request on connection 2.");
+    say(format_args!(
+        "\nWhat the pool did, for each origin:\n\n{}",
+        show::ledger(&client.pool().stats(), style.width)
+    ));
     Ok(())
 }
 
-async fn get(client: &Client, url: String) -> handclasp::Result<String> {
+async fn get(client: &Client, url: String, started: Instant) -> handclasp::Result<Row> {
+    let mut row = Row::new(show::name(&url, 0), started.elapsed());
     let mut response = client.get(url).send().await?.error_for_status()?;
-    let mut received = 0;
     while let Some(piece) = response.chunk().await? {
-        received += piece.len() as u64;
+        row.received += piece.len() as u64;
     }
-    Ok(show::request(response.status(), received, response.timings(), response.connection()))
+    row.status = Some(response.status());
+    row.timings = *response.timings();
+    row.connected(response.connection());
+    Ok(row)
 }
 
 /// Prints a line on stdout. A failed write is ignored, because it means that the reader of the pipe has gone.

@@ -3,10 +3,16 @@
 //!
 //! Run the example by `cargo run --release --example fetch`. The argument `-- --help` prints the options.
 
+mod chart;
 mod cli;
 mod demo;
+mod help;
+mod progress;
+mod report;
 mod run;
 mod show;
+mod sink;
+mod usage;
 
 #[path = "../support/server.rs"]
 mod server;

@@ -1,55 +1,72 @@
 //! Workers that fetch the URLs of the command line. The workers take the requests in order, and write the bodies to
 //! one sink.
 
-use std::io::{self, IsTerminal};
-use std::path::PathBuf;
+use std::io;
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::Mutex as Lock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use handclasp::{Client, Error, Response};
-use http::StatusCode;
-use indicatif::{ProgressBar, ProgressStyle};
-use tokio::io::{AsyncWrite, AsyncWriteExt};
+use handclasp::{Client, Error, RequestBuilder, Response};
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinSet;
 
-use crate::cli::Options;
+use crate::chart::{self, Row, Style};
+use crate::cli::{Content, Form, Options};
+use crate::progress::Progress;
+use crate::report::{self, Details};
 use crate::show;
+use crate::sink::Sink;
+use crate::usage::Usage;
 
 pub(crate) async fn run(options: Options) -> ExitCode {
     let client = match client(&options) {
         Ok(client) => client,
-        Err(message) => {
-            show::complain(message);
+        Err(usage) => {
+            show::complain(usage);
             return ExitCode::from(2);
         }
     };
-    let is_silent = options.silent;
-    let parallel = options.parallel;
-    let sink = Sink { path: options.output.clone(), out: None };
     let work = Arc::new(Work {
-        client: client.clone(),
+        client,
+        started: Instant::now(),
         next: AtomicU64::new(0),
+        finished: AtomicU64::new(0),
         failures: AtomicU64::new(0),
         turn: watch::Sender::new(0),
-        sink: Mutex::new(sink),
+        sink: Mutex::new(Sink::new(options.output.clone())),
+        progress: Progress::new(&options),
+        rows: Lock::default(),
         options,
     });
     let mut workers = JoinSet::new();
-    for _ in 0..work.total().min(parallel as u64) {
+    for _ in 0..work.options.total().min(work.options.parallel as u64) {
         workers.spawn(work.clone().run());
     }
     let mut outcome = Ok(());
-    while let Some(worker) = workers.join_next().await {
-        outcome = worker.expect("no worker panics or is aborted");
+    let mut interrupt = pin!(interrupted());
+    loop {
+        tokio::select! {
+            worker = workers.join_next() => match worker {
+                Some(worker) => outcome = worker.expect("no worker panics or is aborted"),
+                None => break,
+            },
+            () = &mut interrupt => {
+                workers.shutdown().await;
+                work.interrupt().await;
+            }
+        }
         if outcome.is_err() {
             break;
         }
     }
+    work.progress.clear();
     if outcome.is_ok() {
-        outcome = work.sink.lock().await.finish().await;
+        outcome = work.sink.lock().await.flush().await;
     }
     match outcome {
         Ok(()) => {}
@@ -59,17 +76,25 @@ pub(crate) async fn run(options: Options) -> ExitCode {
             return ExitCode::FAILURE;
         }
     }
-    if !is_silent {
-        show::note(format_args!("\n{}", show::ledger(&client.pool().stats())));
-    }
+    work.summarize();
     if work.failures.load(Ordering::Relaxed) == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn client(options: &Options) -> Result<Client, String> {
-    let mut builder =
-        Client::builder().user_agent(concat!("fetch-handclasp/", env!("CARGO_PKG_VERSION"))).default_headers(
-            http::HeaderMap::from_iter([(http::header::ACCEPT, http::HeaderValue::from_static("*/*"))]),
-        );
+/// Waits for Ctrl-C. Waits forever if the system does not report Ctrl-C.
+async fn interrupted() {
+    if tokio::signal::ctrl_c().await.is_err() {
+        std::future::pending().await
+    }
+}
+
+fn client(options: &Options) -> Result<Client, Usage> {
+    let mut builder = Client::builder()
+        .user_agent(concat!("fetch-handclasp/", env!("CARGO_PKG_VERSION")))
+        .default_headers(HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("*/*"))]));
+    #[cfg(feature = "url")]
+    if !options.location {
+        builder = builder.redirect(handclasp::redirect::Policy::none());
+    }
     if let Some(timeout) = options.timeout {
         builder = builder.timeout(timeout);
     }
@@ -79,60 +104,67 @@ fn client(options: &Options) -> Result<Client, String> {
     if let Some(path) = &options.cacert {
         #[cfg(feature = "rustls")]
         {
-            let pem = std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+            let failed = |why| Usage::File { option: "--cacert", path: path.display().to_string(), why };
+            let pem = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
             let certificates = handclasp::Certificate::from_pem_bundle(pem)
-                .map_err(|error| format!("{}: {}", path.display(), error.chain()))?;
+                .map_err(|error| failed(error.chain().to_string()))?;
             for certificate in certificates {
                 builder = builder.add_root_certificate(certificate);
             }
         }
         #[cfg(not(feature = "rustls"))]
-        return Err(format!(
-            "--cacert {}: fetch was built without TLS: build it with the feature rustls",
-            path.display()
-        ));
+        return Err(Usage::File {
+            option: "--cacert",
+            path: path.display().to_string(),
+            why: "fetch was built without TLS: build it with --features rustls".to_owned(),
+        });
     }
-    builder.build().map_err(|error| error.chain().to_string())
+    builder.build().map_err(|error| Usage::Client(error.chain().to_string()))
 }
 
 struct Work {
     client: Client,
     options: Options,
+    /// Start of all requests, and of the time axis.
+    started: Instant,
     /// Number of the next request that no worker has taken.
     next: AtomicU64,
+    /// Number of requests that have ended.
+    finished: AtomicU64,
     failures: AtomicU64,
     /// Index of the URL whose body is written next.
     turn: watch::Sender<u64>,
     sink: Mutex<Sink>,
+    progress: Progress,
+    /// Lines of the chart that is printed at the end: at most [`MOST_ROWS`].
+    rows: Lock<Vec<Row>>,
 }
 
 impl Work {
-    fn total(&self) -> u64 {
-        (self.options.urls.len() as u64).saturating_mul(self.options.repeat)
-    }
-
     /// Runs requests until there are no more. An error of the sink ends all workers.
     async fn run(self: Arc<Self>) -> io::Result<()> {
         loop {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
-            if number >= self.total() {
+            if number >= self.options.total() {
                 return Ok(());
             }
             let (index, fetch) = (number / self.options.repeat, number % self.options.repeat);
             let turn = (fetch == 0).then_some(index);
             let url = &self.options.urls[index as usize];
-            match self.fetch(url, turn).await {
+            let mut row = Row::new(show::name(url, index as usize), self.started.elapsed());
+            let mut details = Details { method: self.method().to_string(), ..Details::default() };
+            match self.fetch(url, turn, &mut row, &mut details).await {
                 Ok(()) => {}
                 Err(Failure::Sink(error)) => return Err(error),
                 Err(Failure::Status(status)) => {
-                    self.failures.fetch_add(1, Ordering::Relaxed);
-                    show::complain(format_args!("{url}: the server answered {status}"));
+                    details.error = Some(format!("the server answered {status}"));
                 }
-                Err(Failure::Request(error, received)) => {
-                    self.failures.fetch_add(1, Ordering::Relaxed);
-                    show::complain(format_args!("{url}: {}", explain(&error, received)));
+                Err(Failure::Request(error)) => {
+                    row.timings = error.timings().copied().unwrap_or_default();
+                    details.error = Some(self.explain(error, &row, turn.is_some()));
                 }
             }
+            self.end(row, &details);
             if let Some(turn) = turn {
                 self.wait_for(turn).await;
                 self.turn.send_replace(turn + 1);
@@ -147,15 +179,46 @@ impl Work {
         reached.expect("self owns the sender");
     }
 
-    /// Sends one request. If `turn` is set, writes the body of the response to the sink when the turn has come.
-    async fn fetch(&self, url: &str, turn: Option<u64>) -> Result<(), Failure> {
-        let request = match &self.options.data {
-            Some(data) => self.client.post(url).body(data.clone()),
-            None => self.client.get(url),
+    fn method(&self) -> Method {
+        let usual = if self.options.content.is_some() { Method::POST } else { Method::GET };
+        self.options.method.clone().unwrap_or(usual)
+    }
+
+    fn request(&self, url: &str) -> RequestBuilder {
+        let mut request = self.client.request(self.method(), url).decompress(self.options.compressed);
+        if let Some(user) = &self.options.user {
+            request = request.basic_auth(&user.name, Some(&user.password));
+        }
+        request = match &self.options.content {
+            None => request,
+            Some(Content::Form(data)) => {
+                request.header(CONTENT_TYPE, "application/x-www-form-urlencoded").body(data.clone())
+            }
+            Some(Content::Json(data)) => {
+                let request =
+                    request.header(CONTENT_TYPE, "application/json").header(ACCEPT, "application/json");
+                request.body(data.clone())
+            }
         };
-        let request = request.headers(self.options.headers.clone());
-        let mut response = request.send().await.map_err(|error| Failure::Request(error, 0))?;
+        // The fields of -H replace the fields that other options have set.
+        request.headers(self.options.headers.clone())
+    }
+
+    /// Sends one request. If `turn` is set, writes the body of the response to the sink when the turn has come.
+    async fn fetch(
+        &self,
+        url: &str,
+        turn: Option<u64>,
+        row: &mut Row,
+        details: &mut Details,
+    ) -> Result<(), Failure> {
+        let mut response = self.request(url).send().await?;
         let status = response.status();
+        row.status = Some(status);
+        row.timings = *response.timings();
+        row.connected(response.connection());
+        details.connection = Some(response.connection().clone());
+        details.redirects = redirects(&response);
         if self.options.fail && (status.is_client_error() || status.is_server_error()) {
             return Err(Failure::Status(status));
         }
@@ -168,15 +231,14 @@ impl Work {
         };
         if let Some(sink) = &mut sink {
             let head = if self.options.include { head(&response) } else { Vec::new() };
-            sink.write(&head).await?;
+            sink.begin(&row.name, response.content_length(), &head).await?;
         }
-        let mut progress = Progress::new(&response, &self.options);
-        let mut received = 0;
+        let mut progress = self.progress.body(response.content_length());
         loop {
             match response.chunk().await {
                 Ok(Some(piece)) => {
-                    received += piece.len() as u64;
-                    progress.at(received);
+                    row.received += piece.len() as u64;
+                    progress.add(piece.len());
                     if let Some(sink) = &mut sink {
                         sink.write(&piece).await?;
                     }
@@ -185,31 +247,121 @@ impl Work {
                 Err(error) => {
                     if let Some(sink) = &mut sink {
                         // The content that has arrived is written completely before the error message.
-                        sink.finish().await?;
+                        sink.end(false).await?;
                     }
-                    return Err(Failure::Request(error, received));
+                    return Err(error.into());
                 }
             }
         }
-        drop(progress);
         if let Some(sink) = &mut sink {
-            sink.finish().await?;
+            sink.end(true).await?;
         }
-        if !self.options.silent {
-            let line = show::request(status, received, response.timings(), response.connection());
-            let which = if self.options.urls.len() > 1 { url } else { "" };
-            show::note(format_args!("{line}  {which}").to_string().trim_end());
-        }
+        row.timings = *response.timings();
         Ok(())
+    }
+
+    /// Describes the error with its causes, its phase, and how much of the request was sent. The URL's name is left to the
+    /// caller if there are several URLs.
+    fn explain(&self, error: Error, row: &Row, is_written: bool) -> String {
+        let progress = error.progress().to_string();
+        let error = if self.options.urls.len() > 1 { error.without_url() } else { error };
+        let mut text = format!("{} ({progress}", error.chain());
+        if row.received > 0 {
+            text += &format!("; {} of the body arrived", show::size(row.received));
+            if let Some(path) = self.options.output.as_ref().filter(|_| is_written) {
+                text += &format!("; its body in {} is partial", path.display());
+            }
+        }
+        text + ")"
+    }
+
+    /// Reports a request that has ended.
+    fn end(&self, mut row: Row, details: &Details) {
+        let number = self.finished.fetch_add(1, Ordering::Relaxed);
+        self.progress.end_request();
+        row.has_failed = details.error.is_some();
+        if row.has_failed {
+            self.failures.fetch_add(1, Ordering::Relaxed);
+        }
+        if self.options.timings == Form::Json {
+            self.progress.suspend(|| show::note(report::json(&row, details)));
+            return;
+        }
+        if let Some(error) = &details.error {
+            let is_one = self.options.urls.len() == 1;
+            self.progress.suspend(|| match is_one && row.status.is_none() {
+                true => show::complain(error),
+                false => show::complain(format_args!("{}: {error}", row.name)),
+            });
+        }
+        if !self.options.silent && self.options.total() == 1 {
+            for (status, url) in &details.redirects {
+                show::note(format_args!("{status} from {url}"));
+            }
+        }
+        if !self.options.silent && number < MOST_ROWS {
+            self.rows.lock().expect("no worker panics").push(row);
+        }
+    }
+
+    /// Prints the chart of the requests and the ledger of the pool. A single request has no ledger.
+    fn summarize(&self) {
+        let rows = self.rows.lock().expect("no worker panics");
+        let style = Style::of(&io::stderr());
+        if self.options.total() == 1 {
+            if let Some(row) = rows.first() {
+                show::note(chart::single(row, style));
+            }
+        } else if !rows.is_empty() {
+            show::note(chart::chart(&rows, style));
+            let left = self.finished.load(Ordering::Relaxed).saturating_sub(rows.len() as u64);
+            if left > 0 {
+                show::note(format_args!("and {left} more: --timings json prints all"));
+            }
+            show::note(format_args!("\n{}", show::ledger(&self.client.pool().stats(), style.width)));
+        }
+    }
+
+    /// Says what was written until Ctrl-C, and ends the process. The process ends at once because the runtime would wait
+    /// for a write to a pipe that nobody reads.
+    async fn interrupt(&self) -> ! {
+        self.progress.clear();
+        let mut sink = self.sink.lock().await;
+        let flushed = tokio::time::timeout(FLUSH_TIME, sink.flush()).await;
+        let taken = self.next.load(Ordering::Relaxed).min(self.options.total());
+        let finished = self.finished.load(Ordering::Relaxed);
+        let mut text = format!("{finished} of {} requests had ended", self.options.total());
+        if taken > finished {
+            text += &format!(", {} under way", taken - finished);
+            if !self.method().is_safe() {
+                text += " (the server may have acted on these)";
+            }
+        }
+        text += &format!("; {}", sink.holds());
+        if !matches!(flushed, Ok(Ok(()))) {
+            text += "; the last of these bytes could not be written";
+        }
+        if self.options.timings == Form::Json {
+            show::note(serde_json::json!({ "interrupted": text }));
+        } else {
+            self.summarize();
+            show::complain(format_args!("interrupted: {text}"));
+        }
+        std::process::exit(130);
     }
 }
 
 enum Failure {
-    /// Error of the request, and number of bytes of the body that arrived before the error.
-    Request(Error, u64),
+    Request(Error),
     /// Status of 400 or more. With `--fail` such a status counts as a failure.
     Status(StatusCode),
     Sink(io::Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Request(error)
+    }
 }
 
 impl From<io::Error> for Failure {
@@ -218,13 +370,16 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// Describes the error with its causes, its phase, and how much of the request was sent.
-fn explain(error: &Error, received: u64) -> String {
-    let arrived = match received {
-        0 => String::new(),
-        _ => format!("; {} of the body arrived", show::size(received)),
+/// Returns the status and the URL of each redirect before the response.
+fn redirects(response: &Response) -> Vec<(u16, String)> {
+    #[cfg(feature = "url")]
+    let hops = response.redirects().iter().map(|hop| (hop.status().as_u16(), hop.url().to_string()));
+    #[cfg(not(feature = "url"))]
+    let hops = {
+        let _ = response;
+        std::iter::empty()
     };
-    format!("{} ({}{arrived})", error.chain(), error.progress())
+    hops.collect()
 }
 
 fn head(response: &Response) -> Vec<u8> {
@@ -238,83 +393,7 @@ fn head(response: &Response) -> Vec<u8> {
     head
 }
 
-/// Destination of the bodies: stdout, or a file that the first write opens.
-struct Sink {
-    path: Option<PathBuf>,
-    out: Option<Box<dyn AsyncWrite + Send + Unpin>>,
-}
-
-impl Sink {
-    async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let out = match &mut self.out {
-            Some(out) => out,
-            None => {
-                let out: Box<dyn AsyncWrite + Send + Unpin> = match &self.path {
-                    Some(path) => Box::new(tokio::fs::File::create(path).await.map_err(|error| {
-                        io::Error::new(error.kind(), format!("{}: {error}", path.display()))
-                    })?),
-                    None => Box::new(tokio::io::stdout()),
-                };
-                self.out.insert(out)
-            }
-        };
-        out.write_all(bytes).await
-    }
-
-    async fn finish(&mut self) -> io::Result<()> {
-        match &mut self.out {
-            Some(out) => out.flush().await,
-            None => Ok(()),
-        }
-    }
-}
-
-/// Progress bar on stderr for a long body. The bar is shown only on a terminal that does not also show the body.
-struct Progress {
-    started: Instant,
-    length: Option<u64>,
-    is_wanted: bool,
-    bar: Option<ProgressBar>,
-}
-
-impl Progress {
-    fn new(response: &Response, options: &Options) -> Self {
-        let is_free = options.output.is_some() || !io::stdout().is_terminal();
-        let is_wanted = options.parallel == 1 && !options.silent && is_free && io::stderr().is_terminal();
-        Self { started: Instant::now(), length: response.content_length(), is_wanted, bar: None }
-    }
-
-    fn at(&mut self, received: u64) {
-        if !self.is_wanted {
-            return;
-        }
-        let is_long = match self.length {
-            Some(length) => length > LONG,
-            None => self.started.elapsed() > Duration::from_secs(1),
-        };
-        if is_long {
-            self.bar.get_or_insert_with(|| bar(self.length)).set_position(received);
-        }
-    }
-}
-
-impl Drop for Progress {
-    fn drop(&mut self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
-    }
-}
-
-fn bar(length: Option<u64>) -> ProgressBar {
-    let (bar, template) = match length {
-        Some(length) => (
-            ProgressBar::new(length),
-            "{bar:40} {binary_bytes} of {binary_total_bytes}  {binary_bytes_per_sec}  {eta} to go",
-        ),
-        None => (ProgressBar::new_spinner(), "{spinner} {binary_bytes}  {binary_bytes_per_sec}"),
-    };
-    bar.with_style(ProgressStyle::with_template(template).expect("the template is a valid constant"))
-}
-
-const LONG: u64 = 1 << 20;
+/// Largest number of lines in a chart.
+const MOST_ROWS: u64 = 500;
+/// Time that a write to a slow destination may take after Ctrl-C.
+const FLUSH_TIME: Duration = Duration::from_secs(1);

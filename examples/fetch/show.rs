@@ -4,8 +4,7 @@ use std::fmt::{Display, Write as _};
 use std::io::Write as _;
 use std::time::Duration;
 
-use handclasp::{ConnectionInfo, DropReason, HostStats, PoolStats, Timings};
-use http::StatusCode;
+use handclasp::{DropReason, HostStats, PoolStats, Timings};
 
 /// Prints a line on stderr. A failed write is ignored, because there is no other place to report it.
 pub(crate) fn note(text: impl Display) {
@@ -16,32 +15,23 @@ pub(crate) fn complain(text: impl Display) {
     note(format_args!("fetch: {text}"));
 }
 
-/// Returns one line about one request.
-pub(crate) fn request(
-    status: StatusCode,
-    received: u64,
-    timings: &Timings,
-    connection: &ConnectionInfo,
-) -> String {
-    let mut line = format!(
-        "{} {:>9} {:>9}  |{}|  conn {:<2} #{:<3} {:<6} ",
-        status.as_u16(),
-        size(received),
-        time(timings.total),
-        bar(timings),
-        connection.id(),
-        connection.ordinal(),
-        if connection.is_reused() { "reused" } else { "new" },
-    );
-    for (_, name, took) in phases(timings) {
-        // The result is ignored because writing into a String does not fail.
-        let _ = write!(line, " {name} {}", time(took));
-    }
-    line
+/// Returns the URL without user and password, or `URL n` for a text that is not clearly a URL. Such a text may be a part of a
+/// header field that the shell has split.
+pub(crate) fn name(url: &str, number: usize) -> String {
+    let is_http = |scheme: &str| ["http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known));
+    let parts =
+        url.split_once("://").filter(|(scheme, _)| is_http(scheme) && !url.contains(char::is_control));
+    let Some((scheme, rest)) = parts else {
+        return format!("URL {}", number + 1);
+    };
+    let rest = rest.trim_start_matches(['/', '\\']);
+    let (authority, path) = rest.split_at(rest.find(['/', '\\', '?', '#']).unwrap_or(rest.len()));
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    format!("{scheme}://{host}{path}")
 }
 
 /// Returns the phases that took at least a microsecond, in order: letter, name, duration.
-fn phases(t: &Timings) -> impl Iterator<Item = (char, &'static str, Duration)> {
+pub(crate) fn phases(t: &Timings) -> impl Iterator<Item = (char, &'static str, Duration)> {
     let all = [
         ('p', "earlier", Some(t.previous)),
         ('q', "queue", Some(t.queued)),
@@ -57,51 +47,42 @@ fn phases(t: &Timings) -> impl Iterator<Item = (char, &'static str, Duration)> {
     timed.filter(|(.., took)| took.as_micros() > 0)
 }
 
-/// Returns the phases as a bar. Each cell stands for a part of the total time, and shows the letter of the phase that was under
-/// way in the middle of this part.
-fn bar(timings: &Timings) -> String {
-    let cell = timings.total.as_secs_f64() / WIDTH as f64;
-    let mut bar = String::with_capacity(WIDTH);
-    let mut until = 0.0;
-    let mut cells = 0;
-    for (letter, _, took) in phases(timings) {
-        until += took.as_secs_f64();
-        while cells < WIDTH && (cells as f64 + 0.5) * cell < until {
-            bar.push(letter);
-            cells += 1;
-        }
-    }
-    bar.extend(std::iter::repeat_n(' ', WIDTH - cells));
-    bar
-}
-
-/// Returns the ledger of each host, and the total if there are several hosts.
-pub(crate) fn ledger(stats: &PoolStats) -> String {
-    let width = stats.hosts.iter().map(|host| host.origin.len()).max().unwrap_or_default().max(TOTAL.len());
-    let mut text = format!("{:<width$}  opened  requests  reused  handshakes saved  time saved", "origin");
+/// Returns the ledger of each host, and the total if there are several hosts. An origin that does not fit into the width
+/// stands on a line of its own.
+pub(crate) fn ledger(stats: &PoolStats, width: usize) -> String {
+    let longest = stats.hosts.iter().map(|host| host.origin.len()).max().unwrap_or_default();
+    let is_wide = longest + NUMBERS.len() > width;
+    let column = if is_wide { TOTAL.len() + 1 } else { longest.max(ORIGIN.len()) };
+    let mut text = format!("{ORIGIN:<column$}{NUMBERS}");
     for host in &stats.hosts {
-        text += &entry(&host.origin, host, width);
+        let _ = match is_wide {
+            true => write!(text, "\n{}\n{:column$}", host.origin, ""),
+            false => write!(text, "\n{:<column$}", host.origin),
+        };
+        text += &entry(host);
     }
     if stats.hosts.len() != 1 {
-        text += &entry(TOTAL, &stats.total, width);
+        let _ = write!(text, "\n{TOTAL:<column$}");
+        text += &entry(&stats.total);
     }
     text
 }
 
-fn entry(name: &str, host: &HostStats, width: usize) -> String {
+fn entry(host: &HostStats) -> String {
     let mut text = format!(
-        "\n{name:<width$}  {:>6}  {:>8}  {:>6}  {:>16}  {:>10}",
+        "  {:>6}  {:>8}  {:>6}  {:>16}  {:>10}",
         host.opened,
         host.requests,
         host.reused,
         host.handshakes_saved,
         time(host.time_saved)
     );
+    // The result is ignored because writing into a String does not fail.
     if host.failed_dials > 0 {
-        let _ = write!(text, "  failed dials: {}", host.failed_dials);
+        let _ = write!(text, "\n  failed dials: {}", host.failed_dials);
     }
     for reason in DropReason::ALL.iter().copied().filter(|reason| host.closed(*reason) > 0) {
-        let _ = write!(text, "  closed, {reason}: {}", host.closed(reason));
+        let _ = write!(text, "\n  closed, {reason}: {}", host.closed(reason));
     }
     text
 }
@@ -110,7 +91,7 @@ pub(crate) fn size(bytes: u64) -> String {
     indicatif::HumanBytes(bytes).to_string()
 }
 
-fn time(duration: Duration) -> String {
+pub(crate) fn time(duration: Duration) -> String {
     match duration.as_micros() {
         0..1_000 => format!("{}µs", duration.as_micros()),
         1_000..1_000_000 => format!("{:.1}ms", duration.as_secs_f64() * 1e3),
@@ -118,5 +99,6 @@ fn time(duration: Duration) -> String {
     }
 }
 
-const WIDTH: usize = 24;
+const NUMBERS: &str = "  opened  requests  reused  handshakes saved  time saved";
+const ORIGIN: &str = "origin";
 const TOTAL: &str = "total";
