@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod early;
+mod late;
 mod progress;
 
 use std::sync::{Arc, Mutex};
