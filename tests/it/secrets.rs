@@ -45,6 +45,7 @@ fn server() -> Server {
     })
 }
 
+///
 #[tokio::test]
 async fn no_public_type_shows_a_secret() {
     let server = server();
