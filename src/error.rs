@@ -611,7 +611,7 @@ mod tests {
         let uri: Uri = "http://user:secret@example.org:8080/a?b".parse().unwrap();
         let error = Error::request("no").with_uri(&uri);
         assert_eq!(error.uri().unwrap(), &"http://example.org:8080/a?b".parse::<Uri>().unwrap());
-        assert!(!format!("{error:?} {error}").contains("secret"), "R-9110-17.9-1");
+        assert!(!format!("{error:?} {error}").contains("secret"), "R-9110-17.9-1 A-77");
     }
 
     #[test]

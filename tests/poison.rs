@@ -336,7 +336,7 @@ fn rule_23_what_came_while_a_connection_was_idle_is_seen_before_the_next_request
     }
 }
 
-/// The server closes before the look, between the look and the write, or after the write. The client sends the
+/// the server closes before the look, between the look and the write, or after the write. The client sends the
 /// request again if the request may be sent twice.
 #[test]
 fn rule_27_a_close_at_any_moment_is_no_error() {

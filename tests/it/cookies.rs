@@ -140,6 +140,38 @@ async fn a_48_the_url_decides_and_not_the_host_field() {
 }
 
 #[tokio::test]
+async fn a_42_no_cookie_is_set_for_a_sibling() {
+    let server = serve();
+    let hosts = ["a.test", "b.a.test", "c.a.test", "d.test"];
+    let builder = Client::builder().cookie_store(true);
+    let builder = hosts.into_iter().fold(builder, |it, host| it.resolve(host, server.address()));
+    let client = builder.build().unwrap();
+    let url = |host: &str, path: &str| format!("http://{host}:{}{path}", server.address().port());
+    let set = "/set?up=1;Domain=a.test&down=1;Domain=c.a.test&other=1;Domain=d.test&own=1";
+    get(&client, url("b.a.test", set)).await;
+    for (host, expected) in
+        [("a.test", &["up=1"][..]), ("b.a.test", &["up=1; own=1"]), ("c.a.test", &["up=1"]), ("d.test", &[])]
+    {
+        get(&client, url(host, "/")).await;
+        assert_eq!(cookies(&server).pop().unwrap(), expected, "A-42: {host}");
+    }
+}
+
+#[tokio::test]
+async fn a_46_a_flood_of_cookies_makes_one_bounded_field() {
+    let server = serve();
+    let jar = Arc::new(Jar::new());
+    let client = Client::builder().cookie_provider(jar.clone()).build().unwrap();
+    let url: Url = server.url("/").parse().unwrap();
+    let value = "x".repeat(1000);
+    (0..1000).for_each(|number| assert!(jar.add_cookie_str(&format!("c{number}={value}"), &url)));
+    assert!((50..1000).contains(&jar.len()), "A-46: {}", jar.len());
+    get(&client, server.url("/")).await;
+    let sent = cookies(&server).pop().unwrap();
+    assert!(sent.len() == 1 && (5_000..=8_190).contains(&sent[0].len()), "A-46: {}", sent[0].len());
+}
+
+#[tokio::test]
 async fn ck_06_http_stores_no_secure_cookie() {
     let server = serve();
     let client = client();

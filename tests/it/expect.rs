@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 mod early;
+mod late;
 mod progress;
 
 use std::sync::{Arc, Mutex};
@@ -81,7 +82,7 @@ async fn a_100_asks_for_the_content_r_9110_10_1_1_2() {
             settle().await;
         }
         assert_eq!(content(&line), expected, "{name}");
-        // A second 100 has no effect.
+        // a second 100 has no effect.
         line.say(CONTINUE);
         settle().await;
         line.say(OK);
@@ -92,7 +93,7 @@ async fn a_100_asks_for_the_content_r_9110_10_1_1_2() {
     }
 }
 
-/// R-9110-10.1.1-3: the client sends the content to a silent server after the timeout of the expectation. A later 100 has no
+/// R-9110-10.1.1-3, A-75: the client sends the content to a silent server after the timeout of the expectation. A later 100 has no
 /// effect.
 #[tokio::test(start_paused = true)]
 async fn silence_lets_the_content_go_r_9110_10_1_1_3() {
@@ -127,7 +128,7 @@ async fn silence_lets_the_content_go_r_9110_10_1_1_3() {
     }
 }
 
-/// R-9110-10.1.1-4: after a 417 the request is sent again once, without the expectation and on a new connection.
+/// R-9110-10.1.1-4, A-75: after a 417 the request is sent again once, without the expectation and on a new connection.
 #[tokio::test(start_paused = true)]
 async fn a_417_brings_the_request_without_the_expectation_r_9110_10_1_1_4() {
     for is_kept in [false, true] {
@@ -267,7 +268,7 @@ async fn a_417_after_a_part_of_the_content_was_sent_brings_no_post_again() {
     assert_eq!((response.status().as_u16(), response.upload().bytes(), lines.count()), (417, 1, 1));
 }
 
-/// R-9110-10.1.1-5: a final status ends the wait. The client sends no byte of the content, and closes the connection.
+/// R-9110-10.1.1-5, A-75: a final status ends the wait. The client sends no byte of the content, and closes the connection.
 #[tokio::test(start_paused = true)]
 async fn a_final_status_spares_the_content_r_9110_10_1_1_5() {
     for status in [200, 204, 302, 401, 413, 500] {

@@ -68,6 +68,7 @@ mod redirect_secrets;
 mod requests;
 mod requirements;
 mod retry;
+mod retry_after;
 mod retry_table;
 mod reuse;
 mod runtimes;

@@ -216,3 +216,22 @@ fn a_name_that_does_not_exist_is_found() {
     let missing: Vec<_> = source.look_up(page).into_iter().filter(|(_, exists)| !exists).collect();
     assert_eq!(missing, [("rule_06_nothing_of_the_kind", false), ("tests/nowhere.rs", false)]);
 }
+
+/// What other clients got wrong in public with redirects (RD), cookies (CK) and content codings (CE): an integration test
+/// names each case, and each attack of the same kind.
+#[test]
+fn every_case_of_redirects_cookies_and_codings_is_named_by_a_test() {
+    let mut paths = Vec::new();
+    list(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests"), &mut paths);
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "rs"));
+    let tests: String = paths.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
+    let names: BTreeSet<_> = tests.split("fn a_").skip(1).filter_map(|rest| rest.get(..2)).collect();
+    for (kind, count) in [("RD", 12), ("CK", 6), ("CE", 4)] {
+        for id in (1..=count).map(|number| format!("{kind}-{number:02}")) {
+            assert!(tests.contains(&id), "{id}");
+        }
+    }
+    for id in [6, 10, 14, 20].into_iter().chain(34..=48).chain(74..=78).map(|id| format!("{id:02}")) {
+        assert!(tests.contains(&format!("A-{id}")) || names.contains(&*id), "A-{id}");
+    }
+}

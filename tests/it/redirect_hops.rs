@@ -15,6 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep};
 
 use super::redirect::{get, serve};
+use crate::support::lines::{Lines, send};
 use crate::support::pipe::Pipe;
 use crate::support::{Peer, Server, within};
 
@@ -130,4 +131,33 @@ async fn a_request_with_a_target_of_its_own_is_not_redirected() {
     let request = Client::new().request(Method::OPTIONS, server.url("/")).target(RequestTarget::Asterisk);
     let response = within(20, request.send()).await.unwrap();
     assert_eq!((response.status().as_u16(), server.seen().len()), (302, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn rd_05_an_expectation_goes_with_the_content() {
+    const CONTINUE: &str = "HTTP/1.1 100 Continue\r\n\r\n";
+    let kept = "expect: 100-continue\r\ncontent-length: 7\r\n";
+    for (status, method, fields) in
+        [(302, "GET", ""), (303, "GET", ""), (307, "POST", kept), (308, "POST", kept)]
+    {
+        let lines = Lines::default();
+        let client = lines.builder().redirect(Policy::default()).build().unwrap();
+        let sending = send(client.post("http://h/a").expect_continue().body("content"));
+        let line = lines.written(0, &format!("{kept}\r\n")).await;
+        line.say(CONTINUE);
+        let line = lines.written(0, "content").await;
+        let before = line.len();
+        line.say(format!("HTTP/1.1 {status} X\r\nlocation: /b\r\ncontent-length: 0\r\n\r\n"));
+        let line = lines.written(0, "\r\n\r\n").await;
+        let head = format!("{method} /b HTTP/1.1\r\nhost: h\r\n{fields}\r\n");
+        assert_eq!(line.text()[before..], head, "RD-05 A-40: {status}");
+        if !fields.is_empty() {
+            line.say(CONTINUE);
+            lines.written(0, "content").await;
+        }
+        line.say("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+        assert_eq!(sending.await.unwrap().unwrap().status(), 200, "RD-05 A-40: {status}");
+        let rest = if fields.is_empty() { "" } else { "content" };
+        assert_eq!(line.text()[before + head.len()..], *rest, "RD-05 A-40: {status}");
+    }
 }

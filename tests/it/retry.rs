@@ -342,7 +342,7 @@ async fn rule_27_idempotent_methods_are_sent_again_with_their_bytes() {
             assert_eq!(response.status(), 200, "{method}, {ending:?}");
             assert!(!response.connection().is_reused());
             assert_eq!(response.connection().ordinal(), 1);
-            assert_eq!(seen(&server, "/again"), [0, 1], "{method}, {ending:?}");
+            assert_eq!(seen(&server, "/again"), [0, 1], "A-20: {method}, {ending:?}");
             for seen in server.seen().iter().filter(|seen| seen.request.target == "/again") {
                 assert_eq!(
                     (&seen.request.method[..], &seen.request.body[..]),
@@ -364,7 +364,7 @@ async fn rule_27_a_post_or_patch_is_not_sent_again() {
         assert_eq!((error.kind(), error.phase()), (ErrorKind::ConnectionLost, Some(Phase::Wait)), "{method}");
         assert_eq!(error.request_written(), Written::All);
         assert_eq!(error.message(), "the server closed the connection before the response head");
-        assert_eq!(seen(&server, "/again"), [0], "R-9110-9.2.2-1: {method}");
+        assert_eq!(seen(&server, "/again"), [0], "R-9110-9.2.2-1 A-20: {method}");
         assert_eq!(server.connections(), 1);
     }
 }
@@ -390,7 +390,7 @@ async fn rule_27_a_stream_of_which_something_was_written_is_not_sent_again() {
     let request = client.put(server.url("/again")).body(Body::from_stream(Pieces::new(&["a", "b"])));
     let error = within(20, request.send()).await.unwrap_err();
     assert_eq!((error.kind(), error.request_written()), (ErrorKind::ConnectionLost, Written::All));
-    assert_eq!(seen(&server, "/again"), [0]);
+    assert_eq!(seen(&server, "/again"), [0], "A-20");
 }
 
 /// The look finds the connection dead after the first piece of the stream was taken. The piece is not lost.
@@ -635,7 +635,7 @@ async fn rule_28_a_request_is_sent_again_once_at_the_most() {
     leave_a_connection_idle(&client, &server).await;
     let error = within(20, client.get(server.url("/again")).send()).await.unwrap_err();
     assert_eq!((error.kind(), error.request_written()), (ErrorKind::ConnectionLost, Written::All));
-    assert_eq!((seen(&server, "/again"), server.connections()), (vec![0, 1], 2), "R-9110-9.2.2-2");
+    assert_eq!((seen(&server, "/again"), server.connections()), (vec![0, 1], 2), "R-9110-9.2.2-2 A-20");
 }
 
 /// The request is sent again on a new connection even if another connection is idle, because the idle connection may be

@@ -448,7 +448,7 @@ fn the_table_has_every_cell() {
     }
 }
 
-/// If nothing was written, a request of any method and with any content is sent again, and pieces that were taken
+/// if nothing was written, a request of any method and with any content is sent again, and pieces that were taken
 /// from a stream are not lost.
 #[tokio::test]
 async fn rule_27_of_which_nothing_was_written_is_sent_again() {
@@ -506,7 +506,7 @@ async fn rule_26_on_a_connection_that_was_never_kept_nothing_is_sent_again() {
     }
 }
 
-/// The client makes no third attempt, however the second attempt ends. The error says how much of the request was written in
+/// the client makes no third attempt, however the second attempt ends. The error says how much of the request was written in
 /// the attempt that wrote more.
 #[tokio::test]
 async fn rule_28_a_request_is_sent_again_once() {

@@ -1,4 +1,4 @@
-//! Tests that no secret appears in the `Debug` text of a public type that can hold a secret.
+//! tests that no secret appears in the `Debug` text of a public type that can hold a secret.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -45,6 +45,7 @@ fn server() -> Server {
     })
 }
 
+///
 #[tokio::test]
 async fn no_public_type_shows_a_secret() {
     let server = server();

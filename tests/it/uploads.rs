@@ -6,6 +6,7 @@
 
 mod files;
 mod old_servers;
+mod unread;
 
 use std::io::Write;
 use std::path::PathBuf;

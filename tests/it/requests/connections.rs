@@ -355,7 +355,7 @@ async fn a_zone_in_a_url_is_refused_by_its_name() {
     for url in ["http://[fe80::1%25eth0]/", "http://[fe80::1%eth0]:8080/x?y", "https://u@[fe80::1%251]"] {
         let error = client.get(url).send().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Request, "{url}");
-        assert!(error.to_string().contains("zones are not supported"), "{url}: {error}");
+        assert!(error.to_string().contains("zones are not supported"), "A-78: {url}: {error}");
         // A URL that was parsed to a `Uri` before has the same effect as its text.
         let uri: Uri = url.parse().unwrap();
         let request = http::Request::get(uri.clone()).body(()).unwrap();

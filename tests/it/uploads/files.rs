@@ -42,6 +42,18 @@ async fn a_file_is_sent_as_long_as_it_was() {
     }
 }
 
+#[tokio::test]
+async fn a_78_a_file_is_sent_without_its_name() {
+    let file = Temporary::new(b"content");
+    let lines = Lines::default();
+    let client = lines.client();
+    let sending = send(client.put("http://h/").body(Body::from_file(&file.0).await.unwrap()));
+    let line = lines.written(0, "content").await;
+    assert_eq!(line.text(), "PUT / HTTP/1.1\r\nhost: h\r\ncontent-length: 7\r\n\r\ncontent", "A-78");
+    line.say(OK);
+    sending.await.unwrap().unwrap();
+}
+
 /// A reused connection ends before or after a part of the file was sent. The client reads the file from its start again, and
 /// sends the file on a new connection.
 #[tokio::test]
