@@ -253,7 +253,7 @@ impl RequestBuilder {
     /// request started continues, and its connection serves another request or is kept. The default of the client's
     /// [`acquire_timeout`](crate::ClientBuilder::acquire_timeout) does not shorten this time.
     pub fn connect_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.settings.connect_timeout = timeout.into();
+        self.settings.timeouts.get_or_insert_default().connect = timeout.into();
         self
     }
 
@@ -261,7 +261,7 @@ impl RequestBuilder {
     ///
     /// Overrides the client's [`response_timeout`](crate::ClientBuilder::response_timeout). With `None`, there is no limit.
     pub fn response_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.settings.timeouts.get_or_insert_default().response = Some(timeout.into());
+        self.settings.timeouts.get_or_insert_default().exchange.response = Some(timeout.into());
         self
     }
 
@@ -269,7 +269,7 @@ impl RequestBuilder {
     ///
     /// Overrides the client's [`read_timeout`](crate::ClientBuilder::read_timeout). With `None`, there is no limit.
     pub fn read_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.settings.timeouts.get_or_insert_default().read = Some(timeout.into());
+        self.settings.timeouts.get_or_insert_default().exchange.read = Some(timeout.into());
         self
     }
 
@@ -277,7 +277,7 @@ impl RequestBuilder {
     ///
     /// Overrides the client's [`write_timeout`](crate::ClientBuilder::write_timeout). With `None`, there is no limit.
     pub fn write_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.settings.timeouts.get_or_insert_default().write = Some(timeout.into());
+        self.settings.timeouts.get_or_insert_default().exchange.write = Some(timeout.into());
         self
     }
 

@@ -74,7 +74,8 @@ impl Attempts<'_> {
 
     fn limit(&self, since: Instant, exchange: &Exchange) -> Limit {
         let pool = &self.call.env.pool;
-        let (total, connect) = (exchange.deadline(), self.call.settings.connect_timeout);
+        let own = self.call.settings.timeouts.as_ref();
+        let (total, connect) = (exchange.deadline(), own.and_then(|own| own.connect));
         let has_own = total.is_some() || connect.is_some();
         let acquire = timeout::acquire(pool.acquire_timeout(), pool.acquire_default(), has_own);
         let limit = |after, by| Limit { at: time::after(since, after), after, by };

@@ -97,7 +97,7 @@ impl Call<'_> {
         let has_total = deadline.is_some();
         let timeouts = match &settings.timeouts {
             None => env.timeouts[usize::from(has_total)],
-            Some(own) => own.or(env.exchange.timeouts, has_total),
+            Some(own) => own.exchange.or(env.exchange.timeouts, has_total),
         };
         Exchange::new(Upload::new(body), env.exchange, timeouts, deadline, trace)
     }

@@ -100,14 +100,22 @@ impl fmt::Debug for Informed {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Settings {
     pub(crate) timeout: Setting,
-    pub(crate) connect_timeout: Option<Duration>,
     /// Boxed because few requests have timeouts of their own: keeps requests small.
-    pub(crate) timeouts: Option<Box<Chosen>>,
+    pub(crate) timeouts: Option<Box<OwnTimeouts>>,
     pub(crate) target: Option<RequestTarget>,
     pub(crate) isolation: Option<Arc<str>>,
     pub(crate) redirect: Own,
     /// Whether the response's content is handed over without being decoded.
     pub(crate) is_raw: bool,
+}
+
+/// The timeouts of one request, except for its total timeout.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct OwnTimeouts {
+    /// Longest time that the request waits for a dial.
+    pub(crate) connect: Option<Duration>,
+    /// Timeouts of the exchange.
+    pub(crate) exchange: Chosen,
 }
 
 /// The form of a request's target, <https://www.rfc-editor.org/rfc/rfc9112#section-3.2>.
