@@ -706,7 +706,7 @@ fn no_test_pauses_time_over_sockets() {
     let (mut paused, mut found) = (0, Vec::new());
     for path in tree::rust_files(&root.join("tests")).into_iter().chain(tree::rust_files(&root.join("src"))) {
         let text = std::fs::read_to_string(&path).unwrap();
-        let tests = paused_tests(&text);
+        let tests = tree::paused_tests(&text);
         paused += tests.len();
         let name = path.strip_prefix(root).unwrap().display().to_string();
         let over_sockets =
@@ -728,67 +728,13 @@ fn no_test_pauses_time_over_sockets() {
         ),
         (format!("#[tokio::test(start_paused = true)] async fn one() {{ other().await; }}\n{helper}"), false),
     ] {
-        let tests = paused_tests(&text);
+        let tests = tree::paused_tests(&text);
         assert_eq!((tests.len(), tests[0].1.is_some()), (1, is_bad), "{text}");
     }
     assert_eq!(
-        paused_tests(&format!("#[tokio::test] async fn one() {{ serve().await; }}\n{helper}")).len(),
+        tree::paused_tests(&format!("#[tokio::test] async fn one() {{ serve().await; }}\n{helper}")).len(),
         0
     );
-}
-
-/// Returns the tests of a file that begin in paused time. Each test comes with a socket type that the test uses, or
-/// that a function of the same file uses for the test. The type is `None` if there is none.
-fn paused_tests(text: &str) -> Vec<(String, Option<String>)> {
-    const SOCKETS: [&str; 6] =
-        ["TcpListener", "TcpStream", "TcpSocket", "UdpSocket", "UnixListener", "UnixStream"];
-    /// Words of each function, and the names of the functions that are tests in paused time.
-    #[derive(Default)]
-    struct Functions(BTreeMap<String, BTreeSet<String>>, Vec<String>);
-    impl Functions {
-        fn add(&mut self, name: &syn::Ident, attributes: &[syn::Attribute], body: &impl quote::ToTokens) {
-            let mut tokens = Vec::new();
-            tree::flatten(body.to_token_stream(), &[], &mut tokens);
-            let words = tokens.into_iter().map(|token| token.text).filter(|text| tree::is_word(text));
-            self.0.entry(name.to_string()).or_default().extend(words);
-            let is_paused = |attribute: &syn::Attribute| {
-                quote::ToTokens::to_token_stream(attribute).to_string().contains("start_paused")
-            };
-            if attributes.iter().any(is_paused) {
-                self.1.push(name.to_string());
-            }
-        }
-    }
-    impl<'a> syn::visit::Visit<'a> for Functions {
-        fn visit_item_fn(&mut self, item: &'a syn::ItemFn) {
-            self.add(&item.sig.ident, &item.attrs, &item.block);
-            syn::visit::visit_item_fn(self, item);
-        }
-        fn visit_impl_item_fn(&mut self, item: &'a syn::ImplItemFn) {
-            self.add(&item.sig.ident, &item.attrs, &item.block);
-            syn::visit::visit_impl_item_fn(self, item);
-        }
-    }
-    let mut functions = Functions::default();
-    syn::visit::Visit::visit_file(&mut functions, &syn::parse_file(text).unwrap());
-    let Functions(words, paused) = functions;
-    let socket = |test: &String| {
-        // A test that resumes time may use sockets.
-        if words[test].contains("resume") {
-            return None;
-        }
-        let (mut seen, mut left) = (BTreeSet::new(), vec![test]);
-        while let Some(name) = left.pop() {
-            if let Some(words) = words.get(name).filter(|_| seen.insert(name)) {
-                if let Some(socket) = words.iter().find(|word| SOCKETS.contains(&&***word)) {
-                    return Some(format!("{socket} in {name}"));
-                }
-                left.extend(words);
-            }
-        }
-        None
-    };
-    paused.iter().map(|test| (test.clone(), socket(test))).collect()
 }
 
 /// A thousand requests start no task, because the request future does its own I/O.

@@ -319,8 +319,9 @@ fn without_strays_hardly_any_request_is_sent_again() {
         });
         let blocked = runtime.spawn(async {
             let mut random = Rng::new(7);
+            let mut ticks = tokio::time::interval(Duration::from_millis(300));
             loop {
-                tokio::time::sleep(Duration::from_millis(300)).await;
+                ticks.tick().await;
                 let until = Instant::now() + Duration::from_millis(50 + random.below(150));
                 while Instant::now() < until {
                     std::hint::spin_loop();

@@ -384,3 +384,57 @@ pub fn rust_files(folder: &Path) -> Vec<std::path::PathBuf> {
     }
     found
 }
+
+/// Returns the tests of a file that begin in paused time. Each test comes with a socket type that the test uses, or
+/// that a function of the same file uses for the test. The type is `None` if there is none.
+pub fn paused_tests(text: &str) -> Vec<(String, Option<String>)> {
+    const SOCKETS: [&str; 6] =
+        ["TcpListener", "TcpStream", "TcpSocket", "UdpSocket", "UnixListener", "UnixStream"];
+    /// Words of each function, and the names of the functions that are tests in paused time.
+    #[derive(Default)]
+    struct Functions(BTreeMap<String, BTreeSet<String>>, Vec<String>);
+    impl Functions {
+        fn add(&mut self, name: &syn::Ident, attributes: &[syn::Attribute], body: &impl ToTokens) {
+            let mut tokens = Vec::new();
+            flatten(body.to_token_stream(), &[], &mut tokens);
+            let words = tokens.into_iter().map(|token| token.text).filter(|text| is_word(text));
+            self.0.entry(name.to_string()).or_default().extend(words);
+            let is_paused = |attribute: &syn::Attribute| {
+                ToTokens::to_token_stream(attribute).to_string().contains("start_paused")
+            };
+            if attributes.iter().any(is_paused) {
+                self.1.push(name.to_string());
+            }
+        }
+    }
+    impl<'a> Visit<'a> for Functions {
+        fn visit_item_fn(&mut self, item: &'a syn::ItemFn) {
+            self.add(&item.sig.ident, &item.attrs, &item.block);
+            visit::visit_item_fn(self, item);
+        }
+        fn visit_impl_item_fn(&mut self, item: &'a syn::ImplItemFn) {
+            self.add(&item.sig.ident, &item.attrs, &item.block);
+            visit::visit_impl_item_fn(self, item);
+        }
+    }
+    let mut functions = Functions::default();
+    Visit::visit_file(&mut functions, &syn::parse_file(text).unwrap());
+    let Functions(words, paused) = functions;
+    let socket = |test: &String| {
+        // A test that resumes time may use sockets.
+        if words[test].contains("resume") {
+            return None;
+        }
+        let (mut seen, mut left) = (BTreeSet::new(), vec![test]);
+        while let Some(name) = left.pop() {
+            if let Some(words) = words.get(name).filter(|_| seen.insert(name)) {
+                if let Some(socket) = words.iter().find(|word| SOCKETS.contains(&&***word)) {
+                    return Some(format!("{socket} in {name}"));
+                }
+                left.extend(words);
+            }
+        }
+        None
+    };
+    paused.iter().map(|test| (test.clone(), socket(test))).collect()
+}
