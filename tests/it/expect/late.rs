@@ -30,7 +30,7 @@ async fn a_75_a_100_after_the_final_response_is_nobodys_answer() {
         line.say(&before);
         if before.is_empty() {
             // The silence lasts longer than the client waits for a 100.
-            tokio::time::sleep(SECOND * 2).await;
+            tokio::time::advance(SECOND * 2).await;
         }
         if let Some(after) = &after {
             lines.written(0, "hello").await.say(after);
