@@ -226,9 +226,9 @@ impl Error {
         &self.inner.message
     }
 
-    /// Returns the status of the response, if the error is about this status or about the content's meaning:
-    /// [`ErrorKind::Status`], [`ErrorKind::Upgrade`], and [`ErrorKind::Decode`] of JSON. Returns `None` for every other
-    /// error, even if the head of a response had come.
+    /// Returns the status of the response. Only errors of the kinds [`ErrorKind::Status`] and [`ErrorKind::Upgrade`], and
+    /// errors of JSON that cannot be read ([`ErrorKind::Decode`]), have a status. Returns `None` for every other error, even
+    /// if the head of a response had come.
     ///
     /// ```no_run
     /// # async fn example() -> handclasp::Result<()> {

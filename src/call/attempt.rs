@@ -277,20 +277,15 @@ impl<'a> Attempts<'a> {
         {
             self.keep_cookies(head);
         }
-        match outcome {
-            Outcome::Answered(head) if head.status.is_redirection() => self.redirect(head, exchange),
-            Outcome::Answered(head) => self.answer(head, exchange),
-            Outcome::TooSoon(early) => {
-                let error = exchange.error(early.into_error());
-                exchange.bury(drop_reason(end));
-                Finished::Failed(error)
-            }
-            Outcome::Lost(error) | Outcome::Premature(error) | Outcome::Failed(error) => {
-                let error = exchange.error(error);
-                exchange.bury(drop_reason(end));
-                Finished::Failed(error)
-            }
-        }
+        let error = match outcome {
+            Outcome::Answered(head) if head.status.is_redirection() => return self.redirect(head, exchange),
+            Outcome::Answered(head) => return self.answer(head, exchange),
+            Outcome::TooSoon(early) => early.into_error(),
+            Outcome::Lost(error) | Outcome::Premature(error) | Outcome::Failed(error) => error,
+        };
+        let error = exchange.error(error);
+        exchange.bury(drop_reason(end));
+        Finished::Failed(error)
     }
 
     #[cold]
