@@ -40,7 +40,10 @@ pub(super) enum Failure {
     Surplus(Coding),
     /// The content is brotli with a window of more than 16 MiB. No browser accepts such a window, and RFC 7932 does not
     /// define it.
-    #[cfg_attr(not(feature = "brotli"), allow(dead_code, reason = "only brotli has such windows"))]
+    #[cfg_attr(
+        not(feature = "brotli"),
+        allow(dead_code, reason = "no coding except brotli has windows of this size")
+    )]
     LargeWindow,
 }
 
