@@ -79,9 +79,9 @@ pub use {bytes, http};
 
 /// The manual: pages for users, and pages for those who read or change the code.
 ///
-/// For users: [`from_reqwest`](manual::from_reqwest), [`defaults`](manual::defaults), [`reuse`](manual::reuse),
-/// [`uploads`](manual::uploads), [`cancel`](manual::cancel), [`phases`](manual::phases),
-/// [`performance`](manual::performance) and [`changelog`](manual::changelog).
+/// For users: [`from_reqwest`](manual::from_reqwest), [`defaults`](manual::defaults), [`limits`](manual::limits),
+/// [`reuse`](manual::reuse), [`uploads`](manual::uploads), [`cancel`](manual::cancel), [`phases`](manual::phases),
+/// [`testing`](manual::testing), [`performance`](manual::performance) and [`changelog`](manual::changelog).
 ///
 /// For those who read or change the code: [`where_to_look`](manual::where_to_look), [`internals`](manual::internals),
 /// [`pool_rules`](manual::pool_rules), [`attacks`](manual::attacks) and [`requirements`](manual::requirements).
@@ -100,6 +100,8 @@ pub mod manual {
     pub mod from_reqwest {}
     #[doc = include_str!("manual/internals.md")]
     pub mod internals {}
+    #[doc = include_str!("manual/limits.md")]
+    pub mod limits {}
     #[doc = include_str!("manual/performance.md")]
     pub mod performance {}
     #[doc = include_str!("manual/phases.md")]
@@ -110,6 +112,8 @@ pub mod manual {
     pub mod requirements {}
     #[doc = include_str!("manual/reuse.md")]
     pub mod reuse {}
+    #[doc = include_str!("manual/testing.md")]
+    pub mod testing {}
     #[doc = include_str!("manual/uploads.md")]
     pub mod uploads {}
     #[doc = include_str!("manual/where_to_look.md")]
