@@ -140,6 +140,15 @@ impl RequestBuilder {
     }
 
     /// Sets header fields. Fields of the same names that were added before are replaced.
+    ///
+    /// ```
+    /// use handclasp::header::{ACCEPT, HeaderMap, HeaderValue};
+    ///
+    /// # let client = handclasp::Client::new();
+    /// let fields = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("text/plain"))]);
+    /// let request = client.get("http://example.org/").header(ACCEPT, "text/html").headers(fields).build().unwrap();
+    /// assert_eq!(request.headers()["accept"], "text/plain");
+    /// ```
     pub fn headers(mut self, headers: HeaderMap) -> Self {
         for name in headers.keys() {
             self.headers.remove(name);
@@ -170,6 +179,13 @@ impl RequestBuilder {
     /// Sets `Authorization: Bearer` with this token (<https://www.rfc-editor.org/rfc/rfc6750#section-2.1>).
     ///
     /// The value is marked as sensitive, so that `Debug` does not print it.
+    ///
+    /// ```
+    /// # let client = handclasp::Client::new();
+    /// let request = client.get("http://example.org/").bearer_auth("secret").build().unwrap();
+    /// assert_eq!(request.headers()["authorization"], "Bearer secret");
+    /// assert!(!format!("{request:?}").contains("secret"));
+    /// ```
     pub fn bearer_auth(mut self, token: impl Display) -> Self {
         match HeaderValue::try_from(format!("Bearer {token}")) {
             Ok(mut value) => {
@@ -206,6 +222,16 @@ impl RequestBuilder {
 
     /// Sets which redirects this request follows. Overrides the client's
     /// [`redirect`](crate::ClientBuilder::redirect).
+    ///
+    /// ```no_run
+    /// # async fn example(client: handclasp::Client) -> handclasp::Result<()> {
+    /// use handclasp::redirect::Policy;
+    ///
+    /// let response = client.get("http://example.org/moved").redirect(Policy::none()).send().await?;
+    /// println!("{}: {:?}", response.status(), response.headers().get("location"));
+    /// # Ok(())
+    /// # }
+    /// ```
     #[cfg(feature = "url")]
     pub fn redirect(mut self, policy: crate::redirect::Policy) -> Self {
         self.settings.redirect.set_policy(policy);

@@ -214,14 +214,12 @@ impl Response {
 
     /// Returns the cookies that the response sets, whether or not a store accepts them. Malformed cookies are left out.
     ///
-    /// ```no_run
-    /// # async fn example() -> handclasp::Result<()> {
-    /// let response = handclasp::get("http://example.org/").await?;
-    /// for cookie in response.cookies() {
-    ///     println!("{}={}, {:?}", cookie.name(), cookie.value(), cookie.path());
-    /// }
-    /// # Ok(())
-    /// # }
+    /// ```
+    /// # let made = http::Response::builder().header("set-cookie", "session=7; Path=/shop; Secure").body("").unwrap();
+    /// # let response = handclasp::Response::from(made);
+    /// // `response` has the field `set-cookie: session=7; Path=/shop; Secure`.
+    /// let session = response.cookies().find(|cookie| cookie.name() == "session").unwrap();
+    /// assert_eq!((session.value(), session.path(), session.secure()), ("7", Some("/shop"), true));
     /// ```
     #[cfg(feature = "cookies")]
     pub fn cookies(&self) -> impl Iterator<Item = crate::cookie::Cookie<'_>> {
@@ -368,12 +366,12 @@ impl Response {
     ///
     /// The errors of [`bytes`](Self::bytes).
     ///
-    /// ```no_run
-    /// # async fn example() -> handclasp::Result<()> {
-    /// let old_page = handclasp::get("http://example.org/1996").await?;
-    /// println!("{}", old_page.text_with_charset("windows-1252").await?);
-    /// # Ok(())
-    /// # }
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// # let old_page = handclasp::Response::from(http::Response::new(&b"d\xe9j\xe0 vu"[..]));
+    /// // `old_page` does not say its encoding.
+    /// assert_eq!(old_page.text_with_charset("windows-1252").await.unwrap(), "d\u{e9}j\u{e0} vu");
+    /// # });
     /// ```
     #[cfg(feature = "charset")]
     pub async fn text_with_charset(mut self, default: &str) -> Result<String> {
@@ -439,6 +437,21 @@ impl Response {
     ///
     /// The stream ends after its first error, whose reasons are those of [`chunk`](Self::chunk). Dropping the stream has the
     /// effect of dropping the response.
+    ///
+    /// ```
+    /// use futures_util::StreamExt;
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// # let response = handclasp::Response::from(http::Response::new("one handshake"));
+    /// let mut content = response.bytes_stream();
+    /// let mut length = 0;
+    /// while let Some(piece) = content.next().await {
+    ///     length += piece?.len();
+    /// }
+    /// assert_eq!(length, 13);
+    /// # Ok::<(), handclasp::Error>(())
+    /// # }).unwrap();
+    /// ```
     pub fn bytes_stream(self) -> impl Stream<Item = Result<Bytes>> + Send + Sync + Unpin + 'static {
         BytesStream { response: Some(self) }
     }

@@ -19,9 +19,17 @@ impl ClientBuilder {
     /// every host that a redirect leads to. A function that adds a secret should therefore check the URI.
     ///
     /// ```
-    /// let client = handclasp::Client::builder().on_request(|request, attempt| {
+    /// use handclasp::HeaderValue;
+    ///
+    /// let mut key = HeaderValue::from_static("the key");
+    /// key.set_sensitive(true);
+    /// let client = handclasp::Client::builder().on_request(move |request, attempt| {
     ///     // With OpenTelemetry: propagator.inject_context(&Span::current().context(), &mut HeaderInjector(..))
     ///     request.headers.insert("x-attempt", attempt.into());
+    ///     // Only one host gets the key.
+    ///     if request.uri.host() == Some("api.example.org") {
+    ///         request.headers.insert("x-api-key", key.clone());
+    ///     }
     /// });
     /// ```
     pub fn on_request(

@@ -26,17 +26,24 @@ impl Response {
     /// position. [`Error::source`](std::error::Error::source) is the error of `serde_json`, which is shortened if it
     /// repeats more than 200 bytes of the content.
     ///
-    /// ```no_run
-    /// # async fn example(client: handclasp::Client) -> handclasp::Result<()> {
+    /// ```
     /// #[derive(serde::Deserialize)]
     /// struct Note {
     ///     text: String,
     /// }
-    /// let response = client.get("http://example.org/notes/1").send().await?.error_for_status()?;
-    /// let note: Note = response.json().await?;
-    /// println!("{}", note.text);
-    /// # Ok(())
-    /// # }
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// # let response = || handclasp::Response::from(http::Response::new(r#"{"text": "one handshake"}"#));
+    /// // `response` has the content {"text": "one handshake"}.
+    /// let note: Note = response().error_for_status()?.json().await?;
+    /// assert_eq!(note.text, "one handshake");
+    ///
+    /// // An error says where the content is not as expected.
+    /// let error = response().json::<std::collections::HashMap<String, u32>>().await.unwrap_err();
+    /// let text = "the content of the response (200 OK) is not the expected JSON at line 1, column 24, \
+    ///             near `{\"text\": \"one handshake\"}`";
+    /// assert_eq!(error.message(), text);
+    /// # Ok::<(), handclasp::Error>(())
+    /// # }).unwrap();
     /// ```
     pub async fn json<T: DeserializeOwned>(mut self) -> Result<T> {
         let status = self.status();

@@ -35,14 +35,14 @@ impl Response {
     ///
     /// [`ErrorKind::Status`] if the status is 4xx or 5xx.
     ///
-    /// ```no_run
-    /// # async fn example() -> handclasp::Result<()> {
-    /// let response = handclasp::get("http://example.org/").await?;
-    /// if let Err(error) = response.error_for_status_ref() {
-    ///     println!("{error}: {}", response.text().await?);
-    /// }
-    /// # Ok(())
-    /// # }
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// # let response = handclasp::Response::from(http::Response::builder().status(404).body("no such page").unwrap());
+    /// // `response` is a 404.
+    /// let error = response.error_for_status_ref().unwrap_err();
+    /// assert_eq!(error.status().unwrap(), 404);
+    /// assert_eq!(response.text().await.unwrap(), "no such page");
+    /// # });
     /// ```
     pub fn error_for_status_ref(&self) -> Result<&Self> {
         match self.status_error() {
@@ -68,15 +68,16 @@ impl Response {
     /// [`ErrorKind::Status`] if the status is 4xx or 5xx. If the content cannot be read, the error has the bytes that were
     /// read before, and the reason as its source.
     ///
-    /// ```no_run
-    /// # async fn example() -> handclasp::Result<()> {
-    /// let response = handclasp::get("http://example.org/").await?;
-    /// match response.error_for_status_with_body(4096).await {
-    ///     Ok(response) => println!("{}", response.text().await?),
-    ///     Err(error) => println!("{error}: {}", error.body_text().unwrap_or_default()),
-    /// }
-    /// # Ok(())
-    /// # }
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// # let made = http::Response::builder().status(422).body("the name is too long").unwrap();
+    /// # let response = handclasp::Response::from(made);
+    /// // `response` is a 422 whose content says what is wrong.
+    /// let error = response.error_for_status_with_body(4096).await.unwrap_err();
+    /// assert_eq!(error.message(), "the server answered 422 Unprocessable Entity");
+    /// assert_eq!(error.body_text().unwrap(), "the name is too long");
+    /// assert!(error.chain().to_string().ends_with("the content is the name is too long"));
+    /// # });
     /// ```
     pub async fn error_for_status_with_body(mut self, limit: usize) -> Result<Self> {
         let Some(mut error) = self.status_error() else { return Ok(self) };
