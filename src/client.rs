@@ -29,7 +29,9 @@ use crate::url::IntoUrl;
 /// [`ErrorKind::Request`](crate::ErrorKind::Request). Tokio reports missing timers by a panic. The client catches this
 /// panic, but the message of the panic is still printed.
 ///
-/// The page on [coming from reqwest](crate::manual::from_reqwest) compares both clients method by method.
+/// The page on [coming from reqwest](crate::manual::from_reqwest) compares both clients method by method. The page on
+/// [testing](crate::manual::testing) says how to test code that uses a client, and the page on
+/// [performance](crate::manual::performance) has what was measured.
 ///
 /// ```no_run
 /// # async fn example() -> handclasp::Result<()> {

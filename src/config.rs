@@ -27,6 +27,7 @@ use crate::pool::{EvictIf, IdleConnection, PoolConfig};
 use crate::resolver::{Overrides, Resolve, Resolver};
 
 /// Builds a [`Client`]. The page on [defaults](crate::manual::defaults) lists the default of each setting and its reason.
+/// The page on [limits](crate::manual::limits) says how to choose limits and timeouts.
 ///
 /// A timeout or limit that takes an `Option` is switched off by `None`.
 ///
@@ -301,7 +302,7 @@ impl ClientBuilder {
     }
 
     /// Sets a function that makes connections. The function replaces the lookup of names, TCP and TLS, for example in
-    /// tests in memory, for tunnels, and for other transports.
+    /// [tests in memory](crate::manual::testing), for tunnels, and for other transports.
     ///
     /// For https, the function must return a connection on which TLS is established. The function runs in a task of its
     /// own, under the [connect timeout](Self::connect_timeout). An error of the function is reported as

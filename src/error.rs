@@ -94,7 +94,8 @@ pub enum ErrorKind {
     Protocol,
     /// The server closed or reset the connection before the response was complete.
     ConnectionLost,
-    /// A timeout passed. [`Error::phase`] says in which phase.
+    /// A timeout passed. [`Error::phase`] says in which phase. The page on [limits](crate::manual::limits) lists all
+    /// timeouts.
     Timeout,
     /// The source of the request's body failed, or the body did not have its promised length.
     Body,
@@ -111,7 +112,8 @@ pub enum ErrorKind {
     Upgrade,
 }
 
-/// A phase of a request, in the order in which phases follow each other.
+/// A phase of a request, in the order in which phases follow each other. See the page on
+/// [phases](crate::manual::phases).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Phase {

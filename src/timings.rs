@@ -13,6 +13,8 @@ use std::time::Duration;
 ///
 /// If the request waited for a new connection, `dns`, `connect`, `proxy` and `tls` say how long each part of the dial
 /// took, clipped to the time for which this request waited. On a reused connection these fields are `None`.
+///
+/// The page on [phases](crate::manual::phases) has a picture, and the spans with the same times.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Timings {

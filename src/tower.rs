@@ -40,8 +40,10 @@ impl fmt::Debug for ResponseFuture {
 ///
 /// The service is always ready: a request that finds no free connection waits in its future, under the limits of the
 /// pool. A body that is not a [`Body`] is wrapped by [`Body::wrap`]. The response has its [`Timings`](crate::Timings)
-/// and its [`ConnectionInfo`](crate::ConnectionInfo) as extensions. A client follows redirects itself. A layer that
-/// follows redirects needs a client with [`Policy::none`](crate::redirect::Policy::none).
+/// and its [`ConnectionInfo`](crate::ConnectionInfo) as extensions. With the feature `url`, a client follows
+/// redirects itself. A layer that follows redirects needs a client with `redirect::Policy::none`.
+///
+/// The example `tower` of the repository has a retry and a balancer that chooses a client by the load of its pool.
 ///
 /// ```
 /// use std::time::Duration;

@@ -6,6 +6,9 @@
 
 /// The limits of one exchange. The documentation of each field names the default.
 ///
+/// The page on [attacks](crate::manual::attacks) says what the limits protect from, and the page on
+/// [limits](crate::manual::limits) how the limits of a client act together.
+///
 /// ```
 /// let mut limits = handclasp::codec::Limits::default();
 /// limits.fields = 256;

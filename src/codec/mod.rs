@@ -17,6 +17,10 @@
 //! and the outcome at the end of the input, do not depend on how the bytes were split. Depending on the split, an error
 //! in an incomplete section may be found earlier or later.
 //!
+//! The page on the [requirements of the RFCs](crate::manual::requirements) names the proof of each rule that the codec
+//! follows. The pages on [internals](crate::manual::internals) and [where to look](crate::manual::where_to_look) explain
+//! how the crate uses the codec.
+//!
 //! # The joint table
 //!
 //! The meaning of each pair of states of the two halves, and the verdict that [`Machine::verdict`] returns for the pair:

@@ -35,7 +35,7 @@ pub enum Look {
     Spoke,
 }
 
-/// A connection that a custom connector makes.
+/// A connection that a custom connector makes. The page on [testing](crate::manual::testing) has a transport in memory.
 ///
 /// Reading and writing follow tokio's rules: bytes that a write took may stay in the transport until
 /// [`poll_flush`](AsyncWrite::poll_flush). The pool calls [`look`](Self::look) to find out whether an idle connection can

@@ -196,6 +196,7 @@ pub(crate) enum Beyond {
 }
 
 /// The progress of the upload of a request's content. [`Response::upload`](crate::Response::upload) returns this type.
+/// See the page on [uploads](crate::manual::uploads).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UploadProgress {
     pub(crate) bytes: u64,

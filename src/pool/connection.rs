@@ -301,7 +301,8 @@ pub(crate) enum Direction {
     Write,
 }
 
-/// Describes the connection that served a request. See [`Response::connection`](crate::Response::connection).
+/// Describes the connection that served a request. See [`Response::connection`](crate::Response::connection), and the page
+/// on [reuse](crate::manual::reuse).
 ///
 /// ```no_run
 /// # async fn run() -> handclasp::Result<()> {

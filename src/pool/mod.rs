@@ -61,6 +61,9 @@ use crate::error::{Error, ErrorKind, Phase};
 /// All clones of a client share one pool. When the last clone is dropped, idle connections are closed, and
 /// connections in use are closed when their responses end.
 ///
+/// The page on [reuse](crate::manual::reuse) says when a connection is kept, and the page on the
+/// [pool's rules](crate::manual::pool_rules) names the tests of each rule.
+///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
 /// let client = handclasp::Client::new();

@@ -13,7 +13,8 @@ use super::policy::reasons::{DropReason, REASONS};
 
 /// A copy of the pool's ledger, per host and in total. [`Pool::stats`](super::Pool::stats) returns this copy.
 ///
-/// `Display` writes the total on the first line, and each host on a line of its own.
+/// `Display` writes the total on the first line, and each host on a line of its own. The page on
+/// [limits](crate::manual::limits) says which counts show that a limit is too low.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct PoolStats {

@@ -33,6 +33,7 @@ use crate::timings::Rounded;
 /// ([`ClientBuilder::resolve`](crate::ClientBuilder::resolve)).
 ///
 /// Connections that are dialed at the same time on the same runtime share one lookup of a name. Answers are not cached.
+/// The page on [testing](crate::manual::testing) has a resolver for tests.
 ///
 /// # Examples
 ///

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-/// Reason for which the pool closed a connection.
+/// Reason for which the pool closed a connection. The page on [reuse](crate::manual::reuse) has the rules.
 ///
 /// ```
 /// use handclasp::DropReason;
