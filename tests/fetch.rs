@@ -12,48 +12,12 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::support::{PATIENCE, Request, Server, Signal};
+use crate::support::{PATIENCE, Request, Server, Signal, example};
 
-/// Returns the path of the example. The example is built with the features of this test, because `cargo test --test`
-/// builds no examples.
+/// Returns the path of the example.
 fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let mut features = Vec::new();
-        for (name, is_on) in [
-            ("url", cfg!(feature = "url")),
-            ("hickory-dns", cfg!(feature = "hickory-dns")),
-            ("rustls", cfg!(feature = "rustls")),
-            ("json", cfg!(feature = "json")),
-            ("form", cfg!(feature = "form")),
-            ("query", cfg!(feature = "query")),
-            ("charset", cfg!(feature = "charset")),
-            ("cookies", cfg!(feature = "cookies")),
-            ("gzip", cfg!(feature = "gzip")),
-            ("deflate", cfg!(feature = "deflate")),
-            ("brotli", cfg!(feature = "brotli")),
-            ("zstd", cfg!(feature = "zstd")),
-            ("tower", cfg!(feature = "tower")),
-            ("test-util", cfg!(feature = "test-util")),
-        ] {
-            if is_on {
-                features.push(name);
-            }
-        }
-        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
-        cargo.args(["build", "--quiet", "--example", "fetch", "--message-format", "json"]);
-        cargo.args(["--no-default-features", "--features", &features.join(",")]);
-        if !cfg!(debug_assertions) {
-            cargo.arg("--release");
-        }
-        let built = cargo.stderr(Stdio::inherit()).output().unwrap();
-        assert!(built.status.success(), "the example does not build");
-        let messages = built.stdout.split(|byte| *byte == b'\n');
-        let messages = messages.filter_map(|line| serde_json::from_slice::<Value>(line).ok());
-        let found = messages.filter(|message| message["target"]["name"] == "fetch");
-        found.filter_map(|message| Some(message["executable"].as_str()?.into())).next().unwrap()
-    })
+    PROGRAM.get_or_init(|| example::build("fetch"))
 }
 
 fn command(arguments: &[&str]) -> Command {

@@ -12,6 +12,7 @@ pub mod arrival;
 pub mod conformance;
 pub mod dials;
 pub mod endings;
+pub mod example;
 pub mod layer;
 pub mod lines;
 pub mod pipe;
