@@ -13,7 +13,7 @@ use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty, Full};
 use tower::balance::p2c::Balance;
 use tower::discover::ServiceList;
-use tower::load::Constant;
+use tower::load::{Constant, Load};
 use tower::{Service, ServiceBuilder, ServiceExt};
 use tower_http::decompression::DecompressionLayer;
 use tower_http::follow_redirect::FollowRedirectLayer;
@@ -150,6 +150,60 @@ async fn a_balancer_distributes_requests() {
     }
     assert!(servers.iter().all(|server| !server.seen().is_empty()));
     assert_eq!(servers.iter().map(|server| server.seen().len()).sum::<usize>(), 40);
+}
+
+/// A client whose load is the number of requests in its pool.
+struct Measured(Client, String);
+
+impl Load for Measured {
+    type Metric = usize;
+
+    fn load(&self) -> usize {
+        let now = self.0.pool().stats().total;
+        now.active + now.waiting
+    }
+}
+
+impl Service<&'static str> for Measured {
+    type Response = Response<Body>;
+    type Error = handclasp::Error;
+    type Future = handclasp::ResponseFuture;
+
+    fn poll_ready(&mut self, cx: &mut std::task::Context<'_>) -> std::task::Poll<handclasp::Result<()>> {
+        Service::<Request<Body>>::poll_ready(&mut self.0, cx)
+    }
+
+    fn call(&mut self, path: &'static str) -> Self::Future {
+        self.0.call(get(&format!("{}{path}", self.1)))
+    }
+}
+
+/// A response that nobody has read keeps a connection active, so that the balancer prefers the client of the other server.
+#[tokio::test]
+async fn a_balancer_prefers_the_client_whose_pool_has_fewer_requests() {
+    let server = || {
+        Server::start(|peer: &mut Peer| {
+            while let Some(request) = peer.request()? {
+                match &*request.target {
+                    "/held" => peer.send("HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\nthe start")?,
+                    target => peer.respond(target)?,
+                }
+            }
+            Ok(())
+        })
+    };
+    let (servers, clients) = ([server(), server()], [Client::new(), Client::new()]);
+    let pairs = servers.iter().zip(&clients);
+    let services: Vec<_> = pairs.map(|(server, client)| Measured(client.clone(), server.url(""))).collect();
+    let mut balance = Balance::new(ServiceList::new::<&'static str>(services));
+    let held = within(20, clients[0].get(servers[0].url("/held")).send()).await.unwrap();
+    assert_eq!(clients[0].pool().stats().total.active, 1);
+    for _ in 0..20 {
+        let response = within(20, balance.ready().await.unwrap().call("/x")).await.unwrap();
+        assert_eq!(text(response).await, "/x");
+    }
+    assert_eq!(servers.iter().map(|server| server.seen().len()).collect::<Vec<_>>(), [1, 20]);
+    drop(held);
 }
 
 #[tokio::test]
