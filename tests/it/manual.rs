@@ -186,11 +186,39 @@ fn the_links_of_the_readme_lead_somewhere() {
     assert!(links.len() >= 6, "only {} links", links.len());
 }
 
+/// Every file of the manual is a page of rustdoc, is in the list of pages, and is linked from an item that the page explains.
+#[test]
+fn every_page_of_the_manual_is_linked() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let library = include_str!("../../src/lib.rs");
+    let mut paths = Vec::new();
+    list(&src, &mut paths);
+    let mut docs = String::new();
+    for path in paths {
+        let text = std::fs::read_to_string(path).unwrap();
+        docs.extend(text.lines().map(str::trim_start).filter(|line| line.starts_with("//")));
+    }
+    let mut seen = 0;
+    for entry in std::fs::read_dir(src.join("manual")).unwrap() {
+        let file = entry.unwrap().file_name().into_string().unwrap();
+        let name = file.strip_suffix(".md").unwrap();
+        assert!(library.contains(&format!("#[doc = include_str!(\"manual/{file}\")]")), "{file}");
+        assert!(library.contains(&format!("pub mod {name} {{}}")), "src/lib.rs has no page {name}");
+        assert!(
+            library.contains(&format!("[`{name}`](manual::{name})")),
+            "{name} is not in the list of pages"
+        );
+        assert!(docs.contains(&format!("](crate::manual::{name})")), "no item links to {name}");
+        seen += 1;
+    }
+    assert!(seen >= 14, "only {seen} pages");
+}
+
 /// The table of features in the README has a row for each feature of `Cargo.toml`, and says which are on by default.
 #[test]
 fn every_feature_has_its_row_in_the_readme() {
     let manifest = include_str!("../../Cargo.toml");
-    let readme = include_str!("../../README.md");
+    let readme = include_str!("../../README.md").split("\n## Features").nth(1).unwrap();
     let features = manifest.split("\n[features]\n").nth(1).unwrap().split("\n[").next().unwrap();
     let features: Vec<_> = features.lines().filter_map(|line| line.split_once(" = ")).collect();
     let (_, defaults) = features.iter().find(|(name, _)| *name == "default").unwrap();
