@@ -91,10 +91,10 @@ impl RequestBuilder {
             return Ok(());
         }
         let target = self.uri.path_and_query().map_or("/", |target| target.as_str());
-        let separator = match target.as_bytes() {
-            [.., b'?' | b'&'] => "",
-            bytes if bytes.contains(&b'?') => "&",
-            _ => "?",
+        let separator = match target.split_once('?') {
+            None => "?",
+            Some((_, query)) if query.is_empty() || query.ends_with('&') => "",
+            Some(_) => "&",
         };
         let target = format!("{target}{separator}{pairs}");
         let invalid = "the URL is invalid, or its query makes it too long";
