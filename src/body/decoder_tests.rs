@@ -203,6 +203,23 @@ fn a_10_windows_are_bounded() {
     }
 }
 
+/// A decoder may return its last piece when it is told that the content has ended.
+#[test]
+fn a_piece_of_the_last_step_is_returned_before_the_end() {
+    for stages in [1, 2] {
+        let mut chain = Chain::new(&CODINGS[..stages]);
+        for stage in &mut chain.stages {
+            stage.is_done = true;
+        }
+        let last = chain.stages.last_mut().unwrap();
+        last.piece[..4].copy_from_slice(b"last");
+        last.to = 4;
+        let mut next = || chain.next(&mut Bytes::new(), true, &mut 1).unwrap();
+        assert_eq!(next(), Next::Piece(Bytes::from_static(b"last")));
+        assert_eq!((next(), next()), (Next::End, Next::End));
+    }
+}
+
 /// A chain returns after a bounded number of steps, even if its input never becomes output.
 #[test]
 fn a_10_empty_members_without_end_do_not_hold_the_thread() {
