@@ -98,6 +98,9 @@ impl RequestBuilder {
         };
         let target = format!("{target}{separator}{pairs}");
         let invalid = "the URL is invalid, or its query makes it too long";
+        if self.uri.authority().is_some() && self.uri.scheme().is_none() {
+            return Err(Error::no_scheme());
+        }
         let mut parts = self.uri.clone().into_parts();
         parts.path_and_query = Some(target.parse().map_err(|error| invalid_query(invalid, error))?);
         self.uri = http::Uri::from_parts(parts).map_err(|error| invalid_query(invalid, error))?;

@@ -130,7 +130,7 @@ async fn an_error_without_a_position_names_none() {
     impl TryFrom<String> for Even {
         type Error = String;
         fn try_from(text: String) -> Result<Self, String> {
-            if text.len() % 2 == 0 { Ok(Self) } else { Err(format!("{text} is odd")) }
+            if text.len().is_multiple_of(2) { Ok(Self) } else { Err(format!("{text} is odd")) }
         }
     }
     let get = async |content: &str| client("200 OK", content).get("http://a.test/").send().await.unwrap();
