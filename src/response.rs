@@ -69,7 +69,6 @@ pub struct Collected {
     /// The connection that carried the request.
     pub connection: ConnectionInfo,
     /// The method and the URI of the request, for errors.
-    #[cfg_attr(not(feature = "json"), allow(dead_code, reason = "only the conversion from JSON can fail"))]
     requested: (Method, Uri),
 }
 

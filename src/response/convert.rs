@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
-use http::{Extensions, Method, Uri};
+use http::{Extensions, Method, StatusCode, Uri};
 
 use super::{Collected, Head, MAX_COLLECTED, Requested, Response};
 use crate::body::Body;
@@ -79,8 +79,8 @@ impl Response {
 /// request is GET, and the content is limited by the default of
 /// [`max_collected_body`](crate::ClientBuilder::max_collected_body).
 ///
-/// An `http::Response` that was made from a [`Response`] keeps the request, the redirects and the limit of that response,
-/// while its extensions stay.
+/// An `http::Response` that was made from a [`Response`] has the request, the redirects and the limit of that response
+/// among its extensions, so that they are kept.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
@@ -95,17 +95,19 @@ impl<B: Into<Body>> From<http::Response<B>> for Response {
     fn from(response: http::Response<B>) -> Self {
         let (parts, body) = response.into_parts();
         let (body, mut extensions) = (body.into(), parts.extensions);
-        let announced = || parts.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok();
-        let content_length = match body.length() {
-            BodyLength::None => Some(0),
-            BodyLength::Known(length) => Some(length),
-            BodyLength::Chunked => announced(),
-        };
         let kept = extensions.remove::<Kept>().unwrap_or_default();
         let mut sent = kept.sent.unwrap_or_default();
         if let Some(uri) = extensions.remove() {
             sent.1 = uri;
         }
+        let announced = || parts.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok();
+        let content_length = match body.length() {
+            // Such a response may announce a length although it has no content.
+            _ if sent.0 == Method::HEAD || parts.status == StatusCode::NOT_MODIFIED => announced(),
+            BodyLength::None => Some(0),
+            BodyLength::Known(length) => Some(length),
+            BodyLength::Chunked => announced(),
+        };
         let connection = extensions.remove::<ConnectionInfo>().unwrap_or_else(ConnectionInfo::none);
         let measured = Measured::made(extensions.remove::<Timings>().unwrap_or_default());
         let head = Head {
@@ -169,10 +171,11 @@ impl From<Response> for Body {
 /// ```
 impl From<Collected> for http::Response<Bytes> {
     fn from(collected: Collected) -> Self {
-        let Collected { status, headers, body, timings, connection, .. } = collected;
+        let Collected { status, headers, body, timings, connection, requested, .. } = collected;
         let mut out = Self::new(body);
         *out.status_mut() = status;
         *out.headers_mut() = headers;
+        out.extensions_mut().insert(Kept { sent: Some(requested), ..Kept::default() });
         out.extensions_mut().insert(connection);
         out.extensions_mut().insert(timings);
         out

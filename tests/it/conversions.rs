@@ -197,8 +197,9 @@ async fn a_response_keeps_its_parts_there_and_back() {
 #[tokio::test]
 async fn a_response_keeps_its_request_and_its_limit_there_and_back() {
     let server = Server::start(|peer: &mut Peer| {
-        while peer.request()?.is_some() {
-            peer.send("HTTP/1.1 404 Not Found\r\ncontent-length: 12\r\n\r\nno such page")?;
+        while let Some(request) = peer.request()? {
+            peer.send("HTTP/1.1 404 Not Found\r\ncontent-length: 12\r\n\r\n")?;
+            peer.send(if request.method == "HEAD" { "" } else { "no such page" })?;
         }
         Ok(())
     });
@@ -214,6 +215,15 @@ async fn a_response_keeps_its_request_and_its_limit_there_and_back() {
     assert!(error.starts_with(&format!("POST {}: ", server.url(""))), "{error}");
     let error = back.bytes().await.unwrap_err();
     assert!(error.to_string().contains("larger than 11 bytes"), "A-06: {error}");
+    let head = within(20, client.head(server.url("/")).send()).await.unwrap();
+    assert_eq!(head.content_length(), Some(12));
+    assert_eq!(Response::from(http::Response::<Body>::from(head)).content_length(), Some(12));
+    let whole =
+        within(20, Client::new().put(server.url("/y")).send()).await.unwrap().collect().await.unwrap();
+    let back = Response::from(http::Response::<Bytes>::from(whole));
+    assert_eq!(back.uri(), &server.url("/y").parse::<Uri>().unwrap());
+    let error = back.error_for_status_ref().unwrap_err().to_string();
+    assert!(error.starts_with(&format!("PUT {}: ", server.url(""))), "{error}");
     // A URI of the caller takes precedence.
     let mut there = http::Response::<Body>::from(post().await);
     there.extensions_mut().insert(Uri::from_static("http://b.test/"));
