@@ -359,6 +359,15 @@ impl Body {
         }
     }
 
+    /// Ends the content early. The timings of a received body end now.
+    pub(crate) fn give_up(&mut self) {
+        match &mut self.kind {
+            Kind::Received(received) => received.give_up(),
+            Kind::Decoded(decoded) => decoded.source_mut().give_up(),
+            kind => *kind = Kind::Empty,
+        }
+    }
+
     /// Takes the trailers. Returns `None` before the content has ended.
     pub(crate) fn take_trailers(&mut self) -> Option<HeaderMap> {
         match &mut self.kind {

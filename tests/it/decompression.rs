@@ -314,6 +314,7 @@ async fn damaged_content_is_an_error_and_the_connection_is_kept() {
                 assert!(error.message().starts_with(expected) && error.is_body(), "R-1952-2-1: {error}");
                 assert_eq!(error.uri().unwrap().to_string(), server.url("/"));
                 assert_eq!(error.request_written(), Written::All);
+                assert!(error.timings().is_some_and(|timings| timings.total > Duration::ZERO), "{error}");
             }
             assert_eq!(server.requests_per_connection(), [2], "the wire decides about the connection");
         }

@@ -202,6 +202,7 @@ async fn each_question_is_true_for_its_kind() {
         decode.is_decode() && decode.is_body() && !decode.is_upgrade() && !decode.is_builder(),
         "{decode:?}"
     );
+    assert!(decode.timings().is_some());
     assert_eq!(decode.status(), None, "the content is too large, whatever the status is");
     assert!(
         decode.to_string().contains("larger than 4 bytes")
