@@ -69,7 +69,6 @@ pub struct Collected {
     /// The connection that carried the request.
     pub connection: ConnectionInfo,
     /// The method and the URI of the request, for errors.
-    #[cfg_attr(not(feature = "json"), allow(dead_code, reason = "only the conversion from JSON can fail"))]
     requested: (Method, Uri),
 }
 
@@ -470,11 +469,16 @@ impl Response {
     }
 
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
-        let head = &self.head;
-        self.body.poll_received(cx).map_err(|error| {
-            let (method, uri) = head.sent();
-            error.with_request(method, uri)
-        })
+        self.body.poll_received(cx).map_err(|error| self.complete(error))
+    }
+
+    /// Returns an error of the content with the request and the timings. Content that came with the head has no timings
+    /// of its own.
+    #[cold]
+    fn complete(&self, error: Error) -> Error {
+        let (method, uri) = self.head.sent();
+        let timings = *error.timings().unwrap_or_else(|| self.timings());
+        error.with_request(method, uri).with_timings(timings)
     }
 
     /// Returns an error about this response.
@@ -513,19 +517,13 @@ impl Response {
     }
 
     fn too_large(&mut self) -> Error {
+        // The caller does not get the content.
+        self.body.give_up();
         let limit = self.head.max_collected;
-        // Dropping the body ends the exchange, because the caller does not get the content.
-        self.body = Body::empty();
-        let (method, uri) = self.head.sent();
-        Error::new(
-            ErrorKind::Decode,
-            format!(
-                "the content is larger than {limit} bytes: read it in pieces, or raise max_collected_body"
-            ),
-        )
-        .in_phase(Phase::Receive)
-        .with_written(self.head.written)
-        .with_request(method, uri)
+        let message = format!(
+            "the content is larger than {limit} bytes: read it in pieces, or raise max_collected_body"
+        );
+        self.error(ErrorKind::Decode, message).in_phase(Phase::Receive)
     }
 }
 

@@ -23,6 +23,8 @@ mod stalls;
 #[path = "attacks/strict.rs"]
 mod strict;
 mod support;
+#[path = "attacks/tunnels.rs"]
+mod tunnels;
 
 use handclasp::codec::ProtocolError;
 use handclasp::{Client, Error, ErrorKind, Phase, Response};
@@ -67,6 +69,7 @@ fn the_list_of_attacks_is_complete() {
         include_str!("attacks/endless.rs"),
         include_str!("attacks/injection.rs"),
         include_str!("attacks/stalls.rs"),
+        include_str!("attacks/tunnels.rs"),
     ];
     let tests: Vec<_> = sources.iter().flat_map(|source| tests_of(source)).collect();
     let ids = (1..=12).chain(15..=19).chain(21..=30).chain(56..=58).chain([68, 72, 73]);

@@ -1,6 +1,9 @@
 //! The example `fetch`, run as a program: its options, what it prints, and what it never prints.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+#[allow(dead_code, reason = "the tests call only the functions that have no other proof")]
+#[path = "../examples/fetch/show.rs"]
+mod show;
 mod support;
 
 use std::io::{Read, Write};
@@ -333,6 +336,63 @@ fn an_error_in_a_body_names_the_partial_file() {
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains(&format!("its body in {file} is partial")), "{}", stderr(&output));
     assert_eq!(std::fs::read(&file).unwrap(), b"12345");
+}
+
+/// A reader that has enough of a body is no failure, but a request that has failed is one.
+#[cfg(unix)]
+#[test]
+fn a_reader_that_leaves_hides_no_failure() {
+    let server = Server::start(|peer| {
+        peer.request()?;
+        peer.send("HTTP/1.1 200 OK\r\n\r\n")?;
+        while peer.send([b'x'; 65_536]).is_ok() {}
+        Ok(())
+    });
+    let url = server.url("/");
+    for (arguments, expected) in [(&["-s", &url][..], 0), (&["-s", "http://127.0.0.1:1/", &url], 1)] {
+        let mut child = command(arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        child.stdout.take().unwrap().read_exact(&mut [0; 5]).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(expected), "{arguments:?}");
+    }
+}
+
+#[test]
+fn sizes_and_times_fit_their_columns() {
+    use std::time::Duration;
+    for shift in 0..64 {
+        for bytes in
+            [1_u64 << shift, (1 << shift) - 1, 1000 << shift.min(54), 1023 << shift.min(54), u64::MAX]
+        {
+            let size = show::size(bytes);
+            assert!(size.chars().count() <= 10, "{bytes}: {size}");
+        }
+        for nanos in [1_u64 << shift, (1 << shift) - 1] {
+            let time = show::time(Duration::from_nanos(nanos / 100_000));
+            assert!(time.chars().count() <= 7, "{nanos}: {time}");
+        }
+    }
+    for (micros, expected) in [
+        (0, "0µs"),
+        (999, "999µs"),
+        (1_000, "1.0ms"),
+        (999_949, "999.9ms"),
+        (999_950, "1.00s"),
+        (999_989_999, "999.99s"),
+        (999_995_000, "1000s"),
+        (86_400_000_000, "86400s"),
+    ] {
+        assert_eq!(show::time(Duration::from_micros(micros)), expected);
+    }
+    assert_eq!((show::size(1_048_000), show::size(1_024)), ("1023 KiB".into(), "1.00 KiB".into()));
+}
+
+#[test]
+fn a_time_of_zero_is_an_error_of_usage() {
+    for seconds in ["0", "1e-12", "-1", "nan", "inf", "1e400", "x", ""] {
+        let output = fetch(&["--timeout", seconds, "http://127.0.0.1:1/"]);
+        assert_eq!(output.status.code(), Some(2), "{seconds}: {output:?}");
+        assert!(stderr(&output).contains("--timeout: give a number of seconds above 0"));
+    }
 }
 
 #[cfg(unix)]

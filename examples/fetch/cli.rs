@@ -170,7 +170,8 @@ where
 fn seconds(value: OsString) -> Result<Duration, Usage> {
     let seconds = text("--timeout", value)?.parse().ok().filter(|seconds| *seconds > 0.0);
     let time = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-    time.ok_or(Usage::Value { option: "--timeout", give: "give a number of seconds above 0" })
+    time.filter(|time| !time.is_zero())
+        .ok_or(Usage::Value { option: "--timeout", give: "give a number of seconds above 0" })
 }
 
 fn form(value: OsString) -> Result<Form, Usage> {

@@ -70,14 +70,15 @@ pub(crate) async fn run(options: Options) -> ExitCode {
     }
     match outcome {
         Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
+        // The reader of the bodies has read enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return work.status(),
         Err(error) => {
             show::complain(format_args!("cannot write the body: {error}"));
             return ExitCode::FAILURE;
         }
     }
     work.summarize();
-    if work.failures.load(Ordering::Relaxed) == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    work.status()
 }
 
 /// Waits for Ctrl-C. Waits forever if the system does not report Ctrl-C.
@@ -302,6 +303,11 @@ impl Work {
         if !self.options.silent && number < MOST_ROWS {
             self.rows.lock().expect("no worker panics").push(row);
         }
+    }
+
+    /// Returns the exit status of the requests that have ended.
+    fn status(&self) -> ExitCode {
+        if self.failures.load(Ordering::Relaxed) == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 
     /// Prints the chart of the requests and the ledger of the pool. A single request has no ledger.

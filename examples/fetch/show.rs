@@ -87,15 +87,26 @@ fn entry(host: &HostStats) -> String {
     text
 }
 
+/// Returns a size in at most 10 columns.
 pub(crate) fn size(bytes: u64) -> String {
-    indicatif::HumanBytes(bytes).to_string()
+    let text = indicatif::HumanBytes(bytes).to_string();
+    match text.split_once('.') {
+        // From 1000 to 1023 of a unit, there is no column for a fraction.
+        Some((whole, rest)) if whole.len() > 3 => {
+            whole.to_owned() + rest.trim_start_matches(|char: char| char.is_ascii_digit())
+        }
+        _ => text,
+    }
 }
 
+/// Returns a time in at most 7 columns, up to 11 days.
 pub(crate) fn time(duration: Duration) -> String {
     match duration.as_micros() {
         0..1_000 => format!("{}µs", duration.as_micros()),
-        1_000..1_000_000 => format!("{:.1}ms", duration.as_secs_f64() * 1e3),
-        _ => format!("{:.2}s", duration.as_secs_f64()),
+        // Each limit is the time that would be rounded up to one more digit.
+        1_000..999_950 => format!("{:.1}ms", duration.as_secs_f64() * 1e3),
+        999_950..999_995_000 => format!("{:.2}s", duration.as_secs_f64()),
+        _ => format!("{:.0}s", duration.as_secs_f64()),
     }
 }
 

@@ -33,14 +33,6 @@ impl Body {
         refused.end = Some(End::Failed(error));
         Kind::Decoded(Box::new(refused)).into()
     }
-
-    /// Ends the content early.
-    fn give_up(&mut self) {
-        match &mut self.kind {
-            Kind::Received(received) => received.give_up(),
-            kind => *kind = Kind::Empty,
-        }
-    }
 }
 
 /// Content that is decoded.

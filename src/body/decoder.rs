@@ -80,38 +80,37 @@ impl Chain {
     /// Decodes bytes of `wire`, and removes these bytes from `wire`. `is_over` says that no bytes follow `wire`.
     /// Subtracts the number of steps from `steps`.
     pub(super) fn next(&mut self, wire: &mut Bytes, is_over: bool, steps: &mut u32) -> Result<Next, Failure> {
-        // The last stage runs if it has input. If the last stage has no input, the stage before it runs.
-        let mut at = self.stages.len();
-        while let Some(below) = at.checked_sub(1) {
-            let (before, rest) = self.stages.split_at_mut(below);
-            let Some(stage) = rest.first_mut() else { break };
-            let (input, is_over) = match before.last() {
-                Some(feeder) => (feeder.held(), feeder.is_done),
-                None => (&wire[..], is_over),
-            };
-            if stage.needs(input, is_over) {
-                at = below;
-                continue;
-            }
-            if *steps == 0 {
-                return Ok(Next::Busy);
-            }
-            *steps -= 1;
-            let taken = stage.run(input)?;
-            match before.last_mut() {
-                Some(feeder) => feeder.from += taken,
-                None => wire.advance(taken),
-            }
-            at = self.stages.len();
-            let Some(last) = self.stages.last_mut() else { break };
+        loop {
+            let Some(last) = self.stages.last_mut() else { return Ok(Next::End) };
             if !last.held().is_empty() {
                 return Ok(Next::Piece(last.take()));
             }
             if last.is_done {
                 return Ok(Next::End);
             }
+            let Some(at) = self.last_that_can_run(wire, is_over) else { return Ok(Next::Hungry) };
+            if *steps == 0 {
+                return Ok(Next::Busy);
+            }
+            *steps -= 1;
+            let (before, rest) = self.stages.split_at_mut(at);
+            match before.last_mut() {
+                Some(feeder) => feeder.from += rest[0].run(feeder.held())?,
+                None => wire.advance(rest[0].run(wire)?),
+            }
         }
-        Ok(Next::Hungry)
+    }
+
+    /// Returns the index of the last stage that can run. A stage runs before the stages that feed it, so that each stage
+    /// holds at most one piece.
+    fn last_that_can_run(&self, wire: &[u8], is_over: bool) -> Option<usize> {
+        (0..self.stages.len()).rev().find(|&at| {
+            let (input, is_over) = match at.checked_sub(1) {
+                Some(feeder) => (self.stages[feeder].held(), self.stages[feeder].is_done),
+                None => (wire, is_over),
+            };
+            !self.stages[at].needs(input, is_over)
+        })
     }
 }
 
@@ -263,7 +262,7 @@ impl Stage {
 }
 
 /// Creates the decoder of a coding. `first` is the first byte of the content.
-#[allow(unused_variables, clippy::unnecessary_wraps, reason = "as with every feature")]
+#[allow(unused_variables, clippy::unnecessary_wraps, reason = "not every coding is built")]
 fn open(coding: Coding, first: u8) -> Result<Box<dyn DecodeV2 + Send + Sync>, Failure> {
     match coding {
         #[cfg(feature = "gzip")]

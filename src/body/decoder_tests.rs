@@ -2,42 +2,18 @@
 
 #![cfg(all(feature = "gzip", feature = "deflate", feature = "brotli", feature = "zstd"))]
 
-use std::fmt;
+#[path = "encoder_tests.rs"]
+mod encoder;
 
-use compression_codecs::brotli::params::EncoderParams;
-use compression_codecs::core::Level;
-use compression_codecs::{BrotliEncoder, DeflateEncoder, EncodeV2, GzipEncoder, ZlibEncoder, ZstdEncoder};
+use std::fmt;
 
 use super::Coding::{Brotli, Deflate, Gzip, Zstd};
 use super::*;
 
-const LEVEL: Level = Level::Best;
 const CODINGS: [Coding; 4] = [Gzip, Deflate, Brotli, Zstd];
 
-/// Returns `plain` encoded by `encoder`.
-fn run(mut encoder: impl EncodeV2, plain: &[u8]) -> Vec<u8> {
-    let (mut out, mut piece) = (Vec::new(), vec![0; 64 * 1024]);
-    let mut source = PartialBuffer::new(plain);
-    loop {
-        let mut target = WriteBuffer::new_initialized(&mut piece);
-        let is_over = match source.unwritten().is_empty() {
-            false => encoder.encode(&mut source, &mut target).map(|()| false),
-            true => encoder.finish(&mut target),
-        };
-        out.extend_from_slice(target.written());
-        if is_over.unwrap() {
-            return out;
-        }
-    }
-}
-
 fn encode(coding: Coding, plain: &[u8]) -> Vec<u8> {
-    match coding {
-        Gzip => run(GzipEncoder::new(LEVEL.into()), plain),
-        Deflate => run(ZlibEncoder::new(LEVEL.into()), plain),
-        Brotli => run(BrotliEncoder::new(EncoderParams::default()), plain),
-        Zstd => run(ZstdEncoder::new(3), plain),
-    }
+    encoder::encode(coding.name(), plain)
 }
 
 /// Returns bytes that look random.
@@ -103,8 +79,8 @@ fn every_coding_is_decoded_whatever_the_splits_and_the_sizes() {
             }
         }
     }
-    assert_whole(&[Deflate], &run(DeflateEncoder::new(LEVEL.into()), &flat), 1, 64, &flat);
-    assert_whole(&[Deflate], &run(DeflateEncoder::new(LEVEL.into()), &noise(9)), 2, 1, &noise(9));
+    assert_whole(&[Deflate], &encoder::raw_deflate(&flat), 1, 64, &flat);
+    assert_whole(&[Deflate], &encoder::raw_deflate(&noise(9)), 2, 1, &noise(9));
 }
 
 #[test]
@@ -116,8 +92,7 @@ fn large_content_is_decoded() {
             assert_whole(&[coding], &coded, split, PIECE, &mixed);
         }
     }
-    let level = Box::new(|plain: &[u8]| run(ZstdEncoder::new(19), plain)) as Box<dyn Fn(&[u8]) -> Vec<u8>>;
-    assert_whole(&[Zstd], &level(&mixed), 1000, PIECE, &mixed);
+    assert_whole(&[Zstd], &encoder::zstd(19, &mixed), 1000, PIECE, &mixed);
 }
 
 #[test]
@@ -225,6 +200,23 @@ fn a_10_windows_are_bounded() {
         let frame = [&b"\x28\xb5\x2f\xfd\0"[..], &[window], b"\x29\0\0hello"].concat();
         let (out, outcome) = decode(&[Zstd], &frame, 100, 100);
         assert_eq!((outcome == Outcome::Whole, &out[..] == b"hello"), (is_accepted, is_accepted), "A-10");
+    }
+}
+
+/// A decoder may return its last piece when it is told that the content has ended.
+#[test]
+fn a_piece_of_the_last_step_is_returned_before_the_end() {
+    for stages in [1, 2] {
+        let mut chain = Chain::new(&CODINGS[..stages]);
+        for stage in &mut chain.stages {
+            stage.is_done = true;
+        }
+        let last = chain.stages.last_mut().unwrap();
+        last.piece[..4].copy_from_slice(b"last");
+        last.to = 4;
+        let mut next = || chain.next(&mut Bytes::new(), true, &mut 1).unwrap();
+        assert_eq!(next(), Next::Piece(Bytes::from_static(b"last")));
+        assert_eq!((next(), next()), (Next::End, Next::End));
     }
 }
 

@@ -76,7 +76,7 @@ enum Kind {
     Received(Box<Received>),
     #[cfg_attr(
         not(any(feature = "gzip", feature = "deflate", feature = "brotli", feature = "zstd")),
-        allow(dead_code, reason = "as with the features")
+        allow(dead_code, reason = "made only if a coding is built")
     )]
     Decoded(Box<Decoded>),
     /// A body with more trailers than a map of fields can hold. Such a body cannot be sent.
@@ -225,8 +225,7 @@ impl Body {
     pub(crate) fn whole(&self) -> Option<&Bytes> {
         match &self.kind {
             Kind::Full(bytes) => Some(bytes),
-            Kind::Empty | Kind::Given(_) | Kind::File(_) | Kind::Received(_) | Kind::Decoded(_) => None,
-            Kind::Overfull => None,
+            _ => None,
         }
     }
 
@@ -273,8 +272,7 @@ impl Body {
                 true
             }
             Kind::Empty => true,
-            Kind::Full(_) | Kind::Given(_) | Kind::Received(_) | Kind::Overfull => false,
-            Kind::Decoded(_) => false,
+            Kind::Full(_) | Kind::Given(_) | Kind::Received(_) | Kind::Decoded(_) | Kind::Overfull => false,
         }
     }
 
@@ -288,8 +286,9 @@ impl Body {
         let kind = match &self.kind {
             Kind::Empty => Kind::Empty,
             Kind::Full(bytes) => Kind::Full(bytes.clone()),
-            Kind::Given(_) | Kind::File(_) | Kind::Received(_) | Kind::Overfull => return None,
-            Kind::Decoded(_) => return None,
+            Kind::Given(_) | Kind::File(_) | Kind::Received(_) | Kind::Decoded(_) | Kind::Overfull => {
+                return None;
+            }
         };
         Some(Self { kind, trailers: self.trailers.clone() })
     }
@@ -357,6 +356,15 @@ impl Body {
     pub(crate) fn gather(&mut self, most: usize) {
         if let Kind::Received(received) = &mut self.kind {
             received.gather(most);
+        }
+    }
+
+    /// Ends the content early. The timings of a received body end now.
+    pub(crate) fn give_up(&mut self) {
+        match &mut self.kind {
+            Kind::Received(received) => received.give_up(),
+            Kind::Decoded(decoded) => decoded.source_mut().give_up(),
+            kind => *kind = Kind::Empty,
         }
     }
 

@@ -129,9 +129,7 @@ impl Received {
             Rest::Ended | Rest::Failed(_) => self.upload,
         }
     }
-}
 
-impl Received {
     /// Ends the content early. The connection is drained or closed, as if the content was dropped.
     pub(super) fn give_up(&mut self) {
         if let Rest::Open(exchange) = std::mem::replace(&mut self.rest, Rest::Ended) {

@@ -46,7 +46,8 @@ impl ClientBuilder {
     /// Sends the names of header fields in title case, such as `Content-Length`, for servers that compare names by their
     /// letter case. By default, names are in lower case.
     ///
-    /// For names that title case does not fit, use [`header_spelling`](Self::header_spelling).
+    /// For names that title case does not fit, use [`header_spelling`](Self::header_spelling). Each of the two methods
+    /// replaces the setting of the other.
     pub fn http1_title_case_headers(self) -> Self {
         self.header_spelling(true, [] as [&str; 0])
     }

@@ -53,27 +53,34 @@ impl ClientBuilder {
 
     /// Sets the silence after which the system probes whether the peer is still there (`SO_KEEPALIVE`): 15 s by default. With
     /// `None`, there are no probes.
+    ///
+    /// The time is rounded up to whole seconds, and is at least 1 s and at most 32,767 s.
     pub fn tcp_keepalive(mut self, silence: impl Into<Option<Duration>>) -> Self {
         self.connect.tcp.keepalive = silence.into();
         self
     }
 
     /// Sets the time between two probes of [`tcp_keepalive`](Self::tcp_keepalive): 15 s by default. With `None`, the system
-    /// chooses it. Systems that do not know this option ignore it.
+    /// chooses the time. This setting has no effect on a system without such an option.
+    ///
+    /// The time is rounded up to whole seconds, and is at least 1 s and at most 32,767 s.
     pub fn tcp_keepalive_interval(mut self, interval: impl Into<Option<Duration>>) -> Self {
         self.connect.tcp.keepalive_interval = interval.into();
         self
     }
 
     /// Sets the number of probes of [`tcp_keepalive`](Self::tcp_keepalive) without an answer after which a connection is lost:
-    /// 4 by default. With `None`, the system chooses it. Systems that do not know this option ignore it.
+    /// 4 by default. With `None`, the system chooses the number. This setting has no effect on a system without such an
+    /// option. The number is at least 1 and at most 127.
     pub fn tcp_keepalive_retries(mut self, retries: impl Into<Option<u32>>) -> Self {
         self.connect.tcp.keepalive_retries = retries.into();
         self
     }
 
     /// Sets the time for which bytes that were sent may stay without an acknowledgment before the connection is lost
-    /// (`TCP_USER_TIMEOUT`). With `None`, which is the default, the system chooses it.
+    /// (`TCP_USER_TIMEOUT`). With `None`, which is the default, or with a time of zero, the system chooses the time.
+    ///
+    /// The time is rounded up to whole milliseconds, and is at most 24 days.
     #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
     pub fn tcp_user_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.connect.tcp.user_timeout = timeout.into();

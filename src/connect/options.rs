@@ -1,7 +1,8 @@
 //! The options of TCP sockets, and how they are set.
 //!
-//! This file knows no addresses. Invariant: an option that the system does not take does not end a dial, because a
-//! connection without the option works as well.
+//! This file knows no addresses. Invariants: an option that the system does not take does not end a dial, because a
+//! connection without the option works as well. A value that is too small or too large for the system is replaced by the
+//! nearest value that the system takes.
 
 use std::time::Duration;
 
@@ -49,13 +50,15 @@ impl TcpOptions {
             let _ = SockRef::from(socket).set_tcp_keepalive(&keepalive);
         }
         #[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
-        if let Some(timeout) = self.user_timeout {
+        if let Some(timeout) = self.user_timeout.filter(|timeout| !timeout.is_zero()) {
+            let millis = timeout.as_nanos().div_ceil(NANOS_PER_MILLI).min(MOST_MILLIS.into());
+            let timeout = Duration::from_millis(u64::try_from(millis).unwrap_or(MOST_MILLIS));
             let _ = SockRef::from(socket).set_tcp_user_timeout(Some(timeout));
         }
     }
 
     fn tcp_keepalive(&self) -> Option<TcpKeepalive> {
-        let keepalive = TcpKeepalive::new().with_time(self.keepalive?);
+        let keepalive = TcpKeepalive::new().with_time(whole_seconds(self.keepalive?));
         #[cfg(any(
             target_os = "android",
             target_os = "freebsd",
@@ -66,15 +69,77 @@ impl TcpOptions {
             target_os = "windows",
         ))]
         let keepalive = {
+            /// Largest number of probes that Linux takes.
+            const MOST_RETRIES: u32 = 127;
             let keepalive = match self.keepalive_interval {
-                Some(interval) => keepalive.with_interval(interval),
+                Some(interval) => keepalive.with_interval(whole_seconds(interval)),
                 None => keepalive,
             };
             match self.keepalive_retries {
-                Some(retries) => keepalive.with_retries(retries),
+                Some(retries) => keepalive.with_retries(retries.clamp(1, MOST_RETRIES)),
                 None => keepalive,
             }
         };
         Some(keepalive)
+    }
+}
+
+/// Returns the time in whole seconds, rounded up, because the system takes no fractions. A time of 0 would be refused.
+fn whole_seconds(time: Duration) -> Duration {
+    let seconds = time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0));
+    Duration::from_secs(seconds.clamp(1, MOST_SECONDS))
+}
+
+/// Largest number of seconds that Linux takes for the times of probes.
+const MOST_SECONDS: u64 = 32_767;
+/// Largest number of milliseconds that Linux takes for the user timeout.
+#[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
+const MOST_MILLIS: u64 = i32::MAX as u64;
+#[cfg(any(target_os = "android", target_os = "fuchsia", target_os = "linux"))]
+const NANOS_PER_MILLI: u128 = 1_000_000;
+
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod tests {
+    use super::*;
+
+    /// Returns the time, the interval, the number of probes, and the user timeout of a socket with these options.
+    fn set(options: &TcpOptions) -> (Duration, Duration, u32, Option<Duration>) {
+        let socket = TcpSocket::new_v4().unwrap();
+        options.set(&socket);
+        let set = SockRef::from(&socket);
+        assert!(set.keepalive().unwrap());
+        let (time, interval) = (set.tcp_keepalive_time().unwrap(), set.tcp_keepalive_interval().unwrap());
+        (time, interval, set.tcp_keepalive_retries().unwrap(), set.tcp_user_timeout().unwrap())
+    }
+
+    #[test]
+    fn values_that_the_system_does_not_take_are_replaced_by_the_nearest_ones() {
+        let (least, most) = (Duration::from_secs(1), Duration::from_secs(32_767));
+        for (time, retries, expected_time, expected_retries) in [
+            (Duration::ZERO, 0, least, 1),
+            (Duration::from_nanos(1), 1, least, 1),
+            (Duration::from_millis(1_500), 4, Duration::from_secs(2), 4),
+            (Duration::from_secs(40_000), 200, most, 127),
+            (Duration::MAX, u32::MAX, most, 127),
+        ] {
+            let options = TcpOptions {
+                keepalive: Some(time),
+                keepalive_interval: Some(time),
+                keepalive_retries: Some(retries),
+                ..TcpOptions::default()
+            };
+            assert_eq!(set(&options), (expected_time, expected_time, expected_retries, None), "{time:?}");
+        }
+        let most = Duration::from_millis(i32::MAX as u64);
+        for (timeout, expected) in [
+            (Duration::ZERO, None),
+            (Duration::from_nanos(1), Some(Duration::from_millis(1))),
+            (Duration::from_micros(1_500), Some(Duration::from_millis(2))),
+            (Duration::MAX, Some(most)),
+        ] {
+            let options = TcpOptions { user_timeout: Some(timeout), ..TcpOptions::default() };
+            assert_eq!(set(&options).3, expected, "{timeout:?}");
+        }
     }
 }

@@ -91,13 +91,16 @@ impl RequestBuilder {
             return Ok(());
         }
         let target = self.uri.path_and_query().map_or("/", |target| target.as_str());
-        let separator = match target.as_bytes() {
-            [.., b'?' | b'&'] => "",
-            bytes if bytes.contains(&b'?') => "&",
-            _ => "?",
+        let separator = match target.split_once('?') {
+            None => "?",
+            Some((_, query)) if query.is_empty() || query.ends_with('&') => "",
+            Some(_) => "&",
         };
         let target = format!("{target}{separator}{pairs}");
         let invalid = "the URL is invalid, or its query makes it too long";
+        if self.uri.authority().is_some() && self.uri.scheme().is_none() {
+            return Err(Error::no_scheme());
+        }
         let mut parts = self.uri.clone().into_parts();
         parts.path_and_query = Some(target.parse().map_err(|error| invalid_query(invalid, error))?);
         self.uri = http::Uri::from_parts(parts).map_err(|error| invalid_query(invalid, error))?;

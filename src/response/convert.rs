@@ -1,12 +1,13 @@
 //! Conversions between a response and the types of the `http` crate.
 //!
-//! Invariant: a response that is converted to an `http::Response` and back keeps its head, content, timings and connection.
+//! Invariant: a response that is converted to an `http::Response` and back is unchanged, except that its raw fields are
+//! dropped.
 
 use std::net::SocketAddr;
 
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
-use http::{Extensions, Method, Uri};
+use http::{Extensions, Method, StatusCode, Uri};
 
 use super::{Collected, Head, MAX_COLLECTED, Requested, Response};
 use crate::body::Body;
@@ -14,8 +15,32 @@ use crate::codec::{BodyLength, ResponseHead};
 use crate::error::Written;
 use crate::exchange::UploadProgress;
 use crate::pool::ConnectionInfo;
+use crate::redirect::History;
 use crate::timings::Timings;
 use crate::trace::Measured;
+
+/// The parts of a response for which an `http::Response` has no place. Stored among its extensions.
+#[derive(Clone)]
+struct Kept {
+    sent: Option<(Method, Uri)>,
+    history: History,
+    written: Written,
+    upload: UploadProgress,
+    max_collected: usize,
+}
+
+impl Default for Kept {
+    /// Returns the parts of a response that was made without a request.
+    fn default() -> Self {
+        Self {
+            sent: None,
+            history: History::default(),
+            written: Written::All,
+            upload: UploadProgress::none(),
+            max_collected: MAX_COLLECTED,
+        }
+    }
+}
 
 impl Response {
     /// Returns the address of the server or of the proxy, or `None` if the connection has no address. This method
@@ -50,8 +75,12 @@ impl Response {
 ///
 /// An [`http::Uri`] among the extensions becomes the URI of the request. [`Timings`] and a [`ConnectionInfo`] among the
 /// extensions become the timings and the connection of the response. Without these extensions, all timings are zero,
-/// and [`Response::connection`] describes no connection: the number is 0, and there are no addresses. The content is
-/// limited by the default of [`max_collected_body`](crate::ClientBuilder::max_collected_body).
+/// and [`Response::connection`] describes no connection: the number is 0, and there are no addresses. The method of the
+/// request is GET, and the content is limited by the default of
+/// [`max_collected_body`](crate::ClientBuilder::max_collected_body).
+///
+/// An `http::Response` that was made from a [`Response`] has the request, the redirects and the limit of that response
+/// among its extensions, so that they are kept.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
@@ -66,26 +95,32 @@ impl<B: Into<Body>> From<http::Response<B>> for Response {
     fn from(response: http::Response<B>) -> Self {
         let (parts, body) = response.into_parts();
         let (body, mut extensions) = (body.into(), parts.extensions);
+        let kept = extensions.remove::<Kept>().unwrap_or_default();
+        let mut sent = kept.sent.unwrap_or_default();
+        if let Some(uri) = extensions.remove() {
+            sent.1 = uri;
+        }
         let announced = || parts.headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok();
         let content_length = match body.length() {
+            // Such a response may announce a length although it has no content.
+            _ if sent.0 == Method::HEAD || parts.status == StatusCode::NOT_MODIFIED => announced(),
             BodyLength::None => Some(0),
             BodyLength::Known(length) => Some(length),
             BodyLength::Chunked => announced(),
         };
-        let uri = extensions.remove::<Uri>().unwrap_or_default();
         let connection = extensions.remove::<ConnectionInfo>().unwrap_or_else(ConnectionInfo::none);
         let measured = Measured::made(extensions.remove::<Timings>().unwrap_or_default());
         let head = Head {
             received: ResponseHead::made(parts.status, parts.version, parts.headers),
-            sent: Some((Method::GET, uri)),
-            requested: Requested { extensions, ..Requested::default() },
+            sent: Some(sent),
+            requested: Requested { history: kept.history, extensions, ..Requested::default() },
             connection,
             measured,
             content_length,
-            written: Written::All,
-            upload: UploadProgress::none(),
+            written: kept.written,
+            upload: kept.upload,
             upgraded: None,
-            max_collected: MAX_COLLECTED,
+            max_collected: kept.max_collected,
         };
         Self::new(Box::new(head), body)
     }
@@ -97,12 +132,20 @@ impl<B: Into<Body>> From<http::Response<B>> for Response {
 impl From<Response> for http::Response<Body> {
     fn from(response: Response) -> Self {
         let Response { head, body } = response;
-        let Head { received, requested, connection, measured, .. } = *head;
+        let Head { received, sent, requested, connection, measured, written, upload, max_collected, .. } =
+            *head;
         let mut out = Self::new(body);
         *out.status_mut() = received.status;
         *out.version_mut() = received.version;
         *out.headers_mut() = received.into_headers();
         *out.extensions_mut() = requested.extensions;
+        out.extensions_mut().insert(Kept {
+            sent,
+            history: requested.history,
+            written,
+            upload,
+            max_collected,
+        });
         out.extensions_mut().insert(connection);
         out.extensions_mut().insert(*measured.timings());
         out
@@ -128,10 +171,11 @@ impl From<Response> for Body {
 /// ```
 impl From<Collected> for http::Response<Bytes> {
     fn from(collected: Collected) -> Self {
-        let Collected { status, headers, body, timings, connection, .. } = collected;
+        let Collected { status, headers, body, timings, connection, requested, .. } = collected;
         let mut out = Self::new(body);
         *out.status_mut() = status;
         *out.headers_mut() = headers;
+        out.extensions_mut().insert(Kept { sent: Some(requested), ..Kept::default() });
         out.extensions_mut().insert(connection);
         out.extensions_mut().insert(timings);
         out

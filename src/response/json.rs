@@ -23,8 +23,9 @@ impl Response {
     ///
     /// The errors of [`bytes`](Self::bytes), and [`ErrorKind::Decode`] if the content is not JSON of this type. The
     /// text of this error has the status, the line and column, and at most 200 bytes of the content around this
-    /// position. [`Error::source`](std::error::Error::source) is the error of `serde_json`, which is shortened if it
-    /// repeats more than 200 bytes of the content.
+    /// position. An error of the caller's type may have no position: its text shows the start of the content.
+    /// [`Error::source`](std::error::Error::source) is the error of `serde_json`, which is shortened if it repeats more
+    /// than 200 bytes of the content.
     ///
     /// ```
     /// #[derive(serde::Deserialize)]
@@ -90,33 +91,38 @@ impl Failed {
         if content.is_empty() {
             return format!("the response ({status}) has no content, but JSON was expected");
         }
-        let (line, column) = (self.0.line(), self.0.column());
+        let (content, line, column) = (without_mark(content), self.0.line(), self.0.column());
         let excerpt = Excerpt::near(content, offset(content, line, column));
-        format!(
-            "the content of the response ({status}) is not the expected JSON at line {line}, column {column}, near `{excerpt}`"
-        )
+        // Lines count from 1. The line 0 stands for an error without a position.
+        let position = if line == 0 { String::new() } else { format!(" at line {line}, column {column}") };
+        format!("the content of the response ({status}) is not the expected JSON{position}, near `{excerpt}`")
     }
 }
 
-/// Converts JSON to a value. A byte order mark before the JSON is skipped
-/// (<https://www.rfc-editor.org/rfc/rfc8259#section-8.1>).
+/// Converts JSON to a value. A byte order mark before the JSON is skipped.
 fn parse<T: DeserializeOwned>(content: &[u8]) -> Result<T, Failed> {
-    let content = content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content);
-    serde_json::from_slice(content).map_err(|error| Failed(shortened(error)))
+    serde_json::from_slice(without_mark(content)).map_err(|error| Failed(shortened(error)))
+}
+
+/// Returns the content without a byte order mark at its start, which a parser may ignore
+/// (<https://www.rfc-editor.org/rfc/rfc8259#section-8.1>).
+fn without_mark(content: &[u8]) -> &[u8] {
+    content.strip_prefix(b"\xef\xbb\xbf").unwrap_or(content)
 }
 
 /// Returns the error. If the error is long, or would change how the following text is shown, returns the start of the
 /// error. The error for a wrong type repeats the value, and the error for an unknown field repeats the name, as the
 /// server sent them.
 fn shortened(error: serde_json::Error) -> serde_json::Error {
-    let text = error.to_string();
-    let shown = Excerpt::first(text.as_bytes()).to_string();
-    if !error.is_data() || shown == text {
+    let (text, line, column) = (error.to_string(), error.line(), error.column());
+    // The text ends with the position, unless the error has none. The constructor reads the position from there.
+    let position = if line == 0 { String::new() } else { format!(" at line {line} column {column}") };
+    let words = text.strip_suffix(&position).unwrap_or(&text);
+    let shown = Excerpt::first(words.as_bytes()).to_string();
+    if !error.is_data() || shown == words {
         return error;
     }
-    // This constructor reads the position from the end of the text.
-    let (line, column) = (error.line(), error.column());
-    serde::de::Error::custom(format_args!("{shown} at line {line} column {column}"))
+    serde::de::Error::custom(format_args!("{shown}{position}"))
 }
 
 /// Returns the position of a line and column, which both count from 1. A column counts bytes.

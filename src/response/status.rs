@@ -94,6 +94,7 @@ impl Response {
                 }
             }
         }
+        self.body.give_up();
         Err(error.with_timings(*self.timings()).with_body(body.freeze()))
     }
 

@@ -16,7 +16,7 @@ use handclasp::{
     StatusCode, Timings, Uri, Version,
 };
 
-use crate::support::{Server, within};
+use crate::support::{Peer, Server, within};
 
 #[test]
 fn every_string_type_is_a_url() {
@@ -191,6 +191,43 @@ async fn a_response_keeps_its_parts_there_and_back() {
     assert_eq!((whole.status(), whole.body(), whole.headers()), (status, &Bytes::from("/x"), &headers));
     assert_eq!(whole.extensions().get::<ConnectionInfo>().unwrap().id(), id);
     assert!(whole.extensions().get::<Timings>().is_some());
+}
+
+/// `http::Response` has no place for the request and the limits of a response.
+#[tokio::test]
+async fn a_response_keeps_its_request_and_its_limit_there_and_back() {
+    let server = Server::start(|peer: &mut Peer| {
+        while let Some(request) = peer.request()? {
+            peer.send("HTTP/1.1 404 Not Found\r\ncontent-length: 12\r\n\r\n")?;
+            peer.send(if request.method == "HEAD" { "" } else { "no such page" })?;
+        }
+        Ok(())
+    });
+    let client = Client::builder().max_collected_body(11).build().unwrap();
+    let post = async || within(20, client.post(server.url("/x#top")).body("abc").send()).await.unwrap();
+    let back = Response::from(http::Response::<Body>::from(post().await));
+    assert_eq!(back.uri(), &server.url("/x").parse::<Uri>().unwrap());
+    #[cfg(feature = "url")]
+    assert_eq!(back.url().fragment(), Some("top"));
+    assert_eq!(back.upload().bytes(), 3);
+    assert!(back.extensions().is_empty());
+    let error = back.error_for_status_ref().unwrap_err().to_string();
+    assert!(error.starts_with(&format!("POST {}: ", server.url(""))), "{error}");
+    let error = back.bytes().await.unwrap_err();
+    assert!(error.to_string().contains("larger than 11 bytes"), "A-06: {error}");
+    let head = within(20, client.head(server.url("/")).send()).await.unwrap();
+    assert_eq!(head.content_length(), Some(12));
+    assert_eq!(Response::from(http::Response::<Body>::from(head)).content_length(), Some(12));
+    let whole =
+        within(20, Client::new().put(server.url("/y")).send()).await.unwrap().collect().await.unwrap();
+    let back = Response::from(http::Response::<Bytes>::from(whole));
+    assert_eq!(back.uri(), &server.url("/y").parse::<Uri>().unwrap());
+    let error = back.error_for_status_ref().unwrap_err().to_string();
+    assert!(error.starts_with(&format!("PUT {}: ", server.url(""))), "{error}");
+    // A URI of the caller takes precedence.
+    let mut there = http::Response::<Body>::from(post().await);
+    there.extensions_mut().insert(Uri::from_static("http://b.test/"));
+    assert_eq!(Response::from(there).uri(), "http://b.test/");
 }
 
 #[tokio::test]

@@ -7,43 +7,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Duration;
 
-use compression_codecs::brotli::params::EncoderParams;
-use compression_codecs::core::Level;
-use compression_codecs::core::util::{PartialBuffer, WriteBuffer};
-use compression_codecs::{BrotliEncoder, DeflateEncoder, EncodeV2, GzipEncoder, ZlibEncoder, ZstdEncoder};
 use handclasp::{Certificate, Client, ErrorKind, Phase, Response, Written};
 use http::Method;
 
-use crate::support::{Peer, Server, within};
+use self::encoder::{encode, raw_deflate};
+use crate::support::{Peer, Server, until, within};
 
-fn run(mut encoder: impl EncodeV2, plain: &[u8]) -> Vec<u8> {
-    let (mut out, mut piece) = (Vec::new(), vec![0; 64 * 1024]);
-    let mut source = PartialBuffer::new(plain);
-    loop {
-        let mut target = WriteBuffer::new_initialized(&mut piece);
-        let is_over = match source.unwritten().is_empty() {
-            false => encoder.encode(&mut source, &mut target).map(|()| false),
-            true => encoder.finish(&mut target),
-        };
-        out.extend_from_slice(target.written());
-        if is_over.unwrap() {
-            return out;
-        }
-    }
-}
+#[path = "../../src/body/encoder_tests.rs"]
+mod encoder;
 
 fn gzip(plain: &[u8]) -> Vec<u8> {
-    run(GzipEncoder::new(Level::Default.into()), plain)
-}
-
-fn encode(coding: &str, plain: &[u8]) -> Vec<u8> {
-    match coding {
-        "gzip" => gzip(plain),
-        "deflate" => run(ZlibEncoder::new(Level::Default.into()), plain),
-        "br" => run(BrotliEncoder::new(EncoderParams::default()), plain),
-        "zstd" => run(ZstdEncoder::new(3), plain),
-        _ => panic!("{coding}"),
-    }
+    encode("gzip", plain)
 }
 
 /// Starts a server that answers each request with this status and these fields, and with this content unless the method is
@@ -108,7 +82,7 @@ async fn each_coding_is_asked_for_and_decoded() {
         assert_eq!(asked[0].field("accept-encoding"), Some("gzip, deflate, br, zstd"));
         assert_eq!(asked[2].field("accept-encoding"), None);
     }
-    let server = coded("deflate", run(DeflateEncoder::new(Level::Default.into()), plain.as_bytes()));
+    let server = coded("deflate", raw_deflate(plain.as_bytes()));
     assert_eq!(
         get(&Client::new(), &server).await.text().await.unwrap(),
         plain,
@@ -242,6 +216,64 @@ async fn ce_03_pieces_and_collected_content_are_bounded_after_decoding() {
 }
 
 #[tokio::test]
+async fn ce_03_content_of_exactly_the_limit_is_collected() {
+    for coding in ["gzip", "deflate", "br", "zstd"] {
+        for (length, is_collected) in [(100_000, true), (100_001, false)] {
+            let server = coded(coding, encode(coding, &vec![b'x'; length]));
+            let client = Client::builder().max_collected_body(100_000).build().unwrap();
+            let outcome = within(20, get(&client, &server).await.bytes()).await;
+            assert_eq!(
+                outcome.map_or(0, |content| content.len()),
+                if is_collected { length } else { 0 },
+                "CE-03"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_status_error_has_the_start_of_decoded_content() {
+    let content = gzip("no such page ".repeat(100_000).as_bytes());
+    let fields = |length: usize| format!("content-encoding: gzip\r\ncontent-length: {length}\r\n");
+    let server = serve(404, &fields(content.len()), content);
+    let client = Client::new();
+    let error = get(&client, &server).await.error_for_status_with_body(12).await.unwrap_err();
+    assert_eq!((error.status().unwrap().as_u16(), error.body_text().as_deref()), (404, Some("no such page")));
+    let server = serve(503, &fields(5), *b"hello");
+    let error = get(&client, &server).await.error_for_status_with_body(99).await.unwrap_err();
+    assert_eq!((error.kind(), error.body_text().as_deref()), (ErrorKind::Status, Some("")));
+    assert!(error.chain().to_string().contains("not valid gzip"), "{}", error.chain());
+}
+
+/// A decoded body that is dropped early leaves a connection that is either idle or closed.
+#[tokio::test]
+async fn dropping_decoded_content_early_leaves_no_connection_in_use() {
+    let small = coded("gzip", gzip(&vec![0; 8 << 20]));
+    let endless = Server::start(|peer: &mut Peer| {
+        while peer.request()?.is_some() {
+            peer.send("HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ntransfer-encoding: chunked\r\n\r\n")?;
+            let member = gzip(&vec![0; 1 << 20]);
+            let chunk = [format!("{:x}\r\n", member.len()).as_bytes(), &member, b"\r\n"].concat();
+            while peer.send(&chunk).is_ok() {}
+        }
+        Ok(())
+    });
+    for (server, is_kept) in [(small, 1), (endless, 0)] {
+        let client = Client::new();
+        for reads in 0..4 {
+            let mut response = get(&client, &server).await;
+            for _ in 0..reads {
+                assert!(within(20, response.chunk()).await.unwrap().is_some());
+            }
+            drop(response);
+            until("the connection is not in use", || client.pool().stats().total.active == 0).await;
+            assert_eq!(client.pool().stats().total.idle, is_kept);
+        }
+        assert_eq!(server.connections(), if is_kept == 1 { 1 } else { 4 });
+    }
+}
+
+#[tokio::test]
 async fn ce_04_rd_10_chunked_gzip_without_a_close_notify_is_complete() {
     let content = gzip(b"complete");
     let server = Server::start_tls(move |peer: &mut Peer| {
@@ -282,6 +314,7 @@ async fn damaged_content_is_an_error_and_the_connection_is_kept() {
                 assert!(error.message().starts_with(expected) && error.is_body(), "R-1952-2-1: {error}");
                 assert_eq!(error.uri().unwrap().to_string(), server.url("/"));
                 assert_eq!(error.request_written(), Written::All);
+                assert!(error.timings().is_some_and(|timings| timings.total > Duration::ZERO), "{error}");
             }
             assert_eq!(server.requests_per_connection(), [2], "the wire decides about the connection");
         }

@@ -83,6 +83,8 @@ fn a_query_is_appended_to_what_the_url_has() {
         ("http://a.test/x?c", "http://a.test/x?c&a=b"),
         ("http://a.test/x?c=d&", "http://a.test/x?c=d&a=b"),
         ("http://a.test/x?c=d%20e", "http://a.test/x?c=d%20e&a=b"),
+        ("http://a.test/x?c=d?", "http://a.test/x?c=d?&a=b"),
+        ("http://a.test/x??", "http://a.test/x??&a=b"),
     ] {
         let request = client.get(url).query(&[("a", "b")]);
         assert_eq!(request.build().unwrap().uri(), expected);

@@ -114,9 +114,55 @@ async fn what_the_error_repeats_of_the_content_is_bounded_and_on_one_line() {
         assert!(cause.is_data() && cause.line() == 2 && cause.column() > 0, "{cause:?}");
         assert!(cause.to_string().starts_with(expected), "{cause}");
         assert!(cause.to_string().contains(&format!(" at line 2 column {}", cause.column())), "{cause}");
+        assert_eq!(cause.to_string().matches(" at line ").count(), 1, "{cause}");
         for text in [error.chain().to_string(), format!("{error:?}")] {
             assert!(text.len() < 1_500 && !text.contains(char::is_control), "{} {text}", text.len());
         }
+    }
+}
+
+/// A value that a type of the caller refuses has no position.
+#[tokio::test(start_paused = true)]
+async fn an_error_without_a_position_names_none() {
+    #[derive(Deserialize, Debug)]
+    #[serde(try_from = "String")]
+    struct Even;
+    impl TryFrom<String> for Even {
+        type Error = String;
+        fn try_from(text: String) -> Result<Self, String> {
+            if text.len().is_multiple_of(2) { Ok(Self) } else { Err(format!("{text} is odd")) }
+        }
+    }
+    let get = async |content: &str| client("200 OK", content).get("http://a.test/").send().await.unwrap();
+    get("\"ab\"").await.json::<Even>().await.unwrap();
+    let error = get("\"abc\"").await.json::<Even>().await.unwrap_err();
+    assert_eq!(
+        error.chain().to_string(),
+        "GET http://a.test: the content of the response (200 OK) is not the expected JSON, near `\"abc\"`: abc is odd"
+    );
+    let long = format!("\"{}\u{1b}\"", "x".repeat(100_000)).replace('\u{1b}', "\\u001b");
+    let error = get(&long).await.json::<Even>().await.unwrap_err();
+    assert!(
+        error.chain().to_string().ends_with("xxx...") && !error.chain().to_string().contains("line"),
+        "{error}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn deep_and_large_values_are_errors() {
+    for (content, expected) in [
+        ("[".repeat(1 << 20), "recursion limit exceeded"),
+        ("{\"a\":".repeat(1 << 18), "recursion limit exceeded"),
+        ("1e999999999".to_owned(), "number out of range"),
+        (format!("1{}", "0".repeat(1 << 20)), "number out of range"),
+        ("{} x".to_owned(), "trailing characters"),
+        ("\u{feff}\u{feff}{}".to_owned(), "expected value"),
+        ("\u{feff}".to_owned(), "EOF while parsing a value"),
+    ] {
+        let response = client("200 OK", &content).get("http://a.test/").send().await.unwrap();
+        let error = response.json::<serde_json::Value>().await.unwrap_err();
+        let chain = error.chain().to_string();
+        assert!(error.is_decode() && chain.contains(expected) && chain.len() < 600, "{chain}");
     }
 }
 

@@ -174,6 +174,11 @@ async fn a_missing_scheme_has_one_text() {
         "Url",
         client.get(handclasp::Url::parse("localhost:80/x").unwrap()).send().await.unwrap_err(),
     ));
+    #[cfg(feature = "query")]
+    for url in ["/x", "a.test", "a.test:80"] {
+        let request = client.get(url.parse::<handclasp::Uri>().unwrap()).query([("a", "b")]);
+        errors.push((url, request.send().await.unwrap_err()));
+    }
     errors.push(("warm", client.warm("a.test", 1).await.unwrap_err()));
     for (url, error) in errors {
         assert_eq!(error.chain().to_string(), "the URL has no scheme: give http:// or https://", "{url}");
@@ -197,6 +202,7 @@ async fn each_question_is_true_for_its_kind() {
         decode.is_decode() && decode.is_body() && !decode.is_upgrade() && !decode.is_builder(),
         "{decode:?}"
     );
+    assert!(decode.timings().is_some());
     assert_eq!(decode.status(), None, "the content is too large, whatever the status is");
     assert!(
         decode.to_string().contains("larger than 4 bytes")
