@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 
 use super::domain::{default_path, domain_matches, is_public_suffix, path_matches, registrable};
-use super::parse::{SameSite, SetCookie};
+use super::parse::{MOST_OF_ATTRIBUTE, SameSite, SetCookie};
 
 /// The URL to which a request goes.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +55,8 @@ pub(super) enum Refused {
     Prefix,
     /// `SameSite=None` without `Secure`.
     SameSite,
+    /// The host or the path of the URL is too long to be stored.
+    TooLong,
 }
 
 /// The cookies of a jar.
@@ -91,6 +93,10 @@ impl Store {
             created: 0,
             used: 0,
         };
+        // The parser limits the attributes. This check limits the host and the path that come from the URL.
+        if cookie.domain.len().max(cookie.path.len()) > MOST_OF_ATTRIBUTE {
+            return Err(Refused::TooLong);
+        }
         if !place.is_secure && !cookie.is_secure && self.hides_secure(&cookie) {
             return Err(Refused::HidesSecure);
         }

@@ -236,3 +236,10 @@ fn a_48_addresses_match_only_themselves() {
     }
     assert_eq!(after(&[("http://1.2.3.4/", "x=1")], "http://2.2.3.4/"), "", "A-48");
 }
+
+#[test]
+fn a_46_a_long_path_of_a_url_takes_no_memory() {
+    let mut store = Store::default();
+    let long = format!("http://a.test/{}/x", "p".repeat(60_000));
+    assert!(set(&mut store, &long, "x=1").is_err());
+}

@@ -424,3 +424,40 @@ fn a_80_no_text_makes_a_jar_panic_or_send_what_is_no_cookie() {
     again.load(&jar.save_all()).unwrap();
     assert_eq!(again.save_all(), jar.save_all(), "A-80: what is saved is read back");
 }
+
+/// Checks that no cookie that a server can set makes the saved text of a jar unreadable.
+#[test]
+fn a_47_what_a_jar_holds_can_be_saved_and_loaded() {
+    let long = format!("http://a.test/{}/x", "p".repeat(2_000));
+    let mut lost = Vec::new();
+    for (url, cookie) in [
+        ("http://a.test/app;v=1/login", "x=1"),
+        ("http://a.test/a b/'/x", "x=1"),
+        (&long, "x=1"),
+        ("http://a..test/", "x=1"),
+        ("http://a.test./", "x=1"),
+        ("http://!a.test/", "x=1"),
+        ("http://[::1]/", "x=1"),
+        ("http://a.test/", "=x=1"),
+        ("http://a.test/", "x="),
+        ("http://a.test/", "#HttpOnly_x=1"),
+        ("http://a.test/", "x=1; Path=/\u{2028}"),
+        ("http://a.test/", "x=\u{85}1\u{2028}"),
+        ("http://a.test/", "x=\u{a0}; Path=/\u{a0}"),
+    ] {
+        let url: Url = url.parse().unwrap();
+        let (jar, loaded) = (Jar::new(), Jar::new());
+        jar.add_cookie_str(&format!("{cookie}; HttpOnly"), &url);
+        jar.add_cookie_str(cookie, &url);
+        let is_loaded = loaded.load(&jar.save_all()).is_ok();
+        if !is_loaded || loaded.save_all() != jar.save_all() || loaded.cookies(&url) != jar.cookies(&url) {
+            lost.push((url.to_string(), cookie, jar.save_all(), loaded.save_all()));
+        }
+    }
+    assert!(lost.is_empty(), "A-47: {lost:#?}");
+    let (jar, loaded) = (Jar::new(), Jar::new());
+    jar.add_cookie_str("x=1", &"http://.a.test/".parse().unwrap());
+    loaded.load(&jar.save_all()).unwrap();
+    let other = "http://a.test/".parse().unwrap();
+    assert_eq!(loaded.cookies(&other), None, "A-48: a host with a dot is another host");
+}
