@@ -97,7 +97,7 @@ impl Store {
         if cookie.domain.len().max(cookie.path.len()) > MOST_OF_ATTRIBUTE {
             return Err(Refused::TooLong);
         }
-        if !place.is_secure && !cookie.is_secure && self.hides_secure(&cookie) {
+        if !place.is_secure && !cookie.is_secure && self.hides_secure(&cookie, now) {
             return Err(Refused::HidesSecure);
         }
         self.insert(cookie, now);
@@ -106,16 +106,13 @@ impl Store {
 
     /// Whether a cookie would replace a cookie with `Secure`, or would be sent next to a cookie with `Secure` of the
     /// same name.
-    fn hides_secure(&self, new: &Stored) -> bool {
-        self.site(&new.domain).iter().any(|old| {
+    fn hides_secure(&self, new: &Stored, now: i64) -> bool {
+        self.sites.get(registrable(&new.domain)).into_iter().flatten().any(|old| {
             let is_related =
                 domain_matches(&old.domain, &new.domain) || domain_matches(&new.domain, &old.domain);
-            old.is_secure && old.name == new.name && is_related && path_matches(&new.path, &old.path)
+            let is_hidden = old.name == new.name && is_related && path_matches(&new.path, &old.path);
+            old.is_secure && is_hidden && !old.has_ended(now)
         })
-    }
-
-    fn site(&self, host: &str) -> &[Stored] {
-        self.sites.get(registrable(host)).map_or(&[], |site| site)
     }
 
     /// Puts a cookie in the place of the cookie with the same name, domain and path. A cookie that has ended only removes

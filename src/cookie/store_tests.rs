@@ -238,6 +238,14 @@ fn a_48_addresses_match_only_themselves() {
 }
 
 #[test]
+fn a_44_a_secure_cookie_that_has_ended_hides_nothing() {
+    let mut store = Store::default();
+    set(&mut store, "https://a.test/", "x=1; Secure; Max-Age=10").unwrap();
+    assert_eq!(set(&mut store, "http://a.test/", "x=2"), Err(Refused::HidesSecure));
+    assert_eq!(set_at(&mut store, "http://a.test/", "x=2", NOW + 10), Ok(()));
+}
+
+#[test]
 fn a_46_a_long_path_of_a_url_takes_no_memory() {
     let mut store = Store::default();
     let long = format!("http://a.test/{}/x", "p".repeat(60_000));
