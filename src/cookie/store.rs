@@ -268,10 +268,12 @@ fn scope(place: &Place<'_>, domain: Option<&str>) -> Result<(String, bool), Refu
 }
 
 /// Whether a cookie meets the demands of the prefix of its name. A cookie without a name must not imitate a prefix.
-/// <https://datatracker.ietf.org/doc/html/draft-ietf-httpbis-rfc6265bis#section-5.4>.
+/// <https://datatracker.ietf.org/doc/html/draft-ietf-httpbis-rfc6265bis#section-5.4>. Whitespace before a prefix makes no
+/// difference, because some servers remove whitespace of any kind.
 fn keeps_prefix(cookie: &SetCookie<'_>, is_host_only: bool) -> bool {
     let has = |text: &str, prefix: &str| {
-        text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+        let start = text.trim_start().get(..prefix.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(prefix))
     };
     if cookie.name.is_empty() {
         return !has(cookie.value, "__Secure-") && !has(cookie.value, "__Host-");

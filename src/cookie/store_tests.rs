@@ -251,3 +251,10 @@ fn a_46_a_long_path_of_a_url_takes_no_memory() {
     let long = format!("http://a.test/{}/x", "p".repeat(60_000));
     assert!(set(&mut store, &long, "x=1").is_err());
 }
+
+#[test]
+fn a_45_whitespace_beyond_ascii_hides_no_prefix() {
+    for cookie in ["\u{2000}__Host-x=1", "\u{85}__secure-x=1", "\u{a0}__Host-x", "=\u{a0}__Host-x=1"] {
+        assert_eq!(set(&mut Store::default(), "https://a.test/", cookie), Err(Refused::Prefix), "{cookie:?}");
+    }
+}
