@@ -56,8 +56,8 @@ use crate::time;
 ///
 /// Both methods are called within the request's future and must not block.
 pub trait CookieStore: Send + Sync {
-    /// Stores the cookies of a response. `fields` are the values of the response's `Set-Cookie` fields, and has at
-    /// least one value. `url` is the URL of the request.
+    /// Stores the cookies of a response. `fields` returns the values of the response's `Set-Cookie` fields, of which
+    /// there is at least one. `url` is the URL of the request.
     fn set_cookies(&self, fields: &mut dyn Iterator<Item = &HeaderValue>, url: &Url);
 
     /// Returns the value of the `Cookie` field of a request to `url`, or `None` if the request has no cookie.
@@ -139,7 +139,9 @@ impl Jar {
     pub fn load(&self, text: &str) -> Result<usize> {
         let now = time::unix();
         let cookies = lines::read(text, now).map_err(|line| {
-            Error::request(format!("line {line} of the cookies is not seven columns separated by tabs"))
+            Error::request(format!(
+                "line {line} of the cookies is not a cookie: a cookie has seven columns separated by tabs"
+            ))
         })?;
         let mut store = self.lock();
         let mut added = 0;
@@ -177,9 +179,11 @@ impl Jar {
 impl CookieStore for Jar {
     fn set_cookies(&self, fields: &mut dyn Iterator<Item = &HeaderValue>, url: &Url) {
         let Some(place) = place(url) else { return };
+        // The caller's iterator may run any code, so that the jar must not be locked meanwhile.
+        let cookies: Vec<_> = fields.filter_map(read).take(MOST_PER_RESPONSE).collect();
         let now = time::unix();
         let mut store = self.lock();
-        for cookie in fields.filter_map(read).take(MOST_PER_RESPONSE) {
+        for cookie in cookies {
             // A cookie that is refused is ignored: https://datatracker.ietf.org/doc/html/draft-ietf-httpbis-rfc6265bis#section-5.7.
             let _ = store.set(&place, &cookie, now);
         }

@@ -10,7 +10,7 @@ use handclasp::{Client, Response};
 use http::{HeaderMap, HeaderValue, Method};
 use url::Url;
 
-use crate::support::{Peer, Rng, Server, within};
+use crate::support::{PATIENCE, Peer, Rng, Server, within};
 
 /// Starts a server. The target `/set?COOKIE` sets a cookie, and `/to?COOKIE|URL` also redirects.
 fn serve() -> Server {
@@ -460,4 +460,21 @@ fn a_47_what_a_jar_holds_can_be_saved_and_loaded() {
     loaded.load(&jar.save_all()).unwrap();
     let other = "http://a.test/".parse().unwrap();
     assert_eq!(loaded.cookies(&other), None, "A-48: a host with a dot is another host");
+}
+
+/// The caller's iterator runs while other clients can use the jar.
+#[test]
+fn a_jar_reads_the_fields_before_it_is_locked() {
+    let jar = Arc::new(Jar::new());
+    let url: Url = "http://a.test/".parse().unwrap();
+    let fields = [HeaderValue::from_static("a=1"), HeaderValue::from_static("b=2")];
+    let mut asked = fields.iter().inspect(|_| {
+        // Another thread asks, so that a locked jar fails the test instead of blocking it.
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let other = jar.clone();
+        std::thread::spawn(move || sender.send(other.len()));
+        assert_eq!(receiver.recv_timeout(PATIENCE), Ok(0));
+    });
+    jar.set_cookies(&mut asked, &url);
+    assert_eq!(jar.cookies(&url).unwrap(), "a=1; b=2");
 }
