@@ -478,3 +478,20 @@ fn a_jar_reads_the_fields_before_it_is_locked() {
     jar.set_cookies(&mut asked, &url);
     assert_eq!(jar.cookies(&url).unwrap(), "a=1; b=2");
 }
+
+#[tokio::test]
+async fn ck_03_a_response_after_which_a_request_is_sent_again_sets_cookies() {
+    let server = Server::start(|peer: &mut Peer| {
+        peer.request_head()?;
+        peer.send("HTTP/1.1 417 X\r\nset-cookie: a=1\r\ncontent-length: 0\r\n\r\n")?;
+        while peer.request()?.is_some() {
+            peer.respond("end")?;
+        }
+        Ok(())
+    });
+    let client = client();
+    let request = client.post(server.url("/")).expect_continue().body("content");
+    within(20, request.send()).await.unwrap();
+    get(&client, server.url("/")).await;
+    assert_eq!(cookies(&server).pop().unwrap(), ["a=1"], "CK-03");
+}
