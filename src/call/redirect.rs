@@ -44,7 +44,7 @@ pub(crate) enum Refusal {
     BadLocation(Box<dyn StdError + Send + Sync>),
     /// The response has several unequal `Location` fields.
     Ambiguous,
-    /// The next URL has this scheme.
+    /// The next URL has a scheme that begins with this text.
     Scheme(String),
     Downgrade,
     TooMany {
@@ -134,7 +134,8 @@ pub(crate) fn decide(
         Rule::Limited(_) | Rule::SameOrigin => {}
     }
     if !matches!(to.scheme(), "http" | "https") {
-        return Decision::Fail(Refusal::Scheme(to.scheme().into()));
+        let shown = to.scheme().get(..MOST_OF_SCHEME).unwrap_or(to.scheme());
+        return Decision::Fail(Refusal::Scheme(shown.into()));
     }
     if is_downgrade && !policy.allows_http {
         return Decision::Fail(Refusal::Downgrade);
@@ -234,6 +235,9 @@ fn refer(
         }
     }
 }
+
+/// Largest number of bytes of a scheme that an error shows. A server can send a scheme of any length.
+const MOST_OF_SCHEME: usize = 40;
 
 #[cfg(test)]
 mod tests {
