@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -494,4 +495,42 @@ async fn ck_03_a_response_after_which_a_request_is_sent_again_sets_cookies() {
     within(20, request.send()).await.unwrap();
     get(&client, server.url("/")).await;
     assert_eq!(cookies(&server).pop().unwrap(), ["a=1"], "CK-03");
+}
+
+/// A store that panics in one of its methods while it is armed.
+struct Panicking {
+    jar: Jar,
+    method: &'static str,
+    is_armed: AtomicBool,
+}
+
+impl Panicking {
+    fn enter(&self, method: &str) {
+        assert!(method != self.method || !self.is_armed.load(Ordering::SeqCst), "as the test wants");
+    }
+}
+
+impl CookieStore for Panicking {
+    fn set_cookies(&self, fields: &mut dyn Iterator<Item = &HeaderValue>, url: &Url) {
+        self.jar.set_cookies(&mut fields.inspect(|_| self.enter("set_cookies")), url);
+    }
+
+    fn cookies(&self, url: &Url) -> Option<HeaderValue> {
+        self.enter("cookies");
+        self.jar.cookies(url)
+    }
+}
+
+#[tokio::test]
+async fn a_panic_of_a_store_frees_the_connection_and_the_jar() {
+    for method in ["set_cookies", "cookies"] {
+        let server = serve();
+        let store = Arc::new(Panicking { jar: Jar::new(), method, is_armed: AtomicBool::new(true) });
+        let client = Client::builder().cookie_provider(store.clone()).max_connections(1).build().unwrap();
+        let failing = client.get(server.url("/to?a=1|/end")).send();
+        assert!(tokio::spawn(failing).await.unwrap_err().is_panic(), "{method}");
+        store.is_armed.store(false, Ordering::SeqCst);
+        get(&client, server.url("/to?b=1|/end")).await;
+        assert_eq!(cookies(&server).pop().unwrap(), ["b=1"], "{method}");
+    }
 }

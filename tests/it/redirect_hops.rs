@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use handclasp::redirect::Policy;
 use handclasp::{Body, Client, ErrorKind, RequestTarget, Written};
-use http::Method;
+use http::{Method, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep};
 
@@ -26,7 +26,8 @@ const MS: Duration = Duration::from_millis(1);
 fn slow(before: Duration, within: Duration) -> (Client, Arc<AtomicUsize>) {
     let connections = Arc::new(AtomicUsize::new(0));
     let dialed = connections.clone();
-    let client = Client::builder().redirect(Policy::limited(50)).connector(move |_| {
+    // One connection is enough for a chain.
+    let client = Client::builder().redirect(Policy::limited(50)).max_connections(1).connector(move |_| {
         dialed.fetch_add(1, Ordering::SeqCst);
         async move {
             let (ours, mut theirs) = Pipe::pair(1024);
@@ -75,6 +76,18 @@ async fn a_41_a_small_rest_is_read_in_bounded_time() {
             "RD-07 A-41: {within}"
         );
         assert_eq!(connections.load(Ordering::SeqCst), connected, "RD-07 A-41: {within}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_cancelled_in_a_chain_frees_its_connection() {
+    // The head of the redirect comes after 20 ms, and its content 60 ms later.
+    for cancelled_after in [10, 50] {
+        let (client, _) = slow(20 * MS, 60 * MS);
+        let request = client.get("http://a.test/start").send();
+        assert!(tokio::time::timeout(cancelled_after * MS, request).await.is_err(), "{cancelled_after}");
+        let response = client.get("http://a.test/end").send().await.unwrap();
+        assert_eq!((response.status(), client.pool().stats().total.active), (StatusCode::OK, 0));
     }
 }
 
