@@ -158,7 +158,7 @@ impl Store {
         if self.length > MOST {
             // Many cookies are removed at once, so that the next cookies need no look at all other cookies.
             let mut uses: Vec<_> = self.sites.values().flatten().map(|cookie| cookie.used).collect();
-            let (_, last, _) = uses.select_nth_unstable(SURPLUS);
+            let (_, last, _) = uses.select_nth_unstable(REMOVED - 1);
             let last = *last;
             self.retain_everywhere(|cookie| cookie.used > last);
         }
@@ -297,8 +297,8 @@ fn end(cookie: &SetCookie<'_>, now: i64) -> Option<i64> {
 /// Largest number of cookies in a jar.
 pub(super) const MOST: usize = 3_300;
 
-/// Number of cookies that are removed when a jar has too many, minus one.
-const SURPLUS: usize = 299;
+/// Number of cookies that are removed when a jar has too many.
+const REMOVED: usize = 300;
 
 /// Largest number of cookies of one site.
 pub(super) const MOST_PER_SITE: usize = 180;
