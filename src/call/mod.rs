@@ -13,7 +13,6 @@
 //! - `decompress.rs` asks for content codings, and wraps the body of the last response if its content has a coding.
 //! - `http10.rs` remembers the servers that speak HTTP/1.0, and prepares requests for them.
 //!
-//!
 //! Invariants: a request is sent again only if `resend.rs` says so. Every connection that is taken from the pool goes back to
 //! the pool, or is closed, on every path.
 
