@@ -44,14 +44,8 @@ async fn get(client: &Client, url: impl handclasp::IntoUrl) -> Response {
     within(20, client.get(url).send()).await.unwrap()
 }
 
-/// Returns the values of all `Cookie` fields of each request.
 fn cookies(server: &Server) -> Vec<Vec<String>> {
-    let fields = |head: &str| {
-        let lines = head.lines().filter_map(|line| line.split_once(": "));
-        let values = lines.filter(|(name, _)| name.eq_ignore_ascii_case("cookie"));
-        values.map(|(_, value)| value.to_owned()).collect()
-    };
-    server.seen().iter().map(|seen| fields(&seen.request.head)).collect()
+    server.fields("cookie")
 }
 
 #[tokio::test]
