@@ -10,14 +10,14 @@ use std::time::Duration;
 
 use handclasp::redirect::Policy;
 use handclasp::{Body, Client, ErrorKind, RequestTarget, Written};
-use http::{Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep};
 
 use super::redirect::{get, serve};
 use crate::support::lines::{Lines, send};
 use crate::support::pipe::Pipe;
-use crate::support::{Peer, Server, within};
+use crate::support::{Peer, Server, Tape, within};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -136,6 +136,30 @@ async fn rd_05_a_303_ends_the_upload() {
     let seen = server.seen();
     assert_eq!((seen.len(), &*seen[1].request.method, seen[1].connection), (2, "GET", 1), "RD-05");
     assert_eq!(seen[1].request.field("transfer-encoding"), None, "RD-05");
+}
+
+#[tokio::test]
+async fn a_40_trailers_go_with_the_content() {
+    for (status, is_kept) in [(307, true), (303, false)] {
+        let tape = Tape::default();
+        let recorded = tape.clone();
+        let server = Server::start(move |peer: &mut Peer| {
+            peer.request()?;
+            peer.send(format!("HTTP/1.1 {status} X\r\nlocation: /b\r\ncontent-length: 0\r\n\r\n"))?;
+            peer.record(&recorded);
+            while peer.request()?.is_some() {
+                peer.respond("end")?;
+            }
+            Ok(())
+        });
+        let trailers = HeaderMap::from_iter([("x".parse().unwrap(), HeaderValue::from_static("1"))]);
+        let request = Client::new().post(server.url("/a")).header("trailer", "x");
+        within(20, request.body(Body::from("content").with_trailers(trailers)).send()).await.unwrap();
+        let text = String::from_utf8(tape.lock().unwrap().clone()).unwrap();
+        let (head, content) = text.split_once("\r\n\r\n").unwrap();
+        assert_eq!(head.contains("trailer"), is_kept, "RD-05 A-40: {status} {head}");
+        assert_eq!(content.contains("0\r\nx: 1\r\n\r\n"), is_kept, "RD-05 A-40: {status} {content}");
+    }
 }
 
 #[tokio::test]
