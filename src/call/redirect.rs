@@ -134,8 +134,7 @@ pub(crate) fn decide(
         Rule::Limited(_) | Rule::SameOrigin => {}
     }
     if !matches!(to.scheme(), "http" | "https") {
-        let shown = to.scheme().get(..MOST_OF_SCHEME).unwrap_or(to.scheme());
-        return Decision::Fail(Refusal::Scheme(shown.into()));
+        return Decision::Fail(Refusal::Scheme(to.scheme().chars().take(MOST_OF_SCHEME).collect()));
     }
     if is_downgrade && !policy.allows_http {
         return Decision::Fail(Refusal::Downgrade);
@@ -236,7 +235,7 @@ fn refer(
     }
 }
 
-/// Largest number of bytes of a scheme that an error shows. A server can send a scheme of any length.
+/// Largest number of characters of a scheme that an error shows. A server can send a scheme of any length.
 const MOST_OF_SCHEME: usize = 40;
 
 #[cfg(test)]
