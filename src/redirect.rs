@@ -58,7 +58,7 @@ pub struct Policy {
     pub(crate) allows_http: bool,
 }
 
-/// The rule by which a policy chooses.
+/// The rule by which a policy decides.
 #[derive(Clone)]
 pub(crate) enum Rule {
     None,
@@ -291,6 +291,7 @@ pub(crate) struct Redirects {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Own(Option<Box<Said>>);
 
+/// The settings that [`Own`] holds.
 #[derive(Clone, Default)]
 struct Said {
     policy: Option<Policy>,
@@ -331,6 +332,7 @@ impl Own {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct History(Option<Arc<Chain>>);
 
+/// The redirects that [`History`] holds.
 #[derive(Clone, Debug, Default)]
 struct Chain {
     hops: Vec<Hop>,

@@ -60,7 +60,7 @@ pub(super) enum Refused {
 }
 
 /// The cookies of a jar.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub(super) struct Store {
     sites: HashMap<Box<str>, Vec<Stored>>,
     length: usize,
@@ -295,16 +295,16 @@ fn end(cookie: &SetCookie<'_>, now: i64) -> Option<i64> {
 }
 
 /// Largest number of cookies in a jar.
-pub(super) const MOST: usize = 3_300;
+const MOST: usize = 3_300;
 
 /// Number of cookies that are removed when a jar has too many.
 const REMOVED: usize = 300;
 
 /// Largest number of cookies of one site.
-pub(super) const MOST_PER_SITE: usize = 180;
+const MOST_PER_SITE: usize = 180;
 
 /// Largest number of bytes in a `Cookie` field. Many servers refuse larger fields.
-pub(super) const MOST_OF_FIELD: usize = 8_190;
+const MOST_OF_FIELD: usize = 8_190;
 
 /// Longest lifetime of a cookie in seconds: 400 days.
 /// <https://datatracker.ietf.org/doc/html/draft-ietf-httpbis-rfc6265bis#section-5.5>.
