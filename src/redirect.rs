@@ -6,14 +6,14 @@
 //!
 //! | status | method of the next request | content of the next request |
 //! |---|---|---|
-//! | 301, 302 | POST becomes GET, any other method stays | goes with a POST, otherwise stays |
-//! | 303 | HEAD stays, any other method becomes GET | goes |
-//! | 307, 308 | stays | stays |
+//! | 301, 302 | POST becomes GET, any other method stays | none after a POST, otherwise the same content |
+//! | 303 | HEAD stays, any other method becomes GET | none |
+//! | 307, 308 | the same method | the same content |
 //!
-//! If content stays but cannot be sent again, the request fails with
+//! If the same content is needed but cannot be sent again, the request fails with
 //! [`ErrorKind::Redirect`](crate::ErrorKind::Redirect) before anything of the next request is sent. Bytes, text and
-//! files can be sent again. A stream can be sent again if nothing was taken from it. If content is dropped, the fields
-//! that describe content are dropped too.
+//! files can be sent again. A stream can be sent again if nothing was taken from the stream. If content is dropped, the
+//! fields that describe content are dropped too.
 //!
 //! If the next URL has another scheme, host or port, the next request loses `Authorization`, `Cookie`,
 //! `Proxy-Authorization`, `Proxy-Authenticate`, `WWW-Authenticate`, `Host`, and every field whose value is
@@ -58,7 +58,7 @@ pub struct Policy {
     pub(crate) allows_http: bool,
 }
 
-/// The rule by which a policy chooses.
+/// The rule by which a policy decides.
 #[derive(Clone)]
 pub(crate) enum Rule {
     None,
@@ -291,6 +291,7 @@ pub(crate) struct Redirects {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Own(Option<Box<Said>>);
 
+/// The settings that [`Own`] holds.
 #[derive(Clone, Default)]
 struct Said {
     policy: Option<Policy>,
@@ -331,6 +332,7 @@ impl Own {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct History(Option<Arc<Chain>>);
 
+/// The redirects that [`History`] holds.
 #[derive(Clone, Debug, Default)]
 struct Chain {
     hops: Vec<Hop>,

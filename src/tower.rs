@@ -74,11 +74,11 @@ where
     }
 
     fn call(&mut self, request: http::Request<B>) -> ResponseFuture {
-        send(self, request)
+        Service::call(&mut &*self, request)
     }
 }
 
-/// A shared client as a service.
+/// A shared client as a service. The service behaves as the service of a [`Client`] that is not shared.
 impl<B> Service<http::Request<B>> for &Client
 where
     B: http_body::Body + Send + 'static,
@@ -94,18 +94,9 @@ where
     }
 
     fn call(&mut self, request: http::Request<B>) -> ResponseFuture {
-        send(self, request)
+        let (client, request) = (Client::clone(self), request.map(body_of));
+        ResponseFuture(Box::pin(async move { client.execute(request).await.map(Into::into) }))
     }
-}
-
-fn send<B>(client: &Client, request: http::Request<B>) -> ResponseFuture
-where
-    B: http_body::Body + Send + 'static,
-    B::Data: Into<Bytes>,
-    B::Error: Into<BoxError>,
-{
-    let (client, request) = (client.clone(), request.map(body_of));
-    ResponseFuture(Box::pin(async move { client.execute(request).await.map(Into::into) }))
 }
 
 /// Returns the body that is sent. A body of this crate is not wrapped, so that the body can still be sent again.

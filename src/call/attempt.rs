@@ -260,6 +260,11 @@ impl<'a> Attempts<'a> {
         {
             self.learn_version(head, exchange);
         }
+        if let Outcome::Answered(head) = &outcome
+            && self.call.env.request.cookies.is_on()
+        {
+            self.keep_cookies(head);
+        }
         let end = self.end(&outcome, exchange);
         let decision = resend::decide(&self.facts(end, exchange));
         if decision != Decision::Done
@@ -271,11 +276,6 @@ impl<'a> Attempts<'a> {
             };
             self.start_again(decision, drop_reason(end), early, dead, exchange);
             return Finished::Resend;
-        }
-        if let Outcome::Answered(head) = &outcome
-            && self.call.env.request.cookies.is_on()
-        {
-            self.keep_cookies(head);
         }
         let error = match outcome {
             Outcome::Answered(head) if head.status.is_redirection() => return self.redirect(head, exchange),

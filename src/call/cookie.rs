@@ -66,12 +66,16 @@ fn url_of(uri: &Uri) -> Option<Url> {
 }
 
 impl Attempts<'_> {
-    /// Gives the cookies of a response to the store, and takes the store's field out of the request.
-    #[cold]
-    pub(super) fn keep_cookies(&mut self, head: &ResponseHead) {
+    /// Takes the store's field out of the request.
+    pub(super) fn drop_stored_cookies(&mut self) {
         if std::mem::take(&mut self.call.has_stored_cookies) {
             self.call.headers.remove(COOKIE);
         }
+    }
+
+    /// Gives the cookies of a response to the store.
+    #[cold]
+    pub(super) fn keep_cookies(&self, head: &ResponseHead) {
         let Some(store) = &self.call.env.request.cookies.0 else { return };
         if *self.call.method == Method::CONNECT || !head.headers().contains_key(SET_COOKIE) {
             return;

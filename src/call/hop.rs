@@ -32,6 +32,7 @@ impl Attempts<'_> {
     /// Decides what follows a response whose status is 3xx.
     #[cold]
     pub(super) fn redirect(&mut self, head: ResponseHead, exchange: &mut Exchange) -> Finished {
+        self.drop_stored_cookies();
         let settings = &self.call.env.request.redirects;
         let policy = self.call.settings.redirect.policy().unwrap_or(&settings.policy);
         let is_usual = matches!(self.call.settings.target, None | Some(RequestTarget::Origin));

@@ -23,5 +23,8 @@ impl Cookies {
 
 #[allow(clippy::unused_self, reason = "as in cookie.rs")]
 impl Attempts<'_> {
-    pub(super) fn keep_cookies(&mut self, _: &ResponseHead) {}
+    pub(super) fn keep_cookies(&self, _: &ResponseHead) {}
+
+    #[cfg(feature = "url")]
+    pub(super) fn drop_stored_cookies(&mut self) {}
 }

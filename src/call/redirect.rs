@@ -44,7 +44,7 @@ pub(crate) enum Refusal {
     BadLocation(Box<dyn StdError + Send + Sync>),
     /// The response has several unequal `Location` fields.
     Ambiguous,
-    /// The next URL has this scheme.
+    /// The next URL has a scheme that begins with this text.
     Scheme(String),
     Downgrade,
     TooMany {
@@ -134,7 +134,7 @@ pub(crate) fn decide(
         Rule::Limited(_) | Rule::SameOrigin => {}
     }
     if !matches!(to.scheme(), "http" | "https") {
-        return Decision::Fail(Refusal::Scheme(to.scheme().into()));
+        return Decision::Fail(Refusal::Scheme(to.scheme().chars().take(MOST_OF_SCHEME).collect()));
     }
     if is_downgrade && !policy.allows_http {
         return Decision::Fail(Refusal::Downgrade);
@@ -234,6 +234,9 @@ fn refer(
         }
     }
 }
+
+/// Largest number of characters of a scheme that an error shows. A server can send a scheme of any length.
+const MOST_OF_SCHEME: usize = 40;
 
 #[cfg(test)]
 mod tests {
@@ -398,6 +401,77 @@ mod tests {
             }
             assert!(headers.contains_key("x-plain"), "{to}");
         }
+    }
+
+    /// Checks that a redirect to a random location keeps secrets only within the origin, and leads only to http and
+    /// https.
+    #[test]
+    fn a_35_no_location_takes_secrets_out_of_the_origin() {
+        const PARTS: [&[u8]; 32] = [
+            b"http:",
+            b"https:",
+            b"HTTP:",
+            b"ftp:",
+            b"//",
+            b"/",
+            b"\\",
+            b"a.test",
+            b"A.TEST",
+            b"b.test",
+            b"a.test.",
+            b"%61.test",
+            b"\xef\xbd\x81.test",
+            b"[::1]",
+            b"1",
+            b"@",
+            b"u:p@",
+            b":",
+            b":81",
+            b":443",
+            b":0",
+            b"?",
+            b"#",
+            b"..",
+            b"%2e",
+            b" ",
+            b"\t",
+            b"\xff",
+            b"\xc3\xbc",
+            b";",
+            b".",
+            b"x",
+        ];
+        let mut seed = 0x2545_f491_4f6c_dd1d_u64;
+        let mut random = |below: usize| {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            (seed % below as u64) as usize
+        };
+        let policy = Policy::default().allow_https_to_http(true);
+        let mut counts = [0; 2];
+        for _ in 0..50_000 {
+            let location: Vec<u8> =
+                (0..random(8)).flat_map(|_| PARTS[random(PARTS.len())]).copied().collect();
+            let base = ["http://a.test:81/d/e?old", "https://a.test/"][random(2)];
+            let mut headers = fields(&["authorization", "cookie"]);
+            let decision = decide_with(&policy, &[hop(&Method::GET, base, 302, &location)], &mut headers);
+            let Decision::Follow(next) = decision else { continue };
+            let is_same = next.uri.scheme_str() == base.split(':').next()
+                && next.uri.host() == Some("a.test")
+                && next.uri.port_u16() == base.contains(":81").then_some(81);
+            let shown = format!("A-35 A-38: {base} {:?} {}", String::from_utf8_lossy(&location), next.uri);
+            assert_eq!(
+                (next.is_same_origin, headers.len()),
+                (is_same, if is_same { 2 } else { 0 }),
+                "{shown}"
+            );
+            let authority = next.uri.authority().map_or("", |authority| authority.as_str());
+            assert!(!authority.is_empty() && !authority.contains('@'), "{shown}");
+            assert!(matches!(next.uri.scheme_str(), Some("http" | "https")), "{shown}");
+            counts[usize::from(is_same)] += 1;
+        }
+        assert!(counts.iter().all(|count| *count > 1_000), "{counts:?}");
     }
 
     #[test]

@@ -103,4 +103,33 @@ mod tests {
             assert_eq!(registrable(host), expected, "A-43 CK-05: {host}");
         }
     }
+
+    /// Checks that a cookie and the hosts to which it is sent have the same site, whatever the labels of a host are.
+    #[test]
+    fn a_43_every_name_below_a_site_belongs_to_that_site() {
+        const LABELS: [&str; 16] = [
+            "a", "b", "com", "co", "uk", "github", "io", "ck", "www", "kawasaki", "jp", "city", "xn--p1ai",
+            "", "1", "compute",
+        ];
+        let mut seed = 0x2545_f491_4f6c_dd1d_u64;
+        let mut random = |below: usize| {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            (seed % below as u64) as usize
+        };
+        for _ in 0..50_000 {
+            let labels: Vec<_> = (0..1 + random(5)).map(|_| LABELS[random(LABELS.len())]).collect();
+            let host = labels.join(".");
+            let site = registrable(&host);
+            assert_eq!(registrable(site), site, "A-43: {host}");
+            assert!(domain_matches(&host, site), "A-43: {host} {site}");
+            for (at, _) in host.match_indices('.') {
+                let domain = &host[at + 1..];
+                if domain.len() >= site.len() {
+                    assert_eq!(registrable(domain), site, "A-43: {host} {domain}");
+                }
+            }
+        }
+    }
 }

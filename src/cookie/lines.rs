@@ -5,12 +5,13 @@
 use super::parse::{MOST_OF_ATTRIBUTE, SetCookie, is_control};
 use super::store::{LONGEST, Stored};
 
-/// Returns the lines of cookies. A cookie with a tab, which separates the columns, is left out.
+/// Returns the lines of cookies. Two kinds of cookies have no line, and are left out: cookies with a tab, because a tab
+/// separates the columns, and cookies of a host that begins with a dot, because this dot marks names below a domain.
 pub(super) fn write<'a>(cookies: impl IntoIterator<Item = &'a Stored>) -> String {
     let mut text = String::from("# Netscape HTTP Cookie File\n");
     for cookie in cookies {
         let Stored { domain, path, name, value, .. } = cookie;
-        if [domain, path, name, value].iter().any(|column| column.contains('\t')) {
+        if domain.starts_with('.') || [domain, path, name, value].iter().any(|column| column.contains('\t')) {
             continue;
         }
         let expires = cookie.expires.unwrap_or(0);
@@ -51,7 +52,7 @@ fn cookie(line: &str, is_http_only: bool, now: i64) -> Option<Stored> {
     let is_host = !domain.is_empty() && !domain.bytes().any(|byte| byte.is_ascii_whitespace());
     let is_path = path.starts_with('/') && path.len() <= MOST_OF_ATTRIBUTE;
     let is_pair = !name.contains(['=', ';']) && !value.contains(';') && SetCookie::new(name, value).is_some();
-    if !is_host || !is_path || !is_pair || line.bytes().any(is_control) || path.contains(';') {
+    if !is_host || !is_path || !is_pair || line.bytes().any(is_control) {
         return None;
     }
     let latest = now.saturating_add(LONGEST);
@@ -115,7 +116,6 @@ mod tests {
             "a.test\tFALSE\t/\tFALSE\t0\tx\t1\t2",
             "a.test\tno\t/\tFALSE\t0\tx\t1",
             "a.test\tFALSE\tp\tFALSE\t0\tx\t1",
-            "a.test\tFALSE\t/;p\tFALSE\t0\tx\t1",
             "a.test\tFALSE\t/\tFALSE\tsoon\tx\t1",
             "a.test\tFALSE\t/\tFALSE\t0\tx=y\t1",
             "a.test\tFALSE\t/\tFALSE\t0\tx\t1; y=2",

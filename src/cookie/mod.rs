@@ -28,7 +28,8 @@
 //!   prefix. `SameSite=None` demands `Secure`. `SameSite` has no other effect, because a client has no pages.
 //! - A cookie ends after at most 400 days. A cookie without `Max-Age` and `Expires` ends with its jar.
 //! - A name and its value have at most 4,096 bytes together, and the value of an attribute has at most 1,024 bytes. A
-//!   cookie with a control character, or with bytes that are not UTF-8, is ignored.
+//!   cookie without `Path` is refused if the path of its URL, up to the last slash, has more bytes than this. A cookie
+//!   with a control character, or with bytes that are not UTF-8, is ignored.
 //! - A jar holds at most 3,300 cookies, and at most 180 cookies of one registrable domain. If there are more, cookies
 //!   that have ended are removed first, and then the cookies that have not been used for longest. A `Cookie` field has
 //!   at most 8,190 bytes.
@@ -55,8 +56,8 @@ use crate::time;
 ///
 /// Both methods are called within the request's future and must not block.
 pub trait CookieStore: Send + Sync {
-    /// Stores the cookies of a response. `fields` are the values of the response's `Set-Cookie` fields, and has at
-    /// least one value. `url` is the URL of the request.
+    /// Stores the cookies of a response. `fields` returns the values of the response's `Set-Cookie` fields, of which
+    /// there is at least one. `url` is the URL of the request.
     fn set_cookies(&self, fields: &mut dyn Iterator<Item = &HeaderValue>, url: &Url);
 
     /// Returns the value of the `Cookie` field of a request to `url`, or `None` if the request has no cookie.
@@ -138,7 +139,9 @@ impl Jar {
     pub fn load(&self, text: &str) -> Result<usize> {
         let now = time::unix();
         let cookies = lines::read(text, now).map_err(|line| {
-            Error::request(format!("line {line} of the cookies is not seven columns separated by tabs"))
+            Error::request(format!(
+                "line {line} of the cookies is not a cookie: a cookie has seven columns separated by tabs"
+            ))
         })?;
         let mut store = self.lock();
         let mut added = 0;
@@ -176,9 +179,11 @@ impl Jar {
 impl CookieStore for Jar {
     fn set_cookies(&self, fields: &mut dyn Iterator<Item = &HeaderValue>, url: &Url) {
         let Some(place) = place(url) else { return };
+        // The caller's iterator may run any code, so that the jar must not be locked meanwhile.
+        let cookies: Vec<_> = fields.filter_map(read).take(MOST_PER_RESPONSE).collect();
         let now = time::unix();
         let mut store = self.lock();
-        for cookie in fields.filter_map(read).take(MOST_PER_RESPONSE) {
+        for cookie in cookies {
             // A cookie that is refused is ignored: https://datatracker.ietf.org/doc/html/draft-ietf-httpbis-rfc6265bis#section-5.7.
             let _ = store.set(&place, &cookie, now);
         }

@@ -61,9 +61,11 @@ impl<'a> SetCookie<'a> {
 
     /// Sets an attribute. An attribute that is unknown or too long changes nothing.
     fn set(&mut self, name: &str, value: &'a str) {
-        let is = |known: &str| name.eq_ignore_ascii_case(known);
         if value.len() > MOST_OF_ATTRIBUTE {
-        } else if is("expires") {
+            return;
+        }
+        let is = |known: &str| name.eq_ignore_ascii_case(known);
+        if is("expires") {
             self.expires = date::seconds(value).or(self.expires);
         } else if is("max-age") {
             self.max_age = max_age(value).or(self.max_age);
@@ -107,7 +109,7 @@ fn max_age(value: &str) -> Option<i64> {
 }
 
 /// Largest number of bytes that the name and the value of a cookie may have together.
-pub(super) const MOST_OF_PAIR: usize = 4_096;
+const MOST_OF_PAIR: usize = 4_096;
 
 /// Largest number of bytes that the value of an attribute may have.
 pub(super) const MOST_OF_ATTRIBUTE: usize = 1_024;

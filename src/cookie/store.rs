@@ -8,7 +8,7 @@
 use std::collections::HashMap;
 
 use super::domain::{default_path, domain_matches, is_public_suffix, path_matches, registrable};
-use super::parse::{SameSite, SetCookie};
+use super::parse::{MOST_OF_ATTRIBUTE, SameSite, SetCookie};
 
 /// The URL to which a request goes.
 #[derive(Clone, Copy, Debug)]
@@ -55,10 +55,12 @@ pub(super) enum Refused {
     Prefix,
     /// `SameSite=None` without `Secure`.
     SameSite,
+    /// The host or the path of the URL is too long to be stored.
+    TooLong,
 }
 
 /// The cookies of a jar.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub(super) struct Store {
     sites: HashMap<Box<str>, Vec<Stored>>,
     length: usize,
@@ -91,7 +93,11 @@ impl Store {
             created: 0,
             used: 0,
         };
-        if !place.is_secure && !cookie.is_secure && self.hides_secure(&cookie) {
+        // The parser limits the attributes. This check limits the host and the path that come from the URL.
+        if cookie.domain.len().max(cookie.path.len()) > MOST_OF_ATTRIBUTE {
+            return Err(Refused::TooLong);
+        }
+        if !place.is_secure && !cookie.is_secure && self.hides_secure(&cookie, now) {
             return Err(Refused::HidesSecure);
         }
         self.insert(cookie, now);
@@ -100,16 +106,13 @@ impl Store {
 
     /// Whether a cookie would replace a cookie with `Secure`, or would be sent next to a cookie with `Secure` of the
     /// same name.
-    fn hides_secure(&self, new: &Stored) -> bool {
-        self.site(&new.domain).iter().any(|old| {
+    fn hides_secure(&self, new: &Stored, now: i64) -> bool {
+        self.sites.get(registrable(&new.domain)).into_iter().flatten().any(|old| {
             let is_related =
                 domain_matches(&old.domain, &new.domain) || domain_matches(&new.domain, &old.domain);
-            old.is_secure && old.name == new.name && is_related && path_matches(&new.path, &old.path)
+            let is_hidden = old.name == new.name && is_related && path_matches(&new.path, &old.path);
+            old.is_secure && is_hidden && !old.has_ended(now)
         })
-    }
-
-    fn site(&self, host: &str) -> &[Stored] {
-        self.sites.get(registrable(host)).map_or(&[], |site| site)
     }
 
     /// Puts a cookie in the place of the cookie with the same name, domain and path. A cookie that has ended only removes
@@ -155,7 +158,7 @@ impl Store {
         if self.length > MOST {
             // Many cookies are removed at once, so that the next cookies need no look at all other cookies.
             let mut uses: Vec<_> = self.sites.values().flatten().map(|cookie| cookie.used).collect();
-            let (_, last, _) = uses.select_nth_unstable(SURPLUS);
+            let (_, last, _) = uses.select_nth_unstable(REMOVED - 1);
             let last = *last;
             self.retain_everywhere(|cookie| cookie.used > last);
         }
@@ -265,10 +268,12 @@ fn scope(place: &Place<'_>, domain: Option<&str>) -> Result<(String, bool), Refu
 }
 
 /// Whether a cookie meets the demands of the prefix of its name. A cookie without a name must not imitate a prefix.
-/// <https://datatracker.ietf.org/doc/html/draft-ietf-httpbis-rfc6265bis#section-5.4>.
+/// <https://datatracker.ietf.org/doc/html/draft-ietf-httpbis-rfc6265bis#section-5.4>. Whitespace before a prefix makes no
+/// difference, because some servers remove whitespace of any kind.
 fn keeps_prefix(cookie: &SetCookie<'_>, is_host_only: bool) -> bool {
     let has = |text: &str, prefix: &str| {
-        text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+        let start = text.trim_start().get(..prefix.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(prefix))
     };
     if cookie.name.is_empty() {
         return !has(cookie.value, "__Secure-") && !has(cookie.value, "__Host-");
@@ -290,16 +295,16 @@ fn end(cookie: &SetCookie<'_>, now: i64) -> Option<i64> {
 }
 
 /// Largest number of cookies in a jar.
-pub(super) const MOST: usize = 3_300;
+const MOST: usize = 3_300;
 
-/// Number of cookies that are removed when a jar has too many, minus one.
-const SURPLUS: usize = 299;
+/// Number of cookies that are removed when a jar has too many.
+const REMOVED: usize = 300;
 
 /// Largest number of cookies of one site.
-pub(super) const MOST_PER_SITE: usize = 180;
+const MOST_PER_SITE: usize = 180;
 
 /// Largest number of bytes in a `Cookie` field. Many servers refuse larger fields.
-pub(super) const MOST_OF_FIELD: usize = 8_190;
+const MOST_OF_FIELD: usize = 8_190;
 
 /// Longest lifetime of a cookie in seconds: 400 days.
 /// <https://datatracker.ietf.org/doc/html/draft-ietf-httpbis-rfc6265bis#section-5.5>.

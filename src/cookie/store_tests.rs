@@ -236,3 +236,25 @@ fn a_48_addresses_match_only_themselves() {
     }
     assert_eq!(after(&[("http://1.2.3.4/", "x=1")], "http://2.2.3.4/"), "", "A-48");
 }
+
+#[test]
+fn a_44_a_secure_cookie_that_has_ended_hides_nothing() {
+    let mut store = Store::default();
+    set(&mut store, "https://a.test/", "x=1; Secure; Max-Age=10").unwrap();
+    assert_eq!(set(&mut store, "http://a.test/", "x=2"), Err(Refused::HidesSecure));
+    assert_eq!(set_at(&mut store, "http://a.test/", "x=2", NOW + 10), Ok(()));
+}
+
+#[test]
+fn a_46_a_long_path_of_a_url_takes_no_memory() {
+    let mut store = Store::default();
+    let long = format!("http://a.test/{}/x", "p".repeat(60_000));
+    assert!(set(&mut store, &long, "x=1").is_err());
+}
+
+#[test]
+fn a_45_whitespace_beyond_ascii_hides_no_prefix() {
+    for cookie in ["\u{2000}__Host-x=1", "\u{85}__secure-x=1", "\u{a0}__Host-x", "=\u{a0}__Host-x=1"] {
+        assert_eq!(set(&mut Store::default(), "https://a.test/", cookie), Err(Refused::Prefix), "{cookie:?}");
+    }
+}

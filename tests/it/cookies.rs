@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use handclasp::{Client, Response};
 use http::{HeaderMap, HeaderValue, Method};
 use url::Url;
 
-use crate::support::{Peer, Rng, Server, within};
+use crate::support::{PATIENCE, Peer, Rng, Server, within};
 
 /// Starts a server. The target `/set?COOKIE` sets a cookie, and `/to?COOKIE|URL` also redirects.
 fn serve() -> Server {
@@ -43,14 +44,8 @@ async fn get(client: &Client, url: impl handclasp::IntoUrl) -> Response {
     within(20, client.get(url).send()).await.unwrap()
 }
 
-/// Returns the values of all `Cookie` fields of each request.
 fn cookies(server: &Server) -> Vec<Vec<String>> {
-    let fields = |head: &str| {
-        let lines = head.lines().filter_map(|line| line.split_once(": "));
-        let values = lines.filter(|(name, _)| name.eq_ignore_ascii_case("cookie"));
-        values.map(|(_, value)| value.to_owned()).collect()
-    };
-    server.seen().iter().map(|seen| fields(&seen.request.head)).collect()
+    server.fields("cookie")
 }
 
 #[tokio::test]
@@ -423,4 +418,113 @@ fn a_80_no_text_makes_a_jar_panic_or_send_what_is_no_cookie() {
     let again = Jar::new();
     again.load(&jar.save_all()).unwrap();
     assert_eq!(again.save_all(), jar.save_all(), "A-80: what is saved is read back");
+}
+
+/// Checks that no cookie that a server can set makes the saved text of a jar unreadable.
+#[test]
+fn a_47_what_a_jar_holds_can_be_saved_and_loaded() {
+    let long = format!("http://a.test/{}/x", "p".repeat(2_000));
+    let mut lost = Vec::new();
+    for (url, cookie) in [
+        ("http://a.test/app;v=1/login", "x=1"),
+        ("http://a.test/a b/'/x", "x=1"),
+        (&long, "x=1"),
+        ("http://a..test/", "x=1"),
+        ("http://a.test./", "x=1"),
+        ("http://!a.test/", "x=1"),
+        ("http://[::1]/", "x=1"),
+        ("http://a.test/", "=x=1"),
+        ("http://a.test/", "x="),
+        ("http://a.test/", "#HttpOnly_x=1"),
+        ("http://a.test/", "x=1; Path=/\u{2028}"),
+        ("http://a.test/", "x=\u{85}1\u{2028}"),
+        ("http://a.test/", "x=\u{a0}; Path=/\u{a0}"),
+    ] {
+        let url: Url = url.parse().unwrap();
+        let (jar, loaded) = (Jar::new(), Jar::new());
+        jar.add_cookie_str(&format!("{cookie}; HttpOnly"), &url);
+        jar.add_cookie_str(cookie, &url);
+        let is_loaded = loaded.load(&jar.save_all()).is_ok();
+        if !is_loaded || loaded.save_all() != jar.save_all() || loaded.cookies(&url) != jar.cookies(&url) {
+            lost.push((url.to_string(), cookie, jar.save_all(), loaded.save_all()));
+        }
+    }
+    assert!(lost.is_empty(), "A-47: {lost:#?}");
+    let (jar, loaded) = (Jar::new(), Jar::new());
+    jar.add_cookie_str("x=1", &"http://.a.test/".parse().unwrap());
+    loaded.load(&jar.save_all()).unwrap();
+    let other = "http://a.test/".parse().unwrap();
+    assert_eq!(loaded.cookies(&other), None, "A-48: a host with a dot is another host");
+}
+
+/// The caller's iterator runs while other clients can use the jar.
+#[test]
+fn a_jar_reads_the_fields_before_it_is_locked() {
+    let jar = Arc::new(Jar::new());
+    let url: Url = "http://a.test/".parse().unwrap();
+    let fields = [HeaderValue::from_static("a=1"), HeaderValue::from_static("b=2")];
+    let mut asked = fields.iter().inspect(|_| {
+        // Another thread asks, so that a locked jar fails the test instead of blocking it.
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let other = jar.clone();
+        std::thread::spawn(move || sender.send(other.len()));
+        assert_eq!(receiver.recv_timeout(PATIENCE), Ok(0));
+    });
+    jar.set_cookies(&mut asked, &url);
+    assert_eq!(jar.cookies(&url).unwrap(), "a=1; b=2");
+}
+
+#[tokio::test]
+async fn ck_03_a_response_after_which_a_request_is_sent_again_sets_cookies() {
+    let server = Server::start(|peer: &mut Peer| {
+        peer.request_head()?;
+        peer.send("HTTP/1.1 417 X\r\nset-cookie: a=1\r\ncontent-length: 0\r\n\r\n")?;
+        while peer.request()?.is_some() {
+            peer.respond("end")?;
+        }
+        Ok(())
+    });
+    let client = client();
+    let request = client.post(server.url("/")).expect_continue().body("content");
+    within(20, request.send()).await.unwrap();
+    get(&client, server.url("/")).await;
+    assert_eq!(cookies(&server).pop().unwrap(), ["a=1"], "CK-03");
+}
+
+/// A store that panics in one of its methods while it is armed.
+struct Panicking {
+    jar: Jar,
+    method: &'static str,
+    is_armed: AtomicBool,
+}
+
+impl Panicking {
+    fn enter(&self, method: &str) {
+        assert!(method != self.method || !self.is_armed.load(Ordering::SeqCst), "as the test wants");
+    }
+}
+
+impl CookieStore for Panicking {
+    fn set_cookies(&self, fields: &mut dyn Iterator<Item = &HeaderValue>, url: &Url) {
+        self.jar.set_cookies(&mut fields.inspect(|_| self.enter("set_cookies")), url);
+    }
+
+    fn cookies(&self, url: &Url) -> Option<HeaderValue> {
+        self.enter("cookies");
+        self.jar.cookies(url)
+    }
+}
+
+#[tokio::test]
+async fn a_panic_of_a_store_frees_the_connection_and_the_jar() {
+    for method in ["set_cookies", "cookies"] {
+        let server = serve();
+        let store = Arc::new(Panicking { jar: Jar::new(), method, is_armed: AtomicBool::new(true) });
+        let client = Client::builder().cookie_provider(store.clone()).max_connections(1).build().unwrap();
+        let failing = client.get(server.url("/to?a=1|/end")).send();
+        assert!(tokio::spawn(failing).await.unwrap_err().is_panic(), "{method}");
+        store.is_armed.store(false, Ordering::SeqCst);
+        get(&client, server.url("/to?b=1|/end")).await;
+        assert_eq!(cookies(&server).pop().unwrap(), ["b=1"], "{method}");
+    }
 }

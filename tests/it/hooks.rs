@@ -2,16 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use handclasp::{Client, ErrorKind};
 use http::HeaderValue;
 
-use crate::support::{Peer, Server, within};
-
-fn fields(server: &Server, name: &str) -> Vec<Option<String>> {
-    server.seen().iter().map(|seen| seen.request.field(name).map(str::to_owned)).collect()
-}
+use crate::support::{Peer, Server, until, within};
 
 #[tokio::test]
 async fn each_attempt_is_seen_and_changed_alone() {
@@ -51,9 +47,8 @@ async fn each_attempt_is_seen_and_changed_alone() {
     let all = [("/first", 1), ("/to", 1), ("/to", 2), ("/end", 3)].map(|(path, n)| (path.to_owned(), n));
     let count = if redirects { 4 } else { 3 };
     assert_eq!(paths, all[..count]);
-    let sent: Vec<_> = ["1", "1", "2", "3"][..count].iter().map(|n| Some((*n).to_owned())).collect();
-    assert_eq!(fields(&server, "x-once"), sent);
-    assert_eq!(fields(&server, "x-own"), vec![None; count]);
+    assert_eq!(server.fields("x-once"), [["1"], ["1"], ["2"], ["3"]][..count]);
+    assert_eq!(server.fields("x-own"), vec![[""; 0]; count]);
 }
 
 #[tokio::test]
@@ -73,5 +68,49 @@ async fn what_a_hook_adds_is_checked_like_any_field() {
     assert_eq!(server.seen().len(), 0, "A-25");
     let client = hook("authorization", "Negotiate YII=");
     within(20, client.get(server.url("/")).send()).await.unwrap().bytes().await.unwrap();
-    assert_eq!(fields(&server, "connection"), [Some("close".to_owned())], "the connection is for one user");
+    assert_eq!(server.fields("connection"), [["close"]], "the connection is for one user");
+}
+
+/// A server and a proxy can disagree about such a request, so that no such request is sent.
+#[tokio::test]
+async fn a_25_framing_and_hosts_that_a_hook_adds_are_checked() {
+    for (name, values) in [
+        ("host", &["a.test", "b.test"][..]),
+        ("host", &["a b"]),
+        ("transfer-encoding", &["gzip, chunked"]),
+        ("transfer-encoding", &["chunked", "chunked"]),
+        ("content-length", &["7", "8"]),
+        ("content-length", &["+7"]),
+        ("trailer", &["x"]),
+    ] {
+        let server = Server::echo();
+        let client = Client::builder().on_request(move |request, _| {
+            for value in values {
+                request.headers.append(name, HeaderValue::from_static(value));
+            }
+        });
+        let request = client.build().unwrap().post(server.url("/")).body("content");
+        let error = within(20, request.send()).await.unwrap_err();
+        assert_eq!((error.kind(), server.seen().len()), (ErrorKind::Request, 0), "A-25: {name} {values:?}");
+    }
+}
+
+/// The function runs without a lock of the client, so that the function can use the client.
+#[tokio::test]
+async fn a_hook_may_use_the_client() {
+    let server = Server::echo();
+    let own = Arc::new(OnceLock::<Client>::new());
+    let (used, url) = (own.clone(), server.url("/inner"));
+    let client = Client::builder().max_connections(2).on_request(move |request, _| {
+        let client = used.get().unwrap();
+        request.headers.insert("x-active", client.pool().stats().total.active.into());
+        if request.uri.path() == "/outer" {
+            tokio::spawn(client.get(&url).send());
+        }
+    });
+    own.set(client.build().unwrap()).unwrap();
+    let response = within(20, own.get().unwrap().get(server.url("/outer")).send()).await.unwrap();
+    assert_eq!(response.text().await.unwrap(), "/outer");
+    until("the other request is seen", || server.seen().len() == 2).await;
+    assert!(server.fields("x-active").iter().all(|fields| fields.len() == 1));
 }

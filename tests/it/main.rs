@@ -62,6 +62,8 @@ mod pool;
 #[cfg(feature = "url")]
 mod redirect;
 #[cfg(feature = "url")]
+mod redirect_faults;
+#[cfg(feature = "url")]
 mod redirect_hops;
 #[cfg(feature = "url")]
 mod redirect_secrets;

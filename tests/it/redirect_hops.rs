@@ -10,14 +10,14 @@ use std::time::Duration;
 
 use handclasp::redirect::Policy;
 use handclasp::{Body, Client, ErrorKind, RequestTarget, Written};
-use http::Method;
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep};
 
 use super::redirect::{get, serve};
 use crate::support::lines::{Lines, send};
 use crate::support::pipe::Pipe;
-use crate::support::{Peer, Server, within};
+use crate::support::{Peer, Server, Tape, within};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -26,7 +26,8 @@ const MS: Duration = Duration::from_millis(1);
 fn slow(before: Duration, within: Duration) -> (Client, Arc<AtomicUsize>) {
     let connections = Arc::new(AtomicUsize::new(0));
     let dialed = connections.clone();
-    let client = Client::builder().redirect(Policy::limited(50)).connector(move |_| {
+    // One connection is enough for a chain.
+    let client = Client::builder().redirect(Policy::limited(50)).max_connections(1).connector(move |_| {
         dialed.fetch_add(1, Ordering::SeqCst);
         async move {
             let (ours, mut theirs) = Pipe::pair(1024);
@@ -78,6 +79,18 @@ async fn a_41_a_small_rest_is_read_in_bounded_time() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_cancelled_in_a_chain_frees_its_connection() {
+    // The head of the redirect comes after 20 ms, and its content 60 ms later.
+    for cancelled_after in [10, 50] {
+        let (client, _) = slow(20 * MS, 60 * MS);
+        let request = client.get("http://a.test/start").send();
+        assert!(tokio::time::timeout(cancelled_after * MS, request).await.is_err(), "{cancelled_after}");
+        let response = client.get("http://a.test/end").send().await.unwrap();
+        assert_eq!((response.status(), client.pool().stats().total.active), (StatusCode::OK, 0));
+    }
+}
+
 #[tokio::test]
 async fn an_error_of_a_later_hop_tells_what_came_before() {
     let dead = Server::echo().url("/b");
@@ -123,6 +136,30 @@ async fn rd_05_a_303_ends_the_upload() {
     let seen = server.seen();
     assert_eq!((seen.len(), &*seen[1].request.method, seen[1].connection), (2, "GET", 1), "RD-05");
     assert_eq!(seen[1].request.field("transfer-encoding"), None, "RD-05");
+}
+
+#[tokio::test]
+async fn a_40_trailers_go_with_the_content() {
+    for (status, is_kept) in [(307, true), (303, false)] {
+        let tape = Tape::default();
+        let recorded = tape.clone();
+        let server = Server::start(move |peer: &mut Peer| {
+            peer.request()?;
+            peer.send(format!("HTTP/1.1 {status} X\r\nlocation: /b\r\ncontent-length: 0\r\n\r\n"))?;
+            peer.record(&recorded);
+            while peer.request()?.is_some() {
+                peer.respond("end")?;
+            }
+            Ok(())
+        });
+        let trailers = HeaderMap::from_iter([("x".parse().unwrap(), HeaderValue::from_static("1"))]);
+        let request = Client::new().post(server.url("/a")).header("trailer", "x");
+        within(20, request.body(Body::from("content").with_trailers(trailers)).send()).await.unwrap();
+        let text = String::from_utf8(tape.lock().unwrap().clone()).unwrap();
+        let (head, content) = text.split_once("\r\n\r\n").unwrap();
+        assert_eq!(head.contains("trailer"), is_kept, "RD-05 A-40: {status} {head}");
+        assert_eq!(content.contains("0\r\nx: 1\r\n\r\n"), is_kept, "RD-05 A-40: {status} {content}");
+    }
 }
 
 #[tokio::test]

@@ -243,3 +243,39 @@ async fn layers_of_tower_http_wrap_a_client() {
     assert_eq!((server.seen().len(), calls.load(Ordering::SeqCst)), (2, 2));
     assert!(server.seen()[0].request.field("accept-encoding").unwrap().contains("gzip"));
 }
+
+#[tokio::test]
+async fn a_service_sends_what_a_request_holds_and_no_more() {
+    let server = Server::echo();
+    let client = Client::builder().max_connections(1).build().unwrap();
+    // Nothing is sent before the future is polled, and a dropped future leaves the client usable.
+    drop((&client).oneshot(get(&server.url("/never"))));
+    let url = server.url("/user").replace("http://", "http://Aladdin:open%20sesame@");
+    let mut request = Request::get(url).body(Body::empty()).unwrap();
+    *request.version_mut() = http::Version::HTTP_2;
+    let response = within(20, (&client).oneshot(request)).await.unwrap();
+    assert_eq!((response.version(), &*text(response).await), (http::Version::HTTP_11, "/user"));
+    assert_eq!(server.fields("authorization"), [["Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="]], "A-78");
+    // The settings of a built request are kept.
+    let request = client.get(server.url("/late")).timeout(Duration::ZERO).build().unwrap();
+    let error = within(20, (&client).oneshot(request)).await.unwrap_err();
+    assert!(error.is_timeout(), "{error}");
+    for uri in ["/", "*", "a.test:80", "ftp://u:hunter2@a.test/"] {
+        let request = Request::get(uri).body(Body::empty()).unwrap();
+        let error = within(20, (&client).oneshot(request)).await.unwrap_err();
+        let shown = format!("{error} {error:?}");
+        assert!(error.is_request() && !shown.contains("hunter2"), "A-77: {uri}: {shown}");
+    }
+    assert_eq!(server.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn a_service_sends_the_trailers_of_a_body() {
+    let server = Server::echo();
+    let trailers = http::HeaderMap::from_iter([("x".parse().unwrap(), "1".parse().unwrap())]);
+    let body = Full::<bytes::Bytes>::from("content").with_trailers(ready(Some(Ok(trailers))));
+    let request = Request::post(server.url("/")).header("trailer", "x").body(body).unwrap();
+    assert_eq!(text(within(20, Client::new().oneshot(request)).await.unwrap()).await, "/");
+    assert_eq!(server.fields("transfer-encoding"), [["chunked"]]);
+    assert_eq!(server.seen()[0].request.body, b"content");
+}

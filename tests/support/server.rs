@@ -65,12 +65,19 @@ pub struct Request {
 }
 
 impl Request {
-    /// Returns the value of a field.
+    /// Returns the value of the first field of a name.
     pub fn field(&self, name: &str) -> Option<&str> {
-        self.head.lines().skip(1).find_map(|line| {
-            let (field, value) = line.split_once(':')?;
-            field.eq_ignore_ascii_case(name).then_some(value.trim())
-        })
+        self.values(name).next()
+    }
+
+    /// Returns the values of all fields of a name.
+    pub fn fields(&self, name: &str) -> Vec<String> {
+        self.values(name).map(str::to_owned).collect()
+    }
+
+    fn values(&self, name: &str) -> impl Iterator<Item = &str> {
+        let lines = self.head.lines().skip(1).filter_map(|line| line.split_once(':'));
+        lines.filter(move |(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
     }
 }
 
@@ -174,6 +181,11 @@ impl Server {
             counts[seen.connection] += 1;
         }
         counts
+    }
+
+    /// Returns the values of all fields of a name in each request, in the order in which the heads were read.
+    pub fn fields(&self, name: &str) -> Vec<Vec<String>> {
+        self.shared.lock().seen.iter().map(|seen| seen.request.fields(name)).collect()
     }
 
     /// Returns where each target was seen: the connection, and the number of the request on it.
