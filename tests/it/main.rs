@@ -54,6 +54,7 @@ mod hooks;
 mod json;
 mod kept;
 mod ledger;
+mod lenient;
 mod liveness;
 mod manual;
 mod moved;
