@@ -13,7 +13,6 @@ use crate::config::ClientBuilder;
 use crate::connect::Dialer;
 use crate::error::Result;
 use crate::exchange::ExchangeConfig;
-use crate::pool::key::RouteRef;
 use crate::pool::{Pool, PoolConfig};
 use crate::redirect::History;
 use crate::request::RequestBuilder;
@@ -186,7 +185,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// An error if the URL is invalid, or if a dial fails. A failed dial does not end the other dials.
+    /// An error if the URL is invalid, or if a dial fails. A failed dial does not end the other dials. An http URL is
+    /// refused if the client is [`https_only`](ClientBuilder::https_only).
     ///
     /// ```no_run
     /// # async fn example(client: handclasp::Client) -> handclasp::Result<()> {
@@ -196,7 +196,7 @@ impl Client {
     /// ```
     pub async fn warm(&self, url: impl IntoUrl, connections: usize) -> Result<()> {
         let uri = url.into_uri()?;
-        let route = RouteRef::of(&uri).map_err(|error| error.with_uri(&uri))?;
+        let route = self.env.route_ahead(&uri).map_err(|error| error.with_uri(&uri))?;
         self.env.pool.warm(route, connections).await.map_err(|error| error.with_uri(&uri))
     }
 
@@ -217,7 +217,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// An error if the URL is invalid, if there is no tokio runtime, or if the pool was shut down.
+    /// An error if the URL is invalid, if there is no tokio runtime, or if the pool was shut down. An http URL is refused
+    /// if the client is [`https_only`](ClientBuilder::https_only).
     ///
     /// ```no_run
     /// # async fn example(client: handclasp::Client) -> handclasp::Result<()> {
@@ -228,7 +229,7 @@ impl Client {
     /// ```
     pub fn min_idle(&self, url: impl IntoUrl, connections: usize) -> Result<()> {
         let uri = url.into_uri()?;
-        let route = RouteRef::of(&uri).map_err(|error| error.with_uri(&uri))?;
+        let route = self.env.route_ahead(&uri).map_err(|error| error.with_uri(&uri))?;
         self.env.pool.set_min_idle(route, connections).map_err(|error| error.with_uri(&uri))
     }
 

@@ -74,6 +74,15 @@ impl Environment {
         let accepted = request.codings.accept();
         Self { pool, exchange, timeouts, request, accepted, http10: Http10Servers::default() }
     }
+
+    /// Returns the route of a URI to which connections are dialed ahead. Refuses a URI that a request would be refused for.
+    pub(crate) fn route_ahead<'a>(&self, uri: &'a Uri) -> Result<RouteRef<'a>> {
+        let route = RouteRef::of(uri)?;
+        if self.request.https_only && !route.is_https() {
+            return Err(not_https(ErrorKind::Request));
+        }
+        Ok(route)
+    }
 }
 
 /// A request that is being sent. The method, the URI and the fields belong to the current hop. The call only borrows

@@ -28,7 +28,8 @@ impl ClientBuilder {
     ///
     /// With `true`, a request to an http URL fails with [`ErrorKind::Request`](crate::ErrorKind::Request), and a redirect to an
     /// http URL with [`ErrorKind::Redirect`](crate::ErrorKind::Redirect), whatever the redirect policy says. Nothing is sent in
-    /// either case.
+    /// either case. [`Client::warm`](crate::Client::warm) and [`Client::min_idle`](crate::Client::min_idle) refuse an http URL in
+    /// the same way, and dial nothing.
     pub fn https_only(mut self, only: bool) -> Self {
         self.request.https_only = only;
         self
