@@ -238,7 +238,7 @@ const BELOW: &[(&str, &[&str])] = &[
     ("call", &["body", "codec", "connect", "cookie", "exchange", "pool", "redirect", "response", "upgraded"]),
     ("response", &["body", "codec", "cookie", "exchange", "pool", "redirect", "upgraded"]),
     // A received body holds the exchange that reads it. It may also be sent as the body of another request.
-    ("body", &["codec", "exchange"]),
+    ("body", &["codec", "exchange", "redirect"]),
     ("exchange", &["body", "codec", "connect", "pool"]),
     ("upgraded", &["connect", "pool"]),
     ("pool", &["connect"]),

@@ -96,8 +96,11 @@ impl<B: Into<Body>> From<http::Response<B>> for Response {
 /// After a switch of protocols, the conversion closes the connection. Call [`Response::upgrade`] instead.
 impl From<Response> for http::Response<Body> {
     fn from(response: Response) -> Self {
-        let Response { head, body } = response;
-        let Head { received, requested, connection, measured, .. } = *head;
+        let Response { head, mut body } = response;
+        let Head { received, requested, connection, measured, sent, .. } = *head;
+        if let Some((method, uri)) = sent {
+            body.set_asked((method, uri, requested.history));
+        }
         let mut out = Self::new(body);
         *out.status_mut() = received.status;
         *out.version_mut() = received.version;

@@ -63,6 +63,8 @@ mod pool;
 #[cfg(feature = "url")]
 mod redirect;
 #[cfg(feature = "url")]
+mod redirect_errors;
+#[cfg(feature = "url")]
 mod redirect_hops;
 #[cfg(feature = "url")]
 mod redirect_secrets;
