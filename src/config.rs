@@ -14,10 +14,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION, USER_AGENT};
+use http::header::USER_AGENT;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-use crate::call::{Informed, RequestConfig};
+use crate::call::{Informed, RequestConfig, auth};
 use crate::client::Client;
 use crate::connect::{ConnectConfig, Connector, Destination, Dialer, TlsConfig, Transport};
 use crate::error::{BoxError, Error, Result};
@@ -568,11 +568,7 @@ impl ClientBuilder {
             let fields = self.request.default_headers.entry(USER_AGENT);
             fields.or_insert(HeaderValue::from_static(concat!("handclasp/", env!("CARGO_PKG_VERSION"))));
         }
-        for name in [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE] {
-            if let http::header::Entry::Occupied(mut fields) = self.request.default_headers.entry(name) {
-                fields.iter_mut().for_each(|value| value.set_sensitive(true));
-            }
-        }
+        auth::mark_secrets(&mut self.request.default_headers);
         self.request.closes = self.pool.limits.max_idle_per_host == 0
             || self.pool.limits.max_idle == Some(0)
             || self.pool.limits.idle_timeout == Some(Duration::ZERO);

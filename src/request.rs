@@ -338,7 +338,8 @@ impl RequestBuilder {
         self
     }
 
-    /// Returns the request, for [`Client::execute`]. The extensions of the request hold its settings.
+    /// Returns the request, for [`Client::execute`]. The extensions of the request hold its settings. The values of
+    /// `Authorization`, `Proxy-Authorization` and `Cookie` are marked as sensitive, so that `Debug` does not print them.
     ///
     /// # Errors
     ///
@@ -358,6 +359,7 @@ impl RequestBuilder {
         *request.method_mut() = self.method;
         *request.uri_mut() = self.uri;
         *request.headers_mut() = self.headers.take();
+        auth::mark_secrets(request.headers_mut());
         request.extensions_mut().insert(self.settings);
         Ok(request)
     }
