@@ -3,6 +3,8 @@
 //! Each group of settings is defined next to the module that uses the group. No module below
 //! [`client`](crate::client) sees all settings. Invariant: building does no I/O and reads no environment.
 
+#[cfg(feature = "url")]
+mod base;
 mod hooks;
 mod network;
 

@@ -16,6 +16,8 @@ mod support;
 
 mod age;
 mod api;
+#[cfg(feature = "url")]
+mod base_url;
 mod broken;
 mod burst;
 mod cancel;
