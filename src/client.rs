@@ -13,12 +13,11 @@ use crate::config::ClientBuilder;
 use crate::connect::Dialer;
 use crate::error::Result;
 use crate::exchange::ExchangeConfig;
-use crate::pool::key::RouteRef;
 use crate::pool::{Pool, PoolConfig};
 use crate::redirect::History;
 use crate::request::RequestBuilder;
 use crate::response::Response;
-use crate::url::IntoUrl;
+use crate::url::{Base, IntoUrl};
 
 /// An HTTP/1.1 client with a pool of kept connections.
 ///
@@ -138,8 +137,9 @@ impl Client {
 
     /// Sends an [`http::Request`] and waits for the head of its response.
     ///
-    /// The URI must be absolute. The client adds its default fields, sends the user and password of the URI as Basic, and
-    /// sends everything else unchanged. The version is ignored.
+    /// The URI must be absolute, unless the client has a base URL (`ClientBuilder::base_url`). The client adds its default
+    /// fields, sends the user and password of the URI as Basic, and sends everything else unchanged. The version is
+    /// ignored.
     ///
     /// # Cancel safety
     ///
@@ -188,7 +188,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// An error if the URL is invalid, or if a dial fails. A failed dial does not end the other dials.
+    /// An error if the URL is invalid, or if a dial fails. A failed dial does not end the other dials. An http URL is
+    /// refused if the client is [`https_only`](ClientBuilder::https_only).
     ///
     /// ```no_run
     /// # async fn example(client: handclasp::Client) -> handclasp::Result<()> {
@@ -197,8 +198,8 @@ impl Client {
     /// # }
     /// ```
     pub async fn warm(&self, url: impl IntoUrl, connections: usize) -> Result<()> {
-        let uri = url.into_uri()?;
-        let route = RouteRef::of(&uri).map_err(|error| error.with_uri(&uri))?;
+        let uri = self.base().take_apart(url, &mut None)?;
+        let route = self.env.route_ahead(&uri).map_err(|error| error.with_uri(&uri))?;
         self.env.pool.warm(route, connections).await.map_err(|error| error.with_uri(&uri))
     }
 
@@ -219,7 +220,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// An error if the URL is invalid, if there is no tokio runtime, or if the pool was shut down.
+    /// An error if the URL is invalid, if there is no tokio runtime, or if the pool was shut down. An http URL is refused
+    /// if the client is [`https_only`](ClientBuilder::https_only).
     ///
     /// ```no_run
     /// # async fn example(client: handclasp::Client) -> handclasp::Result<()> {
@@ -229,9 +231,15 @@ impl Client {
     /// # }
     /// ```
     pub fn min_idle(&self, url: impl IntoUrl, connections: usize) -> Result<()> {
-        let uri = url.into_uri()?;
-        let route = RouteRef::of(&uri).map_err(|error| error.with_uri(&uri))?;
+        let uri = self.base().take_apart(url, &mut None)?;
+        let route = self.env.route_ahead(&uri).map_err(|error| error.with_uri(&uri))?;
         self.env.pool.set_min_idle(route, connections).map_err(|error| error.with_uri(&uri))
+    }
+
+    /// Returns the URL to which the URLs of requests are joined.
+    #[inline]
+    pub(crate) fn base(&self) -> &Base {
+        self.env.base()
     }
 
     /// Returns a call of this client, which the caller runs.

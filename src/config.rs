@@ -3,6 +3,8 @@
 //! Each group of settings is defined next to the module that uses the group. No module below
 //! [`client`](crate::client) sees all settings. Invariant: building does no I/O and reads no environment.
 
+#[cfg(feature = "url")]
+mod base;
 mod hooks;
 mod network;
 
@@ -14,10 +16,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION, USER_AGENT};
+use http::header::USER_AGENT;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-use crate::call::{Informed, RequestConfig};
+use crate::call::{Informed, RequestConfig, auth};
 use crate::client::Client;
 use crate::connect::{ConnectConfig, Connector, Destination, Dialer, TlsConfig, Transport};
 use crate::error::{BoxError, Error, Result};
@@ -569,11 +571,7 @@ impl ClientBuilder {
             let fields = self.request.default_headers.entry(USER_AGENT);
             fields.or_insert(HeaderValue::from_static(concat!("handclasp/", env!("CARGO_PKG_VERSION"))));
         }
-        for name in [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE] {
-            if let http::header::Entry::Occupied(mut fields) = self.request.default_headers.entry(name) {
-                fields.iter_mut().for_each(|value| value.set_sensitive(true));
-            }
-        }
+        auth::mark_secrets(&mut self.request.default_headers);
         self.request.closes = self.pool.limits.max_idle_per_host == 0
             || self.pool.limits.max_idle == Some(0)
             || self.pool.limits.idle_timeout == Some(Duration::ZERO);

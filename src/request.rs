@@ -51,7 +51,8 @@ pub struct RequestBuilder {
 impl RequestBuilder {
     /// Creates a builder from a request, whose extensions may hold settings and a target.
     pub(crate) fn of(client: Client, request: http::Request<Body>) -> Self {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        let error = client.base().resolve(&mut parts.uri).err();
         let mut settings = parts.extensions.get::<Settings>().cloned().unwrap_or_default();
         if let Some(target) = parts.extensions.get::<RequestTarget>() {
             settings.target = Some(target.clone());
@@ -63,14 +64,14 @@ impl RequestBuilder {
             headers: parts.headers.into(),
             body,
             settings,
-            error: None,
+            error,
         }
     }
 
     /// Creates a builder from a client and a request, so that settings can be added to a request that other code has made.
     ///
-    /// The URI of the request must be absolute. If [`build`](Self::build) has returned the request, the settings in its
-    /// extensions are kept.
+    /// The URI of the request must be absolute, unless the client has a base URL (`ClientBuilder::base_url`). If
+    /// [`build`](Self::build) has returned the request, the settings in its extensions are kept.
     ///
     /// ```no_run
     /// # async fn example(client: handclasp::Client) -> Result<(), Box<dyn std::error::Error>> {
@@ -88,7 +89,7 @@ impl RequestBuilder {
 
     pub(crate) fn new(client: Client, method: Method, url: impl IntoUrl) -> Self {
         let mut fragment = None;
-        let (uri, error) = match url.take_apart(&mut fragment) {
+        let (uri, error) = match client.base().take_apart(url, &mut fragment) {
             Ok(uri) => (uri, None),
             Err(error) => (Uri::default(), Some(error)),
         };
@@ -364,7 +365,8 @@ impl RequestBuilder {
         self
     }
 
-    /// Returns the request, for [`Client::execute`]. The extensions of the request hold its settings.
+    /// Returns the request, for [`Client::execute`]. The extensions of the request hold its settings. The values of
+    /// `Authorization`, `Proxy-Authorization` and `Cookie` are marked as sensitive, so that `Debug` does not print them.
     ///
     /// # Errors
     ///
@@ -384,6 +386,7 @@ impl RequestBuilder {
         *request.method_mut() = self.method;
         *request.uri_mut() = self.uri;
         *request.headers_mut() = self.headers.take();
+        auth::mark_secrets(request.headers_mut());
         request.extensions_mut().insert(self.settings);
         Ok(request)
     }

@@ -68,8 +68,8 @@ pub struct Collected {
     pub timings: Timings,
     /// The connection that carried the request.
     pub connection: ConnectionInfo,
-    /// The method and the URI of the request, for errors.
-    requested: (Method, Uri),
+    /// The method and the URI of the request and the redirects before the request, for errors.
+    requested: (Method, Uri, History),
 }
 
 impl fmt::Debug for Collected {
@@ -118,6 +118,17 @@ impl Head {
     fn sent(&self) -> &(Method, Uri) {
         static NONE: LazyLock<(Method, Uri)> = LazyLock::new(Default::default);
         self.sent.as_ref().unwrap_or_else(|| &NONE)
+    }
+
+    /// Adds the facts about the request to an error: its method, its URI, and the redirects before the request. A body
+    /// that was taken from another response has added these facts itself.
+    #[cold]
+    fn about(&self, error: Error) -> Error {
+        if error.uri().is_some() {
+            return error;
+        }
+        let (method, uri) = self.sent();
+        error.with_request(method, uri).with_redirects(self.requested.history.clone())
     }
 }
 
@@ -400,9 +411,10 @@ impl Response {
         let body = self.read().await?;
         let trailers = self.body.take_trailers();
         let timings = *self.timings();
-        let Head { received, connection, sent, .. } = *self.head;
+        let Head { received, connection, sent, requested, .. } = *self.head;
         let (status, headers) = (received.status, received.into_headers());
-        let requested = sent.unwrap_or_default();
+        let (method, uri) = sent.unwrap_or_default();
+        let requested = (method, uri, requested.history);
         Ok(Collected { status, headers, body, trailers, timings, connection, requested })
     }
 
@@ -464,7 +476,11 @@ impl Response {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn into_body(self) -> Body {
+    pub fn into_body(mut self) -> Body {
+        if let Some((method, uri)) = self.head.sent.take() {
+            let history = std::mem::take(&mut self.head.requested.history);
+            self.body.set_asked((method, uri, history));
+        }
         self.body
     }
 
@@ -476,18 +492,14 @@ impl Response {
     /// of its own.
     #[cold]
     fn complete(&self, error: Error) -> Error {
-        let (method, uri) = self.head.sent();
         let timings = *error.timings().unwrap_or_else(|| self.timings());
-        error.with_request(method, uri).with_timings(timings)
+        self.head.about(error).with_timings(timings)
     }
 
     /// Returns an error about this response.
     fn error(&self, kind: ErrorKind, message: impl Into<std::borrow::Cow<'static, str>>) -> Error {
-        let (method, uri) = self.head.sent();
-        Error::new(kind, message)
-            .with_request(method, uri)
-            .with_written(self.head.written)
-            .with_timings(*self.timings())
+        let error = self.head.about(Error::new(kind, message));
+        error.with_written(self.head.written).with_timings(*self.timings())
     }
 
     /// Reads all content, up to the client's limit.

@@ -3,18 +3,25 @@
 //! This module knows no client and no request. Invariant: only text that the WHATWG parser would leave unchanged skips
 //! the parser.
 
+#[cfg(feature = "url")]
+mod base;
+#[cfg(not(feature = "url"))]
+#[path = "url/no_base.rs"]
+mod base;
+
 use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use http::Uri;
 
+pub(crate) use self::base::Base;
 use crate::error::{BoxError, Error, Result};
 
 /// A URL in one of the forms from which a request can be made: text, `url::Url`, or [`http::Uri`].
 ///
 /// Text may be a `&str`, a `String`, a `Cow<str>`, a `Box<str>`, an `Rc<str>`, an `Arc<str>`, or a reference to one of these.
-/// Text without a scheme, such as `example.org/a`, is not a URL.
+/// Text without a scheme, such as `example.org/a`, is a URL only for a client with a base URL (`ClientBuilder::base_url`).
 ///
 /// With the feature `url`, which is on by default, text is parsed as a WHATWG URL: international names and bytes that
 /// must be percent-encoded are encoded. Without the feature, text is parsed as an [`http::Uri`]. A `Uri` is sent
@@ -62,6 +69,10 @@ mod sealed {
         {
             self.take_apart(&mut None)
         }
+
+        /// Returns the URI of the URL after it was joined to `base`. Stores the fragment as `take_apart` does.
+        #[cfg(feature = "url")]
+        fn join_to(self, base: &url::Url, fragment: &mut Option<String>) -> Result<Uri>;
     }
 }
 
@@ -69,11 +80,21 @@ impl sealed::IntoUri for Uri {
     fn take_apart(self, _: &mut Option<String>) -> Result<Uri> {
         Ok(self)
     }
+
+    #[cfg(feature = "url")]
+    fn join_to(self, base: &url::Url, fragment: &mut Option<String>) -> Result<Uri> {
+        if self.scheme().is_some() { Ok(self) } else { self.to_string().join_to(base, fragment) }
+    }
 }
 
 impl sealed::IntoUri for &Uri {
     fn take_apart(self, _: &mut Option<String>) -> Result<Uri> {
         Ok(self.clone())
+    }
+
+    #[cfg(feature = "url")]
+    fn join_to(self, base: &url::Url, fragment: &mut Option<String>) -> Result<Uri> {
+        self.clone().join_to(base, fragment)
     }
 }
 
@@ -95,6 +116,17 @@ impl sealed::IntoUri for &str {
         let text = self.split('#').next().unwrap_or_default();
         text.parse().map_err(|error: http::uri::InvalidUri| invalid_url(self, error))
     }
+
+    #[cfg(feature = "url")]
+    fn join_to(self, base: &url::Url, fragment: &mut Option<String>) -> Result<Uri> {
+        let url = base.join(self).map_err(|error| {
+            if has_scheme(self) {
+                return invalid_url(self, error);
+            }
+            Error::request("the URL cannot be joined to the client's base URL (base_url)").because(error)
+        })?;
+        url.take_apart(fragment)
+    }
 }
 
 /// Implements the trait for types that hold text.
@@ -104,6 +136,12 @@ macro_rules! texts {
             fn take_apart(self, fragment: &mut Option<String>) -> Result<Uri> {
                 let text: &str = self.as_ref();
                 text.take_apart(fragment)
+            }
+
+            #[cfg(feature = "url")]
+            fn join_to(self, base: &url::Url, fragment: &mut Option<String>) -> Result<Uri> {
+                let text: &str = self.as_ref();
+                text.join_to(base, fragment)
             }
         }
     )+};
@@ -131,11 +169,19 @@ impl sealed::IntoUri for url::Url {
         let text = String::from(self);
         Uri::try_from(&text).map_err(|error| invalid_url(&text, error))
     }
+
+    fn join_to(self, _: &url::Url, fragment: &mut Option<String>) -> Result<Uri> {
+        self.take_apart(fragment)
+    }
 }
 
 #[cfg(feature = "url")]
 impl sealed::IntoUri for &url::Url {
     fn take_apart(self, fragment: &mut Option<String>) -> Result<Uri> {
+        self.clone().take_apart(fragment)
+    }
+
+    fn join_to(self, _: &url::Url, fragment: &mut Option<String>) -> Result<Uri> {
         self.clone().take_apart(fragment)
     }
 }

@@ -233,12 +233,21 @@ const BELOW: &[(&str, &[&str])] = &[
         "client",
         &["body", "call", "config", "connect", "exchange", "pool", "redirect", "request", "response", "url"],
     ),
-    ("config", &["call", "client", "codec", "connect", "cookie", "exchange", "pool", "redirect", "resolver"]),
+    (
+        "config",
+        &["call", "client", "codec", "connect", "cookie", "exchange", "pool", "redirect", "resolver", "url"],
+    ),
     ("request", &["body", "call", "client", "codec", "redirect", "response", "url"]),
-    ("call", &["body", "codec", "connect", "cookie", "exchange", "pool", "redirect", "response", "upgraded"]),
+    (
+        "call",
+        &[
+            "body", "codec", "connect", "cookie", "exchange", "pool", "redirect", "response", "upgraded",
+            "url",
+        ],
+    ),
     ("response", &["body", "codec", "cookie", "exchange", "pool", "redirect", "upgraded"]),
     // A received body holds the exchange that reads it. It may also be sent as the body of another request.
-    ("body", &["codec", "exchange"]),
+    ("body", &["codec", "exchange", "redirect"]),
     ("exchange", &["body", "codec", "connect", "pool"]),
     ("upgraded", &["connect", "pool"]),
     ("pool", &["connect"]),

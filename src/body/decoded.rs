@@ -12,6 +12,7 @@ use tokio::task::coop;
 
 use super::coding::Coding;
 use super::decoder::{Chain, Failure, Next};
+use super::received::{Asked, about};
 use super::{Body, Kind};
 use crate::error::{Error, ErrorKind, Phase, Result, Written};
 use crate::exchange::timeout::Deadline;
@@ -49,6 +50,8 @@ pub(super) struct Decoded {
     deadline: Option<Deadline>,
     /// Amount of the request that was written.
     written: Written,
+    /// The request that was answered, for errors. `None` while a response holds the content and adds these facts itself.
+    asked: Option<Asked>,
 }
 
 /// The end of decoded content.
@@ -61,7 +64,15 @@ enum End {
 impl Decoded {
     fn new(source: Body, codings: &[Coding], deadline: Option<Deadline>, written: Written) -> Self {
         let chain = Chain::new(codings);
-        Self { source, wire: Bytes::new(), is_over: false, chain, end: None, deadline, written }
+        Self { source, wire: Bytes::new(), is_over: false, chain, end: None, deadline, written, asked: None }
+    }
+
+    /// Sets the request that was answered, so that errors name it.
+    pub(super) fn set_asked(&mut self, asked: Asked) {
+        if let Some(End::Failed(error)) = &mut self.end {
+            *error = about(Some(&asked), error.repeat());
+        }
+        self.asked = Some(asked);
     }
 
     /// Returns the content that arrives, which has the trailers and the timings.
@@ -104,6 +115,7 @@ impl Decoded {
                 None
             }
             Err(error) => {
+                let error = about(self.asked.as_ref(), error);
                 self.end = Some(End::Failed(error.repeat()));
                 Some(Err(error))
             }

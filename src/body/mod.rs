@@ -24,7 +24,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_core::Stream;
-use http::HeaderMap;
+use http::{HeaderMap, Method, Uri};
 use http_body::{Frame, SizeHint};
 
 use self::decoded::Decoded;
@@ -33,6 +33,7 @@ use self::source::{File, Given};
 use crate::codec::BodyLength;
 use crate::error::{BoxError, Error, ErrorKind, Result};
 use crate::exchange::{Exchange, UploadProgress};
+use crate::redirect::History;
 use crate::timings::Timings;
 
 /// The content of a request or of a response.
@@ -203,6 +204,15 @@ impl Body {
         upload: UploadProgress,
     ) -> Self {
         Kind::Received(Box::new(Received::new(ready, exchange, trailers, upload))).into()
+    }
+
+    /// Sets the request whose response has this body, so that errors of the body name the request.
+    pub(crate) fn set_asked(&mut self, asked: (Method, Uri, History)) {
+        match &mut self.kind {
+            Kind::Received(received) => received.set_asked(asked),
+            Kind::Decoded(decoded) => decoded.set_asked(asked),
+            _ => {}
+        }
     }
 
     /// Returns the content if the body holds all of it as bytes, and `None` for a stream, a file, a response's content or

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::Body;
 use super::coding::Coding;
+use super::received::Asked;
 use crate::error::{Result, Written};
 use crate::exchange::timeout::Deadline;
 
@@ -26,6 +27,11 @@ impl Body {
 pub(super) enum Decoded {}
 
 impl Decoded {
+    #[allow(clippy::needless_pass_by_ref_mut, clippy::needless_pass_by_value, reason = "as in decoded.rs")]
+    pub(super) fn set_asked(&mut self, _: Asked) {
+        match *self {}
+    }
+
     pub(super) fn source(&self) -> &Body {
         match *self {}
     }

@@ -6,11 +6,12 @@
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, Method, Uri};
 use http_body::SizeHint;
 
 use crate::error::{Error, Result};
 use crate::exchange::{Exchange, UploadProgress};
+use crate::redirect::History;
 use crate::timings::Timings;
 use crate::trace::Measured;
 
@@ -25,7 +26,12 @@ pub(super) struct Received {
     timings: Option<Measured>,
     /// Progress of the upload. Used only once the body has no exchange.
     upload: UploadProgress,
+    /// The request that was answered, for errors. `None` while a response holds the content and adds these facts itself.
+    asked: Option<Asked>,
 }
+
+/// The method and the URI of a request, and the redirects before the request.
+pub(super) type Asked = (Method, Uri, History);
 
 /// Source of the content that has not been read yet.
 #[allow(clippy::large_enum_variant, reason = "most values are Open, and each value is boxed with its body")]
@@ -47,7 +53,7 @@ impl Received {
         upload: UploadProgress,
     ) -> Self {
         let rest = exchange.map_or(Rest::Ended, Rest::Open);
-        Self { ready, rest, trailers, timings: None, upload }
+        Self { ready, rest, trailers, timings: None, upload, asked: None }
     }
 
     /// Polls the next piece of content.
@@ -61,10 +67,15 @@ impl Received {
             Rest::Ended => return Poll::Ready(None),
             Rest::Failed(error) => return Poll::Ready(Some(Err(error.repeat()))),
         };
-        let outcome = ready!(exchange.poll_data(cx));
-        let rest = match &outcome {
+        let mut outcome = ready!(exchange.poll_data(cx));
+        let rest = match outcome {
             Some(Ok(_)) => return Poll::Ready(outcome),
-            Some(Err(error)) => Rest::Failed(error.repeat()),
+            Some(Err(error)) => {
+                let error = about(self.asked.as_ref(), error);
+                let rest = Rest::Failed(error.repeat());
+                outcome = Some(Err(error));
+                rest
+            }
             None => Rest::Ended,
         };
         self.timings = Some(exchange.measured());
@@ -130,6 +141,14 @@ impl Received {
         }
     }
 
+    /// Sets the request that was answered, so that errors name it.
+    pub(super) fn set_asked(&mut self, asked: Asked) {
+        if let Rest::Failed(error) = &mut self.rest {
+            *error = about(Some(&asked), error.repeat());
+        }
+        self.asked = Some(asked);
+    }
+
     /// Ends the content early. The connection is drained or closed, as if the content was dropped.
     pub(super) fn give_up(&mut self) {
         if let Rest::Open(exchange) = std::mem::replace(&mut self.rest, Rest::Ended) {
@@ -137,6 +156,15 @@ impl Received {
             self.upload = exchange.upload_progress();
             exchange.abandon();
         }
+    }
+}
+
+/// Adds the facts about a request to an error.
+#[cold]
+pub(super) fn about(asked: Option<&Asked>, error: Error) -> Error {
+    match asked {
+        Some((method, uri, history)) => error.with_request(method, uri).with_redirects(history.clone()),
+        None => error,
     }
 }
 

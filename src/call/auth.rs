@@ -5,7 +5,7 @@
 
 use std::fmt::Write;
 
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, COOKIE, Entry, PROXY_AUTHORIZATION};
 use http::{HeaderMap, HeaderValue, Uri};
 
 use crate::error::{Error, Result, without_credentials};
@@ -52,6 +52,18 @@ pub(crate) fn take_user(uri: &mut Uri, headers: &mut HeaderMap) -> Result<()> {
     }
     *uri = without_credentials(uri);
     Ok(())
+}
+
+/// Marks the credentials and the cookies in `headers` as sensitive, so that `Debug` of the map does not print them.
+pub(crate) fn mark_secrets(headers: &mut HeaderMap) {
+    for name in [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE] {
+        // The map is asked first, because an entry may need room in the map.
+        if headers.contains_key(&name)
+            && let Ok(Entry::Occupied(mut fields)) = headers.try_entry(name)
+        {
+            fields.iter_mut().for_each(|value| value.set_sensitive(true));
+        }
+    }
 }
 
 /// Decodes percent-encoded bytes, such as `%41` to `A`. All other bytes stay unchanged.

@@ -10,6 +10,7 @@ use http::HeaderMap;
 use http::request::Parts;
 
 use super::attempt::Attempts;
+use super::auth;
 use super::head::binds_connection;
 use crate::codec::RequestHead;
 use crate::error::Result;
@@ -48,6 +49,7 @@ impl Attempts<'_> {
         parts.method = self.call.method.clone();
         parts.uri = self.call.uri.clone();
         parts.headers = self.call.headers.clone();
+        auth::mark_secrets(&mut parts.headers);
         exchange.trace().entered(|| hook.0(&mut parts, self.call.tried));
         Box::new(parts.headers)
     }

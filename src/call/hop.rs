@@ -9,6 +9,8 @@ use http::Method;
 use super::Call;
 use super::attempt::{Attempts, Finished};
 #[cfg(feature = "url")]
+use super::auth;
+#[cfg(feature = "url")]
 use super::redirect::{self, Decision, Refusal};
 use crate::codec::ResponseHead;
 use crate::exchange::Exchange;
@@ -47,6 +49,8 @@ impl Attempts<'_> {
         let history = &mut *self.call.history;
         history.push(Hop { method, url, status, headers });
         let is_replayable = exchange.has_replayable_body();
+        // A custom policy may print the fields of the next request.
+        auth::mark_secrets(self.call.headers);
         let (hops, fragment) = (history.hops(), history.fragment());
         match redirect::decide(settings, policy, hops, fragment, self.call.headers, is_replayable) {
             Decision::Stop => {

@@ -52,6 +52,7 @@ use crate::pool::Pool;
 use crate::pool::key::RouteRef;
 use crate::redirect::History;
 use crate::response::Response;
+use crate::url::Base;
 
 /// The state and settings that all calls of one client share.
 #[derive(Debug)]
@@ -72,6 +73,21 @@ impl Environment {
         let timeouts = [false, true].map(|has_total| Chosen::default().or(exchange.timeouts, has_total));
         let accepted = request.codings.accept();
         Self { pool, exchange, timeouts, request, accepted, http10: Http10Servers::default() }
+    }
+
+    /// Returns the URL to which the URLs of requests are joined.
+    #[inline]
+    pub(crate) fn base(&self) -> &Base {
+        &self.request.base
+    }
+
+    /// Returns the route of a URI to which connections are dialed ahead. Refuses a URI that a request would be refused for.
+    pub(crate) fn route_ahead<'a>(&self, uri: &'a Uri) -> Result<RouteRef<'a>> {
+        let route = RouteRef::of(uri)?;
+        if self.request.https_only && !route.is_https() {
+            return Err(not_https(ErrorKind::Request));
+        }
+        Ok(route)
     }
 }
 

@@ -14,6 +14,7 @@ use crate::codec::shown::{FieldNames, WithoutUser};
 use crate::exchange::OnInformational;
 use crate::exchange::timeout::{Chosen, Setting};
 use crate::redirect::{Own, Redirects};
+use crate::url::Base;
 
 /// The settings that apply to every call of a client, apart from the settings of the client's pool, dialer and
 /// exchanges.
@@ -32,6 +33,8 @@ pub(crate) struct RequestConfig {
     pub(crate) cookies: Cookies,
     /// Whether requests to http URLs are refused.
     pub(crate) https_only: bool,
+    /// The URL to which the URLs of requests are joined.
+    pub(crate) base: Base,
     pub(crate) on_request: Option<OnRequest>,
     /// Spelling of the names of request fields. Boxed because few clients have a spelling: keeps the settings small.
     pub(crate) spelling: Option<Box<Spelling>>,
@@ -59,6 +62,7 @@ impl Default for RequestConfig {
             redirects: Redirects::default(),
             cookies: Cookies::default(),
             https_only: false,
+            base: Base::default(),
             on_request: None,
             spelling: None,
             codings: Codings::default(),
@@ -79,6 +83,7 @@ impl fmt::Debug for RequestConfig {
             .field("redirects", &self.redirects)
             .field("cookies", &self.cookies)
             .field("https_only", &self.https_only)
+            .field("base", &self.base)
             .field("on_request", &self.on_request)
             .field("spelling", &self.spelling)
             .field("codings", &self.codings)

@@ -9,7 +9,7 @@ use http::HeaderMap;
 use super::error::ProtocolError;
 use super::grammar::{hex_digit, is_token_byte};
 use super::head::{Scan, parse_trailers};
-use super::limits::Limits;
+use super::limits::{Leniency, Limits};
 
 /// The decoder of one body. Its state says what the next byte must be:
 ///
@@ -126,9 +126,9 @@ impl ChunkDecoder {
     }
 
     /// Checks the undecoded bytes in `buf`, after the server has closed the connection.
-    pub(super) fn check(&self, buf: &[u8]) -> Result<(), ProtocolError> {
+    pub(super) fn check(&self, buf: &[u8], leniency: Leniency) -> Result<(), ProtocolError> {
         match &self.state {
-            State::Trailers(scan) => scan.check(buf),
+            State::Trailers(scan) => scan.check(buf, leniency),
             _ => Ok(()),
         }
     }

@@ -25,6 +25,9 @@ pub enum CloseReason {
     /// codec also adds this reason if the response has no body, but its head has framing fields that no such response
     /// may have.
     Lenient,
+    /// A field line of a response head departed from the grammar in a way that [`Leniency`](super::Leniency) allows:
+    /// the line was ignored, or had blanks before its colon.
+    LenientField,
     /// Bytes arrived after the end of the response.
     Surplus,
     /// The response began so soon that it cannot answer its request. The codec's caller adds this reason.
@@ -64,6 +67,7 @@ impl CloseReason {
             Self::CloseDelimited => "the server ended the response body by closing the connection",
             Self::Http10TransferEncoding => "the server sent transfer-encoding in an HTTP/1.0 response",
             Self::Lenient => "the server departed from the grammar in the framing of the response",
+            Self::LenientField => "the server departed from the grammar in a header field of the response",
             Self::Surplus => "the server sent bytes after the end of the response",
             Self::Early => "the response began too soon to answer its request",
             Self::UploadAborted => "the upload was aborted",
@@ -138,13 +142,14 @@ impl fmt::Debug for CloseReasons {
 }
 
 /// Every reason, in order of declaration.
-const ALL: [CloseReason; 16] = [
+const ALL: [CloseReason; 17] = [
     CloseReason::PeerClose,
     CloseReason::OwnClose,
     CloseReason::Http10,
     CloseReason::CloseDelimited,
     CloseReason::Http10TransferEncoding,
     CloseReason::Lenient,
+    CloseReason::LenientField,
     CloseReason::Surplus,
     CloseReason::Early,
     CloseReason::UploadAborted,

@@ -17,7 +17,8 @@ use httparse::Header;
 use super::error::ProtocolError;
 use super::framing::FramingFields;
 use super::grammar::{elements, find_lf, line_feeds, parse_decimal};
-use super::limits::Limits;
+use super::lenient::{Line, mend, misdeed};
+use super::limits::{Leniency, Limits};
 use super::names::Names;
 use super::response::{ResponseHead, store};
 use super::trailers::is_forbidden;
@@ -43,6 +44,8 @@ pub(super) struct Notes {
     is_coded: bool,
     /// Whether the head departs from the grammar in a way that was accepted and that may affect the framing.
     pub(super) is_lenient: bool,
+    /// Whether a field line of the head departs from the grammar, and was mended.
+    pub(super) is_mended: bool,
 }
 
 /// The kind of section in which a scan looks for the empty line.
@@ -69,6 +72,8 @@ pub(super) struct Scan {
     next_check: usize,
     /// Whether the scan has accepted a departure from the grammar.
     lenient: bool,
+    /// Whether the scan has mended a field line.
+    mended: bool,
 }
 
 impl Scan {
@@ -81,7 +86,8 @@ impl Scan {
     }
 
     fn new(section: Section) -> Self {
-        Self { section, at: 0, at_line_start: false, field: 0, fields: 0, next_check: 0, lenient: false }
+        let (at_line_start, lenient, mended) = (false, false, false);
+        Self { section, at: 0, at_line_start, field: 0, fields: 0, next_check: 0, lenient, mended }
     }
 
     /// Whether the scan has not yet accepted the version in the status line.
@@ -109,13 +115,13 @@ impl Scan {
         }
         match self.walk(window, limits) {
             Ok(None) if seen == limit => {
-                self.check(window)?;
+                self.check(window, limits.leniency)?;
                 Err(too_large)
             }
             Ok(None) => {
                 if seen >= self.next_check {
                     self.next_check = seen.saturating_mul(2);
-                    self.check(window)?;
+                    self.check(window, limits.leniency)?;
                 }
                 Ok(None)
             }
@@ -123,7 +129,7 @@ impl Scan {
             // httparse checks the bytes before the error, so that the error at the earliest byte is returned, as if the
             // bytes had come one at a time.
             Err(error) => {
-                self.check(&window[..self.at])?;
+                self.check(&window[..self.at], limits.leniency)?;
                 Err(error)
             }
         }
@@ -131,7 +137,10 @@ impl Scan {
 
     /// Checks an unfinished section with httparse. Fails with the rule that the server broke, if the section breaks a
     /// rule.
-    pub(super) fn check(&self, bytes: &[u8]) -> Result<(), ProtocolError> {
+    pub(super) fn check(&self, bytes: &[u8], leniency: Leniency) -> Result<(), ProtocolError> {
+        // A line that may be mended is judged once the line is complete. All lines before that line are correct.
+        let is_open = self.mends(leniency) && self.fields > 0;
+        let bytes = if is_open { &bytes[..self.field.min(bytes.len())] } else { bytes };
         match self.section {
             Section::Head => with_parsed_head(bytes, self.fields, |outcome, _| outcome.map(|_| ())),
             Section::Trailers => with_parsed_fields(bytes, self.fields, |outcome| outcome.map(|_| ())),
@@ -139,12 +148,32 @@ impl Scan {
         .map_err(misdeed)
     }
 
+    /// Whether field lines of the section may have to be mended.
+    fn mends(&self, leniency: Leniency) -> bool {
+        self.section == Section::Head && leniency.mends_lines()
+    }
+
+    /// Mends the field line before the current line, if it is certain that the current line does not continue it.
+    fn mend(&mut self, window: &mut [u8], leniency: Leniency) -> Result<(), ProtocolError> {
+        let next = window.get(self.at..).unwrap_or_default();
+        if self.fields == 0 || matches!(next, [] | [b'\r'] | [b' ' | b'\t', ..]) {
+            return Ok(());
+        }
+        self.mended |= mend(&mut window[..self.at], self.field, leniency)? == Line::Mended;
+        Ok(())
+    }
+
     /// Walks over the lines of `window`. Returns the index after the empty line, or `None` if `window` ends before
     /// the empty line.
     fn walk(&mut self, window: &mut [u8], limits: &Limits) -> Result<Option<usize>, ProtocolError> {
         let bare_lf = self.section == Section::Head && limits.leniency.bare_lf_in_head;
+        let mends = self.mends(limits.leniency);
+        let ignores = mends && limits.leniency.invalid_lines;
         loop {
             if self.at_line_start {
+                if mends {
+                    self.mend(window, limits.leniency)?;
+                }
                 match window.get(self.at..).unwrap_or_default() {
                     [] | [b'\r'] => return Ok(None),
                     [b'\r', b'\n', ..] => return Ok(Some(self.at + 2)),
@@ -154,7 +183,7 @@ impl Scan {
                         self.lenient = true;
                         return Ok(Some(self.at + 1));
                     }
-                    [b' ' | b'\t', ..] => self.unfold(window, limits)?,
+                    [b' ' | b'\t', ..] if self.fields > 0 || !ignores => self.unfold(window, limits)?,
                     _ => {
                         if self.fields >= limits.fields.min(MAX_FIELDS) {
                             return Err(ProtocolError::TooManyFields);
@@ -166,7 +195,9 @@ impl Scan {
                 self.at_line_start = false;
             }
 
-            self.skip_plain(window, limits.fields.min(MAX_FIELDS));
+            if !mends {
+                self.skip_plain(window, limits.fields.min(MAX_FIELDS));
+            }
             let Some(offset) = find_lf(&window[self.at..]) else {
                 self.at = window.len();
                 return Ok(None);
@@ -265,7 +296,7 @@ pub(super) fn receive(
         Ok(httparse::Status::Partial) => Err(ProtocolError::BadStatusLine),
         Err(error) => Err(misdeed(error)),
     })?;
-    said.notes.is_lenient = scan.lenient;
+    (said.notes.is_lenient, said.notes.is_mended) = (scan.lenient, scan.mended);
     *scan = Scan::head();
     Ok(Some(said.of(head)))
 }
@@ -338,7 +369,8 @@ impl Said {
     }
 
     fn of(self, head: Bytes) -> (ResponseHead, Notes) {
-        (ResponseHead::new(self.status, self.version, self.notes.is_coded, head), self.notes)
+        let Notes { is_coded, is_mended, .. } = self.notes;
+        (ResponseHead::new(self.status, self.version, is_coded, is_mended, head), self.notes)
     }
 }
 
@@ -470,19 +502,6 @@ fn with_parsed_fields<R>(
         read(httparse::parse_headers(bytes, &mut [httparse::EMPTY_HEADER; STACK_FIELDS]))
     } else {
         read(httparse::parse_headers(bytes, &mut vec![httparse::EMPTY_HEADER; fields]))
-    }
-}
-
-/// Returns the broken rule that an error of httparse stands for.
-fn misdeed(error: httparse::Error) -> ProtocolError {
-    match error {
-        httparse::Error::HeaderName => ProtocolError::BadFieldName,
-        httparse::Error::HeaderValue => ProtocolError::BadFieldValue,
-        httparse::Error::NewLine => ProtocolError::BareCarriageReturn,
-        httparse::Error::TooManyHeaders => ProtocolError::TooManyFields,
-        httparse::Error::Status | httparse::Error::Token | httparse::Error::Version => {
-            ProtocolError::BadStatusLine
-        }
     }
 }
 

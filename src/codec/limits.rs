@@ -82,6 +82,22 @@ pub struct Leniency {
     /// servers pad the size, and the end of the line is certain. The connection is closed after the response.
     /// <https://www.rfc-editor.org/rfc/rfc9112#section-7.1>
     pub blanks_after_chunk_size: bool,
+    /// Whether spaces and tabs may stand between the name of a header field and its colon. Default: false, because
+    /// readers disagree about such a line. The connection is closed after the response, with
+    /// [`CloseReason::LenientField`](super::CloseReason::LenientField).
+    /// <https://www.rfc-editor.org/rfc/rfc9112#section-5.1>
+    ///
+    /// A line that could be Content-Length or Transfer-Encoding is an error in any case, and so is a trailer.
+    pub blanks_before_colon: bool,
+    /// Whether a line of the head that is not a field is ignored: a line without a colon or a name, or with a byte that
+    /// its name or value cannot have. Default: false, because a field that is ignored may be one that the caller needs. The
+    /// connection is closed after the response, with
+    /// [`CloseReason::LenientField`](super::CloseReason::LenientField).
+    ///
+    /// The line counts against the limits, and folds of the line are ignored with the line. These lines are an error in
+    /// any case: a line that could be Content-Length or Transfer-Encoding, a line with a NUL, or with a CR before its end,
+    /// and a trailer. The status line is never ignored.
+    pub invalid_lines: bool,
 }
 
 impl Default for Leniency {
@@ -92,6 +108,8 @@ impl Default for Leniency {
             length_with_transfer_encoding: false,
             empty_chunk_extensions: true,
             blanks_after_chunk_size: true,
+            blanks_before_colon: false,
+            invalid_lines: false,
         }
     }
 }

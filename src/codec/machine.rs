@@ -362,6 +362,7 @@ impl Machine {
         if let Some(event) = self.decode(buf)? {
             return Ok(Some(event));
         }
+        let leniency = self.limits.leniency;
         let error = match &self.receive {
             Receive::Done | Receive::End => {
                 self.close.insert(CloseReason::Eof);
@@ -373,11 +374,12 @@ impl Machine {
                 return Ok(Some(Event::End));
             }
             Receive::Head(_) if buf.is_empty() => ProtocolError::ClosedBeforeResponse,
-            Receive::Head(scan) => scan.check(buf).err().unwrap_or(ProtocolError::ClosedWithinHead),
+            Receive::Head(scan) => scan.check(buf, leniency).err().unwrap_or(ProtocolError::ClosedWithinHead),
             Receive::Length { remaining } => ProtocolError::ClosedWithinBody { missing: Some(*remaining) },
-            Receive::Chunked(decoder) => {
-                decoder.check(buf).err().unwrap_or(ProtocolError::ClosedWithinBody { missing: None })
-            }
+            Receive::Chunked(decoder) => decoder
+                .check(buf, leniency)
+                .err()
+                .unwrap_or(ProtocolError::ClosedWithinBody { missing: None }),
         };
         Err(self.fail(error))
     }
@@ -443,6 +445,9 @@ impl Machine {
     fn receive_head(&mut self, head: ResponseHead, notes: &Notes) -> Result<Event, ProtocolError> {
         if notes.is_lenient {
             self.close.insert(CloseReason::Lenient);
+        }
+        if notes.is_mended {
+            self.close.insert(CloseReason::LenientField);
         }
         if notes.says_close {
             self.close.insert(CloseReason::PeerClose);

@@ -50,6 +50,7 @@
 //! error  limits  close  shown  field_map  unasked       values that know no other file
 //! grammar                                               tokens, lists, field values, numbers, line ends
 //! framing  names  trailers  upgrade  target  spelling   one rule or one part of a message each
+//! lenient                                               field lines that depart from the grammar
 //! request  response                                     the heads, as the caller sees them
 //! fields  head                                          rules of request fields; response heads are read
 //! encode  chunked                                       request heads are written; chunks, both ways
@@ -107,6 +108,9 @@ mod grammar;
 mod head;
 #[cfg(test)]
 mod head_tests;
+mod lenient;
+#[cfg(test)]
+mod lenient_tests;
 mod limits;
 #[cfg(test)]
 mod limits_tests;

@@ -28,6 +28,8 @@ pub struct ResponseHead {
     /// Whether the head has a `Content-Encoding` field. The flag is stored, so that this question needs no map of the
     /// fields.
     is_coded: bool,
+    /// Whether a field line was mended, so that spaces may follow the reason phrase.
+    is_mended: bool,
     fields: OnceLock<FieldMap>,
     raw: Bytes,
 }
@@ -41,12 +43,19 @@ impl ResponseHead {
             fields: OnceLock::from(FieldMap::from(headers)),
             raw: Bytes::new(),
             is_coded: false,
+            is_mended: false,
         }
     }
 
     /// Creates a head from bytes that the module `head` has accepted.
-    pub(super) fn new(status: StatusCode, version: Version, is_coded: bool, raw: Bytes) -> Self {
-        Self { status, version, is_coded, fields: OnceLock::new(), raw }
+    pub(super) fn new(
+        status: StatusCode,
+        version: Version,
+        is_coded: bool,
+        is_mended: bool,
+        raw: Bytes,
+    ) -> Self {
+        Self { status, version, is_coded, is_mended, fields: OnceLock::new(), raw }
     }
 
     /// Whether the head had a `Content-Encoding` field when it came.
@@ -98,8 +107,9 @@ impl ResponseHead {
         }
     }
 
-    /// Returns the bytes of the whole head as they came, with two exceptions: spaces replace each fold, and 1 replaces
-    /// a minor version above 1. [`raw_fields`](Self::raw_fields) returns the fields in these bytes.
+    /// Returns the bytes of the whole head as they came, with these exceptions: spaces replace each fold, and 1 replaces
+    /// a minor version above 1. If [`Leniency`](super::Leniency) allows the departure, spaces replace a line that is not a
+    /// field, and a colon moves before the blanks between its name and itself. [`raw_fields`](Self::raw_fields) returns the fields in these bytes.
     #[must_use]
     pub fn raw(&self) -> &Bytes {
         &self.raw
@@ -114,6 +124,7 @@ impl ResponseHead {
         let phrase = phrase.strip_prefix(b" ").unwrap_or(phrase);
         let phrase = &phrase[..find_lf(phrase).unwrap_or(phrase.len())];
         let phrase = phrase.strip_suffix(b"\r").unwrap_or(phrase);
+        let phrase = if self.is_mended { phrase.trim_ascii_end() } else { phrase };
         (phrase != usual.unwrap_or_default().as_bytes()).then_some(phrase)
     }
 

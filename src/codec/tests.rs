@@ -319,6 +319,7 @@ fn each_file_imports_only_files_of_earlier_rows() {
             ("upgrade", include_str!("upgrade.rs")),
             ("target", include_str!("target.rs")),
             ("spelling", include_str!("spelling.rs")),
+            ("lenient", include_str!("lenient.rs")),
         ],
         &[("request", include_str!("request.rs")), ("response", include_str!("response.rs"))],
         &[("fields", include_str!("fields.rs")), ("head", include_str!("head.rs"))],

@@ -28,7 +28,8 @@ impl ClientBuilder {
     ///
     /// With `true`, a request to an http URL fails with [`ErrorKind::Request`](crate::ErrorKind::Request), and a redirect to an
     /// http URL with [`ErrorKind::Redirect`](crate::ErrorKind::Redirect), whatever the redirect policy says. Nothing is sent in
-    /// either case.
+    /// either case. [`Client::warm`](crate::Client::warm) and [`Client::min_idle`](crate::Client::min_idle) refuse an http URL in
+    /// the same way, and dial nothing.
     pub fn https_only(mut self, only: bool) -> Self {
         self.request.https_only = only;
         self
@@ -41,6 +42,29 @@ impl ClientBuilder {
     /// The codec reads a fold as spaces.
     pub fn http1_allow_obsolete_multiline_headers_in_responses(mut self, allow: bool) -> Self {
         self.exchange.limits.leniency.obs_fold = allow;
+        self
+    }
+
+    /// Sets whether spaces and tabs may stand between the name of a response's header field and its colon. `false` by default:
+    /// such a response fails with [`ErrorKind::Protocol`](crate::ErrorKind::Protocol), because RFC 9112, section 5.1, forbids
+    /// these blanks. [`codec_limits`](Self::codec_limits) replaces this setting.
+    ///
+    /// The connection of such a response is closed after the response. If `Content-Length` or `Transfer-Encoding` is written in
+    /// this way, the response fails in any case.
+    pub fn http1_allow_spaces_after_header_name_in_responses(mut self, allow: bool) -> Self {
+        self.exchange.limits.leniency.blanks_before_colon = allow;
+        self
+    }
+
+    /// Sets whether lines of a response's head that are not header fields are ignored. `false` by default: such a response
+    /// fails with [`ErrorKind::Protocol`](crate::ErrorKind::Protocol). [`codec_limits`](Self::codec_limits) replaces this
+    /// setting.
+    ///
+    /// A line is not a field if it has no colon, no name, or a byte that a name or a value cannot have. The connection of such
+    /// a response is closed after the response. If the line could be `Content-Length` or `Transfer-Encoding`, or has a NUL or
+    /// a CR before its end, the response fails in any case.
+    pub fn http1_ignore_invalid_headers_in_responses(mut self, ignore: bool) -> Self {
+        self.exchange.limits.leniency.invalid_lines = ignore;
         self
     }
 

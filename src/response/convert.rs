@@ -131,9 +131,12 @@ impl<B: Into<Body>> From<http::Response<B>> for Response {
 /// After a switch of protocols, the conversion closes the connection. Call [`Response::upgrade`] instead.
 impl From<Response> for http::Response<Body> {
     fn from(response: Response) -> Self {
-        let Response { head, body } = response;
+        let Response { head, mut body } = response;
         let Head { received, sent, requested, connection, measured, written, upload, max_collected, .. } =
             *head;
+        if let Some((method, uri)) = sent.clone() {
+            body.set_asked((method, uri, requested.history.clone()));
+        }
         let mut out = Self::new(body);
         *out.status_mut() = received.status;
         *out.version_mut() = received.version;
@@ -172,10 +175,11 @@ impl From<Response> for Body {
 impl From<Collected> for http::Response<Bytes> {
     fn from(collected: Collected) -> Self {
         let Collected { status, headers, body, timings, connection, requested, .. } = collected;
+        let (method, uri, history) = requested;
         let mut out = Self::new(body);
         *out.status_mut() = status;
         *out.headers_mut() = headers;
-        out.extensions_mut().insert(Kept { sent: Some(requested), ..Kept::default() });
+        out.extensions_mut().insert(Kept { sent: Some((method, uri)), history, ..Kept::default() });
         out.extensions_mut().insert(connection);
         out.extensions_mut().insert(timings);
         out

@@ -73,9 +73,10 @@ impl Collected {
     /// ```
     pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
         parse(&self.body).map_err(|failed| {
-            let (method, uri) = &self.requested;
+            let (method, uri, history) = &self.requested;
             Error::new(ErrorKind::Decode, failed.message(self.status, &self.body))
                 .with_request(method, uri)
+                .with_redirects(history.clone())
                 .with_written(crate::error::Written::All)
                 .with_timings(self.timings)
                 .with_status(self.status)

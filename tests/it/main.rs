@@ -16,6 +16,8 @@ mod support;
 
 mod age;
 mod api;
+#[cfg(feature = "url")]
+mod base_url;
 mod broken;
 mod burst;
 mod cancel;
@@ -54,6 +56,7 @@ mod hooks;
 mod json;
 mod kept;
 mod ledger;
+mod lenient;
 mod liveness;
 mod manual;
 mod moved;
@@ -61,6 +64,8 @@ mod parked;
 mod pool;
 #[cfg(feature = "url")]
 mod redirect;
+#[cfg(feature = "url")]
+mod redirect_errors;
 #[cfg(feature = "url")]
 mod redirect_faults;
 #[cfg(feature = "url")]

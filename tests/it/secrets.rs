@@ -105,6 +105,65 @@ async fn no_public_type_shows_a_secret() {
     assert_hidden(&error.chain().to_string());
 }
 
+/// A-77. The types are of the crate `http`, so that the values themselves must be marked as sensitive.
+#[cfg(feature = "url")]
+#[tokio::test]
+async fn a_77_the_fields_of_a_request_show_no_credentials() {
+    let server = Server::start(|peer: &mut Peer| {
+        while let Some(request) = peer.request()? {
+            peer.send(match &*request.target {
+                "/a" => format!(
+                    "HTTP/1.1 307 Moved\r\nlocation: /b\r\nset-cookie: a={SECRET}\r\n\
+                     content-length: 0\r\n\r\n"
+                ),
+                _ => format!("HTTP/1.1 200 OK\r\nset-cookie: a={SECRET}\r\ncontent-length: 9\r\n\r\nhi"),
+            })?;
+            if request.target == "/cut" {
+                return peer.close();
+            }
+        }
+        Ok(())
+    });
+    let asked = Arc::new(Mutex::new(0));
+    let (hooked, proposed) = (asked.clone(), asked.clone());
+    let client = Client::builder()
+        .default_headers(fields(&["cookie"]))
+        .on_request(move |parts, _| {
+            let shown = assert_hidden(parts);
+            assert!(shown.contains("proxy-authorization") && shown.contains("cookie"), "{shown}");
+            *hooked.lock().unwrap() += 1;
+        })
+        .redirect(handclasp::redirect::Policy::custom(move |redirect| {
+            assert_hidden(&redirect);
+            assert_hidden(redirect.headers());
+            assert_hidden(&redirect.chain());
+            assert!(redirect.headers().contains_key("authorization"), "the origin is the same");
+            *proposed.lock().unwrap() += 1;
+            redirect.stop()
+        }))
+        .build()
+        .unwrap();
+    let request = |path: &str| {
+        let request = client.get(server.url(path)).header("authorization", SECRET);
+        let request = request.header("cookie", SECRET).headers(fields(&["proxy-authorization"]));
+        assert_hidden(&request);
+        request
+    };
+    let built = request("/a").build().unwrap();
+    assert_hidden(&built);
+    let response = within(20, client.execute(built)).await.unwrap();
+    assert_eq!(response.status(), 307);
+    assert_hidden(&response);
+    let response = within(20, request("/cut").send()).await.unwrap();
+    assert_hidden(&response);
+    #[cfg(feature = "cookies")]
+    assert_hidden(&response.cookies().collect::<Vec<_>>());
+    let error = response.bytes().await.unwrap_err();
+    assert_hidden(&error);
+    assert_hidden(&error.chain().to_string());
+    assert_eq!(*asked.lock().unwrap(), 3);
+}
+
 #[tokio::test]
 async fn an_upgraded_connection_shows_nothing_of_what_came() {
     let server = Server::start(|peer: &mut Peer| {

@@ -19,6 +19,21 @@ async fn https_only_refuses_http_and_redirects_to_http() {
     assert_eq!(plain.connections(), 0);
 }
 
+#[tokio::test]
+async fn https_only_dials_no_http_url_ahead() {
+    let plain = Server::echo();
+    let client = Client::builder().https_only(true).build().unwrap();
+    let refused = within(20, client.get(plain.url("/")).send()).await.unwrap_err();
+    let warm = within(20, client.warm(plain.url("/"), 2)).await.unwrap_err();
+    let idle = client.min_idle(plain.url("/"), 2).unwrap_err();
+    for error in [warm, idle] {
+        assert_eq!((error.kind(), error.message()), (ErrorKind::Request, refused.message()));
+        assert_eq!(error.uri(), refused.uri());
+    }
+    let total = client.pool().stats().total;
+    assert_eq!((plain.connections(), total.dialing, total.opened), (0, 0, 0));
+}
+
 #[cfg(all(feature = "rustls", feature = "url"))]
 #[tokio::test]
 async fn https_only_refuses_a_redirect_that_the_policy_allows() {

@@ -97,6 +97,8 @@ fn client_builder(
     let builder = builder.no_gzip().no_brotli().no_zstd().no_deflate();
     let builder =
         builder.http1_title_case_headers().http1_allow_obsolete_multiline_headers_in_responses(true);
+    let builder = builder.http1_ignore_invalid_headers_in_responses(true);
+    let builder = builder.http1_allow_spaces_after_header_name_in_responses(true);
     builder.add_root_certificate(Certificate::from_pem(b"")?).build()
 }
 

@@ -68,6 +68,8 @@ impl<'a> Choices<'a> {
             limits.leniency.length_with_transfer_encoding = choice & 4 != 0;
             limits.leniency.empty_chunk_extensions = choice & 16 == 0;
             limits.leniency.blanks_after_chunk_size = choice & 32 == 0;
+            limits.leniency.blanks_before_colon = choice & 64 != 0 && choice & 1 == 0;
+            limits.leniency.invalid_lines = choice & 64 != 0 && choice & 2 == 0;
         }
         limits
     }

@@ -270,6 +270,7 @@ fn agree(plan: &Plan, wire: &[u8], played: &Played, expected: &Reference) {
     match played.verdict {
         Verdict::Close(reasons) if !is_error => {
             let is_lenient = reasons.contains(CloseReason::Lenient);
+            assert_eq!(reasons.contains(CloseReason::LenientField), expected.is_mended, "{}", context());
             assert!(
                 is_lenient || !expected.is_framed_leniently,
                 "the codec does not report the leniency: {}",
@@ -282,7 +283,8 @@ fn agree(plan: &Plan, wire: &[u8], played: &Played, expected: &Reference) {
             );
         }
         Verdict::Reuse => {
-            assert!(!expected.is_framed_leniently, "the connection is reused after a leniency: {}", context())
+            let is_lenient = expected.is_framed_leniently || expected.is_mended;
+            assert!(!is_lenient, "the connection is reused after a leniency: {}", context())
         }
         _ => {}
     }

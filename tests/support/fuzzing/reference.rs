@@ -18,6 +18,8 @@ pub(super) struct Reference {
     pub(super) is_lenient: bool,
     /// Whether a leniency may have changed the framing.
     pub(super) is_framed_leniently: bool,
+    /// Whether a line of a head is not a field, or has blanks before its colon.
+    pub(super) is_mended: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -33,8 +35,8 @@ pub(super) enum End {
 
 impl Reference {
     pub(super) fn read(plan: &Plan, wire: &[u8]) -> Self {
-        let mut read =
-            Self { seen: Vec::new(), end: End::Cut, is_lenient: false, is_framed_leniently: false };
+        let (is_lenient, is_framed_leniently, is_mended) = (false, false, false);
+        let mut read = Self { seen: Vec::new(), end: End::Cut, is_lenient, is_framed_leniently, is_mended };
         let (mut at, mut interim, mut interim_bytes) = (0, 0, 0);
         let limits = &plan.limits;
         let (head, framing) = loop {
@@ -42,6 +44,7 @@ impl Reference {
             let head = section.read_head(&wire[at..], limits);
             read.is_lenient |= section.has_bare_lf || section.has_fold;
             read.is_framed_leniently |= section.has_bare_lf || section.has_framing_fold;
+            read.is_mended |= section.is_mended;
             let head = match head {
                 Ok(head) => head,
                 Err(end) => {
@@ -211,6 +214,7 @@ struct Section {
     has_fold: bool,
     /// Whether a folded field is one that frames the message or says how long the connection lasts.
     has_framing_fold: bool,
+    is_mended: bool,
 }
 
 impl Section {
@@ -237,8 +241,9 @@ impl Section {
             return Err(End::Refused);
         }
         let status = std::str::from_utf8(code).unwrap().parse().unwrap();
-        let written = self.fields(lines, limits)?;
+        let written = self.fields(lines, limits, limits.leniency)?;
         let fields = grouped(as_slices(&written));
+        let reason = if self.is_mended { reason.trim_ascii_end() } else { reason };
         Ok(Head { status, version, reason: reason.to_vec(), fields, written })
     }
 
@@ -250,7 +255,9 @@ impl Section {
         if used > limits.trailers.saturating_add(2) {
             return Err(End::Refused);
         }
-        self.fields(&lines, limits)
+        let mut leniency = limits.leniency;
+        (leniency.blanks_before_colon, leniency.invalid_lines) = (false, false);
+        self.fields(&lines, limits, leniency)
     }
 
     /// Returns the lines before the first empty line, and the number of bytes up to the end of the empty line. For a bare LF
@@ -276,7 +283,12 @@ impl Section {
         }
     }
 
-    fn fields(&mut self, lines: &[Line<'_>], limits: &Limits) -> Result<Vec<Written>, End> {
+    fn fields(
+        &mut self,
+        lines: &[Line<'_>],
+        limits: &Limits,
+        leniency: Leniency,
+    ) -> Result<Vec<Written>, End> {
         // > A user agent that receives an obs-fold [...] MUST replace each received obs-fold with one or more SP octets
         // <https://www.rfc-editor.org/rfc/rfc9112#section-5.2>
         let mut whole: Vec<(Vec<u8>, usize)> = Vec::new();
@@ -299,16 +311,55 @@ impl Section {
             return Err(End::Refused);
         }
         let mut fields = Vec::new();
-        for (line, _) in whole {
-            let colon = line.iter().position(|&byte| byte == b':').ok_or(End::Refused)?;
-            let value = trim(&line[colon + 1..]);
-            if !is_token(&line[..colon]) || !value.iter().all(|&byte| is_text(byte)) {
+        for (index, (line, _)) in whole.into_iter().enumerate() {
+            if let Some(field) = field(&line) {
+                fields.push(field);
+                continue;
+            }
+            let is_fold = index > 0 && matches!(line[0], b' ' | b'\t');
+            if is_fold || line.iter().any(|byte| b"\0\r\n".contains(byte)) || may_frame(&line) {
                 return Err(End::Refused);
             }
-            fields.push((line[..colon].to_vec(), value.to_vec()));
+            self.is_mended = true;
+            match without_blanks(&line).and_then(|line| field(&line)).filter(|_| leniency.blanks_before_colon)
+            {
+                Some(field) => fields.push(field),
+                None if leniency.invalid_lines => {}
+                None => return Err(End::Refused),
+            }
         }
         Ok(fields)
     }
+}
+
+/// Returns the name and the value of a line, or `None` if the line is not a field.
+fn field(line: &[u8]) -> Option<Written> {
+    let colon = line.iter().position(|&byte| byte == b':')?;
+    let value = trim(&line[colon + 1..]);
+    let is_field = is_token(&line[..colon]) && value.iter().all(|&byte| is_text(byte));
+    is_field.then(|| (line[..colon].to_vec(), value.to_vec()))
+}
+
+/// Returns the line without the blanks before its first colon, or `None` if the line has no colon.
+fn without_blanks(line: &[u8]) -> Option<Vec<u8>> {
+    let colon = line.iter().position(|&byte| byte == b':')?;
+    let name = &line[..colon];
+    let size = name.iter().rposition(|byte| !matches!(byte, b' ' | b'\t')).map_or(0, |last| last + 1);
+    Some([&name[..size], &line[colon..]].concat())
+}
+
+/// Whether the name of the line has the letters of a field that frames the message, whatever other bytes stand between the
+/// letters. The name ends at the first colon after its first letter.
+fn may_frame(line: &[u8]) -> bool {
+    let mut name = String::new();
+    for &byte in line {
+        match byte {
+            b':' if !name.is_empty() => break,
+            byte if is_token(&[byte]) => name.push(byte.to_ascii_lowercase() as char),
+            _ => {}
+        }
+    }
+    name.contains("content-length") || name.contains("transfer-encoding")
 }
 
 fn as_slices(fields: &[Written]) -> impl Iterator<Item = (&[u8], &[u8])> {
