@@ -11,6 +11,8 @@ pub(crate) struct Redirects(());
 pub(crate) struct Own(());
 
 impl Own {
+    pub(crate) const NONE: Self = Self(());
+
     pub(crate) fn of(_: Option<String>) -> Self {
         Self(())
     }

@@ -287,43 +287,41 @@ pub(crate) struct Redirects {
     pub(crate) refers: bool,
 }
 
-/// The redirect settings of one request. Boxed because few requests have such settings: keeps requests small.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Own(Option<Box<Said>>);
-
-/// The settings that [`Own`] holds.
+/// The redirect settings of one request.
 #[derive(Clone, Default)]
-struct Said {
+pub(crate) struct Own {
     policy: Option<Policy>,
     /// Fragment of the request's URL.
     fragment: Option<String>,
 }
 
-impl fmt::Debug for Said {
+impl fmt::Debug for Own {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Said").field("policy", &self.policy).finish_non_exhaustive()
+        f.debug_struct("Own").field("policy", &self.policy).finish_non_exhaustive()
     }
 }
 
 impl Own {
+    /// The settings of a request that has none.
+    pub(crate) const NONE: Self = Self { policy: None, fragment: None };
+
     pub(crate) fn set_policy(&mut self, policy: Policy) {
-        self.0.get_or_insert_default().policy = Some(policy);
+        self.policy = Some(policy);
     }
 
     /// Returns the settings of a request whose URL has this fragment.
-    #[inline]
     pub(crate) fn of(fragment: Option<String>) -> Self {
-        Self(fragment.map(|fragment| Box::new(Said { policy: None, fragment: Some(fragment) })))
+        Self { policy: None, fragment }
     }
 
     pub(crate) fn policy(&self) -> Option<&Policy> {
-        self.0.as_ref()?.policy.as_ref()
+        self.policy.as_ref()
     }
 
     /// Returns the history of a request that was not sent yet.
     #[inline]
     pub(crate) fn history(&self) -> History {
-        let fragment = self.0.as_ref().and_then(|said| said.fragment.clone());
+        let fragment = self.fragment.clone();
         History(fragment.map(|fragment| Arc::new(Chain { hops: Vec::new(), fragment: Some(fragment) })))
     }
 }

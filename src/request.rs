@@ -13,7 +13,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
 use crate::body::{Body, add_fields};
-use crate::call::{RequestTarget, Settings, auth};
+use crate::call::{OwnSettings, RequestTarget, auth};
 use crate::client::Client;
 use crate::codec::FieldMap;
 use crate::error::{Error, Result};
@@ -44,7 +44,7 @@ pub struct RequestBuilder {
     uri: Uri,
     headers: FieldMap,
     body: Body,
-    settings: Settings,
+    settings: OwnSettings,
     error: Option<Error>,
 }
 
@@ -53,7 +53,7 @@ impl RequestBuilder {
     pub(crate) fn of(client: Client, request: http::Request<Body>) -> Self {
         let (mut parts, body) = request.into_parts();
         let error = client.base().resolve(&mut parts.uri).err();
-        let mut settings = parts.extensions.get::<Settings>().cloned().unwrap_or_default();
+        let mut settings = parts.extensions.get::<OwnSettings>().cloned().unwrap_or_default();
         if let Some(target) = parts.extensions.get::<RequestTarget>() {
             settings.target = Some(target.clone());
         }
@@ -93,15 +93,11 @@ impl RequestBuilder {
             Ok(uri) => (uri, None),
             Err(error) => (Uri::default(), Some(error)),
         };
-        Self {
-            client,
-            method,
-            uri,
-            headers: FieldMap::default(),
-            body: Body::empty(),
-            settings: Settings { redirect: Own::of(fragment), ..Settings::default() },
-            error,
+        let mut settings = OwnSettings::default();
+        if fragment.is_some() {
+            settings.redirect = Own::of(fragment);
         }
+        Self { client, method, uri, headers: FieldMap::default(), body: Body::empty(), settings, error }
     }
 
     /// Adds a header field.

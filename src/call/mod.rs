@@ -42,7 +42,7 @@ pub(crate) use self::cookie::Cookies;
 pub(crate) use self::hook::OnRequest;
 use self::http10::Http10Servers;
 pub use self::settings::RequestTarget;
-pub(crate) use self::settings::{Informed, RequestConfig, Settings};
+pub(crate) use self::settings::{Informed, OwnSettings, RequestConfig, Settings};
 use crate::body::Body;
 pub(crate) use crate::body::coding::Coding;
 use crate::error::{Error, ErrorKind, Result};

@@ -1,6 +1,7 @@
 //! Settings of calls: the settings of a client and the settings of one request.
 
 use std::fmt;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -105,13 +106,40 @@ impl fmt::Debug for Informed {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Settings {
     pub(crate) timeout: Setting,
-    /// Boxed because few requests have timeouts of their own: keeps requests small.
-    pub(crate) timeouts: Option<Box<OwnTimeouts>>,
+    pub(crate) timeouts: Option<OwnTimeouts>,
     pub(crate) target: Option<RequestTarget>,
     pub(crate) isolation: Option<Arc<str>>,
     pub(crate) redirect: Own,
     /// Whether the response's content is handed over without being decoded.
     pub(crate) is_raw: bool,
+}
+
+/// The settings of one request, as the request keeps them. Boxed because few requests have settings: keeps requests
+/// small. The first write makes the box.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct OwnSettings(Option<Box<Settings>>);
+
+impl Deref for OwnSettings {
+    type Target = Settings;
+
+    #[inline]
+    fn deref(&self) -> &Settings {
+        static NONE: Settings = Settings {
+            timeout: None,
+            timeouts: None,
+            target: None,
+            isolation: None,
+            redirect: Own::NONE,
+            is_raw: false,
+        };
+        self.0.as_deref().unwrap_or(&NONE)
+    }
+}
+
+impl DerefMut for OwnSettings {
+    fn deref_mut(&mut self) -> &mut Settings {
+        self.0.get_or_insert_default()
+    }
 }
 
 /// The timeouts of one request, except for its total timeout.

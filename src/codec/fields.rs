@@ -40,11 +40,11 @@ impl<'a> Fields<'a> {
             fields.needed.insert(Options::CLOSE);
         }
         for (name, value) in request.headers {
-            let value = value.as_bytes();
+            let (name, value) = (name.as_str(), value.as_bytes());
             check_value(value)?;
-            fields.note(name.as_str(), value)?;
-            if !is_written_separately(name.as_str()) {
-                fields.size += name.as_str().len() + SEPARATOR.len() + value.len() + CRLF.len();
+            fields.note(name, value)?;
+            if !is_written_separately(name) {
+                fields.size += name.len() + SEPARATOR.len() + value.len() + CRLF.len();
             }
         }
         // > A sender MUST NOT send a Content-Length header field in any message that contains a Transfer-Encoding

@@ -46,6 +46,7 @@ enum Rest {
 }
 
 impl Upload {
+    #[inline]
     pub(crate) fn new(mut source: Body) -> Self {
         let (length, is_empty) = (source.length(), source.is_empty());
         Self {

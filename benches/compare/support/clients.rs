@@ -98,7 +98,11 @@ impl Settings {
             .dns_resolver(self.names.clone())
             .idle_timeout(PATIENCE)
             .response_timeout(PATIENCE)
-            .read_timeout(PATIENCE);
+            .read_timeout(PATIENCE)
+            .no_gzip()
+            .no_deflate()
+            .no_brotli()
+            .no_zstd();
         if let Some(limit) = self.limit {
             builder = builder.max_connections_per_host(limit);
         }
