@@ -325,7 +325,7 @@ impl Stage {
             Ok(Ok(())) => {}
             Ok(Err(_)) if plan.is_broken_off || !is_driven => {}
             // The machine did not run this runtime, so the pool gave up a dial of the runtime as overdue.
-            Ok(Err(error)) if stall() >= CONNECT && error.chain().to_string().contains("is not running") => {}
+            Ok(Err(error)) if stall() >= CONNECT && error.chain().to_string().contains("does not run") => {}
             Ok(Err(error)) => {
                 let chain = error.chain().to_string();
                 self.find(format!("{who}: {plan:?} failed after {took:?}: {chain}; {}", self.total()));
