@@ -9,6 +9,8 @@ mod destination;
 mod dialer;
 mod error;
 mod options;
+#[cfg(test)]
+mod order;
 mod race;
 mod shortage;
 mod stream;
