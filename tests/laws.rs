@@ -210,6 +210,7 @@ fn is_pure(name: &str) -> bool {
         "cookie/lines.rs",
         "cookie/parse.rs",
         "cookie/store.rs",
+        "connect/history.rs",
         "connect/order.rs",
         "connect/race.rs",
         "exchange/timeout.rs",

@@ -8,6 +8,8 @@
 mod destination;
 mod dialer;
 mod error;
+#[cfg(test)]
+mod history;
 mod options;
 #[cfg(test)]
 mod order;
