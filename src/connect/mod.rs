@@ -8,10 +8,9 @@
 mod destination;
 mod dialer;
 mod error;
-#[cfg(test)]
+mod failures;
 mod history;
 mod options;
-#[cfg(test)]
 mod order;
 mod race;
 mod shortage;
