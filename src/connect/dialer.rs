@@ -7,7 +7,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
@@ -98,6 +98,11 @@ impl Dialer {
         connector: Option<Arc<Connector>>,
     ) -> Self {
         Self { resolver, history: Mutex::default(), config, tls: Tls::new(tls), connector }
+    }
+
+    /// Forgets what earlier dials have shown about addresses, because the machine is in another network now.
+    pub(crate) fn network_changed(&self) {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// Makes one connection and returns it. Dropping the future ends the dial and closes its sockets. If `is_isolated`
