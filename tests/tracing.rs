@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+#[path = "tracing/races.rs"]
+mod races;
 mod support;
 
 use std::future::Future;
