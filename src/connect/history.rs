@@ -103,14 +103,15 @@ impl History {
     }
 
     fn past(&mut self, address: SocketAddr) -> &mut Past {
-        if !self.recent.contains_key(&address) {
-            let past = self.older.remove(&address).unwrap_or_default();
-            if self.recent.len() >= HALF {
-                self.older = take(&mut self.recent);
-            }
-            self.recent.insert(address, past);
+        let mut known = None;
+        if self.recent.len() >= HALF && !self.recent.contains_key(&address) {
+            known = self.older.remove(&address);
+            self.older = take(&mut self.recent);
         }
-        self.recent.entry(address).or_default()
+        let older = &mut self.older;
+        self.recent
+            .entry(address)
+            .or_insert_with(|| known.or_else(|| older.remove(&address)).unwrap_or_default())
     }
 }
 

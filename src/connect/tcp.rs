@@ -140,9 +140,6 @@ impl<'a> Attempts<'a> {
     /// Cancel safe: the attempts continue when the method is called again.
     pub(crate) async fn winner(&mut self) -> Option<Won> {
         let won = poll_fn(|cx| self.poll(cx)).await;
-        if let Some(won) = &won {
-            self.note_winner(won);
-        }
         self.in_flight.clear();
         self.lookup = None;
         won
@@ -309,7 +306,9 @@ impl<'a> Attempts<'a> {
                 Poll::Pending => at += 1,
                 Poll::Ready(Ok(stream)) => {
                     let one = self.in_flight.swap_remove(at);
-                    let took = time::now().saturating_duration_since(one.attempt.started());
+                    let now = time::now();
+                    let took = now.saturating_duration_since(one.attempt.started());
+                    self.note_winner(one.peer, took, now);
                     one.attempt.won();
                     return Some(Won { tcp: stream, peer: one.peer, took });
                 }
@@ -330,10 +329,10 @@ impl<'a> Attempts<'a> {
 
     /// Notes the winner in the history, and the attempts that the winner has overtaken. An attempt is overtaken if it had
     /// much more time than the winner needed. It counts as failed, so that the next dial does not begin with it.
-    fn note_winner(&self, won: &Won) {
-        let (now, mut history) = (time::now(), self.history());
-        history.succeeded(won.peer, won.took, now);
-        let enough = won.took.saturating_mul(2).max(OVERTAKEN);
+    fn note_winner(&self, peer: SocketAddr, took: Duration, now: Instant) {
+        let mut history = self.history();
+        history.succeeded(peer, took, now);
+        let enough = took.saturating_mul(2).max(OVERTAKEN);
         for one in &self.in_flight {
             if now.saturating_duration_since(one.attempt.started()) >= enough {
                 history.failed(one.peer, one.attempt.started(), now);

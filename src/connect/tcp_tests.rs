@@ -200,14 +200,18 @@ impl Stream for Batches {
     }
 }
 
-/// Returns attempts whose lookup has this much time, and the sender of the answers.
+/// Returns attempts whose lookup has this much time, and the sender of the answers. The answers are in order of preference.
 fn looked_up(bench: &Bench, time: Duration) -> (Attempts<'_>, Sender) {
+    attempts_for(bench, time, true)
+}
+
+fn attempts_for(bench: &Bench, time: Duration, is_ordered: bool) -> (Attempts<'_>, Sender) {
     let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
     let lookup = Lookup {
         answers: Box::pin(Batches(receiver)),
         deadline: time::now() + time,
         resolution_delay: Duration::from_millis(50),
-        is_ordered: true,
+        is_ordered,
         phase: bench.setup.dns("a.test"),
     };
     (Attempts::look_up(lookup, bench.conditions(Duration::from_millis(1))), sender)
@@ -270,6 +274,46 @@ async fn a_lookup_that_fails_later_leaves_what_was_answered() {
             }
         }
         assert!(kept.is_none_or(|sender| sender.is_closed()), "the lookup is dropped at its deadline");
+    }
+}
+
+/// Answers of name servers are ordered by RFC 6724, so that IPv6 comes first if there is IPv6, and last if there is none.
+/// Other answers keep their order.
+#[tokio::test]
+async fn answers_without_an_order_are_ordered() {
+    let good = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = good.local_addr().unwrap();
+    let refused = SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, at.port()));
+    let has_ipv6 = std::net::TcpListener::bind("[::1]:0").is_ok();
+    for (is_ordered, expected) in [(false, usize::from(has_ipv6)), (true, 0)] {
+        let bench = Bench::new();
+        let (mut attempts, sender) = attempts_for(&bench, HOUR, is_ordered);
+        sender.send(Ok(vec![at, refused])).unwrap();
+        drop(sender);
+        assert_eq!(attempts.winner().await.unwrap().peer, at);
+        assert_eq!(attempts.into_error().failures().len(), expected, "R-6724-6-1: {is_ordered}");
+    }
+}
+
+/// No source is looked up if it cannot change the order.
+#[tokio::test]
+async fn sources_are_looked_up_only_where_they_matter() {
+    let [one, two] = [1, 2].map(|last| SocketAddr::from(([127, 0, 0, last], 9)));
+    let six = SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, 9));
+    for (is_ordered, addresses, probes) in [
+        (false, &[one][..], 0),
+        (false, &[one, two], 0),
+        (false, &[one, six], 2),
+        (true, &[one, six], 0),
+        (false, &[six], 0),
+    ] {
+        let bench = Bench::new();
+        let (mut attempts, _sender) = attempts_for(&bench, HOUR, is_ordered);
+        attempts.admit(addresses.to_vec());
+        attempts.enter(time::now());
+        assert_eq!(attempts.sources.len(), probes, "{is_ordered}, {addresses:?}");
+        let known = Attempts::to(addresses.to_vec(), bench.conditions(HOUR));
+        assert!(known.sources.is_empty(), "{addresses:?}");
     }
 }
 
