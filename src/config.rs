@@ -258,6 +258,8 @@ impl ClientBuilder {
 impl ClientBuilder {
     /// Sets how long resolving a name may take. The default is 5 s, or the [`connect_timeout`](Self::connect_timeout)
     /// if the caller has set one. With `None`, only the connect timeout applies.
+    ///
+    /// The client tries addresses while others are still looked up. After this time it uses what was found until then.
     pub fn dns_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.dns_timeout = Some(timeout.into());
         self

@@ -9,7 +9,8 @@ use super::ClientBuilder;
 impl ClientBuilder {
     /// Sets the addresses of `host`, or only of `host:port`, so that no resolver looks this name up. The client
     /// connects to these addresses in the same way as to the addresses of a lookup: one after another, until one
-    /// address accepts.
+    /// address accepts. The order is the given one, except that the families take turns, and that addresses which failed
+    /// lately come last.
     ///
     /// A port of 0 stands for the URL's port. A later call for the same host replaces the addresses, and a call without
     /// addresses removes them.
