@@ -1,5 +1,5 @@
-//! Tests of answers that come too soon and of the race between addresses, over a link with a round-trip time. Each test runs in its own network namespace, with
-//! the link that `tests/support/link.py` makes.
+//! Tests of answers that come too soon and of the race between addresses, over a link with a round-trip time. Each test
+//! runs in its own network namespace, with the link that `tests/support/link.py` makes.
 //!
 //! The tests take about four minutes and need the processor for themselves, so that they run only with `HANDCLASP_LONG=1`:
 //! `HANDCLASP_LONG=1 cargo test --release --all-features --test link -- --nocapture --test-threads 1`. A test that cannot run

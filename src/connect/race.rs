@@ -6,16 +6,17 @@
 //! [`MAX_IN_FLIGHT`] attempts run; the race is exhausted only when the lookup is complete and every address was started and
 //! has failed; and the race waits only for something that will come: a time, the end of an attempt, or the lookup.
 //!
-//! In this example the lookup finds two IPv4 addresses first. The second attempt is refused at 280 ms, while the first
-//! attempt runs:
+//! In this example the lookup finds two IPv4 addresses first, and an IPv6 address 20 ms later. The second attempt is refused
+//! at 280 ms, while the first attempt runs:
 //!
 //! ```text
-//! ms        0              20       300     330            580
+//! ms        0              20              270             280
 //! lookup    4a 4b          6a, complete
-//! 6a                       start ----------------------------->
-//! 4a                                start   refused
-//! 4b                                        start ------------>
-//! step      WaitUntil(50)  Start    Start   Start          Wait
+//! 6a                       start ----------------------------------->
+//! 4a                                       start           refused
+//! 4b                                                       start --->
+//! step      WaitUntil(50)  Start           Start           Start
+//!                          WaitUntil(270)  WaitUntil(520)  Wait
 //! ```
 //!
 //! > connection attempts SHOULD NOT be made simultaneously. Instead, one connection attempt to a single address is

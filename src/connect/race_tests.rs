@@ -193,6 +193,13 @@ fn ipv4_that_came_first_waits_a_moment_for_ipv6() {
            320 | wins 4a              | closes 6a",
     );
     timeline(
+        "the example at the top of race.rs",
+        "    0 | answers 4a 4b              | until 50
+            20 | answers 6a 4a 4b, complete | start 6a, until 270
+           270 |                            | start 4a, until 520
+           280 | fails 4a                   | start 4b, wait",
+    );
+    timeline(
         "R-8305-3-2: there is no IPv6, or its lookup failed",
         "   10 | answers 4a           | until 60
             12 | complete             | start 4a, wait",

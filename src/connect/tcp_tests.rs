@@ -295,17 +295,20 @@ async fn answers_without_an_order_are_ordered() {
     }
 }
 
-/// No source is looked up if it cannot change the order.
+/// No source is looked up if it cannot change the order, and only a bounded number of them.
 #[tokio::test]
 async fn sources_are_looked_up_only_where_they_matter() {
     let [one, two] = [1, 2].map(|last| SocketAddr::from(([127, 0, 0, last], 9)));
     let six = SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, 9));
+    let networks: Vec<_> =
+        (0..20).map(|n| SocketAddr::from(([0x2001, 0xdb8, n, 0, 0, 0, 0, 1], 9))).collect();
     for (is_ordered, addresses, probes) in [
         (false, &[one][..], 0),
         (false, &[one, two], 0),
         (false, &[one, six], 2),
         (true, &[one, six], 0),
         (false, &[six], 0),
+        (false, &networks, 16),
     ] {
         let bench = Bench::new();
         let (mut attempts, _sender) = attempts_for(&bench, HOUR, is_ordered);
@@ -314,6 +317,12 @@ async fn sources_are_looked_up_only_where_they_matter() {
         assert_eq!(attempts.sources.len(), probes, "{is_ordered}, {addresses:?}");
         let known = Attempts::to(addresses.to_vec(), bench.conditions(HOUR));
         assert!(known.sources.is_empty(), "{addresses:?}");
+        // Each source leaves with its address.
+        for (number, address) in addresses.iter().enumerate().rev() {
+            attempts.start(number, *address);
+            assert_eq!(attempts.addresses.len(), number);
+            assert_eq!(attempts.sources.len(), probes.min(number));
+        }
     }
 }
 
@@ -360,6 +369,8 @@ async fn the_local_address_is_bound_or_the_attempt_fails() {
 
     let mut attempts = bound("::1");
     assert!(attempts.winner().await.is_none());
+    let standing = bench.history.lock().unwrap().standing(peer, time::now());
+    assert_eq!(standing.failures, 0, "a failure of this process says nothing about the address");
     let text = format!("{peer}: the local address ::1 is not of this address family");
     assert_eq!(attempts.into_error().to_string(), text);
 }
