@@ -282,7 +282,8 @@ impl ClientBuilder {
 
     /// Sets the address of `host`, or only of `host:port`, so that no resolver looks this name up.
     ///
-    /// A port of 0 stands for the URL's port. A later call for the same host replaces the address.
+    /// A port of 0 stands for the URL's port. A later call for the same host replaces the address. A final dot of a host
+    /// makes no difference here.
     ///
     /// ```
     /// let client = handclasp::Client::builder().resolve("api.example.org", ([127, 0, 0, 1], 8080).into()).build()?;
