@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 
 use super::destination::{Destination, Via};
 use super::error::{DialError, Scope};
+use super::filter::AddressFilter;
 use super::options::TcpOptions;
 use super::shortage::is_shortage;
 use super::stream::{Exclusive, Stream, Transport};
@@ -45,6 +46,8 @@ pub(crate) struct ConnectConfig {
     pub(crate) local_address: Option<IpAddr>,
     /// Options of sockets.
     pub(crate) tcp: TcpOptions,
+    /// Addresses that a dial may try. With `None`, all.
+    pub(crate) filter: Option<AddressFilter>,
 }
 
 impl Default for ConnectConfig {
@@ -61,6 +64,7 @@ impl Default for ConnectConfig {
             attempt_delay: Duration::from_millis(250),
             local_address: None,
             tcp: TcpOptions::default(),
+            filter: None,
         }
     }
 }
@@ -176,16 +180,27 @@ impl Dialer {
     async fn connect(
         &self,
         to: &Destination,
-        addresses: Vec<SocketAddr>,
+        mut addresses: Vec<SocketAddr>,
         setup: &Setup,
         deadline: Instant,
     ) -> Result<Won, DialError> {
         let ConnectConfig { attempt_delay, local_address, connect_timeout, .. } = self.config;
         let phase = setup.tcp();
-        let mut attempts =
-            Attempts::new(addresses, attempt_delay, local_address, setup).with(self.config.tcp);
+        let refused = match &self.config.filter {
+            Some(filter) => filter.remove_refused(to, &mut addresses),
+            None => Vec::new(),
+        };
+        let is_refused = addresses.is_empty();
+        let mut attempts = Attempts::new(addresses, attempt_delay, local_address, setup)
+            .with(self.config.tcp)
+            .without(refused);
         let won = match tokio::time::timeout_at(deadline.into(), attempts.winner()).await {
             Ok(Some(won)) => Ok(won),
+            Ok(None) if is_refused => {
+                let message = format!("the address filter refuses every address of {:?}", to.host());
+                let error = DialError::new(ErrorKind::AddressRefused, Phase::Tcp, message, Scope::Host);
+                Err(error.because(attempts.into_error()))
+            }
             Ok(None) => {
                 let message = "the client could not connect".to_owned();
                 let failed = attempts.into_error().without_address_of(to);

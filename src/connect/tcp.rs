@@ -19,6 +19,7 @@ use tokio::time::Sleep;
 
 use super::Scope;
 use super::destination::Destination;
+use super::filter::Refused;
 use super::options::TcpOptions;
 use super::race::{Race, Step};
 use super::shortage::{Shortage, shortage};
@@ -71,6 +72,13 @@ impl<'a> Attempts<'a> {
     /// Sets the options of the sockets.
     pub(super) fn with(mut self, options: TcpOptions) -> Self {
         self.options = options;
+        self
+    }
+
+    /// Counts addresses that the address filter refuses as failed attempts.
+    pub(super) fn without(mut self, refused: Vec<SocketAddr>) -> Self {
+        let error = || io::Error::new(io::ErrorKind::PermissionDenied, Refused);
+        self.failures.extend(refused.into_iter().map(|address| (address, error())));
         self
     }
 
