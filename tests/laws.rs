@@ -210,6 +210,8 @@ fn is_pure(name: &str) -> bool {
         "cookie/lines.rs",
         "cookie/parse.rs",
         "cookie/store.rs",
+        "connect/destination.rs",
+        "connect/filter.rs",
         "connect/history.rs",
         "connect/order.rs",
         "connect/race.rs",

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::ClientBuilder;
+use crate::connect::AddressFilter;
 
 /// # Sockets and schemes
 impl ClientBuilder {
@@ -22,6 +23,22 @@ impl ClientBuilder {
     /// ```
     pub fn resolve_to_addrs(mut self, host: &str, addresses: &[SocketAddr]) -> Self {
         self.overrides.set(host, addresses.to_vec());
+        self
+    }
+
+    /// Sets which addresses the client may connect to. By default (`None`), every address is allowed.
+    ///
+    /// A program that fetches URLs of other people should set [`AddressFilter::public_only`]. A client with a custom
+    /// [`connector`](Self::connector) cannot have a filter, because the connector chooses the addresses:
+    /// [`build`](Self::build) returns an error.
+    ///
+    /// ```
+    /// use handclasp::{AddressFilter, Client};
+    /// let client = Client::builder().address_filter(AddressFilter::public_only()).build()?;
+    /// # Ok::<(), handclasp::Error>(())
+    /// ```
+    pub fn address_filter(mut self, filter: impl Into<Option<AddressFilter>>) -> Self {
+        self.connect.filter = filter.into();
         self
     }
 

@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 
 use super::destination::{Destination, Via};
 use super::error::{DialError, Scope};
+use super::filter::AddressFilter;
 use super::history::History;
 use super::options::TcpOptions;
 use super::shortage::is_shortage;
@@ -46,6 +47,8 @@ pub(crate) struct ConnectConfig {
     pub(crate) local_address: Option<IpAddr>,
     /// Options of sockets.
     pub(crate) tcp: TcpOptions,
+    /// Addresses that a dial may try. With `None`, all.
+    pub(crate) filter: Option<AddressFilter>,
 }
 
 impl Default for ConnectConfig {
@@ -62,6 +65,7 @@ impl Default for ConnectConfig {
             attempt_delay: Duration::from_millis(250),
             local_address: None,
             tcp: TcpOptions::default(),
+            filter: None,
         }
     }
 }
@@ -163,7 +167,8 @@ impl Dialer {
     /// phase.
     async fn connect(&self, to: &Destination, setup: &Setup, deadline: Instant) -> Result<Won, DialError> {
         let ConnectConfig { attempt_delay, local_address: local, tcp: options, .. } = self.config;
-        let conditions = Conditions { setup, history: &self.history, attempt_delay, local, options };
+        let (history, filter) = (&self.history, self.config.filter.as_ref());
+        let conditions = Conditions { to, setup, history, filter, attempt_delay, local, options };
         let mut attempts = match self.resolver.known(to.host(), to.port()) {
             Some(addresses) => Attempts::to(addresses, conditions),
             None => Attempts::look_up(self.look_up(to, setup, deadline), conditions),
@@ -200,6 +205,11 @@ impl Dialer {
         }
         let has_tried_all = attempts.has_tried_all();
         let failed = attempts.into_error().without_address_of(to);
+        if failed.is_refused() {
+            let message = format!("the address filter refuses every address of {:?}", to.host());
+            return DialError::new(ErrorKind::AddressRefused, Phase::Tcp, message, Scope::Host)
+                .because(failed);
+        }
         if !is_late {
             let message = "the client could not connect".to_owned();
             return DialError::new(ErrorKind::Connect, Phase::Tcp, message, failed.scope()).because(failed);

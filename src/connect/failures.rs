@@ -28,6 +28,8 @@ pub(crate) enum Why {
     GaveWay,
     /// The address had not answered when the time of the dial was over.
     NoAnswer,
+    /// The address filter refused the address, so that the address was not tried.
+    Refused,
 }
 
 impl Why {
@@ -35,7 +37,7 @@ impl Why {
     fn shortage(&self) -> Option<Shortage> {
         match self {
             Self::Error(error) => shortage(error),
-            Self::GaveWay | Self::NoAnswer => None,
+            Self::GaveWay | Self::NoAnswer | Self::Refused => None,
         }
     }
 }
@@ -46,6 +48,7 @@ impl fmt::Display for Why {
             Self::Error(error) => f.write_str(&message_of(error)),
             Self::GaveWay => f.write_str("no answer, gave way to another address"),
             Self::NoAnswer => f.write_str("no answer"),
+            Self::Refused => f.write_str("refused by the address filter"),
         }
     }
 }
@@ -74,6 +77,11 @@ impl ConnectError {
     pub(super) fn without_address_of(mut self, to: &Destination) -> Self {
         self.named = to.host().parse().ok().map(|host: IpAddr| SocketAddr::new(host, to.port()));
         self
+    }
+
+    /// Whether no address was tried, because the address filter refused each of them.
+    pub(super) fn is_refused(&self) -> bool {
+        !self.failures.is_empty() && self.failures.iter().all(|failed| matches!(failed.why, Why::Refused))
     }
 
     /// Returns which other dials would fail in the same way. An address that this machine cannot reach says nothing

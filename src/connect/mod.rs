@@ -9,6 +9,7 @@ mod destination;
 mod dialer;
 mod error;
 mod failures;
+mod filter;
 mod history;
 mod options;
 mod order;
@@ -21,6 +22,7 @@ mod tls;
 pub use self::destination::Destination;
 pub(crate) use self::dialer::{ConnectConfig, Connector, Dialed, Dialer};
 pub(crate) use self::error::{DialError, Scope};
+pub use self::filter::{AddressFilter, Candidate};
 pub(crate) use self::stream::Stream;
 pub use self::stream::{Look, Transport};
 #[cfg(feature = "rustls")]

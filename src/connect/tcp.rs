@@ -17,7 +17,9 @@ use socket2::{Domain, Socket, Type};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::Sleep;
 
+use super::destination::Destination;
 use super::failures::{ConnectError, Failed, Why};
+use super::filter::AddressFilter;
 use super::history::{History, Standing, attempt_delay};
 use super::options::TcpOptions;
 use super::order::{Rank, Source, depends_on_sources};
@@ -30,8 +32,11 @@ use crate::trace::{Attempt, Setup, SetupPhase};
 /// What the attempts of a dial depend on, apart from the addresses.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Conditions<'a> {
+    pub(crate) to: &'a Destination,
     pub(crate) setup: &'a Setup,
     pub(crate) history: &'a Mutex<History>,
+    /// Addresses that may be tried. With `None`, all.
+    pub(crate) filter: Option<&'a AddressFilter>,
     /// Time between the starts of two attempts, for an address without a history.
     pub(crate) attempt_delay: Duration,
     /// Local address that sockets are bound to.
@@ -225,7 +230,11 @@ impl<'a> Attempts<'a> {
     }
 
     /// Takes addresses that may be tried. Every address that the attempts try comes through here.
-    fn admit(&mut self, found: Vec<SocketAddr>) {
+    fn admit(&mut self, mut found: Vec<SocketAddr>) {
+        if let Some(filter) = self.conditions.filter {
+            let refused = filter.remove_refused(self.conditions.to, &mut found);
+            self.failures.extend(refused.into_iter().map(|peer| Failed { peer, why: Why::Refused }));
+        }
         if self.addresses.is_empty() && found.len() == 1 {
             self.addresses = found;
             return;

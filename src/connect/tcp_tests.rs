@@ -11,18 +11,21 @@ const HOUR: Duration = Duration::from_secs(3_600);
 
 /// What a dial keeps outside its attempts.
 struct Bench {
+    to: Destination,
     setup: Setup,
     history: Mutex<History>,
 }
 
 impl Bench {
     fn new() -> Self {
-        Self { setup: Setup::new(1, "http", "test", 80, time::now()), history: Mutex::default() }
+        let setup = Setup::new(1, "http", "test", 80, time::now());
+        Self { to: Destination::new(false, "test", 80), setup, history: Mutex::default() }
     }
 
     fn conditions(&self, attempt_delay: Duration) -> Conditions<'_> {
+        let (to, setup, history) = (&self.to, &self.setup, &self.history);
         let options = TcpOptions::default();
-        Conditions { setup: &self.setup, history: &self.history, attempt_delay, local: None, options }
+        Conditions { to, setup, history, filter: None, attempt_delay, local: None, options }
     }
 
     fn to(&self, addresses: &[SocketAddr], attempt_delay: Duration) -> Attempts<'_> {

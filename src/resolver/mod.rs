@@ -74,7 +74,8 @@ use crate::timings::Rounded;
 pub trait Resolve: Send + Sync + 'static {
     /// Looks up the addresses of `name` and returns them. The client ignores addresses that are not of `family`.
     ///
-    /// `name` is a host name in ASCII (internationalized labels are A-labels), in lower case, without a final dot.
+    /// `name` is the host name of the URL in ASCII (internationalized labels are A-labels), in lower case. A name with a
+    /// final dot is absolute, so that no search domain is added to it.
     ///
     /// An answer without addresses means that the name has no address. After such an answer the request fails with
     /// [`ErrorKind::Dns`](crate::ErrorKind::Dns).

@@ -32,6 +32,8 @@ mod docs;
 mod duplex;
 mod errors;
 mod expect;
+mod filter;
+mod final_dot;
 mod form;
 #[cfg(all(
     feature = "brotli",
