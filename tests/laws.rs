@@ -215,6 +215,7 @@ fn is_pure(name: &str) -> bool {
         "connect/history.rs",
         "connect/order.rs",
         "connect/race.rs",
+        "connect/spread.rs",
         "exchange/timeout.rs",
         "redirect.rs",
     ];

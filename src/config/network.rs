@@ -42,6 +42,31 @@ impl ClientBuilder {
         self
     }
 
+    /// Sets whether the connections of a host are spread over its addresses. `false` by default: a dial tries the best
+    /// address first, so that all connections lead to one address as long as it accepts.
+    ///
+    /// With `true`, a dial first tries the address to which this client has the fewest connections. An address steps aside
+    /// for a minute or more after it did not accept a connection, or after the first request on a connection got no answer.
+    /// When a later lookup does not have an address any more, its connections finish their requests and are then closed,
+    /// with [`DropReason::AddressLeft`](crate::DropReason::AddressLeft).
+    ///
+    /// A client learns of new addresses when it dials. A connection that is kept busy is not moved to another address: set
+    /// [`max_lifetime`](Self::max_lifetime) to bound how long the load of a host may stay uneven.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let client = handclasp::Client::builder()
+    ///     .spread_connections(true)
+    ///     .max_lifetime(Duration::from_secs(300))
+    ///     .build()?;
+    /// # Ok::<(), handclasp::Error>(())
+    /// ```
+    pub fn spread_connections(mut self, spread: bool) -> Self {
+        self.connect.spreads = spread;
+        self
+    }
+
     /// Sets whether only https is allowed. `false` by default.
     ///
     /// With `true`, a request to an http URL fails with [`ErrorKind::Request`](crate::ErrorKind::Request), and a redirect to an

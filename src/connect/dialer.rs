@@ -18,6 +18,7 @@ use super::filter::AddressFilter;
 use super::history::History;
 use super::options::TcpOptions;
 use super::shortage::is_shortage;
+use super::spread::{Seat, Spread};
 use super::stream::{Exclusive, Stream, Transport};
 use super::tcp::{Attempts, Conditions, Lookup, Unresolved, Won};
 use super::tls::{Loaded, Tls, TlsConfig};
@@ -49,6 +50,8 @@ pub(crate) struct ConnectConfig {
     pub(crate) tcp: TcpOptions,
     /// Addresses that a dial may try. With `None`, all.
     pub(crate) filter: Option<AddressFilter>,
+    /// Whether the connections of a host are spread over its addresses.
+    pub(crate) spreads: bool,
 }
 
 impl Default for ConnectConfig {
@@ -66,6 +69,7 @@ impl Default for ConnectConfig {
             local_address: None,
             tcp: TcpOptions::default(),
             filter: None,
+            spreads: false,
         }
     }
 }
@@ -75,6 +79,8 @@ pub(crate) struct Dialer {
     resolver: Resolver,
     /// What earlier dials have shown about addresses.
     history: Mutex<History>,
+    /// The connections of each address, if the client spreads its connections.
+    spread: Option<Mutex<Spread>>,
     config: ConnectConfig,
     tls: Tls,
     connector: Option<Arc<Connector>>,
@@ -91,6 +97,8 @@ pub(crate) struct Dialed {
     /// Time that the successful connection attempt took. `None` if the server is on this machine, or if a custom
     /// connector does not report the time.
     pub(crate) round_trip: Option<Duration>,
+    /// The seat of the connection at its address, if the client spreads its connections.
+    pub(crate) seat: Option<Seat>,
 }
 
 impl Dialer {
@@ -101,12 +109,22 @@ impl Dialer {
         tls: TlsConfig,
         connector: Option<Arc<Connector>>,
     ) -> Self {
-        Self { resolver, history: Mutex::default(), config, tls: Tls::new(tls), connector }
+        let spread = config.spreads.then(Mutex::default);
+        Self { resolver, history: Mutex::default(), spread, config, tls: Tls::new(tls), connector }
     }
 
     /// Forgets what earlier dials have shown about addresses, because the machine is in another network now.
     pub(crate) fn network_changed(&self) {
         self.history.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Notes that the first request on a connection to `peer` was not answered. If the client spreads its connections, the
+    /// address comes after the others for a while. `made` is the time at which the connection was made.
+    #[cold]
+    pub(crate) fn first_request_failed(&self, peer: SocketAddr, made: Instant) {
+        if self.spread.is_some() {
+            self.history.lock().unwrap_or_else(PoisonError::into_inner).failed(peer, made, time::now());
+        }
     }
 
     /// Makes one connection and returns it. Dropping the future ends the dial and closes its sockets. If `is_isolated`
@@ -133,7 +151,7 @@ impl Dialer {
             false => None,
         };
         let tls = tls.map(|tls| if is_isolated { tls.isolated() } else { tls });
-        let Won { tcp, peer, took } = match to.via() {
+        let Won { tcp, peer, took, seat } = match to.via() {
             Via::Direct => Box::pin(self.connect(to, setup, deadline)).await?,
         };
         let local = tcp.local_addr().ok();
@@ -142,7 +160,7 @@ impl Dialer {
             None => Stream::Tcp(tcp),
         };
         let round_trip = (!is_of_this_machine(peer, local)).then_some(took);
-        Ok(Dialed { stream, peer: Some(peer), local, round_trip })
+        Ok(Dialed { stream, peer: Some(peer), local, round_trip, seat })
     }
 
     /// Begins to look up the host's addresses, and with it the dns phase.
@@ -167,8 +185,9 @@ impl Dialer {
     /// phase.
     async fn connect(&self, to: &Destination, setup: &Setup, deadline: Instant) -> Result<Won, DialError> {
         let ConnectConfig { attempt_delay, local_address: local, tcp: options, .. } = self.config;
-        let (history, filter) = (&self.history, self.config.filter.as_ref());
-        let conditions = Conditions { to, setup, history, filter, attempt_delay, local, options };
+        let (history, spread) = (&self.history, self.spread.as_ref());
+        let filter = self.config.filter.as_ref();
+        let conditions = Conditions { to, setup, history, spread, filter, attempt_delay, local, options };
         let mut attempts = match self.resolver.known(to.host(), to.port()) {
             Some(addresses) => Attempts::to(addresses, conditions),
             None => Attempts::look_up(self.look_up(to, setup, deadline), conditions),
@@ -262,7 +281,13 @@ impl Dialer {
         });
         let made = end_phase(phase, made)?;
         let round_trip = made.round_trip();
-        Ok(Dialed { stream: Stream::Other(Exclusive::new(made)), peer: None, local: None, round_trip })
+        Ok(Dialed {
+            stream: Stream::Other(Exclusive::new(made)),
+            peer: None,
+            local: None,
+            round_trip,
+            seat: None,
+        })
     }
 
     /// Runs `work` until its end or the deadline. Returns its result, or the error of a timeout.

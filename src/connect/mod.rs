@@ -15,6 +15,7 @@ mod options;
 mod order;
 mod race;
 mod shortage;
+mod spread;
 mod stream;
 mod tcp;
 mod tls;
@@ -23,6 +24,7 @@ pub use self::destination::Destination;
 pub(crate) use self::dialer::{ConnectConfig, Connector, Dialed, Dialer};
 pub(crate) use self::error::{DialError, Scope};
 pub use self::filter::{AddressFilter, Candidate};
+pub(crate) use self::spread::Seat;
 pub(crate) use self::stream::Stream;
 pub use self::stream::{Look, Transport};
 #[cfg(feature = "rustls")]

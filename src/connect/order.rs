@@ -90,8 +90,11 @@ impl Rank {
     }
 
     /// Returns the class of the address in a race: addresses of a smaller class are tried first, whatever their family is.
-    pub(crate) fn class(&self) -> u32 {
-        if self.is_unreachable { u32::MAX } else { self.failures }
+    /// `load` is the number of connections to the address, which counts after the failures.
+    pub(crate) fn class(&self, load: usize) -> u32 {
+        const LOADS: u32 = 1 << 20;
+        let load = u32::try_from(load).unwrap_or(u32::MAX).min(LOADS - 1);
+        if self.is_unreachable { u32::MAX } else { self.failures.min(4_000) * LOADS + load }
     }
 }
 
@@ -299,10 +302,14 @@ mod tests {
         );
         let rank = |from| Rank::new(ip("2001:db8::1"), source(from), 3, None);
         assert_eq!(
-            (rank("-").class(), rank("?").class()),
-            (u32::MAX, 3),
+            (rank("-").class(0), rank("?").class(0)),
+            (u32::MAX, 3 << 20),
             "R-6724-6-2: its family takes no turns"
         );
+        assert!(rank("?").class(7) < rank("?").class(8), "fewer connections come first");
+        let failed = |failures| Rank::in_given_order(failures);
+        assert!(failed(0).class(usize::MAX) < failed(1).class(0), "failures count before connections");
+        assert!(failed(u32::MAX).class(usize::MAX) < u32::MAX);
     }
 
     #[test]

@@ -25,6 +25,7 @@ use super::options::TcpOptions;
 use super::order::{Rank, Source, depends_on_sources};
 use super::race::{Entrant, Race, Step};
 use super::shortage::{Shortage, shortage};
+use super::spread::{Seat, Spread};
 use crate::resolver::{Addresses, ResolveError};
 use crate::time;
 use crate::trace::{Attempt, Setup, SetupPhase};
@@ -35,6 +36,8 @@ pub(crate) struct Conditions<'a> {
     pub(crate) to: &'a Destination,
     pub(crate) setup: &'a Setup,
     pub(crate) history: &'a Mutex<History>,
+    /// The connections of each address, if the client spreads its connections.
+    pub(crate) spread: Option<&'a Mutex<Spread>>,
     /// Addresses that may be tried. With `None`, all.
     pub(crate) filter: Option<&'a AddressFilter>,
     /// Time between the starts of two attempts, for an address without a history.
@@ -78,6 +81,8 @@ pub(crate) struct Attempts<'a> {
     is_ordered: bool,
     /// Addresses without an attempt, in the order in which they came.
     addresses: Vec<SocketAddr>,
+    /// All addresses that were found, if the client spreads its connections.
+    answer: Vec<SocketAddr>,
     /// The source of each of `addresses`. Shorter than `addresses` as long as no source was needed.
     sources: Vec<Source>,
     in_flight: Vec<InFlight>,
@@ -96,6 +101,8 @@ pub(crate) struct Won {
     pub(crate) peer: SocketAddr,
     /// Time that this attempt took, without the attempts before it.
     pub(crate) took: Duration,
+    /// The seat of the connection, if the client spreads its connections.
+    pub(crate) seat: Option<Seat>,
 }
 
 /// An attempt that has neither connected nor failed.
@@ -104,6 +111,7 @@ struct InFlight {
     peer: SocketAddr,
     connecting: Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>,
     attempt: Attempt,
+    seat: Option<Seat>,
 }
 
 impl<'a> Attempts<'a> {
@@ -112,7 +120,7 @@ impl<'a> Attempts<'a> {
     pub(crate) fn to(addresses: Vec<SocketAddr>, conditions: Conditions<'a>) -> Self {
         let mut attempts = Self::new(Duration::ZERO, conditions);
         attempts.admit(addresses);
-        attempts.race.complete();
+        attempts.complete(true);
         attempts.enter(time::now());
         attempts
     }
@@ -132,6 +140,7 @@ impl<'a> Attempts<'a> {
             unresolved: None,
             is_ordered: true,
             addresses: Vec::new(),
+            answer: Vec::new(),
             sources: Vec::new(),
             in_flight: Vec::new(),
             failures: Vec::new(),
@@ -209,6 +218,7 @@ impl<'a> Attempts<'a> {
     fn poll_lookup(&mut self, cx: &mut Context<'_>) {
         let mut is_new = false;
         while let Some((answers, deadline)) = &mut self.lookup {
+            let mut is_whole = false;
             let reason = match answers.as_mut().poll_next(cx) {
                 Poll::Ready(Some(Ok(found))) => {
                     self.admit(found);
@@ -216,12 +226,15 @@ impl<'a> Attempts<'a> {
                     continue;
                 }
                 Poll::Ready(Some(Err(error))) => Some(Unresolved::Failed(error)),
-                Poll::Ready(None) => None,
+                Poll::Ready(None) => {
+                    is_whole = true;
+                    None
+                }
                 Poll::Pending if time::now() < *deadline => break,
                 Poll::Pending => Some(Unresolved::TimedOut),
             };
             self.lookup = None;
-            self.race.complete();
+            self.complete(is_whole);
             self.unresolved = reason.filter(|_| self.has_no_address());
         }
         if is_new {
@@ -229,8 +242,19 @@ impl<'a> Attempts<'a> {
         }
     }
 
+    /// Notes that the lookup has ended. `is_whole` tells whether the lookup found all addresses of the host.
+    fn complete(&mut self, is_whole: bool) {
+        self.race.complete();
+        if let Some(mut spread) = self.spread().filter(|_| is_whole) {
+            spread.answered(self.conditions.to, &self.answer);
+        }
+    }
+
     /// Takes addresses that may be tried. Every address that the attempts try comes through here.
     fn admit(&mut self, mut found: Vec<SocketAddr>) {
+        if self.conditions.spread.is_some() {
+            self.answer.extend_from_slice(&found);
+        }
         if let Some(filter) = self.conditions.filter {
             let refused = filter.remove_refused(self.conditions.to, &mut found);
             self.failures.extend(refused.into_iter().map(|peer| Failed { peer, why: Why::Refused }));
@@ -259,7 +283,7 @@ impl<'a> Attempts<'a> {
             let unprobed = self.addresses.iter().skip(probed).take(MAX_PROBES.saturating_sub(probed));
             self.sources.extend(unprobed.map(|peer| source_of(*peer, self.conditions.local)));
         }
-        let history = self.history();
+        let (history, spread) = (self.history(), self.spread());
         let ranked = self.addresses.iter().enumerate().map(|(at, &address)| {
             let Standing { failures, round_trip } = history.standing(address, now);
             let source = self.sources.get(at).copied().unwrap_or(Source::Unknown);
@@ -268,11 +292,12 @@ impl<'a> Attempts<'a> {
                 false => Rank::new(address.ip(), source, failures, round_trip),
             };
             let delay = attempt_delay(usual, round_trip);
-            (rank, Entrant { address, class: rank.class(), delay })
+            let load = spread.as_ref().map_or(0, |spread| spread.load(self.conditions.to, address));
+            (rank, Entrant { address, class: rank.class(load), delay })
         });
         let mut ranked: Vec<_> = ranked.collect();
-        drop(history);
-        ranked.sort_by_key(|(rank, _)| *rank);
+        drop((history, spread));
+        ranked.sort_by_key(|(rank, entrant)| (entrant.class, *rank));
         self.race.enter(ranked.into_iter().map(|(_, entrant)| entrant).collect(), now);
     }
 
@@ -294,7 +319,8 @@ impl<'a> Attempts<'a> {
         let Conditions { local, options, setup, .. } = self.conditions;
         let connecting = Box::pin(async move { open(peer, local, options)?.connect(peer).await });
         let attempt = setup.attempt(peer, number + 1);
-        self.in_flight.push(InFlight { number, peer, connecting, attempt });
+        let seat = self.spread().map(|mut spread| spread.take(self.conditions.to, peer));
+        self.in_flight.push(InFlight { number, peer, connecting, attempt, seat });
     }
 
     /// Ends an attempt in favor of an address that was not tried yet.
@@ -319,7 +345,7 @@ impl<'a> Attempts<'a> {
                     let took = now.saturating_duration_since(one.attempt.started());
                     self.note_winner(one.peer, took, now);
                     one.attempt.won();
-                    return Some(Won { tcp: stream, peer: one.peer, took });
+                    return Some(Won { tcp: stream, peer: one.peer, took, seat: one.seat });
                 }
                 Poll::Ready(Err(error)) => {
                     let one = self.in_flight.swap_remove(at);
@@ -361,6 +387,10 @@ impl<'a> Attempts<'a> {
     /// Whether no address was found so far.
     fn has_no_address(&self) -> bool {
         self.addresses.is_empty() && self.in_flight.is_empty() && self.failures.is_empty()
+    }
+
+    fn spread(&self) -> Option<MutexGuard<'a, Spread>> {
+        self.conditions.spread.map(|spread| spread.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn history(&self) -> MutexGuard<'a, History> {

@@ -78,6 +78,7 @@ mod secrets;
 mod secured;
 mod settings;
 mod settled;
+mod spread;
 mod status_error;
 mod surplus;
 mod timeouts;
